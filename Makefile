@@ -1,0 +1,64 @@
+# Two commands matter: `make run` and `make test`. Both install what is missing into .venv and need nothing but
+# Python 3.11+, make and the package registry.
+
+PYTHON ?= python3
+BIN := .venv/bin
+EXPORT := .venv-export/bin
+PIP := -m pip install --quiet --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help run test test-all check model lock clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
+
+run: .venv/service.stamp ## serve the demo model on http://localhost:8080 (settings: CLIPSERVE_*)
+	@exec $(BIN)/python -m service
+
+test: .venv/dev.stamp ## the fast tests: no GPU, no Docker, no hub
+	$(BIN)/python -m pytest -m 'not export and not triton'
+
+test-all: .venv-export/export.stamp ## the slow rest: export from PyTorch, golden references made anew
+	$(EXPORT)/python -m pytest -m 'export'
+
+check: .venv/dev.stamp ## lint, format, types, layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+model: .venv-export/export.stamp ## export a model: make model NAME=ViT-B-32 [ARGS="--pretrained openai"]
+	@test -n "$(NAME)" || { echo 'usage: make model NAME=ViT-B-32 [ARGS="--pretrained openai"]'; exit 2; }
+	$(EXPORT)/python -m models export $(NAME) $(ARGS)
+
+lock: .venv/dev.stamp ## pin requirements/*.in anew (needs uv)
+	for role in service service-gpu dev; do \
+	  uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+	    --no-emit-index-url requirements/$$role.in -o requirements/$$role.txt || exit 1; \
+	done
+
+clean: ## remove what make installed
+	rm -rf .venv .venv-export
+
+.venv/python.stamp:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "clipserve needs Python 3.11 or newer; found `$(PYTHON) --version`. Set PYTHON=..."; exit 1; }
+	$(PYTHON) -m venv .venv
+	@touch $@
+
+.venv/service.stamp: .venv/python.stamp requirements/service.txt
+	@echo "installing the service into .venv ..."
+	$(BIN)/python $(PIP) --require-hashes -r requirements/service.txt
+	@touch $@
+
+.venv/dev.stamp: .venv/service.stamp requirements/dev.txt
+	@echo "installing the test tools into .venv ..."
+	$(BIN)/python $(PIP) --require-hashes -r requirements/dev.txt
+	@touch $@
+
+.venv-export/export.stamp: requirements/service.txt requirements/dev.txt requirements/export.in
+	@echo "installing PyTorch and the exporters into .venv-export (a few minutes) ..."
+	$(PYTHON) -m venv .venv-export
+	$(EXPORT)/python $(PIP) -r requirements/service.txt -r requirements/dev.txt
+	$(EXPORT)/python $(PIP) -r requirements/export.in
+	@touch $@

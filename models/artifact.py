@@ -1,0 +1,59 @@
+"""Writing an artifact's folder: all of it, or nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from models.errors import ModelsError
+from service.manifest import MANIFEST_NAME, ModelManifest
+
+
+@contextmanager
+def replacing(out: Path) -> Iterator[Path]:
+    """A new folder beside `out` that takes its place when the block ends without an exception.
+
+    An exception leaves `out` as it was, and the unfinished folder, if it holds anything, beside it to look at; the next export to the
+    same place removes that.
+
+    Raises:
+        ModelsError: `out` exists and is not an artifact; it is not ours to replace.
+    """
+    if out.exists() and not (out / MANIFEST_NAME).is_file() and not (out.is_dir() and not any(out.iterdir())):
+        raise ModelsError(f"{out} exists and is not an artifact. Choose another folder with --out.")
+    partial = out.with_name(f".{out.name}.partial")
+    previous = out.with_name(f".{out.name}.previous")
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.rmtree(previous, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+    except BaseException:
+        if not any(partial.iterdir()):
+            partial.rmdir()
+        raise
+    if out.exists():
+        out.rename(previous)
+    partial.rename(out)
+    shutil.rmtree(previous, ignore_errors=True)
+
+
+def checksums(folder: Path) -> dict[str, str]:
+    """SHA-256 of each file, in hexadecimal, by name."""
+    files = {}
+    for path in sorted(folder.iterdir()):
+        with path.open("rb") as file:
+            files[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return files
+
+
+def write_manifest(folder: Path, manifest: ModelManifest) -> None:
+    """Write model.json: indented for the eye, except for the thousands of numbers of the reference vectors."""
+    head = json.dumps(manifest.model_dump(mode="json", exclude={"reference"}), indent=2)
+    vectors = manifest.reference.model_dump_json()
+    body = head.removesuffix("\n}")
+    (folder / MANIFEST_NAME).write_text(f'{body},\n  "reference": {vectors}\n}}\n', "utf-8")

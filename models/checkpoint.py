@@ -1,0 +1,118 @@
+"""A model of open_clip with its weights, or with random ones."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import torch
+from torch import nn
+
+from models.catalog import Entry
+from models.errors import ModelsError
+from service.manifest import Source
+
+_PREPROCESSING = ("mean", "std", "interpolation", "resize_mode")
+
+
+def tags() -> dict[str, list[str]]:
+    """The models that open_clip can build, each with the tags of its weights."""
+    return {name: open_clip.list_pretrained_tags_by_model(name) for name in open_clip.list_models()}
+
+
+def load(entry: Entry, *, weights: Path | None, random_weights: bool, seed: int) -> tuple[Any, Source]:
+    """The model in evaluation mode, fp32, and where its weights come from.
+
+    `weights`: a file with the weights of the entry's tag, instead of a download.
+
+    Raises:
+        ModelsError: the model is of a kind that cannot be exported, or its weights cannot be had.
+    """
+    tag = open_clip.get_pretrained_cfg(entry.model, entry.pretrained) if entry.pretrained else {}
+    _refuse_unsupported(entry)
+    if random_weights:
+        path = None
+        made = f"open_clip {entry.model}, random weights of seed {seed}"
+        source = Source(checkpoint=made, licence="none: random weights", random_weights=True)
+    elif weights is None and not tag:
+        choices = ", ".join(open_clip.list_pretrained_tags_by_model(entry.model)) or "it has none"
+        raise ModelsError(f"which weights of {entry.model}? Give --pretrained TAG: {choices}.")
+    else:
+        path = weights or _download(entry, tag)
+        source = Source(checkpoint=_origin(tag), revision=_revision(path), licence=entry.licence)
+
+    torch.manual_seed(seed)
+    # The activation and the preprocessing belong to the weights, and open_clip leaves both to the caller unless
+    # it loads the weights itself: OpenAI's need QuickGELU, and the configuration of "ViT-B-32" says GELU.
+    model = open_clip.create_model(
+        entry.model,
+        force_quick_gelu=tag.get("quick_gelu", False),
+        force_preprocess_cfg={key: tag[key] for key in _PREPROCESSING if key in tag},
+    )
+    if path is None:
+        _wake(model)
+    else:
+        _load_weights(model, path)
+    return model.eval(), source
+
+
+def _refuse_unsupported(entry: Entry) -> None:
+    config = open_clip.get_model_config(entry.model)
+    if "multimodal_cfg" in config:
+        raise ModelsError(f"{entry.model} is a CoCa model: its captioning half has no place in an artifact.")
+    if "hf_model_name" in config["text_cfg"]:
+        raise ModelsError(
+            f"{entry.model} has a text encoder of transformers, which cannot be exported exactly."
+        )
+    size = config["vision_cfg"].get("image_size", 224)
+    if not isinstance(size, int) and len(set(size)) != 1:
+        raise ModelsError(f"{entry.model} takes images of {size} pixels; the service makes squares only.")
+
+
+def _download(entry: Entry, tag: dict[str, Any]) -> Path:
+    try:
+        return Path(open_clip.download_pretrained(tag))
+    except Exception as error:  # huggingface_hub, httpx, urllib and open_clip each raise their own
+        raise ModelsError(
+            f"the weights {entry.pretrained!r} of {entry.model} could not be downloaded from {_origin(tag)}: "
+            f"{_first_line(error)}\nBehind a proxy set HTTPS_PROXY; with a filled cache set HF_HOME; with the "
+            "file at hand give --weights FILE; for timing and tests only, --random-weights."
+        ) from None
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+
+
+def _origin(tag: dict[str, Any]) -> str:
+    hub, url = tag.get("hf_hub", ""), tag.get("url", "")
+    return f"https://huggingface.co/{hub.strip('/')}" if hub else url or "open_clip, no published weights"
+
+
+def _revision(path: Path) -> str:
+    """The hub's commit if the file lies in its cache (.../snapshots/COMMIT/file), otherwise its SHA-256."""
+    if path.parent.parent.name == "snapshots":
+        return path.parent.name
+    with path.open("rb") as file:
+        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+
+
+def _load_weights(model: nn.Module, path: Path) -> None:
+    try:
+        open_clip.load_checkpoint(model, str(path))
+    except Exception as error:  # a torn file, another format, another model: each has its own exception
+        raise ModelsError(f"{path} does not hold weights of this model: {_first_line(error)}") from None
+
+
+def _wake(model: nn.Module) -> None:
+    """Give random weights to the layers that training starts at zero: with a ResNet's branches silent, a wrong
+    graph would pass for a right one."""
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.5, 1.0)
+            nn.init.normal_(module.bias, std=0.1)
+            if module.running_mean is not None and module.running_var is not None:
+                nn.init.normal_(module.running_mean, std=0.1)
+                nn.init.uniform_(module.running_var, 0.5, 1.0)

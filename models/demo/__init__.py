@@ -1,0 +1,1 @@
+"""The demo model: the artifact that comes with the repository, and how it is built."""

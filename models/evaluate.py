@@ -1,0 +1,91 @@
+"""Zero-shot accuracy of a running service, measured as its users see it: over HTTP."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from models.errors import ModelsError
+
+_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Of `photos` photos, how many have their label first, and among the first five."""
+
+    photos: int
+    labels: int
+    top1: float
+    top5: float
+    fingerprint: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.fingerprint}: top-1 {self.top1:.1%}, top-5 {self.top5:.1%} "
+            f"({self.photos} photos, {self.labels:,} labels)"
+        )
+
+
+def read_classes(path: Path) -> dict[str, str]:
+    """Key -> label, from lines of `index <tab> key <tab> label`, as ImageNet's lists have them.
+
+    Raises:
+        ModelsError: a line has another form.
+    """
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+    if bad := next((i for i, row in enumerate(rows, 1) if len(row) != 3), None):
+        raise ModelsError(f"{path}, line {bad}: expected index, key and label, separated by tabs.")
+    return {key: label for _, key, label in rows}
+
+
+def labelled_photos(folder: Path, classes: dict[str, str]) -> Iterator[tuple[Path, str]]:
+    """Photos whose key is their folder's name (ImageNet's layout), or what precedes the first `_` of their own."""
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() in _SUFFIXES:
+            for key in (path.parent.name, path.stem.partition("_")[0]):
+                if key in classes:
+                    yield path, classes[key]
+                    break
+
+
+def evaluate(url: str, folder: Path, classes: Path, templates: list[str]) -> Accuracy:
+    """Classify each photo among all labels.
+
+    Two classes of one name (ImageNet has "crane" and "maillot" twice) are one label.
+
+    Raises:
+        ModelsError: no photos, or the service refuses or cannot be reached.
+    """
+    by_key = read_classes(classes)
+    labels = list(dict.fromkeys(by_key.values()))
+    photos = list(labelled_photos(folder, by_key))
+    if not photos:
+        raise ModelsError(f"{folder} holds no photo whose folder or name begins with a key of {classes}.")
+    first = among_five = 0
+    fingerprint = ""
+    with httpx.Client(base_url=url, timeout=120) as client:
+        for path, truth in photos:
+            fingerprint, best = _five_best(client, path, labels, templates)
+            first += best[0] == truth
+            among_five += truth in best
+    return Accuracy(len(photos), len(labels), first / len(photos), among_five / len(photos), fingerprint)
+
+
+def _five_best(
+    client: httpx.Client, path: Path, labels: list[str], templates: list[str]
+) -> tuple[str, list[str]]:
+    fields = {"labels": labels, "templates": templates, "top_k": "5"}
+    try:
+        answer = client.post("/classify", files={"image": path.read_bytes()}, data=fields)
+    except httpx.TransportError as error:
+        raise ModelsError(f"no service answers at {client.base_url}: {error}. Start one: make run.") from None
+    body = answer.json()
+    if answer.status_code != 200:
+        raise ModelsError(f"{path.name}: {body['code']}: {body['detail']}")
+    return body["fingerprint"], [entry["label"] for entry in body["results"][0]["labels"]]

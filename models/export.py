@@ -1,0 +1,252 @@
+"""Checkpoint -> artifact.
+
+This module, `checkpoint` and `towers` are the only ones that import torch or open_clip. The graphs are traced from
+open_clip's own modules, wrapped so that they keep the contract of `service.manifest`; what they must give is
+computed by open_clip's model as it is, padded to the full context length, so that the comparison at the end also
+judges the wrapping.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import open_clip
+import torch
+from torch import Tensor, nn
+
+from models import checkpoint, verify
+from models.artifact import checksums, replacing, write_manifest
+from models.catalog import Entry
+from models.errors import ModelsError
+from models.tokenizer_json import convert
+from models.towers import ImageEncoder, TextEncoder, with_plain_attention
+from models.verify import Case
+from service import reference
+from service.manifest import (
+    IMAGE_GRAPH,
+    TEXT_GRAPH,
+    TOKENIZER,
+    ImageSpec,
+    ModelManifest,
+    ReferenceVectors,
+    ScoringSpec,
+    Source,
+    TextSpec,
+)
+from service.tokenizer import Tokenizer, load_tokenizer
+
+OPSET = 18
+# A protobuf message ends at 2 GiB; beyond this the weights go to a file of their own, beside the graph.
+_INLINE_BYTES = 1_800_000_000
+# Beside the reference texts: nothing, too much, special words, capitals, entities, other scripts.
+_TOKEN_TEXTS = (
+    "",
+    "cat " * 200,
+    "a<end_of_text>!",
+    "It'S  4 O&amp;#39;CLOCK",
+    "na\u00efve \u732b \U0001f408",
+)
+
+
+def export(
+    entry: Entry,
+    out: Path,
+    *,
+    weights: Path | None = None,
+    random_weights: bool = False,
+    seed: int = 0,
+    say: Callable[[str], None] = print,
+) -> ModelManifest:
+    """Write the artifact of `entry` to the folder `out`, check it in onnxruntime, and say so stage by stage.
+
+    An artifact that was at `out` is replaced only when the new one has passed.
+
+    Raises:
+        ModelsError: the weights cannot be had, the model cannot be exported, or the graphs differ from it.
+    """
+    with replacing(out) as folder, torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        say(f"building {entry.model} ({'random weights' if random_weights else entry.pretrained or weights})")
+        model, source = checkpoint.load(entry, weights=weights, random_weights=random_weights, seed=seed)
+        image = _image_spec(model)
+        text_encoder = TextEncoder(model).eval()
+
+        say("converting the tokenizer")
+        text, original = _write_tokenizer(entry.model, text_encoder, folder)
+
+        say("computing what the graphs must give")
+        cases = _cases(model, image, load_tokenizer(folder, text), original, text)
+
+        with_plain_attention(model)
+        say("exporting the image encoder")
+        _export_image(model, image.size, folder / IMAGE_GRAPH)
+        say("exporting the text encoder")
+        _export_text(text_encoder, text, folder / TEXT_GRAPH)
+
+        say("comparing with PyTorch")
+        manifest = _manifest(entry, model, image, text, source, cases, checksums(folder))
+        write_manifest(folder, manifest)
+        _check(folder, cases, say)
+    say(f"wrote {out}: {manifest.fingerprint()}")
+    return manifest
+
+
+def _image_spec(model: Any) -> ImageSpec:
+    config = model.visual.preprocess_cfg
+    sides = set(np.ravel(config["size"]).tolist())
+    if len(sides) != 1:
+        raise ModelsError(
+            f"this model takes images of {config['size']} pixels; the service makes squares only."
+        )
+    resize, interpolation = config["resize_mode"], config["interpolation"]
+    if resize not in ("shortest", "squash") or interpolation not in ("bicubic", "bilinear"):
+        raise ModelsError(f"this model's images are resized by {resize!r}, {interpolation!r}: not supported.")
+    return ImageSpec(size=sides.pop(), resize=resize, interpolation=interpolation)
+
+
+def _write_tokenizer(model_name: str, encoder: TextEncoder, folder: Path) -> tuple[TextSpec, Any]:
+    """Write tokenizer.json and return its rules and open_clip's tokenizer, of which it must be the equal."""
+    try:
+        original = open_clip.get_tokenizer(model_name)
+    except Exception as error:  # transformers, huggingface_hub and httpx each raise their own
+        raise ModelsError(
+            f"the tokenizer of {model_name} could not be had from the model hub: "
+            f"{str(error).strip().splitlines()[0][:200]}\nAn artifact needs it, with random weights too. Behind a "
+            "proxy set HTTPS_PROXY; with a filled cache set HF_HOME."
+        ) from None
+    converted = convert(original)
+    converted.tokenizer.save(str(folder / TOKENIZER), pretty=False)
+    text = TextSpec(
+        context_length=encoder.positional_embedding.shape[0],
+        padding="trim" if encoder.causal and not encoder.pools_last else "fixed",
+        pad_id=converted.pad_id,
+        eot_id=converted.eot_id,
+        cleaning=converted.cleaning,
+    )
+    texts = [*reference.REFERENCE_TEXTS, *_TOKEN_TEXTS]
+    tokenizer = load_tokenizer(folder, text)
+    ids, _ = tokenizer.pad(tokenizer.encode(texts, truncate=True), text.context_length)
+    wrong = [
+        t for t, a, b in zip(texts, ids, original(texts).numpy(), strict=True) if not np.array_equal(a, b)
+    ]
+    if wrong:
+        raise ModelsError(f"the converted tokenizer gives other ids than open_clip's for {wrong}.")
+    return text, original
+
+
+def _cases(model: Any, image: ImageSpec, tokenizer: Tokenizer, original: Any, text: TextSpec) -> list[Case]:
+    """What the graphs are judged by; the first two are the manifest's reference vectors.
+
+    The expected vectors are open_clip's own, from its own normalisation and its own token ids.
+    """
+    config = model.visual.preprocess_cfg
+    mean, std = (torch.tensor(config[key]).reshape(3, 1, 1) for key in ("mean", "std"))
+
+    def encode(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        inputs = (torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255 - mean) / std
+        return _array(model.encode_image(inputs, normalize=True))
+
+    pixels = reference.reference_pixels(image.size)  # [2, S, S, 3]
+    three = np.random.default_rng(0).integers(0, 256, (3, image.size, image.size, 3), np.uint8)
+    texts = list(reference.REFERENCE_TEXTS)
+    expected = _array(model.encode_text(original(texts), normalize=True))  # [3, D]
+    rows = tokenizer.encode(texts, truncate=True)
+    shortest = max(len(row.ids) for row in rows) if text.padding == "trim" else text.context_length
+
+    def text_case(what: str, count: int, length: int) -> Case:
+        token_ids, lengths = tokenizer.pad(rows[:count], length)
+        return Case(what, TEXT_GRAPH, {"token_ids": token_ids, "lengths": lengths}, expected[:count])
+
+    return [
+        Case("the reference images", IMAGE_GRAPH, {"pixels": pixels}, encode(pixels)),
+        text_case("the reference texts", len(texts), shortest),
+        Case("a batch of 3 images", IMAGE_GRAPH, {"pixels": three}, encode(three)),
+        Case("one image", IMAGE_GRAPH, {"pixels": three[:1]}, encode(three[:1])),
+        text_case(f"texts padded to {text.context_length}", len(texts), text.context_length),
+        text_case("one text", 1, shortest),
+    ]
+
+
+def _array(embedding: Tensor) -> npt.NDArray[np.float32]:
+    array: npt.NDArray[np.float32] = embedding.numpy()
+    return array
+
+
+def _export_image(model: Any, size: int, path: Path) -> None:
+    config = model.visual.preprocess_cfg
+    encoder = ImageEncoder(model.visual, config["mean"], config["std"]).eval()
+    pixels = torch.zeros(2, size, size, 3, dtype=torch.uint8)
+    batch = torch.export.Dim("N")
+    _trace(encoder, {"pixels": pixels}, {"pixels": {0: batch}}, path)
+
+
+def _export_text(encoder: TextEncoder, text: TextSpec, path: Path) -> None:
+    trims = text.padding == "trim"
+    length = 5 if trims else text.context_length
+    batch, tokens = torch.export.Dim("N"), torch.export.Dim("L", max=text.context_length)
+    inputs = {
+        "token_ids": torch.ones(2, length, dtype=torch.int32),
+        "lengths": torch.full((2,), length, dtype=torch.int32),
+    }
+    shapes = {"token_ids": {0: batch, 1: tokens} if trims else {0: batch}, "lengths": {0: batch}}
+    _trace(encoder, inputs, shapes, path)
+
+
+def _trace(module: nn.Module, inputs: dict[str, Tensor], shapes: dict[str, Any], path: Path) -> None:
+    size = sum(weight.nbytes for weight in module.state_dict().values())
+    torch.onnx.export(
+        module,
+        kwargs=inputs,
+        f=path,
+        input_names=list(inputs),
+        output_names=["embedding"],
+        opset_version=OPSET,
+        dynamic_shapes=shapes,
+        external_data=size > _INLINE_BYTES,
+        verbose=False,
+    )
+
+
+def _manifest(
+    entry: Entry,
+    model: Any,
+    image: ImageSpec,
+    text: TextSpec,
+    source: Source,
+    cases: list[Case],
+    files: dict[str, str],
+) -> ModelManifest:
+    images, texts = (case.expected.astype(float).round(8) for case in cases[:2])
+    bias = model.logit_bias
+    return ModelManifest(
+        name=f"{entry.name}-random" if source.random_weights else entry.name,
+        embed_dim=images.shape[1],
+        image=image,
+        text=text,
+        scoring=ScoringSpec(
+            # Only models trained with the sigmoid loss have a bias.
+            function="softmax" if bias is None else "sigmoid",
+            logit_scale=model.logit_scale.exp().item(),
+            logit_bias=0.0 if bias is None else bias.item(),
+        ),
+        files=files,
+        source=source,
+        reference=ReferenceVectors(image_embeddings=images.tolist(), text_embeddings=texts.tolist()),
+    )
+
+
+def _check(folder: Path, cases: list[Case], say: Callable[[str], None]) -> None:
+    outcomes = verify.compare(folder, cases)
+    for outcome in outcomes:
+        say(f"  {outcome}")
+    if not all(outcome.good for outcome in outcomes):
+        raise ModelsError(
+            f"the graphs do not compute what PyTorch computes (cosine must be above {verify.MIN_COSINE}, "
+            f"differences below {verify.MAX_DIFFERENCE}). The unfinished artifact is in {folder}."
+        )
+    verify.verify(folder)

@@ -1,0 +1,107 @@
+"""Does an artifact compute what its original computes? Runs in onnxruntime alone, without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+
+from models.errors import ModelsError
+from service import reference
+from service.manifest import IMAGE_GRAPH, TEXT_GRAPH, ModelManifest, read_manifest, verify_files
+from service.tokenizer import load_tokenizer
+
+# What an fp32 export may differ from the framework it came from: the order of additions, no more.
+MIN_COSINE = 0.99999
+MAX_DIFFERENCE = 1e-4
+
+Feeds = Mapping[str, npt.NDArray[np.generic]]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One run of one graph, and what the original framework gave for it."""
+
+    what: str
+    graph: str
+    feeds: Feeds
+    expected: npt.NDArray[np.float32]  # [N, D], unit length
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How far a case's vectors are from the expected ones: the lowest cosine, the largest difference."""
+
+    what: str
+    cosine: float
+    difference: float
+
+    @property
+    def good(self) -> bool:
+        return self.cosine > MIN_COSINE and self.difference < MAX_DIFFERENCE
+
+    def __str__(self) -> str:
+        verdict = "ok" if self.good else "WRONG"
+        return f"{self.what:<32} cosine {self.cosine:.8f}  max difference {self.difference:.1e}  {verdict}"
+
+
+class Graph:
+    """One graph of an artifact, loaded."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises ModelsError if onnxruntime does not load it."""
+        self._path = path
+        try:
+            self._session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime's exceptions have no common base but this
+            raise ModelsError(f"onnxruntime does not load {path}: {error}") from None
+
+    def run(self, feeds: Feeds) -> npt.NDArray[np.float32]:
+        """The embeddings [N, D]. Raises ModelsError if the graph fails on these feeds."""
+        try:
+            embeddings: npt.NDArray[np.float32] = self._session.run(None, dict(feeds))[0]
+        except Exception as error:
+            raise ModelsError(f"{self._path} fails in onnxruntime: {error}") from None
+        return embeddings
+
+
+def compare(folder: Path, cases: Sequence[Case]) -> list[Outcome]:
+    """Run the cases and measure; the cosine is NaN where the graph gave no numbers."""
+    graphs = {name: Graph(folder / name) for name in {case.graph for case in cases}}
+    outcomes = []
+    for case in cases:
+        actual = graphs[case.graph].run(case.feeds)  # [N, D]
+        if actual.shape != case.expected.shape:
+            raise ModelsError(f"{case.what}: the graph gave {actual.shape}, not {case.expected.shape}")
+        cosines = (actual * case.expected).sum(axis=1) / np.linalg.norm(actual, axis=1)  # [N]
+        difference = np.abs(actual - case.expected).max()
+        outcomes.append(Outcome(case.what, float(cosines.min()), float(difference)))
+    return outcomes
+
+
+def verify(folder: Path) -> tuple[ModelManifest, float]:
+    """Compare the files with their checksums and the graphs with the manifest's reference vectors.
+
+    Returns:
+        the manifest and the lowest cosine found.
+
+    Raises:
+        ArtifactError: the artifact is incomplete, altered, or computes something else.
+        ModelsError: a graph does not run.
+    """
+    manifest = read_manifest(folder)
+    verify_files(folder, manifest)
+    tokenizer = load_tokenizer(folder, manifest.text)
+    rows = tokenizer.encode(reference.REFERENCE_TEXTS, truncate=True)
+    longest = max(len(row.ids) for row in rows)
+    token_ids, lengths = tokenizer.pad(
+        rows, longest if manifest.text.padding == "trim" else manifest.text.context_length
+    )
+    pixels = reference.reference_pixels(manifest.image.size)
+    images = Graph(folder / IMAGE_GRAPH).run({"pixels": pixels})
+    texts = Graph(folder / TEXT_GRAPH).run({"token_ids": token_ids, "lengths": lengths})
+    return manifest, reference.check(manifest, images, texts)

@@ -1,0 +1,36 @@
+"""The one seam between the service and whatever computes the vectors."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+Pixels = npt.NDArray[np.uint8]  # [N, S, S, 3]
+TokenIds = npt.NDArray[np.int32]  # [N, L]
+Lengths = npt.NDArray[np.int32]  # [N]
+Embeddings = npt.NDArray[np.float32]  # [N, D], rows of unit length
+
+
+class Backend(Protocol):
+    """Two encoders. A call may be cancelled at any time; others are not touched by it.
+
+    Every method may raise `BackendUnavailable` (not started, or not reachable) and `BackendFailed` (it ran, and
+    went wrong). Rows of the answer are in the order of the rows of the call.
+    """
+
+    async def start(self) -> None:
+        """Load or connect. Called once, before anything else; raises when it can never work."""
+
+    async def encode_image(self, pixels: Pixels) -> Embeddings:
+        """uint8 [N, S, S, 3] -> float32 [N, D]."""
+
+    async def encode_text(self, token_ids: TokenIds, lengths: Lengths) -> Embeddings:
+        """int32 [N, L], int32 [N] -> float32 [N, D]."""
+
+    async def ready(self) -> bool:
+        """Whether a call made now would be served."""
+
+    async def aclose(self) -> None:
+        """End what `start` began. Calls still running fail with `BackendUnavailable`."""

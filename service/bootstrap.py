@@ -1,0 +1,147 @@
+"""The only place where objects meet: settings in, a running service out, everything closed in one place."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, nullcontext
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TypeVar
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from service.admission import Admission
+from service.backends.base import Backend
+from service.backends.onnx import OnnxBackend, OnnxOptions
+from service.batch_queue import BatchPolicy
+from service.batching import Batched
+from service.classifiers import Classifiers
+from service.cores import usable_cores
+from service.encoder import DualEncoder
+from service.images import ImageLimits
+from service.inference import InferenceService, RequestLimits, ServedModel
+from service.log import logger
+from service.manifest import ArtifactError, read_manifest, verify_files
+from service.metrics import Metrics
+from service.rest.app import build_app
+from service.rest.lifeline import LifelineLimits
+from service.settings import Settings
+from service.tokenizer import load_tokenizer
+
+T = TypeVar("T")
+OpenBackend = Callable[[Path, Settings, Metrics], Backend]
+
+
+@dataclass(frozen=True)
+class Service:
+    """A service that can be asked at once, and is ready when `warm_up` has returned."""
+
+    app: ASGIApp
+    metrics: Metrics
+    models: dict[Path, ServedModel]
+
+    async def warm_up(self) -> None:
+        """Check the artifacts' files, load the engines, run the self-tests.
+
+        Raises:
+            ArtifactError, BackendUnavailable: a model can not be served; the message says why.
+        """
+        for folder, model in self.models.items():
+            started = time.monotonic()
+            manifest = model.encoder.manifest
+            await asyncio.to_thread(verify_files, folder, manifest)
+            cosine = await model.encoder.start()
+            model.warm = True
+            logger.info(
+                "model_ready",
+                model=manifest.name,
+                fingerprint=model.encoder.fingerprint,
+                self_test_cosine=round(cosine, 6),
+                seconds=round(time.monotonic() - started, 2),
+            )
+
+
+@asynccontextmanager
+async def open_service(settings: Settings, open_backend: OpenBackend | None = None) -> AsyncIterator[Service]:
+    """Build all objects; on leaving, end all that they began.
+
+    `open_backend` replaces the backend that the settings ask for.
+
+    Raises:
+        ArtifactError: a folder of `settings.models` is not an artifact, or two hold models of one name.
+    """
+    metrics = Metrics()
+    async with AsyncExitStack() as stack:
+        preprocessing = stack.enter_context(
+            ThreadPoolExecutor(settings.decode_threads or usable_cores(), thread_name_prefix="preprocess")
+        )
+        models: dict[Path, ServedModel] = {}
+        for folder in settings.models:
+            backend = (open_backend or backend_of)(folder, settings, metrics)
+            encoder = _encoder(folder, backend, settings, preprocessing, metrics)
+            stack.push_async_callback(encoder.aclose)
+            models[folder] = ServedModel(encoder, Classifiers(encoder, settings.label_cache_bytes, metrics))
+        by_name = {model.encoder.manifest.name: model for model in models.values()}
+        if len(by_name) != len(settings.models):
+            raise ArtifactError("two of the artifacts in CLIPSERVE_MODELS have the same name.")
+        admission = Admission(settings.max_queue_seconds, metrics)
+        service = InferenceService(by_name, _picked(settings, RequestLimits), admission)
+        app = build_app(service, _picked(settings, LifelineLimits), settings.max_json_bytes, metrics)
+        yield Service(app, metrics, models)
+
+
+def backend_of(folder: Path, settings: Settings, metrics: Metrics) -> Backend:
+    """The backend that the settings ask for."""
+    options = OnnxOptions(
+        settings.device, settings.threads or usable_cores(), settings.workers, settings.spinning
+    )
+    delay = settings.max_queue_delay_seconds
+    return Batched(
+        OnnxBackend(folder, options),
+        image=BatchPolicy(settings.max_batch_images, delay, settings.workers),
+        text=BatchPolicy(settings.max_batch_texts, delay, settings.workers),
+        metrics=metrics,
+    )
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to whoever runs it: uvicorn's own handling ends the process by the signal, not by 0."""
+
+    def capture_signals(self) -> AbstractContextManager[None]:  # type: ignore[override]
+        return nullcontext()
+
+
+def build_server(service: Service, settings: Settings) -> uvicorn.Server:
+    """The HTTP server of the REST front; `serve()` runs it until `should_exit`."""
+    return _Server(
+        uvicorn.Config(
+            service.app,
+            host=settings.host,
+            port=settings.port,
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            limit_concurrency=settings.max_connections,
+            timeout_graceful_shutdown=settings.drain_seconds,
+        )
+    )
+
+
+def _encoder(
+    folder: Path, backend: Backend, settings: Settings, preprocessing: Executor, metrics: Metrics
+) -> DualEncoder:
+    manifest = read_manifest(folder)
+    tokenizer = load_tokenizer(folder, manifest.text)
+    return DualEncoder(manifest, tokenizer, backend, preprocessing, _picked(settings, ImageLimits), metrics)
+
+
+def _picked(settings: Settings, kind: type[T]) -> T:
+    """A dataclass filled with the settings of the same names."""
+    return kind(**{field.name: getattr(settings, field.name) for field in fields(kind)})  # type: ignore[arg-type]

@@ -1,0 +1,108 @@
+"""Everything that can go wrong, in the words of the core.
+
+    ClipError
+    ├── InvalidInput              the caller can mend it
+    │   ├── UndecodableImage        the bytes are not the image they claim to be
+    │   ├── UnsupportedFormat       an image format that is not switched on
+    │   ├── ImageTooLarge           pixels, side, aspect ratio or progressive scans over the limit
+    │   ├── TextTooLong             more characters or tokens than the limit
+    │   ├── TooMany                 more images, texts, labels or bytes than the limit
+    │   ├── BadPromptTemplate       an unknown template set, or a template without its slot
+    │   └── BodyTooSlow             the request body did not arrive in time
+    ├── UnknownModel              no such model is served
+    ├── Overloaded                the work queued now does not fit in the deadline; carries `retry_after`
+    ├── DeadlineExceeded          the answer was not ready in time
+    ├── BackendUnavailable        the encoders are not ready, or cannot be reached
+    └── BackendFailed             the encoders answered with an error, or with something impossible
+
+An error names what was wrong, and where it applies the limit and the actual value. It carries no status
+code: each front has one table that translates errors, and nothing else does.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class ClipError(Exception):
+    """Root of the tree. `code` is stable: clients may branch on it.
+
+    Attributes:
+        detail: one sentence for the caller; no paths, no text of other exceptions.
+        limit: the limit that was exceeded, in the unit that `detail` names.
+        actual: the value that exceeded it, in the same unit.
+        index: the position in the request of the image, text or label that is meant.
+    """
+
+    code: ClassVar[str] = "internal_error"
+
+    def __init__(
+        self,
+        detail: str,
+        *,
+        limit: float | None = None,
+        actual: float | None = None,
+        index: int | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.limit = limit
+        self.actual = actual
+        self.index = index
+
+
+class InvalidInput(ClipError):
+    code = "invalid_input"
+
+
+class UndecodableImage(InvalidInput):
+    code = "undecodable_image"
+
+
+class UnsupportedFormat(InvalidInput):
+    code = "unsupported_format"
+
+
+class ImageTooLarge(InvalidInput):
+    code = "image_too_large"
+
+
+class TextTooLong(InvalidInput):
+    code = "text_too_long"
+
+
+class TooMany(InvalidInput):
+    code = "too_many"
+
+
+class BadPromptTemplate(InvalidInput):
+    code = "bad_prompt_template"
+
+
+class BodyTooSlow(InvalidInput):
+    code = "body_too_slow"
+
+
+class UnknownModel(ClipError):
+    code = "unknown_model"
+
+
+class Overloaded(ClipError):
+    code = "overloaded"
+
+    def __init__(self, detail: str, *, retry_after: float) -> None:
+        """`retry_after`: seconds until the queue is expected to have room, as measured."""
+        super().__init__(detail)
+        self.retry_after = retry_after
+
+
+class DeadlineExceeded(ClipError):
+    code = "deadline_exceeded"
+
+
+class BackendUnavailable(ClipError):
+    code = "backend_unavailable"
+
+
+class BackendFailed(ClipError):
+    code = "backend_failed"

@@ -1,0 +1,147 @@
+"""What an artifact says about itself.
+
+An artifact is a folder: `model.json` (this manifest), `image.onnx`, `text.onnx`, `tokenizer.json`. Every fact
+about a model that the service needs is here or inside the graphs; no model is known by name in the code.
+
+The graphs' contract:
+
+    image.onnx   pixels     uint8   [N, S, S, 3]    ->  embedding  float32 [N, D], unit length
+    text.onnx    token_ids  int32   [N, L]          ->  embedding  float32 [N, D], unit length
+                 lengths    int32   [N]
+
+Scaling, mean and deviation, layout and the L2 norm are nodes of the graph. `lengths` counts the tokens of a row
+up to and including the end-of-text token; what lies beyond is padding.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+MANIFEST_NAME = "model.json"
+IMAGE_GRAPH = "image.onnx"
+TEXT_GRAPH = "text.onnx"
+TOKENIZER = "tokenizer.json"
+
+
+class ArtifactError(Exception):
+    """The artifact on disk cannot be served; the message says which file and why."""
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ImageSpec(_Frozen):
+    """How pixels are made: the checkpoint's own preprocessing, up to uint8.
+
+    `shortest`: resize the shorter side to `size`, then crop the centre. `squash`: resize both sides to `size`.
+    """
+
+    size: int = Field(ge=1, description="side of the square input, pixels")
+    resize: Literal["shortest", "squash"] = "shortest"
+    interpolation: Literal["bicubic", "bilinear"] = "bicubic"
+
+
+class TextSpec(_Frozen):
+    """How token ids are made.
+
+    `cleaning` is what the reference does to a text before its BPE: `lower` (OpenAI CLIP), `whitespace`,
+    `canonicalize` (SigLIP: no punctuation, lower case), or `none`. `padding`: `trim` allows rows shorter than
+    the context length (a causal tower does not see what follows the end-of-text token); `fixed` does not.
+    """
+
+    context_length: int = Field(ge=2, description="tokens, special ones included")
+    padding: Literal["trim", "fixed"] = "trim"
+    pad_id: int = 0
+    eot_id: int | None = Field(default=None, description="the token that ends a text; kept when truncating")
+    cleaning: Literal["lower", "whitespace", "canonicalize", "none"] = "lower"
+
+
+class ScoringSpec(_Frozen):
+    """`logit = logit_scale * cosine + logit_bias`; the multiplier itself, not its logarithm."""
+
+    function: Literal["softmax", "sigmoid"] = "softmax"
+    logit_scale: float = Field(gt=0)
+    logit_bias: float = 0.0
+
+
+class Source(_Frozen):
+    """Where the weights come from."""
+
+    checkpoint: str
+    revision: str | None = None
+    licence: str
+    random_weights: bool = Field(default=False, description="never trained: for timing and tests only")
+
+
+class ReferenceVectors(_Frozen):
+    """What the exporting framework computed for `service.reference`'s inputs; checked before serving."""
+
+    image_embeddings: list[list[float]]  # [n, D]
+    text_embeddings: list[list[float]]  # [n, D]
+
+
+class ModelManifest(_Frozen):
+    """`model.json`. `files` maps each other file of the artifact to its SHA-256, in hexadecimal."""
+
+    format: Literal[1] = 1
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,99}$")
+    embed_dim: int = Field(ge=1)
+    precision: Literal["fp32", "bf16", "fp16", "int8"] = "fp32"
+    image: ImageSpec
+    text: TextSpec
+    scoring: ScoringSpec
+    prompt_templates: list[str] = Field(default=["a photo of a {}."], min_length=1)
+    files: dict[str, str]
+    source: Source
+    reference: ReferenceVectors
+
+    def fingerprint(self, *choices: str) -> str:
+        """Name, precision and a digest of all that decides a vector: weights, tokenizer, preprocessing.
+
+        `choices` are the service's own that change a vector, beyond what the artifact says.
+        """
+        files = [f"{name}={digest}" for name, digest in sorted(self.files.items())]
+        facts = [*files, self.image.model_dump_json(), self.text.model_dump_json(), *choices]
+        return f"{self.name}@{self.precision}-{hashlib.sha256(chr(10).join(facts).encode()).hexdigest()[:12]}"
+
+
+def read_manifest(folder: Path) -> ModelManifest:
+    """Read `folder`/model.json.
+
+    Raises:
+        ArtifactError: no such file, or it does not say what a manifest must say.
+    """
+    path = folder / MANIFEST_NAME
+    try:
+        return ModelManifest.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        raise ArtifactError(
+            f"{folder} is not an artifact: it has no {MANIFEST_NAME}. "
+            "Make one with `python -m models export`, or point CLIPSERVE_MODELS at models/demo."
+        ) from None
+    except ValidationError as error:
+        raise ArtifactError(f"{path} is not a valid manifest: {error}") from None
+
+
+def verify_files(folder: Path, manifest: ModelManifest) -> None:
+    """Compare every file of the artifact with its checksum (reads them all: about a second per GB).
+
+    Raises:
+        ArtifactError: a file is missing, cut short or altered.
+    """
+    for name, expected in manifest.files.items():
+        try:
+            with (folder / name).open("rb") as file:
+                actual = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise ArtifactError(f"{folder / name} cannot be read: {error.strerror}") from None
+        if actual != expected:
+            raise ArtifactError(
+                f"{folder / name} has SHA-256 {actual}, but {MANIFEST_NAME} says {expected}: "
+                "the file was cut short or altered. Export or copy the artifact again."
+            )

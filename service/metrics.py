@@ -1,0 +1,95 @@
+"""What Prometheus is told, and the stage times of the request at hand.
+
+Label values are fixed words of this program, never a caller's text.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_ROWS = (1, 2, 4, 8, 16, 32, 64, 128)
+
+# Stage -> seconds, of the request in whose context the code runs; a request of many images adds them up.
+stage_times: ContextVar[dict[str, float] | None] = ContextVar("stage_times", default=None)
+
+
+class Metrics:
+    """One registry a service, so that two services can live in one process."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._requests = Counter(
+            "clipserve_requests_total",
+            "Requests answered, by endpoint and status or error code.",
+            ["endpoint", "outcome"],
+            registry=self.registry,
+        )
+        self._request_seconds = Histogram(
+            "clipserve_request_seconds",
+            "From the first byte read to the answer.",
+            ["endpoint"],
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self._stage_seconds = Histogram(
+            "clipserve_stage_seconds",
+            "Time in one stage of a request: decode, tokenize, encode_image, encode_text.",
+            ["stage"],
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self._batch_rows = Histogram(
+            "clipserve_batch_rows",
+            "Rows in one call of an encoder.",
+            ["tower"],
+            buckets=_ROWS,
+            registry=self.registry,
+        )
+        self._batch_seconds = Histogram(
+            "clipserve_batch_seconds",
+            "Duration of one call of an encoder.",
+            ["tower"],
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self._cache = Counter(
+            "clipserve_cache_total",
+            "Look-ups in the caches of classifiers and of label embeddings.",
+            ["cache", "outcome"],
+            registry=self.registry,
+        )
+        self.rows_in_flight = Gauge(
+            "clipserve_rows_in_flight",
+            "Images and texts admitted and not yet answered.",
+            registry=self.registry,
+        )
+
+    def request(self, endpoint: str, outcome: str, seconds: float) -> None:
+        self._requests.labels(endpoint, outcome).inc()
+        self._request_seconds.labels(endpoint).observe(seconds)
+
+    def batch(self, tower: str, rows: int, seconds: float) -> None:
+        self._batch_rows.labels(tower).observe(rows)
+        self._batch_seconds.labels(tower).observe(seconds)
+
+    def cache(self, cache: str, *, hit: bool) -> None:
+        self._cache.labels(cache, "hit" if hit else "miss").inc()
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time a stage, for Prometheus and for the request's own Server-Timing."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            seconds = time.perf_counter() - started
+            self._stage_seconds.labels(name).observe(seconds)
+            times = stage_times.get()
+            if times is not None:
+                times[name] = times.get(name, 0.0) + seconds

@@ -1,0 +1,65 @@
+"""The fixed inputs on which an artifact proves itself.
+
+Export runs them through the original framework and writes the vectors into the manifest; the service runs them
+through its own engine before it is ready, and refuses to serve when the two disagree. They are computed from
+integers alone, so that every platform has the same bytes.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from service.manifest import ArtifactError, ModelManifest
+
+REFERENCE_TEXTS = ("a photo of a cat.", "two dogs playing in the snow", "0123456789")
+
+# The lowest cosine to the original framework that is still the same model, by precision of the weights. fp32
+# engines differ in the order of additions only; the others are bounded by what their format can hold.
+MIN_COSINE = {"fp32": 0.9999, "fp16": 0.999, "bf16": 0.99, "int8": 0.97}
+
+
+def reference_pixels(size: int) -> npt.NDArray[np.uint8]:
+    """Two images: a smooth gradient and noise (Knuth's multiplicative hash of the position).
+
+    Returns:
+        uint8 [2, size, size, 3].
+    """
+    row, column, channel = np.indices((size, size, 3), dtype=np.uint32)
+    gradient = (row * (channel + 1) + column * (3 - channel)) * 255 // (5 * size)
+    noise = (np.arange(size * size * 3, dtype=np.uint32) * np.uint32(2654435761)) >> np.uint32(24)
+    return np.stack([gradient, noise.reshape(size, size, 3)]).astype(np.uint8)  # [2, S, S, 3]
+
+
+def check(
+    manifest: ModelManifest,
+    image_embeddings: npt.NDArray[np.float32],  # [2, D], of reference_pixels
+    text_embeddings: npt.NDArray[np.float32],  # [3, D], of REFERENCE_TEXTS
+) -> float:
+    """Compare an engine's vectors with the manifest's.
+
+    Returns:
+        the lowest cosine found.
+
+    Raises:
+        ArtifactError: it is below MIN_COSINE of the manifest's precision, or not a number.
+    """
+    lowest = 1.0
+    for tower, actual, stored in (
+        ("image", image_embeddings, manifest.reference.image_embeddings),
+        ("text", text_embeddings, manifest.reference.text_embeddings),
+    ):
+        expected = np.asarray(stored, np.float32)  # [n, D]
+        if actual.shape != expected.shape:
+            raise ArtifactError(
+                f"self-test of {manifest.name}: the {tower} encoder gave {actual.shape}, not {expected.shape}"
+            )
+        norms = np.linalg.norm(actual, axis=1) * np.linalg.norm(expected, axis=1)
+        cosine = float(((actual * expected).sum(axis=1) / norms).min())
+        if not cosine >= MIN_COSINE[manifest.precision]:  # also true of NaN
+            raise ArtifactError(
+                f"self-test of {manifest.name}: the {tower} encoder is at cosine {cosine:.6f} to the vectors of "
+                f"its export, below {MIN_COSINE[manifest.precision]}. The engine computes something else."
+            )
+        lowest = min(lowest, cosine)
+    return lowest

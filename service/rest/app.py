@@ -1,0 +1,49 @@
+"""The ASGI application of the REST front."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp
+
+from service import __version__
+from service.errors import ClipError
+from service.inference import InferenceService
+from service.metrics import Metrics
+from service.rest.errors import problem, problem_response
+from service.rest.lifeline import Lifeline, LifelineLimits
+from service.rest.routes import build_router
+
+
+def build_app(
+    service: InferenceService, limits: LifelineLimits, max_json_bytes: int, metrics: Metrics
+) -> ASGIApp:
+    """Routes, error answers and the lifeline around them."""
+    app = FastAPI(
+        title="clipserve",
+        version=__version__,
+        description="Zero-shot image classification and CLIP embeddings.",
+        redoc_url=None,
+    )
+    app.include_router(build_router(service, max_json_bytes))
+    app.add_exception_handler(ClipError, _clip_error)
+    app.add_exception_handler(HTTPException, _http_exception)
+    return Lifeline(app, limits, metrics)
+
+
+async def _clip_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ClipError)
+    request.state.error_code = error.code
+    return problem(error, request.state.request_id)
+
+
+async def _http_exception(request: Request, error: Exception) -> Response:
+    """No such path, wrong method: raised by the framework itself."""
+    assert isinstance(error, HTTPException)
+    status = HTTPStatus(error.status_code)
+    told = {"code": status.phrase.lower().replace(" ", "_"), "detail": f"{error.detail}. See /docs."}
+    return problem_response(status, told, request.state.request_id, dict(error.headers or {}))

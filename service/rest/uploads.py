@@ -1,0 +1,160 @@
+"""The three forms of a request, read into one: multipart, the bytes of one image, JSON with base64."""
+
+from __future__ import annotations
+
+import binascii
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import orjson
+from pydantic import BaseModel, ValidationError
+from starlette.datastructures import FormData, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import Request
+
+from service.encoder import Image
+from service.errors import InvalidInput, TooMany, UndecodableImage, UnsupportedFormat
+
+Fields = TypeVar("Fields", bound=BaseModel)
+
+# In a form a field is repeated rather than a list, so its singular reads better; both are understood.
+_FORM_NAMES = {"text": "texts", "label": "labels", "template": "templates"}
+_LISTS = frozenset(_FORM_NAMES.values())
+_MAX_PARTS = 4_096
+
+
+@dataclass(frozen=True)
+class Upload:
+    """Images, and every other field as the client wrote it. `typed`: JSON, where "5" is not a number."""
+
+    images: Sequence[Image]
+    fields: dict[str, Any]
+    typed: bool
+
+    def read(self, schema: type[Fields]) -> Fields:
+        """The fields by their schema.
+
+        Raises:
+            InvalidInput: one is missing, unknown or of the wrong type; names it.
+        """
+        try:
+            return schema.model_validate(self.fields, strict=self.typed)
+        except ValidationError as error:
+            faults = error.errors(include_url=False, include_input=False, include_context=False)
+            said = "; ".join(f"{'.'.join(map(str, f['loc']))[:64]}: {f['msg']}" for f in faults[:5])
+            raise InvalidInput(f"{said}. Known fields: images, {', '.join(schema.model_fields)}.") from None
+
+
+class _InMemory(MultiPartParser):
+    """Starlette's parser without its temporary files: the body is in memory, and bounded, already."""
+
+    spool_max_size = 1 << 40
+
+
+async def read_upload(request: Request, max_json_bytes: int) -> Upload:
+    """Read the request by its Content-Type.
+
+    Raises:
+        InvalidInput: the body is not what its Content-Type says.
+        UnsupportedFormat: a Content-Type that is none of the three forms.
+        TooMany: the JSON holds more than `max_json_bytes` besides its images, or a form too many parts.
+    """
+    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if content_type == "multipart/form-data":
+        return await _multipart(request)
+    if content_type == "application/json":
+        return _json(await request.body(), max_json_bytes)
+    if content_type.startswith("image/") or content_type == "application/octet-stream":
+        fields = _gathered((key, value) for key, value in request.query_params.multi_items())
+        return Upload([await request.body()], fields, typed=False)
+    raise UnsupportedFormat(
+        f"Content-Type is {content_type[:64] or 'missing'}. "
+        "Send multipart/form-data (curl -F image=@cat.jpg -F text=hello), "
+        "an image's bytes (curl -H 'Content-Type: image/jpeg' --data-binary @cat.jpg), or application/json."
+    )
+
+
+async def _multipart(request: Request) -> Upload:
+    try:
+        parser = _InMemory(
+            request.headers,
+            request.stream(),
+            max_files=_MAX_PARTS,
+            max_fields=_MAX_PARTS,
+            max_part_size=1 << 40,
+        )
+        form = await parser.parse()
+    except MultiPartException as error:
+        if error.message.startswith("Too many"):
+            raise TooMany(f"the form has more than {_MAX_PARTS:,} parts.", limit=_MAX_PARTS) from None
+        raise InvalidInput(f"the body is not multipart/form-data: {error.message}") from None
+    images = [await _image(value) for value in _images(form)]
+    rest = ((key, value) for key, value in form.multi_items() if key not in ("image", "images"))
+    return Upload(images, _gathered(rest), typed=False)
+
+
+def _images(form: FormData) -> list[UploadFile | str]:
+    return [value for key, value in form.multi_items() if key in ("image", "images")]
+
+
+async def _image(value: UploadFile | str) -> bytes:
+    if isinstance(value, str):
+        raise InvalidInput(
+            "the field `image` is text, not a file. With curl, write -F image=@cat.jpg, with the @."
+        )
+    return await value.read()
+
+
+def _gathered(items: Iterable[tuple[str, UploadFile | str]]) -> dict[str, Any]:
+    """Repeated fields as lists, the others as they are."""
+    fields: dict[str, Any] = {}
+    for key, value in items:
+        if not isinstance(value, str):
+            raise InvalidInput(f"the field `{key[:64]}` is a file; images go into the field `image`.")
+        name = _FORM_NAMES.get(key, key)
+        if name in _LISTS:
+            fields.setdefault(name, []).append(value)
+        elif name in fields:
+            raise InvalidInput(f"the field `{name[:64]}` is given more than once.")
+        else:
+            fields[name] = value
+    return fields
+
+
+def _json(body: bytes, max_json_bytes: int) -> Upload:
+    try:
+        fields = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise InvalidInput(f"the body is not JSON: {error.msg} at character {error.pos}.") from None
+    if not isinstance(fields, dict):
+        raise InvalidInput(
+            'the body must be a JSON object, such as {"images": ["<base64>"], "labels": ["cat"]}.'
+        )
+    encoded = fields.pop("images", [])
+    if not isinstance(encoded, list) or not all(isinstance(image, str) for image in encoded):
+        raise InvalidInput("images: must be a list of base64 strings or data URIs.")
+    besides = len(body) - sum(map(len, encoded))
+    if besides > max_json_bytes:
+        raise TooMany(
+            f"the JSON has {besides:,} bytes besides its images; the limit is {max_json_bytes:,}.",
+            limit=max_json_bytes,
+            actual=besides,
+        )
+    return Upload([_base64(i, image) for i, image in enumerate(encoded)], fields, typed=True)
+
+
+def _base64(index: int, text: str) -> Image:
+    """Standard base64, bare or in a data URI. Nothing is fetched: a URL is an error like any other text."""
+    if text.startswith("data:"):
+        head, _, text = text.partition(",")
+        if not head.endswith(";base64"):
+            return UndecodableImage(f"image {index} is a data URI without ;base64.", index=index)
+    elif text.startswith(("http://", "https://", "file:")):
+        return UndecodableImage(
+            f"image {index} is a URL; send the image itself, URLs are not fetched.", index=index
+        )
+    try:
+        return binascii.a2b_base64(text, strict_mode=True)
+    except ValueError:
+        return UndecodableImage(f"image {index} is not valid base64.", index=index)

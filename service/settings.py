@@ -1,0 +1,121 @@
+"""Every knob, with its unit, default and bounds. Read once, at the edge, from CLIPSERVE_* variables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from service.images import FORMATS, ImageLimits
+from service.inference import RequestLimits
+
+_DEMO = Path(__file__).parent.parent / "models" / "demo"
+
+
+class Settings(BaseSettings):
+    """`python -m service settings` prints this as a table."""
+
+    model_config = SettingsConfigDict(env_prefix="CLIPSERVE_", frozen=True, extra="forbid")
+
+    models: Annotated[tuple[Path, ...], NoDecode] = Field(
+        (_DEMO,),
+        min_length=1,
+        description="folders of artifacts, comma-separated; the first is the default model",
+    )
+    host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 for all")
+    port: int = Field(8080, ge=0, le=65535, description="REST port")
+    metrics_port: int = Field(8082, ge=0, le=65535, description="Prometheus port")
+    metrics_enabled: bool = Field(True, description="serve /metrics on metrics_port")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="least level logged")
+
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="`cuda` refuses to start where CUDA does not run; `auto` says what it chose"
+    )
+    threads: int = Field(
+        0, ge=0, le=1024, description="threads of one encoder call; 0: the cores of the quota"
+    )
+    workers: int = Field(1, ge=1, le=64, description="encoder calls at a time")
+    spinning: bool = Field(False, description="onnxruntime threads wait in a busy loop")
+    decode_threads: int = Field(
+        0, ge=0, le=1024, description="threads that decode images; 0: the cores of the quota"
+    )
+    max_batch_images: int = Field(8, ge=1, le=1024, description="images in one encoder call")
+    max_batch_texts: int = Field(32, ge=1, le=4096, description="texts in one encoder call")
+    max_queue_delay_seconds: float = Field(
+        0.0, ge=0, le=1, description="how long a row may wait for company while the encoder is idle"
+    )
+
+    deadline_seconds: float = Field(
+        10.0, gt=0, le=3600, description="time for one request, from its last byte"
+    )
+    max_queue_seconds: float = Field(
+        1.0, ge=0, le=3600, description="work that may be ahead of a request before it is refused"
+    )
+    body_timeout_seconds: float = Field(15.0, gt=0, le=3600, description="time for a request body to arrive")
+    max_body_bytes: int = Field(20_000_000, ge=1, description="request body")
+    max_json_bytes: int = Field(1_000_000, ge=1, description="JSON body besides its images")
+    max_in_flight_bytes: int = Field(256_000_000, ge=1, description="bodies of all requests in memory")
+    max_connections: int = Field(512, ge=1, description="open connections")
+    drain_seconds: int = Field(25, ge=0, description="time for requests in flight to end after SIGTERM")
+
+    image_formats: Annotated[tuple[str, ...], NoDecode] = Field(
+        ImageLimits.image_formats, min_length=1, description=f"decoded formats, of {', '.join(FORMATS)}"
+    )
+    max_pixels: int = Field(ImageLimits.max_pixels, ge=1, description="pixels of an image")
+    max_side: int = Field(ImageLimits.max_side, ge=1, description="pixels on an image's longer side")
+    max_aspect: float = Field(ImageLimits.max_aspect, ge=1, description="longer side / shorter side")
+    max_scans: int = Field(ImageLimits.max_scans, ge=1, description="scans of a progressive JPEG")
+    exif_transpose: bool = Field(
+        ImageLimits.exif_transpose, description="turn photos upright first; the reference does not"
+    )
+
+    max_images: int = Field(RequestLimits.max_images, ge=1, description="images in a request")
+    max_texts: int = Field(RequestLimits.max_texts, ge=1, description="texts in a request")
+    max_text_chars: int = Field(RequestLimits.max_text_chars, ge=1, description="characters of a text")
+    max_labels: int = Field(RequestLimits.max_labels, ge=1, description="labels in a request")
+    max_label_chars: int = Field(RequestLimits.max_label_chars, ge=1, description="characters of a label")
+    max_label_bytes: int = Field(
+        RequestLimits.max_label_bytes, ge=1, description="all labels of a request, UTF-8"
+    )
+    max_templates: int = Field(RequestLimits.max_templates, ge=1, description="prompt templates in a request")
+    label_cache_bytes: int = Field(
+        64_000_000, ge=0, description="classifiers and label embeddings of a model"
+    )
+
+    @field_validator("models", "image_formats", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        """A list is written with commas: CLIPSERVE_MODELS=models/demo,models/artifacts/ViT-B-32."""
+        return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+
+    @field_validator("image_formats")
+    @classmethod
+    def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        names = tuple(name.upper() for name in value)
+        if unknown := set(names) - set(FORMATS):
+            raise ValueError(f"{', '.join(sorted(unknown))} is not one of {', '.join(FORMATS)}")
+        return names
+
+
+def unknown_variables(environment: Iterable[str]) -> list[str]:
+    """CLIPSERVE_* variables that are no setting: a misspelled one would otherwise be ignored in silence."""
+    known = {f"CLIPSERVE_{name.upper()}" for name in Settings.model_fields}
+    return sorted(name for name in environment if name.startswith("CLIPSERVE_") and name not in known)
+
+
+def as_markdown() -> str:
+    """The settings as the table that the README shows."""
+    rows = ["| variable | default | meaning |", "| --- | --- | --- |"]
+    for name, field in Settings.model_fields.items():
+        value = field.default
+        if name == "models":
+            value = "models/demo"
+        elif isinstance(value, tuple):
+            value = ",".join(value)
+        elif isinstance(value, bool):
+            value = str(value).lower()
+        rows.append(f"| `CLIPSERVE_{name.upper()}` | `{value}` | {field.description} |")
+    return "\n".join(rows)

@@ -1,0 +1,7 @@
+"""Shared by all tests: quiet logs."""
+
+from __future__ import annotations
+
+from service import log
+
+log.configure("CRITICAL")

@@ -1,0 +1,140 @@
+"""The process: how it starts, what it refuses to start with, how it ends."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import json
+import shutil
+import signal
+import socket
+import threading
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.e2e.conftest import ROOT, Process
+
+DEMO = ROOT / "models" / "demo"
+
+
+def failed_start(**settings: str | int) -> tuple[int, str]:
+    process = Process(**settings)
+    _, log = process.popen.communicate(timeout=30)
+    return process.popen.returncode, log
+
+
+def copy_of_demo(folder: Path) -> Path:
+    return Path(shutil.copytree(DEMO, folder / "copy", ignore=shutil.ignore_patterns("*.py", "*.md")))
+
+
+def test_it_is_alive_before_it_is_ready_and_ready_soon() -> None:
+    process = Process()
+    assert process.wait_ready() < 10
+    metrics = httpx.get(f"http://127.0.0.1:{process.metrics_port}/metrics").text
+    assert "clipserve_batch_rows_bucket" in metrics
+    assert httpx.get(process.url + "/metrics").status_code == 404, "metrics are not for the public port"
+    status, log = process.stop()
+    assert status == 0
+    assert '"event": "ready"' in log
+    assert "self_test_cosine" in log
+
+
+def test_sigterm_answers_what_is_in_flight(photos: dict[str, bytes]) -> None:
+    process = Process()
+    process.wait_ready()
+    sent = threading.Barrier(9)
+
+    def ask(_: int) -> int:
+        with httpx.Client() as client:
+            client.get(process.url + "/livez")
+            sent.wait()
+            files = [("image", photos["cat"])] * 16
+            return client.post(process.url + "/embed", files=files, timeout=30).status_code
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        answers = pool.map(ask, range(8))
+        sent.wait()
+        time.sleep(0.3)
+        status, _ = process.stop()
+        statuses = list(answers)
+    assert status == 0
+    assert set(statuses) <= {200, 429}, "a request in flight was dropped"
+    assert 200 in statuses
+
+
+def test_ctrl_c_ends_it_quietly() -> None:
+    process = Process()
+    process.wait_ready()
+    status, log = process.stop(signal.SIGINT)
+    assert status == 0
+    assert "Traceback" not in log
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"device": "cuda"}, "device=cuda"),
+        ({"models": "/nowhere"}, "/nowhere is not an artifact"),
+        ({"port": "http"}, "CLIPSERVE_PORT='http'"),
+        ({"device": "tpu"}, "CLIPSERVE_DEVICE='tpu'"),
+        ({"deadline_seconds": -1}, "CLIPSERVE_DEADLINE_SECONDS='-1'"),
+        ({"image_formats": "JPEG,HEIC"}, "HEIC is not one of"),
+        ({"models": f"{DEMO},{DEMO}"}, "the same name"),
+    ],
+)
+def test_what_it_cannot_start_with_is_said_in_a_line(settings: dict[str, str | int], said: str) -> None:
+    status, log = failed_start(**settings)
+    assert status in (1, 2)
+    assert said in log
+    assert "Traceback" not in log
+
+
+def test_a_taken_port_is_said() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        status, log = failed_start(port=taken.getsockname()[1])
+    assert status != 0
+    assert "address already in use" in log
+    assert "Traceback" not in log
+
+
+@pytest.mark.parametrize("name", ["image.onnx", "text.onnx", "tokenizer.json"])
+def test_a_cut_file_is_refused(tmp_path: Path, name: str) -> None:
+    copy = copy_of_demo(tmp_path)
+    data = (copy / name).read_bytes()
+    (copy / name).write_bytes(data[: len(data) // 2])
+    status, log = failed_start(models=str(copy))
+    assert status == 1
+    assert name in log
+    assert "Traceback" not in log
+
+
+def test_a_manifest_that_is_none_is_refused(tmp_path: Path) -> None:
+    copy = copy_of_demo(tmp_path)
+    manifest = json.loads((copy / "model.json").read_text())
+    for broken in ("{", json.dumps({**manifest, "embed_dim": 0}), json.dumps({**manifest, "extra": 1})):
+        (copy / "model.json").write_text(broken)
+        status, log = failed_start(models=str(copy))
+        assert status == 1
+        assert "not a valid manifest" in log
+
+
+def test_an_engine_that_computes_something_else_is_refused(tmp_path: Path) -> None:
+    copy = copy_of_demo(tmp_path)
+    manifest = json.loads((copy / "model.json").read_text())
+    vectors = manifest["reference"]["text_embeddings"]
+    manifest["reference"]["text_embeddings"] = vectors[1:] + vectors[:1]
+    (copy / "model.json").write_text(json.dumps(manifest))
+    status, log = failed_start(models=str(copy))
+    assert status == 1
+    assert "self-test of demo: the text encoder is at cosine" in log
+
+
+def test_a_misspelled_setting_is_warned_of() -> None:
+    process = Process(prot=1)
+    process.wait_ready()
+    _, log = process.stop()
+    assert "CLIPSERVE_PROT" in log

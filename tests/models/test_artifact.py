@@ -1,0 +1,49 @@
+"""An artifact's folder is written whole or not at all."""
+
+from pathlib import Path
+
+import pytest
+
+from models.artifact import checksums, replacing
+from models.errors import ModelsError
+
+
+def artifact(folder: Path, mark: str) -> None:
+    (folder / "model.json").write_text(mark)
+
+
+def test_the_new_folder_takes_the_place_of_the_old(tmp_path: Path) -> None:
+    out = tmp_path / "new" / "model"
+    for mark in ("first", "second"):
+        with replacing(out) as folder:
+            artifact(folder, mark)
+    assert (out / "model.json").read_text() == "second"
+    assert [path.name for path in out.parent.iterdir()] == ["model"]
+
+
+def test_a_failure_leaves_the_old_artifact_and_the_unfinished_one(tmp_path: Path) -> None:
+    out = tmp_path / "model"
+    with replacing(out) as folder:
+        artifact(folder, "old")
+
+    def fail() -> None:
+        with replacing(out) as folder:
+            artifact(folder, "unfinished")
+            raise ModelsError("the figures are wrong")
+
+    with pytest.raises(ModelsError, match="figures"):
+        fail()
+    assert (out / "model.json").read_text() == "old"
+    assert (tmp_path / ".model.partial" / "model.json").read_text() == "unfinished"
+
+
+def test_a_folder_that_is_no_artifact_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(ModelsError, match="not an artifact"), replacing(tmp_path):
+        pass
+    assert (tmp_path / "thesis.txt").exists()
+
+
+def test_checksums_are_of_every_file(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"abc")
+    assert checksums(tmp_path) == {"a": "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"}

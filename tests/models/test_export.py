@@ -1,0 +1,231 @@
+"""Export against PyTorch, with random weights: the real checkpoints cannot be in a test."""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from models.catalog import Entry, read_catalog, resolve
+from models.errors import ModelsError
+from service.manifest import ModelManifest, read_manifest
+from service.reference import REFERENCE_TEXTS
+from service.tokenizer import load_tokenizer
+
+pytestmark = pytest.mark.export
+
+TINY_VISION = {"image_size": 32, "layers": 2, "width": 64, "patch_size": 16, "head_width": 32}
+TINY_TEXT = {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 2}
+TINY_SIGLIP = {
+    "embed_dim": 48,
+    "init_logit_bias": -10,
+    "custom_text": True,
+    "vision_cfg": {
+        "image_size": 224,
+        "timm_model_name": "vit_tiny_patch16_224",
+        "timm_pool": "token",
+        "timm_proj": "linear",
+    },
+    "text_cfg": {
+        **TINY_TEXT,
+        "context_length": 64,
+        "no_causal_mask": True,
+        "proj_bias": True,
+        "pool_type": "last",
+        "tokenizer_kwargs": {"clean": "canonicalize"},
+    },
+}
+
+
+def entry(name: str, pretrained: str | None = None) -> Entry:
+    return Entry(name=name, model=name, pretrained=pretrained, licence="MIT")
+
+
+def make(name: str, pretrained: str | None, out: Path, **options: Any) -> ModelManifest:
+    from models.export import export
+
+    return export(entry(name, pretrained), out, random_weights=True, **options)
+
+
+def add_model(folder: Path, name: str, config: dict[str, Any]) -> None:
+    import open_clip
+
+    (folder / f"{name}.json").write_text(json.dumps(config))
+    open_clip.add_model_config(folder / f"{name}.json")
+
+
+def operators(graph: Path) -> Counter[str]:
+    import onnx
+
+    return Counter(node.op_type for node in onnx.load(graph, load_external_data=False).graph.node)
+
+
+@pytest.fixture(scope="module")
+def vit(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("vit") / "artifact"
+    make("ViT-B-32", "openai", out)
+    return out
+
+
+def test_every_entry_of_the_catalog_is_in_open_clip() -> None:
+    from models.checkpoint import tags
+
+    known = tags()
+    for known_entry in read_catalog().values():
+        assert known_entry.pretrained in known[known_entry.model], known_entry.name
+        assert resolve(known_entry.name, None, read_catalog(), known) == known_entry
+
+
+def test_ids_equal_open_clips_on_strings_not_stored() -> None:
+    from open_clip.tokenizer import SimpleTokenizer
+
+    from models.tokenizer_json import clip_tokenizer
+    from service.manifest import TextSpec
+    from service.tokenizer import Tokenizer
+    from tests.golden.make_tokens import hurting_strings
+
+    original = SimpleTokenizer()
+    tokenizer = Tokenizer(TextSpec(context_length=100_000, eot_id=49407), clip_tokenizer(original))
+    texts = hurting_strings(10_000, seed=20260101)
+    for text, row in zip(texts, tokenizer.encode(texts), strict=True):
+        assert row.ids == [49406, *original.encode(text), 49407], ascii(text)
+
+
+def test_a_transformer_is_exported_with_its_facts(vit: Path) -> None:
+    manifest = read_manifest(vit)
+    assert manifest.name == "ViT-B-32-random"
+    assert manifest.source.random_weights
+    assert (manifest.embed_dim, manifest.image.size, manifest.image.resize) == (512, 224, "shortest")
+    assert (manifest.text.context_length, manifest.text.padding, manifest.text.eot_id) == (77, "trim", 49407)
+    assert (manifest.scoring.function, manifest.scoring.logit_bias) == ("softmax", 0.0)
+    assert manifest.scoring.logit_scale == pytest.approx(1 / 0.07)
+    assert set(manifest.files) == {"image.onnx", "text.onnx", "tokenizer.json"}
+
+
+def test_a_resnet_equals_pytorch(tmp_path: Path) -> None:
+    lines: list[str] = []
+    make("RN50", "openai", tmp_path / "rn50", say=lines.append)  # raises if a case is not within bounds
+    assert sum(line.endswith("ok") for line in lines) == 6
+
+
+def test_a_text_at_its_own_length_equals_the_text_padded_to_the_context_length(vit: Path) -> None:
+    from models.verify import Graph
+
+    tokenizer = load_tokenizer(vit, read_manifest(vit).text)
+    rows = tokenizer.encode(["a dog", "a cat on a mat", "x"])
+    graph = Graph(vit / "text.onnx")
+    short, full = (
+        graph.run(dict(zip(("token_ids", "lengths"), tokenizer.pad(rows, length), strict=True)))
+        for length in (8, 77)
+    )
+    assert short.shape == (3, 512)
+    np.testing.assert_allclose(short, full, atol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(short, axis=1), 1, atol=1e-6)
+
+
+def test_the_graphs_keep_the_contract(vit: Path) -> None:
+    import onnx
+
+    for name, inputs in (
+        ("image.onnx", {"pixels": ("UINT8", ["N", 224, 224, 3])}),
+        ("text.onnx", {"token_ids": ("INT32", ["N", "L"]), "lengths": ("INT32", ["N"])}),
+    ):
+        model = onnx.load(vit / name)
+        found = {
+            value.name: (
+                onnx.TensorProto.DataType.Name(value.type.tensor_type.elem_type),
+                [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim],
+            )
+            for value in model.graph.input
+        }
+        assert found == inputs
+        assert [value.name for value in model.graph.output] == ["embedding"]
+        assert model.ir_version <= 10
+        assert "ArgMax" not in operators(vit / name)
+        for weight in model.graph.initializer:
+            assert np.isfinite(onnx.numpy_helper.to_array(weight)).all(), weight.name
+
+
+def test_the_weights_decide_the_activation(vit: Path, tmp_path: Path) -> None:
+    """OpenAI's tag means QuickGELU, x * sigmoid(1.702 x), though open_clip's configuration does not say so."""
+    from models.verify import MIN_COSINE
+
+    make("ViT-B-32", "laion2b_s34b_b79k", tmp_path / "gelu")
+    assert operators(vit / "image.onnx")["Sigmoid"] == operators(vit / "text.onnx")["Sigmoid"] == 12
+    assert operators(tmp_path / "gelu" / "image.onnx")["Sigmoid"] == 0
+
+    # The same seed, hence the same weights: what differs is the activation, enough for an export to be refused.
+    quick, plain = (
+        np.array(read_manifest(folder).reference.image_embeddings) for folder in (vit, tmp_path / "gelu")
+    )
+    cosine = (quick * plain).sum(axis=1)
+    assert (cosine < MIN_COSINE).all()
+
+
+def test_a_sigmoid_model_has_a_bias_a_fixed_length_and_squashed_images(tmp_path: Path) -> None:
+    from models import checkpoint
+    from models.verify import Graph
+
+    add_model(tmp_path, "tiny-sig", TINY_SIGLIP)
+    make("tiny-sig", None, tmp_path / "out")
+    manifest = read_manifest(tmp_path / "out")
+    assert (manifest.scoring.function, manifest.scoring.logit_bias) == ("sigmoid", -10.0)
+    assert (manifest.text.padding, manifest.text.context_length) == ("fixed", 64)
+    assert manifest.text.cleaning == "canonicalize"
+    tokenizer = load_tokenizer(tmp_path / "out", manifest.text)
+    token_ids, lengths = tokenizer.pad(tokenizer.encode(REFERENCE_TEXTS), 64)
+    # It pools at the last position: the lengths are an input and change nothing.
+    graph = Graph(tmp_path / "out" / "text.onnx")
+    one, other = (graph.run({"token_ids": token_ids, "lengths": n}) for n in (lengths, lengths - 1))
+    np.testing.assert_array_equal(one, other)
+
+    # The images of the real ones are squashed: the tag says so.
+    siglip, _ = checkpoint.load(entry("ViT-B-16-SigLIP2", "webli"), weights=None, random_weights=True, seed=0)
+    assert siglip.visual.preprocess_cfg["resize_mode"] == "squash"
+
+
+def test_weights_from_a_file_are_the_ones_exported(tmp_path: Path) -> None:
+    import open_clip
+    import torch
+
+    from models.export import export
+
+    add_model(tmp_path, "tiny", {"embed_dim": 32, "vision_cfg": TINY_VISION, "text_cfg": TINY_TEXT})
+    model = open_clip.create_model("tiny")
+    with torch.no_grad():
+        model.logit_scale.fill_(np.log(100))
+    torch.save(model.state_dict(), tmp_path / "weights.pt")
+    manifest = export(entry("tiny"), tmp_path / "out", weights=tmp_path / "weights.pt")
+    assert manifest.name == "tiny"
+    assert manifest.scoring.logit_scale == pytest.approx(100)
+    assert (manifest.source.revision or "").startswith("sha256:")
+    assert not manifest.source.random_weights
+
+    (tmp_path / "torn.pt").write_bytes((tmp_path / "weights.pt").read_bytes()[:1000])
+    with pytest.raises(ModelsError, match=r"torn\.pt does not hold weights"):
+        export(entry("tiny"), tmp_path / "out", weights=tmp_path / "torn.pt")
+
+
+def test_a_graph_that_computes_something_else_is_refused(tmp_path: Path) -> None:
+    from models.verify import Case, compare
+
+    add_model(tmp_path, "tiny", {"embed_dim": 32, "vision_cfg": TINY_VISION, "text_cfg": TINY_TEXT})
+    make("tiny", None, tmp_path / "out")
+    pixels = np.zeros((1, 32, 32, 3), np.uint8)
+    right = compare(
+        tmp_path / "out", [Case("black", "image.onnx", {"pixels": pixels}, np.ones((1, 32), "f"))]
+    )
+    assert not right[0].good
+    assert str(right[0]).endswith("WRONG")
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("coca_ViT-B-32", "CoCa"), ("roberta-ViT-B-32", "transformers")],
+)
+def test_what_cannot_be_exported_exactly_is_refused(name: str, reason: str, tmp_path: Path) -> None:
+    with pytest.raises(ModelsError, match=reason):
+        make(name, None, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,45 @@
+"""CLIP's tokenizer.json, through the service's tokenizer, against ids stored from open_clip."""
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from service.manifest import TextSpec
+from service.tokenizer import Tokenizer, load_tokenizer
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
+    folder = tmp_path_factory.mktemp("clip")
+    (folder / "tokenizer.json").write_bytes(gzip.decompress((GOLDEN / "clip_tokenizer.json.gz").read_bytes()))
+    return load_tokenizer(folder, TextSpec(context_length=100_000, eot_id=49407))
+
+
+def test_ids_equal_open_clips_on_ten_thousand_strings(tokenizer: Tokenizer) -> None:
+    pairs = json.loads(gzip.decompress((GOLDEN / "tokens.json.gz").read_bytes()))
+    rows = tokenizer.encode([text for text, _ in pairs])
+    wrong = [text for (text, ids), row in zip(pairs, rows, strict=True) if row.ids != ids]
+    assert len(pairs) == 10_000
+    assert not wrong, f"{len(wrong)} differ, first: {wrong[0]!a}"
+
+
+@pytest.mark.parametrize(
+    ("text", "ids"),
+    [
+        ("<end_of_text>", [49406, 49407, 49407]),
+        ("a<end_of_text>", [49406, 320, 49407, 49407]),  # the splitting reaches it as a word
+        ("..<end_of_text>", [49406, 608, 283, 806, 318, 539, 318, 4160, 285, 49407]),  # "..<" is a word here
+        (
+            "\u0345",
+            [49406, 49407],
+        ),  # a combining iota is neither letter, number nor other: the original drops it
+    ],
+)
+def test_special_words_are_special_only_where_the_original_says_so(
+    tokenizer: Tokenizer, text: str, ids: list[int]
+) -> None:
+    assert tokenizer.encode([text])[0].ids == ids

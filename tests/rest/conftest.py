@@ -1,0 +1,22 @@
+"""A running service on arithmetic encoders."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from service.backends.fake import FakeBackend
+from tests.support import DIM, Running, serving, write_toy_artifact
+
+
+@pytest.fixture
+async def toy(tmp_path: Path) -> Path:
+    return await write_toy_artifact(tmp_path / "toy")
+
+
+@pytest.fixture
+async def running(toy: Path) -> AsyncIterator[Running]:
+    async with serving(FakeBackend(DIM), toy) as running:
+        yield running

@@ -1,0 +1,52 @@
+"""Every error of the core has one code and one status."""
+
+from __future__ import annotations
+
+import re
+
+import orjson
+
+from service import errors
+from service.errors import ClipError, Overloaded
+from service.rest.errors import STATUS, fields, problem, status_of
+
+
+def all_errors(kind: type[ClipError] = ClipError) -> list[type[ClipError]]:
+    return [kind, *(each for child in kind.__subclasses__() for each in all_errors(child))]
+
+
+def made(kind: type[ClipError]) -> ClipError:
+    return Overloaded("x", retry_after=0.2) if kind is Overloaded else kind("x", limit=1, actual=2, index=0)
+
+
+def test_codes_are_distinct_and_bad_input_is_never_the_server_s_fault() -> None:
+    kinds = all_errors()
+    assert len({kind.code for kind in kinds}) == len(kinds)
+    for kind in kinds:
+        status = status_of(made(kind))
+        assert (400 <= status < 500) == issubclass(
+            kind, (errors.InvalidInput, errors.UnknownModel, Overloaded)
+        )
+
+
+def test_the_tree_in_the_docstring_is_the_tree() -> None:
+    drawn = set(re.findall(r"[├└]── (\w+)", errors.__doc__ or ""))
+    assert drawn == {kind.__name__ for kind in all_errors()} - {"ClipError"}
+
+
+def test_the_table_has_no_dead_rows() -> None:
+    assert set(STATUS) <= set(all_errors())
+
+
+def test_a_problem_says_limit_actual_index_and_request_id() -> None:
+    response = problem(errors.TextTooLong("too long", limit=77, actual=90, index=3), "abc")
+    assert response.media_type == "application/problem+json"
+    body = orjson.loads(response.body)
+    assert body["type"] == "urn:clipserve:error:text_too_long"
+    assert (body["limit"], body["actual"], body["index"], body["request_id"]) == (77, 90, 3, "abc")
+    assert set(fields(errors.InvalidInput("x"))) == {"code", "detail"}
+
+
+def test_overload_says_when_to_come_back_in_whole_seconds() -> None:
+    assert problem(Overloaded("x", retry_after=0.2), "abc").headers["retry-after"] == "1"
+    assert problem(Overloaded("x", retry_after=2.1), "abc").headers["retry-after"] == "3"

@@ -1,0 +1,204 @@
+"""A backend that raises, hangs or miscounts; clients that leave; a service that is not ready. Each time the next
+request is served."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from prometheus_client import generate_latest
+
+from service.backends.base import Embeddings, Lengths, Pixels, TokenIds
+from service.backends.fake import FakeBackend
+from service.batch_queue import BatchPolicy
+from service.batching import Batched
+from service.metrics import Metrics
+from tests.support import DIM, Running, form, png, serving, write_toy_artifact
+
+
+class Unruly(FakeBackend):
+    """A fake whose image encoder misbehaves as `mood` says."""
+
+    mood = "good"
+    running = 0
+
+    async def encode_image(self, pixels: Pixels) -> Embeddings:
+        self.running += 1
+        try:
+            if self.mood == "hang":
+                await asyncio.sleep(3600)
+            if self.mood == "raise":
+                raise RuntimeError("out of memory at 0x7f: /secret/path")
+            vectors = await super().encode_image(pixels)
+        finally:
+            self.running -= 1
+        if self.mood == "nan":
+            return np.full_like(vectors, np.nan)
+        return vectors[:-1] if self.mood == "few" else vectors
+
+    async def encode_text(self, token_ids: TokenIds, lengths: Lengths) -> Embeddings:
+        if self.mood == "text":
+            raise RuntimeError
+        return await super().encode_text(token_ids, lengths)
+
+
+def batched(backend: FakeBackend) -> Batched:
+    return Batched(backend, BatchPolicy(4), BatchPolicy(16), Metrics())
+
+
+@pytest.fixture
+def backend() -> Unruly:
+    return Unruly(DIM)
+
+
+@pytest.mark.parametrize(
+    ("mood", "status", "code"),
+    [
+        ("raise", 502, "backend_failed"),
+        ("few", 502, "backend_failed"),
+        ("nan", 502, "backend_failed"),
+        ("text", 502, "backend_failed"),
+        ("hang", 504, "deadline_exceeded"),
+    ],
+)
+async def test_each_failure_has_its_code_and_the_next_request_is_served(
+    toy: Path, backend: Unruly, mood: str, status: int, code: str
+) -> None:
+    async with serving(batched(backend), toy, deadline_seconds=0.3) as running:
+        for round_ in range(3):
+            backend.mood = mood
+            answers = await asyncio.gather(
+                *(running.classify(png(i), labels=[f"{round_}-{i}", "b"]) for i in range(6))
+            )
+            assert {(answer.status_code, answer.json()["code"]) for answer in answers} == {(status, code)}
+            assert not any("secret" in answer.text for answer in answers)
+            backend.mood = "good"
+            assert (await running.classify(png())).status_code == 200
+    assert backend.running == 0
+
+
+async def test_a_client_who_leaves_frees_the_engine(toy: Path, backend: Unruly) -> None:
+    async with serving(batched(backend), toy) as running:
+        backend.mood = "hang"
+        with pytest.raises(httpx.ReadTimeout):
+            await running.client.post("/embed", files=form([png()], {}), timeout=0.2)
+        async with asyncio.timeout(2):
+            while backend.running:
+                await asyncio.sleep(0.01)
+        backend.mood = "good"
+        assert (await running.embed(png())).status_code == 200
+
+
+async def test_a_client_who_leaves_mid_body_is_forgotten(running: Running) -> None:
+    host, port = running.url.removeprefix("http://").split(":")
+    for _ in range(20):
+        _, writer = await asyncio.open_connection(host, int(port))
+        head = "POST /embed HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: 100000\r\n\r\n"
+        writer.write(head.encode() + b"x" * 1000)
+        await writer.drain()
+        writer.close()
+    assert (await running.embed(png())).status_code == 200
+
+
+async def test_a_service_that_is_loading_lives_but_is_not_ready(toy: Path, backend: Unruly) -> None:
+    async with serving(backend, toy, warm=False) as running:
+        assert (await running.client.get("/livez")).status_code == 200
+        assert (await running.client.get("/readyz")).status_code == 503
+        early = await running.classify(png())
+        assert (early.status_code, early.json()["code"]) == (503, "backend_unavailable")
+        await running.service.warm_up()
+        assert (await running.client.get("/readyz")).status_code == 200
+        assert (await running.classify(png())).status_code == 200
+
+
+async def test_readiness_follows_the_backend(toy: Path, backend: Unruly) -> None:
+    async with serving(backend, toy) as running:
+        await backend.aclose()
+        assert (await running.client.get("/readyz")).status_code == 503
+        assert (await running.client.get("/livez")).status_code == 200
+        answer = await running.classify(png())
+        assert (answer.status_code, answer.json()["code"]) == (503, "backend_unavailable")
+        await backend.start()
+        assert (await running.client.get("/readyz")).status_code == 200
+
+
+async def test_overload_is_refused_at_once_with_a_measured_hint(toy: Path) -> None:
+    slow = Batched(FakeBackend(DIM, delay=0.05), BatchPolicy(1), BatchPolicy(16), Metrics())
+    async with serving(slow, toy, max_queue_seconds=0.3) as running:
+        for i in range(3):
+            await running.embed(png(i))
+        answers = await asyncio.gather(*(running.embed(png(i)) for i in range(40)))
+        refused = [answer for answer in answers if answer.status_code == 429]
+        assert 5 < len(refused) < 38
+        assert {answer.status_code for answer in answers} == {200, 429}
+        assert all(answer.json()["code"] == "overloaded" for answer in refused)
+        assert all(int(answer.headers["retry-after"]) >= 1 for answer in refused)
+        assert (await running.embed(png())).status_code == 200
+
+
+async def test_many_who_ask_for_the_same_new_labels_cost_one_build(toy: Path) -> None:
+    texts: list[int] = []
+
+    class Counting(FakeBackend):
+        async def encode_text(self, token_ids: TokenIds, lengths: Lengths) -> Embeddings:
+            texts.append(len(lengths))
+            await asyncio.sleep(0.05)
+            return await super().encode_text(token_ids, lengths)
+
+    async with serving(Counting(DIM), toy) as running:
+        texts.clear()
+        answers = await asyncio.gather(*(running.classify(png(i), labels=["x", "y", "z"]) for i in range(10)))
+        assert all(answer.status_code == 200 for answer in answers)
+        assert sum(texts) == 3
+        await running.classify(png(), labels=["z", "x", "w"])
+        assert sum(texts) == 4, "known labels were encoded again in a new list"
+
+
+async def test_the_label_cache_is_bounded_in_bytes(toy: Path) -> None:
+    async with serving(FakeBackend(DIM), toy, label_cache_bytes=20_000) as running:
+        for i in range(60):
+            labels = [f"{i}-{k}" for k in range(10)]
+            assert (await running.classify(png(), labels=labels)).status_code == 200
+        (model,) = running.service.models.values()
+        assert model.classifiers._weights.currsize <= 10_000
+        assert model.classifiers._classifiers.currsize <= 10_000
+
+
+async def test_two_models_are_told_apart_by_name(tmp_path: Path) -> None:
+    first = await write_toy_artifact(tmp_path / "a", "first")
+    second = await write_toy_artifact(tmp_path / "b", "second")
+    async with serving(FakeBackend(DIM), first, second) as running:
+        assert (await running.classify(png())).json()["model"] == "first"
+        assert (await running.classify(png(), model="second")).json()["model"] == "second"
+        unknown = await running.classify(png(), model="../first")
+        assert (unknown.status_code, unknown.json()["code"]) == (404, "unknown_model")
+        assert "first, second" in unknown.json()["detail"]
+
+
+async def test_metrics_name_outcomes_and_never_a_caller_s_text(running: Running) -> None:
+    await running.classify(png(), labels=["secret", "b"])
+    await running.classify(b"no")
+    await running.client.get("/my-secret-path")
+    await asyncio.sleep(0.05)  # a request is counted once its answer has left
+    exposed = generate_latest(running.service.metrics.registry).decode()
+    assert 'clipserve_requests_total{endpoint="/classify",outcome="200"} 1.0' in exposed
+    assert 'outcome="unsupported_format"' in exposed
+    assert 'endpoint="other"' in exposed
+    assert "secret" not in exposed
+
+
+async def test_every_answer_of_an_error_is_a_problem(running: Running) -> None:
+    for answer in (
+        await running.client.get("/nowhere"),
+        await running.client.get("/classify"),
+        await running.client.post("/embed", content=b"{", headers={"content-type": "application/json"}),
+    ):
+        assert answer.headers["content-type"] == "application/problem+json"
+        body = json.loads(answer.content)
+        assert body["status"] == answer.status_code
+        assert body["request_id"] == answer.headers["x-request-id"]
+        assert body["type"] == f"urn:clipserve:error:{body['code']}"

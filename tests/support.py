@@ -1,0 +1,121 @@
+"""A toy artifact and a running service around it, for tests that are about everything but the model."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import io
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import tokenizers
+from PIL import Image
+from tokenizers import models, pre_tokenizers, processors
+
+from service.backends.base import Backend
+from service.backends.fake import FakeBackend
+from service.bootstrap import Service, build_server, open_service
+from service.manifest import ImageSpec, ModelManifest, ReferenceVectors, ScoringSpec, Source, TextSpec
+from service.reference import REFERENCE_TEXTS, reference_pixels
+from service.settings import Settings
+from service.tokenizer import Tokenizer
+
+DIM, SIZE, CONTEXT, EOT = 16, 32, 12, 2
+TEXT = TextSpec(context_length=CONTEXT, pad_id=0, eot_id=EOT)
+
+
+def toy_tokenizer() -> tokenizers.Tokenizer:
+    """One token a character, between <start> and <end>."""
+    vocabulary = {"<pad>": 0, "<start>": 1, "<end>": EOT, "<unknown>": 3}
+    vocabulary |= {chr(code): code for code in range(32, 127)}
+    encoder = tokenizers.Tokenizer(models.WordLevel(vocabulary, unk_token="<unknown>"))
+    encoder.pre_tokenizer = pre_tokenizers.Split(tokenizers.Regex("."), "isolated")
+    encoder.post_processor = processors.TemplateProcessing(
+        single="<start> $A <end>", special_tokens=[("<start>", 1), ("<end>", EOT)]
+    )
+    return encoder
+
+
+async def write_toy_artifact(folder: Path, name: str = "toy", **changes: Any) -> Path:
+    """An artifact whose encoders are `FakeBackend`'s; it has no graphs."""
+    folder.mkdir(parents=True, exist_ok=True)
+    encoder = toy_tokenizer()
+    (folder / "tokenizer.json").write_text(encoder.to_str())
+    backend = FakeBackend(DIM)
+    await backend.start()
+    tokenizer = Tokenizer(TEXT, encoder)
+    ids, lengths = tokenizer.pad(tokenizer.encode(REFERENCE_TEXTS, truncate=True), CONTEXT)
+    manifest = ModelManifest(
+        name=name,
+        embed_dim=DIM,
+        image=ImageSpec(size=SIZE),
+        text=TEXT,
+        scoring=ScoringSpec(logit_scale=10.0),
+        prompt_templates=["{}"],
+        files={"tokenizer.json": hashlib.sha256((folder / "tokenizer.json").read_bytes()).hexdigest()},
+        source=Source(checkpoint="none", licence="none", random_weights=True),
+        reference=ReferenceVectors(
+            image_embeddings=(await backend.encode_image(reference_pixels(SIZE))).tolist(),
+            text_embeddings=(await backend.encode_text(ids, lengths)).tolist(),
+        ),
+    ).model_copy(update=changes)
+    (folder / "model.json").write_text(manifest.model_dump_json())
+    return folder
+
+
+@dataclass
+class Running:
+    """A service that listens on a real socket."""
+
+    service: Service
+    url: str
+    client: httpx.AsyncClient
+
+    async def classify(self, *images: bytes, **fields: Any) -> httpx.Response:
+        return await self.client.post("/classify", files=form(images, {"labels": ["a", "b"]} | fields))
+
+    async def embed(self, *images: bytes, **fields: Any) -> httpx.Response:
+        return await self.client.post("/embed", files=form(images, fields))
+
+
+def form(images: Sequence[bytes], fields: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """multipart/form-data as curl -F sends it; a list is a repeated field."""
+    parts: list[tuple[str, Any]] = [("image", ("photo.png", image)) for image in images]
+    for name, value in fields.items():
+        values = value if isinstance(value, list) else [value]
+        parts.extend((name, (None, str(each))) for each in values)
+    return parts
+
+
+@asynccontextmanager
+async def serving(
+    backend: Backend, *folders: Path, warm: bool = True, **settings: Any
+) -> AsyncIterator[Running]:
+    """The whole service on a free port, with `backend` behind every model."""
+    chosen = Settings(models=folders, port=0, **settings)
+    async with open_service(chosen, lambda *_: backend) as service:
+        server = build_server(service, chosen)
+        task = asyncio.create_task(server.serve())
+        while not server.started:
+            await asyncio.sleep(0.005)
+        if warm:
+            await service.warm_up()
+        port = server.servers[0].sockets[0].getsockname()[1]
+        url = f"http://127.0.0.1:{port}"
+        async with httpx.AsyncClient(base_url=url, timeout=20, verify=False) as client:
+            yield Running(service, url, client)
+        server.should_exit = True
+        await task
+
+
+def png(seed: int = 0, size: tuple[int, int] = (40, 30), kind: str = "PNG") -> bytes:
+    """A small picture that is different for each seed."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, kind)
+    return file.getvalue()

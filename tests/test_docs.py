@@ -1,0 +1,44 @@
+"""The documents say what the code does."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from service.settings import Settings, as_markdown, unknown_variables
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def test_the_readme_shows_the_settings_as_they_are() -> None:
+    table = README.partition("<!-- python -m service settings -->\n")[2].partition(
+        "\n<!-- end of settings -->"
+    )[0]
+    assert table == as_markdown(), "replace the table by the output of: python -m service settings"
+
+
+def test_every_setting_has_a_description_and_a_lower_bound_or_a_choice() -> None:
+    for name, field in Settings.model_fields.items():
+        assert field.description, name
+
+
+def test_the_readme_names_every_file_of_the_service() -> None:
+    files = {path.relative_to(ROOT / "service").as_posix() for path in (ROOT / "service").rglob("*.py")}
+    told = set(re.findall(r"^\| `([\w/]+\.py)` \|", README, re.MULTILINE))
+    assert told == {name for name in files if not name.endswith("__init__.py")}
+
+
+def test_links_between_the_documents_lead_somewhere() -> None:
+    for document in ROOT.glob("*.md"):
+        for target in re.findall(r"\]\((?!http|#)([^)#]+)", document.read_text()):
+            assert (ROOT / target).exists(), f"{document.name} links to {target}"
+
+
+def test_version_files_hold_no_addresses() -> None:
+    for path in (ROOT / "requirements").iterdir():
+        assert "://" not in path.read_text(), path.name
+
+
+def test_misspelled_variables_are_found() -> None:
+    assert unknown_variables(["CLIPSERVE_PORT", "CLIPSERVE_PROT", "PATH"]) == ["CLIPSERVE_PROT"]
