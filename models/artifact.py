@@ -17,8 +17,8 @@ from service.manifest import MANIFEST_NAME, ModelManifest
 def replacing(out: Path) -> Iterator[Path]:
     """A new folder beside `out` that takes its place when the block ends without an exception.
 
-    An exception leaves `out` as it was, and the unfinished folder, if it holds anything, beside it to look at; the next export to the
-    same place removes that.
+    An exception leaves `out` as it was and, beside it to look at, what there is of the unfinished folder; the next
+    export to the same place removes that.
 
     Raises:
         ModelsError: `out` exists and is not an artifact; it is not ours to replace.

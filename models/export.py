@@ -1,9 +1,8 @@
 """Checkpoint -> artifact.
 
-This module, `checkpoint` and `towers` are the only ones that import torch or open_clip. The graphs are traced from
-open_clip's own modules, wrapped so that they keep the contract of `service.manifest`; what they must give is
-computed by open_clip's model as it is, padded to the full context length, so that the comparison at the end also
-judges the wrapping.
+This module, `checkpoint` and `towers` alone import torch and open_clip. The graphs are traced from open_clip's
+modules, wrapped to keep the contract of `service.manifest`; what they must give is computed by open_clip's model as
+it is, padded to the full context length, so that the comparison at the end also judges the wrapping.
 """
 
 from __future__ import annotations
@@ -149,12 +148,12 @@ def _cases(model: Any, image: ImageSpec, tokenizer: Tokenizer, original: Any, te
 
     def encode(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         inputs = (torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255 - mean) / std
-        return _array(model.encode_image(inputs, normalize=True))
+        return np.asarray(model.encode_image(inputs, normalize=True), np.float32)
 
     pixels = reference.reference_pixels(image.size)  # [2, S, S, 3]
     three = np.random.default_rng(0).integers(0, 256, (3, image.size, image.size, 3), np.uint8)
     texts = list(reference.REFERENCE_TEXTS)
-    expected = _array(model.encode_text(original(texts), normalize=True))  # [3, D]
+    expected = np.asarray(model.encode_text(original(texts), normalize=True))  # [3, D]
     rows = tokenizer.encode(texts, truncate=True)
     shortest = max(len(row.ids) for row in rows) if text.padding == "trim" else text.context_length
 
@@ -170,11 +169,6 @@ def _cases(model: Any, image: ImageSpec, tokenizer: Tokenizer, original: Any, te
         text_case(f"texts padded to {text.context_length}", len(texts), text.context_length),
         text_case("one text", 1, shortest),
     ]
-
-
-def _array(embedding: Tensor) -> npt.NDArray[np.float32]:
-    array: npt.NDArray[np.float32] = embedding.numpy()
-    return array
 
 
 def _export_image(model: Any, size: int, path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -25,15 +25,15 @@ from service.encoder import DualEncoder
 from service.images import ImageLimits
 from service.inference import InferenceService, RequestLimits, ServedModel
 from service.log import logger
-from service.manifest import ArtifactError, read_manifest, verify_files
+from service.manifest import ArtifactError, ModelManifest, read_manifest, verify_files
 from service.metrics import Metrics
 from service.rest.app import build_app
 from service.rest.lifeline import LifelineLimits
-from service.settings import Settings
+from service.settings import Settings, settings_of
 from service.tokenizer import load_tokenizer
 
 T = TypeVar("T")
-OpenBackend = Callable[[Path, Settings, Metrics], Backend]
+OpenBackend = Callable[[Path, ModelManifest, Settings, Metrics], Backend]
 
 
 @dataclass(frozen=True)
@@ -81,8 +81,12 @@ async def open_service(settings: Settings, open_backend: OpenBackend | None = No
         )
         models: dict[Path, ServedModel] = {}
         for folder in settings.models:
-            backend = (open_backend or backend_of)(folder, settings, metrics)
-            encoder = _encoder(folder, backend, settings, preprocessing, metrics)
+            manifest = read_manifest(folder)
+            own = settings_of(settings, manifest.name)
+            backend = (open_backend or backend_of)(folder, manifest, own, metrics)
+            tokenizer = load_tokenizer(folder, manifest.text)
+            limits = _picked(own, ImageLimits)
+            encoder = DualEncoder(manifest, tokenizer, backend, preprocessing, limits, metrics)
             stack.push_async_callback(encoder.aclose)
             models[folder] = ServedModel(encoder, Classifiers(encoder, settings.label_cache_bytes, metrics))
         by_name = {model.encoder.manifest.name: model for model in models.values()}
@@ -94,8 +98,16 @@ async def open_service(settings: Settings, open_backend: OpenBackend | None = No
         yield Service(app, metrics, models)
 
 
-def backend_of(folder: Path, settings: Settings, metrics: Metrics) -> Backend:
+def backend_of(folder: Path, manifest: ModelManifest, settings: Settings, metrics: Metrics) -> Backend:
     """The backend that the settings ask for."""
+    match settings.backend:
+        case "onnx":
+            return _embedded(folder, settings, metrics)
+        case "triton":
+            return _remote(manifest, settings, metrics)
+
+
+def _embedded(folder: Path, settings: Settings, metrics: Metrics) -> Backend:
     options = OnnxOptions(
         settings.device, settings.threads or usable_cores(), settings.workers, settings.spinning
     )
@@ -106,6 +118,19 @@ def backend_of(folder: Path, settings: Settings, metrics: Metrics) -> Backend:
         text=BatchPolicy(settings.max_batch_texts, delay, settings.workers),
         metrics=metrics,
     )
+
+
+def _remote(manifest: ModelManifest, settings: Settings, metrics: Metrics) -> Backend:
+    from service.backends.triton import TritonBackend, TritonOptions  # gRPC is loaded only where it is used
+
+    options = TritonOptions(
+        settings.triton_url,
+        settings.triton_tls,
+        settings.triton_ca_file,
+        settings.triton_token.get_secret_value() if settings.triton_token else None,
+        settings.deadline_seconds,
+    )
+    return TritonBackend(manifest, options, metrics)
 
 
 class _Server(uvicorn.Server):
@@ -132,14 +157,6 @@ def build_server(service: Service, settings: Settings) -> uvicorn.Server:
             timeout_graceful_shutdown=settings.drain_seconds,
         )
     )
-
-
-def _encoder(
-    folder: Path, backend: Backend, settings: Settings, preprocessing: Executor, metrics: Metrics
-) -> DualEncoder:
-    manifest = read_manifest(folder)
-    tokenizer = load_tokenizer(folder, manifest.text)
-    return DualEncoder(manifest, tokenizer, backend, preprocessing, _picked(settings, ImageLimits), metrics)
 
 
 def _picked(settings: Settings, kind: type[T]) -> T:

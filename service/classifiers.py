@@ -10,6 +10,7 @@ import numpy as np
 from cachetools import LRUCache
 
 from service.concurrency import SharedBuilds
+from service.deadline import forget_deadline
 from service.encoder import DualEncoder, Vector
 from service.errors import TextTooLong
 from service.metrics import Metrics
@@ -86,6 +87,7 @@ class Classifiers:
         return await self._builds.get(key, lambda: self._build(labels, prompting))
 
     async def _build(self, labels: tuple[str, ...], prompting: Prompting) -> BuiltClassifier:
+        forget_deadline()  # other requests may wait for this build, and longer than the first
         weights: dict[str, LabelWeight] = {}
         for label in labels:
             known = self._weights.get((label, prompting))

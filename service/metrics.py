@@ -64,6 +64,13 @@ class Metrics:
             ["cache", "outcome"],
             registry=self.registry,
         )
+        self._triton_seconds = Gauge(
+            "clipserve_triton_phase_seconds_total",
+            "What Triton reports of its own time, summed since it started: queue and compute. The network's share "
+            "is clipserve_batch_seconds less these.",
+            ["model", "phase"],
+            registry=self.registry,
+        )
         self.rows_in_flight = Gauge(
             "clipserve_rows_in_flight",
             "Images and texts admitted and not yet answered.",
@@ -77,6 +84,9 @@ class Metrics:
     def batch(self, tower: str, rows: int, seconds: float) -> None:
         self._batch_rows.labels(tower).observe(rows)
         self._batch_seconds.labels(tower).observe(seconds)
+
+    def triton_phase(self, model: str, phase: str, seconds: float) -> None:
+        self._triton_seconds.labels(model, phase).set(seconds)
 
     def cache(self, cache: str, *, hit: bool) -> None:
         self._cache.labels(cache, "hit" if hit else "miss").inc()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from service.images import FORMATS, ImageLimits
@@ -30,6 +30,19 @@ class Settings(BaseSettings):
     metrics_port: int = Field(8082, ge=0, le=65535, description="Prometheus port")
     metrics_enabled: bool = Field(True, description="serve /metrics on metrics_port")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="least level logged")
+
+    backend: Literal["onnx", "triton"] = Field(
+        "onnx", description="`onnx`: the encoders run in this process; `triton`: on a Triton server"
+    )
+    model_settings: dict[str, dict[str, Any]] = Field(
+        {},
+        description="settings of single models, as JSON: "
+        '`{"ViT-B-32": {"backend": "triton", "triton_url": "gpu:8001"}}`',
+    )
+    triton_url: str = Field("localhost:8001", description="host:port of Triton's gRPC endpoint")
+    triton_tls: bool = Field(False, description="encrypt the connection to Triton")
+    triton_ca_file: str | None = Field(None, description="certificates to trust; without it the system's")
+    triton_token: SecretStr | None = Field(None, description="sent to Triton as a bearer token")
 
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="`cuda` refuses to start where CUDA does not run; `auto` says what it chose"
@@ -98,6 +111,16 @@ class Settings(BaseSettings):
         if unknown := set(names) - set(FORMATS):
             raise ValueError(f"{', '.join(sorted(unknown))} is not one of {', '.join(FORMATS)}")
         return names
+
+
+def settings_of(settings: Settings, model: str) -> Settings:
+    """The settings with those of `model` in `model_settings` laid over them.
+
+    Raises:
+        ValidationError: an unknown name, or a value out of bounds.
+    """
+    own = settings.model_settings.get(model, {})
+    return Settings.model_validate(settings.model_dump() | own)
 
 
 def unknown_variables(environment: Iterable[str]) -> list[str]:

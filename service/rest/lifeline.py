@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.deadline import set_deadline
 from service.errors import BodyTooSlow, ClipError, DeadlineExceeded, InvalidInput, Overloaded, TooMany
 from service.log import logger
 from service.metrics import Metrics, stage_times
@@ -150,6 +151,7 @@ class Lifeline:
         self._bytes += size
 
     async def _run(self, scope: Scope, body: bytes, receive: Receive, answer: _Answer) -> None:
+        set_deadline(self._limits.deadline_seconds)
         gone = asyncio.create_task(_disconnect(receive))
         unread = [body]
 

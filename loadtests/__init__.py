@@ -1,0 +1,1 @@
+"""Load tests: a stranger on the network. Nothing here imports the service."""
