@@ -7,7 +7,7 @@ EXPORT := .venv-export/bin
 PIP := -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all check model lock clean
+.PHONY: help run test test-all check check-compose model lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -26,6 +26,11 @@ check: .venv/dev.stamp ## lint, format, types, layers
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/hadolint Dockerfile
+
+check-compose: ## docker compose reads its file (needs docker-compose, no engine)
+	docker compose config --quiet
+	docker compose --profile gpu config --quiet
 
 model: .venv-export/export.stamp ## export a model: make model NAME=ViT-B-32 [ARGS="--pretrained openai"]
 	@test -n "$(NAME)" || { echo 'usage: make model NAME=ViT-B-32 [ARGS="--pretrained openai"]'; exit 2; }

@@ -38,6 +38,7 @@ _CHANNEL = [
     # Without pings nobody notices a server that has vanished, until the deadline of each call.
     ("grpc.keepalive_time_ms", 2_000),
     ("grpc.keepalive_timeout_ms", 1_000),
+    ("grpc.http2.ping_timeout_ms", 1_000),
     ("grpc.http2.max_pings_without_data", 0),
     # By default gRPC waits up to two minutes before it tries again.
     ("grpc.initial_reconnect_backoff_ms", 100),

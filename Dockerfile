@@ -1,0 +1,35 @@
+# The service, without PyTorch. VARIANT=cpu (default) or gpu:
+#   docker build -t clipserve .
+#   docker build -t clipserve:gpu --build-arg VARIANT=gpu .
+ARG VARIANT=cpu
+
+FROM python:3.12-slim-bookworm AS base-cpu
+
+# onnxruntime-gpu is built for CUDA 13.
+FROM nvidia/cuda:13.0.1-cudnn-runtime-ubuntu24.04 AS base-gpu
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends python3 python3-venv \
+    && rm -rf /var/lib/apt/lists/*
+
+# hadolint ignore=DL3006
+FROM base-${VARIANT} AS build
+ARG VARIANT
+COPY requirements/ /requirements/
+RUN python3 -m venv /venv \
+    && if [ "$VARIANT" = gpu ]; then file=service-gpu; else file=service; fi \
+    && /venv/bin/python -m pip install --no-cache-dir --require-hashes -r "/requirements/$file.txt"
+
+# hadolint ignore=DL3006
+FROM base-${VARIANT}
+RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin clipserve
+COPY --from=build /venv /venv
+WORKDIR /app
+COPY service/ service/
+COPY models/ models/
+USER 10001
+ENV PATH=/venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1 CLIPSERVE_HOST=0.0.0.0
+EXPOSE 8080 8082
+HEALTHCHECK --interval=10s --timeout=3s --start-period=60s \
+    CMD ["python3", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8080/livez', timeout=2)"]
+ENTRYPOINT ["python3", "-m", "service"]
