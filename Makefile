@@ -7,7 +7,7 @@ EXPORT := .venv-export/bin
 PIP := -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all check check-compose model lock clean
+.PHONY: help run test test-all test-triton test-export check check-compose model triton lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -18,8 +18,13 @@ run: .venv/service.stamp ## serve the demo model on http://localhost:8080 (setti
 test: .venv/dev.stamp ## the fast tests: no GPU, no Docker, no hub
 	$(BIN)/python -m pytest -m 'not export and not triton'
 
-test-all: .venv-export/export.stamp ## the slow rest: export from PyTorch, golden references made anew
-	$(EXPORT)/python -m pytest -m 'export'
+test-all: test-triton test-export ## the slow rest: both of the above
+
+test-triton: .venv/dev.stamp ## against a real Triton server on this CPU
+	$(BIN)/python -m pytest -m triton
+
+test-export: .venv-export/export.stamp ## export from PyTorch, golden references made anew
+	$(EXPORT)/python -m pytest -m export
 
 check: .venv/dev.stamp ## lint, format, types, layers
 	$(BIN)/ruff check .
@@ -36,6 +41,11 @@ model: .venv-export/export.stamp ## export a model: make model NAME=ViT-B-32 [AR
 	@test -n "$(NAME)" || { echo 'usage: make model NAME=ViT-B-32 [ARGS="--pretrained openai"]'; exit 2; }
 	$(EXPORT)/python -m models export $(NAME) $(ARGS)
 
+triton: .venv/service.stamp ## a real Triton on this CPU, gRPC on 8001: make triton [FOLDER=models/demo] [ARGS="--instances 2"]
+	deploy/triton/local.sh setup
+	$(BIN)/python -m models triton $(or $(FOLDER),models/demo) --backend python --out .triton/models $(ARGS)
+	@exec deploy/triton/local.sh serve .triton/models
+
 lock: .venv/dev.stamp ## pin requirements/*.in anew (needs uv)
 	for role in service service-gpu dev; do \
 	  uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
@@ -43,7 +53,7 @@ lock: .venv/dev.stamp ## pin requirements/*.in anew (needs uv)
 	done
 
 clean: ## remove what make installed
-	rm -rf .venv .venv-export
+	rm -rf .venv .venv-export .triton
 
 .venv/python.stamp:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -6,13 +6,17 @@ import logging
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from models.catalog import read_catalog, resolve
 from models.errors import ModelsError
 from service.manifest import ArtifactError
+
+# The same as models.triton_config's, without loading tritonclient for every command.
+TritonBackend = Literal["python", "onnxruntime", "tensorrt"]
+TritonDevice = Literal["cpu", "gpu"]
 
 app = typer.Typer(
     help="Make artifacts, the folders of data that the service serves, and check them.",
@@ -93,6 +97,58 @@ def evaluate(
     from models.evaluate import evaluate as measure
 
     typer.echo(str(measure(url, photos, classes, template or [])))
+
+
+@app.command()
+def triton(
+    folder: Annotated[Path, typer.Argument(help="An artifact.")],
+    out: Annotated[Path, typer.Option(help="The model repository; other models there stay.")],
+    backend: Annotated[
+        TritonBackend, typer.Option(help="What runs the graphs inside Triton.")
+    ] = "onnxruntime",
+    device: Annotated[TritonDevice | None, typer.Option(help="For onnxruntime; the default is gpu.")] = None,
+    max_batch_images: Annotated[int | None, typer.Option(min=1, help="Images in one call.")] = None,
+    max_batch_texts: Annotated[int | None, typer.Option(min=1, help="Texts in one call.")] = None,
+    instances: Annotated[int | None, typer.Option(min=1, help="Of each tower, with its own weights.")] = None,
+    threads: Annotated[int | None, typer.Option(min=0, help="Of one call on the CPU; 0: all cores.")] = None,
+    queue_delay_ms: Annotated[float | None, typer.Option(min=0, help="Wait for a fuller batch.")] = None,
+    queue_timeout_ms: Annotated[
+        float | None, typer.Option(min=1, help="The longest wait for a turn.")
+    ] = None,
+    max_queue_size: Annotated[int | None, typer.Option(min=1, help="Requests that may wait.")] = None,
+) -> None:
+    """Write an artifact into a Triton model repository. What is not given depends on the backend."""
+    from models.triton_config import options_of
+    from models.triton_repository import write_repository
+
+    options = options_of(
+        backend,
+        device,
+        max_batch_images,
+        max_batch_texts,
+        instances,
+        None if queue_delay_ms is None else queue_delay_ms / 1000,
+        threads,
+        None if queue_timeout_ms is None else queue_timeout_ms / 1000,
+        max_queue_size,
+    )
+    names = write_repository(folder, out, options)
+    typer.echo(f"{' and '.join(names)} in {out}: {backend} on the {options.device}")
+
+
+@app.command()
+def tensorrt(
+    folder: Annotated[Path, typer.Argument(help="An artifact; its plans are written into it.")],
+    max_batch_images: Annotated[int | None, typer.Option(min=1, help="As given to `triton`.")] = None,
+    max_batch_texts: Annotated[int | None, typer.Option(min=1, help="As given to `triton`.")] = None,
+    fp16: Annotated[bool, typer.Option("--fp16/--fp32", help="Layer normalization is fp32 in both.")] = True,
+) -> None:
+    """Compile an artifact's graphs for the GPU of this machine: run it where Triton will serve them."""
+    from models.tensorrt import build
+    from models.triton_config import options_of
+
+    options = options_of("tensorrt", None, max_batch_images, max_batch_texts)
+    build(folder, options, fp16=fp16, say=typer.echo)
 
 
 def main() -> None:

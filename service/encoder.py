@@ -24,10 +24,6 @@ from service.tokenizer import TokenizedText, Tokenizer
 Vector = npt.NDArray[np.float32]  # [D], unit length
 Image = bytes | ClipError  # a file's bytes, or why the front could not read them
 
-# A text is padded to the next of these lengths: few enough for flat memory and shared batches, short enough
-# that a label of five tokens does not pay for 77.
-TEXT_BUCKETS = (8, 16, 32)
-
 # Few texts are tokenized faster than a thread is woken; many would hold up every other request.
 _TEXTS_ON_LOOP = 32
 
@@ -61,9 +57,6 @@ class DualEncoder:
         self._metrics = metrics
         # Vectors of photos that carry a rotation differ; an index must not mix them.
         self.fingerprint = manifest.fingerprint(*([] if limits.exif_transpose else ["exif_transpose=false"]))
-        longest = manifest.text.context_length
-        trim = manifest.text.padding == "trim"
-        self._buckets = [*(b for b in TEXT_BUCKETS if trim and b < longest), longest]
 
     async def start(self) -> float:
         """Load the backend, warm it up and hold it against the manifest's reference vectors.
@@ -102,7 +95,7 @@ class DualEncoder:
             rows = await self._tokenize(texts, truncate)
         buckets: dict[int, list[int]] = defaultdict(list)  # length -> positions of its texts
         for position, row in enumerate(rows):
-            buckets[next(b for b in self._buckets if b >= len(row.ids))].append(position)
+            buckets[next(n for n in self.manifest.text.lengths if n >= len(row.ids))].append(position)
         encoded = await together(
             self._encode_rows([rows[p] for p in positions], length) for length, positions in buckets.items()
         )

@@ -26,6 +26,10 @@ IMAGE_GRAPH = "image.onnx"
 TEXT_GRAPH = "text.onnx"
 TOKENIZER = "tokenizer.json"
 
+# Few enough lengths for flat memory and shared batches; short enough that a label of five tokens does not pay for
+# 77.
+TEXT_BUCKETS = (8, 16, 32)
+
 
 class ArtifactError(Exception):
     """The artifact on disk cannot be served; the message says which file and why."""
@@ -59,6 +63,13 @@ class TextSpec(_Frozen):
     pad_id: int = 0
     eot_id: int | None = Field(default=None, description="the token that ends a text; kept when truncating")
     cleaning: Literal["lower", "whitespace", "canonicalize", "none"] = "lower"
+
+    @property
+    def lengths(self) -> list[int]:
+        """The lengths that texts are padded to, each to the next; ascending, the last the context length."""
+        if self.padding == "fixed":
+            return [self.context_length]
+        return [*(bucket for bucket in TEXT_BUCKETS if bucket < self.context_length), self.context_length]
 
 
 class ScoringSpec(_Frozen):

@@ -94,23 +94,25 @@ def form(images: Sequence[bytes], fields: Mapping[str, Any]) -> list[tuple[str, 
 
 @asynccontextmanager
 async def serving(
-    backend: Backend, *folders: Path, warm: bool = True, **settings: Any
+    backend: Backend | None, /, *folders: Path, warm: bool = True, **settings: Any
 ) -> AsyncIterator[Running]:
-    """The whole service on a free port, with `backend` behind every model."""
+    """The whole service on a free port; `backend` behind every model, or the one the settings ask for."""
     chosen = Settings(models=folders, port=0, **settings)
-    async with open_service(chosen, lambda *_: backend) as service:
+    async with open_service(chosen, (lambda *_: backend) if backend else None) as service:
         server = build_server(service, chosen)
         task = asyncio.create_task(server.serve())
         while not server.started:
             await asyncio.sleep(0.005)
-        if warm:
-            await service.warm_up()
-        port = server.servers[0].sockets[0].getsockname()[1]
-        url = f"http://127.0.0.1:{port}"
-        async with httpx.AsyncClient(base_url=url, timeout=20, verify=False) as client:
-            yield Running(service, url, client)
-        server.should_exit = True
-        await task
+        try:
+            if warm:
+                await service.warm_up()
+            port = server.servers[0].sockets[0].getsockname()[1]
+            url = f"http://127.0.0.1:{port}"
+            async with httpx.AsyncClient(base_url=url, timeout=20, verify=False) as client:
+                yield Running(service, url, client)
+        finally:
+            server.should_exit = True
+            await task
 
 
 def png(seed: int = 0, size: tuple[int, int] = (40, 30), kind: str = "PNG") -> bytes:

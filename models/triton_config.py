@@ -1,0 +1,232 @@
+"""What Triton is told about an artifact: one model for each tower, written as config.pbtxt.
+
+    <name>_image   pixels    uint8 [n, S, S, 3]                  -> embedding float32 [n, D]
+    <name>_text    token_ids int32 [n, L], lengths int32 [n, 1]  -> embedding float32 [n, D]
+
+Triton wants at least one dimension besides the batch, hence `lengths` of [n, 1] on the wire; it reshapes them to
+[n] for the graph. Requests of different L are not put in one batch.
+
+The configuration is NVIDIA's own protocol buffer, so that a field cannot be misspelled, and complete, so that
+Triton guesses nothing from the graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+from tritonclient.grpc import model_config_pb2 as pb
+
+from models.errors import ModelsError
+from service.backends.triton_watch import triton_model
+from service.batch_queue import BatchPolicy
+from service.manifest import IMAGE_GRAPH, TEXT_GRAPH, ModelManifest
+
+Backend = Literal["python", "onnxruntime", "tensorrt"]
+Device = Literal["cpu", "gpu"]
+T = TypeVar("T")
+
+MODEL_FILES: dict[Backend, str] = {
+    "python": "model.py",
+    "onnxruntime": "model.onnx",
+    "tensorrt": "model.plan",
+}
+
+
+@dataclass(frozen=True)
+class TritonOptions:
+    """How Triton serves an artifact.
+
+    Attributes:
+        backend: `python`: onnxruntime in processes of Triton's, for a server that has neither of the others.
+            `onnxruntime`: Triton's own. `tensorrt`: plans made by `python -m models tensorrt`.
+        device: what it runs on. `python` runs on the CPU only, `tensorrt` on a GPU only.
+        image, text: `concurrency` is the number of instances of a tower, each with its copy of the weights.
+        threads: of one call on the CPU; 0: the cores that the server sees.
+        queue_timeout: seconds that a request may wait; a request may ask for less, not for more.
+        max_queue_size: requests that may wait; what comes after is refused.
+    """
+
+    backend: Backend
+    device: Device
+    image: BatchPolicy
+    text: BatchPolicy
+    threads: int = 0
+    queue_timeout: float = 10.0
+    max_queue_size: int = 128
+
+
+# Two instances everywhere, so that one computes while the other is fed: on two CPU cores that is 0.9 to 1.0 of
+# onnxruntime without Triton, against 0.8 to 0.9 with one. Large batches are for GPUs.
+_CPU_IMAGE, _CPU_TEXT = BatchPolicy(8, concurrency=2), BatchPolicy(32, concurrency=2)
+_GPU_IMAGE, _GPU_TEXT = BatchPolicy(64, concurrency=2), BatchPolicy(256, concurrency=2)
+DEFAULTS: dict[Backend, TritonOptions] = {
+    "python": TritonOptions("python", "cpu", _CPU_IMAGE, _CPU_TEXT),
+    "onnxruntime": TritonOptions("onnxruntime", "gpu", _GPU_IMAGE, _GPU_TEXT, max_queue_size=1024),
+    "tensorrt": TritonOptions("tensorrt", "gpu", _GPU_IMAGE, _GPU_TEXT, max_queue_size=1024),
+}
+
+
+def options_of(
+    backend: Backend,
+    device: Device | None = None,
+    max_batch_images: int | None = None,
+    max_batch_texts: int | None = None,
+    instances: int | None = None,
+    queue_delay: float | None = None,
+    threads: int | None = None,
+    queue_timeout: float | None = None,
+    max_queue_size: int | None = None,
+) -> TritonOptions:
+    """The defaults of `backend`, with what is given in their place.
+
+    Raises:
+        ModelsError: the backend does not run on `device`.
+    """
+    default = DEFAULTS[backend]
+    if backend != "onnxruntime" and device not in (None, default.device):
+        raise ModelsError(f"the backend {backend} runs on the {default.device} only.")
+
+    def policy(own: BatchPolicy, rows: int | None) -> BatchPolicy:
+        return BatchPolicy(
+            _given(rows, own.max_batch_size),
+            _given(queue_delay, own.max_queue_delay),
+            _given(instances, own.concurrency),
+        )
+
+    return TritonOptions(
+        backend,
+        _given(device, default.device),
+        policy(default.image, max_batch_images),
+        policy(default.text, max_batch_texts),
+        _given(threads, default.threads),
+        _given(queue_timeout, default.queue_timeout),
+        _given(max_queue_size, default.max_queue_size),
+    )
+
+
+def _given(value: T | None, default: T) -> T:
+    return default if value is None else value
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """An input on the wire; `dims` without the batch. `graph_dims`, where the graph's are others."""
+
+    name: str
+    data_type: pb.DataType
+    dims: tuple[int, ...]
+    graph_dims: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Tower:
+    """One graph of an artifact. `shapes`: the dims of all inputs, once for each shape that will be met."""
+
+    name: str
+    graph: str
+    inputs: tuple[Tensor, ...]
+    policy: BatchPolicy
+    shapes: tuple[tuple[tuple[int, ...], ...], ...]
+
+
+def towers(manifest: ModelManifest, options: TritonOptions) -> tuple[Tower, Tower]:
+    """The two models that an artifact becomes."""
+    pixels = (manifest.image.size, manifest.image.size, 3)
+    lengths = manifest.text.lengths
+    length = -1 if len(lengths) > 1 else lengths[0]
+    image = Tower(
+        triton_model(manifest, "image"),
+        IMAGE_GRAPH,
+        (Tensor("pixels", pb.TYPE_UINT8, pixels),),
+        options.image,
+        ((pixels,),),
+    )
+    text = Tower(
+        triton_model(manifest, "text"),
+        TEXT_GRAPH,
+        (Tensor("token_ids", pb.TYPE_INT32, (length,)), Tensor("lengths", pb.TYPE_INT32, (1,), ())),
+        options.text,
+        tuple(((length,), (1,)) for length in lengths),
+    )
+    return image, text
+
+
+def config(manifest: ModelManifest, tower: Tower, options: TritonOptions) -> pb.ModelConfig:
+    """config.pbtxt of a tower. Its parameter `fingerprint` tells the service which artifact is served."""
+    group = pb.ModelInstanceGroup
+    made = pb.ModelConfig(
+        name=tower.name,
+        backend=options.backend,
+        default_model_filename=MODEL_FILES[options.backend],
+        version_policy=pb.ModelVersionPolicy(latest=pb.ModelVersionPolicy.Latest(num_versions=1)),
+        max_batch_size=tower.policy.max_batch_size,
+        input=[_input(tensor) for tensor in tower.inputs],
+        output=[pb.ModelOutput(name="embedding", data_type=pb.TYPE_FP32, dims=[manifest.embed_dim])],
+        dynamic_batching=_dynamic_batching(tower.policy, options),
+        instance_group=[
+            group(
+                kind=group.KIND_GPU if options.device == "gpu" else group.KIND_CPU,
+                count=tower.policy.concurrency,
+            )
+        ],
+        model_warmup=_warm_up(tower),
+    )
+    for key, value in (_parameters(options) | {"fingerprint": manifest.fingerprint()}).items():
+        made.parameters[key].string_value = value
+    return made
+
+
+def warm_up_file(length: int) -> str:
+    """Name of the file that holds `lengths` of the warm-up, which may not be zero."""
+    return f"lengths-{length}"
+
+
+def _input(tensor: Tensor) -> pb.ModelInput:
+    reshape = None if tensor.graph_dims is None else pb.ModelTensorReshape(shape=tensor.graph_dims)
+    return pb.ModelInput(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims, reshape=reshape)
+
+
+def _dynamic_batching(policy: BatchPolicy, options: TritonOptions) -> pb.ModelDynamicBatching:
+    return pb.ModelDynamicBatching(
+        max_queue_delay_microseconds=round(policy.max_queue_delay * 1e6),
+        default_queue_policy=pb.ModelQueuePolicy(
+            timeout_action=pb.ModelQueuePolicy.REJECT,
+            default_timeout_microseconds=round(options.queue_timeout * 1e6),
+            allow_timeout_override=True,
+            max_queue_size=options.max_queue_size,
+        ),
+    )
+
+
+def _parameters(options: TritonOptions) -> dict[str, str]:
+    """Settings of the backend, each in its own words."""
+    match options.backend, options.device:
+        case "python", _:
+            return {"threads": str(options.threads)}
+        case "onnxruntime", "cpu":
+            # A memory pattern is kept for every shape of input ever seen; text has many.
+            return {
+                "intra_op_thread_count": str(options.threads),
+                "inter_op_thread_count": "1",
+                "enable_mem_pattern": "0",
+            }
+        case _:
+            return {}
+
+
+def _warm_up(tower: Tower) -> Iterator[pb.ModelWarmup]:
+    """Each shape in the smallest and the largest batch, so that no request pays for the first of its kind."""
+    for shape in tower.shapes:
+        for rows in sorted({1, tower.policy.max_batch_size}):
+            sample = pb.ModelWarmup(name=f"{rows} of {'x'.join(map(str, shape[0]))}", batch_size=rows)
+            for tensor, dims in zip(tower.inputs, shape, strict=True):
+                content = sample.inputs[tensor.name]
+                content.data_type = tensor.data_type
+                content.dims.extend(dims)
+                if tensor.name == "lengths":
+                    content.input_data_file = warm_up_file(shape[0][0])
+                else:
+                    content.zero_data = True
+            yield sample

@@ -1,0 +1,99 @@
+"""An artifact as a Triton model repository.
+
+OUT/<name>_image/  config.pbtxt   see `models.triton_config`
+OUT/<name>_text/   1/             the graph: model.onnx or model.plan, with model.py for the Python backend
+                   warmup/        inputs of the warm-up that must not be zeros
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+from google.protobuf import text_format  # type: ignore[import-untyped]
+
+from models.errors import ModelsError
+from models.triton_config import Backend, Tower, TritonOptions, config, towers, warm_up_file
+from service.manifest import IMAGE_GRAPH, TEXT_GRAPH, read_manifest, verify_files
+
+# Where `models.tensorrt` leaves what it builds, in the artifact.
+PLANS = {IMAGE_GRAPH: "image.plan", TEXT_GRAPH: "text.plan"}
+
+_MODEL_PY = Path(__file__).with_name("triton_python_model.py")
+
+
+def write_repository(folder: Path, out: Path, options: TritonOptions) -> list[str]:
+    """Write the two models of the artifact `folder` into `out`; other models there stay as they are.
+
+    Returns:
+        their names in Triton.
+
+    Raises:
+        ArtifactError: `folder` is not a sound artifact.
+        ModelsError: it has no plans and the backend is TensorRT; or a model's folder in `out` is not one.
+    """
+    manifest = read_manifest(folder)
+    verify_files(folder, manifest)
+    made = towers(manifest, options)
+    for tower in made:
+        graphs = _graphs(folder, tower, options.backend)
+        model = _emptied(out / tower.name)
+        version = model / "1"
+        version.mkdir()
+        for source, name in graphs.items():
+            _link(source, version / name)
+        if options.backend == "python":
+            shutil.copyfile(_MODEL_PY, version / "model.py")
+        _write_warm_up(model / "warmup", tower)
+        text = text_format.MessageToString(config(manifest, tower, options))
+        (model / "config.pbtxt").write_text(text, "utf-8")
+    return [tower.name for tower in made]
+
+
+def _graphs(folder: Path, tower: Tower, backend: Backend) -> dict[Path, str]:
+    """Files of a tower in the artifact, and their names in a model's version."""
+    if backend == "tensorrt":
+        plan = folder / PLANS[tower.graph]
+        if not plan.is_file():
+            raise ModelsError(
+                f"{plan} is not there: `python -m models tensorrt {folder}` makes it, on a GPU."
+            )
+        return {plan: "model.plan"}
+    # A graph of more than 2 GB has its weights in files beside it, which it knows by name.
+    weights = {path: path.name for path in folder.glob(f"{tower.graph}?*")}
+    return {folder / tower.graph: "model.onnx", **weights}
+
+
+def _emptied(model: Path) -> Path:
+    """The folder of a model, new.
+
+    Raises:
+        ModelsError: there is something else in its place; it is not ours to remove.
+    """
+    if model.exists():
+        if not (model / "config.pbtxt").is_file():
+            raise ModelsError(
+                f"{model} exists and is not a model of Triton's. Choose another folder with --out."
+            )
+        shutil.rmtree(model)
+    model.mkdir(parents=True)
+    return model
+
+
+def _write_warm_up(folder: Path, tower: Tower) -> None:
+    """`lengths` as long as the text: zero tokens are no text."""
+    if tower.graph != TEXT_GRAPH:
+        return
+    folder.mkdir()
+    for (length,), _ in tower.shapes:
+        (folder / warm_up_file(length)).write_bytes(np.array([length], np.int32).tobytes())
+
+
+def _link(source: Path, target: Path) -> None:
+    """A second name for the same bytes where the file system allows it, else a copy."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)

@@ -1,0 +1,159 @@
+"""Whether Triton serves an artifact now, and how many rows a call may have.
+
+Looked at a few times a second, so that readiness tells the truth within a second of a change. A server that says
+no, or that refuses the connection, is gone; one that does not answer in time is not ready, but may be asked all the
+same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Any
+
+from tritonclient.grpc import aio as triton
+from tritonclient.utils import InferenceServerException
+
+from service.concurrency import together
+from service.errors import BackendUnavailable, ClipError
+from service.log import logger
+from service.manifest import ModelManifest
+from service.metrics import Metrics
+
+TOWERS = ("image", "text")
+
+# Together less than a second. A busy server on few cores may need half a second for an answer; a stopped one gives
+# none.
+_WATCH_SECONDS = 0.2
+_PROBE_SECONDS = 0.7
+_STATISTICS_EVERY = 5  # looks
+_PHASES = ("queue", "compute_input", "compute_infer", "compute_output")
+
+
+def triton_model(manifest: ModelManifest, tower: str) -> str:
+    """A tower's name in Triton, which is a folder's too: what is not safe in both becomes `-`."""
+    return f"{re.sub(r'[^A-Za-z0-9._-]', '-', manifest.name)}_{tower}"
+
+
+class TritonWatch:
+    """Looks at the two models of one artifact.
+
+    Attributes:
+        ready: both are served, as the last look saw it.
+        max_batch: tower -> rows that one call may have; empty while Triton is gone.
+    """
+
+    def __init__(
+        self,
+        client: triton.InferenceServerClient,
+        manifest: ModelManifest,
+        headers: dict[str, str],
+        metrics: Metrics,
+    ) -> None:
+        self._client = client
+        self._manifest = manifest
+        self._headers = headers
+        self._metrics = metrics
+        self.ready = False
+        self.max_batch: dict[str, int] = {}
+
+    async def until_ready(self) -> None:
+        """Wait until both models are served, for as long as it takes.
+
+        Raises:
+            BackendUnavailable: Triton serves other models under these names.
+        """
+        if not await self._look():
+            logger.warning("waiting_for_triton", model=self._manifest.name)
+            while not await self._look():
+                await asyncio.sleep(_WATCH_SECONDS)
+
+    async def watch(self) -> None:
+        """Look until cancelled."""
+        looks = 0
+        while True:
+            await asyncio.sleep(_WATCH_SECONDS)
+            was, looks = self.ready, looks + 1
+            try:
+                if await self._look() and looks % _STATISTICS_EVERY == 0:
+                    await self._read_statistics()
+            except ClipError as error:
+                self.ready, self.max_batch = False, {}
+                logger.error("triton_mismatch", detail=error.detail)
+            if self.ready != was:
+                logger.warning("triton_is_back" if self.ready else "triton_is_gone")
+
+    async def _look(self) -> bool:
+        """Whether both models are ready; learns their limits when they have just become so."""
+        try:
+            async with asyncio.timeout(_PROBE_SECONDS):
+                served = await together(
+                    self._client.is_model_ready(triton_model(self._manifest, tower), headers=self._headers)
+                    for tower in TOWERS
+                )
+                if not all(served):
+                    self.max_batch = {}
+                elif not self.max_batch:
+                    self.max_batch = {tower: await self._checked_limit(tower) for tower in TOWERS}
+                self.ready = all(served)
+        except TimeoutError:
+            self.ready = False
+        except InferenceServerException:
+            self.ready, self.max_batch = False, {}
+        return self.ready
+
+    async def _checked_limit(self, tower: str) -> int:
+        """Compare Triton's model with the manifest.
+
+        Returns:
+            the rows that one call may have.
+
+        Raises:
+            BackendUnavailable: it is another model, or another build of this one.
+        """
+        name = triton_model(self._manifest, tower)
+        config = (await self._client.get_model_config(name, headers=self._headers)).config
+        tensors = {each.name: (_type_of(each), list(each.dims)) for each in [*config.input, *config.output]}
+        expected = self._tensors(tower)
+        if tensors != expected:
+            raise BackendUnavailable(
+                f"Triton's model {name} has tensors {tensors}; the artifact needs {expected}."
+            )
+        served, own = config.parameters["fingerprint"].string_value, self._manifest.fingerprint()
+        if served != own:
+            raise BackendUnavailable(
+                f"Triton's model {name} is {served or 'of unknown origin'}; this gateway has {own}. "
+                "Make the repository anew from the same artifact."
+            )
+        return max(1, int(config.max_batch_size))
+
+    def _tensors(self, tower: str) -> dict[str, tuple[str, list[int]]]:
+        """Name -> type and dims without the batch; -1 where texts come in several lengths."""
+        size, lengths = self._manifest.image.size, self._manifest.text.lengths
+        inputs = {
+            "image": {"pixels": ("TYPE_UINT8", [size, size, 3])},
+            "text": {
+                "token_ids": ("TYPE_INT32", [-1 if len(lengths) > 1 else lengths[0]]),
+                "lengths": ("TYPE_INT32", [1]),
+            },
+        }[tower]
+        return inputs | {"embedding": ("TYPE_FP32", [self._manifest.embed_dim])}
+
+    async def _read_statistics(self) -> None:
+        for tower in TOWERS:
+            try:
+                answer = await self._client.get_inference_statistics(
+                    triton_model(self._manifest, tower), headers=self._headers, client_timeout=_PROBE_SECONDS
+                )
+            except InferenceServerException:
+                return  # the next look tells what is wrong
+            for model in answer.model_stats:
+                for phase in _PHASES:
+                    seconds = getattr(model.inference_stats, phase).ns / 1e9
+                    self._metrics.triton_phase(model.name, phase, seconds)
+
+
+def _type_of(tensor: Any) -> str:
+    return str(
+        tensor.DESCRIPTOR.fields_by_name["data_type"].enum_type.values_by_number[tensor.data_type].name
+    )

@@ -1,0 +1,242 @@
+"""The repositories that are written for Triton, read back as Triton reads them, against the real graphs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2 as pb
+
+from models import tensorrt
+from models.errors import ModelsError
+from models.triton_config import (
+    DEFAULTS,
+    Backend,
+    TritonOptions,
+    options_of,
+    towers,
+)
+from models.triton_repository import PLANS, write_repository
+from service.backends.triton_watch import triton_model
+from service.batch_queue import BatchPolicy
+from service.manifest import ArtifactError, TextSpec, read_manifest
+
+ROOT = Path(__file__).parents[2]
+DEMO = ROOT / "models" / "demo"
+MANIFEST = read_manifest(DEMO)
+TYPES = {"tensor(uint8)": pb.TYPE_UINT8, "tensor(int32)": pb.TYPE_INT32, "tensor(float)": pb.TYPE_FP32}
+TOWERS = {"demo_image": "image.onnx", "demo_text": "text.onnx"}
+BACKENDS: list[Backend] = ["python", "onnxruntime", "tensorrt"]
+
+
+def artifact(folder: Path, backend: Backend) -> Path:
+    """The demo model, with something in the place of plans that only a GPU can make."""
+    if backend != "tensorrt":
+        return DEMO
+    shutil.copytree(DEMO, folder)
+    for plan in PLANS.values():
+        (folder / plan).write_bytes(plan.encode())
+    return folder
+
+
+def read(repository: Path, model: str) -> pb.ModelConfig:
+    """Parsing refuses a field that ModelConfig does not have."""
+    return text_format.Parse((repository / model / "config.pbtxt").read_text(), pb.ModelConfig())
+
+
+@pytest.fixture(params=BACKENDS)
+def repository(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    out = tmp_path / "out"
+    assert write_repository(
+        artifact(tmp_path / "artifact", request.param), out, DEFAULTS[request.param]
+    ) == list(TOWERS)
+    return out
+
+
+@pytest.mark.parametrize("model", TOWERS)
+def test_the_configuration_has_the_graphs_inputs_and_outputs(repository: Path, model: str) -> None:
+    config = read(repository, model)
+    graph = ort.InferenceSession(DEMO / TOWERS[model])
+    assert [tensor.name for tensor in config.input] == [node.name for node in graph.get_inputs()]
+    assert [tensor.name for tensor in config.output] == [node.name for node in graph.get_outputs()]
+    for tensor, node in zip(
+        [*config.input, *config.output], [*graph.get_inputs(), *graph.get_outputs()], strict=True
+    ):
+        assert tensor.data_type == TYPES[node.type]
+        reshaped = tensor.HasField("reshape")
+        dims = list(tensor.reshape.shape if reshaped else tensor.dims)
+        assert ["N", *dims] == [-1 if size == "L" else size for size in node.shape], node.name
+        assert tensor.dims, "Triton wants a dimension besides the batch"
+
+
+@pytest.mark.parametrize("model", TOWERS)
+def test_names_batching_and_fingerprint(repository: Path, model: str) -> None:
+    config = read(repository, model)
+    options = DEFAULTS[config.backend]
+    policy = options.image if model == "demo_image" else options.text
+    assert config.name == model, "must be the folder's name"
+    assert config.max_batch_size == policy.max_batch_size
+    assert not config.dynamic_batching.preferred_batch_size
+    queue = config.dynamic_batching.default_queue_policy
+    assert queue.timeout_action == pb.ModelQueuePolicy.REJECT
+    assert queue.default_timeout_microseconds == 10_000_000
+    assert queue.allow_timeout_override
+    assert 0 < queue.max_queue_size <= 1024
+    (group,) = config.instance_group
+    assert group.count == policy.concurrency
+    on_cpu = config.backend == "python"
+    assert group.kind == (pb.ModelInstanceGroup.KIND_CPU if on_cpu else pb.ModelInstanceGroup.KIND_GPU)
+    assert config.version_policy.latest.num_versions == 1
+    assert config.parameters["fingerprint"].string_value == MANIFEST.fingerprint()
+
+
+@pytest.mark.parametrize("model", TOWERS)
+def test_the_files_are_those_that_the_configuration_names(repository: Path, model: str) -> None:
+    config = read(repository, model)
+    version = repository / model / "1"
+    assert (version / config.default_model_filename).is_file()
+    if config.backend == "tensorrt":
+        assert (version / "model.plan").read_bytes() == PLANS[TOWERS[model]].encode()
+    else:
+        assert (version / "model.onnx").read_bytes() == (DEMO / TOWERS[model]).read_bytes()
+    assert (version / "model.py").is_file() == (config.backend == "python")
+
+
+def test_every_shape_that_will_be_met_is_warmed_up_alone_and_in_a_full_batch(repository: Path) -> None:
+    for model, graph in TOWERS.items():
+        config = read(repository, model)
+        first = config.input[0].name
+        shapes = {(s.batch_size, *s.inputs[first].dims) for s in config.model_warmup}
+        each = [(256, 256, 3)] if model == "demo_image" else [(8,), (16,), (32,), (77,)]
+        assert shapes == {(rows, *dims) for rows in (1, config.max_batch_size) for dims in each}
+        session = ort.InferenceSession(DEMO / graph)
+        for sample in config.model_warmup:
+            feeds = {
+                name: warm_up_rows(repository / model, content) for name, content in sample.inputs.items()
+            }
+            if model == "demo_text":
+                assert feeds["lengths"].tolist() == [[feeds["token_ids"].shape[1]]]
+                feeds["lengths"] = feeds["lengths"][:, 0]
+            assert np.isfinite(session.run(None, feeds)[0]).all()
+
+
+def warm_up_rows(model: Path, content: Any) -> Any:
+    """One row of an input, as Triton makes it."""
+    kind = {pb.TYPE_UINT8: np.uint8, pb.TYPE_INT32: np.int32}[content.data_type]
+    if content.WhichOneof("input_data_type") == "zero_data":
+        return np.zeros((1, *content.dims), kind)
+    return np.fromfile(model / "warmup" / content.input_data_file, kind).reshape(1, *content.dims)
+
+
+def test_the_policies_reach_the_configuration(tmp_path: Path) -> None:
+    options = TritonOptions(
+        "onnxruntime",
+        "cpu",
+        BatchPolicy(4, 0.002, 3),
+        BatchPolicy(16),
+        threads=2,
+        queue_timeout=0.5,
+        max_queue_size=7,
+    )
+    write_repository(DEMO, tmp_path, options)
+    image, text = read(tmp_path, "demo_image"), read(tmp_path, "demo_text")
+    assert (image.max_batch_size, text.max_batch_size) == (4, 16)
+    assert image.dynamic_batching.max_queue_delay_microseconds == 2000
+    assert text.dynamic_batching.max_queue_delay_microseconds == 0
+    assert image.dynamic_batching.default_queue_policy.default_timeout_microseconds == 500_000
+    assert image.dynamic_batching.default_queue_policy.max_queue_size == 7
+    assert [group.count for group in image.instance_group] == [3]
+    assert image.parameters["intra_op_thread_count"].string_value == "2"
+    assert image.instance_group[0].kind == pb.ModelInstanceGroup.KIND_CPU
+
+
+def test_a_text_encoder_that_pads_to_one_length_takes_that_length_only() -> None:
+    fixed = MANIFEST.model_copy(update={"text": TextSpec(context_length=64, padding="fixed")})
+    assert fixed.text.lengths == [64]
+    _, text = towers(fixed, DEFAULTS["python"])
+    assert text.inputs[0].dims == (64,)
+
+
+def test_names_are_made_safe() -> None:
+    named = MANIFEST.model_copy(update={"name": "ViT-B.32_x@fp16"})
+    assert triton_model(named, "image") == "ViT-B.32_x-fp16_image"
+
+
+def test_it_replaces_its_own_models_and_nothing_else(tmp_path: Path) -> None:
+    write_repository(DEMO, tmp_path, DEFAULTS["python"])
+    (tmp_path / "other").mkdir()
+    write_repository(DEMO, tmp_path, replace(DEFAULTS["onnxruntime"], device="cpu"))
+    assert {path.name for path in tmp_path.iterdir()} == {*TOWERS, "other"}
+    assert not (tmp_path / "demo_image" / "1" / "model.py").exists()
+    (tmp_path / "demo_image" / "config.pbtxt").unlink()
+    with pytest.raises(ModelsError, match="is not a model"):
+        write_repository(DEMO, tmp_path, DEFAULTS["python"])
+
+
+def test_weights_beside_a_large_graph_come_along_under_their_name(tmp_path: Path) -> None:
+    shutil.copytree(DEMO, tmp_path / "artifact")
+    (tmp_path / "artifact" / "text.onnx.data").write_bytes(b"weights")
+    write_repository(tmp_path / "artifact", tmp_path / "out", DEFAULTS["onnxruntime"])
+    assert (tmp_path / "out" / "demo_text" / "1" / "text.onnx.data").read_bytes() == b"weights"
+    assert os.listdir(tmp_path / "out" / "demo_image" / "1") == ["model.onnx"]
+
+
+def test_an_altered_artifact_is_refused(tmp_path: Path) -> None:
+    shutil.copytree(DEMO, tmp_path / "artifact")
+    (tmp_path / "artifact" / "text.onnx").write_bytes(b"")
+    with pytest.raises(ArtifactError, match=r"text\.onnx"):
+        write_repository(tmp_path / "artifact", tmp_path / "out", DEFAULTS["python"])
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_backend_is_not_asked_to_run_where_it_cannot() -> None:
+    assert options_of("onnxruntime", "cpu").device == "cpu"
+    with pytest.raises(ModelsError, match="on the cpu only"):
+        options_of("python", "gpu")
+
+
+def test_plans_cover_all_lengths_up_to_a_full_batch() -> None:
+    _, text = towers(MANIFEST, DEFAULTS["tensorrt"])
+    shapes = tensorrt.profile(text)
+    assert shapes.smallest == {"token_ids": (1, 8), "lengths": (1,)}
+    assert shapes.largest == {"token_ids": (256, 77), "lengths": (256,)}
+    command = tensorrt.trtexec_command("trtexec", Path("text.onnx"), Path("text.plan"), shapes, fp16=True)
+    assert "--optShapes=token_ids:256x16,lengths:256" in command
+
+
+def cli(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "models", *arguments],
+        cwd=ROOT,
+        env={"PATH": "", "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_the_command_writes_a_repository(tmp_path: Path) -> None:
+    result = cli("triton", str(DEMO), "--out", str(tmp_path), "--backend", "python", "--max-batch-texts", "5")
+    assert result.returncode == 0, result.stderr
+    assert read(tmp_path, "demo_text").max_batch_size == 5
+
+
+def test_without_plans_or_tensorrt_the_commands_say_so_in_one_line(tmp_path: Path) -> None:
+    for arguments, words in (
+        (("triton", str(DEMO), "--out", str(tmp_path), "--backend", "tensorrt"), "image.plan is not there"),
+        (("tensorrt", str(DEMO)), "neither its Python package (tensorrt) nor trtexec"),
+    ):
+        result = cli(*arguments)
+        assert result.returncode == 1
+        assert words in result.stderr
+        assert len(result.stderr.splitlines()) == 1

@@ -1,0 +1,327 @@
+"""The gateway in front of a real Triton: the same answers as embedded, and the truth about Triton's state."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import shutil
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import numpy as np
+import pytest
+import skimage.data
+from PIL import Image
+from prometheus_client import generate_latest
+
+from service.errors import BackendUnavailable
+from tests.support import Running, form, serving
+
+if TYPE_CHECKING:
+    from .conftest import Triton
+
+pytestmark = pytest.mark.triton
+
+DEMO = Path(__file__).parents[2] / "models" / "demo"
+LABELS = ["cat", "dog", "car", "coffee", "rocket", "house", "tree", "person", "bicycle", "guitar"]
+
+
+@asynccontextmanager
+async def gateway(triton: Triton, *folders: Path, **settings: Any) -> AsyncIterator[Running]:
+    async with serving(
+        None, *(folders or (DEMO,)), backend="triton", triton_url=triton.url, **settings
+    ) as running:
+        yield running
+
+
+def photos(count: int) -> Iterator[bytes]:
+    """Crops of scikit-image's photographs, of many sizes and shapes."""
+    random = np.random.default_rng(0)
+    scenes = [
+        Image.fromarray(getattr(skimage.data, name)()) for name in ("cat", "coffee", "rocket", "astronaut")
+    ]
+    for number in range(count):
+        scene = scenes[number % len(scenes)]
+        width, height = (int(random.integers(side // 3, side)) for side in scene.size)
+        left, top = int(random.integers(scene.width - width)), int(random.integers(scene.height - height))
+        file = io.BytesIO()
+        scene.crop((left, top, left + width, top + height)).save(file, "JPEG", quality=90)
+        yield file.getvalue()
+
+
+async def until(running: Running, status: int, seconds: float) -> float:
+    """Seconds until /readyz says `status`."""
+    started = time.monotonic()
+    async with asyncio.timeout(seconds):
+        while (await running.client.get("/readyz")).status_code != status:
+            await asyncio.sleep(0.02)
+    return time.monotonic() - started
+
+
+async def test_embedded_and_triton_agree_on_a_hundred_photographs(triton: Triton) -> None:
+    async def answers(running: Running) -> tuple[Any, Any]:
+        vectors, scores = [], []
+        for photo in photos(100):
+            embedded = (await running.embed(photo)).json()
+            vectors.append(embedded["results"][0]["embedding"])
+            labels = (await running.classify(photo, labels=LABELS)).json()["results"][0]["labels"]
+            scores.append([next(k["score"] for k in labels if k["label"] == label) for label in LABELS])
+        return np.array(vectors), np.array(scores)
+
+    async with gateway(triton) as remote, serving(None, DEMO) as embedded:
+        (vectors, scores), (own_vectors, own_scores) = await answers(remote), await answers(embedded)
+        models = [(await each.client.get("/v1/models")).json() for each in (remote, embedded)]
+    assert (vectors * own_vectors).sum(axis=1).min() > 0.99999
+    assert np.abs(scores - own_scores).max() < 1e-4
+    assert models[0] == models[1], "one artifact has one fingerprint, wherever it runs"
+
+
+async def test_sixteen_clients_share_batches_and_large_requests_are_split(triton: Triton) -> None:
+    def counts() -> tuple[float, float]:
+        rows, calls = "nv_inference_count", "nv_inference_exec_count"
+        return triton.count(rows, model="demo_image"), triton.count(calls, model="demo_image")
+
+    async with gateway(triton, max_queue_seconds=60) as running:
+        rows, calls = counts()
+        await asyncio.gather(*(running.embed(photo) for photo in photos(64)))
+        assert counts()[0] - rows == 64
+        assert (counts()[0] - rows) / (counts()[1] - calls) > 1.5
+        texts = [f"text number {i}" for i in range(100)]
+        together = (await running.embed(text=texts)).json()["results"]
+        alone = (await running.embed(text=texts[99])).json()["results"][0]
+        assert len(together) == 100
+        assert float(np.dot(together[99]["embedding"], alone["embedding"])) > 0.99999
+
+
+async def test_a_client_who_leaves_cancels_his_work_in_triton(triton: Triton) -> None:
+    def dropped() -> float:
+        return triton.count("nv_inference_request_failure", model="demo_image", reason="CANCELED")
+
+    async with gateway(triton, max_queue_seconds=60) as running:
+        before, computed = dropped(), triton.count("nv_inference_count", model="demo_image")
+        leaving = [asyncio.create_task(running.embed(*photos(16))) for _ in range(8)]
+        async with asyncio.timeout(10):
+            while triton.count("nv_inference_pending_request_count", model="demo_image") < 20:
+                await asyncio.sleep(0.01)
+        for task in leaving:
+            task.cancel()
+        await asyncio.gather(*leaving, return_exceptions=True)
+        assert (await running.embed(next(photos(1)))).status_code == 200
+        assert dropped() - before > 20
+        assert triton.count("nv_inference_count", model="demo_image") - computed < 8 * 16
+
+
+async def test_it_may_start_before_triton(triton: Triton) -> None:
+    triton.stop()
+    async with gateway(triton, warm=False) as running:
+        warming = asyncio.create_task(running.service.warm_up())
+        await asyncio.sleep(1.5)
+        assert (await running.client.get("/livez")).status_code == 200
+        assert (await running.client.get("/readyz")).status_code == 503
+        assert (await running.embed(next(photos(1)))).json()["code"] == "backend_unavailable"
+        triton.start()
+        triton.wait_ready()
+        assert await until(running, 200, 5) < 2
+        await warming
+        assert (await running.embed(next(photos(1)))).status_code == 200
+
+
+async def test_killed_in_the_middle_of_requests(triton: Triton) -> None:
+    async with gateway(triton, max_queue_seconds=60, deadline_seconds=5) as running:
+        asking = [asyncio.create_task(running.embed(*photos(8))) for _ in range(12)]
+        await asyncio.sleep(0.1)
+        triton.kill()
+        started = time.monotonic()
+        answers = Counter((a.status_code, a.json().get("code")) for a in await asyncio.gather(*asking))
+        assert set(answers) <= {(200, None), (503, "backend_unavailable")}
+        assert answers[503, "backend_unavailable"]
+        assert time.monotonic() - started < 1
+        assert await until(running, 503, 3) < 1
+        listed = (await running.client.get("/v1/models")).json()["data"]
+        assert [model["ready"] for model in listed] == [False]
+        triton.start()
+        triton.wait_ready()
+        assert await until(running, 200, 5) < 2
+        assert (await running.embed(next(photos(1)))).status_code == 200
+
+
+async def test_stopped_for_three_seconds_and_continued(triton: Triton) -> None:
+    async with gateway(triton, deadline_seconds=2) as running:
+        asking = [asyncio.create_task(running.embed(*photos(8))) for _ in range(6)]
+        await asyncio.sleep(0.05)
+        triton.pause()
+        try:
+            started = time.monotonic()
+            assert await until(running, 503, 3) < 1
+            answers = Counter((a.status_code, a.json().get("code")) for a in await asyncio.gather(*asking))
+            assert time.monotonic() - started < 2.5, "a request outlived its deadline"
+            assert set(answers) <= {(200, None), (504, "deadline_exceeded"), (503, "backend_unavailable")}
+            assert any(status != 200 for status, _ in answers)
+            await asyncio.sleep(max(0, started + 3 - time.monotonic()))
+        finally:
+            triton.resume()
+        assert await until(running, 200, 5) < 2
+        assert (await running.embed(next(photos(1)))).status_code == 200
+
+
+async def test_restarted_under_load(triton: Triton) -> None:
+    async with gateway(triton, max_queue_seconds=60, deadline_seconds=5) as running:
+        seen: Counter[tuple[int, str | None]] = Counter()
+        slowest, ended = 0.0, False
+
+        async def client(photo: bytes) -> None:
+            nonlocal slowest
+            while not ended:
+                started = time.monotonic()
+                answer = await running.embed(photo)
+                slowest = max(slowest, time.monotonic() - started)
+                seen[answer.status_code, answer.json().get("code")] += 1
+                await asyncio.sleep(0.02)
+
+        clients = [asyncio.create_task(client(photo)) for photo in photos(8)]
+        await asyncio.sleep(0.5)
+        await asyncio.to_thread(triton.restart)
+        assert await until(running, 200, 5) < 2
+        await asyncio.sleep(0.5)
+        ended = True
+        await asyncio.gather(*clients)
+        assert set(seen) == {(200, None), (503, "backend_unavailable")}
+        assert slowest < 5
+
+
+async def test_a_full_queue_is_overload(triton_of: Any) -> None:
+    from models.triton_config import options_of
+
+    small: Triton = triton_of(options_of("python", max_queue_size=2, max_batch_images=1))
+    async with gateway(small, max_queue_seconds=60) as running:
+        answers = await asyncio.gather(*(running.embed(photo) for photo in photos(40)))
+        seen = Counter((a.status_code, a.json().get("code")) for a in answers)
+        assert set(seen) == {(200, None), (429, "overloaded")}
+        assert all("retry-after" in a.headers for a in answers if a.status_code == 429)
+        assert (await running.embed(next(photos(1)))).status_code == 200
+
+
+LIAR = """
+import numpy as np
+import triton_python_backend_utils as pb
+class TritonPythonModel:
+    def execute(self, requests):
+        return [self.answer(np.from_dlpack(pb.get_input_tensor_by_name(r, "pixels"))) for r in requests]
+    def answer(self, pixels):
+        rows = np.full((len(pixels) + EXTRA, 384), VALUE, np.float32)
+        return pb.InferenceResponse([pb.Tensor.from_dlpack("embedding", rows)])
+"""
+
+
+@pytest.mark.parametrize(("extra", "value"), [("0", "np.nan"), ("0", "np.inf"), ("1", "0.05")])
+async def test_a_model_that_answers_nonsense_is_a_failure_of_the_backend(
+    triton_of: Any, extra: str, value: str
+) -> None:
+    from models.triton_config import options_of
+
+    liar: Triton = triton_of(options_of("python"), LIAR.replace("EXTRA", extra).replace("VALUE", value))
+    async with gateway(liar, warm=False) as running:
+        warming = asyncio.create_task(running.service.warm_up())
+        with pytest.raises(Exception, match=r"self-test|embeddings of|failed|cannot be read"):
+            await warming
+        assert (await running.client.get("/readyz")).status_code == 503
+        (model,) = running.service.models.values()
+        model.warm = True  # as if it had begun to lie after its self-test
+        for _ in range(3):
+            answer = await running.embed(next(photos(1)))
+            assert (answer.status_code, answer.json()["code"]) == (502, "backend_failed")
+        assert (await running.embed(text="cat")).status_code == 200
+
+
+async def test_another_artifact_in_triton_is_refused(triton: Triton, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(DEMO, tmp_path / "other", ignore=shutil.ignore_patterns("*.py", "*.md")))
+    manifest = json.loads((other / "model.json").read_text())
+    manifest["text"]["cleaning"] = "lower"
+    (other / "model.json").write_text(json.dumps(manifest))
+    with pytest.raises(BackendUnavailable, match="Make the repository anew"):
+        async with gateway(triton, other):
+            pass
+
+
+async def test_several_gateways_share_one_triton(triton: Triton) -> None:
+    async with gateway(triton) as one, gateway(triton) as two, gateway(triton) as three:
+        answers = await asyncio.gather(*(g.embed(p) for p in photos(5) for g in (one, two, three)))
+        assert {answer.status_code for answer in answers} == {200}
+        for first, second, third in zip(answers[::3], answers[1::3], answers[2::3], strict=True):
+            assert first.json()["fingerprint"] == second.json()["fingerprint"] == third.json()["fingerprint"]
+            vectors = [np.array(a.json()["results"][0]["embedding"]) for a in (first, second, third)]
+            assert min(vectors[0] @ vectors[1], vectors[0] @ vectors[2]) > 0.99999
+
+
+async def test_two_models_each_with_a_backend_of_its_own(triton: Triton, tmp_path: Path) -> None:
+    here = Path(shutil.copytree(DEMO, tmp_path / "here", ignore=shutil.ignore_patterns("*.py", "*.md")))
+    manifest = json.loads((here / "model.json").read_text())
+    (here / "model.json").write_text(json.dumps(manifest | {"name": "here"}))
+    own = {"demo": {"backend": "triton", "triton_url": triton.url, "deadline_seconds": 5}}
+    async with serving(None, here, DEMO, model_settings=own) as running:
+        photo = next(photos(1))
+        embedded = (await running.embed(photo, model="here")).json()
+        remote = (await running.embed(photo, model="demo")).json()
+        assert (embedded["model"], remote["model"]) == ("here", "demo")
+        vectors = [np.array(answer["results"][0]["embedding"]) for answer in (embedded, remote)]
+        assert vectors[0] @ vectors[1] > 0.99999
+        triton.kill()
+        assert await until(running, 503, 3) < 1
+        states = {m["id"]: m["ready"] for m in (await running.client.get("/v1/models")).json()["data"]}
+        assert states == {"here": True, "demo": False}
+        assert (await running.embed(photo, model="here")).status_code == 200
+        assert (await running.embed(photo, model="demo")).status_code == 503
+
+
+async def test_metrics_tell_queue_and_compute_apart(triton: Triton) -> None:
+    async with gateway(triton) as running:
+        for photo in photos(4):
+            await running.embed(photo, text="cat")
+        await asyncio.sleep(1.2)
+        exposed = generate_latest(running.service.metrics.registry).decode()
+        for phase in ("queue", "compute_infer"):
+            line = f'clipserve_triton_phase_seconds_total{{model="demo_image",phase="{phase}"}}'
+            assert line in exposed
+        assert 'clipserve_batch_seconds_count{tower="image"}' in exposed
+
+
+async def test_form_requests_reach_triton_like_any_other(triton: Triton) -> None:
+    async with gateway(triton) as running:
+        files = form([*photos(2), b"no image"], {"labels": LABELS})
+        answer = await running.client.post("/classify", files=files)
+        assert [("error" in result) for result in answer.json()["results"]] == [False, False, True]
+
+
+def test_fifty_kills_leave_no_memory_behind(triton: Triton) -> None:
+    from tests.e2e.conftest import Process
+
+    process = Process(backend="triton", triton_url=triton.url, deadline_seconds=5, max_queue_seconds=60)
+    process.wait_ready()
+
+    def resident() -> int:
+        status = Path(f"/proc/{process.popen.pid}/status").read_text()
+        return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS")))  # KiB
+
+    photo = next(photos(1))
+    sizes = []
+    with httpx.Client(base_url=process.url, timeout=10) as client:
+        for _ in range(50):
+            assert client.post("/embed", files=form([photo] * 4, {"text": "cat"})).status_code == 200
+            triton.kill()
+            assert client.post("/embed", files=form([photo] * 4, {"text": "cat"})).status_code == 503
+            triton.start()
+            triton.wait_ready()
+            up = time.monotonic()
+            while client.get("/readyz").status_code != 200:
+                assert time.monotonic() - up < 2, "not back within 2 s of Triton's return"
+                time.sleep(0.05)
+            sizes.append(resident())
+    assert process.stop()[0] == 0
+    slope = float(np.polyfit(range(25), sizes[25:], 1)[0])  # KiB a restart
+    assert slope < 60, sizes
