@@ -15,7 +15,7 @@ import typer
 from loadtests.bare_loop import bare_loop
 from loadtests.bodies import classify, embed, photo
 from loadtests.closed_loop import run
-from loadtests.process import service
+from loadtests.process import service, triton
 
 cli = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
 Measures = dict[str, Callable[[float], float]]
@@ -30,8 +30,8 @@ def main() -> None:
 def limit(
     artifact: Annotated[Path, typer.Argument(help="An artifact, best ViT-B-32 with random weights.")],
     clients: int = 8,
-    rounds: int = 5,
-    seconds: float = 8.0,
+    rounds: int = 15,
+    seconds: float = 3.0,
     width: int = 640,
     height: int = 480,
 ) -> None:
@@ -54,11 +54,34 @@ def limit(
         }
         typer.echo(f"{platform.processor() or platform.machine()}, {cores} cores; JPEG {width} x {height}, "
                    f"{len(image):,} bytes; {rounds} rounds of {seconds:g} s")  # fmt: skip
-        _report(measures, rounds, seconds)
+        _report(measures, rounds, seconds, limit="bare loop")
 
 
-def _report(measures: Measures, rounds: int, seconds: float) -> None:
-    """Interleaved rounds, then for each the median rate, and the median of its ratio to the round's limit."""
+@cli.command("triton")
+def versus_triton(
+    artifact: Annotated[Path, typer.Argument(help="An artifact, best ViT-B-32 with random weights.")],
+    clients: int = 16,
+    rounds: int = 15,
+    seconds: float = 3.0,
+    option: Annotated[list[str] | None, typer.Option(help="For `python -m models triton`.")] = None,
+) -> None:
+    """Throughput of /embed through a real Triton on this CPU beside the embedded backend, interleaved; medians."""
+    call = embed(photo(640, 480))
+    common: dict[str, str | float] = {"models": str(artifact), "max_queue_seconds": 60}
+    with (
+        triton(artifact, *(option or [])) as address,
+        service(**common) as embedded,
+        service(**common, backend="triton", triton_url=address) as remote,
+    ):
+        measures: Measures = {
+            f"embedded, {clients} clients": lambda seconds: run(embedded, call, clients, seconds).rate,
+            f"Triton, {clients} clients": lambda seconds: run(remote, call, clients, seconds).rate,
+        }
+        _report(measures, rounds, seconds, limit="embedded")
+
+
+def _report(measures: Measures, rounds: int, seconds: float, limit: str) -> None:
+    """Interleaved rounds; then for each the median of its rates, and of its ratios to the best `limit`."""
     for measure in measures.values():
         measure(min(2.0, seconds))  # warm: caches, pages, clocks
     rates: dict[str, list[float]] = {name: [] for name in measures}
@@ -66,11 +89,10 @@ def _report(measures: Measures, rounds: int, seconds: float) -> None:
         for name, measure in measures.items():
             rates[name].append(measure(seconds))
             typer.echo(f"  round {number + 1}: {name}: {rates[name][-1]:.1f}/s", err=True)
-    bare = [name for name in measures if name.startswith("bare")]
-    best = [max(rates[name][i] for name in bare) for i in range(rounds)]
-    typer.echo("| | requests/s | of the limit |\n| --- | --- | --- |")
+    best = max((name for name in rates if name.startswith(limit)), key=lambda n: statistics.median(rates[n]))
+    typer.echo(f"| | requests/s | of {limit} |\n| --- | --- | --- |")
     for name, values in rates.items():
-        share = statistics.median(value / top for value, top in zip(values, best, strict=True))
+        share = statistics.median(value / top for value, top in zip(values, rates[best], strict=True))
         typer.echo(f"| {name} | {statistics.median(values):.1f} | {share:.2f} |")
 
 

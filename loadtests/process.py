@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 
 def free_port() -> int:
@@ -18,6 +21,28 @@ def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
+
+
+@contextmanager
+def triton(artifact: Path, *options: str) -> Iterator[str]:
+    """A real Triton on this CPU with the artifact (deploy/triton/local.sh); gives its gRPC host:port."""
+    grpc, metrics = free_port(), free_port()
+    with tempfile.TemporaryDirectory() as repository:
+        writer = [sys.executable, "-m", "models", "triton", str(artifact), "--backend", "python"]
+        subprocess.run([*writer, "--out", repository, *options], check=True, stdout=subprocess.DEVNULL)
+        ports = {"TRITON_GRPC_PORT": str(grpc), "TRITON_METRICS_PORT": str(metrics)}
+        process = subprocess.Popen(
+            ["deploy/triton/local.sh", "serve", repository],
+            env=os.environ | ports | {"TRITON_PYTHON": sys.executable},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        try:
+            yield f"127.0.0.1:{grpc}"
+        finally:
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait(60)
 
 
 @contextmanager

@@ -33,6 +33,7 @@ class Triton:
         self._repository = repository
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
+        self._ending = False
 
     @property
     def url(self) -> str:
@@ -45,8 +46,11 @@ class Triton:
 
     def start(self) -> None:
         """Start it where it is not running. It is on its way up when this returns: `wait_ready`."""
+        if self._ending and self._process:
+            self._process.wait(60)
         if self.running:
             return
+        self._ending = False
         ports = {"TRITON_GRPC_PORT": str(self.grpc_port), "TRITON_METRICS_PORT": str(self.metrics_port)}
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -80,6 +84,7 @@ class Triton:
 
     def terminate(self) -> None:
         """SIGTERM, without waiting for the end."""
+        self._ending = True
         if self.running and self._process:
             self._process.terminate()
 

@@ -120,24 +120,22 @@ async def test_who_leaves_is_not_computed(
 ) -> None:
     computed = triton.count("nv_inference_count", model="demo_image")
     cancelled = triton.count("nv_inference_request_failure", model="demo_image", reason="CANCELED")
-    staying = [asyncio.create_task(outcome(image(server, PIXELS))) for _ in range(6)]
+    staying = [asyncio.create_task(outcome(image(server, PIXELS))) for _ in range(10)]
     limit = {"client_timeout": 0.2} if way == "deadline" else {}
     leaving = [asyncio.create_task(outcome(image(server, PIXELS[:1], **limit))) for _ in range(20)]
     if way == "cancelled":
-        async with asyncio.timeout(5):
-            while triton.count("nv_inference_pending_request_count", model="demo_image") < 20:
-                await asyncio.sleep(0.01)
+        await asyncio.wait(staying, return_when=asyncio.FIRST_COMPLETED)  # by now they have all arrived
         for task in leaving:
             task.cancel()
     answers = await asyncio.gather(*leaving)
     left = len(leaving) - answers.count("ok")
     assert left > 10
-    assert await asyncio.gather(*staying) == ["ok"] * 6
+    assert await asyncio.gather(*staying) == ["ok"] * 10
     assert await image(server, PIXELS[:1]) is not None, "all that was before it has been dealt with"
     counted = triton.count("nv_inference_request_failure", model="demo_image", reason="CANCELED") - cancelled
     assert counted == left
     rows = triton.count("nv_inference_count", model="demo_image") - computed
-    assert rows == 6 * 8 + answers.count("ok") + 1
+    assert rows == 10 * 8 + answers.count("ok") + 1
 
 
 async def test_a_full_queue_and_a_long_wait_are_refused(
@@ -187,7 +185,7 @@ async def test_killed_in_the_middle_and_restarted(
     triton.kill()
     assert all(answer == "ok" or answer.startswith("UNAVAILABLE ") for answer in await asyncio.gather(*calls))
     down = await outcome(image(server, PIXELS[:1]))
-    assert down.startswith("UNAVAILABLE failed to connect to all addresses")
+    assert down.startswith("UNAVAILABLE "), "the words depend on how far the connection had got"
     triton.start()
     triton.wait_ready()
     async with asyncio.timeout(5):
