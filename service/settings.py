@@ -42,7 +42,10 @@ class Settings(BaseSettings):
     triton_url: str = Field("localhost:8001", description="host:port of Triton's gRPC endpoint")
     triton_tls: bool = Field(False, description="encrypt the connection to Triton")
     triton_ca_file: str | None = Field(None, description="certificates to trust; without it the system's")
-    triton_token: SecretStr | None = Field(None, description="sent to Triton as a bearer token")
+    triton_token: SecretStr | None = Field(
+        None,
+        description="sent to Triton: as a bearer token, and as its restricted-protocol key `token`",
+    )
 
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="`cuda` refuses to start where CUDA does not run; `auto` says what it chose"

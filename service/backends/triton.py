@@ -55,7 +55,8 @@ class TritonOptions:
     Attributes:
         url: host:port of its gRPC endpoint.
         tls: encrypt; `ca_file` holds the certificates to trust, without it the system's.
-        token: sent as `authorization: Bearer ...`.
+        token: sent with every call: for a proxy as `authorization: Bearer TOKEN`, for Triton itself as its key
+            `token`, `--grpc-restricted-protocol=inference,health,model-config,statistics:token=TOKEN`.
         timeout_seconds: of a call made outside any request.
     """
 
@@ -73,7 +74,7 @@ class TritonBackend:
         self._manifest = manifest
         self._options = options
         self._metrics = metrics
-        self._headers = {"authorization": f"Bearer {options.token}"} if options.token else {}
+        self._headers = _credentials(options.token)
         self._client: triton.InferenceServerClient | None = None
         self._watch: TritonWatch | None = None
         self._watching: asyncio.Task[None] | None = None
@@ -152,6 +153,12 @@ class TritonBackend:
         if embeddings.shape != (rows, self._manifest.embed_dim):
             raise BackendFailed(f"Triton gave embeddings of {embeddings.shape} for {rows} rows.")
         return embeddings
+
+
+def _credentials(token: str | None) -> dict[str, str]:
+    if token is None:
+        return {}
+    return {"authorization": f"Bearer {token}", "triton-grpc-protocol-token": token}
 
 
 def _input(name: str, array: npt.NDArray[Any]) -> InferInput:

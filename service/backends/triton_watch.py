@@ -22,10 +22,10 @@ from service.metrics import Metrics
 
 TOWERS = ("image", "text")
 
-# Together less than a second. A busy server on few cores may need half a second for an answer; a stopped one gives
+# Together well under a second. A busy server on few cores may need a good part of it to answer; a stopped one gives
 # none.
 _WATCH_SECONDS = 0.2
-_PROBE_SECONDS = 0.7
+_PROBE_SECONDS = 0.5
 _STATISTICS_EVERY = 5  # looks
 _PHASES = ("queue", "compute_input", "compute_infer", "compute_output")
 
@@ -56,6 +56,7 @@ class TritonWatch:
         self._metrics = metrics
         self.ready = False
         self.max_batch: dict[str, int] = {}
+        self._state = "connecting"
 
     async def until_ready(self) -> None:
         """Wait until both models are served, for as long as it takes.
@@ -63,25 +64,20 @@ class TritonWatch:
         Raises:
             BackendUnavailable: Triton serves other models under these names.
         """
-        if not await self._look():
-            logger.warning("waiting_for_triton", model=self._manifest.name)
-            while not await self._look():
-                await asyncio.sleep(_WATCH_SECONDS)
+        while not await self._look():
+            await asyncio.sleep(_WATCH_SECONDS)
 
     async def watch(self) -> None:
         """Look until cancelled."""
         looks = 0
         while True:
             await asyncio.sleep(_WATCH_SECONDS)
-            was, looks = self.ready, looks + 1
+            looks += 1
             try:
                 if await self._look() and looks % _STATISTICS_EVERY == 0:
                     await self._read_statistics()
             except ClipError as error:
-                self.ready, self.max_batch = False, {}
-                logger.error("triton_mismatch", detail=error.detail)
-            if self.ready != was:
-                logger.warning("triton_is_back" if self.ready else "triton_is_gone")
+                self._enter("mismatch", error.detail)
 
     async def _look(self) -> bool:
         """Whether both models are ready; learns their limits when they have just become so."""
@@ -91,16 +87,24 @@ class TritonWatch:
                     self._client.is_model_ready(triton_model(self._manifest, tower), headers=self._headers)
                     for tower in TOWERS
                 )
-                if not all(served):
-                    self.max_batch = {}
-                elif not self.max_batch:
+                if all(served) and not self.max_batch:
                     self.max_batch = {tower: await self._checked_limit(tower) for tower in TOWERS}
-                self.ready = all(served)
         except TimeoutError:
-            self.ready = False
-        except InferenceServerException:
-            self.ready, self.max_batch = False, {}
+            self._enter("silent", f"no answer within {_PROBE_SECONDS} s")
+        except InferenceServerException as error:
+            self._enter("gone", str(error.message()))
+        else:
+            self._enter(*(("ready", "") if all(served) else ("gone", "it does not serve both models")))
         return self.ready
+
+    def _enter(self, state: str, reason: str) -> None:
+        """Remember what Triton is like; log it when it has changed."""
+        self.ready = state == "ready"
+        if state in ("gone", "mismatch"):
+            self.max_batch = {}
+        if state != self._state:
+            logger.warning("triton", state=state, reason=reason, model=self._manifest.name)
+        self._state = state
 
     async def _checked_limit(self, tower: str) -> int:
         """Compare Triton's model with the manifest.

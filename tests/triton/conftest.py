@@ -28,7 +28,8 @@ LOCAL = ROOT / "deploy" / "triton" / "local.sh"
 class Triton:
     """A server on `repository`. It and the processes of its models are one process group, signalled together."""
 
-    def __init__(self, repository: Path, log: Path) -> None:
+    def __init__(self, repository: Path, log: Path, *options: str) -> None:
+        self._options = options
         self.grpc_port, self.metrics_port = free_ports(2)
         self._repository = repository
         self._log = log
@@ -54,7 +55,7 @@ class Triton:
         ports = {"TRITON_GRPC_PORT": str(self.grpc_port), "TRITON_METRICS_PORT": str(self.metrics_port)}
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [LOCAL, "serve", self._repository],
+                [LOCAL, "serve", self._repository, *self._options],
                 env=os.environ | {"TRITON_PYTHON": sys.executable} | ports,
                 stdout=log,
                 stderr=log,
@@ -163,14 +164,14 @@ def triton(demo_triton: Triton) -> Triton:
 
 @pytest.fixture
 def triton_of(triton_installed: None, tmp_path: Path) -> Iterator[Callable[..., Triton]]:
-    """Servers of their own: of these options, and with this text as the image model's model.py."""
+    """Servers of their own: these options, this text as the image model's model.py, flags of tritonserver's."""
     servers: list[Triton] = []
 
-    def make(options: TritonOptions, image_model: str | None = None) -> Triton:
+    def make(options: TritonOptions, image_model: str | None = None, *flags: str) -> Triton:
         write_repository(DEMO, tmp_path / "models", options)
         if image_model is not None:
             (tmp_path / "models" / "demo_image" / "1" / "model.py").write_text(image_model)
-        server = Triton(tmp_path / "models", tmp_path / "log.txt")
+        server = Triton(tmp_path / "models", tmp_path / "log.txt", *flags)
         servers.append(server)
         server.start()
         server.wait_ready()

@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 import shutil
+import subprocess
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
@@ -20,6 +21,7 @@ import skimage.data
 from PIL import Image
 from prometheus_client import generate_latest
 
+from models.triton_config import DEFAULTS, options_of
 from service.errors import BackendUnavailable
 from tests.support import Running, form, serving
 
@@ -196,8 +198,6 @@ async def test_restarted_under_load(triton: Triton) -> None:
 
 
 async def test_a_full_queue_is_overload(triton_of: Any) -> None:
-    from models.triton_config import options_of
-
     small: Triton = triton_of(options_of("python", max_queue_size=2, max_batch_images=1))
     async with gateway(small, max_queue_seconds=60) as running:
         answers = await asyncio.gather(*(running.embed(photo) for photo in photos(40)))
@@ -223,8 +223,6 @@ class TritonPythonModel:
 async def test_a_model_that_answers_nonsense_is_a_failure_of_the_backend(
     triton_of: Any, extra: str, value: str
 ) -> None:
-    from models.triton_config import options_of
-
     liar: Triton = triton_of(options_of("python"), LIAR.replace("EXTRA", extra).replace("VALUE", value))
     async with gateway(liar, warm=False) as running:
         warming = asyncio.create_task(running.service.warm_up())
@@ -247,6 +245,39 @@ async def test_another_artifact_in_triton_is_refused(triton: Triton, tmp_path: P
     with pytest.raises(BackendUnavailable, match="Make the repository anew"):
         async with gateway(triton, other):
             pass
+
+
+async def test_a_token_opens_what_triton_restricts(triton_of: Any) -> None:
+    restricted = "--grpc-restricted-protocol=inference,health,model-config,statistics:token=secret"
+    guarded: Triton = triton_of(DEFAULTS["python"], None, restricted)
+    async with gateway(guarded, triton_token="secret") as running:
+        assert (await running.embed(next(photos(1)))).status_code == 200
+    async with gateway(guarded, warm=False, triton_token="guess") as running:
+        warming = asyncio.create_task(running.service.warm_up())
+        await asyncio.sleep(1)
+        assert (await running.client.get("/readyz")).status_code == 503
+        warming.cancel()
+
+
+async def test_the_connection_may_be_encrypted(triton_of: Any, tmp_path: Path) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+         "-addext", "subjectAltName=DNS:localhost", "-keyout", key, "-out", certificate],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    flags = ["--grpc-use-ssl=true", f"--grpc-server-cert={certificate}", f"--grpc-server-key={key}"]
+    encrypted: Triton = triton_of(DEFAULTS["python"], None, *flags)
+    url = encrypted.url.replace("127.0.0.1", "localhost")
+    async with serving(
+        None, DEMO, backend="triton", triton_url=url, triton_tls=True, triton_ca_file=str(certificate)
+    ) as running:
+        assert (await running.embed(next(photos(1)))).status_code == 200
+    async with gateway(encrypted, warm=False) as plain:
+        warming = asyncio.create_task(plain.service.warm_up())
+        await asyncio.sleep(1)
+        assert (await plain.client.get("/readyz")).status_code == 503
+        warming.cancel()
 
 
 async def test_several_gateways_share_one_triton(triton: Triton) -> None:
