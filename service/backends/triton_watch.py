@@ -57,6 +57,7 @@ class TritonWatch:
         self.ready = False
         self.max_batch: dict[str, int] = {}
         self._state = "connecting"
+        self._question: asyncio.Task[bool] | None = None
 
     async def until_ready(self) -> None:
         """Wait until both models are served, for as long as it takes.
@@ -70,32 +71,45 @@ class TritonWatch:
     async def watch(self) -> None:
         """Look until cancelled."""
         looks = 0
-        while True:
-            await asyncio.sleep(_WATCH_SECONDS)
-            looks += 1
-            try:
-                if await self._look() and looks % _STATISTICS_EVERY == 0:
-                    await self._read_statistics()
-            except ClipError as error:
-                self._enter("mismatch", error.detail)
+        try:
+            while True:
+                await asyncio.sleep(_WATCH_SECONDS)
+                looks += 1
+                try:
+                    if await self._look() and looks % _STATISTICS_EVERY == 0:
+                        await self._read_statistics()
+                except ClipError as error:
+                    self._enter("mismatch", error.detail)
+        finally:
+            if self._question is not None:
+                self._question.cancel()
 
     async def _look(self) -> bool:
         """Whether both models are ready; learns their limits when they have just become so."""
-        try:
-            async with asyncio.timeout(_PROBE_SECONDS):
-                served = await together(
-                    self._client.is_model_ready(triton_model(self._manifest, tower), headers=self._headers)
-                    for tower in TOWERS
-                )
-                if all(served) and not self.max_batch:
-                    self.max_batch = {tower: await self._checked_limit(tower) for tower in TOWERS}
-        except TimeoutError:
+        # One question at a time: a server that does not answer is not asked again, it only owes the answer.
+        if self._question is None:
+            self._question = asyncio.create_task(self._ask())
+        done, _ = await asyncio.wait({self._question}, timeout=_PROBE_SECONDS)
+        if not done:
             self._enter("silent", f"no answer within {_PROBE_SECONDS} s")
+            return False
+        question, self._question = self._question, None
+        try:
+            served = question.result()
         except InferenceServerException as error:
             self._enter("gone", str(error.message()))
         else:
-            self._enter(*(("ready", "") if all(served) else ("gone", "it does not serve both models")))
+            self._enter(*(("ready", "") if served else ("gone", "it does not serve both models")))
         return self.ready
+
+    async def _ask(self) -> bool:
+        served = await together(
+            self._client.is_model_ready(triton_model(self._manifest, tower), headers=self._headers)
+            for tower in TOWERS
+        )
+        if all(served) and not self.max_batch:
+            self.max_batch = {tower: await self._checked_limit(tower) for tower in TOWERS}
+        return all(served)
 
     def _enter(self, state: str, reason: str) -> None:
         """Remember what Triton is like; log it when it has changed."""
