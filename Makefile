@@ -7,7 +7,7 @@ EXPORT := .venv-export/bin
 PIP := -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all test-triton test-export check check-compose model triton lock clean
+.PHONY: help run test test-all test-triton test-export check check-compose model load triton lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -20,7 +20,10 @@ test: .venv/dev.stamp ## the fast tests: no GPU, no Docker, no hub
 
 test-all: test-triton test-export ## the slow rest: both of the above
 
-test-triton: .venv/dev.stamp ## against a real Triton server on this CPU
+test-load: .venv/dev.stamp ## throughput beside a bare loop: make load [FOLDER=models/demo]
+	$(BIN)/python -m loadtests limit $(or $(FOLDER),models/demo)
+
+triton: .venv/dev.stamp ## against a real Triton server on this CPU
 	$(BIN)/python -m pytest -m triton
 
 test-export: .venv-export/export.stamp ## export from PyTorch, golden references made anew
@@ -40,6 +43,9 @@ check-compose: ## docker compose reads its file (needs docker-compose, no engine
 model: .venv-export/export.stamp ## export a model: make model NAME=ViT-B-32 [ARGS="--pretrained openai"]
 	@test -n "$(NAME)" || { echo 'usage: make model NAME=ViT-B-32 [ARGS="--pretrained openai"]'; exit 2; }
 	$(EXPORT)/python -m models export $(NAME) $(ARGS)
+
+load: .venv/dev.stamp ## throughput beside a bare loop: make load [FOLDER=models/demo]
+	$(BIN)/python -m loadtests limit $(or $(FOLDER),models/demo)
 
 triton: .venv/service.stamp ## a real Triton on this CPU, gRPC on 8001: make triton [FOLDER=models/demo] [ARGS="--instances 2"]
 	deploy/triton/local.sh setup

@@ -11,6 +11,7 @@ import uvicorn
 import uvloop
 from prometheus_client import start_http_server
 from pydantic import ValidationError
+from pydantic_settings import SettingsError
 
 from service import log
 from service.bootstrap import build_server, open_service
@@ -42,6 +43,9 @@ def serve(context: typer.Context) -> None:
         for fault in error.errors(include_url=False, include_context=False):
             name = "_".join(["CLIPSERVE", *map(str, fault["loc"])]).upper()
             typer.echo(f"{name}={fault['input']!r}: {fault['msg']}", err=True)
+        raise typer.Exit(2) from None
+    except SettingsError as error:
+        typer.echo(f"a CLIPSERVE_* variable that must be JSON is not: {error}", err=True)
         raise typer.Exit(2) from None
     except (ArtifactError, BackendUnavailable) as error:
         typer.echo(f"clipserve cannot start: {error}", err=True)

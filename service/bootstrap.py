@@ -20,6 +20,7 @@ from service.backends.onnx import OnnxBackend, OnnxOptions
 from service.batch_queue import BatchPolicy
 from service.batching import Batched
 from service.classifiers import Classifiers
+from service.concurrency import together
 from service.cores import usable_cores
 from service.encoder import DualEncoder
 from service.images import ImageLimits
@@ -45,24 +46,12 @@ class Service:
     models: dict[Path, ServedModel]
 
     async def warm_up(self) -> None:
-        """Check the artifacts' files, load the engines, run the self-tests.
+        """Check the artifacts' files, load the engines, run the self-tests; no model waits for another.
 
         Raises:
             ArtifactError, BackendUnavailable: a model can not be served; the message says why.
         """
-        for folder, model in self.models.items():
-            started = time.monotonic()
-            manifest = model.encoder.manifest
-            await asyncio.to_thread(verify_files, folder, manifest)
-            cosine = await model.encoder.start()
-            model.warm = True
-            logger.info(
-                "model_ready",
-                model=manifest.name,
-                fingerprint=model.encoder.fingerprint,
-                self_test_cosine=round(cosine, 6),
-                seconds=round(time.monotonic() - started, 2),
-            )
+        await together(_warm(folder, model) for folder, model in self.models.items())
 
 
 @asynccontextmanager
@@ -89,13 +78,38 @@ async def open_service(settings: Settings, open_backend: OpenBackend | None = No
             encoder = DualEncoder(manifest, tokenizer, backend, preprocessing, limits, metrics)
             stack.push_async_callback(encoder.aclose)
             models[folder] = ServedModel(encoder, Classifiers(encoder, settings.label_cache_bytes, metrics))
-        by_name = {model.encoder.manifest.name: model for model in models.values()}
-        if len(by_name) != len(settings.models):
-            raise ArtifactError("two of the artifacts in CLIPSERVE_MODELS have the same name.")
+        by_name = _by_name(models, settings)
         admission = Admission(settings.max_queue_seconds, metrics)
         service = InferenceService(by_name, _picked(settings, RequestLimits), admission)
         app = build_app(service, _picked(settings, LifelineLimits), settings.max_json_bytes, metrics)
         yield Service(app, metrics, models)
+
+
+async def _warm(folder: Path, model: ServedModel) -> None:
+    started = time.monotonic()
+    manifest = model.encoder.manifest
+    await asyncio.to_thread(verify_files, folder, manifest)
+    cosine = await model.encoder.start()
+    model.warm = True
+    logger.info(
+        "model_ready",
+        model=manifest.name,
+        fingerprint=model.encoder.fingerprint,
+        self_test_cosine=round(cosine, 6),
+        seconds=round(time.monotonic() - started, 2),
+    )
+
+
+def _by_name(models: dict[Path, ServedModel], settings: Settings) -> dict[str, ServedModel]:
+    by_name = {model.name: model for model in models.values()}
+    if len(by_name) != len(settings.models):
+        raise ArtifactError("two of the artifacts in CLIPSERVE_MODELS have the same name.")
+    if strangers := settings.model_settings.keys() - by_name:
+        raise ArtifactError(
+            f"CLIPSERVE_MODEL_SETTINGS is about {', '.join(sorted(strangers))}, but what is served is "
+            f"{', '.join(by_name)}."
+        )
+    return by_name
 
 
 def backend_of(folder: Path, manifest: ModelManifest, settings: Settings, metrics: Metrics) -> Backend:

@@ -92,7 +92,8 @@ class Lifeline:
         chunks: list[bytes] = []
         try:
             await self._read(headers, receive, chunks)
-            await self._run(scope, b"".join(chunks), receive, answer)
+            chunks[:] = [b"".join(chunks)]  # not both: a body is in memory once
+            await self._run(scope, chunks[0], receive, answer)
         except ClientGone:
             return "client_gone"
         except ClipError as error:

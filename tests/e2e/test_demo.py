@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import base64
+from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
+
+from models.errors import ModelsError
+from models.evaluate import evaluate
 
 TEN = ["cat", "dog", "car", "coffee", "rocket", "house", "tree", "person", "bicycle", "guitar"]
 
@@ -45,6 +49,33 @@ def test_alone_equals_in_a_mixed_batch(demo: str, photos: dict[str, bytes]) -> N
         embed({"texts": [text]}) for text in texts
     ]
     assert (together * np.concatenate(alone)).sum(axis=1).min() > 0.99999
+
+
+def test_evaluate_measures_a_running_service(demo: str, photos: dict[str, bytes], tmp_path: Path) -> None:
+    # The second cup of coffee is labelled a cat: a measure that is always perfect measures nothing.
+    for number, (key, name) in enumerate(
+        (("n1", "cat"), ("n2", "coffee"), ("n3", "rocket"), ("n1", "coffee"))
+    ):
+        (tmp_path / f"{key}_{number}.JPEG").write_bytes(photos[name])
+    (tmp_path / "unlabelled.jpg").write_bytes(photos["cat"])
+    classes = tmp_path / "classes.tsv"
+    classes.write_text("0\tn1\tcat\n1\tn2\tcoffee\n2\tn3\trocket\n3\tn4\tguitar\n")
+    accuracy = evaluate(demo, tmp_path, classes, [])
+    assert (accuracy.photos, accuracy.labels) == (4, 4)
+    assert (accuracy.top1, accuracy.top5) == (0.75, 1.0)
+    assert "top-1 75.0%" in str(accuracy)
+
+
+def test_evaluate_says_what_is_missing(demo: str, tmp_path: Path) -> None:
+    classes = tmp_path / "classes.tsv"
+    classes.write_text("0\tn1\tcat\n")
+    with pytest.raises(ModelsError, match="holds no photo"):
+        evaluate(demo, tmp_path, classes, [])
+    (tmp_path / "n1_cat.jpg").write_bytes(b"x")
+    with pytest.raises(ModelsError, match="unsupported_format"):
+        evaluate(demo, tmp_path, classes, [])
+    with pytest.raises(ModelsError, match="no service answers"):
+        evaluate("http://127.0.0.1:9", tmp_path, classes, [])
 
 
 def test_a_text_finds_its_photograph(demo: str, photos: dict[str, bytes]) -> None:

@@ -82,6 +82,9 @@ def test_ctrl_c_ends_it_quietly() -> None:
         ({"deadline_seconds": -1}, "CLIPSERVE_DEADLINE_SECONDS='-1'"),
         ({"image_formats": "JPEG,HEIC"}, "HEIC is not one of"),
         ({"models": f"{DEMO},{DEMO}"}, "the same name"),
+        ({"model_settings": '{"dmo": {"threads": 1}}'}, "is about dmo, but what is served is demo"),
+        ({"model_settings": '{"demo": {"thread": 1}}'}, "CLIPSERVE_THREAD"),
+        ({"model_settings": "demo"}, 'must be JSON is not: error parsing value for field "model_settings"'),
     ],
 )
 def test_what_it_cannot_start_with_is_said_in_a_line(settings: dict[str, str | int], said: str) -> None:
