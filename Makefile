@@ -18,12 +18,9 @@ run: .venv/service.stamp ## serve the demo model on http://localhost:8080 (setti
 test: .venv/dev.stamp ## the fast tests: no GPU, no Docker, no hub
 	$(BIN)/python -m pytest -m 'not export and not triton'
 
-test-all: test-triton test-export ## the slow rest: both of the above
+test-all: test-triton test-export ## the slow rest: a real Triton under chaos, then exports from PyTorch
 
-test-load: .venv/dev.stamp ## throughput beside a bare loop: make load [FOLDER=models/demo]
-	$(BIN)/python -m loadtests limit $(or $(FOLDER),models/demo)
-
-triton: .venv/dev.stamp ## against a real Triton server on this CPU
+test-triton: .venv/dev.stamp ## against a real Triton server on this CPU
 	$(BIN)/python -m pytest -m triton
 
 test-export: .venv-export/export.stamp ## export from PyTorch, golden references made anew
