@@ -64,7 +64,7 @@ class Graph:
         """The embeddings [N, D]. Raises ModelsError if the graph fails on these feeds."""
         try:
             embeddings: npt.NDArray[np.float32] = self._session.run(None, dict(feeds))[0]
-        except Exception as error:
+        except Exception as error:  # as above
             raise ModelsError(f"{self._path} fails in onnxruntime: {error}") from None
         return embeddings
 
