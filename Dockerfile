@@ -15,10 +15,11 @@ RUN apt-get update \
 # hadolint ignore=DL3006
 FROM base-${VARIANT} AS build
 ARG VARIANT
-COPY requirements/ /requirements/
+WORKDIR /requirements
+COPY requirements/ .
 RUN python3 -m venv /venv \
-    && if [ "$VARIANT" = gpu ]; then file=service-gpu; else file=service; fi \
-    && /venv/bin/python -m pip install --no-cache-dir --require-hashes -r "/requirements/$file.txt"
+    && if [ "$VARIANT" = gpu ]; then set -- -r service-gpu.txt; else set -- -r service.txt -r openvino.txt; fi \
+    && /venv/bin/python -m pip install --no-cache-dir --require-hashes "$@"
 
 # hadolint ignore=DL3006
 FROM base-${VARIANT}

@@ -14,8 +14,8 @@ from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
 from service import log
-from service.bootstrap import build_server, open_service
-from service.errors import BackendUnavailable
+from service.bootstrap import build_server, open_service, settle_memory
+from service.errors import ClipError
 from service.log import logger
 from service.manifest import ArtifactError
 from service.settings import Settings, as_markdown, unknown_variables
@@ -47,7 +47,7 @@ def serve(context: typer.Context) -> None:
     except SettingsError as error:
         typer.echo(f"a CLIPSERVE_* variable that must be JSON is not: {error}", err=True)
         raise typer.Exit(2) from None
-    except (ArtifactError, BackendUnavailable) as error:
+    except (ArtifactError, ClipError) as error:
         typer.echo(f"clipserve cannot start: {error}", err=True)
         raise typer.Exit(1) from None
 
@@ -71,6 +71,7 @@ async def _serve(settings: Settings) -> None:
             await asyncio.wait({serving, warming}, return_when=asyncio.FIRST_COMPLETED)
             if warming.done():
                 warming.result()
+                settle_memory()
                 logger.info("ready", url=f"http://{settings.host}:{settings.port}", docs="/docs")
             await serving
         finally:

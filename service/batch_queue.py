@@ -14,6 +14,7 @@ from service.backends.base import Embeddings
 from service.errors import ClipError
 
 Arrays = tuple[npt.NDArray[Any], ...]  # arrays of one call, rows along the first axis of each
+Shape = tuple[tuple[int, ...], ...]  # of a row, in each of the arrays
 
 
 @dataclass(frozen=True)
@@ -24,11 +25,20 @@ class BatchPolicy:
         max_batch_size: rows in one call.
         max_queue_delay: seconds that a row may wait for company while a serving task is free.
         concurrency: calls that run at a time.
+        max_batch_tokens: for texts, rows x length of one call; 0 for no such bound.
     """
 
     max_batch_size: int
     max_queue_delay: float = 0.0
     concurrency: int = 1
+    max_batch_tokens: int = 0
+
+    def rows_of(self, shape: Shape) -> int:
+        """How many rows of this shape one call takes; one is always taken, however long."""
+        if not self.max_batch_tokens:
+            return self.max_batch_size
+        (length,) = shape[0]
+        return max(1, min(self.max_batch_size, self.max_batch_tokens // length))
 
 
 @dataclass(eq=False)
@@ -46,7 +56,7 @@ class Job:
         return len(self.arrays[0])
 
     @property
-    def shape(self) -> tuple[tuple[int, ...], ...]:
+    def shape(self) -> Shape:
         return tuple(array.shape[1:] for array in self.arrays)
 
     @property
@@ -97,17 +107,18 @@ class BatchQueue:
         self._forget_departed()
         if not self._jobs:
             return None
-        if self._waiting() >= self._policy.max_batch_size:
+        if self._waiting() >= self._policy.rows_of(self._jobs[0].shape):
             return now
         return min(job.arrived for job in self._jobs) + self._policy.max_queue_delay
 
     def take(self) -> Batch:
-        """At most max_batch_size rows of the first job's shape, dealt round robin."""
+        """As many rows of the first job's shape as one call takes, dealt round robin."""
         self._forget_departed()
         shape = self._jobs[0].shape
+        most = self._policy.rows_of(shape)
         sharing = deque(job for job in self._jobs if job.shape == shape)
         rows: list[tuple[Job, int]] = []
-        while sharing and len(rows) < self._policy.max_batch_size:
+        while sharing and len(rows) < most:
             job = sharing.popleft()
             rows.append((job, job.taken))
             job.taken += 1

@@ -163,6 +163,10 @@ class Batched:
         self._image = DynamicBatcher("image", inner.encode_image, image, metrics)
         self._text = DynamicBatcher("text", inner.encode_text, text, metrics)
 
+    @property
+    def precision(self) -> str | None:
+        return self._inner.precision
+
     async def start(self) -> None:
         await self._inner.start()
         await self._image.__aenter__()

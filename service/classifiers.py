@@ -9,9 +9,10 @@ from typing import TypeVar
 import numpy as np
 from cachetools import LRUCache
 
+from service.backends.base import Vector
 from service.concurrency import SharedBuilds
 from service.deadline import forget_deadline
-from service.encoder import DualEncoder, Vector
+from service.encoder import DualEncoder
 from service.errors import TextTooLong
 from service.metrics import Metrics
 from service.prompts import fill
@@ -20,6 +21,9 @@ from service.zeroshot import ZeroShotClassifier, ensemble
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
+# Labels that are encoded before they are remembered: a request that runs out of time has not worked for nothing,
+# and when it is sent again goes on where it stopped.
+_CHUNK = 128
 _ENTRY_OVERHEAD = 256  # bytes of Python objects around a cached value, roughly
 
 
@@ -95,12 +99,14 @@ class Classifiers:
             if known is not None:
                 weights[label] = known
         new = [label for label in labels if label not in weights]
-        try:
-            weights.update(zip(new, await self._weigh(new, prompting), strict=True))
-        except TextTooLong as error:
-            raise _of_label(
-                error, labels.index(new[(error.index or 0) // len(prompting.templates)])
-            ) from None
+        for start in range(0, len(new), _CHUNK):
+            chunk = new[start : start + _CHUNK]
+            try:
+                weights.update(zip(chunk, await self._weigh(chunk, prompting), strict=True))
+            except TextTooLong as error:
+                raise _of_label(
+                    error, labels.index(chunk[(error.index or 0) // len(prompting.templates)])
+                ) from None
         built = BuiltClassifier(
             ZeroShotClassifier(
                 labels, np.stack([weights[k].vector for k in labels]), self._encoder.manifest.scoring

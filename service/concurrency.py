@@ -12,13 +12,20 @@ U = TypeVar("U")
 
 
 async def together(coroutines: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """Run side by side; the first error ends the others and is raised as it is, not in a group."""
+    """Run side by side; the first error ends the others and is raised as it is, not in a group.
+
+    The last runs in the caller's own task: for one or two, which is the rule here, tasks cost more than the work.
+    """
+    *others, last = coroutines
+    if not others:
+        return [await last]
     try:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(coroutine) for coroutine in coroutines]
+            tasks = [group.create_task(coroutine) for coroutine in others]
+            result = await last
     except BaseExceptionGroup as errors:
         raise errors.exceptions[0] from None
-    return [task.result() for task in tasks]
+    return [*(task.result() for task in tasks), result]
 
 
 async def both(first: Coroutine[Any, Any, T], second: Coroutine[Any, Any, U]) -> tuple[T, U]:

@@ -10,22 +10,23 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from service.backends.base import Backend, Embeddings
+from service.backends.base import Backend, Embeddings, Vector
 from service.concurrency import together
-from service.errors import BackendFailed, ClipError
+from service.errors import BackendFailed, BackendUnavailable, ClipError, DeadlineExceeded, Overloaded
 from service.images import ImageLimits, decode_pixels
+from service.log import logger
 from service.manifest import ModelManifest
 from service.metrics import Metrics
 from service.reference import REFERENCE_TEXTS, check, reference_pixels
 from service.tokenizer import TokenizedText, Tokenizer
+from service.vector_cache import VectorCache
 
-Vector = npt.NDArray[np.float32]  # [D], unit length
 Image = bytes | ClipError  # a file's bytes, or why the front could not read them
 
 # Few texts are tokenized faster than a thread is woken; many would hold up every other request.
 _TEXTS_ON_LOOP = 32
+_SELF_TEST_AGAIN_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class DualEncoder:
         preprocessing: Executor,
         limits: ImageLimits,
         metrics: Metrics,
+        cache: VectorCache,
     ) -> None:
         self.manifest = manifest
         self._tokenizer = tokenizer
@@ -55,8 +57,8 @@ class DualEncoder:
         self._preprocessing = preprocessing
         self._limits = limits
         self._metrics = metrics
-        # Vectors of photos that carry a rotation differ; an index must not mix them.
-        self.fingerprint = manifest.fingerprint(*([] if limits.exif_transpose else ["exif_transpose=false"]))
+        self._cache = cache
+        self.fingerprint = manifest.fingerprint(*limits.choices)
 
     async def start(self) -> float:
         """Load the backend, warm it up and hold it against the manifest's reference vectors.
@@ -66,12 +68,27 @@ class DualEncoder:
 
         Raises:
             ArtifactError: the engine computes something else.
-            BackendUnavailable: it cannot be loaded.
+            BackendUnavailable: it can never be loaded.
+            BackendFailed: it fails on the reference inputs.
         """
         await self._backend.start()
-        images = await self._backend.encode_image(reference_pixels(self.manifest.image.size))
-        texts = [t.vector for t in await self.encode_texts(REFERENCE_TEXTS, truncate=True)]
-        return check(self.manifest, images, np.stack(texts))
+        narrower = self._backend.precision
+        if narrower:  # it makes other vectors; an index must not mix them
+            self.fingerprint = self.manifest.fingerprint(*self._limits.choices, f"precision={narrower}")
+        images, texts = await self._reference_embeddings()
+        return check(self.manifest, images, texts, narrower)
+
+    async def _reference_embeddings(self) -> tuple[Embeddings, Embeddings]:
+        """Of the reference images and texts. A backend that goes away, or is full, says nothing about itself."""
+        while True:
+            try:
+                images = await self._backend.encode_image(reference_pixels(self.manifest.image.size))
+                texts = await self.encode_texts(REFERENCE_TEXTS, truncate=True)
+            except (BackendUnavailable, DeadlineExceeded, Overloaded) as error:
+                logger.warning("self_test_postponed", model=self.manifest.name, reason=error.detail)
+                await asyncio.sleep(_SELF_TEST_AGAIN_SECONDS)
+            else:
+                return images, np.stack([text.vector for text in texts])
 
     async def ready(self) -> bool:
         return await self._backend.ready()
@@ -115,10 +132,9 @@ class DualEncoder:
         if isinstance(image, ClipError):
             return image
         try:
-            return await self._encode_image(image)
+            return await self._cache.get(image, self._encode_image)
         except ClipError as error:
-            error.index = index
-            return error
+            return error.at(index)
 
     async def _encode_image(self, image: bytes) -> Vector:
         with self._metrics.stage("decode"):

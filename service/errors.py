@@ -21,7 +21,7 @@ code: each front has one table that translates errors, and nothing else does.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 
 class ClipError(Exception):
@@ -49,6 +49,12 @@ class ClipError(Exception):
         self.limit = limit
         self.actual = actual
         self.index = index
+
+    def at(self, index: int) -> Self:
+        """The same error, of the item at this position. A copy: requests that share work share its error."""
+        own = self.__class__.__new__(self.__class__, *self.args)
+        own.__dict__.update(self.__dict__, index=index)
+        return own
 
 
 class InvalidInput(ClipError):

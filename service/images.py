@@ -25,6 +25,9 @@ Image.MAX_IMAGE_PIXELS = None
 Image.init()
 
 _EXIF_ORIENTATION = 0x0112
+# Scaled decoding: of photos above so many pixels, to no less than so many times the encoder's side. Below three
+# times, the decoder's own filter shows in the result.
+_SCALED_ABOVE, _SCALED_MARGIN = 2_000_000, 3
 _RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 
 
@@ -65,6 +68,17 @@ class ImageLimits:
     max_aspect: float = 100.0
     max_scans: int = 100
     exif_transpose: bool = True
+    scaled_decode: bool = False
+
+    @property
+    def choices(self) -> list[str]:
+        """What here makes vectors differ from the default's, for `ModelManifest.fingerprint`."""
+        told = []
+        if not self.exif_transpose:
+            told.append("exif_transpose=false")
+        if self.scaled_decode:
+            told.append("scaled_decode=true")
+        return told
 
 
 def sniff(data: bytes, allowed: Collection[str]) -> str:
@@ -101,6 +115,9 @@ def decode_pixels(data: bytes, spec: ImageSpec, limits: ImageLimits) -> npt.NDAr
         image = Image.open(io.BytesIO(data), formats=[name])
         _check_size(image, limits)
         _check_scans(image, data, limits)
+        if limits.scaled_decode and image.width * image.height > _SCALED_ABOVE:
+            # A JPEG only; Pillow ignores it for others. It takes the smallest scale that is not below this.
+            image.draft(None, (_SCALED_MARGIN * spec.size, _SCALED_MARGIN * spec.size))
         image.load()
         if limits.exif_transpose:
             image = _upright(image)

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from service.admission import Admission
+from service.backends.base import Vector
 from service.classifiers import Classifiers, Prompting
 from service.concurrency import both
-from service.encoder import DualEncoder, EncodedText, Image, Vector
+from service.encoder import DualEncoder, EncodedText, Image
 from service.errors import (
     BackendUnavailable,
     ClipError,
@@ -98,6 +99,7 @@ class ServedModel:
 
     encoder: DualEncoder
     classifiers: Classifiers
+    admission: Admission
     warm: bool = False
 
     @property
@@ -111,12 +113,9 @@ class ServedModel:
 class InferenceService:
     """Admits, runs and answers. Models are found by name; without one, the first is meant."""
 
-    def __init__(
-        self, models: Mapping[str, ServedModel], limits: RequestLimits, admission: Admission
-    ) -> None:
+    def __init__(self, models: Mapping[str, ServedModel], limits: RequestLimits) -> None:
         self._models = models
         self._limits = limits
-        self._admission = admission
 
     async def classify(self, request: ClassifyRequest) -> Classification:
         """Score each image against all labels.
@@ -127,7 +126,7 @@ class InferenceService:
         """
         model = self._find(request.model)
         labels, prompting = self._checked(request, model)
-        with self._admission.admit(len(request.images) + model.classifiers.missing(labels, prompting)):
+        with model.admission.admit(len(request.images), model.classifiers.missing(labels, prompting)):
             vectors, built = await both(
                 model.encoder.encode_images(request.images), model.classifiers.get(labels, prompting)
             )
@@ -147,7 +146,7 @@ class InferenceService:
         _at_most("images", len(request.images), self._limits.max_images)
         _at_most("texts", len(request.texts), self._limits.max_texts)
         _each_at_most("text", request.texts, self._limits.max_text_chars)
-        with self._admission.admit(len(request.images) + len(request.texts)):
+        with model.admission.admit(len(request.images), len(request.texts)):
             images, texts = await both(
                 model.encoder.encode_images(request.images),
                 model.encoder.encode_texts(request.texts, truncate=request.truncate),

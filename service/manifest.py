@@ -26,9 +26,9 @@ IMAGE_GRAPH = "image.onnx"
 TEXT_GRAPH = "text.onnx"
 TOKENIZER = "tokenizer.json"
 
-# Few enough lengths for flat memory and shared batches; short enough that a label of five tokens does not pay for
-# 77.
-TEXT_BUCKETS = (8, 16, 32)
+# What a text costs is proportional to its length, so that labels, most of 8 to 12 tokens with their template, have
+# lengths nearly of their own; long texts are rarer and share batches.
+TEXT_BUCKETS = (8, 10, 12, 16, 24, 32, 48)
 
 
 class ArtifactError(Exception):
@@ -96,6 +96,30 @@ class ReferenceVectors(_Frozen):
     text_embeddings: list[list[float]]  # [n, D]
 
 
+class Quantization(_Frozen):
+    """How an int8 variant was made, and how far it is from the fp32 artifact on photos that did not calibrate it.
+
+    The figures about labels are None where the weights were never trained (they name nothing), `top1` and its drop
+    also where the photos had no labels.
+    """
+
+    method: Literal["dynamic", "static"] = Field(description="activation ranges: of each call, or calibrated")
+    towers: list[Literal["image", "text"]] = Field(
+        min_length=1, description="those in int8; the other is fp32's"
+    )
+    calibration_photos: int = Field(ge=0)
+    photos: int = Field(ge=1, description="photos that the figures are of")
+    labels: int = Field(ge=1, description="labels of the zero-shot classifier")
+    mean_cosine: float = Field(description="of the photos' vectors to those of fp32")
+    p1_cosine: float = Field(description="the first percentile of the same")
+    text_mean_cosine: float = Field(description="of the vectors of the labels' prompts to those of fp32")
+    text_p1_cosine: float
+    batch_cosine: float = Field(description="lowest cosine of an input alone to the same input in a batch")
+    top1_agreement: float | None = Field(default=None, description="photos whose first label is fp32's; 0..1")
+    top1: float | None = Field(default=None, description="photos whose first label is right; 0..1")
+    top1_drop: float | None = Field(default=None, description="fp32's top1 less this one's")
+
+
 class ModelManifest(_Frozen):
     """`model.json`. `files` maps each other file of the artifact to its SHA-256, in hexadecimal."""
 
@@ -110,6 +134,7 @@ class ModelManifest(_Frozen):
     files: dict[str, str]
     source: Source
     reference: ReferenceVectors
+    quantization: Quantization | None = None
 
     def fingerprint(self, *choices: str) -> str:
         """Name, precision and a digest of all that decides a vector: weights, tokenizer, preprocessing.
@@ -118,7 +143,9 @@ class ModelManifest(_Frozen):
         """
         files = [f"{name}={digest}" for name, digest in sorted(self.files.items())]
         facts = [*files, self.image.model_dump_json(), self.text.model_dump_json(), *choices]
-        return f"{self.name}@{self.precision}-{hashlib.sha256(chr(10).join(facts).encode()).hexdigest()[:12]}"
+        digest = hashlib.sha256("\n".join(facts).encode()).hexdigest()[:12]
+        # A variant is named for its precision ("ViT-B-32@int8"), to be served beside the model it was made of.
+        return f"{self.name.removesuffix(f'@{self.precision}')}@{self.precision}-{digest}"
 
 
 def read_manifest(folder: Path) -> ModelManifest:

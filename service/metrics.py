@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -24,45 +25,58 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._requests = Counter(
-            "clipserve_requests_total",
-            "Requests answered, by endpoint and status or error code.",
-            ["endpoint", "outcome"],
-            registry=self.registry,
+        # `labels` takes a lock and checks its arguments each time; that is most of what counting costs.
+        self._requests = cache(
+            Counter(
+                "clipserve_requests_total",
+                "Requests answered, by endpoint and status or error code.",
+                ["endpoint", "outcome"],
+                registry=self.registry,
+            ).labels
         )
-        self._request_seconds = Histogram(
-            "clipserve_request_seconds",
-            "From the first byte read to the answer.",
-            ["endpoint"],
-            buckets=_SECONDS,
-            registry=self.registry,
+        self._request_seconds = cache(
+            Histogram(
+                "clipserve_request_seconds",
+                "From the first byte read to the answer.",
+                ["endpoint"],
+                buckets=_SECONDS,
+                registry=self.registry,
+            ).labels
         )
-        self._stage_seconds = Histogram(
-            "clipserve_stage_seconds",
-            "Time in one stage of a request: decode, tokenize, encode_image, encode_text.",
-            ["stage"],
-            buckets=_SECONDS,
-            registry=self.registry,
+        self._stage_seconds = cache(
+            Histogram(
+                "clipserve_stage_seconds",
+                "Time in one stage of a request: decode, tokenize, encode_image, encode_text.",
+                ["stage"],
+                buckets=_SECONDS,
+                registry=self.registry,
+            ).labels
         )
-        self._batch_rows = Histogram(
-            "clipserve_batch_rows",
-            "Rows in one call of an encoder.",
-            ["tower"],
-            buckets=_ROWS,
-            registry=self.registry,
+        self._batch_rows = cache(
+            Histogram(
+                "clipserve_batch_rows",
+                "Rows in one call of an encoder.",
+                ["tower"],
+                buckets=_ROWS,
+                registry=self.registry,
+            ).labels
         )
-        self._batch_seconds = Histogram(
-            "clipserve_batch_seconds",
-            "Duration of one call of an encoder.",
-            ["tower"],
-            buckets=_SECONDS,
-            registry=self.registry,
+        self._batch_seconds = cache(
+            Histogram(
+                "clipserve_batch_seconds",
+                "Duration of one call of an encoder.",
+                ["tower"],
+                buckets=_SECONDS,
+                registry=self.registry,
+            ).labels
         )
-        self._cache = Counter(
-            "clipserve_cache_total",
-            "Look-ups in the caches of classifiers and of label embeddings.",
-            ["cache", "outcome"],
-            registry=self.registry,
+        self._cache = cache(
+            Counter(
+                "clipserve_cache_total",
+                "Look-ups in the caches of classifiers, of label embeddings and of image vectors.",
+                ["cache", "outcome"],
+                registry=self.registry,
+            ).labels
         )
         self._triton_seconds = Gauge(
             "clipserve_triton_phase_seconds_total",
@@ -74,22 +88,23 @@ class Metrics:
         self.rows_in_flight = Gauge(
             "clipserve_rows_in_flight",
             "Images and texts admitted and not yet answered.",
+            ["tower"],
             registry=self.registry,
         )
 
     def request(self, endpoint: str, outcome: str, seconds: float) -> None:
-        self._requests.labels(endpoint, outcome).inc()
-        self._request_seconds.labels(endpoint).observe(seconds)
+        self._requests(endpoint, outcome).inc()
+        self._request_seconds(endpoint).observe(seconds)
 
     def batch(self, tower: str, rows: int, seconds: float) -> None:
-        self._batch_rows.labels(tower).observe(rows)
-        self._batch_seconds.labels(tower).observe(seconds)
+        self._batch_rows(tower).observe(rows)
+        self._batch_seconds(tower).observe(seconds)
 
     def triton_phase(self, model: str, phase: str, seconds: float) -> None:
         self._triton_seconds.labels(model, phase).set(seconds)
 
     def cache(self, cache: str, *, hit: bool) -> None:
-        self._cache.labels(cache, "hit" if hit else "miss").inc()
+        self._cache(cache, "hit" if hit else "miss").inc()
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -99,7 +114,7 @@ class Metrics:
             yield
         finally:
             seconds = time.perf_counter() - started
-            self._stage_seconds.labels(name).observe(seconds)
+            self._stage_seconds(name).observe(seconds)
             times = stage_times.get()
             if times is not None:
                 times[name] = times.get(name, 0.0) + seconds

@@ -31,19 +31,35 @@ def reference_pixels(size: int) -> npt.NDArray[np.uint8]:
     return np.stack([gradient, noise.reshape(size, size, 3)]).astype(np.uint8)  # [2, S, S, 3]
 
 
+def cosines(one: npt.NDArray[np.float32], other: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Of each row [N, D] with the same row of the other: [N]; NaN where a value is not finite, or all are 0."""
+    with np.errstate(invalid="ignore"):  # an engine may answer anything
+        norms = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
+        return np.asarray((one * other).sum(axis=1) / norms, np.float32)
+
+
+def lowest_cosine(one: npt.NDArray[np.float32], other: npt.NDArray[np.float32]) -> float:
+    """Of any row. NaN is below every bound if it is asked for with `not cosine >= bound`."""
+    return float(cosines(one, other).min())
+
+
 def check(
     manifest: ModelManifest,
     image_embeddings: npt.NDArray[np.float32],  # [2, D], of reference_pixels
     text_embeddings: npt.NDArray[np.float32],  # [3, D], of REFERENCE_TEXTS
+    precision: str | None = None,
 ) -> float:
     """Compare an engine's vectors with the manifest's.
+
+    `precision`: that of the engine, where it is narrower than the artifact's.
 
     Returns:
         the lowest cosine found.
 
     Raises:
-        ArtifactError: it is below MIN_COSINE of the manifest's precision, or not a number.
+        ArtifactError: it is below MIN_COSINE of the precision, or not a number.
     """
+    bound = min(MIN_COSINE[manifest.precision], MIN_COSINE[precision or manifest.precision])
     lowest = 1.0
     for tower, actual, stored in (
         ("image", image_embeddings, manifest.reference.image_embeddings),
@@ -54,13 +70,11 @@ def check(
             raise ArtifactError(
                 f"self-test of {manifest.name}: the {tower} encoder gave {actual.shape}, not {expected.shape}"
             )
-        with np.errstate(invalid="ignore"):  # an engine may answer anything; NaN is refused below
-            norms = np.linalg.norm(actual, axis=1) * np.linalg.norm(expected, axis=1)
-            cosine = float(((actual * expected).sum(axis=1) / norms).min())
-        if not cosine >= MIN_COSINE[manifest.precision]:  # also true of NaN
+        cosine = lowest_cosine(actual, expected)
+        if not cosine >= bound:  # also true of NaN
             raise ArtifactError(
                 f"self-test of {manifest.name}: the {tower} encoder is at cosine {cosine:.6f} to the vectors of "
-                f"its export, below {MIN_COSINE[manifest.precision]}. The engine computes something else."
+                f"its export, below {bound}. The engine computes something else."
             )
         lowest = min(lowest, cosine)
     return lowest

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import io
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,6 +113,16 @@ async def serving(
         finally:
             server.should_exit = True
             await task
+
+
+async def eventually(holds: Callable[[], bool], seconds: float = 5) -> None:
+    """Wait until it holds: Triton counts a call a moment after it has answered.
+
+    It asks in a thread, because the event loop may be serving what it asks about.
+    """
+    async with asyncio.timeout(seconds):
+        while not await asyncio.to_thread(holds):
+            await asyncio.sleep(0.01)
 
 
 def png(seed: int = 0, size: tuple[int, int] = (40, 30), kind: str = "PNG") -> bytes:

@@ -307,6 +307,14 @@ async def test_rows_of_different_shapes_never_share_a_batch() -> None:
     assert [batch.arrays()[0].shape for batch in (queue.take(), queue.take())] == [(2, 8), (2, 16)]
 
 
+async def test_long_texts_come_in_smaller_batches() -> None:
+    queue = BatchQueue(BatchPolicy(32, max_batch_tokens=128))
+    for width, most in ((2, 32), (8, 16), (77, 1), (200, 1)):
+        queue.put(job(100, width))
+        assert len(queue.take().rows) == most, width
+        queue.drain()
+
+
 async def test_a_batch_is_due_when_full_or_when_its_first_row_has_waited_long_enough() -> None:
     queue = BatchQueue(BatchPolicy(2, max_queue_delay=0.5))
     assert queue.due(9.0) is None

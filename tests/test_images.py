@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import skimage.data
 from PIL import Image
 
 from service.errors import ImageTooLarge, InvalidInput, UndecodableImage, UnsupportedFormat
@@ -89,6 +90,27 @@ def test_photos_are_turned_upright_first(orientation: int) -> None:
     )
     as_stored = decode_pixels(data, SPEC, ImageLimits(exif_transpose=False))
     np.testing.assert_array_equal(as_stored, decode_pixels(encoded(turned), SPEC, LIMITS))
+
+
+def test_scaled_decode_changes_large_jpegs_alone_and_those_by_less_than_half_a_level() -> None:
+    tile = skimage.data.astronaut()
+    large = Image.fromarray(np.tile(tile, (4, 5, 1)))  # 2560 x 2048, sharp everywhere
+    small = Image.fromarray(np.tile(tile, (2, 3, 1)))  # 1536 x 1024: below the threshold
+    scaled = ImageLimits(scaled_decode=True)
+    for image, kind, same in ((large, "JPEG", False), (small, "JPEG", True), (large, "PNG", True)):
+        data = encoded(image, kind)
+        exact = decode_pixels(data, SPEC, LIMITS).astype(int)
+        difference = np.abs(decode_pixels(data, SPEC, scaled).astype(int) - exact)
+        assert (difference.max() == 0) == same, (image.size, kind)
+        assert difference.mean() < 0.5  # of 255
+
+
+def test_choices_that_change_vectors_are_told_to_the_fingerprint() -> None:
+    assert ImageLimits().choices == []
+    assert ImageLimits(exif_transpose=False, scaled_decode=True).choices == [
+        "exif_transpose=false",
+        "scaled_decode=true",
+    ]
 
 
 def test_a_broken_exif_block_does_not_make_a_photo_unreadable() -> None:

@@ -11,6 +11,7 @@ Pixels = npt.NDArray[np.uint8]  # [N, S, S, 3]
 TokenIds = npt.NDArray[np.int32]  # [N, L]
 Lengths = npt.NDArray[np.int32]  # [N]
 Embeddings = npt.NDArray[np.float32]  # [N, D], rows of unit length
+Vector = npt.NDArray[np.float32]  # [D], one of them
 
 
 class Backend(Protocol):
@@ -19,6 +20,10 @@ class Backend(Protocol):
     Every method may raise `BackendUnavailable` (not started, or not reachable) and `BackendFailed` (it ran, and
     went wrong). Rows of the answer are in the order of the rows of the call.
     """
+
+    @property
+    def precision(self) -> str | None:
+        """What it computes in where that is narrower than the artifact's precision; known once it has started."""
 
     async def start(self) -> None:
         """Load or connect. Called once, before anything else; raises when it can never work."""

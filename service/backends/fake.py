@@ -18,6 +18,8 @@ class FakeBackend:
     `delay`: seconds that each call takes, however many rows it has.
     """
 
+    precision: str | None = None
+
     def __init__(self, embed_dim: int, delay: float = 0.0) -> None:
         self._embed_dim = embed_dim
         self._delay = delay

@@ -1,18 +1,16 @@
-"""Both encoders in this process, on onnxruntime."""
+"""The engine onnxruntime, on CPU or CUDA."""
 
 from __future__ import annotations
 
-import asyncio
-import functools
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import onnxruntime as ort
 
-from service.backends.base import Embeddings, Lengths, Pixels, TokenIds
-from service.errors import BackendFailed, BackendUnavailable
+from service.backends.base import Embeddings
+from service.backends.in_process import Call, Feeds, return_freed_memory
+from service.errors import BackendUnavailable
 from service.log import logger
 from service.manifest import IMAGE_GRAPH, TEXT_GRAPH
 
@@ -26,73 +24,48 @@ class OnnxOptions:
 
     Attributes:
         device: `cuda` refuses to start without CUDA; `auto` takes CUDA where it works and says what it chose.
-        threads: threads of one call.
-        workers: calls at a time. With one thread a call runs in its worker's own thread, on shared weights.
-        spinning: threads wait for work in a busy loop: faster alone, slower beside other work on the cores.
+        threads: threads of one call. With one thread a call runs in the caller's own, on shared weights.
+        spinning: threads wait for their next piece of work in a busy loop, for a moment; idle they sleep.
     """
 
     device: Device = "auto"
     threads: int = 1
-    workers: int = 1
-    spinning: bool = False
+    spinning: bool = True
 
 
-class OnnxBackend:
-    """Runs the two graphs of an artifact. One call is one `session.run`; put `Batched` around it."""
+class OnnxEngine:
+    """An `Engine`: two sessions of onnxruntime."""
+
+    name = "onnxruntime"
+    precision: str | None = None  # that of the graphs
 
     def __init__(self, folder: Path, options: OnnxOptions) -> None:
         self._folder = folder
         self._options = options
         self._sessions: dict[str, ort.InferenceSession] = {}
-        self._executor = ThreadPoolExecutor(options.workers, thread_name_prefix="onnx")
 
-    async def start(self) -> None:
-        """Load both graphs; seconds for a large model, in a thread.
-
-        Raises:
-            BackendUnavailable: `device=cuda` cannot run on CUDA, or onnxruntime cannot load a graph.
-        """
-        loop = asyncio.get_running_loop()
-        try:
-            for graph in (IMAGE_GRAPH, TEXT_GRAPH):
-                self._sessions[graph] = await loop.run_in_executor(self._executor, self._open, graph)
-        except BackendUnavailable:
-            raise
-        except Exception as error:  # onnxruntime's exceptions have no common base but Exception
-            raise BackendUnavailable(f"onnxruntime cannot load {self._folder / graph}: {error}") from error
+    def load(self) -> None:
+        for graph in (IMAGE_GRAPH, TEXT_GRAPH):
+            try:
+                self._sessions[graph] = self._open(graph)
+            except BackendUnavailable:
+                raise
+            except Exception as error:  # onnxruntime's exceptions have no common base but Exception
+                raise BackendUnavailable(
+                    f"onnxruntime cannot load {self._folder / graph}: {error}"
+                ) from error
+            return_freed_memory()
         providers = self._sessions[IMAGE_GRAPH].get_providers()
         logger.info(
             "onnxruntime_ready", runs_on="cuda" if _CUDA in providers else "cpu", **vars(self._options)
         )
 
-    async def encode_image(self, pixels: Pixels) -> Embeddings:
-        return await self._run(IMAGE_GRAPH, {"pixels": pixels})
+    def call(self, graph: str, feeds: Feeds) -> Call:
+        return _Run(self._sessions[graph], feeds)
 
-    async def encode_text(self, token_ids: TokenIds, lengths: Lengths) -> Embeddings:
-        return await self._run(TEXT_GRAPH, {"token_ids": token_ids, "lengths": lengths})
-
-    async def ready(self) -> bool:
-        return len(self._sessions) == 2
-
-    async def aclose(self) -> None:
+    def close(self) -> None:
         self._sessions = {}
-        self._executor.shutdown(wait=False, cancel_futures=True)
-
-    async def _run(self, graph: str, feeds: dict[str, Any]) -> Embeddings:
-        session = self._sessions.get(graph)
-        if session is None:
-            raise BackendUnavailable("the encoders are not loaded yet.")
-        options = ort.RunOptions()
-        call = functools.partial(session.run, None, feeds, options)
-        try:
-            (embeddings,) = await asyncio.get_running_loop().run_in_executor(self._executor, call)
-        except asyncio.CancelledError:
-            options.terminate = True  # the only way to stop a call: onnxruntime looks between two nodes
-            raise
-        except Exception as error:  # see start()
-            logger.error("onnxruntime_failed", graph=graph, error=str(error))
-            raise BackendFailed(f"onnxruntime failed on {graph}.") from error
-        return embeddings  # type: ignore[no-any-return]  # onnxruntime is untyped
+        return_freed_memory()
 
     def _open(self, graph: str) -> ort.InferenceSession:
         options = ort.SessionOptions()
@@ -101,6 +74,10 @@ class OnnxBackend:
         # A memory pattern is kept for every shape of input ever seen; text has many.
         options.enable_mem_pattern = False
         options.add_session_config_entry("session.intra_op.allow_spinning", str(int(self._options.spinning)))
+        # The other session needs the cores next: threads that spin on after a call take half of them from it.
+        options.add_session_config_entry("session.force_spinning_stop", "1")
+        # Pieces of work that shrink: a thread held up by a decoder does not keep the others waiting at the end.
+        options.add_session_config_entry("session.dynamic_block_base", "4")
         session = ort.InferenceSession(self._folder / graph, options, providers=self._providers())
         if self._options.device == "cuda" and _CUDA not in session.get_providers():
             raise BackendUnavailable(
@@ -112,7 +89,7 @@ class OnnxBackend:
     def _providers(self) -> list[str]:
         if self._options.device == "cpu":
             return [_CPU]
-        if _CUDA in ort.get_available_providers():
+        if has_cuda():
             return [_CUDA, _CPU]
         if self._options.device == "cuda":
             raise BackendUnavailable(
@@ -120,3 +97,24 @@ class OnnxBackend:
                 "onnxruntime (requirements/service-gpu.txt), or set CLIPSERVE_DEVICE=cpu."
             )
         return [_CPU]
+
+
+class _Run:
+    """A `Call`."""
+
+    def __init__(self, session: ort.InferenceSession, feeds: Feeds) -> None:
+        self._session = session
+        self._feeds = feeds
+        self._options = ort.RunOptions()
+
+    def run(self) -> Embeddings:
+        (embeddings,) = self._session.run(None, self._feeds, self._options)
+        return embeddings  # type: ignore[no-any-return]  # onnxruntime is untyped
+
+    def cancel(self) -> None:
+        self._options.terminate = True  # onnxruntime looks between two nodes
+
+
+def has_cuda() -> bool:
+    """Whether this onnxruntime was built for CUDA; whether CUDA works is seen when a session opens."""
+    return _CUDA in ort.get_available_providers()

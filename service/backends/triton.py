@@ -70,6 +70,8 @@ class TritonOptions:
 class TritonBackend:
     """Calls the two models of one artifact."""
 
+    precision: str | None = None
+
     def __init__(self, manifest: ModelManifest, options: TritonOptions, metrics: Metrics) -> None:
         self._manifest = manifest
         self._options = options

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Coroutine
 from http import HTTPStatus
+from typing import Any
 
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -14,9 +17,9 @@ from service import __version__
 from service.errors import ClipError
 from service.inference import InferenceService
 from service.metrics import Metrics
-from service.rest.errors import problem, problem_response
+from service.rest.errors import UNEXPECTED, problem, problem_response
 from service.rest.lifeline import Lifeline, LifelineLimits
-from service.rest.routes import build_router
+from service.rest.routes import PROBLEMS, add_routes
 
 
 def build_app(
@@ -28,17 +31,32 @@ def build_app(
         version=__version__,
         description="Zero-shot image classification and CLIP embeddings.",
         redoc_url=None,
+        responses=PROBLEMS,
     )
-    app.include_router(build_router(service, max_json_bytes))
+    app.router.route_class = _Route
+    add_routes(app, service, max_json_bytes)
     app.add_exception_handler(ClipError, _clip_error)
     app.add_exception_handler(HTTPException, _http_exception)
+    app.add_exception_handler(Exception, _unexpected)
     return Lifeline(app, limits, metrics)
+
+
+class _Route(APIRoute):
+    """Our endpoints take the request and give a response: FastAPI need not take them apart, only document them."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        return self.endpoint
 
 
 async def _clip_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ClipError)
     request.state.error_code = error.code
     return problem(error, request.state.request_id)
+
+
+async def _unexpected(request: Request, _: Exception) -> Response:
+    """A fault of ours. The framework raises it again after this answer, and the lifeline logs it."""
+    return problem(UNEXPECTED, request.state.request_id)
 
 
 async def _http_exception(request: Request, error: Exception) -> Response:

@@ -27,6 +27,9 @@ STATUS: dict[type[ClipError], HTTPStatus] = {
     errors.BackendFailed: HTTPStatus.BAD_GATEWAY,
 }
 
+# A fault of ours, whatever it was: rendered, never raised. The log has the traceback under the same request id.
+UNEXPECTED = ClipError("the service failed unexpectedly.")
+
 
 def status_of(error: ClipError) -> HTTPStatus:
     """The status of the nearest ancestor in STATUS."""

@@ -21,7 +21,7 @@ from service.deadline import set_deadline
 from service.errors import BodyTooSlow, ClipError, DeadlineExceeded, InvalidInput, Overloaded, TooMany
 from service.log import logger
 from service.metrics import Metrics, stage_times
-from service.rest.errors import problem
+from service.rest.errors import UNEXPECTED, problem
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _QUIET = frozenset({"/livez", "/readyz"})
@@ -101,8 +101,8 @@ class Lifeline:
             return error.code
         except Exception:  # a fault of ours: the caller gets the request id, the log the traceback
             logger.exception("unexpected")
-            await self._refuse(ClipError("the service failed unexpectedly."), scope, receive, answer)
-            return ClipError.code
+            await self._refuse(UNEXPECTED, scope, receive, answer)
+            return UNEXPECTED.code
         finally:
             self._bytes -= sum(map(len, chunks))
         return str(scope["state"].get("error_code", answer.status))
@@ -178,8 +178,9 @@ class Lifeline:
                 raise DeadlineExceeded(f"there was no answer within {seconds:g} s.", limit=seconds)
         finally:
             gone.cancel()
-            work.cancel()
-            await asyncio.gather(work, gone, return_exceptions=True)
+            if not work.done():
+                work.cancel()
+                await asyncio.gather(work, return_exceptions=True)
 
     def _record(self, scope: Scope, outcome: str, seconds: float) -> None:
         route = scope.get("route")

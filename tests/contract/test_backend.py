@@ -11,13 +11,15 @@ import pytest
 
 from service.backends.base import Backend, Embeddings
 from service.backends.fake import FakeBackend
-from service.backends.onnx import OnnxBackend, OnnxOptions
+from service.backends.in_process import Engine, InProcess
+from service.backends.onnx import OnnxEngine, OnnxOptions
+from service.backends.openvino import OpenVinoEngine
 from service.batch_queue import BatchPolicy
 from service.batching import Batched
 from service.errors import BackendFailed, BackendUnavailable
-from service.manifest import read_manifest
+from service.manifest import IMAGE_GRAPH, TEXT_GRAPH, read_manifest
 from service.metrics import Metrics
-from service.reference import reference_pixels
+from service.reference import REFERENCE_TEXTS, check, reference_pixels
 from service.tokenizer import load_tokenizer
 
 DEMO = Path(__file__).parents[2] / "models" / "demo"
@@ -34,8 +36,10 @@ def batched(inner: Backend) -> Batched:
 BACKENDS: dict[str, Callable[[], Backend]] = {
     "fake": lambda: FakeBackend(MANIFEST.embed_dim),
     "batched fake": lambda: batched(FakeBackend(MANIFEST.embed_dim)),
-    "onnx": lambda: OnnxBackend(DEMO, OnnxOptions(device="cpu")),
-    "batched onnx": lambda: batched(OnnxBackend(DEMO, OnnxOptions(device="cpu", workers=2))),
+    "onnx": lambda: InProcess(OnnxEngine(DEMO, OnnxOptions(device="cpu"))),
+    "batched onnx": lambda: batched(InProcess(OnnxEngine(DEMO, OnnxOptions(device="cpu")), workers=2)),
+    "openvino": lambda: InProcess(OpenVinoEngine(DEMO, threads=2)),
+    "batched openvino": lambda: batched(InProcess(OpenVinoEngine(DEMO, threads=2, workers=2), workers=2)),
 }
 
 
@@ -62,6 +66,17 @@ async def test_vectors_have_shape_type_and_unit_length(backend: Backend) -> None
         assert vectors.shape == (count, MANIFEST.embed_dim)
         assert vectors.dtype == np.float32
         np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "engine", [OnnxEngine(DEMO, OnnxOptions(device="cpu")), OpenVinoEngine(DEMO, threads=2)]
+)
+def test_an_engine_in_fp32_gives_the_vectors_of_the_original_framework(engine: Engine) -> None:
+    engine.load()
+    token_ids, lengths = TOKENIZER.pad(TOKENIZER.encode(REFERENCE_TEXTS), MANIFEST.text.context_length)
+    images = engine.call(IMAGE_GRAPH, {"pixels": PIXELS}).run()
+    texts = engine.call(TEXT_GRAPH, {"token_ids": token_ids, "lengths": lengths}).run()
+    assert check(MANIFEST, images, texts) > 0.99999
 
 
 async def test_a_row_alone_equals_the_row_in_a_mixed_batch(backend: Backend) -> None:
@@ -116,9 +131,9 @@ async def test_what_the_engine_cannot_run_is_a_failure_not_an_end(kind: str) -> 
 
 async def test_cuda_without_cuda_refuses_to_start_with_the_reason() -> None:
     with pytest.raises(BackendUnavailable, match="no CUDA provider"):
-        await OnnxBackend(DEMO, OnnxOptions(device="cuda")).start()
+        await InProcess(OnnxEngine(DEMO, OnnxOptions(device="cuda"))).start()
 
 
 async def test_a_missing_graph_refuses_to_start_with_its_path(tmp_path: Path) -> None:
     with pytest.raises(BackendUnavailable, match=r"image\.onnx"):
-        await OnnxBackend(tmp_path, OnnxOptions()).start()
+        await InProcess(OnnxEngine(tmp_path, OnnxOptions())).start()

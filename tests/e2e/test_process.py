@@ -136,6 +136,17 @@ def test_an_engine_that_computes_something_else_is_refused(tmp_path: Path) -> No
     assert "self-test of demo: the text encoder is at cosine" in log
 
 
+def test_an_engine_that_fails_on_the_self_test_is_said(tmp_path: Path) -> None:
+    copy = copy_of_demo(tmp_path)
+    manifest = json.loads((copy / "model.json").read_text())
+    manifest["image"]["size"] //= 2  # the graph takes no such image
+    (copy / "model.json").write_text(json.dumps(manifest))
+    status, log = failed_start(models=str(copy))
+    assert status == 1
+    assert "clipserve cannot start: onnxruntime fail" in log  # in the self-test, or in the trial before it
+    assert "Traceback" not in log
+
+
 def test_a_misspelled_setting_is_warned_of() -> None:
     process = Process(prot=1)
     process.wait_ready()

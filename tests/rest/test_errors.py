@@ -34,6 +34,14 @@ def test_the_tree_in_the_docstring_is_the_tree() -> None:
     assert drawn == {kind.__name__ for kind in all_errors()} - {"ClipError"}
 
 
+def test_an_error_at_a_position_is_the_same_error() -> None:
+    for kind in all_errors():
+        error = made(kind)
+        own = error.at(7)
+        assert (type(own), str(own), vars(own)) == (kind, str(error), vars(error) | {"index": 7})
+        assert error.index != 7
+
+
 def test_the_table_has_no_dead_rows() -> None:
     assert set(STATUS) <= set(all_errors())
 

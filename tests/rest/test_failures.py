@@ -16,6 +16,7 @@ from service.backends.base import Embeddings, Lengths, Pixels, TokenIds
 from service.backends.fake import FakeBackend
 from service.batch_queue import BatchPolicy
 from service.batching import Batched
+from service.errors import BackendUnavailable, ClipError, DeadlineExceeded, Overloaded
 from service.metrics import Metrics
 from tests.support import DIM, Running, form, png, serving, write_toy_artifact
 
@@ -81,6 +82,17 @@ async def test_each_failure_has_its_code_and_the_next_request_is_served(
     assert backend.running == 0
 
 
+async def test_a_fault_of_ours_is_told_as_any_other_problem(toy: Path, backend: Unruly) -> None:
+    async with serving(backend, toy) as running:
+        backend.mood = "raise"  # with no batcher in between, which would take it for the encoder's
+        answer = await running.classify(png())
+        assert (answer.status_code, answer.json()["code"]) == (500, "internal_error")
+        assert answer.json()["request_id"] == answer.headers["x-request-id"]
+        assert "secret" not in answer.text
+        metrics = generate_latest(running.service.metrics.registry).decode()
+        assert 'endpoint="/classify",outcome="internal_error"' in metrics
+
+
 async def test_a_client_who_leaves_frees_the_engine(toy: Path, backend: Unruly) -> None:
     async with serving(batched(backend), toy) as running:
         backend.mood = "hang"
@@ -112,6 +124,27 @@ async def test_a_service_that_is_loading_lives_but_is_not_ready(toy: Path, backe
         assert (early.status_code, early.json()["code"]) == (503, "backend_unavailable")
         await running.service.warm_up()
         assert (await running.client.get("/readyz")).status_code == 200
+        assert (await running.classify(png())).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "error", [BackendUnavailable("gone"), DeadlineExceeded("late"), Overloaded("full", retry_after=1)]
+)
+async def test_a_backend_that_goes_away_during_its_self_test_is_asked_again(
+    toy: Path, error: ClipError
+) -> None:
+    class Shy(FakeBackend):
+        asked = 0
+
+        async def encode_text(self, token_ids: TokenIds, lengths: Lengths) -> Embeddings:
+            self.asked += 1
+            if self.asked == 1:
+                raise error
+            return await super().encode_text(token_ids, lengths)
+
+    shy = Shy(DIM)
+    async with serving(shy, toy) as running:
+        assert shy.asked == 2
         assert (await running.classify(png())).status_code == 200
 
 
@@ -156,6 +189,27 @@ async def test_many_who_ask_for_the_same_new_labels_cost_one_build(toy: Path) ->
         assert sum(texts) == 3
         await running.classify(png(), labels=["z", "x", "w"])
         assert sum(texts) == 4, "known labels were encoded again in a new list"
+
+
+async def test_a_long_list_that_ran_out_of_time_goes_on_where_it_stopped(toy: Path) -> None:
+    class HangsAfter(FakeBackend):
+        left = 150
+        rows = 0
+
+        async def encode_text(self, token_ids: TokenIds, lengths: Lengths) -> Embeddings:
+            if len(lengths) > self.left:
+                await asyncio.sleep(3600)
+            self.left -= len(lengths)
+            self.rows += len(lengths)
+            return await super().encode_text(token_ids, lengths)
+
+    backend = HangsAfter(DIM)
+    labels = [str(i) for i in range(300)]
+    async with serving(backend, toy, deadline_seconds=0.5) as running:
+        assert (await running.classify(png(), labels=labels)).status_code == 504
+        backend.left, backend.rows = 1000, 0
+        assert (await running.classify(png(), labels=labels)).status_code == 200
+        assert backend.rows == 300 - 128
 
 
 async def test_the_label_cache_is_bounded_in_bytes(toy: Path) -> None:
