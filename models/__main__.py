@@ -17,6 +17,7 @@ from service.manifest import ArtifactError
 # The same as models.triton_config's, without loading tritonclient for every command.
 TritonBackend = Literal["python", "onnxruntime", "tensorrt"]
 TritonDevice = Literal["cpu", "gpu"]
+Int8Method = Literal["dynamic", "static"]
 
 app = typer.Typer(
     help="Make artifacts, the folders of data that the service serves, and check them.",
@@ -97,6 +98,33 @@ def evaluate(
     from models.evaluate import evaluate as measure
 
     typer.echo(str(measure(url, photos, classes, template or [])))
+
+
+@app.command()
+def quantize(
+    folder: Annotated[Path, typer.Argument(help="An fp32 artifact.")],
+    photos: Annotated[Path, typer.Option(help="Photos like those to serve.", exists=True, file_okay=False)],
+    classes: Annotated[
+        Path | None,
+        typer.Option(help="Labels of the photos: as for `evaluate`.", exists=True, dir_okay=False),
+    ] = None,
+    method: Annotated[
+        Int8Method, typer.Option(help="`dynamic` needs no calibration; its vectors depend on their batch.")
+    ] = "static",
+    out: Annotated[Path | None, typer.Option(help="Default: NAME@int8 beside FOLDER.")] = None,
+    image: Annotated[bool, typer.Option("--image/--no-image", help="The image tower in int8.")] = True,
+    text: Annotated[bool, typer.Option("--text/--no-text", help="The text tower in int8.")] = True,
+    timing: Annotated[bool, typer.Option("--timing/--no-timing", help="Measure speed, 8 s.")] = True,
+) -> None:
+    """Make the int8 variant of an artifact, if it is faithful to fp32 on photos, and say whether it pays."""
+    from models.payoff import table
+    from models.quantize import TOWERS, plan_of, quantize
+
+    logging.disable(logging.WARNING)  # the quantizer recommends what is done for it
+    towers = tuple(tower for tower, chosen in zip(TOWERS, (image, text), strict=True) if chosen)
+    plan = plan_of(folder, photos, out, classes, method, towers)
+    made = quantize(plan, say=typer.echo)
+    typer.echo(table(folder, plan.out, made, timing=timing))
 
 
 @app.command()

@@ -53,7 +53,8 @@ def checksums(folder: Path) -> dict[str, str]:
 
 def write_manifest(folder: Path, manifest: ModelManifest) -> None:
     """Write model.json: indented for the eye, except for the thousands of numbers of the reference vectors."""
-    head = json.dumps(manifest.model_dump(mode="json", exclude={"reference"}), indent=2)
+    apart = {"reference"} if manifest.quantization else {"reference", "quantization"}
+    head = json.dumps(manifest.model_dump(mode="json", exclude=apart), indent=2)
     vectors = manifest.reference.model_dump_json()
     body = head.removesuffix("\n}")
     (folder / MANIFEST_NAME).write_text(f'{body},\n  "reference": {vectors}\n}}\n', "utf-8")

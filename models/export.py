@@ -23,7 +23,7 @@ from models.artifact import checksums, replacing, write_manifest
 from models.catalog import Entry
 from models.errors import ModelsError
 from models.tokenizer_json import convert
-from models.towers import ImageEncoder, TextEncoder, with_plain_attention
+from models.towers import ImageEncoder, TextEncoder, simplify
 from models.verify import Case
 from service import reference
 from service.manifest import (
@@ -81,7 +81,7 @@ def export(
         say("computing what the graphs must give")
         cases = _cases(model, image, load_tokenizer(folder, text), original, text)
 
-        with_plain_attention(model)
+        simplify(model)
         say("exporting the image encoder")
         _export_image(model, image.size, folder / IMAGE_GRAPH)
         say("exporting the text encoder")

@@ -1,0 +1,177 @@
+"""Is an int8 variant still the same model? Measured in onnxruntime on photos that did not calibrate it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from models.errors import ModelsError
+from models.samples import BATCH, Photos, text_feeds
+from models.verify import Feeds, Graph
+from service.manifest import IMAGE_GRAPH, TEXT_GRAPH, ModelManifest, Quantization
+from service.prompts import expand, fill
+from service.reference import cosines
+from service.tokenizer import load_tokenizer
+from service.zeroshot import ensemble
+
+FloatArray = npt.NDArray[np.float32]
+Method = Literal["dynamic", "static"]
+Tower = Literal["image", "text"]
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """What one artifact makes of the photos and of the labels' prompts; rows of unit length.
+
+    images [N, D]; texts [K * T, D], the T prompts of a label side by side; classifier [K, D]: a weight a label;
+    together, alone [2 B, D]: the first B photos and prompts in a batch, and each in a call of its own.
+    """
+
+    images: FloatArray
+    texts: FloatArray
+    classifier: FloatArray
+    together: FloatArray
+    alone: FloatArray
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One figure beside its bound; a figure that was not measured is None and good."""
+
+    what: str
+    figure: float | None
+    bound: float
+    at_most: bool = False
+
+    @property
+    def good(self) -> bool:
+        if self.figure is None:
+            return True
+        return self.figure <= self.bound + 1e-9 if self.at_most else self.figure >= self.bound
+
+    def __str__(self) -> str:
+        return (
+            f"{self.what} {self.figure:.4f} (needed: at {'most' if self.at_most else 'least'} {self.bound})"
+        )
+
+
+def encode(folder: Path, manifest: ModelManifest, photos: Photos) -> Vectors:
+    """Run both towers of the artifact in `folder`.
+
+    Raises:
+        ModelsError: a graph does not run.
+    """
+    tokenizer = load_tokenizer(folder, manifest.text)
+    templates = expand(manifest.prompt_templates)
+    prompts = [fill(template, label) for label in photos.labels for template in templates]
+    image, text = Graph(folder / IMAGE_GRAPH), Graph(folder / TEXT_GRAPH)
+    images = _run(image, photos.feeds())
+    texts = _run(text, text_feeds(prompts, tokenizer, manifest.text))
+    by_label = texts.reshape(len(photos.labels), len(templates), -1)  # [K, T, D]
+    few = photos.take(np.arange(min(BATCH, len(photos))))
+    alone = (
+        _run(image, few.feeds(batch=1)),
+        _run(text, text_feeds(prompts[:BATCH], tokenizer, manifest.text, batch=1)),
+    )
+    return Vectors(
+        images=images,
+        texts=texts,
+        classifier=np.stack([ensemble(own) for own in by_label]),
+        together=np.concatenate([images[:BATCH], texts[:BATCH]]),
+        alone=np.concatenate(alone),
+    )
+
+
+def measure(
+    fp32: Vectors,
+    int8: Vectors,
+    photos: Photos,
+    *,
+    method: Method,
+    towers: list[Tower],
+    calibration_photos: int,
+    trained: bool,
+) -> Quantization:
+    """The figures that the manifest records; those about labels only of a model that was `trained`.
+
+    Labels say nothing of random weights: all photos lie close together, and the least difference changes the first
+    label.
+    """
+    image_cosines, text_cosines = cosines(fp32.images, int8.images), cosines(fp32.texts, int8.texts)
+    agreement, right, drop = _top1(fp32, int8, photos) if trained else (None, None, None)
+    return Quantization(
+        method=method,
+        towers=towers,
+        calibration_photos=calibration_photos,
+        photos=len(photos),
+        labels=len(photos.labels),
+        mean_cosine=float(image_cosines.mean()),
+        p1_cosine=float(np.percentile(image_cosines, 1)),
+        text_mean_cosine=float(text_cosines.mean()),
+        text_p1_cosine=float(np.percentile(text_cosines, 1)),
+        batch_cosine=float(cosines(int8.together, int8.alone).min()),
+        top1_agreement=agreement,
+        top1=right,
+        top1_drop=drop,
+    )
+
+
+def verdicts(measured: Quantization) -> list[Verdict]:
+    """Each figure that decides, with its bound."""
+    return [
+        Verdict("image cosine, mean", measured.mean_cosine, 0.99),
+        Verdict("image cosine, 1st percentile", measured.p1_cosine, 0.97),
+        Verdict("text cosine, mean", measured.text_mean_cosine, 0.99),
+        Verdict("text cosine, 1st percentile", measured.text_p1_cosine, 0.97),
+        Verdict("top-1 agreement", measured.top1_agreement, 0.97),
+        Verdict("top-1 drop", measured.top1_drop, 0.01, at_most=True),
+    ]
+
+
+def judge(measured: Quantization) -> None:
+    """Let a faithful variant pass.
+
+    Raises:
+        ModelsError: it is not; says each figure that failed, its bound, and what to try.
+    """
+    failed = [verdict for verdict in verdicts(measured) if not verdict.good]
+    if not failed:
+        return
+    advice = ["--method dynamic" if measured.method == "static" else "--method static"]
+    if measured.method == "static":
+        advice.append(f"more photos to calibrate on ({measured.calibration_photos} did)")
+    if len(measured.towers) == 2:
+        guilty = [t for t in measured.towers if any(verdict.what.startswith(t) for verdict in failed)]
+        advice += [f"--no-{tower}, which keeps the {tower} tower fp32" for tower in guilty or measured.towers]
+    raise ModelsError(
+        f"the int8 variant is not faithful to fp32 on {measured.photos} photos and {measured.labels} labels, and "
+        f"was deleted: {'; '.join(map(str, failed))}. "
+        f"Try {', or '.join(advice)}. Some models cannot be had in int8."
+    )
+
+
+def _run(graph: Graph, feeds: Iterable[Feeds]) -> FloatArray:
+    return np.concatenate([graph.run(feed) for feed in feeds])
+
+
+def _top1(fp32: Vectors, int8: Vectors, photos: Photos) -> tuple[float, float | None, float | None]:
+    """Agreement, int8's top-1 and its drop; the latter two where the photos have labels."""
+    before, after = _first_labels(fp32, photos), _first_labels(int8, photos)
+    agreement = _share_equal(before, after)
+    if None in photos.truths:
+        return agreement, None, None
+    right = _share_equal(after, photos.truths)
+    return agreement, right, _share_equal(before, photos.truths) - right
+
+
+def _share_equal(one: Sequence[str | None], other: Sequence[str | None]) -> float:
+    return float(np.mean([a == b for a, b in zip(one, other, strict=True)]))
+
+
+def _first_labels(vectors: Vectors, photos: Photos) -> list[str]:
+    return [photos.labels[best] for best in (vectors.images @ vectors.classifier.T).argmax(axis=1)]

@@ -1,0 +1,91 @@
+"""Does an int8 variant pay? Its size, speed and figures beside those of fp32, as a table."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+from models.errors import ModelsError
+from models.gate import verdicts
+from models.verify import Feeds
+from service.cores import usable_cores
+from service.manifest import IMAGE_GRAPH, TEXT_GRAPH, ModelManifest
+from service.reference import reference_pixels
+
+_ROUNDS = 5
+_TEXTS = 8
+_SECONDS = 0.4  # of each artifact in each round
+
+
+def session_of(path: Path) -> onnxruntime.InferenceSession:
+    """A graph on all cores of this machine.
+
+    Raises:
+        ModelsError: onnxruntime does not load it.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = usable_cores()
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's exceptions have no common base but this
+        raise ModelsError(f"onnxruntime does not load {path}: {error}") from None
+
+
+def rates(graphs: Sequence[Path], feeds: Feeds, rows: int) -> list[float]:
+    """Rows a second of each graph, `rows` a call; medians of rounds in which they take turns."""
+    sessions = [session_of(path) for path in graphs]
+    measured: list[list[float]] = [[] for _ in sessions]
+    for session in sessions:
+        session.run(None, dict(feeds))  # the first call allocates
+    for _ in range(_ROUNDS):
+        for session, own in zip(sessions, measured, strict=True):
+            started, count = time.perf_counter(), 0
+            while (elapsed := time.perf_counter() - started) < _SECONDS:
+                session.run(None, dict(feeds))
+                count += rows
+            own.append(count / elapsed)
+    return [statistics.median(own) for own in measured]
+
+
+def _speeds(folders: Sequence[Path], manifest: ModelManifest) -> list[tuple[str, str, str, str]]:
+    length = manifest.text.lengths[min(1, len(manifest.text.lengths) - 1)]
+    texts = {
+        "token_ids": np.ones((_TEXTS, length), np.int32),
+        "lengths": np.full(_TEXTS, length, np.int32),
+    }
+    rows = []
+    for what, graph, feeds, count in (
+        ("images/s, one a call", IMAGE_GRAPH, {"pixels": reference_pixels(manifest.image.size)[:1]}, 1),
+        (f"texts/s, {_TEXTS} of {length} tokens", TEXT_GRAPH, texts, _TEXTS),
+    ):
+        before, after = rates([folder / graph for folder in folders], feeds, count)
+        rows.append((what, f"{before:.1f}", f"{after:.1f}", ""))
+    return rows
+
+
+def table(fp32: Path, int8: Path, made: ModelManifest, *, timing: bool) -> str:
+    """Lines of: what, fp32, int8, and the bound that int8 kept."""
+    measured = made.quantization
+    if measured is None:
+        raise ModelsError(f"{int8} does not say how it was quantized.")
+    before, after = (f"{_megabytes(folder):.1f}" for folder in (fp32, int8))
+    rows = [("", "fp32", "int8", "needed"), ("size, MB", before, after, "")]
+    if timing:
+        rows += _speeds([fp32, int8], made)
+    for verdict in verdicts(measured):
+        shown = "not measured" if verdict.figure is None else f"{verdict.figure:.4f}"
+        rows.append((verdict.what, "", shown, f"{'<=' if verdict.at_most else '>='} {verdict.bound}"))
+    rows.append(("cosine, alone to in a batch", "", f"{measured.batch_cosine:.6f}", ""))
+    if measured.top1 is not None and measured.top1_drop is not None:
+        rows.append(("top-1", f"{measured.top1 + measured.top1_drop:.1%}", f"{measured.top1:.1%}", ""))
+    return "\n".join(f"{a:<30}{b:>8}{c:>14}  {d}".rstrip() for a, b, c, d in rows)
+
+
+def _megabytes(folder: Path) -> float:
+    return sum(path.stat().st_size for path in folder.glob("*.onnx")) / 1e6

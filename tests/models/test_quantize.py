@@ -1,0 +1,224 @@
+"""int8 variants: what the gate lets pass, what the manifest then says, and that the service serves it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import skimage.data
+from PIL import Image
+
+from models.errors import ModelsError
+from models.gate import Method
+from models.quantize import Plan, plan_of, quantize
+from models.samples import read_photos, split
+from models.verify import Feeds
+from service.manifest import ArtifactError, ModelManifest, read_manifest
+from tests.support import png, serving
+
+ROOT = Path(__file__).parents[2]
+DEMO = ROOT / "models" / "demo"
+MANIFEST = read_manifest(DEMO)
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """66 pieces of scikit-image's photographs, and a file that is no photo."""
+    folder = tmp_path_factory.mktemp("photos")
+    (folder / "README.md").write_text("about the photos")
+    for name in ("cat", "coffee", "rocket"):
+        whole = Image.fromarray(getattr(skimage.data, name)())
+        for number in range(22):
+            left, top = whole.width * (number % 5) // 10, whole.height * (number // 5) // 10
+            piece = whole.crop((left, top, left + whole.width // 2, top + whole.height // 2))
+            piece.save(folder / f"{name}_{number:02}.jpg")
+    return folder
+
+
+def copy(source: Path, target: Path, method: Method, feeds: Sequence[Feeds]) -> None:
+    """The most faithful variant there is."""
+    shutil.copyfile(source, target)
+
+
+def spoil(source: Path, target: Path, method: Method, feeds: Sequence[Feeds]) -> None:
+    """The image tower's class vectors in another order."""
+    data = bytearray(source.read_bytes())
+    start = data.find(b"classes.rows\x4a") + 20  # the tensor's name, and the tag and length of its bytes
+    if source.name == "image.onnx":
+        rows = np.frombuffer(bytes(data[start : start + 999 * 384]), np.int8).reshape(999, 384)
+        data[start : start + rows.size] = rows[::-1].tobytes()
+    target.write_bytes(data)
+
+
+def plan(photos: Path, out: Path, **changes: object) -> Plan:
+    return replace(plan_of(DEMO, photos, out), **changes)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def faithful(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("faithful") / "demo@int8"
+    assert quantize(plan(photos, out), copy) == read_manifest(out)
+    return out
+
+
+def test_a_faithful_variant_is_published_with_its_figures(faithful: Path) -> None:
+    made = read_manifest(faithful)
+    assert (made.name, made.precision, made.format) == ("demo@int8", "int8", 1)
+    assert made.reference == MANIFEST.reference
+    record = made.quantization
+    assert record
+    assert (record.method, record.towers, record.labels) == ("static", ["image", "text"], 68)
+    assert (record.calibration_photos, record.photos) == (32, 34)
+    assert record.p1_cosine == pytest.approx(1, abs=1e-6)
+    assert (record.top1_agreement, record.top1, record.top1_drop) == (1.0, None, None)
+    assert [path.name for path in faithful.parent.iterdir()] == ["demo@int8"]
+
+
+def test_a_spoiled_variant_is_refused_with_its_figures_and_deleted(photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelsError) as refusal:
+        quantize(plan(photos, tmp_path / "out"), spoil)
+    told = str(refusal.value)
+    for words in (
+        "image cosine, mean ",
+        "at least 0.99)",
+        "top-1 agreement 0.",
+        "Try --method dynamic",
+        "--no-image, which keeps",
+        "(32 did)",
+    ):
+        assert words in told
+    assert "text cosine" not in told, "the text tower is as it was"
+    assert "--no-text" not in told
+    assert not list(tmp_path.iterdir())
+
+
+def test_labelled_photos_are_judged_by_their_labels(photos: Path, tmp_path: Path) -> None:
+    classes = tmp_path / "classes.tsv"
+    classes.write_text("0\tcat\tcat\n1\tcoffee\tcoffee\n2\trocket\trocket\n3\tn4\tguitar\n")
+    made = quantize(plan(photos, tmp_path / "out", classes=classes, method="dynamic"), copy)
+    record = made.quantization
+    assert record
+    assert (record.photos, record.labels, record.calibration_photos) == (66, 4, 0)
+    assert record.top1
+    assert record.top1 > 0.5
+    assert record.top1_drop == 0
+
+
+async def test_the_service_serves_the_variant_beside_fp32(faithful: Path) -> None:
+    async with serving(None, DEMO, faithful, backend="onnx") as running:
+        fingerprints = [
+            (await running.embed(png(), model=name)).json()["fingerprint"] for name in ("demo", "demo@int8")
+        ]
+    assert fingerprints[0] == MANIFEST.fingerprint()
+    assert fingerprints[1].startswith("demo@int8-")
+
+
+def test_a_fingerprint_names_the_precision_once() -> None:
+    for name in ("demo", "demo@int8"):
+        variant = MANIFEST.model_copy(update={"name": name, "precision": "int8"})
+        assert variant.fingerprint() == "demo@int8-" + MANIFEST.fingerprint().removeprefix("demo@fp32-")
+    assert MANIFEST.model_copy(update={"name": "demo@int8"}).fingerprint().startswith("demo@int8@fp32-")
+
+
+def test_a_manifest_without_the_record_is_valid_and_written_as_before() -> None:
+    stored = json.loads((DEMO / "model.json").read_text())
+    assert "quantization" not in stored
+    assert ModelManifest.model_validate(stored).quantization is None
+
+
+def test_no_photo_both_calibrates_and_judges(photos: Path) -> None:
+    whole = read_photos(photos, None, MANIFEST.image)
+    assert len(whole) == 66
+    one, other = split(whole, calibrate=True)
+    assert (len(one), len(other)) == (32, 34)
+    assert not {p.tobytes() for p in one.pixels} & {p.tobytes() for p in other.pixels}
+
+
+def test_a_broken_photo_is_named(tmp_path: Path) -> None:
+    (tmp_path / "torn.png").write_bytes(png()[:100])
+    with pytest.raises(ModelsError, match=r"torn\.png: the image begins as PNG but is broken"):
+        read_photos(tmp_path, None, MANIFEST.image)
+
+
+@pytest.mark.parametrize(
+    ("method", "words"),
+    [
+        ("static", "found 3 photos; needed are at least 64 (32 to calibrate and 32 others"),
+        ("dynamic", "least 32"),
+    ],
+)
+def test_too_few_photos_say_how_many_are_needed(method: Method, words: str, tmp_path: Path) -> None:
+    for seed in range(3):
+        (tmp_path / f"{seed}.png").write_bytes(png(seed))
+    result = cli(str(DEMO), "--photos", str(tmp_path), "--method", method, "--out", str(tmp_path / "out"))
+    assert result.returncode == 1
+    assert words in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_cannot_be_quantized_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="is not an artifact"):
+        plan_of(tmp_path, tmp_path)
+    for changes, words in (
+        ({"precision": "int8"}, "is already int8"),
+        ({"files": MANIFEST.files | {"text.onnx.data": ""}}, r"text\.onnx\.data"),
+    ):
+        (tmp_path / "model.json").write_text(MANIFEST.model_copy(update=changes).model_dump_json())
+        with pytest.raises(ModelsError, match=words):
+            plan_of(tmp_path, tmp_path)
+    with pytest.raises(ModelsError, match=r"exists\. Remove it, or choose another folder with --out"):
+        plan_of(DEMO, tmp_path, tmp_path)
+    with pytest.raises(ModelsError, match="nothing to do"):
+        plan_of(DEMO, tmp_path, towers=())
+    assert plan_of(DEMO, tmp_path).out == DEMO.with_name("demo@int8")
+
+
+def test_the_command_tells_an_error_in_one_line(tmp_path: Path) -> None:
+    result = cli(str(tmp_path), "--photos", str(tmp_path))
+    assert result.returncode == 1
+    assert "has no model.json" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_without_onnx_the_command_says_what_to_install(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "onnx.py").write_text("raise ModuleNotFoundError('no', name='onnx')")
+    result = cli(str(DEMO), "--photos", str(photos), "--out", str(tmp_path / "out"), python_path=tmp_path)
+    assert result.returncode == 1
+    assert "onnx is not installed: install the export requirements" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def cli(*arguments: str, python_path: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "models", "quantize", *arguments],
+        cwd=ROOT,
+        env={"PYTHONPATH": str(python_path), "PATH": "", "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.mark.export
+async def test_the_demo_model_s_text_tower_passes_in_int8_and_is_served(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "demo@int8"
+    result = cli(str(DEMO), "--photos", str(photos), "--no-image", "--no-timing", "--out", str(out))
+    assert result.returncode == 0, result.stderr
+    assert "text cosine, mean" in result.stdout
+    record = read_manifest(out).quantization
+    assert record
+    assert record.towers == ["text"]
+    assert 0.99 < record.text_mean_cosine < 0.9999
+    assert record.batch_cosine > 0.99999
+    assert (out / "image.onnx").read_bytes() == (DEMO / "image.onnx").read_bytes()
+    async with serving(None, out, backend="onnx") as running:
+        assert (await running.embed(text="a cat")).json()["fingerprint"].startswith("demo@int8-")
