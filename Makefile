@@ -7,10 +7,10 @@ EXPORT := .venv-export/bin
 PIP := -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all test-triton test-export check check-compose model load triton lock clean
+.PHONY: help run test test-all test-triton test-export check check-compose model load compare overload fair gateway startup soak triton lock clean
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
+	@grep -hE '^[a-z -]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z -]+):.*## /\1\t/' | expand -t 40
 
 run: .venv/service.stamp ## serve the demo model on http://localhost:8080 (settings: CLIPSERVE_*)
 	@exec $(BIN)/python -m service
@@ -44,19 +44,25 @@ model: .venv-export/export.stamp ## export a model: make model NAME=ViT-B-32 [AR
 load: .venv/dev.stamp ## throughput beside a bare loop: make load [FOLDER=models/demo]
 	$(BIN)/python -m loadtests limit $(or $(FOLDER),models/demo)
 
+compare: .venv/dev.stamp ## beside other servers, each in an environment of its own: make compare FOLDER=... [ARGS="--rounds 5"]
+	$(BIN)/python -m loadtests.compare $(or $(FOLDER),models/demo) $(ARGS)
+
+overload fair gateway startup soak: .venv/dev.stamp ## a load test of that name: make soak [FOLDER=models/demo] [ARGS="--minutes 30"]
+	$(BIN)/python -m loadtests $@ $(or $(FOLDER),models/demo) $(ARGS)
+
 triton: .venv/service.stamp ## a real Triton on this CPU, gRPC on 8001: make triton [FOLDER=models/demo] [ARGS="--instances 2"]
 	deploy/triton/local.sh setup
 	$(BIN)/python -m models triton $(or $(FOLDER),models/demo) --backend python --out .triton/models $(ARGS)
 	@exec deploy/triton/local.sh serve .triton/models
 
 lock: .venv/dev.stamp ## pin requirements/*.in anew (needs uv)
-	for role in service service-gpu dev; do \
+	for role in service service-gpu openvino dev; do \
 	  uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 	    --no-emit-index-url requirements/$$role.in -o requirements/$$role.txt || exit 1; \
 	done
 
 clean: ## remove what make installed
-	rm -rf .venv .venv-export .triton
+	rm -rf .venv .venv-export .triton .peers
 
 .venv/python.stamp:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

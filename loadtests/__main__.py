@@ -1,100 +1,21 @@
-"""`python -m loadtests`: measure a service of this checkout against the limit of the machine."""
+"""`python -m loadtests`: measure a service as a stranger on the network would."""
 
 from __future__ import annotations
 
-import json
-import os
-import platform
-import statistics
-from collections.abc import Callable
-from pathlib import Path
-from typing import Annotated
-
 import typer
 
-from loadtests.bare_loop import bare_loop
-from loadtests.bodies import classify, embed, photo
-from loadtests.closed_loop import run
-from loadtests.process import service, triton
+from loadtests import commands, limit
 
 cli = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
-Measures = dict[str, Callable[[float], float]]
-
-
-@cli.callback()
-def main() -> None:
-    """Load tests."""
-
-
-@cli.command()
-def limit(
-    artifact: Annotated[Path, typer.Argument(help="An artifact, best ViT-B-32 with random weights.")],
-    clients: int = 8,
-    rounds: int = 15,
-    seconds: float = 3.0,
-    width: int = 640,
-    height: int = 480,
-) -> None:
-    """Throughput of /embed and of /classify with ten warm labels beside a bare loop, interleaved; medians."""
-    size = json.loads((artifact / "model.json").read_text())["image"]["size"]
-    image = photo(width, height)
-    labels = [f"thing number {i}" for i in range(10)]
-    cores = len(os.sched_getaffinity(0))
-    with service(models=str(artifact), max_queue_seconds=60) as url:
-
-        def served(call: str) -> Callable[[float], float]:
-            body = embed(image) if call == "embed" else classify(image, labels)
-            return lambda seconds: run(url, body, clients, seconds).rate
-
-        measures: Measures = {
-            f"bare loop, 1 x {cores} threads": bare_loop(artifact, size, image, 1, cores),
-            f"bare loop, {cores} x 1 thread": bare_loop(artifact, size, image, cores, 1),
-            f"/embed, {clients} clients": served("embed"),
-            f"/classify, 10 warm labels, {clients} clients": served("classify"),
-        }
-        typer.echo(f"{platform.processor() or platform.machine()}, {cores} cores; JPEG {width} x {height}, "
-                   f"{len(image):,} bytes; {rounds} rounds of {seconds:g} s")  # fmt: skip
-        _report(measures, rounds, seconds, limit="bare loop")
-
-
-@cli.command("triton")
-def versus_triton(
-    artifact: Annotated[Path, typer.Argument(help="An artifact, best ViT-B-32 with random weights.")],
-    clients: int = 16,
-    rounds: int = 15,
-    seconds: float = 3.0,
-    option: Annotated[list[str] | None, typer.Option(help="For `python -m models triton`.")] = None,
-) -> None:
-    """Throughput of /embed through a real Triton on this CPU beside the embedded backend, interleaved; medians."""
-    call = embed(photo(640, 480))
-    common: dict[str, str | float] = {"models": str(artifact), "max_queue_seconds": 60}
-    with (
-        triton(artifact, *(option or [])) as address,
-        service(**common) as embedded,
-        service(**common, backend="triton", triton_url=address) as remote,
-    ):
-        measures: Measures = {
-            f"embedded, {clients} clients": lambda seconds: run(embedded, call, clients, seconds).rate,
-            f"Triton, {clients} clients": lambda seconds: run(remote, call, clients, seconds).rate,
-        }
-        _report(measures, rounds, seconds, limit="embedded")
-
-
-def _report(measures: Measures, rounds: int, seconds: float, limit: str) -> None:
-    """Interleaved rounds; then for each the median of its rates, and of its ratios to the best `limit`."""
-    for measure in measures.values():
-        measure(min(2.0, seconds))  # warm: caches, pages, clocks
-    rates: dict[str, list[float]] = {name: [] for name in measures}
-    for number in range(rounds):
-        for name, measure in measures.items():
-            rates[name].append(measure(seconds))
-            typer.echo(f"  round {number + 1}: {name}: {rates[name][-1]:.1f}/s", err=True)
-    best = max((name for name in rates if name.startswith(limit)), key=lambda n: statistics.median(rates[n]))
-    typer.echo(f"| | requests/s | of {limit} |\n| --- | --- | --- |")
-    for name, values in rates.items():
-        share = statistics.median(value / top for value, top in zip(values, rates[best], strict=True))
-        typer.echo(f"| {name} | {statistics.median(values):.1f} | {share:.2f} |")
-
+cli.command()(limit.limit)
+cli.command("triton")(limit.versus_triton)
+cli.command()(commands.scenario)
+cli.command("all")(commands.all_scenarios)
+cli.command()(commands.overload)
+cli.command()(commands.fair)
+cli.command()(commands.gateway)
+cli.command()(commands.startup)
+cli.command()(commands.soak)
 
 if __name__ == "__main__":
     cli()

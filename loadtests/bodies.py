@@ -2,27 +2,60 @@
 
 from __future__ import annotations
 
+import base64
 import io
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
+import numpy as np
 import skimage.data
 from PIL import Image
+
+GRAIN = 5.0  # 640 x 480 pixels then have about 70 KB, as photographs do
+_TILE = 512  # pixels of grain, repeated
+_BOUNDARY = "clipserve-load-test"
+# What a server may answer to an image that is none. Not 429: a refused request was not looked at.
+_BAD_IMAGE = frozenset({400, 413, 415, 422})
 
 
 @dataclass(frozen=True)
 class Call:
-    """One prepared HTTP request, sent again and again."""
+    """One prepared HTTP request. `expected`: the statuses of a right answer."""
 
     path: str
     body: bytes
     content_type: str
+    expected: frozenset[int] = frozenset({200})
 
 
-def photo(width: int, height: int, quality: int = 85) -> bytes:
-    """scikit-image's photograph of a rocket as a JPEG of this size."""
+Calls = Callable[[int], Call]  # the request of a number
+
+
+def always(call: Call) -> Calls:
+    """The same request for every number."""
+
+    def calls(_: int) -> Call:
+        return call
+
+    return calls
+
+
+def photo(width: int, height: int, quality: int = 85, grain: float = GRAIN) -> bytes:
+    """scikit-image's photograph of a rocket as a JPEG of this size.
+
+    `grain`: standard deviation of brightness noise, of 255 steps. The original has 640 x 427 pixels; enlarged
+    without the grain of a sensor it has nothing between its pixels, and is coded and decoded too cheaply.
+    """
+    picture = Image.fromarray(skimage.data.rocket())  # type: ignore[no-untyped-call]
+    picture = picture.resize((width, height), Image.Resampling.LANCZOS)
+    if grain:
+        tile = np.random.default_rng(0).normal(0, grain, (_TILE, _TILE, 1)).round().astype(np.int16)
+        noise = np.tile(tile, (-(-height // _TILE), -(-width // _TILE), 1))[:height, :width]
+        pixels = np.asarray(picture) + noise  # [H, W, 3]
+        picture = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
     file = io.BytesIO()
-    picture = Image.fromarray(skimage.data.rocket()).resize((width, height), Image.Resampling.LANCZOS)
     picture.save(file, "JPEG", quality=quality)
     return file.getvalue()
 
@@ -32,6 +65,42 @@ def embed(image: bytes) -> Call:
     return Call("/embed", image, "image/jpeg")
 
 
+def embed_many(images: Sequence[bytes]) -> Call:
+    """POST /embed with several images as a form."""
+    parts = [_part(f'name="image"; filename="{i}.jpg"', image) for i, image in enumerate(images)]
+    end = f"--{_BOUNDARY}--\r\n".encode()
+    return Call("/embed", b"".join([*parts, end]), f"multipart/form-data; boundary={_BOUNDARY}")
+
+
+def embed_text(text: str) -> Call:
+    """POST /embed with one text as JSON."""
+    return Call("/embed", json.dumps({"texts": [text]}).encode(), "application/json")
+
+
 def classify(image: bytes, labels: list[str]) -> Call:
     """POST /classify with the image as the body and the labels in the query."""
     return Call("/classify?" + urlencode({"labels": labels}, doseq=True), image, "image/jpeg")
+
+
+def json_image(image: bytes) -> str:
+    """The image as JSON carries it."""
+    return base64.b64encode(image).decode()
+
+
+def classify_json(image: str, labels: list[str]) -> Call:
+    """POST /classify as JSON, for labels too many for a query. `image`: as from `json_image`, encoded once."""
+    body = f'{{"images": ["{image}"], "labels": {json.dumps(labels)}}}'
+    return Call("/classify", body.encode(), "application/json")
+
+
+def broken_image() -> Call:
+    """POST /embed with half a JPEG, which is the caller's fault."""
+    image = photo(320, 240)
+    return Call("/embed", image[: len(image) // 2], "image/jpeg", _BAD_IMAGE)
+
+
+def _part(disposition: str, content: bytes) -> bytes:
+    head = (
+        f"--{_BOUNDARY}\r\nContent-Disposition: form-data; {disposition}\r\nContent-Type: image/jpeg\r\n\r\n"
+    )
+    return head.encode() + content + b"\r\n"

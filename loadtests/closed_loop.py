@@ -1,68 +1,59 @@
 """A closed loop: a number of clients, each sending its next request when it has the answer to the last.
 
-The clients are threads on the standard library's HTTP client with connections kept open: about 0.2 ms of CPU a
-request, so at the few dozen requests a second that a CPU model gives they do not matter. `Load.client_cpu` says
-what they took.
+It finds the capacity. It says little about latency: a server that stalls stops the clients too, so that the
+requests that would have met the stall are never sent. `open_loop` measures that.
 """
 
 from __future__ import annotations
 
-import http.client
+import itertools
 import threading
 import time
-from collections import Counter
-from dataclasses import dataclass
-from urllib.parse import urlsplit
+from collections.abc import Callable
+from contextlib import closing
 
-from loadtests.bodies import Call
+from loadtests.bodies import Call, Calls, always
+from loadtests.client import Client
+from loadtests.load import NO_ANSWER, Answer, Load
 
+__all__ = ["Load", "run"]
 
-@dataclass(frozen=True)
-class Load:
-    """What a run gave. Latencies in seconds, of answered requests; `client_cpu` in CPU seconds a request."""
-
-    seconds: float
-    latencies: list[float]
-    statuses: Counter[int]
-    client_cpu: float
-
-    @property
-    def rate(self) -> float:
-        """Requests a second answered with 200."""
-        return self.statuses[200] / self.seconds
-
-    def percentile(self, share: float) -> float:
-        """Seconds; `share` of the requests were at least as fast."""
-        ordered = sorted(self.latencies)
-        return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+_PAUSE = 0.1  # seconds after a refusal: asking again at once would fill the server's time with refusals
 
 
-def run(url: str, call: Call, clients: int, seconds: float) -> Load:
-    """Send `call` from `clients` connections for `seconds`."""
-    latencies: list[float] = []
-    statuses: Counter[int] = Counter()
-    lock = threading.Lock()
-    deadline = time.perf_counter() + seconds
+def run(url: str, call: Call | Calls, clients: int, seconds: float, first: int = 0) -> Load:
+    """Send requests from `clients` connections for `seconds`.
+
+    `call`: one for all, or a function of the request's number, counted from `first`.
+    """
+    calls = always(call) if isinstance(call, Call) else call
+    numbers = itertools.count(first)  # shared: taking one is a single step of the interpreter
+    answers: list[Answer] = []
 
     def client() -> None:
-        connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=60)
-        own, seen = [], []
-        while (started := time.perf_counter()) < deadline:
-            connection.request("POST", call.path, call.body, {"Content-Type": call.content_type})
-            answer = connection.getresponse()
-            answer.read()
-            own.append(time.perf_counter() - started)
-            seen.append(answer.status)
-        connection.close()
-        with lock:
-            latencies.extend(own)
-            statuses.update(seen)
+        with closing(Client(url)) as connection:
+            while True:
+                prepared = calls(next(numbers))
+                sent = time.perf_counter() - started
+                if sent >= seconds:
+                    return
+                status = connection.send(prepared)
+                latency = time.perf_counter() - started - sent
+                answer = Answer(sent, sent, latency, status, status in prepared.expected)
+                answers.append(answer)
+                if answer.refused or status == NO_ANSWER:
+                    time.sleep(_PAUSE)
 
     cpu, started = time.process_time(), time.perf_counter()
-    threads = [threading.Thread(target=client) for _ in range(clients)]
+    _together(client, clients)
+    elapsed = time.perf_counter() - started
+    return Load(elapsed, answers, (time.process_time() - cpu) / max(1, len(answers)))
+
+
+def _together(work: Callable[[], None], count: int) -> None:
+    """Run `work` in `count` threads and wait for them."""
+    threads = [threading.Thread(target=work) for _ in range(count)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    elapsed = time.perf_counter() - started
-    return Load(elapsed, latencies, statuses, (time.process_time() - cpu) / max(1, len(latencies)))

@@ -13,6 +13,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 
@@ -48,14 +49,36 @@ def triton(artifact: Path, *options: str) -> Iterator[str]:
 @contextmanager
 def service(**settings: str | int | float) -> Iterator[str]:
     """`python -m service` with these settings; gives its address once it is ready."""
-    port = free_port()
-    chosen = {"port": port, "metrics_enabled": "false", "log_level": "WARNING", **settings}
+    with started("service", metrics_enabled="false", **settings) as server:
+        yield server.url
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server under load. Without `metrics_url` or `pid` less is observed of it.
+
+    `startup_seconds`: from the start of the process until it was ready; None where that was not seen.
+    """
+
+    url: str
+    metrics_url: str | None = None
+    pid: int | None = None
+    startup_seconds: float | None = None
+
+
+@contextmanager
+def started(*module: str, **settings: str | int | float) -> Iterator[Server]:
+    """`python -m` the module and its arguments, with these settings and a metrics port; gives it once ready."""
+    port, metrics_port = free_port(), free_port()
+    chosen = {"port": port, "metrics_port": metrics_port, "log_level": "WARNING", **settings}
     environment = os.environ | {f"CLIPSERVE_{name.upper()}": str(value) for name, value in chosen.items()}
-    process = subprocess.Popen([sys.executable, "-m", "service"], env=environment)
+    began = time.perf_counter()
+    process = subprocess.Popen([sys.executable, "-m", *module], env=environment)
     url = f"http://127.0.0.1:{port}"
     try:
         _wait_ready(url, process)
-        yield url
+        seconds = time.perf_counter() - began
+        yield Server(url, f"http://127.0.0.1:{metrics_port}/metrics", process.pid, seconds)
     finally:
         process.terminate()
         process.wait(40)

@@ -1,0 +1,217 @@
+"""The commands: each starts what it needs, measures, prints a table, and with `--out` writes a report."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from loadtests import fair as fairness
+from loadtests import gateway as alone
+from loadtests import overload as overloading
+from loadtests import soak as soaking
+from loadtests.measure import Measurement, Result
+from loadtests.observe import Memory
+from loadtests.process import Server, started
+from loadtests.report import Report, ms, results_table, table, write
+from loadtests.scenarios import SCENARIOS, Scenario
+
+DEMO = Path("models/demo")
+# For closed loops, which look for the capacity: nobody is refused, and 1,000 labels may take their time.
+_PATIENT = {"max_queue_seconds": "60", "deadline_seconds": "60"}
+
+Artifact = Annotated[Path, typer.Argument(help="The artifact to serve; best ViT-B-32 with random weights.")]
+Seconds = Annotated[float, typer.Option(help="Of each run.")]
+Rounds = Annotated[int, typer.Option(help="The medians of so many are told.")]
+Out = Annotated[Path | None, typer.Option(help="A folder for the report: Markdown, JSON, PNG.")]
+Set = Annotated[list[str] | None, typer.Option("--set", help="A setting of the service, as in threads=1.")]
+
+
+def scenario(
+    name: Annotated[str, typer.Argument(help=", ".join(SCENARIOS))],
+    artifact: Artifact = DEMO,
+    clients: Annotated[int | None, typer.Option(help="Closed loop of so many.")] = None,
+    rate: Annotated[float | None, typer.Option(help="Open loop of so many requests a second.")] = None,
+    seconds: Seconds = 10.0,
+    out: Out = None,
+    url: Annotated[str | None, typer.Option(help="A server that runs, in place of our own.")] = None,
+    metrics_url: Annotated[str | None, typer.Option(help="Of that server: http://host:8082/metrics.")] = None,
+    pid: Annotated[int | None, typer.Option(help="Of that server, if it runs here.")] = None,
+    seed: Annotated[
+        int, typer.Option(help="0 to 5. Another one has labels and texts that are new again.")
+    ] = 0,
+    settings: Set = None,
+) -> None:
+    """One scenario, in a closed loop, or with --rate in an open one."""
+    chosen = _scenario(name)
+    own = _settings(settings, {} if rate else _PATIENT)
+    with _server(artifact, Server(url, metrics_url, pid) if url else None, own) as server:
+        measurement = Measurement(server, chosen, seed)
+        _warm(measurement, seconds)
+        _tell(f"{name} for {seconds:g} s ...")
+        result = measurement.open(rate, seconds) if rate else measurement.closed(seconds, clients)
+    _finish(f"{name}: {url or artifact.name}", [result], out, server=_about(server, own))
+
+
+def all_scenarios(
+    artifact: Artifact = DEMO, seconds: Seconds = 10.0, out: Out = None, settings: Set = None
+) -> None:
+    """Every scenario in a closed loop, at one service."""
+    own = _settings(settings, _PATIENT)
+    results = []
+    with _server(artifact, None, own) as server:
+        for chosen in SCENARIOS.values():
+            measurement = Measurement(server, chosen)
+            _warm(measurement, seconds)
+            _tell(f"{chosen.name} for {seconds:g} s ...")
+            results.append(measurement.closed(seconds))
+    _finish(f"All scenarios: {artifact.name}", results, out, server=_about(server, own))
+
+
+def overload(
+    artifact: Artifact = DEMO,
+    name: Annotated[str, typer.Option("--scenario")] = "embed-640x480",
+    seconds: Seconds = 10.0,
+    rounds: Rounds = 3,
+    deadline: Annotated[float, typer.Option(help="Seconds; the service's, and that of good answers.")] = 10.0,
+    out: Out = None,
+    settings: Set = None,
+) -> None:
+    """Capacity in a closed loop, then open loops at 0.5, 0.7, 0.9, 1.5 and 2 times as much."""
+    own = _settings(settings, {"deadline_seconds": str(deadline)})
+    with _server(artifact, None, own) as server:
+        measurement = Measurement(server, _scenario(name))
+        _warm(measurement, seconds)
+        levels, results = overloading.overload(measurement, seconds, rounds, deadline, _progress)
+    text = overloading.levels_table(levels, deadline)
+    _finish(f"Overload: {name}, {artifact.name}", results, out, text, _about(server, own))
+
+
+def fair(
+    artifact: Artifact = DEMO,
+    seconds: Seconds = 15.0,
+    rounds: Rounds = 3,
+    out: Out = None,
+    settings: Set = None,
+) -> None:
+    """Single images alone, then while another client has 1,000 new labels scored, again and again."""
+    own = _settings(settings, {})
+    with _server(artifact, None, own) as server:
+        pairs = fairness.fair(server, seconds, rounds, _progress)
+    results = [result for pair in pairs for result in (pair.alone, pair.beside, pair.big)]
+    text = fairness.pairs_table(pairs)
+    _finish(f"Fairness: {artifact.name}", results, out, text, _about(server, own))
+
+
+def gateway(
+    artifact: Artifact = DEMO, connections: int = 16, seconds: Seconds = 5.0, rounds: Rounds = 5
+) -> None:
+    """Text requests a second with arithmetic in place of the encoders (target: 1,500 on two cores)."""
+    with started("loadtests.fake_service", models=str(artifact)) as server:
+        alone.gateway(server, connections, 1.0)
+        runs = [alone.gateway(server, connections, seconds, 100_000 * (i + 1)) for i in range(rounds)]
+    rows = [
+        [r.texts.generator, f"{r.texts.rate:,.0f}", ms(r.texts.p50), ms(r.texts.p99), str(r.texts.errors),
+         ms(r.server_cpu), ms(r.texts.client_cpu)]
+        for r in runs
+    ]  # fmt: skip
+    head = ("generator", "requests/s", "p50 ms", "p99 ms", "errors", "server CPU ms", "client CPU ms")
+    rate = statistics.median(r.texts.rate for r in runs)
+    typer.echo(f"{table(head, rows)}\n\nMedian: {rate:,.0f} requests/s (target: >= 1,500).")
+
+
+def startup(artifact: Artifact = DEMO, rounds: Rounds = 5, settings: Set = None) -> None:
+    """Seconds from the start of the process until it is ready (targets: demo 3, ViT-B/32 6)."""
+    seconds = []
+    for number in range(rounds):
+        with _server(artifact, None, _settings(settings, {})) as server:
+            seconds.append(server.startup_seconds or 0.0)
+        _tell(f"  start {number + 1}: {seconds[-1]:.2f} s")
+    typer.echo(f"{artifact.name}: ready after {statistics.median(seconds):.2f} s (median of {rounds}).")
+
+
+def soak(
+    artifact: Artifact = DEMO,
+    minutes: float = 30.0,
+    share: Annotated[float, typer.Option(help="Of the capacity.")] = 0.5,
+    out: Out = None,
+    settings: Set = None,
+) -> None:
+    """The mix in an open loop for long: does memory grow?"""
+    own = _settings(settings, {})
+    with _server(artifact, None, own) as server:
+        measurement = Measurement(server, SCENARIOS["mix"], period=1.0, told=_minutely)
+        _warm(measurement, 10.0)
+        capacity = measurement.closed(10.0)
+        _progress(capacity)
+        result = measurement.open(share * capacity.load.goodput(), minutes * 60)
+    seen = result.observation
+    peak, weights = (seen.peak or 0) / 1e6, soaking.weights_bytes(artifact) / 1e6
+    text = (
+        f"Peak RSS {peak:,.0f} MB, weights {weights:,.0f} MB; in the second half RSS grew by "
+        f"{soaking.slope(seen.memory):,.1f} KiB a minute."
+    )
+    _finish(f"Soak: {artifact.name}", [result], out, text, _about(server, own))
+
+
+@contextmanager
+def _server(artifact: Path, running: Server | None, settings: dict[str, str]) -> Iterator[Server]:
+    if running:
+        yield running
+        return
+    with started("service", models=str(artifact), **settings) as server:
+        yield server
+
+
+def _scenario(name: str) -> Scenario:
+    if name not in SCENARIOS:
+        raise typer.BadParameter(f"{name} is none of {', '.join(SCENARIOS)}")
+    return SCENARIOS[name]
+
+
+def _settings(given: list[str] | None, defaults: dict[str, str]) -> dict[str, str]:
+    pairs = [setting.partition("=") for setting in given or []]
+    return defaults | {name: value for name, _, value in pairs}
+
+
+def _about(server: Server, settings: dict[str, str]) -> dict[str, str]:
+    about = {f"setting {name}": value for name, value in settings.items()}
+    if server.startup_seconds is None:
+        return {"server": server.url}
+    return about | {"ready after": f"{server.startup_seconds:.2f} s"}
+
+
+def _warm(measurement: Measurement, seconds: float) -> None:
+    """Caches, pages, clocks."""
+    measurement.closed(min(2.0, seconds))
+
+
+def _tell(line: str) -> None:
+    typer.echo(line, err=True)
+
+
+def _progress(result: Result) -> None:
+    load = result.load
+    _tell(
+        f"  {result.scenario.name}, {result.loop}: {load.goodput():.1f} good/s, {len(load.refusals)} refused"
+    )
+
+
+def _minutely(memory: Memory) -> None:
+    if memory.at >= 1 and int(memory.at) % 60 == 0:
+        _tell(f"  {memory.at / 60:.0f} min: {memory.rss / 1e6:,.0f} MB")
+
+
+def _finish(
+    title: str, results: list[Result], out: Path | None, text: str = "", server: dict[str, str] | None = None
+) -> None:
+    typer.echo(results_table(results))
+    if text:
+        typer.echo(f"\n{text}")
+    if out:
+        for path in write(Report(title, results, text, server or {}), out):
+            _tell(f"wrote {path}")

@@ -1,0 +1,156 @@
+"""`python -m loadtests.compare ARTIFACT`: this service beside others, on one machine, with the same weights.
+
+Each contestant has its own environment and its own process; all take turns in rounds, so that a machine that slows
+down slows them alike. Read the ratios: they are medians of each round's own.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from loadtests.bare_loop import bare_loop
+from loadtests.peers import report
+from loadtests.peers.contestants import PEERS, Contestant, clipserve
+from loadtests.peers.environments import CannotPrepare
+from loadtests.peers.rounds import CONTESTS, Loop, Participant, Served, measure, photographs
+from loadtests.peers.server import NotRunning, PeerServer
+from loadtests.process import free_port
+
+cli = typer.Typer(add_completion=False)
+
+
+def cosine(first: list[float], second: list[float]) -> float:
+    """Of two vectors of any length but zero."""
+    dot = sum(a * b for a, b in zip(first, second, strict=True))
+    return dot / math.sqrt(sum(a * a for a in first) * sum(b * b for b in second))
+
+
+def _say(line: str) -> None:
+    typer.echo(line, err=True)
+
+
+@cli.command()
+def compare(
+    artifact: Annotated[
+        Path, typer.Argument(help="An artifact of a ViT, best ViT-B-32 with random weights.")
+    ],
+    peer: Annotated[list[str] | None, typer.Option(help=f"Of {', '.join(PEERS)}; repeated. All.")] = None,
+    variant: Annotated[
+        list[str] | None, typer.Option(help="NAME=ARTIFACT[,SETTING=VALUE ...], served by clipserve too.")
+    ] = None,
+    contest: Annotated[
+        list[str] | None, typer.Option(help="Of " + ", ".join(c.name for c in CONTESTS))
+    ] = None,
+    rounds: int = 5,
+    seconds: float = 3.0,
+    limit: Annotated[bool, typer.Option(help="Measure the bare engine loop too.")] = True,
+    environments: Annotated[Path, typer.Option(help="The peers' virtual environments.")] = Path(".peers"),
+    out: Annotated[Path, typer.Option(help="Folder of compare.json, .md and .svg.")] = Path(
+        "loadtests/results"
+    ),
+) -> None:
+    """Throughput and latency of clipserve and its peers, interleaved; writes compare.json, .md and .svg."""
+    contests = [c for c in CONTESTS if not contest or c.name in contest]
+    photos = photographs(contests)
+    entries, skipped = _entries(artifact, peer or list(PEERS), variant or [], environments)
+    with ExitStack() as stack:
+        served: list[Served] = []
+        for entry in entries:
+            try:
+                served.append(stack.enter_context(_running(entry, photos, served[0] if served else None)))
+            except NotRunning as error:
+                skipped[entry.name] = str(error)
+                _say(f"{entry.name} is skipped: {error}")
+        participants: list[Participant] = [*_loops(artifact, photos, limit), *served]
+        results = measure(participants, contests, rounds, seconds, _say)
+        facts = report.facts(artifact, served, skipped, rounds, seconds, photos)
+    report.write(out, facts, contests, results)
+    typer.echo((out / "compare.md").read_text())
+
+
+def _entries(
+    artifact: Path, peers: list[str], variants: list[str], environments: Path
+) -> tuple[list[Contestant], dict[str, str]]:
+    """Who takes part, clipserve first; and who cannot be prepared, with the reason."""
+    entries, skipped = [clipserve(artifact)], {}
+    for variant in variants:
+        name, _, rest = variant.partition("=")
+        folder, *settings = rest.split(",")
+        if not folder or not all("=" in setting for setting in settings):
+            raise typer.BadParameter(f"{variant!r} is not NAME=ARTIFACT[,SETTING=VALUE ...]")
+        chosen = dict(setting.split("=", 1) for setting in settings)
+        entries.append(clipserve(Path(folder), name, least_cosine=-1.0, **chosen))
+    for name in peers:
+        if name not in PEERS:
+            raise typer.BadParameter(f"{name!r} is none of {', '.join(PEERS)}")
+        _say(f"preparing {name}")
+        try:
+            entries.append(PEERS[name](artifact, environments))
+        except CannotPrepare as error:
+            skipped[name] = str(error)
+            _say(f"{name} is skipped: {error}")
+    return entries, skipped
+
+
+@contextmanager
+def _running(
+    contestant: Contestant, photos: dict[tuple[int, int], bytes], reference: Served | None
+) -> Iterator[Served]:
+    """The contestant, started, checked against the reference's vectors and paused.
+
+    Raises:
+        NotRunning: it does not start, or its vectors are others.
+    """
+    port = str(free_port())
+    _say(f"starting {contestant.name}")
+    with tempfile.TemporaryDirectory() as folder:
+        server = PeerServer(
+            [part.replace("{port}", port) for part in contestant.command],
+            {name: value.replace("{port}", port) for name, value in contestant.environment.items()},
+            f"http://127.0.0.1:{port}",
+            Path(folder) / "log",
+        )
+        try:
+            served = Served(contestant, server, photos)
+            _check(served, reference)
+            server.pause()
+            yield served
+        finally:
+            server.stop()
+
+
+def _check(served: Served, reference: Served | None) -> None:
+    """Wait for the contestant and compare its vectors; a comparison of different computations says nothing."""
+    contestant = served.contestant
+    for image in served.photos.values():
+        answer = served.server.wait_for_answer(contestant.embed(image))
+        served.vectors.append(contestant.vector(answer))
+    expected = (reference or served).vectors
+    served.cosines = [cosine(a, b) for a, b in zip(served.vectors, expected, strict=True)]
+    if min(served.cosines) < contestant.least_cosine:
+        raise NotRunning(f"its vectors have a cosine of {min(served.cosines):.5f} to clipserve's")
+
+
+def _loops(artifact: Path, photos: dict[tuple[int, int], bytes], wanted: bool) -> list[Loop]:
+    """The limit of the machine: the engine without a server, in two arrangements."""
+    if not wanted:
+        return []
+    cores, image = len(os.sched_getaffinity(0)), photos[640, 480]
+    size = json.loads((artifact / "model.json").read_text())["image"]["size"]
+    return [
+        Loop(f"bare loop, {loops} x {threads}", bare_loop(artifact, size, image, loops, threads))
+        for loops, threads in sorted({(1, cores), (cores, 1)})
+    ]
+
+
+if __name__ == "__main__":
+    cli()

@@ -1,0 +1,98 @@
+"""Fairness: what single images wait while another client has a thousand labels encoded."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from loadtests.load import median, percentile
+from loadtests.measure import Measurement, Result
+from loadtests.process import Server
+from loadtests.report import ms, table
+from loadtests.scenarios import SCENARIOS
+
+_LOAD = 0.3  # of the capacity
+_MOST = 3.0  # times the latency alone
+_HEAD_START = 0.3  # seconds until the big request is being worked on
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Single images alone and beside the thousand labels; `big`: the requests with those."""
+
+    alone: Result
+    beside: Result
+    big: Result
+
+    @property
+    def ratio(self) -> float:
+        return _p99(self.beside) / _p99(self.alone)
+
+
+def fair(server: Server, seconds: float, rounds: int, told: Callable[[Result], None]) -> list[Pair]:
+    """Single images in an open loop at a moderate rate, alone and beside, in turns."""
+    single = Measurement(server, SCENARIOS["embed-640x480"])
+    thousand = Measurement(server, SCENARIOS["classify-1000"])
+    single.closed(1.0)
+    capacity = single.closed(seconds)
+    told(capacity)
+    rate = _LOAD * capacity.load.goodput()
+    pairs = []
+    for _ in range(rounds):
+        alone = single.open(rate, seconds)
+        told(alone)
+        beside, big = _beside(single, thousand, rate, seconds)
+        told(beside)
+        told(big)
+        pairs.append(Pair(alone, beside, big))
+    return pairs
+
+
+def _beside(single: Measurement, thousand: Measurement, rate: float, seconds: float) -> tuple[Result, Result]:
+    big: list[Result] = []
+    client = threading.Thread(target=lambda: big.append(thousand.closed(seconds + _HEAD_START, clients=1)))
+    client.start()
+    time.sleep(_HEAD_START)
+    beside = single.open(rate, seconds)
+    client.join()
+    return beside, big[0]
+
+
+def pairs_table(pairs: Sequence[Pair]) -> str:
+    """Medians over the rounds."""
+
+    def row(name: str, results: Sequence[Result]) -> list[str]:
+        refused = sum(len(result.load.refusals) for result in results)
+        failed = sum(result.load.failed for result in results)
+        p50 = median(percentile(result.load.good, 0.5) for result in results)
+        p99 = median(_p99(result) for result in results)
+        return [
+            name,
+            str(sum(len(r.load.good) for r in results)),
+            ms(p50),
+            ms(p99),
+            str(refused),
+            str(failed),
+        ]
+
+    ratio = median(pair.ratio for pair in pairs)
+    verdict = "none beside was answered" if math.isnan(ratio) else f"{ratio:.2f}"
+    rows = [
+        row("single images alone", [pair.alone for pair in pairs]),
+        row("beside 1,000 new labels", [pair.beside for pair in pairs]),
+        row("the 1,000 labels", [pair.big for pair in pairs]),
+    ]
+    head = ("", "good", "p50 ms", "p99 ms", "refused", "failed")
+    asked = sum(len(pair.beside.load.answers) for pair in pairs)
+    answered = sum(len(pair.beside.load.good) for pair in pairs)
+    return (
+        f"{table(head, rows)}\n\nRatio of the p99: {verdict} (target: < {_MOST:g}), of the {answered:,} answered "
+        f"of {asked:,} single images beside the labels."
+    )
+
+
+def _p99(result: Result) -> float:
+    return percentile(result.load.good, 0.99)

@@ -1,0 +1,48 @@
+"""What a figure depends on besides the program: the machine and the versions."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+from pathlib import Path
+
+_FLAGS = ("fma", "avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16")
+_PACKAGES = (
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "openvino",
+    "numpy",
+    "Pillow",
+    "tokenizers",
+    "fastapi",
+    "uvicorn",
+)
+
+
+def machine_facts() -> dict[str, str]:
+    """Of the machine that sends the requests, on which a server of our own runs too."""
+    facts = {
+        "CPU": _cpu_line("model name") or platform.processor() or platform.machine(),
+        "cores": str(len(os.sched_getaffinity(0))),
+        "instructions": " ".join(sorted(set((_cpu_line("flags") or "").split()) & set(_FLAGS))) or "unknown",
+        "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.1f} GiB",
+        "kernel": platform.release(),
+        "Python": platform.python_version(),
+    }
+    return facts | {name: version for name in _PACKAGES if (version := _version(name))}
+
+
+def _cpu_line(key: str) -> str | None:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except FileNotFoundError:
+        return None
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(key)), None)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,109 @@
+"""What a server process does while it is loaded: memory, CPU time, and its own metrics. Linux only."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from loadtests.process import Server
+from loadtests.prometheus import ServerMetrics, between, read
+
+_TICKS = os.sysconf("SC_CLK_TCK")  # of /proc, a second
+
+
+@dataclass(frozen=True)
+class Memory:
+    """`at`: seconds since the observation began; `rss`: bytes in memory then."""
+
+    at: float
+    rss: int
+
+
+@dataclass(frozen=True)
+class Observation:
+    """`cpu_seconds`: of the process during the run. `peak`: the most bytes it had in memory since it started."""
+
+    cpu_seconds: float | None = None
+    peak: int | None = None
+    memory: list[Memory] = field(default_factory=list, repr=False)
+    metrics: ServerMetrics | None = None
+
+    @property
+    def rss(self) -> int | None:
+        """Bytes in memory at the end."""
+        return self.memory[-1].rss if self.memory else None
+
+
+class Observer:
+    """Observes `server` for the time of the `with` block; afterwards `observation` holds what there was.
+
+    `period`: seconds between two samples of its memory. `told`: called with each sample.
+    """
+
+    def __init__(
+        self, server: Server, period: float = 0.25, told: Callable[[Memory], None] | None = None
+    ) -> None:
+        self._server = server
+        self._period = period
+        self._told = told
+        self._memory: list[Memory] = []
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._sample, daemon=True)
+        self.observation = Observation()
+
+    def __enter__(self) -> Self:
+        url, pid = self._server.metrics_url, self._server.pid
+        self._before = read(url) if url else None
+        self._cpu = cpu_seconds(pid) if pid else 0.0
+        self._started = time.perf_counter()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+        if error is not None:
+            return  # the server may be gone
+        url, pid = self._server.metrics_url, self._server.pid
+        self.observation = Observation(
+            cpu_seconds=cpu_seconds(pid) - self._cpu if pid else None,
+            peak=memory(pid)["VmHWM"] if pid else None,
+            memory=self._memory,
+            metrics=between(self._before, read(url)) if url and self._before is not None else None,
+        )
+
+    def _sample(self) -> None:
+        pid = self._server.pid
+        while pid is not None:
+            try:
+                rss = memory(pid)["VmRSS"]
+            except (FileNotFoundError, KeyError):
+                return  # it ended
+            sample = Memory(time.perf_counter() - self._started, rss)
+            self._memory.append(sample)
+            if self._told:
+                self._told(sample)
+            if self._stop.wait(self._period):
+                return
+
+
+def cpu_seconds(pid: int) -> float:
+    """CPU seconds of all threads of a process since it started."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()  # after a name with spaces
+    return (int(fields[11]) + int(fields[12])) / _TICKS  # utime, stime
+
+
+def memory(pid: int) -> dict[str, int]:
+    """Bytes: `VmRSS` in memory now, `VmHWM` the most so far."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return {
+        line.split()[0].rstrip(":"): int(line.split()[1]) * 1024 for line in lines if line.endswith(" kB")
+    }

@@ -1,0 +1,60 @@
+"""An open loop: requests are sent at a fixed rate, whatever becomes of those before them.
+
+Latency counts from the moment at which a request was due. Where a server stalls, the requests that should have been
+sent meanwhile wait too, and their waiting is measured rather than left out ("coordinated omission").
+
+One thread keeps the time and hands each request, when it is due, to a pool that grows as requests stay unanswered.
+When all its threads wait for answers, requests go out late, and `Load.lag` says so.
+"""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from loadtests.bodies import Call, Calls, always
+from loadtests.client import Client
+from loadtests.load import Answer, Load
+
+CONNECTIONS = 256
+
+
+def run(
+    url: str,
+    call: Call | Calls,
+    rate: float,
+    seconds: float,
+    first: int = 0,
+    connections: int = CONNECTIONS,
+) -> Load:
+    """Send `rate` requests a second, evenly spaced, for `seconds`; at most `connections` at a time.
+
+    `call`: one for all, or a function of the request's number, counted from `first`.
+    """
+    calls = always(call) if isinstance(call, Call) else call
+    total = max(1, round(rate * seconds))
+    answers: list[Answer] = []
+    idle: list[Client] = []  # the last used on top: few connections, and those stay open
+
+    def send(prepared: Call, due: float) -> None:
+        sent = time.perf_counter() - started
+        try:
+            client = idle.pop()
+        except IndexError:
+            client = Client(url)
+        status = client.send(prepared)
+        latency = time.perf_counter() - started - due
+        idle.append(client)
+        answers.append(Answer(due, sent, latency, status, status in prepared.expected))
+
+    cpu, started = time.process_time(), time.perf_counter()
+    with ThreadPoolExecutor(connections) as pool:
+        for number in range(total):
+            prepared, due = calls(first + number), number / rate
+            time.sleep(max(0.0, started + due - time.perf_counter()))
+            pool.submit(send, prepared, due)
+    elapsed = time.perf_counter() - started
+    assert len(answers) == total, "the pool swallowed an error"
+    for client in idle:
+        client.close()
+    return Load(elapsed, answers, (time.process_time() - cpu) / total)

@@ -1,0 +1,1 @@
+"""Other servers of CLIP models, and what starts, feeds and measures them (`python -m loadtests.compare`)."""

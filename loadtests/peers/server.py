@@ -1,0 +1,139 @@
+"""One contestant's process: started, asked until it answers, stopped between its turns, measured, ended."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import signal
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import IO, Any
+
+from loadtests.bodies import Call
+from loadtests.observe import memory
+
+_START_SECONDS = 240.0
+_STOP_SECONDS = 30.0
+
+
+class NotRunning(Exception):
+    """The server ended or did not answer; the message has its last words."""
+
+
+def ask(url: str, call: Call, timeout: float = 60.0) -> Any:
+    """The JSON that answers one request. Raises OSError (URLError, HTTPError) where there is none."""
+    request = urllib.request.Request(url + call.path, call.body, {"Content-Type": call.content_type})
+    with urllib.request.urlopen(request, timeout=timeout) as answer:
+        return json.load(answer)
+
+
+def process_tree(pid: int) -> list[int]:
+    """The process and all its descendants, parents first."""
+    found = [pid]
+    for parent in found:  # grows while it is walked
+        for listing in Path(f"/proc/{parent}/task").glob("*/children"):
+            try:
+                found += [int(child) for child in listing.read_text().split()]
+            except OSError:  # that thread has just ended
+                continue
+    return found
+
+
+def peak_bytes(pid: int) -> int:
+    """Highest resident memory of each process of the tree, added up; memory they share counts for each."""
+    total = 0
+    for member in process_tree(pid):
+        with contextlib.suppress(OSError, KeyError):  # it has just ended
+            total += memory(member)["VmHWM"]
+    return total
+
+
+class PeerServer:
+    """A running contestant. `startup_seconds`: from the start of the process to the first answer.
+
+    It is stopped (SIGSTOP) while it has no turn, so that none, spinning or awake on a timer, takes from another.
+    """
+
+    def __init__(self, command: list[str], environment: dict[str, str], url: str, log: Path) -> None:
+        self.url = url
+        self._log_path = log
+        self._log: IO[bytes] = log.open("wb")
+        self._began = time.perf_counter()
+        self.startup_seconds = float("nan")
+        self._process = subprocess.Popen(
+            command,
+            env=os.environ | environment,
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+    def wait_for_answer(self, call: Call) -> Any:
+        """Ask until there is an answer; gives its JSON.
+
+        Raises:
+            NotRunning: the process ended, or gave none in four minutes.
+        """
+        last = ""
+        while time.perf_counter() - self._began < _START_SECONDS:
+            if self._process.poll() is not None:
+                raise NotRunning(f"ended with status {self._process.returncode}: {self._last_words()}")
+            try:
+                answer = ask(self.url, call)
+            except urllib.error.HTTPError as error:
+                last = f"{error.code} {error.read(300).decode(errors='replace')}"
+            except OSError as error:
+                last = str(error)
+            else:
+                if math.isnan(self.startup_seconds):
+                    self.startup_seconds = time.perf_counter() - self._began
+                return answer
+            time.sleep(0.1)
+        raise NotRunning(f"no answer in {_START_SECONDS:g} s, last {last}: {self._last_words()}")
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def pause(self) -> None:
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    def peak_bytes(self) -> int:
+        return peak_bytes(self.pid)
+
+    def stop(self) -> None:
+        """End the process and what it started."""
+        members = process_tree(self.pid)
+        self.resume()
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            self._process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        for member in members[1:]:  # what outlives its parent
+            _send(member, signal.SIGKILL)
+        self._log.close()
+
+    def _signal(self, number: signal.Signals) -> None:
+        for member in process_tree(self.pid):
+            _send(member, number)
+
+    def _last_words(self) -> str:
+        lines = self._log_path.read_text(errors="replace").strip().splitlines()
+        return " | ".join(line.strip() for line in lines[-4:])[-600:]
+
+
+def _send(pid: int, number: signal.Signals) -> None:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return

@@ -1,0 +1,201 @@
+"""A report of runs: report.md to read, report.json to compute with, report.png to look at."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from loadtests.load import Load, percentile
+from loadtests.machine import machine_facts
+from loadtests.measure import Result
+from loadtests.observe import Observation
+from loadtests.prometheus import ServerMetrics, Stage
+
+_HEAD = (
+    "scenario", "loop", "answers", "good/s", "p50 ms", "p95 ms", "p99 ms", "max ms", "refused", "refused p99 ms",
+    "failed", "server CPU ms", "client CPU ms", "RSS MB", "peak MB",
+)  # fmt: skip
+_NOTES = """\
+`good/s`: answers a second with the status that the request asked for. Percentiles are of those. `refused`: 429 and
+503. CPU: of one request. `peak` since the server started. Latency in an open loop counts from the moment at which
+the request was due.
+"""
+
+
+@dataclass(frozen=True)
+class Report:
+    """`text`: Markdown put before the runs. `server`: what was said of the server, such as its settings."""
+
+    title: str
+    results: Sequence[Result]
+    text: str = ""
+    server: Mapping[str, str] = field(default_factory=dict)
+    machine: Mapping[str, str] = field(default_factory=machine_facts)
+
+
+def write(report: Report, folder: Path) -> list[Path]:
+    """Write all forms of the report; without matplotlib there is no picture."""
+    folder.mkdir(parents=True, exist_ok=True)
+    pictures = _pictures(report, folder)
+    markdown, data = folder / "report.md", folder / "report.json"
+    markdown.write_text(as_markdown(report) + "".join(f"\n![]({path.name})\n" for path in pictures))
+    data.write_text(json.dumps(as_data(report)))
+    return [markdown, data, *pictures]
+
+
+def as_markdown(report: Report) -> str:
+    """The report as a document."""
+    facts = {**report.machine, **report.server, "measured": time.strftime("%Y-%m-%d %H:%M")}
+    parts = [
+        f"# {report.title}",
+        table(("", ""), facts.items()),
+        report.text,
+        results_table(report.results),
+        _NOTES,
+    ]
+    parts += [_details(result) for result in report.results]
+    return "\n\n".join(part.strip() for part in parts if part) + "\n"
+
+
+def as_data(report: Report) -> dict[str, Any]:
+    """The report as plain data; `answers` are [due, sent, latency, status, good], in seconds."""
+    return {
+        "title": report.title,
+        "machine": dict(report.machine),
+        "server": dict(report.server),
+        "results": [_result_data(result) for result in report.results],
+    }
+
+
+def results_table(results: Iterable[Result]) -> str:
+    """One line a run."""
+    return table(_HEAD, (_line(result) for result in results))
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def ms(seconds: float | None) -> str:
+    """Three significant digits; a dash where there is nothing."""
+    if seconds is None or math.isnan(seconds):
+        return "-"
+    value = seconds * 1000
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def figures(load: Load) -> dict[str, float]:
+    """The figures of a run, by name. Seconds, and requests a second; NaN where there is none."""
+    good, refusals = load.good, load.refusals
+    named = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "max": 1.0}
+    return {
+        **{name: percentile(good, share) for name, share in named.items()},
+        "throughput": len(load.latencies) / load.seconds,
+        "goodput": load.goodput(),
+        "refused": float(len(refusals)),
+        "refused_p99": percentile(refusals, 0.99),
+        "failed": float(load.failed),
+        "client_cpu": load.client_cpu,
+        "lag_p99": load.lag,
+    }
+
+
+def _line(result: Result) -> list[str]:
+    load, seen, of = result.load, result.observation, figures(result.load)
+    return [
+        result.scenario.name,
+        result.loop,
+        f"{len(load.answers):,}",
+        f"{of['goodput']:.1f}",
+        *(ms(of[name]) for name in ("p50", "p95", "p99", "max")),
+        f"{of['refused']:.0f}",
+        ms(of["refused_p99"]),
+        f"{of['failed']:.0f}",
+        ms(result.server_cpu),
+        ms(load.client_cpu),
+        _megabytes(seen.rss),
+        _megabytes(seen.peak),
+    ]
+
+
+def _details(result: Result) -> str:
+    load, metrics = result.load, result.observation.metrics
+    lines = [f"## {result.scenario.name}, {result.loop}", _asked(result)]
+    statuses = ", ".join(f"{status or 'no answer'}: {n:,}" for status, n in sorted(load.statuses.items()))
+    lines.append(
+        f"Statuses: {statuses}. Requests were sent up to {ms(load.lag)} ms late (p99); the generator "
+        f"took {load.client_share:.1%} of this machine's CPU time."
+    )
+    if metrics:
+        lines += [_stages(metrics), _batches(metrics)]
+    return "\n\n".join(lines)
+
+
+def _asked(result: Result) -> str:
+    scenario = result.scenario
+    size = f"{scenario.width} x {scenario.height} pixels" if scenario.width else "several sizes"
+    images = f"{scenario.images} image{'s' * (scenario.images > 1)} of {size}, " if scenario.images else ""
+    return (
+        f"{scenario.about}: {images}{scenario.labels:,} labels, {scenario.texts} texts, a body of "
+        f"{result.bytes_sent:,} bytes."
+    )
+
+
+def _stages(metrics: ServerMetrics) -> str:
+    def rows(kind: str, stages: Mapping[str, Stage]) -> list[list[str]]:
+        return [[f"{kind} {name}", f"{s.count:,}", ms(s.mean_seconds)] for name, s in stages.items()]
+
+    return table(
+        ("in the server", "count", "mean ms"), rows("stage", metrics.stages) + rows("call", metrics.calls)
+    )
+
+
+def _batches(metrics: ServerMetrics) -> str:
+    shares = (f"{tower}: {_histogram(buckets)}" for tower, buckets in metrics.batches.items())
+    outcomes = ", ".join(f"{name}: {count:,}" for name, count in metrics.outcomes.items())
+    return (
+        f"Encoder calls by rows: {'; '.join(shares) or 'none'}. The server counted: {outcomes or 'nothing'}."
+    )
+
+
+def _histogram(buckets: Mapping[str, int]) -> str:
+    return ", ".join(
+        f"{'' if bound == '1' else 'up to '}{bound}: {count:,}" for bound, count in buckets.items()
+    )
+
+
+def _megabytes(size: int | None) -> str:
+    return "-" if size is None else f"{size / 1e6:,.0f}"
+
+
+def _result_data(result: Result) -> dict[str, Any]:
+    scenario = {name: value for name, value in vars(result.scenario).items() if isinstance(value, str | int)}
+    numbers = {name: None if math.isnan(value) else value for name, value in figures(result.load).items()}
+    seen: Observation = result.observation
+    return {
+        "scenario": scenario | {"bytes_sent": result.bytes_sent},
+        "loop": result.loop,
+        "seconds": result.load.seconds,
+        "figures": numbers | {"server_cpu": result.server_cpu},
+        "statuses": {str(status): count for status, count in result.load.statuses.items()},
+        "observation": asdict(seen),
+        "answers": [
+            [round(a.due, 4), round(a.sent, 4), round(a.latency, 4), a.status, a.good]
+            for a in result.load.answers
+        ],
+    }
+
+
+def _pictures(report: Report, folder: Path) -> list[Path]:
+    try:
+        from loadtests.plot import plot
+    except ImportError:
+        return []
+    return [plot(report.results, folder / "report.png")]

@@ -1,0 +1,134 @@
+"""What is asked: named scenarios, each a function from a request's number to the request.
+
+The same name, seed and number always give the same request. Images are made once and sent again and again, so a
+server that remembers the vectors of images must not do so here; only texts and labels that must
+be new are made for each request: 1,000 labels take about a millisecond, and a server takes seconds for them.
+"""
+
+from __future__ import annotations
+
+import functools
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from loadtests.bodies import (
+    Calls,
+    always,
+    broken_image,
+    classify,
+    classify_json,
+    embed,
+    embed_many,
+    embed_text,
+    json_image,
+    photo,
+)
+from loadtests.words import phrase, phrases
+
+_DECK = 1_000  # requests of the mix, in a shuffled order that repeats
+_SIZES = ((320, 240), (640, 480), (800, 600), (1024, 768), (1280, 960), (1920, 1080), (4000, 3000))
+_SIZE_WEIGHTS = (30, 30, 15, 10, 8, 6, 1)
+_BLOCK = 1 << 20  # phrases that a scenario may use before it comes to those of the next
+_BLOCKS = 64
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A kind of request. `clients`: for the closed loop. Counts and sizes are of one request."""
+
+    name: str
+    about: str
+    build: Callable[[int], Calls]  # of the first of its phrases
+    images: int = 0
+    width: int = 0  # pixels; 0: none, or several sizes
+    height: int = 0
+    labels: int = 0
+    texts: int = 0
+    clients: int = 8
+
+    def calls(self, seed: int = 0) -> Calls:
+        """The requests by number. Another seed, below 6, has other phrases, for a server that is asked twice."""
+        block = (seed * len(SCENARIOS) + list(SCENARIOS).index(self.name)) % _BLOCKS
+        return self.build(block * _BLOCK)
+
+
+@functools.cache
+def _photo(width: int, height: int) -> bytes:
+    return photo(width, height)
+
+
+def _embed(width: int, height: int) -> Callable[[int], Calls]:
+    def build(_: int) -> Calls:
+        return always(embed(_photo(width, height)))
+
+    return build
+
+
+def _classify_warm(first: int) -> Calls:
+    return always(classify(_photo(640, 480), phrases(first, 10)))
+
+
+def _classify_new(first: int) -> Calls:
+    image = _photo(640, 480)
+    return lambda number: classify(image, phrases(first + 10 * number, 10))
+
+
+def _classify_1000(first: int) -> Calls:
+    image = json_image(_photo(640, 480))
+    return lambda number: classify_json(image, phrases(first + 1_000 * number, 1_000))
+
+
+def _text_short(first: int) -> Calls:
+    return lambda number: embed_text(phrase(first + number))
+
+
+def _text_long(first: int) -> Calls:
+    """14 phrases of 5 words: 70 tokens and the two at the ends."""
+    return lambda number: embed_text(" ".join(phrases(first + 14 * number, 14)))
+
+
+def _mix(first: int) -> Calls:
+    chance = random.Random(first)
+    sizes = chance.choices(_SIZES, _SIZE_WEIGHTS, k=_DECK * 79 // 100)
+    warm = _classify_warm(first)(0)
+    deck = [embed(_photo(*size)) for size in sizes]
+    deck += [broken_image()] * (_DECK // 100) + [warm] * (_DECK // 5)
+    chance.shuffle(deck)
+    return lambda number: deck[number % _DECK]
+
+
+def _bulk(_: int) -> Calls:
+    return always(embed_many([_photo(640, 480)] * 32))
+
+
+_VGA = {"width": 640, "height": 480}
+
+SCENARIOS = {
+    scenario.name: scenario
+    for scenario in (
+        Scenario("embed-320x240", "one small image", _embed(320, 240), 1, 320, 240),
+        Scenario("embed-640x480", "one image", _embed(640, 480), 1, **_VGA),
+        Scenario("embed-12mp", "one photograph of 12 megapixels", _embed(4000, 3000), 1, 4000, 3000),
+        Scenario("classify-10-warm", "ten labels, always the same", _classify_warm, 1, **_VGA, labels=10),
+        Scenario("classify-10-new", "ten labels never seen before", _classify_new, 1, **_VGA, labels=10),
+        Scenario(
+            "classify-1000",
+            "1,000 labels never seen before",
+            _classify_1000,
+            1,
+            **_VGA,
+            labels=1_000,
+            clients=1,
+        ),
+        Scenario("text-8", "one text of up to 8 tokens, new each time", _text_short, texts=1),
+        Scenario("text-77", "one text of about 72 tokens, new each time", _text_long, texts=1),
+        Scenario(
+            "mix",
+            "79 % embed of images of several sizes, 20 % classify with ten known labels, 1 % broken images",
+            _mix,
+            images=1,
+        ),
+        Scenario("bulk", "32 images in one request", _bulk, 32, **_VGA, clients=2),
+    )
+}

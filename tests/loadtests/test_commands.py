@@ -1,0 +1,57 @@
+"""The commands, from the command line to the report, on servers that are small and quick."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from loadtests.__main__ import cli
+from loadtests.gateway import gateway
+from loadtests.process import started
+from loadtests.wrk import available
+from tests.support import Running
+
+ROOT = Path(__file__).parents[2]
+
+
+async def test_a_server_that_runs_already_is_measured(running: Running, tmp_path: Path) -> None:
+    command = ["scenario", "embed-320x240", "--url", running.url, "--rate", "40", "--seconds", "0.3"]
+    result = await asyncio.to_thread(CliRunner().invoke, cli, [*command, "--out", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    assert "| embed-320x240 | open, 40/s | 12 |" in result.output
+    data = json.loads((tmp_path / "report.json").read_text())
+    assert data["results"][0]["statuses"] == {"200": 12}
+    assert data["server"] == {"server": running.url}
+
+
+def test_an_unknown_scenario_is_refused_with_the_known_ones() -> None:
+    result = CliRunner().invoke(cli, ["scenario", "embed-1x1"])
+    assert result.exit_code == 2
+    assert "embed-12mp" in result.output
+
+
+@pytest.mark.parametrize("with_wrk", [True, False])
+def test_the_gateway_is_measured_on_arithmetic(monkeypatch: pytest.MonkeyPatch, with_wrk: bool) -> None:
+    if with_wrk and not available():
+        pytest.skip("wrk is not installed")
+    monkeypatch.chdir(ROOT)
+    if not with_wrk:
+        monkeypatch.setattr("loadtests.wrk.available", lambda: False)
+    with started("loadtests.fake_service", models="models/demo") as server:
+        run = gateway(server, connections=2, seconds=0.2)
+    assert run.texts.rate > 10
+    assert run.texts.errors == 0
+    assert run.server_cpu > 0
+    assert run.texts.generator == ("wrk" if with_wrk else "Python threads")
+
+
+def test_a_stranger_on_the_network_does_not_import_the_service() -> None:
+    imports = re.compile(r"^\s*(from|import) service\b", re.MULTILINE)
+    for path in (ROOT / "loadtests").glob("*.py"):
+        if path.name != "fake_service.py":
+            assert not imports.search(path.read_text()), path.name

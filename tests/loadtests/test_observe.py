@@ -1,0 +1,111 @@
+"""What is read of a server: its metrics, its memory, its CPU time."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import pytest
+from prometheus_client import generate_latest
+
+from loadtests.observe import Memory, Observer, cpu_seconds, memory
+from loadtests.process import Server
+from loadtests.prometheus import Stage, between, parse
+from loadtests.soak import slope
+from service.metrics import Metrics
+
+TEXT = """\
+# HELP clipserve_batch_rows Rows in one call of an encoder.
+# TYPE clipserve_batch_rows histogram
+clipserve_batch_rows_bucket{le="1.0",tower="image"} 3.0
+clipserve_batch_rows_bucket{le="2.0",tower="image"} 3.0
+clipserve_batch_rows_bucket{le="4.0",tower="image"} 8.0
+clipserve_batch_rows_bucket{le="+Inf",tower="image"} 9.0
+clipserve_batch_rows_count{tower="image"} 9.0
+clipserve_batch_rows_sum{tower="image"} 50.0
+# TYPE clipserve_requests_total counter
+clipserve_requests_total{endpoint="/embed",outcome="200"} 12.0
+clipserve_requests_total{endpoint="/embed",outcome="overloaded"} 2.0
+# TYPE clipserve_stage_seconds histogram
+clipserve_stage_seconds_bucket{le="+Inf",stage="decode"} 4.0
+clipserve_stage_seconds_count{stage="decode"} 4.0
+clipserve_stage_seconds_sum{stage="decode"} 0.2
+"""
+
+
+def test_the_text_format_is_read() -> None:
+    samples = parse(TEXT)
+    key = frozenset({("endpoint", "/embed"), ("outcome", "overloaded")})
+    assert samples["clipserve_requests_total", key] == 2.0
+
+
+def test_buckets_hold_their_own() -> None:
+    metrics = between({}, parse(TEXT))
+    assert metrics.batches == {"image": {"1": 3, "4": 5, "+Inf": 1}}
+    assert metrics.stages == {"decode": Stage(4, 0.05)}
+    assert metrics.outcomes == {"/embed 200": 12, "/embed overloaded": 2}
+
+
+def test_only_what_changed_counts() -> None:
+    before = parse(TEXT)
+    after = parse(
+        TEXT.replace('le="4.0",tower="image"} 8.0', 'le="4.0",tower="image"} 10.0')
+        .replace('le="+Inf",tower="image"} 9.0', 'le="+Inf",tower="image"} 11.0')
+        .replace('outcome="200"} 12.0', 'outcome="200"} 14.0')
+    )
+    metrics = between(before, after)
+    assert metrics.batches == {"image": {"4": 2}}
+    assert metrics.outcomes == {"/embed 200": 2}
+    assert metrics.stages == {}
+
+
+def test_the_metrics_of_the_service_are_understood() -> None:
+    metrics = Metrics()
+    before = parse(generate_latest(metrics.registry).decode())
+    metrics.batch("image", 3, 0.5)
+    metrics.batch("image", 8, 1.5)
+    metrics.request("/embed", "200", 0.1)
+    metrics.request("/readyz", "200", 0.1)
+    with metrics.stage("decode"):
+        pass
+    seen = between(before, parse(generate_latest(metrics.registry).decode()))
+    assert seen.batches == {"image": {"4": 1, "8": 1}}
+    assert seen.calls == {"image": Stage(2, 1.0)}
+    assert seen.outcomes == {"/embed 200": 1}
+    assert seen.stages["decode"].count == 1
+
+
+def test_a_process_is_observed() -> None:
+    told: list[Memory] = []
+    with Observer(Server("http://nowhere", pid=os.getpid()), period=0.02, told=told.append) as observer:
+        until = time.perf_counter() + 0.15
+        while time.perf_counter() < until:
+            pass
+    seen = observer.observation
+    assert seen.cpu_seconds is not None
+    assert seen.cpu_seconds > 0.02
+    assert seen.rss is not None
+    assert seen.peak is not None
+    assert seen.peak >= seen.rss > 1_000_000
+    assert len(seen.memory) >= 2
+    assert seen.memory == told
+    assert seen.metrics is None
+
+
+def test_a_server_of_which_only_the_address_is_known_is_measured_too() -> None:
+    with Observer(Server("http://nowhere")) as observer:
+        pass
+    assert observer.observation.cpu_seconds is None
+    assert observer.observation.rss is None
+
+
+def test_proc_is_read() -> None:
+    assert cpu_seconds(os.getpid()) == pytest.approx(time.process_time(), abs=0.1)
+    assert memory(os.getpid())["VmHWM"] >= memory(os.getpid())["VmRSS"] * 0.9
+
+
+def test_the_slope_of_memory_is_that_of_the_second_half() -> None:
+    warming = [Memory(second, second * 1_000_000) for second in range(60)]
+    level = [Memory(60 + second, 60_000_000 + second * 1024) for second in range(60)]
+    assert slope(warming + level) == pytest.approx(60), "1 KiB a second"
+    assert slope([]) == 0

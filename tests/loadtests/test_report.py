@@ -1,0 +1,124 @@
+"""Reports, and the tables of the experiments."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from loadtests.fair import Pair, pairs_table
+from loadtests.load import Answer, Load
+from loadtests.machine import machine_facts
+from loadtests.measure import Result
+from loadtests.observe import Memory, Observation
+from loadtests.overload import level_of, levels_table
+from loadtests.prometheus import ServerMetrics, Stage
+from loadtests.report import Report, as_data, as_markdown, ms, write
+from loadtests.scenarios import SCENARIOS
+
+METRICS = ServerMetrics(
+    outcomes={"/embed 200": 99},
+    stages={"decode": Stage(100, 0.005)},
+    batches={"image": {"1": 3, "8": 12}},
+    calls={"image": Stage(15, 0.25)},
+)
+SEEN = Observation(2.5, 900_000_000, [Memory(0.0, 700_000_000), Memory(1.0, 800_000_000)], METRICS)
+
+
+def load(latency: float = 0.1, count: int = 100, refused: int = 1) -> Load:
+    answers = [Answer(i / 10, i / 10, latency * (i + 1) / count, 200, True) for i in range(count - refused)]
+    answers += [Answer(9.9, 9.9, 0.004, 429, False)] * refused
+    return Load(10.0, answers, client_cpu=0.0003)
+
+
+def result(given: Load | None = None, seen: Observation = SEEN) -> Result:
+    return Result(SCENARIOS["embed-640x480"], "closed, 8 clients", given or load(), seen, 70_520)
+
+
+def test_a_report_says_what_was_measured_and_where() -> None:
+    report = Report("Title", [result()], "| a table |", {"setting threads": "2"})
+    markdown = as_markdown(report)
+    for said in (
+        "# Title",
+        "| a table |",
+        "| setting threads | 2 |",
+        "| Python |",
+        "| embed-640x480 | closed, 8 clients | 100 | 9.9 |",
+        "| 800 | 900 |",
+        "640 x 480 pixels",
+        "70,520 bytes",
+        "200: 99, 429: 1",
+        "image: 1: 3, up to 8: 12",
+        "/embed 200: 99",
+        "| stage decode | 100 | 5 |",
+        "| call image | 15 | 250 |",
+    ):
+        assert said in markdown, said
+
+
+def test_a_report_is_data_too() -> None:
+    data = json.loads(json.dumps(as_data(Report("Title", [result()]))))
+    run = data["results"][0]
+    assert run["figures"]["p99"] == pytest.approx(0.099)
+    assert run["figures"]["refused_p99"] == 0.004
+    assert run["figures"]["goodput"] == 9.9
+    assert run["figures"]["server_cpu"] == 0.025
+    assert run["observation"]["metrics"]["batches"] == {"image": {"1": 3, "8": 12}}
+    assert len(run["answers"]) == 100
+    assert run["scenario"]["bytes_sent"] == 70_520
+
+
+def test_a_run_without_any_answer_is_reported(tmp_path: Path) -> None:
+    nothing = Load(1.0, [Answer(0.0, 0.0, 1.0, 0, False)], client_cpu=0.001)
+    report = Report("Nothing", [result(nothing, Observation())])
+    write(report, tmp_path)
+    assert "no answer: 1" in (tmp_path / "report.md").read_text()
+    assert json.loads((tmp_path / "report.json").read_text())["results"][0]["figures"]["p99"] is None
+
+
+def test_a_report_is_written_with_a_picture(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    paths = write(Report("Title", [result(), result()]), tmp_path / "new")
+    assert [path.name for path in paths] == ["report.md", "report.json", "report.png"]
+    assert paths[2].read_bytes().startswith(b"\x89PNG")
+    assert "![](report.png)" in paths[0].read_text()
+
+
+def test_milliseconds_are_short() -> None:
+    assert [ms(None), ms(math.nan)] == ["-", "-"]
+    assert [ms(seconds) for seconds in (0.00012, 0.0123, 0.1234, 1.5)] == ["0.12", "12.3", "123", "1,500"]
+
+
+def test_goodput_under_overload_is_told_as_a_share_of_the_peak() -> None:
+    level = level_of(2.0, 20.0, load(refused=10), peak=10.0, deadline=10.0)
+    assert level.share == pytest.approx(0.9)
+    assert level.refused == pytest.approx(0.1)
+    assert level.failed == 0
+    table = levels_table([level, level_of(2.0, 20.0, load(refused=30), peak=10.0, deadline=10.0)], 10.0)
+    assert "| 2 | 20.0 | 8.0 | 0.80 |" in table
+    assert "| target at 2 |" in table
+
+
+def test_answers_after_the_deadline_are_no_goodput() -> None:
+    late = level_of(2.0, 20.0, load(latency=20.0, refused=0), peak=10.0, deadline=10.0)
+    assert late.share == pytest.approx(0.5)
+
+
+def test_fairness_is_a_ratio_of_percentiles() -> None:
+    pair = Pair(result(load(0.1)), result(load(0.25)), result(load(3.0)))
+    assert pair.ratio == pytest.approx(2.5)
+    assert "Ratio of the p99: 2.50" in pairs_table([pair])
+
+
+def test_fairness_says_when_nobody_was_answered() -> None:
+    pair = Pair(result(), result(load(refused=100)), result())
+    assert "none beside was answered" in pairs_table([pair])
+
+
+def test_the_machine_is_known() -> None:
+    facts = machine_facts()
+    assert int(facts["cores"]) >= 1
+    assert facts["onnxruntime"][0].isdigit()
+    assert "GiB" in facts["memory"]
