@@ -80,6 +80,7 @@ class DynamicBatcher:
         finally:
             if job.answer.cancelled():
                 self._let_go()
+            del job  # `service.concurrency` says why
 
     def _let_go(self) -> None:
         for batch, call in self._calls.items():
@@ -135,12 +136,12 @@ class DynamicBatcher:
                 raise
             return None if batch.deserted else BackendFailed(f"the {self._tower} encoder gave up.")
         except ClipError as error:
-            return error
+            return error.with_traceback(None)  # its frames hold the batch, whose callers will hold the error
         except Exception:  # law (e): a backend may raise anything
             logger.exception("backend_raised", tower=self._tower, rows=len(batch.rows))
             return BackendFailed(f"the {self._tower} encoder failed.")
         finally:
-            del self._calls[batch]
+            del self._calls[batch], call
         if len(vectors) != len(batch.rows):
             return BackendFailed(
                 f"the {self._tower} encoder gave {len(vectors)} vectors for {len(batch.rows)} rows."

@@ -1,8 +1,14 @@
-"""Ways to wait that asyncio does not have."""
+"""Ways to wait that asyncio does not have.
+
+An error's traceback holds the frames that it came through, and they hold what they worked on: bodies, pixels. A
+frame that also holds the task or the future with the error makes a cycle, and all of it stays until the garbage
+collector comes. Hence the `del` in each `finally` here, and wherever else a task or a future is awaited by name.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -12,20 +18,22 @@ U = TypeVar("U")
 
 
 async def together(coroutines: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """Run side by side; the first error ends the others and is raised as it is, not in a group.
+    """Run side by side; the first error ends the others and is raised as it is.
 
-    The last runs in the caller's own task: for one or two, which is the rule here, tasks cost more than the work.
+    Not a TaskGroup: its error is a group that holds the task, and all that the task held (until Python 3.13).
     """
-    *others, last = coroutines
+    first, *others = coroutines
     if not others:
-        return [await last]
+        return [await first]
+    tasks = [asyncio.ensure_future(each) for each in (first, *others)]
     try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(coroutine) for coroutine in others]
-            result = await last
-    except BaseExceptionGroup as errors:
-        raise errors.exceptions[0] from None
-    return [*(task.result() for task in tasks), result]
+        return await asyncio.gather(*tasks)
+    finally:
+        if not all(task.done() for task in tasks):
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+        del tasks
 
 
 async def both(first: Coroutine[Any, Any, T], second: Coroutine[Any, Any, U]) -> tuple[T, U]:
@@ -55,7 +63,7 @@ class SharedBuilds(Generic[T]):
         build = self._builds.get(key)
         if build is None:
             build = self._builds[key] = _Build(asyncio.create_task(_awaited(start)))
-            build.task.add_done_callback(lambda _: self._forget(key, build))
+            build.task.add_done_callback(functools.partial(self._forget, key, build))
         build.waiters += 1
         try:
             return await asyncio.shield(build.task)
@@ -64,8 +72,9 @@ class SharedBuilds(Generic[T]):
             if not build.waiters:
                 self._forget(key, build)
                 build.task.cancel()
+            del build
 
-    def _forget(self, key: Hashable, build: _Build[T] | None) -> None:
+    def _forget(self, key: Hashable, build: _Build[T], _: object = None) -> None:
         if self._builds.get(key) is build:
             del self._builds[key]
 

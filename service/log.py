@@ -11,6 +11,12 @@ import structlog
 logger: Any = structlog.get_logger("clipserve")
 
 
+def _console() -> structlog.dev.ConsoleRenderer:
+    # Its own choice, where it finds rich, shows local variables, which are the callers' data, and holds up every
+    # request for as long as it draws.
+    return structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+
+
 def configure(level: str) -> None:
     """Set up structlog once, at the edge. `level` is a name of the standard library's, e.g. INFO."""
     terminal = sys.stderr.isatty()
@@ -20,7 +26,7 @@ def configure(level: str) -> None:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             *([] if terminal else [structlog.processors.format_exc_info]),
-            structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer(),
+            _console() if terminal else structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),

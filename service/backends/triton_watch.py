@@ -89,8 +89,8 @@ class TritonWatch:
         # One question at a time: a server that does not answer is not asked again, it only owes the answer.
         if self._question is None:
             self._question = asyncio.create_task(self._ask())
-        done, _ = await asyncio.wait({self._question}, timeout=_PROBE_SECONDS)
-        if not done:
+        await asyncio.wait({self._question}, timeout=_PROBE_SECONDS)
+        if not self._question.done():
             self._enter("silent", f"no answer within {_PROBE_SECONDS} s")
             return False
         question, self._question = self._question, None
@@ -100,6 +100,8 @@ class TritonWatch:
             self._enter("gone", str(error.message()))
         else:
             self._enter(*(("ready", "") if served else ("gone", "it does not serve both models")))
+        finally:
+            del question  # `service.concurrency` says why
         return self.ready
 
     async def _ask(self) -> bool:

@@ -99,8 +99,9 @@ class Lifeline:
         except ClipError as error:
             await self._refuse(error, scope, receive, answer)
             return error.code
-        except Exception:  # a fault of ours: the caller gets the request id, the log the traceback
+        except Exception as error:  # a fault of ours: the caller gets the request id, the log the traceback
             logger.exception("unexpected")
+            error.__traceback__ = None  # `service.concurrency` says why
             await self._refuse(UNEXPECTED, scope, receive, answer)
             return UNEXPECTED.code
         finally:
@@ -181,6 +182,7 @@ class Lifeline:
             if not work.done():
                 work.cancel()
                 await asyncio.gather(work, return_exceptions=True)
+            del work  # `service.concurrency` says why
 
     def _record(self, scope: Scope, outcome: str, seconds: float) -> None:
         route = scope.get("route")

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,8 +35,10 @@ class Process:
         chosen = {"port": port, "metrics_port": self.metrics_port, **settings}
         environment = os.environ | {f"CLIPSERVE_{name.upper()}": str(value) for name, value in chosen.items()}
         self.url = f"http://127.0.0.1:{port}"
+        # A file, because a pipe would fill up and hold up the service; kept as long as this object is.
+        self._log = tempfile.NamedTemporaryFile()  # noqa: SIM115
         self.popen = subprocess.Popen(
-            [sys.executable, "-m", "service"], cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True
+            [sys.executable, "-m", "service"], cwd=ROOT, env=environment, stderr=self._log
         )
 
     def wait_ready(self, seconds: float = 30) -> float:
@@ -47,15 +50,27 @@ class Process:
                     return time.monotonic() - started
             except httpx.TransportError:
                 pass
-            assert self.popen.poll() is None, self.popen.stderr.read() if self.popen.stderr else ""
+            assert self.popen.poll() is None, self.log()
             time.sleep(0.05)
         raise AssertionError("not ready in time")
+
+    def resident(self) -> int:
+        """KiB of memory that it holds now."""
+        status = Path(f"/proc/{self.popen.pid}/status").read_text()
+        return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS")))
 
     def stop(self, signum: signal.Signals = signal.SIGTERM) -> tuple[int, str]:
         """(exit status, everything it logged)."""
         self.popen.send_signal(signum)
-        _, log = self.popen.communicate(timeout=40)
-        return self.popen.returncode, log
+        return self.ended()
+
+    def ended(self, seconds: float = 40) -> tuple[int, str]:
+        """Wait for its end: (exit status, everything it logged)."""
+        return self.popen.wait(seconds), self.log()
+
+    def log(self) -> str:
+        """What it has logged so far."""
+        return Path(self._log.name).read_text()
 
 
 @pytest.fixture(scope="session")

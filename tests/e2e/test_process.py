@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import io
 import json
 import shutil
 import signal
@@ -12,17 +13,18 @@ import time
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
+from PIL import Image
 
 from tests.e2e.conftest import ROOT, Process
+from tests.support import form
 
 DEMO = ROOT / "models" / "demo"
 
 
 def failed_start(**settings: str | int) -> tuple[int, str]:
-    process = Process(**settings)
-    _, log = process.popen.communicate(timeout=30)
-    return process.popen.returncode, log
+    return Process(**settings).ended(30)
 
 
 def copy_of_demo(folder: Path) -> Path:
@@ -62,6 +64,26 @@ def test_sigterm_answers_what_is_in_flight(photos: dict[str, bytes]) -> None:
     assert status == 0
     assert set(statuses) <= {200, 429}, "a request in flight was dropped"
     assert 200 in statuses
+
+
+def test_clients_who_leave_leave_no_memory_behind() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (1600, 1600, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(noise).save(file, "JPEG", quality=92)
+    body = form([file.getvalue()] * 2, {})  # 5 MB, and 15 MB of pixels before they are resized
+    process = Process(backend="onnx")
+    process.wait_ready()
+    with httpx.Client(base_url=process.url, timeout=30) as client:
+        assert client.post("/embed", files=body).status_code == 200
+        before = process.resident()
+        for _ in range(100):
+            with pytest.raises(httpx.ReadTimeout):
+                client.post("/embed", files=body, timeout=httpx.Timeout(30, read=0.02))
+        assert client.post("/embed", files=body).status_code == 200
+    grown = process.resident() - before
+    _, log = process.stop()
+    assert log.count('"outcome": "client_gone"') == 100
+    assert grown < 100_000, "KiB"
 
 
 def test_ctrl_c_ends_it_quietly() -> None:

@@ -1,0 +1,118 @@
+"""What a failed request held is freed with it. What is in a cycle waits for the garbage collector, which counts
+objects, not bytes: a hundred clients who left would each keep a body and its pixels in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from types import CoroutineType, FrameType
+
+import pytest
+
+from service.backends.base import Backend, Embeddings, Lengths, Pixels, TokenIds
+from service.backends.fake import FakeBackend
+from service.batch_queue import BatchPolicy
+from service.batching import Batched
+from service.errors import BackendFailed, BackendUnavailable, DeadlineExceeded
+from service.metrics import Metrics
+from tests.support import DIM, Running, png, serving
+
+SERVICE = str(Path(__file__).parents[2] / "service")
+
+
+class Failing(FakeBackend):
+    """Raises `error` in place of an answer; without one it does not answer at all."""
+
+    error: Exception | None = None
+    failing = False
+
+    async def encode_image(self, pixels: Pixels) -> Embeddings:
+        await self._fail()
+        return await super().encode_image(pixels)
+
+    async def encode_text(self, token_ids: TokenIds, lengths: Lengths) -> Embeddings:
+        await self._fail()
+        return await super().encode_text(token_ids, lengths)
+
+    async def _fail(self) -> None:
+        if not self.failing:
+            return
+        if self.error is None:
+            await asyncio.sleep(3600)
+        else:
+            raise type(self.error)(*self.error.args)
+
+
+def left_in_cycles() -> Counter[str]:
+    """Functions of the service whose frames only the garbage collector would free."""
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        gc.collect()
+    finally:
+        gc.set_debug(0)
+    codes = [
+        each.f_code if isinstance(each, FrameType) else each.cr_code
+        for each in gc.garbage
+        if isinstance(each, FrameType | CoroutineType)
+    ]
+    gc.garbage.clear()
+    return Counter(code.co_qualname for code in codes if code.co_filename.startswith(SERVICE))
+
+
+@pytest.fixture
+def no_collector() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+async def embeds(running: Running) -> None:
+    await running.embed(png(1), png(2), text=["one", "another of another length"])
+
+
+async def classifies(running: Running) -> None:
+    await running.classify(png(1), png(2), labels=["cat", "dog"])
+
+
+async def leaves(running: Running) -> None:
+    asking = [asyncio.create_task(ask(running)) for ask in (embeds, classifies)]
+    await asyncio.sleep(0.05)
+    for task in asking:
+        task.cancel()
+    await asyncio.gather(*asking, return_exceptions=True)
+    await asyncio.sleep(0.05)
+
+
+def bare(backend: Backend) -> Backend:
+    return backend
+
+
+def batched(backend: Backend) -> Backend:
+    return Batched(backend, BatchPolicy(4), BatchPolicy(16), Metrics())
+
+
+@pytest.mark.parametrize("wrap", [bare, batched])
+@pytest.mark.parametrize("ask", [embeds, classifies, leaves])
+@pytest.mark.parametrize(
+    "error", [BackendFailed("x"), BackendUnavailable("x"), DeadlineExceeded("x"), RuntimeError("x"), None]
+)
+async def test_nothing_of_a_failed_request_is_left_in_a_cycle(
+    toy: Path,
+    no_collector: None,
+    wrap: Callable[[Backend], Backend],
+    ask: Callable[[Running], Awaitable[None]],
+    error: Exception | None,
+) -> None:
+    backend = Failing(DIM)
+    backend.error = error
+    async with serving(wrap(backend), toy, deadline_seconds=0.15) as running:
+        backend.failing = True
+        await ask(running)
+        left_in_cycles()  # of the first request, which sets things up
+        for _ in range(3):
+            await ask(running)
+        assert not left_in_cycles()
