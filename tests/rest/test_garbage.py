@@ -16,9 +16,9 @@ from service.backends.base import Backend, Embeddings, Lengths, Pixels, TokenIds
 from service.backends.fake import FakeBackend
 from service.batch_queue import BatchPolicy
 from service.batching import Batched
-from service.errors import BackendFailed, BackendUnavailable, DeadlineExceeded
+from service.errors import BackendFailed, BackendUnavailable
 from service.metrics import Metrics
-from tests.support import DIM, Running, png, serving
+from tests.support import DIM, Running, form, png, serving
 
 SERVICE = str(Path(__file__).parents[2] / "service")
 
@@ -78,6 +78,10 @@ async def classifies(running: Running) -> None:
     await running.classify(png(1), png(2), labels=["cat", "dog"])
 
 
+async def embeds_images(running: Running) -> None:
+    await running.embed(png(1), png(2))
+
+
 async def leaves(running: Running) -> None:
     asking = [asyncio.create_task(ask(running)) for ask in (embeds, classifies)]
     await asyncio.sleep(0.05)
@@ -96,10 +100,8 @@ def batched(backend: Backend) -> Backend:
 
 
 @pytest.mark.parametrize("wrap", [bare, batched])
-@pytest.mark.parametrize("ask", [embeds, classifies, leaves])
-@pytest.mark.parametrize(
-    "error", [BackendFailed("x"), BackendUnavailable("x"), DeadlineExceeded("x"), RuntimeError("x"), None]
-)
+@pytest.mark.parametrize("ask", [embeds, embeds_images, classifies, leaves])
+@pytest.mark.parametrize("error", [BackendFailed("x"), BackendUnavailable("x"), RuntimeError("x"), None])
 async def test_nothing_of_a_failed_request_is_left_in_a_cycle(
     toy: Path,
     no_collector: None,
@@ -115,4 +117,14 @@ async def test_nothing_of_a_failed_request_is_left_in_a_cycle(
         left_in_cycles()  # of the first request, which sets things up
         for _ in range(3):
             await ask(running)
+        assert not left_in_cycles()
+
+
+async def test_nor_of_a_request_without_a_good_image(toy: Path, no_collector: None) -> None:
+    async with serving(FakeBackend(DIM), toy) as running:
+        for _ in range(3):
+            left_in_cycles()  # of the first request, which sets things up
+            await running.embed(b"no image", b"nor this")
+            files = form([b"no image"], {})
+            await running.client.post("/embed", files=files, headers={"accept": "application/x-npy"})
         assert not left_in_cycles()
