@@ -76,7 +76,7 @@ def overload(
     artifact: Artifact = DEMO,
     name: Annotated[str, typer.Option("--scenario")] = "embed-640x480",
     seconds: Seconds = 10.0,
-    rounds: Rounds = 3,
+    rounds: Rounds = 5,
     deadline: Annotated[float, typer.Option(help="Seconds; the service's, and that of good answers.")] = 10.0,
     out: Out = None,
     settings: Set = None,
