@@ -76,13 +76,16 @@ def test_clients_who_leave_leave_no_memory_behind() -> None:
     with httpx.Client(base_url=process.url, timeout=30) as client:
         assert client.post("/embed", files=body).status_code == 200
         before = process.resident()
+        left = 0
         for _ in range(100):
-            with pytest.raises(httpx.ReadTimeout):
+            try:  # the answer takes 50 ms, but a busy machine may look at the clock later than at the answer
                 client.post("/embed", files=body, timeout=httpx.Timeout(30, read=0.02))
+            except httpx.ReadTimeout:
+                left += 1
         assert client.post("/embed", files=body).status_code == 200
     grown = process.resident() - before
     _, log = process.stop()
-    assert log.count('"outcome": "client_gone"') == 100
+    assert log.count('"outcome": "client_gone"') == left > 50
     assert grown < 100_000, "KiB"
 
 
