@@ -78,7 +78,7 @@ def test_clients_who_leave_leave_no_memory_behind() -> None:
         before = process.resident()
         left = 0
         for _ in range(100):
-            try:  # the answer takes 50 ms, but a busy machine may look at the clock later than at the answer
+            try:  # a busy machine may look at the clock after the answer
                 client.post("/embed", files=body, timeout=httpx.Timeout(30, read=0.02))
             except httpx.ReadTimeout:
                 left += 1
