@@ -20,7 +20,7 @@ U = TypeVar("U")
 async def together(coroutines: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     """Run side by side; the first error ends the others and is raised as it is.
 
-    Not a TaskGroup: its error is a group that holds the task, and all that the task held (until Python 3.13).
+    Not a TaskGroup: in Python 3.11 its errors make such cycles themselves.
     """
     first, *others = coroutines
     if not others:
