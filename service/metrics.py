@@ -5,11 +5,11 @@ Label values are fixed words of this program, never a caller's text.
 
 from __future__ import annotations
 
+import functools
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -25,58 +25,32 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        # `labels` takes a lock and checks its arguments each time; that is most of what counting costs.
-        self._requests = cache(
-            Counter(
-                "clipserve_requests_total",
-                "Requests answered, by endpoint and status or error code.",
-                ["endpoint", "outcome"],
-                registry=self.registry,
-            ).labels
+        self._requests = self._counter(
+            "clipserve_requests_total",
+            "Requests answered, by endpoint and status or error code.",
+            "endpoint",
+            "outcome",
         )
-        self._request_seconds = cache(
-            Histogram(
-                "clipserve_request_seconds",
-                "From the first byte read to the answer.",
-                ["endpoint"],
-                buckets=_SECONDS,
-                registry=self.registry,
-            ).labels
+        self._request_seconds = self._histogram(
+            "clipserve_request_seconds", "From the first byte read to the answer.", "endpoint", _SECONDS
         )
-        self._stage_seconds = cache(
-            Histogram(
-                "clipserve_stage_seconds",
-                "Time in one stage of a request: decode, tokenize, encode_image, encode_text.",
-                ["stage"],
-                buckets=_SECONDS,
-                registry=self.registry,
-            ).labels
+        self._stage_seconds = self._histogram(
+            "clipserve_stage_seconds",
+            "Time in one stage of a request: decode, tokenize, encode_image, encode_text.",
+            "stage",
+            _SECONDS,
         )
-        self._batch_rows = cache(
-            Histogram(
-                "clipserve_batch_rows",
-                "Rows in one call of an encoder.",
-                ["tower"],
-                buckets=_ROWS,
-                registry=self.registry,
-            ).labels
+        self._batch_rows = self._histogram(
+            "clipserve_batch_rows", "Rows in one call of an encoder.", "tower", _ROWS
         )
-        self._batch_seconds = cache(
-            Histogram(
-                "clipserve_batch_seconds",
-                "Duration of one call of an encoder.",
-                ["tower"],
-                buckets=_SECONDS,
-                registry=self.registry,
-            ).labels
+        self._batch_seconds = self._histogram(
+            "clipserve_batch_seconds", "Duration of one call of an encoder.", "tower", _SECONDS
         )
-        self._cache = cache(
-            Counter(
-                "clipserve_cache_total",
-                "Look-ups in the caches of classifiers, of label embeddings and of image vectors.",
-                ["cache", "outcome"],
-                registry=self.registry,
-            ).labels
+        self._cache = self._counter(
+            "clipserve_cache_total",
+            "Look-ups in the caches of classifiers, of label embeddings and of image vectors.",
+            "cache",
+            "outcome",
         )
         self._triton_seconds = Gauge(
             "clipserve_triton_phase_seconds_total",
@@ -91,6 +65,18 @@ class Metrics:
             ["tower"],
             registry=self.registry,
         )
+
+    # `labels` takes a lock and checks its arguments each time, most of what counting costs: hence the cache.
+
+    def _counter(self, name: str, told: str, *labels: str) -> Callable[..., Counter]:
+        counter = Counter(name, told, labels, registry=self.registry)
+        return functools.cache(counter.labels)
+
+    def _histogram(
+        self, name: str, told: str, label: str, buckets: tuple[float, ...]
+    ) -> Callable[..., Histogram]:
+        histogram = Histogram(name, told, [label], buckets=buckets, registry=self.registry)
+        return functools.cache(histogram.labels)
 
     def request(self, endpoint: str, outcome: str, seconds: float) -> None:
         self._requests(endpoint, outcome).inc()
