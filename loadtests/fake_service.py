@@ -15,13 +15,13 @@ import uvicorn
 import uvloop
 from prometheus_client import start_http_server
 
-from service import log
-from service.backends.base import Backend
-from service.backends.fake import FakeBackend
 from service.bootstrap import batched, build_server, open_service, settle_memory
-from service.manifest import ModelManifest
-from service.metrics import Metrics
+from service.clip.manifest import ModelManifest
+from service.engine.backend import Backend
+from service.engine.fake import FakeBackend
 from service.settings import Settings
+from service.telemetry import log
+from service.telemetry.metrics import Metrics
 
 
 def fake_backend(_: Path, manifest: ModelManifest, settings: Settings, metrics: Metrics) -> Backend:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from models.errors import ModelsError
-from service.manifest import MANIFEST_NAME, ModelManifest
+from service.clip.manifest import MANIFEST_NAME, ModelManifest
 
 
 @contextmanager

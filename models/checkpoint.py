@@ -12,7 +12,7 @@ from torch import nn
 
 from models.catalog import Entry
 from models.errors import ModelsError
-from service.manifest import Source
+from service.clip.manifest import Source
 
 _PREPROCESSING = ("mean", "std", "interpolation", "resize_mode")
 

@@ -1,8 +1,8 @@
 """Checkpoint -> artifact.
 
 This module, `checkpoint` and `towers` alone import torch and open_clip. The graphs are traced from open_clip's
-modules, wrapped to keep the contract of `service.manifest`; what they must give is computed by open_clip's model as
-it is, padded to the full context length, so that the comparison at the end also judges the wrapping.
+modules, wrapped to keep the contract of `service.clip.manifest`; what they must give is computed by open_clip's
+model as it is, padded to the full context length, so that the comparison at the end also judges the wrapping.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from models.errors import ModelsError
 from models.tokenizer_json import convert
 from models.towers import ImageEncoder, TextEncoder, simplify
 from models.verify import Case
-from service import reference
-from service.manifest import (
+from service.clip import reference
+from service.clip.manifest import (
     IMAGE_GRAPH,
     TEXT_GRAPH,
     TOKENIZER,
@@ -37,7 +37,7 @@ from service.manifest import (
     Source,
     TextSpec,
 )
-from service.tokenizer import Tokenizer, load_tokenizer
+from service.clip.tokenizer import Tokenizer, load_tokenizer
 
 OPSET = 18
 # A protobuf message ends at 2 GiB; beyond this the weights go to a file of their own, beside the graph.

@@ -13,11 +13,11 @@ import numpy.typing as npt
 from models.errors import ModelsError
 from models.samples import BATCH, Photos, text_feeds
 from models.verify import Feeds, Graph
-from service.manifest import IMAGE_GRAPH, TEXT_GRAPH, ModelManifest, Quantization
-from service.prompts import expand, fill
-from service.reference import cosines
-from service.tokenizer import load_tokenizer
-from service.zeroshot import ensemble
+from service.clip.manifest import IMAGE_GRAPH, TEXT_GRAPH, ModelManifest, Quantization
+from service.clip.prompts import expand, fill
+from service.clip.reference import cosines
+from service.clip.tokenizer import load_tokenizer
+from service.clip.zeroshot import ensemble
 
 FloatArray = npt.NDArray[np.float32]
 Method = Literal["dynamic", "static"]

@@ -13,9 +13,9 @@ import onnxruntime
 from models.errors import ModelsError
 from models.gate import verdicts
 from models.verify import Feeds
+from service.clip.manifest import IMAGE_GRAPH, TEXT_GRAPH, ModelManifest
+from service.clip.reference import reference_pixels
 from service.cores import usable_cores
-from service.manifest import IMAGE_GRAPH, TEXT_GRAPH, ModelManifest
-from service.reference import reference_pixels
 
 _ROUNDS = 5
 _TEXTS = 8

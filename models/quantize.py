@@ -15,7 +15,7 @@ from models.gate import Method, Tower
 from models.payoff import session_of
 from models.samples import CALIBRATION_PROMPTS, Photos, read_photos, split, spread, text_feeds
 from models.verify import Feeds, verify
-from service.manifest import (
+from service.clip.manifest import (
     IMAGE_GRAPH,
     TEXT_GRAPH,
     TOKENIZER,
@@ -24,8 +24,8 @@ from service.manifest import (
     read_manifest,
     verify_files,
 )
-from service.prompts import TEMPLATE_SETS, fill
-from service.tokenizer import load_tokenizer
+from service.clip.prompts import TEMPLATE_SETS, fill
+from service.clip.tokenizer import load_tokenizer
 
 # (fp32 graph, int8 graph to write, method, calibration inputs)
 WriteInt8 = Callable[[Path, Path, Method, Sequence[Feeds]], None]

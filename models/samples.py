@@ -12,10 +12,10 @@ import numpy.typing as npt
 from models.errors import ModelsError
 from models.evaluate import labelled_photos, read_classes
 from models.verify import Feeds
+from service.clip.images import ImageLimits, decode_pixels
+from service.clip.manifest import ImageSpec, TextSpec
+from service.clip.tokenizer import Tokenizer
 from service.errors import InvalidInput, UnsupportedFormat
-from service.images import ImageLimits, decode_pixels
-from service.manifest import ImageSpec, TextSpec
-from service.tokenizer import Tokenizer
 
 # Fewer leave the ranges of the activations, or the first percentile, to chance.
 CALIBRATION_PHOTOS = 32

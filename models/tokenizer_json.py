@@ -1,7 +1,7 @@
 """open_clip's tokenizers -> `tokenizer.json`, the format that the service reads.
 
 `clip_tokenizer` writes CLIP's byte-pair encoding so that its ids equal those of open_clip's SimpleTokenizer on
-every string, once `service.tokenizer` has cleaned the text. Three things are not as a plain conversion would
+every string, once `service.clip.tokenizer` has cleaned the text. Three things are not as a plain conversion would
 have them:
 
 - The original splits words with Python's `regex` module, the json with Oniguruma. The two know different
@@ -46,7 +46,7 @@ _CLEANING: dict[str, Cleaning] = {
 
 @dataclass(frozen=True)
 class Converted:
-    """A tokenizer, and the rules around it that `service.manifest.TextSpec` holds."""
+    """A tokenizer, and the rules around it that `service.clip.manifest.TextSpec` holds."""
 
     tokenizer: tokenizers.Tokenizer
     cleaning: Cleaning
@@ -66,7 +66,7 @@ def convert(original: Any) -> Converted:
     """What `open_clip.get_tokenizer` returns, converted.
 
     Raises:
-        ModelsError: it does something to texts or ids that `service.tokenizer` does not.
+        ModelsError: it does something to texts or ids that `service.clip.tokenizer` does not.
     """
     cleaning = _CLEANING.get(getattr(original.clean_fn, "__name__", ""))
     if cleaning is None:

@@ -19,9 +19,9 @@ from typing import Literal, TypeVar
 from tritonclient.grpc import model_config_pb2 as pb
 
 from models.errors import ModelsError
-from service.backends.triton_watch import triton_model
-from service.batch_queue import BatchPolicy
-from service.manifest import IMAGE_GRAPH, TEXT_GRAPH, ModelManifest
+from service.clip.manifest import IMAGE_GRAPH, TEXT_GRAPH, ModelManifest
+from service.engine.batch_queue import BatchPolicy
+from service.engine.triton.watch import triton_model
 
 Backend = Literal["python", "onnxruntime", "tensorrt"]
 Device = Literal["cpu", "gpu"]

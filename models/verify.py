@@ -11,9 +11,9 @@ import numpy.typing as npt
 import onnxruntime
 
 from models.errors import ModelsError
-from service import reference
-from service.manifest import IMAGE_GRAPH, TEXT_GRAPH, ModelManifest, read_manifest, verify_files
-from service.tokenizer import load_tokenizer
+from service.clip import reference
+from service.clip.manifest import IMAGE_GRAPH, TEXT_GRAPH, ModelManifest, read_manifest, verify_files
+from service.clip.tokenizer import load_tokenizer
 
 # What an fp32 export may differ from the framework it came from: the order of additions, no more.
 MIN_COSINE = 0.99999

@@ -13,12 +13,12 @@ from prometheus_client import start_http_server
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
-from service import log
 from service.bootstrap import build_server, open_service, settle_memory
+from service.clip.manifest import ArtifactError
 from service.errors import ClipError
-from service.log import logger
-from service.manifest import ArtifactError
 from service.settings import Settings, as_markdown, unknown_variables
+from service.telemetry import log
+from service.telemetry.log import logger
 
 cli = typer.Typer(
     add_completion=False,

@@ -15,22 +15,13 @@ from typing import TypeVar
 import uvicorn
 from starlette.types import ASGIApp
 
-from service.admission import Admission
-from service.backends.base import Backend
-from service.backends.fastest import Fastest
-from service.backends.in_process import Engine, Feeds, InProcess
-from service.backends.onnx import OnnxEngine, OnnxOptions, has_cuda
-from service.batch_queue import BatchPolicy
-from service.batching import Batched
-from service.classifiers import Classifiers
-from service.concurrency import together
-from service.cores import usable_cores, yield_to_event_loop
-from service.encoder import DualEncoder
-from service.errors import BackendUnavailable
-from service.images import ImageLimits
-from service.inference import InferenceService, RequestLimits, ServedModel
-from service.log import logger
-from service.manifest import (
+from service.application.admission import Admission
+from service.application.classifiers import Classifiers
+from service.application.encoder import DualEncoder
+from service.application.image_cache import VectorCache
+from service.application.inference import InferenceService, RequestLimits, ServedModel
+from service.clip.images import ImageLimits
+from service.clip.manifest import (
     IMAGE_GRAPH,
     TEXT_GRAPH,
     ArtifactError,
@@ -38,13 +29,22 @@ from service.manifest import (
     read_manifest,
     verify_files,
 )
-from service.metrics import Metrics
-from service.reference import REFERENCE_TEXTS, reference_pixels
+from service.clip.reference import REFERENCE_TEXTS, reference_pixels
+from service.clip.tokenizer import load_tokenizer
+from service.concurrency import together
+from service.cores import usable_cores, yield_to_event_loop
+from service.engine.backend import Backend
+from service.engine.batch_queue import BatchPolicy
+from service.engine.batching import Batched
+from service.engine.fastest import Fastest
+from service.engine.in_process import Engine, Feeds, InProcess
+from service.engine.onnx import OnnxEngine, OnnxOptions, has_cuda
+from service.errors import BackendUnavailable
 from service.rest.app import build_app
 from service.rest.lifeline import LifelineLimits
 from service.settings import Settings, settings_of
-from service.tokenizer import load_tokenizer
-from service.vector_cache import VectorCache
+from service.telemetry.log import logger
+from service.telemetry.metrics import Metrics
 
 T = TypeVar("T")
 OpenBackend = Callable[[Path, ModelManifest, Settings, Metrics], Backend]
@@ -167,7 +167,7 @@ def _engine(folder: Path, manifest: ModelManifest, settings: Settings) -> Engine
     if settings.backend == "onnx" or (settings.device != "cpu" and (settings.device == "cuda" or has_cuda())):
         return onnx
     try:
-        from service.backends.openvino import OpenVinoEngine, Precision, computes_bf16  # optional
+        from service.engine.openvino import OpenVinoEngine, Precision, computes_bf16  # optional
     except ImportError:
         if settings.backend == "openvino":
             raise BackendUnavailable(
@@ -198,7 +198,10 @@ def _reference_inputs(folder: Path, manifest: ModelManifest) -> dict[str, Feeds]
 
 
 def _remote(manifest: ModelManifest, settings: Settings, metrics: Metrics) -> Backend:
-    from service.backends.triton import TritonBackend, TritonOptions  # gRPC is loaded only where it is used
+    from service.engine.triton.client import (  # gRPC is loaded only where it is used
+        TritonBackend,
+        TritonOptions,
+    )
 
     options = TritonOptions(
         settings.triton_url,

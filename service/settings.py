@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from service.images import FORMATS, ImageLimits
-from service.inference import RequestLimits
+from service.application.inference import RequestLimits
+from service.clip.images import FORMATS, ImageLimits
 
 _DEMO = Path(__file__).parent.parent / "models" / "demo"
 

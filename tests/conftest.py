@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from service import log
+from service.telemetry import log
 
 log.configure("CRITICAL")

@@ -17,13 +17,13 @@ import tokenizers
 from PIL import Image
 from tokenizers import models, pre_tokenizers, processors
 
-from service.backends.base import Backend
-from service.backends.fake import FakeBackend
 from service.bootstrap import Service, build_server, open_service
-from service.manifest import ImageSpec, ModelManifest, ReferenceVectors, ScoringSpec, Source, TextSpec
-from service.reference import REFERENCE_TEXTS, reference_pixels
+from service.clip.manifest import ImageSpec, ModelManifest, ReferenceVectors, ScoringSpec, Source, TextSpec
+from service.clip.reference import REFERENCE_TEXTS, reference_pixels
+from service.clip.tokenizer import Tokenizer
+from service.engine.backend import Backend
+from service.engine.fake import FakeBackend
 from service.settings import Settings
-from service.tokenizer import Tokenizer
 
 DIM, SIZE, CONTEXT, EOT = 16, 32, 12, 2
 TEXT = TextSpec(context_length=CONTEXT, pad_id=0, eot_id=EOT)

@@ -38,7 +38,7 @@ from transformers import BertModel
 
 from models.artifact import write_manifest
 from models.demo.towers import ImageTower, SentenceEncoder, TextTower, store_small
-from service.manifest import (
+from service.clip.manifest import (
     IMAGE_GRAPH,
     TEXT_GRAPH,
     TOKENIZER,
@@ -49,7 +49,7 @@ from service.manifest import (
     Source,
     TextSpec,
 )
-from service.reference import REFERENCE_TEXTS, reference_pixels
+from service.clip.reference import REFERENCE_TEXTS, reference_pixels
 
 SIDE = 256  # pixels; the network was trained on 224, and sees the whole photo somewhat better at 256
 CONTEXT_LENGTH = 77  # tokens; the network has 512 positions, of which a label or a caption needs few

@@ -14,12 +14,12 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from service import __version__
+from service.application.inference import InferenceService
 from service.errors import ClipError
-from service.inference import InferenceService
-from service.metrics import Metrics
 from service.rest.errors import UNEXPECTED, problem, problem_response
 from service.rest.lifeline import Lifeline, LifelineLimits
 from service.rest.routes import PROBLEMS, add_routes
+from service.telemetry.metrics import Metrics
 
 
 def build_app(

@@ -17,11 +17,11 @@ from dataclasses import dataclass
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.deadline import set_deadline
 from service.errors import BodyTooSlow, ClipError, DeadlineExceeded, InvalidInput, Overloaded, TooMany
-from service.log import logger
-from service.metrics import Metrics, stage_times
 from service.rest.errors import UNEXPECTED, problem
+from service.telemetry.deadline import set_deadline
+from service.telemetry.log import logger
+from service.telemetry.metrics import Metrics, stage_times
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _QUIET = frozenset({"/livez", "/readyz"})

@@ -12,9 +12,7 @@ from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.backends.base import Vector
-from service.errors import ClipError
-from service.inference import (
+from service.application.inference import (
     Classification,
     ClassifyRequest,
     Embedding,
@@ -23,6 +21,8 @@ from service.inference import (
     ModelState,
     ScoredLabel,
 )
+from service.engine.backend import Vector
+from service.errors import ClipError
 from service.rest.errors import fields
 from service.rest.schemas import (
     ClassifyFields,

@@ -13,7 +13,7 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
-from service.encoder import Image
+from service.application.encoder import Image
 from service.errors import InvalidInput, TooMany, UndecodableImage, UnsupportedFormat
 
 Fields = TypeVar("Fields", bound=BaseModel)

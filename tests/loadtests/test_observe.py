@@ -12,7 +12,7 @@ from loadtests.observe import Memory, Observer, cpu_seconds, memory
 from loadtests.process import Server
 from loadtests.prometheus import Stage, between, parse
 from loadtests.soak import slope
-from service.metrics import Metrics
+from service.telemetry.metrics import Metrics
 
 TEXT = """\
 # HELP clipserve_batch_rows Rows in one call of an encoder.

@@ -10,9 +10,9 @@ import pytest
 
 from models.catalog import Entry, read_catalog, resolve
 from models.errors import ModelsError
-from service.manifest import ModelManifest, read_manifest
-from service.reference import REFERENCE_TEXTS
-from service.tokenizer import load_tokenizer
+from service.clip.manifest import ModelManifest, read_manifest
+from service.clip.reference import REFERENCE_TEXTS
+from service.clip.tokenizer import load_tokenizer
 
 pytestmark = pytest.mark.export
 
@@ -82,8 +82,8 @@ def test_ids_equal_open_clips_on_strings_not_stored() -> None:
     from open_clip.tokenizer import SimpleTokenizer
 
     from models.tokenizer_json import clip_tokenizer
-    from service.manifest import TextSpec
-    from service.tokenizer import Tokenizer
+    from service.clip.manifest import TextSpec
+    from service.clip.tokenizer import Tokenizer
     from tests.golden.make_tokens import hurting_strings
 
     original = SimpleTokenizer()

@@ -10,7 +10,7 @@ import pytest
 from models.errors import ModelsError
 from models.gate import Vectors, judge, measure, verdicts
 from models.samples import Photos
-from service.manifest import Quantization
+from service.clip.manifest import Quantization
 
 FAITHFUL = Quantization(
     method="static",

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from models.errors import ModelsError
-from service.reference import cosines, reference_pixels
+from service.clip.reference import cosines, reference_pixels
 
 pytestmark = pytest.mark.export
 

@@ -26,9 +26,9 @@ from models.triton_config import (
     towers,
 )
 from models.triton_repository import PLANS, write_repository
-from service.backends.triton_watch import triton_model
-from service.batch_queue import BatchPolicy
-from service.manifest import ArtifactError, TextSpec, read_manifest
+from service.clip.manifest import ArtifactError, TextSpec, read_manifest
+from service.engine.batch_queue import BatchPolicy
+from service.engine.triton.watch import triton_model
 
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "models" / "demo"

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from prometheus_client import generate_latest
 
-from service.backends.base import Embeddings, Lengths, Pixels, TokenIds
-from service.backends.fake import FakeBackend
-from service.batch_queue import BatchPolicy
-from service.batching import Batched
+from service.engine.backend import Embeddings, Lengths, Pixels, TokenIds
+from service.engine.batch_queue import BatchPolicy
+from service.engine.batching import Batched
+from service.engine.fake import FakeBackend
 from service.errors import BackendUnavailable, ClipError, DeadlineExceeded, Overloaded
-from service.metrics import Metrics
+from service.telemetry.metrics import Metrics
 from tests.support import DIM, Running, form, png, serving, write_toy_artifact
 
 

@@ -12,12 +12,12 @@ from types import CoroutineType, FrameType
 
 import pytest
 
-from service.backends.base import Backend, Embeddings, Lengths, Pixels, TokenIds
-from service.backends.fake import FakeBackend
-from service.batch_queue import BatchPolicy
-from service.batching import Batched
+from service.engine.backend import Backend, Embeddings, Lengths, Pixels, TokenIds
+from service.engine.batch_queue import BatchPolicy
+from service.engine.batching import Batched
+from service.engine.fake import FakeBackend
 from service.errors import BackendFailed, BackendUnavailable
-from service.metrics import Metrics
+from service.telemetry.metrics import Metrics
 from tests.support import DIM, Running, form, png, serving
 
 SERVICE = str(Path(__file__).parents[2] / "service")

@@ -6,7 +6,7 @@ import asyncio
 import time
 from pathlib import Path
 
-from service.backends.fake import FakeBackend
+from service.engine.fake import FakeBackend
 from tests.rest.test_bad_inputs import HEAD, exchange
 from tests.support import DIM, png, serving
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from service.backends.base import Backend
-from service.backends.triton import TritonBackend, TritonOptions
-from service.metrics import Metrics
-from tests.contract.test_backend import (  # noqa: F401  collected here with this module's backend
+from service.engine.backend import Backend
+from service.engine.triton.client import TritonBackend, TritonOptions
+from service.telemetry.metrics import Metrics
+from tests.engine.test_backend import (  # noqa: F401  collected here with this module's backend
     MANIFEST,
     test_a_cancelled_call_leaves_the_others_alone,
     test_a_row_alone_equals_the_row_in_a_mixed_batch,

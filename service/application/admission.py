@@ -1,0 +1,117 @@
+"""The limit at the door: refuse at once what could not be answered in time.
+
+How it works. Work is counted in rows: images, and texts that have to be encoded, each kind in a lane of its own,
+because they cost differently. A lane measures seconds per row from the intervals at which rows leave while there is
+work, so that it holds for any backend, batched or remote, and for whatever else takes the cores meanwhile.
+
+Batches are dealt round robin from the waiting requests, so a request of n rows waits for at most n rows of each
+other request in its lane: one of a thousand rows is not ahead of one that has a single row. What is ahead of a
+request is therefore
+
+    seconds per row * sum over the others in the lane of min(their rows, n)
+
+and it is refused when that is more than `max_queue_seconds`, or when it and the request's own rows do not fit into
+what is left of its deadline. A request that finds its lanes empty is never refused: estimates can be wrong.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from service.errors import Overloaded
+from service.telemetry.deadline import remaining
+from service.telemetry.metrics import Metrics
+
+# Seconds of work after which what was measured counts 1/e. Longer than a large request takes, because its rows are
+# only seen to leave when the last one does.
+_MEMORY = 10.0
+
+
+class _Lane:
+    """The requests in flight that need one of the towers."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._sizes: Counter[int] = Counter()  # rows of a request -> how many such requests
+        self._last_change = 0.0  # when rows last left, or the first arrived
+        self._seconds = 0.0  # of work, fading
+        self._rows = 0.0  # done in those seconds
+
+    @property
+    def seconds_per_row(self) -> float:
+        return self._seconds / self._rows if self._rows else 0.0
+
+    def ahead(self, rows: int) -> float:
+        """Seconds until a request of so many rows would have its turn."""
+        return self.seconds_per_row * sum(min(size, rows) * n for size, n in self._sizes.items())
+
+    def enter(self, rows: int) -> None:
+        if not self._sizes:
+            self._last_change = self._clock()
+        self._sizes[rows] += 1
+
+    def leave(self, rows: int, *, finished: bool) -> None:
+        self._sizes[rows] -= 1
+        if not self._sizes[rows]:
+            del self._sizes[rows]
+        if finished:
+            now = self._clock()
+            interval = now - self._last_change
+            kept = math.exp(-interval / _MEMORY)
+            self._seconds = self._seconds * kept + interval
+            self._rows = self._rows * kept + rows
+            self._last_change = now
+
+
+class Admission:
+    """The lanes of one model. See the module."""
+
+    def __init__(
+        self, max_queue_seconds: float, metrics: Metrics, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._max_queue_seconds = max_queue_seconds
+        self._lanes = {"image": _Lane(clock), "text": _Lane(clock)}
+        self._metrics = metrics
+
+    @contextmanager
+    def admit(self, images: int = 0, texts: int = 0) -> Iterator[None]:
+        """Count so many rows as in flight for the duration of the block.
+
+        Raises:
+            Overloaded: too much is ahead; says after how many seconds to come back.
+        """
+        needs = {tower: rows for tower, rows in (("image", images), ("text", texts)) if rows}
+        self._refuse_if_late(needs)
+        for tower, rows in needs.items():
+            self._lanes[tower].enter(rows)
+            self._metrics.rows_in_flight.labels(tower).inc(rows)
+        finished = False
+        try:
+            yield
+            finished = True
+        finally:
+            for tower, rows in needs.items():
+                self._lanes[tower].leave(rows, finished=finished)
+                self._metrics.rows_in_flight.labels(tower).dec(rows)
+
+    def _refuse_if_late(self, needs: dict[str, int]) -> None:
+        lanes = [(self._lanes[tower], rows) for tower, rows in needs.items()]
+        ahead = max((lane.ahead(rows) for lane, rows in lanes), default=0.0)
+        if ahead > self._max_queue_seconds:
+            raise Overloaded(
+                f"{ahead:.1f} s of work are ahead; the limit is {self._max_queue_seconds:g} s. "
+                "Try again later, or add capacity.",
+                retry_after=ahead - self._max_queue_seconds / 2,
+            )
+        own = max((lane.seconds_per_row * rows for lane, rows in lanes), default=0.0)
+        left = remaining(math.inf)
+        if ahead and ahead + own > left:
+            raise Overloaded(
+                f"{ahead:.1f} s of work are ahead and the request itself takes about {own:.1f} s, but {left:.1f} s "
+                "are left to its deadline. Try again later, or send fewer items at once.",
+                retry_after=ahead,
+            )

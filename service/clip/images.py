@@ -1,0 +1,190 @@
+"""Image bytes -> the pixels that the image encoder expects, equal to the reference transform.
+
+The reference (openai/CLIP and open_clip, torchvision on Pillow) resizes *before* it converts to RGB. So a
+palette or 1-bit image is resized by nearest neighbour and an RGBA image with premultiplied alpha; doing it the
+other way round is a different picture. The steps here keep that order, and every limit is checked on the header,
+before a pixel is decoded: C decoders cannot be interrupted.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps
+
+from service.clip.manifest import ImageSpec
+from service.errors import ImageTooLarge, UndecodableImage, UnsupportedFormat
+
+# Pillow's own bomb check (an error at 179 megapixels) cannot name our limit, and ours is lower.
+Image.MAX_IMAGE_PIXELS = None
+# Load the decoders now, not during the first malformed request.
+Image.init()
+
+_EXIF_ORIENTATION = 0x0112
+# Scaled decoding: of photos above so many pixels, to no less than so many times the encoder's side. Below three
+# times, the decoder's own filter shows in the result.
+_SCALED_ABOVE, _SCALED_MARGIN = 2_000_000, 3
+_RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+
+
+def _iso_brand(*brands: bytes) -> Callable[[bytes], bool]:
+    return lambda head: head[4:8] == b"ftyp" and head[8:12] in brands
+
+
+# Name (also Pillow's) -> does a file that begins like this hold it. Which of them are decoded is a setting.
+FORMATS: dict[str, Callable[[bytes], bool]] = {
+    "JPEG": lambda head: head.startswith(b"\xff\xd8\xff"),
+    "PNG": lambda head: head.startswith(b"\x89PNG\r\n\x1a\n"),
+    "WEBP": lambda head: head[:4] == b"RIFF" and head[8:12] == b"WEBP",
+    "GIF": lambda head: head.startswith((b"GIF87a", b"GIF89a")),
+    "BMP": lambda head: head.startswith(b"BM"),
+    "TIFF": lambda head: head.startswith((b"II*\0", b"MM\0*")),
+    "AVIF": _iso_brand(b"avif", b"avis"),
+}
+
+# Recognised only to say their name in the error.
+_FOREIGN: dict[str, Callable[[bytes], bool]] = {
+    "HEIC": _iso_brand(b"heic", b"heix", b"hevc", b"mif1"),
+    "JPEG 2000": lambda head: head.startswith((b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")),
+    "PDF": lambda head: head.startswith(b"%PDF"),
+    "EPS": lambda head: head.startswith(b"%!PS"),
+    "PSD": lambda head: head.startswith(b"8BPS"),
+    "SVG or XML": lambda head: head.lstrip().startswith((b"<svg", b"<?xml")),
+    "HTML": lambda head: head.lstrip()[:9].lower() in (b"<!doctype", b"<html>"),
+}
+
+
+@dataclass(frozen=True)
+class ImageLimits:
+    """What is decoded. Sizes are in pixels of the header, before any rotation."""
+
+    image_formats: tuple[str, ...] = ("JPEG", "PNG", "WEBP")
+    max_pixels: int = 50_000_000
+    max_side: int = 16_384
+    max_aspect: float = 100.0
+    max_scans: int = 100
+    exif_transpose: bool = True
+    scaled_decode: bool = False
+
+    @property
+    def choices(self) -> list[str]:
+        """What here makes vectors differ from the default's, for `ModelManifest.fingerprint`."""
+        told = []
+        if not self.exif_transpose:
+            told.append("exif_transpose=false")
+        if self.scaled_decode:
+            told.append("scaled_decode=true")
+        return told
+
+
+def sniff(data: bytes, allowed: Collection[str]) -> str:
+    """The format of `data`, from its first bytes; file names and content types are not believed.
+
+    Raises:
+        UnsupportedFormat: it is none of `allowed`.
+    """
+    head = bytes(data[:64])
+    names = ", ".join(allowed)
+    for name, matches in {**FORMATS, **_FOREIGN}.items():
+        if matches(head):
+            if name in allowed:
+                return name
+            raise UnsupportedFormat(f"the image is {name}, which is not accepted. Send one of {names}.")
+    what = "the image is empty (0 bytes)" if not data else "the bytes are not an image of a known format"
+    raise UnsupportedFormat(f"{what}. Send one of {names}.")
+
+
+def decode_pixels(data: bytes, spec: ImageSpec, limits: ImageLimits) -> npt.NDArray[np.uint8]:
+    """Decode the first frame and bring it to the encoder's size.
+
+    Returns:
+        uint8 [size, size, 3], RGB: the reference transform before scaling and normalisation.
+
+    Raises:
+        UnsupportedFormat: not one of `limits.image_formats`.
+        ImageTooLarge: over a limit, by its header.
+        UndecodableImage: broken, cut short, or not what its first bytes claim.
+    """
+    name = sniff(data, limits.image_formats)
+    image: Image.Image
+    try:
+        image = Image.open(io.BytesIO(data), formats=[name])
+        _check_size(image, limits)
+        _check_scans(image, data, limits)
+        if limits.scaled_decode and image.width * image.height > _SCALED_ABOVE:
+            # A JPEG only; Pillow ignores it for others. It takes the smallest scale that is not below this.
+            image.draft(None, (_SCALED_MARGIN * spec.size, _SCALED_MARGIN * spec.size))
+        image.load()
+        if limits.exif_transpose:
+            image = _upright(image)
+        pixels = np.asarray(_fit(image, spec).convert("RGB"))  # [S, S, 3]
+    except ImageTooLarge:
+        raise
+    except Exception:  # on hostile bytes Pillow's decoders raise nearly anything, from EOFError to TypeError
+        raise UndecodableImage(f"the image begins as {name} but is broken or cut short.") from None
+    return pixels
+
+
+def _check_size(image: Image.Image, limits: ImageLimits) -> None:
+    width, height = image.size
+    long, short = max(width, height), min(width, height)
+    for what, actual, limit in (
+        ("pixels", width * height, limits.max_pixels),
+        ("pixels on its longer side", long, limits.max_side),
+        ("times as long as it is wide", long / max(short, 1), limits.max_aspect),
+    ):
+        if actual > limit:
+            raise ImageTooLarge(
+                f"the image is {width} x {height}: {actual:,.10g} {what}; the limit is {limit:,.10g}.",
+                limit=limit,
+                actual=actual,
+            )
+
+
+def _check_scans(image: Image.Image, data: bytes, limits: ImageLimits) -> None:
+    """Each scan of a progressive JPEG costs a pass over the whole picture, and a scan can be a few bytes."""
+    if not image.info.get("progressive"):
+        return
+    scans = data.count(
+        b"\xff\xda"
+    )  # start-of-scan; inside entropy-coded data 0xFF is always stuffed with 0x00
+    if scans > limits.max_scans:
+        raise ImageTooLarge(
+            f"the image is a progressive JPEG of {scans} scans; the limit is {limits.max_scans}.",
+            limit=limits.max_scans,
+            actual=scans,
+        )
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turn a photo as its EXIF orientation says. A broken EXIF block does not make a photo unreadable."""
+    try:
+        orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
+    except Exception:  # any error of the parser, for the same reason as above
+        return image
+    return image if orientation == 1 else ImageOps.exif_transpose(image)
+
+
+def _fit(image: Image.Image, spec: ImageSpec) -> Image.Image:
+    """Resize, and crop the centre, to `size` x `size`, in the image's own mode.
+
+    Rounding is torchvision's: the long side is truncated, the crop offset is rounded half to even.
+    """
+    size, resampling = spec.size, _RESAMPLING[spec.interpolation]
+    if spec.resize == "squash":
+        return _resize(image, (size, size), resampling)
+    width, height = image.size
+    if width <= height:
+        image = _resize(image, (size, int(size * height / width)), resampling)
+    else:
+        image = _resize(image, (int(size * width / height), size), resampling)
+    left, top = round((image.width - size) / 2), round((image.height - size) / 2)
+    return image.crop((left, top, left + size, top + size))
+
+
+def _resize(image: Image.Image, size: tuple[int, int], resampling: Image.Resampling) -> Image.Image:
+    return image if image.size == size else image.resize(size, resampling)

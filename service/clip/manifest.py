@@ -1,0 +1,185 @@
+"""What an artifact says about itself.
+
+An artifact is a folder: `model.json` (this manifest), `image.onnx`, `text.onnx`, `tokenizer.json`. Every fact
+about a model that the service needs is here or inside the graphs; no model is known by name in the code.
+
+The graphs' contract:
+
+    image.onnx   pixels     uint8   [N, S, S, 3]    ->  embedding  float32 [N, D], unit length
+    text.onnx    token_ids  int32   [N, L]          ->  embedding  float32 [N, D], unit length
+                 lengths    int32   [N]
+
+Scaling, mean and deviation, layout and the L2 norm are nodes of the graph. `lengths` counts the tokens of a row
+up to and including the end-of-text token; what lies beyond is padding.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+MANIFEST_NAME = "model.json"
+IMAGE_GRAPH = "image.onnx"
+TEXT_GRAPH = "text.onnx"
+TOKENIZER = "tokenizer.json"
+
+# What a text costs is proportional to its length, so that labels, most of 8 to 12 tokens with their template, have
+# lengths nearly of their own; long texts are rarer and share batches.
+TEXT_BUCKETS = (8, 10, 12, 16, 24, 32, 48)
+
+
+class ArtifactError(Exception):
+    """The artifact on disk cannot be served; the message says which file and why."""
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ImageSpec(_Frozen):
+    """How pixels are made: the checkpoint's own preprocessing, up to uint8.
+
+    `shortest`: resize the shorter side to `size`, then crop the centre. `squash`: resize both sides to `size`.
+    """
+
+    size: int = Field(ge=1, description="side of the square input, pixels")
+    resize: Literal["shortest", "squash"] = "shortest"
+    interpolation: Literal["bicubic", "bilinear"] = "bicubic"
+
+
+class TextSpec(_Frozen):
+    """How token ids are made.
+
+    `cleaning` is what the reference does to a text before its BPE: `lower` (OpenAI CLIP), `whitespace`,
+    `canonicalize` (SigLIP: no punctuation, lower case), or `none`. `padding`: `trim` allows rows shorter than
+    the context length (a causal tower does not see what follows the end-of-text token); `fixed` does not.
+    """
+
+    context_length: int = Field(ge=2, description="tokens, special ones included")
+    padding: Literal["trim", "fixed"] = "trim"
+    pad_id: int = 0
+    eot_id: int | None = Field(default=None, description="the token that ends a text; kept when truncating")
+    cleaning: Literal["lower", "whitespace", "canonicalize", "none"] = "lower"
+
+    @property
+    def lengths(self) -> list[int]:
+        """The lengths that texts are padded to, each to the next; ascending, the last the context length."""
+        if self.padding == "fixed":
+            return [self.context_length]
+        return [*(bucket for bucket in TEXT_BUCKETS if bucket < self.context_length), self.context_length]
+
+
+class ScoringSpec(_Frozen):
+    """`logit = logit_scale * cosine + logit_bias`; the multiplier itself, not its logarithm."""
+
+    function: Literal["softmax", "sigmoid"] = "softmax"
+    logit_scale: float = Field(gt=0)
+    logit_bias: float = 0.0
+
+
+class Source(_Frozen):
+    """Where the weights come from."""
+
+    checkpoint: str
+    revision: str | None = None
+    licence: str
+    random_weights: bool = Field(default=False, description="never trained: for timing and tests only")
+
+
+class ReferenceVectors(_Frozen):
+    """What the exporting framework computed for `service.clip.reference`'s inputs; checked before serving."""
+
+    image_embeddings: list[list[float]]  # [n, D]
+    text_embeddings: list[list[float]]  # [n, D]
+
+
+class Quantization(_Frozen):
+    """How an int8 variant was made, and how far it is from the fp32 artifact on photos that did not calibrate it.
+
+    The figures about labels are None where the weights were never trained (they name nothing), `top1` and its drop
+    also where the photos had no labels.
+    """
+
+    method: Literal["dynamic", "static"] = Field(description="activation ranges: of each call, or calibrated")
+    towers: list[Literal["image", "text"]] = Field(
+        min_length=1, description="those in int8; the other is fp32's"
+    )
+    calibration_photos: int = Field(ge=0)
+    photos: int = Field(ge=1, description="photos that the figures are of")
+    labels: int = Field(ge=1, description="labels of the zero-shot classifier")
+    mean_cosine: float = Field(description="of the photos' vectors to those of fp32")
+    p1_cosine: float = Field(description="the first percentile of the same")
+    text_mean_cosine: float = Field(description="of the vectors of the labels' prompts to those of fp32")
+    text_p1_cosine: float
+    batch_cosine: float = Field(description="lowest cosine of an input alone to the same input in a batch")
+    top1_agreement: float | None = Field(default=None, description="photos whose first label is fp32's; 0..1")
+    top1: float | None = Field(default=None, description="photos whose first label is right; 0..1")
+    top1_drop: float | None = Field(default=None, description="fp32's top1 less this one's")
+
+
+class ModelManifest(_Frozen):
+    """`model.json`. `files` maps each other file of the artifact to its SHA-256, in hexadecimal."""
+
+    format: Literal[1] = 1
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,99}$")
+    embed_dim: int = Field(ge=1)
+    precision: Literal["fp32", "bf16", "fp16", "int8"] = "fp32"
+    image: ImageSpec
+    text: TextSpec
+    scoring: ScoringSpec
+    prompt_templates: list[str] = Field(default=["a photo of a {}."], min_length=1)
+    files: dict[str, str]
+    source: Source
+    reference: ReferenceVectors
+    quantization: Quantization | None = None
+
+    def fingerprint(self, *choices: str) -> str:
+        """Name, precision and a digest of all that decides a vector: weights, tokenizer, preprocessing.
+
+        `choices` are the service's own that change a vector, beyond what the artifact says.
+        """
+        files = [f"{name}={digest}" for name, digest in sorted(self.files.items())]
+        facts = [*files, self.image.model_dump_json(), self.text.model_dump_json(), *choices]
+        digest = hashlib.sha256("\n".join(facts).encode()).hexdigest()[:12]
+        # A variant is named for its precision ("ViT-B-32@int8"), to be served beside the model it was made of.
+        return f"{self.name.removesuffix(f'@{self.precision}')}@{self.precision}-{digest}"
+
+
+def read_manifest(folder: Path) -> ModelManifest:
+    """Read `folder`/model.json.
+
+    Raises:
+        ArtifactError: no such file, or it does not say what a manifest must say.
+    """
+    path = folder / MANIFEST_NAME
+    try:
+        return ModelManifest.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        raise ArtifactError(
+            f"{folder} is not an artifact: it has no {MANIFEST_NAME}. "
+            "Make one with `python -m models export`, or point CLIPSERVE_MODELS at models/demo."
+        ) from None
+    except ValidationError as error:
+        raise ArtifactError(f"{path} is not a valid manifest: {error}") from None
+
+
+def verify_files(folder: Path, manifest: ModelManifest) -> None:
+    """Compare every file of the artifact with its checksum (reads them all: about a second per GB).
+
+    Raises:
+        ArtifactError: a file is missing, cut short or altered.
+    """
+    for name, expected in manifest.files.items():
+        try:
+            with (folder / name).open("rb") as file:
+                actual = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise ArtifactError(f"{folder / name} cannot be read: {error.strerror}") from None
+        if actual != expected:
+            raise ArtifactError(
+                f"{folder / name} has SHA-256 {actual}, but {MANIFEST_NAME} says {expected}: "
+                "the file was cut short or altered. Export or copy the artifact again."
+            )

@@ -1,0 +1,138 @@
+"""Text -> token ids and lengths, exactly as the model's reference tokenizer makes them."""
+
+from __future__ import annotations
+
+import html
+import string
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import ftfy
+import numpy as np
+import numpy.typing as npt
+import tokenizers
+
+from service.clip.manifest import TOKENIZER, ArtifactError, TextSpec
+from service.errors import InvalidInput, TextTooLong
+
+_NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+def _basic(text: str) -> str:
+    if text.isascii() and text.isprintable() and "&" not in text:
+        return text.strip()  # what the two below do to such a text, at a fiftieth of the time
+    # The order and the doubled unescape are open_clip's (tokenizer.py, basic_clean): twice, because captions
+    # scraped from the web carry "&amp;amp;".
+    return html.unescape(html.unescape(ftfy.fix_text(text))).strip()
+
+
+def _squeeze(text: str) -> str:
+    return " ".join(text.split())
+
+
+# TextSpec.cleaning -> what open_clip's function of the same name does.
+CLEANING: dict[str, Callable[[str], str]] = {
+    "lower": lambda text: _squeeze(_basic(text)).lower(),
+    "whitespace": lambda text: _squeeze(_basic(text)),
+    "canonicalize": lambda text: _squeeze(_basic(text).replace("_", " ").translate(_NO_PUNCTUATION).lower()),
+    "none": lambda text: text,
+}
+
+
+@dataclass(frozen=True)
+class TokenizedText:
+    """One text. `tokens` counts what the text has, special tokens included, before any truncation."""
+
+    ids: list[int]
+    tokens: int
+
+    @property
+    def truncated(self) -> bool:
+        return self.tokens > len(self.ids)
+
+
+class Tokenizer:
+    """An artifact's tokenizer.json behind its reference cleaning."""
+
+    def __init__(self, spec: TextSpec, encoder: tokenizers.Tokenizer) -> None:
+        self._spec = spec
+        self._encoder = encoder
+        self._clean = CLEANING[spec.cleaning]
+
+    def encode(self, texts: Sequence[str], *, truncate: bool = False) -> list[TokenizedText]:
+        """Token ids of each text, special tokens included, not padded.
+
+        A text longer than the context length keeps its first tokens and its end-of-text token if `truncate`.
+
+        Raises:
+            TextTooLong: a text has more tokens than the context length, and not `truncate`; names its index.
+            InvalidInput: a text is not valid Unicode (a lone surrogate).
+        """
+        limit = self._spec.context_length
+        result = []
+        for index, encoding in enumerate(self._encode_all(texts)):
+            ids = encoding.ids
+            count = len(ids)
+            if count > limit:
+                if not truncate:
+                    raise TextTooLong(
+                        f"text {index} has {count} tokens, special tokens included; the limit is {limit}. "
+                        "Shorten it, or send truncate=true.",
+                        limit=limit,
+                        actual=count,
+                        index=index,
+                    )
+                eot = self._spec.eot_id
+                ids = ids[:limit] if eot is None else [*ids[: limit - 1], eot]
+            result.append(TokenizedText(ids, count))
+        return result
+
+    def _encode_all(self, texts: Sequence[str]) -> list[tokenizers.Encoding]:
+        try:
+            return self._encoder.encode_batch_fast([self._clean(text) for text in texts])
+        except TypeError:  # what the library says of a str that is not UTF-8
+            bad = next(i for i, text in enumerate(texts) if not _is_unicode(text))
+            raise InvalidInput(
+                f"text {bad} is not valid Unicode: it holds a lone surrogate.", index=bad
+            ) from None
+
+    def pad(
+        self, rows: Sequence[TokenizedText], length: int
+    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+        """Rows of at most `length` tokens -> token ids int32 [N, length] and lengths int32 [N].
+
+        A row's length ends at its first end-of-text token: that is where the reference pools, also when a
+        caller's text spells the token out.
+        """
+        token_ids = np.full((len(rows), length), self._spec.pad_id, np.int32)  # [N, L]
+        lengths = np.empty(len(rows), np.int32)  # [N]
+        for i, row in enumerate(rows):
+            token_ids[i, : len(row.ids)] = row.ids
+            eot = self._spec.eot_id
+            lengths[i] = row.ids.index(eot) + 1 if eot in row.ids else len(row.ids)
+        return token_ids, lengths
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def load_tokenizer(folder: Path, spec: TextSpec) -> Tokenizer:
+    """The tokenizer of the artifact in `folder`.
+
+    Raises:
+        ArtifactError: tokenizer.json is missing or malformed.
+    """
+    path = folder / TOKENIZER
+    try:
+        encoder = tokenizers.Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises bare Exception for a missing and for a malformed file
+        raise ArtifactError(f"{path} is not a tokenizer: {error}") from None
+    encoder.no_padding()
+    encoder.no_truncation()
+    return Tokenizer(spec, encoder)

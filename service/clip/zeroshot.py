@@ -1,0 +1,60 @@
+"""The zero-shot classifier: label weights, and the scores they give to image embeddings. Pure arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from service.clip.manifest import ScoringSpec
+
+FloatArray = npt.NDArray[np.float32]
+
+
+def ensemble(embeddings: FloatArray) -> FloatArray:
+    """The weight of one label: the mean over its templates, of length 1 (openai/CLIP's ensembling).
+
+    Args:
+        embeddings: float32 [T, D], rows of unit length, one a template.
+
+    Returns:
+        float32 [D], unit length.
+    """
+    mean = embeddings.mean(axis=0)  # [D]
+    # Opposite prompts can cancel out; a zero weight then scores every image alike, which is the truth.
+    return np.asarray(mean / max(float(np.linalg.norm(mean)), 1e-12), np.float32)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a classifier says of N images and K labels; each float32 [N, K].
+
+    cosine: in -1..1. logit: logit_scale * cosine + logit_bias. score: softmax over the K labels, or the
+    sigmoid of each logit on its own, as the model was trained.
+    """
+
+    cosine: FloatArray
+    logit: FloatArray
+    score: FloatArray
+
+
+@dataclass(frozen=True)
+class ZeroShotClassifier:
+    """K labels as K unit vectors, with the scale and the function of the model that made them."""
+
+    labels: tuple[str, ...]
+    weights: FloatArray  # [K, D]
+    scoring: ScoringSpec
+
+    def scores(self, embeddings: FloatArray) -> Scores:
+        """Score image embeddings, float32 [N, D]."""
+        cosine = embeddings @ self.weights.T  # [N, K]
+        logit = self.scoring.logit_scale * cosine + self.scoring.logit_bias
+        if self.scoring.function == "sigmoid":
+            # tanh form: exp(-logit) overflows for the very negative logits of SigLIP.
+            score = 0.5 * (1.0 + np.tanh(0.5 * logit))
+        else:
+            raised = np.exp(logit - logit.max(axis=1, keepdims=True))
+            score = raised / raised.sum(axis=1, keepdims=True)
+        return Scores(cosine, logit.astype(np.float32), score.astype(np.float32))

@@ -1,0 +1,146 @@
+"""The waiting rows, and how a batch is dealt from them. Pure: no clock, no tasks.
+
+`service.engine.batching` says why.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from service.engine.backend import Embeddings
+from service.errors import ClipError
+
+Arrays = tuple[npt.NDArray[Any], ...]  # arrays of one call, rows along the first axis of each
+Shape = tuple[tuple[int, ...], ...]  # of a row, in each of the arrays
+
+
+@dataclass(frozen=True)
+class BatchPolicy:
+    """How rows are gathered, and what a Triton repository is told about it.
+
+    Attributes:
+        max_batch_size: rows in one call.
+        max_queue_delay: seconds that a row may wait for company while a serving task is free.
+        concurrency: calls that run at a time.
+        max_batch_tokens: for texts, rows x length of one call; 0 for no such bound.
+    """
+
+    max_batch_size: int
+    max_queue_delay: float = 0.0
+    concurrency: int = 1
+    max_batch_tokens: int = 0
+
+    def rows_of(self, shape: Shape) -> int:
+        """How many rows of this shape one call takes; one is always taken, however long."""
+        if not self.max_batch_tokens:
+            return self.max_batch_size
+        (length,) = shape[0]
+        return max(1, min(self.max_batch_size, self.max_batch_tokens // length))
+
+
+@dataclass(eq=False)
+class Job:
+    """The rows of one caller. `answer` resolves to their vectors, float32 [n, D]."""
+
+    arrays: Arrays
+    answer: asyncio.Future[Embeddings]
+    arrived: float  # seconds, of the batcher's clock
+    taken: int = 0  # rows that are in some batch, or beyond
+    vectors: dict[int, npt.NDArray[np.float32]] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> int:
+        return len(self.arrays[0])
+
+    @property
+    def shape(self) -> Shape:
+        return tuple(array.shape[1:] for array in self.arrays)
+
+    @property
+    def departed(self) -> bool:
+        """The caller has left, or has been answered with an error."""
+        return self.answer.done()
+
+    def deliver(self, row: int, vector: npt.NDArray[np.float32]) -> None:
+        self.vectors[row] = vector
+        if len(self.vectors) == self.rows and not self.answer.done():
+            self.answer.set_result(np.stack([self.vectors[i] for i in range(self.rows)]))
+
+    def fail(self, error: ClipError) -> None:
+        if not self.answer.done():
+            self.answer.set_exception(error)
+
+
+@dataclass(eq=False)
+class Batch:
+    """Rows taken for one call: (whose, which row), in order."""
+
+    rows: list[tuple[Job, int]]
+
+    @property
+    def deserted(self) -> bool:
+        return all(job.departed for job, _ in self.rows)
+
+    def arrays(self) -> Arrays:
+        count = len(self.rows[0][0].arrays)
+        return tuple(np.stack([job.arrays[i][row] for job, row in self.rows]) for i in range(count))
+
+    def row_by_row(self) -> list[Batch]:
+        return [Batch([row]) for row in self.rows]
+
+
+class BatchQueue:
+    """Waiting jobs, oldest first."""
+
+    def __init__(self, policy: BatchPolicy) -> None:
+        self._policy = policy
+        self._jobs: deque[Job] = deque()
+
+    def put(self, job: Job) -> None:
+        self._jobs.append(job)
+
+    def due(self, now: float) -> float | None:
+        """When the next batch should be taken; None with nothing waiting. A full batch is due at once."""
+        self._forget_departed()
+        if not self._jobs:
+            return None
+        if self._waiting() >= self._policy.rows_of(self._jobs[0].shape):
+            return now
+        return min(job.arrived for job in self._jobs) + self._policy.max_queue_delay
+
+    def take(self) -> Batch:
+        """As many rows of the first job's shape as one call takes, dealt round robin."""
+        self._forget_departed()
+        shape = self._jobs[0].shape
+        most = self._policy.rows_of(shape)
+        sharing = deque(job for job in self._jobs if job.shape == shape)
+        rows: list[tuple[Job, int]] = []
+        while sharing and len(rows) < most:
+            job = sharing.popleft()
+            rows.append((job, job.taken))
+            job.taken += 1
+            if job.taken < job.rows:
+                sharing.append(job)
+        # What is left of a job goes behind the others, also behind those of another shape.
+        served = {job for job, _ in rows}
+        left = (job for job in self._jobs if job.taken < job.rows)
+        self._jobs = deque(sorted(left, key=lambda job: job in served))
+        return Batch(rows)
+
+    def drain(self) -> list[Job]:
+        """Remove and return all that waits."""
+        jobs, self._jobs = list(self._jobs), deque()
+        return jobs
+
+    def _waiting(self) -> int:
+        shape = self._jobs[0].shape
+        return sum(job.rows - job.taken for job in self._jobs if job.shape == shape)
+
+    def _forget_departed(self) -> None:
+        self._jobs = deque(job for job in self._jobs if not job.departed)

@@ -1,0 +1,188 @@
+"""Dynamic batching: rows of many callers become one call of the backend.
+
+How it works. A caller submits rows and waits. `DynamicBatcher` keeps the waiting rows in a `BatchQueue`; its
+serving tasks, one for each call that the backend can run at a time, take a batch whenever they are free: nobody
+waits for a batch to fill while the engine is idle, and batches form by themselves while it is busy. A batch
+holds rows of one shape, dealt round robin from the waiting callers, so that a caller with a thousand rows does
+not keep a caller with one row waiting.
+
+The laws, each of which holds under cancellation too:
+
+  (a) Every submitted row gets exactly one answer: its vector, or the error of its caller.
+  (b) A failed batch fails only its own rows. It is retried once, row by row, so that one poisoned row does not
+      fail its neighbours; when the backend is unavailable there is nothing to retry.
+  (c) A caller who leaves changes nothing for others. Rows of his not yet taken are not computed, and a call
+      that computes for nobody any more is cancelled: a backend that hangs is let go with its last caller.
+  (d) The number of vectors must be the number of rows. Anything else is a failed batch.
+  (e) A serving task ends only when it is told to. Whatever a backend raises, it takes the next batch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import numpy.typing as npt
+
+from service.engine.backend import Backend, Embeddings, Lengths, Pixels, TokenIds
+from service.engine.batch_queue import Batch, BatchPolicy, BatchQueue, Job
+from service.errors import BackendFailed, BackendUnavailable, ClipError
+from service.telemetry.log import logger
+from service.telemetry.metrics import Metrics
+
+Run = Callable[..., Awaitable[Embeddings]]
+
+
+class DynamicBatcher:
+    """Runs `run` on batches. `async with` starts the serving tasks and ends them."""
+
+    def __init__(self, tower: str, run: Run, policy: BatchPolicy, metrics: Metrics) -> None:
+        self._tower = tower
+        self._run = run
+        self._policy = policy
+        self._metrics = metrics
+        self._queue = BatchQueue(policy)
+        self._arrived = asyncio.Event()
+        self._calls: dict[Batch, asyncio.Future[Embeddings]] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> DynamicBatcher:
+        self._tasks = [asyncio.create_task(self._serve()) for _ in range(self._policy.concurrency)]
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for job in self._queue.drain():
+            job.fail(_closed())
+
+    async def submit(self, *arrays: npt.NDArray[Any]) -> Embeddings:
+        """Have rows encoded. Cancelling the wait takes them out again.
+
+        Returns:
+            float32 [n, D], for the n rows of each array.
+
+        Raises:
+            BackendFailed: the backend failed on one of the rows, twice.
+            BackendUnavailable: it cannot be reached, or the batcher is closed.
+        """
+        if not self._tasks:
+            raise _closed()
+        job = Job(arrays, asyncio.get_running_loop().create_future(), time.monotonic())
+        self._queue.put(job)
+        self._arrived.set()
+        try:
+            return await job.answer
+        finally:
+            if job.answer.cancelled():
+                self._let_go()
+            del job  # `service.concurrency` says why
+
+    def _let_go(self) -> None:
+        for batch, call in self._calls.items():
+            if batch.deserted:
+                call.cancel()
+
+    async def _serve(self) -> None:
+        while True:
+            batch = await self._next_batch()
+            try:
+                await self._answer(batch)
+            except asyncio.CancelledError:
+                for job, _ in batch.rows:
+                    job.fail(_closed())
+                raise
+
+    async def _next_batch(self) -> Batch:
+        while True:
+            now = time.monotonic()
+            due = self._queue.due(now)
+            if due is not None and due <= now:
+                return self._queue.take()
+            self._arrived.clear()
+            try:
+                async with asyncio.timeout(None if due is None else due - now):
+                    await self._arrived.wait()
+            except TimeoutError:
+                pass
+
+    async def _answer(self, batch: Batch) -> None:
+        error = await self._try(batch)
+        if error is None:
+            return
+        alone = batch.row_by_row()
+        if len(alone) == 1 or isinstance(error, BackendUnavailable):
+            for job, _ in batch.rows:
+                job.fail(error)
+            return
+        for single in alone:
+            if not single.deserted and (error := await self._try(single)) is not None:
+                single.rows[0][0].fail(error)
+
+    async def _try(self, batch: Batch) -> ClipError | None:
+        """One call: deliver its vectors, or say why there are none. None too when nobody waits any more."""
+        started = time.monotonic()
+        call = asyncio.ensure_future(self._run(*batch.arrays()))
+        self._calls[batch] = call
+        try:
+            vectors = await call
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            return None if batch.deserted else BackendFailed(f"the {self._tower} encoder gave up.")
+        except ClipError as error:
+            return error.with_traceback(None)  # its frames hold the batch, whose callers will hold the error
+        except Exception:  # law (e): a backend may raise anything
+            logger.exception("backend_raised", tower=self._tower, rows=len(batch.rows))
+            return BackendFailed(f"the {self._tower} encoder failed.")
+        finally:
+            del self._calls[batch], call
+        if len(vectors) != len(batch.rows):
+            return BackendFailed(
+                f"the {self._tower} encoder gave {len(vectors)} vectors for {len(batch.rows)} rows."
+            )
+        self._metrics.batch(self._tower, len(batch.rows), time.monotonic() - started)
+        for (job, row), vector in zip(batch.rows, vectors, strict=True):
+            job.deliver(row, vector)
+        return None
+
+
+def _closed() -> BackendUnavailable:
+    return BackendUnavailable("the service is shutting down.")
+
+
+class Batched:
+    """A backend around a backend: the same encoders, called with batches."""
+
+    def __init__(self, inner: Backend, image: BatchPolicy, text: BatchPolicy, metrics: Metrics) -> None:
+        self._inner = inner
+        self._image = DynamicBatcher("image", inner.encode_image, image, metrics)
+        self._text = DynamicBatcher("text", inner.encode_text, text, metrics)
+
+    @property
+    def precision(self) -> str | None:
+        return self._inner.precision
+
+    async def start(self) -> None:
+        await self._inner.start()
+        await self._image.__aenter__()
+        await self._text.__aenter__()
+
+    async def encode_image(self, pixels: Pixels) -> Embeddings:
+        return await self._image.submit(pixels)
+
+    async def encode_text(self, token_ids: TokenIds, lengths: Lengths) -> Embeddings:
+        return await self._text.submit(token_ids, lengths)
+
+    async def ready(self) -> bool:
+        return await self._inner.ready()
+
+    async def aclose(self) -> None:
+        await self._image.__aexit__()
+        await self._text.__aexit__()
+        await self._inner.aclose()

@@ -1,0 +1,107 @@
+"""Both encoders in this process: a backend around an engine, which is a library that runs the graphs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol
+
+from service.clip.manifest import IMAGE_GRAPH, TEXT_GRAPH
+from service.cores import yield_to_event_loop
+from service.engine.backend import Embeddings, Lengths, Pixels, TokenIds
+from service.errors import BackendFailed, BackendUnavailable
+from service.telemetry.log import logger
+
+Feeds = dict[str, Any]  # input name -> array; see `service.clip.manifest` for the graphs' contract
+
+
+class Call(Protocol):
+    """One run of a graph, in a thread."""
+
+    def run(self) -> Embeddings:
+        """Block until the vectors are there; float32 [N, D]. May raise anything."""
+
+    def cancel(self) -> None:
+        """From another thread: end `run` as soon as the library can."""
+
+
+class Engine(Protocol):
+    """A library that runs the graphs of one artifact. Blocking; `InProcess` brings the threads."""
+
+    @property
+    def name(self) -> str:
+        """For logs and errors."""
+
+    def load(self) -> None:
+        """Read both graphs; seconds for a large model.
+
+        Raises:
+            BackendUnavailable: it cannot run here, or cannot read a graph.
+        """
+
+    def call(self, graph: str, feeds: Feeds) -> Call:
+        """Prepare a run; several may run at a time."""
+
+    def close(self) -> None:
+        """Let go of the weights."""
+
+    @property
+    def precision(self) -> str | None:
+        """See `Backend.precision`."""
+
+
+class InProcess:
+    """One call is one run of the engine; put `Batched` around it.
+
+    `workers`: how many calls run at a time.
+    """
+
+    def __init__(self, engine: Engine, workers: int = 1) -> None:
+        self._engine = engine
+        self._executor = ThreadPoolExecutor(workers, "engine", yield_to_event_loop)
+        self._loaded = False
+
+    @property
+    def precision(self) -> str | None:
+        return self._engine.precision
+
+    async def start(self) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._executor, self._engine.load)
+        self._loaded = True
+
+    async def encode_image(self, pixels: Pixels) -> Embeddings:
+        return await self._run(IMAGE_GRAPH, {"pixels": pixels})
+
+    async def encode_text(self, token_ids: TokenIds, lengths: Lengths) -> Embeddings:
+        return await self._run(TEXT_GRAPH, {"token_ids": token_ids, "lengths": lengths})
+
+    async def ready(self) -> bool:
+        return self._loaded
+
+    async def aclose(self) -> None:
+        self._loaded = False
+        self._executor.shutdown(wait=False, cancel_futures=True)
+        self._engine.close()
+
+    async def _run(self, graph: str, feeds: Feeds) -> Embeddings:
+        if not self._loaded:
+            raise BackendUnavailable("the encoders are not loaded yet.")
+        call = self._engine.call(graph, feeds)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._executor, call.run)
+        except asyncio.CancelledError:
+            call.cancel()
+            raise
+        except Exception as error:  # the engines' exceptions have no common base but Exception
+            logger.error("engine_failed", engine=self._engine.name, graph=graph, error=str(error))
+            raise BackendFailed(f"{self._engine.name} failed on {graph}.") from error
+
+
+def return_freed_memory() -> None:
+    """Give back to the system what glibc would keep for later, as after reading a graph: 150 MB for ViT-B/32."""
+    if sys.platform == "linux":
+        with contextlib.suppress(AttributeError):  # another C library
+            ctypes.CDLL(None).malloc_trim(0)

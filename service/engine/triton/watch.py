@@ -1,0 +1,179 @@
+"""Whether Triton serves an artifact now, and how many rows a call may have.
+
+Looked at a few times a second, so that readiness tells the truth within a second of a change. A server that says
+no, or that refuses the connection, is gone; one that does not answer in time is not ready, but may be asked all the
+same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Any
+
+from tritonclient.grpc import aio as triton
+from tritonclient.utils import InferenceServerException
+
+from service.clip.manifest import ModelManifest
+from service.concurrency import together
+from service.errors import BackendUnavailable, ClipError
+from service.telemetry.log import logger
+from service.telemetry.metrics import Metrics
+
+TOWERS = ("image", "text")
+
+# Together well under a second. A busy server on few cores may need a good part of it to answer; a stopped one gives
+# none.
+_WATCH_SECONDS = 0.2
+_PROBE_SECONDS = 0.5
+_STATISTICS_EVERY = 5  # looks
+_PHASES = ("queue", "compute_input", "compute_infer", "compute_output")
+
+
+def triton_model(manifest: ModelManifest, tower: str) -> str:
+    """A tower's name in Triton, which is a folder's too: what is not safe in both becomes `-`."""
+    return f"{re.sub(r'[^A-Za-z0-9._-]', '-', manifest.name)}_{tower}"
+
+
+class TritonWatch:
+    """Looks at the two models of one artifact.
+
+    Attributes:
+        ready: both are served, as the last look saw it.
+        max_batch: tower -> rows that one call may have; empty while Triton is gone.
+    """
+
+    def __init__(
+        self,
+        client: triton.InferenceServerClient,
+        manifest: ModelManifest,
+        headers: dict[str, str],
+        metrics: Metrics,
+    ) -> None:
+        self._client = client
+        self._manifest = manifest
+        self._headers = headers
+        self._metrics = metrics
+        self.ready = False
+        self.max_batch: dict[str, int] = {}
+        self._state = "connecting"
+        self._question: asyncio.Task[bool] | None = None
+
+    async def until_ready(self) -> None:
+        """Wait until both models are served, for as long as it takes.
+
+        Raises:
+            BackendUnavailable: Triton serves other models under these names.
+        """
+        while not await self._look():
+            await asyncio.sleep(_WATCH_SECONDS)
+
+    async def watch(self) -> None:
+        """Look until cancelled."""
+        looks = 0
+        try:
+            while True:
+                await asyncio.sleep(_WATCH_SECONDS)
+                looks += 1
+                try:
+                    if await self._look() and looks % _STATISTICS_EVERY == 0:
+                        await self._read_statistics()
+                except ClipError as error:
+                    self._enter("mismatch", error.detail)
+        finally:
+            if self._question is not None:
+                self._question.cancel()
+
+    async def _look(self) -> bool:
+        """Whether both models are ready; learns their limits when they have just become so."""
+        # One question at a time: a server that does not answer is not asked again, it only owes the answer.
+        if self._question is None:
+            self._question = asyncio.create_task(self._ask())
+        await asyncio.wait({self._question}, timeout=_PROBE_SECONDS)
+        if not self._question.done():
+            self._enter("silent", f"no answer within {_PROBE_SECONDS} s")
+            return False
+        question, self._question = self._question, None
+        try:
+            served = question.result()
+        except InferenceServerException as error:
+            self._enter("gone", str(error.message()))
+        else:
+            self._enter(*(("ready", "") if served else ("gone", "it does not serve both models")))
+        finally:
+            del question  # `service.concurrency` says why
+        return self.ready
+
+    async def _ask(self) -> bool:
+        served = await together(
+            self._client.is_model_ready(triton_model(self._manifest, tower), headers=self._headers)
+            for tower in TOWERS
+        )
+        if all(served) and not self.max_batch:
+            self.max_batch = {tower: await self._checked_limit(tower) for tower in TOWERS}
+        return all(served)
+
+    def _enter(self, state: str, reason: str) -> None:
+        """Remember what Triton is like; log it when it has changed."""
+        self.ready = state == "ready"
+        if state in ("gone", "mismatch"):
+            self.max_batch = {}
+        if state != self._state:
+            logger.warning("triton", state=state, reason=reason, model=self._manifest.name)
+        self._state = state
+
+    async def _checked_limit(self, tower: str) -> int:
+        """Compare Triton's model with the manifest.
+
+        Returns:
+            the rows that one call may have.
+
+        Raises:
+            BackendUnavailable: it is another model, or another build of this one.
+        """
+        name = triton_model(self._manifest, tower)
+        config = (await self._client.get_model_config(name, headers=self._headers)).config
+        tensors = {each.name: (_type_of(each), list(each.dims)) for each in [*config.input, *config.output]}
+        expected = self._tensors(tower)
+        if tensors != expected:
+            raise BackendUnavailable(
+                f"Triton's model {name} has tensors {tensors}; the artifact needs {expected}."
+            )
+        served, own = config.parameters["fingerprint"].string_value, self._manifest.fingerprint()
+        if served != own:
+            raise BackendUnavailable(
+                f"Triton's model {name} is {served or 'of unknown origin'}; this gateway has {own}. "
+                "Make the repository anew from the same artifact."
+            )
+        return max(1, int(config.max_batch_size))
+
+    def _tensors(self, tower: str) -> dict[str, tuple[str, list[int]]]:
+        """Name -> type and dims without the batch; -1 where texts come in several lengths."""
+        size, lengths = self._manifest.image.size, self._manifest.text.lengths
+        inputs = {
+            "image": {"pixels": ("TYPE_UINT8", [size, size, 3])},
+            "text": {
+                "token_ids": ("TYPE_INT32", [-1 if len(lengths) > 1 else lengths[0]]),
+                "lengths": ("TYPE_INT32", [1]),
+            },
+        }[tower]
+        return inputs | {"embedding": ("TYPE_FP32", [self._manifest.embed_dim])}
+
+    async def _read_statistics(self) -> None:
+        for tower in TOWERS:
+            try:
+                answer = await self._client.get_inference_statistics(
+                    triton_model(self._manifest, tower), headers=self._headers, client_timeout=_PROBE_SECONDS
+                )
+            except InferenceServerException:
+                return  # the next look tells what is wrong
+            for model in answer.model_stats:
+                for phase in _PHASES:
+                    seconds = getattr(model.inference_stats, phase).ns / 1e9
+                    self._metrics.triton_phase(model.name, phase, seconds)
+
+
+def _type_of(tensor: Any) -> str:
+    return str(
+        tensor.DESCRIPTOR.fields_by_name["data_type"].enum_type.values_by_number[tensor.data_type].name
+    )

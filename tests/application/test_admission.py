@@ -1,0 +1,116 @@
+"""Refusal at the door, in seconds of measured work."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+import pytest
+
+from service.application.admission import Admission
+from service.errors import Overloaded
+from service.telemetry.deadline import forget_deadline, set_deadline
+from service.telemetry.metrics import Metrics
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def taught(clock: Clock, image: float, text: float = 0.001) -> Admission:
+    """An admission that has seen enough requests to know what an image and a text cost, in seconds."""
+    admission = Admission(1.0, Metrics(), clock)
+    for _ in range(5):
+        with admission.admit(images=2):
+            clock.now += 2 * image
+        with admission.admit(texts=2):
+            clock.now += 2 * text
+    return admission
+
+
+def test_an_idle_service_admits_whatever_the_size() -> None:
+    admission = taught(Clock(), 0.1)
+    set_deadline(5)
+    with admission.admit(1000):
+        pass
+    forget_deadline()
+
+
+def test_more_than_a_second_of_work_ahead_is_refused_with_a_measured_hint() -> None:
+    admission = taught(Clock(), 0.11)
+    with ExitStack() as others:
+        for _ in range(10):
+            others.enter_context(admission.admit(1))
+        with pytest.raises(Overloaded, match=r"1\.1 s of work") as caught, admission.admit(1):
+            pass
+        assert caught.value.retry_after == pytest.approx(0.6)
+    with admission.admit(1):
+        pass
+
+
+def test_a_large_request_is_not_ahead_of_a_small_one_but_of_another_large_one() -> None:
+    clock = Clock()
+    admission = taught(clock, 0.1, text=0.005)
+    with admission.admit(texts=1000):  # 5 s
+        with admission.admit(images=1), admission.admit(texts=10):
+            clock.now += 0.05
+        with pytest.raises(Overloaded, match=r"5\.0 s of work"), admission.admit(texts=1000):
+            pass
+
+
+def test_a_request_that_would_miss_its_deadline_is_refused_at_once() -> None:
+    clock = Clock()
+    admission = taught(clock, 0.1)
+    set_deadline(2.5)
+    with admission.admit(images=4):
+        with admission.admit(images=20):  # 0.4 s ahead, 2 s of its own
+            clock.now += 2.0
+        match = r"itself takes about \d\.\d s, but 2\.5 s are left"
+        with pytest.raises(Overloaded, match=match), admission.admit(images=30):
+            pass
+    forget_deadline()
+
+
+def test_the_measure_is_the_drain_rate_whether_rows_leave_one_by_one_or_together() -> None:
+    clock = Clock()
+    admission = taught(clock, 0.1)
+    for _ in range(500):  # four at a time, 0.1 s for all
+        with ExitStack() as batch:
+            for _ in range(4):
+                batch.enter_context(admission.admit(1))
+            clock.now += 0.1
+    with ExitStack() as others:
+        for _ in range(36):
+            others.enter_context(admission.admit(1))
+
+
+def test_small_requests_beside_a_large_one_do_not_make_rows_look_dear() -> None:
+    clock = Clock()
+    admission = taught(clock, 0.1, text=0.005)
+    for _ in range(20):
+        with admission.admit(texts=1000):
+            for _ in range(50):  # each waits for one batch of the large one
+                with admission.admit(texts=1):
+                    clock.now += 0.1
+    with ExitStack() as others:
+        for _ in range(100):
+            others.enter_context(admission.admit(texts=1))
+
+
+def test_failed_requests_give_their_place_back_and_do_not_teach() -> None:
+    clock = Clock()
+    admission = taught(clock, 0.1)
+    for _ in range(100):
+        with pytest.raises(ValueError, match="x"), admission.admit(8):
+            raise ValueError("x")
+    with ExitStack() as others:
+        for _ in range(9):
+            others.enter_context(admission.admit(1))
+
+
+def test_nothing_to_do_is_free() -> None:
+    admission = taught(Clock(), 0.1)
+    with admission.admit(0):
+        pass

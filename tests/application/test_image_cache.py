@@ -1,0 +1,107 @@
+"""An image seen before is not encoded again, if asked for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from service.application.image_cache import VectorCache
+from service.engine.backend import Embeddings, Pixels, Vector
+from service.engine.fake import FakeBackend
+from service.errors import UndecodableImage
+from service.telemetry.metrics import Metrics
+from tests.support import DIM, Running, png, serving, write_toy_artifact
+
+
+class Counting:
+    """Encodes bytes to their number, slowly; `b"bad"` fails."""
+
+    def __init__(self) -> None:
+        self.seen: list[bytes] = []
+
+    async def __call__(self, image: bytes) -> Vector:
+        self.seen.append(image)
+        await asyncio.sleep(0.01)
+        if image == b"bad":
+            raise UndecodableImage("bad")
+        return np.full(4, len(image), np.float32)
+
+
+@pytest.fixture
+def encode() -> Counting:
+    return Counting()
+
+
+def cache_of(size: int) -> VectorCache:
+    return VectorCache(size, ThreadPoolExecutor(1), Metrics())
+
+
+async def test_off_each_image_is_encoded(encode: Counting) -> None:
+    cache = cache_of(0)
+    for _ in range(2):
+        await cache.get(b"cat", encode)
+    assert encode.seen == [b"cat", b"cat"]
+
+
+async def test_the_same_bytes_are_encoded_once_also_at_the_same_time(encode: Counting) -> None:
+    cache = cache_of(10_000)
+    vectors = await asyncio.gather(*(cache.get(image, encode) for image in (b"cat", b"lion", b"cat")))
+    assert [vector[0] for vector in vectors] == [3, 4, 3]
+    assert (await cache.get(b"lion", encode))[0] == 4
+    assert sorted(encode.seen) == [b"cat", b"lion"]
+
+
+async def test_an_error_is_not_kept(encode: Counting) -> None:
+    cache = cache_of(10_000)
+    for _ in range(2):
+        with pytest.raises(UndecodableImage):
+            await cache.get(b"bad", encode)
+    assert encode.seen == [b"bad", b"bad"]
+
+
+async def test_the_least_recently_used_goes_first_and_too_small_a_cache_keeps_nothing(
+    encode: Counting,
+) -> None:
+    cache = cache_of(2 * (16 + 256))
+    for image in (b"a", b"b", b"a", b"c", b"a", b"b"):
+        await cache.get(image, encode)
+    assert encode.seen == [b"a", b"b", b"c", b"b"]
+    small = cache_of(1)
+    await small.get(b"a", encode)
+    await small.get(b"a", encode)
+    assert encode.seen[-2:] == [b"a", b"a"]
+
+
+class CountingBackend(FakeBackend):
+    rows = 0
+
+    async def encode_image(self, pixels: Pixels) -> Embeddings:
+        self.rows += len(pixels)
+        return await super().encode_image(pixels)
+
+
+@asynccontextmanager
+async def running(tmp_path: Path, backend: FakeBackend) -> AsyncIterator[Running]:
+    async with serving(backend, await write_toy_artifact(tmp_path), image_cache_bytes=100_000) as service:
+        yield service
+
+
+async def test_a_request_with_the_same_image_three_times_and_a_broken_one_twice(tmp_path: Path) -> None:
+    backend = CountingBackend(DIM)
+    async with running(tmp_path, backend) as service:
+        before = backend.rows  # the self-test
+        answer = (
+            await service.embed(png(1), b"\x89PNG\r\n\x1a\n", png(1), png(2), b"\x89PNG\r\n\x1a\n")
+        ).json()
+        results = answer["results"]
+        assert results[0] == results[2] != results[3]
+        assert [results[i]["error"]["index"] for i in (1, 4)] == [1, 4]
+        again = (await service.embed(png(2), png(1))).json()
+        assert again["results"] == [results[3], results[0]]
+        assert backend.rows - before == 2

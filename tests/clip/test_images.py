@@ -1,0 +1,206 @@
+"""Pixels equal to the reference transform's, and limits that hold before anything is decoded."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import struct
+import time
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import skimage.data
+from PIL import Image
+
+from service.clip.images import FORMATS, ImageLimits, decode_pixels, sniff
+from service.clip.manifest import ImageSpec
+from service.errors import ImageTooLarge, InvalidInput, UndecodableImage, UnsupportedFormat
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "pixels"
+DIGESTS = json.loads((GOLDEN / "pixels.json").read_text())
+SPECS = {
+    "bicubic-224-shortest": ImageSpec(size=224),
+    "bilinear-60-shortest": ImageSpec(size=60, interpolation="bilinear"),
+    "bicubic-96-squash": ImageSpec(size=96, resize="squash"),
+}
+SPEC = SPECS["bicubic-224-shortest"]
+LIMITS = ImageLimits()
+
+
+def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def png_header(width: int, height: int) -> bytes:
+    """A PNG with no pixels behind its header: what it claims can only be refused by reading the claim."""
+    chunk = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    header = struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + header
+        + struct.pack(">I", 0)
+        + b"IDAT"
+        + struct.pack(">I", zlib.crc32(b"IDAT"))
+    )
+
+
+@pytest.mark.parametrize("spec", SPECS)
+@pytest.mark.parametrize("name", DIGESTS)
+def test_pixels_are_those_of_the_reference_transform(name: str, spec: str) -> None:
+    pixels = decode_pixels((GOLDEN / name).read_bytes(), SPECS[spec], LIMITS)
+    size = SPECS[spec].size
+    assert pixels.shape == (size, size, 3)
+    assert pixels.dtype == np.uint8
+    assert hashlib.sha256(pixels.tobytes()).hexdigest() == DIGESTS[name][spec]
+
+
+def test_every_decodable_format_has_a_sample() -> None:
+    image = Image.fromarray(np.arange(48, dtype=np.uint8).reshape(4, 4, 3) * 5)
+    for name in FORMATS:
+        data = encoded(image, name)
+        assert sniff(data, FORMATS) == name
+        limits = ImageLimits(image_formats=(name,))
+        assert decode_pixels(data, ImageSpec(size=8), limits).shape == (8, 8, 3)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_photos_are_turned_upright_first(orientation: int) -> None:
+    upright = Image.open(GOLDEN / "rgb.png")
+    undo = {
+        2: 0,
+        3: 3,
+        4: 1,
+        5: 5,
+        6: 2,
+        7: 6,
+        8: 4,
+    }  # orientation -> the Transpose that a camera's turn amounts to
+    turned = upright if orientation == 1 else upright.transpose(Image.Transpose(undo[orientation]))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encoded(turned, exif=exif)
+    np.testing.assert_array_equal(
+        decode_pixels(data, SPEC, LIMITS), decode_pixels(encoded(upright), SPEC, LIMITS)
+    )
+    as_stored = decode_pixels(data, SPEC, ImageLimits(exif_transpose=False))
+    np.testing.assert_array_equal(as_stored, decode_pixels(encoded(turned), SPEC, LIMITS))
+
+
+def test_scaled_decode_changes_large_jpegs_alone_and_those_by_less_than_half_a_level() -> None:
+    tile = skimage.data.astronaut()
+    large = Image.fromarray(np.tile(tile, (4, 5, 1)))  # 2560 x 2048, sharp everywhere
+    small = Image.fromarray(np.tile(tile, (2, 3, 1)))  # 1536 x 1024: below the threshold
+    scaled = ImageLimits(scaled_decode=True)
+    for image, kind, same in ((large, "JPEG", False), (small, "JPEG", True), (large, "PNG", True)):
+        data = encoded(image, kind)
+        exact = decode_pixels(data, SPEC, LIMITS).astype(int)
+        difference = np.abs(decode_pixels(data, SPEC, scaled).astype(int) - exact)
+        assert (difference.max() == 0) == same, (image.size, kind)
+        assert difference.mean() < 0.5  # of 255
+
+
+def test_choices_that_change_vectors_are_told_to_the_fingerprint() -> None:
+    assert ImageLimits().choices == []
+    assert ImageLimits(exif_transpose=False, scaled_decode=True).choices == [
+        "exif_transpose=false",
+        "scaled_decode=true",
+    ]
+
+
+def test_a_broken_exif_block_does_not_make_a_photo_unreadable() -> None:
+    image = Image.open(GOLDEN / "rgb.jpg")
+    data = encoded(image, "JPEG", exif=b"Exif\0\0MM\0*\xff\xff\xff\xffgarbage", quality=90)
+    assert decode_pixels(data, SPEC, LIMITS).shape == (224, 224, 3)
+
+
+def test_only_the_first_frame_counts() -> None:
+    first, second = Image.new("RGB", (32, 32), "red"), Image.new("RGB", (32, 32), "blue")
+    for kind in ("PNG", "WEBP"):
+        data = encoded(first, kind, save_all=True, append_images=[second], lossless=True)
+        assert decode_pixels(data, ImageSpec(size=32), LIMITS)[0, 0].tolist() == [255, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "what"),
+    [
+        (8000, 8000, "64,000,000 pixels; the limit is 50,000,000"),
+        (2**31 - 1, 2**31 - 1, "pixels"),
+        (16_385, 200, "16,385 pixels on its longer side; the limit is 16,384"),
+        (1, 16_000, "16,000 times as long as it is wide; the limit is 100"),
+        (16_000, 1, "16,000 times"),
+    ],
+)
+def test_a_header_over_a_limit_is_refused_before_decoding(width: int, height: int, what: str) -> None:
+    with pytest.raises(ImageTooLarge, match=what) as caught:
+        decode_pixels(png_header(width, height), SPEC, LIMITS)
+    assert caught.value.actual is not None
+    assert caught.value.limit is not None
+    assert caught.value.actual > caught.value.limit
+
+
+def test_an_aspect_bomb_costs_nothing() -> None:
+    data = encoded(Image.new("1", (1, 65_535)))
+    started = time.perf_counter()
+    with pytest.raises(ImageTooLarge):
+        decode_pixels(data, SPEC, LIMITS)
+    assert time.perf_counter() - started < 0.1
+
+
+def test_a_progressive_jpeg_of_too_many_scans_is_refused() -> None:
+    data = (GOLDEN / "progressive.jpg").read_bytes()
+    with pytest.raises(ImageTooLarge, match=r"1\d\d scans; the limit is 100"):
+        decode_pixels(data[:-2] + b"\xff\xda" * 100 + data[-2:], SPEC, LIMITS)
+
+
+@pytest.mark.parametrize("sixteenth", range(1, 16))
+@pytest.mark.parametrize("name", ["rgb.jpg", "progressive.jpg", "rgb.png", "rgb.webp"])
+def test_a_cut_image_is_an_error_not_a_grey_half(name: str, sixteenth: int) -> None:
+    data = (GOLDEN / name).read_bytes()
+    with pytest.raises(InvalidInput):
+        decode_pixels(data[: len(data) * sixteenth // 16], SPEC, LIMITS)
+
+
+@pytest.mark.parametrize(
+    ("data", "named"),
+    [
+        (b"", "empty"),
+        (b"\xff", "not an image of a known format"),
+        (b"hello", "not an image of a known format"),
+        (b"II*\0" + bytes(100), "TIFF"),
+        (b"GIF89a" + bytes(100), "GIF"),
+        (b"%PDF-1.7", "PDF"),
+        (b"<svg onload='alert(1)'>", "SVG"),
+        (b"<!DOCTYPE html>", "HTML"),
+        (b"\0\0\0\x18ftypheic", "HEIC"),
+        (b"\0\0\0\x18ftypavif", "AVIF"),
+        (b"8BPS" + bytes(100), "PSD"),
+    ],
+)
+def test_other_formats_are_named_in_the_refusal(data: bytes, named: str) -> None:
+    with pytest.raises(UnsupportedFormat, match=named) as caught:
+        decode_pixels(data, SPEC, LIMITS)
+    assert "JPEG, PNG, WEBP" in caught.value.detail
+
+
+@pytest.mark.parametrize("head", [b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF\0\0\0\0WEBP"])
+def test_a_right_beginning_with_nothing_behind_it_is_undecodable(head: bytes) -> None:
+    for tail in (b"", bytes(1000), bytes(range(256)) * 40):
+        with pytest.raises(UndecodableImage):
+            decode_pixels(head + tail, SPEC, LIMITS)
+
+
+def test_mutated_images_never_raise_anything_but_the_core_s_errors() -> None:
+    random = np.random.default_rng(7)
+    files = [path.read_bytes() for path in GOLDEN.glob("*.*") if path.suffix != ".json"]
+    for _ in range(600):
+        data = bytearray(files[random.integers(len(files))])
+        for _ in range(random.integers(1, 12)):
+            data[random.integers(len(data))] = random.integers(256)
+        with contextlib.suppress(InvalidInput):
+            assert decode_pixels(bytes(data), ImageSpec(size=32), LIMITS).shape == (32, 32, 3)

@@ -1,0 +1,139 @@
+"""What every backend must do, whichever it is: alone, wrapped, or real."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from service.clip.manifest import IMAGE_GRAPH, TEXT_GRAPH, read_manifest
+from service.clip.reference import REFERENCE_TEXTS, check, reference_pixels
+from service.clip.tokenizer import load_tokenizer
+from service.engine.backend import Backend, Embeddings
+from service.engine.batch_queue import BatchPolicy
+from service.engine.batching import Batched
+from service.engine.fake import FakeBackend
+from service.engine.in_process import Engine, InProcess
+from service.engine.onnx import OnnxEngine, OnnxOptions
+from service.engine.openvino import OpenVinoEngine
+from service.errors import BackendFailed, BackendUnavailable
+from service.telemetry.metrics import Metrics
+
+DEMO = Path(__file__).parents[2] / "models" / "demo"
+MANIFEST = read_manifest(DEMO)
+TOKENIZER = load_tokenizer(DEMO, MANIFEST.text)
+PIXELS = reference_pixels(MANIFEST.image.size)  # [2, S, S, 3]
+TEXTS = ["cat", "a photo of a dog", "the Eiffel tower at night, seen from a boat on the river"]
+
+
+def batched(inner: Backend) -> Batched:
+    return Batched(inner, BatchPolicy(4), BatchPolicy(16), Metrics())
+
+
+BACKENDS: dict[str, Callable[[], Backend]] = {
+    "fake": lambda: FakeBackend(MANIFEST.embed_dim),
+    "batched fake": lambda: batched(FakeBackend(MANIFEST.embed_dim)),
+    "onnx": lambda: InProcess(OnnxEngine(DEMO, OnnxOptions(device="cpu"))),
+    "batched onnx": lambda: batched(InProcess(OnnxEngine(DEMO, OnnxOptions(device="cpu")), workers=2)),
+    "openvino": lambda: InProcess(OpenVinoEngine(DEMO, threads=2)),
+    "batched openvino": lambda: batched(InProcess(OpenVinoEngine(DEMO, threads=2, workers=2), workers=2)),
+}
+
+
+@pytest.fixture(params=BACKENDS)
+async def backend(request: pytest.FixtureRequest) -> AsyncIterator[Backend]:
+    made = BACKENDS[request.param]()
+    await made.start()
+    async with asyncio.timeout(60):
+        yield made
+    await made.aclose()
+
+
+def cosine(one: Embeddings, other: Embeddings) -> float:
+    return float((one * other).sum(axis=1).min())
+
+
+async def texts(backend: Backend, length: int | None = None) -> Embeddings:
+    rows = TOKENIZER.encode(TEXTS)
+    return await backend.encode_text(*TOKENIZER.pad(rows, length or max(len(row.ids) for row in rows)))
+
+
+async def test_vectors_have_shape_type_and_unit_length(backend: Backend) -> None:
+    for vectors, count in ((await backend.encode_image(PIXELS), 2), (await texts(backend), 3)):
+        assert vectors.shape == (count, MANIFEST.embed_dim)
+        assert vectors.dtype == np.float32
+        np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "engine", [OnnxEngine(DEMO, OnnxOptions(device="cpu")), OpenVinoEngine(DEMO, threads=2)]
+)
+def test_an_engine_in_fp32_gives_the_vectors_of_the_original_framework(engine: Engine) -> None:
+    engine.load()
+    token_ids, lengths = TOKENIZER.pad(TOKENIZER.encode(REFERENCE_TEXTS), MANIFEST.text.context_length)
+    images = engine.call(IMAGE_GRAPH, {"pixels": PIXELS}).run()
+    texts = engine.call(TEXT_GRAPH, {"token_ids": token_ids, "lengths": lengths}).run()
+    assert check(MANIFEST, images, texts) > 0.99999
+
+
+async def test_a_row_alone_equals_the_row_in_a_mixed_batch(backend: Backend) -> None:
+    many = np.concatenate([PIXELS, PIXELS[::-1], PIXELS[:1]])  # [5, S, S, 3]
+    together = await backend.encode_image(many)
+    alone = np.concatenate([await backend.encode_image(many[i : i + 1]) for i in range(5)])
+    assert cosine(together, alone) > 0.99999
+    assert cosine(together[:1], together[1:2]) < 0.999, "rows are not told apart"
+
+
+async def test_concurrent_calls_do_not_mix_rows(backend: Backend) -> None:
+    expected = await backend.encode_image(PIXELS)
+    order = [0, 1, 1, 0, 1, 0, 0, 1, 1, 1, 0, 0]
+    answers = await asyncio.gather(*(backend.encode_image(PIXELS[i : i + 1]) for i in order))
+    for i, answer in zip(order, answers, strict=True):
+        assert cosine(answer, expected[i : i + 1]) > 0.99999
+
+
+async def test_padding_does_not_change_a_text(backend: Backend) -> None:
+    own = await texts(backend)
+    padded = await texts(backend, MANIFEST.text.context_length)
+    assert cosine(own, padded) > 0.99999
+
+
+async def test_a_cancelled_call_leaves_the_others_alone(backend: Backend) -> None:
+    expected = await backend.encode_image(PIXELS)
+    for _ in range(5):
+        leaving = asyncio.create_task(backend.encode_image(PIXELS))
+        staying = asyncio.create_task(backend.encode_image(PIXELS))
+        await asyncio.sleep(0.002)
+        leaving.cancel()
+        assert cosine(await staying, expected) > 0.99999
+
+
+async def test_it_is_ready_between_start_and_close_only(backend: Backend) -> None:
+    assert await backend.ready()
+    await backend.aclose()
+    assert not await backend.ready()
+    with pytest.raises(BackendUnavailable):
+        await backend.encode_image(PIXELS)
+
+
+@pytest.mark.parametrize("kind", ["onnx", "batched onnx"])
+async def test_what_the_engine_cannot_run_is_a_failure_not_an_end(kind: str) -> None:
+    backend = BACKENDS[kind]()
+    await backend.start()
+    with pytest.raises(BackendFailed):
+        await backend.encode_image(np.zeros((1, 3, 3, 3), np.uint8))
+    assert (await backend.encode_image(PIXELS)).shape == (2, MANIFEST.embed_dim)
+    await backend.aclose()
+
+
+async def test_cuda_without_cuda_refuses_to_start_with_the_reason() -> None:
+    with pytest.raises(BackendUnavailable, match="no CUDA provider"):
+        await InProcess(OnnxEngine(DEMO, OnnxOptions(device="cuda"))).start()
+
+
+async def test_a_missing_graph_refuses_to_start_with_its_path(tmp_path: Path) -> None:
+    with pytest.raises(BackendUnavailable, match=r"image\.onnx"):
+        await InProcess(OnnxEngine(tmp_path, OnnxOptions())).start()

@@ -1,0 +1,324 @@
+"""The five laws of dynamic batching, each under cancellation too; and the queue's order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+
+from service.engine.batch_queue import BatchPolicy, BatchQueue, Job
+from service.engine.batching import DynamicBatcher
+from service.errors import BackendFailed, BackendUnavailable
+from service.telemetry.metrics import Metrics
+
+Rows = np.ndarray[Any, np.dtype[np.float32]]
+
+
+def rows(*values: float) -> Rows:
+    """One row a value; its vector is the value doubled."""
+    return np.array(values, np.float32)[:, None]
+
+
+class Engine:
+    """Doubles each row, and can be told to misbehave. Keeps the batches it was given."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[float]] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.poison: float | None = None
+        self.answer: Callable[[Rows], Awaitable[Rows]] | None = None
+        self.cancelled = 0
+
+    async def __call__(self, values: Rows) -> Rows:
+        self.batches.append([float(v) for v in values[:, 0]])
+        try:
+            await self.gate.wait()
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        if self.answer is not None:
+            return await self.answer(values)
+        if self.poison in values:
+            raise RuntimeError("poisoned")
+        return values * 2
+
+
+@asynccontextmanager
+async def batcher(
+    engine: Engine, max_batch_size: int = 4, concurrency: int = 1, delay: float = 0.0
+) -> AsyncIterator[DynamicBatcher]:
+    policy = BatchPolicy(max_batch_size, delay, concurrency)
+    async with asyncio.timeout(5), DynamicBatcher("image", engine, policy, Metrics()) as running:
+        yield running
+
+
+async def settle() -> None:
+    """Let every task run until it waits for something outside."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+async def test_every_row_gets_its_own_vector_in_order() -> None:
+    engine = Engine()
+    async with batcher(engine) as running:
+        answers = await asyncio.gather(*(running.submit(rows(i, i + 100)) for i in range(25)))
+    for i, answer in enumerate(answers):
+        assert answer.tolist() == [[2 * i], [2 * (i + 100)]]
+    assert sum(map(len, engine.batches)) == 50, "a row was computed twice, or not at all"
+
+
+async def test_an_idle_engine_starts_at_once_and_batches_form_while_it_is_busy() -> None:
+    engine = Engine()
+    engine.gate.clear()
+    async with batcher(engine) as running:
+        tasks = [asyncio.create_task(running.submit(rows(i))) for i in range(6)]
+        await settle()
+        assert engine.batches == [[0, 1, 2, 3]]
+        engine.gate.set()
+        await asyncio.gather(*tasks)
+    assert engine.batches == [[0, 1, 2, 3], [4, 5]]
+
+
+async def test_a_queue_delay_waits_for_company_but_not_for_ever() -> None:
+    engine = Engine()
+    async with batcher(engine, delay=0.05) as running:
+        first = asyncio.create_task(running.submit(rows(1)))
+        await asyncio.sleep(0.01)
+        await asyncio.gather(first, running.submit(rows(2)))
+    assert engine.batches == [[1, 2]]
+
+
+async def test_a_poisoned_row_fails_alone() -> None:
+    engine = Engine()
+    engine.poison = 2
+    async with batcher(engine) as running:
+        results = await asyncio.gather(*(running.submit(rows(i)) for i in range(4)), return_exceptions=True)
+    assert isinstance(results[2], BackendFailed)
+    assert [r.tolist() for i, r in enumerate(results) if i != 2] == [[[0]], [[2]], [[6]]]  # type: ignore[union-attr]
+
+
+async def test_a_failed_batch_is_retried_once_only() -> None:
+    engine = Engine()
+    engine.poison = 1
+    async with batcher(engine) as running:
+        with pytest.raises(BackendFailed):
+            await running.submit(rows(1, 1))
+    assert engine.batches == [[1, 1], [1]], "the second row has no caller any more once the first has failed"
+
+
+async def test_an_unavailable_backend_is_not_asked_again_row_by_row() -> None:
+    engine = Engine()
+
+    async def unavailable(_: Rows) -> Rows:
+        raise BackendUnavailable("gone")
+
+    engine.answer = unavailable
+    async with batcher(engine) as running:
+        results = await asyncio.gather(*(running.submit(rows(i)) for i in range(3)), return_exceptions=True)
+    assert all(isinstance(r, BackendUnavailable) for r in results)
+    assert len(engine.batches) == 1
+
+
+@pytest.mark.parametrize("missing", [1, -1])
+async def test_too_few_or_too_many_vectors_fail_the_batch(missing: int) -> None:
+    engine = Engine()
+
+    async def miscount(values: Rows) -> Rows:
+        return np.resize(values, (len(values) - missing, 1))
+
+    engine.answer = miscount
+    async with batcher(engine) as running:
+        with pytest.raises(BackendFailed, match=r"vectors for 1 rows"):
+            await running.submit(rows(7))
+        engine.answer = None
+        assert (await running.submit(rows(8))).tolist() == [[16]]
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("x"), BackendFailed("x"), asyncio.CancelledError(), MemoryError(), TimeoutError()]
+)
+async def test_whatever_the_backend_raises_the_next_request_is_served(error: BaseException) -> None:
+    engine = Engine()
+
+    async def raising(_: Rows) -> Rows:
+        raise error
+
+    engine.answer = raising
+    async with batcher(engine) as running:
+        with pytest.raises(BackendFailed):
+            await running.submit(rows(1, 2))
+        engine.answer = None
+        assert (await running.submit(rows(3))).tolist() == [[6]]
+
+
+async def test_a_caller_who_leaves_does_not_disturb_his_batch_mates() -> None:
+    engine = Engine()
+    engine.gate.clear()
+    async with batcher(engine) as running:
+        leaving, staying = (asyncio.create_task(running.submit(rows(i))) for i in (1, 2))
+        await settle()
+        leaving.cancel()
+        await settle()
+        engine.gate.set()
+        assert (await staying).tolist() == [[4]]
+        assert leaving.cancelled()
+    assert engine.cancelled == 0
+
+
+async def test_rows_of_a_departed_caller_are_not_computed() -> None:
+    engine = Engine()
+    engine.gate.clear()
+    async with batcher(engine, max_batch_size=1) as running:
+        first, leaving, last = (asyncio.create_task(running.submit(rows(i))) for i in (1, 2, 3))
+        await settle()
+        leaving.cancel()
+        engine.gate.set()
+        await asyncio.gather(first, last)
+    assert engine.batches == [[1], [3]]
+
+
+async def test_a_hanging_backend_is_let_go_with_its_last_caller() -> None:
+    engine = Engine()
+    engine.gate.clear()
+    async with batcher(engine) as running:
+        for _ in range(3):
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.02):
+                    await running.submit(rows(1, 2))
+        await settle()
+        assert engine.cancelled == 3
+        engine.gate.set()
+        assert (await running.submit(rows(5))).tolist() == [[10]]
+
+
+async def test_a_caller_who_leaves_during_the_row_by_row_retry_ends_it() -> None:
+    engine = Engine()
+    failing = True
+
+    async def fail_then_hang(_: Rows) -> Rows:
+        nonlocal failing
+        if failing:
+            failing = False
+            raise RuntimeError
+        await asyncio.sleep(60)
+        raise AssertionError
+
+    engine.answer = fail_then_hang
+    async with batcher(engine) as running:
+        task = asyncio.create_task(running.submit(rows(1, 2, 3)))
+        await settle()
+        task.cancel()
+        await settle()
+        engine.answer = None
+        assert (await running.submit(rows(4))).tolist() == [[8]]
+    assert engine.batches == [[1, 2, 3], [1], [4]]
+
+
+async def test_callers_that_come_and_go_at_random_leave_nothing_behind() -> None:
+    engine = Engine()
+    random = np.random.default_rng(0)
+
+    async def slow(values: Rows) -> Rows:
+        await asyncio.sleep(float(random.uniform(0, 0.002)))
+        if random.random() < 0.1:
+            raise RuntimeError
+        return values * 2
+
+    engine.answer = slow
+    answered = 0
+    async with batcher(engine, concurrency=2) as running:
+
+        async def caller(value: int) -> None:
+            nonlocal answered
+            try:
+                async with asyncio.timeout(float(random.uniform(0, 0.02))):
+                    assert (await running.submit(rows(value, -value))).tolist() == [[2 * value], [-2 * value]]
+                    answered += 1
+            except (TimeoutError, BackendFailed):
+                pass
+
+        for wave in range(10):
+            await asyncio.gather(*(caller(wave * 100 + i) for i in range(40)))
+        engine.answer = None
+        assert (await running.submit(rows(1))).tolist() == [[2]]
+        assert not running._calls
+        assert running._queue.due(0) is None
+    assert answered > 50
+
+
+async def test_closing_answers_everyone_who_waits() -> None:
+    engine = Engine()
+    engine.gate.clear()
+    async with batcher(engine, max_batch_size=1) as running:
+        tasks = [asyncio.create_task(running.submit(rows(i))) for i in range(3)]
+        await settle()
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert all(isinstance(r, BackendUnavailable) for r in results)
+    with pytest.raises(BackendUnavailable):
+        await running.submit(rows(1))
+
+
+async def test_two_calls_run_at_a_time_with_two_workers() -> None:
+    engine = Engine()
+    engine.gate.clear()
+    async with batcher(engine, max_batch_size=1, concurrency=2) as running:
+        tasks = [asyncio.create_task(running.submit(rows(i))) for i in range(3)]
+        await settle()
+        assert engine.batches == [[0], [1]]
+        engine.gate.set()
+        await asyncio.gather(*tasks)
+
+
+# The queue alone: pure, no clock.
+
+
+def job(count: int, width: int = 1, arrived: float = 0.0) -> Job:
+    return Job((np.zeros((count, width), np.float32),), asyncio.Future(), arrived)
+
+
+async def test_a_large_job_shares_each_batch_with_small_ones() -> None:
+    queue = BatchQueue(BatchPolicy(4))
+    large, small = job(100), job(1)
+    queue.put(large)
+    assert [owner for owner, _ in queue.take().rows] == [large] * 4
+    queue.put(small)
+    assert [owner for owner, _ in queue.take().rows].count(small) == 1
+
+
+async def test_a_large_job_of_one_shape_does_not_starve_another_shape() -> None:
+    queue = BatchQueue(BatchPolicy(4))
+    long, short = job(100, width=77), job(2, width=8)
+    queue.put(long)
+    queue.put(short)
+    assert {owner for owner, _ in queue.take().rows} == {long}
+    assert [owner for owner, _ in queue.take().rows] == [short, short]
+    assert {owner for owner, _ in queue.take().rows} == {long}
+
+
+async def test_rows_of_different_shapes_never_share_a_batch() -> None:
+    queue = BatchQueue(BatchPolicy(8))
+    for width in (8, 16, 8, 16):
+        queue.put(job(1, width))
+    assert [batch.arrays()[0].shape for batch in (queue.take(), queue.take())] == [(2, 8), (2, 16)]
+
+
+async def test_long_texts_come_in_smaller_batches() -> None:
+    queue = BatchQueue(BatchPolicy(32, max_batch_tokens=128))
+    for width, most in ((2, 32), (8, 16), (77, 1), (200, 1)):
+        queue.put(job(100, width))
+        assert len(queue.take().rows) == most, width
+        queue.drain()
+
+
+async def test_a_batch_is_due_when_full_or_when_its_first_row_has_waited_long_enough() -> None:
+    queue = BatchQueue(BatchPolicy(2, max_queue_delay=0.5))
+    assert queue.due(9.0) is None
+    queue.put(job(1, arrived=10.0))
+    assert queue.due(10.1) == 10.5
+    queue.put(job(1, arrived=10.2))
+    assert queue.due(10.2) == 10.2
