@@ -12,7 +12,7 @@ import typer
 
 from models.catalog import read_catalog, resolve
 from models.errors import ModelsError
-from service.clip.manifest import ArtifactError
+from service.clip.artifact import ArtifactError
 
 # The same as models.triton_config's, without loading tritonclient for every command.
 TritonBackend = Literal["python", "onnxruntime", "tensorrt"]

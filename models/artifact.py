@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from models.errors import ModelsError
-from service.clip.manifest import MANIFEST_NAME, ModelManifest
+from service.clip.artifact import MANIFEST_NAME
+from service.clip.manifest import ModelManifest
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """Checkpoint -> artifact.
 
 This module, `checkpoint` and `towers` alone import torch and open_clip. The graphs are traced from open_clip's
-modules, wrapped to keep the contract of `service.clip.manifest`; what they must give is computed by open_clip's
+modules, wrapped to keep the contract of `service.clip.artifact`; what they must give is computed by open_clip's
 model as it is, padded to the full context length, so that the comparison at the end also judges the wrapping.
 """
 
@@ -26,17 +26,8 @@ from models.tokenizer_json import convert
 from models.towers import ImageEncoder, TextEncoder, simplify
 from models.verify import Case
 from service.clip import reference
-from service.clip.manifest import (
-    IMAGE_GRAPH,
-    TEXT_GRAPH,
-    TOKENIZER,
-    ImageSpec,
-    ModelManifest,
-    ReferenceVectors,
-    ScoringSpec,
-    Source,
-    TextSpec,
-)
+from service.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH, TOKENIZER
+from service.clip.manifest import ImageSpec, ModelManifest, ReferenceVectors, ScoringSpec, Source, TextSpec
 from service.clip.tokenizer import Tokenizer, load_tokenizer
 
 OPSET = 18

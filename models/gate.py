@@ -13,7 +13,8 @@ import numpy.typing as npt
 from models.errors import ModelsError
 from models.samples import BATCH, Photos, text_feeds
 from models.verify import Feeds, Graph
-from service.clip.manifest import IMAGE_GRAPH, TEXT_GRAPH, ModelManifest, Quantization
+from service.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH
+from service.clip.manifest import ModelManifest, Quantization
 from service.clip.prompts import expand, fill
 from service.clip.reference import cosines
 from service.clip.tokenizer import load_tokenizer

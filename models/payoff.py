@@ -13,7 +13,8 @@ import onnxruntime
 from models.errors import ModelsError
 from models.gate import verdicts
 from models.verify import Feeds
-from service.clip.manifest import IMAGE_GRAPH, TEXT_GRAPH, ModelManifest
+from service.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH
+from service.clip.manifest import ModelManifest
 from service.clip.reference import reference_pixels
 from service.cores import usable_cores
 

@@ -15,15 +15,15 @@ from models.gate import Method, Tower
 from models.payoff import session_of
 from models.samples import CALIBRATION_PROMPTS, Photos, read_photos, split, spread, text_feeds
 from models.verify import Feeds, verify
-from service.clip.manifest import (
+from service.clip.artifact import (
     IMAGE_GRAPH,
     TEXT_GRAPH,
     TOKENIZER,
     ArtifactError,
-    ModelManifest,
     read_manifest,
     verify_files,
 )
+from service.clip.manifest import ModelManifest
 from service.clip.prompts import TEMPLATE_SETS, fill
 from service.clip.tokenizer import load_tokenizer
 

@@ -23,7 +23,7 @@ from typing import Any
 from models.errors import ModelsError
 from models.triton_config import Tower, TritonOptions, towers
 from models.triton_repository import PLANS
-from service.clip.manifest import read_manifest, verify_files
+from service.clip.artifact import read_manifest, verify_files
 
 Shape = tuple[int, ...]
 

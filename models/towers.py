@@ -1,4 +1,4 @@
-"""open_clip's encoders as modules that trace to the graphs `service.clip.manifest` promises."""
+"""open_clip's encoders as modules that trace to the graphs `service.clip.artifact` promises."""
 
 from __future__ import annotations
 

@@ -19,7 +19,8 @@ from typing import Literal, TypeVar
 from tritonclient.grpc import model_config_pb2 as pb
 
 from models.errors import ModelsError
-from service.clip.manifest import IMAGE_GRAPH, TEXT_GRAPH, ModelManifest
+from service.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH
+from service.clip.manifest import ModelManifest
 from service.engine.batch_queue import BatchPolicy
 from service.engine.triton.watch import triton_model
 

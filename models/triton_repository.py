@@ -16,7 +16,7 @@ from google.protobuf import text_format  # type: ignore[import-untyped]
 
 from models.errors import ModelsError
 from models.triton_config import Backend, Tower, TritonOptions, config, towers, warm_up_file
-from service.clip.manifest import IMAGE_GRAPH, TEXT_GRAPH, read_manifest, verify_files
+from service.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH, read_manifest, verify_files
 
 # Where `models.tensorrt` leaves what it builds, in the artifact.
 PLANS = {IMAGE_GRAPH: "image.plan", TEXT_GRAPH: "text.plan"}

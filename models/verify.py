@@ -12,7 +12,8 @@ import onnxruntime
 
 from models.errors import ModelsError
 from service.clip import reference
-from service.clip.manifest import IMAGE_GRAPH, TEXT_GRAPH, ModelManifest, read_manifest, verify_files
+from service.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH, read_manifest, verify_files
+from service.clip.manifest import ModelManifest
 from service.clip.tokenizer import load_tokenizer
 
 # What an fp32 export may differ from the framework it came from: the order of additions, no more.

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
 from service.bootstrap import build_server, open_service, settle_memory
-from service.clip.manifest import ArtifactError
+from service.clip.artifact import ArtifactError
 from service.errors import ClipError
 from service.settings import Settings, as_markdown, unknown_variables
 from service.telemetry import log

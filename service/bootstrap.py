@@ -20,15 +20,9 @@ from service.application.classifiers import Classifiers
 from service.application.encoder import DualEncoder
 from service.application.image_cache import VectorCache
 from service.application.inference import InferenceService, RequestLimits, ServedModel
+from service.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH, ArtifactError, read_manifest, verify_files
 from service.clip.images import ImageLimits
-from service.clip.manifest import (
-    IMAGE_GRAPH,
-    TEXT_GRAPH,
-    ArtifactError,
-    ModelManifest,
-    read_manifest,
-    verify_files,
-)
+from service.clip.manifest import ModelManifest
 from service.clip.reference import REFERENCE_TEXTS, reference_pixels
 from service.clip.tokenizer import load_tokenizer
 from service.concurrency import together

@@ -38,17 +38,8 @@ from transformers import BertModel
 
 from models.artifact import write_manifest
 from models.demo.towers import ImageTower, SentenceEncoder, TextTower, store_small
-from service.clip.manifest import (
-    IMAGE_GRAPH,
-    TEXT_GRAPH,
-    TOKENIZER,
-    ImageSpec,
-    ModelManifest,
-    ReferenceVectors,
-    ScoringSpec,
-    Source,
-    TextSpec,
-)
+from service.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH, TOKENIZER
+from service.clip.manifest import ImageSpec, ModelManifest, ReferenceVectors, ScoringSpec, Source, TextSpec
 from service.clip.reference import REFERENCE_TEXTS, reference_pixels
 
 SIDE = 256  # pixels; the network was trained on 224, and sees the whole photo somewhat better at 256

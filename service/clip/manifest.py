@@ -1,38 +1,18 @@
-"""What an artifact says about itself.
+"""What an artifact says about itself: the contents of `model.json`.
 
-An artifact is a folder: `model.json` (this manifest), `image.onnx`, `text.onnx`, `tokenizer.json`. Every fact
-about a model that the service needs is here or inside the graphs; no model is known by name in the code.
-
-The graphs' contract:
-
-    image.onnx   pixels     uint8   [N, S, S, 3]    ->  embedding  float32 [N, D], unit length
-    text.onnx    token_ids  int32   [N, L]          ->  embedding  float32 [N, D], unit length
-                 lengths    int32   [N]
-
-Scaling, mean and deviation, layout and the L2 norm are nodes of the graph. `lengths` counts the tokens of a row
-up to and including the end-of-text token; what lies beyond is padding.
+Every fact about a model that the service needs is here or inside the graphs; no model is known by name in the code.
 """
 
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
-MANIFEST_NAME = "model.json"
-IMAGE_GRAPH = "image.onnx"
-TEXT_GRAPH = "text.onnx"
-TOKENIZER = "tokenizer.json"
+from pydantic import BaseModel, ConfigDict, Field
 
 # What a text costs is proportional to its length, so that labels, most of 8 to 12 tokens with their template, have
 # lengths nearly of their own; long texts are rarer and share batches.
 TEXT_BUCKETS = (8, 10, 12, 16, 24, 32, 48)
-
-
-class ArtifactError(Exception):
-    """The artifact on disk cannot be served; the message says which file and why."""
 
 
 class _Frozen(BaseModel):
@@ -146,40 +126,3 @@ class ModelManifest(_Frozen):
         digest = hashlib.sha256("\n".join(facts).encode()).hexdigest()[:12]
         # A variant is named for its precision ("ViT-B-32@int8"), to be served beside the model it was made of.
         return f"{self.name.removesuffix(f'@{self.precision}')}@{self.precision}-{digest}"
-
-
-def read_manifest(folder: Path) -> ModelManifest:
-    """Read `folder`/model.json.
-
-    Raises:
-        ArtifactError: no such file, or it does not say what a manifest must say.
-    """
-    path = folder / MANIFEST_NAME
-    try:
-        return ModelManifest.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
-        raise ArtifactError(
-            f"{folder} is not an artifact: it has no {MANIFEST_NAME}. "
-            "Make one with `python -m models export`, or point CLIPSERVE_MODELS at models/demo."
-        ) from None
-    except ValidationError as error:
-        raise ArtifactError(f"{path} is not a valid manifest: {error}") from None
-
-
-def verify_files(folder: Path, manifest: ModelManifest) -> None:
-    """Compare every file of the artifact with its checksum (reads them all: about a second per GB).
-
-    Raises:
-        ArtifactError: a file is missing, cut short or altered.
-    """
-    for name, expected in manifest.files.items():
-        try:
-            with (folder / name).open("rb") as file:
-                actual = hashlib.file_digest(file, "sha256").hexdigest()
-        except OSError as error:
-            raise ArtifactError(f"{folder / name} cannot be read: {error.strerror}") from None
-        if actual != expected:
-            raise ArtifactError(
-                f"{folder / name} has SHA-256 {actual}, but {MANIFEST_NAME} says {expected}: "
-                "the file was cut short or altered. Export or copy the artifact again."
-            )

@@ -10,7 +10,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from service.clip.manifest import ArtifactError, ModelManifest
+from service.clip.artifact import ArtifactError
+from service.clip.manifest import ModelManifest
 
 REFERENCE_TEXTS = ("a photo of a cat.", "two dogs playing in the snow", "0123456789")
 

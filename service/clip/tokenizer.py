@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import tokenizers
 
-from service.clip.manifest import TOKENIZER, ArtifactError, TextSpec
+from service.clip.artifact import TOKENIZER, ArtifactError
+from service.clip.manifest import TextSpec
 from service.errors import InvalidInput, TextTooLong
 
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)

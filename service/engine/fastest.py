@@ -6,7 +6,7 @@ import statistics
 import time
 from collections.abc import Mapping, Sequence
 
-from service.clip.manifest import IMAGE_GRAPH
+from service.clip.artifact import IMAGE_GRAPH
 from service.clip.reference import lowest_cosine
 from service.engine.backend import Embeddings
 from service.engine.in_process import Call, Engine, Feeds

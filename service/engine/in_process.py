@@ -9,13 +9,13 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
-from service.clip.manifest import IMAGE_GRAPH, TEXT_GRAPH
+from service.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH
 from service.cores import yield_to_event_loop
 from service.engine.backend import Embeddings, Lengths, Pixels, TokenIds
 from service.errors import BackendFailed, BackendUnavailable
 from service.telemetry.log import logger
 
-Feeds = dict[str, Any]  # input name -> array; see `service.clip.manifest` for the graphs' contract
+Feeds = dict[str, Any]  # input name -> array; see `service.clip.artifact` for the graphs' contract
 
 
 class Call(Protocol):

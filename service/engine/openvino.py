@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import openvino as ov
 
-from service.clip.manifest import IMAGE_GRAPH, TEXT_GRAPH
+from service.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH
 from service.engine.backend import Embeddings
 from service.engine.in_process import Call, Feeds, return_freed_memory
 from service.errors import BackendUnavailable

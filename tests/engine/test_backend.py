@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from service.clip.manifest import IMAGE_GRAPH, TEXT_GRAPH, read_manifest
+from service.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH, read_manifest
 from service.clip.reference import REFERENCE_TEXTS, check, reference_pixels
 from service.clip.tokenizer import load_tokenizer
 from service.engine.backend import Backend, Embeddings

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from service.clip.manifest import IMAGE_GRAPH, TEXT_GRAPH
+from service.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH
 from service.engine.backend import Embeddings
 from service.engine.fastest import Fastest
 from service.engine.in_process import Call, Feeds

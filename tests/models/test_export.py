@@ -10,7 +10,8 @@ import pytest
 
 from models.catalog import Entry, read_catalog, resolve
 from models.errors import ModelsError
-from service.clip.manifest import ModelManifest, read_manifest
+from service.clip.artifact import read_manifest
+from service.clip.manifest import ModelManifest
 from service.clip.reference import REFERENCE_TEXTS
 from service.clip.tokenizer import load_tokenizer
 

@@ -20,7 +20,8 @@ from models.gate import Method
 from models.quantize import Plan, plan_of, quantize
 from models.samples import read_photos, split
 from models.verify import Feeds
-from service.clip.manifest import ArtifactError, ModelManifest, read_manifest
+from service.clip.artifact import ArtifactError, read_manifest
+from service.clip.manifest import ModelManifest
 from tests.support import png, serving
 
 ROOT = Path(__file__).parents[2]

@@ -26,7 +26,8 @@ from models.triton_config import (
     towers,
 )
 from models.triton_repository import PLANS, write_repository
-from service.clip.manifest import ArtifactError, TextSpec, read_manifest
+from service.clip.artifact import ArtifactError, read_manifest
+from service.clip.manifest import TextSpec
 from service.engine.batch_queue import BatchPolicy
 from service.engine.triton.watch import triton_model
 

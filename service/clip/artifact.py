@@ -1,0 +1,66 @@
+"""An artifact on disk: a folder with `model.json` (the manifest), `image.onnx`, `text.onnx` and `tokenizer.json`.
+
+The contract of the graphs:
+
+    image.onnx   pixels     uint8   [N, S, S, 3]    ->  embedding  float32 [N, D], unit length
+    text.onnx    token_ids  int32   [N, L]          ->  embedding  float32 [N, D], unit length
+                 lengths    int32   [N]
+
+Scaling, mean and deviation, layout and the L2 norm are nodes of the graph. `lengths` counts the tokens of a row
+up to and including the end-of-text token; what lies beyond is padding.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from service.clip.manifest import ModelManifest
+
+MANIFEST_NAME = "model.json"
+IMAGE_GRAPH = "image.onnx"
+TEXT_GRAPH = "text.onnx"
+TOKENIZER = "tokenizer.json"
+
+
+class ArtifactError(Exception):
+    """The artifact on disk cannot be served; the message says which file and why."""
+
+
+def read_manifest(folder: Path) -> ModelManifest:
+    """Read `folder`/model.json.
+
+    Raises:
+        ArtifactError: no such file, or it does not say what a manifest must say.
+    """
+    path = folder / MANIFEST_NAME
+    try:
+        return ModelManifest.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        raise ArtifactError(
+            f"{folder} is not an artifact: it has no {MANIFEST_NAME}. "
+            "Make one with `python -m models export`, or point CLIPSERVE_MODELS at models/demo."
+        ) from None
+    except ValidationError as error:
+        raise ArtifactError(f"{path} is not a valid manifest: {error}") from None
+
+
+def verify_files(folder: Path, manifest: ModelManifest) -> None:
+    """Compare every file of the artifact with its checksum (reads them all: about a second per GB).
+
+    Raises:
+        ArtifactError: a file is missing, cut short or altered.
+    """
+    for name, expected in manifest.files.items():
+        try:
+            with (folder / name).open("rb") as file:
+                actual = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise ArtifactError(f"{folder / name} cannot be read: {error.strerror}") from None
+        if actual != expected:
+            raise ArtifactError(
+                f"{folder / name} has SHA-256 {actual}, but {MANIFEST_NAME} says {expected}: "
+                "the file was cut short or altered. Export or copy the artifact again."
+            )
