@@ -1,65 +1,64 @@
 """`python -m loadtests.fake_service`: the gateway with encoders of arithmetic behind it.
 
-The service has no setting for this, so that nobody serves arithmetic by mistake. Hence this launcher, which is the
-one file of the load tests that imports the service. Everything is as in `python -m service`, the batcher included,
-but for the engine, and for the self-test, which arithmetic would not pass.
+The service has no setting for this, so that nobody serves arithmetic by mistake. Hence this launcher, the one file
+of the load tests that imports the service. All else is as in `python -m service`: the artifacts are those of the
+settings, but their reference vectors are computed by arithmetic, so that the self-test passes.
 """
 
 from __future__ import annotations
 
 import asyncio
-import signal
+import tempfile
 from pathlib import Path
 
-import uvicorn
-import uvloop
-from prometheus_client import start_http_server
-
-from service.bootstrap import batched, build_server, open_service, settle_memory
-from service.clip.manifest import ModelManifest
+from service.application.served_model import reference_feeds
+from service.bootstrap import batched
+from service.clip.artifact import IMAGE_GRAPH, MANIFEST_NAME, TEXT_GRAPH, TOKENIZER, read_manifest
+from service.clip.manifest import ModelManifest, ReferenceVectors
+from service.clip.tokenizer import load_tokenizer
 from service.engine.backend import Backend
 from service.engine.fake import FakeBackend
-from service.settings import Settings
+from service.serve import serve
+from service.settings import ModelSettings, Settings
 from service.telemetry import log
 from service.telemetry.metrics import Metrics
 
 
-def fake_backend(_: Path, manifest: ModelManifest, settings: Settings, metrics: Metrics) -> Backend:
+def open_fake(_: Path, manifest: ModelManifest, settings: ModelSettings, metrics: Metrics) -> Backend:
     """Arithmetic behind the batcher of an embedded backend."""
     return batched(FakeBackend(manifest.embed_dim), settings, metrics)
 
 
-async def serve(settings: Settings) -> None:
-    """Serve until SIGTERM or Ctrl-C."""
-    backends: list[Backend] = []
-
-    def remembered(folder: Path, manifest: ModelManifest, own: Settings, metrics: Metrics) -> Backend:
-        backends.append(fake_backend(folder, manifest, own, metrics))
-        return backends[-1]
-
-    async with open_service(settings, open_backend=remembered) as service:
-        for backend in backends:
-            await backend.start()
-        for model in service.models.values():
-            model.warm = True
-        settle_memory()
-        server = build_server(service, settings)
-        if settings.metrics_enabled:
-            start_http_server(settings.metrics_port, settings.host, service.metrics.registry)
-        for signum in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(signum, _end, server)
-        await server.serve()
+def write_fake_artifact(source: Path, folder: Path) -> Path:
+    """The artifact in `source` as one of arithmetic: its tokenizer, no graphs, other reference vectors."""
+    manifest = asyncio.run(_fake_manifest(source))
+    folder.mkdir()
+    (folder / TOKENIZER).write_bytes((source / TOKENIZER).read_bytes())
+    (folder / MANIFEST_NAME).write_text(manifest.model_dump_json(), "utf-8")
+    return folder
 
 
-def _end(server: uvicorn.Server) -> None:
-    server.should_exit = True
+async def _fake_manifest(source: Path) -> ModelManifest:
+    manifest = read_manifest(source)
+    feeds = reference_feeds(manifest, load_tokenizer(source, manifest.text))
+    backend = FakeBackend(manifest.embed_dim)
+    await backend.start()
+    reference = ReferenceVectors(
+        image_embeddings=(await backend.encode_image(**feeds[IMAGE_GRAPH])).tolist(),
+        text_embeddings=(await backend.encode_text(**feeds[TEXT_GRAPH])).tolist(),
+    )
+    files = {TOKENIZER: manifest.files[TOKENIZER]}
+    return manifest.model_copy(update={"reference": reference, "files": files})
 
 
 def main() -> None:
     settings = Settings()
     log.configure(settings.log_level)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve(settings))
+    with tempfile.TemporaryDirectory() as temporary:
+        folders = [
+            write_fake_artifact(source, Path(temporary, str(i))) for i, source in enumerate(settings.models)
+        ]
+        serve(settings.model_copy(update={"models": tuple(folders)}), open_fake)
 
 
 if __name__ == "__main__":

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-import signal
 
 import typer
-import uvicorn
-import uvloop
-from prometheus_client import start_http_server
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 from pydantic_settings import SettingsError
 
-from service.bootstrap import build_server, open_service, settle_memory
 from service.clip.artifact import ArtifactError
 from service.errors import ClipError
-from service.settings import Settings, as_markdown, unknown_variables
+from service.serve import serve as run
+from service.settings import ModelSettings, Settings, as_markdown, unknown_variables
 from service.telemetry import log
 from service.telemetry.log import logger
 
@@ -28,21 +24,26 @@ cli = typer.Typer(
 
 
 @cli.callback(invoke_without_command=True)
-def serve(context: typer.Context) -> None:
+def main(context: typer.Context) -> None:
+    """Without a command: serve."""
+    if context.invoked_subcommand is None:
+        serve()
+
+
+@cli.command()
+def serve() -> None:
     """Serve the models until SIGTERM or Ctrl-C, then answer what is in flight and end."""
-    if context.invoked_subcommand is not None:
-        return
     try:
-        settings = Settings()
-        log.configure(settings.log_level)
+        chosen = Settings()
+        log.configure(chosen.log_level)
         for name in unknown_variables(os.environ):
             logger.warning("unknown_setting", variable=name, hint="python -m service settings lists all")
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_serve(settings))
+        run(chosen)
     except ValidationError as error:
         for fault in error.errors(include_url=False, include_context=False):
-            name = "_".join(["CLIPSERVE", *map(str, fault["loc"])]).upper()
-            typer.echo(f"{name}={fault['input']!r}: {fault['msg']}", err=True)
+            setting, *inside = map(str, fault["loc"])
+            name = ".".join([f"CLIPSERVE_{setting.upper()}", *inside])
+            typer.echo(f"{name}={fault['input']!r}: {_said(fault)}", err=True)
         raise typer.Exit(2) from None
     except SettingsError as error:
         typer.echo(f"a CLIPSERVE_* variable that must be JSON is not: {error}", err=True)
@@ -58,32 +59,11 @@ def settings() -> None:
     typer.echo(as_markdown())
 
 
-async def _serve(settings: Settings) -> None:
-    async with open_service(settings) as service:
-        server = build_server(service, settings)
-        if settings.metrics_enabled:
-            start_http_server(settings.metrics_port, settings.host, service.metrics.registry)
-        for signum in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(signum, _end, server)
-        serving = asyncio.create_task(server.serve())
-        warming = asyncio.create_task(service.warm_up())
-        try:
-            await asyncio.wait({serving, warming}, return_when=asyncio.FIRST_COMPLETED)
-            if warming.done():
-                warming.result()
-                settle_memory()
-                logger.info("ready", url=f"http://{settings.host}:{settings.port}", docs="/docs")
-            await serving
-        finally:
-            warming.cancel()
-            server.should_exit = True
-            await asyncio.gather(serving, warming, return_exceptions=True)
-
-
-def _end(server: uvicorn.Server) -> None:
-    """The first signal lets requests in flight end; the second does not wait for them."""
-    server.force_exit = server.should_exit
-    server.should_exit = True
+def _said(fault: ErrorDetails) -> str:
+    if fault["type"] == "extra_forbidden":
+        names = ", ".join(ModelSettings.model_fields)
+        return f"not a setting that may differ from model to model. Those are: {names}"
+    return fault["msg"]
 
 
 if __name__ == "__main__":

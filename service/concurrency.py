@@ -1,17 +1,16 @@
 """Ways to wait that asyncio does not have.
 
-An error's traceback holds the frames that it came through, and they hold what they worked on: bodies, pixels. A
-frame that also holds the task or the future with the error makes a cycle, and all of it stays until the garbage
-collector comes. Hence the `del` in each `finally` here, and wherever else a task or a future is awaited by name.
+The rule of `del`: an error's traceback holds the frames that it came through, and these hold what they worked on,
+such as bodies and pixels. If such a frame also holds the task or the future with the error, the two hold each
+other, and all of it stays in memory until the garbage collector runs. So wherever a task or a future is awaited
+by name, its name is deleted in a `finally`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import functools
-from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from collections.abc import Coroutine, Iterable
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -41,43 +40,3 @@ async def both(first: Coroutine[Any, Any, T], second: Coroutine[Any, Any, U]) ->
     coroutines: list[Coroutine[Any, Any, Any]] = [first, second]
     one, two = await together(coroutines)
     return one, two
-
-
-@dataclass(eq=False)
-class _Build(Generic[T]):
-    task: asyncio.Task[T]
-    waiters: int = 0
-
-
-class SharedBuilds(Generic[T]):
-    """One build per key at a time: whoever asks meanwhile waits for it.
-
-    A waiter who is cancelled does not end the build for the others; the last one does.
-    """
-
-    def __init__(self) -> None:
-        self._builds: dict[Hashable, _Build[T]] = {}
-
-    async def get(self, key: Hashable, start: Callable[[], Awaitable[T]]) -> T:
-        """The result of the running build of `key`, or of a new one; its error goes to every waiter."""
-        build = self._builds.get(key)
-        if build is None:
-            build = self._builds[key] = _Build(asyncio.create_task(_awaited(start)))
-            build.task.add_done_callback(functools.partial(self._forget, key, build))
-        build.waiters += 1
-        try:
-            return await asyncio.shield(build.task)
-        finally:
-            build.waiters -= 1
-            if not build.waiters:
-                self._forget(key, build)
-                build.task.cancel()
-            del build
-
-    def _forget(self, key: Hashable, build: _Build[T], _: object = None) -> None:
-        if self._builds.get(key) is build:
-            del self._builds[key]
-
-
-async def _awaited(start: Callable[[], Awaitable[T]]) -> T:
-    return await start()

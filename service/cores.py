@@ -8,7 +8,9 @@ import sys
 import threading
 from pathlib import Path
 
-_COMPUTING = 5  # of -20 to 19, lower comes first; a thread of 0 gets three times the time of one of 5
+# Added to a thread's nice value: a thread of 0 gets three times the time of one of 5. Values go from -20 to 19, and
+# the lower comes first.
+_COMPUTING = 5
 
 
 def usable_cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
@@ -25,10 +27,13 @@ def yield_to_event_loop() -> None:
     """Called in a thread that computes: from now on the event loop, which needs little, gets a core before it.
 
     Without it a refusal waits until encoders and decoders have used up their turns. Threads that the thread starts,
-    onnxruntime's among them, inherit it. Linux alone has priorities of threads.
+    onnxruntime's among them, inherit it. Linux alone has priorities of threads, and lets every process raise the
+    nice value of its own, from wherever it stands; to lower it needs a privilege.
     """
     if sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _COMPUTING)
+        thread = threading.get_native_id()
+        nice = os.getpriority(os.PRIO_PROCESS, thread)
+        os.setpriority(os.PRIO_PROCESS, thread, min(nice + _COMPUTING, 19))
 
 
 def _quota_v2(cgroup: Path) -> float | None:

@@ -3,11 +3,13 @@
     ClipError
     ├── InvalidInput              the caller can mend it
     │   ├── UndecodableImage        the bytes are not the image they claim to be
-    │   ├── UnsupportedFormat       an image format that is not switched on
+    │   ├── UnsupportedFormat       an image format that is unknown or not switched on
+    │   ├── UnsupportedMediaType    a request that is in none of the forms that the front reads
     │   ├── ImageTooLarge           pixels, side, aspect ratio or progressive scans over the limit
     │   ├── TextTooLong             more characters or tokens than the limit
-    │   ├── TooMany                 more images, texts, labels or bytes than the limit
+    │   ├── TooMany                 more images, texts, labels or templates than the limit
     │   ├── BadPromptTemplate       an unknown template set, or a template without its slot
+    │   ├── BodyTooLarge            more bytes in the request body, or in its JSON, than the limit
     │   └── BodyTooSlow             the request body did not arrive in time
     ├── UnknownModel              no such model is served
     ├── Overloaded                the work queued now does not fit in the deadline; carries `retry_after`
@@ -69,6 +71,10 @@ class UnsupportedFormat(InvalidInput):
     code = "unsupported_format"
 
 
+class UnsupportedMediaType(InvalidInput):
+    code = "unsupported_media_type"
+
+
 class ImageTooLarge(InvalidInput):
     code = "image_too_large"
 
@@ -83,6 +89,10 @@ class TooMany(InvalidInput):
 
 class BadPromptTemplate(InvalidInput):
     code = "bad_prompt_template"
+
+
+class BodyTooLarge(InvalidInput):
+    code = "body_too_large"
 
 
 class BodyTooSlow(InvalidInput):

@@ -4,42 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from service.application.inference import RequestLimits
+from service.application.requests import RequestLimits
 from service.clip.images import FORMATS, ImageLimits
 
 _DEMO = Path(__file__).parent.parent / "models" / "demo"
 
 
-class Settings(BaseSettings):
-    """`python -m service settings` prints this as a table."""
+class ModelSettings(BaseModel):
+    """The settings that may differ from model to model; `model_settings` may hold each of them."""
 
-    model_config = SettingsConfigDict(env_prefix="CLIPSERVE_", frozen=True, extra="forbid")
-
-    models: Annotated[tuple[Path, ...], NoDecode] = Field(
-        (_DEMO,),
-        min_length=1,
-        description="folders of artifacts, comma-separated; the first is the default model",
-    )
-    host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 for all")
-    port: int = Field(8080, ge=0, le=65535, description="REST port")
-    metrics_port: int = Field(8082, ge=0, le=65535, description="Prometheus port")
-    metrics_enabled: bool = Field(True, description="serve /metrics on metrics_port")
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="least level logged")
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     backend: Literal["auto", "onnx", "openvino", "triton"] = Field(
         "auto",
         description="where the encoders run: `onnx` (onnxruntime) or `openvino` in this process, `auto` the faster "
         "of these where both are installed and agree; `triton` on a Triton server",
-    )
-    model_settings: dict[str, dict[str, Any]] = Field(
-        {},
-        description="settings of single models, as JSON: "
-        '`{"ViT-B-32": {"backend": "triton", "triton_url": "gpu:8001"}}`',
     )
     triton_url: str = Field("localhost:8001", description="host:port of Triton's gRPC endpoint")
     triton_tls: bool = Field(False, description="encrypt the connection to Triton")
@@ -48,7 +32,6 @@ class Settings(BaseSettings):
         None,
         description="sent to Triton: as a bearer token, and as its restricted-protocol key `token`",
     )
-
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="`cuda` refuses to start where CUDA does not run; `auto` says what it chose"
     )
@@ -60,9 +43,6 @@ class Settings(BaseSettings):
         True,
         description="onnxruntime threads wait for their next piece of work in a busy loop; false where cores "
         "are shared with other services",
-    )
-    decode_threads: int = Field(
-        0, ge=0, le=1024, description="threads that decode images; 0: the cores of the quota"
     )
     max_batch_images: int = Field(
         4, ge=1, le=1024, description="images in one encoder call; more gain little on a CPU, a GPU likes 64"
@@ -77,20 +57,9 @@ class Settings(BaseSettings):
     max_queue_delay_seconds: float = Field(
         0.0, ge=0, le=1, description="how long a row may wait for company while the encoder is idle"
     )
-
-    deadline_seconds: float = Field(
-        10.0, gt=0, le=3600, description="time for one request, from its last byte"
-    )
     max_queue_seconds: float = Field(
         1.0, ge=0, le=3600, description="work that may be ahead of a request before it is refused"
     )
-    body_timeout_seconds: float = Field(15.0, gt=0, le=3600, description="time for a request body to arrive")
-    max_body_bytes: int = Field(20_000_000, ge=1, description="request body")
-    max_json_bytes: int = Field(1_000_000, ge=1, description="JSON body besides its images")
-    max_in_flight_bytes: int = Field(256_000_000, ge=1, description="bodies of all requests in memory")
-    max_connections: int = Field(512, ge=1, description="open connections")
-    drain_seconds: int = Field(25, ge=0, description="time for requests in flight to end after SIGTERM")
-
     image_formats: Annotated[tuple[str, ...], NoDecode] = Field(
         ImageLimits.image_formats, min_length=1, description=f"decoded formats, of {', '.join(FORMATS)}"
     )
@@ -105,16 +74,6 @@ class Settings(BaseSettings):
         ImageLimits.scaled_decode,
         description="decode JPEGs above 2 megapixels at a reduced scale: 3 times as fast, nearly the same pixels",
     )
-
-    max_images: int = Field(RequestLimits.max_images, ge=1, description="images in a request")
-    max_texts: int = Field(RequestLimits.max_texts, ge=1, description="texts in a request")
-    max_text_chars: int = Field(RequestLimits.max_text_chars, ge=1, description="characters of a text")
-    max_labels: int = Field(RequestLimits.max_labels, ge=1, description="labels in a request")
-    max_label_chars: int = Field(RequestLimits.max_label_chars, ge=1, description="characters of a label")
-    max_label_bytes: int = Field(
-        RequestLimits.max_label_bytes, ge=1, description="all labels of a request, UTF-8"
-    )
-    max_templates: int = Field(RequestLimits.max_templates, ge=1, description="prompt templates in a request")
     label_cache_bytes: int = Field(
         64_000_000, ge=0, description="classifiers and label embeddings of a model"
     )
@@ -122,11 +81,10 @@ class Settings(BaseSettings):
         0, ge=0, description="vectors of images seen before, of a model; 0: off, each image is encoded"
     )
 
-    @field_validator("models", "image_formats", mode="before")
+    @field_validator("image_formats", mode="before")
     @classmethod
-    def _split(cls, value: object) -> object:
-        """A list is written with commas: CLIPSERVE_MODELS=models/demo,models/artifacts/ViT-B-32."""
-        return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+    def _split_formats(cls, value: object) -> object:
+        return _split(value)
 
     @field_validator("image_formats")
     @classmethod
@@ -137,14 +95,63 @@ class Settings(BaseSettings):
         return names
 
 
-def settings_of(settings: Settings, model: str) -> Settings:
-    """The settings with those of `model` in `model_settings` laid over them.
+class Settings(ModelSettings, BaseSettings):
+    """`python -m service settings` prints this as a table."""
 
-    Raises:
-        ValidationError: an unknown name, or a value out of bounds.
-    """
-    own = settings.model_settings.get(model, {})
-    return Settings.model_validate(settings.model_dump() | own)
+    model_config = SettingsConfigDict(env_prefix="CLIPSERVE_", frozen=True, extra="forbid")
+
+    models: Annotated[tuple[Path, ...], NoDecode] = Field(
+        (_DEMO,),
+        min_length=1,
+        description="folders of artifacts, comma-separated; the first is the default model",
+    )
+    host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 for all")
+    port: int = Field(8080, ge=0, le=65535, description="REST port")
+    metrics_port: int = Field(8082, ge=0, le=65535, description="Prometheus port")
+    metrics_enabled: bool = Field(True, description="serve /metrics on metrics_port")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="least level logged")
+    model_settings: dict[str, ModelSettings] = Field(
+        {},
+        description="settings of single models, those marked in the last column, as JSON: "
+        '`{"ViT-B-32": {"backend": "triton", "triton_url": "gpu:8001"}}`',
+    )
+    decode_threads: int = Field(
+        0, ge=0, le=1024, description="threads that decode images; 0: the cores of the quota"
+    )
+    deadline_seconds: float = Field(
+        10.0, gt=0, le=3600, description="time for one request, from its last byte"
+    )
+    body_timeout_seconds: float = Field(15.0, gt=0, le=3600, description="time for a request body to arrive")
+    max_body_bytes: int = Field(20_000_000, ge=1, description="request body")
+    max_json_bytes: int = Field(1_000_000, ge=1, description="JSON body besides its images")
+    max_in_flight_bytes: int = Field(256_000_000, ge=1, description="bodies of all requests in memory")
+    max_connections: int = Field(512, ge=1, description="open connections")
+    drain_seconds: int = Field(25, ge=0, description="time for requests in flight to end after SIGTERM")
+    max_images: int = Field(RequestLimits.max_images, ge=1, description="images in a request")
+    max_texts: int = Field(RequestLimits.max_texts, ge=1, description="texts in a request")
+    max_text_chars: int = Field(RequestLimits.max_text_chars, ge=1, description="characters of a text")
+    max_labels: int = Field(RequestLimits.max_labels, ge=1, description="labels in a request")
+    max_label_chars: int = Field(RequestLimits.max_label_chars, ge=1, description="characters of a label")
+    max_label_bytes: int = Field(
+        RequestLimits.max_label_bytes, ge=1, description="all labels of a request, UTF-8"
+    )
+    max_templates: int = Field(RequestLimits.max_templates, ge=1, description="prompt templates in a request")
+
+    @field_validator("models", mode="before")
+    @classmethod
+    def _split_models(cls, value: object) -> object:
+        return _split(value)
+
+    def of_model(self, name: str) -> ModelSettings:
+        """The settings of one model: these, with its own from `model_settings` in their place."""
+        own = self.model_settings.get(name, ModelSettings())
+        chosen = {field: getattr(own, field) for field in own.model_fields_set}
+        return self.model_copy(update=chosen)
+
+
+def _split(value: object) -> object:
+    """A list is written with commas: CLIPSERVE_MODELS=models/demo,models/artifacts/ViT-B-32."""
+    return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
 
 
 def unknown_variables(environment: Iterable[str]) -> list[str]:
@@ -154,15 +161,21 @@ def unknown_variables(environment: Iterable[str]) -> list[str]:
 
 
 def as_markdown() -> str:
-    """The settings as the table that the README shows."""
-    rows = ["| variable | default | meaning |", "| --- | --- | --- |"]
-    for name, field in Settings.model_fields.items():
-        value = field.default
-        if name == "models":
-            value = "models/demo"
-        elif isinstance(value, tuple):
-            value = ",".join(value)
-        elif isinstance(value, bool):
-            value = str(value).lower()
-        rows.append(f"| `CLIPSERVE_{name.upper()}` | `{value}` | {field.description} |")
+    """All settings as the table of the documents; those that may differ from model to model come last."""
+    rows = ["| variable | default | meaning | by model |", "| --- | --- | --- | --- |"]
+    fields = Settings.model_fields
+    for name in sorted(fields, key=lambda name: name in ModelSettings.model_fields):
+        default = _default_text(name)
+        by_model = "yes" if name in ModelSettings.model_fields else ""
+        variable = f"CLIPSERVE_{name.upper()}"
+        rows.append(f"| `{variable}` | `{default}` | {fields[name].description} | {by_model} |")
     return "\n".join(rows)
+
+
+def _default_text(name: str) -> str:
+    value = Settings.model_fields[name].default
+    if name == "models":
+        return "models/demo"
+    if isinstance(value, tuple):
+        return ",".join(value)
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -17,7 +17,7 @@ import tokenizers
 from PIL import Image
 from tokenizers import models, pre_tokenizers, processors
 
-from service.bootstrap import Service, build_server, open_service
+from service.bootstrap import Gateway, open_gateway
 from service.clip.manifest import ImageSpec, ModelManifest, ReferenceVectors, ScoringSpec, Source, TextSpec
 from service.clip.reference import REFERENCE_TEXTS, reference_pixels
 from service.clip.tokenizer import Tokenizer
@@ -72,7 +72,7 @@ async def write_toy_artifact(folder: Path, name: str = "toy", **changes: Any) ->
 class Running:
     """A service that listens on a real socket."""
 
-    service: Service
+    gateway: Gateway
     url: str
     client: httpx.AsyncClient
 
@@ -98,18 +98,18 @@ async def serving(
 ) -> AsyncIterator[Running]:
     """The whole service on a free port; `backend` behind every model, or the one the settings ask for."""
     chosen = Settings(models=folders, port=0, **settings)
-    async with open_service(chosen, (lambda *_: backend) if backend else None) as service:
-        server = build_server(service, chosen)
+    async with open_gateway(chosen, (lambda *_: backend) if backend else None) as gateway:
+        server = gateway.server
         task = asyncio.create_task(server.serve())
         while not server.started:
             await asyncio.sleep(0.005)
         try:
             if warm:
-                await service.warm_up()
+                await gateway.warm_up()
             port = server.servers[0].sockets[0].getsockname()[1]
             url = f"http://127.0.0.1:{port}"
             async with httpx.AsyncClient(base_url=url, timeout=20, verify=False) as client:
-                yield Running(service, url, client)
+                yield Running(gateway, url, client)
         finally:
             server.should_exit = True
             await task

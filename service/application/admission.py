@@ -23,8 +23,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from service.errors import Overloaded
-from service.telemetry.deadline import remaining
 from service.telemetry.metrics import Metrics
+from service.telemetry.request import remaining
 
 # Seconds of work after which what was measured counts 1/e. Longer than a large request takes, because its rows are
 # only seen to leave when the last one does.

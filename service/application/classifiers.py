@@ -1,30 +1,25 @@
-"""Builds zero-shot classifiers once and remembers them."""
+"""Builds zero-shot classifiers once and keeps them."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
-from cachetools import LRUCache
 
-from service.application.encoder import DualEncoder
+from service.application.cache import BoundedCache
+from service.application.encoder import TextEncoder
+from service.clip.manifest import ScoringSpec
 from service.clip.prompts import fill
 from service.clip.zeroshot import ZeroShotClassifier, ensemble
-from service.concurrency import SharedBuilds
 from service.engine.backend import Vector
 from service.errors import TextTooLong
-from service.telemetry.deadline import forget_deadline
 from service.telemetry.metrics import Metrics
 
-K = TypeVar("K", bound=Hashable)
-V = TypeVar("V")
-
-# Labels that are encoded before they are remembered: a request that runs out of time has not worked for nothing,
-# and when it is sent again goes on where it stopped.
+# Labels that are encoded before their embeddings are kept. A request that runs out of time in the middle has not
+# worked for nothing: when it is sent again, it goes on where it stopped.
 _CHUNK = 128
-_ENTRY_OVERHEAD = 256  # bytes of Python objects around a cached value, roughly
+_STRING = 64  # bytes of a Python string besides its characters, roughly
 
 
 @dataclass(frozen=True)
@@ -36,8 +31,8 @@ class Prompting:
 
 
 @dataclass(frozen=True)
-class LabelWeight:
-    """The ensemble of one label's prompts; `truncated` if one of them was."""
+class LabelEmbedding:
+    """The mean of one label's prompts, float32 [D], unit length; `truncated` if one of them was."""
 
     vector: Vector
     truncated: bool
@@ -52,98 +47,95 @@ class BuiltClassifier:
 
 
 class Classifiers:
-    """Two caches in front of one text encoder, each bounded in bytes.
+    """Two caches in front of one text encoder.
 
-    A label's weight is remembered by (label, prompting), a whole classifier by (labels, prompting): a new list
+    A label's embedding is kept by (label, prompting), a whole classifier by (labels, prompting): a new list
     of known labels costs no inference, a known list not even a look at each label. Requests that ask for the
     same classifier at the same time share one build, which goes on as long as one of them waits.
     """
 
-    def __init__(self, encoder: DualEncoder, cache_bytes: int, metrics: Metrics) -> None:
-        self._encoder = encoder
-        self._metrics = metrics
-        self._weights: LRUCache[tuple[str, Prompting], LabelWeight] = LRUCache(
-            cache_bytes // 2, lambda weight: int(weight.vector.nbytes) + _ENTRY_OVERHEAD
+    def __init__(self, texts: TextEncoder, scoring: ScoringSpec, cache_bytes: int, metrics: Metrics) -> None:
+        """`cache_bytes`: of both caches together."""
+        self._texts = texts
+        self._scoring = scoring
+        self._labels = BoundedCache[tuple[str, Prompting], LabelEmbedding](
+            "label", cache_bytes // 2, _size_of_label, metrics
         )
-        self._classifiers: LRUCache[tuple[tuple[str, ...], Prompting], BuiltClassifier] = LRUCache(
-            cache_bytes // 2, _size_of_classifier
+        self._classifiers = BoundedCache[tuple[tuple[str, ...], Prompting], BuiltClassifier](
+            "classifier", cache_bytes // 2, _size_of_classifier, metrics
         )
-        self._builds = SharedBuilds[BuiltClassifier]()
 
     def missing(self, labels: tuple[str, ...], prompting: Prompting) -> int:
         """How many texts `get` would have to encode now."""
         if (labels, prompting) in self._classifiers:
             return 0
-        unknown = sum((label, prompting) not in self._weights for label in labels)
+        unknown = sum((label, prompting) not in self._labels for label in labels)
         return unknown * len(prompting.templates)
 
     async def get(self, labels: tuple[str, ...], prompting: Prompting) -> BuiltClassifier:
-        """The classifier of `labels`, which are distinct; each weight the ensemble of its label's prompts.
+        """The classifier of `labels`, which are distinct; each label's embedding is the mean of its prompts.
 
         Raises:
             TextTooLong: a prompt exceeds the context length; the index is that of its label.
         """
-        key = (labels, prompting)
-        known = self._classifiers.get(key)
-        self._metrics.cache("classifier", hit=known is not None)
-        if known is not None:
-            return known
-        return await self._builds.get(key, lambda: self._build(labels, prompting))
+        return await self._classifiers.get_or_build(
+            (labels, prompting), lambda: self._build(labels, prompting)
+        )
 
     async def _build(self, labels: tuple[str, ...], prompting: Prompting) -> BuiltClassifier:
-        forget_deadline()  # other requests may wait for this build, and longer than the first
-        weights: dict[str, LabelWeight] = {}
-        for label in labels:
-            known = self._weights.get((label, prompting))
-            self._metrics.cache("label", hit=known is not None)
-            if known is not None:
-                weights[label] = known
-        new = [label for label in labels if label not in weights]
+        known = {label: self._labels.get((label, prompting)) for label in labels}
+        embeddings = {label: embedding for label, embedding in known.items() if embedding is not None}
+        new = [(index, label) for index, label in enumerate(labels) if label not in embeddings]
         for start in range(0, len(new), _CHUNK):
             chunk = new[start : start + _CHUNK]
-            try:
-                weights.update(zip(chunk, await self._weigh(chunk, prompting), strict=True))
-            except TextTooLong as error:
-                raise _of_label(
-                    error, labels.index(chunk[(error.index or 0) // len(prompting.templates)])
-                ) from None
-        built = BuiltClassifier(
-            ZeroShotClassifier(
-                labels, np.stack([weights[k].vector for k in labels]), self._encoder.manifest.scoring
-            ),
-            tuple(label for label in labels if weights[label].truncated),
+            embeddings.update(await self._embed(chunk, prompting))
+        return BuiltClassifier(
+            ZeroShotClassifier(labels, np.stack([embeddings[k].vector for k in labels]), self._scoring),
+            tuple(label for label in labels if embeddings[label].truncated),
         )
-        _remember(self._classifiers, (labels, prompting), built)
-        return built
 
-    async def _weigh(self, labels: Sequence[str], prompting: Prompting) -> list[LabelWeight]:
-        prompts = [fill(template, label) for label in labels for template in prompting.templates]
-        encoded = await self._encoder.encode_texts(prompts, truncate=prompting.truncate)
-        weights = []
-        for i, label in enumerate(labels):
-            own = encoded[i * len(prompting.templates) : (i + 1) * len(prompting.templates)]
+    async def _embed(
+        self, labels: Sequence[tuple[int, str]], prompting: Prompting
+    ) -> dict[str, LabelEmbedding]:
+        """Embed labels, each with its index in the request, and keep the embeddings."""
+        prompts = [
+            (index, fill(template, label)) for index, label in labels for template in prompting.templates
+        ]
+        try:
+            encoded = await self._texts.encode([text for _, text in prompts], truncate=prompting.truncate)
+        except TextTooLong as error:
+            raise _of_label(error, prompts[error.index or 0][0]) from None
+        per_label = len(prompting.templates)
+        embeddings = {}
+        for position, (_, label) in enumerate(labels):
+            own = encoded[position * per_label : (position + 1) * per_label]
             vector = ensemble(np.stack([text.vector for text in own]))  # [T, D] -> [D]
-            weight = LabelWeight(vector, any(text.truncated for text in own))
-            _remember(self._weights, (label, prompting), weight)
-            weights.append(weight)
-        return weights
+            embedding = LabelEmbedding(vector, any(text.truncated for text in own))
+            self._labels.put((label, prompting), embedding)
+            embeddings[label] = embedding
+        return embeddings
 
 
 def _of_label(error: TextTooLong, index: int) -> TextTooLong:
     return TextTooLong(
         f"label {index} makes a prompt of {error.actual} tokens, special tokens included; the limit is "
-        f"{error.limit}. Shorten the label or the template, or send truncate=true.",
+        f"{error.limit}. Shorten the label or the template, or set truncate.",
         limit=error.limit,
         actual=error.actual,
         index=index,
     )
 
 
-def _size_of_classifier(built: BuiltClassifier) -> int:
-    labels = sum(len(label) for label in built.classifier.labels)
-    return int(built.classifier.weights.nbytes) + 4 * labels + _ENTRY_OVERHEAD * len(built.classifier.labels)
+def _size_of_label(key: tuple[str, Prompting], embedding: LabelEmbedding) -> int:
+    label, prompting = key
+    return 4 * len(label) + _size_of_prompting(prompting) + int(embedding.vector.nbytes)
 
 
-def _remember(cache: LRUCache[K, V], key: K, value: V) -> None:
-    if cache.getsizeof(value) <= cache.maxsize:  # a larger value is served, not kept
-        cache[key] = value
+def _size_of_classifier(key: tuple[tuple[str, ...], Prompting], built: BuiltClassifier) -> int:
+    labels, prompting = key
+    text = sum(4 * len(label) + _STRING for label in labels)  # at most 4 bytes a character
+    return text + _size_of_prompting(prompting) + int(built.classifier.label_embeddings.nbytes)
+
+
+def _size_of_prompting(prompting: Prompting) -> int:
+    return sum(4 * len(template) + _STRING for template in prompting.templates)

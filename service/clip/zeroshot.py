@@ -1,4 +1,4 @@
-"""The zero-shot classifier: label weights, and the scores they give to image embeddings. Pure arrays."""
+"""The zero-shot classifier: label embeddings, and the scores they give to image embeddings. Pure arrays."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ FloatArray = npt.NDArray[np.float32]
 
 
 def ensemble(embeddings: FloatArray) -> FloatArray:
-    """The weight of one label: the mean over its templates, of length 1 (openai/CLIP's ensembling).
+    """The embedding of one label: the mean over its templates, of length 1 (openai/CLIP's ensembling).
 
     Args:
         embeddings: float32 [T, D], rows of unit length, one a template.
@@ -22,7 +22,7 @@ def ensemble(embeddings: FloatArray) -> FloatArray:
         float32 [D], unit length.
     """
     mean = embeddings.mean(axis=0)  # [D]
-    # Opposite prompts can cancel out; a zero weight then scores every image alike, which is the truth.
+    # Opposite prompts can cancel out; a zero vector then scores every image alike.
     return np.asarray(mean / max(float(np.linalg.norm(mean)), 1e-12), np.float32)
 
 
@@ -41,15 +41,15 @@ class Scores:
 
 @dataclass(frozen=True)
 class ZeroShotClassifier:
-    """K labels as K unit vectors, with the scale and the function of the model that made them."""
+    """K labels and their embeddings, with the scale and the function of the model that made them."""
 
     labels: tuple[str, ...]
-    weights: FloatArray  # [K, D]
+    label_embeddings: FloatArray  # [K, D], rows of unit length
     scoring: ScoringSpec
 
     def scores(self, embeddings: FloatArray) -> Scores:
         """Score image embeddings, float32 [N, D]."""
-        cosine = embeddings @ self.weights.T  # [N, K]
+        cosine = embeddings @ self.label_embeddings.T  # [N, K]
         logit = self.scoring.logit_scale * cosine + self.scoring.logit_bias
         if self.scoring.function == "sigmoid":
             # tanh form: exp(-logit) overflows for the very negative logits of SigLIP.

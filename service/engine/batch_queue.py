@@ -5,16 +5,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from service.engine.backend import Embeddings
-from service.errors import ClipError
+from service.telemetry.request import Context
 
 Arrays = tuple[npt.NDArray[Any], ...]  # arrays of one call, rows along the first axis of each
 Shape = tuple[tuple[int, ...], ...]  # of a row, in each of the arrays
@@ -46,13 +45,20 @@ class BatchPolicy:
 
 @dataclass(eq=False)
 class Job:
-    """The rows of one caller. `answer` resolves to their vectors, float32 [n, D]."""
+    """The rows of one caller.
+
+    Attributes:
+        arrived: seconds of the batcher's clock.
+        departed: whether the caller has left, or has been answered.
+        context: the request that the rows belong to.
+        taken: rows that are in some batch, or have been.
+    """
 
     arrays: Arrays
-    answer: asyncio.Future[Embeddings]
-    arrived: float  # seconds, of the batcher's clock
-    taken: int = 0  # rows that are in some batch, or beyond
-    vectors: dict[int, npt.NDArray[np.float32]] = field(default_factory=dict)
+    arrived: float
+    departed: Callable[[], bool] = lambda: False
+    context: Context | None = None
+    taken: int = 0
 
     @property
     def rows(self) -> int:
@@ -62,47 +68,36 @@ class Job:
     def shape(self) -> Shape:
         return tuple(array.shape[1:] for array in self.arrays)
 
-    @property
-    def departed(self) -> bool:
-        """The caller has left, or has been answered with an error."""
-        return self.answer.done()
 
-    def deliver(self, row: int, vector: npt.NDArray[np.float32]) -> None:
-        self.vectors[row] = vector
-        if len(self.vectors) == self.rows and not self.answer.done():
-            self.answer.set_result(np.stack([self.vectors[i] for i in range(self.rows)]))
-
-    def fail(self, error: ClipError) -> None:
-        if not self.answer.done():
-            self.answer.set_exception(error)
+J = TypeVar("J", bound=Job)
 
 
 @dataclass(eq=False)
-class Batch:
+class Batch(Generic[J]):
     """Rows taken for one call: (whose, which row), in order."""
 
-    rows: list[tuple[Job, int]]
+    rows: list[tuple[J, int]]
 
     @property
     def deserted(self) -> bool:
-        return all(job.departed for job, _ in self.rows)
+        return all(job.departed() for job, _ in self.rows)
 
     def arrays(self) -> Arrays:
         count = len(self.rows[0][0].arrays)
         return tuple(np.stack([job.arrays[i][row] for job, row in self.rows]) for i in range(count))
 
-    def row_by_row(self) -> list[Batch]:
+    def row_by_row(self) -> list[Batch[J]]:
         return [Batch([row]) for row in self.rows]
 
 
-class BatchQueue:
+class BatchQueue(Generic[J]):
     """Waiting jobs, oldest first."""
 
     def __init__(self, policy: BatchPolicy) -> None:
         self._policy = policy
-        self._jobs: deque[Job] = deque()
+        self._jobs: deque[J] = deque()
 
-    def put(self, job: Job) -> None:
+    def put(self, job: J) -> None:
         self._jobs.append(job)
 
     def due(self, now: float) -> float | None:
@@ -114,13 +109,13 @@ class BatchQueue:
             return now
         return min(job.arrived for job in self._jobs) + self._policy.max_queue_delay
 
-    def take(self) -> Batch:
+    def take(self) -> Batch[J]:
         """As many rows of the first job's shape as one call takes, dealt round robin."""
         self._forget_departed()
         shape = self._jobs[0].shape
         most = self._policy.rows_of(shape)
         sharing = deque(job for job in self._jobs if job.shape == shape)
-        rows: list[tuple[Job, int]] = []
+        rows: list[tuple[J, int]] = []
         while sharing and len(rows) < most:
             job = sharing.popleft()
             rows.append((job, job.taken))
@@ -133,7 +128,7 @@ class BatchQueue:
         self._jobs = deque(sorted(left, key=lambda job: job in served))
         return Batch(rows)
 
-    def drain(self) -> list[Job]:
+    def drain(self) -> list[J]:
         """Remove and return all that waits."""
         jobs, self._jobs = list(self._jobs), deque()
         return jobs
@@ -143,4 +138,4 @@ class BatchQueue:
         return sum(job.rows - job.taken for job in self._jobs if job.shape == shape)
 
     def _forget_departed(self) -> None:
-        self._jobs = deque(job for job in self._jobs if not job.departed)
+        self._jobs = deque(job for job in self._jobs if not job.departed())

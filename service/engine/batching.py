@@ -21,38 +21,62 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from service.engine.backend import Backend, Embeddings, Lengths, Pixels, TokenIds
-from service.engine.batch_queue import Batch, BatchPolicy, BatchQueue, Job
+from service.engine.batch_queue import Arrays, Batch, BatchPolicy, BatchQueue, Job
 from service.errors import BackendFailed, BackendUnavailable, ClipError
 from service.telemetry.log import logger
 from service.telemetry.metrics import Metrics
+from service.telemetry.request import current, of_batch, task_context
 
-Run = Callable[..., Awaitable[Embeddings]]
+Run = Callable[..., Coroutine[Any, Any, Embeddings]]
+
+
+class _Submission(Job):
+    """A job whose caller waits for `answer`: the vectors of its rows, float32 [n, D]."""
+
+    def __init__(self, arrays: Arrays, answer: asyncio.Future[Embeddings]) -> None:
+        super().__init__(arrays, time.monotonic(), answer.done, current())
+        self.answer = answer
+        self._vectors: dict[int, npt.NDArray[np.float32]] = {}  # row -> [D]
+
+    def deliver(self, row: int, vector: npt.NDArray[np.float32]) -> None:
+        self._vectors[row] = vector
+        if len(self._vectors) == self.rows and not self.answer.done():
+            self.answer.set_result(np.stack([self._vectors[i] for i in range(self.rows)]))
+
+    def fail(self, error: ClipError) -> None:
+        if not self.answer.done():
+            self.answer.set_exception(error)
+
+
+_Batch = Batch[_Submission]
 
 
 class DynamicBatcher:
-    """Runs `run` on batches. `async with` starts the serving tasks and ends them."""
+    """Runs `run` on batches, between `start` and `aclose`."""
 
     def __init__(self, tower: str, run: Run, policy: BatchPolicy, metrics: Metrics) -> None:
         self._tower = tower
         self._run = run
         self._policy = policy
         self._metrics = metrics
-        self._queue = BatchQueue(policy)
+        self._queue = BatchQueue[_Submission](policy)
         self._arrived = asyncio.Event()
-        self._calls: dict[Batch, asyncio.Future[Embeddings]] = {}
+        self._calls: dict[_Batch, asyncio.Future[Embeddings]] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
-    async def __aenter__(self) -> DynamicBatcher:
+    def start(self) -> None:
+        """Begin to serve."""
         self._tasks = [asyncio.create_task(self._serve()) for _ in range(self._policy.concurrency)]
-        return self
 
-    async def __aexit__(self, *exc_info: object) -> None:
+    async def aclose(self) -> None:
+        """Stop serving; what still waits fails with `BackendUnavailable`."""
         tasks, self._tasks = self._tasks, []
         for task in tasks:
             task.cancel()
@@ -72,7 +96,7 @@ class DynamicBatcher:
         """
         if not self._tasks:
             raise _closed()
-        job = Job(arrays, asyncio.get_running_loop().create_future(), time.monotonic())
+        job = _Submission(arrays, asyncio.get_running_loop().create_future())
         self._queue.put(job)
         self._arrived.set()
         try:
@@ -97,7 +121,7 @@ class DynamicBatcher:
                     job.fail(_closed())
                 raise
 
-    async def _next_batch(self) -> Batch:
+    async def _next_batch(self) -> _Batch:
         while True:
             now = time.monotonic()
             due = self._queue.due(now)
@@ -110,7 +134,7 @@ class DynamicBatcher:
             except TimeoutError:
                 pass
 
-    async def _answer(self, batch: Batch) -> None:
+    async def _answer(self, batch: _Batch) -> None:
         error = await self._try(batch)
         if error is None:
             return
@@ -123,10 +147,12 @@ class DynamicBatcher:
             if not single.deserted and (error := await self._try(single)) is not None:
                 single.rows[0][0].fail(error)
 
-    async def _try(self, batch: Batch) -> ClipError | None:
+    async def _try(self, batch: _Batch) -> ClipError | None:
         """One call: deliver its vectors, or say why there are none. None too when nobody waits any more."""
         started = time.monotonic()
-        call = asyncio.ensure_future(self._run(*batch.arrays()))
+        # The call works for all requests of the batch: its log lines have their ids.
+        context = task_context(of_batch(job.context for job, _ in batch.rows))
+        call = asyncio.create_task(self._run(*batch.arrays()), context=context)
         self._calls[batch] = call
         try:
             vectors = await call
@@ -138,7 +164,7 @@ class DynamicBatcher:
         except ClipError as error:
             return error.with_traceback(None)  # its frames hold the batch, whose callers will hold the error
         except Exception:  # law (e): a backend may raise anything
-            logger.exception("backend_raised", tower=self._tower, rows=len(batch.rows))
+            context.run(logger.exception, "backend_raised", tower=self._tower, rows=len(batch.rows))
             return BackendFailed(f"the {self._tower} encoder failed.")
         finally:
             del self._calls[batch], call
@@ -170,8 +196,8 @@ class Batched:
 
     async def start(self) -> None:
         await self._inner.start()
-        await self._image.__aenter__()
-        await self._text.__aenter__()
+        self._image.start()
+        self._text.start()
 
     async def encode_image(self, pixels: Pixels) -> Embeddings:
         return await self._image.submit(pixels)
@@ -183,6 +209,6 @@ class Batched:
         return await self._inner.ready()
 
     async def aclose(self) -> None:
-        await self._image.__aexit__()
-        await self._text.__aexit__()
+        await self._image.aclose()
+        await self._text.aclose()
         await self._inner.aclose()

@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from service import __version__
-from service.application.inference import InferenceService
-from service.errors import ClipError
-from service.rest.errors import UNEXPECTED, problem, problem_response
-from service.rest.lifeline import Lifeline, LifelineLimits
+from service.application.byte_budget import ByteBudget
+from service.application.inference import Inference
+from service.rest.exchange import Exchange, ExchangeLimits
 from service.rest.routes import PROBLEMS, add_routes
 from service.telemetry.metrics import Metrics
 
 
 def build_app(
-    service: InferenceService, limits: LifelineLimits, max_json_bytes: int, metrics: Metrics
+    inference: Inference,
+    limits: ExchangeLimits,
+    max_json_bytes: int,
+    budget: ByteBudget,
+    metrics: Metrics,
 ) -> ASGIApp:
-    """Routes, error answers and the lifeline around them."""
-    app = FastAPI(
+    """The routes, and around them the exchange, which answers for whatever they raise."""
+    app = _Application(
         title="clipserve",
         version=__version__,
         description="Zero-shot image classification and CLIP embeddings.",
@@ -34,11 +35,15 @@ def build_app(
         responses=PROBLEMS,
     )
     app.router.route_class = _Route
-    add_routes(app, service, max_json_bytes)
-    app.add_exception_handler(ClipError, _clip_error)
-    app.add_exception_handler(HTTPException, _http_exception)
-    app.add_exception_handler(Exception, _unexpected)
-    return Lifeline(app, limits, metrics)
+    add_routes(app, inference, max_json_bytes)
+    return Exchange(app, limits, budget, metrics)
+
+
+class _Application(FastAPI):
+    """Without the framework's middleware: the exchange renders all errors, and nothing else is needed of it."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        return self.router
 
 
 class _Route(APIRoute):
@@ -46,22 +51,3 @@ class _Route(APIRoute):
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         return self.endpoint
-
-
-async def _clip_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, ClipError)
-    request.state.error_code = error.code
-    return problem(error, request.state.request_id)
-
-
-async def _unexpected(request: Request, _: Exception) -> Response:
-    """A fault of ours. The framework raises it again after this answer, and the lifeline logs it."""
-    return problem(UNEXPECTED, request.state.request_id)
-
-
-async def _http_exception(request: Request, error: Exception) -> Response:
-    """No such path, wrong method: raised by the framework itself."""
-    assert isinstance(error, HTTPException)
-    status = HTTPStatus(error.status_code)
-    told = {"code": status.phrase.lower().replace(" ", "_"), "detail": f"{error.detail}. See /docs."}
-    return problem_response(status, told, request.state.request_id, dict(error.headers or {}))

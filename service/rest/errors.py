@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
 import orjson
+from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from service import errors
 from service.errors import ClipError
+from service.telemetry.log import logger
 
 # The most specific class decides.
 STATUS: dict[type[ClipError], HTTPStatus] = {
     errors.InvalidInput: HTTPStatus.BAD_REQUEST,
     errors.UndecodableImage: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.UnsupportedFormat: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    errors.UnsupportedMediaType: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     errors.ImageTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     errors.TooMany: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    errors.BodyTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     errors.BodyTooSlow: HTTPStatus.REQUEST_TIMEOUT,
     errors.UnknownModel: HTTPStatus.NOT_FOUND,
     errors.Overloaded: HTTPStatus.TOO_MANY_REQUESTS,
@@ -27,8 +32,21 @@ STATUS: dict[type[ClipError], HTTPStatus] = {
     errors.BackendFailed: HTTPStatus.BAD_GATEWAY,
 }
 
-# A fault of ours, whatever it was: rendered, never raised. The log has the traceback under the same request id.
-UNEXPECTED = ClipError("the service failed unexpectedly.")
+_UNEXPECTED = ClipError("the service failed unexpectedly.")
+
+
+def rendered(error: Exception, request_id: str) -> tuple[str, Response]:
+    """Whatever made a request fail -> the word for it in metrics and logs, and the answer.
+
+    The word is a code of `service.errors`, or a status where the framework itself refused (no such path).
+    """
+    if isinstance(error, HTTPException):
+        return str(error.status_code), _http_problem(error, request_id)
+    if not isinstance(error, ClipError):
+        # A fault of ours. The caller gets the request id; the log has the traceback under the same id.
+        logger.error("unexpected", exc_info=error)
+        error = _UNEXPECTED
+    return error.code, problem(error, request_id)
 
 
 def status_of(error: ClipError) -> HTTPStatus:
@@ -52,13 +70,18 @@ def problem(error: ClipError, request_id: str) -> Response:
     headers = {}
     if isinstance(error, errors.Overloaded):
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
-    return problem_response(status, fields(error), request_id, headers)
+    return _response(status, fields(error), request_id, headers)
 
 
-def problem_response(
-    status: HTTPStatus, told: dict[str, Any], request_id: str, headers: dict[str, str] | None = None
+def _http_problem(error: HTTPException, request_id: str) -> Response:
+    status = HTTPStatus(error.status_code)
+    told = {"code": status.phrase.lower().replace(" ", "_"), "detail": f"{error.detail}. See /docs."}
+    return _response(status, told, request_id, dict(error.headers or {}))
+
+
+def _response(
+    status: HTTPStatus, told: Mapping[str, Any], request_id: str, headers: Mapping[str, str]
 ) -> Response:
-    """A problem of the front itself, e.g. no such path."""
     body = {
         "type": f"urn:clipserve:error:{told['code']}",
         "title": status.phrase,

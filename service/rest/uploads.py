@@ -13,8 +13,8 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
-from service.application.encoder import Image
-from service.errors import InvalidInput, TooMany, UndecodableImage, UnsupportedFormat
+from service.application.encoder import ImageInput
+from service.errors import BodyTooLarge, InvalidInput, TooMany, UndecodableImage, UnsupportedMediaType
 
 Fields = TypeVar("Fields", bound=BaseModel)
 
@@ -28,7 +28,7 @@ _MAX_PARTS = 4_096
 class Upload:
     """Images, and every other field as the client wrote it. `typed`: JSON, where "5" is not a number."""
 
-    images: Sequence[Image]
+    images: Sequence[ImageInput]
     fields: dict[str, Any]
     typed: bool
 
@@ -57,8 +57,9 @@ async def read_upload(request: Request, max_json_bytes: int) -> Upload:
 
     Raises:
         InvalidInput: the body is not what its Content-Type says.
-        UnsupportedFormat: a Content-Type that is none of the three forms.
-        TooMany: the JSON holds more than `max_json_bytes` besides its images, or a form too many parts.
+        UnsupportedMediaType: a Content-Type that is none of the three forms.
+        BodyTooLarge: the JSON holds more than `max_json_bytes` besides its images.
+        TooMany: a form has too many parts.
     """
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_type == "multipart/form-data":
@@ -68,7 +69,7 @@ async def read_upload(request: Request, max_json_bytes: int) -> Upload:
     if content_type.startswith("image/") or content_type == "application/octet-stream":
         fields = _gathered((key, value) for key, value in request.query_params.multi_items())
         return Upload([await request.body()], fields, typed=False)
-    raise UnsupportedFormat(
+    raise UnsupportedMediaType(
         f"Content-Type is {content_type[:64] or 'missing'}. "
         "Send multipart/form-data (curl -F image=@cat.jpg -F text=hello), "
         "an image's bytes (curl -H 'Content-Type: image/jpeg' --data-binary @cat.jpg), or application/json."
@@ -136,7 +137,7 @@ def _json(body: bytes, max_json_bytes: int) -> Upload:
         raise InvalidInput("images: must be a list of base64 strings or data URIs.")
     besides = len(body) - sum(map(len, encoded))
     if besides > max_json_bytes:
-        raise TooMany(
+        raise BodyTooLarge(
             f"the JSON has {besides:,} bytes besides its images; the limit is {max_json_bytes:,}.",
             limit=max_json_bytes,
             actual=besides,
@@ -144,7 +145,7 @@ def _json(body: bytes, max_json_bytes: int) -> Upload:
     return Upload([_base64(i, image) for i, image in enumerate(encoded)], fields, typed=True)
 
 
-def _base64(index: int, text: str) -> Image:
+def _base64(index: int, text: str) -> ImageInput:
     """Standard base64, bare or in a data URI. Nothing is fetched: a URL is an error like any other text."""
     if text.startswith("data:"):
         head, _, text = text.partition(",")

@@ -8,12 +8,14 @@ from typing import Any
 
 import structlog
 
+from service.telemetry.request import add_request_ids
+
 logger: Any = structlog.get_logger("clipserve")
 
 
 def _console() -> structlog.dev.ConsoleRenderer:
-    # Its own choice, where it finds rich, shows local variables, which are the callers' data, and holds up every
-    # request for as long as it draws.
+    # By default it draws tracebacks with rich, if that is installed: with local variables, which are callers' data,
+    # and so slowly that every request waits meanwhile.
     return structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
 
 
@@ -22,7 +24,7 @@ def configure(level: str) -> None:
     terminal = sys.stderr.isatty()
     structlog.configure(
         processors=[
-            structlog.contextvars.merge_contextvars,  # the request id
+            add_request_ids,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             *([] if terminal else [structlog.processors.format_exc_info]),

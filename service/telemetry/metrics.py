@@ -1,7 +1,4 @@
-"""What Prometheus is told, and the stage times of the request at hand.
-
-Label values are fixed words of this program, never a caller's text.
-"""
+"""The metrics for Prometheus. Label values are fixed words of this program, never a caller's text."""
 
 from __future__ import annotations
 
@@ -9,15 +6,15 @@ import functools
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
+
+from service.telemetry.request import add_stage_seconds
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128)
-
-# Stage -> seconds, of the request in whose context the code runs; a request of many images adds them up.
-stage_times: ContextVar[dict[str, float] | None] = ContextVar("stage_times", default=None)
 
 
 class Metrics:
@@ -52,13 +49,9 @@ class Metrics:
             "cache",
             "outcome",
         )
-        self._triton_seconds = Gauge(
-            "clipserve_triton_phase_seconds_total",
-            "What Triton reports of its own time, summed since it started: queue and compute. The network's share "
-            "is clipserve_batch_seconds less these.",
-            ["model", "phase"],
-            registry=self.registry,
-        )
+        self._triton_phases = _TritonPhases()
+        self.registry.register(self._triton_phases)
+        ProcessCollector(registry=self.registry)
         self.rows_in_flight = Gauge(
             "clipserve_rows_in_flight",
             "Images and texts admitted and not yet answered.",
@@ -87,20 +80,37 @@ class Metrics:
         self._batch_seconds(tower).observe(seconds)
 
     def triton_phase(self, model: str, phase: str, seconds: float) -> None:
-        self._triton_seconds.labels(model, phase).set(seconds)
+        """`seconds`: what Triton has counted since it started."""
+        self._triton_phases.seconds[model, phase] = seconds
 
     def cache(self, cache: str, *, hit: bool) -> None:
         self._cache(cache, "hit" if hit else "miss").inc()
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time a stage, for Prometheus and for the request's own Server-Timing."""
+        """Time a stage, for Prometheus and for the requests that the block works for."""
         started = time.perf_counter()
         try:
             yield
         finally:
             seconds = time.perf_counter() - started
             self._stage_seconds(name).observe(seconds)
-            times = stage_times.get()
-            if times is not None:
-                times[name] = times.get(name, 0.0) + seconds
+            add_stage_seconds(name, seconds)
+
+
+class _TritonPhases(Collector):
+    """Counters that somebody else counts: Triton reports sums, which begin anew when it restarts."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[tuple[str, str], float] = {}  # (model, phase) -> seconds
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        family = CounterMetricFamily(
+            "clipserve_triton_phase_seconds",
+            "What Triton reports of its own time, summed since it started: queue and compute. The network's share "
+            "is clipserve_batch_seconds less these.",
+            labels=["model", "phase"],
+        )
+        for labels, seconds in list(self.seconds.items()):
+            family.add_metric(labels, seconds)
+        yield family

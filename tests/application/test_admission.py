@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 import pytest
 
 from service.application.admission import Admission
 from service.errors import Overloaded
-from service.telemetry.deadline import forget_deadline, set_deadline
 from service.telemetry.metrics import Metrics
+from service.telemetry.request import RequestContext, enter
 
 
 class Clock:
@@ -30,12 +32,17 @@ def taught(clock: Clock, image: float, text: float = 0.001) -> Admission:
     return admission
 
 
+@contextmanager
+def a_request_with(seconds: float) -> Iterator[None]:
+    enter(RequestContext("a", time.monotonic() + seconds))
+    yield
+    enter(None)
+
+
 def test_an_idle_service_admits_whatever_the_size() -> None:
     admission = taught(Clock(), 0.1)
-    set_deadline(5)
-    with admission.admit(1000):
+    with a_request_with(seconds=5), admission.admit(1000):
         pass
-    forget_deadline()
 
 
 def test_more_than_a_second_of_work_ahead_is_refused_with_a_measured_hint() -> None:
@@ -63,14 +70,12 @@ def test_a_large_request_is_not_ahead_of_a_small_one_but_of_another_large_one() 
 def test_a_request_that_would_miss_its_deadline_is_refused_at_once() -> None:
     clock = Clock()
     admission = taught(clock, 0.1)
-    set_deadline(2.5)
-    with admission.admit(images=4):
+    with a_request_with(seconds=2.5), admission.admit(images=4):
         with admission.admit(images=20):  # 0.4 s ahead, 2 s of its own
             clock.now += 2.0
         match = r"itself takes about \d\.\d s, but 2\.5 s are left"
         with pytest.raises(Overloaded, match=match), admission.admit(images=30):
             pass
-    forget_deadline()
 
 
 def test_the_measure_is_the_drain_rate_whether_rows_leave_one_by_one_or_together() -> None:

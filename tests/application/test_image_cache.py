@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from service.application.image_cache import VectorCache
+from service.application.image_cache import CachedImageEncoder
 from service.engine.backend import Embeddings, Pixels, Vector
 from service.engine.fake import FakeBackend
 from service.errors import UndecodableImage
@@ -25,57 +25,12 @@ class Counting:
     def __init__(self) -> None:
         self.seen: list[bytes] = []
 
-    async def __call__(self, image: bytes) -> Vector:
+    async def encode(self, image: bytes) -> Vector:
         self.seen.append(image)
         await asyncio.sleep(0.01)
         if image == b"bad":
             raise UndecodableImage("bad")
         return np.full(4, len(image), np.float32)
-
-
-@pytest.fixture
-def encode() -> Counting:
-    return Counting()
-
-
-def cache_of(size: int) -> VectorCache:
-    return VectorCache(size, ThreadPoolExecutor(1), Metrics())
-
-
-async def test_off_each_image_is_encoded(encode: Counting) -> None:
-    cache = cache_of(0)
-    for _ in range(2):
-        await cache.get(b"cat", encode)
-    assert encode.seen == [b"cat", b"cat"]
-
-
-async def test_the_same_bytes_are_encoded_once_also_at_the_same_time(encode: Counting) -> None:
-    cache = cache_of(10_000)
-    vectors = await asyncio.gather(*(cache.get(image, encode) for image in (b"cat", b"lion", b"cat")))
-    assert [vector[0] for vector in vectors] == [3, 4, 3]
-    assert (await cache.get(b"lion", encode))[0] == 4
-    assert sorted(encode.seen) == [b"cat", b"lion"]
-
-
-async def test_an_error_is_not_kept(encode: Counting) -> None:
-    cache = cache_of(10_000)
-    for _ in range(2):
-        with pytest.raises(UndecodableImage):
-            await cache.get(b"bad", encode)
-    assert encode.seen == [b"bad", b"bad"]
-
-
-async def test_the_least_recently_used_goes_first_and_too_small_a_cache_keeps_nothing(
-    encode: Counting,
-) -> None:
-    cache = cache_of(2 * (16 + 256))
-    for image in (b"a", b"b", b"a", b"c", b"a", b"b"):
-        await cache.get(image, encode)
-    assert encode.seen == [b"a", b"b", b"c", b"b"]
-    small = cache_of(1)
-    await small.get(b"a", encode)
-    await small.get(b"a", encode)
-    assert encode.seen[-2:] == [b"a", b"a"]
 
 
 class CountingBackend(FakeBackend):
@@ -84,6 +39,53 @@ class CountingBackend(FakeBackend):
     async def encode_image(self, pixels: Pixels) -> Embeddings:
         self.rows += len(pixels)
         return await super().encode_image(pixels)
+
+
+@pytest.fixture
+def inner() -> Counting:
+    return Counting()
+
+
+def cache_of(size: int, inner: Counting) -> CachedImageEncoder:
+    return CachedImageEncoder(inner, size, ThreadPoolExecutor(1), Metrics())
+
+
+async def test_off_each_image_is_encoded(tmp_path: Path) -> None:
+    backend = CountingBackend(DIM)
+    async with serving(backend, await write_toy_artifact(tmp_path)) as service:
+        before = backend.rows  # the self-test
+        for _ in range(2):
+            await service.embed(png(1))
+        assert backend.rows - before == 2
+
+
+async def test_the_same_bytes_are_encoded_once_also_at_the_same_time(inner: Counting) -> None:
+    cache = cache_of(10_000, inner)
+    vectors = await asyncio.gather(*(cache.encode(image) for image in (b"cat", b"lion", b"cat")))
+    assert [vector[0] for vector in vectors] == [3, 4, 3]
+    assert (await cache.encode(b"lion"))[0] == 4
+    assert sorted(inner.seen) == [b"cat", b"lion"]
+
+
+async def test_an_error_is_not_kept(inner: Counting) -> None:
+    cache = cache_of(10_000, inner)
+    for _ in range(2):
+        with pytest.raises(UndecodableImage):
+            await cache.encode(b"bad")
+    assert inner.seen == [b"bad", b"bad"]
+
+
+async def test_the_least_recently_used_goes_first_and_too_small_a_cache_keeps_nothing(
+    inner: Counting,
+) -> None:
+    cache = cache_of(2 * (32 + 16 + 256), inner)
+    for image in (b"a", b"b", b"a", b"c", b"a", b"b"):
+        await cache.encode(image)
+    assert inner.seen == [b"a", b"b", b"c", b"b"]
+    small = cache_of(1, inner)
+    await small.encode(b"a")
+    await small.encode(b"a")
+    assert inner.seen[-2:] == [b"a", b"a"]
 
 
 @asynccontextmanager

@@ -108,7 +108,15 @@ def test_ctrl_c_ends_it_quietly() -> None:
         ({"image_formats": "JPEG,HEIC"}, "HEIC is not one of"),
         ({"models": f"{DEMO},{DEMO}"}, "the same name"),
         ({"model_settings": '{"dmo": {"threads": 1}}'}, "is about dmo, but what is served is demo"),
-        ({"model_settings": '{"demo": {"thread": 1}}'}, "CLIPSERVE_THREAD"),
+        (
+            {"model_settings": '{"demo": {"thread": 1}}'},
+            "CLIPSERVE_MODEL_SETTINGS.demo.thread=1: not a setting",
+        ),
+        ({"model_settings": '{"demo": {"port": 1}}'}, "CLIPSERVE_MODEL_SETTINGS.demo.port=1: not a setting"),
+        (
+            {"model_settings": '{"demo": {"threads": -1}}'},
+            "CLIPSERVE_MODEL_SETTINGS.demo.threads=-1: Input should",
+        ),
         ({"model_settings": "demo"}, 'must be JSON is not: error parsing value for field "model_settings"'),
     ],
 )

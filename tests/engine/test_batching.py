@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from service.engine.batch_queue import BatchPolicy, BatchQueue, Job
+from service.engine.batch_queue import BatchPolicy
 from service.engine.batching import DynamicBatcher
 from service.errors import BackendFailed, BackendUnavailable
 from service.telemetry.metrics import Metrics
@@ -53,8 +53,13 @@ async def batcher(
     engine: Engine, max_batch_size: int = 4, concurrency: int = 1, delay: float = 0.0
 ) -> AsyncIterator[DynamicBatcher]:
     policy = BatchPolicy(max_batch_size, delay, concurrency)
-    async with asyncio.timeout(5), DynamicBatcher("image", engine, policy, Metrics()) as running:
-        yield running
+    running = DynamicBatcher("image", engine, policy, Metrics())
+    running.start()
+    async with asyncio.timeout(5):
+        try:
+            yield running
+        finally:
+            await running.aclose()
 
 
 async def settle() -> None:
@@ -272,53 +277,3 @@ async def test_two_calls_run_at_a_time_with_two_workers() -> None:
         assert engine.batches == [[0], [1]]
         engine.gate.set()
         await asyncio.gather(*tasks)
-
-
-# The queue alone: pure, no clock.
-
-
-def job(count: int, width: int = 1, arrived: float = 0.0) -> Job:
-    return Job((np.zeros((count, width), np.float32),), asyncio.Future(), arrived)
-
-
-async def test_a_large_job_shares_each_batch_with_small_ones() -> None:
-    queue = BatchQueue(BatchPolicy(4))
-    large, small = job(100), job(1)
-    queue.put(large)
-    assert [owner for owner, _ in queue.take().rows] == [large] * 4
-    queue.put(small)
-    assert [owner for owner, _ in queue.take().rows].count(small) == 1
-
-
-async def test_a_large_job_of_one_shape_does_not_starve_another_shape() -> None:
-    queue = BatchQueue(BatchPolicy(4))
-    long, short = job(100, width=77), job(2, width=8)
-    queue.put(long)
-    queue.put(short)
-    assert {owner for owner, _ in queue.take().rows} == {long}
-    assert [owner for owner, _ in queue.take().rows] == [short, short]
-    assert {owner for owner, _ in queue.take().rows} == {long}
-
-
-async def test_rows_of_different_shapes_never_share_a_batch() -> None:
-    queue = BatchQueue(BatchPolicy(8))
-    for width in (8, 16, 8, 16):
-        queue.put(job(1, width))
-    assert [batch.arrays()[0].shape for batch in (queue.take(), queue.take())] == [(2, 8), (2, 16)]
-
-
-async def test_long_texts_come_in_smaller_batches() -> None:
-    queue = BatchQueue(BatchPolicy(32, max_batch_tokens=128))
-    for width, most in ((2, 32), (8, 16), (77, 1), (200, 1)):
-        queue.put(job(100, width))
-        assert len(queue.take().rows) == most, width
-        queue.drain()
-
-
-async def test_a_batch_is_due_when_full_or_when_its_first_row_has_waited_long_enough() -> None:
-    queue = BatchQueue(BatchPolicy(2, max_queue_delay=0.5))
-    assert queue.due(9.0) is None
-    queue.put(job(1, arrived=10.0))
-    assert queue.due(10.1) == 10.5
-    queue.put(job(1, arrived=10.2))
-    assert queue.due(10.2) == 10.2

@@ -89,7 +89,7 @@ async def test_a_fault_of_ours_is_told_as_any_other_problem(toy: Path, backend: 
         assert (answer.status_code, answer.json()["code"]) == (500, "internal_error")
         assert answer.json()["request_id"] == answer.headers["x-request-id"]
         assert "secret" not in answer.text
-        metrics = generate_latest(running.service.metrics.registry).decode()
+        metrics = generate_latest(running.gateway.metrics.registry).decode()
         assert 'endpoint="/classify",outcome="internal_error"' in metrics
 
 
@@ -122,7 +122,7 @@ async def test_a_service_that_is_loading_lives_but_is_not_ready(toy: Path, backe
         assert (await running.client.get("/readyz")).status_code == 503
         early = await running.classify(png())
         assert (early.status_code, early.json()["code"]) == (503, "backend_unavailable")
-        await running.service.warm_up()
+        await running.gateway.warm_up()
         assert (await running.client.get("/readyz")).status_code == 200
         assert (await running.classify(png())).status_code == 200
 
@@ -217,9 +217,9 @@ async def test_the_label_cache_is_bounded_in_bytes(toy: Path) -> None:
         for i in range(60):
             labels = [f"{i}-{k}" for k in range(10)]
             assert (await running.classify(png(), labels=labels)).status_code == 200
-        (model,) = running.service.models.values()
-        assert model.classifiers._weights.currsize <= 10_000
-        assert model.classifiers._classifiers.currsize <= 10_000
+        (model,) = running.gateway.models.values()
+        assert model.classifiers._labels._entries.currsize <= 10_000
+        assert model.classifiers._classifiers._entries.currsize <= 10_000
 
 
 async def test_two_models_are_told_apart_by_name(tmp_path: Path) -> None:
@@ -238,7 +238,7 @@ async def test_metrics_name_outcomes_and_never_a_caller_s_text(running: Running)
     await running.classify(b"no")
     await running.client.get("/my-secret-path")
     await asyncio.sleep(0.05)  # a request is counted once its answer has left
-    exposed = generate_latest(running.service.metrics.registry).decode()
+    exposed = generate_latest(running.gateway.metrics.registry).decode()
     assert 'clipserve_requests_total{endpoint="/classify",outcome="200"} 1.0' in exposed
     assert 'outcome="unsupported_format"' in exposed
     assert 'endpoint="other"' in exposed

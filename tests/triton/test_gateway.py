@@ -132,7 +132,7 @@ async def test_a_client_who_leaves_cancels_his_work_in_triton(triton: Triton) ->
 async def test_it_may_start_before_triton(triton: Triton) -> None:
     triton.stop()
     async with gateway(triton, warm=False) as running:
-        warming = asyncio.create_task(running.service.warm_up())
+        warming = asyncio.create_task(running.gateway.warm_up())
         await asyncio.sleep(1.5)
         assert (await running.client.get("/livez")).status_code == 200
         assert (await running.client.get("/readyz")).status_code == 503
@@ -254,12 +254,12 @@ async def test_a_model_that_answers_nonsense_is_a_failure_of_the_backend(
 ) -> None:
     liar: Triton = triton_of(options_of("python"), LIAR.replace("EXTRA", extra).replace("VALUE", value))
     async with gateway(liar, warm=False) as running:
-        warming = asyncio.create_task(running.service.warm_up())
+        warming = asyncio.create_task(running.gateway.warm_up())
         with pytest.raises(Exception, match=r"self-test|embeddings of|failed|cannot be read"):
             await warming
         assert (await running.client.get("/readyz")).status_code == 503
-        (model,) = running.service.models.values()
-        model.warm = True  # as if it had begun to lie after its self-test
+        (model,) = running.gateway.models.values()
+        model.started = True  # as if it had begun to lie after its self-test
         for _ in range(3):
             answer = await running.embed(next(photos(1)))
             assert (answer.status_code, answer.json()["code"]) == (502, "backend_failed")
@@ -282,7 +282,7 @@ async def test_a_token_opens_what_triton_restricts(triton_of: Any) -> None:
     async with gateway(guarded, triton_token="secret") as running:
         assert (await running.embed(next(photos(1)))).status_code == 200
     async with gateway(guarded, warm=False, triton_token="guess") as running:
-        warming = asyncio.create_task(running.service.warm_up())
+        warming = asyncio.create_task(running.gateway.warm_up())
         await asyncio.sleep(1)
         assert (await running.client.get("/readyz")).status_code == 503
         warming.cancel()
@@ -303,7 +303,7 @@ async def test_the_connection_may_be_encrypted(triton_of: Any, tmp_path: Path) -
     ) as running:
         assert (await running.embed(next(photos(1)))).status_code == 200
     async with gateway(encrypted, warm=False) as plain:
-        warming = asyncio.create_task(plain.service.warm_up())
+        warming = asyncio.create_task(plain.gateway.warm_up())
         await asyncio.sleep(1)
         assert (await plain.client.get("/readyz")).status_code == 503
         warming.cancel()
@@ -344,7 +344,7 @@ async def test_metrics_tell_queue_and_compute_apart(triton: Triton) -> None:
         for photo in photos(4):
             await running.embed(photo, text="cat")
         await asyncio.sleep(1.2)
-        exposed = generate_latest(running.service.metrics.registry).decode()
+        exposed = generate_latest(running.gateway.metrics.registry).decode()
         for phase in ("queue", "compute_infer"):
             line = f'clipserve_triton_phase_seconds_total{{model="demo_image",phase="{phase}"}}'
             assert line in exposed

@@ -27,9 +27,9 @@ from service.concurrency import together
 from service.engine.backend import Embeddings, Lengths, Pixels, TokenIds
 from service.engine.triton.watch import TritonWatch, triton_model
 from service.errors import BackendFailed, BackendUnavailable, ClipError, DeadlineExceeded, Overloaded
-from service.telemetry.deadline import remaining
 from service.telemetry.log import logger
 from service.telemetry.metrics import Metrics
+from service.telemetry.request import remaining
 
 _GONE = "Triton is not reachable, or does not serve this model now."
 _CHUNKS_IN_FLIGHT = 4  # of one large request, so that others find room in Triton's queue

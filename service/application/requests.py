@@ -1,0 +1,146 @@
+"""What may be asked, and what is answered. The checks that every front needs are here and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from service.application.encoder import EncodedText, ImageInput, VectorOrError
+from service.clip.manifest import ModelManifest
+from service.clip.prompts import expand
+from service.errors import ClipError, InvalidInput, TextTooLong, TooMany
+
+
+@dataclass(frozen=True)
+class RequestLimits:
+    """What one request may hold. `max_label_chars` is of one label, `max_label_bytes` of all together."""
+
+    max_images: int = 32
+    max_texts: int = 256
+    max_text_chars: int = 8_192
+    max_labels: int = 1_000
+    max_label_chars: int = 512
+    max_label_bytes: int = 65_536
+    max_templates: int = 100
+
+
+@dataclass(frozen=True)
+class ClassifyRequest:
+    """Images and labels. No templates: the model's own. No top_k: all labels."""
+
+    images: Sequence[ImageInput]
+    labels: Sequence[str]
+    templates: Sequence[str] = ()
+    model: str | None = None
+    top_k: int | None = None
+    truncate: bool = False
+
+    def check(self, limits: RequestLimits) -> None:
+        """Raises InvalidInput, TooMany or TextTooLong: nothing to do, or over a limit."""
+        if not self.images:
+            raise InvalidInput("there is nothing to classify: send at least one image.")
+        if not self.labels:
+            raise InvalidInput("there is nothing to choose from: send at least one label.")
+        if self.top_k is not None and self.top_k < 1:
+            raise InvalidInput(f"top_k is {self.top_k}; it must be at least 1.", limit=1, actual=self.top_k)
+        _at_most("images", len(self.images), limits.max_images)
+        _at_most("labels", len(self.labels), limits.max_labels)
+        label_bytes = sum(len(label.encode("utf-8", "replace")) for label in self.labels)
+        _at_most("bytes of labels", label_bytes, limits.max_label_bytes)
+        _each_at_most("label", self.labels, limits.max_label_chars)
+        _distinct(self.labels)
+
+    def expanded_templates(self, manifest: ModelManifest, limits: RequestLimits) -> tuple[str, ...]:
+        """The templates with a slot each: names of template sets replaced, without any the model's own.
+
+        Raises:
+            BadPromptTemplate: one has no slot and is no set's name.
+            TooMany, TextTooLong: over a limit.
+        """
+        templates = expand(self.templates) or tuple(manifest.prompt_templates)
+        _at_most("templates", len(templates), limits.max_templates)
+        _each_at_most("template", templates, limits.max_label_chars)
+        return templates
+
+
+@dataclass(frozen=True)
+class ScoredLabel:
+    label: str
+    score: float
+    cosine: float
+    logit: float
+
+
+@dataclass(frozen=True)
+class Classification:
+    """For each image its labels, best first, or its error."""
+
+    model: str
+    fingerprint: str
+    results: list[list[ScoredLabel] | ClipError]
+    truncated_labels: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class EmbedRequest:
+    """Images and texts. `all_or_nothing`: the error of one image is the error of the request."""
+
+    images: Sequence[ImageInput] = ()
+    texts: Sequence[str] = ()
+    model: str | None = None
+    truncate: bool = False
+    all_or_nothing: bool = False
+
+    def check(self, limits: RequestLimits) -> None:
+        """Raises InvalidInput, TooMany or TextTooLong: nothing to do, or over a limit."""
+        if not self.images and not self.texts:
+            raise InvalidInput("there is nothing to embed: send at least one image or text.")
+        _at_most("images", len(self.images), limits.max_images)
+        _at_most("texts", len(self.texts), limits.max_texts)
+        _each_at_most("text", self.texts, limits.max_text_chars)
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """For each image its vector or its error, then for each text its vector."""
+
+    model: str
+    fingerprint: str
+    images: list[VectorOrError]
+    texts: list[EncodedText]
+
+
+@dataclass(frozen=True)
+class ModelState:
+    manifest: ModelManifest
+    fingerprint: str
+    ready: bool
+
+
+def _at_most(what: str, actual: int, limit: int) -> None:
+    if actual > limit:
+        raise TooMany(
+            f"the request has {actual:,} {what}; the limit is {limit:,}.", limit=limit, actual=actual
+        )
+
+
+def _each_at_most(what: str, texts: Sequence[str], limit: int) -> None:
+    for index, text in enumerate(texts):
+        if len(text) > limit:
+            raise TextTooLong(
+                f"{what} {index} has {len(text):,} characters; the limit is {limit:,}.",
+                limit=limit,
+                actual=len(text),
+                index=index,
+            )
+
+
+def _distinct(labels: Sequence[str]) -> None:
+    first: dict[str, int] = {}
+    for index, label in enumerate(labels):
+        if not label.strip():
+            raise InvalidInput(f"label {index} is empty.", index=index)
+        if label in first:
+            # Under softmax two equal labels would halve each other's score.
+            raise InvalidInput(f"label {index} is the same as label {first[label]}.", index=index)
+        first[label] = index

@@ -1,0 +1,113 @@
+"""One model with all that serves it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from service.application.admission import Admission
+from service.application.classifiers import Classifiers
+from service.application.encoder import ImageEncoder, TextEncoder
+from service.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH, verify_files
+from service.clip.manifest import ModelManifest
+from service.clip.reference import REFERENCE_TEXTS, check, reference_pixels
+from service.clip.tokenizer import Tokenizer
+from service.engine.backend import Backend, Embeddings
+from service.errors import BackendUnavailable, DeadlineExceeded, Overloaded
+from service.telemetry.log import logger
+
+_SELF_TEST_AGAIN_SECONDS = 0.5
+
+
+class ServedModel:
+    """A model that can be asked as soon as `start` has returned.
+
+    `choices`: what the service does differently from the artifact's word, for the fingerprint.
+    """
+
+    def __init__(
+        self,
+        manifest: ModelManifest,
+        choices: Sequence[str],
+        backend: Backend,
+        images: ImageEncoder,
+        texts: TextEncoder,
+        classifiers: Classifiers,
+        admission: Admission,
+    ) -> None:
+        self.manifest = manifest
+        self.images = images
+        self.texts = texts
+        self.classifiers = classifiers
+        self.admission = admission
+        self.started = False
+        self._choices = choices
+        self._backend = backend
+
+    @property
+    def name(self) -> str:
+        return self.manifest.name
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes whenever the same input could give another vector; final once the model has started."""
+        narrower = self._backend.precision
+        return self.manifest.fingerprint(*self._choices, *([f"precision={narrower}"] if narrower else []))
+
+    async def ready(self) -> bool:
+        """Whether a request made now would be served."""
+        return self.started and await self._backend.ready()
+
+    async def start(self, folder: Path) -> None:
+        """Verify the files in `folder`, load the backend, and compare its vectors with the manifest's.
+
+        Raises:
+            ArtifactError: a file is damaged, or the engine computes something else.
+            BackendUnavailable: the engine can never be loaded.
+            BackendFailed: it fails on the reference inputs.
+        """
+        began = time.monotonic()
+        await asyncio.to_thread(verify_files, folder, self.manifest)
+        await self._backend.start()
+        images, texts = await self._reference_embeddings()
+        cosine = check(self.manifest, images, texts, self._backend.precision)
+        self.started = True
+        logger.info(
+            "model_ready",
+            model=self.name,
+            fingerprint=self.fingerprint,
+            self_test_cosine=round(cosine, 6),
+            seconds=round(time.monotonic() - began, 2),
+        )
+
+    async def aclose(self) -> None:
+        """End what `start` began."""
+        await self._backend.aclose()
+
+    async def _reference_embeddings(self) -> tuple[Embeddings, Embeddings]:
+        """[2, D] and [3, D]. A backend that goes away, or is full, says nothing about itself: it is asked again."""
+        while True:
+            try:
+                images = await self._backend.encode_image(reference_pixels(self.manifest.image.size))
+                texts = await self.texts.encode(REFERENCE_TEXTS, truncate=True)
+            except (BackendUnavailable, DeadlineExceeded, Overloaded) as error:
+                logger.warning("self_test_postponed", model=self.name, reason=error.detail)
+                await asyncio.sleep(_SELF_TEST_AGAIN_SECONDS)
+            else:
+                return images, np.stack([text.vector for text in texts])
+
+
+def reference_feeds(manifest: ModelManifest, tokenizer: Tokenizer) -> dict[str, dict[str, Any]]:
+    """Graph -> its inputs for `service.clip.reference`'s images and texts, texts padded to one length."""
+    rows = tokenizer.encode(REFERENCE_TEXTS, truncate=True)
+    length = next(n for n in manifest.text.lengths if n >= max(len(row.ids) for row in rows))
+    token_ids, lengths = tokenizer.pad(rows, length)
+    return {
+        IMAGE_GRAPH: {"pixels": reference_pixels(manifest.image.size)},
+        TEXT_GRAPH: {"token_ids": token_ids, "lengths": lengths},
+    }

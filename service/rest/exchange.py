@@ -1,0 +1,126 @@
+"""One request and its answer: the ASGI middleware around all routes.
+
+It gives the request its id and its deadline, reads the body, runs the route, and turns whatever is raised on
+the way into the answer. No other place renders an error of a whole request.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.application.byte_budget import ByteBudget
+from service.rest.body import BodyLimits, read_body
+from service.rest.errors import rendered
+from service.rest.lifeline import ClientGone, run_until_answered
+from service.telemetry.log import logger
+from service.telemetry.metrics import Metrics
+from service.telemetry.request import RequestContext, enter
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_QUIET = frozenset({"/livez", "/readyz"})
+
+
+@dataclass(frozen=True)
+class ExchangeLimits:
+    """`deadline_seconds`: from the last byte of the body to the answer."""
+
+    body: BodyLimits
+    deadline_seconds: float
+
+
+class _Answer:
+    """Passes an answer on, with the request's id and stage times.
+
+    Attributes:
+        status: of the answer, once it has begun.
+        body_pending: part of the request's body may still be on its way, so that the connection must be closed.
+    """
+
+    def __init__(self, send: Send, request: RequestContext) -> None:
+        self._send = send
+        self._request = request
+        self.status: int | None = None
+        self.body_pending = True
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            message["headers"] = [*message["headers"], *self._headers()]
+        await self._send(message)
+
+    def _headers(self) -> Iterator[tuple[bytes, bytes]]:
+        yield b"x-request-id", self._request.id.encode()
+        stages = self._request.stage_seconds.items()
+        if stages:
+            timing = ", ".join(f"{stage};dur={seconds * 1000:.1f}" for stage, seconds in stages)
+            yield b"server-timing", timing.encode()
+        if self.body_pending:
+            yield b"connection", b"close"
+
+
+class Exchange:
+    """See the module."""
+
+    def __init__(self, app: ASGIApp, limits: ExchangeLimits, budget: ByteBudget, metrics: Metrics) -> None:
+        self._app = app
+        self._limits = limits
+        self._budget = budget
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        headers = {key.lower(): value for key, value in scope["headers"]}
+        request = RequestContext(_request_id(headers))
+        enter(request)
+        answer = _Answer(send, request)
+        try:
+            await self._run(scope, headers, receive, answer, request)
+            outcome = str(answer.status)
+        except ClientGone:
+            outcome = "client_gone"
+        except Exception as error:
+            outcome, response = rendered(error, request.id)
+            error.__traceback__ = None  # `service.concurrency` says why
+            if answer.status is None:
+                await response(scope, receive, answer)
+        self._record(scope, outcome, time.perf_counter() - started)
+
+    async def _run(
+        self,
+        scope: Scope,
+        headers: Mapping[bytes, bytes],
+        receive: Receive,
+        answer: _Answer,
+        request: RequestContext,
+    ) -> None:
+        seconds = self._limits.deadline_seconds
+        with self._budget.lease() as lease:
+            body = await read_body(headers, receive, self._limits.body, lease)
+            answer.body_pending = False
+            request.deadline = time.monotonic() + seconds
+            unread = [body]
+            del body  # it is freed as soon as the application has parsed it
+            await run_until_answered(
+                lambda replay: self._app(scope, replay, answer), unread, receive, seconds
+            )
+
+    def _record(self, scope: Scope, outcome: str, seconds: float) -> None:
+        endpoint = getattr(scope.get("route"), "path", "other")
+        self._metrics.request(endpoint, outcome, seconds)
+        if endpoint not in _QUIET:
+            logger.info("request", endpoint=endpoint, outcome=outcome, ms=round(seconds * 1000, 1))
+
+
+def _request_id(headers: Mapping[bytes, bytes]) -> str:
+    """The caller's X-Request-Id where it is a plain word, else a new one."""
+    given = headers.get(b"x-request-id", b"").decode("latin-1")
+    return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex

@@ -1,0 +1,104 @@
+"""What a request carries with it: its id, its deadline, and the seconds it spent in each stage.
+
+A front sets it once, and all code that works for the request finds it in one context variable: log lines take
+the id from here, a call to another machine the deadline.
+
+Some work is done for several requests: a batch, or a value that is built once for all who asked for it. Such
+work has a `SharedContext`, which knows all of them. So the failure of a batch is logged with the id of every
+request that sees it, and a stage of a shared build counts for everyone who waited for it.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import time
+from collections.abc import Collection, Iterable, MutableMapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(eq=False)
+class RequestContext:
+    """One request.
+
+    Attributes:
+        id: unique, or what the caller has given.
+        deadline: when it must be answered, in seconds of `time.monotonic()`; None: no limit.
+        stage_seconds: stage -> seconds; the images of a request add up.
+    """
+
+    id: str
+    deadline: float | None = None
+    stage_seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def requests(self) -> Collection[RequestContext]:
+        return (self,)
+
+
+@dataclass(eq=False)
+class SharedContext:
+    """Work for several requests. Requests may be added and removed while it goes on.
+
+    `deadline`: as above; None where more requests may come, which have more time than the first.
+    """
+
+    requests: list[RequestContext]
+    deadline: float | None = None
+
+
+Context = RequestContext | SharedContext
+
+_current: ContextVar[Context | None] = ContextVar("request", default=None)
+
+
+def enter(context: Context | None) -> None:
+    """From now on, the code in this task works for `context`; None: for no request."""
+    _current.set(context)
+
+
+def current() -> Context | None:
+    """What the code at hand works for; None outside of any request."""
+    return _current.get()
+
+
+def of_batch(contexts: Iterable[Context | None]) -> SharedContext:
+    """The context of a call that computes rows of all these: it has until the latest of their deadlines."""
+    known = {id(context): context for context in contexts}.values()
+    requests = {id(request): request for context in known if context for request in context.requests}
+    deadlines = [context.deadline for context in known if context and context.deadline is not None]
+    timed = deadlines and len(deadlines) == len(known)
+    return SharedContext(list(requests.values()), max(deadlines) if timed else None)
+
+
+def task_context(context: Context) -> contextvars.Context:
+    """For `asyncio.create_task(..., context=...)`: the present context, but at work for `context`."""
+    copy = contextvars.copy_context()
+    copy.run(_current.set, context)
+    return copy
+
+
+def remaining(default: float) -> float:
+    """Seconds left until the deadline, at least 0; `default` where there is none."""
+    context = _current.get()
+    if context is None or context.deadline is None:
+        return default
+    return max(0.0, context.deadline - time.monotonic())
+
+
+def add_stage_seconds(stage: str, seconds: float) -> None:
+    """Count a stage for every request that the code at hand works for."""
+    context = _current.get()
+    for request in context.requests if context else ():
+        request.stage_seconds[stage] = request.stage_seconds.get(stage, 0.0) + seconds
+
+
+def add_request_ids(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """A processor for structlog: `request_id`, or `request_ids` of work that is shared."""
+    context = _current.get()
+    if isinstance(context, RequestContext):
+        event.setdefault("request_id", context.id)
+    elif context is not None:
+        event.setdefault("request_ids", [request.id for request in context.requests])
+    return event

@@ -1,0 +1,86 @@
+"""How a batch is dealt from the waiting rows: no clock, no tasks."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from service.engine.batch_queue import BatchPolicy, BatchQueue, Job
+
+
+def job(count: int, width: int = 1, arrived: float = 0.0, departed: bool = False) -> Job:
+    return Job((np.zeros((count, width), np.float32),), arrived, lambda: departed)
+
+
+def test_a_large_job_shares_each_batch_with_small_ones() -> None:
+    queue = BatchQueue[Job](BatchPolicy(4))
+    large, small = job(100), job(1)
+    queue.put(large)
+    assert [owner for owner, _ in queue.take().rows] == [large] * 4
+    queue.put(small)
+    assert [owner for owner, _ in queue.take().rows].count(small) == 1
+
+
+def test_a_large_job_of_one_shape_does_not_starve_another_shape() -> None:
+    queue = BatchQueue[Job](BatchPolicy(4))
+    long, short = job(100, width=77), job(2, width=8)
+    queue.put(long)
+    queue.put(short)
+    assert {owner for owner, _ in queue.take().rows} == {long}
+    assert [owner for owner, _ in queue.take().rows] == [short, short]
+    assert {owner for owner, _ in queue.take().rows} == {long}
+
+
+def test_rows_of_different_shapes_never_share_a_batch() -> None:
+    queue = BatchQueue[Job](BatchPolicy(8))
+    for width in (8, 16, 8, 16):
+        queue.put(job(1, width))
+    assert [batch.arrays()[0].shape for batch in (queue.take(), queue.take())] == [(2, 8), (2, 16)]
+
+
+def test_long_texts_come_in_smaller_batches() -> None:
+    queue = BatchQueue[Job](BatchPolicy(32, max_batch_tokens=128))
+    for width, most in ((2, 32), (8, 16), (77, 1), (200, 1)):
+        queue.put(job(100, width))
+        assert len(queue.take().rows) == most, width
+        queue.drain()
+
+
+def test_a_batch_is_due_when_full_or_when_its_first_row_has_waited_long_enough() -> None:
+    queue = BatchQueue[Job](BatchPolicy(2, max_queue_delay=0.5))
+    assert queue.due(9.0) is None
+    queue.put(job(1, arrived=10.0))
+    assert queue.due(10.1) == 10.5
+    queue.put(job(1, arrived=10.2))
+    assert queue.due(10.2) == 10.2
+
+
+def test_rows_of_a_caller_who_left_are_not_dealt_and_do_not_fill_a_batch() -> None:
+    queue = BatchQueue[Job](BatchPolicy(2, max_queue_delay=0.5))
+    waiting, gone = job(1, arrived=10.0), job(5, arrived=9.0, departed=True)
+    queue.put(gone)
+    assert queue.due(10.0) is None
+    queue.put(waiting)
+    assert queue.due(10.0) == 10.5
+    assert queue.take().rows == [(waiting, 0)]
+
+
+def test_a_batch_is_deserted_when_all_of_its_callers_have_left() -> None:
+    queue = BatchQueue[Job](BatchPolicy(4))
+    present, leaving = job(1), job(1)
+    queue.put(present)
+    queue.put(leaving)
+    batch = queue.take()
+    leaving.departed = lambda: True
+    assert not batch.deserted
+    present.departed = lambda: True
+    assert batch.deserted
+
+
+def test_what_waits_can_be_drained_once() -> None:
+    queue = BatchQueue[Job](BatchPolicy(4))
+    jobs = [job(1), job(2, width=8)]
+    for each in jobs:
+        queue.put(each)
+    assert queue.drain() == jobs
+    assert queue.drain() == []
+    assert queue.due(0.0) is None
