@@ -74,7 +74,7 @@ class DualEncoder:
         await self._backend.start()
         narrower = self._backend.precision
         if narrower:  # it makes other vectors; an index must not mix them
-            self.fingerprint = self.manifest.fingerprint(*self._limits.choices, f"precision={narrower}")
+            self.fingerprint = self.manifest.fingerprint(*self._limits.choices, precision=narrower)
         images, texts = await self._reference_embeddings()
         return check(self.manifest, images, texts, narrower)
 

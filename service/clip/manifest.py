@@ -116,13 +116,16 @@ class ModelManifest(_Frozen):
     reference: ReferenceVectors
     quantization: Quantization | None = None
 
-    def fingerprint(self, *choices: str) -> str:
+    def fingerprint(self, *choices: str, precision: str | None = None) -> str:
         """Name, precision and a digest of all that decides a vector: weights, tokenizer, preprocessing.
 
-        `choices` are the service's own that change a vector, beyond what the artifact says.
+        `choices` are the service's own that change a vector, beyond what the artifact says. `precision` is what an
+        engine computes in, where that is narrower than the artifact's precision: it makes other vectors.
         """
         files = [f"{name}={digest}" for name, digest in sorted(self.files.items())]
         facts = [*files, self.image.model_dump_json(), self.text.model_dump_json(), *choices]
+        if precision:
+            facts.append(f"precision={precision}")
         digest = hashlib.sha256("\n".join(facts).encode()).hexdigest()[:12]
         # A variant is named for its precision ("ViT-B-32@int8"), to be served beside the model it was made of.
-        return f"{self.name.removesuffix(f'@{self.precision}')}@{self.precision}-{digest}"
+        return f"{self.name.removesuffix(f'@{self.precision}')}@{precision or self.precision}-{digest}"
