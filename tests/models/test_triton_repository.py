@@ -29,7 +29,7 @@ from models.triton_repository import PLANS, write_repository
 from service.clip.artifact import ArtifactError, read_manifest
 from service.clip.manifest import TextSpec
 from service.engine.batch_queue import BatchPolicy
-from service.engine.triton.watch import triton_model
+from service.engine.triton.contract import triton_model
 
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "models" / "demo"

@@ -8,7 +8,6 @@ same.
 from __future__ import annotations
 
 import asyncio
-import re
 from typing import Any
 
 from tritonclient.grpc import aio as triton
@@ -16,11 +15,10 @@ from tritonclient.utils import InferenceServerException
 
 from service.clip.manifest import ModelManifest
 from service.concurrency import together
+from service.engine.triton.contract import FINGERPRINT, TOWERS, Tower, inputs, output, triton_model
 from service.errors import BackendUnavailable, ClipError
 from service.telemetry.log import logger
 from service.telemetry.metrics import Metrics
-
-TOWERS = ("image", "text")
 
 # Together well under a second. A busy server on few cores may need a good part of it to answer; a stopped one gives
 # none.
@@ -28,11 +26,6 @@ _WATCH_SECONDS = 0.2
 _PROBE_SECONDS = 0.5
 _STATISTICS_EVERY = 5  # looks
 _PHASES = ("queue", "compute_input", "compute_infer", "compute_output")
-
-
-def triton_model(manifest: ModelManifest, tower: str) -> str:
-    """A tower's name in Triton, which is a folder's too: what is not safe in both becomes `-`."""
-    return f"{re.sub(r'[^A-Za-z0-9._-]', '-', manifest.name)}_{tower}"
 
 
 class TritonWatch:
@@ -55,7 +48,7 @@ class TritonWatch:
         self._headers = headers
         self._metrics = metrics
         self.ready = False
-        self.max_batch: dict[str, int] = {}
+        self.max_batch: dict[Tower, int] = {}
         self._state = "connecting"
         self._question: asyncio.Task[bool] | None = None
 
@@ -122,7 +115,7 @@ class TritonWatch:
             logger.warning("triton", state=state, reason=reason, model=self._manifest.name)
         self._state = state
 
-    async def _checked_limit(self, tower: str) -> int:
+    async def _checked_limit(self, tower: Tower) -> int:
         """Compare Triton's model with the manifest.
 
         Returns:
@@ -134,30 +127,19 @@ class TritonWatch:
         name = triton_model(self._manifest, tower)
         config = (await self._client.get_model_config(name, headers=self._headers)).config
         tensors = {each.name: (_type_of(each), list(each.dims)) for each in [*config.input, *config.output]}
-        expected = self._tensors(tower)
+        needed = [*inputs(self._manifest, tower), output(self._manifest)]
+        expected = {each.name: (each.data_type, list(each.dims)) for each in needed}
         if tensors != expected:
             raise BackendUnavailable(
                 f"Triton's model {name} has tensors {tensors}; the artifact needs {expected}."
             )
-        served, own = config.parameters["fingerprint"].string_value, self._manifest.fingerprint()
+        served, own = config.parameters[FINGERPRINT].string_value, self._manifest.fingerprint()
         if served != own:
             raise BackendUnavailable(
                 f"Triton's model {name} is {served or 'of unknown origin'}; this gateway has {own}. "
                 "Make the repository anew from the same artifact."
             )
         return max(1, int(config.max_batch_size))
-
-    def _tensors(self, tower: str) -> dict[str, tuple[str, list[int]]]:
-        """Name -> type and dims without the batch; -1 where texts come in several lengths."""
-        size, lengths = self._manifest.image.size, self._manifest.text.lengths
-        inputs = {
-            "image": {"pixels": ("TYPE_UINT8", [size, size, 3])},
-            "text": {
-                "token_ids": ("TYPE_INT32", [-1 if len(lengths) > 1 else lengths[0]]),
-                "lengths": ("TYPE_INT32", [1]),
-            },
-        }[tower]
-        return inputs | {"embedding": ("TYPE_FP32", [self._manifest.embed_dim])}
 
     async def _read_statistics(self) -> None:
         for tower in TOWERS:
