@@ -17,9 +17,17 @@ from tritonclient.grpc import model_config_pb2 as pb
 
 from models.errors import ModelsError
 from service.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH
-from service.clip.manifest import ModelManifest
+from service.clip.manifest import ModelManifest, Precision
 from service.engine.batch_queue import BatchPolicy
-from service.engine.triton.contract import FINGERPRINT, LENGTHS, Tensor, inputs, output, triton_model
+from service.engine.triton.contract import (
+    FINGERPRINT,
+    LENGTHS,
+    PRECISION,
+    Tensor,
+    inputs,
+    output,
+    triton_model,
+)
 
 Backend = Literal["python", "onnxruntime", "tensorrt"]
 Device = Literal["cpu", "gpu"]
@@ -139,8 +147,14 @@ def towers(manifest: ModelManifest, options: TritonOptions) -> tuple[Tower, Towe
     return image, text
 
 
-def config(manifest: ModelManifest, tower: Tower, options: TritonOptions) -> pb.ModelConfig:
-    """config.pbtxt of a tower. Its parameter `fingerprint` tells the service which artifact is served."""
+def config(
+    manifest: ModelManifest, tower: Tower, options: TritonOptions, narrower: Precision | None = None
+) -> pb.ModelConfig:
+    """config.pbtxt of a tower.
+
+    Its parameters `fingerprint` and `precision` tell the service which artifact is served, and what computes it.
+    `narrower`: the precision that computes, where it is not the artifact's own.
+    """
     group = pb.ModelInstanceGroup
     made = pb.ModelConfig(
         name=tower.name,
@@ -159,7 +173,11 @@ def config(manifest: ModelManifest, tower: Tower, options: TritonOptions) -> pb.
         ],
         model_warmup=_warm_up(tower),
     )
-    for key, value in (_parameters(options) | {FINGERPRINT: manifest.fingerprint()}).items():
+    identity = {
+        FINGERPRINT: manifest.fingerprint(precision=narrower),
+        PRECISION: narrower or manifest.precision,
+    }
+    for key, value in (_parameters(options) | identity).items():
         made.parameters[key].string_value = value
     return made
 

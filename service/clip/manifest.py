@@ -14,6 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field
 # lengths nearly of their own; long texts are rarer and share batches.
 TEXT_BUCKETS = (8, 10, 12, 16, 24, 32, 48)
 
+Precision = Literal["fp32", "bf16", "fp16", "int8"]
+
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -106,7 +108,7 @@ class ModelManifest(_Frozen):
     format: Literal[1] = 1
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,99}$")
     embed_dim: int = Field(ge=1)
-    precision: Literal["fp32", "bf16", "fp16", "int8"] = "fp32"
+    precision: Precision = "fp32"
     image: ImageSpec
     text: TextSpec
     scoring: ScoringSpec

@@ -18,6 +18,7 @@ from tritonclient.grpc import model_config_pb2 as pb
 
 from models import tensorrt
 from models.errors import ModelsError
+from models.plans import PLANS, write_record
 from models.triton_config import (
     DEFAULTS,
     Backend,
@@ -25,7 +26,7 @@ from models.triton_config import (
     options_of,
     towers,
 )
-from models.triton_repository import PLANS, write_repository
+from models.triton_repository import write_repository
 from service.clip.artifact import ArtifactError, read_manifest
 from service.clip.manifest import TextSpec
 from service.engine.batch_queue import BatchPolicy
@@ -46,6 +47,7 @@ def artifact(folder: Path, backend: Backend) -> Path:
     shutil.copytree(DEMO, folder)
     for plan in PLANS.values():
         (folder / plan).write_bytes(plan.encode())
+    write_record(folder, MANIFEST, "fp32", None)
     return folder
 
 

@@ -72,8 +72,6 @@ class TritonOptions:
 class TritonBackend:
     """Calls the two models of one artifact."""
 
-    precision: str | None = None
-
     def __init__(self, manifest: ModelManifest, options: TritonOptions, metrics: Metrics) -> None:
         self._manifest = manifest
         self._inputs = {tower: inputs(manifest, tower) for tower in TOWERS}
@@ -84,6 +82,10 @@ class TritonBackend:
         self._client: triton.InferenceServerClient | None = None
         self._watch: TritonWatch | None = None
         self._watching: asyncio.Task[None] | None = None
+
+    @property
+    def precision(self) -> str | None:
+        return self._watch.precision if self._watch is not None else None
 
     async def start(self) -> None:
         """Connect, and wait until Triton serves the two models: for as long as it takes.

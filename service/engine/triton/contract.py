@@ -20,8 +20,9 @@ Tower = Literal["image", "text"]
 TOWERS: tuple[Tower, ...] = ("image", "text")
 
 LENGTHS = "lengths"
-# The key, in a model's configuration, that says which artifact is served.
+# Keys of the parameters, in a model's configuration, that say which artifact is served and what computes it.
 FINGERPRINT = "fingerprint"
+PRECISION = "precision"
 
 
 @dataclass(frozen=True)
