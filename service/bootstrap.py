@@ -183,7 +183,7 @@ def _engine(folder: Path, manifest: ModelManifest, settings: Settings) -> Engine
 def _reference_inputs(folder: Path, manifest: ModelManifest) -> dict[str, Feeds]:
     tokenizer = load_tokenizer(folder, manifest.text)
     rows = tokenizer.encode(REFERENCE_TEXTS, truncate=True)
-    length = next(n for n in manifest.text.lengths if n >= max(len(row.ids) for row in rows))
+    length = manifest.text.padded_length(max(len(row.ids) for row in rows))
     token_ids, lengths = tokenizer.pad(rows, length)
     return {
         IMAGE_GRAPH: {"pixels": reference_pixels(manifest.image.size)},

@@ -112,7 +112,7 @@ class DualEncoder:
             rows = await self._tokenize(texts, truncate)
         buckets: dict[int, list[int]] = defaultdict(list)  # length -> positions of its texts
         for position, row in enumerate(rows):
-            buckets[next(n for n in self.manifest.text.lengths if n >= len(row.ids))].append(position)
+            buckets[self.manifest.text.padded_length(len(row.ids))].append(position)
         encoded = await together(
             self._encode_rows([rows[p] for p in positions], length) for length, positions in buckets.items()
         )

@@ -53,6 +53,17 @@ class TextSpec(_Frozen):
             return [self.context_length]
         return [*(bucket for bucket in TEXT_BUCKETS if bucket < self.context_length), self.context_length]
 
+    def padded_length(self, tokens: int) -> int:
+        """The length that a text of `tokens` tokens is padded to: the smallest of `lengths` that holds it.
+
+        Raises:
+            ValueError: the text is longer than the context length.
+        """
+        for length in self.lengths:
+            if length >= tokens:
+                return length
+        raise ValueError(f"{tokens} tokens do not fit the context length, {self.context_length}")
+
 
 class ScoringSpec(_Frozen):
     """`logit = logit_scale * cosine + logit_bias`; the multiplier itself, not its logarithm."""

@@ -1,10 +1,13 @@
-"""What a manifest says of itself: the fingerprint."""
+"""What follows from a manifest: the fingerprint, and the lengths that texts are padded to."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from service.clip.artifact import read_manifest
+from service.clip.manifest import TextSpec
 from service.engine.fake import FakeBackend
 from tests.support import DIM, serving, write_toy_artifact
 
@@ -35,6 +38,22 @@ def test_each_choice_gives_another_fingerprint() -> None:
         ("exif_transpose=false", "scaled_decode=true"),
     ]
     assert len({MANIFEST.fingerprint(*choices) for choices in made}) == len(made)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "padded"), [(1, 8), (8, 8), (9, 10), (48, 48), (49, 77), (76, 77), (77, 77)]
+)
+def test_a_text_is_padded_to_the_smallest_length_that_holds_it(tokens: int, padded: int) -> None:
+    assert TextSpec(context_length=77).padded_length(tokens) == padded
+
+
+def test_where_the_padding_is_fixed_every_text_has_the_context_length() -> None:
+    assert TextSpec(context_length=64, padding="fixed").padded_length(3) == 64
+
+
+def test_a_text_longer_than_the_context_length_has_no_padded_length() -> None:
+    with pytest.raises(ValueError, match="78 tokens do not fit"):
+        TextSpec(context_length=77).padded_length(78)
 
 
 async def test_an_answer_names_the_precision_that_the_engine_computes_in(tmp_path: Path) -> None:
