@@ -8,34 +8,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 
 from models.errors import ModelsError
 from models.gate import verdicts
-from models.verify import Feeds
+from models.verify import Feeds, session_of
 from service.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH
 from service.clip.manifest import ModelManifest
 from service.clip.reference import reference_pixels
-from service.cores import usable_cores
 
 _ROUNDS = 5
 _TEXTS = 8
 _SECONDS = 0.4  # of each artifact in each round
-
-
-def session_of(path: Path) -> onnxruntime.InferenceSession:
-    """A graph on all cores of this machine.
-
-    Raises:
-        ModelsError: onnxruntime does not load it.
-    """
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = usable_cores()
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    try:
-        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's exceptions have no common base but this
-        raise ModelsError(f"onnxruntime does not load {path}: {error}") from None
 
 
 def rates(graphs: Sequence[Path], feeds: Feeds, rows: int) -> list[float]:

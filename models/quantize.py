@@ -12,9 +12,8 @@ from models import gate
 from models.artifact import checksums, replacing, write_manifest
 from models.errors import ModelsError
 from models.gate import Method, Tower
-from models.payoff import session_of
 from models.samples import CALIBRATION_PROMPTS, Photos, read_photos, split, spread, text_feeds
-from models.verify import Feeds, verify
+from models.verify import Feeds, session_of, verify
 from service.clip.artifact import (
     IMAGE_GRAPH,
     TEXT_GRAPH,

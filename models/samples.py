@@ -128,5 +128,5 @@ def text_feeds(
     for start in range(0, len(rows), batch):
         some = rows[start : start + batch]
         longest = max(len(row.ids) for row in some)
-        token_ids, lengths = tokenizer.pad(some, next(size for size in spec.lengths if size >= longest))
+        token_ids, lengths = tokenizer.pad(some, spec.padded_length(longest))
         yield {"token_ids": token_ids, "lengths": lengths}

@@ -3,16 +3,19 @@
 A plan works with the version of TensorRT that made it, on the kind of GPU it was made on: build it inside the
 Triton image that will serve it, on the node that will serve it.
 
+Beside the plans lies their record, plans.json (`models.plans`): what they were built from and what they compute in.
 Each plan has one optimization profile, from one row to `max_batch_size` rows and, for texts, over all lengths that
 the service pads to.
 
 fp16 is asked of TensorRT up to 10, which computes LayerNormalization (an operator of its own since opset 17) in
-fp32 also then; its sums of squares would overflow. TensorRT 11 takes all precisions from the graph.
+fp32 also then; its sums of squares would overflow. TensorRT 11 and newer take all precisions from the graph and
+have no fp16 mode: there only fp32 can be built.
 """
 
 from __future__ import annotations
 
 import importlib
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -21,11 +24,12 @@ from pathlib import Path
 from typing import Any
 
 from models.errors import ModelsError
+from models.plans import PLANS, RECORD_NAME, write_record
 from models.triton_config import Tower, TritonOptions, towers
-from models.triton_repository import PLANS
 from service.clip.artifact import read_manifest, verify_files
 
 Shape = tuple[int, ...]
+_FIRST_WITHOUT_FP16 = 11  # of TensorRT's major versions
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,7 @@ class Profile:
 
 
 def build(folder: Path, options: TritonOptions, *, fp16: bool, say: Callable[[str], None]) -> None:
-    """Write image.plan and text.plan into the artifact; minutes for each.
+    """Write image.plan, text.plan and their record, plans.json, into the artifact; minutes for each plan.
 
     Raises:
         ArtifactError: `folder` is not a sound artifact.
@@ -47,10 +51,14 @@ def build(folder: Path, options: TritonOptions, *, fp16: bool, say: Callable[[st
     manifest = read_manifest(folder)
     verify_files(folder, manifest)
     compile_graph = _compiler()
+    version = None
     for tower in towers(manifest, options):
         plan = folder / PLANS[tower.graph]
         say(f"{tower.graph} -> {plan} ...")
-        compile_graph(folder / tower.graph, plan, profile(tower), fp16)
+        version = compile_graph(folder / tower.graph, plan, profile(tower), fp16)
+    record = write_record(folder, manifest, "fp16" if fp16 else manifest.precision, version)
+    fingerprint = manifest.fingerprint(precision=record.narrower(manifest))
+    say(f"{folder / RECORD_NAME}: {fingerprint}, TensorRT {version or 'of unknown version'}")
 
 
 def profile(tower: Tower) -> Profile:
@@ -89,8 +97,26 @@ def _with_rows(tower: Tower, shape: tuple[Shape, ...], rows: int) -> dict[str, S
     }
 
 
-def _compiler() -> Callable[[Path, Path, Profile, bool], None]:
-    """With TensorRT's Python package, else with its command-line tool."""
+def trtexec_version(output: str) -> str | None:
+    """TensorRT's version as its own tool says it in its output: "10.3.0"; None if it does not."""
+    if said := re.search(r"TensorRT version: (\d+\.\d+\.\d+)", output):
+        return said[1]
+    # The first line: "&&&& RUNNING TensorRT.trtexec [TensorRT v100300] ...", which is "v8601" up to TensorRT 9.
+    if said := re.search(r"\[TensorRT v(\d{1,2}?)(\d\d?)(\d\d)\]", output):
+        return ".".join(str(int(part)) for part in said.groups())
+    return None
+
+
+def _refuse_fp16(version: str) -> None:
+    """Raises ModelsError if this version of TensorRT has no fp16 mode."""
+    if int(version.partition(".")[0]) >= _FIRST_WITHOUT_FP16:
+        raise ModelsError(
+            f"TensorRT {version} takes the precision from the graph and has no fp16 mode: build with --fp32."
+        )
+
+
+def _compiler() -> Callable[[Path, Path, Profile, bool], str | None]:
+    """With TensorRT's Python package, else with its command-line tool; what it returns is TensorRT's version."""
     try:
         tensorrt = importlib.import_module("tensorrt")
     except ImportError:
@@ -104,15 +130,22 @@ def _compiler() -> Callable[[Path, Path, Profile, bool], None]:
     return lambda *job: _run_tensorrt(tensorrt, *job)
 
 
-def _run_trtexec(trtexec: str, graph: Path, plan: Path, shapes: Profile, fp16: bool) -> None:
+def _run_trtexec(trtexec: str, graph: Path, plan: Path, shapes: Profile, fp16: bool) -> str | None:
     command = trtexec_command(trtexec, graph, plan, shapes, fp16)
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  our own words
+    output = done.stdout + done.stderr
+    version = trtexec_version(output)
+    if fp16 and version:
+        _refuse_fp16(version)
     if done.returncode != 0:
-        lines = (done.stdout + done.stderr).strip().splitlines()[-5:]
-        raise ModelsError("\n".join([f"trtexec cannot build {plan}:", *lines]))
+        raise ModelsError("\n".join([f"trtexec cannot build {plan}:", *output.strip().splitlines()[-5:]]))
+    return version
 
 
-def _run_tensorrt(trt: Any, graph: Path, plan: Path, shapes: Profile, fp16: bool) -> None:
+def _run_tensorrt(trt: Any, graph: Path, plan: Path, shapes: Profile, fp16: bool) -> str:
+    version = str(trt.__version__)
+    if fp16:
+        _refuse_fp16(version)
     logger = trt.Logger(trt.Logger.WARNING)
     builder = trt.Builder(logger)
     if builder is None:
@@ -123,11 +156,6 @@ def _run_tensorrt(trt: Any, graph: Path, plan: Path, shapes: Profile, fp16: bool
         raise ModelsError(f"TensorRT cannot read {graph}: {parser.get_error(0).desc()}")
     config = builder.create_builder_config()
     if fp16:
-        if not hasattr(trt.BuilderFlag, "FP16"):
-            raise ModelsError(
-                f"TensorRT {trt.__version__} takes the precision from the graph: export an artifact in fp16, or "
-                "build with --fp32."
-            )
         config.set_flag(trt.BuilderFlag.FP16)
     chosen = builder.create_optimization_profile()
     for name, shape in shapes.usual.items():
@@ -137,3 +165,4 @@ def _run_tensorrt(trt: Any, graph: Path, plan: Path, shapes: Profile, fp16: bool
     if made is None:
         raise ModelsError(f"TensorRT cannot build {plan}; its own messages are above.")
     plan.write_bytes(made)
+    return version

@@ -1,10 +1,7 @@
 """What Triton is told about an artifact: one model for each tower, written as config.pbtxt.
 
-    <name>_image   pixels    uint8 [n, S, S, 3]                  -> embedding float32 [n, D]
-    <name>_text    token_ids int32 [n, L], lengths int32 [n, 1]  -> embedding float32 [n, D]
-
-Triton wants at least one dimension besides the batch, hence `lengths` of [n, 1] on the wire; it reshapes them to
-[n] for the graph. Requests of different L are not put in one batch.
+`service.engine.triton.contract` has their names and tensors. Requests of different text lengths are not put in one
+batch.
 
 The configuration is NVIDIA's own protocol buffer, so that a field cannot be misspelled, and complete, so that
 Triton guesses nothing from the graph.
@@ -20,9 +17,17 @@ from tritonclient.grpc import model_config_pb2 as pb
 
 from models.errors import ModelsError
 from service.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH
-from service.clip.manifest import ModelManifest
+from service.clip.manifest import ModelManifest, Precision
 from service.engine.batch_queue import BatchPolicy
-from service.engine.triton.watch import triton_model
+from service.engine.triton.contract import (
+    FINGERPRINT,
+    LENGTHS,
+    PRECISION,
+    Tensor,
+    inputs,
+    output,
+    triton_model,
+)
 
 Backend = Literal["python", "onnxruntime", "tensorrt"]
 Device = Literal["cpu", "gpu"]
@@ -112,16 +117,6 @@ def _given(value: T | None, default: T) -> T:
 
 
 @dataclass(frozen=True)
-class Tensor:
-    """An input on the wire; `dims` without the batch. `graph_dims`, where the graph's are others."""
-
-    name: str
-    data_type: pb.DataType
-    dims: tuple[int, ...]
-    graph_dims: tuple[int, ...] | None = None
-
-
-@dataclass(frozen=True)
 class Tower:
     """One graph of an artifact. `shapes`: the dims of all inputs, once for each shape that will be met."""
 
@@ -134,28 +129,32 @@ class Tower:
 
 def towers(manifest: ModelManifest, options: TritonOptions) -> tuple[Tower, Tower]:
     """The two models that an artifact becomes."""
-    pixels = (manifest.image.size, manifest.image.size, 3)
-    lengths = manifest.text.lengths
-    length = -1 if len(lengths) > 1 else lengths[0]
+    (pixels,), (token_ids, lengths) = inputs(manifest, "image"), inputs(manifest, "text")
     image = Tower(
         triton_model(manifest, "image"),
         IMAGE_GRAPH,
-        (Tensor("pixels", pb.TYPE_UINT8, pixels),),
+        (pixels,),
         options.image,
-        ((pixels,),),
+        ((pixels.dims,),),
     )
     text = Tower(
         triton_model(manifest, "text"),
         TEXT_GRAPH,
-        (Tensor("token_ids", pb.TYPE_INT32, (length,)), Tensor("lengths", pb.TYPE_INT32, (1,), ())),
+        (token_ids, lengths),
         options.text,
-        tuple(((length,), (1,)) for length in lengths),
+        tuple(((length,), lengths.dims) for length in manifest.text.lengths),
     )
     return image, text
 
 
-def config(manifest: ModelManifest, tower: Tower, options: TritonOptions) -> pb.ModelConfig:
-    """config.pbtxt of a tower. Its parameter `fingerprint` tells the service which artifact is served."""
+def config(
+    manifest: ModelManifest, tower: Tower, options: TritonOptions, narrower: Precision | None = None
+) -> pb.ModelConfig:
+    """config.pbtxt of a tower.
+
+    Its parameters `fingerprint` and `precision` tell the service which artifact is served, and what computes it.
+    `narrower`: the precision that computes, where it is not the artifact's own.
+    """
     group = pb.ModelInstanceGroup
     made = pb.ModelConfig(
         name=tower.name,
@@ -164,7 +163,7 @@ def config(manifest: ModelManifest, tower: Tower, options: TritonOptions) -> pb.
         version_policy=pb.ModelVersionPolicy(latest=pb.ModelVersionPolicy.Latest(num_versions=1)),
         max_batch_size=tower.policy.max_batch_size,
         input=[_input(tensor) for tensor in tower.inputs],
-        output=[pb.ModelOutput(name="embedding", data_type=pb.TYPE_FP32, dims=[manifest.embed_dim])],
+        output=[_output(output(manifest))],
         dynamic_batching=_dynamic_batching(tower.policy, options),
         instance_group=[
             group(
@@ -174,7 +173,11 @@ def config(manifest: ModelManifest, tower: Tower, options: TritonOptions) -> pb.
         ],
         model_warmup=_warm_up(tower),
     )
-    for key, value in (_parameters(options) | {"fingerprint": manifest.fingerprint()}).items():
+    identity = {
+        FINGERPRINT: manifest.fingerprint(precision=narrower),
+        PRECISION: narrower or manifest.precision,
+    }
+    for key, value in (_parameters(options) | identity).items():
         made.parameters[key].string_value = value
     return made
 
@@ -186,7 +189,15 @@ def warm_up_file(length: int) -> str:
 
 def _input(tensor: Tensor) -> pb.ModelInput:
     reshape = None if tensor.graph_dims is None else pb.ModelTensorReshape(shape=tensor.graph_dims)
-    return pb.ModelInput(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims, reshape=reshape)
+    return pb.ModelInput(name=tensor.name, data_type=_type(tensor), dims=tensor.dims, reshape=reshape)
+
+
+def _output(tensor: Tensor) -> pb.ModelOutput:
+    return pb.ModelOutput(name=tensor.name, data_type=_type(tensor), dims=tensor.dims)
+
+
+def _type(tensor: Tensor) -> pb.DataType:
+    return pb.DataType.Value(tensor.data_type)
 
 
 def _dynamic_batching(policy: BatchPolicy, options: TritonOptions) -> pb.ModelDynamicBatching:
@@ -224,9 +235,9 @@ def _warm_up(tower: Tower) -> Iterator[pb.ModelWarmup]:
             sample = pb.ModelWarmup(name=f"{rows} of {'x'.join(map(str, shape[0]))}", batch_size=rows)
             for tensor, dims in zip(tower.inputs, shape, strict=True):
                 content = sample.inputs[tensor.name]
-                content.data_type = tensor.data_type
+                content.data_type = _type(tensor)
                 content.dims.extend(dims)
-                if tensor.name == "lengths":
+                if tensor.name == LENGTHS:
                     content.input_data_file = warm_up_file(shape[0][0])
                 else:
                     content.zero_data = True

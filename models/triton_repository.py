@@ -12,14 +12,12 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-from google.protobuf import text_format  # type: ignore[import-untyped]
+from google.protobuf import text_format
 
 from models.errors import ModelsError
+from models.plans import PLANS, read_record
 from models.triton_config import Backend, Tower, TritonOptions, config, towers, warm_up_file
-from service.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH, read_manifest, verify_files
-
-# Where `models.tensorrt` leaves what it builds, in the artifact.
-PLANS = {IMAGE_GRAPH: "image.plan", TEXT_GRAPH: "text.plan"}
+from service.clip.artifact import TEXT_GRAPH, read_manifest, verify_files
 
 _MODEL_PY = Path(__file__).with_name("triton_python_model.py")
 
@@ -32,10 +30,12 @@ def write_repository(folder: Path, out: Path, options: TritonOptions) -> list[st
 
     Raises:
         ArtifactError: `folder` is not a sound artifact.
-        ModelsError: it has no plans and the backend is TensorRT; or a model's folder in `out` is not one.
+        ModelsError: the backend is TensorRT and `models.plans` refuses the artifact's plans; or a model's folder in
+            `out` is not one.
     """
     manifest = read_manifest(folder)
     verify_files(folder, manifest)
+    narrower = read_record(folder, manifest).narrower(manifest) if options.backend == "tensorrt" else None
     made = towers(manifest, options)
     for tower in made:
         graphs = _graphs(folder, tower, options.backend)
@@ -47,7 +47,7 @@ def write_repository(folder: Path, out: Path, options: TritonOptions) -> list[st
         if options.backend == "python":
             shutil.copyfile(_MODEL_PY, version / "model.py")
         _write_warm_up(model / "warmup", tower)
-        text = text_format.MessageToString(config(manifest, tower, options))
+        text = text_format.MessageToString(config(manifest, tower, options, narrower))
         (model / "config.pbtxt").write_text(text, "utf-8")
     return [tower.name for tower in made]
 
@@ -55,12 +55,7 @@ def write_repository(folder: Path, out: Path, options: TritonOptions) -> list[st
 def _graphs(folder: Path, tower: Tower, backend: Backend) -> dict[Path, str]:
     """Files of a tower in the artifact, and their names in a model's version."""
     if backend == "tensorrt":
-        plan = folder / PLANS[tower.graph]
-        if not plan.is_file():
-            raise ModelsError(
-                f"{plan} is not there: `python -m models tensorrt {folder}` makes it, on a GPU."
-            )
-        return {plan: "model.plan"}
+        return {folder / PLANS[tower.graph]: "model.plan"}
     # A graph of more than 2 GB has its weights in files beside it, which it knows by name.
     weights = {path: path.name for path in folder.glob(f"{tower.graph}?*")}
     return {folder / tower.graph: "model.onnx", **weights}

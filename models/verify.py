@@ -15,6 +15,7 @@ from service.clip import reference
 from service.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH, read_manifest, verify_files
 from service.clip.manifest import ModelManifest
 from service.clip.tokenizer import load_tokenizer
+from service.cores import usable_cores
 
 # What an fp32 export may differ from the framework it came from: the order of additions, no more.
 MIN_COSINE = 0.99999
@@ -50,16 +51,28 @@ class Outcome:
         return f"{self.what:<32} cosine {self.cosine:.8f}  max difference {self.difference:.1e}  {verdict}"
 
 
+def session_of(path: Path) -> onnxruntime.InferenceSession:
+    """A graph, loaded in onnxruntime on all cores of this machine.
+
+    Raises:
+        ModelsError: onnxruntime does not load it.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = usable_cores()
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's exceptions have no common base but this
+        raise ModelsError(f"onnxruntime does not load {path}: {error}") from None
+
+
 class Graph:
     """One graph of an artifact, loaded."""
 
     def __init__(self, path: Path) -> None:
         """Raises ModelsError if onnxruntime does not load it."""
         self._path = path
-        try:
-            self._session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime's exceptions have no common base but this
-            raise ModelsError(f"onnxruntime does not load {path}: {error}") from None
+        self._session = session_of(path)
 
     def run(self, feeds: Feeds) -> npt.NDArray[np.float32]:
         """The embeddings [N, D]. Raises ModelsError if the graph fails on these feeds."""
@@ -78,9 +91,9 @@ def compare(folder: Path, cases: Sequence[Case]) -> list[Outcome]:
         actual = graphs[case.graph].run(case.feeds)  # [N, D]
         if actual.shape != case.expected.shape:
             raise ModelsError(f"{case.what}: the graph gave {actual.shape}, not {case.expected.shape}")
-        cosines = (actual * case.expected).sum(axis=1) / np.linalg.norm(actual, axis=1)  # [N]
+        cosine = reference.lowest_cosine(actual, case.expected)
         difference = np.abs(actual - case.expected).max()
-        outcomes.append(Outcome(case.what, float(cosines.min()), float(difference)))
+        outcomes.append(Outcome(case.what, cosine, float(difference)))
     return outcomes
 
 
@@ -99,9 +112,7 @@ def verify(folder: Path) -> tuple[ModelManifest, float]:
     tokenizer = load_tokenizer(folder, manifest.text)
     rows = tokenizer.encode(reference.REFERENCE_TEXTS, truncate=True)
     longest = max(len(row.ids) for row in rows)
-    token_ids, lengths = tokenizer.pad(
-        rows, longest if manifest.text.padding == "trim" else manifest.text.context_length
-    )
+    token_ids, lengths = tokenizer.pad(rows, manifest.text.padded_length(longest))
     pixels = reference.reference_pixels(manifest.image.size)
     images = Graph(folder / IMAGE_GRAPH).run({"pixels": pixels})
     texts = Graph(folder / TEXT_GRAPH).run({"token_ids": token_ids, "lengths": lengths})

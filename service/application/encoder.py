@@ -116,7 +116,7 @@ class TextEncoder:
             rows = await self._tokenize(texts, truncate)
         by_length: dict[int, list[int]] = defaultdict(list)  # padded length -> positions of its texts
         for position, row in enumerate(rows):
-            by_length[self._padded_length(row)].append(position)
+            by_length[self._manifest.text.padded_length(len(row.ids))].append(position)
         encoded = await together(
             self._encode_rows([rows[p] for p in positions], length) for length, positions in by_length.items()
         )
@@ -131,9 +131,6 @@ class TextEncoder:
         return await asyncio.get_running_loop().run_in_executor(
             self._executor, functools.partial(self._tokenizer.encode, texts, truncate=truncate)
         )
-
-    def _padded_length(self, row: TokenizedText) -> int:
-        return next(n for n in self._manifest.text.lengths if n >= len(row.ids))
 
     async def _encode_rows(self, rows: list[TokenizedText], length: int) -> Embeddings:
         token_ids, lengths = self._tokenizer.pad(rows, length)  # [N, L], [N]

@@ -27,7 +27,9 @@ _SELF_TEST_AGAIN_SECONDS = 0.5
 class ServedModel:
     """A model that can be asked as soon as `start` has returned.
 
-    `choices`: what the service does differently from the artifact's word, for the fingerprint.
+    Attributes:
+        started: whether `start` has returned.
+        fingerprint: changes whenever the same input could give another vector; final once the model has started.
     """
 
     def __init__(
@@ -40,24 +42,20 @@ class ServedModel:
         classifiers: Classifiers,
         admission: Admission,
     ) -> None:
+        """`choices`: what the service does differently from what the artifact says, for the fingerprint."""
         self.manifest = manifest
         self.images = images
         self.texts = texts
         self.classifiers = classifiers
         self.admission = admission
         self.started = False
+        self.fingerprint = manifest.fingerprint(*choices)
         self._choices = choices
         self._backend = backend
 
     @property
     def name(self) -> str:
         return self.manifest.name
-
-    @property
-    def fingerprint(self) -> str:
-        """Changes whenever the same input could give another vector; final once the model has started."""
-        narrower = self._backend.precision
-        return self.manifest.fingerprint(*self._choices, *([f"precision={narrower}"] if narrower else []))
 
     async def ready(self) -> bool:
         """Whether a request made now would be served."""
@@ -74,8 +72,10 @@ class ServedModel:
         began = time.monotonic()
         await asyncio.to_thread(verify_files, folder, self.manifest)
         await self._backend.start()
+        precision = self._backend.precision  # an engine may compute in less than the artifact's own
+        self.fingerprint = self.manifest.fingerprint(*self._choices, precision=precision)
         images, texts = await self._reference_embeddings()
-        cosine = check(self.manifest, images, texts, self._backend.precision)
+        cosine = check(self.manifest, images, texts, precision)
         self.started = True
         logger.info(
             "model_ready",
@@ -105,7 +105,7 @@ class ServedModel:
 def reference_feeds(manifest: ModelManifest, tokenizer: Tokenizer) -> dict[str, dict[str, Any]]:
     """Graph -> its inputs for `service.clip.reference`'s images and texts, texts padded to one length."""
     rows = tokenizer.encode(REFERENCE_TEXTS, truncate=True)
-    length = next(n for n in manifest.text.lengths if n >= max(len(row.ids) for row in rows))
+    length = manifest.text.padded_length(max(len(row.ids) for row in rows))
     token_ids, lengths = tokenizer.pad(rows, length)
     return {
         IMAGE_GRAPH: {"pixels": reference_pixels(manifest.image.size)},

@@ -14,6 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field
 # lengths nearly of their own; long texts are rarer and share batches.
 TEXT_BUCKETS = (8, 10, 12, 16, 24, 32, 48)
 
+Precision = Literal["fp32", "bf16", "fp16", "int8"]
+
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -50,6 +52,17 @@ class TextSpec(_Frozen):
         if self.padding == "fixed":
             return [self.context_length]
         return [*(bucket for bucket in TEXT_BUCKETS if bucket < self.context_length), self.context_length]
+
+    def padded_length(self, tokens: int) -> int:
+        """The length that a text of `tokens` tokens is padded to: the smallest of `lengths` that holds it.
+
+        Raises:
+            ValueError: the text is longer than the context length.
+        """
+        for length in self.lengths:
+            if length >= tokens:
+                return length
+        raise ValueError(f"{tokens} tokens do not fit the context length, {self.context_length}")
 
 
 class ScoringSpec(_Frozen):
@@ -106,7 +119,7 @@ class ModelManifest(_Frozen):
     format: Literal[1] = 1
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,99}$")
     embed_dim: int = Field(ge=1)
-    precision: Literal["fp32", "bf16", "fp16", "int8"] = "fp32"
+    precision: Precision = "fp32"
     image: ImageSpec
     text: TextSpec
     scoring: ScoringSpec
@@ -116,13 +129,16 @@ class ModelManifest(_Frozen):
     reference: ReferenceVectors
     quantization: Quantization | None = None
 
-    def fingerprint(self, *choices: str) -> str:
+    def fingerprint(self, *choices: str, precision: str | None = None) -> str:
         """Name, precision and a digest of all that decides a vector: weights, tokenizer, preprocessing.
 
-        `choices` are the service's own that change a vector, beyond what the artifact says.
+        `choices` are the service's own that change a vector, beyond what the artifact says. `precision` is what an
+        engine computes in, where that is narrower than the artifact's precision: it makes other vectors.
         """
         files = [f"{name}={digest}" for name, digest in sorted(self.files.items())]
         facts = [*files, self.image.model_dump_json(), self.text.model_dump_json(), *choices]
+        if precision:
+            facts.append(f"precision={precision}")
         digest = hashlib.sha256("\n".join(facts).encode()).hexdigest()[:12]
         # A variant is named for its precision ("ViT-B-32@int8"), to be served beside the model it was made of.
-        return f"{self.name.removesuffix(f'@{self.precision}')}@{self.precision}-{digest}"
+        return f"{self.name.removesuffix(f'@{self.precision}')}@{precision or self.precision}-{digest}"

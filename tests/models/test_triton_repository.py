@@ -18,6 +18,7 @@ from tritonclient.grpc import model_config_pb2 as pb
 
 from models import tensorrt
 from models.errors import ModelsError
+from models.plans import PLANS, write_record
 from models.triton_config import (
     DEFAULTS,
     Backend,
@@ -25,11 +26,11 @@ from models.triton_config import (
     options_of,
     towers,
 )
-from models.triton_repository import PLANS, write_repository
+from models.triton_repository import write_repository
 from service.clip.artifact import ArtifactError, read_manifest
 from service.clip.manifest import TextSpec
 from service.engine.batch_queue import BatchPolicy
-from service.engine.triton.watch import triton_model
+from service.engine.triton.contract import triton_model
 
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "models" / "demo"
@@ -46,6 +47,7 @@ def artifact(folder: Path, backend: Backend) -> Path:
     shutil.copytree(DEMO, folder)
     for plan in PLANS.values():
         (folder / plan).write_bytes(plan.encode())
+    write_record(folder, MANIFEST, "fp32", None)
     return folder
 
 

@@ -1,7 +1,7 @@
 """Both encoders on an NVIDIA Triton server, over gRPC. Triton batches; this side does not.
 
 An artifact `name` is two Triton models, `name_image` and `name_text` (`python -m models triton` writes them). The
-gateway may be started before Triton, and Triton may go and come back: `triton_watch` looks whether both models are
+gateway may be started before Triton, and Triton may go and come back: `watch` looks whether both models are
 served, and whether they are the artifact that this gateway holds. A call is refused at once only where Triton is
 known to be gone.
 
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,12 +21,13 @@ import numpy as np
 import numpy.typing as npt
 from tritonclient.grpc import InferInput, InferRequestedOutput
 from tritonclient.grpc import aio as triton
-from tritonclient.utils import InferenceServerException, np_to_triton_dtype
+from tritonclient.utils import InferenceServerException
 
 from service.clip.manifest import ModelManifest
 from service.concurrency import together
 from service.engine.backend import Embeddings, Lengths, Pixels, TokenIds
-from service.engine.triton.watch import TritonWatch, triton_model
+from service.engine.triton.contract import TOWERS, Tensor, Tower, inputs, output, triton_model
+from service.engine.triton.watch import TritonWatch
 from service.errors import BackendFailed, BackendUnavailable, ClipError, DeadlineExceeded, Overloaded
 from service.telemetry.log import logger
 from service.telemetry.metrics import Metrics
@@ -70,16 +72,20 @@ class TritonOptions:
 class TritonBackend:
     """Calls the two models of one artifact."""
 
-    precision: str | None = None
-
     def __init__(self, manifest: ModelManifest, options: TritonOptions, metrics: Metrics) -> None:
         self._manifest = manifest
+        self._inputs = {tower: inputs(manifest, tower) for tower in TOWERS}
+        self._output = output(manifest)
         self._options = options
         self._metrics = metrics
         self._headers = _credentials(options.token)
         self._client: triton.InferenceServerClient | None = None
         self._watch: TritonWatch | None = None
         self._watching: asyncio.Task[None] | None = None
+
+    @property
+    def precision(self) -> str | None:
+        return self._watch.precision if self._watch is not None else None
 
     async def start(self) -> None:
         """Connect, and wait until Triton serves the two models: for as long as it takes.
@@ -98,10 +104,10 @@ class TritonBackend:
         self._watching = asyncio.create_task(self._watch.watch())
 
     async def encode_image(self, pixels: Pixels) -> Embeddings:
-        return await self._encode("image", {"pixels": pixels})
+        return await self._encode("image", pixels)
 
     async def encode_text(self, token_ids: TokenIds, lengths: Lengths) -> Embeddings:
-        return await self._encode("text", {"token_ids": token_ids, "lengths": lengths[:, np.newaxis]})
+        return await self._encode("text", token_ids, lengths)
 
     async def ready(self) -> bool:
         return self._watch is not None and self._watch.ready
@@ -115,22 +121,22 @@ class TritonBackend:
             await self._client.close()
             self._client = None
 
-    async def _encode(self, tower: str, arrays: dict[str, npt.NDArray[Any]]) -> Embeddings:
+    async def _encode(self, tower: Tower, *arrays: npt.NDArray[Any]) -> Embeddings:
         limit = self._watch.max_batch.get(tower) if self._watch is not None else None
         if limit is None:
             raise BackendUnavailable(_GONE)
-        rows = len(next(iter(arrays.values())))
+        rows = len(arrays[0])
         if rows <= limit:
             return await self._infer(tower, arrays)
         room = asyncio.Semaphore(_CHUNKS_IN_FLIGHT)
 
         async def chunk(start: int) -> Embeddings:
             async with room:
-                return await self._infer(tower, {k: a[start : start + limit] for k, a in arrays.items()})
+                return await self._infer(tower, [array[start : start + limit] for array in arrays])
 
         return np.concatenate(await together(chunk(start) for start in range(0, rows, limit)))
 
-    async def _infer(self, tower: str, arrays: dict[str, npt.NDArray[Any]]) -> Embeddings:
+    async def _infer(self, tower: Tower, arrays: Sequence[npt.NDArray[Any]]) -> Embeddings:
         if self._client is None:
             raise BackendUnavailable("the connection to Triton is closed.")
         left = remaining(self._options.timeout_seconds)
@@ -138,19 +144,19 @@ class TritonBackend:
         try:
             result = await self._client.infer(
                 triton_model(self._manifest, tower),
-                [_input(name, array) for name, array in arrays.items()],
-                outputs=[InferRequestedOutput("embedding")],
+                [_input(*each) for each in zip(self._inputs[tower], arrays, strict=True)],
+                outputs=[InferRequestedOutput(self._output.name)],
                 timeout=max(1, int(left * 1e6)),  # microseconds that Triton may keep it queued
                 client_timeout=left,
                 headers=self._headers,
             )
-            embeddings = np.asarray(result.as_numpy("embedding"), np.float32)  # [N, D]
+            embeddings = np.asarray(result.as_numpy(self._output.name), np.float32)  # [N, D]
         except InferenceServerException as error:
             raise _translated(error) from None
         except Exception:  # an answer that is no tensor, a channel closed under the call: no common base
             logger.exception("triton_answer")
             raise BackendFailed("Triton's answer cannot be read.") from None
-        rows = len(next(iter(arrays.values())))
+        rows = len(arrays[0])
         self._metrics.batch(tower, rows, time.perf_counter() - started)
         if embeddings.shape != (rows, self._manifest.embed_dim):
             raise BackendFailed(f"Triton gave embeddings of {embeddings.shape} for {rows} rows.")
@@ -163,10 +169,12 @@ def _credentials(token: str | None) -> dict[str, str]:
     return {"authorization": f"Bearer {token}", "triton-grpc-protocol-token": token}
 
 
-def _input(name: str, array: npt.NDArray[Any]) -> InferInput:
-    tensor = InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype))
-    tensor.set_data_from_numpy(np.ascontiguousarray(array))
-    return tensor
+def _input(tensor: Tensor, array: npt.NDArray[Any]) -> InferInput:
+    if tensor.graph_dims is not None:
+        array = array.reshape(len(array), *tensor.dims)
+    made = InferInput(tensor.name, list(array.shape), tensor.data_type.removeprefix("TYPE_"))
+    made.set_data_from_numpy(np.ascontiguousarray(array))
+    return made
 
 
 def _translated(error: InferenceServerException) -> ClipError:

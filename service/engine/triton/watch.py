@@ -8,19 +8,19 @@ same.
 from __future__ import annotations
 
 import asyncio
-import re
+from dataclasses import dataclass
 from typing import Any
 
 from tritonclient.grpc import aio as triton
 from tritonclient.utils import InferenceServerException
 
 from service.clip.manifest import ModelManifest
+from service.clip.reference import MIN_COSINE
 from service.concurrency import together
+from service.engine.triton.contract import FINGERPRINT, PRECISION, TOWERS, Tower, inputs, output, triton_model
 from service.errors import BackendUnavailable, ClipError
 from service.telemetry.log import logger
 from service.telemetry.metrics import Metrics
-
-TOWERS = ("image", "text")
 
 # Together well under a second. A busy server on few cores may need a good part of it to answer; a stopped one gives
 # none.
@@ -30,9 +30,12 @@ _STATISTICS_EVERY = 5  # looks
 _PHASES = ("queue", "compute_input", "compute_infer", "compute_output")
 
 
-def triton_model(manifest: ModelManifest, tower: str) -> str:
-    """A tower's name in Triton, which is a folder's too: what is not safe in both becomes `-`."""
-    return f"{re.sub(r'[^A-Za-z0-9._-]', '-', manifest.name)}_{tower}"
+@dataclass(frozen=True)
+class _Served:
+    """What a model's configuration says: the rows that one call may have, and the precision that computes."""
+
+    rows: int
+    precision: str
 
 
 class TritonWatch:
@@ -41,6 +44,8 @@ class TritonWatch:
     Attributes:
         ready: both are served, as the last look saw it.
         max_batch: tower -> rows that one call may have; empty while Triton is gone.
+        precision: what Triton computes in, where it is not the artifact's own precision. Known once both models
+            were served, and the same from then on: models that compute in another one are refused.
     """
 
     def __init__(
@@ -55,9 +60,14 @@ class TritonWatch:
         self._headers = headers
         self._metrics = metrics
         self.ready = False
-        self.max_batch: dict[str, int] = {}
+        self.max_batch: dict[Tower, int] = {}
+        self._precision: str | None = None  # the artifact's own, too
         self._state = "connecting"
         self._question: asyncio.Task[bool] | None = None
+
+    @property
+    def precision(self) -> str | None:
+        return None if self._precision == self._manifest.precision else self._precision
 
     async def until_ready(self) -> None:
         """Wait until both models are served, for as long as it takes.
@@ -110,8 +120,28 @@ class TritonWatch:
             for tower in TOWERS
         )
         if all(served) and not self.max_batch:
-            self.max_batch = {tower: await self._checked_limit(tower) for tower in TOWERS}
+            await self._learn()
         return all(served)
+
+    async def _learn(self) -> None:
+        """Compare both models with the manifest; learn how many rows they take and what they compute in.
+
+        Raises:
+            BackendUnavailable: they are other models, or compute in another precision than they did before.
+        """
+        image, text = [await self._checked(tower) for tower in TOWERS]
+        if image.precision != text.precision:
+            raise BackendUnavailable(
+                f"Triton computes images in {image.precision} and texts in {text.precision}. "
+                "Make the repository anew from one artifact."
+            )
+        if self._precision not in (None, image.precision):
+            raise BackendUnavailable(
+                f"Triton now computes {self._manifest.name} in {image.precision}; this gateway was started on "
+                f"{self._precision}, and its fingerprint says so. Serve that again, or restart the gateway."
+            )
+        self._precision = image.precision
+        self.max_batch = dict(zip(TOWERS, (image.rows, text.rows), strict=True))
 
     def _enter(self, state: str, reason: str) -> None:
         """Remember what Triton is like; log it when it has changed."""
@@ -122,11 +152,8 @@ class TritonWatch:
             logger.warning("triton", state=state, reason=reason, model=self._manifest.name)
         self._state = state
 
-    async def _checked_limit(self, tower: str) -> int:
+    async def _checked(self, tower: Tower) -> _Served:
         """Compare Triton's model with the manifest.
-
-        Returns:
-            the rows that one call may have.
 
         Raises:
             BackendUnavailable: it is another model, or another build of this one.
@@ -134,30 +161,25 @@ class TritonWatch:
         name = triton_model(self._manifest, tower)
         config = (await self._client.get_model_config(name, headers=self._headers)).config
         tensors = {each.name: (_type_of(each), list(each.dims)) for each in [*config.input, *config.output]}
-        expected = self._tensors(tower)
+        needed = [*inputs(self._manifest, tower), output(self._manifest)]
+        expected = {each.name: (each.data_type, list(each.dims)) for each in needed}
         if tensors != expected:
             raise BackendUnavailable(
                 f"Triton's model {name} has tensors {tensors}; the artifact needs {expected}."
             )
-        served, own = config.parameters["fingerprint"].string_value, self._manifest.fingerprint()
-        if served != own:
+        own = self._manifest.precision
+        known = {self._manifest.fingerprint(precision=each): each for each in MIN_COSINE if each != own}
+        known[self._manifest.fingerprint()] = own
+        served, stated = (config.parameters[key].string_value for key in (FINGERPRINT, PRECISION))
+        # Repositories that were written before the parameter `precision` do not state it.
+        if served not in known or stated not in ("", known[served]):
             raise BackendUnavailable(
-                f"Triton's model {name} is {served or 'of unknown origin'}; this gateway has {own}. "
+                f"Triton's model {name} is {served or 'of unknown origin'}"
+                + (f", computed in {stated}" if stated else "")
+                + f"; this gateway has {self._manifest.fingerprint()}. "
                 "Make the repository anew from the same artifact."
             )
-        return max(1, int(config.max_batch_size))
-
-    def _tensors(self, tower: str) -> dict[str, tuple[str, list[int]]]:
-        """Name -> type and dims without the batch; -1 where texts come in several lengths."""
-        size, lengths = self._manifest.image.size, self._manifest.text.lengths
-        inputs = {
-            "image": {"pixels": ("TYPE_UINT8", [size, size, 3])},
-            "text": {
-                "token_ids": ("TYPE_INT32", [-1 if len(lengths) > 1 else lengths[0]]),
-                "lengths": ("TYPE_INT32", [1]),
-            },
-        }[tower]
-        return inputs | {"embedding": ("TYPE_FP32", [self._manifest.embed_dim])}
+        return _Served(max(1, int(config.max_batch_size)), known[served])
 
     async def _read_statistics(self) -> None:
         for tower in TOWERS:

@@ -1,0 +1,35 @@
+"""How far a graph is from what its original computed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models.errors import ModelsError
+from models.verify import Case, Graph, compare
+from service.clip.artifact import read_manifest
+from service.clip.reference import reference_pixels
+
+DEMO = Path(__file__).parents[2] / "models" / "demo"
+MANIFEST = read_manifest(DEMO)
+PIXELS = {"pixels": reference_pixels(MANIFEST.image.size)}
+STORED = np.array(MANIFEST.reference.image_embeddings, np.float32)  # [2, D]
+
+
+@pytest.mark.parametrize(
+    ("expected", "cosine", "good"), [(STORED, 1, True), (2 * STORED, 1, False), (STORED[::-1], 0.14, False)]
+)
+def test_a_cosine_is_that_of_the_directions_and_a_wrong_length_is_still_wrong(
+    expected: np.ndarray, cosine: float, good: bool
+) -> None:
+    (outcome,) = compare(DEMO, [Case("the reference images", "image.onnx", PIXELS, expected)])
+    assert outcome.cosine == pytest.approx(cosine, abs=0.01)
+    assert outcome.good is good
+
+
+def test_a_file_that_is_no_graph_is_named(tmp_path: Path) -> None:
+    (tmp_path / "image.onnx").write_bytes(b"no graph")
+    with pytest.raises(ModelsError, match=r"onnxruntime does not load .*image\.onnx"):
+        Graph(tmp_path / "image.onnx")
