@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from service.settings import Settings, as_markdown, unknown_variables
+from service.settings import Settings, as_markdown
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -38,7 +38,3 @@ def test_links_between_the_documents_lead_somewhere() -> None:
 def test_version_files_hold_no_addresses() -> None:
     for path in (ROOT / "requirements").iterdir():
         assert "://" not in path.read_text(), path.name
-
-
-def test_misspelled_variables_are_found() -> None:
-    assert unknown_variables(["CLIPSERVE_PORT", "CLIPSERVE_PROT", "PATH"]) == ["CLIPSERVE_PROT"]

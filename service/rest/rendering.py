@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import orjson
 from starlette.responses import Response
 
 from service.application.requests import Classification, Embedding, ModelState, ScoredLabel
-from service.engine.backend import Vector
 from service.errors import ClipError
 from service.rest.errors import fields
 
@@ -64,7 +64,7 @@ def _labels(result: list[ScoredLabel] | ClipError) -> dict[str, Any]:
     return {"error": fields(result)} if isinstance(result, ClipError) else {"labels": result}
 
 
-def _encoded(vector: Vector, encoding_format: str) -> Any:
+def _encoded(vector: npt.NDArray[np.float32], encoding_format: str) -> Any:
     if encoding_format == "base64":
         return base64.b64encode(vector.astype("<f4").tobytes()).decode()
     return np.ascontiguousarray(vector)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Any
+from typing import Any, TextIO
 
 import structlog
 
@@ -19,9 +19,9 @@ def _console() -> structlog.dev.ConsoleRenderer:
     return structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
 
 
-def configure(level: str) -> None:
-    """Set up structlog once, at the edge. `level` is a name of the standard library's, e.g. INFO."""
-    terminal = sys.stderr.isatty()
+def configure(level: str, stream: TextIO = sys.stderr) -> None:
+    """Set up structlog once, when the process starts. `level` is a name of the standard library's, e.g. INFO."""
+    terminal = stream.isatty()
     structlog.configure(
         processors=[
             add_request_ids,
@@ -31,5 +31,5 @@ def configure(level: str) -> None:
             _console() if terminal else structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(stream),
     )

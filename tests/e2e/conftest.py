@@ -28,9 +28,9 @@ def free_port() -> int:
 
 
 class Process:
-    """A service process; `url` answers once `wait_ready` has returned."""
+    """A service process; `url` answers once `wait_ready` has returned. `prefix`: a command that starts it."""
 
-    def __init__(self, **settings: str | int) -> None:
+    def __init__(self, *prefix: str, **settings: str | int) -> None:
         port, self.metrics_port = free_port(), free_port()
         chosen = {"port": port, "metrics_port": self.metrics_port, **settings}
         environment = os.environ | {f"CLIPSERVE_{name.upper()}": str(value) for name, value in chosen.items()}
@@ -38,7 +38,7 @@ class Process:
         # A file, because a pipe would fill up and hold up the service; kept as long as this object is.
         self._log = tempfile.NamedTemporaryFile()  # noqa: SIM115
         self.popen = subprocess.Popen(
-            [sys.executable, "-m", "service"], cwd=ROOT, env=environment, stderr=self._log
+            [*prefix, sys.executable, "-m", "service"], cwd=ROOT, env=environment, stderr=self._log
         )
 
     def wait_ready(self, seconds: float = 30) -> float:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import orjson
 
 from service import errors
+from service.engine.fake import FakeBackend
 from service.errors import ClipError, Overloaded
 from service.rest.errors import STATUS, fields, problem, status_of
+from tests.support import DIM, png, serving
 
 
 def all_errors(kind: type[ClipError] = ClipError) -> list[type[ClipError]]:
@@ -58,3 +61,18 @@ def test_a_problem_says_limit_actual_index_and_request_id() -> None:
 def test_overload_says_when_to_come_back_in_whole_seconds() -> None:
     assert problem(Overloaded("x", retry_after=0.2), "abc").headers["retry-after"] == "1"
     assert problem(Overloaded("x", retry_after=2.1), "abc").headers["retry-after"] == "3"
+
+
+async def test_a_wrong_content_type_is_another_code_than_a_wrong_image_format(toy: Path) -> None:
+    async with serving(FakeBackend(DIM), toy, max_body_bytes=2_000, max_json_bytes=1_000) as running:
+
+        async def refused(content_type: str, content: bytes) -> tuple[int, str]:
+            headers = {"content-type": content_type}
+            answer = await running.client.post("/embed", content=content, headers=headers)
+            return answer.status_code, answer.json()["code"]
+
+        assert await refused("text/plain", png(size=(8, 8))) == (415, "unsupported_media_type")
+        assert await refused("image/png", png(kind="TIFF", size=(8, 8))) == (415, "unsupported_format")
+        assert await refused("image/png", bytes(2_001)) == (413, "body_too_large")
+        long = b'{"texts": ["' + b"a" * 1_000 + b'"]}'
+        assert await refused("application/json", long) == (413, "body_too_large")

@@ -1,0 +1,117 @@
+"""Log lines lead from an answer to what went wrong behind it."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.engine.backend import Embeddings, Pixels
+from service.engine.batch_queue import BatchPolicy
+from service.engine.batching import Batched
+from service.engine.fake import FakeBackend
+from service.engine.in_process import Call, Feeds, InProcess
+from service.telemetry import log
+from service.telemetry.log import logger
+from service.telemetry.metrics import Metrics
+from service.telemetry.request import RequestContext, enter
+from tests.support import DIM, Running, form, png, serving, write_toy_artifact
+
+
+@pytest.fixture
+def written() -> Iterator[io.StringIO]:
+    stream = io.StringIO()
+    log.configure("INFO", stream)
+    yield stream
+    log.configure("CRITICAL")
+
+
+def lines(stream: io.StringIO, event: str) -> list[dict[str, Any]]:
+    return [line for line in map(json.loads, stream.getvalue().splitlines()) if line["event"] == event]
+
+
+class Failing(FakeBackend):
+    failing = False
+
+    async def encode_image(self, pixels: Pixels) -> Embeddings:
+        if self.failing:
+            await asyncio.sleep(0.02)  # the others gather meanwhile
+            raise RuntimeError("out of memory")
+        return await super().encode_image(pixels)
+
+
+async def ask(running: Running, request_id: str) -> int:
+    answer = await running.client.post(
+        "/embed", files=form([png()], {}), headers={"x-request-id": request_id}
+    )
+    return answer.status_code
+
+
+async def test_a_failure_inside_the_engine_is_logged_with_every_request_that_sees_it(
+    tmp_path: Path, written: io.StringIO
+) -> None:
+    backend = Failing(DIM)
+    batched = Batched(backend, BatchPolicy(4), BatchPolicy(4), Metrics())
+    async with serving(batched, await write_toy_artifact(tmp_path)) as running:
+        backend.failing = True
+        ids = [f"request-{i}" for i in range(6)]
+        assert await asyncio.gather(*(ask(running, each) for each in ids)) == [502] * 6
+    failures = lines(written, "backend_raised")
+    assert {each for line in failures for each in line["request_ids"]} == set(ids)
+    assert max(len(line["request_ids"]) for line in failures) > 1, "no batch had rows of several requests"
+    answered = lines(written, "request")
+    assert {line["request_id"] for line in answered if line["outcome"] == "backend_failed"} == set(ids)
+
+
+class BrokenEngine:
+    """An engine whose calls fail in their thread."""
+
+    name = "broken"
+    precision = None
+
+    def load(self) -> None: ...
+    def close(self) -> None: ...
+
+    def call(self, graph: str, feeds: Feeds) -> Call:
+        class Broken:
+            def run(self) -> Embeddings:
+                raise RuntimeError("no memory")
+
+            def cancel(self) -> None: ...
+
+        return Broken()
+
+
+async def test_the_same_for_a_library_that_fails_in_a_thread(tmp_path: Path, written: io.StringIO) -> None:
+    batched = Batched(InProcess(BrokenEngine()), BatchPolicy(4), BatchPolicy(4), Metrics())
+    async with serving(batched, await write_toy_artifact(tmp_path), warm=False) as running:
+        (model,) = running.gateway.models.values()
+        await batched.start()
+        model.started = True
+        assert await ask(running, "request-1") == 502
+    (failure,) = lines(written, "engine_failed")
+    assert failure["request_ids"] == ["request-1"]
+    assert failure["error"] == "no memory"
+
+
+async def test_two_requests_that_share_a_build_both_see_its_time(tmp_path: Path) -> None:
+    slow = FakeBackend(DIM, delay=0.05)
+    async with serving(slow, await write_toy_artifact(tmp_path)) as running:
+        answers = await asyncio.gather(*(running.classify(png(i), labels=["x", "y"]) for i in range(2)))
+    for answer in answers:
+        assert "encode_text;dur=" in answer.headers["server-timing"]
+
+
+def test_a_line_is_json_with_level_time_and_request_id(written: io.StringIO) -> None:
+    enter(RequestContext("a"))
+    logger.debug("left out")
+    logger.warning("said", reason="why")
+    enter(None)
+    (line,) = [json.loads(each) for each in written.getvalue().splitlines()]
+    assert line.pop("timestamp").endswith("Z")
+    assert line == {"event": "said", "reason": "why", "level": "warning", "request_id": "a"}

@@ -1,0 +1,86 @@
+"""What a request carries with it, alone and where work is done for several."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from service.telemetry.request import (
+    RequestContext,
+    SharedContext,
+    add_request_ids,
+    add_stage_seconds,
+    current,
+    enter,
+    of_batch,
+    remaining,
+    task_context,
+)
+
+
+@pytest.fixture(autouse=True)
+def nobody_s_request() -> Iterator[None]:
+    enter(None)
+    yield
+    enter(None)
+
+
+def test_outside_of_a_request_there_is_no_deadline_and_nothing_to_count() -> None:
+    assert current() is None
+    assert remaining(7.0) == 7.0
+    add_stage_seconds("decode", 1.0)
+    assert add_request_ids(None, "info", {"event": "x"}) == {"event": "x"}
+
+
+def test_the_seconds_left_are_never_negative() -> None:
+    enter(RequestContext("a", time.monotonic() + 100))
+    assert 90 < remaining(7.0) <= 100
+    enter(RequestContext("a", time.monotonic() - 1))
+    assert remaining(7.0) == 0.0
+    enter(RequestContext("a"))
+    assert remaining(7.0) == 7.0
+
+
+def test_stages_of_one_kind_add_up() -> None:
+    request = RequestContext("a")
+    enter(request)
+    add_stage_seconds("decode", 1.0)
+    add_stage_seconds("decode", 0.5)
+    add_stage_seconds("tokenize", 0.25)
+    assert request.stage_seconds == {"decode": 1.5, "tokenize": 0.25}
+
+
+def test_a_batch_has_the_latest_deadline_of_its_rows() -> None:
+    soon, late, never = RequestContext("a", 1.0), RequestContext("b", 2.0), RequestContext("c")
+    assert of_batch([soon, late, soon]).deadline == 2.0
+    assert of_batch([soon, late, never]).deadline is None, "a request without a deadline is cut off"
+    assert of_batch([soon, None]).deadline is None, "work outside of any request is cut off"
+    assert of_batch([]).deadline is None
+
+
+def test_a_batch_knows_each_of_its_requests_once_also_those_behind_shared_work() -> None:
+    first, second = RequestContext("a"), RequestContext("b")
+    shared = SharedContext([first, second])
+    assert of_batch([first, shared, None, first]).requests == [first, second]
+
+
+def test_log_lines_have_the_id_of_the_request_or_the_ids_of_all() -> None:
+    one, other = RequestContext("a"), RequestContext("b")
+    enter(one)
+    assert add_request_ids(None, "info", {}) == {"request_id": "a"}
+    enter(SharedContext([one, other]))
+    assert add_request_ids(None, "info", {}) == {"request_ids": ["a", "b"]}
+
+
+async def test_a_task_works_for_its_own_context_and_its_maker_for_his() -> None:
+    mine, its = RequestContext("a"), RequestContext("b")
+    enter(mine)
+
+    async def seen() -> object:
+        return current()
+
+    assert await asyncio.create_task(seen(), context=task_context(its)) is its
+    assert current() is mine

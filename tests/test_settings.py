@@ -1,0 +1,102 @@
+"""Settings: what may differ from model to model, and that it does."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from service.engine.backend import Embeddings, Lengths, Pixels, TokenIds
+from service.engine.fake import FakeBackend
+from service.settings import ModelSettings, Settings, as_markdown, unknown_variables
+from tests.support import DIM, png, serving, write_toy_artifact
+
+
+def with_models(**own: dict[str, Any]) -> Settings:
+    return Settings.model_validate({"model_settings": own})
+
+
+def test_misspelled_variables_are_found() -> None:
+    assert unknown_variables(["CLIPSERVE_PORT", "CLIPSERVE_PROT", "PATH"]) == ["CLIPSERVE_PROT"]
+
+
+def test_a_model_has_its_own_settings_and_the_common_ones_for_the_rest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CLIPSERVE_THREADS", "3")
+    monkeypatch.setenv("CLIPSERVE_MODEL_SETTINGS", json.dumps({"a": {"workers": 2, "max_pixels": 100}}))
+    settings = Settings()
+    assert (settings.of_model("a").threads, settings.of_model("a").workers) == (3, 2)
+    assert settings.of_model("a").max_pixels == 100
+    assert settings.of_model("b").workers == Settings().workers == 1
+
+
+@pytest.mark.parametrize("name", sorted(set(Settings.model_fields) - set(ModelSettings.model_fields)))
+def test_what_cannot_differ_from_model_to_model_is_refused(name: str) -> None:
+    with pytest.raises(ValidationError, match="Extra inputs are not permitted"):
+        with_models(demo={name: Settings.model_fields[name].default})
+
+
+@pytest.mark.parametrize(
+    "own", [{"thread": 1}, {"threads": -1}, {"image_formats": ["HEIC"]}, {"backend": "x"}]
+)
+def test_a_model_s_settings_have_names_and_bounds_too(own: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        with_models(demo=own)
+
+
+def test_the_table_marks_what_may_differ_by_model() -> None:
+    rows = [row.split(" | ") for row in as_markdown().splitlines()[2:]]
+    marked = {row[0].strip("| `") for row in rows if "yes" in row[-1]}
+    assert marked == {f"CLIPSERVE_{name.upper()}" for name in ModelSettings.model_fields}
+    assert len(rows) == len(Settings.model_fields)
+
+
+class Counting(FakeBackend):
+    texts = 0
+    images = 0
+
+    async def encode_text(self, token_ids: TokenIds, lengths: Lengths) -> Embeddings:
+        self.texts += len(lengths)
+        return await super().encode_text(token_ids, lengths)
+
+    async def encode_image(self, pixels: Pixels) -> Embeddings:
+        self.images += len(pixels)
+        return await super().encode_image(pixels)
+
+
+async def test_caches_and_limits_of_one_model_are_its_own(tmp_path: Path) -> None:
+    folders = [await write_toy_artifact(tmp_path / name, name) for name in ("a", "b")]
+    backend = Counting(DIM)
+    own = {"b": {"label_cache_bytes": 0, "image_cache_bytes": 100_000, "max_side": 50}}
+    async with serving(backend, *folders, model_settings=own) as running:
+
+        async def cost(model: str) -> tuple[int, int]:
+            texts, images = backend.texts, backend.images
+            for _ in range(3):
+                assert (await running.classify(png(), labels=["x", "y"], model=model)).status_code == 200
+            return backend.texts - texts, backend.images - images
+
+        assert await cost("a") == (2, 3), "labels are kept, images are not"
+        assert await cost("b") == (6, 1), "the other way round"
+        large = png(size=(60, 60))
+        assert (await running.embed(large, model="a")).status_code == 200
+        refused = await running.embed(large, model="b")
+        assert (refused.status_code, refused.json()["limit"]) == (413, 50)
+
+
+async def test_the_queue_of_one_model_is_its_own(tmp_path: Path) -> None:
+    folders = [await write_toy_artifact(tmp_path / name, name) for name in ("a", "b")]
+    slow = FakeBackend(DIM, delay=0.1)
+    own = {"b": {"max_queue_seconds": 0.0}}
+    async with serving(slow, *folders, model_settings=own, max_queue_seconds=100.0) as running:
+        statuses = {}
+        for model in ("a", "b"):
+            await running.embed(png(), model=model)  # now it is known what an image costs
+            answers = await asyncio.gather(*(running.embed(png(i), model=model) for i in range(6)))
+            statuses[model] = sorted({answer.status_code for answer in answers})
+    assert statuses == {"a": [200], "b": [200, 429]}
