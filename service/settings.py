@@ -1,4 +1,4 @@
-"""Every knob, with its unit, default and bounds. Read once, at the edge, from CLIPSERVE_* variables."""
+"""Every setting, with its unit, default and bounds; read once, at the start, from CLIPSERVE_* variables."""
 
 from __future__ import annotations
 

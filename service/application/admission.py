@@ -1,4 +1,4 @@
-"""The limit at the door: refuse at once what could not be answered in time.
+"""Refuses at once what could not be answered in time.
 
 How it works. Work is counted in rows: images, and texts that have to be encoded, each kind in a lane of its own,
 because they cost differently. A lane measures seconds per row from the intervals at which rows leave while there is
@@ -26,8 +26,8 @@ from service.errors import Overloaded
 from service.telemetry.metrics import Metrics
 from service.telemetry.request import remaining
 
-# Seconds of work after which what was measured counts 1/e. Longer than a large request takes, because its rows are
-# only seen to leave when the last one does.
+# The average forgets: after so many seconds of work an old measurement counts 1/e. This is longer than a large
+# request takes, because its rows are only seen to leave when the last one does.
 _MEMORY = 10.0
 
 

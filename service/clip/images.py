@@ -25,8 +25,8 @@ Image.MAX_IMAGE_PIXELS = None
 Image.init()
 
 _EXIF_ORIENTATION = 0x0112
-# Scaled decoding: of photos above so many pixels, to no less than so many times the encoder's side. Below three
-# times, the decoder's own filter shows in the result.
+# Scaled decoding is for photos of more pixels than the first number. The decoded side is at least the second number
+# times the encoder's: with less, the decoder's own filter shows in the result.
 _SCALED_ABOVE, _SCALED_MARGIN = 2_000_000, 3
 _RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 
@@ -35,7 +35,7 @@ def _iso_brand(*brands: bytes) -> Callable[[bytes], bool]:
     return lambda head: head[4:8] == b"ftyp" and head[8:12] in brands
 
 
-# Name (also Pillow's) -> does a file that begins like this hold it. Which of them are decoded is a setting.
+# Name (also Pillow's) -> whether a file that begins like this is of that format. A setting says which are decoded.
 FORMATS: dict[str, Callable[[bytes], bool]] = {
     "JPEG": lambda head: head.startswith(b"\xff\xd8\xff"),
     "PNG": lambda head: head.startswith(b"\x89PNG\r\n\x1a\n"),
@@ -46,7 +46,7 @@ FORMATS: dict[str, Callable[[bytes], bool]] = {
     "AVIF": _iso_brand(b"avif", b"avis"),
 }
 
-# Recognised only to say their name in the error.
+# Formats that are never decoded; the error names them.
 _FOREIGN: dict[str, Callable[[bytes], bool]] = {
     "HEIC": _iso_brand(b"heic", b"heix", b"hevc", b"mif1"),
     "JPEG 2000": lambda head: head.startswith((b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")),
@@ -72,7 +72,7 @@ class ImageLimits:
 
     @property
     def choices(self) -> list[str]:
-        """What here makes vectors differ from the default's, for `ModelManifest.fingerprint`."""
+        """The choices here that change vectors, for `ModelManifest.fingerprint`; none with the defaults."""
         told = []
         if not self.exif_transpose:
             told.append("exif_transpose=false")
@@ -82,7 +82,7 @@ class ImageLimits:
 
 
 def sniff(data: bytes, allowed: Collection[str]) -> str:
-    """The format of `data`, from its first bytes; file names and content types are not believed.
+    """The format of `data` by its first bytes. File names and content types are ignored.
 
     Raises:
         UnsupportedFormat: it is none of `allowed`.
@@ -116,7 +116,7 @@ def decode_pixels(data: bytes, spec: ImageSpec, limits: ImageLimits) -> npt.NDAr
         _check_size(image, limits)
         _check_scans(image, data, limits)
         if limits.scaled_decode and image.width * image.height > _SCALED_ABOVE:
-            # A JPEG only; Pillow ignores it for others. It takes the smallest scale that is not below this.
+            # Pillow does this for JPEGs only. It takes the smallest scale that gives at least this size.
             image.draft(None, (_SCALED_MARGIN * spec.size, _SCALED_MARGIN * spec.size))
         image.load()
         if limits.exif_transpose:
@@ -161,7 +161,7 @@ def _check_scans(image: Image.Image, data: bytes, limits: ImageLimits) -> None:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """Turn a photo as its EXIF orientation says. A broken EXIF block does not make a photo unreadable."""
+    """Turn a photo as its EXIF orientation says. If the EXIF block is broken, leave it as it is."""
     try:
         orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
     except Exception:  # any error of the parser, for the same reason as above

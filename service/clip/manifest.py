@@ -10,8 +10,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-# What a text costs is proportional to its length, so that labels, most of 8 to 12 tokens with their template, have
-# lengths nearly of their own; long texts are rarer and share batches.
+# Texts are padded to the next of these. The cost of a text is proportional to its padded length. Most labels have
+# 8 to 12 tokens with their template, so the steps are small there. Long texts are rarer, and with large steps they
+# share batches.
 TEXT_BUCKETS = (8, 10, 12, 16, 24, 32, 48)
 
 Precision = Literal["fp32", "bf16", "fp16", "int8"]

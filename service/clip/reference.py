@@ -1,4 +1,4 @@
-"""The fixed inputs on which an artifact proves itself.
+"""Fixed inputs, and the comparison of an engine's vectors for them with those in the manifest.
 
 Export runs them through the original framework and writes the vectors into the manifest; the service runs them
 through its own engine before it is ready, and refuses to serve when the two disagree. They are computed from
@@ -15,8 +15,8 @@ from service.clip.manifest import ModelManifest
 
 REFERENCE_TEXTS = ("a photo of a cat.", "two dogs playing in the snow", "0123456789")
 
-# The lowest cosine to the original framework that is still the same model, by precision of the weights. fp32
-# engines differ in the order of additions only; the others are bounded by what their format can hold.
+# By precision: the lowest cosine to the original framework's vectors at which an engine still computes the same
+# model. Engines in fp32 differ only in the order of additions; in the others, numbers are rounded to fewer bits.
 MIN_COSINE = {"fp32": 0.9999, "fp16": 0.999, "bf16": 0.99, "int8": 0.97}
 
 
@@ -33,14 +33,17 @@ def reference_pixels(size: int) -> npt.NDArray[np.uint8]:
 
 
 def cosines(one: npt.NDArray[np.float32], other: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Of each row [N, D] with the same row of the other: [N]; NaN where a value is not finite, or all are 0."""
+    """The cosine of each row of [N, D] to the same row of the other: [N].
+
+    It is NaN where a value is not finite, or where all are 0.
+    """
     with np.errstate(invalid="ignore"):  # an engine may answer anything
         norms = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
         return np.asarray((one * other).sum(axis=1) / norms, np.float32)
 
 
 def lowest_cosine(one: npt.NDArray[np.float32], other: npt.NDArray[np.float32]) -> float:
-    """Of any row. NaN is below every bound if it is asked for with `not cosine >= bound`."""
+    """The lowest of `cosines`. Compare it by `not cosine >= bound`, which is also true for NaN."""
     return float(cosines(one, other).min())
 
 

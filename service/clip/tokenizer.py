@@ -22,9 +22,9 @@ _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 def _basic(text: str) -> str:
     if text.isascii() and text.isprintable() and "&" not in text:
-        return text.strip()  # what the two below do to such a text, at a fiftieth of the time
-    # The order and the doubled unescape are open_clip's (tokenizer.py, basic_clean): twice, because captions
-    # scraped from the web carry "&amp;amp;".
+        return text.strip()  # all that the functions below do to such a text, in a fiftieth of the time
+    # Order and double unescape are those of open_clip (tokenizer.py, basic_clean). It unescapes twice because
+    # captions from the web contain "&amp;amp;".
     return html.unescape(html.unescape(ftfy.fix_text(text))).strip()
 
 
@@ -54,7 +54,7 @@ class TokenizedText:
 
 
 class Tokenizer:
-    """An artifact's tokenizer.json behind its reference cleaning."""
+    """The reference's cleaning of texts, then the artifact's tokenizer.json."""
 
     def __init__(self, spec: TextSpec, encoder: tokenizers.Tokenizer) -> None:
         self._spec = spec
@@ -79,7 +79,7 @@ class Tokenizer:
                 if not truncate:
                     raise TextTooLong(
                         f"text {index} has {count} tokens, special tokens included; the limit is {limit}. "
-                        "Shorten it, or send truncate=true.",
+                        "Shorten it, or set truncate.",
                         limit=limit,
                         actual=count,
                         index=index,

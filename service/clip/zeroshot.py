@@ -52,7 +52,7 @@ class ZeroShotClassifier:
         cosine = embeddings @ self.label_embeddings.T  # [N, K]
         logit = self.scoring.logit_scale * cosine + self.scoring.logit_bias
         if self.scoring.function == "sigmoid":
-            # tanh form: exp(-logit) overflows for the very negative logits of SigLIP.
+            # 1 / (1 + exp(-x)), written with tanh: exp(-logit) overflows for the very negative logits of SigLIP.
             score = 0.5 * (1.0 + np.tanh(0.5 * logit))
         else:
             raised = np.exp(logit - logit.max(axis=1, keepdims=True))

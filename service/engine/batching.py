@@ -85,7 +85,7 @@ class DynamicBatcher:
             job.fail(_closed())
 
     async def submit(self, *arrays: npt.NDArray[Any]) -> Embeddings:
-        """Have rows encoded. Cancelling the wait takes them out again.
+        """Encode rows. A caller who is cancelled takes his rows out again.
 
         Returns:
             float32 [n, D], for the n rows of each array.
@@ -148,7 +148,11 @@ class DynamicBatcher:
                 single.rows[0][0].fail(error)
 
     async def _try(self, batch: _Batch) -> ClipError | None:
-        """One call: deliver its vectors, or say why there are none. None too when nobody waits any more."""
+        """Make one call and deliver its vectors.
+
+        Returns:
+            why there are none; None if they were delivered, or if nobody waits for them any more.
+        """
         started = time.monotonic()
         # The call works for all requests of the batch: its log lines have their ids.
         context = task_context(of_batch(job.context for job, _ in batch.rows))

@@ -29,7 +29,7 @@ class Call(Protocol):
 
 
 class Engine(Protocol):
-    """A library that runs the graphs of one artifact. Blocking; `InProcess` brings the threads."""
+    """A library that runs the graphs of one artifact. Its methods block; `InProcess` calls them in threads."""
 
     @property
     def name(self) -> str:
@@ -43,10 +43,10 @@ class Engine(Protocol):
         """
 
     def call(self, graph: str, feeds: Feeds) -> Call:
-        """Prepare a run; several may run at a time."""
+        """Prepare one run of a graph. Several runs may go on at the same time."""
 
     def close(self) -> None:
-        """Let go of the weights."""
+        """Free the weights."""
 
     @property
     def precision(self) -> str | None:
@@ -101,7 +101,7 @@ class InProcess:
 
 
 def return_freed_memory() -> None:
-    """Give back to the system what glibc would keep for later, as after reading a graph: 150 MB for ViT-B/32."""
+    """Give freed memory back to the system. glibc would keep it: 150 MB after ViT-B/32's graphs are read."""
     if sys.platform == "linux":
         with contextlib.suppress(AttributeError):  # another C library
             ctypes.CDLL(None).malloc_trim(0)

@@ -71,12 +71,13 @@ class OnnxEngine:
         options = ort.SessionOptions()
         options.intra_op_num_threads = self._options.threads
         options.inter_op_num_threads = 1
-        # A memory pattern is kept for every shape of input ever seen; text has many.
+        # onnxruntime would keep a memory plan for each shape of input, and texts come in many shapes.
         options.enable_mem_pattern = False
         options.add_session_config_entry("session.intra_op.allow_spinning", str(int(self._options.spinning)))
-        # The other session needs the cores next: threads that spin on after a call take half of them from it.
+        # The other session needs the cores next. Threads that spin on after a call would take half of them from it.
         options.add_session_config_entry("session.force_spinning_stop", "1")
-        # Pieces of work that shrink: a thread held up by a decoder does not keep the others waiting at the end.
+        # Divide the work of a call into ever smaller pieces: then a thread that is held up by a decoder has only a
+        # small piece left at the end, and the others do not wait long for it.
         options.add_session_config_entry("session.dynamic_block_base", "4")
         session = ort.InferenceSession(self._folder / graph, options, providers=self._providers())
         if self._options.device == "cuda" and _CUDA not in session.get_providers():

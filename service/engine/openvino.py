@@ -35,7 +35,7 @@ class OpenVinoEngine:
             "INFERENCE_NUM_THREADS": str(threads),
             "ENABLE_CPU_PINNING": "NO",  # pinned threads fight with the decoders, and with a neighbour's
             "INFERENCE_PRECISION_HINT": precision,
-            # By default activations that meet compressed weights are rounded to int8, at any precision.
+            # By default OpenVINO rounds activations to int8 wherever weights are compressed, at any precision.
             "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0",
         }
         self._models: dict[str, ov.CompiledModel] = {}
@@ -50,7 +50,7 @@ class OpenVinoEngine:
     def load(self) -> None:
         core = ov.Core()
         try:
-            # Reading a graph takes twice its size for a moment: first both, while nothing else is there.
+            # Reading a graph takes twice its size in memory for a moment. So both are read before one is compiled.
             graphs = {graph: self._read(core, self._folder / graph) for graph in (IMAGE_GRAPH, TEXT_GRAPH)}
             for graph, model in graphs.items():
                 self._models[graph] = core.compile_model(model, "CPU", self._options)
@@ -65,7 +65,7 @@ class OpenVinoEngine:
         model = core.read_model(path)
         return_freed_memory()
         if self._precision == "bf16":
-            # What OpenVINO's converter calls; another release may lack it.
+            # An internal function, the one that OpenVINO's converter calls; another release may lack it.
             from openvino._offline_transformations import compress_model_transformation
 
             compress_model_transformation(model)  # to fp16, which keeps more of a weight than bf16 does
@@ -80,7 +80,7 @@ class OpenVinoEngine:
 
 
 class _Run:
-    """A `Call`. A request of its own, for several may run: creating one costs microseconds, memory it shares."""
+    """A `Call` with an inference request of its own: several may run at the same time, and one costs little."""
 
     def __init__(self, request: ov.InferRequest, feeds: Feeds) -> None:
         self._request = request
