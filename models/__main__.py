@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import typer
 
 from models.catalog import read_catalog, resolve
-from models.errors import ModelsError
+from models.errors import ModelsError, not_installed
 from service.clip.artifact import ArtifactError
 
 # The same as models.triton_config's, without loading tritonclient for every command.
@@ -58,10 +58,7 @@ def export(
         from models import checkpoint
         from models.export import export as make
     except ModuleNotFoundError as error:
-        missing = error.name or str(error)
-        raise ModelsError(
-            f"{missing} is not installed: install the export requirements: make model does it."
-        ) from None
+        raise not_installed(error) from None
 
     logging.disable(logging.WARNING)  # open_clip and the exporter talk at length
     entry = resolve(name, pretrained, read_catalog(), checkpoint.tags())

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from models import checkpoint, verify
 from models.artifact import checksums, replacing, write_manifest
 from models.catalog import Entry
-from models.errors import ModelsError
+from models.errors import ModelsError, not_installed
 from models.tokenizer_json import convert
 from models.towers import ImageEncoder, TextEncoder, simplify
 from models.verify import Case
@@ -103,6 +103,8 @@ def _write_tokenizer(model_name: str, encoder: TextEncoder, folder: Path) -> tup
     """Write tokenizer.json and return its rules and open_clip's tokenizer, of which it must be the equal."""
     try:
         original = open_clip.get_tokenizer(model_name)
+    except ImportError as error:  # open_clip imports transformers only for the tokenizers that need it
+        raise not_installed(error) from None
     except Exception as error:  # transformers, huggingface_hub and httpx each raise their own
         raise ModelsError(
             f"the tokenizer of {model_name} could not be had from the model hub: "

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from models import gate
 from models.artifact import checksums, replacing, write_manifest
-from models.errors import ModelsError
+from models.errors import ModelsError, not_installed
 from models.gate import Method, Tower
 from models.samples import CALIBRATION_PROMPTS, Photos, read_photos, split, spread, text_feeds
 from models.verify import Feeds, session_of, verify
@@ -139,10 +139,7 @@ def _writer() -> WriteInt8:
     try:
         from models.int8_graph import write_int8
     except ModuleNotFoundError as error:
-        raise ModelsError(
-            f"{error.name} is not installed: install the export requirements, requirements/export.in (`make model` "
-            "installs them into .venv-export)."
-        ) from None
+        raise not_installed(error) from None
     return write_int8
 
 
