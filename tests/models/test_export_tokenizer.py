@@ -89,6 +89,6 @@ def test_a_missing_package_is_not_blamed_on_the_hub(tmp_path: Path, monkeypatch:
 
 def test_a_tokenizer_that_the_hub_does_not_give_is_told_with_what_to_set(tmp_path: Path) -> None:
     add_siglip2(tmp_path, "tiny-absent", tmp_path / "absent")
-    with pytest.raises(ModelsError, match=r"could not be had from the model hub(.|\n)*HF_HOME") as refusal:
+    with pytest.raises(ModelsError, match=r"could not be loaded from the model hub(.|\n)*HF_HOME") as refusal:
         make("tiny-absent", None, tmp_path / "out")
     assert "not installed" not in str(refusal.value)
