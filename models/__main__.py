@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import typer
 
 from models.catalog import read_catalog, resolve
-from models.errors import ModelsError
+from models.errors import ModelsError, not_installed
 from service.clip.artifact import ArtifactError
 
 # The same as models.triton_config's, without loading tritonclient for every command.
@@ -48,22 +48,22 @@ def export(
     ] = None,
     random_weights: Annotated[
         bool,
-        typer.Option("--random-weights", help="Never trained: for timing and tests, without a download."),
+        typer.Option(
+            "--random-weights",
+            help="Weights that were never trained, without a download: for timing and tests.",
+        ),
     ] = False,
     out: Annotated[Path | None, typer.Option(help="Default: models/artifacts/NAME.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the random weights.")] = 0,
+    seed: Annotated[int, typer.Option(help="The seed of the random weights.")] = 0,
 ) -> None:
     """Make the artifact of a model with open_clip, and compare it with PyTorch."""
     try:
         from models import checkpoint
         from models.export import export as make
     except ModuleNotFoundError as error:
-        missing = error.name or str(error)
-        raise ModelsError(
-            f"{missing} is not installed: install the export requirements: make model does it."
-        ) from None
+        raise not_installed(error) from None
 
-    logging.disable(logging.WARNING)  # open_clip and the exporter talk at length
+    logging.disable(logging.WARNING)  # open_clip and the exporter log a lot
     entry = resolve(name, pretrained, read_catalog(), checkpoint.tags())
     folder = out or Path(__file__).with_name("artifacts") / (entry.name + "-random" * random_weights)
     started = time.monotonic()
@@ -90,7 +90,9 @@ def evaluate(
     photos: Annotated[
         Path, typer.Argument(help="A folder of labelled photos.", exists=True, file_okay=False)
     ],
-    classes: Annotated[Path, typer.Option(help="Lines of: index, key, label.", exists=True, dir_okay=False)],
+    classes: Annotated[
+        Path, typer.Option(help="A file with lines of: index, key, label.", exists=True, dir_okay=False)
+    ],
     url: Annotated[str, typer.Option(help="A running service.")] = "http://127.0.0.1:8080",
     template: Annotated[list[str] | None, typer.Option(help="Default: the model's own; repeatable.")] = None,
 ) -> None:
@@ -103,10 +105,12 @@ def evaluate(
 @app.command()
 def quantize(
     folder: Annotated[Path, typer.Argument(help="An fp32 artifact.")],
-    photos: Annotated[Path, typer.Option(help="Photos like those to serve.", exists=True, file_okay=False)],
+    photos: Annotated[
+        Path, typer.Option(help="Photos like those that will be served.", exists=True, file_okay=False)
+    ],
     classes: Annotated[
         Path | None,
-        typer.Option(help="Labels of the photos: as for `evaluate`.", exists=True, dir_okay=False),
+        typer.Option(help="Labels of the photos, as for `evaluate`.", exists=True, dir_okay=False),
     ] = None,
     method: Annotated[
         Int8Method, typer.Option(help="`dynamic` needs no calibration; its vectors depend on their batch.")
@@ -116,11 +120,11 @@ def quantize(
     text: Annotated[bool, typer.Option("--text/--no-text", help="The text tower in int8.")] = True,
     timing: Annotated[bool, typer.Option("--timing/--no-timing", help="Measure speed, 8 s.")] = True,
 ) -> None:
-    """Make the int8 variant of an artifact, if it is faithful to fp32 on photos, and say whether it pays."""
+    """Make the int8 variant of an artifact, if it is faithful to fp32 on photos, and show what is gained."""
     from models.payoff import table
     from models.quantize import TOWERS, plan_of, quantize
 
-    logging.disable(logging.WARNING)  # the quantizer recommends what is done for it
+    logging.disable(logging.WARNING)  # the quantizer logs advice that has been followed already
     towers = tuple(tower for tower, chosen in zip(TOWERS, (image, text), strict=True) if chosen)
     plan = plan_of(folder, photos, out, classes, method, towers)
     made = quantize(plan, say=typer.echo)
@@ -134,18 +138,26 @@ def triton(
     backend: Annotated[
         TritonBackend, typer.Option(help="What runs the graphs inside Triton.")
     ] = "onnxruntime",
-    device: Annotated[TritonDevice | None, typer.Option(help="For onnxruntime; the default is gpu.")] = None,
-    max_batch_images: Annotated[int | None, typer.Option(min=1, help="Images in one call.")] = None,
-    max_batch_texts: Annotated[int | None, typer.Option(min=1, help="Texts in one call.")] = None,
-    instances: Annotated[int | None, typer.Option(min=1, help="Of each tower, with its own weights.")] = None,
-    threads: Annotated[int | None, typer.Option(min=0, help="Of one call on the CPU; 0: all cores.")] = None,
-    queue_delay_ms: Annotated[float | None, typer.Option(min=0, help="Wait for a fuller batch.")] = None,
+    device: Annotated[
+        TritonDevice | None, typer.Option(help="Only for onnxruntime; the default is gpu.")
+    ] = None,
+    max_batch_images: Annotated[int | None, typer.Option(min=1, help="Most images in one call.")] = None,
+    max_batch_texts: Annotated[int | None, typer.Option(min=1, help="Most texts in one call.")] = None,
+    instances: Annotated[
+        int | None, typer.Option(min=1, help="Instances of each tower; each has its own copy of the weights.")
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=0, help="Threads of one call on the CPU; 0: all cores.")
+    ] = None,
+    queue_delay_ms: Annotated[
+        float | None, typer.Option(min=0, help="How long to wait for a fuller batch.")
+    ] = None,
     queue_timeout_ms: Annotated[
-        float | None, typer.Option(min=1, help="The longest wait for a turn.")
+        float | None, typer.Option(min=1, help="How long a request may wait.")
     ] = None,
     max_queue_size: Annotated[int | None, typer.Option(min=1, help="Requests that may wait.")] = None,
 ) -> None:
-    """Write an artifact into a Triton model repository. What is not given depends on the backend."""
+    """Write an artifact into a Triton model repository. The defaults depend on the backend."""
     from models.triton_config import options_of
     from models.triton_repository import write_repository
 
@@ -169,7 +181,12 @@ def tensorrt(
     folder: Annotated[Path, typer.Argument(help="An artifact; its plans are written into it.")],
     max_batch_images: Annotated[int | None, typer.Option(min=1, help="As given to `triton`.")] = None,
     max_batch_texts: Annotated[int | None, typer.Option(min=1, help="As given to `triton`.")] = None,
-    fp16: Annotated[bool, typer.Option("--fp16/--fp32", help="Layer normalization is fp32 in both.")] = True,
+    fp16: Annotated[
+        bool,
+        typer.Option(
+            "--fp16/--fp32", help="Layer normalization is fp32 in both; TensorRT 11 has --fp32 only."
+        ),
+    ] = True,
 ) -> None:
     """Compile an artifact's graphs for the GPU of this machine: run it where Triton will serve them."""
     from models.tensorrt import build
@@ -180,7 +197,7 @@ def tensorrt(
 
 
 def main() -> None:
-    """Run a command; an error that has an explanation is told without a traceback."""
+    """Run a command; an expected error is printed without a traceback."""
     try:
         app()
     except (ModelsError, ArtifactError) as error:

@@ -18,11 +18,11 @@ from service.clip.manifest import ModelManifest
 def replacing(out: Path) -> Iterator[Path]:
     """A new folder beside `out` that takes its place when the block ends without an exception.
 
-    An exception leaves `out` as it was and, beside it to look at, what there is of the unfinished folder; the next
-    export to the same place removes that.
+    After an exception `out` is as it was before. The unfinished folder stays beside it, so that it can be looked
+    at; the next export to the same place removes it.
 
     Raises:
-        ModelsError: `out` exists and is not an artifact; it is not ours to replace.
+        ModelsError: `out` exists and is not an artifact, so it must not be replaced.
     """
     if out.exists() and not (out / MANIFEST_NAME).is_file() and not (out.is_dir() and not any(out.iterdir())):
         raise ModelsError(f"{out} exists and is not an artifact. Choose another folder with --out.")
@@ -53,7 +53,7 @@ def checksums(folder: Path) -> dict[str, str]:
 
 
 def write_manifest(folder: Path, manifest: ModelManifest) -> None:
-    """Write model.json: indented for the eye, except for the thousands of numbers of the reference vectors."""
+    """Write model.json, indented for people to read; the many numbers of the reference vectors are one line."""
     apart = {"reference"} if manifest.quantization else {"reference", "quantization"}
     head = json.dumps(manifest.model_dump(mode="json", exclude=apart), indent=2)
     vectors = manifest.reference.model_dump_json()

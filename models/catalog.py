@@ -16,7 +16,7 @@ UNKNOWN_LICENCE = "unknown: read the card of the weights"
 
 
 class Entry(BaseModel):
-    """One set of weights; `name` is the artifact's."""
+    """One set of weights; the artifact that is made from it has the same `name`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -42,7 +42,7 @@ def resolve(
     """What `export NAME --pretrained TAG` means. "ViT-B/32" is understood as "ViT-B-32".
 
     Raises:
-        ModelsError: neither the catalog nor open_clip has this name or this tag; suggests close ones.
+        ModelsError: neither the catalog nor open_clip has this name or this tag; the message suggests similar ones.
     """
     name = name.replace("/", "-")
     entry = catalog.get(name)
@@ -64,4 +64,4 @@ def resolve(
 def _unknown(kind: str, wrong: str, known: Iterable[str]) -> str:
     right = {name.lower(): name for name in known}
     close = difflib.get_close_matches(wrong.lower(), right, n=4, cutoff=0.5) or sorted(right)[:8]
-    return f"no {kind} named {wrong!r}. Close to it: {', '.join(right[name] for name in close)}."
+    return f"no {kind} named {wrong!r}. Similar names: {', '.join(right[name] for name in close)}."

@@ -28,7 +28,7 @@ def load(entry: Entry, *, weights: Path | None, random_weights: bool, seed: int)
     `weights`: a file with the weights of the entry's tag, instead of a download.
 
     Raises:
-        ModelsError: the model is of a kind that cannot be exported, or its weights cannot be had.
+        ModelsError: a model of this kind cannot be exported, or its weights cannot be obtained.
     """
     tag = open_clip.get_pretrained_cfg(entry.model, entry.pretrained) if entry.pretrained else {}
     _refuse_unsupported(entry)
@@ -37,8 +37,8 @@ def load(entry: Entry, *, weights: Path | None, random_weights: bool, seed: int)
         made = f"open_clip {entry.model}, random weights of seed {seed}"
         source = Source(checkpoint=made, licence="none: random weights", random_weights=True)
     elif weights is None and not tag:
-        choices = ", ".join(open_clip.list_pretrained_tags_by_model(entry.model)) or "it has none"
-        raise ModelsError(f"which weights of {entry.model}? Give --pretrained TAG: {choices}.")
+        choices = ", ".join(open_clip.list_pretrained_tags_by_model(entry.model)) or "open_clip knows none"
+        raise ModelsError(f"the weights of {entry.model} are not named. Give --pretrained TAG: {choices}.")
     else:
         path = weights or _download(entry, tag)
         source = Source(checkpoint=_origin(tag), revision=_revision(path), licence=entry.licence)
@@ -52,7 +52,7 @@ def load(entry: Entry, *, weights: Path | None, random_weights: bool, seed: int)
         force_preprocess_cfg={key: tag[key] for key in _PREPROCESSING if key in tag},
     )
     if path is None:
-        _wake(model)
+        _randomize_zeros(model)
     else:
         _load_weights(model, path)
     return model.eval(), source
@@ -61,24 +61,28 @@ def load(entry: Entry, *, weights: Path | None, random_weights: bool, seed: int)
 def _refuse_unsupported(entry: Entry) -> None:
     config = open_clip.get_model_config(entry.model)
     if "multimodal_cfg" in config:
-        raise ModelsError(f"{entry.model} is a CoCa model: its captioning half has no place in an artifact.")
+        raise ModelsError(f"{entry.model} is a CoCa model: an artifact cannot hold its captioning part.")
     if "hf_model_name" in config["text_cfg"]:
         raise ModelsError(
-            f"{entry.model} has a text encoder of transformers, which cannot be exported exactly."
+            f"{entry.model} has a text encoder from transformers, which cannot be exported exactly."
         )
     size = config["vision_cfg"].get("image_size", 224)
     if not isinstance(size, int) and len(set(size)) != 1:
-        raise ModelsError(f"{entry.model} takes images of {size} pixels; the service makes squares only.")
+        raise ModelsError(
+            f"{entry.model} takes images of {size} pixels; the service makes square images only."
+        )
 
 
 def _download(entry: Entry, tag: dict[str, Any]) -> Path:
     try:
         return Path(open_clip.download_pretrained(tag))
-    except Exception as error:  # huggingface_hub, httpx, urllib and open_clip each raise their own
+    except (
+        Exception
+    ) as error:  # huggingface_hub, httpx, urllib and open_clip each have exceptions of their own
         raise ModelsError(
             f"the weights {entry.pretrained!r} of {entry.model} could not be downloaded from {_origin(tag)}: "
-            f"{_first_line(error)}\nBehind a proxy set HTTPS_PROXY; with a filled cache set HF_HOME; with the "
-            "file at hand give --weights FILE; for timing and tests only, --random-weights."
+            f"{_first_line(error)}\nBehind a proxy, set HTTPS_PROXY. If the weights are in a cache of the hub's, "
+            "set HF_HOME. If you have the file, give --weights FILE. For timing or tests, use --random-weights."
         ) from None
 
 
@@ -102,13 +106,15 @@ def _revision(path: Path) -> str:
 def _load_weights(model: nn.Module, path: Path) -> None:
     try:
         open_clip.load_checkpoint(model, str(path))
-    except Exception as error:  # a torn file, another format, another model: each has its own exception
+    except Exception as error:  # a file cut short, another format, another model: three kinds of exceptions
         raise ModelsError(f"{path} does not hold weights of this model: {_first_line(error)}") from None
 
 
-def _wake(model: nn.Module) -> None:
-    """Give random weights to the layers that training starts at zero: with a ResNet's branches silent, a wrong
-    graph would pass for a right one."""
+def _randomize_zeros(model: nn.Module) -> None:
+    """Give random weights to the layers that are zero before training.
+
+    While they are zero, the branches of a ResNet add nothing, and a wrong graph would give the right vectors.
+    """
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.weight, 0.5, 1.0)

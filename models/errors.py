@@ -3,3 +3,12 @@
 
 class ModelsError(Exception):
     """The artifact cannot be made or is not right; the message says why and what to do."""
+
+
+def not_installed(error: ImportError) -> ModelsError:
+    """The error to raise where a package of the export requirements is missing, or cannot be imported."""
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        reason = f"{error.name} is not installed"
+    else:
+        reason = str(error).strip().partition("\n")[0]
+    return ModelsError(f"{reason}: install the export requirements: make model does it.")

@@ -32,7 +32,7 @@ class Accuracy:
 
 
 def read_classes(path: Path) -> dict[str, str]:
-    """Key -> label, from lines of `index <tab> key <tab> label`, as ImageNet's lists have them.
+    """Key -> label, from lines of `index <tab> key <tab> label`, as in ImageNet's lists.
 
     Raises:
         ModelsError: a line has another form.
@@ -45,7 +45,10 @@ def read_classes(path: Path) -> dict[str, str]:
 
 
 def labelled_photos(folder: Path, classes: dict[str, str]) -> Iterator[tuple[Path, str]]:
-    """Photos whose key is their folder's name (ImageNet's layout), or what precedes the first `_` of their own."""
+    """The photos that have a label, each with it.
+
+    A photo's key is the name of its folder (ImageNet's layout), or the part of its own name before the first `_`.
+    """
     for path in sorted(folder.rglob("*")):
         if path.suffix.lower() in _SUFFIXES:
             for key in (path.parent.name, path.stem.partition("_")[0]):
@@ -57,10 +60,10 @@ def labelled_photos(folder: Path, classes: dict[str, str]) -> Iterator[tuple[Pat
 def evaluate(url: str, folder: Path, classes: Path, templates: list[str]) -> Accuracy:
     """Classify each photo among all labels.
 
-    Two classes of one name (ImageNet has "crane" and "maillot" twice) are one label.
+    Two classes with the same name (ImageNet has "crane" and "maillot" twice) count as one label.
 
     Raises:
-        ModelsError: no photos, or the service refuses or cannot be reached.
+        ModelsError: there are no photos, or the service refuses a request or cannot be reached.
     """
     by_key = read_classes(classes)
     labels = list(dict.fromkeys(by_key.values()))

@@ -1,8 +1,9 @@
 """Checkpoint -> artifact.
 
-This module, `checkpoint` and `towers` alone import torch and open_clip. The graphs are traced from open_clip's
-modules, wrapped to keep the contract of `service.clip.artifact`; what they must give is computed by open_clip's
-model as it is, padded to the full context length, so that the comparison at the end also judges the wrapping.
+Only this module, `checkpoint` and `towers` import torch and open_clip. The graphs are traced from open_clip's
+modules, which are wrapped to keep the contract of `service.clip.artifact`. The expected vectors are computed by the
+unchanged open_clip model, with texts padded to the full context length: the comparison at the end also checks the
+wrapping.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from torch import Tensor, nn
 from models import checkpoint, verify
 from models.artifact import checksums, replacing, write_manifest
 from models.catalog import Entry
-from models.errors import ModelsError
+from models.errors import ModelsError, not_installed
 from models.tokenizer_json import convert
 from models.towers import ImageEncoder, TextEncoder, simplify
 from models.verify import Case
@@ -31,9 +32,10 @@ from service.clip.manifest import ImageSpec, ModelManifest, ReferenceVectors, Sc
 from service.clip.tokenizer import Tokenizer, load_tokenizer
 
 OPSET = 18
-# A protobuf message ends at 2 GiB; beyond this the weights go to a file of their own, beside the graph.
+# A protobuf message cannot be larger than 2 GiB. Weights larger than this are written to a file beside the graph.
 _INLINE_BYTES = 1_800_000_000
-# Beside the reference texts: nothing, too much, special words, capitals, entities, other scripts.
+# The token ids of these are compared too: an empty text, one that is too long, special words, capitals, entities,
+# other scripts.
 _TOKEN_TEXTS = (
     "",
     "cat " * 200,
@@ -52,12 +54,12 @@ def export(
     seed: int = 0,
     say: Callable[[str], None] = print,
 ) -> ModelManifest:
-    """Write the artifact of `entry` to the folder `out`, check it in onnxruntime, and say so stage by stage.
+    """Write the artifact of `entry` to the folder `out`, and check it in onnxruntime; `say` is told each stage.
 
-    An artifact that was at `out` is replaced only when the new one has passed.
+    An artifact that was at `out` is replaced only after the new one has passed the check.
 
     Raises:
-        ModelsError: the weights cannot be had, the model cannot be exported, or the graphs differ from it.
+        ModelsError: the weights cannot be obtained, the model cannot be exported, or the graphs differ from it.
     """
     with replacing(out) as folder, torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -69,7 +71,7 @@ def export(
         say("converting the tokenizer")
         text, original = _write_tokenizer(entry.model, text_encoder, folder)
 
-        say("computing what the graphs must give")
+        say("computing the expected vectors")
         cases = _cases(model, image, load_tokenizer(folder, text), original, text)
 
         simplify(model)
@@ -91,7 +93,7 @@ def _image_spec(model: Any) -> ImageSpec:
     sides = set(np.ravel(config["size"]).tolist())
     if len(sides) != 1:
         raise ModelsError(
-            f"this model takes images of {config['size']} pixels; the service makes squares only."
+            f"this model takes images of {config['size']} pixels; the service makes square images only."
         )
     resize, interpolation = config["resize_mode"], config["interpolation"]
     if resize not in ("shortest", "squash") or interpolation not in ("bicubic", "bilinear"):
@@ -100,14 +102,23 @@ def _image_spec(model: Any) -> ImageSpec:
 
 
 def _write_tokenizer(model_name: str, encoder: TextEncoder, folder: Path) -> tuple[TextSpec, Any]:
-    """Write tokenizer.json and return its rules and open_clip's tokenizer, of which it must be the equal."""
+    """Write tokenizer.json.
+
+    Returns:
+        its rules, and open_clip's tokenizer, which gives the same ids.
+
+    Raises:
+        ModelsError: open_clip's tokenizer cannot be loaded or converted, or the two give different ids.
+    """
     try:
         original = open_clip.get_tokenizer(model_name)
-    except Exception as error:  # transformers, huggingface_hub and httpx each raise their own
+    except ImportError as error:  # open_clip imports transformers only for the tokenizers that need it
+        raise not_installed(error) from None
+    except Exception as error:  # transformers, huggingface_hub and httpx each have exceptions of their own
         raise ModelsError(
-            f"the tokenizer of {model_name} could not be had from the model hub: "
-            f"{str(error).strip().splitlines()[0][:200]}\nAn artifact needs it, with random weights too. Behind a "
-            "proxy set HTTPS_PROXY; with a filled cache set HF_HOME."
+            f"the tokenizer of {model_name} could not be loaded from the model hub: "
+            f"{str(error).strip().splitlines()[0][:200]}\nAn artifact needs it, also with random weights. Behind a "
+            "proxy, set HTTPS_PROXY. If it is in a cache of the hub's, set HF_HOME."
         ) from None
     converted = convert(original)
     converted.tokenizer.save(str(folder / TOKENIZER), pretty=False)
@@ -130,7 +141,7 @@ def _write_tokenizer(model_name: str, encoder: TextEncoder, folder: Path) -> tup
 
 
 def _cases(model: Any, image: ImageSpec, tokenizer: Tokenizer, original: Any, text: TextSpec) -> list[Case]:
-    """What the graphs are judged by; the first two are the manifest's reference vectors.
+    """The runs on which the graphs are compared; the first two give the manifest's reference vectors.
 
     The expected vectors are open_clip's own, from its own normalisation and its own token ids.
     """
@@ -214,7 +225,7 @@ def _manifest(
         image=image,
         text=text,
         scoring=ScoringSpec(
-            # Only models trained with the sigmoid loss have a bias.
+            # Only models that were trained with the sigmoid loss have a bias.
             function="softmax" if bias is None else "sigmoid",
             logit_scale=model.logit_scale.exp().item(),
             logit_bias=0.0 if bias is None else bias.item(),

@@ -1,4 +1,4 @@
-"""Is an int8 variant still the same model? Measured in onnxruntime on photos that did not calibrate it."""
+"""Whether an int8 variant is close enough to fp32, measured in onnxruntime on photos that did not calibrate it."""
 
 from __future__ import annotations
 
@@ -27,10 +27,14 @@ Tower = Literal["image", "text"]
 
 @dataclass(frozen=True)
 class Vectors:
-    """What one artifact makes of the photos and of the labels' prompts; rows of unit length.
+    """The vectors that one artifact gives for the photos and for the labels' prompts; rows of unit length.
 
-    images [N, D]; texts [K * T, D], the T prompts of a label side by side; classifier [K, D]: a weight a label;
-    together, alone [2 B, D]: the first B photos and prompts in a batch, and each in a call of its own.
+    Attributes:
+        images: [N, D].
+        texts: [K * T, D]; the T prompts of a label follow each other.
+        classifier: [K, D]; one row for each label.
+        together: [2 B, D]; the first B photos and the first B prompts, computed in a batch.
+        alone: [2 B, D]; the same, each computed in a call of its own.
     """
 
     images: FloatArray
@@ -42,7 +46,7 @@ class Vectors:
 
 @dataclass(frozen=True)
 class Verdict:
-    """One figure beside its bound; a figure that was not measured is None and good."""
+    """One figure and its bound. A figure that was not measured is None and counts as good."""
 
     what: str
     figure: float | None
@@ -98,9 +102,9 @@ def measure(
     calibration_photos: int,
     trained: bool,
 ) -> Quantization:
-    """The figures that the manifest records; those about labels only of a model that was `trained`.
+    """The figures that the manifest records. Those about labels are measured only if the model was `trained`.
 
-    Labels say nothing of random weights: all photos lie close together, and the least difference changes the first
+    With random weights the vectors of all photos are nearly equal, and the smallest difference changes the first
     label.
     """
     image_cosines, text_cosines = cosines(fp32.images, int8.images), cosines(fp32.texts, int8.texts)
@@ -135,10 +139,10 @@ def verdicts(measured: Quantization) -> list[Verdict]:
 
 
 def judge(measured: Quantization) -> None:
-    """Let a faithful variant pass.
+    """Accept a variant whose figures all keep their bounds.
 
     Raises:
-        ModelsError: it is not; says each figure that failed, its bound, and what to try.
+        ModelsError: one does not; the message says each figure that failed, its bound, and what to try.
     """
     failed = [verdict for verdict in verdicts(measured) if not verdict.good]
     if not failed:
@@ -147,12 +151,14 @@ def judge(measured: Quantization) -> None:
     if measured.method == "static":
         advice.append(f"more photos to calibrate on ({measured.calibration_photos} did)")
     if len(measured.towers) == 2:
-        guilty = [t for t in measured.towers if any(verdict.what.startswith(t) for verdict in failed)]
-        advice += [f"--no-{tower}, which keeps the {tower} tower fp32" for tower in guilty or measured.towers]
+        failing = [t for t in measured.towers if any(verdict.what.startswith(t) for verdict in failed)]
+        advice += [
+            f"--no-{tower}, which keeps the {tower} tower fp32" for tower in failing or measured.towers
+        ]
     raise ModelsError(
         f"the int8 variant is not faithful to fp32 on {measured.photos} photos and {measured.labels} labels, and "
         f"was deleted: {'; '.join(map(str, failed))}. "
-        f"Try {', or '.join(advice)}. Some models cannot be had in int8."
+        f"Try {', or '.join(advice)}. Some models cannot be quantized to int8."
     )
 
 
@@ -161,7 +167,7 @@ def _run(graph: Graph, feeds: Iterable[Feeds]) -> FloatArray:
 
 
 def _top1(fp32: Vectors, int8: Vectors, photos: Photos) -> tuple[float, float | None, float | None]:
-    """Agreement, int8's top-1 and its drop; the latter two where the photos have labels."""
+    """The agreement, int8's top-1, and how much lower than fp32's it is; the last two are None without labels."""
     before, after = _first_labels(fp32, photos), _first_labels(int8, photos)
     agreement = _share_equal(before, after)
     if None in photos.truths:

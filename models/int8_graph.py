@@ -29,23 +29,24 @@ from models.gate import Method
 from models.verify import Feeds
 
 _PRODUCTS = ("Conv", "MatMul", "Gemm")
-# In a convolutional tower these lie between two products: in int8 too, nothing is widened on the way.
+# In a convolutional tower these operators lie between two products. They are quantized too, so that values stay
+# int8 from one product to the next.
 _BETWEEN = ("Add", "Relu", "Clip", "AveragePool", "MaxPool", "GlobalAveragePool")
-# How much of the outliers moves from activations to weights. SmoothQuant (Xiao et al., 2022) has 0.5; 0.65 was best
-# for the one trained transformer at hand, the demo model's text tower: its mean cosine to fp32 is 0.981 without,
-# 0.990 at 0.5, 0.996 at 0.65 and 0.994 at 0.8.
+# How much of the outliers moves from activations to weights. SmoothQuant (Xiao et al., 2022) uses 0.5. For the
+# one trained transformer at hand, the demo model's text tower, 0.65 was best: its mean cosine to fp32 is 0.981
+# without, 0.990 at 0.5, 0.996 at 0.65 and 0.994 at 0.8.
 _SMOOTHING = 0.65
 # The weights have 7 bits (`reduce_range`): without VNNI, onnxruntime's u8 x s8 kernels add two products in 16 bits
-# and saturate (VPMADDUBSW), and one variant must be right on each CPU. On a ViT-B/32 with random weights, on such a
-# CPU, the mean cosine to fp32 is 0.9999 with 7 bits and 0.9895 with 8.
+# and saturate (VPMADDUBSW), and one variant must be right on every CPU. On a ViT-B/32 with random weights, on such
+# a CPU, the mean cosine to fp32 is 0.9999 with 7 bits and 0.9895 with 8.
 _WEIGHTS: dict[str, Any] = {"per_channel": True, "reduce_range": True, "weight_type": QuantType.QInt8}
 
 
 def write_int8(source: Path, target: Path, method: Method, feeds: Sequence[Feeds]) -> None:
-    """Write the int8 variant of the graph `source`; `feeds` calibrate a static one.
+    """Write the int8 variant of the graph `source`; `feeds` are the inputs that calibrate a static variant.
 
     Raises:
-        ModelsError: a convolutional graph, and `dynamic`.
+        ModelsError: the graph is convolutional and the method is `dynamic`.
     """
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
         folded = Path(scratch) / "folded.onnx"
@@ -83,7 +84,7 @@ def _write_static(
         nodes_to_exclude=keep,
         extra_options={
             "MatMulConstBOnly": True,
-            # The sums of a matrix product go on in fp32: more exact, and no slower.
+            # The results of matrix products stay fp32: this is more exact, and not slower.
             "OpTypesToExcludeOutputQuantization": ["MatMul", "Gemm"],
         },
         **_WEIGHTS,
@@ -100,17 +101,17 @@ class _Reader(CalibrationDataReader):  # type: ignore[misc]  # untyped
 
 
 def _fold(source: Path, target: Path) -> None:
-    """Compute what is constant: weights that are stored small are widened by nodes of their own."""
+    """Compute constant nodes in advance: some graphs store weights in a small type, and nodes convert them."""
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.optimized_model_filepath = str(target)
-    options.log_severity_level = 3  # that the file is meant for this machine is untrue of basic optimizations
+    options.log_severity_level = 3  # it warns that the file is for this machine only, not true here
     onnxruntime.InferenceSession(
         source, options, providers=["CPUExecutionProvider"], disabled_optimizers=["MatMulAddFusion"]
     )
     model = onnx.load(target)
     used = {node.domain for node in model.graph.node}
-    # onnxruntime declares every domain that it knows; other engines refuse a graph for those that they do not.
+    # onnxruntime declares every domain that it knows. Other engines refuse a graph with one that they do not know.
     opsets = [opset for opset in model.opset_import if opset.domain in used]
     del model.opset_import[:]
     model.opset_import.extend(opsets)
@@ -126,8 +127,8 @@ def _constant_products(graph: Any) -> list[Any]:
 def _smooth(model: Any, products: Sequence[Any], feeds: Iterable[Feeds]) -> None:
     """Divide each input channel of the matrix products by a constant, and multiply its weights by the same.
 
-    A few channels of a transformer are a hundred times larger than the others, which one scale for all then rounds
-    to nothing. Weights have a scale an output channel, and room for what is taken away.
+    A few channels of a transformer are a hundred times larger than the others. With one scale for all channels the
+    small ones are rounded to zero. Weights have one scale for each output channel, and can take the large factors.
     """
     weights = {tensor.name: tensor for tensor in model.graph.initializer}
     readers: dict[str, list[Any]] = {}
@@ -152,9 +153,13 @@ def _smooth(model: Any, products: Sequence[Any], feeds: Iterable[Feeds]) -> None
 
 
 def _divide(graph: Any, name: str, factor: npt.NDArray[np.float32], readers: Sequence[Any]) -> str:
-    """Have the tensor `name` divided by `factor` for `readers`; gives the name of what they are to read.
+    """Divide the tensor `name` by `factor` for the nodes `readers`.
 
-    A LayerNormalization that nothing else reads does it with its own scale and bias, which costs nothing.
+    If a LayerNormalization writes the tensor and only `readers` read it, its scale and bias are divided instead,
+    which costs no time.
+
+    Returns:
+        the name of the tensor that `readers` must read.
     """
     constants = {tensor.name: tensor for tensor in graph.initializer}
     writer = next(node for node in graph.node if name in node.output)
@@ -181,7 +186,7 @@ def _constant(graph: Any, values: npt.NDArray[np.floating[Any]], name: str) -> s
 def _peaks(
     model: Any, names: list[str], feeds: Iterable[Feeds]
 ) -> dict[str, npt.NDArray[np.float32]]:  # each [C]
-    """The largest magnitude of each channel, the last dimension, of the tensors `names`."""
+    """The largest absolute value in each channel (the last dimension) of the tensors `names`."""
     probe = onnx.ModelProto()
     probe.CopyFrom(model)
     probe.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in names)

@@ -1,4 +1,4 @@
-"""Does an int8 variant pay? Its size, speed and figures beside those of fp32, as a table."""
+"""A table of an int8 variant's size, speed and figures beside those of fp32."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _SECONDS = 0.4  # of each artifact in each round
 
 
 def rates(graphs: Sequence[Path], feeds: Feeds, rows: int) -> list[float]:
-    """Rows a second of each graph, `rows` a call; medians of rounds in which they take turns."""
+    """Rows per second of each graph, `rows` in each call: the median of some rounds in which they take turns."""
     sessions = [session_of(path) for path in graphs]
     measured: list[list[float]] = [[] for _ in sessions]
     for session in sessions:
-        session.run(None, dict(feeds))  # the first call allocates
+        session.run(None, dict(feeds))  # the first call allocates memory
     for _ in range(_ROUNDS):
         for session, own in zip(sessions, measured, strict=True):
             started, count = time.perf_counter(), 0
@@ -54,7 +54,7 @@ def _speeds(folders: Sequence[Path], manifest: ModelManifest) -> list[tuple[str,
 
 
 def table(fp32: Path, int8: Path, made: ModelManifest, *, timing: bool) -> str:
-    """Lines of: what, fp32, int8, and the bound that int8 kept."""
+    """The table: each line has a name, fp32's figure, int8's figure and the bound that int8 must keep."""
     measured = made.quantization
     if measured is None:
         raise ModelsError(f"{int8} does not say how it was quantized.")

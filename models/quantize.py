@@ -1,4 +1,4 @@
-"""An fp32 artifact -> its int8 variant, published only if the gate lets it pass."""
+"""An fp32 artifact -> its int8 variant, published only if `models.gate` accepts it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from models import gate
 from models.artifact import checksums, replacing, write_manifest
-from models.errors import ModelsError
+from models.errors import ModelsError, not_installed
 from models.gate import Method, Tower
 from models.samples import CALIBRATION_PROMPTS, Photos, read_photos, split, spread, text_feeds
 from models.verify import Feeds, session_of, verify
@@ -34,7 +34,7 @@ _GRAPHS: dict[Tower, str] = {"image": IMAGE_GRAPH, "text": TEXT_GRAPH}
 
 @dataclass(frozen=True)
 class Plan:
-    """What is asked for. `classes` gives the photos labels, as for `evaluate`; the other tower stays fp32."""
+    """What to make. `classes` gives the photos labels, as for `evaluate`; a tower not in `towers` stays fp32."""
 
     folder: Path
     photos: Path
@@ -56,7 +56,7 @@ def plan_of(
 
     Raises:
         ArtifactError: `folder` is not an artifact.
-        ModelsError: it cannot be quantized, or `out` is taken.
+        ModelsError: it cannot be quantized, or `out` exists.
     """
     manifest = read_manifest(folder)
     if manifest.precision != "fp32":
@@ -77,18 +77,20 @@ def plan_of(
 def quantize(
     plan: Plan, write_int8: WriteInt8 | None = None, say: Callable[[str], None] = print
 ) -> ModelManifest:
-    """Write the int8 variant to `plan.out`, if it is faithful; `write_int8` is `models.int8_graph`'s.
+    """Write the int8 variant to `plan.out`, if it is faithful to fp32.
+
+    `write_int8` writes one graph; by default that of `models.int8_graph`.
 
     Raises:
-        ArtifactError: the fp32 artifact is altered.
-        ModelsError: too few photos, or the variant is not faithful; nothing is left of it.
+        ArtifactError: a file of the fp32 artifact was altered.
+        ModelsError: there are too few photos, or the variant is not faithful; its files are deleted.
     """
     manifest = read_manifest(plan.folder)
     verify_files(plan.folder, manifest)
     photos = read_photos(plan.photos, plan.classes, manifest.image)
     calibration, judges = split(photos, calibrate=plan.method == "static")
     write = write_int8 or _writer()
-    say(f"{len(calibration)} photos calibrate, {len(judges)} others judge, among {len(photos.labels)} labels")
+    say(f"{len(calibration)} photos calibrate, {len(judges)} others judge, with {len(photos.labels)} labels")
     with replacing(plan.out) as variant, _emptied_on_failure(variant):
         for tower, feeds in _calibration(plan.folder, manifest, calibration).items():
             graph = _GRAPHS[tower]
@@ -110,9 +112,9 @@ def quantize(
 def _judged(
     plan: Plan, variant: Path, fp32: ModelManifest, judges: Photos, calibration_photos: int
 ) -> ModelManifest:
-    """The manifest of a variant that the gate lets pass.
+    """The manifest of the variant, if the gate accepts it.
 
-    The reference vectors stay fp32's: the service's self-test then bounds the distance once more.
+    The reference vectors stay those of fp32, so that the service's self-test checks the distance to fp32 again.
     """
     _check_contract(plan.folder, variant)
     before, after = (gate.encode(folder, fp32, judges) for folder in (plan.folder, variant))
@@ -139,15 +141,12 @@ def _writer() -> WriteInt8:
     try:
         from models.int8_graph import write_int8
     except ModuleNotFoundError as error:
-        raise ModelsError(
-            f"{error.name} is not installed: install the export requirements, requirements/export.in (`make model` "
-            "installs them into .venv-export)."
-        ) from None
+        raise not_installed(error) from None
     return write_int8
 
 
 def _calibration(folder: Path, manifest: ModelManifest, photos: Photos) -> dict[Tower, list[Feeds]]:
-    """The inputs that calibrate each graph, in batches of one photo; prompts that judge are other ones."""
+    """The inputs that calibrate each graph, one photo in a batch. The gate judges by other prompts."""
     prompts = [fill(template, label) for label in photos.labels for template in TEMPLATE_SETS["imagenet-7"]]
     some = [prompts[row] for row in spread(len(prompts), CALIBRATION_PROMPTS)]
     texts = text_feeds(some, load_tokenizer(folder, manifest.text), manifest.text)
@@ -173,7 +172,7 @@ def _self_test(variant: Path) -> None:
 
 @contextmanager
 def _emptied_on_failure(folder: Path) -> Iterator[None]:
-    """A variant that failed is not left to be served by mistake."""
+    """Delete the files of a variant that failed, so that nobody serves it by mistake."""
     try:
         yield
     except BaseException:

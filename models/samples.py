@@ -17,16 +17,16 @@ from service.clip.manifest import ImageSpec, TextSpec
 from service.clip.tokenizer import Tokenizer
 from service.errors import InvalidInput, UnsupportedFormat
 
-# Fewer leave the ranges of the activations, or the first percentile, to chance.
+# With fewer photos the ranges of the activations, or the first percentile, are a matter of chance.
 CALIBRATION_PHOTOS = 32
 GATE_PHOTOS = 32
-# Beyond these the figures no longer move, and minutes become hours.
+# With more the figures no longer change, and the run takes hours instead of minutes.
 MAX_CALIBRATION_PHOTOS = 256
 MAX_PHOTOS = 1_000
 CALIBRATION_PROMPTS = 128
 BATCH = 8
 
-# What is asked of photos without labels: all that matters is whether both precisions answer alike.
+# The labels for photos that have none: what matters is only whether both precisions choose the same label.
 EVERYDAY = (
     "cat", "dog", "horse", "cow", "bird", "fish", "insect", "snake", "bear", "elephant", "person",
     "crowd", "child", "face", "hand", "car", "truck", "bus", "train", "bicycle", "motorcycle",
@@ -40,7 +40,7 @@ EVERYDAY = (
 
 @dataclass(frozen=True)
 class Photos:
-    """N photos at the encoder's size; `truths` are their labels, where they have any."""
+    """N photos at the encoder's size. `truths`: each photo's label, None where it has none; `labels`: all."""
 
     pixels: npt.NDArray[np.uint8]  # [N, S, S, 3]
     truths: tuple[str | None, ...]
@@ -60,8 +60,8 @@ class Photos:
 def read_photos(folder: Path, classes: Path | None, spec: ImageSpec) -> Photos:
     """Read the photos under `folder`, at most MAX_PHOTOS of them, evenly spaced.
 
-    With `classes` (lines of index, key and label) those that have a label, and all labels of the list; without it
-    every file that is a photo, whatever its name, and the labels EVERYDAY.
+    With `classes` (lines of index, key and label) only those that have a label, with all labels of the list;
+    without it every file that is a photo, whatever its name, with the labels EVERYDAY.
 
     Raises:
         ModelsError: a photo is broken, or `classes` has another form.
@@ -83,7 +83,7 @@ def read_photos(folder: Path, classes: Path | None, spec: ImageSpec) -> Photos:
         try:
             pixels.append(decode_pixels(path.read_bytes(), spec, ImageLimits()))
         except UnsupportedFormat:
-            continue  # a list of classes, a licence: what lies beside photos
+            continue  # a file that is not a photo, such as a list of classes or a licence
         except InvalidInput as error:
             raise ModelsError(f"{path}: {error}") from None
         truths.append(truth)
@@ -92,12 +92,13 @@ def read_photos(folder: Path, classes: Path | None, spec: ImageSpec) -> Photos:
 
 
 def split(photos: Photos, *, calibrate: bool) -> tuple[Photos, Photos]:
-    """Photos to calibrate on and photos to judge by, none in both: ranges always fit what they were made from.
+    """Photos to calibrate on, and photos to judge by.
 
-    A third calibrates, evenly spaced, and the rest judges; all of them judge where nothing is calibrated.
+    No photo is in both, because the ranges always fit the photos that they were measured on. A third, evenly
+    spaced, calibrates and the rest judges; if not `calibrate`, all of them judge.
 
     Raises:
-        ModelsError: too few; says how many are needed.
+        ModelsError: there are too few; the message says how many are needed.
     """
     needed = GATE_PHOTOS + CALIBRATION_PHOTOS * calibrate
     if len(photos) < needed:

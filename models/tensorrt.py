@@ -73,18 +73,18 @@ def profile(tower: Tower) -> Profile:
 
 
 def trtexec_command(trtexec: str, graph: Path, plan: Path, shapes: Profile, fp16: bool) -> list[str]:
-    """How TensorRT's own tool is asked for a plan."""
+    """The command that builds a plan with TensorRT's own tool, trtexec."""
 
-    def spell(inputs: dict[str, Shape]) -> str:
+    def shapes_of(inputs: dict[str, Shape]) -> str:
         return ",".join(f"{name}:{'x'.join(map(str, shape))}" for name, shape in inputs.items())
 
     return [
         trtexec,
         f"--onnx={graph}",
         f"--saveEngine={plan}",
-        f"--minShapes={spell(shapes.smallest)}",
-        f"--optShapes={spell(shapes.usual)}",
-        f"--maxShapes={spell(shapes.largest)}",
+        f"--minShapes={shapes_of(shapes.smallest)}",
+        f"--optShapes={shapes_of(shapes.usual)}",
+        f"--maxShapes={shapes_of(shapes.largest)}",
         "--skipInference",
         *(["--fp16"] if fp16 else []),
     ]
@@ -116,7 +116,7 @@ def _refuse_fp16(version: str) -> None:
 
 
 def _compiler() -> Callable[[Path, Path, Profile, bool], str | None]:
-    """With TensorRT's Python package, else with its command-line tool; what it returns is TensorRT's version."""
+    """A function that builds a plan and returns TensorRT's version: with its Python package, else with trtexec."""
     try:
         tensorrt = importlib.import_module("tensorrt")
     except ImportError:
@@ -132,7 +132,7 @@ def _compiler() -> Callable[[Path, Path, Profile, bool], str | None]:
 
 def _run_trtexec(trtexec: str, graph: Path, plan: Path, shapes: Profile, fp16: bool) -> str | None:
     command = trtexec_command(trtexec, graph, plan, shapes, fp16)
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  our own words
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  our own arguments
     output = done.stdout + done.stderr
     version = trtexec_version(output)
     if fp16 and version:

@@ -1,8 +1,8 @@
 """open_clip's tokenizers -> `tokenizer.json`, the format that the service reads.
 
 `clip_tokenizer` writes CLIP's byte-pair encoding so that its ids equal those of open_clip's SimpleTokenizer on
-every string, once `service.clip.tokenizer` has cleaned the text. Three things are not as a plain conversion would
-have them:
+every string, once `service.clip.tokenizer` has cleaned the text. It differs from a plain conversion in three
+ways:
 
 - The original splits words with Python's `regex` module, the json with Oniguruma. The two know different
   versions of Unicode (17,000 letters apart, as of regex 2026.11 and tokenizers 0.23), so letters, numbers and
@@ -11,7 +11,7 @@ have them:
   of the pattern is spelled out as the class of what it matches.
 - A text that spells out "<start_of_text>" gets the special id where the splitting reaches it as one word, and
   only there. An added token of the json would be found anywhere ("..<start_of_text>"), so the special words are
-  instead the end of a chain of merges that come after all others.
+  instead made by a chain of merges that come after all others.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def convert(original: Any) -> Converted:
     """What `open_clip.get_tokenizer` returns, converted.
 
     Raises:
-        ModelsError: it does something to texts or ids that `service.clip.tokenizer` does not.
+        ModelsError: it changes texts or ids in a way that `service.clip.tokenizer` does not.
     """
     cleaning = _CLEANING.get(getattr(original.clean_fn, "__name__", ""))
     if cleaning is None:
@@ -134,7 +134,7 @@ def _chain(
 
 
 def _apply(symbols: list[str], merges: Iterable[tuple[str, str]]) -> list[str]:
-    """Byte-pair encoding of one word by trying each merge in turn (as each part is older than its whole)."""
+    """Byte-pair encoding of one word: each merge in turn (a merge comes after those that make its two parts)."""
     for left, right in merges:
         i = 0
         while i < len(symbols) - 1:
@@ -146,7 +146,7 @@ def _apply(symbols: list[str], merges: Iterable[tuple[str, str]]) -> list[str]:
 
 def _pattern() -> str:
     """`_ORIGINAL` for Oniguruma: classes spelled out as ranges, letters as what they match without case."""
-    # The last one is not the complement of the others: without case U+0345, a combining iota, is in none of them.
+    # The last one is not the complement of the others: if case is ignored, U+0345 (a combining iota) is in none.
     letters, numbers, others = (_ranges(c) for c in (r"[\p{L}]", r"[\p{N}]", r"[^\s\p{L}\p{N}]"))
     words = ["".join(_caseless(char) for char in word) for word in (*SPECIAL_WORDS, *_CONTRACTIONS)]
     return "|".join([*words, f"[{letters}]+", f"[{numbers}]", f"[{others}]+"])

@@ -1,4 +1,4 @@
-"""open_clip's encoders as modules that trace to the graphs `service.clip.artifact` promises."""
+"""open_clip's encoders as modules that are traced to the graphs that `service.clip.artifact` describes."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from models.errors import ModelsError
 
-# Added to the score of what a token must not see. Finite, and within fp16 (its lowest is -65504) even after a
-# score is added to it; exp(-10000) is 0 in every format, as exp(-inf) is.
+# Added to the attention score of a token that must not be seen. Finite, and within fp16 (its lowest is -65504) even
+# after a score is added to it; exp(-10000) is 0 in every format, as exp(-inf) is.
 _MASKED = -1e4
 
 
@@ -92,8 +92,8 @@ class TextEncoder(nn.Module):
 class LastBlock(nn.Module):
     """A transformer's last block, for the one state of each row that is pooled.
 
-    Nobody reads what the other states would become: they give keys and values only. Of the 12 products of W x W
-    that a state costs in a block they keep 2: a tower of 12 blocks has a fifteenth less to do.
+    The results for the other states would not be used: these states give keys and values only. A block takes 12
+    products of W x W for each state, and 2 are enough for these: a tower of 12 blocks has a fifteenth less to do.
     """
 
     def __init__(self, block: ResidualAttentionBlock) -> None:
@@ -134,7 +134,7 @@ class FirstState(nn.Module):
 class PlainAttention(nn.Module):
     """nn.MultiheadAttention of a tensor with itself in a dozen plain nodes.
 
-    torch's own traces to many more (it keeps the sequence first, and asks the tensor for its sizes at every
+    torch's own becomes many more nodes (it puts the sequence first, and asks the tensor for its sizes at every
     step), which runtimes do not recognise as attention.
     """
 
@@ -157,7 +157,7 @@ class PlainAttention(nn.Module):
 
 
 def simplify(model: nn.Module) -> None:
-    """Rewrite an open_clip model, in place, to one that computes the same with less; the weights are shared."""
+    """Change an open_clip model, in place, to one that computes the same in fewer steps on the same weights."""
     visual = model.visual
     if isinstance(visual, VisionTransformer) and visual.attn_pool is None and visual.pool_type == "tok":
         *blocks, last = visual.transformer.resblocks

@@ -1,10 +1,10 @@
-"""What Triton is told about an artifact: one model for each tower, written as config.pbtxt.
+"""Triton's configuration for an artifact: one model for each tower, written as config.pbtxt.
 
 `service.engine.triton.contract` has their names and tensors. Requests of different text lengths are not put in one
 batch.
 
 The configuration is NVIDIA's own protocol buffer, so that a field cannot be misspelled, and complete, so that
-Triton guesses nothing from the graph.
+Triton does not guess anything from the graph.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ class TritonOptions:
     """How Triton serves an artifact.
 
     Attributes:
-        backend: `python`: onnxruntime in processes of Triton's, for a server that has neither of the others.
-            `onnxruntime`: Triton's own. `tensorrt`: plans made by `python -m models tensorrt`.
+        backend: `python`: onnxruntime in Triton's Python backend, for a server that has neither of the others.
+            `onnxruntime`: Triton's own backend of that name. `tensorrt`: plans made by `python -m models tensorrt`.
         device: what it runs on. `python` runs on the CPU only, `tensorrt` on a GPU only.
         image, text: `concurrency` is the number of instances of a tower, each with its copy of the weights.
-        threads: of one call on the CPU; 0: the cores that the server sees.
+        threads: of one call on the CPU; 0: as many as the cores that the server sees.
         queue_timeout: seconds that a request may wait; a request may ask for less, not for more.
-        max_queue_size: requests that may wait; what comes after is refused.
+        max_queue_size: requests that may wait; further ones are refused.
     """
 
     backend: Backend
@@ -63,8 +63,8 @@ class TritonOptions:
     max_queue_size: int = 128
 
 
-# Two instances everywhere, so that one computes while the other is fed: on two CPU cores that is 0.9 to 1.0 of
-# onnxruntime without Triton, against 0.8 to 0.9 with one. Large batches are for GPUs.
+# Two instances everywhere, so that one computes while the other receives its input: on two CPU cores they reach 0.9
+# to 1.0 of the speed of onnxruntime without Triton, and a single one 0.8 to 0.9. Large batches are for GPUs.
 _CPU_IMAGE, _CPU_TEXT = BatchPolicy(8, concurrency=2), BatchPolicy(32, concurrency=2)
 _GPU_IMAGE, _GPU_TEXT = BatchPolicy(64, concurrency=2), BatchPolicy(256, concurrency=2)
 DEFAULTS: dict[Backend, TritonOptions] = {
@@ -85,7 +85,7 @@ def options_of(
     queue_timeout: float | None = None,
     max_queue_size: int | None = None,
 ) -> TritonOptions:
-    """The defaults of `backend`, with what is given in their place.
+    """The defaults of `backend`; each argument that is given replaces one.
 
     Raises:
         ModelsError: the backend does not run on `device`.
@@ -118,7 +118,7 @@ def _given(value: T | None, default: T) -> T:
 
 @dataclass(frozen=True)
 class Tower:
-    """One graph of an artifact. `shapes`: the dims of all inputs, once for each shape that will be met."""
+    """One graph of an artifact. `shapes`: the dims of all inputs, for each shape that the service sends."""
 
     name: str
     graph: str
@@ -183,7 +183,7 @@ def config(
 
 
 def warm_up_file(length: int) -> str:
-    """Name of the file that holds `lengths` of the warm-up, which may not be zero."""
+    """The name of the file that holds the warm-up's `lengths`, which must not be zero."""
     return f"lengths-{length}"
 
 
@@ -213,7 +213,7 @@ def _dynamic_batching(policy: BatchPolicy, options: TritonOptions) -> pb.ModelDy
 
 
 def _parameters(options: TritonOptions) -> dict[str, str]:
-    """Settings of the backend, each in its own words."""
+    """Settings of the backend, under the names that it has for them."""
     match options.backend, options.device:
         case "python", _:
             return {"threads": str(options.threads)}
@@ -229,7 +229,7 @@ def _parameters(options: TritonOptions) -> dict[str, str]:
 
 
 def _warm_up(tower: Tower) -> Iterator[pb.ModelWarmup]:
-    """Each shape in the smallest and the largest batch, so that no request pays for the first of its kind."""
+    """Each shape in the smallest and the largest batch, so that no request is slow because it is the first."""
     for shape in tower.shapes:
         for rows in sorted({1, tower.policy.max_batch_size}):
             sample = pb.ModelWarmup(name=f"{rows} of {'x'.join(map(str, shape[0]))}", batch_size=rows)

@@ -7,8 +7,8 @@ Triton hands over the requests of one dynamic batch at a time: pixels uint8 [n, 
 [n, L] and lengths int32 [n], of n rows each. They become one call of the graph. A failed call is repeated
 request by request, so that a bad request fails alone. A request whose caller has left is not computed.
 
-Tensors come and go by DLPack. `as_numpy()` and `pb.Tensor()` of a server built against numpy 1 are silently wrong
-with numpy 2: they take an item for one of 0 bytes, so that all of an input is its first value.
+Tensors are passed in both directions by DLPack. `as_numpy()` and `pb.Tensor()` of a server built against numpy 1
+are silently wrong with numpy 2: they treat an item as 0 bytes long, so that all values of an input equal the first.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class TritonPythonModel:
         return [responses[index] for index in range(len(requests))]
 
     def finalize(self) -> None:
-        """Nothing to end: the process goes with its session."""
+        """Nothing to do: the session ends with the process."""
 
     def _feeds(self, request: Any) -> Feeds:
         return {name: np.from_dlpack(pb.get_input_tensor_by_name(request, name)) for name in self._inputs}
@@ -93,8 +93,8 @@ def _shape(member: tuple[int, Feeds]) -> tuple[tuple[int, ...], ...]:
 
 def _response(embeddings: npt.NDArray[np.float32]) -> Any:
     capsule = embeddings.__dlpack__()
-    # Triton takes over what the capsule holds and gives it a name that numpy does not know, about which numpy's
-    # destructor would complain in the log for every response.
+    # Triton takes over what the capsule holds and renames the capsule. numpy's destructor does not know the new
+    # name, and would write an error to the log for every response.
     ctypes.pythonapi.PyCapsule_SetDestructor(ctypes.py_object(capsule), None)
     return pb.InferenceResponse([pb.Tensor.from_dlpack("embedding", capsule)])
 

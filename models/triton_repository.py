@@ -62,10 +62,10 @@ def _graphs(folder: Path, tower: Tower, backend: Backend) -> dict[Path, str]:
 
 
 def _emptied(model: Path) -> Path:
-    """The folder of a model, new.
+    """The folder of a model, empty.
 
     Raises:
-        ModelsError: there is something else in its place; it is not ours to remove.
+        ModelsError: something else is in its place, which must not be removed.
     """
     if model.exists():
         if not (model / "config.pbtxt").is_file():
@@ -78,7 +78,7 @@ def _emptied(model: Path) -> Path:
 
 
 def _write_warm_up(folder: Path, tower: Tower) -> None:
-    """`lengths` as long as the text: zero tokens are no text."""
+    """Write `lengths` equal to the length of the text: a text of zero tokens does not exist."""
     if tower.graph != TEXT_GRAPH:
         return
     folder.mkdir()
@@ -87,7 +87,7 @@ def _write_warm_up(folder: Path, tower: Tower) -> None:
 
 
 def _link(source: Path, target: Path) -> None:
-    """A second name for the same bytes where the file system allows it, else a copy."""
+    """A hard link where the file system allows it, otherwise a copy."""
     try:
         os.link(source, target)
     except OSError:

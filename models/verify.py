@@ -1,4 +1,4 @@
-"""Does an artifact compute what its original computes? Runs in onnxruntime alone, without torch."""
+"""Checks that an artifact computes what its original computes: in onnxruntime alone, without torch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from service.clip.manifest import ModelManifest
 from service.clip.tokenizer import load_tokenizer
 from service.cores import usable_cores
 
-# What an fp32 export may differ from the framework it came from: the order of additions, no more.
+# How far an fp32 export may be from the framework it came from: only the order of additions may differ.
 MIN_COSINE = 0.99999
 MAX_DIFFERENCE = 1e-4
 
@@ -78,13 +78,13 @@ class Graph:
         """The embeddings [N, D]. Raises ModelsError if the graph fails on these feeds."""
         try:
             embeddings: npt.NDArray[np.float32] = self._session.run(None, dict(feeds))[0]
-        except Exception as error:  # as above
+        except Exception as error:  # the same
             raise ModelsError(f"{self._path} fails in onnxruntime: {error}") from None
         return embeddings
 
 
 def compare(folder: Path, cases: Sequence[Case]) -> list[Outcome]:
-    """Run the cases and measure; the cosine is NaN where the graph gave no numbers."""
+    """Run the cases and compare; the cosine is NaN where the graph gave values that are not finite."""
     graphs = {name: Graph(folder / name) for name in {case.graph for case in cases}}
     outcomes = []
     for case in cases:
