@@ -26,6 +26,7 @@ FROM base-${VARIANT}
 RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin clipserve
 COPY --from=build /venv /venv
 WORKDIR /app
+COPY pyproject.toml .
 COPY service/ service/
 COPY models/ models/
 USER 10001

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+import service
 from service.settings import Settings, as_markdown, unknown_variables
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
 def test_the_readme_shows_the_settings_as_they_are() -> None:
@@ -35,9 +42,33 @@ def test_links_between_the_documents_lead_somewhere() -> None:
             assert (ROOT / target).exists(), f"{document.name} links to {target}"
 
 
-def test_version_files_hold_no_addresses() -> None:
+def test_lock_files_hold_no_addresses() -> None:
     for path in (ROOT / "requirements").iterdir():
         assert "://" not in path.read_text(), path.name
+
+
+@pytest.mark.parametrize(
+    ("lock", "lists"),
+    [
+        ("service", ["dependencies", "cpu"]),
+        ("service-gpu", ["dependencies", "gpu"]),
+        ("openvino", ["openvino"]),
+        ("dev", ["dev"]),
+    ],
+)
+def test_a_lock_file_pins_what_pyproject_asks_for(lock: str, lists: list[str]) -> None:
+    project = PYPROJECT["project"]
+    every = {"dependencies": project["dependencies"], **project["optional-dependencies"]}
+    every |= PYPROJECT["dependency-groups"]
+    lines = re.findall(r"^([\w.-]+)==([\w.]+)", (ROOT / f"requirements/{lock}.txt").read_text(), re.MULTILINE)
+    pins = {canonicalize_name(name): version for name, version in lines}
+    for line in (line for name in lists for line in every[name]):
+        asked = Requirement(line)
+        assert asked.specifier.contains(pins[canonicalize_name(asked.name)]), f"{line}: run make lock"
+
+
+def test_the_version_is_pyproject_s() -> None:
+    assert service.__version__ == PYPROJECT["project"]["version"]
 
 
 def test_misspelled_variables_are_found() -> None:
