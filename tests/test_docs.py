@@ -14,12 +14,13 @@ import service
 from service.settings import Settings, as_markdown, unknown_variables
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text()
+DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
-def test_the_readme_shows_the_settings_as_they_are() -> None:
-    table = README.partition("<!-- python -m service settings -->\n")[2].partition(
+def test_the_table_of_settings_shows_them_as_they_are() -> None:
+    text = (ROOT / "docs/settings.md").read_text()
+    table = text.partition("<!-- python -m service settings -->\n")[2].partition(
         "\n<!-- end of settings -->"
     )[0]
     assert table == as_markdown(), "replace the table by the output of: python -m service settings"
@@ -30,16 +31,16 @@ def test_every_setting_has_a_description_and_a_lower_bound_or_a_choice() -> None
         assert field.description, name
 
 
-def test_the_readme_names_every_file_of_the_service() -> None:
+def test_the_architecture_names_every_file_of_the_service() -> None:
     files = {path.relative_to(ROOT / "service").as_posix() for path in (ROOT / "service").rglob("*.py")}
-    told = set(re.findall(r"^\| `([\w/]+\.py)` \|", README, re.MULTILINE))
+    told = set(re.findall(r"^\| `([\w/]+\.py)` \|", (ROOT / "ARCHITECTURE.md").read_text(), re.MULTILINE))
     assert told == {name for name in files if not name.endswith("__init__.py")}
 
 
 def test_links_between_the_documents_lead_somewhere() -> None:
-    for document in ROOT.glob("*.md"):
+    for document in DOCUMENTS:
         for target in re.findall(r"\]\((?!http|#)([^)#]+)", document.read_text()):
-            assert (ROOT / target).exists(), f"{document.name} links to {target}"
+            assert (document.parent / target).exists(), f"{document.name} links to {target}"
 
 
 def test_lock_files_hold_no_addresses() -> None:
