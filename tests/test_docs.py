@@ -11,9 +11,14 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import service
+from service import errors
+from service.errors import ClipError
+from service.rest.errors import STATUS
 from service.settings import Settings, as_markdown, unknown_variables
 
 ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+MAKEFILE = (ROOT / "Makefile").read_text()
 DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
@@ -37,10 +42,46 @@ def test_the_architecture_names_every_file_of_the_service() -> None:
     assert told == {name for name in files if not name.endswith("__init__.py")}
 
 
+def error_table() -> str:
+    """Code, status and meaning of every error, the last as the tree in `service.errors` has it."""
+    kinds = {ClipError, *(kind for kind in vars(errors).values() if isinstance(kind, type))}
+    kind_of = {kind.__name__: kind for kind in kinds if issubclass(kind, ClipError)}
+    tree = re.findall(r"[├└]── (\w+) +(.+)", errors.__doc__ or "")
+    tree.append(("ClipError", "a fault of the service; its log has the traceback, under the request id"))
+    rows = ["| `code` | status | meaning |", "| --- | --- | --- |"]
+    for name, meaning in tree:
+        kind = kind_of[name]
+        status = next((STATUS[each] for each in kind.__mro__ if each in STATUS), 500)
+        rows.append(f"| `{kind.code}` | {int(status)} | {meaning} |")
+    return "\n".join(rows)
+
+
+def test_the_readme_has_every_error_code_with_its_status() -> None:
+    shown = README.partition("<!-- error codes -->\n")[2].partition("\n<!-- end of error codes -->")[0]
+    assert shown == error_table(), f"replace the table in README.md by:\n{error_table()}"
+
+
+def test_documents_name_targets_of_the_makefile() -> None:
+    targets = set(re.findall(r"[\w-]+", " ".join(re.findall(r"^([\w -]+):", MAKEFILE, re.MULTILINE))))
+    for document in DOCUMENTS:
+        named = re.findall(
+            r"(?:^    |^|`)(?:\w+=\S+ )*make ([a-z][\w-]*)", document.read_text(), re.MULTILINE
+        )
+        assert set(named) <= targets, document.name
+
+
+def headings(document: Path) -> set[str]:
+    """The anchors of a document's headings."""
+    titles = re.findall(r"^#+ (.+)", document.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
 def test_links_between_the_documents_lead_somewhere() -> None:
     for document in DOCUMENTS:
-        for target in re.findall(r"\]\((?!http|#)([^)#]+)", document.read_text()):
-            assert (document.parent / target).exists(), f"{document.name} links to {target}"
+        for path, anchor in re.findall(r"\]\((?!http)([^)#]*)#?([^)]*)\)", document.read_text()):
+            target = document.parent / path if path else document
+            assert target.exists(), f"{document.name} links to {path}"
+            assert not anchor or anchor in headings(target), f"{document.name} links to {path}#{anchor}"
 
 
 def test_lock_files_hold_no_addresses() -> None:
