@@ -17,20 +17,21 @@ FROM base-${VARIANT} AS build
 ARG VARIANT
 WORKDIR /requirements
 COPY requirements/ .
-RUN python3 -m venv /venv \
+RUN python3 -m venv /app/.venv \
     && if [ "$VARIANT" = gpu ]; then set -- -r service-gpu.txt; else set -- -r service.txt -r openvino.txt; fi \
-    && /venv/bin/python -m pip install --no-cache-dir --require-hashes "$@"
+    && /app/.venv/bin/python -m pip install --no-cache-dir --require-hashes "$@"
 
 # hadolint ignore=DL3006
 FROM base-${VARIANT}
 RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin clipserve
-COPY --from=build /venv /venv
 WORKDIR /app
+COPY --from=build /app/.venv .venv
+COPY clipserve pyproject.toml ./
 COPY service/ service/
 COPY models/ models/
 USER 10001
-ENV PATH=/venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1 CLIPSERVE_HOST=0.0.0.0
+ENV PATH=/app/.venv/bin:/app:$PATH PYTHONDONTWRITEBYTECODE=1 CLIPSERVE_HOST=0.0.0.0
 EXPOSE 8080 8082
 HEALTHCHECK --interval=10s --timeout=3s --start-period=60s \
     CMD ["python3", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8080/livez', timeout=2)"]
-ENTRYPOINT ["python3", "-m", "service"]
+ENTRYPOINT ["clipserve"]

@@ -55,11 +55,14 @@ triton: .venv/service.stamp ## a real Triton on this CPU, gRPC on 8001: make tri
 	$(BIN)/python -m models triton $(or $(FOLDER),models/demo) --backend python --out .triton/models $(ARGS)
 	@exec deploy/triton/local.sh serve .triton/models
 
-lock: .venv/dev.stamp ## pin requirements/*.in anew (needs uv)
-	for role in service service-gpu openvino dev; do \
-	  uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
-	    --no-emit-index-url requirements/$$role.in -o requirements/$$role.txt || exit 1; \
-	done
+LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+	--no-emit-index-url
+
+lock: ## pin the dependencies in pyproject.toml anew (needs uv); ARGS="--upgrade" takes new versions
+	$(LOCK) $(ARGS) pyproject.toml --extra cpu -o requirements/service.txt
+	$(LOCK) $(ARGS) pyproject.toml --extra gpu -c requirements/service.txt -o requirements/service-gpu.txt
+	$(LOCK) $(ARGS) pyproject.toml --extra openvino -c requirements/service.txt -o requirements/openvino.txt
+	$(LOCK) $(ARGS) --group dev -c requirements/openvino.txt -o requirements/dev.txt
 
 clean: ## remove what make installed
 	rm -rf .venv .venv-export .triton .peers
@@ -75,14 +78,15 @@ clean: ## remove what make installed
 	$(BIN)/python $(PIP) --require-hashes -r requirements/service.txt
 	@touch $@
 
-.venv/dev.stamp: .venv/service.stamp requirements/dev.txt
+.venv/dev.stamp: .venv/service.stamp requirements/openvino.txt requirements/dev.txt
 	@echo "installing the test tools into .venv ..."
-	$(BIN)/python $(PIP) --require-hashes -r requirements/dev.txt
+	$(BIN)/python $(PIP) --require-hashes -r requirements/openvino.txt -r requirements/dev.txt
 	@touch $@
 
-.venv-export/export.stamp: requirements/service.txt requirements/dev.txt requirements/export.in
+.venv-export/export.stamp: requirements/service.txt requirements/openvino.txt requirements/dev.txt pyproject.toml
 	@echo "installing PyTorch and the exporters into .venv-export (a few minutes) ..."
 	$(PYTHON) -m venv .venv-export
-	$(EXPORT)/python $(PIP) -r requirements/service.txt -r requirements/dev.txt
-	$(EXPORT)/python $(PIP) -r requirements/export.in
+	$(EXPORT)/python $(PIP) --upgrade 'pip>=25.1' # the first that reads groups
+	$(EXPORT)/python $(PIP) -r requirements/service.txt -r requirements/openvino.txt -r requirements/dev.txt
+	$(EXPORT)/python $(PIP) --group export
 	@touch $@

@@ -1,4 +1,4 @@
-"""`python -m service`: serve until a signal. `python -m service settings`: print every knob."""
+"""The commands: `python -m service [serve]` serves until a signal, `python -m service settings` prints all settings."""
 
 from __future__ import annotations
 

@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+import service
+from service import errors
+from service.errors import ClipError
+from service.rest.errors import STATUS
 from service.settings import Settings, as_markdown
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+MAKEFILE = (ROOT / "Makefile").read_text()
+DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
-def test_the_readme_shows_the_settings_as_they_are() -> None:
-    table = README.partition("<!-- python -m service settings -->\n")[2].partition(
+def test_the_table_of_settings_shows_them_as_they_are() -> None:
+    text = (ROOT / "docs/settings.md").read_text()
+    table = text.partition("<!-- python -m service settings -->\n")[2].partition(
         "\n<!-- end of settings -->"
     )[0]
     assert table == as_markdown(), "replace the table by the output of: python -m service settings"
@@ -23,18 +36,78 @@ def test_every_setting_has_a_description_and_a_lower_bound_or_a_choice() -> None
         assert field.description, name
 
 
-def test_the_readme_names_every_file_of_the_service() -> None:
+def test_the_architecture_names_every_file_of_the_service() -> None:
     files = {path.relative_to(ROOT / "service").as_posix() for path in (ROOT / "service").rglob("*.py")}
-    told = set(re.findall(r"^\| `([\w/]+\.py)` \|", README, re.MULTILINE))
+    told = set(re.findall(r"^\| `([\w/]+\.py)` \|", (ROOT / "ARCHITECTURE.md").read_text(), re.MULTILINE))
     assert told == {name for name in files if not name.endswith("__init__.py")}
 
 
+def error_table() -> str:
+    """Code, status and meaning of every error, the last as the tree in `service.errors` has it."""
+    kinds = {ClipError, *(kind for kind in vars(errors).values() if isinstance(kind, type))}
+    kind_of = {kind.__name__: kind for kind in kinds if issubclass(kind, ClipError)}
+    tree = re.findall(r"[├└]── (\w+) +(.+)", errors.__doc__ or "")
+    tree.append(("ClipError", "a fault of the service; its log has the traceback, under the request id"))
+    rows = ["| `code` | status | meaning |", "| --- | --- | --- |"]
+    for name, meaning in tree:
+        kind = kind_of[name]
+        status = next((STATUS[each] for each in kind.__mro__ if each in STATUS), 500)
+        rows.append(f"| `{kind.code}` | {int(status)} | {meaning} |")
+    return "\n".join(rows)
+
+
+def test_the_readme_has_every_error_code_with_its_status() -> None:
+    shown = README.partition("<!-- error codes -->\n")[2].partition("\n<!-- end of error codes -->")[0]
+    assert shown == error_table(), f"replace the table in README.md by:\n{error_table()}"
+
+
+def test_documents_name_targets_of_the_makefile() -> None:
+    targets = set(re.findall(r"[\w-]+", " ".join(re.findall(r"^([\w -]+):", MAKEFILE, re.MULTILINE))))
+    for document in DOCUMENTS:
+        named = re.findall(
+            r"(?:^    |^|`)(?:\w+=\S+ )*make ([a-z][\w-]*)", document.read_text(), re.MULTILINE
+        )
+        assert set(named) <= targets, document.name
+
+
+def headings(document: Path) -> set[str]:
+    """The anchors of a document's headings."""
+    titles = re.findall(r"^#+ (.+)", document.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
 def test_links_between_the_documents_lead_somewhere() -> None:
-    for document in ROOT.glob("*.md"):
-        for target in re.findall(r"\]\((?!http|#)([^)#]+)", document.read_text()):
-            assert (ROOT / target).exists(), f"{document.name} links to {target}"
+    for document in DOCUMENTS:
+        for path, anchor in re.findall(r"\]\((?!http)([^)#]*)#?([^)]*)\)", document.read_text()):
+            target = document.parent / path if path else document
+            assert target.exists(), f"{document.name} links to {path}"
+            assert not anchor or anchor in headings(target), f"{document.name} links to {path}#{anchor}"
 
 
-def test_version_files_hold_no_addresses() -> None:
+def test_lock_files_hold_no_addresses() -> None:
     for path in (ROOT / "requirements").iterdir():
         assert "://" not in path.read_text(), path.name
+
+
+@pytest.mark.parametrize(
+    ("lock", "lists"),
+    [
+        ("service", ["dependencies", "cpu"]),
+        ("service-gpu", ["dependencies", "gpu"]),
+        ("openvino", ["openvino"]),
+        ("dev", ["dev"]),
+    ],
+)
+def test_a_lock_file_pins_what_pyproject_asks_for(lock: str, lists: list[str]) -> None:
+    project = PYPROJECT["project"]
+    every = {"dependencies": project["dependencies"], **project["optional-dependencies"]}
+    every |= PYPROJECT["dependency-groups"]
+    lines = re.findall(r"^([\w.-]+)==([\w.]+)", (ROOT / f"requirements/{lock}.txt").read_text(), re.MULTILINE)
+    pins = {canonicalize_name(name): version for name, version in lines}
+    for line in (line for name in lists for line in every[name]):
+        asked = Requirement(line)
+        assert asked.specifier.contains(pins[canonicalize_name(asked.name)]), f"{line}: run make lock"
+
+
+def test_the_version_is_pyproject_s() -> None:
+    assert service.__version__ == PYPROJECT["project"]["version"]

@@ -1,0 +1,69 @@
+"""A newcomer does what README.md says, word for word, and gets what it shows."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(title: str, language: str) -> list[str]:
+    """The code blocks of this language in the section of this title."""
+    section = README.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+    return re.findall(rf"^```{language}\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
+
+
+def run(command: list[str]) -> str:
+    return subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=60, check=True).stdout
+
+
+def at(url: str, block: str) -> str:
+    """The block with the port of the service that the tests run."""
+    assert "localhost:8080" in block
+    return block.replace("localhost:8080", f"localhost:{httpx.URL(url).port}")
+
+
+def assert_as_shown(shown: str, printed: str) -> None:
+    """Equal but for the last digits of decimal numbers, which depend on the processor."""
+    number = re.compile(r"-?\d+\.\d+")
+    assert number.sub("#", printed) == number.sub("#", shown)
+    told = [float(found) for found in number.findall(shown)]
+    assert [float(found) for found in number.findall(printed)] == pytest.approx(told, abs=0.011)
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def test_the_first_request_gives_the_answer_that_is_shown(demo: str) -> None:
+    start, request = blocks("Try it", "sh")
+    assert start == "make run\n"
+    (shown,) = blocks("Try it", "json")
+    answer = json.loads(run(["sh", "-c", at(demo, request)]))
+    assert_as_shown(json.dumps(json.loads(shown)), json.dumps(answer))
+
+
+def test_the_program_in_python_prints_what_is_shown(demo: str) -> None:
+    (program,) = blocks("From Python", "python")
+    (shown,) = blocks("From Python", "text")
+    assert_as_shown(shown, run([sys.executable, "-c", at(demo, program)]))
+
+
+def test_the_table_of_endpoints_is_what_is_served(demo: str) -> None:
+    paths = httpx.get(f"{demo}/openapi.json").json()["paths"]
+    rows = re.findall(r"^\| (`(?:GET|POST|PUT|DELETE) /.*)", README, re.MULTILINE)
+    told = {found for row in rows for found in re.findall(r"`([A-Z]+) (/[^`]+)`", row.partition("|")[0])}
+    served = {(method.upper(), path) for path, methods in paths.items() for method in methods}
+    assert told == served | {("GET", "/docs"), ("GET", "/openapi.json")}
+    for method, path in served:
+        body = paths[path][method.lower()].get("requestBody")
+        if body is not None:
+            (row,) = (row for row in rows if row.startswith(f"`{method} {path}`"))
+            fields = body["content"]["multipart/form-data"]["schema"]["properties"]
+            assert set(re.findall(r"`(\w+)`", row)) == set(fields), path
