@@ -7,7 +7,7 @@ EXPORT := .venv-export/bin
 PIP := -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all test-triton test-export check check-compose model load compare overload fair gateway startup soak triton lock clean
+.PHONY: help run test coverage test-all test-triton test-export check check-compose model load compare overload fair gateway startup soak triton lock clean
 
 help: ## this list
 	@grep -hE '^[a-z -]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z -]+):.*## /\1\t/' | expand -t 40
@@ -17,6 +17,12 @@ run: .venv/service.stamp ## serve the demo model on http://localhost:8080 (setti
 
 test: .venv/dev.stamp ## the fast tests: no GPU, no Docker, no hub
 	$(BIN)/python -m pytest -m 'not export and not triton'
+
+coverage: .venv/dev.stamp ## lines and branches that the fast tests do not run
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -m 'not export and not triton'
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
 
 test-all: test-triton test-export ## the slow rest: a real Triton under chaos, then exports from PyTorch
 

@@ -1,4 +1,4 @@
-"""The commands: `python -m service [serve]` serves until a signal, `python -m service settings` prints all settings."""
+"""The commands: `python -m service [serve]` serves until a signal; `settings` prints all settings."""
 
 from __future__ import annotations
 

@@ -61,13 +61,31 @@ def test_the_readme_has_every_error_code_with_its_status() -> None:
     assert shown == error_table(), f"replace the table in README.md by:\n{error_table()}"
 
 
+def makefile_targets() -> set[str]:
+    return {name for names in re.findall(r"^([\w -]+):", MAKEFILE, re.MULTILINE) for name in names.split()}
+
+
 def test_documents_name_targets_of_the_makefile() -> None:
-    targets = set(re.findall(r"[\w-]+", " ".join(re.findall(r"^([\w -]+):", MAKEFILE, re.MULTILINE))))
     for document in DOCUMENTS:
         named = re.findall(
             r"(?:^    |^|`)(?:\w+=\S+ )*make ([a-z][\w-]*)", document.read_text(), re.MULTILINE
         )
-        assert set(named) <= targets, document.name
+        assert set(named) <= makefile_targets(), document.name
+
+
+def test_pre_commit_runs_a_target_of_the_makefile() -> None:
+    hooks = re.findall(r"^ +entry: make (\S+)$", (ROOT / ".pre-commit-config.yaml").read_text(), re.MULTILINE)
+    assert hooks
+    assert set(hooks) <= makefile_targets()
+
+
+def test_the_changelog_begins_with_what_is_unreleased() -> None:
+    changelog = (ROOT / "CHANGELOG.md").read_text()
+    first, *released = re.findall(r"^## (.+)", changelog, re.MULTILINE)
+    assert first == "Unreleased"
+    assert all(re.fullmatch(r"\d+\.\d+\.\d+ - \d{4}-\d\d-\d\d", title) for title in released)
+    kinds = re.findall(r"^### (.+)", changelog, re.MULTILINE)
+    assert set(kinds) <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
 
 
 def headings(document: Path) -> set[str]:
