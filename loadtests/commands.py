@@ -26,7 +26,7 @@ _PATIENT = {"max_queue_seconds": "60", "deadline_seconds": "60"}
 
 Artifact = Annotated[Path, typer.Argument(help="The artifact to serve; best ViT-B-32 with random weights.")]
 Seconds = Annotated[float, typer.Option(help="Of each run.")]
-Rounds = Annotated[int, typer.Option(help="The medians of so many are told.")]
+Rounds = Annotated[int, typer.Option(help="Print the medians of so many rounds.")]
 Out = Annotated[Path | None, typer.Option(help="A folder for the report: Markdown, JSON, PNG.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="A setting of the service, as in threads=1.")]
 
@@ -144,7 +144,7 @@ def soak(
     """The mix in an open loop for long: does memory grow?"""
     own = _settings(settings, {})
     with _server(artifact, None, own) as server:
-        measurement = Measurement(server, SCENARIOS["mix"], period=1.0, told=_minutely)
+        measurement = Measurement(server, SCENARIOS["mix"], period=1.0, on_sample=_minutely)
         _warm(measurement, 10.0)
         capacity = measurement.closed(10.0)
         _progress(capacity)

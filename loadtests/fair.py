@@ -32,21 +32,21 @@ class Pair:
         return _p99(self.beside) / _p99(self.alone)
 
 
-def fair(server: Server, seconds: float, rounds: int, told: Callable[[Result], None]) -> list[Pair]:
+def fair(server: Server, seconds: float, rounds: int, report: Callable[[Result], None]) -> list[Pair]:
     """Single images in an open loop at a moderate rate, alone and beside, in turns."""
     single = Measurement(server, SCENARIOS["embed-640x480"])
     thousand = Measurement(server, SCENARIOS["classify-1000"])
     single.closed(1.0)
     capacity = single.closed(seconds)
-    told(capacity)
+    report(capacity)
     rate = _LOAD * capacity.load.goodput()
     pairs = []
     for _ in range(rounds):
         alone = single.open(rate, seconds)
-        told(alone)
+        report(alone)
         beside, big = _beside(single, thousand, rate, seconds)
-        told(beside)
-        told(big)
+        report(beside)
+        report(big)
         pairs.append(Pair(alone, beside, big))
     return pairs
 

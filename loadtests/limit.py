@@ -15,7 +15,7 @@ import typer
 from loadtests.bare_loop import bare_loop
 from loadtests.bodies import classify, embed, photo
 from loadtests.closed_loop import run
-from loadtests.process import service, triton
+from loadtests.process import serving, triton
 
 Measures = dict[str, Callable[[float], float]]
 
@@ -33,7 +33,7 @@ def limit(
     image = photo(width, height)
     labels = [f"thing number {i}" for i in range(10)]
     cores = len(os.sched_getaffinity(0))
-    with service(models=str(artifact), max_queue_seconds=60) as url:
+    with serving(models=str(artifact), max_queue_seconds=60) as url:
 
         def served(call: str) -> Callable[[float], float]:
             body = embed(image) if call == "embed" else classify(image, labels)
@@ -62,8 +62,8 @@ def versus_triton(
     common: dict[str, str | float] = {"models": str(artifact), "max_queue_seconds": 60}
     with (
         triton(artifact, *(option or [])) as address,
-        service(**common) as embedded,
-        service(**common, backend="triton", triton_url=address) as remote,
+        serving(**common) as embedded,
+        serving(**common, backend="triton", triton_url=address) as remote,
     ):
         measures: Measures = {
             f"embedded, {clients} clients": lambda seconds: run(embedded, call, clients, seconds).rate,

@@ -33,7 +33,7 @@ class Result:
 class Measurement:
     """A scenario at a server, measured as often as is asked; no request is sent twice where all must be new.
 
-    `told`: called with each sample of the server's memory, `period` seconds apart.
+    `on_sample`: called with each sample of the server's memory, `period` seconds apart.
     """
 
     def __init__(
@@ -42,13 +42,13 @@ class Measurement:
         scenario: Scenario,
         seed: int = 0,
         period: float = 0.25,
-        told: Callable[[Memory], None] | None = None,
+        on_sample: Callable[[Memory], None] | None = None,
     ) -> None:
         self._server = server
         self._scenario = scenario
         self._calls: Calls = scenario.calls(seed)
         self._period = period
-        self._told = told
+        self._on_sample = on_sample
         self._next = 0
 
     def closed(self, seconds: float, clients: int | None = None) -> Result:
@@ -67,7 +67,7 @@ class Measurement:
         return self._result(f"open, {rate:.3g}/s", load, observer)
 
     def _observer(self) -> Observer:
-        return Observer(self._server, self._period, self._told)
+        return Observer(self._server, self._period, self._on_sample)
 
     def _result(self, loop: str, load: Load, observer: Observer) -> Result:
         return Result(self._scenario, loop, load, observer.observation, len(self._calls(0).body))

@@ -43,15 +43,15 @@ class Observation:
 class Observer:
     """Observes `server` for the time of the `with` block; afterwards `observation` holds what there was.
 
-    `period`: seconds between two samples of its memory. `told`: called with each sample.
+    `period`: seconds between two samples of its memory. `on_sample`: called with each sample.
     """
 
     def __init__(
-        self, server: Server, period: float = 0.25, told: Callable[[Memory], None] | None = None
+        self, server: Server, period: float = 0.25, on_sample: Callable[[Memory], None] | None = None
     ) -> None:
         self._server = server
         self._period = period
-        self._told = told
+        self._on_sample = on_sample
         self._memory: list[Memory] = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._sample, daemon=True)
@@ -89,8 +89,8 @@ class Observer:
                 return  # it ended
             sample = Memory(time.perf_counter() - self._started, rss)
             self._memory.append(sample)
-            if self._told:
-                self._told(sample)
+            if self._on_sample:
+                self._on_sample(sample)
             if self._stop.wait(self._period):
                 return
 

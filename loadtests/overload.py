@@ -30,19 +30,19 @@ class Level:
 
 
 def overload(
-    measurement: Measurement, seconds: float, rounds: int, deadline: float, told: Callable[[Result], None]
+    measurement: Measurement, seconds: float, rounds: int, deadline: float, report: Callable[[Result], None]
 ) -> tuple[list[Level], list[Result]]:
     """Capacity in a closed loop, then an open loop at each multiple of it; `rounds` times; all levels and runs."""
     levels: list[Level] = []
     results: list[Result] = []
     for _ in range(rounds):
         closed = measurement.closed(seconds)
-        told(closed)
+        report(closed)
         capacity = closed.load.goodput(deadline)
         runs = [closed]
         for multiple in MULTIPLES:
             runs.append(measurement.open(multiple * capacity, seconds))
-            told(runs[-1])
+            report(runs[-1])
         peak = max(run.load.goodput(deadline) for run in runs)
         levels += [
             level_of(multiple, multiple * capacity, run.load, peak, deadline)

@@ -47,7 +47,7 @@ def triton(artifact: Path, *options: str) -> Iterator[str]:
 
 
 @contextmanager
-def service(**settings: str | int | float) -> Iterator[str]:
+def serving(**settings: str | int | float) -> Iterator[str]:
     """`python -m service` with these settings; gives its address once it is ready."""
     with started("service", metrics_enabled="false", **settings) as server:
         yield server.url

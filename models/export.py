@@ -54,7 +54,7 @@ def export(
     seed: int = 0,
     say: Callable[[str], None] = print,
 ) -> ModelManifest:
-    """Write the artifact of `entry` to the folder `out`, and check it in onnxruntime; `say` is told each stage.
+    """Write the artifact of `entry` to the folder `out`, and check it in onnxruntime; `say` gets each stage.
 
     An artifact that was at `out` is replaced only after the new one has passed the check.
 

@@ -17,7 +17,7 @@ from loadtests.peers.contestants import shown
 from loadtests.peers.rounds import Contest, Results, Served
 
 OURS = "clipserve"  # and what begins with it
-_BASES = ("plain app", "infinity")  # whose multiples the others are told as
+_BASES = ("plain app", "infinity")  # whose multiples the others are given as
 
 
 @dataclass(frozen=True)

@@ -73,12 +73,12 @@ class ImageLimits:
     @property
     def choices(self) -> list[str]:
         """The choices here that change vectors, for `ModelManifest.fingerprint`; none with the defaults."""
-        told = []
+        choices = []
         if not self.exif_transpose:
-            told.append("exif_transpose=false")
+            choices.append("exif_transpose=false")
         if self.scaled_decode:
-            told.append("scaled_decode=true")
-        return told
+            choices.append("scaled_decode=true")
+        return choices
 
 
 def sniff(data: bytes, allowed: Collection[str]) -> str:

@@ -21,7 +21,7 @@ Shape = tuple[tuple[int, ...], ...]  # of a row, in each of the arrays
 
 @dataclass(frozen=True)
 class BatchPolicy:
-    """How rows are gathered, and what a Triton repository is told about it.
+    """How rows are gathered into calls, here or by Triton.
 
     Attributes:
         max_batch_size: rows in one call.

@@ -14,7 +14,7 @@ The laws, each of which holds under cancellation too:
   (c) A caller who leaves changes nothing for others. Rows of his not yet taken are not computed, and a call
       that computes for nobody any more is cancelled: a backend that hangs is let go with its last caller.
   (d) The number of vectors must be the number of rows. Anything else is a failed batch.
-  (e) A serving task ends only when it is told to. Whatever a backend raises, it takes the next batch.
+  (e) A serving task ends only when it is cancelled. Whatever a backend raises, it takes the next batch.
 """
 
 from __future__ import annotations

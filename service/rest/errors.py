@@ -58,10 +58,10 @@ def status_of(error: ClipError) -> HTTPStatus:
 
 
 def fields(error: ClipError) -> dict[str, Any]:
-    """What a caller is told: also the `error` of one item among several."""
-    told = {"code": error.code, "detail": error.detail}
+    """The fields of an error in an answer, also of one item among several."""
+    shown = {"code": error.code, "detail": error.detail}
     details = {"limit": error.limit, "actual": error.actual, "index": error.index}
-    return told | {key: value for key, value in details.items() if value is not None}
+    return shown | {key: value for key, value in details.items() if value is not None}
 
 
 def problem(error: ClipError, request_id: str) -> Response:
@@ -75,18 +75,18 @@ def problem(error: ClipError, request_id: str) -> Response:
 
 def _http_problem(error: HTTPException, request_id: str) -> Response:
     status = HTTPStatus(error.status_code)
-    told = {"code": status.phrase.lower().replace(" ", "_"), "detail": f"{error.detail}. See /docs."}
-    return _response(status, told, request_id, dict(error.headers or {}))
+    shown = {"code": status.phrase.lower().replace(" ", "_"), "detail": f"{error.detail}. See /docs."}
+    return _response(status, shown, request_id, dict(error.headers or {}))
 
 
 def _response(
-    status: HTTPStatus, told: Mapping[str, Any], request_id: str, headers: Mapping[str, str]
+    status: HTTPStatus, shown: Mapping[str, Any], request_id: str, headers: Mapping[str, str]
 ) -> Response:
     body = {
-        "type": f"urn:clipserve:error:{told['code']}",
+        "type": f"urn:clipserve:error:{shown['code']}",
         "title": status.phrase,
         "status": status.value,
-        **told,
+        **shown,
         "request_id": request_id,
     }
     return Response(orjson.dumps(body), status.value, headers, "application/problem+json")

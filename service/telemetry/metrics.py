@@ -61,14 +61,14 @@ class Metrics:
 
     # `labels` takes a lock and checks its arguments each time, most of what counting costs: hence the cache.
 
-    def _counter(self, name: str, told: str, *labels: str) -> Callable[..., Counter]:
-        counter = Counter(name, told, labels, registry=self.registry)
+    def _counter(self, name: str, help_text: str, *labels: str) -> Callable[..., Counter]:
+        counter = Counter(name, help_text, labels, registry=self.registry)
         return functools.cache(counter.labels)
 
     def _histogram(
-        self, name: str, told: str, label: str, buckets: tuple[float, ...]
+        self, name: str, help_text: str, label: str, buckets: tuple[float, ...]
     ) -> Callable[..., Histogram]:
-        histogram = Histogram(name, told, [label], buckets=buckets, registry=self.registry)
+        histogram = Histogram(name, help_text, [label], buckets=buckets, registry=self.registry)
         return functools.cache(histogram.labels)
 
     def request(self, endpoint: str, outcome: str, seconds: float) -> None:

@@ -76,8 +76,10 @@ def test_the_metrics_of_the_service_are_understood() -> None:
 
 
 def test_a_process_is_observed() -> None:
-    told: list[Memory] = []
-    with Observer(Server("http://nowhere", pid=os.getpid()), period=0.02, told=told.append) as observer:
+    samples: list[Memory] = []
+    with Observer(
+        Server("http://nowhere", pid=os.getpid()), period=0.02, on_sample=samples.append
+    ) as observer:
         until = time.perf_counter() + 0.15
         while time.perf_counter() < until:
             pass
@@ -88,7 +90,7 @@ def test_a_process_is_observed() -> None:
     assert seen.peak is not None
     assert seen.peak >= seen.rss > 1_000_000
     assert len(seen.memory) >= 2
-    assert seen.memory == told
+    assert seen.memory == samples
     assert seen.metrics is None
 
 
