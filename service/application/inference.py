@@ -117,6 +117,11 @@ class InferenceService:
         self._models = models
         self._limits = limits
 
+    @property
+    def limits(self) -> RequestLimits:
+        """What one request may hold."""
+        return self._limits
+
     async def classify(self, request: ClassifyRequest) -> Classification:
         """Score each image against all labels.
 

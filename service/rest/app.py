@@ -16,9 +16,10 @@ from starlette.types import ASGIApp
 from service import __version__
 from service.application.inference import InferenceService
 from service.errors import ClipError
-from service.rest.errors import UNEXPECTED, problem, problem_response
+from service.rest.errors import FRONT_CODES, UNEXPECTED, problem, problem_response
 from service.rest.lifeline import Lifeline, LifelineLimits
-from service.rest.routes import PROBLEMS, add_routes
+from service.rest.openapi import complete
+from service.rest.routes import add_routes
 from service.telemetry.metrics import Metrics
 
 
@@ -31,10 +32,10 @@ def build_app(
         version=__version__,
         description="Zero-shot image classification and CLIP embeddings.",
         redoc_url=None,
-        responses=PROBLEMS,
     )
     app.router.route_class = _Route
     add_routes(app, service, max_json_bytes)
+    complete(app, service.limits)
     app.add_exception_handler(ClipError, _clip_error)
     app.add_exception_handler(HTTPException, _http_exception)
     app.add_exception_handler(Exception, _unexpected)
@@ -63,5 +64,5 @@ async def _http_exception(request: Request, error: Exception) -> Response:
     """No such path, wrong method: raised by the framework itself."""
     assert isinstance(error, HTTPException)
     status = HTTPStatus(error.status_code)
-    told = {"code": status.phrase.lower().replace(" ", "_"), "detail": f"{error.detail}. See /docs."}
+    told = {"code": FRONT_CODES[status], "detail": f"{error.detail}. See /docs."}
     return problem_response(status, told, request.state.request_id, dict(error.headers or {}))

@@ -31,11 +31,25 @@ STATUS: dict[type[ClipError], HTTPStatus] = {
 UNEXPECTED = ClipError("the service failed unexpectedly.")
 
 
+# Errors that only this front knows: the path or the method is wrong.
+FRONT_CODES = {HTTPStatus.NOT_FOUND: "not_found", HTTPStatus.METHOD_NOT_ALLOWED: "method_not_allowed"}
+
+
+def kinds(kind: type[ClipError] = ClipError) -> list[type[ClipError]]:
+    """The whole tree of errors, in the order of the source."""
+    return [kind, *(each for child in kind.__subclasses__() for each in kinds(child))]
+
+
 def status_of(error: ClipError) -> HTTPStatus:
+    """The status of this error."""
+    return status_of_kind(type(error))
+
+
+def status_of_kind(kind: type[ClipError]) -> HTTPStatus:
     """The status of the nearest ancestor in STATUS."""
-    for kind in type(error).__mro__:
-        if kind in STATUS:
-            return STATUS[kind]
+    for ancestor in kind.__mro__:
+        if ancestor in STATUS:
+            return STATUS[ancestor]
     return HTTPStatus.INTERNAL_SERVER_ERROR
 
 

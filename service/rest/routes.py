@@ -24,32 +24,24 @@ from service.application.inference import (
 from service.engine.backend import Vector
 from service.errors import ClipError
 from service.rest.errors import fields
-from service.rest.schemas import (
-    ClassifyFields,
-    ClassifyResponse,
-    EmbedFields,
-    EmbedResponse,
-    ModelList,
-    Problem,
-    request_body,
-)
+from service.rest.openapi import CLASSIFY, EMBED, LIVEZ, MODELS, READYZ
+from service.rest.schemas import ClassifyFields, EmbedFields
 from service.rest.uploads import read_upload
 
 _NPY = "application/x-npy"
-PROBLEMS: dict[int | str, dict[str, Any]] = {"4XX": {"model": Problem}, "5XX": {"model": Problem}}
 
 
 def add_routes(app: FastAPI, service: InferenceService, max_json_bytes: int) -> None:
     """All endpoints of one service. On the application itself: FastAPI takes longer to find one in a router."""
 
-    @app.post("/classify", response_model=ClassifyResponse, openapi_extra=request_body(ClassifyFields))
+    @app.post("/classify", **CLASSIFY)
     async def classify(request: Request) -> Response:
         """Which of these labels fits the image? Scores for each image, best label first."""
         upload = await read_upload(request, max_json_bytes)
         asked = upload.read(ClassifyFields)
         return _classification(await service.classify(ClassifyRequest(upload.images, **dict(asked))))
 
-    @app.post("/embed", response_model=EmbedResponse, openapi_extra=request_body(EmbedFields))
+    @app.post("/embed", **EMBED)
     async def embed(request: Request) -> Response:
         """Vectors of unit length, of images and texts, in one space.
 
@@ -62,17 +54,17 @@ def add_routes(app: FastAPI, service: InferenceService, max_json_bytes: int) -> 
             return _npy(embedding)
         return _embedding(embedding, asked.encoding_format)
 
-    @app.get("/v1/models", response_model=ModelList)
+    @app.get("/v1/models", **MODELS)
     async def models(_: Request) -> Response:
         """The models served, and whether each is ready."""
         return _json({"object": "list", "data": [_model(state) for state in await service.models()]})
 
-    @app.get("/livez")
+    @app.get("/livez", **LIVEZ)
     async def livez(_: Request) -> Response:
         """The process is alive. Restart it when this fails."""
         return _json({"status": "alive"})
 
-    @app.get("/readyz")
+    @app.get("/readyz", **READYZ)
     async def readyz(_: Request) -> Response:
         """A request made now would be served. Send no traffic while this is 503."""
         ready = await service.ready()
