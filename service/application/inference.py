@@ -122,6 +122,11 @@ class InferenceService:
         """What one request may hold."""
         return self._limits
 
+    @property
+    def names(self) -> list[str]:
+        """Of the models served, the first being the one meant where none is named."""
+        return list(self._models)
+
     async def classify(self, request: ClassifyRequest) -> Classification:
         """Score each image against all labels.
 

@@ -16,6 +16,7 @@ from starlette.types import ASGIApp
 from service import __version__
 from service.application.inference import InferenceService
 from service.errors import ClipError
+from service.rest.docs import add_docs
 from service.rest.errors import FRONT_CODES, UNEXPECTED, problem, problem_response
 from service.rest.lifeline import Lifeline, LifelineLimits
 from service.rest.openapi import complete
@@ -31,11 +32,13 @@ def build_app(
         title="clipserve",
         version=__version__,
         description="Zero-shot image classification and CLIP embeddings.",
+        docs_url=None,
         redoc_url=None,
     )
     app.router.route_class = _Route
     add_routes(app, service, max_json_bytes)
-    complete(app, service.limits)
+    add_docs(app)
+    complete(app, service.limits, service.names)
     app.add_exception_handler(ClipError, _clip_error)
     app.add_exception_handler(HTTPException, _http_exception)
     app.add_exception_handler(Exception, _unexpected)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -71,29 +71,29 @@ _COMMON = (
 )
 
 
-def complete(app: FastAPI, limits: RequestLimits) -> None:
-    """Add to the application's document what several answers refer to, and this server's limits."""
+def complete(app: FastAPI, limits: RequestLimits, models: Sequence[str]) -> None:
+    """Add to the application's document what several answers refer to, and what this server's requests may hold.
+
+    `models`: the names of those served.
+    """
     document = app.openapi()
     document["components"]["schemas"]["Problem"] = Problem.model_json_schema()
     document["components"]["headers"] = _HEADERS
-    bounds = _bounds(limits)
-    for path in ("/classify", "/embed"):
-        content = document["paths"][path]["post"]["requestBody"]["content"]
-        for media_type in ("application/json", "multipart/form-data"):
-            properties = content[media_type]["schema"]["properties"]
-            for name in properties.keys() & bounds:
-                deep_dict_update(properties[name], bounds[name])
+    for path, fields, example in (
+        ("/classify", ClassifyFields, examples.TO_CLASSIFY),
+        ("/embed", EmbedFields, examples.TO_EMBED),
+    ):
+        own = fields.model_json_schema()["properties"]
+        for name, bounds in _bounds(limits).items():
+            deep_dict_update(own.get(name, {}), bounds)
+        own["model"]["anyOf"] = [{"type": "string", "enum": [*models]}, {"type": "null"}]
+        document["paths"][path]["post"]["requestBody"] = _body(own, limits.max_images, example)
 
 
 def _bounds(limits: RequestLimits) -> dict[str, dict[str, Any]]:
-    images = {"maxItems": limits.max_images}
-    texts = {"maxItems": limits.max_texts, "items": {"maxLength": limits.max_text_chars}}
     label = {"maxLength": limits.max_label_chars}
     return {
-        "image": images,
-        "images": images,
-        "text": texts,
-        "texts": texts,
+        "texts": {"maxItems": limits.max_texts, "items": {"maxLength": limits.max_text_chars}},
         "labels": {"maxItems": limits.max_labels, "items": label},
         "templates": {"maxItems": limits.max_templates, "items": label},
     }
@@ -104,13 +104,11 @@ def _operation(
     model: type[BaseModel],
     example: dict[str, Any],
     raised: Iterable[type[ClipError]] = _COMMON,
-    **extra: Any,
 ) -> Arguments:
     return {
         "operation_id": name,
         "response_model": model,
         "responses": {200: _success(example)} | _problems(raised),
-        "openapi_extra": extra,
     }
 
 
@@ -146,15 +144,15 @@ def _refer(*headers: str) -> dict[str, Any]:
     return {name: {"$ref": f"#/components/headers/{name}"} for name in ("X-Request-Id", *headers)}
 
 
-def _body(fields: type[BaseModel], example: dict[str, Any]) -> dict[str, Any]:
-    """The three forms of a request, all with the same fields."""
-    own = fields.model_json_schema()["properties"]
+def _body(own: dict[str, Any], max_images: int, example: dict[str, Any]) -> dict[str, Any]:
+    """The three forms of a request, all with the same fields: images, and its `own`."""
     form = {"text" if name == "texts" else name: _not_null(schema) for name, schema in own.items()}
+    images, files = _IMAGES | {"maxItems": max_images}, _FILES | {"maxItems": max_images}
     return {
         "required": True,
         "content": {
-            "application/json": {"schema": _object({"images": _IMAGES} | own), "example": example},
-            "multipart/form-data": {"schema": _object({"image": _FILES} | form)},
+            "application/json": {"schema": _object({"images": images} | own), "example": example},
+            "multipart/form-data": {"schema": _object({"image": files} | form)},
             "image/*": {"schema": _BINARY | {"description": _RAW}},
         },
     }
@@ -177,22 +175,15 @@ def _not_null(schema: dict[str, Any]) -> dict[str, Any]:
     if {"type": "null"} not in schema.get("anyOf", []):
         return schema
     (kind,) = (kind for kind in schema["anyOf"] if kind != {"type": "null"})
-    return {**kind, "description": schema["description"]}
+    return {**{key: value for key, value in schema.items() if key not in ("anyOf", "default")}, **kind}
 
 
-CLASSIFY = _operation(
-    "classify",
-    ClassifyResponse,
-    examples.CLASSIFIED,
-    kinds(),
-    requestBody=_body(ClassifyFields, examples.TO_CLASSIFY),
-)
+CLASSIFY = _operation("classify", ClassifyResponse, examples.CLASSIFIED, kinds())
 EMBED = _operation(
     "embed",
     EmbedResponse,
     examples.EMBEDDED,
     [kind for kind in kinds() if kind is not errors.BadPromptTemplate],
-    requestBody=_body(EmbedFields, examples.TO_EMBED),
 )
 EMBED["responses"][200]["content"]["application/x-npy"] = {
     "schema": _BINARY | {"description": "one float32 array [N, D] in NumPy's file format"}

@@ -52,14 +52,19 @@ class ClassifyFields(_Request):
 
     labels: list[Label] = Field(
         description="what the image may be; the scores compare these",
+        examples=[["cat", "dog"]],
         json_schema_extra={"minItems": 1, "uniqueItems": True},
     )
     templates: list[Template] = Field(
         default=[],
-        description="prompt templates such as `a photo of a {}.`, or names of template sets; several are averaged",
+        description="prompt templates such as `a photo of a {}.`, or names of template sets, which count as all "
+        "that they hold; several are averaged",
+        examples=[["a photo of a {}."]],
     )
     model: str | None = Field(default=None, description="name of a served model; without it, the first")
-    top_k: TopK | None = Field(default=None, description="how many labels to return; without it, all")
+    top_k: TopK | None = Field(
+        default=None, description="how many labels to return; without it, all", examples=[5]
+    )
     truncate: bool = Field(
         default=False, description="cut prompts of too many tokens instead of refusing them"
     )
@@ -69,7 +74,9 @@ class EmbedFields(_Request):
     """All of an embed request but its images."""
 
     texts: list[str] = Field(
-        default=[], description="texts to embed; their results follow those of the images"
+        default=[],
+        description="texts to embed; their results follow those of the images",
+        examples=[["a photo of a cat"]],
     )
     model: str | None = Field(default=None, description="name of a served model; without it, the first")
     truncate: bool = Field(default=False, description="cut texts of too many tokens instead of refusing them")

@@ -149,6 +149,18 @@ async def test_every_operation_has_a_name_and_examples_that_fit_their_schemas(ru
             assert faults(document, content["schema"], content["example"]) == []
 
 
+async def test_each_field_with_an_example_accepts_it_and_models_are_named(running: Running) -> None:
+    document = await document_of(running)
+    for path in ("/classify", "/embed"):
+        content = document["paths"][path]["post"]["requestBody"]["content"]
+        json_fields = content["application/json"]["schema"]["properties"]
+        assert json_fields["model"]["anyOf"] == [{"type": "string", "enum": ["toy"]}, {"type": "null"}]
+        form_fields = content["multipart/form-data"]["schema"]["properties"]
+        assert form_fields["model"]["enum"] == ["toy"]
+        for schema in (*json_fields.values(), *form_fields.values()):
+            assert all(faults(document, schema, example) == [] for example in schema.get("examples", []))
+
+
 BAD_BODIES: dict[str, list[dict[str, Any]]] = {
     "/classify": [
         {},
