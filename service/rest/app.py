@@ -11,6 +11,7 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from service import __version__
@@ -39,10 +40,21 @@ def build_app(
     add_routes(app, service, max_json_bytes)
     add_docs(app)
     complete(app, service.limits, service.names)
+    _answer_head(app)
     app.add_exception_handler(ClipError, _clip_error)
     app.add_exception_handler(HTTPException, _http_exception)
     app.add_exception_handler(Exception, _unexpected)
     return Lifeline(app, limits, metrics)
+
+
+def _answer_head(app: FastAPI) -> None:
+    """Wherever GET is answered, HEAD is: the server leaves the body out.
+
+    After the document is made: it would describe each HEAD under the name of its GET.
+    """
+    for route in app.routes:
+        if isinstance(route, Route) and route.methods and "GET" in route.methods:
+            route.methods.add("HEAD")
 
 
 class _Route(APIRoute):
