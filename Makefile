@@ -7,7 +7,7 @@ EXPORT := .venv-export/bin
 PIP := -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help run test coverage test-all test-triton test-export check check-compose model load compare overload fair gateway startup soak triton lock clean
+.PHONY: help run test coverage test-all test-browser test-triton test-export check check-compose model load compare overload fair gateway startup soak triton lock clean
 
 help: ## this list
 	@grep -hE '^[a-z -]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z -]+):.*## /\1\t/' | expand -t 40
@@ -16,15 +16,18 @@ run: .venv/service.stamp ## serve the demo model on http://localhost:8080 (setti
 	@exec $(BIN)/python -m service
 
 test: .venv/dev.stamp ## the fast tests: no GPU, no Docker, no hub
-	$(BIN)/python -m pytest -m 'not export and not triton'
+	$(BIN)/python -m pytest -m 'not export and not triton and not browser'
 
 coverage: .venv/dev.stamp ## lines and branches that the fast tests do not run
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -m 'not export and not triton'
+	$(BIN)/coverage run -m pytest -m 'not export and not triton and not browser'
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
-test-all: test-triton test-export ## the slow rest: a real Triton under chaos, then exports from PyTorch
+test-all: test-browser test-triton test-export ## the slow rest: a browser, a real Triton under chaos, exports from PyTorch
+
+test-browser: .venv/dev.stamp ## pages in a headless Chromium (needs Debian's package `chromium`)
+	$(BIN)/python -m pytest -m browser
 
 test-triton: .venv/dev.stamp ## against a real Triton server on this CPU
 	$(BIN)/python -m pytest -m triton

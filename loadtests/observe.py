@@ -76,7 +76,7 @@ class Observer:
         self.observation = Observation(
             cpu_seconds=cpu_seconds(pid) - self._cpu if pid else None,
             # The kernel updates its counters lazily: VmHWM can be some pages below a VmRSS that was read before.
-            peak=max(memory(pid)["VmHWM"], *(each.rss for each in self._memory)) if pid else None,
+            peak=max([memory(pid)["VmHWM"], *(each.rss for each in self._memory)]) if pid else None,
             memory=self._memory,
             metrics=between(self._before, read(url)) if url and self._before is not None else None,
         )

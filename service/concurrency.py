@@ -28,11 +28,18 @@ async def together(coroutines: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     try:
         return await asyncio.gather(*tasks)
     finally:
-        if not all(task.done() for task in tasks):
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks)
-        del tasks
+        try:
+            await _end(tasks)
+        finally:  # also if this task is cancelled meanwhile
+            del tasks
+
+
+async def _end(tasks: list[asyncio.Task[T]]) -> None:
+    # A function of its own: the variable of the loop would keep a task after `del tasks` in the caller.
+    if not all(task.done() for task in tasks):
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
 
 
 async def both(first: Coroutine[Any, Any, T], second: Coroutine[Any, Any, U]) -> tuple[T, U]:

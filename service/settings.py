@@ -161,7 +161,7 @@ def unknown_variables(environment: Iterable[str]) -> list[str]:
 
 
 def as_markdown() -> str:
-    """All settings as the table of the documents; those that may differ from model to model come last."""
+    """All settings as the table of docs/settings.md; those that may differ from model to model come last."""
     rows = ["| variable | default | meaning | by model |", "| --- | --- | --- | --- |"]
     fields = Settings.model_fields
     for name in sorted(fields, key=lambda name: name in ModelSettings.model_fields):

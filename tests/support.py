@@ -41,20 +41,20 @@ def toy_tokenizer() -> tokenizers.Tokenizer:
     return encoder
 
 
-async def write_toy_artifact(folder: Path, name: str = "toy", **changes: Any) -> Path:
+async def write_toy_artifact(folder: Path, name: str = "toy", text: TextSpec = TEXT, **changes: Any) -> Path:
     """An artifact whose encoders are `FakeBackend`'s; it has no graphs."""
     folder.mkdir(parents=True, exist_ok=True)
     encoder = toy_tokenizer()
     (folder / "tokenizer.json").write_text(encoder.to_str())
     backend = FakeBackend(DIM)
     await backend.start()
-    tokenizer = Tokenizer(TEXT, encoder)
-    ids, lengths = tokenizer.pad(tokenizer.encode(REFERENCE_TEXTS, truncate=True), CONTEXT)
+    tokenizer = Tokenizer(text, encoder)
+    ids, lengths = tokenizer.pad(tokenizer.encode(REFERENCE_TEXTS, truncate=True), text.context_length)
     manifest = ModelManifest(
         name=name,
         embed_dim=DIM,
         image=ImageSpec(size=SIZE),
-        text=TEXT,
+        text=text,
         scoring=ScoringSpec(logit_scale=10.0),
         prompt_templates=["{}"],
         files={"tokenizer.json": hashlib.sha256((folder / "tokenizer.json").read_bytes()).hexdigest()},

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+from types import FrameType
 
 import pytest
 
@@ -46,3 +48,40 @@ async def test_both_keep_their_places() -> None:
         return "two"
 
     assert await both(later(), sooner()) == (1, "two")
+
+
+async def test_a_caller_who_leaves_while_the_others_are_ended_leaves_no_cycle() -> None:
+    ending, let_go = asyncio.Event(), asyncio.Event()
+
+    async def failing() -> str:
+        raise ValueError("no")
+
+    async def slow_to_end() -> str:
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            ending.set()
+            await let_go.wait()
+        return ""
+
+    async def ask() -> None:
+        await together([slow_to_end(), failing()])
+
+    gc.disable()
+    gc.collect()
+    try:
+        asking = asyncio.create_task(ask())
+        await ending.wait()
+        asking.cancel()
+        await asyncio.wait({asking})
+        let_go.set()
+        del asking
+        await asyncio.sleep(0.01)
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        gc.collect()
+        left = [each.f_code.co_qualname for each in gc.garbage if isinstance(each, FrameType)]
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+    assert "together" not in left

@@ -28,7 +28,12 @@ class Inference:
 
     def __init__(self, models: Mapping[str, ServedModel], limits: RequestLimits) -> None:
         self._models = models
-        self._limits = limits
+        self.limits = limits
+
+    @property
+    def names(self) -> list[str]:
+        """Of the models served, the first being the one meant where none is named."""
+        return list(self._models)
 
     async def classify(self, request: ClassifyRequest) -> Classification:
         """Score each image against all labels.
@@ -38,9 +43,9 @@ class Inference:
             UnknownModel, Overloaded, BackendUnavailable, BackendFailed: see `service.errors`.
         """
         model = self._find(request.model)
-        request.check(self._limits)
+        request.check(self.limits)
         labels = tuple(request.labels)
-        templates = request.expanded_templates(model.manifest, self._limits)
+        templates = request.expanded_templates(model.manifest, self.limits)
         prompting = Prompting(templates, request.truncate)
         with model.admission.admit(len(request.images), model.classifiers.missing(labels, prompting)):
             vectors, built = await both(
@@ -59,7 +64,7 @@ class Inference:
             UnknownModel, Overloaded, BackendUnavailable, BackendFailed: see `service.errors`.
         """
         model = self._find(request.model)
-        request.check(self._limits)
+        request.check(self.limits)
         with model.admission.admit(len(request.images), len(request.texts)):
             images, texts = await both(
                 encode_images(model.images, request.images),

@@ -9,13 +9,16 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from service import __version__
 from service.application.byte_budget import ByteBudget
 from service.application.inference import Inference
+from service.rest.docs import add_docs
 from service.rest.exchange import Exchange, ExchangeLimits
-from service.rest.routes import PROBLEMS, add_routes
+from service.rest.openapi import complete
+from service.rest.routes import add_routes
 from service.telemetry.metrics import Metrics
 
 
@@ -31,12 +34,25 @@ def build_app(
         title="clipserve",
         version=__version__,
         description="Zero-shot image classification and CLIP embeddings.",
+        docs_url=None,
         redoc_url=None,
-        responses=PROBLEMS,
     )
     app.router.route_class = _Route
     add_routes(app, inference, max_json_bytes)
+    add_docs(app)
+    complete(app, inference.limits, inference.names)
+    _answer_head(app)
     return Exchange(app, limits, budget, metrics)
+
+
+def _answer_head(app: FastAPI) -> None:
+    """Wherever GET is answered, HEAD is: the server leaves the body out.
+
+    After the document is made: it would describe each HEAD under the name of its GET.
+    """
+    for route in app.routes:
+        if isinstance(route, Route) and route.methods and "GET" in route.methods:
+            route.methods.add("HEAD")
 
 
 class _Application(FastAPI):

@@ -32,6 +32,9 @@ STATUS: dict[type[ClipError], HTTPStatus] = {
     errors.BackendFailed: HTTPStatus.BAD_GATEWAY,
 }
 
+# Errors that only this front knows: the path or the method is wrong.
+FRONT_CODES = {HTTPStatus.NOT_FOUND: "not_found", HTTPStatus.METHOD_NOT_ALLOWED: "method_not_allowed"}
+
 _UNEXPECTED = ClipError("the service failed unexpectedly.")
 
 
@@ -49,11 +52,21 @@ def rendered(error: Exception, request_id: str) -> tuple[str, Response]:
     return error.code, problem(error, request_id)
 
 
+def kinds(kind: type[ClipError] = ClipError) -> list[type[ClipError]]:
+    """The whole tree of errors, in the order of the source."""
+    return [kind, *(each for child in kind.__subclasses__() for each in kinds(child))]
+
+
 def status_of(error: ClipError) -> HTTPStatus:
+    """The status of this error."""
+    return status_of_kind(type(error))
+
+
+def status_of_kind(kind: type[ClipError]) -> HTTPStatus:
     """The status of the nearest ancestor in STATUS."""
-    for kind in type(error).__mro__:
-        if kind in STATUS:
-            return STATUS[kind]
+    for ancestor in kind.__mro__:
+        if ancestor in STATUS:
+            return STATUS[ancestor]
     return HTTPStatus.INTERNAL_SERVER_ERROR
 
 
@@ -75,7 +88,7 @@ def problem(error: ClipError, request_id: str) -> Response:
 
 def _http_problem(error: HTTPException, request_id: str) -> Response:
     status = HTTPStatus(error.status_code)
-    shown = {"code": status.phrase.lower().replace(" ", "_"), "detail": f"{error.detail}. See /docs."}
+    shown = {"code": FRONT_CODES[status], "detail": f"{error.detail}. See /docs."}
     return _response(status, shown, request_id, dict(error.headers or {}))
 
 

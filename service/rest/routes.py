@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import Response
 
 from service.application.inference import Inference
 from service.application.requests import ClassifyRequest, EmbedRequest
+from service.rest.openapi import CLASSIFY, EMBED, LIVEZ, MODELS, READYZ
 from service.rest.rendering import (
     NPY,
     classification_json,
@@ -18,31 +17,21 @@ from service.rest.rendering import (
     models_json,
     npy_array,
 )
-from service.rest.schemas import (
-    ClassifyFields,
-    ClassifyResponse,
-    EmbedFields,
-    EmbedResponse,
-    ModelList,
-    Problem,
-    request_body,
-)
+from service.rest.schemas import ClassifyFields, EmbedFields
 from service.rest.uploads import read_upload
-
-PROBLEMS: dict[int | str, dict[str, Any]] = {"4XX": {"model": Problem}, "5XX": {"model": Problem}}
 
 
 def add_routes(app: FastAPI, inference: Inference, max_json_bytes: int) -> None:
     """All endpoints. On the application itself: FastAPI takes longer to find one in a router."""
 
-    @app.post("/classify", response_model=ClassifyResponse, openapi_extra=request_body(ClassifyFields))
+    @app.post("/classify", **CLASSIFY)
     async def classify(request: Request) -> Response:
         """Which of these labels fits the image? Scores for each image, best label first."""
         upload = await read_upload(request, max_json_bytes)
         asked = upload.read(ClassifyFields)
         return classification_json(await inference.classify(ClassifyRequest(upload.images, **dict(asked))))
 
-    @app.post("/embed", response_model=EmbedResponse, openapi_extra=request_body(EmbedFields))
+    @app.post("/embed", **EMBED)
     async def embed(request: Request) -> Response:
         """Vectors of unit length, of images and texts, in one space.
 
@@ -56,17 +45,17 @@ def add_routes(app: FastAPI, inference: Inference, max_json_bytes: int) -> None:
         embedding = await inference.embed(asks)
         return npy_array(embedding) if npy else embedding_json(embedding, asked.encoding_format)
 
-    @app.get("/v1/models", response_model=ModelList)
+    @app.get("/v1/models", **MODELS)
     async def models(_: Request) -> Response:
         """The models served, and whether each is ready."""
         return models_json(await inference.models())
 
-    @app.get("/livez")
+    @app.get("/livez", **LIVEZ)
     async def livez(_: Request) -> Response:
         """The process is alive. Restart it when this fails."""
         return json_response({"status": "alive"})
 
-    @app.get("/readyz")
+    @app.get("/readyz", **READYZ)
     async def readyz(_: Request) -> Response:
         """A request made now would be served. Send no traffic while this is 503."""
         ready = await inference.ready()

@@ -1,26 +1,70 @@
-"""What a request may say and what an answer holds. Also the source of /docs."""
+"""What a request may say and what an answer holds. Also the source of /openapi.json and /docs."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic.json_schema import SkipJsonSchema
+
+from service.clip.prompts import SLOT, TEMPLATE_SETS
+from service.rest.errors import FRONT_CODES, kinds
+
+_INT32 = 2**31 - 1
+_CODES = [kind.code for kind in kinds()]
 
 
 class _Request(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+# The core checks these and names the position; the document says them as far as JSON Schema can.
+# Not only white space: what Python's `str.strip` takes for it is a little more than `\s` of JSON Schema.
+Label = Annotated[str, WithJsonSchema({"type": "string", "pattern": r"[^\s\x1c-\x1f\x85]"})]
+Template = Annotated[
+    str,
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "pattern": SLOT.replace("{", r"\{").replace("}", r"\}")},
+                {"type": "string", "enum": list(TEMPLATE_SETS)},
+            ]
+        }
+    ),
+]
+
+
+def _whole(value: object) -> object:
+    """In JSON 2.0 is a whole number, and some clients write all their numbers so."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+TopK = Annotated[
+    int,
+    BeforeValidator(_whole),
+    Field(le=_INT32),
+    WithJsonSchema({"type": "integer", "minimum": 1, "maximum": _INT32, "format": "int32"}),
+]
+
+
 class ClassifyFields(_Request):
     """All of a classify request but its images."""
 
-    labels: list[str] = Field(description="what the image may be; the scores compare these")
-    templates: list[str] = Field(
+    labels: list[Label] = Field(
+        description="what the image may be; the scores compare these",
+        examples=[["cat", "dog"]],
+        json_schema_extra={"minItems": 1, "uniqueItems": True},
+    )
+    templates: list[Template] = Field(
         default=[],
-        description="prompt templates such as `a photo of a {}.`, or names of template sets; several are averaged",
+        description="prompt templates such as `a photo of a {}.`, or names of template sets, which count as all "
+        "that they hold; several are averaged",
+        examples=[["a photo of a {}."]],
     )
     model: str | None = Field(default=None, description="name of a served model; without it, the first")
-    top_k: int | None = Field(default=None, description="how many labels to return; without it, all")
+    top_k: TopK | None = Field(
+        default=None, description="how many labels to return; without it, all", examples=[5]
+    )
     truncate: bool = Field(
         default=False, description="cut prompts of too many tokens instead of refusing them"
     )
@@ -30,7 +74,9 @@ class EmbedFields(_Request):
     """All of an embed request but its images."""
 
     texts: list[str] = Field(
-        default=[], description="texts to embed; their results follow those of the images"
+        default=[],
+        description="texts to embed; their results follow those of the images",
+        examples=[["a photo of a cat"]],
     )
     model: str | None = Field(default=None, description="name of a served model; without it, the first")
     truncate: bool = Field(default=False, description="cut texts of too many tokens instead of refusing them")
@@ -39,23 +85,38 @@ class EmbedFields(_Request):
     )
 
 
+def _absent(description: str) -> Any:
+    """A field that an answer may lack; it is never null."""
+    return Field(default=None, description=description, json_schema_extra=_without_default)
+
+
+def _without_default(schema: dict[str, Any]) -> None:
+    del schema["default"]
+
+
 class ItemError(BaseModel):
     """Why one item of several has no result."""
 
-    code: str
-    detail: str
-    limit: float | None = None
-    actual: float | None = None
-    index: int | None = None
+    code: str = Field(description="stable: clients may branch on it", json_schema_extra={"enum": [*_CODES]})
+    detail: str = Field(description="one sentence for people")
+    limit: float | SkipJsonSchema[None] = _absent(
+        "the limit that was exceeded, in the unit that `detail` names"
+    )
+    actual: float | SkipJsonSchema[None] = _absent("the value that exceeded it, in the same unit")
+    index: int | SkipJsonSchema[None] = _absent("position in the request of the image, text or label meant")
 
 
 class Problem(ItemError):
-    """An error of the whole request (RFC 9457)."""
+    """An error of the whole request (RFC 9457, application/problem+json)."""
 
-    type: str
-    title: str
-    status: int
-    request_id: str
+    code: str = Field(
+        description="stable: clients may branch on it",
+        json_schema_extra={"enum": [*_CODES, *FRONT_CODES.values()]},
+    )
+    type: str = Field(description="a name for the code as a URN", pattern="^urn:clipserve:error:[a-z_]+$")
+    title: str = Field(description="the status in words")
+    status: int = Field(description="the HTTP status")
+    request_id: str = Field(description="the same as in X-Request-Id; the log has it too")
 
 
 class LabelScore(BaseModel):
@@ -65,11 +126,16 @@ class LabelScore(BaseModel):
     logit: float = Field(description="cosine times the model's scale, plus its bias")
 
 
-class ClassifyResult(BaseModel):
-    """Either `labels`, best first, or `error`."""
+class ItemFailure(BaseModel):
+    """An item that has no result. The others have theirs."""
 
-    labels: list[LabelScore] | None = None
-    error: ItemError | None = None
+    error: ItemError
+
+
+class ImageLabels(BaseModel):
+    """The labels of one image, best first."""
+
+    labels: list[LabelScore]
 
 
 class ClassifyResponse(BaseModel):
@@ -77,17 +143,22 @@ class ClassifyResponse(BaseModel):
 
     model: str
     fingerprint: str = Field(description="changes whenever the same input could give another vector")
-    results: list[ClassifyResult]
-    truncated_labels: list[str] | None = Field(default=None, description="labels whose prompts were cut")
+    results: list[ImageLabels | ItemFailure]
+    truncated_labels: list[str] | SkipJsonSchema[None] = _absent("labels whose prompts were cut")
 
 
-class EmbedResult(BaseModel):
-    """Either `embedding` or `error`. `tokens` and `truncated` are of texts."""
+class TextVector(BaseModel):
+    """The vector of one text. `truncated`: some of its `tokens` were cut."""
 
-    embedding: list[float] | str | None = None
-    tokens: int | None = None
-    truncated: bool | None = None
-    error: ItemError | None = None
+    embedding: list[float] | str
+    tokens: int
+    truncated: bool
+
+
+class ImageVector(BaseModel):
+    """The vector of one image."""
+
+    embedding: list[float] | str
 
 
 class EmbedResponse(BaseModel):
@@ -95,12 +166,12 @@ class EmbedResponse(BaseModel):
 
     model: str
     fingerprint: str = Field(description="changes whenever the same input could give another vector")
-    results: list[EmbedResult]
+    results: list[TextVector | ImageVector | ItemFailure]
 
 
 class ModelInfo(BaseModel):
     id: str
-    object: Literal["model"] = "model"
+    object: Literal["model"]
     ready: bool
     fingerprint: str
     embed_dim: int
@@ -117,39 +188,17 @@ class ModelInfo(BaseModel):
 
 
 class ModelList(BaseModel):
-    object: Literal["list"] = "list"
+    object: Literal["list"]
     data: list[ModelInfo]
 
 
-def request_body(fields: type[_Request]) -> dict[str, Any]:
-    """The OpenAPI description of the three forms a request may take, all with the same fields."""
-    schema = fields.model_json_schema()
-    own, required = schema["properties"], schema.get("required", [])
-    binary = {"type": "string", "format": "binary"}
-    form = {"image": {"type": "array", "items": binary}, **own}
-    if "texts" in form:
-        form["text"] = form.pop("texts")
-    images = {
-        "type": "array",
-        "items": {"type": "string"},
-        "description": "base64 or data URIs (data:image/jpeg;base64,...)",
-    }
-    return {
-        "requestBody": {
-            "required": True,
-            "content": {
-                "multipart/form-data": {
-                    "schema": {"type": "object", "properties": form, "required": required}
-                },
-                "application/json": {
-                    "schema": {
-                        "type": "object",
-                        "properties": {"images": images, **own},
-                        "required": required,
-                        "additionalProperties": False,
-                    }
-                },
-                "image/*": {"schema": binary},
-            },
-        }
-    }
+class Alive(BaseModel):
+    status: Literal["alive"]
+
+
+class Ready(BaseModel):
+    status: Literal["ready"]
+
+
+class NotReady(BaseModel):
+    status: Literal["not ready"]

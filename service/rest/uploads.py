@@ -56,12 +56,17 @@ async def read_upload(request: Request, max_json_bytes: int) -> Upload:
     """Read the request by its Content-Type.
 
     Raises:
-        InvalidInput: the body is not what its Content-Type says.
+        InvalidInput: the body is not what its Content-Type says; fields in the query beside a form or JSON.
         UnsupportedMediaType: a Content-Type that is none of the three forms.
         BodyTooLarge: the JSON holds more than `max_json_bytes` besides its images.
         TooMany: a form has too many parts.
     """
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if content_type in ("multipart/form-data", "application/json") and request.query_params:
+        raise InvalidInput(
+            f"the query has the field `{next(iter(request.query_params))[:64]}`; beside a form or JSON "
+            "all fields go into the body."
+        )
     if content_type == "multipart/form-data":
         return await _multipart(request)
     if content_type == "application/json":

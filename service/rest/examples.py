@@ -1,0 +1,51 @@
+"""Requests and answers as /openapi.json and /docs show them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+# Of two by two pixels, so that the service accepts the requests as they stand.
+_PNG = "iVBORw0KGgoAAAANSUhEUgAAAAIAAAACCAIAAAD91JpzAAAAEUlEQVR42mM4UaHBAAFyUQsAEzwCgd6c9XYAAAAASUVORK5CYII="
+_FINGERPRINT = "demo@fp32-0123456789ab"
+
+TO_CLASSIFY: dict[str, Any] = {"images": [_PNG], "labels": ["cat", "dog"]}
+CLASSIFIED: dict[str, Any] = {
+    "model": "demo",
+    "fingerprint": _FINGERPRINT,
+    "results": [
+        {
+            "labels": [
+                {"label": "cat", "score": 0.9, "cosine": 0.3, "logit": 30.0},
+                {"label": "dog", "score": 0.1, "cosine": 0.278, "logit": 27.8},
+            ]
+        }
+    ],
+}
+TO_EMBED: dict[str, Any] = {"images": [_PNG], "texts": ["a photo of a cat"]}
+EMBEDDED: dict[str, Any] = {
+    "model": "demo",
+    "fingerprint": _FINGERPRINT,
+    "results": [{"embedding": [0.6, 0.8]}, {"embedding": [0.8, 0.6], "tokens": 7, "truncated": False}],
+}
+MODELS: dict[str, Any] = {
+    "object": "list",
+    "data": [
+        {
+            "id": "demo",
+            "object": "model",
+            "ready": True,
+            "fingerprint": _FINGERPRINT,
+            "embed_dim": 2,
+            "image_size": 224,
+            "context_length": 77,
+            "scoring": "softmax",
+            "logit_scale": 100.0,
+            "logit_bias": 0.0,
+            "prompt_templates": ["a photo of a {}."],
+            "precision": "fp32",
+            "checkpoint": "open_clip ViT-B-32",
+            "licence": "MIT",
+            "random_weights": False,
+        }
+    ],
+}

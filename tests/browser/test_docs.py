@@ -1,0 +1,97 @@
+"""/docs in a real browser that can reach no other host."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import pytest
+from playwright.sync_api import Page, expect, sync_playwright
+
+from tests.e2e.conftest import Process
+from tests.support import png
+
+CHROMIUM = shutil.which("chromium")
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed (apt-get install chromium)"),
+]
+
+
+@dataclass
+class Visit:
+    """A page with the addresses that it asked for, and what its console said."""
+
+    page: Page
+    asked: list[str] = field(default_factory=list)
+    complaints: list[str] = field(default_factory=list)
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    process = Process()
+    process.wait_ready()
+    yield process.url
+    assert process.stop()[0] == 0
+
+
+@pytest.fixture
+def visit() -> Iterator[Visit]:
+    alone = ["--no-sandbox", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=alone)
+        visit = Visit(browser.new_page())
+        visit.page.on("request", lambda request: visit.asked.append(request.url))
+        visit.page.on("requestfailed", lambda request: visit.complaints.append(f"failed: {request.url}"))
+        visit.page.on("pageerror", lambda error: visit.complaints.append(str(error)))
+        visit.page.on(
+            "console",
+            lambda message: message.type == "error" and visit.complaints.append(message.text),
+        )
+        yield visit
+        browser.close()
+
+
+def test_every_operation_is_shown_and_no_other_host_is_asked(visit: Visit, url: str) -> None:
+    visit.page.goto(f"{url}/docs")
+    paths = visit.page.locator(".opblock-summary-path")
+    expect(paths).to_have_text(["/classify", "/embed", "/v1/models", "/livez", "/readyz"], timeout=30_000)
+    for summary in visit.page.locator(".opblock-summary").all():
+        summary.click()
+    expect(visit.page.locator(".opblock-body")).to_have_count(5)
+    visit.page.wait_for_load_state("networkidle")
+    assert {address for address in visit.asked if not address.startswith(("data:", f"{url}/"))} == set()
+    assert f"{url}/openapi.json" in visit.asked
+    assert any(address.endswith("/favicon-32x32.png") for address in visit.asked)
+    assert visit.complaints == []
+
+
+def test_an_example_can_be_sent_as_it_stands(visit: Visit, url: str) -> None:
+    visit.page.goto(f"{url}/docs#/default/classify")
+    visit.page.locator(".btn.execute").click(timeout=30_000)
+    answer = visit.page.locator(".live-responses-table")
+    expect(answer.locator(".response-col_status").last).to_contain_text("200")
+    expect(answer).to_contain_text("cosine")
+    assert visit.complaints == []
+
+
+def test_a_form_with_a_chosen_file_can_be_sent_as_it_stands(visit: Visit, url: str) -> None:
+    visit.page.goto(f"{url}/docs#/default/classify")
+    kinds = visit.page.locator(".opblock-section-request-body select").first
+    kinds.select_option("multipart/form-data", timeout=30_000)
+    picture = {"name": "a.png", "mimeType": "image/png", "buffer": png()}
+    visit.page.locator("input[type=file]").set_input_files(picture)
+    visit.page.locator(".btn.execute").click()
+    answer = visit.page.locator(".live-responses-table")
+    expect(answer.locator(".response-col_status").last).to_contain_text("200")
+    expect(answer).to_contain_text("cosine")
+    assert visit.complaints == []
+
+
+def test_a_page_that_asks_another_host_is_noticed(visit: Visit, url: str) -> None:
+    visit.page.goto(f"{url}/docs")
+    visit.page.evaluate("fetch('http://example.com/').catch(() => {})")
+    visit.page.wait_for_timeout(500)
+    assert any("example.com" in complaint for complaint in visit.complaints)

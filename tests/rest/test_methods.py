@@ -1,0 +1,77 @@
+"""Paths and methods: HEAD is GET without a body, and what does not exist is a problem like any other."""
+
+from __future__ import annotations
+
+import asyncio
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.support import Running
+
+GETS = ["/livez", "/readyz", "/v1/models", "/openapi.json", "/docs", "/docs/start.js"]
+
+
+@pytest.mark.parametrize("path", GETS)
+async def test_head_is_get_without_the_body(running: Running, path: str) -> None:
+    get = await running.client.get(path)
+    head = await running.client.head(path)
+    assert (head.status_code, head.content) == (200, b"")
+    own = {"date", "x-request-id"}
+    assert {key: value for key, value in head.headers.items() if key not in own} == {
+        key: value for key, value in get.headers.items() if key not in own
+    }
+
+
+async def test_no_byte_follows_the_header_of_a_head(running: Running) -> None:
+    address = urlsplit(running.url)
+    reader, writer = await asyncio.open_connection(address.hostname, address.port)
+    writer.write(b"HEAD /v1/models HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+    async with asyncio.timeout(20):
+        answer = await reader.read()
+    writer.close()
+    await writer.wait_closed()
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert answer.endswith(b"\r\n\r\n")
+    assert answer.count(b"\r\n\r\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("GET", "/classify", {"POST"}),
+        ("HEAD", "/embed", {"POST"}),
+        ("POST", "/livez", {"GET", "HEAD"}),
+        ("DELETE", "/v1/models", {"GET", "HEAD"}),
+        ("OPTIONS", "/readyz", {"GET", "HEAD"}),
+        ("PUT", "/openapi.json", {"GET", "HEAD"}),
+        ("POST", "/docs", {"GET", "HEAD"}),
+    ],
+)
+async def test_a_wrong_method_is_told_which_are_right(
+    running: Running, method: str, path: str, allowed: set[str]
+) -> None:
+    answer = await running.client.request(method, path)
+    assert answer.status_code == 405
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert set(answer.headers["allow"].split(", ")) == allowed
+    if method != "HEAD":
+        body = answer.json()
+        assert (body["code"], body["status"]) == ("method_not_allowed", 405)
+        assert body["type"] == "urn:clipserve:error:method_not_allowed"
+        assert body["request_id"] == answer.headers["x-request-id"]
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
+@pytest.mark.parametrize("path", ["/", "/metrics", "/v1", "/classify/x", "/%00", "/docs/1/2/3"])
+async def test_an_unknown_path_is_a_problem(running: Running, method: str, path: str) -> None:
+    answer = await running.client.request(method, path)
+    assert answer.status_code == 404
+    assert answer.headers["content-type"] == "application/problem+json"
+    body = answer.json()
+    assert (body["code"], body["request_id"]) == ("not_found", answer.headers["x-request-id"])
+
+
+async def test_the_document_describes_get_alone(running: Running) -> None:
+    paths = (await running.client.get("/openapi.json")).json()["paths"]
+    assert [set(methods) for methods in paths.values()] == [{"post"}, {"post"}, {"get"}, {"get"}, {"get"}]

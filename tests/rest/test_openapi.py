@@ -1,0 +1,220 @@
+"""What /openapi.json says is what the service does."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema_rs
+import orjson
+import pytest
+import schemathesis
+
+from service import errors
+from service.clip.images import FORMATS
+from service.clip.manifest import TextSpec
+from service.engine.fake import FakeBackend
+from service.errors import ClipError, Overloaded
+from service.rest.errors import kinds, problem
+from tests.support import DIM, TEXT, Running, serving, write_toy_artifact
+
+HERE = Path(__file__).parent
+PROBLEM = "application/problem+json"
+
+
+async def document_of(running: Running) -> dict[str, Any]:
+    document: dict[str, Any] = (await running.client.get("/openapi.json")).json()
+    return document
+
+
+def operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            yield f"{method} {path}", operation
+
+
+def faults(document: dict[str, Any], schema: dict[str, Any], value: Any) -> list[str]:
+    """Where the value does not fit a schema of the document."""
+    whole = {**schema, "components": document["components"]}
+    return [str(fault) for fault in jsonschema_rs.Draft202012Validator(whole).iter_errors(value)]
+
+
+async def test_schemathesis_finds_no_difference_between_document_and_service(tmp_path: Path) -> None:
+    # No text that the document allows has too many tokens for this model.
+    text = TextSpec(**TEXT.model_dump() | {"context_length": 30_000})
+    toy = await write_toy_artifact(tmp_path / "toy", text=text)
+    command = [
+        sys.executable,
+        "-m",
+        "schemathesis.cli",
+        "--config-file",
+        str(HERE / "schemathesis.toml"),
+        "run",
+    ]
+    choices = ["--checks", "all", "--max-examples", "20", "--generation-deterministic", "--no-color"]
+    environment = os.environ | {
+        "SCHEMATHESIS_HOOKS": "tests.rest.schemathesis_hooks",
+        "PYTHONPATH": str(HERE.parents[1]),
+    }
+    async with serving(FakeBackend(DIM), toy, image_formats=tuple(FORMATS)) as running:
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            *choices,
+            f"{running.url}/openapi.json",
+            cwd=tmp_path,
+            env=environment,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        async with asyncio.timeout(120):
+            output, _ = await process.communicate()
+    said = output.decode(errors="replace")
+    assert process.returncode == 0, "\n".join(line[:500] for line in said.splitlines())
+    assert "5 selected / 5 total" in said
+    assert "No issues found" in said
+
+
+async def test_the_document_is_valid_openapi_3_1(running: Running) -> None:
+    document = await document_of(running)
+    assert document["openapi"].startswith("3.1.")
+    schemathesis.openapi.from_dict(document).validate()
+    del document["paths"]["/classify"]["post"]["responses"]["200"]["description"]
+    with pytest.raises(jsonschema_rs.ValidationError):
+        schemathesis.openapi.from_dict(document).validate()
+
+
+async def test_each_code_is_in_the_document_with_its_status(running: Running) -> None:
+    document = await document_of(running)
+    codes = {kind.code for kind in kinds()}
+    schemas = document["components"]["schemas"]
+    assert set(schemas["ItemError"]["properties"]["code"]["enum"]) == codes
+    assert set(schemas["Problem"]["properties"]["code"]["enum"]) == codes | {
+        "not_found",
+        "method_not_allowed",
+    }
+    answers = document["paths"]["/classify"]["post"]["responses"]
+    for kind in kinds():
+        status = str(problem(made(kind), "abc").status_code)
+        assert kind.code in answers[status]["description"]
+
+
+def made(kind: type[ClipError]) -> ClipError:
+    return Overloaded("x", retry_after=0.2) if kind is Overloaded else kind("x", limit=1, actual=2, index=0)
+
+
+@pytest.mark.parametrize("kind", kinds(), ids=lambda kind: kind.code)
+async def test_an_error_is_answered_as_documented(running: Running, kind: type[ClipError]) -> None:
+    document = await document_of(running)
+    response = problem(made(kind), "abc")
+    answer = document["paths"]["/classify"]["post"]["responses"][str(response.status_code)]
+    assert list(answer["content"]) == [response.media_type] == [PROBLEM]
+    body = orjson.loads(response.body)
+    schema = answer["content"][PROBLEM]["schema"]
+    assert faults(document, schema, body) == []
+    assert faults(document, schema, body | {"code": "unheard_of"})
+    needed = {name for name, header in resolved_headers(document, answer) if header["required"]}
+    assert needed == {"X-Request-Id"} | ({"Retry-After"} if kind is errors.Overloaded else set())
+
+
+def resolved_headers(
+    document: dict[str, Any], answer: dict[str, Any]
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    for name, header in answer["headers"].items():
+        yield name, document["components"]["headers"][header["$ref"].rpartition("/")[2]]
+
+
+async def test_every_error_documented_is_a_problem(running: Running) -> None:
+    document = await document_of(running)
+    for name, operation in operations(document):
+        for status, answer in operation["responses"].items():
+            if status >= "400" and (name, status) != ("get /readyz", "503"):
+                assert answer["content"][PROBLEM]["schema"] == {"$ref": "#/components/schemas/Problem"}
+
+
+async def test_every_operation_has_a_name_and_examples_that_fit_their_schemas(running: Running) -> None:
+    document = await document_of(running)
+    names = [operation["operationId"] for _, operation in operations(document)]
+    assert names == ["classify", "embed", "models", "livez", "readyz"]
+    for _, operation in operations(document):
+        described = [*operation["responses"].values()]
+        if "requestBody" in operation:
+            assert operation["requestBody"]["required"]
+            described.append(operation["requestBody"])
+        for each in described:
+            content = next(content for kind, content in each["content"].items() if "json" in kind)
+            assert faults(document, content["schema"], content["example"]) == []
+
+
+async def test_each_field_with_an_example_accepts_it_and_models_are_named(running: Running) -> None:
+    document = await document_of(running)
+    for path in ("/classify", "/embed"):
+        content = document["paths"][path]["post"]["requestBody"]["content"]
+        json_fields = content["application/json"]["schema"]["properties"]
+        assert json_fields["model"]["anyOf"] == [{"type": "string", "enum": ["toy"]}, {"type": "null"}]
+        form_fields = content["multipart/form-data"]["schema"]["properties"]
+        assert form_fields["model"]["enum"] == ["toy"]
+        for schema in (*json_fields.values(), *form_fields.values()):
+            assert all(faults(document, schema, example) == [] for example in schema.get("examples", []))
+
+
+BAD_BODIES: dict[str, list[dict[str, Any]]] = {
+    "/classify": [
+        {},
+        {"labels": ["a"]},
+        {"images": [], "labels": ["a"]},
+        {"images": ["aaaa"], "labels": []},
+        {"images": ["aaaa"], "labels": ["a", "a"]},
+        {"images": ["aaaa"], "labels": [" "]},
+        {"images": ["aaaa"], "labels": ["a"], "templates": ["no slot"]},
+        {"images": ["aaaa"], "labels": ["a"], "top_k": 0},
+        {"images": ["aaaa"] * 33, "labels": ["a"]},
+        {"images": ["aaaa"], "labels": ["a" * 513]},
+    ],
+    "/embed": [{}, {"images": []}, {"texts": [], "images": []}, {"texts": ["a"] * 257}, {"text": ["a"]}],
+}
+
+
+@pytest.mark.parametrize("path", BAD_BODIES)
+async def test_what_the_document_calls_invalid_is_refused(running: Running, path: str) -> None:
+    document = await document_of(running)
+    content = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]
+    for body in BAD_BODIES[path]:
+        assert faults(document, content["schema"], body), body
+        assert (await running.client.post(path, json=body)).is_client_error
+
+
+async def test_an_array_is_documented_as_it_comes(running: Running) -> None:
+    document = await document_of(running)
+    answer = document["paths"]["/embed"]["post"]["responses"]["200"]
+    array = await running.client.post(
+        "/embed", json={"texts": ["cat"]}, headers={"accept": "application/x-npy"}
+    )
+    assert array.headers["content-type"] in answer["content"]
+    assert {name.lower() for name in answer["headers"]} <= set(array.headers)
+
+
+async def test_a_whole_number_may_have_a_point(running: Running) -> None:
+    body = (await document_of(running))["paths"]["/classify"]["post"]["requestBody"]["content"]
+    example = body["application/json"]["example"]
+    answer = await running.client.post("/classify", json=example | {"top_k": 1.0})
+    assert len(answer.json()["results"][0]["labels"]) == 1
+    assert (await running.client.post("/classify", json=example | {"top_k": 1.5})).status_code == 400
+
+
+async def test_fields_in_the_query_beside_a_body_that_holds_them_are_refused(running: Running) -> None:
+    answer = await running.client.post("/embed", json={"texts": ["cat"]}, params={"truncate": "true"})
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_input")
+    assert "`truncate`" in answer.json()["detail"]
+
+
+async def test_a_service_that_is_not_ready_says_so_as_documented(toy: Path) -> None:
+    async with serving(FakeBackend(DIM), toy, warm=False) as running:
+        document = await document_of(running)
+        answer = await running.client.get("/readyz")
+        assert answer.status_code == 503
+        described = document["paths"]["/readyz"]["get"]["responses"]["503"]["content"]
+        assert faults(document, described[answer.headers["content-type"]]["schema"], answer.json()) == []
