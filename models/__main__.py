@@ -138,16 +138,14 @@ def triton(
     backend: Annotated[
         TritonBackend, typer.Option(help="What runs the graphs inside Triton.")
     ] = "onnxruntime",
-    device: Annotated[
-        TritonDevice | None, typer.Option(help="Only for onnxruntime; the default is gpu.")
-    ] = None,
+    device: Annotated[TritonDevice | None, typer.Option(help="For onnxruntime; the default is gpu.")] = None,
     max_batch_images: Annotated[int | None, typer.Option(min=1, help="Most images in one call.")] = None,
     max_batch_texts: Annotated[int | None, typer.Option(min=1, help="Most texts in one call.")] = None,
     instances: Annotated[
-        int | None, typer.Option(min=1, help="Instances of each tower; each has its own copy of the weights.")
+        int | None, typer.Option(min=1, help="Copies of each tower and of its weights.")
     ] = None,
     threads: Annotated[
-        int | None, typer.Option(min=0, help="Threads of one call on the CPU; 0: all cores.")
+        int | None, typer.Option(min=0, help="Threads of a call on the CPU; 0: all cores.")
     ] = None,
     queue_delay_ms: Annotated[
         float | None, typer.Option(min=0, help="How long to wait for a fuller batch.")
