@@ -15,7 +15,7 @@ from models.errors import ModelsError, not_installed
 from service.clip.artifact import ArtifactError
 
 # The same as models.triton_config's, without loading tritonclient for every command.
-TritonBackend = Literal["python", "onnxruntime", "tensorrt"]
+BackendName = Literal["python", "onnxruntime", "tensorrt"]
 TritonDevice = Literal["cpu", "gpu"]
 Int8Method = Literal["dynamic", "static"]
 
@@ -135,9 +135,7 @@ def quantize(
 def triton(
     folder: Annotated[Path, typer.Argument(help="An artifact.")],
     out: Annotated[Path, typer.Option(help="The model repository; other models there stay.")],
-    backend: Annotated[
-        TritonBackend, typer.Option(help="What runs the graphs inside Triton.")
-    ] = "onnxruntime",
+    backend: Annotated[BackendName, typer.Option(help="What runs the graphs inside Triton.")] = "onnxruntime",
     device: Annotated[TritonDevice | None, typer.Option(help="For onnxruntime; the default is gpu.")] = None,
     max_batch_images: Annotated[int | None, typer.Option(min=1, help="Most images in one call.")] = None,
     max_batch_texts: Annotated[int | None, typer.Option(min=1, help="Most texts in one call.")] = None,

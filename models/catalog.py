@@ -50,7 +50,7 @@ def resolve(
         return entry
     model = entry.model if entry else name
     if model not in tags:
-        raise ModelsError(_unknown("model", name, [*catalog, *tags]) + " See `python -m models list`.")
+        raise ModelsError(_unknown("model", name, [*catalog, *tags]) + " See `clipserve models list`.")
     if pretrained is None:
         return Entry(name=model, model=model, pretrained=None, licence=UNKNOWN_LICENCE)
     if pretrained not in tags[model]:

@@ -63,11 +63,11 @@ def read_record(folder: Path, manifest: ModelManifest) -> PlansRecord:
         ModelsError: a plan or the record is missing, a plan is another one than the record says, or the plans were
             built from another artifact.
     """
-    again = f"build the plans again, on a GPU: `python -m models tensorrt {folder}`."
+    again = f"build the plans again, on a GPU: `clipserve models tensorrt {folder}`."
     for plan in PLANS.values():
         if not (folder / plan).is_file():
             raise ModelsError(
-                f"{folder / plan} is not there: `python -m models tensorrt {folder}` makes it, on a GPU."
+                f"{folder / plan} is not there: `clipserve models tensorrt {folder}` makes it, on a GPU."
             )
     path = folder / RECORD_NAME
     try:

@@ -25,7 +25,7 @@ from typing import Any
 
 from models.errors import ModelsError
 from models.plans import PLANS, RECORD_NAME, write_record
-from models.triton_config import Tower, TritonOptions, towers
+from models.triton_config import RepositoryOptions, Tower, towers
 from service.clip.artifact import read_manifest, verify_files
 
 Shape = tuple[int, ...]
@@ -41,7 +41,7 @@ class Profile:
     largest: dict[str, Shape]
 
 
-def build(folder: Path, options: TritonOptions, *, fp16: bool, say: Callable[[str], None]) -> None:
+def build(folder: Path, options: RepositoryOptions, *, fp16: bool, say: Callable[[str], None]) -> None:
     """Write image.plan, text.plan and their record, plans.json, into the artifact; minutes for each plan.
 
     Raises:

@@ -29,11 +29,11 @@ from service.engine.triton.contract import (
     triton_model,
 )
 
-Backend = Literal["python", "onnxruntime", "tensorrt"]
+BackendName = Literal["python", "onnxruntime", "tensorrt"]
 Device = Literal["cpu", "gpu"]
 T = TypeVar("T")
 
-MODEL_FILES: dict[Backend, str] = {
+MODEL_FILES: dict[BackendName, str] = {
     "python": "model.py",
     "onnxruntime": "model.onnx",
     "tensorrt": "model.plan",
@@ -41,7 +41,7 @@ MODEL_FILES: dict[Backend, str] = {
 
 
 @dataclass(frozen=True)
-class TritonOptions:
+class RepositoryOptions:
     """How Triton serves an artifact.
 
     Attributes:
@@ -54,7 +54,7 @@ class TritonOptions:
         max_queue_size: requests that may wait; further ones are refused.
     """
 
-    backend: Backend
+    backend: BackendName
     device: Device
     image: BatchPolicy
     text: BatchPolicy
@@ -67,15 +67,15 @@ class TritonOptions:
 # to 1.0 of the speed of onnxruntime without Triton, and a single one 0.8 to 0.9. Large batches are for GPUs.
 _CPU_IMAGE, _CPU_TEXT = BatchPolicy(8, concurrency=2), BatchPolicy(32, concurrency=2)
 _GPU_IMAGE, _GPU_TEXT = BatchPolicy(64, concurrency=2), BatchPolicy(256, concurrency=2)
-DEFAULTS: dict[Backend, TritonOptions] = {
-    "python": TritonOptions("python", "cpu", _CPU_IMAGE, _CPU_TEXT),
-    "onnxruntime": TritonOptions("onnxruntime", "gpu", _GPU_IMAGE, _GPU_TEXT, max_queue_size=1024),
-    "tensorrt": TritonOptions("tensorrt", "gpu", _GPU_IMAGE, _GPU_TEXT, max_queue_size=1024),
+DEFAULTS: dict[BackendName, RepositoryOptions] = {
+    "python": RepositoryOptions("python", "cpu", _CPU_IMAGE, _CPU_TEXT),
+    "onnxruntime": RepositoryOptions("onnxruntime", "gpu", _GPU_IMAGE, _GPU_TEXT, max_queue_size=1024),
+    "tensorrt": RepositoryOptions("tensorrt", "gpu", _GPU_IMAGE, _GPU_TEXT, max_queue_size=1024),
 }
 
 
 def options_of(
-    backend: Backend,
+    backend: BackendName,
     device: Device | None = None,
     max_batch_images: int | None = None,
     max_batch_texts: int | None = None,
@@ -84,7 +84,7 @@ def options_of(
     threads: int | None = None,
     queue_timeout: float | None = None,
     max_queue_size: int | None = None,
-) -> TritonOptions:
+) -> RepositoryOptions:
     """The defaults of `backend`; each argument that is given replaces one.
 
     Raises:
@@ -101,7 +101,7 @@ def options_of(
             _given(instances, own.concurrency),
         )
 
-    return TritonOptions(
+    return RepositoryOptions(
         backend,
         _given(device, default.device),
         policy(default.image, max_batch_images),
@@ -127,7 +127,7 @@ class Tower:
     shapes: tuple[tuple[tuple[int, ...], ...], ...]
 
 
-def towers(manifest: ModelManifest, options: TritonOptions) -> tuple[Tower, Tower]:
+def towers(manifest: ModelManifest, options: RepositoryOptions) -> tuple[Tower, Tower]:
     """The two models that an artifact becomes."""
     (pixels,), (token_ids, lengths) = inputs(manifest, "image"), inputs(manifest, "text")
     image = Tower(
@@ -148,7 +148,7 @@ def towers(manifest: ModelManifest, options: TritonOptions) -> tuple[Tower, Towe
 
 
 def config(
-    manifest: ModelManifest, tower: Tower, options: TritonOptions, narrower: Precision | None = None
+    manifest: ModelManifest, tower: Tower, options: RepositoryOptions, narrower: Precision | None = None
 ) -> pb.ModelConfig:
     """config.pbtxt of a tower.
 
@@ -200,7 +200,7 @@ def _type(tensor: Tensor) -> pb.DataType:
     return pb.DataType.Value(tensor.data_type)
 
 
-def _dynamic_batching(policy: BatchPolicy, options: TritonOptions) -> pb.ModelDynamicBatching:
+def _dynamic_batching(policy: BatchPolicy, options: RepositoryOptions) -> pb.ModelDynamicBatching:
     return pb.ModelDynamicBatching(
         max_queue_delay_microseconds=round(policy.max_queue_delay * 1e6),
         default_queue_policy=pb.ModelQueuePolicy(
@@ -212,7 +212,7 @@ def _dynamic_batching(policy: BatchPolicy, options: TritonOptions) -> pb.ModelDy
     )
 
 
-def _parameters(options: TritonOptions) -> dict[str, str]:
+def _parameters(options: RepositoryOptions) -> dict[str, str]:
     """Settings of the backend, under the names that it has for them."""
     match options.backend, options.device:
         case "python", _:

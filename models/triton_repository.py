@@ -16,13 +16,13 @@ from google.protobuf import text_format
 
 from models.errors import ModelsError
 from models.plans import PLANS, read_record
-from models.triton_config import Backend, Tower, TritonOptions, config, towers, warm_up_file
+from models.triton_config import BackendName, RepositoryOptions, Tower, config, towers, warm_up_file
 from service.clip.artifact import TEXT_GRAPH, read_manifest, verify_files
 
 _MODEL_PY = Path(__file__).with_name("triton_python_model.py")
 
 
-def write_repository(folder: Path, out: Path, options: TritonOptions) -> list[str]:
+def write_repository(folder: Path, out: Path, options: RepositoryOptions) -> list[str]:
     """Write the two models of the artifact `folder` into `out`; other models there stay as they are.
 
     Returns:
@@ -52,7 +52,7 @@ def write_repository(folder: Path, out: Path, options: TritonOptions) -> list[st
     return [tower.name for tower in made]
 
 
-def _graphs(folder: Path, tower: Tower, backend: Backend) -> dict[Path, str]:
+def _graphs(folder: Path, tower: Tower, backend: BackendName) -> dict[Path, str]:
     """Files of a tower in the artifact, and their names in a model's version."""
     if backend == "tensorrt":
         return {folder / PLANS[tower.graph]: "model.plan"}

@@ -37,7 +37,7 @@ def serve() -> None:
         chosen = Settings()
         log.configure(chosen.log_level)
         for name in unknown_variables(os.environ):
-            logger.warning("unknown_setting", variable=name, hint="python -m service settings lists all")
+            logger.warning("unknown_setting", variable=name, hint="clipserve settings lists all")
         run(chosen)
     except ValidationError as error:
         for fault in error.errors(include_url=False, include_context=False):

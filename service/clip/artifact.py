@@ -41,7 +41,7 @@ def read_manifest(folder: Path) -> ModelManifest:
     except FileNotFoundError:
         raise ArtifactError(
             f"{folder} is not an artifact: it has no {MANIFEST_NAME}. "
-            "Make one with `python -m models export`, or point CLIPSERVE_MODELS at models/demo."
+            "Make one with `clipserve models export`, or point CLIPSERVE_MODELS at models/demo."
         ) from None
     except ValidationError as error:
         raise ArtifactError(f"{path} is not a valid manifest: {error}") from None

@@ -159,7 +159,7 @@ def test_plans_that_the_record_does_not_vouch_for_are_refused(
     artifact: Path, change: Callable[[Path], None], words: str
 ) -> None:
     change(artifact)
-    with pytest.raises(ModelsError, match=f"{words}.*again, on a GPU: `python -m models tensorrt"):
+    with pytest.raises(ModelsError, match=f"{words}.*again, on a GPU: `clipserve models tensorrt"):
         write_repository(artifact, artifact.with_name("out"), DEFAULTS["tensorrt"])
     assert not artifact.with_name("out").exists()
 

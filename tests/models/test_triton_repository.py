@@ -21,8 +21,8 @@ from models.errors import ModelsError
 from models.plans import PLANS, write_record
 from models.triton_config import (
     DEFAULTS,
-    Backend,
-    TritonOptions,
+    BackendName,
+    RepositoryOptions,
     options_of,
     towers,
 )
@@ -37,10 +37,10 @@ DEMO = ROOT / "models" / "demo"
 MANIFEST = read_manifest(DEMO)
 TYPES = {"tensor(uint8)": pb.TYPE_UINT8, "tensor(int32)": pb.TYPE_INT32, "tensor(float)": pb.TYPE_FP32}
 TOWERS = {"demo_image": "image.onnx", "demo_text": "text.onnx"}
-BACKENDS: list[Backend] = ["python", "onnxruntime", "tensorrt"]
+BACKENDS: list[BackendName] = ["python", "onnxruntime", "tensorrt"]
 
 
-def artifact(folder: Path, backend: Backend) -> Path:
+def artifact(folder: Path, backend: BackendName) -> Path:
     """The demo model, with something in the place of plans that only a GPU can make."""
     if backend != "tensorrt":
         return DEMO
@@ -141,7 +141,7 @@ def warm_up_rows(model: Path, content: Any) -> Any:
 
 
 def test_the_policies_reach_the_configuration(tmp_path: Path) -> None:
-    options = TritonOptions(
+    options = RepositoryOptions(
         "onnxruntime",
         "cpu",
         BatchPolicy(4, 0.002, 3),

@@ -17,7 +17,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
-from models.triton_config import DEFAULTS, TritonOptions
+from models.triton_config import DEFAULTS, RepositoryOptions
 from models.triton_repository import write_repository
 
 ROOT = Path(__file__).parents[2]
@@ -167,7 +167,7 @@ def triton_of(triton_installed: None, tmp_path: Path) -> Iterator[Callable[..., 
     """Servers of their own: these options, this text as the image model's model.py, flags of tritonserver's."""
     servers: list[Triton] = []
 
-    def make(options: TritonOptions, image_model: str | None = None, *flags: str) -> Triton:
+    def make(options: RepositoryOptions, image_model: str | None = None, *flags: str) -> Triton:
         write_repository(DEMO, tmp_path / "models", options)
         if image_model is not None:
             (tmp_path / "models" / "demo_image" / "1" / "model.py").write_text(image_model)
