@@ -7,7 +7,7 @@ EXPORT := .venv-export/bin
 PIP := -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help run test coverage test-all test-browser test-triton test-export check check-compose model load compare overload fair gateway startup soak triton lock clean
+.PHONY: help run test coverage test-all test-browser test-triton test-export check check-compose model load compare overload fair gateway startup soak versus triton lock clean
 
 help: ## this list
 	@grep -hE '^[a-z -]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z -]+):.*## /\1\t/' | expand -t 40
@@ -58,6 +58,9 @@ compare: .venv/dev.stamp ## beside other servers, each in an environment of its 
 
 overload fair gateway startup soak: .venv/dev.stamp ## a load test of that name: make soak [FOLDER=models/demo] [ARGS="--minutes 30"]
 	$(BIN)/python -m loadtests $@ $(or $(FOLDER),models/demo) $(ARGS)
+
+versus: .venv/dev.stamp ## beside another checkout: make versus OTHER=../before [FOLDER=models/demo] [ARGS="--rounds 9"]
+	$(BIN)/python -m loadtests versus $(OTHER) $(or $(FOLDER),models/demo) $(ARGS)
 
 triton: .venv/service.stamp ## a real Triton on this CPU, gRPC on 8001: make triton [FOLDER=models/demo] [ARGS="--instances 2"]
 	deploy/triton/local.sh setup

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from loadtests import commands, limit
+from loadtests import commands, limit, versus
 
 cli = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
 cli.command()(limit.limit)
@@ -16,6 +16,7 @@ cli.command()(commands.fair)
 cli.command()(commands.gateway)
 cli.command()(commands.startup)
 cli.command()(commands.soak)
+cli.command()(versus.versus)
 
 if __name__ == "__main__":
     cli()

@@ -12,7 +12,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,14 +66,19 @@ class Server:
     startup_seconds: float | None = None
 
 
-@contextmanager
-def started(*module: str, **settings: str | int | float) -> Iterator[Server]:
+def started(*module: str, **settings: str | int | float) -> AbstractContextManager[Server]:
     """`python -m` the module and its arguments, with these settings and a metrics port; gives it once ready."""
+    return started_in(Path.cwd(), *module, **settings)
+
+
+@contextmanager
+def started_in(folder: Path, *module: str, **settings: str | int | float) -> Iterator[Server]:
+    """`started`, with the code of another checkout."""
     port, metrics_port = free_port(), free_port()
     chosen = {"port": port, "metrics_port": metrics_port, "log_level": "WARNING", **settings}
     environment = os.environ | {f"CLIPSERVE_{name.upper()}": str(value) for name, value in chosen.items()}
     began = time.perf_counter()
-    process = subprocess.Popen([sys.executable, "-m", *module], env=environment)
+    process = subprocess.Popen([sys.executable, "-m", *module], env=environment, cwd=folder)
     url = f"http://127.0.0.1:{port}"
     try:
         _wait_ready(url, process)
