@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import ConsoleMessage, FilePayload, Page, expect, sync_playwright
 
 from tests.e2e.conftest import Process
 from tests.support import png
@@ -28,6 +28,10 @@ class Visit:
     asked: list[str] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
 
+    def note(self, message: ConsoleMessage) -> None:
+        if message.type == "error":
+            self.complaints.append(message.text)
+
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
@@ -46,10 +50,7 @@ def visit() -> Iterator[Visit]:
         visit.page.on("request", lambda request: visit.asked.append(request.url))
         visit.page.on("requestfailed", lambda request: visit.complaints.append(f"failed: {request.url}"))
         visit.page.on("pageerror", lambda error: visit.complaints.append(str(error)))
-        visit.page.on(
-            "console",
-            lambda message: message.type == "error" and visit.complaints.append(message.text),
-        )
+        visit.page.on("console", visit.note)
         yield visit
         browser.close()
 
@@ -81,7 +82,7 @@ def test_a_form_with_a_chosen_file_can_be_sent_as_it_stands(visit: Visit, url: s
     visit.page.goto(f"{url}/docs#/default/classify")
     kinds = visit.page.locator(".opblock-section-request-body select").first
     kinds.select_option("multipart/form-data", timeout=30_000)
-    picture = {"name": "a.png", "mimeType": "image/png", "buffer": png()}
+    picture = FilePayload(name="a.png", mimeType="image/png", buffer=png())
     visit.page.locator("input[type=file]").set_input_files(picture)
     visit.page.locator(".btn.execute").click()
     answer = visit.page.locator(".live-responses-table")

@@ -93,7 +93,7 @@ def test_photos_are_turned_upright_first(orientation: int) -> None:
 
 
 def test_scaled_decode_changes_large_jpegs_alone_and_those_by_less_than_half_a_level() -> None:
-    tile = skimage.data.astronaut()
+    tile = skimage.data.astronaut()  # type: ignore[no-untyped-call]
     large = Image.fromarray(np.tile(tile, (4, 5, 1)))  # 2560 x 2048, sharp everywhere
     small = Image.fromarray(np.tile(tile, (2, 3, 1)))  # 1536 x 1024: below the threshold
     scaled = ImageLimits(scaled_decode=True)

@@ -49,7 +49,7 @@ def test_truncation_keeps_the_end_of_text_token() -> None:
 def test_padding_fills_behind_the_length() -> None:
     ids, lengths = TOKENIZER.pad(TOKENIZER.encode(["ab", "abcd"]), 8)
     assert lengths.tolist() == [4, 6]
-    assert (ids.dtype, lengths.dtype) == (np.int32, np.int32)
+    assert ids.dtype == lengths.dtype == np.int32
     assert ids[0].tolist() == [1, ord("a"), ord("b"), EOT, 0, 0, 0, 0]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,9 +12,9 @@ from service.clip.manifest import ScoringSpec
 from service.clip.zeroshot import ZeroShotClassifier, ensemble
 
 
-def unit(rows: int, seed: int) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+def unit(rows: int, seed: int) -> npt.NDArray[np.float32]:
     vectors = np.random.default_rng(seed).standard_normal((rows, 16)).astype(np.float32)
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.float32)
 
 
 def classifier(labels: int, scoring: ScoringSpec) -> ZeroShotClassifier:

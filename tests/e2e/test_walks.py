@@ -46,7 +46,7 @@ def followed() -> Iterator[dict[str, None]]:
         yield entered
     finally:
         sys.setprofile(None)
-        threading.setprofile(None)  # type: ignore[arg-type]  # typeshed does not know that None ends it
+        threading.setprofile(None)
 
 
 async def functions_of(image: bytes, status: int, *, known_labels: bool) -> list[str]:

@@ -13,6 +13,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -37,7 +38,7 @@ def scene(width: int, height: int) -> Image.Image:
     return Image.fromarray(np.clip(picture + noise, 0, 255).astype(np.uint8))
 
 
-def samples() -> Iterator[tuple[str, Image.Image, dict[str, object]]]:
+def samples() -> Iterator[tuple[str, Image.Image, dict[str, Any]]]:
     """(file name, image, how to save it)."""
     base = scene(140, 101)
     alpha = Image.fromarray(np.linspace(0, 255, 140 * 101).reshape(101, 140).astype(np.uint8))
@@ -71,7 +72,7 @@ def samples() -> Iterator[tuple[str, Image.Image, dict[str, object]]]:
 
 def digests() -> dict[str, dict[str, str]]:
     """File name -> transform -> SHA-256 of uint8 [S, S, 3]."""
-    result = {}
+    result: dict[str, dict[str, str]] = {}
     for path in sorted(FILES.glob("*.*")):
         if path == DIGESTS:
             continue

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -50,7 +50,7 @@ def write_gemma_tokenizer(folder: Path) -> Path:
 def add_siglip2(folder: Path, name: str, tokenizer: Path) -> None:
     """Tell open_clip of a tiny SigLIP2 whose tokenizer is in the folder `tokenizer`."""
     text: dict[str, Any] = {
-        **TINY_SIGLIP["text_cfg"],
+        **cast(dict[str, Any], TINY_SIGLIP["text_cfg"]),
         "vocab_size": 400,
         "hf_tokenizer_name": str(tokenizer),
     }

@@ -8,6 +8,7 @@ from typing import Any
 
 import schemathesis
 from hypothesis import strategies
+from schemathesis.core.failures import Failure
 
 from tests.support import png
 
@@ -21,7 +22,9 @@ schemathesis.openapi.media_type("image/png", strategies.sampled_from(_FILES))
 
 
 @schemathesis.hook
-def before_call(context: schemathesis.HookContext, case: schemathesis.Case, kwargs: dict[str, Any]) -> None:
+def before_call(
+    context: schemathesis.HookContext, case: schemathesis.Case[Any], kwargs: dict[str, Any]
+) -> None:
     if case.path == "/classify" and (case.media_type or "").startswith("image/"):
         case.query = {"labels": ["cat", "dog"]}
 
@@ -29,10 +32,10 @@ def before_call(context: schemathesis.HookContext, case: schemathesis.Case, kwar
 @schemathesis.hook
 def filter_failure(
     context: schemathesis.HookContext,
-    failure: Exception,
-    case: schemathesis.Case,
+    failure: Failure,
+    case: schemathesis.Case[Any],
     response: schemathesis.Response,
 ) -> bool:
     """False: no failure. A form knows text only: 5 for a text is the text "5", and one text is a list of one."""
-    wrong_type = re.search(r"Incorrect type|violates `type`", str(failure.message))
+    wrong_type = re.search(r"Incorrect type|violates `type`", failure.message)
     return not (wrong_type and case.media_type == "multipart/form-data" and response.status_code == 200)

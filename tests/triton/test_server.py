@@ -47,7 +47,7 @@ async def image(
     server: client.InferenceServerClient, pixels: npt.NDArray[Any], **options: Any
 ) -> npt.NDArray[Any]:
     answer = await server.infer("demo_image", [tensor("pixels", pixels)], **options)
-    return answer.as_numpy("embedding")
+    return np.asarray(answer.as_numpy("embedding"))
 
 
 async def text(server: client.InferenceServerClient, ids: npt.NDArray[Any], lengths: npt.NDArray[Any]) -> Any:
@@ -105,7 +105,7 @@ async def test_concurrent_requests_are_batched_and_not_mixed(
 async def test_a_request_that_the_graph_cannot_run_fails_alone(server: client.InferenceServerClient) -> None:
     bad = np.full((1, 16), 10**8, np.int32)  # no such token
     calls = [text(server, bad if i == 2 else TOKEN_IDS[i : i + 1], LENGTHS[i : i + 1]) for i in range(6)]
-    answers = await asyncio.gather(*calls, return_exceptions=True)
+    answers: list[Any] = await asyncio.gather(*calls, return_exceptions=True)
     failed = [i for i, answer in enumerate(answers) if isinstance(answer, InferenceServerException)]
     assert failed == [2]
     assert answers[2].status() == "StatusCode.INTERNAL"
