@@ -9,6 +9,7 @@ before a pixel is decoded: C decoders cannot be interrupted.
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
@@ -21,6 +22,8 @@ from service.errors import ImageTooLarge, UndecodableImage, UnsupportedFormat
 
 # Pillow's own bomb check (an error at 179 megapixels) cannot name our limit, and ours is lower.
 Image.MAX_IMAGE_PIXELS = None
+# Pillow would print a warning for each photo whose EXIF block is broken.
+warnings.filterwarnings("ignore", "Corrupt EXIF data", UserWarning)
 # Load the decoders now, not during the first malformed request.
 Image.init()
 
