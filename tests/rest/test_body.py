@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 
 import pytest
 from starlette.types import Message
 
 from service.application.byte_budget import ByteBudget, Lease
+from service.engine.fake import FakeBackend
 from service.errors import BodyTooLarge, BodyTooSlow, ClipError, InvalidInput, Overloaded
 from service.rest.body import BodyLimits, read_body
 from service.rest.lifeline import ClientGone
+from tests.support import DIM, serving
 
 
 class Client:
@@ -123,3 +126,22 @@ async def test_bodies_may_fill_the_shared_budget_and_not_one_byte_more() -> None
             assert await read(sends(bytes(4)), lease=other) == bytes(4)
     with budget.lease() as all_:
         assert await read(sends(bytes(10)), lease=all_) == bytes(10)
+
+
+@pytest.mark.parametrize(("size", "code"), [(1_000, "invalid_input"), (1_001, "body_too_large")])
+@pytest.mark.parametrize("way", ["declared", "chunked"])
+async def test_a_body_may_have_so_many_bytes_and_not_one_more(
+    toy: Path, size: int, code: str, way: str
+) -> None:
+    async with serving(FakeBackend(DIM), toy, max_body_bytes=1_000, max_json_bytes=2_000) as running:
+
+        async def pieces() -> AsyncIterator[bytes]:
+            for _ in range(size):
+                yield b"x"
+
+        content = b"x" * size if way == "declared" else pieces()
+        headers = {"content-type": "application/json"}
+        refused = (await running.client.post("/embed", content=content, headers=headers)).json()
+        assert refused["code"] == code
+        if code == "body_too_large":
+            assert (refused["limit"], refused["actual"]) == (1_000, 1_001)
