@@ -130,6 +130,8 @@ FOREIGN = [
     ("SVG or XML", b"<svg"),
     ("SVG or XML", b" \r\n<?xml"),
     ("HTML", b"<!DOCTYPE html>"),
+    ("HTML", b"\n<html><head>"),
+    ("HTML", b"<HTML lang='en'>"),
 ]
 
 
