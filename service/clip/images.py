@@ -57,7 +57,7 @@ _FOREIGN: dict[str, Callable[[bytes], bool]] = {
     "EPS": lambda head: head.startswith(b"%!PS"),
     "PSD": lambda head: head.startswith(b"8BPS"),
     "SVG or XML": lambda head: head.lstrip().startswith((b"<svg", b"<?xml")),
-    "HTML": lambda head: head.lstrip()[:9].lower() in (b"<!doctype", b"<html>"),
+    "HTML": lambda head: head.lstrip().lower().startswith((b"<!doctype", b"<html")),
 }
 
 

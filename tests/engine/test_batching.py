@@ -91,11 +91,14 @@ async def test_an_idle_engine_starts_at_once_and_batches_form_while_it_is_busy()
 
 async def test_a_queue_delay_waits_for_company_but_not_for_ever() -> None:
     engine = Engine()
-    async with batcher(engine, delay=0.05) as running:
+    async with batcher(engine, max_batch_size=2, delay=60) as running:
         first = asyncio.create_task(running.submit(rows(1)))
-        await asyncio.sleep(0.01)
+        await settle()
+        assert engine.batches == []
         await asyncio.gather(first, running.submit(rows(2)))
-    assert engine.batches == [[1, 2]]
+    async with batcher(engine, max_batch_size=2, delay=0.05) as running:
+        await running.submit(rows(3))
+    assert engine.batches == [[1, 2], [3]]
 
 
 async def test_a_poisoned_row_fails_alone() -> None:
