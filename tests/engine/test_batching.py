@@ -62,10 +62,15 @@ async def batcher(
             await running.aclose()
 
 
+async def turns(count: int) -> None:
+    """Let every other task run so many times: a delay that no busy machine changes."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
 async def settle() -> None:
     """Let every task run until it waits for something outside."""
-    for _ in range(20):
-        await asyncio.sleep(0)
+    await turns(20)
 
 
 async def test_every_row_gets_its_own_vector_in_order() -> None:
@@ -232,7 +237,7 @@ async def test_callers_that_come_and_go_at_random_leave_nothing_behind() -> None
     random = np.random.default_rng(0)
 
     async def slow(values: Rows) -> Rows:
-        await asyncio.sleep(float(random.uniform(0, 0.002)))
+        await turns(int(random.integers(0, 10)))
         if random.random() < 0.1:
             raise RuntimeError
         return values * 2
@@ -243,11 +248,13 @@ async def test_callers_that_come_and_go_at_random_leave_nothing_behind() -> None
 
         async def caller(value: int) -> None:
             nonlocal answered
+            asking = asyncio.create_task(running.submit(rows(value, -value)))
+            await turns(int(random.integers(0, 250)))
+            asking.cancel()
             try:
-                async with asyncio.timeout(float(random.uniform(0, 0.02))):
-                    assert (await running.submit(rows(value, -value))).tolist() == [[2 * value], [-2 * value]]
-                    answered += 1
-            except (TimeoutError, BackendFailed):
+                assert (await asking).tolist() == [[2 * value], [-2 * value]]
+                answered += 1
+            except (asyncio.CancelledError, BackendFailed):
                 pass
 
         for wave in range(10):
@@ -256,7 +263,7 @@ async def test_callers_that_come_and_go_at_random_leave_nothing_behind() -> None
         assert (await running.submit(rows(1))).tolist() == [[2]]
         assert not running._calls
         assert running._queue.due(0) is None
-    assert answered > 50
+    assert 50 < answered < 350, "too few left, or too few stayed, to show anything"
 
 
 async def test_closing_answers_everyone_who_waits() -> None:
