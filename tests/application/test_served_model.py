@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -145,13 +146,15 @@ class Shy(Recording):
 async def test_a_self_test_is_postponed_while_the_backend_is_away_late_or_full(
     folder: Path, written: io.StringIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_SELF_TEST_AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr(module, "_SELF_TEST_AGAIN_SECONDS", 0.05)
     errors = [BackendUnavailable("gone"), DeadlineExceeded("late"), Overloaded("full", retry_after=1)]
     backend = Shy(*errors)
     model = served_model(folder, backend)
+    began = time.monotonic()
     await model.start(folder)
     assert await model.ready()
     assert backend.images == [2] * 4
+    assert time.monotonic() - began > 3 * 0.045, "it has not waited before it asked again"
     postponed = [line for line in lines(written) if line["event"] == "self_test_postponed"]
     assert [(line["model"], line["reason"]) for line in postponed] == [
         ("toy", "gone"),
