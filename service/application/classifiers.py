@@ -13,7 +13,7 @@ from service.clip.manifest import ScoringSpec
 from service.clip.prompts import fill
 from service.clip.zeroshot import ZeroShotClassifier, ensemble
 from service.engine.backend import Vector
-from service.errors import TextTooLong
+from service.errors import InvalidInput, TextTooLong
 from service.telemetry.metrics import Metrics
 
 # Labels that are encoded before their embeddings are kept. A request that runs out of time in the middle has not
@@ -77,6 +77,7 @@ class Classifiers:
 
         Raises:
             TextTooLong: a prompt exceeds the context length; the index is that of its label.
+            InvalidInput: a label is not valid Unicode.
         """
         return await self._classifiers.get_or_build(
             (labels, prompting), lambda: self._build(labels, prompting)
@@ -103,7 +104,7 @@ class Classifiers:
         ]
         try:
             encoded = await self._texts.encode([text for _, text in prompts], truncate=prompting.truncate)
-        except TextTooLong as error:
+        except InvalidInput as error:
             raise _of_label(error, prompts[error.index or 0][0]) from None
         per_label = len(prompting.templates)
         embeddings = {}
@@ -116,7 +117,10 @@ class Classifiers:
         return embeddings
 
 
-def _of_label(error: TextTooLong, index: int) -> TextTooLong:
+def _of_label(error: InvalidInput, index: int) -> InvalidInput:
+    """The error of a prompt, in the words of the label that the caller has sent."""
+    if not isinstance(error, TextTooLong):  # the only other thing that a tokenizer refuses
+        return InvalidInput(f"label {index} is not valid Unicode: it holds a lone surrogate.", index=index)
     return TextTooLong(
         f"label {index} makes a prompt of {error.actual} tokens, special tokens included; the limit is "
         f"{error.limit}. Shorten the label or the template, or set truncate.",

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from service.application.classifiers import Classifiers, Prompting
+from service.clip.manifest import TextSpec
 from service.clip.prompts import fill
 from service.engine.backend import Embeddings, Lengths, TokenIds
-from service.errors import BackendFailed, TextTooLong
+from service.errors import BackendFailed, InvalidInput, TextTooLong
 from service.telemetry.metrics import Metrics
-from tests.support import DIM, Recording, served_model, write_toy_artifact
+from tests.support import DIM, TEXT, Recording, served_model, write_toy_artifact
 
 PLAIN = Prompting(("{}",))
 TWO = Prompting(("{}", "a {}"))
@@ -39,9 +40,13 @@ class Failing(Recording):
 
 
 async def toy(
-    folder: Path, backend: Recording, cache_bytes: int = 1_000_000, metrics: Metrics | None = None
+    folder: Path,
+    backend: Recording,
+    cache_bytes: int = 1_000_000,
+    metrics: Metrics | None = None,
+    text: TextSpec = TEXT,
 ) -> Classifiers:
-    await write_toy_artifact(folder)
+    await write_toy_artifact(folder, text=text)
     await backend.start()
     return served_model(folder, backend, cache_bytes=cache_bytes, metrics=metrics).classifiers
 
@@ -141,6 +146,13 @@ async def test_the_label_of_too_long_a_prompt_is_named_whichever_of_its_template
     error = caught.value
     assert (error.index, error.limit, error.actual) == (2, 12, 13)
     assert "the limit is 12. Shorten the label or the template, or set truncate." in error.detail
+
+
+async def test_a_label_that_is_not_unicode_is_named_as_a_label(tmp_path: Path) -> None:
+    classifiers = await toy(tmp_path, Recording(), text=TEXT.model_copy(update={"cleaning": "none"}))
+    with pytest.raises(InvalidInput, match=r"^label 2 is not valid Unicode") as caught:
+        await classifiers.get(("cat", "dog", "\ud800"), TWO)
+    assert caught.value.index == 2
 
 
 async def test_the_first_label_is_named_too(tmp_path: Path) -> None:
