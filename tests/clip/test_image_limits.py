@@ -97,12 +97,15 @@ def test_scaled_decoding_is_for_more_than_two_million_pixels(height: int, same: 
     assert np.array_equal(scaled, decode_pixels(data, SPEC, ImageLimits())) == same
 
 
+@pytest.mark.parametrize(("width", "height"), [(2_016, 1_008), (1_008, 2_016)])
 @pytest.mark.parametrize(("size", "scale"), [(42, 8), (43, 4)])
-def test_scaled_decoding_leaves_three_pixels_for_each_of_the_encoder_s(size: int, scale: int) -> None:
-    data = noise(2_016, 1_008)
+def test_scaled_decoding_leaves_three_pixels_for_each_of_the_encoder_s(
+    size: int, scale: int, width: int, height: int
+) -> None:
+    data = noise(width, height)
     image = Image.open(io.BytesIO(data))
-    image.draft(None, (2_016 // scale, 1_008 // scale))
-    assert image.size == (2_016 // scale, 1_008 // scale)
+    image.draft(None, (width // scale, height // scale))
+    assert image.size == (width // scale, height // scale)
     spec, limits = ImageSpec(size=size), ImageLimits(scaled_decode=True)
     expected = decode_pixels(encoded(image), spec, limits)
     np.testing.assert_array_equal(decode_pixels(data, spec, limits), expected)

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import io
+import json
 import re
+from http import HTTPStatus
 from pathlib import Path
 
 import orjson
+import pytest
+from starlette.exceptions import HTTPException
 
 from service import errors
 from service.engine.fake import FakeBackend
 from service.errors import ClipError, Overloaded
-from service.rest.errors import STATUS, fields, problem, status_of
-from tests.support import DIM, png, serving
+from service.rest.errors import STATUS, fields, problem, rendered, status_of
+from service.telemetry import log
+from tests.support import DIM, Running, png, serving
 
 
 def all_errors(kind: type[ClipError] = ClipError) -> list[type[ClipError]]:
@@ -59,8 +65,53 @@ def test_a_problem_says_limit_actual_index_and_request_id() -> None:
 
 
 def test_overload_says_when_to_come_back_in_whole_seconds() -> None:
-    assert problem(Overloaded("x", retry_after=0.2), "abc").headers["retry-after"] == "1"
-    assert problem(Overloaded("x", retry_after=2.1), "abc").headers["retry-after"] == "3"
+    for seconds, told in ((0, "1"), (0.2, "1"), (1, "1"), (2, "2"), (2.1, "3")):
+        assert problem(Overloaded("x", retry_after=seconds), "abc").headers["retry-after"] == told
+    assert "retry-after" not in problem(errors.DeadlineExceeded("x"), "abc").headers
+
+
+@pytest.mark.parametrize(
+    ("error", "word", "status", "told"),
+    [
+        (errors.UnknownModel("no such model."), "unknown_model", 404, ("unknown_model", "no such model.")),
+        (HTTPException(404), "404", 404, ("not_found", "Not Found. See /docs.")),
+        (
+            HTTPException(405, headers={"Allow": "GET"}),
+            "405",
+            405,
+            ("method_not_allowed", "Method Not Allowed. See /docs."),
+        ),
+        (KeyError("secret"), "internal_error", 500, ("internal_error", "the service failed unexpectedly.")),
+    ],
+)
+def test_whatever_fails_a_request_has_a_word_for_the_metrics_and_a_problem_for_the_caller(
+    error: Exception, word: str, status: int, told: tuple[str, str]
+) -> None:
+    outcome, response = rendered(error, "abc")
+    assert (outcome, response.status_code) == (word, status)
+    assert response.headers.get("allow") == ("GET" if status == 405 else None)
+    assert orjson.loads(response.body) == {
+        "type": f"urn:clipserve:error:{told[0]}",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "code": told[0],
+        "detail": told[1],
+        "request_id": "abc",
+    }
+
+
+def test_a_fault_of_ours_is_logged_with_its_traceback() -> None:
+    stream = io.StringIO()
+    log.configure("INFO", stream)
+    try:
+        raise KeyError("what happened")
+    except KeyError as error:
+        rendered(error, "abc")
+    finally:
+        log.configure("CRITICAL")
+    (line,) = map(json.loads, stream.getvalue().splitlines())
+    assert (line["event"], line["level"]) == ("unexpected", "error")
+    assert "KeyError: 'what happened'" in line["exception"]
 
 
 async def test_a_wrong_content_type_is_another_code_than_a_wrong_image_format(toy: Path) -> None:
@@ -76,3 +127,16 @@ async def test_a_wrong_content_type_is_another_code_than_a_wrong_image_format(to
         assert await refused("image/png", bytes(2_001)) == (413, "body_too_large")
         long = b'{"texts": ["' + b"a" * 1_000 + b'"]}'
         assert await refused("application/json", long) == (413, "body_too_large")
+
+
+async def test_every_answer_of_an_error_is_a_problem(running: Running) -> None:
+    for answer in (
+        await running.client.get("/nowhere"),
+        await running.client.get("/classify"),
+        await running.client.post("/embed", content=b"{", headers={"content-type": "application/json"}),
+    ):
+        assert answer.headers["content-type"] == "application/problem+json"
+        body = json.loads(answer.content)
+        assert body["status"] == answer.status_code
+        assert body["request_id"] == answer.headers["x-request-id"]
+        assert body["type"] == f"urn:clipserve:error:{body['code']}"
