@@ -16,11 +16,11 @@ run: .venv/service.stamp ## serve the demo model on http://localhost:8080 (setti
 	@exec $(BIN)/python -m service
 
 test: .venv/dev.stamp ## the fast tests: no GPU, no Docker, no hub
-	$(BIN)/python -m pytest -m 'not export and not triton and not browser'
+	$(BIN)/python $(RUNNER) -m pytest -m 'not export and not triton and not browser'
 
 coverage: .venv/dev.stamp ## lines and branches that the fast tests do not run
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -m 'not export and not triton and not browser'
+	$(MAKE) test RUNNER='-m coverage run'
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 

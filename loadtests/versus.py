@@ -6,15 +6,19 @@ a machine whose speed drifts is as fast for one as for the other. The ratio is t
 
 from __future__ import annotations
 
+import json
 import statistics
+import urllib.request
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
+import numpy as np
 import typer
 
+from loadtests.bodies import embed, embed_text, photo
 from loadtests.gateway import gateway
 from loadtests.measure import Measurement
 from loadtests.process import Server, started_in
@@ -57,7 +61,7 @@ def versus(
     """This checkout beside another one, interleaved: requests a second of both, and their ratio."""
     rows = []
     for contest in CONTESTS:
-        here, there = _rates(contest.module, contest.turn(seconds), other, artifact, rounds, backend)
+        here, there = _rates(contest, seconds, other, artifact, rounds, backend)
         ratios = [one / two for one, two in zip(here, there, strict=True)]
         rows.append(
             [
@@ -72,13 +76,16 @@ def versus(
 
 
 def _rates(
-    module: str, turn: Turn, other: Path, artifact: Path, rounds: int, backend: str
+    contest: Contest, seconds: float, other: Path, artifact: Path, rounds: int, backend: str
 ) -> tuple[list[float], list[float]]:
+    turn = contest.turn(seconds)
     settings = {"models": str(artifact.resolve()), "backend": backend, "max_queue_seconds": "60"}
     with ExitStack() as stack:
         servers = [
-            stack.enter_context(started_in(folder, module, **settings)) for folder in (Path.cwd(), other)
+            stack.enter_context(started_in(folder, contest.module, **settings))
+            for folder in (Path.cwd(), other)
         ]
+        typer.echo(f"{contest.name}: {_compared(*servers)}", err=True)
         for server in servers:
             turn(server, rounds)  # caches, pages, clocks
         rates: tuple[list[float], list[float]] = ([], [])
@@ -86,3 +93,25 @@ def _rates(
             for which in (0, 1) if number % 2 else (1, 0):
                 rates[which].append(turn(servers[which], number))
     return rates
+
+
+def _compared(one: Server, other: Server) -> str:
+    """Whether both give the same vectors for three photos and three texts."""
+    ours, theirs = _embedded(one), _embedded(other)
+    rows = [result["embedding"] for answer in ours for result in answer["results"]]
+    others = [result["embedding"] for answer in theirs for result in answer["results"]]
+    difference = float(np.abs(np.array(rows) - np.array(others)).max())
+    names = {answer["fingerprint"] for answer in (*ours, *theirs)}
+    return f"largest difference of a value {difference:g}; fingerprints {', '.join(sorted(names))}"
+
+
+def _embedded(server: Server) -> list[dict[str, Any]]:
+    calls = [embed(photo(*size)) for size in ((640, 480), (480, 640), (1920, 1080))]
+    calls += [embed_text(text) for text in ("a cat", "a photo of two dogs in the snow", "0123456789")]
+    answers = []
+    for call in calls:
+        headers = {"Content-Type": call.content_type}
+        request = urllib.request.Request(server.url + call.path, call.body, headers)
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            answers.append(json.load(answer))
+    return answers

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import io
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +18,22 @@ import tokenizers
 from PIL import Image
 from tokenizers import models, pre_tokenizers, processors
 
+from service.application.admission import Admission
+from service.application.classifiers import Classifiers
+from service.application.encoder import DecodingImageEncoder, TextEncoder
+from service.application.inference import Inference
+from service.application.requests import RequestLimits
+from service.application.served_model import ServedModel
 from service.bootstrap import Gateway, open_gateway
+from service.clip.artifact import read_manifest
+from service.clip.images import ImageLimits
 from service.clip.manifest import ImageSpec, ModelManifest, ReferenceVectors, ScoringSpec, Source, TextSpec
 from service.clip.reference import REFERENCE_TEXTS, reference_pixels
-from service.clip.tokenizer import Tokenizer
-from service.engine.backend import Backend
+from service.clip.tokenizer import Tokenizer, load_tokenizer
+from service.engine.backend import Backend, Embeddings, Lengths, Pixels, TokenIds
 from service.engine.fake import FakeBackend
 from service.settings import Settings
+from service.telemetry.metrics import Metrics
 
 DIM, SIZE, CONTEXT, EOT = 16, 32, 12, 2
 TEXT = TextSpec(context_length=CONTEXT, pad_id=0, eot_id=EOT)
@@ -66,6 +76,49 @@ async def write_toy_artifact(folder: Path, name: str = "toy", text: TextSpec = T
     ).model_copy(update=changes)
     (folder / "model.json").write_text(manifest.model_dump_json())
     return folder
+
+
+class Recording(FakeBackend):
+    """Remembers the sizes of its calls."""
+
+    def __init__(self, embed_dim: int = DIM) -> None:
+        super().__init__(embed_dim)
+        self.images: list[int] = []  # rows of each call
+        self.texts: list[tuple[int, ...]] = []  # [N, L] of each call
+
+    async def encode_image(self, pixels: Pixels) -> Embeddings:
+        self.images.append(len(pixels))
+        return await super().encode_image(pixels)
+
+    async def encode_text(self, token_ids: TokenIds, lengths: Lengths) -> Embeddings:
+        self.texts.append(token_ids.shape)
+        return await super().encode_text(token_ids, lengths)
+
+
+def served_model(
+    folder: Path,
+    backend: Backend,
+    *,
+    choices: Sequence[str] = (),
+    cache_bytes: int = 1_000_000,
+    metrics: Metrics | None = None,
+) -> ServedModel:
+    """The artifact in `folder` on `backend`, without a front; not started."""
+    manifest, executor, metrics = read_manifest(folder), ThreadPoolExecutor(1), metrics or Metrics()
+    images = DecodingImageEncoder(manifest, backend, executor, ImageLimits(), metrics)
+    texts = TextEncoder(manifest, load_tokenizer(folder, manifest.text), backend, executor, metrics)
+    classifiers = Classifiers(texts, manifest.scoring, cache_bytes, metrics)
+    return ServedModel(manifest, choices, backend, images, texts, classifiers, Admission(1.0, metrics))
+
+
+async def inference_on(folder: Path, *names: str, **changes: Any) -> Inference:
+    """Models of these names on `FakeBackend`s, started; of a request at most 4 images."""
+    models = {}
+    for name in names or ("toy",):
+        await write_toy_artifact(folder / name, name=name, **changes)
+        models[name] = served_model(folder / name, FakeBackend(DIM))
+        await models[name].start(folder / name)
+    return Inference(models, RequestLimits(max_images=4))
 
 
 @dataclass

@@ -9,6 +9,7 @@ before a pixel is decoded: C decoders cannot be interrupted.
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
@@ -21,6 +22,8 @@ from service.errors import ImageTooLarge, UndecodableImage, UnsupportedFormat
 
 # Pillow's own bomb check (an error at 179 megapixels) cannot name our limit, and ours is lower.
 Image.MAX_IMAGE_PIXELS = None
+# Pillow would print a warning for each photo whose EXIF block is broken.
+warnings.filterwarnings("ignore", "Corrupt EXIF data", UserWarning)
 # Load the decoders now, not during the first malformed request.
 Image.init()
 
@@ -54,7 +57,7 @@ _FOREIGN: dict[str, Callable[[bytes], bool]] = {
     "EPS": lambda head: head.startswith(b"%!PS"),
     "PSD": lambda head: head.startswith(b"8BPS"),
     "SVG or XML": lambda head: head.lstrip().startswith((b"<svg", b"<?xml")),
-    "HTML": lambda head: head.lstrip()[:9].lower() in (b"<!doctype", b"<html>"),
+    "HTML": lambda head: head.lstrip().lower().startswith((b"<!doctype", b"<html")),
 }
 
 

@@ -95,9 +95,12 @@ async def _multipart(request: Request) -> Upload:
         if error.message.startswith("Too many"):
             raise TooMany(f"the form has more than {_MAX_PARTS:,} parts.", limit=_MAX_PARTS) from None
         raise InvalidInput(f"the body is not multipart/form-data: {error.message}") from None
-    images = [await _image(value) for value in _images(form)]
-    rest = ((key, value) for key, value in form.multi_items() if key not in ("image", "images"))
-    return Upload(images, _gathered(rest), typed=False)
+    try:
+        images = [await _image(value) for value in _images(form)]
+        rest = ((key, value) for key, value in form.multi_items() if key not in ("image", "images"))
+        return Upload(images, _gathered(rest), typed=False)
+    finally:
+        await form.close()  # frees the parser's own copies of the files
 
 
 def _images(form: FormData) -> list[UploadFile | str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from service.application.cache import BoundedCache, SharedBuilds
 from service.telemetry.metrics import Metrics
 from service.telemetry.request import RequestContext, add_stage_seconds, current, enter, remaining
@@ -75,6 +77,44 @@ async def test_a_failed_build_fails_its_waiters_and_is_not_remembered() -> None:
     assert await builds.get("key", builder) == "built"
 
 
+async def test_who_asks_between_the_failure_of_a_build_and_its_waiters_begins_anew() -> None:
+    builds, builder = SharedBuilds[str](), Builder()
+    builder.gate.set()
+    late: list[asyncio.Task[str]] = []
+
+    async def ask_late() -> str:
+        await asyncio.sleep(0)  # the build has failed; who waits for it has not been resumed
+        return await builds.get("key", builder)
+
+    async def failing() -> str:
+        late.append(asyncio.create_task(ask_late()))
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        await builds.get("key", failing)
+    assert await late[0] == "built"
+
+
+async def test_a_build_that_all_have_left_is_joined_by_nobody_while_it_ends() -> None:
+    builds, builder, ending = SharedBuilds[str](), Builder(), asyncio.Event()
+    builder.gate.set()
+
+    async def slow_to_end() -> str:
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            await ending.wait()
+        return "never"
+
+    first = asyncio.create_task(builds.get("key", slow_to_end))
+    await asyncio.sleep(0.01)
+    first.cancel()
+    await asyncio.wait({first})
+    async with asyncio.timeout(5):
+        assert await builds.get("key", builder) == "built"
+    ending.set()
+
+
 async def test_a_shared_build_works_for_all_who_wait_and_for_nobody_who_left() -> None:
     builds, gate = SharedBuilds[list[str]](), asyncio.Event()
     requests = [RequestContext(name, deadline=1.0) for name in ("first", "second", "third")]
@@ -119,6 +159,13 @@ def test_keys_count_too() -> None:
         cache.put(str(i) * 500, b"")
     kept = sum(str(i) * 500 in cache for i in range(100))
     assert 0 < kept < 10_000 / 500
+
+
+def test_what_fits_exactly_is_kept_and_one_byte_more_is_not() -> None:
+    cache = bounded(256 + 100)
+    cache.put("a", bytes(99))
+    cache.put("b", bytes(100))
+    assert ["a" in cache, "b" in cache] == [True, False]
 
 
 def test_what_is_larger_than_the_cache_is_not_kept_and_throws_nothing_out() -> None:

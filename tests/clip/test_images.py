@@ -146,10 +146,10 @@ def test_a_header_over_a_limit_is_refused_before_decoding(width: int, height: in
 
 def test_an_aspect_bomb_costs_nothing() -> None:
     data = encoded(Image.new("1", (1, 65_535)))
-    started = time.perf_counter()
+    started = time.thread_time()  # of this thread alone, however busy the machine is
     with pytest.raises(ImageTooLarge):
         decode_pixels(data, SPEC, LIMITS)
-    assert time.perf_counter() - started < 0.1
+    assert time.thread_time() - started < 0.1
 
 
 def test_a_progressive_jpeg_of_too_many_scans_is_refused() -> None:

@@ -48,7 +48,9 @@ def test_it_serves_at_nice_10_without_the_privilege_to_lower_it() -> None:
 def test_it_serves_from_a_read_only_working_tree() -> None:
     if not may_mount():
         pytest.skip("mounting needs a privilege that this process does not have")
-    process = Process(*READ_ONLY, str(ROOT))
+    # Without coverage, which would write its data into the tree.
+    uncovered = ("env", "--unset=COVERAGE_PROCESS_CONFIG", "--unset=COVERAGE_PROCESS_START")
+    process = Process(*READ_ONLY, str(ROOT), *uncovered)
     process.wait_ready(300)
     tree = Path("/proc", str(process.popen.pid), "root", *ROOT.parts[1:])
     with pytest.raises(OSError, match="Read-only"):

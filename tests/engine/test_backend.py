@@ -13,24 +13,18 @@ from service.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH, read_manifest
 from service.clip.reference import REFERENCE_TEXTS, check, reference_pixels
 from service.clip.tokenizer import load_tokenizer
 from service.engine.backend import Backend, Embeddings
-from service.engine.batch_queue import BatchPolicy
-from service.engine.batching import Batched
 from service.engine.fake import FakeBackend
 from service.engine.in_process import Engine, InProcess
 from service.engine.onnx import OnnxEngine, OnnxOptions
 from service.engine.openvino import OpenVinoEngine
 from service.errors import BackendFailed, BackendUnavailable
-from service.telemetry.metrics import Metrics
+from tests.engine.support import batched
 
 DEMO = Path(__file__).parents[2] / "models" / "demo"
 MANIFEST = read_manifest(DEMO)
 TOKENIZER = load_tokenizer(DEMO, MANIFEST.text)
 PIXELS = reference_pixels(MANIFEST.image.size)  # [2, S, S, 3]
 TEXTS = ["cat", "a photo of a dog", "the Eiffel tower at night, seen from a boat on the river"]
-
-
-def batched(inner: Backend) -> Batched:
-    return Batched(inner, BatchPolicy(4), BatchPolicy(16), Metrics())
 
 
 BACKENDS: dict[str, Callable[[], Backend]] = {

@@ -62,10 +62,15 @@ async def batcher(
             await running.aclose()
 
 
+async def turns(count: int) -> None:
+    """Let every other task run so many times: a delay that no busy machine changes."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
 async def settle() -> None:
     """Let every task run until it waits for something outside."""
-    for _ in range(20):
-        await asyncio.sleep(0)
+    await turns(20)
 
 
 async def test_every_row_gets_its_own_vector_in_order() -> None:
@@ -91,11 +96,14 @@ async def test_an_idle_engine_starts_at_once_and_batches_form_while_it_is_busy()
 
 async def test_a_queue_delay_waits_for_company_but_not_for_ever() -> None:
     engine = Engine()
-    async with batcher(engine, delay=0.05) as running:
+    async with batcher(engine, max_batch_size=2, delay=60) as running:
         first = asyncio.create_task(running.submit(rows(1)))
-        await asyncio.sleep(0.01)
+        await settle()
+        assert engine.batches == []
         await asyncio.gather(first, running.submit(rows(2)))
-    assert engine.batches == [[1, 2]]
+    async with batcher(engine, max_batch_size=2, delay=0.05) as running:
+        await running.submit(rows(3))
+    assert engine.batches == [[1, 2], [3]]
 
 
 async def test_a_poisoned_row_fails_alone() -> None:
@@ -229,7 +237,7 @@ async def test_callers_that_come_and_go_at_random_leave_nothing_behind() -> None
     random = np.random.default_rng(0)
 
     async def slow(values: Rows) -> Rows:
-        await asyncio.sleep(float(random.uniform(0, 0.002)))
+        await turns(int(random.integers(0, 10)))
         if random.random() < 0.1:
             raise RuntimeError
         return values * 2
@@ -240,11 +248,13 @@ async def test_callers_that_come_and_go_at_random_leave_nothing_behind() -> None
 
         async def caller(value: int) -> None:
             nonlocal answered
+            asking = asyncio.create_task(running.submit(rows(value, -value)))
+            await turns(int(random.integers(0, 250)))
+            asking.cancel()
             try:
-                async with asyncio.timeout(float(random.uniform(0, 0.02))):
-                    assert (await running.submit(rows(value, -value))).tolist() == [[2 * value], [-2 * value]]
-                    answered += 1
-            except (TimeoutError, BackendFailed):
+                assert (await asking).tolist() == [[2 * value], [-2 * value]]
+                answered += 1
+            except (asyncio.CancelledError, BackendFailed):
                 pass
 
         for wave in range(10):
@@ -253,7 +263,7 @@ async def test_callers_that_come_and_go_at_random_leave_nothing_behind() -> None
         assert (await running.submit(rows(1))).tolist() == [[2]]
         assert not running._calls
         assert running._queue.due(0) is None
-    assert answered > 50
+    assert 50 < answered < 350, "too few left, or too few stayed, to show anything"
 
 
 async def test_closing_answers_everyone_who_waits() -> None:

@@ -13,12 +13,10 @@ import pytest
 from prometheus_client import generate_latest
 
 from service.engine.backend import Embeddings, Lengths, Pixels, TokenIds
-from service.engine.batch_queue import BatchPolicy
-from service.engine.batching import Batched
 from service.engine.fake import FakeBackend
 from service.errors import BackendUnavailable, ClipError, DeadlineExceeded, Overloaded
-from service.telemetry.metrics import Metrics
-from tests.support import DIM, Running, form, png, serving, write_toy_artifact
+from tests.engine.support import batched
+from tests.support import DIM, Running, eventually, png, serving, write_toy_artifact
 
 
 class Unruly(FakeBackend):
@@ -45,10 +43,6 @@ class Unruly(FakeBackend):
         if self.mood == "text":
             raise RuntimeError
         return await super().encode_text(token_ids, lengths)
-
-
-def batched(backend: FakeBackend) -> Batched:
-    return Batched(backend, BatchPolicy(4), BatchPolicy(16), Metrics())
 
 
 @pytest.fixture
@@ -96,11 +90,10 @@ async def test_a_fault_of_ours_is_told_as_any_other_problem(toy: Path, backend: 
 async def test_a_client_who_leaves_frees_the_engine(toy: Path, backend: Unruly) -> None:
     async with serving(batched(backend), toy) as running:
         backend.mood = "hang"
-        with pytest.raises(httpx.ReadTimeout):
-            await running.client.post("/embed", files=form([png()], {}), timeout=0.2)
-        async with asyncio.timeout(2):
-            while backend.running:
-                await asyncio.sleep(0.01)
+        asking = asyncio.create_task(running.embed(png()))
+        await eventually(lambda: backend.running == 1)
+        asking.cancel()
+        await eventually(lambda: backend.running == 0)
         backend.mood = "good"
         assert (await running.embed(png())).status_code == 200
 
@@ -160,16 +153,39 @@ async def test_readiness_follows_the_backend(toy: Path, backend: Unruly) -> None
 
 
 async def test_overload_is_refused_at_once_with_a_measured_hint(toy: Path) -> None:
-    slow = Batched(FakeBackend(DIM, delay=0.05), BatchPolicy(1), BatchPolicy(16), Metrics())
-    async with serving(slow, toy, max_queue_seconds=0.3) as running:
+    class Slow(FakeBackend):
+        """Takes 0.05 s a row, or more; with the gate closed it does not answer."""
+
+        gate = asyncio.Event()
+        gate.set()
+
+        async def encode_image(self, pixels: Pixels) -> Embeddings:
+            vectors = await super().encode_image(pixels)
+            await self.gate.wait()
+            return vectors
+
+    slow = Slow(DIM, delay=0.05)
+    async with serving(batched(slow, images=1), toy, max_queue_seconds=0.3) as running:
+        in_flight = running.gateway.metrics.rows_in_flight.labels("image")
         for i in range(3):
             await running.embed(png(i))
-        answers = await asyncio.gather(*(running.embed(png(i)) for i in range(40)))
-        refused = [answer for answer in answers if answer.status_code == 429]
-        assert 5 < len(refused) < 38
-        assert {answer.status_code for answer in answers} == {200, 429}
-        assert all(answer.json()["code"] == "overloaded" for answer in refused)
+        slow.gate.clear()
+        asking = [asyncio.create_task(running.embed(png(i))) for i in range(40)]
+
+        def answered() -> list[httpx.Response]:
+            return [task.result() for task in asking if task.done()]
+
+        # The encoder is closed, so whoever is answered now was refused at once.
+        await eventually(lambda: len(answered()) + in_flight._value.get() == 40)
+        refused = answered()
+        assert {answer.status_code for answer in refused} == {429}
+        assert {answer.json()["code"] for answer in refused} == {"overloaded"}
         assert all(int(answer.headers["retry-after"]) >= 1 for answer in refused)
+        # 0.05 s or more were measured for each row: no more than 7 rows fit into 0.3 s, and the first always does.
+        assert 1 <= 40 - len(refused) <= 7
+        slow.gate.set()
+        answers = await asyncio.gather(*asking)
+        assert [answer.status_code for answer in answers].count(200) == 40 - len(refused)
         assert (await running.embed(png())).status_code == 200
 
 
@@ -237,8 +253,13 @@ async def test_metrics_name_outcomes_and_never_a_caller_s_text(running: Running)
     await running.classify(png(), labels=["secret", "b"])
     await running.classify(b"no")
     await running.client.get("/my-secret-path")
-    await asyncio.sleep(0.05)  # a request is counted once its answer has left
-    exposed = generate_latest(running.gateway.metrics.registry).decode()
+
+    def exposed_now() -> str:
+        return generate_latest(running.gateway.metrics.registry).decode()
+
+    # A request is counted once its answer has left.
+    await eventually(lambda: 'clipserve_requests_total{endpoint="other",outcome="404"} 1.0' in exposed_now())
+    exposed = exposed_now()
     assert 'clipserve_requests_total{endpoint="/classify",outcome="200"} 1.0' in exposed
     assert 'outcome="unsupported_format"' in exposed
     assert 'endpoint="other"' in exposed

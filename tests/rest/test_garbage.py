@@ -13,12 +13,10 @@ from types import CoroutineType, FrameType
 import pytest
 
 from service.engine.backend import Backend, Embeddings, Lengths, Pixels, TokenIds
-from service.engine.batch_queue import BatchPolicy
-from service.engine.batching import Batched
 from service.engine.fake import FakeBackend
 from service.errors import BackendFailed, BackendUnavailable
-from service.telemetry.metrics import Metrics
-from tests.support import DIM, Running, form, png, serving
+from tests.engine.support import batched
+from tests.support import DIM, Running, eventually, form, png, serving
 
 SERVICE = str(Path(__file__).parents[2] / "service")
 
@@ -28,6 +26,7 @@ class Failing(FakeBackend):
 
     error: Exception | None = None
     failing = False
+    hanging = 0
 
     async def encode_image(self, pixels: Pixels) -> Embeddings:
         await self._fail()
@@ -41,7 +40,11 @@ class Failing(FakeBackend):
         if not self.failing:
             return
         if self.error is None:
-            await asyncio.sleep(3600)
+            self.hanging += 1
+            try:
+                await asyncio.sleep(3600)
+            finally:
+                self.hanging -= 1
         else:
             raise type(self.error)(*self.error.args)
 
@@ -70,33 +73,46 @@ def no_collector() -> Iterator[None]:
     gc.enable()
 
 
-async def embeds(running: Running) -> None:
+async def embeds(running: Running, _: Failing) -> None:
     await running.embed(png(1), png(2), text=["one", "another of another length"])
 
 
-async def classifies(running: Running) -> None:
+async def classifies(running: Running, _: Failing) -> None:
     await running.classify(png(1), png(2), labels=["cat", "dog"])
 
 
-async def embeds_images(running: Running) -> None:
+async def embeds_images(running: Running, _: Failing) -> None:
     await running.embed(png(1), png(2))
 
 
-async def leaves(running: Running) -> None:
-    asking = [asyncio.create_task(ask(running)) for ask in (embeds, classifies)]
-    await asyncio.sleep(0.05)
+async def leaves(running: Running, backend: Failing) -> None:
+    before = ended(running)
+    asking = [asyncio.create_task(ask(running, backend)) for ask in (embeds, classifies)]
+    await eventually(
+        lambda: all(task.done() for task in asking) or (rows_in_flight(running) == 8 and backend.hanging > 0)
+    )
     for task in asking:
         task.cancel()
     await asyncio.gather(*asking, return_exceptions=True)
-    await asyncio.sleep(0.05)
+    await eventually(lambda: ended(running) == before + 2 and backend.hanging == 0)
+
+
+def ended(running: Running) -> float:
+    """Requests that the service has ended: answered, or given up because the client left."""
+    return sum_of(running, "clipserve_requests_total")
+
+
+def rows_in_flight(running: Running) -> float:
+    return sum_of(running, "clipserve_rows_in_flight")
+
+
+def sum_of(running: Running, name: str) -> float:
+    families = running.gateway.metrics.registry.collect()
+    return sum(each.value for family in families for each in family.samples if each.name == name)
 
 
 def bare(backend: Backend) -> Backend:
     return backend
-
-
-def batched(backend: Backend) -> Backend:
-    return Batched(backend, BatchPolicy(4), BatchPolicy(16), Metrics())
 
 
 @pytest.mark.parametrize("wrap", [bare, batched])
@@ -106,17 +122,17 @@ async def test_nothing_of_a_failed_request_is_left_in_a_cycle(
     toy: Path,
     no_collector: None,
     wrap: Callable[[Backend], Backend],
-    ask: Callable[[Running], Awaitable[None]],
+    ask: Callable[[Running, Failing], Awaitable[None]],
     error: Exception | None,
 ) -> None:
     backend = Failing(DIM)
     backend.error = error
     async with serving(wrap(backend), toy, deadline_seconds=0.15) as running:
         backend.failing = True
-        await ask(running)
+        await ask(running, backend)
         left_in_cycles()  # of the first request, which sets things up
         for _ in range(3):
-            await ask(running)
+            await ask(running, backend)
         assert not left_in_cycles()
 
 

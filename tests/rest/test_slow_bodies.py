@@ -6,9 +6,11 @@ import asyncio
 import time
 from pathlib import Path
 
+import httpx
+
 from service.engine.fake import FakeBackend
 from tests.rest.test_bad_inputs import HEAD, exchange
-from tests.support import DIM, png, serving
+from tests.support import DIM, eventually, png, serving
 
 
 async def test_a_byte_a_second_is_a_408(toy: Path) -> None:
@@ -17,7 +19,7 @@ async def test_a_byte_a_second_is_a_408(toy: Path) -> None:
         said = await exchange(running, HEAD + b"Content-Length: 1000\r\n\r\n", *[b"x"] * 8, pause=0.1)
         assert said.startswith(b"HTTP/1.1 408")
         assert b"body_too_slow" in said
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 8
         assert (await running.embed(png())).status_code == 200
 
 
@@ -27,13 +29,18 @@ async def test_the_bodies_of_all_requests_share_one_budget(toy: Path) -> None:
         _, writer = await asyncio.open_connection(host, int(port))
         writer.write(HEAD + b"Content-Length: 2999\r\n\r\n" + bytes(2_900))
         await writer.drain()
-        await asyncio.sleep(0.05)
+
+        def status() -> int:
+            headers = {"content-type": "image/png"}
+            return httpx.post(
+                running.url + "/embed", content=bytes(500), headers=headers, timeout=20
+            ).status_code
+
+        await eventually(lambda: status() == 429)  # once the first body has arrived
         refused = await running.client.post(
             "/embed", content=bytes(500), headers={"content-type": "image/png"}
         )
         assert (refused.status_code, refused.json()["code"]) == (429, "overloaded")
         assert "retry-after" in refused.headers
         writer.close()
-        await asyncio.sleep(0.05)
-        after = await running.client.post("/embed", content=bytes(500), headers={"content-type": "image/png"})
-        assert after.status_code == 415
+        await eventually(lambda: status() == 415)  # once its client is seen to have left

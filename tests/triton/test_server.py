@@ -148,7 +148,10 @@ async def test_a_full_queue_and_a_long_wait_are_refused(
 ) -> None:
     rejected = triton.count("nv_inference_request_failure", model="demo_image", reason="REJECTED")
     full = Counter(await asyncio.gather(*(outcome(image(server, PIXELS[:1])) for _ in range(300))))
-    assert set(full) == {"ok", "UNAVAILABLE [request id: <id_unknown>] Exceeds maximum queue size"}
+    refused = {said for said in full if said != "ok"}
+    assert full["ok"] > 0
+    assert len(refused) == 1, "refused for one reason"
+    assert all(said.startswith("UNAVAILABLE ") and "queue" in said for said in refused)
     assert triton.count("nv_inference_request_failure", model="demo_image", reason="REJECTED") == rejected
     late = Counter(await asyncio.gather(*(outcome(image(server, PIXELS, timeout=1000)) for _ in range(20))))
     assert set(late) == {"ok", "UNAVAILABLE Request timeout expired"}

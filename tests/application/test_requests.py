@@ -1,0 +1,180 @@
+"""The limits of a request: at the limit it passes, one beyond it does not, and the error has the true numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.application.requests import ClassifyRequest, EmbedRequest, RequestLimits
+from service.clip.artifact import read_manifest
+from service.clip.manifest import ModelManifest
+from service.errors import BadPromptTemplate, ClipError, InvalidInput, TextTooLong, TooMany
+from tests.support import write_toy_artifact
+
+LIMITS = RequestLimits(
+    max_images=3,
+    max_texts=4,
+    max_text_chars=5,
+    max_labels=6,
+    max_label_chars=7,
+    max_label_bytes=20,
+    max_templates=8,
+)
+
+
+def classify(**fields: Any) -> None:
+    given: dict[str, Any] = {"images": [b"image"], "labels": ["a"]}
+    ClassifyRequest(**given | fields).check(LIMITS)
+
+
+def embed(**fields: Any) -> None:
+    EmbedRequest(**fields).check(LIMITS)
+
+
+def facts(error: ClipError) -> tuple[type[ClipError], float | None, float | None, int | None]:
+    return type(error), error.limit, error.actual, error.index
+
+
+@pytest.fixture
+async def manifest(tmp_path: Path) -> ModelManifest:
+    return read_manifest(await write_toy_artifact(tmp_path, prompt_templates=["one {}", "two {}"]))
+
+
+def test_as_many_images_as_the_limit_are_accepted_and_one_more_is_not() -> None:
+    for check in (classify, embed):
+        check(images=[b"image"] * 3)
+        with pytest.raises(TooMany, match="4 images; the limit is 3") as caught:
+            check(images=[b"image"] * 4)
+        assert facts(caught.value) == (TooMany, 3, 4, None)
+
+
+def test_as_many_texts_as_the_limit_are_accepted_and_one_more_is_not() -> None:
+    embed(texts=["text"] * 4)
+    with pytest.raises(TooMany, match="5 texts; the limit is 4") as caught:
+        embed(texts=["text"] * 5)
+    assert facts(caught.value) == (TooMany, 4, 5, None)
+
+
+def test_a_text_as_long_as_the_limit_is_accepted_and_one_longer_is_named() -> None:
+    embed(texts=["12345", "ööööö"])
+    with pytest.raises(TextTooLong, match="text 2 has 6 characters; the limit is 5") as caught:
+        embed(texts=["12345", "1", "123456", "1234567"])
+    assert facts(caught.value) == (TextTooLong, 5, 6, 2)
+
+
+def test_as_many_labels_as_the_limit_are_accepted_and_one_more_is_not() -> None:
+    classify(labels=list("abcdef"))
+    with pytest.raises(TooMany, match="7 labels; the limit is 6") as caught:
+        classify(labels=list("abcdefg"))
+    assert facts(caught.value) == (TooMany, 6, 7, None)
+
+
+def test_a_label_as_long_as_the_limit_is_accepted_and_one_longer_is_named() -> None:
+    classify(labels=["1234567", "a"])
+    with pytest.raises(TextTooLong, match="label 1 has 8 characters; the limit is 7") as caught:
+        classify(labels=["a", "12345678"])
+    assert facts(caught.value) == (TextTooLong, 7, 8, 1)
+
+
+def test_the_bytes_of_all_labels_together_are_counted_in_utf_8() -> None:
+    classify(labels=["1234567", "abcdefg", "öö", "xy"])  # 7 + 7 + 4 + 2
+    with pytest.raises(TooMany, match="21 bytes of labels; the limit is 20") as caught:
+        classify(labels=["1234567", "abcdefg", "öö", "ö", "x"])
+    assert facts(caught.value) == (TooMany, 20, 21, None)
+
+
+def test_a_lone_surrogate_is_counted_and_left_to_the_tokenizer() -> None:
+    classify(labels=["\ud800"])
+
+
+@pytest.mark.parametrize("top_k", [0, -1])
+def test_top_k_is_at_least_one(top_k: int) -> None:
+    classify(top_k=1)
+    classify(top_k=1_000)
+    with pytest.raises(InvalidInput, match=f"top_k is {top_k}; it must be at least 1") as caught:
+        classify(top_k=top_k)
+    assert facts(caught.value) == (InvalidInput, 1, top_k, None)
+
+
+def test_nothing_to_do_is_said_to_be_so() -> None:
+    with pytest.raises(InvalidInput, match="send at least one image"):
+        classify(images=[])
+    with pytest.raises(InvalidInput, match="send at least one label"):
+        classify(labels=[])
+    with pytest.raises(InvalidInput, match="send at least one image or text"):
+        embed()
+
+
+def test_images_without_texts_and_texts_without_images_are_something_to_do() -> None:
+    embed(images=[b"image"])
+    embed(texts=["text"])
+
+
+@pytest.mark.parametrize("empty", ["", " ", "\t\n"])
+def test_an_empty_label_is_named(empty: str) -> None:
+    with pytest.raises(InvalidInput, match="label 1 is empty") as caught:
+        classify(labels=["a", empty])
+    assert facts(caught.value) == (InvalidInput, None, None, 1)
+
+
+def test_two_equal_labels_are_both_named() -> None:
+    classify(labels=["cat", "Cat", "cat "])
+    with pytest.raises(InvalidInput, match="label 3 is the same as label 1") as caught:
+        classify(labels=["dog", "cat", "cow", "cat"])
+    assert facts(caught.value) == (InvalidInput, None, None, 3)
+
+
+def expanded(manifest: ModelManifest, *templates: str) -> tuple[str, ...]:
+    return ClassifyRequest([b"image"], ["a"], templates).expanded_templates(manifest, LIMITS)
+
+
+async def test_without_templates_the_model_s_own_are_taken(manifest: ModelManifest) -> None:
+    assert expanded(manifest) == ("one {}", "two {}")
+    assert expanded(manifest, "my {}") == ("my {}",)
+
+
+async def test_as_many_templates_as_the_limit_are_accepted_and_one_more_is_not(
+    manifest: ModelManifest,
+) -> None:
+    assert len(expanded(manifest, *["{}"] * 8)) == 8
+    with pytest.raises(TooMany, match="9 templates; the limit is 8") as caught:
+        expanded(manifest, *["{}"] * 9)
+    assert facts(caught.value) == (TooMany, 8, 9, None)
+
+
+async def test_the_name_of_a_set_counts_as_many_as_the_set_has(manifest: ModelManifest) -> None:
+    limits = RequestLimits(max_templates=8, max_label_chars=100)
+    seven = ClassifyRequest([b"image"], ["a"], ["imagenet-7", "my {}"])
+    assert len(seven.expanded_templates(manifest, limits)) == 8
+    with pytest.raises(TooMany, match="9 templates") as caught:
+        ClassifyRequest([b"image"], ["a"], ["imagenet-7", "my {}", "plain"]).expanded_templates(
+            manifest, limits
+        )
+    assert facts(caught.value) == (TooMany, 8, 9, None)
+    with pytest.raises(TooMany) as caught:
+        ClassifyRequest([b"image"], ["a"], ["imagenet-80"]).expanded_templates(manifest, limits)
+    assert facts(caught.value) == (TooMany, 8, 80, None)
+
+
+async def test_a_template_as_long_as_the_limit_is_accepted_and_one_longer_is_named(
+    manifest: ModelManifest,
+) -> None:
+    assert expanded(manifest, "12345{}") == ("12345{}",)
+    with pytest.raises(TextTooLong, match="template 1 has 8 characters; the limit is 7") as caught:
+        expanded(manifest, "{}", "123456{}")
+    assert facts(caught.value) == (TextTooLong, 7, 8, 1)
+
+
+async def test_a_template_without_a_slot_is_named(manifest: ModelManifest) -> None:
+    with pytest.raises(BadPromptTemplate) as caught:
+        expanded(manifest, "{}", "no slot")
+    assert caught.value.index == 1
+
+
+def test_the_defaults_are_those_that_the_documents_promise() -> None:
+    request = ClassifyRequest([b"image"], ["a"])
+    assert (request.templates, request.model, request.top_k, request.truncate) == ((), None, None, False)
+    embedding = EmbedRequest()
+    assert (embedding.model, embedding.truncate, embedding.all_or_nothing) == (None, False, False)

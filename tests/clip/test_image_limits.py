@@ -1,0 +1,162 @@
+"""Every limit of an image holds at exactly its value and one beyond; formats are known by their first bytes."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from service.clip.images import FORMATS, ImageLimits, decode_pixels, sniff
+from service.clip.manifest import ImageSpec
+from service.errors import ImageTooLarge, UnsupportedFormat
+from tests.clip.test_images import GOLDEN, encoded, png_header
+
+SPEC = ImageSpec(size=8)
+PROGRESSIVE = (GOLDEN / "progressive.jpg").read_bytes()
+SCANS = PROGRESSIVE.count(b"\xff\xda")
+
+
+def decoded(data: bytes, **limits: Any) -> tuple[int, ...]:
+    return decode_pixels(data, SPEC, ImageLimits(**limits)).shape
+
+
+@pytest.mark.parametrize("size", [(10, 5), (5, 10)])
+@pytest.mark.parametrize(
+    ("name", "actual", "less", "what"),
+    [
+        ("max_pixels", 50, 49, "50 pixels; the limit is 49."),
+        ("max_side", 10, 9, "10 pixels on its longer side; the limit is 9."),
+        ("max_aspect", 2.0, 1.75, "2 times as long as it is wide; the limit is 1.75."),
+    ],
+)
+def test_an_image_at_a_limit_is_decoded_and_one_beyond_is_refused_with_both_figures(
+    size: tuple[int, int], name: str, actual: float, less: float, what: str
+) -> None:
+    data = encoded(Image.new("RGB", size))
+    assert decoded(data, **{name: actual}) == (8, 8, 3)
+    with pytest.raises(ImageTooLarge) as caught:
+        decoded(data, **{name: less})
+    assert (caught.value.limit, caught.value.actual) == (less, actual)
+    assert caught.value.detail == f"the image is {size[0]} x {size[1]}: {what}"
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "limit", "actual"),
+    [
+        (10_000, 5_001, 50_000_000, 50_010_000),
+        (16_385, 1_000, 16_384, 16_385),
+        (1_000, 16_385, 16_384, 16_385),
+        (101, 1, 100, 101),
+        (1, 101, 100, 101),
+    ],
+)
+def test_the_limits_without_a_setting_are_those_of_the_table(
+    width: int, height: int, limit: int, actual: int
+) -> None:
+    with pytest.raises(ImageTooLarge) as caught:
+        decoded(png_header(width, height))
+    assert (caught.value.limit, caught.value.actual) == (limit, actual)
+
+
+@pytest.mark.parametrize("size", [(100, 1), (1, 100), (16_384, 200), (200, 16_384), (10_000, 5_000)])
+def test_an_image_at_the_limits_without_a_setting_is_decoded(size: tuple[int, int]) -> None:
+    assert decoded(encoded(Image.new("1", size))) == (8, 8, 3)
+
+
+def test_a_progressive_jpeg_at_the_limit_of_scans_is_decoded_and_one_beyond_is_refused() -> None:
+    assert SCANS > 2
+    assert decoded(PROGRESSIVE, max_scans=SCANS) == (8, 8, 3)
+    with pytest.raises(ImageTooLarge, match=f"{SCANS} scans; the limit is {SCANS - 1}") as caught:
+        decoded(PROGRESSIVE, max_scans=SCANS - 1)
+    assert (caught.value.limit, caught.value.actual) == (SCANS - 1, SCANS)
+
+
+def test_the_limit_of_scans_is_100_without_a_setting() -> None:
+    more = PROGRESSIVE[:-2] + b"\xff\xda" * (101 - SCANS) + PROGRESSIVE[-2:]
+    with pytest.raises(ImageTooLarge) as caught:
+        decoded(more)
+    assert (caught.value.limit, caught.value.actual) == (100, 101)
+
+
+def test_scans_are_counted_in_progressive_jpegs_alone() -> None:
+    assert decoded((GOLDEN / "rgb.jpg").read_bytes(), max_scans=0) == (8, 8, 3)
+
+
+def noise(width: int, height: int) -> bytes:
+    pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return encoded(Image.fromarray(pixels), "JPEG")
+
+
+@pytest.mark.parametrize(("height", "same"), [(1_000, True), (1_001, False)])
+def test_scaled_decoding_is_for_more_than_two_million_pixels(height: int, same: bool) -> None:
+    data = noise(2_000, height)
+    scaled = decode_pixels(data, SPEC, ImageLimits(scaled_decode=True))
+    assert np.array_equal(scaled, decode_pixels(data, SPEC, ImageLimits())) == same
+
+
+@pytest.mark.parametrize(("size", "scale"), [(42, 8), (43, 4)])
+def test_scaled_decoding_leaves_three_pixels_for_each_of_the_encoder_s(size: int, scale: int) -> None:
+    data = noise(2_016, 1_008)
+    image = Image.open(io.BytesIO(data))
+    image.draft(None, (2_016 // scale, 1_008 // scale))
+    assert image.size == (2_016 // scale, 1_008 // scale)
+    spec, limits = ImageSpec(size=size), ImageLimits(scaled_decode=True)
+    expected = decode_pixels(encoded(image), spec, limits)
+    np.testing.assert_array_equal(decode_pixels(data, spec, limits), expected)
+
+
+HEADS = [
+    ("JPEG", b"\xff\xd8\xff"),
+    ("PNG", b"\x89PNG\r\n\x1a\n"),
+    ("WEBP", b"RIFF\1\2\3\4WEBP"),
+    ("GIF", b"GIF87a"),
+    ("GIF", b"GIF89a"),
+    ("BMP", b"BM"),
+    ("TIFF", b"II*\0"),
+    ("TIFF", b"MM\0*"),
+    ("AVIF", b"\1\2\3\4ftypavif"),
+    ("AVIF", b"\1\2\3\4ftypavis"),
+]
+FOREIGN = [
+    *[("HEIC", b"\1\2\3\4ftyp" + brand) for brand in (b"heic", b"heix", b"hevc", b"mif1")],
+    ("JPEG 2000", b"\0\0\0\x0cjP  "),
+    ("JPEG 2000", b"\xff\x4f\xff\x51"),
+    ("PDF", b"%PDF"),
+    ("EPS", b"%!PS"),
+    ("PSD", b"8BPS"),
+    ("SVG or XML", b"<svg"),
+    ("SVG or XML", b" \r\n<?xml"),
+    ("HTML", b"<!DOCTYPE html>"),
+    ("HTML", b"\n<html><head>"),
+    ("HTML", b"<HTML lang='en'>"),
+]
+
+
+@pytest.mark.parametrize(("name", "head"), HEADS)
+def test_a_format_is_known_by_its_first_bytes_and_refused_by_name_where_it_is_not_allowed(
+    name: str, head: bytes
+) -> None:
+    assert sniff(head + bytes(9), FORMATS) == name
+    others = [each for each in FORMATS if each != name]
+    with pytest.raises(UnsupportedFormat) as caught:
+        sniff(head + bytes(9), others)
+    assert (
+        caught.value.detail == f"the image is {name}, which is not accepted. Send one of {', '.join(others)}."
+    )
+
+
+@pytest.mark.parametrize(("name", "head"), FOREIGN)
+def test_a_format_that_is_never_decoded_is_named(name: str, head: bytes) -> None:
+    with pytest.raises(UnsupportedFormat, match=f"^the image is {name}, which is not accepted"):
+        sniff(head + bytes(9), FORMATS)
+
+
+@pytest.mark.parametrize(
+    "head", [b"RIFF\1\2\3\4WAVE", b"LIST\1\2\3\4WEBP", b"\1\2\3\4ftypmp42", b"\1\2\3\4xxxxavif", b"<p>", b"%"]
+)
+def test_half_of_a_format_s_first_bytes_is_no_format(head: bytes) -> None:
+    with pytest.raises(UnsupportedFormat, match=r"^the bytes are not an image of a known format"):
+        sniff(head + bytes(9), FORMATS)

@@ -1,0 +1,147 @@
+"""The body of a request, read from messages as the server gives them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+import pytest
+from starlette.types import Message
+
+from service.application.byte_budget import ByteBudget, Lease
+from service.engine.fake import FakeBackend
+from service.errors import BodyTooLarge, BodyTooSlow, ClipError, InvalidInput, Overloaded
+from service.rest.body import BodyLimits, read_body
+from service.rest.lifeline import ClientGone
+from tests.support import DIM, serving
+
+
+class Client:
+    """Sends its messages one by one, then nothing more; `read`: how many were taken."""
+
+    def __init__(self, *messages: Message) -> None:
+        self.messages = messages
+        self.read = 0
+
+    async def receive(self) -> Message:
+        if self.read == len(self.messages):
+            await asyncio.Event().wait()
+        self.read += 1
+        return self.messages[self.read - 1]
+
+
+def sends(*chunks: bytes) -> Client:
+    """A whole body in these chunks."""
+    messages = [{"type": "http.request", "body": chunk, "more_body": True} for chunk in chunks[:-1]]
+    return Client(*messages, {"type": "http.request", "body": chunks[-1], "more_body": False})
+
+
+async def read(
+    client: Client,
+    headers: dict[bytes, bytes] | None = None,
+    *,
+    limit: int = 10,
+    seconds: float = 20,
+    lease: Lease | None = None,
+) -> bytes:
+    with ByteBudget(1_000).lease() as own:
+        return await read_body(headers or {}, client.receive, BodyLimits(limit, seconds), lease or own)
+
+
+def figures(error: ClipError) -> tuple[float | None, float | None]:
+    return error.limit, error.actual
+
+
+@pytest.mark.parametrize("chunks", [[b""], [b"a"], [b"ab", b"", b"c"], [b"", b"a", b""]])
+async def test_the_chunks_are_one_body(chunks: Sequence[bytes]) -> None:
+    assert await read(sends(*chunks)) == b"".join(chunks)
+
+
+async def test_a_message_without_a_body_is_an_empty_one() -> None:
+    assert await read(Client({"type": "http.request"})) == b""
+
+
+async def test_a_declared_length_at_the_limit_is_read_and_one_beyond_is_refused_unread() -> None:
+    assert await read(sends(bytes(10)), {b"content-length": b"10"}) == bytes(10)
+    client = sends(bytes(11))
+    with pytest.raises(BodyTooLarge, match="11 bytes or more; the limit is 10") as caught:
+        await read(client, {b"content-length": b"11"})
+    assert figures(caught.value) == (10, 11)
+    assert client.read == 0
+
+
+async def test_a_body_in_chunks_may_reach_the_limit_and_is_refused_with_the_first_byte_beyond() -> None:
+    assert await read(sends(bytes(6), bytes(4))) == bytes(10)
+    client = sends(bytes(6), bytes(5), bytes(100))
+    with pytest.raises(BodyTooLarge) as caught:
+        await read(client)
+    assert figures(caught.value) == (10, 11)
+    assert client.read == 2, "read on beyond the limit"
+
+
+async def test_a_length_that_is_no_number_is_not_believed() -> None:
+    assert await read(sends(bytes(3)), {b"content-length": b"many"}) == bytes(3)
+
+
+@pytest.mark.parametrize("encoding", [b"identity", b"Identity"])
+async def test_a_body_as_it_is_may_say_so(encoding: bytes) -> None:
+    assert await read(sends(b"abc"), {b"content-encoding": encoding}) == b"abc"
+
+
+@pytest.mark.parametrize("encoding", [b"gzip", b"deflate", b"br", b"", b"identity, gzip"])
+async def test_a_compressed_body_is_refused_unread(encoding: bytes) -> None:
+    client = sends(b"abc")
+    with pytest.raises(InvalidInput, match="Content-Encoding is not accepted"):
+        await read(client, {b"content-encoding": encoding})
+    assert client.read == 0
+
+
+async def test_a_client_who_leaves_in_the_middle_is_gone() -> None:
+    first = {"type": "http.request", "body": b"a", "more_body": True}
+    with pytest.raises(ClientGone):
+        await read(Client(first, {"type": "http.disconnect"}))
+
+
+async def test_a_body_that_does_not_end_in_time_is_refused_with_what_has_come() -> None:
+    first = {"type": "http.request", "body": bytes(7), "more_body": True}
+    with pytest.raises(BodyTooSlow, match=r"7 bytes of the body arrived within 0\.05 s") as caught:
+        await read(Client(first), seconds=0.05)
+    assert figures(caught.value) == (0.05, None)
+
+
+async def test_bodies_may_fill_the_shared_budget_and_not_one_byte_more() -> None:
+    budget = ByteBudget(10)
+    with budget.lease() as one:
+        assert await read(sends(bytes(2), bytes(4)), lease=one) == bytes(6)
+        with budget.lease() as other:
+            assert await read(sends(bytes(4)), lease=other) == bytes(4)
+        with budget.lease() as other:
+            client = sends(bytes(4), bytes(1), bytes(1))
+            with pytest.raises(Overloaded, match="hold 10 bytes, and 1 more do not fit") as caught:
+                await read(client, lease=other)
+            assert client.read == 2
+            assert caught.value.retry_after == 1
+        with budget.lease() as other:
+            assert await read(sends(bytes(4)), lease=other) == bytes(4)
+    with budget.lease() as all_:
+        assert await read(sends(bytes(10)), lease=all_) == bytes(10)
+
+
+@pytest.mark.parametrize(("size", "code"), [(1_000, "invalid_input"), (1_001, "body_too_large")])
+@pytest.mark.parametrize("way", ["declared", "chunked"])
+async def test_a_body_may_have_so_many_bytes_and_not_one_more(
+    toy: Path, size: int, code: str, way: str
+) -> None:
+    async with serving(FakeBackend(DIM), toy, max_body_bytes=1_000, max_json_bytes=2_000) as running:
+
+        async def pieces() -> AsyncIterator[bytes]:
+            for _ in range(size):
+                yield b"x"
+
+        content = b"x" * size if way == "declared" else pieces()
+        headers = {"content-type": "application/json"}
+        refused = (await running.client.post("/embed", content=content, headers=headers)).json()
+        assert refused["code"] == code
+        if code == "body_too_large":
+            assert (refused["limit"], refused["actual"]) == (1_000, 1_001)

@@ -1,0 +1,242 @@
+"""One request and its answer: ids, times, the connection, and what is counted and logged."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from starlette.types import Message, Receive, Scope, Send
+
+from service.application.byte_budget import ByteBudget
+from service.engine.fake import FakeBackend
+from service.errors import Overloaded
+from service.rest.body import BodyLimits
+from service.rest.exchange import Exchange, ExchangeLimits
+from service.telemetry.metrics import Metrics
+from service.telemetry.request import current, remaining
+from tests.rest.test_bad_inputs import HEAD, exchange
+from tests.support import DIM, Running, png, serving
+
+LIMITS = ExchangeLimits(BodyLimits(max_body_bytes=1_000, body_timeout_seconds=0.3), deadline_seconds=20)
+REQUEST = {"type": "http.request", "body": b"body", "more_body": False}
+
+
+@pytest.fixture
+async def small(toy: Path) -> AsyncIterator[Running]:
+    """A service with small limits."""
+    limits: dict[str, Any] = {
+        "max_body_bytes": 1_000,
+        "max_in_flight_bytes": 900,
+        "body_timeout_seconds": 0.3,
+    }
+    async with serving(FakeBackend(DIM), toy, **limits) as running:
+        yield running
+
+
+async def posted(running: Running, content: bytes = b'{"texts": ["a"]}', **headers: str) -> httpx.Response:
+    sent = {"content-type": "application/json"} | {
+        name.replace("_", "-"): value for name, value in headers.items()
+    }
+    return await running.client.post("/embed", content=content, headers=sent)
+
+
+class Client:
+    """What the server would be to an application: one request, and what is answered."""
+
+    def __init__(self, *messages: Message) -> None:
+        self._messages = list(messages or [REQUEST])
+        self.sent: list[Message] = []
+
+    async def receive(self) -> Message:
+        if not self._messages:
+            await asyncio.Event().wait()
+        return self._messages.pop(0)
+
+    async def send(self, message: Message) -> None:
+        self.sent.append(message)
+
+
+async def answer(receive: Receive, send: Send, status: int = 200) -> None:
+    await receive()
+    await send({"type": "http.response.start", "status": status, "headers": [(b"own", b"header")]})
+    await send({"type": "http.response.body", "body": b"answer"})
+
+
+def scope(**changes: Any) -> Scope:
+    return {"type": "http", "method": "POST", "path": "/", "headers": []} | changes
+
+
+def count(metrics: Metrics, endpoint: str, outcome: str) -> float | None:
+    labels = {"endpoint": endpoint, "outcome": outcome}
+    return metrics.registry.get_sample_value("clipserve_requests_total", labels)
+
+
+# The request's id.
+
+
+@pytest.mark.parametrize("given", ["a", "A.b_c-9", "x" * 64])
+async def test_a_request_id_that_is_a_plain_word_of_64_characters_at_most_is_kept(
+    running: Running, given: str
+) -> None:
+    assert (await posted(running, x_request_id=given)).headers["x-request-id"] == given
+    refused = await posted(running, b"{", x_request_id=given)
+    assert refused.headers["x-request-id"] == refused.json()["request_id"] == given
+
+
+@pytest.mark.parametrize("given", ["", "x" * 65, "a b", "<a>", "a,b", "a/b", "é".encode().decode("latin-1")])
+async def test_another_request_id_is_replaced_by_a_new_one(running: Running, given: str) -> None:
+    headers = [(b"content-type", b"application/json"), (b"x-request-id", given.encode("latin-1"))]
+    answers = [
+        await running.client.post("/embed", content=b'{"texts": ["a"]}', headers=headers) for _ in range(2)
+    ]
+    ids = [answer.headers["x-request-id"] for answer in answers]
+    assert all(re.fullmatch("[0-9a-f]{32}", each) for each in ids)
+    assert ids[0] != ids[1]
+
+
+async def test_the_headers_of_an_answer_are_its_own_and_the_exchange_s() -> None:
+    client = Client()
+
+    async def app(_: Scope, receive: Receive, send: Send) -> None:
+        await answer(receive, send)
+
+    await Exchange(app, LIMITS, ByteBudget(1_000), Metrics())(
+        scope(headers=[(b"X-Request-ID", b"abc")]), client.receive, client.send
+    )
+    assert client.sent == [
+        {
+            "type": "http.response.start",
+            "status": 200,
+            "headers": [(b"own", b"header"), (b"x-request-id", b"abc")],
+        },
+        {"type": "http.response.body", "body": b"answer"},
+    ]
+
+
+# Stage times.
+
+
+async def test_an_answer_tells_the_milliseconds_of_each_stage_it_went_through(toy: Path) -> None:
+    async with serving(FakeBackend(DIM, delay=0.05), toy) as running:
+        told = (await running.embed(png(), text="a")).headers["server-timing"]
+        stages = re.fullmatch(r"(\w+);dur=(\d+\.\d), (\w+);dur=(\d+\.\d)(?:, \w+;dur=\d+\.\d)*", told)
+        assert stages, told
+        milliseconds = {name: float(value) for name, value in re.findall(r"(\w+);dur=([\d.]+)", told)}
+        assert set(milliseconds) == {"decode", "tokenize", "encode_image", "encode_text"}
+        for stage in ("encode_image", "encode_text"):
+            assert 50 <= milliseconds[stage] < 5_000
+        assert "server-timing" not in (await running.client.get("/livez")).headers
+        assert "server-timing" not in (await posted(running, b"{")).headers
+
+
+# The connection.
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "headers"),
+    [
+        (bytes(1_001), 413, {}),
+        (bytes(901), 429, {}),
+        (b"{}", 400, {"content_encoding": "gzip"}),
+    ],
+)
+async def test_a_body_that_is_not_read_to_its_end_closes_the_connection(
+    small: Running, content: bytes, status: int, headers: dict[str, str]
+) -> None:
+    refused = await posted(small, content, **headers)
+    assert (refused.status_code, refused.headers["connection"]) == (status, "close")
+
+
+async def test_so_does_one_that_does_not_come(small: Running) -> None:
+    said = await exchange(small, HEAD + b"Content-Length: 9\r\n\r\nx")
+    assert said.startswith(b"HTTP/1.1 408 ")
+    assert b"connection: close\r\n" in said
+
+
+@pytest.mark.parametrize("content", [b'{"texts": ["a"]}', b"{", b'{"texts": []}', b"x" * 900])
+async def test_a_body_that_is_read_leaves_the_connection_open(small: Running, content: bytes) -> None:
+    answer = await posted(small, content)
+    assert answer.status_code in (200, 400)
+    assert "connection" not in answer.headers
+
+
+async def test_a_request_without_a_body_leaves_the_connection_open(small: Running) -> None:
+    for path in ("/livez", "/nowhere"):
+        assert "connection" not in (await small.client.get(path)).headers
+
+
+# What a request has.
+
+
+async def test_a_request_has_its_deadline_from_the_last_byte_on_and_its_bytes_until_the_end() -> None:
+    budget, seen = ByteBudget(7), []
+
+    async def app(_: Scope, receive: Receive, send: Send) -> None:
+        seen.append(remaining(0))
+        budget.claim(3)
+        with pytest.raises(Overloaded):
+            budget.claim(1)
+        budget.claim(-3)
+        await answer(receive, send)
+
+    served = Exchange(app, LIMITS, budget, Metrics())
+    for _ in range(2):
+        client = Client()
+        await served(scope(), client.receive, client.send)
+    budget.claim(7)
+    assert all(10 < each <= 20 for each in seen)
+    assert len(seen) == 2
+
+
+async def test_a_request_that_is_not_answered_by_its_deadline_is_told_so() -> None:
+    client, metrics = Client(), Metrics()
+
+    async def app(_: Scope, receive: Receive, send: Send) -> None:
+        await asyncio.Event().wait()
+
+    limits = ExchangeLimits(LIMITS.body, deadline_seconds=0.05)
+    await Exchange(app, limits, ByteBudget(1_000), metrics)(scope(), client.receive, client.send)
+    assert client.sent[0]["status"] == 504
+    assert count(metrics, "other", "deadline_exceeded") == 1
+
+
+async def test_what_is_not_http_is_passed_on_as_it_is() -> None:
+    client, metrics, seen = Client(), Metrics(), []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.append((scope, receive, send, current()))
+
+    given = {"type": "lifespan"}
+    await Exchange(app, LIMITS, ByteBudget(1_000), metrics)(given, client.receive, client.send)
+    assert seen == [(given, client.receive, client.send, None)]
+
+
+# What ends otherwise.
+
+
+async def test_a_client_who_leaves_is_counted_and_not_answered() -> None:
+    client, metrics = Client({"type": "http.disconnect"}), Metrics()
+
+    async def app(_: Scope, receive: Receive, send: Send) -> None:
+        raise AssertionError("there is no request")
+
+    await Exchange(app, LIMITS, ByteBudget(1_000), metrics)(scope(), client.receive, client.send)
+    assert client.sent == []
+    assert count(metrics, "other", "client_gone") == 1
+
+
+async def test_an_error_after_the_answer_has_begun_is_counted_and_not_told() -> None:
+    client, metrics = Client(), Metrics()
+
+    async def app(_: Scope, receive: Receive, send: Send) -> None:
+        await answer(receive, send)
+        raise Overloaded("too late", retry_after=1)
+
+    await Exchange(app, LIMITS, ByteBudget(1_000), metrics)(scope(), client.receive, client.send)
+    assert [message["type"] for message in client.sent] == ["http.response.start", "http.response.body"]
+    assert count(metrics, "other", "overloaded") == 1

@@ -1,0 +1,167 @@
+"""Answers as JSON, base64 or a NumPy file."""
+
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+import pytest
+from starlette.responses import Response
+
+from service.application.encoder import EncodedText
+from service.application.requests import Classification, Embedding, ModelState, ScoredLabel
+from service.clip.artifact import read_manifest
+from service.errors import ImageTooLarge, UndecodableImage
+from service.rest.rendering import (
+    classification_json,
+    embedding_json,
+    json_response,
+    models_json,
+    npy_array,
+)
+from tests.support import DIM, Running, png
+
+VECTORS: npt.NDArray[np.float32] = np.arange(12, dtype=np.float32).reshape(3, 4) / np.float32(7)  # [3, D]
+TEXT = EncodedText(VECTORS[2], tokens=5, truncated=True)
+BROKEN = UndecodableImage("image 1 is broken.", index=1)
+BOTH = Embedding("toy", "toy@fp32-1", [VECTORS[0], VECTORS[1]], [TEXT])
+
+
+def told(response: Response) -> object:
+    assert (response.status_code, response.media_type) == (200, "application/json")
+    return orjson.loads(response.body)
+
+
+def test_scores_come_for_each_image_in_order_and_errors_in_the_place_of_theirs() -> None:
+    label = ScoredLabel("cat", score=0.5, cosine=0.25, logit=2.0)
+    large = ImageTooLarge("too large", limit=5, actual=6, index=1)
+    answer = Classification("toy", "toy@fp32-1", [[label], large, []], ())
+    assert told(classification_json(answer)) == {
+        "model": "toy",
+        "fingerprint": "toy@fp32-1",
+        "results": [
+            {"labels": [{"label": "cat", "score": 0.5, "cosine": 0.25, "logit": 2.0}]},
+            {
+                "error": {
+                    "code": "image_too_large",
+                    "detail": "too large",
+                    "limit": 5,
+                    "actual": 6,
+                    "index": 1,
+                }
+            },
+            {"labels": []},
+        ],
+    }
+
+
+def test_labels_that_were_cut_are_told_if_there_are_any() -> None:
+    answer = Classification("toy", "toy@fp32-1", [], ("long", "longer"))
+    assert told(classification_json(answer)) == {
+        "model": "toy",
+        "fingerprint": "toy@fp32-1",
+        "results": [],
+        "truncated_labels": ["long", "longer"],
+    }
+
+
+def test_vectors_are_numbers_that_are_exact_in_float32() -> None:
+    body = told(embedding_json(Embedding("toy", "toy@fp32-1", [VECTORS[0], BROKEN], [TEXT]), "float"))
+    assert isinstance(body, dict)
+    assert (body["model"], body["fingerprint"]) == ("toy", "toy@fp32-1")
+    image, error, text = body["results"]
+    np.testing.assert_array_equal(np.float32(image.pop("embedding")), VECTORS[0])
+    np.testing.assert_array_equal(np.float32(text.pop("embedding")), VECTORS[2])
+    assert image == {}
+    assert error == {"error": {"code": "undecodable_image", "detail": "image 1 is broken.", "index": 1}}
+    assert text == {"tokens": 5, "truncated": True}
+
+
+@pytest.mark.parametrize("dtype", ["<f4", ">f4", "<f8"])
+def test_base64_is_little_endian_float32_whatever_the_encoder_gave(dtype: str) -> None:
+    vectors: Any = VECTORS.astype(dtype)
+    answer = Embedding("toy", "toy@fp32-1", [vectors[0]], [EncodedText(vectors[2], 5, False)])
+    body = told(embedding_json(answer, "base64"))
+    assert isinstance(body, dict)
+    assert [base64.b64decode(each["embedding"], validate=True) for each in body["results"]] == [
+        VECTORS[0].astype("<f4").tobytes(),
+        VECTORS[2].astype("<f4").tobytes(),
+    ]
+
+
+def test_a_vector_that_is_a_column_of_an_array_is_a_list_too() -> None:
+    body = told(embedding_json(Embedding("toy", "toy@fp32-1", [VECTORS[:, 1]], []), "float"))
+    assert isinstance(body, dict)
+    np.testing.assert_array_equal(np.float32(body["results"][0]["embedding"]), VECTORS[:, 1])
+
+
+def test_a_numpy_file_has_one_row_for_each_image_and_then_for_each_text() -> None:
+    response = npy_array(BOTH)
+    assert (response.status_code, response.media_type) == (200, "application/x-npy")
+    assert response.headers["x-model-fingerprint"] == "toy@fp32-1"
+    assert b"'descr': '<f4'" in bytes(response.body[:128])
+    array = np.load(io.BytesIO(response.body), allow_pickle=False)
+    assert (array.dtype.str, array.shape) == ("<f4", (3, 4))
+    np.testing.assert_array_equal(array, VECTORS)
+
+
+@pytest.mark.parametrize("dtype", [">f4", "<f8"])
+def test_a_numpy_file_is_float32_whatever_the_encoder_gave(dtype: str) -> None:
+    vector: Any = VECTORS[0].astype(dtype)
+    response = npy_array(Embedding("toy", "toy@fp32-1", [vector], []))
+    array = np.load(io.BytesIO(response.body), allow_pickle=False)
+    assert array.dtype.str == "<f4"
+    np.testing.assert_array_equal(array, VECTORS[:1])
+
+
+def test_json_has_the_status_it_is_given() -> None:
+    assert json_response({}, 503).status_code == 503
+
+
+async def test_a_model_is_told_from_its_manifest(toy: Path) -> None:
+    manifest = read_manifest(toy)
+    assert told(
+        models_json([ModelState(manifest, "toy@fp32-1", True), ModelState(manifest, "x", False)])
+    ) == {
+        "object": "list",
+        "data": [
+            {
+                "id": "toy",
+                "object": "model",
+                "ready": ready,
+                "fingerprint": fingerprint,
+                "embed_dim": DIM,
+                "image_size": manifest.image.size,
+                "context_length": manifest.text.context_length,
+                "scoring": "softmax",
+                "logit_scale": 10.0,
+                "logit_bias": manifest.scoring.logit_bias,
+                "prompt_templates": ["{}"],
+                "precision": "fp32",
+                "checkpoint": "none",
+                "licence": "none",
+                "random_weights": True,
+            }
+            for ready, fingerprint in ((True, "toy@fp32-1"), (False, "x"))
+        ],
+    }
+
+
+async def test_an_array_is_given_to_whoever_accepts_it_and_an_image_s_error_is_the_request_s(
+    running: Running,
+) -> None:
+    async def embed(*images: bytes, accept: str) -> Response:
+        files = [("image", image) for image in images]
+        return await running.client.post("/embed", files=files, headers={"accept": accept})  # type: ignore[return-value]
+
+    for accept in ("application/x-npy", "application/x-npy, */*;q=0.5"):
+        good = await embed(png(1), png(2), accept=accept)
+        assert good.headers["content-type"] == "application/x-npy"
+        bad = await embed(png(1), png(2)[:200], accept=accept)
+        assert (bad.status_code, bad.headers["content-type"]) == (422, "application/problem+json")
+    assert (await embed(png(1), accept="*/*")).headers["content-type"] == "application/json"

@@ -1,0 +1,211 @@
+"""What a request holds, read from each of its three forms; and what is refused in each, and with which words."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import pytest
+from starlette.requests import Request
+from starlette.types import Message
+
+from service.errors import (
+    ClipError,
+    InvalidInput,
+    TooMany,
+    UnsupportedMediaType,
+)
+from service.rest.schemas import ClassifyFields, EmbedFields
+from service.rest.uploads import Upload, read_upload
+
+IMAGE = b"\xff\xd8\xff the bytes of an image"
+B64 = base64.b64encode(IMAGE).decode()
+FORM = "multipart/form-data; boundary=b"
+
+
+async def read(content_type: str | None, body: bytes, query: str = "", max_json_bytes: int = 1_000) -> Upload:
+    """The body as the exchange hands it on: in one piece."""
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    headers = [] if content_type is None else [(b"content-type", content_type.encode())]
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/",
+        "headers": headers,
+        "query_string": query.encode(),
+    }
+    return await read_upload(Request(scope, receive), max_json_bytes)
+
+
+async def read_json(value: Any, max_json_bytes: int = 1_000) -> Upload:
+    return await read("application/json", json.dumps(value).encode(), max_json_bytes=max_json_bytes)
+
+
+def text(name: str, value: str) -> bytes:
+    return f'--b\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()
+
+
+def file(name: str, value: bytes) -> bytes:
+    head = f'--b\r\nContent-Disposition: form-data; name="{name}"; filename="x"\r\n\r\n'
+    return head.encode() + value + b"\r\n"
+
+
+async def read_form(*parts: bytes) -> Upload:
+    return await read(FORM, b"".join(parts) + b"--b--\r\n")
+
+
+# A form.
+
+
+async def test_a_form_gives_its_images_in_order_and_every_other_field_as_it_is() -> None:
+    upload = await read_form(
+        text("model", "toy"),
+        file("image", IMAGE),
+        text("label", "a"),
+        file("images", b"2"),
+        text("labels", "b"),
+    )
+    assert upload == Upload([IMAGE, b"2"], {"model": "toy", "labels": ["a", "b"]}, typed=False)
+
+
+@pytest.mark.parametrize("name", ["text", "label", "template"])
+async def test_a_repeated_field_is_a_list_under_its_singular_and_its_plural(name: str) -> None:
+    upload = await read_form(text(name, "1"), text(name + "s", "2"), text(name, "3"))
+    assert upload.fields == {name + "s": ["1", "2", "3"]}
+    once = await read_form(text(name, "1"))
+    assert once.fields == {name + "s": ["1"]}
+
+
+async def test_another_field_may_not_be_repeated() -> None:
+    with pytest.raises(InvalidInput, match="the field `top_k` is given more than once"):
+        await read_form(text("top_k", "1"), text("top_k", "1"))
+
+
+async def test_a_file_in_a_text_field_is_refused_by_the_field_s_name() -> None:
+    with pytest.raises(InvalidInput, match="the field `labels` is a file; images go into the field `image`"):
+        await read_form(file("image", IMAGE), file("labels", b"a"))
+
+
+@pytest.mark.parametrize("name", ["image", "images"])
+async def test_text_in_the_image_field_is_refused_with_the_remedy(name: str) -> None:
+    with pytest.raises(InvalidInput, match="with the @"):
+        await read_form(text(name, "cat.jpg"))
+
+
+async def test_a_form_may_have_4096_text_fields_and_no_more() -> None:
+    most = [text("label", "a")] * 4_096
+    assert len((await read_form(*most)).fields["labels"]) == 4_096
+    with pytest.raises(TooMany, match=r"more than 4,096 parts") as caught:
+        await read_form(*most, text("label", "a"))
+    assert caught.value.limit == 4_096
+
+
+async def test_a_form_may_have_4096_files_and_no_more() -> None:
+    most = [file("image", b"")] * 4_096
+    assert len((await read_form(*most)).images) == 4_096
+    with pytest.raises(TooMany, match=r"more than 4,096 parts") as caught:
+        await read_form(*most, file("image", b""))
+    assert caught.value.limit == 4_096
+
+
+async def test_a_text_field_may_be_larger_than_the_framework_s_own_limit() -> None:
+    upload = await read_form(text("label", "a" * 2_000_000))
+    assert len(upload.fields["labels"][0]) == 2_000_000
+
+
+async def test_a_file_of_any_size_stays_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", "/nowhere")  # a temporary file could not be made
+    assert (await read_form(file("image", bytes(5_000_000)))).images == [bytes(5_000_000)]
+
+
+async def test_a_form_that_is_none_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="the body is not multipart/form-data"):
+        await read(FORM, b"--c\r\n")
+
+
+# The bytes of one image.
+
+
+@pytest.mark.parametrize("content_type", ["image/jpeg", "IMAGE/PNG", "image/*", "application/octet-stream"])
+async def test_a_body_that_is_an_image_takes_its_fields_from_the_query(content_type: str) -> None:
+    upload = await read(content_type, IMAGE, "label=a&label=b&top_k=1")
+    assert upload == Upload([IMAGE], {"labels": ["a", "b"], "top_k": "1"}, typed=False)
+    with pytest.raises(InvalidInput, match="the field `top_k` is given more than once"):
+        await read(content_type, IMAGE, "top_k=1&top_k=2")
+
+
+@pytest.mark.parametrize("content_type", [FORM, "application/json", "Application/JSON; charset=utf-8"])
+async def test_beside_a_form_or_json_the_query_has_no_fields(content_type: str) -> None:
+    with pytest.raises(InvalidInput, match="the query has the field `top_k`"):
+        await read(content_type, b"{}", "top_k=1")
+
+
+@pytest.mark.parametrize(
+    ("content_type", "named"),
+    [
+        (None, "missing"),
+        ("", "missing"),
+        ("text/plain; charset=utf-8", "text/plain"),
+        ("imagejpeg", "imagejpeg"),
+        ("x" * 65, "x" * 64),
+    ],
+)
+async def test_another_content_type_is_named_in_the_refusal(content_type: str | None, named: str) -> None:
+    with pytest.raises(UnsupportedMediaType) as caught:
+        await read(content_type, IMAGE)
+    assert caught.value.detail.startswith(f"Content-Type is {named}. ")
+
+
+# Fields by their schema.
+
+
+def refusal(upload: Upload, schema: type[ClassifyFields] | type[EmbedFields]) -> str:
+    with pytest.raises(ClipError) as caught:
+        upload.read(schema)
+    assert type(caught.value) is InvalidInput
+    return caught.value.detail
+
+
+LABELS = {"labels": ["a"]}
+
+
+@pytest.mark.parametrize("fields", [{"top_k": "5"}, {"truncate": "yes"}, {"truncate": 1}, {"labels": [1]}])
+async def test_a_wrong_type_in_json_is_refused_by_name(fields: dict[str, Any]) -> None:
+    (name,) = fields
+    assert refusal(await read_json(LABELS | fields), ClassifyFields).startswith(name)
+
+
+async def test_in_a_form_numbers_and_switches_are_text() -> None:
+    upload = await read_form(text("label", "a"), text("top_k", "5"), text("truncate", "true"))
+    assert upload.read(ClassifyFields) == ClassifyFields(labels=["a"], top_k=5, truncate=True)
+    wrong = await read_form(text("label", "a"), text("top_k", "five"))
+    assert refusal(wrong, ClassifyFields).startswith("top_k: ")
+
+
+@pytest.mark.parametrize("way", ["form", "json", "query"])
+async def test_an_unknown_field_is_refused_and_the_known_ones_are_told(way: str) -> None:
+    if way == "form":
+        upload = await read_form(text("temperature", "1"))
+    elif way == "json":
+        upload = await read_json({"temperature": 1})
+    else:
+        upload = await read("image/png", IMAGE, "temperature=1")
+    told = refusal(upload, EmbedFields)
+    assert told.startswith("temperature: ")
+    assert told.endswith("Known fields: images, texts, model, truncate, encoding_format.")
+
+
+async def test_a_missing_field_is_named() -> None:
+    assert refusal(await read_json({}), ClassifyFields).startswith("labels: Field required")
+
+
+async def test_a_refusal_stays_short_and_repeats_no_values() -> None:
+    told = refusal(await read_json({f"{i}" + "x" * 100: "secret" for i in range(7)}), EmbedFields)
+    assert told.count(";") == 4
+    assert "x" * 63 in told
+    assert "x" * 64 not in told
+    assert "secret" not in told
