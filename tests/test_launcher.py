@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from loadtests.process import free_port
 from service.settings import as_markdown
 
 ROOT = Path(__file__).parents[1]
@@ -111,9 +111,7 @@ def test_makers_of_artifacts_run_where_pytorch_is(checkout: Path, elsewhere: Pat
 
 @pytest.mark.parametrize("arguments", [[], ["serve"]])
 def test_it_serves_until_a_signal(checkout: Path, elsewhere: Path, arguments: list[str]) -> None:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = int(listener.getsockname()[1])
+    port = free_port()
     chosen = {"CLIPSERVE_PORT": str(port), "CLIPSERVE_METRICS_ENABLED": "false"}
     process = subprocess.Popen(
         [checkout / "clipserve", *arguments],

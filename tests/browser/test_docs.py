@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import pytest
 from playwright.sync_api import ConsoleMessage, FilePayload, Page, expect, sync_playwright
 
-from tests.e2e.conftest import Process
+from tests.process import Process
 from tests.support import png
 
 CHROMIUM = shutil.which("chromium")

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.e2e.conftest import ROOT, Process
+from tests.process import ROOT, Process
 from tests.support import form, png
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="nice values of threads, mounts: Linux only")
@@ -31,9 +31,9 @@ def may_mount() -> bool:
 
 
 def serves(process: Process) -> None:
-    process.wait_ready(60)
+    process.wait_ready(300)  # at nice 10 a busy machine leaves it a tenth of a core
     answer = httpx.post(
-        process.url + "/classify", files=form([png()], {"labels": ["cat", "dog"]}), timeout=60
+        process.url + "/classify", files=form([png()], {"labels": ["cat", "dog"]}), timeout=300
     )
     assert answer.status_code == 200
     status, log = process.stop()
@@ -51,7 +51,7 @@ def test_it_serves_from_a_read_only_working_tree() -> None:
     # Without coverage, which would write its data into the tree.
     uncovered = ("env", "--unset=COVERAGE_PROCESS_CONFIG", "--unset=COVERAGE_PROCESS_START")
     process = Process(*READ_ONLY, str(ROOT), *uncovered)
-    process.wait_ready(60)
+    process.wait_ready(300)
     tree = Path("/proc", str(process.popen.pid), "root", *ROOT.parts[1:])
     with pytest.raises(OSError, match="Read-only"):
         (tree / "written").touch()

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.e2e.conftest import ROOT, Process
+from tests.process import ROOT, Process
 from tests.support import form
 
 DEMO = ROOT / "models" / "demo"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
+from loadtests.process import free_port
 from models.triton_config import DEFAULTS, RepositoryOptions
 from models.triton_repository import write_repository
 
@@ -30,7 +30,7 @@ class Triton:
 
     def __init__(self, repository: Path, log: Path, *options: str) -> None:
         self._options = options
-        self.grpc_port, self.metrics_port = free_ports(2)
+        self.grpc_port, self.metrics_port = free_port(), free_port()
         self._repository = repository
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
@@ -122,17 +122,6 @@ class Triton:
     def _signal(self, number: signal.Signals) -> None:
         if self.running and self._process:
             os.killpg(self._process.pid, number)
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on, a moment ago."""
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
 
 
 @pytest.fixture(scope="session")

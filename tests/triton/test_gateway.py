@@ -359,7 +359,7 @@ async def test_form_requests_reach_triton_like_any_other(triton: Triton) -> None
 
 
 def test_fifty_kills_leave_no_memory_behind(triton: Triton) -> None:
-    from tests.e2e.conftest import Process
+    from tests.process import Process
 
     process = Process(backend="triton", triton_url=triton.url, deadline_seconds=5, max_queue_seconds=60)
     process.wait_ready()

@@ -1,0 +1,65 @@
+"""`python -m service` as a process of its own."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import httpx
+
+from loadtests.process import free_port
+
+ROOT = Path(__file__).parents[1]
+
+
+class Process:
+    """A service process; `url` answers once `wait_ready` has returned. `prefix`: a command that starts it."""
+
+    def __init__(self, *prefix: str, **settings: str | int) -> None:
+        port, self.metrics_port = free_port(), free_port()
+        chosen = {"port": port, "metrics_port": self.metrics_port, **settings}
+        environment = os.environ | {f"CLIPSERVE_{name.upper()}": str(value) for name, value in chosen.items()}
+        self.url = f"http://127.0.0.1:{port}"
+        # A file, because a pipe would fill up and hold up the service; kept as long as this object is.
+        self._log = tempfile.NamedTemporaryFile()  # noqa: SIM115
+        self.popen = subprocess.Popen(
+            [*prefix, sys.executable, "-m", "service"], cwd=ROOT, env=environment, stderr=self._log
+        )
+        atexit.register(self.popen.kill)  # a test that fails does not leave it behind
+
+    def wait_ready(self, seconds: float = 30) -> float:
+        """Seconds until /readyz said so."""
+        started = time.monotonic()
+        while time.monotonic() - started < seconds:
+            try:
+                if httpx.get(self.url + "/readyz").status_code == 200:
+                    return time.monotonic() - started
+            except httpx.TransportError:
+                pass
+            assert self.popen.poll() is None, self.log()
+            time.sleep(0.05)
+        raise AssertionError(f"not ready within {seconds:g} s:\n{self.log()}")
+
+    def resident(self) -> int:
+        """KiB of memory that it holds now."""
+        status = Path(f"/proc/{self.popen.pid}/status").read_text()
+        return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS")))
+
+    def stop(self, signum: signal.Signals = signal.SIGTERM) -> tuple[int, str]:
+        """(exit status, everything it logged)."""
+        self.popen.send_signal(signum)
+        return self.ended()
+
+    def ended(self, seconds: float = 40) -> tuple[int, str]:
+        """Wait for its end: (exit status, everything it logged)."""
+        return self.popen.wait(seconds), self.log()
+
+    def log(self) -> str:
+        """What it has logged so far."""
+        return Path(self._log.name).read_text()
