@@ -8,6 +8,7 @@ settings, but their reference vectors are computed by arithmetic, so that the se
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import tempfile
 from pathlib import Path
 
@@ -30,10 +31,12 @@ def open_fake(_: Path, manifest: ModelManifest, settings: ModelSettings, metrics
 
 
 def write_fake_artifact(source: Path, folder: Path) -> Path:
-    """The artifact in `source` as one of arithmetic: its tokenizer, no graphs, other reference vectors."""
+    """The artifact in `source` as one of arithmetic: its tokenizer, empty graphs, other reference vectors."""
     manifest = asyncio.run(_fake_manifest(source))
     folder.mkdir()
     (folder / TOKENIZER).write_bytes((source / TOKENIZER).read_bytes())
+    for graph in (IMAGE_GRAPH, TEXT_GRAPH):
+        (folder / graph).write_bytes(b"")
     (folder / MANIFEST_NAME).write_text(manifest.model_dump_json(), "utf-8")
     return folder
 
@@ -47,7 +50,8 @@ async def _fake_manifest(source: Path) -> ModelManifest:
         image_embeddings=(await backend.encode_image(**feeds[IMAGE_GRAPH])).tolist(),
         text_embeddings=(await backend.encode_text(**feeds[TEXT_GRAPH])).tolist(),
     )
-    files = {TOKENIZER: manifest.files[TOKENIZER]}
+    empty = hashlib.sha256(b"").hexdigest()
+    files = {TOKENIZER: manifest.files[TOKENIZER], IMAGE_GRAPH: empty, TEXT_GRAPH: empty}
     return manifest.model_copy(update={"reference": reference, "files": files})
 
 

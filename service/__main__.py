@@ -11,6 +11,7 @@ from pydantic_settings import SettingsError
 
 from service.clip.artifact import ArtifactError
 from service.errors import ClipError
+from service.serve import CannotListen
 from service.serve import serve as run
 from service.settings import ModelSettings, Settings, as_markdown, unknown_variables
 from service.telemetry import log
@@ -48,7 +49,7 @@ def serve() -> None:
     except SettingsError as error:
         typer.echo(f"a CLIPSERVE_* variable that must be JSON is not: {error}", err=True)
         raise typer.Exit(2) from None
-    except (ArtifactError, ClipError) as error:
+    except (ArtifactError, CannotListen, ClipError) as error:
         typer.echo(f"clipserve cannot start: {error}", err=True)
         raise typer.Exit(1) from None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
+import socket
 
 import uvicorn
 import uvloop
@@ -13,6 +14,11 @@ from prometheus_client import start_http_server
 from service.bootstrap import OpenBackend, open_gateway
 from service.settings import Settings
 from service.telemetry.log import logger
+from service.telemetry.metrics import Metrics
+
+
+class CannotListen(Exception):
+    """An address or a port cannot be used; the message names the setting."""
 
 
 def serve(settings: Settings, open_backend: OpenBackend | None = None) -> None:
@@ -22,6 +28,7 @@ def serve(settings: Settings, open_backend: OpenBackend | None = None) -> None:
 
     Raises:
         ArtifactError, ClipError: a model cannot be served; the message says why.
+        CannotListen: see there.
     """
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(settings, open_backend))
@@ -30,11 +37,12 @@ def serve(settings: Settings, open_backend: OpenBackend | None = None) -> None:
 async def _serve(settings: Settings, open_backend: OpenBackend | None) -> None:
     async with open_gateway(settings, open_backend) as gateway:
         server = gateway.server
+        listener = _listen("CLIPSERVE_PORT", settings.host, settings.port)
         if settings.metrics_enabled:
-            start_http_server(settings.metrics_port, settings.host, gateway.metrics.registry)
+            _serve_metrics(settings, gateway.metrics)
         for signum in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(signum, _end, server)
-        serving = asyncio.create_task(server.serve())
+        serving = asyncio.create_task(server.serve([listener]))
         warming = asyncio.create_task(gateway.warm_up())
         try:
             await asyncio.wait({serving, warming}, return_when=asyncio.FIRST_COMPLETED)
@@ -47,6 +55,28 @@ async def _serve(settings: Settings, open_backend: OpenBackend | None) -> None:
             warming.cancel()
             server.should_exit = True
             await asyncio.gather(serving, warming, return_exceptions=True)
+
+
+def _listen(setting: str, host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        raise _cannot_listen(setting, host, port, error) from None
+
+
+def _serve_metrics(settings: Settings, metrics: Metrics) -> None:
+    try:
+        start_http_server(settings.metrics_port, settings.host, metrics.registry)
+    except OSError as error:
+        raise _cannot_listen("CLIPSERVE_METRICS_PORT", settings.host, settings.metrics_port, error) from None
+
+
+def _cannot_listen(setting: str, host: str, port: int, error: OSError) -> CannotListen:
+    reason = (error.strerror or str(error)).lower()
+    return CannotListen(
+        f"{setting}={port}: cannot listen on {host}: {reason}. Choose another, or CLIPSERVE_HOST."
+    )
 
 
 def _end(server: uvicorn.Server) -> None:

@@ -25,7 +25,7 @@ from service.application.inference import Inference
 from service.application.requests import RequestLimits
 from service.application.served_model import ServedModel
 from service.bootstrap import Gateway, open_gateway
-from service.clip.artifact import read_manifest
+from service.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH, read_manifest
 from service.clip.images import ImageLimits
 from service.clip.manifest import ImageSpec, ModelManifest, ReferenceVectors, ScoringSpec, Source, TextSpec
 from service.clip.reference import REFERENCE_TEXTS, reference_pixels
@@ -52,10 +52,12 @@ def toy_tokenizer() -> tokenizers.Tokenizer:
 
 
 async def write_toy_artifact(folder: Path, name: str = "toy", text: TextSpec = TEXT, **changes: Any) -> Path:
-    """An artifact whose encoders are `FakeBackend`'s; it has no graphs."""
+    """An artifact whose encoders are `FakeBackend`'s; its graphs are empty files."""
     folder.mkdir(parents=True, exist_ok=True)
     encoder = toy_tokenizer()
     (folder / "tokenizer.json").write_text(encoder.to_str())
+    for graph in (IMAGE_GRAPH, TEXT_GRAPH):
+        (folder / graph).write_bytes(b"")
     backend = FakeBackend(DIM)
     await backend.start()
     tokenizer = Tokenizer(text, encoder)
@@ -67,7 +69,7 @@ async def write_toy_artifact(folder: Path, name: str = "toy", text: TextSpec = T
         text=text,
         scoring=ScoringSpec(logit_scale=10.0),
         prompt_templates=["{}"],
-        files={"tokenizer.json": hashlib.sha256((folder / "tokenizer.json").read_bytes()).hexdigest()},
+        files={path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())},
         source=Source(checkpoint="none", licence="none", random_weights=True),
         reference=ReferenceVectors(
             image_embeddings=(await backend.encode_image(reference_pixels(SIZE))).tolist(),

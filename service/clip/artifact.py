@@ -12,7 +12,9 @@ up to and including the end-of-text token; what lies beyond is padding.
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import stat
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -37,14 +39,23 @@ def read_manifest(folder: Path) -> ModelManifest:
     """
     path = folder / MANIFEST_NAME
     try:
-        return ModelManifest.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
+        manifest = ModelManifest.model_validate_json(_regular(path).read_bytes())
+    except OSError as error:
+        missing = isinstance(error, FileNotFoundError | NotADirectoryError)
+        fault = f"it has no {MANIFEST_NAME}" if missing else f"{MANIFEST_NAME} in it is {error.strerror}"
         raise ArtifactError(
-            f"{folder} is not an artifact: it has no {MANIFEST_NAME}. "
-            "Make one with `clipserve models export`, or point CLIPSERVE_MODELS at models/demo."
+            f"{folder} is not an artifact: {fault}. Make one with `clipserve models export`, or point "
+            "CLIPSERVE_MODELS at models/demo."
         ) from None
     except ValidationError as error:
         raise ArtifactError(f"{path} is not a valid manifest: {error}") from None
+    if unverified := {IMAGE_GRAPH, TEXT_GRAPH, TOKENIZER} - manifest.files.keys():
+        raise ArtifactError(
+            f"{path} has no checksum of {', '.join(sorted(unverified))}: nothing would verify it."
+        )
+    if strange := [name for name in manifest.files if Path(name).name != name]:
+        raise ArtifactError(f"{path} names a file outside of its folder: {strange[0][:100]!r}.")
+    return manifest
 
 
 def verify_files(folder: Path, manifest: ModelManifest) -> None:
@@ -55,7 +66,7 @@ def verify_files(folder: Path, manifest: ModelManifest) -> None:
     """
     for name, expected in manifest.files.items():
         try:
-            with (folder / name).open("rb") as file:
+            with _regular(folder / name).open("rb") as file:
                 actual = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
             raise ArtifactError(f"{folder / name} cannot be read: {error.strerror}") from None
@@ -64,3 +75,14 @@ def verify_files(folder: Path, manifest: ModelManifest) -> None:
                 f"{folder / name} has SHA-256 {actual}, but {MANIFEST_NAME} says {expected}: "
                 "the file was cut short or altered. Export or copy the artifact again."
             )
+
+
+def _regular(path: Path) -> Path:
+    """The path, if it is a regular file or leads to one: to open a pipe would wait for ever.
+
+    Raises:
+        OSError: it is something else, or not there.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "not a regular file")
+    return path

@@ -28,7 +28,7 @@ class ImageSpec(_Frozen):
     `shortest`: resize the shorter side to `size`, then crop the centre. `squash`: resize both sides to `size`.
     """
 
-    size: int = Field(ge=1, description="side of the square input, pixels")
+    size: int = Field(ge=1, le=4_096, description="side of the square input, pixels")
     resize: Literal["shortest", "squash"] = "shortest"
     interpolation: Literal["bicubic", "bilinear"] = "bicubic"
 
@@ -41,7 +41,7 @@ class TextSpec(_Frozen):
     the context length (a causal tower does not see what follows the end-of-text token); `fixed` does not.
     """
 
-    context_length: int = Field(ge=2, description="tokens, special ones included")
+    context_length: int = Field(ge=2, le=1_000_000, description="tokens, special ones included")
     padding: Literal["trim", "fixed"] = "trim"
     pad_id: int = 0
     eot_id: int | None = Field(default=None, description="the token that ends a text; kept when truncating")
@@ -70,8 +70,9 @@ class ScoringSpec(_Frozen):
     """`logit = logit_scale * cosine + logit_bias`; the multiplier itself, not its logarithm."""
 
     function: Literal["softmax", "sigmoid"] = "softmax"
-    logit_scale: float = Field(gt=0)
-    logit_bias: float = 0.0
+    # OpenAI's scale is 100, SigLIP's 117 and its bias -17. Far larger ones would overflow the scores.
+    logit_scale: float = Field(gt=0, le=1e6)
+    logit_bias: float = Field(0.0, ge=-1e6, le=1e6)
 
 
 class Source(_Frozen):
@@ -119,7 +120,7 @@ class ModelManifest(_Frozen):
 
     format: Literal[1] = 1
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,99}$")
-    embed_dim: int = Field(ge=1)
+    embed_dim: int = Field(ge=1, le=65_536)
     precision: Precision = "fp32"
     image: ImageSpec
     text: TextSpec

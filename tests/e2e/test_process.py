@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import io
 import json
+import os
 import shutil
 import signal
 import socket
@@ -102,6 +103,9 @@ def test_ctrl_c_ends_it_quietly() -> None:
     [
         ({"device": "cuda"}, "device=cuda"),
         ({"models": "/nowhere"}, "/nowhere is not an artifact"),
+        ({"models": __file__}, "is not an artifact"),
+        ({"host": "192.0.2.1"}, "cannot listen on 192.0.2.1"),
+        ({"host": "no such host"}, "cannot listen on no such host"),
         ({"port": "http"}, "CLIPSERVE_PORT='http'"),
         ({"device": "tpu"}, "CLIPSERVE_DEVICE='tpu'"),
         ({"deadline_seconds": -1}, "CLIPSERVE_DEADLINE_SECONDS='-1'"),
@@ -137,6 +141,17 @@ def test_a_taken_port_is_said() -> None:
     assert "Traceback" not in log
 
 
+def test_a_taken_metrics_port_is_said() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        status, log = failed_start(metrics_port=port)
+    assert status == 1
+    assert f"CLIPSERVE_METRICS_PORT={port}: cannot listen on 127.0.0.1: address already in use" in log
+    assert "Traceback" not in log
+
+
 @pytest.mark.parametrize("name", ["image.onnx", "text.onnx", "tokenizer.json"])
 def test_a_cut_file_is_refused(tmp_path: Path, name: str) -> None:
     copy = copy_of_demo(tmp_path)
@@ -151,8 +166,16 @@ def test_a_cut_file_is_refused(tmp_path: Path, name: str) -> None:
 def test_a_manifest_that_is_none_is_refused(tmp_path: Path) -> None:
     copy = copy_of_demo(tmp_path)
     manifest = json.loads((copy / "model.json").read_text())
-    for broken in ("{", json.dumps({**manifest, "embed_dim": 0}), json.dumps({**manifest, "extra": 1})):
-        (copy / "model.json").write_text(broken)
+    broken = (
+        {"embed_dim": 0},
+        {"embed_dim": 10**9},
+        {"extra": 1},
+        {"image": manifest["image"] | {"size": 100_000}},
+        {"scoring": manifest["scoring"] | {"logit_scale": 1e308}},
+        {"text": manifest["text"] | {"context_length": 10**9}},
+    )
+    for text in ("{", *(json.dumps(manifest | change) for change in broken)):
+        (copy / "model.json").write_text(text)
         status, log = failed_start(models=str(copy))
         assert status == 1
         assert "not a valid manifest" in log
@@ -185,3 +208,25 @@ def test_a_misspelled_setting_is_warned_of() -> None:
     process.wait_ready()
     _, log = process.stop()
     assert "CLIPSERVE_PROT" in log
+
+
+def test_an_artifact_whose_files_nothing_would_verify_is_refused(tmp_path: Path) -> None:
+    copy = copy_of_demo(tmp_path)
+    manifest = json.loads((copy / "model.json").read_text())
+    outside = manifest["files"] | {"../secret": "0" * 64}
+    for files, said in (
+        ({}, "no checksum of image.onnx, text.onnx, tokenizer.json"),
+        (outside, "outside of its folder"),
+    ):
+        (copy / "model.json").write_text(json.dumps(manifest | {"files": files}))
+        status, log = failed_start(models=str(copy))
+        assert (status, said in log) == (1, True)
+
+
+def test_a_pipe_in_place_of_a_graph_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    copy = copy_of_demo(tmp_path)
+    (copy / "text.onnx").unlink()
+    os.mkfifo(copy / "text.onnx")
+    status, log = failed_start(models=str(copy))
+    assert status == 1
+    assert "text.onnx cannot be read: not a regular file" in log
