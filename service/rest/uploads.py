@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import orjson
 from pydantic import BaseModel, ValidationError
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
@@ -22,6 +23,7 @@ Fields = TypeVar("Fields", bound=BaseModel)
 _FORM_NAMES = {"text": "texts", "label": "labels", "template": "templates"}
 _LISTS = frozenset(_FORM_NAMES.values())
 _MAX_PARTS = 4_096
+_CHARSETS = ("utf-8", "us-ascii")
 
 
 @dataclass(frozen=True)
@@ -47,26 +49,53 @@ class Upload:
 
 
 class _InMemory(MultiPartParser):
-    """Starlette's parser without its temporary files: the body is in memory, and bounded, already."""
+    """Starlette's parser without its temporary files: the body is in memory, and bounded, already.
+
+    Its text is UTF-8 and nothing else. Starlette would read what is not as Latin-1.
+    """
 
     spool_max_size = 1 << 40
+
+    def on_headers_finished(self) -> None:
+        super().on_headers_finished()
+        _, options = parse_options_header(self._current_part.content_disposition)
+        self._current_part.field_name = _utf8(options[b"name"], "the name of a field")
+
+    def on_part_end(self) -> None:
+        part = self._current_part
+        if part.file is None:
+            value = _utf8(part.data, f"the value of the field `{part.field_name[:64]}`")
+            self.items.append((part.field_name, value))
+        else:
+            super().on_part_end()
+
+
+def _utf8(value: bytes | bytearray, what: str) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        raise InvalidInput(f"{what} is not valid UTF-8.") from None
 
 
 async def read_upload(request: Request, max_json_bytes: int) -> Upload:
     """Read the request by its Content-Type.
 
     Raises:
-        InvalidInput: the body is not what its Content-Type says; fields in the query beside a form or JSON.
-        UnsupportedMediaType: a Content-Type that is none of the three forms.
+        InvalidInput: the body is not what its Content-Type says; fields in the query beside a form or JSON; text
+            in a form that is not UTF-8.
+        UnsupportedMediaType: a Content-Type that is none of the three forms; a charset that is not UTF-8 or ASCII.
         BodyTooLarge: the JSON holds more than `max_json_bytes` besides its images.
         TooMany: a form has too many parts.
     """
-    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if content_type in ("multipart/form-data", "application/json") and request.query_params:
-        raise InvalidInput(
-            f"the query has the field `{next(iter(request.query_params))[:64]}`; beside a form or JSON "
-            "all fields go into the body."
-        )
+    header = request.headers.get("content-type", "")
+    content_type = header.partition(";")[0].strip().lower()
+    if content_type in ("multipart/form-data", "application/json"):
+        _check_charset(header)
+        if request.query_params:
+            raise InvalidInput(
+                f"the query has the field `{next(iter(request.query_params))[:64]}`; beside a form or JSON "
+                "all fields go into the body."
+            )
     if content_type == "multipart/form-data":
         return await _multipart(request)
     if content_type == "application/json":
@@ -79,6 +108,15 @@ async def read_upload(request: Request, max_json_bytes: int) -> Upload:
         "Send multipart/form-data (curl -F image=@cat.jpg -F text=hello), "
         "an image's bytes (curl -H 'Content-Type: image/jpeg' --data-binary @cat.jpg), or application/json."
     )
+
+
+def _check_charset(content_type: str) -> None:
+    """Some of Python's codecs take a time that is quadratic, or fail in ways of their own."""
+    charset = parse_options_header(content_type)[1].get(b"charset", b"utf-8").decode("latin-1")
+    if charset.lower() not in _CHARSETS:
+        raise UnsupportedMediaType(
+            f"the charset {charset[:32]} is not accepted: send {' or '.join(_CHARSETS)}."
+        )
 
 
 async def _multipart(request: Request) -> Upload:
