@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import binascii
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, TypeVar
 
 import orjson
@@ -23,7 +24,10 @@ Fields = TypeVar("Fields", bound=BaseModel)
 _FORM_NAMES = {"text": "texts", "label": "labels", "template": "templates"}
 _LISTS = frozenset(_FORM_NAMES.values())
 _MAX_PARTS = 4_096
+_MAX_FAULTS = 5
 _CHARSETS = ("utf-8", "us-ascii")
+# Of each value in JSON at least one such byte is a part, and of none in base64.
+_PUNCTUATION = (b",", b":", b'"', b"[", b"]", b"{", b"}")
 
 
 @dataclass(frozen=True)
@@ -40,12 +44,29 @@ class Upload:
         Raises:
             InvalidInput: one is missing, unknown or of the wrong type; names it.
         """
-        try:
-            return schema.model_validate(self.fields, strict=self.typed)
-        except ValidationError as error:
-            faults = error.errors(include_url=False, include_input=False, include_context=False)
-            said = "; ".join(f"{'.'.join(map(str, f['loc']))[:64]}: {f['msg']}" for f in faults[:5])
-            raise InvalidInput(f"{said}. Known fields: images, {', '.join(schema.model_fields)}.") from None
+        said = list(islice(_faults(self.fields, schema), _MAX_FAULTS))
+        if not said:
+            try:
+                return schema.model_validate(self.fields, strict=self.typed)
+            except ValidationError as error:
+                faults = error.errors(include_url=False, include_input=False, include_context=False)
+                said = [f"{'.'.join(map(str, f['loc']))}: {f['msg']}" for f in faults[:_MAX_FAULTS]]
+        raise InvalidInput(f"{'; '.join(said)}. Known fields: images, {', '.join(schema.model_fields)}.")
+
+
+def _faults(fields: dict[str, Any], schema: type[BaseModel]) -> Iterator[str]:
+    """What a request can have wrong any number of times. Pydantic would build an error for each."""
+    for name, value in fields.items():
+        if name not in schema.model_fields:
+            yield f"{name[:64]}: no such field"
+        elif name not in _LISTS:
+            continue
+        elif not isinstance(value, list):
+            yield f"{name}: must be a list of strings"
+        elif (
+            wrong := next((i for i, item in enumerate(value) if not isinstance(item, str)), None)
+        ) is not None:
+            yield f"{name}.{wrong}: must be a string"
 
 
 class _InMemory(MultiPartParser):
@@ -85,7 +106,7 @@ async def read_upload(request: Request, max_json_bytes: int) -> Upload:
             in a form that is not UTF-8.
         UnsupportedMediaType: a Content-Type that is none of the three forms; a charset that is not UTF-8 or ASCII.
         BodyTooLarge: the JSON holds more than `max_json_bytes` besides its images.
-        TooMany: a form has too many parts.
+        TooMany: a form has too many parts, or JSON too many images.
     """
     header = request.headers.get("content-type", "")
     content_type = header.partition(";")[0].strip().lower()
@@ -170,6 +191,9 @@ def _gathered(items: Iterable[tuple[str, UploadFile | str]]) -> dict[str, Any]:
 
 
 def _json(body: bytes, max_json_bytes: int) -> Upload:
+    if len(body) > max_json_bytes:
+        # Parsed, a few bytes may be a hundred: that many values are refused before.
+        _check_besides(sum(map(body.count, _PUNCTUATION)), max_json_bytes, "or more ")
     try:
         fields = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -181,14 +205,19 @@ def _json(body: bytes, max_json_bytes: int) -> Upload:
     encoded = fields.pop("images", [])
     if not isinstance(encoded, list) or not all(isinstance(image, str) for image in encoded):
         raise InvalidInput("images: must be a list of base64 strings or data URIs.")
-    besides = len(body) - sum(map(len, encoded))
-    if besides > max_json_bytes:
+    _check_besides(len(body) - sum(map(len, encoded)), max_json_bytes)
+    if len(encoded) > _MAX_PARTS:
+        raise TooMany(f"the JSON has more than {_MAX_PARTS:,} images.", limit=_MAX_PARTS, actual=len(encoded))
+    return Upload([_base64(i, image) for i, image in enumerate(encoded)], fields, typed=True)
+
+
+def _check_besides(besides: int, limit: int, or_more: str = "") -> None:
+    if besides > limit:
         raise BodyTooLarge(
-            f"the JSON has {besides:,} bytes besides its images; the limit is {max_json_bytes:,}.",
-            limit=max_json_bytes,
+            f"the JSON has {besides:,} bytes {or_more}besides its images; the limit is {limit:,}.",
+            limit=limit,
             actual=besides,
         )
-    return Upload([_base64(i, image) for i, image in enumerate(encoded)], fields, typed=True)
 
 
 def _base64(index: int, text: str) -> ImageInput:
