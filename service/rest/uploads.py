@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, TypeVar
 
+import numpy as np
 import orjson
 from pydantic import BaseModel, ValidationError
 from python_multipart.multipart import parse_options_header
@@ -26,8 +27,8 @@ _LISTS = frozenset(_FORM_NAMES.values())
 _MAX_PARTS = 4_096
 _MAX_FAULTS = 5
 _CHARSETS = ("utf-8", "us-ascii")
-# Of each value in JSON at least one such byte is a part, and of none in base64.
-_PUNCTUATION = (b",", b":", b'"', b"[", b"]", b"{", b"}")
+# One of these is before each item of a list and each field of an object in JSON; base64 has none of them.
+_BEFORE_VALUES = b",[{"
 
 
 @dataclass(frozen=True)
@@ -193,7 +194,7 @@ def _gathered(items: Iterable[tuple[str, UploadFile | str]]) -> dict[str, Any]:
 def _json(body: bytes, max_json_bytes: int) -> Upload:
     if len(body) > max_json_bytes:
         # Parsed, a few bytes may be a hundred: that many values are refused before.
-        _check_besides(sum(map(body.count, _PUNCTUATION)), max_json_bytes, "or more ")
+        _check_besides(_values(body), max_json_bytes, "or more ")
     try:
         fields = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -209,6 +210,12 @@ def _json(body: bytes, max_json_bytes: int) -> Upload:
     if len(encoded) > _MAX_PARTS:
         raise TooMany(f"the JSON has more than {_MAX_PARTS:,} images.", limit=_MAX_PARTS, actual=len(encoded))
     return Upload([_base64(i, image) for i, image in enumerate(encoded)], fields, typed=True)
+
+
+def _values(body: bytes) -> int:
+    """As many as the JSON has items and fields, or more, but no more than its bytes besides images in base64."""
+    array = np.frombuffer(body, np.uint8)  # bytes.count takes five times as long
+    return sum(int(np.count_nonzero(array == byte)) for byte in _BEFORE_VALUES)
 
 
 def _check_besides(besides: int, limit: int, or_more: str = "") -> None:
