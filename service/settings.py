@@ -136,6 +136,15 @@ class Settings(ModelSettings, BaseSettings):
         RequestLimits.max_label_bytes, ge=1, description="all labels of a request, UTF-8"
     )
     max_templates: int = Field(RequestLimits.max_templates, ge=1, description="prompt templates in a request")
+    max_prompt_chars: int = Field(
+        RequestLimits.max_prompt_chars, ge=1, description="characters of a template with a label in its slots"
+    )
+    max_prompts_chars: int = Field(
+        RequestLimits.max_prompts_chars,
+        ge=1,
+        description="characters of all prompts of a request, labels x templates; the default lets 1,000 labels "
+        "through `imagenet-80`",
+    )
 
     @field_validator("models", mode="before")
     @classmethod

@@ -24,8 +24,9 @@ from service.telemetry.metrics import Metrics
 ImageInput = bytes | ClipError
 VectorOrError = Vector | ClipError
 
-# Few texts are tokenized faster than a thread is woken; many would hold up every other request.
+# Few short texts are tokenized faster than a thread is woken; more would hold up every other request.
 _TEXTS_ON_LOOP = 32
+_CHARS_ON_LOOP = 2_048
 
 
 class ImageEncoder(Protocol):
@@ -126,7 +127,7 @@ class TextEncoder:
         return [EncodedText(vectors[p], row.tokens, row.truncated) for p, row in enumerate(rows)]
 
     async def _tokenize(self, texts: Sequence[str], truncate: bool) -> list[TokenizedText]:
-        if len(texts) <= _TEXTS_ON_LOOP:
+        if len(texts) <= _TEXTS_ON_LOOP and sum(map(len, texts)) <= _CHARS_ON_LOOP:
             return self._tokenizer.encode(texts, truncate=truncate)
         return await asyncio.get_running_loop().run_in_executor(
             self._executor, functools.partial(self._tokenizer.encode, texts, truncate=truncate)

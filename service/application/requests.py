@@ -7,13 +7,17 @@ from dataclasses import dataclass
 
 from service.application.encoder import EncodedText, ImageInput, VectorOrError
 from service.clip.manifest import ModelManifest
-from service.clip.prompts import expand
+from service.clip.prompts import expand, filled_chars
 from service.errors import ClipError, InvalidInput, TextTooLong, TooMany
 
 
 @dataclass(frozen=True)
 class RequestLimits:
-    """What one request may hold. `max_label_chars` is of one label, `max_label_bytes` of all together."""
+    """What one request may hold.
+
+    `max_label_chars` is of one label, `max_label_bytes` of all together. A prompt is a template with a label in its
+    slots: `max_prompt_chars` is of one, `max_prompts_chars` of all together.
+    """
 
     max_images: int = 32
     max_texts: int = 256
@@ -22,6 +26,8 @@ class RequestLimits:
     max_label_chars: int = 512
     max_label_bytes: int = 65_536
     max_templates: int = 100
+    max_prompt_chars: int = 1_024
+    max_prompts_chars: int = 8_000_000
 
 
 @dataclass(frozen=True)
@@ -51,15 +57,18 @@ class ClassifyRequest:
         _distinct(self.labels)
 
     def expanded_templates(self, manifest: ModelManifest, limits: RequestLimits) -> tuple[str, ...]:
-        """The templates with a slot each: names of template sets replaced, without any the model's own.
+        """The templates, each with its slots: names of template sets replaced, without any the model's own.
+
+        The prompts that they make of the labels are within the limits too.
 
         Raises:
-            BadPromptTemplate: one has no slot and is no set's name.
+            BadPromptTemplate: one has no slot and is no set's name, or has too many slots.
             TooMany, TextTooLong: over a limit.
         """
         templates = expand(self.templates) or tuple(manifest.prompt_templates)
         _at_most("templates", len(templates), limits.max_templates)
         _each_at_most("template", templates, limits.max_label_chars)
+        _prompts_at_most(self.labels, templates, limits)
         return templates
 
 
@@ -133,6 +142,22 @@ def _each_at_most(what: str, texts: Sequence[str], limit: int) -> None:
                 actual=len(text),
                 index=index,
             )
+
+
+def _prompts_at_most(labels: Sequence[str], templates: Sequence[str], limits: RequestLimits) -> None:
+    """Counts only: a prompt is made when it is known that all of them fit."""
+    longest = max(range(len(labels)), key=lambda index: len(labels[index]))
+    chars = max(filled_chars(template, len(labels[longest])) for template in templates)
+    if chars > limits.max_prompt_chars:
+        raise TextTooLong(
+            f"label {longest} makes a prompt of {chars:,} characters; the limit is {limits.max_prompt_chars:,}.",
+            limit=limits.max_prompt_chars,
+            actual=chars,
+            index=longest,
+        )
+    together = sum(map(len, labels))
+    total = sum(filled_chars(template, together, len(labels)) for template in templates)
+    _at_most("characters of prompts (labels x templates)", total, limits.max_prompts_chars)
 
 
 def _distinct(labels: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""Labels -> prompts. A template is a sentence with one slot, `{}`; a template set is a list of them with a name."""
+"""Labels -> prompts. A template is a sentence with one or two slots, `{}`; a template set is a named list."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from service.errors import BadPromptTemplate
 
 SLOT = "{}"
+MAX_SLOTS = 2
 
 # The sets of openai/CLIP (MIT licence), notebooks/Prompt_Engineering_for_ImageNet.ipynb.
 TEMPLATE_SETS: dict[str, tuple[str, ...]] = {
@@ -110,11 +111,19 @@ def expand(templates: Sequence[str]) -> tuple[str, ...]:
     """Replace each name of a set by its templates; keep what has a slot.
 
     Raises:
-        BadPromptTemplate: one is neither a set's name nor a sentence with a slot; names its index.
+        BadPromptTemplate: one is neither a set's name nor a sentence with one or two slots; names its index.
     """
     expanded: list[str] = []
     for index, template in enumerate(templates):
-        if SLOT in template:
+        slots = template.count(SLOT)
+        if slots > MAX_SLOTS:
+            raise BadPromptTemplate(
+                f"template {index} has {slots:,} slots {SLOT} for the label; the limit is {MAX_SLOTS}.",
+                limit=MAX_SLOTS,
+                actual=slots,
+                index=index,
+            )
+        if slots:
             expanded.append(template)
         elif template in TEMPLATE_SETS:
             expanded.extend(TEMPLATE_SETS[template])
@@ -125,6 +134,12 @@ def expand(templates: Sequence[str]) -> tuple[str, ...]:
                 index=index,
             )
     return tuple(expanded)
+
+
+def filled_chars(template: str, label_chars: int, labels: int = 1) -> int:
+    """Characters of what `fill` makes of `labels` labels that have `label_chars` characters together."""
+    slots = template.count(SLOT)
+    return (len(template) - slots * len(SLOT)) * labels + slots * label_chars
 
 
 def fill(template: str, label: str) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic.json_schema import SkipJsonSchema
 
-from service.clip.prompts import SLOT, TEMPLATE_SETS
+from service.clip.prompts import MAX_SLOTS, SLOT, TEMPLATE_SETS
 from service.rest.errors import FRONT_CODES, kinds
 
 _INT32 = 2**31 - 1
@@ -20,13 +20,18 @@ class _Request(BaseModel):
 
 # The core checks these and names the position; the document says them as far as JSON Schema can.
 # Not only white space: what Python's `str.strip` takes for it is a little more than `\s` of JSON Schema.
+_SLOT = SLOT.replace("{", r"\{").replace("}", r"\}")
 Label = Annotated[str, WithJsonSchema({"type": "string", "pattern": r"[^\s\x1c-\x1f\x85]"})]
 Template = Annotated[
     str,
     WithJsonSchema(
         {
             "anyOf": [
-                {"type": "string", "pattern": SLOT.replace("{", r"\{").replace("}", r"\}")},
+                {
+                    "type": "string",
+                    "pattern": _SLOT,
+                    "not": {"pattern": r"[\s\S]*".join([_SLOT] * (MAX_SLOTS + 1))},
+                },
                 {"type": "string", "enum": list(TEMPLATE_SETS)},
             ]
         }

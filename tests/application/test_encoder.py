@@ -192,6 +192,14 @@ async def test_many_texts_are_tokenized_in_a_thread_with_the_same_result(
     assert together[3].truncated == truncate
 
 
+@pytest.mark.parametrize(("chars", "jobs"), [(1_024, 0), (1_025, 1)])
+async def test_long_texts_are_tokenized_in_a_thread(tmp_path: Path, chars: int, jobs: int) -> None:
+    executor = Counting()
+    encoder = await texts_on(FakeBackend(DIM), tmp_path, executor)
+    await encoder.encode(["a" * chars, "b" * 1_024], truncate=True)
+    assert executor.jobs == jobs
+
+
 async def test_too_long_a_text_among_many_is_named(tmp_path: Path) -> None:
     encoder = await texts_on(FakeBackend(DIM), tmp_path)
     with pytest.raises(TextTooLong) as caught:

@@ -173,6 +173,37 @@ async def test_a_template_without_a_slot_is_named(manifest: ModelManifest) -> No
     assert caught.value.index == 1
 
 
+async def test_a_prompt_as_long_as_the_limit_is_accepted_and_one_longer_is_named(
+    manifest: ModelManifest,
+) -> None:
+    limits = RequestLimits(max_prompt_chars=11)
+    ClassifyRequest([b"image"], ["12", "123"], ["a {} {} ."]).expanded_templates(
+        manifest, limits
+    )  # 5 + 2 x 3
+    with pytest.raises(
+        TextTooLong, match="label 1 makes a prompt of 13 characters; the limit is 11"
+    ) as caught:
+        ClassifyRequest([b"image"], ["12", "1234"], ["{}", "a {} {} ."]).expanded_templates(manifest, limits)
+    assert facts(caught.value) == (TextTooLong, 11, 13, 1)
+
+
+async def test_prompts_together_as_long_as_the_limit_are_accepted_and_one_character_more_is_not(
+    manifest: ModelManifest,
+) -> None:
+    asks = ClassifyRequest([b"image"], ["12", "1234"], ["{}", "a {} {}"])  # 6 + 2 * 3 + 2 * 6
+    asks.expanded_templates(manifest, RequestLimits(max_prompts_chars=24))
+    with pytest.raises(TooMany, match=r"24 characters of prompts .* the limit is 23") as caught:
+        asks.expanded_templates(manifest, RequestLimits(max_prompts_chars=23))
+    assert facts(caught.value) == (TooMany, 23, 24, None)
+
+
+async def test_a_thousand_labels_of_64_kb_fit_the_80_templates_of_imagenet(manifest: ModelManifest) -> None:
+    labels = [f"{index:065}" for index in range(1_000)]
+    request = ClassifyRequest([b"image"], labels, ["imagenet-80"])
+    request.check(RequestLimits())
+    assert len(request.expanded_templates(manifest, RequestLimits())) == 80
+
+
 def test_the_defaults_are_those_that_the_documents_promise() -> None:
     request = ClassifyRequest([b"image"], ["a"])
     assert (request.templates, request.model, request.top_k, request.truncate) == ((), None, None, False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import time
 
 import ftfy
 import numpy as np
@@ -23,6 +24,52 @@ def test_cleaning_is_open_clip_s_on_any_text(text: str) -> None:
     basic = html.unescape(html.unescape(ftfy.fix_text(text))).strip()
     assert CLEANING["lower"](text) == " ".join(basic.split()).strip().lower()
     assert CLEANING["whitespace"](text) == " ".join(basic.split()).strip()
+
+
+# What escapes and lines are made of, so that they often come together.
+WIDE = "\uff06\uff41\uff4d\uff50\uff1b"  # full-width "&amp;", which ftfy makes plain
+ESCAPES = [
+    "&",
+    "amp;",
+    "AMP;",
+    "amp",
+    "#38;",
+    "#x26;",
+    "#X26;",
+    "#0038;",
+    "#60;",
+    "lt;",
+    "<",
+    ";",
+    "&amp;",
+    "&lt;",
+]
+SPACES = ["\n", "\r", "\r\n", "\t", "\x0b", "\x0c", "\x1f", "\x85", "\u2028", "\xa0", " ", "&#10;"]
+PIECES = st.sampled_from([*ESCAPES, f"#{'0' * 23}38;", WIDE, WIDE[1:], *SPACES, "a", "é", "Ã", "©", "“"])
+
+
+@settings(max_examples=2_000, deadline=None)
+@given(st.lists(PIECES, max_size=14).map("".join))
+def test_cleaning_is_open_clip_s_on_escapes_within_escapes_and_on_lines(text: str) -> None:
+    basic = html.unescape(html.unescape(ftfy.fix_text(text)))
+    assert CLEANING["whitespace"](text) == " ".join(basic.split())
+
+
+@pytest.mark.parametrize(
+    "piece",
+    ["amp;", "AMP;", "#38;", "#x26;", "amp;#38;", "\n", "\r\n", "\r", "a\n", "&amp;amp;", WIDE[1:]],
+)
+def test_cleaning_a_text_of_8_kb_takes_milliseconds_whatever_it_repeats(piece: str) -> None:
+    text = "&" * piece.endswith((";", WIDE[-1])) + piece * (8_190 // len(piece))
+    began = time.process_time()
+    for _ in range(5):
+        CLEANING["lower"](text)
+    assert time.process_time() - began < 0.25
+
+
+def test_a_number_too_long_for_a_character_is_replaced_however_long_it_is() -> None:
+    for number in ("9" * 100, "9" * 5_000, "0" * 9_000):
+        assert CLEANING["lower"](f"a &#{number}; b") == "a \ufffd b"
 
 
 def test_canonical_cleaning_drops_punctuation() -> None:
@@ -65,3 +112,6 @@ def test_a_lone_surrogate_is_replaced_by_the_reference_s_cleaning_or_named_witho
     with pytest.raises(InvalidInput, match="text 2 is not valid Unicode") as caught:
         uncleaned.encode(["a", "é", "a\ud800"])
     assert caught.value.index == 2
+    with pytest.raises(InvalidInput, match="text 200 is not valid Unicode") as caught:
+        uncleaned.encode([*["a"] * 200, "a\ud800"])
+    assert caught.value.index == 200

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from typing import Any
 
 import pytest
 
-from service.errors import BodyTooLarge, InvalidInput, UndecodableImage
+from service.errors import BodyTooLarge, InvalidInput, TooMany, UndecodableImage
+from service.rest.schemas import ClassifyFields, EmbedFields
 from service.rest.uploads import Upload
-from tests.rest.test_uploads import B64, IMAGE, read, read_json
+from tests.rest.test_uploads import B64, IMAGE, read, read_json, refusal
 
 
 async def test_json_gives_images_from_base64_and_fields_with_their_types() -> None:
@@ -70,3 +72,43 @@ async def test_json_may_have_so_many_bytes_besides_its_images_and_not_one_more()
         await read("application/json", body, max_json_bytes=besides - 1)
     assert (caught.value.limit, caught.value.actual) == (besides - 1, besides)
     assert f"{besides:,} bytes besides its images" in caught.value.detail
+
+
+async def test_json_of_too_many_values_is_refused_before_it_is_parsed() -> None:
+    for piece in (b"[],", b"0,", b'"",', b'{"a":[]},'):
+        body = b'{"texts": [' + piece * 1_000  # no JSON: parsed, it would be refused as that
+        with pytest.raises(BodyTooLarge, match="bytes or more besides its images; the limit is 900"):
+            await read("application/json", body, max_json_bytes=900)
+
+
+async def test_json_may_have_4096_images_and_no_more() -> None:
+    assert len((await read_json({"images": ["!"] * 4_096}, max_json_bytes=20_000)).images) == 4_096
+    with pytest.raises(TooMany, match=r"more than 4,096 images") as caught:
+        await read_json({"images": ["!"] * 4_097}, max_json_bytes=20_000)
+    assert (caught.value.limit, caught.value.actual) == (4_096, 4_097)
+
+
+@pytest.mark.parametrize("name", ["labels", "templates"])
+async def test_the_first_item_of_a_wrong_type_is_named_and_no_other(name: str) -> None:
+    upload = await read_json({"labels": ["a"]} | {name: ["a", 5, None, *[[]] * 1_000]}, max_json_bytes=10_000)
+    told = refusal(upload, ClassifyFields)
+    assert (
+        told == f"{name}.1: must be a string. Known fields: images, {', '.join(ClassifyFields.model_fields)}."
+    )
+    assert refusal(await read_json({name: "a"}), ClassifyFields).startswith(
+        f"{name}: must be a list of strings."
+    )
+
+
+@pytest.mark.parametrize(
+    "fields", [{"texts": [0] * 400_000}, {"texts": [[]] * 300_000}, {str(i): 0 for i in range(80_000)}]
+)
+async def test_a_megabyte_of_faults_costs_no_more_memory_than_its_parsing(fields: dict[str, Any]) -> None:
+    upload = await read_json(fields, max_json_bytes=2_000_000)
+    tracemalloc.start()
+    try:
+        refusal(upload, EmbedFields)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 8_000_000

@@ -127,6 +127,31 @@ async def test_a_form_that_is_none_is_refused() -> None:
         await read(FORM, b"--c\r\n")
 
 
+@pytest.mark.parametrize("charset", ["utf-8", "UTF-8", '"Utf-8"', "us-ascii", "US-ASCII"])
+async def test_text_in_a_form_is_utf_8_whether_or_not_its_charset_says_so(charset: str) -> None:
+    upload = await read(f"{FORM}; charset={charset}", text("label", "été") + b"--b--\r\n")
+    assert upload.fields == {"labels": ["été"]}
+    assert (await read(f"application/json; charset={charset}", b'{"a": 1}')).fields == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    "charset", ["punycode", "undefined", "idna", "utf-7", "latin-1", "", "x" * 33, "'utf-8'"]
+)
+@pytest.mark.parametrize("form", [FORM, "application/json"])
+async def test_another_charset_is_named_in_the_refusal(form: str, charset: str) -> None:
+    with pytest.raises(UnsupportedMediaType) as caught:
+        await read(f"{form}; charset={charset}", b"{}")
+    assert caught.value.detail == f"the charset {charset[:32]} is not accepted: send utf-8 or us-ascii."
+
+
+async def test_text_in_a_form_that_is_not_utf_8_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="the value of the field `label` is not valid UTF-8"):
+        await read_form(text("label", "é").replace("é".encode(), b"\xe9"))
+    for part in (text("labél", "a"), file("imagé", b"")):
+        with pytest.raises(InvalidInput, match="the name of a field is not valid UTF-8"):
+            await read_form(part.replace("é".encode(), b"\xe9"))
+
+
 # The bytes of one image.
 
 
