@@ -323,7 +323,7 @@ async def test_two_models_each_with_a_backend_of_its_own(triton: Triton, tmp_pat
     here = Path(shutil.copytree(DEMO, tmp_path / "here", ignore=shutil.ignore_patterns("*.py", "*.md")))
     manifest = json.loads((here / "model.json").read_text())
     (here / "model.json").write_text(json.dumps(manifest | {"name": "here"}))
-    own = {"demo": {"backend": "triton", "triton_url": triton.url, "deadline_seconds": 5}}
+    own = {"demo": {"backend": "triton", "triton_url": triton.url, "max_queue_seconds": 5}}
     async with serving(None, here, DEMO, model_settings=own) as running:
         photo = next(photos(1))
         embedded = (await running.embed(photo, model="here")).json()
