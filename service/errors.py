@@ -5,7 +5,7 @@
     │   ├── UndecodableImage        the bytes are not the image they claim to be
     │   ├── UnsupportedFormat       an image format that is unknown or not switched on
     │   ├── UnsupportedMediaType    a request that is in none of the forms that the front reads
-    │   ├── ImageTooLarge           pixels, side, aspect ratio or progressive scans over the limit
+    │   ├── ImageTooLarge           pixels, side, aspect ratio, scans or metadata over the limit
     │   ├── TextTooLong             more characters or tokens than the limit
     │   ├── TooMany                 more images, texts, labels or templates than the limit
     │   ├── BadPromptTemplate       an unknown template set, or a template without its slot

@@ -66,7 +66,20 @@ class ModelSettings(BaseModel):
     max_pixels: int = Field(ImageLimits.max_pixels, ge=1, description="pixels of an image")
     max_side: int = Field(ImageLimits.max_side, ge=1, description="pixels on an image's longer side")
     max_aspect: float = Field(ImageLimits.max_aspect, ge=1, description="longer side / shorter side")
-    max_scans: int = Field(ImageLimits.max_scans, ge=1, description="scans of a progressive JPEG")
+    max_scans: int = Field(ImageLimits.max_scans, ge=1, description="scans of a JPEG")
+    max_scan_pixels: int = Field(
+        ImageLimits.max_scan_pixels,
+        ge=1,
+        description="pixels x scans of a JPEG of several scans; a usual progressive one has 10",
+    )
+    max_image_segments: int = Field(
+        ImageLimits.max_image_segments,
+        ge=1,
+        description="segments or chunks of an image file, besides its pixels",
+    )
+    max_image_metadata_bytes: int = Field(
+        ImageLimits.max_image_metadata_bytes, ge=1, description="an image file's bytes besides its pixels"
+    )
     exif_transpose: bool = Field(
         ImageLimits.exif_transpose, description="turn photos upright first; the reference does not"
     )

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
+from service.clip.headers import Parts, walk
 from service.clip.manifest import ImageSpec
 from service.errors import ImageTooLarge, UndecodableImage, UnsupportedFormat
 
@@ -70,6 +71,11 @@ class ImageLimits:
     max_side: int = 16_384
     max_aspect: float = 100.0
     max_scans: int = 100
+    max_scan_pixels: int = (
+        500_000_000  # encoders write 10 scans for a progressive photo: 50 megapixels of them
+    )
+    max_image_segments: int = 1_000
+    max_image_metadata_bytes: int = 8_000_000  # phones put previews and depth maps of some megabytes there
     exif_transpose: bool = True
     scaled_decode: bool = False
 
@@ -115,9 +121,10 @@ def decode_pixels(data: bytes, spec: ImageSpec, limits: ImageLimits) -> npt.NDAr
     name = sniff(data, limits.image_formats)
     image: Image.Image
     try:
+        scans = _count_scans(name, data, limits)
         image = Image.open(io.BytesIO(data), formats=[name])
         _check_size(image, limits)
-        _check_scans(image, data, limits)
+        _check_scans(image, scans, limits)
         if limits.scaled_decode and image.width * image.height > _SCALED_ABOVE:
             # Pillow does this for JPEGs only. It takes the smallest scale that gives at least this size.
             image.draft(None, (_SCALED_MARGIN * spec.size, _SCALED_MARGIN * spec.size))
@@ -148,18 +155,21 @@ def _check_size(image: Image.Image, limits: ImageLimits) -> None:
             )
 
 
-def _check_scans(image: Image.Image, data: bytes, limits: ImageLimits) -> None:
-    """Each scan of a progressive JPEG costs a pass over the whole picture, and a scan can be a few bytes."""
-    if not image.info.get("progressive"):
-        return
-    scans = data.count(
-        b"\xff\xda"
-    )  # start-of-scan; inside entropy-coded data 0xFF is always stuffed with 0x00
-    if scans > limits.max_scans:
+def _count_scans(name: str, data: bytes, limits: ImageLimits) -> int:
+    """The scans of a JPEG that has several, else 0. Refuses a file of too many parts before Pillow reads it."""
+    parts = Parts(limits.max_image_segments, limits.max_image_metadata_bytes, limits.max_scans)
+    return walk(name, data, parts).scans
+
+
+def _check_scans(image: Image.Image, scans: int, limits: ImageLimits) -> None:
+    """Each scan can cost a pass over the whole picture, about a second for a gigapixel, and be a few bytes."""
+    actual, limit = scans * image.width * image.height, limits.max_scan_pixels
+    if actual > limit:
         raise ImageTooLarge(
-            f"the image is a progressive JPEG of {scans} scans; the limit is {limits.max_scans}.",
-            limit=limits.max_scans,
-            actual=scans,
+            f"the image is {image.width} x {image.height} in {scans} scans: {actual:,} pixels in all scans; "
+            f"the limit is {limit:,}.",
+            limit=limit,
+            actual=actual,
         )
 
 

@@ -81,7 +81,7 @@ def test_the_limit_of_scans_is_100_without_a_setting() -> None:
     assert (caught.value.limit, caught.value.actual) == (100, 101)
 
 
-def test_scans_are_counted_in_progressive_jpegs_alone() -> None:
+def test_a_jpeg_that_has_its_pixels_in_one_scan_is_at_no_limit_of_scans() -> None:
     assert decoded((GOLDEN / "rgb.jpg").read_bytes(), max_scans=0) == (8, 8, 3)
 
 
