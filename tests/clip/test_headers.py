@@ -190,4 +190,4 @@ def test_a_walk_over_a_photo_of_12_megapixels_costs_little() -> None:
     data = encoded(Image.fromarray(noise), "JPEG")
     started = time.thread_time()
     walk("JPEG", data, Parts(1_000, 1_000_000, 100))
-    assert time.thread_time() - started < 0.002
+    assert time.thread_time() - started < 0.02
