@@ -87,7 +87,7 @@ class Exchange:
             outcome = str(answer.status)
         except ClientGone:
             outcome = "client_gone"
-        except Exception as error:
+        except Exception as error:  # whatever a route raises; `rendered` knows what it is
             outcome, response = rendered(error, request.id)
             error.__traceback__ = None  # `service.concurrency` says why
             if answer.status is None:
