@@ -8,7 +8,7 @@
     │   ├── ImageTooLarge           pixels, side, aspect ratio, scans or metadata over the limit
     │   ├── TextTooLong             more characters or tokens than the limit
     │   ├── TooMany                 more images, texts, labels or templates than the limit
-    │   ├── BadPromptTemplate       an unknown template set, or a template without its slot
+    │   ├── BadPromptTemplate       an unknown template set, or a template without a slot or with too many
     │   ├── BodyTooLarge            more bytes in the request body, or in its JSON, than the limit
     │   └── BodyTooSlow             the request body did not arrive in time
     ├── UnknownModel              no such model is served
