@@ -26,6 +26,7 @@ class Process:
         chosen = {"port": port, "metrics_port": self.metrics_port, **settings}
         environment = os.environ | {f"CLIPSERVE_{name.upper()}": str(value) for name, value in chosen.items()}
         self.url = f"http://127.0.0.1:{port}"
+        self.metrics_url = f"http://127.0.0.1:{self.metrics_port}/metrics"
         # A file, because a pipe would fill up and hold up the service; kept as long as this object is.
         self._log = tempfile.NamedTemporaryFile()  # noqa: SIM115
         self.popen = subprocess.Popen(
