@@ -53,6 +53,7 @@ class Gateway:
     server: uvicorn.Server
     metrics: Metrics
     models: dict[Path, ServedModel]
+    inference: Inference
 
     async def warm_up(self) -> None:
         """Start all models, side by side.
@@ -91,7 +92,7 @@ async def open_gateway(settings: Settings, open_backend: OpenBackend | None = No
         budget = ByteBudget(settings.max_in_flight_bytes)
         app = build_app(inference, limits, settings.max_json_bytes, budget, metrics)
         server = build_server(app, picked(settings, ServerOptions))
-        yield Gateway(app, server, metrics, models)
+        yield Gateway(app, server, metrics, models, inference)
 
 
 def _served_model(

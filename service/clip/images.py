@@ -28,8 +28,8 @@ from service.errors import ImageTooLarge, UndecodableImage, UnsupportedFormat
 Image.MAX_IMAGE_PIXELS = None
 # Pillow would print a warning for each photo whose EXIF block is broken.
 warnings.filterwarnings("ignore", "Corrupt EXIF data", UserWarning)
-# libtiff would print past our log what is wrong with a file, and Pillow raises it. A system's own libtiff may be out
-# of reach.
+# libtiff would print past our log what is wrong with a file, and Pillow raises it. A system's own libtiff may be
+# out of reach.
 with contextlib.suppress(OSError, AttributeError):
     ctypes.CDLL(PIL._imaging.__file__).TIFFSetErrorHandler(None)
 # Load the decoders now, not during the first malformed request.

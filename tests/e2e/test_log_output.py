@@ -79,7 +79,7 @@ def test_lines_that_were_dropped_are_counted() -> None:
     assert asked(process, 20) == {200}
     dropped = 0.0
     while dropped < 20:
-        metrics = httpx.get(process.metrics_url).text
+        metrics = httpx.get(process.operations_url + "/metrics").text
         name = "clipserve_log_lines_dropped_total "
         dropped = float(next(line for line in metrics.splitlines() if line.startswith(name))[len(name) :])
     assert process.stop()[0] == 0

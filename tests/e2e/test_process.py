@@ -39,7 +39,7 @@ def copy_of_demo(folder: Path) -> Path:
 def test_it_is_alive_before_it_is_ready_and_ready_soon() -> None:
     process = Process()
     assert process.wait_ready(60) < 20  # two seconds on an idle machine
-    metrics = httpx.get(f"http://127.0.0.1:{process.metrics_port}/metrics").text
+    metrics = httpx.get(process.operations_url + "/metrics").text
     assert "clipserve_batch_rows_bucket" in metrics
     assert httpx.get(process.url + "/metrics").status_code == 404, "metrics are not for the public port"
     status, log = process.stop()
@@ -143,14 +143,14 @@ def test_a_taken_port_is_said() -> None:
     assert "address already in use" in log
 
 
-def test_a_taken_metrics_port_is_said() -> None:
+def test_a_taken_operations_port_is_said() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        status, log = failed_start(metrics_port=port)
+        status, log = failed_start(operations_port=port)
     assert status == 1
-    assert f"CLIPSERVE_METRICS_PORT={port}: cannot listen on 127.0.0.1: address already in use" in log
+    assert f"CLIPSERVE_OPERATIONS_PORT={port}: cannot listen on 127.0.0.1: address already in use" in log
 
 
 @pytest.mark.parametrize("name", ["image.onnx", "text.onnx", "tokenizer.json"])
