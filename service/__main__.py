@@ -34,6 +34,7 @@ def main(context: typer.Context) -> None:
 @cli.command()
 def serve() -> None:
     """Serve the models until SIGTERM or Ctrl-C, then answer what is in flight and end."""
+    log.start()
     try:
         chosen = Settings()
         log.configure(chosen.log_level)
@@ -44,13 +45,13 @@ def serve() -> None:
         for fault in error.errors(include_url=False, include_context=False):
             setting, *inside = map(str, fault["loc"])
             name = ".".join([f"CLIPSERVE_{setting.upper()}", *inside])
-            typer.echo(f"{name}={fault['input']!r}: {_said(fault)}", err=True)
+            _cannot_start(f"{name}={fault['input']!r}: {_said(fault)}")
         raise typer.Exit(2) from None
     except SettingsError as error:
-        typer.echo(f"a CLIPSERVE_* variable that must be JSON is not: {error}", err=True)
+        _cannot_start(f"a CLIPSERVE_* variable that must be JSON is not: {error}")
         raise typer.Exit(2) from None
     except (ArtifactError, CannotListen, ClipError) as error:
-        typer.echo(f"clipserve cannot start: {error}", err=True)
+        _cannot_start(str(error))
         raise typer.Exit(1) from None
 
 
@@ -58,6 +59,10 @@ def serve() -> None:
 def settings() -> None:
     """Print all settings with their defaults, as a Markdown table."""
     typer.echo(as_markdown())
+
+
+def _cannot_start(reason: str) -> None:
+    logger.critical("cannot_start", reason=reason)
 
 
 def _said(fault: ErrorDetails) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -139,6 +140,8 @@ def _open_backend(
     deadline_seconds: float, folder: Path, manifest: ModelManifest, settings: ModelSettings, metrics: Metrics
 ) -> Backend:
     if settings.backend == "triton":
+        # gRPC prints on standard error, past our log, what its errors tell too.
+        os.environ.setdefault("GRPC_VERBOSITY", "NONE")
         from service.engine.triton.client import TritonBackend, TritonOptions  # loads gRPC
 
         token = settings.triton_token.get_secret_value() if settings.triton_token else None

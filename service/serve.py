@@ -8,14 +8,14 @@ import os
 import signal
 import socket
 import threading
+from contextlib import AbstractAsyncContextManager, nullcontext
 
 import uvloop
-from prometheus_client import start_http_server
 
+from service import operations
 from service.bootstrap import Gateway, OpenBackend, open_gateway
 from service.settings import Settings
 from service.telemetry.log import logger
-from service.telemetry.metrics import Metrics
 
 # After the time to drain: for cancelled requests and backends to end. Then the process ends, whatever still runs.
 _MARGIN_SECONDS = 3.0
@@ -39,11 +39,9 @@ def serve(settings: Settings, open_backend: OpenBackend | None = None) -> None:
 
 
 async def _serve(settings: Settings, open_backend: OpenBackend | None) -> None:
-    async with open_gateway(settings, open_backend) as gateway:
+    async with open_gateway(settings, open_backend) as gateway, _operations(settings, gateway):
         server = gateway.server
         listener = _listen("CLIPSERVE_PORT", settings.host, settings.port)
-        if settings.metrics_enabled:
-            _serve_metrics(settings, gateway.metrics)
         for signum in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(signum, _end, gateway, settings)
         serving = asyncio.create_task(server.serve([listener]))
@@ -61,26 +59,27 @@ async def _serve(settings: Settings, open_backend: OpenBackend | None) -> None:
             await asyncio.gather(serving, warming, return_exceptions=True)
 
 
+def _operations(settings: Settings, gateway: Gateway) -> AbstractAsyncContextManager[None]:
+    """Probes and metrics on their own port, if the settings want it."""
+
+    async def ready() -> bool:
+        return not gateway.server.should_exit and await gateway.inference.ready()
+
+    if not settings.operations_enabled:
+        return nullcontext()
+    listener = _listen("CLIPSERVE_OPERATIONS_PORT", settings.host, settings.operations_port)
+    return operations.serving(listener, gateway.metrics.registry, ready, settings.max_blocked_seconds)
+
+
 def _listen(setting: str, host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
-        raise _cannot_listen(setting, host, port, error) from None
-
-
-def _serve_metrics(settings: Settings, metrics: Metrics) -> None:
-    try:
-        start_http_server(settings.metrics_port, settings.host, metrics.registry)
-    except OSError as error:
-        raise _cannot_listen("CLIPSERVE_METRICS_PORT", settings.host, settings.metrics_port, error) from None
-
-
-def _cannot_listen(setting: str, host: str, port: int, error: OSError) -> CannotListen:
-    reason = (error.strerror or str(error)).lower()
-    return CannotListen(
-        f"{setting}={port}: cannot listen on {host}: {reason}. Choose another, or CLIPSERVE_HOST."
-    )
+        reason = (error.strerror or str(error)).lower()
+        raise CannotListen(
+            f"{setting}={port}: cannot listen on {host}: {reason}. Choose another, or CLIPSERVE_HOST."
+        ) from None
 
 
 def _end(gateway: Gateway, settings: Settings) -> None:

@@ -120,8 +120,16 @@ class Settings(ModelSettings, BaseSettings):
     )
     host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 for all")
     port: int = Field(8080, ge=0, le=65535, description="REST port")
-    metrics_port: int = Field(8082, ge=0, le=65535, description="Prometheus port")
-    metrics_enabled: bool = Field(True, description="serve /metrics on metrics_port")
+    operations_port: int = Field(
+        8082, ge=0, le=65535, description="port of /livez, /readyz and /metrics alone"
+    )
+    operations_enabled: bool = Field(True, description="listen on operations_port")
+    max_blocked_seconds: float = Field(
+        10.0,
+        ge=1,
+        le=3600,
+        description="time that the event loop may give no sign before /livez fails on operations_port",
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="least level logged")
     model_settings: dict[str, ModelSettings] = Field(
         {},

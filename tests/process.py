@@ -19,13 +19,14 @@ ROOT = Path(__file__).parents[1]
 
 
 class Process:
-    """A service process; `url` answers once `wait_ready` has returned. `prefix`: a command that starts it."""
+    """A service process; its `url`s answer once `wait_ready` has returned. `prefix`: a command that starts it."""
 
     def __init__(self, *prefix: str, **settings: str | int) -> None:
-        port, self.metrics_port = free_port(), free_port()
-        chosen = {"port": port, "metrics_port": self.metrics_port, **settings}
+        port, operations_port = free_port(), free_port()
+        chosen = {"port": port, "operations_port": operations_port, **settings}
         environment = os.environ | {f"CLIPSERVE_{name.upper()}": str(value) for name, value in chosen.items()}
         self.url = f"http://127.0.0.1:{port}"
+        self.operations_url = f"http://127.0.0.1:{operations_port}"
         # A file, because a pipe would fill up and hold up the service; kept as long as this object is.
         self._log = tempfile.NamedTemporaryFile()  # noqa: SIM115
         self.popen = subprocess.Popen(

@@ -8,6 +8,8 @@ before a pixel is decoded: C decoders cannot be interrupted.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import io
 import warnings
 from collections.abc import Callable, Collection
@@ -15,6 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import PIL._imaging
 from PIL import Image, ImageOps
 
 from service.clip.headers import Parts, walk
@@ -25,6 +28,10 @@ from service.errors import ImageTooLarge, UndecodableImage, UnsupportedFormat
 Image.MAX_IMAGE_PIXELS = None
 # Pillow would print a warning for each photo whose EXIF block is broken.
 warnings.filterwarnings("ignore", "Corrupt EXIF data", UserWarning)
+# libtiff would print past our log what is wrong with a file, and Pillow raises it. A system's own libtiff may be
+# out of reach.
+with contextlib.suppress(OSError, AttributeError):
+    ctypes.CDLL(PIL._imaging.__file__).TIFFSetErrorHandler(None)
 # Load the decoders now, not during the first malformed request.
 Image.init()
 

@@ -21,7 +21,11 @@ DEMO = ROOT / "models" / "demo"
 
 
 def failed_start(**settings: str | int) -> tuple[int, str]:
-    return Process(**settings).ended(30)
+    """(exit status, why it cannot start)."""
+    status, log = Process(**settings).ended(30)
+    lines = [json.loads(line) for line in log.splitlines()]
+    assert not [line for line in lines if "exception" in line]
+    return status, "\n".join(line["reason"] for line in lines if line["event"] == "cannot_start")
 
 
 def copy_of_demo(folder: Path) -> Path:
@@ -31,7 +35,7 @@ def copy_of_demo(folder: Path) -> Path:
 def test_it_is_alive_before_it_is_ready_and_ready_soon() -> None:
     process = Process()
     assert process.wait_ready(60) < 20  # two seconds on an idle machine
-    metrics = httpx.get(f"http://127.0.0.1:{process.metrics_port}/metrics").text
+    metrics = httpx.get(process.operations_url + "/metrics").text
     assert "clipserve_batch_rows_bucket" in metrics
     assert httpx.get(process.url + "/metrics").status_code == 404, "metrics are not for the public port"
     status, log = process.stop()
@@ -93,7 +97,6 @@ def test_what_it_cannot_start_with_is_said_in_a_line(settings: dict[str, str | i
     status, log = failed_start(**settings)
     assert status in (1, 2)
     assert said in log
-    assert "Traceback" not in log
 
 
 def test_a_taken_port_is_said() -> None:
@@ -103,18 +106,16 @@ def test_a_taken_port_is_said() -> None:
         status, log = failed_start(port=taken.getsockname()[1])
     assert status != 0
     assert "address already in use" in log
-    assert "Traceback" not in log
 
 
-def test_a_taken_metrics_port_is_said() -> None:
+def test_a_taken_operations_port_is_said() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        status, log = failed_start(metrics_port=port)
+        status, log = failed_start(operations_port=port)
     assert status == 1
-    assert f"CLIPSERVE_METRICS_PORT={port}: cannot listen on 127.0.0.1: address already in use" in log
-    assert "Traceback" not in log
+    assert f"CLIPSERVE_OPERATIONS_PORT={port}: cannot listen on 127.0.0.1: address already in use" in log
 
 
 @pytest.mark.parametrize("name", ["image.onnx", "text.onnx", "tokenizer.json"])
@@ -125,7 +126,6 @@ def test_a_cut_file_is_refused(tmp_path: Path, name: str) -> None:
     status, log = failed_start(models=str(copy))
     assert status == 1
     assert name in log
-    assert "Traceback" not in log
 
 
 def test_a_manifest_that_is_none_is_refused(tmp_path: Path) -> None:
@@ -164,8 +164,7 @@ def test_an_engine_that_fails_on_the_self_test_is_said(tmp_path: Path) -> None:
     (copy / "model.json").write_text(json.dumps(manifest))
     status, log = failed_start(models=str(copy))
     assert status == 1
-    assert "clipserve cannot start: onnxruntime fail" in log  # in the self-test, or in the trial before it
-    assert "Traceback" not in log
+    assert log.startswith("onnxruntime fail")  # in the self-test, or in the trial before it
 
 
 def test_a_misspelled_setting_is_warned_of() -> None:
