@@ -35,8 +35,6 @@ _ESCAPED_AMPERSANDS = re.compile(rf"({_of_any_width('&')})(?:{_AMP})+({_AMP})")
 # `int` refuses more digits than these. Any number that long is none of a character.
 _ENDLESS_NUMBER = re.compile(r"&#[0-9]{4301,};?")
 _SHORT = 256  # characters
-# Encodings hold a hundred bytes a token, the ids that are kept a few: texts are encoded so many at a time.
-_SLICE = 64
 
 
 def _basic(text: str) -> str:
@@ -98,20 +96,20 @@ class Tokenizer:
         self._encoder = encoder
         self._clean = CLEANING[spec.cleaning]
 
-    def encode(self, texts: Sequence[str], *, truncate: bool = False) -> list[TokenizedText]:
+    def encode(self, texts: Sequence[str], truncate: bool = False, first: int = 0) -> list[TokenizedText]:
         """Token ids of each text, special tokens included, not padded.
 
         A text longer than the context length keeps its first tokens and its end-of-text token if `truncate`.
+        `first`: the position of the first of these texts among those of the request, for errors.
 
         Raises:
             TextTooLong: a text has more tokens than the context length, and not `truncate`; names its index.
             InvalidInput: a text is not valid Unicode (a lone surrogate).
         """
-        result: list[TokenizedText] = []
-        for start in range(0, len(texts), _SLICE):
-            encodings = self._encode_all(texts[start : start + _SLICE], start)
-            result.extend(self._fitted(e.ids, start + i, truncate) for i, e in enumerate(encodings))
-        return result
+        return [
+            self._fitted(encoding.ids, index, truncate)
+            for index, encoding in enumerate(self._encode_all(texts, first), first)
+        ]
 
     def _fitted(self, ids: list[int], index: int, truncate: bool) -> TokenizedText:
         limit = self._spec.context_length
@@ -129,12 +127,11 @@ class Tokenizer:
             ids = ids[:limit] if eot is None else [*ids[: limit - 1], eot]
         return TokenizedText(ids, count)
 
-    def _encode_all(self, texts: Sequence[str], start: int) -> list[tokenizers.Encoding]:
-        """`start`: the index of the first one in the request."""
+    def _encode_all(self, texts: Sequence[str], first: int) -> list[tokenizers.Encoding]:
         try:
             return self._encoder.encode_batch_fast([self._clean(text) for text in texts])
         except TypeError:  # what the library says of a str that is not UTF-8
-            bad = start + next(i for i, text in enumerate(texts) if not _is_unicode(text))
+            bad = first + next(i for i, text in enumerate(texts) if not _is_unicode(text))
             raise InvalidInput(
                 f"text {bad} is not valid Unicode: it holds a lone surrogate.", index=bad
             ) from None
