@@ -30,7 +30,7 @@ from service.errors import (
     UnsupportedFormat,
 )
 from service.telemetry.metrics import Metrics
-from tests.support import DIM, inference_on, png, served_model, write_toy_artifact
+from tests.support import DIM, Counting, inference_on, png, served_model, write_toy_artifact
 
 BROKEN = b"\x89PNG\r\n\x1a\n"
 UNREADABLE = UndecodableImage("it is not base64", index=1)
@@ -59,6 +59,19 @@ async def test_an_unknown_model_is_refused_with_the_names_of_the_known(tmp_path:
         await inference.embed(EmbedRequest(texts=["a"], model="third"))
     with pytest.raises(UnknownModel):
         await inference.classify(ClassifyRequest([png()], ["a"], model=""))
+
+
+@pytest.mark.parametrize(("count", "jobs"), [(64, 0), (65, 1)])
+async def test_more_than_256_scores_are_ranked_in_a_thread(tmp_path: Path, count: int, jobs: int) -> None:
+    backend, executor = FakeBackend(DIM), Counting()
+    model = served_model(await write_toy_artifact(tmp_path), backend)
+    await model.start(tmp_path)
+    inference = Inference({"toy": model}, RequestLimits(), SideThread(executor))
+    answer = await inference.classify(ClassifyRequest([png()] * 4, [str(i) for i in range(count)]))
+    assert executor.jobs == jobs
+    for result in answer.results:
+        assert isinstance(result, list)
+        assert [scored.logit for scored in result] == sorted((s.logit for s in result), reverse=True)
 
 
 async def test_a_model_that_is_not_started_is_not_asked(tmp_path: Path) -> None:
