@@ -35,6 +35,7 @@ from service.engine.choice import EngineOptions, choose_engine
 from service.engine.in_process import InProcess
 from service.rest.app import build_app
 from service.rest.body import BodyLimits
+from service.rest.connections import ConnectionLimits, Connections
 from service.rest.exchange import ExchangeLimits
 from service.rest.server import ServerOptions, build_server
 from service.rest.uploads import Uploads
@@ -53,6 +54,16 @@ class Gateway:
     server: uvicorn.Server
     metrics: Metrics
     models: dict[Path, ServedModel]
+    inference: Inference
+    connections: Connections
+
+    @property
+    def draining(self) -> bool:
+        return self.inference.draining
+
+    def drain(self) -> None:
+        """Not ready from now on; each answer is the last one on its connection."""
+        self.inference.draining = self.connections.draining = True
 
     async def warm_up(self) -> None:
         """Start all models, side by side.
@@ -89,11 +100,12 @@ async def open_gateway(settings: Settings, open_backend: OpenBackend | None = No
             models[folder] = _served_model(folder, manifest, own, backend, executor, side, metrics)
         inference = Inference(_by_name(models, settings), picked(settings, RequestLimits), side)
         limits = ExchangeLimits(picked(settings, BodyLimits), settings.deadline_seconds)
-        budget = ByteBudget(settings.max_in_flight_bytes)
+        budget = ByteBudget(settings.max_in_flight_bytes, settings.max_in_flight_bytes_per_address)
         uploads = Uploads(settings.max_json_bytes, side)
         app = build_app(inference, limits, uploads, side, budget, metrics)
-        server = build_server(app, picked(settings, ServerOptions))
-        yield Gateway(app, server, metrics, models)
+        connections = Connections(picked(settings, ConnectionLimits))
+        server = build_server(app, picked(settings, ServerOptions), connections, metrics)
+        yield Gateway(app, server, metrics, models, inference, connections)
 
 
 def _served_model(

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import signal
 import socket
+import threading
 
-import uvicorn
 import uvloop
 from prometheus_client import start_http_server
 
-from service.bootstrap import OpenBackend, open_gateway
+from service.bootstrap import Gateway, OpenBackend, open_gateway
 from service.settings import Settings
 from service.telemetry.log import logger
 from service.telemetry.metrics import Metrics
+
+# After the time to drain: for cancelled requests and backends to end. Then the process ends, whatever still runs.
+_MARGIN_SECONDS = 3.0
 
 
 class CannotListen(Exception):
@@ -41,7 +45,7 @@ async def _serve(settings: Settings, open_backend: OpenBackend | None) -> None:
         if settings.metrics_enabled:
             _serve_metrics(settings, gateway.metrics)
         for signum in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(signum, _end, server)
+            asyncio.get_running_loop().add_signal_handler(signum, _end, gateway, settings)
         serving = asyncio.create_task(server.serve([listener]))
         warming = asyncio.create_task(gateway.warm_up())
         try:
@@ -79,10 +83,22 @@ def _cannot_listen(setting: str, host: str, port: int, error: OSError) -> Cannot
     )
 
 
-def _end(server: uvicorn.Server) -> None:
-    """The first signal lets requests in flight end; the second does not wait for them."""
-    server.force_exit = server.should_exit
-    server.should_exit = True
+def _end(gateway: Gateway, settings: Settings) -> None:
+    """The first signal lets requests in flight end; the second does not wait for them.
+
+    A load balancer needs a moment to see that this instance is not ready any more. Until then it still listens.
+    """
+    server = gateway.server
+    if gateway.draining:
+        server.force_exit = server.should_exit = True
+        return
+    gateway.drain()
+    logger.info("draining", delay=settings.drain_delay_seconds, drain=settings.drain_seconds)
+    asyncio.get_running_loop().call_later(settings.drain_delay_seconds, setattr, server, "should_exit", True)
+    longest = settings.drain_delay_seconds + settings.drain_seconds + _MARGIN_SECONDS
+    last_resort = threading.Timer(longest, os._exit, [0])
+    last_resort.daemon = True
+    last_resort.start()
 
 
 def _settle_memory() -> None:

@@ -135,11 +135,45 @@ class Settings(ModelSettings, BaseSettings):
         10.0, gt=0, le=3600, description="time for one request, from its last byte"
     )
     body_timeout_seconds: float = Field(15.0, gt=0, le=3600, description="time for a request body to arrive")
+    min_body_bytes_per_second: int = Field(
+        65_536, ge=1, description="rate at which a body must come, after 2 seconds"
+    )
     max_body_bytes: int = Field(20_000_000, ge=1, description="request body")
     max_json_bytes: int = Field(1_000_000, ge=1, description="JSON body besides its images")
     max_in_flight_bytes: int = Field(256_000_000, ge=1, description="bodies of all requests in memory")
-    max_connections: int = Field(512, ge=1, description="open connections")
-    drain_seconds: int = Field(25, ge=0, description="time for requests in flight to end after SIGTERM")
+    max_in_flight_bytes_per_address: int = Field(
+        128_000_000, ge=1, description="of one client's address; give a proxy in front all of it"
+    )
+    max_connections: int = Field(
+        512, ge=1, description="open connections; beyond it, idle ones make room for new ones"
+    )
+    max_connections_per_address: int = Field(
+        0, ge=0, description="of one client's address; 0: all, which suits a proxy in front"
+    )
+    max_header_bytes: int = Field(65_536, ge=1_024, description="request line and headers; trailers too")
+    first_byte_timeout_seconds: float = Field(
+        10.0, gt=0, le=3600, description="time for the first byte on a new connection"
+    )
+    header_timeout_seconds: float = Field(
+        5.0, gt=0, le=3600, description="time for headers, from their first byte"
+    )
+    keep_alive_seconds: float = Field(
+        65.0,
+        gt=0,
+        le=3600,
+        description="time between two requests on a connection; longer than a proxy's in front",
+    )
+    write_timeout_seconds: float = Field(
+        10.0, gt=0, le=3600, description="time in which a client must take a part of its answer"
+    )
+    drain_delay_seconds: float = Field(
+        0.0,
+        ge=0,
+        le=3600,
+        description="time after SIGTERM in which it is not ready and still listens; behind a load balancer longer "
+        "than this takes to see it",
+    )
+    drain_seconds: int = Field(25, ge=0, description="time for requests in flight to end after that")
     max_images: int = Field(RequestLimits.max_images, ge=1, description="images in a request")
     max_texts: int = Field(RequestLimits.max_texts, ge=1, description="texts in a request")
     max_text_chars: int = Field(RequestLimits.max_text_chars, ge=1, description="characters of a text")

@@ -32,6 +32,7 @@ class Inference:
         self._models = models
         self.limits = limits
         self._side = side
+        self.draining = False  # the end is near: not ready, though it serves what still comes
 
     @property
     def names(self) -> list[str]:
@@ -94,7 +95,7 @@ class Inference:
 
     async def ready(self) -> bool:
         """Whether every model would serve a request made now."""
-        return all([await model.ready() for model in self._models.values()])
+        return not self.draining and all([await model.ready() for model in self._models.values()])
 
     def _find(self, name: str | None) -> ServedModel:
         model = next(iter(self._models.values())) if name is None else self._models.get(name)

@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.application.byte_budget import ByteBudget
 from service.rest.body import BodyLimits, read_body
+from service.rest.connections import address_of
 from service.rest.errors import rendered
 from service.rest.lifeline import ClientGone, run_until_answered
 from service.telemetry.log import logger
@@ -103,7 +104,7 @@ class Exchange:
         request: RequestContext,
     ) -> None:
         seconds = self._limits.deadline_seconds
-        with self._budget.lease() as lease:
+        with self._budget.lease(address_of(scope["client"][0])) as lease:
             body = await read_body(headers, receive, self._limits.body, lease)
             answer.body_pending = False
             request.deadline = time.monotonic() + seconds
