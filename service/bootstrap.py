@@ -27,7 +27,7 @@ from service.clip.artifact import ArtifactError, read_manifest
 from service.clip.images import ImageLimits
 from service.clip.manifest import ModelManifest
 from service.clip.tokenizer import load_tokenizer
-from service.concurrency import together
+from service.concurrency import SideThread, together
 from service.cores import usable_cores, yield_to_event_loop
 from service.engine.backend import Backend
 from service.engine.batch_queue import BatchPolicy
@@ -39,6 +39,7 @@ from service.rest.body import BodyLimits
 from service.rest.connections import ConnectionLimits, Connections
 from service.rest.exchange import ExchangeLimits
 from service.rest.server import ServerOptions, build_server
+from service.rest.uploads import Uploads
 from service.settings import ModelSettings, Settings
 from service.telemetry.metrics import Metrics
 
@@ -90,17 +91,19 @@ async def open_gateway(settings: Settings, open_backend: OpenBackend | None = No
         executor = stack.enter_context(
             ThreadPoolExecutor(settings.decode_threads or usable_cores(), "preprocess", yield_to_event_loop)
         )
+        side = SideThread(stack.enter_context(ThreadPoolExecutor(1, "side")))
         models: dict[Path, ServedModel] = {}
         for folder in settings.models:
             manifest = read_manifest(folder)
             own = settings.of_model(manifest.name)
             backend = open_backend(folder, manifest, own, metrics)
             stack.push_async_callback(backend.aclose)
-            models[folder] = _served_model(folder, manifest, own, backend, executor, metrics)
-        inference = Inference(_by_name(models, settings), picked(settings, RequestLimits))
+            models[folder] = _served_model(folder, manifest, own, backend, executor, side, metrics)
+        inference = Inference(_by_name(models, settings), picked(settings, RequestLimits), side)
         limits = ExchangeLimits(picked(settings, BodyLimits), settings.deadline_seconds)
         budget = ByteBudget(settings.max_in_flight_bytes, settings.max_in_flight_bytes_per_address)
-        app = build_app(inference, limits, settings.max_json_bytes, budget, metrics)
+        uploads = Uploads(settings.max_json_bytes, side)
+        app = build_app(inference, limits, uploads, side, budget, metrics)
         connections = Connections(picked(settings, ConnectionLimits))
         server = build_server(app, picked(settings, ServerOptions), connections, metrics)
         yield Gateway(app, server, metrics, models, inference, connections)
@@ -112,13 +115,14 @@ def _served_model(
     settings: ModelSettings,
     backend: Backend,
     executor: Executor,
+    side: SideThread,
     metrics: Metrics,
 ) -> ServedModel:
     limits = picked(settings, ImageLimits)
     images: ImageEncoder = DecodingImageEncoder(manifest, backend, executor, limits, metrics)
     if settings.image_cache_bytes:
         images = CachedImageEncoder(images, settings.image_cache_bytes, executor, metrics)
-    texts = TextEncoder(manifest, load_tokenizer(folder, manifest.text), backend, executor, metrics)
+    texts = TextEncoder(manifest, load_tokenizer(folder, manifest.text), backend, side, metrics)
     classifiers = Classifiers(texts, manifest.scoring, settings.label_cache_bytes, metrics)
     admission = Admission(settings.max_queue_seconds, metrics)
     return ServedModel(manifest, limits.choices, backend, images, texts, classifiers, admission)

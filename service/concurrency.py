@@ -9,11 +9,13 @@ by name, its name is deleted in a `finally`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterable
-from typing import Any, TypeVar
+from collections.abc import Callable, Coroutine, Iterable
+from concurrent.futures import Executor
+from typing import Any, TypeVar, TypeVarTuple
 
 T = TypeVar("T")
 U = TypeVar("U")
+Ts = TypeVarTuple("Ts")
 
 
 async def together(coroutines: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
@@ -47,3 +49,22 @@ async def both(first: Coroutine[Any, Any, T], second: Coroutine[Any, Any, U]) ->
     coroutines: list[Coroutine[Any, Any, Any]] = [first, second]
     one, two = await together(coroutines)
     return one, two
+
+
+class SideThread:
+    """One thread for what computes on a caller's data in Python: parsing, tokenizing, ranking, rendering.
+
+    One, because such calls hold the interpreter's lock, so that two side by side take twice as long each; because
+    each may hold copies of a body; and because calls in one queue take turns. Nobody waits there for images to be
+    decoded. Whoever calls keeps each call below a tenth of a second.
+    """
+
+    def __init__(self, executor: Executor) -> None:
+        """`executor`: of one thread, at the event loop's own priority, because the loop waits for the lock too."""
+        self._executor = executor
+
+    async def call(self, function: Callable[[*Ts], T], *args: *Ts, short: bool) -> T:
+        """Its result or error. A call that is `short` runs here: to wake a thread takes 50 microseconds."""
+        if short:
+            return function(*args)
+        return await asyncio.get_running_loop().run_in_executor(self._executor, function, *args)

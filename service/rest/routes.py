@@ -8,28 +8,30 @@ from starlette.responses import Response
 
 from service.application.inference import Inference
 from service.application.requests import ClassifyRequest, EmbedRequest
+from service.concurrency import SideThread
 from service.rest.openapi import CLASSIFY, EMBED, LIVEZ, MODELS, READYZ
 from service.rest.rendering import (
     NPY,
     classification_json,
     embedding_json,
+    is_short,
     json_response,
     models_json,
     npy_array,
 )
 from service.rest.schemas import ClassifyFields, EmbedFields
-from service.rest.uploads import read_upload
+from service.rest.uploads import Uploads
 
 
-def add_routes(app: FastAPI, inference: Inference, max_json_bytes: int) -> None:
+def add_routes(app: FastAPI, inference: Inference, uploads: Uploads, side: SideThread) -> None:
     """All endpoints. On the application itself: FastAPI takes longer to find one in a router."""
 
     @app.post("/classify", **CLASSIFY)
     async def classify(request: Request) -> Response:
         """Which of these labels fits the image? Scores for each image, best label first."""
-        upload = await read_upload(request, max_json_bytes)
-        asked = upload.read(ClassifyFields)
-        return classification_json(await inference.classify(ClassifyRequest(upload.images, **dict(asked))))
+        images, asked = await uploads.read(request, ClassifyFields)
+        scored = await inference.classify(ClassifyRequest(images, **dict(asked)))
+        return await side.call(classification_json, scored, short=is_short(scored))
 
     @app.post("/embed", **EMBED)
     async def embed(request: Request) -> Response:
@@ -37,13 +39,14 @@ def add_routes(app: FastAPI, inference: Inference, max_json_bytes: int) -> None:
 
         `Accept: application/x-npy` gives one float32 array [N, D] in NumPy's file format instead of JSON.
         """
-        upload = await read_upload(request, max_json_bytes)
-        asked = upload.read(EmbedFields)
+        images, asked = await uploads.read(request, EmbedFields)
         npy = NPY in request.headers.get("accept", "")
         # An array has no place for the error of one item.
-        asks = EmbedRequest(upload.images, asked.texts, asked.model, asked.truncate, all_or_nothing=npy)
-        embedding = await inference.embed(asks)
-        return npy_array(embedding) if npy else embedding_json(embedding, asked.encoding_format)
+        asks = EmbedRequest(images, asked.texts, asked.model, asked.truncate, all_or_nothing=npy)
+        embedded = await inference.embed(asks)
+        if npy:
+            return await side.call(npy_array, embedded, short=is_short(embedded))
+        return await side.call(embedding_json, embedded, asked.encoding_format, short=is_short(embedded))
 
     @app.get("/v1/models", **MODELS)
     async def models(_: Request) -> Response:
