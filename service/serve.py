@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import resource
 import signal
 import socket
 import threading
@@ -19,6 +20,7 @@ from service.telemetry.log import logger
 
 # After the time to drain: for cancelled requests and backends to end. Then the process ends, whatever still runs.
 _MARGIN_SECONDS = 3.0
+_OTHER_FILES = 256  # that are open besides connections: libraries, artifacts, the operations port, Triton
 
 
 class CannotListen(Exception):
@@ -34,6 +36,7 @@ def serve(settings: Settings, open_backend: OpenBackend | None = None) -> None:
         ArtifactError, ClipError: a model cannot be served; the message says why.
         CannotListen: see there.
     """
+    _allow_open_files(settings.max_connections + _OTHER_FILES)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(settings, open_backend))
 
@@ -69,6 +72,15 @@ def _operations(settings: Settings, gateway: Gateway) -> AbstractAsyncContextMan
         return nullcontext()
     listener = _listen("CLIPSERVE_OPERATIONS_PORT", settings.host, settings.operations_port)
     return operations.serving(listener, gateway.metrics.registry, ready, settings.max_blocked_seconds)
+
+
+def _allow_open_files(needed: int) -> None:
+    """A shell often allows 1,024; what the system allows at most is higher."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < needed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(needed, hard), hard))
+    if hard < needed:
+        logger.warning("few_open_files", allowed=hard, needed=needed)
 
 
 def _listen(setting: str, host: str, port: int) -> socket.socket:

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import socket
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -194,3 +195,23 @@ def test_a_pipe_in_place_of_a_graph_is_refused_and_not_waited_for(tmp_path: Path
     status, log = failed_start(models=str(copy))
     assert status == 1
     assert "text.onnx cannot be read: not a regular file" in log
+
+
+def test_it_allows_itself_the_files_that_its_connections_need() -> None:
+    process = Process("sh", "-c", 'ulimit -Sn 64; exec "$@"', "sh")
+    process.wait_ready()
+    url = httpx.URL(process.url)
+    assert url.port
+    with ExitStack() as stack:
+        for _ in range(200):
+            stack.enter_context(socket.create_connection((url.host, url.port), 20))
+        assert httpx.get(process.url + "/readyz", timeout=20).status_code == 200
+    assert process.stop()[0] == 0
+
+
+def test_it_says_when_they_are_too_few() -> None:
+    process = Process("sh", "-c", 'ulimit -n 300; exec "$@"', "sh")
+    process.wait_ready()
+    status, log = process.stop()
+    assert status == 0
+    assert '"event": "few_open_files"' in log
