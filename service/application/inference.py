@@ -14,6 +14,7 @@ from service.application.requests import (
     Embedding,
     EmbedRequest,
     ModelState,
+    RankedLabels,
     RequestLimits,
     ScoredLabel,
 )
@@ -22,7 +23,7 @@ from service.clip.zeroshot import ZeroShotClassifier
 from service.concurrency import SideThread, both
 from service.errors import BackendUnavailable, ClipError, UnknownModel
 
-_SHORT = 256  # scores that are ranked in a quarter of a millisecond
+_SHORT = 1_000  # scores that are ranked in a quarter of a millisecond
 
 
 class Inference:
@@ -57,7 +58,7 @@ class Inference:
             )
         _raise_error_of_all(vectors)
         results = await self._side.call(
-            _all_ranked,
+            _ranked,
             built.classifier,
             vectors,
             request.top_k,
@@ -118,26 +119,12 @@ def _raise_first_error(results: Sequence[VectorOrError]) -> None:
             raise result
 
 
-def _all_ranked(
-    classifier: ZeroShotClassifier, vectors: Sequence[VectorOrError], top_k: int | None
-) -> list[list[ScoredLabel] | ClipError]:
-    return [_ranked(classifier, vector, top_k) for vector in vectors]
-
-
 def _ranked(
-    classifier: ZeroShotClassifier, vector: VectorOrError, top_k: int | None
-) -> list[ScoredLabel] | ClipError:
-    if isinstance(vector, ClipError):
-        return vector
-    scores = classifier.scores(vector[np.newaxis])  # each [1, K]
-    # By logit: softmax rounds distinct logits to equal scores.
-    best = np.argsort(-scores.logit[0], kind="stable")[:top_k]
+    classifier: ZeroShotClassifier, vectors: Sequence[VectorOrError], top_k: int | None
+) -> list[Sequence[ScoredLabel] | ClipError]:
     return [
-        ScoredLabel(
-            classifier.labels[k],
-            float(scores.score[0, k]),
-            float(scores.cosine[0, k]),
-            float(scores.logit[0, k]),
-        )
-        for k in best
+        vector
+        if isinstance(vector, ClipError)
+        else RankedLabels(classifier.labels, classifier.scores(vector[np.newaxis]), top_k)
+        for vector in vectors
     ]
