@@ -109,8 +109,7 @@ class Connection(asyncio.Protocol):
     # What uvicorn and `Connections` call.
 
     def shutdown(self) -> None:
-        """The end of the service: this request is the last one."""
-        self._incoming.keep_alive = False
+        """The end of the service. A request that is on its way is the last one: `Connections.draining`."""
         if self.phase is Phase.IDLE:
             self._transport.close()
 

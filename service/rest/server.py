@@ -63,6 +63,10 @@ class _Server(uvicorn.Server):
             watching.cancel()
             self._connections.abort()
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._connections.draining = True
+        await super().shutdown(sockets)
+
     def capture_signals(self) -> AbstractContextManager[None]:  # type: ignore[override]
         """Signals are for whoever runs it: uvicorn's own handling ends the process by the signal, not with 0."""
         return nullcontext()

@@ -259,3 +259,22 @@ async def test_half_a_request_makes_room_for_another_address_and_not_for_its_own
         assert await small(running, "127.0.0.2") == 200
         assert await first.closed()
     assert outcomes(running)["client_gone"] >= 1
+
+
+# The end.
+
+
+async def test_at_the_end_idle_connections_are_closed_and_a_request_on_its_way_is_answered(toy: Path) -> None:
+    async with (
+        serving(FakeBackend(DIM), toy) as running,
+        connected(running) as idle,
+        connected(running) as busy,
+    ):
+        await busy.send(GOOD[:20])
+        await eventually(lambda: phases(running)[-1] == "READING")
+        running.gateway.server.should_exit = True
+        assert await idle.closed()
+        await busy.send(GOOD[20:])
+        answer = await busy.answer()
+        assert (answer.status, answer.headers["connection"]) == (200, "close")
+        assert await busy.closed()
