@@ -54,9 +54,9 @@ class Member(Protocol):
 class Connections:
     """A connection that comes when there is no room takes the place of one that is not at work.
 
-    Of one that is idle, if there is any. If there is none, of one whose request is still on its way, but only from
-    the address that has the most connections, and only for an address that has fewer. So a proxy alone may use all,
-    and an address that floods the service keeps no other out.
+    Of one from an address that has more connections than the newcomer's, the address with most of them first: an idle
+    one if there is any, else one whose request is still on its way. If no address has more, of an idle one from its
+    own. So a proxy alone may use all, and an address that floods the service takes nothing from the others.
     """
 
     def __init__(self, limits: ConnectionLimits) -> None:
@@ -79,7 +79,7 @@ class Connections:
         if 0 < limit <= len(own):
             if not self._close_one(own, Phase.IDLE):
                 raise _too_many("your address has", len(own), limit)
-        elif len(self._all) >= self.limits.max_connections and not self._make_room(len(own)):
+        elif len(self._all) >= self.limits.max_connections and not self._make_room(own):
             raise _too_many("there are", len(self._all), self.limits.max_connections)
         self._all.add(newcomer)
         self._by_address.setdefault(newcomer.address, set()).add(newcomer)
@@ -105,10 +105,12 @@ class Connections:
         for member in list(self._all):
             member.abort()
 
-    def _make_room(self, own: int) -> bool:
-        most = max(self._by_address.values(), key=len)
-        latest = Phase.READING if own < len(most) else Phase.IDLE
-        return self._close_one(most, latest) or self._close_one(self._all, Phase.IDLE)
+    def _make_room(self, own: set[Member]) -> bool:
+        larger = [each for each in self._by_address.values() if len(each) > len(own)]
+        larger.sort(key=len, reverse=True)
+        return any(self._close_one(each, Phase.READING) for each in larger) or self._close_one(
+            own, Phase.IDLE
+        )
 
     def _close_one(self, members: Iterable[Member], latest: Phase) -> bool:
         """Of those in phases up to `latest`, the first phase first, close the one that has been in it longest."""

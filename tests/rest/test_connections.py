@@ -68,6 +68,15 @@ def test_an_idle_one_of_the_address_that_has_most_goes_first() -> None:
     assert closed_for(Member("c"), lone, Member("b"), Member("b"), Member("b")) == [lone]
 
 
+def test_an_address_that_has_most_takes_the_place_of_its_own_only() -> None:
+    lone, own = Member("a", Phase.IDLE, 1.0), Member("b", Phase.IDLE, 9.0)
+    assert closed_for(Member("b"), lone, own, Member("b"), Member("b")) == [own]
+    connections = full(lone, Member("b", Phase.READING), Member("b"), Member("b"))
+    with pytest.raises(TooManyConnections):
+        connections.admit(Member("b"))
+    assert not lone.aborted
+
+
 @pytest.mark.parametrize("phase", [Phase.READING, Phase.FLUSHING])
 def test_an_address_that_has_fewer_takes_the_place_of_one_that_is_not_at_work(phase: Phase) -> None:
     slow = Member("b", phase)
