@@ -148,7 +148,9 @@ class Settings(ModelSettings, BaseSettings):
     )
     max_body_bytes: int = Field(20_000_000, ge=1, description="request body")
     max_json_bytes: int = Field(1_000_000, ge=1, description="JSON body besides its images")
-    max_in_flight_bytes: int = Field(256_000_000, ge=1, description="bodies of all requests in memory")
+    max_in_flight_bytes: int = Field(
+        256_000_000, ge=1, description="bodies of all requests in memory, and large answers"
+    )
     max_in_flight_bytes_per_address: int = Field(
         128_000_000, ge=1, description="of one client's address; give a proxy in front all of it"
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, TypeVar
@@ -15,11 +15,12 @@ from starlette.requests import Request
 
 from service.application.encoder import ImageInput
 from service.concurrency import SideThread
-from service.errors import InvalidInput, UnsupportedMediaType
+from service.errors import ClipError, InvalidInput, UnsupportedMediaType
 from service.rest.forms import parse_form
 from service.rest.json_body import parse_json
 
 Fields = TypeVar("Fields", bound=BaseModel)
+Asked = TypeVar("Asked")
 
 # In a form a field is repeated rather than a list, so its singular reads better; both are understood.
 _FORM_NAMES = {"text": "texts", "label": "labels", "template": "templates"}
@@ -76,24 +77,28 @@ class Uploads:
         self._max_json_bytes = max_json_bytes
         self._side = side
 
-    async def read(self, request: Request, schema: type[Fields]) -> tuple[Sequence[ImageInput], Fields]:
-        """The images, and all other fields by their schema.
+    async def read(self, request: Request, make: Callable[[Upload], Asked]) -> Asked:
+        """What `make` makes of it.
 
         Raises:
-            InvalidInput, UnsupportedMediaType, BodyTooLarge, TooMany: see `parse` and `Upload.read`.
+            InvalidInput, UnsupportedMediaType, BodyTooLarge, TooMany: see `parse`, and what `make` raises.
         """
         content_type = request.headers.get("content-type", "")
         query: bytes = request.scope["query_string"]
         # `request.body` would keep it as long as there is a request.
         unread = [b"".join([chunk async for chunk in request.stream() if chunk])]
         parsed = len(query) if _is_image(_kind(content_type)) else len(unread[0])
-        return await self._side.call(self._read, content_type, query, unread, schema, short=parsed <= _SHORT)
+        return await self._side.call(self._read, content_type, query, unread, make, short=parsed <= _SHORT)
 
     def _read(
-        self, content_type: str, query: bytes, unread: list[bytes], schema: type[Fields]
-    ) -> tuple[Sequence[ImageInput], Fields]:
-        upload = parse(content_type, query, unread, self._max_json_bytes)
-        return upload.images, upload.read(schema)
+        self, content_type: str, query: bytes, unread: list[bytes], make: Callable[[Upload], Asked]
+    ) -> Asked:
+        try:
+            return make(parse(content_type, query, unread, self._max_json_bytes))
+        except ClipError as error:
+            # What was refused is freed here, and not when the event loop comes to it.
+            error.__context__ = None
+            raise error.with_traceback(None) from None
 
 
 def parse(content_type: str, query: bytes, unread: list[bytes], max_json_bytes: int) -> Upload:

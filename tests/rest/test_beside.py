@@ -31,7 +31,9 @@ async def jobs_of(content_type: str, body: bytes, query: bytes = b"") -> int:
 
     scope = {"type": "http", "headers": [(b"content-type", content_type.encode())], "query_string": query}
     executor = Counting()
-    await Uploads(1_000_000, SideThread(executor)).read(Request(scope, receive), EmbedFields)
+    await Uploads(1_000_000, SideThread(executor)).read(
+        Request(scope, receive), lambda upload: upload.read(EmbedFields)
+    )
     return executor.jobs
 
 
