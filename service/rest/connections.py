@@ -54,7 +54,7 @@ class Member(Protocol):
 class Connections:
     """A connection that comes when there is no room takes the place of one that is not at work.
 
-    Of one from an address that has more connections than the newcomer's, the address with most of them first: an idle
+    Of one from an address that has more connections than the newcomer's, the one with most of them first: an idle
     one if there is any, else one whose request is still on its way. If no address has more, of an idle one from its
     own. So a proxy alone may use all, and an address that floods the service takes nothing from the others.
     """
