@@ -87,8 +87,8 @@ def _listen(setting: str, host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=2048)
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
+    except (OSError, TypeError, ValueError) as error:  # a name that is none is not always an OSError
+        reason = (getattr(error, "strerror", None) or str(error)).lower()
         raise CannotListen(
             f"{setting}={port}: cannot listen on {host}: {reason}. Choose another, or CLIPSERVE_HOST."
         ) from None

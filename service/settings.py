@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import BaseModel, ConfigDict, Field, FilePath, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from service.application.requests import RequestLimits
@@ -25,9 +25,11 @@ class ModelSettings(BaseModel):
         description="where the encoders run: `onnx` (onnxruntime) or `openvino` in this process, `auto` the faster "
         "of these where both are installed and agree; `triton` on a Triton server",
     )
-    triton_url: str = Field("localhost:8001", description="host:port of Triton's gRPC endpoint")
+    triton_url: str = Field("localhost:8001", min_length=1, description="host:port of Triton's gRPC endpoint")
     triton_tls: bool = Field(False, description="encrypt the connection to Triton")
-    triton_ca_file: str | None = Field(None, description="certificates to trust; without it the system's")
+    triton_ca_file: FilePath | None = Field(
+        None, description="certificates to trust; without it the system's"
+    )
     triton_token: SecretStr | None = Field(
         None,
         description="sent to Triton: as a bearer token, and as its restricted-protocol key `token`",
@@ -94,6 +96,16 @@ class ModelSettings(BaseModel):
         0, ge=0, description="vectors of images seen before, of a model; 0: off, each image is encoded"
     )
 
+    @field_validator("triton_token", mode="before")
+    @classmethod
+    def _in_a_header(cls, value: object) -> object:
+        token = (
+            value.strip() if isinstance(value, str) else ""
+        )  # a file that it was read from ends with a newline
+        if isinstance(value, str) and not (token.isascii() and token.isprintable() and token):
+            raise ValueError("a token has printable ASCII characters only")
+        return token or value
+
     @field_validator("image_formats", mode="before")
     @classmethod
     def _split_formats(cls, value: object) -> object:
@@ -118,7 +130,7 @@ class Settings(ModelSettings, BaseSettings):
         min_length=1,
         description="folders of artifacts, comma-separated; the first is the default model",
     )
-    host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 for all")
+    host: str = Field("127.0.0.1", min_length=1, description="address to listen on; 0.0.0.0 for all")
     port: int = Field(8080, ge=0, le=65535, description="REST port")
     operations_port: int = Field(
         8082, ge=0, le=65535, description="port of /livez, /readyz and /metrics alone"
@@ -206,7 +218,10 @@ class Settings(ModelSettings, BaseSettings):
     @field_validator("models", mode="before")
     @classmethod
     def _split_models(cls, value: object) -> object:
-        return _split(value)
+        folders = _split(value)
+        if isinstance(folders, list) and "" in folders:
+            raise ValueError("it has an empty name: write paths of folders, with one comma between two")
+        return folders
 
     def of_model(self, name: str) -> ModelSettings:
         """The settings of one model: these, with its own from `model_settings` in their place."""

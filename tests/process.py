@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import atexit
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +18,7 @@ import httpx
 from loadtests.process import free_port
 
 ROOT = Path(__file__).parents[1]
+DEMO = ROOT / "models" / "demo"
 
 
 class Process:
@@ -64,3 +67,16 @@ class Process:
     def log(self) -> str:
         """What it has logged so far."""
         return Path(self._log.name).read_text()
+
+
+def failed_start(**settings: str | int) -> tuple[int, str]:
+    """(exit status, why it cannot start)."""
+    status, log = Process(**settings).ended(30)
+    lines = [json.loads(line) for line in log.splitlines()]
+    assert not [line for line in lines if "exception" in line]
+    return status, "\n".join(line["reason"] for line in lines if line["event"] == "cannot_start")
+
+
+def copy_of_demo(folder: Path) -> Path:
+    """model.json, the graphs and the tokenizer of the demo model, to be spoilt."""
+    return Path(shutil.copytree(DEMO, folder / "copy", ignore=shutil.ignore_patterns("*.py", "*.md")))

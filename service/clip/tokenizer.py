@@ -10,10 +10,12 @@ import numpy as np
 import numpy.typing as npt
 import tokenizers
 
-from service.clip.artifact import TOKENIZER, ArtifactError
+from service.clip.artifact import TOKENIZER, ArtifactError, read_bounded
 from service.clip.cleaning import CLEANING
 from service.clip.manifest import TextSpec
 from service.errors import InvalidInput, TextTooLong
+
+_MAX_FILE_BYTES = 100_000_000  # a large multilingual tokenizer.json has 35 million
 
 
 @dataclass(frozen=True)
@@ -109,8 +111,11 @@ def load_tokenizer(folder: Path, spec: TextSpec) -> Tokenizer:
     """
     path = folder / TOKENIZER
     try:
-        encoder = tokenizers.Tokenizer.from_file(str(path))
-    except Exception as error:  # the library raises bare Exception for a missing and for a malformed file
+        encoder = tokenizers.Tokenizer.from_buffer(read_bounded(path, _MAX_FILE_BYTES))
+        encoder.encode("a \u0378")  # to meet now what would fail at a text of unknown characters
+    except OSError as error:
+        raise ArtifactError(f"{path} cannot be read: {error.strerror}") from None
+    except Exception as error:  # the library raises no other
         raise ArtifactError(f"{path} is not a tokenizer: {error}") from None
     encoder.no_padding()
     encoder.no_truncation()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import shutil
 import socket
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,22 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.process import ROOT, Process
+from tests.process import DEMO, Process, copy_of_demo, failed_start
 from tests.support import form
-
-DEMO = ROOT / "models" / "demo"
-
-
-def failed_start(**settings: str | int) -> tuple[int, str]:
-    """(exit status, why it cannot start)."""
-    status, log = Process(**settings).ended(30)
-    lines = [json.loads(line) for line in log.splitlines()]
-    assert not [line for line in lines if "exception" in line]
-    return status, "\n".join(line["reason"] for line in lines if line["event"] == "cannot_start")
-
-
-def copy_of_demo(folder: Path) -> Path:
-    return Path(shutil.copytree(DEMO, folder / "copy", ignore=shutil.ignore_patterns("*.py", "*.md")))
 
 
 def test_it_is_alive_before_it_is_ready_and_ready_soon() -> None:
@@ -181,7 +166,7 @@ def test_an_artifact_whose_files_nothing_would_verify_is_refused(tmp_path: Path)
     outside = manifest["files"] | {"../secret": "0" * 64}
     for files, said in (
         ({}, "no checksum of image.onnx, text.onnx, tokenizer.json"),
-        (outside, "outside of its folder"),
+        (outside, "cannot be in its folder"),
     ):
         (copy / "model.json").write_text(json.dumps(manifest | {"files": files}))
         status, log = failed_start(models=str(copy))
