@@ -17,6 +17,7 @@ from starlette.types import ASGIApp
 from service.application.admission import Admission
 from service.application.byte_budget import ByteBudget
 from service.application.classifiers import Classifiers
+from service.application.decoding import DecodeLimits, Decoders
 from service.application.encoder import DecodingImageEncoder, ImageEncoder, TextEncoder
 from service.application.image_cache import CachedImageEncoder
 from service.application.inference import Inference
@@ -75,16 +76,17 @@ async def open_gateway(settings: Settings, open_backend: OpenBackend | None = No
     metrics = Metrics()
     open_backend = open_backend or functools.partial(_open_backend, settings.deadline_seconds)
     async with AsyncExitStack() as stack:
-        executor = stack.enter_context(
-            ThreadPoolExecutor(settings.decode_threads or usable_cores(), "preprocess", yield_to_event_loop)
-        )
+        threads = settings.decode_threads or usable_cores()
+        executor = stack.enter_context(ThreadPoolExecutor(threads, "preprocess", yield_to_event_loop))
+        decoding = stack.enter_context(ThreadPoolExecutor(threads, "decode", yield_to_event_loop))
+        decoders = Decoders(decoding, DecodeLimits(threads, settings.decode_memory_bytes), metrics)
         models: dict[Path, ServedModel] = {}
         for folder in settings.models:
             manifest = read_manifest(folder)
             own = settings.of_model(manifest.name)
             backend = open_backend(folder, manifest, own, metrics)
             stack.push_async_callback(backend.aclose)
-            models[folder] = _served_model(folder, manifest, own, backend, executor, metrics)
+            models[folder] = _served_model(folder, manifest, own, backend, executor, decoders, metrics)
         inference = Inference(_by_name(models, settings), picked(settings, RequestLimits))
         limits = ExchangeLimits(picked(settings, BodyLimits), settings.deadline_seconds)
         budget = ByteBudget(settings.max_in_flight_bytes)
@@ -99,10 +101,11 @@ def _served_model(
     settings: ModelSettings,
     backend: Backend,
     executor: Executor,
+    decoders: Decoders,
     metrics: Metrics,
 ) -> ServedModel:
     limits = picked(settings, ImageLimits)
-    images: ImageEncoder = DecodingImageEncoder(manifest, backend, executor, limits, metrics)
+    images: ImageEncoder = DecodingImageEncoder(manifest, backend, executor, decoders, limits, metrics)
     if settings.image_cache_bytes:
         images = CachedImageEncoder(images, settings.image_cache_bytes, executor, metrics)
     texts = TextEncoder(manifest, load_tokenizer(folder, manifest.text), backend, executor, metrics)

@@ -129,7 +129,12 @@ class Settings(ModelSettings, BaseSettings):
         '`{"ViT-B-32": {"backend": "triton", "triton_url": "gpu:8001"}}`',
     )
     decode_threads: int = Field(
-        0, ge=0, le=1024, description="threads that decode images; 0: the cores of the quota"
+        0, ge=0, le=1024, description="images decoded at a time; 0: as many as the quota has cores"
+    )
+    decode_memory_bytes: int = Field(
+        512_000_000,
+        ge=10_000_000,
+        description="memory that decoding may take, of all images at a time; one that takes more alone is refused",
     )
     deadline_seconds: float = Field(
         10.0, gt=0, le=3600, description="time for one request, from its last byte"
@@ -141,6 +146,11 @@ class Settings(ModelSettings, BaseSettings):
     max_connections: int = Field(512, ge=1, description="open connections")
     drain_seconds: int = Field(25, ge=0, description="time for requests in flight to end after SIGTERM")
     max_images: int = Field(RequestLimits.max_images, ge=1, description="images in a request")
+    max_request_pixels: int = Field(
+        RequestLimits.max_request_pixels,
+        ge=1,
+        description="pixels of the images of a request, if it has several",
+    )
     max_texts: int = Field(RequestLimits.max_texts, ge=1, description="texts in a request")
     max_text_chars: int = Field(RequestLimits.max_text_chars, ge=1, description="characters of a text")
     max_labels: int = Field(RequestLimits.max_labels, ge=1, description="labels in a request")

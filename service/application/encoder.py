@@ -12,12 +12,13 @@ from typing import Protocol
 
 import numpy as np
 
-from service.clip.images import ImageLimits, decode_pixels
+from service.application.decoding import Decoders, read_headers
+from service.clip.images import ImageHeader, ImageLimits
 from service.clip.manifest import ModelManifest
 from service.clip.tokenizer import TokenizedText, Tokenizer
 from service.concurrency import together
 from service.engine.backend import Backend, Embeddings, Vector
-from service.errors import BackendFailed, ClipError
+from service.errors import BackendFailed, ClipError, TooMany
 from service.telemetry.metrics import Metrics
 
 # An image as a front gives it: the bytes of a file, or why there are none (base64 that is broken, for example).
@@ -32,45 +33,74 @@ _CHARS_ON_LOOP = 2_048
 class ImageEncoder(Protocol):
     """The bytes of an image file -> its vector, float32 [D]."""
 
-    async def encode(self, image: bytes) -> Vector:
-        """Raises the errors of `decode_pixels` and of `Backend`."""
+    async def read_headers(self, images: Sequence[ImageInput]) -> list[ImageHeader | ClipError]:
+        """What each image is by its header, or the error that concerns it alone, in order."""
+
+    async def encode(self, image: bytes, header: ImageHeader) -> Vector:
+        """Raises the errors of `Decoders.decode` and of `Backend`."""
 
 
-async def encode_images(encoder: ImageEncoder, images: Sequence[ImageInput]) -> list[VectorOrError]:
-    """Each image's vector, in order, or the error that concerns it alone."""
+async def encode_images(
+    encoder: ImageEncoder, images: Sequence[ImageInput], max_pixels: int
+) -> list[VectorOrError]:
+    """Each image's vector, in order, or the error that concerns it alone.
 
-    async def encode(index: int, image: ImageInput) -> VectorOrError:
+    Raises:
+        TooMany: the images have more than `max_pixels` together. A single one is bounded by its own limit.
+    """
+    headers = await encoder.read_headers(images)
+    sizes = [header.pixels for header in headers if isinstance(header, ImageHeader)]
+    if len(sizes) > 1 and sum(sizes) > max_pixels:
+        raise TooMany(
+            f"the {len(sizes)} images of the request have {sum(sizes):,} pixels together; the limit is "
+            f"{max_pixels:,}. Send fewer of them at once, or smaller ones.",
+            limit=max_pixels,
+            actual=sum(sizes),
+        )
+
+    async def encode(index: int, image: ImageInput, header: ImageHeader | ClipError) -> VectorOrError:
         if isinstance(image, ClipError):
             return image
+        if isinstance(header, ClipError):
+            return header
         try:
-            return await encoder.encode(image)
+            return await encoder.encode(image, header)
         except ClipError as error:
             return error.at(index)
 
-    return list(await asyncio.gather(*map(encode, range(len(images)), images)))
+    return list(await asyncio.gather(*map(encode, range(len(images)), images, headers)))
 
 
 class DecodingImageEncoder:
-    """An `ImageEncoder`: decodes in a thread, then asks the backend."""
+    """An `ImageEncoder`: decodes, then asks the backend."""
 
     def __init__(
         self,
         manifest: ModelManifest,
         backend: Backend,
         executor: Executor,
+        decoders: Decoders,
         limits: ImageLimits,
         metrics: Metrics,
     ) -> None:
+        """`executor`: threads that read headers."""
         self._manifest = manifest
         self._backend = backend
         self._executor = executor
+        self._decoders = decoders
         self._limits = limits
         self._metrics = metrics
 
-    async def encode(self, image: bytes) -> Vector:
+    async def read_headers(self, images: Sequence[ImageInput]) -> list[ImageHeader | ClipError]:
         with self._metrics.stage("decode"):
-            pixels = await asyncio.get_running_loop().run_in_executor(
-                self._executor, decode_pixels, image, self._manifest.image, self._limits
+            return await asyncio.get_running_loop().run_in_executor(
+                self._executor, read_headers, images, self._manifest.image, self._limits
+            )
+
+    async def encode(self, image: bytes, header: ImageHeader) -> Vector:
+        with self._metrics.stage("decode"):
+            pixels = await self._decoders.decode(
+                image, header, self._manifest.image, self._limits
             )  # [S, S, 3]
         with self._metrics.stage("encode_image"):
             embeddings = await self._backend.encode_image(pixels[np.newaxis])  # [1, D]

@@ -49,7 +49,8 @@ class Inference:
         prompting = Prompting(templates, request.truncate)
         with model.admission.admit(len(request.images), model.classifiers.missing(labels, prompting)):
             vectors, built = await both(
-                encode_images(model.images, request.images), model.classifiers.get(labels, prompting)
+                encode_images(model.images, request.images, self.limits.max_request_pixels),
+                model.classifiers.get(labels, prompting),
             )
         _raise_error_of_all(vectors)
         results = [_ranked(built.classifier, vector, request.top_k) for vector in vectors]
@@ -67,7 +68,7 @@ class Inference:
         request.check(self.limits)
         with model.admission.admit(len(request.images), len(request.texts)):
             images, texts = await both(
-                encode_images(model.images, request.images),
+                encode_images(model.images, request.images, self.limits.max_request_pixels),
                 model.texts.encode(request.texts, truncate=request.truncate),
             )
         if request.all_or_nothing:

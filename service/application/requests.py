@@ -13,13 +13,14 @@ from service.errors import ClipError, InvalidInput, TextTooLong, TooMany
 
 @dataclass(frozen=True)
 class RequestLimits:
-    """What one request may hold.
+    """What one request may hold. `max_request_pixels`: of its images together, by their headers.
 
     `max_label_chars` is of one label, `max_label_bytes` of all together. A prompt is a template with a label in its
     slots: `max_prompt_chars` is of one, `max_prompts_chars` of all together.
     """
 
     max_images: int = 32
+    max_request_pixels: int = 100_000_000
     max_texts: int = 256
     max_text_chars: int = 8_192
     max_labels: int = 1_000

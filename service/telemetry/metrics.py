@@ -71,6 +71,20 @@ class Metrics:
         histogram = Histogram(name, help_text, [label], buckets=buckets, registry=self.registry)
         return functools.cache(histogram.labels)
 
+    def watch_decoding(
+        self, *, bytes_taken: Callable[[], float], images_waiting: Callable[[], float]
+    ) -> None:
+        """Gauges that are read when somebody asks."""
+        for name, help_text, value in (
+            (
+                "clipserve_decode_bytes",
+                "Memory that images being decoded take, by their headers.",
+                bytes_taken,
+            ),
+            ("clipserve_decode_waiting", "Images that wait to be decoded.", images_waiting),
+        ):
+            Gauge(name, help_text, registry=self.registry).set_function(value)
+
     def request(self, endpoint: str, outcome: str, seconds: float) -> None:
         self._requests(endpoint, outcome).inc()
         self._request_seconds(endpoint).observe(seconds)

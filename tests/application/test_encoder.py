@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -12,23 +13,41 @@ import pytest
 
 from service.application.encoder import (
     DecodingImageEncoder,
+    ImageInput,
     TextEncoder,
     check_embeddings,
     encode_images,
 )
 from service.clip.artifact import read_manifest
-from service.clip.images import ImageLimits, decode_pixels
+from service.clip.images import ImageHeader, ImageLimits, decode_pixels
 from service.clip.manifest import ImageSpec
 from service.clip.tokenizer import load_tokenizer
 from service.engine.backend import Embeddings, Lengths, Pixels, TokenIds, Vector
 from service.engine.fake import FakeBackend
-from service.errors import BackendFailed, BackendUnavailable, InvalidInput, TextTooLong, UndecodableImage
+from service.errors import (
+    BackendFailed,
+    BackendUnavailable,
+    ClipError,
+    InvalidInput,
+    TextTooLong,
+    TooMany,
+    UndecodableImage,
+)
 from service.telemetry.metrics import Metrics
 from service.telemetry.request import RequestContext, enter
-from tests.support import DIM, SIZE, Recording, png, write_toy_artifact
+from tests.support import DIM, SIZE, Recording, decoders, png, write_toy_artifact
+
+HEADER = ImageHeader(pixels=100, decode_bytes=1_000)
 
 
-class Waiting:
+class WithHeaders:
+    """Every image has the same header."""
+
+    async def read_headers(self, images: Sequence[ImageInput]) -> list[ImageHeader | ClipError]:
+        return [HEADER for _ in images]
+
+
+class Waiting(WithHeaders):
     """Answers no image before all have been asked, and the last asked first; `b"bad"` fails."""
 
     def __init__(self, expected: int) -> None:
@@ -36,7 +55,7 @@ class Waiting:
         self._asked = 0
         self._all = asyncio.Event()
 
-    async def encode(self, image: bytes) -> Vector:
+    async def encode(self, image: bytes, header: ImageHeader) -> Vector:
         self._asked += 1
         place = self._asked
         if place == self._expected:
@@ -50,12 +69,12 @@ class Waiting:
 
 async def test_images_are_encoded_side_by_side_and_answered_in_order() -> None:
     async with asyncio.timeout(5):
-        results = await encode_images(Waiting(3), [b"a", b"bb", b"ccc"])
+        results = await encode_images(Waiting(3), [b"a", b"bb", b"ccc"], 10_000)
     assert [result[0] for result in results if isinstance(result, np.ndarray)] == [1, 2, 3]
 
 
 async def test_an_image_s_error_is_a_result_with_the_image_s_place() -> None:
-    results = await encode_images(Waiting(4), [b"a", b"bad", b"ccc", b"bad"])
+    results = await encode_images(Waiting(4), [b"a", b"bad", b"ccc", b"bad"], 10_000)
     assert [isinstance(result, np.ndarray) for result in results] == [True, False, True, False]
     errors = [result for result in results if isinstance(result, UndecodableImage)]
     assert [(error.detail, error.index) for error in errors] == [("bad", 1), ("bad", 3)]
@@ -63,19 +82,45 @@ async def test_an_image_s_error_is_a_result_with_the_image_s_place() -> None:
 
 async def test_an_image_that_the_front_could_not_read_is_not_encoded() -> None:
     error = UndecodableImage("base64", index=7)
-    results = await encode_images(Waiting(1), [error, b"bb"])
+    results = await encode_images(Waiting(1), [error, b"bb"], 10_000)
     assert results[0] is error
     assert error.index == 7
     assert np.array_equal(np.asarray(results[1]), [2] * 4)
 
 
+@pytest.mark.parametrize("count", [1, 2, 3])
+async def test_the_pixels_of_several_images_are_bounded_together(count: int) -> None:
+    encoder, images = Waiting(count), [b"a"] * count
+    assert len(await encode_images(encoder, images, 100 * count)) == count
+    if count > 1:  # one alone has its own limit
+        with pytest.raises(TooMany) as caught:
+            await encode_images(encoder, images, 100 * count - 1)
+        assert (caught.value.limit, caught.value.actual) == (100 * count - 1, 100 * count)
+        assert f"{count} images of the request have {100 * count} pixels" in caught.value.detail
+    else:
+        assert len(await encode_images(Waiting(1), images, 99)) == 1
+
+
+async def test_an_image_without_a_header_counts_no_pixels_and_is_not_encoded() -> None:
+    class Some(Waiting):
+        async def read_headers(self, images: Sequence[ImageInput]) -> list[ImageHeader | ClipError]:
+            return [UndecodableImage("cut").at(0), HEADER, UndecodableImage("base64", index=2)]
+
+    results = await encode_images(Some(1), [b"cut", b"bb", UndecodableImage("base64", index=2)], 100)
+    assert [result.detail if isinstance(result, ClipError) else 0 for result in results] == [
+        "cut",
+        0,
+        "base64",
+    ]
+
+
 async def test_a_fault_of_ours_is_nobody_s_result() -> None:
-    class Broken:
-        async def encode(self, image: bytes) -> Vector:
+    class Broken(WithHeaders):
+        async def encode(self, image: bytes, header: ImageHeader) -> Vector:
             raise RuntimeError("ours")
 
     with pytest.raises(RuntimeError, match="ours"):
-        await encode_images(Broken(), [b"a"])
+        await encode_images(Broken(), [b"a"], 10_000)
 
 
 class Counting(ThreadPoolExecutor):
@@ -93,7 +138,16 @@ class Counting(ThreadPoolExecutor):
 async def images_on(backend: FakeBackend, folder: Path, executor: Counting) -> DecodingImageEncoder:
     manifest = read_manifest(await write_toy_artifact(folder))
     await backend.start()
-    return DecodingImageEncoder(manifest, backend, executor, ImageLimits(max_pixels=2_000), Metrics())
+    metrics, limits = Metrics(), ImageLimits(max_pixels=2_000)
+    return DecodingImageEncoder(manifest, backend, executor, decoders(metrics, executor), limits, metrics)
+
+
+async def encoded_alone(encoder: DecodingImageEncoder, image: bytes) -> Vector:
+    """The vector of one image, or its error raised."""
+    (result,) = await encode_images(encoder, [image], max_pixels=1)
+    if isinstance(result, ClipError):
+        raise result
+    return result
 
 
 async def test_an_image_is_decoded_in_a_thread_and_its_stages_are_timed(tmp_path: Path) -> None:
@@ -101,19 +155,19 @@ async def test_an_image_is_decoded_in_a_thread_and_its_stages_are_timed(tmp_path
     encoder = await images_on(backend, tmp_path, executor)
     request = RequestContext("one")
     enter(request)
-    vector = await encoder.encode(png(1))
+    vector = await encoded_alone(encoder, png(1))
     enter(None)
     pixels = decode_pixels(png(1), ImageSpec(size=SIZE), ImageLimits())
     assert vector.shape == (DIM,)
     assert np.array_equal(vector, (await backend.encode_image(pixels[np.newaxis]))[0])
-    assert executor.jobs == 1
+    assert executor.jobs == 2  # its header, its pixels
     assert set(request.stage_seconds) == {"decode", "encode_image"}
 
 
 async def test_the_limits_of_images_are_kept(tmp_path: Path) -> None:
     encoder = await images_on(FakeBackend(DIM), tmp_path, Counting())
     with pytest.raises(InvalidInput, match="2,000"):
-        await encoder.encode(png(1, (50, 41)))
+        await encoded_alone(encoder, png(1, (50, 41)))
 
 
 class Strange(FakeBackend):
@@ -128,7 +182,7 @@ class Strange(FakeBackend):
 
 async def test_vectors_of_another_shape_are_refused(tmp_path: Path) -> None:
     with pytest.raises(BackendFailed, match=r"\(1, 8\), not \(1, 16\)"):
-        await (await images_on(Strange(DIM), tmp_path, Counting())).encode(png(1))
+        await encoded_alone(await images_on(Strange(DIM), tmp_path, Counting()), png(1))
     with pytest.raises(BackendFailed, match=r"\(1, 16\), not \(2, 16\)"):
         await (await texts_on(Strange(DIM), tmp_path)).encode(["a", "b"])
 

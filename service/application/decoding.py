@@ -1,0 +1,149 @@
+"""Images to pixels within the limits of this process: so many at a time, and so much memory for all of them.
+
+The bytes and the thread of an image are free again when its decoding has really ended. A request that was cancelled
+is not waited for, but what it has begun goes on: decoders cannot be interrupted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import Executor, Future
+from contextlib import suppress
+from dataclasses import dataclass
+
+from service.application.decode_queue import DecodeQueue, Waiting
+from service.clip.images import ImageHeader, ImageLimits, decode_pixels, read_header
+from service.clip.manifest import ImageSpec
+from service.engine.backend import Pixels
+from service.errors import ClipError, ImageTooLarge
+from service.telemetry.metrics import Metrics
+from service.telemetry.request import current
+
+Dealt = asyncio.Future[None]  # done when an image has its turn
+
+
+@dataclass(frozen=True)
+class DecodeLimits:
+    """Of all images together. `decode_threads`: images at a time. `decode_memory_bytes`: what they may take."""
+
+    decode_threads: int
+    decode_memory_bytes: int
+
+
+class Decoders:
+    """One for all models. `executor` has a thread for each of `limits.decode_threads`."""
+
+    def __init__(self, executor: Executor, limits: DecodeLimits, metrics: Metrics) -> None:
+        self._executor = executor
+        self._limits = limits
+        self._queue = DecodeQueue[Dealt]()
+        self._running = 0
+        self._bytes = 0
+        metrics.watch_decoding(bytes_taken=lambda: self._bytes, images_waiting=lambda: len(self._queue))
+
+    async def decode(self, image: bytes, header: ImageHeader, spec: ImageSpec, limits: ImageLimits) -> Pixels:
+        """`decode_pixels`, when it is this image's turn.
+
+        Raises:
+            ImageTooLarge: it alone takes more memory than there is for all.
+            UnsupportedFormat, ImageTooLarge, UndecodableImage: see `decode_pixels`.
+        """
+        waiting = Waiting(_owner(), self._checked(header), asyncio.get_running_loop().create_future())
+        self._queue.put(waiting)
+        self._deal()
+        try:
+            await waiting.item
+        except asyncio.CancelledError:
+            self._give_back(waiting)
+            raise
+        return await self._run(waiting, functools.partial(decode_pixels, image, spec, limits))
+
+    def _checked(self, header: ImageHeader) -> int:
+        size, limit = header.decode_bytes, self._limits.decode_memory_bytes
+        if size > limit:
+            raise ImageTooLarge(
+                f"the image has {header.pixels:,} pixels, and decoding it takes {size:,} bytes of memory in its "
+                f"format; the limit is {limit:,}. Send a smaller image, or a JPEG that is not progressive.",
+                limit=limit,
+                actual=size,
+            )
+        return size
+
+    def _deal(self) -> None:
+        """Give each free thread the image whose turn it is.
+
+        One that does not fit yet holds up those behind it: else small images could pass it for ever.
+        """
+        while self._running < self._limits.decode_threads and (waiting := self._queue.first()):
+            if self._bytes + waiting.size > self._limits.decode_memory_bytes:
+                break
+            self._queue.deal(waiting)
+            self._running += 1
+            self._bytes += waiting.size
+            waiting.item.set_result(None)
+
+    def _give_back(self, waiting: Waiting[Dealt]) -> None:
+        """It was cancelled before its decoding began."""
+        if waiting.item.cancelled():
+            self._queue.removed(waiting)
+            self._deal()  # those behind it may fit
+        else:
+            self._ended(waiting)
+
+    def _ended(self, waiting: Waiting[Dealt]) -> None:
+        self._queue.ended(waiting)
+        self._running -= 1
+        self._bytes -= waiting.size
+        self._deal()
+
+    async def _run(self, waiting: Waiting[Dealt], decode: Callable[[], Pixels]) -> Pixels:
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Pixels] = loop.create_future()
+        tell = functools.partial(_tell, loop, functools.partial(self._answer, waiting, answer))
+        self._executor.submit(decode).add_done_callback(tell)
+        try:
+            return await answer
+        finally:
+            del answer, tell  # `service.concurrency` says why
+
+    def _answer(self, waiting: Waiting[Dealt], answer: asyncio.Future[Pixels], job: Future[Pixels]) -> None:
+        self._ended(waiting)
+        if answer.cancelled():
+            return
+        if error := job.exception():
+            answer.set_exception(error)
+        else:
+            answer.set_result(job.result())
+
+
+def _tell(
+    loop: asyncio.AbstractEventLoop, answer: Callable[[Future[Pixels]], None], job: Future[Pixels]
+) -> None:
+    with suppress(RuntimeError):  # the loop is closed: the process ends
+        loop.call_soon_threadsafe(answer, job)
+
+
+def _owner() -> Hashable:
+    """The request that an image is of; of an image that several requests share, the first."""
+    context = current()
+    return next(iter(context.requests), None) if context else None
+
+
+def read_headers(
+    images: Sequence[bytes | ClipError], spec: ImageSpec, limits: ImageLimits
+) -> list[ImageHeader | ClipError]:
+    """The header of each image, or the error that concerns it alone; of an error, itself."""
+    return [_read_header(index, image, spec, limits) for index, image in enumerate(images)]
+
+
+def _read_header(
+    index: int, image: bytes | ClipError, spec: ImageSpec, limits: ImageLimits
+) -> ImageHeader | ClipError:
+    if isinstance(image, ClipError):
+        return image
+    try:
+        return read_header(image, spec, limits)
+    except ClipError as error:
+        return error.at(index)
