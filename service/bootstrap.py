@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -27,7 +27,7 @@ from service.clip.artifact import ArtifactError, read_manifest
 from service.clip.images import ImageLimits
 from service.clip.manifest import ModelManifest
 from service.clip.tokenizer import load_tokenizer
-from service.concurrency import together
+from service.concurrency import DaemonExecutor, together
 from service.cores import usable_cores, yield_to_event_loop
 from service.engine.backend import Backend
 from service.engine.batch_queue import BatchPolicy
@@ -77,8 +77,8 @@ async def open_gateway(settings: Settings, open_backend: OpenBackend | None = No
     open_backend = open_backend or functools.partial(_open_backend, settings.deadline_seconds)
     async with AsyncExitStack() as stack:
         threads = settings.decode_threads or usable_cores()
-        executor = stack.enter_context(ThreadPoolExecutor(threads, "preprocess", yield_to_event_loop))
-        decoding = stack.enter_context(ThreadPoolExecutor(threads, "decode", yield_to_event_loop))
+        executor = stack.enter_context(DaemonExecutor(threads, "preprocess", yield_to_event_loop))
+        decoding = stack.enter_context(DaemonExecutor(threads, "decode", yield_to_event_loop))
         decoders = Decoders(decoding, DecodeLimits(threads, settings.decode_memory_bytes), metrics)
         models: dict[Path, ServedModel] = {}
         for folder in settings.models:
