@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TypeVar
@@ -17,6 +17,7 @@ from starlette.types import ASGIApp
 from service.application.admission import Admission
 from service.application.byte_budget import ByteBudget
 from service.application.classifiers import Classifiers
+from service.application.decoder_processes import DecoderProcesses
 from service.application.decoding import DecodeLimits, Decoders
 from service.application.encoder import DecodingImageEncoder, ImageEncoder, TextEncoder
 from service.application.image_cache import CachedImageEncoder
@@ -78,8 +79,7 @@ async def open_gateway(settings: Settings, open_backend: OpenBackend | None = No
     async with AsyncExitStack() as stack:
         threads = settings.decode_threads or usable_cores()
         executor = stack.enter_context(DaemonExecutor(threads, "preprocess", yield_to_event_loop))
-        decoding = stack.enter_context(DaemonExecutor(threads, "decode", yield_to_event_loop))
-        decoders = Decoders(decoding, DecodeLimits(threads, settings.decode_memory_bytes), metrics)
+        decoders = _decoders(settings, threads, stack, metrics)
         models: dict[Path, ServedModel] = {}
         for folder in settings.models:
             manifest = read_manifest(folder)
@@ -93,6 +93,15 @@ async def open_gateway(settings: Settings, open_backend: OpenBackend | None = No
         app = build_app(inference, limits, settings.max_json_bytes, budget, metrics)
         server = build_server(app, picked(settings, ServerOptions))
         yield Gateway(app, server, metrics, models)
+
+
+def _decoders(settings: Settings, threads: int, stack: AsyncExitStack, metrics: Metrics) -> Decoders:
+    executor = stack.enter_context(DaemonExecutor(threads, "decode", yield_to_event_loop))
+    memory_bytes, seconds = settings.decode_memory_bytes, settings.decode_timeout_seconds
+    if not settings.decode_processes:
+        return Decoders(executor, DecodeLimits(threads, memory_bytes, seconds), metrics)
+    processes = stack.enter_context(closing(DecoderProcesses(threads, memory_bytes, seconds, metrics)))
+    return Decoders(executor, DecodeLimits(threads, memory_bytes), metrics, processes.decode)
 
 
 def _served_model(

@@ -10,7 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from service.application.requests import RequestLimits
-from service.clip.images import FORMATS, ImageLimits
+from service.clip.formats import FORMATS
+from service.clip.images import ImageLimits
 
 _DEMO = Path(__file__).parent.parent / "models" / "demo"
 
@@ -135,6 +136,16 @@ class Settings(ModelSettings, BaseSettings):
         512_000_000,
         ge=10_000_000,
         description="memory that decoding may take, of all images at a time; one that takes more alone is refused",
+    )
+    decode_timeout_seconds: float = Field(
+        5.0,
+        gt=0,
+        le=3600,
+        description="time to decode one image: of the CPU in a process, of the clock in a thread",
+    )
+    decode_processes: bool = Field(
+        True,
+        description="decode in processes of their own, which can be ended; false: in threads of the service",
     )
     deadline_seconds: float = Field(
         10.0, gt=0, le=3600, description="time for one request, from its last byte"

@@ -157,8 +157,11 @@ def form(images: Sequence[bytes], fields: Mapping[str, Any]) -> list[tuple[str, 
 async def serving(
     backend: Backend | None, /, *folders: Path, warm: bool = True, **settings: Any
 ) -> AsyncIterator[Running]:
-    """The whole service on a free port; `backend` behind every model, or the one the settings ask for."""
-    chosen = Settings(models=folders, port=0, **settings)
+    """The whole service on a free port; `backend` behind every model, or the one the settings ask for.
+
+    It decodes in threads, unless a test asks for processes: each of these takes a tenth of a second to start.
+    """
+    chosen = Settings(models=folders, port=0, **{"decode_processes": False, **settings})
     async with open_gateway(chosen, (lambda *_: backend) if backend else None) as gateway:
         server = gateway.server
         task = asyncio.create_task(server.serve())

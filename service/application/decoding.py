@@ -22,21 +22,30 @@ from service.telemetry.metrics import Metrics
 from service.telemetry.request import current
 
 Dealt = asyncio.Future[None]  # done when an image has its turn
+Decode = Callable[[bytes, ImageSpec, ImageLimits], Pixels]  # in a thread, with the errors of `decode_pixels`
 
 
 @dataclass(frozen=True)
 class DecodeLimits:
-    """Of all images together. `decode_threads`: images at a time. `decode_memory_bytes`: what they may take."""
+    """Of all images together.
 
-    decode_threads: int
-    decode_memory_bytes: int
+    `threads`: images at a time. `memory_bytes`: what these may take. `seconds`: after which an image is given up,
+    though its thread goes on; None where `decode` gives it up itself.
+    """
+
+    threads: int
+    memory_bytes: int
+    seconds: float | None = None
 
 
 class Decoders:
-    """One for all models. `executor` has a thread for each of `limits.decode_threads`."""
+    """One for all models. `executor` has a thread for each of `limits.threads`, in which it calls `decode`."""
 
-    def __init__(self, executor: Executor, limits: DecodeLimits, metrics: Metrics) -> None:
+    def __init__(
+        self, executor: Executor, limits: DecodeLimits, metrics: Metrics, decode: Decode = decode_pixels
+    ) -> None:
         self._executor = executor
+        self._decode = decode
         self._limits = limits
         self._queue = DecodeQueue[Dealt]()
         self._running = 0
@@ -47,7 +56,7 @@ class Decoders:
         """`decode_pixels`, when it is this image's turn.
 
         Raises:
-            ImageTooLarge: it alone takes more memory than there is for all.
+            ImageTooLarge: it alone takes more memory than there is for all, or too long.
             UnsupportedFormat, ImageTooLarge, UndecodableImage: see `decode_pixels`.
         """
         waiting = Waiting(_owner(), self._checked(header), asyncio.get_running_loop().create_future())
@@ -58,10 +67,10 @@ class Decoders:
         except asyncio.CancelledError:
             self._give_back(waiting)
             raise
-        return await self._run(waiting, functools.partial(decode_pixels, image, spec, limits))
+        return await self._run(waiting, functools.partial(self._decode, image, spec, limits))
 
     def _checked(self, header: ImageHeader) -> int:
-        size, limit = header.decode_bytes, self._limits.decode_memory_bytes
+        size, limit = header.decode_bytes, self._limits.memory_bytes
         if size > limit:
             raise ImageTooLarge(
                 f"the image has {header.pixels:,} pixels, and decoding it takes {size:,} bytes of memory in its "
@@ -76,8 +85,8 @@ class Decoders:
 
         One that does not fit yet holds up those behind it: else small images could pass it for ever.
         """
-        while self._running < self._limits.decode_threads and (waiting := self._queue.first()):
-            if self._bytes + waiting.size > self._limits.decode_memory_bytes:
+        while self._running < self._limits.threads and (waiting := self._queue.first()):
+            if self._bytes + waiting.size > self._limits.memory_bytes:
                 break
             self._queue.deal(waiting)
             self._running += 1
@@ -104,7 +113,10 @@ class Decoders:
         tell = functools.partial(_tell, loop, functools.partial(self._answer, waiting, answer))
         self._executor.submit(decode).add_done_callback(tell)
         try:
-            return await answer
+            async with asyncio.timeout(self._limits.seconds):
+                return await answer
+        except TimeoutError:
+            raise took_too_long(self._limits.seconds or 0.0) from None
         finally:
             del answer, tell  # `service.concurrency` says why
 
@@ -123,6 +135,14 @@ def _tell(
 ) -> None:
     with suppress(RuntimeError):  # the loop is closed: the process ends
         loop.call_soon_threadsafe(answer, job)
+
+
+def took_too_long(seconds: float) -> ImageTooLarge:
+    """The error of an image that has been given up after so many seconds."""
+    return ImageTooLarge(
+        f"decoding the image takes longer than the limit of {seconds:g} s. Send a smaller image.",
+        limit=seconds,
+    )
 
 
 def _owner() -> Hashable:

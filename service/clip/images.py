@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING
 from PIL import Image, ImageOps
 
 from service.clip.decode_cost import coefficient_bytes, decode_bytes
+from service.clip.formats import sniff
 from service.clip.headers import Parts, walk
-from service.errors import ImageTooLarge, UndecodableImage, UnsupportedFormat
+from service.errors import ImageTooLarge, UndecodableImage
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,33 +41,6 @@ _ORIENTED = frozenset(("exif", "xmp"))  # blocks that Pillow takes an orientatio
 # times the encoder's: with less, the decoder's own filter shows in the result.
 _SCALED_ABOVE, _SCALED_MARGIN = 2_000_000, 3
 _RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
-
-
-def _iso_brand(*brands: bytes) -> Callable[[bytes], bool]:
-    return lambda head: head[4:8] == b"ftyp" and head[8:12] in brands
-
-
-# Name (also Pillow's) -> whether a file that begins like this is of that format. A setting says which are decoded.
-FORMATS: dict[str, Callable[[bytes], bool]] = {
-    "JPEG": lambda head: head.startswith(b"\xff\xd8\xff"),
-    "PNG": lambda head: head.startswith(b"\x89PNG\r\n\x1a\n"),
-    "WEBP": lambda head: head[:4] == b"RIFF" and head[8:12] == b"WEBP",
-    "GIF": lambda head: head.startswith((b"GIF87a", b"GIF89a")),
-    "BMP": lambda head: head.startswith(b"BM"),
-    "TIFF": lambda head: head.startswith((b"II*\0", b"MM\0*")),
-    "AVIF": _iso_brand(b"avif", b"avis"),
-}
-
-# Formats that are never decoded; the error names them.
-_FOREIGN: dict[str, Callable[[bytes], bool]] = {
-    "HEIC": _iso_brand(b"heic", b"heix", b"hevc", b"mif1"),
-    "JPEG 2000": lambda head: head.startswith((b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")),
-    "PDF": lambda head: head.startswith(b"%PDF"),
-    "EPS": lambda head: head.startswith(b"%!PS"),
-    "PSD": lambda head: head.startswith(b"8BPS"),
-    "SVG or XML": lambda head: head.lstrip().startswith((b"<svg", b"<?xml")),
-    "HTML": lambda head: head.lstrip().lower().startswith((b"<!doctype", b"<html")),
-}
 
 
 @dataclass(frozen=True)
@@ -95,23 +69,6 @@ class ImageLimits:
         if self.scaled_decode:
             choices.append("scaled_decode=true")
         return choices
-
-
-def sniff(data: bytes, allowed: Collection[str]) -> str:
-    """The format of `data` by its first bytes. File names and content types are ignored.
-
-    Raises:
-        UnsupportedFormat: it is none of `allowed`.
-    """
-    head = bytes(data[:64])
-    names = ", ".join(allowed)
-    for name, matches in {**FORMATS, **_FOREIGN}.items():
-        if matches(head):
-            if name in allowed:
-                return name
-            raise UnsupportedFormat(f"the image is {name}, which is not accepted. Send one of {names}.")
-    what = "the image is empty (0 bytes)" if not data else "the bytes are not an image of a known format"
-    raise UnsupportedFormat(f"{what}. Send one of {names}.")
 
 
 @dataclass(frozen=True)
@@ -181,6 +138,8 @@ def _broken_is_undecodable(name: str) -> Iterator[None]:
         yield
     except ImageTooLarge:
         raise
+    except MemoryError:
+        raise ImageTooLarge("decoding the image takes more memory than there is for one.") from None
     except Exception:  # on hostile bytes Pillow's decoders raise nearly anything, from EOFError to TypeError
         raise UndecodableImage(f"the image begins as {name} but is broken or cut short.") from None
 

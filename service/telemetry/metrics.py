@@ -49,6 +49,11 @@ class Metrics:
             "cache",
             "outcome",
         )
+        self._decoders_replaced = self._counter(
+            "clipserve_decoders_replaced_total",
+            "Processes that decode images and were replaced, because they died or an image took too long.",
+            "reason",
+        )
         self._triton_phases = _TritonPhases()
         self.registry.register(self._triton_phases)
         ProcessCollector(registry=self.registry)
@@ -99,6 +104,10 @@ class Metrics:
 
     def cache(self, cache: str, *, hit: bool) -> None:
         self._cache(cache, "hit" if hit else "miss").inc()
+
+    def decoder_replaced(self, reason: str) -> None:
+        """`reason`: died, or late."""
+        self._decoders_replaced(reason).inc()
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:

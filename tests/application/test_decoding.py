@@ -53,9 +53,9 @@ async def settled() -> None:
 class Office:
     """Decoders of two threads and 100 bytes, and the images asked of them."""
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: float | None = None) -> None:
         self.executor, self.metrics = ByHand(), Metrics()
-        self.decoders = Decoders(self.executor, DecodeLimits(2, 100), self.metrics)
+        self.decoders = Decoders(self.executor, DecodeLimits(2, 100, seconds), self.metrics)
         self.tasks: list[asyncio.Task[Pixels]] = []
         self._requests: dict[str, RequestContext] = {}
 
@@ -180,6 +180,28 @@ async def test_an_image_that_is_cancelled_as_its_turn_comes_gives_it_back(office
     await settled()
     assert waiting.cancelled()
     assert (office.taken, office.executor.jobs) == ((0, 0), [])
+
+
+async def test_an_image_that_takes_too_long_is_given_up_and_keeps_its_share_until_it_ends() -> None:
+    office = Office(seconds=0.05)
+    task = await office.ask(60)
+    with pytest.raises(ImageTooLarge, match=r"takes longer than the limit of 0\.05 s\.") as caught:
+        await task
+    assert caught.value.limit == 0.05
+    assert office.taken == (60, 0)
+    await office.executor.end()
+    assert office.taken == (0, 0)
+
+
+async def test_the_time_that_an_image_waits_for_its_turn_does_not_count() -> None:
+    office = Office(seconds=0.05)
+    await office.ask(100)
+    waiting = await office.ask(100)
+    await asyncio.sleep(0.1)
+    assert not waiting.done()
+    await office.executor.end()
+    await office.executor.end()
+    assert (await waiting).shape == (8, 8, 3)
 
 
 async def test_a_request_of_one_image_waits_for_no_more_of_a_large_one_than_what_runs(office: Office) -> None:

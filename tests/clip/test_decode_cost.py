@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service.clip.images import FORMATS, ImageLimits, read_header
+from service.clip.formats import FORMATS
+from service.clip.images import ImageLimits, read_header
 from service.clip.manifest import ImageSpec
 from tests.clip.test_images import encoded
 
@@ -104,7 +105,8 @@ CASES: dict[str, Callable[[], bytes]] = {
 DECODE = """
 import os, sys
 from pathlib import Path
-from service.clip.images import FORMATS, ImageLimits, decode_pixels
+from service.clip.formats import FORMATS
+from service.clip.images import ImageLimits, decode_pixels
 from service.clip.manifest import ImageSpec
 
 def held():
