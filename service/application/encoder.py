@@ -18,7 +18,7 @@ from service.clip.manifest import ModelManifest
 from service.clip.tokenizer import TokenizedText, Tokenizer
 from service.concurrency import together
 from service.engine.backend import Backend, Embeddings, Vector
-from service.errors import BackendFailed, ClipError, TooMany
+from service.errors import BackendFailed, ClipError
 from service.telemetry.metrics import Metrics
 
 # An image as a front gives it: the bytes of a file, or why there are none (base64 that is broken, for example).
@@ -41,22 +41,9 @@ class ImageEncoder(Protocol):
 
 
 async def encode_images(
-    encoder: ImageEncoder, images: Sequence[ImageInput], max_pixels: int
+    encoder: ImageEncoder, images: Sequence[ImageInput], headers: Sequence[ImageHeader | ClipError]
 ) -> list[VectorOrError]:
-    """Each image's vector, in order, or the error that concerns it alone.
-
-    Raises:
-        TooMany: the images have more than `max_pixels` together. A single one is bounded by its own limit.
-    """
-    headers = await encoder.read_headers(images)
-    sizes = [header.pixels for header in headers if isinstance(header, ImageHeader)]
-    if len(sizes) > 1 and sum(sizes) > max_pixels:
-        raise TooMany(
-            f"the {len(sizes)} images of the request have {sum(sizes):,} pixels together; the limit is "
-            f"{max_pixels:,}. Send fewer of them at once, or smaller ones.",
-            limit=max_pixels,
-            actual=sum(sizes),
-        )
+    """Each image's vector, in order, or the error that concerns it alone. `headers`: from `read_headers`."""
 
     async def encode(index: int, image: ImageInput, header: ImageHeader | ClipError) -> VectorOrError:
         if isinstance(image, ClipError):
@@ -92,6 +79,8 @@ class DecodingImageEncoder:
         self._metrics = metrics
 
     async def read_headers(self, images: Sequence[ImageInput]) -> list[ImageHeader | ClipError]:
+        if not images:
+            return []
         with self._metrics.stage("decode"):
             return await asyncio.get_running_loop().run_in_executor(
                 self._executor, read_headers, images, self._manifest.image, self._limits

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from service.application.encoder import EncodedText, ImageInput, VectorOrError
+from service.clip.images import ImageHeader
 from service.clip.manifest import ModelManifest
 from service.clip.prompts import expand, filled_chars
 from service.errors import ClipError, InvalidInput, TextTooLong, TooMany
@@ -125,6 +126,17 @@ class ModelState:
     manifest: ModelManifest
     fingerprint: str
     ready: bool
+
+
+def check_pixels(headers: Sequence[ImageHeader | ClipError], limits: RequestLimits) -> None:
+    """Of one image alone, its own limit is enough.
+
+    Raises:
+        TooMany: the images have too many pixels together.
+    """
+    pixels = [header.pixels for header in headers if isinstance(header, ImageHeader)]
+    if len(pixels) > 1:
+        _at_most(f"pixels in its {len(pixels)} images", sum(pixels), limits.max_request_pixels)
 
 
 def _at_most(what: str, actual: int, limit: int) -> None:

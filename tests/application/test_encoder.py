@@ -30,7 +30,6 @@ from service.errors import (
     ClipError,
     InvalidInput,
     TextTooLong,
-    TooMany,
     UndecodableImage,
 )
 from service.telemetry.metrics import Metrics
@@ -69,12 +68,12 @@ class Waiting(WithHeaders):
 
 async def test_images_are_encoded_side_by_side_and_answered_in_order() -> None:
     async with asyncio.timeout(5):
-        results = await encode_images(Waiting(3), [b"a", b"bb", b"ccc"], 10_000)
+        results = await encode_images(Waiting(3), [b"a", b"bb", b"ccc"], [HEADER] * 3)
     assert [result[0] for result in results if isinstance(result, np.ndarray)] == [1, 2, 3]
 
 
 async def test_an_image_s_error_is_a_result_with_the_image_s_place() -> None:
-    results = await encode_images(Waiting(4), [b"a", b"bad", b"ccc", b"bad"], 10_000)
+    results = await encode_images(Waiting(4), [b"a", b"bad", b"ccc", b"bad"], [HEADER] * 4)
     assert [isinstance(result, np.ndarray) for result in results] == [True, False, True, False]
     errors = [result for result in results if isinstance(result, UndecodableImage)]
     assert [(error.detail, error.index) for error in errors] == [("bad", 1), ("bad", 3)]
@@ -82,36 +81,17 @@ async def test_an_image_s_error_is_a_result_with_the_image_s_place() -> None:
 
 async def test_an_image_that_the_front_could_not_read_is_not_encoded() -> None:
     error = UndecodableImage("base64", index=7)
-    results = await encode_images(Waiting(1), [error, b"bb"], 10_000)
+    results = await encode_images(Waiting(1), [error, b"bb"], [error, HEADER])
     assert results[0] is error
     assert error.index == 7
     assert np.array_equal(np.asarray(results[1]), [2] * 4)
 
 
-@pytest.mark.parametrize("count", [1, 2, 3])
-async def test_the_pixels_of_several_images_are_bounded_together(count: int) -> None:
-    encoder, images = Waiting(count), [b"a"] * count
-    assert len(await encode_images(encoder, images, 100 * count)) == count
-    if count > 1:  # one alone has its own limit
-        with pytest.raises(TooMany) as caught:
-            await encode_images(encoder, images, 100 * count - 1)
-        assert (caught.value.limit, caught.value.actual) == (100 * count - 1, 100 * count)
-        assert f"{count} images of the request have {100 * count} pixels" in caught.value.detail
-    else:
-        assert len(await encode_images(Waiting(1), images, 99)) == 1
-
-
-async def test_an_image_without_a_header_counts_no_pixels_and_is_not_encoded() -> None:
-    class Some(Waiting):
-        async def read_headers(self, images: Sequence[ImageInput]) -> list[ImageHeader | ClipError]:
-            return [UndecodableImage("cut").at(0), HEADER, UndecodableImage("base64", index=2)]
-
-    results = await encode_images(Some(1), [b"cut", b"bb", UndecodableImage("base64", index=2)], 100)
-    assert [result.detail if isinstance(result, ClipError) else 0 for result in results] == [
-        "cut",
-        0,
-        "base64",
-    ]
+async def test_an_image_of_a_bad_header_is_not_encoded() -> None:
+    cut = UndecodableImage("cut", index=0)
+    first, second = await encode_images(Waiting(1), [b"cut", b"bb"], [cut, HEADER])
+    assert first is cut
+    assert np.array_equal(np.asarray(second), [2] * 4)
 
 
 async def test_a_fault_of_ours_is_nobody_s_result() -> None:
@@ -120,7 +100,7 @@ async def test_a_fault_of_ours_is_nobody_s_result() -> None:
             raise RuntimeError("ours")
 
     with pytest.raises(RuntimeError, match="ours"):
-        await encode_images(Broken(), [b"a"], 10_000)
+        await encode_images(Broken(), [b"a"], [HEADER])
 
 
 class Counting(ThreadPoolExecutor):
@@ -144,7 +124,7 @@ async def images_on(backend: FakeBackend, folder: Path, executor: Counting) -> D
 
 async def encoded_alone(encoder: DecodingImageEncoder, image: bytes) -> Vector:
     """The vector of one image, or its error raised."""
-    (result,) = await encode_images(encoder, [image], max_pixels=1)
+    (result,) = await encode_images(encoder, [image], await encoder.read_headers([image]))
     if isinstance(result, ClipError):
         raise result
     return result
@@ -162,6 +142,13 @@ async def test_an_image_is_decoded_in_a_thread_and_its_stages_are_timed(tmp_path
     assert np.array_equal(vector, (await backend.encode_image(pixels[np.newaxis]))[0])
     assert executor.jobs == 2  # its header, its pixels
     assert set(request.stage_seconds) == {"decode", "encode_image"}
+
+
+async def test_no_images_are_no_job(tmp_path: Path) -> None:
+    executor = Counting()
+    encoder = await images_on(FakeBackend(DIM), tmp_path, executor)
+    assert await encoder.read_headers([]) == []
+    assert executor.jobs == 0
 
 
 async def test_the_limits_of_images_are_kept(tmp_path: Path) -> None:
