@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import AsyncExitStack, asynccontextmanager
+from concurrent.futures import Executor
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TypeVar
@@ -18,6 +18,8 @@ from starlette.types import ASGIApp
 from service.application.admission import Admission
 from service.application.byte_budget import ByteBudget
 from service.application.classifiers import Classifiers
+from service.application.decoder_processes import DecoderProcesses
+from service.application.decoding import DecodeLimits, Decoders
 from service.application.encoder import DecodingImageEncoder, ImageEncoder, TextEncoder
 from service.application.image_cache import CachedImageEncoder
 from service.application.inference import Inference
@@ -27,7 +29,7 @@ from service.clip.artifact import ArtifactError, read_manifest
 from service.clip.images import ImageLimits
 from service.clip.manifest import ModelManifest
 from service.clip.tokenizer import load_tokenizer
-from service.concurrency import SideThread, together
+from service.concurrency import DaemonExecutor, SideThread, together
 from service.cores import usable_cores, yield_to_event_loop
 from service.engine.backend import Backend
 from service.engine.batch_queue import BatchPolicy
@@ -88,17 +90,17 @@ async def open_gateway(settings: Settings, open_backend: OpenBackend | None = No
     metrics = Metrics()
     open_backend = open_backend or functools.partial(_open_backend, settings.deadline_seconds)
     async with AsyncExitStack() as stack:
-        executor = stack.enter_context(
-            ThreadPoolExecutor(settings.decode_threads or usable_cores(), "preprocess", yield_to_event_loop)
-        )
-        side = SideThread(stack.enter_context(ThreadPoolExecutor(1, "side")))
+        threads = settings.decode_threads or usable_cores()
+        executor = stack.enter_context(DaemonExecutor(threads, "preprocess", yield_to_event_loop))
+        side = SideThread(stack.enter_context(DaemonExecutor(1, "side")))
+        decoders = _decoders(settings, threads, stack, metrics)
         models: dict[Path, ServedModel] = {}
         for folder in settings.models:
             manifest = read_manifest(folder)
             own = settings.of_model(manifest.name)
             backend = open_backend(folder, manifest, own, metrics)
             stack.push_async_callback(backend.aclose)
-            models[folder] = _served_model(folder, manifest, own, backend, executor, side, metrics)
+            models[folder] = _served_model(folder, manifest, own, backend, executor, side, decoders, metrics)
         inference = Inference(_by_name(models, settings), picked(settings, RequestLimits), side)
         limits = ExchangeLimits(picked(settings, BodyLimits), settings.deadline_seconds)
         budget = ByteBudget(settings.max_in_flight_bytes, settings.max_in_flight_bytes_per_address)
@@ -109,6 +111,15 @@ async def open_gateway(settings: Settings, open_backend: OpenBackend | None = No
         yield Gateway(app, server, metrics, models, inference, connections)
 
 
+def _decoders(settings: Settings, threads: int, stack: AsyncExitStack, metrics: Metrics) -> Decoders:
+    executor = stack.enter_context(DaemonExecutor(threads, "decode", yield_to_event_loop))
+    memory_bytes, seconds = settings.decode_memory_bytes, settings.decode_timeout_seconds
+    if not settings.decode_processes:
+        return Decoders(executor, DecodeLimits(threads, memory_bytes, seconds), metrics)
+    processes = stack.enter_context(closing(DecoderProcesses(threads, memory_bytes, seconds, metrics)))
+    return Decoders(executor, DecodeLimits(threads, memory_bytes), metrics, processes.decode)
+
+
 def _served_model(
     folder: Path,
     manifest: ModelManifest,
@@ -116,10 +127,11 @@ def _served_model(
     backend: Backend,
     executor: Executor,
     side: SideThread,
+    decoders: Decoders,
     metrics: Metrics,
 ) -> ServedModel:
     limits = picked(settings, ImageLimits)
-    images: ImageEncoder = DecodingImageEncoder(manifest, backend, executor, limits, metrics)
+    images: ImageEncoder = DecodingImageEncoder(manifest, backend, executor, decoders, limits, metrics)
     if settings.image_cache_bytes:
         images = CachedImageEncoder(images, settings.image_cache_bytes, executor, metrics)
     texts = TextEncoder(manifest, load_tokenizer(folder, manifest.text), backend, side, metrics)

@@ -1,4 +1,4 @@
-"""Ways to wait that asyncio does not have.
+"""Ways to wait, and not to wait, that the standard library does not have.
 
 The rule of `del`: an error's traceback holds the frames that it came through, and these hold what they worked on,
 such as bodies and pixels. If such a frame also holds the task or the future with the error, the two hold each
@@ -9,12 +9,16 @@ by name, its name is deleted in a `finally`.
 from __future__ import annotations
 
 import asyncio
+import queue
+import threading
 from collections.abc import Callable, Coroutine, Iterable
-from concurrent.futures import Executor
-from typing import Any, TypeVar, TypeVarTuple
+from concurrent.futures import Executor, Future
+from contextlib import suppress
+from typing import Any, ParamSpec, TypeVar, TypeVarTuple
 
 T = TypeVar("T")
 U = TypeVar("U")
+P = ParamSpec("P")
 Ts = TypeVarTuple("Ts")
 
 
@@ -68,3 +72,60 @@ class SideThread:
         if short:
             return function(*args)
         return await asyncio.get_running_loop().run_in_executor(self._executor, function, *args)
+
+
+class DaemonExecutor(Executor):
+    """Threads for work that cannot be interrupted: nobody waits for them, and not the end of the process either.
+
+    A ThreadPoolExecutor is joined when it is shut down, and again by the interpreter as it exits.
+    """
+
+    def __init__(self, threads: int, name: str, initializer: Callable[[], object] = object) -> None:
+        """`initializer` is called in each thread before its first job."""
+        self._jobs: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = queue.SimpleQueue()
+        self._threads = threads
+        self._ended = False
+        for number in range(threads):
+            threading.Thread(
+                target=self._work, args=(initializer,), name=f"{name}_{number}", daemon=True
+            ).start()
+
+    def submit(self, job: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Do it in the next free thread."""
+        if self._ended:
+            raise RuntimeError("the threads have been told to end.")
+        future: Future[T] = Future()
+        self._jobs.put((future, lambda: job(*args, **kwargs)))
+        return future
+
+    def shutdown(self, wait: bool = False, *, cancel_futures: bool = True) -> None:  # noqa: ARG002
+        """End each thread when its job has ended; jobs that have not begun are cancelled. It never waits."""
+        if self._ended:
+            return
+        self._ended = True
+        with suppress(queue.Empty):
+            while waiting := self._jobs.get_nowait():
+                waiting[0].cancel()
+        for _ in range(self._threads):
+            self._jobs.put(None)
+
+    def __exit__(self, *_: object) -> None:
+        self.shutdown()
+
+    def _work(self, initializer: Callable[[], object]) -> None:
+        initializer()
+        while taken := self._jobs.get():
+            _do(*taken)
+            del taken  # or an idle thread would keep the last body and its pixels
+
+
+def _do(future: Future[T], job: Callable[[], T]) -> None:
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        result = job()
+    except BaseException as error:  # the future's, whatever it is
+        future.set_exception(error)
+        del future, job  # the rule of `del`
+    else:
+        future.set_result(result)

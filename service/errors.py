@@ -5,9 +5,9 @@
     │   ├── UndecodableImage        the bytes are not the image they claim to be
     │   ├── UnsupportedFormat       an image format that is unknown or not switched on
     │   ├── UnsupportedMediaType    a request that is in none of the forms that the front reads
-    │   ├── ImageTooLarge           pixels, side, aspect ratio, scans or metadata over the limit
+    │   ├── ImageTooLarge           pixels, sides, scans, metadata, memory or time over the limit
     │   ├── TextTooLong             more characters or tokens than the limit
-    │   ├── TooMany                 more images, texts, labels or templates than the limit
+    │   ├── TooMany                 more images, pixels, texts, labels or templates than the limit
     │   ├── BadPromptTemplate       an unknown template set, or a template without a slot or with too many
     │   ├── MalformedRequest        bytes that are not a request of the front's protocol
     │   ├── HeadersTooLarge         more bytes or fields before the body, or behind it, than the limit

@@ -10,7 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, FilePath, SecretStr, field_va
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from service.application.requests import RequestLimits
-from service.clip.images import FORMATS, ImageLimits
+from service.clip.formats import FORMATS
+from service.clip.images import ImageLimits
 
 _DEMO = Path(__file__).parent.parent / "models" / "demo"
 
@@ -149,7 +150,22 @@ class Settings(ModelSettings, BaseSettings):
         '`{"ViT-B-32": {"backend": "triton", "triton_url": "gpu:8001"}}`',
     )
     decode_threads: int = Field(
-        0, ge=0, le=1024, description="threads that decode images; 0: the cores of the quota"
+        0, ge=0, le=1024, description="images decoded at a time; 0: as many as the quota has cores"
+    )
+    decode_memory_bytes: int = Field(
+        512_000_000,
+        ge=10_000_000,
+        description="memory that decoding may take, of all images at a time; one that takes more alone is refused",
+    )
+    decode_timeout_seconds: float = Field(
+        5.0,
+        gt=0,
+        le=3600,
+        description="time to decode one image: of the CPU in a process, of the clock in a thread",
+    )
+    decode_processes: bool = Field(
+        True,
+        description="decode in processes of their own, which can be ended; false: in threads of the service",
     )
     deadline_seconds: float = Field(
         10.0, gt=0, le=3600, description="time for one request, from its last byte"
@@ -197,6 +213,11 @@ class Settings(ModelSettings, BaseSettings):
     )
     drain_seconds: int = Field(25, ge=0, description="time for requests in flight to end after that")
     max_images: int = Field(RequestLimits.max_images, ge=1, description="images in a request")
+    max_request_pixels: int = Field(
+        RequestLimits.max_request_pixels,
+        ge=1,
+        description="pixels of the images of a request, if it has several",
+    )
     max_texts: int = Field(RequestLimits.max_texts, ge=1, description="texts in a request")
     max_text_chars: int = Field(RequestLimits.max_text_chars, ge=1, description="characters of a text")
     max_labels: int = Field(RequestLimits.max_labels, ge=1, description="labels in a request")

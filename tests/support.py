@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import io
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from tokenizers import models, pre_tokenizers, processors
 
 from service.application.admission import Admission
 from service.application.classifiers import Classifiers
+from service.application.decoding import DecodeLimits, Decoders
 from service.application.encoder import DecodingImageEncoder, TextEncoder
 from service.application.inference import Inference
 from service.application.requests import RequestLimits
@@ -109,10 +110,15 @@ def served_model(
     """The artifact in `folder` on `backend`, without a front; not started."""
     manifest, executor, metrics = read_manifest(folder), ThreadPoolExecutor(1), metrics or Metrics()
     side = SideThread(executor)
-    images = DecodingImageEncoder(manifest, backend, executor, ImageLimits(), metrics)
+    images = DecodingImageEncoder(manifest, backend, executor, decoders(metrics), ImageLimits(), metrics)
     texts = TextEncoder(manifest, load_tokenizer(folder, manifest.text), backend, side, metrics)
     classifiers = Classifiers(texts, manifest.scoring, cache_bytes, metrics)
     return ServedModel(manifest, choices, backend, images, texts, classifiers, Admission(1.0, metrics))
+
+
+def decoders(metrics: Metrics, executor: Executor | None = None, memory_bytes: int = 10**9) -> Decoders:
+    """One thread, or those of `executor`."""
+    return Decoders(executor or ThreadPoolExecutor(1), DecodeLimits(1, memory_bytes), metrics)
 
 
 async def inference_on(folder: Path, *names: str, **changes: Any) -> Inference:
@@ -165,8 +171,11 @@ def form(images: Sequence[bytes], fields: Mapping[str, Any]) -> list[tuple[str, 
 async def serving(
     backend: Backend | None, /, *folders: Path, warm: bool = True, **settings: Any
 ) -> AsyncIterator[Running]:
-    """The whole service on a free port; `backend` behind every model, or the one the settings ask for."""
-    chosen = Settings(models=folders, port=0, **settings)
+    """The whole service on a free port; `backend` behind every model, or the one the settings ask for.
+
+    It decodes in threads, unless a test asks for processes: each of these takes a tenth of a second to start.
+    """
+    chosen = Settings(models=folders, port=0, **{"decode_processes": False, **settings})
     async with open_gateway(chosen, (lambda *_: backend) if backend else None) as gateway:
         server = gateway.server
         task = asyncio.create_task(server.serve())

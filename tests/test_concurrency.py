@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import subprocess
+import sys
+import threading
+import weakref
+from collections.abc import Callable
+from concurrent.futures import CancelledError
+from pathlib import Path
 from types import FrameType
 
 import pytest
 
-from service.concurrency import both, together
+from service.concurrency import DaemonExecutor, both, together
 
 
 async def test_the_first_error_ends_the_others_and_comes_out_bare() -> None:
@@ -77,3 +84,77 @@ async def test_a_caller_who_leaves_while_the_others_are_ended_leaves_no_cycle() 
         gc.garbage.clear()
         gc.enable()
     assert "together" not in left
+
+
+def one_thread(initializer: Callable[[], object] = int) -> DaemonExecutor:
+    return DaemonExecutor(1, "test", initializer)
+
+
+def test_jobs_run_in_the_threads_after_their_initializer() -> None:
+    names: list[str] = []
+    with one_thread(lambda: names.append(threading.current_thread().name)) as executor:
+        assert executor.submit(lambda x, y: (x, y, threading.current_thread().name), 1, y=2).result(60) == (
+            1,
+            2,
+            "test_0",
+        )
+    assert names == ["test_0"]
+
+
+def test_as_many_jobs_run_at_a_time_as_there_are_threads() -> None:
+    meeting = threading.Barrier(3)
+    with DaemonExecutor(3, "test", int) as executor:
+        for job in [executor.submit(meeting.wait, 60) for _ in range(3)]:
+            job.result(60)
+
+
+def test_an_error_is_the_job_s_and_the_thread_goes_on() -> None:
+    with one_thread() as executor:
+        with pytest.raises(ValueError, match="invalid literal"):
+            executor.submit(int, "x").result(60)
+        assert executor.submit(int, "7").result(60) == 7
+
+
+def test_an_idle_thread_keeps_nothing_of_its_last_job() -> None:
+    class Body:
+        pass
+
+    with one_thread() as executor:
+        body = Body()
+        gone = threading.Event()
+        weakref.finalize(body, gone.set)
+        executor.submit(id, body).result(60)
+        del body
+        assert gone.wait(60)
+
+
+def test_the_end_waits_for_nothing_and_cancels_what_has_not_begun() -> None:
+    began, end = threading.Event(), threading.Event()
+
+    def work() -> bool:
+        began.set()
+        return end.wait(60)
+
+    with one_thread() as executor:
+        running = executor.submit(work)
+        assert began.wait(60)
+        waiting = executor.submit(int)
+    with pytest.raises(CancelledError):
+        waiting.result(60)
+    with pytest.raises(RuntimeError, match="told to end"):
+        executor.submit(int)
+    end.set()
+    assert running.result(60) is True
+
+
+def test_a_process_ends_while_a_thread_is_at_work() -> None:
+    script = """
+import threading, time
+from service.concurrency import DaemonExecutor
+began = threading.Event()
+with DaemonExecutor(1, "test", int) as executor:
+    executor.submit(lambda: began.set() or time.sleep(3600))
+    began.wait()
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=Path(__file__).parents[1], timeout=60)
+    assert done.returncode == 0

@@ -12,6 +12,10 @@ request is therefore
 
 and it is refused when that is more than `max_queue_seconds`, or when it and the request's own rows do not fit into
 what is left of its deadline. A request that finds its lanes empty is never refused: estimates can be wrong.
+
+An image that takes ten times as long to decode would make all images seem slow. So a request of large images
+changes to a lane of its own when their headers are read, and may still be refused there; its rows are counted by
+their size. The others do not wait for it: decoders are dealt by bytes, see `service.application.decode_queue`.
 """
 
 from __future__ import annotations
@@ -67,6 +71,24 @@ class _Lane:
             self._last_change = now
 
 
+class Ticket:
+    """One request that has been admitted."""
+
+    def __init__(self, admission: Admission, needs: dict[str, int]) -> None:
+        self._admission = admission
+        self.rows = needs  # lane -> rows
+
+    def are_large(self, rows: int) -> None:
+        """Its images are large, and as much work as so many rows. To be called once at most.
+
+        Raises:
+            Overloaded: too much work of this kind is ahead.
+        """
+        self._admission.leave({"image": self.rows.pop("image")}, finished=False)
+        self._admission.enter({"large image": rows})
+        self.rows["large image"] = rows
+
+
 class Admission:
     """The lanes of one model. See the module."""
 
@@ -74,32 +96,43 @@ class Admission:
         self, max_queue_seconds: float, metrics: Metrics, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._max_queue_seconds = max_queue_seconds
-        self._lanes = {"image": _Lane(clock), "text": _Lane(clock)}
+        self._lanes = {lane: _Lane(clock) for lane in ("image", "large image", "text")}
         self._metrics = metrics
 
     @contextmanager
-    def admit(self, images: int = 0, texts: int = 0) -> Iterator[None]:
+    def admit(self, images: int = 0, texts: int = 0) -> Iterator[Ticket]:
         """Count so many rows as in flight for the duration of the block.
 
         Raises:
             Overloaded: too much is ahead; says after how many seconds to come back.
         """
         needs = {tower: rows for tower, rows in (("image", images), ("text", texts)) if rows}
-        self._refuse_if_late(needs)
+        self.enter(needs)
+        ticket = Ticket(self, dict(needs))
         for tower, rows in needs.items():
-            self._lanes[tower].enter(rows)
             self._metrics.rows_in_flight.labels(tower).inc(rows)
         finished = False
         try:
-            yield
+            yield ticket
             finished = True
         finally:
+            self.leave(ticket.rows, finished=finished)
             for tower, rows in needs.items():
-                self._lanes[tower].leave(rows, finished=finished)
                 self._metrics.rows_in_flight.labels(tower).dec(rows)
 
+    def enter(self, needs: dict[str, int]) -> None:
+        """Raises Overloaded: see `admit`, which is what others call."""
+        self._refuse_if_late(needs)
+        for lane, rows in needs.items():
+            self._lanes[lane].enter(rows)
+
+    def leave(self, needs: dict[str, int], *, finished: bool) -> None:
+        """What has been entered."""
+        for lane, rows in needs.items():
+            self._lanes[lane].leave(rows, finished=finished)
+
     def _refuse_if_late(self, needs: dict[str, int]) -> None:
-        lanes = [(self._lanes[tower], rows) for tower, rows in needs.items()]
+        lanes = [(self._lanes[lane], rows) for lane, rows in needs.items()]
         ahead = max((lane.ahead(rows) for lane, rows in lanes), default=0.0)
         if ahead > self._max_queue_seconds:
             raise Overloaded(

@@ -11,7 +11,8 @@ from typing import Protocol
 
 import numpy as np
 
-from service.clip.images import ImageLimits, decode_pixels
+from service.application.decoding import Decoders, read_headers
+from service.clip.images import ImageHeader, ImageLimits
 from service.clip.manifest import ModelManifest
 from service.clip.tokenizer import TokenizedText, Tokenizer
 from service.concurrency import SideThread, together
@@ -36,45 +37,63 @@ _CALL_CHARS = 8_192
 class ImageEncoder(Protocol):
     """The bytes of an image file -> its vector, float32 [D]."""
 
-    async def encode(self, image: bytes) -> Vector:
-        """Raises the errors of `decode_pixels` and of `Backend`."""
+    async def read_headers(self, images: Sequence[ImageInput]) -> list[ImageHeader | ClipError]:
+        """What each image is by its header, or the error that concerns it alone, in order."""
+
+    async def encode(self, image: bytes, header: ImageHeader) -> Vector:
+        """Raises the errors of `Decoders.decode` and of `Backend`."""
 
 
-async def encode_images(encoder: ImageEncoder, images: Sequence[ImageInput]) -> list[VectorOrError]:
-    """Each image's vector, in order, or the error that concerns it alone."""
+async def encode_images(
+    encoder: ImageEncoder, images: Sequence[ImageInput], headers: Sequence[ImageHeader | ClipError]
+) -> list[VectorOrError]:
+    """Each image's vector, in order, or the error that concerns it alone. `headers`: from `read_headers`."""
 
-    async def encode(index: int, image: ImageInput) -> VectorOrError:
+    async def encode(index: int, image: ImageInput, header: ImageHeader | ClipError) -> VectorOrError:
         if isinstance(image, ClipError):
             return image
+        if isinstance(header, ClipError):
+            return header
         try:
-            return await encoder.encode(image)
+            return await encoder.encode(image, header)
         except ClipError as error:
             return error.at(index)
 
-    return list(await asyncio.gather(*map(encode, range(len(images)), images)))
+    return list(await asyncio.gather(*map(encode, range(len(images)), images, headers)))
 
 
 class DecodingImageEncoder:
-    """An `ImageEncoder`: decodes in a thread, then asks the backend."""
+    """An `ImageEncoder`: decodes, then asks the backend."""
 
     def __init__(
         self,
         manifest: ModelManifest,
         backend: Backend,
         executor: Executor,
+        decoders: Decoders,
         limits: ImageLimits,
         metrics: Metrics,
     ) -> None:
+        """`executor`: threads that read headers."""
         self._manifest = manifest
         self._backend = backend
         self._executor = executor
+        self._decoders = decoders
         self._limits = limits
         self._metrics = metrics
 
-    async def encode(self, image: bytes) -> Vector:
+    async def read_headers(self, images: Sequence[ImageInput]) -> list[ImageHeader | ClipError]:
+        if not images:
+            return []
         with self._metrics.stage("decode"):
-            pixels = await asyncio.get_running_loop().run_in_executor(
-                self._executor, decode_pixels, image, self._manifest.image, self._limits
+            return await asyncio.get_running_loop().run_in_executor(
+                self._executor, read_headers, images, self._manifest.image, self._limits
+            )
+
+    async def encode(self, image: bytes, header: ImageHeader) -> Vector:
+        with self._metrics.stage("decode"):
+            pixels = await self._decoders.decode(
+                image, header, self._manifest.image, self._limits
             )  # [S, S, 3]
         with self._metrics.stage("encode_image"):
             embeddings = await self._backend.encode_image(pixels[np.newaxis])  # [1, D]

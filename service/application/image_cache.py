@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import functools
 import hashlib
+from collections.abc import Sequence
 from concurrent.futures import Executor
 
 from service.application.cache import BoundedCache
-from service.application.encoder import ImageEncoder
+from service.application.encoder import ImageEncoder, ImageInput
+from service.clip.images import ImageHeader
 from service.engine.backend import Vector
+from service.errors import ClipError
 from service.telemetry.metrics import Metrics
 
 
@@ -26,9 +29,12 @@ class CachedImageEncoder:
         self._executor = executor
         self._vectors = BoundedCache[bytes, Vector]("image", max_bytes, _size_of, metrics)
 
-    async def encode(self, image: bytes) -> Vector:
+    async def read_headers(self, images: Sequence[ImageInput]) -> list[ImageHeader | ClipError]:
+        return await self._inner.read_headers(images)
+
+    async def encode(self, image: bytes, header: ImageHeader) -> Vector:
         key = await asyncio.get_running_loop().run_in_executor(self._executor, _digest, image)
-        return await self._vectors.get_or_build(key, functools.partial(self._inner.encode, image))
+        return await self._vectors.get_or_build(key, functools.partial(self._inner.encode, image, header))
 
 
 def _digest(image: bytes) -> bytes:

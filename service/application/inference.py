@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from service.application.admission import Ticket
 from service.application.classifiers import Prompting
-from service.application.encoder import VectorOrError, encode_images
+from service.application.encoder import ImageInput, VectorOrError, encode_images
 from service.application.requests import (
     Classification,
     ClassifyRequest,
@@ -17,13 +18,17 @@ from service.application.requests import (
     RankedLabels,
     RequestLimits,
     ScoredLabel,
+    check_pixels,
 )
 from service.application.served_model import ServedModel
+from service.clip.images import ImageHeader
 from service.clip.zeroshot import ZeroShotClassifier
 from service.concurrency import SideThread, both
 from service.errors import BackendUnavailable, ClipError, UnknownModel
 
 _SHORT = 1_000  # scores that are ranked in a quarter of a millisecond
+# Decoding an image of the first size takes about as long as encoding it does; a large one is several times that.
+_ROW_BYTES, _LARGE_BYTES = 20_000_000, 80_000_000
 
 
 class Inference:
@@ -52,9 +57,12 @@ class Inference:
         labels = tuple(request.labels)
         templates = request.expanded_templates(model.manifest, self.limits)
         prompting = Prompting(templates, request.truncate)
-        with model.admission.admit(len(request.images), model.classifiers.missing(labels, prompting)):
+        missing = model.classifiers.missing(labels, prompting)
+        with model.admission.admit(len(request.images), missing) as ticket:
+            headers = await self._read_headers(model, request.images, ticket)
             vectors, built = await both(
-                encode_images(model.images, request.images), model.classifiers.get(labels, prompting)
+                encode_images(model.images, request.images, headers),
+                model.classifiers.get(labels, prompting),
             )
         _raise_error_of_all(vectors)
         results = await self._side.call(
@@ -76,9 +84,10 @@ class Inference:
         """
         model = self._find(request.model)
         request.check(self.limits)
-        with model.admission.admit(len(request.images), len(request.texts)):
+        with model.admission.admit(len(request.images), len(request.texts)) as ticket:
+            headers = await self._read_headers(model, request.images, ticket)
             images, texts = await both(
-                encode_images(model.images, request.images),
+                encode_images(model.images, request.images, headers),
                 model.texts.encode(request.texts, truncate=request.truncate),
             )
         if request.all_or_nothing:
@@ -97,6 +106,22 @@ class Inference:
     async def ready(self) -> bool:
         """Whether every model would serve a request made now."""
         return not self.draining and all([await model.ready() for model in self._models.values()])
+
+    async def _read_headers(
+        self, model: ServedModel, images: Sequence[ImageInput], ticket: Ticket
+    ) -> list[ImageHeader | ClipError]:
+        """What the images are, before anything is decoded.
+
+        Raises:
+            TooMany: they have too many pixels together.
+            Overloaded: they are large, and too many such images are ahead.
+        """
+        headers = await model.images.read_headers(images)
+        check_pixels(headers, self.limits)
+        if any(isinstance(header, ImageHeader) and header.decode_bytes > _LARGE_BYTES for header in headers):
+            sizes = [header.decode_bytes if isinstance(header, ImageHeader) else 0 for header in headers]
+            ticket.are_large(sum(1 + size // _ROW_BYTES for size in sizes))
+        return headers
 
     def _find(self, name: str | None) -> ServedModel:
         model = next(iter(self._models.values())) if name is None else self._models.get(name)

@@ -9,6 +9,7 @@ from typing import overload
 import numpy as np
 
 from service.application.encoder import EncodedText, ImageInput, VectorOrError
+from service.clip.images import ImageHeader
 from service.clip.manifest import ModelManifest
 from service.clip.prompts import expand, filled_chars
 from service.clip.zeroshot import Scores
@@ -17,13 +18,14 @@ from service.errors import ClipError, InvalidInput, TextTooLong, TooMany
 
 @dataclass(frozen=True)
 class RequestLimits:
-    """What one request may hold.
+    """What one request may hold. `max_request_pixels`: of its images together, by their headers.
 
     `max_label_chars` is of one label, `max_label_bytes` of all together. A prompt is a template with a label in its
     slots: `max_prompt_chars` is of one, `max_prompts_chars` of all together.
     """
 
     max_images: int = 32
+    max_request_pixels: int = 100_000_000
     max_texts: int = 256
     max_text_chars: int = 8_192
     max_labels: int = 1_000
@@ -157,6 +159,17 @@ class ModelState:
     manifest: ModelManifest
     fingerprint: str
     ready: bool
+
+
+def check_pixels(headers: Sequence[ImageHeader | ClipError], limits: RequestLimits) -> None:
+    """Of one image alone, its own limit is enough.
+
+    Raises:
+        TooMany: the images have too many pixels together.
+    """
+    pixels = [header.pixels for header in headers if isinstance(header, ImageHeader)]
+    if len(pixels) > 1:
+        _at_most(f"pixels in its {len(pixels)} images", sum(pixels), limits.max_request_pixels)
 
 
 def _at_most(what: str, actual: int, limit: int) -> None:

@@ -12,17 +12,24 @@ import contextlib
 import ctypes
 import io
 import warnings
-from collections.abc import Callable, Collection
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
 import PIL._imaging
 from PIL import Image, ImageOps
 
+from service.clip.decode_cost import coefficient_bytes, decode_bytes
+from service.clip.formats import sniff
 from service.clip.headers import Parts, walk
-from service.clip.manifest import ImageSpec
-from service.errors import ImageTooLarge, UndecodableImage, UnsupportedFormat
+from service.errors import ImageTooLarge, UndecodableImage
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from service.clip.manifest import ImageSpec
 
 # Pillow's own bomb check (an error at 179 megapixels) cannot name our limit, and ours is lower.
 Image.MAX_IMAGE_PIXELS = None
@@ -36,37 +43,11 @@ with contextlib.suppress(OSError, AttributeError):
 Image.init()
 
 _EXIF_ORIENTATION = 0x0112
+_ORIENTED = frozenset(("exif", "xmp"))  # blocks that Pillow takes an orientation from
 # Scaled decoding is for photos of more pixels than the first number. The decoded side is at least the second number
 # times the encoder's: with less, the decoder's own filter shows in the result.
 _SCALED_ABOVE, _SCALED_MARGIN = 2_000_000, 3
 _RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
-
-
-def _iso_brand(*brands: bytes) -> Callable[[bytes], bool]:
-    return lambda head: head[4:8] == b"ftyp" and head[8:12] in brands
-
-
-# Name (also Pillow's) -> whether a file that begins like this is of that format. A setting says which are decoded.
-FORMATS: dict[str, Callable[[bytes], bool]] = {
-    "JPEG": lambda head: head.startswith(b"\xff\xd8\xff"),
-    "PNG": lambda head: head.startswith(b"\x89PNG\r\n\x1a\n"),
-    "WEBP": lambda head: head[:4] == b"RIFF" and head[8:12] == b"WEBP",
-    "GIF": lambda head: head.startswith((b"GIF87a", b"GIF89a")),
-    "BMP": lambda head: head.startswith(b"BM"),
-    "TIFF": lambda head: head.startswith((b"II*\0", b"MM\0*")),
-    "AVIF": _iso_brand(b"avif", b"avis"),
-}
-
-# Formats that are never decoded; the error names them.
-_FOREIGN: dict[str, Callable[[bytes], bool]] = {
-    "HEIC": _iso_brand(b"heic", b"heix", b"hevc", b"mif1"),
-    "JPEG 2000": lambda head: head.startswith((b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")),
-    "PDF": lambda head: head.startswith(b"%PDF"),
-    "EPS": lambda head: head.startswith(b"%!PS"),
-    "PSD": lambda head: head.startswith(b"8BPS"),
-    "SVG or XML": lambda head: head.lstrip().startswith((b"<svg", b"<?xml")),
-    "HTML": lambda head: head.lstrip().lower().startswith((b"<!doctype", b"<html")),
-}
 
 
 @dataclass(frozen=True)
@@ -97,53 +78,96 @@ class ImageLimits:
         return choices
 
 
-def sniff(data: bytes, allowed: Collection[str]) -> str:
-    """The format of `data` by its first bytes. File names and content types are ignored.
+@dataclass(frozen=True)
+class ImageHeader:
+    """What is known of an image before it is decoded: `decode_bytes` is the most memory that decoding it takes."""
 
-    Raises:
-        UnsupportedFormat: it is none of `allowed`.
-    """
-    head = bytes(data[:64])
-    names = ", ".join(allowed)
-    for name, matches in {**FORMATS, **_FOREIGN}.items():
-        if matches(head):
-            if name in allowed:
-                return name
-            raise UnsupportedFormat(f"the image is {name}, which is not accepted. Send one of {names}.")
-    what = "the image is empty (0 bytes)" if not data else "the bytes are not an image of a known format"
-    raise UnsupportedFormat(f"{what}. Send one of {names}.")
+    pixels: int
+    decode_bytes: int
 
 
-def decode_pixels(data: bytes, spec: ImageSpec, limits: ImageLimits) -> npt.NDArray[np.uint8]:
-    """Decode the first frame and bring it to the encoder's size.
-
-    Returns:
-        uint8 [size, size, 3], RGB: the reference transform before scaling and normalisation.
+def read_header(data: bytes, spec: ImageSpec, limits: ImageLimits) -> ImageHeader:
+    """Check every limit of an image, and say what it will cost. Nothing is decoded.
 
     Raises:
         UnsupportedFormat: not one of `limits.image_formats`.
-        ImageTooLarge: over a limit, by its header.
+        ImageTooLarge: over a limit.
+        UndecodableImage: the header is broken, or not what its first bytes claim.
+    """
+    name = sniff(data, limits.image_formats)
+    with _broken_is_undecodable(name):
+        image, scans = _open(name, data, limits)
+        pixels, coefficients = image.width * image.height, coefficient_bytes(image, scans)
+        _draft(image, spec, limits)
+        # A PNG may bring its EXIF block after its pixels.
+        may_turn = limits.exif_transpose and (name != "JPEG" or not image.info.keys().isdisjoint(_ORIENTED))
+        cost = decode_bytes(image, len(data), coefficients, _resized(image.size, spec), may_turn=may_turn)
+    return ImageHeader(pixels, cost)
+
+
+def decode_pixels(data: bytes, spec: ImageSpec, limits: ImageLimits) -> npt.NDArray[np.uint8]:
+    """`decode_rgb` as an array.
+
+    Returns:
+        uint8 [size, size, 3], RGB.
+
+    Raises:
+        UnsupportedFormat, ImageTooLarge, UndecodableImage: see `decode_rgb`.
+    """
+    import numpy as np  # a process that does nothing but decode has no need of it
+
+    return np.frombuffer(decode_rgb(data, spec, limits), np.uint8).reshape(spec.size, spec.size, 3)
+
+
+def decode_rgb(data: bytes, spec: ImageSpec, limits: ImageLimits) -> bytes:
+    """Decode the first frame and bring it to the encoder's size.
+
+    Returns:
+        Rows of RGB, size x size x 3 bytes: the reference transform before scaling and normalisation.
+
+    Raises:
+        UnsupportedFormat, ImageTooLarge: see `read_header`.
         UndecodableImage: broken, cut short, or not what its first bytes claim.
     """
     name = sniff(data, limits.image_formats)
-    image: Image.Image
-    try:
-        scans = _count_scans(name, data, limits)
-        image = Image.open(io.BytesIO(data), formats=[name])
-        _check_size(image, limits)
-        _check_scans(image, scans, limits)
-        if limits.scaled_decode and image.width * image.height > _SCALED_ABOVE:
-            # Pillow does this for JPEGs only. It takes the smallest scale that gives at least this size.
-            image.draft(None, (_SCALED_MARGIN * spec.size, _SCALED_MARGIN * spec.size))
+    with _broken_is_undecodable(name):
+        image, _ = _open(name, data, limits)
+        _draft(image, spec, limits)
         image.load()
         if limits.exif_transpose:
             image = _upright(image)
-        pixels = np.asarray(_fit(image, spec).convert("RGB"))  # [S, S, 3]
+        return _fit(image, spec).convert("RGB").tobytes()
+
+
+@contextmanager
+def _broken_is_undecodable(name: str) -> Iterator[None]:
+    try:
+        yield
     except ImageTooLarge:
         raise
+    except MemoryError:
+        raise ImageTooLarge("decoding the image takes more memory than there is for one.") from None
     except Exception:  # on hostile bytes Pillow's decoders raise nearly anything, from EOFError to TypeError
         raise UndecodableImage(f"the image begins as {name} but is broken or cut short.") from None
-    return pixels
+
+
+def _open(name: str, data: bytes, limits: ImageLimits) -> tuple[Image.Image, int]:
+    """The image, not loaded, and the scans of a JPEG that has several, else 0.
+
+    A file of too many parts is refused before Pillow reads it.
+    """
+    parts = Parts(limits.max_image_segments, limits.max_image_metadata_bytes, limits.max_scans)
+    scans = walk(name, data, parts).scans
+    image = Image.open(io.BytesIO(data), formats=[name])
+    _check_size(image, limits)
+    _check_scans(image, scans, limits)
+    return image, scans
+
+
+def _draft(image: Image.Image, spec: ImageSpec, limits: ImageLimits) -> None:
+    if limits.scaled_decode and image.width * image.height > _SCALED_ABOVE:
+        # Pillow does this for JPEGs only. It takes the smallest scale that gives at least this size.
+        image.draft(None, (_SCALED_MARGIN * spec.size, _SCALED_MARGIN * spec.size))
 
 
 def _check_size(image: Image.Image, limits: ImageLimits) -> None:
@@ -160,12 +184,6 @@ def _check_size(image: Image.Image, limits: ImageLimits) -> None:
                 limit=limit,
                 actual=actual,
             )
-
-
-def _count_scans(name: str, data: bytes, limits: ImageLimits) -> int:
-    """The scans of a JPEG that has several, else 0. Refuses a file of too many parts before Pillow reads it."""
-    parts = Parts(limits.max_image_segments, limits.max_image_metadata_bytes, limits.max_scans)
-    return walk(name, data, parts).scans
 
 
 def _check_scans(image: Image.Image, scans: int, limits: ImageLimits) -> None:
@@ -190,20 +208,23 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def _fit(image: Image.Image, spec: ImageSpec) -> Image.Image:
-    """Resize, and crop the centre, to `size` x `size`, in the image's own mode.
-
-    Rounding is torchvision's: the long side is truncated, the crop offset is rounded half to even.
-    """
-    size, resampling = spec.size, _RESAMPLING[spec.interpolation]
-    if spec.resize == "squash":
-        return _resize(image, (size, size), resampling)
-    width, height = image.size
-    if width <= height:
-        image = _resize(image, (size, int(size * height / width)), resampling)
-    else:
-        image = _resize(image, (int(size * width / height), size), resampling)
+    """Resize, and crop the centre, to `size` x `size`, in the image's own mode."""
+    size = spec.size
+    image = _resize(image, _resized(image.size, spec), _RESAMPLING[spec.interpolation])
     left, top = round((image.width - size) / 2), round((image.height - size) / 2)
     return image.crop((left, top, left + size, top + size))
+
+
+def _resized(before: tuple[int, int], spec: ImageSpec) -> tuple[int, int]:
+    """The size before the crop. Rounding is torchvision's: the long side is truncated, the crop offset is rounded
+    half to even.
+    """
+    (width, height), size = before, spec.size
+    if spec.resize == "squash":
+        return size, size
+    if width <= height:
+        return size, int(size * height / width)
+    return int(size * width / height), size
 
 
 def _resize(image: Image.Image, size: tuple[int, int], resampling: Image.Resampling) -> Image.Image:

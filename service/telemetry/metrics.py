@@ -50,6 +50,11 @@ class Metrics:
             "cache",
             "outcome",
         )
+        self._decoders_replaced = self._counter(
+            "clipserve_decoders_replaced_total",
+            "Processes that decode images and were replaced, because they died or an image took too long.",
+            "reason",
+        )
         self._triton_phases = _TritonPhases()
         self.registry.register(self._triton_phases)
         ProcessCollector(registry=self.registry)
@@ -73,6 +78,20 @@ class Metrics:
         histogram = Histogram(name, help_text, [label], buckets=buckets, registry=self.registry)
         return functools.cache(histogram.labels)
 
+    def watch_decoding(
+        self, *, bytes_taken: Callable[[], float], images_waiting: Callable[[], float]
+    ) -> None:
+        """Gauges that are read when somebody asks."""
+        for name, help_text, value in (
+            (
+                "clipserve_decode_bytes",
+                "Memory that images being decoded take, by their headers.",
+                bytes_taken,
+            ),
+            ("clipserve_decode_waiting", "Images that wait to be decoded.", images_waiting),
+        ):
+            Gauge(name, help_text, registry=self.registry).set_function(value)
+
     def request(self, endpoint: str, outcome: str, seconds: float) -> None:
         self._requests(endpoint, outcome).inc()
         self._request_seconds(endpoint).observe(seconds)
@@ -87,6 +106,10 @@ class Metrics:
 
     def cache(self, cache: str, *, hit: bool) -> None:
         self._cache(cache, "hit" if hit else "miss").inc()
+
+    def decoder_replaced(self, reason: str) -> None:
+        """`reason`: died, or late."""
+        self._decoders_replaced(reason).inc()
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:

@@ -119,3 +119,56 @@ def test_nothing_to_do_is_free() -> None:
     admission = taught(Clock(), 0.1)
     with admission.admit(0):
         pass
+
+
+def test_large_images_do_not_make_the_others_seem_slow() -> None:
+    clock = Clock()
+    admission = taught(clock, 0.1)
+    with ExitStack() as others:
+        for _ in range(3):
+            others.enter_context(admission.admit(images=4)).are_large(80)
+        clock.now += 8.0
+        for _ in range(5):
+            with admission.admit(images=1):
+                clock.now += 0.1
+    with admission.admit(images=1), admission.admit(images=1):  # 0.1 s ahead
+        pass
+
+
+def test_large_images_wait_for_large_images_and_are_refused_by_their_size() -> None:
+    clock = Clock()
+    admission = taught(clock, 0.1)
+    for _ in range(5):
+        with admission.admit(images=4) as ticket:
+            ticket.are_large(80)
+            clock.now += 2.0  # 0.025 s a row
+    with admission.admit(images=4) as ahead:
+        ahead.are_large(80)
+        with admission.admit(images=1) as ticket:
+            ticket.are_large(20)  # 0.5 s ahead
+            clock.now += 0.5
+        with pytest.raises(Overloaded, match=r"1\.1 s of work"), admission.admit(images=2) as ticket:
+            ticket.are_large(44)
+        with admission.admit(images=4), admission.admit(images=4):
+            pass
+    with admission.admit(images=4) as ticket:
+        ticket.are_large(80)
+
+
+def test_a_refused_request_of_large_images_leaves_nothing_behind() -> None:
+    clock, metrics = Clock(), Metrics()
+    admission = Admission(1.0, metrics, clock)
+    for _ in range(5):
+        with admission.admit(images=1) as ticket:
+            ticket.are_large(1)
+            clock.now += 1.0
+    with admission.admit(images=2) as ahead:
+        ahead.are_large(2)
+        with pytest.raises(Overloaded), admission.admit(images=2, texts=3) as ticket:
+            ticket.are_large(2)
+        value = metrics.registry.get_sample_value
+        assert value("clipserve_rows_in_flight", {"tower": "image"}) == 2
+        assert value("clipserve_rows_in_flight", {"tower": "text"}) == 0
+    assert value("clipserve_rows_in_flight", {"tower": "image"}) == 0
+    with admission.admit(images=2) as ticket:
+        ticket.are_large(2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,24 +11,41 @@ import pytest
 
 from service.application.encoder import (
     DecodingImageEncoder,
+    ImageInput,
     TextEncoder,
     check_embeddings,
     encode_images,
 )
 from service.clip.artifact import read_manifest
-from service.clip.images import ImageLimits, decode_pixels
+from service.clip.images import ImageHeader, ImageLimits, decode_pixels
 from service.clip.manifest import ImageSpec
 from service.clip.tokenizer import load_tokenizer
 from service.concurrency import SideThread
 from service.engine.backend import Embeddings, Lengths, Pixels, TokenIds, Vector
 from service.engine.fake import FakeBackend
-from service.errors import BackendFailed, BackendUnavailable, InvalidInput, TextTooLong, UndecodableImage
+from service.errors import (
+    BackendFailed,
+    BackendUnavailable,
+    ClipError,
+    InvalidInput,
+    TextTooLong,
+    UndecodableImage,
+)
 from service.telemetry.metrics import Metrics
 from service.telemetry.request import RequestContext, enter
-from tests.support import DIM, SIZE, Counting, Recording, png, write_toy_artifact
+from tests.support import DIM, SIZE, Counting, Recording, decoders, png, write_toy_artifact
+
+HEADER = ImageHeader(pixels=100, decode_bytes=1_000)
 
 
-class Waiting:
+class WithHeaders:
+    """Every image has the same header."""
+
+    async def read_headers(self, images: Sequence[ImageInput]) -> list[ImageHeader | ClipError]:
+        return [HEADER for _ in images]
+
+
+class Waiting(WithHeaders):
     """Answers no image before all have been asked, and the last asked first; `b"bad"` fails."""
 
     def __init__(self, expected: int) -> None:
@@ -35,7 +53,7 @@ class Waiting:
         self._asked = 0
         self._all = asyncio.Event()
 
-    async def encode(self, image: bytes) -> Vector:
+    async def encode(self, image: bytes, header: ImageHeader) -> Vector:
         self._asked += 1
         place = self._asked
         if place == self._expected:
@@ -49,12 +67,12 @@ class Waiting:
 
 async def test_images_are_encoded_side_by_side_and_answered_in_order() -> None:
     async with asyncio.timeout(5):
-        results = await encode_images(Waiting(3), [b"a", b"bb", b"ccc"])
+        results = await encode_images(Waiting(3), [b"a", b"bb", b"ccc"], [HEADER] * 3)
     assert [result[0] for result in results if isinstance(result, np.ndarray)] == [1, 2, 3]
 
 
 async def test_an_image_s_error_is_a_result_with_the_image_s_place() -> None:
-    results = await encode_images(Waiting(4), [b"a", b"bad", b"ccc", b"bad"])
+    results = await encode_images(Waiting(4), [b"a", b"bad", b"ccc", b"bad"], [HEADER] * 4)
     assert [isinstance(result, np.ndarray) for result in results] == [True, False, True, False]
     errors = [result for result in results if isinstance(result, UndecodableImage)]
     assert [(error.detail, error.index) for error in errors] == [("bad", 1), ("bad", 3)]
@@ -62,25 +80,41 @@ async def test_an_image_s_error_is_a_result_with_the_image_s_place() -> None:
 
 async def test_an_image_that_the_front_could_not_read_is_not_encoded() -> None:
     error = UndecodableImage("base64", index=7)
-    results = await encode_images(Waiting(1), [error, b"bb"])
+    results = await encode_images(Waiting(1), [error, b"bb"], [error, HEADER])
     assert results[0] is error
     assert error.index == 7
     assert np.array_equal(np.asarray(results[1]), [2] * 4)
 
 
+async def test_an_image_of_a_bad_header_is_not_encoded() -> None:
+    cut = UndecodableImage("cut", index=0)
+    first, second = await encode_images(Waiting(1), [b"cut", b"bb"], [cut, HEADER])
+    assert first is cut
+    assert np.array_equal(np.asarray(second), [2] * 4)
+
+
 async def test_a_fault_of_ours_is_nobody_s_result() -> None:
-    class Broken:
-        async def encode(self, image: bytes) -> Vector:
+    class Broken(WithHeaders):
+        async def encode(self, image: bytes, header: ImageHeader) -> Vector:
             raise RuntimeError("ours")
 
     with pytest.raises(RuntimeError, match="ours"):
-        await encode_images(Broken(), [b"a"])
+        await encode_images(Broken(), [b"a"], [HEADER])
 
 
 async def images_on(backend: FakeBackend, folder: Path, executor: Counting) -> DecodingImageEncoder:
     manifest = read_manifest(await write_toy_artifact(folder))
     await backend.start()
-    return DecodingImageEncoder(manifest, backend, executor, ImageLimits(max_pixels=2_000), Metrics())
+    metrics, limits = Metrics(), ImageLimits(max_pixels=2_000)
+    return DecodingImageEncoder(manifest, backend, executor, decoders(metrics, executor), limits, metrics)
+
+
+async def encoded_alone(encoder: DecodingImageEncoder, image: bytes) -> Vector:
+    """The vector of one image, or its error raised."""
+    (result,) = await encode_images(encoder, [image], await encoder.read_headers([image]))
+    if isinstance(result, ClipError):
+        raise result
+    return result
 
 
 async def test_an_image_is_decoded_in_a_thread_and_its_stages_are_timed(tmp_path: Path) -> None:
@@ -88,19 +122,26 @@ async def test_an_image_is_decoded_in_a_thread_and_its_stages_are_timed(tmp_path
     encoder = await images_on(backend, tmp_path, executor)
     request = RequestContext("one")
     enter(request)
-    vector = await encoder.encode(png(1))
+    vector = await encoded_alone(encoder, png(1))
     enter(None)
     pixels = decode_pixels(png(1), ImageSpec(size=SIZE), ImageLimits())
     assert vector.shape == (DIM,)
     assert np.array_equal(vector, (await backend.encode_image(pixels[np.newaxis]))[0])
-    assert executor.jobs == 1
+    assert executor.jobs == 2  # its header, its pixels
     assert set(request.stage_seconds) == {"decode", "encode_image"}
+
+
+async def test_no_images_are_no_job(tmp_path: Path) -> None:
+    executor = Counting()
+    encoder = await images_on(FakeBackend(DIM), tmp_path, executor)
+    assert await encoder.read_headers([]) == []
+    assert executor.jobs == 0
 
 
 async def test_the_limits_of_images_are_kept(tmp_path: Path) -> None:
     encoder = await images_on(FakeBackend(DIM), tmp_path, Counting())
     with pytest.raises(InvalidInput, match="2,000"):
-        await encoder.encode(png(1, (50, 41)))
+        await encoded_alone(encoder, png(1, (50, 41)))
 
 
 class Strange(FakeBackend):
@@ -115,7 +156,7 @@ class Strange(FakeBackend):
 
 async def test_vectors_of_another_shape_are_refused(tmp_path: Path) -> None:
     with pytest.raises(BackendFailed, match=r"\(1, 8\), not \(1, 16\)"):
-        await (await images_on(Strange(DIM), tmp_path, Counting())).encode(png(1))
+        await encoded_alone(await images_on(Strange(DIM), tmp_path, Counting()), png(1))
     with pytest.raises(BackendFailed, match=r"\(1, 16\), not \(2, 16\)"):
         await (await texts_on(Strange(DIM), tmp_path)).encode(["a", "b"])
 

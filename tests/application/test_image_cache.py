@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,12 +11,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from service.application.encoder import ImageInput
 from service.application.image_cache import CachedImageEncoder
+from service.clip.images import ImageHeader
 from service.engine.backend import Embeddings, Pixels, Vector
 from service.engine.fake import FakeBackend
-from service.errors import UndecodableImage
+from service.errors import ClipError, UndecodableImage
 from service.telemetry.metrics import Metrics
 from tests.support import DIM, Running, png, serving, write_toy_artifact
+
+HEADER = ImageHeader(pixels=100, decode_bytes=1_000)
 
 
 class Counting:
@@ -25,7 +29,10 @@ class Counting:
     def __init__(self) -> None:
         self.seen: list[bytes] = []
 
-    async def encode(self, image: bytes) -> Vector:
+    async def read_headers(self, images: Sequence[ImageInput]) -> list[ImageHeader | ClipError]:
+        return [HEADER for _ in images]
+
+    async def encode(self, image: bytes, header: ImageHeader) -> Vector:
         self.seen.append(image)
         await asyncio.sleep(0.01)
         if image == b"bad":
@@ -61,9 +68,9 @@ async def test_off_each_image_is_encoded(tmp_path: Path) -> None:
 
 async def test_the_same_bytes_are_encoded_once_also_at_the_same_time(inner: Counting) -> None:
     cache = cache_of(10_000, inner)
-    vectors = await asyncio.gather(*(cache.encode(image) for image in (b"cat", b"lion", b"cat")))
+    vectors = await asyncio.gather(*(cache.encode(image, HEADER) for image in (b"cat", b"lion", b"cat")))
     assert [vector[0] for vector in vectors] == [3, 4, 3]
-    assert (await cache.encode(b"lion"))[0] == 4
+    assert (await cache.encode(b"lion", HEADER))[0] == 4
     assert sorted(inner.seen) == [b"cat", b"lion"]
 
 
@@ -71,7 +78,7 @@ async def test_an_error_is_not_kept(inner: Counting) -> None:
     cache = cache_of(10_000, inner)
     for _ in range(2):
         with pytest.raises(UndecodableImage):
-            await cache.encode(b"bad")
+            await cache.encode(b"bad", HEADER)
     assert inner.seen == [b"bad", b"bad"]
 
 
@@ -80,11 +87,11 @@ async def test_the_least_recently_used_goes_first_and_too_small_a_cache_keeps_no
 ) -> None:
     cache = cache_of(2 * (32 + 16 + 256), inner)
     for image in (b"a", b"b", b"a", b"c", b"a", b"b"):
-        await cache.encode(image)
+        await cache.encode(image, HEADER)
     assert inner.seen == [b"a", b"b", b"c", b"b"]
     small = cache_of(1, inner)
-    await small.encode(b"a")
-    await small.encode(b"a")
+    await small.encode(b"a", HEADER)
+    await small.encode(b"a", HEADER)
     assert inner.seen[-2:] == [b"a", b"a"]
 
 

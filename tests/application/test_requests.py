@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from service.application.requests import ClassifyRequest, EmbedRequest, RequestLimits
+from service.application.requests import ClassifyRequest, EmbedRequest, RequestLimits, check_pixels
 from service.clip.artifact import read_manifest
+from service.clip.images import ImageHeader
 from service.clip.manifest import ModelManifest
-from service.errors import BadPromptTemplate, ClipError, InvalidInput, TextTooLong, TooMany
+from service.errors import BadPromptTemplate, ClipError, InvalidInput, TextTooLong, TooMany, UndecodableImage
 from tests.support import write_toy_artifact
 
 LIMITS = RequestLimits(
@@ -209,3 +210,23 @@ def test_the_defaults_are_those_that_the_documents_promise() -> None:
     assert (request.templates, request.model, request.top_k, request.truncate) == ((), None, None, False)
     embedding = EmbedRequest()
     assert (embedding.model, embedding.truncate, embedding.all_or_nothing) == (None, False, False)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_the_pixels_of_several_images_are_bounded_together_and_not_those_of_one(count: int) -> None:
+    headers: list[ImageHeader | ClipError] = [
+        ImageHeader(100, 1),
+        UndecodableImage("cut"),
+        *[ImageHeader(100, 1)] * (count - 1),
+    ]
+    check_pixels(headers, RequestLimits(max_request_pixels=100 * count))
+    less = RequestLimits(max_request_pixels=100 * count - 1)
+    if count == 1:
+        check_pixels(headers, less)
+        return
+    with pytest.raises(TooMany) as caught:
+        check_pixels(headers, less)
+    assert (caught.value.limit, caught.value.actual) == (100 * count - 1, 100 * count)
+    assert caught.value.detail == (
+        f"the request has {100 * count} pixels in its {count} images; the limit is {100 * count - 1}."
+    )

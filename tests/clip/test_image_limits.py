@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service.clip.images import FORMATS, ImageLimits, decode_pixels, sniff
+from service.clip.formats import FORMATS, sniff
+from service.clip.images import ImageLimits, decode_pixels
 from service.clip.manifest import ImageSpec
 from service.errors import ImageTooLarge, UnsupportedFormat
 from tests.clip.test_images import GOLDEN, encoded, png_header

@@ -16,7 +16,8 @@ import pytest
 import skimage.data
 from PIL import Image
 
-from service.clip.images import FORMATS, ImageLimits, decode_pixels, sniff
+from service.clip.formats import FORMATS, sniff
+from service.clip.images import ImageLimits, decode_pixels
 from service.clip.manifest import ImageSpec
 from service.errors import ImageTooLarge, InvalidInput, UndecodableImage, UnsupportedFormat
 

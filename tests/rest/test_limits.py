@@ -28,6 +28,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 LIMITS: dict[str, int] = {
     "max_images": 3,
+    "max_request_pixels": 10_000,
     "max_texts": 4,
     "max_text_chars": 5,
     "max_labels": 6,
@@ -111,6 +112,9 @@ def labels_of(size: int) -> list[str]:
 CASES: dict[str, Case] = {
     "max_images": Case(lambda r, n: embed(r, *[SMALL] * n), 413, "too_many"),
     "max_images of classify": Case(lambda r, n: classify(r, n), 413, "too_many"),
+    "max_request_pixels": Case(
+        lambda r, n: embed(r, picture(100, 99), picture(10, 9), picture(n - 9_990, 1)), 413, "too_many"
+    ),
     "max_texts": Case(lambda r, n: embed(r, text=["a"] * n), 413, "too_many"),
     "max_text_chars": Case(lambda r, n: embed(r, text=["a", "é" * n]), 400, "text_too_long", 1),
     "max_labels": Case(lambda r, n: classify(r, labels=[*"abcdefg"[:n]]), 413, "too_many"),

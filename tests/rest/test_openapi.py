@@ -15,7 +15,7 @@ import pytest
 import schemathesis
 
 from service import errors
-from service.clip.images import FORMATS
+from service.clip.formats import FORMATS
 from service.clip.manifest import TextSpec
 from service.engine.fake import FakeBackend
 from service.errors import ClipError, Overloaded

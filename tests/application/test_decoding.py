@@ -1,0 +1,245 @@
+"""Decoding stays within its threads and its memory, and an image's share is free when its decoding has ended."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+
+from service.application.decoding import DecodeLimits, Decoders, read_headers
+from service.clip.images import ImageHeader, ImageLimits, decode_pixels, read_header
+from service.clip.manifest import ImageSpec
+from service.engine.backend import Pixels
+from service.errors import ClipError, ImageTooLarge, UndecodableImage
+from service.telemetry.metrics import Metrics
+from service.telemetry.request import RequestContext, enter
+from tests.support import png
+
+SPEC, LIMITS = ImageSpec(size=8), ImageLimits()
+SMALL = png(1)
+
+
+class ByHand(Executor):
+    """Jobs begin at once, and end when the test says so."""
+
+    def __init__(self) -> None:
+        self.jobs: list[tuple[Future[Any], Callable[[], Any]]] = []
+
+    def submit(self, job: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        future.set_running_or_notify_cancel()
+        self.jobs.append((future, job))
+        return future
+
+    async def end(self, position: int = 0) -> None:
+        future, job = self.jobs.pop(position)
+        try:
+            future.set_result(job())
+        except ClipError as error:
+            future.set_exception(error)
+        await settled()
+
+
+async def settled() -> None:
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+class Office:
+    """Decoders of two threads and 100 bytes, and the images asked of them."""
+
+    def __init__(self, seconds: float | None = None) -> None:
+        self.executor, self.metrics = ByHand(), Metrics()
+        self.decoders = Decoders(self.executor, DecodeLimits(2, 100, seconds), self.metrics)
+        self.tasks: list[asyncio.Task[Pixels]] = []
+        self._requests: dict[str, RequestContext] = {}
+
+    async def ask(self, size: int, owner: str = "a", image: bytes = SMALL) -> asyncio.Task[Pixels]:
+        async def decode() -> Pixels:
+            enter(self._requests.setdefault(owner, RequestContext(owner)))
+            return await self.decoders.decode(image, ImageHeader(10, size), SPEC, LIMITS)
+
+        task = asyncio.create_task(decode())
+        self.tasks.append(task)
+        await settled()
+        return task
+
+    @property
+    def taken(self) -> tuple[float | None, float | None]:
+        """Bytes, and images that wait."""
+        registry = self.metrics.registry
+        return (
+            registry.get_sample_value("clipserve_decode_bytes"),
+            registry.get_sample_value("clipserve_decode_waiting"),
+        )
+
+
+@pytest.fixture
+async def office() -> AsyncIterator[Office]:
+    office = Office()
+    yield office
+    while office.executor.jobs:
+        await office.executor.end()
+    await asyncio.gather(*office.tasks, return_exceptions=True)
+    assert office.taken == (0, 0)
+
+
+async def test_pixels_are_those_of_decode_pixels() -> None:
+    decoders = Decoders(ThreadPoolExecutor(1), DecodeLimits(1, 10**9), Metrics())
+    pixels = await decoders.decode(SMALL, read_header(SMALL, SPEC, LIMITS), SPEC, LIMITS)
+    np.testing.assert_array_equal(pixels, decode_pixels(SMALL, SPEC, LIMITS))
+
+
+async def test_as_many_are_decoded_at_a_time_as_there_are_threads(office: Office) -> None:
+    for owner in "abc":
+        await office.ask(1, owner)
+    assert len(office.executor.jobs) == 2
+    assert office.taken == (2, 1)
+    await office.executor.end()
+    assert len(office.executor.jobs) == 2
+    assert office.taken == (2, 0)
+
+
+async def test_memory_is_taken_up_to_the_limit_and_not_beyond(office: Office) -> None:
+    await office.ask(60, "a")
+    await office.ask(40, "b")
+    assert office.taken == (100, 0)
+    await office.executor.end()
+    await office.ask(61, "c")
+    assert office.taken == (40, 1)
+    await office.executor.end()
+    assert office.taken == (61, 0)
+
+
+async def test_a_large_image_is_not_passed_by_small_ones_for_ever(office: Office) -> None:
+    await office.ask(50, "a")
+    large = await office.ask(100, "b")
+    await office.ask(1, "c")
+    assert office.taken == (50, 2)
+    await office.executor.end()
+    assert office.taken == (100, 1)
+    await office.executor.end()
+    assert large.done()
+
+
+async def test_an_image_that_takes_more_than_there_is_is_refused_and_named(office: Office) -> None:
+    task = await office.ask(101)
+    with pytest.raises(
+        ImageTooLarge, match=r"takes 101 bytes of memory in its format; the limit is 100\."
+    ) as caught:
+        await task
+    assert (caught.value.limit, caught.value.actual) == (100, 101)
+    assert office.executor.jobs == []
+    assert (await office.ask(100)).done() is False
+
+
+async def test_an_error_is_raised_and_its_share_is_free(office: Office) -> None:
+    task = await office.ask(100, image=b"\x89PNG\r\n\x1a\n")
+    await office.executor.end()
+    with pytest.raises(UndecodableImage):
+        await task
+    assert office.taken == (0, 0)
+
+
+async def test_what_a_cancelled_request_has_begun_takes_its_share_until_it_ends(office: Office) -> None:
+    task = await office.ask(100)
+    task.cancel()
+    await settled()
+    assert task.cancelled()
+    assert office.taken == (100, 0)
+    await office.ask(1, "b")
+    assert office.taken == (100, 1)
+    await office.executor.end()
+    assert office.taken == (1, 0)
+
+
+async def test_a_waiting_image_of_a_cancelled_request_leaves_the_queue(office: Office) -> None:
+    await office.ask(50, "a")
+    large = await office.ask(100, "b")
+    await office.ask(50, "c")
+    assert office.taken == (50, 2)
+    large.cancel()
+    await settled()
+    assert large.cancelled()
+    assert office.taken == (100, 0)
+
+
+async def test_an_image_that_is_cancelled_as_its_turn_comes_gives_it_back(office: Office) -> None:
+    await office.ask(100, "a")
+    waiting = await office.ask(100, "b")
+    future, job = office.executor.jobs.pop()
+    future.set_result(job())
+    await asyncio.sleep(0)
+    assert (office.taken, office.executor.jobs) == ((100, 0), [])  # the turn is given, and not taken yet
+    waiting.cancel()
+    await settled()
+    assert waiting.cancelled()
+    assert (office.taken, office.executor.jobs) == ((0, 0), [])
+
+
+async def test_an_image_that_takes_too_long_is_given_up_and_keeps_its_share_until_it_ends() -> None:
+    office = Office(seconds=0.05)
+    task = await office.ask(60)
+    with pytest.raises(ImageTooLarge, match=r"takes longer than the limit of 0\.05 s\.") as caught:
+        await task
+    assert caught.value.limit == 0.05
+    assert office.taken == (60, 0)
+    await office.executor.end()
+    assert office.taken == (0, 0)
+
+
+async def test_the_time_that_an_image_waits_for_its_turn_does_not_count() -> None:
+    office = Office(seconds=0.05)
+    await office.ask(100)
+    waiting = await office.ask(100)
+    await asyncio.sleep(0.1)
+    assert not waiting.done()
+    await office.executor.end()
+    await office.executor.end()
+    assert (await waiting).shape == (8, 8, 3)
+
+
+async def test_a_request_of_one_image_waits_for_no_more_of_a_large_one_than_what_runs(office: Office) -> None:
+    for _ in range(8):
+        await office.ask(100, "bombs")
+    photo = await office.ask(10, "photo")
+    await office.executor.end()
+    await office.executor.end()
+    assert photo.done()
+
+
+async def test_a_thread_that_ends_after_the_loop_is_no_error() -> None:
+    begin, ended = threading.Event(), threading.Event()
+
+    class Late(ThreadPoolExecutor):
+        def submit(self, job: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+            future = super().submit(lambda: begin.wait(60) and job())
+            future.add_done_callback(lambda _: ended.set())
+            return future
+
+    def run() -> None:
+        async def leave() -> None:
+            decoders = Decoders(Late(1), DecodeLimits(1, 100), Metrics())
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.01):
+                    await decoders.decode(SMALL, ImageHeader(1, 1), SPEC, LIMITS)
+
+        asyncio.run(leave())
+
+    await asyncio.to_thread(run)
+    begin.set()
+    assert await asyncio.to_thread(ended.wait, 60)
+
+
+def test_headers_are_read_in_order_with_errors_in_their_places() -> None:
+    given = UndecodableImage("base64", index=1)
+    first, second, third = read_headers([SMALL, given, b""], SPEC, LIMITS)
+    assert first == read_header(SMALL, SPEC, LIMITS)
+    assert second is given
+    assert isinstance(third, ClipError)
+    assert third.index == 2

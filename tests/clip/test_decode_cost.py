@@ -1,0 +1,156 @@
+"""What decoding takes is never more than was said of it by the header, as the kernel counts it."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from service.clip.formats import FORMATS
+from service.clip.images import ImageLimits, read_header
+from service.clip.manifest import ImageSpec
+from tests.clip.test_images import encoded
+
+ROOT = Path(__file__).parents[2]
+SPEC = ImageSpec(size=224)
+LIMITS = ImageLimits(image_formats=tuple(FORMATS))
+WIDTH, HEIGHT = 2000, 1200
+TURNED = Image.Exif()
+TURNED[0x0112] = 6
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+
+
+def picture(mode: str = "RGB", size: tuple[int, int] = (WIDTH, HEIGHT)) -> Image.Image:
+    down, across = np.mgrid[: size[1], : size[0]]
+    channels = np.stack([across % 256, down % 256, (across * down) % 256, (across + down) % 256], axis=-1)
+    return Image.fromarray(channels.astype(np.uint8)).convert(mode)
+
+
+def mirrored(mode: str = "RGB") -> Image.Image:
+    return picture(mode).transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+
+
+def noise() -> Image.Image:
+    pixels = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 4), dtype=np.uint8)
+    return Image.fromarray(pixels)
+
+
+def grey_16() -> Image.Image:
+    return Image.fromarray(np.asarray(picture("L")).astype(np.uint16) * 257)
+
+
+CASES: dict[str, Callable[[], bytes]] = {
+    "JPEG": lambda: encoded(picture(), "JPEG"),
+    "JPEG grey": lambda: encoded(picture("L"), "JPEG"),
+    "JPEG CMYK": lambda: encoded(picture("CMYK"), "JPEG"),
+    "JPEG turned": lambda: encoded(picture(), "JPEG", exif=TURNED),
+    "JPEG progressive": lambda: encoded(picture(), "JPEG", progressive=True),
+    "JPEG progressive, odd size": lambda: encoded(picture(size=(1999, 1001)), "JPEG", progressive=True),
+    "JPEG progressive 4:4:4": lambda: encoded(picture(), "JPEG", progressive=True, subsampling=0),
+    "JPEG progressive CMYK": lambda: encoded(picture("CMYK"), "JPEG", progressive=True),
+    "JPEG progressive grey": lambda: encoded(picture("L"), "JPEG", progressive=True),
+    "JPEG progressive, turned": lambda: encoded(picture(), "JPEG", progressive=True, exif=TURNED),
+    "PNG": lambda: encoded(picture()),
+    "PNG turned": lambda: encoded(picture(), exif=TURNED),
+    "PNG 1 bit": lambda: encoded(picture("1")),
+    "PNG grey": lambda: encoded(picture("L")),
+    "PNG grey, 16 bits": lambda: encoded(grey_16()),
+    "PNG palette": lambda: encoded(picture("P"), transparency=3),
+    "PNG LA": lambda: encoded(picture("LA")),
+    "PNG RGBA": lambda: encoded(picture("RGBA")),
+    "PNG RGBA, turned": lambda: encoded(picture("RGBA"), exif=TURNED),
+    "WEBP lossy": lambda: encoded(picture(), "WEBP", method=0),
+    "WEBP lossy, turned": lambda: encoded(picture(), "WEBP", method=0, exif=TURNED),
+    "WEBP lossy, alpha": lambda: encoded(picture("RGBA"), "WEBP", method=0),
+    "WEBP lossless": lambda: encoded(picture(), "WEBP", method=0, lossless=True, quality=0),
+    "WEBP lossless, alpha": lambda: encoded(picture("RGBA"), "WEBP", method=0, lossless=True, quality=0),
+    "WEBP one colour": lambda: encoded(Image.new("RGB", (WIDTH, HEIGHT)), "WEBP", lossless=True),
+    "WEBP lossless, noise": lambda: encoded(noise(), "WEBP", method=0, lossless=True, quality=0),
+    "WEBP animated": lambda: encoded(
+        picture(),
+        "WEBP",
+        method=0,
+        save_all=True,
+        append_images=[mirrored()],
+    ),
+    "GIF": lambda: encoded(picture("P"), "GIF"),
+    "GIF animated": lambda: encoded(
+        picture("P"),
+        "GIF",
+        save_all=True,
+        append_images=[mirrored("P")],
+    ),
+    "BMP": lambda: encoded(picture(), "BMP"),
+    "BMP RGBA": lambda: encoded(picture("RGBA"), "BMP"),
+    "TIFF": lambda: encoded(picture(), "TIFF"),
+    "TIFF one LZW strip": lambda: encoded(picture("RGBA"), "TIFF", compression="tiff_lzw", strip_size=10**9),
+    "TIFF JPEG": lambda: encoded(picture(), "TIFF", compression="jpeg"),
+    "TIFF CMYK, turned": lambda: encoded(picture("CMYK"), "TIFF", exif=TURNED),
+    "AVIF": lambda: encoded(picture(), "AVIF", speed=10),
+    "AVIF RGBA 4:4:4": lambda: encoded(picture("RGBA"), "AVIF", speed=10, subsampling="4:4:4"),
+    "a wide strip": lambda: encoded(picture(size=(8_000, 80))),
+    "a high strip that is enlarged": lambda: encoded(picture("RGBA", size=(9, 900))),
+}
+
+
+# Each image is decoded in a process of its own, which decodes a small one first: that loads what is loaded once.
+# Then the kernel forgets what the process has held before.
+DECODE = """
+import os, sys
+from pathlib import Path
+from service.clip.formats import FORMATS
+from service.clip.images import ImageLimits, decode_pixels
+from service.clip.manifest import ImageSpec
+
+def held():
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")))
+
+spec, limits = ImageSpec(size=224), ImageLimits(image_formats=tuple(FORMATS))
+for name in sys.argv[1:]:
+    child = os.fork()
+    if child:
+        os.waitpid(child, 0)
+        continue
+    decode_pixels(Path(name, "small").read_bytes(), spec, limits)
+    data = Path(name, "large").read_bytes()
+    Path("/proc/self/clear_refs").write_text("5")
+    before = held()
+    decode_pixels(data, spec, limits)
+    Path(name, "taken").write_text(str(held() - before))
+    os._exit(0)
+"""
+
+
+@pytest.fixture(scope="module")
+def decoded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[bytes, int]]:
+    """Case -> its file, and the bytes by which decoding it raised the most that a process has held."""
+    folders = {name: tmp_path_factory.mktemp("case") for name in CASES}
+    for name, folder in folders.items():
+        data = CASES[name]()
+        kind = Image.open(io.BytesIO(data)).format or ""
+        (folder / "small").write_bytes(encoded(Image.new("RGB", (32, 32)), kind))
+        (folder / "large").write_bytes(data)
+    subprocess.run([sys.executable, "-c", DECODE, *map(str, folders.values())], cwd=ROOT, check=True)
+    return {
+        name: ((folder / "large").read_bytes(), int((folder / "taken").read_text()))
+        for name, folder in folders.items()
+    }
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_decoding_takes_no_more_memory_than_the_header_says(
+    name: str, decoded: dict[str, tuple[bytes, int]]
+) -> None:
+    data, taken = decoded[name]
+    said = read_header(data, SPEC, LIMITS).decode_bytes
+    print(f"{name}: measured {taken / 1e6:.1f} MB, said {said / 1e6:.1f} MB")
+    image = Image.open(io.BytesIO(data))
+    assert 0.5 * image.width * image.height < taken <= said

@@ -1,0 +1,78 @@
+"""The processes that decode, beside a service that is a process of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.process import Process
+from tests.support import form, png
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+
+
+def decoders_of(process: Process) -> list[int]:
+    """Process ids."""
+    tasks = Path(f"/proc/{process.popen.pid}/task").iterdir()
+    children = [int(pid) for task in tasks for pid in (task / "children").read_text().split()]
+    return [pid for pid in children if b"service.clip.decoder" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def embed(process: Process, seconds: float = 60) -> httpx.Response:
+    return httpx.post(process.url + "/embed", files=form([png()], {}), timeout=seconds)
+
+
+def test_sigterm_waits_for_no_decoder_and_leaves_none_behind() -> None:
+    process = Process(decode_threads=2)
+    process.wait_ready()
+    assert embed(process).status_code == 200
+    decoders = decoders_of(process)
+    assert len(decoders) == 2
+    for pid in decoders:
+        os.kill(pid, signal.SIGSTOP)
+    with pytest.raises(httpx.TimeoutException):
+        embed(process, seconds=0.5)
+    status, log = process.stop()
+    assert status == 0
+    assert "Traceback" not in log
+    assert not any(map(alive, decoders))
+
+
+def test_a_killed_decoder_is_replaced_and_a_killed_service_leaves_none_behind() -> None:
+    process = Process(decode_threads=1)
+    process.wait_ready()
+    (first,) = decoders_of(process)
+    os.kill(first, signal.SIGKILL)
+    assert embed(process).status_code == 200
+    (second,) = decoders_of(process)
+    assert second != first
+    process.popen.kill()
+    _, log = process.ended()
+    assert '"reason": "died"' in log
+    for _ in range(6000):
+        if not alive(second):
+            return
+        time.sleep(0.01)
+    raise AssertionError("the decoder lives on")
+
+
+def test_without_processes_it_decodes_in_threads() -> None:
+    process = Process(decode_processes="false")
+    process.wait_ready()
+    assert embed(process).status_code == 200
+    assert decoders_of(process) == []
+    assert process.stop()[0] == 0

@@ -1,0 +1,59 @@
+"""A request of large images holds up no request of a small one by more than the image that is being decoded."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from service.engine.fake import FakeBackend
+from tests.clip.test_images import encoded
+from tests.support import DIM, eventually, png, serving, write_toy_artifact
+
+LARGE = encoded(Image.new("RGB", (4_000, 3_000)), "WEBP", lossless=True)  # 194 MB
+MANY = 8
+
+
+@pytest.mark.parametrize("processes", [False, True])
+async def test_a_small_image_is_answered_before_many_large_ones(tmp_path: Path, processes: bool) -> None:
+    toy = await write_toy_artifact(tmp_path / "toy")
+    async with serving(
+        FakeBackend(DIM), toy, decode_threads=1, decode_processes=processes, deadline_seconds=300
+    ) as running:
+        value = running.gateway.metrics.registry.get_sample_value
+        large = asyncio.create_task(running.embed(*[LARGE] * MANY))
+        await eventually(lambda: value("clipserve_decode_waiting") == MANY - 1, 60)
+        small = await running.embed(png())
+        assert small.status_code == 200
+        assert not large.done()
+        assert (value("clipserve_decode_waiting") or 0) >= MANY - 3
+        assert (await large).status_code == 200
+        assert (value("clipserve_decode_bytes"), value("clipserve_decode_waiting")) == (0, 0)
+
+
+async def test_the_images_of_a_client_who_left_are_not_decoded(tmp_path: Path) -> None:
+    toy = await write_toy_artifact(tmp_path / "toy")
+    async with serving(FakeBackend(DIM), toy, decode_threads=1) as running:
+        value = running.gateway.metrics.registry.get_sample_value
+        large = asyncio.create_task(running.embed(*[LARGE] * MANY))
+        await eventually(lambda: value("clipserve_decode_waiting") == MANY - 1, 60)
+        large.cancel()
+        await eventually(lambda: value("clipserve_decode_waiting") == 0, 60)
+        await eventually(lambda: value("clipserve_decode_bytes") == 0, 60)
+        encoded_images = value("clipserve_stage_seconds_count", {"stage": "encode_image"}) or 0
+        assert encoded_images < MANY // 2, (
+            "as many as were decoded until the service saw that the client had left"
+        )
+
+
+async def test_large_images_of_more_pixels_than_a_request_may_have_are_refused_before_any_is_decoded(
+    tmp_path: Path,
+) -> None:
+    toy = await write_toy_artifact(tmp_path / "toy")
+    async with serving(FakeBackend(DIM), toy) as running:
+        answer = await running.embed(*[LARGE] * (MANY + 1))
+        assert answer.status_code == 413
+        told = answer.json()
+        assert (told["code"], told["limit"], told["actual"]) == ("too_many", 100_000_000, 108_000_000)
