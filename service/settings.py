@@ -136,7 +136,9 @@ class Settings(ModelSettings, BaseSettings):
     operations_port: int = Field(
         8082, ge=0, le=65535, description="port of /livez, /readyz and /metrics alone"
     )
-    operations_enabled: bool = Field(True, description="listen on operations_port")
+    operations_enabled: bool = Field(
+        True, description="listen on operations_port, which the image's health check asks"
+    )
     max_blocked_seconds: float = Field(
         10.0,
         ge=1,

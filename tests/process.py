@@ -30,7 +30,7 @@ class Process:
         environment = os.environ | {f"CLIPSERVE_{name.upper()}": str(value) for name, value in chosen.items()}
         self.url = f"http://127.0.0.1:{port}"
         self.operations_url = f"http://127.0.0.1:{operations_port}"
-        # A file, because a pipe would fill up and hold up the service; kept as long as this object is.
+        # A file, because a pipe would fill up and lose lines; kept as long as this object is.
         self._log = tempfile.NamedTemporaryFile()  # noqa: SIM115
         self.popen = subprocess.Popen(
             [*prefix, sys.executable, "-m", "service"], cwd=ROOT, env=environment, stderr=self._log

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import os
+import re
 import resource
 import signal
 import socket
+import subprocess
+import sys
 import time
 
 import httpx
 
-from tests.process import Process
+from tests.process import ROOT, Process
 
 
 def test_a_thousand_idle_connections_on_the_operations_port_take_nothing_from_the_service() -> None:
@@ -56,3 +61,21 @@ def test_while_it_drains_it_is_alive_and_not_ready() -> None:
         connection.sendall(body[5:])
         assert connection.recv(1_000).startswith(b"HTTP/1.1 200 ")
     assert process.ended()[0] == 0
+
+
+def test_the_health_check_of_the_image_asks_the_operations_port() -> None:
+    found = re.search(r"^HEALTHCHECK .*\\\n +CMD (.*)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    assert found
+    command = [sys.executable, *json.loads(found[1])[1:]]
+
+    def healthy(port: int | None) -> bool:
+        environment = os.environ | {"CLIPSERVE_OPERATIONS_PORT": str(port)}
+        return (
+            subprocess.run(command, env=environment, stderr=subprocess.DEVNULL, check=False).returncode == 0
+        )
+
+    process = Process(backend="onnx")
+    process.wait_ready()
+    assert healthy(httpx.URL(process.operations_url).port)
+    assert not healthy(1)
+    assert process.stop()[0] == 0
