@@ -56,6 +56,7 @@ async def _fake_manifest(source: Path) -> ModelManifest:
 
 
 def main() -> None:
+    log.start()
     settings = Settings()
     log.configure(settings.log_level)
     with tempfile.TemporaryDirectory() as temporary:

@@ -49,7 +49,7 @@ def triton(artifact: Path, *options: str) -> Iterator[str]:
 @contextmanager
 def serving(**settings: str | int | float) -> Iterator[str]:
     """`python -m service` with these settings; gives its address once it is ready."""
-    with started("service", metrics_enabled="false", **settings) as server:
+    with started("service", operations_enabled="false", **settings) as server:
         yield server.url
 
 
@@ -67,15 +67,15 @@ class Server:
 
 
 def started(*module: str, **settings: str | int | float) -> AbstractContextManager[Server]:
-    """`python -m` the module and its arguments, with these settings and a metrics port; gives it once ready."""
+    """`python -m` the module and its arguments, with these settings and an operations port; gives it once ready."""
     return started_in(Path.cwd(), *module, **settings)
 
 
 @contextmanager
 def started_in(folder: Path, *module: str, **settings: str | int | float) -> Iterator[Server]:
     """`started`, with the code of another checkout."""
-    port, metrics_port = free_port(), free_port()
-    chosen = {"port": port, "metrics_port": metrics_port, "log_level": "WARNING", **settings}
+    port, operations_port = free_port(), free_port()
+    chosen = {"port": port, "operations_port": operations_port, "log_level": "WARNING", **settings}
     environment = os.environ | {f"CLIPSERVE_{name.upper()}": str(value) for name, value in chosen.items()}
     began = time.perf_counter()
     process = subprocess.Popen([sys.executable, "-m", *module], env=environment, cwd=folder)
@@ -83,7 +83,7 @@ def started_in(folder: Path, *module: str, **settings: str | int | float) -> Ite
     try:
         _wait_ready(url, process)
         seconds = time.perf_counter() - began
-        yield Server(url, f"http://127.0.0.1:{metrics_port}/metrics", process.pid, seconds)
+        yield Server(url, f"http://127.0.0.1:{operations_port}/metrics", process.pid, seconds)
     finally:
         process.terminate()
         process.wait(40)

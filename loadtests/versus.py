@@ -11,7 +11,7 @@ import statistics
 import urllib.request
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -82,7 +82,8 @@ def _rates(
     settings = {"models": str(artifact.resolve()), "backend": backend, "max_queue_seconds": "60"}
     with ExitStack() as stack:
         servers = [
-            stack.enter_context(started_in(folder, contest.module, **settings))
+            # Another version may have its metrics elsewhere, and only rates are compared.
+            replace(stack.enter_context(started_in(folder, contest.module, **settings)), metrics_url=None)
             for folder in (Path.cwd(), other)
         ]
         typer.echo(f"{contest.name}: {_compared(*servers)}", err=True)

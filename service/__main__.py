@@ -34,23 +34,15 @@ def main(context: typer.Context) -> None:
 @cli.command()
 def serve() -> None:
     """Serve the models until SIGTERM or Ctrl-C, then answer what is in flight and end."""
+    log.start()
+    chosen = _read_settings()
+    log.configure(chosen.log_level)
+    for name in unknown_variables(os.environ):
+        logger.warning("unknown_setting", variable=name, hint="clipserve settings lists all")
     try:
-        chosen = Settings()
-        log.configure(chosen.log_level)
-        for name in unknown_variables(os.environ):
-            logger.warning("unknown_setting", variable=name, hint="clipserve settings lists all")
         run(chosen)
-    except ValidationError as error:
-        for fault in error.errors(include_url=False, include_context=False):
-            setting, *inside = map(str, fault["loc"])
-            name = ".".join([f"CLIPSERVE_{setting.upper()}", *inside])
-            typer.echo(f"{name}={fault['input']!r}: {_said(fault)}", err=True)
-        raise typer.Exit(2) from None
-    except SettingsError as error:
-        typer.echo(f"a CLIPSERVE_* variable that must be JSON is not: {error}", err=True)
-        raise typer.Exit(2) from None
     except (ArtifactError, CannotListen, ClipError) as error:
-        typer.echo(f"clipserve cannot start: {error}", err=True)
+        _cannot_start(str(error))
         raise typer.Exit(1) from None
 
 
@@ -60,11 +52,29 @@ def settings() -> None:
     typer.echo(as_markdown())
 
 
+def _read_settings() -> Settings:
+    try:
+        return Settings()
+    except ValidationError as error:
+        for fault in error.errors(include_url=False, include_context=False):
+            setting, *inside = map(str, fault["loc"])
+            name = ".".join([f"CLIPSERVE_{setting.upper()}", *inside])
+            given = "..." if "token" in name.lower() else repr(fault["input"])[:200]
+            _cannot_start(f"{name}={given}: {_said(fault)}")
+    except (SettingsError, RecursionError) as error:
+        _cannot_start(f"a CLIPSERVE_* variable that must be JSON is not: {error}")
+    raise typer.Exit(2)
+
+
+def _cannot_start(reason: str) -> None:
+    logger.critical("cannot_start", reason=reason)
+
+
 def _said(fault: ErrorDetails) -> str:
     if fault["type"] == "extra_forbidden":
         names = ", ".join(ModelSettings.model_fields)
         return f"not a setting that may differ from model to model. Those are: {names}"
-    return fault["msg"]
+    return fault["msg"].removeprefix("Value error, ")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
 from contextlib import AsyncExitStack, asynccontextmanager, closing
@@ -28,7 +29,7 @@ from service.clip.artifact import ArtifactError, read_manifest
 from service.clip.images import ImageLimits
 from service.clip.manifest import ModelManifest
 from service.clip.tokenizer import load_tokenizer
-from service.concurrency import DaemonExecutor, together
+from service.concurrency import DaemonExecutor, SideThread, together
 from service.cores import usable_cores, yield_to_event_loop
 from service.engine.backend import Backend
 from service.engine.batch_queue import BatchPolicy
@@ -37,8 +38,10 @@ from service.engine.choice import EngineOptions, choose_engine
 from service.engine.in_process import InProcess
 from service.rest.app import build_app
 from service.rest.body import BodyLimits
+from service.rest.connections import ConnectionLimits, Connections
 from service.rest.exchange import ExchangeLimits
 from service.rest.server import ServerOptions, build_server
+from service.rest.uploads import Uploads
 from service.settings import ModelSettings, Settings
 from service.telemetry.metrics import Metrics
 
@@ -54,6 +57,16 @@ class Gateway:
     server: uvicorn.Server
     metrics: Metrics
     models: dict[Path, ServedModel]
+    inference: Inference
+    connections: Connections
+
+    @property
+    def draining(self) -> bool:
+        return self.inference.draining
+
+    def drain(self) -> None:
+        """Not ready from now on; each answer is the last one on its connection."""
+        self.inference.draining = self.connections.draining = True
 
     async def warm_up(self) -> None:
         """Start all models, side by side.
@@ -79,6 +92,7 @@ async def open_gateway(settings: Settings, open_backend: OpenBackend | None = No
     async with AsyncExitStack() as stack:
         threads = settings.decode_threads or usable_cores()
         executor = stack.enter_context(DaemonExecutor(threads, "preprocess", yield_to_event_loop))
+        side = SideThread(stack.enter_context(DaemonExecutor(1, "side")))
         decoders = _decoders(settings, threads, stack, metrics)
         models: dict[Path, ServedModel] = {}
         for folder in settings.models:
@@ -86,13 +100,15 @@ async def open_gateway(settings: Settings, open_backend: OpenBackend | None = No
             own = settings.of_model(manifest.name)
             backend = open_backend(folder, manifest, own, metrics)
             stack.push_async_callback(backend.aclose)
-            models[folder] = _served_model(folder, manifest, own, backend, executor, decoders, metrics)
-        inference = Inference(_by_name(models, settings), picked(settings, RequestLimits))
+            models[folder] = _served_model(folder, manifest, own, backend, executor, side, decoders, metrics)
+        inference = Inference(_by_name(models, settings), picked(settings, RequestLimits), side)
         limits = ExchangeLimits(picked(settings, BodyLimits), settings.deadline_seconds)
-        budget = ByteBudget(settings.max_in_flight_bytes)
-        app = build_app(inference, limits, settings.max_json_bytes, budget, metrics)
-        server = build_server(app, picked(settings, ServerOptions))
-        yield Gateway(app, server, metrics, models)
+        budget = ByteBudget(settings.max_in_flight_bytes, settings.max_in_flight_bytes_per_address)
+        uploads = Uploads(settings.max_json_bytes, side)
+        app = build_app(inference, limits, uploads, side, budget, metrics)
+        connections = Connections(picked(settings, ConnectionLimits))
+        server = build_server(app, picked(settings, ServerOptions), connections, metrics)
+        yield Gateway(app, server, metrics, models, inference, connections)
 
 
 def _decoders(settings: Settings, threads: int, stack: AsyncExitStack, metrics: Metrics) -> Decoders:
@@ -110,6 +126,7 @@ def _served_model(
     settings: ModelSettings,
     backend: Backend,
     executor: Executor,
+    side: SideThread,
     decoders: Decoders,
     metrics: Metrics,
 ) -> ServedModel:
@@ -117,7 +134,7 @@ def _served_model(
     images: ImageEncoder = DecodingImageEncoder(manifest, backend, executor, decoders, limits, metrics)
     if settings.image_cache_bytes:
         images = CachedImageEncoder(images, settings.image_cache_bytes, executor, metrics)
-    texts = TextEncoder(manifest, load_tokenizer(folder, manifest.text), backend, executor, metrics)
+    texts = TextEncoder(manifest, load_tokenizer(folder, manifest.text), backend, side, metrics)
     classifiers = Classifiers(texts, manifest.scoring, settings.label_cache_bytes, metrics)
     admission = Admission(settings.max_queue_seconds, metrics)
     return ServedModel(manifest, limits.choices, backend, images, texts, classifiers, admission)
@@ -139,6 +156,8 @@ def _open_backend(
     deadline_seconds: float, folder: Path, manifest: ModelManifest, settings: ModelSettings, metrics: Metrics
 ) -> Backend:
     if settings.backend == "triton":
+        # gRPC prints on standard error, past our log, what its errors tell too.
+        os.environ.setdefault("GRPC_VERBOSITY", "NONE")
         from service.engine.triton.client import TritonBackend, TritonOptions  # loads gRPC
 
         token = settings.triton_token.get_secret_value() if settings.triton_token else None

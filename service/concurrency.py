@@ -14,11 +14,12 @@ import threading
 from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import Executor, Future
 from contextlib import suppress
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, TypeVarTuple
 
 T = TypeVar("T")
 U = TypeVar("U")
 P = ParamSpec("P")
+Ts = TypeVarTuple("Ts")
 
 
 async def together(coroutines: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
@@ -54,13 +55,32 @@ async def both(first: Coroutine[Any, Any, T], second: Coroutine[Any, Any, U]) ->
     return one, two
 
 
+class SideThread:
+    """One thread for what computes on a caller's data in Python: parsing, tokenizing, ranking, rendering.
+
+    One, because such calls hold the interpreter's lock, so that two side by side take twice as long each; because
+    each may hold copies of a body; and because calls in one queue take turns. Nobody waits there for images to be
+    decoded. Whoever calls keeps each call below a tenth of a second.
+    """
+
+    def __init__(self, executor: Executor) -> None:
+        """`executor`: of one thread, at the event loop's own priority, because the loop waits for the lock too."""
+        self._executor = executor
+
+    async def call(self, function: Callable[[*Ts], T], *args: *Ts, short: bool) -> T:
+        """Its result or error. A call that is `short` runs here: to wake a thread takes 50 microseconds."""
+        if short:
+            return function(*args)
+        return await asyncio.get_running_loop().run_in_executor(self._executor, function, *args)
+
+
 class DaemonExecutor(Executor):
     """Threads for work that cannot be interrupted: nobody waits for them, and not the end of the process either.
 
     A ThreadPoolExecutor is joined when it is shut down, and again by the interpreter as it exits.
     """
 
-    def __init__(self, threads: int, name: str, initializer: Callable[[], object]) -> None:
+    def __init__(self, threads: int, name: str, initializer: Callable[[], object] = object) -> None:
         """`initializer` is called in each thread before its first job."""
         self._jobs: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = queue.SimpleQueue()
         self._threads = threads

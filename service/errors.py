@@ -9,9 +9,13 @@
     │   ├── TextTooLong             more characters or tokens than the limit
     │   ├── TooMany                 more images, pixels, texts, labels or templates than the limit
     │   ├── BadPromptTemplate       an unknown template set, or a template without a slot or with too many
+    │   ├── MalformedRequest        bytes that are not a request of the front's protocol
+    │   ├── HeadersTooLarge         more bytes or fields before the body, or behind it, than the limit
+    │   ├── HeadersTooSlow          the headers did not arrive in time
     │   ├── BodyTooLarge            more bytes in the request body, or in its JSON, than the limit
     │   └── BodyTooSlow             the request body did not arrive in time
     ├── UnknownModel              no such model is served
+    ├── TooManyConnections        no room for another connection
     ├── Overloaded                the work queued now does not fit in the deadline; carries `retry_after`
     ├── DeadlineExceeded          the answer was not ready in time
     ├── BackendUnavailable        the encoders are not ready, or cannot be reached
@@ -91,6 +95,18 @@ class BadPromptTemplate(InvalidInput):
     code = "bad_prompt_template"
 
 
+class MalformedRequest(InvalidInput):
+    code = "malformed_request"
+
+
+class HeadersTooLarge(InvalidInput):
+    code = "headers_too_large"
+
+
+class HeadersTooSlow(InvalidInput):
+    code = "headers_too_slow"
+
+
 class BodyTooLarge(InvalidInput):
     code = "body_too_large"
 
@@ -101,6 +117,10 @@ class BodyTooSlow(InvalidInput):
 
 class UnknownModel(ClipError):
     code = "unknown_model"
+
+
+class TooManyConnections(ClipError):
+    code = "too_many_connections"
 
 
 class Overloaded(ClipError):

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
+import resource
 import signal
 import socket
+import threading
+from contextlib import AbstractAsyncContextManager, nullcontext
 
-import uvicorn
 import uvloop
-from prometheus_client import start_http_server
 
-from service.bootstrap import OpenBackend, open_gateway
+from service import operations
+from service.bootstrap import Gateway, OpenBackend, open_gateway
 from service.settings import Settings
 from service.telemetry.log import logger
-from service.telemetry.metrics import Metrics
+
+# After the time to drain: for cancelled requests and backends to end. Then the process ends, whatever still runs.
+_MARGIN_SECONDS = 3.0
+_OTHER_FILES = 256  # that are open besides connections: libraries, artifacts, the operations port, Triton
 
 
 class CannotListen(Exception):
@@ -30,18 +36,17 @@ def serve(settings: Settings, open_backend: OpenBackend | None = None) -> None:
         ArtifactError, ClipError: a model cannot be served; the message says why.
         CannotListen: see there.
     """
+    _allow_open_files(settings.max_connections + _OTHER_FILES)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(settings, open_backend))
 
 
 async def _serve(settings: Settings, open_backend: OpenBackend | None) -> None:
-    async with open_gateway(settings, open_backend) as gateway:
+    async with open_gateway(settings, open_backend) as gateway, _operations(settings, gateway):
         server = gateway.server
         listener = _listen("CLIPSERVE_PORT", settings.host, settings.port)
-        if settings.metrics_enabled:
-            _serve_metrics(settings, gateway.metrics)
         for signum in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(signum, _end, server)
+            asyncio.get_running_loop().add_signal_handler(signum, _end, gateway, settings)
         serving = asyncio.create_task(server.serve([listener]))
         warming = asyncio.create_task(gateway.warm_up())
         try:
@@ -57,32 +62,54 @@ async def _serve(settings: Settings, open_backend: OpenBackend | None) -> None:
             await asyncio.gather(serving, warming, return_exceptions=True)
 
 
+def _operations(settings: Settings, gateway: Gateway) -> AbstractAsyncContextManager[None]:
+    """Probes and metrics on their own port, if the settings want it."""
+
+    async def ready() -> bool:
+        return not gateway.server.should_exit and await gateway.inference.ready()
+
+    if not settings.operations_enabled:
+        return nullcontext()
+    listener = _listen("CLIPSERVE_OPERATIONS_PORT", settings.host, settings.operations_port)
+    return operations.serving(listener, gateway.metrics.registry, ready, settings.max_blocked_seconds)
+
+
+def _allow_open_files(needed: int) -> None:
+    """A shell often allows 1,024; what the system allows at most is higher."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < needed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(needed, hard), hard))
+    if hard < needed:
+        logger.warning("few_open_files", allowed=hard, needed=needed)
+
+
 def _listen(setting: str, host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=2048)
-    except OSError as error:
-        raise _cannot_listen(setting, host, port, error) from None
+    except (OSError, TypeError, ValueError) as error:  # a name that is none is not always an OSError
+        reason = (getattr(error, "strerror", None) or str(error)).lower()
+        raise CannotListen(
+            f"{setting}={port}: cannot listen on {host}: {reason}. Choose another, or CLIPSERVE_HOST."
+        ) from None
 
 
-def _serve_metrics(settings: Settings, metrics: Metrics) -> None:
-    try:
-        start_http_server(settings.metrics_port, settings.host, metrics.registry)
-    except OSError as error:
-        raise _cannot_listen("CLIPSERVE_METRICS_PORT", settings.host, settings.metrics_port, error) from None
+def _end(gateway: Gateway, settings: Settings) -> None:
+    """The first signal lets requests in flight end; the second does not wait for them.
 
-
-def _cannot_listen(setting: str, host: str, port: int, error: OSError) -> CannotListen:
-    reason = (error.strerror or str(error)).lower()
-    return CannotListen(
-        f"{setting}={port}: cannot listen on {host}: {reason}. Choose another, or CLIPSERVE_HOST."
-    )
-
-
-def _end(server: uvicorn.Server) -> None:
-    """The first signal lets requests in flight end; the second does not wait for them."""
-    server.force_exit = server.should_exit
-    server.should_exit = True
+    A load balancer needs a moment to see that this instance is not ready any more. Until then it still listens.
+    """
+    server = gateway.server
+    if gateway.draining:
+        server.force_exit = server.should_exit = True
+        return
+    gateway.drain()
+    logger.info("draining", delay=settings.drain_delay_seconds, drain=settings.drain_seconds)
+    asyncio.get_running_loop().call_later(settings.drain_delay_seconds, setattr, server, "should_exit", True)
+    longest = settings.drain_delay_seconds + settings.drain_seconds + _MARGIN_SECONDS
+    last_resort = threading.Timer(longest, os._exit, [0])
+    last_resort.daemon = True
+    last_resort.start()
 
 
 def _settle_memory() -> None:

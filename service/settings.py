@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import BaseModel, ConfigDict, Field, FilePath, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from service.application.requests import RequestLimits
@@ -26,9 +26,11 @@ class ModelSettings(BaseModel):
         description="where the encoders run: `onnx` (onnxruntime) or `openvino` in this process, `auto` the faster "
         "of these where both are installed and agree; `triton` on a Triton server",
     )
-    triton_url: str = Field("localhost:8001", description="host:port of Triton's gRPC endpoint")
+    triton_url: str = Field("localhost:8001", min_length=1, description="host:port of Triton's gRPC endpoint")
     triton_tls: bool = Field(False, description="encrypt the connection to Triton")
-    triton_ca_file: str | None = Field(None, description="certificates to trust; without it the system's")
+    triton_ca_file: FilePath | None = Field(
+        None, description="certificates to trust; without it the system's"
+    )
     triton_token: SecretStr | None = Field(
         None,
         description="sent to Triton: as a bearer token, and as its restricted-protocol key `token`",
@@ -95,6 +97,16 @@ class ModelSettings(BaseModel):
         0, ge=0, description="vectors of images seen before, of a model; 0: off, each image is encoded"
     )
 
+    @field_validator("triton_token", mode="before")
+    @classmethod
+    def _in_a_header(cls, value: object) -> object:
+        token = (
+            value.strip() if isinstance(value, str) else ""
+        )  # a file that it was read from ends with a newline
+        if isinstance(value, str) and not (token.isascii() and token.isprintable() and token):
+            raise ValueError("a token has printable ASCII characters only")
+        return token or value
+
     @field_validator("image_formats", mode="before")
     @classmethod
     def _split_formats(cls, value: object) -> object:
@@ -119,10 +131,18 @@ class Settings(ModelSettings, BaseSettings):
         min_length=1,
         description="folders of artifacts, comma-separated; the first is the default model",
     )
-    host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 for all")
+    host: str = Field("127.0.0.1", min_length=1, description="address to listen on; 0.0.0.0 for all")
     port: int = Field(8080, ge=0, le=65535, description="REST port")
-    metrics_port: int = Field(8082, ge=0, le=65535, description="Prometheus port")
-    metrics_enabled: bool = Field(True, description="serve /metrics on metrics_port")
+    operations_port: int = Field(
+        8082, ge=0, le=65535, description="port of /livez, /readyz and /metrics alone"
+    )
+    operations_enabled: bool = Field(True, description="listen on operations_port")
+    max_blocked_seconds: float = Field(
+        10.0,
+        ge=1,
+        le=3600,
+        description="time that the event loop may give no sign before /livez fails on operations_port",
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="least level logged")
     model_settings: dict[str, ModelSettings] = Field(
         {},
@@ -151,11 +171,47 @@ class Settings(ModelSettings, BaseSettings):
         10.0, gt=0, le=3600, description="time for one request, from its last byte"
     )
     body_timeout_seconds: float = Field(15.0, gt=0, le=3600, description="time for a request body to arrive")
+    min_body_bytes_per_second: int = Field(
+        65_536, ge=1, description="rate at which a body must come, after 2 seconds"
+    )
     max_body_bytes: int = Field(20_000_000, ge=1, description="request body")
     max_json_bytes: int = Field(1_000_000, ge=1, description="JSON body besides its images")
-    max_in_flight_bytes: int = Field(256_000_000, ge=1, description="bodies of all requests in memory")
-    max_connections: int = Field(512, ge=1, description="open connections")
-    drain_seconds: int = Field(25, ge=0, description="time for requests in flight to end after SIGTERM")
+    max_in_flight_bytes: int = Field(
+        256_000_000, ge=1, description="bodies of all requests in memory, and large answers"
+    )
+    max_in_flight_bytes_per_address: int = Field(
+        128_000_000, ge=1, description="of one client's address; give a proxy in front all of it"
+    )
+    max_connections: int = Field(
+        512, ge=1, description="open connections; beyond it, idle ones make room for new ones"
+    )
+    max_connections_per_address: int = Field(
+        0, ge=0, description="of one client's address; 0: all, which suits a proxy in front"
+    )
+    max_header_bytes: int = Field(65_536, ge=1_024, description="request line and headers; trailers too")
+    first_byte_timeout_seconds: float = Field(
+        10.0, gt=0, le=3600, description="time for the first byte on a new connection"
+    )
+    header_timeout_seconds: float = Field(
+        5.0, gt=0, le=3600, description="time for headers, from their first byte"
+    )
+    keep_alive_seconds: float = Field(
+        65.0,
+        gt=0,
+        le=3600,
+        description="time between two requests on a connection; longer than a proxy's in front",
+    )
+    write_timeout_seconds: float = Field(
+        10.0, gt=0, le=3600, description="time in which a client must take a part of its answer"
+    )
+    drain_delay_seconds: float = Field(
+        0.0,
+        ge=0,
+        le=3600,
+        description="time after SIGTERM in which it is not ready and still listens; behind a load balancer longer "
+        "than this takes to see it",
+    )
+    drain_seconds: int = Field(25, ge=0, description="time for requests in flight to end after that")
     max_images: int = Field(RequestLimits.max_images, ge=1, description="images in a request")
     max_request_pixels: int = Field(
         RequestLimits.max_request_pixels,
@@ -183,7 +239,10 @@ class Settings(ModelSettings, BaseSettings):
     @field_validator("models", mode="before")
     @classmethod
     def _split_models(cls, value: object) -> object:
-        return _split(value)
+        folders = _split(value)
+        if isinstance(folders, list) and "" in folders:
+            raise ValueError("it has an empty name: write paths of folders, with one comma between two")
+        return folders
 
     def of_model(self, name: str) -> ModelSettings:
         """The settings of one model: these, with its own from `model_settings` in their place."""

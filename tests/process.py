@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import atexit
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,16 +18,18 @@ import httpx
 from loadtests.process import free_port
 
 ROOT = Path(__file__).parents[1]
+DEMO = ROOT / "models" / "demo"
 
 
 class Process:
-    """A service process; `url` answers once `wait_ready` has returned. `prefix`: a command that starts it."""
+    """A service process; its `url`s answer once `wait_ready` has returned. `prefix`: a command that starts it."""
 
     def __init__(self, *prefix: str, **settings: str | int) -> None:
-        port, self.metrics_port = free_port(), free_port()
-        chosen = {"port": port, "metrics_port": self.metrics_port, **settings}
+        port, operations_port = free_port(), free_port()
+        chosen = {"port": port, "operations_port": operations_port, **settings}
         environment = os.environ | {f"CLIPSERVE_{name.upper()}": str(value) for name, value in chosen.items()}
         self.url = f"http://127.0.0.1:{port}"
+        self.operations_url = f"http://127.0.0.1:{operations_port}"
         # A file, because a pipe would fill up and hold up the service; kept as long as this object is.
         self._log = tempfile.NamedTemporaryFile()  # noqa: SIM115
         self.popen = subprocess.Popen(
@@ -63,3 +67,16 @@ class Process:
     def log(self) -> str:
         """What it has logged so far."""
         return Path(self._log.name).read_text()
+
+
+def failed_start(**settings: str | int) -> tuple[int, str]:
+    """(exit status, why it cannot start)."""
+    status, log = Process(**settings).ended(30)
+    lines = [json.loads(line) for line in log.splitlines()]
+    assert not [line for line in lines if "exception" in line]
+    return status, "\n".join(line["reason"] for line in lines if line["event"] == "cannot_start")
+
+
+def copy_of_demo(folder: Path) -> Path:
+    """model.json, the graphs and the tokenizer of the demo model, to be spoilt."""
+    return Path(shutil.copytree(DEMO, folder / "copy", ignore=shutil.ignore_patterns("*.py", "*.md")))

@@ -31,6 +31,7 @@ from service.clip.images import ImageLimits
 from service.clip.manifest import ImageSpec, ModelManifest, ReferenceVectors, ScoringSpec, Source, TextSpec
 from service.clip.reference import REFERENCE_TEXTS, reference_pixels
 from service.clip.tokenizer import Tokenizer, load_tokenizer
+from service.concurrency import SideThread
 from service.engine.backend import Backend, Embeddings, Lengths, Pixels, TokenIds
 from service.engine.fake import FakeBackend
 from service.settings import Settings
@@ -108,8 +109,9 @@ def served_model(
 ) -> ServedModel:
     """The artifact in `folder` on `backend`, without a front; not started."""
     manifest, executor, metrics = read_manifest(folder), ThreadPoolExecutor(1), metrics or Metrics()
+    side = SideThread(executor)
     images = DecodingImageEncoder(manifest, backend, executor, decoders(metrics), ImageLimits(), metrics)
-    texts = TextEncoder(manifest, load_tokenizer(folder, manifest.text), backend, executor, metrics)
+    texts = TextEncoder(manifest, load_tokenizer(folder, manifest.text), backend, side, metrics)
     classifiers = Classifiers(texts, manifest.scoring, cache_bytes, metrics)
     return ServedModel(manifest, choices, backend, images, texts, classifiers, Admission(1.0, metrics))
 
@@ -126,7 +128,19 @@ async def inference_on(folder: Path, *names: str, **changes: Any) -> Inference:
         await write_toy_artifact(folder / name, name=name, **changes)
         models[name] = served_model(folder / name, FakeBackend(DIM))
         await models[name].start(folder / name)
-    return Inference(models, RequestLimits(max_images=4))
+    return Inference(models, RequestLimits(max_images=4), SideThread(ThreadPoolExecutor(1)))
+
+
+class Counting(ThreadPoolExecutor):
+    """Counts what is done in its thread."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+        self.jobs = 0
+
+    def submit(self, *args: Any, **kwargs: Any) -> Any:
+        self.jobs += 1
+        return super().submit(*args, **kwargs)
 
 
 @dataclass

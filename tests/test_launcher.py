@@ -112,7 +112,7 @@ def test_makers_of_artifacts_run_where_pytorch_is(checkout: Path, elsewhere: Pat
 @pytest.mark.parametrize("arguments", [[], ["serve"]])
 def test_it_serves_until_a_signal(checkout: Path, elsewhere: Path, arguments: list[str]) -> None:
     port = free_port()
-    chosen = {"CLIPSERVE_PORT": str(port), "CLIPSERVE_METRICS_ENABLED": "false"}
+    chosen = {"CLIPSERVE_PORT": str(port), "CLIPSERVE_OPERATIONS_ENABLED": "false"}
     process = subprocess.Popen(
         [checkout / "clipserve", *arguments],
         cwd=elsewhere,

@@ -64,7 +64,7 @@ def clipserve(
             "CLIPSERVE_MODELS": str(artifact),
             "CLIPSERVE_PORT": "{port}",
             "CLIPSERVE_MAX_QUEUE_SECONDS": "60",
-            "CLIPSERVE_METRICS_PORT": "0",
+            "CLIPSERVE_OPERATIONS_PORT": "0",
             **{f"CLIPSERVE_{setting.upper()}": value for setting, value in settings.items()},
         },
         embed=bodies.embed,

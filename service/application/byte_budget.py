@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -9,44 +10,56 @@ from service.errors import Overloaded
 
 
 class Lease:
-    """The share of one request; it grows while its body arrives."""
+    """The part of one request; it grows while its body arrives."""
 
-    def __init__(self, budget: ByteBudget) -> None:
+    def __init__(self, budget: ByteBudget, address: str) -> None:
         self._budget = budget
+        self._address = address
         self.size = 0
 
     def grow(self, size: int) -> None:
         """Take `size` bytes more.
 
         Raises:
-            Overloaded: the others have left too few.
+            Overloaded: the others have left too few, or the same address has its share.
         """
-        self._budget.claim(size)
+        self._budget.claim(size, self._address)
         self.size += size
 
 
 class ByteBudget:
-    """`limit`: bytes."""
+    """What all may hold, and of that one address: a client who sends slowly leaves room for the others."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, limit_per_address: int) -> None:
+        """Bytes."""
         self._limit = limit
+        self._limit_per_address = limit_per_address
         self._used = 0
+        self._by_address: Counter[str] = Counter()
 
     @contextmanager
-    def lease(self) -> Iterator[Lease]:
-        """For one request; on leaving the block its bytes are free again."""
-        lease = Lease(self)
+    def lease(self, address: str) -> Iterator[Lease]:
+        """For one request; on leaving the block its bytes are free again. `address`: whose it is."""
+        lease = Lease(self, address)
         try:
             yield lease
         finally:
             self._used -= lease.size
+            self._by_address[address] -= lease.size
+            if not self._by_address[address]:
+                del self._by_address[address]
 
-    def claim(self, size: int) -> None:
+    def claim(self, size: int, address: str) -> None:
         """See `Lease.grow`, which remembers what it has claimed."""
-        if self._used + size > self._limit:
-            raise Overloaded(
-                f"the requests in flight hold {self._used:,} bytes, and {size:,} more do not fit into the limit of "
-                f"{self._limit:,}. Try again later.",
-                retry_after=1,
-            )
+        for whose, used, limit in (
+            ("the requests in flight", self._used, self._limit),
+            ("the requests in flight from your address", self._by_address[address], self._limit_per_address),
+        ):
+            if used + size > limit:
+                raise Overloaded(
+                    f"{whose} hold {used:,} bytes, and {size:,} more do not fit into the limit of {limit:,}. Try "
+                    "again later.",
+                    retry_after=1,
+                )
         self._used += size
+        self._by_address[address] += size

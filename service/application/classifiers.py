@@ -16,8 +16,8 @@ from service.engine.backend import Vector
 from service.errors import InvalidInput, TextTooLong
 from service.telemetry.metrics import Metrics
 
-# Labels that are encoded before their embeddings are kept. A request that runs out of time in the middle has not
-# worked for nothing: when it is sent again, it goes on where it stopped.
+# Prompts that are encoded before the embeddings of their labels are kept. A request that runs out of time in the
+# middle has not worked for nothing: when it is sent again, it goes on where it stopped.
 _CHUNK = 128
 _STRING = 64  # bytes of a Python string besides its characters, roughly
 
@@ -87,8 +87,9 @@ class Classifiers:
         known = {label: self._labels.get((label, prompting)) for label in labels}
         embeddings = {label: embedding for label, embedding in known.items() if embedding is not None}
         new = [(index, label) for index, label in enumerate(labels) if label not in embeddings]
-        for start in range(0, len(new), _CHUNK):
-            chunk = new[start : start + _CHUNK]
+        step = max(1, _CHUNK // len(prompting.templates))
+        for start in range(0, len(new), step):
+            chunk = new[start : start + step]
             embeddings.update(await self._embed(chunk, prompting))
         return BuiltClassifier(
             ZeroShotClassifier(labels, np.stack([embeddings[k].vector for k in labels]), self._scoring),

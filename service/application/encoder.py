@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Protocol
@@ -16,7 +15,7 @@ from service.application.decoding import Decoders, read_headers
 from service.clip.images import ImageHeader, ImageLimits
 from service.clip.manifest import ModelManifest
 from service.clip.tokenizer import TokenizedText, Tokenizer
-from service.concurrency import together
+from service.concurrency import SideThread, together
 from service.engine.backend import Backend, Embeddings, Vector
 from service.errors import BackendFailed, ClipError
 from service.telemetry.metrics import Metrics
@@ -25,9 +24,14 @@ from service.telemetry.metrics import Metrics
 ImageInput = bytes | ClipError
 VectorOrError = Vector | ClipError
 
-# Few short texts are tokenized faster than a thread is woken; more would hold up every other request.
-_TEXTS_ON_LOOP = 32
-_CHARS_ON_LOOP = 2_048
+# Few plain texts are tokenized faster than a thread is woken; more would hold up every other request.
+_SHORT_TEXTS = 32
+_SHORT_CHARS = 2_048
+_ODD = 8  # plain characters that one counts for where a text is not plain ASCII: its cleaning is dear
+# What is tokenized in one call: a few milliseconds, after which others have their turn, and a request that has been
+# cancelled ends. Encodings hold a hundred bytes a token, the ids that are kept a few.
+_CALL_TEXTS = 64
+_CALL_CHARS = 8_192
 
 
 class ImageEncoder(Protocol):
@@ -114,13 +118,13 @@ class TextEncoder:
         manifest: ModelManifest,
         tokenizer: Tokenizer,
         backend: Backend,
-        executor: Executor,
+        side: SideThread,
         metrics: Metrics,
     ) -> None:
         self._manifest = manifest
         self._tokenizer = tokenizer
         self._backend = backend
-        self._executor = executor
+        self._side = side
         self._metrics = metrics
 
     async def encode(self, texts: Sequence[str], *, truncate: bool = False) -> list[EncodedText]:
@@ -146,11 +150,11 @@ class TextEncoder:
         return [EncodedText(vectors[p], row.tokens, row.truncated) for p, row in enumerate(rows)]
 
     async def _tokenize(self, texts: Sequence[str], truncate: bool) -> list[TokenizedText]:
-        if len(texts) <= _TEXTS_ON_LOOP and sum(map(len, texts)) <= _CHARS_ON_LOOP:
-            return self._tokenizer.encode(texts, truncate=truncate)
-        return await asyncio.get_running_loop().run_in_executor(
-            self._executor, functools.partial(self._tokenizer.encode, texts, truncate=truncate)
-        )
+        short = len(texts) <= _SHORT_TEXTS and sum(map(_plain_chars, texts)) <= _SHORT_CHARS
+        rows: list[TokenizedText] = []
+        for part in _parts(texts):
+            rows += await self._side.call(self._tokenizer.encode, part, truncate, len(rows), short=short)
+        return rows
 
     async def _encode_rows(self, rows: list[TokenizedText], length: int) -> Embeddings:
         token_ids, lengths = self._tokenizer.pad(rows, length)  # [N, L], [N]
@@ -158,6 +162,21 @@ class TextEncoder:
             embeddings = await self._backend.encode_text(token_ids, lengths)  # [N, D]
         check_embeddings(embeddings, len(rows), self._manifest.embed_dim)
         return embeddings
+
+
+def _plain_chars(text: str) -> int:
+    return len(text) * (1 if text.isascii() and "&" not in text else _ODD)
+
+
+def _parts(texts: Sequence[str]) -> Iterator[Sequence[str]]:
+    """So many texts and characters at a time, and at least one text."""
+    start = chars = 0
+    for index, text in enumerate(texts):
+        if index > start and (index - start == _CALL_TEXTS or chars + len(text) > _CALL_CHARS):
+            yield texts[start:index]
+            start, chars = index, 0
+        chars += len(text)
+    yield texts[start:]
 
 
 def check_embeddings(embeddings: Embeddings, rows: int, embed_dim: int) -> None:

@@ -15,6 +15,7 @@ from service.application.requests import (
     Embedding,
     EmbedRequest,
     ModelState,
+    RankedLabels,
     RequestLimits,
     ScoredLabel,
     check_pixels,
@@ -22,9 +23,10 @@ from service.application.requests import (
 from service.application.served_model import ServedModel
 from service.clip.images import ImageHeader
 from service.clip.zeroshot import ZeroShotClassifier
-from service.concurrency import both
+from service.concurrency import SideThread, both
 from service.errors import BackendUnavailable, ClipError, UnknownModel
 
+_SHORT = 1_000  # scores that are ranked in a quarter of a millisecond
 # Decoding an image of the first size takes about as long as encoding it does; a large one is several times that.
 _ROW_BYTES, _LARGE_BYTES = 20_000_000, 80_000_000
 
@@ -32,9 +34,11 @@ _ROW_BYTES, _LARGE_BYTES = 20_000_000, 80_000_000
 class Inference:
     """Checks, admits, runs and answers. Models are found by name; without one, the first is meant."""
 
-    def __init__(self, models: Mapping[str, ServedModel], limits: RequestLimits) -> None:
+    def __init__(self, models: Mapping[str, ServedModel], limits: RequestLimits, side: SideThread) -> None:
         self._models = models
         self.limits = limits
+        self._side = side
+        self.draining = False  # the end is near: not ready, though it serves what still comes
 
     @property
     def names(self) -> list[str]:
@@ -61,7 +65,13 @@ class Inference:
                 model.classifiers.get(labels, prompting),
             )
         _raise_error_of_all(vectors)
-        results = [_ranked(built.classifier, vector, request.top_k) for vector in vectors]
+        results = await self._side.call(
+            _ranked,
+            built.classifier,
+            vectors,
+            request.top_k,
+            short=len(vectors) * len(labels) <= _SHORT,
+        )
         return Classification(model.name, model.fingerprint, results, built.truncated)
 
     async def embed(self, request: EmbedRequest) -> Embedding:
@@ -95,7 +105,7 @@ class Inference:
 
     async def ready(self) -> bool:
         """Whether every model would serve a request made now."""
-        return all([await model.ready() for model in self._models.values()])
+        return not self.draining and all([await model.ready() for model in self._models.values()])
 
     async def _read_headers(
         self, model: ServedModel, images: Sequence[ImageInput], ticket: Ticket
@@ -135,19 +145,11 @@ def _raise_first_error(results: Sequence[VectorOrError]) -> None:
 
 
 def _ranked(
-    classifier: ZeroShotClassifier, vector: VectorOrError, top_k: int | None
-) -> list[ScoredLabel] | ClipError:
-    if isinstance(vector, ClipError):
-        return vector
-    scores = classifier.scores(vector[np.newaxis])  # each [1, K]
-    # By logit: softmax rounds distinct logits to equal scores.
-    best = np.argsort(-scores.logit[0], kind="stable")[:top_k]
+    classifier: ZeroShotClassifier, vectors: Sequence[VectorOrError], top_k: int | None
+) -> list[Sequence[ScoredLabel] | ClipError]:
     return [
-        ScoredLabel(
-            classifier.labels[k],
-            float(scores.score[0, k]),
-            float(scores.cosine[0, k]),
-            float(scores.logit[0, k]),
-        )
-        for k in best
+        vector
+        if isinstance(vector, ClipError)
+        else RankedLabels(classifier.labels, classifier.scores(vector[np.newaxis]), top_k)
+        for vector in vectors
     ]

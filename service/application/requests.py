@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import overload
+
+import numpy as np
 
 from service.application.encoder import EncodedText, ImageInput, VectorOrError
 from service.clip.images import ImageHeader
 from service.clip.manifest import ModelManifest
 from service.clip.prompts import expand, filled_chars
+from service.clip.zeroshot import Scores
 from service.errors import ClipError, InvalidInput, TextTooLong, TooMany
 
 
@@ -82,13 +86,42 @@ class ScoredLabel:
     logit: float
 
 
+class RankedLabels(Sequence[ScoredLabel]):
+    """The labels of one image, best first. Numbers in arrays, because as objects they take ten times the memory."""
+
+    def __init__(self, labels: Sequence[str], scores: Scores, top_k: int | None) -> None:
+        """`scores`: each [1, K], for the K labels."""
+        self._labels = labels
+        self._scores = scores
+        # By logit: softmax rounds distinct logits to equal scores.
+        self._order = np.argsort(-scores.logit[0], kind="stable")[:top_k]
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    @overload
+    def __getitem__(self, at: int) -> ScoredLabel: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[ScoredLabel]: ...
+    def __getitem__(self, at: int | slice) -> ScoredLabel | list[ScoredLabel]:
+        if isinstance(at, slice):
+            return [self._scored(k) for k in self._order[at]]
+        return self._scored(self._order[at])
+
+    def _scored(self, k: int) -> ScoredLabel:
+        scores = self._scores
+        return ScoredLabel(
+            self._labels[k], float(scores.score[0, k]), float(scores.cosine[0, k]), float(scores.logit[0, k])
+        )
+
+
 @dataclass(frozen=True)
 class Classification:
     """For each image its labels, best first, or its error."""
 
     model: str
     fingerprint: str
-    results: list[list[ScoredLabel] | ClipError]
+    results: list[Sequence[ScoredLabel] | ClipError]
     truncated_labels: tuple[str, ...]
 
 

@@ -13,12 +13,13 @@ import numpy as np
 from service.application.admission import Admission
 from service.application.classifiers import Classifiers
 from service.application.encoder import ImageEncoder, TextEncoder
-from service.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH, verify_files
+from service.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH, ArtifactError, verify_files
 from service.clip.manifest import ModelManifest
+from service.clip.prompts import expand
 from service.clip.reference import REFERENCE_TEXTS, check, reference_pixels
 from service.clip.tokenizer import Tokenizer
 from service.engine.backend import Backend, Embeddings
-from service.errors import BackendUnavailable, DeadlineExceeded, Overloaded
+from service.errors import BackendUnavailable, BadPromptTemplate, DeadlineExceeded, Overloaded
 from service.telemetry.log import logger
 
 _SELF_TEST_AGAIN_SECONDS = 0.5
@@ -65,11 +66,15 @@ class ServedModel:
         """Verify the files in `folder`, load the backend, and compare its vectors with the manifest's.
 
         Raises:
-            ArtifactError: a file is damaged, or the engine computes something else.
+            ArtifactError: a file is damaged, a template has no slot, or the engine computes something else.
             BackendUnavailable: the engine can never be loaded.
             BackendFailed: it fails on the reference inputs.
         """
         began = time.monotonic()
+        try:
+            expand(self.manifest.prompt_templates)
+        except BadPromptTemplate as error:
+            raise ArtifactError(f"prompt_templates of {self.name}: {error.detail}") from None
         await asyncio.to_thread(verify_files, folder, self.manifest)
         await self._backend.start()
         precision = self._backend.precision  # an engine may compute in less than the artifact's own

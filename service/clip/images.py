@@ -8,6 +8,8 @@ before a pixel is decoded: C decoders cannot be interrupted.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import io
 import warnings
 from collections.abc import Iterator
@@ -15,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import PIL._imaging
 from PIL import Image, ImageOps
 
 from service.clip.decode_cost import coefficient_bytes, decode_bytes
@@ -32,6 +35,10 @@ if TYPE_CHECKING:
 Image.MAX_IMAGE_PIXELS = None
 # Pillow would print a warning for each photo whose EXIF block is broken.
 warnings.filterwarnings("ignore", "Corrupt EXIF data", UserWarning)
+# libtiff would print past our log what is wrong with a file, and Pillow raises it. A system's own libtiff may be
+# out of reach.
+with contextlib.suppress(OSError, AttributeError):
+    ctypes.CDLL(PIL._imaging.__file__).TIFFSetErrorHandler(None)
 # Load the decoders now, not during the first malformed request.
 Image.init()
 

@@ -6,14 +6,16 @@ Every fact about a model that the service needs is here or inside the graphs; no
 from __future__ import annotations
 
 import hashlib
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 # Texts are padded to the next of these. The cost of a text is proportional to its padded length. Most labels have
 # 8 to 12 tokens with their template, so the steps are small there. Long texts are rarer, and with large steps they
 # share batches.
 TEXT_BUCKETS = (8, 10, 12, 16, 24, 32, 48)
+
+_MAX_ID = 2**31 - 1  # ids are int32
 
 Precision = Literal["fp32", "bf16", "fp16", "int8"]
 
@@ -41,10 +43,12 @@ class TextSpec(_Frozen):
     the context length (a causal tower does not see what follows the end-of-text token); `fixed` does not.
     """
 
-    context_length: int = Field(ge=2, le=1_000_000, description="tokens, special ones included")
+    context_length: int = Field(ge=2, le=131_072, description="tokens, special ones included")
     padding: Literal["trim", "fixed"] = "trim"
-    pad_id: int = 0
-    eot_id: int | None = Field(default=None, description="the token that ends a text; kept when truncating")
+    pad_id: int = Field(0, ge=0, le=_MAX_ID)
+    eot_id: int | None = Field(
+        default=None, ge=0, le=_MAX_ID, description="the token that ends a text; kept when truncating"
+    )
     cleaning: Literal["lower", "whitespace", "canonicalize", "none"] = "lower"
 
     @property
@@ -130,6 +134,15 @@ class ModelManifest(_Frozen):
     source: Source
     reference: ReferenceVectors
     quantization: Quantization | None = None
+
+    @model_validator(mode="after")
+    def _vectors_of_embed_dim(self) -> Self:
+        for vector in (*self.reference.image_embeddings, *self.reference.text_embeddings):
+            if len(vector) != self.embed_dim:
+                raise ValueError(
+                    f"a reference vector has {len(vector)} numbers; embed_dim is {self.embed_dim}"
+                )
+        return self
 
     def fingerprint(self, *choices: str, precision: str | None = None) -> str:
         """Name, precision and a digest of all that decides a vector: weights, tokenizer, preprocessing.

@@ -71,6 +71,7 @@ class OnnxEngine:
         options = ort.SessionOptions()
         options.intra_op_num_threads = self._options.threads
         options.inter_op_num_threads = 1
+        options.log_severity_level = 4  # it prints past our log what its exceptions tell too
         # onnxruntime would keep a memory plan for each shape of input, and texts come in many shapes.
         options.enable_mem_pattern = False
         options.add_session_config_entry("session.intra_op.allow_spinning", str(int(self._options.spinning)))

@@ -15,17 +15,20 @@ from starlette.types import ASGIApp
 from service import __version__
 from service.application.byte_budget import ByteBudget
 from service.application.inference import Inference
+from service.concurrency import SideThread
 from service.rest.docs import add_docs
 from service.rest.exchange import Exchange, ExchangeLimits
 from service.rest.openapi import complete
 from service.rest.routes import add_routes
+from service.rest.uploads import Uploads
 from service.telemetry.metrics import Metrics
 
 
 def build_app(
     inference: Inference,
     limits: ExchangeLimits,
-    max_json_bytes: int,
+    uploads: Uploads,
+    side: SideThread,
     budget: ByteBudget,
     metrics: Metrics,
 ) -> ASGIApp:
@@ -38,7 +41,7 @@ def build_app(
         redoc_url=None,
     )
     app.router.route_class = _Route
-    add_routes(app, inference, max_json_bytes)
+    add_routes(app, inference, uploads, side)
     add_docs(app)
     complete(app, inference.limits, inference.names)
     _answer_head(app)

@@ -1,4 +1,4 @@
-"""The body of a request: read whole, bounded in bytes and in time."""
+"""The body of a request: read whole, bounded in bytes, in time and in how slowly it may come."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from service.application.byte_budget import Lease
 from service.errors import BodyTooLarge, BodyTooSlow, InvalidInput
 from service.rest.lifeline import ClientGone
 
+_GRACE_SECONDS = 2.0  # before the rate counts
+_LONGEST_PAUSE_SECONDS = 5.0  # that bytes can buy: a lost packet is sent again after three
+
 
 @dataclass(frozen=True)
 class BodyLimits:
@@ -19,6 +22,7 @@ class BodyLimits:
 
     max_body_bytes: int
     body_timeout_seconds: float
+    min_body_bytes_per_second: int
 
 
 async def read_body(
@@ -38,9 +42,9 @@ async def read_body(
     if headers.get(b"content-encoding", b"identity").lower() != b"identity":
         raise InvalidInput("Content-Encoding is not accepted: send the body as it is.")
     chunks: list[bytes] = []
-    seconds = limits.body_timeout_seconds
+    pace = _Pace(limits)
     try:
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout_at(pace.until) as timer:
             while True:
                 message = await receive()
                 if message["type"] == "http.disconnect":
@@ -51,10 +55,42 @@ async def read_body(
                 chunks.append(chunk)
                 if not message.get("more_body"):
                     return b"".join(chunks)
+                timer.reschedule(pace.moved(len(chunk)))
     except TimeoutError:
-        raise BodyTooSlow(
-            f"{lease.size:,} bytes of the body arrived within {seconds:g} s, and not its end.", limit=seconds
-        ) from None
+        raise pace.too_slow(lease.size) from None
+
+
+class _Pace:
+    """Until when the next bytes must come: what came has bought time at the least rate, seconds at most.
+
+    So a body whose last byte is withheld is given up as soon as one that has hardly begun.
+    """
+
+    def __init__(self, limits: BodyLimits) -> None:
+        self._now = asyncio.get_running_loop().time
+        self._began = self._now()
+        self._end = self._began + limits.body_timeout_seconds
+        self._limits = limits
+        self.until = self._bounded(self._began + _GRACE_SECONDS)
+
+    def moved(self, size: int) -> float:
+        bought = self.until + size / self._limits.min_body_bytes_per_second
+        self.until = self._bounded(min(bought, self._now() + _LONGEST_PAUSE_SECONDS))
+        return self.until
+
+    def too_slow(self, size: int) -> BodyTooSlow:
+        said = f"{size:,} bytes of the body arrived within {self.until - self._began:.2g} s, and not its end"
+        if self.until == self._end:
+            seconds = self._limits.body_timeout_seconds
+            return BodyTooSlow(f"{said}; the limit is {seconds:g} s.", limit=seconds)
+        rate = self._limits.min_body_bytes_per_second
+        return BodyTooSlow(
+            f"{said}; it must come at {rate:,} bytes a second, with no pause of {_LONGEST_PAUSE_SECONDS:g} s.",
+            limit=rate,
+        )
+
+    def _bounded(self, until: float) -> float:
+        return min(until, self._end)
 
 
 def _check_size(size: int, limits: BodyLimits) -> None:

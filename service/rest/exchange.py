@@ -14,8 +14,9 @@ from dataclasses import dataclass
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.application.byte_budget import ByteBudget
+from service.application.byte_budget import ByteBudget, Lease
 from service.rest.body import BodyLimits, read_body
+from service.rest.connections import address_of
 from service.rest.errors import rendered
 from service.rest.lifeline import ClientGone, run_until_answered
 from service.telemetry.log import logger
@@ -23,6 +24,7 @@ from service.telemetry.metrics import Metrics
 from service.telemetry.request import RequestContext, enter
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_SMALL = 65_536  # bytes of an answer: 32 MB for 512 connections
 _QUIET = frozenset({"/livez", "/readyz"})
 
 
@@ -35,24 +37,40 @@ class ExchangeLimits:
 
 
 class _Answer:
-    """Passes an answer on, with the request's id and stage times.
+    """Takes an answer and passes it on when it is whole, with the request's id and stage times.
 
     Attributes:
-        status: of the answer, once it has begun.
+        status: of the answer, once it is passed on.
         body_pending: part of the request's body may still be on its way, so that the connection must be closed.
     """
 
     def __init__(self, send: Send, request: RequestContext) -> None:
         self._send = send
         self._request = request
+        self._start: Message = {}
+        self._body: list[bytes] = []
         self.status: int | None = None
         self.body_pending = True
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            self.status = message["status"]
-            message["headers"] = [*message["headers"], *self._headers()]
-        await self._send(message)
+            self._start, self._body = message, []
+        else:
+            self._body.append(message.get("body", b""))
+
+    async def pass_on(self, lease: Lease | None = None) -> None:
+        """Until the client has taken it. If it is large, its bytes are part of `lease` meanwhile.
+
+        Raises:
+            Overloaded: the budget has no room for it.
+        """
+        body = b"".join(self._body)
+        if lease and len(body) > _SMALL:
+            lease.grow(len(body))
+        self.status = self._start["status"]
+        self._start["headers"] = [*self._start["headers"], *self._headers()]
+        await self._send(self._start)
+        await self._send({"type": "http.response.body", "body": body})
 
     def _headers(self) -> Iterator[tuple[bytes, bytes]]:
         yield b"x-request-id", self._request.id.encode()
@@ -92,6 +110,7 @@ class Exchange:
             error.__traceback__ = None  # `service.concurrency` says why
             if answer.status is None:
                 await response(scope, receive, answer)
+                await answer.pass_on()
         self._record(scope, outcome, time.perf_counter() - started)
 
     async def _run(
@@ -103,7 +122,7 @@ class Exchange:
         request: RequestContext,
     ) -> None:
         seconds = self._limits.deadline_seconds
-        with self._budget.lease() as lease:
+        with self._budget.lease(address_of(scope["client"][0])) as lease:
             body = await read_body(headers, receive, self._limits.body, lease)
             answer.body_pending = False
             request.deadline = time.monotonic() + seconds
@@ -112,6 +131,7 @@ class Exchange:
             await run_until_answered(
                 lambda replay: self._app(scope, replay, answer), unread, receive, seconds
             )
+            await answer.pass_on(lease)
 
     def _record(self, scope: Scope, outcome: str, seconds: float) -> None:
         endpoint = getattr(scope.get("route"), "path", "other")

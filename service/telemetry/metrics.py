@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
+from service.telemetry.log import lines_dropped
 from service.telemetry.request import add_stage_seconds
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -57,6 +58,7 @@ class Metrics:
         self._triton_phases = _TritonPhases()
         self.registry.register(self._triton_phases)
         ProcessCollector(registry=self.registry)
+        self.registry.register(_DroppedLines())
         self.rows_in_flight = Gauge(
             "clipserve_rows_in_flight",
             "Images and texts admitted and not yet answered.",
@@ -137,3 +139,14 @@ class _TritonPhases(Collector):
         for labels, seconds in list(self.seconds.items()):
             family.add_metric(labels, seconds)
         yield family
+
+
+class _DroppedLines(Collector):
+    """What the log counts, which is the process's and not one service's."""
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        yield CounterMetricFamily(
+            "clipserve_log_lines_dropped",
+            "Log lines that standard error did not take: it is full, closed, or nobody reads it.",
+            lines_dropped(),
+        )

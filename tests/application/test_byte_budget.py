@@ -9,8 +9,8 @@ from service.errors import Overloaded
 
 
 def test_a_request_may_take_all_that_is_left_and_not_one_byte_more() -> None:
-    budget = ByteBudget(1_000)
-    with budget.lease() as other, budget.lease() as own:
+    budget = ByteBudget(1_000, 1_000)
+    with budget.lease("client") as other, budget.lease("client") as own:
         other.grow(400)
         own.grow(600)
         with pytest.raises(Overloaded) as caught:
@@ -22,7 +22,7 @@ def test_a_request_may_take_all_that_is_left_and_not_one_byte_more() -> None:
 
 
 def test_a_lease_remembers_what_it_has_taken_and_not_what_it_was_refused() -> None:
-    with ByteBudget(10).lease() as lease:
+    with ByteBudget(10, 10).lease("client") as lease:
         assert lease.size == 0
         lease.grow(4)
         lease.grow(5)
@@ -32,9 +32,9 @@ def test_a_lease_remembers_what_it_has_taken_and_not_what_it_was_refused() -> No
 
 
 def test_the_bytes_of_a_request_that_has_ended_are_free_again() -> None:
-    budget = ByteBudget(10)
+    budget = ByteBudget(10, 10)
     for _ in range(3):
-        with budget.lease() as lease:
+        with budget.lease("client") as lease:
             lease.grow(10)
 
 
@@ -44,20 +44,43 @@ def take_and_fail(lease: Lease, size: int) -> None:
 
 
 def test_the_bytes_of_a_request_that_has_failed_are_free_again() -> None:
-    budget = ByteBudget(10)
-    with pytest.raises(ValueError, match="bad"), budget.lease() as lease:
+    budget = ByteBudget(10, 10)
+    with pytest.raises(ValueError, match="bad"), budget.lease("client") as lease:
         take_and_fail(lease, 7)
-    with budget.lease() as lease:
+    with budget.lease("client") as lease:
         lease.grow(10)
 
 
 def test_a_request_that_was_refused_gives_back_no_more_than_it_had() -> None:
-    budget = ByteBudget(10)
-    with budget.lease() as other:
+    budget = ByteBudget(10, 10)
+    with budget.lease("client") as other:
         other.grow(6)
-        with pytest.raises(Overloaded), budget.lease() as refused:
+        with pytest.raises(Overloaded), budget.lease("client") as refused:
             refused.grow(5)
-        with budget.lease() as lease:
+        with budget.lease("client") as lease:
             lease.grow(4)
             with pytest.raises(Overloaded):
                 lease.grow(1)
+
+
+def test_an_address_may_take_its_share_and_leaves_the_rest_to_others() -> None:
+    budget = ByteBudget(10, 6)
+    with budget.lease("slow") as one, budget.lease("slow") as two, budget.lease("other") as other:
+        one.grow(4)
+        two.grow(2)
+        with pytest.raises(Overloaded, match=r"from your address hold 6 bytes, .* the limit of 6\."):
+            two.grow(1)
+        other.grow(4)
+        with pytest.raises(Overloaded, match=r"the requests in flight hold 10 bytes, .* the limit of 10\."):
+            other.grow(1)
+    with budget.lease("slow") as lease:
+        lease.grow(6)
+
+
+def test_an_address_without_requests_is_forgotten() -> None:
+    budget = ByteBudget(10, 10)
+    with budget.lease("client") as lease:
+        lease.grow(1)
+    with budget.lease("idle"):
+        pass
+    assert not budget._by_address

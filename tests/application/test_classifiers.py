@@ -169,7 +169,7 @@ async def test_too_long_a_label_in_the_second_chunk_has_its_place_in_the_request
     with pytest.raises(TextTooLong) as caught:
         await classifiers.get(labels, TWO)
     assert caught.value.index == 200
-    assert classifiers.missing(labels, TWO) == 2 * (202 - 128 - 2), "of the first chunk all is kept"
+    assert classifiers.missing(labels, TWO) == 2 * (202 - 3 * 64 - 2), "of the chunks before all is kept"
 
 
 async def test_truncated_labels_are_reported_in_order_also_from_the_caches(tmp_path: Path) -> None:

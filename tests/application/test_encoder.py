@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -22,6 +20,7 @@ from service.clip.artifact import read_manifest
 from service.clip.images import ImageHeader, ImageLimits, decode_pixels
 from service.clip.manifest import ImageSpec
 from service.clip.tokenizer import load_tokenizer
+from service.concurrency import SideThread
 from service.engine.backend import Embeddings, Lengths, Pixels, TokenIds, Vector
 from service.engine.fake import FakeBackend
 from service.errors import (
@@ -34,7 +33,7 @@ from service.errors import (
 )
 from service.telemetry.metrics import Metrics
 from service.telemetry.request import RequestContext, enter
-from tests.support import DIM, SIZE, Recording, decoders, png, write_toy_artifact
+from tests.support import DIM, SIZE, Counting, Recording, decoders, png, write_toy_artifact
 
 HEADER = ImageHeader(pixels=100, decode_bytes=1_000)
 
@@ -103,18 +102,6 @@ async def test_a_fault_of_ours_is_nobody_s_result() -> None:
         await encode_images(Broken(), [b"a"], [HEADER])
 
 
-class Counting(ThreadPoolExecutor):
-    """Counts what is done in its thread."""
-
-    def __init__(self) -> None:
-        super().__init__(1)
-        self.jobs = 0
-
-    def submit(self, *args: Any, **kwargs: Any) -> Any:
-        self.jobs += 1
-        return super().submit(*args, **kwargs)
-
-
 async def images_on(backend: FakeBackend, folder: Path, executor: Counting) -> DecodingImageEncoder:
     manifest = read_manifest(await write_toy_artifact(folder))
     await backend.start()
@@ -178,7 +165,7 @@ async def texts_on(backend: FakeBackend, folder: Path, executor: Counting | None
     manifest = read_manifest(await write_toy_artifact(folder))
     await backend.start()
     tokenizer = load_tokenizer(folder, manifest.text)
-    return TextEncoder(manifest, tokenizer, backend, executor or Counting(), Metrics())
+    return TextEncoder(manifest, tokenizer, backend, SideThread(executor or Counting()), Metrics())
 
 
 async def test_texts_are_grouped_by_padded_length_and_answered_in_order(tmp_path: Path) -> None:

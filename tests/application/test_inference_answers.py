@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +21,12 @@ async def inference(tmp_path: Path) -> Inference:
     return await inference_on(tmp_path)
 
 
-def ranked(result: list[ScoredLabel] | ClipError) -> list[ScoredLabel]:
+def ranked(result: Sequence[ScoredLabel] | ClipError) -> list[ScoredLabel]:
     assert not isinstance(result, ClipError)
-    return result
+    return list(result)
 
 
-def names(result: list[ScoredLabel] | ClipError) -> list[str]:
+def names(result: Sequence[ScoredLabel] | ClipError) -> list[str]:
     return [scored.label for scored in ranked(result)]
 
 

@@ -205,3 +205,12 @@ def test_mutated_images_never_raise_anything_but_the_core_s_errors() -> None:
             data[random.integers(len(data))] = random.integers(256)
         with contextlib.suppress(InvalidInput):
             assert decode_pixels(bytes(data), ImageSpec(size=32), LIMITS).shape == (32, 32, 3)
+
+
+def test_what_libtiff_finds_wrong_is_raised_and_not_printed(capfd: pytest.CaptureFixture[str]) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (100, 100, 3), dtype=np.uint8)
+    broken = bytearray(encoded(Image.fromarray(noise), "TIFF", compression="tiff_adobe_deflate"))
+    broken[20:60] = b"\xff" * 40
+    with pytest.raises(UndecodableImage):
+        decode_pixels(bytes(broken), SPEC, ImageLimits(image_formats=("TIFF",)))
+    assert capfd.readouterr().err == ""

@@ -123,6 +123,17 @@ async def test_what_the_engine_cannot_run_is_a_failure_not_an_end(kind: str) -> 
     await backend.aclose()
 
 
+async def test_what_onnxruntime_finds_wrong_is_raised_and_not_printed(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    backend = BACKENDS["onnx"]()
+    await backend.start()
+    with pytest.raises(BackendFailed):
+        await backend.encode_text(np.full((1, 8), 10**8, np.int32), np.array([8], np.int32))
+    await backend.aclose()
+    assert capfd.readouterr().err == ""
+
+
 async def test_cuda_without_cuda_refuses_to_start_with_the_reason() -> None:
     with pytest.raises(BackendUnavailable, match="no CUDA provider"):
         await InProcess(OnnxEngine(DEMO, OnnxOptions(device="cuda"))).start()

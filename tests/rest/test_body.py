@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
@@ -45,8 +46,10 @@ async def read(
     seconds: float = 20,
     lease: Lease | None = None,
 ) -> bytes:
-    with ByteBudget(1_000).lease() as own:
-        return await read_body(headers or {}, client.receive, BodyLimits(limit, seconds), lease or own)
+    with ByteBudget(1_000, 1_000).lease("client") as own:
+        return await read_body(
+            headers or {}, client.receive, BodyLimits(limit, seconds, 65_536), lease or own
+        )
 
 
 def figures(error: ClipError) -> tuple[float | None, float | None]:
@@ -110,21 +113,64 @@ async def test_a_body_that_does_not_end_in_time_is_refused_with_what_has_come() 
     assert figures(caught.value) == (0.05, None)
 
 
+class Dripping:
+    """Sends so many bytes at once, then `size` bytes each 20 ms, and never the end."""
+
+    def __init__(self, first: int, size: int) -> None:
+        self._next = first
+        self._size = size
+
+    async def receive(self) -> Message:
+        await asyncio.sleep(0.02)
+        body, self._next = bytes(self._next), self._size
+        return {"type": "http.request", "body": body, "more_body": True}
+
+
+@pytest.fixture
+def brief(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.rest.body._GRACE_SECONDS", 0.1)
+    monkeypatch.setattr("service.rest.body._LONGEST_PAUSE_SECONDS", 0.3)
+
+
+async def read_dripping(first: int, size: int, *, rate: int) -> BodyTooSlow:
+    limits = BodyLimits(10_000_000, body_timeout_seconds=2, min_body_bytes_per_second=rate)
+    with ByteBudget(10_000_000, 10_000_000).lease("client") as lease, pytest.raises(BodyTooSlow) as caught:
+        await read_body({}, Dripping(first, size).receive, limits, lease)
+    return caught.value
+
+
+async def test_a_body_that_comes_too_slowly_is_refused_before_its_time_is_over(brief: None) -> None:
+    started = time.monotonic()
+    error = await read_dripping(1, 1, rate=1_000)
+    assert (error.limit, "it must come at 1,000 bytes a second" in error.detail) == (1_000, True)
+    assert time.monotonic() - started < 2
+
+
+async def test_so_is_one_that_came_fast_and_whose_end_is_withheld(brief: None) -> None:
+    started = time.monotonic()
+    assert (await read_dripping(1_000_000, 0, rate=1_000)).limit == 1_000
+    assert time.monotonic() - started < 2
+
+
+async def test_one_that_comes_at_the_rate_has_all_its_time(brief: None) -> None:
+    assert (await read_dripping(0, 1_000, rate=1_000)).limit == 2
+
+
 async def test_bodies_may_fill_the_shared_budget_and_not_one_byte_more() -> None:
-    budget = ByteBudget(10)
-    with budget.lease() as one:
+    budget = ByteBudget(10, 10)
+    with budget.lease("client") as one:
         assert await read(sends(bytes(2), bytes(4)), lease=one) == bytes(6)
-        with budget.lease() as other:
+        with budget.lease("client") as other:
             assert await read(sends(bytes(4)), lease=other) == bytes(4)
-        with budget.lease() as other:
+        with budget.lease("client") as other:
             client = sends(bytes(4), bytes(1), bytes(1))
             with pytest.raises(Overloaded, match="hold 10 bytes, and 1 more do not fit") as caught:
                 await read(client, lease=other)
             assert client.read == 2
             assert caught.value.retry_after == 1
-        with budget.lease() as other:
+        with budget.lease("client") as other:
             assert await read(sends(bytes(4)), lease=other) == bytes(4)
-    with budget.lease() as all_:
+    with budget.lease("client") as all_:
         assert await read(sends(bytes(10)), lease=all_) == bytes(10)
 
 

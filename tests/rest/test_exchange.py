@@ -22,7 +22,10 @@ from service.telemetry.request import current, remaining
 from tests.rest.test_bad_inputs import HEAD, exchange
 from tests.support import DIM, Running, png, serving
 
-LIMITS = ExchangeLimits(BodyLimits(max_body_bytes=1_000, body_timeout_seconds=0.3), deadline_seconds=20)
+LIMITS = ExchangeLimits(
+    BodyLimits(max_body_bytes=1_000, body_timeout_seconds=0.3, min_body_bytes_per_second=65_536),
+    deadline_seconds=20,
+)
 REQUEST = {"type": "http.request", "body": b"body", "more_body": False}
 
 
@@ -68,7 +71,13 @@ async def answer(receive: Receive, send: Send, status: int = 200) -> None:
 
 
 def scope(**changes: Any) -> Scope:
-    return {"type": "http", "method": "POST", "path": "/", "headers": []} | changes
+    return {
+        "type": "http",
+        "method": "POST",
+        "path": "/",
+        "client": ("127.0.0.1", 1),
+        "headers": [],
+    } | changes
 
 
 def count(metrics: Metrics, endpoint: str, outcome: str) -> float | None:
@@ -105,7 +114,7 @@ async def test_the_headers_of_an_answer_are_its_own_and_the_exchange_s() -> None
     async def app(_: Scope, receive: Receive, send: Send) -> None:
         await answer(receive, send)
 
-    await Exchange(app, LIMITS, ByteBudget(1_000), Metrics())(
+    await Exchange(app, LIMITS, ByteBudget(1_000, 1_000), Metrics())(
         scope(headers=[(b"X-Request-ID", b"abc")]), client.receive, client.send
     )
     assert client.sent == [
@@ -129,7 +138,7 @@ async def test_an_answer_tells_the_milliseconds_of_each_stage_it_went_through(to
         milliseconds = {name: float(value) for name, value in re.findall(r"(\w+);dur=([\d.]+)", told)}
         assert set(milliseconds) == {"decode", "tokenize", "encode_image", "encode_text"}
         for stage in ("encode_image", "encode_text"):
-            assert 50 <= milliseconds[stage] < 5_000
+            assert 45 <= milliseconds[stage] < 5_000  # a timer may be early by a tick
         assert "server-timing" not in (await running.client.get("/livez")).headers
         assert "server-timing" not in (await posted(running, b"{")).headers
 
@@ -174,21 +183,21 @@ async def test_a_request_without_a_body_leaves_the_connection_open(small: Runnin
 
 
 async def test_a_request_has_its_deadline_from_the_last_byte_on_and_its_bytes_until_the_end() -> None:
-    budget, seen = ByteBudget(7), []
+    budget, seen = ByteBudget(7, 7), []
 
     async def app(_: Scope, receive: Receive, send: Send) -> None:
         seen.append(remaining(0))
-        budget.claim(3)
+        budget.claim(3, "client")
         with pytest.raises(Overloaded):
-            budget.claim(1)
-        budget.claim(-3)
+            budget.claim(1, "client")
+        budget.claim(-3, "client")
         await answer(receive, send)
 
     served = Exchange(app, LIMITS, budget, Metrics())
     for _ in range(2):
         client = Client()
         await served(scope(), client.receive, client.send)
-    budget.claim(7)
+    budget.claim(7, "client")
     assert all(10 < each <= 20 for each in seen)
     assert len(seen) == 2
 
@@ -200,7 +209,7 @@ async def test_a_request_that_is_not_answered_by_its_deadline_is_told_so() -> No
         await asyncio.Event().wait()
 
     limits = ExchangeLimits(LIMITS.body, deadline_seconds=0.05)
-    await Exchange(app, limits, ByteBudget(1_000), metrics)(scope(), client.receive, client.send)
+    await Exchange(app, limits, ByteBudget(1_000, 1_000), metrics)(scope(), client.receive, client.send)
     assert client.sent[0]["status"] == 504
     assert count(metrics, "other", "deadline_exceeded") == 1
 
@@ -212,7 +221,7 @@ async def test_what_is_not_http_is_passed_on_as_it_is() -> None:
         seen.append((scope, receive, send, current()))
 
     given = {"type": "lifespan"}
-    await Exchange(app, LIMITS, ByteBudget(1_000), metrics)(given, client.receive, client.send)
+    await Exchange(app, LIMITS, ByteBudget(1_000, 1_000), metrics)(given, client.receive, client.send)
     assert seen == [(given, client.receive, client.send, None)]
 
 
@@ -225,7 +234,7 @@ async def test_a_client_who_leaves_is_counted_and_not_answered() -> None:
     async def app(_: Scope, receive: Receive, send: Send) -> None:
         raise AssertionError("there is no request")
 
-    await Exchange(app, LIMITS, ByteBudget(1_000), metrics)(scope(), client.receive, client.send)
+    await Exchange(app, LIMITS, ByteBudget(1_000, 1_000), metrics)(scope(), client.receive, client.send)
     assert client.sent == []
     assert count(metrics, "other", "client_gone") == 1
 
@@ -237,6 +246,6 @@ async def test_an_error_after_the_answer_has_begun_is_counted_and_not_told() -> 
         await answer(receive, send)
         raise Overloaded("too late", retry_after=1)
 
-    await Exchange(app, LIMITS, ByteBudget(1_000), metrics)(scope(), client.receive, client.send)
+    await Exchange(app, LIMITS, ByteBudget(1_000, 1_000), metrics)(scope(), client.receive, client.send)
     assert [message["type"] for message in client.sent] == ["http.response.start", "http.response.body"]
     assert count(metrics, "other", "overloaded") == 1

@@ -14,10 +14,10 @@ from service.rest.uploads import Upload
 from tests.rest.test_uploads import B64, IMAGE, read, read_json, refusal
 
 
-async def test_json_gives_images_from_base64_and_fields_with_their_types() -> None:
-    upload = await read_json({"images": [B64, f"data:image/jpeg;base64,{B64}"], "labels": ["a"], "top_k": 1})
+def test_json_gives_images_from_base64_and_fields_with_their_types() -> None:
+    upload = read_json({"images": [B64, f"data:image/jpeg;base64,{B64}"], "labels": ["a"], "top_k": 1})
     assert upload == Upload([IMAGE, IMAGE], {"labels": ["a"], "top_k": 1}, typed=True)
-    assert (await read_json({"texts": ["a"]})).images == []
+    assert (read_json({"texts": ["a"]})).images == []
 
 
 @pytest.mark.parametrize(
@@ -37,8 +37,8 @@ async def test_json_gives_images_from_base64_and_fields_with_their_types() -> No
         ("é", "is not valid base64"),
     ],
 )
-async def test_what_is_not_strict_base64_is_an_error_of_its_image(image: str, what: str) -> None:
-    good, bad = (await read_json({"images": [B64, image]})).images
+def test_what_is_not_strict_base64_is_an_error_of_its_image(image: str, what: str) -> None:
+    good, bad = (read_json({"images": [B64, image]})).images
     assert good == IMAGE
     assert isinstance(bad, UndecodableImage)
     assert bad.index == 1
@@ -46,65 +46,63 @@ async def test_what_is_not_strict_base64_is_an_error_of_its_image(image: str, wh
 
 
 @pytest.mark.parametrize("images", [None, "x", {}, 5, [5], [B64, None], [[B64]]])
-async def test_images_must_be_a_list_of_strings(images: Any) -> None:
+def test_images_must_be_a_list_of_strings(images: Any) -> None:
     with pytest.raises(InvalidInput, match="images: must be a list of base64 strings"):
-        await read_json({"images": images})
+        read_json({"images": images})
 
 
 @pytest.mark.parametrize("body", [[], "images", None, 5, [B64]])
-async def test_json_must_be_an_object(body: Any) -> None:
+def test_json_must_be_an_object(body: Any) -> None:
     with pytest.raises(InvalidInput, match="must be a JSON object"):
-        await read_json(body)
+        read_json(body)
 
 
-async def test_broken_json_is_refused_with_the_place() -> None:
+def test_broken_json_is_refused_with_the_place() -> None:
     with pytest.raises(InvalidInput, match=r"the body is not JSON: .* at character 7"):
-        await read("application/json", b'{"a": [}')
+        read("application/json", b'{"a": [}')
 
 
-async def test_json_may_have_so_many_bytes_besides_its_images_and_not_one_more() -> None:
+def test_json_may_have_so_many_bytes_besides_its_images_and_not_one_more() -> None:
     images = [B64 * 50, B64 * 50]  # these do not count
     body = json.dumps({"images": images, "labels": ["a" * 100]}).encode()
     besides = len(body) - 2 * 50 * len(B64)
-    upload = await read("application/json", body, max_json_bytes=besides)
+    upload = read("application/json", body, max_json_bytes=besides)
     assert upload.fields == {"labels": ["a" * 100]}
     with pytest.raises(BodyTooLarge) as caught:
-        await read("application/json", body, max_json_bytes=besides - 1)
+        read("application/json", body, max_json_bytes=besides - 1)
     assert (caught.value.limit, caught.value.actual) == (besides - 1, besides)
     assert f"{besides:,} bytes besides its images" in caught.value.detail
 
 
-async def test_json_of_too_many_values_is_refused_before_it_is_parsed() -> None:
+def test_json_of_too_many_values_is_refused_before_it_is_parsed() -> None:
     for piece in (b"[],", b"0,", b'"",', b'{"a":[]},'):
         body = b'{"texts": [' + piece * 1_000  # no JSON: parsed, it would be refused as that
         with pytest.raises(BodyTooLarge, match="bytes or more besides its images; the limit is 900"):
-            await read("application/json", body, max_json_bytes=900)
+            read("application/json", body, max_json_bytes=900)
 
 
-async def test_json_may_have_4096_images_and_no_more() -> None:
-    assert len((await read_json({"images": ["!"] * 4_096}, max_json_bytes=20_000)).images) == 4_096
+def test_json_may_have_4096_images_and_no_more() -> None:
+    assert len((read_json({"images": ["!"] * 4_096}, max_json_bytes=20_000)).images) == 4_096
     with pytest.raises(TooMany, match=r"more than 4,096 images") as caught:
-        await read_json({"images": ["!"] * 4_097}, max_json_bytes=20_000)
+        read_json({"images": ["!"] * 4_097}, max_json_bytes=20_000)
     assert (caught.value.limit, caught.value.actual) == (4_096, 4_097)
 
 
 @pytest.mark.parametrize("name", ["labels", "templates"])
-async def test_the_first_item_of_a_wrong_type_is_named_and_no_other(name: str) -> None:
-    upload = await read_json({"labels": ["a"]} | {name: ["a", 5, None, *[[]] * 1_000]}, max_json_bytes=10_000)
+def test_the_first_item_of_a_wrong_type_is_named_and_no_other(name: str) -> None:
+    upload = read_json({"labels": ["a"]} | {name: ["a", 5, None, *[[]] * 1_000]}, max_json_bytes=10_000)
     told = refusal(upload, ClassifyFields)
     assert (
         told == f"{name}.1: must be a string. Known fields: images, {', '.join(ClassifyFields.model_fields)}."
     )
-    assert refusal(await read_json({name: "a"}), ClassifyFields).startswith(
-        f"{name}: must be a list of strings."
-    )
+    assert refusal(read_json({name: "a"}), ClassifyFields).startswith(f"{name}: must be a list of strings.")
 
 
 @pytest.mark.parametrize(
     "fields", [{"texts": [0] * 400_000}, {"texts": [[]] * 300_000}, {str(i): 0 for i in range(80_000)}]
 )
-async def test_a_megabyte_of_faults_costs_no_more_memory_than_its_parsing(fields: dict[str, Any]) -> None:
-    upload = await read_json(fields, max_json_bytes=2_000_000)
+def test_a_megabyte_of_faults_costs_no_more_memory_than_its_parsing(fields: dict[str, Any]) -> None:
+    upload = read_json(fields, max_json_bytes=2_000_000)
     tracemalloc.start()
     try:
         refusal(upload, EmbedFields)

@@ -7,8 +7,6 @@ import json
 from typing import Any
 
 import pytest
-from starlette.requests import Request
-from starlette.types import Message
 
 from service.errors import (
     ClipError,
@@ -17,32 +15,22 @@ from service.errors import (
     UnsupportedMediaType,
 )
 from service.rest.schemas import ClassifyFields, EmbedFields
-from service.rest.uploads import Upload, read_upload
+from service.rest.uploads import Upload, parse
 
 IMAGE = b"\xff\xd8\xff the bytes of an image"
 B64 = base64.b64encode(IMAGE).decode()
 FORM = "multipart/form-data; boundary=b"
 
 
-async def read(content_type: str | None, body: bytes, query: str = "", max_json_bytes: int = 1_000) -> Upload:
-    """The body as the exchange hands it on: in one piece."""
-
-    async def receive() -> Message:
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    headers = [] if content_type is None else [(b"content-type", content_type.encode())]
-    scope = {
-        "type": "http",
-        "method": "POST",
-        "path": "/",
-        "headers": headers,
-        "query_string": query.encode(),
-    }
-    return await read_upload(Request(scope, receive), max_json_bytes)
+def read(content_type: str | None, body: bytes, query: str = "", max_json_bytes: int = 1_000) -> Upload:
+    unread = [body]
+    upload = parse(content_type or "", query.encode(), unread, max_json_bytes)
+    assert unread == [], "it holds the body longer than it needs it"
+    return upload
 
 
-async def read_json(value: Any, max_json_bytes: int = 1_000) -> Upload:
-    return await read("application/json", json.dumps(value).encode(), max_json_bytes=max_json_bytes)
+def read_json(value: Any, max_json_bytes: int = 1_000) -> Upload:
+    return read("application/json", json.dumps(value).encode(), max_json_bytes=max_json_bytes)
 
 
 def text(name: str, value: str) -> bytes:
@@ -54,15 +42,15 @@ def file(name: str, value: bytes) -> bytes:
     return head.encode() + value + b"\r\n"
 
 
-async def read_form(*parts: bytes) -> Upload:
-    return await read(FORM, b"".join(parts) + b"--b--\r\n")
+def read_form(*parts: bytes) -> Upload:
+    return read(FORM, b"".join(parts) + b"--b--\r\n")
 
 
 # A form.
 
 
-async def test_a_form_gives_its_images_in_order_and_every_other_field_as_it_is() -> None:
-    upload = await read_form(
+def test_a_form_gives_its_images_in_order_and_every_other_field_as_it_is() -> None:
+    upload = read_form(
         text("model", "toy"),
         file("image", IMAGE),
         text("label", "a"),
@@ -73,100 +61,108 @@ async def test_a_form_gives_its_images_in_order_and_every_other_field_as_it_is()
 
 
 @pytest.mark.parametrize("name", ["text", "label", "template"])
-async def test_a_repeated_field_is_a_list_under_its_singular_and_its_plural(name: str) -> None:
-    upload = await read_form(text(name, "1"), text(name + "s", "2"), text(name, "3"))
+def test_a_repeated_field_is_a_list_under_its_singular_and_its_plural(name: str) -> None:
+    upload = read_form(text(name, "1"), text(name + "s", "2"), text(name, "3"))
     assert upload.fields == {name + "s": ["1", "2", "3"]}
-    once = await read_form(text(name, "1"))
+    once = read_form(text(name, "1"))
     assert once.fields == {name + "s": ["1"]}
 
 
-async def test_another_field_may_not_be_repeated() -> None:
+def test_another_field_may_not_be_repeated() -> None:
     with pytest.raises(InvalidInput, match="the field `top_k` is given more than once"):
-        await read_form(text("top_k", "1"), text("top_k", "1"))
+        read_form(text("top_k", "1"), text("top_k", "1"))
 
 
-async def test_a_file_in_a_text_field_is_refused_by_the_field_s_name() -> None:
+def test_a_file_in_a_text_field_is_refused_by_the_field_s_name() -> None:
     with pytest.raises(InvalidInput, match="the field `labels` is a file; images go into the field `image`"):
-        await read_form(file("image", IMAGE), file("labels", b"a"))
+        read_form(file("image", IMAGE), file("labels", b"a"))
 
 
 @pytest.mark.parametrize("name", ["image", "images"])
-async def test_text_in_the_image_field_is_refused_with_the_remedy(name: str) -> None:
+def test_text_in_the_image_field_is_refused_with_the_remedy(name: str) -> None:
     with pytest.raises(InvalidInput, match="with the @"):
-        await read_form(text(name, "cat.jpg"))
+        read_form(text(name, "cat.jpg"))
 
 
-async def test_a_form_may_have_4096_text_fields_and_no_more() -> None:
+def test_a_form_may_have_4096_text_fields_and_no_more() -> None:
     most = [text("label", "a")] * 4_096
-    assert len((await read_form(*most)).fields["labels"]) == 4_096
+    assert len((read_form(*most)).fields["labels"]) == 4_096
     with pytest.raises(TooMany, match=r"more than 4,096 parts") as caught:
-        await read_form(*most, text("label", "a"))
+        read_form(*most, text("label", "a"))
     assert caught.value.limit == 4_096
 
 
-async def test_a_form_may_have_4096_files_and_no_more() -> None:
+def test_a_form_may_have_4096_files_and_no_more() -> None:
     most = [file("image", b"")] * 4_096
-    assert len((await read_form(*most)).images) == 4_096
+    assert len((read_form(*most)).images) == 4_096
     with pytest.raises(TooMany, match=r"more than 4,096 parts") as caught:
-        await read_form(*most, file("image", b""))
+        read_form(*most, file("image", b""))
     assert caught.value.limit == 4_096
 
 
-async def test_a_text_field_may_be_larger_than_the_framework_s_own_limit() -> None:
-    upload = await read_form(text("label", "a" * 2_000_000))
+def test_a_text_field_may_be_larger_than_the_framework_s_own_limit() -> None:
+    upload = read_form(text("label", "a" * 2_000_000))
     assert len(upload.fields["labels"][0]) == 2_000_000
 
 
-async def test_a_file_of_any_size_stays_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_of_any_size_stays_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", "/nowhere")  # a temporary file could not be made
-    assert (await read_form(file("image", bytes(5_000_000)))).images == [bytes(5_000_000)]
+    assert (read_form(file("image", bytes(5_000_000)))).images == [bytes(5_000_000)]
 
 
-async def test_a_form_that_is_none_is_refused() -> None:
+def test_a_form_that_is_none_is_refused() -> None:
     with pytest.raises(InvalidInput, match="the body is not multipart/form-data"):
-        await read(FORM, b"--c\r\n")
+        read(FORM, b"--c\r\n")
 
 
 @pytest.mark.parametrize("charset", ["utf-8", "UTF-8", '"Utf-8"', "us-ascii", "US-ASCII"])
-async def test_text_in_a_form_is_utf_8_whether_or_not_its_charset_says_so(charset: str) -> None:
-    upload = await read(f"{FORM}; charset={charset}", text("label", "été") + b"--b--\r\n")
+def test_text_in_a_form_is_utf_8_whether_or_not_its_charset_says_so(charset: str) -> None:
+    upload = read(f"{FORM}; charset={charset}", text("label", "été") + b"--b--\r\n")
     assert upload.fields == {"labels": ["été"]}
-    assert (await read(f"application/json; charset={charset}", b'{"a": 1}')).fields == {"a": 1}
+    assert (read(f"application/json; charset={charset}", b'{"a": 1}')).fields == {"a": 1}
 
 
 @pytest.mark.parametrize(
     "charset", ["punycode", "undefined", "idna", "utf-7", "latin-1", "", "x" * 33, "'utf-8'"]
 )
 @pytest.mark.parametrize("form", [FORM, "application/json"])
-async def test_another_charset_is_named_in_the_refusal(form: str, charset: str) -> None:
+def test_another_charset_is_named_in_the_refusal(form: str, charset: str) -> None:
     with pytest.raises(UnsupportedMediaType) as caught:
-        await read(f"{form}; charset={charset}", b"{}")
+        read(f"{form}; charset={charset}", b"{}")
     assert caught.value.detail == f"the charset {charset[:32]} is not accepted: send utf-8 or us-ascii."
 
 
-async def test_text_in_a_form_that_is_not_utf_8_is_refused() -> None:
+def test_text_in_a_form_that_is_not_utf_8_is_refused() -> None:
     with pytest.raises(InvalidInput, match="the value of the field `label` is not valid UTF-8"):
-        await read_form(text("label", "é").replace("é".encode(), b"\xe9"))
+        read_form(text("label", "é").replace("é".encode(), b"\xe9"))
     for part in (text("labél", "a"), file("imagé", b"")):
         with pytest.raises(InvalidInput, match="the name of a field is not valid UTF-8"):
-            await read_form(part.replace("é".encode(), b"\xe9"))
+            read_form(part.replace("é".encode(), b"\xe9"))
+
+
+def test_a_content_type_has_1024_characters_at_most() -> None:
+    longest = f"{FORM}; a={'b' * (1_024 - len(FORM) - 4)}"
+    assert len(longest) == 1_024
+    assert read(longest, text("label", "a") + b"--b--\r\n").fields == {"labels": ["a"]}
+    with pytest.raises(UnsupportedMediaType, match="has 1,025 characters; the limit is 1,024"):
+        read(longest + "b", b"")
 
 
 # The bytes of one image.
 
 
 @pytest.mark.parametrize("content_type", ["image/jpeg", "IMAGE/PNG", "image/*", "application/octet-stream"])
-async def test_a_body_that_is_an_image_takes_its_fields_from_the_query(content_type: str) -> None:
-    upload = await read(content_type, IMAGE, "label=a&label=b&top_k=1")
+def test_a_body_that_is_an_image_takes_its_fields_from_the_query(content_type: str) -> None:
+    upload = read(content_type, IMAGE, "label=a&label=b&top_k=1")
     assert upload == Upload([IMAGE], {"labels": ["a", "b"], "top_k": "1"}, typed=False)
     with pytest.raises(InvalidInput, match="the field `top_k` is given more than once"):
-        await read(content_type, IMAGE, "top_k=1&top_k=2")
+        read(content_type, IMAGE, "top_k=1&top_k=2")
 
 
 @pytest.mark.parametrize("content_type", [FORM, "application/json", "Application/JSON; charset=utf-8"])
-async def test_beside_a_form_or_json_the_query_has_no_fields(content_type: str) -> None:
+def test_beside_a_form_or_json_the_query_has_no_fields(content_type: str) -> None:
     with pytest.raises(InvalidInput, match="the query has the field `top_k`"):
-        await read(content_type, b"{}", "top_k=1")
+        read(content_type, b"{}", "top_k=1")
 
 
 @pytest.mark.parametrize(
@@ -179,9 +175,9 @@ async def test_beside_a_form_or_json_the_query_has_no_fields(content_type: str) 
         ("x" * 65, "x" * 64),
     ],
 )
-async def test_another_content_type_is_named_in_the_refusal(content_type: str | None, named: str) -> None:
+def test_another_content_type_is_named_in_the_refusal(content_type: str | None, named: str) -> None:
     with pytest.raises(UnsupportedMediaType) as caught:
-        await read(content_type, IMAGE)
+        read(content_type, IMAGE)
     assert caught.value.detail.startswith(f"Content-Type is {named}. ")
 
 
@@ -199,37 +195,37 @@ LABELS = {"labels": ["a"]}
 
 
 @pytest.mark.parametrize("fields", [{"top_k": "5"}, {"truncate": "yes"}, {"truncate": 1}, {"labels": [1]}])
-async def test_a_wrong_type_in_json_is_refused_by_name(fields: dict[str, Any]) -> None:
+def test_a_wrong_type_in_json_is_refused_by_name(fields: dict[str, Any]) -> None:
     (name,) = fields
-    assert refusal(await read_json(LABELS | fields), ClassifyFields).startswith(name)
+    assert refusal(read_json(LABELS | fields), ClassifyFields).startswith(name)
 
 
-async def test_in_a_form_numbers_and_switches_are_text() -> None:
-    upload = await read_form(text("label", "a"), text("top_k", "5"), text("truncate", "true"))
+def test_in_a_form_numbers_and_switches_are_text() -> None:
+    upload = read_form(text("label", "a"), text("top_k", "5"), text("truncate", "true"))
     assert upload.read(ClassifyFields) == ClassifyFields(labels=["a"], top_k=5, truncate=True)
-    wrong = await read_form(text("label", "a"), text("top_k", "five"))
+    wrong = read_form(text("label", "a"), text("top_k", "five"))
     assert refusal(wrong, ClassifyFields).startswith("top_k: ")
 
 
 @pytest.mark.parametrize("way", ["form", "json", "query"])
-async def test_an_unknown_field_is_refused_and_the_known_ones_are_told(way: str) -> None:
+def test_an_unknown_field_is_refused_and_the_known_ones_are_told(way: str) -> None:
     if way == "form":
-        upload = await read_form(text("temperature", "1"))
+        upload = read_form(text("temperature", "1"))
     elif way == "json":
-        upload = await read_json({"temperature": 1})
+        upload = read_json({"temperature": 1})
     else:
-        upload = await read("image/png", IMAGE, "temperature=1")
+        upload = read("image/png", IMAGE, "temperature=1")
     told = refusal(upload, EmbedFields)
     assert told.startswith("temperature: ")
     assert told.endswith("Known fields: images, texts, model, truncate, encoding_format.")
 
 
-async def test_a_missing_field_is_named() -> None:
-    assert refusal(await read_json({}), ClassifyFields).startswith("labels: Field required")
+def test_a_missing_field_is_named() -> None:
+    assert refusal(read_json({}), ClassifyFields).startswith("labels: Field required")
 
 
-async def test_a_refusal_stays_short_and_repeats_no_values() -> None:
-    told = refusal(await read_json({f"{i}" + "x" * 100: "secret" for i in range(7)}), EmbedFields)
+def test_a_refusal_stays_short_and_repeats_no_values() -> None:
+    told = refusal(read_json({f"{i}" + "x" * 100: "secret" for i in range(7)}), EmbedFields)
     assert told.count(";") == 4
     assert "x" * 63 in told
     assert "x" * 64 not in told

@@ -15,6 +15,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -64,7 +65,7 @@ class TritonOptions:
 
     url: str
     tls: bool = False
-    ca_file: str | None = None
+    ca_file: Path | None = None
     token: str | None = None
     timeout_seconds: float = 10.0
 
@@ -91,14 +92,17 @@ class TritonBackend:
         """Connect, and wait until Triton serves the two models: for as long as it takes.
 
         Raises:
-            BackendUnavailable: Triton serves other models under these names.
+            BackendUnavailable: Triton serves other models under these names, or the certificates cannot be read.
         """
-        self._client = triton.InferenceServerClient(
-            self._options.url,
-            ssl=self._options.tls,
-            root_certificates=self._options.ca_file,
-            channel_args=_CHANNEL,
-        )
+        try:
+            self._client = triton.InferenceServerClient(
+                self._options.url,
+                ssl=self._options.tls,
+                root_certificates=self._options.ca_file,
+                channel_args=_CHANNEL,
+            )
+        except OSError as error:
+            raise BackendUnavailable(f"{self._options.ca_file} cannot be read: {error.strerror}") from None
         self._watch = TritonWatch(self._client, self._manifest, self._headers, self._metrics)
         await self._watch.until_ready()
         self._watching = asyncio.create_task(self._watch.watch())

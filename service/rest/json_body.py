@@ -1,0 +1,95 @@
+"""JSON with images in base64, bounded before it is parsed."""
+
+from __future__ import annotations
+
+import binascii
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import orjson
+
+from service.application.encoder import ImageInput
+from service.errors import BodyTooLarge, InvalidInput, TooMany, UndecodableImage
+
+MAX_IMAGES = 4_096
+# One of these is before each item of a list and each field of an object in JSON; base64 has none of them.
+_BEFORE_VALUES = b",[{"
+_PIECE = 1 << 20  # bytes that one call looks at; divisible by 4, as base64 is
+
+
+def parse_json(unread: list[bytes], max_json_bytes: int) -> tuple[list[ImageInput], dict[str, Any]]:
+    """The images, and all other fields as they are. The body is the one item of `unread` and is taken out of it.
+
+    Raises:
+        InvalidInput: the body is no JSON object, or `images` in it is not a list of strings.
+        BodyTooLarge: it holds more than `max_json_bytes` besides its images.
+        TooMany: it has more than MAX_IMAGES images.
+    """
+    body = unread.pop()
+    if len(body) > max_json_bytes:
+        # Parsed, a few bytes may be a hundred: that many values are refused before.
+        _check_besides(_values(body), max_json_bytes, "or more ")
+    size = len(body)
+    try:
+        fields = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise InvalidInput(f"the body is not JSON: {error.msg} at character {error.pos}.") from None
+    del body  # frees it before the images are made
+    if not isinstance(fields, dict):
+        raise InvalidInput(
+            'the body must be a JSON object, such as {"images": ["<base64>"], "labels": ["cat"]}.'
+        )
+    encoded = fields.pop("images", [])
+    if not isinstance(encoded, list) or not all(isinstance(image, str) for image in encoded):
+        raise InvalidInput("images: must be a list of base64 strings or data URIs.")
+    _check_besides(size - sum(map(len, encoded)), max_json_bytes)
+    if len(encoded) > MAX_IMAGES:
+        raise TooMany(f"the JSON has more than {MAX_IMAGES:,} images.", limit=MAX_IMAGES, actual=len(encoded))
+    return [_base64(i, image) for i, image in enumerate(encoded)], fields
+
+
+def _values(body: bytes) -> int:
+    """As many as the JSON has items and fields, or more, but no more than its bytes besides images in base64."""
+    array = np.frombuffer(body, np.uint8)  # bytes.count takes five times as long
+    pieces = (array[start : start + _PIECE] for start in range(0, len(array), _PIECE))
+    return sum(int(np.count_nonzero(piece == byte)) for piece in pieces for byte in _BEFORE_VALUES)
+
+
+def _check_besides(besides: int, limit: int, or_more: str = "") -> None:
+    if besides > limit:
+        raise BodyTooLarge(
+            f"the JSON has {besides:,} bytes {or_more}besides its images; the limit is {limit:,}.",
+            limit=limit,
+            actual=besides,
+        )
+
+
+def _base64(index: int, text: str) -> ImageInput:
+    """Standard base64, bare or in a data URI. Nothing is fetched: a URL is an error like any other text."""
+    start = 0
+    if text.startswith("data:"):
+        start = text.find(",") + 1 or len(text)
+        if not text.endswith(";base64,", 0, start):
+            return UndecodableImage(f"image {index} is a data URI without ;base64.", index=index)
+    elif text.startswith(("http://", "https://", "file:")):
+        return UndecodableImage(
+            f"image {index} is a URL; send the image itself, URLs are not fetched.", index=index
+        )
+    try:
+        return b"".join(_decoded(text, start))
+    except ValueError:
+        return UndecodableImage(f"image {index} is not valid base64.", index=index)
+
+
+def _decoded(text: str, start: int) -> Iterator[bytes]:
+    """Base64 in pieces: a call holds the interpreter's lock, for 60 ms if it is of 20 MB.
+
+    Raises:
+        ValueError: it is not strictly base64.
+    """
+    for at in range(start, len(text), _PIECE):
+        piece = binascii.a2b_base64(text[at : at + _PIECE], strict_mode=True)
+        if at + _PIECE < len(text) and len(piece) != _PIECE // 4 * 3:
+            raise ValueError("padding before the end")
+        yield piece

@@ -1,0 +1,117 @@
+"""How the process ends: gently, with status 0, and in its time whatever holds it."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import signal
+import socket
+import sys
+import threading
+import time
+
+import httpx
+import pytest
+
+from tests.process import Process
+
+# A service beside a thread that never ends.
+STUCK = """
+import runpy, sys, threading, time
+threading.Thread(target=time.sleep, args=(3600,)).start()
+sys.argv = ["service"]
+runpy.run_module("service", run_name="__main__")
+"""
+
+
+def test_sigterm_answers_what_is_in_flight(photos: dict[str, bytes]) -> None:
+    process = Process(deadline_seconds=60, drain_seconds=35)  # a busy machine needs them
+    process.wait_ready()
+    sent = threading.Barrier(9)
+
+    def ask(_: int) -> int:
+        with httpx.Client() as client:
+            client.get(process.url + "/livez")
+            sent.wait()
+            files = [("image", photos["cat"])] * 4
+            return client.post(process.url + "/embed", files=files, timeout=60).status_code
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        answers = pool.map(ask, range(8))
+        sent.wait()
+        time.sleep(0.3)
+        status, _ = process.stop()
+        statuses = list(answers)
+    assert status == 0
+    assert set(statuses) <= {200, 429}, "a request in flight was dropped"
+    assert 200 in statuses
+
+
+def test_ctrl_c_ends_it_quietly() -> None:
+    process = Process()
+    process.wait_ready()
+    status, log = process.stop(signal.SIGINT)
+    assert status == 0
+    assert "Traceback" not in log
+
+
+def test_behind_a_load_balancer_it_says_first_that_it_is_not_ready_and_still_answers() -> None:
+    process = Process(drain_delay_seconds=4)
+    process.wait_ready()
+    with httpx.Client(base_url=process.url, timeout=30) as client:
+        assert client.get("/livez").headers.get("connection") is None
+        process.popen.send_signal(signal.SIGTERM)
+        while client.get("/readyz").status_code == 200:
+            time.sleep(0.02)
+        for _ in range(3):  # each of these on a new connection
+            answer = client.post("/embed", json={"texts": ["a cat"]})
+            assert (answer.status_code, answer.headers["connection"]) == (200, "close")
+        assert client.get("/livez").status_code == 200
+    status, log = process.ended()
+    assert status == 0
+    assert '"event": "draining"' in log
+
+
+def test_a_second_signal_does_not_wait() -> None:
+    process = Process(drain_delay_seconds=3000)
+    process.wait_ready()
+    process.popen.send_signal(signal.SIGTERM)
+    with httpx.Client(base_url=process.url, timeout=30) as client:
+        while client.get("/readyz").status_code == 200:
+            time.sleep(0.02)
+    assert process.stop()[0] == 0
+
+
+def test_connections_that_say_nothing_do_not_hold_it() -> None:
+    process = Process()
+    process.wait_ready()
+    port = httpx.URL(process.url).port
+    assert port
+    with contextlib.ExitStack() as stack:
+        for number in range(20):
+            plug = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+            if number % 2:
+                plug.send(b"POST /embed HTTP/1.1\r\nContent-Length: 9\r\n\r\n")
+        time.sleep(0.5)
+        started = time.monotonic()
+        assert process.stop()[0] == 0
+        assert time.monotonic() - started < 25  # two seconds, in which a byte of the bodies might have come
+
+
+def test_answers_that_nobody_reads_do_not_hold_it() -> None:
+    process = Process(write_timeout_seconds=1)
+    process.wait_ready()
+    script = next(part for part in httpx.get(process.url + "/docs").text.split('"') if "bundle.js" in part)
+    port = httpx.URL(process.url).port
+    assert port
+    with socket.create_connection(("127.0.0.1", port)) as plug:
+        plug.send(f"GET /{script} HTTP/1.1\r\nHost: x\r\n\r\n".encode() * 12)
+        time.sleep(0.5)
+        assert process.stop()[0] == 0
+
+
+@pytest.mark.parametrize("drain", [0, 1])
+def test_a_thread_that_never_ends_does_not_hold_it(drain: int) -> None:
+    process = Process(sys.executable, "-c", STUCK, drain_seconds=drain)
+    process.wait_ready()
+    assert process.stop()[0] == 0

@@ -1,0 +1,59 @@
+"""While the process works on a large request it answers others: each kind of body at its limit."""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+import time
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from tests.process import Process
+
+HEAD = b'--b\r\nContent-Disposition: form-data; name="image"; filename="x"\r\n\r\n'
+FORM = "multipart/form-data; boundary=b"
+BODIES = {
+    "a form of what is nearly a boundary": (FORM, HEAD + b"\r\n--bX" * 2_850_000 + b"\r\n--b--"),
+    "a form with white space behind a boundary": (FORM, HEAD + b"\r\n--b" + b" " * 19_900_000 + b"\r\n--b--"),
+    "a form of parameters": (FORM, (HEAD[:-5] + b";" * 3_900 + b'"\r\n\r\n\r\n') * 4_000 + b"--b--"),
+    "a form of line breaks": (FORM, HEAD + b"\r\n" * 9_900_000 + b"\r\n--b--"),
+    "an image in base64": (
+        "application/json",
+        json.dumps({"images": [base64.b64encode(bytes(14_000_000)).decode()]}).encode(),
+    ),
+    "what is not base64 at its end": (
+        "application/json",
+        json.dumps({"images": ["A" * 19_000_000 + "!"]}).encode(),
+    ),
+    "texts in many pieces": ("application/json", json.dumps({"texts": ["a"] * 190_000}).encode()),
+}
+
+
+@pytest.fixture(scope="module")
+def process() -> Iterator[Process]:
+    process = Process(backend="onnx")
+    process.wait_ready()
+    yield process
+    process.stop()
+
+
+@pytest.mark.parametrize("body", BODIES)
+def test_a_probe_does_not_wait_for_a_large_body(process: Process, body: str) -> None:
+    content_type, content = BODIES[body]
+    sending = threading.Thread(
+        target=httpx.post,
+        args=(process.url + "/embed",),
+        kwargs={"content": content, "headers": {"content-type": content_type}, "timeout": 60},
+    )
+    longest = 0.0
+    with httpx.Client() as client:
+        client.get(process.url + "/livez")
+        sending.start()
+        while sending.is_alive():
+            began = time.monotonic()
+            assert client.get(process.url + "/livez", timeout=60).status_code == 200
+            longest = max(longest, time.monotonic() - began)
+    assert longest < 1, "a tenth of a second on an idle machine"

@@ -1,0 +1,134 @@
+"""What the process holds at most is what docs/memory.md says: bodies, their parsing, and connections."""
+
+from __future__ import annotations
+
+import base64
+import json
+import random
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.process import Process
+
+BODY = 6_000_000
+IN_FLIGHT = 60_000_000
+CONNECTIONS = 300
+HEADERS = 65_536
+ALLOCATOR = 64_000_000
+FORM = "multipart/form-data; boundary=b"
+EMOJI = "\N{GRINNING FACE}".encode()  # with it, a string in Python takes four bytes a character
+
+
+def part(name: str, value: bytes, file: str = "") -> bytes:
+    return f'--b\r\nContent-Disposition: form-data; name="{name}"{file}\r\n\r\n'.encode() + value + b"\r\n"
+
+
+def image(size: int) -> bytes:
+    return part("image", random.Random(0).randbytes(size), '; filename="x"')
+
+
+BODIES = {
+    "an image": ("image/png", random.Random(0).randbytes(BODY)),
+    "a form of an image": (FORM, image(BODY - 1_000) + b"--b--"),
+    "a form of 32 images": (FORM, image(BODY // 32 - 1_000) * 32 + b"--b--"),
+    "a form of text": (FORM, part("text", b"a" * (BODY - 1_000) + EMOJI) + b"--b--"),
+    "JSON with an image": (
+        "application/json",
+        json.dumps({"images": [base64.b64encode(bytes(BODY * 3 // 4 - 1_000)).decode()]}).encode(),
+    ),
+    "JSON with what is no image": (
+        "application/json",
+        b'{"images": ["' + b"a" * (BODY - 1_000) + EMOJI + b'"]}',
+    ),
+}
+
+
+class Measured:
+    """A process, and the memory that it takes from now on."""
+
+    def __init__(self, process: Process) -> None:
+        self._folder = Path(f"/proc/{process.popen.pid}")
+        self._port = int(process.url.rpartition(":")[2])
+        (self._folder / "clear_refs").write_text("5")  # VmHWM begins anew
+        self._before = self._read("VmRSS")
+
+    def grown(self) -> int:
+        """Bytes at its peak."""
+        return self._read("VmHWM") - self._before
+
+    def connect(self, data: bytes) -> socket.socket:
+        client = socket.create_connection(("127.0.0.1", self._port), timeout=60)
+        client.sendall(data)
+        return client
+
+    def _read(self, name: str) -> int:
+        lines = (self._folder / "status").read_text().splitlines()
+        return 1024 * int(next(line.split()[1] for line in lines if line.startswith(name)))
+
+
+@contextmanager
+def started() -> Iterator[Process]:
+    process = Process(
+        backend="onnx",
+        max_in_flight_bytes=IN_FLIGHT,
+        max_in_flight_bytes_per_address=IN_FLIGHT,
+        max_body_bytes=BODY,
+        max_connections=CONNECTIONS,
+        max_header_bytes=HEADERS,
+        deadline_seconds=60,
+        body_timeout_seconds=60,
+        header_timeout_seconds=60,
+        min_body_bytes_per_second=1,
+    )
+    process.wait_ready()
+    yield process
+    process.stop()
+
+
+@pytest.fixture(scope="module")
+def process() -> Iterator[Process]:
+    with started() as process:
+        yield process
+
+
+@pytest.mark.parametrize("body", BODIES)
+def test_bodies_take_what_the_budget_has_and_ten_bodies_for_their_parsing(
+    process: Process, body: str
+) -> None:
+    content_type, content = BODIES[body]
+    head = f"POST /embed HTTP/1.1\r\nHost: a\r\nContent-Type: {content_type}\r\n"
+    head += f"Content-Length: {len(content)}\r\n\r\n"
+    measured = Measured(process)
+    clients = [measured.connect(head.encode() + content[:-1]) for _ in range(IN_FLIGHT // BODY)]
+    for _ in range(40):  # until nearly all has been read
+        if measured.grown() > IN_FLIGHT * 0.8:
+            break
+        time.sleep(0.05)
+    for client in clients:
+        client.sendall(content[-1:])
+    for client in clients:
+        assert client.recv(65_536).startswith(b"HTTP/1.1 4")
+        client.close()
+    assert IN_FLIGHT * 0.3 < measured.grown() < IN_FLIGHT + 10 * BODY + ALLOCATOR
+
+
+def test_a_connection_takes_three_times_its_headers_at_most() -> None:
+    with started() as fresh:  # one that has held bodies has memory left
+        grown = grown_by_connections(fresh)
+    assert CONNECTIONS * HEADERS * 0.3 < grown < CONNECTIONS * 3 * HEADERS + ALLOCATOR // 4
+
+
+def grown_by_connections(process: Process) -> int:
+    measured = Measured(process)
+    begun = b"GET /livez HTTP/1.1\r\nHost: a\r\n" + b"x: " + b"y" * (HEADERS - 1_000)
+    clients = [measured.connect(begun) for _ in range(CONNECTIONS - 10)]
+    time.sleep(0.5)
+    grown = measured.grown()
+    for client in clients:
+        client.close()
+    return grown

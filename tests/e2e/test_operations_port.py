@@ -1,0 +1,58 @@
+"""The operations port of a real process: its connections are taken, it is stopped and goes on, it drains."""
+
+from __future__ import annotations
+
+import resource
+import signal
+import socket
+import time
+
+import httpx
+
+from tests.process import Process
+
+
+def test_a_thousand_idle_connections_on_the_operations_port_take_nothing_from_the_service() -> None:
+    process = Process("sh", "-c", 'ulimit -n 600; exec "$@"', "sh", backend="onnx")
+    process.wait_ready()
+    url = httpx.URL(process.operations_url)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(4_000, hard)), hard))
+    idle = [socket.create_connection((url.host, url.port), 20) for _ in range(1_000)]
+    for base in (process.url, process.operations_url):
+        for path in ("/livez", "/readyz"):
+            assert httpx.get(base + path, timeout=20).status_code == 200
+    for connection in idle:
+        connection.close()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert process.stop()[0] == 0
+
+
+def test_a_process_that_was_stopped_as_a_whole_is_not_taken_for_blocked() -> None:
+    process = Process(backend="onnx", max_blocked_seconds=1)
+    process.wait_ready()
+    process.popen.send_signal(signal.SIGSTOP)
+    time.sleep(3)
+    process.popen.send_signal(signal.SIGCONT)
+    for _ in range(50):
+        assert httpx.get(process.operations_url + "/livez", timeout=20).status_code == 200
+    assert process.stop()[0] == 0
+
+
+def test_while_it_drains_it_is_alive_and_not_ready() -> None:
+    process = Process(backend="onnx", min_body_bytes_per_second=1, drain_seconds=200)
+    process.wait_ready()
+    url = httpx.URL(process.url)
+    body = b'{"texts": ["a cat"]}'
+    header = f"POST /embed HTTP/1.1\r\nhost: a\r\ncontent-length: {len(body)}\r\n"
+    while httpx.get(process.operations_url + "/readyz").status_code != 200:
+        pass
+    with socket.create_connection((url.host, url.port), 200) as connection:
+        connection.sendall(header.encode() + b"content-type: application/json\r\n\r\n" + body[:5])
+        process.popen.send_signal(signal.SIGTERM)
+        while httpx.get(process.operations_url + "/readyz").status_code == 200:
+            pass
+        assert httpx.get(process.operations_url + "/livez").status_code == 200
+        connection.sendall(body[5:])
+        assert connection.recv(1_000).startswith(b"HTTP/1.1 200 ")
+    assert process.ended()[0] == 0

@@ -1,0 +1,63 @@
+"""What a newcomer may get wrong: each start ends with a line that says what, and how to mend it."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.process import DEMO, copy_of_demo, failed_start
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"models": ""}, "CLIPSERVE_MODELS='': it has an empty name: write paths of folders"),
+        ({"models": f"{DEMO},"}, "it has an empty name: write paths of folders"),
+        ({"host": ""}, "CLIPSERVE_HOST='': String should have at least 1 character"),
+        ({"host": "\udcff"}, "CLIPSERVE_HOST='\\udcff': Input should be a valid string"),
+        ({"host": "ü..ü"}, "cannot listen on ü..ü"),
+        ({"max_body_bytes": "9" * 5_000}, "9999: Unable to parse input string as an integer"),
+        ({"model_settings": "[" * 100_000}, "a CLIPSERVE_* variable that must be JSON is not"),
+        (
+            {"triton_ca_file": "/nowhere"},
+            "CLIPSERVE_TRITON_CA_FILE='/nowhere': Path does not point to a file",
+        ),
+        (
+            {"triton_token": "sec\nret"},
+            "CLIPSERVE_TRITON_TOKEN=...: a token has printable ASCII characters only",
+        ),
+    ],
+)
+def test_a_setting_that_cannot_be_is_said_in_a_line(settings: dict[str, str], said: str) -> None:
+    status, log = failed_start(**settings)
+    assert status in (1, 2)
+    assert said in log
+    assert len(log) < 500
+    assert "ret" not in log.replace("retry", "")
+
+
+def test_a_pipe_in_place_of_the_tokenizer_is_not_waited_for(tmp_path: Path) -> None:
+    copy = copy_of_demo(tmp_path)
+    (copy / "tokenizer.json").unlink()
+    os.mkfifo(copy / "tokenizer.json")
+    assert failed_start(models=str(copy)) == (1, f"{copy}/tokenizer.json cannot be read: not a regular file")
+
+
+def test_templates_without_a_slot_are_refused_at_the_start_and_not_at_a_request(tmp_path: Path) -> None:
+    copy = copy_of_demo(tmp_path)
+    manifest = json.loads((copy / "model.json").read_text()) | {"prompt_templates": ["a photo"]}
+    (copy / "model.json").write_text(json.dumps(manifest))
+    status, log = failed_start(models=str(copy))
+    assert status == 1
+    assert log.startswith("prompt_templates of demo: template 0 has no slot {} for the label")
+
+
+def test_certificates_that_may_not_be_read_are_said(tmp_path: Path) -> None:
+    if os.geteuid() == 0:
+        pytest.skip("root may read every file")
+    (tmp_path / "ca.pem").touch(0)
+    status, log = failed_start(backend="triton", triton_tls="true", triton_ca_file=str(tmp_path / "ca.pem"))
+    assert (status, log) == (1, f"{tmp_path}/ca.pem cannot be read: Permission denied")

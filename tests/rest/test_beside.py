@@ -1,0 +1,79 @@
+"""What grows with a caller's data is computed beside the event loop, and what is short is not worth a thread."""
+
+from __future__ import annotations
+
+import base64
+import json
+
+import numpy as np
+import pytest
+from starlette.requests import Request
+from starlette.types import Message
+
+from service.application.encoder import EncodedText
+from service.application.requests import Classification, Embedding, ScoredLabel
+from service.concurrency import SideThread
+from service.errors import UndecodableImage
+from service.rest.rendering import is_short
+from service.rest.schemas import EmbedFields
+from service.rest.uploads import Uploads
+from tests.rest.test_uploads import read_json
+from tests.support import Counting
+
+FORM = "multipart/form-data; boundary=b"
+
+
+async def jobs_of(content_type: str, body: bytes, query: bytes = b"") -> int:
+    """Calls in the thread for this request to embed."""
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    scope = {"type": "http", "headers": [(b"content-type", content_type.encode())], "query_string": query}
+    executor = Counting()
+    await Uploads(1_000_000, SideThread(executor)).read(
+        Request(scope, receive), lambda upload: upload.read(EmbedFields)
+    )
+    return executor.jobs
+
+
+@pytest.mark.parametrize(("size", "jobs"), [(4_096, 0), (4_097, 1)])
+async def test_a_request_of_more_than_4_kb_is_read_in_a_thread(size: int, jobs: int) -> None:
+    empty = json.dumps({"texts": [""]})
+    assert (
+        await jobs_of("application/json", empty.replace('""', f'"{"a" * (size - len(empty))}"').encode())
+        == jobs
+    )
+    head, end = b'--b\r\nContent-Disposition: form-data; name="text"\r\n\r\n', b"\r\n--b--"
+    assert await jobs_of(FORM, head + b"a" * (size - len(head + end)) + end) == jobs
+    assert await jobs_of("image/png", b"", b"text=" + b"a" * (size - 5)) == jobs
+
+
+async def test_an_image_alone_needs_no_reading() -> None:
+    assert await jobs_of("image/png", bytes(1_000_000), b"text=a") == 0
+
+
+@pytest.mark.parametrize(("count", "short"), [(256, True), (257, False)])
+def test_many_labels_are_rendered_in_a_thread(count: int, short: bool) -> None:
+    labels = [ScoredLabel("a", 0.5, 0.5, 0.5)]
+    broken = UndecodableImage("it is broken")
+    assert is_short(Classification("", "", [labels * 200, broken, labels * (count - 200)], ())) == short
+
+
+@pytest.mark.parametrize(("count", "short"), [(32, True), (33, False)])
+def test_many_vectors_are_rendered_in_a_thread(count: int, short: bool) -> None:
+    vector = np.zeros(4, np.float32)
+    texts = [EncodedText(vector, 1, False)] * (count - 20)
+    assert is_short(Embedding("", "", [vector] * 20, texts)) == short
+
+
+@pytest.mark.parametrize("size", [3 << 18, (3 << 18) - 1, (3 << 18) + 1, 3 << 19, 5_000_000])
+async def test_base64_in_pieces_is_the_base64_of_the_whole(size: int) -> None:
+    image = np.random.default_rng(0).bytes(size)
+    encoded = base64.b64encode(image).decode()
+    assert read_json({"images": [encoded, f"data:image/png;base64,{encoded}"]}).images == [image, image]
+    inside = base64.b64encode(image[: (3 << 18) - 1]).decode()
+    assert inside.endswith("=")
+    assert len(inside) == 1 << 20
+    (broken,) = read_json({"images": [inside + encoded]}).images
+    assert isinstance(broken, UndecodableImage), "padding in the middle, at the end of a piece"

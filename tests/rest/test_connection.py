@@ -1,0 +1,280 @@
+"""What a client can do to its connection, and what becomes of the others'."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.engine.backend import Embeddings, Pixels
+from service.engine.fake import FakeBackend
+from tests.rest.raw import ask, connected, get, post
+from tests.support import DIM, Running, eventually, png, serving
+
+GOOD = post(png())
+
+
+class Hanging(FakeBackend):
+    """Once it hangs, it does not answer about an image any more. `waiting`: who waits."""
+
+    hangs = False
+    waiting = 0
+
+    async def encode_image(self, pixels: Pixels) -> Embeddings:
+        if self.hangs:
+            self.waiting += 1
+            try:
+                await asyncio.sleep(3600)
+            finally:
+                self.waiting -= 1
+        return await super().encode_image(pixels)
+
+
+def phases(running: Running) -> list[str]:
+    """Of all connections that are open, in the order of the alphabet."""
+    connections: Any = running.gateway.server.server_state.connections
+    return sorted(each.phase.name for each in connections)
+
+
+def outcomes(running: Running) -> dict[str, float]:
+    families = running.gateway.metrics.registry.collect()
+    return {
+        each.labels["outcome"]: each.value
+        for family in families
+        for each in family.samples
+        if each.name == "clipserve_requests_total"
+    }
+
+
+# One request after the other.
+
+
+async def test_a_connection_serves_one_request_after_the_other(running: Running) -> None:
+    async with connected(running) as raw:
+        for _ in range(3):
+            await raw.send(GOOD)
+            answer = await raw.answer()
+            assert (answer.status, "connection" in answer.headers) == (200, False)
+
+
+async def test_requests_sent_all_at_once_are_answered_in_order(running: Running) -> None:
+    async with connected(running) as raw:
+        await raw.send(get(b"/livez") + GOOD + get(b"/nowhere") + GOOD + get(b"/readyz"))
+        assert [(await raw.answer()).status for _ in range(5)] == [200, 200, 404, 200, 200]
+
+
+async def test_a_client_that_sends_far_ahead_is_answered_once_and_closed(toy: Path) -> None:
+    backend = Hanging(DIM)
+    async with serving(backend, toy, max_header_bytes=2_000, deadline_seconds=0.5) as running:
+        backend.hangs = True
+        async with connected(running) as raw:
+            await raw.send(GOOD, *[get()] * 100)
+            answer = await raw.answer()
+            assert (answer.status, answer.headers["connection"]) == (504, "close")
+            assert await raw.closed()
+
+
+async def test_head_is_answered_without_a_body_and_the_connection_stays(running: Running) -> None:
+    async with connected(running) as raw:
+        await raw.send(get(method=b"HEAD"))
+        answer = await raw.answer(bodiless=True)
+        assert (answer.status, int(answer.headers["content-length"]) > 0) == (200, True)
+        await raw.send(get())
+        assert b"alive" in (await raw.answer()).body
+
+
+@pytest.mark.parametrize("protocol", [b"h2c", b"websocket", b"TLS/1.0"])
+async def test_an_upgrade_is_ignored_and_the_body_is_read(running: Running, protocol: bytes) -> None:
+    upgrade = [b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: " + protocol, b"HTTP2-Settings: AAMAAABk"]
+    async with connected(running) as raw:
+        for _ in range(2):
+            await raw.send(post(png(), *upgrade))
+            assert (await raw.answer()).status == 200
+
+
+async def test_a_client_that_waits_is_told_to_go_on(running: Running) -> None:
+    request = post(png(), b"Expect: 100-continue")
+    head, body = request[: -len(png())], png()
+    async with connected(running) as raw:
+        await raw.send(head)
+        assert (await raw.answer()).status == 100
+        await raw.send(body)
+        assert (await raw.answer()).status == 200
+
+
+async def test_a_client_that_waits_is_told_at_once_that_it_need_not_send(running: Running) -> None:
+    async with connected(running) as raw:
+        await raw.send(post(b"", b"Expect: 100-continue").replace(b"Length: 0", b"Length: 30000000"))
+        answer = await raw.answer()
+        assert (answer.status, answer.code, answer.headers["connection"]) == (413, "body_too_large", "close")
+
+
+async def test_a_body_that_is_refused_is_let_in_for_a_moment_so_that_the_answer_is_read(toy: Path) -> None:
+    async with serving(FakeBackend(DIM), toy, max_body_bytes=1_000) as running, connected(running) as raw:
+        await raw.send(post(bytes(5_000_000)))
+        assert (await raw.answer()).code == "body_too_large"
+        assert await raw.closed()
+
+
+# What is no request.
+
+
+@pytest.mark.parametrize(
+    ("sent", "status", "code"),
+    [
+        (b"\x16\x03\x01\x02\x00\x01\x00", 400, "malformed_request"),
+        (b"CONNECT a:443 HTTP/1.1\r\n\r\n", 400, "malformed_request"),
+        (b"GET / HTTP/1.1\r\nx: " + b"y" * 70_000, 431, "headers_too_large"),
+        (b"GET / HTTP/1.1\r\n" + b"x: y\r\n" * 102, 431, "headers_too_large"),
+        (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 400, "malformed_request"),
+    ],
+)
+async def test_what_is_no_request_is_answered_like_any_other_error(
+    running: Running, sent: bytes, status: int, code: str
+) -> None:
+    async with connected(running) as raw:
+        await raw.send(sent)
+        answer = await raw.answer()
+        assert (answer.status, answer.code) == (status, code)
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.headers["x-request-id"].encode() in answer.body
+        assert answer.headers["connection"] == "close"
+        assert await raw.closed()
+    assert outcomes(running)[code] == 1
+    assert (await running.embed(png())).status_code == 200
+
+
+# Time.
+
+
+async def test_headers_that_drip_are_a_408(toy: Path) -> None:
+    async with (
+        serving(FakeBackend(DIM), toy, header_timeout_seconds=0.3) as running,
+        connected(running) as raw,
+    ):
+        await raw.send(b"GET / HT")
+        answer = await raw.answer()
+        assert (answer.status, answer.code) == (408, "headers_too_slow")
+        assert await raw.closed()
+
+
+async def test_a_connection_on_which_nothing_comes_is_closed(toy: Path) -> None:
+    async with (
+        serving(FakeBackend(DIM), toy, first_byte_timeout_seconds=0.3) as running,
+        connected(running) as raw,
+    ):
+        assert await raw.closed()
+
+
+async def test_a_connection_on_which_nothing_more_comes_is_closed(toy: Path) -> None:
+    async with serving(FakeBackend(DIM), toy, keep_alive_seconds=0.3) as running, connected(running) as raw:
+        await raw.send(get())
+        assert (await raw.answer()).status == 200
+        assert await raw.closed()
+
+
+async def test_a_request_that_takes_longer_than_all_these_times_is_answered(toy: Path) -> None:
+    brief: dict[str, Any] = {
+        "header_timeout_seconds": 0.3,
+        "first_byte_timeout_seconds": 0.3,
+        "write_timeout_seconds": 0.3,
+    }
+    async with serving(FakeBackend(DIM, delay=1.0), toy, keep_alive_seconds=0.3, **brief) as running:
+        assert (await ask(running, GOOD)).status == 200
+
+
+async def test_a_client_that_does_not_read_its_answers_is_given_up(toy: Path) -> None:
+    async with serving(FakeBackend(DIM), toy, write_timeout_seconds=0.5) as running:
+        page = (await running.client.get("/docs")).text
+        script = next(part for part in page.split('"') if part.endswith("bundle.js"))
+        await running.client.aclose()
+        await eventually(lambda: phases(running) == [])
+        async with connected(running) as raw:
+            await raw.send(
+                get(b"/" + script.encode()) * 12
+            )  # 17 MB, more than the systems of both keep for us
+            await eventually(lambda: phases(running) == ["WORKING"])
+            await eventually(lambda: phases(running) == [], 30)
+
+
+# Departures.
+
+
+@pytest.mark.parametrize("behind", [b"", get(), get() * 3_000, b"GET / HT", b"\xff\xff"])
+@pytest.mark.parametrize("reset", [False, True])
+async def test_who_leaves_is_seen_to_leave_whatever_was_sent_behind(
+    toy: Path, behind: bytes, reset: bool
+) -> None:
+    backend = Hanging(DIM)
+    async with serving(backend, toy, deadline_seconds=60) as running:
+        backend.hangs = True
+        async with connected(running) as raw:
+            await raw.send(GOOD, behind)
+            await eventually(lambda: backend.waiting == 1)
+            raw.leave(reset=reset)
+            await eventually(lambda: backend.waiting == 0)
+        await eventually(lambda: outcomes(running) == {"client_gone": 1})
+
+
+# Room.
+
+
+async def small(running: Running, source: str) -> int:
+    return (await ask(running, get(), source=source)).status
+
+
+async def test_idle_connections_make_room_for_new_ones(toy: Path) -> None:
+    async with (
+        serving(FakeBackend(DIM), toy, max_connections=2) as running,
+        connected(running) as first,
+        connected(running) as second,
+    ):
+        await second.send(get())
+        await second.answer()
+        assert await small(running, "127.0.0.1") == 200
+        assert await first.closed()
+        await second.send(get())
+        assert (await second.answer()).status == 200
+
+
+async def test_one_connection_is_enough_to_serve(toy: Path) -> None:
+    async with serving(FakeBackend(DIM), toy, max_connections=1) as running:
+        for _ in range(3):
+            assert await small(running, "127.0.0.1") == 200
+
+
+async def test_half_a_request_makes_room_for_another_address_and_not_for_its_own(toy: Path) -> None:
+    async with (
+        serving(FakeBackend(DIM), toy, max_connections=2) as running,
+        connected(running) as first,
+        connected(running) as second,
+    ):
+        for raw in (first, second):
+            await raw.send(b"POST /embed HTTP/1.1\r\nContent-Length: 5\r\n\r\n")
+        await eventually(lambda: phases(running) == ["READING"] * 2)
+        refused = await ask(running, get())
+        assert (refused.status, refused.code) == (503, "too_many_connections")
+        assert await small(running, "127.0.0.2") == 200
+        assert await first.closed()
+    assert outcomes(running)["client_gone"] >= 1
+
+
+# The end.
+
+
+async def test_at_the_end_idle_connections_are_closed_and_a_request_on_its_way_is_answered(toy: Path) -> None:
+    async with (
+        serving(FakeBackend(DIM), toy) as running,
+        connected(running) as idle,
+        connected(running) as busy,
+    ):
+        await busy.send(GOOD[:20])
+        await eventually(lambda: phases(running)[-1] == "READING")
+        running.gateway.server.should_exit = True
+        assert await idle.closed()
+        await busy.send(GOOD[20:])
+        answer = await busy.answer()
+        assert (answer.status, answer.headers["connection"]) == (200, "close")
+        assert await busy.closed()

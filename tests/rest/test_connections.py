@@ -1,0 +1,153 @@
+"""Who makes room when there are too many connections."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from service.errors import TooManyConnections
+from service.rest.connections import ConnectionLimits, Connections, Phase, address_of
+
+LIMITS = ConnectionLimits(
+    max_connections=4,
+    max_connections_per_address=0,
+    max_header_bytes=1_000,
+    first_byte_timeout_seconds=1,
+    header_timeout_seconds=1,
+    keep_alive_seconds=1,
+    write_timeout_seconds=1,
+)
+
+
+class Member:
+    def __init__(self, address: str, phase: Phase = Phase.WORKING, since: float = 0.0) -> None:
+        self.address = address
+        self.phase = phase
+        self.since = since
+        self.aborted = False
+        self.checked = 0
+
+    def check(self, now: float) -> None:
+        self.checked += 1
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+def full(*members: Member, per_address: int = 0) -> Connections:
+    connections = Connections(replace(LIMITS, max_connections_per_address=per_address))
+    for member in members:
+        connections.admit(member)
+    return connections
+
+
+def closed_for(newcomer: Member, *members: Member, per_address: int = 0) -> list[Member]:
+    """Those closed so that the newcomer could come."""
+    connections = full(*members, per_address=per_address)
+    before = len(connections)
+    connections.admit(newcomer)
+    gone = [member for member in members if member.aborted]
+    assert len(connections) == before + 1 - len(gone)
+    return gone
+
+
+def test_while_there_is_room_nobody_makes_any() -> None:
+    assert closed_for(Member("a"), Member("a", Phase.IDLE), Member("a", Phase.IDLE), Member("b")) == []
+
+
+def test_of_the_idle_the_one_that_has_been_so_longest_makes_room() -> None:
+    long, short = Member("a", Phase.IDLE, 1.0), Member("a", Phase.IDLE, 2.0)
+    assert closed_for(Member("a"), Member("a"), short, long, Member("a")) == [long]
+
+
+def test_an_idle_one_of_the_address_that_has_most_goes_first() -> None:
+    lone, of_many = Member("a", Phase.IDLE, 1.0), Member("b", Phase.IDLE, 9.0)
+    assert closed_for(Member("c"), lone, of_many, Member("b"), Member("b")) == [of_many]
+    assert closed_for(Member("c"), lone, Member("b"), Member("b"), Member("b")) == [lone]
+
+
+def test_an_address_that_has_most_takes_the_place_of_its_own_only() -> None:
+    lone, own = Member("a", Phase.IDLE, 1.0), Member("b", Phase.IDLE, 9.0)
+    assert closed_for(Member("b"), lone, own, Member("b"), Member("b")) == [own]
+    connections = full(lone, Member("b", Phase.READING), Member("b"), Member("b"))
+    with pytest.raises(TooManyConnections):
+        connections.admit(Member("b"))
+    assert not lone.aborted
+
+
+@pytest.mark.parametrize("phase", [Phase.READING, Phase.FLUSHING])
+def test_an_address_that_has_fewer_takes_the_place_of_one_that_is_not_at_work(phase: Phase) -> None:
+    slow = Member("b", phase)
+    assert closed_for(Member("a"), Member("b"), slow, Member("b"), Member("a")) == [slow]
+
+
+def test_what_is_taken_is_given_up_before_what_is_read() -> None:
+    flushing, reading = Member("b", Phase.FLUSHING, 9.0), Member("b", Phase.READING, 1.0)
+    assert closed_for(Member("a"), Member("b"), reading, flushing, Member("a")) == [flushing]
+
+
+@pytest.mark.parametrize("newcomer", ["a", "b"])
+def test_an_address_that_has_as_many_is_refused(newcomer: str) -> None:
+    members = [Member("a"), Member("a", Phase.READING), Member("b"), Member("b", Phase.READING)]
+    connections = full(*members)
+    with pytest.raises(TooManyConnections, match=r"there are 4 connections, .* the limit is 4\.") as caught:
+        connections.admit(Member(newcomer))
+    assert (caught.value.limit, caught.value.actual) == (4, 4)
+    assert not any(member.aborted for member in members)
+    assert len(connections) == 4
+
+
+def test_one_at_work_is_never_closed_for_another() -> None:
+    connections = full(*(Member("a") for _ in range(4)))
+    with pytest.raises(TooManyConnections):
+        connections.admit(Member("b"))
+
+
+def test_an_address_may_have_a_limit_of_its_own() -> None:
+    idle = Member("a", Phase.IDLE)
+    assert closed_for(Member("a"), idle, Member("a"), per_address=2) == [idle]
+    assert closed_for(Member("b"), Member("a", Phase.IDLE), Member("a"), per_address=2) == []
+    connections = full(Member("a"), Member("a"), per_address=2)
+    with pytest.raises(TooManyConnections, match="your address has 2 connections"):
+        connections.admit(Member("a"))
+
+
+def test_one_that_has_left_is_not_counted_and_may_leave_twice() -> None:
+    member = Member("a")
+    connections = full(member)
+    for _ in range(2):
+        connections.discard(member)
+    assert len(connections) == 0
+    assert connections._by_address == {}
+
+
+def test_at_the_end_all_are_closed() -> None:
+    members = [Member("a", Phase.IDLE), Member("b")]
+    full(*members).abort()
+    assert all(member.aborted for member in members)
+
+
+async def test_each_is_looked_at_again_and_again() -> None:
+    member = Member("a")
+    connections = full(member)
+    watching = asyncio.create_task(connections.watch())
+    async with asyncio.timeout(20):
+        while member.checked < 2:
+            await asyncio.sleep(0.01)
+    watching.cancel()
+
+
+@pytest.mark.parametrize(
+    ("host", "address"),
+    [
+        ("127.0.0.1", "127.0.0.1"),
+        ("::ffff:127.0.0.1", "127.0.0.1"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("", ""),
+    ],
+)
+def test_an_ipv6_address_stands_for_the_network_of_one_customer(host: str, address: str) -> None:
+    assert address_of(host) == address

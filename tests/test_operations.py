@@ -1,0 +1,223 @@
+"""Probes and metrics on their own port answer whatever the event loop does, and whoever else is connected."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import resource
+import socket
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+import httpx
+import pytest
+from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client.parser import text_string_to_metric_families
+
+from service import operations
+from service.telemetry.metrics import Metrics
+
+
+class Operations:
+    """The port, and what the event loop says of its readiness."""
+
+    def __init__(self) -> None:
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.address = self.listener.getsockname()
+        self.ready = True
+
+    async def get(self, path: str, method: str = "GET") -> httpx.Response:
+        return await asyncio.to_thread(self.get_in_this_thread, path, method)
+
+    def get_in_this_thread(self, path: str, method: str = "GET") -> httpx.Response:
+        return httpx.request(method, f"http://127.0.0.1:{self.address[1]}{path}", timeout=20)
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(self.address, 20)
+
+    def say(self, sent: bytes) -> bytes:
+        """All that is answered until the connection is closed."""
+        with self.connect() as connection:
+            connection.sendall(sent)
+            return read_all(connection)
+
+
+def read_all(connection: socket.socket) -> bytes:
+    read = b""
+    try:
+        while data := connection.recv(65536):
+            read += data
+    except ConnectionResetError:
+        pass
+    return read
+
+
+@asynccontextmanager
+async def running(
+    registry: CollectorRegistry | None = None, max_blocked_seconds: float = 60
+) -> AsyncIterator[Operations]:
+    port = Operations()
+
+    async def ready() -> bool:
+        return port.ready
+
+    registry = registry or Metrics().registry
+    async with operations.serving(port.listener, registry, ready, max_blocked_seconds):
+        while port.ready and (await port.get("/readyz")).status_code != 200:
+            pass
+        yield port
+
+
+async def test_it_answers_probes_and_metrics() -> None:
+    async with running() as port:
+        alive, ready, metrics = [await port.get(path) for path in ("/livez", "/readyz?a=b", "/metrics")]
+    assert (alive.status_code, alive.json()) == (200, {"status": "alive"})
+    assert (ready.status_code, ready.json()) == (200, {"status": "ready"})
+    assert metrics.headers["content-type"].startswith("text/plain; version=")
+    names = {family.name for family in text_string_to_metric_families(metrics.text)}
+    assert {"clipserve_log_lines_dropped", "process_open_fds"} <= names
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/metrics", "/nothing"])
+async def test_head_gives_the_header_of_get_and_no_body(path: str) -> None:
+    async with running(CollectorRegistry()) as port:
+        got, head = await port.get(path), await port.get(path, "HEAD")
+    assert head.status_code == got.status_code
+    assert head.headers == got.headers
+    assert int(head.headers["content-length"]) == len(got.content)
+    assert not head.content
+
+
+async def test_another_path_or_method_is_refused() -> None:
+    async with running() as port:
+        other, posted = await port.get("/classify"), await port.get("/metrics", "POST")
+    assert (other.status_code, other.json()["code"]) == (404, "not_found")
+    assert (posted.status_code, posted.json()["code"]) == (405, "method_not_allowed")
+    assert posted.headers["allow"] == "GET, HEAD"
+
+
+async def test_readiness_is_what_the_event_loop_last_said() -> None:
+    async with running() as port:
+        for ready in (False, True):
+            port.ready = ready
+            async with asyncio.timeout(20):
+                while ((await port.get("/readyz")).status_code == 200) != ready:
+                    await asyncio.sleep(0.05)
+        assert (await port.get("/livez")).status_code == 200
+
+
+async def test_a_blocked_event_loop_is_told_and_so_is_its_recovery() -> None:
+    answers: dict[str, httpx.Response] = {}
+
+    def probe(port: Operations) -> None:
+        end = time.monotonic() + 60
+        while time.monotonic() < end and answers.keys() != {"/livez", "/readyz"}:
+            for path in ("/livez", "/readyz"):
+                answer = port.get_in_this_thread(path)
+                if answer.status_code == 503:
+                    answers.setdefault(path, answer)
+
+    async with running(max_blocked_seconds=1) as port:
+        prober = threading.Thread(target=probe, args=(port,))
+        prober.start()
+        while prober.is_alive():  # a busy loop, which holds Python's lock as much as it can
+            pass
+        problem = answers["/livez"].json()
+        assert answers["/livez"].headers["content-type"] == "application/problem+json"
+        assert problem["code"] == "event_loop_blocked"
+        assert problem["actual"] > problem["limit"] == 1
+        assert "CLIPSERVE_MAX_BLOCKED_SECONDS is 1." in problem["detail"]
+        assert answers["/readyz"].json() == {"status": "not ready"}
+        async with asyncio.timeout(20):
+            for path in ("/livez", "/readyz"):
+                while (await port.get(path)).status_code != 200:
+                    await asyncio.sleep(0.05)
+
+
+@contextmanager
+def descriptors(count: int) -> Iterator[None]:
+    """This process may have so many open files."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(count, hard)), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+async def test_a_thousand_idle_connections_keep_no_probe_from_its_answer() -> None:
+    with descriptors(4_000):
+        async with running() as port:
+            idle = [await asyncio.to_thread(port.connect) for _ in range(1_000)]
+            assert (await port.get("/livez")).status_code == 200
+            open_now = 0
+            for connection in idle:
+                connection.setblocking(False)
+                try:
+                    connection.recv(1)
+                except BlockingIOError:
+                    open_now += 1
+                except ConnectionResetError:
+                    pass
+                connection.close()
+    assert open_now <= operations._CONNECTIONS
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /livez HT", b"GET /livez HTTP/1.1\r\nhost: a\r\nx: "])
+async def test_who_sends_no_whole_header_is_disconnected(
+    sent: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(operations, "_CONNECTION_SECONDS", 0.3)
+    async with running() as port, asyncio.timeout(10):
+        assert await asyncio.to_thread(port.say, sent) == b""
+
+
+async def test_who_reads_no_answer_is_disconnected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(operations, "_CONNECTION_SECONDS", 0.3)
+    registry = CollectorRegistry()
+    large = Gauge("large", "Some megabytes.", ["label"], registry=registry)
+    for i in range(200):
+        large.labels(str(i) * 10_000)
+    async with running(registry) as port:
+        with port.connect() as connection:
+            connection.sendall(b"GET /metrics HTTP/1.1\r\nhost: a\r\n\r\n")
+            await asyncio.sleep(3)
+            read = await asyncio.to_thread(read_all, connection)
+    length = int(read.partition(b"content-length: ")[2].partition(b"\r\n")[0])
+    assert len(read) < length
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"\x16\x03\x01\r\n\r\n", b"400"),
+        (b"GET /livez HTTP/1.1\r\n\r\n", b"400"),  # no Host
+        (b"GET /livez HTTP/1.1\r\nhost: a\r\nx: " + b"x" * 20_000, b"431"),
+    ],
+)
+async def test_what_is_no_request_is_refused(sent: bytes, status: bytes) -> None:
+    async with running() as port:
+        answer = await asyncio.to_thread(port.say, sent)
+    assert answer.split(b" ")[1] == status
+    assert json.loads(answer.partition(b"\r\n\r\n")[2])["code"] == "bad_request"
+
+
+async def test_a_client_that_has_said_all_and_stops_sending_is_answered() -> None:
+    def ask(port: Operations) -> bytes:
+        with port.connect() as connection:
+            connection.sendall(b"GET /livez HTTP/1.1\r\nhost: a\r\n\r\nGET /livez HTTP/1.1\r\n")
+            connection.shutdown(socket.SHUT_WR)
+            return read_all(connection)
+
+    async with running() as port:
+        assert (await asyncio.to_thread(ask, port)).endswith(b'{"status":"alive"}')
+
+
+async def test_in_the_end_the_port_is_free_and_the_thread_gone() -> None:
+    async with running() as port:
+        connection = port.connect()
+        await port.get("/livez")
+    assert read_all(connection) == b""
+    connection.close()
+    socket.create_server(port.address).close()
+    assert not [thread for thread in threading.enumerate() if thread.name == "operations"]
