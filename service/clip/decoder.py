@@ -12,7 +12,6 @@ from __future__ import annotations
 import functools
 import json
 import os
-import resource
 import signal
 import socket
 import struct
@@ -73,6 +72,8 @@ def _answer(task: bytes, image: bytes) -> tuple[int, bytes]:
 
 def _confine(memory_bytes: int) -> None:
     """What this process may do from now on. Each step is one that any process may take, where the system has it."""
+    import resource  # not on every system, and the service imports this module too
+
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, signal.SIG_IGN)  # the service ends it, by closing the socket
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -154,3 +154,13 @@ def test_decoding_takes_no_more_memory_than_the_header_says(
     print(f"{name}: measured {taken / 1e6:.1f} MB, said {said / 1e6:.1f} MB")
     image = Image.open(io.BytesIO(data))
     assert 0.5 * image.width * image.height < taken <= said
+
+
+def test_a_jpeg_that_is_decoded_at_a_reduced_scale_takes_less_but_for_its_coefficients() -> None:
+    limits = ImageLimits(scaled_decode=True)
+    size = (4_000, 2_400)  # half of it on each side is enough
+    for options, share in (({}, 0.5), ({"progressive": True, "subsampling": 0}, 0.8)):
+        data = encoded(picture(size=size), "JPEG", **options)
+        whole, scaled = (read_header(data, SPEC, each).decode_bytes for each in (ImageLimits(), limits))
+        assert scaled < whole * share
+        assert read_header(data, SPEC, limits).pixels == size[0] * size[1]

@@ -25,11 +25,20 @@ def decoders_of(process: Process) -> list[int]:
 
 
 def alive(pid: int) -> bool:
+    """A zombie is not."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
         return False
-    return True
+
+
+def ended(pid: int) -> None:
+    """Wait until it has."""
+    for _ in range(6000):
+        if not alive(pid):
+            return
+        time.sleep(0.01)
+    raise AssertionError("the decoder lives on")
 
 
 def embed(process: Process, seconds: float = 60) -> httpx.Response:
@@ -57,17 +66,14 @@ def test_a_killed_decoder_is_replaced_and_a_killed_service_leaves_none_behind() 
     process.wait_ready()
     (first,) = decoders_of(process)
     os.kill(first, signal.SIGKILL)
+    ended(first)
     assert embed(process).status_code == 200
     (second,) = decoders_of(process)
     assert second != first
     process.popen.kill()
     _, log = process.ended()
     assert '"reason": "died"' in log
-    for _ in range(6000):
-        if not alive(second):
-            return
-        time.sleep(0.01)
-    raise AssertionError("the decoder lives on")
+    ended(second)
 
 
 def test_without_processes_it_decodes_in_threads() -> None:
