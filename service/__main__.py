@@ -13,7 +13,8 @@ from service.clip.artifact import ArtifactError
 from service.errors import ClipError
 from service.serve import CannotListen
 from service.serve import serve as run
-from service.settings import ModelSettings, Settings, as_markdown, unknown_variables
+from service.settings import ModelSettings, Settings, unknown_variables
+from service.settings_table import as_markdown
 from service.telemetry import log
 from service.telemetry.log import logger
 

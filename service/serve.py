@@ -64,14 +64,11 @@ async def _serve(settings: Settings, open_backend: OpenBackend | None) -> None:
 
 def _operations(settings: Settings, gateway: Gateway) -> AbstractAsyncContextManager[None]:
     """Probes and metrics on their own port, if the settings want it."""
-
-    async def ready() -> bool:
-        return not gateway.server.should_exit and await gateway.inference.ready()
-
     if not settings.operations_enabled:
         return nullcontext()
     listener = _listen("CLIPSERVE_OPERATIONS_PORT", settings.host, settings.operations_port)
-    return operations.serving(listener, gateway.metrics.registry, ready, settings.max_blocked_seconds)
+    registry, ready = gateway.metrics.registry, gateway.inference.ready
+    return operations.serving(listener, registry, ready, settings.max_blocked_seconds)
 
 
 def _allow_open_files(needed: int) -> None:

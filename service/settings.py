@@ -262,24 +262,3 @@ def unknown_variables(environment: Iterable[str]) -> list[str]:
     """CLIPSERVE_* variables that are no setting: a misspelled one would otherwise be ignored in silence."""
     known = {f"CLIPSERVE_{name.upper()}" for name in Settings.model_fields}
     return sorted(name for name in environment if name.startswith("CLIPSERVE_") and name not in known)
-
-
-def as_markdown() -> str:
-    """All settings as the table of docs/settings.md; those that may differ from model to model come last."""
-    rows = ["| variable | default | meaning | by model |", "| --- | --- | --- | --- |"]
-    fields = Settings.model_fields
-    for name in sorted(fields, key=lambda name: name in ModelSettings.model_fields):
-        default = _default_text(name)
-        by_model = "yes" if name in ModelSettings.model_fields else ""
-        variable = f"CLIPSERVE_{name.upper()}"
-        rows.append(f"| `{variable}` | `{default}` | {fields[name].description} | {by_model} |")
-    return "\n".join(rows)
-
-
-def _default_text(name: str) -> str:
-    value = Settings.model_fields[name].default
-    if name == "models":
-        return "models/demo"
-    if isinstance(value, tuple):
-        return ",".join(value)
-    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -14,7 +14,8 @@ import service
 from service import errors
 from service.errors import ClipError
 from service.rest.errors import STATUS
-from service.settings import Settings, as_markdown
+from service.settings import Settings
+from service.settings_table import as_markdown
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from loadtests.process import free_port
-from service.settings import as_markdown
+from service.settings_table import as_markdown
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = {"PATH": os.environ["PATH"], "COLUMNS": "200"}

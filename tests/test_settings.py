@@ -12,7 +12,8 @@ from pydantic import ValidationError
 
 from service.engine.backend import Embeddings, Lengths, Pixels, TokenIds
 from service.engine.fake import FakeBackend
-from service.settings import ModelSettings, Settings, as_markdown, unknown_variables
+from service.settings import ModelSettings, Settings, unknown_variables
+from service.settings_table import as_markdown
 from tests.support import DIM, png, serving, write_toy_artifact
 
 
