@@ -11,7 +11,8 @@ request is therefore
     seconds per row * sum over the others in the lane of min(their rows, n)
 
 and it is refused when that is more than `max_queue_seconds`, or when it and the request's own rows do not fit into
-what is left of its deadline. A request that finds its lanes empty is never refused: estimates can be wrong.
+what is left of its deadline. A request that finds its lanes empty is not: estimates can be wrong. But one whose own
+rows take many times what is left is told so, instead of computing until its deadline for nothing.
 
 An image that takes ten times as long to decode would make all images seem slow. So a request of large images
 changes to a lane of its own when their headers are read, and may still be refused there; its rows are counted by
@@ -26,13 +27,15 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from service.errors import Overloaded
+from service.errors import Overloaded, TooMany
 from service.telemetry.metrics import Metrics
 from service.telemetry.request import remaining
 
 # The average forgets: after so many seconds of work an old measurement counts 1/e. This is longer than a large
 # request takes, because its rows are only seen to leave when the last one does.
 _MEMORY = 10.0
+# A single row may have been measured at three times what it costs among others.
+_HOPELESS = 4
 
 
 class _Lane:
@@ -64,11 +67,13 @@ class _Lane:
             del self._sizes[rows]
         if finished:
             now = self._clock()
-            interval = now - self._last_change
-            kept = math.exp(-interval / _MEMORY)
-            self._seconds = self._seconds * kept + interval
-            self._rows = self._rows * kept + rows
+            self.learn(rows, now - self._last_change)
             self._last_change = now
+
+    def learn(self, rows: int, seconds: float) -> None:
+        kept = math.exp(-seconds / _MEMORY)
+        self._seconds = self._seconds * kept + seconds
+        self._rows = self._rows * kept + rows
 
 
 class Ticket:
@@ -105,6 +110,7 @@ class Admission:
 
         Raises:
             Overloaded: too much is ahead; says after how many seconds to come back.
+            TooMany: it could not be answered even if nothing were ahead.
         """
         needs = {tower: rows for tower, rows in (("image", images), ("text", texts)) if rows}
         self.enter(needs)
@@ -119,6 +125,10 @@ class Admission:
             self.leave(ticket.rows, finished=finished)
             for tower, rows in needs.items():
                 self._metrics.rows_in_flight.labels(tower).dec(rows)
+
+    def learn(self, lane: str, rows: int, seconds: float) -> None:
+        """So many rows took so long, when there was nothing else to do."""
+        self._lanes[lane].learn(rows, seconds)
 
     def enter(self, needs: dict[str, int]) -> None:
         """Raises Overloaded: see `admit`, which is what others call."""
@@ -142,6 +152,15 @@ class Admission:
             )
         own = max((lane.seconds_per_row * rows for lane, rows in lanes), default=0.0)
         left = remaining(math.inf)
+        if own > _HOPELESS * left:
+            lane, rows = max(lanes, key=lambda each: each[0].seconds_per_row * each[1])
+            fit = int(left / lane.seconds_per_row)
+            raise TooMany(
+                f"{rows:,} images or texts take about {own:.0f} s, and {left:.1f} s are left to the deadline: "
+                f"about {fit:,} fit. Send fewer at once; labels count once for each template.",
+                limit=fit,
+                actual=rows,
+            )
         if ahead and ahead + own > left:
             raise Overloaded(
                 f"{ahead:.1f} s of work are ahead and the request itself takes about {own:.1f} s, but {left:.1f} s "

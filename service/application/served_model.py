@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from service.clip.prompts import expand
 from service.clip.reference import REFERENCE_TEXTS, check, reference_pixels
 from service.clip.tokenizer import Tokenizer
 from service.engine.backend import Backend, Embeddings
-from service.errors import BackendUnavailable, BadPromptTemplate, DeadlineExceeded, Overloaded
+from service.errors import BackendUnavailable, BadPromptTemplate, ClipError, DeadlineExceeded, Overloaded
 from service.telemetry.log import logger
 
 _SELF_TEST_AGAIN_SECONDS = 0.5
@@ -81,6 +82,7 @@ class ServedModel:
         self.fingerprint = self.manifest.fingerprint(*self._choices, precision=precision)
         images, texts = await self._reference_embeddings()
         cosine = check(self.manifest, images, texts, precision)
+        await self._teach_admission()
         self.started = True
         logger.info(
             "model_ready",
@@ -93,6 +95,17 @@ class ServedModel:
     async def aclose(self) -> None:
         """End what `start` began."""
         await self._backend.aclose()
+
+    async def _teach_admission(self) -> None:
+        """What a row costs about: the first requests are judged too. The self-test has warmed up for this."""
+        images = reference_pixels(self.manifest.image.size)
+        with suppress(ClipError):  # it is not what the start depends on
+            began = time.monotonic()
+            await self._backend.encode_image(images)
+            between = time.monotonic()
+            await self.texts.encode(REFERENCE_TEXTS, truncate=True)
+            self.admission.learn("image", len(images), between - began)
+            self.admission.learn("text", len(REFERENCE_TEXTS), time.monotonic() - between)
 
     async def _reference_embeddings(self) -> tuple[Embeddings, Embeddings]:
         """[2, D] and [3, D]. A backend that goes away, or is full, says nothing about itself: it is asked again."""

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 import pytest
 
 from service.application.admission import Admission
-from service.errors import Overloaded
+from service.errors import Overloaded, TooMany
 from service.telemetry.metrics import Metrics
 from service.telemetry.request import RequestContext, enter
 
@@ -39,9 +39,34 @@ def a_request_with(seconds: float) -> Iterator[None]:
     enter(None)
 
 
-def test_an_idle_service_admits_whatever_the_size() -> None:
+def test_an_idle_service_admits_what_might_just_be_answered() -> None:
     admission = taught(Clock(), 0.1)
-    with a_request_with(seconds=5), admission.admit(1000):
+    with a_request_with(seconds=5), admission.admit(190):
+        pass
+
+
+def test_and_refuses_what_is_hopeless() -> None:
+    admission = taught(Clock(), 0.1, text=0.001)
+    with a_request_with(seconds=5):
+        match = r"1,000 images or texts take about 100 s, and 5\.0 s are left .* about \d\d fit"
+        with pytest.raises(TooMany, match=match) as caught, admission.admit(images=1000, texts=10):
+            pass
+        assert caught.value.limit == pytest.approx(50, abs=1)
+        assert caught.value.actual == 1000
+    with admission.admit(images=1000):  # without a deadline
+        pass
+
+
+def test_what_is_learned_at_the_start_counts_until_more_is_known() -> None:
+    clock = Clock()
+    admission = Admission(1.0, Metrics(), clock)
+    admission.learn("text", 3, 0.3)
+    with a_request_with(seconds=1), pytest.raises(TooMany), admission.admit(texts=50):
+        pass
+    for _ in range(50):
+        with admission.admit(texts=10):
+            clock.now += 0.01
+    with a_request_with(seconds=1), admission.admit(texts=50):
         pass
 
 
