@@ -7,7 +7,7 @@ EXPORT := .venv-export/bin
 PIP := -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help run test coverage test-all test-browser test-triton test-export check check-compose model load compare overload fair gateway startup soak versus triton lock clean
+.PHONY: help run test coverage test-all test-abuse test-browser test-triton test-export abuse fuzz check check-compose model load compare overload fair gateway startup soak versus triton lock clean
 
 help: ## this list
 	@grep -hE '^[a-z -]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z -]+):.*## /\1\t/' | expand -t 40
@@ -16,7 +16,7 @@ run: .venv/service.stamp ## serve the demo model on http://localhost:8080 (setti
 	@exec $(BIN)/python -m service
 
 test: .venv/dev.stamp ## the fast tests: no GPU, no Docker, no hub
-	$(BIN)/python $(RUNNER) -m pytest -m 'not export and not triton and not browser'
+	$(BIN)/python $(RUNNER) -m pytest -m 'not abuse and not export and not triton and not browser'
 
 coverage: .venv/dev.stamp ## lines and branches that the fast tests do not run
 	$(BIN)/coverage erase
@@ -24,7 +24,10 @@ coverage: .venv/dev.stamp ## lines and branches that the fast tests do not run
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
-test-all: test-browser test-triton test-export ## the slow rest: a browser, a real Triton under chaos, exports from PyTorch
+test-all: test-abuse test-browser test-triton test-export ## the slow rest: attacks, a browser, a real Triton under chaos, exports from PyTorch
+
+test-abuse: .venv/dev.stamp ## hostile clients against a real process (needs Debian's package `haproxy`; an hour)
+	$(BIN)/python -m pytest -m abuse
 
 test-browser: .venv/dev.stamp ## pages in a headless Chromium (needs Debian's package `chromium`)
 	$(BIN)/python -m pytest -m browser
@@ -34,6 +37,12 @@ test-triton: .venv/dev.stamp ## against a real Triton server on this CPU
 
 test-export: .venv-export/export.stamp ## export from PyTorch, golden references made anew
 	$(EXPORT)/python -m pytest -m export
+
+abuse: .venv/dev.stamp ## every attack, and the table of what they did: make abuse [ARGS="--only WebP --seconds 10"]
+	$(BIN)/python -m tests.abuse $(ARGS)
+
+fuzz: .venv/dev.stamp ## mutated images, texts, JSON and forms: make fuzz [ARGS="--executions 1000000"]
+	$(BIN)/python -m tests.abuse.fuzz $(ARGS)
 
 check: .venv/dev.stamp ## lint, format, types, layers
 	$(BIN)/ruff check .

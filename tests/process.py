@@ -28,7 +28,7 @@ class Process:
         port, operations_port = free_port(), free_port()
         chosen = {"port": port, "operations_port": operations_port, **settings}
         environment = os.environ | {f"CLIPSERVE_{name.upper()}": str(value) for name, value in chosen.items()}
-        self.url = f"http://127.0.0.1:{port}"
+        self.url = f"http://127.0.0.1:{chosen['port']}"
         self.operations_url = f"http://127.0.0.1:{operations_port}"
         # A file, because a pipe would fill up and lose lines; kept as long as this object is.
         self._log = tempfile.NamedTemporaryFile()  # noqa: SIM115

@@ -1,0 +1,44 @@
+"""`python -m tests.abuse`: attack a real server, and print what each kind of attack did."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+import typer
+
+from tests.abuse.attacks.table import ATTACKS
+from tests.abuse.bar import Verdict, attacked
+from tests.abuse.table import table
+from tests.abuse.victim import Victim
+
+cli = typer.Typer(add_completion=False)
+
+
+@cli.command()
+def abuse(
+    only: Annotated[str, typer.Option(help="a regular expression of kind and name")] = "",
+    seconds: Annotated[float, typer.Option(help="how long eight clients repeat each attack; 0: not")] = 2.0,
+    quick: Annotated[
+        bool, typer.Option(help="without the attacks that take seconds by their nature")
+    ] = False,
+) -> None:
+    """Every attack, once and then by eight clients. The exit status is 1 where one is below the bar."""
+    victim = Victim(backend="onnx")
+    print(f"good requests: {victim.good_costs}", flush=True)
+    verdicts: list[Verdict] = []
+    for attack in ATTACKS:
+        if (quick and attack.slow) or not re.search(only, attack.id):
+            continue
+        verdict = attacked(victim, attack, seconds)
+        verdicts.append(verdict)
+        said = "; ".join(verdict.faults) or "good"
+        cost = f"CPU {verdict.cost.cpu:.2f} s, {verdict.cost.memory / 1e6:.0f} MB, {verdict.sent:,} bytes"
+        print(f"{attack.id}: {dict(verdict.statuses)} {verdict.seconds:.1f} s, {cost}: {said}", flush=True)
+    print(f"\n{table(verdicts)}")
+    print(f"\nexit status after SIGTERM: {victim.close()}")
+    raise SystemExit(any(verdict.faults for verdict in verdicts))
+
+
+if __name__ == "__main__":
+    cli()

@@ -1,0 +1,175 @@
+"""Plays an attack on a victim, and says what is below the bar."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from tests.abuse.attack import Attack, Piece
+from tests.abuse.probe import Probe, percentile
+from tests.abuse.victim import Cost, Victim
+from tests.abuse.wire import Answer, Played, play
+
+TIMES = 100  # what an attack may cost, in good requests of its bytes
+MOST_LIVEZ_SECONDS = 0.25
+MOST_SECONDS = 60  # an unfinished request may last
+NOTHING = Cost(0.0, 0)
+_CLIENTS = 8
+_TRIES = 3
+
+
+@dataclass
+class Verdict:
+    """What one attack did. `cpu` and `memory`: times a good request of as many bytes; `livez` in seconds.
+
+    `slow`: what was only too slow.
+    """
+
+    attack: Attack
+    faults: list[str] = field(default_factory=list)
+    slow: list[str] = field(default_factory=list)
+    statuses: Counter[int] = field(default_factory=Counter)
+    cost: Cost = NOTHING
+    cpu: float = 0.0
+    memory: float = 0.0
+    died: bool = False
+    seconds: float = 0.0
+    sent: int = 0
+    livez: float = 0.0
+    livez_of_many: float | None = None
+
+
+def attacked(victim: Victim, attack: Attack, many_seconds: float = 0.0) -> Verdict:
+    """Attack once, and then with eight clients for so many seconds.
+
+    Where it was only slow it is tried again: a pause of the machine's own does not come three times.
+    """
+    pieces = tuple(attack.make())
+    for _ in range(_TRIES):
+        verdict = _attacked(victim, attack, pieces, many_seconds)
+        if not verdict.slow or verdict.faults:
+            break
+    verdict.faults += verdict.slow
+    return verdict
+
+
+def _attacked(victim: Victim, attack: Attack, pieces: tuple[Piece, ...], many_seconds: float) -> Verdict:
+    victim.refresh()
+    verdict = Verdict(attack)
+    played: list[Played] = []
+    started = time.monotonic()
+    verdict.cost = victim.cost(lambda: played.append(_play(victim, attack, pieces, attack.patience)))
+    verdict.livez = _livez(victim, verdict, started, "one client")
+    verdict.seconds, verdict.sent = played[0].seconds, played[0].sent
+    _judge_answers(verdict, played[0])
+    _judge_costs(verdict, victim, played[0])
+    if many_seconds:
+        started = time.monotonic()
+        for each in _play_many(victim, attack, pieces, many_seconds):
+            _count(verdict, each)
+        verdict.livez_of_many = _livez(victim, verdict, started, f"{_CLIENTS} clients")
+    _judge_afterwards(verdict, victim, patient=bool(many_seconds))
+    return verdict
+
+
+def _play(victim: Victim, attack: Attack, pieces: Sequence[Piece], seconds: float) -> Played:
+    return play(victim.address, pieces, attack.answers, seconds, bodiless=attack.bodiless)
+
+
+def _play_many(victim: Victim, attack: Attack, pieces: Sequence[Piece], seconds: float) -> list[Played]:
+    played: list[Played] = []
+    until = time.monotonic() + seconds
+
+    def client() -> None:
+        while (left := until - time.monotonic()) > 0:
+            played.append(_play(victim, attack, pieces, max(left, 0.5)))
+
+    threads = [threading.Thread(target=client) for _ in range(_CLIENTS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return played
+
+
+def _livez(victim: Victim, verdict: Verdict, started: float, by: str) -> float:
+    probes: list[Probe] = victim.prober.between(started, time.monotonic())
+    if failed := sum(probe.status != 200 for probe in probes):
+        verdict.faults.append(f"{failed} of {len(probes)} of /livez failed beside {by}")
+    p99 = percentile([probe.seconds for probe in probes])
+    if p99 >= MOST_LIVEZ_SECONDS:
+        verdict.slow.append(f"/livez took {p99 * 1000:.0f} ms beside {by}")
+    return p99
+
+
+def _count(verdict: Verdict, played: Played) -> None:
+    verdict.statuses.update(answer.status for answer in played.answers)
+    if wrong := sorted({answer.status for answer in played.answers if answer.status >= 500}):
+        verdict.faults.append(f"status {', '.join(map(str, wrong))}")
+
+
+def _judge_answers(verdict: Verdict, played: Played) -> None:
+    _count(verdict, played)
+    attack = verdict.attack
+    if not played.answers and not attack.silent:
+        verdict.faults.append("no answer")
+    if not played.answers and not played.closed and played.seconds > MOST_SECONDS:
+        verdict.faults.append(f"the server does not end it in {played.seconds:.0f} s")
+    for answer in played.answers:
+        if fault := _fault_of(answer, attack):
+            verdict.faults.append(fault)
+            break
+
+
+def _fault_of(answer: Answer, attack: Attack) -> str | None:
+    if answer.status >= 500:
+        return None  # counted
+    if answer.status < 400:
+        return None if attack.legal and answer.status == 200 else f"status {answer.status}"
+    if answer.content_type != "application/problem+json":
+        return f"status {answer.status} as {answer.content_type or 'nothing'}"
+    if attack.bodiless:
+        return None
+    try:
+        problem = json.loads(answer.body)
+    except ValueError:
+        return f"status {answer.status} without JSON"
+    if problem.get("status") != answer.status or not problem.get("code") or not problem.get("detail"):
+        return f"status {answer.status} without a code"
+    return None
+
+
+def _judge_costs(verdict: Verdict, victim: Victim, played: Played) -> None:
+    requests = max(1, len(played.answers))  # each is one of its own
+    same, photo = victim.allowed(played.sent // requests)
+    same = Cost(same.cpu * requests, same.memory)
+    if verdict.attack.labels:
+        same = victim.labels_cost
+    cost = verdict.cost
+    verdict.cpu, verdict.memory = cost.cpu / same.cpu, cost.memory / same.memory
+    if cost.cpu > max(TIMES * same.cpu, photo.cpu):
+        verdict.faults.append(f"{cost.cpu:.2f} s of CPU: {verdict.cpu:.0f} times a good request")
+    if cost.memory > max(TIMES * same.memory, photo.memory):
+        verdict.faults.append(f"{cost.memory / 1e6:.0f} MB: {verdict.memory:.0f} times a good request")
+
+
+def _judge_afterwards(verdict: Verdict, victim: Victim, patient: bool) -> None:
+    """`patient`: what is queued may be answered first."""
+    if not victim.alive():
+        verdict.died = True
+        verdict.faults.append("the process ended")
+        return
+    until = time.monotonic() + (10 if patient else 0)
+    while True:
+        answers = victim.send_good().answers
+        status = answers[0].status if answers else 0
+        if status == 200:
+            return
+        if time.monotonic() >= until or status != 429:
+            verdict.faults.append(f"the next good request: {status}")
+            return
+        time.sleep(0.2)

@@ -1,0 +1,18 @@
+"""One victim for all attacks of a session."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.abuse.victim import Victim
+
+
+@pytest.fixture(scope="session")
+def victim() -> Iterator[Victim]:
+    """A running service with the demo model, on onnxruntime."""
+    victim = Victim(backend="onnx")
+    yield victim
+    assert victim.close() == 0
+    assert victim.deaths == 0

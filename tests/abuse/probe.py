@@ -1,0 +1,88 @@
+"""Clients that ask again and again, each in a process of its own: an attacker's Python must not hold them up.
+
+    python -m tests.abuse.probe livez HOST PORT [SOURCE]    /livez every 20 ms
+    python -m tests.abuse.probe photos HOST PORT [SOURCE]   a photo twice a second, each fourth of 12 megapixels
+
+Each time on a new connection, as a kubelet does. A line for each answer: when it was asked and how long it took, in
+nanoseconds of the monotonic clock, and the status, 0 where there was none.
+"""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass
+
+from tests.abuse.attack import good, head
+from tests.abuse.wire import Address, play
+
+PERIOD = 0.02  # seconds between two questions to /livez
+_PHOTO_PERIOD = 0.5  # four such clients use a third of two cores
+_LIVEZ = head("/livez", "Connection: close", method="GET")
+
+
+@dataclass(frozen=True)
+class Probe:
+    """`asked`: seconds of the monotonic clock."""
+
+    asked: float
+    seconds: float
+    status: int
+
+
+class Prober:
+    """A client that asks from now to `stop`. `what`: `livez` or `photos`."""
+
+    def __init__(self, address: Address, what: str = "livez", source: str = "") -> None:
+        self.probes: list[Probe] = []
+        command = [sys.executable, "-m", "tests.abuse.probe", what, address[0], str(address[1]), source]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            if not line.endswith("\n"):
+                return  # killed in the middle of it
+            asked, took, status = map(int, line.split())
+            self.probes.append(Probe(asked / 1e9, took / 1e9, status))
+
+    def between(self, start: float, end: float) -> list[Probe]:
+        """Those asked in this time; waits for their answers."""
+        until = time.monotonic() + 30
+        while time.monotonic() < until and not (self.probes and self.probes[-1].asked > end):
+            time.sleep(PERIOD)
+        return [probe for probe in self.probes if start - PERIOD <= probe.asked <= end]
+
+    def stop(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        self._reader.join()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+
+def percentile(values: list[float], share: float = 0.99) -> float:
+    """The value that this share of them does not exceed; 0 without any."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
+
+
+def main() -> None:
+    what, host, port, *source = sys.argv[1:]
+    period = PERIOD if what == "livez" else _PHOTO_PERIOD
+    requests = (_LIVEZ,) if what == "livez" else (*([good(1_200, 900)] * 3), good(4_000, 3_000))
+    for request in itertools.cycle(requests):
+        asked = time.monotonic_ns()
+        answers = play((host, int(port)), [request], 1, 60, source[0] if source else None).answers
+        took = time.monotonic_ns() - asked
+        print(asked, took, answers[0].status if answers else 0, flush=True)
+        time.sleep(max(PERIOD, period - took / 1e9))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+"""Clients beside each other: good ones whose loss is counted, hostile ones that go on for a while."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+from tests.abuse.attack import Attack
+from tests.abuse.probe import Probe, Prober, percentile
+from tests.abuse.wire import Address, play
+
+
+@dataclass(frozen=True)
+class Company:
+    """What good clients saw. Seconds."""
+
+    probes: list[Probe]
+
+    @property
+    def lost(self) -> float:
+        """The share that had no 200."""
+        return sum(probe.status != 200 for probe in self.probes) / max(1, len(self.probes))
+
+    @property
+    def p99(self) -> float:
+        return percentile([probe.seconds for probe in self.probes])
+
+    @property
+    def statuses(self) -> Counter[int]:
+        return Counter(probe.status for probe in self.probes)
+
+
+@contextmanager
+def good_clients(address: Address, count: int, what: str = "photos") -> Iterator[list[Prober]]:
+    """So many clients that send photos, each in a process of its own."""
+    with ExitStack() as stack:
+        clients = []
+        for _ in range(count):
+            client = Prober(address, what)
+            stack.callback(client.stop)
+            clients.append(client)
+        _wait_for_first(clients)
+        yield clients
+
+
+def _wait_for_first(clients: Sequence[Prober]) -> None:
+    until = time.monotonic() + 60
+    while time.monotonic() < until and not all(client.probes for client in clients):
+        time.sleep(0.05)
+
+
+def seen(clients: Sequence[Prober], start: float, end: float) -> Company:
+    """What they saw of the requests that they began in this time."""
+    return Company([probe for client in clients for probe in client.between(start, end)])
+
+
+def seen_for(clients: Sequence[Prober], seconds: float) -> Company:
+    started = time.monotonic()
+    time.sleep(seconds)
+    return seen(clients, started, time.monotonic())
+
+
+@contextmanager
+def hostile_client(address: Address, attack: Attack, source: str | None = "127.0.0.2") -> Iterator[None]:
+    """One client that repeats an attack while the block lasts."""
+    pieces = tuple(attack.make())
+    ended = threading.Event()
+
+    def client() -> None:
+        while not ended.is_set():
+            if not play(address, pieces, attack.answers, 5.0, source, attack.bodiless).received:
+                ended.wait(0.05)  # perhaps there is no connection to be had
+
+    thread = threading.Thread(target=client)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()

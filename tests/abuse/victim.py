@@ -1,0 +1,148 @@
+"""A server under attack: a process, what good requests cost it, and what it does while it is attacked."""
+
+from __future__ import annotations
+
+import functools
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from loadtests.bodies import photo
+from tests.abuse.attack import good, request
+from tests.abuse.measure import Peak, cpu_seconds, resident
+from tests.abuse.probe import Prober
+from tests.abuse.wire import Address, Played, play
+from tests.process import ROOT, Process
+
+DEMO = ROOT / "models" / "demo"
+
+_SIZES = ((64, 48), (640, 480), (1_600, 1_200), (4_000, 3_000))  # 2 KB to 3 MB
+_KEPT = 60_000_000  # bytes
+_LEAST_MEMORY = 1_000_000  # of a good request: the pixels of a small photo
+
+
+@dataclass(frozen=True)
+class Cost:
+    """`cpu`: seconds. `memory`: bytes at the peak beyond those before."""
+
+    cpu: float
+    memory: int
+
+
+def _cleaning_model(folder: Path) -> Path:
+    """The demo model with CLIP's cleaning of texts in front of its tokenizer: most hostile texts aim at that."""
+    copy = Path(shutil.copytree(DEMO, folder / "demo", ignore=shutil.ignore_patterns("*.py", "*.md")))
+    manifest = json.loads((copy / "model.json").read_text())
+    manifest["text"]["cleaning"] = "lower"
+    (copy / "model.json").write_text(json.dumps(manifest))
+    return copy
+
+
+def address_of(process: Process) -> Address:
+    parts = urlsplit(process.url)
+    return parts.hostname or "", parts.port or 0
+
+
+class Victim:
+    """A running service. Costs are of this process; the prober's share of them is taken off."""
+
+    def __init__(self, *prefix: str, **settings: str | int) -> None:
+        self._prefix, self._settings = prefix, settings
+        self.deaths = 0
+        self._folder = tempfile.TemporaryDirectory()
+        self._model = _cleaning_model(Path(self._folder.name))
+        self._start()
+        self._idle_rate = self._measure_idle()
+        self.good_costs = {len(good(*size)): self._good_cost(size) for size in _SIZES}
+
+    def _start(self) -> None:
+        self.process = Process(*self._prefix, models=str(self._model), **self._settings)
+        self.process.wait_ready(60)
+        self.address = address_of(self.process)
+        self.prober = Prober(self.address)
+        for size in _SIZES:
+            assert self.send_good(*size).answers[0].status == 200
+        self.rest()
+        self._resident = resident(self.pid)
+
+    @property
+    def pid(self) -> int:
+        return self.process.popen.pid
+
+    def send_good(self, width: int = 640, height: int = 480) -> Played:
+        return play(self.address, [good(width, height)], 1, 60)
+
+    def alive(self) -> bool:
+        """Whether it still runs; a dead one is counted, and another started."""
+        if self.process.popen.poll() is None:
+            return True
+        self.deaths += 1
+        self.prober.stop()
+        self._start()
+        return False
+
+    def refresh(self) -> None:
+        """Another process, if this one has kept much memory: what it has it need not take for the next attack."""
+        if resident(self.pid) - self._resident > _KEPT:
+            self.stop()
+            self._start()
+
+    def cost(self, act: Callable[[], object]) -> Cost:
+        """What it costs to serve this, until the process is at rest again."""
+        before, started = cpu_seconds(self.pid), time.monotonic()
+        with Peak(self.pid) as peak:
+            act()
+            self.rest()
+        if self.process.popen.poll() is not None:
+            return Cost(0.0, 0)
+        used = cpu_seconds(self.pid) - before
+        idle = self._idle_rate * (time.monotonic() - started)
+        return Cost(max(0.0, used - idle), max(0, peak.bytes - peak.before))
+
+    def rest(self, seconds: float = 60) -> None:
+        """Wait until it has nothing to do: work that nobody waits for any more is a cost too."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until and self.process.popen.poll() is None:
+            before = cpu_seconds(self.pid)
+            time.sleep(0.05)
+            if cpu_seconds(self.pid) - before < 0.02:
+                return
+
+    @functools.cached_property
+    def labels_cost(self) -> Cost:
+        """Of a photo and 1,000 labels that are new."""
+        labels = "&".join(f"labels=a%20thing%20of%20{n}" for n in range(1_000))
+        wire = request(f"/classify?{labels}", photo(640, 480), "image/jpeg")
+        return self.cost(lambda: play(self.address, [wire], 1, 60))
+
+    def allowed(self, sent: int) -> tuple[Cost, Cost]:
+        """(a good request of no more bytes, a good photo of 12 megapixels)."""
+        sizes = sorted(self.good_costs)
+        same = max((size for size in sizes if size <= sent), default=sizes[0])
+        return self.good_costs[same], self.good_costs[sizes[-1]]
+
+    def stop(self) -> int:
+        """The exit status."""
+        self.prober.stop()
+        return self.process.stop()[0]
+
+    def close(self) -> int:
+        """`stop`, for the last time."""
+        self._folder.cleanup()
+        return self.stop()
+
+    def _measure_idle(self) -> float:
+        before = cpu_seconds(self.pid)
+        time.sleep(1)
+        return cpu_seconds(self.pid) - before
+
+    def _good_cost(self, size: tuple[int, int]) -> Cost:
+        costs = [self.cost(lambda: self.send_good(*size)) for _ in range(5)]
+        return Cost(
+            sorted(cost.cpu for cost in costs)[2], max(max(cost.memory for cost in costs), _LEAST_MEMORY)
+        )
