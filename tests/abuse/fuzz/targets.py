@@ -1,0 +1,181 @@
+"""What is fuzzed: for each target how a case is made of a `Random`, and what is done with it."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from random import Random
+from typing import Any, Protocol
+
+from service.bootstrap import open_gateway
+from service.clip.formats import FORMATS
+from service.clip.images import ImageLimits, decode_pixels, read_header
+from service.clip.manifest import ImageSpec
+from service.clip.tokenizer import Tokenizer
+from service.engine.fake import FakeBackend
+from service.errors import ClipError
+from service.settings import Settings
+from service.telemetry import log
+from tests.abuse.fuzz.mutate import Material, mutated, mutated_image, text
+from tests.abuse.fuzz.seeds import CORPUS
+from tests.abuse.fuzz.wire_target import Wire
+from tests.abuse.fuzz.words import FORM_SEEDS, FORM_WORDS, IMAGE_WORDS, JSON_SEEDS, JSON_WORDS, TEXT_WORDS
+from tests.support import DIM, write_toy_artifact
+
+DEMO = Path(__file__).parents[3] / "models" / "demo"
+_LONGEST_TEXT = 8_192  # characters, the limit of a request
+
+
+_BUDGET = Settings.model_fields["decode_memory_bytes"].default
+_SPARE_BYTES = 32_000_000  # malloc's
+
+
+def most_resident() -> int:
+    """Most bytes that this process had in memory."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+class Fault(Exception):
+    """An outcome that must not be; the message names it."""
+
+
+class Target(Protocol):
+    def case(self, random: Random) -> bytes:
+        """A new input."""
+
+    def run(self, case: bytes) -> str:
+        """The word for what came of it. Raises what must not be raised."""
+
+
+class Images:
+    """`decode_pixels` on files of the formats that are decoded without a setting, or of the others."""
+
+    def __init__(self, folder: str) -> None:
+        files = [path.read_bytes() for path in sorted((CORPUS / folder).iterdir())]
+        self._material = Material(files, IMAGE_WORDS)
+        default = ImageLimits.image_formats
+        others = tuple(name for name in FORMATS if name not in default)
+        self._limits = ImageLimits(image_formats=default if folder == "images" else others)
+        self._spec = ImageSpec(size=32)
+
+    def case(self, random: Random) -> bytes:
+        return mutated_image(random, self._material)
+
+    def run(self, case: bytes) -> str:
+        try:
+            promised = read_header(case, self._spec, self._limits).decode_bytes
+            if promised > _BUDGET:
+                return "over the budget"
+            before = most_resident()
+            shape = decode_pixels(case, self._spec, self._limits).shape
+        except ClipError as error:
+            return error.code
+        if (taken := most_resident() - before) > promised + _SPARE_BYTES:
+            raise Fault(f"{taken / 1e6:.0f} MB instead of {promised / 1e6:.0f} MB")
+        if shape != (32, 32, 3):
+            raise Fault(f"pixels of shape {shape}")
+        return "decoded"
+
+
+class Texts:
+    """`Tokenizer.encode` with the demo model's tokenizer behind each kind of cleaning."""
+
+    def __init__(self) -> None:
+        import tokenizers
+
+        from service.clip.artifact import TOKENIZER, read_manifest
+
+        spec = read_manifest(DEMO).text
+        encoder = tokenizers.Tokenizer.from_file(str(DEMO / TOKENIZER))
+        encoder.no_padding()
+        encoder.no_truncation()
+        kinds: tuple[Any, ...] = ("lower", "canonicalize", "none")
+        self._tokenizers = [Tokenizer(spec.model_copy(update={"cleaning": kind}), encoder) for kind in kinds]
+
+    def case(self, random: Random) -> bytes:
+        return text(random, TEXT_WORDS, _LONGEST_TEXT).encode("utf-8", "surrogatepass")
+
+    def run(self, case: bytes) -> str:
+        written = case.decode("utf-8", "surrogatepass")
+        said = set()
+        for tokenizer in self._tokenizers:
+            try:
+                row = tokenizer.encode([written], truncate=True)[0]
+            except ClipError as error:
+                said.add(error.code)
+                continue
+            if not 1 <= len(row.ids) <= 77 <= max(77, row.tokens):
+                raise Fault(f"{len(row.ids)} ids of {row.tokens} tokens")
+            said.add("encoded")
+        return "+".join(sorted(said))
+
+
+class Requests:
+    """The ASGI application on encoders of arithmetic. A case: path and Content-Type in a line, then the body."""
+
+    def __init__(self, seeds: Sequence[bytes], words: Sequence[bytes]) -> None:
+        log.configure("CRITICAL")
+        self._material = Material(seeds, words)
+        self._runner = asyncio.Runner()
+        self._stack = AsyncExitStack()
+        self._app = self._runner.run(self._open())
+
+    async def _open(self) -> Any:
+        folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory()))
+        await write_toy_artifact(folder / "toy")
+        settings = Settings(models=(folder / "toy",), port=0)
+        gateway = await self._stack.enter_async_context(open_gateway(settings, lambda *_: FakeBackend(DIM)))
+        await gateway.warm_up()
+        return gateway.app
+
+    def case(self, random: Random) -> bytes:
+        head, _, body = random.choice(self._material.seeds).partition(b"\n")
+        if random.random() < 0.1:
+            head = mutated(random, head, self._material).replace(b"\n", b"")
+        return head + b"\n" + mutated(random, body, self._material)
+
+    def run(self, case: bytes) -> str:
+        head, _, body = case.partition(b"\n")
+        path, _, content_type = head.partition(b" ")
+        status = self._runner.run(self._answered(path, content_type, body))
+        if status >= 500:
+            raise Fault(f"status {status}")
+        return str(status)
+
+    async def _answered(self, path: bytes, content_type: bytes, body: bytes) -> int:
+        sent: list[Mapping[str, Any]] = []
+        name, _, query = path.partition(b"?")
+        scope: dict[str, Any] = {
+            "type": "http",
+            "http_version": "1.1",
+            "method": "POST",
+            "path": name.decode("latin-1"),
+            "client": ("127.0.0.1", 1),
+        }
+        scope |= {"raw_path": name, "query_string": query, "headers": [(b"content-type", content_type)]}
+        unread = [body]
+
+        async def receive() -> dict[str, Any]:
+            if not unread:
+                await asyncio.sleep(3600)  # the client stays
+            return {"type": "http.request", "body": unread.pop(), "more_body": False}
+
+        async def send(message: Mapping[str, Any]) -> None:
+            sent.append(message)
+
+        await self._app(scope, receive, send)
+        return int(sent[0]["status"])
+
+
+TARGETS: dict[str, Callable[[], Target]] = {
+    "images": lambda: Images("images"),
+    "formats": lambda: Images("formats"),
+    "texts": Texts,
+    "json": lambda: Requests(JSON_SEEDS, JSON_WORDS),
+    "forms": lambda: Requests(FORM_SEEDS, FORM_WORDS),
+    "wire": Wire,
+}

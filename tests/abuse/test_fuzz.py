@@ -1,0 +1,59 @@
+"""A few thousand mutated inputs of each kind, and those that once were findings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.abuse.fuzz.run import fuzz, shrunk
+from tests.abuse.fuzz.seeds import CORPUS, formats, images
+from tests.abuse.fuzz.targets import TARGETS
+from tests.abuse.fuzz.worker import case_of, judged
+
+FOUND = sorted((CORPUS / "found").glob("*/*"))
+
+
+@pytest.mark.abuse
+@pytest.mark.parametrize("name", TARGETS)
+def test_mutated_inputs_are_served_or_refused(name: str) -> None:
+    result = fuzz(name, seed=1, executions=3_000)
+    assert result.findings == {}
+    assert sum(result.words.values()) == 3_000
+    assert len(result.words) > 1, "what is all refused for one reason tests little"
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_a_case_is_known_by_its_number(name: str) -> None:
+    target = TARGETS[name]()
+    cases = [case_of(target, 0, number) for number in range(50)]
+    assert cases == [case_of(target, 0, number) for number in range(50)]
+    assert len(set(cases)) > 40
+
+
+@pytest.mark.parametrize("path", FOUND, ids=lambda path: f"{path.parent.name}-{path.name}")
+def test_what_was_found_once_is_no_finding_now(path: Path) -> None:
+    name = path.parent.name
+    assert judged(name, TARGETS[name](), path.read_bytes())[1] is None
+
+
+def test_a_case_over_its_time_or_with_an_unknown_error_is_a_finding() -> None:
+    class Broken:
+        def case(self, random: object) -> bytes:
+            return b""
+
+        def run(self, case: bytes) -> str:
+            return str(1 // len(case))
+
+    assert "ZeroDivisionError" in str(judged("images", Broken(), b"")[1])
+    assert judged("images", Broken(), b"a") == ("1", None)
+
+
+def test_a_finding_is_shrunk_to_what_it_needs() -> None:
+    assert shrunk(bytes(100) + b"bad" + bytes(99), lambda data: b"bad" in data) == b"bad"
+
+
+def test_the_corpus_is_small_and_of_every_kind() -> None:
+    for folder, made in (("images", images()), ("formats", formats())):
+        assert {path.name for path in (CORPUS / folder).iterdir()} == set(made)
+    assert sum(path.stat().st_size for path in CORPUS.rglob("*") if path.is_file()) < 200_000
