@@ -26,7 +26,7 @@ coverage: .venv/dev.stamp ## lines and branches that the fast tests do not run
 
 test-all: test-abuse test-browser test-triton test-export ## the slow rest: attacks, a browser, a real Triton under chaos, exports from PyTorch
 
-test-abuse: .venv/dev.stamp ## hostile clients against a real process (needs Debian's package `haproxy`; an hour)
+test-abuse: .venv/dev.stamp ## hostile clients against a real process (needs Debian's package `haproxy`; ABUSE_ALL=1 for every attack, which takes an hour)
 	$(BIN)/python -m pytest -m abuse
 
 test-browser: .venv/dev.stamp ## pages in a headless Chromium (needs Debian's package `chromium`)

@@ -75,6 +75,11 @@ class ModelSettings(BaseModel):
         ge=1,
         description="pixels x scans of a JPEG of several scans; a usual progressive one has 10",
     )
+    max_decode_ratio: int = Field(
+        ImageLimits.max_decode_ratio,
+        ge=1,
+        description="memory to decode an image / bytes of its file, where that is above 100 MB",
+    )
     max_image_segments: int = Field(
         ImageLimits.max_image_segments,
         ge=1,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.abuse.attack import Attack
-from tests.abuse.attacks.table import ATTACKS
+from tests.abuse.attacks.table import ATTACKS, CHOSEN
 from tests.abuse.bar import attacked
 from tests.abuse.victim import Victim
 
@@ -20,7 +20,7 @@ def test_an_attack_costs_little_and_is_answered(victim: Victim, attack: Attack) 
 
 
 @pytest.mark.abuse
-@named(list(ATTACKS))
+@named(list(CHOSEN))
 def test_an_attack_costs_little_and_eight_clients_of_it_hold_nobody_up(
     victim: Victim, attack: Attack
 ) -> None:

@@ -7,9 +7,8 @@ import time
 
 import pytest
 
-from tests.abuse.attacks.table import ATTACKS
+from tests.abuse.attacks.table import ATTACKS, BY_ID, WORST
 from tests.abuse.scenario import hostile_client
-from tests.abuse.test_company import BY_ID, WORST
 from tests.abuse.victim import address_of
 from tests.process import Process
 

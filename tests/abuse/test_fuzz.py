@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.abuse.fuzz.run import fuzz, shrunk
 from tests.abuse.fuzz.seeds import CORPUS, formats, images
-from tests.abuse.fuzz.targets import TARGETS
+from tests.abuse.fuzz.targets import TARGETS, Requests, Target
 from tests.abuse.fuzz.worker import case_of, judged
 
 FOUND = sorted((CORPUS / "found").glob("*/*"))
+
+
+@contextmanager
+def opened(name: str) -> Iterator[Target]:
+    target = TARGETS[name]()
+    yield target
+    if isinstance(target, Requests):
+        target.close()
 
 
 @pytest.mark.abuse
@@ -25,16 +35,16 @@ def test_mutated_inputs_are_served_or_refused(name: str) -> None:
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_a_case_is_known_by_its_number(name: str) -> None:
-    target = TARGETS[name]()
-    cases = [case_of(target, 0, number) for number in range(50)]
-    assert cases == [case_of(target, 0, number) for number in range(50)]
-    assert len(set(cases)) > 40
+    with opened(name) as target:
+        cases = [case_of(target, 0, number) for number in range(50)]
+        assert cases == [case_of(target, 0, number) for number in range(50)]
+        assert len(set(cases)) > 40
 
 
 @pytest.mark.parametrize("path", FOUND, ids=lambda path: f"{path.parent.name}-{path.name}")
 def test_what_was_found_once_is_no_finding_now(path: Path) -> None:
-    name = path.parent.name
-    assert judged(name, TARGETS[name](), path.read_bytes())[1] is None
+    with opened(path.parent.name) as target:
+        assert judged(path.parent.name, target, path.read_bytes())[1] is None
 
 
 def test_a_case_over_its_time_or_with_an_unknown_error_is_a_finding() -> None:

@@ -1,4 +1,4 @@
-"""Every attack on a process that may have two gigabytes of addresses: it needs 1.1 of them to serve photos.
+"""Attacks on a process that may have two gigabytes of addresses: it needs 1.1 of them to serve photos.
 
 What cannot be allocated is an error of one request, never the end of the process.
 """
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.abuse.attack import Attack
-from tests.abuse.attacks.table import ATTACKS
+from tests.abuse.attacks.table import CHOSEN
 from tests.abuse.bar import attacked
 from tests.abuse.victim import Victim
 
@@ -26,7 +26,7 @@ def confined() -> Iterator[Victim]:
     assert victim.close() == 0
 
 
-@pytest.mark.parametrize("attack", ATTACKS, ids=[attack.id for attack in ATTACKS])
+@pytest.mark.parametrize("attack", CHOSEN, ids=[attack.id for attack in CHOSEN])
 def test_a_process_of_two_gigabytes_outlives_an_attack(confined: Victim, attack: Attack) -> None:
     verdict = attacked(confined, attack, many_seconds=float(attack.slow))
     assert not verdict.died

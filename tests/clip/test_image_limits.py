@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from service.clip.formats import FORMATS, sniff
-from service.clip.images import ImageLimits, decode_pixels
+from service.clip.images import ImageLimits, decode_pixels, read_header
 from service.clip.manifest import ImageSpec
 from service.errors import ImageTooLarge, UnsupportedFormat
 from tests.clip.test_images import GOLDEN, encoded, png_header
@@ -164,3 +164,26 @@ def test_a_format_that_is_never_decoded_is_named(name: str, head: bytes) -> None
 def test_half_of_a_format_s_first_bytes_is_no_format(head: bytes) -> None:
     with pytest.raises(UnsupportedFormat, match=r"^the bytes are not an image of a known format"):
         sniff(head + bytes(9), FORMATS)
+
+
+def one_colour(side: int) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (side, side), "teal").save(file, "WEBP", lossless=True)
+    return file.getvalue()
+
+
+def test_many_megapixels_in_a_few_bytes_are_refused_by_the_header() -> None:
+    assert read_header(one_colour(2_000), SPEC, ImageLimits()).decode_bytes < 100_000_000
+    data = one_colour(3_000)
+    with pytest.raises(
+        ImageTooLarge, match=r"times those of its file; above 100,000,000 the limit is 600"
+    ) as caught:
+        read_header(data, SPEC, ImageLimits())
+    cost = read_header(data, SPEC, ImageLimits(max_decode_ratio=10**9)).decode_bytes
+    assert (caught.value.limit, caught.value.actual) == (600, cost / len(data))
+
+
+def test_as_many_in_a_file_of_a_photo_s_size_are_not() -> None:
+    ratio = read_header(one_colour(3_000), SPEC, ImageLimits(max_decode_ratio=10**9)).decode_bytes // 600
+    padded = one_colour(3_000) + bytes(ratio)  # what a WebP has behind its end is ignored
+    assert read_header(padded, SPEC, ImageLimits()).decode_bytes > 100_000_000

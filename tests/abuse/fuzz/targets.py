@@ -132,6 +132,11 @@ class Requests:
         await gateway.warm_up()
         return gateway.app
 
+    def close(self) -> None:
+        """End the service."""
+        self._runner.run(self._stack.aclose())
+        self._runner.close()
+
     def case(self, random: Random) -> bytes:
         head, _, body = random.choice(self._material.seeds).partition(b"\n")
         if random.random() < 0.1:
