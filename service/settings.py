@@ -75,10 +75,10 @@ class ModelSettings(BaseModel):
         ge=1,
         description="pixels x scans of a JPEG of several scans; a usual progressive one has 10",
     )
-    max_decode_ratio: int = Field(
-        ImageLimits.max_decode_ratio,
+    max_pixels_per_byte: int = Field(
+        ImageLimits.max_pixels_per_byte,
         ge=1,
-        description="memory to decode an image / bytes of its file, where that is above 100 MB",
+        description="pixels of an image / bytes of its file, where decoding it takes more than 100 MB",
     )
     max_image_segments: int = Field(
         ImageLimits.max_image_segments,

@@ -47,7 +47,7 @@ _ORIENTED = frozenset(("exif", "xmp"))  # blocks that Pillow takes an orientatio
 # Scaled decoding is for photos of more pixels than the first number. The decoded side is at least the second number
 # times the encoder's: with less, the decoder's own filter shows in the result.
 _SCALED_ABOVE, _SCALED_MARGIN = 2_000_000, 3
-_ANY_RATIO_BYTES = 100_000_000  # what decoding a photo of 20 megapixels takes
+_ANY_DENSITY_BYTES = 100_000_000  # of memory: what decoding a photo of 20 megapixels takes
 _RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 
 
@@ -63,7 +63,7 @@ class ImageLimits:
     max_scan_pixels: int = (
         500_000_000  # encoders write 10 scans for a progressive photo: 50 megapixels of them
     )
-    max_decode_ratio: int = 600  # a WebP photo of low quality, 0.03 bytes a pixel, has 590
+    max_pixels_per_byte: int = 100  # of 61 photos as WebP of quality 50 one had 45
     max_image_segments: int = 1_000
     max_image_metadata_bytes: int = 8_000_000  # phones put previews and depth maps of some megabytes there
     exif_transpose: bool = True
@@ -104,7 +104,8 @@ def read_header(data: bytes, spec: ImageSpec, limits: ImageLimits) -> ImageHeade
         # A PNG may bring its EXIF block after its pixels.
         may_turn = limits.exif_transpose and (name != "JPEG" or not image.info.keys().isdisjoint(_ORIENTED))
         cost = decode_bytes(image, len(data), coefficients, _resized(image.size, spec), may_turn=may_turn)
-    _check_ratio(cost, len(data), limits)
+    if cost > _ANY_DENSITY_BYTES:
+        _check_density(pixels, len(data), limits)
     return ImageHeader(pixels, cost)
 
 
@@ -173,13 +174,13 @@ def _draft(image: Image.Image, spec: ImageSpec, limits: ImageLimits) -> None:
         image.draft(None, (_SCALED_MARGIN * spec.size, _SCALED_MARGIN * spec.size))
 
 
-def _check_ratio(cost: int, size: int, limits: ImageLimits) -> None:
+def _check_density(pixels: int, size: int, limits: ImageLimits) -> None:
     """Megapixels in a few bytes are no photo, and a client could send any number of them."""
-    actual, limit = cost / size, limits.max_decode_ratio
-    if cost > _ANY_RATIO_BYTES and actual > limit:
+    actual, limit = pixels / size, limits.max_pixels_per_byte
+    if actual > limit:
         raise ImageTooLarge(
-            f"decoding the image takes {cost:,} bytes of memory, {actual:,.0f} times those of its file; above "
-            f"{_ANY_RATIO_BYTES:,} the limit is {limit:,} times. Send a smaller image.",
+            f"the image has {pixels:,} pixels in {size:,} bytes, {actual:,.0f} for each; the limit for large "
+            f"images is {limit:,}. Send a smaller image.",
             limit=limit,
             actual=actual,
         )
