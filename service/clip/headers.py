@@ -18,7 +18,10 @@ _MAX_PIXEL_PARTS = 50_000
 # restart markers belong to the data.
 _MARKER = re.compile(rb"\xff[^\x00\xff]")
 _MARKER_AFTER_SCAN = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")
-_SOS, _EOI = 0xDA, 0xD9
+_SOS, _EOI, _APP13 = 0xDA, 0xD9, 0xED
+# Pillow goes byte by byte, in Python, through what lies between segments, and block by block, of 12 bytes or more,
+# through what Photoshop leaves in APP13: a megabyte of either takes it half a second.
+_MAX_STRAY_BYTES, _MAX_PHOTOSHOP_SEGMENTS = 65_536, 16
 _SEQUENTIAL = frozenset((0xC0, 0xC1, 0xC9))  # frames that one scan may hold whole
 # Markers that no length follows, for Pillow: TEM and JPG, restarts, start and end of image, JPG0 to JPG13.
 _BARE_MARKERS = frozenset((0x01, 0xC8, *range(0xD0, 0xDA), *range(0xF0, 0xFE)))
@@ -43,12 +46,22 @@ class Parts:
     metadata_bytes: int = 0
     pixel_parts: int = 0
     scans: int = 0
+    stray_bytes: int = 0
+    photoshop: int = 0
 
     def add_metadata(self, size: int) -> None:
         self.segments += 1
         self.metadata_bytes += size
         _check(self.segments, self.max_segments, "segments or chunks besides its pixels")
         _check(self.metadata_bytes, self.max_metadata_bytes, "bytes besides its pixels")
+
+    def add_stray(self, size: int) -> None:
+        self.stray_bytes += size
+        _check(self.stray_bytes, _MAX_STRAY_BYTES, "bytes between its segments")
+
+    def add_photoshop(self) -> None:
+        self.photoshop += 1
+        _check(self.photoshop, _MAX_PHOTOSHOP_SEGMENTS, "segments of Photoshop's")
 
     def add_pixels(self) -> None:
         self.pixel_parts += 1
@@ -82,6 +95,10 @@ def _walk_jpeg(data: bytes, parts: Parts) -> None:
     at, in_frame = 2, 0  # behind the start of the image; components of a sequential JPEG
     while match := _next_marker(data, at, parts):
         start, at, marker = at, match.end(), data[match.end() - 1]
+        if not parts.scans:
+            parts.add_stray(match.start() - start)
+        if marker == _APP13:
+            parts.add_photoshop()
         if marker == _SOS:
             in_scan = _byte(data, at + 2)
             if not parts.scans and in_scan == in_frame > 0:
@@ -100,7 +117,7 @@ def _walk_jpeg(data: bytes, parts: Parts) -> None:
                 at += max(2, int.from_bytes(data[at : at + 2], "big"))
             parts.add_metadata(min(at, len(data)) - start)
     if not parts.scans:
-        parts.add_metadata(len(data) - at)  # Pillow looks at each byte of it for a marker
+        parts.add_stray(len(data) - at)
 
 
 def _next_marker(data: bytes, at: int, parts: Parts) -> re.Match[bytes] | None:

@@ -63,7 +63,7 @@ class ImageLimits:
     max_scan_pixels: int = (
         500_000_000  # encoders write 10 scans for a progressive photo: 50 megapixels of them
     )
-    max_pixels_per_byte: int = 100  # of 61 photos as WebP of quality 50 one had 45
+    max_pixels_per_byte: int = 60  # of 61 photos as WebP of quality 50 one had 45
     max_image_segments: int = 1_000
     max_image_metadata_bytes: int = 8_000_000  # phones put previews and depth maps of some megabytes there
     exif_transpose: bool = True

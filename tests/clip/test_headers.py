@@ -77,9 +77,10 @@ BOMBS: dict[str, tuple[bytes, str]] = {
         jpeg_with(segment(0xE1, b"Exif\0\0" + bytes(60_000)) * 150),
         "bytes besides its pixels",
     ),
-    "junk before a marker": (jpeg_with(segment(0xE5, b"") + bytes(9_000_000)), "bytes besides its pixels"),
-    "junk and nothing else": (b"\xff\xd8\xff" + bytes(9_000_000), "bytes besides its pixels"),
-    "fill bytes": (jpeg_with(b"\xff" * 9_000_000), "bytes besides its pixels"),
+    "junk before a marker": (jpeg_with(segment(0xE5, b"") + bytes(9_000_000)), "bytes between its segments"),
+    "junk and nothing else": (b"\xff\xd8\xff" + bytes(9_000_000), "bytes between its segments"),
+    "fill bytes": (jpeg_with(b"\xff" * 9_000_000), "bytes between its segments"),
+    "Photoshop's blocks": (jpeg_with(segment(0xED, bytes(60_000)) * 17), "17 segments of Photoshop's"),
     "segments between scans": (
         PROGRESSIVE[:-2] + segment(0xE5, b"") * 500_000 + PROGRESSIVE[-2:],
         "1,001 segments",
@@ -128,6 +129,13 @@ def test_a_file_at_the_limits_of_its_parts_is_decoded_and_one_beyond_is_refused(
         with pytest.raises(ImageTooLarge) as caught:
             decoded(data, **{**at, limit: actual - 1})
         assert (caught.value.limit, caught.value.actual) == (actual - 1, actual)
+
+
+def test_bytes_between_segments_and_segments_of_photoshop_have_limits_too() -> None:
+    for most, one in ((b"\0" * 65_536, b"\0"), (segment(0xED, b"a") * 16, segment(0xED, b"a"))):
+        assert decoded(jpeg_with(segment(0xE5, b"") + most)) == (8, 8, 3)
+        with pytest.raises(ImageTooLarge):
+            decoded(jpeg_with(segment(0xE5, b"") + most + one))
 
 
 def test_pixels_of_all_scans_at_the_limit_are_decoded_and_one_more_is_refused() -> None:
