@@ -26,6 +26,8 @@ from service.errors import ClipError, HeadersTooLarge, MalformedRequest
 _HEAD_END = b"\r\n\r\n"
 # The parser cannot be stopped at the end of a chunked body: what comes behind it in the same piece is lost.
 _PIECE = 16_384
+# Bytes of the body that pay for one between chunks. A chunk of a byte takes five others, and a callback.
+_CHUNK = 8
 # As Apache has it (LimitRequestFields): more have no use, and each costs a callback and a place in every look-up.
 _MAX_HEADERS = 100
 
@@ -62,6 +64,7 @@ class IncomingRequest:
         self._limit = max_header_bytes
         self._header_bytes = 0  # of the head; then of what came between bytes of a chunked body
         self._tail = b""  # the head's last bytes: its end may be cut in two
+        self._between = 0  # bytes that are not of a chunked body, less those that it has paid for
         self._missing = 0  # bytes of the body, where it is not chunked
         self._body: list[bytes] = []
         self._parser: HttpRequestParser | None = HttpRequestParser(self)
@@ -92,17 +95,25 @@ class IncomingRequest:
         self._parser = None
 
     def _feed_head(self, data: bytes) -> bytes:
+        if not self._tail:  # RFC 9112 has a server ignore empty lines before a request (2.2)
+            self._header_bytes += len(data)
+            data = data.lstrip(b"\r\n")
+            self._header_bytes -= len(data)
         while data and not self.head_complete:
             end = self._end_of_head(data)
             piece, data = data[:end], data[end:]
             self._header_bytes += len(piece)
-            if self._header_bytes > self._limit:
-                raise self._too_large("the request line and the headers have", self._header_bytes)
+            self._check_head()
             self._tail = (self._tail + piece[-3:])[-3:]
             self._parse(piece)
+        self._check_head()
         if self.head_complete:
             self._begin_body()
         return data
+
+    def _check_head(self) -> None:
+        if self._header_bytes > self._limit:
+            raise self._too_large("the request line and the headers have", self._header_bytes)
 
     def _end_of_head(self, data: bytes) -> int:
         if self._tail:
@@ -139,9 +150,12 @@ class IncomingRequest:
             piece, pieces = pieces[:_PIECE], pieces[_PIECE:]
             before = self.buffered
             self._parse(piece)
-            self._header_bytes = 0 if self.buffered > before else self._header_bytes + len(piece)
-            if self._header_bytes > self._limit:
-                raise self._too_large("what is between chunks of the body has", self._header_bytes)
+            of_body = self.buffered - before
+            self._header_bytes = 0 if of_body else self._header_bytes + len(piece)
+            self._between += len(piece) - of_body * (_CHUNK + 1) // _CHUNK
+            for between in (self._header_bytes, self._between):
+                if between > self._limit:
+                    raise self._too_large("what is between chunks of the body has", between)
         if self.complete:
             self.close()
         return bytes(pieces)

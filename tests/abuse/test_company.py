@@ -15,7 +15,7 @@ from tests.abuse.victim import Victim
 
 pytestmark = pytest.mark.abuse
 
-SECONDS = float(os.environ.get("ABUSE_SECONDS", "10"))
+SECONDS = float(os.environ.get("ABUSE_SECONDS", "5"))
 
 
 @pytest.fixture(scope="module")

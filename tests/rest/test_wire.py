@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from service.errors import ClipError, HeadersTooLarge, MalformedRequest
@@ -159,11 +161,33 @@ def test_what_is_between_chunks_and_behind_them_is_bounded_too(between: bytes) -
     assert LIMIT < error.actual <= LIMIT + 100
 
 
-def test_chunks_of_a_byte_are_a_body_like_any_other() -> None:
-    data = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 20_000 + b"0\r\n\r\n"
-    request, _ = fed(data)
+def chunked(size: int, number: int) -> bytes:
+    chunks = (b"%x\r\n" % size + b"x" * size + b"\r\n") * number
+    return b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks + b"0\r\n\r\n"
+
+
+@pytest.mark.parametrize(("size", "number"), [(1, 300), (48, 10_000), (4_096, 100)])
+def test_small_chunks_are_a_body_like_any_other(size: int, number: int) -> None:
+    request, _ = fed(chunked(size, number))
     assert request.complete
-    assert request.take() == b"x" * 20_000
+    assert request.take() == b"x" * size * number
+
+
+def test_very_many_of_a_few_bytes_are_refused() -> None:
+    data = chunked(1, 20_000)
+    error = refused(*(data[at : at + 100] for at in range(0, len(data), 100)))
+    assert isinstance(error, HeadersTooLarge)
+    assert error.actual is not None
+    assert LIMIT < error.actual <= LIMIT + 100
+
+
+def test_empty_lines_before_a_request_are_counted_and_cost_nothing() -> None:
+    started = time.thread_time()
+    request, _ = fed(b"\r\n" * 500_000 + NO_BODY, limit=2_000_000)
+    assert request.complete
+    assert time.thread_time() - started < 0.1
+    for pieces in ([b"\r\n" * LIMIT + NO_BODY], [b"\r\n"] * LIMIT):
+        assert isinstance(refused(*pieces), HeadersTooLarge)
 
 
 # What is not HTTP/1.1.
