@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.abuse.attack import Attack
-from tests.abuse.attacks.table import ATTACKS, BY_ID, WORST
+from tests.abuse.attacks.table import ATTACKS, BY_ID, FEW, WORST
 from tests.abuse.probe import Prober
 from tests.abuse.scenario import Company, good_clients, hostile_client, seen_for
 from tests.abuse.victim import Victim
@@ -31,7 +31,7 @@ def usual(good: list[Prober]) -> Company:
     return company
 
 
-@pytest.mark.parametrize("name", WORST)
+@pytest.mark.parametrize("name", FEW)
 def test_good_clients_beside_a_hostile_one(
     victim: Victim, good: list[Prober], usual: Company, name: str
 ) -> None:

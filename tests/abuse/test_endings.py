@@ -7,17 +7,15 @@ import time
 
 import pytest
 
-from tests.abuse.attacks.table import ATTACKS, BY_ID, WORST
+from tests.abuse.attacks.table import BY_ID, FEW
 from tests.abuse.scenario import hostile_client
 from tests.abuse.victim import address_of
 from tests.process import Process
 
 pytestmark = pytest.mark.abuse
 
-MORE = tuple(attack.id for attack in ATTACKS if attack.kind in ("slow clients", "pipelining, departures"))
 
-
-@pytest.mark.parametrize("name", dict.fromkeys(WORST + MORE))
+@pytest.mark.parametrize("name", FEW)
 def test_sigterm_during_an_attack_ends_the_process_in_order(name: str) -> None:
     process = Process(backend="onnx")
     process.wait_ready()
