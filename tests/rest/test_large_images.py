@@ -12,7 +12,8 @@ from service.engine.fake import FakeBackend
 from tests.clip.test_images import encoded
 from tests.support import DIM, eventually, png, serving, write_toy_artifact
 
-LARGE = encoded(Image.new("RGB", (4_000, 3_000)), "WEBP", lossless=True)  # 194 MB
+# 194 MB; with so many bytes behind its end that it might be a photo.
+LARGE = encoded(Image.new("RGB", (4_000, 3_000)), "WEBP", lossless=True) + bytes(200_000)
 MANY = 8
 
 
