@@ -18,11 +18,12 @@ T = TypeVar("T")
 
 @dataclass(eq=False)
 class Waiting(Generic[T]):
-    """An image of `owner`, the request, and the bytes that decoding it takes."""
+    """An image of `owner`, the request, and the bytes that decoding it takes. `dealt`: it waits no more."""
 
     owner: Hashable
     size: int
     item: T
+    dealt: bool = False
 
 
 @dataclass
@@ -57,6 +58,7 @@ class DecodeQueue(Generic[T]):
         """Its decoding begins; it is `first`."""
         account = self._accounts[image.owner]
         account.waiting.popleft()
+        image.dealt = True
         self._waiting -= 1
         account.running += 1
         account.dealt += image.size

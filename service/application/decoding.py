@@ -91,15 +91,18 @@ class Decoders:
             self._queue.deal(waiting)
             self._running += 1
             self._bytes += waiting.size
-            waiting.item.set_result(None)
+            if (
+                not waiting.item.done()
+            ):  # else it was cancelled just now, and gives its place back when it learns it
+                waiting.item.set_result(None)
 
     def _give_back(self, waiting: Waiting[Dealt]) -> None:
         """It was cancelled before its decoding began."""
-        if waiting.item.cancelled():
+        if waiting.dealt:
+            self._ended(waiting)
+        else:
             self._queue.removed(waiting)
             self._deal()  # those behind it may fit
-        else:
-            self._ended(waiting)
 
     def _ended(self, waiting: Waiting[Dealt]) -> None:
         self._queue.ended(waiting)

@@ -105,6 +105,21 @@ async def test_as_many_are_decoded_at_a_time_as_there_are_threads(office: Office
     assert office.taken == (2, 0)
 
 
+async def test_an_image_that_is_cancelled_as_its_turn_comes_gives_its_place_to_the_next(
+    office: Office,
+) -> None:
+    for owner in "abcd":
+        await office.ask(1, owner)
+    ended, job = office.executor.jobs.pop(0)
+    ended.set_result(job())  # the event loop will hear of it
+    office.tasks[2].cancel()  # whose turn it then is
+    await settled()
+    assert office.tasks[0].done()
+    assert office.tasks[2].cancelled()
+    assert len(office.executor.jobs) == 2, "of the second and the last"
+    assert office.taken == (2, 0)
+
+
 async def test_memory_is_taken_up_to_the_limit_and_not_beyond(office: Office) -> None:
     await office.ask(60, "a")
     await office.ask(40, "b")
