@@ -7,7 +7,7 @@ EXPORT := .venv-export/bin
 PIP := -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help run test coverage test-all test-abuse test-browser test-triton test-export abuse fuzz check check-compose model load compare overload fair gateway startup soak versus triton lock clean
+.PHONY: help run test coverage test-all test-attacks test-abuse test-browser test-triton test-export abuse fuzz check check-compose model load compare overload fair gateway startup soak versus triton lock clean
 
 help: ## this list
 	@grep -hE '^[a-z -]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z -]+):.*## /\1\t/' | expand -t 40
@@ -24,9 +24,12 @@ coverage: .venv/dev.stamp ## lines and branches that the fast tests do not run
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
-test-all: test-abuse test-browser test-triton test-export ## the slow rest: attacks, a browser, a real Triton under chaos, exports from PyTorch
+test-all: test-attacks test-browser test-triton test-export ## the slow rest: attacks, a browser, a real Triton under chaos, exports from PyTorch
 
-test-abuse: .venv/dev.stamp ## hostile clients against a real process (needs Debian's package `haproxy`; ABUSE_ALL=1 for every attack, which takes an hour)
+test-attacks: .venv/dev.stamp ## of test-abuse what measures no time: fuzzing, ends under attack, two gigabytes
+	$(BIN)/python -m pytest -m abuse tests/abuse/test_fuzz.py tests/abuse/test_endings.py tests/abuse/test_two_gigabytes.py
+
+test-abuse: .venv/dev.stamp ## hostile clients against a real process, on a quiet machine (needs Debian's package `haproxy`; ABUSE_ALL=1: all, an hour)
 	$(BIN)/python -m pytest -m abuse
 
 test-browser: .venv/dev.stamp ## pages in a headless Chromium (needs Debian's package `chromium`)
