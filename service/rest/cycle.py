@@ -57,7 +57,7 @@ class Cycle:
         """Let the application answer. If it does not, the connection is closed."""
         try:
             await app(self._scope, self._receive, self._send)
-        except Exception as error:
+        except Exception as error:  # a fault of the exchange itself, which answers for whatever routes raise
             logger.error("unexpected", exc_info=error)
         finally:
             if not self._answered:
