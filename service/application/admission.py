@@ -87,7 +87,7 @@ class Ticket:
         """Its images are large, and as much work as so many rows. To be called once at most.
 
         Raises:
-            Overloaded: too much work of this kind is ahead.
+            Overloaded, TooMany: see `Admission.admit`.
         """
         self._admission.leave({"image": self.rows.pop("image")}, finished=False)
         self._admission.enter({"large image": rows})
@@ -131,7 +131,7 @@ class Admission:
         self._lanes[lane].learn(rows, seconds)
 
     def enter(self, needs: dict[str, int]) -> None:
-        """Raises Overloaded: see `admit`, which is what others call."""
+        """Raises Overloaded, TooMany: see `admit`, which is what others call."""
         self._refuse_if_late(needs)
         for lane, rows in needs.items():
             self._lanes[lane].enter(rows)
@@ -156,8 +156,8 @@ class Admission:
             lane, rows = max(lanes, key=lambda each: each[0].seconds_per_row * each[1])
             fit = int(left / lane.seconds_per_row)
             raise TooMany(
-                f"{rows:,} images or texts take about {own:.0f} s, and {left:.1f} s are left to the deadline: "
-                f"about {fit:,} fit. Send fewer at once; labels count once for each template.",
+                f"the request is as much work as {rows:,} images or texts, about {own:.0f} s, and {left:.1f} s are "
+                f"left to its deadline: about {fit:,} fit. Send fewer at once; labels count once a template.",
                 limit=fit,
                 actual=rows,
             )

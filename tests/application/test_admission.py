@@ -48,7 +48,7 @@ def test_an_idle_service_admits_what_might_just_be_answered() -> None:
 def test_and_refuses_what_is_hopeless() -> None:
     admission = taught(Clock(), 0.1, text=0.001)
     with a_request_with(seconds=5):
-        match = r"1,000 images or texts take about 100 s, and 5\.0 s are left .* about \d\d fit"
+        match = r"1,000 images or texts, about 100 s, and 5\.0 s are left .* about \d\d fit"
         with pytest.raises(TooMany, match=match) as caught, admission.admit(images=1000, texts=10):
             pass
         assert caught.value.limit == pytest.approx(50, abs=1)
