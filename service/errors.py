@@ -15,8 +15,12 @@
     │   ├── BodyTooLarge            more bytes in the request body, or in its JSON, than the limit
     │   └── BodyTooSlow             the request body did not arrive in time
     ├── UnknownModel              no such model is served
+    ├── WrongFingerprint          the model makes other vectors than those that the caller expects
+    ├── Unauthenticated           no key, or none that is known
+    ├── PermissionDenied          the key is known, and not for this
     ├── TooManyConnections        no room for another connection
     ├── Overloaded                the work queued now does not fit in the deadline; carries `retry_after`
+    │   └── RateLimited             the key has used up its rate; carries `retry_after` too
     ├── DeadlineExceeded          the answer was not ready in time
     ├── BackendUnavailable        the encoders are not ready, or cannot be reached
     └── BackendFailed             the encoders answered with an error, or with something impossible
@@ -119,6 +123,18 @@ class UnknownModel(ClipError):
     code = "unknown_model"
 
 
+class WrongFingerprint(ClipError):
+    code = "wrong_fingerprint"
+
+
+class Unauthenticated(ClipError):
+    code = "unauthenticated"
+
+
+class PermissionDenied(ClipError):
+    code = "permission_denied"
+
+
 class TooManyConnections(ClipError):
     code = "too_many_connections"
 
@@ -127,9 +143,13 @@ class Overloaded(ClipError):
     code = "overloaded"
 
     def __init__(self, detail: str, *, retry_after: float) -> None:
-        """`retry_after`: seconds until the queue is expected to have room, as measured."""
+        """`retry_after`: seconds until there is expected to be room, as measured."""
         super().__init__(detail)
         self.retry_after = retry_after
+
+
+class RateLimited(Overloaded):
+    code = "rate_limited"
 
 
 class DeadlineExceeded(ClipError):

@@ -136,8 +136,7 @@ class TextEncoder:
         """
         if not texts:
             return []
-        with self._metrics.stage("tokenize"):
-            rows = await self._tokenize(texts, truncate)
+        rows = await self.tokenize(texts, truncate=truncate)
         by_length: dict[int, list[int]] = defaultdict(list)  # padded length -> positions of its texts
         for position, row in enumerate(rows):
             by_length[self._manifest.text.padded_length(len(row.ids))].append(position)
@@ -149,12 +148,18 @@ class TextEncoder:
             vectors.update(zip(positions, embeddings, strict=True))
         return [EncodedText(vectors[p], row.tokens, row.truncated) for p, row in enumerate(rows)]
 
-    async def _tokenize(self, texts: Sequence[str], truncate: bool) -> list[TokenizedText]:
+    async def tokenize(self, texts: Sequence[str], *, truncate: bool = False) -> list[TokenizedText]:
+        """Each text's tokens, in order. Raises TextTooLong, InvalidInput: see `Tokenizer.encode`."""
         short = len(texts) <= _SHORT_TEXTS and sum(map(_plain_chars, texts)) <= _SHORT_CHARS
         rows: list[TokenizedText] = []
-        for part in _parts(texts):
-            rows += await self._side.call(self._tokenizer.encode, part, truncate, len(rows), short=short)
+        with self._metrics.stage("tokenize"):
+            for part in _parts(texts):
+                rows += await self._side.call(self._tokenizer.encode, part, truncate, len(rows), short=short)
         return rows
+
+    def pieces(self, ids: Sequence[int]) -> list[str]:
+        """How each token is written in the vocabulary."""
+        return self._tokenizer.pieces(ids)
 
     async def _encode_rows(self, rows: list[TokenizedText], length: int) -> Embeddings:
         token_ids, lengths = self._tokenizer.pad(rows, length)  # [N, L], [N]

@@ -2,31 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import numpy as np
 
 from service.application.admission import Ticket
-from service.application.classifiers import Prompting
-from service.application.encoder import ImageInput, VectorOrError, encode_images
-from service.application.requests import (
+from service.application.answers import (
     Classification,
-    ClassifyRequest,
     Embedding,
-    EmbedRequest,
     ModelState,
     RankedLabels,
-    RequestLimits,
     ScoredLabel,
+    Similarities,
+    Similarity,
+    Tokenization,
+    Tokens,
+)
+from service.application.classifiers import Prompting
+from service.application.encoder import EncodedText, ImageInput, VectorOrError, encode_images
+from service.application.requests import (
+    Choice,
+    ClassifyRequest,
+    EmbedRequest,
+    RequestLimits,
+    SimilarityRequest,
+    TokenizeRequest,
     check_pixels,
 )
 from service.application.served_model import ServedModel
 from service.clip.images import ImageHeader
-from service.clip.zeroshot import ZeroShotClassifier
+from service.clip.tokenizer import TokenizedText
+from service.clip.zeroshot import ZeroShotClassifier, logits
 from service.concurrency import SideThread, both
-from service.errors import BackendUnavailable, ClipError, UnknownModel
+from service.errors import BackendUnavailable, ClipError, UnknownModel, WrongFingerprint
 
-_SHORT = 1_000  # scores that are ranked in a quarter of a millisecond
+Charge = Callable[[int], Awaitable[None]]
+
+_SHORT = 1_000  # scores that are ranked, or tokens that are spelled, in a quarter of a millisecond
 # Decoding an image of the first size takes about as long as encoding it does; a large one is several times that.
 _ROW_BYTES, _LARGE_BYTES = 20_000_000, 80_000_000
 
@@ -34,10 +46,18 @@ _ROW_BYTES, _LARGE_BYTES = 20_000_000, 80_000_000
 class Inference:
     """Checks, admits, runs and answers. Models are found by name; without one, the first is meant."""
 
-    def __init__(self, models: Mapping[str, ServedModel], limits: RequestLimits, side: SideThread) -> None:
+    def __init__(
+        self,
+        models: Mapping[str, ServedModel],
+        limits: RequestLimits,
+        side: SideThread,
+        charge: Charge | None = None,
+    ) -> None:
+        """`charge` takes rows from the rate of whoever asks; it raises RateLimited."""
         self._models = models
         self.limits = limits
         self._side = side
+        self._charge = charge
         self.draining = False  # the end is near: not ready, though it serves what still comes
 
     @property
@@ -50,14 +70,16 @@ class Inference:
 
         Raises:
             InvalidInput: nothing to do, over a limit, a prompt of too many tokens, or every image is bad.
-            UnknownModel, Overloaded, BackendUnavailable, BackendFailed: see `service.errors`.
+            UnknownModel, WrongFingerprint, RateLimited, Overloaded, BackendUnavailable, BackendFailed: see
+                `service.errors`.
         """
-        model = self._find(request.model)
+        model = self._find(request)
         request.check(self.limits)
         labels = tuple(request.labels)
         templates = request.expanded_templates(model.manifest, self.limits)
         prompting = Prompting(templates, request.truncate)
         missing = model.classifiers.missing(labels, prompting)
+        await self._charge_rows(len(request.images) + missing)
         with model.admission.admit(len(request.images), missing) as ticket:
             headers = await self._read_headers(model, request.images, ticket)
             vectors, built = await both(
@@ -80,21 +102,57 @@ class Inference:
         Raises:
             InvalidInput: nothing to do, over a limit, a text of too many tokens unless `truncate`, or every item
                 is a bad image.
-            UnknownModel, Overloaded, BackendUnavailable, BackendFailed: see `service.errors`.
+            UnknownModel, WrongFingerprint, RateLimited, Overloaded, BackendUnavailable, BackendFailed: see
+                `service.errors`.
         """
-        model = self._find(request.model)
+        model = self._find(request)
         request.check(self.limits)
-        with model.admission.admit(len(request.images), len(request.texts)) as ticket:
-            headers = await self._read_headers(model, request.images, ticket)
-            images, texts = await both(
-                encode_images(model.images, request.images, headers),
-                model.texts.encode(request.texts, truncate=request.truncate),
-            )
+        images, texts = await self._encode(model, request.images, request.texts, truncate=request.truncate)
         if request.all_or_nothing:
             _raise_first_error(images)
         if not texts:
             _raise_error_of_all(images)
         return Embedding(model.name, model.fingerprint, images, texts)
+
+    async def similarity(self, request: SimilarityRequest) -> Similarities:
+        """Each item beside each of those it is compared with.
+
+        Raises:
+            InvalidInput: nothing to do, over a limit, a text of too many tokens unless `truncate`, every item is
+                a bad image, or one of `to_images` is: its index counts all images of the request.
+            UnknownModel, WrongFingerprint, RateLimited, Overloaded, BackendUnavailable, BackendFailed: see
+                `service.errors`.
+        """
+        model = self._find(request)
+        request.check(self.limits)
+        images, texts = await self._encode(
+            model,
+            [*request.images, *request.to_images],
+            [*request.texts, *request.to_texts],
+            truncate=request.truncate,
+        )
+        own, others = images[: len(request.images)], images[len(request.images) :]
+        own += [text.vector for text in texts[: len(request.texts)]]
+        others += [text.vector for text in texts[len(request.texts) :]]
+        _raise_first_error(others)
+        _raise_error_of_all(own)
+        results = await self._side.call(_compared, model, own, others, short=len(own) * len(others) <= _SHORT)
+        return Similarities(model.name, model.fingerprint, results)
+
+    async def tokenize(self, request: TokenizeRequest) -> Tokenization:
+        """The tokens of each text, as the encoder would be given them.
+
+        Raises:
+            InvalidInput: nothing to do, over a limit, or a text is not valid Unicode.
+            UnknownModel, WrongFingerprint, BackendUnavailable: see `service.errors`.
+        """
+        model = self._find(request)
+        request.check(self.limits)
+        rows = await model.texts.tokenize(request.texts, truncate=True)
+        results = await self._side.call(
+            _spelled, model, rows, short=sum(len(row.ids) for row in rows) <= _SHORT
+        )
+        return Tokenization(model.name, model.fingerprint, model.manifest.text.context_length, results)
 
     async def models(self) -> list[ModelState]:
         """Each model served, as it is now."""
@@ -106,6 +164,20 @@ class Inference:
     async def ready(self) -> bool:
         """Whether every model would serve a request made now."""
         return not self.draining and all([await model.ready() for model in self._models.values()])
+
+    async def _encode(
+        self, model: ServedModel, images: Sequence[ImageInput], texts: Sequence[str], *, truncate: bool
+    ) -> tuple[list[VectorOrError], list[EncodedText]]:
+        await self._charge_rows(len(images) + len(texts))
+        with model.admission.admit(len(images), len(texts)) as ticket:
+            headers = await self._read_headers(model, images, ticket)
+            return await both(
+                encode_images(model.images, images, headers), model.texts.encode(texts, truncate=truncate)
+            )
+
+    async def _charge_rows(self, rows: int) -> None:
+        if self._charge:
+            await self._charge(rows)
 
     async def _read_headers(
         self, model: ServedModel, images: Sequence[ImageInput], ticket: Ticket
@@ -123,12 +195,19 @@ class Inference:
             ticket.are_large(sum(1 + size // _ROW_BYTES for size in sizes))
         return headers
 
-    def _find(self, name: str | None) -> ServedModel:
+    def _find(self, choice: Choice) -> ServedModel:
+        name = choice.model
         model = next(iter(self._models.values())) if name is None else self._models.get(name)
         if model is None:
             raise UnknownModel(f"no such model is served. Served: {', '.join(self._models)}.")
         if not model.started:
             raise BackendUnavailable("the model is still loading. Try again when the service is ready.")
+        expected = choice.expect_fingerprint
+        if expected is not None and expected != model.fingerprint:
+            raise WrongFingerprint(
+                f"the fingerprint of {model.name} is {model.fingerprint}, and {expected[:200]} is expected: "
+                "vectors of the two cannot be compared. Embed anew what you have, or serve the former model."
+            )
         return model
 
 
@@ -153,3 +232,21 @@ def _ranked(
         else RankedLabels(classifier.labels, classifier.scores(vector[np.newaxis]), top_k)
         for vector in vectors
     ]
+
+
+def _compared(
+    model: ServedModel, items: Sequence[VectorOrError], others: Sequence[VectorOrError]
+) -> list[Similarity | ClipError]:
+    matrix = np.stack([other for other in others if not isinstance(other, ClipError)])  # [M, D]
+    results: list[Similarity | ClipError] = []
+    for item in items:
+        if isinstance(item, ClipError):
+            results.append(item)
+        else:
+            cosine = matrix @ item  # [M]
+            results.append(Similarity(cosine, logits(cosine, model.manifest.scoring)))
+    return results
+
+
+def _spelled(model: ServedModel, rows: Sequence[TokenizedText]) -> list[Tokens]:
+    return [Tokens(row.ids, model.texts.pieces(row.ids), row.tokens, row.truncated) for row in rows]

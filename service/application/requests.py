@@ -1,18 +1,14 @@
-"""What may be asked, and what is answered. The checks that every front needs are here and nowhere else."""
+"""What may be asked. The checks that every front needs are here and nowhere else."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import overload
+from dataclasses import dataclass, field
 
-import numpy as np
-
-from service.application.encoder import EncodedText, ImageInput, VectorOrError
+from service.application.encoder import ImageInput
 from service.clip.images import ImageHeader
 from service.clip.manifest import ModelManifest
 from service.clip.prompts import expand, filled_chars
-from service.clip.zeroshot import Scores
 from service.errors import ClipError, InvalidInput, TextTooLong, TooMany
 
 
@@ -37,13 +33,20 @@ class RequestLimits:
 
 
 @dataclass(frozen=True)
-class ClassifyRequest:
+class Choice:
+    """Whom it is for. No model: the first. `expect_fingerprint`: that of vectors which the caller already has."""
+
+    model: str | None = field(default=None, kw_only=True)
+    expect_fingerprint: str | None = field(default=None, kw_only=True)
+
+
+@dataclass(frozen=True)
+class ClassifyRequest(Choice):
     """Images and labels. No templates: the model's own. No top_k: all labels."""
 
     images: Sequence[ImageInput]
     labels: Sequence[str]
     templates: Sequence[str] = ()
-    model: str | None = None
     top_k: int | None = None
     truncate: bool = False
 
@@ -79,59 +82,11 @@ class ClassifyRequest:
 
 
 @dataclass(frozen=True)
-class ScoredLabel:
-    label: str
-    score: float
-    cosine: float
-    logit: float
-
-
-class RankedLabels(Sequence[ScoredLabel]):
-    """The labels of one image, best first. Numbers in arrays, because as objects they take ten times the memory."""
-
-    def __init__(self, labels: Sequence[str], scores: Scores, top_k: int | None) -> None:
-        """`scores`: each [1, K], for the K labels."""
-        self._labels = labels
-        self._scores = scores
-        # By logit: softmax rounds distinct logits to equal scores.
-        self._order = np.argsort(-scores.logit[0], kind="stable")[:top_k]
-
-    def __len__(self) -> int:
-        return len(self._order)
-
-    @overload
-    def __getitem__(self, at: int) -> ScoredLabel: ...
-    @overload
-    def __getitem__(self, at: slice) -> list[ScoredLabel]: ...
-    def __getitem__(self, at: int | slice) -> ScoredLabel | list[ScoredLabel]:
-        if isinstance(at, slice):
-            return [self._scored(k) for k in self._order[at]]
-        return self._scored(self._order[at])
-
-    def _scored(self, k: int) -> ScoredLabel:
-        scores = self._scores
-        return ScoredLabel(
-            self._labels[k], float(scores.score[0, k]), float(scores.cosine[0, k]), float(scores.logit[0, k])
-        )
-
-
-@dataclass(frozen=True)
-class Classification:
-    """For each image its labels, best first, or its error."""
-
-    model: str
-    fingerprint: str
-    results: list[Sequence[ScoredLabel] | ClipError]
-    truncated_labels: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class EmbedRequest:
+class EmbedRequest(Choice):
     """Images and texts. `all_or_nothing`: the error of one image is the error of the request."""
 
     images: Sequence[ImageInput] = ()
     texts: Sequence[str] = ()
-    model: str | None = None
     truncate: bool = False
     all_or_nothing: bool = False
 
@@ -140,25 +95,42 @@ class EmbedRequest:
         if not self.images and not self.texts:
             raise InvalidInput("there is nothing to embed: send at least one image or text.")
         _at_most("images", len(self.images), limits.max_images)
-        _at_most("texts", len(self.texts), limits.max_texts)
-        _each_at_most("text", self.texts, limits.max_text_chars)
+        _check_texts(self.texts, limits)
 
 
 @dataclass(frozen=True)
-class Embedding:
-    """For each image its vector or its error, then for each text its vector."""
+class SimilarityRequest(Choice):
+    """Each of these images and texts beside each of `to_images` and `to_texts`."""
 
-    model: str
-    fingerprint: str
-    images: list[VectorOrError]
-    texts: list[EncodedText]
+    images: Sequence[ImageInput] = ()
+    texts: Sequence[str] = ()
+    to_images: Sequence[ImageInput] = ()
+    to_texts: Sequence[str] = ()
+    truncate: bool = False
+
+    def check(self, limits: RequestLimits) -> None:
+        """Raises InvalidInput, TooMany or TextTooLong: nothing to compare, or both sides together over a limit."""
+        if not self.images and not self.texts:
+            raise InvalidInput("there is nothing to compare: send at least one image or text.")
+        if not self.to_images and not self.to_texts:
+            raise InvalidInput(
+                "there is nothing to compare with: send at least one of to_images or to_texts."
+            )
+        _at_most("images", len(self.images) + len(self.to_images), limits.max_images)
+        _check_texts([*self.texts, *self.to_texts], limits)
 
 
 @dataclass(frozen=True)
-class ModelState:
-    manifest: ModelManifest
-    fingerprint: str
-    ready: bool
+class TokenizeRequest(Choice):
+    """Texts; those that are too long are not an error."""
+
+    texts: Sequence[str] = ()
+
+    def check(self, limits: RequestLimits) -> None:
+        """Raises InvalidInput, TooMany or TextTooLong: nothing to do, or over a limit."""
+        if not self.texts:
+            raise InvalidInput("there is nothing to tokenize: send at least one text.")
+        _check_texts(self.texts, limits)
 
 
 def check_pixels(headers: Sequence[ImageHeader | ClipError], limits: RequestLimits) -> None:
@@ -170,6 +142,11 @@ def check_pixels(headers: Sequence[ImageHeader | ClipError], limits: RequestLimi
     pixels = [header.pixels for header in headers if isinstance(header, ImageHeader)]
     if len(pixels) > 1:
         _at_most(f"pixels in its {len(pixels)} images", sum(pixels), limits.max_request_pixels)
+
+
+def _check_texts(texts: Sequence[str], limits: RequestLimits) -> None:
+    _at_most("texts", len(texts), limits.max_texts)
+    _each_at_most("text", texts, limits.max_text_chars)
 
 
 def _at_most(what: str, actual: int, limit: int) -> None:

@@ -78,6 +78,10 @@ class Tokenizer:
                 f"text {bad} is not valid Unicode: it holds a lone surrogate.", index=bad
             ) from None
 
+    def pieces(self, ids: Sequence[int]) -> list[str]:
+        """How each token is written in the vocabulary; "" for an id that it does not have."""
+        return [self._encoder.id_to_token(token) or "" for token in ids]
+
     def pad(
         self, rows: Sequence[TokenizedText], length: int
     ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:

@@ -26,6 +26,11 @@ def ensemble(embeddings: FloatArray) -> FloatArray:
     return np.asarray(mean / max(float(np.linalg.norm(mean)), 1e-12), np.float32)
 
 
+def logits(cosine: FloatArray, scoring: ScoringSpec) -> FloatArray:
+    """What the model makes of cosines before its softmax or sigmoid; float32, of the same shape."""
+    return np.asarray(scoring.logit_scale * cosine + scoring.logit_bias, np.float32)
+
+
 @dataclass(frozen=True)
 class Scores:
     """What a classifier says of N images and K labels; each float32 [N, K].
@@ -50,11 +55,11 @@ class ZeroShotClassifier:
     def scores(self, embeddings: FloatArray) -> Scores:
         """Score image embeddings, float32 [N, D]."""
         cosine = embeddings @ self.label_embeddings.T  # [N, K]
-        logit = self.scoring.logit_scale * cosine + self.scoring.logit_bias
+        logit = logits(cosine, self.scoring)  # [N, K]
         if self.scoring.function == "sigmoid":
             # 1 / (1 + exp(-x)), written with tanh: exp(-logit) overflows for the very negative logits of SigLIP.
             score = 0.5 * (1.0 + np.tanh(0.5 * logit))
         else:
             raised = np.exp(logit - logit.max(axis=1, keepdims=True))
             score = raised / raised.sum(axis=1, keepdims=True)
-        return Scores(cosine, logit.astype(np.float32), score.astype(np.float32))
+        return Scores(cosine, logit, score.astype(np.float32))

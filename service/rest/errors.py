@@ -28,6 +28,9 @@ STATUS: dict[type[ClipError], HTTPStatus] = {
     errors.HeadersTooSlow: HTTPStatus.REQUEST_TIMEOUT,
     errors.BodyTooSlow: HTTPStatus.REQUEST_TIMEOUT,
     errors.UnknownModel: HTTPStatus.NOT_FOUND,
+    errors.WrongFingerprint: HTTPStatus.CONFLICT,
+    errors.Unauthenticated: HTTPStatus.UNAUTHORIZED,
+    errors.PermissionDenied: HTTPStatus.FORBIDDEN,
     errors.TooManyConnections: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.Overloaded: HTTPStatus.TOO_MANY_REQUESTS,
     errors.DeadlineExceeded: HTTPStatus.GATEWAY_TIMEOUT,
@@ -86,6 +89,8 @@ def problem(error: ClipError, request_id: str) -> Response:
     headers = {}
     if isinstance(error, errors.Overloaded):
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
+    if isinstance(error, errors.Unauthenticated):
+        headers["WWW-Authenticate"] = "Bearer"
     return _response(status, fields(error), request_id, headers)
 
 

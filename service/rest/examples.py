@@ -27,6 +27,34 @@ EMBEDDED: dict[str, Any] = {
     "fingerprint": _FINGERPRINT,
     "results": [{"embedding": [0.6, 0.8]}, {"embedding": [0.8, 0.6], "tokens": 7, "truncated": False}],
 }
+TO_COMPARE: dict[str, Any] = {"images": [_PNG], "to_texts": ["a photo of a cat", "a photo of a dog"]}
+COMPARED: dict[str, Any] = {
+    "model": "demo",
+    "fingerprint": _FINGERPRINT,
+    "results": [{"cosine": [0.3, 0.278], "logit": [30.0, 27.8]}],
+}
+TO_TOKENIZE: dict[str, Any] = {"texts": ["a photo of a cat"]}
+TOKENIZED: dict[str, Any] = {
+    "model": "demo",
+    "fingerprint": _FINGERPRINT,
+    "context_length": 77,
+    "results": [
+        {
+            "ids": [49406, 320, 1125, 539, 320, 2368, 49407],
+            "pieces": [
+                "<|startoftext|>",
+                "a</w>",
+                "photo</w>",
+                "of</w>",
+                "a</w>",
+                "cat</w>",
+                "<|endoftext|>",
+            ],
+            "tokens": 7,
+            "truncated": False,
+        }
+    ],
+}
 MODELS: dict[str, Any] = {
     "object": "list",
     "data": [

@@ -13,16 +13,19 @@ from service.application.encoder import ImageInput
 from service.errors import BodyTooLarge, InvalidInput, TooMany, UndecodableImage
 
 MAX_IMAGES = 4_096
+IMAGE_FIELDS = ("images", "to_images")
 # One of these is before each item of a list and each field of an object in JSON; base64 has none of them.
 _BEFORE_VALUES = b",[{"
 _PIECE = 1 << 20  # bytes that one call looks at; divisible by 4, as base64 is
 
 
-def parse_json(unread: list[bytes], max_json_bytes: int) -> tuple[list[ImageInput], dict[str, Any]]:
-    """The images, and all other fields as they are. The body is the one item of `unread` and is taken out of it.
+def parse_json(
+    unread: list[bytes], max_json_bytes: int
+) -> tuple[dict[str, list[ImageInput]], dict[str, Any]]:
+    """The fields of images, and all others as they are. The body is the one item of `unread`, which is taken out.
 
     Raises:
-        InvalidInput: the body is no JSON object, or `images` in it is not a list of strings.
+        InvalidInput: the body is no JSON object, or a field of images in it is not a list of strings.
         BodyTooLarge: it holds more than `max_json_bytes` besides its images.
         TooMany: it has more than MAX_IMAGES images.
     """
@@ -40,13 +43,20 @@ def parse_json(unread: list[bytes], max_json_bytes: int) -> tuple[list[ImageInpu
         raise InvalidInput(
             'the body must be a JSON object, such as {"images": ["<base64>"], "labels": ["cat"]}.'
         )
-    encoded = fields.pop("images", [])
-    if not isinstance(encoded, list) or not all(isinstance(image, str) for image in encoded):
-        raise InvalidInput("images: must be a list of base64 strings or data URIs.")
-    _check_besides(size - sum(map(len, encoded)), max_json_bytes)
-    if len(encoded) > MAX_IMAGES:
-        raise TooMany(f"the JSON has more than {MAX_IMAGES:,} images.", limit=MAX_IMAGES, actual=len(encoded))
-    return [_base64(i, image) for i, image in enumerate(encoded)], fields
+    encoded = {name: _strings(name, fields.pop(name)) for name in IMAGE_FIELDS if name in fields}
+    _check_besides(size - sum(len(image) for images in encoded.values() for image in images), max_json_bytes)
+    count = sum(map(len, encoded.values()))
+    if count > MAX_IMAGES:
+        raise TooMany(f"the JSON has more than {MAX_IMAGES:,} images.", limit=MAX_IMAGES, actual=count)
+    return {
+        name: [_base64(i, image) for i, image in enumerate(images)] for name, images in encoded.items()
+    }, fields
+
+
+def _strings(name: str, value: object) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(image, str) for image in value):
+        raise InvalidInput(f"{name}: must be a list of base64 strings or data URIs.")
+    return value
 
 
 def _values(body: bytes) -> int:

@@ -15,6 +15,7 @@ from service.application.requests import RequestLimits
 from service.errors import ClipError
 from service.rest import examples
 from service.rest.errors import kinds, status_of_kind
+from service.rest.json_body import IMAGE_FIELDS
 from service.rest.schemas import (
     Alive,
     ClassifyFields,
@@ -25,6 +26,10 @@ from service.rest.schemas import (
     NotReady,
     Problem,
     Ready,
+    SimilarityFields,
+    SimilarityResponse,
+    TokenizeFields,
+    TokenizeResponse,
 )
 
 Arguments = dict[str, Any]  # of a route's decorator
@@ -60,6 +65,13 @@ _HEADERS = {
     },
 }
 
+_EXPECT_FINGERPRINT = {
+    "name": "X-Expect-Fingerprint",
+    "in": "header",
+    "description": "the same as the field expect_fingerprint, which counts where both are given",
+    "schema": {"type": "string"},
+}
+
 # What any request may meet before an endpoint sees it, or instead of it.
 _COMMON = (
     ClipError,
@@ -79,21 +91,27 @@ def complete(app: FastAPI, limits: RequestLimits, models: Sequence[str]) -> None
     document = app.openapi()
     document["components"]["schemas"]["Problem"] = Problem.model_json_schema()
     document["components"]["headers"] = _HEADERS
-    for path, fields, example in (
-        ("/classify", ClassifyFields, examples.TO_CLASSIFY),
-        ("/embed", EmbedFields, examples.TO_EMBED),
+    for path, fields, image_fields, example in (
+        ("/classify", ClassifyFields, ["images"], examples.TO_CLASSIFY),
+        ("/embed", EmbedFields, ["images"], examples.TO_EMBED),
+        ("/similarity", SimilarityFields, IMAGE_FIELDS, examples.TO_COMPARE),
+        ("/tokenize", TokenizeFields, [], examples.TO_TOKENIZE),
     ):
         own = fields.model_json_schema()["properties"]
         for name, bounds in _bounds(limits).items():
             deep_dict_update(own.get(name, {}), bounds)
         own["model"]["anyOf"] = [{"type": "string", "enum": [*models]}, {"type": "null"}]
-        document["paths"][path]["post"]["requestBody"] = _body(own, limits.max_images, example)
+        operation = document["paths"][path]["post"]
+        operation["requestBody"] = _body(own, image_fields, limits.max_images, example)
+        operation["parameters"] = [_EXPECT_FINGERPRINT]
 
 
 def _bounds(limits: RequestLimits) -> dict[str, dict[str, Any]]:
     label = {"maxLength": limits.max_label_chars}
+    texts = {"maxItems": limits.max_texts, "items": {"maxLength": limits.max_text_chars}}
     return {
-        "texts": {"maxItems": limits.max_texts, "items": {"maxLength": limits.max_text_chars}},
+        "texts": texts,
+        "to_texts": texts,
         "labels": {"maxItems": limits.max_labels, "items": label},
         "templates": {"maxItems": limits.max_templates, "items": label},
     }
@@ -144,30 +162,46 @@ def _refer(*headers: str) -> dict[str, Any]:
     return {name: {"$ref": f"#/components/headers/{name}"} for name in ("X-Request-Id", *headers)}
 
 
-def _body(own: dict[str, Any], max_images: int, example: dict[str, Any]) -> dict[str, Any]:
-    """The three forms of a request, all with the same fields: images, and its `own`."""
-    form = {"text" if name == "texts" else name: _not_null(schema) for name, schema in own.items()}
-    images, files = _IMAGES | {"maxItems": max_images}, _FILES | {"maxItems": max_images}
-    return {
-        "required": True,
-        "content": {
-            "application/json": {"schema": _object({"images": images} | own), "example": example},
-            "multipart/form-data": {"schema": _object({"image": files} | form)},
-            "image/*": {"schema": _BINARY | {"description": _RAW}},
-        },
+def _body(
+    own: dict[str, Any], image_fields: Sequence[str], max_images: int, example: dict[str, Any]
+) -> dict[str, Any]:
+    """The three forms of a request, all with the same fields: those of images, and its `own`."""
+    form = {_singular(name) if name in _TEXTS else name: _not_null(schema) for name, schema in own.items()}
+    images = {name: _IMAGES | {"maxItems": max_images} for name in image_fields}
+    files = {_singular(name): _FILES | {"maxItems": max_images} for name in image_fields}
+    content = {
+        "application/json": {"schema": _object(images | own), "example": example},
+        "multipart/form-data": {"schema": _object(files | form)},
     }
+    if image_fields:
+        content["image/*"] = {"schema": _BINARY | {"description": _RAW}}
+    return {"required": True, "content": content}
+
+
+_TEXTS = ("texts", "to_texts")
+
+
+def _singular(name: str) -> str:
+    return name.removesuffix("s")
 
 
 def _object(properties: dict[str, Any]) -> dict[str, Any]:
-    """Both images and labels; or, where there are no labels, images or texts or both."""
-    needed = [name for name in properties if name in ("image", "images", "labels", "text", "texts")]
+    """At least one item on each side; where there are labels, images and labels."""
+    items = {
+        name for name in properties if name.removeprefix("to_").rstrip("s") in ("image", "label", "text")
+    }
     schema = {"type": "object", "properties": properties, "additionalProperties": False}
-    if "labels" in needed:
+    if "labels" in items or len(items) == 1:
+        needed = [name for name in properties if name in items]
         filled = {name: properties[name] | {"minItems": 1} for name in needed}
         return schema | {"properties": properties | filled, "required": needed}
-    return schema | {
-        "anyOf": [{"required": [name], "properties": {name: {"minItems": 1}}} for name in needed]
-    }
+    sides = [sorted(name for name in items if name.startswith("to_") == other) for other in (False, True)]
+    one_of_each = [
+        {"anyOf": [{"required": [name], "properties": {name: {"minItems": 1}}} for name in side]}
+        for side in sides
+        if side
+    ]
+    return schema | (one_of_each[0] if len(one_of_each) == 1 else {"allOf": one_of_each})
 
 
 def _not_null(schema: dict[str, Any]) -> dict[str, Any]:
@@ -178,17 +212,21 @@ def _not_null(schema: dict[str, Any]) -> dict[str, Any]:
     return {**{key: value for key, value in schema.items() if key not in ("anyOf", "default")}, **kind}
 
 
+_NO_TEMPLATES = [kind for kind in kinds() if kind is not errors.BadPromptTemplate]
+_NO_IMAGES = [
+    kind
+    for kind in _NO_TEMPLATES
+    if kind not in (errors.UndecodableImage, errors.UnsupportedFormat, errors.ImageTooLarge)
+]
+
 CLASSIFY = _operation("classify", ClassifyResponse, examples.CLASSIFIED, kinds())
-EMBED = _operation(
-    "embed",
-    EmbedResponse,
-    examples.EMBEDDED,
-    [kind for kind in kinds() if kind is not errors.BadPromptTemplate],
-)
+EMBED = _operation("embed", EmbedResponse, examples.EMBEDDED, _NO_TEMPLATES)
 EMBED["responses"][200]["content"]["application/x-npy"] = {
     "schema": _BINARY | {"description": "one float32 array [N, D] in NumPy's file format"}
 }
 EMBED["responses"][200]["headers"] |= _refer("X-Model-Fingerprint")
+SIMILARITY = _operation("similarity", SimilarityResponse, examples.COMPARED, _NO_TEMPLATES)
+TOKENIZE = _operation("tokenize", TokenizeResponse, examples.TOKENIZED, _NO_IMAGES)
 MODELS = _operation("models", ModelList, examples.MODELS)
 LIVEZ = _operation("livez", Alive, {"status": "alive"})
 READYZ = _operation("readyz", Ready, {"status": "ready"})

@@ -12,23 +12,34 @@ import numpy.typing as npt
 import orjson
 from starlette.responses import Response
 
-from service.application.requests import Classification, Embedding, ModelState, ScoredLabel
+from service.application.answers import (
+    Classification,
+    Embedding,
+    ModelState,
+    ScoredLabel,
+    Similarities,
+    Similarity,
+    Tokenization,
+)
+from service.application.encodings import EmbeddingType, encode_vector
 from service.errors import ClipError
 from service.rest.errors import fields
 
 NPY = "application/x-npy"
-
 
 # Results whose rendering takes half a millisecond at most.
 _SHORT_LABELS = 256
 _SHORT_VECTORS = 32
 
 
-def is_short(answer: Classification | Embedding) -> bool:
+def is_short(answer: Classification | Embedding | Similarities | Tokenization) -> bool:
     """Whether it is rendered faster than a thread is woken, or nearly so."""
     if isinstance(answer, Embedding):
         return len(answer.images) + len(answer.texts) <= _SHORT_VECTORS
-    return sum(len(result) for result in answer.results if not isinstance(result, ClipError)) <= _SHORT_LABELS
+    if isinstance(answer, Classification):
+        labels = sum(len(result) for result in answer.results if not isinstance(result, ClipError))
+        return labels <= _SHORT_LABELS
+    return len(answer.results) <= _SHORT_VECTORS
 
 
 def json_response(body: Any, status: int = 200) -> Response:
@@ -45,27 +56,45 @@ def classification_json(answer: Classification) -> Response:
     return json_response(body)
 
 
-def embedding_json(answer: Embedding, encoding_format: str) -> Response:
+def embedding_json(
+    answer: Embedding, encoding_format: str, embedding_type: EmbeddingType = "float32"
+) -> Response:
     results: list[dict[str, Any]] = [
         {"error": fields(vector)}
         if isinstance(vector, ClipError)
-        else {"embedding": _encoded(vector, encoding_format)}
+        else _vector(vector, encoding_format, embedding_type)
         for vector in answer.images
     ]
     for text in answer.texts:
-        vector = _encoded(text.vector, encoding_format)
-        results.append({"embedding": vector, "tokens": text.tokens, "truncated": text.truncated})
+        shown = _vector(text.vector, encoding_format, embedding_type)
+        results.append(shown | {"tokens": text.tokens, "truncated": text.truncated})
     return json_response(_heading(answer) | {"results": results})
 
 
-def npy_array(answer: Embedding) -> Response:
-    """One float32 array [N, D] in NumPy's file format, images first. `answer` holds no errors."""
+def npy_array(answer: Embedding, embedding_type: EmbeddingType = "float32") -> Response:
+    """One array [N, D], or [N, D / 8] of bits, in NumPy's file format, images first. `answer` holds no errors."""
     vectors = [vector for vector in answer.images if not isinstance(vector, ClipError)]
     vectors.extend(text.vector for text in answer.texts)
     file = io.BytesIO()
-    np.save(file, np.stack(vectors).astype("<f4"), allow_pickle=False)
+    rows = [encode_vector(vector, embedding_type).values for vector in vectors]
+    np.save(file, np.stack(rows), allow_pickle=False)
     headers = {"X-Model-Fingerprint": answer.fingerprint}
     return Response(file.getvalue(), 200, headers, NPY)
+
+
+def similarity_json(answer: Similarities) -> Response:
+    results = [
+        {"cosine": result.cosine, "logit": result.logit}
+        if isinstance(result, Similarity)
+        else {"error": fields(result)}
+        for result in answer.results
+    ]
+    return json_response(_heading(answer) | {"results": results})
+
+
+def tokenization_json(answer: Tokenization) -> Response:
+    body = {"context_length": answer.context_length, "results": answer.results}
+    return json_response(_heading(answer) | body)
 
 
 def models_json(states: Sequence[ModelState]) -> Response:
@@ -78,13 +107,20 @@ def _labels(result: Sequence[ScoredLabel] | ClipError) -> Any:
     return orjson.Fragment(orjson.dumps({"labels": list(result)}))  # as text it takes a third of the memory
 
 
-def _encoded(vector: npt.NDArray[np.float32], encoding_format: str) -> Any:
+def _vector(
+    vector: npt.NDArray[np.float32], encoding_format: str, embedding_type: EmbeddingType
+) -> dict[str, Any]:
+    encoded = encode_vector(vector, embedding_type)
+    values: Any = encoded.values
     if encoding_format == "base64":
-        return base64.b64encode(vector.astype("<f4").tobytes()).decode()
-    return np.ascontiguousarray(vector)
+        values = base64.b64encode(values.tobytes()).decode()
+    elif values.dtype == np.float16:  # not one of the types that the JSON library knows
+        values = values.astype(np.float32)
+    scale = {} if encoded.scale is None else {"scale": encoded.scale}
+    return {"embedding": values} | scale
 
 
-def _heading(answer: Classification | Embedding) -> dict[str, Any]:
+def _heading(answer: Classification | Embedding | Similarities | Tokenization) -> dict[str, Any]:
     return {"model": answer.model, "fingerprint": answer.fingerprint}
 
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from fastapi import FastAPI
+from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
+from service.application.encoder import ImageInput
+from service.application.encodings import EmbeddingType
 from service.application.inference import Inference
-from service.application.requests import ClassifyRequest, EmbedRequest
+from service.application.requests import ClassifyRequest, EmbedRequest, SimilarityRequest, TokenizeRequest
 from service.concurrency import SideThread
-from service.rest.openapi import CLASSIFY, EMBED, LIVEZ, MODELS, READYZ
+from service.rest.json_body import IMAGE_FIELDS
+from service.rest.openapi import CLASSIFY, EMBED, LIVEZ, MODELS, READYZ, SIMILARITY, TOKENIZE
 from service.rest.rendering import (
     NPY,
     classification_json,
@@ -20,8 +26,10 @@ from service.rest.rendering import (
     json_response,
     models_json,
     npy_array,
+    similarity_json,
+    tokenization_json,
 )
-from service.rest.schemas import ClassifyFields, EmbedFields
+from service.rest.schemas import ClassifyFields, EmbedFields, SimilarityFields, TokenizeFields
 from service.rest.uploads import Upload, Uploads
 
 
@@ -30,17 +38,29 @@ def add_routes(app: FastAPI, inference: Inference, uploads: Uploads, side: SideT
 
     # Limits are checked where the request is read, so that what is over one is freed there.
 
-    def to_classify(upload: Upload) -> ClassifyRequest:
-        asked = ClassifyRequest(upload.images, **dict(upload.read(ClassifyFields)))
+    def to_classify(request: Request, upload: Upload) -> ClassifyRequest:
+        asked = ClassifyRequest(_images(upload), **_fields(request, upload, ClassifyFields))
         asked.check(inference.limits)
         return asked
 
-    def to_embed(npy: bool, upload: Upload) -> tuple[EmbedRequest, str]:
-        said = upload.read(EmbedFields)
+    def to_embed(request: Request, upload: Upload) -> tuple[EmbedRequest, Vectors]:
+        said = _fields(request, upload, EmbedFields)
+        vectors = Vectors(_wants_npy(request), said.pop("encoding_format"), said.pop("embedding_type"))
         # An array has no place for the error of one item.
-        asked = EmbedRequest(upload.images, said.texts, said.model, said.truncate, all_or_nothing=npy)
+        asked = EmbedRequest(_images(upload), all_or_nothing=vectors.npy, **said)
         asked.check(inference.limits)
-        return asked, said.encoding_format
+        return asked, vectors
+
+    def to_compare(request: Request, upload: Upload) -> SimilarityRequest:
+        said = _fields(request, upload, SimilarityFields, IMAGE_FIELDS)
+        asked = SimilarityRequest(_images(upload), to_images=_images(upload, "to_images"), **said)
+        asked.check(inference.limits)
+        return asked
+
+    def to_tokenize(request: Request, upload: Upload) -> TokenizeRequest:
+        asked = TokenizeRequest(**_fields(request, upload, TokenizeFields, ()))
+        asked.check(inference.limits)
+        return asked
 
     @app.post("/classify", **CLASSIFY)
     async def classify(request: Request) -> Response:
@@ -52,14 +72,28 @@ def add_routes(app: FastAPI, inference: Inference, uploads: Uploads, side: SideT
     async def embed(request: Request) -> Response:
         """Vectors of unit length, of images and texts, in one space.
 
-        `Accept: application/x-npy` gives one float32 array [N, D] in NumPy's file format instead of JSON.
+        `Accept: application/x-npy` gives one array [N, D] in NumPy's file format instead of JSON.
         """
-        npy = NPY in request.headers.get("accept", "")
-        asked, encoding_format = await uploads.read(request, functools.partial(to_embed, npy))
+        asked, vectors = await uploads.read(request, to_embed)
         embedded = await inference.embed(asked)
-        if npy:
-            return await side.call(npy_array, embedded, short=is_short(embedded))
-        return await side.call(embedding_json, embedded, encoding_format, short=is_short(embedded))
+        short = is_short(embedded)
+        if vectors.npy:
+            return await side.call(npy_array, embedded, vectors.embedding_type, short=short)
+        return await side.call(
+            embedding_json, embedded, vectors.encoding_format, vectors.embedding_type, short=short
+        )
+
+    @app.post("/similarity", **SIMILARITY)
+    async def similarity(request: Request) -> Response:
+        """How alike are these images and texts, each beside each of those? Cosines, and the model's own logits."""
+        compared = await inference.similarity(await uploads.read(request, to_compare))
+        return await side.call(similarity_json, compared, short=is_short(compared))
+
+    @app.post("/tokenize", **TOKENIZE)
+    async def tokenize(request: Request) -> Response:
+        """The tokens that texts become, and whether they would be cut."""
+        tokenized = await inference.tokenize(await uploads.read(request, to_tokenize))
+        return await side.call(tokenization_json, tokenized, short=is_short(tokenized))
 
     @app.get("/v1/models", **MODELS)
     async def models(_: Request) -> Response:
@@ -76,3 +110,29 @@ def add_routes(app: FastAPI, inference: Inference, uploads: Uploads, side: SideT
         """A request made now would be served. Send no traffic while this is 503."""
         ready = await inference.ready()
         return json_response({"status": "ready" if ready else "not ready"}, 200 if ready else 503)
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """How the caller wants them."""
+
+    npy: bool
+    encoding_format: str
+    embedding_type: EmbeddingType
+
+
+def _fields(
+    request: Request, upload: Upload, schema: type[BaseModel], image_fields: Sequence[str] = ("images",)
+) -> dict[str, Any]:
+    fields = dict(upload.read(schema, image_fields))
+    if fields["expect_fingerprint"] is None:
+        fields["expect_fingerprint"] = request.headers.get("x-expect-fingerprint")
+    return fields
+
+
+def _images(upload: Upload, name: str = "images") -> Sequence[ImageInput]:
+    return upload.images.get(name, ())
+
+
+def _wants_npy(request: Request) -> bool:
+    return NPY in request.headers.get("accept", "")

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic.json_schema import SkipJsonSchema
 
+from service.application.encodings import EmbeddingType
 from service.clip.prompts import MAX_SLOTS, SLOT, TEMPLATE_SETS
 from service.rest.errors import FRONT_CODES, kinds
 
@@ -52,7 +53,19 @@ TopK = Annotated[
 ]
 
 
-class ClassifyFields(_Request):
+class _Choice(_Request):
+    """Whom a request is for."""
+
+    model: str | None = Field(default=None, description="name of a served model; without it, the first")
+    expect_fingerprint: str | None = Field(
+        default=None,
+        description="that of the vectors you have: with another the request is refused. The header "
+        "X-Expect-Fingerprint says the same",
+        examples=["demo@fp32-0123456789ab"],
+    )
+
+
+class ClassifyFields(_Choice):
     """All of a classify request but its images."""
 
     labels: list[Label] = Field(
@@ -66,7 +79,6 @@ class ClassifyFields(_Request):
         "that they hold; several are averaged",
         examples=[["a photo of a {}."]],
     )
-    model: str | None = Field(default=None, description="name of a served model; without it, the first")
     top_k: TopK | None = Field(
         default=None, description="how many labels to return; without it, all", examples=[5]
     )
@@ -75,7 +87,7 @@ class ClassifyFields(_Request):
     )
 
 
-class EmbedFields(_Request):
+class EmbedFields(_Choice):
     """All of an embed request but its images."""
 
     texts: list[str] = Field(
@@ -83,10 +95,36 @@ class EmbedFields(_Request):
         description="texts to embed; their results follow those of the images",
         examples=[["a photo of a cat"]],
     )
-    model: str | None = Field(default=None, description="name of a served model; without it, the first")
     truncate: bool = Field(default=False, description="cut texts of too many tokens instead of refusing them")
     encoding_format: Literal["float", "base64"] = Field(
-        default="float", description="a list of numbers, or base64 of little-endian float32"
+        default="float", description="a list of numbers, or base64 of their bytes, little-endian"
+    )
+    embedding_type: EmbeddingType = Field(
+        default="float32", description="what the numbers are; docs/api.md says what each does to a search"
+    )
+
+
+class SimilarityFields(_Choice):
+    """All of a similarity request but its images."""
+
+    texts: list[str] = Field(
+        default=[], description="texts to compare; their results follow those of the images"
+    )
+    to_texts: list[str] = Field(
+        default=[],
+        description="texts to compare with; they follow the images in `to_images`",
+        examples=[["a photo of a cat", "a photo of a dog"]],
+    )
+    truncate: bool = Field(default=False, description="cut texts of too many tokens instead of refusing them")
+
+
+class TokenizeFields(_Choice):
+    """All of a tokenize request."""
+
+    texts: list[str] = Field(
+        description="texts to tokenize",
+        examples=[["a photo of a cat"]],
+        json_schema_extra={"minItems": 1},
     )
 
 
@@ -152,10 +190,14 @@ class ClassifyResponse(BaseModel):
     truncated_labels: list[str] | SkipJsonSchema[None] = _absent("labels whose prompts were cut")
 
 
+_SCALE = "of int8: each value of the vector is this times the integer"
+
+
 class TextVector(BaseModel):
     """The vector of one text. `truncated`: some of its `tokens` were cut."""
 
     embedding: list[float] | str
+    scale: float | SkipJsonSchema[None] = _absent(_SCALE)
     tokens: int
     truncated: bool
 
@@ -164,6 +206,7 @@ class ImageVector(BaseModel):
     """The vector of one image."""
 
     embedding: list[float] | str
+    scale: float | SkipJsonSchema[None] = _absent(_SCALE)
 
 
 class EmbedResponse(BaseModel):
@@ -172,6 +215,39 @@ class EmbedResponse(BaseModel):
     model: str
     fingerprint: str = Field(description="changes whenever the same input could give another vector")
     results: list[TextVector | ImageVector | ItemFailure]
+
+
+class ItemSimilarities(BaseModel):
+    """One item beside each of those it is compared with: those of `to_images` first, then of `to_texts`."""
+
+    cosine: list[float]
+    logit: list[float] = Field(description="cosine times the model's scale, plus its bias")
+
+
+class SimilarityResponse(BaseModel):
+    """Results in the order given, images first."""
+
+    model: str
+    fingerprint: str = Field(description="changes whenever the same input could give another vector")
+    results: list[ItemSimilarities | ItemFailure]
+
+
+class TextTokens(BaseModel):
+    """The tokens of one text as the encoder is given them, special tokens included."""
+
+    ids: list[int]
+    pieces: list[str] = Field(description="how each token is written in the vocabulary")
+    tokens: int = Field(description="how many the text has")
+    truncated: bool = Field(description="whether that is more than fit, so that some are left out here")
+
+
+class TokenizeResponse(BaseModel):
+    """Results in the order of the texts."""
+
+    model: str
+    fingerprint: str = Field(description="changes whenever the same input could give another vector")
+    context_length: int = Field(description="how many tokens fit")
+    results: list[TextTokens]
 
 
 class ModelInfo(BaseModel):

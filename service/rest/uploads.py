@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, TypeVar
 from urllib.parse import unquote_plus
 
@@ -17,13 +17,14 @@ from service.application.encoder import ImageInput
 from service.concurrency import SideThread
 from service.errors import ClipError, InvalidInput, UnsupportedMediaType
 from service.rest.forms import parse_form
-from service.rest.json_body import parse_json
+from service.rest.json_body import IMAGE_FIELDS, parse_json
 
 Fields = TypeVar("Fields", bound=BaseModel)
 Asked = TypeVar("Asked")
 
 # In a form a field is repeated rather than a list, so its singular reads better; both are understood.
-_FORM_NAMES = {"text": "texts", "label": "labels", "template": "templates"}
+_FORM_NAMES = {"text": "texts", "label": "labels", "template": "templates", "to_text": "to_texts"}
+_FORM_IMAGES = {"image": "images", "to_image": "to_images"} | {name: name for name in IMAGE_FIELDS}
 _LISTS = frozenset(_FORM_NAMES.values())
 _MAX_FAULTS = 5
 _CHARSETS = ("utf-8", "us-ascii")
@@ -33,26 +34,29 @@ _SHORT = 4_096  # bytes: a millisecond at most, in a form of the smallest parts
 
 @dataclass(frozen=True)
 class Upload:
-    """Images, and every other field as the client wrote it. `typed`: JSON, where "5" is not a number."""
+    """The fields of images, and every other as the client wrote it. `typed`: JSON, where "5" is not a number."""
 
-    images: Sequence[ImageInput]
+    images: Mapping[str, Sequence[ImageInput]]
     fields: dict[str, Any]
     typed: bool
 
-    def read(self, schema: type[Fields]) -> Fields:
-        """The fields by their schema.
+    def read(self, schema: type[Fields], image_fields: Sequence[str] = ("images",)) -> Fields:
+        """The fields by their schema. `image_fields`: those that may hold images.
 
         Raises:
             InvalidInput: one is missing, unknown or of the wrong type; names it.
         """
-        said = list(islice(_faults(self.fields, schema), _MAX_FAULTS))
+        strange = (f"{name}: no such field" for name in self.images if name not in image_fields)
+        said = list(islice(chain(strange, _faults(self.fields, schema)), _MAX_FAULTS))
         if not said:
             try:
                 return schema.model_validate(self.fields, strict=self.typed)
             except ValidationError as error:
                 faults = error.errors(include_url=False, include_input=False, include_context=False)
                 said = [f"{'.'.join(map(str, f['loc']))}: {f['msg']}" for f in faults[:_MAX_FAULTS]]
-        raise InvalidInput(f"{'; '.join(said)}. Known fields: images, {', '.join(schema.model_fields)}.")
+        raise InvalidInput(
+            f"{'; '.join(said)}. Known fields: {', '.join([*image_fields, *schema.model_fields])}."
+        )
 
 
 def _faults(fields: dict[str, Any], schema: type[BaseModel]) -> Iterator[str]:
@@ -77,7 +81,7 @@ class Uploads:
         self._max_json_bytes = max_json_bytes
         self._side = side
 
-    async def read(self, request: Request, make: Callable[[Upload], Asked]) -> Asked:
+    async def read(self, request: Request, make: Callable[[Request, Upload], Asked]) -> Asked:
         """What `make` makes of it.
 
         Raises:
@@ -88,13 +92,12 @@ class Uploads:
         # `request.body` would keep it as long as there is a request.
         unread = [b"".join([chunk async for chunk in request.stream() if chunk])]
         parsed = len(query) if _is_image(_kind(content_type)) else len(unread[0])
-        return await self._side.call(self._read, content_type, query, unread, make, short=parsed <= _SHORT)
+        return await self._side.call(self._read, request, unread, make, short=parsed <= _SHORT)
 
-    def _read(
-        self, content_type: str, query: bytes, unread: list[bytes], make: Callable[[Upload], Asked]
-    ) -> Asked:
+    def _read(self, request: Request, unread: list[bytes], make: Callable[[Request, Upload], Asked]) -> Asked:
+        content_type, query = request.headers.get("content-type", ""), request.scope["query_string"]
         try:
-            return make(parse(content_type, query, unread, self._max_json_bytes))
+            return make(request, parse(content_type, query, unread, self._max_json_bytes))
         except ClipError as error:
             # What was refused is freed here, and not when the event loop comes to it.
             error.__context__ = None
@@ -114,7 +117,7 @@ def parse(content_type: str, query: bytes, unread: list[bytes], max_json_bytes: 
     kind = _kind(content_type)
     if _is_image(kind):
         fields = _gathered(QueryParams(query).multi_items())
-        return Upload([unread.pop()], fields, typed=False)
+        return Upload({"images": [unread.pop()]}, fields, typed=False)
     if kind not in ("multipart/form-data", "application/json"):
         raise UnsupportedMediaType(
             f"Content-Type is {kind[:64] or 'missing'}. "
@@ -160,16 +163,18 @@ def _options(content_type: str) -> dict[bytes, bytes]:
 
 
 def _form(body: bytes, boundary: bytes) -> Upload:
-    parts = parse_form(body, boundary)
-    images = []
-    for part in parts:
-        if part.name in ("image", "images"):
-            if isinstance(part.data, str):
-                raise InvalidInput(
-                    "the field `image` is text, not a file. With curl, write -F image=@cat.jpg, with the @."
-                )
-            images.append(part.data)
-    rest = ((part.name, part.data) for part in parts if part.name not in ("image", "images"))
+    images: dict[str, list[ImageInput]] = {}
+    rest = []
+    for part in parse_form(body, boundary):
+        if part.name not in _FORM_IMAGES:
+            rest.append((part.name, part.data))
+        elif isinstance(part.data, str):
+            raise InvalidInput(
+                f"the field `{part.name}` is text, not a file. "
+                f"With curl, write -F {part.name}=@cat.jpg, with the @."
+            )
+        else:
+            images.setdefault(_FORM_IMAGES[part.name], []).append(part.data)
     return Upload(images, _gathered(rest), typed=False)
 
 

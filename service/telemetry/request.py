@@ -25,11 +25,15 @@ class RequestContext:
     Attributes:
         id: unique, or what the caller has given.
         deadline: when it must be answered, in seconds of `time.monotonic()`; None: no limit.
+        key: the name of the key that it came with.
+        bulk: it gives way to requests that somebody waits for.
         stage_seconds: stage -> seconds; the images of a request add up.
     """
 
     id: str
     deadline: float | None = None
+    key: str | None = None
+    bulk: bool = False
     stage_seconds: dict[str, float] = field(default_factory=dict)
 
     @property

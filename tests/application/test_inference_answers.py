@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from service.application.answers import Embedding, ScoredLabel
 from service.application.inference import Inference
-from service.application.requests import ClassifyRequest, Embedding, EmbedRequest, ScoredLabel
+from service.application.requests import ClassifyRequest, EmbedRequest
 from service.clip.manifest import ScoringSpec
 from service.engine.backend import Vector
 from service.errors import ClipError, TextTooLong

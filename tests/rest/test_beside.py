@@ -10,8 +10,8 @@ import pytest
 from starlette.requests import Request
 from starlette.types import Message
 
+from service.application.answers import Classification, Embedding, ScoredLabel
 from service.application.encoder import EncodedText
-from service.application.requests import Classification, Embedding, ScoredLabel
 from service.concurrency import SideThread
 from service.errors import UndecodableImage
 from service.rest.rendering import is_short
@@ -32,7 +32,7 @@ async def jobs_of(content_type: str, body: bytes, query: bytes = b"") -> int:
     scope = {"type": "http", "headers": [(b"content-type", content_type.encode())], "query_string": query}
     executor = Counting()
     await Uploads(1_000_000, SideThread(executor)).read(
-        Request(scope, receive), lambda upload: upload.read(EmbedFields)
+        Request(scope, receive), lambda _, upload: upload.read(EmbedFields)
     )
     return executor.jobs
 
@@ -71,9 +71,12 @@ def test_many_vectors_are_rendered_in_a_thread(count: int, short: bool) -> None:
 async def test_base64_in_pieces_is_the_base64_of_the_whole(size: int) -> None:
     image = np.random.default_rng(0).bytes(size)
     encoded = base64.b64encode(image).decode()
-    assert read_json({"images": [encoded, f"data:image/png;base64,{encoded}"]}).images == [image, image]
+    assert read_json({"images": [encoded, f"data:image/png;base64,{encoded}"]}).images["images"] == [
+        image,
+        image,
+    ]
     inside = base64.b64encode(image[: (3 << 18) - 1]).decode()
     assert inside.endswith("=")
     assert len(inside) == 1 << 20
-    (broken,) = read_json({"images": [inside + encoded]}).images
+    (broken,) = read_json({"images": [inside + encoded]}).images["images"]
     assert isinstance(broken, UndecodableImage), "padding in the middle, at the end of a piece"

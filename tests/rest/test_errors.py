@@ -25,7 +25,13 @@ def all_errors(kind: type[ClipError] = ClipError) -> list[type[ClipError]]:
 
 
 def made(kind: type[ClipError]) -> ClipError:
-    return Overloaded("x", retry_after=0.2) if kind is Overloaded else kind("x", limit=1, actual=2, index=0)
+    return (
+        kind("x", retry_after=0.2) if issubclass(kind, Overloaded) else kind("x", limit=1, actual=2, index=0)
+    )
+
+
+# Of the caller, though no input of his is invalid.
+CALLERS = (errors.UnknownModel, errors.WrongFingerprint, errors.Unauthenticated, errors.PermissionDenied)
 
 
 def test_codes_are_distinct_and_bad_input_is_never_the_server_s_fault() -> None:
@@ -33,9 +39,7 @@ def test_codes_are_distinct_and_bad_input_is_never_the_server_s_fault() -> None:
     assert len({kind.code for kind in kinds}) == len(kinds)
     for kind in kinds:
         status = status_of(made(kind))
-        assert (400 <= status < 500) == issubclass(
-            kind, (errors.InvalidInput, errors.UnknownModel, Overloaded)
-        )
+        assert (400 <= status < 500) == issubclass(kind, (errors.InvalidInput, Overloaded, *CALLERS))
 
 
 def test_the_tree_in_the_docstring_is_the_tree() -> None:

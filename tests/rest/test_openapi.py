@@ -103,7 +103,9 @@ async def test_each_code_is_in_the_document_with_its_status(running: Running) ->
 
 
 def made(kind: type[ClipError]) -> ClipError:
-    return Overloaded("x", retry_after=0.2) if kind is Overloaded else kind("x", limit=1, actual=2, index=0)
+    return (
+        kind("x", retry_after=0.2) if issubclass(kind, Overloaded) else kind("x", limit=1, actual=2, index=0)
+    )
 
 
 @pytest.mark.parametrize("kind", kinds(), ids=lambda kind: kind.code)

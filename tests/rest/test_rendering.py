@@ -13,8 +13,8 @@ import orjson
 import pytest
 from starlette.responses import Response
 
+from service.application.answers import Classification, Embedding, ModelState, ScoredLabel
 from service.application.encoder import EncodedText
-from service.application.requests import Classification, Embedding, ModelState, ScoredLabel
 from service.clip.artifact import read_manifest
 from service.errors import ImageTooLarge, UndecodableImage
 from service.rest.rendering import (

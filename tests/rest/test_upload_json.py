@@ -16,8 +16,8 @@ from tests.rest.test_uploads import B64, IMAGE, read, read_json, refusal
 
 def test_json_gives_images_from_base64_and_fields_with_their_types() -> None:
     upload = read_json({"images": [B64, f"data:image/jpeg;base64,{B64}"], "labels": ["a"], "top_k": 1})
-    assert upload == Upload([IMAGE, IMAGE], {"labels": ["a"], "top_k": 1}, typed=True)
-    assert (read_json({"texts": ["a"]})).images == []
+    assert upload == Upload({"images": [IMAGE, IMAGE]}, {"labels": ["a"], "top_k": 1}, typed=True)
+    assert (read_json({"texts": ["a"]})).images == {}
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_json_gives_images_from_base64_and_fields_with_their_types() -> None:
     ],
 )
 def test_what_is_not_strict_base64_is_an_error_of_its_image(image: str, what: str) -> None:
-    good, bad = (read_json({"images": [B64, image]})).images
+    good, bad = (read_json({"images": [B64, image]})).images["images"]
     assert good == IMAGE
     assert isinstance(bad, UndecodableImage)
     assert bad.index == 1
@@ -82,7 +82,7 @@ def test_json_of_too_many_values_is_refused_before_it_is_parsed() -> None:
 
 
 def test_json_may_have_4096_images_and_no_more() -> None:
-    assert len((read_json({"images": ["!"] * 4_096}, max_json_bytes=20_000)).images) == 4_096
+    assert len((read_json({"images": ["!"] * 4_096}, max_json_bytes=20_000)).images["images"]) == 4_096
     with pytest.raises(TooMany, match=r"more than 4,096 images") as caught:
         read_json({"images": ["!"] * 4_097}, max_json_bytes=20_000)
     assert (caught.value.limit, caught.value.actual) == (4_096, 4_097)

@@ -57,7 +57,7 @@ def test_a_form_gives_its_images_in_order_and_every_other_field_as_it_is() -> No
         file("images", b"2"),
         text("labels", "b"),
     )
-    assert upload == Upload([IMAGE, b"2"], {"model": "toy", "labels": ["a", "b"]}, typed=False)
+    assert upload == Upload({"images": [IMAGE, b"2"]}, {"model": "toy", "labels": ["a", "b"]}, typed=False)
 
 
 @pytest.mark.parametrize("name", ["text", "label", "template"])
@@ -94,7 +94,7 @@ def test_a_form_may_have_4096_text_fields_and_no_more() -> None:
 
 def test_a_form_may_have_4096_files_and_no_more() -> None:
     most = [file("image", b"")] * 4_096
-    assert len((read_form(*most)).images) == 4_096
+    assert len((read_form(*most)).images["images"]) == 4_096
     with pytest.raises(TooMany, match=r"more than 4,096 parts") as caught:
         read_form(*most, file("image", b""))
     assert caught.value.limit == 4_096
@@ -107,7 +107,7 @@ def test_a_text_field_may_be_larger_than_the_framework_s_own_limit() -> None:
 
 def test_a_file_of_any_size_stays_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", "/nowhere")  # a temporary file could not be made
-    assert (read_form(file("image", bytes(5_000_000)))).images == [bytes(5_000_000)]
+    assert (read_form(file("image", bytes(5_000_000)))).images["images"] == [bytes(5_000_000)]
 
 
 def test_a_form_that_is_none_is_refused() -> None:
@@ -154,7 +154,7 @@ def test_a_content_type_has_1024_characters_at_most() -> None:
 @pytest.mark.parametrize("content_type", ["image/jpeg", "IMAGE/PNG", "image/*", "application/octet-stream"])
 def test_a_body_that_is_an_image_takes_its_fields_from_the_query(content_type: str) -> None:
     upload = read(content_type, IMAGE, "label=a&label=b&top_k=1")
-    assert upload == Upload([IMAGE], {"labels": ["a", "b"], "top_k": "1"}, typed=False)
+    assert upload == Upload({"images": [IMAGE]}, {"labels": ["a", "b"], "top_k": "1"}, typed=False)
     with pytest.raises(InvalidInput, match="the field `top_k` is given more than once"):
         read(content_type, IMAGE, "top_k=1&top_k=2")
 
@@ -217,7 +217,8 @@ def test_an_unknown_field_is_refused_and_the_known_ones_are_told(way: str) -> No
         upload = read("image/png", IMAGE, "temperature=1")
     told = refusal(upload, EmbedFields)
     assert told.startswith("temperature: ")
-    assert told.endswith("Known fields: images, texts, model, truncate, encoding_format.")
+    known = "images, model, expect_fingerprint, texts, truncate, encoding_format, embedding_type"
+    assert told.endswith(f"Known fields: {known}.")
 
 
 def test_a_missing_field_is_named() -> None:
