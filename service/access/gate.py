@@ -1,0 +1,39 @@
+"""Who may ask, and how often. The fronts ask here before they read a body."""
+
+from __future__ import annotations
+
+from typing import Literal, Protocol
+
+Scope = Literal["use", "manage"]
+
+
+class Gate(Protocol):
+    """What the fronts and the application know of keys."""
+
+    async def enter(self, authorization: str | None, scope: Scope) -> None:
+        """Let a request in, and note the name of its key in its `RequestContext`.
+
+        `authorization`: the header or the metadata of that name.
+
+        Raises:
+            Unauthenticated: there is no key, or not one that is known.
+            PermissionDenied: the key is not for this.
+            RateLimited: the key has used up its rate already.
+        """
+
+    async def charge(self, *, rows: int = 0, size: int = 0) -> None:
+        """Take rows, and bytes of a body, from the rate of the key that the present request came with.
+
+        Raises:
+            RateLimited: it has used up its rate; says after how many seconds to come back.
+        """
+
+
+class OpenGate:
+    """A `Gate` that is open to everybody."""
+
+    async def enter(self, authorization: str | None, scope: Scope) -> None:
+        pass
+
+    async def charge(self, *, rows: int = 0, size: int = 0) -> None:
+        pass
