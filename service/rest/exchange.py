@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.application.byte_budget import ByteBudget, Lease
 from service.rest.body import BodyLimits, read_body
 from service.rest.connections import address_of
-from service.rest.errors import rendered
+from service.rest.errors import Render, rendered
 from service.rest.lifeline import ClientGone, run_until_answered
 from service.telemetry.log import logger
 from service.telemetry.metrics import Metrics
@@ -85,11 +85,20 @@ class _Answer:
 class Exchange:
     """See the module."""
 
-    def __init__(self, app: ASGIApp, limits: ExchangeLimits, budget: ByteBudget, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        limits: ExchangeLimits,
+        budget: ByteBudget,
+        metrics: Metrics,
+        render_for: Callable[[str], Render | None] = lambda _: None,
+    ) -> None:
+        """`render_for`: who renders the errors of a path, where they are not problem+json."""
         self._app = app
         self._limits = limits
         self._budget = budget
         self._metrics = metrics
+        self._render_for = render_for
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -106,7 +115,7 @@ class Exchange:
         except ClientGone:
             outcome = "client_gone"
         except Exception as error:  # whatever a route raises; `rendered` knows what it is
-            outcome, response = rendered(error, request.id)
+            outcome, response = rendered(error, request.id, self._render_for(scope["path"]))
             error.__traceback__ = None  # `service.concurrency` says why
             if answer.status is None:
                 await response(scope, receive, answer)
