@@ -34,14 +34,14 @@ Template = Annotated[
 ]
 
 
-def _whole(value: object) -> object:
+def whole(value: object) -> object:
     """In JSON 2.0 is a whole number, and some clients write all their numbers so."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 TopK = Annotated[
     int,
-    BeforeValidator(_whole),
+    BeforeValidator(whole),
     Field(le=_INT32),
     WithJsonSchema({"type": "integer", "minimum": 1, "maximum": _INT32, "format": "int32"}),
 ]

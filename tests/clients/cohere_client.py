@@ -10,11 +10,15 @@ import cohere
 url, photo, *texts = sys.argv[1:]
 uri = "data:image/jpeg;base64," + base64.b64encode(Path(photo).read_bytes()).decode()
 client = cohere.ClientV2(api_key="none", base_url=url)
-of_texts = client.embed(model="demo", input_type="search_query", texts=texts, embedding_types=["float", "int8"])
+of_texts = client.embed(
+    model="demo", input_type="search_query", texts=texts, embedding_types=["float", "int8"]
+)
 of_image = client.embed(model="demo", input_type="image", images=[uri], embedding_types=["float"])
 errors = []
 try:
-    client.embed(model="demo", input_type="image", images=["http://localhost/cat.jpg"], embedding_types=["float"])
+    client.embed(
+        model="demo", input_type="image", images=["http://localhost/cat.jpg"], embedding_types=["float"]
+    )
 except cohere.UnprocessableEntityError as error:
     errors.append(str(error.body))
 print(

@@ -12,7 +12,9 @@ client = InferenceClient(model=f"{url}/models/demo")
 found = client.zero_shot_image_classification(photo, candidate_labels=labels, hypothesis_template=template)
 errors = []
 try:
-    InferenceClient(model=f"{url}/models/other").zero_shot_image_classification(photo, candidate_labels=labels)
+    InferenceClient(model=f"{url}/models/other").zero_shot_image_classification(
+        photo, candidate_labels=labels
+    )
 except HfHubHTTPError as error:
     errors.append(str(error))
 print(

@@ -9,7 +9,5 @@ from langchain_openai import OpenAIEmbeddings
 
 url, photo, *texts = sys.argv[1:]
 uri = "data:image/jpeg;base64," + base64.b64encode(Path(photo).read_bytes()).decode()
-model = OpenAIEmbeddings(
-    model="demo", base_url=f"{url}/v1", api_key="none", check_embedding_ctx_length=False
-)
+model = OpenAIEmbeddings(model="demo", base_url=f"{url}/v1", api_key="none", check_embedding_ctx_length=False)
 print(json.dumps({"both": model.embed_documents([uri, *texts]), "image": model.embed_query(uri)}))

@@ -67,7 +67,7 @@ def add_clip_as_service(app: FastAPI, inference: Inference, uploads: Uploads, si
     described = operation("clip_as_service_post", JinaDocuments, _EXAMPLE, NO_TEMPLATES)
     described["responses"][200]["headers"] |= refer("X-Model-Fingerprint")
 
-    @app.post("/post", **described, openapi_extra=_body(inference.limits))
+    @app.post("/post", **described, openapi_extra=_body(inference.limits, inference.names))
     async def post(request: Request) -> Response:
         """Jina's documents with their embeddings (`/`, `/encode`), or with their matches ranked (`/rank`)."""
 
@@ -107,13 +107,15 @@ def _read(request: Request, body: JsonObject, limits: RequestLimits) -> _Posted:
 
 def _endpoint(fields: Document) -> tuple[str, str | None]:
     """`encode` or `rank`, and the model that is named behind it or in the parameters."""
-    given = fields.get("execEndpoint") or fields.get("exec_endpoint") or "/"
-    parameters = fields.get("parameters") or {}
+    given = next(
+        (fields[name] for name in ("execEndpoint", "exec_endpoint") if fields.get(name) is not None), "/"
+    )
+    parameters = {} if fields.get("parameters") is None else fields["parameters"]
     if isinstance(given, str) and isinstance(parameters, dict):
-        endpoint, _, model = given.strip("/").partition("/")
-        model = model or parameters.get("model_name") or ""
-        if endpoint in ("", "encode", "rank") and isinstance(model, str):
-            return endpoint or "encode", model or None
+        endpoint, _, model = given.removeprefix("/").partition("/")
+        named = model or parameters.get("model_name")
+        if endpoint in ("", "encode", "rank") and given and isinstance(named, str | None):
+            return endpoint or "encode", named
     raise InvalidInput(
         "execEndpoint must be /, /encode or /rank, the last two with or without /MODEL behind."
     )
@@ -187,30 +189,27 @@ def _shown(document: Document) -> Document:
     return {name: value for name, value in given.items() if value and isinstance(value, str)}
 
 
-def _body(limits: RequestLimits) -> schemas.Schema:
-    text = schemas.text(limits) | {"minLength": 1}
-    image = schemas.IMAGE
-    names = {"id": {"type": "string"}}
-    kinds = [("text", text), ("blob", image)]
-    document = {
-        "anyOf": [
-            {"type": "object", "properties": names | {name: schema}, "required": [name]}
-            for name, schema in kinds
-        ]
+def _body(limits: RequestLimits, names: Sequence[str]) -> schemas.Schema:
+    plain = _documents(limits, {})
+    with_matches = _documents(limits, {"matches": plain})
+    parameters = {
+        "type": ["object", "null"],
+        "properties": {"model_name": {"enum": [*names, None]}},
+        "description": "ignored, but for `model_name`",
     }
-    most = {"type": "array", "minItems": 1, "maxItems": limits.max_texts + limits.max_images}
+    encode = ["/", "/encode", *(f"/encode/{name}" for name in names), None]
+    rank = ["/rank", *(f"/rank/{name}" for name in names)]
     schema = {
         "type": "object",
-        "properties": {
-            "data": most | {"items": document},
-            "execEndpoint": {
-                "type": "string",
-                "description": "`/` or `/encode`: embeddings. `/rank`: each document's `matches` by likeness. "
-                "`/encode/MODEL` and `/rank/MODEL` name a model",
-            },
-            "parameters": {"type": "object", "description": "ignored, but for `model_name`"},
-        },
+        "properties": {"parameters": parameters},
         "required": ["data"],
+        "oneOf": [
+            {"properties": {"data": plain, "execEndpoint": {"enum": encode}}},
+            {
+                "properties": {"data": with_matches, "execEndpoint": {"enum": rank}},
+                "required": ["execEndpoint"],
+            },
+        ],
     }
     ranking = {"data": [{"blob": PNG, "matches": [{"text": "a cat"}, {"text": "a dog"}]}]}
     examples = {
@@ -218,3 +217,22 @@ def _body(limits: RequestLimits) -> schemas.Schema:
         "rank": ranking | {"execEndpoint": "/rank"},
     }
     return schemas.json_body(schema, examples)
+
+
+def _documents(limits: RequestLimits, others: schemas.Schema) -> schemas.Schema:
+    """Texts or images, each with these fields too."""
+    text = schemas.text(limits) | {"minLength": 1}
+    kinds = [
+        {
+            "type": "object",
+            "properties": {"id": {"type": "string"}, name: schema, **others},
+            "required": [name, *others],
+        }
+        for name, schema in (("text", text), ("blob", schemas.IMAGE))
+    ]
+    return {
+        "type": "array",
+        "minItems": 1,
+        "maxItems": limits.max_texts + limits.max_images,
+        "items": {"anyOf": kinds},
+    }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict, Field
@@ -18,7 +18,18 @@ from service.application.requests import RequestLimits
 from service.concurrency import SideThread
 from service.errors import InvalidInput
 from service.rest.compat import schemas
-from service.rest.compat.items import Item, Mixed, Vector, chosen, item, listed, mixed, only_item, options
+from service.rest.compat.items import (
+    Dimensions,
+    Item,
+    Mixed,
+    Vector,
+    chosen,
+    item,
+    listed,
+    mixed,
+    only_item,
+    options,
+)
 from service.rest.documented import NO_TEMPLATES, operation, refer
 from service.rest.examples import PNG
 from service.rest.json_body import JsonObject
@@ -27,10 +38,13 @@ from service.rest.uploads import Uploads
 from service.telemetry.request import current
 
 _Type = Literal["float", "int8", "binary", "ubinary", "base64"]
-_ENCODINGS: dict[str, EmbeddingType] = {
+_ENCODINGS: dict[_Type, EmbeddingType] = {
     "float": "float32",
     "base64": "float32",
-}  # others have their own names
+    "int8": "int8",
+    "binary": "binary",
+    "ubinary": "ubinary",
+}
 
 
 class _Options(BaseModel):
@@ -39,13 +53,13 @@ class _Options(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     model: str | None = None
-    embedding_types: list[_Type] | None = Field(default=None, max_length=len(get_args(_Type)))
-    output_dimension: int | None = Field(default=None, ge=1)
+    embedding_types: list[_Type] | None = Field(default=None, max_length=len(_ENCODINGS))
+    output_dimension: Dimensions | None = None
     truncate: Literal["NONE", "END"] = "END"
 
 
 class CohereVectors(BaseModel):
-    float: list[list[float]] | None = None
+    float_: list[list[float]] | None = Field(default=None, alias="float")
     int8: list[list[int]] | None = None
     binary: list[list[int]] | None = None
     ubinary: list[list[int]] | None = None
@@ -85,7 +99,9 @@ def add_cohere(app: FastAPI, inference: Inference, uploads: Uploads, side: SideT
 
         asked, types = await uploads.read_json(request, read)
         answer, results = await asked.embed(inference)
-        return await side.call(_rendered, asked, answer, results, types, short=is_short(answer))
+        context = current()
+        request_id = context.requests[0].id if context else ""
+        return await side.call(_rendered, asked, answer, results, types, request_id, short=is_short(answer))
 
 
 def _read(request: Request, body: JsonObject, limits: RequestLimits) -> tuple[Mixed, Sequence[_Type]]:
@@ -117,14 +133,16 @@ def _input(value: object, name: str) -> Item:
 
 
 def _rendered(
-    asked: Mixed, answer: Embedding, results: Sequence[Vector | EncodedText], types: Sequence[_Type]
+    asked: Mixed,
+    answer: Embedding,
+    results: Sequence[Vector | EncodedText],
+    types: Sequence[_Type],
+    request_id: str,
 ) -> Response:
     vectors = [each.vector if isinstance(each, EncodedText) else each for each in results]
     embeddings = {
         name: [
-            vector_fields(vector, "base64" if name == "base64" else "float", _ENCODINGS.get(name, name))[
-                "embedding"
-            ]
+            vector_fields(vector, "base64" if name == "base64" else "float", _ENCODINGS[name])["embedding"]
             for vector in vectors
         ]
         for name in types
@@ -133,9 +151,8 @@ def _rendered(
     meta: dict[str, Any] = {"api_version": {"version": "2"}, "billed_units": units}
     if cut := [i for i, each in enumerate(results) if isinstance(each, EncodedText) and each.truncated]:
         meta["warnings"] = [f"{asked.name}[{i}] has too many tokens and was cut at its end." for i in cut]
-    request = current()
     body = {
-        "id": request.id if request else "",
+        "id": request_id,
         "embeddings": embeddings,
         "texts": asked.asked.texts,
         "meta": meta,
@@ -149,15 +166,17 @@ def _body(limits: RequestLimits, names: Sequence[str]) -> schemas.Schema:
     one = {"type": "object", "properties": {"content": content}, "required": ["content"]}
     texts = {"type": "array", "minItems": 1, "maxItems": limits.max_texts, "items": schemas.text(limits)}
     most = {"type": "array", "minItems": 1, "maxItems": limits.max_images}
-    properties = {
-        "model": schemas.model(names),
-        "input_type": {"description": "ignored, as is every field that is not listed"},
+    kinds = {
         "texts": texts,
         "images": most | {"items": schemas.IMAGE},
         "inputs": most | {"items": one, "description": "each with one text or one image"},
+    }
+    properties = {
+        "model": schemas.model(names),
+        "input_type": {"description": "ignored, as is every field that is not listed"},
         "embedding_types": {
             "anyOf": [
-                {"type": "array", "maxItems": 5, "items": {"enum": [*get_args(_Type)]}},
+                {"type": "array", "maxItems": 5, "items": {"enum": [*_ENCODINGS]}},
                 {"type": "null"},
             ],
             "description": "without it, float. uint8 is not offered",
@@ -172,7 +191,7 @@ def _body(limits: RequestLimits, names: Sequence[str]) -> schemas.Schema:
     schema = {
         "type": "object",
         "properties": properties,
-        "oneOf": [{"required": [name]} for name in ("texts", "images", "inputs")],
+        "oneOf": schemas.one_of(kinds),
     }
     uri = f"data:image/png;base64,{PNG}"
     examples = {

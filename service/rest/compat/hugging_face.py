@@ -91,10 +91,11 @@ def _read(request: Request, body: JsonObject, limits: RequestLimits) -> Classify
         listed(labels, "parameters.candidate_labels")
     said = options(body, _Options)
     body.check_images([said.inputs])
+    template = said.parameters.hypothesis_template
     asked = ClassifyRequest(
         [image_of(said.inputs, 0)],
         said.parameters.candidate_labels,
-        [said.parameters.hypothesis_template or _TEMPLATE],
+        [_TEMPLATE if template is None else template],
         **chosen(request, request.path_params["model"]),
     )
     asked.check(limits)

@@ -32,7 +32,7 @@ def add_immich(app: FastAPI, inference: Inference, uploads: Uploads, side: SideT
     """Its two routes."""
     predicted = operation("immich_predict", ImmichVector, {"clip": "[0.6,0.8]"}, NO_TEMPLATES)
     predicted["responses"][200]["headers"] |= refer("X-Model-Fingerprint")
-    pong = {200: {"headers": refer(), "content": {"text/plain": {"example": "pong"}}}}
+    pong = {"headers": refer(), "content": {"text/plain": {"example": "pong"}}}
 
     @app.post("/predict", **predicted, openapi_extra=_body(inference.limits))
     async def predict(request: Request) -> Response:
@@ -44,7 +44,7 @@ def add_immich(app: FastAPI, inference: Inference, uploads: Uploads, side: SideT
         embedded = await inference.embed(await uploads.read(request, read))
         return await side.call(_rendered, embedded, short=is_short(embedded))
 
-    @app.get("/ping", operation_id="immich_ping", response_class=PlainTextResponse, responses=pong)
+    @app.get("/ping", operation_id="immich_ping", response_class=PlainTextResponse, responses={200: pong})
     async def ping(_: Request) -> Response:
         """The process is alive, as immich asks for it."""
         return PlainTextResponse("pong")
@@ -84,7 +84,7 @@ def _entry(entries: object) -> tuple[str, str]:
 
 
 def _rendered(answer: Embedding) -> Response:
-    (vector,) = (*answer.images, *(text.vector for text in answer.texts))
+    (vector,) = [*answer.images, *(text.vector for text in answer.texts)]
     if isinstance(vector, ClipError):  # the only one of its request: `Inference.embed` has raised it
         raise vector
     shown = orjson.dumps(vector, option=orjson.OPT_SERIALIZE_NUMPY).decode()
@@ -92,12 +92,25 @@ def _rendered(answer: Embedding) -> Response:
 
 
 def _body(limits: RequestLimits) -> dict[str, Any]:
-    properties = {
-        "entries": {"type": "string", "description": _FORM, "contentMediaType": "application/json"},
-        "image": {"type": "string", "format": "binary", "description": "for `visual`"},
-        "text": {"type": "string", "maxLength": limits.max_text_chars, "description": "for `textual`"},
+    image = {"type": "string", "format": "binary", "description": "for `visual`"}
+    text = {"type": "string", "maxLength": limits.max_text_chars, "description": "for `textual`"}
+    # A format that JSON Schema does not know is for readers only.
+    entries = {
+        kind: {
+            "type": "string",
+            "format": f"immich-{kind}",
+            "pattern": f'"{kind}"',
+            "description": f"{_FORM}; here `{kind}`",
+        }
+        for kind in ("visual", "textual")
     }
-    schema = {"type": "object", "properties": properties, "required": ["entries"]}
+    schema = {
+        "type": "object",
+        "oneOf": [
+            {"properties": {"entries": entries["visual"], "image": image}, "required": ["entries", "image"]},
+            {"properties": {"entries": entries["textual"], "text": text}, "required": ["entries", "text"]},
+        ],
+    }
     example = {"entries": '{"clip": {"textual": {"modelName": "demo"}}}', "text": "a photo of a cat"}
     content = {"multipart/form-data": {"schema": schema, "example": example}}
     return {"requestBody": {"required": True, "content": content}}

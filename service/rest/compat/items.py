@@ -6,11 +6,11 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 from starlette.requests import Request
 
 from service.application.answers import Embedding
@@ -26,10 +26,13 @@ from service.errors import (
     UnsupportedFormat,
 )
 from service.rest.json_body import MAX_IMAGES, JsonObject, image_of
+from service.rest.schemas import whole
 from service.rest.uploads import faults_of
 
 Vector = npt.NDArray[np.float32]
 Options = TypeVar("Options", bound=BaseModel)
+
+Dimensions = Annotated[int, BeforeValidator(whole), Field(ge=1)]
 
 MAX_ITEMS = MAX_IMAGES
 
@@ -107,7 +110,7 @@ def mixed(body: JsonObject, items: Sequence[Item], name: str, limits: RequestLim
     return whole
 
 
-def chosen(request: Request, model: str | None) -> dict[str, str | None]:
+def chosen(request: Request, model: str | None) -> dict[str, Any]:
     """Whom a request is for, as the core's requests take it."""
     return {"model": model, "expect_fingerprint": request.headers.get("x-expect-fingerprint")}
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import orjson
 from fastapi import FastAPI
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -18,7 +18,18 @@ from service.application.inference import Inference
 from service.application.requests import RequestLimits
 from service.concurrency import SideThread
 from service.errors import ClipError, InvalidInput
-from service.rest.compat.items import Item, Mixed, Vector, chosen, item, listed, mixed, only_item, options
+from service.rest.compat.items import (
+    Dimensions,
+    Item,
+    Mixed,
+    Vector,
+    chosen,
+    item,
+    listed,
+    mixed,
+    only_item,
+    options,
+)
 from service.rest.compat.openai_document import EMBEDDINGS, body_of
 from service.rest.errors import Failure, told
 from service.rest.json_body import JsonObject
@@ -43,7 +54,7 @@ class _Options(BaseModel):
     modality: Literal["text", "image"] | None = None
     encoding_format: Literal["float", "base64"] | None = None
     embedding_type: Literal["float", "base64"] | None = None  # Jina's name for it
-    dimensions: int | None = Field(default=None, ge=1)
+    dimensions: Dimensions | None = None
     normalized: Literal[True] | None = None  # all vectors are
     truncate: bool | None = None
 

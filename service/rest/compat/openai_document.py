@@ -50,7 +50,7 @@ class OpenAIError(BaseModel):
 
 def _error_content(status: HTTPStatus, code: str) -> dict[str, Any]:
     kind = "server_error" if status >= HTTPStatus.INTERNAL_SERVER_ERROR else "invalid_request_error"
-    said = {"message": "What was wrong, in a sentence.", "type": kind, "param": None, "code": code}
+    said = {"message": "What was wrong, in a sentence.", "type": kind, "param": "input", "code": code}
     return {"model": OpenAIError, "content": {"application/json": {"example": {"error": said}}}}
 
 
@@ -78,39 +78,8 @@ _EXAMPLES: dict[str, Any] = {
 
 def body_of(limits: RequestLimits, names: Sequence[str]) -> Schema:
     """The request, as `openapi_extra`."""
-    text, image = schemas.text(limits), schemas.IMAGE
-    typed = [
-        {"type": "object", "properties": {"text": text}, "required": ["text"]},
-        {"type": "object", "properties": {"image": image}, "required": ["image"]},
-    ]
-    one = {"anyOf": [text, schemas.DATA_URI, *typed, schemas.part(limits)]}
-    most = {"minItems": 1, "maxItems": limits.max_texts + limits.max_images}
-    content = {
-        "anyOf": [text, {"type": "array", "minItems": 1, "maxItems": 1, "items": schemas.part(limits)}]
-    }
-    message = {
-        "type": "object",
-        "properties": {"role": {"type": "string"}, "content": content},
-        "required": ["content"],
-    }
     properties = {
         "model": schemas.model(names),
-        "input": {
-            "anyOf": [one, {"type": "array", "items": one} | most],
-            "description": f"one item or a list: texts (at most {limits.max_texts:,}) and images (at most "
-            f"{limits.max_images:,}). A string is a text, or an image if it is a data URI",
-        },
-        "messages": {
-            "type": "array",
-            "minItems": 1,
-            "maxItems": 1,
-            "items": message,
-            "description": "in place of `input`: messages that hold one text or one image; gives one vector",
-        },
-        "modality": {
-            "enum": ["text", "image", None],
-            "description": "`image`: strings in `input` are base64",
-        },
         "encoding_format": {"enum": ["float", "base64", None]},
         "embedding_type": {"enum": ["float", "base64", None], "description": "the same, as Jina names it"},
         "dimensions": {
@@ -125,9 +94,51 @@ def body_of(limits: RequestLimits, names: Sequence[str]) -> Schema:
         },
         "user": {"description": "ignored, as is every field that is not listed"},
     }
-    schema = {
-        "type": "object",
-        "properties": properties,
-        "oneOf": [{"required": ["input"]}, {"required": ["messages"]}],
-    }
+    schema = {"type": "object", "properties": properties, "oneOf": _inputs(limits)}
     return schemas.json_body(schema, _EXAMPLES)
+
+
+def _inputs(limits: RequestLimits) -> list[Schema]:
+    """`input` with texts as they are, `input` with bare base64, or `messages`."""
+    text, image, part = schemas.text(limits), schemas.IMAGE, schemas.part(limits)
+    typed = [
+        {"type": "object", "properties": {"image": image}, "required": ["image"]},
+        *part["anyOf"],
+    ]
+    contents = [text, {"type": "array", "minItems": 1, "maxItems": 1, "items": part}]
+    message = {
+        "type": "object",
+        "properties": {"role": {"type": "string"}, "content": {"anyOf": contents}},
+        "required": ["content"],
+    }
+    messages = {
+        "type": "array",
+        "minItems": 1,
+        "maxItems": 1,
+        "items": message,
+        "description": "in place of `input`: messages that hold one text or one image; gives one vector",
+    }
+    mixed = _one_or_several(
+        {"anyOf": [text, schemas.DATA_URI, *typed]},
+        limits,
+        "a text or an image, or a list of them. A string is a text, or an image if it is a data URI",
+    )
+    images = _one_or_several({"anyOf": [image, *typed]}, limits, "with modality `image`, strings are base64")
+    of_texts = {"modality": {"enum": ["text", None]}, "input": mixed, "messages": {"type": "null"}}
+    of_images = {"modality": {"const": "image"}, "input": images, "messages": {"type": "null"}}
+    of_messages = {
+        "messages": messages,
+        "input": {"type": "null"},
+        "modality": {"enum": ["text", "image", None]},
+    }
+    return [
+        {"properties": of_texts, "required": ["input"]},
+        {"properties": of_images, "required": ["input", "modality"]},
+        {"properties": of_messages, "required": ["messages"]},
+    ]
+
+
+def _one_or_several(item: Schema, limits: RequestLimits, description: str) -> Schema:
+    most = {"minItems": 1, "maxItems": limits.max_texts + limits.max_images}
+    count = f". At most {limits.max_texts:,} texts and {limits.max_images:,} images."
+    return {"anyOf": [item, {"type": "array", "items": item} | most], "description": description + count}

@@ -38,20 +38,12 @@ def template(limits: RequestLimits) -> Schema:
 
 
 def part(limits: RequestLimits) -> Schema:
-    """A text or an image as OpenAI's messages hold them."""
+    """A text or an image as OpenAI's messages hold them; their `type` is what their other field says."""
     url = {"type": "object", "properties": {"url": DATA_URI}, "required": ["url"]}
     return {
         "anyOf": [
-            {
-                "type": "object",
-                "properties": {"type": {"const": "text"}, "text": text(limits)},
-                "required": ["type", "text"],
-            },
-            {
-                "type": "object",
-                "properties": {"type": {"const": "image_url"}, "image_url": url},
-                "required": ["type", "image_url"],
-            },
+            {"type": "object", "properties": {"text": text(limits)}, "required": ["text"]},
+            {"type": "object", "properties": {"image_url": url}, "required": ["image_url"]},
         ]
     }
 
@@ -61,6 +53,19 @@ def model(names: Sequence[str]) -> Schema:
         "anyOf": [{"type": "string", "enum": [*names]}, {"type": "null"}],
         "description": "name of a served model; without it, the first",
     }
+
+
+def one_of(fields: dict[str, Schema]) -> list[Schema]:
+    """One of these fields, and the others not or null."""
+    return [
+        {
+            "properties": {
+                other: schema if other == name else {"type": "null"} for other, schema in fields.items()
+            },
+            "required": [name],
+        }
+        for name, schema in fields.items()
+    ]
 
 
 def json_body(schema: Schema, examples: dict[str, Any]) -> Schema:

@@ -24,7 +24,7 @@ async def test_documents_come_back_with_their_embeddings(running: Running, endpo
         given = (await post(running, sent, endpoint)).json()["data"]
         assert [set(each) - {"embedding"} for each in given] == [{"id", "text"}, set(), set()]
         embeddings = [document["embedding"] for document in given]
-        np.testing.assert_array_equal(np.float32(embeddings), [text, image, other])
+        np.testing.assert_array_equal(np.array(embeddings, np.float32), [text, image, other])
 
 
 async def test_a_text_that_was_cut_is_tagged(running: Running) -> None:

@@ -29,6 +29,9 @@ async def test_labels_are_those_of_classify(tmp_path: Path, image: str, template
     assert scores == sorted(scores, reverse=True)
 
 
+SHORT = {"candidate_labels": ["a"], "hypothesis_template": "{}"}
+
+
 @pytest.mark.parametrize(
     ("path", "body", "status", "said"),
     [
@@ -40,8 +43,8 @@ async def test_labels_are_those_of_classify(tmp_path: Path, image: str, template
         ),
         ("/models/toy", {"inputs": IMAGES[0]}, 400, "parameters: Field required"),
         ("/models/toy", {"inputs": IMAGES[0], "parameters": {}}, 400, "candidate_labels: Field required"),
-        ("/models/toy", {"inputs": "!", "parameters": {"candidate_labels": ["a"]}}, 422, "not valid base64"),
-        ("/models/toy", {"inputs": "http://a", "parameters": {"candidate_labels": ["a"]}}, 422, "is a URL"),
+        ("/models/toy", {"inputs": "!", "parameters": SHORT}, 422, "not valid base64"),
+        ("/models/toy", {"inputs": "http://a", "parameters": SHORT}, 422, "is a URL"),
         (
             "/models/toy",
             {"inputs": "aaaa", "parameters": {"candidate_labels": [5] * 9_999}},

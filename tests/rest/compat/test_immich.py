@@ -17,10 +17,10 @@ TEXTUAL = {"clip": {"textual": {"modelName": "toy", "options": {"language": "en"
 
 
 async def predict(running: Running, entries: Any, **parts: Any) -> httpx.Response:
-    files = {
-        name: ("blob", part) if isinstance(part, bytes) else (None, part) for name, part in parts.items()
-    }
-    return await running.client.post("/predict", files={"entries": (None, json.dumps(entries))} | files)
+    files: dict[str, Any] = {"entries": (None, json.dumps(entries))}
+    for name, part in parts.items():
+        files[name] = ("blob", part) if isinstance(part, bytes) else (None, part)
+    return await running.client.post("/predict", files=files)
 
 
 async def test_a_vector_comes_as_a_list_in_a_string(running: Running) -> None:

@@ -42,7 +42,7 @@ async def post(running: Running, **body: Any) -> httpx.Response:
 
 def vectors_in(answer: httpx.Response) -> np.ndarray[Any, Any]:
     assert answer.status_code == 200, answer.text
-    return np.float32([each["embedding"] for each in answer.json()["data"]])
+    return np.array([each["embedding"] for each in answer.json()["data"]], np.float32)
 
 
 def error_in(answer: httpx.Response) -> dict[str, Any]:
@@ -77,7 +77,7 @@ async def test_so_does_the_client_that_is_not_async(running: Running) -> None:
             return client.embeddings.create(model="toy", input="a cat", user="me").data[0].embedding
 
     vector = await asyncio.to_thread(ask)
-    np.testing.assert_array_equal(np.float32([vector]), await vectors_of(running, texts=["a cat"]))
+    np.testing.assert_array_equal(np.array([vector], np.float32), await vectors_of(running, texts=["a cat"]))
 
 
 async def test_the_client_raises_its_own_errors_with_our_codes(client: openai.AsyncOpenAI) -> None:
