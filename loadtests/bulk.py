@@ -30,7 +30,7 @@ _HEAD = (
 
 @dataclass(frozen=True)
 class BulkRun:
-    """`lines`: answered, `errors` of them without a vector. `growth`: bytes of memory, of all but the first tenth."""
+    """`lines`: answered, `errors` of them without a vector. `growth`: bytes of memory, after the first tenth."""
 
     lines: int
     errors: int
@@ -51,7 +51,7 @@ class BulkClient(threading.Thread):
 
     def run(self) -> None:
         threading.Thread(target=self._send, daemon=True).start()
-        with self._socket.makefile("rb") as answers:
+        with self._socket, self._socket.makefile("rb") as answers:
             for line in answers:
                 if line.startswith(b'{"index"'):
                     self.answered += 1
