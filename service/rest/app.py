@@ -16,12 +16,13 @@ from service import __version__
 from service.application.byte_budget import ByteBudget
 from service.application.inference import Inference
 from service.concurrency import SideThread
+from service.rest.bulk import Bulk
 from service.rest.compat.adapters import ADAPTERS, render_for
 from service.rest.compat.names import Compat
 from service.rest.docs import add_docs
 from service.rest.exchange import Exchange, ExchangeLimits
 from service.rest.openapi import complete
-from service.rest.routes import add_routes
+from service.rest.routes import BULK, add_routes
 from service.rest.uploads import Uploads
 from service.telemetry.metrics import Metrics
 
@@ -33,7 +34,8 @@ def build_app(
     side: SideThread,
     budget: ByteBudget,
     metrics: Metrics,
-    compat: Sequence[Compat] = (),
+    bulk: Bulk,
+    compat: Sequence[Compat],
 ) -> ASGIApp:
     """The routes, and around them the exchange, which answers for whatever they raise.
 
@@ -53,7 +55,7 @@ def build_app(
     add_docs(app)
     complete(app, inference.limits, inference.names)
     _answer_head(app)
-    return Exchange(app, limits, budget, metrics, render_for(compat))
+    return Exchange(app, limits, budget, metrics, {("POST", BULK): bulk}, render_for(compat))
 
 
 def _answer_head(app: FastAPI) -> None:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -25,6 +26,8 @@ from service.telemetry.request import RequestContext, enter
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _SMALL = 65_536  # bytes of an answer: 32 MB for 512 connections
+# Answers a request while it arrives: `read_body` and the deadline are not for it.
+Streaming = Callable[[Scope, Receive, Send, Lease], Awaitable[None]]
 _QUIET = frozenset({"/livez", "/readyz"})
 
 
@@ -72,6 +75,13 @@ class _Answer:
         await self._send(self._start)
         await self._send({"type": "http.response.body", "body": body})
 
+    async def at_once(self, message: Message) -> None:
+        """Pass on a part of an answer that is not whole yet."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            message["headers"] = [*message["headers"], *self._headers()]
+        await self._send(message)
+
     def _headers(self) -> Iterator[tuple[bytes, bytes]]:
         yield b"x-request-id", self._request.id.encode()
         stages = self._request.stage_seconds.items()
@@ -91,10 +101,14 @@ class Exchange:
         limits: ExchangeLimits,
         budget: ByteBudget,
         metrics: Metrics,
+        streaming: Mapping[tuple[str, str], Streaming] = MappingProxyType({}),
         render_for: Callable[[str], Render | None] = lambda _: None,
     ) -> None:
-        """`render_for`: who renders the errors of a path, where they are not problem+json."""
+        """`streaming`: (method, path) -> what answers there instead of `app`. `render_for`: who renders the errors
+        of a path, where they are not problem+json.
+        """
         self._app = app
+        self._streaming = streaming
         self._limits = limits
         self._budget = budget
         self._metrics = metrics
@@ -132,6 +146,10 @@ class Exchange:
     ) -> None:
         seconds = self._limits.deadline_seconds
         with self._budget.lease(address_of(scope["client"][0])) as lease:
+            if stream := self._streaming.get((scope["method"], scope["path"])):
+                request.bulk = True
+                await stream(scope, receive, answer.at_once, lease)
+                return
             body = await read_body(headers, receive, self._limits.body, lease)
             answer.body_pending = False
             request.deadline = time.monotonic() + seconds
@@ -143,7 +161,8 @@ class Exchange:
             await answer.pass_on(lease)
 
     def _record(self, scope: Scope, outcome: str, seconds: float) -> None:
-        endpoint = getattr(scope.get("route"), "path", "other")
+        streamed = (scope["method"], scope["path"]) in self._streaming
+        endpoint = scope["path"] if streamed else getattr(scope.get("route"), "path", "other")
         self._metrics.request(endpoint, outcome, seconds)
         if endpoint not in _QUIET:
             logger.info("request", endpoint=endpoint, outcome=outcome, ms=round(seconds * 1000, 1))

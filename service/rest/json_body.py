@@ -77,7 +77,7 @@ def parse_json(
     encoded = {name: _strings(name, fields.pop(name)) for name in IMAGE_FIELDS if name in fields}
     body.check_images([image for images in encoded.values() for image in images])
     return {
-        name: [image_of(image, i) for i, image in enumerate(images)] for name, images in encoded.items()
+        name: [decode_base64(i, image) for i, image in enumerate(images)] for name, images in encoded.items()
     }, fields
 
 
@@ -103,7 +103,7 @@ def _check_besides(besides: int, limit: int, or_more: str = "") -> None:
         )
 
 
-def image_of(text: str, index: int) -> ImageInput:
+def decode_base64(index: int, text: str) -> ImageInput:
     """Standard base64, bare or in a data URI. Nothing is fetched: a URL is an error like any other text."""
     start = 0
     if text.startswith("data:"):

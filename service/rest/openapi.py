@@ -15,6 +15,8 @@ from service.rest.errors import kinds
 from service.rest.json_body import IMAGE_FIELDS
 from service.rest.schemas import (
     Alive,
+    BulkFields,
+    BulkLine,
     ClassifyFields,
     ClassifyResponse,
     EmbedFields,
@@ -55,6 +57,7 @@ def complete(app: FastAPI, limits: RequestLimits, models: Sequence[str]) -> None
     document = app.openapi()
     document["components"]["schemas"]["Problem"] = Problem.model_json_schema()
     document["components"]["headers"] = HEADERS
+    _describe_bulk(document["paths"]["/bulk"]["post"])
     for path, fields, image_fields, example in (
         ("/classify", ClassifyFields, ["images"], examples.TO_CLASSIFY),
         ("/embed", EmbedFields, ["images"], examples.TO_EMBED),
@@ -68,6 +71,30 @@ def complete(app: FastAPI, limits: RequestLimits, models: Sequence[str]) -> None
         operation = document["paths"][path]["post"]
         operation["requestBody"] = _body(own, image_fields, limits.max_images, example)
         operation["parameters"] = [_EXPECT_FINGERPRINT]
+
+
+def _describe_bulk(operation: dict[str, Any]) -> None:
+    """Its lines, and its fields in the query."""
+    operation["requestBody"] = {
+        "required": True,
+        "content": {
+            "application/x-ndjson": {
+                "schema": {
+                    "type": "string",
+                    "description": "lines of JSON, each with `image` or `text`, and perhaps `id`",
+                },
+                "example": examples.LINES_IN,
+            }
+        },
+    }
+    operation["responses"]["200"]["content"] = {
+        "application/x-ndjson": {"schema": {"type": "string"}, "example": examples.LINES_OUT}
+    }
+    properties = BulkFields.model_json_schema()["properties"]
+    operation["parameters"] = [
+        {"name": name, "in": "query", "description": schema["description"], "schema": _not_null(schema)}
+        for name, schema in properties.items()
+    ]
 
 
 def _bounds(limits: RequestLimits) -> dict[str, dict[str, Any]]:
@@ -139,6 +166,7 @@ EMBED["responses"][200]["content"]["application/x-npy"] = {
 EMBED["responses"][200]["headers"] |= refer("X-Model-Fingerprint")
 SIMILARITY = operation("similarity", SimilarityResponse, examples.COMPARED, NO_TEMPLATES)
 TOKENIZE = operation("tokenize", TokenizeResponse, examples.TOKENIZED, NO_IMAGES)
+BULKS = operation("bulk", BulkLine, {}, NO_TEMPLATES)
 MODELS = operation("models", ModelList, examples.MODELS)
 LIVEZ = operation("livez", Alive, {"status": "alive"})
 READYZ = operation("readyz", Ready, {"status": "ready"})

@@ -110,7 +110,7 @@ def _labels(result: Sequence[ScoredLabel] | ClipError) -> Any:
 def vector_fields(
     vector: npt.NDArray[np.float32], encoding_format: str, embedding_type: EmbeddingType
 ) -> dict[str, Any]:
-    """One vector as numbers or as base64, with its scale if it has one."""
+    """A vector, [D], as fields of a JSON object: `embedding`, and `scale` where there is one."""
     encoded = encode_vector(vector, embedding_type)
     values: Any = encoded.values
     if encoding_format == "base64":

@@ -22,7 +22,7 @@ from service.rest.compat import schemas
 from service.rest.compat.items import Encoded, Item, Mixed, Vector, chosen, listed, mixed
 from service.rest.documented import NO_TEMPLATES, operation, refer
 from service.rest.examples import PNG
-from service.rest.json_body import JsonObject, image_of
+from service.rest.json_body import JsonObject, decode_base64
 from service.rest.rendering import is_short, json_response
 from service.rest.uploads import Uploads
 
@@ -133,7 +133,7 @@ def _item(document: object, name: str) -> Item:
 
 def _apart(items: Sequence[Item]) -> tuple[list[ImageInput], list[str]]:
     encoded = [each.text for each in items if isinstance(each, Encoded)]
-    return [image_of(text, i) for i, text in enumerate(encoded)], [
+    return [decode_base64(i, text) for i, text in enumerate(encoded)], [
         each for each in items if isinstance(each, str)
     ]
 
@@ -225,7 +225,7 @@ def _documents(limits: RequestLimits, others: schemas.Schema) -> schemas.Schema:
     kinds = [
         {
             "type": "object",
-            "properties": {"id": {"type": "string"}, name: schema, **others},
+            "properties": {"id": {"description": "given back, if it is a text"}, name: schema, **others},
             "required": [name, *others],
         }
         for name, schema in (("text", text), ("blob", schemas.IMAGE))

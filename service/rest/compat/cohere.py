@@ -100,7 +100,7 @@ def add_cohere(app: FastAPI, inference: Inference, uploads: Uploads, side: SideT
         asked, types = await uploads.read_json(request, read)
         answer, results = await asked.embed(inference)
         context = current()
-        request_id = context.requests[0].id if context else ""
+        request_id = next((each.id for each in context.requests), "") if context else ""
         return await side.call(_rendered, asked, answer, results, types, request_id, short=is_short(answer))
 
 

@@ -22,7 +22,7 @@ from service.rest.compat.items import chosen, listed, options
 from service.rest.documented import operation, refer
 from service.rest.errors import Failure, kinds, told
 from service.rest.examples import PNG
-from service.rest.json_body import JsonObject, image_of
+from service.rest.json_body import JsonObject, decode_base64
 from service.rest.rendering import is_short, json_response
 from service.rest.uploads import Uploads
 
@@ -93,7 +93,7 @@ def _read(request: Request, body: JsonObject, limits: RequestLimits) -> Classify
     body.check_images([said.inputs])
     template = said.parameters.hypothesis_template
     asked = ClassifyRequest(
-        [image_of(said.inputs, 0)],
+        [decode_base64(0, said.inputs)],
         said.parameters.candidate_labels,
         [_TEMPLATE if template is None else template],
         **chosen(request, request.path_params["model"]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -34,7 +35,7 @@ def add_immich(app: FastAPI, inference: Inference, uploads: Uploads, side: SideT
     predicted["responses"][200]["headers"] |= refer("X-Model-Fingerprint")
     pong = {"headers": refer(), "content": {"text/plain": {"example": "pong"}}}
 
-    @app.post("/predict", **predicted, openapi_extra=_body(inference.limits))
+    @app.post("/predict", **predicted, openapi_extra=_body(inference.limits, inference.names))
     async def predict(request: Request) -> Response:
         """The vector of one image or text, as immich asks its machine-learning server for it."""
 
@@ -84,33 +85,27 @@ def _entry(entries: object) -> tuple[str, str]:
 
 
 def _rendered(answer: Embedding) -> Response:
-    (vector,) = [*answer.images, *(text.vector for text in answer.texts)]
+    vector = answer.images[0] if answer.images else answer.texts[0].vector
     if isinstance(vector, ClipError):  # the only one of its request: `Inference.embed` has raised it
         raise vector
     shown = orjson.dumps(vector, option=orjson.OPT_SERIALIZE_NUMPY).decode()
     return json_response({"clip": shown}, headers={"X-Model-Fingerprint": answer.fingerprint})
 
 
-def _body(limits: RequestLimits) -> dict[str, Any]:
-    image = {"type": "string", "format": "binary", "description": "for `visual`"}
-    text = {"type": "string", "maxLength": limits.max_text_chars, "description": "for `textual`"}
-    # A format that JSON Schema does not know is for readers only.
-    entries = {
-        kind: {
-            "type": "string",
-            "format": f"immich-{kind}",
-            "pattern": f'"{kind}"',
-            "description": f"{_FORM}; here `{kind}`",
-        }
-        for kind in ("visual", "textual")
+def _body(limits: RequestLimits, names: Sequence[str]) -> dict[str, Any]:
+    properties = {
+        # A format that JSON Schema does not know is for readers only.
+        "entries": {"type": "string", "format": "immich-entries", "description": _FORM},
+        "image": {"type": "string", "format": "binary", "description": "for `visual`"},
+        "text": {"type": "string", "maxLength": limits.max_text_chars, "description": "for `textual`"},
     }
     schema = {
         "type": "object",
-        "oneOf": [
-            {"properties": {"entries": entries["visual"], "image": image}, "required": ["entries", "image"]},
-            {"properties": {"entries": entries["textual"], "text": text}, "required": ["entries", "text"]},
-        ],
+        "properties": properties,
+        "required": ["entries"],
+        "additionalProperties": {"type": "string"},
     }
-    example = {"entries": '{"clip": {"textual": {"modelName": "demo"}}}', "text": "a photo of a cat"}
+    entries = orjson.dumps({"clip": {"textual": {"modelName": names[0]}}}).decode()
+    example = {"entries": entries, "text": "a photo of a cat"}
     content = {"multipart/form-data": {"schema": schema, "example": example}}
     return {"requestBody": {"required": True, "content": content}}

@@ -25,7 +25,7 @@ from service.errors import (
     UndecodableImage,
     UnsupportedFormat,
 )
-from service.rest.json_body import MAX_IMAGES, JsonObject, image_of
+from service.rest.json_body import MAX_IMAGES, JsonObject, decode_base64
 from service.rest.schemas import whole
 from service.rest.uploads import faults_of
 
@@ -99,7 +99,7 @@ def mixed(body: JsonObject, items: Sequence[Item], name: str, limits: RequestLim
     encoded = [item.text for item in items if isinstance(item, Encoded)]
     body.check_images(encoded)
     asked = EmbedRequest(
-        [image_of(text, index) for index, text in enumerate(encoded)],
+        [decode_base64(index, text) for index, text in enumerate(encoded)],
         [item for item in items if isinstance(item, str)],
         all_or_nothing=True,
         **choices,
@@ -172,7 +172,7 @@ def only_item(parts: Collection[tuple[str, object]], name: str) -> Item:
     Raises:
         InvalidInput: there are several, or none.
     """
-    items = [item(part, where) for where, part in parts]
+    items = [item(part if isinstance(part, dict) else None, where) for where, part in parts]
     filled = [each for each in items if each != ""] or items[:1]
     if len(filled) != 1:
         raise InvalidInput(

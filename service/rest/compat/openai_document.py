@@ -108,7 +108,7 @@ def _inputs(limits: RequestLimits) -> list[Schema]:
     contents = [text, {"type": "array", "minItems": 1, "maxItems": 1, "items": part}]
     message = {
         "type": "object",
-        "properties": {"role": {"type": "string"}, "content": {"anyOf": contents}},
+        "properties": {"role": {"description": "any"}, "content": {"anyOf": contents}},
         "required": ["content"],
     }
     messages = {

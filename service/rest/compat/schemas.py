@@ -14,7 +14,6 @@ Schema = dict[str, Any]
 DATA_URI: Schema = {
     "type": "string",
     "format": "image-uri",
-    "pattern": "^data:",
     "description": "an image as a data URI: data:image/jpeg;base64,...",
 }
 IMAGE: Schema = {
