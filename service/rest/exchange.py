@@ -28,7 +28,7 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _SMALL = 65_536  # bytes of an answer: 32 MB for 512 connections
 # Answers a request while it arrives: `read_body` and the deadline are not for it.
 Streaming = Callable[[Scope, Receive, Send, Lease], Awaitable[None]]
-_QUIET = frozenset({"/livez", "/readyz"})
+_QUIET = frozenset({"/livez", "/readyz", "/ping"})
 
 
 @dataclass(frozen=True)

@@ -92,17 +92,21 @@ def _read(request: Request, body: JsonObject, limits: RequestLimits) -> _Posted:
     if endpoint != "rank":
         # The original cuts long texts as well; here their documents are tagged.
         return _Posted(documents, mixed(body, items, "data", limits, truncate=True, **choice))
-    matches = [
-        _item(match, f"data[{i}].matches[{k}]")
-        for i, document in enumerate(documents)
-        for k, match in enumerate(listed(document.get("matches"), f"data[{i}].matches"))
-    ]
-    listed(matches, "all matches")
+    matches = _matches(documents)
     body.check_images([each.text for each in (*items, *matches) if isinstance(each, Encoded)])
     (images, texts), (to_images, to_texts) = _apart(items), _apart(matches)
     asked = SimilarityRequest(images, texts, to_images, to_texts, truncate=True, **choice)
     asked.check(limits)
     return _Posted(documents, asked, items, matches)
+
+
+def _matches(documents: Sequence[Document]) -> list[Item]:
+    """Of all documents, in order."""
+    lists = [listed(each.get("matches"), f"data[{i}].matches") for i, each in enumerate(documents)]
+    listed([match for own in lists for match in own], "matches of all documents")
+    return [
+        _item(match, f"data[{i}].matches[{k}]") for i, own in enumerate(lists) for k, match in enumerate(own)
+    ]
 
 
 def _endpoint(fields: Document) -> tuple[str, str | None]:

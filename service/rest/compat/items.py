@@ -35,6 +35,7 @@ Options = TypeVar("Options", bound=BaseModel)
 Dimensions = Annotated[int, BeforeValidator(whole), Field(ge=1)]
 
 MAX_ITEMS = MAX_IMAGES
+_MAX_PARTS = 8  # of a message, of which one may be more than an empty text
 
 # What begins like this is no sentence.
 _DATA_URI = re.compile(r"data:(?:image/|[\w.+/-]*;base64,)")
@@ -77,6 +78,7 @@ class Mixed:
         try:
             yield
         except ClipError as error:
+            error.__traceback__ = None  # `service.concurrency` says why
             raise self._placed(error) from None
 
     def _placed(self, error: ClipError) -> ClipError:
@@ -172,11 +174,17 @@ def only_item(parts: Collection[tuple[str, object]], name: str) -> Item:
     Raises:
         InvalidInput: there are several, or none.
     """
+    if len(parts) > _MAX_PARTS:
+        raise _not_one(len(parts), name)
     items = [item(part if isinstance(part, dict) else None, where) for where, part in parts]
     filled = [each for each in items if each != ""] or items[:1]
     if len(filled) != 1:
-        raise InvalidInput(
-            f"{name} has {len(filled)} texts and images, and one vector is asked of all: the model embeds each "
-            "text and each image alone. Send one in a request, or several as a list to have a vector of each."
-        )
+        raise _not_one(len(filled), name)
     return filled[0]
+
+
+def _not_one(count: int, name: str) -> InvalidInput:
+    return InvalidInput(
+        f"{name} has {count:,} texts and images, and one vector is asked of all: the model embeds each text and "
+        "each image alone. Send one in a request, or several as a list to have a vector of each."
+    )

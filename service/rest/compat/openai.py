@@ -19,6 +19,7 @@ from service.application.requests import RequestLimits
 from service.concurrency import SideThread
 from service.errors import ClipError, InvalidInput
 from service.rest.compat.items import (
+    MAX_ITEMS,
     Dimensions,
     Item,
     Mixed,
@@ -122,6 +123,8 @@ def _items(fields: dict[str, Any]) -> tuple[str, list[Item]]:
 def _of_messages(messages: object) -> Item:
     parts: list[tuple[str, object]] = []
     for i, message in enumerate(listed(messages, "messages")):
+        if len(parts) > MAX_ITEMS:
+            break  # `only_item` refuses far fewer
         content = message.get("content") if isinstance(message, dict) else None
         name = f"messages[{i}].content"
         if isinstance(content, str):

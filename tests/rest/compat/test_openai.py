@@ -12,9 +12,13 @@ from typing import Any
 import httpx
 import numpy as np
 import openai
+import orjson
 import pytest
 
 from service.engine.fake import FakeBackend
+from service.errors import ClipError, Overloaded
+from service.rest.compat.openai import openai_error
+from service.rest.errors import kinds, problem
 from tests.rest.test_bad_inputs import HEAD, exchange
 from tests.support import DIM, Running, png, serving, write_toy_artifact
 
@@ -176,6 +180,8 @@ async def test_each_form_of_an_item_is_understood(
         ({"input": "a", "model": 5}, "model: Input should be a valid string"),
         ({"messages": []}, "messages has 0 texts and images"),
         ({"messages": "a"}, "messages must be a list"),
+        ({"messages": [{"content": "a"}] * 9}, "messages has 9 texts and images"),
+        ({"messages": [{"content": [{"text": ""}] * 4_000}] * 3}, "messages has 8,000 texts and images"),
         ({"messages": ["a"]}, "messages[0].content must be a list"),
         ({"messages": [{"content": "a"}, {"content": "b"}]}, "messages has 2 texts and images"),
         ({"messages": [{"content": [{"type": "video"}]}]}, "messages[0].content[0] must be a text"),
@@ -257,6 +263,19 @@ async def test_so_are_a_deadline_a_slow_body_and_a_wrong_method(toy: Path) -> No
         )
         assert said.startswith(b"HTTP/1.1 408 ")
         assert json.loads(said.partition(b"\r\n\r\n")[2])["error"]["code"] == "body_too_slow"
+
+
+@pytest.mark.parametrize("kind", kinds(), ids=lambda kind: kind.code)
+def test_each_error_has_the_status_and_the_code_that_it_has_elsewhere(kind: type[ClipError]) -> None:
+    error = kind("x", retry_after=3.2) if issubclass(kind, Overloaded) else kind("x", index=1)
+    ours, theirs = problem(error, "id"), openai_error(error, "id")
+    told = orjson.loads(theirs.body)["error"]
+    assert (theirs.status_code, told["code"], told["message"]) == (ours.status_code, kind.code, "x")
+    types = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+    expected = "server_error" if ours.status_code >= 500 else "invalid_request_error"
+    assert told["type"] == types.get(ours.status_code, expected)
+    for name in ("retry-after", "www-authenticate"):
+        assert theirs.headers.get(name) == ours.headers.get(name)
 
 
 async def test_the_model_is_chosen_by_its_name(tmp_path: Path) -> None:
