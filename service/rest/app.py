@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from fastapi import FastAPI
@@ -17,6 +17,8 @@ from service.application.byte_budget import ByteBudget
 from service.application.inference import Inference
 from service.concurrency import SideThread
 from service.rest.bulk import Bulk
+from service.rest.compat.adapters import ADAPTERS, render_for
+from service.rest.compat.names import Compat
 from service.rest.docs import add_docs
 from service.rest.exchange import Exchange, ExchangeLimits
 from service.rest.openapi import complete
@@ -33,8 +35,12 @@ def build_app(
     budget: ByteBudget,
     metrics: Metrics,
     bulk: Bulk,
+    compat: Sequence[Compat],
 ) -> ASGIApp:
-    """The routes, and around them the exchange, which answers for whatever they raise."""
+    """The routes, and around them the exchange, which answers for whatever they raise.
+
+    `compat`: the names of the adapters of `rest.compat` that are switched on.
+    """
     app = _Application(
         title="clipserve",
         version=__version__,
@@ -44,10 +50,12 @@ def build_app(
     )
     app.router.route_class = _Route
     add_routes(app, inference, uploads, side)
+    for name in compat:
+        ADAPTERS[name].add(app, inference, uploads, side)
     add_docs(app)
     complete(app, inference.limits, inference.names)
     _answer_head(app)
-    return Exchange(app, limits, budget, metrics, {("POST", BULK): bulk})
+    return Exchange(app, limits, budget, metrics, {("POST", BULK): bulk}, render_for(compat))
 
 
 def _answer_head(app: FastAPI) -> None:
