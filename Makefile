@@ -5,6 +5,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 EXPORT := .venv-export/bin
 PIP := -m pip install --quiet --disable-pip-version-check
+# The tests that need nothing; each of the others has a target of its own.
+FAST := not abuse and not browser and not clients and not export and not neighbours and not redis and not triton
 
 .DEFAULT_GOAL := help
 .PHONY: help run test coverage test-all test-attacks test-abuse test-browser test-clients test-triton test-export abuse fuzz check check-compose model load compare overload fair bulk gateway startup soak versus triton lock clean
@@ -16,7 +18,7 @@ run: .venv/service.stamp ## serve the demo model on http://localhost:8080 (setti
 	@exec $(BIN)/python -m service
 
 test: .venv/dev.stamp ## the fast tests: no GPU, no Docker, no hub
-	$(BIN)/python $(RUNNER) -m pytest -m 'not abuse and not clients and not export and not triton and not browser'
+	$(BIN)/python $(RUNNER) -m pytest -n 2 --dist worksteal -m '$(FAST)'
 
 coverage: .venv/dev.stamp ## lines and branches that the fast tests do not run
 	$(BIN)/coverage erase
