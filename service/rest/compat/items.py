@@ -14,7 +14,6 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 from starlette.requests import Request
 
 from service.application.answers import Embedding
-from service.application.encoder import EncodedText
 from service.application.inference import Inference
 from service.application.requests import EmbedRequest, RequestLimits
 from service.errors import (
@@ -53,6 +52,15 @@ Item = str | Encoded
 
 
 @dataclass(frozen=True)
+class Result:
+    """The vector of one item; an image has no tokens. `tokens` counts what a text had before it was cut."""
+
+    vector: Vector
+    tokens: int = 0
+    truncated: bool = False
+
+
+@dataclass(frozen=True)
 class Mixed:
     """A request, and where its items stand in the caller's list, whose name is `name`."""
 
@@ -60,7 +68,7 @@ class Mixed:
     are_images: Sequence[bool]
     name: str
 
-    async def embed(self, inference: Inference) -> tuple[Embedding, list[Vector | EncodedText]]:
+    async def embed(self, inference: Inference) -> tuple[Embedding, list[Result]]:
         """The answer, and its results each in the place of its item.
 
         Raises:
@@ -68,8 +76,8 @@ class Mixed:
         """
         with self.places():
             answer = await inference.embed(self.asked)
-        images = (vector for vector in answer.images if not isinstance(vector, ClipError))
-        texts = iter(answer.texts)
+        images = (Result(vector) for vector in answer.images if not isinstance(vector, ClipError))
+        texts = (Result(text.vector, text.tokens, text.truncated) for text in answer.texts)
         return answer, [next(images) if is_image else next(texts) for is_image in self.are_images]
 
     @contextmanager
@@ -106,10 +114,10 @@ def mixed(body: JsonObject, items: Sequence[Item], name: str, limits: RequestLim
         all_or_nothing=True,
         **choices,
     )
-    whole = Mixed(asked, [isinstance(item, Encoded) for item in items], name)
-    with whole.places():
+    whole_list = Mixed(asked, [isinstance(item, Encoded) for item in items], name)
+    with whole_list.places():
         asked.check(limits)
-    return whole
+    return whole_list
 
 
 def chosen(request: Request, model: str | None) -> dict[str, Any]:
