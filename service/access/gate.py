@@ -26,6 +26,7 @@ class Gate(Protocol):
 
         Raises:
             RateLimited: it has used up its rate; says after how many seconds to come back.
+            TooMany, BodyTooLarge: these are more than the rate allows at once, now or later.
         """
 
 

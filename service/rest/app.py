@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from service import __version__
+from service.access.gate import Gate
 from service.application.byte_budget import ByteBudget
 from service.application.inference import Inference
 from service.concurrency import SideThread
@@ -31,6 +33,7 @@ def build_app(
     side: SideThread,
     budget: ByteBudget,
     metrics: Metrics,
+    gate: Gate,
 ) -> ASGIApp:
     """The routes, and around them the exchange, which answers for whatever they raise."""
     app = _Application(
@@ -45,7 +48,24 @@ def build_app(
     add_docs(app)
     complete(app, inference.limits, inference.names)
     _answer_head(app)
-    return Exchange(app, limits, budget, metrics)
+    return Exchange(app, limits, budget, metrics, gate)
+
+
+def with_cors(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
+    """Scripts of pages from these origins may ask, and read all answers; without origins `app` as it is.
+
+    It is the outermost, because a browser's preflight comes without the key, and an error without these headers would
+    be hidden from the script.
+    """
+    if not origins:
+        return app
+    return CORSMiddleware(
+        app,
+        allow_origins=origins,
+        allow_methods=["GET", "HEAD", "POST", "PUT", "DELETE"],
+        allow_headers=["*"],
+        expose_headers=["X-Request-Id", "Server-Timing", "Retry-After", "X-Model-Fingerprint"],
+    )
 
 
 def _answer_head(app: FastAPI) -> None:

@@ -1,7 +1,7 @@
 """One request and its answer: the ASGI middleware around all routes.
 
-It gives the request its id and its deadline, reads the body, runs the route, and turns whatever is raised on
-the way into the answer. No other place renders an error of a whole request.
+It gives the request its id and its deadline, asks for its key, reads the body, runs the route, and turns whatever is
+raised on the way into the answer. No other place renders an error of a whole request.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from dataclasses import dataclass
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.access.gate import Gate
 from service.application.byte_budget import ByteBudget, Lease
-from service.rest.body import BodyLimits, read_body
+from service.rest.body import BodyLimits, announced_size, read_body
 from service.rest.connections import address_of
 from service.rest.errors import rendered
 from service.rest.lifeline import ClientGone, run_until_answered
@@ -26,6 +27,9 @@ from service.telemetry.request import RequestContext, enter
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _SMALL = 65_536  # bytes of an answer: 32 MB for 512 connections
 _QUIET = frozenset({"/livez", "/readyz"})
+# Paths that need no key: probes, and pages that hold no secret.
+_OPEN = frozenset({*_QUIET, "/docs", "/openapi.json"})
+_DOCS = "/docs/"
 
 
 @dataclass(frozen=True)
@@ -85,11 +89,14 @@ class _Answer:
 class Exchange:
     """See the module."""
 
-    def __init__(self, app: ASGIApp, limits: ExchangeLimits, budget: ByteBudget, metrics: Metrics) -> None:
+    def __init__(
+        self, app: ASGIApp, limits: ExchangeLimits, budget: ByteBudget, metrics: Metrics, gate: Gate
+    ) -> None:
         self._app = app
         self._limits = limits
         self._budget = budget
         self._metrics = metrics
+        self._gate = gate
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -111,7 +118,7 @@ class Exchange:
             if answer.status is None:
                 await response(scope, receive, answer)
                 await answer.pass_on()
-        self._record(scope, outcome, time.perf_counter() - started)
+        self._record(scope, request, outcome, time.perf_counter() - started)
 
     async def _run(
         self,
@@ -123,8 +130,12 @@ class Exchange:
     ) -> None:
         seconds = self._limits.deadline_seconds
         with self._budget.lease(address_of(scope["client"][0])) as lease:
+            announced = announced_size(headers)
+            await self._enter(scope, headers, announced)
             body = await read_body(headers, receive, self._limits.body, lease)
             answer.body_pending = False
+            if len(body) > announced:
+                await self._gate.charge(size=len(body) - announced)
             request.deadline = time.monotonic() + seconds
             unread = [body]
             del body  # it is freed as soon as the application has parsed it
@@ -133,11 +144,21 @@ class Exchange:
             )
             await answer.pass_on(lease)
 
-    def _record(self, scope: Scope, outcome: str, seconds: float) -> None:
+    async def _enter(self, scope: Scope, headers: Mapping[bytes, bytes], announced: int) -> None:
+        path = scope["path"]
+        if path in _OPEN or path.startswith(_DOCS):
+            return
+        authorization = headers.get(b"authorization")
+        await self._gate.enter(authorization.decode("latin-1") if authorization else None, "use")
+        if announced:
+            await self._gate.charge(size=announced)
+
+    def _record(self, scope: Scope, request: RequestContext, outcome: str, seconds: float) -> None:
         endpoint = getattr(scope.get("route"), "path", "other")
         self._metrics.request(endpoint, outcome, seconds)
         if endpoint not in _QUIET:
-            logger.info("request", endpoint=endpoint, outcome=outcome, ms=round(seconds * 1000, 1))
+            key = {"key": request.key} if request.key else {}
+            logger.info("request", endpoint=endpoint, outcome=outcome, ms=round(seconds * 1000, 1), **key)
 
 
 def _request_id(headers: Mapping[bytes, bytes]) -> str:
