@@ -7,7 +7,7 @@ EXPORT := .venv-export/bin
 PIP := -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help run test coverage test-all test-attacks test-abuse test-browser test-triton test-export abuse fuzz check check-compose model load compare overload fair gateway startup soak versus triton lock clean
+.PHONY: help run test coverage test-all test-attacks test-abuse test-browser test-redis test-triton test-export abuse guesses fuzz check check-compose model load compare overload fair gateway startup soak versus triton lock clean
 
 help: ## this list
 	@grep -hE '^[a-z -]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z -]+):.*## /\1\t/' | expand -t 40
@@ -16,7 +16,7 @@ run: .venv/service.stamp ## serve the demo model on http://localhost:8080 (setti
 	@exec $(BIN)/python -m service
 
 test: .venv/dev.stamp ## the fast tests: no GPU, no Docker, no hub
-	$(BIN)/python $(RUNNER) -m pytest -m 'not abuse and not export and not triton and not browser'
+	$(BIN)/python $(RUNNER) -m pytest -m 'not abuse and not export and not triton and not browser and not redis'
 
 coverage: .venv/dev.stamp ## lines and branches that the fast tests do not run
 	$(BIN)/coverage erase
@@ -24,7 +24,7 @@ coverage: .venv/dev.stamp ## lines and branches that the fast tests do not run
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
-test-all: test-attacks test-browser test-triton test-export ## the slow rest: attacks, a browser, a real Triton under chaos, exports from PyTorch
+test-all: test-attacks test-browser test-redis test-triton test-export ## the slow rest: attacks, a browser, Redis, a real Triton under chaos, exports from PyTorch
 
 test-attacks: .venv/dev.stamp ## of test-abuse what measures no time: fuzzing, ends under attack, two gigabytes
 	$(BIN)/python -m pytest -m abuse tests/abuse/test_fuzz.py tests/abuse/test_endings.py tests/abuse/test_two_gigabytes.py
@@ -35,6 +35,9 @@ test-abuse: .venv/dev.stamp ## hostile clients against a real process, on a quie
 test-browser: .venv/dev.stamp ## pages in a headless Chromium (needs Debian's package `chromium`)
 	$(BIN)/python -m pytest -m browser
 
+test-redis: .venv/dev.stamp ## two gateways on a real Redis (needs Debian's package `redis-server`)
+	$(BIN)/python -m pytest -m redis
+
 test-triton: .venv/dev.stamp ## against a real Triton server on this CPU
 	$(BIN)/python -m pytest -m triton
 
@@ -43,6 +46,10 @@ test-export: .venv-export/export.stamp ## export from PyTorch, golden references
 
 abuse: .venv/dev.stamp ## every attack, and the table of what they did: make abuse [ARGS="--only WebP --seconds 10"]
 	$(BIN)/python -m tests.abuse $(ARGS)
+
+guesses: .venv/dev.stamp ## times a million guesses at a key, and what the gate takes of a request
+	$(BIN)/python -m tests.access.guesses $(ARGS)
+	$(BIN)/python -m tests.access.overhead
 
 fuzz: .venv/dev.stamp ## mutated images, texts, JSON and forms: make fuzz [ARGS="--executions 1000000"]
 	$(BIN)/python -m tests.abuse.fuzz $(ARGS)
