@@ -23,7 +23,7 @@ class AccessSettings(BaseModel):
         10,
         ge=1,
         le=3600,
-        description="a key that has used nothing may use the rows and bytes of so many seconds at once, and no request "
+        description="a key that has used nothing may use the rows and bytes of so many seconds at once; no request "
         "may have more",
     )
     redis_url: SecretStr | None = Field(
@@ -34,20 +34,21 @@ class AccessSettings(BaseModel):
     metrics_open: bool = Field(True, description="/metrics needs no key; false: one with the scope `manage`")
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
-        description="origins of pages whose scripts may ask, comma-separated, as https://app.example.com; `*` for all",
+        description="origins of pages whose scripts may ask, comma-separated: https://app.example.com; `*` for all",
     )
 
     @field_validator("rows_per_second", "bytes_per_second", "redis_url", "metrics_open")
     @classmethod
     def _needs_keys(cls, value: object, info: ValidationInfo) -> object:
-        if info.data.get("keys_file") is None and value not in (0, None, True):
+        without = cls.model_fields[str(info.field_name)].default
+        if info.data.get("keys_file") is None and value != without:
             raise ValueError("it is about keys: it needs CLIPSERVE_KEYS_FILE")
         return value
 
     @field_validator("redis_url")
     @classmethod
     def _of_redis(cls, value: SecretStr | None) -> SecretStr | None:
-        if value and not value.get_secret_value().startswith(("redis://", "rediss://")):
+        if value is not None and not value.get_secret_value().startswith(("redis://", "rediss://")):
             raise ValueError("an address of Redis begins with redis:// or rediss://")
         return value
 
@@ -64,5 +65,7 @@ class AccessSettings(BaseModel):
         for origin in value:
             scheme, _, host = origin.partition("://")
             if origin != "*" and not (scheme in ("http", "https") and host and "/" not in host):
-                raise ValueError(f"{origin[:200]} is not an origin: write scheme://host[:port], without a path")
+                raise ValueError(
+                    f"{origin[:200]} is not an origin: write scheme://host[:port], without a path"
+                )
         return value

@@ -9,7 +9,6 @@ from typing import Annotated
 
 import typer
 
-from service.access.gate import Scope
 from service.access.key_file import KeyFileError, add_key, read_keys, remove_key
 
 keys = typer.Typer(no_args_is_help=True, help="Add, list and remove keys.")
@@ -25,7 +24,8 @@ def add(
     name: Name,
     file: File,
     scope: Annotated[
-        list[Scope], typer.Option(help="`use`: all that serves; `manage`: what changes or watches the service.")
+        list[str],
+        typer.Option(help="`use`: all that serves; `manage`: what changes or watches the service."),
     ] = ["use"],  # noqa: B006 - typer makes its own
 ) -> None:
     """Make a key and print it, this once. A service that runs knows it within two seconds."""

@@ -28,7 +28,9 @@ _MAX_HEADER_BYTES = 8_192
 _JSON, _PROBLEM = "application/json", "application/problem+json"
 
 Answer = tuple[HTTPStatus, str, bytes]  # status, media type, body
-Check = Callable[[str | None], object]  # of a header Authorization; raises Unauthenticated or PermissionDenied
+Check = Callable[
+    [str | None], object
+]  # of a header Authorization; raises Unauthenticated or PermissionDenied
 
 
 @asynccontextmanager

@@ -82,8 +82,8 @@ def _warn_if_open(settings: Settings) -> None:
         logger.warning(
             "open_to_all",
             host=settings.host,
-            hint="whoever reaches this address may use it: set CLIPSERVE_KEYS_FILE (clipserve keys add NAME), or put "
-            "something in front that asks who is calling",
+            hint="whoever reaches this address may use it: set CLIPSERVE_KEYS_FILE (clipserve keys add NAME), or "
+            "put something in front that asks who is calling",
         )
 
 

@@ -7,8 +7,7 @@ from service.settings import ModelSettings, Settings
 
 
 def as_markdown() -> str:
-    """All settings as the table of docs/settings.md; those of keys, and then those that may differ from model to model
-    come last."""
+    """All settings as the table of docs/settings.md. Those that may differ from model to model come last."""
     rows = ["| variable | default | meaning | by model |", "| --- | --- | --- | --- |"]
     fields = Settings.model_fields
     parts = (AccessSettings.model_fields, ModelSettings.model_fields)

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import get_args
 
 from pydantic import ValidationError
 
@@ -17,8 +18,8 @@ from service.access.keys import Key, digest_of, new_key
 _MAX_BYTES = 1_000_000
 _MAX_KEYS = 1_000  # each is compared with what comes: a tenth of a millisecond for so many
 _HEADER = (
-    "# Keys of clipserve, a line of JSON for each: `clipserve keys add NAME` adds one, `clipserve keys remove NAME`\n"
-    '# takes one away. The keys themselves are not in here. A line may have rates too: "rows_per_second": 100,\n'
+    "# Keys of clipserve, a line of JSON for each: `clipserve keys add NAME` adds one, `keys remove NAME` takes\n"
+    '# one away. The keys themselves are not in here. A line may have rates too: "rows_per_second": 100,\n'
     '# "bytes_per_second": 1000000. A service that runs reads this file again within two seconds of a change.\n'
 )
 
@@ -36,11 +37,11 @@ def read_keys(path: Path) -> tuple[Key, ...]:
     return tuple(key for key in _parsed(path, _lines(path)) if key)
 
 
-def add_key(path: Path, name: str, scopes: Sequence[Scope]) -> str:
+def add_key(path: Path, name: str, scopes: Sequence[str]) -> str:
     """A new key of this name, which is in no other place than the answer. The file is made if there is none.
 
     Raises:
-        KeyFileError: there is such a name already, it is none, or the file cannot be used.
+        KeyFileError: there is such a name already, it or a scope is none, or the file cannot be used.
     """
     lines = _lines(path) if path.exists() else _HEADER.splitlines()
     key = new_key()
@@ -54,7 +55,8 @@ def add_key(path: Path, name: str, scopes: Sequence[Scope]) -> str:
         entry = Key.model_validate(fields)
     except ValidationError:
         raise KeyFileError(
-            "a name has 1 to 64 of the characters A-Z a-z 0-9 . _ @ - and begins with a letter or a digit."
+            "a name has 1 to 64 of the characters A-Z a-z 0-9 . _ @ - and begins with a letter or a digit; scopes "
+            f"are of {', '.join(get_args(Scope))}."
         ) from None
     lines = [*lines, entry.model_dump_json(exclude_none=True)]
     _parsed(path, lines)
@@ -94,15 +96,18 @@ def _lines(path: Path) -> list[str]:
 def _parsed(path: Path, lines: Iterable[str]) -> list[Key | None]:
     """The key of each line; None for one without."""
     keys: list[Key | None] = []
-    seen: set[str] = set()
+    names: set[str] = set()
+    digests: set[str] = set()
     for number, line in enumerate(lines, 1):
         keys.append(key := _key(path, number, line))
-        if key and (twice := seen & {key.name, key.sha256}):
-            what = "name" if key.name in twice else "key"
+        if key is None:
+            continue
+        if key.name in names or key.sha256 in digests:
+            what = "name" if key.name in names else "key"
             raise KeyFileError(f"{path}, line {number}: the same {what} as in a line above.")
-        if key:
-            seen |= {key.name, key.sha256}
-    if len(seen) > 2 * _MAX_KEYS:
+        names.add(key.name)
+        digests.add(key.sha256)
+    if len(names) > _MAX_KEYS:
         raise KeyFileError(f"{path}: more than {_MAX_KEYS:,} keys.")
     return keys
 

@@ -13,8 +13,8 @@ from service.telemetry.log import logger
 
 _SECONDS = 0.5  # a change counts within two
 
-# Not inotify: a secret of Kubernetes changes by a symbolic link to its folder, which `stat` follows and inotify does
-# not, and it does not see what another machine does to a network's file system.
+# Not inotify: a secret of Kubernetes changes by a symbolic link to its folder, which `stat` follows and inotify
+# does not, and it does not see what another machine does to a network's file system.
 Signature = tuple[int, ...] | None  # of a file; None: there is none
 
 

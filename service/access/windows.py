@@ -5,9 +5,9 @@ The strategy is the sliding window counter of the library `limits`. With a limit
 
     floor(previous * left / E) + current + cost <= L
 
-where `left` are the seconds until the window before has slid out. So whoever has used nothing has L at once, and after
-that L / E a second, steadily. It takes two numbers a key, whatever the cost: the moving window would keep an entry for
-each row and byte. A fixed window lets 2 L pass around its border, and counts what it refuses.
+where `left` are the seconds until the window before has slid out. So whoever has used nothing has L at once, and
+after that L / E a second, steadily. It takes two numbers a key, whatever the cost: the moving window would keep an
+entry for each row and byte. A fixed window lets 2 L pass around its border, and counts what it refuses.
 """
 
 from __future__ import annotations

@@ -54,8 +54,8 @@ def build_app(
 def with_cors(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
     """Scripts of pages from these origins may ask, and read all answers; without origins `app` as it is.
 
-    It is the outermost, because a browser's preflight comes without the key, and an error without these headers would
-    be hidden from the script.
+    It is the outermost, because a browser's preflight comes without the key, and an error without these headers
+    would be hidden from the script.
     """
     if not origins:
         return app

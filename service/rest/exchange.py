@@ -1,7 +1,7 @@
 """One request and its answer: the ASGI middleware around all routes.
 
-It gives the request its id and its deadline, asks for its key, reads the body, runs the route, and turns whatever is
-raised on the way into the answer. No other place renders an error of a whole request.
+It gives the request its id and its deadline, asks for its key, reads the body, runs the route, and turns whatever
+is raised on the way into the answer. No other place renders an error of a whole request.
 """
 
 from __future__ import annotations

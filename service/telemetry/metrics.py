@@ -57,7 +57,7 @@ class Metrics:
         )
         self._redis_failures = Counter(
             "clipserve_redis_failures_total",
-            "Questions that Redis did not answer; for two seconds after each, rates are counted by this process alone.",
+            "Questions that Redis did not answer; for two seconds after each, this process counts rates alone.",
             registry=self.registry,
         )
         self._triton_phases = _TritonPhases()

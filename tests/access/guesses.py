@@ -1,11 +1,11 @@
 """`python -m tests.access.guesses`: does the time of a refusal depend on how a guess is wrong?
 
 The method is dudect's (Reparaz, Balasch and Verbauwhede, "Dude, is my code constant time?", DATE 2017): guesses of
-several classes in random order, each timed, and Welch's t-test of each class against the first. |t| above 4.5 says that
-the times differ. Long times are left out, because they are those of the machine: the 10 % of each run that took longest.
+several classes in random order, each timed, and Welch's t-test of each class against the first. |t| above 4.5 says
+that the times differ. Long times are left out, because they are the machine's: the 10 % that took longest.
 
-Whoever guesses knows the length and the form of a guess; these tell nothing of a key. The two classes that could are
-those that are wrong in one character, at the beginning or at the end.
+Whoever guesses knows the length and the form of a guess; these tell nothing of a key. The two classes that could
+are those that are wrong in one character, at the beginning or at the end.
 """
 
 from __future__ import annotations
@@ -75,7 +75,9 @@ def main(guesses: Annotated[int, typer.Option(help="In all.")] = 1_000_000) -> N
         t = "" if name == first else f"{welch(times[name], times[first]):+.2f}"
         print(f"| {name} | {times[name].mean():,.1f} | {t} |")
     worst = abs(welch(times[others[0]], times[first]))
-    print(f"\n|t| of the first two is {worst:.2f}; above {_THRESHOLD} the time would tell where a guess is wrong.")
+    print(
+        f"\n|t| of the first two is {worst:.2f}; above {_THRESHOLD} the time would tell where a guess is wrong."
+    )
     sys.exit(worst > _THRESHOLD)
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from service.access.keys import Key, digest_of, new_key
+from service.telemetry import log
 
 
 def made(name: str = "camera", **changes: Any) -> tuple[str, Key]:
@@ -29,3 +33,26 @@ def write_keys(path: Path, **named: dict[str, Any]) -> dict[str, str]:
 
 def bearer(key: str) -> dict[str, str]:
     return {"authorization": f"Bearer {key}"}
+
+
+class Log(io.StringIO):
+    """What is logged."""
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.getvalue().splitlines()]
+
+    @property
+    def events(self) -> list[str]:
+        return [line["event"] for line in self.lines]
+
+
+@contextmanager
+def logged() -> Iterator[Log]:
+    """All that is logged in the block."""
+    stream = Log()
+    log.configure("DEBUG", stream)
+    try:
+        yield stream
+    finally:
+        log.configure("CRITICAL")

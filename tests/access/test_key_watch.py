@@ -6,11 +6,10 @@ import os
 from pathlib import Path
 
 import pytest
-from structlog.testing import capture_logs
 
 from service.access.key_file import KeyFileError, add_key, remove_key
 from service.access.key_watch import following
-from tests.access.support import write_keys
+from tests.access.support import logged, write_keys
 from tests.support import eventually
 
 SECONDS = 20  # ten times the two that are promised
@@ -63,21 +62,21 @@ async def test_a_file_that_is_spoilt_leaves_the_keys_as_they_were_and_is_logged_
 ) -> None:
     old = write_keys(path, a={})["a"]
     async with following(path) as keys:
-        with capture_logs() as lines:
+        with logged() as log:
             if spoil == "write":
                 path.write_text("{")
             else:
                 path.unlink()
             if spoil == "directory":
                 path.mkdir()
-            await eventually(lambda: bool(lines), SECONDS)
+            await eventually(lambda: bool(log.lines), SECONDS)
             assert keys.find(f"Bearer {old}")
             if spoil == "directory":
                 path.rmdir()
             new = write_keys(path, b={})["b"]
             await eventually(lambda: keys.find(f"Bearer {new}") is not None, SECONDS)
         assert keys.find(f"Bearer {old}") is None
-    spoilt = [line for line in lines if line["event"] == "keys_unchanged"]
+    spoilt = [line for line in log.lines if line["event"] == "keys_unchanged"]
     assert 1 <= len(spoilt) <= 2, "it may be seen between the two steps of this test"
     assert str(path) in spoilt[0]["reason"]
 

@@ -122,4 +122,6 @@ def test_keys_that_are_replaced_end() -> None:
 
 
 def test_what_is_kept_is_the_sha256() -> None:
-    assert digest_of("abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-2
+    assert (
+        digest_of("abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    )  # FIPS 180-2

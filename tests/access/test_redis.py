@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -67,7 +68,11 @@ async def gateways(
     await redis.answers()
     toy = await write_toy_artifact(tmp_path / "toy")
     key = write_keys(tmp_path / "keys", camera={"rows_per_second": rows})["camera"]
-    settings = {"keys_file": tmp_path / "keys", "rate_window_seconds": seconds, "redis_url": redis.url}
+    settings: dict[str, Any] = {
+        "keys_file": tmp_path / "keys",
+        "rate_window_seconds": seconds,
+        "redis_url": redis.url,
+    }
     async with (
         serving(FakeBackend(DIM), toy, **settings) as one,
         serving(FakeBackend(DIM), toy, **settings) as other,

@@ -8,12 +8,12 @@ import pytest
 from limits import RateLimitItem, RateLimitItemPerSecond
 from limits.aio.storage import MemoryStorage
 from redis.exceptions import ConnectionError as NotConnected
-from structlog.testing import capture_logs
 
 from service.access import shared_windows as module
 from service.access.shared_windows import SharedWindows
 from service.access.windows import Refusal, StoredWindows
 from service.telemetry.metrics import Metrics
+from tests.access.support import logged
 
 ITEM = RateLimitItemPerSecond(10, 3600)
 
@@ -62,11 +62,11 @@ async def test_while_redis_is_away_a_gateway_counts_alone_and_does_not_ask_each_
     for _ in range(20):
         assert await windows.take(ITEM, "a", 1) is None
     redis.asked, redis.error = 0, error
-    with capture_logs() as lines:
+    with logged() as log:
         taken = [await windows.take(ITEM, "a", 1) for _ in range(12)]
     assert [refusal is None for refusal in taken] == [True] * 10 + [False] * 2
     assert redis.asked == failures(metrics) == 1
-    assert [line["event"] for line in lines] == ["redis_lost"]
+    assert log.events == ["redis_lost"]
 
 
 async def test_a_redis_that_hangs_is_not_waited_for(
@@ -84,7 +84,7 @@ async def test_one_request_asks_again_and_then_it_is_shared_again(
     windows: SharedWindows, redis: Redis, metrics: Metrics
 ) -> None:
     redis.error = NotConnected("gone")
-    with capture_logs() as lines:
+    with logged() as log:
         await windows.take(ITEM, "a", 1)
         await asyncio.sleep(0.51)
         redis.error, redis.hangs = None, True
@@ -95,5 +95,5 @@ async def test_one_request_asks_again_and_then_it_is_shared_again(
         for _ in range(20):
             assert await windows.take(ITEM, "a", 1) is None
         assert redis.asked == 22
-    assert [line["event"] for line in lines] == ["redis_lost", "redis_back"]
+    assert log.events == ["redis_lost", "redis_back"]
     assert failures(metrics) == 2

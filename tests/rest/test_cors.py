@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,10 @@ ALLOW = "access-control-allow-origin"
 async def shared(toy: Path, tmp_path: Path) -> AsyncIterator[Running]:
     """A service with a key, for pages of one origin."""
     key = write_keys(tmp_path / "keys", page={})["page"]
-    settings = {"keys_file": tmp_path / "keys", "cors_origins": (HERE, "http://localhost:3000")}
+    settings: dict[str, Any] = {
+        "keys_file": tmp_path / "keys",
+        "cors_origins": (HERE, "http://localhost:3000"),
+    }
     async with serving(FakeBackend(DIM), toy, **settings) as running:
         running.client.headers.update(bearer(key))
         yield running

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from structlog.testing import capture_logs
 
 from service.engine.fake import FakeBackend
-from tests.access.support import bearer, write_keys
+from tests.access.support import bearer, logged, write_keys
 from tests.rest.raw import connected, get
-from tests.support import DIM, Running, png, serving
+from tests.support import DIM, Running, form, png, serving
 
 NAMES: dict[str, dict[str, Any]] = {
     "camera-kitchen": {},
@@ -106,7 +104,7 @@ async def test_the_name_of_a_key_is_in_the_log_line_of_its_requests_and_nowhere_
     keyed: Running, keys: dict[str, str]
 ) -> None:
     name = "camera-kitchen"
-    with capture_logs() as lines:
+    with logged() as log:
         answers = [
             await embed(keyed, keys[name]),
             await keyed.client.post("/embed", json={"texts": []}, headers=bearer(keys[name])),
@@ -114,12 +112,12 @@ async def test_the_name_of_a_key_is_in_the_log_line_of_its_requests_and_nowhere_
             await embed(keyed, keys["manager"]),
             await embed(keyed, keys[name] + "x"),
         ]
-    requests = [line for line in lines if line["event"] == "request"]
+    requests = [line for line in log.lines if line["event"] == "request"]
     assert [line.get("key") for line in requests] == [name, name, name, "manager", None]
-    logged = json.dumps(lines)
-    assert logged.count(name) == 3
-    assert "clip_" not in logged
-    assert not any(key.removeprefix("clip_") in logged for key in keys.values())
+    written = log.getvalue()
+    assert written.count(name) == 3
+    assert "clip_" not in written
+    assert not any(key.removeprefix("clip_") in written for key in keys.values())
     told = [answer.text + str(answer.headers) for answer in answers]
     told.append(str(list(keyed.gateway.metrics.registry.collect())))
     for text in told:
@@ -149,7 +147,9 @@ async def test_a_key_with_nothing_left_is_refused_before_its_body_is_read(
     statuses = [(await embed(keyed, keys["slow"], 10)).status_code for _ in range(2)]
     assert statuses == [200, 429]
     async with connected(keyed) as raw:
-        head = b"POST /embed HTTP/1.1\r\nHost: x\r\nContent-Length: 20000000\r\nAuthorization: Bearer %b\r\n\r\n"
+        head = (
+            b"POST /embed HTTP/1.1\r\nHost: x\r\nContent-Length: 20000000\r\nAuthorization: Bearer %b\r\n\r\n"
+        )
         await raw.send(head % keys["slow"].encode())
         answer = await raw.answer()
         assert (answer.status, answer.code) == (429, "rate_limited")
@@ -161,7 +161,11 @@ async def test_a_key_with_nothing_left_is_refused_before_its_body_is_read(
 async def test_after_the_time_that_it_is_told_it_is_served(
     toy: Path, tmp_path: Path, keys: dict[str, str]
 ) -> None:
-    settings = {"keys_file": tmp_path / "keys", "rate_window_seconds": 1, "rows_per_second": 4}
+    settings: dict[str, Any] = {
+        "keys_file": tmp_path / "keys",
+        "rate_window_seconds": 1,
+        "rows_per_second": 4,
+    }
     async with serving(FakeBackend(DIM), toy, **settings) as running:
         key = keys["camera-kitchen"]
         assert (await embed(running, key, 4)).status_code == 200
@@ -181,7 +185,7 @@ async def test_more_rows_than_a_key_may_ever_have_at_once_are_too_many(
 
 async def test_labels_that_are_not_cached_are_rows(keyed: Running, keys: dict[str, str]) -> None:
     async def classify(*labels: str) -> httpx.Response:
-        files = [("image", ("a.png", png())), *(("labels", (None, label)) for label in labels)]
+        files = form([png()], {"labels": list(labels)})
         return await keyed.client.post("/classify", files=files, headers=bearer(keys["slow"]))
 
     assert (await classify(*"abcdefghi")).status_code == 200  # nine prompts and an image
