@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from loadtests import bulk as in_bulk
 from loadtests import fair as fairness
 from loadtests import gateway as alone
 from loadtests import overload as overloading
@@ -105,6 +106,20 @@ def fair(
     results = [result for pair in pairs for result in (pair.alone, pair.beside, pair.big)]
     text = fairness.pairs_table(pairs)
     _finish(f"Fairness: {artifact.name}", results, out, text, _about(server, own))
+
+
+def bulk(
+    artifact: Artifact = DEMO,
+    lines: int = 100_000,
+    seconds: Seconds = 15.0,
+    out: Out = None,
+    settings: Set = None,
+) -> None:
+    """Single images alone, then beside a bulk request of so many texts."""
+    own = _settings(settings, {})
+    with _server(artifact, None, own) as server:
+        results, run = in_bulk.bulk(server, lines, seconds, _progress)
+    _finish(f"Bulk: {artifact.name}", results, out, in_bulk.bulk_table(results, run), _about(server, own))
 
 
 def gateway(

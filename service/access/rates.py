@@ -15,6 +15,8 @@ from service.errors import BodyTooLarge, RateLimited, TooMany
 
 Unit = Literal["rows", "bytes"]
 
+_LEAST_SECONDS = 0.01
+
 
 @dataclass(frozen=True)
 class RateOptions:
@@ -65,8 +67,10 @@ class Rates:
         # Not by its name: that is in the log of requests, and in no other place.
         refusal = await self._windows.take(item, key.sha256[:16], cost)
         if refusal:
+            # Not zero, although there may be room already: those who wait would ask again without a pause.
+            seconds = max(refusal.seconds, _LEAST_SECONDS)
             self._used_up[key.sha256] = time.monotonic() + refusal.seconds_for_one, item
-            raise _limited(item, refusal.seconds)
+            raise _limited(item, seconds)
 
 
 def _own_or(own: int | None, common: int) -> int:

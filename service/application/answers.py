@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import overload
 
@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from service.application.encoder import EncodedText, VectorOrError
-from service.clip.manifest import ModelManifest
-from service.clip.zeroshot import Scores
+from service.clip.manifest import ModelManifest, ScoringSpec
+from service.clip.tokenizer import TokenizedText
+from service.clip.zeroshot import Scores, ZeroShotClassifier, logits
 from service.errors import ClipError
 
 
@@ -120,3 +121,32 @@ class ModelState:
     manifest: ModelManifest
     fingerprint: str
     ready: bool
+
+
+def ranked(
+    classifier: ZeroShotClassifier, vectors: Sequence[VectorOrError], top_k: int | None
+) -> list[Sequence[ScoredLabel] | ClipError]:
+    """Of each image its labels, best first, or its error."""
+    return [
+        vector
+        if isinstance(vector, ClipError)
+        else RankedLabels(classifier.labels, classifier.scores(vector[np.newaxis]), top_k)
+        for vector in vectors
+    ]
+
+
+def compared(
+    items: Sequence[VectorOrError], others: Sequence[VectorOrError], scoring: ScoringSpec
+) -> list[Similarity | ClipError]:
+    """Of each item its similarities to the others, none of which is an error, or its error."""
+    matrix = np.stack([other for other in others if not isinstance(other, ClipError)])  # [M, D]
+    cosines = (item if isinstance(item, ClipError) else matrix @ item for item in items)  # [M]
+    return [
+        cosine if isinstance(cosine, ClipError) else Similarity(cosine, logits(cosine, scoring))
+        for cosine in cosines
+    ]
+
+
+def spelled(rows: Sequence[TokenizedText], pieces: Callable[[Sequence[int]], list[str]]) -> list[Tokens]:
+    """`pieces`: ids -> how each is written."""
+    return [Tokens(row.ids, pieces(row.ids), row.tokens, row.truncated) for row in rows]

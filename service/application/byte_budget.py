@@ -26,6 +26,11 @@ class Lease:
         self._budget.claim(size, self._address)
         self.size += size
 
+    def shrink(self, size: int) -> None:
+        """Give `size` bytes back."""
+        self._budget.give_back(size, self._address)
+        self.size -= size
+
 
 class ByteBudget:
     """What all may hold, and of that one address: a client who sends slowly leaves room for the others."""
@@ -44,10 +49,14 @@ class ByteBudget:
         try:
             yield lease
         finally:
-            self._used -= lease.size
-            self._by_address[address] -= lease.size
-            if not self._by_address[address]:
-                del self._by_address[address]
+            lease.shrink(lease.size)
+
+    def give_back(self, size: int, address: str) -> None:
+        """See `Lease.shrink`."""
+        self._used -= size
+        self._by_address[address] -= size
+        if not self._by_address[address]:
+            del self._by_address[address]
 
     def claim(self, size: int, address: str) -> None:
         """See `Lease.grow`, which remembers what it has claimed."""

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-
-import numpy as np
 
 from service.application.admission import Ticket
 from service.application.answers import (
     Classification,
     Embedding,
     ModelState,
-    RankedLabels,
-    ScoredLabel,
     Similarities,
-    Similarity,
     Tokenization,
-    Tokens,
+    compared,
+    ranked,
+    spelled,
 )
 from service.application.classifiers import Prompting
 from service.application.encoder import EncodedText, ImageInput, VectorOrError, encode_images
@@ -31,10 +29,8 @@ from service.application.requests import (
 )
 from service.application.served_model import ServedModel
 from service.clip.images import ImageHeader
-from service.clip.tokenizer import TokenizedText
-from service.clip.zeroshot import ZeroShotClassifier, logits
 from service.concurrency import SideThread, both
-from service.errors import BackendUnavailable, ClipError, UnknownModel, WrongFingerprint
+from service.errors import BackendUnavailable, ClipError, RateLimited, UnknownModel, WrongFingerprint
 
 Charge = Callable[[int], Awaitable[None]]
 
@@ -88,7 +84,7 @@ class Inference:
             )
         _raise_error_of_all(vectors)
         results = await self._side.call(
-            _ranked,
+            ranked,
             built.classifier,
             vectors,
             request.top_k,
@@ -136,8 +132,37 @@ class Inference:
         others += [text.vector for text in texts[len(request.texts) :]]
         _raise_first_error(others)
         _raise_error_of_all(own)
-        results = await self._side.call(_compared, model, own, others, short=len(own) * len(others) <= _SHORT)
+        results = await self._side.call(
+            compared, own, others, model.manifest.scoring, short=len(own) * len(others) <= _SHORT
+        )
         return Similarities(model.name, model.fingerprint, results)
+
+    def find(self, choice: Choice) -> ModelState:
+        """The model that is meant, which is asked again and again.
+
+        Raises:
+            UnknownModel, WrongFingerprint, BackendUnavailable: see `service.errors`.
+        """
+        model = self._find(choice)
+        return ModelState(model.manifest, model.fingerprint, ready=True)
+
+    async def embed_item(self, request: EmbedRequest) -> VectorOrError | EncodedText:
+        """The one image or text of `request`, which is part of something larger; its error is its answer.
+
+        It is not refused for what is ahead of it: it waits, for its rate too.
+        """
+        try:
+            model = self._find(request)
+            request.check(self.limits)
+            await self._charge_rows(1, wait=True)
+            headers = await model.images.read_headers(request.images)
+            images, texts = await both(
+                encode_images(model.images, request.images, headers),
+                model.texts.encode(request.texts, truncate=request.truncate),
+            )
+        except ClipError as error:
+            return error.with_traceback(None)
+        return [*images, *texts][0]
 
     async def tokenize(self, request: TokenizeRequest) -> Tokenization:
         """The tokens of each text, as the encoder would be given them.
@@ -150,7 +175,7 @@ class Inference:
         request.check(self.limits)
         rows = await model.texts.tokenize(request.texts, truncate=True)
         results = await self._side.call(
-            _spelled, model, rows, short=sum(len(row.ids) for row in rows) <= _SHORT
+            spelled, rows, model.texts.pieces, short=sum(len(row.ids) for row in rows) <= _SHORT
         )
         return Tokenization(model.name, model.fingerprint, model.manifest.text.context_length, results)
 
@@ -175,9 +200,15 @@ class Inference:
                 encode_images(model.images, images, headers), model.texts.encode(texts, truncate=truncate)
             )
 
-    async def _charge_rows(self, rows: int) -> None:
-        if self._charge:
-            await self._charge(rows)
+    async def _charge_rows(self, rows: int, *, wait: bool = False) -> None:
+        while self._charge:
+            try:
+                await self._charge(rows)
+                break
+            except RateLimited as error:
+                if not wait:
+                    raise
+                await asyncio.sleep(error.retry_after)
 
     async def _read_headers(
         self, model: ServedModel, images: Sequence[ImageInput], ticket: Ticket
@@ -221,32 +252,3 @@ def _raise_first_error(results: Sequence[VectorOrError]) -> None:
     for result in results:
         if isinstance(result, ClipError):
             raise result
-
-
-def _ranked(
-    classifier: ZeroShotClassifier, vectors: Sequence[VectorOrError], top_k: int | None
-) -> list[Sequence[ScoredLabel] | ClipError]:
-    return [
-        vector
-        if isinstance(vector, ClipError)
-        else RankedLabels(classifier.labels, classifier.scores(vector[np.newaxis]), top_k)
-        for vector in vectors
-    ]
-
-
-def _compared(
-    model: ServedModel, items: Sequence[VectorOrError], others: Sequence[VectorOrError]
-) -> list[Similarity | ClipError]:
-    matrix = np.stack([other for other in others if not isinstance(other, ClipError)])  # [M, D]
-    results: list[Similarity | ClipError] = []
-    for item in items:
-        if isinstance(item, ClipError):
-            results.append(item)
-        else:
-            cosine = matrix @ item  # [M]
-            results.append(Similarity(cosine, logits(cosine, model.manifest.scoring)))
-    return results
-
-
-def _spelled(model: ServedModel, rows: Sequence[TokenizedText]) -> list[Tokens]:
-    return [Tokens(row.ids, model.texts.pieces(row.ids), row.tokens, row.truncated) for row in rows]

@@ -1,12 +1,13 @@
 """The waiting rows, and how a batch is dealt from them. Pure: no clock, no tasks.
 
-`service.engine.batching` says why.
+`service.engine.batching` says why. Rows of bulk requests wait until no others do, and come in smaller batches, so
+that whoever arrives meanwhile does not wait long either.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -16,6 +17,8 @@ import numpy.typing as npt
 from service.telemetry.request import Context
 
 Arrays = tuple[npt.NDArray[Any], ...]  # arrays of one call, rows along the first axis of each
+# A call takes so many times fewer rows of bulk requests: it is what a request that arrives has to wait for.
+_BULK_SHARE = 4
 Shape = tuple[tuple[int, ...], ...]  # of a row, in each of the arrays
 
 
@@ -65,6 +68,10 @@ class Job:
         return len(self.arrays[0])
 
     @property
+    def bulk(self) -> bool:
+        return self.context is not None and self.context.bulk
+
+    @property
     def shape(self) -> Shape:
         return tuple(array.shape[1:] for array in self.arrays)
 
@@ -105,16 +112,18 @@ class BatchQueue(Generic[J]):
         self._forget_departed()
         if not self._jobs:
             return None
-        if self._waiting() >= self._policy.rows_of(self._jobs[0].shape):
+        jobs = self._next_jobs()
+        waiting = sum(job.rows - job.taken for job in jobs if job.shape == jobs[0].shape)
+        if waiting >= self._most_rows(jobs[0]):
             return now
-        return min(job.arrived for job in self._jobs) + self._policy.max_queue_delay
+        return min(job.arrived for job in jobs) + self._policy.max_queue_delay
 
     def take(self) -> Batch[J]:
-        """As many rows of the first job's shape as one call takes, dealt round robin."""
+        """As many rows of the first job's shape as one call takes, dealt round robin. Of bulk, if it is all."""
         self._forget_departed()
-        shape = self._jobs[0].shape
-        most = self._policy.rows_of(shape)
-        sharing = deque(job for job in self._jobs if job.shape == shape)
+        jobs = self._next_jobs()
+        most = self._most_rows(jobs[0])
+        sharing = deque(job for job in jobs if job.shape == jobs[0].shape)
         rows: list[tuple[J, int]] = []
         while sharing and len(rows) < most:
             job = sharing.popleft()
@@ -133,9 +142,12 @@ class BatchQueue(Generic[J]):
         jobs, self._jobs = list(self._jobs), deque()
         return jobs
 
-    def _waiting(self) -> int:
-        shape = self._jobs[0].shape
-        return sum(job.rows - job.taken for job in self._jobs if job.shape == shape)
+    def _next_jobs(self) -> Sequence[J]:
+        return [job for job in self._jobs if not job.bulk] or self._jobs
+
+    def _most_rows(self, first: J) -> int:
+        most = self._policy.rows_of(first.shape)
+        return max(1, most // _BULK_SHARE) if first.bulk else most
 
     def _forget_departed(self) -> None:
         self._jobs = deque(job for job in self._jobs if not job.departed())

@@ -18,10 +18,11 @@ from service.access.gate import Gate
 from service.application.byte_budget import ByteBudget
 from service.application.inference import Inference
 from service.concurrency import SideThread
+from service.rest.bulk import Bulk
 from service.rest.docs import add_docs
 from service.rest.exchange import Exchange, ExchangeLimits
 from service.rest.openapi import complete
-from service.rest.routes import add_routes
+from service.rest.routes import BULK, add_routes
 from service.rest.uploads import Uploads
 from service.telemetry.metrics import Metrics
 
@@ -33,6 +34,7 @@ def build_app(
     side: SideThread,
     budget: ByteBudget,
     metrics: Metrics,
+    bulk: Bulk,
     gate: Gate,
 ) -> ASGIApp:
     """The routes, and around them the exchange, which answers for whatever they raise."""
@@ -48,7 +50,7 @@ def build_app(
     add_docs(app)
     complete(app, inference.limits, inference.names)
     _answer_head(app)
-    return Exchange(app, limits, budget, metrics, gate)
+    return Exchange(app, limits, budget, metrics, gate, {("POST", BULK): bulk})
 
 
 def with_cors(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:

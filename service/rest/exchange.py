@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -26,6 +27,8 @@ from service.telemetry.request import RequestContext, enter
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _SMALL = 65_536  # bytes of an answer: 32 MB for 512 connections
+# Answers a request while it arrives: `read_body` and the deadline are not for it.
+Streaming = Callable[[Scope, Receive, Send, Lease], Awaitable[None]]
 _QUIET = frozenset({"/livez", "/readyz"})
 # Paths that need no key: probes, and pages that hold no secret.
 _OPEN = frozenset({*_QUIET, "/docs", "/openapi.json"})
@@ -76,6 +79,13 @@ class _Answer:
         await self._send(self._start)
         await self._send({"type": "http.response.body", "body": body})
 
+    async def at_once(self, message: Message) -> None:
+        """Pass on a part of an answer that is not whole yet."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            message["headers"] = [*message["headers"], *self._headers()]
+        await self._send(message)
+
     def _headers(self) -> Iterator[tuple[bytes, bytes]]:
         yield b"x-request-id", self._request.id.encode()
         stages = self._request.stage_seconds.items()
@@ -90,9 +100,17 @@ class Exchange:
     """See the module."""
 
     def __init__(
-        self, app: ASGIApp, limits: ExchangeLimits, budget: ByteBudget, metrics: Metrics, gate: Gate
+        self,
+        app: ASGIApp,
+        limits: ExchangeLimits,
+        budget: ByteBudget,
+        metrics: Metrics,
+        gate: Gate,
+        streaming: Mapping[tuple[str, str], Streaming] = MappingProxyType({}),
     ) -> None:
+        """`streaming`: (method, path) -> what answers there instead of `app`, and charges its bytes itself."""
         self._app = app
+        self._streaming = streaming
         self._limits = limits
         self._budget = budget
         self._metrics = metrics
@@ -130,8 +148,14 @@ class Exchange:
     ) -> None:
         seconds = self._limits.deadline_seconds
         with self._budget.lease(address_of(scope["client"][0])) as lease:
+            await self._enter(scope, headers)
+            if stream := self._streaming.get((scope["method"], scope["path"])):
+                request.bulk = True
+                await stream(scope, receive, answer.at_once, lease)
+                return
             announced = announced_size(headers)
-            await self._enter(scope, headers, announced)
+            if announced:
+                await self._gate.charge(size=announced)
             body = await read_body(headers, receive, self._limits.body, lease)
             answer.body_pending = False
             if len(body) > announced:
@@ -144,17 +168,15 @@ class Exchange:
             )
             await answer.pass_on(lease)
 
-    async def _enter(self, scope: Scope, headers: Mapping[bytes, bytes], announced: int) -> None:
+    async def _enter(self, scope: Scope, headers: Mapping[bytes, bytes]) -> None:
         path = scope["path"]
-        if path in _OPEN or path.startswith(_DOCS):
-            return
-        authorization = headers.get(b"authorization")
-        await self._gate.enter(authorization.decode("latin-1") if authorization else None, "use")
-        if announced:
-            await self._gate.charge(size=announced)
+        if path not in _OPEN and not path.startswith(_DOCS):
+            authorization = headers.get(b"authorization")
+            await self._gate.enter(authorization.decode("latin-1") if authorization else None, "use")
 
     def _record(self, scope: Scope, request: RequestContext, outcome: str, seconds: float) -> None:
-        endpoint = getattr(scope.get("route"), "path", "other")
+        streamed = (scope["method"], scope["path"]) in self._streaming
+        endpoint = scope["path"] if streamed else getattr(scope.get("route"), "path", "other")
         self._metrics.request(endpoint, outcome, seconds)
         if endpoint not in _QUIET:
             key = {"key": request.key} if request.key else {}

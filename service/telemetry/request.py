@@ -51,6 +51,10 @@ class SharedContext:
     requests: list[RequestContext]
     deadline: float | None = None
 
+    @property
+    def bulk(self) -> bool:
+        return all(request.bulk for request in self.requests)
+
 
 Context = RequestContext | SharedContext
 

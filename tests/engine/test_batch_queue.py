@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from service.engine.batch_queue import BatchPolicy, BatchQueue, Job
+from service.telemetry.request import RequestContext
 
 
-def job(count: int, width: int = 1, arrived: float = 0.0, departed: bool = False) -> Job:
-    return Job((np.zeros((count, width), np.float32),), arrived, lambda: departed)
+def job(count: int, width: int = 1, arrived: float = 0.0, departed: bool = False, bulk: bool = False) -> Job:
+    context = RequestContext("bulk", bulk=True) if bulk else None
+    return Job((np.zeros((count, width), np.float32),), arrived, lambda: departed, context)
 
 
 def test_a_large_job_shares_each_batch_with_small_ones() -> None:
@@ -84,3 +86,25 @@ def test_what_waits_can_be_drained_once() -> None:
     assert queue.drain() == jobs
     assert queue.drain() == []
     assert queue.due(0.0) is None
+
+
+def test_rows_of_bulk_requests_wait_until_no_others_do() -> None:
+    queue = BatchQueue[Job](BatchPolicy(8))
+    bulk, late = job(100, bulk=True), job(9, width=2)
+    queue.put(bulk)
+    queue.put(late)
+    assert [owner for owner, _ in queue.take().rows] == [late] * 8
+    assert [owner for owner, _ in queue.take().rows] == [late]
+    assert [owner for owner, _ in queue.take().rows] == [bulk] * 2
+
+
+def test_a_batch_of_bulk_rows_is_smaller_and_due_as_soon_as_it_is_full() -> None:
+    queue = BatchQueue[Job](BatchPolicy(8, max_queue_delay=0.5))
+    queue.put(job(1, arrived=10.0, bulk=True))
+    assert queue.due(10.1) == 10.5
+    queue.put(job(1, arrived=10.0, bulk=True))
+    assert queue.due(10.1) == 10.1
+    queue.put(job(1, arrived=10.1))
+    assert queue.due(10.1) == 10.6
+    assert len(queue.take().rows) == 1
+    assert len(queue.take().rows) == 2

@@ -1,0 +1,114 @@
+"""Items one after the other, without end, and their answers in the same order: what bulk requests are made of.
+
+How it works. One task reads items and starts the work on each; the caller takes answers, the oldest first. Both are
+bound by a window of items and of bytes: what is being worked on, and what is done and not yet taken. So a caller
+who takes no answers stops the reading, and memory stays as it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from service.errors import ClipError
+
+T = TypeVar("T")
+R = TypeVar("R")
+_Started = asyncio.Queue[tuple[asyncio.Task[R], int] | None]  # None: no more will come
+
+
+@dataclass(frozen=True)
+class Window:
+    """What may be between the reader of items and the taker of answers; one item always may."""
+
+    items: int = 64
+    size: int = 32_000_000  # bytes
+
+
+async def in_order(
+    items: AsyncGenerator[tuple[T, int], None], work: Callable[[T], Coroutine[Any, Any, R]], window: Window
+) -> AsyncGenerator[R, None]:
+    """The answers of `work`, in the order of `items`, each of which comes with its size in bytes.
+
+    Close it (`contextlib.aclosing`): what is under way is then cancelled.
+
+    Raises:
+        ClipError: what `items` raises, behind the answers of those before.
+        Exception: what else `items` raises, at once; and whatever `work` raises.
+    """
+    room = _Room(window)
+    started: asyncio.Queue[tuple[asyncio.Task[R], int] | None] = asyncio.Queue()  # None: no more will come
+    under_way: deque[asyncio.Task[R]] = deque()
+
+    async def read() -> None:
+        try:
+            async with aclosing(items):
+                async for item, size in items:
+                    await room.take(size)
+                    under_way.append(asyncio.create_task(work(item)))
+                    started.put_nowait((under_way[-1], size))
+                    del item  # while the next is waited for
+        except ClipError:
+            raise
+        except Exception:
+            _cancel(under_way)
+            raise
+        finally:
+            started.put_nowait(None)
+
+    reader = asyncio.create_task(read())
+    try:
+        while (next_one := await started.get()) is not None:
+            yield await _answer(next_one[0], reader)
+            under_way.popleft()
+            room.give_back(next_one[1])
+        await reader
+    finally:
+        next_one = None
+        _cancel([reader])
+        await asyncio.gather(reader, return_exceptions=True)
+        _cancel(under_way)
+        await asyncio.gather(*under_way, return_exceptions=True)
+        under_way.clear()
+        del reader  # `service.concurrency` says why
+
+
+async def _answer(task: asyncio.Task[R], reader: asyncio.Task[None]) -> R:
+    try:
+        return await task
+    except asyncio.CancelledError:
+        if task.cancelled() and reader.done():
+            reader.result()  # raises why
+        raise
+    finally:
+        del task, reader
+
+
+def _cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+
+
+class _Room:
+    """What is left of a window."""
+
+    def __init__(self, window: Window) -> None:
+        self._window = window
+        self._items = self._size = 0
+        self._changed = asyncio.Event()
+
+    async def take(self, size: int) -> None:
+        while self._items and (self._items >= self._window.items or self._size + size > self._window.size):
+            self._changed.clear()
+            await self._changed.wait()
+        self._items += 1
+        self._size += size
+
+    def give_back(self, size: int) -> None:
+        self._items -= 1
+        self._size -= size
+        self._changed.set()

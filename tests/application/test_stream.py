@@ -1,0 +1,115 @@
+"""Answers in the order of items, in a bounded window, and nothing left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+
+import pytest
+
+from service.application.stream import Window, in_order
+from service.errors import InvalidInput
+
+
+class Items:
+    """Counts how many were read."""
+
+    def __init__(self, count: int, size: int = 1) -> None:
+        self.count, self.size, self.read = count, size, 0
+
+    async def __aiter__(self) -> AsyncGenerator[tuple[int, int], None]:
+        for number in range(self.count):
+            self.read += 1
+            yield number, self.size
+
+
+async def squared_later(number: int) -> int:
+    await asyncio.sleep(random.Random(number).random() / 100)
+    return number * number
+
+
+async def collect(source: AsyncIterator[int], into: list[int]) -> None:
+    async for answer in source:
+        into.append(answer)
+
+
+async def test_answers_come_in_the_order_of_items_whatever_they_take() -> None:
+    answers = [answer async for answer in in_order(Items(200).__aiter__(), squared_later, Window(16))]
+    assert answers == [number * number for number in range(200)]
+
+
+@pytest.mark.parametrize(
+    ("window", "read"), [(Window(5), 6), (Window(100, size=30), 4), (Window(100, size=3), 2)]
+)
+async def test_whoever_takes_no_answers_stops_the_reading(window: Window, read: int) -> None:
+    items = Items(1_000, size=10)
+    async with aclosing(in_order(items.__aiter__(), squared_later, window)) as answers:
+        pending = asyncio.ensure_future(anext(answers))
+        await pending
+        await asyncio.sleep(0.1)
+        # The first answer is taken and its place free again only when the next is asked for.
+        assert items.read <= read + 1
+        before = items.read
+        await asyncio.sleep(0.05)
+        assert items.read == before
+
+
+async def test_closing_cancels_what_is_under_way_and_the_reading() -> None:
+    begun, ended = [], []
+
+    async def hang(number: int) -> int:
+        begun.append(number)
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.append(number)
+        return number
+
+    answers = in_order(Items(10).__aiter__(), hang, Window(4))
+    first = asyncio.ensure_future(anext(answers))
+    while len(begun) < 4:
+        await asyncio.sleep(0.001)
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    assert sorted(ended) == sorted(begun) == [0, 1, 2, 3]
+    assert len(asyncio.all_tasks()) == 1
+
+
+async def three_and(error: Exception) -> AsyncGenerator[tuple[int, int], None]:
+    for number in range(3):
+        yield number, 1
+    raise error
+
+
+async def test_an_error_of_the_items_comes_behind_the_answers_of_those_before() -> None:
+    answers: list[int] = []
+    with pytest.raises(InvalidInput, match="no more"):
+        await collect(in_order(three_and(InvalidInput("no more")), squared_later, Window()), answers)
+    assert answers == [0, 1, 4]
+
+
+async def test_any_other_error_of_the_items_ends_what_is_under_way() -> None:
+    async def hang(_: int) -> int:
+        await asyncio.sleep(60)
+        return 0
+
+    answers: list[int] = []
+    with pytest.raises(ValueError, match="gone"):
+        await collect(in_order(three_and(ValueError("gone")), hang, Window()), answers)
+    assert answers == []
+    assert len(asyncio.all_tasks()) == 1
+
+
+async def test_an_error_of_the_work_ends_it() -> None:
+    async def fail(number: int) -> int:
+        if number == 2:
+            raise ValueError("two")
+        return number
+
+    answers: list[int] = []
+    with pytest.raises(ValueError, match="two"):
+        await collect(in_order(Items(50).__aiter__(), fail, Window(8)), answers)
+    assert answers == [0, 1]
+    assert len(asyncio.all_tasks()) == 1
