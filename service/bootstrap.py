@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TypeVar
 
 import uvicorn
-from limits.aio.storage import MemoryStorage
 from pydantic import BaseModel
 from starlette.types import ASGIApp
 
@@ -22,7 +21,7 @@ from service.access.keyed_gate import KeyedGate
 from service.access.keys import Keys
 from service.access.rates import RateOptions, Rates
 from service.access.shared_windows import shared_windows
-from service.access.windows import StoredWindows, Windows
+from service.access.windows import LocalWindows, Windows
 from service.application.admission import Admission
 from service.application.byte_budget import ByteBudget
 from service.application.classifiers import Classifiers
@@ -136,7 +135,7 @@ async def _keys_and_gate(
     if settings.keys_file is None:
         return None, OpenGate()
     keys = await stack.enter_async_context(following(settings.keys_file))
-    windows: Windows = StoredWindows(MemoryStorage())
+    windows: Windows = LocalWindows()
     if settings.redis_url:
         shared = shared_windows(settings.redis_url.get_secret_value(), metrics)
         windows = await stack.enter_async_context(shared)

@@ -74,9 +74,9 @@ class Keys:
         if scheme.lower() != "bearer":
             presented = ""
         digest = sha256(presented.strip().encode(errors="replace")).digest()
-        found = None
+        found, equal = None, hmac.compare_digest
         for known, key in self._keys:
-            if hmac.compare_digest(known, digest):
+            if equal(known, digest):
                 found = key
         return found
 

@@ -13,7 +13,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from limits import RateLimitItem
-from limits.aio.storage import MemoryStorage
 from limits.aio.storage.redis import RedisStorage
 from limits.errors import StorageError
 from redis.asyncio import ConnectionPool
@@ -21,7 +20,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from service.access.windows import Refusal, StoredWindows, Windows
+from service.access.windows import LocalWindows, RedisWindows, Refusal, Windows
 from service.telemetry.log import logger
 from service.telemetry.metrics import Metrics
 
@@ -47,7 +46,7 @@ async def shared_windows(redis_url: str, metrics: Metrics) -> AsyncIterator[Wind
         key_prefix="clipserve",
         connection_pool=pool,  # type: ignore[arg-type]
     )
-    windows = SharedWindows(StoredWindows(storage), StoredWindows(MemoryStorage()), metrics)
+    windows = SharedWindows(RedisWindows(storage), LocalWindows(), metrics)
     try:
         yield windows
     finally:

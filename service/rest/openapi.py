@@ -83,6 +83,7 @@ _COMMON = (
     errors.Overloaded,
     errors.DeadlineExceeded,
 )
+_KEYED = (*_COMMON, errors.Unauthenticated, errors.PermissionDenied, errors.RateLimited)
 
 
 def complete(app: FastAPI, limits: RequestLimits, models: Sequence[str]) -> None:
@@ -93,6 +94,8 @@ def complete(app: FastAPI, limits: RequestLimits, models: Sequence[str]) -> None
     document = app.openapi()
     document["components"]["schemas"]["Problem"] = Problem.model_json_schema()
     document["components"]["headers"] = _HEADERS
+    document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+    document["security"] = [{"key": []}, {}]  # or none: it depends on the service
     _describe_bulk(document["paths"]["/bulk"]["post"])
     for path, fields, image_fields, example in (
         ("/classify", ClassifyFields, ["images"], examples.TO_CLASSIFY),
@@ -255,7 +258,7 @@ EMBED["responses"][200]["headers"] |= _refer("X-Model-Fingerprint")
 SIMILARITY = _operation("similarity", SimilarityResponse, examples.COMPARED, _NO_TEMPLATES)
 TOKENIZE = _operation("tokenize", TokenizeResponse, examples.TOKENIZED, _NO_IMAGES)
 BULKS = _operation("bulk", BulkLine, {}, _NO_TEMPLATES)
-MODELS = _operation("models", ModelList, examples.MODELS)
+MODELS = _operation("models", ModelList, examples.MODELS, _KEYED)
 LIVEZ = _operation("livez", Alive, {"status": "alive"})
 READYZ = _operation("readyz", Ready, {"status": "ready"})
 READYZ["responses"][503] = _success({"status": "not ready"}) | {

@@ -6,16 +6,15 @@ import asyncio
 import time
 
 import pytest
-from limits.aio.storage import MemoryStorage
 
 from service.access.rates import RateOptions, Rates
-from service.access.windows import StoredWindows
+from service.access.windows import LocalWindows
 from service.errors import BodyTooLarge, RateLimited, TooMany
 from tests.access.support import made
 
 
 def rates(rows: int = 0, size: int = 0, seconds: int = 3600) -> Rates:
-    return Rates(RateOptions(rows, size, seconds), StoredWindows(MemoryStorage()))
+    return Rates(RateOptions(rows, size, seconds), LocalWindows())
 
 
 async def test_without_a_rate_there_is_no_limit() -> None:

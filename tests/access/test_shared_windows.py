@@ -6,12 +6,11 @@ import asyncio
 
 import pytest
 from limits import RateLimitItem, RateLimitItemPerSecond
-from limits.aio.storage import MemoryStorage
 from redis.exceptions import ConnectionError as NotConnected
 
 from service.access import shared_windows as module
 from service.access.shared_windows import SharedWindows
-from service.access.windows import Refusal, StoredWindows
+from service.access.windows import LocalWindows, Refusal
 from service.telemetry.metrics import Metrics
 from tests.access.support import logged
 
@@ -52,7 +51,7 @@ def metrics() -> Metrics:
 @pytest.fixture
 def windows(redis: Redis, metrics: Metrics, monkeypatch: pytest.MonkeyPatch) -> SharedWindows:
     monkeypatch.setattr(module, "_PAUSE_SECONDS", 0.5)
-    return SharedWindows(redis, StoredWindows(MemoryStorage()), metrics)
+    return SharedWindows(redis, LocalWindows(), metrics)
 
 
 @pytest.mark.parametrize("error", [NotConnected("gone"), OSError("gone"), TimeoutError()])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -219,3 +220,28 @@ async def test_a_client_that_sends_no_body_is_charged_no_bytes(keyed: Running, k
         for _ in range(200):
             await raw.send(get(b"/v1/models", header))
             assert (await raw.answer()).status == 200
+
+
+async def test_bulk_waits_for_its_rates_instead_of_being_refused(
+    toy: Path, tmp_path: Path, keys: dict[str, str]
+) -> None:
+    body = b'{"text": "a"}\n' * 60  # 840 bytes
+    headers = bearer(keys["camera-kitchen"]) | {"content-type": "application/x-ndjson"}
+    settings: dict[str, Any] = {"keys_file": tmp_path / "keys", "rate_window_seconds": 1}
+    choices: list[dict[str, Any]] = [{"rows_per_second": 20}, {"bytes_per_second": 840}]
+    for rates in choices:
+        async with serving(FakeBackend(DIM), toy, **settings, **rates) as running:
+            begun = time.monotonic()
+            for _ in range(3 if "bytes_per_second" in rates else 1):
+                answer = await running.client.post("/bulk", content=body, headers=headers)
+                lines = answer.text.splitlines()
+                assert (answer.status_code, len(lines)) == (200, 60)
+                assert all("embedding" in line for line in lines)
+            assert time.monotonic() - begun >= 1, "three windows, the first of which may be nearly over"
+
+
+async def test_bulk_needs_a_key_too(keyed: Running) -> None:
+    refused = await keyed.client.post(
+        "/bulk", content=b"{}", headers={"content-type": "application/x-ndjson"}
+    )
+    assert (refused.status_code, refused.headers["connection"]) == (401, "close")
