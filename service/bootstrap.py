@@ -15,6 +15,13 @@ import uvicorn
 from pydantic import BaseModel
 from starlette.types import ASGIApp
 
+from service.access.gate import Gate, OpenGate
+from service.access.key_watch import following
+from service.access.keyed_gate import KeyedGate
+from service.access.keys import Keys
+from service.access.rates import RateOptions, Rates
+from service.access.shared_windows import shared_windows
+from service.access.windows import LocalWindows, Windows
 from service.application.admission import Admission
 from service.application.byte_budget import ByteBudget
 from service.application.classifiers import Classifiers
@@ -22,7 +29,7 @@ from service.application.decoder_processes import DecoderProcesses
 from service.application.decoding import DecodeLimits, Decoders
 from service.application.encoder import DecodingImageEncoder, ImageEncoder, TextEncoder
 from service.application.image_cache import CachedImageEncoder
-from service.application.inference import Inference
+from service.application.inference import Charge, Inference
 from service.application.requests import RequestLimits
 from service.application.served_model import ServedModel, reference_feeds
 from service.clip.artifact import ArtifactError, read_manifest
@@ -36,7 +43,7 @@ from service.engine.batch_queue import BatchPolicy
 from service.engine.batching import Batched
 from service.engine.choice import EngineOptions, choose_engine
 from service.engine.in_process import InProcess
-from service.rest.app import build_app
+from service.rest.app import build_app, with_cors
 from service.rest.body import BodyLimits
 from service.rest.bulk import Bulk, BulkLimits
 from service.rest.connections import ConnectionLimits, Connections
@@ -52,7 +59,10 @@ OpenBackend = Callable[[Path, ModelManifest, ModelSettings, Metrics], Backend]
 
 @dataclass(frozen=True)
 class Gateway:
-    """All that serves: the REST front and the models behind it, which are ready when `warm_up` has returned."""
+    """All that serves: the REST front and the models behind it, which are ready when `warm_up` has returned.
+
+    `keys`: those that are known; None: nobody is asked for one.
+    """
 
     app: ASGIApp
     server: uvicorn.Server
@@ -60,6 +70,7 @@ class Gateway:
     models: dict[Path, ServedModel]
     inference: Inference
     connections: Connections
+    keys: Keys | None
 
     @property
     def draining(self) -> bool:
@@ -87,6 +98,7 @@ async def open_gateway(settings: Settings, open_backend: OpenBackend | None = No
     Raises:
         ArtifactError: a folder of `settings.models` is not an artifact, or two hold models of one name.
         BackendUnavailable: a backend is not installed.
+        KeyFileError: the file of keys cannot be used.
     """
     metrics = Metrics()
     open_backend = open_backend or functools.partial(_open_backend, settings.deadline_seconds)
@@ -102,15 +114,38 @@ async def open_gateway(settings: Settings, open_backend: OpenBackend | None = No
             backend = open_backend(folder, manifest, own, metrics)
             stack.push_async_callback(backend.aclose)
             models[folder] = _served_model(folder, manifest, own, backend, executor, side, decoders, metrics)
-        inference = Inference(_by_name(models, settings), picked(settings, RequestLimits), side)
+        keys, gate = await _keys_and_gate(settings, stack, metrics)
+        charge = _rows_of(gate) if keys else None
+        inference = Inference(_by_name(models, settings), picked(settings, RequestLimits), side, charge)
         limits = ExchangeLimits(picked(settings, BodyLimits), settings.deadline_seconds)
         budget = ByteBudget(settings.max_in_flight_bytes, settings.max_in_flight_bytes_per_address)
         uploads = Uploads(settings.max_json_bytes, side)
-        bulk = Bulk(inference, picked(settings, BulkLimits), side)
-        app = build_app(inference, limits, uploads, side, budget, metrics, bulk, settings.compat)
+        bulk = Bulk(inference, picked(settings, BulkLimits), side, gate)
+        app = build_app(inference, limits, uploads, side, budget, metrics, bulk, gate, settings.compat)
+        app = with_cors(app, settings.cors_origins)
         connections = Connections(picked(settings, ConnectionLimits))
         server = build_server(app, picked(settings, ServerOptions), connections, metrics)
-        yield Gateway(app, server, metrics, models, inference, connections)
+        yield Gateway(app, server, metrics, models, inference, connections, keys)
+
+
+async def _keys_and_gate(
+    settings: Settings, stack: AsyncExitStack, metrics: Metrics
+) -> tuple[Keys | None, Gate]:
+    if settings.keys_file is None:
+        return None, OpenGate()
+    keys = await stack.enter_async_context(following(settings.keys_file))
+    windows: Windows = LocalWindows()
+    if settings.redis_url:
+        shared = shared_windows(settings.redis_url.get_secret_value(), metrics)
+        windows = await stack.enter_async_context(shared)
+    return keys, KeyedGate(keys, Rates(picked(settings, RateOptions), windows))
+
+
+def _rows_of(gate: Gate) -> Charge:
+    async def charge(rows: int) -> None:
+        await gate.charge(rows=rows)
+
+    return charge
 
 
 def _decoders(settings: Settings, threads: int, stack: AsyncExitStack, metrics: Metrics) -> Decoders:

@@ -9,6 +9,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, FilePath, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from service.access_settings import AccessSettings
 from service.application.requests import RequestLimits
 from service.clip.formats import FORMATS
 from service.clip.images import ImageLimits
@@ -127,7 +128,7 @@ class ModelSettings(BaseModel):
         return names
 
 
-class Settings(ModelSettings, BaseSettings):
+class Settings(ModelSettings, AccessSettings, BaseSettings):
     """`python -m service settings` prints this as a table."""
 
     model_config = SettingsConfigDict(env_prefix="CLIPSERVE_", frozen=True, extra="forbid")

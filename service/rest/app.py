@@ -7,12 +7,14 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from service import __version__
+from service.access.gate import Gate
 from service.application.byte_budget import ByteBudget
 from service.application.inference import Inference
 from service.concurrency import SideThread
@@ -35,6 +37,7 @@ def build_app(
     budget: ByteBudget,
     metrics: Metrics,
     bulk: Bulk,
+    gate: Gate,
     compat: Sequence[Compat],
 ) -> ASGIApp:
     """The routes, and around them the exchange, which answers for whatever they raise.
@@ -55,7 +58,24 @@ def build_app(
     add_docs(app)
     complete(app, inference.limits, inference.names)
     _answer_head(app)
-    return Exchange(app, limits, budget, metrics, {("POST", BULK): bulk}, render_for(compat))
+    return Exchange(app, limits, budget, metrics, gate, {("POST", BULK): bulk}, render_for(compat))
+
+
+def with_cors(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
+    """Scripts of pages from these origins may ask, and read all answers; without origins `app` as it is.
+
+    It is the outermost, because a browser's preflight comes without the key, and an error without these headers
+    would be hidden from the script.
+    """
+    if not origins:
+        return app
+    return CORSMiddleware(
+        app,
+        allow_origins=origins,
+        allow_methods=["GET", "HEAD", "POST", "PUT", "DELETE"],
+        allow_headers=["*"],
+        expose_headers=["X-Request-Id", "Server-Timing", "Retry-After", "X-Model-Fingerprint"],
+    )
 
 
 def _answer_head(app: FastAPI) -> None:

@@ -44,6 +44,7 @@ COMMON = (
     errors.Overloaded,
     errors.DeadlineExceeded,
 )
+KEYED = (*COMMON, errors.Unauthenticated, errors.PermissionDenied, errors.RateLimited)
 NO_TEMPLATES = [kind for kind in kinds() if kind is not errors.BadPromptTemplate]
 NO_IMAGES = [
     kind

@@ -10,7 +10,7 @@ from fastapi.utils import deep_dict_update
 
 from service.application.requests import RequestLimits
 from service.rest import examples
-from service.rest.documented import HEADERS, NO_IMAGES, NO_TEMPLATES, operation, refer, success
+from service.rest.documented import HEADERS, KEYED, NO_IMAGES, NO_TEMPLATES, operation, refer, success
 from service.rest.errors import kinds
 from service.rest.json_body import IMAGE_FIELDS
 from service.rest.schemas import (
@@ -57,6 +57,8 @@ def complete(app: FastAPI, limits: RequestLimits, models: Sequence[str]) -> None
     document = app.openapi()
     document["components"]["schemas"]["Problem"] = Problem.model_json_schema()
     document["components"]["headers"] = HEADERS
+    document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+    document["security"] = [{"key": []}, {}]  # or none: it depends on the service
     _describe_bulk(document["paths"]["/bulk"]["post"])
     for path, fields, image_fields, example in (
         ("/classify", ClassifyFields, ["images"], examples.TO_CLASSIFY),
@@ -167,7 +169,7 @@ EMBED["responses"][200]["headers"] |= refer("X-Model-Fingerprint")
 SIMILARITY = operation("similarity", SimilarityResponse, examples.COMPARED, NO_TEMPLATES)
 TOKENIZE = operation("tokenize", TokenizeResponse, examples.TOKENIZED, NO_IMAGES)
 BULKS = operation("bulk", BulkLine, {}, NO_TEMPLATES)
-MODELS = operation("models", ModelList, examples.MODELS)
+MODELS = operation("models", ModelList, examples.MODELS, KEYED)
 LIVEZ = operation("livez", Alive, {"status": "alive"})
 READYZ = operation("readyz", Ready, {"status": "ready"})
 READYZ["responses"][503] = success({"status": "not ready"}) | {
