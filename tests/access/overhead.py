@@ -77,4 +77,4 @@ async def main(redis_url: str | None) -> None:
 
 if __name__ == "__main__":
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(main(*sys.argv[1:2] or [None]))
+        runner.run(main(sys.argv[1] if len(sys.argv) > 1 else None))
