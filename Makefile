@@ -5,9 +5,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 EXPORT := .venv-export/bin
 PIP := -m pip install --quiet --disable-pip-version-check
+# The tests that need nothing; each of the others has a target of its own.
+FAST := not abuse and not browser and not clients and not export and not neighbours and not redis and not triton
 
 .DEFAULT_GOAL := help
-.PHONY: help run test coverage test-all test-attacks test-abuse test-browser test-redis test-triton test-export abuse guesses fuzz check check-compose model load compare overload fair bulk gateway startup soak versus triton lock clean
+.PHONY: help run test coverage test-all test-attacks test-abuse test-browser test-clients test-redis test-triton test-export abuse guesses fuzz check check-compose model load compare overload fair bulk gateway startup soak versus triton lock clean
 
 help: ## this list
 	@grep -hE '^[a-z -]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z -]+):.*## /\1\t/' | expand -t 40
@@ -16,7 +18,7 @@ run: .venv/service.stamp ## serve the demo model on http://localhost:8080 (setti
 	@exec $(BIN)/python -m service
 
 test: .venv/dev.stamp ## the fast tests: no GPU, no Docker, no hub
-	$(BIN)/python $(RUNNER) -m pytest -m 'not abuse and not export and not triton and not browser and not redis'
+	$(BIN)/python $(RUNNER) -m pytest -n 2 --dist worksteal -m '$(FAST)'
 
 coverage: .venv/dev.stamp ## lines and branches that the fast tests do not run
 	$(BIN)/coverage erase
@@ -37,6 +39,9 @@ test-browser: .venv/dev.stamp ## pages in a headless Chromium (needs Debian's pa
 
 test-redis: .venv/dev.stamp ## two gateways on a real Redis (needs Debian's package `redis-server`)
 	$(BIN)/python -m pytest -m redis
+
+test-clients: .venv/dev.stamp ## clients of other servers, each installed into .clients/
+	$(BIN)/python -m pytest -m clients
 
 test-triton: .venv/dev.stamp ## against a real Triton server on this CPU
 	$(BIN)/python -m pytest -m triton
@@ -96,7 +101,7 @@ lock: ## pin the dependencies in pyproject.toml anew (needs uv); ARGS="--upgrade
 	$(LOCK) $(ARGS) --group dev -c requirements/openvino.txt -o requirements/dev.txt
 
 clean: ## remove what make installed
-	rm -rf .venv .venv-export .triton .peers
+	rm -rf .venv .venv-export .triton .peers .clients
 
 .venv/python.stamp:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -17,6 +17,7 @@ cli.command()(commands.bulk)
 cli.command()(commands.gateway)
 cli.command()(commands.startup)
 cli.command()(commands.soak)
+cli.command()(commands.recall)
 cli.command()(versus.versus)
 
 if __name__ == "__main__":

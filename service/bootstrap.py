@@ -121,9 +121,8 @@ async def open_gateway(settings: Settings, open_backend: OpenBackend | None = No
         budget = ByteBudget(settings.max_in_flight_bytes, settings.max_in_flight_bytes_per_address)
         uploads = Uploads(settings.max_json_bytes, side)
         bulk = Bulk(inference, picked(settings, BulkLimits), side, gate)
-        app = with_cors(
-            build_app(inference, limits, uploads, side, budget, metrics, bulk, gate), settings.cors_origins
-        )
+        app = build_app(inference, limits, uploads, side, budget, metrics, bulk, gate, settings.compat)
+        app = with_cors(app, settings.cors_origins)
         connections = Connections(picked(settings, ConnectionLimits))
         server = build_server(app, picked(settings, ServerOptions), connections, metrics)
         yield Gateway(app, server, metrics, models, inference, connections, keys)

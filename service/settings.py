@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, FilePath, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -13,6 +13,7 @@ from service.access_settings import AccessSettings
 from service.application.requests import RequestLimits
 from service.clip.formats import FORMATS
 from service.clip.images import ImageLimits
+from service.rest.compat.names import Compat
 
 _DEMO = Path(__file__).parent.parent / "models" / "demo"
 
@@ -248,6 +249,16 @@ class Settings(ModelSettings, AccessSettings, BaseSettings):
         description="characters of all prompts of a request, labels x templates; the default lets 1,000 labels "
         "through `imagenet-80`",
     )
+
+    compat: Annotated[tuple[Compat, ...], NoDecode] = Field(
+        get_args(Compat),
+        description="other servers whose clients find their endpoints here, comma-separated; empty: none",
+    )
+
+    @field_validator("compat", mode="before")
+    @classmethod
+    def _split_compat(cls, value: object) -> object:
+        return () if value == "" else _split(value)
 
     @field_validator("models", mode="before")
     @classmethod

@@ -19,6 +19,8 @@ from service.application.byte_budget import ByteBudget
 from service.application.inference import Inference
 from service.concurrency import SideThread
 from service.rest.bulk import Bulk
+from service.rest.compat.adapters import ADAPTERS, render_for
+from service.rest.compat.names import Compat
 from service.rest.docs import add_docs
 from service.rest.exchange import Exchange, ExchangeLimits
 from service.rest.openapi import complete
@@ -36,8 +38,12 @@ def build_app(
     metrics: Metrics,
     bulk: Bulk,
     gate: Gate,
+    compat: Sequence[Compat],
 ) -> ASGIApp:
-    """The routes, and around them the exchange, which answers for whatever they raise."""
+    """The routes, and around them the exchange, which answers for whatever they raise.
+
+    `compat`: the names of the adapters of `rest.compat` that are switched on.
+    """
     app = _Application(
         title="clipserve",
         version=__version__,
@@ -47,10 +53,12 @@ def build_app(
     )
     app.router.route_class = _Route
     add_routes(app, inference, uploads, side)
+    for name in compat:
+        ADAPTERS[name].add(app, inference, uploads, side)
     add_docs(app)
     complete(app, inference.limits, inference.names)
     _answer_head(app)
-    return Exchange(app, limits, budget, metrics, gate, {("POST", BULK): bulk})
+    return Exchange(app, limits, budget, metrics, gate, {("POST", BULK): bulk}, render_for(compat))
 
 
 def with_cors(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:

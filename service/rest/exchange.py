@@ -19,7 +19,7 @@ from service.access.gate import Gate
 from service.application.byte_budget import ByteBudget, Lease
 from service.rest.body import BodyLimits, announced_size, read_body
 from service.rest.connections import address_of
-from service.rest.errors import rendered
+from service.rest.errors import Render, rendered
 from service.rest.lifeline import ClientGone, run_until_answered
 from service.telemetry.log import logger
 from service.telemetry.metrics import Metrics
@@ -107,14 +107,18 @@ class Exchange:
         metrics: Metrics,
         gate: Gate,
         streaming: Mapping[tuple[str, str], Streaming] = MappingProxyType({}),
+        render_for: Callable[[str], Render | None] = lambda _: None,
     ) -> None:
-        """`streaming`: (method, path) -> what answers there instead of `app`, and charges its bytes itself."""
+        """`streaming`: (method, path) -> what answers there instead of `app`, and charges its bytes itself.
+        `render_for`: who renders the errors of a path, where they are not problem+json.
+        """
         self._app = app
         self._streaming = streaming
         self._limits = limits
         self._budget = budget
         self._metrics = metrics
         self._gate = gate
+        self._render_for = render_for
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -131,7 +135,7 @@ class Exchange:
         except ClientGone:
             outcome = "client_gone"
         except Exception as error:  # whatever a route raises; `rendered` knows what it is
-            outcome, response = rendered(error, request.id)
+            outcome, response = rendered(error, request.id, self._render_for(scope["path"]))
             error.__traceback__ = None  # `service.concurrency` says why
             if answer.status is None:
                 await response(scope, receive, answer)
