@@ -9,12 +9,13 @@ from concurrent.futures import Executor
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import uvicorn
 from pydantic import BaseModel
 from starlette.types import ASGIApp
 
+from service.access.gate import OpenGate
 from service.application.admission import Admission
 from service.application.byte_budget import ByteBudget
 from service.application.classifiers import Classifiers
@@ -45,16 +46,23 @@ from service.rest.uploads import Uploads
 from service.settings import ModelSettings, Settings
 from service.telemetry.metrics import Metrics
 
+if TYPE_CHECKING:  # it loads gRPC
+    from service.rpc.server import RpcServer
+
 T = TypeVar("T")
 OpenBackend = Callable[[Path, ModelManifest, ModelSettings, Metrics], Backend]
 
 
 @dataclass(frozen=True)
 class Gateway:
-    """All that serves: the REST front and the models behind it, which are ready when `warm_up` has returned."""
+    """All that serves: the fronts and the models behind them, which are ready when `warm_up` has returned.
+
+    `rpc`: the gRPC front, if the settings want it.
+    """
 
     app: ASGIApp
     server: uvicorn.Server
+    rpc: RpcServer | None
     metrics: Metrics
     models: dict[Path, ServedModel]
     inference: Inference
@@ -67,6 +75,13 @@ class Gateway:
     def drain(self) -> None:
         """Not ready from now on; each answer is the last one on its connection."""
         self.inference.draining = self.connections.draining = True
+
+    def end(self, *, at_once: bool = False) -> None:
+        """Take no more requests; `at_once`: and wait for none of those in flight."""
+        self.server.should_exit = True
+        self.server.force_exit = self.server.force_exit or at_once
+        if self.rpc:
+            self.rpc.end(at_once=at_once)
 
     async def warm_up(self) -> None:
         """Start all models, side by side.
@@ -108,7 +123,31 @@ async def open_gateway(settings: Settings, open_backend: OpenBackend | None = No
         app = build_app(inference, limits, uploads, side, budget, metrics)
         connections = Connections(picked(settings, ConnectionLimits))
         server = build_server(app, picked(settings, ServerOptions), connections, metrics)
-        yield Gateway(app, server, metrics, models, inference, connections)
+        rpc = _rpc(settings, inference, side, budget, metrics) if settings.grpc_enabled else None
+        yield Gateway(app, server, rpc, metrics, models, inference, connections)
+
+
+def _rpc(
+    settings: Settings, inference: Inference, side: SideThread, budget: ByteBudget, metrics: Metrics
+) -> RpcServer:
+    _quiet_grpc()
+    from service.rpc.exchange import CallLimits, Exchange
+    from service.rpc.health import Health
+    from service.rpc.methods import Methods
+    from service.rpc.reading import ReadLimits, Reads
+    from service.rpc.server import SERVICE, RpcServer, ServerOptions
+
+    places = max(1, settings.max_in_flight_bytes // settings.max_body_bytes)
+    reads = Reads(ReadLimits(places, settings.body_timeout_seconds))
+    exchange = Exchange(OpenGate(), reads, budget, picked(settings, CallLimits), metrics)
+    methods = Methods(inference, side, settings.max_json_bytes)
+    handlers = {name: exchange.unary(name, work) for name, work in methods.unary().items()}
+    return RpcServer(handlers, Health(inference, SERVICE), picked(settings, ServerOptions))
+
+
+def _quiet_grpc() -> None:
+    """Before it is loaded: it prints on standard error, past our log, what its errors tell too."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 
 def _decoders(settings: Settings, threads: int, stack: AsyncExitStack, metrics: Metrics) -> Decoders:
@@ -156,8 +195,7 @@ def _open_backend(
     deadline_seconds: float, folder: Path, manifest: ModelManifest, settings: ModelSettings, metrics: Metrics
 ) -> Backend:
     if settings.backend == "triton":
-        # gRPC prints on standard error, past our log, what its errors tell too.
-        os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+        _quiet_grpc()
         from service.engine.triton.client import TritonBackend, TritonOptions  # loads gRPC
 
         token = settings.triton_token.get_secret_value() if settings.triton_token else None

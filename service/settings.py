@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, FilePath, SecretStr, field_validator
+from pydantic import BaseModel, ConfigDict, Field, FilePath, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from service.application.requests import RequestLimits
@@ -138,6 +138,21 @@ class Settings(ModelSettings, BaseSettings):
     )
     host: str = Field("127.0.0.1", min_length=1, description="address to listen on; 0.0.0.0 for all")
     port: int = Field(8080, ge=0, le=65535, description="REST port")
+    grpc_port: int = Field(8081, ge=0, le=65535, description="gRPC port")
+    grpc_enabled: bool = Field(True, description="listen on grpc_port")
+    grpc_tls_cert_file: FilePath | None = Field(
+        None,
+        description="certificates of the gRPC port, PEM, its own first; without them it is not encrypted",
+    )
+    grpc_tls_key_file: FilePath | None = Field(
+        None, description="the key of that certificate, PEM", validate_default=True
+    )
+    grpc_tls_client_ca_file: FilePath | None = Field(
+        None, description="gRPC clients must have a certificate that one of these has signed, PEM"
+    )
+    grpc_max_calls: int = Field(
+        1_000, ge=1, description="gRPC calls at a time; beyond it, they are refused as overloaded"
+    )
     operations_port: int = Field(
         8082, ge=0, le=65535, description="port of /livez, /readyz and /metrics alone"
     )
@@ -181,8 +196,10 @@ class Settings(ModelSettings, BaseSettings):
     min_body_bytes_per_second: int = Field(
         65_536, ge=1, description="rate at which a body must come, after 2 seconds"
     )
-    max_body_bytes: int = Field(20_000_000, ge=1, description="request body")
-    max_json_bytes: int = Field(1_000_000, ge=1, description="JSON body besides its images")
+    max_body_bytes: int = Field(20_000_000, ge=1, description="request body, or message of gRPC")
+    max_json_bytes: int = Field(
+        1_000_000, ge=1, description="JSON body, or message of gRPC, besides its images"
+    )
     max_in_flight_bytes: int = Field(
         256_000_000, ge=1, description="bodies of all requests in memory, and large answers"
     )
@@ -195,7 +212,9 @@ class Settings(ModelSettings, BaseSettings):
     max_connections_per_address: int = Field(
         0, ge=0, description="of one client's address; 0: all, which suits a proxy in front"
     )
-    max_header_bytes: int = Field(65_536, ge=1_024, description="request line and headers; trailers too")
+    max_header_bytes: int = Field(
+        65_536, ge=1_024, description="request line, headers, trailers; or metadata of gRPC"
+    )
     first_byte_timeout_seconds: float = Field(
         10.0, gt=0, le=3600, description="time for the first byte on a new connection"
     )
@@ -242,6 +261,21 @@ class Settings(ModelSettings, BaseSettings):
         description="characters of all prompts of a request, labels x templates; the default lets 1,000 labels "
         "through `imagenet-80`",
     )
+
+    @field_validator("grpc_tls_key_file")
+    @classmethod
+    def _with_certificate(cls, value: Path | None, read: ValidationInfo) -> Path | None:
+        # What is not valid itself is not in `read.data`, and has an error of its own.
+        if (value is None) != (read.data.get("grpc_tls_cert_file", value) is None):
+            raise ValueError("grpc_tls_cert_file and grpc_tls_key_file are set both or neither")
+        return value
+
+    @field_validator("grpc_tls_client_ca_file")
+    @classmethod
+    def _with_key(cls, value: Path | None, read: ValidationInfo) -> Path | None:
+        if value is not None and read.data.get("grpc_tls_key_file", value) is None:
+            raise ValueError("it needs grpc_tls_cert_file and grpc_tls_key_file")
+        return value
 
     @field_validator("models", mode="before")
     @classmethod

@@ -1,0 +1,107 @@
+"""Answers as messages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from google.protobuf.message import Message
+
+from service.application.answers import Classification, Embedding, ModelState, Similarities, Tokenization
+from service.application.encoder import VectorOrError
+from service.application.encodings import EmbeddingType, encode_vector
+from service.errors import ClipError
+from service.rpc.clipserve.v1 import clip_pb2
+
+
+def classification(answer: Classification) -> bytes:
+    message = clip_pb2.ClassifyResponse(
+        model=answer.model, fingerprint=answer.fingerprint, truncated_labels=answer.truncated_labels
+    )
+    for result in answer.results:
+        shown = message.results.add()
+        if isinstance(result, ClipError):
+            shown.error.CopyFrom(item_error(result))
+            continue
+        for each in result:
+            shown.labels.add(label=each.label, score=each.score, cosine=each.cosine, logit=each.logit)
+    return _bytes(message)
+
+
+def embedding(answer: Embedding, embedding_type: EmbeddingType) -> bytes:
+    results = [embed_result(vector, embedding_type) for vector in answer.images]
+    for text in answer.texts:
+        shown = embed_result(text.vector, embedding_type)
+        shown.tokens, shown.truncated = text.tokens, text.truncated
+        results.append(shown)
+    return _bytes(clip_pb2.EmbedResponse(model=answer.model, fingerprint=answer.fingerprint, results=results))
+
+
+def embed_result(vector: VectorOrError, embedding_type: EmbeddingType) -> clip_pb2.EmbedResult:
+    if isinstance(vector, ClipError):
+        return clip_pb2.EmbedResult(error=item_error(vector))
+    encoded = encode_vector(vector, embedding_type)
+    return clip_pb2.EmbedResult(embedding=encoded.values.tobytes(), scale=encoded.scale)
+
+
+def similarity(answer: Similarities) -> bytes:
+    results = [
+        clip_pb2.SimilarityResult(error=item_error(result))
+        if isinstance(result, ClipError)
+        else clip_pb2.SimilarityResult(cosine=result.cosine.tolist(), logit=result.logit.tolist())
+        for result in answer.results
+    ]
+    return _bytes(
+        clip_pb2.SimilarityResponse(model=answer.model, fingerprint=answer.fingerprint, results=results)
+    )
+
+
+def tokenization(answer: Tokenization) -> bytes:
+    results = [
+        clip_pb2.TokenizeResult(
+            ids=result.ids, pieces=result.pieces, tokens=result.tokens, truncated=result.truncated
+        )
+        for result in answer.results
+    ]
+    return _bytes(
+        clip_pb2.TokenizeResponse(
+            model=answer.model,
+            fingerprint=answer.fingerprint,
+            context_length=answer.context_length,
+            results=results,
+        )
+    )
+
+
+def models(states: Sequence[ModelState]) -> bytes:
+    return _bytes(clip_pb2.ListModelsResponse(models=map(_model, states)))
+
+
+def item_error(error: ClipError) -> clip_pb2.ItemError:
+    return clip_pb2.ItemError(
+        code=error.code, detail=error.detail, limit=error.limit, actual=error.actual, index=error.index
+    )
+
+
+def _model(state: ModelState) -> clip_pb2.ModelInfo:
+    manifest = state.manifest
+    return clip_pb2.ModelInfo(
+        id=manifest.name,
+        ready=state.ready,
+        fingerprint=state.fingerprint,
+        embed_dim=manifest.embed_dim,
+        image_size=manifest.image.size,
+        context_length=manifest.text.context_length,
+        scoring=manifest.scoring.function,
+        logit_scale=manifest.scoring.logit_scale,
+        logit_bias=manifest.scoring.logit_bias,
+        prompt_templates=manifest.prompt_templates,
+        precision=manifest.precision,
+        checkpoint=manifest.source.checkpoint,
+        licence=manifest.source.licence,
+        random_weights=manifest.source.random_weights,
+    )
+
+
+def _bytes(message: Message) -> bytes:
+    data: bytes = message.SerializeToString()
+    return data
