@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterator
 from urllib.parse import unquote
@@ -22,6 +23,8 @@ class Call:
         connection: the address and the port of the caller.
         address: whose the connection is.
         outcome: a word for metrics and logs.
+        task: what gRPC runs the call in, until its client has taken the answer or left.
+        expiry: ends the call if the answer is not taken.
     """
 
     def __init__(self, method: str, context: Context) -> None:
@@ -34,6 +37,10 @@ class Call:
         self.connection = context.peer()
         self.address = address_of(_host(self.connection))
         self.outcome = "OK"
+        task = asyncio.current_task()
+        assert task is not None
+        self.task = task
+        self.expiry: asyncio.TimerHandle | None = None
         self._failure: Failure | None = None
 
     def seconds(self, most: float) -> float:

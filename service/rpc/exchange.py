@@ -18,11 +18,13 @@ from typing import Any
 
 import grpc
 from grpc.aio import EOF
+from grpc.aio import ServicerContext as Context
 
 from service.access.gate import Gate
 from service.application.byte_budget import ByteBudget, Lease
 from service.errors import DeadlineExceeded, MalformedRequest, Overloaded
-from service.rpc.call import Call, Context
+from service.rpc.call import Call
+from service.rpc.dropping import drop
 from service.rpc.reading import Reads
 from service.telemetry.log import logger
 from service.telemetry.metrics import Metrics
@@ -39,6 +41,8 @@ class CallLimits:
 
     grpc_max_calls: int
     deadline_seconds: float
+    write_timeout_seconds: float
+    min_body_bytes_per_second: int
 
 
 class Exchange:
@@ -75,6 +79,7 @@ class Exchange:
         except Exception as error:  # whatever a method raises; `failure_of` knows what it is
             call.failed(error)
         call.answer()
+        self._must_be_taken(call, len(answered))
         return answered
 
     def _open(self, call: Call) -> Lease:
@@ -82,12 +87,17 @@ class Exchange:
         stack = ExitStack()
         self._calls += 1
         stack.callback(self._close, call)
-        task = asyncio.current_task()
-        assert task is not None
-        task.add_done_callback(lambda _: stack.close())
+        call.task.add_done_callback(lambda _: stack.close())
         return stack.enter_context(self._budget.lease(call.address))
 
+    def _must_be_taken(self, call: Call, size: int) -> None:
+        limits = self._limits
+        seconds = limits.write_timeout_seconds + size / limits.min_body_bytes_per_second
+        call.expiry = asyncio.get_running_loop().call_later(seconds, drop, call.task)
+
     def _close(self, call: Call) -> None:
+        if call.expiry:
+            call.expiry.cancel()
         self._calls -= 1
         seconds = time.perf_counter() - call.started
         self._metrics.request(call.endpoint, call.outcome, seconds)

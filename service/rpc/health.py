@@ -44,14 +44,14 @@ class Health(health_pb2_grpc.HealthServicer):
 
     async def Check(
         self, request: health_pb2.HealthCheckRequest, context: Context
-    ) -> health_pb2.HealthCheckResponse:  # noqa: N802
+    ) -> health_pb2.HealthCheckResponse:
         """The state of one service or model now."""
         if request.service not in self._ready:
             context.set_code(grpc.StatusCode.NOT_FOUND)
             context.set_details("no such service or model.")
         return _Response(status=self._status(request.service))
 
-    async def Watch(self, request: health_pb2.HealthCheckRequest, context: Context) -> None:  # noqa: N802
+    async def Watch(self, request: health_pb2.HealthCheckRequest, context: Context) -> None:
         """The state now, and again whenever it changes."""
         if self._watchers >= _MAX_WATCHERS:
             context.set_code(grpc.StatusCode.RESOURCE_EXHAUSTED)

@@ -111,6 +111,7 @@ class Reads:
         loop = asyncio.get_running_loop()
         began = loop.time()
         task = loop.create_task(receive())
+        task.add_done_callback(_looked_at)
         timer = asyncio.timeout_at(began + self._limits.seconds)
         self._reading[timer] = began
         try:
@@ -154,3 +155,9 @@ class Reads:
         if given_up:
             said += ", and others waited for its place"
         return BodyTooSlow(f"{said}. Send it faster, or try again later.", limit=limit)
+
+
+def _looked_at(task: asyncio.Task[Any]) -> None:
+    """Nobody else looks at the error of a reading that was given up; asyncio would log it."""
+    if not task.cancelled():
+        task.exception()

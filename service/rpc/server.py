@@ -13,6 +13,7 @@ from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from service.rpc.clipserve.v1 import clip_pb2
+from service.rpc.dropping import know_tasks
 from service.rpc.health import Health
 
 SERVICE = clip_pb2.DESCRIPTOR.services_by_name["Clip"].full_name
@@ -82,6 +83,7 @@ class RpcServer:
         """Until `end` is called and calls in flight have ended, or the time to drain is over."""
         following = asyncio.create_task(self._health.follow())
         try:
+            know_tasks(asyncio.get_running_loop())
             await self._server.start()
             await self._ending.wait()
         finally:
