@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Coroutine
+from typing import Any
 from urllib.parse import unquote
 
 from grpc.aio import ServicerContext as Context
@@ -58,22 +59,20 @@ class Call:
         """There is nobody to answer: the caller has left, or its deadline is over."""
         self.outcome = "deadline_exceeded" if self.context.time_remaining() == 0 else "client_gone"
 
-    def answer(self) -> None:
-        """Give the status to gRPC, which sends it when the method returns.
-
-        Not `abort`: its error would hold the frames that it came through, and these the call.
-        """
-        self.context.set_trailing_metadata(tuple(self._trailing()))
-        if self._failure:
-            self.context.set_code(self._failure.code)
-            self.context.set_details(self._failure.message)
-
-    def _trailing(self) -> Iterator[tuple[str, str | bytes]]:
-        yield "x-request-id", self.request.id
+    def answer(self) -> Coroutine[Any, Any, None] | None:
+        """Give gRPC the metadata, which it sends when the method returns; of a call that failed, what to await."""
+        metadata: list[tuple[str, str | bytes]] = [("x-request-id", self.request.id)]
         if timing := self.request.server_timing:
-            yield "server-timing", timing
-        if self._failure:
-            yield "grpc-status-details-bin", self._failure.details
+            metadata.append(("server-timing", timing))
+        failure = self._failure
+        if not failure:
+            self.context.set_trailing_metadata(tuple(metadata))
+            return None
+        metadata.append(("grpc-status-details-bin", failure.details))
+        aborting: Coroutine[Any, Any, None] = self.context.abort(
+            failure.code, failure.message, tuple(metadata)
+        )
+        return aborting
 
 
 def _text(value: str | bytes | None) -> str | None:

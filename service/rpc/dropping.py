@@ -1,9 +1,10 @@
 """Ends a call whose client takes no answer.
 
-gRPC for asyncio cannot cancel a call from the server's side: a client that gives no room for its answer (flow control)
-would keep the call, and the memory of the answer, for as long as the connection lives. The library runs each call in
-a task, and this within another, which waits for the client's departure. Where both end without a status the library
-lets go of the call, which resets its stream. The second is nowhere to be found but when it makes the first.
+gRPC for asyncio cannot cancel a call from the server's side: a client that gives no room for its answer (flow
+control) would keep the call, and the memory of the answer, for as long as the connection lives. The library runs
+each call in a task, and this within another, which waits for the client's departure. Where both end without a
+status the library lets go of the call, which resets its stream. The second is nowhere to be found but when it
+makes the first.
 """
 
 from __future__ import annotations
@@ -38,6 +39,6 @@ def _make(
     **context: Any,
 ) -> Task:
     task: Task = asyncio.Task(coroutine, loop=loop, **context)
-    if coroutine.__name__ == _INNER and (outer := asyncio.current_task()):
+    if getattr(coroutine, "__name__", None) == _INNER and (outer := asyncio.current_task()):
         _outer[task] = ref(outer)
     return task

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -61,24 +61,30 @@ class Exchange:
     def unary(self, method: str, work: Work) -> grpc.RpcMethodHandler:
         """A method of one message and one answer."""
 
-        async def run(_: object, context: Context) -> bytes:
-            return await self._run(Call(method, context), lambda call, lease: self._answer(call, lease, work))
+        async def run(messages: object, context: Context) -> bytes:
+            call = Call(method, context)
+            answered = await self._run(call, work)
+            aborting = call.answer()
+            # gRPC keeps the error that `abort` raises, and that this frame: it must not lead back to the call.
+            del messages, context, call
+            if aborting:
+                await aborting
+            return answered
 
         return grpc.stream_unary_rpc_method_handler(run)
 
-    async def _run(self, call: Call, answer: Callable[[Call, Lease], Awaitable[bytes]]) -> bytes:
+    async def _run(self, call: Call, work: Work) -> bytes:
         enter(call.request)
         lease = self._open(call)
         answered = b""
         try:
             await self._enter(call)
-            answered = await answer(call, lease)
+            answered = await self._answer(call, lease, work)
         except asyncio.CancelledError:
             call.cancelled()
             raise
         except Exception as error:  # whatever a method raises; `failure_of` knows what it is
             call.failed(error)
-        call.answer()
         self._must_be_taken(call, len(answered))
         return answered
 

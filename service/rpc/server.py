@@ -113,6 +113,8 @@ def _arguments(options: ServerOptions) -> Iterator[tuple[str, int]]:
     yield "grpc.max_metadata_size", options.max_header_bytes
     yield "grpc.absolute_max_metadata_size", options.max_header_bytes
     yield "grpc.max_concurrent_streams", _MAX_STREAMS
+    # It counts streams that have ended too, until all of them is freed, and refuses calls of honest clients.
+    yield "grpc.http.overload_protection", 0
     yield "grpc.max_allowed_incoming_connections", options.max_connections
     # By itself the window grows with the speed of the line, for calls too that nobody reads.
     yield "grpc.http2.bdp_probe", 0

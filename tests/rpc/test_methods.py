@@ -21,13 +21,10 @@ async def rest(running: Running, path: str, **fields: Any) -> Any:
 
 
 async def test_scores_are_those_of_rest_best_label_first(running: Running, client: Client) -> None:
-    fields = {"labels": ["cat", "dog", "cow"], "templates": ["a {}", "the {}"], "top_k": 2}
-    answer = await client.call("Classify", images=[FIRST, b"broken", SECOND], truncate=True, **fields)
-    form = [("image", ("a", each)) for each in (FIRST, b"broken", SECOND)]
-    form += [("label", (None, each)) for each in fields["labels"]]
-    form += [("template", (None, each)) for each in fields["templates"]]
-    form += [("top_k", (None, "2")), ("truncate", (None, "true"))]
-    expected = (await running.client.post("/classify", files=form)).json()
+    fields: dict[str, Any] = {"labels": ["cat", "dog", "cow"], "templates": ["a {}", "the {}"], "top_k": 2}
+    images = [FIRST, b"broken", SECOND]
+    answer = await client.call("Classify", images=images, truncate=True, **fields)
+    expected = (await running.classify(*images, truncate="true", **fields)).json()
     assert [result.get("error") for result in answer["results"]] == [
         result.get("error") for result in expected["results"]
     ]
@@ -50,8 +47,7 @@ async def test_labels_that_were_cut_are_named(client: Client) -> None:
 @pytest.mark.parametrize("kind", ["float32", "float16", "int8", "binary", "ubinary"])
 async def test_vectors_are_those_of_rest_in_every_type(running: Running, client: Client, kind: str) -> None:
     answer = await client.call("Embed", images=[FIRST], texts=["a cat"], embedding_type=kind)
-    form = [("image", ("a", FIRST)), ("text", (None, "a cat")), ("embedding_type", (None, kind))]
-    expected = (await running.client.post("/embed", files=form)).json()
+    expected = (await running.embed(FIRST, texts=["a cat"], embedding_type=kind)).json()
     for got, other in zip(answer["results"], expected["results"], strict=True):
         assert got["embedding"] == pytest.approx(other["embedding"], rel=1e-6)
         assert got.get("scale") == pytest.approx(other.get("scale"))
@@ -77,7 +73,7 @@ async def test_an_unknown_type_of_vector_is_refused_by_its_number(client: Client
 
 
 async def test_similarities_are_those_of_rest(running: Running, client: Client) -> None:
-    fields = {"texts": ["a", "b"], "to_texts": ["c", "a"]}
+    fields: dict[str, Any] = {"texts": ["a", "b"], "to_texts": ["c", "a"]}
     answer = await client.call("Similarity", images=[FIRST, b"x"], to_images=[SECOND], **fields)
     assert answer["results"][1]["error"]["code"] == "unsupported_format"
     expected = await rest(running, "/similarity", **fields)
