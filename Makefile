@@ -8,7 +8,7 @@ STUBS ?= service/rpc
 PIP := -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help run proto test coverage test-all test-attacks test-abuse test-browser test-triton test-export abuse fuzz check check-proto check-compose model load compare overload fair gateway startup soak versus triton lock clean
+.PHONY: help run proto test coverage test-all test-attacks test-abuse test-browser test-triton test-export abuse fuzz check check-proto check-compose model load compare overload fair bulk gateway startup soak versus triton lock clean
 
 help: ## this list
 	@grep -hE '^[a-z -]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z -]+):.*## /\1\t/' | expand -t 40
@@ -17,7 +17,7 @@ run: .venv/service.stamp ## serve the demo model on http://localhost:8080 (setti
 	@exec $(BIN)/python -m service
 
 test: .venv/dev.stamp ## the fast tests: no GPU, no Docker, no hub
-	$(BIN)/python $(RUNNER) -m pytest -m 'not abuse and not export and not triton and not browser'
+	$(BIN)/python $(RUNNER) -m pytest -n 2 --dist worksteal -m 'not abuse and not export and not triton and not browser'
 
 coverage: .venv/dev.stamp ## lines and branches that the fast tests do not run
 	$(BIN)/coverage erase
@@ -81,7 +81,7 @@ load: .venv/dev.stamp ## throughput beside a bare loop: make load [FOLDER=models
 compare: .venv/dev.stamp ## beside other servers, each in an environment of its own: make compare FOLDER=... [ARGS="--rounds 5"]
 	$(BIN)/python -m loadtests.compare $(or $(FOLDER),models/demo) $(ARGS)
 
-overload fair gateway startup soak: .venv/dev.stamp ## a load test of that name: make soak [FOLDER=models/demo] [ARGS="--minutes 30"]
+overload fair bulk gateway startup soak: .venv/dev.stamp ## a load test of that name: make soak [FOLDER=models/demo] [ARGS="--minutes 30"]
 	$(BIN)/python -m loadtests $@ $(or $(FOLDER),models/demo) $(ARGS)
 
 versus: .venv/dev.stamp ## beside another checkout: make versus OTHER=../before [FOLDER=models/demo] [ARGS="--rounds 9"]

@@ -13,9 +13,11 @@ cli.command()(commands.scenario)
 cli.command("all")(commands.all_scenarios)
 cli.command()(commands.overload)
 cli.command()(commands.fair)
+cli.command()(commands.bulk)
 cli.command()(commands.gateway)
 cli.command()(commands.startup)
 cli.command()(commands.soak)
+cli.command()(commands.recall)
 cli.command()(versus.versus)
 
 if __name__ == "__main__":

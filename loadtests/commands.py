@@ -10,9 +10,11 @@ from typing import Annotated
 
 import typer
 
+from loadtests import bulk as in_bulk
 from loadtests import fair as fairness
 from loadtests import gateway as alone
 from loadtests import overload as overloading
+from loadtests import recall as searching
 from loadtests import soak as soaking
 from loadtests.measure import Measurement, Result
 from loadtests.observe import Memory
@@ -107,6 +109,20 @@ def fair(
     _finish(f"Fairness: {artifact.name}", results, out, text, _about(server, own))
 
 
+def bulk(
+    artifact: Artifact = DEMO,
+    lines: int = 100_000,
+    seconds: Seconds = 15.0,
+    out: Out = None,
+    settings: Set = None,
+) -> None:
+    """Single images alone, then beside a bulk request of so many texts."""
+    own = _settings(settings, {})
+    with _server(artifact, None, own) as server:
+        results, run = in_bulk.bulk(server, lines, seconds, _progress)
+    _finish(f"Bulk: {artifact.name}", results, out, in_bulk.bulk_table(results, run), _about(server, own))
+
+
 def gateway(
     artifact: Artifact = DEMO, connections: int = 16, seconds: Seconds = 5.0, rounds: Rounds = 5
 ) -> None:
@@ -156,6 +172,20 @@ def soak(
         f"{soaking.slope(seen.memory):,.1f} KiB a minute."
     )
     _finish(f"Soak: {artifact.name}", [result], out, text, _about(server, own))
+
+
+def recall(
+    photos: Annotated[Path, typer.Argument(help="A folder with JPEGs, folders in it too.")],
+    artifact: Path = DEMO,
+) -> None:
+    """What each type of vectors does to a search among parts of photos."""
+    found = sorted(p for p in photos.rglob("*") if p.suffix.lower() in (".jpg", ".jpeg"))
+    if len(found) < 10:
+        raise typer.BadParameter(f"{photos} has {len(found)} JPEGs; ten are the least that say something")
+    with _server(artifact, None, {}) as server:
+        results = searching.recall(server, found, _tell)
+    rows = [[r.embedding_type, str(r.bytes), f"{100 * r.recall:.1f} %"] for r in results]
+    typer.echo(table(("type", "bytes a vector", "of the ten nearest"), rows))
 
 
 @contextmanager

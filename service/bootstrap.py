@@ -39,6 +39,7 @@ from service.engine.choice import EngineOptions, choose_engine
 from service.engine.in_process import InProcess
 from service.rest.app import build_app
 from service.rest.body import BodyLimits
+from service.rest.bulk import Bulk, BulkLimits
 from service.rest.connections import ConnectionLimits, Connections
 from service.rest.exchange import ExchangeLimits
 from service.rest.server import ServerOptions, build_server
@@ -120,7 +121,8 @@ async def open_gateway(settings: Settings, open_backend: OpenBackend | None = No
         limits = ExchangeLimits(picked(settings, BodyLimits), settings.deadline_seconds)
         budget = ByteBudget(settings.max_in_flight_bytes, settings.max_in_flight_bytes_per_address)
         uploads = Uploads(settings.max_json_bytes, side)
-        app = build_app(inference, limits, uploads, side, budget, metrics)
+        bulk = Bulk(inference, picked(settings, BulkLimits), side)
+        app = build_app(inference, limits, uploads, side, budget, metrics, bulk)
         connections = Connections(picked(settings, ConnectionLimits))
         server = build_server(app, picked(settings, ServerOptions), connections, metrics)
         rpc = _rpc(settings, inference, side, budget, metrics) if settings.grpc_enabled else None

@@ -203,7 +203,8 @@ class Inference:
     async def _charge_rows(self, rows: int, *, wait: bool = False) -> None:
         while self._charge:
             try:
-                return await self._charge(rows)
+                await self._charge(rows)
+                break
             except RateLimited as error:
                 if not wait:
                     raise

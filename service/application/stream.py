@@ -8,9 +8,13 @@ who takes no answers stops the reading, and memory stays as it is.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, TypeVar
+
+from service.errors import ClipError
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -26,54 +30,67 @@ class Window:
 
 
 async def in_order(
-    items: AsyncIterator[tuple[T, int]], work: Callable[[T], Coroutine[Any, Any, R]], window: Window
+    items: AsyncGenerator[tuple[T, int], None], work: Callable[[T], Coroutine[Any, Any, R]], window: Window
 ) -> AsyncGenerator[R, None]:
     """The answers of `work`, in the order of `items`, each of which comes with its size in bytes.
 
     Close it (`contextlib.aclosing`): what is under way is then cancelled.
 
     Raises:
-        Exception: what `items` raises, behind the answers of those before, or the first that `work` raises.
+        ClipError: what `items` raises, behind the answers of those before.
+        Exception: what else `items` raises, at once; and whatever `work` raises.
     """
     room = _Room(window)
-    started: _Started[R] = asyncio.Queue()
+    started: asyncio.Queue[tuple[asyncio.Task[R], int] | None] = asyncio.Queue()  # None: no more will come
+    under_way: deque[asyncio.Task[R]] = deque()
 
     async def read() -> None:
         try:
-            async for item, size in items:
-                await room.take(size)
-                started.put_nowait((asyncio.create_task(work(item)), size))
-                del item  # while the next is waited for
+            async with aclosing(items):
+                async for item, size in items:
+                    await room.take(size)
+                    under_way.append(asyncio.create_task(work(item)))
+                    started.put_nowait((under_way[-1], size))
+                    del item  # while the next is waited for
+        except ClipError:
+            raise
+        except Exception:
+            _cancel(under_way)
+            raise
         finally:
             started.put_nowait(None)
 
     reader = asyncio.create_task(read())
-    task: asyncio.Task[R] | None = None
     try:
         while (next_one := await started.get()) is not None:
-            task, size = next_one
-            del next_one
-            answer = await task
-            room.give_back(size)
-            yield answer
+            yield await _answer(next_one[0], reader)
+            under_way.popleft()
+            room.give_back(next_one[1])
         await reader
     finally:
-        await _end(reader, task, started)
-        del reader, task  # `service.concurrency` says why
+        next_one = None
+        _cancel([reader])
+        await asyncio.gather(reader, return_exceptions=True)
+        _cancel(under_way)
+        await asyncio.gather(*under_way, return_exceptions=True)
+        under_way.clear()
+        del reader  # `service.concurrency` says why
 
 
-async def _end(
-    reader: asyncio.Task[None],
-    task: asyncio.Task[R] | None,
-    started: asyncio.Queue[tuple[asyncio.Task[R], int] | None],
-) -> None:
-    tasks: list[asyncio.Task[Any]] = [reader] if task is None else [reader, task]
-    while not started.empty():
-        if one := started.get_nowait():
-            tasks.append(one[0])
-    for each in tasks:
-        each.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+async def _answer(task: asyncio.Task[R], reader: asyncio.Task[None]) -> R:
+    try:
+        return await task
+    except asyncio.CancelledError:
+        if task.cancelled() and reader.done():
+            reader.result()  # raises why
+        raise
+    finally:
+        del task, reader
+
+
+def _cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
 
 
 class _Room:

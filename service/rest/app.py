@@ -16,10 +16,11 @@ from service import __version__
 from service.application.byte_budget import ByteBudget
 from service.application.inference import Inference
 from service.concurrency import SideThread
+from service.rest.bulk import Bulk
 from service.rest.docs import add_docs
 from service.rest.exchange import Exchange, ExchangeLimits
 from service.rest.openapi import complete
-from service.rest.routes import add_routes
+from service.rest.routes import BULK, add_routes
 from service.rest.uploads import Uploads
 from service.telemetry.metrics import Metrics
 
@@ -31,6 +32,7 @@ def build_app(
     side: SideThread,
     budget: ByteBudget,
     metrics: Metrics,
+    bulk: Bulk,
 ) -> ASGIApp:
     """The routes, and around them the exchange, which answers for whatever they raise."""
     app = _Application(
@@ -45,7 +47,7 @@ def build_app(
     add_docs(app)
     complete(app, inference.limits, inference.names)
     _answer_head(app)
-    return Exchange(app, limits, budget, metrics)
+    return Exchange(app, limits, budget, metrics, {("POST", BULK): bulk})
 
 
 def _answer_head(app: FastAPI) -> None:

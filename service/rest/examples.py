@@ -27,6 +27,11 @@ EMBEDDED: dict[str, Any] = {
     "fingerprint": _FINGERPRINT,
     "results": [{"embedding": [0.6, 0.8]}, {"embedding": [0.8, 0.6], "tokens": 7, "truncated": False}],
 }
+LINES_IN = '{"id": 1, "text": "a cat"}\n{"id": "a.png", "image": "' + _PNG + '"}\n'
+LINES_OUT = (
+    '{"index": 0, "id": 1, "embedding": [0.6, 0.8], "tokens": 4, "truncated": false}\n'
+    '{"index": 1, "id": "a.png", "embedding": [0.8, 0.6]}\n'
+)
 TO_COMPARE: dict[str, Any] = {"images": [_PNG], "to_texts": ["a photo of a cat", "a photo of a dog"]}
 COMPARED: dict[str, Any] = {
     "model": "demo",

@@ -7,8 +7,9 @@ the way into the answer. No other place renders an error of a whole request.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -21,6 +22,8 @@ from service.telemetry.metrics import Metrics
 from service.telemetry.request import RequestContext, enter, request_id
 
 _SMALL = 65_536  # bytes of an answer: 32 MB for 512 connections
+# Answers a request while it arrives: `read_body` and the deadline are not for it.
+Streaming = Callable[[Scope, Receive, Send, Lease], Awaitable[None]]
 _QUIET = frozenset({"/livez", "/readyz"})
 
 
@@ -68,6 +71,13 @@ class _Answer:
         await self._send(self._start)
         await self._send({"type": "http.response.body", "body": body})
 
+    async def at_once(self, message: Message) -> None:
+        """Pass on a part of an answer that is not whole yet."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            message["headers"] = [*message["headers"], *self._headers()]
+        await self._send(message)
+
     def _headers(self) -> Iterator[tuple[bytes, bytes]]:
         yield b"x-request-id", self._request.id.encode()
         if timing := self._request.server_timing:
@@ -79,8 +89,17 @@ class _Answer:
 class Exchange:
     """See the module."""
 
-    def __init__(self, app: ASGIApp, limits: ExchangeLimits, budget: ByteBudget, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        limits: ExchangeLimits,
+        budget: ByteBudget,
+        metrics: Metrics,
+        streaming: Mapping[tuple[str, str], Streaming] = MappingProxyType({}),
+    ) -> None:
+        """`streaming`: (method, path) -> what answers there instead of `app`."""
         self._app = app
+        self._streaming = streaming
         self._limits = limits
         self._budget = budget
         self._metrics = metrics
@@ -117,6 +136,10 @@ class Exchange:
     ) -> None:
         seconds = self._limits.deadline_seconds
         with self._budget.lease(address_of(scope["client"][0])) as lease:
+            if stream := self._streaming.get((scope["method"], scope["path"])):
+                request.bulk = True
+                await stream(scope, receive, answer.at_once, lease)
+                return
             body = await read_body(headers, receive, self._limits.body, lease)
             answer.body_pending = False
             request.deadline = time.monotonic() + seconds
@@ -128,7 +151,8 @@ class Exchange:
             await answer.pass_on(lease)
 
     def _record(self, scope: Scope, outcome: str, seconds: float) -> None:
-        endpoint = getattr(scope.get("route"), "path", "other")
+        streamed = (scope["method"], scope["path"]) in self._streaming
+        endpoint = scope["path"] if streamed else getattr(scope.get("route"), "path", "other")
         self._metrics.request(endpoint, outcome, seconds)
         if endpoint not in _QUIET:
             logger.info("request", endpoint=endpoint, outcome=outcome, ms=round(seconds * 1000, 1))

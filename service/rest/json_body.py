@@ -49,7 +49,7 @@ def parse_json(
     if count > MAX_IMAGES:
         raise TooMany(f"the JSON has more than {MAX_IMAGES:,} images.", limit=MAX_IMAGES, actual=count)
     return {
-        name: [_base64(i, image) for i, image in enumerate(images)] for name, images in encoded.items()
+        name: [decode_base64(i, image) for i, image in enumerate(images)] for name, images in encoded.items()
     }, fields
 
 
@@ -75,7 +75,7 @@ def _check_besides(besides: int, limit: int, or_more: str = "") -> None:
         )
 
 
-def _base64(index: int, text: str) -> ImageInput:
+def decode_base64(index: int, text: str) -> ImageInput:
     """Standard base64, bare or in a data URI. Nothing is fetched: a URL is an error like any other text."""
     start = 0
     if text.startswith("data:"):

@@ -18,6 +18,8 @@ from service.rest.errors import kinds, status_of_kind
 from service.rest.json_body import IMAGE_FIELDS
 from service.rest.schemas import (
     Alive,
+    BulkFields,
+    BulkLine,
     ClassifyFields,
     ClassifyResponse,
     EmbedFields,
@@ -91,6 +93,7 @@ def complete(app: FastAPI, limits: RequestLimits, models: Sequence[str]) -> None
     document = app.openapi()
     document["components"]["schemas"]["Problem"] = Problem.model_json_schema()
     document["components"]["headers"] = _HEADERS
+    _describe_bulk(document["paths"]["/bulk"]["post"])
     for path, fields, image_fields, example in (
         ("/classify", ClassifyFields, ["images"], examples.TO_CLASSIFY),
         ("/embed", EmbedFields, ["images"], examples.TO_EMBED),
@@ -104,6 +107,30 @@ def complete(app: FastAPI, limits: RequestLimits, models: Sequence[str]) -> None
         operation = document["paths"][path]["post"]
         operation["requestBody"] = _body(own, image_fields, limits.max_images, example)
         operation["parameters"] = [_EXPECT_FINGERPRINT]
+
+
+def _describe_bulk(operation: dict[str, Any]) -> None:
+    """Its lines, and its fields in the query."""
+    operation["requestBody"] = {
+        "required": True,
+        "content": {
+            "application/x-ndjson": {
+                "schema": {
+                    "type": "string",
+                    "description": "lines of JSON, each with `image` or `text`, and perhaps `id`",
+                },
+                "example": examples.LINES_IN,
+            }
+        },
+    }
+    operation["responses"]["200"]["content"] = {
+        "application/x-ndjson": {"schema": {"type": "string"}, "example": examples.LINES_OUT}
+    }
+    properties = BulkFields.model_json_schema()["properties"]
+    operation["parameters"] = [
+        {"name": name, "in": "query", "description": schema["description"], "schema": _not_null(schema)}
+        for name, schema in properties.items()
+    ]
 
 
 def _bounds(limits: RequestLimits) -> dict[str, dict[str, Any]]:
@@ -227,6 +254,7 @@ EMBED["responses"][200]["content"]["application/x-npy"] = {
 EMBED["responses"][200]["headers"] |= _refer("X-Model-Fingerprint")
 SIMILARITY = _operation("similarity", SimilarityResponse, examples.COMPARED, _NO_TEMPLATES)
 TOKENIZE = _operation("tokenize", TokenizeResponse, examples.TOKENIZED, _NO_IMAGES)
+BULKS = _operation("bulk", BulkLine, {}, _NO_TEMPLATES)
 MODELS = _operation("models", ModelList, examples.MODELS)
 LIVEZ = _operation("livez", Alive, {"status": "alive"})
 READYZ = _operation("readyz", Ready, {"status": "ready"})

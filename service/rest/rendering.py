@@ -48,11 +48,11 @@ def embedding_json(
     results: list[dict[str, Any]] = [
         {"error": fields(vector)}
         if isinstance(vector, ClipError)
-        else _vector(vector, encoding_format, embedding_type)
+        else vector_fields(vector, encoding_format, embedding_type)
         for vector in answer.images
     ]
     for text in answer.texts:
-        shown = _vector(text.vector, encoding_format, embedding_type)
+        shown = vector_fields(text.vector, encoding_format, embedding_type)
         results.append(shown | {"tokens": text.tokens, "truncated": text.truncated})
     return json_response(_heading(answer) | {"results": results})
 
@@ -93,9 +93,10 @@ def _labels(result: Sequence[ScoredLabel] | ClipError) -> Any:
     return orjson.Fragment(orjson.dumps({"labels": list(result)}))  # as text it takes a third of the memory
 
 
-def _vector(
+def vector_fields(
     vector: npt.NDArray[np.float32], encoding_format: str, embedding_type: EmbeddingType
 ) -> dict[str, Any]:
+    """A vector, [D], as fields of a JSON object: `embedding`, and `scale` where there is one."""
     encoded = encode_vector(vector, embedding_type)
     values: Any = encoded.values
     if encoding_format == "base64":

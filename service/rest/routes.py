@@ -18,7 +18,7 @@ from service.application.inference import Inference
 from service.application.requests import ClassifyRequest, EmbedRequest, SimilarityRequest, TokenizeRequest
 from service.concurrency import SideThread
 from service.rest.json_body import IMAGE_FIELDS
-from service.rest.openapi import CLASSIFY, EMBED, LIVEZ, MODELS, READYZ, SIMILARITY, TOKENIZE
+from service.rest.openapi import BULKS, CLASSIFY, EMBED, LIVEZ, MODELS, READYZ, SIMILARITY, TOKENIZE
 from service.rest.rendering import (
     NPY,
     classification_json,
@@ -31,6 +31,8 @@ from service.rest.rendering import (
 )
 from service.rest.schemas import ClassifyFields, EmbedFields, SimilarityFields, TokenizeFields
 from service.rest.uploads import Upload, Uploads
+
+BULK = "/bulk"
 
 
 def add_routes(app: FastAPI, inference: Inference, uploads: Uploads, side: SideThread) -> None:
@@ -95,6 +97,14 @@ def add_routes(app: FastAPI, inference: Inference, uploads: Uploads, side: SideT
         tokenized = await inference.tokenize(await uploads.read(request, to_tokenize))
         return await side.call(tokenization_json, tokenized, short=is_short(tokenized))
 
+    @app.post(BULK, **BULKS)
+    async def bulk(_: Request) -> Response:
+        """A vector for each line, an image or a text, while they arrive; other requests come first.
+
+        The fields go into the query. Clients that read nothing before they have sent everything must send little.
+        """
+        raise NotImplementedError("`service.rest.bulk` answers in place of this, which is for the document")
+
     @app.get("/v1/models", **MODELS)
     async def models(_: Request) -> Response:
         """The models served, and whether each is ready."""
@@ -126,7 +136,7 @@ def _fields(
 ) -> dict[str, Any]:
     fields = dict(upload.read(schema, image_fields))
     if fields["expect_fingerprint"] is None:
-        fields["expect_fingerprint"] = request.headers.get("x-expect-fingerprint")
+        fields["expect_fingerprint"] = request.headers.get("x-expect-fingerprint") or None
     return fields
 
 

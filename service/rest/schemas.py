@@ -104,6 +104,23 @@ class EmbedFields(_Choice):
     )
 
 
+class BulkFields(_Choice):
+    """What the query of a bulk request may say."""
+
+    truncate: bool = Field(default=False, description="cut texts of too many tokens instead of refusing them")
+    encoding_format: Literal["float", "base64"] = Field(
+        default="float", description="a list of numbers, or base64 of their bytes, little-endian"
+    )
+    embedding_type: EmbeddingType = Field(default="float32", description="what the numbers are")
+
+
+class BulkLine(BaseModel):
+    """One line of the answer to a bulk request; or `error` in place of the vector."""
+
+    index: int = Field(description="of the line, from 0")
+    embedding: list[float] | str
+
+
 class SimilarityFields(_Choice):
     """All of a similarity request but its images."""
 

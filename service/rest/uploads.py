@@ -104,6 +104,16 @@ class Uploads:
             raise error.with_traceback(None) from None
 
 
+def query_fields(request: Request, schema: type[Fields]) -> Fields:
+    """The fields of the query, where the body holds something else.
+
+    Raises:
+        InvalidInput: one is unknown or of the wrong type; names it.
+    """
+    fields = _gathered(QueryParams(request.scope["query_string"]).multi_items())
+    return Upload({}, fields, typed=False).read(schema, ())
+
+
 def parse(content_type: str, query: bytes, unread: list[bytes], max_json_bytes: int) -> Upload:
     """The body, which is the one item of `unread` and is taken out of it, by its Content-Type.
 

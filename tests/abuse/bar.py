@@ -150,7 +150,7 @@ def _judge_costs(verdict: Verdict, victim: Victim, played: Played) -> None:
     if verdict.attack.labels:
         same = victim.labels_cost
     cost = verdict.cost
-    verdict.cpu, verdict.memory = cost.cpu / same.cpu, cost.memory / same.memory
+    verdict.cpu, verdict.memory = cost.cpu / same.cpu, cost.memory / max(1, same.memory)
     if cost.cpu > max(TIMES * same.cpu, photo.cpu):
         verdict.faults.append(f"{cost.cpu:.2f} s of CPU: {verdict.cpu:.0f} times a good request")
     if cost.memory > max(TIMES * same.memory, photo.memory):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 
 import pytest
 
 from service.application.stream import Window, in_order
+from service.errors import InvalidInput
 
 
 class Items:
@@ -18,7 +19,7 @@ class Items:
     def __init__(self, count: int, size: int = 1) -> None:
         self.count, self.size, self.read = count, size, 0
 
-    async def __aiter__(self) -> AsyncIterator[tuple[int, int]]:
+    async def __aiter__(self) -> AsyncGenerator[tuple[int, int], None]:
         for number in range(self.count):
             self.read += 1
             yield number, self.size
@@ -76,16 +77,29 @@ async def test_closing_cancels_what_is_under_way_and_the_reading() -> None:
     assert len(asyncio.all_tasks()) == 1
 
 
+async def three_and(error: Exception) -> AsyncGenerator[tuple[int, int], None]:
+    for number in range(3):
+        yield number, 1
+    raise error
+
+
 async def test_an_error_of_the_items_comes_behind_the_answers_of_those_before() -> None:
-    async def broken() -> AsyncIterator[tuple[int, int]]:
-        for number in range(3):
-            yield number, 1
-        raise ValueError("no more")
+    answers: list[int] = []
+    with pytest.raises(InvalidInput, match="no more"):
+        await collect(in_order(three_and(InvalidInput("no more")), squared_later, Window()), answers)
+    assert answers == [0, 1, 4]
+
+
+async def test_any_other_error_of_the_items_ends_what_is_under_way() -> None:
+    async def hang(_: int) -> int:
+        await asyncio.sleep(60)
+        return 0
 
     answers: list[int] = []
-    with pytest.raises(ValueError, match="no more"):
-        await collect(in_order(broken(), squared_later, Window()), answers)
-    assert answers == [0, 1, 4]
+    with pytest.raises(ValueError, match="gone"):
+        await collect(in_order(three_and(ValueError("gone")), hang, Window()), answers)
+    assert answers == []
+    assert len(asyncio.all_tasks()) == 1
 
 
 async def test_an_error_of_the_work_ends_it() -> None:

@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from loadtests.__main__ import cli
+from loadtests.bulk import bulk, bulk_table
 from loadtests.gateway import gateway
 from loadtests.process import started
 from loadtests.wrk import available
@@ -48,6 +49,16 @@ def test_the_gateway_is_measured_on_arithmetic(monkeypatch: pytest.MonkeyPatch, 
     assert run.texts.errors == 0
     assert run.server_cpu > 0
     assert run.texts.generator == ("wrk" if with_wrk else "Python threads")
+
+
+def test_single_images_are_measured_beside_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    with started("loadtests.fake_service", models="models/demo") as server:
+        (alone, *beside), run = bulk(server, lines=250, seconds=0.3, report=lambda _: None)
+    assert (run.lines, run.errors) == (250, 0)
+    assert alone.load.good
+    assert beside
+    assert "250 lines in" in bulk_table([alone, *beside], run)
 
 
 def test_a_stranger_on_the_network_does_not_import_the_service() -> None:

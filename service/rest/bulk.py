@@ -1,0 +1,187 @@
+"""POST /bulk: lines of JSON in, a line of JSON out for each, in order, while they arrive.
+
+It takes as long as it takes: there is no deadline, and rows of others come first. What is bounded is what it holds
+at a time (`service.application.stream`), the bytes and the lines of one request, how long it may send nothing, and
+how many such requests there are.
+
+The answer begins with the first result. What goes wrong with the request afterwards is its last line.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from starlette.requests import Request
+from starlette.types import Receive, Scope, Send
+
+from service.application.byte_budget import Lease
+from service.application.encoder import EncodedText, VectorOrError
+from service.application.inference import Inference
+from service.application.requests import Choice, EmbedRequest
+from service.application.stream import Window, in_order
+from service.concurrency import SideThread
+from service.errors import BodyTooLarge, BodyTooSlow, ClipError, Overloaded, TooMany, UnsupportedMediaType
+from service.rest.errors import fields
+from service.rest.lifeline import ClientGone
+from service.rest.lines import Line, Splitter, parse_line
+from service.rest.rendering import vector_fields
+from service.rest.schemas import BulkFields
+from service.rest.uploads import query_fields
+
+NDJSON = "application/x-ndjson"
+
+_SHORT = 4_096  # bytes of a line that is parsed faster than a thread is woken
+_BREATH = 256  # lines between which others have their turn
+_NO_ROOM_SECONDS = 0.05  # until the budget of bytes is asked again
+
+
+@dataclass(frozen=True)
+class BulkLimits:
+    """See the settings of the same names. A line is bounded like a body."""
+
+    max_bulk_requests: int
+    max_bulk_lines: int
+    max_bulk_bytes: int
+    max_body_bytes: int
+    body_timeout_seconds: float
+
+
+class Bulk:
+    """All bulk requests. One call is one request."""
+
+    def __init__(self, inference: Inference, limits: BulkLimits, side: SideThread) -> None:
+        self._inference = inference
+        self._limits = limits
+        self._side = side
+        self._running = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send, lease: Lease) -> None:
+        """Answer a request whose body has not been read.
+
+        Raises:
+            ClipError, ClientGone: see `service.errors`; a line has said it, if the answer had begun.
+        """
+        if self._running >= self._limits.max_bulk_requests:
+            raise Overloaded(
+                f"{self._running} bulk requests are running; that is the limit. Try again when one has ended.",
+                retry_after=10,
+            )
+        self._running += 1
+        try:
+            await self._answer(Request(scope), receive, send, lease)
+        finally:
+            self._running -= 1
+
+    async def _answer(self, request: Request, receive: Receive, send: Send, lease: Lease) -> None:
+        said = _fields(request)
+        choice = Choice(model=said.model, expect_fingerprint=said.expect_fingerprint)
+        model = self._inference.find(choice)
+        headers = [(b"content-type", NDJSON.encode()), (b"x-model-fingerprint", model.fingerprint.encode())]
+
+        async def embed(line: Line) -> bytes:
+            result = await self._embed(line, said)
+            lease.shrink(line.size)
+            return _rendered(line, result, said)
+
+        started = False
+        try:
+            async with aclosing(in_order(self._lines(receive, lease), embed, Window())) as answers:
+                async for answer in answers:
+                    if not started:
+                        await send({"type": "http.response.start", "status": 200, "headers": headers})
+                        started = True
+                    await send({"type": "http.response.body", "body": answer, "more_body": True})
+        except ClipError as error:
+            if started:
+                last = orjson.dumps({"error": fields(error)}) + b"\n"
+                await send({"type": "http.response.body", "body": last})
+            raise
+        if not started:
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def _embed(self, line: Line, said: BulkFields) -> VectorOrError | EncodedText:
+        if isinstance(line.item, ClipError):
+            return line.item
+        images, texts = ([], [line.item]) if isinstance(line.item, str) else ([line.item], [])
+        asked = EmbedRequest(images, texts, truncate=said.truncate, model=said.model)
+        result = await self._inference.embed_item(asked)
+        return result.at(line.index) if isinstance(result, ClipError) else result
+
+    async def _lines(self, receive: Receive, lease: Lease) -> AsyncGenerator[tuple[Line, int], None]:
+        index = 0
+        async with aclosing(self._split(receive)) as lines:
+            async for data in lines:
+                index += 1
+                if index % _BREATH == 0:
+                    await asyncio.sleep(0)
+                if index > self._limits.max_bulk_lines:
+                    limit = self._limits.max_bulk_lines
+                    raise TooMany(f"the request has more than {limit:,} lines.", limit=limit, actual=index)
+                size = len(data)
+                if data and not data.isspace():
+                    await _wait_for_room(lease, size)
+                    yield await self._side.call(parse_line, index - 1, data, short=size <= _SHORT), size
+                del data  # while the next is waited for
+
+    async def _split(self, receive: Receive) -> AsyncGenerator[bytes, None]:
+        splitter, size = Splitter(self._limits.max_body_bytes), 0
+        more = True
+        while more:
+            piece, more = await self._piece(receive)
+            size += len(piece)
+            if size > self._limits.max_bulk_bytes:
+                limit = self._limits.max_bulk_bytes
+                raise BodyTooLarge(f"the request has more than {limit:,} bytes.", limit=limit, actual=size)
+            for line in splitter.feed(piece):
+                yield line
+        yield splitter.rest()
+
+    async def _piece(self, receive: Receive) -> tuple[bytes, bool]:
+        seconds = self._limits.body_timeout_seconds
+        try:
+            async with asyncio.timeout(seconds):
+                message = await receive()
+        except TimeoutError:
+            raise BodyTooSlow(f"nothing arrived within {seconds:g} s.", limit=seconds) from None
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        return message.get("body", b""), message.get("more_body", False)
+
+
+async def _wait_for_room(lease: Lease, size: int) -> None:
+    while True:
+        try:
+            lease.grow(size)
+            return
+        except Overloaded:  # others hold it: unlike them, this request can wait
+            await asyncio.sleep(_NO_ROOM_SECONDS)
+
+
+def _fields(request: Request) -> BulkFields:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind not in (NDJSON, "application/jsonl", "application/json-seq", "application/octet-stream"):
+        raise UnsupportedMediaType(
+            f"Content-Type is {kind[:64] or 'missing'}. Send lines of JSON, as {NDJSON}: "
+            f"curl -H 'Content-Type: {NDJSON}' --data-binary @lines.ndjson"
+        )
+    return query_fields(request, BulkFields)
+
+
+def _rendered(line: Line, result: VectorOrError | EncodedText, said: BulkFields) -> bytes:
+    shown: dict[str, Any] = {"index": line.index}
+    if line.id is not None:
+        shown["id"] = line.id
+    if isinstance(result, ClipError):
+        shown["error"] = fields(result)
+    elif isinstance(result, EncodedText):
+        shown |= vector_fields(result.vector, said.encoding_format, said.embedding_type)
+        shown |= {"tokens": result.tokens, "truncated": result.truncated}
+    else:
+        shown |= vector_fields(result, said.encoding_format, said.embedding_type)
+    return orjson.dumps(shown, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE)

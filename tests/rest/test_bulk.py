@@ -1,0 +1,211 @@
+"""POST /bulk over real sockets: in order, while lines arrive, and bounded."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from service.engine.backend import Embeddings, Lengths, TokenIds
+from service.engine.fake import FakeBackend
+from tests.support import DIM, Running, eventually, png, serving
+
+
+def text_lines(*texts: str) -> bytes:
+    return b"".join(json.dumps({"text": text}).encode() + b"\n" for text in texts)
+
+
+def image_line(image: bytes, **more: Any) -> bytes:
+    return json.dumps({"image": base64.b64encode(image).decode(), **more}).encode() + b"\n"
+
+
+async def bulk(running: Running, body: bytes, query: str = "") -> list[dict[str, Any]]:
+    headers = {"Content-Type": "application/x-ndjson"}
+    answer = await running.client.post(f"/bulk{query}", content=body, headers=headers)
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["content-type"] == "application/x-ndjson"
+    return [json.loads(line) for line in answer.text.splitlines()]
+
+
+class Duplex:
+    """A client that reads answers while it still sends lines."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+
+    async def send(self, data: bytes) -> None:
+        self.writer.write(b"%x\r\n%b\r\n" % (len(data), data))
+        await self.writer.drain()
+
+    async def line(self) -> dict[str, Any]:
+        """The next line of the answer; chunks and lines are the same here."""
+        size = int(await self.reader.readline(), 16)
+        data = await self.reader.readexactly(size)
+        await self.reader.readexactly(2)
+        answer: dict[str, Any] = json.loads(data)
+        return answer
+
+
+@asynccontextmanager
+async def duplex(running: Running) -> AsyncIterator[Duplex]:
+    port = int(running.url.rpartition(":")[2])
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(
+        b"POST /bulk HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-ndjson\r\n"
+        b"Transfer-Encoding: chunked\r\n\r\n"
+    )
+    try:
+        yield Duplex(reader, writer)
+    finally:
+        writer.close()
+
+
+async def test_each_line_has_its_answer_in_order_and_equal_to_that_of_embed(running: Running) -> None:
+    body = text_lines("a", "b") + image_line(png(), id="x") + b"\n" + text_lines("c")
+    answers = await bulk(running, body)
+    alone = (await running.embed(png(), text=["a", "b", "c"])).json()["results"]
+    expected = [alone[1], alone[2], alone[0], alone[3]]
+    assert [answer["index"] for answer in answers] == [0, 1, 2, 4]
+    assert answers[2]["id"] == "x"
+    for answer, one in zip(answers, expected, strict=True):
+        np.testing.assert_allclose(answer["embedding"], one["embedding"], atol=1e-6)
+        assert answer.get("tokens") == one.get("tokens")
+
+
+async def test_the_error_of_a_line_is_its_answer(running: Running) -> None:
+    body = text_lines("a", "x" * 50) + b"nonsense\n" + image_line(b"\x89PNG\r\n\x1a\n") + text_lines("b")
+    good, long, nonsense, broken, last = await bulk(running, body)
+    assert "embedding" in good
+    assert "embedding" in last
+    codes = [line["error"]["code"] for line in (long, nonsense, broken)]
+    assert codes == ["text_too_long", "invalid_input", "undecodable_image"]
+    assert [line["error"]["index"] for line in (long, nonsense, broken)] == [1, 2, 3]
+
+
+async def test_fields_are_in_the_query(running: Running) -> None:
+    (answer,) = await bulk(
+        running, text_lines("x" * 50), "?truncate=true&embedding_type=ubinary&encoding_format=base64"
+    )
+    assert answer["truncated"]
+    assert len(base64.b64decode(answer["embedding"])) == DIM // 8
+
+
+@pytest.mark.parametrize(
+    ("query", "content_type", "code"),
+    [
+        ("?model=none", "application/x-ndjson", "unknown_model"),
+        ("?expect_fingerprint=other", "application/x-ndjson", "wrong_fingerprint"),
+        ("?labels=a", "application/x-ndjson", "invalid_input"),
+        ("", "text/plain", "unsupported_media_type"),
+    ],
+)
+async def test_what_is_wrong_before_the_first_line_is_an_error_of_the_request(
+    running: Running, query: str, content_type: str, code: str
+) -> None:
+    answer = await running.client.post(
+        f"/bulk{query}", content=text_lines("a"), headers={"Content-Type": content_type}
+    )
+    assert answer.json()["code"] == code
+    assert answer.headers["x-request-id"] == answer.json()["request_id"]
+
+
+async def test_answers_come_while_lines_still_arrive(running: Running) -> None:
+    async with duplex(running) as client:
+        await client.send(text_lines("a", "b"))
+        head = await client.reader.readuntil(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200")
+        assert b"x-model-fingerprint: toy@fp32-" in head.lower()
+        assert [(await client.line())["index"] for _ in range(2)] == [0, 1]
+        await client.send(text_lines("c"))
+        assert (await client.line())["index"] == 2
+        client.writer.write(b"0\r\n\r\n")
+        assert await client.reader.read() == b"0\r\n\r\n"
+
+
+async def test_an_error_behind_the_first_answer_is_the_last_line(toy: Path) -> None:
+    async with serving(FakeBackend(DIM), toy, max_bulk_lines=3) as running:
+        *answers, error = await bulk(running, text_lines(*"abcde"))
+        assert [answer["index"] for answer in answers] == [0, 1, 2]
+        assert error["error"]["code"] == "too_many"
+        assert error["error"]["limit"] == 3
+
+
+async def test_bytes_are_bounded_and_silence_too(toy: Path) -> None:
+    async with serving(FakeBackend(DIM), toy, max_bulk_bytes=1_000, body_timeout_seconds=0.3) as running:
+        answer = await running.client.post(
+            "/bulk", content=text_lines(*["x" * 5] * 100), headers={"Content-Type": "application/x-ndjson"}
+        )
+        assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
+        async with duplex(running) as client:
+            await client.send(text_lines("a"))
+            await client.reader.readuntil(b"\r\n\r\n")
+            await client.line()
+            assert (await client.line())["error"]["code"] == "body_too_slow"
+
+
+class Held(FakeBackend):
+    """Encodes texts when it is let."""
+
+    def __init__(self) -> None:
+        super().__init__(DIM)
+        self.may = asyncio.Event()
+        self.may.set()
+        self.running = 0
+
+    async def encode_text(self, token_ids: TokenIds, lengths: Lengths) -> Embeddings:
+        self.running += 1
+        try:
+            await self.may.wait()
+            return await super().encode_text(token_ids, lengths)
+        finally:
+            self.running -= 1
+
+
+async def test_so_many_bulk_requests_at_a_time(toy: Path) -> None:
+    backend = Held()
+    async with serving(backend, toy, max_bulk_requests=1) as running:
+        backend.may.clear()
+        first = asyncio.create_task(bulk(running, text_lines("a")))
+        await eventually(lambda: backend.running > 0)
+        refused = await running.client.post(
+            "/bulk", content=text_lines("a"), headers={"Content-Type": "application/x-ndjson"}
+        )
+        assert (refused.status_code, refused.json()["code"]) == (429, "overloaded")
+        backend.may.set()
+        await first
+        await bulk(running, text_lines("a"))
+
+
+async def test_whoever_leaves_takes_his_lines_with_him(toy: Path) -> None:
+    backend = Held()
+    async with serving(backend, toy) as running:
+        backend.may.clear()
+        async with duplex(running) as client:
+            await client.send(text_lines(*"abc"))
+            await eventually(lambda: backend.running == 3)
+        await eventually(lambda: backend.running == 0)
+
+
+async def test_whoever_reads_no_answers_stops_the_reading(toy: Path) -> None:
+    """And is cut off in the end, as any who takes no answer."""
+
+    async def lines() -> AsyncGenerator[bytes, None]:
+        while True:
+            yield text_lines(*["abc"] * 500)
+
+    async with serving(FakeBackend(DIM), toy, write_timeout_seconds=1) as running:
+        sent = 0
+        with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):  # noqa: PT012
+            async with duplex(running) as client:
+                async for data in lines():
+                    sent += len(data)
+                    await client.send(data)
+                    assert sent < 50_000_000
+        assert (await running.embed(text="a")).status_code == 200
