@@ -26,6 +26,7 @@ from service.application.image_cache import CachedImageEncoder
 from service.application.inference import Inference
 from service.application.requests import RequestLimits
 from service.application.served_model import ServedModel, reference_feeds
+from service.application.stream import BulkPlaces
 from service.clip.artifact import ArtifactError, read_manifest
 from service.clip.images import ImageLimits
 from service.clip.manifest import ModelManifest
@@ -121,29 +122,44 @@ async def open_gateway(settings: Settings, open_backend: OpenBackend | None = No
         limits = ExchangeLimits(picked(settings, BodyLimits), settings.deadline_seconds)
         budget = ByteBudget(settings.max_in_flight_bytes, settings.max_in_flight_bytes_per_address)
         uploads = Uploads(settings.max_json_bytes, side)
-        bulk = Bulk(inference, picked(settings, BulkLimits), side)
+        places = BulkPlaces(settings.max_bulk_requests)
+        bulk = Bulk(inference, picked(settings, BulkLimits), side, places)
         app = build_app(inference, limits, uploads, side, budget, metrics, bulk)
         connections = Connections(picked(settings, ConnectionLimits))
         server = build_server(app, picked(settings, ServerOptions), connections, metrics)
-        rpc = _rpc(settings, inference, side, budget, metrics) if settings.grpc_enabled else None
+        rpc = None
+        if settings.grpc_enabled:
+            rpc = _rpc(settings, inference, side, budget, places, metrics)
         yield Gateway(app, server, rpc, metrics, models, inference, connections)
 
 
 def _rpc(
-    settings: Settings, inference: Inference, side: SideThread, budget: ByteBudget, metrics: Metrics
+    settings: Settings,
+    inference: Inference,
+    side: SideThread,
+    budget: ByteBudget,
+    bulk: BulkPlaces,
+    metrics: Metrics,
 ) -> RpcServer:
     _quiet_grpc()
+    from service.rpc.call import TakingLimits
     from service.rpc.exchange import CallLimits, Exchange
     from service.rpc.health import Health
     from service.rpc.methods import Methods
     from service.rpc.reading import ReadLimits, Reads
     from service.rpc.server import SERVICE, RpcServer, ServerOptions
+    from service.rpc.streaming import Streaming, StreamLimits
 
     places = max(1, settings.max_in_flight_bytes // settings.max_body_bytes)
     reads = Reads(ReadLimits(places, settings.body_timeout_seconds))
-    exchange = Exchange(OpenGate(), reads, budget, picked(settings, CallLimits), metrics)
+    gate = OpenGate()
+    exchange = Exchange(
+        gate, reads, budget, picked(settings, CallLimits), picked(settings, TakingLimits), metrics
+    )
+    streaming = Streaming(gate, bulk, picked(settings, StreamLimits))
     methods = Methods(inference, side, settings.max_json_bytes)
     handlers = {name: exchange.unary(name, work) for name, work in methods.unary().items()}
+    handlers["EmbedStream"] = exchange.stream("EmbedStream", functools.partial(streaming, methods.embed_item))
     return RpcServer(handlers, Health(inference, SERVICE), picked(settings, ServerOptions))
 
 

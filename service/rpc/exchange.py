@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import grpc
@@ -23,14 +24,13 @@ from grpc.aio import ServicerContext as Context
 from service.access.gate import Gate
 from service.application.byte_budget import ByteBudget, Lease
 from service.errors import DeadlineExceeded, MalformedRequest, Overloaded
-from service.rpc.call import Call
-from service.rpc.dropping import drop
+from service.rpc.call import Call, TakingLimits, Work
 from service.rpc.reading import Reads
 from service.telemetry.log import logger
 from service.telemetry.metrics import Metrics
 from service.telemetry.request import enter
 
-Work = Callable[[list[bytes]], Coroutine[Any, Any, bytes]]  # the message is the one item, and is taken out
+Answer = Callable[[Call, Lease], Awaitable[bytes]]  # what is left to be sent when it returns
 
 _SMALL = 65_536  # bytes of an answer: 64 MB for 1,000 calls
 
@@ -41,52 +41,61 @@ class CallLimits:
 
     grpc_max_calls: int
     deadline_seconds: float
-    write_timeout_seconds: float
-    min_body_bytes_per_second: int
 
 
 class Exchange:
     """See the module."""
 
     def __init__(
-        self, gate: Gate, reads: Reads, budget: ByteBudget, limits: CallLimits, metrics: Metrics
+        self,
+        gate: Gate,
+        reads: Reads,
+        budget: ByteBudget,
+        limits: CallLimits,
+        taking: TakingLimits,
+        metrics: Metrics,
     ) -> None:
         self._gate = gate
         self._reads = reads
         self._budget = budget
         self._limits = limits
+        self._taking = taking
         self._metrics = metrics
         self._calls = 0
 
     def unary(self, method: str, work: Work) -> grpc.RpcMethodHandler:
         """A method of one message and one answer."""
+        return grpc.stream_unary_rpc_method_handler(self._handler(method, partial(self._answer, work)))
 
+    def stream(self, method: str, answer: Answer) -> grpc.RpcMethodHandler:
+        """A method of many messages and answers, which `answer` reads and writes itself."""
+        return grpc.stream_stream_rpc_method_handler(self._handler(method, answer))
+
+    def _handler(self, method: str, answer: Answer) -> Callable[[object, Context], Awaitable[bytes]]:
         async def run(messages: object, context: Context) -> bytes:
-            call = Call(method, context)
-            answered = await self._run(call, work)
-            aborting = call.answer()
+            call = Call(method, context, self._taking)
+            answered = await self._run(call, answer)
+            aborting = call.answer(len(answered))
             # gRPC keeps the error that `abort` raises, and that this frame: it must not lead back to the call.
             del messages, context, call
             if aborting:
                 await aborting
             return answered
 
-        return grpc.stream_unary_rpc_method_handler(run)
+        return run
 
-    async def _run(self, call: Call, work: Work) -> bytes:
+    async def _run(self, call: Call, answer: Answer) -> bytes:
         enter(call.request)
         lease = self._open(call)
-        answered = b""
         try:
             await self._enter(call)
-            answered = await self._answer(call, lease, work)
+            return await answer(call, lease)
         except asyncio.CancelledError:
             call.cancelled()
             raise
         except Exception as error:  # whatever a method raises; `failure_of` knows what it is
             call.failed(error)
-        self._must_be_taken(call, len(answered))
-        return answered
+            return b""
 
     def _open(self, call: Call) -> Lease:
         """Count the call, until its client has taken the answer: then the task of gRPC that runs this ends."""
@@ -96,14 +105,8 @@ class Exchange:
         call.task.add_done_callback(lambda _: stack.close())
         return stack.enter_context(self._budget.lease(call.address))
 
-    def _must_be_taken(self, call: Call, size: int) -> None:
-        limits = self._limits
-        seconds = limits.write_timeout_seconds + size / limits.min_body_bytes_per_second
-        call.expiry = asyncio.get_running_loop().call_later(seconds, drop, call.task)
-
     def _close(self, call: Call) -> None:
-        if call.expiry:
-            call.expiry.cancel()
+        call.taken()
         self._calls -= 1
         seconds = time.perf_counter() - call.started
         self._metrics.request(call.endpoint, call.outcome, seconds)
@@ -118,7 +121,7 @@ class Exchange:
             )
         await self._gate.enter(call.authorization, "use")
 
-    async def _answer(self, call: Call, lease: Lease, work: Work) -> bytes:
+    async def _answer(self, work: Work, call: Call, lease: Lease) -> bytes:
         message = await self._reads.read(call.connection, lambda: _only_message(call.context))
         lease.grow(len(message))
         await self._gate.charge(size=len(message))

@@ -22,8 +22,8 @@ from service.application.requests import (
 from service.concurrency import SideThread
 from service.errors import ClipError, InvalidInput
 from service.rpc import rendering
+from service.rpc.call import Work
 from service.rpc.clipserve.v1 import clip_pb2
-from service.rpc.exchange import Work
 from service.rpc.message import Images, malformed, take_apart
 
 Message = TypeVar("Message", bound=ProtoMessage)
@@ -80,6 +80,17 @@ class Methods:
         tokenized = await self._inference.tokenize(asked)
         return await self._side.call(rendering.tokenization, tokenized, short=is_short(tokenized))
 
+    async def embed_item(self, unread: list[bytes]) -> bytes:
+        """Of EmbedStream: one message and its answer, which is the item's own error if it has one."""
+        embedding_type: EmbeddingType = "float32"
+        try:
+            asked, embedding_type = await self._read(unread, clip_pb2.EmbedStreamRequest, _to_embed_item)
+            model = self._inference.find(asked)
+            result = await self._inference.embed_item(asked)
+        except ClipError as error:
+            return rendering.embedded_item(None, error, embedding_type)
+        return rendering.embedded_item(model, result, embedding_type)
+
     async def list_models(self, unread: list[bytes]) -> bytes:
         await self._read(unread, clip_pb2.ListModelsRequest, lambda *_: None)
         return rendering.models(await self._inference.models())
@@ -133,6 +144,16 @@ def _to_embed(
 ) -> tuple[EmbedRequest, EmbeddingType]:
     asked = EmbedRequest(images["images"], list(message.texts), message.truncate, **_choice(message))
     asked.check(limits)
+    return asked, _embedding_type(message.embedding_type)
+
+
+def _to_embed_item(
+    message: clip_pb2.EmbedStreamRequest, images: Images, _: RequestLimits
+) -> tuple[EmbedRequest, EmbeddingType]:
+    texts = [message.text] if message.HasField("text") else []
+    if len(images["image"]) + len(texts) != 1:
+        raise InvalidInput("each message has one item: an image or a text.")
+    asked = EmbedRequest(images["image"], texts, message.truncate, **_choice(message))
     return asked, _embedding_type(message.embedding_type)
 
 

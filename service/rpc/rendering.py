@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from google.protobuf.message import Message
 
 from service.application.answers import Classification, Embedding, ModelState, Similarities, Tokenization
-from service.application.encoder import VectorOrError
+from service.application.encoder import EncodedText, VectorOrError
 from service.application.encodings import EmbeddingType, encode_vector
 from service.errors import ClipError
 from service.rpc.clipserve.v1 import clip_pb2
@@ -20,7 +20,7 @@ def classification(answer: Classification) -> bytes:
     for result in answer.results:
         shown = message.results.add()
         if isinstance(result, ClipError):
-            shown.error.CopyFrom(item_error(result))
+            shown.error.CopyFrom(_item_error(result))
             continue
         for each in result:
             shown.labels.add(label=each.label, score=each.score, cosine=each.cosine, logit=each.logit)
@@ -28,24 +28,26 @@ def classification(answer: Classification) -> bytes:
 
 
 def embedding(answer: Embedding, embedding_type: EmbeddingType) -> bytes:
-    results = [embed_result(vector, embedding_type) for vector in answer.images]
-    for text in answer.texts:
-        shown = embed_result(text.vector, embedding_type)
-        shown.tokens, shown.truncated = text.tokens, text.truncated
-        results.append(shown)
+    results = [_embed_result(result, embedding_type) for result in (*answer.images, *answer.texts)]
     return _bytes(clip_pb2.EmbedResponse(model=answer.model, fingerprint=answer.fingerprint, results=results))
 
 
-def embed_result(vector: VectorOrError, embedding_type: EmbeddingType) -> clip_pb2.EmbedResult:
-    if isinstance(vector, ClipError):
-        return clip_pb2.EmbedResult(error=item_error(vector))
-    encoded = encode_vector(vector, embedding_type)
-    return clip_pb2.EmbedResult(embedding=encoded.values.tobytes(), scale=encoded.scale)
+def embedded_item(
+    model: ModelState | None, result: VectorOrError | EncodedText, embedding_type: EmbeddingType
+) -> bytes:
+    """Of one item in a stream; `model`: None where it is not known."""
+    answer = clip_pb2.EmbedStreamResponse()
+    if model and not isinstance(result, ClipError):
+        answer.model, answer.fingerprint = model.manifest.name, model.fingerprint
+    answer.result.CopyFrom(_embed_result(result, embedding_type))
+    if isinstance(result, ClipError):
+        answer.result.error.ClearField("index")  # the order of the answers tells it
+    return _bytes(answer)
 
 
 def similarity(answer: Similarities) -> bytes:
     results = [
-        clip_pb2.SimilarityResult(error=item_error(result))
+        clip_pb2.SimilarityResult(error=_item_error(result))
         if isinstance(result, ClipError)
         else clip_pb2.SimilarityResult(cosine=result.cosine.tolist(), logit=result.logit.tolist())
         for result in answer.results
@@ -76,7 +78,18 @@ def models(states: Sequence[ModelState]) -> bytes:
     return _bytes(clip_pb2.ListModelsResponse(models=map(_model, states)))
 
 
-def item_error(error: ClipError) -> clip_pb2.ItemError:
+def _embed_result(result: VectorOrError | EncodedText, embedding_type: EmbeddingType) -> clip_pb2.EmbedResult:
+    if isinstance(result, ClipError):
+        return clip_pb2.EmbedResult(error=_item_error(result))
+    if isinstance(result, EncodedText):
+        shown = _embed_result(result.vector, embedding_type)
+        shown.tokens, shown.truncated = result.tokens, result.truncated
+        return shown
+    encoded = encode_vector(result, embedding_type)
+    return clip_pb2.EmbedResult(embedding=encoded.values.tobytes(), scale=encoded.scale)
+
+
+def _item_error(error: ClipError) -> clip_pb2.ItemError:
     return clip_pb2.ItemError(
         code=error.code, detail=error.detail, limit=error.limit, actual=error.actual, index=error.index
     )

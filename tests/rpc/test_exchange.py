@@ -18,9 +18,10 @@ from service.application.byte_budget import ByteBudget
 from service.engine.backend import Embeddings, Lengths, TokenIds
 from service.engine.fake import FakeBackend
 from service.errors import RateLimited, Unauthenticated
+from service.rpc.call import TakingLimits, Work
 from service.rpc.clipserve.v1 import clip_pb2
 from service.rpc.dropping import know_tasks
-from service.rpc.exchange import CallLimits, Exchange, Work
+from service.rpc.exchange import CallLimits, Exchange
 from service.rpc.reading import ReadLimits, Reads
 from service.rpc.server import SERVICE
 from service.telemetry import log
@@ -30,9 +31,7 @@ from tests.rpc.client import Client, Refused, client_of, refused
 from tests.rpc.raw import connected
 from tests.support import DIM, Running, eventually, png, serving
 
-LIMITS = CallLimits(
-    grpc_max_calls=100, deadline_seconds=20, write_timeout_seconds=20, min_body_bytes_per_second=65_536
-)
+LIMITS = {"grpc_max_calls": 100, "deadline_seconds": 20.0}
 
 
 class Answering:
@@ -41,9 +40,12 @@ class Answering:
     def __init__(self, work: Work, gate: Gate | None = None, **limits: Any) -> None:
         self.metrics = Metrics()
         self.budget = ByteBudget(10_000_000, 10_000_000)
-        limits = {**LIMITS.__dict__, **limits}
+        limits = {**LIMITS, **limits}
+        taking = TakingLimits(limits.pop("write_timeout_seconds", 20.0), 65_536)
         reads = Reads(ReadLimits(4, limits.pop("read_seconds", 20.0)))
-        self.exchange = Exchange(gate or OpenGate(), reads, self.budget, CallLimits(**limits), self.metrics)
+        self.exchange = Exchange(
+            gate or OpenGate(), reads, self.budget, CallLimits(**limits), taking, self.metrics
+        )
         self.server = grpc.aio.server()
         handlers = {"Embed": self.exchange.unary("Embed", work)}
         self.server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
