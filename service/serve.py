@@ -42,7 +42,8 @@ def serve(settings: Settings, open_backend: OpenBackend | None = None) -> None:
         ArtifactError, ClipError: a model cannot be served; the message says why.
         CannotListen: see there.
     """
-    _allow_open_files(settings.max_connections + _OTHER_FILES)
+    fronts = 2 if settings.grpc_enabled else 1  # each of which may have so many connections
+    _allow_open_files(fronts * settings.max_connections + _OTHER_FILES)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(settings, open_backend))
 

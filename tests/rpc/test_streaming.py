@@ -56,8 +56,7 @@ async def asked(client: Client, messages: Sequence[Any]) -> list[Any]:
 
 async def status_of(call: Any) -> Refused:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        async for _ in call:
-            pass
+        await call.read()
     return refused(caught.value)
 
 
