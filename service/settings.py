@@ -200,10 +200,10 @@ class Settings(ModelSettings, BaseSettings):
     max_json_bytes: int = Field(
         1_000_000, ge=1, description="JSON body, or message of gRPC, besides its images"
     )
-    max_bulk_requests: int = Field(4, ge=1, description="bulk requests at a time")
-    max_bulk_lines: int = Field(1_000_000, ge=1, description="lines of a bulk request")
+    max_bulk_requests: int = Field(4, ge=1, description="bulk requests at a time, EmbedStream included")
+    max_bulk_lines: int = Field(1_000_000, ge=1, description="lines of a bulk request, or messages")
     max_bulk_bytes: int = Field(
-        10_000_000_000, ge=1, description="bytes of a bulk request; a line may have max_body_bytes"
+        10_000_000_000, ge=1, description="bytes of a bulk request; a line or message may have max_body_bytes"
     )
     max_in_flight_bytes: int = Field(
         256_000_000, ge=1, description="bodies of all requests in memory, and large answers"

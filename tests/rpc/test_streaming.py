@@ -68,7 +68,9 @@ async def test_answers_come_in_order_each_as_embed_would_give_it(client: Client)
     assert len(answers) == 100
     for number in (0, 10, 11, 99):
         item = dict(items[number])
-        one = {"texts": [item.pop("text")]} if "text" in item else {"images": [item.pop("image")]}
+        one: dict[str, Any] = (
+            {"texts": [item.pop("text")]} if "text" in item else {"images": [item.pop("image")]}
+        )
         expected = await client.call("Embed", **one, **item)
         found = plain(answers[number], item.get("embedding_type", "float32"))
         assert found["result"] == expected["results"][0]
@@ -198,7 +200,10 @@ async def test_only_so_many_run_at_a_time_with_those_of_rest(
     await eventually(lambda: backend.running == 1)
     failed = await status_of(client.stub.EmbedStream())
     assert (failed.fields["code"], failed.retry_after) == ("overloaded", 10)
-    lines = {"content": b'{"text": "a"}\n', "headers": {"content-type": "application/x-ndjson"}}
+    lines: dict[str, Any] = {
+        "content": b'{"text": "a"}\n',
+        "headers": {"content-type": "application/x-ndjson"},
+    }
     assert (await running.client.post("/bulk", **lines)).status_code == 429
     backend.go.set()
     assert [each async for each in first]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -27,7 +28,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-async def embed(address: str, files: Path, client: str | None = None) -> clip_pb2.EmbedResponse:
+async def embed(address: str, files: Path, client: str | None = None) -> Any:
     """With the certificate of a client, if it has one."""
     pair = (
         [(files / f"{client}{ending}").read_bytes() for ending in (".key", ".pem")] if client else [None] * 2
@@ -39,7 +40,10 @@ async def embed(address: str, files: Path, client: str | None = None) -> clip_pb
 
 
 async def test_calls_are_encrypted_where_there_is_a_certificate(toy: Path, files: Path) -> None:
-    tls = {"grpc_tls_cert_file": files / "server.pem", "grpc_tls_key_file": files / "server.key"}
+    tls: dict[str, Any] = {
+        "grpc_tls_cert_file": files / "server.pem",
+        "grpc_tls_key_file": files / "server.key",
+    }
     async with serving(FakeBackend(DIM), toy, grpc_enabled=True, **tls) as running:
         assert len((await embed(running.rpc_address, files)).results) == 1
         async with grpc.aio.insecure_channel(running.rpc_address) as channel:
@@ -50,7 +54,7 @@ async def test_calls_are_encrypted_where_there_is_a_certificate(toy: Path, files
 async def test_only_clients_with_a_certificate_are_answered_where_one_is_asked_for(
     toy: Path, files: Path
 ) -> None:
-    tls = {
+    tls: dict[str, Any] = {
         "grpc_tls_cert_file": files / "server.pem",
         "grpc_tls_key_file": files / "server.key",
         "grpc_tls_client_ca_file": files / "client.pem",
