@@ -6,9 +6,11 @@ BIN := .venv/bin
 EXPORT := .venv-export/bin
 STUBS ?= service/rpc
 PIP := -m pip install --quiet --disable-pip-version-check
+# The tests that need nothing; each of the others has a target of its own.
+FAST := not abuse and not browser and not clients and not export and not neighbours and not redis and not triton
 
 .DEFAULT_GOAL := help
-.PHONY: help run proto test coverage test-all test-attacks test-abuse test-browser test-triton test-export abuse fuzz check check-proto check-compose model load compare overload fair bulk gateway fronts startup soak versus triton lock clean
+.PHONY: help run proto test coverage test-all test-attacks test-abuse test-browser test-clients test-redis test-triton test-export abuse guesses fuzz check check-proto check-compose model load compare overload fair bulk gateway fronts startup soak versus triton lock clean
 
 help: ## this list
 	@grep -hE '^[a-z -]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z -]+):.*## /\1\t/' | expand -t 40
@@ -17,7 +19,7 @@ run: .venv/service.stamp ## serve the demo model on http://localhost:8080 (setti
 	@exec $(BIN)/python -m service
 
 test: .venv/dev.stamp ## the fast tests: no GPU, no Docker, no hub
-	$(BIN)/python $(RUNNER) -m pytest -n 2 --dist worksteal -m 'not abuse and not export and not triton and not browser'
+	$(BIN)/python $(RUNNER) -m pytest -n 2 --dist worksteal -m '$(FAST)'
 
 coverage: .venv/dev.stamp ## lines and branches that the fast tests do not run
 	$(BIN)/coverage erase
@@ -25,7 +27,7 @@ coverage: .venv/dev.stamp ## lines and branches that the fast tests do not run
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
-test-all: test-attacks test-browser test-triton test-export ## the slow rest: attacks, a browser, a real Triton under chaos, exports from PyTorch
+test-all: test-attacks test-browser test-redis test-triton test-export ## the slow rest: attacks, a browser, Redis, a real Triton under chaos, exports from PyTorch
 
 test-attacks: .venv/dev.stamp ## of test-abuse what measures no time: fuzzing, ends under attack, two gigabytes
 	$(BIN)/python -m pytest -m abuse tests/abuse/test_fuzz.py tests/abuse/test_endings.py tests/abuse/test_two_gigabytes.py
@@ -36,6 +38,12 @@ test-abuse: .venv/dev.stamp ## hostile clients against a real process, on a quie
 test-browser: .venv/dev.stamp ## pages in a headless Chromium (needs Debian's package `chromium`)
 	$(BIN)/python -m pytest -m browser
 
+test-clients: .venv/dev.stamp ## clients of other servers, each installed into .clients/
+	$(BIN)/python -m pytest -m clients
+
+test-redis: .venv/dev.stamp ## two gateways on a real Redis (needs Debian's package `redis-server`)
+	$(BIN)/python -m pytest -m redis
+
 test-triton: .venv/dev.stamp ## against a real Triton server on this CPU
 	$(BIN)/python -m pytest -m triton
 
@@ -44,6 +52,10 @@ test-export: .venv-export/export.stamp ## export from PyTorch, golden references
 
 abuse: .venv/dev.stamp ## every attack, and the table of what they did: make abuse [ARGS="--only WebP --seconds 10"]
 	$(BIN)/python -m tests.abuse $(ARGS)
+
+guesses: .venv/dev.stamp ## times a million guesses at a key, and what the gate takes of a request
+	$(BIN)/python -m tests.access.guesses $(ARGS)
+	$(BIN)/python -m tests.access.overhead
 
 fuzz: .venv/dev.stamp ## mutated images, texts, JSON and forms: make fuzz [ARGS="--executions 1000000"]
 	$(BIN)/python -m tests.abuse.fuzz $(ARGS)
@@ -102,7 +114,7 @@ lock: ## pin the dependencies in pyproject.toml anew (needs uv); ARGS="--upgrade
 	$(LOCK) $(ARGS) --group dev -c requirements/openvino.txt -o requirements/dev.txt
 
 clean: ## remove what make installed
-	rm -rf .venv .venv-export .triton .peers
+	rm -rf .venv .venv-export .triton .peers .clients
 
 .venv/python.stamp:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -1,4 +1,5 @@
-"""The commands: `python -m service [serve]` serves until a signal; `settings` prints all settings."""
+"""The commands: `python -m service [serve]` serves until a signal; `settings` prints all settings;
+`keys` adds, lists and removes keys."""
 
 from __future__ import annotations
 
@@ -9,8 +10,10 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import SettingsError
 
+from service.access.key_file import KeyFileError
 from service.clip.artifact import ArtifactError
 from service.errors import ClipError
+from service.key_commands import keys
 from service.serve import CannotListen
 from service.serve import serve as run
 from service.settings import ModelSettings, Settings, unknown_variables
@@ -23,6 +26,9 @@ cli = typer.Typer(
     pretty_exceptions_enable=False,
     help="Serve CLIP over HTTP. Settings come from CLIPSERVE_* variables.",
 )
+
+
+cli.add_typer(keys, name="keys")
 
 
 @cli.callback(invoke_without_command=True)
@@ -42,7 +48,7 @@ def serve() -> None:
         logger.warning("unknown_setting", variable=name, hint="clipserve settings lists all")
     try:
         run(chosen)
-    except (ArtifactError, CannotListen, ClipError) as error:
+    except (ArtifactError, CannotListen, KeyFileError, ClipError) as error:
         _cannot_start(str(error))
         raise typer.Exit(1) from None
 
@@ -60,7 +66,8 @@ def _read_settings() -> Settings:
         for fault in error.errors(include_url=False, include_context=False):
             setting, *inside = map(str, fault["loc"])
             name = ".".join([f"CLIPSERVE_{setting.upper()}", *inside])
-            given = "..." if "token" in name.lower() else repr(fault["input"])[:200]
+            secret = name.lower().endswith(("token", "redis_url"))
+            given = "..." if secret else repr(fault["input"])[:200]
             _cannot_start(f"{name}={given}: {_said(fault)}")
     except (SettingsError, RecursionError) as error:
         _cannot_start(f"a CLIPSERVE_* variable that must be JSON is not: {error}")

@@ -15,7 +15,13 @@ import uvicorn
 from pydantic import BaseModel
 from starlette.types import ASGIApp
 
-from service.access.gate import OpenGate
+from service.access.gate import Gate, OpenGate
+from service.access.key_watch import following
+from service.access.keyed_gate import KeyedGate
+from service.access.keys import Keys
+from service.access.rates import RateOptions, Rates
+from service.access.shared_windows import shared_windows
+from service.access.windows import LocalWindows, Windows
 from service.application.admission import Admission
 from service.application.byte_budget import ByteBudget
 from service.application.classifiers import Classifiers
@@ -23,7 +29,7 @@ from service.application.decoder_processes import DecoderProcesses
 from service.application.decoding import DecodeLimits, Decoders
 from service.application.encoder import DecodingImageEncoder, ImageEncoder, TextEncoder
 from service.application.image_cache import CachedImageEncoder
-from service.application.inference import Inference
+from service.application.inference import Charge, Inference
 from service.application.requests import RequestLimits
 from service.application.served_model import ServedModel, reference_feeds
 from service.application.stream import BulkPlaces
@@ -38,7 +44,7 @@ from service.engine.batch_queue import BatchPolicy
 from service.engine.batching import Batched
 from service.engine.choice import EngineOptions, choose_engine
 from service.engine.in_process import InProcess
-from service.rest.app import build_app
+from service.rest.app import build_app, with_cors
 from service.rest.body import BodyLimits
 from service.rest.bulk import Bulk, BulkLimits
 from service.rest.connections import ConnectionLimits, Connections
@@ -51,6 +57,9 @@ from service.telemetry.metrics import Metrics
 if TYPE_CHECKING:  # it loads gRPC
     from service.rpc.server import RpcServer
 
+# Before gRPC is loaded: it prints on standard error, past our log, what its errors tell too.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
 T = TypeVar("T")
 OpenBackend = Callable[[Path, ModelManifest, ModelSettings, Metrics], Backend]
 
@@ -59,7 +68,7 @@ OpenBackend = Callable[[Path, ModelManifest, ModelSettings, Metrics], Backend]
 class Gateway:
     """All that serves: the fronts and the models behind them, which are ready when `warm_up` has returned.
 
-    `rpc`: the gRPC front, if the settings want it.
+    `rpc`: the gRPC front, if the settings want it. `keys`: those that are known; None: nobody is asked for one.
     """
 
     app: ASGIApp
@@ -69,6 +78,7 @@ class Gateway:
     models: dict[Path, ServedModel]
     inference: Inference
     connections: Connections
+    keys: Keys | None
 
     @property
     def draining(self) -> bool:
@@ -103,6 +113,7 @@ async def open_gateway(settings: Settings, open_backend: OpenBackend | None = No
     Raises:
         ArtifactError: a folder of `settings.models` is not an artifact, or two hold models of one name.
         BackendUnavailable: a backend is not installed.
+        KeyFileError: the file of keys cannot be used.
     """
     metrics = Metrics()
     open_backend = open_backend or functools.partial(_open_backend, settings.deadline_seconds)
@@ -118,19 +129,20 @@ async def open_gateway(settings: Settings, open_backend: OpenBackend | None = No
             backend = open_backend(folder, manifest, own, metrics)
             stack.push_async_callback(backend.aclose)
             models[folder] = _served_model(folder, manifest, own, backend, executor, side, decoders, metrics)
-        inference = Inference(_by_name(models, settings), picked(settings, RequestLimits), side)
+        keys, gate = await _keys_and_gate(settings, stack, metrics)
+        charge = _rows_of(gate) if keys else None
+        inference = Inference(_by_name(models, settings), picked(settings, RequestLimits), side, charge)
         limits = ExchangeLimits(picked(settings, BodyLimits), settings.deadline_seconds)
         budget = ByteBudget(settings.max_in_flight_bytes, settings.max_in_flight_bytes_per_address)
         uploads = Uploads(settings.max_json_bytes, side)
         places = BulkPlaces(settings.max_bulk_requests)
-        bulk = Bulk(inference, picked(settings, BulkLimits), side, places)
-        app = build_app(inference, limits, uploads, side, budget, metrics, bulk)
+        bulk = Bulk(inference, picked(settings, BulkLimits), side, gate, places)
+        app = build_app(inference, limits, uploads, side, budget, metrics, bulk, gate, settings.compat)
+        app = with_cors(app, settings.cors_origins)
         connections = Connections(picked(settings, ConnectionLimits))
         server = build_server(app, picked(settings, ServerOptions), connections, metrics)
-        rpc = None
-        if settings.grpc_enabled:
-            rpc = _rpc(settings, inference, side, budget, places, metrics)
-        yield Gateway(app, server, rpc, metrics, models, inference, connections)
+        rpc = _rpc(settings, inference, side, budget, places, gate, metrics)
+        yield Gateway(app, server, rpc, metrics, models, inference, connections, keys)
 
 
 def _rpc(
@@ -139,33 +151,34 @@ def _rpc(
     side: SideThread,
     budget: ByteBudget,
     bulk: BulkPlaces,
+    gate: Gate,
     metrics: Metrics,
-) -> RpcServer:
-    _quiet_grpc()
-    from service.rpc.call import TakingLimits
-    from service.rpc.exchange import CallLimits, Exchange
-    from service.rpc.health import Health
-    from service.rpc.methods import Methods
-    from service.rpc.reading import ReadLimits, Reads
-    from service.rpc.server import SERVICE, RpcServer, ServerOptions
-    from service.rpc.streaming import Streaming, StreamLimits
+) -> RpcServer | None:
+    if not settings.grpc_enabled:
+        return None
+    from service.rpc.build import build_rpc  # loads gRPC
 
-    places = max(1, settings.max_in_flight_bytes // settings.max_body_bytes)
-    reads = Reads(ReadLimits(places, settings.body_timeout_seconds))
-    gate = OpenGate()
-    exchange = Exchange(
-        gate, reads, budget, picked(settings, CallLimits), picked(settings, TakingLimits), metrics
-    )
-    streaming = Streaming(gate, bulk, picked(settings, StreamLimits))
-    methods = Methods(inference, side, settings.max_json_bytes)
-    handlers = {name: exchange.unary(name, work) for name, work in methods.unary().items()}
-    handlers["EmbedStream"] = exchange.stream("EmbedStream", functools.partial(streaming, methods.embed_item))
-    return RpcServer(handlers, Health(inference, SERVICE), picked(settings, ServerOptions))
+    return build_rpc(inference, side, budget, bulk, gate, metrics, functools.partial(picked, settings))
 
 
-def _quiet_grpc() -> None:
-    """Before it is loaded: it prints on standard error, past our log, what its errors tell too."""
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+async def _keys_and_gate(
+    settings: Settings, stack: AsyncExitStack, metrics: Metrics
+) -> tuple[Keys | None, Gate]:
+    if settings.keys_file is None:
+        return None, OpenGate()
+    keys = await stack.enter_async_context(following(settings.keys_file))
+    windows: Windows = LocalWindows()
+    if settings.redis_url:
+        shared = shared_windows(settings.redis_url.get_secret_value(), metrics)
+        windows = await stack.enter_async_context(shared)
+    return keys, KeyedGate(keys, Rates(picked(settings, RateOptions), windows))
+
+
+def _rows_of(gate: Gate) -> Charge:
+    async def charge(rows: int) -> None:
+        await gate.charge(rows=rows)
+
+    return charge
 
 
 def _decoders(settings: Settings, threads: int, stack: AsyncExitStack, metrics: Metrics) -> Decoders:
@@ -213,7 +226,6 @@ def _open_backend(
     deadline_seconds: float, folder: Path, manifest: ModelManifest, settings: ModelSettings, metrics: Metrics
 ) -> Backend:
     if settings.backend == "triton":
-        _quiet_grpc()
         from service.engine.triton.client import TritonBackend, TritonOptions  # loads gRPC
 
         token = settings.triton_token.get_secret_value() if settings.triton_token else None

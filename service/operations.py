@@ -18,6 +18,8 @@ import orjson
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
+from service.errors import PermissionDenied, Unauthenticated
+
 _BEAT_SECONDS = 0.25
 _READY_SECONDS = 2.0  # without a beat for so long, the service is not ready
 _CONNECTIONS = 64  # one more, and the oldest is closed
@@ -26,6 +28,9 @@ _MAX_HEADER_BYTES = 8_192
 _JSON, _PROBLEM = "application/json", "application/problem+json"
 
 Answer = tuple[HTTPStatus, str, bytes]  # status, media type, body
+Check = Callable[
+    [str | None], object
+]  # of a header Authorization; raises Unauthenticated or PermissionDenied
 
 
 @asynccontextmanager
@@ -34,20 +39,21 @@ async def serving(
     registry: CollectorRegistry,
     ready: Callable[[], Awaitable[bool]],
     max_blocked_seconds: float,
+    may_read_metrics: Check = lambda _: None,
 ) -> AsyncIterator[None]:
     """Answer on `listener`, which is closed in the end, about the event loop that runs this.
 
     `ready` is asked on this loop, and must answer at once. /livez is 503 when the loop has been blocked for more
-    than `max_blocked_seconds`.
+    than `max_blocked_seconds`. `may_read_metrics` is called in the other thread.
     """
-    pulse = _Pulse(max_blocked_seconds)
+    pulse, metrics = _Pulse(max_blocked_seconds), _Metrics(registry, may_read_metrics)
     beating = asyncio.create_task(pulse.beat(ready))
     loop = asyncio.new_event_loop()
     stop = asyncio.Event()
 
     def run() -> None:
         with asyncio.Runner(loop_factory=lambda: loop) as runner:
-            runner.run(_serve(listener, registry, pulse, stop))
+            runner.run(_serve(listener, metrics, pulse, stop))
 
     thread = threading.Thread(target=run, name="operations", daemon=True)
     thread.start()
@@ -101,13 +107,30 @@ class _Pulse:
         return HTTPStatus.SERVICE_UNAVAILABLE, _JSON, orjson.dumps({"status": "not ready"})
 
 
-async def _serve(
-    listener: socket.socket, registry: CollectorRegistry, pulse: _Pulse, stop: asyncio.Event
-) -> None:
+class _Metrics:
+    """/metrics, for those who may read them."""
+
+    def __init__(self, registry: CollectorRegistry, may_read: Check) -> None:
+        self._registry = registry
+        self._may_read = may_read
+
+    def answer(self, headers: dict[bytes, bytes]) -> Answer:
+        authorization = headers.get(b"authorization")
+        try:
+            self._may_read(authorization.decode("latin-1") if authorization else None)
+        except Unauthenticated as error:
+            return _problem(HTTPStatus.UNAUTHORIZED, error.code, error.detail)
+        except PermissionDenied as error:
+            return _problem(HTTPStatus.FORBIDDEN, error.code, error.detail)
+        encode, media_type = choose_encoder(headers.get(b"accept", b"").decode("latin-1"))
+        return HTTPStatus.OK, media_type, encode(self._registry)
+
+
+async def _serve(listener: socket.socket, metrics: _Metrics, pulse: _Pulse, stop: asyncio.Event) -> None:
     watching = asyncio.create_task(pulse.watch())
     connections: dict[_Connection, None] = {}  # oldest first
     server = await asyncio.get_running_loop().create_server(
-        lambda: _Connection(connections, registry, pulse), sock=listener
+        lambda: _Connection(connections, metrics, pulse), sock=listener
     )
     await stop.wait()
     server.close()
@@ -119,11 +142,9 @@ async def _serve(
 class _Connection(asyncio.Protocol):
     """One request and its answer, within the time of a connection."""
 
-    def __init__(
-        self, connections: dict[_Connection, None], registry: CollectorRegistry, pulse: _Pulse
-    ) -> None:
+    def __init__(self, connections: dict[_Connection, None], metrics: _Metrics, pulse: _Pulse) -> None:
         self._connections = connections
-        self._registry = registry
+        self._metrics = metrics
         self._pulse = pulse
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=_MAX_HEADER_BYTES)
         self._answered = self._head = False
@@ -169,10 +190,7 @@ class _Connection(asyncio.Protocol):
             case b"/readyz":
                 return self._pulse.readyz()
             case b"/metrics":
-                encode, media_type = choose_encoder(
-                    dict(request.headers).get(b"accept", b"").decode("latin-1")
-                )
-                return HTTPStatus.OK, media_type, encode(self._registry)
+                return self._metrics.answer(dict(request.headers))
         return _problem(HTTPStatus.NOT_FOUND, "not_found", "there is /livez, /readyz and /metrics here.")
 
     def _answer(self, answer: Answer) -> None:
@@ -182,6 +200,8 @@ class _Connection(asyncio.Protocol):
         headers = [("content-type", media_type), ("content-length", str(len(body))), ("connection", "close")]
         if status == HTTPStatus.METHOD_NOT_ALLOWED:
             headers.append(("allow", "GET, HEAD"))
+        if status == HTTPStatus.UNAUTHORIZED:
+            headers.append(("www-authenticate", "Bearer"))
         events: list[h11.Event] = [h11.Response(status_code=status, headers=headers, reason=status.phrase)]
         if not self._head:
             events.append(h11.Data(data=body))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
+import ipaddress
 import os
 import resource
 import signal
@@ -40,8 +42,9 @@ def serve(settings: Settings, open_backend: OpenBackend | None = None) -> None:
 
     Raises:
         ArtifactError, ClipError: a model cannot be served; the message says why.
-        CannotListen: see there.
+        CannotListen, KeyFileError: see there.
     """
+    _warn_if_open(settings)
     fronts = 2 if settings.grpc_enabled else 1  # each of which may have so many connections
     _allow_open_files(fronts * settings.max_connections + _OTHER_FILES)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -75,7 +78,27 @@ def _operations(settings: Settings, gateway: Gateway) -> AbstractAsyncContextMan
         return nullcontext()
     listener = _listen("CLIPSERVE_OPERATIONS_PORT", settings.host, settings.operations_port)
     registry, ready = gateway.metrics.registry, gateway.inference.ready
-    return operations.serving(listener, registry, ready, settings.max_blocked_seconds)
+    if settings.metrics_open or gateway.keys is None:
+        return operations.serving(listener, registry, ready, settings.max_blocked_seconds)
+    may_manage = functools.partial(gateway.keys.check, scope="manage")
+    return operations.serving(listener, registry, ready, settings.max_blocked_seconds, may_manage)
+
+
+def _warn_if_open(settings: Settings) -> None:
+    if settings.keys_file is None and not _is_loopback(settings.host):
+        logger.warning(
+            "open_to_all",
+            host=settings.host,
+            hint="whoever reaches this address may use it: set CLIPSERVE_KEYS_FILE (clipserve keys add NAME), or "
+            "put something in front that asks who is calling",
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _allow_open_files(needed: int) -> None:

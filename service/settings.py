@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, FilePath, SecretStr, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, FilePath, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from service.access_settings import AccessSettings
 from service.application.requests import RequestLimits
 from service.clip.formats import FORMATS
 from service.clip.images import ImageLimits
+from service.rest.compat.names import Compat
+from service.rpc_settings import RpcSettings
 
 _DEMO = Path(__file__).parent.parent / "models" / "demo"
 
@@ -126,7 +129,7 @@ class ModelSettings(BaseModel):
         return names
 
 
-class Settings(ModelSettings, BaseSettings):
+class Settings(ModelSettings, AccessSettings, RpcSettings, BaseSettings):
     """`python -m service settings` prints this as a table."""
 
     model_config = SettingsConfigDict(env_prefix="CLIPSERVE_", frozen=True, extra="forbid")
@@ -138,21 +141,6 @@ class Settings(ModelSettings, BaseSettings):
     )
     host: str = Field("127.0.0.1", min_length=1, description="address to listen on; 0.0.0.0 for all")
     port: int = Field(8080, ge=0, le=65535, description="REST port")
-    grpc_port: int = Field(8081, ge=0, le=65535, description="gRPC port")
-    grpc_enabled: bool = Field(True, description="listen on grpc_port")
-    grpc_tls_cert_file: FilePath | None = Field(
-        None,
-        description="certificates of the gRPC port, PEM, its own first; without them it is not encrypted",
-    )
-    grpc_tls_key_file: FilePath | None = Field(
-        None, description="the key of that certificate, PEM", validate_default=True
-    )
-    grpc_tls_client_ca_file: FilePath | None = Field(
-        None, description="gRPC clients must have a certificate that one of these has signed, PEM"
-    )
-    grpc_max_calls: int = Field(
-        1_000, ge=1, description="gRPC calls at a time; beyond it, they are refused as overloaded"
-    )
     operations_port: int = Field(
         8082, ge=0, le=65535, description="port of /livez, /readyz and /metrics alone"
     )
@@ -267,20 +255,15 @@ class Settings(ModelSettings, BaseSettings):
         "through `imagenet-80`",
     )
 
-    @field_validator("grpc_tls_key_file")
-    @classmethod
-    def _with_certificate(cls, value: Path | None, read: ValidationInfo) -> Path | None:
-        # What is not valid itself is not in `read.data`, and has an error of its own.
-        if (value is None) != (read.data.get("grpc_tls_cert_file", value) is None):
-            raise ValueError("grpc_tls_cert_file and grpc_tls_key_file are set both or neither")
-        return value
+    compat: Annotated[tuple[Compat, ...], NoDecode] = Field(
+        get_args(Compat),
+        description="other servers whose clients find their endpoints here, comma-separated; empty: none",
+    )
 
-    @field_validator("grpc_tls_client_ca_file")
+    @field_validator("compat", mode="before")
     @classmethod
-    def _with_key(cls, value: Path | None, read: ValidationInfo) -> Path | None:
-        if value is not None and read.data.get("grpc_tls_key_file", value) is None:
-            raise ValueError("it needs grpc_tls_cert_file and grpc_tls_key_file")
-        return value
+    def _split_compat(cls, value: object) -> object:
+        return () if value == "" else _split(value)
 
     @field_validator("models", mode="before")
     @classmethod

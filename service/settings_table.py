@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from service.access_settings import AccessSettings
 from service.settings import ModelSettings, Settings
 
 
 def as_markdown() -> str:
-    """All settings as the table of docs/settings.md; those that may differ from model to model come last."""
+    """All settings as the table of docs/settings.md. Those that may differ from model to model come last."""
     rows = ["| variable | default | meaning | by model |", "| --- | --- | --- | --- |"]
     fields = Settings.model_fields
-    for name in sorted(fields, key=lambda name: name in ModelSettings.model_fields):
+    parts = (AccessSettings.model_fields, ModelSettings.model_fields)
+    for name in sorted(fields, key=lambda name: [name in part for part in reversed(parts)]):
         default = _default_text(name)
         by_model = "yes" if name in ModelSettings.model_fields else ""
         variable = f"CLIPSERVE_{name.upper()}"
@@ -22,5 +24,5 @@ def _default_text(name: str) -> str:
     if name == "models":
         return "models/demo"
     if isinstance(value, tuple):
-        return ",".join(value)
+        return ",".join(value) or "None"
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Literal, Protocol
+
+from service.errors import RateLimited
 
 Scope = Literal["use", "manage"]
 
@@ -26,7 +29,22 @@ class Gate(Protocol):
 
         Raises:
             RateLimited: it has used up its rate; says after how many seconds to come back.
+            TooMany, BodyTooLarge: these are more than the rate allows at once, now or later.
         """
+
+
+async def charge_later(gate: Gate, size: int) -> None:
+    """Charge bytes as soon as there is room for them: for a request that can wait.
+
+    Raises:
+        BodyTooLarge: there never will be.
+    """
+    while True:
+        try:
+            await gate.charge(size=size)
+            return
+        except RateLimited as error:
+            await asyncio.sleep(error.retry_after)
 
 
 class OpenGate:

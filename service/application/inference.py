@@ -96,13 +96,14 @@ class Inference:
         """The vector of each image and of each text.
 
         Raises:
-            InvalidInput: nothing to do, over a limit, a text of too many tokens unless `truncate`, or every item
-                is a bad image.
+            InvalidInput: nothing to do, over a limit, a text of too many tokens unless `truncate`, other dimensions
+                than the model's, or every item is a bad image.
             UnknownModel, WrongFingerprint, RateLimited, Overloaded, BackendUnavailable, BackendFailed: see
                 `service.errors`.
         """
         model = self._find(request)
         request.check(self.limits)
+        request.check_dimensions(model.manifest)
         images, texts = await self._encode(model, request.images, request.texts, truncate=request.truncate)
         if request.all_or_nothing:
             _raise_first_error(images)

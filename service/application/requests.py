@@ -83,12 +83,16 @@ class ClassifyRequest(Choice):
 
 @dataclass(frozen=True)
 class EmbedRequest(Choice):
-    """Images and texts. `all_or_nothing`: the error of one image is the error of the request."""
+    """Images and texts. `all_or_nothing`: the error of one image is the error of the request.
+
+    `dimensions`: how many numbers the caller expects in a vector.
+    """
 
     images: Sequence[ImageInput] = ()
     texts: Sequence[str] = ()
     truncate: bool = False
     all_or_nothing: bool = False
+    dimensions: int | None = None
 
     def check(self, limits: RequestLimits) -> None:
         """Raises InvalidInput, TooMany or TextTooLong: nothing to do, or over a limit."""
@@ -96,6 +100,17 @@ class EmbedRequest(Choice):
             raise InvalidInput("there is nothing to embed: send at least one image or text.")
         _at_most("images", len(self.images), limits.max_images)
         _check_texts(self.texts, limits)
+
+    def check_dimensions(self, manifest: ModelManifest) -> None:
+        """Raises InvalidInput: the model's vectors have another number of dimensions."""
+        if self.dimensions not in (None, manifest.embed_dim):
+            raise InvalidInput(
+                f"dimensions is {self.dimensions}; the vectors of {manifest.name} have {manifest.embed_dim}, and "
+                "cannot be cut: only models that are trained for it (Matryoshka) keep their meaning in the first "
+                f"dimensions. Leave dimensions out, or ask for {manifest.embed_dim}.",
+                limit=manifest.embed_dim,
+                actual=self.dimensions,
+            )
 
 
 @dataclass(frozen=True)

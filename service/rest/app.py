@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from service import __version__
+from service.access.gate import Gate
 from service.application.byte_budget import ByteBudget
 from service.application.inference import Inference
 from service.concurrency import SideThread
 from service.rest.bulk import Bulk
+from service.rest.compat.adapters import ADAPTERS, render_for
+from service.rest.compat.names import Compat
 from service.rest.docs import add_docs
 from service.rest.exchange import Exchange, ExchangeLimits
 from service.rest.openapi import complete
@@ -33,8 +37,13 @@ def build_app(
     budget: ByteBudget,
     metrics: Metrics,
     bulk: Bulk,
+    gate: Gate,
+    compat: Sequence[Compat],
 ) -> ASGIApp:
-    """The routes, and around them the exchange, which answers for whatever they raise."""
+    """The routes, and around them the exchange, which answers for whatever they raise.
+
+    `compat`: the names of the adapters of `rest.compat` that are switched on.
+    """
     app = _Application(
         title="clipserve",
         version=__version__,
@@ -44,10 +53,29 @@ def build_app(
     )
     app.router.route_class = _Route
     add_routes(app, inference, uploads, side)
+    for name in compat:
+        ADAPTERS[name].add(app, inference, uploads, side)
     add_docs(app)
     complete(app, inference.limits, inference.names)
     _answer_head(app)
-    return Exchange(app, limits, budget, metrics, {("POST", BULK): bulk})
+    return Exchange(app, limits, budget, metrics, gate, {("POST", BULK): bulk}, render_for(compat))
+
+
+def with_cors(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
+    """Scripts of pages from these origins may ask, and read all answers; without origins `app` as it is.
+
+    It is the outermost, because a browser's preflight comes without the key, and an error without these headers
+    would be hidden from the script.
+    """
+    if not origins:
+        return app
+    return CORSMiddleware(
+        app,
+        allow_origins=origins,
+        allow_methods=["GET", "HEAD", "POST", "PUT", "DELETE"],
+        allow_headers=["*"],
+        expose_headers=["X-Request-Id", "Server-Timing", "Retry-After", "X-Model-Fingerprint"],
+    )
 
 
 def _answer_head(app: FastAPI) -> None:

@@ -25,6 +25,12 @@ class BodyLimits:
     min_body_bytes_per_second: int
 
 
+def announced_size(headers: Mapping[bytes, bytes]) -> int:
+    """Bytes of the body, by its headers; 0: there is none, or that is not known yet."""
+    announced = headers.get(b"content-length", b"")
+    return int(announced) if announced.isdigit() else 0
+
+
 async def read_body(
     headers: Mapping[bytes, bytes], receive: Receive, limits: BodyLimits, lease: Lease
 ) -> bytes:
@@ -36,9 +42,7 @@ async def read_body(
         Overloaded: the budget that `lease` is part of has no room.
         ClientGone: the client left in the middle.
     """
-    announced = headers.get(b"content-length", b"")
-    if announced.isdigit():
-        _check_size(int(announced), limits)
+    _check_size(announced_size(headers), limits)
     if headers.get(b"content-encoding", b"identity").lower() != b"identity":
         raise InvalidInput("Content-Encoding is not accepted: send the body as it is.")
     chunks: list[bytes] = []

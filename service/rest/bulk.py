@@ -19,6 +19,7 @@ import orjson
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
+from service.access.gate import Gate, charge_later
 from service.application.byte_budget import Lease
 from service.application.encoder import EncodedText, VectorOrError
 from service.application.inference import Inference
@@ -53,11 +54,12 @@ class Bulk:
     """All bulk requests. One call is one request."""
 
     def __init__(
-        self, inference: Inference, limits: BulkLimits, side: SideThread, places: BulkPlaces
+        self, inference: Inference, limits: BulkLimits, side: SideThread, gate: Gate, places: BulkPlaces
     ) -> None:
         self._inference = inference
         self._limits = limits
         self._side = side
+        self._gate = gate
         self._places = places
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send, lease: Lease) -> None:
@@ -130,6 +132,8 @@ class Bulk:
             if size > self._limits.max_bulk_bytes:
                 limit = self._limits.max_bulk_bytes
                 raise BodyTooLarge(f"the request has more than {limit:,} bytes.", limit=limit, actual=size)
+            if piece:
+                await charge_later(self._gate, len(piece))
             for line in splitter.feed(piece):
                 yield line
         yield splitter.rest()

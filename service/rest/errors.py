@@ -1,9 +1,9 @@
-"""The core's errors as HTTP: one table, one body (RFC 9457, application/problem+json)."""
+"""The core's errors as HTTP: one table, and one body (RFC 9457, application/problem+json) for most paths."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
@@ -41,21 +41,25 @@ STATUS: dict[type[ClipError], HTTPStatus] = {
 # Errors that only this front knows: the path or the method is wrong.
 FRONT_CODES = {HTTPStatus.NOT_FOUND: "not_found", HTTPStatus.METHOD_NOT_ALLOWED: "method_not_allowed"}
 
+# What a request failed with -> the answer; the text is the id of the request.
+Failure = ClipError | HTTPException
+Render = Callable[[Failure, str], Response]
+
 _UNEXPECTED = ClipError("the service failed unexpectedly.")
 
 
-def rendered(error: Exception, request_id: str) -> tuple[str, Response]:
+def rendered(error: Exception, request_id: str, render: Render | None = None) -> tuple[str, Response]:
     """Whatever made a request fail -> the word for it in metrics and logs, and the answer.
 
     The word is a code of `service.errors`, or a status where the framework itself refused (no such path).
+    `render`: of paths whose clients know other errors than problem+json.
     """
-    if isinstance(error, HTTPException):
-        return str(error.status_code), _http_problem(error, request_id)
-    if not isinstance(error, ClipError):
+    if not isinstance(error, Failure):
         # A fault of ours. The caller gets the request id; the log has the traceback under the same id.
         logger.error("unexpected", exc_info=error)
         error = _UNEXPECTED
-    return error.code, problem(error, request_id)
+    word = str(error.status_code) if isinstance(error, HTTPException) else error.code
+    return word, (render or problem)(error, request_id)
 
 
 def kinds(kind: type[ClipError] = ClipError) -> list[type[ClipError]]:
@@ -83,26 +87,9 @@ def fields(error: ClipError) -> dict[str, Any]:
     return shown | {key: value for key, value in details.items() if value is not None}
 
 
-def problem(error: ClipError, request_id: str) -> Response:
+def problem(error: Failure, request_id: str) -> Response:
     """The answer to a request that failed as a whole."""
-    status = status_of(error)
-    headers = {}
-    if isinstance(error, errors.Overloaded):
-        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
-    if isinstance(error, errors.Unauthenticated):
-        headers["WWW-Authenticate"] = "Bearer"
-    return _response(status, fields(error), request_id, headers)
-
-
-def _http_problem(error: HTTPException, request_id: str) -> Response:
-    status = HTTPStatus(error.status_code)
-    shown = {"code": FRONT_CODES[status], "detail": f"{error.detail}. See /docs."}
-    return _response(status, shown, request_id, dict(error.headers or {}))
-
-
-def _response(
-    status: HTTPStatus, shown: Mapping[str, Any], request_id: str, headers: Mapping[str, str]
-) -> Response:
+    status, shown, headers = told(error)
     body = {
         "type": f"urn:clipserve:error:{shown['code']}",
         "title": status.phrase,
@@ -111,3 +98,17 @@ def _response(
         "request_id": request_id,
     }
     return Response(orjson.dumps(body), status.value, headers, "application/problem+json")
+
+
+def told(error: Failure) -> tuple[HTTPStatus, dict[str, Any], dict[str, str]]:
+    """What every rendering of an error tells: its status, its fields, its headers."""
+    if isinstance(error, HTTPException):
+        status = HTTPStatus(error.status_code)
+        shown = {"code": FRONT_CODES[status], "detail": f"{error.detail}. See /docs."}
+        return status, shown, dict(error.headers or {})
+    headers = {}
+    if isinstance(error, errors.Overloaded):
+        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
+    if isinstance(error, errors.Unauthenticated):
+        headers["WWW-Authenticate"] = "Bearer"
+    return status_of(error), fields(error), headers

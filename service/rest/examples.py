@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 # Of two by two pixels, so that the service accepts the requests as they stand.
-_PNG = "iVBORw0KGgoAAAANSUhEUgAAAAIAAAACCAIAAAD91JpzAAAAEUlEQVR42mM4UaHBAAFyUQsAEzwCgd6c9XYAAAAASUVORK5CYII="
+PNG = "iVBORw0KGgoAAAANSUhEUgAAAAIAAAACCAIAAAD91JpzAAAAEUlEQVR42mM4UaHBAAFyUQsAEzwCgd6c9XYAAAAASUVORK5CYII="
 _FINGERPRINT = "demo@fp32-0123456789ab"
 
-TO_CLASSIFY: dict[str, Any] = {"images": [_PNG], "labels": ["cat", "dog"]}
+TO_CLASSIFY: dict[str, Any] = {"images": [PNG], "labels": ["cat", "dog"]}
 CLASSIFIED: dict[str, Any] = {
     "model": "demo",
     "fingerprint": _FINGERPRINT,
@@ -21,18 +21,18 @@ CLASSIFIED: dict[str, Any] = {
         }
     ],
 }
-TO_EMBED: dict[str, Any] = {"images": [_PNG], "texts": ["a photo of a cat"]}
+TO_EMBED: dict[str, Any] = {"images": [PNG], "texts": ["a photo of a cat"]}
 EMBEDDED: dict[str, Any] = {
     "model": "demo",
     "fingerprint": _FINGERPRINT,
     "results": [{"embedding": [0.6, 0.8]}, {"embedding": [0.8, 0.6], "tokens": 7, "truncated": False}],
 }
-LINES_IN = '{"id": 1, "text": "a cat"}\n{"id": "a.png", "image": "' + _PNG + '"}\n'
+LINES_IN = '{"id": 1, "text": "a cat"}\n{"id": "a.png", "image": "' + PNG + '"}\n'
 LINES_OUT = (
     '{"index": 0, "id": 1, "embedding": [0.6, 0.8], "tokens": 4, "truncated": false}\n'
     '{"index": 1, "id": "a.png", "embedding": [0.8, 0.6]}\n'
 )
-TO_COMPARE: dict[str, Any] = {"images": [_PNG], "to_texts": ["a photo of a cat", "a photo of a dog"]}
+TO_COMPARE: dict[str, Any] = {"images": [PNG], "to_texts": ["a photo of a cat", "a photo of a dog"]}
 COMPARED: dict[str, Any] = {
     "model": "demo",
     "fingerprint": _FINGERPRINT,

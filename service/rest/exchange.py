@@ -1,7 +1,7 @@
 """One request and its answer: the ASGI middleware around all routes.
 
-It gives the request its id and its deadline, reads the body, runs the route, and turns whatever is raised on
-the way into the answer. No other place renders an error of a whole request.
+It gives the request its id and its deadline, asks for its key, reads the body, runs the route, and turns whatever
+is raised on the way into the answer. No other place renders an error of a whole request.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from types import MappingProxyType
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.access.gate import Gate
 from service.application.byte_budget import ByteBudget, Lease, address_of
-from service.rest.body import BodyLimits, read_body
-from service.rest.errors import rendered
+from service.rest.body import BodyLimits, announced_size, read_body
+from service.rest.errors import Render, rendered
 from service.rest.lifeline import ClientGone, run_until_answered
 from service.telemetry.log import logger
 from service.telemetry.metrics import Metrics
@@ -25,6 +26,9 @@ _SMALL = 65_536  # bytes of an answer: 32 MB for 512 connections
 # Answers a request while it arrives: `read_body` and the deadline are not for it.
 Streaming = Callable[[Scope, Receive, Send, Lease], Awaitable[None]]
 _QUIET = frozenset({"/livez", "/readyz"})
+# Paths that need no key: probes, and pages that hold no secret.
+_OPEN = frozenset({*_QUIET, "/docs", "/openapi.json"})
+_DOCS = "/docs/"
 
 
 @dataclass(frozen=True)
@@ -95,14 +99,20 @@ class Exchange:
         limits: ExchangeLimits,
         budget: ByteBudget,
         metrics: Metrics,
+        gate: Gate,
         streaming: Mapping[tuple[str, str], Streaming] = MappingProxyType({}),
+        render_for: Callable[[str], Render | None] = lambda _: None,
     ) -> None:
-        """`streaming`: (method, path) -> what answers there instead of `app`."""
+        """`streaming`: (method, path) -> what answers there instead of `app`, and charges its bytes itself.
+        `render_for`: who renders the errors of a path, where they are not problem+json.
+        """
         self._app = app
         self._streaming = streaming
         self._limits = limits
         self._budget = budget
         self._metrics = metrics
+        self._render_for = render_for
+        self._gate = gate
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -119,12 +129,12 @@ class Exchange:
         except ClientGone:
             outcome = "client_gone"
         except Exception as error:  # whatever a route raises; `rendered` knows what it is
-            outcome, response = rendered(error, request.id)
+            outcome, response = rendered(error, request.id, self._render_for(scope["path"]))
             error.__traceback__ = None  # `service.concurrency` says why
             if answer.status is None:
                 await response(scope, receive, answer)
                 await answer.pass_on()
-        self._record(scope, outcome, time.perf_counter() - started)
+        self._record(scope, request, outcome, time.perf_counter() - started)
 
     async def _run(
         self,
@@ -136,12 +146,18 @@ class Exchange:
     ) -> None:
         seconds = self._limits.deadline_seconds
         with self._budget.lease(address_of(scope["client"][0])) as lease:
+            await self._enter(scope, headers)
             if stream := self._streaming.get((scope["method"], scope["path"])):
                 request.bulk = True
                 await stream(scope, receive, answer.at_once, lease)
                 return
+            announced = announced_size(headers)
+            if announced:
+                await self._gate.charge(size=announced)
             body = await read_body(headers, receive, self._limits.body, lease)
             answer.body_pending = False
+            if len(body) > announced:
+                await self._gate.charge(size=len(body) - announced)
             request.deadline = time.monotonic() + seconds
             unread = [body]
             del body  # it is freed as soon as the application has parsed it
@@ -150,9 +166,16 @@ class Exchange:
             )
             await answer.pass_on(lease)
 
-    def _record(self, scope: Scope, outcome: str, seconds: float) -> None:
+    async def _enter(self, scope: Scope, headers: Mapping[bytes, bytes]) -> None:
+        path = scope["path"]
+        if path not in _OPEN and not path.startswith(_DOCS):
+            authorization = headers.get(b"authorization")
+            await self._gate.enter(authorization.decode("latin-1") if authorization else None, "use")
+
+    def _record(self, scope: Scope, request: RequestContext, outcome: str, seconds: float) -> None:
         streamed = (scope["method"], scope["path"]) in self._streaming
         endpoint = scope["path"] if streamed else getattr(scope.get("route"), "path", "other")
         self._metrics.request(endpoint, outcome, seconds)
         if endpoint not in _QUIET:
-            logger.info("request", endpoint=endpoint, outcome=outcome, ms=round(seconds * 1000, 1))
+            key = {"key": request.key} if request.key else {}
+            logger.info("request", endpoint=endpoint, outcome=outcome, ms=round(seconds * 1000, 1), **key)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import binascii
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,35 +20,62 @@ _BEFORE_VALUES = b",[{"
 _PIECE = 1 << 20  # bytes that one call looks at; divisible by 4, as base64 is
 
 
+@dataclass(frozen=True)
+class JsonObject:
+    """A JSON object whose images are still text. `size`: bytes of all; at most `max_besides` besides the images."""
+
+    fields: dict[str, Any]
+    size: int
+    max_besides: int
+
+    def check_images(self, encoded: Collection[str]) -> None:
+        """To be called with all of them before any is decoded.
+
+        Raises:
+            BodyTooLarge: the JSON holds too much besides these.
+            TooMany: they are more than MAX_IMAGES.
+        """
+        _check_besides(self.size - sum(map(len, encoded)), self.max_besides)
+        if (count := len(encoded)) > MAX_IMAGES:
+            raise TooMany(f"the JSON has more than {MAX_IMAGES:,} images.", limit=MAX_IMAGES, actual=count)
+
+
+def load_object(unread: list[bytes], max_json_bytes: int) -> JsonObject:
+    """The body is the one item of `unread`, which is taken out.
+
+    Raises:
+        InvalidInput: the body is no JSON object.
+        BodyTooLarge: it has more values than `max_json_bytes`, so that images cannot be what makes it large.
+    """
+    body = unread.pop()
+    if len(body) > max_json_bytes:
+        # Parsed, a few bytes may be a hundred: that many values are refused before.
+        _check_besides(_values(body), max_json_bytes, "or more ")
+    try:
+        fields = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise InvalidInput(f"the body is not JSON: {error.msg} at character {error.pos}.") from None
+    if not isinstance(fields, dict):
+        raise InvalidInput(
+            'the body must be a JSON object, such as {"images": ["<base64>"], "labels": ["cat"]}.'
+        )
+    return JsonObject(fields, len(body), max_json_bytes)
+
+
 def parse_json(
     unread: list[bytes], max_json_bytes: int
 ) -> tuple[dict[str, list[ImageInput]], dict[str, Any]]:
-    """The fields of images, and all others as they are. The body is the one item of `unread`, which is taken out.
+    """The fields of images, and all others as they are. `unread`: see `load_object`.
 
     Raises:
         InvalidInput: the body is no JSON object, or a field of images in it is not a list of strings.
         BodyTooLarge: it holds more than `max_json_bytes` besides its images.
         TooMany: it has more than MAX_IMAGES images.
     """
-    body = unread.pop()
-    if len(body) > max_json_bytes:
-        # Parsed, a few bytes may be a hundred: that many values are refused before.
-        _check_besides(_values(body), max_json_bytes, "or more ")
-    size = len(body)
-    try:
-        fields = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise InvalidInput(f"the body is not JSON: {error.msg} at character {error.pos}.") from None
-    del body  # frees it before the images are made
-    if not isinstance(fields, dict):
-        raise InvalidInput(
-            'the body must be a JSON object, such as {"images": ["<base64>"], "labels": ["cat"]}.'
-        )
+    body = load_object(unread, max_json_bytes)
+    fields = body.fields
     encoded = {name: _strings(name, fields.pop(name)) for name in IMAGE_FIELDS if name in fields}
-    _check_besides(size - sum(len(image) for images in encoded.values() for image in images), max_json_bytes)
-    count = sum(map(len, encoded.values()))
-    if count > MAX_IMAGES:
-        raise TooMany(f"the JSON has more than {MAX_IMAGES:,} images.", limit=MAX_IMAGES, actual=count)
+    body.check_images([image for images in encoded.values() for image in images])
     return {
         name: [decode_base64(i, image) for i, image in enumerate(images)] for name, images in encoded.items()
     }, fields
@@ -84,7 +112,9 @@ def decode_base64(index: int, text: str) -> ImageInput:
             return UndecodableImage(f"image {index} is a data URI without ;base64.", index=index)
     elif text.startswith(("http://", "https://", "file:")):
         return UndecodableImage(
-            f"image {index} is a URL; send the image itself, URLs are not fetched.", index=index
+            f"image {index} is a URL, and URLs are not fetched: send the image itself, as base64 or as a data URI "
+            "(data:image/jpeg;base64,...).",
+            index=index,
         )
     try:
         return b"".join(_decoded(text, start))

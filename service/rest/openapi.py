@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from http import HTTPStatus
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.utils import deep_dict_update
-from pydantic import BaseModel
 
-from service import errors
 from service.application.requests import RequestLimits
-from service.errors import ClipError
 from service.rest import examples
-from service.rest.errors import kinds, status_of_kind
+from service.rest.documented import HEADERS, KEYED, NO_IMAGES, NO_TEMPLATES, operation, refer, success
+from service.rest.errors import kinds
 from service.rest.json_body import IMAGE_FIELDS
 from service.rest.schemas import (
     Alive,
@@ -34,8 +31,6 @@ from service.rest.schemas import (
     TokenizeResponse,
 )
 
-Arguments = dict[str, Any]  # of a route's decorator
-
 _BINARY = {"type": "string", "format": "binary"}
 _IMAGES = {
     "type": "array",
@@ -46,43 +41,12 @@ _IMAGES = {
 _FILES = {"type": "array", "items": _BINARY, "description": "image files"}
 _RAW = "The bytes of one image file. The other fields go into the query: ?labels=cat&labels=dog"
 
-_HEADERS = {
-    "X-Request-Id": {
-        "description": "that of the request if it is 1 to 64 of A-Z a-z 0-9 . _ -, otherwise a new one",
-        "required": True,
-        "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"},
-    },
-    "Server-Timing": {
-        "description": "milliseconds of the stages that the request went through",
-        "schema": {"type": "string"},
-    },
-    "Retry-After": {
-        "description": "seconds until the service expects to have room",
-        "required": True,
-        "schema": {"type": "integer", "minimum": 1},
-    },
-    "X-Model-Fingerprint": {
-        "description": "the fingerprint, where the answer is an array and has no field for it",
-        "schema": {"type": "string"},
-    },
-}
-
 _EXPECT_FINGERPRINT = {
     "name": "X-Expect-Fingerprint",
     "in": "header",
     "description": "the same as the field expect_fingerprint, which counts where both are given",
     "schema": {"type": "string"},
 }
-
-# What any request may meet before an endpoint sees it, or instead of it.
-_COMMON = (
-    ClipError,
-    errors.InvalidInput,
-    errors.BodyTooLarge,
-    errors.BodyTooSlow,
-    errors.Overloaded,
-    errors.DeadlineExceeded,
-)
 
 
 def complete(app: FastAPI, limits: RequestLimits, models: Sequence[str]) -> None:
@@ -92,7 +56,9 @@ def complete(app: FastAPI, limits: RequestLimits, models: Sequence[str]) -> None
     """
     document = app.openapi()
     document["components"]["schemas"]["Problem"] = Problem.model_json_schema()
-    document["components"]["headers"] = _HEADERS
+    document["components"]["headers"] = HEADERS
+    document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+    document["security"] = [{"key": []}, {}]  # or none: it depends on the service
     _describe_bulk(document["paths"]["/bulk"]["post"])
     for path, fields, image_fields, example in (
         ("/classify", ClassifyFields, ["images"], examples.TO_CLASSIFY),
@@ -142,51 +108,6 @@ def _bounds(limits: RequestLimits) -> dict[str, dict[str, Any]]:
         "labels": {"maxItems": limits.max_labels, "items": label},
         "templates": {"maxItems": limits.max_templates, "items": label},
     }
-
-
-def _operation(
-    name: str,
-    model: type[BaseModel],
-    example: dict[str, Any],
-    raised: Iterable[type[ClipError]] = _COMMON,
-) -> Arguments:
-    return {
-        "operation_id": name,
-        "response_model": model,
-        "responses": {200: _success(example)} | _problems(raised),
-    }
-
-
-def _success(example: dict[str, Any]) -> dict[str, Any]:
-    return {"headers": _refer("Server-Timing"), "content": {"application/json": {"example": example}}}
-
-
-def _problems(raised: Iterable[type[ClipError]]) -> dict[int, dict[str, Any]]:
-    by_status: dict[HTTPStatus, list[str]] = {}
-    for kind in raised:
-        by_status.setdefault(status_of_kind(kind), []).append(kind.code)
-    return {int(status): _problem(status, by_status[status]) for status in sorted(by_status)}
-
-
-def _problem(status: HTTPStatus, codes: list[str]) -> dict[str, Any]:
-    example = {
-        "type": f"urn:clipserve:error:{codes[0]}",
-        "title": status.phrase,
-        "status": status.value,
-        "code": codes[0],
-        "detail": "What was wrong, in a sentence.",
-        "request_id": "4b0f6d6d3f1c4f0e9a3e5d7c2b1a0987",
-    }
-    content = {"schema": {"$ref": "#/components/schemas/Problem"}, "example": example}
-    return {
-        "description": f"{status.phrase}. Codes: {', '.join(codes)}.",
-        "headers": _refer(*(["Retry-After"] if errors.Overloaded.code in codes else [])),
-        "content": {"application/problem+json": content},
-    }
-
-
-def _refer(*headers: str) -> dict[str, Any]:
-    return {name: {"$ref": f"#/components/headers/{name}"} for name in ("X-Request-Id", *headers)}
 
 
 def _body(
@@ -239,26 +160,19 @@ def _not_null(schema: dict[str, Any]) -> dict[str, Any]:
     return {**{key: value for key, value in schema.items() if key not in ("anyOf", "default")}, **kind}
 
 
-_NO_TEMPLATES = [kind for kind in kinds() if kind is not errors.BadPromptTemplate]
-_NO_IMAGES = [
-    kind
-    for kind in _NO_TEMPLATES
-    if kind not in (errors.UndecodableImage, errors.UnsupportedFormat, errors.ImageTooLarge)
-]
-
-CLASSIFY = _operation("classify", ClassifyResponse, examples.CLASSIFIED, kinds())
-EMBED = _operation("embed", EmbedResponse, examples.EMBEDDED, _NO_TEMPLATES)
+CLASSIFY = operation("classify", ClassifyResponse, examples.CLASSIFIED, kinds())
+EMBED = operation("embed", EmbedResponse, examples.EMBEDDED, NO_TEMPLATES)
 EMBED["responses"][200]["content"]["application/x-npy"] = {
     "schema": _BINARY | {"description": "one float32 array [N, D] in NumPy's file format"}
 }
-EMBED["responses"][200]["headers"] |= _refer("X-Model-Fingerprint")
-SIMILARITY = _operation("similarity", SimilarityResponse, examples.COMPARED, _NO_TEMPLATES)
-TOKENIZE = _operation("tokenize", TokenizeResponse, examples.TOKENIZED, _NO_IMAGES)
-BULKS = _operation("bulk", BulkLine, {}, _NO_TEMPLATES)
-MODELS = _operation("models", ModelList, examples.MODELS)
-LIVEZ = _operation("livez", Alive, {"status": "alive"})
-READYZ = _operation("readyz", Ready, {"status": "ready"})
-READYZ["responses"][503] = _success({"status": "not ready"}) | {
+EMBED["responses"][200]["headers"] |= refer("X-Model-Fingerprint")
+SIMILARITY = operation("similarity", SimilarityResponse, examples.COMPARED, NO_TEMPLATES)
+TOKENIZE = operation("tokenize", TokenizeResponse, examples.TOKENIZED, NO_IMAGES)
+BULKS = operation("bulk", BulkLine, {}, NO_TEMPLATES)
+MODELS = operation("models", ModelList, examples.MODELS, KEYED)
+LIVEZ = operation("livez", Alive, {"status": "alive"})
+READYZ = operation("readyz", Ready, {"status": "ready"})
+READYZ["responses"][503] = success({"status": "not ready"}) | {
     "description": "Not ready.",
     "model": NotReady,
 }

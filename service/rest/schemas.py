@@ -22,32 +22,26 @@ class _Request(BaseModel):
 # The core checks these and names the position; the document says them as far as JSON Schema can.
 # Not only white space: what Python's `str.strip` takes for it is a little more than `\s` of JSON Schema.
 _SLOT = SLOT.replace("{", r"\{").replace("}", r"\}")
-Label = Annotated[str, WithJsonSchema({"type": "string", "pattern": r"[^\s\x1c-\x1f\x85]"})]
+ANY_LABEL: dict[str, Any] = {"type": "string", "pattern": r"[^\s\x1c-\x1f\x85]"}
+SLOTTED: dict[str, Any] = {
+    "type": "string",
+    "pattern": _SLOT,
+    "not": {"pattern": r"[\s\S]*".join([_SLOT] * (MAX_SLOTS + 1))},
+}
+Label = Annotated[str, WithJsonSchema(ANY_LABEL)]
 Template = Annotated[
-    str,
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {
-                    "type": "string",
-                    "pattern": _SLOT,
-                    "not": {"pattern": r"[\s\S]*".join([_SLOT] * (MAX_SLOTS + 1))},
-                },
-                {"type": "string", "enum": list(TEMPLATE_SETS)},
-            ]
-        }
-    ),
+    str, WithJsonSchema({"anyOf": [SLOTTED, {"type": "string", "enum": list(TEMPLATE_SETS)}]})
 ]
 
 
-def _whole(value: object) -> object:
+def whole(value: object) -> object:
     """In JSON 2.0 is a whole number, and some clients write all their numbers so."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 TopK = Annotated[
     int,
-    BeforeValidator(_whole),
+    BeforeValidator(whole),
     Field(le=_INT32),
     WithJsonSchema({"type": "integer", "minimum": 1, "maximum": _INT32, "format": "int32"}),
 ]

@@ -17,7 +17,7 @@ from service.application.encoder import ImageInput
 from service.concurrency import SideThread
 from service.errors import ClipError, InvalidInput, UnsupportedMediaType
 from service.rest.forms import parse_form
-from service.rest.json_body import IMAGE_FIELDS, parse_json
+from service.rest.json_body import IMAGE_FIELDS, JsonObject, load_object, parse_json
 
 Fields = TypeVar("Fields", bound=BaseModel)
 Asked = TypeVar("Asked")
@@ -52,11 +52,16 @@ class Upload:
             try:
                 return schema.model_validate(self.fields, strict=self.typed)
             except ValidationError as error:
-                faults = error.errors(include_url=False, include_input=False, include_context=False)
-                said = [f"{'.'.join(map(str, f['loc']))}: {f['msg']}" for f in faults[:_MAX_FAULTS]]
+                said = faults_of(error)
         raise InvalidInput(
             f"{'; '.join(said)}. Known fields: {', '.join([*image_fields, *schema.model_fields])}."
         )
+
+
+def faults_of(error: ValidationError) -> list[str]:
+    """What a schema says of a request, at most five faults."""
+    faults = error.errors(include_url=False, include_input=False, include_context=False)
+    return [f"{'.'.join(map(str, f['loc']))}: {f['msg']}" for f in faults[:_MAX_FAULTS]]
 
 
 def _faults(fields: dict[str, Any], schema: type[BaseModel]) -> Iterator[str]:
@@ -89,19 +94,48 @@ class Uploads:
         """
         content_type = request.headers.get("content-type", "")
         query: bytes = request.scope["query_string"]
+
+        def parsed(unread: list[bytes]) -> Asked:
+            return make(request, parse(content_type, query, unread, self._max_json_bytes))
+
+        return await self._parsed(request, parsed, len(query) if _is_image(_kind(content_type)) else None)
+
+    async def read_json(self, request: Request, make: Callable[[JsonObject], Asked]) -> Asked:
+        """What `make` makes of a JSON object of which it knows itself where the images are.
+
+        Raises:
+            UnsupportedMediaType: another Content-Type than JSON.
+            InvalidInput, BodyTooLarge: see `load_object`, and what `make` raises.
+        """
+        content_type = request.headers.get("content-type", "")
+
+        def parsed(unread: list[bytes]) -> Asked:
+            if (kind := _kind(content_type)) != "application/json":
+                raise UnsupportedMediaType(
+                    f"Content-Type is {kind[:64] or 'missing'}; this endpoint takes application/json."
+                )
+            _options(content_type)
+            return make(load_object(unread, self._max_json_bytes))
+
+        return await self._parsed(request, parsed)
+
+    async def _parsed(
+        self, request: Request, parsed: Callable[[list[bytes]], Asked], size: int | None = None
+    ) -> Asked:
+        """`size`: bytes that are parsed, if it is not the whole body."""
         # `request.body` would keep it as long as there is a request.
         unread = [b"".join([chunk async for chunk in request.stream() if chunk])]
-        parsed = len(query) if _is_image(_kind(content_type)) else len(unread[0])
-        return await self._side.call(self._read, request, unread, make, short=parsed <= _SHORT)
+        size = len(unread[0]) if size is None else size
+        return await self._side.call(_freed, parsed, unread, short=size <= _SHORT)
 
-    def _read(self, request: Request, unread: list[bytes], make: Callable[[Request, Upload], Asked]) -> Asked:
-        content_type, query = request.headers.get("content-type", ""), request.scope["query_string"]
-        try:
-            return make(request, parse(content_type, query, unread, self._max_json_bytes))
-        except ClipError as error:
-            # What was refused is freed here, and not when the event loop comes to it.
-            error.__context__ = None
-            raise error.with_traceback(None) from None
+
+def _freed(parsed: Callable[[list[bytes]], Asked], unread: list[bytes]) -> Asked:
+    try:
+        return parsed(unread)
+    except ClipError as error:
+        # What was refused is freed here, and not when the event loop comes to it.
+        error.__context__ = None
+        raise error.with_traceback(None) from None
 
 
 def query_fields(request: Request, schema: type[Fields]) -> Fields:

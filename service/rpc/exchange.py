@@ -110,7 +110,10 @@ class Exchange:
         self._calls -= 1
         seconds = time.perf_counter() - call.started
         self._metrics.request(call.endpoint, call.outcome, seconds)
-        logger.info("request", endpoint=call.endpoint, outcome=call.outcome, ms=round(seconds * 1000, 1))
+        key = {"key": call.request.key} if call.request.key else {}
+        logger.info(
+            "request", endpoint=call.endpoint, outcome=call.outcome, ms=round(seconds * 1000, 1), **key
+        )
 
     async def _enter(self, call: Call) -> None:
         limit = self._limits.grpc_max_calls

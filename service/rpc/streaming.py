@@ -8,17 +8,16 @@ away.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
 
 from grpc.aio import EOF
 
-from service.access.gate import Gate
+from service.access.gate import Gate, charge_later
 from service.application.byte_budget import Lease
 from service.application.stream import BulkPlaces, Window, in_order
-from service.errors import BodyTooLarge, RateLimited, TooMany
+from service.errors import BodyTooLarge, TooMany
 from service.rpc.call import Call, Work
 from service.rpc.reading import ReadLimits, Reads
 
@@ -73,7 +72,7 @@ class Streaming:
             count, total = count + 1, total + size
             self._check(count, total)
             await lease.wait_for_room(size)
-            await self._charge(size)
+            await charge_later(self._gate, size)
             unread = [message]
             del message
             yield (unread, size), size
@@ -92,11 +91,3 @@ class Streaming:
                 limit=limits.max_bulk_bytes,
                 actual=total,
             )
-
-    async def _charge(self, size: int) -> None:
-        """Of a rate that is used up, this call waits for more."""
-        while True:
-            try:
-                return await self._gate.charge(size=size)
-            except RateLimited as error:
-                await asyncio.sleep(error.retry_after)

@@ -55,6 +55,11 @@ class Metrics:
             "Processes that decode images and were replaced, because they died or an image took too long.",
             "reason",
         )
+        self._redis_failures = Counter(
+            "clipserve_redis_failures_total",
+            "Questions that Redis did not answer; for two seconds after each, this process counts rates alone.",
+            registry=self.registry,
+        )
         self._triton_phases = _TritonPhases()
         self.registry.register(self._triton_phases)
         ProcessCollector(registry=self.registry)
@@ -110,6 +115,9 @@ class Metrics:
     def decoder_replaced(self, reason: str) -> None:
         """`reason`: died, or late."""
         self._decoders_replaced(reason).inc()
+
+    def redis_failed(self) -> None:
+        self._redis_failures.inc()
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:

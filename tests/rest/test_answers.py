@@ -8,6 +8,7 @@ import json
 import pytest
 from starlette.types import Message, Receive, Send
 
+from service.access.gate import OpenGate
 from service.application.byte_budget import ByteBudget
 from service.rest.body import BodyLimits
 from service.rest.exchange import Exchange, ExchangeLimits
@@ -45,7 +46,7 @@ def exchange_of(size: int, budget: ByteBudget) -> Exchange:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": bytes(size)})
 
-    return Exchange(app, LIMITS, budget, Metrics())
+    return Exchange(app, LIMITS, budget, Metrics(), OpenGate())
 
 
 async def test_a_large_answer_is_counted_until_it_is_taken() -> None:

@@ -12,6 +12,7 @@ import httpx
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
+from service.access.gate import OpenGate
 from service.application.byte_budget import ByteBudget
 from service.engine.fake import FakeBackend
 from service.errors import Overloaded
@@ -114,7 +115,7 @@ async def test_the_headers_of_an_answer_are_its_own_and_the_exchange_s() -> None
     async def app(_: Scope, receive: Receive, send: Send) -> None:
         await answer(receive, send)
 
-    await Exchange(app, LIMITS, ByteBudget(1_000, 1_000), Metrics())(
+    await Exchange(app, LIMITS, ByteBudget(1_000, 1_000), Metrics(), OpenGate())(
         scope(headers=[(b"X-Request-ID", b"abc")]), client.receive, client.send
     )
     assert client.sent == [
@@ -193,7 +194,7 @@ async def test_a_request_has_its_deadline_from_the_last_byte_on_and_its_bytes_un
         budget.claim(-3, "client")
         await answer(receive, send)
 
-    served = Exchange(app, LIMITS, budget, Metrics())
+    served = Exchange(app, LIMITS, budget, Metrics(), OpenGate())
     for _ in range(2):
         client = Client()
         await served(scope(), client.receive, client.send)
@@ -209,7 +210,9 @@ async def test_a_request_that_is_not_answered_by_its_deadline_is_told_so() -> No
         await asyncio.Event().wait()
 
     limits = ExchangeLimits(LIMITS.body, deadline_seconds=0.05)
-    await Exchange(app, limits, ByteBudget(1_000, 1_000), metrics)(scope(), client.receive, client.send)
+    await Exchange(app, limits, ByteBudget(1_000, 1_000), metrics, OpenGate())(
+        scope(), client.receive, client.send
+    )
     assert client.sent[0]["status"] == 504
     assert count(metrics, "other", "deadline_exceeded") == 1
 
@@ -221,7 +224,9 @@ async def test_what_is_not_http_is_passed_on_as_it_is() -> None:
         seen.append((scope, receive, send, current()))
 
     given = {"type": "lifespan"}
-    await Exchange(app, LIMITS, ByteBudget(1_000, 1_000), metrics)(given, client.receive, client.send)
+    await Exchange(app, LIMITS, ByteBudget(1_000, 1_000), metrics, OpenGate())(
+        given, client.receive, client.send
+    )
     assert seen == [(given, client.receive, client.send, None)]
 
 
@@ -234,7 +239,9 @@ async def test_a_client_who_leaves_is_counted_and_not_answered() -> None:
     async def app(_: Scope, receive: Receive, send: Send) -> None:
         raise AssertionError("there is no request")
 
-    await Exchange(app, LIMITS, ByteBudget(1_000, 1_000), metrics)(scope(), client.receive, client.send)
+    await Exchange(app, LIMITS, ByteBudget(1_000, 1_000), metrics, OpenGate())(
+        scope(), client.receive, client.send
+    )
     assert client.sent == []
     assert count(metrics, "other", "client_gone") == 1
 
@@ -246,6 +253,8 @@ async def test_an_error_after_the_answer_has_begun_is_counted_and_not_told() -> 
         await answer(receive, send)
         raise Overloaded("too late", retry_after=1)
 
-    await Exchange(app, LIMITS, ByteBudget(1_000, 1_000), metrics)(scope(), client.receive, client.send)
+    await Exchange(app, LIMITS, ByteBudget(1_000, 1_000), metrics, OpenGate())(
+        scope(), client.receive, client.send
+    )
     assert [message["type"] for message in client.sent] == ["http.response.start", "http.response.body"]
     assert count(metrics, "other", "overloaded") == 1

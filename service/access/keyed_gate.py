@@ -1,0 +1,29 @@
+"""A `Gate` that asks for a key."""
+
+from __future__ import annotations
+
+from service.access.gate import Scope
+from service.access.keys import Keys, allow
+from service.access.rates import Rates
+from service.telemetry.request import RequestContext, current
+
+
+class KeyedGate:
+    """See `service.access.gate.Gate`."""
+
+    def __init__(self, keys: Keys, rates: Rates) -> None:
+        self._keys = keys
+        self._rates = rates
+
+    async def enter(self, authorization: str | None, scope: Scope) -> None:
+        key = self._keys.find(authorization)
+        request = current()
+        if key and isinstance(request, RequestContext):
+            request.key = key.name
+        self._rates.check(allow(key, scope))
+
+    async def charge(self, *, rows: int = 0, size: int = 0) -> None:
+        request = current()
+        key = self._keys.named(request.key) if isinstance(request, RequestContext) else None
+        if key:
+            await self._rates.charge(key, rows, size)

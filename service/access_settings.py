@@ -1,0 +1,71 @@
+"""The settings of who may ask, and how often."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, Field, SecretStr, ValidationInfo, field_validator
+from pydantic_settings import NoDecode
+
+
+class AccessSettings(BaseModel):
+    """A part of `Settings`."""
+
+    keys_file: Path | None = Field(
+        None, description="file of keys, which `clipserve keys add` writes; without it anybody may ask"
+    )
+    rows_per_second: int = Field(
+        0, ge=0, le=10**9, description="images, texts and new prompts of one key; 0: no limit"
+    )
+    bytes_per_second: int = Field(0, ge=0, le=10**12, description="bodies of one key; 0: no limit")
+    rate_window_seconds: int = Field(
+        10,
+        ge=1,
+        le=3600,
+        description="a key that has used nothing may use the rows and bytes of so many seconds at once; no request "
+        "may have more",
+    )
+    redis_url: SecretStr | None = Field(
+        None,
+        description="redis://:password@host:6379/0, rediss:// with TLS: rates are those of all gateways together; "
+        "without it each counts alone",
+    )
+    metrics_open: bool = Field(True, description="/metrics needs no key; false: one with the scope `manage`")
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="origins of pages whose scripts may ask, comma-separated: https://app.example.com; `*` for all",
+    )
+
+    @field_validator("rows_per_second", "bytes_per_second", "redis_url", "metrics_open")
+    @classmethod
+    def _needs_keys(cls, value: object, info: ValidationInfo) -> object:
+        without = cls.model_fields[str(info.field_name)].default
+        if info.data.get("keys_file") is None and value != without:
+            raise ValueError("it is about keys: it needs CLIPSERVE_KEYS_FILE")
+        return value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _of_redis(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not value.get_secret_value().startswith(("redis://", "rediss://")):
+            raise ValueError("an address of Redis begins with redis:// or rediss://")
+        return value
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _split_origins(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        return [part.strip() for part in value.split(",") if part.strip()]
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _are_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in value:
+            scheme, _, host = origin.partition("://")
+            if origin != "*" and not (scheme in ("http", "https") and host and "/" not in host):
+                raise ValueError(
+                    f"{origin[:200]} is not an origin: write scheme://host[:port], without a path"
+                )
+        return value

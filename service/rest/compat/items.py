@@ -1,0 +1,182 @@
+"""Texts and images mixed in one list, as these APIs take them: JSON -> `EmbedRequest`, and answers in its order."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError
+from starlette.requests import Request
+
+from service.application.answers import Embedding
+from service.application.encoder import EncodedText
+from service.application.inference import Inference
+from service.application.requests import EmbedRequest, RequestLimits
+from service.errors import (
+    ClipError,
+    ImageTooLarge,
+    InvalidInput,
+    TooMany,
+    UndecodableImage,
+    UnsupportedFormat,
+)
+from service.rest.json_body import MAX_IMAGES, JsonObject, decode_base64
+from service.rest.schemas import whole
+from service.rest.uploads import faults_of
+
+Vector = npt.NDArray[np.float32]
+Options = TypeVar("Options", bound=BaseModel)
+
+Dimensions = Annotated[int, BeforeValidator(whole), Field(ge=1)]
+
+MAX_ITEMS = MAX_IMAGES
+
+# What begins like this is no sentence.
+_DATA_URI = re.compile(r"data:(?:image/|[\w.+/-]*;base64,)")
+_OF_IMAGES = (UndecodableImage, UnsupportedFormat, ImageTooLarge)
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """An image as it stands in JSON: base64, or a data URI."""
+
+    text: str
+
+
+Item = str | Encoded
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """A request, and where its items stand in the caller's list, whose name is `name`."""
+
+    asked: EmbedRequest
+    are_images: Sequence[bool]
+    name: str
+
+    async def embed(self, inference: Inference) -> tuple[Embedding, list[Vector | EncodedText]]:
+        """The answer, and its results each in the place of its item.
+
+        Raises:
+            ClipError: see `Inference.embed`; one item's error is that of the request, and names its place.
+        """
+        with self.places():
+            answer = await inference.embed(self.asked)
+        images = (vector for vector in answer.images if not isinstance(vector, ClipError))
+        texts = iter(answer.texts)
+        return answer, [next(images) if is_image else next(texts) for is_image in self.are_images]
+
+    @contextmanager
+    def places(self) -> Iterator[None]:
+        """An error of the third image, say, is told as one of the place of that image in the list."""
+        try:
+            yield
+        except ClipError as error:
+            raise self._placed(error) from None
+
+    def _placed(self, error: ClipError) -> ClipError:
+        if error.index is None:
+            return error
+        is_image = isinstance(error, _OF_IMAGES)
+        places = [place for place, each in enumerate(self.are_images) if each == is_image]
+        own = error.at(places[error.index])
+        own.detail = f"{self.name}[{own.index}]: {error.detail}"
+        return own
+
+
+def mixed(body: JsonObject, items: Sequence[Item], name: str, limits: RequestLimits, **choices: Any) -> Mixed:
+    """Decode the images of `items`, the field called `name`. `choices`: of the `EmbedRequest`.
+
+    Raises:
+        BodyTooLarge: the JSON holds too much besides these images.
+        InvalidInput, TooMany, TextTooLong: see `EmbedRequest.check`.
+    """
+    encoded = [item.text for item in items if isinstance(item, Encoded)]
+    body.check_images(encoded)
+    asked = EmbedRequest(
+        [decode_base64(index, text) for index, text in enumerate(encoded)],
+        [item for item in items if isinstance(item, str)],
+        all_or_nothing=True,
+        **choices,
+    )
+    whole = Mixed(asked, [isinstance(item, Encoded) for item in items], name)
+    with whole.places():
+        asked.check(limits)
+    return whole
+
+
+def chosen(request: Request, model: str | None) -> dict[str, Any]:
+    """Whom a request is for, as the core's requests take it."""
+    return {"model": model, "expect_fingerprint": request.headers.get("x-expect-fingerprint")}
+
+
+def options(body: JsonObject, schema: type[Options]) -> Options:
+    """The other fields of a request; those that the schema does not know are ignored.
+
+    Raises:
+        InvalidInput: one has a wrong type or value.
+    """
+    try:
+        return schema.model_validate(body.fields, strict=True)
+    except ValidationError as error:
+        raise InvalidInput(f"{'; '.join(faults_of(error))}.") from None
+
+
+def listed(value: object, name: str) -> list[Any]:
+    """Raises InvalidInput or TooMany: it is no list, or of more items than anything here looks at."""
+    if not isinstance(value, list):
+        raise InvalidInput(f"{name} must be a list.")
+    if len(value) > MAX_ITEMS:
+        raise TooMany(
+            f"{name} has {len(value):,} items; the limit is {MAX_ITEMS:,}.",
+            limit=MAX_ITEMS,
+            actual=len(value),
+        )
+    return value
+
+
+def item(value: object, name: str, *, are_images: bool = False) -> Item:
+    """One item: a text, a data URI, {"text": ...}, {"image": ...}, or a part of an OpenAI message.
+
+    Args:
+        name: where it stands, for errors.
+        are_images: a bare text is base64.
+
+    Raises:
+        InvalidInput: it is none of these.
+    """
+    if isinstance(value, str):
+        return Encoded(value) if are_images or _DATA_URI.match(value) else value
+    if isinstance(value, dict):
+        given = {key: value[key] for key in ("text", "image", "image_url") if value.get(key) is not None}
+        if len(given) == 1:
+            (kind, content), *_ = given.items()
+            if kind == "image_url" and isinstance(content, dict):
+                content = content.get("url")
+            if isinstance(content, str):
+                return content if kind == "text" else Encoded(content)
+    raise InvalidInput(
+        f'{name} must be a text, a data URI of an image, {{"text": "..."}}, {{"image": "..."}} with base64 or '
+        'a data URI, or {"type": "image_url", "image_url": {"url": "data:..."}}.'
+    )
+
+
+def only_item(parts: Collection[tuple[str, object]], name: str) -> Item:
+    """Of the parts of a message, each with its name, the one that there is. An empty text is no part.
+
+    Raises:
+        InvalidInput: there are several, or none.
+    """
+    items = [item(part if isinstance(part, dict) else None, where) for where, part in parts]
+    filled = [each for each in items if each != ""] or items[:1]
+    if len(filled) != 1:
+        raise InvalidInput(
+            f"{name} has {len(filled)} texts and images, and one vector is asked of all: the model embeds each "
+            "text and each image alone. Send one in a request, or several as a list to have a vector of each."
+        )
+    return filled[0]

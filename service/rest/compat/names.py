@@ -1,0 +1,7 @@
+"""The names of the adapters, which the settings know without the web framework."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Compat = Literal["openai", "cohere", "hugging-face", "immich", "clip-as-service"]

@@ -1,0 +1,80 @@
+"""`python -m tests.access.overhead [redis://...]`: microseconds of a request that the gate takes."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import sys
+import time
+from collections.abc import Iterator
+
+import uvloop
+
+from service.access.gate import Gate, OpenGate
+from service.access.keyed_gate import KeyedGate
+from service.access.keys import Keys
+from service.access.rates import RateOptions, Rates
+from service.access.shared_windows import shared_windows
+from service.access.windows import LocalWindows, Windows
+from service.telemetry.metrics import Metrics
+from service.telemetry.request import RequestContext, enter
+from tests.access.support import made
+
+_REQUESTS = 5_000
+_ROUNDS = 7
+_LIMIT = 10**8
+
+
+async def microseconds_of_nothing() -> float:
+    """Of the loop itself."""
+    begun = time.perf_counter()
+    for _ in range(_REQUESTS):
+        await asyncio.sleep(0)
+    return (time.perf_counter() - begun) / _REQUESTS * 1e6
+
+
+async def microseconds(gate: Gate, header: str | None) -> float:
+    """Of a request, the median of some rounds: the door, a body and a row, and what the loop does for them."""
+    rounds = []
+    enter(RequestContext("id"))
+    for _ in range(_ROUNDS):
+        begun = time.perf_counter()
+        for _ in range(_REQUESTS):
+            await gate.enter(header, "use")
+            await gate.charge(size=100_000)
+            await gate.charge(rows=1)
+            await asyncio.sleep(0)
+        rounds.append((time.perf_counter() - begun) / _REQUESTS * 1e6)
+    return statistics.median(rounds)
+
+
+def keyed(count: int, rows: int, size: int, windows: Windows) -> tuple[Gate, str]:
+    """A gate with so many keys, and the header of one."""
+    pairs = [made(f"key-{i}") for i in range(count)]
+    rates = Rates(RateOptions(rows, size, 10), windows)
+    return KeyedGate(Keys(kept for _, kept in pairs), rates), f"Bearer {pairs[0][0]}"
+
+
+def gates() -> Iterator[tuple[str, Gate, str | None]]:
+    yield "no keys", OpenGate(), None
+    for count in (1, 10, 100, 1_000):
+        yield f"{count:,} keys, no rates", *keyed(count, 0, 0, LocalWindows())
+        yield f"{count:,} keys, rows and bytes a second", *keyed(count, _LIMIT, 10**12, LocalWindows())
+
+
+async def main(redis_url: str | None) -> None:
+    print("| gate | microseconds a request |\n| --- | --: |")
+    bare = min([await microseconds_of_nothing() for _ in range(_ROUNDS)])
+    for name, gate, header in gates():
+        print(f"| {name} | {await microseconds(gate, header) - bare:.1f} |")
+    if redis_url:
+        metrics = Metrics()
+        async with shared_windows(redis_url, metrics) as windows:
+            seconds = await microseconds(*keyed(10, _LIMIT, 10**12, windows))
+        assert not metrics.registry.get_sample_value("clipserve_redis_failures_total")
+        print(f"| 10 keys, rows and bytes a second, through Redis, waiting included | {seconds - bare:.1f} |")
+
+
+if __name__ == "__main__":
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main(*sys.argv[1:2]))

@@ -1,0 +1,58 @@
+"""Keys for tests."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from service.access.keys import Key, digest_of, new_key
+from service.telemetry import log
+
+
+def made(name: str = "camera", **changes: Any) -> tuple[str, Key]:
+    """A key, and what is kept of it."""
+    key = new_key()
+    fields = {"name": name, "sha256": digest_of(key), "scopes": ("use",)} | changes
+    return key, Key.model_validate(fields)
+
+
+def write_keys(path: Path, **named: dict[str, Any]) -> dict[str, str]:
+    """A file of keys; name -> key."""
+    keys = {name: new_key() for name in named}
+    lines = [
+        json.dumps({"name": name, "sha256": digest_of(keys[name]), "scopes": ["use"]} | more)
+        for name, more in named.items()
+    ]
+    path.write_text("".join(line + "\n" for line in lines))
+    return keys
+
+
+def bearer(key: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {key}"}
+
+
+class Log(io.StringIO):
+    """What is logged."""
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.getvalue().splitlines()]
+
+    @property
+    def events(self) -> list[str]:
+        return [line["event"] for line in self.lines]
+
+
+@contextmanager
+def logged() -> Iterator[Log]:
+    """All that is logged in the block."""
+    stream = Log()
+    log.configure("DEBUG", stream)
+    try:
+        yield stream
+    finally:
+        log.configure("CRITICAL")

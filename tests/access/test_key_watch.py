@@ -1,0 +1,88 @@
+"""Keys follow their file."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from service.access.key_file import KeyFileError, add_key, remove_key
+from service.access.key_watch import following
+from tests.access.support import logged, write_keys
+from tests.support import eventually
+
+SECONDS = 20  # ten times the two that are promised
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "keys"
+
+
+async def test_a_key_that_is_added_is_known_and_one_that_is_removed_is_not(path: Path) -> None:
+    old = add_key(path, "old", ["use"])
+    async with following(path) as keys:
+        new = add_key(path, "new", ["use"])
+        await eventually(lambda: keys.find(f"Bearer {new}") is not None, SECONDS)
+        assert keys.find(f"Bearer {old}")
+        remove_key(path, "old")
+        await eventually(lambda: keys.find(f"Bearer {old}") is None, SECONDS)
+        assert keys.find(f"Bearer {new}")
+
+
+async def test_a_link_that_leads_elsewhere_is_a_change(path: Path, tmp_path: Path) -> None:
+    """As Kubernetes changes a secret: keys -> ..data/keys, ..data -> a folder, and another ..data in its place."""
+    for folder in ("first", "second"):
+        (tmp_path / folder).mkdir()
+    write_keys(tmp_path / "first" / "keys", a={})
+    new = write_keys(tmp_path / "second" / "keys", b={})["b"]
+    (tmp_path / "..data").symlink_to("first")
+    path.symlink_to("..data/keys")
+    async with following(path) as keys:
+        (tmp_path / "..next").symlink_to("second")
+        os.replace(tmp_path / "..next", tmp_path / "..data")
+        await eventually(lambda: keys.find(f"Bearer {new}") is not None, SECONDS)
+        assert keys.named("a") is None
+
+
+async def test_a_change_of_the_same_size_and_time_is_one(path: Path) -> None:
+    write_keys(path, a={})
+    before = path.stat()
+    async with following(path) as keys:
+        new = write_keys(path, a={})["a"]
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+        assert path.stat().st_size == before.st_size
+        await eventually(lambda: keys.find(f"Bearer {new}") is not None, SECONDS)
+
+
+@pytest.mark.parametrize("spoil", ["write", "unlink", "directory"])
+async def test_a_file_that_is_spoilt_leaves_the_keys_as_they_were_and_is_logged_once(
+    path: Path, spoil: str
+) -> None:
+    old = write_keys(path, a={})["a"]
+    async with following(path) as keys:
+        with logged() as log:
+            if spoil == "write":
+                path.write_text("{")
+            else:
+                path.unlink()
+            if spoil == "directory":
+                path.mkdir()
+            await eventually(lambda: bool(log.lines), SECONDS)
+            assert keys.find(f"Bearer {old}")
+            if spoil == "directory":
+                path.rmdir()
+            new = write_keys(path, b={})["b"]
+            await eventually(lambda: keys.find(f"Bearer {new}") is not None, SECONDS)
+        assert keys.find(f"Bearer {old}") is None
+    spoilt = [line for line in log.lines if line["event"] == "keys_unchanged"]
+    assert 1 <= len(spoilt) <= 2, "it may be seen between the two steps of this test"
+    assert str(path) in spoilt[0]["reason"]
+
+
+async def test_a_file_that_is_spoilt_at_the_start_is_refused(path: Path) -> None:
+    path.write_text("{")
+    with pytest.raises(KeyFileError):
+        async with following(path):
+            pass

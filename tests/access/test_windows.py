@@ -1,0 +1,115 @@
+"""How long a cost must wait, and that it fits then."""
+
+from __future__ import annotations
+
+import random
+import time
+from math import floor
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from limits import RateLimitItemPerSecond
+from limits.aio.storage import memory
+from limits.aio.strategies import SlidingWindowCounterRateLimiter
+
+from service.access.windows import LocalWindows, seconds_until
+
+EXPIRY = 10
+
+
+class Clock:
+    """A clock that a test sets."""
+
+    seconds = 1_000.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+def counts_at(seconds: float, window: tuple[int, float, int, float]) -> int:
+    """What counts after so many seconds without use, by the formula of the strategy."""
+    previous, left, current, lives = window
+    end = lives - EXPIRY  # of this window
+    if seconds < end:
+        return floor(previous * max(0.0, left - seconds) / EXPIRY) + current
+    return floor(current * max(0.0, lives - seconds) / EXPIRY)
+
+
+@given(
+    previous=st.integers(0, 10**6),
+    current=st.integers(0, 10**6),
+    left=st.floats(0.01, EXPIRY),
+    room=st.integers(0, 10**6),
+)
+def test_a_cost_fits_as_soon_as_it_is_said_to_and_not_before(
+    previous: int, current: int, left: float, room: int
+) -> None:
+    window = (previous, left, current, left + EXPIRY)  # both slide at the same time
+    seconds = seconds_until(room, EXPIRY, window)
+    assert 0 <= seconds <= 2 * EXPIRY
+    assert counts_at(seconds + 1e-6, window) <= room
+    if seconds > 1e-3:
+        assert counts_at(seconds - 1e-3, window) >= room
+
+
+async def test_in_this_process_is_counted_what_limits_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr(time, "time", clock)
+    mine, theirs = LocalWindows(clock), SlidingWindowCounterRateLimiter(memory.MemoryStorage())
+    item, dice, taken = RateLimitItemPerSecond(100, 8), random.Random(1), 0
+    for _ in range(5_000):
+        cost = dice.choice([1, 1, 2, 3, 50, 100])
+        refusal = await mine.take(item, "a", cost)
+        assert (refusal is None) == await theirs.hit(item, "a", cost=cost)
+        taken += cost if refusal is None else 0
+        clock.seconds += dice.choice([0, 0.125, 0.125, 0.5, 20]) if dice.random() < 0.9 else 1
+    monkeypatch.undo()
+    assert taken > 10_000
+
+
+async def test_who_has_used_nothing_has_a_whole_window_at_once_and_then_the_rate() -> None:
+    clock = Clock()
+    windows, item = LocalWindows(clock), RateLimitItemPerSecond(100, 10)
+    for begun in (1_000.0, 2_009.9):  # at the beginning of a window, and near its end
+        clock.seconds = begun
+        assert await windows.take(item, "a", 100) is None
+        assert await windows.take(item, "a", 1)
+        rows = 0
+        while clock.seconds < begun + 60:
+            clock.seconds += 0.01
+            rows += await windows.take(item, "a", 1) is None
+        assert rows == pytest.approx(10 * 60, abs=101)
+
+
+async def test_after_the_seconds_that_a_refusal_says_it_fits() -> None:
+    clock = Clock()
+    windows, item = LocalWindows(clock), RateLimitItemPerSecond(100, 10)
+    dice, refused = random.Random(2), 0
+    for _ in range(300):
+        clock.seconds += dice.random()
+        cost = dice.randint(1, 100)
+        refusal = await windows.take(item, "a", cost)
+        if refusal:
+            refused += 1
+            assert refusal.seconds_for_one <= refusal.seconds
+            clock.seconds += refusal.seconds + 1e-6
+            assert await windows.take(item, "a", cost) is None
+    assert refused > 50
+
+
+async def test_what_is_refused_costs_nothing() -> None:
+    windows, item = LocalWindows(), RateLimitItemPerSecond(100, 3600)
+    assert await windows.take(item, "a", 60) is None
+    for _ in range(5):
+        assert await windows.take(item, "a", 50)
+    assert await windows.take(item, "a", 40) is None
+
+
+async def test_names_and_items_have_windows_of_their_own() -> None:
+    windows = LocalWindows()
+    rows, bytes_ = (RateLimitItemPerSecond(10, 3600, unit) for unit in ("rows", "bytes"))
+    for item in (rows, bytes_):
+        for name in ("a", "b"):
+            assert await windows.take(item, name, 10) is None
+            assert await windows.take(item, name, 1)

@@ -1,0 +1,92 @@
+"""A service with a file of keys, as a process."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from service.access.key_file import add_key, remove_key
+from tests.access.support import bearer
+from tests.process import Process, failed_start
+
+
+def status(process: Process, key: str) -> int:
+    return httpx.get(process.url + "/v1/models", headers=bearer(key), timeout=30).status_code
+
+
+def seconds_until(process: Process, key: str, wanted: int) -> float:
+    begun = time.monotonic()
+    while status(process, key) != wanted:
+        assert time.monotonic() - begun < 20, "ten times what is promised"
+        time.sleep(0.05)
+    return time.monotonic() - begun
+
+
+def test_a_key_can_be_rotated_while_it_serves_and_no_key_is_in_the_log(tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    old = add_key(file, "camera-2025", ["use"])
+    process = Process(keys_file=str(file), log_level="DEBUG", backend="onnx")
+    process.wait_ready()
+    assert status(process, old) == 200
+    new = add_key(file, "camera-2026", ["use"])
+    seconds_until(process, new, 200)
+    assert status(process, old) == 200, "both are known"
+    remove_key(file, "camera-2025")
+    seconds_until(process, old, 401)
+    file.write_text("{")
+    time.sleep(1.5)
+    assert (status(process, old), status(process, new)) == (401, 200)
+    code, log = process.stop()
+    assert code == 0
+    assert '"key": "camera-2025"' in log
+    assert '"event": "keys_unchanged"' in log
+    for key in (old, new):
+        assert key.removeprefix("clip_") not in log
+        assert key[5:20] not in log
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [("{", "line 1: Invalid JSON"), ("clip_a-key", "line 1: Invalid JSON"), (None, "no such file")],
+)
+def test_it_does_not_start_with_a_file_that_is_not_one_of_keys(
+    tmp_path: Path, content: str | None, said: str
+) -> None:
+    file = tmp_path / "keys"
+    if content is not None:
+        file.write_text(content)
+    code, reason = failed_start(keys_file=str(file))
+    assert code == 1
+    assert said in reason
+    assert "a-key" not in reason
+
+
+@pytest.mark.parametrize("keys", [True, False])
+def test_it_warns_when_it_listens_to_all_without_keys(tmp_path: Path, keys: bool) -> None:
+    add_key(tmp_path / "keys", "a", ["use"])
+    settings = {"keys_file": str(tmp_path / "keys")} if keys else {}
+    process = Process(host="0.0.0.0", backend="onnx", **settings)
+    process.wait_ready()
+    _, log = process.stop()
+    assert log.count('"event": "open_to_all"') == (0 if keys else 1)
+
+
+def test_metrics_can_be_for_managers_alone_and_probes_stay_open(tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    user, manager = add_key(file, "user", ["use"]), add_key(file, "prometheus", ["manage"])
+    process = Process(keys_file=str(file), metrics_open="false", backend="onnx")
+    process.wait_ready()
+    metrics = process.operations_url + "/metrics"
+    refused = httpx.get(metrics)
+    assert (refused.status_code, refused.headers["www-authenticate"]) == (401, "Bearer")
+    assert refused.json()["code"] == "unauthenticated"
+    assert httpx.get(metrics, headers=bearer(user)).status_code == 403
+    assert "clipserve_requests_total" in httpx.get(metrics, headers=bearer(manager)).text
+    assert httpx.get(process.operations_url + "/livez").status_code == 200
+    assert httpx.get(process.operations_url + "/readyz").status_code in (200, 503), (
+        "it looks four times a second"
+    )
+    assert process.stop()[0] == 0

@@ -1,0 +1,273 @@
+"""POST /v1/embeddings: OpenAI's own client, what others send, and errors as all of them read them."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import openai
+import pytest
+
+from service.engine.fake import FakeBackend
+from tests.rest.test_bad_inputs import HEAD, exchange
+from tests.support import DIM, Running, png, serving, write_toy_artifact
+
+IMAGES = [base64.b64encode(png(seed)).decode() for seed in (1, 2)]
+URIS = [f"data:image/png;base64,{image}" for image in IMAGES]
+TEXTS = ["a cat", "a dog"]
+
+
+@pytest.fixture
+async def client(running: Running) -> AsyncIterator[openai.AsyncOpenAI]:
+    async with openai.AsyncOpenAI(api_key="none", base_url=f"{running.url}/v1", max_retries=0) as client:
+        yield client
+
+
+async def vectors_of(running: Running, *images: str, texts: Sequence[str] = ()) -> np.ndarray[Any, Any]:
+    """What /embed gives, to the last bit: images first."""
+    body = {"images": images, "texts": texts, "encoding_format": "base64"}
+    results = (await running.client.post("/embed", json=body)).json()["results"]
+    return np.stack([np.frombuffer(base64.b64decode(each["embedding"]), "<f4") for each in results])
+
+
+async def post(running: Running, **body: Any) -> httpx.Response:
+    return await running.client.post("/v1/embeddings", json=body)
+
+
+def vectors_in(answer: httpx.Response) -> np.ndarray[Any, Any]:
+    assert answer.status_code == 200, answer.text
+    return np.array([each["embedding"] for each in answer.json()["data"]], np.float32)
+
+
+def error_in(answer: httpx.Response) -> dict[str, Any]:
+    (error,) = answer.json().values()
+    assert answer.headers["content-type"] == "application/json"
+    assert set(error) == {"message", "type", "param", "code"}
+    return dict(error)
+
+
+# OpenAI's client.
+
+
+@pytest.mark.parametrize("how", [{}, {"encoding_format": "float"}, {"encoding_format": "base64"}])
+async def test_the_official_client_gets_the_vectors_of_embed(
+    running: Running, client: openai.AsyncOpenAI, how: dict[str, Any]
+) -> None:
+    answer = await client.embeddings.create(model="toy", input=[TEXTS[0], URIS[0], TEXTS[1], URIS[1]], **how)
+    images_and_texts = await vectors_of(running, *IMAGES, texts=TEXTS)
+    assert [each.index for each in answer.data] == [0, 1, 2, 3]
+    for each, expected in zip(answer.data, images_and_texts[[2, 0, 3, 1]], strict=True):
+        given: Any = each.embedding
+        if isinstance(given, str):  # the client leaves it to a caller who has asked for it
+            given = np.frombuffer(base64.b64decode(given), "<f4")
+        np.testing.assert_array_equal(np.float32(given), expected)
+    tokens = len("a cat") + len("a dog") + 4
+    assert (answer.model, answer.usage.prompt_tokens, answer.usage.total_tokens) == ("toy", tokens, tokens)
+
+
+async def test_so_does_the_client_that_is_not_async(running: Running) -> None:
+    def ask() -> list[float]:
+        with openai.OpenAI(api_key="none", base_url=f"{running.url}/v1", max_retries=0) as client:
+            return client.embeddings.create(model="toy", input="a cat", user="me").data[0].embedding
+
+    vector = await asyncio.to_thread(ask)
+    np.testing.assert_array_equal(np.array([vector], np.float32), await vectors_of(running, texts=["a cat"]))
+
+
+async def test_the_client_raises_its_own_errors_with_our_codes(client: openai.AsyncOpenAI) -> None:
+    with pytest.raises(openai.NotFoundError) as missing:
+        await client.embeddings.create(model="text-embedding-3-small", input="a")
+    assert (missing.value.code, missing.value.param) == ("unknown_model", "model")
+    assert "Served: toy." in missing.value.message
+    assert missing.value.request_id
+    with pytest.raises(openai.BadRequestError) as long:
+        await client.embeddings.create(model="toy", input=["a", URIS[0], "a" * 50])
+    assert (long.value.code, long.value.param) == ("text_too_long", "input")
+    assert "input[2]: text 1 has 52 tokens" in long.value.message
+    cut = await client.embeddings.create(model="toy", input="a" * 50, extra_body={"truncate": True})
+    assert cut.usage.prompt_tokens == 52
+    with pytest.raises(openai.UnprocessableEntityError) as broken:
+        await client.embeddings.create(model="toy", input=[*TEXTS, URIS[0], URIS[1][:80]])
+    assert broken.value.message.startswith("Error code: 422 - input[3]: ")
+
+
+# What else is an item.
+
+
+@pytest.mark.parametrize(
+    ("body", "order"),
+    [
+        ({"input": "a cat"}, ["a cat"]),
+        ({"input": ["a cat", "a cat"]}, ["a cat", "a cat"]),
+        ({"input": URIS[0]}, [IMAGES[0]]),
+        ({"input": IMAGES, "modality": "image"}, IMAGES),
+        ({"input": [URIS[1], IMAGES[0]], "modality": "image"}, [IMAGES[1], IMAGES[0]]),
+        ({"input": [URIS[0], "a cat"], "modality": "text"}, [IMAGES[0], "a cat"]),
+        (
+            {"input": [{"text": "a cat"}, {"image": IMAGES[0]}, {"image": URIS[1]}, "b"]},
+            ["a cat", *IMAGES, "b"],
+        ),
+        ({"input": {"image": IMAGES[1]}}, [IMAGES[1]]),
+        ({"input": [{"type": "image_url", "image_url": {"url": URIS[0]}}]}, [IMAGES[0]]),
+        ({"input": {"text": URIS[0][:9]}}, [URIS[0][:9]]),
+        ({"input": ["http://a/b", "data: I", "data:,"]}, ["http://a/b", "data: I", "data:,"]),
+        ({"input": ""}, [""]),
+        ({"messages": [{"role": "user", "content": "a cat"}]}, ["a cat"]),
+        ({"messages": [{"role": "user", "content": [{"type": "text", "text": "a cat"}]}]}, ["a cat"]),
+        (
+            {
+                "messages": [
+                    {
+                        "content": [
+                            {"type": "text", "text": ""},
+                            {"type": "image_url", "image_url": {"url": URIS[0]}},
+                        ]
+                    }
+                ]
+            },
+            [IMAGES[0]],
+        ),
+        (
+            {"input": "a cat", "encoding_format": None, "user": 5, "timeout": 3, "input_type": "query"},
+            ["a cat"],
+        ),
+        ({"input": "a cat", "dimensions": DIM, "normalized": True, "model": None}, ["a cat"]),
+    ],
+)
+async def test_each_form_of_an_item_is_understood(
+    running: Running, body: dict[str, Any], order: list[str]
+) -> None:
+    images = [each for each in order if each in IMAGES]
+    texts = [each for each in order if each not in IMAGES]
+    expected = iter(await vectors_of(running, *images, texts=texts))
+    of_images = [next(expected) for _ in images]
+    of_texts = list(expected)
+    wanted = [of_images.pop(0) if each in IMAGES else of_texts.pop(0) for each in order]
+    np.testing.assert_array_equal(vectors_in(await post(running, **body)), wanted)
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({}, "send `input`"),
+        ({"input": "a", "messages": []}, "one of the two"),
+        ({"input": []}, "nothing to embed"),
+        ({"input": None}, "send `input`"),
+        ({"input": 5}, "input[0] must be a text"),
+        ({"input": ["a", None]}, "input[1] must be a text"),
+        ({"input": [{"text": "a", "image": IMAGES[0]}]}, "input[0] must be a text"),
+        ({"input": [{"text": 5}]}, "input[0] must be a text"),
+        ({"input": [{}]}, "input[0] must be a text"),
+        ({"input": [1, 2]}, "check_embedding_ctx_length=False"),
+        ({"input": [[1, 2], [3]]}, "check_embedding_ctx_length=False"),
+        ({"input": ["a"] * 5_000}, "input has 5,000 items; the limit is 4,096"),
+        ({"input": ["a"] * 300}, "the request has 300 texts; the limit is 256"),
+        ({"input": "a", "dimensions": 8}, f"dimensions is 8; the vectors of toy have {DIM}"),
+        ({"input": "a", "dimensions": 0}, "dimensions: Input should be greater than or equal to 1"),
+        ({"input": "a", "encoding_format": "hex"}, "encoding_format: Input should be 'float' or 'base64'"),
+        ({"input": "a", "modality": "audio"}, "modality: Input should be"),
+        ({"input": "a", "normalized": False}, "normalized: Input should be True"),
+        ({"input": "a", "model": 5}, "model: Input should be a valid string"),
+        ({"messages": []}, "messages has 0 texts and images"),
+        ({"messages": "a"}, "messages must be a list"),
+        ({"messages": ["a"]}, "messages[0].content must be a list"),
+        ({"messages": [{"content": "a"}, {"content": "b"}]}, "messages has 2 texts and images"),
+        ({"messages": [{"content": [{"type": "video"}]}]}, "messages[0].content[0] must be a text"),
+        (
+            {"input": {"image": "http://localhost/cat.jpg"}},
+            "is a URL, and URLs are not fetched: send the image",
+        ),
+        ({"input": ["https://a/b"], "modality": "image"}, "input[0]: image 0 is a URL"),
+    ],
+)
+async def test_what_cannot_be_done_is_refused_with_the_reason(
+    running: Running, body: dict[str, Any], said: str
+) -> None:
+    answer = await post(running, **body)
+    assert answer.is_client_error
+    error = error_in(answer)
+    assert said in error["message"]
+    assert error["type"] == "invalid_request_error"
+
+
+async def test_a_fingerprint_is_told_and_may_be_expected(running: Running) -> None:
+    answer = await post(running, input="a")
+    assert answer.headers["x-model-fingerprint"].startswith("toy@fp32-")
+    refused = await running.client.post(
+        "/v1/embeddings", json={"input": "a"}, headers={"X-Expect-Fingerprint": "toy@fp32-old"}
+    )
+    assert (refused.status_code, error_in(refused)["code"]) == (409, "wrong_fingerprint")
+
+
+# Bounds and errors that are not the route's.
+
+
+async def test_json_is_bounded_besides_its_images(toy: Path) -> None:
+    async with serving(FakeBackend(DIM), toy, max_json_bytes=2_000) as running:
+        large = base64.b64encode(png(1, (60, 60))).decode()
+        assert len(large) > 10_000
+        vectors_in(await post(running, input=[{"image": large}]))
+        refused = await post(running, input=["a" * 900] * 2, user="u" * 900)
+        assert (refused.status_code, error_in(refused)["code"]) == (413, "body_too_large")
+        values = await post(running, input=[[]] * 1_500)
+        assert "bytes or more besides its images" in error_in(values)["message"]
+
+
+@pytest.mark.parametrize(
+    ("content", "headers", "status", "code"),
+    [
+        (b"{", {}, 400, "invalid_input"),
+        (b"[]", {}, 400, "invalid_input"),
+        (b"input=a", {"content-type": "application/x-www-form-urlencoded"}, 415, "unsupported_media_type"),
+        (b"{}", {"content-type": "application/json; charset=utf-7"}, 415, "unsupported_media_type"),
+        (b"{}", {"content-encoding": "gzip"}, 400, "invalid_input"),
+        (bytes(50_001), {}, 413, "body_too_large"),
+        (bytes(40_001), {}, 429, "overloaded"),
+    ],
+)
+async def test_errors_of_the_exchange_are_of_this_shape_too(
+    toy: Path, content: bytes, headers: dict[str, str], status: int, code: str
+) -> None:
+    limits: dict[str, Any] = {"max_body_bytes": 50_000, "max_in_flight_bytes": 40_000}
+    async with serving(FakeBackend(DIM), toy, **limits) as running:
+        answer = await running.client.post(
+            "/v1/embeddings", content=content, headers={"content-type": "application/json"} | headers
+        )
+        assert (answer.status_code, error_in(answer)["code"]) == (status, code)
+        assert answer.headers["x-request-id"]
+        assert ("retry-after" in answer.headers) == (status == 429)
+        elsewhere = await running.client.post("/embed", content=content, headers=headers)
+        assert elsewhere.headers["content-type"] == "application/problem+json"
+
+
+async def test_so_are_a_deadline_a_slow_body_and_a_wrong_method(toy: Path) -> None:
+    async with serving(FakeBackend(DIM, delay=30), toy, warm=False, deadline_seconds=0.2) as running:
+        assert error_in(await post(running, input="a"))["type"] == "server_error"
+        wrong = await running.client.get("/v1/embeddings")
+        assert (wrong.status_code, error_in(wrong)["code"]) == (405, "method_not_allowed")
+    async with serving(FakeBackend(DIM), toy, body_timeout_seconds=0.3) as running:
+        said = await exchange(
+            running, HEAD.replace(b"/embed", b"/v1/embeddings") + b"Content-Length: 9\r\n\r\n"
+        )
+        assert said.startswith(b"HTTP/1.1 408 ")
+        assert json.loads(said.partition(b"\r\n\r\n")[2])["error"]["code"] == "body_too_slow"
+
+
+async def test_the_model_is_chosen_by_its_name(tmp_path: Path) -> None:
+    folders = [await write_toy_artifact(tmp_path / name, name=name) for name in ("one", "two")]
+    async with serving(FakeBackend(DIM), *folders) as running:
+        for asked, given in ((None, "one"), ("one", "one"), ("two", "two")):
+            assert (await post(running, input="a", model=asked)).json()["model"] == given
+
+
+async def test_it_is_there_only_where_it_is_switched_on(toy: Path) -> None:
+    async with serving(FakeBackend(DIM), toy, compat=()) as running:
+        answer = await post(running, input="a")
+        assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+        assert "/v1/embeddings" not in (await running.client.get("/openapi.json")).json()["paths"]

@@ -1,0 +1,247 @@
+"""Keys and rates, as a client of the REST front meets them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from service.engine.fake import FakeBackend
+from tests.access.support import bearer, logged, write_keys
+from tests.rest.raw import connected, get
+from tests.support import DIM, Running, form, png, serving
+
+NAMES: dict[str, dict[str, Any]] = {
+    "camera-kitchen": {},
+    "manager": {"scopes": ["manage"]},
+    "slow": {"rows_per_second": 1},
+    "narrow": {"bytes_per_second": 10},
+}
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> dict[str, str]:
+    return write_keys(tmp_path / "keys", **NAMES)
+
+
+@pytest.fixture
+async def keyed(toy: Path, tmp_path: Path, keys: dict[str, str]) -> AsyncIterator[Running]:
+    async with serving(FakeBackend(DIM), toy, keys_file=tmp_path / "keys") as running:
+        yield running
+
+
+async def embed(running: Running, key: str, count: int = 1) -> httpx.Response:
+    return await running.client.post("/embed", json={"texts": ["a"] * count}, headers=bearer(key))
+
+
+# Who may ask.
+
+
+async def test_with_a_key_it_serves(keyed: Running, keys: dict[str, str]) -> None:
+    for name in ("camera-kitchen", "slow"):
+        assert (await embed(keyed, keys[name])).status_code == 200
+    sent = bearer(keys["camera-kitchen"])
+    assert (await keyed.client.get("/v1/models", headers=sent)).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/embed", "/classify", "/v1/models", "/nowhere", "/docs.txt", "/livez/"])
+@pytest.mark.parametrize("sent", [{}, {"authorization": "Bearer clip_x"}, {"authorization": "Basic eA=="}])
+async def test_without_one_each_path_gives_the_same_refusal(
+    keyed: Running, path: str, sent: dict[str, str]
+) -> None:
+    refused = await keyed.client.post(path, content=b"x", headers=sent)
+    assert (refused.status_code, refused.json()["code"]) == (401, "unauthenticated")
+    assert refused.headers["www-authenticate"] == "Bearer"
+    assert refused.headers["connection"] == "close"
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/docs", "/docs/start.js", "/openapi.json"])
+async def test_probes_and_pages_need_none(keyed: Running, path: str) -> None:
+    for sent in ({}, {"authorization": "Bearer clip_x"}):
+        assert (await keyed.client.get(path, headers=sent)).status_code == 200
+        assert (await keyed.client.head(path, headers=sent)).status_code == 200
+
+
+async def test_a_key_that_is_not_for_use_is_denied(keyed: Running, keys: dict[str, str]) -> None:
+    refused = await embed(keyed, keys["manager"])
+    assert (refused.status_code, refused.json()["code"]) == (403, "permission_denied")
+    assert "www-authenticate" not in refused.headers
+
+
+async def test_a_body_of_20_mb_without_a_key_is_refused_before_a_byte_of_it_is_sent(keyed: Running) -> None:
+    head = (
+        b"POST /embed HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: 20000000\r\n"
+        b"Authorization: Bearer clip_wrong\r\n\r\n"
+    )
+    async with connected(keyed) as raw:
+        await raw.send(head)
+        answer = await raw.answer()
+        assert (answer.status, answer.code, answer.headers["connection"]) == (401, "unauthenticated", "close")
+        assert await raw.closed()
+
+
+async def test_a_client_that_asks_before_it_sends_is_told_no_instead_of_to_go_on(keyed: Running) -> None:
+    async with connected(keyed) as raw:
+        await raw.send(
+            b"POST /embed HTTP/1.1\r\nHost: x\r\nContent-Length: 20000000\r\nExpect: 100-continue\r\n\r\n"
+        )
+        assert (await raw.answer()).status == 401
+
+
+async def test_without_a_file_of_keys_nobody_is_asked_for_one(running: Running) -> None:
+    for sent in ({}, {"authorization": "Bearer clip_x"}):
+        assert (await running.client.get("/v1/models", headers=sent)).status_code == 200
+
+
+# What is told of a key.
+
+
+async def test_the_name_of_a_key_is_in_the_log_line_of_its_requests_and_nowhere_else(
+    keyed: Running, keys: dict[str, str]
+) -> None:
+    name = "camera-kitchen"
+    with logged() as log:
+        answers = [
+            await embed(keyed, keys[name]),
+            await keyed.client.post("/embed", json={"texts": []}, headers=bearer(keys[name])),
+            await keyed.client.get("/nowhere", headers=bearer(keys[name])),
+            await embed(keyed, keys["manager"]),
+            await embed(keyed, keys[name] + "x"),
+        ]
+    requests = [line for line in log.lines if line["event"] == "request"]
+    assert [line.get("key") for line in requests] == [name, name, name, "manager", None]
+    written = log.getvalue()
+    assert written.count(name) == 3
+    assert "clip_" not in written
+    assert not any(key.removeprefix("clip_") in written for key in keys.values())
+    told = [answer.text + str(answer.headers) for answer in answers]
+    told.append(str(list(keyed.gateway.metrics.registry.collect())))
+    for text in told:
+        assert name not in text
+        assert "clip_" not in text
+
+
+# How much.
+
+
+async def test_a_key_that_has_used_up_its_rows_is_told_when_to_come_back(
+    keyed: Running, keys: dict[str, str]
+) -> None:
+    assert (await embed(keyed, keys["slow"], 10)).status_code == 200
+    refused = await embed(keyed, keys["slow"], 10)
+    assert (refused.status_code, refused.json()["code"]) == (429, "rate_limited")
+    assert "1 rows a second, and up to 10 at once" in refused.json()["detail"]
+    seconds = int(refused.headers["retry-after"])
+    assert 1 <= seconds <= 20
+    assert "connection" not in refused.headers, "its body was read"
+    assert (await embed(keyed, keys["camera-kitchen"])).status_code == 200, "another key has its own rate"
+
+
+async def test_a_key_with_nothing_left_is_refused_before_its_body_is_read(
+    keyed: Running, keys: dict[str, str]
+) -> None:
+    statuses = [(await embed(keyed, keys["slow"], 10)).status_code for _ in range(2)]
+    assert statuses == [200, 429]
+    async with connected(keyed) as raw:
+        head = (
+            b"POST /embed HTTP/1.1\r\nHost: x\r\nContent-Length: 20000000\r\nAuthorization: Bearer %b\r\n\r\n"
+        )
+        await raw.send(head % keys["slow"].encode())
+        answer = await raw.answer()
+        assert (answer.status, answer.code) == (429, "rate_limited")
+        assert int(answer.headers["retry-after"]) >= 1
+    models = await keyed.client.get("/v1/models", headers=bearer(keys["slow"]))
+    assert models.status_code == 429
+
+
+async def test_after_the_time_that_it_is_told_it_is_served(
+    toy: Path, tmp_path: Path, keys: dict[str, str]
+) -> None:
+    settings: dict[str, Any] = {
+        "keys_file": tmp_path / "keys",
+        "rate_window_seconds": 1,
+        "rows_per_second": 4,
+    }
+    async with serving(FakeBackend(DIM), toy, **settings) as running:
+        key = keys["camera-kitchen"]
+        assert (await embed(running, key, 4)).status_code == 200
+        refused = await embed(running, key, 4)
+        assert refused.status_code == 429
+        await asyncio.sleep(int(refused.headers["retry-after"]))
+        assert (await embed(running, key, 4)).status_code == 200
+
+
+async def test_more_rows_than_a_key_may_ever_have_at_once_are_too_many(
+    keyed: Running, keys: dict[str, str]
+) -> None:
+    refused = await embed(keyed, keys["slow"], 11)
+    assert (refused.status_code, refused.json()["code"]) == (413, "too_many")
+    assert (refused.json()["limit"], refused.json()["actual"]) == (10, 11)
+
+
+async def test_labels_that_are_not_cached_are_rows(keyed: Running, keys: dict[str, str]) -> None:
+    async def classify(*labels: str) -> httpx.Response:
+        files = form([png()], {"labels": list(labels)})
+        return await keyed.client.post("/classify", files=files, headers=bearer(keys["slow"]))
+
+    assert (await classify(*"abcdefghi")).status_code == 200  # nine prompts and an image
+    assert (await classify("a")).status_code == 429
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_bytes_are_charged_whether_they_are_announced_or_not(
+    keyed: Running, keys: dict[str, str], chunked: bool
+) -> None:
+    async def post(size: int) -> httpx.Response:
+        async def parts() -> AsyncIterator[bytes]:
+            yield bytes(size)
+
+        content: Any = parts() if chunked else bytes(size)
+        headers = bearer(keys["narrow"]) | {"content-type": "application/json"}
+        return await keyed.client.post("/embed", content=content, headers=headers)
+
+    assert (await post(90)).status_code == 400  # that is no JSON, and is charged
+    refused = await post(90)
+    assert (refused.status_code, refused.json()["code"]) == (429, "rate_limited")
+    assert "10 bytes a second" in refused.json()["detail"]
+    never = await post(101)
+    assert (never.status_code, never.json()["code"]) == (413, "body_too_large")
+    assert (never.json()["limit"], never.json()["actual"]) == (100, 101)
+
+
+async def test_a_client_that_sends_no_body_is_charged_no_bytes(keyed: Running, keys: dict[str, str]) -> None:
+    header = b"Authorization: Bearer %b" % keys["narrow"].encode()
+    async with connected(keyed) as raw:
+        for _ in range(200):
+            await raw.send(get(b"/v1/models", header))
+            assert (await raw.answer()).status == 200
+
+
+async def test_bulk_waits_for_its_rates_instead_of_being_refused(
+    toy: Path, tmp_path: Path, keys: dict[str, str]
+) -> None:
+    body = b'{"text": "a"}\n' * 60  # 840 bytes
+    headers = bearer(keys["camera-kitchen"]) | {"content-type": "application/x-ndjson"}
+    settings: dict[str, Any] = {"keys_file": tmp_path / "keys", "rate_window_seconds": 1}
+    choices: list[dict[str, Any]] = [{"rows_per_second": 20}, {"bytes_per_second": 840}]
+    for rates in choices:
+        async with serving(FakeBackend(DIM), toy, **settings, **rates) as running:
+            begun = time.monotonic()
+            for _ in range(3 if "bytes_per_second" in rates else 1):
+                answer = await running.client.post("/bulk", content=body, headers=headers)
+                lines = answer.text.splitlines()
+                assert (answer.status_code, len(lines)) == (200, 60)
+                assert all("embedding" in line for line in lines)
+            assert time.monotonic() - begun >= 1, "three windows, the first of which may be nearly over"
+
+
+async def test_bulk_needs_a_key_too(keyed: Running) -> None:
+    refused = await keyed.client.post(
+        "/bulk", content=b"{}", headers={"content-type": "application/x-ndjson"}
+    )
+    assert (refused.status_code, refused.headers["connection"]) == (401, "close")

@@ -1,0 +1,66 @@
+"""The settings of keys, rates and origins."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from service.settings import Settings
+from tests.process import failed_start
+
+KEYS: dict[str, Any] = {"keys_file": Path("keys")}
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        {"rows_per_second": 1},
+        {"bytes_per_second": 1},
+        {"redis_url": "redis://localhost"},
+        {"metrics_open": False},
+    ],
+)
+def test_what_is_about_keys_is_refused_where_there_are_none(chosen: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match="needs CLIPSERVE_KEYS_FILE"):
+        Settings(**chosen)
+    Settings(**KEYS, **chosen)
+
+
+@pytest.mark.parametrize(
+    "chosen", [{"rows_per_second": 0}, {"bytes_per_second": 0}, {"redis_url": None}, {"metrics_open": True}]
+)
+def test_what_switches_it_off_is_not(chosen: dict[str, Any]) -> None:
+    Settings(**chosen)
+
+
+@pytest.mark.parametrize("url", ["localhost:6379", "http://localhost", "", "unix:///tmp/redis"])
+def test_an_address_of_redis_says_so(url: str) -> None:
+    with pytest.raises(ValidationError, match="begins with redis://"):
+        Settings(**KEYS, redis_url=url)
+
+
+def test_a_password_of_redis_is_not_shown(tmp_path: Path) -> None:
+    settings = Settings(**KEYS, redis_url="redis://:secret@localhost")
+    assert "secret" not in repr(settings)
+    status, reason = failed_start(redis_url="http://:secret@localhost", keys_file="keys")
+    assert status == 2
+    assert "CLIPSERVE_REDIS_URL=...: an address of Redis begins with" in reason
+    assert "secret" not in reason
+
+
+def test_origins_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLIPSERVE_CORS_ORIGINS", "https://a.example.com, http://localhost:3000")
+    assert Settings().cors_origins == ("https://a.example.com", "http://localhost:3000")
+    monkeypatch.setenv("CLIPSERVE_CORS_ORIGINS", "")
+    assert Settings().cors_origins == ()
+
+
+@pytest.mark.parametrize(
+    "origin", ["a.example.com", "https://a.example.com/", "https://a/b", "ftp://a", "null"]
+)
+def test_what_is_no_origin_is_refused(origin: str) -> None:
+    with pytest.raises(ValidationError, match="is not an origin"):
+        Settings(cors_origins=(origin,))

@@ -1,0 +1,71 @@
+"""`clipserve keys`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from service.__main__ import cli
+from service.access.key_file import read_keys
+from service.access.keys import Keys
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "keys"
+    monkeypatch.setenv("CLIPSERVE_KEYS_FILE", str(path))
+    return path
+
+
+def run(*words: str) -> Result:
+    return CliRunner().invoke(cli, ["keys", *words])
+
+
+def test_add_prints_the_key_alone_on_standard_output(file: Path) -> None:
+    added = run("add", "camera")
+    assert added.exit_code == 0
+    found = Keys(read_keys(file)).find(f"Bearer {added.stdout.strip()}")
+    assert found
+    assert (found.name, found.scopes) == ("camera", ("use",))
+
+
+def test_scopes_are_those_that_are_named(file: Path) -> None:
+    run("add", "both", "--scope", "use", "--scope", "manage")
+    run("add", "manager", "--scope", "manage")
+    assert [key.scopes for key in read_keys(file)] == [("use", "manage"), ("manage",)]
+    assert run("add", "third", "--scope", "admin").exit_code == 1
+
+
+def test_list_shows_names_scopes_and_rates_and_no_digest(file: Path) -> None:
+    run("add", "camera")
+    (kept,) = read_keys(file)
+    file.write_text(kept.model_copy(update={"rows_per_second": 7}).model_dump_json(exclude_none=True))
+    listed = run("list").stdout
+    assert listed.split("\t") == ["camera", "use", str(kept.created), "7 rows/s\n"]
+
+
+def test_remove_ends_a_key(file: Path) -> None:
+    run("add", "camera")
+    assert run("remove", "camera").exit_code == 0
+    assert read_keys(file) == ()
+
+
+def test_what_goes_wrong_is_said_in_a_line(file: Path) -> None:
+    run("add", "camera")
+    for words in (
+        ("add", "camera"),
+        ("add", "a b"),
+        ("remove", "other"),
+        ("list", "--file", "/nowhere/keys"),
+    ):
+        failed = run(*words)
+        assert (failed.exit_code, failed.stdout) == (1, ""), words
+        assert failed.stderr.startswith("clipserve: ")
+        assert failed.stderr.count("\n") == 1
+
+
+def test_the_file_must_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CLIPSERVE_KEYS_FILE", raising=False)
+    assert run("list").exit_code == 2
