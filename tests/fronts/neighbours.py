@@ -25,7 +25,28 @@ Item = bytes | str
 
 SAME = 0.99999
 _CLIENTS = 24
-_WORDS = "a photo of the small red bus beside an old wooden house in the rain, seen from above at night".split()
+_WORDS = [
+    "a",
+    "photo",
+    "of",
+    "the",
+    "small",
+    "red",
+    "bus",
+    "beside",
+    "an",
+    "old",
+    "wooden",
+    "house",
+    "in",
+    "the",
+    "rain,",
+    "seen",
+    "from",
+    "above",
+    "at",
+    "night",
+]
 BROKEN = b"\x89PNG\r\n\x1a\n"
 
 
@@ -64,9 +85,11 @@ class Neighbours:
     """Clients of a service at `url` and, over gRPC, at `rpc_address`."""
 
     def __init__(self, url: str, rpc_address: str) -> None:
-        self._http = httpx.AsyncClient(base_url=url, timeout=60, limits=httpx.Limits(max_connections=_CLIENTS))
+        self._http = httpx.AsyncClient(
+            base_url=url, timeout=60, limits=httpx.Limits(max_connections=_CLIENTS)
+        )
         self._channel = grpc.aio.insecure_channel(rpc_address)
-        self._stub = clip_pb2_grpc.ClipStub(self._channel)
+        self._stub: Any = clip_pb2_grpc.ClipStub(self._channel)
         self._items: list[Item] = [*texts(48), *photos()]
         self._alone: dict[Item, Vector] = {}
         self.seen = Seen()

@@ -59,7 +59,7 @@ CASES = [
     Case("models", "models", {}),
     # Errors, in the order of the tree in `service.errors`.
     Case("nothing to classify", "classify", {"labels": ["a"]}, "invalid_input"),
-    Case("no label", "classify", IMAGE, "invalid_input"),
+    Case("no label", "classify", IMAGE | {"labels": []}, "invalid_input"),
     Case("an empty label", "classify", IMAGE | {"labels": ["a", " "]}, "invalid_input"),
     Case("a label twice", "classify", IMAGE | {"labels": ["a", "b", "a"]}, "invalid_input"),
     Case("top_k of 0", "classify", IMAGE | {"labels": ["a"], "top_k": 0}, "invalid_input"),
@@ -68,7 +68,9 @@ CASES = [
     Case("nothing to compare with", "similarity", {"texts": ["a"]}, "invalid_input"),
     Case("nothing to tokenize", "tokenize", {"texts": []}, "invalid_input"),
     Case("a broken image", "embed", {"images": [BROKEN]}, "undecodable_image"),
-    Case("a broken image to compare with", "similarity", IMAGE | {"to_images": [BROKEN]}, "undecodable_image"),
+    Case(
+        "a broken image to compare with", "similarity", IMAGE | {"to_images": [BROKEN]}, "undecodable_image"
+    ),
     Case("a format that is off", "classify", {"images": [GIF], "labels": ["a"]}, "unsupported_format"),
     Case("a large image", "embed", {"images": [LARGE]}, "image_too_large"),
     Case("a long text", "embed", {"texts": ["a", "b" * 40]}, "text_too_long"),
@@ -76,8 +78,18 @@ CASES = [
     Case("a long label", "classify", IMAGE | {"labels": ["a", "b" * 40]}, "text_too_long"),
     Case("many texts", "embed", {"texts": ["a"] * 257}, "too_many"),
     Case("many images", "classify", {"images": [png()] * 33, "labels": ["a"]}, "too_many"),
-    Case("many images on both sides", "similarity", {"images": [png()] * 17, "to_images": [png()] * 16}, "too_many"),
-    Case("a template without a slot", "classify", IMAGE | {"labels": ["a"], "templates": ["x"]}, "bad_prompt_template"),
+    Case(
+        "many images on both sides",
+        "similarity",
+        {"images": [png()] * 17, "to_images": [png()] * 16},
+        "too_many",
+    ),
+    Case(
+        "a template without a slot",
+        "classify",
+        IMAGE | {"labels": ["a"], "templates": ["x"]},
+        "bad_prompt_template",
+    ),
     *(
         Case(f"no such model: {method}", method, IMAGE_OR_TEXT | {"model": "none"}, "unknown_model")
         for method, IMAGE_OR_TEXT in (
@@ -157,24 +169,30 @@ async def place(where: str, folder: Path) -> AsyncIterator[tuple[Running, dict[s
             (model,) = running.gateway.models.values()
             model.admission.learn("text", 1, 5.0)
             ahead = asyncio.create_task(running.embed(text="ahead"))
-            while not running.gateway.metrics.registry.get_sample_value("clipserve_rows_in_flight", {"tower": "text"}):
+            while not running.gateway.metrics.registry.get_sample_value(
+                "clipserve_rows_in_flight", {"tower": "text"}
+            ):
                 await asyncio.sleep(0.01)
         if where == "used up":
             header = {"Authorization": f"Bearer {keys['user']}"}
-            assert (await running.client.post("/embed", json={"texts": ["a"] * 15}, headers=header)).is_success
+            assert (
+                await running.client.post("/embed", json={"texts": ["a"] * 15}, headers=header)
+            ).is_success
         backend.hangs = backend.hangs or where == "hanging"
         backend.error = {
             "away": BackendUnavailable("it is away."),
             "failing": BackendFailed("it failed."),
-            "faulty": None,
         }.get(where)
         if where == "faulty":
-            for model in running.gateway.models.values():
-                model.texts = None  # type: ignore[assignment]
+            running.gateway.inference._charge = _faulty
         yield running, keys
         if where == "busy":
             ahead.cancel()
             await asyncio.gather(ahead, return_exceptions=True)
+
+
+async def _faulty(_: int) -> None:
+    raise RuntimeError("a fault")
 
 
 Outcome = tuple[str | None, Any]  # the code, and what was said
@@ -222,7 +240,10 @@ def close(one: Any, other: Any) -> bool:
 async def test_both_fronts_answer_the_same(case: Case, tmp_path: Path) -> None:
     async with place(case.where, tmp_path) as (running, keys), client_of(running.rpc_address) as client:
         key = keys[case.keys[0]] if case.keys else None
-        (code, said), (rpc_code, rpc_said) = await by_rest(running, case, key), await by_rpc(client, case, key)
+        (code, said), (rpc_code, rpc_said) = (
+            await by_rest(running, case, key),
+            await by_rpc(client, case, key),
+        )
     assert code == rpc_code == case.code, (said, rpc_said)
     if case.code in ("overloaded", "rate_limited"):
         return  # what is left by then is in the words
