@@ -37,11 +37,11 @@ test-abuse: .venv/dev.stamp ## hostile clients against a real process, on a quie
 test-browser: .venv/dev.stamp ## pages in a headless Chromium (needs Debian's package `chromium`)
 	$(BIN)/python -m pytest -m browser
 
-test-redis: .venv/dev.stamp ## two gateways on a real Redis (needs Debian's package `redis-server`)
-	$(BIN)/python -m pytest -m redis
-
 test-clients: .venv/dev.stamp ## clients of other servers, each installed into .clients/
 	$(BIN)/python -m pytest -m clients
+
+test-redis: .venv/dev.stamp ## two gateways on a real Redis (needs Debian's package `redis-server`)
+	$(BIN)/python -m pytest -m redis
 
 test-triton: .venv/dev.stamp ## against a real Triton server on this CPU
 	$(BIN)/python -m pytest -m triton

@@ -117,8 +117,8 @@ class Exchange:
         self._limits = limits
         self._budget = budget
         self._metrics = metrics
-        self._gate = gate
         self._render_for = render_for
+        self._gate = gate
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

@@ -15,6 +15,7 @@ import openai
 import pytest
 
 from service.engine.fake import FakeBackend
+from tests.access.support import write_keys
 from tests.rest.test_bad_inputs import HEAD, exchange
 from tests.support import DIM, Running, png, serving, write_toy_artifact
 
@@ -78,6 +79,17 @@ async def test_so_does_the_client_that_is_not_async(running: Running) -> None:
 
     vector = await asyncio.to_thread(ask)
     np.testing.assert_array_equal(np.array([vector], np.float32), await vectors_of(running, texts=["a cat"]))
+
+
+async def test_the_client_s_api_key_is_the_key(toy: Path, tmp_path: Path) -> None:
+    key = write_keys(tmp_path / "keys", mine={})["mine"]
+    async with serving(FakeBackend(DIM), toy, keys_file=tmp_path / "keys") as running:
+        address = f"{running.url}/v1"
+        async with openai.AsyncOpenAI(api_key=key, base_url=address, max_retries=0) as client:
+            assert len((await client.embeddings.create(model="toy", input="a")).data) == 1
+        async with openai.AsyncOpenAI(api_key="clip_x", base_url=address, max_retries=0) as client:
+            with pytest.raises(openai.AuthenticationError):
+                await client.embeddings.create(model="toy", input="a")
 
 
 async def test_the_client_raises_its_own_errors_with_our_codes(client: openai.AsyncOpenAI) -> None:
