@@ -31,7 +31,7 @@ COPY service/ service/
 COPY models/ models/
 USER 10001
 ENV PATH=/app/.venv/bin:/app:$PATH PYTHONDONTWRITEBYTECODE=1 CLIPSERVE_HOST=0.0.0.0
-EXPOSE 8080 8082
+EXPOSE 8080 8081 8082
 HEALTHCHECK --interval=10s --timeout=3s --start-period=60s \
     CMD ["python3", "-c", "import os, urllib.request as r; port = os.environ.get('CLIPSERVE_OPERATIONS_PORT', '8082'); r.urlopen(f'http://127.0.0.1:{port}/livez', timeout=2)"]
 ENTRYPOINT ["clipserve"]

@@ -4,12 +4,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 EXPORT := .venv-export/bin
+STUBS ?= service/rpc
 PIP := -m pip install --quiet --disable-pip-version-check
 # The tests that need nothing; each of the others has a target of its own.
 FAST := not abuse and not browser and not clients and not export and not neighbours and not redis and not triton
 
 .DEFAULT_GOAL := help
-.PHONY: help run test coverage test-all test-attacks test-abuse test-browser test-clients test-redis test-triton test-export abuse guesses fuzz check check-compose model load compare overload fair bulk gateway startup soak versus triton lock clean
+.PHONY: help run proto test coverage test-all test-attacks test-abuse test-browser test-clients test-redis test-triton test-export abuse guesses fuzz check check-proto check-compose model load compare overload fair bulk gateway fronts startup soak versus triton lock clean
 
 help: ## this list
 	@grep -hE '^[a-z -]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z -]+):.*## /\1\t/' | expand -t 40
@@ -59,12 +60,24 @@ guesses: .venv/dev.stamp ## times a million guesses at a key, and what the gate 
 fuzz: .venv/dev.stamp ## mutated images, texts, JSON and forms: make fuzz [ARGS="--executions 1000000"]
 	$(BIN)/python -m tests.abuse.fuzz $(ARGS)
 
-check: .venv/dev.stamp ## lint, format, types, layers
+proto: .venv/dev.stamp ## make the stubs of clip.proto anew
+	$(BIN)/python -m grpc_tools.protoc -I service/rpc --python_out=$(STUBS) --pyi_out=$(STUBS) --grpc_python_out=$(STUBS) \
+	  clipserve/v1/clip.proto
+	sed -i 's/^from clipserve\.v1 import/from service.rpc.clipserve.v1 import/' $(STUBS)/clipserve/v1/clip_pb2_grpc.py
+
+check: .venv/dev.stamp check-proto ## lint, format, types, layers
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/hadolint Dockerfile
+
+check-proto: .venv/dev.stamp ## clip.proto: lint, the released contract holds, the stubs are those of it
+	$(BIN)/buf lint
+	$(BIN)/buf breaking --against tests/rpc/released
+	@stubs=`mktemp -d` && $(MAKE) --no-print-directory proto STUBS=$$stubs && \
+	  for made in $$stubs/clipserve/v1/*; do cmp $$made service/rpc/clipserve/v1/`basename $$made` || exit 1; done; \
+	  found=$$?; rm -r $$stubs; exit $$found
 
 check-compose: ## docker compose reads its file (needs docker-compose, no engine)
 	docker compose config --quiet
@@ -80,7 +93,7 @@ load: .venv/dev.stamp ## throughput beside a bare loop: make load [FOLDER=models
 compare: .venv/dev.stamp ## beside other servers, each in an environment of its own: make compare FOLDER=... [ARGS="--rounds 5"]
 	$(BIN)/python -m loadtests.compare $(or $(FOLDER),models/demo) $(ARGS)
 
-overload fair bulk gateway startup soak: .venv/dev.stamp ## a load test of that name: make soak [FOLDER=models/demo] [ARGS="--minutes 30"]
+overload fair bulk gateway fronts startup soak: .venv/dev.stamp ## a load test of that name: make soak [FOLDER=models/demo] [ARGS="--minutes 30"]
 	$(BIN)/python -m loadtests $@ $(or $(FOLDER),models/demo) $(ARGS)
 
 versus: .venv/dev.stamp ## beside another checkout: make versus OTHER=../before [FOLDER=models/demo] [ARGS="--rounds 9"]

@@ -76,6 +76,7 @@ def started_in(folder: Path, *module: str, **settings: str | int | float) -> Ite
     """`started`, with the code of another checkout."""
     port, operations_port = free_port(), free_port()
     chosen = {"port": port, "operations_port": operations_port, "log_level": "WARNING", **settings}
+    chosen.setdefault("grpc_enabled", "false")
     environment = os.environ | {f"CLIPSERVE_{name.upper()}": str(value) for name, value in chosen.items()}
     began = time.perf_counter()
     process = subprocess.Popen([sys.executable, "-m", *module], env=environment, cwd=folder)

@@ -9,7 +9,7 @@ from concurrent.futures import Executor
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import uvicorn
 from pydantic import BaseModel
@@ -32,6 +32,7 @@ from service.application.image_cache import CachedImageEncoder
 from service.application.inference import Charge, Inference
 from service.application.requests import RequestLimits
 from service.application.served_model import ServedModel, reference_feeds
+from service.application.stream import BulkPlaces
 from service.clip.artifact import ArtifactError, read_manifest
 from service.clip.images import ImageLimits
 from service.clip.manifest import ModelManifest
@@ -53,19 +54,26 @@ from service.rest.uploads import Uploads
 from service.settings import ModelSettings, Settings
 from service.telemetry.metrics import Metrics
 
+if TYPE_CHECKING:  # it loads gRPC
+    from service.rpc.server import RpcServer
+
+# Before gRPC is loaded: it prints on standard error, past our log, what its errors tell too.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
 T = TypeVar("T")
 OpenBackend = Callable[[Path, ModelManifest, ModelSettings, Metrics], Backend]
 
 
 @dataclass(frozen=True)
 class Gateway:
-    """All that serves: the REST front and the models behind it, which are ready when `warm_up` has returned.
+    """All that serves: the fronts and the models behind them, which are ready when `warm_up` has returned.
 
-    `keys`: those that are known; None: nobody is asked for one.
+    `rpc`: the gRPC front, if the settings want it. `keys`: those that are known; None: nobody is asked for one.
     """
 
     app: ASGIApp
     server: uvicorn.Server
+    rpc: RpcServer | None
     metrics: Metrics
     models: dict[Path, ServedModel]
     inference: Inference
@@ -79,6 +87,13 @@ class Gateway:
     def drain(self) -> None:
         """Not ready from now on; each answer is the last one on its connection."""
         self.inference.draining = self.connections.draining = True
+
+    def end(self, *, at_once: bool = False) -> None:
+        """Take no more requests; `at_once`: and wait for none of those in flight."""
+        self.server.should_exit = True
+        self.server.force_exit = self.server.force_exit or at_once
+        if self.rpc:
+            self.rpc.end(at_once=at_once)
 
     async def warm_up(self) -> None:
         """Start all models, side by side.
@@ -120,12 +135,30 @@ async def open_gateway(settings: Settings, open_backend: OpenBackend | None = No
         limits = ExchangeLimits(picked(settings, BodyLimits), settings.deadline_seconds)
         budget = ByteBudget(settings.max_in_flight_bytes, settings.max_in_flight_bytes_per_address)
         uploads = Uploads(settings.max_json_bytes, side)
-        bulk = Bulk(inference, picked(settings, BulkLimits), side, gate)
+        places = BulkPlaces(settings.max_bulk_requests)
+        bulk = Bulk(inference, picked(settings, BulkLimits), side, gate, places)
         app = build_app(inference, limits, uploads, side, budget, metrics, bulk, gate, settings.compat)
         app = with_cors(app, settings.cors_origins)
         connections = Connections(picked(settings, ConnectionLimits))
         server = build_server(app, picked(settings, ServerOptions), connections, metrics)
-        yield Gateway(app, server, metrics, models, inference, connections, keys)
+        rpc = _rpc(settings, inference, side, budget, places, gate, metrics)
+        yield Gateway(app, server, rpc, metrics, models, inference, connections, keys)
+
+
+def _rpc(
+    settings: Settings,
+    inference: Inference,
+    side: SideThread,
+    budget: ByteBudget,
+    bulk: BulkPlaces,
+    gate: Gate,
+    metrics: Metrics,
+) -> RpcServer | None:
+    if not settings.grpc_enabled:
+        return None
+    from service.rpc.build import build_rpc  # loads gRPC
+
+    return build_rpc(inference, side, budget, bulk, gate, metrics, functools.partial(picked, settings))
 
 
 async def _keys_and_gate(
@@ -193,8 +226,6 @@ def _open_backend(
     deadline_seconds: float, folder: Path, manifest: ModelManifest, settings: ModelSettings, metrics: Metrics
 ) -> Backend:
     if settings.backend == "triton":
-        # gRPC prints on standard error, past our log, what its errors tell too.
-        os.environ.setdefault("GRPC_VERBOSITY", "NONE")
         from service.engine.triton.client import TritonBackend, TritonOptions  # loads gRPC
 
         token = settings.triton_token.get_secret_value() if settings.triton_token else None

@@ -11,14 +11,20 @@ import resource
 import signal
 import socket
 import threading
+from collections.abc import Coroutine
 from contextlib import AbstractAsyncContextManager, nullcontext
+from typing import TYPE_CHECKING, Any
 
 import uvloop
 
 from service import operations
 from service.bootstrap import Gateway, OpenBackend, open_gateway
+from service.concurrency import together
 from service.settings import Settings
 from service.telemetry.log import logger
+
+if TYPE_CHECKING:  # it loads gRPC
+    from service.rpc.server import RpcServer
 
 # After the time to drain: for cancelled requests and backends to end. Then the process ends, whatever still runs.
 _MARGIN_SECONDS = 3.0
@@ -39,18 +45,19 @@ def serve(settings: Settings, open_backend: OpenBackend | None = None) -> None:
         CannotListen, KeyFileError: see there.
     """
     _warn_if_open(settings)
-    _allow_open_files(settings.max_connections + _OTHER_FILES)
+    fronts = 2 if settings.grpc_enabled else 1  # each of which may have so many connections
+    _allow_open_files(fronts * settings.max_connections + _OTHER_FILES)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(settings, open_backend))
 
 
 async def _serve(settings: Settings, open_backend: OpenBackend | None) -> None:
     async with open_gateway(settings, open_backend) as gateway, _operations(settings, gateway):
-        server = gateway.server
         listener = _listen("CLIPSERVE_PORT", settings.host, settings.port)
+        _listen_grpc(settings, gateway.rpc)
         for signum in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(signum, _end, gateway, settings)
-        serving = asyncio.create_task(server.serve([listener]))
+        serving = asyncio.create_task(_fronts(gateway, listener))
         warming = asyncio.create_task(gateway.warm_up())
         try:
             await asyncio.wait({serving, warming}, return_when=asyncio.FIRST_COMPLETED)
@@ -61,7 +68,7 @@ async def _serve(settings: Settings, open_backend: OpenBackend | None) -> None:
             await serving
         finally:
             warming.cancel()
-            server.should_exit = True
+            gateway.end()
             await asyncio.gather(serving, warming, return_exceptions=True)
 
 
@@ -114,18 +121,37 @@ def _listen(setting: str, host: str, port: int) -> socket.socket:
         ) from None
 
 
+async def _fronts(gateway: Gateway, listener: socket.socket) -> None:
+    fronts: list[Coroutine[Any, Any, None]] = [gateway.server.serve([listener])]
+    if gateway.rpc:
+        fronts.append(gateway.rpc.serve())
+    await together(fronts)
+
+
+def _listen_grpc(settings: Settings, rpc: RpcServer | None) -> None:
+    """gRPC takes its port itself, and does not say what is wrong with it."""
+    try:
+        if rpc:
+            rpc.listen()
+    except (OSError, RuntimeError):
+        _listen("CLIPSERVE_GRPC_PORT", settings.host, settings.grpc_port).close()
+        raise CannotListen(
+            f"CLIPSERVE_GRPC_PORT={settings.grpc_port}: gRPC cannot listen on {settings.host}. Choose another, or "
+            "look at the files that CLIPSERVE_GRPC_TLS_* name: certificates and a key that fits them, as PEM."
+        ) from None
+
+
 def _end(gateway: Gateway, settings: Settings) -> None:
     """The first signal lets requests in flight end; the second does not wait for them.
 
     A load balancer needs a moment to see that this instance is not ready any more. Until then it still listens.
     """
-    server = gateway.server
     if gateway.draining:
-        server.force_exit = server.should_exit = True
+        gateway.end(at_once=True)
         return
     gateway.drain()
     logger.info("draining", delay=settings.drain_delay_seconds, drain=settings.drain_seconds)
-    asyncio.get_running_loop().call_later(settings.drain_delay_seconds, setattr, server, "should_exit", True)
+    asyncio.get_running_loop().call_later(settings.drain_delay_seconds, gateway.end)
     longest = settings.drain_delay_seconds + settings.drain_seconds + _MARGIN_SECONDS
     last_resort = threading.Timer(longest, os._exit, [0])
     last_resort.daemon = True

@@ -14,6 +14,7 @@ from service.application.requests import RequestLimits
 from service.clip.formats import FORMATS
 from service.clip.images import ImageLimits
 from service.rest.compat.names import Compat
+from service.rpc_settings import RpcSettings
 
 _DEMO = Path(__file__).parent.parent / "models" / "demo"
 
@@ -128,7 +129,7 @@ class ModelSettings(BaseModel):
         return names
 
 
-class Settings(ModelSettings, AccessSettings, BaseSettings):
+class Settings(ModelSettings, AccessSettings, RpcSettings, BaseSettings):
     """`python -m service settings` prints this as a table."""
 
     model_config = SettingsConfigDict(env_prefix="CLIPSERVE_", frozen=True, extra="forbid")
@@ -183,12 +184,14 @@ class Settings(ModelSettings, AccessSettings, BaseSettings):
     min_body_bytes_per_second: int = Field(
         65_536, ge=1, description="rate at which a body must come, after 2 seconds"
     )
-    max_body_bytes: int = Field(20_000_000, ge=1, description="request body")
-    max_json_bytes: int = Field(1_000_000, ge=1, description="JSON body besides its images")
-    max_bulk_requests: int = Field(4, ge=1, description="bulk requests at a time")
-    max_bulk_lines: int = Field(1_000_000, ge=1, description="lines of a bulk request")
+    max_body_bytes: int = Field(20_000_000, ge=1, description="request body, or message of gRPC")
+    max_json_bytes: int = Field(
+        1_000_000, ge=1, description="JSON body, or message of gRPC, besides its images"
+    )
+    max_bulk_requests: int = Field(4, ge=1, description="bulk requests at a time, EmbedStream included")
+    max_bulk_lines: int = Field(1_000_000, ge=1, description="lines of a bulk request, or messages")
     max_bulk_bytes: int = Field(
-        10_000_000_000, ge=1, description="bytes of a bulk request; a line may have max_body_bytes"
+        10_000_000_000, ge=1, description="bytes of a bulk request; a line or message may have max_body_bytes"
     )
     max_in_flight_bytes: int = Field(
         256_000_000, ge=1, description="bodies of all requests in memory, and large answers"
@@ -202,7 +205,9 @@ class Settings(ModelSettings, AccessSettings, BaseSettings):
     max_connections_per_address: int = Field(
         0, ge=0, description="of one client's address; 0: all, which suits a proxy in front"
     )
-    max_header_bytes: int = Field(65_536, ge=1_024, description="request line and headers; trailers too")
+    max_header_bytes: int = Field(
+        65_536, ge=1_024, description="request line, headers, trailers; or metadata of gRPC"
+    )
     first_byte_timeout_seconds: float = Field(
         10.0, gt=0, le=3600, description="time for the first byte on a new connection"
     )

@@ -25,10 +25,11 @@ class Process:
     """A service process; its `url`s answer once `wait_ready` has returned. `prefix`: a command that starts it."""
 
     def __init__(self, *prefix: str, **settings: str | int) -> None:
-        port, operations_port = free_port(), free_port()
-        chosen = {"port": port, "operations_port": operations_port, **settings}
+        port, grpc_port, operations_port = free_port(), free_port(), free_port()
+        chosen = {"port": port, "grpc_port": grpc_port, "operations_port": operations_port, **settings}
         environment = os.environ | {f"CLIPSERVE_{name.upper()}": str(value) for name, value in chosen.items()}
         self.url = f"http://127.0.0.1:{chosen['port']}"
+        self.rpc_address = f"127.0.0.1:{chosen['grpc_port']}"
         self.operations_url = f"http://127.0.0.1:{operations_port}"
         # A file, because a pipe would fill up and lose lines; kept as long as this object is.
         self._log = tempfile.NamedTemporaryFile()  # noqa: SIM115

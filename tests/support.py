@@ -151,6 +151,12 @@ class Running:
     url: str
     client: httpx.AsyncClient
 
+    @property
+    def rpc_address(self) -> str:
+        """Where it speaks gRPC, if it does (`grpc_enabled`)."""
+        assert self.gateway.rpc is not None
+        return f"127.0.0.1:{self.gateway.rpc.port}"
+
     async def classify(self, *images: bytes, **fields: Any) -> httpx.Response:
         return await self.client.post("/classify", files=form(images, {"labels": ["a", "b"]} | fields))
 
@@ -173,12 +179,17 @@ async def serving(
 ) -> AsyncIterator[Running]:
     """The whole service on a free port; `backend` behind every model, or the one the settings ask for.
 
-    It decodes in threads, unless a test asks for processes: each of these takes a tenth of a second to start.
+    It decodes in threads, unless a test asks for processes: each of these takes a tenth of a second to start. Nor
+    does it speak gRPC, unless a test asks for it.
     """
-    chosen = Settings(models=folders, port=0, **{"decode_processes": False, **settings})
+    defaults = {"decode_processes": False, "grpc_enabled": False, "grpc_port": 0}
+    chosen = Settings(models=folders, port=0, **{**defaults, **settings})
     async with open_gateway(chosen, (lambda *_: backend) if backend else None) as gateway:
         server = gateway.server
-        task = asyncio.create_task(server.serve())
+        tasks = [asyncio.create_task(server.serve())]
+        if gateway.rpc:
+            gateway.rpc.listen()
+            tasks.append(asyncio.create_task(gateway.rpc.serve()))
         while not server.started:
             await asyncio.sleep(0.005)
         try:
@@ -189,8 +200,8 @@ async def serving(
             async with httpx.AsyncClient(base_url=url, timeout=20, verify=False) as client:
                 yield Running(gateway, url, client)
         finally:
-            server.should_exit = True
-            await task
+            gateway.end()
+            await asyncio.gather(*tasks)
 
 
 async def eventually(holds: Callable[[], bool], seconds: float = 5) -> None:

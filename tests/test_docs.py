@@ -13,7 +13,8 @@ from packaging.utils import canonicalize_name
 import service
 from service import errors
 from service.errors import ClipError
-from service.rest.errors import STATUS
+from service.rest.errors import STATUS, kinds
+from service.rpc.errors import status_of as rpc_status
 from service.settings import Settings
 from service.settings_table import as_markdown
 
@@ -40,7 +41,8 @@ def test_every_setting_has_a_description_and_a_lower_bound_or_a_choice() -> None
 def test_the_architecture_names_every_file_of_the_service() -> None:
     files = {path.relative_to(ROOT / "service").as_posix() for path in (ROOT / "service").rglob("*.py")}
     told = set(re.findall(r"^\| `([\w/]+\.py)` \|", (ROOT / "ARCHITECTURE.md").read_text(), re.MULTILINE))
-    assert told == {name for name in files if not name.endswith("__init__.py")}
+    generated = ("__init__.py", "_pb2.py", "_pb2_grpc.py")
+    assert told == {name for name in files if not name.endswith(generated)}
 
 
 def error_table() -> str:
@@ -60,6 +62,22 @@ def error_table() -> str:
 def test_the_readme_has_every_error_code_with_its_status() -> None:
     shown = README.partition("<!-- error codes -->\n")[2].partition("\n<!-- end of error codes -->")[0]
     assert shown == error_table(), f"replace the table in README.md by:\n{error_table()}"
+
+
+def grpc_statuses() -> str:
+    """The status in gRPC of every error, with the codes that have it."""
+    codes: dict[str, list[str]] = {}
+    for kind in kinds():
+        codes.setdefault(rpc_status(kind).name, []).append(f"`{kind.code}`")
+    rows = ["| gRPC status | codes |", "| --- | --- |"]
+    rows += [f"| {status} | {', '.join(names)} |" for status, names in sorted(codes.items())]
+    return "\n".join(rows)
+
+
+def test_the_documentation_has_the_status_in_grpc_of_every_code() -> None:
+    text = (ROOT / "docs/api.md").read_text()
+    shown = text.partition("<!-- grpc statuses -->\n")[2].partition("\n<!-- end of grpc statuses -->")[0]
+    assert shown == grpc_statuses(), f"replace the table in docs/api.md by:\n{grpc_statuses()}"
 
 
 def makefile_targets() -> set[str]:

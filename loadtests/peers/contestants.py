@@ -65,6 +65,7 @@ def clipserve(
             "CLIPSERVE_PORT": "{port}",
             "CLIPSERVE_MAX_QUEUE_SECONDS": "60",
             "CLIPSERVE_OPERATIONS_PORT": "0",
+            "CLIPSERVE_GRPC_ENABLED": "false",
             **{f"CLIPSERVE_{setting.upper()}": value for setting, value in settings.items()},
         },
         embed=bodies.embed,

@@ -15,6 +15,10 @@ from service.clip.tokenizer import TokenizedText
 from service.clip.zeroshot import Scores, ZeroShotClassifier, logits
 from service.errors import ClipError
 
+# Results that a front renders in half a millisecond at most.
+_SHORT_LABELS = 256
+_SHORT_VECTORS = 32
+
 
 @dataclass(frozen=True)
 class ScoredLabel:
@@ -150,3 +154,13 @@ def compared(
 def spelled(rows: Sequence[TokenizedText], pieces: Callable[[Sequence[int]], list[str]]) -> list[Tokens]:
     """`pieces`: ids -> how each is written."""
     return [Tokens(row.ids, pieces(row.ids), row.tokens, row.truncated) for row in rows]
+
+
+def is_short(answer: Classification | Embedding | Similarities | Tokenization) -> bool:
+    """Whether it is rendered faster than a thread is woken, or nearly so."""
+    if isinstance(answer, Embedding):
+        return len(answer.images) + len(answer.texts) <= _SHORT_VECTORS
+    if isinstance(answer, Classification):
+        labels = sum(len(result) for result in answer.results if not isinstance(result, ClipError))
+        return labels <= _SHORT_LABELS
+    return len(answer.results) <= _SHORT_VECTORS

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from ipaddress import IPv6Address, ip_network
 
 from service.errors import Overloaded
+
+_NO_ROOM_SECONDS = 0.05  # until one that waits asks again
 
 
 class Lease:
@@ -25,6 +29,14 @@ class Lease:
         """
         self._budget.claim(size, self._address)
         self.size += size
+
+    async def wait_for_room(self, size: int) -> None:
+        """`grow`, of a request that can wait while others hold the budget."""
+        while True:
+            try:
+                return self.grow(size)
+            except Overloaded:
+                await asyncio.sleep(_NO_ROOM_SECONDS)
 
     def shrink(self, size: int) -> None:
         """Give `size` bytes back."""
@@ -72,3 +84,11 @@ class ByteBudget:
                 )
         self._used += size
         self._by_address[address] += size
+
+
+def address_of(host: str) -> str:
+    """Whose a connection is: an IPv4 address, or the 64 bits of an IPv6 address that one customer has whole."""
+    if ":" not in host:
+        return host
+    address = IPv6Address(host.partition("%")[0])
+    return str(address.ipv4_mapped or ip_network((address, 64), strict=False))

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from service.errors import ClipError
+from service.errors import ClipError, Overloaded
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -27,6 +27,32 @@ class Window:
 
     items: int = 64
     size: int = 32_000_000  # bytes
+
+
+class BulkPlaces:
+    """How many bulk requests may run at a time, of all fronts."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._running = 0
+
+    @contextmanager
+    def taken(self) -> Iterator[None]:
+        """A place for one request, until the block ends.
+
+        Raises:
+            Overloaded: there is none.
+        """
+        if self._running >= self._limit:
+            raise Overloaded(
+                f"{self._running} bulk requests are running; that is the limit. Try again when one has ended.",
+                retry_after=10,
+            )
+        self._running += 1
+        try:
+            yield
+        finally:
+            self._running -= 1
 
 
 async def in_order(

@@ -24,9 +24,9 @@ from service.application.byte_budget import Lease
 from service.application.encoder import EncodedText, VectorOrError
 from service.application.inference import Inference
 from service.application.requests import Choice, EmbedRequest
-from service.application.stream import Window, in_order
+from service.application.stream import BulkPlaces, Window, in_order
 from service.concurrency import SideThread
-from service.errors import BodyTooLarge, BodyTooSlow, ClipError, Overloaded, TooMany, UnsupportedMediaType
+from service.errors import BodyTooLarge, BodyTooSlow, ClipError, TooMany, UnsupportedMediaType
 from service.rest.errors import fields
 from service.rest.lifeline import ClientGone
 from service.rest.lines import Line, Splitter, parse_line
@@ -38,14 +38,12 @@ NDJSON = "application/x-ndjson"
 
 _SHORT = 4_096  # bytes of a line that is parsed faster than a thread is woken
 _BREATH = 256  # lines between which others have their turn
-_NO_ROOM_SECONDS = 0.05  # until the budget of bytes is asked again
 
 
 @dataclass(frozen=True)
 class BulkLimits:
     """See the settings of the same names. A line is bounded like a body."""
 
-    max_bulk_requests: int
     max_bulk_lines: int
     max_bulk_bytes: int
     max_body_bytes: int
@@ -55,12 +53,14 @@ class BulkLimits:
 class Bulk:
     """All bulk requests. One call is one request."""
 
-    def __init__(self, inference: Inference, limits: BulkLimits, side: SideThread, gate: Gate) -> None:
+    def __init__(
+        self, inference: Inference, limits: BulkLimits, side: SideThread, gate: Gate, places: BulkPlaces
+    ) -> None:
         self._inference = inference
         self._limits = limits
         self._side = side
         self._gate = gate
-        self._running = 0
+        self._places = places
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send, lease: Lease) -> None:
         """Answer a request whose body has not been read.
@@ -68,16 +68,8 @@ class Bulk:
         Raises:
             ClipError, ClientGone: see `service.errors`; a line has said it, if the answer had begun.
         """
-        if self._running >= self._limits.max_bulk_requests:
-            raise Overloaded(
-                f"{self._running} bulk requests are running; that is the limit. Try again when one has ended.",
-                retry_after=10,
-            )
-        self._running += 1
-        try:
+        with self._places.taken():
             await self._answer(Request(scope), receive, send, lease)
-        finally:
-            self._running -= 1
 
     async def _answer(self, request: Request, receive: Receive, send: Send, lease: Lease) -> None:
         said = _fields(request)
@@ -127,7 +119,7 @@ class Bulk:
                     raise TooMany(f"the request has more than {limit:,} lines.", limit=limit, actual=index)
                 size = len(data)
                 if data and not data.isspace():
-                    await _wait_for_room(lease, size)
+                    await lease.wait_for_room(size)
                     yield await self._side.call(parse_line, index - 1, data, short=size <= _SHORT), size
                 del data  # while the next is waited for
 
@@ -156,15 +148,6 @@ class Bulk:
         if message["type"] == "http.disconnect":
             raise ClientGone
         return message.get("body", b""), message.get("more_body", False)
-
-
-async def _wait_for_room(lease: Lease, size: int) -> None:
-    while True:
-        try:
-            lease.grow(size)
-            return
-        except Overloaded:  # others hold it: unlike them, this request can wait
-            await asyncio.sleep(_NO_ROOM_SECONDS)
 
 
 def _fields(request: Request) -> BulkFields:

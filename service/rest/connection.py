@@ -27,8 +27,9 @@ from typing import Any
 from starlette.types import ASGIApp
 from uvicorn.server import ServerState
 
+from service.application.byte_budget import address_of
 from service.errors import ClipError, HeadersTooSlow, TooManyConnections
-from service.rest.connections import Connections, Phase, address_of
+from service.rest.connections import Connections, Phase
 from service.rest.cycle import Cycle, scope_of
 from service.rest.errors import rendered
 from service.rest.wire import IncomingRequest, answer_head

@@ -6,9 +6,7 @@ is raised on the way into the answer. No other place renders an error of a whole
 
 from __future__ import annotations
 
-import re
 import time
-import uuid
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -16,16 +14,14 @@ from types import MappingProxyType
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.access.gate import Gate
-from service.application.byte_budget import ByteBudget, Lease
+from service.application.byte_budget import ByteBudget, Lease, address_of
 from service.rest.body import BodyLimits, announced_size, read_body
-from service.rest.connections import address_of
 from service.rest.errors import Render, rendered
 from service.rest.lifeline import ClientGone, run_until_answered
 from service.telemetry.log import logger
 from service.telemetry.metrics import Metrics
-from service.telemetry.request import RequestContext, enter
+from service.telemetry.request import RequestContext, enter, request_id
 
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _SMALL = 65_536  # bytes of an answer: 32 MB for 512 connections
 # Answers a request while it arrives: `read_body` and the deadline are not for it.
 Streaming = Callable[[Scope, Receive, Send, Lease], Awaitable[None]]
@@ -88,9 +84,7 @@ class _Answer:
 
     def _headers(self) -> Iterator[tuple[bytes, bytes]]:
         yield b"x-request-id", self._request.id.encode()
-        stages = self._request.stage_seconds.items()
-        if stages:
-            timing = ", ".join(f"{stage};dur={seconds * 1000:.1f}" for stage, seconds in stages)
+        if timing := self._request.server_timing:
             yield b"server-timing", timing.encode()
         if self.body_pending:
             yield b"connection", b"close"
@@ -126,7 +120,7 @@ class Exchange:
             return
         started = time.perf_counter()
         headers = {key.lower(): value for key, value in scope["headers"]}
-        request = RequestContext(_request_id(headers))
+        request = RequestContext(request_id(headers.get(b"x-request-id", b"").decode("latin-1")))
         enter(request)
         answer = _Answer(send, request)
         try:
@@ -185,9 +179,3 @@ class Exchange:
         if endpoint not in _QUIET:
             key = {"key": request.key} if request.key else {}
             logger.info("request", endpoint=endpoint, outcome=outcome, ms=round(seconds * 1000, 1), **key)
-
-
-def _request_id(headers: Mapping[bytes, bytes]) -> str:
-    """The caller's X-Request-Id where it is a plain word, else a new one."""
-    given = headers.get(b"x-request-id", b"").decode("latin-1")
-    return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex

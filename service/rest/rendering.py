@@ -27,20 +27,6 @@ from service.rest.errors import fields
 
 NPY = "application/x-npy"
 
-# Results whose rendering takes half a millisecond at most.
-_SHORT_LABELS = 256
-_SHORT_VECTORS = 32
-
-
-def is_short(answer: Classification | Embedding | Similarities | Tokenization) -> bool:
-    """Whether it is rendered faster than a thread is woken, or nearly so."""
-    if isinstance(answer, Embedding):
-        return len(answer.images) + len(answer.texts) <= _SHORT_VECTORS
-    if isinstance(answer, Classification):
-        labels = sum(len(result) for result in answer.results if not isinstance(result, ClipError))
-        return labels <= _SHORT_LABELS
-    return len(answer.results) <= _SHORT_VECTORS
-
 
 def json_response(body: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """JSON; NumPy arrays become lists."""

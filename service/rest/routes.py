@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
+from service.application.answers import is_short
 from service.application.encoder import ImageInput
 from service.application.encodings import EmbeddingType
 from service.application.inference import Inference
@@ -22,7 +23,6 @@ from service.rest.rendering import (
     NPY,
     classification_json,
     embedding_json,
-    is_short,
     json_response,
     models_json,
     npy_array,

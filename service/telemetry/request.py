@@ -11,11 +11,20 @@ request that sees it, and a stage of a shared build counts for everyone who wait
 from __future__ import annotations
 
 import contextvars
+import re
 import time
+import uuid
 from collections.abc import Collection, Iterable, MutableMapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
+
+_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+def request_id(given: str | None) -> str:
+    """The caller's own id where it is a plain word, else a new one."""
+    return given if given and _ID.fullmatch(given) else uuid.uuid4().hex
 
 
 @dataclass(eq=False)
@@ -39,6 +48,12 @@ class RequestContext:
     @property
     def requests(self) -> Collection[RequestContext]:
         return (self,)
+
+    @property
+    def server_timing(self) -> str:
+        """The stages as the header Server-Timing has them, in milliseconds; empty where there were none."""
+        stages = self.stage_seconds.items()
+        return ", ".join(f"{stage};dur={seconds * 1000:.1f}" for stage, seconds in stages)
 
 
 @dataclass(eq=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from service.application.byte_budget import ByteBudget, Lease
+from service.application.byte_budget import ByteBudget, Lease, address_of
 from service.errors import Overloaded
 
 
@@ -84,3 +84,17 @@ def test_an_address_without_requests_is_forgotten() -> None:
     with budget.lease("idle"):
         pass
     assert not budget._by_address
+
+
+@pytest.mark.parametrize(
+    ("host", "address"),
+    [
+        ("127.0.0.1", "127.0.0.1"),
+        ("::ffff:127.0.0.1", "127.0.0.1"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("", ""),
+    ],
+)
+def test_an_ipv6_address_stands_for_the_network_of_one_customer(host: str, address: str) -> None:
+    assert address_of(host) == address

@@ -51,6 +51,17 @@ def test_the_gateway_is_measured_on_arithmetic(monkeypatch: pytest.MonkeyPatch, 
     assert run.texts.generator == ("wrk" if with_wrk else "Python threads")
 
 
+def test_the_fronts_are_measured_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    result = CliRunner().invoke(cli, ["fronts", "--clients", "2", "--seconds", "0.2", "--rounds", "1"])
+    assert result.exit_code == 0, result.output
+    rows = re.findall(
+        r"^\| a (?:photo of 640 x 480|text), (\w+) \| ([\d.]+) \| ([\d,]+) \|$", result.output, re.M
+    )
+    assert [front for front, _, _ in rows] == ["REST", "gRPC", "REST", "gRPC"]
+    assert all(float(cpu) > 0 and float(rate) > 0 for _, cpu, rate in rows)
+
+
 def test_single_images_are_measured_beside_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     with started("loadtests.fake_service", models="models/demo") as server:

@@ -10,11 +10,10 @@ import pytest
 from starlette.requests import Request
 from starlette.types import Message
 
-from service.application.answers import Classification, Embedding, ScoredLabel
+from service.application.answers import Classification, Embedding, ScoredLabel, is_short
 from service.application.encoder import EncodedText
 from service.concurrency import SideThread
 from service.errors import UndecodableImage
-from service.rest.rendering import is_short
 from service.rest.schemas import EmbedFields
 from service.rest.uploads import Uploads
 from tests.rest.test_uploads import read_json

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from service.errors import TooManyConnections
-from service.rest.connections import ConnectionLimits, Connections, Phase, address_of
+from service.rest.connections import ConnectionLimits, Connections, Phase
 
 LIMITS = ConnectionLimits(
     max_connections=4,
@@ -137,17 +137,3 @@ async def test_each_is_looked_at_again_and_again() -> None:
         while member.checked < 2:
             await asyncio.sleep(0.01)
     watching.cancel()
-
-
-@pytest.mark.parametrize(
-    ("host", "address"),
-    [
-        ("127.0.0.1", "127.0.0.1"),
-        ("::ffff:127.0.0.1", "127.0.0.1"),
-        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
-        ("fe80::1%eth0", "fe80::/64"),
-        ("", ""),
-    ],
-)
-def test_an_ipv6_address_stands_for_the_network_of_one_customer(host: str, address: str) -> None:
-    assert address_of(host) == address

@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.application.answers import Embedding, Similarities, Similarity
+from service.application.answers import Embedding, Similarities, Similarity, is_short
 from service.application.encoder import ImageInput
 from service.application.inference import Inference
 from service.application.requests import RequestLimits, SimilarityRequest
@@ -20,7 +20,7 @@ from service.errors import ClipError, InvalidInput
 from service.rest.compat.clip_as_service_document import POST, body_of
 from service.rest.compat.items import Encoded, Item, Mixed, Result, chosen, listed, mixed
 from service.rest.json_body import JsonObject, decode_base64
-from service.rest.rendering import is_short, json_response
+from service.rest.rendering import json_response
 from service.rest.uploads import Uploads
 
 Document = dict[str, Any]

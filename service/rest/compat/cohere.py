@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.application.answers import Embedding
+from service.application.answers import Embedding, is_short
 from service.application.encodings import EmbeddingType
 from service.application.inference import Inference
 from service.application.requests import RequestLimits
@@ -33,7 +33,7 @@ from service.rest.compat.items import (
 from service.rest.documented import NO_TEMPLATES, operation, refer
 from service.rest.examples import PNG
 from service.rest.json_body import JsonObject
-from service.rest.rendering import is_short, json_response, vector_fields
+from service.rest.rendering import json_response, vector_fields
 from service.rest.uploads import Uploads
 from service.telemetry.request import current
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, RootModel
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.application.answers import Classification
+from service.application.answers import Classification, is_short
 from service.application.inference import Inference
 from service.application.requests import ClassifyRequest, RequestLimits
 from service.concurrency import SideThread
@@ -23,7 +23,7 @@ from service.rest.documented import operation, refer
 from service.rest.errors import Failure, kinds, told
 from service.rest.examples import PNG
 from service.rest.json_body import JsonObject, decode_base64
-from service.rest.rendering import is_short, json_response
+from service.rest.rendering import json_response
 from service.rest.uploads import Uploads
 
 PREFIX = "/models/"

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from service.application.answers import Embedding
+from service.application.answers import Embedding, is_short
 from service.application.inference import Inference
 from service.application.requests import EmbedRequest, RequestLimits
 from service.concurrency import SideThread
@@ -19,7 +19,7 @@ from service.errors import ClipError, InvalidInput
 from service.rest.compat import schemas
 from service.rest.compat.items import chosen
 from service.rest.documented import NO_TEMPLATES, operation, refer
-from service.rest.rendering import is_short, json_response
+from service.rest.rendering import json_response
 from service.rest.uploads import Upload, Uploads
 
 _MAX_ENTRIES = 4_096  # characters; immich sends a hundred

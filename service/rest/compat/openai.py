@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service import errors
-from service.application.answers import Embedding
+from service.application.answers import Embedding, is_short
 from service.application.inference import Inference
 from service.application.requests import RequestLimits
 from service.concurrency import SideThread
@@ -33,7 +33,7 @@ from service.rest.compat.items import (
 from service.rest.compat.openai_document import EMBEDDINGS, body_of
 from service.rest.errors import Failure, told
 from service.rest.json_body import JsonObject
-from service.rest.rendering import is_short, json_response, vector_fields
+from service.rest.rendering import json_response, vector_fields
 from service.rest.uploads import Uploads
 
 PATH = "/v1/embeddings"

@@ -1,0 +1,64 @@
+"""The gRPC front, put together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol, TypeVar
+
+from service.access.gate import Gate
+from service.application.byte_budget import ByteBudget
+from service.application.inference import Inference
+from service.application.stream import BulkPlaces
+from service.concurrency import SideThread
+from service.rpc.call import TakingLimits
+from service.rpc.exchange import CallLimits, Exchange
+from service.rpc.health import Health
+from service.rpc.methods import Methods
+from service.rpc.reading import ReadLimits, Reads
+from service.rpc.server import SERVICE, RpcServer, ServerOptions
+from service.rpc.streaming import Streaming, StreamLimits
+from service.telemetry.metrics import Metrics
+
+T = TypeVar("T")
+
+
+class Picked(Protocol):
+    """Fills a dataclass with the settings of the same names."""
+
+    def __call__(self, kind: type[T], /) -> T: ...
+
+
+@dataclass(frozen=True)
+class _MessageLimits:
+    """See the settings of the same names."""
+
+    max_body_bytes: int
+    max_json_bytes: int
+    max_in_flight_bytes: int
+    body_timeout_seconds: float
+
+    @property
+    def reads(self) -> ReadLimits:
+        return ReadLimits(max(1, self.max_in_flight_bytes // self.max_body_bytes), self.body_timeout_seconds)
+
+
+def build_rpc(
+    inference: Inference,
+    side: SideThread,
+    budget: ByteBudget,
+    bulk: BulkPlaces,
+    gate: Gate,
+    metrics: Metrics,
+    picked: Picked,
+) -> RpcServer:
+    """A server that does not listen yet."""
+    messages = picked(_MessageLimits)
+    methods = Methods(inference, side, messages.max_json_bytes)
+    exchange = Exchange(
+        gate, Reads(messages.reads), budget, picked(CallLimits), picked(TakingLimits), metrics
+    )
+    handlers = {name: exchange.unary(name, work) for name, work in methods.unary().items()}
+    streaming = Streaming(gate, bulk, picked(StreamLimits))
+    handlers["EmbedStream"] = exchange.stream("EmbedStream", partial(streaming, methods.embed_item))
+    return RpcServer(handlers, Health(inference, SERVICE), picked(ServerOptions))

@@ -1,0 +1,267 @@
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class EmbeddingType(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    EMBEDDING_TYPE_UNSPECIFIED: _ClassVar[EmbeddingType]
+    EMBEDDING_TYPE_FLOAT32: _ClassVar[EmbeddingType]
+    EMBEDDING_TYPE_FLOAT16: _ClassVar[EmbeddingType]
+    EMBEDDING_TYPE_INT8: _ClassVar[EmbeddingType]
+    EMBEDDING_TYPE_BINARY: _ClassVar[EmbeddingType]
+    EMBEDDING_TYPE_UBINARY: _ClassVar[EmbeddingType]
+EMBEDDING_TYPE_UNSPECIFIED: EmbeddingType
+EMBEDDING_TYPE_FLOAT32: EmbeddingType
+EMBEDDING_TYPE_FLOAT16: EmbeddingType
+EMBEDDING_TYPE_INT8: EmbeddingType
+EMBEDDING_TYPE_BINARY: EmbeddingType
+EMBEDDING_TYPE_UBINARY: EmbeddingType
+
+class ItemError(_message.Message):
+    __slots__ = ("code", "detail", "limit", "actual", "index")
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    ACTUAL_FIELD_NUMBER: _ClassVar[int]
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    code: str
+    detail: str
+    limit: float
+    actual: float
+    index: int
+    def __init__(self, code: _Optional[str] = ..., detail: _Optional[str] = ..., limit: _Optional[float] = ..., actual: _Optional[float] = ..., index: _Optional[int] = ...) -> None: ...
+
+class ClassifyRequest(_message.Message):
+    __slots__ = ("images", "labels", "templates", "top_k", "truncate", "model", "expect_fingerprint")
+    IMAGES_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    TEMPLATES_FIELD_NUMBER: _ClassVar[int]
+    TOP_K_FIELD_NUMBER: _ClassVar[int]
+    TRUNCATE_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    EXPECT_FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    images: _containers.RepeatedScalarFieldContainer[bytes]
+    labels: _containers.RepeatedScalarFieldContainer[str]
+    templates: _containers.RepeatedScalarFieldContainer[str]
+    top_k: int
+    truncate: bool
+    model: str
+    expect_fingerprint: str
+    def __init__(self, images: _Optional[_Iterable[bytes]] = ..., labels: _Optional[_Iterable[str]] = ..., templates: _Optional[_Iterable[str]] = ..., top_k: _Optional[int] = ..., truncate: _Optional[bool] = ..., model: _Optional[str] = ..., expect_fingerprint: _Optional[str] = ...) -> None: ...
+
+class ClassifyResponse(_message.Message):
+    __slots__ = ("model", "fingerprint", "results", "truncated_labels")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    TRUNCATED_LABELS_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    fingerprint: str
+    results: _containers.RepeatedCompositeFieldContainer[ClassifyResult]
+    truncated_labels: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, model: _Optional[str] = ..., fingerprint: _Optional[str] = ..., results: _Optional[_Iterable[_Union[ClassifyResult, _Mapping]]] = ..., truncated_labels: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class ClassifyResult(_message.Message):
+    __slots__ = ("labels", "error")
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    labels: _containers.RepeatedCompositeFieldContainer[LabelScore]
+    error: ItemError
+    def __init__(self, labels: _Optional[_Iterable[_Union[LabelScore, _Mapping]]] = ..., error: _Optional[_Union[ItemError, _Mapping]] = ...) -> None: ...
+
+class LabelScore(_message.Message):
+    __slots__ = ("label", "score", "cosine", "logit")
+    LABEL_FIELD_NUMBER: _ClassVar[int]
+    SCORE_FIELD_NUMBER: _ClassVar[int]
+    COSINE_FIELD_NUMBER: _ClassVar[int]
+    LOGIT_FIELD_NUMBER: _ClassVar[int]
+    label: str
+    score: float
+    cosine: float
+    logit: float
+    def __init__(self, label: _Optional[str] = ..., score: _Optional[float] = ..., cosine: _Optional[float] = ..., logit: _Optional[float] = ...) -> None: ...
+
+class EmbedRequest(_message.Message):
+    __slots__ = ("images", "texts", "truncate", "embedding_type", "model", "expect_fingerprint")
+    IMAGES_FIELD_NUMBER: _ClassVar[int]
+    TEXTS_FIELD_NUMBER: _ClassVar[int]
+    TRUNCATE_FIELD_NUMBER: _ClassVar[int]
+    EMBEDDING_TYPE_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    EXPECT_FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    images: _containers.RepeatedScalarFieldContainer[bytes]
+    texts: _containers.RepeatedScalarFieldContainer[str]
+    truncate: bool
+    embedding_type: EmbeddingType
+    model: str
+    expect_fingerprint: str
+    def __init__(self, images: _Optional[_Iterable[bytes]] = ..., texts: _Optional[_Iterable[str]] = ..., truncate: _Optional[bool] = ..., embedding_type: _Optional[_Union[EmbeddingType, str]] = ..., model: _Optional[str] = ..., expect_fingerprint: _Optional[str] = ...) -> None: ...
+
+class EmbedResponse(_message.Message):
+    __slots__ = ("model", "fingerprint", "results")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    fingerprint: str
+    results: _containers.RepeatedCompositeFieldContainer[EmbedResult]
+    def __init__(self, model: _Optional[str] = ..., fingerprint: _Optional[str] = ..., results: _Optional[_Iterable[_Union[EmbedResult, _Mapping]]] = ...) -> None: ...
+
+class EmbedResult(_message.Message):
+    __slots__ = ("embedding", "scale", "tokens", "truncated", "error")
+    EMBEDDING_FIELD_NUMBER: _ClassVar[int]
+    SCALE_FIELD_NUMBER: _ClassVar[int]
+    TOKENS_FIELD_NUMBER: _ClassVar[int]
+    TRUNCATED_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    embedding: bytes
+    scale: float
+    tokens: int
+    truncated: bool
+    error: ItemError
+    def __init__(self, embedding: _Optional[bytes] = ..., scale: _Optional[float] = ..., tokens: _Optional[int] = ..., truncated: _Optional[bool] = ..., error: _Optional[_Union[ItemError, _Mapping]] = ...) -> None: ...
+
+class EmbedStreamRequest(_message.Message):
+    __slots__ = ("image", "text", "truncate", "embedding_type", "model", "expect_fingerprint")
+    IMAGE_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    TRUNCATE_FIELD_NUMBER: _ClassVar[int]
+    EMBEDDING_TYPE_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    EXPECT_FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    image: bytes
+    text: str
+    truncate: bool
+    embedding_type: EmbeddingType
+    model: str
+    expect_fingerprint: str
+    def __init__(self, image: _Optional[bytes] = ..., text: _Optional[str] = ..., truncate: _Optional[bool] = ..., embedding_type: _Optional[_Union[EmbeddingType, str]] = ..., model: _Optional[str] = ..., expect_fingerprint: _Optional[str] = ...) -> None: ...
+
+class EmbedStreamResponse(_message.Message):
+    __slots__ = ("model", "fingerprint", "result")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    RESULT_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    fingerprint: str
+    result: EmbedResult
+    def __init__(self, model: _Optional[str] = ..., fingerprint: _Optional[str] = ..., result: _Optional[_Union[EmbedResult, _Mapping]] = ...) -> None: ...
+
+class SimilarityRequest(_message.Message):
+    __slots__ = ("images", "texts", "to_images", "to_texts", "truncate", "model", "expect_fingerprint")
+    IMAGES_FIELD_NUMBER: _ClassVar[int]
+    TEXTS_FIELD_NUMBER: _ClassVar[int]
+    TO_IMAGES_FIELD_NUMBER: _ClassVar[int]
+    TO_TEXTS_FIELD_NUMBER: _ClassVar[int]
+    TRUNCATE_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    EXPECT_FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    images: _containers.RepeatedScalarFieldContainer[bytes]
+    texts: _containers.RepeatedScalarFieldContainer[str]
+    to_images: _containers.RepeatedScalarFieldContainer[bytes]
+    to_texts: _containers.RepeatedScalarFieldContainer[str]
+    truncate: bool
+    model: str
+    expect_fingerprint: str
+    def __init__(self, images: _Optional[_Iterable[bytes]] = ..., texts: _Optional[_Iterable[str]] = ..., to_images: _Optional[_Iterable[bytes]] = ..., to_texts: _Optional[_Iterable[str]] = ..., truncate: _Optional[bool] = ..., model: _Optional[str] = ..., expect_fingerprint: _Optional[str] = ...) -> None: ...
+
+class SimilarityResponse(_message.Message):
+    __slots__ = ("model", "fingerprint", "results")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    fingerprint: str
+    results: _containers.RepeatedCompositeFieldContainer[SimilarityResult]
+    def __init__(self, model: _Optional[str] = ..., fingerprint: _Optional[str] = ..., results: _Optional[_Iterable[_Union[SimilarityResult, _Mapping]]] = ...) -> None: ...
+
+class SimilarityResult(_message.Message):
+    __slots__ = ("cosine", "logit", "error")
+    COSINE_FIELD_NUMBER: _ClassVar[int]
+    LOGIT_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    cosine: _containers.RepeatedScalarFieldContainer[float]
+    logit: _containers.RepeatedScalarFieldContainer[float]
+    error: ItemError
+    def __init__(self, cosine: _Optional[_Iterable[float]] = ..., logit: _Optional[_Iterable[float]] = ..., error: _Optional[_Union[ItemError, _Mapping]] = ...) -> None: ...
+
+class TokenizeRequest(_message.Message):
+    __slots__ = ("texts", "model", "expect_fingerprint")
+    TEXTS_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    EXPECT_FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    texts: _containers.RepeatedScalarFieldContainer[str]
+    model: str
+    expect_fingerprint: str
+    def __init__(self, texts: _Optional[_Iterable[str]] = ..., model: _Optional[str] = ..., expect_fingerprint: _Optional[str] = ...) -> None: ...
+
+class TokenizeResponse(_message.Message):
+    __slots__ = ("model", "fingerprint", "context_length", "results")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    CONTEXT_LENGTH_FIELD_NUMBER: _ClassVar[int]
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    fingerprint: str
+    context_length: int
+    results: _containers.RepeatedCompositeFieldContainer[TokenizeResult]
+    def __init__(self, model: _Optional[str] = ..., fingerprint: _Optional[str] = ..., context_length: _Optional[int] = ..., results: _Optional[_Iterable[_Union[TokenizeResult, _Mapping]]] = ...) -> None: ...
+
+class TokenizeResult(_message.Message):
+    __slots__ = ("ids", "pieces", "tokens", "truncated")
+    IDS_FIELD_NUMBER: _ClassVar[int]
+    PIECES_FIELD_NUMBER: _ClassVar[int]
+    TOKENS_FIELD_NUMBER: _ClassVar[int]
+    TRUNCATED_FIELD_NUMBER: _ClassVar[int]
+    ids: _containers.RepeatedScalarFieldContainer[int]
+    pieces: _containers.RepeatedScalarFieldContainer[str]
+    tokens: int
+    truncated: bool
+    def __init__(self, ids: _Optional[_Iterable[int]] = ..., pieces: _Optional[_Iterable[str]] = ..., tokens: _Optional[int] = ..., truncated: _Optional[bool] = ...) -> None: ...
+
+class ListModelsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListModelsResponse(_message.Message):
+    __slots__ = ("models",)
+    MODELS_FIELD_NUMBER: _ClassVar[int]
+    models: _containers.RepeatedCompositeFieldContainer[ModelInfo]
+    def __init__(self, models: _Optional[_Iterable[_Union[ModelInfo, _Mapping]]] = ...) -> None: ...
+
+class ModelInfo(_message.Message):
+    __slots__ = ("id", "ready", "fingerprint", "embed_dim", "image_size", "context_length", "scoring", "logit_scale", "logit_bias", "prompt_templates", "precision", "checkpoint", "licence", "random_weights")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    READY_FIELD_NUMBER: _ClassVar[int]
+    FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    EMBED_DIM_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    CONTEXT_LENGTH_FIELD_NUMBER: _ClassVar[int]
+    SCORING_FIELD_NUMBER: _ClassVar[int]
+    LOGIT_SCALE_FIELD_NUMBER: _ClassVar[int]
+    LOGIT_BIAS_FIELD_NUMBER: _ClassVar[int]
+    PROMPT_TEMPLATES_FIELD_NUMBER: _ClassVar[int]
+    PRECISION_FIELD_NUMBER: _ClassVar[int]
+    CHECKPOINT_FIELD_NUMBER: _ClassVar[int]
+    LICENCE_FIELD_NUMBER: _ClassVar[int]
+    RANDOM_WEIGHTS_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    ready: bool
+    fingerprint: str
+    embed_dim: int
+    image_size: int
+    context_length: int
+    scoring: str
+    logit_scale: float
+    logit_bias: float
+    prompt_templates: _containers.RepeatedScalarFieldContainer[str]
+    precision: str
+    checkpoint: str
+    licence: str
+    random_weights: bool
+    def __init__(self, id: _Optional[str] = ..., ready: _Optional[bool] = ..., fingerprint: _Optional[str] = ..., embed_dim: _Optional[int] = ..., image_size: _Optional[int] = ..., context_length: _Optional[int] = ..., scoring: _Optional[str] = ..., logit_scale: _Optional[float] = ..., logit_bias: _Optional[float] = ..., prompt_templates: _Optional[_Iterable[str]] = ..., precision: _Optional[str] = ..., checkpoint: _Optional[str] = ..., licence: _Optional[str] = ..., random_weights: _Optional[bool] = ...) -> None: ...

@@ -1,0 +1,93 @@
+"""A call of many messages, each answered with one, in order, while they arrive.
+
+It takes as long as it takes, unless its client gives it a deadline, and rows of others come first. What is
+bounded is what it holds at a time (`service.application.stream`), its messages and their bytes, how long it may
+send nothing, and how many such calls there are. A client that takes no answers stops the reading, and is sent
+away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from grpc.aio import EOF
+
+from service.access.gate import Gate, charge_later
+from service.application.byte_budget import Lease
+from service.application.stream import BulkPlaces, Window, in_order
+from service.errors import BodyTooLarge, TooMany
+from service.rpc.call import Call, Work
+from service.rpc.reading import ReadLimits, Reads
+
+Message = tuple[list[bytes], int]  # as `Work` is given it, and its size
+
+
+@dataclass(frozen=True)
+class StreamLimits:
+    """See the settings of the same names: a line of a bulk request is a message here."""
+
+    max_bulk_requests: int
+    max_bulk_lines: int
+    max_bulk_bytes: int
+    body_timeout_seconds: float
+
+
+class Streaming:
+    """All calls of this kind. One call of it is one of them."""
+
+    def __init__(self, gate: Gate, places: BulkPlaces, limits: StreamLimits) -> None:
+        self._gate = gate
+        self._places = places
+        self._limits = limits
+        # Each call reads one message at a time, so that there is a place for every one.
+        self._reads = Reads(ReadLimits(limits.max_bulk_requests, limits.body_timeout_seconds))
+
+    async def __call__(self, work: Work, call: Call, lease: Lease) -> bytes:
+        """Answer all messages by `work`, which raises no error of a single one.
+
+        Raises:
+            Overloaded: too many such calls are running.
+            TooMany, BodyTooLarge, BodyTooSlow: see `service.errors`, behind the answers to the messages before.
+        """
+        call.request.bulk = True
+
+        async def answer(message: Message) -> bytes:
+            unread, size = message
+            answered = await work(unread)
+            lease.shrink(size)
+            return answered
+
+        with self._places.taken():
+            async with aclosing(in_order(self._messages(call, lease), answer, Window())) as answers:
+                async for answered in answers:
+                    await call.write(answered)
+        return b""
+
+    async def _messages(self, call: Call, lease: Lease) -> AsyncGenerator[tuple[Message, int], None]:
+        count = total = 0
+        while (message := await self._reads.read(call.connection, call.context.read)) is not EOF:
+            size = len(message)
+            count, total = count + 1, total + size
+            self._check(count, total)
+            await lease.wait_for_room(size)
+            await charge_later(self._gate, size)
+            unread = [message]
+            del message
+            yield (unread, size), size
+
+    def _check(self, count: int, total: int) -> None:
+        limits = self._limits
+        if count > limits.max_bulk_lines:
+            raise TooMany(
+                f"the call has more than {limits.max_bulk_lines:,} messages.",
+                limit=limits.max_bulk_lines,
+                actual=count,
+            )
+        if total > limits.max_bulk_bytes:
+            raise BodyTooLarge(
+                f"the call has more than {limits.max_bulk_bytes:,} bytes.",
+                limit=limits.max_bulk_bytes,
+                actual=total,
+            )

@@ -1,0 +1,103 @@
+"""The gRPC front of a real process: its start, its end, and what it loads."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import json
+import socket
+import time
+from pathlib import Path
+
+import grpc
+import httpx
+import numpy as np
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from service.rpc.clipserve.v1 import clip_pb2, clip_pb2_grpc
+from tests.process import Process, failed_start
+
+
+def maps(process: Process) -> str:
+    return Path(f"/proc/{process.popen.pid}/maps").read_text()
+
+
+def test_a_photo_has_the_vector_that_rest_gives_it(photos: dict[str, bytes]) -> None:
+    process = Process()
+    process.wait_ready()
+    with grpc.insecure_channel(process.rpc_address) as channel:
+        stub = clip_pb2_grpc.ClipStub(channel)
+        answer = stub.Embed(clip_pb2.EmbedRequest(images=[photos["cat"]]), timeout=60)
+        expected = httpx.post(process.url + "/embed", files={"image": photos["cat"]}).json()
+        vector = np.frombuffer(answer.results[0].embedding, "<f4")
+        assert vector @ np.array(expected["results"][0]["embedding"]) == pytest.approx(1, abs=1e-3)
+    status, log = process.stop()
+    assert status == 0
+    assert all(json.loads(line)["level"] == "info" for line in log.splitlines())
+
+
+def test_sigterm_answers_what_is_in_flight_and_ends_those_who_watch(photos: dict[str, bytes]) -> None:
+    process = Process(deadline_seconds=60, drain_seconds=35)  # a busy machine needs them
+    process.wait_ready()
+    with grpc.insecure_channel(process.rpc_address) as channel:
+        stub = clip_pb2_grpc.ClipStub(channel)
+        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
+
+        def ask(_: int) -> int:
+            try:
+                return len(stub.Embed(clip_pb2.EmbedRequest(images=[photos["cat"]] * 4), timeout=60).results)
+            except grpc.RpcError as error:
+                return 0 if error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED else -1
+
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            answers = [pool.submit(ask, number) for number in range(8)]
+            time.sleep(0.3)
+            status, _ = process.stop()
+            found = {answer.result() for answer in answers}
+        assert {response.status for response in watch} == {health_pb2.HealthCheckResponse.NOT_SERVING}
+    assert status == 0
+    assert 4 in found
+    assert -1 not in found, "a call in flight was dropped"
+
+
+def test_calls_that_say_nothing_do_not_hold_the_end() -> None:
+    process = Process(drain_seconds=2)
+    process.wait_ready()
+    with grpc.insecure_channel(process.rpc_address) as channel:
+        method = channel.stream_unary("/clipserve.v1.Clip/Embed")
+        stop = concurrent.futures.Future[bytes]()
+        call = method.future(iter(lambda: stop.result(), b""))
+        time.sleep(0.5)
+        began = time.monotonic()
+        assert process.stop()[0] == 0
+        assert time.monotonic() - began < 20
+        stop.set_result(b"")
+        assert call.exception(20)
+
+
+def test_a_taken_port_is_said() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        status, log = failed_start(grpc_port=port)
+    assert status == 1
+    assert f"CLIPSERVE_GRPC_PORT={port}: cannot listen on 127.0.0.1: address already in use" in log
+
+
+def test_files_of_tls_that_are_none_are_said(tmp_path: Path) -> None:
+    nothing = tmp_path / "nothing.pem"
+    nothing.write_text("nothing")
+    status, log = failed_start(grpc_tls_cert_file=str(nothing), grpc_tls_key_file=str(nothing))
+    assert status == 1
+    assert "look at the files that CLIPSERVE_GRPC_TLS_* name" in log
+
+
+def test_grpc_is_not_loaded_where_it_is_not_asked_for() -> None:
+    process = Process(grpc_enabled="false", backend="onnx")
+    process.wait_ready()
+    assert "cygrpc" not in maps(process)
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", int(process.rpc_address.partition(":")[2])))
+    assert process.stop()[0] == 0

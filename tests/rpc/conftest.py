@@ -1,0 +1,29 @@
+"""A running service on arithmetic encoders that speaks gRPC, and a client."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from service.engine.fake import FakeBackend
+from tests.rpc.client import Client, client_of
+from tests.support import DIM, Running, serving, write_toy_artifact
+
+
+@pytest.fixture
+async def toy(tmp_path: Path) -> Path:
+    return await write_toy_artifact(tmp_path / "toy")
+
+
+@pytest.fixture
+async def running(toy: Path) -> AsyncIterator[Running]:
+    async with serving(FakeBackend(DIM), toy, grpc_enabled=True) as running:
+        yield running
+
+
+@pytest.fixture
+async def client(running: Running) -> AsyncIterator[Client]:
+    async with client_of(running.rpc_address) as client:
+        yield client

@@ -1,0 +1,132 @@
+"""Every error has a status, and details that a program can read."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2, status_pb2
+
+from service import errors
+from service.engine.backend import Embeddings, Lengths, TokenIds
+from service.engine.fake import FakeBackend
+from service.errors import BackendFailed, ClipError, Overloaded, RateLimited, TextTooLong
+from service.rest.errors import kinds
+from service.rpc.errors import STATUS, failure_of, status_of
+from service.telemetry import log
+from tests.rpc.client import Client, Refused, client_of
+from tests.support import CONTEXT, DIM, Running, serving
+
+RETRIED = (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE)
+
+
+@pytest.fixture
+def written() -> Iterator[io.StringIO]:
+    stream = io.StringIO()
+    log.configure("ERROR", stream)
+    yield stream
+    log.configure("CRITICAL")
+
+
+def test_the_status_of_an_error_is_that_of_its_nearest_ancestor() -> None:
+    assert status_of(errors.TextTooLong) == grpc.StatusCode.INVALID_ARGUMENT
+    assert status_of(errors.BodyTooLarge) == grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert status_of(errors.RateLimited) == grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert status_of(ClipError) == grpc.StatusCode.INTERNAL
+
+
+def test_no_error_of_the_core_is_without_a_row_of_its_own_or_an_ancestor_s() -> None:
+    for kind in kinds()[1:]:
+        assert any(ancestor in STATUS for ancestor in kind.__mro__), kind
+
+
+def test_a_client_that_tries_again_whatever_may_pass_does_not_do_so_with_what_never_will() -> None:
+    for kind in kinds(errors.InvalidInput):
+        assert (status_of(kind) in RETRIED) == (kind is errors.BodyTooLarge), kind
+
+
+def test_the_details_have_the_code_the_numbers_and_the_id() -> None:
+    failure = failure_of(TextTooLong("too long.", limit=77, actual=202, index=3), "abc")
+    status = status_pb2.Status.FromString(failure.details)
+    assert (status.code, status.message) == (3, "too long.")
+    info, who = error_details_pb2.ErrorInfo(), error_details_pb2.RequestInfo()
+    assert status.details[0].Unpack(info)
+    assert (info.reason, info.domain) == ("TEXT_TOO_LONG", "clipserve")
+    assert dict(info.metadata) == {"code": "text_too_long", "limit": "77", "actual": "202", "index": "3"}
+    assert status.details[1].Unpack(who)
+    assert who.request_id == "abc"
+    assert len(status.details) == 2
+
+
+@pytest.mark.parametrize("kind", [Overloaded, RateLimited])
+def test_an_overloaded_service_says_when_to_come_back(kind: type[Overloaded]) -> None:
+    failure = failure_of(kind("later.", retry_after=1.25), "abc")
+    retry = error_details_pb2.RetryInfo()
+    assert status_pb2.Status.FromString(failure.details).details[2].Unpack(retry)
+    assert retry.retry_delay.ToMilliseconds() == 1_250
+
+
+async def test_the_error_of_a_call_is_that_of_rest(running: Running, client: Client) -> None:
+    text = "x" * CONTEXT
+    with pytest.raises(Refused) as caught:
+        await client.call("Embed", texts=["a", text], metadata=[("x-request-id", "abc-1")])
+    refused = caught.value
+    assert (refused.status, refused.request_id) == (grpc.StatusCode.INVALID_ARGUMENT, "abc-1")
+    problem = (await running.client.post("/embed", json={"texts": ["a", text]})).json()
+    assert refused.fields == {name: problem[name] for name in ("code", "detail", "limit", "actual", "index")}
+
+
+async def test_a_call_whose_every_image_is_bad_has_failed(client: Client) -> None:
+    with pytest.raises(Refused) as caught:
+        await client.call("Embed", images=[b"x", b"y"])
+    assert (caught.value.fields["code"], caught.value.fields["index"]) == ("unsupported_format", 0)
+
+
+class Failing(FakeBackend):
+    """Its text encoder raises `error`, once there is one."""
+
+    error: Exception | None = None
+
+    async def encode_text(self, token_ids: TokenIds, lengths: Lengths) -> Embeddings:
+        if self.error:
+            raise self.error
+        return await super().encode_text(token_ids, lengths)
+
+
+async def failed_with(error: Exception, toy: Path) -> Refused:
+    backend = Failing(DIM)
+    async with serving(backend, toy, grpc_enabled=True) as running, client_of(running.rpc_address) as client:
+        backend.error = error
+        with pytest.raises(Refused) as caught:
+            await client.call("Embed", texts=["a"], metadata=[("x-request-id", "abc")])
+    return caught.value
+
+
+async def test_an_unexpected_error_says_nothing_and_the_log_has_its_traceback(
+    toy: Path, written: io.StringIO
+) -> None:
+    refused = await failed_with(KeyError("a secret"), toy)
+    assert refused.status == grpc.StatusCode.INTERNAL
+    assert refused.fields == {"code": "internal_error", "detail": "the service failed unexpectedly."}
+    (line,) = [json.loads(line) for line in written.getvalue().splitlines()]
+    assert (line["event"], line["request_id"]) == ("unexpected", "abc")
+    assert "a secret" in line["exception"]
+
+
+async def test_a_failure_of_the_encoders_is_internal(toy: Path) -> None:
+    refused = await failed_with(BackendFailed("the encoders failed."), toy)
+    assert (refused.status, refused.fields["code"]) == (grpc.StatusCode.INTERNAL, "backend_failed")
+
+
+async def test_before_the_models_are_ready_calls_are_refused_as_unavailable(toy: Path) -> None:
+    async with (
+        serving(FakeBackend(DIM), toy, warm=False, grpc_enabled=True) as running,
+        client_of(running.rpc_address) as client,
+    ):
+        with pytest.raises(Refused) as caught:
+            await client.call("Embed", texts=["a"])
+    assert caught.value.status == grpc.StatusCode.UNAVAILABLE

@@ -1,0 +1,68 @@
+"""What a call held is freed with it, as in REST: no reference cycle is left to the garbage collector."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from service.errors import BackendFailed
+from tests.rest.test_garbage import Failing, left_in_cycles, no_collector
+from tests.rpc.client import Client, Refused, client_of
+from tests.support import DIM, eventually, png, serving
+
+__all__ = ["no_collector"]  # a fixture
+
+
+def states() -> int:
+    """Calls that gRPC has in memory."""
+    return sum(type(each).__name__ == "RPCState" for each in gc.get_objects())
+
+
+async def answers(client: Client, _: Failing) -> None:
+    await client.call("Embed", images=[png()], texts=["a"])
+
+
+async def refuses(client: Client, _: Failing) -> None:
+    with pytest.raises(Refused):
+        await client.call("Embed")
+
+
+async def fails(client: Client, backend: Failing) -> None:
+    backend.failing, backend.error = True, BackendFailed("failed.")
+    with pytest.raises(Refused):
+        await client.call("Embed", images=[png()], texts=["a"])
+
+
+async def leaves(client: Client, backend: Failing) -> None:
+    backend.failing, backend.error = True, None
+    call = asyncio.create_task(client.call("Embed", images=[png()], texts=["a"]))
+    await eventually(lambda: backend.hanging == 2)
+    call.cancel()
+    await eventually(lambda: backend.hanging == 0)
+
+
+async def runs_out_of_time(client: Client, backend: Failing) -> None:
+    backend.failing, backend.error = True, None
+    with pytest.raises(Refused):
+        await client.call("Embed", images=[png()], texts=["a"], timeout=0.1)
+    await eventually(lambda: backend.hanging == 0)
+
+
+@pytest.mark.usefixtures("no_collector")
+@pytest.mark.parametrize("ask", [answers, refuses, fails, leaves, runs_out_of_time])
+async def test_a_call_leaves_no_cycle(toy: Path, ask: Callable[[Client, Failing], Awaitable[None]]) -> None:
+    backend = Failing(DIM)
+    async with serving(backend, toy, grpc_enabled=True) as running, client_of(running.rpc_address) as client:
+        await ask(client, backend)
+        await asyncio.sleep(0.05)
+        left_in_cycles()  # what is made once
+        before = states()
+        for _ in range(5):
+            await ask(client, backend)
+        await asyncio.sleep(0.05)
+        assert states() <= before + 1  # gRPC keeps the first and the last
+        assert left_in_cycles() == {}

@@ -1,0 +1,140 @@
+"""What gRPC's own library bounds for us, and the port."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import grpc
+import pytest
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
+from service.engine.fake import FakeBackend
+from service.rpc.clipserve.v1 import clip_pb2
+from service.rpc.server import SERVICE
+from tests.rpc.client import Client, Refused, client_of
+from tests.rpc.raw import GOAWAY, PING, RST_STREAM, Connection, connected
+from tests.support import DIM, Running, png, serving
+
+
+async def closed(connection: Connection, seconds: float = 20) -> list[int]:
+    """Until the server has closed it; the kinds of frames that came."""
+    async with asyncio.timeout(seconds):
+        return [frame.kind async for frame in connection.frames()]
+
+
+async def test_reflection_describes_the_service(client: Client) -> None:
+    stub = reflection_pb2_grpc.ServerReflectionStub(client.channel)
+    asked = reflection_pb2.ServerReflectionRequest
+    call = stub.ServerReflectionInfo()
+    await call.write(asked(list_services=""))
+    listed = (await call.read()).list_services_response.service
+    assert {each.name for each in listed} >= {SERVICE, "grpc.health.v1.Health"}
+    await call.write(asked(file_containing_symbol=SERVICE))
+    described = (await call.read()).file_descriptor_response.file_descriptor_proto
+    await call.done_writing()
+    proto = FileDescriptorProto.FromString(described[0])
+    assert (proto.package, proto.service[0].name) == ("clipserve.v1", "Clip")
+
+
+async def test_a_message_may_have_the_limit_of_bytes_and_not_one_more(toy: Path) -> None:
+    def message(size: int) -> clip_pb2.EmbedRequest:
+        made = clip_pb2.EmbedRequest(images=[bytes(size - 3)])
+        assert made.ByteSize() == size
+        return made
+
+    async with (
+        serving(FakeBackend(DIM), toy, max_body_bytes=10_000, grpc_enabled=True) as running,
+        client_of(running.rpc_address) as client,
+    ):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await client.stub.Embed(message(10_000))
+        assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT  # no image, but read
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await client.stub.Embed(message(10_001))
+        assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+@pytest.mark.parametrize("compression", [grpc.Compression.Gzip, grpc.Compression.Deflate])
+async def test_a_compressed_message_is_refused_and_never_unpacked(
+    client: Client, compression: grpc.Compression
+) -> None:
+    bomb = clip_pb2.EmbedRequest(texts=["x" * 8_000] * 100)
+    with pytest.raises(grpc.aio.AioRpcError, match="and not compressed") as caught:
+        await client.stub.Embed(bomb, compression=compression)
+    assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_metadata_is_bounded(toy: Path) -> None:
+    async with (
+        serving(FakeBackend(DIM), toy, max_header_bytes=2_048, grpc_enabled=True) as running,
+        client_of(running.rpc_address) as client,
+    ):
+        await client.call("Embed", texts=["a"], metadata=[("x-request-id", "a" * 64)])
+        with pytest.raises(Refused) as caught:
+            await client.call("Embed", texts=["a"], metadata=[("x", "a" * 2_048)])
+        assert caught.value.status == grpc.StatusCode.RESOURCE_EXHAUSTED
+        await client.call("Embed", texts=["a"])
+
+
+async def test_thousands_of_calls_on_one_connection_are_all_answered(client: Client) -> None:
+    async with asyncio.timeout(120):
+        answers = await asyncio.gather(
+            *(client.call("Embed", texts=[str(number)], timeout=100) for number in range(2_000))
+        )
+    assert all(len(answer["results"]) == 1 for answer in answers)
+
+
+async def test_more_streams_than_a_connection_may_have_are_refused(running: Running) -> None:
+    async with connected(running.rpc_address) as connection:
+        await asyncio.sleep(0.1)  # the client knows the server's settings then
+        for number in range(150):
+            connection.call(2 * number + 1)
+        ended = await connection.ended(2 * 120 + 1)
+    assert ended.kind == RST_STREAM
+
+
+async def test_more_connections_than_may_be_are_closed_at_once(toy: Path) -> None:
+    async with serving(FakeBackend(DIM), toy, max_connections=2, grpc_enabled=True) as running:
+        address = running.rpc_address
+        async with connected(address) as first, connected(address) as second:
+            await asyncio.gather(anext(first.frames()), anext(second.frames()))
+            async with connected(address) as third:
+                assert await closed(third) == []
+
+
+async def test_a_connection_that_says_nothing_is_closed(toy: Path) -> None:
+    async with serving(FakeBackend(DIM), toy, first_byte_timeout_seconds=0.2, grpc_enabled=True) as running:
+        host, port = running.rpc_address.split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        async with asyncio.timeout(20):
+            await reader.read()
+        writer.close()
+
+
+async def test_an_idle_connection_is_closed(toy: Path) -> None:
+    async with (
+        serving(FakeBackend(DIM), toy, keep_alive_seconds=0.2, grpc_enabled=True) as running,
+        connected(running.rpc_address) as connection,
+    ):
+        assert GOAWAY in await closed(connection)
+
+
+async def test_a_connection_that_pings_all_the_time_is_closed(running: Running) -> None:
+    async with connected(running.rpc_address) as connection:
+        for _ in range(20):
+            connection.send(PING, 0, 0, bytes(8))
+        assert GOAWAY in await closed(connection)
+
+
+async def test_rest_and_grpc_share_the_bytes_in_flight(toy: Path) -> None:
+    image = png(size=(400, 400))
+    async with (
+        serving(FakeBackend(DIM), toy, max_in_flight_bytes=len(image), grpc_enabled=True) as running,
+        client_of(running.rpc_address) as client,
+    ):
+        with pytest.raises(Refused) as caught:
+            await client.call("Embed", images=[image])
+        assert caught.value.fields["code"] == "overloaded"
+        assert (await running.embed(image)).json()["code"] == "overloaded"
