@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from service.engine.backend import Embeddings, Lengths, Pixels, TokenIds
 from service.engine.fake import FakeBackend
+from service.rest.compat.adapters import ADAPTERS
 from service.settings import ModelSettings, Settings, unknown_variables
 from service.settings_table import as_markdown
 from tests.support import DIM, png, serving, write_toy_artifact
@@ -55,6 +56,16 @@ def test_the_table_marks_what_may_differ_by_model() -> None:
     marked = {row[0].strip("| `") for row in rows if "yes" in row[-1]}
     assert marked == {f"CLIPSERVE_{name.upper()}" for name in ModelSettings.model_fields}
     assert len(rows) == len(Settings.model_fields)
+
+
+def test_adapters_are_switched_on_by_their_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Settings().compat == tuple(ADAPTERS)
+    for given, chosen in (("openai, immich", ("openai", "immich")), ("", ())):
+        monkeypatch.setenv("CLIPSERVE_COMPAT", given)
+        assert Settings().compat == chosen
+    monkeypatch.setenv("CLIPSERVE_COMPAT", "openai,ollama")
+    with pytest.raises(ValidationError, match="Input should be 'openai'"):
+        Settings()
 
 
 class Counting(FakeBackend):

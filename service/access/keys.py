@@ -6,7 +6,8 @@ in which 256 random bits stand, and to try them all takes 2^255 hashes on averag
 
 What the time of a refusal can tell: nothing about a key. It is the digest of what came that is compared, with all
 known digests and each to its end. Who wanted to use the time of a comparison would have to find keys whose digests
-begin alike, and would know no more of the key in the end. No key, a malformed one and a wrong one go the same way.
+begin alike, and would know no more of the key in the end. No key, a malformed one and a wrong one go the same way;
+what their times still tell is what was sent, which the sender knows.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ from service.telemetry.request import RequestContext, enter, request_id
 _SMALL = 65_536  # bytes of an answer: 32 MB for 512 connections
 # Answers a request while it arrives: `read_body` and the deadline are not for it.
 Streaming = Callable[[Scope, Receive, Send, Lease], Awaitable[None]]
-_QUIET = frozenset({"/livez", "/readyz"})
+_QUIET = frozenset({"/livez", "/readyz", "/ping"})
 # Paths that need no key: probes, and pages that hold no secret.
 _OPEN = frozenset({*_QUIET, "/docs", "/openapi.json"})
 _DOCS = "/docs/"

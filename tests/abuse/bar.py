@@ -130,17 +130,20 @@ def _fault_of(answer: Answer, attack: Attack) -> str | None:
         return None  # counted
     if answer.status < 400:
         return None if attack.legal and answer.status == 200 else f"status {answer.status}"
-    if answer.content_type != "application/problem+json":
+    if answer.content_type not in ("application/problem+json", "application/json"):
         return f"status {answer.status} as {answer.content_type or 'nothing'}"
     if attack.bodiless:
         return None
     try:
-        problem = json.loads(answer.body)
+        body = json.loads(answer.body)
     except ValueError:
         return f"status {answer.status} without JSON"
-    if problem.get("status") != answer.status or not problem.get("code") or not problem.get("detail"):
-        return f"status {answer.status} without a code"
-    return None
+    if answer.content_type == "application/json":  # an error as other servers' clients know it
+        error = body.get("error")
+        told = bool(error and (error if isinstance(error, dict) else body).get("code"))
+    else:
+        told = body.get("status") == answer.status and bool(body.get("code") and body.get("detail"))
+    return None if told else f"status {answer.status} without a code"
 
 
 def _judge_costs(verdict: Verdict, victim: Victim, played: Played) -> None:

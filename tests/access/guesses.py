@@ -4,8 +4,8 @@ The method is dudect's (Reparaz, Balasch and Verbauwhede, "Dude, is my code cons
 several classes in random order, each timed, and Welch's t-test of each class against the first. |t| above 4.5 says
 that the times differ. Long times are left out, because they are the machine's: the 10 % that took longest.
 
-Whoever guesses knows the length and the form of a guess; these tell nothing of a key. The two classes that could
-are those that are wrong in one character, at the beginning or at the end.
+The two classes that could tell something of a key are those that are wrong in one character, at the beginning or at
+the end. Whoever guesses knows the length and the form of a guess: the other two are shown, and need not be equal.
 """
 
 from __future__ import annotations

@@ -9,18 +9,21 @@ import time
 from collections.abc import Iterator
 
 import uvloop
+from limits import RateLimitItem, RateLimitItemPerSecond
+from limits.aio.storage import MemoryStorage
+from limits.aio.strategies import SlidingWindowCounterRateLimiter
 
 from service.access.gate import Gate, OpenGate
 from service.access.keyed_gate import KeyedGate
 from service.access.keys import Keys
 from service.access.rates import RateOptions, Rates
 from service.access.shared_windows import shared_windows
-from service.access.windows import LocalWindows, Windows
+from service.access.windows import LocalWindows, Refusal, Windows
 from service.telemetry.metrics import Metrics
 from service.telemetry.request import RequestContext, enter
 from tests.access.support import made
 
-_REQUESTS = 5_000
+_REQUESTS = 2_000
 _ROUNDS = 7
 _LIMIT = 10**8
 
@@ -62,11 +65,33 @@ def gates() -> Iterator[tuple[str, Gate, str | None]]:
         yield f"{count:,} keys, rows and bytes a second", *keyed(count, _LIMIT, 10**12, LocalWindows())
 
 
+class LibraryWindows:
+    """What `LocalWindows` does, by the storage in memory of `limits`."""
+
+    def __init__(self) -> None:
+        self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
+
+    async def take(self, item: RateLimitItem, name: str, cost: int) -> Refusal | None:
+        assert await self._limiter.hit(item, name, cost=cost)
+        return None
+
+
+async def by_the_library(names: int) -> float:
+    """With so many other names that have been counted."""
+    windows, item = LibraryWindows(), RateLimitItemPerSecond(1, 3600)
+    for i in range(names):
+        await windows.take(item, str(i), 1)
+    return await microseconds(*keyed(10, _LIMIT, 10**12, windows))
+
+
 async def main(redis_url: str | None) -> None:
     print("| gate | microseconds a request |\n| --- | --: |")
     bare = min([await microseconds_of_nothing() for _ in range(_ROUNDS)])
     for name, gate, header in gates():
         print(f"| {name} | {await microseconds(gate, header) - bare:.1f} |")
+    for names in (0, 1_000):
+        seconds = await by_the_library(names) - bare
+        print(f"| 10 keys, rows and bytes a second, by limits beside {names:,} names | {seconds:.1f} |")
     if redis_url:
         metrics = Metrics()
         async with shared_windows(redis_url, metrics) as windows:
@@ -77,4 +102,4 @@ async def main(redis_url: str | None) -> None:
 
 if __name__ == "__main__":
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(main(*sys.argv[1:2]))
+        runner.run(main(sys.argv[1] if len(sys.argv) > 1 else None))

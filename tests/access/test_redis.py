@@ -128,7 +128,7 @@ async def test_a_redis_that_goes_away_holds_nobody_up_and_is_used_again_when_it_
         for running in pair:
             assert await embed(running) == 200
         redis.kill() if how == "killed" else redis.popen.send_signal(signal.SIGSTOP)
-        longest = 0.0
+        longest, gone = 0.0, time.monotonic()
         for _ in range(50):
             for running in pair:
                 begun = time.monotonic()
@@ -136,7 +136,7 @@ async def test_a_redis_that_goes_away_holds_nobody_up_and_is_used_again_when_it_
                 longest = max(longest, time.monotonic() - begun)
         assert longest < 2.5, "seconds; a quarter of one is the limit for an answer of Redis"
         for running in pair:
-            assert 1 <= (failures(running) or 0) <= 4
+            assert 1 <= (failures(running) or 0) <= 1 + (time.monotonic() - gone) / 2, "one in two seconds"
         redis.start() if how == "killed" else redis.popen.send_signal(signal.SIGCONT)
         await redis.answers()
         async with asyncio.timeout(30):

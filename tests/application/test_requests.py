@@ -12,7 +12,7 @@ from service.clip.artifact import read_manifest
 from service.clip.images import ImageHeader
 from service.clip.manifest import ModelManifest
 from service.errors import BadPromptTemplate, ClipError, InvalidInput, TextTooLong, TooMany, UndecodableImage
-from tests.support import write_toy_artifact
+from tests.support import DIM, write_toy_artifact
 
 LIMITS = RequestLimits(
     max_images=3,
@@ -230,3 +230,13 @@ def test_the_pixels_of_several_images_are_bounded_together_and_not_those_of_one(
     assert caught.value.detail == (
         f"the request has {100 * count} pixels in its {count} images; the limit is {100 * count - 1}."
     )
+
+
+async def test_dimensions_are_the_model_s_own_or_none(tmp_path: Path) -> None:
+    manifest = read_manifest(await write_toy_artifact(tmp_path))
+    for dimensions in (None, DIM):
+        EmbedRequest(texts=["a"], dimensions=dimensions).check_dimensions(manifest)
+    for dimensions in (1, DIM - 1, DIM + 1):
+        with pytest.raises(InvalidInput, match="cannot be cut") as caught:
+            EmbedRequest(texts=["a"], dimensions=dimensions).check_dimensions(manifest)
+        assert facts(caught.value) == (InvalidInput, DIM, dimensions, None)

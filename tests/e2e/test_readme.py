@@ -55,11 +55,31 @@ def test_the_program_in_python_prints_what_is_shown(demo: str) -> None:
     assert_as_shown(shown, run([sys.executable, "-c", at(demo, program)]))
 
 
+def test_the_endpoints_for_clients_of_other_servers_are_in_the_api_s_document(demo: str) -> None:
+    paths = httpx.get(f"{demo}/openapi.json").json()["paths"]
+    section = (
+        (ROOT / "docs/api.md").read_text().partition("## Clients of other servers")[2].partition("\n## ")[0]
+    )
+    rows = "".join(re.findall(r"^\| (`.*)", section, re.MULTILINE))
+    told = set(re.findall(r"`([A-Z]+ /[^`]+)`", rows))
+    assert told == {
+        f"{method.upper()} {path}"
+        for path, methods in paths.items()
+        for method, operation in methods.items()
+        if "tags" in operation
+    }
+
+
 def test_the_table_of_endpoints_is_what_is_served(demo: str) -> None:
     paths = httpx.get(f"{demo}/openapi.json").json()["paths"]
     rows = re.findall(r"^\| (`(?:GET|POST|PUT|DELETE) /.*)", README, re.MULTILINE)
     told = {found for row in rows for found in re.findall(r"`([A-Z]+) (/[^`]+)`", row.partition("|")[0])}
-    served = {(method.upper(), path) for path, methods in paths.items() for method in methods}
+    served = {
+        (method.upper(), path)
+        for path, methods in paths.items()
+        for method, operation in methods.items()
+        if "tags" not in operation  # those for clients of other servers are in docs/api.md
+    }
     assert told == served | {("GET", "/docs"), ("GET", "/openapi.json")}
     for method, path in served:
         body = paths[path][method.lower()].get("requestBody")

@@ -48,6 +48,19 @@ async def test_a_request_of_more_than_4_kb_is_read_in_a_thread(size: int, jobs: 
     assert await jobs_of("image/png", b"", b"text=" + b"a" * (size - 5)) == jobs
 
 
+@pytest.mark.parametrize(("size", "jobs"), [(4_096, 0), (4_097, 1)])
+async def test_so_is_json_of_another_server_s_shape(size: int, jobs: int) -> None:
+    executor, body = Counting(), b'{"input": "' + b"a" * (size - 13) + b'"}'
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    request = Request({"type": "http", "headers": [(b"content-type", b"application/json")]}, receive)
+    fields = await Uploads(1_000_000, SideThread(executor)).read_json(request, lambda body: body.fields)
+    assert len(fields["input"]) == size - 13
+    assert executor.jobs == jobs
+
+
 async def test_an_image_alone_needs_no_reading() -> None:
     assert await jobs_of("image/png", bytes(1_000_000), b"text=a") == 0
 

@@ -144,3 +144,14 @@ async def test_nor_of_a_request_without_a_good_image(toy: Path, no_collector: No
             files = form([b"no image"], {})
             await running.client.post("/embed", files=files, headers={"accept": "application/x-npy"})
         assert not left_in_cycles()
+
+
+async def test_nor_of_one_whose_error_is_told_as_one_of_another_place(toy: Path, no_collector: None) -> None:
+    refused = [["a", "a" * 50], ["a", "a" * 9_000], ["a", "data:image/png;base64,AAAA"], [5]]
+    async with serving(FakeBackend(DIM), toy) as running:
+        for _ in range(3):
+            left_in_cycles()  # of the first request, which sets things up
+            for items in refused:
+                answer = await running.client.post("/v1/embeddings", json={"input": items})
+                assert answer.is_client_error
+        assert not left_in_cycles()

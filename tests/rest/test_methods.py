@@ -74,4 +74,4 @@ async def test_an_unknown_path_is_a_problem(running: Running, method: str, path:
 
 async def test_the_document_describes_get_alone(running: Running) -> None:
     paths = (await running.client.get("/openapi.json")).json()["paths"]
-    assert [set(methods) for methods in paths.values()] == [{"post"}, {"post"}, {"get"}, {"get"}, {"get"}]
+    assert {frozenset(methods) for methods in paths.values()} == {frozenset({"post"}), frozenset({"get"})}

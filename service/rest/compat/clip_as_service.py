@@ -8,20 +8,17 @@ from typing import Any
 
 import numpy as np
 from fastapi import FastAPI
-from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
 from service.application.answers import Embedding, Similarities, Similarity, is_short
-from service.application.encoder import EncodedText, ImageInput
+from service.application.encoder import ImageInput
 from service.application.inference import Inference
 from service.application.requests import RequestLimits, SimilarityRequest
 from service.concurrency import SideThread
 from service.errors import ClipError, InvalidInput
-from service.rest.compat import schemas
-from service.rest.compat.items import Encoded, Item, Mixed, Vector, chosen, listed, mixed
-from service.rest.documented import NO_TEMPLATES, operation, refer
-from service.rest.examples import PNG
+from service.rest.compat.clip_as_service_document import POST, body_of
+from service.rest.compat.items import Encoded, Item, Mixed, Result, chosen, listed, mixed
 from service.rest.json_body import JsonObject, decode_base64
 from service.rest.rendering import json_response
 from service.rest.uploads import Uploads
@@ -29,80 +26,69 @@ from service.rest.uploads import Uploads
 Document = dict[str, Any]
 
 
-class JinaScore(BaseModel):
-    value: float
-    op_name: str
+@dataclass(frozen=True)
+class _Ranking:
+    """A request to rank: its documents, each with its row among the answers, and its matches with their columns."""
 
-
-class JinaDocument(BaseModel):
-    """As it was sent, but for images. `scores` are those of a match: `clip_score` and `clip_score_cosine`."""
-
-    id: str | None = None
-    text: str | None = None
-    tags: dict[str, bool] | None = Field(default=None, description="`truncated`: the text was cut")
-    embedding: list[float] | None = None
-    scores: dict[str, JinaScore] | None = None
-    matches: list[JinaDocument] | None = Field(default=None, description="best first")
-
-
-class JinaDocuments(BaseModel):
-    data: list[JinaDocument]
-
-
-_EXAMPLE = {"data": [{"id": "a", "text": "a photo of a cat", "embedding": [0.8, 0.6]}]}
+    asked: SimilarityRequest
+    documents: Sequence[Document]
+    rows: Sequence[int]
+    matches: Sequence[Sequence[Document]]
+    columns: Sequence[int]
 
 
 @dataclass(frozen=True)
-class _Posted:
-    """The documents, their items, and where they go. `matches`: for each document, positions in all matches."""
-
+class _Encoding:
+    asked: Mixed
     documents: Sequence[Document]
-    asked: Mixed | SimilarityRequest
-    items: Sequence[Item] = ()
-    matches: Sequence[Item] = ()
 
 
 def add_clip_as_service(app: FastAPI, inference: Inference, uploads: Uploads, side: SideThread) -> None:
     """The route of all its endpoints, which are named in the body."""
-    described = operation("clip_as_service_post", JinaDocuments, _EXAMPLE, NO_TEMPLATES)
-    described["responses"][200]["headers"] |= refer("X-Model-Fingerprint")
 
-    @app.post("/post", **described, openapi_extra=_body(inference.limits, inference.names))
+    @app.post("/post", **POST, openapi_extra=body_of(inference.limits, inference.names))
     async def post(request: Request) -> Response:
         """Jina's documents with their embeddings (`/`, `/encode`), or with their matches ranked (`/rank`)."""
 
-        def read(body: JsonObject) -> _Posted:
+        def read(body: JsonObject) -> _Encoding | _Ranking:
             return _read(request, body, inference.limits)
 
         posted = await uploads.read_json(request, read)
-        if isinstance(posted.asked, Mixed):
+        if isinstance(posted, _Encoding):
             answer, results = await posted.asked.embed(inference)
-            return await side.call(_embedded, posted, answer, results, short=is_short(answer))
+            return await side.call(_embedded, posted.documents, answer, results, short=is_short(answer))
         ranked = await inference.similarity(posted.asked)
         return await side.call(_ranked, posted, ranked, short=is_short(ranked))
 
 
-def _read(request: Request, body: JsonObject, limits: RequestLimits) -> _Posted:
-    fields = body.fields
-    data = fields.pop("data", None)
+def _read(request: Request, body: JsonObject, limits: RequestLimits) -> _Encoding | _Ranking:
+    data = body.fields.pop("data", None)
     documents = listed(data.get("docs") if isinstance(data, dict) else data, "data")
-    endpoint, model = _endpoint(fields)
+    endpoint, model = _endpoint(body.fields)
     items = [_item(document, f"data[{i}]") for i, document in enumerate(documents)]
-    choice = chosen(request, model)
+    # The original cuts long texts as well; here their documents are tagged.
+    choices = {"truncate": True, **chosen(request, model)}
+    # Of the documents only what is answered is kept, and not their images.
+    shown = [_shown(document) for document in documents]
     if endpoint != "rank":
-        # The original cuts long texts as well; here their documents are tagged.
-        return _Posted(documents, mixed(body, items, "data", limits, truncate=True, **choice))
-    matches = [
-        _item(match, f"data[{i}].matches[{k}]")
-        for i, document in enumerate(documents)
-        for k, match in enumerate(listed(document.get("matches"), f"data[{i}].matches"))
-    ]
-    listed(matches, "all matches")
+        return _Encoding(mixed(body, items, "data", limits, **choices), shown)
+    lists = [listed(each.get("matches"), f"data[{i}].matches") for i, each in enumerate(documents)]
+    matches = _matches(lists)
     body.check_images([each.text for each in (*items, *matches) if isinstance(each, Encoded)])
-    (images, texts), (to_images, to_texts) = _apart(items), _apart(matches)
-    asked = SimilarityRequest(images, texts, to_images, to_texts, truncate=True, **choice)
+    asked = SimilarityRequest(
+        _images(items), _texts(items), to_images=_images(matches), to_texts=_texts(matches), **choices
+    )
     asked.check(limits)
-    return _Posted(documents, asked, items, matches)
+    shown_matches = [[_shown(match) for match in own] for own in lists]
+    return _Ranking(asked, shown, _positions(items), shown_matches, _positions(matches))
+
+
+def _matches(lists: Sequence[list[Any]]) -> list[Item]:
+    """Of all documents, in order."""
+    listed([match for own in lists for match in own], "matches of all documents")
+    return [
+        _item(match, f"data[{i}].matches[{k}]") for i, own in enumerate(lists) for k, match in enumerate(own)
+    ]
 
 
 def _endpoint(fields: Document) -> tuple[str, str | None]:
@@ -131,33 +117,33 @@ def _item(document: object, name: str) -> Item:
     raise InvalidInput(f"{name} must be a document with a `text`, or with an image as base64 in `blob`.")
 
 
-def _apart(items: Sequence[Item]) -> tuple[list[ImageInput], list[str]]:
+def _images(items: Sequence[Item]) -> list[ImageInput]:
     encoded = [each.text for each in items if isinstance(each, Encoded)]
-    return [decode_base64(i, text) for i, text in enumerate(encoded)], [
-        each for each in items if isinstance(each, str)
+    return [decode_base64(i, text) for i, text in enumerate(encoded)]
+
+
+def _texts(items: Sequence[Item]) -> list[str]:
+    return [each for each in items if isinstance(each, str)]
+
+
+def _embedded(documents: Sequence[Document], answer: Embedding, results: Sequence[Result]) -> Response:
+    data = [
+        document | {"embedding": result.vector} | ({"tags": {"truncated": True}} if result.truncated else {})
+        for document, result in zip(documents, results, strict=True)
     ]
-
-
-def _embedded(posted: _Posted, answer: Embedding, results: Sequence[Vector | EncodedText]) -> Response:
-    data = []
-    for document, result in zip(posted.documents, results, strict=True):
-        vector = result.vector if isinstance(result, EncodedText) else result
-        cut = isinstance(result, EncodedText) and result.truncated
-        data.append(_shown(document) | {"embedding": vector} | ({"tags": {"truncated": True}} if cut else {}))
     return json_response({"data": data}, headers={"X-Model-Fingerprint": answer.fingerprint})
 
 
-def _ranked(posted: _Posted, answer: Similarities) -> Response:
-    rows, columns = _positions(posted.items), _positions(posted.matches)
+def _ranked(ranking: _Ranking, answer: Similarities) -> Response:
     data, start = [], 0
-    for document, row in zip(posted.documents, rows, strict=True):
+    for document, row, matches in zip(ranking.documents, ranking.rows, ranking.matches, strict=True):
         result = answer.results[row]
         if isinstance(result, ClipError):  # these documents have no place for one
             raise result
-        own = columns[start : start + len(document["matches"])]
+        own = ranking.columns[start : start + len(matches)]
         start += len(own)
-        matches = _scored(document["matches"], Similarity(result.cosine[own], result.logit[own]))
-        data.append(_shown(document) | {"matches": matches})
+        scored = _scored(matches, Similarity(result.cosine[own], result.logit[own]))
+        data.append(document | {"matches": scored})
     return json_response({"data": data}, headers={"X-Model-Fingerprint": answer.fingerprint})
 
 
@@ -172,7 +158,7 @@ def _scored(matches: Sequence[Document], similarity: Similarity) -> list[Documen
     raised = np.exp(similarity.logit - similarity.logit.max(initial=-np.inf))
     scores = raised / raised.sum()
     return [
-        _shown(matches[k])
+        matches[k]
         | {
             "scores": {
                 "clip_score": {"value": float(scores[k]), "op_name": "softmax"},
@@ -184,55 +170,6 @@ def _scored(matches: Sequence[Document], similarity: Similarity) -> list[Documen
 
 
 def _shown(document: Document) -> Document:
-    """A document without its image: nobody needs it back."""
+    """What is given back of a document: not its image."""
     given = {name: document.get(name) for name in ("id", "text")}
     return {name: value for name, value in given.items() if value and isinstance(value, str)}
-
-
-def _body(limits: RequestLimits, names: Sequence[str]) -> schemas.Schema:
-    plain = _documents(limits, {})
-    with_matches = _documents(limits, {"matches": plain})
-    parameters = {
-        "type": ["object", "null"],
-        "properties": {"model_name": {"enum": [*names, None]}},
-        "description": "ignored, but for `model_name`",
-    }
-    encode = ["/", "/encode", *(f"/encode/{name}" for name in names), None]
-    rank = ["/rank", *(f"/rank/{name}" for name in names)]
-    schema = {
-        "type": "object",
-        "properties": {"parameters": parameters},
-        "required": ["data"],
-        "oneOf": [
-            {"properties": {"data": plain, "execEndpoint": {"enum": encode}}},
-            {
-                "properties": {"data": with_matches, "execEndpoint": {"enum": rank}},
-                "required": ["execEndpoint"],
-            },
-        ],
-    }
-    ranking = {"data": [{"blob": PNG, "matches": [{"text": "a cat"}, {"text": "a dog"}]}]}
-    examples = {
-        "embed": {"data": [{"id": "a", "text": "a photo of a cat"}, {"blob": PNG}], "execEndpoint": "/"},
-        "rank": ranking | {"execEndpoint": "/rank"},
-    }
-    return schemas.json_body(schema, examples)
-
-
-def _documents(limits: RequestLimits, others: schemas.Schema) -> schemas.Schema:
-    """Texts or images, each with these fields too."""
-    text = schemas.text(limits) | {"minLength": 1}
-    kinds = [
-        {
-            "type": "object",
-            "properties": {"id": {"description": "given back, if it is a text"}, name: schema, **others},
-            "required": [name, *others],
-        }
-        for name, schema in (("text", text), ("blob", schemas.IMAGE))
-    ]
-    return {
-        "type": "array",
-        "minItems": 1,
-        "maxItems": limits.max_texts + limits.max_images,
-        "items": {"anyOf": kinds},
-    }

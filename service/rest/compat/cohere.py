@@ -11,7 +11,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service.application.answers import Embedding, is_short
-from service.application.encoder import EncodedText
 from service.application.encodings import EmbeddingType
 from service.application.inference import Inference
 from service.application.requests import RequestLimits
@@ -22,6 +21,7 @@ from service.rest.compat.items import (
     Dimensions,
     Item,
     Mixed,
+    Result,
     Vector,
     chosen,
     item,
@@ -83,6 +83,12 @@ _EXAMPLE = {
     "meta": {"api_version": {"version": "2"}, "billed_units": {"input_tokens": 7, "images": 0}},
     "response_type": "embeddings_by_type",
 }
+_URI = f"data:image/png;base64,{PNG}"
+_EXAMPLES: dict[str, Any] = {
+    "texts": {"texts": ["a photo of a cat"], "input_type": "search_query", "embedding_types": ["float"]},
+    "images": {"images": [_URI], "input_type": "image", "embedding_types": ["int8", "ubinary"]},
+    "inputs": {"inputs": [{"content": [{"type": "image_url", "image_url": {"url": _URI}}]}]},
+}
 
 
 def add_cohere(app: FastAPI, inference: Inference, uploads: Uploads, side: SideThread) -> None:
@@ -135,21 +141,14 @@ def _input(value: object, name: str) -> Item:
 def _rendered(
     asked: Mixed,
     answer: Embedding,
-    results: Sequence[Vector | EncodedText],
+    results: Sequence[Result],
     types: Sequence[_Type],
     request_id: str,
 ) -> Response:
-    vectors = [each.vector if isinstance(each, EncodedText) else each for each in results]
-    embeddings = {
-        name: [
-            vector_fields(vector, "base64" if name == "base64" else "float", _ENCODINGS[name])["embedding"]
-            for vector in vectors
-        ]
-        for name in types
-    }
-    units = {"input_tokens": sum(text.tokens for text in answer.texts), "images": len(answer.images)}
+    embeddings = {name: [_shown(result.vector, name) for result in results] for name in types}
+    units = {"input_tokens": sum(result.tokens for result in results), "images": len(answer.images)}
     meta: dict[str, Any] = {"api_version": {"version": "2"}, "billed_units": units}
-    if cut := [i for i, each in enumerate(results) if isinstance(each, EncodedText) and each.truncated]:
+    if cut := [i for i, result in enumerate(results) if result.truncated]:
         meta["warnings"] = [f"{asked.name}[{i}] has too many tokens and was cut at its end." for i in cut]
     body = {
         "id": request_id,
@@ -161,22 +160,18 @@ def _rendered(
     return json_response(body, headers={"X-Model-Fingerprint": answer.fingerprint})
 
 
+def _shown(vector: Vector, name: _Type) -> Any:
+    encoding_format = "base64" if name == "base64" else "float"
+    return vector_fields(vector, encoding_format, _ENCODINGS[name])["embedding"]
+
+
 def _body(limits: RequestLimits, names: Sequence[str]) -> schemas.Schema:
-    content = {"type": "array", "minItems": 1, "maxItems": 1, "items": schemas.part(limits)}
-    one = {"type": "object", "properties": {"content": content}, "required": ["content"]}
-    texts = {"type": "array", "minItems": 1, "maxItems": limits.max_texts, "items": schemas.text(limits)}
-    most = {"type": "array", "minItems": 1, "maxItems": limits.max_images}
-    kinds = {
-        "texts": texts,
-        "images": most | {"items": schemas.IMAGE},
-        "inputs": most | {"items": one, "description": "each with one text or one image"},
-    }
     properties = {
         "model": schemas.model(names),
         "input_type": {"description": "ignored, as is every field that is not listed"},
         "embedding_types": {
             "anyOf": [
-                {"type": "array", "maxItems": 5, "items": {"enum": [*_ENCODINGS]}},
+                {"type": "array", "maxItems": len(_ENCODINGS), "items": {"enum": [*_ENCODINGS]}},
                 {"type": "null"},
             ],
             "description": "without it, float. uint8 is not offered",
@@ -188,15 +183,16 @@ def _body(limits: RequestLimits, names: Sequence[str]) -> schemas.Schema:
             "`meta.warnings` says; without it, END",
         },
     }
-    schema = {
-        "type": "object",
-        "properties": properties,
-        "oneOf": schemas.one_of(kinds),
+    schema = {"type": "object", "properties": properties, "oneOf": schemas.one_of(_inputs(limits))}
+    return schemas.json_body(schema, _EXAMPLES)
+
+
+def _inputs(limits: RequestLimits) -> dict[str, schemas.Schema]:
+    content = {"type": "array", "minItems": 1, "maxItems": 1, "items": schemas.part(limits)}
+    one = {"type": "object", "properties": {"content": content}, "required": ["content"]}
+    most = {"type": "array", "minItems": 1, "maxItems": limits.max_images}
+    return {
+        "texts": most | {"maxItems": limits.max_texts, "items": schemas.text(limits)},
+        "images": most | {"items": schemas.IMAGE},
+        "inputs": most | {"items": one, "description": "each with one text or one image"},
     }
-    uri = f"data:image/png;base64,{PNG}"
-    examples = {
-        "texts": {"texts": ["a photo of a cat"], "input_type": "search_query", "embedding_types": ["float"]},
-        "images": {"images": [uri], "input_type": "image", "embedding_types": ["int8", "ubinary"]},
-        "inputs": {"inputs": [{"content": [{"type": "image_url", "image_url": {"url": uri}}]}]},
-    }
-    return schemas.json_body(schema, examples)

@@ -16,6 +16,7 @@ from service.application.inference import Inference
 from service.application.requests import EmbedRequest, RequestLimits
 from service.concurrency import SideThread
 from service.errors import ClipError, InvalidInput
+from service.rest.compat import schemas
 from service.rest.compat.items import chosen
 from service.rest.documented import NO_TEMPLATES, operation, refer
 from service.rest.rendering import json_response
@@ -45,7 +46,13 @@ def add_immich(app: FastAPI, inference: Inference, uploads: Uploads, side: SideT
         embedded = await inference.embed(await uploads.read(request, read))
         return await side.call(_rendered, embedded, short=is_short(embedded))
 
-    @app.get("/ping", operation_id="immich_ping", response_class=PlainTextResponse, responses={200: pong})
+    @app.get(
+        "/ping",
+        operation_id="immich_ping",
+        response_class=PlainTextResponse,
+        responses={200: pong},
+        openapi_extra={"tags": schemas.TAGS},
+    )
     async def ping(_: Request) -> Response:
         """The process is alive, as immich asks for it."""
         return PlainTextResponse("pong")
@@ -108,4 +115,4 @@ def _body(limits: RequestLimits, names: Sequence[str]) -> dict[str, Any]:
     entries = orjson.dumps({"clip": {"textual": {"modelName": names[0]}}}).decode()
     example = {"entries": entries, "text": "a photo of a cat"}
     content = {"multipart/form-data": {"schema": schema, "example": example}}
-    return {"requestBody": {"required": True, "content": content}}
+    return {"tags": schemas.TAGS, "requestBody": {"required": True, "content": content}}

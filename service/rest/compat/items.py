@@ -14,7 +14,6 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 from starlette.requests import Request
 
 from service.application.answers import Embedding
-from service.application.encoder import EncodedText
 from service.application.inference import Inference
 from service.application.requests import EmbedRequest, RequestLimits
 from service.errors import (
@@ -35,6 +34,7 @@ Options = TypeVar("Options", bound=BaseModel)
 Dimensions = Annotated[int, BeforeValidator(whole), Field(ge=1)]
 
 MAX_ITEMS = MAX_IMAGES
+_MAX_PARTS = 8  # of a message, of which one may be more than an empty text
 
 # What begins like this is no sentence.
 _DATA_URI = re.compile(r"data:(?:image/|[\w.+/-]*;base64,)")
@@ -52,6 +52,15 @@ Item = str | Encoded
 
 
 @dataclass(frozen=True)
+class Result:
+    """The vector of one item; an image has no tokens. `tokens` counts what a text had before it was cut."""
+
+    vector: Vector
+    tokens: int = 0
+    truncated: bool = False
+
+
+@dataclass(frozen=True)
 class Mixed:
     """A request, and where its items stand in the caller's list, whose name is `name`."""
 
@@ -59,7 +68,7 @@ class Mixed:
     are_images: Sequence[bool]
     name: str
 
-    async def embed(self, inference: Inference) -> tuple[Embedding, list[Vector | EncodedText]]:
+    async def embed(self, inference: Inference) -> tuple[Embedding, list[Result]]:
         """The answer, and its results each in the place of its item.
 
         Raises:
@@ -67,8 +76,8 @@ class Mixed:
         """
         with self.places():
             answer = await inference.embed(self.asked)
-        images = (vector for vector in answer.images if not isinstance(vector, ClipError))
-        texts = iter(answer.texts)
+        images = (Result(vector) for vector in answer.images if not isinstance(vector, ClipError))
+        texts = (Result(text.vector, text.tokens, text.truncated) for text in answer.texts)
         return answer, [next(images) if is_image else next(texts) for is_image in self.are_images]
 
     @contextmanager
@@ -77,6 +86,7 @@ class Mixed:
         try:
             yield
         except ClipError as error:
+            error.__traceback__ = None  # `service.concurrency` says why
             raise self._placed(error) from None
 
     def _placed(self, error: ClipError) -> ClipError:
@@ -104,10 +114,10 @@ def mixed(body: JsonObject, items: Sequence[Item], name: str, limits: RequestLim
         all_or_nothing=True,
         **choices,
     )
-    whole = Mixed(asked, [isinstance(item, Encoded) for item in items], name)
-    with whole.places():
+    whole_list = Mixed(asked, [isinstance(item, Encoded) for item in items], name)
+    with whole_list.places():
         asked.check(limits)
-    return whole
+    return whole_list
 
 
 def chosen(request: Request, model: str | None) -> dict[str, Any]:
@@ -172,11 +182,17 @@ def only_item(parts: Collection[tuple[str, object]], name: str) -> Item:
     Raises:
         InvalidInput: there are several, or none.
     """
+    if len(parts) > _MAX_PARTS:
+        raise _not_one(len(parts), name)
     items = [item(part if isinstance(part, dict) else None, where) for where, part in parts]
     filled = [each for each in items if each != ""] or items[:1]
     if len(filled) != 1:
-        raise InvalidInput(
-            f"{name} has {len(filled)} texts and images, and one vector is asked of all: the model embeds each "
-            "text and each image alone. Send one in a request, or several as a list to have a vector of each."
-        )
+        raise _not_one(len(filled), name)
     return filled[0]
+
+
+def _not_one(count: int, name: str) -> InvalidInput:
+    return InvalidInput(
+        f"{name} has {count:,} texts and images, and one vector is asked of all: the model embeds each text and "
+        "each image alone. Send one in a request, or several as a list to have a vector of each."
+    )

@@ -13,16 +13,16 @@ from starlette.responses import Response
 
 from service import errors
 from service.application.answers import Embedding, is_short
-from service.application.encoder import EncodedText
 from service.application.inference import Inference
 from service.application.requests import RequestLimits
 from service.concurrency import SideThread
 from service.errors import ClipError, InvalidInput
 from service.rest.compat.items import (
+    MAX_ITEMS,
     Dimensions,
     Item,
     Mixed,
-    Vector,
+    Result,
     chosen,
     item,
     listed,
@@ -122,6 +122,8 @@ def _items(fields: dict[str, Any]) -> tuple[str, list[Item]]:
 def _of_messages(messages: object) -> Item:
     parts: list[tuple[str, object]] = []
     for i, message in enumerate(listed(messages, "messages")):
+        if len(parts) > MAX_ITEMS:
+            break  # `only_item` refuses far fewer
         content = message.get("content") if isinstance(message, dict) else None
         name = f"messages[{i}].content"
         if isinstance(content, str):
@@ -131,13 +133,12 @@ def _of_messages(messages: object) -> Item:
     return only_item(parts, "messages")
 
 
-def _rendered(answer: Embedding, results: list[Vector | EncodedText], encoding_format: str) -> Response:
-    vectors = [each.vector if isinstance(each, EncodedText) else each for each in results]
+def _rendered(answer: Embedding, results: list[Result], encoding_format: str) -> Response:
     data = [
-        {"object": "embedding", "index": index} | vector_fields(vector, encoding_format, "float32")
-        for index, vector in enumerate(vectors)
+        {"object": "embedding", "index": index} | vector_fields(result.vector, encoding_format, "float32")
+        for index, result in enumerate(results)
     ]
-    tokens = sum(text.tokens for text in answer.texts)
+    tokens = sum(result.tokens for result in results)
     usage = {"prompt_tokens": tokens, "total_tokens": tokens}
     body = {"object": "list", "data": data, "model": answer.model, "usage": usage}
     return json_response(body, headers={"X-Model-Fingerprint": answer.fingerprint})

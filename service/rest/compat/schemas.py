@@ -10,6 +10,8 @@ from service.rest.schemas import ANY_LABEL, SLOTTED
 
 Schema = dict[str, Any]
 
+TAGS = ["clients of other servers"]  # the heading of these operations on /docs
+
 # JSON Schema has no format for these; names that it does not know are for readers only.
 DATA_URI: Schema = {
     "type": "string",
@@ -71,4 +73,4 @@ def json_body(schema: Schema, examples: dict[str, Any]) -> Schema:
     """What `openapi_extra` of a route says of its request. `examples`: by their names."""
     shown = {name: {"value": value} for name, value in examples.items()}
     content = {"application/json": {"schema": schema, "examples": shown}}
-    return {"requestBody": {"required": True, "content": content}}
+    return {"tags": TAGS, "requestBody": {"required": True, "content": content}}

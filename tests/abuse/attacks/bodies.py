@@ -40,6 +40,32 @@ JSON: dict[str, Callable[[], bytes]] = {
     "a number of 1e999999": lambda: request("/classify", b'{"labels": ["a"], "top_k": 1e999999}'),
     "a fraction of a million digits": lambda: request("/classify", b'{"top_k": 0.' + b"9" * 990_000 + b"}"),
     "infinity": lambda: request("/classify", b'{"top_k": Infinity}'),
+    "OpenAI: a megabyte of empty texts": lambda: request(
+        "/v1/embeddings", b'{"input": [' + b'"",' * 330_000 + b'""]}'
+    ),
+    "OpenAI: 20 MB of token ids": lambda: request(
+        "/v1/embeddings", b'{"input": [' + b"0," * 9_900_000 + b"0]}"
+    ),
+    "OpenAI: a megabyte of messages": lambda: request(
+        "/v1/embeddings", b'{"messages": [' + b'{"content":""},' * 65_000 + b"{}]}"
+    ),
+    "OpenAI: 4,000 messages of 20 parts": lambda: request(
+        "/v1/embeddings",
+        b'{"messages": [' + (b'{"content":[' + b'{"text":""},' * 20 + b"{}]},") * 3_900 + b"{}]}",
+    ),
+    "Cohere: 4,000 inputs of 8 parts": lambda: request(
+        "/v2/embed",
+        b'{"inputs": [' + (b'{"content":[' + b'{"text":""},' * 7 + b'{"text":""}]},') * 4_000 + b"{}]}",
+    ),
+    "Hugging Face: a megabyte of labels": lambda: request(
+        "/models/demo", b'{"inputs": "", "parameters": {"candidate_labels": [' + b'"",' * 330_000 + b'""]}}'
+    ),
+    "clip-as-service: a megabyte of matches": lambda: request(
+        "/post",
+        b'{"execEndpoint": "/rank", "data": ['
+        + (b'{"text":"a","matches":[' + b'{"text":"a"},' * 4_000 + b'{"text":"a"}]},') * 18
+        + b"{}]}",
+    ),
     "90,000 equal keys": lambda: request("/embed", b"{" + b'"texts":[],' * 90_000 + b'"texts": 1}'),
     "60,000 unknown keys": lambda: request(
         "/embed", json.dumps({f"key{n}": n for n in range(60_000)}).encode()

@@ -12,9 +12,14 @@ from typing import Any
 import httpx
 import numpy as np
 import openai
+import orjson
 import pytest
 
 from service.engine.fake import FakeBackend
+from service.errors import ClipError, Overloaded
+from service.rest.compat.openai import openai_error
+from service.rest.errors import kinds, problem
+from tests.access.support import write_keys
 from tests.rest.test_bad_inputs import HEAD, exchange
 from tests.support import DIM, Running, png, serving, write_toy_artifact
 
@@ -78,6 +83,10 @@ async def test_so_does_the_client_that_is_not_async(running: Running) -> None:
 
     vector = await asyncio.to_thread(ask)
     np.testing.assert_array_equal(np.array([vector], np.float32), await vectors_of(running, texts=["a cat"]))
+
+
+async def test_the_client_lists_what_may_be_asked(client: openai.AsyncOpenAI) -> None:
+    assert [model.id async for model in client.models.list()] == ["toy"]
 
 
 async def test_the_client_raises_its_own_errors_with_our_codes(client: openai.AsyncOpenAI) -> None:
@@ -176,6 +185,8 @@ async def test_each_form_of_an_item_is_understood(
         ({"input": "a", "model": 5}, "model: Input should be a valid string"),
         ({"messages": []}, "messages has 0 texts and images"),
         ({"messages": "a"}, "messages must be a list"),
+        ({"messages": [{"content": "a"}] * 9}, "messages has 9 texts and images"),
+        ({"messages": [{"content": [{"text": ""}] * 4_000}] * 3}, "messages has 8,000 texts and images"),
         ({"messages": ["a"]}, "messages[0].content must be a list"),
         ({"messages": [{"content": "a"}, {"content": "b"}]}, "messages has 2 texts and images"),
         ({"messages": [{"content": [{"type": "video"}]}]}, "messages[0].content[0] must be a text"),
@@ -257,6 +268,33 @@ async def test_so_are_a_deadline_a_slow_body_and_a_wrong_method(toy: Path) -> No
         )
         assert said.startswith(b"HTTP/1.1 408 ")
         assert json.loads(said.partition(b"\r\n\r\n")[2])["error"]["code"] == "body_too_slow"
+
+
+async def test_the_api_key_of_a_client_is_the_key_of_the_service(toy: Path, tmp_path: Path) -> None:
+    key = write_keys(tmp_path / "keys", somebody={})["somebody"]
+    async with serving(FakeBackend(DIM), toy, keys_file=tmp_path / "keys") as running:
+        url = f"{running.url}/v1"
+        async with openai.AsyncOpenAI(api_key=key, base_url=url) as client:
+            assert (await client.embeddings.create(model="toy", input="a")).data
+        async with openai.AsyncOpenAI(api_key="none", base_url=url, max_retries=0) as client:
+            with pytest.raises(openai.AuthenticationError) as caught:
+                await client.embeddings.create(model="toy", input="a")
+        assert (caught.value.code, caught.value.type) == ("unauthenticated", "authentication_error")
+        assert caught.value.response.headers["www-authenticate"] == "Bearer"
+        assert (await running.client.get("/ping")).text == "pong"
+
+
+@pytest.mark.parametrize("kind", kinds(), ids=lambda kind: kind.code)
+def test_each_error_has_the_status_and_the_code_that_it_has_elsewhere(kind: type[ClipError]) -> None:
+    error = kind("x", retry_after=3.2) if issubclass(kind, Overloaded) else kind("x", index=1)
+    ours, theirs = problem(error, "id"), openai_error(error, "id")
+    told = orjson.loads(theirs.body)["error"]
+    assert (theirs.status_code, told["code"], told["message"]) == (ours.status_code, kind.code, "x")
+    types = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+    expected = "server_error" if ours.status_code >= 500 else "invalid_request_error"
+    assert told["type"] == types.get(ours.status_code, expected)
+    for name in ("retry-after", "www-authenticate"):
+        assert theirs.headers.get(name) == ours.headers.get(name)
 
 
 async def test_the_model_is_chosen_by_its_name(tmp_path: Path) -> None:
