@@ -202,7 +202,7 @@ class Settings(ModelSettings, AccessSettings, RpcSettings, BaseSettings):
     max_connections: int = Field(
         512,
         ge=1,
-        description="open connections of each front; beyond it, idle ones make room at REST, and gRPC refuses new ones",
+        description="open connections of a front; beyond it, REST closes idle ones, and gRPC refuses new ones",
     )
     max_connections_per_address: int = Field(
         0, ge=0, description="of one client's address; 0: all, which suits a proxy in front"

@@ -80,6 +80,7 @@ async def test_the_work_knows_the_shorter_of_the_caller_s_deadline_and_ours() ->
         assert 10 < float(await method(b"", timeout=30)) < 32  # gRPC rounds what it sends
 
 
+@pytest.mark.parametrize("seconds", [0.001, 0.05])
 async def test_the_caller_s_deadline_ends_the_work_down_to_the_engine(toy: Path, seconds: float) -> None:
     backend = Hung()
     async with serving(backend, toy, grpc_enabled=True) as running, client_of(running.rpc_address) as client:

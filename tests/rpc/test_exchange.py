@@ -80,7 +80,6 @@ async def test_a_second_message_is_refused_and_so_is_none() -> None:
         assert "without a message" in (await status_of(call)).fields["detail"]
 
 
-@pytest.mark.parametrize("seconds", [0.001, 0.05])
 async def test_no_more_calls_are_answered_at_a_time_than_may_be() -> None:
     work = Hanging()
     async with answering(work, grpc_max_calls=1) as running, client_of(running.address) as client:
