@@ -17,6 +17,7 @@ from service.rest.errors import STATUS, kinds
 from service.rpc.errors import status_of as rpc_status
 from service.settings import Settings
 from service.settings_table import as_markdown
+from tests.api_reference import BEGIN, DOCUMENT, END, reference
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -78,6 +79,11 @@ def test_the_documentation_has_the_status_in_grpc_of_every_code() -> None:
     text = (ROOT / "docs/api.md").read_text()
     shown = text.partition("<!-- grpc statuses -->\n")[2].partition("\n<!-- end of grpc statuses -->")[0]
     assert shown == grpc_statuses(), f"replace the table in docs/api.md by:\n{grpc_statuses()}"
+
+
+def test_the_reference_of_the_api_is_that_of_the_document_and_the_proto() -> None:
+    told = DOCUMENT.read_text().partition(BEGIN)[2].partition(END)[0]
+    assert told == reference(), "write it anew with: make reference"
 
 
 def makefile_targets() -> set[str]:
