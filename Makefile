@@ -66,7 +66,8 @@ fuzz: .venv/dev.stamp ## mutated images, texts, JSON and forms: make fuzz [ARGS=
 proto: .venv/dev.stamp ## make the stubs of clip.proto anew
 	$(BIN)/python -m grpc_tools.protoc -I service/rpc --python_out=$(STUBS) --pyi_out=$(STUBS) --grpc_python_out=$(STUBS) \
 	  clipserve/v1/clip.proto
-	sed -i 's/^from clipserve\.v1 import/from service.rpc.clipserve.v1 import/' $(STUBS)/clipserve/v1/clip_pb2_grpc.py
+	sed -i.bak 's/^from clipserve\.v1 import/from service.rpc.clipserve.v1 import/' $(STUBS)/clipserve/v1/clip_pb2_grpc.py
+	rm $(STUBS)/clipserve/v1/clip_pb2_grpc.py.bak
 
 check: .venv/dev.stamp check-proto ## lint, format, types, layers
 	$(BIN)/ruff check .
@@ -78,8 +79,8 @@ check: .venv/dev.stamp check-proto ## lint, format, types, layers
 check-proto: .venv/dev.stamp ## clip.proto: lint, the released contract holds, the stubs are those of it
 	$(BIN)/buf lint
 	$(BIN)/buf breaking --against tests/rpc/released
-	@stubs=`mktemp -d` && $(MAKE) --no-print-directory proto STUBS=$$stubs && \
-	  for made in $$stubs/clipserve/v1/*; do cmp $$made service/rpc/clipserve/v1/`basename $$made` || exit 1; done; \
+	@stubs=`mktemp -d` && $(MAKE) --no-print-directory --silent proto STUBS=$$stubs && \
+	  diff -r -x __init__.py -x __pycache__ -x '*.proto' $$stubs/clipserve/v1 service/rpc/clipserve/v1; \
 	  found=$$?; rm -r $$stubs; exit $$found
 
 check-compose: ## docker compose reads its file (needs docker-compose, no engine)

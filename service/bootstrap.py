@@ -7,13 +7,11 @@ import os
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
 from contextlib import AsyncExitStack, asynccontextmanager, closing
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-import uvicorn
 from pydantic import BaseModel
-from starlette.types import ASGIApp
 
 from service.access.gate import Gate, OpenGate
 from service.access.key_watch import following
@@ -37,13 +35,14 @@ from service.clip.artifact import ArtifactError, read_manifest
 from service.clip.images import ImageLimits
 from service.clip.manifest import ModelManifest
 from service.clip.tokenizer import load_tokenizer
-from service.concurrency import DaemonExecutor, SideThread, together
+from service.concurrency import DaemonExecutor, SideThread
 from service.cores import usable_cores, yield_to_event_loop
 from service.engine.backend import Backend
 from service.engine.batch_queue import BatchPolicy
 from service.engine.batching import Batched
 from service.engine.choice import EngineOptions, choose_engine
 from service.engine.in_process import InProcess
+from service.gateway import Gateway
 from service.rest.app import build_app, with_cors
 from service.rest.body import BodyLimits
 from service.rest.bulk import Bulk, BulkLimits
@@ -62,46 +61,6 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 T = TypeVar("T")
 OpenBackend = Callable[[Path, ModelManifest, ModelSettings, Metrics], Backend]
-
-
-@dataclass(frozen=True)
-class Gateway:
-    """All that serves: the fronts and the models behind them, which are ready when `warm_up` has returned.
-
-    `rpc`: the gRPC front, if the settings want it. `keys`: those that are known; None: nobody is asked for one.
-    """
-
-    app: ASGIApp
-    server: uvicorn.Server
-    rpc: RpcServer | None
-    metrics: Metrics
-    models: dict[Path, ServedModel]
-    inference: Inference
-    connections: Connections
-    keys: Keys | None
-
-    @property
-    def draining(self) -> bool:
-        return self.inference.draining
-
-    def drain(self) -> None:
-        """Not ready from now on; each answer is the last one on its connection."""
-        self.inference.draining = self.connections.draining = True
-
-    def end(self, *, at_once: bool = False) -> None:
-        """Take no more requests; `at_once`: and wait for none of those in flight."""
-        self.server.should_exit = True
-        self.server.force_exit = self.server.force_exit or at_once
-        if self.rpc:
-            self.rpc.end(at_once=at_once)
-
-    async def warm_up(self) -> None:
-        """Start all models, side by side.
-
-        Raises:
-            ArtifactError, BackendUnavailable, BackendFailed: a model cannot be served; the message says why.
-        """
-        await together(model.start(folder) for folder, model in self.models.items())
 
 
 @asynccontextmanager

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 import uvloop
 
 from service import operations
-from service.bootstrap import Gateway, OpenBackend, open_gateway
+from service.bootstrap import OpenBackend, open_gateway
 from service.concurrency import together
+from service.gateway import Gateway
 from service.settings import Settings
 from service.telemetry.log import logger
 
@@ -64,7 +65,8 @@ async def _serve(settings: Settings, open_backend: OpenBackend | None) -> None:
             if warming.done():
                 warming.result()
                 _settle_memory()
-                logger.info("ready", url=f"http://{settings.host}:{settings.port}", docs="/docs")
+                grpc = {"grpc_port": gateway.rpc.port} if gateway.rpc else {}
+                logger.info("ready", url=f"http://{settings.host}:{settings.port}", docs="/docs", **grpc)
             await serving
         finally:
             warming.cancel()

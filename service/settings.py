@@ -200,7 +200,9 @@ class Settings(ModelSettings, AccessSettings, RpcSettings, BaseSettings):
         128_000_000, ge=1, description="of one client's address; give a proxy in front all of it"
     )
     max_connections: int = Field(
-        512, ge=1, description="open connections; beyond it, idle ones make room for new ones"
+        512,
+        ge=1,
+        description="open connections of a front; beyond it, REST closes idle ones, and gRPC refuses new ones",
     )
     max_connections_per_address: int = Field(
         0, ge=0, description="of one client's address; 0: all, which suits a proxy in front"

@@ -25,7 +25,7 @@ from service.application.encoder import DecodingImageEncoder, TextEncoder
 from service.application.inference import Inference
 from service.application.requests import RequestLimits
 from service.application.served_model import ServedModel
-from service.bootstrap import Gateway, open_gateway
+from service.bootstrap import open_gateway
 from service.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH, read_manifest
 from service.clip.images import ImageLimits
 from service.clip.manifest import ImageSpec, ModelManifest, ReferenceVectors, ScoringSpec, Source, TextSpec
@@ -34,6 +34,7 @@ from service.clip.tokenizer import Tokenizer, load_tokenizer
 from service.concurrency import SideThread
 from service.engine.backend import Backend, Embeddings, Lengths, Pixels, TokenIds
 from service.engine.fake import FakeBackend
+from service.gateway import Gateway
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 

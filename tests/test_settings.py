@@ -112,3 +112,24 @@ async def test_the_queue_of_one_model_is_its_own(tmp_path: Path) -> None:
             answers = await asyncio.gather(*(running.embed(png(i), model=model) for i in range(6)))
             statuses[model] = sorted({answer.status_code for answer in answers})
     assert statuses == {"a": [200], "b": [200, 429]}
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"cert"}, "are set both or neither"),
+        ({"key"}, "are set both or neither"),
+        ({"client_ca"}, "it needs grpc_tls_cert_file and grpc_tls_key_file"),
+        ({"cert", "key"}, ""),
+        ({"cert", "key", "client_ca"}, ""),
+    ],
+)
+def test_a_certificate_and_its_key_are_set_together(tmp_path: Path, given: set[str], said: str) -> None:
+    file = tmp_path / "file.pem"
+    file.touch()
+    tls: dict[str, Any] = {f"grpc_tls_{name}_file": file for name in given}
+    if not said:
+        Settings(**tls)
+        return
+    with pytest.raises(ValidationError, match=said):
+        Settings(**tls)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Generator
+from types import CoroutineType
 from typing import Any
 from weakref import ReferenceType, WeakKeyDictionary, ref
 
@@ -39,6 +40,8 @@ def _make(
     **context: Any,
 ) -> Task:
     task: Task = asyncio.Task(coroutine, loop=loop, **context)
+    if type(coroutine) is CoroutineType:  # Python's own, and the library is in Cython
+        return task
     if getattr(coroutine, "__name__", None) == _INNER and (outer := asyncio.current_task()):
         _outer[task] = ref(outer)
     return task

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from service.application.byte_budget import ByteBudget, Lease, address_of
@@ -84,6 +86,18 @@ def test_an_address_without_requests_is_forgotten() -> None:
     with budget.lease("idle"):
         pass
     assert not budget._by_address
+
+
+async def test_one_that_can_wait_takes_its_bytes_when_others_have_given_theirs_back() -> None:
+    budget = ByteBudget(10, 10)
+    with budget.lease("client") as own:
+        with budget.lease("other") as other:
+            other.grow(5)
+            waiting = asyncio.create_task(own.wait_for_room(6))
+            await asyncio.sleep(0.2)
+            assert not waiting.done()
+        await asyncio.wait_for(waiting, 10)
+        assert own.size == 6
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import concurrent.futures
 import json
+import os
+import re
 import socket
+import subprocess
+import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
@@ -15,25 +20,30 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from service.rpc.clipserve.v1 import clip_pb2, clip_pb2_grpc
-from tests.process import Process, failed_start
+from tests.process import ROOT, Process, failed_start
 
 
 def maps(process: Process) -> str:
     return Path(f"/proc/{process.popen.pid}/maps").read_text()
 
 
-def test_a_photo_has_the_vector_that_rest_gives_it(photos: dict[str, bytes]) -> None:
+@pytest.fixture(scope="module")
+def demo() -> Iterator[Process]:
     process = Process()
     process.wait_ready()
-    with grpc.insecure_channel(process.rpc_address) as channel:
-        stub = clip_pb2_grpc.ClipStub(channel)
-        answer = stub.Embed(clip_pb2.EmbedRequest(images=[photos["cat"]]), timeout=60)
-        expected = httpx.post(process.url + "/embed", files={"image": photos["cat"]}).json()
-        vector = np.frombuffer(answer.results[0].embedding, "<f4")
-        assert vector @ np.array(expected["results"][0]["embedding"]) == pytest.approx(1, abs=1e-3)
+    yield process
     status, log = process.stop()
     assert status == 0
     assert all(json.loads(line)["level"] == "info" for line in log.splitlines())
+
+
+def test_a_photo_has_the_vector_that_rest_gives_it(demo: Process, photos: dict[str, bytes]) -> None:
+    with grpc.insecure_channel(demo.rpc_address) as channel:
+        stub = clip_pb2_grpc.ClipStub(channel)
+        answer = stub.Embed(clip_pb2.EmbedRequest(images=[photos["cat"]]), timeout=60)
+    expected = httpx.post(demo.url + "/embed", files={"image": photos["cat"]}).json()
+    vector = np.frombuffer(answer.results[0].embedding, "<f4")
+    assert vector @ np.array(expected["results"][0]["embedding"]) == pytest.approx(1, abs=1e-3)
 
 
 def test_sigterm_answers_what_is_in_flight_and_ends_those_who_watch(photos: dict[str, bytes]) -> None:
@@ -42,7 +52,8 @@ def test_sigterm_answers_what_is_in_flight_and_ends_those_who_watch(photos: dict
     with grpc.insecure_channel(process.rpc_address) as channel:
         stub = clip_pb2_grpc.ClipStub(channel)
         watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
-        assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
+        while next(watch).status != health_pb2.HealthCheckResponse.SERVING:
+            pass  # it looks four times a second
 
         def ask(_: int) -> int:
             try:
@@ -101,3 +112,24 @@ def test_grpc_is_not_loaded_where_it_is_not_asked_for() -> None:
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", int(process.rpc_address.partition(":")[2])))
     assert process.stop()[0] == 0
+
+
+def test_the_program_in_the_documentation_runs_with_stubs_of_its_own(demo: Process, tmp_path: Path) -> None:
+    section = (ROOT / "docs/api.md").read_text().partition("\n## gRPC\n")[2].partition("\n## ")[0]
+    (program,) = re.findall(r"^```python\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
+    (command,) = re.findall(r"`python (-m grpc_tools\.protoc .*?)`", section)
+    for path in (tmp_path / "stubs", tmp_path / "docs"):
+        path.mkdir()
+    command = command.replace("-I service/rpc", f"-I {ROOT}/service/rpc")
+    subprocess.run([sys.executable, *command.split()], cwd=tmp_path, check=True)
+    (tmp_path / "docs/cat.jpg").write_bytes((ROOT / "docs/cat.jpg").read_bytes())
+    run = subprocess.run(
+        [sys.executable, "-c", program.replace("localhost:8081", demo.rpc_address)],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": "stubs"},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    assert run.stdout == "it is a cat\n1000 vectors\n"

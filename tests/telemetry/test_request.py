@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Iterator
 
@@ -17,6 +18,7 @@ from service.telemetry.request import (
     enter,
     of_batch,
     remaining,
+    request_id,
     task_context,
 )
 
@@ -84,3 +86,17 @@ async def test_a_task_works_for_its_own_context_and_its_maker_for_his() -> None:
 
     assert await asyncio.create_task(seen(), context=task_context(its)) is its
     assert current() is mine
+
+
+def test_a_plain_word_is_the_id_of_a_request_and_anything_else_is_replaced() -> None:
+    assert request_id("abc-1._Z") == "abc-1._Z"
+    for given in (None, "", "a b", "a" * 65, "<script>", "a\n"):
+        made = request_id(given)
+        assert re.fullmatch("[0-9a-f]{32}", made)
+        assert made != request_id(given)
+
+
+def test_the_stages_are_told_in_milliseconds_and_none_is_nothing() -> None:
+    assert RequestContext("a").server_timing == ""
+    request = RequestContext("a", stage_seconds={"decode": 0.01234, "tokenize": 0.001})
+    assert request.server_timing == "decode;dur=12.3, tokenize;dur=1.0"

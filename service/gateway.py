@@ -1,0 +1,60 @@
+"""All that serves, as one object: its start, and the two steps of its end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from service.access.keys import Keys
+from service.application.inference import Inference
+from service.application.served_model import ServedModel
+from service.concurrency import together
+from service.rest.connections import Connections
+from service.telemetry.metrics import Metrics
+
+if TYPE_CHECKING:  # it loads gRPC
+    from service.rpc.server import RpcServer
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """All that serves: the fronts and the models behind them, which are ready when `warm_up` has returned.
+
+    `rpc`: the gRPC front, if the settings want it. `keys`: those that are known; None: nobody is asked for one.
+    """
+
+    app: ASGIApp
+    server: uvicorn.Server
+    rpc: RpcServer | None
+    metrics: Metrics
+    models: dict[Path, ServedModel]
+    inference: Inference
+    connections: Connections
+    keys: Keys | None
+
+    @property
+    def draining(self) -> bool:
+        return self.inference.draining
+
+    def drain(self) -> None:
+        """Not ready from now on; each answer is the last one on its connection."""
+        self.inference.draining = self.connections.draining = True
+
+    def end(self, *, at_once: bool = False) -> None:
+        """Take no more requests; `at_once`: and wait for none of those in flight."""
+        self.server.should_exit = True
+        self.server.force_exit = self.server.force_exit or at_once
+        if self.rpc:
+            self.rpc.end(at_once=at_once)
+
+    async def warm_up(self) -> None:
+        """Start all models, side by side.
+
+        Raises:
+            ArtifactError, BackendUnavailable, BackendFailed: a model cannot be served; the message says why.
+        """
+        await together(model.start(folder) for folder, model in self.models.items())

@@ -1,0 +1,90 @@
+"""The exchange alone, in front of work that a test gives it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+import pytest
+
+from service.access.gate import Gate, OpenGate
+from service.application.byte_budget import ByteBudget
+from service.rpc.call import TakingLimits, Work
+from service.rpc.dropping import know_tasks
+from service.rpc.exchange import CallLimits, Exchange
+from service.rpc.reading import ReadLimits, Reads
+from service.rpc.server import SERVICE
+from service.telemetry.metrics import Metrics
+from tests.rpc.client import Client, Refused, refused
+
+LIMITS = {"grpc_max_calls": 100, "deadline_seconds": 20.0}
+
+
+class Answering:
+    """The exchange alone, in front of one method, `Embed`, and on a port."""
+
+    def __init__(self, work: Work, gate: Gate | None = None, **limits: Any) -> None:
+        self.metrics = Metrics()
+        self.budget = ByteBudget(10_000_000, 10_000_000)
+        limits = {**LIMITS, **limits}
+        taking = TakingLimits(limits.pop("write_timeout_seconds", 20.0), 65_536)
+        reads = Reads(ReadLimits(4, limits.pop("read_seconds", 20.0)))
+        self.exchange = Exchange(
+            gate or OpenGate(), reads, self.budget, CallLimits(**limits), taking, self.metrics
+        )
+        self.server = grpc.aio.server()
+        handlers = {"Embed": self.exchange.unary("Embed", work)}
+        self.server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
+        self.address = f"127.0.0.1:{self.server.add_insecure_port('127.0.0.1:0')}"
+
+    def counted(self) -> dict[str, float]:
+        """Calls by outcome."""
+        families = self.metrics.registry.collect()
+        samples = [each for family in families for each in family.samples]
+        return {
+            each.labels["outcome"]: each.value for each in samples if each.name == "clipserve_requests_total"
+        }
+
+
+@asynccontextmanager
+async def answering(work: Work, gate: Gate | None = None, **limits: Any) -> AsyncIterator[Answering]:
+    know_tasks(asyncio.get_running_loop())
+    running = Answering(work, gate, **limits)
+    await running.server.start()
+    try:
+        yield running
+    finally:
+        await running.server.stop(None)
+
+
+async def echo(unread: list[bytes]) -> bytes:
+    return unread.pop()
+
+
+class Hanging:
+    """Work that does not end by itself."""
+
+    def __init__(self) -> None:
+        self.begun, self.cancelled = asyncio.Event(), asyncio.Event()
+
+    async def __call__(self, unread: list[bytes]) -> bytes:
+        self.begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.cancelled.set()
+        return b""
+
+
+def raw(client: Client, **options: Any) -> Any:
+    """Embed, of bytes; a stream, whose client says itself when it ends."""
+    return client.channel.stream_unary(f"/{SERVICE}/Embed")(**options)
+
+
+async def status_of(call: Any) -> Refused:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    return refused(caught.value)
