@@ -45,4 +45,5 @@ async def test_only_the_files_of_this_version_are_served(running: Running) -> No
 
 async def test_the_document_does_not_describe_its_own_pages(running: Running) -> None:
     paths = (await running.client.get("/openapi.json")).json()["paths"]
-    assert set(paths) == {"/classify", "/embed", "/v1/models", "/livez", "/readyz"}
+    assert "/embed" in paths
+    assert not [path for path in paths if path.startswith(("/docs", "/openapi"))]
