@@ -27,7 +27,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from service.errors import Overloaded, TooMany
+from service.errors import DeadlineExceeded, Overloaded, TooMany
 from service.telemetry.metrics import Metrics
 from service.telemetry.request import remaining
 
@@ -111,6 +111,7 @@ class Admission:
         Raises:
             Overloaded: too much is ahead; says after how many seconds to come back.
             TooMany: it could not be answered even if nothing were ahead.
+            DeadlineExceeded: nor could a single row.
         """
         needs = {tower: rows for tower, rows in (("image", images), ("text", texts)) if rows}
         self.enter(needs)
@@ -131,7 +132,7 @@ class Admission:
         self._lanes[lane].learn(rows, seconds)
 
     def enter(self, needs: dict[str, int]) -> None:
-        """Raises Overloaded, TooMany: see `admit`, which is what others call."""
+        """Raises Overloaded, TooMany, DeadlineExceeded: see `admit`, which is what others call."""
         self._refuse_if_late(needs)
         for lane, rows in needs.items():
             self._lanes[lane].enter(rows)
@@ -155,6 +156,13 @@ class Admission:
         if own > _HOPELESS * left:
             lane, rows = max(lanes, key=lambda each: each[0].seconds_per_row * each[1])
             fit = int(left / lane.seconds_per_row)
+            if not fit:  # no request is so small: the caller has given it too little time
+                raise DeadlineExceeded(
+                    f"{left:.2g} s are left to the deadline, and one image or text takes about "
+                    f"{lane.seconds_per_row:.2g} s.",
+                    limit=left,
+                    actual=lane.seconds_per_row,
+                )
             raise TooMany(
                 f"the request is as much work as {rows:,} images or texts, about {own:.0f} s, and {left:.1f} s are "
                 f"left to its deadline: about {fit:,} fit. Send fewer at once; labels count once a template.",

@@ -66,11 +66,11 @@ class Health(health_pb2_grpc.HealthServicer):
     async def _watch(self, service: str, context: Context) -> None:
         told = None
         while True:
-            changed, status = self._changed, self._status(service)
+            changed, ended, status = self._changed, self._ended, self._status(service)
             if status != told:
                 await context.write(_Response(status=status))
                 told = status
-            if self._ended:
+            if ended:
                 return
             await changed.wait()
 

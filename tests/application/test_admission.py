@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 import pytest
 
 from service.application.admission import Admission
-from service.errors import Overloaded, TooMany
+from service.errors import DeadlineExceeded, Overloaded, TooMany
 from service.telemetry.metrics import Metrics
 from service.telemetry.request import RequestContext, enter
 
@@ -197,3 +197,12 @@ def test_a_refused_request_of_large_images_leaves_nothing_behind() -> None:
     assert value("clipserve_rows_in_flight", {"tower": "image"}) == 0
     with admission.admit(images=2) as ticket:
         ticket.are_large(2)
+
+
+def test_a_deadline_in_which_nothing_fits_is_no_fault_of_the_number_of_items() -> None:
+    admission = taught(Clock(), 0.1)
+    with a_request_with(seconds=0.02):
+        with pytest.raises(DeadlineExceeded, match="one image or text takes about"), admission.admit(1):
+            pass
+        with admission.admit(texts=1):
+            pass

@@ -125,7 +125,7 @@ async def test_a_connection_that_pings_all_the_time_is_closed(running: Running) 
     async with connected(running.rpc_address) as connection:
         for _ in range(20):
             connection.send(PING, 0, 0, bytes(8))
-        assert GOAWAY in await closed(connection)
+        await closed(connection)  # with pings unread, so that the server's last words may be lost
 
 
 async def test_rest_and_grpc_share_the_bytes_in_flight(toy: Path) -> None:
