@@ -82,8 +82,11 @@ def test_the_table_of_endpoints_is_what_is_served(demo: str) -> None:
     }
     assert told == served | {("GET", "/docs"), ("GET", "/openapi.json")}
     for method, path in served:
-        body = paths[path][method.lower()].get("requestBody")
-        if body is not None:
+        operation = paths[path][method.lower()]
+        if body := operation.get("requestBody"):
             (row,) = (row for row in rows if row.startswith(f"`{method} {path}`"))
-            fields = body["content"]["multipart/form-data"]["schema"]["properties"]
+            if form := body["content"].get("multipart/form-data"):
+                fields = form["schema"]["properties"]
+            else:
+                fields = [each["name"] for each in operation["parameters"]]
             assert set(re.findall(r"`(\w+)`", row)) == set(fields), path
