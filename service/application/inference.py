@@ -235,7 +235,7 @@ class Inference:
         if not model.started:
             raise BackendUnavailable("the model is still loading. Try again when the service is ready.")
         expected = choice.expect_fingerprint
-        if expected is not None and expected != model.fingerprint:
+        if expected and expected != model.fingerprint:
             raise WrongFingerprint(
                 f"the fingerprint of {model.name} is {model.fingerprint}, and {expected[:200]} is expected: "
                 "vectors of the two cannot be compared. Embed anew what you have, or serve the former model."

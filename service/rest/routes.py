@@ -135,8 +135,8 @@ def _fields(
     request: Request, upload: Upload, schema: type[BaseModel], image_fields: Sequence[str] = ("images",)
 ) -> dict[str, Any]:
     fields = dict(upload.read(schema, image_fields))
-    if fields["expect_fingerprint"] is None:
-        fields["expect_fingerprint"] = request.headers.get("x-expect-fingerprint") or None
+    if not fields["expect_fingerprint"]:
+        fields["expect_fingerprint"] = request.headers.get("x-expect-fingerprint")
     return fields
 
 

@@ -53,9 +53,9 @@ class _Choice(_Request):
     model: str | None = Field(default=None, description="name of a served model; without it, the first")
     expect_fingerprint: str | None = Field(
         default=None,
-        description="that of the vectors you have: with another the request is refused. The header "
+        description="that of the vectors you have: with another the request is refused; empty: any. The header "
         "X-Expect-Fingerprint says the same",
-        examples=["demo@fp32-0123456789ab"],
+        examples=[""],
     )
 
 

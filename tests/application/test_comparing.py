@@ -96,7 +96,8 @@ async def test_texts_to_tokenize_have_the_limits_of_texts(tmp_path: Path) -> Non
 async def test_another_fingerprint_is_refused_with_both_names(tmp_path: Path) -> None:
     inference = await inference_on(tmp_path)
     fingerprint = (await inference.embed(EmbedRequest(texts=["a"]))).fingerprint
-    await inference.embed(EmbedRequest(texts=["a"], expect_fingerprint=fingerprint))
+    for accepted in (fingerprint, "", None):
+        await inference.embed(EmbedRequest(texts=["a"], expect_fingerprint=accepted))
     old = "toy@fp32-old"
     for refused in (
         inference.embed(EmbedRequest(texts=["a"], expect_fingerprint=old)),

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+import httpx
 import pytest
 from playwright.sync_api import ConsoleMessage, FilePayload, Page, expect, sync_playwright
 
@@ -58,10 +59,12 @@ def visit() -> Iterator[Visit]:
 def test_every_operation_is_shown_and_no_other_host_is_asked(visit: Visit, url: str) -> None:
     visit.page.goto(f"{url}/docs")
     paths = visit.page.locator(".opblock-summary-path")
-    expect(paths).to_have_text(["/classify", "/embed", "/v1/models", "/livez", "/readyz"], timeout=30_000)
+    served = list(httpx.get(f"{url}/openapi.json").json()["paths"])
+    assert {"/classify", "/bulk", "/v1/embeddings"} <= set(served)
+    expect(paths).to_have_text(served, timeout=30_000)
     for summary in visit.page.locator(".opblock-summary").all():
         summary.click()
-    expect(visit.page.locator(".opblock-body")).to_have_count(5)
+    expect(visit.page.locator(".opblock-body")).to_have_count(len(served))
     visit.page.wait_for_load_state("networkidle")
     assert {address for address in visit.asked if not address.startswith(("data:", f"{url}/"))} == set()
     assert f"{url}/openapi.json" in visit.asked
