@@ -34,7 +34,7 @@ class RequestLimits:
 
 @dataclass(frozen=True)
 class Choice:
-    """Whom it is for. No model: the first. `expect_fingerprint`: that of vectors that the caller has; empty: any."""
+    """Whom it is for. No model: the first. `expect_fingerprint`: that of vectors the caller has; empty: any."""
 
     model: str | None = field(default=None, kw_only=True)
     expect_fingerprint: str | None = field(default=None, kw_only=True)
