@@ -24,7 +24,7 @@ from service.telemetry.log import logger
 cli = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Serve CLIP over HTTP. Settings come from CLIPSERVE_* variables.",
+    help="Serve CLIP over HTTP and gRPC. Settings come from CLIPSERVE_* variables.",
 )
 
 

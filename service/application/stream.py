@@ -18,7 +18,6 @@ from service.errors import ClipError, Overloaded
 
 T = TypeVar("T")
 R = TypeVar("R")
-_Started = asyncio.Queue[tuple[asyncio.Task[R], int] | None]  # None: no more will come
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,7 @@ async def in_order(
                     del item  # while the next is waited for
         except ClipError:
             raise
-        except Exception:
+        except Exception:  # the client has left, or a fault: nobody waits for the answers any more
             _cancel(under_way)
             raise
         finally:

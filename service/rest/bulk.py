@@ -73,7 +73,8 @@ class Bulk:
 
     async def _answer(self, request: Request, receive: Receive, send: Send, lease: Lease) -> None:
         said = _fields(request)
-        choice = Choice(model=said.model, expect_fingerprint=said.expect_fingerprint)
+        expected = said.expect_fingerprint or request.headers.get("x-expect-fingerprint")
+        choice = Choice(model=said.model, expect_fingerprint=expected)
         model = self._inference.find(choice)
         headers = [(b"content-type", NDJSON.encode()), (b"x-model-fingerprint", model.fingerprint.encode())]
 

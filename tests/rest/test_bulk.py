@@ -116,6 +116,13 @@ async def test_what_is_wrong_before_the_first_line_is_an_error_of_the_request(
     assert answer.headers["x-request-id"] == answer.json()["request_id"]
 
 
+async def test_a_fingerprint_is_expected_in_the_header_too(running: Running) -> None:
+    for expected, status in (("other", 409), ("", 200)):
+        headers = {"Content-Type": "application/x-ndjson", "X-Expect-Fingerprint": expected}
+        answer = await running.client.post("/bulk", content=text_lines("a"), headers=headers)
+        assert answer.status_code == status
+
+
 async def test_answers_come_while_lines_still_arrive(running: Running) -> None:
     async with duplex(running) as client:
         await client.send(text_lines("a", "b"))
