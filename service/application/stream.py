@@ -14,7 +14,7 @@ from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from service.errors import ClipError, Overloaded
+from service.errors import BodyTooLarge, ClipError, Overloaded, TooMany
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -52,6 +52,35 @@ class BulkPlaces:
             yield
         finally:
             self._running -= 1
+
+
+@dataclass(frozen=True)
+class TotalLimits:
+    """What one bulk request may send in all; see the settings of the same names. A line is an item."""
+
+    max_bulk_lines: int
+    max_bulk_bytes: int
+
+
+class Total:
+    """What one bulk request has sent so far."""
+
+    def __init__(self, limits: TotalLimits) -> None:
+        self._limits = limits
+        self._items = self._size = 0
+
+    def add(self, *, items: int = 0, size: int = 0) -> None:
+        """Count items, and bytes.
+
+        Raises:
+            TooMany, BodyTooLarge: these are more than it may send.
+        """
+        self._items += items
+        self._size += size
+        if self._items > (limit := self._limits.max_bulk_lines):
+            raise TooMany(f"the request has more than {limit:,} items.", limit=limit, actual=self._items)
+        if self._size > (limit := self._limits.max_bulk_bytes):
+            raise BodyTooLarge(f"the request has more than {limit:,} bytes.", limit=limit, actual=self._size)
 
 
 async def in_order(

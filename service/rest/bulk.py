@@ -24,9 +24,9 @@ from service.application.byte_budget import Lease
 from service.application.encoder import EncodedText, VectorOrError
 from service.application.inference import Inference
 from service.application.requests import Choice, EmbedRequest
-from service.application.stream import BulkPlaces, Window, in_order
+from service.application.stream import BulkPlaces, Total, TotalLimits, Window, in_order
 from service.concurrency import SideThread
-from service.errors import BodyTooLarge, BodyTooSlow, ClipError, TooMany, UnsupportedMediaType
+from service.errors import BodyTooSlow, ClipError, UnsupportedMediaType
 from service.rest.errors import fields
 from service.rest.lifeline import ClientGone
 from service.rest.lines import Line, Splitter, parse_line
@@ -41,11 +41,9 @@ _BREATH = 256  # lines between which others have their turn
 
 
 @dataclass(frozen=True)
-class BulkLimits:
+class BulkLimits(TotalLimits):
     """See the settings of the same names. A line is bounded like a body."""
 
-    max_bulk_lines: int
-    max_bulk_bytes: int
     max_body_bytes: int
     body_timeout_seconds: float
 
@@ -109,30 +107,25 @@ class Bulk:
         return result.at(line.index) if isinstance(result, ClipError) else result
 
     async def _lines(self, receive: Receive, lease: Lease) -> AsyncGenerator[tuple[Line, int], None]:
-        index = 0
-        async with aclosing(self._split(receive)) as lines:
+        index, total = 0, Total(self._limits)
+        async with aclosing(self._split(receive, total)) as lines:
             async for data in lines:
                 index += 1
                 if index % _BREATH == 0:
                     await asyncio.sleep(0)
-                if index > self._limits.max_bulk_lines:
-                    limit = self._limits.max_bulk_lines
-                    raise TooMany(f"the request has more than {limit:,} lines.", limit=limit, actual=index)
+                total.add(items=1)
                 size = len(data)
                 if data and not data.isspace():
                     await lease.wait_for_room(size)
                     yield await self._side.call(parse_line, index - 1, data, short=size <= _SHORT), size
                 del data  # while the next is waited for
 
-    async def _split(self, receive: Receive) -> AsyncGenerator[bytes, None]:
-        splitter, size = Splitter(self._limits.max_body_bytes), 0
+    async def _split(self, receive: Receive, total: Total) -> AsyncGenerator[bytes, None]:
+        splitter = Splitter(self._limits.max_body_bytes)
         more = True
         while more:
             piece, more = await self._piece(receive)
-            size += len(piece)
-            if size > self._limits.max_bulk_bytes:
-                limit = self._limits.max_bulk_bytes
-                raise BodyTooLarge(f"the request has more than {limit:,} bytes.", limit=limit, actual=size)
+            total.add(size=len(piece))
             if piece:
                 await charge_later(self._gate, len(piece))
             for line in splitter.feed(piece):

@@ -16,8 +16,7 @@ from grpc.aio import EOF
 
 from service.access.gate import Gate, charge_later
 from service.application.byte_budget import Lease
-from service.application.stream import BulkPlaces, Window, in_order
-from service.errors import BodyTooLarge, TooMany
+from service.application.stream import BulkPlaces, Total, TotalLimits, Window, in_order
 from service.rpc.call import Call, Work
 from service.rpc.reading import ReadLimits, Reads
 
@@ -25,12 +24,10 @@ Message = tuple[list[bytes], int]  # as `Work` is given it, and its size
 
 
 @dataclass(frozen=True)
-class StreamLimits:
+class StreamLimits(TotalLimits):
     """See the settings of the same names: a line of a bulk request is a message here."""
 
     max_bulk_requests: int
-    max_bulk_lines: int
-    max_bulk_bytes: int
     body_timeout_seconds: float
 
 
@@ -66,28 +63,12 @@ class Streaming:
         return b""
 
     async def _messages(self, call: Call, lease: Lease) -> AsyncGenerator[tuple[Message, int], None]:
-        count = total = 0
+        total = Total(self._limits)
         while (message := await self._reads.read(call.connection, call.context.read)) is not EOF:
             size = len(message)
-            count, total = count + 1, total + size
-            self._check(count, total)
+            total.add(items=1, size=size)
             await lease.wait_for_room(size)
             await charge_later(self._gate, size)
             unread = [message]
             del message
             yield (unread, size), size
-
-    def _check(self, count: int, total: int) -> None:
-        limits = self._limits
-        if count > limits.max_bulk_lines:
-            raise TooMany(
-                f"the call has more than {limits.max_bulk_lines:,} messages.",
-                limit=limits.max_bulk_lines,
-                actual=count,
-            )
-        if total > limits.max_bulk_bytes:
-            raise BodyTooLarge(
-                f"the call has more than {limits.max_bulk_bytes:,} bytes.",
-                limit=limits.max_bulk_bytes,
-                actual=total,
-            )

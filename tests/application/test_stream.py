@@ -9,8 +9,8 @@ from contextlib import aclosing
 
 import pytest
 
-from service.application.stream import Window, in_order
-from service.errors import InvalidInput
+from service.application.stream import Total, TotalLimits, Window, in_order
+from service.errors import BodyTooLarge, InvalidInput, TooMany
 
 
 class Items:
@@ -113,3 +113,14 @@ async def test_an_error_of_the_work_ends_it() -> None:
         await collect(in_order(Items(50).__aiter__(), fail, Window(8)), answers)
     assert answers == [0, 1]
     assert len(asyncio.all_tasks()) == 1
+
+
+def test_a_request_may_send_its_limits_and_not_one_more() -> None:
+    total = Total(TotalLimits(max_bulk_lines=3, max_bulk_bytes=100))
+    total.add(items=3, size=100)
+    with pytest.raises(BodyTooLarge) as large:
+        total.add(size=1)
+    assert (large.value.limit, large.value.actual) == (100, 101)
+    with pytest.raises(TooMany) as many:
+        total.add(items=1)
+    assert (many.value.limit, many.value.actual) == (3, 4)
