@@ -87,6 +87,7 @@ def load(port: int, keep: bool) -> Iterator[Counter[str]]:
             if not keep:
                 connection.close()
             time.sleep(0.01)
+        connection.close()
 
     threads = [threading.Thread(target=client) for _ in range(CLIENTS)]
     for thread in threads:
