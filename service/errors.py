@@ -15,6 +15,10 @@
     │   ├── BodyTooLarge            more bytes in the request body, or in its JSON, than the limit
     │   └── BodyTooSlow             the request body did not arrive in time
     ├── UnknownModel              no such model is served
+    ├── UnknownLabelSet           no such label set, or not in this version
+    ├── LabelSetReadOnly          the label set comes from a file, which alone can change it
+    ├── LabelSetNotReady          the label set is still being built; carries `retry_after`
+    ├── StoreUnavailable          label sets cannot be read or changed now
     ├── WrongFingerprint          the model makes other vectors than those that the caller expects
     ├── Unauthenticated           no key, or none that is known
     ├── PermissionDenied          the key is known, and not for this
@@ -121,6 +125,27 @@ class BodyTooSlow(InvalidInput):
 
 class UnknownModel(ClipError):
     code = "unknown_model"
+
+
+class UnknownLabelSet(ClipError):
+    code = "unknown_label_set"
+
+
+class LabelSetReadOnly(ClipError):
+    code = "label_set_read_only"
+
+
+class LabelSetNotReady(ClipError):
+    code = "label_set_not_ready"
+
+    def __init__(self, detail: str, *, retry_after: float) -> None:
+        """`retry_after`: seconds until it is expected to be built."""
+        super().__init__(detail)
+        self.retry_after = retry_after
+
+
+class StoreUnavailable(ClipError):
+    code = "store_unavailable"
 
 
 class WrongFingerprint(ClipError):

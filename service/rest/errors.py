@@ -28,6 +28,10 @@ STATUS: dict[type[ClipError], HTTPStatus] = {
     errors.HeadersTooSlow: HTTPStatus.REQUEST_TIMEOUT,
     errors.BodyTooSlow: HTTPStatus.REQUEST_TIMEOUT,
     errors.UnknownModel: HTTPStatus.NOT_FOUND,
+    errors.UnknownLabelSet: HTTPStatus.NOT_FOUND,
+    errors.LabelSetReadOnly: HTTPStatus.CONFLICT,
+    errors.LabelSetNotReady: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.StoreUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.WrongFingerprint: HTTPStatus.CONFLICT,
     errors.Unauthenticated: HTTPStatus.UNAUTHORIZED,
     errors.PermissionDenied: HTTPStatus.FORBIDDEN,
@@ -107,7 +111,7 @@ def told(error: Failure) -> tuple[HTTPStatus, dict[str, Any], dict[str, str]]:
         shown = {"code": FRONT_CODES[status], "detail": f"{error.detail}. See /docs."}
         return status, shown, dict(error.headers or {})
     headers = {}
-    if isinstance(error, errors.Overloaded):
+    if isinstance(error, errors.Overloaded | errors.LabelSetNotReady):
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
     if isinstance(error, errors.Unauthenticated):
         headers["WWW-Authenticate"] = "Bearer"

@@ -22,6 +22,10 @@ STATUS: dict[type[ClipError], StatusCode] = {
     errors.BodyTooLarge: StatusCode.RESOURCE_EXHAUSTED,
     errors.BodyTooSlow: StatusCode.DEADLINE_EXCEEDED,
     errors.UnknownModel: StatusCode.NOT_FOUND,
+    errors.UnknownLabelSet: StatusCode.NOT_FOUND,
+    errors.LabelSetReadOnly: StatusCode.FAILED_PRECONDITION,
+    errors.LabelSetNotReady: StatusCode.UNAVAILABLE,
+    errors.StoreUnavailable: StatusCode.UNAVAILABLE,
     errors.WrongFingerprint: StatusCode.FAILED_PRECONDITION,
     errors.Unauthenticated: StatusCode.UNAUTHENTICATED,
     errors.PermissionDenied: StatusCode.PERMISSION_DENIED,
@@ -69,7 +73,7 @@ def _details(error: ClipError, request_id: str) -> list[any_pb2.Any]:
     # The reason is the code as google.rpc wants it written.
     info = error_details_pb2.ErrorInfo(reason=error.code.upper(), domain=DOMAIN, metadata=metadata)
     details: list[Message] = [info, error_details_pb2.RequestInfo(request_id=request_id)]
-    if isinstance(error, errors.Overloaded):
+    if isinstance(error, errors.Overloaded | errors.LabelSetNotReady):
         delay = duration_pb2.Duration()
         delay.FromMilliseconds(round(error.retry_after * 1000))
         details.append(error_details_pb2.RetryInfo(retry_delay=delay))
