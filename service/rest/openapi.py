@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.utils import deep_dict_update
 
-from service.application.requests import RequestLimits
+from service.application.limits import RequestLimits
 from service.rest import examples
 from service.rest.documented import HEADERS, KEYED, NO_IMAGES, NO_TEMPLATES, operation, refer, success
 from service.rest.errors import kinds
