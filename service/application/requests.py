@@ -66,17 +66,18 @@ class ClassifyRequest(Choice):
         _distinct(self.labels)
 
     def expanded_templates(self, manifest: ModelManifest, limits: RequestLimits) -> tuple[str, ...]:
-        """The templates, each with its slots: names of template sets replaced, without any the model's own.
+        """The templates, each with its slots `{}`: names of template sets replaced, without any the model's own.
 
         The prompts that they make of the labels are within the limits too.
 
         Raises:
-            BadPromptTemplate: one has no slot and is no set's name, or has too many slots.
+            BadPromptTemplate: one has no slot and is no set's name, has too many slots, or is there twice.
             TooMany, TextTooLong: over a limit.
         """
-        templates = expand(self.templates) or tuple(manifest.prompt_templates)
+        _at_most("templates", len(self.templates), limits.max_templates)
+        _each_at_most("template", self.templates, limits.max_label_chars)
+        templates = expand(self.templates or manifest.prompt_templates)
         _at_most("templates", len(templates), limits.max_templates)
-        _each_at_most("template", templates, limits.max_label_chars)
         _prompts_at_most(self.labels, templates, limits)
         return templates
 
