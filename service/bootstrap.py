@@ -28,7 +28,13 @@ from service.application.decoding import DecodeLimits, Decoders
 from service.application.encoder import DecodingImageEncoder, ImageEncoder, TextEncoder
 from service.application.image_cache import CachedImageEncoder
 from service.application.inference import Charge, Inference
-from service.application.requests import RequestLimits
+from service.application.label_sets.catalog import Catalog
+from service.application.label_sets.folder import Folder
+from service.application.label_sets.label_sets import LabelSets
+from service.application.label_sets.memory_store import MemoryStore
+from service.application.label_sets.request import LabelSetLimits
+from service.application.limits import RequestLimits
+from service.application.models import Models
 from service.application.served_model import ServedModel, reference_feeds
 from service.application.stream import BulkPlaces
 from service.clip.artifact import ArtifactError, read_manifest
@@ -90,7 +96,10 @@ async def open_gateway(settings: Settings, open_backend: OpenBackend | None = No
             models[folder] = _served_model(folder, manifest, own, backend, executor, side, decoders, metrics)
         keys, gate = await _keys_and_gate(settings, stack, metrics)
         charge = _rows_of(gate) if keys else None
-        inference = Inference(_by_name(models, settings), picked(settings, RequestLimits), side, charge)
+        by_name = _by_name(models, settings)
+        label_sets = _label_sets(settings, by_name, side, metrics)
+        stack.push_async_callback(label_sets.aclose)
+        inference = Inference(by_name, label_sets, picked(settings, RequestLimits), side, charge)
         limits = ExchangeLimits(picked(settings, BodyLimits), settings.deadline_seconds)
         budget = ByteBudget(settings.max_in_flight_bytes, settings.max_in_flight_bytes_per_address)
         uploads = Uploads(settings.max_json_bytes, side)
@@ -169,8 +178,17 @@ def _served_model(
     return ServedModel(manifest, limits.choices, backend, images, texts, classifiers, admission)
 
 
-def _by_name(models: dict[Path, ServedModel], settings: Settings) -> dict[str, ServedModel]:
-    by_name = {model.name: model for model in models.values()}
+def _label_sets(settings: Settings, models: Models, side: SideThread, metrics: Metrics) -> LabelSets:
+    store = MemoryStore()
+    limits, own = picked(settings, RequestLimits), picked(settings, LabelSetLimits)
+    path = settings.label_sets_folder
+    folder = None if path is None else Folder(path, limits, own)
+    catalog = Catalog(models, store, folder, metrics)
+    return LabelSets(models, catalog, store, side, limits, own, metrics)
+
+
+def _by_name(models: dict[Path, ServedModel], settings: Settings) -> Models:
+    by_name = Models({model.name: model for model in models.values()})
     if len(by_name) != len(settings.models):
         raise ArtifactError("two of the artifacts in CLIPSERVE_MODELS have the same name.")
     if strangers := settings.model_settings.keys() - by_name:

@@ -52,9 +52,10 @@ class Gateway:
             self.rpc.end(at_once=at_once)
 
     async def warm_up(self) -> None:
-        """Start all models, side by side.
+        """Start all models, side by side, then load the label sets.
 
         Raises:
             ArtifactError, BackendUnavailable, BackendFailed: a model cannot be served; the message says why.
         """
         await together(model.start(folder) for folder, model in self.models.items())
+        await self.inference.label_sets.start()

@@ -23,7 +23,14 @@ from service.application.classifiers import Classifiers
 from service.application.decoding import DecodeLimits, Decoders
 from service.application.encoder import DecodingImageEncoder, TextEncoder
 from service.application.inference import Inference
-from service.application.requests import RequestLimits
+from service.application.label_sets.catalog import Catalog
+from service.application.label_sets.folder import Folder
+from service.application.label_sets.label_sets import LabelSets
+from service.application.label_sets.memory_store import MemoryStore
+from service.application.label_sets.request import LabelSetLimits
+from service.application.label_sets.store import Store
+from service.application.limits import RequestLimits
+from service.application.models import Models
 from service.application.served_model import ServedModel
 from service.bootstrap import open_gateway
 from service.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH, read_manifest
@@ -124,12 +131,28 @@ def decoders(metrics: Metrics, executor: Executor | None = None, memory_bytes: i
 
 async def inference_on(folder: Path, *names: str, **changes: Any) -> Inference:
     """Models of these names on `FakeBackend`s, started; of a request at most 4 images."""
-    models = {}
+    models = Models()
     for name in names or ("toy",):
         await write_toy_artifact(folder / name, name=name, **changes)
         models[name] = served_model(folder / name, FakeBackend(DIM))
         await models[name].start(folder / name)
-    return Inference(models, RequestLimits(max_images=4), SideThread(ThreadPoolExecutor(1)))
+    return inference_of(models, RequestLimits(max_images=4))
+
+
+def inference_of(
+    models: Mapping[str, ServedModel],
+    limits: RequestLimits | None = None,
+    executor: Executor | None = None,
+    store: Store | None = None,
+    folder: Folder | None = None,
+    own_limits: LabelSetLimits | None = None,
+) -> Inference:
+    """The use cases with these models, and label sets in `store`, or in memory. `own_limits`: of label sets."""
+    known, limits, metrics = Models(models), limits or RequestLimits(), Metrics()
+    side, store = SideThread(executor or ThreadPoolExecutor(1)), store or MemoryStore()
+    catalog = Catalog(known, store, folder, metrics)
+    label_sets = LabelSets(known, catalog, store, side, limits, own_limits or LabelSetLimits(), metrics)
+    return Inference(known, label_sets, limits, side)
 
 
 class Counting(ThreadPoolExecutor):

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import overload
 
 import numpy as np
 import numpy.typing as npt
 
 from service.application.encoder import EncodedText, VectorOrError
+from service.application.ranking import LabelLists
 from service.clip.manifest import ModelManifest, ScoringSpec
 from service.clip.tokenizer import TokenizedText
-from service.clip.zeroshot import Scores, ZeroShotClassifier, logits
+from service.clip.zeroshot import logits
 from service.errors import ClipError
 
 # Results that a front renders in half a millisecond at most.
@@ -21,50 +21,27 @@ _SHORT_VECTORS = 32
 
 
 @dataclass(frozen=True)
-class ScoredLabel:
-    label: str
-    score: float
-    cosine: float
-    logit: float
+class LabelSetVersion:
+    """A label set as it was used: its version changes with all that decides its scores."""
 
-
-class RankedLabels(Sequence[ScoredLabel]):
-    """The labels of one image, best first. Numbers in arrays, because as objects they take ten times the memory."""
-
-    def __init__(self, labels: Sequence[str], scores: Scores, top_k: int | None) -> None:
-        """`scores`: each [1, K], for the K labels."""
-        self._labels = labels
-        self._scores = scores
-        # By logit: softmax rounds distinct logits to equal scores.
-        self._order = np.argsort(-scores.logit[0], kind="stable")[:top_k]
-
-    def __len__(self) -> int:
-        return len(self._order)
-
-    @overload
-    def __getitem__(self, at: int) -> ScoredLabel: ...
-    @overload
-    def __getitem__(self, at: slice) -> list[ScoredLabel]: ...
-    def __getitem__(self, at: int | slice) -> ScoredLabel | list[ScoredLabel]:
-        if isinstance(at, slice):
-            return [self._scored(k) for k in self._order[at]]
-        return self._scored(self._order[at])
-
-    def _scored(self, k: int) -> ScoredLabel:
-        scores = self._scores
-        return ScoredLabel(
-            self._labels[k], float(scores.score[0, k]), float(scores.cosine[0, k]), float(scores.logit[0, k])
-        )
+    name: str
+    version: str
 
 
 @dataclass(frozen=True)
 class Classification:
-    """For each image its labels, best first, or its error."""
+    """For each image its labels, best first, or its error.
+
+    The labels of an image are one list, or one for each of `label_sets` if these are several. `warnings`: what
+    is odd about what was asked, for people.
+    """
 
     model: str
     fingerprint: str
-    results: list[Sequence[ScoredLabel] | ClipError]
-    truncated_labels: tuple[str, ...]
+    results: list[LabelLists | ClipError]
+    truncated_labels: tuple[str, ...] = ()
+    label_sets: tuple[LabelSetVersion, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -127,18 +104,6 @@ class ModelState:
     ready: bool
 
 
-def ranked(
-    classifier: ZeroShotClassifier, vectors: Sequence[VectorOrError], top_k: int | None
-) -> list[Sequence[ScoredLabel] | ClipError]:
-    """Of each image its labels, best first, or its error."""
-    return [
-        vector
-        if isinstance(vector, ClipError)
-        else RankedLabels(classifier.labels, classifier.scores(vector[np.newaxis]), top_k)
-        for vector in vectors
-    ]
-
-
 def compared(
     items: Sequence[VectorOrError], others: Sequence[VectorOrError], scoring: ScoringSpec
 ) -> list[Similarity | ClipError]:
@@ -161,6 +126,6 @@ def is_short(answer: Classification | Embedding | Similarities | Tokenization) -
     if isinstance(answer, Embedding):
         return len(answer.images) + len(answer.texts) <= _SHORT_VECTORS
     if isinstance(answer, Classification):
-        labels = sum(len(result) for result in answer.results if not isinstance(result, ClipError))
-        return labels <= _SHORT_LABELS
+        lists = (lists for lists in answer.results if not isinstance(lists, ClipError))
+        return sum(len(labels) for each in lists for labels in each) <= _SHORT_LABELS
     return len(answer.results) <= _SHORT_VECTORS

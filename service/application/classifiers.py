@@ -59,7 +59,7 @@ class Classifiers:
         self._texts = texts
         self._scoring = scoring
         self._labels = BoundedCache[tuple[str, Prompting], LabelEmbedding](
-            "label", cache_bytes // 2, _size_of_label, metrics
+            "label", cache_bytes // 2, _sizeof_label, metrics
         )
         self._classifiers = BoundedCache[tuple[tuple[str, ...], Prompting], BuiltClassifier](
             "classifier", cache_bytes // 2, _size_of_classifier, metrics
@@ -106,7 +106,7 @@ class Classifiers:
         try:
             encoded = await self._texts.encode([text for _, text in prompts], truncate=prompting.truncate)
         except InvalidInput as error:
-            raise _of_label(error, prompts[error.index or 0][0]) from None
+            raise of_label(error, prompts[error.index or 0][0]) from None
         per_label = len(prompting.templates)
         embeddings = {}
         for position, (_, label) in enumerate(labels):
@@ -118,7 +118,7 @@ class Classifiers:
         return embeddings
 
 
-def _of_label(error: InvalidInput, index: int) -> InvalidInput:
+def of_label(error: InvalidInput, index: int) -> InvalidInput:
     """The error of a prompt, in the words of the label that the caller has sent."""
     if not isinstance(error, TextTooLong):  # the only other thing that a tokenizer refuses
         return InvalidInput(f"label {index} is not valid Unicode: it holds a lone surrogate.", index=index)
@@ -131,7 +131,7 @@ def _of_label(error: InvalidInput, index: int) -> InvalidInput:
     )
 
 
-def _size_of_label(key: tuple[str, Prompting], embedding: LabelEmbedding) -> int:
+def _sizeof_label(key: tuple[str, Prompting], embedding: LabelEmbedding) -> int:
     label, prompting = key
     return 4 * len(label) + _size_of_prompting(prompting) + int(embedding.vector.nbytes)
 

@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 
 from service.application.admission import Ticket
 from service.application.answers import (
     Classification,
     Embedding,
+    LabelSetVersion,
     ModelState,
     Similarities,
     Tokenization,
     compared,
-    ranked,
     spelled,
 )
 from service.application.classifiers import Prompting
 from service.application.encoder import EncodedText, ImageInput, VectorOrError, encode_images
+from service.application.label_sets.label_sets import LabelSets
+from service.application.limits import RequestLimits
+from service.application.models import Models
+from service.application.ranking import Classified, ranked, warnings_of
 from service.application.requests import (
     Choice,
     ClassifyRequest,
     EmbedRequest,
-    RequestLimits,
     SimilarityRequest,
     TokenizeRequest,
     check_pixels,
@@ -30,7 +34,7 @@ from service.application.requests import (
 from service.application.served_model import ServedModel
 from service.clip.images import ImageHeader
 from service.concurrency import SideThread, both
-from service.errors import BackendUnavailable, ClipError, RateLimited, UnknownModel, WrongFingerprint
+from service.errors import ClipError, RateLimited
 
 Charge = Callable[[int], Awaitable[None]]
 
@@ -44,13 +48,15 @@ class Inference:
 
     def __init__(
         self,
-        models: Mapping[str, ServedModel],
+        models: Models,
+        label_sets: LabelSets,
         limits: RequestLimits,
         side: SideThread,
         charge: Charge | None = None,
     ) -> None:
         """`charge` takes rows from the rate of whoever asks; it raises RateLimited."""
         self._models = models
+        self.label_sets = label_sets
         self.limits = limits
         self._side = side
         self._charge = charge
@@ -69,9 +75,11 @@ class Inference:
             UnknownModel, WrongFingerprint, RateLimited, Overloaded, BackendUnavailable, BackendFailed: see
                 `service.errors`.
         """
-        model = self._find(request)
+        if request.label_sets:
+            return await self._classify_by_sets(request)
+        model = self._models.find(request)
         request.check(self.limits)
-        labels = tuple(request.labels)
+        labels = (*request.labels, *request.background)
         templates = request.expanded_templates(model.manifest, self.limits)
         prompting = Prompting(templates, request.truncate)
         missing = model.classifiers.missing(labels, prompting)
@@ -82,15 +90,28 @@ class Inference:
                 encode_images(model.images, request.images, headers),
                 model.classifiers.get(labels, prompting),
             )
-        _raise_error_of_all(vectors)
-        results = await self._side.call(
-            ranked,
-            built.classifier,
-            vectors,
-            request.top_k,
-            short=len(vectors) * len(labels) <= _SHORT,
+        classified = [(built.classifier, request.ranking)]
+        return replace(await self._ranked(model, classified, vectors), truncated_labels=built.truncated)
+
+    async def _classify_by_sets(self, request: ClassifyRequest) -> Classification:
+        request.check(self.limits)
+        sets = self.label_sets.find(request.label_sets)
+        model = self._models.find(request.of_models([each.definition.model for each in sets]))
+        images, _ = await self._encode(model, request.images, (), truncate=False)
+        classified = [(each.classifier, each.ranking(request)) for each in sets]
+        return replace(
+            await self._ranked(model, classified, images),
+            truncated_labels=tuple(dict.fromkeys(label for each in sets for label in each.truncated)),
+            label_sets=tuple(LabelSetVersion(each.name, each.version) for each in sets),
         )
-        return Classification(model.name, model.fingerprint, results, built.truncated)
+
+    async def _ranked(
+        self, model: ServedModel, classified: Classified, vectors: Sequence[VectorOrError]
+    ) -> Classification:
+        _raise_error_of_all(vectors)
+        labels = sum(len(classifier.labels) for classifier, _ in classified)
+        results = await self._side.call(ranked, classified, vectors, short=len(vectors) * labels <= _SHORT)
+        return Classification(model.name, model.fingerprint, results, warnings=warnings_of(classified))
 
     async def embed(self, request: EmbedRequest) -> Embedding:
         """The vector of each image and of each text.
@@ -101,7 +122,7 @@ class Inference:
             UnknownModel, WrongFingerprint, RateLimited, Overloaded, BackendUnavailable, BackendFailed: see
                 `service.errors`.
         """
-        model = self._find(request)
+        model = self._models.find(request)
         request.check(self.limits)
         request.check_dimensions(model.manifest)
         images, texts = await self._encode(model, request.images, request.texts, truncate=request.truncate)
@@ -120,7 +141,7 @@ class Inference:
             UnknownModel, WrongFingerprint, RateLimited, Overloaded, BackendUnavailable, BackendFailed: see
                 `service.errors`.
         """
-        model = self._find(request)
+        model = self._models.find(request)
         request.check(self.limits)
         images, texts = await self._encode(
             model,
@@ -144,7 +165,7 @@ class Inference:
         Raises:
             UnknownModel, WrongFingerprint, BackendUnavailable: see `service.errors`.
         """
-        model = self._find(choice)
+        model = self._models.find(choice)
         return ModelState(model.manifest, model.fingerprint, ready=True)
 
     async def embed_item(self, request: EmbedRequest) -> VectorOrError | EncodedText:
@@ -153,7 +174,7 @@ class Inference:
         It is not refused for what is ahead of it: it waits, for its rate too.
         """
         try:
-            model = self._find(request)
+            model = self._models.find(request)
             request.check(self.limits)
             await self._charge_rows(1, wait=True)
             headers = await model.images.read_headers(request.images)
@@ -172,7 +193,7 @@ class Inference:
             InvalidInput: nothing to do, over a limit, or a text is not valid Unicode.
             UnknownModel, WrongFingerprint, BackendUnavailable: see `service.errors`.
         """
-        model = self._find(request)
+        model = self._models.find(request)
         request.check(self.limits)
         rows = await model.texts.tokenize(request.texts, truncate=True)
         results = await self._side.call(
@@ -226,21 +247,6 @@ class Inference:
             sizes = [header.decode_bytes if isinstance(header, ImageHeader) else 0 for header in headers]
             ticket.are_large(sum(1 + size // _ROW_BYTES for size in sizes))
         return headers
-
-    def _find(self, choice: Choice) -> ServedModel:
-        name = choice.model
-        model = next(iter(self._models.values())) if name is None else self._models.get(name)
-        if model is None:
-            raise UnknownModel(f"no such model is served. Served: {', '.join(self._models)}.")
-        if not model.started:
-            raise BackendUnavailable("the model is still loading. Try again when the service is ready.")
-        expected = choice.expect_fingerprint
-        if expected and expected != model.fingerprint:
-            raise WrongFingerprint(
-                f"the fingerprint of {model.name} is {model.fingerprint}, and {expected[:200]} is expected: "
-                "vectors of the two cannot be compared. Embed anew what you have, or serve the former model."
-            )
-        return model
 
 
 def _raise_error_of_all(results: Sequence[VectorOrError]) -> None:

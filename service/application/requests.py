@@ -1,35 +1,27 @@
-"""What may be asked. The checks that every front needs are here and nowhere else."""
+"""What may be asked. Every front makes these, and each checks itself."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
 
 from service.application.encoder import ImageInput
+from service.application.limits import (
+    MAX_TEMPERATURE,
+    MIN_TEMPERATURE,
+    RequestLimits,
+    at_most,
+    check_labels,
+    check_range,
+    each_at_most,
+    prompts_at_most,
+)
+from service.application.ranking import Ranking
 from service.clip.images import ImageHeader
 from service.clip.manifest import ModelManifest
-from service.clip.prompts import expand, filled_chars
-from service.errors import ClipError, InvalidInput, TextTooLong, TooMany
-
-
-@dataclass(frozen=True)
-class RequestLimits:
-    """What one request may hold. `max_request_pixels`: of its images together, by their headers.
-
-    `max_label_chars` is of one label, `max_label_bytes` of all together. A prompt is a template with a label in its
-    slots: `max_prompt_chars` is of one, `max_prompts_chars` of all together.
-    """
-
-    max_images: int = 32
-    max_request_pixels: int = 100_000_000
-    max_texts: int = 256
-    max_text_chars: int = 8_192
-    max_labels: int = 1_000
-    max_label_chars: int = 512
-    max_label_bytes: int = 65_536
-    max_templates: int = 100
-    max_prompt_chars: int = 1_024
-    max_prompts_chars: int = 8_000_000
+from service.clip.prompts import expand
+from service.clip.zeroshot import SCORING_FUNCTIONS, ScoringFunction
+from service.errors import ClipError, InvalidInput
 
 
 @dataclass(frozen=True)
@@ -41,45 +33,94 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class ClassifyRequest(Choice):
-    """Images and labels. No templates: the model's own. No top_k: all labels."""
+class ScoreOptions:
+    """How labels are scored and which are returned; None: as the label set says, else as the model does.
+
+    Attributes:
+        scoring: the function that makes scores; see `ZeroShotClassifier.scores`.
+        temperature: it divides logits; of no effect on cosines.
+        threshold: labels with a lower score are left out.
+        top_k: how many labels are returned at most; None: all.
+    """
+
+    scoring: ScoringFunction | None = field(default=None, kw_only=True)
+    temperature: float | None = field(default=None, kw_only=True)
+    threshold: float | None = field(default=None, kw_only=True)
+    top_k: int | None = field(default=None, kw_only=True)
+
+    def check_scores(self) -> None:
+        """Raises InvalidInput: one of them is out of its range."""
+        if self.scoring not in (None, *SCORING_FUNCTIONS):
+            raise InvalidInput(f"scoring must be one of {', '.join(SCORING_FUNCTIONS)}.")
+        if self.top_k is not None and self.top_k < 1:
+            raise InvalidInput(f"top_k is {self.top_k}; it must be at least 1.", limit=1, actual=self.top_k)
+        check_range("temperature", self.temperature, MIN_TEMPERATURE, MAX_TEMPERATURE)
+        check_range("threshold", self.threshold, -1.0, 1.0)
+
+
+@dataclass(frozen=True)
+class ClassifyRequest(Choice, ScoreOptions):
+    """Images, and labels or the names of label sets. No templates: the model's own.
+
+    `background`: labels that join the softmax and are not returned. `label_sets`: each a name, or name@version.
+    """
 
     images: Sequence[ImageInput]
-    labels: Sequence[str]
+    labels: Sequence[str] = ()
     templates: Sequence[str] = ()
-    top_k: int | None = None
+    background: Sequence[str] = ()
     truncate: bool = False
+    label_sets: Sequence[str] = ()
+
+    @property
+    def ranking(self) -> Ranking:
+        """Of its own labels."""
+        return Ranking(
+            self.scoring, self.temperature or 1.0, self.threshold, self.top_k, len(self.background)
+        )
+
+    def of_models(self, names: Collection[str]) -> ClassifyRequest:
+        """The same, for the one model of its label sets.
+
+        Raises:
+            InvalidInput: they are of several, or of another than the request names.
+        """
+        wanted = {*names, self.model or next(iter(names))}
+        if len(wanted) > 1:
+            raise InvalidInput(
+                f"an image is encoded by one model, and these label sets and the request are of several: "
+                f"{', '.join(sorted(wanted))}. Send a request for each."
+            )
+        return replace(self, model=wanted.pop())
 
     def check(self, limits: RequestLimits) -> None:
         """Raises InvalidInput, TooMany or TextTooLong: nothing to do, or over a limit."""
         if not self.images:
             raise InvalidInput("there is nothing to classify: send at least one image.")
-        if not self.labels:
-            raise InvalidInput("there is nothing to choose from: send at least one label.")
-        if self.top_k is not None and self.top_k < 1:
-            raise InvalidInput(f"top_k is {self.top_k}; it must be at least 1.", limit=1, actual=self.top_k)
-        _at_most("images", len(self.images), limits.max_images)
-        _at_most("labels", len(self.labels), limits.max_labels)
-        label_bytes = sum(len(label.encode("utf-8", "replace")) for label in self.labels)
-        _at_most("bytes of labels", label_bytes, limits.max_label_bytes)
-        _each_at_most("label", self.labels, limits.max_label_chars)
-        _distinct(self.labels)
+        at_most("images", len(self.images), limits.max_images)
+        self.check_scores()
+        if self.label_sets:
+            self._check_label_sets(limits)
+        elif not self.labels:
+            raise InvalidInput(
+                "there is nothing to choose from: send at least one label, or the name of a label set."
+            )
+        else:
+            check_labels(self.labels, self.background, limits)
+
+    def _check_label_sets(self, limits: RequestLimits) -> None:
+        if self.labels or self.templates or self.background or self.truncate:
+            raise InvalidInput(
+                "a label set has its own labels, templates, background and truncate: send these or a label set."
+            )
+        at_most("label sets", len(self.label_sets), limits.max_request_label_sets)
+        for index, name in enumerate(self.label_sets):
+            if name in self.label_sets[:index]:
+                raise InvalidInput(f"label set {index} is the same as one before it.", index=index)
 
     def expanded_templates(self, manifest: ModelManifest, limits: RequestLimits) -> tuple[str, ...]:
-        """The templates, each with its slots `{}`: names of template sets replaced, without any the model's own.
-
-        The prompts that they make of the labels are within the limits too.
-
-        Raises:
-            BadPromptTemplate: one has no slot and is no set's name, has too many slots, or is there twice.
-            TooMany, TextTooLong: over a limit.
-        """
-        _at_most("templates", len(self.templates), limits.max_templates)
-        _each_at_most("template", self.templates, limits.max_label_chars)
-        templates = expand(self.templates or manifest.prompt_templates)
-        _at_most("templates", len(templates), limits.max_templates)
-        _prompts_at_most(self.labels, templates, limits)
-        return templates
+        """See `expanded_templates`."""
+        return expanded_templates(self.templates, [*self.labels, *self.background], manifest, limits)
 
 
 @dataclass(frozen=True)
@@ -99,7 +140,7 @@ class EmbedRequest(Choice):
         """Raises InvalidInput, TooMany or TextTooLong: nothing to do, or over a limit."""
         if not self.images and not self.texts:
             raise InvalidInput("there is nothing to embed: send at least one image or text.")
-        _at_most("images", len(self.images), limits.max_images)
+        at_most("images", len(self.images), limits.max_images)
         _check_texts(self.texts, limits)
 
     def check_dimensions(self, manifest: ModelManifest) -> None:
@@ -132,7 +173,7 @@ class SimilarityRequest(Choice):
             raise InvalidInput(
                 "there is nothing to compare with: send at least one of to_images or to_texts."
             )
-        _at_most("images", len(self.images) + len(self.to_images), limits.max_images)
+        at_most("images", len(self.images) + len(self.to_images), limits.max_images)
         _check_texts([*self.texts, *self.to_texts], limits)
 
 
@@ -149,6 +190,26 @@ class TokenizeRequest(Choice):
         _check_texts(self.texts, limits)
 
 
+def expanded_templates(
+    templates: Sequence[str], labels: Sequence[str], manifest: ModelManifest, limits: RequestLimits
+) -> tuple[str, ...]:
+    """The templates, each with its slots `{}`: names of template sets replaced, without any the model's own.
+
+    The prompts that they make of the labels are within the limits too.
+
+    Raises:
+        BadPromptTemplate: one has no slot and is no set's name, has too many slots, or is there twice.
+        TooMany, TextTooLong: over a limit.
+    """
+    at_most("templates", len(templates), limits.max_templates)
+    each_at_most("template", templates, limits.max_label_chars)
+    expanded = expand(templates or manifest.prompt_templates)
+    at_most("templates", len(expanded), limits.max_templates)
+    if labels:
+        prompts_at_most(labels, expanded, limits)
+    return expanded
+
+
 def check_pixels(headers: Sequence[ImageHeader | ClipError], limits: RequestLimits) -> None:
     """Of one image alone, its own limit is enough.
 
@@ -157,54 +218,9 @@ def check_pixels(headers: Sequence[ImageHeader | ClipError], limits: RequestLimi
     """
     pixels = [header.pixels for header in headers if isinstance(header, ImageHeader)]
     if len(pixels) > 1:
-        _at_most(f"pixels in its {len(pixels)} images", sum(pixels), limits.max_request_pixels)
+        at_most(f"pixels in its {len(pixels)} images", sum(pixels), limits.max_request_pixels)
 
 
 def _check_texts(texts: Sequence[str], limits: RequestLimits) -> None:
-    _at_most("texts", len(texts), limits.max_texts)
-    _each_at_most("text", texts, limits.max_text_chars)
-
-
-def _at_most(what: str, actual: int, limit: int) -> None:
-    if actual > limit:
-        raise TooMany(
-            f"the request has {actual:,} {what}; the limit is {limit:,}.", limit=limit, actual=actual
-        )
-
-
-def _each_at_most(what: str, texts: Sequence[str], limit: int) -> None:
-    for index, text in enumerate(texts):
-        if len(text) > limit:
-            raise TextTooLong(
-                f"{what} {index} has {len(text):,} characters; the limit is {limit:,}.",
-                limit=limit,
-                actual=len(text),
-                index=index,
-            )
-
-
-def _prompts_at_most(labels: Sequence[str], templates: Sequence[str], limits: RequestLimits) -> None:
-    """Counts only: a prompt is made when it is known that all of them fit."""
-    longest = max(range(len(labels)), key=lambda index: len(labels[index]))
-    chars = max(filled_chars(template, len(labels[longest])) for template in templates)
-    if chars > limits.max_prompt_chars:
-        raise TextTooLong(
-            f"label {longest} makes a prompt of {chars:,} characters; the limit is {limits.max_prompt_chars:,}.",
-            limit=limits.max_prompt_chars,
-            actual=chars,
-            index=longest,
-        )
-    together = sum(map(len, labels))
-    total = sum(filled_chars(template, together, len(labels)) for template in templates)
-    _at_most("characters of prompts (labels x templates)", total, limits.max_prompts_chars)
-
-
-def _distinct(labels: Sequence[str]) -> None:
-    first: dict[str, int] = {}
-    for index, label in enumerate(labels):
-        if not label.strip():
-            raise InvalidInput(f"label {index} is empty.", index=index)
-        if label in first:
-            # Under softmax two equal labels would halve each other's score.
-            raise InvalidInput(f"label {index} is the same as label {first[label]}.", index=index)
-        first[label] = index
+    at_most("texts", len(texts), limits.max_texts)
+    each_at_most("text", texts, limits.max_text_chars)

@@ -28,6 +28,16 @@ def expand(templates: Sequence[str]) -> tuple[str, ...]:
     return tuple(given_by)
 
 
+def slots_in(text: str) -> int:
+    """How many slots it has, in either spelling."""
+    return text.count(SLOT) + text.count(NAMED_SLOT)
+
+
+def one_spelling(text: str) -> str:
+    """The same with each slot written as `{}`: what `filled_chars` and `fill` take."""
+    return text.replace(NAMED_SLOT, SLOT)
+
+
 def filled_chars(template: str, label_chars: int, labels: int = 1) -> int:
     """Characters of what `fill` makes of `labels` labels that have `label_chars` characters together."""
     slots = template.count(SLOT)
@@ -35,7 +45,7 @@ def filled_chars(template: str, label_chars: int, labels: int = 1) -> int:
 
 
 def fill(template: str, label: str) -> str:
-    """Put `label` into every slot of a template that `expand` has given.
+    """Put `label` into every slot of a template, all written as `{}`.
 
     Literal replacement, in one pass: `str.format` would let a caller reach into objects, and a `{}` that the label
     itself brings is no slot.
@@ -44,7 +54,7 @@ def fill(template: str, label: str) -> str:
 
 
 def _templates_of(index: int, template: str) -> Sequence[str]:
-    slots = template.count(SLOT) + template.count(NAMED_SLOT)
+    slots = slots_in(template)
     if slots > MAX_SLOTS:
         raise BadPromptTemplate(
             f"template {index} has {slots:,} slots {SLOT} or {NAMED_SLOT} for the label; the limit is {MAX_SLOTS}.",
@@ -53,7 +63,7 @@ def _templates_of(index: int, template: str) -> Sequence[str]:
             index=index,
         )
     if slots:
-        return (template.replace(NAMED_SLOT, SLOT),)
+        return (one_spelling(template),)
     if template in TEMPLATE_SETS:
         return TEMPLATE_SETS[template].templates
     raise BadPromptTemplate(

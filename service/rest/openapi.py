@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.utils import deep_dict_update
 
-from service.application.requests import RequestLimits
+from service.application.limits import RequestLimits
 from service.application.template_sets import template_sets
 from service.errors import UnknownTemplateSet
 from service.rest import examples

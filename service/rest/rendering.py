@@ -15,13 +15,14 @@ from starlette.responses import Response
 from service.application.answers import (
     Classification,
     Embedding,
+    LabelSetVersion,
     ModelState,
-    ScoredLabel,
     Similarities,
     Similarity,
     Tokenization,
 )
 from service.application.encodings import EmbeddingType, encode_vector
+from service.application.ranking import LabelLists
 from service.clip.template_sets import TemplateSet
 from service.errors import ClipError
 from service.rest.errors import fields
@@ -37,9 +38,14 @@ def json_response(body: Any, status: int = 200, headers: Mapping[str, str] | Non
 
 
 def classification_json(answer: Classification) -> Response:
-    body = _heading(answer) | {"results": [_labels(result) for result in answer.results]}
+    body = _heading(answer)
+    if answer.label_sets:
+        body["label_sets"] = answer.label_sets
+    body["results"] = [_labels(result, answer.label_sets) for result in answer.results]
     if answer.truncated_labels:
         body["truncated_labels"] = answer.truncated_labels
+    if answer.warnings:
+        body["warnings"] = answer.warnings
     return json_response(body)
 
 
@@ -106,10 +112,15 @@ def _template_set(found: TemplateSet) -> dict[str, Any]:
     }
 
 
-def _labels(result: Sequence[ScoredLabel] | ClipError) -> Any:
+def _labels(result: LabelLists | ClipError, label_sets: Sequence[LabelSetVersion]) -> Any:
+    """One list of labels, or one for each of several label sets."""
     if isinstance(result, ClipError):
         return {"error": fields(result)}
-    return orjson.Fragment(orjson.dumps({"labels": list(result)}))  # as text it takes a third of the memory
+    lists: Any = [{"labels": list(labels)} for labels in result]
+    if len(label_sets) > 1:
+        named = zip(label_sets, lists, strict=True)
+        lists = [{"label_sets": [{"label_set": each.name} | labels for each, labels in named]}]
+    return orjson.Fragment(orjson.dumps(lists[0]))  # as text it takes a third of the memory
 
 
 def vector_fields(

@@ -12,10 +12,10 @@ from google.protobuf.message import Message as ProtoMessage
 from service.application.answers import is_short
 from service.application.encodings import EmbeddingType
 from service.application.inference import Inference
+from service.application.limits import RequestLimits
 from service.application.requests import (
     ClassifyRequest,
     EmbedRequest,
-    RequestLimits,
     SimilarityRequest,
     TokenizeRequest,
 )
@@ -142,8 +142,8 @@ def _to_classify(message: clip_pb2.ClassifyRequest, images: Images, limits: Requ
         images["images"],
         list(message.labels),
         list(message.templates),
-        message.top_k if message.HasField("top_k") else None,
-        message.truncate,
+        truncate=message.truncate,
+        top_k=message.top_k if message.HasField("top_k") else None,
         **_choice(message),
     )
     asked.check(limits)

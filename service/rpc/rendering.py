@@ -23,7 +23,7 @@ def classification(answer: Classification) -> bytes:
         if isinstance(result, ClipError):
             shown.error.CopyFrom(_item_error(result))
             continue
-        for each in result:
+        for each in result[0]:
             shown.labels.add(label=each.label, score=each.score, cosine=each.cosine, logit=each.logit)
     return _bytes(message)
 

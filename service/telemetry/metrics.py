@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
@@ -15,6 +15,7 @@ from service.telemetry.log import lines_dropped
 from service.telemetry.request import add_stage_seconds
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_BUILD_SECONDS = (0.01, 0.1, 1.0, 10.0, 60.0, 300.0, 1_800.0)
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128)
 
 
@@ -58,6 +59,26 @@ class Metrics:
         self._redis_failures = Counter(
             "clipserve_redis_failures_total",
             "Questions that Redis did not answer; for two seconds after each, this process counts rates alone.",
+            registry=self.registry,
+        )
+        self._label_sets = Gauge(
+            "clipserve_label_sets",
+            "Label sets known here, by state: ready, building (an older version may be served), failed.",
+            ["state"],
+            registry=self.registry,
+        )
+        self._label_set_builds = self._counter(
+            "clipserve_label_set_builds_total", "Builds of label sets that have ended, by outcome.", "outcome"
+        )
+        self._label_set_build_seconds = Histogram(
+            "clipserve_label_set_build_seconds",
+            "Duration of a build that has succeeded.",
+            buckets=_BUILD_SECONDS,
+            registry=self.registry,
+        )
+        self._label_sets_used = Counter(
+            "clipserve_label_sets_used_total",
+            "Classifications by a label set: its labels were encoded already.",
             registry=self.registry,
         )
         self._triton_phases = _TritonPhases()
@@ -118,6 +139,19 @@ class Metrics:
 
     def redis_failed(self) -> None:
         self._redis_failures.inc()
+
+    def label_sets(self, by_state: Mapping[str, int]) -> None:
+        for state, count in by_state.items():
+            self._label_sets.labels(state).set(count)
+
+    def label_set_built(self, outcome: str, seconds: float) -> None:
+        """`outcome`: ok, or the code of an error."""
+        self._label_set_builds(outcome).inc()
+        if outcome == "ok":
+            self._label_set_build_seconds.observe(seconds)
+
+    def label_sets_used(self, count: int) -> None:
+        self._label_sets_used.inc(count)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:

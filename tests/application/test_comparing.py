@@ -47,7 +47,7 @@ async def test_the_logit_of_an_image_and_a_label_is_that_of_classification(tmp_p
     (compared,) = (await inference.similarity(SimilarityRequest([png()], to_texts=["cat"]))).results
     assert not isinstance(scored, ClipError)
     assert isinstance(compared, Similarity)
-    assert compared.logit[0] == pytest.approx(scored[0].logit, abs=1e-5)
+    assert compared.logit[0] == pytest.approx(scored[0][0].logit, abs=1e-5)
 
 
 async def test_a_bad_image_is_a_result_and_one_to_compare_with_fails_the_request(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,7 @@ from service.application.inference import Inference
 from service.application.requests import (
     ClassifyRequest,
     EmbedRequest,
-    RequestLimits,
 )
-from service.concurrency import SideThread
 from service.engine.backend import Embeddings, Lengths, Pixels, TokenIds
 from service.engine.fake import FakeBackend
 from service.errors import (
@@ -30,7 +27,7 @@ from service.errors import (
     UnsupportedFormat,
 )
 from service.telemetry.metrics import Metrics
-from tests.support import DIM, Counting, inference_on, png, served_model, write_toy_artifact
+from tests.support import DIM, Counting, inference_of, inference_on, png, served_model, write_toy_artifact
 
 BROKEN = b"\x89PNG\r\n\x1a\n"
 UNREADABLE = UndecodableImage("it is not base64", index=1)
@@ -66,19 +63,20 @@ async def test_more_than_1000_scores_are_ranked_in_a_thread(tmp_path: Path, coun
     backend, executor = FakeBackend(DIM), Counting()
     model = served_model(await write_toy_artifact(tmp_path), backend)
     await model.start(tmp_path)
-    inference = Inference({"toy": model}, RequestLimits(), SideThread(executor))
+    inference = inference_of({"toy": model}, executor=executor)
     answer = await inference.classify(ClassifyRequest([png()] * 4, [str(i) for i in range(count)]))
     assert executor.jobs == jobs
     for result in answer.results:
         assert not isinstance(result, ClipError)
-        assert [scored.logit for scored in result] == sorted((s.logit for s in result), reverse=True)
+        (labels,) = result
+        assert [each.logit for each in labels] == sorted((each.logit for each in labels), reverse=True)
 
 
 async def test_a_model_that_is_not_started_is_not_asked(tmp_path: Path) -> None:
     backend = FakeBackend(DIM)
     await backend.start()
     model = served_model(await write_toy_artifact(tmp_path), backend)
-    inference = Inference({"toy": model}, RequestLimits(), SideThread(ThreadPoolExecutor(1)))
+    inference = inference_of({"toy": model})
     with pytest.raises(BackendUnavailable, match="still loading"):
         await inference.embed(EmbedRequest(texts=["a"]))
     with pytest.raises(BackendUnavailable, match="still loading"):
@@ -100,7 +98,7 @@ async def test_one_model_that_is_away_makes_the_service_not_ready(tmp_path: Path
     for name in ("first", "second"):
         models[name] = served_model(await write_toy_artifact(tmp_path / name, name=name), FakeBackend(DIM))
         await models[name].start(tmp_path / name)
-    inference = Inference(models, RequestLimits(), SideThread(ThreadPoolExecutor(1)))
+    inference = inference_of(models)
     await models["second"].aclose()
     assert not await inference.ready()
     assert [state.ready for state in await inference.models()] == [True, False]
@@ -186,7 +184,7 @@ async def test_images_and_texts_to_encode_are_counted_as_in_flight(tmp_path: Pat
     backend = Watched(metrics)
     model = served_model(await write_toy_artifact(tmp_path), backend, metrics=metrics)
     await model.start(tmp_path)
-    inference = Inference({"toy": model}, RequestLimits(), SideThread(ThreadPoolExecutor(1)))
+    inference = inference_of({"toy": model})
     assert backend.seen == {(0, 0)}, "the self-test is no request"
 
     async def seen(request: ClassifyRequest | EmbedRequest) -> set[tuple[float, float]]:
@@ -205,7 +203,7 @@ async def test_images_and_texts_to_encode_are_counted_as_in_flight(tmp_path: Pat
 async def test_a_model_with_too_much_ahead_refuses(tmp_path: Path) -> None:
     model = served_model(await write_toy_artifact(tmp_path), FakeBackend(DIM, delay=0.2))
     await model.start(tmp_path)
-    inference = Inference({"toy": model}, RequestLimits(), SideThread(ThreadPoolExecutor(1)))
+    inference = inference_of({"toy": model})
     await inference.embed(EmbedRequest([png()]))  # an image has been seen to take 0.2 s
     with model.admission.admit(images=20), model.admission.admit(texts=20):
         for asked in (

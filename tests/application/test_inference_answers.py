@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from service.application.answers import Embedding, ScoredLabel
+from service.application.answers import Embedding
 from service.application.inference import Inference
+from service.application.ranking import LabelLists, ScoredLabel
 from service.application.requests import ClassifyRequest, EmbedRequest
 from service.clip.manifest import ScoringSpec
 from service.engine.backend import Vector
@@ -22,12 +22,13 @@ async def inference(tmp_path: Path) -> Inference:
     return await inference_on(tmp_path)
 
 
-def ranked(result: Sequence[ScoredLabel] | ClipError) -> list[ScoredLabel]:
+def ranked(result: LabelLists | ClipError) -> list[ScoredLabel]:
     assert not isinstance(result, ClipError)
-    return list(result)
+    (labels,) = result
+    return list(labels)
 
 
-def names(result: Sequence[ScoredLabel] | ClipError) -> list[str]:
+def names(result: LabelLists | ClipError) -> list[str]:
     return [scored.label for scored in ranked(result)]
 
 

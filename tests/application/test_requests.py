@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from service.application.requests import ClassifyRequest, EmbedRequest, RequestLimits, check_pixels
+from service.application.limits import RequestLimits
+from service.application.requests import ClassifyRequest, EmbedRequest, check_pixels
 from service.clip.artifact import read_manifest
 from service.clip.images import ImageHeader
 from service.clip.manifest import ModelManifest

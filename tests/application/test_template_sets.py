@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from service.application.requests import ClassifyRequest, RequestLimits
+from service.application.limits import RequestLimits
+from service.application.requests import ClassifyRequest
 from service.application.template_sets import template_set, template_sets
 from service.clip.artifact import read_manifest
 from service.errors import UnknownTemplateSet

@@ -10,8 +10,9 @@ import pytest
 from starlette.requests import Request
 from starlette.types import Message
 
-from service.application.answers import Classification, Embedding, ScoredLabel, is_short
+from service.application.answers import Classification, Embedding, is_short
 from service.application.encoder import EncodedText
+from service.application.ranking import ScoredLabel
 from service.concurrency import SideThread
 from service.errors import UndecodableImage
 from service.rest.schemas import EmbedFields
@@ -69,7 +70,7 @@ async def test_an_image_alone_needs_no_reading() -> None:
 def test_many_labels_are_rendered_in_a_thread(count: int, short: bool) -> None:
     labels = [ScoredLabel("a", 0.5, 0.5, 0.5)]
     broken = UndecodableImage("it is broken")
-    assert is_short(Classification("", "", [labels * 200, broken, labels * (count - 200)], ())) == short
+    assert is_short(Classification("", "", [(labels * 200,), broken, (labels * (count - 200),)])) == short
 
 
 @pytest.mark.parametrize(("count", "short"), [(32, True), (33, False)])

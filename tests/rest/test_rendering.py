@@ -13,8 +13,9 @@ import orjson
 import pytest
 from starlette.responses import Response
 
-from service.application.answers import Classification, Embedding, ModelState, ScoredLabel
+from service.application.answers import Classification, Embedding, ModelState
 from service.application.encoder import EncodedText
+from service.application.ranking import ScoredLabel
 from service.clip.artifact import read_manifest
 from service.errors import ImageTooLarge, UndecodableImage
 from service.rest.rendering import (
@@ -40,7 +41,7 @@ def told(response: Response) -> object:
 def test_scores_come_for_each_image_in_order_and_errors_in_the_place_of_theirs() -> None:
     label = ScoredLabel("cat", score=0.5, cosine=0.25, logit=2.0)
     large = ImageTooLarge("too large", limit=5, actual=6, index=1)
-    answer = Classification("toy", "toy@fp32-1", [[label], large, []], ())
+    answer = Classification("toy", "toy@fp32-1", [([label],), large, ([],)])
     assert told(classification_json(answer)) == {
         "model": "toy",
         "fingerprint": "toy@fp32-1",

@@ -6,11 +6,12 @@ go wrong between two gateways is decided in one place, with `expected`.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Collection, Mapping
 from types import MappingProxyType
 from typing import Literal, Protocol
 
-Kind = Literal["sets", "definitions", "builds", "weights"]
+Kind = Literal["sets", "definitions", "images", "builds", "weights"]
 Key = tuple[Kind, str]
 
 NOTHING: Mapping[Key, bytes | None] = MappingProxyType({})
@@ -49,3 +50,22 @@ class Store(Protocol):
 
     async def aclose(self) -> None:
         """Give back connections and files."""
+
+
+def name_bytes(name: str) -> bytes:
+    """A row's name as stores write it: UTF-8, and half of a surrogate pair is not an error."""
+    return name.encode("utf-8", "surrogatepass")
+
+
+def name_of(stored: bytes) -> str:
+    """The name again."""
+    return stored.decode("utf-8", "surrogatepass")
+
+
+def revision_step() -> int:
+    """What a change adds to the revision: 1 to 2**31, at random.
+
+    With steps of 1, a store that was emptied, or put back from a copy, would come to numbers again that stood for
+    other rows. The revision stays below 2**63 for four billion changes at least.
+    """
+    return secrets.randbelow(2**31) + 1

@@ -14,7 +14,8 @@ from starlette.responses import Response
 from service.application.answers import Embedding, Similarities, Similarity, is_short
 from service.application.encoder import ImageInput
 from service.application.inference import Inference
-from service.application.requests import RequestLimits, SimilarityRequest
+from service.application.limits import RequestLimits
+from service.application.requests import SimilarityRequest
 from service.concurrency import SideThread
 from service.errors import ClipError, InvalidInput
 from service.rest.compat.clip_as_service_document import POST, body_of

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel, Field
 
-from service.application.requests import RequestLimits
+from service.application.limits import RequestLimits
 from service.rest.compat import schemas
 from service.rest.documented import NO_TEMPLATES, operation, refer
 from service.rest.examples import PNG

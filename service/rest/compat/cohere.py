@@ -13,7 +13,7 @@ from starlette.responses import Response
 from service.application.answers import Embedding, is_short
 from service.application.encodings import EmbeddingType
 from service.application.inference import Inference
-from service.application.requests import RequestLimits
+from service.application.limits import RequestLimits
 from service.concurrency import SideThread
 from service.errors import InvalidInput
 from service.rest.compat import schemas

@@ -14,7 +14,8 @@ from starlette.responses import Response
 
 from service.application.answers import Classification, is_short
 from service.application.inference import Inference
-from service.application.requests import ClassifyRequest, RequestLimits
+from service.application.limits import RequestLimits
+from service.application.requests import ClassifyRequest
 from service.concurrency import SideThread
 from service.errors import ClipError
 from service.rest.compat import schemas
@@ -106,7 +107,7 @@ def _rendered(scored: Classification) -> Response:
     (result,) = scored.results
     if isinstance(result, ClipError):  # the only one of its request: `Inference.classify` has raised it
         raise result
-    labels = [{"label": each.label, "score": each.score} for each in result]
+    labels = [{"label": each.label, "score": each.score} for each in result[0]]
     return json_response(labels, headers={"X-Model-Fingerprint": scored.fingerprint})
 
 

@@ -13,7 +13,8 @@ from starlette.responses import PlainTextResponse, Response
 
 from service.application.answers import Embedding, is_short
 from service.application.inference import Inference
-from service.application.requests import EmbedRequest, RequestLimits
+from service.application.limits import RequestLimits
+from service.application.requests import EmbedRequest
 from service.concurrency import SideThread
 from service.errors import ClipError, InvalidInput
 from service.rest.compat import schemas

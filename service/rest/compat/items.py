@@ -15,7 +15,8 @@ from starlette.requests import Request
 
 from service.application.answers import Embedding
 from service.application.inference import Inference
-from service.application.requests import EmbedRequest, RequestLimits
+from service.application.limits import RequestLimits
+from service.application.requests import EmbedRequest
 from service.errors import (
     ClipError,
     ImageTooLarge,

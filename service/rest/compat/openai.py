@@ -14,7 +14,7 @@ from starlette.responses import Response
 from service import errors
 from service.application.answers import Embedding, is_short
 from service.application.inference import Inference
-from service.application.requests import RequestLimits
+from service.application.limits import RequestLimits
 from service.concurrency import SideThread
 from service.errors import ClipError, InvalidInput
 from service.rest.compat.items import (

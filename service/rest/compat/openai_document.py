@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from service.application.requests import RequestLimits
+from service.application.limits import RequestLimits
 from service.rest.compat import schemas
 from service.rest.compat.schemas import Schema
 from service.rest.documented import NO_TEMPLATES, operation, refer

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from service.application.requests import RequestLimits
+from service.application.limits import RequestLimits
 from service.rest.schemas import ANY_LABEL, SLOTTED
 
 Schema = dict[str, Any]

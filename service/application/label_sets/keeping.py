@@ -1,0 +1,94 @@
+"""Label sets written to the store and deleted from it, beside other gateways that do the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from service.application.label_sets.definition import digest_of, version_of
+from service.application.label_sets.records import Build, Pointer, Weights
+from service.application.label_sets.request import LabelSetLimits
+from service.application.label_sets.store import Key, Store
+from service.application.label_sets.tidying import rows_of
+from service.errors import TooMany
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What is to be kept. `definition`: its bytes. `weights`: the examples alone."""
+
+    name: str
+    fingerprint: str
+    definition: bytes
+    images: dict[str, bytes]
+    weights: Weights
+
+    @property
+    def digest(self) -> str:
+        return digest_of(self.definition)
+
+    @property
+    def size(self) -> int:
+        """Bytes without the embeddings of its prompts, which are a few thousand a label."""
+        return len(self.definition) + sum(map(len, self.images.values())) + int(self.weights.examples.nbytes)
+
+
+async def keep(store: Store, draft: Draft, limits: LabelSetLimits) -> None:
+    """From now on this is the definition of its name. If others write at the same time, the last is kept.
+
+    Raises:
+        TooMany: there are too many label sets, or they take too many bytes.
+        StoreUnavailable: see `Store`.
+    """
+    key: Key = ("sets", draft.name)
+    while True:
+        row = await store.get(key)
+        former = None if row is None else Pointer.from_bytes(row)
+        if former and former.digest == draft.digest:
+            return
+        await _check_room(store, draft, limits)
+        previous = await _served_until_then(store, draft, former)
+        puts = {key: Pointer(draft.digest, previous, draft.size).to_bytes()}
+        puts["definitions", f"{draft.name}/{draft.digest}"] = draft.definition
+        puts |= {("images", f"{draft.name}/{image}"): file for image, file in draft.images.items()}
+        expected = {key: row}
+        weights: Key = ("weights", f"{draft.name}/{version_of(draft.digest, draft.fingerprint)}")
+        if draft.images and await store.get(weights) is None:
+            puts[weights] = draft.weights.to_bytes()
+            expected[weights] = None
+        if await store.change(puts, expected=expected):
+            return
+
+
+async def forget(store: Store, name: str) -> bool:
+    """Delete all rows of a label set; False if there is none. Raises StoreUnavailable."""
+    key: Key = ("sets", name)
+    while (row := await store.get(key)) is not None:
+        if await store.change({}, [key, *await rows_of(store, name)], expected={key: row}):
+            return True
+    return False
+
+
+async def _check_room(store: Store, draft: Draft, limits: LabelSetLimits) -> None:
+    others = {name: Pointer.from_bytes(row) for name, row in (await store.rows("sets")).items()}
+    others.pop(draft.name, None)
+    if (count := len(others) + 1) > limits.max_label_sets:
+        raise TooMany(
+            f"there are {len(others):,} label sets; the limit is {limits.max_label_sets:,}. Delete one.",
+            limit=limits.max_label_sets,
+            actual=count,
+        )
+    size = draft.size + sum(each.size for each in others.values())
+    if size > limits.max_label_sets_bytes:
+        raise TooMany(
+            f"all label sets would have {size:,} bytes; the limit is {limits.max_label_sets_bytes:,}. Delete one.",
+            limit=limits.max_label_sets_bytes,
+            actual=size,
+        )
+
+
+async def _served_until_then(store: Store, draft: Draft, former: Pointer | None) -> str | None:
+    if former is None:
+        return None
+    row = await store.get(("builds", f"{draft.name}/{version_of(former.digest, draft.fingerprint)}"))
+    is_built = row is not None and Build.from_bytes(row).built is not None
+    return former.digest if is_built else former.previous

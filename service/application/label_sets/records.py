@@ -1,0 +1,99 @@
+"""What the rows of the store mean.
+
+    sets          name                  Pointer: which definition is meant, and which was before
+    definitions   name/digest           a Definition
+    images        name/SHA-256          the file of an example
+    builds        name/version          Build: how far a version is, and who works on it
+    weights       name/version          Weights: the embeddings so far
+
+A version belongs to a definition and to a model's fingerprint. So gateways with different models, or in the middle
+of an upgrade, share one store: each builds and serves the version of its own.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import asdict, dataclass, replace
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+
+from service.clip.zeroshot import FloatArray
+
+
+class _Json:
+    """A dataclass as JSON."""
+
+    def to_bytes(self) -> bytes:
+        return orjson.dumps(asdict(self))  # type: ignore[call-overload]  # each child is a dataclass
+
+    @classmethod
+    def from_bytes(cls, stored: bytes) -> Self:
+        return cls(**orjson.loads(stored))
+
+
+@dataclass(frozen=True)
+class Pointer(_Json):
+    """`digest`: of the definition that is wanted. `previous`: that of the one that is served until then.
+
+    `size`: bytes that the set takes, or will.
+    """
+
+    digest: str
+    previous: str | None
+    size: int
+
+
+@dataclass(frozen=True)
+class Build(_Json):
+    """`done` of `total` prompts. `owner` works on it, and is believed to until `until`, seconds since 1970.
+
+    `built`: when it was, seconds since 1970; None: it is not.
+    """
+
+    digest: str
+    total: int
+    done: int = 0
+    owner: str = ""
+    until: float = 0.0
+    built: float | None = None
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Embeddings of a definition; while it is built, of its first names only.
+
+    Attributes:
+        texts: float32 [n, D], of each name's prompts.
+        truncated: bool [n], whether one of them was.
+        examples: float32 [E, D], of all examples in the order of their labels.
+    """
+
+    texts: FloatArray
+    truncated: npt.NDArray[np.bool_]
+    examples: FloatArray
+
+    @classmethod
+    def none(cls, examples: FloatArray) -> Weights:
+        """Nothing but the examples."""
+        return cls(np.zeros((0, examples.shape[1]), np.float32), np.zeros(0, np.bool_), examples)
+
+    def more(self, texts: FloatArray, truncated: npt.NDArray[np.bool_]) -> Weights:
+        """With the next names."""
+        return replace(
+            self,
+            texts=np.concatenate([self.texts, texts]),
+            truncated=np.concatenate([self.truncated, truncated]),
+        )
+
+    def to_bytes(self) -> bytes:
+        file = io.BytesIO()
+        np.savez(file, texts=self.texts, truncated=self.truncated, examples=self.examples)
+        return file.getvalue()
+
+    @classmethod
+    def from_bytes(cls, stored: bytes) -> Weights:
+        with np.load(io.BytesIO(stored), allow_pickle=False) as arrays:
+            return cls(arrays["texts"], arrays["truncated"], arrays["examples"])

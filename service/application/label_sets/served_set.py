@@ -1,0 +1,76 @@
+"""A label set that is ready: its classifier, and how a request is answered with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from service.application.label_sets.definition import Definition, version_of
+from service.application.label_sets.records import Weights
+from service.application.ranking import Ranking
+from service.application.requests import ScoreOptions
+from service.clip.few_shot import LeaveOneOut, leave_one_out, with_examples
+from service.clip.manifest import ScoringSpec
+from service.clip.zeroshot import FloatArray, ZeroShotClassifier
+
+
+@dataclass(frozen=True)
+class ServedSet:
+    """`truncated`: labels with a prompt that was cut. `loo`: of its examples, if it has any."""
+
+    name: str
+    version: str
+    fingerprint: str
+    definition: Definition
+    classifier: ZeroShotClassifier
+    truncated: tuple[str, ...]
+    loo: LeaveOneOut | None
+
+    def ranking(self, asked: ScoreOptions) -> Ranking:
+        """What a request says comes before what the set says."""
+        own = self.definition
+        return Ranking(
+            asked.scoring or own.scoring,
+            asked.temperature or own.temperature or 1.0,
+            self._threshold() if asked.threshold is None else asked.threshold,
+            asked.top_k,
+            len(own.background),
+            [each.id for each in own.labels],
+        )
+
+    def _threshold(self) -> FloatArray | None:
+        thresholds = [each.threshold for each in self.definition.labels]
+        general = self.definition.threshold
+        if general is None and not any(each is not None for each in thresholds):
+            return None
+        lowest = -np.inf if general is None else general
+        return np.array([lowest if each is None else each for each in thresholds], np.float32)  # [K]
+
+
+def served_set(
+    name: str, digest: str, fingerprint: str, definition: Definition, weights: Weights, scoring: ScoringSpec
+) -> ServedSet:
+    """`weights`: of all names of `definition`."""
+    examples, classifier = _joined(definition, weights)
+    loo = leave_one_out(weights.texts, examples, classifier, definition.example_weight)
+    truncated = (each for each, was in zip(definition.names, weights.truncated, strict=True) if was)
+    return ServedSet(
+        name,
+        version_of(digest, fingerprint),
+        fingerprint,
+        definition,
+        ZeroShotClassifier(definition.names, classifier, scoring),
+        tuple(truncated),
+        loo,
+    )
+
+
+def _joined(definition: Definition, weights: Weights) -> tuple[list[FloatArray], FloatArray]:
+    """The examples of each label, [E_k, D], and the classifier of all names, [K + background, D]."""
+    ends = np.cumsum([len(each.examples) for each in definition.labels])
+    examples = np.split(weights.examples, ends[:-1])
+    classifier = weights.texts.copy()
+    for k, own in enumerate(examples):
+        classifier[k] = with_examples(classifier[k], own, definition.example_weight)
+    return examples, classifier
