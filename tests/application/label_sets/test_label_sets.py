@@ -69,6 +69,17 @@ async def test_a_set_scores_as_its_labels_and_templates_in_a_request(open_site: 
     assert rows((await classified(site, "pets")).results[0]) == rows(said.results[0])
 
 
+async def test_both_spellings_of_a_slot_make_the_same_set(open_site: OpenSite) -> None:
+    site = await open_site()
+    for slot, name in (("{}", "short"), ("{label}", "named")):
+        own = {"label": "dog", "prompts": [f"a {slot} b", "wolf"]}
+        await site.put(name, labels=["cat", own], templates=[f"a {slot}"])
+    assert await version_at(site, "short") == await version_at(site, "named")
+    for prompts in (["a {}", "a {label}"], ["{} {label} {}"]):
+        with pytest.raises(InvalidInput, match="label 0 has a prompt twice|has 3 slots"):
+            await site.put(labels=[{"label": "dog", "prompts": prompts}])
+
+
 async def test_a_label_may_have_prompts_of_its_own(open_site: OpenSite) -> None:
     site = await open_site()
     await site.put(labels=["cat", {"label": "dog", "prompts": ["a {} b", "wolf"]}], templates=["a {}"])
