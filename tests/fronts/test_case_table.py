@@ -201,7 +201,7 @@ async def place(where: str, folder: Path) -> AsyncIterator[tuple[Running, dict[s
             "failing": BackendFailed("it failed."),
         }.get(where)
         if where == "faulty":
-            running.gateway.inference._charge = _faulty
+            running.gateway.inference._rows._charge = _faulty
         yield running, keys
         if where == "busy":
             ahead.cancel()

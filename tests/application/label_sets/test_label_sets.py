@@ -439,3 +439,26 @@ async def test_an_error_that_passes_is_not_the_end_of_a_build(open_site: OpenSit
     assert state.error
     await until(lambda: _ready(site), 30.0)
     assert site.sets.get("pets").error is None
+
+
+@pytest.mark.parametrize("damaged", [b"", b"no archive", b"PK\x03\x04"])
+async def test_embeddings_that_are_damaged_are_made_again(open_site: OpenSite, damaged: bytes) -> None:
+    store = MemoryStore()
+    await (await open_site(store)).put()
+    (name,) = await store.names("weights")
+    await store.change({("weights", name): damaged})
+    again = await open_site(store)
+    await until(lambda: _ready(again))
+
+
+async def test_a_set_that_cannot_be_read_does_not_keep_others_from_being_served(open_site: OpenSite) -> None:
+    store = MemoryStore()
+    site = await open_site(store)
+    await site.put("moods")
+    await site.put("pets")
+    (name,) = [name for name in await store.names("definitions") if name.startswith("moods")]
+    await store.change({("definitions", name): b'{"written": "later"}'})
+    again = await open_site(store)
+    assert [state.name for state in again.sets.all()] == ["pets"]
+    await again.put("moods", labels=["glad"])
+    assert [state.name for state in again.sets.all()] == ["moods", "pets"]
