@@ -20,6 +20,7 @@ from service.application.label_sets.sqlite_file import (
 )
 from service.application.label_sets.store import NOTHING, Key, Kind
 from service.concurrency import DaemonExecutor
+from service.errors import StoreUnavailable
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -39,6 +40,7 @@ class SqliteStore:
         """`folder`: on a local disk; it and the file are made at the first change."""
         self._file = SqliteFile(folder.absolute() / FILE)
         self._thread = DaemonExecutor(1, "label-sets")
+        self._closed = False
         kinds = (sqlite3.Error, OSError, NewerSchema)
         self._reading, self._changing = Failures(kinds, _advice), Failures(kinds, _advice)
 
@@ -68,8 +70,12 @@ class SqliteStore:
             return await self._call(self._file.change, puts, deletes, expected)
 
     async def aclose(self) -> None:
+        if self._closed:
+            return
+        closing = self._call(self._file.close)  # after the calls that have begun
+        self._closed = True
         try:
-            await self._call(self._file.close)
+            await closing
         finally:
             self._thread.shutdown()
 
@@ -77,8 +83,10 @@ class SqliteStore:
         with self._reading.translated():
             return await self._call(self._file.select, query, parameters)
 
-    async def _call(self, function: Callable[[*Ts], T], *args: *Ts) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, function, *args)
+    def _call(self, function: Callable[[*Ts], T], *args: *Ts) -> asyncio.Future[T]:
+        if self._closed:
+            raise StoreUnavailable("Label sets cannot be read or changed any more: this process is ending.")
+        return asyncio.get_running_loop().run_in_executor(self._thread, function, *args)
 
 
 def _advice(error: Exception) -> str:

@@ -108,6 +108,19 @@ async def test_a_killed_process_leaves_whole_changes_and_all_that_it_was_told_of
         assert told <= generation <= told + 1
 
 
+async def test_a_store_that_is_closed_ends_what_has_begun_and_refuses_the_rest(folder: Path) -> None:
+    store = SqliteStore(folder)
+    changing = asyncio.ensure_future(store.change({A: b"1" * 1_000_000}))
+    await asyncio.sleep(0)
+    await asyncio.gather(store.aclose(), store.aclose())
+    assert await changing
+    for call in (store.revision(), store.change({A: b"2"})):
+        with pytest.raises(StoreUnavailable, match="is ending"):
+            await call
+    await store.aclose()
+    assert not (folder / f"{FILE}-wal").exists(), "SQLite has closed the file"
+
+
 async def test_it_is_logged_once_until_it_works_again(store: SqliteStore, folder: Path) -> None:
     folder.parent.touch()
     with logged() as log:
