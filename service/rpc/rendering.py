@@ -9,27 +9,42 @@ from google.protobuf.message import Message
 from service.application.answers import Classification, Embedding, ModelState, Similarities, Tokenization
 from service.application.encoder import EncodedText, VectorOrError
 from service.application.encodings import EmbeddingType, encode_vector
+from service.application.label_sets.definition import Definition
+from service.application.label_sets.label_sets import LabelSetState
+from service.application.ranking import IdentifiedLabel, ScoredLabel
 from service.errors import ClipError
+from service.rpc import enums
 from service.rpc.clipserve.v1 import clip_pb2
+
+WithLabelSet = clip_pb2.GetLabelSetResponse | clip_pb2.PutLabelSetResponse
 
 
 def classification(answer: Classification) -> bytes:
     message = clip_pb2.ClassifyResponse(
-        model=answer.model, fingerprint=answer.fingerprint, truncated_labels=answer.truncated_labels
+        model=answer.model,
+        fingerprint=answer.fingerprint,
+        truncated_labels=answer.truncated_labels,
+        warnings=answer.warnings,
     )
+    for each in answer.label_sets:
+        message.label_sets.add(name=each.name, version=each.version)
     for result in answer.results:
         shown = message.results.add()
         if isinstance(result, ClipError):
             shown.error.CopyFrom(_item_error(result))
-            continue
-        for each in result[0]:
-            shown.labels.add(label=each.label, score=each.score, cosine=each.cosine, logit=each.logit)
-    return _bytes(message)
+        elif len(answer.label_sets) > 1:
+            for each, labels in zip(answer.label_sets, result, strict=True):
+                _add_labels(shown.label_sets.add(label_set=each.name), labels)
+        else:
+            _add_labels(shown, result[0])
+    return as_bytes(message)
 
 
 def embedding(answer: Embedding, embedding_type: EmbeddingType) -> bytes:
     results = [_embed_result(result, embedding_type) for result in (*answer.images, *answer.texts)]
-    return _bytes(clip_pb2.EmbedResponse(model=answer.model, fingerprint=answer.fingerprint, results=results))
+    return as_bytes(
+        clip_pb2.EmbedResponse(model=answer.model, fingerprint=answer.fingerprint, results=results)
+    )
 
 
 def embedded_item(
@@ -42,7 +57,7 @@ def embedded_item(
     answer.result.CopyFrom(_embed_result(result, embedding_type))
     if isinstance(result, ClipError):
         answer.result.error.ClearField("index")  # the order of the answers tells it
-    return _bytes(answer)
+    return as_bytes(answer)
 
 
 def similarity(answer: Similarities) -> bytes:
@@ -52,7 +67,7 @@ def similarity(answer: Similarities) -> bytes:
         else clip_pb2.SimilarityResult(cosine=result.cosine.tolist(), logit=result.logit.tolist())
         for result in answer.results
     ]
-    return _bytes(
+    return as_bytes(
         clip_pb2.SimilarityResponse(model=answer.model, fingerprint=answer.fingerprint, results=results)
     )
 
@@ -64,7 +79,7 @@ def tokenization(answer: Tokenization) -> bytes:
         )
         for result in answer.results
     ]
-    return _bytes(
+    return as_bytes(
         clip_pb2.TokenizeResponse(
             model=answer.model,
             fingerprint=answer.fingerprint,
@@ -75,7 +90,31 @@ def tokenization(answer: Tokenization) -> bytes:
 
 
 def models(states: Sequence[ModelState]) -> bytes:
-    return _bytes(clip_pb2.ListModelsResponse(models=map(_model, states)))
+    return as_bytes(clip_pb2.ListModelsResponse(models=map(_model, states)))
+
+
+def label_sets(states: Sequence[LabelSetState]) -> bytes:
+    return as_bytes(clip_pb2.ListLabelSetsResponse(label_sets=map(_summary, states)))
+
+
+def label_set(kind: type[WithLabelSet], state: LabelSetState) -> bytes:
+    """`kind`: of the answer."""
+    shown = _summary(state)
+    shown.truncated_labels.extend(state.truncated_labels)
+    if state.loo:
+        for each in state.loo.misread:
+            shown.leave_one_out.misread.add(label=each.label, example=each.example, taken_for=each.taken_for)
+    shown.definition.CopyFrom(_definition(state.definition))
+    return as_bytes(kind(label_set=shown))
+
+
+def _add_labels(
+    shown: clip_pb2.ClassifyResult | clip_pb2.LabelSetResult, labels: Sequence[ScoredLabel]
+) -> None:
+    for each in labels:
+        added = shown.labels.add(label=each.label, score=each.score, cosine=each.cosine, logit=each.logit)
+        if isinstance(each, IdentifiedLabel):
+            added.id = each.id
 
 
 def _embed_result(result: VectorOrError | EncodedText, embedding_type: EmbeddingType) -> clip_pb2.EmbedResult:
@@ -92,6 +131,48 @@ def _embed_result(result: VectorOrError | EncodedText, embedding_type: Embedding
 def _item_error(error: ClipError) -> clip_pb2.ItemError:
     return clip_pb2.ItemError(
         code=error.code, detail=error.detail, limit=error.limit, actual=error.actual, index=error.index
+    )
+
+
+def _summary(state: LabelSetState) -> clip_pb2.LabelSetInfo:
+    """Without what may be long."""
+    shown = clip_pb2.LabelSetInfo(
+        name=state.name,
+        version=state.version,
+        fingerprint=state.fingerprint,
+        state=enums.STATES[state.state],
+        served_version=state.served_version,
+        prompts=state.prompts,
+        prompts_done=state.prompts_done,
+        error=state.error,
+        read_only=state.read_only,
+        warnings=state.warnings,
+    )
+    if state.loo:
+        shown.leave_one_out.accuracy, shown.leave_one_out.examples = state.loo.accuracy, state.loo.examples
+    return shown
+
+
+def _definition(definition: Definition) -> clip_pb2.LabelSetDefinition:
+    return clip_pb2.LabelSetDefinition(
+        model=definition.model,
+        labels=[
+            clip_pb2.LabelInfo(
+                label=each.label,
+                id=each.id,
+                prompts=each.prompts,
+                examples=each.examples,
+                threshold=each.threshold,
+            )
+            for each in definition.labels
+        ],
+        templates=definition.templates,
+        background=definition.background,
+        truncate=definition.truncate,
+        scoring=enums.SCORINGS[definition.scoring],
+        temperature=definition.temperature,
+        threshold=definition.threshold,
+        example_weight=definition.example_weight,
     )
 
 
@@ -115,6 +196,7 @@ def _model(state: ModelState) -> clip_pb2.ModelInfo:
     )
 
 
-def _bytes(message: Message) -> bytes:
+def as_bytes(message: Message) -> bytes:
+    """On the wire."""
     data: bytes = message.SerializeToString()
     return data
