@@ -103,10 +103,11 @@ class Catalog:
 
     async def aclose(self) -> None:
         """End that, and all builds."""
-        if self._following:
-            self._following.cancel()
-        for name in list(self.entries):
-            self._drop(name)
+        tasks = [entry.task for entry in self.entries.values()] + [self._following]
+        running = [task for task in tasks if task]
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
 
     async def _follow(self) -> None:
         last = time.monotonic()

@@ -174,9 +174,9 @@ class LabelSets:
         return served
 
     def _entry(self, name: str) -> Entry:
-        self._check_loaded()
         entry = self._catalog.entries.get(name)
         if entry is None:
+            self._check_loaded()
             raise self._unknown(name)
         return entry
 

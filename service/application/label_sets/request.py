@@ -136,6 +136,7 @@ def of_example(error: ClipError, label: int, example: int) -> ClipError:
     """The error of an example image, as one of its label's."""
     own = error.at(label)
     own.detail = f"example {example} of label {label}: {error.detail}"
+    own.args = (own.detail,)
     return own
 
 
