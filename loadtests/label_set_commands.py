@@ -28,7 +28,7 @@ def label_set(
     seconds: Seconds = 5.0,
     rounds: Rounds = 5,
 ) -> None:
-    """Builds a large label set, compares its scores with those of the labels themselves, and its rate with /embed."""
+    """Builds a large label set; its scores beside those of the labels themselves, its rate beside /embed."""
     with _server(artifact) as server:
         built = large.build(server, labels, templates, _tell)
         _tell(

@@ -45,7 +45,8 @@ COMMON = (
     errors.DeadlineExceeded,
 )
 KEYED = (*COMMON, errors.Unauthenticated, errors.PermissionDenied, errors.RateLimited)
-NO_TEMPLATES = [kind for kind in kinds() if kind is not errors.BadPromptTemplate]
+_OF_TEMPLATES = (errors.BadPromptTemplate, errors.UnknownTemplateSet)
+NO_TEMPLATES = [kind for kind in kinds() if kind not in _OF_TEMPLATES]
 NO_IMAGES = [
     kind
     for kind in NO_TEMPLATES

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic.json_schema import SkipJsonSchema
 
 from service.application.encodings import EmbeddingType
-from service.clip.prompts import MAX_SLOTS, SLOT, TEMPLATE_SETS
+from service.clip.prompts import MAX_SLOTS, NAMED_SLOT, SLOT
+from service.clip.template_sets import TEMPLATE_SETS
 from service.rest.errors import FRONT_CODES, kinds
 
 _INT32 = 2**31 - 1
@@ -21,7 +23,7 @@ class _Request(BaseModel):
 
 # The core checks these and names the position; the document says them as far as JSON Schema can.
 # Not only white space: what Python's `str.strip` takes for it is a little more than `\s` of JSON Schema.
-_SLOT = SLOT.replace("{", r"\{").replace("}", r"\}")
+_SLOT = f"({'|'.join(re.escape(slot) for slot in (SLOT, NAMED_SLOT))})"
 ANY_LABEL: dict[str, Any] = {"type": "string", "pattern": r"[^\s\x1c-\x1f\x85]"}
 SLOTTED: dict[str, Any] = {
     "type": "string",
@@ -69,9 +71,10 @@ class ClassifyFields(_Choice):
     )
     templates: list[Template] = Field(
         default=[],
-        description="prompt templates such as `a photo of a {}.`, or names of template sets, which count as all "
-        "that they hold; several are averaged",
+        description="prompt templates such as `a photo of a {}.` or `a photo of a {label}.`, or names of template "
+        "sets, which count as all that they hold; several are averaged, and none may be there twice",
         examples=[["a photo of a {}."]],
+        json_schema_extra={"uniqueItems": True},
     )
     top_k: TopK | None = Field(
         default=None, description="how many labels to return; without it, all", examples=[5]
@@ -282,6 +285,29 @@ class ModelInfo(BaseModel):
 class ModelList(BaseModel):
     object: Literal["list"]
     data: list[ModelInfo]
+
+
+class ListedTemplateSet(BaseModel):
+    """A template set without its class names."""
+
+    name: str = Field(description="may stand for all its templates in the field `templates`")
+    templates: list[str] = Field(description="each with one or two slots `{}` for a label")
+    classes: int = Field(description="how many class names there are")
+    source: str = Field(description="where the text was published, and its licence")
+
+
+class TemplateSetList(BaseModel):
+    """The general ones first, then by name."""
+
+    template_sets: list[ListedTemplateSet]
+
+
+class TemplateSetInfo(ListedTemplateSet):
+    """A template set with its class names."""
+
+    class_names: list[str] = Field(
+        description="of the data set that the templates were written for, in its order, for the field `labels`"
+    )
 
 
 class Alive(BaseModel):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TypeVar
 
 from service.application.encodings import EmbeddingType
-from service.application.label_sets.catalog import State
+from service.application.label_sets.entry import State
 from service.clip.zeroshot import ScoringFunction
 from service.errors import InvalidInput
 from service.rpc.clipserve.v1 import clip_pb2

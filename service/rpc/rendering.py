@@ -12,6 +12,7 @@ from service.application.encodings import EmbeddingType, encode_vector
 from service.application.label_sets.definition import Definition
 from service.application.label_sets.label_sets import LabelSetState
 from service.application.ranking import IdentifiedLabel, ScoredLabel
+from service.clip.template_sets import TemplateSet
 from service.errors import ClipError
 from service.rpc import enums
 from service.rpc.clipserve.v1 import clip_pb2
@@ -115,6 +116,23 @@ def _add_labels(
         added = shown.labels.add(label=each.label, score=each.score, cosine=each.cosine, logit=each.logit)
         if isinstance(each, IdentifiedLabel):
             added.id = each.id
+
+
+def listed_template_sets(sets: Sequence[TemplateSet]) -> bytes:
+    """Without the class names."""
+    return as_bytes(clip_pb2.ListTemplateSetsResponse(template_sets=map(_template_set, sets)))
+
+
+def template_set(found: TemplateSet) -> bytes:
+    shown = _template_set(found)
+    shown.class_names.extend(found.class_names)
+    return as_bytes(clip_pb2.GetTemplateSetResponse(template_set=shown))
+
+
+def _template_set(found: TemplateSet) -> clip_pb2.TemplateSet:
+    return clip_pb2.TemplateSet(
+        name=found.name, templates=found.templates, classes=len(found.class_names), source=found.source
+    )
 
 
 def _embed_result(result: VectorOrError | EncodedText, embedding_type: EmbeddingType) -> clip_pb2.EmbedResult:

@@ -49,7 +49,9 @@ async def test_with_a_key_it_serves(keyed: Running, keys: dict[str, str]) -> Non
     assert (await keyed.client.get("/v1/models", headers=sent)).status_code == 200
 
 
-@pytest.mark.parametrize("path", ["/embed", "/classify", "/v1/models", "/nowhere", "/docs.txt", "/livez/"])
+@pytest.mark.parametrize(
+    "path", ["/embed", "/classify", "/v1/models", "/template-sets", "/nowhere", "/docs.txt", "/livez/"]
+)
 @pytest.mark.parametrize("sent", [{}, {"authorization": "Bearer clip_x"}, {"authorization": "Basic eA=="}])
 async def test_without_one_each_path_gives_the_same_refusal(
     keyed: Running, path: str, sent: dict[str, str]

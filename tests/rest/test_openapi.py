@@ -73,7 +73,7 @@ async def test_schemathesis_finds_no_difference_between_document_and_service(tmp
             output, _ = await process.communicate()
     said = output.decode(errors="replace")
     assert process.returncode == 0, "\n".join(line[:500] for line in said.splitlines())
-    assert "14 selected / 14 total" in said
+    assert "16 selected / 16 total" in said
     assert "No issues found" in said
 
 
@@ -152,6 +152,8 @@ async def test_every_operation_has_a_name_and_examples_that_fit_their_schemas(ru
         "tokenize",
         "bulk",
         "models",
+        "template_sets",
+        "template_set",
         "livez",
         "readyz",
         "openai_embeddings",
@@ -197,6 +199,9 @@ BAD_BODIES: dict[str, list[dict[str, Any]]] = {
         {"images": ["aaaa"], "labels": ["a", "a"]},
         {"images": ["aaaa"], "labels": [" "]},
         {"images": ["aaaa"], "labels": ["a"], "templates": ["no slot"]},
+        {"images": ["aaaa"], "labels": ["a"], "templates": ["{labels}"]},
+        {"images": ["aaaa"], "labels": ["a"], "templates": ["{label} {} {label}"]},
+        {"images": ["aaaa"], "labels": ["a"], "templates": ["a {}", "a {}"]},
         {"images": ["aaaa"], "labels": ["a"], "top_k": 0},
         {"images": ["aaaa"] * 33, "labels": ["a"]},
         {"images": ["aaaa"], "labels": ["a" * 513]},

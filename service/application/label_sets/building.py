@@ -97,7 +97,7 @@ class Building:
         build = Build(self._wanted.digest, self._wanted.definition.prompt_count())
         if self._last is not None:
             build = Build.from_bytes(self._last)
-            if build.owner != self._owner and build.until > time.time():
+            if build.is_by_another(self._owner):
                 raise TakenOver
         await self._write(replace(build, built=None), {})
         return build
@@ -105,8 +105,8 @@ class Building:
     async def _begun(self) -> Weights:
         """What there is already."""
         stored = await self._store.get(self._weights)
-        if stored is not None:
-            return await asyncio.to_thread(Weights.from_bytes, stored)
+        if stored is not None and (weights := await asyncio.to_thread(Weights.from_bytes, stored)):
+            return weights
         images = self._wanted.images
         if images is None:
             images = await self._images()

@@ -69,6 +69,17 @@ async def test_a_set_scores_as_its_labels_and_templates_in_a_request(open_site: 
     assert rows((await classified(site, "pets")).results[0]) == rows(said.results[0])
 
 
+async def test_both_spellings_of_a_slot_make_the_same_set(open_site: OpenSite) -> None:
+    site = await open_site()
+    for slot, name in (("{}", "short"), ("{label}", "named")):
+        own = {"label": "dog", "prompts": [f"a {slot} b", "wolf"]}
+        await site.put(name, labels=["cat", own], templates=[f"a {slot}"])
+    assert await version_at(site, "short") == await version_at(site, "named")
+    for prompts in (["a {}", "a {label}"], ["{} {label} {}"]):
+        with pytest.raises(InvalidInput, match="label 0 has a prompt twice|has 3 slots"):
+            await site.put(labels=[{"label": "dog", "prompts": prompts}])
+
+
 async def test_a_label_may_have_prompts_of_its_own(open_site: OpenSite) -> None:
     site = await open_site()
     await site.put(labels=["cat", {"label": "dog", "prompts": ["a {} b", "wolf"]}], templates=["a {}"])
@@ -428,3 +439,26 @@ async def test_an_error_that_passes_is_not_the_end_of_a_build(open_site: OpenSit
     assert state.error
     await until(lambda: _ready(site), 30.0)
     assert site.sets.get("pets").error is None
+
+
+@pytest.mark.parametrize("damaged", [b"", b"no archive", b"PK\x03\x04"])
+async def test_embeddings_that_are_damaged_are_made_again(open_site: OpenSite, damaged: bytes) -> None:
+    store = MemoryStore()
+    await (await open_site(store)).put()
+    (name,) = await store.names("weights")
+    await store.change({("weights", name): damaged})
+    again = await open_site(store)
+    await until(lambda: _ready(again))
+
+
+async def test_a_set_that_cannot_be_read_does_not_keep_others_from_being_served(open_site: OpenSite) -> None:
+    store = MemoryStore()
+    site = await open_site(store)
+    await site.put("moods")
+    await site.put("pets")
+    (name,) = [name for name in await store.names("definitions") if name.startswith("moods")]
+    await store.change({("definitions", name): b'{"written": "later"}'})
+    again = await open_site(store)
+    assert [state.name for state in again.sets.all()] == ["pets"]
+    await again.put("moods", labels=["glad"])
+    assert [state.name for state in again.sets.all()] == ["moods", "pets"]
