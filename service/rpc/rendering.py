@@ -12,6 +12,7 @@ from service.application.encodings import EmbeddingType, encode_vector
 from service.application.label_sets.definition import Definition
 from service.application.label_sets.label_sets import LabelSetState
 from service.application.ranking import IdentifiedLabel, ScoredLabel
+from service.clip.few_shot import LeaveOneOut
 from service.clip.template_sets import TemplateSet
 from service.errors import ClipError
 from service.rpc import enums
@@ -95,18 +96,19 @@ def models(states: Sequence[ModelState]) -> bytes:
 
 
 def label_sets(states: Sequence[LabelSetState]) -> bytes:
-    return as_bytes(clip_pb2.ListLabelSetsResponse(label_sets=map(_summary, states)))
+    """In short."""
+    return as_bytes(clip_pb2.ListLabelSetsResponse(label_sets=map(_label_set, states)))
 
 
 def label_set(kind: type[WithLabelSet], state: LabelSetState) -> bytes:
-    """`kind`: of the answer."""
-    shown = _summary(state)
-    shown.truncated_labels.extend(state.truncated_labels)
+    """All of it. `kind`: of the answer."""
+    answer = kind(label_set=_label_set(state))
+    _add_definition(answer.label_set, state.definition)
+    answer.label_set.truncated_labels.extend(state.truncated_labels)
+    answer.label_set.warnings.extend(state.warnings)
     if state.loo:
-        for each in state.loo.misread:
-            shown.leave_one_out.misread.add(label=each.label, example=each.example, taken_for=each.taken_for)
-    shown.definition.CopyFrom(_definition(state.definition))
-    return as_bytes(kind(label_set=shown))
+        answer.label_set.loo.CopyFrom(_loo(state.loo, state.definition.names))
+    return as_bytes(answer)
 
 
 def _add_labels(
@@ -152,45 +154,53 @@ def _item_error(error: ClipError) -> clip_pb2.ItemError:
     )
 
 
-def _summary(state: LabelSetState) -> clip_pb2.LabelSetInfo:
-    """Without what may be long."""
-    shown = clip_pb2.LabelSetInfo(
+def _label_set(state: LabelSetState) -> clip_pb2.LabelSet:
+    return clip_pb2.LabelSet(
         name=state.name,
         version=state.version,
-        fingerprint=state.fingerprint,
         state=enums.STATES[state.state],
         served_version=state.served_version,
+        model=state.definition.model,
+        fingerprint=state.fingerprint,
+        label_count=len(state.definition.labels),
         prompts=state.prompts,
         prompts_done=state.prompts_done,
-        error=state.error,
         read_only=state.read_only,
-        warnings=state.warnings,
+        error=state.error,
     )
-    if state.loo:
-        shown.leave_one_out.accuracy, shown.leave_one_out.examples = state.loo.accuracy, state.loo.examples
-    return shown
 
 
-def _definition(definition: Definition) -> clip_pb2.LabelSetDefinition:
-    return clip_pb2.LabelSetDefinition(
-        model=definition.model,
-        labels=[
-            clip_pb2.LabelInfo(
-                label=each.label,
-                id=each.id,
-                prompts=each.prompts,
-                examples=each.examples,
-                threshold=each.threshold,
-            )
-            for each in definition.labels
-        ],
+def _add_definition(shown: clip_pb2.LabelSet, definition: Definition) -> None:
+    for each in definition.labels:
+        shown.labels.add(
+            label=each.label,
+            id=each.id,
+            prompts=each.prompts,
+            examples=each.examples,
+            threshold=each.threshold,
+        )
+    options = clip_pb2.LabelSet(
         templates=definition.templates,
         background=definition.background,
         truncate=definition.truncate,
+        example_weight=definition.example_weight,
         scoring=enums.SCORINGS[definition.scoring],
         temperature=definition.temperature,
         threshold=definition.threshold,
-        example_weight=definition.example_weight,
+    )
+    shown.MergeFrom(options)
+
+
+def _loo(loo: LeaveOneOut, names: Sequence[str]) -> clip_pb2.LeaveOneOut:
+    return clip_pb2.LeaveOneOut(
+        accuracy=loo.accuracy,
+        examples=loo.examples,
+        misread=[
+            clip_pb2.MisreadExample(
+                label=names[each.label], example=each.example, taken_for=names[each.taken_for]
+            )
+            for each in loo.misread
+        ],
     )
 
 

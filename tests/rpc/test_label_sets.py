@@ -14,6 +14,10 @@ from tests.rpc.label_sets import names, put, refusal
 from tests.support import CONTEXT, png
 
 FIRST, SECOND = png(1), png(2)
+SHORT = [
+    *("name", "version", "state", "served_version", "model", "fingerprint"),
+    *("label_count", "prompts", "prompts_done", "read_only"),
+]
 
 
 async def test_a_set_comes_back_as_it_was_put(client: Client) -> None:
@@ -32,37 +36,37 @@ async def test_a_set_comes_back_as_it_was_put(client: Client) -> None:
         "example_weight": 0.75,
     }
     kept = await put(client, labels=labels, **fields)
-    digests = [[hashlib.sha256(file).hexdigest() for file in each["examples"]] for each in labels]
-    assert kept["definition"] == {
-        "model": "toy",
-        "labels": [each | {"examples": own} for each, own in zip(labels, digests, strict=True)],
-        **fields,
-    }
+    assert {name: kept[name] for name in fields} == fields
+    for each in labels:
+        each["examples"] = [hashlib.sha256(file).hexdigest() for file in each["examples"]]
+    assert kept["labels"] == labels
     assert (kept["state"], kept["served_version"]) == ("LABEL_SET_STATE_READY", kept["version"])
-    assert (kept["prompts"], kept["prompts_done"], kept["read_only"]) == (8, 8, False)
-    assert kept["leave_one_out"]["examples"] == 4
+    assert (kept["label_count"], kept["prompts"], kept["prompts_done"]) == (3, 8, 8)
+    assert (kept["loo"]["examples"], kept["read_only"]) == (4, False)
     assert (await client.call("GetLabelSet", name="pets"))["label_set"] == kept
 
 
 async def test_what_is_left_out_is_as_the_model_has_it(client: Client) -> None:
     kept = await put(client)
-    defined = kept["definition"]
-    assert (defined["model"], defined["templates"]) == ("toy", ["{}"])
-    assert (defined["scoring"], defined["example_weight"]) == ("SCORING_UNSPECIFIED", 0.5)
-    assert {"temperature", "threshold", "leave_one_out", "error"}.isdisjoint(defined.keys() | kept.keys())
+    assert (kept["model"], kept["templates"]) == ("toy", ["{}"])
+    assert (kept["scoring"], kept["example_weight"]) == ("SCORING_UNSPECIFIED", 0.5)
+    assert {"temperature", "threshold", "loo", "error"}.isdisjoint(kept)
 
 
-async def test_a_list_has_all_sets_by_name_without_what_may_be_long(client: Client) -> None:
-    long = "x" * (CONTEXT + 1)
-    second = await put(client, "b", labels=[{"label": long}, {"label": "dog"}], truncate=True)
-    await put(client, "a", labels=[{"label": "cat", "examples": [FIRST]}, {"label": "dog"}])
-    first, other = (await client.call("ListLabelSets"))["label_sets"]
-    assert (first["name"], other["name"]) == ("a", "b")
-    assert (second["truncated_labels"], other["truncated_labels"]) == ([long], [])
-    assert second["definition"]
-    assert "definition" not in first.keys() | other.keys()
-    assert first["leave_one_out"]["examples"] == 1
-    assert len(first["warnings"]) == 1
+async def test_an_example_that_looks_like_another_label_is_named(client: Client) -> None:
+    labels = [{"label": "cat", "examples": [FIRST, SECOND]}, {"label": "dog", "examples": [FIRST]}]
+    loo = (await put(client, labels=labels))["loo"]
+    assert {"label": "cat", "example": 0, "taken_for": "dog"} in loo["misread"]
+    assert loo["accuracy"] == pytest.approx(1 - len(loo["misread"]) / 3)
+
+
+async def test_a_list_has_all_sets_by_name_in_short(client: Client) -> None:
+    second = await put(client, "b", labels=[{"label": "x" * (CONTEXT + 1)}], truncate=True)
+    first = await put(client, "a", labels=[{"label": "cat", "examples": [FIRST]}, {"label": "dog"}])
+    assert (first["warnings"], second["truncated_labels"]) != ([], [])
+    for shown, kept in zip((await client.call("ListLabelSets"))["label_sets"], (first, second), strict=True):
+        assert {name: shown.pop(name) for name in SHORT} == {name: kept[name] for name in SHORT}
+        assert not any(value for name, value in shown.items() if name != "scoring")
 
 
 async def test_a_deleted_set_is_gone(client: Client) -> None:

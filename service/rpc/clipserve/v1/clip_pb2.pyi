@@ -365,8 +365,8 @@ class ListLabelSetsRequest(_message.Message):
 class ListLabelSetsResponse(_message.Message):
     __slots__ = ("label_sets",)
     LABEL_SETS_FIELD_NUMBER: _ClassVar[int]
-    label_sets: _containers.RepeatedCompositeFieldContainer[LabelSetInfo]
-    def __init__(self, label_sets: _Optional[_Iterable[_Union[LabelSetInfo, _Mapping]]] = ...) -> None: ...
+    label_sets: _containers.RepeatedCompositeFieldContainer[LabelSet]
+    def __init__(self, label_sets: _Optional[_Iterable[_Union[LabelSet, _Mapping]]] = ...) -> None: ...
 
 class GetLabelSetRequest(_message.Message):
     __slots__ = ("name",)
@@ -377,8 +377,8 @@ class GetLabelSetRequest(_message.Message):
 class GetLabelSetResponse(_message.Message):
     __slots__ = ("label_set",)
     LABEL_SET_FIELD_NUMBER: _ClassVar[int]
-    label_set: LabelSetInfo
-    def __init__(self, label_set: _Optional[_Union[LabelSetInfo, _Mapping]] = ...) -> None: ...
+    label_set: LabelSet
+    def __init__(self, label_set: _Optional[_Union[LabelSet, _Mapping]] = ...) -> None: ...
 
 class PutLabelSetRequest(_message.Message):
     __slots__ = ("name", "labels", "templates", "background", "model", "expect_fingerprint", "truncate", "scoring", "temperature", "threshold", "example_weight")
@@ -423,8 +423,8 @@ class NewLabel(_message.Message):
 class PutLabelSetResponse(_message.Message):
     __slots__ = ("label_set",)
     LABEL_SET_FIELD_NUMBER: _ClassVar[int]
-    label_set: LabelSetInfo
-    def __init__(self, label_set: _Optional[_Union[LabelSetInfo, _Mapping]] = ...) -> None: ...
+    label_set: LabelSet
+    def __init__(self, label_set: _Optional[_Union[LabelSet, _Mapping]] = ...) -> None: ...
 
 class DeleteLabelSetRequest(_message.Message):
     __slots__ = ("name",)
@@ -436,35 +436,67 @@ class DeleteLabelSetResponse(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
-class LabelSetInfo(_message.Message):
-    __slots__ = ("name", "version", "fingerprint", "state", "served_version", "prompts", "prompts_done", "error", "read_only", "truncated_labels", "leave_one_out", "warnings", "definition")
+class LabelSet(_message.Message):
+    __slots__ = ("name", "version", "state", "served_version", "model", "fingerprint", "label_count", "prompts", "prompts_done", "read_only", "error", "labels", "templates", "background", "truncate", "example_weight", "scoring", "temperature", "threshold", "loo", "truncated_labels", "warnings")
     NAME_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
-    FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     SERVED_VERSION_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    LABEL_COUNT_FIELD_NUMBER: _ClassVar[int]
     PROMPTS_FIELD_NUMBER: _ClassVar[int]
     PROMPTS_DONE_FIELD_NUMBER: _ClassVar[int]
-    ERROR_FIELD_NUMBER: _ClassVar[int]
     READ_ONLY_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    TEMPLATES_FIELD_NUMBER: _ClassVar[int]
+    BACKGROUND_FIELD_NUMBER: _ClassVar[int]
+    TRUNCATE_FIELD_NUMBER: _ClassVar[int]
+    EXAMPLE_WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    SCORING_FIELD_NUMBER: _ClassVar[int]
+    TEMPERATURE_FIELD_NUMBER: _ClassVar[int]
+    THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    LOO_FIELD_NUMBER: _ClassVar[int]
     TRUNCATED_LABELS_FIELD_NUMBER: _ClassVar[int]
-    LEAVE_ONE_OUT_FIELD_NUMBER: _ClassVar[int]
     WARNINGS_FIELD_NUMBER: _ClassVar[int]
-    DEFINITION_FIELD_NUMBER: _ClassVar[int]
     name: str
     version: str
-    fingerprint: str
     state: LabelSetState
     served_version: str
+    model: str
+    fingerprint: str
+    label_count: int
     prompts: int
     prompts_done: int
-    error: str
     read_only: bool
+    error: str
+    labels: _containers.RepeatedCompositeFieldContainer[SetLabel]
+    templates: _containers.RepeatedScalarFieldContainer[str]
+    background: _containers.RepeatedScalarFieldContainer[str]
+    truncate: bool
+    example_weight: float
+    scoring: Scoring
+    temperature: float
+    threshold: float
+    loo: LeaveOneOut
     truncated_labels: _containers.RepeatedScalarFieldContainer[str]
-    leave_one_out: LeaveOneOut
     warnings: _containers.RepeatedScalarFieldContainer[str]
-    definition: LabelSetDefinition
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., fingerprint: _Optional[str] = ..., state: _Optional[_Union[LabelSetState, str]] = ..., served_version: _Optional[str] = ..., prompts: _Optional[int] = ..., prompts_done: _Optional[int] = ..., error: _Optional[str] = ..., read_only: _Optional[bool] = ..., truncated_labels: _Optional[_Iterable[str]] = ..., leave_one_out: _Optional[_Union[LeaveOneOut, _Mapping]] = ..., warnings: _Optional[_Iterable[str]] = ..., definition: _Optional[_Union[LabelSetDefinition, _Mapping]] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., state: _Optional[_Union[LabelSetState, str]] = ..., served_version: _Optional[str] = ..., model: _Optional[str] = ..., fingerprint: _Optional[str] = ..., label_count: _Optional[int] = ..., prompts: _Optional[int] = ..., prompts_done: _Optional[int] = ..., read_only: _Optional[bool] = ..., error: _Optional[str] = ..., labels: _Optional[_Iterable[_Union[SetLabel, _Mapping]]] = ..., templates: _Optional[_Iterable[str]] = ..., background: _Optional[_Iterable[str]] = ..., truncate: _Optional[bool] = ..., example_weight: _Optional[float] = ..., scoring: _Optional[_Union[Scoring, str]] = ..., temperature: _Optional[float] = ..., threshold: _Optional[float] = ..., loo: _Optional[_Union[LeaveOneOut, _Mapping]] = ..., truncated_labels: _Optional[_Iterable[str]] = ..., warnings: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class SetLabel(_message.Message):
+    __slots__ = ("label", "id", "prompts", "examples", "threshold")
+    LABEL_FIELD_NUMBER: _ClassVar[int]
+    ID_FIELD_NUMBER: _ClassVar[int]
+    PROMPTS_FIELD_NUMBER: _ClassVar[int]
+    EXAMPLES_FIELD_NUMBER: _ClassVar[int]
+    THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    label: str
+    id: str
+    prompts: _containers.RepeatedScalarFieldContainer[str]
+    examples: _containers.RepeatedScalarFieldContainer[str]
+    threshold: float
+    def __init__(self, label: _Optional[str] = ..., id: _Optional[str] = ..., prompts: _Optional[_Iterable[str]] = ..., examples: _Optional[_Iterable[str]] = ..., threshold: _Optional[float] = ...) -> None: ...
 
 class LeaveOneOut(_message.Message):
     __slots__ = ("accuracy", "examples", "misread")
@@ -481,43 +513,7 @@ class MisreadExample(_message.Message):
     LABEL_FIELD_NUMBER: _ClassVar[int]
     EXAMPLE_FIELD_NUMBER: _ClassVar[int]
     TAKEN_FOR_FIELD_NUMBER: _ClassVar[int]
-    label: int
-    example: int
-    taken_for: int
-    def __init__(self, label: _Optional[int] = ..., example: _Optional[int] = ..., taken_for: _Optional[int] = ...) -> None: ...
-
-class LabelSetDefinition(_message.Message):
-    __slots__ = ("model", "labels", "templates", "background", "truncate", "scoring", "temperature", "threshold", "example_weight")
-    MODEL_FIELD_NUMBER: _ClassVar[int]
-    LABELS_FIELD_NUMBER: _ClassVar[int]
-    TEMPLATES_FIELD_NUMBER: _ClassVar[int]
-    BACKGROUND_FIELD_NUMBER: _ClassVar[int]
-    TRUNCATE_FIELD_NUMBER: _ClassVar[int]
-    SCORING_FIELD_NUMBER: _ClassVar[int]
-    TEMPERATURE_FIELD_NUMBER: _ClassVar[int]
-    THRESHOLD_FIELD_NUMBER: _ClassVar[int]
-    EXAMPLE_WEIGHT_FIELD_NUMBER: _ClassVar[int]
-    model: str
-    labels: _containers.RepeatedCompositeFieldContainer[LabelInfo]
-    templates: _containers.RepeatedScalarFieldContainer[str]
-    background: _containers.RepeatedScalarFieldContainer[str]
-    truncate: bool
-    scoring: Scoring
-    temperature: float
-    threshold: float
-    example_weight: float
-    def __init__(self, model: _Optional[str] = ..., labels: _Optional[_Iterable[_Union[LabelInfo, _Mapping]]] = ..., templates: _Optional[_Iterable[str]] = ..., background: _Optional[_Iterable[str]] = ..., truncate: _Optional[bool] = ..., scoring: _Optional[_Union[Scoring, str]] = ..., temperature: _Optional[float] = ..., threshold: _Optional[float] = ..., example_weight: _Optional[float] = ...) -> None: ...
-
-class LabelInfo(_message.Message):
-    __slots__ = ("label", "id", "prompts", "examples", "threshold")
-    LABEL_FIELD_NUMBER: _ClassVar[int]
-    ID_FIELD_NUMBER: _ClassVar[int]
-    PROMPTS_FIELD_NUMBER: _ClassVar[int]
-    EXAMPLES_FIELD_NUMBER: _ClassVar[int]
-    THRESHOLD_FIELD_NUMBER: _ClassVar[int]
     label: str
-    id: str
-    prompts: _containers.RepeatedScalarFieldContainer[str]
-    examples: _containers.RepeatedScalarFieldContainer[str]
-    threshold: float
-    def __init__(self, label: _Optional[str] = ..., id: _Optional[str] = ..., prompts: _Optional[_Iterable[str]] = ..., examples: _Optional[_Iterable[str]] = ..., threshold: _Optional[float] = ...) -> None: ...
+    example: int
+    taken_for: str
+    def __init__(self, label: _Optional[str] = ..., example: _Optional[int] = ..., taken_for: _Optional[str] = ...) -> None: ...

@@ -161,29 +161,29 @@ class ClipServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListLabelSets(self, request, context):
-        """The label sets there are, without their definitions.
+        """All label sets in short.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetLabelSet(self, request, context):
-        """One label set, and how far it is built.
+        """One label set: its labels, how it scores, and how far its build is.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def PutLabelSet(self, request, context):
-        """Keep a label set, in place of the one of its name, and build it. The answer comes when it is built, or after two
-        seconds. With keys, it needs one for `manage`.
+        """Make a label set, or replace it. The former version is served until the new one is built. With keys, it needs one
+        for `manage`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteLabelSet(self, request, context):
-        """Forget a label set. With keys, it needs one for `manage`.
+        """Forget a label set, its examples and its embeddings. With keys, it needs one for `manage`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
