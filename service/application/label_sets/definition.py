@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from typing import Any
 
 import orjson
@@ -63,16 +62,7 @@ class Definition:
 
     def prompt_count(self, names: int | None = None) -> int:
         """Texts to encode, of the first `names`, or of all."""
-        return self._prompts if names is None else sum(map(len, self._templates()[:names]))
-
-    @cached_property  # a list of all label sets asks for it
-    def _prompts(self) -> int:
-        return sum(map(len, self._templates()))
-
-    @cached_property
-    def labels_with_examples(self) -> int:
-        """How many labels have example images."""
-        return sum(bool(each.examples) for each in self.labels)
+        return sum(map(len, self._templates()[:names]))
 
     def prompts(self, start: int) -> Iterator[tuple[str, ...]]:
         """The prompts of each of `names`, from position `start` on."""

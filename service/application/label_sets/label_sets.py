@@ -213,7 +213,7 @@ def _state(entry: Entry) -> LabelSetState:
 
 
 def _warnings(definition: Definition) -> tuple[str, ...]:
-    with_examples = definition.labels_with_examples
+    with_examples = sum(bool(each.examples) for each in definition.labels)
     if definition.example_weight and 0 < with_examples < len(definition.labels):
         return (
             f"{with_examples} of {len(definition.labels)} labels have examples. An image is more alike to images "
