@@ -14,7 +14,7 @@ from service.concurrency import SideThread
 from service.rpc.call import TakingLimits
 from service.rpc.exchange import CallLimits, Exchange
 from service.rpc.health import Health
-from service.rpc.label_sets import LabelSetMethods, PutLimits
+from service.rpc.label_sets import LabelSetMethods
 from service.rpc.methods import Methods
 from service.rpc.parsing import Parsing
 from service.rpc.reading import ReadLimits, Reads
@@ -58,7 +58,7 @@ def build_rpc(
     messages = picked(_MessageLimits)
     parsing = Parsing(side, inference.limits, messages.max_json_bytes)
     methods = Methods(inference, side, parsing)
-    label_sets = LabelSetMethods(inference.label_sets, side, parsing, picked(PutLimits))
+    label_sets = LabelSetMethods(inference.label_sets, side, parsing)
     exchange = Exchange(
         gate, Reads(messages.reads), budget, picked(CallLimits), picked(TakingLimits), metrics
     )

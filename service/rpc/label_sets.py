@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from service.application.label_sets.fields import LabelFields, LabelSetFields
@@ -14,7 +12,7 @@ from service.concurrency import SideThread
 from service.rpc import enums, rendering
 from service.rpc.call import Work
 from service.rpc.clipserve.v1 import clip_pb2
-from service.rpc.message import MAX_FIELDS, Walk
+from service.rpc.message import Walk
 from service.rpc.parsing import Parsing, given, parsed
 
 _SHORT_PROMPTS = 256
@@ -22,33 +20,13 @@ _LABELS = clip_pb2.PutLabelSetRequest.LABELS_FIELD_NUMBER
 _EXAMPLES = {clip_pb2.NewLabel.EXAMPLES_FIELD_NUMBER: "examples"}
 
 
-@dataclass(frozen=True)
-class PutLimits:
-    """See the settings of the same names."""
-
-    max_json_bytes: int
-    max_label_set_bytes: int
-    max_label_set_prompts: int
-
-    def walk(self) -> Walk:
-        """Of one message. It may hold a label set of the greatest size, with what is around its texts.
-
-        What the label set itself may hold is checked where all limits of it are.
-        """
-        return Walk(
-            self.max_label_set_bytes + self.max_json_bytes,
-            self.max_label_set_prompts + MAX_FIELDS,
-        )
-
-
 class LabelSetMethods:
     """Each takes the bytes of a message, the one item of `unread`, and gives those of its answer."""
 
-    def __init__(self, label_sets: LabelSets, side: SideThread, parsing: Parsing, limits: PutLimits) -> None:
+    def __init__(self, label_sets: LabelSets, side: SideThread, parsing: Parsing) -> None:
         self._label_sets = label_sets
         self._side = side
         self._parsing = parsing
-        self._limits = limits
 
     def unary(self) -> Mapping[str, Work]:
         """All of them, by their names in clip.proto."""
@@ -69,7 +47,7 @@ class LabelSetMethods:
         return await self._rendered(clip_pb2.GetLabelSetResponse, self._label_sets.get(name))
 
     async def put(self, unread: list[bytes]) -> bytes:
-        asked = await self._parsing.read_by(partial(_to_put, self._limits), unread)
+        asked = await self._parsing.read_by(unread, _to_put)
         return await self._rendered(clip_pb2.PutLabelSetResponse, await self._label_sets.put(asked))
 
     async def delete(self, unread: list[bytes]) -> bytes:
@@ -86,13 +64,12 @@ def _name(message: Any, *_: object) -> str:
     return name
 
 
-def _to_put(limits: PutLimits, unread: list[bytes]) -> PutRequest:
-    walk = limits.walk()
-    messages, rest = walk.messages(unread.pop(), _LABELS)
-    message = parsed(clip_pb2.PutLabelSetRequest, rest)
+def _to_put(message: bytes, walk: Walk) -> PutRequest:
+    messages, rest = walk.messages(message, _LABELS)
+    own = parsed(clip_pb2.PutLabelSetRequest, rest)
     images: list[bytes] = []
     labels: list[str | LabelFields] = [*_labels(messages, walk, images)]
-    return put_request(message.name, _fields(message, labels), lambda position: images[int(position)])
+    return put_request(own.name, _fields(own, labels), lambda position: images[int(position)])
 
 
 def _labels(messages: list[bytes], walk: Walk, images: list[bytes]) -> Iterator[LabelFields]:

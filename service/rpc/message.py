@@ -22,30 +22,24 @@ _MAX_VARINT = 10  # bytes
 Images = Mapping[str, Sequence[bytes]]  # by the names of their fields
 
 
-def take_apart(unread: list[bytes], image_fields: Mapping[int, str], max_bytes: int) -> tuple[Images, bytes]:
-    """The images of a message, and all its other fields as a message.
-
-    It is the one item of `unread`, and is taken out of it. `image_fields`: number -> name.
-
-    Raises:
-        MalformedRequest: the bytes are no message.
-        BodyTooLarge: it holds more than `max_bytes` besides its images.
-        TooMany: it has more than MAX_IMAGES images, or MAX_FIELDS other fields.
-    """
-    return Walk(max_bytes, MAX_FIELDS).images(unread.pop(), image_fields)
-
-
 class Walk:
-    """Takes apart a message and those that it holds; the limits are of all of them together."""
+    """Takes apart a message and those that it holds; the limits are of all of them together.
 
-    def __init__(self, max_bytes: int, max_fields: int) -> None:
-        """See `take_apart`, which has the errors that are raised here too."""
+    Its methods raise
+        MalformedRequest: the bytes are no message.
+        BodyTooLarge: there is more than `max_bytes` besides images.
+        TooMany: there are more than MAX_IMAGES images, or MAX_FIELDS other fields.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
-        self._max_fields = max_fields
         self._images = self._fields = self._besides = 0
 
     def images(self, message: bytes, image_fields: Mapping[int, str]) -> tuple[Images, bytes]:
-        """The images, and all other fields as a message."""
+        """The images by the names of their fields, and all other fields as a message.
+
+        `image_fields`: number -> name.
+        """
         images: dict[str, list[bytes]] = {name: [] for name in image_fields.values()}
         rest: list[bytes] = []
         for number, kind, at, start, end in _fields(message):
@@ -75,7 +69,7 @@ class Walk:
         self._besides += size
         self._fields += 1
         _check_besides(self._besides, self._max_bytes)
-        _at_most("fields besides its images", self._fields, self._max_fields)
+        _at_most("fields besides its images", self._fields, MAX_FIELDS)
 
 
 def _fields(message: bytes) -> Iterator[tuple[int, int, int, int, int]]:

@@ -12,7 +12,7 @@ from google.protobuf.message import Message as ProtoMessage
 from service.application.limits import RequestLimits
 from service.concurrency import SideThread
 from service.errors import ClipError
-from service.rpc.message import Images, malformed, take_apart
+from service.rpc.message import Images, Walk, malformed
 
 Message = TypeVar("Message", bound=ProtoMessage)
 Asked = TypeVar("Asked")
@@ -39,23 +39,24 @@ class Parsing:
         """What `make` makes of the message and its images, which are not in it any more.
 
         Raises:
-            MalformedRequest, BodyTooLarge, TooMany: see `take_apart`, and what `make` raises.
+            MalformedRequest, BodyTooLarge, TooMany: see `Walk`, and what `make` raises.
         """
 
-        def parse(unread: list[bytes]) -> Asked:
-            images, rest = take_apart(unread, _image_fields(kind.DESCRIPTOR), self._max_bytes)
+        def parse(message: bytes, walk: Walk) -> Asked:
+            images, rest = walk.images(message, _image_fields(kind.DESCRIPTOR))
             return make(parsed(kind, rest), images, self._limits)
 
-        return await self.read_by(parse, unread)
+        return await self.read_by(unread, parse)
 
-    async def read_by(self, parse: Callable[[list[bytes]], Asked], unread: list[bytes]) -> Asked:
-        """What `parse` gives; for messages that are not taken apart as the others."""
-        return await self._side.call(_parsed_or_freed, parse, unread, short=len(unread[0]) <= _SHORT)
+    async def read_by(self, unread: list[bytes], parse: Callable[[bytes, Walk], Asked]) -> Asked:
+        """What `parse` gives, for messages that are taken apart in another way."""
+        walk = Walk(self._max_bytes)
+        return await self._side.call(_parse, unread, parse, walk, short=len(unread[0]) <= _SHORT)
 
 
-def _parsed_or_freed(parse: Callable[[list[bytes]], Asked], unread: list[bytes]) -> Asked:
+def _parse(unread: list[bytes], parse: Callable[[bytes, Walk], Asked], walk: Walk) -> Asked:
     try:
-        return parse(unread)
+        return parse(unread.pop(), walk)
     except ClipError as error:
         # What was refused is freed here, and not when the event loop comes to it.
         error.__context__ = None
