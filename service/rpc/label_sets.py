@@ -15,7 +15,7 @@ from service.rpc.clipserve.v1 import clip_pb2
 from service.rpc.message import Walk
 from service.rpc.parsing import Parsing, given, parsed
 
-_SHORT_PROMPTS = 256
+_SHORT_SETS, _SHORT_PROMPTS = 64, 256  # rendered faster than a thread is woken, or nearly so
 _LABELS = clip_pb2.PutLabelSetRequest.LABELS_FIELD_NUMBER
 _EXAMPLES = {clip_pb2.NewLabel.EXAMPLES_FIELD_NUMBER: "examples"}
 
@@ -40,7 +40,7 @@ class LabelSetMethods:
     async def list_all(self, unread: list[bytes]) -> bytes:
         await self._parsing.read(unread, clip_pb2.ListLabelSetsRequest, lambda *_: None)
         states = self._label_sets.all()
-        return await self._side.call(rendering.label_sets, states, short=len(states) <= 1)
+        return await self._side.call(rendering.label_sets, states, short=len(states) <= _SHORT_SETS)
 
     async def get(self, unread: list[bytes]) -> bytes:
         name = await self._parsing.read(unread, clip_pb2.GetLabelSetRequest, _name)
@@ -64,8 +64,8 @@ def _name(message: Any, *_: object) -> str:
     return name
 
 
-def _to_put(message: bytes, walk: Walk) -> PutRequest:
-    messages, rest = walk.messages(message, _LABELS)
+def _to_put(unread: list[bytes], walk: Walk) -> PutRequest:
+    messages, rest = walk.messages(unread.pop(), _LABELS)
     own = parsed(clip_pb2.PutLabelSetRequest, rest)
     images: list[bytes] = []
     labels: list[str | LabelFields] = [*_labels(messages, walk, images)]

@@ -42,21 +42,21 @@ class Parsing:
             MalformedRequest, BodyTooLarge, TooMany: see `Walk`, and what `make` raises.
         """
 
-        def parse(message: bytes, walk: Walk) -> Asked:
-            images, rest = walk.images(message, _image_fields(kind.DESCRIPTOR))
+        def parse(unread: list[bytes], walk: Walk) -> Asked:
+            images, rest = walk.images(unread.pop(), _image_fields(kind.DESCRIPTOR))
             return make(parsed(kind, rest), images, self._limits)
 
         return await self.read_by(unread, parse)
 
-    async def read_by(self, unread: list[bytes], parse: Callable[[bytes, Walk], Asked]) -> Asked:
+    async def read_by(self, unread: list[bytes], parse: Callable[[list[bytes], Walk], Asked]) -> Asked:
         """What `parse` gives, for messages that are taken apart in another way."""
         walk = Walk(self._max_bytes)
         return await self._side.call(_parse, unread, parse, walk, short=len(unread[0]) <= _SHORT)
 
 
-def _parse(unread: list[bytes], parse: Callable[[bytes, Walk], Asked], walk: Walk) -> Asked:
+def _parse(unread: list[bytes], parse: Callable[[list[bytes], Walk], Asked], walk: Walk) -> Asked:
     try:
-        return parse(unread.pop(), walk)
+        return parse(unread, walk)
     except ClipError as error:
         # What was refused is freed here, and not when the event loop comes to it.
         error.__context__ = None
