@@ -121,7 +121,7 @@ async def test_a_set_that_is_not_built_yet_says_how_far_it_is_and_when_to_come_b
     async with client_with(toy, backend) as client:
         backend.gate.clear()
         kept = await put(client)
-        assert (kept["state"], kept["prompts_done"]) == ("LABEL_SET_STATE_BUILDING", 0)
+        assert (kept["state"], kept["prompts_done"]) == ("building", 0)
         assert "served_version" not in kept
         refused = await refusal(client, "Classify", images=[FIRST], label_sets=["pets"])
         assert (refused.status, refused.fields["code"]) == (
@@ -131,9 +131,7 @@ async def test_a_set_that_is_not_built_yet_says_how_far_it_is_and_when_to_come_b
         assert refused.retry_after
         backend.gate.set()
         async with asyncio.timeout(20):
-            while (await client.call("GetLabelSet", name="pets"))["label_set"]["state"] != (
-                "LABEL_SET_STATE_READY"
-            ):
+            while (await client.call("GetLabelSet", name="pets"))["label_set"]["state"] != ("ready"):
                 await asyncio.sleep(0.01)
 
 
