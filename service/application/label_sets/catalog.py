@@ -59,11 +59,10 @@ class Catalog:
 
     async def aclose(self) -> None:
         """End that, and all builds."""
-        tasks = [entry.task for entry in self.entries.values()] + [self._following]
-        running = [task for task in tasks if task]
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+        running = [entry.task for entry in self.entries.values() if entry.task]
+        running += [self._following] if self._following else []
+        self._following = None
+        await _ended(running)
 
     async def _follow(self) -> None:
         last = time.monotonic()
@@ -208,3 +207,10 @@ class Catalog:
         if not self._lost:
             self._lost = True
             logger.warning("label_set_store_lost", reason=error.detail)
+
+
+async def _ended(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    tasks.clear()  # `service.concurrency` says why
