@@ -17,6 +17,7 @@ from service.application.encodings import EmbeddingType
 from service.application.inference import Inference
 from service.application.requests import ClassifyRequest, EmbedRequest, SimilarityRequest, TokenizeRequest
 from service.concurrency import SideThread
+from service.rest.classify_schemas import ClassifyFields
 from service.rest.json_body import IMAGE_FIELDS
 from service.rest.openapi import BULKS, CLASSIFY, EMBED, LIVEZ, MODELS, READYZ, SIMILARITY, TOKENIZE
 from service.rest.rendering import (
@@ -29,7 +30,7 @@ from service.rest.rendering import (
     similarity_json,
     tokenization_json,
 )
-from service.rest.schemas import ClassifyFields, EmbedFields, SimilarityFields, TokenizeFields
+from service.rest.schemas import EmbedFields, SimilarityFields, TokenizeFields
 from service.rest.uploads import Upload, Uploads
 
 BULK = "/bulk"

@@ -14,7 +14,8 @@ from service.errors import (
     TooMany,
     UnsupportedMediaType,
 )
-from service.rest.schemas import ClassifyFields, EmbedFields
+from service.rest.classify_schemas import ClassifyFields
+from service.rest.schemas import EmbedFields
 from service.rest.uploads import Upload, parse
 
 IMAGE = b"\xff\xd8\xff the bytes of an image"
