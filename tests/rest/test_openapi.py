@@ -69,7 +69,7 @@ async def test_schemathesis_finds_no_difference_between_document_and_service(tmp
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )
-        async with asyncio.timeout(120):
+        async with asyncio.timeout(240):
             output, _ = await process.communicate()
     said = output.decode(errors="replace")
     assert process.returncode == 0, "\n".join(line[:500] for line in said.splitlines())
