@@ -37,7 +37,7 @@ class Recall:
 
 def recall(server: Server, photos: Sequence[Path], report: Callable[[str], None]) -> list[Recall]:
     """For each type."""
-    parts = [part for photo in photos for part in _cut(photo)]
+    parts = [part for photo in photos for part in cut(photo)]
     report(f"  {len(parts)} parts of {len(photos)} photos")
     results, right = [], None
     for embedding_type in TYPES:
@@ -49,7 +49,8 @@ def recall(server: Server, photos: Sequence[Path], report: Callable[[str], None]
     return results
 
 
-def _cut(photo: Path) -> Iterator[bytes]:
+def cut(photo: Path) -> Iterator[bytes]:
+    """Five parts of a photo that overlap, as JPEGs: its corners and its centre."""
     with Image.open(photo) as image:
         width, height = image.size
         for left, top, right, bottom in _CUTS:

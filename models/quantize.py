@@ -23,7 +23,8 @@ from service.clip.artifact import (
     verify_files,
 )
 from service.clip.manifest import ModelManifest
-from service.clip.prompts import TEMPLATE_SETS, fill
+from service.clip.prompts import fill
+from service.clip.template_sets import TEMPLATE_SETS
 from service.clip.tokenizer import load_tokenizer
 
 # (fp32 graph, int8 graph to write, method, calibration inputs)
@@ -147,7 +148,8 @@ def _writer() -> WriteInt8:
 
 def _calibration(folder: Path, manifest: ModelManifest, photos: Photos) -> dict[Tower, list[Feeds]]:
     """The inputs that calibrate each graph, one photo in a batch. The gate judges by other prompts."""
-    prompts = [fill(template, label) for label in photos.labels for template in TEMPLATE_SETS["imagenet-7"]]
+    templates = TEMPLATE_SETS["imagenet-7"].templates
+    prompts = [fill(template, label) for label in photos.labels for template in templates]
     some = [prompts[row] for row in spread(len(prompts), CALIBRATION_PROMPTS)]
     texts = text_feeds(some, load_tokenizer(folder, manifest.text), manifest.text)
     return {"image": list(photos.feeds(batch=1)), "text": list(texts)}

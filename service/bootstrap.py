@@ -27,7 +27,7 @@ from service.application.decoder_processes import DecoderProcesses
 from service.application.decoding import DecodeLimits, Decoders
 from service.application.encoder import DecodingImageEncoder, ImageEncoder, TextEncoder
 from service.application.image_cache import CachedImageEncoder
-from service.application.inference import Charge, Inference
+from service.application.inference import Inference
 from service.application.label_sets.catalog import Catalog
 from service.application.label_sets.folder import Folder
 from service.application.label_sets.label_sets import LabelSets
@@ -35,6 +35,7 @@ from service.application.label_sets.memory_store import MemoryStore
 from service.application.label_sets.request import LabelSetLimits
 from service.application.limits import RequestLimits
 from service.application.models import Models
+from service.application.rows import Charge
 from service.application.served_model import ServedModel, reference_feeds
 from service.application.stream import BulkPlaces
 from service.clip.artifact import ArtifactError, read_manifest

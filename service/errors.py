@@ -8,13 +8,14 @@
     │   ├── ImageTooLarge           pixels, sides, scans, metadata, memory or time over the limit
     │   ├── TextTooLong             more characters or tokens than the limit
     │   ├── TooMany                 more images, pixels, texts, labels or templates than the limit
-    │   ├── BadPromptTemplate       an unknown template set, or a template without a slot or with too many
+    │   ├── BadPromptTemplate       an unknown template set; a template there twice, or with no slot or too many
     │   ├── MalformedRequest        bytes that are not a request of the front's protocol
     │   ├── HeadersTooLarge         more bytes or fields before the body, or behind it, than the limit
     │   ├── HeadersTooSlow          the headers did not arrive in time
     │   ├── BodyTooLarge            more bytes in the request body, or in its JSON, than the limit
     │   └── BodyTooSlow             the request body did not arrive in time
     ├── UnknownModel              no such model is served
+    ├── UnknownTemplateSet        no such template set
     ├── UnknownLabelSet           no such label set, or not in this version
     ├── LabelSetReadOnly          the label set comes from a file, which alone can change it
     ├── LabelSetNotReady          the label set is still being built; carries `retry_after`
@@ -125,6 +126,10 @@ class BodyTooSlow(InvalidInput):
 
 class UnknownModel(ClipError):
     code = "unknown_model"
+
+
+class UnknownTemplateSet(ClipError):
+    code = "unknown_template_set"
 
 
 class UnknownLabelSet(ClipError):

@@ -24,6 +24,7 @@ from service.application.decoding import DecodeLimits, Decoders
 from service.application.encoder import DecodingImageEncoder, TextEncoder
 from service.application.inference import Inference
 from service.application.label_sets.catalog import Catalog
+from service.application.label_sets.folder import Folder
 from service.application.label_sets.label_sets import LabelSets
 from service.application.label_sets.memory_store import MemoryStore
 from service.application.label_sets.request import LabelSetLimits
@@ -139,22 +140,19 @@ async def inference_on(folder: Path, *names: str, **changes: Any) -> Inference:
 
 
 def inference_of(
-    models: Mapping[str, ServedModel], limits: RequestLimits | None = None, executor: Executor | None = None
+    models: Mapping[str, ServedModel],
+    limits: RequestLimits | None = None,
+    executor: Executor | None = None,
+    store: Store | None = None,
+    folder: Folder | None = None,
+    own_limits: LabelSetLimits | None = None,
 ) -> Inference:
-    """The use cases with these models, and label sets in memory."""
-    known, limits, side = (
-        Models(models),
-        limits or RequestLimits(),
-        SideThread(executor or ThreadPoolExecutor(1)),
-    )
-    return Inference(known, label_sets_of(known, MemoryStore(), limits), limits, side)
-
-
-def label_sets_of(models: Models, store: Store, limits: RequestLimits | None = None, **own: int) -> LabelSets:
-    """Label sets of these models in `store`. `own`: limits."""
-    metrics, side = Metrics(), SideThread(ThreadPoolExecutor(1))
-    catalog = Catalog(models, store, None, metrics)
-    return LabelSets(models, catalog, store, side, limits or RequestLimits(), LabelSetLimits(**own), metrics)
+    """The use cases with these models, and label sets in `store`, or in memory. `own_limits`: of label sets."""
+    known, limits, metrics = Models(models), limits or RequestLimits(), Metrics()
+    side, store = SideThread(executor or ThreadPoolExecutor(1)), store or MemoryStore()
+    catalog = Catalog(known, store, folder, metrics)
+    label_sets = LabelSets(known, catalog, store, side, limits, own_limits or LabelSetLimits(), metrics)
+    return Inference(known, label_sets, limits, side)
 
 
 class Counting(ThreadPoolExecutor):

@@ -12,6 +12,7 @@ from packaging.utils import canonicalize_name
 
 import service
 from service import errors
+from service.application.template_sets import template_sets
 from service.errors import ClipError
 from service.rest.errors import STATUS, kinds
 from service.rpc.errors import status_of as rpc_status
@@ -84,6 +85,21 @@ def test_the_documentation_has_the_status_in_grpc_of_every_code() -> None:
 def test_the_reference_of_the_api_is_that_of_the_document_and_the_proto() -> None:
     told = DOCUMENT.read_text().partition(BEGIN)[2].partition(END)[0]
     assert told == reference(), "write it anew with: make reference"
+
+
+def template_sets_table() -> str:
+    """Name, size and origin of every template set."""
+    rows = ["| name | templates | the first | class names | from |", "| --- | --- | --- | --- | --- |"]
+    for each in template_sets():
+        sizes = f"{len(each.templates)} | `{each.templates[0]}` | {len(each.class_names) or ''}"
+        rows.append(f"| `{each.name}` | {sizes} | {each.source} |")
+    return "\n".join(rows)
+
+
+def test_the_documentation_has_every_template_set() -> None:
+    text = (ROOT / "docs/api.md").read_text()
+    shown = text.partition("<!-- template sets -->\n")[2].partition("\n<!-- end of template sets -->")[0]
+    assert shown == template_sets_table(), f"replace the table in docs/api.md by:\n{template_sets_table()}"
 
 
 def makefile_targets() -> set[str]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
-from service.application.admission import Ticket
 from service.application.answers import (
     Classification,
     Embedding,
@@ -18,7 +16,7 @@ from service.application.answers import (
     spelled,
 )
 from service.application.classifiers import Prompting
-from service.application.encoder import EncodedText, ImageInput, VectorOrError, encode_images
+from service.application.encoder import EncodedText, VectorOrError, encode_images
 from service.application.label_sets.label_sets import LabelSets
 from service.application.limits import RequestLimits
 from service.application.models import Models
@@ -29,18 +27,13 @@ from service.application.requests import (
     EmbedRequest,
     SimilarityRequest,
     TokenizeRequest,
-    check_pixels,
 )
+from service.application.rows import Charge, Rows
 from service.application.served_model import ServedModel
-from service.clip.images import ImageHeader
 from service.concurrency import SideThread, both
-from service.errors import ClipError, RateLimited
-
-Charge = Callable[[int], Awaitable[None]]
+from service.errors import ClipError
 
 _SHORT = 1_000  # scores that are ranked, or tokens that are spelled, in a quarter of a millisecond
-# Decoding an image of the first size takes about as long as encoding it does; a large one is several times that.
-_ROW_BYTES, _LARGE_BYTES = 20_000_000, 80_000_000
 
 
 class Inference:
@@ -59,7 +52,7 @@ class Inference:
         self.label_sets = label_sets
         self.limits = limits
         self._side = side
-        self._charge = charge
+        self._rows = Rows(limits, charge)
         self.draining = False  # the end is near: not ready, though it serves what still comes
 
     @property
@@ -83,9 +76,9 @@ class Inference:
         templates = request.expanded_templates(model.manifest, self.limits)
         prompting = Prompting(templates, request.truncate)
         missing = model.classifiers.missing(labels, prompting)
-        await self._charge_rows(len(request.images) + missing)
+        await self._rows.charge(len(request.images) + missing)
         with model.admission.admit(len(request.images), missing) as ticket:
-            headers = await self._read_headers(model, request.images, ticket)
+            headers = await self._rows.read_headers(model, request.images, ticket)
             vectors, built = await both(
                 encode_images(model.images, request.images, headers),
                 model.classifiers.get(labels, prompting),
@@ -97,7 +90,7 @@ class Inference:
         request.check(self.limits)
         sets = self.label_sets.find(request.label_sets)
         model = self._models.find(request.of_models([each.definition.model for each in sets]))
-        images, _ = await self._encode(model, request.images, (), truncate=False)
+        images, _ = await self._rows.encode(model, request.images, (), truncate=False)
         classified = [(each.classifier, each.ranking(request)) for each in sets]
         return replace(
             await self._ranked(model, classified, images),
@@ -125,7 +118,9 @@ class Inference:
         model = self._models.find(request)
         request.check(self.limits)
         request.check_dimensions(model.manifest)
-        images, texts = await self._encode(model, request.images, request.texts, truncate=request.truncate)
+        images, texts = await self._rows.encode(
+            model, request.images, request.texts, truncate=request.truncate
+        )
         if request.all_or_nothing:
             _raise_first_error(images)
         if not texts:
@@ -143,7 +138,7 @@ class Inference:
         """
         model = self._models.find(request)
         request.check(self.limits)
-        images, texts = await self._encode(
+        images, texts = await self._rows.encode(
             model,
             [*request.images, *request.to_images],
             [*request.texts, *request.to_texts],
@@ -176,7 +171,7 @@ class Inference:
         try:
             model = self._models.find(request)
             request.check(self.limits)
-            await self._charge_rows(1, wait=True)
+            await self._rows.charge(1, wait=True)
             headers = await model.images.read_headers(request.images)
             images, texts = await both(
                 encode_images(model.images, request.images, headers),
@@ -211,42 +206,6 @@ class Inference:
     async def ready(self) -> bool:
         """Whether every model would serve a request made now."""
         return not self.draining and all([await model.ready() for model in self._models.values()])
-
-    async def _encode(
-        self, model: ServedModel, images: Sequence[ImageInput], texts: Sequence[str], *, truncate: bool
-    ) -> tuple[list[VectorOrError], list[EncodedText]]:
-        await self._charge_rows(len(images) + len(texts))
-        with model.admission.admit(len(images), len(texts)) as ticket:
-            headers = await self._read_headers(model, images, ticket)
-            return await both(
-                encode_images(model.images, images, headers), model.texts.encode(texts, truncate=truncate)
-            )
-
-    async def _charge_rows(self, rows: int, *, wait: bool = False) -> None:
-        while self._charge:
-            try:
-                await self._charge(rows)
-                break
-            except RateLimited as error:
-                if not wait:
-                    raise
-                await asyncio.sleep(error.retry_after)
-
-    async def _read_headers(
-        self, model: ServedModel, images: Sequence[ImageInput], ticket: Ticket
-    ) -> list[ImageHeader | ClipError]:
-        """What the images are, before anything is decoded.
-
-        Raises:
-            TooMany: they have too many pixels together.
-            Overloaded: they are large, and too many such images are ahead.
-        """
-        headers = await model.images.read_headers(images)
-        check_pixels(headers, self.limits)
-        if any(isinstance(header, ImageHeader) and header.decode_bytes > _LARGE_BYTES for header in headers):
-            sizes = [header.decode_bytes if isinstance(header, ImageHeader) else 0 for header in headers]
-            ticket.are_large(sum(1 + size // _ROW_BYTES for size in sizes))
-        return headers
 
 
 def _raise_error_of_all(results: Sequence[VectorOrError]) -> None:

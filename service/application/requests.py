@@ -193,17 +193,18 @@ class TokenizeRequest(Choice):
 def expanded_templates(
     templates: Sequence[str], labels: Sequence[str], manifest: ModelManifest, limits: RequestLimits
 ) -> tuple[str, ...]:
-    """The templates, each with its slots: names of template sets replaced, without any the model's own.
+    """The templates, each with its slots `{}`: names of template sets replaced, without any the model's own.
 
     The prompts that they make of the labels are within the limits too.
 
     Raises:
-        BadPromptTemplate: one has no slot and is no set's name, or has too many slots.
+        BadPromptTemplate: one has no slot and is no set's name, has too many slots, or is there twice.
         TooMany, TextTooLong: over a limit.
     """
-    expanded = expand(templates) or tuple(manifest.prompt_templates)
+    at_most("templates", len(templates), limits.max_templates)
+    each_at_most("template", templates, limits.max_label_chars)
+    expanded = expand(templates or manifest.prompt_templates)
     at_most("templates", len(expanded), limits.max_templates)
-    each_at_most("template", expanded, limits.max_label_chars)
     if labels:
         prompts_at_most(labels, expanded, limits)
     return expanded

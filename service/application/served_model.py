@@ -67,7 +67,8 @@ class ServedModel:
         """Verify the files in `folder`, load the backend, and compare its vectors with the manifest's.
 
         Raises:
-            ArtifactError: a file is damaged, a template has no slot, or the engine computes something else.
+            ArtifactError: a file is damaged, a template has no slot or is there twice, or the engine computes
+                something else.
             BackendUnavailable: the engine can never be loaded.
             BackendFailed: it fails on the reference inputs.
         """

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema
 from pydantic.json_schema import SkipJsonSchema
 
 from service.application.limits import MAX_TEMPERATURE, MIN_TEMPERATURE
-from service.clip.prompts import MAX_SLOTS, SLOT, TEMPLATE_SETS
+from service.clip.prompts import MAX_SLOTS, NAMED_SLOT, SLOT
+from service.clip.template_sets import TEMPLATE_SETS
 from service.clip.zeroshot import ScoringFunction
 from service.rest.schemas import Choice, ItemFailure, absent, whole
 
@@ -16,7 +18,7 @@ _INT32 = 2**31 - 1
 
 # The core checks these and names the position; the document says them as far as JSON Schema can.
 # Not only white space: what Python's `str.strip` takes for it is a little more than `\s` of JSON Schema.
-_SLOT = SLOT.replace("{", r"\{").replace("}", r"\}")
+_SLOT = f"({'|'.join(re.escape(slot) for slot in (SLOT, NAMED_SLOT))})"
 ANY_LABEL: dict[str, Any] = {"type": "string", "pattern": r"[^\s\x1c-\x1f\x85]"}
 TOO_MANY_SLOTS: dict[str, Any] = {"pattern": r"[\s\S]*".join([_SLOT] * (MAX_SLOTS + 1))}
 SLOTTED: dict[str, Any] = {"type": "string", "pattern": _SLOT, "not": TOO_MANY_SLOTS}
@@ -62,9 +64,10 @@ class ClassifyFields(Choice):
     )
     templates: list[Template] = Field(
         default=[],
-        description="prompt templates such as `a photo of a {}.`, or names of template sets, which count as all "
-        "that they hold; several are averaged",
+        description="prompt templates such as `a photo of a {}.` or `a photo of a {label}.`, or names of template "
+        "sets, which count as all that they hold; several are averaged, and none may be there twice",
         examples=[["a photo of a {}."]],
+        json_schema_extra={"uniqueItems": True},
     )
     background: list[Label] = Field(
         default=[],

@@ -56,6 +56,7 @@ COMMON = (
     errors.DeadlineExceeded,
 )
 KEYED = (*COMMON, errors.Unauthenticated, errors.PermissionDenied, errors.RateLimited)
+_OF_TEMPLATES = (errors.BadPromptTemplate, errors.UnknownTemplateSet)
 _OF_LABEL_SETS = (
     errors.UnknownLabelSet,
     errors.LabelSetReadOnly,
@@ -69,9 +70,9 @@ def all_but(*left_out: type[ClipError]) -> list[type[ClipError]]:
     return [kind for kind in kinds() if kind not in left_out]
 
 
-CLASSIFYING = all_but(errors.LabelSetReadOnly)
-PROMPTING = all_but(*_OF_LABEL_SETS)
-NO_TEMPLATES = all_but(*_OF_LABEL_SETS, errors.BadPromptTemplate)
+CLASSIFYING = all_but(errors.LabelSetReadOnly, errors.UnknownTemplateSet)
+PROMPTING = all_but(*_OF_LABEL_SETS, errors.UnknownTemplateSet)
+NO_TEMPLATES = all_but(*_OF_LABEL_SETS, *_OF_TEMPLATES)
 NO_IMAGES = [
     kind
     for kind in NO_TEMPLATES

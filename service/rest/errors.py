@@ -28,6 +28,7 @@ STATUS: dict[type[ClipError], HTTPStatus] = {
     errors.HeadersTooSlow: HTTPStatus.REQUEST_TIMEOUT,
     errors.BodyTooSlow: HTTPStatus.REQUEST_TIMEOUT,
     errors.UnknownModel: HTTPStatus.NOT_FOUND,
+    errors.UnknownTemplateSet: HTTPStatus.NOT_FOUND,
     errors.UnknownLabelSet: HTTPStatus.NOT_FOUND,
     errors.LabelSetReadOnly: HTTPStatus.CONFLICT,
     errors.LabelSetNotReady: HTTPStatus.SERVICE_UNAVAILABLE,

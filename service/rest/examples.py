@@ -110,3 +110,11 @@ MODELS: dict[str, Any] = {
         }
     ],
 }
+_REVIEWS: dict[str, Any] = {
+    "name": "rendered-sst2",
+    "templates": ["a {} review of a movie."],
+    "classes": 2,
+    "source": "openai/CLIP, data/prompts.md, SST2; MIT licence",
+}
+TEMPLATE_SETS: dict[str, Any] = {"template_sets": [_REVIEWS]}
+TEMPLATE_SET: dict[str, Any] = _REVIEWS | {"class_names": ["negative", "positive"]}

@@ -54,7 +54,7 @@ DELETED: Arguments = {
 
 def put(limits: RequestLimits, models: Sequence[str]) -> Arguments:
     """Of the operation that makes or replaces one. `models`: the names of those served."""
-    raised = all_but(errors.UnknownLabelSet, errors.LabelSetNotReady)
+    raised = all_but(errors.UnknownLabelSet, errors.LabelSetNotReady, errors.UnknownTemplateSet)
     described = operation("put_label_set", LabelSet, LABEL_SET, raised)
     building = LABEL_SET | {"state": "building", "prompts_done": 1}
     del building["served_version"]
@@ -88,7 +88,7 @@ def _schema(limits: RequestLimits, models: Sequence[str]) -> dict[str, Any]:
     own["labels"] |= {"minItems": 1, "maxItems": limits.max_labels}
     own["model"]["anyOf"] = [{"type": "string", "enum": [*models]}, {"type": "null"}]
     template = TEMPLATE | {"maxLength": limits.max_label_chars}
-    own["templates"] |= {"maxItems": limits.max_templates, "items": template}
+    own["templates"] |= {"maxItems": limits.max_templates, "uniqueItems": True, "items": template}
     own["background"] |= {"maxItems": limits.max_labels, "uniqueItems": True, "items": name}
     own["temperature"]["anyOf"][0] |= {"minimum": MIN_TEMPERATURE, "maximum": MAX_TEMPERATURE}
     own["threshold"]["anyOf"][0] |= _THRESHOLD

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel, Field
 from pydantic.json_schema import SkipJsonSchema
 
-from service.application.label_sets.catalog import State
+from service.application.label_sets.entry import State
 from service.clip.zeroshot import ScoringFunction
 from service.rest.schemas import absent
 

@@ -9,6 +9,8 @@ from fastapi import FastAPI
 from fastapi.utils import deep_dict_update
 
 from service.application.limits import RequestLimits
+from service.application.template_sets import template_sets
+from service.errors import UnknownTemplateSet
 from service.rest import examples
 from service.rest.classify_schemas import ClassifyFields, ClassifyResponse
 from service.rest.documented import (
@@ -35,6 +37,8 @@ from service.rest.schemas import (
     Ready,
     SimilarityFields,
     SimilarityResponse,
+    TemplateSetInfo,
+    TemplateSetList,
     TokenizeFields,
     TokenizeResponse,
 )
@@ -48,6 +52,13 @@ _IMAGES = {
 }
 _FILES = {"type": "array", "items": _BINARY, "description": "image files"}
 _RAW = "The bytes of one image file. The other fields go into the query: ?labels=cat&labels=dog"
+
+_TEMPLATE_SET_NAME = {
+    "name": "name",
+    "in": "path",
+    "required": True,
+    "schema": {"type": "string", "enum": [each.name for each in template_sets()]},
+}
 
 
 def complete(app: FastAPI, limits: RequestLimits, models: Sequence[str]) -> None:
@@ -184,6 +195,10 @@ SIMILARITY = operation("similarity", SimilarityResponse, examples.COMPARED, NO_T
 TOKENIZE = operation("tokenize", TokenizeResponse, examples.TOKENIZED, NO_IMAGES)
 BULKS = operation("bulk", BulkLine, {}, NO_TEMPLATES)
 MODELS = operation("models", ModelList, examples.MODELS, KEYED)
+TEMPLATE_SETS = operation("template_sets", TemplateSetList, examples.TEMPLATE_SETS, KEYED)
+TEMPLATE_SET = operation(
+    "template_set", TemplateSetInfo, examples.TEMPLATE_SET, [*KEYED, UnknownTemplateSet]
+) | {"openapi_extra": {"parameters": [_TEMPLATE_SET_NAME]}}
 LIVEZ = operation("livez", Alive, {"status": "alive"})
 READYZ = operation("readyz", Ready, {"status": "ready"})
 READYZ["responses"][503] = success({"status": "not ready"}) | {

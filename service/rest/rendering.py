@@ -23,6 +23,7 @@ from service.application.answers import (
 )
 from service.application.encodings import EmbeddingType, encode_vector
 from service.application.ranking import LabelLists
+from service.clip.template_sets import TemplateSet
 from service.errors import ClipError
 from service.rest.errors import fields
 
@@ -91,6 +92,24 @@ def tokenization_json(answer: Tokenization) -> Response:
 
 def models_json(states: Sequence[ModelState]) -> Response:
     return json_response({"object": "list", "data": [_model(state) for state in states]})
+
+
+def template_sets_json(sets: Sequence[TemplateSet]) -> Response:
+    """Without the class names, which are five times the rest."""
+    return json_response({"template_sets": [_template_set(each) for each in sets]})
+
+
+def template_set_json(found: TemplateSet) -> Response:
+    return json_response(_template_set(found) | {"class_names": found.class_names})
+
+
+def _template_set(found: TemplateSet) -> dict[str, Any]:
+    return {
+        "name": found.name,
+        "templates": found.templates,
+        "classes": len(found.class_names),
+        "source": found.source,
+    }
 
 
 def _labels(result: LabelLists | ClipError, label_sets: Sequence[LabelSetVersion]) -> Any:

@@ -16,10 +16,22 @@ from service.application.encoder import ImageInput
 from service.application.encodings import EmbeddingType
 from service.application.inference import Inference
 from service.application.requests import ClassifyRequest, EmbedRequest, SimilarityRequest, TokenizeRequest
+from service.application.template_sets import template_set, template_sets
 from service.concurrency import SideThread
 from service.rest.classify_schemas import ClassifyFields
 from service.rest.json_body import IMAGE_FIELDS
-from service.rest.openapi import BULKS, CLASSIFY, EMBED, LIVEZ, MODELS, READYZ, SIMILARITY, TOKENIZE
+from service.rest.openapi import (
+    BULKS,
+    CLASSIFY,
+    EMBED,
+    LIVEZ,
+    MODELS,
+    READYZ,
+    SIMILARITY,
+    TEMPLATE_SET,
+    TEMPLATE_SETS,
+    TOKENIZE,
+)
 from service.rest.rendering import (
     NPY,
     classification_json,
@@ -28,6 +40,8 @@ from service.rest.rendering import (
     models_json,
     npy_array,
     similarity_json,
+    template_set_json,
+    template_sets_json,
     tokenization_json,
 )
 from service.rest.schemas import EmbedFields, SimilarityFields, TokenizeFields
@@ -110,6 +124,16 @@ def add_routes(app: FastAPI, inference: Inference, uploads: Uploads, side: SideT
     async def models(_: Request) -> Response:
         """The models served, and whether each is ready."""
         return models_json(await inference.models())
+
+    @app.get("/template-sets", **TEMPLATE_SETS)
+    async def list_template_sets(_: Request) -> Response:
+        """The prompt templates that have a name, most of them published for a data set."""
+        return template_sets_json(template_sets())
+
+    @app.get("/template-sets/{name}", **TEMPLATE_SET)
+    async def get_template_set(request: Request) -> Response:
+        """One template set, with the class names of its data set."""
+        return template_set_json(template_set(request.path_params["name"]))
 
     @app.get("/livez", **LIVEZ)
     async def livez(_: Request) -> Response:

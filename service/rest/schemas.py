@@ -215,6 +215,29 @@ class ModelList(BaseModel):
     data: list[ModelInfo]
 
 
+class ListedTemplateSet(BaseModel):
+    """A template set without its class names."""
+
+    name: str = Field(description="may stand for all its templates in the field `templates`")
+    templates: list[str] = Field(description="each with one or two slots `{}` for a label")
+    classes: int = Field(description="how many class names there are")
+    source: str = Field(description="where the text was published, and its licence")
+
+
+class TemplateSetList(BaseModel):
+    """The general ones first, then by name."""
+
+    template_sets: list[ListedTemplateSet]
+
+
+class TemplateSetInfo(ListedTemplateSet):
+    """A template set with its class names."""
+
+    class_names: list[str] = Field(
+        description="of the data set that the templates were written for, in its order, for the field `labels`"
+    )
+
+
 class Alive(BaseModel):
     status: Literal["alive"]
 

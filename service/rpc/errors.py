@@ -22,6 +22,7 @@ STATUS: dict[type[ClipError], StatusCode] = {
     errors.BodyTooLarge: StatusCode.RESOURCE_EXHAUSTED,
     errors.BodyTooSlow: StatusCode.DEADLINE_EXCEEDED,
     errors.UnknownModel: StatusCode.NOT_FOUND,
+    errors.UnknownTemplateSet: StatusCode.NOT_FOUND,
     errors.UnknownLabelSet: StatusCode.NOT_FOUND,
     errors.LabelSetReadOnly: StatusCode.FAILED_PRECONDITION,
     errors.LabelSetNotReady: StatusCode.UNAVAILABLE,

@@ -19,6 +19,7 @@ from service.application.requests import (
     SimilarityRequest,
     TokenizeRequest,
 )
+from service.application.template_sets import template_set, template_sets
 from service.concurrency import SideThread
 from service.errors import ClipError, InvalidInput
 from service.rpc import rendering
@@ -58,6 +59,8 @@ class Methods:
             "Similarity": self.similarity,
             "Tokenize": self.tokenize,
             "ListModels": self.list_models,
+            "ListTemplateSets": self.list_template_sets,
+            "GetTemplateSet": self.get_template_set,
         }
 
     async def classify(self, unread: list[bytes]) -> bytes:
@@ -94,6 +97,14 @@ class Methods:
     async def list_models(self, unread: list[bytes]) -> bytes:
         await self._read(unread, clip_pb2.ListModelsRequest, lambda *_: None)
         return rendering.models(await self._inference.models())
+
+    async def list_template_sets(self, unread: list[bytes]) -> bytes:
+        await self._read(unread, clip_pb2.ListTemplateSetsRequest, lambda *_: None)
+        return rendering.listed_template_sets(template_sets())
+
+    async def get_template_set(self, unread: list[bytes]) -> bytes:
+        name = await self._read(unread, clip_pb2.GetTemplateSetRequest, lambda message, *_: message.name)
+        return rendering.template_set(template_set(name))
 
     async def _read(
         self,

@@ -9,6 +9,7 @@ from google.protobuf.message import Message
 from service.application.answers import Classification, Embedding, ModelState, Similarities, Tokenization
 from service.application.encoder import EncodedText, VectorOrError
 from service.application.encodings import EmbeddingType, encode_vector
+from service.clip.template_sets import TemplateSet
 from service.errors import ClipError
 from service.rpc.clipserve.v1 import clip_pb2
 
@@ -76,6 +77,23 @@ def tokenization(answer: Tokenization) -> bytes:
 
 def models(states: Sequence[ModelState]) -> bytes:
     return _bytes(clip_pb2.ListModelsResponse(models=map(_model, states)))
+
+
+def listed_template_sets(sets: Sequence[TemplateSet]) -> bytes:
+    """Without the class names."""
+    return _bytes(clip_pb2.ListTemplateSetsResponse(template_sets=map(_template_set, sets)))
+
+
+def template_set(found: TemplateSet) -> bytes:
+    shown = _template_set(found)
+    shown.class_names.extend(found.class_names)
+    return _bytes(clip_pb2.GetTemplateSetResponse(template_set=shown))
+
+
+def _template_set(found: TemplateSet) -> clip_pb2.TemplateSet:
+    return clip_pb2.TemplateSet(
+        name=found.name, templates=found.templates, classes=len(found.class_names), source=found.source
+    )
 
 
 def _embed_result(result: VectorOrError | EncodedText, embedding_type: EmbeddingType) -> clip_pb2.EmbedResult:

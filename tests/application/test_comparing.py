@@ -118,7 +118,7 @@ async def test_rows_are_taken_from_the_rate_before_anything_is_computed(tmp_path
         if len(charged) > 3:
             raise RateLimited("enough", retry_after=1)
 
-    inference._charge = charge
+    inference._rows._charge = charge
     await inference.embed(EmbedRequest([png()], ["a", "b"]))
     await inference.classify(ClassifyRequest([png()], ["a", "b"]))
     await inference.classify(ClassifyRequest([png()], ["a", "b"]))  # its labels are in the cache

@@ -98,7 +98,7 @@ async def test_equal_logits_keep_the_order_of_the_labels(inference: Inference) -
 
 
 async def test_the_templates_of_the_request_go_before_the_model_s_own(tmp_path: Path) -> None:
-    inference = await inference_on(tmp_path, prompt_templates=["my {}"])
+    inference = await inference_on(tmp_path, prompt_templates=["my {label}"])
 
     async def cosine(*templates: str) -> float:
         request = ClassifyRequest([png()], ["cat"], templates)
@@ -106,6 +106,7 @@ async def test_the_templates_of_the_request_go_before_the_model_s_own(tmp_path: 
 
     image, mine, plain = vectors(await inference.embed(EmbedRequest([png()], ["my cat", "cat"])))
     assert await cosine() == await cosine("my {}") == pytest.approx(float(image @ mine), abs=1e-5)
+    assert await cosine("{label}") == await cosine("plain")
     assert await cosine("plain") == pytest.approx(float(image @ plain), abs=1e-5)
 
 

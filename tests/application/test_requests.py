@@ -137,12 +137,27 @@ async def test_without_templates_the_model_s_own_are_taken(manifest: ModelManife
     assert expanded(manifest, "my {}") == ("my {}",)
 
 
+async def test_a_template_twice_is_named_also_where_a_set_holds_it(manifest: ModelManifest) -> None:
+    with pytest.raises(BadPromptTemplate, match="template 2 is the same as template 0") as caught:
+        expanded(manifest, "a {}", "{}", "a {}")
+    assert caught.value.index == 2
+    asks = ClassifyRequest([b"image"], ["a"], ["cifar10", "photo"])
+    with pytest.raises(BadPromptTemplate, match=r"template 1 gives 'a photo of a \{\}.', which template 0"):
+        asks.expanded_templates(manifest, RequestLimits())
+
+
+async def test_a_model_s_own_templates_are_expanded_too(tmp_path: Path) -> None:
+    manifest = read_manifest(await write_toy_artifact(tmp_path, prompt_templates=["stl10", "my {label}"]))
+    own = ClassifyRequest([b"image"], ["a"]).expanded_templates(manifest, RequestLimits())
+    assert own == ("a photo of a {}.", "a photo of the {}.", "my {}")
+
+
 async def test_as_many_templates_as_the_limit_are_accepted_and_one_more_is_not(
     manifest: ModelManifest,
 ) -> None:
-    assert len(expanded(manifest, *["{}"] * 8)) == 8
+    assert len(expanded(manifest, *(f"{n} {{}}" for n in range(8)))) == 8
     with pytest.raises(TooMany, match="9 templates; the limit is 8") as caught:
-        expanded(manifest, *["{}"] * 9)
+        expanded(manifest, *(f"{n} {{}}" for n in range(9)))
     assert facts(caught.value) == (TooMany, 8, 9, None)
 
 

@@ -46,13 +46,22 @@ def test_a_pipe_in_place_of_the_tokenizer_is_not_waited_for(tmp_path: Path) -> N
     assert failed_start(models=str(copy)) == (1, f"{copy}/tokenizer.json cannot be read: not a regular file")
 
 
-def test_templates_without_a_slot_are_refused_at_the_start_and_not_at_a_request(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("templates", "said"),
+    [
+        (["a photo"], "template 0 has no slot {} or {label} for the label"),
+        (["a {}", "the {}", "a {label}"], "template 2 is the same as template 0. Send each template once."),
+    ],
+)
+def test_bad_templates_of_a_model_are_refused_at_the_start_and_not_at_a_request(
+    tmp_path: Path, templates: list[str], said: str
+) -> None:
     copy = copy_of_demo(tmp_path)
-    manifest = json.loads((copy / "model.json").read_text()) | {"prompt_templates": ["a photo"]}
+    manifest = json.loads((copy / "model.json").read_text()) | {"prompt_templates": templates}
     (copy / "model.json").write_text(json.dumps(manifest))
     status, log = failed_start(models=str(copy))
     assert status == 1
-    assert log.startswith("prompt_templates of demo: template 0 has no slot {} for the label")
+    assert log.startswith(f"prompt_templates of demo: {said}")
 
 
 def test_certificates_that_may_not_be_read_are_said(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from service.engine.backend import Embeddings, Lengths, Pixels, TokenIds
 from service.engine.fake import FakeBackend
 from service.errors import BackendFailed, BackendUnavailable
 from service.rest.errors import kinds
+from service.rpc.clipserve.v1 import clip_pb2
 from tests.rpc.client import Client, Refused, client_of
 from tests.support import DIM, Running, png, serving, write_toy_artifact
 
@@ -56,7 +57,13 @@ CASES = [
     Case("similarities", "similarity", TWO | {"texts": ["a"], "to_images": [png(3)], "to_texts": ["b", "c"]}),
     Case("similarities of a bad image", "similarity", {"images": [png(), BROKEN], "to_texts": ["b"]}),
     Case("tokens", "tokenize", {"texts": ["ab", "a" * 40, ""]}),
+    Case("a named slot", "classify", IMAGE | {"labels": ["a", "{label}"], "templates": ["m {label}"]}),
     Case("models", "models", {}),
+    Case("template sets", "template_sets", {}),
+    *(
+        Case(f"the template set {name}", "template_set", {"name": name})
+        for name in ("plain", "imagenet-80", "fer2013", "kinetics700")
+    ),
     # Errors, in the order of the tree in `service.errors`.
     Case("nothing to classify", "classify", {"labels": ["a"]}, "invalid_input"),
     Case("no label", "classify", IMAGE | {"labels": []}, "invalid_input"),
@@ -90,6 +97,16 @@ CASES = [
         IMAGE | {"labels": ["a"], "templates": ["x"]},
         "bad_prompt_template",
     ),
+    *(
+        Case(f"a template twice, {name}", "classify", IMAGE | {"labels": ["a"], "templates": twice}, code)
+        for name, twice, code in (
+            ("the same", ["the {}", "a {}", "a {}"], "bad_prompt_template"),
+            ("in two spellings", ["a {}", "a {label}"], "bad_prompt_template"),
+            ("in a set", ["a photo of a {}.", "imagenet-80"], "bad_prompt_template"),
+            ("in two sets", ["stl10", "sun397"], "bad_prompt_template"),
+        )
+    ),
+    Case("no such template set", "template_set", {"name": "imagenet-8"}, "unknown_template_set"),
     *(
         Case(f"no such model: {method}", method, IMAGE_OR_TEXT | {"model": "none"}, "unknown_model")
         for method, IMAGE_OR_TEXT in (
@@ -184,7 +201,7 @@ async def place(where: str, folder: Path) -> AsyncIterator[tuple[Running, dict[s
             "failing": BackendFailed("it failed."),
         }.get(where)
         if where == "faulty":
-            running.gateway.inference._charge = _faulty
+            running.gateway.inference._rows._charge = _faulty
         yield running, keys
         if where == "busy":
             ahead.cancel()
@@ -195,6 +212,7 @@ async def _faulty(_: int) -> None:
     raise RuntimeError("a fault")
 
 
+METHODS = {"models": "ListModels", "template_sets": "ListTemplateSets", "template_set": "GetTemplateSet"}
 Outcome = tuple[str | None, Any]  # the code, and what was said
 
 
@@ -203,11 +221,19 @@ async def by_rest(running: Running, case: Case, key: str | None) -> Outcome:
     if case.method == "models":
         answer = (await running.client.get("/v1/models")).json()["data"]
         return None, [{name: value for name, value in model.items() if name != "object"} for model in answer]
+    if case.method in ("template_sets", "template_set"):
+        path = "/".join(["/template-sets", *case.fields.values()])
+        answer = (await running.client.get(path, headers=headers)).json()
+        return _outcome(answer.get("template_sets", answer))
     body = {
         name: [base64.b64encode(image).decode() for image in value] if name.endswith("images") else value
         for name, value in case.fields.items()
     }
     answer = (await running.client.post(f"/{case.method}", json=body, headers=headers)).json()
+    return _outcome(answer)
+
+
+def _outcome(answer: Any) -> Outcome:
     if "code" not in answer:
         return None, answer
     return answer["code"], {name: answer.get(name) for name in ("detail", "limit", "actual", "index")}
@@ -215,13 +241,13 @@ async def by_rest(running: Running, case: Case, key: str | None) -> Outcome:
 
 async def by_rpc(client: Client, case: Case, key: str | None) -> Outcome:
     metadata = [("authorization", f"Bearer {key}")] if key else []
-    method = {"models": "ListModels"}.get(case.method, case.method.capitalize())
+    method = METHODS.get(case.method, case.method.capitalize())
     try:
         answer = await client.call(method, metadata, **case.fields)
     except Refused as refused:
         said = refused.fields
         return said.get("code"), {name: said.get(name) for name in ("detail", "limit", "actual", "index")}
-    return None, answer["models"] if case.method == "models" else answer
+    return None, answer.get(case.method, answer)
 
 
 def close(one: Any, other: Any) -> bool:
@@ -257,4 +283,5 @@ def test_each_error_is_in_the_table_or_of_one_front() -> None:
 
 
 def test_each_use_case_is_in_the_table() -> None:
-    assert {case.method for case in CASES} == {"classify", "embed", "similarity", "tokenize", "models"}
+    methods = {METHODS.get(case.method, case.method.capitalize()) for case in CASES}
+    assert methods | {"EmbedStream"} == set(clip_pb2.DESCRIPTOR.services_by_name["Clip"].methods_by_name)

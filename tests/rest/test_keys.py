@@ -49,7 +49,9 @@ async def test_with_a_key_it_serves(keyed: Running, keys: dict[str, str]) -> Non
     assert (await keyed.client.get("/v1/models", headers=sent)).status_code == 200
 
 
-@pytest.mark.parametrize("path", ["/embed", "/classify", "/v1/models", "/nowhere", "/docs.txt", "/livez/"])
+@pytest.mark.parametrize(
+    "path", ["/embed", "/classify", "/v1/models", "/template-sets", "/nowhere", "/docs.txt", "/livez/"]
+)
 @pytest.mark.parametrize("sent", [{}, {"authorization": "Bearer clip_x"}, {"authorization": "Basic eA=="}])
 async def test_without_one_each_path_gives_the_same_refusal(
     keyed: Running, path: str, sent: dict[str, str]
@@ -80,11 +82,11 @@ async def test_label_sets_are_changed_by_keys_that_manage_and_read_by_those_that
     path, definition = "/label-sets/pets", {"labels": ["a", "b"]}
     for sent, status in ((user, 403), (manager, 200)):
         assert (await keyed.client.put(path, json=definition, headers=sent)).status_code == status
-    classify = {"url": "/classify", "files": form([png()], {"label_set": "pets"})}
     for sent, status in ((user, 200), (manager, 403)):
         assert (await keyed.client.get("/label-sets", headers=sent)).status_code == status
         assert (await keyed.client.get(path, headers=sent)).status_code == status
-        assert (await keyed.client.post(**classify, headers=sent)).status_code == status
+        asked = form([png()], {"label_set": "pets"})
+        assert (await keyed.client.post("/classify", files=asked, headers=sent)).status_code == status
     for sent, status in ((user, 403), (manager, 204)):
         assert (await keyed.client.delete(path, headers=sent)).status_code == status
 

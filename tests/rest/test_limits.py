@@ -109,6 +109,10 @@ def labels_of(size: int) -> list[str]:
     return ["é" * 4, "ü" * 5, "a" * (size - 18)]
 
 
+def templates_of(n: int) -> list[str]:
+    return [f"{i} {{}}" for i in range(n)]
+
+
 CASES: dict[str, Case] = {
     "max_images": Case(lambda r, n: embed(r, *[SMALL] * n), 413, "too_many"),
     "max_images of classify": Case(lambda r, n: classify(r, n), 413, "too_many"),
@@ -120,9 +124,9 @@ CASES: dict[str, Case] = {
     "max_labels": Case(lambda r, n: classify(r, labels=[*"abcdefg"[:n]]), 413, "too_many"),
     "max_label_chars": Case(lambda r, n: classify(r, labels=["a", "b" * n]), 400, "text_too_long", 1),
     "max_label_bytes": Case(lambda r, n: classify(r, labels=labels_of(n)), 413, "too_many"),
-    "max_templates": Case(lambda r, n: classify(r, template=["{}"] * n), 413, "too_many"),
+    "max_templates": Case(lambda r, n: classify(r, template=templates_of(n)), 413, "too_many"),
     "max_templates of a set": Case(
-        lambda r, n: classify(r, labels="a", template=["plain", *["{}"] * (n - 1)]), 413, "too_many"
+        lambda r, n: classify(r, labels="a", template=["stl10", *templates_of(n - 2)]), 413, "too_many"
     ),
     "max_label_chars of a template": Case(
         lambda r, n: classify(r, template=["{}", "{}" + "a" * (n - 2)]), 400, "text_too_long", 1

@@ -9,7 +9,16 @@ import pytest
 
 from tests.support import Running
 
-GETS = ["/livez", "/readyz", "/v1/models", "/label-sets", "/openapi.json", "/docs", "/docs/start.js"]
+GETS = [
+    "/livez",
+    "/readyz",
+    "/v1/models",
+    "/template-sets",
+    "/label-sets",
+    "/openapi.json",
+    "/docs",
+    "/docs/start.js",
+]
 
 
 @pytest.mark.parametrize("path", GETS)
@@ -43,6 +52,7 @@ async def test_no_byte_follows_the_header_of_a_head(running: Running) -> None:
         ("HEAD", "/embed", {"POST"}),
         ("POST", "/livez", {"GET", "HEAD"}),
         ("DELETE", "/v1/models", {"GET", "HEAD"}),
+        ("PUT", "/template-sets/plain", {"GET", "HEAD"}),
         ("OPTIONS", "/readyz", {"GET", "HEAD"}),
         ("PUT", "/openapi.json", {"GET", "HEAD"}),
         ("POST", "/docs", {"GET", "HEAD"}),

@@ -17,7 +17,7 @@ import schemathesis
 from service.clip.formats import FORMATS
 from service.clip.manifest import TextSpec
 from service.engine.fake import FakeBackend
-from service.errors import ClipError, LabelSetNotReady, LabelSetReadOnly, Overloaded
+from service.errors import ClipError, LabelSetNotReady, LabelSetReadOnly, Overloaded, UnknownTemplateSet
 from service.rest.errors import kinds, problem
 from tests.support import DIM, TEXT, Running, serving, write_toy_artifact
 
@@ -73,7 +73,7 @@ async def test_schemathesis_finds_no_difference_between_document_and_service(tmp
             output, _ = await process.communicate()
     said = output.decode(errors="replace")
     assert process.returncode == 0, "\n".join(line[:500] for line in said.splitlines())
-    assert "18 selected / 18 total" in said
+    assert "20 selected / 20 total" in said
     assert "No issues found" in said
 
 
@@ -102,10 +102,11 @@ async def test_each_code_is_in_the_document_with_its_status(running: Running) ->
 def described(document: dict[str, Any], kind: type[ClipError]) -> dict[str, Any]:
     """What an operation that may answer with this error says of its status."""
     status = str(problem(made(kind), "abc").status_code)
-    operation = document["paths"]["/classify"]["post"]
-    if kind is LabelSetReadOnly:
-        operation = document["paths"]["/label-sets/{name}"]["put"]
-    answer: dict[str, Any] = operation["responses"][status]
+    path, method = {
+        LabelSetReadOnly: ("/label-sets/{name}", "put"),
+        UnknownTemplateSet: ("/template-sets/{name}", "get"),
+    }.get(kind, ("/classify", "post"))
+    answer: dict[str, Any] = document["paths"][path][method]["responses"][status]
     return answer
 
 
@@ -161,6 +162,8 @@ async def test_every_operation_has_a_name_and_examples_that_fit_their_schemas(ru
         "tokenize",
         "bulk",
         "models",
+        "template_sets",
+        "template_set",
         "livez",
         "readyz",
         "list_label_sets",
@@ -212,6 +215,9 @@ BAD_BODIES: dict[str, list[dict[str, Any]]] = {
         {"images": ["aaaa"], "labels": ["a", "a"]},
         {"images": ["aaaa"], "labels": [" "]},
         {"images": ["aaaa"], "labels": ["a"], "templates": ["no slot"]},
+        {"images": ["aaaa"], "labels": ["a"], "templates": ["{labels}"]},
+        {"images": ["aaaa"], "labels": ["a"], "templates": ["{label} {} {label}"]},
+        {"images": ["aaaa"], "labels": ["a"], "templates": ["a {}", "a {}"]},
         {"images": ["aaaa"], "labels": ["a"], "top_k": 0},
         {"images": ["aaaa"] * 33, "labels": ["a"]},
         {"images": ["aaaa"], "labels": ["a" * 513]},

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from service.application.label_sets.definition import Definition, version_of
@@ -18,6 +19,7 @@ from service.application.label_sets.encoding import encode_examples, encode_prom
 from service.application.label_sets.records import Build, Weights
 from service.application.label_sets.store import Key, Store
 from service.application.served_model import ServedModel
+from service.errors import StoreUnavailable
 
 _REPORT_SECONDS = 1.0
 _BELIEVED_SECONDS = 15.0  # without a report
@@ -69,6 +71,14 @@ class Building:
             BackendUnavailable, BackendFailed, StoreUnavailable: it may be possible later.
         """
         build = await self._claim()
+        try:
+            return await self._run(build)
+        except asyncio.CancelledError:
+            with suppress(TakenOver, StoreUnavailable):
+                await self._write(build, {}, believed=0.0)  # another may go on at once
+            raise
+
+    async def _run(self, build: Build) -> Weights:
         definition = self._wanted.definition
         weights = await self._begun()
         reported = time.monotonic()
@@ -87,7 +97,7 @@ class Building:
         build = Build(self._wanted.digest, self._wanted.definition.prompt_count())
         if self._last is not None:
             build = Build.from_bytes(self._last)
-            if build.owner != self._owner and build.until > time.time():
+            if build.is_by_another(self._owner):
                 raise TakenOver
         await self._write(replace(build, built=None), {})
         return build
@@ -95,8 +105,8 @@ class Building:
     async def _begun(self) -> Weights:
         """What there is already."""
         stored = await self._store.get(self._weights)
-        if stored is not None:
-            return await asyncio.to_thread(Weights.from_bytes, stored)
+        if stored is not None and (weights := await asyncio.to_thread(Weights.from_bytes, stored)):
+            return weights
         images = self._wanted.images
         if images is None:
             images = await self._images()
@@ -115,8 +125,8 @@ class Building:
     async def _report(self, build: Build, weights: Weights) -> None:
         await self._write(build, {self._weights: await asyncio.to_thread(weights.to_bytes)})
 
-    async def _write(self, build: Build, puts: dict[Key, bytes]) -> None:
-        row = replace(build, owner=self._owner, until=time.time() + _BELIEVED_SECONDS).to_bytes()
+    async def _write(self, build: Build, puts: dict[Key, bytes], believed: float = _BELIEVED_SECONDS) -> None:
+        row = replace(build, owner=self._owner, until=time.time() + believed).to_bytes()
         if not await self._store.change(puts | {self._row: row}, expected={self._row: self._last}):
             raise TakenOver
         self._last = row

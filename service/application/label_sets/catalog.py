@@ -12,71 +12,23 @@ from __future__ import annotations
 
 import asyncio
 import time
-import uuid
-from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import Literal, get_args
 
-from service.application.label_sets.building import Building, TakenOver, Wanted
+from service.application.label_sets.building import Wanted
+from service.application.label_sets.builds import Builds
 from service.application.label_sets.definition import Definition, version_of
+from service.application.label_sets.entry import STATES, Entry
 from service.application.label_sets.folder import Folder
-from service.application.label_sets.memory_store import MemoryStore
 from service.application.label_sets.records import Build, Pointer, Weights
-from service.application.label_sets.served_set import ServedSet, served_set
+from service.application.label_sets.served_set import ServedSet
 from service.application.label_sets.store import Store
-from service.application.label_sets.tidying import tidy
 from service.application.models import Models
 from service.application.served_model import ServedModel
-from service.errors import ClipError, InvalidInput, StoreUnavailable
+from service.errors import StoreUnavailable
 from service.telemetry.log import logger
 from service.telemetry.metrics import Metrics
-from service.telemetry.request import RequestContext, task_context
-
-State = Literal["ready", "building", "failed"]
-STATES: tuple[State, ...] = get_args(State)
 
 _POLL_SECONDS = 0.25
 _AGAIN_SECONDS = 2.0  # after a build that may succeed later, and to see whether another gateway still builds
-
-
-@dataclass
-class Entry:
-    """One label set here.
-
-    Attributes:
-        served: what requests get; None: nothing yet.
-        prompts, done: of `version`, to be encoded and encoded.
-        error: why it is not built, so far.
-        final: trying again would change nothing.
-    """
-
-    wanted: Wanted
-    model: ServedModel
-    version: str
-    served: ServedSet | None = None
-    done: int = 0
-    error: ClipError | None = None
-    final: bool = False
-    began: float = field(default_factory=time.monotonic)
-    task: asyncio.Task[None] | None = None
-    prompts: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.prompts = self.wanted.definition.prompt_count()  # once: it looks at each label
-
-    @property
-    def ready(self) -> bool:
-        return self.served is not None and self.served.version == self.version
-
-    @property
-    def state(self) -> State:
-        if self.ready:
-            return "ready"
-        return "failed" if self.error else "building"
-
-    @property
-    def read_only(self) -> bool:
-        return self.wanted.images is not None
 
 
 class Catalog:
@@ -89,12 +41,12 @@ class Catalog:
         self._store = store
         self._folder = folder
         self._metrics = metrics
-        self._owner = uuid.uuid4().hex
+        self._builds = Builds(store, metrics, self._note)
         self._revision: int | None = None
         self._lock = asyncio.Lock()
-        self._building = asyncio.Lock()  # one at a time: they give way to requests, not to each other
         self._changed = asyncio.Event()
         self._lost = False
+        self._without_model: set[str] = set()
         self._following: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -107,10 +59,10 @@ class Catalog:
 
     async def aclose(self) -> None:
         """End that, and all builds."""
-        if self._following:
-            self._following.cancel()
-        for name in list(self.entries):
-            self._drop(name)
+        running = [entry.task for entry in self.entries.values() if entry.task]
+        running += [self._following] if self._following else []
+        self._following = None
+        await _ended(running)
 
     async def _follow(self) -> None:
         last = time.monotonic()
@@ -166,6 +118,14 @@ class Catalog:
         return entry.ready or entry.final or entry.task is not None
 
     async def _load(self, name: str, pointer: Pointer) -> None:
+        try:
+            await self._load_wanted(name, pointer)
+        except StoreUnavailable:
+            raise
+        except Exception:  # rows that a later version has written, or a damaged disk: the other sets are well
+            logger.exception("label_set_unreadable", label_set=name, hint="put it again, or delete it")
+
+    async def _load_wanted(self, name: str, pointer: Pointer) -> None:
         stored = await self._store.get(("definitions", f"{name}/{pointer.digest}"))
         if stored is not None:  # else it has just been replaced, and the revision says so
             definition = await asyncio.to_thread(Definition.from_bytes, stored)
@@ -176,8 +136,12 @@ class Catalog:
             return
         model = self._models.get(wanted.definition.model)
         if model is None:
-            logger.warning("label_set_without_model", label_set=wanted.name, model=wanted.definition.model)
             self._drop(wanted.name)
+            if wanted.name not in self._without_model:
+                self._without_model.add(wanted.name)
+                logger.warning(
+                    "label_set_without_model", label_set=wanted.name, model=wanted.definition.model
+                )
             return
         entry = self._entry(wanted, model)
         try:
@@ -185,7 +149,7 @@ class Catalog:
         except StoreUnavailable:
             if not entry.read_only:
                 raise
-            self._start(entry)
+            self._builds.start(entry)
 
     def _entry(self, wanted: Wanted, model: ServedModel) -> Entry:
         version = wanted.version(model.fingerprint)
@@ -213,58 +177,17 @@ class Catalog:
             former = await self._store.get(("definitions", f"{name}/{previous}"))
             if former is not None:
                 entry.served = await self._stored(entry, previous, Definition.from_bytes(former))
-        if build and build.owner != self._owner and build.until > time.time():
+        if build and build.is_by_another(self._builds.owner):
             entry.done = build.done
         else:
-            self._start(entry)
+            self._builds.start(entry)
 
     async def _stored(self, entry: Entry, digest: str, definition: Definition) -> ServedSet | None:
         version = version_of(digest, entry.model.fingerprint)
         stored = await self._store.get(("weights", f"{entry.wanted.name}/{version}"))
-        if stored is None or definition.model != entry.model.name:
+        if stored is None:
             return None
-        return await asyncio.to_thread(_served, entry, digest, definition, stored)
-
-    def _start(self, entry: Entry) -> None:
-        context = task_context(RequestContext(f"label-set-{entry.version}", bulk=True))
-        entry.task = asyncio.create_task(self._build(entry), context=context)
-
-    async def _build(self, entry: Entry) -> None:
-        name = entry.wanted.name
-        try:
-            async with self._building:
-                entry.began = time.monotonic()
-                weights = await self._built(entry)
-                seconds = time.monotonic() - entry.began
-            entry.served = await asyncio.to_thread(_served_set, entry, weights)
-            entry.error = None
-            logger.info("label_set_built", label_set=name, version=entry.version, seconds=round(seconds, 2))
-            self._metrics.label_set_built("ok", seconds)
-        except TakenOver:
-            pass
-        except ClipError as error:
-            entry.error, entry.final = error.with_traceback(None), isinstance(error, InvalidInput)
-            logger.warning("label_set_not_built", label_set=name, version=entry.version, reason=error.detail)
-            self._metrics.label_set_built(error.code, time.monotonic() - entry.began)
-        finally:
-            entry.task = None
-            self._note()
-        if entry.ready:
-            with suppress(StoreUnavailable):  # what is left is found the next time
-                await tidy(self._store, name)
-
-    async def _built(self, entry: Entry) -> Weights:
-        def progress(done: int) -> None:
-            entry.done = done
-
-        arguments = entry.wanted, entry.model
-        try:
-            return await Building(*arguments, self._store, self._owner, progress).run()
-        except StoreUnavailable:
-            if not entry.read_only:
-                raise
-        # A file is here again at the next start; its embeddings are not.
-        return await Building(*arguments, MemoryStore(), self._owner, progress).run()
+        return await asyncio.to_thread(lambda: entry.set_of(digest, definition, Weights.from_bytes(stored)))
 
     def _drop(self, name: str) -> None:
         if entry := self.entries.pop(name, None):
@@ -286,16 +209,8 @@ class Catalog:
             logger.warning("label_set_store_lost", reason=error.detail)
 
 
-def _served(entry: Entry, digest: str, definition: Definition, stored: bytes) -> ServedSet:
-    weights = Weights.from_bytes(stored)
-    model = entry.model
-    return served_set(
-        entry.wanted.name, digest, model.fingerprint, definition, weights, model.manifest.scoring
-    )
-
-
-def _served_set(entry: Entry, weights: Weights) -> ServedSet:
-    wanted, model = entry.wanted, entry.model
-    return served_set(
-        wanted.name, wanted.digest, model.fingerprint, wanted.definition, weights, model.manifest.scoring
-    )
+async def _ended(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    tasks.clear()  # `service.concurrency` says why

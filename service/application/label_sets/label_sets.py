@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from service.application.label_sets.catalog import Catalog, Entry, State
+from service.application.label_sets.catalog import Catalog
 from service.application.label_sets.definition import Definition
 from service.application.label_sets.encoding import check_prompts, encode_examples
+from service.application.label_sets.entry import Entry, State
 from service.application.label_sets.keeping import Draft, forget, keep
 from service.application.label_sets.records import Weights
 from service.application.label_sets.request import LabelSetLimits, PutRequest, check_name
@@ -180,9 +181,9 @@ class LabelSets:
         return served
 
     def _entry(self, name: str) -> Entry:
-        self._check_loaded()
         entry = self._catalog.entries.get(name)
         if entry is None:
+            self._check_loaded()
             raise self._unknown(name)
         return entry
 

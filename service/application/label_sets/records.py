@@ -13,6 +13,8 @@ of an upgrade, share one store: each builds and serves the version of its own.
 from __future__ import annotations
 
 import io
+import time
+import zipfile
 from dataclasses import asdict, dataclass, replace
 from typing import Self
 
@@ -60,6 +62,10 @@ class Build(_Json):
     until: float = 0.0
     built: float | None = None
 
+    def is_by_another(self, owner: str) -> bool:
+        """Whether somebody else works on it now."""
+        return self.built is None and self.owner != owner and self.until > time.time()
+
 
 @dataclass(frozen=True)
 class Weights:
@@ -94,6 +100,10 @@ class Weights:
         return file.getvalue()
 
     @classmethod
-    def from_bytes(cls, stored: bytes) -> Weights:
-        with np.load(io.BytesIO(stored), allow_pickle=False) as arrays:
-            return cls(arrays["texts"], arrays["truncated"], arrays["examples"])
+    def from_bytes(cls, stored: bytes) -> Weights | None:
+        """None: they are damaged. They are made again then."""
+        try:
+            with np.load(io.BytesIO(stored), allow_pickle=False) as arrays:
+                return cls(arrays["texts"], arrays["truncated"], arrays["examples"])
+        except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile):
+            return None

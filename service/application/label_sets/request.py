@@ -20,7 +20,7 @@ from service.application.limits import (
 )
 from service.application.requests import Choice, expanded_templates
 from service.clip.manifest import ModelManifest
-from service.clip.prompts import MAX_SLOTS, SLOT, filled_chars
+from service.clip.prompts import MAX_SLOTS, SLOT, filled_chars, one_spelling, slots_in
 from service.errors import BadPromptTemplate, ClipError, InvalidInput, TextTooLong
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -95,7 +95,13 @@ class PutRequest(Choice):
         templates = expanded_templates(fields.templates, [*by_template, *fields.background], manifest, limits)
         images: dict[str, bytes] = {}
         labels = tuple(
-            Label(each.label, each.id, tuple(each.prompts), _kept(files, images), each.threshold)
+            Label(
+                each.label,
+                each.id,
+                tuple(map(one_spelling, each.prompts)),
+                _kept(files, images),
+                each.threshold,
+            )
             for each, files in zip(given, self.examples, strict=True)
         )
         definition = Definition(
@@ -136,6 +142,7 @@ def of_example(error: ClipError, label: int, example: int) -> ClipError:
     """The error of an example image, as one of its label's."""
     own = error.at(label)
     own.detail = f"example {example} of label {label}: {error.detail}"
+    own.args = (own.detail,)
     return own
 
 
@@ -162,7 +169,7 @@ def _check_id(own: str | None, index: int, ids: dict[str, int]) -> None:
 
 def _check_prompts(label: LabelFields, index: int, limits: RequestLimits) -> None:
     at_most(f"prompts of label {index}", len(label.prompts), limits.max_templates)
-    if len(set(label.prompts)) < len(label.prompts):
+    if len(set(map(one_spelling, label.prompts))) < len(label.prompts):
         raise InvalidInput(f"label {index} has a prompt twice.", index=index)
     for prompt in label.prompts:
         _check_prompt(prompt, f"of label {index}", len(label.label), index, limits)
@@ -171,14 +178,14 @@ def _check_prompts(label: LabelFields, index: int, limits: RequestLimits) -> Non
 def _check_prompt(prompt: str, whose: str, label_chars: int, index: int, limits: RequestLimits) -> None:
     if not prompt.strip():
         raise InvalidInput(f"a prompt {whose} is empty.", index=index)
-    if (slots := prompt.count(SLOT)) > MAX_SLOTS:
+    if (slots := slots_in(prompt)) > MAX_SLOTS:
         raise BadPromptTemplate(
             f"a prompt {whose} has {slots:,} slots {SLOT}; the limit is {MAX_SLOTS}.",
             limit=MAX_SLOTS,
             actual=slots,
             index=index,
         )
-    if (chars := filled_chars(prompt, label_chars)) > limits.max_prompt_chars:
+    if (chars := filled_chars(one_spelling(prompt), label_chars)) > limits.max_prompt_chars:
         raise TextTooLong(
             f"a prompt {whose} has {chars:,} characters; the limit is {limits.max_prompt_chars:,}.",
             limit=limits.max_prompt_chars,

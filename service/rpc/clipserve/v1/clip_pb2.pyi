@@ -265,3 +265,39 @@ class ModelInfo(_message.Message):
     licence: str
     random_weights: bool
     def __init__(self, id: _Optional[str] = ..., ready: _Optional[bool] = ..., fingerprint: _Optional[str] = ..., embed_dim: _Optional[int] = ..., image_size: _Optional[int] = ..., context_length: _Optional[int] = ..., scoring: _Optional[str] = ..., logit_scale: _Optional[float] = ..., logit_bias: _Optional[float] = ..., prompt_templates: _Optional[_Iterable[str]] = ..., precision: _Optional[str] = ..., checkpoint: _Optional[str] = ..., licence: _Optional[str] = ..., random_weights: _Optional[bool] = ...) -> None: ...
+
+class ListTemplateSetsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListTemplateSetsResponse(_message.Message):
+    __slots__ = ("template_sets",)
+    TEMPLATE_SETS_FIELD_NUMBER: _ClassVar[int]
+    template_sets: _containers.RepeatedCompositeFieldContainer[TemplateSet]
+    def __init__(self, template_sets: _Optional[_Iterable[_Union[TemplateSet, _Mapping]]] = ...) -> None: ...
+
+class GetTemplateSetRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class GetTemplateSetResponse(_message.Message):
+    __slots__ = ("template_set",)
+    TEMPLATE_SET_FIELD_NUMBER: _ClassVar[int]
+    template_set: TemplateSet
+    def __init__(self, template_set: _Optional[_Union[TemplateSet, _Mapping]] = ...) -> None: ...
+
+class TemplateSet(_message.Message):
+    __slots__ = ("name", "templates", "classes", "class_names", "source")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    TEMPLATES_FIELD_NUMBER: _ClassVar[int]
+    CLASSES_FIELD_NUMBER: _ClassVar[int]
+    CLASS_NAMES_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    templates: _containers.RepeatedScalarFieldContainer[str]
+    classes: int
+    class_names: _containers.RepeatedScalarFieldContainer[str]
+    source: str
+    def __init__(self, name: _Optional[str] = ..., templates: _Optional[_Iterable[str]] = ..., classes: _Optional[int] = ..., class_names: _Optional[_Iterable[str]] = ..., source: _Optional[str] = ...) -> None: ...

@@ -66,6 +66,16 @@ class ClipStub:
                 request_serializer=clipserve_dot_v1_dot_clip__pb2.ListModelsRequest.SerializeToString,
                 response_deserializer=clipserve_dot_v1_dot_clip__pb2.ListModelsResponse.FromString,
                 _registered_method=True)
+        self.ListTemplateSets = channel.unary_unary(
+                '/clipserve.v1.Clip/ListTemplateSets',
+                request_serializer=clipserve_dot_v1_dot_clip__pb2.ListTemplateSetsRequest.SerializeToString,
+                response_deserializer=clipserve_dot_v1_dot_clip__pb2.ListTemplateSetsResponse.FromString,
+                _registered_method=True)
+        self.GetTemplateSet = channel.unary_unary(
+                '/clipserve.v1.Clip/GetTemplateSet',
+                request_serializer=clipserve_dot_v1_dot_clip__pb2.GetTemplateSetRequest.SerializeToString,
+                response_deserializer=clipserve_dot_v1_dot_clip__pb2.GetTemplateSetResponse.FromString,
+                _registered_method=True)
 
 
 class ClipServicer:
@@ -116,6 +126,20 @@ class ClipServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListTemplateSets(self, request, context):
+        """The prompt templates that have a name, most of them published for a data set.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetTemplateSet(self, request, context):
+        """One template set, with the class names of its data set.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ClipServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -148,6 +172,16 @@ def add_ClipServicer_to_server(servicer, server):
                     servicer.ListModels,
                     request_deserializer=clipserve_dot_v1_dot_clip__pb2.ListModelsRequest.FromString,
                     response_serializer=clipserve_dot_v1_dot_clip__pb2.ListModelsResponse.SerializeToString,
+            ),
+            'ListTemplateSets': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTemplateSets,
+                    request_deserializer=clipserve_dot_v1_dot_clip__pb2.ListTemplateSetsRequest.FromString,
+                    response_serializer=clipserve_dot_v1_dot_clip__pb2.ListTemplateSetsResponse.SerializeToString,
+            ),
+            'GetTemplateSet': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetTemplateSet,
+                    request_deserializer=clipserve_dot_v1_dot_clip__pb2.GetTemplateSetRequest.FromString,
+                    response_serializer=clipserve_dot_v1_dot_clip__pb2.GetTemplateSetResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -314,6 +348,60 @@ class Clip:
             '/clipserve.v1.Clip/ListModels',
             clipserve_dot_v1_dot_clip__pb2.ListModelsRequest.SerializeToString,
             clipserve_dot_v1_dot_clip__pb2.ListModelsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListTemplateSets(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/clipserve.v1.Clip/ListTemplateSets',
+            clipserve_dot_v1_dot_clip__pb2.ListTemplateSetsRequest.SerializeToString,
+            clipserve_dot_v1_dot_clip__pb2.ListTemplateSetsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetTemplateSet(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/clipserve.v1.Clip/GetTemplateSet',
+            clipserve_dot_v1_dot_clip__pb2.GetTemplateSetRequest.SerializeToString,
+            clipserve_dot_v1_dot_clip__pb2.GetTemplateSetResponse.FromString,
             options,
             channel_credentials,
             insecure,

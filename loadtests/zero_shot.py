@@ -1,0 +1,88 @@
+"""Accuracy of zero-shot classification on labelled photos: by names, with described labels, with examples.
+
+The photos are one a class, so that examples are parts of them: of the five parts of a photo three are examples and
+two are judged. That is easier than photos of other things of a class would be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from loadtests.bodies import json_image
+from loadtests.process import Server
+from loadtests.recall import cut
+
+_CLASSES = 20
+_EXAMPLES = 3
+_AT_ONCE = 16
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """`right` of `photos`. `wrong`: (what it is, what it was taken for)."""
+
+    name: str
+    right: int
+    photos: int
+    wrong: list[tuple[str, str]]
+
+
+def label_of(photo: Path) -> str:
+    """n01664065_loggerhead.JPEG -> loggerhead."""
+    return photo.stem.partition("_")[2].replace("_", " ")
+
+
+def by_names(server: Server, photos: Sequence[Path], described: Mapping[str, Sequence[str]]) -> Accuracy:
+    """All photos among all their labels, some with descriptions in place of the name."""
+    labels = [_described(label_of(photo), described) for photo in photos]
+    cases = [(label_of(photo), photo.read_bytes()) for photo in photos]
+    name = f"{len(described)} labels described" if described else "names"
+    return _judged(server, f"{name}, {len(labels)} classes", labels, cases, {})
+
+
+def with_examples(server: Server, photos: Sequence[Path], weight: float | None) -> Accuracy:
+    """Parts of the first photos: three of each are examples, two are judged. Without a weight, by names alone."""
+    labels: list[Any] = []
+    cases = []
+    for photo in photos[:_CLASSES]:
+        parts = list(cut(photo))
+        examples = [json_image(part) for part in parts[:_EXAMPLES]]
+        labels.append({"label": label_of(photo), "examples": [] if weight is None else examples})
+        cases += [(label_of(photo), part) for part in parts[_EXAMPLES:]]
+    options = {} if weight is None else {"example_weight": weight}
+    name = "names" if weight is None else f"{_EXAMPLES} examples, weight {weight:g}"
+    return _judged(server, f"{name}, {_CLASSES} classes, parts of photos", labels, cases, options)
+
+
+def _described(label: str, described: Mapping[str, Sequence[str]]) -> Any:
+    return {"label": label, "prompts": list(described[label])} if label in described else label
+
+
+def _judged(
+    server: Server,
+    name: str,
+    labels: Sequence[Any],
+    cases: Sequence[tuple[str, bytes]],
+    options: Mapping[str, Any],
+) -> Accuracy:
+    with httpx.Client(base_url=server.url, timeout=120) as client:
+        put = client.put("/label-sets/judged", json={"labels": labels, **options})
+        if put.status_code != 200:
+            raise RuntimeError(f"{put.status_code}: {put.text[:300]}")
+        found = list(_first_labels(client, [image for _, image in cases]))
+    pairs = [(label, first) for (label, _), first in zip(cases, found, strict=True)]
+    wrong = [pair for pair in pairs if pair[0] != pair[1]]
+    return Accuracy(name, len(pairs) - len(wrong), len(pairs), wrong)
+
+
+def _first_labels(client: httpx.Client, images: Sequence[bytes]) -> Iterator[str]:
+    for start in range(0, len(images), _AT_ONCE):
+        files = [("image", ("photo.jpg", image)) for image in images[start : start + _AT_ONCE]]
+        answer = client.post("/classify", files=files, data={"label_set": "judged", "top_k": 1})
+        answer.raise_for_status()
+        yield from (result["labels"][0]["label"] for result in answer.json()["results"])

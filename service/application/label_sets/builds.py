@@ -1,0 +1,91 @@
+"""The builds of this gateway."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+
+from service.application.label_sets.building import Building, TakenOver
+from service.application.label_sets.entry import Entry
+from service.application.label_sets.memory_store import MemoryStore
+from service.application.label_sets.records import Weights
+from service.application.label_sets.store import Store
+from service.application.label_sets.tidying import tidy
+from service.errors import ClipError, InvalidInput, StoreUnavailable
+from service.telemetry.log import logger
+from service.telemetry.metrics import Metrics
+from service.telemetry.request import RequestContext, task_context
+
+_SMALL = 2_000  # prompts: a second or two
+
+
+class Builds:
+    """Two at a time: a small set does not wait for a large one. They give way to requests.
+
+    `owner`: the name by which other gateways know that a build is ours.
+    """
+
+    def __init__(self, store: Store, metrics: Metrics, note: Callable[[], None]) -> None:
+        """`note`: called when a build has ended."""
+        self.owner = uuid.uuid4().hex
+        self._store = store
+        self._metrics = metrics
+        self._note = note
+        self._small, self._large = asyncio.Lock(), asyncio.Lock()
+
+    def start(self, entry: Entry) -> None:
+        """Build it in a task, which is then `entry.task`."""
+        context = task_context(RequestContext(f"label-set-{entry.version}", bulk=True))
+        entry.task = asyncio.create_task(self._run(entry), context=context)
+
+    async def _run(self, entry: Entry) -> None:
+        is_small = entry.wanted.definition.prompt_count() <= _SMALL
+        try:
+            async with self._small if is_small else self._large:
+                await self._build(entry)
+        finally:
+            entry.task = None
+            self._note()
+        if entry.ready:
+            with suppress(StoreUnavailable):  # what is left is found the next time
+                await tidy(self._store, entry.wanted.name)
+
+    async def _build(self, entry: Entry) -> None:
+        wanted = entry.wanted
+        said = {"label_set": wanted.name, "version": entry.version}
+        began = entry.began = time.monotonic()
+        try:
+            weights = await self._weights(entry)
+            entry.served = await asyncio.to_thread(entry.set_of, wanted.digest, wanted.definition, weights)
+            entry.error = None
+        except TakenOver:
+            return
+        except ClipError as error:
+            entry.error, entry.final = error.with_traceback(None), isinstance(error, InvalidInput)
+            logger.warning("label_set_not_built", **said, reason=error.detail)
+            self._metrics.label_set_built(error.code, time.monotonic() - began)
+            return
+        except Exception:  # a fault of ours must not be tried for ever, nor end the service
+            entry.error, entry.final = ClipError("the service failed unexpectedly."), True
+            logger.exception("label_set_not_built", **said)
+            self._metrics.label_set_built("internal_error", time.monotonic() - began)
+            return
+        seconds = time.monotonic() - began
+        logger.info("label_set_built", **said, seconds=round(seconds, 2))
+        self._metrics.label_set_built("ok", seconds)
+
+    async def _weights(self, entry: Entry) -> Weights:
+        def progress(done: int) -> None:
+            entry.done = done
+
+        what = entry.wanted, entry.model
+        try:
+            return await Building(*what, self._store, self.owner, progress).run()
+        except StoreUnavailable:
+            if not entry.read_only:
+                raise
+        # A file is here again at the next start; its embeddings are not.
+        return await Building(*what, MemoryStore(), self.owner, progress).run()

@@ -1,0 +1,72 @@
+"""Rows of a request, images and texts: charged, admitted, encoded."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+
+from service.application.admission import Ticket
+from service.application.encoder import EncodedText, ImageInput, VectorOrError, encode_images
+from service.application.limits import RequestLimits
+from service.application.requests import check_pixels
+from service.application.served_model import ServedModel
+from service.clip.images import ImageHeader
+from service.concurrency import both
+from service.errors import ClipError, RateLimited
+
+Charge = Callable[[int], Awaitable[None]]
+
+# Decoding an image of the first size takes about as long as encoding it does; a large one is several times that.
+_ROW_BYTES, _LARGE_BYTES = 20_000_000, 80_000_000
+
+
+class Rows:
+    """What every use case does with the rows of its request before it has their vectors."""
+
+    def __init__(self, limits: RequestLimits, charge: Charge | None) -> None:
+        """`charge` takes rows from the rate of whoever asks; it raises RateLimited."""
+        self._limits = limits
+        self._charge = charge
+
+    async def encode(
+        self, model: ServedModel, images: Sequence[ImageInput], texts: Sequence[str], *, truncate: bool
+    ) -> tuple[list[VectorOrError], list[EncodedText]]:
+        """The vector of each image or its error, and that of each text.
+
+        Raises:
+            InvalidInput: a text has too many tokens, or the images have too many pixels together.
+            RateLimited, Overloaded, BackendUnavailable, BackendFailed: see `service.errors`.
+        """
+        await self.charge(len(images) + len(texts))
+        with model.admission.admit(len(images), len(texts)) as ticket:
+            headers = await self.read_headers(model, images, ticket)
+            return await both(
+                encode_images(model.images, images, headers), model.texts.encode(texts, truncate=truncate)
+            )
+
+    async def charge(self, rows: int, *, wait: bool = False) -> None:
+        """Take them from the rate. Raises RateLimited, unless it is to `wait`."""
+        while self._charge:
+            try:
+                await self._charge(rows)
+                break
+            except RateLimited as error:
+                if not wait:
+                    raise
+                await asyncio.sleep(error.retry_after)
+
+    async def read_headers(
+        self, model: ServedModel, images: Sequence[ImageInput], ticket: Ticket
+    ) -> list[ImageHeader | ClipError]:
+        """What the images are, before anything is decoded.
+
+        Raises:
+            TooMany: they have too many pixels together.
+            Overloaded: they are large, and too many such images are ahead.
+        """
+        headers = await model.images.read_headers(images)
+        check_pixels(headers, self._limits)
+        if any(isinstance(header, ImageHeader) and header.decode_bytes > _LARGE_BYTES for header in headers):
+            sizes = [header.decode_bytes if isinstance(header, ImageHeader) else 0 for header in headers]
+            ticket.are_large(sum(1 + size // _ROW_BYTES for size in sizes))
+        return headers

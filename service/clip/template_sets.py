@@ -1,0 +1,41 @@
+"""The template sets: named lists of prompt templates, read from `template_sets.json` beside this file.
+
+The file says where the text comes from, and holds its licence.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+_FILE = Path(__file__).with_name("template_sets.json")
+
+
+@dataclass(frozen=True)
+class TemplateSet:
+    """`class_names`: of the data set that the templates were written for, in its order; may be empty.
+    `source`: where the text was published.
+    """
+
+    name: str
+    templates: tuple[str, ...]
+    class_names: tuple[str, ...]
+    source: str
+
+
+def _read() -> Mapping[str, TemplateSet]:
+    described = json.loads(_FILE.read_text("utf-8"))["sets"]
+    sets = (
+        TemplateSet(
+            each["name"], tuple(each["templates"]), tuple(each.get("class_names", ())), each["source"]
+        )
+        for each in described
+    )
+    return MappingProxyType({each.name: each for each in sets})
+
+
+# By name. Read at the start, which takes less than a millisecond: a missing file must not be found by a request.
+TEMPLATE_SETS = _read()

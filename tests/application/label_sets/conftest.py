@@ -1,0 +1,71 @@
+"""Gateways that share a store: several `LabelSets` in one process."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.application.inference import Inference
+from service.application.label_sets.folder import Folder
+from service.application.label_sets.label_sets import LabelSets, LabelSetState
+from service.application.label_sets.memory_store import MemoryStore
+from service.application.label_sets.request import LabelSetLimits
+from service.application.label_sets.store import Store
+from service.application.models import Models
+from service.engine.fake import FakeBackend
+from tests.application.label_sets.making import Counted, folder_of, put_of
+from tests.support import inference_of, served_model, write_toy_artifact
+
+
+@dataclass
+class Site:
+    """One gateway: its use cases, and its model's backend."""
+
+    inference: Inference
+    backend: FakeBackend
+    fingerprint: str
+
+    @property
+    def sets(self) -> LabelSets:
+        return self.inference.label_sets
+
+    async def put(self, name: str = "pets", /, **fields: Any) -> LabelSetState:
+        return await self.sets.put(put_of(name, **fields))
+
+
+OpenSite = Callable[..., Awaitable[Site]]
+
+
+@pytest.fixture
+async def open_site(tmp_path: Path) -> AsyncIterator[OpenSite]:
+    """Opens a gateway on `store`; `choices`: what makes its model's fingerprint another one."""
+    artifact = await write_toy_artifact(tmp_path / "toy")
+    async with AsyncExitStack() as stack:
+
+        async def open_(
+            store: Store | None = None,
+            *choices: str,
+            backend: FakeBackend | None = None,
+            files: Path | None = None,
+            **limits: int,
+        ) -> Site:
+            backend = backend or Counted()
+            model = served_model(artifact, backend, choices=choices)
+            await model.start(artifact)
+            models = Models({"toy": model})
+            folder: Folder | None = folder_of(files) if files else None
+            inference = inference_of(
+                models, store=store or MemoryStore(), folder=folder, own_limits=LabelSetLimits(**limits)
+            )
+            stack.push_async_callback(inference.label_sets.aclose)
+            await inference.label_sets.start()
+            if isinstance(backend, Counted):
+                backend.texts = backend.images = 0
+            return Site(inference, backend, model.fingerprint)
+
+        yield open_

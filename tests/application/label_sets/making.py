@@ -1,0 +1,58 @@
+"""Label sets, requests and backends for the tests of this folder."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+from service.application.encoder import ImageInput
+from service.application.label_sets.fields import LabelSetFields
+from service.application.label_sets.folder import Folder
+from service.application.label_sets.request import LabelSetLimits, PutRequest, put_request
+from service.application.limits import RequestLimits
+from service.engine.backend import Embeddings, Lengths, Pixels, TokenIds
+from service.engine.fake import FakeBackend
+from tests.support import DIM
+
+
+class Counted(FakeBackend):
+    """Counts rows. A call for texts waits while `gate` is closed."""
+
+    def __init__(self) -> None:
+        super().__init__(DIM)
+        self.texts = self.images = 0
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def encode_image(self, pixels: Pixels) -> Embeddings:
+        self.images += len(pixels)
+        return await super().encode_image(pixels)
+
+    async def encode_text(self, token_ids: TokenIds, lengths: Lengths) -> Embeddings:
+        await self.gate.wait()
+        self.texts += len(token_ids)
+        return await super().encode_text(token_ids, lengths)
+
+
+def put_of(name: str = "pets", /, **fields: Any) -> PutRequest:
+    """A request; without labels, of two. Examples are bytes of images."""
+    examples: dict[str, ImageInput] = {}
+
+    def named(label: Any) -> Any:
+        if isinstance(label, str):
+            return label
+        names = []
+        for image in label.get("examples", ()):
+            key = str(len(examples))
+            examples[key] = image
+            names.append(key)
+        return label | {"examples": names}
+
+    given = {"labels": ["cat", "dog"]} | fields
+    given["labels"] = [named(label) for label in given["labels"]]
+    return put_request(name, LabelSetFields.model_validate(given), examples.__getitem__)
+
+
+def folder_of(path: Path) -> Folder:
+    return Folder(path, RequestLimits(), LabelSetLimits())

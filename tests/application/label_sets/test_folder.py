@@ -1,0 +1,148 @@
+"""Label sets that are files."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.application.label_sets.memory_store import MemoryStore
+from service.errors import LabelSetReadOnly, UnknownLabelSet
+from tests.application.label_sets.conftest import OpenSite, Site
+from tests.application.label_sets.making import Counted
+from tests.application.label_sets.test_label_sets import classified, rows, until
+from tests.support import png
+
+PETS = """
+labels = ["cat", {label = "dog", id = "7", prompts = ["a {} b", "wolf"], examples = ["dog.png"]}]
+templates = ["a {}"]
+background = ["tree"]
+"""
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    folder = tmp_path / "files"
+    folder.mkdir()
+    (folder / "dog.png").write_bytes(png(1))
+    (folder / "pets.toml").write_text(PETS)
+    return folder
+
+
+def names(site: Site) -> list[str]:
+    return [state.name for state in site.sets.all() if state.state == "ready"]
+
+
+async def test_a_file_is_what_the_same_request_would_be(open_site: OpenSite, files: Path) -> None:
+    site = await open_site(files=files)
+    await until(lambda: _served(site, "pets"))
+    put = await site.put(
+        "same",
+        labels=["cat", {"label": "dog", "id": "7", "prompts": ["a {} b", "wolf"], "examples": [png(1)]}],
+        templates=["a {}"],
+        background=["tree"],
+    )
+    state = site.sets.get("pets")
+    assert (state.version, state.read_only) == (put.version, True)
+    pets, same = [(await classified(site, name)).results[0] for name in ("pets", "same")]
+    assert rows(pets) == rows(same)
+
+
+async def _served(site: Site, *expected: str) -> bool:
+    return names(site) == sorted(expected)
+
+
+async def test_files_that_come_change_and_go_are_followed(open_site: OpenSite, files: Path) -> None:
+    site = await open_site(files=files)
+    await until(lambda: _served(site, "pets"))
+    first = site.sets.get("pets").version
+    (files / "moods.json").write_text(json.dumps({"labels": ["glad", "sad"]}))
+    await until(lambda: _served(site, "moods", "pets"))
+    _replace(files / "pets.toml", 'labels = ["cat", "cow"]')
+    await until(lambda: _changed(site, first))
+    (files / "pets.toml").unlink()
+    await until(lambda: _served(site, "moods"))
+    with pytest.raises(UnknownLabelSet):
+        site.sets.get("pets")
+
+
+async def _changed(site: Site, version: str) -> bool:
+    state = site.sets.get("pets")
+    return state.state == "ready" and state.version != version
+
+
+def _replace(file: Path, text: str) -> None:
+    """As a ConfigMap is: all of it at once."""
+    other = file.with_suffix(".new")
+    other.write_text(text)
+    os.replace(other, file)
+
+
+async def test_an_example_that_changes_changes_the_set(open_site: OpenSite, files: Path) -> None:
+    site = await open_site(files=files)
+    await until(lambda: _served(site, "pets"))
+    first = site.sets.get("pets").version
+    (files / "dog.png").write_bytes(png(2))
+    await until(lambda: _changed(site, first))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "labels = [",
+        "labels = 7",
+        "other = 1",
+        'labels = ["a", "a"]',
+        'labels = [{label = "a", examples = ["../pets.toml"]}]',
+        'labels = [{label = "a", examples = ["none.png"]}]',
+        'labels = [{label = "a", examples = ["pets.toml"]}]',
+        'labels = ["a"]\nmodel = "other"',
+        'labels = ["aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"]',
+    ],
+)
+async def test_a_file_that_is_wrong_changes_nothing_and_is_said(
+    open_site: OpenSite, files: Path, text: str, caplog: Any
+) -> None:
+    site = await open_site(files=files)
+    await until(lambda: _served(site, "pets"))
+    first = (await classified(site, "pets")).label_sets
+    _replace(files / "pets.toml", text)
+    (files / "moods.json").write_text(json.dumps({"labels": ["glad", "sad"]}))
+    await until(lambda: _has(site, "moods"))
+    assert (await classified(site, "pets")).label_sets == first
+
+
+async def _has(site: Site, name: str) -> bool:
+    return any(state.name == name and state.state == "ready" for state in site.sets.all())
+
+
+async def test_a_set_of_a_file_is_changed_by_its_file_alone(open_site: OpenSite, files: Path) -> None:
+    site = await open_site(files=files)
+    with pytest.raises(LabelSetReadOnly, match="pets comes from a file"):
+        await site.put("pets")
+    with pytest.raises(LabelSetReadOnly):
+        await site.sets.delete("pets")
+
+
+async def test_a_set_of_a_file_is_not_encoded_again_at_the_next_start(
+    open_site: OpenSite, files: Path
+) -> None:
+    store = MemoryStore()
+    site = await open_site(store, files=files)
+    await until(lambda: _served(site, "pets"))
+    again = await open_site(store, files=files, backend=(backend := Counted()))
+    assert names(again) == ["pets"]
+    assert (backend.texts, backend.images) == (0, 0)
+
+
+async def test_a_link_out_of_the_folder_is_what_a_config_map_has(open_site: OpenSite, tmp_path: Path) -> None:
+    data, folder = tmp_path / "..data", tmp_path / "mounted"
+    for made in (data, folder):
+        made.mkdir()
+    (data / "pets.toml").write_text('labels = ["cat", "dog"]')
+    (folder / "pets.toml").symlink_to(data / "pets.toml")
+    site = await open_site(files=folder)
+    await until(lambda: _served(site, "pets"))

@@ -1,0 +1,464 @@
+"""Label sets at one gateway and at several: what is put is what is served, in all of them, or the old one is."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, get_args
+
+import numpy as np
+import pytest
+
+from service.application.answers import Classification
+from service.application.label_sets.memory_store import MemoryStore
+from service.application.label_sets.store import Kind
+from service.application.requests import ClassifyRequest, EmbedRequest
+from service.errors import (
+    ClipError,
+    InvalidInput,
+    LabelSetNotReady,
+    TextTooLong,
+    TooMany,
+    UndecodableImage,
+    UnknownLabelSet,
+    UnknownModel,
+)
+from tests.application.label_sets.conftest import OpenSite, Site
+from tests.application.label_sets.making import Counted, put_of
+from tests.support import png
+
+KINDS: tuple[Kind, ...] = get_args(Kind)
+DEFINITION: dict[str, Any] = {
+    "labels": [
+        "cat",
+        {"label": "dog", "id": "7", "prompts": ["a {} dog", "wolf"]},
+        {"label": "cow", "threshold": 0.9},
+    ],
+    "templates": ["a {}", "the {}"],
+    "background": ["tree"],
+}
+
+
+async def classified(site: Site, *names: str, **options: Any) -> Classification:
+    return await site.inference.classify(ClassifyRequest([png()], label_sets=names, **options))
+
+
+async def version_at(site: Site, name: str = "pets") -> str | None:
+    try:
+        return (await classified(site, name)).label_sets[0].version
+    except (UnknownLabelSet, LabelSetNotReady):
+        return None
+
+
+async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 10.0) -> None:
+    async with asyncio.timeout(seconds):
+        while not await condition():
+            await asyncio.sleep(0.01)
+
+
+def rows(result: Any) -> list[tuple[Any, ...]]:
+    assert not isinstance(result, ClipError)
+    return [(each.label, each.score, each.cosine, each.logit) for each in result[0]]
+
+
+async def test_a_set_scores_as_its_labels_and_templates_in_a_request(open_site: OpenSite) -> None:
+    site = await open_site()
+    await site.put(labels=["cat", "dog", "cow"], templates=["a {}", "the {}"], background=["tree"])
+    request = ClassifyRequest([png()], ["cat", "dog", "cow"], ["a {}", "the {}"], ["tree"])
+    said = await site.inference.classify(request)
+    assert rows((await classified(site, "pets")).results[0]) == rows(said.results[0])
+
+
+async def test_both_spellings_of_a_slot_make_the_same_set(open_site: OpenSite) -> None:
+    site = await open_site()
+    for slot, name in (("{}", "short"), ("{label}", "named")):
+        own = {"label": "dog", "prompts": [f"a {slot} b", "wolf"]}
+        await site.put(name, labels=["cat", own], templates=[f"a {slot}"])
+    assert await version_at(site, "short") == await version_at(site, "named")
+    for prompts in (["a {}", "a {label}"], ["{} {label} {}"]):
+        with pytest.raises(InvalidInput, match=r"label 0 has a prompt twice|has 3 slots"):
+            await site.put(labels=[{"label": "dog", "prompts": prompts}])
+
+
+async def test_a_label_may_have_prompts_of_its_own(open_site: OpenSite) -> None:
+    site = await open_site()
+    await site.put(labels=["cat", {"label": "dog", "prompts": ["a {} b", "wolf"]}], templates=["a {}"])
+    logits = {label: logit for label, *_, logit in rows((await classified(site, "pets")).results[0])}
+    for label, prompts in (("cat", ["a cat"]), ("dog", ["a dog b", "wolf"])):
+        image, *texts = await _vectors(site, prompts)
+        mean = np.mean(texts, axis=0)
+        cosine = image @ (mean / np.linalg.norm(mean))
+        assert logits[label] == pytest.approx(10 * cosine, abs=1e-4)  # the toy's scale
+
+
+async def _vectors(site: Site, texts: list[str]) -> list[Any]:
+    embedded = await site.inference.embed(EmbedRequest([png()], texts))
+    return [*embedded.images, *(text.vector for text in embedded.texts)]
+
+
+async def test_classification_by_a_set_encodes_no_text(open_site: OpenSite) -> None:
+    site = await open_site()
+    await site.put(**DEFINITION)
+    assert isinstance(site.backend, Counted)
+    site.backend.texts = 0
+    await classified(site, "pets")
+    assert (site.backend.texts, site.backend.images) == (0, 1)
+
+
+async def test_an_image_is_encoded_once_for_several_sets(open_site: OpenSite) -> None:
+    site = await open_site()
+    await site.put("pets", labels=["cat", "dog"])
+    await site.put("moods", labels=["glad", "sad", "odd"])
+    answer = await classified(site, "moods", "pets")
+    assert isinstance(site.backend, Counted)
+    assert site.backend.images == 1
+    assert [each.name for each in answer.label_sets] == ["moods", "pets"]
+    (lists,) = answer.results
+    assert not isinstance(lists, ClipError)
+    assert [len(labels) for labels in lists] == [3, 2]
+
+
+async def test_a_version_changes_with_all_that_decides_scores_and_with_nothing_else(
+    open_site: OpenSite,
+) -> None:
+    site = await open_site()
+    first = await site.put(**DEFINITION)
+    changes: list[dict[str, Any]] = [
+        {"labels": [*DEFINITION["labels"], "pig"]},
+        {"labels": ["cat", *DEFINITION["labels"][1:2], "cow"]},
+        {"templates": ["a {}"]},
+        {"background": []},
+        {"scoring": "sigmoid"},
+        {"temperature": 2.0},
+        {"threshold": 0.5},
+        {"truncate": True},
+    ]
+    versions = {(await site.put(**DEFINITION | change)).version for change in changes}
+    assert len(versions) == len(changes)
+    assert first.version not in versions
+    assert (await site.put(**DEFINITION)).version == first.version
+    assert (await site.put("other", **DEFINITION)).version == first.version
+
+
+async def test_the_options_of_a_request_come_before_those_of_the_set(open_site: OpenSite) -> None:
+    site = await open_site()
+    await site.put(labels=["cat", {"label": "dog", "threshold": 1.0}, "cow"], temperature=50.0)
+    names = [row[0] for row in rows((await classified(site, "pets")).results[0])]
+    assert sorted(names) == ["cat", "cow"]
+    everything = rows((await classified(site, "pets", threshold=0.0, temperature=0.01)).results[0])
+    assert len(everything) == 3
+    assert everything[0][1] > 0.99
+    assert len(rows((await classified(site, "pets", threshold=-1.0, top_k=1)).results[0])) == 1
+    cosines = rows((await classified(site, "pets", threshold=-1.0, scoring="cosine")).results[0])
+    assert all(row[1] == row[2] for row in cosines)
+
+
+@pytest.mark.parametrize("more", [{"labels": ["cat"]}, {"templates": ["a {}"]}, {"background": ["x"]}])
+async def test_a_set_is_not_mixed_with_labels(open_site: OpenSite, more: dict[str, Any]) -> None:
+    site = await open_site()
+    await site.put()
+    with pytest.raises(InvalidInput, match="a label set has its own labels"):
+        await classified(site, "pets", **more)
+
+
+async def test_a_version_that_is_asked_for_is_served_only_while_it_is_the_present_one(
+    open_site: OpenSite,
+) -> None:
+    site = await open_site()
+    version = (await site.put()).version
+    assert (await classified(site, f"pets@{version}")).label_sets[0].version == version
+    other = (await site.put(labels=["cow"])).version
+    with pytest.raises(UnknownLabelSet, match=f"pets is at version {other}; version {version}"):
+        await classified(site, f"pets@{version}")
+
+
+@pytest.mark.parametrize("name", ["", "dogs", "../x", "pets@", "a\nb"])
+async def test_a_set_that_there_is_not_is_named_with_those_that_there_are(
+    open_site: OpenSite, name: str
+) -> None:
+    site = await open_site()
+    await site.put()
+    if name == "pets@":
+        await classified(site, name)
+        return
+    with pytest.raises(UnknownLabelSet, match="There are: pets"):
+        await classified(site, name)
+
+
+async def test_until_a_new_version_is_built_the_old_one_is_served(open_site: OpenSite) -> None:
+    site = await open_site(backend=(backend := Counted()))
+    old = await site.put()
+    backend.gate.clear()
+    new = await site.put(labels=["cow", "pig"])
+    assert (new.state, new.served_version, new.prompts, new.prompts_done) == ("building", old.version, 2, 0)
+    assert await version_at(site) == old.version
+    backend.gate.set()
+    await until(lambda: _is(site, new.version))
+    assert site.sets.get("pets").state == "ready"
+
+
+async def test_a_set_that_was_never_built_says_how_far_it_is(open_site: OpenSite) -> None:
+    site = await open_site(backend=(backend := Counted()))
+    backend.gate.clear()
+    assert (await site.put()).state == "building"
+    with pytest.raises(LabelSetNotReady, match="0 of 2 prompts") as caught:
+        await classified(site, "pets")
+    assert caught.value.retry_after >= 1
+    backend.gate.set()
+
+
+async def _is(site: Site, version: str | None) -> bool:
+    return await version_at(site) == version
+
+
+async def test_a_set_put_at_one_gateway_is_served_at_another_that_encodes_nothing(
+    open_site: OpenSite,
+) -> None:
+    store = MemoryStore()
+    here, there = await open_site(store), await open_site(store)
+    version = (await here.put()).version
+    await until(lambda: _is(there, version))
+    await here.sets.delete("pets")
+    await until(lambda: _is(there, None))
+    assert isinstance(there.backend, Counted)
+    assert there.backend.texts == 0
+
+
+async def test_of_two_sets_put_at_the_same_time_one_is_kept_whole_everywhere(open_site: OpenSite) -> None:
+    store = MemoryStore()
+    here, there = await open_site(store), await open_site(store)
+    definitions = [{"labels": [f"label {i}", "x"], "background": [f"other {i}"]} for i in range(8)]
+    sites = [here, there] * 4
+    states = await asyncio.gather(
+        *(site.put(**definition) for site, definition in zip(sites, definitions, strict=True))
+    )
+    await until(lambda: _same(here, there))
+    version = await version_at(here)
+    assert version in {state.version for state in states}
+    state = here.sets.get("pets")
+    assert (state.state, state.version) == ("ready", version)
+    assert state.definition.labels[0].label[-1] == state.definition.background[0][-1]
+    await until(lambda: _tidied(store))
+
+
+async def _same(here: Site, there: Site) -> bool:
+    return (await version_at(here)) == (await version_at(there)) is not None and all(
+        site.sets.get("pets").state == "ready" for site in (here, there)
+    )
+
+
+async def _tidied(store: MemoryStore) -> bool:
+    """Nothing is left of what was replaced."""
+    return len(await store.names("definitions")) == 1 and len(await store.names("weights")) <= 3
+
+
+async def test_a_start_loads_what_is_stored_and_encodes_nothing(open_site: OpenSite) -> None:
+    store = MemoryStore()
+    site = await open_site(store)
+    for i in range(20):
+        await site.put(f"set-{i}", labels=[f"a{i}", {"label": f"b{i}", "examples": [png()]}])
+    again = await open_site(store, backend=(backend := Counted()))
+    assert [state.state for state in again.sets.all()] == ["ready"] * 20
+    assert (backend.texts, backend.images) == (0, 0)
+    answers = [await classified(each, *(f"set-{i}" for i in range(16))) for each in (site, again)]
+    assert rows(answers[0].results[0]) == rows(answers[1].results[0])
+
+
+async def test_a_build_that_was_cut_off_goes_on_where_it_was(
+    open_site: OpenSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.application.label_sets.building._REPORT_SECONDS", 0.0)
+    monkeypatch.setattr("service.application.label_sets.encoding._PROMPTS", 10)
+    store = MemoryStore()
+    labels = [f"label {i}" for i in range(100)]
+    first = await open_site(store, backend=(backend := Stopping(after=50)))
+    assert (await first.put(labels=labels)).prompts_done == 50
+    await first.sets.aclose()
+    again = await open_site(store, backend=(backend := Stopping(after=1_000)))
+    await until(lambda: _ready(again))
+    assert 40 <= backend.texts <= 60
+
+
+class Stopping(Counted):
+    """Stops for ever after so many texts of label sets."""
+
+    def __init__(self, after: int) -> None:
+        super().__init__()
+        self._left = after
+
+    async def encode_text(self, token_ids: Any, lengths: Any) -> Any:
+        if self._left <= 0:
+            self.gate.clear()
+        if self.images or self._left < 1_000_000:
+            self._left -= len(token_ids)
+        return await super().encode_text(token_ids, lengths)
+
+
+async def _ready(site: Site) -> bool:
+    return site.sets.get("pets").state == "ready"
+
+
+async def test_a_set_of_another_fingerprint_is_rebuilt_and_never_served(open_site: OpenSite) -> None:
+    store = MemoryStore()
+    old = await open_site(store)
+    picture = png(5)
+    before = await old.put(labels=["cat", {"label": "dog", "examples": [picture]}])
+    new = await open_site(store, "other pixels")
+    await until(lambda: _ready(new))
+    after = new.sets.get("pets")
+    assert after.version != before.version
+    assert after.fingerprint == new.fingerprint != before.fingerprint
+    assert isinstance(new.backend, Counted)
+    assert (new.backend.texts, new.backend.images) == (2, 1)
+    # In the middle of an upgrade both are served, each by its own.
+    assert await version_at(old) == before.version
+    assert (await open_site(store)).sets.get("pets").state == "ready"
+
+
+async def test_examples_count_by_their_weight_and_are_judged(open_site: OpenSite) -> None:
+    site = await open_site()
+    red, green, blue = (png(seed) for seed in (1, 2, 3))
+    state = await site.put(
+        labels=[{"label": "a", "examples": [png(), png(), red]}, {"label": "b", "examples": [green, green]}],
+        example_weight=1.0,
+    )
+    # The fake's vectors have nothing to do with each other: an example is known by its double alone.
+    assert state.loo is not None
+    assert state.loo.examples == 5
+    assert {(each.label, each.example) for each in state.loo.misread} <= {(0, 2)}
+    assert not state.warnings
+    top = rows((await classified(site, "pets")).results[0])[0]
+    assert top[0] == "a"
+    partly = await site.put(labels=["a", {"label": "b", "examples": [blue]}])
+    assert "1 of 2 labels have examples" in partly.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("fields", "kind", "words"),
+    [
+        ({"labels": []}, InvalidInput, "at least one label"),
+        ({"labels": ["a", " "]}, InvalidInput, "label 1 is empty"),
+        ({"labels": ["a", "a"]}, InvalidInput, "label 1 is the same as label 0"),
+        ({"labels": ["a"], "background": ["a"]}, InvalidInput, "background label 0 is the same as label 0"),
+        ({"labels": [f"{i}" for i in range(1_001)]}, TooMany, "1,001 labels; the limit is 1,000"),
+        ({"labels": [{"label": "a", "id": "x"}, {"label": "b", "id": "x"}]}, InvalidInput, "that of label 0"),
+        ({"labels": [{"label": "a", "id": "\n"}]}, InvalidInput, "id of label 0"),
+        ({"labels": [{"label": "a", "prompts": ["b", "b"]}]}, InvalidInput, "a prompt twice"),
+        ({"labels": [{"label": "a", "prompts": [" "]}]}, InvalidInput, "is empty"),
+        ({"labels": [{"label": "a", "prompts": ["b" * 1_025]}]}, TextTooLong, "1,025 characters"),
+        ({"labels": ["a" * 20]}, TextTooLong, "label 0 makes a prompt of"),
+        ({"labels": ["a", {"label": "b", "prompts": ["c" * 20]}]}, TextTooLong, "label 1 makes a prompt of"),
+        ({"labels": [{"label": "a", "threshold": 2}]}, InvalidInput, "threshold of label 0 is 2"),
+        ({"temperature": 0}, InvalidInput, "temperature is 0; it must be from 0.001"),
+        ({"threshold": -3}, InvalidInput, "threshold is -3"),
+        ({"example_weight": 1.5}, InvalidInput, "example_weight is 1.5"),
+        ({"templates": ["no slot"]}, InvalidInput, "template 0 has no slot"),
+        ({"model": "other"}, UnknownModel, "no such model"),
+        ({"labels": ["a", {"label": "b", "examples": [b"no image"]}]}, InvalidInput, "example 0 of label 1"),
+        (
+            {"labels": ["a", {"label": "b", "examples": [UndecodableImage("it is no base64")]}]},
+            UndecodableImage,
+            "example 0 of label 1: it is no base64",
+        ),
+        ({"labels": [{"label": "a", "examples": [bytes(8_000_000)]}]}, TooMany, "bytes in the label set"),
+    ],
+)
+async def test_what_cannot_be_a_set_is_said_and_nothing_is_kept(
+    open_site: OpenSite, fields: dict[str, Any], kind: type[ClipError], words: str
+) -> None:
+    store = MemoryStore()
+    site = await open_site(store)
+    with pytest.raises(kind, match=words):
+        await site.put(**fields)
+    assert site.sets.all() == []
+    assert await store.revision() == 0
+
+
+@pytest.mark.parametrize("name", ["", "../x", "a/b", "a\nb", "a@b", ".a", "a" * 65, "ä", "a b"])
+async def test_a_name_is_a_plain_word(open_site: OpenSite, name: str) -> None:
+    store = MemoryStore()
+    site = await open_site(store)
+    with pytest.raises(InvalidInput, match="the name of a label set has 1 to 64"):
+        await site.put(name)
+    with pytest.raises(InvalidInput, match="the name of a label set has 1 to 64"):
+        await site.sets.delete(name)
+    assert await store.revision() == 0
+
+
+async def test_the_number_of_sets_and_their_bytes_are_limited(open_site: OpenSite) -> None:
+    site = await open_site(max_label_sets=2, max_label_sets_bytes=100_000)
+    await site.put("a")
+    await site.put("b")
+    await site.put("b", labels=["x", "y"])
+    with pytest.raises(TooMany, match="there are 2 label sets; the limit is 2"):
+        await site.put("c")
+    with pytest.raises(TooMany, match="the limit is 100,000"):
+        await site.put("b", labels=[{"label": "x", "examples": [png() + bytes(100_000)]}])
+
+
+async def test_a_set_that_is_deleted_leaves_nothing(open_site: OpenSite) -> None:
+    store = MemoryStore()
+    site = await open_site(store)
+    await site.put(labels=["a", {"label": "b", "examples": [png()]}])
+    await site.put("pets-2")
+    await site.sets.delete("pets")
+    assert [state.name for state in site.sets.all()] == ["pets-2"]
+    for kind in KINDS:
+        assert not [name for name in await store.names(kind) if not name.startswith("pets-2")]
+    with pytest.raises(UnknownLabelSet):
+        await site.sets.delete("pets")
+
+
+async def test_an_image_that_a_new_version_does_not_have_is_not_kept(open_site: OpenSite) -> None:
+    store = MemoryStore()
+    site = await open_site(store)
+    kept, dropped = png(1), png(2)
+    await site.put(labels=[{"label": "a", "examples": [kept, dropped]}, "b"])
+    await site.put(labels=[{"label": "a", "examples": [kept]}, "b", "c"])
+    await until(lambda: _holds_one_image(store))
+
+
+async def _holds_one_image(store: MemoryStore) -> bool:
+    return len(await store.names("images")) == 1
+
+
+async def test_sets_of_two_models_are_two_requests(open_site: OpenSite) -> None:
+    site = await open_site()
+    await site.put()
+    with pytest.raises(InvalidInput, match="an image is encoded by one model"):
+        await site.inference.classify(ClassifyRequest([png()], label_sets=["pets"], model="other"))
+
+
+async def test_an_error_that_passes_is_not_the_end_of_a_build(open_site: OpenSite) -> None:
+    site = await open_site(backend=(backend := Counted()))
+    await backend.aclose()  # as if the encoders were away
+    put = asyncio.create_task(site.sets.put(put_of("pets")))
+    await asyncio.sleep(0.1)
+    await backend.start()
+    state = await put
+    assert state.error
+    await until(lambda: _ready(site), 30.0)
+    assert site.sets.get("pets").error is None
+
+
+@pytest.mark.parametrize("damaged", [b"", b"no archive", b"PK\x03\x04"])
+async def test_embeddings_that_are_damaged_are_made_again(open_site: OpenSite, damaged: bytes) -> None:
+    store = MemoryStore()
+    await (await open_site(store)).put()
+    (name,) = await store.names("weights")
+    await store.change({("weights", name): damaged})
+    again = await open_site(store)
+    await until(lambda: _ready(again))
+
+
+async def test_a_set_that_cannot_be_read_does_not_keep_others_from_being_served(open_site: OpenSite) -> None:
+    store = MemoryStore()
+    site = await open_site(store)
+    await site.put("moods")
+    await site.put("pets")
+    (name,) = [name for name in await store.names("definitions") if name.startswith("moods")]
+    await store.change({("definitions", name): b'{"written": "later"}'})
+    again = await open_site(store)
+    assert [state.name for state in again.sets.all()] == ["pets"]
+    await again.put("moods", labels=["glad"])
+    assert [state.name for state in again.sets.all()] == ["moods", "pets"]

@@ -1,0 +1,102 @@
+"""A store that goes away: what is loaded is served, and all is well when it is back."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+import pytest
+
+from service.application.label_sets.memory_store import MemoryStore
+from service.application.label_sets.store import NOTHING, Key, Kind
+from service.errors import StoreUnavailable
+from tests.application.label_sets.conftest import OpenSite, Site
+from tests.application.label_sets.test_label_sets import classified, until
+
+
+class Flaky(MemoryStore):
+    """Fails while it is `away`."""
+
+    away = False
+
+    def _check(self) -> None:
+        if self.away:
+            raise StoreUnavailable("the store is away.")
+
+    async def revision(self) -> int:
+        self._check()
+        return await super().revision()
+
+    async def names(self, kind: Kind) -> list[str]:
+        self._check()
+        return await super().names(kind)
+
+    async def rows(self, kind: Kind) -> dict[str, bytes]:
+        self._check()
+        return await super().rows(kind)
+
+    async def get(self, key: Key) -> bytes | None:
+        self._check()
+        return await super().get(key)
+
+    async def change(
+        self,
+        puts: Mapping[Key, bytes],
+        deletes: Collection[Key] = (),
+        *,
+        expected: Mapping[Key, bytes | None] = NOTHING,
+    ) -> bool:
+        self._check()
+        return await super().change(puts, deletes, expected=expected)
+
+
+async def test_sets_that_are_loaded_are_served_while_the_store_is_away(open_site: OpenSite) -> None:
+    store = Flaky()
+    site = await open_site(store)
+    version = (await site.put()).version
+    store.away = True
+    assert (await classified(site, "pets")).label_sets[0].version == version
+    assert site.sets.get("pets").state == "ready"
+    with pytest.raises(StoreUnavailable):
+        await site.put(labels=["cow"])
+    with pytest.raises(StoreUnavailable):
+        await site.sets.delete("pets")
+    store.away = False
+    assert (await site.put(labels=["cow"])).state == "ready"
+
+
+async def test_a_gateway_that_starts_without_its_store_loads_it_later(open_site: OpenSite) -> None:
+    store = Flaky()
+    await (await open_site(store)).put()
+    store.away = True
+    site = await open_site(store)
+    with pytest.raises(StoreUnavailable, match="could not be read yet"):
+        await classified(site, "pets")
+    with pytest.raises(StoreUnavailable):
+        site.sets.all()
+    store.away = False
+    await until(lambda: _has_pets(site))
+
+
+async def _has_pets(site: Site) -> bool:
+    try:
+        return [state.state for state in site.sets.all()] == ["ready"]
+    except StoreUnavailable:
+        return False
+
+
+async def test_sets_of_files_need_no_store(open_site: OpenSite, tmp_path: Path) -> None:
+    store = Flaky()
+    store.away = True
+    files = tmp_path / "files"
+    files.mkdir()
+    (files / "pets.toml").write_text('labels = ["cat", "dog"]')
+    site = await open_site(store, files=files)
+    await until(lambda: _classifies(site))
+
+
+async def _classifies(site: Site) -> bool:
+    try:
+        return bool((await classified(site, "pets")).label_sets)
+    except Exception:
+        return False

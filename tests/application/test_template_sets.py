@@ -1,0 +1,33 @@
+"""The template sets as every front lists them, and whether a request may use them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from service.application.limits import RequestLimits
+from service.application.requests import ClassifyRequest
+from service.application.template_sets import template_set, template_sets
+from service.clip.artifact import read_manifest
+from service.errors import UnknownTemplateSet
+from tests.support import write_toy_artifact
+
+
+def test_each_listed_set_is_found_by_its_name() -> None:
+    assert [template_set(each.name) for each in template_sets()] == list(template_sets())
+
+
+@pytest.mark.parametrize("name", ["", "Plain", "imagenet", "food101 ", "x" * 100_000])
+def test_another_name_is_refused_and_told_which_there_are(name: str) -> None:
+    with pytest.raises(UnknownTemplateSet, match=r"There are: plain, photo, .*, ucf101\.") as caught:
+        template_set(name)
+    assert len(caught.value.detail) < 1_000
+
+
+async def test_one_request_may_use_any_set_with_all_its_class_names(tmp_path: Path) -> None:
+    manifest, limits = read_manifest(await write_toy_artifact(tmp_path)), RequestLimits()
+    for each in template_sets():
+        asked = ClassifyRequest([b"image"], each.class_names or ["a"], [each.name])
+        asked.check(limits)
+        assert asked.expanded_templates(manifest, limits) == each.templates

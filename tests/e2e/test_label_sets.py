@@ -1,0 +1,205 @@
+"""Label sets over the life of processes: ends in the middle of a write, starts, and several on one store."""
+
+from __future__ import annotations
+
+import random
+import signal
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from service.application.label_sets.definition import Definition
+from service.application.label_sets.records import Pointer, Weights
+from tests.process import Process
+from tests.support import png
+
+PUTS = 50
+SETS = 100
+NAMES = ("pets", "moods", "tools", "trees")
+
+
+def service(folder: Path, **settings: Any) -> Process:
+    """A service whose state is in `folder`; ready."""
+    process = Process(state_dir=str(folder), backend="onnx", threads=1, grpc_enabled="false", **settings)
+    process.wait_ready(60)
+    return process
+
+
+def definition(generation: int) -> dict[str, Any]:
+    """Every part of it tells its generation."""
+    return {
+        "labels": [f"label {generation} {k}" for k in range(4)],
+        "background": [f"other {generation}"],
+        "templates": [f"{generation} {{}}"],
+    }
+
+
+def generation_of(state: dict[str, Any]) -> int:
+    """The generation of all its parts, which is one."""
+    parts = {int(each["label"].split()[1]) for each in state["labels"]}
+    parts |= {int(state["background"][0].split()[1]), int(state["templates"][0].split()[0])}
+    (generation,) = parts
+    return generation
+
+
+def until(condition: Callable[[], bool], seconds: float = 20.0) -> float:
+    """Seconds until it was so."""
+    began = time.monotonic()
+    while not condition():
+        assert time.monotonic() - began < seconds
+        time.sleep(0.02)
+    return time.monotonic() - began
+
+
+def classified(process: Process, name: str) -> httpx.Response:
+    return httpx.post(
+        f"{process.url}/classify?label_set={name}", content=png(), headers={"Content-Type": "image/png"}
+    )
+
+
+def version_at(process: Process, name: str) -> str | None:
+    answer = classified(process, name)
+    return answer.json()["label_sets"][0]["version"] if answer.status_code == 200 else None
+
+
+def test_a_kill_in_the_middle_of_puts_leaves_each_set_old_or_new(tmp_path: Path) -> None:
+    chance = random.Random(7)
+    put, asked = dict.fromkeys(NAMES, 0), dict.fromkeys(NAMES, 0)
+    for round_ in range(5):
+        process = service(tmp_path)
+        ended = threading.Event()
+        for number in range(PUTS // 5):
+            name = NAMES[number % len(NAMES)]
+            generation = 1 + round_ * PUTS + number
+            last = number == PUTS // 5 - 1
+            if last:
+                threading.Timer(
+                    chance.uniform(0.0, 0.05), process.popen.send_signal, [signal.SIGKILL]
+                ).start()
+            asked[name] = generation
+            try:
+                answer = httpx.put(f"{process.url}/label-sets/{name}", json=definition(generation))
+            except httpx.TransportError:
+                assert last
+                ended.set()
+                break
+            assert answer.status_code == 200
+            put[name] = generation
+        process.popen.wait(10)
+        _no_set_is_half(tmp_path)
+    process = service(tmp_path)
+    for name in NAMES:
+        until(lambda name=name: _state(process, name)["state"] == "ready")  # type: ignore[misc]
+        state = _state(process, name)
+        assert put[name] <= generation_of(state) <= asked[name]
+        labels = classified(process, name).json()["results"][0]["labels"]
+        assert {int(each["label"].split()[1]) for each in labels} == {generation_of(state)}
+    assert process.stop()[0] == 0
+
+
+def _state(process: Process, name: str) -> dict[str, Any]:
+    answer = httpx.get(f"{process.url}/label-sets/{name}")
+    assert answer.status_code == 200
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def _no_set_is_half(folder: Path) -> None:
+    """In the file itself: what is wanted is there, and what is built has a row for each name."""
+    with sqlite3.connect(folder / "label-sets.sqlite") as file:
+        rows = {
+            (kind, _text(name)): value
+            for kind, name, value in file.execute("select kind, name, value from rows")
+        }
+    for (kind, name), value in rows.items():
+        if kind == "sets":
+            stored = rows["definitions", f"{name}/{Pointer.from_bytes(value).digest}"]
+            definition = Definition.from_bytes(stored)
+            assert len({label.label.split()[1] for label in definition.labels}) == 1
+        elif kind == "weights":
+            weights = Weights.from_bytes(value)
+            assert weights is not None
+            assert len(weights.texts) == 5
+    file.close()
+
+
+def _text(name: str | bytes) -> str:
+    return name.decode() if isinstance(name, bytes) else name
+
+
+def test_a_start_with_many_sets_encodes_nothing(tmp_path: Path) -> None:
+    first = service(tmp_path)
+    with httpx.Client(base_url=first.url) as client:
+        for number in range(SETS):
+            answer = client.put(f"/label-sets/set-{number}", json=definition(number))
+            assert answer.status_code == 200
+    assert first.stop()[0] == 0
+    again = service(tmp_path)
+    states = httpx.get(again.url + "/label-sets").json()["label_sets"]
+    assert [state["state"] for state in states] == ["ready"] * SETS
+    metrics = httpx.get(again.operations_url + "/metrics").text
+    assert 'clipserve_label_sets{state="ready"} 100.0' in metrics
+    built = [line for line in metrics.splitlines() if line.startswith("clipserve_label_set_builds_total{")]
+    assert built == []
+    assert classified(again, "set-7").status_code == 200
+    assert again.stop()[0] == 0
+
+
+def test_two_services_on_one_file_serve_what_is_put_at_either(tmp_path: Path) -> None:
+    here, there = service(tmp_path), service(tmp_path)
+    for number, (one, other) in enumerate(((here, there), (there, here), (here, there))):
+        version = httpx.put(f"{one.url}/label-sets/pets", json=definition(number)).json()["version"]
+        until(lambda other=other, version=version: version_at(other, "pets") == version)  # type: ignore[misc]
+    _put_at_once(here, there)
+    until(lambda: version_at(here, "pets") == version_at(there, "pets") is not None)
+    assert httpx.delete(f"{here.url}/label-sets/pets").status_code == 204
+    until(lambda: classified(there, "pets").status_code == 404)
+    for process in (here, there):
+        assert process.stop()[0] == 0
+
+
+def _put_at_once(*processes: Process) -> None:
+    """Sixteen definitions of one name, at two services; then the one that is kept is whole."""
+    statuses: list[int] = []
+
+    def put(process: Process, generation: int) -> None:
+        answer = httpx.put(f"{process.url}/label-sets/pets", json=definition(generation), timeout=30)
+        statuses.append(answer.status_code)
+        generation_of(answer.json())
+
+    threads = [threading.Thread(target=put, args=(processes[i % 2], 100 + i)) for i in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert set(statuses) <= {200, 202}
+    assert len(statuses) == 16
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs signals")
+def test_a_large_set_that_was_cut_off_goes_on_after_a_restart(tmp_path: Path) -> None:
+    first = service(tmp_path)
+    labels = [f"thing {k}" for k in range(400)]
+    body = {"labels": labels, "templates": ["imagenet-80"]}
+    put = httpx.put(f"{first.url}/label-sets/large", json=body, timeout=60)
+    assert put.status_code == 202
+    assert "retry-after" in put.headers
+    until(lambda: _state(first, "large")["prompts_done"] > 1_000, 120)
+    refused = classified(first, "large")
+    assert (refused.status_code, refused.json()["code"]) == (503, "label_set_not_ready")
+    first.popen.kill()
+    first.popen.wait(10)
+    again = service(tmp_path)
+    until(lambda: _state(again, "large")["prompts_done"] > 1_000, 120)
+    metrics = httpx.get(again.operations_url + "/metrics").text
+    rows = [
+        line for line in metrics.splitlines() if line.startswith('clipserve_batch_rows_sum{tower="text"}')
+    ]
+    assert float(rows[0].split()[1]) < 1_000 if rows else True
+    assert again.stop()[0] == 0
