@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Sequence
+from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service import __version__
 from service.access.gate import Gate
@@ -23,6 +25,7 @@ from service.rest.compat.adapters import ADAPTERS, render_for
 from service.rest.compat.names import Compat
 from service.rest.docs import add_docs
 from service.rest.exchange import Exchange, ExchangeLimits
+from service.rest.label_sets import add_label_sets
 from service.rest.openapi import complete
 from service.rest.routes import BULK, add_routes
 from service.rest.uploads import Uploads
@@ -53,6 +56,7 @@ def build_app(
     )
     app.router.route_class = _Route
     add_routes(app, inference, uploads, side)
+    add_label_sets(app, inference, uploads, side)
     for name in compat:
         ADAPTERS[name].add(app, inference, uploads, side)
     add_docs(app)
@@ -100,3 +104,13 @@ class _Route(APIRoute):
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         return self.endpoint
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self.methods and scope["method"] not in self.methods:
+            # A path may have a route for each method; the framework would name those of the first.
+            routes = (
+                each for each in scope["app"].routes if isinstance(each, Route) and each.path == self.path
+            )
+            allowed = sorted(method for route in routes for method in route.methods or ())
+            raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED, headers={"Allow": ", ".join(allowed)})
+        await super().handle(scope, receive, send)

@@ -29,10 +29,21 @@ HEADERS = {
         "required": True,
         "schema": {"type": "integer", "minimum": 1},
     },
+    "Retry-After-If-Known": {
+        "description": "seconds until the label set is expected to be built",
+        "schema": {"type": "integer", "minimum": 1},
+    },
     "X-Model-Fingerprint": {
         "description": "the fingerprint, where the answer has no field for it",
         "schema": {"type": "string"},
     },
+}
+
+EXPECT_FINGERPRINT = {
+    "name": "X-Expect-Fingerprint",
+    "in": "header",
+    "description": "the same as the field expect_fingerprint, which counts where both are given",
+    "schema": {"type": "string"},
 }
 
 # What any request may meet before an endpoint sees it, or instead of it.
@@ -46,7 +57,22 @@ COMMON = (
 )
 KEYED = (*COMMON, errors.Unauthenticated, errors.PermissionDenied, errors.RateLimited)
 _OF_TEMPLATES = (errors.BadPromptTemplate, errors.UnknownTemplateSet)
-NO_TEMPLATES = [kind for kind in kinds() if kind not in _OF_TEMPLATES]
+_OF_LABEL_SETS = (
+    errors.UnknownLabelSet,
+    errors.LabelSetReadOnly,
+    errors.LabelSetNotReady,
+    errors.StoreUnavailable,
+)
+
+
+def all_but(*left_out: type[ClipError]) -> list[type[ClipError]]:
+    """All kinds of errors without these."""
+    return [kind for kind in kinds() if kind not in left_out]
+
+
+CLASSIFYING = all_but(errors.LabelSetReadOnly, errors.UnknownTemplateSet)
+PROMPTING = all_but(*_OF_LABEL_SETS, errors.UnknownTemplateSet)
+NO_TEMPLATES = all_but(*_OF_LABEL_SETS, *_OF_TEMPLATES)
 NO_IMAGES = [
     kind
     for kind in NO_TEMPLATES
@@ -79,7 +105,7 @@ def operation(
     return {
         "operation_id": name,
         "response_model": model,
-        "responses": {200: success(example)} | _failures(raised, error_content),
+        "responses": {200: success(example)} | failures(raised, error_content),
     }
 
 
@@ -87,9 +113,10 @@ def success(example: object) -> Arguments:
     return {"headers": refer("Server-Timing"), "content": {"application/json": {"example": example}}}
 
 
-def _failures(
-    raised: Iterable[type[ClipError]], content: Callable[[HTTPStatus, str], Arguments]
+def failures(
+    raised: Iterable[type[ClipError]], content: Callable[[HTTPStatus, str], Arguments] = problem_content
 ) -> dict[int, Arguments]:
+    """By their status; `content`: the body of each."""
     by_status: dict[HTTPStatus, list[str]] = {}
     for kind in raised:
         by_status.setdefault(status_of_kind(kind), []).append(kind.code)
@@ -102,8 +129,12 @@ def _failures(
 def _failure(status: HTTPStatus, codes: Sequence[str]) -> Arguments:
     return {
         "description": f"{status.phrase}. Codes: {', '.join(codes)}.",
-        "headers": refer(*(["Retry-After"] if errors.Overloaded.code in codes else [])),
+        "headers": refer(*(["Retry-After"] if errors.Overloaded.code in codes else []))
+        | (RETRY_IF_KNOWN if errors.LabelSetNotReady.code in codes else {}),
     }
+
+
+RETRY_IF_KNOWN = {"Retry-After": {"$ref": "#/components/headers/Retry-After-If-Known"}}
 
 
 def refer(*headers: str) -> Arguments:

@@ -27,6 +27,34 @@ EMBEDDED: dict[str, Any] = {
     "fingerprint": _FINGERPRINT,
     "results": [{"embedding": [0.6, 0.8]}, {"embedding": [0.8, 0.6], "tokens": 7, "truncated": False}],
 }
+LABEL_SET_PUT: dict[str, Any] = {
+    "labels": ["dog", {"label": "cat", "id": "c1", "prompts": ["a small animal with whiskers"]}],
+    "background": ["something else"],
+    "threshold": 0.2,
+}
+_SUMMARY: dict[str, Any] = {
+    "name": "pets",
+    "version": "3f5a0c9d8e7b6a41",
+    "state": "ready",
+    "served_version": "3f5a0c9d8e7b6a41",
+    "model": "demo",
+    "fingerprint": _FINGERPRINT,
+    "label_count": 2,
+    "prompts": 3,
+    "prompts_done": 3,
+    "read_only": False,
+}
+LABEL_SETS: dict[str, Any] = {"label_sets": [_SUMMARY]}
+LABEL_SET: dict[str, Any] = (
+    _SUMMARY
+    | LABEL_SET_PUT
+    | {
+        "labels": [{"label": "dog"}, *LABEL_SET_PUT["labels"][1:]],
+        "templates": ["a photo of a {}."],
+        "truncate": False,
+        "example_weight": 0.5,
+    }
+)
 LINES_IN = '{"id": 1, "text": "a cat"}\n{"id": "a.png", "image": "' + PNG + '"}\n'
 LINES_OUT = (
     '{"index": 0, "id": 1, "embedding": [0.6, 0.8], "tokens": 4, "truncated": false}\n'

@@ -29,6 +29,8 @@ _QUIET = frozenset({"/livez", "/readyz", "/ping"})
 # Paths that need no key: probes, and pages that hold no secret.
 _OPEN = frozenset({*_QUIET, "/docs", "/openapi.json"})
 _DOCS = "/docs/"
+# What changes the service is for keys that may do that: methods, and what the path begins with.
+_MANAGING = ((frozenset({"PUT", "DELETE"}), "/label-sets/"),)
 
 
 @dataclass(frozen=True)
@@ -167,10 +169,13 @@ class Exchange:
             await answer.pass_on(lease)
 
     async def _enter(self, scope: Scope, headers: Mapping[bytes, bytes]) -> None:
-        path = scope["path"]
+        method, path = scope["method"], scope["path"]
         if path not in _OPEN and not path.startswith(_DOCS):
             authorization = headers.get(b"authorization")
-            await self._gate.enter(authorization.decode("latin-1") if authorization else None, "use")
+            manages = any(method in methods and path.startswith(begin) for methods, begin in _MANAGING)
+            await self._gate.enter(
+                authorization.decode("latin-1") if authorization else None, "manage" if manages else "use"
+            )
 
     def _record(self, scope: Scope, request: RequestContext, outcome: str, seconds: float) -> None:
         streamed = (scope["method"], scope["path"]) in self._streaming

@@ -103,23 +103,27 @@ def _check_besides(besides: int, limit: int, or_more: str = "") -> None:
         )
 
 
-def decode_base64(index: int, text: str) -> ImageInput:
-    """Standard base64, bare or in a data URI. Nothing is fetched: a URL is an error like any other text."""
+def decode_base64(index: int | None, text: str) -> ImageInput:
+    """Standard base64, bare or in a data URI. Nothing is fetched: a URL is an error like any other text.
+
+    `index`: of the image in the request, for errors; None: whoever calls names it.
+    """
+    name = "the image" if index is None else f"image {index}"
     start = 0
     if text.startswith("data:"):
         start = text.find(",") + 1 or len(text)
         if not text.endswith(";base64,", 0, start):
-            return UndecodableImage(f"image {index} is a data URI without ;base64.", index=index)
+            return UndecodableImage(f"{name} is a data URI without ;base64.", index=index)
     elif text.startswith(("http://", "https://", "file:")):
         return UndecodableImage(
-            f"image {index} is a URL, and URLs are not fetched: send the image itself, as base64 or as a data URI "
+            f"{name} is a URL, and URLs are not fetched: send the image itself, as base64 or as a data URI "
             "(data:image/jpeg;base64,...).",
             index=index,
         )
     try:
         return b"".join(_decoded(text, start))
     except ValueError:
-        return UndecodableImage(f"image {index} is not valid base64.", index=index)
+        return UndecodableImage(f"{name} is not valid base64.", index=index)
 
 
 def _decoded(text: str, start: int) -> Iterator[bytes]:

@@ -12,15 +12,23 @@ from service.application.limits import RequestLimits
 from service.application.template_sets import template_sets
 from service.errors import UnknownTemplateSet
 from service.rest import examples
-from service.rest.documented import HEADERS, KEYED, NO_IMAGES, NO_TEMPLATES, operation, refer, success
-from service.rest.errors import kinds
+from service.rest.classify_schemas import ClassifyFields, ClassifyResponse
+from service.rest.documented import (
+    CLASSIFYING,
+    EXPECT_FINGERPRINT,
+    HEADERS,
+    KEYED,
+    NO_IMAGES,
+    NO_TEMPLATES,
+    operation,
+    refer,
+    success,
+)
 from service.rest.json_body import IMAGE_FIELDS
 from service.rest.schemas import (
     Alive,
     BulkFields,
     BulkLine,
-    ClassifyFields,
-    ClassifyResponse,
     EmbedFields,
     EmbedResponse,
     ModelList,
@@ -44,13 +52,6 @@ _IMAGES = {
 }
 _FILES = {"type": "array", "items": _BINARY, "description": "image files"}
 _RAW = "The bytes of one image file. The other fields go into the query: ?labels=cat&labels=dog"
-
-_EXPECT_FINGERPRINT = {
-    "name": "X-Expect-Fingerprint",
-    "in": "header",
-    "description": "the same as the field expect_fingerprint, which counts where both are given",
-    "schema": {"type": "string"},
-}
 
 _TEMPLATE_SET_NAME = {
     "name": "name",
@@ -83,7 +84,7 @@ def complete(app: FastAPI, limits: RequestLimits, models: Sequence[str]) -> None
         own["model"]["anyOf"] = [{"type": "string", "enum": [*models]}, {"type": "null"}]
         operation = document["paths"][path]["post"]
         operation["requestBody"] = _body(own, image_fields, limits.max_images, example)
-        operation["parameters"] = [_EXPECT_FINGERPRINT]
+        operation["parameters"] = [EXPECT_FINGERPRINT]
 
 
 def _describe_bulk(operation: dict[str, Any]) -> None:
@@ -117,6 +118,8 @@ def _bounds(limits: RequestLimits) -> dict[str, dict[str, Any]]:
         "texts": texts,
         "to_texts": texts,
         "labels": {"maxItems": limits.max_labels, "items": label},
+        "background": {"maxItems": limits.max_labels, "items": label},
+        "label_sets": {"maxItems": limits.max_request_label_sets},
         "templates": {"maxItems": limits.max_templates, "items": label},
     }
 
@@ -138,6 +141,18 @@ def _body(
 
 
 _TEXTS = ("texts", "to_texts")
+_OF_LABELS = ("labels", "templates", "background")
+_LABELS_OR_LABEL_SETS = [
+    {"required": ["labels"], "properties": {"labels": {"minItems": 1}, "label_sets": {"maxItems": 0}}},
+    {
+        "required": ["label_sets"],
+        "properties": {
+            "label_sets": {"minItems": 1},
+            "truncate": {"const": False},
+            **{name: {"maxItems": 0} for name in _OF_LABELS},
+        },
+    },
+]
 
 
 def _singular(name: str) -> str:
@@ -145,15 +160,14 @@ def _singular(name: str) -> str:
 
 
 def _object(properties: dict[str, Any]) -> dict[str, Any]:
-    """At least one item on each side; where there are labels, images and labels."""
-    items = {
-        name for name in properties if name.removeprefix("to_").rstrip("s") in ("image", "label", "text")
-    }
+    """At least one item on each side; where there are labels, these or label sets."""
+    items = {name for name in properties if name.removeprefix("to_").rstrip("s") in ("image", "text")}
     schema = {"type": "object", "properties": properties, "additionalProperties": False}
-    if "labels" in items or len(items) == 1:
-        needed = [name for name in properties if name in items]
-        filled = {name: properties[name] | {"minItems": 1} for name in needed}
-        return schema | {"properties": properties | filled, "required": needed}
+    if len(items) == 1:
+        (needed,) = items
+        filled = {needed: properties[needed] | {"minItems": 1}}
+        schema |= {"properties": properties | filled, "required": [needed]}
+        return schema | ({"anyOf": _LABELS_OR_LABEL_SETS} if "labels" in properties else {})
     sides = [sorted(name for name in items if name.startswith("to_") == other) for other in (False, True)]
     one_of_each = [
         {"anyOf": [{"required": [name], "properties": {name: {"minItems": 1}}} for name in side]}
@@ -171,7 +185,7 @@ def _not_null(schema: dict[str, Any]) -> dict[str, Any]:
     return {**{key: value for key, value in schema.items() if key not in ("anyOf", "default")}, **kind}
 
 
-CLASSIFY = operation("classify", ClassifyResponse, examples.CLASSIFIED, kinds())
+CLASSIFY = operation("classify", ClassifyResponse, examples.CLASSIFIED, CLASSIFYING)
 EMBED = operation("embed", EmbedResponse, examples.EMBEDDED, NO_TEMPLATES)
 EMBED["responses"][200]["content"]["application/x-npy"] = {
     "schema": _BINARY | {"description": "one float32 array [N, D] in NumPy's file format"}

@@ -18,6 +18,7 @@ from service.application.inference import Inference
 from service.application.requests import ClassifyRequest, EmbedRequest, SimilarityRequest, TokenizeRequest
 from service.application.template_sets import template_set, template_sets
 from service.concurrency import SideThread
+from service.rest.classify_schemas import ClassifyFields
 from service.rest.json_body import IMAGE_FIELDS
 from service.rest.openapi import (
     BULKS,
@@ -43,7 +44,7 @@ from service.rest.rendering import (
     template_sets_json,
     tokenization_json,
 )
-from service.rest.schemas import ClassifyFields, EmbedFields, SimilarityFields, TokenizeFields
+from service.rest.schemas import EmbedFields, SimilarityFields, TokenizeFields
 from service.rest.uploads import Upload, Uploads
 
 BULK = "/bulk"

@@ -1,19 +1,15 @@
-"""What a request may say and what an answer holds. Also the source of /openapi.json and /docs."""
+"""What a request may say and what an answer holds, but for labels. Also the source of /openapi.json and /docs."""
 
 from __future__ import annotations
 
-import re
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
 from service.application.encodings import EmbeddingType
-from service.clip.prompts import MAX_SLOTS, NAMED_SLOT, SLOT
-from service.clip.template_sets import TEMPLATE_SETS
 from service.rest.errors import FRONT_CODES, kinds
 
-_INT32 = 2**31 - 1
 _CODES = [kind.code for kind in kinds()]
 
 
@@ -21,35 +17,12 @@ class _Request(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-# The core checks these and names the position; the document says them as far as JSON Schema can.
-# Not only white space: what Python's `str.strip` takes for it is a little more than `\s` of JSON Schema.
-_SLOT = f"({'|'.join(re.escape(slot) for slot in (SLOT, NAMED_SLOT))})"
-ANY_LABEL: dict[str, Any] = {"type": "string", "pattern": r"[^\s\x1c-\x1f\x85]"}
-SLOTTED: dict[str, Any] = {
-    "type": "string",
-    "pattern": _SLOT,
-    "not": {"pattern": r"[\s\S]*".join([_SLOT] * (MAX_SLOTS + 1))},
-}
-Label = Annotated[str, WithJsonSchema(ANY_LABEL)]
-Template = Annotated[
-    str, WithJsonSchema({"anyOf": [SLOTTED, {"type": "string", "enum": list(TEMPLATE_SETS)}]})
-]
-
-
 def whole(value: object) -> object:
     """In JSON 2.0 is a whole number, and some clients write all their numbers so."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-TopK = Annotated[
-    int,
-    BeforeValidator(whole),
-    Field(le=_INT32),
-    WithJsonSchema({"type": "integer", "minimum": 1, "maximum": _INT32, "format": "int32"}),
-]
-
-
-class _Choice(_Request):
+class Choice(_Request):
     """Whom a request is for."""
 
     model: str | None = Field(default=None, description="name of a served model; without it, the first")
@@ -61,30 +34,7 @@ class _Choice(_Request):
     )
 
 
-class ClassifyFields(_Choice):
-    """All of a classify request but its images."""
-
-    labels: list[Label] = Field(
-        description="what the image may be; the scores compare these",
-        examples=[["cat", "dog"]],
-        json_schema_extra={"minItems": 1, "uniqueItems": True},
-    )
-    templates: list[Template] = Field(
-        default=[],
-        description="prompt templates such as `a photo of a {}.` or `a photo of a {label}.`, or names of template "
-        "sets, which count as all that they hold; several are averaged, and none may be there twice",
-        examples=[["a photo of a {}."]],
-        json_schema_extra={"uniqueItems": True},
-    )
-    top_k: TopK | None = Field(
-        default=None, description="how many labels to return; without it, all", examples=[5]
-    )
-    truncate: bool = Field(
-        default=False, description="cut prompts of too many tokens instead of refusing them"
-    )
-
-
-class EmbedFields(_Choice):
+class EmbedFields(Choice):
     """All of an embed request but its images."""
 
     texts: list[str] = Field(
@@ -101,7 +51,7 @@ class EmbedFields(_Choice):
     )
 
 
-class BulkFields(_Choice):
+class BulkFields(Choice):
     """What the query of a bulk request may say."""
 
     truncate: bool = Field(default=False, description="cut texts of too many tokens instead of refusing them")
@@ -118,7 +68,7 @@ class BulkLine(BaseModel):
     embedding: list[float] | str
 
 
-class SimilarityFields(_Choice):
+class SimilarityFields(Choice):
     """All of a similarity request but its images."""
 
     texts: list[str] = Field(
@@ -132,7 +82,7 @@ class SimilarityFields(_Choice):
     truncate: bool = Field(default=False, description="cut texts of too many tokens instead of refusing them")
 
 
-class TokenizeFields(_Choice):
+class TokenizeFields(Choice):
     """All of a tokenize request."""
 
     texts: list[str] = Field(
@@ -142,7 +92,7 @@ class TokenizeFields(_Choice):
     )
 
 
-def _absent(description: str) -> Any:
+def absent(description: str) -> Any:
     """A field that an answer may lack; it is never null."""
     return Field(default=None, description=description, json_schema_extra=_without_default)
 
@@ -156,11 +106,11 @@ class ItemError(BaseModel):
 
     code: str = Field(description="stable: clients may branch on it", json_schema_extra={"enum": [*_CODES]})
     detail: str = Field(description="one sentence for people")
-    limit: float | SkipJsonSchema[None] = _absent(
+    limit: float | SkipJsonSchema[None] = absent(
         "the limit that was exceeded, in the unit that `detail` names"
     )
-    actual: float | SkipJsonSchema[None] = _absent("the value that exceeded it, in the same unit")
-    index: int | SkipJsonSchema[None] = _absent("position in the request of the image, text or label meant")
+    actual: float | SkipJsonSchema[None] = absent("the value that exceeded it, in the same unit")
+    index: int | SkipJsonSchema[None] = absent("position in the request of the image, text or label meant")
 
 
 class Problem(ItemError):
@@ -176,32 +126,10 @@ class Problem(ItemError):
     request_id: str = Field(description="the same as in X-Request-Id; the log has it too")
 
 
-class LabelScore(BaseModel):
-    label: str
-    score: float = Field(description="probability: softmax over the labels, or the sigmoid of each alone")
-    cosine: float = Field(description="similarity of image and label, -1 to 1")
-    logit: float = Field(description="cosine times the model's scale, plus its bias")
-
-
 class ItemFailure(BaseModel):
     """An item that has no result. The others have theirs."""
 
     error: ItemError
-
-
-class ImageLabels(BaseModel):
-    """The labels of one image, best first."""
-
-    labels: list[LabelScore]
-
-
-class ClassifyResponse(BaseModel):
-    """Results in the order of the images."""
-
-    model: str
-    fingerprint: str = Field(description="changes whenever the same input could give another vector")
-    results: list[ImageLabels | ItemFailure]
-    truncated_labels: list[str] | SkipJsonSchema[None] = _absent("labels whose prompts were cut")
 
 
 _SCALE = "of int8: each value of the vector is this times the integer"
@@ -211,7 +139,7 @@ class TextVector(BaseModel):
     """The vector of one text. `truncated`: some of its `tokens` were cut."""
 
     embedding: list[float] | str
-    scale: float | SkipJsonSchema[None] = _absent(_SCALE)
+    scale: float | SkipJsonSchema[None] = absent(_SCALE)
     tokens: int
     truncated: bool
 
@@ -220,7 +148,7 @@ class ImageVector(BaseModel):
     """The vector of one image."""
 
     embedding: list[float] | str
-    scale: float | SkipJsonSchema[None] = _absent(_SCALE)
+    scale: float | SkipJsonSchema[None] = absent(_SCALE)
 
 
 class EmbedResponse(BaseModel):

@@ -23,10 +23,17 @@ Fields = TypeVar("Fields", bound=BaseModel)
 Asked = TypeVar("Asked")
 
 # In a form a field is repeated rather than a list, so its singular reads better; both are understood.
-_FORM_NAMES = {"text": "texts", "label": "labels", "template": "templates", "to_text": "to_texts"}
+_FORM_NAMES = {
+    "text": "texts",
+    "label": "labels",
+    "label_set": "label_sets",
+    "template": "templates",
+    "to_text": "to_texts",
+    "background": "background",
+}
 _FORM_IMAGES = {"image": "images", "to_image": "to_images"} | {name: name for name in IMAGE_FIELDS}
 _LISTS = frozenset(_FORM_NAMES.values())
-_MAX_FAULTS = 5
+MAX_FAULTS = 5
 _CHARSETS = ("utf-8", "us-ascii")
 _MAX_CONTENT_TYPE = 1_024  # characters
 _SHORT = 4_096  # bytes: a millisecond at most, in a form of the smallest parts
@@ -47,7 +54,7 @@ class Upload:
             InvalidInput: one is missing, unknown or of the wrong type; names it.
         """
         strange = (f"{name}: no such field" for name in self.images if name not in image_fields)
-        said = list(islice(chain(strange, _faults(self.fields, schema)), _MAX_FAULTS))
+        said = list(islice(chain(strange, _faults(self.fields, schema)), MAX_FAULTS))
         if not said:
             try:
                 return schema.model_validate(self.fields, strict=self.typed)
@@ -61,7 +68,7 @@ class Upload:
 def faults_of(error: ValidationError) -> list[str]:
     """What a schema says of a request, at most five faults."""
     faults = error.errors(include_url=False, include_input=False, include_context=False)
-    return [f"{'.'.join(map(str, f['loc']))}: {f['msg']}" for f in faults[:_MAX_FAULTS]]
+    return [f"{'.'.join(map(str, f['loc']))}: {f['msg']}" for f in faults[:MAX_FAULTS]]
 
 
 def _faults(fields: dict[str, Any], schema: type[BaseModel]) -> Iterator[str]:

@@ -14,7 +14,9 @@ from service.concurrency import SideThread
 from service.rpc.call import TakingLimits
 from service.rpc.exchange import CallLimits, Exchange
 from service.rpc.health import Health
+from service.rpc.label_sets import LabelSetMethods
 from service.rpc.methods import Methods
+from service.rpc.parsing import Parsing
 from service.rpc.reading import ReadLimits, Reads
 from service.rpc.server import SERVICE, RpcServer, ServerOptions
 from service.rpc.streaming import Streaming, StreamLimits
@@ -54,11 +56,14 @@ def build_rpc(
 ) -> RpcServer:
     """A server that does not listen yet."""
     messages = picked(_MessageLimits)
-    methods = Methods(inference, side, messages.max_json_bytes)
+    parsing = Parsing(side, inference.limits, messages.max_json_bytes)
+    methods = Methods(inference, side, parsing)
+    label_sets = LabelSetMethods(inference.label_sets, side, parsing)
     exchange = Exchange(
         gate, Reads(messages.reads), budget, picked(CallLimits), picked(TakingLimits), metrics
     )
-    handlers = {name: exchange.unary(name, work) for name, work in methods.unary().items()}
+    unary = {**methods.unary(), **label_sets.unary()}
+    handlers = {name: exchange.unary(name, work) for name, work in unary.items()}
     streaming = Streaming(gate, bulk, picked(StreamLimits))
     handlers["EmbedStream"] = exchange.stream("EmbedStream", partial(streaming, methods.embed_item))
     return RpcServer(handlers, Health(inference, SERVICE), picked(ServerOptions))

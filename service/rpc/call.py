@@ -31,6 +31,7 @@ class Call:
     """What the exchange knows of a call.
 
     Attributes:
+        method: its name in clip.proto.
         request: its id, and what the work for it is counted in.
         authorization: the metadata of that name.
         connection: the address and the port of the caller.
@@ -40,6 +41,7 @@ class Call:
     """
 
     def __init__(self, method: str, context: Context, taking: TakingLimits) -> None:
+        self.method = method
         self.endpoint = f"grpc {method}"
         self.started = time.perf_counter()
         self.context = context

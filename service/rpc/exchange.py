@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -21,7 +21,7 @@ import grpc
 from grpc.aio import EOF
 from grpc.aio import ServicerContext as Context
 
-from service.access.gate import Gate
+from service.access.gate import Gate, Scope
 from service.application.byte_budget import ByteBudget, Lease
 from service.errors import DeadlineExceeded, MalformedRequest, Overloaded
 from service.rpc.call import Call, TakingLimits, Work
@@ -32,6 +32,7 @@ from service.telemetry.request import enter
 
 Answer = Callable[[Call, Lease], Awaitable[bytes]]  # what is left to be sent when it returns
 
+_SCOPES: Mapping[str, Scope] = {"PutLabelSet": "manage", "DeleteLabelSet": "manage"}  # all others: use
 _SMALL = 65_536  # bytes of an answer: 64 MB for 1,000 calls
 
 
@@ -122,7 +123,7 @@ class Exchange:
                 f"there are {self._calls:,} calls in flight; the limit is {limit:,}. Try again later.",
                 retry_after=1,
             )
-        await self._gate.enter(call.authorization, "use")
+        await self._gate.enter(call.authorization, _SCOPES.get(call.method, "use"))
 
     async def _answer(self, work: Work, call: Call, lease: Lease) -> bytes:
         message = await self._reads.read(call.connection, lambda: _only_message(call.context))

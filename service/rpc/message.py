@@ -2,12 +2,13 @@
 
 The parser would build an object for each field of as little as two bytes, and copy every image. So the outermost
 fields are walked first: images are cut out of the bytes, and what is left is counted and has a limit. Messages of
-this front are flat: no field that is left holds another message.
+this front are flat: no field that is left holds another message. Of a label set alone the labels are messages with
+images of their own: each is cut out whole, walked in its turn, and counted with the others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from service.errors import BodyTooLarge, ClipError, MalformedRequest, TooMany
 
@@ -21,35 +22,64 @@ _MAX_VARINT = 10  # bytes
 Images = Mapping[str, Sequence[bytes]]  # by the names of their fields
 
 
-def take_apart(unread: list[bytes], image_fields: Mapping[int, str], max_bytes: int) -> tuple[Images, bytes]:
-    """The images of a message, and all its other fields as a message.
+class Walk:
+    """Takes apart a message and those that it holds; the limits are of all of them together.
 
-    It is the one item of `unread`, and is taken out of it. `image_fields`: number -> name.
-
-    Raises:
+    Its methods raise
         MalformedRequest: the bytes are no message.
-        BodyTooLarge: it holds more than `max_bytes` besides its images.
-        TooMany: it has more than MAX_IMAGES images, or MAX_FIELDS other fields.
+        BodyTooLarge: there is more than `max_bytes` besides images.
+        TooMany: there are more than MAX_IMAGES images, or MAX_FIELDS other fields.
     """
-    message = unread.pop()
-    images: dict[str, list[bytes]] = {name: [] for name in image_fields.values()}
-    rest: list[bytes] = []
-    at = count = besides = 0
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._images = self._fields = self._besides = 0
+
+    def images(self, message: bytes, image_fields: Mapping[int, str]) -> tuple[Images, bytes]:
+        """The images by the names of their fields, and all other fields as a message.
+
+        `image_fields`: number -> name.
+        """
+        images: dict[str, list[bytes]] = {name: [] for name in image_fields.values()}
+        rest: list[bytes] = []
+        for number, kind, at, start, end in _fields(message):
+            if kind == _BYTES and number in image_fields:
+                self._images += 1
+                _at_most("images", self._images, MAX_IMAGES)
+                images[image_fields[number]].append(message[start:end])
+            else:
+                self._count(end - at)
+                rest.append(message[at:end])
+        return images, b"".join(rest)
+
+    def messages(self, message: bytes, wanted: int) -> tuple[list[bytes], bytes]:
+        """The messages in the field of this number, to be taken apart too, and all other fields as a message."""
+        messages: list[bytes] = []
+        rest: list[bytes] = []
+        for number, kind, at, start, end in _fields(message):
+            if kind == _BYTES and number == wanted:
+                self._count(start - at)
+                messages.append(message[start:end])
+            else:
+                self._count(end - at)
+                rest.append(message[at:end])
+        return messages, b"".join(rest)
+
+    def _count(self, size: int) -> None:
+        self._besides += size
+        self._fields += 1
+        _check_besides(self._besides, self._max_bytes)
+        _at_most("fields besides its images", self._fields, MAX_FIELDS)
+
+
+def _fields(message: bytes) -> Iterator[tuple[int, int, int, int, int]]:
+    """Of each field its number and its wire type, and where it, its value and the next field begin."""
+    at = 0
     while at < len(message):
         tag, start = _varint(message, at)
-        number, kind = tag >> 3, tag & 7
-        start, end = _value(message, start, kind)
-        if kind == _BYTES and number in image_fields:
-            count += 1
-            _at_most("images", count, MAX_IMAGES)
-            images[image_fields[number]].append(message[start:end])
-        else:
-            besides += end - at
-            _check_besides(besides, max_bytes)
-            rest.append(message[at:end])
-            _at_most("fields besides its images", len(rest), MAX_FIELDS)
+        start, end = _value(message, start, tag & 7)
+        yield tag >> 3, tag & 7, at, start, end
         at = end
-    return images, b"".join(rest)
 
 
 def _value(message: bytes, at: int, kind: int) -> tuple[int, int]:
@@ -70,6 +100,8 @@ def _value(message: bytes, at: int, kind: int) -> tuple[int, int]:
 
 def _varint(message: bytes, at: int) -> tuple[int, int]:
     """Seven bits a byte, the lowest first, as long as the highest bit is set; and where it ends."""
+    if at < len(message) and (byte := message[at]) < 0x80:  # nearly all are of one byte
+        return byte, at + 1
     value = 0
     for place, byte in enumerate(message[at : at + _MAX_VARINT]):
         value |= (byte & 0x7F) << (7 * place)

@@ -9,28 +9,44 @@ from google.protobuf.message import Message
 from service.application.answers import Classification, Embedding, ModelState, Similarities, Tokenization
 from service.application.encoder import EncodedText, VectorOrError
 from service.application.encodings import EmbeddingType, encode_vector
+from service.application.label_sets.definition import Definition
+from service.application.label_sets.label_sets import LabelSetState
+from service.application.ranking import IdentifiedLabel, ScoredLabel
+from service.clip.few_shot import LeaveOneOut
 from service.clip.template_sets import TemplateSet
 from service.errors import ClipError
+from service.rpc import enums
 from service.rpc.clipserve.v1 import clip_pb2
+
+WithLabelSet = clip_pb2.GetLabelSetResponse | clip_pb2.PutLabelSetResponse
 
 
 def classification(answer: Classification) -> bytes:
     message = clip_pb2.ClassifyResponse(
-        model=answer.model, fingerprint=answer.fingerprint, truncated_labels=answer.truncated_labels
+        model=answer.model,
+        fingerprint=answer.fingerprint,
+        truncated_labels=answer.truncated_labels,
+        warnings=answer.warnings,
     )
+    for each in answer.label_sets:
+        message.label_sets.add(name=each.name, version=each.version)
     for result in answer.results:
         shown = message.results.add()
         if isinstance(result, ClipError):
             shown.error.CopyFrom(_item_error(result))
-            continue
-        for each in result[0]:
-            shown.labels.add(label=each.label, score=each.score, cosine=each.cosine, logit=each.logit)
-    return _bytes(message)
+        elif len(answer.label_sets) > 1:
+            for each, labels in zip(answer.label_sets, result, strict=True):
+                _add_labels(shown.label_sets.add(label_set=each.name), labels)
+        else:
+            _add_labels(shown, result[0])
+    return as_bytes(message)
 
 
 def embedding(answer: Embedding, embedding_type: EmbeddingType) -> bytes:
     results = [_embed_result(result, embedding_type) for result in (*answer.images, *answer.texts)]
-    return _bytes(clip_pb2.EmbedResponse(model=answer.model, fingerprint=answer.fingerprint, results=results))
+    return as_bytes(
+        clip_pb2.EmbedResponse(model=answer.model, fingerprint=answer.fingerprint, results=results)
+    )
 
 
 def embedded_item(
@@ -43,7 +59,7 @@ def embedded_item(
     answer.result.CopyFrom(_embed_result(result, embedding_type))
     if isinstance(result, ClipError):
         answer.result.error.ClearField("index")  # the order of the answers tells it
-    return _bytes(answer)
+    return as_bytes(answer)
 
 
 def similarity(answer: Similarities) -> bytes:
@@ -53,7 +69,7 @@ def similarity(answer: Similarities) -> bytes:
         else clip_pb2.SimilarityResult(cosine=result.cosine.tolist(), logit=result.logit.tolist())
         for result in answer.results
     ]
-    return _bytes(
+    return as_bytes(
         clip_pb2.SimilarityResponse(model=answer.model, fingerprint=answer.fingerprint, results=results)
     )
 
@@ -65,7 +81,7 @@ def tokenization(answer: Tokenization) -> bytes:
         )
         for result in answer.results
     ]
-    return _bytes(
+    return as_bytes(
         clip_pb2.TokenizeResponse(
             model=answer.model,
             fingerprint=answer.fingerprint,
@@ -76,18 +92,43 @@ def tokenization(answer: Tokenization) -> bytes:
 
 
 def models(states: Sequence[ModelState]) -> bytes:
-    return _bytes(clip_pb2.ListModelsResponse(models=map(_model, states)))
+    return as_bytes(clip_pb2.ListModelsResponse(models=map(_model, states)))
+
+
+def label_sets(states: Sequence[LabelSetState]) -> bytes:
+    """In short."""
+    return as_bytes(clip_pb2.ListLabelSetsResponse(label_sets=map(_label_set, states)))
+
+
+def label_set(kind: type[WithLabelSet], state: LabelSetState) -> bytes:
+    """All of it. `kind`: of the answer."""
+    answer = kind(label_set=_label_set(state))
+    _add_definition(answer.label_set, state.definition)
+    answer.label_set.truncated_labels.extend(state.truncated_labels)
+    answer.label_set.warnings.extend(state.warnings)
+    if state.loo:
+        answer.label_set.loo.CopyFrom(_loo(state.loo, state.definition.names))
+    return as_bytes(answer)
+
+
+def _add_labels(
+    shown: clip_pb2.ClassifyResult | clip_pb2.LabelSetResult, labels: Sequence[ScoredLabel]
+) -> None:
+    for each in labels:
+        added = shown.labels.add(label=each.label, score=each.score, cosine=each.cosine, logit=each.logit)
+        if isinstance(each, IdentifiedLabel):
+            added.id = each.id
 
 
 def listed_template_sets(sets: Sequence[TemplateSet]) -> bytes:
     """Without the class names."""
-    return _bytes(clip_pb2.ListTemplateSetsResponse(template_sets=map(_template_set, sets)))
+    return as_bytes(clip_pb2.ListTemplateSetsResponse(template_sets=map(_template_set, sets)))
 
 
 def template_set(found: TemplateSet) -> bytes:
     shown = _template_set(found)
     shown.class_names.extend(found.class_names)
-    return _bytes(clip_pb2.GetTemplateSetResponse(template_set=shown))
+    return as_bytes(clip_pb2.GetTemplateSetResponse(template_set=shown))
 
 
 def _template_set(found: TemplateSet) -> clip_pb2.TemplateSet:
@@ -113,6 +154,56 @@ def _item_error(error: ClipError) -> clip_pb2.ItemError:
     )
 
 
+def _label_set(state: LabelSetState) -> clip_pb2.LabelSet:
+    return clip_pb2.LabelSet(
+        name=state.name,
+        version=state.version,
+        state=enums.STATES[state.state],
+        served_version=state.served_version,
+        model=state.definition.model,
+        fingerprint=state.fingerprint,
+        label_count=len(state.definition.labels),
+        prompts=state.prompts,
+        prompts_done=state.prompts_done,
+        read_only=state.read_only,
+        error=state.error,
+    )
+
+
+def _add_definition(shown: clip_pb2.LabelSet, definition: Definition) -> None:
+    for each in definition.labels:
+        shown.labels.add(
+            label=each.label,
+            id=each.id,
+            prompts=each.prompts,
+            examples=each.examples,
+            threshold=each.threshold,
+        )
+    options = clip_pb2.LabelSet(
+        templates=definition.templates,
+        background=definition.background,
+        truncate=definition.truncate,
+        example_weight=definition.example_weight,
+        scoring=enums.SCORINGS[definition.scoring],
+        temperature=definition.temperature,
+        threshold=definition.threshold,
+    )
+    shown.MergeFrom(options)
+
+
+def _loo(loo: LeaveOneOut, names: Sequence[str]) -> clip_pb2.LeaveOneOut:
+    return clip_pb2.LeaveOneOut(
+        accuracy=loo.accuracy,
+        examples=loo.examples,
+        misread=[
+            clip_pb2.MisreadExample(
+                label=names[each.label], example=each.example, taken_for=names[each.taken_for]
+            )
+            for each in loo.misread
+        ],
+    )
+
+
 def _model(state: ModelState) -> clip_pb2.ModelInfo:
     manifest = state.manifest
     return clip_pb2.ModelInfo(
@@ -133,6 +224,7 @@ def _model(state: ModelState) -> clip_pb2.ModelInfo:
     )
 
 
-def _bytes(message: Message) -> bytes:
+def as_bytes(message: Message) -> bytes:
+    """On the wire."""
     data: bytes = message.SerializeToString()
     return data

@@ -132,4 +132,4 @@ def test_the_program_in_the_documentation_runs_with_stubs_of_its_own(demo: Proce
         check=True,
         timeout=120,
     )
-    assert run.stdout == "it is a cat\n1000 vectors\n"
+    assert run.stdout == "it is a cat\n1000 vectors\nseen cat\n"

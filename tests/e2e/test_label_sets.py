@@ -141,7 +141,7 @@ def test_a_start_with_many_sets_encodes_nothing(tmp_path: Path) -> None:
             assert answer.status_code == 200
     assert first.stop()[0] == 0
     again = service(tmp_path)
-    states = httpx.get(again.url + "/label-sets").json()["data"]
+    states = httpx.get(again.url + "/label-sets").json()["label_sets"]
     assert [state["state"] for state in states] == ["ready"] * SETS
     metrics = httpx.get(again.operations_url + "/metrics").text
     assert 'clipserve_label_sets{state="ready"} 100.0' in metrics

@@ -53,10 +53,12 @@ def filter_failure(
 
     What is no line has its error in the answer. A schema knows no arithmetic: the number of dimensions is the
     model's, of many items some may be images, what immich asks for must be what it sends, and a text is no base64.
-    Nor does it know what is in a template set, or that a slot has two spellings.
+    Labels may be names or objects, and background labels are a list of their own: no two of all may be equal. Nor
+    does it know what is in a template set, or that a slot has two spellings.
     """
     if re.search(
-        r"the vectors of toy have|the limit is (32|256)|entries asks for|is not valid base64"
+        r"the vectors of toy have|the limit is (32|256|1,000)|entries asks for|is not valid base64"
+        r"|is the same as label|the id of label|has a prompt twice"
         r"|\d templates; the limit is 100|template \d+ (is the same as|gives )",
         response.text,
     ):

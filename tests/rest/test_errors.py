@@ -25,13 +25,21 @@ def all_errors(kind: type[ClipError] = ClipError) -> list[type[ClipError]]:
 
 
 def made(kind: type[ClipError]) -> ClipError:
-    return (
-        kind("x", retry_after=0.2) if issubclass(kind, Overloaded) else kind("x", limit=1, actual=2, index=0)
-    )
+    if issubclass(kind, Overloaded | errors.LabelSetNotReady):
+        return kind("x", retry_after=0.2)
+    return kind("x", limit=1, actual=2, index=0)
 
 
 # Of the caller, though no input of his is invalid.
-CALLERS = (errors.UnknownModel, errors.WrongFingerprint, errors.Unauthenticated, errors.PermissionDenied)
+CALLERS = (
+    errors.UnknownModel,
+    errors.WrongFingerprint,
+    errors.Unauthenticated,
+    errors.PermissionDenied,
+    errors.UnknownTemplateSet,
+    errors.UnknownLabelSet,
+    errors.LabelSetReadOnly,
+)
 
 
 def test_codes_are_distinct_and_bad_input_is_never_the_server_s_fault() -> None:

@@ -75,6 +75,32 @@ async def test_a_key_that_is_not_for_use_is_denied(keyed: Running, keys: dict[st
     assert "www-authenticate" not in refused.headers
 
 
+async def test_label_sets_are_changed_by_keys_that_manage_and_read_by_those_that_use(
+    keyed: Running, keys: dict[str, str]
+) -> None:
+    user, manager = bearer(keys["camera-kitchen"]), bearer(keys["manager"])
+    path, definition = "/label-sets/pets", {"labels": ["a", "b"]}
+    for sent, status in ((user, 403), (manager, 200)):
+        assert (await keyed.client.put(path, json=definition, headers=sent)).status_code == status
+    for sent, status in ((user, 200), (manager, 403)):
+        assert (await keyed.client.get("/label-sets", headers=sent)).status_code == status
+        assert (await keyed.client.get(path, headers=sent)).status_code == status
+        asked = form([png()], {"label_set": "pets"})
+        assert (await keyed.client.post("/classify", files=asked, headers=sent)).status_code == status
+    for sent, status in ((user, 403), (manager, 204)):
+        assert (await keyed.client.delete(path, headers=sent)).status_code == status
+
+
+@pytest.mark.parametrize("path", [b"/label-sets/pets", b"/label%2Dsets/pets", b"/label-sets%2Fpets"])
+async def test_a_label_set_of_a_key_that_may_not_put_it_is_refused_before_it_is_sent(
+    keyed: Running, keys: dict[str, str], path: bytes
+) -> None:
+    head = b"PUT %b HTTP/1.1\r\nHost: x\r\nContent-Length: 20000000\r\nAuthorization: Bearer %b\r\n\r\n"
+    async with connected(keyed) as raw:
+        await raw.send(head % (path, keys["camera-kitchen"].encode()))
+        assert (await raw.answer()).code == "permission_denied"
+
+
 async def test_a_body_of_20_mb_without_a_key_is_refused_before_a_byte_of_it_is_sent(keyed: Running) -> None:
     head = (
         b"POST /embed HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: 20000000\r\n"

@@ -13,9 +13,9 @@ import orjson
 import pytest
 from starlette.responses import Response
 
-from service.application.answers import Classification, Embedding, ModelState
+from service.application.answers import Classification, Embedding, LabelSetVersion, ModelState
 from service.application.encoder import EncodedText
-from service.application.ranking import ScoredLabel
+from service.application.ranking import IdentifiedLabel, ScoredLabel
 from service.clip.artifact import read_manifest
 from service.errors import ImageTooLarge, UndecodableImage
 from service.rest.rendering import (
@@ -69,6 +69,34 @@ def test_labels_that_were_cut_are_told_if_there_are_any() -> None:
         "results": [],
         "truncated_labels": ["long", "longer"],
     }
+
+
+def test_one_label_set_has_its_labels_as_labels_of_a_request_and_several_have_a_list_each() -> None:
+    plain = ScoredLabel("cat", score=0.5, cosine=0.25, logit=2.0)
+    own = IdentifiedLabel("dog", score=0.25, cosine=0.125, logit=1.0, id="d")
+    used = LabelSetVersion("pets", "1"), LabelSetVersion("cars", "2")
+    shown = [
+        {"label": "cat", "score": 0.5, "cosine": 0.25, "logit": 2.0},
+        {"label": "dog", "score": 0.25, "cosine": 0.125, "logit": 1.0, "id": "d"},
+    ]
+    heading = {"model": "toy", "fingerprint": "toy@fp32-1", "warnings": ["odd"]}
+    one = Classification("toy", "toy@fp32-1", [([plain, own],)], (), used[:1], ("odd",))
+    assert told(classification_json(one)) == heading | {
+        "label_sets": [{"name": "pets", "version": "1"}],
+        "results": [{"labels": shown}],
+    }
+    both = Classification("toy", "toy@fp32-1", [([plain], [own]), BROKEN], (), used, ("odd",))
+    body = told(classification_json(both))
+    assert isinstance(body, dict)
+    assert body["label_sets"] == [{"name": "pets", "version": "1"}, {"name": "cars", "version": "2"}]
+    several, error = body["results"]
+    assert several == {
+        "label_sets": [
+            {"label_set": "pets", "labels": shown[:1]},
+            {"label_set": "cars", "labels": shown[1:]},
+        ]
+    }
+    assert error["error"]["code"] == "undecodable_image"
 
 
 def test_vectors_are_numbers_that_are_exact_in_float32() -> None:

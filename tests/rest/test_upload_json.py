@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from service.errors import BodyTooLarge, InvalidInput, TooMany, UndecodableImage
-from service.rest.schemas import ClassifyFields, EmbedFields
+from service.rest.classify_schemas import ClassifyFields
+from service.rest.schemas import EmbedFields
 from service.rest.uploads import Upload
 from tests.rest.test_uploads import B64, IMAGE, read, read_json, refusal
 

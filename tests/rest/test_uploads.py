@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
 from service.errors import (
     ClipError,
@@ -14,7 +15,8 @@ from service.errors import (
     TooMany,
     UnsupportedMediaType,
 )
-from service.rest.schemas import ClassifyFields, EmbedFields
+from service.rest.classify_schemas import ClassifyFields
+from service.rest.schemas import EmbedFields, TokenizeFields
 from service.rest.uploads import Upload, parse
 
 IMAGE = b"\xff\xd8\xff the bytes of an image"
@@ -184,7 +186,7 @@ def test_another_content_type_is_named_in_the_refusal(content_type: str | None, 
 # Fields by their schema.
 
 
-def refusal(upload: Upload, schema: type[ClassifyFields] | type[EmbedFields]) -> str:
+def refusal(upload: Upload, schema: type[BaseModel]) -> str:
     with pytest.raises(ClipError) as caught:
         upload.read(schema)
     assert type(caught.value) is InvalidInput
@@ -222,7 +224,7 @@ def test_an_unknown_field_is_refused_and_the_known_ones_are_told(way: str) -> No
 
 
 def test_a_missing_field_is_named() -> None:
-    assert refusal(read_json({}), ClassifyFields).startswith("labels: Field required")
+    assert refusal(read_json({}), TokenizeFields).startswith("texts: Field required")
 
 
 def test_a_refusal_stays_short_and_repeats_no_values() -> None:

@@ -55,9 +55,14 @@ class Client:
 
 
 def request(method: str, **fields: Any) -> Any:
-    """The message of a method; `embedding_type` is one of the words of REST."""
-    if kind := fields.get("embedding_type"):
-        fields["embedding_type"] = f"EMBEDDING_TYPE_{kind.upper()}"
+    """The message of a method. Enums may be words of REST, and the labels of a label set names."""
+    for name in ("embedding_type", "scoring"):
+        if isinstance(word := fields.get(name), str):
+            fields[name] = f"{name}_{word}".upper()
+    if method == "PutLabelSet":
+        fields["labels"] = [
+            {"label": each} if isinstance(each, str) else each for each in fields.get("labels", [])
+        ]
     return getattr(clip_pb2, f"{method}Request")(**fields)
 
 
@@ -67,7 +72,20 @@ def plain(answer: Any, embedding_type: str = "float32") -> dict[str, Any]:
     results: Any = getattr(answer, "results", None) or ([answer.result] if hasattr(answer, "result") else [])
     for result, value in zip(results, shown.get("results", [shown.get("result")]), strict=False):
         _tidy(result, value, embedding_type)
-    return dict(shown)
+    return dict(_in_words(shown))
+
+
+def _in_words(value: Any) -> Any:
+    """Enums as REST has them; None where nothing was said."""
+    if isinstance(value, dict):
+        return {name: _in_words(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [*map(_in_words, value)]
+    for enum in (clip_pb2.Scoring, clip_pb2.LabelSetState):
+        if value in enum.keys():  # noqa: SIM118  # it is no mapping
+            word = value.removeprefix("SCORING_").removeprefix("LABEL_SET_STATE_").lower()
+            return None if word == "unspecified" else word
+    return value
 
 
 def refused(error: grpc.aio.AioRpcError) -> Refused:

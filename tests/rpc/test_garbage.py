@@ -31,6 +31,17 @@ async def refuses(client: Client, _: Failing) -> None:
         await client.call("Embed")
 
 
+async def keeps_a_label_set(client: Client, _: Failing) -> None:
+    await client.call("PutLabelSet", name="pets", labels=[{"label": "cat", "examples": [png()]}])
+    await client.call("DeleteLabelSet", name="pets")
+
+
+async def refuses_a_label_set(client: Client, _: Failing) -> None:
+    for label in ({"label": ""}, {"label": "cat", "examples": [b"x" * 10_000]}):
+        with pytest.raises(Refused):
+            await client.call("PutLabelSet", name="pets", labels=[label])
+
+
 async def fails(client: Client, backend: Failing) -> None:
     backend.failing, backend.error = True, BackendFailed("failed.")
     with pytest.raises(Refused):
@@ -53,7 +64,10 @@ async def runs_out_of_time(client: Client, backend: Failing) -> None:
 
 
 @pytest.mark.usefixtures("no_collector")
-@pytest.mark.parametrize("ask", [answers, refuses, fails, leaves, runs_out_of_time])
+@pytest.mark.parametrize(
+    "ask",
+    [answers, refuses, keeps_a_label_set, refuses_a_label_set, fails, leaves, runs_out_of_time],
+)
 async def test_a_call_leaves_no_cycle(toy: Path, ask: Callable[[Client, Failing], Awaitable[None]]) -> None:
     backend = Failing(DIM)
     async with serving(backend, toy, grpc_enabled=True) as running, client_of(running.rpc_address) as client:

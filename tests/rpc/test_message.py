@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from service.errors import BodyTooLarge, ClipError, MalformedRequest, TooMany
 from service.rpc.clipserve.v1 import clip_pb2
-from service.rpc.message import MAX_FIELDS, MAX_IMAGES, Images, take_apart
+from service.rpc.message import MAX_FIELDS, MAX_IMAGES, Images, Walk
 
 FIELDS = {1: "images", 3: "to_images"}
 IMAGE = clip_pb2.SimilarityRequest(images=[b""]).SerializeToString()  # two bytes
@@ -19,10 +19,7 @@ TEXT = clip_pb2.SimilarityRequest(texts=[""]).SerializeToString()
 
 
 def parts(message: bytes, max_bytes: int = 10_000) -> tuple[Images, bytes]:
-    unread = [message]
-    taken = take_apart(unread, FIELDS, max_bytes)
-    assert unread == []
-    return taken
+    return Walk(max_bytes).images(message, FIELDS)
 
 
 messages = st.builds(
@@ -52,6 +49,51 @@ def test_fields_may_come_in_any_order(message: clip_pb2.SimilarityRequest, order
     whole = clip_pb2.SimilarityRequest.FromString(b"".join(mixed))
     assert images["images"] == list(whole.images)
     assert clip_pb2.SimilarityRequest.FromString(rest).texts == whole.texts
+
+
+label_sets = st.builds(
+    clip_pb2.PutLabelSetRequest,
+    name=st.text(max_size=5),
+    labels=st.lists(
+        st.builds(
+            clip_pb2.NewLabel,
+            label=st.text(max_size=5),
+            prompts=st.lists(st.text(max_size=20)),
+            examples=st.lists(st.binary(max_size=300)),
+            threshold=st.none() | st.floats(),
+        )
+    ),
+    templates=st.lists(st.text(max_size=5)),
+)
+
+
+@given(label_sets)
+def test_messages_in_a_message_and_their_images_are_what_the_parser_finds(
+    message: clip_pb2.PutLabelSetRequest,
+) -> None:
+    walk = Walk(100_000)
+    messages, rest = walk.messages(message.SerializeToString(), 2)
+    parts = [walk.images(each, {4: "examples"}) for each in messages]
+    assert [images["examples"] for images, _ in parts] == [list(label.examples) for label in message.labels]
+    for label, (_, own) in zip(message.labels, parts, strict=True):
+        del label.examples[:]
+        assert clip_pb2.NewLabel.FromString(own).SerializeToString() == label.SerializeToString()  # NaN
+    del message.labels[:]
+    assert clip_pb2.PutLabelSetRequest.FromString(rest) == message
+
+
+def test_limits_are_of_a_message_and_of_those_in_it_together() -> None:
+    label = clip_pb2.NewLabel(label="ab", examples=[bytes(50)])  # 4 bytes besides the image
+    message = clip_pb2.PutLabelSetRequest(name="x", labels=[label, label]).SerializeToString()
+
+    def walk(max_bytes: int) -> None:
+        walk = Walk(max_bytes)
+        for each in walk.messages(message, 2)[0]:
+            walk.images(each, {4: "examples"})
+
+    walk(3 + 2 * (2 + 4))
+    with pytest.raises(BodyTooLarge):
+        walk(3 + 2 * (2 + 4) - 1)
 
 
 @given(st.binary(max_size=60))

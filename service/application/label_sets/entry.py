@@ -24,7 +24,7 @@ class Entry:
 
     Attributes:
         served: what requests get; None: nothing yet.
-        done: prompts of `version` that are encoded.
+        prompts, done: of `version`, to be encoded and encoded.
         error: why it is not built, so far.
         final: trying again would change nothing.
     """
@@ -38,6 +38,10 @@ class Entry:
     final: bool = False
     began: float = field(default_factory=time.monotonic)
     task: asyncio.Task[None] | None = None
+    prompts: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.prompts = self.wanted.definition.prompt_count()  # once: it looks at each label
 
     @property
     def ready(self) -> bool:

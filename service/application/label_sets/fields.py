@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, FailFast, Field
+from pydantic import BaseModel, ConfigDict, Discriminator, FailFast, Field, Tag
 
 from service.application.limits import MAX_TEMPERATURE, MIN_TEMPERATURE
 from service.clip.zeroshot import ScoringFunction
@@ -36,12 +36,20 @@ class LabelFields(BaseModel):
     threshold: Number | None = Field(default=None, description="instead of the set's, for this label")
 
 
+def _form(label: object) -> str:
+    return "name" if isinstance(label, str) else "object"
+
+
+# What is wrong with an object is told of an object alone, and not that it is no name either.
+_Label = Annotated[Annotated[str, Tag("name")] | Annotated[LabelFields, Tag("object")], Discriminator(_form)]
+
+
 class LabelSetFields(BaseModel):
     """A label set: what its labels are, and how they are scored."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    labels: Annotated[list[str | LabelFields], FailFast()] = Field(
+    labels: Annotated[list[_Label], FailFast()] = Field(
         description="each a name, or an object", examples=[["cat", {"label": "dog", "id": "7"}]]
     )
     templates: Texts = Field(

@@ -41,7 +41,8 @@ class LabelSetState:
         prompts, prompts_done: to be encoded, and encoded.
         error: why it is not built.
         read_only: it comes from a file.
-        truncated_labels, loo: of the version served.
+        truncated_labels, loo: once `version` is built.
+        retry_after: seconds until then, as far as progress tells.
     """
 
     name: str
@@ -56,7 +57,12 @@ class LabelSetState:
     read_only: bool
     truncated_labels: tuple[str, ...]
     loo: LeaveOneOut | None
-    warnings: tuple[str, ...]
+    retry_after: float
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is odd about the definition, for people."""
+        return _warnings(self.definition)
 
 
 class LabelSets:
@@ -193,22 +199,21 @@ class LabelSets:
 
 def _state(entry: Entry) -> LabelSetState:
     served = entry.served
-    definition = entry.wanted.definition
-    total = definition.prompt_count()
+    built = served if entry.ready else None  # what a former version has, is not of this definition
     return LabelSetState(
         name=entry.wanted.name,
         version=entry.version,
         fingerprint=entry.model.fingerprint,
         state=entry.state,
         served_version=served.version if served else None,
-        definition=definition,
-        prompts=total,
-        prompts_done=total if entry.ready else entry.done,
+        definition=entry.wanted.definition,
+        prompts=entry.prompts,
+        prompts_done=entry.prompts if entry.ready else entry.done,
         error=entry.error.detail if entry.error else None,
         read_only=entry.read_only,
-        truncated_labels=served.truncated if served else (),
-        loo=served.loo if served else None,
-        warnings=_warnings(definition),
+        truncated_labels=built.truncated if built else (),
+        loo=built.loo if built else None,
+        retry_after=_retry_after(entry),
     )
 
 
@@ -223,12 +228,14 @@ def _warnings(definition: Definition) -> tuple[str, ...]:
 
 
 def _not_ready(name: str, entry: Entry) -> LabelSetNotReady:
-    total = entry.wanted.definition.prompt_count()
-    seconds = _RETRY_SECONDS
-    if entry.done:
-        seconds = (time.monotonic() - entry.began) / entry.done * (total - entry.done)
     why = f" Its build has failed so far: {entry.error.detail}" if entry.error else ""
     return LabelSetNotReady(
-        f"{name} is being built: {entry.done:,} of {total:,} prompts are encoded.{why} Try again later.",
-        retry_after=max(1.0, seconds),
+        f"{name} is being built: {entry.done:,} of {entry.prompts:,} prompts are encoded.{why} Try again later.",
+        retry_after=_retry_after(entry),
     )
+
+
+def _retry_after(entry: Entry) -> float:
+    if not entry.done:
+        return _RETRY_SECONDS
+    return max(1.0, (time.monotonic() - entry.began) / entry.done * (entry.prompts - entry.done))

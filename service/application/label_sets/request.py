@@ -23,7 +23,7 @@ from service.clip.manifest import ModelManifest
 from service.clip.prompts import MAX_SLOTS, SLOT, filled_chars, one_spelling, slots_in
 from service.errors import BadPromptTemplate, ClipError, InvalidInput, TextTooLong
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _MAX_ID = 128  # characters
 
 
@@ -131,7 +131,7 @@ def put_request(name: str, fields: LabelSetFields, image: Callable[[str], ImageI
 
 def check_name(name: str) -> None:
     """Raises InvalidInput: it is no name of a label set."""
-    if not _NAME.fullmatch(name):
+    if not NAME.fullmatch(name):
         raise InvalidInput(
             "the name of a label set has 1 to 64 letters, digits, dots, hyphens and underscores, of ASCII, and "
             "begins with a letter or a digit."

@@ -20,8 +20,8 @@ from service.concurrency import SideThread
 from service.errors import ClipError
 from service.rest.compat import schemas
 from service.rest.compat.items import chosen, listed, options
-from service.rest.documented import operation, refer
-from service.rest.errors import Failure, kinds, told
+from service.rest.documented import PROMPTING, operation, refer
+from service.rest.errors import Failure, told
 from service.rest.examples import PNG
 from service.rest.json_body import JsonObject, decode_base64
 from service.rest.rendering import json_response
@@ -65,7 +65,7 @@ class HuggingFaceError(BaseModel):
 
 def add_hugging_face(app: FastAPI, inference: Inference, uploads: Uploads, side: SideThread) -> None:
     example = [{"label": "cat", "score": 0.9}, {"label": "dog", "score": 0.1}]
-    described = operation("hugging_face", HuggingFaceLabels, example, kinds(), _error_content)
+    described = operation("hugging_face", HuggingFaceLabels, example, PROMPTING, _error_content)
     described["responses"][200]["headers"] |= refer("X-Model-Fingerprint")
 
     @app.post(PREFIX + "{model}", **described, openapi_extra=_body(inference.limits, inference.names))

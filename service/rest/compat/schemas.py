@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from service.application.limits import RequestLimits
-from service.rest.schemas import ANY_LABEL, SLOTTED
+from service.rest.classify_schemas import ANY_LABEL, SLOTTED
 
 Schema = dict[str, Any]
 

@@ -16,7 +16,7 @@ import orjson
 import pytest
 
 from service.engine.fake import FakeBackend
-from service.errors import ClipError, Overloaded
+from service.errors import ClipError, LabelSetNotReady, Overloaded
 from service.rest.compat.openai import openai_error
 from service.rest.errors import kinds, problem
 from tests.access.support import write_keys
@@ -286,7 +286,10 @@ async def test_the_api_key_of_a_client_is_the_key_of_the_service(toy: Path, tmp_
 
 @pytest.mark.parametrize("kind", kinds(), ids=lambda kind: kind.code)
 def test_each_error_has_the_status_and_the_code_that_it_has_elsewhere(kind: type[ClipError]) -> None:
-    error = kind("x", retry_after=3.2) if issubclass(kind, Overloaded) else kind("x", index=1)
+    if issubclass(kind, Overloaded | LabelSetNotReady):
+        error: ClipError = kind("x", retry_after=3.2)
+    else:
+        error = kind("x", index=1)
     ours, theirs = problem(error, "id"), openai_error(error, "id")
     told = orjson.loads(theirs.body)["error"]
     assert (theirs.status_code, told["code"], told["message"]) == (ours.status_code, kind.code, "x")

@@ -15,12 +15,34 @@ class EmbeddingType(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     EMBEDDING_TYPE_INT8: _ClassVar[EmbeddingType]
     EMBEDDING_TYPE_BINARY: _ClassVar[EmbeddingType]
     EMBEDDING_TYPE_UBINARY: _ClassVar[EmbeddingType]
+
+class Scoring(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    SCORING_UNSPECIFIED: _ClassVar[Scoring]
+    SCORING_SOFTMAX: _ClassVar[Scoring]
+    SCORING_SIGMOID: _ClassVar[Scoring]
+    SCORING_COSINE: _ClassVar[Scoring]
+
+class LabelSetState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    LABEL_SET_STATE_UNSPECIFIED: _ClassVar[LabelSetState]
+    LABEL_SET_STATE_READY: _ClassVar[LabelSetState]
+    LABEL_SET_STATE_BUILDING: _ClassVar[LabelSetState]
+    LABEL_SET_STATE_FAILED: _ClassVar[LabelSetState]
 EMBEDDING_TYPE_UNSPECIFIED: EmbeddingType
 EMBEDDING_TYPE_FLOAT32: EmbeddingType
 EMBEDDING_TYPE_FLOAT16: EmbeddingType
 EMBEDDING_TYPE_INT8: EmbeddingType
 EMBEDDING_TYPE_BINARY: EmbeddingType
 EMBEDDING_TYPE_UBINARY: EmbeddingType
+SCORING_UNSPECIFIED: Scoring
+SCORING_SOFTMAX: Scoring
+SCORING_SIGMOID: Scoring
+SCORING_COSINE: Scoring
+LABEL_SET_STATE_UNSPECIFIED: LabelSetState
+LABEL_SET_STATE_READY: LabelSetState
+LABEL_SET_STATE_BUILDING: LabelSetState
+LABEL_SET_STATE_FAILED: LabelSetState
 
 class ItemError(_message.Message):
     __slots__ = ("code", "detail", "limit", "actual", "index")
@@ -37,7 +59,7 @@ class ItemError(_message.Message):
     def __init__(self, code: _Optional[str] = ..., detail: _Optional[str] = ..., limit: _Optional[float] = ..., actual: _Optional[float] = ..., index: _Optional[int] = ...) -> None: ...
 
 class ClassifyRequest(_message.Message):
-    __slots__ = ("images", "labels", "templates", "top_k", "truncate", "model", "expect_fingerprint")
+    __slots__ = ("images", "labels", "templates", "top_k", "truncate", "model", "expect_fingerprint", "label_sets", "background", "scoring", "temperature", "threshold")
     IMAGES_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
     TEMPLATES_FIELD_NUMBER: _ClassVar[int]
@@ -45,6 +67,11 @@ class ClassifyRequest(_message.Message):
     TRUNCATE_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     EXPECT_FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    LABEL_SETS_FIELD_NUMBER: _ClassVar[int]
+    BACKGROUND_FIELD_NUMBER: _ClassVar[int]
+    SCORING_FIELD_NUMBER: _ClassVar[int]
+    TEMPERATURE_FIELD_NUMBER: _ClassVar[int]
+    THRESHOLD_FIELD_NUMBER: _ClassVar[int]
     images: _containers.RepeatedScalarFieldContainer[bytes]
     labels: _containers.RepeatedScalarFieldContainer[str]
     templates: _containers.RepeatedScalarFieldContainer[str]
@@ -52,39 +79,52 @@ class ClassifyRequest(_message.Message):
     truncate: bool
     model: str
     expect_fingerprint: str
-    def __init__(self, images: _Optional[_Iterable[bytes]] = ..., labels: _Optional[_Iterable[str]] = ..., templates: _Optional[_Iterable[str]] = ..., top_k: _Optional[int] = ..., truncate: _Optional[bool] = ..., model: _Optional[str] = ..., expect_fingerprint: _Optional[str] = ...) -> None: ...
+    label_sets: _containers.RepeatedScalarFieldContainer[str]
+    background: _containers.RepeatedScalarFieldContainer[str]
+    scoring: Scoring
+    temperature: float
+    threshold: float
+    def __init__(self, images: _Optional[_Iterable[bytes]] = ..., labels: _Optional[_Iterable[str]] = ..., templates: _Optional[_Iterable[str]] = ..., top_k: _Optional[int] = ..., truncate: _Optional[bool] = ..., model: _Optional[str] = ..., expect_fingerprint: _Optional[str] = ..., label_sets: _Optional[_Iterable[str]] = ..., background: _Optional[_Iterable[str]] = ..., scoring: _Optional[_Union[Scoring, str]] = ..., temperature: _Optional[float] = ..., threshold: _Optional[float] = ...) -> None: ...
 
 class ClassifyResponse(_message.Message):
-    __slots__ = ("model", "fingerprint", "results", "truncated_labels")
+    __slots__ = ("model", "fingerprint", "results", "truncated_labels", "label_sets", "warnings")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
     RESULTS_FIELD_NUMBER: _ClassVar[int]
     TRUNCATED_LABELS_FIELD_NUMBER: _ClassVar[int]
+    LABEL_SETS_FIELD_NUMBER: _ClassVar[int]
+    WARNINGS_FIELD_NUMBER: _ClassVar[int]
     model: str
     fingerprint: str
     results: _containers.RepeatedCompositeFieldContainer[ClassifyResult]
     truncated_labels: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, model: _Optional[str] = ..., fingerprint: _Optional[str] = ..., results: _Optional[_Iterable[_Union[ClassifyResult, _Mapping]]] = ..., truncated_labels: _Optional[_Iterable[str]] = ...) -> None: ...
+    label_sets: _containers.RepeatedCompositeFieldContainer[LabelSetVersion]
+    warnings: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, model: _Optional[str] = ..., fingerprint: _Optional[str] = ..., results: _Optional[_Iterable[_Union[ClassifyResult, _Mapping]]] = ..., truncated_labels: _Optional[_Iterable[str]] = ..., label_sets: _Optional[_Iterable[_Union[LabelSetVersion, _Mapping]]] = ..., warnings: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ClassifyResult(_message.Message):
-    __slots__ = ("labels", "error")
+    __slots__ = ("labels", "error", "label_sets")
     LABELS_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
+    LABEL_SETS_FIELD_NUMBER: _ClassVar[int]
     labels: _containers.RepeatedCompositeFieldContainer[LabelScore]
     error: ItemError
-    def __init__(self, labels: _Optional[_Iterable[_Union[LabelScore, _Mapping]]] = ..., error: _Optional[_Union[ItemError, _Mapping]] = ...) -> None: ...
+    label_sets: _containers.RepeatedCompositeFieldContainer[LabelSetResult]
+    def __init__(self, labels: _Optional[_Iterable[_Union[LabelScore, _Mapping]]] = ..., error: _Optional[_Union[ItemError, _Mapping]] = ..., label_sets: _Optional[_Iterable[_Union[LabelSetResult, _Mapping]]] = ...) -> None: ...
 
 class LabelScore(_message.Message):
-    __slots__ = ("label", "score", "cosine", "logit")
+    __slots__ = ("label", "score", "cosine", "logit", "id")
     LABEL_FIELD_NUMBER: _ClassVar[int]
     SCORE_FIELD_NUMBER: _ClassVar[int]
     COSINE_FIELD_NUMBER: _ClassVar[int]
     LOGIT_FIELD_NUMBER: _ClassVar[int]
+    ID_FIELD_NUMBER: _ClassVar[int]
     label: str
     score: float
     cosine: float
     logit: float
-    def __init__(self, label: _Optional[str] = ..., score: _Optional[float] = ..., cosine: _Optional[float] = ..., logit: _Optional[float] = ...) -> None: ...
+    id: str
+    def __init__(self, label: _Optional[str] = ..., score: _Optional[float] = ..., cosine: _Optional[float] = ..., logit: _Optional[float] = ..., id: _Optional[str] = ...) -> None: ...
 
 class EmbedRequest(_message.Message):
     __slots__ = ("images", "texts", "truncate", "embedding_type", "model", "expect_fingerprint")
@@ -301,3 +341,179 @@ class TemplateSet(_message.Message):
     class_names: _containers.RepeatedScalarFieldContainer[str]
     source: str
     def __init__(self, name: _Optional[str] = ..., templates: _Optional[_Iterable[str]] = ..., classes: _Optional[int] = ..., class_names: _Optional[_Iterable[str]] = ..., source: _Optional[str] = ...) -> None: ...
+
+class LabelSetVersion(_message.Message):
+    __slots__ = ("name", "version")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    version: str
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ...) -> None: ...
+
+class LabelSetResult(_message.Message):
+    __slots__ = ("label_set", "labels")
+    LABEL_SET_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    label_set: str
+    labels: _containers.RepeatedCompositeFieldContainer[LabelScore]
+    def __init__(self, label_set: _Optional[str] = ..., labels: _Optional[_Iterable[_Union[LabelScore, _Mapping]]] = ...) -> None: ...
+
+class ListLabelSetsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListLabelSetsResponse(_message.Message):
+    __slots__ = ("label_sets",)
+    LABEL_SETS_FIELD_NUMBER: _ClassVar[int]
+    label_sets: _containers.RepeatedCompositeFieldContainer[LabelSet]
+    def __init__(self, label_sets: _Optional[_Iterable[_Union[LabelSet, _Mapping]]] = ...) -> None: ...
+
+class GetLabelSetRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class GetLabelSetResponse(_message.Message):
+    __slots__ = ("label_set",)
+    LABEL_SET_FIELD_NUMBER: _ClassVar[int]
+    label_set: LabelSet
+    def __init__(self, label_set: _Optional[_Union[LabelSet, _Mapping]] = ...) -> None: ...
+
+class PutLabelSetRequest(_message.Message):
+    __slots__ = ("name", "labels", "templates", "background", "model", "expect_fingerprint", "truncate", "scoring", "temperature", "threshold", "example_weight")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    TEMPLATES_FIELD_NUMBER: _ClassVar[int]
+    BACKGROUND_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    EXPECT_FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    TRUNCATE_FIELD_NUMBER: _ClassVar[int]
+    SCORING_FIELD_NUMBER: _ClassVar[int]
+    TEMPERATURE_FIELD_NUMBER: _ClassVar[int]
+    THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    EXAMPLE_WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    labels: _containers.RepeatedCompositeFieldContainer[NewLabel]
+    templates: _containers.RepeatedScalarFieldContainer[str]
+    background: _containers.RepeatedScalarFieldContainer[str]
+    model: str
+    expect_fingerprint: str
+    truncate: bool
+    scoring: Scoring
+    temperature: float
+    threshold: float
+    example_weight: float
+    def __init__(self, name: _Optional[str] = ..., labels: _Optional[_Iterable[_Union[NewLabel, _Mapping]]] = ..., templates: _Optional[_Iterable[str]] = ..., background: _Optional[_Iterable[str]] = ..., model: _Optional[str] = ..., expect_fingerprint: _Optional[str] = ..., truncate: _Optional[bool] = ..., scoring: _Optional[_Union[Scoring, str]] = ..., temperature: _Optional[float] = ..., threshold: _Optional[float] = ..., example_weight: _Optional[float] = ...) -> None: ...
+
+class NewLabel(_message.Message):
+    __slots__ = ("label", "id", "prompts", "examples", "threshold")
+    LABEL_FIELD_NUMBER: _ClassVar[int]
+    ID_FIELD_NUMBER: _ClassVar[int]
+    PROMPTS_FIELD_NUMBER: _ClassVar[int]
+    EXAMPLES_FIELD_NUMBER: _ClassVar[int]
+    THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    label: str
+    id: str
+    prompts: _containers.RepeatedScalarFieldContainer[str]
+    examples: _containers.RepeatedScalarFieldContainer[bytes]
+    threshold: float
+    def __init__(self, label: _Optional[str] = ..., id: _Optional[str] = ..., prompts: _Optional[_Iterable[str]] = ..., examples: _Optional[_Iterable[bytes]] = ..., threshold: _Optional[float] = ...) -> None: ...
+
+class PutLabelSetResponse(_message.Message):
+    __slots__ = ("label_set",)
+    LABEL_SET_FIELD_NUMBER: _ClassVar[int]
+    label_set: LabelSet
+    def __init__(self, label_set: _Optional[_Union[LabelSet, _Mapping]] = ...) -> None: ...
+
+class DeleteLabelSetRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class DeleteLabelSetResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class LabelSet(_message.Message):
+    __slots__ = ("name", "version", "state", "served_version", "model", "fingerprint", "label_count", "prompts", "prompts_done", "read_only", "error", "labels", "templates", "background", "truncate", "example_weight", "scoring", "temperature", "threshold", "loo", "truncated_labels", "warnings")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    SERVED_VERSION_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    LABEL_COUNT_FIELD_NUMBER: _ClassVar[int]
+    PROMPTS_FIELD_NUMBER: _ClassVar[int]
+    PROMPTS_DONE_FIELD_NUMBER: _ClassVar[int]
+    READ_ONLY_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    TEMPLATES_FIELD_NUMBER: _ClassVar[int]
+    BACKGROUND_FIELD_NUMBER: _ClassVar[int]
+    TRUNCATE_FIELD_NUMBER: _ClassVar[int]
+    EXAMPLE_WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    SCORING_FIELD_NUMBER: _ClassVar[int]
+    TEMPERATURE_FIELD_NUMBER: _ClassVar[int]
+    THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    LOO_FIELD_NUMBER: _ClassVar[int]
+    TRUNCATED_LABELS_FIELD_NUMBER: _ClassVar[int]
+    WARNINGS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    version: str
+    state: LabelSetState
+    served_version: str
+    model: str
+    fingerprint: str
+    label_count: int
+    prompts: int
+    prompts_done: int
+    read_only: bool
+    error: str
+    labels: _containers.RepeatedCompositeFieldContainer[SetLabel]
+    templates: _containers.RepeatedScalarFieldContainer[str]
+    background: _containers.RepeatedScalarFieldContainer[str]
+    truncate: bool
+    example_weight: float
+    scoring: Scoring
+    temperature: float
+    threshold: float
+    loo: LeaveOneOut
+    truncated_labels: _containers.RepeatedScalarFieldContainer[str]
+    warnings: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., state: _Optional[_Union[LabelSetState, str]] = ..., served_version: _Optional[str] = ..., model: _Optional[str] = ..., fingerprint: _Optional[str] = ..., label_count: _Optional[int] = ..., prompts: _Optional[int] = ..., prompts_done: _Optional[int] = ..., read_only: _Optional[bool] = ..., error: _Optional[str] = ..., labels: _Optional[_Iterable[_Union[SetLabel, _Mapping]]] = ..., templates: _Optional[_Iterable[str]] = ..., background: _Optional[_Iterable[str]] = ..., truncate: _Optional[bool] = ..., example_weight: _Optional[float] = ..., scoring: _Optional[_Union[Scoring, str]] = ..., temperature: _Optional[float] = ..., threshold: _Optional[float] = ..., loo: _Optional[_Union[LeaveOneOut, _Mapping]] = ..., truncated_labels: _Optional[_Iterable[str]] = ..., warnings: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class SetLabel(_message.Message):
+    __slots__ = ("label", "id", "prompts", "examples", "threshold")
+    LABEL_FIELD_NUMBER: _ClassVar[int]
+    ID_FIELD_NUMBER: _ClassVar[int]
+    PROMPTS_FIELD_NUMBER: _ClassVar[int]
+    EXAMPLES_FIELD_NUMBER: _ClassVar[int]
+    THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    label: str
+    id: str
+    prompts: _containers.RepeatedScalarFieldContainer[str]
+    examples: _containers.RepeatedScalarFieldContainer[str]
+    threshold: float
+    def __init__(self, label: _Optional[str] = ..., id: _Optional[str] = ..., prompts: _Optional[_Iterable[str]] = ..., examples: _Optional[_Iterable[str]] = ..., threshold: _Optional[float] = ...) -> None: ...
+
+class LeaveOneOut(_message.Message):
+    __slots__ = ("accuracy", "examples", "misread")
+    ACCURACY_FIELD_NUMBER: _ClassVar[int]
+    EXAMPLES_FIELD_NUMBER: _ClassVar[int]
+    MISREAD_FIELD_NUMBER: _ClassVar[int]
+    accuracy: float
+    examples: int
+    misread: _containers.RepeatedCompositeFieldContainer[MisreadExample]
+    def __init__(self, accuracy: _Optional[float] = ..., examples: _Optional[int] = ..., misread: _Optional[_Iterable[_Union[MisreadExample, _Mapping]]] = ...) -> None: ...
+
+class MisreadExample(_message.Message):
+    __slots__ = ("label", "example", "taken_for")
+    LABEL_FIELD_NUMBER: _ClassVar[int]
+    EXAMPLE_FIELD_NUMBER: _ClassVar[int]
+    TAKEN_FOR_FIELD_NUMBER: _ClassVar[int]
+    label: str
+    example: int
+    taken_for: str
+    def __init__(self, label: _Optional[str] = ..., example: _Optional[int] = ..., taken_for: _Optional[str] = ...) -> None: ...

@@ -76,6 +76,26 @@ class ClipStub:
                 request_serializer=clipserve_dot_v1_dot_clip__pb2.GetTemplateSetRequest.SerializeToString,
                 response_deserializer=clipserve_dot_v1_dot_clip__pb2.GetTemplateSetResponse.FromString,
                 _registered_method=True)
+        self.ListLabelSets = channel.unary_unary(
+                '/clipserve.v1.Clip/ListLabelSets',
+                request_serializer=clipserve_dot_v1_dot_clip__pb2.ListLabelSetsRequest.SerializeToString,
+                response_deserializer=clipserve_dot_v1_dot_clip__pb2.ListLabelSetsResponse.FromString,
+                _registered_method=True)
+        self.GetLabelSet = channel.unary_unary(
+                '/clipserve.v1.Clip/GetLabelSet',
+                request_serializer=clipserve_dot_v1_dot_clip__pb2.GetLabelSetRequest.SerializeToString,
+                response_deserializer=clipserve_dot_v1_dot_clip__pb2.GetLabelSetResponse.FromString,
+                _registered_method=True)
+        self.PutLabelSet = channel.unary_unary(
+                '/clipserve.v1.Clip/PutLabelSet',
+                request_serializer=clipserve_dot_v1_dot_clip__pb2.PutLabelSetRequest.SerializeToString,
+                response_deserializer=clipserve_dot_v1_dot_clip__pb2.PutLabelSetResponse.FromString,
+                _registered_method=True)
+        self.DeleteLabelSet = channel.unary_unary(
+                '/clipserve.v1.Clip/DeleteLabelSet',
+                request_serializer=clipserve_dot_v1_dot_clip__pb2.DeleteLabelSetRequest.SerializeToString,
+                response_deserializer=clipserve_dot_v1_dot_clip__pb2.DeleteLabelSetResponse.FromString,
+                _registered_method=True)
 
 
 class ClipServicer:
@@ -140,6 +160,35 @@ class ClipServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListLabelSets(self, request, context):
+        """All label sets in short.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetLabelSet(self, request, context):
+        """One label set: its labels, how it scores, and how far its build is.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PutLabelSet(self, request, context):
+        """Make a label set, or replace it. The former version is served until the new one is built. With keys, it needs one
+        for `manage`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteLabelSet(self, request, context):
+        """Forget a label set, its examples and its embeddings. With keys, it needs one for `manage`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ClipServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -182,6 +231,26 @@ def add_ClipServicer_to_server(servicer, server):
                     servicer.GetTemplateSet,
                     request_deserializer=clipserve_dot_v1_dot_clip__pb2.GetTemplateSetRequest.FromString,
                     response_serializer=clipserve_dot_v1_dot_clip__pb2.GetTemplateSetResponse.SerializeToString,
+            ),
+            'ListLabelSets': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListLabelSets,
+                    request_deserializer=clipserve_dot_v1_dot_clip__pb2.ListLabelSetsRequest.FromString,
+                    response_serializer=clipserve_dot_v1_dot_clip__pb2.ListLabelSetsResponse.SerializeToString,
+            ),
+            'GetLabelSet': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetLabelSet,
+                    request_deserializer=clipserve_dot_v1_dot_clip__pb2.GetLabelSetRequest.FromString,
+                    response_serializer=clipserve_dot_v1_dot_clip__pb2.GetLabelSetResponse.SerializeToString,
+            ),
+            'PutLabelSet': grpc.unary_unary_rpc_method_handler(
+                    servicer.PutLabelSet,
+                    request_deserializer=clipserve_dot_v1_dot_clip__pb2.PutLabelSetRequest.FromString,
+                    response_serializer=clipserve_dot_v1_dot_clip__pb2.PutLabelSetResponse.SerializeToString,
+            ),
+            'DeleteLabelSet': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteLabelSet,
+                    request_deserializer=clipserve_dot_v1_dot_clip__pb2.DeleteLabelSetRequest.FromString,
+                    response_serializer=clipserve_dot_v1_dot_clip__pb2.DeleteLabelSetResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -402,6 +471,114 @@ class Clip:
             '/clipserve.v1.Clip/GetTemplateSet',
             clipserve_dot_v1_dot_clip__pb2.GetTemplateSetRequest.SerializeToString,
             clipserve_dot_v1_dot_clip__pb2.GetTemplateSetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListLabelSets(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/clipserve.v1.Clip/ListLabelSets',
+            clipserve_dot_v1_dot_clip__pb2.ListLabelSetsRequest.SerializeToString,
+            clipserve_dot_v1_dot_clip__pb2.ListLabelSetsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetLabelSet(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/clipserve.v1.Clip/GetLabelSet',
+            clipserve_dot_v1_dot_clip__pb2.GetLabelSetRequest.SerializeToString,
+            clipserve_dot_v1_dot_clip__pb2.GetLabelSetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PutLabelSet(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/clipserve.v1.Clip/PutLabelSet',
+            clipserve_dot_v1_dot_clip__pb2.PutLabelSetRequest.SerializeToString,
+            clipserve_dot_v1_dot_clip__pb2.PutLabelSetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteLabelSet(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/clipserve.v1.Clip/DeleteLabelSet',
+            clipserve_dot_v1_dot_clip__pb2.DeleteLabelSetRequest.SerializeToString,
+            clipserve_dot_v1_dot_clip__pb2.DeleteLabelSetResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,0 +1,136 @@
+"""The cases of both fronts, but for those about label sets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.support import png
+
+BROKEN = b"\x89PNG\r\n\x1a\n"
+GIF = png(kind="GIF")
+LARGE = png(size=(400, 300))
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is asked of both fronts, with the same values.
+
+    Attributes:
+        fields: as REST has them; images are bytes.
+        code: of the error that the request gets; None: it is answered.
+        where: the service that it needs.
+        sets: label sets that there are before, by name.
+    """
+
+    name: str
+    method: str
+    fields: dict[str, Any]
+    code: str | None = None
+    where: str = "usual"
+    keys: list[str] = field(default_factory=list)
+    sets: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+IMAGE, TWO = {"images": [png()]}, {"images": [png(1), png(2)]}
+CASES = [
+    Case("labels of an image", "classify", IMAGE | {"labels": ["a", "b"]}),
+    Case("the best label of two images", "classify", TWO | {"labels": ["a", "b", "c"], "top_k": 1}),
+    Case("templates and sets", "classify", IMAGE | {"labels": ["a", "b"], "templates": ["my {}", "plain"]}),
+    Case("cut prompts", "classify", IMAGE | {"labels": ["a" * 40, "b"], "truncate": True}),
+    Case("a bad image among good", "classify", {"images": [png(), BROKEN, GIF], "labels": ["a"]}),
+    Case("a model by name", "classify", IMAGE | {"labels": ["a"], "model": "toy"}),
+    Case("vectors", "embed", TWO | {"texts": ["a", "b c"]}),
+    Case("vectors of texts", "embed", {"texts": ["a", "é", ""]}),
+    *(
+        Case(f"vectors as {kind}", "embed", IMAGE | {"texts": ["a"], "embedding_type": kind})
+        for kind in ("float32", "float16", "int8", "binary", "ubinary")
+    ),
+    Case("cut texts", "embed", {"texts": ["a" * 40], "truncate": True}),
+    Case("a bad image beside a text", "embed", {"images": [BROKEN], "texts": ["a"]}),
+    Case("similarities", "similarity", TWO | {"texts": ["a"], "to_images": [png(3)], "to_texts": ["b", "c"]}),
+    Case("similarities of a bad image", "similarity", {"images": [png(), BROKEN], "to_texts": ["b"]}),
+    Case("tokens", "tokenize", {"texts": ["ab", "a" * 40, ""]}),
+    Case("a named slot", "classify", IMAGE | {"labels": ["a", "{label}"], "templates": ["m {label}"]}),
+    Case("models", "models", {}),
+    Case("template sets", "template_sets", {}),
+    *(
+        Case(f"the template set {name}", "template_set", {"name": name})
+        for name in ("plain", "imagenet-80", "fer2013", "kinetics700")
+    ),
+    # Errors, in the order of the tree in `service.errors`.
+    Case("nothing to classify", "classify", {"labels": ["a"]}, "invalid_input"),
+    Case("no label", "classify", IMAGE | {"labels": []}, "invalid_input"),
+    Case("an empty label", "classify", IMAGE | {"labels": ["a", " "]}, "invalid_input"),
+    Case("a label twice", "classify", IMAGE | {"labels": ["a", "b", "a"]}, "invalid_input"),
+    Case("top_k of 0", "classify", IMAGE | {"labels": ["a"], "top_k": 0}, "invalid_input"),
+    Case("nothing to embed", "embed", {}, "invalid_input"),
+    Case("nothing to compare", "similarity", {"to_texts": ["a"]}, "invalid_input"),
+    Case("nothing to compare with", "similarity", {"texts": ["a"]}, "invalid_input"),
+    Case("nothing to tokenize", "tokenize", {"texts": []}, "invalid_input"),
+    Case("a broken image", "embed", {"images": [BROKEN]}, "undecodable_image"),
+    Case(
+        "a broken image to compare with", "similarity", IMAGE | {"to_images": [BROKEN]}, "undecodable_image"
+    ),
+    Case("a format that is off", "classify", {"images": [GIF], "labels": ["a"]}, "unsupported_format"),
+    Case("a large image", "embed", {"images": [LARGE]}, "image_too_large"),
+    Case("a long text", "embed", {"texts": ["a", "b" * 40]}, "text_too_long"),
+    Case("a text of many characters", "tokenize", {"texts": ["a" * 8_193]}, "text_too_long"),
+    Case("a long label", "classify", IMAGE | {"labels": ["a", "b" * 40]}, "text_too_long"),
+    Case("many texts", "embed", {"texts": ["a"] * 257}, "too_many"),
+    Case("many images", "classify", {"images": [png()] * 33, "labels": ["a"]}, "too_many"),
+    Case(
+        "many images on both sides",
+        "similarity",
+        {"images": [png()] * 17, "to_images": [png()] * 16},
+        "too_many",
+    ),
+    Case(
+        "a template without a slot",
+        "classify",
+        IMAGE | {"labels": ["a"], "templates": ["x"]},
+        "bad_prompt_template",
+    ),
+    *(
+        Case(f"a template twice, {name}", "classify", IMAGE | {"labels": ["a"], "templates": twice}, code)
+        for name, twice, code in (
+            ("the same", ["the {}", "a {}", "a {}"], "bad_prompt_template"),
+            ("in two spellings", ["a {}", "a {label}"], "bad_prompt_template"),
+            ("in a set", ["a photo of a {}.", "imagenet-80"], "bad_prompt_template"),
+            ("in two sets", ["stl10", "sun397"], "bad_prompt_template"),
+        )
+    ),
+    Case("no such template set", "template_set", {"name": "imagenet-8"}, "unknown_template_set"),
+    *(
+        Case(f"no such model: {method}", method, IMAGE_OR_TEXT | {"model": "none"}, "unknown_model")
+        for method, IMAGE_OR_TEXT in (
+            ("classify", IMAGE | {"labels": ["a"]}),
+            ("embed", {"texts": ["a"]}),
+            ("similarity", {"texts": ["a"], "to_texts": ["a"]}),
+            ("tokenize", {"texts": ["a"]}),
+        )
+    ),
+    Case("another fingerprint", "embed", {"texts": ["a"], "expect_fingerprint": "old"}, "wrong_fingerprint"),
+    Case("no key", "embed", {"texts": ["a"]}, "unauthenticated", "keyed"),
+    Case("a wrong key", "embed", {"texts": ["a"]}, "unauthenticated", "keyed", ["wrong"]),
+    Case("a right key", "embed", {"texts": ["a"]}, None, "keyed", ["user"]),
+    Case("a key for something else", "embed", {"texts": ["a"]}, "permission_denied", "keyed", ["manager"]),
+    Case("a used up rate", "embed", {"texts": ["a"] * 10}, "rate_limited", "used up", ["user"]),
+    Case("much ahead", "embed", {"texts": ["a"]}, "overloaded", "busy"),
+    Case("a hanging engine", "embed", {"texts": ["a"]}, "deadline_exceeded", "hanging"),
+    Case("a model that still loads", "embed", {"texts": ["a"]}, "backend_unavailable", "loading"),
+    Case("an engine that is away", "classify", IMAGE | {"labels": ["a"]}, "backend_unavailable", "away"),
+    Case("an engine that fails", "embed", {"texts": ["a"]}, "backend_failed", "failing"),
+    Case("a fault of ours", "embed", {"texts": ["a"]}, "internal_error", "faulty"),
+]
+
+# Errors of one front alone, each with the tests that hold it.
+OF_ONE_FRONT = {
+    "unsupported_media_type": "gRPC has one form of a request; tests/rest/test_uploads.py",
+    "malformed_request": "bytes of another protocol; tests/rest/test_connection.py, tests/rpc/",
+    "headers_too_large": "gRPC's library answers for it; tests/rest/test_wire.py, tests/rpc/",
+    "headers_too_slow": "gRPC's library answers for it; tests/rest/test_connection.py",
+    "body_too_large": "gRPC's library answers for it; tests/rest/test_body.py, tests/rpc/",
+    "body_too_slow": "a rate in REST, a turn in gRPC; tests/rest/test_slow_bodies.py, tests/rpc/test_reading.py",
+    "too_many_connections": "gRPC's library answers for it; tests/rest/test_connections.py",
+}

@@ -1,0 +1,131 @@
+"""The cases of both fronts about label sets, and about how labels are scored."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.fronts.cases import BROKEN, IMAGE, TWO, Case
+from tests.support import png
+
+PETS: dict[str, Any] = {
+    "labels": [
+        "cat",
+        {"label": "dog", "id": "n1", "threshold": 0.125},
+        {"label": "cow", "prompts": ["my {}", "it moos"], "examples": [png(1), png(2)]},
+    ],
+    "templates": ["a {}", "the {}"],
+    "background": ["else"],
+    "scoring": "sigmoid",
+    "temperature": 2.5,
+    "threshold": -0.25,
+    "example_weight": 0.75,
+}
+FOOD: dict[str, Any] = {"labels": ["bread", "b" * 40], "truncate": True}
+LIKE: dict[str, Any] = {
+    "labels": [{"label": "a", "examples": [png(1), png(2)]}, {"label": "b", "examples": [png(1)]}]
+}
+BOTH = {"pets": PETS, "food": FOOD}
+AB = IMAGE | {"labels": ["a", "b"]}
+
+
+def put(name: str, fields: dict[str, Any], code: str | None = None, where: str = "usual", *key: str) -> Case:
+    return Case(name, "put_label_set", {"name": "new", "labels": ["a"]} | fields, code, where, [*key])
+
+
+def by_sets(name: str, fields: dict[str, Any], code: str | None = None) -> Case:
+    return Case(name, "classify", IMAGE | {"label_sets": ["pets"]} | fields, code, sets=BOTH)
+
+
+SCORING_CASES = [
+    *(
+        Case(f"{kind} scores", "classify", AB | {"scoring": kind})
+        for kind in ("softmax", "sigmoid", "cosine")
+    ),
+    Case("a temperature", "classify", AB | {"temperature": 50.0}),
+    Case("a threshold", "classify", AB | {"threshold": 0.5}),
+    Case("a threshold above all", "classify", AB | {"threshold": 1.0}),
+    Case("a background", "classify", AB | {"background": ["c", "d"]}),
+    Case("a single label", "classify", IMAGE | {"labels": ["a"]}),
+    Case("a temperature of 0", "classify", AB | {"temperature": 0.0}, "invalid_input"),
+    Case("a temperature beyond the most", "classify", AB | {"temperature": 1_001.0}, "invalid_input"),
+    Case("a threshold beyond 1", "classify", AB | {"threshold": 1.5}, "invalid_input"),
+    Case("a label in the background too", "classify", AB | {"background": ["c", "b"]}, "invalid_input"),
+]
+
+ANSWERED = [
+    put("a set is kept", PETS),
+    put("a set of plain labels", {"labels": ["a", "b"]}),
+    put("a set with cut prompts", FOOD),
+    put("a set whose examples look alike", LIKE),
+    put("a set is replaced", {"name": "pets", "labels": ["a"]}),
+    put("a set for a model", {"model": "toy"}),
+    put("a set by a key for it", {}, None, "keyed", "manager"),
+    Case("no set", "label_sets", {}),
+    Case("sets in short", "label_sets", {}, sets=BOTH),
+    Case("one set", "label_set", {"name": "pets"}, sets=BOTH),
+    Case("one set of examples that look alike", "label_set", {"name": "like"}, sets={"like": LIKE}),
+    Case("a set of a file", "label_set", {"name": "pets"}, where="files"),
+    Case("a set that is being built", "label_set", {"name": "pets"}, where="slow"),
+    Case("sets by a key to use them", "label_sets", {}, where="keyed", keys=["user"]),
+    Case("a set is deleted", "delete_label_set", {"name": "pets"}, sets=BOTH),
+    by_sets("labels of a set", TWO),
+    by_sets("the best label of a set", {"top_k": 1}),
+    by_sets("labels of two sets", {"label_sets": ["food", "pets"], "images": [png(), BROKEN]}),
+    by_sets("scores that a request asks for", {"scoring": "cosine", "threshold": -1.0, "temperature": 1.0}),
+    Case("labels of a set of a file", "classify", IMAGE | {"label_sets": ["pets"]}, where="files"),
+]
+
+EXAMPLES = [{"label": "a", "examples": [png(1)]}, {"label": "b", "examples": [png(2), BROKEN]}]
+REFUSED = [
+    put("no label in a set", {"labels": []}, "invalid_input"),
+    put("an empty label in a set", {"labels": ["a", " "]}, "invalid_input"),
+    put("a label twice in a set", {"labels": ["a", {"label": "a"}]}, "invalid_input"),
+    put("an id twice", {"labels": [{"label": each, "id": "7"} for each in "ab"]}, "invalid_input"),
+    put("an empty id", {"labels": [{"label": "a", "id": ""}]}, "invalid_input"),
+    put("a name that is none", {"name": "no name"}, "invalid_input"),
+    put("a long name", {"name": "a" * 65}, "invalid_input"),
+    put("a set with a temperature of 0", {"temperature": 0.0}, "invalid_input"),
+    put("a set with a threshold beyond 1", {"threshold": 1.5}, "invalid_input"),
+    put("a set with a weight below 0", {"example_weight": -0.5}, "invalid_input"),
+    put("a label's threshold beyond 1", {"labels": [{"label": "a", "threshold": 2.0}]}, "invalid_input"),
+    put("a broken example", {"labels": EXAMPLES}, "undecodable_image"),
+    put("a long label in a set", {"labels": ["a", "b" * 40]}, "text_too_long"),
+    put("many labels in a set", {"labels": [f"{n}" for n in range(1_001)]}, "too_many"),
+    put("many bytes in a set", {"labels": [{"label": "a", "examples": [bytes(8_000_000)]}]}, "too_many"),
+    put("many examples", {"labels": [{"label": "a", "examples": [b""] * 1_001}]}, "too_many"),
+    put("a set with a template without a slot", {"templates": ["x"]}, "bad_prompt_template"),
+    put("a set for no such model", {"model": "none"}, "unknown_model"),
+    put("a set for another fingerprint", {"expect_fingerprint": "old"}, "wrong_fingerprint"),
+    put("a set by a key to use them", {}, "permission_denied", "keyed", "user"),
+    Case(
+        "a set deleted by such a key",
+        "delete_label_set",
+        {"name": "a"},
+        "permission_denied",
+        "keyed",
+        ["user"],
+    ),
+    Case("sets by a key to manage", "label_sets", {}, "permission_denied", "keyed", ["manager"]),
+    *(
+        Case(f"no such set: {method}", method, {"name": "none"}, "unknown_label_set", sets=BOTH)
+        for method in ("label_set", "delete_label_set")
+    ),
+    by_sets("no such set", {"label_sets": ["pets", "none"]}, "unknown_label_set"),
+    by_sets("no such version", {"label_sets": ["pets@0123456789abcdef"]}, "unknown_label_set"),
+    by_sets("a set twice", {"label_sets": ["pets", "food", "pets"]}, "invalid_input"),
+    by_sets("a set and labels", {"labels": ["a"]}, "invalid_input"),
+    by_sets("many sets", {"label_sets": [f"{n}" for n in range(17)]}, "too_many"),
+    put("a set that is a file's", {"name": "pets"}, "label_set_read_only", "files"),
+    Case("a file's set deleted", "delete_label_set", {"name": "pets"}, "label_set_read_only", "files"),
+    Case(
+        "a set that is not built yet",
+        "classify",
+        IMAGE | {"label_sets": ["pets"]},
+        "label_set_not_ready",
+        "slow",
+    ),
+    put("no store", {}, "store_unavailable", "no store"),
+    Case("no store to delete from", "delete_label_set", {"name": "a"}, "store_unavailable", "no store"),
+]
+
+LABEL_SET_CASES = [*SCORING_CASES, *ANSWERED, *REFUSED]

@@ -1,0 +1,117 @@
+"""The services that cases need."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from service.access.key_file import add_key
+from service.application.label_sets.memory_store import MemoryStore
+from service.application.label_sets.store import Key
+from service.engine.backend import Embeddings, Lengths, Pixels, TokenIds
+from service.engine.fake import FakeBackend
+from service.errors import BackendFailed, BackendUnavailable, StoreUnavailable
+from tests.support import DIM, Running, serving, write_toy_artifact
+
+
+class Odd(FakeBackend):
+    """Does what it is told from the moment that it is told."""
+
+    def __init__(self) -> None:
+        super().__init__(DIM)
+        self.error: Exception | None = None
+        self.hangs = False
+
+    async def encode_image(self, pixels: Pixels) -> Embeddings:
+        await self._be_odd()
+        return await super().encode_image(pixels)
+
+    async def encode_text(self, token_ids: TokenIds, lengths: Lengths) -> Embeddings:
+        await self._be_odd()
+        return await super().encode_text(token_ids, lengths)
+
+    async def _be_odd(self) -> None:
+        if self.error:
+            raise self.error
+        if self.hangs:
+            await asyncio.sleep(60)
+
+
+class Away(MemoryStore):
+    """A store that cannot be reached."""
+
+    async def get(self, key: Key) -> bytes | None:
+        raise StoreUnavailable("the store is away.")
+
+
+PETS_FILE = '{"labels": ["cat", {"label": "dog", "id": "n1"}]}'
+
+
+@asynccontextmanager
+async def place(where: str, folder: Path) -> AsyncIterator[tuple[Running, dict[str, str]]]:
+    """A service such as the case needs, and its keys by name."""
+    toy, backend = await write_toy_artifact(folder / "toy"), Odd()
+    settings: dict[str, Any] = {"max_pixels": 100_000}
+    keys: dict[str, str] = {"wrong": "clip_wrong"}
+    if where in ("keyed", "used up"):
+        file = settings["keys_file"] = folder / "keys"
+        keys |= {"user": add_key(file, "user", ["use"]), "manager": add_key(file, "manager", ["manage"])}
+    if where == "used up":
+        settings |= {"rows_per_second": 1, "rate_window_seconds": 15}
+    if where == "hanging":
+        settings["deadline_seconds"] = 0.3
+    if where == "busy":
+        settings |= {"max_queue_seconds": 0.0}
+    if where in ("files", "slow"):
+        files = settings["label_sets_folder"] = folder / "files"
+        files.mkdir()
+        if where == "files":
+            (files / "pets.json").write_text(PETS_FILE)
+    async with serving(backend, toy, warm=where != "loading", grpc_enabled=True, **settings) as running:
+        if where == "busy":
+            backend.hangs = True
+            (model,) = running.gateway.models.values()
+            model.admission.learn("text", 1, 5.0)
+            ahead = asyncio.create_task(running.embed(text="ahead"))
+            while not running.gateway.metrics.registry.get_sample_value(
+                "clipserve_rows_in_flight", {"tower": "text"}
+            ):
+                await asyncio.sleep(0.01)
+        if where == "used up":
+            header = {"Authorization": f"Bearer {keys['user']}"}
+            assert (
+                await running.client.post("/embed", json={"texts": ["a"] * 15}, headers=header)
+            ).is_success
+        backend.hangs = backend.hangs or where == "hanging"
+        backend.error = {
+            "away": BackendUnavailable("it is away."),
+            "failing": BackendFailed("it failed."),
+        }.get(where)
+        if where == "faulty":
+            running.gateway.inference._rows._charge = _faulty
+        if where == "files":
+            await _has_pets(running, "ready")
+        if where == "slow":
+            backend.hangs = True
+            (files / "pets.json").write_text(PETS_FILE)
+            await _has_pets(running, "building")
+        if where == "no store":
+            running.gateway.inference.label_sets._store = Away()
+        yield running, keys
+        if where == "busy":
+            ahead.cancel()
+            await asyncio.gather(ahead, return_exceptions=True)
+
+
+async def _has_pets(running: Running, state: str) -> None:
+    label_sets = running.gateway.inference.label_sets
+    async with asyncio.timeout(20):
+        while [each.state for each in label_sets.all()] != [state]:
+            await asyncio.sleep(0.01)
+
+
+async def _faulty(_: int) -> None:
+    raise RuntimeError("a fault")

@@ -1,0 +1,87 @@
+"""Label sets for tests of the REST front."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from typing import Any
+
+import httpx
+
+from service.engine.backend import Embeddings, Lengths, TokenIds
+from service.engine.fake import FakeBackend
+from tests.support import DIM, Running, form, png
+
+EXAMPLE = base64.b64encode(png(7)).decode()
+PETS: dict[str, Any] = {
+    "labels": [
+        "dog",
+        {"label": "cat", "id": "c-1", "prompts": ["a pet", "my {}"], "threshold": 0.125},
+        {"label": "cow", "examples": [EXAMPLE, f"data:image/png;base64,{EXAMPLE}"]},
+    ],
+    "templates": ["a {}", "the {}"],
+    "background": ["else"],
+    "temperature": 2.0,
+    "threshold": 0.25,
+    "example_weight": 0.5,
+}
+
+
+class Held(FakeBackend):
+    """Encodes texts as long as it may: `calls` more calls, and all of them once `released`."""
+
+    def __init__(self) -> None:
+        super().__init__(DIM)
+        self.calls = 1_000_000
+        self.released = asyncio.Event()
+
+    async def encode_text(self, token_ids: TokenIds, lengths: Lengths) -> Embeddings:
+        self.calls -= 1
+        if self.calls < 0:
+            await self.released.wait()
+        return await super().encode_text(token_ids, lengths)
+
+
+async def put(running: Running, name: str, **fields: Any) -> httpx.Response:
+    return await running.client.put(f"/label-sets/{name}", json=fields)
+
+
+async def kept(running: Running, name: str, **fields: Any) -> dict[str, Any]:
+    answer = await put(running, name, **fields)
+    assert answer.status_code == 200, answer.text
+    body: dict[str, Any] = answer.json()
+    return body
+
+
+async def shown(running: Running, name: str) -> dict[str, Any]:
+    body: dict[str, Any] = (await running.client.get(f"/label-sets/{name}")).json()
+    return body
+
+
+async def listed(running: Running) -> list[dict[str, Any]]:
+    answer = await running.client.get("/label-sets")
+    assert answer.status_code == 200
+    found: list[dict[str, Any]] = answer.json()["label_sets"]
+    return found
+
+
+async def classify(running: Running, *images: bytes, **fields: Any) -> httpx.Response:
+    return await running.client.post("/classify", files=form(images or [png()], fields))
+
+
+async def classified(running: Running, **fields: Any) -> dict[str, Any]:
+    answer = await classify(running, **fields)
+    assert answer.status_code == 200, answer.text
+    body: dict[str, Any] = answer.json()
+    return body
+
+
+async def until_ready(running: Running, name: str) -> dict[str, Any]:
+    async with asyncio.timeout(20):
+        while (state := await shown(running, name))["state"] != "ready":
+            await asyncio.sleep(0.02)
+    return state
+
+
+def names(result: dict[str, Any]) -> set[str]:
+    return {each["label"] for each in result["labels"]}

@@ -1,0 +1,58 @@
+"""Label sets put over gRPC, for the tests of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.engine.backend import Embeddings, Lengths, TokenIds
+from service.engine.fake import FakeBackend
+from tests.rpc.client import Client, Refused, client_of
+from tests.support import DIM, serving
+
+PETS: list[dict[str, Any]] = [{"label": "cat"}, {"label": "dog"}]
+
+
+class Slow(FakeBackend):
+    """A call for texts waits while `gate` is closed."""
+
+    def __init__(self) -> None:
+        super().__init__(DIM)
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def encode_text(self, token_ids: TokenIds, lengths: Lengths) -> Embeddings:
+        await self.gate.wait()
+        return await super().encode_text(token_ids, lengths)
+
+
+@asynccontextmanager
+async def client_with(
+    toy: Path, backend: FakeBackend | None = None, **settings: Any
+) -> AsyncIterator[Client]:
+    async with (
+        serving(backend or FakeBackend(DIM), toy, grpc_enabled=True, **settings) as running,
+        client_of(running.rpc_address) as client,
+    ):
+        yield client
+
+
+async def put(client: Client, name: str = "pets", /, **fields: Any) -> dict[str, Any]:
+    answer = await client.call("PutLabelSet", name=name, **{"labels": PETS} | fields)
+    kept: dict[str, Any] = answer["label_set"]
+    return kept
+
+
+async def refusal(client: Client, method: str, **fields: Any) -> Refused:
+    with pytest.raises(Refused) as caught:
+        await client.call(method, **fields)
+    return caught.value
+
+
+async def names(client: Client) -> list[str]:
+    return [each["name"] for each in (await client.call("ListLabelSets"))["label_sets"]]
