@@ -77,6 +77,7 @@ class SqliteStore:
         try:
             await closing
         finally:
+            del closing  # the rule of `del`
             self._thread.shutdown()
 
     async def _select(self, query: str, *parameters: object) -> list[tuple[Any, ...]]:
