@@ -26,7 +26,7 @@ from service.rest.compat.names import Compat
 from service.rest.docs import add_docs
 from service.rest.exchange import Exchange, ExchangeLimits
 from service.rest.label_sets import add_label_sets
-from service.rest.openapi import complete
+from service.rest.openapi import described
 from service.rest.routes import BULK, add_routes
 from service.rest.uploads import Uploads
 from service.telemetry.metrics import Metrics
@@ -53,14 +53,14 @@ def build_app(
         description="Zero-shot image classification and CLIP embeddings.",
         docs_url=None,
         redoc_url=None,
+        openapi_url=None,
     )
     app.router.route_class = _Route
     add_routes(app, inference, uploads, side)
     add_label_sets(app, inference, uploads, side)
     for name in compat:
         ADAPTERS[name].add(app, inference, uploads, side)
-    add_docs(app)
-    complete(app, inference.limits, inference.names)
+    add_docs(app, lambda: described(app, inference.limits, inference.names), side)
     _answer_head(app)
     return Exchange(app, limits, budget, metrics, gate, {("POST", BULK): bulk}, render_for(compat))
 
@@ -83,10 +83,7 @@ def with_cors(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
 
 
 def _answer_head(app: FastAPI) -> None:
-    """Wherever GET is answered, HEAD is: the server leaves the body out.
-
-    After the document is made: it would describe each HEAD under the name of its GET.
-    """
+    """Wherever GET is answered, HEAD is: the server leaves the body out."""
     for route in app.routes:
         if isinstance(route, Route) and route.methods and "GET" in route.methods:
             route.methods.add("HEAD")

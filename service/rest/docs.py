@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
+import orjson
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
+
+from service.concurrency import SideThread
 
 _PACKAGE = "fastapi-swagger"  # only for the files of Swagger UI in it
 _FILES = Path(str(files("fastapi_swagger"))) / "resources"
@@ -51,8 +56,23 @@ SwaggerUIBundle({
 """
 
 
-def add_docs(app: FastAPI) -> None:
-    """The page and its files; none of them is in the OpenAPI document."""
+def add_docs(app: FastAPI, describe: Callable[[], dict[str, Any]], side: SideThread) -> None:
+    """The page, its files and the OpenAPI document, in which none of them is.
+
+    `describe` makes the document. It takes long for a start, so that it is made when somebody asks.
+    """
+    document: list[bytes] = []
+
+    def made() -> bytes:
+        if not document:
+            document.append(orjson.dumps(describe()))
+        return document[0]
+
+    @app.get("/openapi.json", include_in_schema=False)
+    async def openapi(_: Request) -> Response:
+        content = await side.call(made, short=bool(document))
+        return Response(content, 200, _ASK_AGAIN, "application/json")
+
     current = version(_PACKAGE)
     page = _PAGE.format(version=current)
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
 from fastapi.utils import deep_dict_update
+from starlette.routing import BaseRoute
 
 from service.application.limits import RequestLimits
 from service.application.template_sets import template_sets
@@ -61,12 +65,18 @@ _TEMPLATE_SET_NAME = {
 }
 
 
-def complete(app: FastAPI, limits: RequestLimits, models: Sequence[str]) -> None:
-    """Add to the application's document what several answers refer to, and what this server's requests may hold.
+def described(app: FastAPI, limits: RequestLimits, models: Sequence[str]) -> dict[str, Any]:
+    """The document of an application: its routes, what several answers refer to, what its requests may hold.
 
-    `models`: the names of those served.
+    `models`: the names of those served. It takes a tenth of a second.
     """
-    document = app.openapi()
+    document = get_openapi(
+        title=app.title,
+        version=app.version,
+        openapi_version=app.openapi_version,
+        description=app.description,
+        routes=[_without_head(route) for route in app.routes],
+    )
     document["components"]["schemas"]["Problem"] = Problem.model_json_schema()
     document["components"]["headers"] = HEADERS
     document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
@@ -85,6 +95,16 @@ def complete(app: FastAPI, limits: RequestLimits, models: Sequence[str]) -> None
         operation = document["paths"][path]["post"]
         operation["requestBody"] = _body(own, image_fields, limits.max_images, example)
         operation["parameters"] = [EXPECT_FINGERPRINT]
+    return document
+
+
+def _without_head(route: BaseRoute) -> BaseRoute:
+    """HEAD would be described under the name of its GET."""
+    if not isinstance(route, APIRoute):
+        return route
+    own = copy.copy(route)
+    own.methods = (route.methods or set()) - {"HEAD"}
+    return own
 
 
 def _describe_bulk(operation: dict[str, Any]) -> None:
