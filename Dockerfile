@@ -23,14 +23,15 @@ RUN python3 -m venv /app/.venv \
 
 # hadolint ignore=DL3006
 FROM base-${VARIANT}
-RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin clipserve
+RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin clipserve \
+    && install --directory --owner=10001 --mode=0700 /var/lib/clipserve
 WORKDIR /app
 COPY --from=build /app/.venv .venv
 COPY clipserve pyproject.toml ./
 COPY service/ service/
 COPY models/ models/
 USER 10001
-ENV PATH=/app/.venv/bin:/app:$PATH PYTHONDONTWRITEBYTECODE=1 CLIPSERVE_HOST=0.0.0.0
+ENV PATH=/app/.venv/bin:/app:$PATH PYTHONDONTWRITEBYTECODE=1 CLIPSERVE_HOST=0.0.0.0 CLIPSERVE_STATE_DIR=/var/lib/clipserve
 EXPOSE 8080 8081 8082
 HEALTHCHECK --interval=10s --timeout=3s --start-period=60s \
     CMD ["python3", "-c", "import os, urllib.request as r; port = os.environ.get('CLIPSERVE_OPERATIONS_PORT', '8082'); r.urlopen(f'http://127.0.0.1:{port}/livez', timeout=2)"]

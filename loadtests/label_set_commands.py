@@ -18,6 +18,7 @@ from loadtests.process import Server, started
 from loadtests.report import table
 
 # A request with 1,000 labels and 80 templates of its own takes as long as the build of the set.
+_DESCRIBED = Path(__file__).parent / "described.toml"
 _PATIENT = {"max_queue_seconds": "600", "deadline_seconds": "600"}
 
 
@@ -47,16 +48,14 @@ def zero_shot(
     photos: Annotated[Path, typer.Argument(help="A folder with photos such as n01664065_loggerhead.JPEG.")],
     artifact: Path = DEMO,
     described: Annotated[
-        Path | None, typer.Option(help="TOML: label = [prompts] for some of the labels.")
-    ] = None,
+        Path, typer.Option(help="TOML: label = [prompts] for some of the labels.")
+    ] = _DESCRIBED,
 ) -> None:
     """Accuracy on labelled photos: by names, with described labels, and with examples."""
     found = sorted(p for p in photos.rglob("*") if p.suffix.lower() in (".jpg", ".jpeg"))
-    prompts = tomllib.loads(described.read_text()) if described else {}
+    prompts = tomllib.loads(described.read_text())
     with _server(artifact) as server:
-        results = [judging.by_names(server, found, {})]
-        if prompts:
-            results.append(judging.by_names(server, found, prompts))
+        results = [judging.by_names(server, found, {}), judging.by_names(server, found, prompts)]
         results += [judging.with_examples(server, found, weight) for weight in (None, 0.5, 1.0)]
     rows = [[r.name, f"{r.right} of {r.photos}", f"{100 * r.right / r.photos:.1f} %"] for r in results]
     typer.echo(table(("by", "right", "accuracy"), rows))

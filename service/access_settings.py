@@ -28,8 +28,9 @@ class AccessSettings(BaseModel):
     )
     redis_url: SecretStr | None = Field(
         None,
-        description="redis://:password@host:6379/0, rediss:// with TLS: rates are those of all gateways together; "
-        "without it each counts alone",
+        validate_default=True,
+        description="redis://:password@host:6379/0, rediss:// with TLS: rates of keys are those of all gateways "
+        "together, without it each counts alone; and label sets are kept there, if label_set_store is `redis`",
     )
     metrics_open: bool = Field(True, description="/metrics needs no key; false: one with the scope `manage`")
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
@@ -37,12 +38,25 @@ class AccessSettings(BaseModel):
         description="origins of pages whose scripts may ask, comma-separated: https://app.example.com; `*` for all",
     )
 
-    @field_validator("rows_per_second", "bytes_per_second", "redis_url", "metrics_open")
+    @field_validator("rows_per_second", "bytes_per_second", "metrics_open")
     @classmethod
     def _needs_keys(cls, value: object, info: ValidationInfo) -> object:
         without = cls.model_fields[str(info.field_name)].default
         if info.data.get("keys_file") is None and value != without:
             raise ValueError("it is about keys: it needs CLIPSERVE_KEYS_FILE")
+        return value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _is_used(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        # What is not valid itself is not in `info.data`, and has an error of its own.
+        keys, store = info.data.get("keys_file", ...), info.data.get("label_set_store", ...)
+        if value is None and store == "redis":
+            raise ValueError("CLIPSERVE_LABEL_SET_STORE=redis needs it")
+        if value is not None and keys is None and store == "sqlite":
+            raise ValueError(
+                "nothing would use it: it needs CLIPSERVE_KEYS_FILE, for rates, or CLIPSERVE_LABEL_SET_STORE=redis"
+            )
         return value
 
     @field_validator("redis_url")

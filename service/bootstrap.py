@@ -31,8 +31,9 @@ from service.application.inference import Inference
 from service.application.label_sets.catalog import Catalog
 from service.application.label_sets.folder import Folder
 from service.application.label_sets.label_sets import LabelSets
-from service.application.label_sets.memory_store import MemoryStore
 from service.application.label_sets.request import LabelSetLimits
+from service.application.label_sets.sqlite_store import SqliteStore
+from service.application.label_sets.store import Store
 from service.application.limits import RequestLimits
 from service.application.models import Models
 from service.application.rows import Charge
@@ -180,12 +181,20 @@ def _served_model(
 
 
 def _label_sets(settings: Settings, models: Models, side: SideThread, metrics: Metrics) -> LabelSets:
-    store = MemoryStore()
+    store = _store(settings)
     limits, own = picked(settings, RequestLimits), picked(settings, LabelSetLimits)
     path = settings.label_sets_folder
     folder = None if path is None else Folder(path, limits, own)
     catalog = Catalog(models, store, folder, metrics)
     return LabelSets(models, catalog, store, side, limits, own, metrics)
+
+
+def _store(settings: Settings) -> Store:
+    if settings.label_set_store == "redis" and settings.redis_url:  # the settings have seen that it is there
+        from service.application.label_sets.redis_store import RedisStore  # loads Redis' client
+
+        return RedisStore(settings.redis_url.get_secret_value())
+    return SqliteStore(settings.state_dir)
 
 
 def _by_name(models: dict[Path, ServedModel], settings: Settings) -> Models:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from service.access_settings import AccessSettings
+from service.label_set_settings import LabelSetSettings
 from service.settings import ModelSettings, Settings
 
 
@@ -10,7 +11,7 @@ def as_markdown() -> str:
     """All settings as the table of docs/settings.md. Those that may differ from model to model come last."""
     rows = ["| variable | default | meaning | by model |", "| --- | --- | --- | --- |"]
     fields = Settings.model_fields
-    parts = (AccessSettings.model_fields, ModelSettings.model_fields)
+    parts = (LabelSetSettings.model_fields, AccessSettings.model_fields, ModelSettings.model_fields)
     for name in sorted(fields, key=lambda name: [name in part for part in reversed(parts)]):
         default = _default_text(name)
         by_model = "yes" if name in ModelSettings.model_fields else ""
@@ -23,6 +24,8 @@ def _default_text(name: str) -> str:
     value = Settings.model_fields[name].default
     if name == "models":
         return "models/demo"
+    if name == "state_dir":
+        return "~/.local/state/clipserve"
     if isinstance(value, tuple):
         return ",".join(value) or "None"
     return str(value).lower() if isinstance(value, bool) else str(value)

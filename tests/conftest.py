@@ -3,15 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 
+import pytest
 import uvloop
 
 from service.telemetry import log
 
 log.configure("CRITICAL")
 
+_numbers = itertools.count()
+
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     """A transport of uvloop is not quite one of asyncio: the service is tested on those it meets."""
     return {"uvloop": uvloop.new_event_loop}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """What is started here keeps nothing in the home directory. It is in the environment, so processes know it."""
+    folder = tmp_path_factory.mktemp("state")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CLIPSERVE_STATE_DIR", str(folder / "shared"))
+        yield folder
+
+
+@pytest.fixture(autouse=True)
+def _own_state(_state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test has a folder of its own, which is made when something is kept."""
+    monkeypatch.setenv("CLIPSERVE_STATE_DIR", str(_state / str(next(_numbers))))

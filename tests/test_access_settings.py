@@ -19,7 +19,6 @@ KEYS: dict[str, Any] = {"keys_file": Path("keys")}
     [
         {"rows_per_second": 1},
         {"bytes_per_second": 1},
-        {"redis_url": "redis://localhost"},
         {"metrics_open": False},
     ],
 )
@@ -34,6 +33,25 @@ def test_what_is_about_keys_is_refused_where_there_are_none(chosen: dict[str, An
 )
 def test_what_switches_it_off_is_not(chosen: dict[str, Any]) -> None:
     Settings(**chosen)
+
+
+def test_a_redis_is_for_rates_of_keys_or_for_label_sets() -> None:
+    url = "redis://localhost"
+    with pytest.raises(
+        ValidationError, match="nothing would use it: it needs CLIPSERVE_KEYS_FILE, for rates, or"
+    ):
+        Settings(redis_url=url)
+    Settings(**KEYS, redis_url=url)
+    Settings(label_set_store="redis", redis_url=url)
+    Settings(**KEYS, label_set_store="redis", redis_url=url)
+
+
+def test_one_wrong_setting_is_one_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLIPSERVE_LABEL_SET_STORE", "postgres")
+    for url in ({}, {"redis_url": "redis://localhost"}):
+        with pytest.raises(ValidationError) as failed:
+            Settings.model_validate(url)
+        assert [fault["loc"] for fault in failed.value.errors()] == [("label_set_store",)]
 
 
 @pytest.mark.parametrize("url", ["localhost:6379", "http://localhost", "", "unix:///tmp/redis"])

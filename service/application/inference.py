@@ -204,8 +204,10 @@ class Inference:
         ]
 
     async def ready(self) -> bool:
-        """Whether every model would serve a request made now."""
-        return not self.draining and all([await model.ready() for model in self._models.values()])
+        """Whether every model would serve a request made now, and by label sets too."""
+        if self.draining or not self.label_sets.started:
+            return False
+        return all([await model.ready() for model in self._models.values()])
 
 
 def _raise_error_of_all(results: Sequence[VectorOrError]) -> None:

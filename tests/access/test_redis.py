@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -13,44 +12,15 @@ from typing import Any
 
 import pytest
 
-from loadtests.process import free_port
 from service.access.shared_windows import shared_windows
 from service.engine.fake import FakeBackend
 from service.telemetry.metrics import Metrics
 from tests.access.support import bearer, write_keys
 from tests.access.test_shared_windows import ITEM
+from tests.redis_server import PASSWORD, RedisServer
 from tests.support import DIM, Running, serving, write_toy_artifact
 
 pytestmark = pytest.mark.redis
-
-PASSWORD = "a-password"
-
-
-class RedisServer:
-    """Debian's redis-server, with nothing on disk."""
-
-    def __init__(self) -> None:
-        self.port = free_port()
-        self.url = f"redis://:{PASSWORD}@127.0.0.1:{self.port}/0"
-        self.start()
-
-    def start(self) -> None:
-        options = ["--port", str(self.port), "--save", "", "--appendonly", "no", "--requirepass", PASSWORD]
-        self.popen = subprocess.Popen(["redis-server", *options], stdout=subprocess.DEVNULL)
-
-    def kill(self) -> None:
-        self.popen.kill()
-        self.popen.wait()
-
-    async def answers(self) -> None:
-        async with asyncio.timeout(30):
-            while True:
-                try:
-                    _, writer = await asyncio.open_connection("127.0.0.1", self.port)
-                    writer.close()
-                    return
-                except ConnectionError:
-                    await asyncio.sleep(0.02)
 
 
 @pytest.fixture
@@ -164,11 +134,6 @@ async def test_a_wrong_password_is_a_failure_like_any_other_and_is_not_logged(re
 async def test_what_is_kept_in_redis_names_no_key(tmp_path: Path, redis: RedisServer) -> None:
     async with gateways(tmp_path, redis, 10, 10) as (one, _):
         assert await embed(one) == 200
-        listed = subprocess.run(
-            ["redis-cli", "-p", str(redis.port), "-a", PASSWORD, "--no-auth-warning", "keys", "*"],
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
+        listed = redis.ask("KEYS", "*")
     assert "clipserve:" in listed
     assert "camera" not in listed

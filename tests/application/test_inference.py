@@ -87,10 +87,19 @@ async def test_a_model_that_is_not_started_is_not_asked(tmp_path: Path) -> None:
 
 async def test_the_models_are_told_as_they_are_now(tmp_path: Path) -> None:
     inference = await inference_on(tmp_path, "first", "second")
+    inference.label_sets.started = True
     assert await inference.ready()
     states = await inference.models()
     assert [(state.manifest.name, state.ready) for state in states] == [("first", True), ("second", True)]
     assert states[0].fingerprint == states[0].manifest.fingerprint()
+
+
+async def test_the_service_is_not_ready_before_its_label_sets_are(tmp_path: Path) -> None:
+    inference = await inference_on(tmp_path)
+    assert not await inference.ready()
+    await inference.label_sets.start()
+    assert await inference.ready()
+    await inference.label_sets.aclose()
 
 
 async def test_one_model_that_is_away_makes_the_service_not_ready(tmp_path: Path) -> None:
@@ -99,6 +108,8 @@ async def test_one_model_that_is_away_makes_the_service_not_ready(tmp_path: Path
         models[name] = served_model(await write_toy_artifact(tmp_path / name, name=name), FakeBackend(DIM))
         await models[name].start(tmp_path / name)
     inference = inference_of(models)
+    inference.label_sets.started = True
+    assert await inference.ready()
     await models["second"].aclose()
     assert not await inference.ready()
     assert [state.ready for state in await inference.models()] == [True, False]

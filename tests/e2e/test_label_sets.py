@@ -156,7 +156,7 @@ def test_two_services_on_one_file_serve_what_is_put_at_either(tmp_path: Path) ->
     for number, (one, other) in enumerate(((here, there), (there, here), (here, there))):
         version = httpx.put(f"{one.url}/label-sets/pets", json=definition(number)).json()["version"]
         until(lambda other=other, version=version: version_at(other, "pets") == version)  # type: ignore[misc]
-    _put_at_once(here, there)
+    put_at_once(here, there)
     until(lambda: version_at(here, "pets") == version_at(there, "pets") is not None)
     assert httpx.delete(f"{here.url}/label-sets/pets").status_code == 204
     until(lambda: classified(there, "pets").status_code == 404)
@@ -164,7 +164,7 @@ def test_two_services_on_one_file_serve_what_is_put_at_either(tmp_path: Path) ->
         assert process.stop()[0] == 0
 
 
-def _put_at_once(*processes: Process) -> None:
+def put_at_once(*processes: Process) -> None:
     """Sixteen definitions of one name, at two services; then the one that is kept is whole."""
     statuses: list[int] = []
 

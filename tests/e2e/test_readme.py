@@ -41,6 +41,20 @@ def assert_as_shown(shown: str, printed: str) -> None:
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def test_the_commands_of_label_sets_make_use_list_and_delete_one(demo: str) -> None:
+    (commands,) = blocks("Label sets", "sh")
+    printed = run(
+        ["sh", "-e", "-c", at(demo, commands.replace("curl ", "curl -sS --fail-with-body -w '\\n' "))]
+    )
+    put, answer, listed = (json.loads(line) for line in printed.splitlines() if line)
+    assert (put["name"], put["state"]) == ("pets", "ready")
+    assert answer["label_sets"] == [{"name": "pets", "version": put["version"]}]
+    assert [each["label"] for each in answer["results"][0]["labels"]] == ["cat"]
+    assert [each["version"] for each in listed["label_sets"]] == [put["version"]]
+    assert httpx.get(f"{demo}/label-sets").json() == {"label_sets": []}
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 def test_the_first_request_gives_the_answer_that_is_shown(demo: str) -> None:
     start, request = blocks("Try it", "sh")
     assert start == "make run\n"
@@ -85,7 +99,8 @@ def test_the_table_of_endpoints_is_what_is_served(demo: str) -> None:
         operation = paths[path][method.lower()]
         if body := operation.get("requestBody"):
             (row,) = (row for row in rows if row.startswith(f"`{method} {path}`"))
-            if form := body["content"].get("multipart/form-data"):
+            forms = ("multipart/form-data", "application/json")
+            if form := next((body["content"][kind] for kind in forms if kind in body["content"]), None):
                 fields = form["schema"]["properties"]
             else:
                 fields = [each["name"] for each in operation["parameters"]]

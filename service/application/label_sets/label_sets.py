@@ -66,7 +66,7 @@ class LabelSetState:
 
 
 class LabelSets:
-    """Puts, shows, deletes and finds them."""
+    """Puts, shows, deletes and finds them. `started`: what was stored has been loaded, or could not be."""
 
     def __init__(
         self,
@@ -85,6 +85,7 @@ class LabelSets:
         self._limits = limits
         self._own_limits = own_limits
         self._metrics = metrics
+        self.started = False
 
     async def start(self) -> None:
         """Load what is stored; to be called when the models have started.
@@ -92,6 +93,7 @@ class LabelSets:
         Without its store, the service starts too.
         """
         await self._catalog.start()
+        self.started = True
 
     async def aclose(self) -> None:
         """End what `start` began."""

@@ -1,4 +1,4 @@
-"""Gateways that share a store: several `LabelSets` in one process."""
+"""Gateways that share a store: several `LabelSets` in one process. And stores that can be lost."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ from service.application.label_sets.folder import Folder
 from service.application.label_sets.label_sets import LabelSets, LabelSetState
 from service.application.label_sets.memory_store import MemoryStore
 from service.application.label_sets.request import LabelSetLimits
+from service.application.label_sets.sqlite_store import SqliteStore
 from service.application.label_sets.store import Store
 from service.application.models import Models
 from service.engine.fake import FakeBackend
 from tests.application.label_sets.making import Counted, folder_of, put_of
+from tests.redis_server import RedisServer
 from tests.support import inference_of, served_model, write_toy_artifact
 
 
@@ -69,3 +71,27 @@ async def open_site(tmp_path: Path) -> AsyncIterator[OpenSite]:
             return Site(inference, backend, model.fingerprint)
 
         yield open_
+
+
+@pytest.fixture
+async def redis() -> AsyncIterator[RedisServer]:
+    server = RedisServer()
+    try:
+        await server.answers()
+        yield server
+    finally:
+        server.kill()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A state directory that is not there yet."""
+    return tmp_path / "state" / "clipserve"
+
+
+@pytest.fixture
+async def store(folder: Path) -> AsyncIterator[SqliteStore]:
+    """In a file, below `folder`."""
+    store = SqliteStore(folder)
+    yield store
+    await store.aclose()

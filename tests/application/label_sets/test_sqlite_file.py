@@ -1,0 +1,182 @@
+"""The file of label sets: faults of the disk, damage, and other versions."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from service.application.label_sets.sqlite_store import FILE, SqliteStore
+from service.application.label_sets.store import Key
+from service.errors import StoreUnavailable
+from tests.access.support import logged
+from tests.process import ROOT
+
+A: Key = ("sets", "a")
+
+# Root may write everywhere; take that away. Others cannot do it anyway.
+UNPRIVILEGED = ("setpriv", "--bounding-set=-all", "--inh-caps=-all") if os.geteuid() == 0 else ()
+
+
+@pytest.mark.parametrize("fault", ["below a file", "a folder", "below what cannot be made"])
+async def test_a_place_that_cannot_be_written_is_unavailable_and_nothing_else(
+    folder: Path, fault: str
+) -> None:
+    match fault:
+        case "below a file":
+            folder.parent.touch()
+        case "a folder":
+            (folder / FILE).mkdir(parents=True)
+        case _:
+            folder = Path("/proc/clipserve")  # which root cannot make either
+    store = SqliteStore(folder)
+    with logged() as log:
+        for _ in range(3):
+            with pytest.raises(
+                StoreUnavailable, match=r"CLIPSERVE_STATE_DIR must be a folder on a local disk"
+            ):
+                await store.change({A: b"1"})
+    assert log.events == ["label_set_store_failed"]
+    assert "clipserve/" not in log.lines[0]["hint"]
+    await store.aclose()
+
+
+READ_ONLY = """
+import asyncio, sys
+from pathlib import Path
+from service.application.label_sets.sqlite_store import SqliteStore
+from service.errors import StoreUnavailable
+
+async def main():
+    store = SqliteStore(Path(sys.argv[1]))
+    try:
+        await store.change({("sets", "a"): b"2"})
+    except StoreUnavailable as error:
+        print(error.detail)
+    print(await store.revision())
+    await store.aclose()
+
+asyncio.run(main())
+"""
+
+
+async def test_a_folder_that_may_not_be_written_is_unavailable_and_nothing_else(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    asked = await asyncio.to_thread(
+        subprocess.run,
+        [*UNPRIVILEGED, sys.executable, "-c", READ_ONLY, str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    tmp_path.chmod(0o700)
+    said, revision = asked.stdout.splitlines()[-2:]
+    assert "CLIPSERVE_STATE_DIR must be a folder on a local disk" in said
+    assert revision == "0", "there is no file: that is nothing stored, not a failure"
+    assert not list(tmp_path.iterdir())
+
+
+FULL = """
+import resource
+resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+"""
+
+
+async def test_a_full_disk_is_unavailable_and_what_was_there_stays(store: SqliteStore, folder: Path) -> None:
+    await store.change({A: b"1"})
+    script = FULL + READ_ONLY.replace('b"2"', "bytes(1_000_000)")
+    asked = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-c", script, str(folder)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    said, revision = asked.stdout.splitlines()[-2:]
+    assert "with free space" in said
+    assert int(revision) == await store.revision(), "it reads on"
+    assert await store.get(A) == b"1"
+    assert await store.change({A: b"2"})
+
+
+@pytest.mark.parametrize("content", [b"not a database at all" * 1_000, b"SQLite format 3\0" + bytes(5_000)])
+async def test_what_is_no_database_is_unavailable_and_stays_as_it_is(
+    store: SqliteStore, folder: Path, content: bytes
+) -> None:
+    folder.mkdir(parents=True)
+    (folder / FILE).write_bytes(content)
+    with logged() as log:
+        for call in (store.revision(), store.names("sets"), store.get(A), store.change({A: b"1"})):
+            with pytest.raises(StoreUnavailable, match="is damaged or no such file: put a copy"):
+                await call
+    assert log.events == ["label_set_store_failed"] * 2, "one of reading, one of changing"
+    assert (folder / FILE).read_bytes() == content
+    (folder / FILE).unlink()
+    assert await store.change({A: b"1"}), "it was moved away, as the message said"
+    assert await store.get(A) == b"1"
+
+
+async def test_damage_in_the_middle_is_unavailable(folder: Path) -> None:
+    first = SqliteStore(folder)
+    await first.change({("weights", str(i)): bytes(3_000) for i in range(100)})
+    await first.aclose()
+    with (folder / FILE).open("r+b") as file:
+        for page in range(1, 60):
+            file.seek(page * 4_096)
+            file.write(b"\xff" * 100)
+    store = SqliteStore(folder)
+    with pytest.raises(StoreUnavailable, match="is damaged"):
+        await store.rows("weights")
+    await store.aclose()
+
+
+async def test_a_newer_schema_is_neither_read_nor_changed(store: SqliteStore, folder: Path) -> None:
+    await store.change({A: b"1"})
+    newer = sqlite3.connect(folder / FILE)
+    newer.execute("PRAGMA user_version = 2")
+    newer.close()
+    for call in (store.revision(), store.rows("sets"), store.change({A: b"2"})):
+        with pytest.raises(StoreUnavailable, match="written by a newer version of clipserve"):
+            await call
+    older = sqlite3.connect(folder / FILE)
+    older.execute("PRAGMA user_version = 1")
+    older.close()
+    assert await store.get(A) == b"1"
+
+
+async def test_an_empty_file_is_nothing_stored(store: SqliteStore, folder: Path) -> None:
+    """A process that was killed between making the file and writing into it leaves one."""
+    folder.mkdir(parents=True)
+    (folder / FILE).touch()
+    assert await store.revision() == 0
+    assert await store.names("sets") == []
+    assert await store.change({A: b"1"}, expected={A: None})
+    assert await store.get(A) == b"1"
+
+
+async def test_a_file_that_was_taken_away_or_put_back_is_noticed(folder: Path, tmp_path: Path) -> None:
+    store = SqliteStore(folder)
+    await store.change({A: b"1"})
+    await store.aclose()
+    shutil.copytree(folder, tmp_path / "copy")
+    store = SqliteStore(folder)
+    revision = await store.revision()
+    await store.change({A: b"2"})
+    shutil.rmtree(folder)
+    assert await store.revision() == 0
+    assert await store.get(A) is None
+    await store.change({A: b"3"})
+    assert await store.revision() != revision
+    shutil.rmtree(folder)
+    shutil.copytree(tmp_path / "copy", folder)
+    assert await store.get(A) == b"1"
+    assert await store.revision() == revision
+    await store.aclose()
