@@ -1,7 +1,8 @@
 """The waiting rows, and how a batch is dealt from them. Pure: no clock, no tasks.
 
 `service.engine.batching` says why. Rows of bulk requests wait until no others do, and come in smaller batches, so
-that whoever arrives meanwhile does not wait long either.
+that whoever arrives meanwhile does not wait long either. When nobody else has come for a while, they come in
+batches as large as any.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from service.telemetry.request import Context
 Arrays = tuple[npt.NDArray[Any], ...]  # arrays of one call, rows along the first axis of each
 # A call takes so many times fewer rows of bulk requests: it is what a request that arrives has to wait for.
 _BULK_SHARE = 4
+_QUIET_CALLS = 64  # calls of bulk rows, after which nobody else is expected: a third of a second or more
 Shape = tuple[tuple[int, ...], ...]  # of a row, in each of the arrays
 
 
@@ -76,6 +78,13 @@ class Job:
         return tuple(array.shape[1:] for array in self.arrays)
 
 
+@dataclass
+class Quiet:
+    """`calls`: of bulk rows, since a row of another request came; of all towers that share a machine."""
+
+    calls: int = 0
+
+
 J = TypeVar("J", bound=Job)
 
 
@@ -100,11 +109,14 @@ class Batch(Generic[J]):
 class BatchQueue(Generic[J]):
     """Waiting jobs, oldest first."""
 
-    def __init__(self, policy: BatchPolicy) -> None:
+    def __init__(self, policy: BatchPolicy, quiet: Quiet | None = None) -> None:
         self._policy = policy
+        self._quiet = quiet or Quiet()
         self._jobs: deque[J] = deque()
 
     def put(self, job: J) -> None:
+        if not job.bulk:
+            self._quiet.calls = 0
         self._jobs.append(job)
 
     def due(self, now: float) -> float | None:
@@ -123,6 +135,7 @@ class BatchQueue(Generic[J]):
         self._forget_departed()
         jobs = self._next_jobs()
         most = self._most_rows(jobs[0])
+        self._quiet.calls += jobs[0].bulk
         sharing = deque(job for job in jobs if job.shape == jobs[0].shape)
         rows: list[tuple[J, int]] = []
         while sharing and len(rows) < most:
@@ -147,7 +160,9 @@ class BatchQueue(Generic[J]):
 
     def _most_rows(self, first: J) -> int:
         most = self._policy.rows_of(first.shape)
-        return max(1, most // _BULK_SHARE) if first.bulk else most
+        if not first.bulk or self._quiet.calls >= _QUIET_CALLS:
+            return most
+        return max(1, most // _BULK_SHARE)
 
     def _forget_departed(self) -> None:
         self._jobs = deque(job for job in self._jobs if not job.departed())

@@ -28,7 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from service.engine.backend import Backend, Embeddings, Lengths, Pixels, TokenIds
-from service.engine.batch_queue import Arrays, Batch, BatchPolicy, BatchQueue, Job
+from service.engine.batch_queue import Arrays, Batch, BatchPolicy, BatchQueue, Job, Quiet
 from service.errors import BackendFailed, BackendUnavailable, ClipError
 from service.telemetry.log import logger
 from service.telemetry.metrics import Metrics
@@ -61,12 +61,14 @@ _Batch = Batch[_Submission]
 class DynamicBatcher:
     """Runs `run` on batches, between `start` and `aclose`."""
 
-    def __init__(self, tower: str, run: Run, policy: BatchPolicy, metrics: Metrics) -> None:
+    def __init__(
+        self, tower: str, run: Run, policy: BatchPolicy, metrics: Metrics, quiet: Quiet | None = None
+    ) -> None:
         self._tower = tower
         self._run = run
         self._policy = policy
         self._metrics = metrics
-        self._queue = BatchQueue[_Submission](policy)
+        self._queue = BatchQueue[_Submission](policy, quiet)
         self._arrived = asyncio.Event()
         self._calls: dict[_Batch, asyncio.Future[Embeddings]] = {}
         self._tasks: list[asyncio.Task[None]] = []
@@ -191,8 +193,9 @@ class Batched:
 
     def __init__(self, inner: Backend, image: BatchPolicy, text: BatchPolicy, metrics: Metrics) -> None:
         self._inner = inner
-        self._image = DynamicBatcher("image", inner.encode_image, image, metrics)
-        self._text = DynamicBatcher("text", inner.encode_text, text, metrics)
+        quiet = Quiet()
+        self._image = DynamicBatcher("image", inner.encode_image, image, metrics, quiet)
+        self._text = DynamicBatcher("text", inner.encode_text, text, metrics, quiet)
 
     @property
     def precision(self) -> str | None:

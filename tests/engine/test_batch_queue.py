@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from service.engine.batch_queue import BatchPolicy, BatchQueue, Job
+from service.engine.batch_queue import BatchPolicy, BatchQueue, Job, Quiet
 from service.telemetry.request import RequestContext
 
 
@@ -96,6 +96,17 @@ def test_rows_of_bulk_requests_wait_until_no_others_do() -> None:
     assert [owner for owner, _ in queue.take().rows] == [late] * 8
     assert [owner for owner, _ in queue.take().rows] == [late]
     assert [owner for owner, _ in queue.take().rows] == [bulk] * 2
+
+
+def test_bulk_rows_come_in_full_batches_when_nobody_else_has_come_for_a_while() -> None:
+    quiet = Quiet()
+    queue, other = BatchQueue[Job](BatchPolicy(8), quiet), BatchQueue[Job](BatchPolicy(8), quiet)
+    bulk = job(1_000, bulk=True)
+    queue.put(bulk)
+    assert {len(queue.take().rows) for _ in range(64)} == {2}
+    assert len(queue.take().rows) == 8
+    other.put(job(1))  # an image, while these are texts
+    assert len(queue.take().rows) == 2
 
 
 def test_a_batch_of_bulk_rows_is_smaller_and_due_as_soon_as_it_is_full() -> None:

@@ -176,7 +176,8 @@ class Catalog:
         if entry.served is None and previous is not None:
             former = await self._store.get(("definitions", f"{name}/{previous}"))
             if former is not None:
-                entry.served = await self._stored(entry, previous, Definition.from_bytes(former))
+                definition = await asyncio.to_thread(Definition.from_bytes, former)
+                entry.served = await self._stored(entry, previous, definition)
         if build and build.is_by_another(self._builds.owner):
             entry.done = build.done
         else:

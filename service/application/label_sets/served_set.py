@@ -17,7 +17,10 @@ from service.clip.zeroshot import FloatArray, ZeroShotClassifier
 
 @dataclass(frozen=True)
 class ServedSet:
-    """`truncated`: labels with a prompt that was cut. `loo`: of its examples, if it has any."""
+    """`truncated`: labels with a prompt that was cut. `loo`: of its examples, if it has any.
+
+    `ids` and `thresholds`: of each label, [K]; empty and None: no label has one.
+    """
 
     name: str
     version: str
@@ -26,6 +29,8 @@ class ServedSet:
     classifier: ZeroShotClassifier
     truncated: tuple[str, ...]
     loo: LeaveOneOut | None
+    ids: tuple[str | None, ...]
+    thresholds: FloatArray | None
 
     def ranking(self, asked: ScoreOptions) -> Ranking:
         """What a request says comes before what the set says."""
@@ -33,19 +38,11 @@ class ServedSet:
         return Ranking(
             asked.scoring or own.scoring,
             asked.temperature or own.temperature or 1.0,
-            self._threshold() if asked.threshold is None else asked.threshold,
+            self.thresholds if asked.threshold is None else asked.threshold,
             asked.top_k,
             len(own.background),
-            [each.id for each in own.labels],
+            self.ids,
         )
-
-    def _threshold(self) -> FloatArray | None:
-        thresholds = [each.threshold for each in self.definition.labels]
-        general = self.definition.threshold
-        if general is None and not any(each is not None for each in thresholds):
-            return None
-        lowest = -np.inf if general is None else general
-        return np.array([lowest if each is None else each for each in thresholds], np.float32)  # [K]
 
 
 def served_set(
@@ -63,7 +60,22 @@ def served_set(
         ZeroShotClassifier(definition.names, classifier, scoring),
         tuple(truncated),
         loo,
+        _ids(definition),
+        _thresholds(definition),
     )
+
+
+def _ids(definition: Definition) -> tuple[str | None, ...]:
+    ids = tuple(each.id for each in definition.labels)
+    return ids if any(ids) else ()
+
+
+def _thresholds(definition: Definition) -> FloatArray | None:
+    general = definition.threshold
+    own = [general if each.threshold is None else each.threshold for each in definition.labels]
+    if not any(each is not None for each in own):
+        return None
+    return np.array([-np.inf if each is None else each for each in own], np.float32)
 
 
 def _joined(definition: Definition, weights: Weights) -> tuple[list[FloatArray], FloatArray]:
