@@ -16,7 +16,7 @@ from service.clip.images import ImageHeader, ImageLimits
 from service.clip.manifest import ModelManifest
 from service.clip.tokenizer import TokenizedText, Tokenizer
 from service.concurrency import SideThread, together
-from service.engine.backend import Backend, Embeddings, Vector
+from service.engine.backend import Backend, Embeddings, Pixels, Vector
 from service.errors import BackendFailed, ClipError
 from service.telemetry.metrics import Metrics
 
@@ -42,6 +42,9 @@ class ImageEncoder(Protocol):
 
     async def encode(self, image: bytes, header: ImageHeader) -> Vector:
         """Raises the errors of `Decoders.decode` and of `Backend`."""
+
+    async def check(self, image: bytes, header: ImageHeader) -> None:
+        """Decode it and nothing more. Raises the errors of `Decoders.decode`."""
 
 
 async def encode_images(
@@ -90,15 +93,19 @@ class DecodingImageEncoder:
                 self._executor, read_headers, images, self._manifest.image, self._limits
             )
 
+    async def check(self, image: bytes, header: ImageHeader) -> None:
+        await self._decoded(image, header)
+
     async def encode(self, image: bytes, header: ImageHeader) -> Vector:
-        with self._metrics.stage("decode"):
-            pixels = await self._decoders.decode(
-                image, header, self._manifest.image, self._limits
-            )  # [S, S, 3]
+        pixels = await self._decoded(image, header)  # [S, S, 3]
         with self._metrics.stage("encode_image"):
             embeddings = await self._backend.encode_image(pixels[np.newaxis])  # [1, D]
         check_embeddings(embeddings, 1, self._manifest.embed_dim)
         return np.asarray(embeddings[0])
+
+    async def _decoded(self, image: bytes, header: ImageHeader) -> Pixels:
+        with self._metrics.stage("decode"):
+            return await self._decoders.decode(image, header, self._manifest.image, self._limits)
 
 
 @dataclass(frozen=True)

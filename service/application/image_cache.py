@@ -32,6 +32,9 @@ class CachedImageEncoder:
     async def read_headers(self, images: Sequence[ImageInput]) -> list[ImageHeader | ClipError]:
         return await self._inner.read_headers(images)
 
+    async def check(self, image: bytes, header: ImageHeader) -> None:
+        await self._inner.check(image, header)
+
     async def encode(self, image: bytes, header: ImageHeader) -> Vector:
         key = await asyncio.get_running_loop().run_in_executor(self._executor, _digest, image)
         return await self._vectors.get_or_build(key, functools.partial(self._inner.encode, image, header))

@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from loadtests.bodies import photo
 
 # Kinds of many attacks that are each a matter of milliseconds.
-_QUICK = frozenset(("syntax of HTTP", "base64", "forms", "JSON", "labels and templates", "Exif"))
+_QUICK = frozenset(
+    ("syntax of HTTP", "base64", "forms", "JSON", "labels and templates", "Exif", "similarity", "label sets")
+)
 
 
 class Act(enum.Enum):

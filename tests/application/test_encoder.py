@@ -44,6 +44,9 @@ class WithHeaders:
     async def read_headers(self, images: Sequence[ImageInput]) -> list[ImageHeader | ClipError]:
         return [HEADER for _ in images]
 
+    async def check(self, image: bytes, header: ImageHeader) -> None:
+        raise NotImplementedError
+
 
 class Waiting(WithHeaders):
     """Answers no image before all have been asked, and the last asked first; `b"bad"` fails."""

@@ -32,6 +32,9 @@ class Counting:
     async def read_headers(self, images: Sequence[ImageInput]) -> list[ImageHeader | ClipError]:
         return [HEADER for _ in images]
 
+    async def check(self, image: bytes, header: ImageHeader) -> None:
+        raise NotImplementedError
+
     async def encode(self, image: bytes, header: ImageHeader) -> Vector:
         self.seen.append(image)
         await asyncio.sleep(0.01)

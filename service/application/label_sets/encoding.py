@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 
 from service.application.classifiers import of_label
-from service.application.encoder import encode_images
 from service.application.label_sets.definition import Definition
 from service.application.label_sets.records import Weights
 from service.application.label_sets.request import of_example
 from service.application.served_model import ServedModel
+from service.clip.images import ImageHeader
 from service.clip.zeroshot import FloatArray, ensemble
+from service.concurrency import together
 from service.errors import ClipError, InvalidInput
+
+T = TypeVar("T")
 
 # In one piece: a quarter of a second of a slow encoder, after which a build that is not wanted any more can end.
 _PROMPTS = 256
@@ -30,29 +34,54 @@ async def check_prompts(model: ServedModel, definition: Definition) -> None:
             raise of_label(error, start + _owner(labels, error.index or 0)) from None
 
 
-async def encode_examples(model: ServedModel, definition: Definition, images: dict[str, bytes]) -> FloatArray:
+async def check_examples(model: ServedModel, definition: Definition, images: Mapping[str, bytes]) -> None:
+    """Decode all examples; to encode them is left to the build. `images`: by their SHA-256.
+
+    Raises:
+        InvalidInput: one is no image, or over a limit of images; the index is that of its label.
+    """
+    await _of_examples(model, definition, images, model.images.check)
+
+
+async def encode_examples(
+    model: ServedModel, definition: Definition, images: Mapping[str, bytes]
+) -> FloatArray:
     """Float32 [E, D], of all examples in the order of their labels. `images`: by their SHA-256.
 
     Raises:
-        InvalidInput: an example is no image, or over a limit of images; the index is that of its label.
+        InvalidInput: see `check_examples`.
         BackendUnavailable, BackendFailed: see `Backend`.
     """
-    places = [
-        (label, example, digest)
-        for label, each in enumerate(definition.labels)
-        for example, digest in enumerate(each.examples)
-    ]
-    vectors = np.zeros((len(places), model.manifest.embed_dim), np.float32)  # [E, D]
+    vectors = await _of_examples(model, definition, images, model.images.encode)
+    return np.stack(vectors) if vectors else np.zeros((0, model.manifest.embed_dim), np.float32)
+
+
+async def _of_examples(
+    model: ServedModel,
+    definition: Definition,
+    images: Mapping[str, bytes],
+    work: Callable[[bytes, ImageHeader], Coroutine[Any, Any, T]],
+) -> list[T]:
+    """What `work` gives of each example, in order, of some at a time."""
+
+    async def one(label: int, example: int, file: bytes, header: ImageHeader | ClipError) -> T:
+        if isinstance(header, ClipError):
+            raise of_example(header, label, example)
+        try:
+            return await work(file, header)
+        except InvalidInput as error:
+            raise of_example(error, label, example) from None
+
+    places = [(k, i) for k, label in enumerate(definition.labels) for i in range(len(label.examples))]
+    results: list[T] = []
     for start in range(0, len(places), _IMAGES):
         piece = places[start : start + _IMAGES]
-        files = [images[digest] for *_, digest in piece]
+        files = [images[definition.labels[k].examples[i]] for k, i in piece]
         headers = await model.images.read_headers(files)
-        encoded = await encode_images(model.images, files, headers)
-        for position, (vector, (label, example, _)) in enumerate(zip(encoded, piece, strict=True), start):
-            if isinstance(vector, ClipError):
-                raise of_example(vector, label, example)
-            vectors[position] = vector
-    return vectors
+        results += await together(
+            one(*place, file, header) for place, file, header in zip(piece, files, headers, strict=True)
+        )
+    return results
 
 
 async def encode_prompts(

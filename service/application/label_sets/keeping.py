@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from service.application.label_sets.definition import digest_of, version_of
-from service.application.label_sets.records import Build, Pointer, Weights
+from service.application.label_sets.records import Build, Pointer
 from service.application.label_sets.request import LabelSetLimits
 from service.application.label_sets.store import Key, Store
 from service.application.label_sets.tidying import rows_of
@@ -14,13 +14,12 @@ from service.errors import TooMany
 
 @dataclass(frozen=True)
 class Draft:
-    """What is to be kept. `definition`: its bytes. `weights`: the examples alone."""
+    """What is to be kept. `definition`: its bytes. `images`: by their SHA-256."""
 
     name: str
     fingerprint: str
     definition: bytes
     images: dict[str, bytes]
-    weights: Weights
 
     @property
     def digest(self) -> str:
@@ -28,8 +27,8 @@ class Draft:
 
     @property
     def size(self) -> int:
-        """Bytes without the embeddings of its prompts, which are a few thousand a label."""
-        return len(self.definition) + sum(map(len, self.images.values())) + int(self.weights.examples.nbytes)
+        """Bytes without its embeddings, which are a few thousand a label."""
+        return len(self.definition) + sum(map(len, self.images.values()))
 
 
 async def keep(store: Store, draft: Draft, limits: LabelSetLimits) -> None:
@@ -50,12 +49,7 @@ async def keep(store: Store, draft: Draft, limits: LabelSetLimits) -> None:
         puts = {key: Pointer(draft.digest, previous, draft.size).to_bytes()}
         puts["definitions", f"{draft.name}/{draft.digest}"] = draft.definition
         puts |= {("images", f"{draft.name}/{image}"): file for image, file in draft.images.items()}
-        expected = {key: row}
-        weights: Key = ("weights", f"{draft.name}/{version_of(draft.digest, draft.fingerprint)}")
-        if draft.images and await store.get(weights) is None:
-            puts[weights] = draft.weights.to_bytes()
-            expected[weights] = None
-        if await store.change(puts, expected=expected):
+        if await store.change(puts, expected={key: row}):
             return
 
 

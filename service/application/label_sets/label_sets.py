@@ -10,10 +10,9 @@ from dataclasses import dataclass
 
 from service.application.label_sets.catalog import Catalog
 from service.application.label_sets.definition import Definition
-from service.application.label_sets.encoding import check_prompts, encode_examples
+from service.application.label_sets.encoding import check_examples, check_prompts
 from service.application.label_sets.entry import Entry, State
 from service.application.label_sets.keeping import Draft, forget, keep
-from service.application.label_sets.records import Weights
 from service.application.label_sets.request import LabelSetLimits, PutRequest, check_name
 from service.application.label_sets.served_set import ServedSet
 from service.application.label_sets.store import Store
@@ -139,9 +138,9 @@ class LabelSets:
         if isinstance(context := current(), RequestContext):
             context.bulk = True  # requests that somebody waits for come first
         await check_prompts(model, definition)
-        examples = await encode_examples(model, definition, images)
+        await check_examples(model, definition, images)
         stored = await self._side.call(definition.to_bytes, short=False)
-        draft = Draft(request.name, model.fingerprint, stored, images, Weights.none(examples))
+        draft = Draft(request.name, model.fingerprint, stored, images)
         await keep(self._store, draft, self._own_limits)
         await self._catalog.refresh()
         await self._settled(request.name)
@@ -230,6 +229,11 @@ def _warnings(definition: Definition) -> tuple[str, ...]:
 
 
 def _not_ready(name: str, entry: Entry) -> LabelSetNotReady:
+    if entry.error and entry.final:
+        return LabelSetNotReady(
+            f"{name} cannot be built: {entry.error.detail} Put another definition.",
+            retry_after=_RETRY_SECONDS,
+        )
     why = f" Its build has failed so far: {entry.error.detail}" if entry.error else ""
     return LabelSetNotReady(
         f"{name} is being built: {entry.done:,} of {entry.prompts:,} prompts are encoded.{why} Try again later.",

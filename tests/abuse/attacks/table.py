@@ -6,9 +6,9 @@ import os
 from itertools import chain
 
 from tests.abuse.attack import Attack
-from tests.abuse.attacks import bodies, caches, images, metadata, syntax, texts, transport
+from tests.abuse.attacks import bodies, caches, images, metadata, syntax, texts, transport, use_cases
 
-_MODULES = (images, metadata, texts, bodies, syntax, transport, caches)
+_MODULES = (images, metadata, texts, bodies, syntax, use_cases, transport, caches)
 ATTACKS: tuple[Attack, ...] = tuple(chain.from_iterable(module.attacks() for module in _MODULES))
 BY_ID = {attack.id: attack for attack in ATTACKS}
 

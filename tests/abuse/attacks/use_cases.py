@@ -1,0 +1,118 @@
+"""What only /similarity, /bulk and /label-sets take: two sides, lines without end, definitions that are kept.
+
+A definition that is right is no attack: it is kept, and built behind all requests. So all of these are refused.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from tests.abuse.attack import Act, Attack, Piece, form, head, part, request, whole
+from tests.abuse.attacks.bodies import MB
+from tests.abuse.attacks.files import SIDE, png_of_zeros, small
+
+_BULK = head("/bulk", "Content-Type: application/x-ndjson", "Transfer-Encoding: chunked")
+_NONE = b"0\r\n\r\n"
+
+
+def _similarity(**fields: Any) -> bytes:
+    return request("/similarity", json.dumps(fields).encode())
+
+
+def _bombs(side: str, count: int) -> list[bytes]:
+    return [part(side, png_of_zeros(SIDE, SIDE), "a")] * count
+
+
+SIMILARITY: dict[str, Callable[[], bytes]] = {
+    "128 texts beside 128": lambda: _similarity(
+        texts=[f"a {n}" for n in range(128)], to_texts=[f"b {n}" for n in range(128)]
+    ),
+    "257 texts on both sides": lambda: _similarity(texts=["a"] * 128, to_texts=["b"] * 129),
+    "a megabyte of empty texts": lambda: request(
+        "/similarity", b'{"texts": ["a"], "to_texts": [' + b'"",' * 330_000 + b'""]}'
+    ),
+    "33 images on both sides": lambda: form(
+        "/similarity", [part(side, small("PNG"), "a") for side in ["image"] * 16 + ["to_image"] * 17]
+    ),
+    "bombs on both sides": lambda: form("/similarity", _bombs("image", 16) + _bombs("to_image", 16)),
+    "one side": lambda: _similarity(texts=["a"] * 256),
+    "20 MB of to_images": lambda: request(
+        "/similarity", b'{"texts": ["a"], "to_images": ["' + b"A" * 19_900_000 + b'"]}'
+    ),
+}
+
+
+def _chunk(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def _lines(*lines: bytes) -> list[Piece]:
+    return [_BULK, *map(_chunk, lines), _NONE]
+
+
+BULK: dict[str, Callable[[], Iterable[Piece]]] = {
+    "a line of 20 MB": lambda: _lines(*[b"a" * MB] * 20, b"\n"),
+    "100,000 empty lines": lambda: _lines(b"\n" * 100_000),
+    "10,000 lines that are no JSON": lambda: _lines(b"{\n" * 10_000),
+    "10,000 lines of nothing to do": lambda: _lines(b"{}\n" * 10_000),
+    "lines of deep JSON": lambda: _lines(*[b'{"text":' + b"[" * 100_000 + b"\n"] * 9),
+    "lines of 30,000 fields": lambda: _lines(
+        *[b"{" + b",".join(b'"k%d":1' % n for n in range(30_000)) + b"}\n"] * 9
+    ),
+    "bombs in base64": lambda: _lines(*[b'{"image": "' + b"A" * 400_000 + b'"}\n'] * 20),
+    "2,000 lines, unread": lambda: [Act.DEAF, _BULK, *[_chunk(b'{"text": "a"}\n' * 100)] * 20, _NONE, 5.0],
+    "half a line, then nothing": lambda: [_BULK, _chunk(b'{"text": "a'), 5.0],
+    "half a line, then a reset": lambda: [_BULK, _chunk(b'{"text": "a"}\n{"te'), 0.1, Act.RESET],
+    "chunks of one byte": lambda: [_BULK, b"".join(_chunk(bytes([b])) for b in b"{}\n" * 20_000), _NONE],
+}
+
+
+def _put(definition: Any, name: str = "x") -> bytes:
+    return request(f"/label-sets/{name}", json.dumps(definition).encode(), method="PUT")
+
+
+LABEL_SETS: dict[str, Callable[[], bytes]] = {
+    "1,001 labels": lambda: _put({"labels": [str(n) for n in range(1_001)]}),
+    "a megabyte of labels": lambda: _put({"labels": ["a"] * 190_000}),
+    "70,000 labels as objects": lambda: _put({"labels": [{"label": ""}] * 65_000}),
+    "labels that are numbers": lambda: _put({"labels": [7] * 330_000}),
+    "60,000 unknown fields": lambda: _put({f"key{n}": n for n in range(60_000)}),
+    "a label of 60,000 fields": lambda: _put({"labels": [{f"key{n}": n for n in range(60_000)}]}),
+    "50,000 prompts of one label": lambda: _put(
+        {"labels": [{"label": "a", "prompts": [f"{n}" for n in range(50_000)]}]}
+    ),
+    "990 labels x 101 templates": lambda: _put(
+        {"labels": [f"{n}" for n in range(990)], "templates": [f"{n} {{}}" for n in range(101)]}
+    ),
+    "prompts of too many tokens": lambda: _put(
+        {"labels": [f"{n} " + "ab " * 100 for n in range(200)], "templates": ["imagenet-80"]}
+    ),
+    "4,000 examples": lambda: _put({"labels": [{"label": "a", "examples": ["AAAA"] * 4_000}]}),
+    "5,000 examples": lambda: _put({"labels": [{"label": "a", "examples": ["AAAA"] * 5_000}]}),
+    "an example of 20 MB": lambda: _put({"labels": [{"label": "a", "examples": ["A" * 19_900_000]}]}),
+    "examples that are URLs": lambda: _put(
+        {"labels": [{"label": "a", "examples": ["http://169.254.169.254/latest/meta-data"]}]}
+    ),
+    "a name of 60 KB": lambda: _put({"labels": ["a"]}, "x" * 60_000),
+    "a name with dots": lambda: _put({"labels": ["a"]}, "..%2fx"),
+    "a name with a line end": lambda: _put({"labels": ["a"]}, "a%0Ab"),
+    "a temperature of nothing": lambda: _put({"labels": ["a"], "temperature": 1e-300}),
+    "a name of 60 KB to classify by": lambda: request(
+        "/classify?label_set=" + "x" * 60_000, small("PNG"), "image/png"
+    ),
+    "5,000 names to classify by": lambda: request(
+        "/classify?" + "label_set=x&" * 5_000, small("PNG"), "image/png"
+    ),
+}
+
+
+def attacks() -> Iterator[Attack]:
+    for name, make in SIMILARITY.items():
+        yield Attack("similarity", name, whole(make), legal=name.startswith("128"), slow="20 MB" in name)
+    for name, pieces in BULK.items():
+        silent = "half" in name or "unread" in name
+        yield Attack("bulk", name, pieces, legal=True, silent=silent, patience=10, slow=True)
+    for name, make in LABEL_SETS.items():
+        yield Attack("label sets", name, whole(make), slow="20 MB" in name)
