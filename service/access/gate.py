@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Literal, Protocol
 
 from service.errors import RateLimited
@@ -33,15 +34,15 @@ class Gate(Protocol):
         """
 
 
-async def charge_later(gate: Gate, size: int) -> None:
-    """Charge bytes as soon as there is room for them: for a request that can wait.
+async def when_there_is_room(charge: Callable[[], Awaitable[None]]) -> None:
+    """Charge as soon as the rate has room for it: for a request that can wait.
 
     Raises:
-        BodyTooLarge: there never will be.
+        TooMany, BodyTooLarge: it never will have.
     """
     while True:
         try:
-            await gate.charge(size=size)
+            await charge()
             return
         except RateLimited as error:
             await asyncio.sleep(error.retry_after)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
+from service.access.gate import when_there_is_room
 from service.application.admission import Ticket
 from service.application.encoder import EncodedText, ImageInput, VectorOrError, encode_images
 from service.application.limits import RequestLimits
@@ -12,7 +13,7 @@ from service.application.requests import check_pixels
 from service.application.served_model import ServedModel
 from service.clip.images import ImageHeader
 from service.concurrency import both
-from service.errors import ClipError, RateLimited
+from service.errors import ClipError
 
 Charge = Callable[[int], Awaitable[None]]
 
@@ -46,14 +47,10 @@ class Rows:
 
     async def charge(self, rows: int, *, wait: bool = False) -> None:
         """Take them from the rate. Raises RateLimited, unless it is to `wait`."""
-        while self._charge:
-            try:
-                await self._charge(rows)
-                break
-            except RateLimited as error:
-                if not wait:
-                    raise
-                await asyncio.sleep(error.retry_after)
+        if self._charge is None:
+            return
+        charge = partial(self._charge, rows)
+        await (when_there_is_room(charge) if wait else charge())
 
     async def read_headers(
         self, model: ServedModel, images: Sequence[ImageInput], ticket: Ticket

@@ -13,13 +13,14 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import orjson
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
-from service.access.gate import Gate, charge_later
+from service.access.gate import Gate, when_there_is_room
 from service.application.byte_budget import Lease
 from service.application.encoder import EncodedText, VectorOrError
 from service.application.inference import Inference
@@ -127,7 +128,7 @@ class Bulk:
             piece, more = await self._piece(receive)
             total.add(size=len(piece))
             if piece:
-                await charge_later(self._gate, len(piece))
+                await when_there_is_room(partial(self._gate.charge, size=len(piece)))
             for line in splitter.feed(piece):
                 yield line
         yield splitter.rest()

@@ -11,10 +11,11 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 
 from grpc.aio import EOF
 
-from service.access.gate import Gate, charge_later
+from service.access.gate import Gate, when_there_is_room
 from service.application.byte_budget import Lease
 from service.application.stream import BulkPlaces, Total, TotalLimits, Window, in_order
 from service.rpc.call import Call, Work
@@ -68,7 +69,7 @@ class Streaming:
             size = len(message)
             total.add(items=1, size=size)
             await lease.wait_for_room(size)
-            await charge_later(self._gate, size)
+            await when_there_is_room(partial(self._gate.charge, size=size))
             unread = [message]
             del message
             yield (unread, size), size
