@@ -20,6 +20,7 @@ cli.command()(commands.startup)
 cli.command()(commands.soak)
 cli.command()(commands.recall)
 cli.command()(label_set_commands.label_set)
+cli.command()(label_set_commands.shared_sets)
 cli.command()(label_set_commands.zero_shot)
 cli.command()(versus.versus)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import tempfile
 import tomllib
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from typing import Annotated
 import typer
 
 from loadtests import label_sets as large
+from loadtests import shared_sets as sharing
 from loadtests import zero_shot as judging
 from loadtests.commands import DEMO, Artifact, Rounds, Seconds
 from loadtests.process import Server, started
@@ -42,6 +44,31 @@ def label_set(
         _tell(f"/classify by the set / embed, median: top_k=5 {best:.3f}, all scores {everything:.3f}")
         _tell("the same labels and templates in a request ...")
         _tell(f"largest difference of a score: {large.difference(server, labels, templates):.1e}")
+
+
+def shared_sets(
+    rounds: Rounds = 20,
+    sets: Annotated[int, typer.Option(help="Stored before the start that is timed.")] = 100,
+    redis_url: Annotated[
+        str | None,
+        typer.Option(help="A Redis in place of a file, which is filled: redis://localhost:6379/9."),
+    ] = None,
+) -> None:
+    """Two services on one store: when one serves what was put at the other; and a start with many sets."""
+    own = {"label_set_store": "redis", "redis_url": redis_url} if redis_url else {}
+    with tempfile.TemporaryDirectory() as state:
+        own |= {"models": str(DEMO), "state_dir": state}
+        with started("service", **own) as here, started("service", **own) as there:
+            found = sharing.seen(here, there, rounds)
+            sharing.fill(here, sets)
+        with started("service", **own) as again:
+            ready = sharing.ready_sets(again)
+    elsewhere = [each.elsewhere for each in found]
+    _tell(f"put: median {statistics.median(each.put for each in found):.3f} s")
+    _tell(
+        f"served elsewhere: median {statistics.median(elsewhere):.3f} s, at most {max(elsewhere):.3f} s after that"
+    )
+    _tell(f"ready {again.startup_seconds:.2f} s after the start of the process, with {ready} sets built")
 
 
 def zero_shot(

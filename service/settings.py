@@ -269,7 +269,7 @@ class Settings(ModelSettings, AccessSettings, LabelSetSettings, RpcSettings, Bas
     )
     max_label_sets: int = Field(LabelSetLimits.max_label_sets, ge=0, description="label sets kept")
     max_label_sets_bytes: int = Field(
-        LabelSetLimits.max_label_sets_bytes, ge=0, description="all label sets kept"
+        LabelSetLimits.max_label_sets_bytes, ge=0, description="all label sets kept, with their embeddings"
     )
     max_label_set_bytes: int = Field(
         LabelSetLimits.max_label_set_bytes, ge=1, description="texts and example images of a label set"

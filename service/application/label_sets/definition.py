@@ -60,6 +60,11 @@ class Definition:
         """Of all labels, the background at the end."""
         return (*(each.label for each in self.labels), *self.background)
 
+    @property
+    def vector_count(self) -> int:
+        """Embeddings to keep: of each name, and of each example."""
+        return len(self.names) + sum(len(each.examples) for each in self.labels)
+
     def prompt_count(self, names: int | None = None) -> int:
         """Texts to encode, of the first `names`, or of all."""
         return sum(map(len, self._templates()[:names]))

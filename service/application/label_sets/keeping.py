@@ -14,12 +14,16 @@ from service.errors import TooMany
 
 @dataclass(frozen=True)
 class Draft:
-    """What is to be kept. `definition`: its bytes. `images`: by their SHA-256."""
+    """What is to be kept.
+
+    `definition`: its bytes. `images`: by their SHA-256. `vectors_size`: bytes of embeddings.
+    """
 
     name: str
     fingerprint: str
     definition: bytes
     images: dict[str, bytes]
+    vectors_size: int
 
     @property
     def digest(self) -> str:
@@ -27,8 +31,8 @@ class Draft:
 
     @property
     def size(self) -> int:
-        """Bytes without its embeddings, which are a few thousand a label."""
-        return len(self.definition) + sum(map(len, self.images.values()))
+        """Bytes of all of it."""
+        return len(self.definition) + sum(map(len, self.images.values())) + self.vectors_size
 
 
 async def keep(store: Store, draft: Draft, limits: LabelSetLimits) -> None:

@@ -140,7 +140,8 @@ class LabelSets:
         await check_prompts(model, definition)
         await check_examples(model, definition, images)
         stored = await self._side.call(definition.to_bytes, short=False)
-        draft = Draft(request.name, model.fingerprint, stored, images)
+        vectors_size = 4 * model.manifest.embed_dim * definition.vector_count
+        draft = Draft(request.name, model.fingerprint, stored, images, vectors_size)
         await keep(self._store, draft, self._own_limits)
         await self._catalog.refresh()
         await self._settled(request.name)

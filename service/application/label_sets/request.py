@@ -32,7 +32,7 @@ class LabelSetLimits:
     """`max_label_sets` and `max_label_sets_bytes` are of all, the others of one; see these settings."""
 
     max_label_sets: int = 1_000
-    max_label_sets_bytes: int = 2_000_000_000
+    max_label_sets_bytes: int = 256_000_000
     max_label_set_bytes: int = 8_000_000
     max_label_set_prompts: int = 100_000
     max_label_set_examples: int = 1_000

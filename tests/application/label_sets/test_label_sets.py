@@ -394,6 +394,8 @@ async def test_the_number_of_sets_and_their_bytes_are_limited(open_site: OpenSit
         await site.put("c")
     with pytest.raises(TooMany, match="the limit is 100,000"):
         await site.put("b", labels=[{"label": "x", "examples": [png() + bytes(100_000)]}])
+    with pytest.raises(TooMany, match="the limit is 100,000"):  # 64 bytes of each are its embedding
+        await site.put("b", labels=[f"{n}" for n in range(1_000)])
 
 
 async def test_a_set_that_is_deleted_leaves_nothing(open_site: OpenSite) -> None:
