@@ -19,7 +19,7 @@ run: .venv/service.stamp ## serve the demo model on http://localhost:8080 (setti
 	@exec $(BIN)/python -m service
 
 test: .venv/dev.stamp ## the fast tests: no GPU, no Docker, no hub
-	$(BIN)/python $(RUNNER) -m pytest -n 2 --dist worksteal -m '$(FAST)'
+	$(BIN)/python $(RUNNER) -m pytest -n 2 --dist worksteal --durations=25 --durations-min=5 -m '$(FAST)'
 
 coverage: .venv/dev.stamp ## lines and branches that the fast tests do not run
 	$(BIN)/coverage erase
