@@ -60,6 +60,7 @@ class ClassifyFields(Choice):
     label_sets: list[str] = Field(
         default=[],
         description="instead of labels, names of label sets; `pets@VERSION` for one version and no other",
+        examples=[[]],
         json_schema_extra={"uniqueItems": True},
     )
     templates: list[Template] = Field(

@@ -170,3 +170,10 @@ async def test_before_they_are_loaded_there_is_no_answer(toy: Path) -> None:
             await put(running, "pets", labels=["a"]),
         ):
             assert answer.status_code == 503
+
+
+async def test_an_empty_name_in_a_form_is_no_name(toy: Path) -> None:
+    async with serving(FakeBackend(DIM), toy) as running:
+        answer = await running.classify(png(), label_set="")
+    assert answer.status_code == 200
+    assert "label_sets" not in answer.json()
