@@ -50,7 +50,9 @@ def test_the_commands_of_label_sets_make_use_list_and_delete_one(demo: str) -> N
     assert (put["name"], put["state"]) == ("pets", "ready")
     assert answer["label_sets"] == [{"name": "pets", "version": put["version"]}]
     assert [each["label"] for each in answer["results"][0]["labels"]] == ["cat"]
-    versions = {each["name"]: each["version"] for each in listed["label_sets"]}  # another test may have made some
+    versions = {
+        each["name"]: each["version"] for each in listed["label_sets"]
+    }  # another test may have made some
     assert versions["pets"] == put["version"]
     assert httpx.get(f"{demo}/label-sets/pets").status_code == 404
 
