@@ -236,12 +236,12 @@ def _gathered(items: Iterable[tuple[str, str | bytes]]) -> dict[str, Any]:
         if not isinstance(value, str):
             raise InvalidInput(f"the field `{key[:64]}` is a file; images go into the field `image`.")
         name = _FORM_NAMES.get(key, key)
-        if name == "label_sets" and not value:
-            continue  # a page's form sends what was left empty, and this stands in place of all labels
         if name in _LISTS:
             fields.setdefault(name, []).append(value)
         elif name in fields:
             raise InvalidInput(f"the field `{name[:64]}` is given more than once.")
         else:
             fields[name] = value
+    if fields.get("labels") and fields.get("label_sets") == [""]:
+        del fields["label_sets"]  # a page's form sends what was left empty
     return fields

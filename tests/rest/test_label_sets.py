@@ -172,8 +172,10 @@ async def test_before_they_are_loaded_there_is_no_answer(toy: Path) -> None:
             assert answer.status_code == 503
 
 
-async def test_an_empty_name_in_a_form_is_no_name(toy: Path) -> None:
+async def test_an_empty_name_in_a_form_beside_labels_is_no_name(toy: Path) -> None:
     async with serving(FakeBackend(DIM), toy) as running:
-        answer = await running.classify(png(), label_set="")
-    assert answer.status_code == 200
-    assert "label_sets" not in answer.json()
+        beside = await running.classify(png(), label_set="")
+        alone = await running.classify(png(), labels=[], label_set="")
+    assert beside.status_code == 200
+    assert "label_sets" not in beside.json()
+    assert (alone.status_code, alone.json()["code"]) == (404, "unknown_label_set")
