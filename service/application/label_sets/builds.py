@@ -42,7 +42,7 @@ class Builds:
         entry.task = asyncio.create_task(self._run(entry), context=context)
 
     async def _run(self, entry: Entry) -> None:
-        is_small = entry.wanted.definition.prompt_count() <= _SMALL
+        is_small = entry.prompts <= _SMALL
         try:
             async with self._small if is_small else self._large:
                 await self._build(entry)
@@ -51,7 +51,7 @@ class Builds:
             self._note()
         if entry.ready:
             with suppress(StoreUnavailable):  # what is left is found the next time
-                await tidy(self._store, entry.wanted.name)
+                await tidy(self._store, entry.wanted.name, entry.wanted.digest)
 
     async def _build(self, entry: Entry) -> None:
         wanted = entry.wanted

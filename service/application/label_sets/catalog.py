@@ -89,20 +89,17 @@ class Catalog:
             wanted = await self._folder.read(self._models) if self._folder else {}
             try:
                 revision = await self._store.revision()
-                pointers = {
-                    name: Pointer.from_bytes(row) for name, row in (await self._store.rows("sets")).items()
-                }
+                stored = await self._store.rows("sets")
             except StoreUnavailable:
                 for each in wanted.values():
                     await self._want(each, None)
                 raise
-            for name in self.entries.keys() - wanted.keys() - pointers.keys():
+            for name in self.entries.keys() - wanted.keys() - stored.keys():
                 self._drop(name)
             for each in wanted.values():
                 await self._want(each, None)
-            for name, pointer in pointers.items():
-                if name not in wanted and not self._settled(name, pointer.digest):
-                    await self._load(name, pointer)
+            for name in stored.keys() - wanted.keys():
+                await self._load(name, stored[name])
             self._revision, self.loaded = revision, True
             self._note()
 
@@ -117,15 +114,17 @@ class Catalog:
             return False
         return entry.ready or entry.final or entry.task is not None
 
-    async def _load(self, name: str, pointer: Pointer) -> None:
+    async def _load(self, name: str, row: bytes) -> None:
         try:
-            await self._load_wanted(name, pointer)
+            await self._load_wanted(name, Pointer.from_bytes(row))
         except StoreUnavailable:
             raise
         except Exception:  # rows that a later version has written, or a damaged disk: the other sets are well
             logger.exception("label_set_unreadable", label_set=name, hint="put it again, or delete it")
 
     async def _load_wanted(self, name: str, pointer: Pointer) -> None:
+        if self._settled(name, pointer.digest):
+            return
         stored = await self._store.get(("definitions", f"{name}/{pointer.digest}"))
         if stored is not None:  # else it has just been replaced, and the revision says so
             definition = await asyncio.to_thread(Definition.from_bytes, stored)

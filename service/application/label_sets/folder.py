@@ -39,6 +39,7 @@ class Folder:
     own_limits: LabelSetLimits
     _read: Signature = field(default_factory=dict)
     _sets: dict[str, Wanted] = field(default_factory=dict)
+    _lost: bool = False
 
     async def changed(self) -> bool:
         """Whether a file is another one than at the last `read`."""
@@ -56,8 +57,11 @@ class Folder:
                     stat = file.stat()  # of what a link leads to: a ConfigMap is replaced by its link
                     found[file.name] = stat.st_ino, stat.st_mtime_ns, stat.st_size
         except OSError as error:
-            logger.warning("label_sets_folder_unreadable", reason=error.strerror)
+            if not self._lost:  # it is looked at several times a second
+                self._lost = True
+                logger.warning("label_sets_folder_unreadable", reason=error.strerror)
             return self._read
+        self._lost = False
         return found
 
     def _sets_of(self, models: Models) -> dict[str, Wanted]:

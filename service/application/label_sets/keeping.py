@@ -38,6 +38,8 @@ class Draft:
 async def keep(store: Store, draft: Draft, limits: LabelSetLimits) -> None:
     """From now on this is the definition of its name. If others write at the same time, the last is kept.
 
+    The same definition again is written again: so a set with a damaged row is mended.
+
     Raises:
         TooMany: there are too many label sets, or they take too many bytes.
         StoreUnavailable: see `Store`.
@@ -46,8 +48,6 @@ async def keep(store: Store, draft: Draft, limits: LabelSetLimits) -> None:
     while True:
         row = await store.get(key)
         former = None if row is None else Pointer.from_bytes(row)
-        if former and former.digest == draft.digest:
-            return
         await _check_room(store, draft, limits)
         previous = await _served_until_then(store, draft, former)
         puts = {key: Pointer(draft.digest, previous, draft.size).to_bytes()}
@@ -87,6 +87,8 @@ async def _check_room(store: Store, draft: Draft, limits: LabelSetLimits) -> Non
 async def _served_until_then(store: Store, draft: Draft, former: Pointer | None) -> str | None:
     if former is None:
         return None
+    if former.digest == draft.digest:
+        return former.previous
     row = await store.get(("builds", f"{draft.name}/{version_of(former.digest, draft.fingerprint)}"))
     is_built = row is not None and Build.from_bytes(row).built is not None
     return former.digest if is_built else former.previous

@@ -15,7 +15,7 @@ from __future__ import annotations
 import io
 import time
 import zipfile
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Self
 
 import numpy as np
@@ -26,14 +26,15 @@ from service.clip.zeroshot import FloatArray
 
 
 class _Json:
-    """A dataclass as JSON."""
+    """A dataclass as JSON. Fields that a later version has added are left out when it is read."""
 
     def to_bytes(self) -> bytes:
         return orjson.dumps(asdict(self))  # type: ignore[call-overload]  # each child is a dataclass
 
     @classmethod
     def from_bytes(cls, stored: bytes) -> Self:
-        return cls(**orjson.loads(stored))
+        known = {field.name for field in fields(cls)}  # type: ignore[arg-type]  # each child is a dataclass
+        return cls(**{name: value for name, value in orjson.loads(stored).items() if name in known})
 
 
 @dataclass(frozen=True)

@@ -14,28 +14,28 @@ _KINDS: tuple[Kind, ...] = ("definitions", "images", "builds", "weights")
 _VERSIONS = 3
 
 
-async def tidy(store: Store, name: str) -> None:
-    """To be called when the wanted definition is built. Raises StoreUnavailable.
+async def tidy(store: Store, name: str, digest: str) -> None:
+    """To be called when this definition is built. Raises StoreUnavailable.
 
-    What is there is listed before it is read what is wanted: a definition that is put meanwhile is not in the list.
+    A definition that is put meanwhile still needs what was before it, and may share images with it: then nothing is
+    changed, and the build of that one calls this again.
     """
-    rows = await rows_of(store, name)
-    row = await store.get(("sets", name))
+    key: Key = ("sets", name)
+    row = await store.get(key)
+    puts: dict[Key, bytes] = {}
+    kept: set[str] = set()  # of a file there are no definitions
     if row is not None:
         pointer = Pointer.from_bytes(row)
+        if pointer.digest != digest:
+            return
         if pointer.previous:
-            wanted = replace(pointer, previous=None).to_bytes()
-            await store.change({("sets", name): wanted}, expected={("sets", name): row})
-            return await tidy(store, name)
-        kept = {f"{name}/{pointer.digest}", *await _images(store, name, pointer.digest)}
-    else:
-        kept = set()  # of a file there are no definitions
-    versions = await _versions(store, rows)
-    kept.update(versions[:_VERSIONS])
-    deletes = [key for key in rows if key[1] not in kept]
-    if deletes:
-        await store.change({}, deletes)
-    return None
+            puts[key] = replace(pointer, previous=None).to_bytes()
+        kept = {f"{name}/{digest}", *await _images(store, name, digest)}
+    rows = await rows_of(store, name)
+    kept.update((await _versions(store, rows))[:_VERSIONS])
+    deletes = [each for each in rows if each[1] not in kept]
+    if puts or deletes:
+        await store.change(puts, deletes, expected={key: row})
 
 
 async def rows_of(store: Store, name: str) -> list[Key]:

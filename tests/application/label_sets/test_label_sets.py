@@ -10,8 +10,13 @@ import numpy as np
 import pytest
 
 from service.application.answers import Classification
+from service.application.label_sets.definition import version_of
+from service.application.label_sets.keeping import Draft, keep
 from service.application.label_sets.memory_store import MemoryStore
+from service.application.label_sets.records import Build, Pointer
+from service.application.label_sets.request import LabelSetLimits
 from service.application.label_sets.store import Kind
+from service.application.label_sets.tidying import tidy
 from service.application.requests import ClassifyRequest, EmbedRequest
 from service.errors import (
     ClipError,
@@ -464,3 +469,41 @@ async def test_a_set_that_cannot_be_read_does_not_keep_others_from_being_served(
     assert [state.name for state in again.sets.all()] == ["pets"]
     await again.put("moods", labels=["glad"])
     assert [state.name for state in again.sets.all()] == ["moods", "pets"]
+
+
+async def test_a_set_that_cannot_be_read_is_mended_by_the_same_put(open_site: OpenSite) -> None:
+    store = MemoryStore()
+    await (await open_site(store)).put()
+    (name,) = await store.names("definitions")
+    await store.change({("definitions", name): b"damaged"})
+    again = await open_site(store)
+    assert again.sets.all() == []
+    assert (await again.put()).state == "ready"
+
+
+async def test_what_a_later_version_has_written_beside_is_left_out(open_site: OpenSite) -> None:
+    store = MemoryStore()
+    version = (await (await open_site(store)).put()).version
+    for kind in ("sets", "builds"):
+        for name, row in (await store.rows(kind)).items():
+            await store.change({(kind, name): row.replace(b"{", b'{"later": 1, ', 1)})
+    again = await open_site(store)
+    assert await version_at(again) == version
+
+
+async def test_tidying_leaves_alone_what_a_later_put_needs() -> None:
+    store = MemoryStore()
+    limits = LabelSetLimits()
+    first, second = (
+        Draft("pets", "f", put_bytes, {"shared": b"image"}, 0)
+        for put_bytes in (b'{"first": 1}', b'{"second": 1}')
+    )
+    await keep(store, first, limits)
+    built = Build(first.digest, 1, built=1.0).to_bytes()
+    await store.change({("builds", f"pets/{version_of(first.digest, 'f')}"): built})
+    await keep(store, second, limits)
+    before = {kind: await store.rows(kind) for kind in KINDS}
+    await tidy(store, "pets", first.digest)  # its build ends only now
+    assert {kind: await store.rows(kind) for kind in KINDS} == before
+    pointer = Pointer.from_bytes((await store.rows("sets"))["pets"])
+    assert (pointer.digest, pointer.previous) == (second.digest, first.digest)

@@ -39,7 +39,7 @@ async def fails(store: RedisStore) -> None:
         begun = time.monotonic()
         with pytest.raises(StoreUnavailable, match="CLIPSERVE_REDIS_URL runs"):
             await call
-        assert time.monotonic() - begun < seconds + 1
+        assert time.monotonic() - begun < 10 * seconds
 
 
 @pytest.mark.parametrize("how", ["killed", "stopped"])
