@@ -1,4 +1,4 @@
-"""The settings of where label sets are kept."""
+"""The settings of label sets: where they are kept, and how many."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, Field, field_validator
+from pydantic import BaseModel, DirectoryPath, Field, field_validator
+
+from service.application.label_sets.request import LabelSetLimits
+from service.application.limits import RequestLimits
 
 _WITHOUT_HOME = Path("/var/lib/clipserve")
 
@@ -31,6 +34,27 @@ class LabelSetSettings(BaseModel):
         "sqlite",
         description="where label sets are kept: `sqlite`, a file in state_dir, for the gateways of one machine; "
         "`redis`, which needs redis_url, for those of several",
+    )
+
+    max_request_label_sets: int = Field(
+        RequestLimits.max_request_label_sets, ge=1, description="label sets that a request names"
+    )
+    label_sets_folder: DirectoryPath | None = Field(
+        None,
+        description="folder of label sets as files, `pets.toml` or `pets.json`; followed when they change",
+    )
+    max_label_sets: int = Field(LabelSetLimits.max_label_sets, ge=0, description="label sets kept")
+    max_label_sets_bytes: int = Field(
+        LabelSetLimits.max_label_sets_bytes, ge=0, description="all label sets kept, with their embeddings"
+    )
+    max_label_set_bytes: int = Field(
+        LabelSetLimits.max_label_set_bytes, ge=1, description="texts and example images of a label set"
+    )
+    max_label_set_prompts: int = Field(
+        LabelSetLimits.max_label_set_prompts, ge=1, description="prompts of a label set, labels x templates"
+    )
+    max_label_set_examples: int = Field(
+        LabelSetLimits.max_label_set_examples, ge=0, description="example images of a label set"
     )
 
     @field_validator("state_dir", mode="before")

@@ -6,11 +6,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, DirectoryPath, Field, FilePath, SecretStr, field_validator
+from pydantic import BaseModel, ConfigDict, Field, FilePath, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from service.access_settings import AccessSettings
-from service.application.label_sets.request import LabelSetLimits
 from service.application.limits import RequestLimits
 from service.clip.formats import FORMATS
 from service.clip.images import ImageLimits
@@ -258,27 +257,6 @@ class Settings(ModelSettings, AccessSettings, LabelSetSettings, RpcSettings, Bas
         ge=1,
         description="characters of all prompts of a request, labels x templates; the default lets 1,000 labels "
         "through `imagenet-80`",
-    )
-
-    max_request_label_sets: int = Field(
-        RequestLimits.max_request_label_sets, ge=1, description="label sets that a request names"
-    )
-    label_sets_folder: DirectoryPath | None = Field(
-        None,
-        description="folder of label sets as files, `pets.toml` or `pets.json`; followed when they change",
-    )
-    max_label_sets: int = Field(LabelSetLimits.max_label_sets, ge=0, description="label sets kept")
-    max_label_sets_bytes: int = Field(
-        LabelSetLimits.max_label_sets_bytes, ge=0, description="all label sets kept, with their embeddings"
-    )
-    max_label_set_bytes: int = Field(
-        LabelSetLimits.max_label_set_bytes, ge=1, description="texts and example images of a label set"
-    )
-    max_label_set_prompts: int = Field(
-        LabelSetLimits.max_label_set_prompts, ge=1, description="prompts of a label set, labels x templates"
-    )
-    max_label_set_examples: int = Field(
-        LabelSetLimits.max_label_set_examples, ge=0, description="example images of a label set"
     )
 
     compat: Annotated[tuple[Compat, ...], NoDecode] = Field(
