@@ -68,7 +68,7 @@ _TEMPLATE_SET_NAME = {
 def described(app: FastAPI, limits: RequestLimits, models: Sequence[str]) -> dict[str, Any]:
     """The document of an application: its routes, what several answers refer to, what its requests may hold.
 
-    `models`: the names of those served. It takes a tenth of a second.
+    `models`: the names of those served. It takes some tenths of a second.
     """
     document = get_openapi(
         title=app.title,

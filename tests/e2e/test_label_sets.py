@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 
 from service.application.label_sets.definition import Definition
 from service.application.label_sets.records import Pointer, Weights
@@ -73,7 +72,6 @@ def test_a_kill_in_the_middle_of_puts_leaves_each_set_old_or_new(tmp_path: Path)
     put, asked = dict.fromkeys(NAMES, 0), dict.fromkeys(NAMES, 0)
     for round_ in range(5):
         process = service(tmp_path)
-        ended = threading.Event()
         for number in range(PUTS // 5):
             name = NAMES[number % len(NAMES)]
             generation = 1 + round_ * PUTS + number
@@ -87,7 +85,6 @@ def test_a_kill_in_the_middle_of_puts_leaves_each_set_old_or_new(tmp_path: Path)
                 answer = httpx.put(f"{process.url}/label-sets/{name}", json=definition(generation))
             except httpx.TransportError:
                 assert last
-                ended.set()
                 break
             assert answer.status_code == 200
             put[name] = generation
@@ -182,7 +179,6 @@ def put_at_once(*processes: Process) -> None:
     assert len(statuses) == 16
 
 
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs signals")
 def test_a_large_set_that_was_cut_off_goes_on_after_a_restart(tmp_path: Path) -> None:
     first = service(tmp_path)
     labels = [f"thing {k}" for k in range(400)]
@@ -196,10 +192,13 @@ def test_a_large_set_that_was_cut_off_goes_on_after_a_restart(tmp_path: Path) ->
     first.popen.kill()
     first.popen.wait(10)
     again = service(tmp_path)
-    until(lambda: _state(again, "large")["prompts_done"] > 1_000, 120)
+    kept = _state(again, "large")["prompts_done"]  # as the store has it
+    until(lambda: _state(again, "large")["prompts_done"] > kept, 120)
+    done = _state(again, "large")["prompts_done"]
     metrics = httpx.get(again.operations_url + "/metrics").text
     rows = [
         line for line in metrics.splitlines() if line.startswith('clipserve_batch_rows_sum{tower="text"}')
     ]
-    assert float(rows[0].split()[1]) < 1_000 if rows else True
+    assert kept > 700
+    assert float(rows[0].split()[1]) <= done - kept + 600, "and a few that are on their way"
     assert again.stop()[0] == 0
