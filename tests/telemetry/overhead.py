@@ -30,8 +30,8 @@ from tests.support import DIM, write_toy_artifact
 from tests.telemetry.collector import collecting
 from tests.telemetry.traced import SAMPLED, UNSAMPLED
 
-_REQUESTS = 100  # in a batch
-_ROUNDS = 40
+_REQUESTS = 20  # in a batch: short, so that the two of a pair meet the same machine
+_ROUNDS = 150
 _BODY = b'{"texts": ["a photo"]}'
 _HEADERS: Mapping[str, str | None] = {
     "no traceparent": None,
