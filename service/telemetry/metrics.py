@@ -84,7 +84,7 @@ class Metrics:
         self._triton_phases = _TritonPhases()
         self.registry.register(self._triton_phases)
         ProcessCollector(registry=self.registry)
-        self.registry.register(_DroppedLines())
+        self.registry.register(DroppedLines())
         self.rows_in_flight = Gauge(
             "clipserve_rows_in_flight",
             "Images and texts admitted and not yet answered.",
@@ -183,7 +183,7 @@ class _TritonPhases(Collector):
         yield family
 
 
-class _DroppedLines(Collector):
+class DroppedLines(Collector):
     """What the log counts, which is the process's and not one service's."""
 
     def collect(self) -> Iterator[CounterMetricFamily]:
