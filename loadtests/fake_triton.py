@@ -1,8 +1,8 @@
-"""`python -m loadtests.fake_triton PORT FOLDER ...`: a Triton server that answers at once, with arithmetic.
+"""`python -m loadtests.fake_triton PORT ARTIFACT FOLDER`: a Triton server that answers at once, with arithmetic.
 
-For each artifact of arithmetic (`loadtests.fake_service.write_fake_artifact`) it has both models, in Triton's own
-protocol. So a gateway in front of it does all that it does in front of a real one, and its encoders cost next to
-nothing.
+It writes the artifact as one of arithmetic into a new folder, for gateways, and serves both models of it in
+Triton's own protocol. So a gateway in front of it does all that it does in front of a real one, and its encoders
+cost next to nothing.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import grpc
 import numpy as np
 from tritonclient.grpc import model_config_pb2, service_pb2, service_pb2_grpc
 
+from loadtests.fake_service import write_fake_artifact
 from service.clip.artifact import read_manifest
 from service.clip.manifest import ModelManifest
 from service.engine.fake import FakeBackend
@@ -88,12 +89,10 @@ class _Servicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[
         return answer
 
 
-async def serve(port: int, folders: Sequence[Path]) -> None:
-    """Until cancelled. The port is taken when the models are there, so that a connection is a sign of readiness."""
-    models = {}
-    for manifest in map(read_manifest, folders):
-        for tower in TOWERS:
-            models[triton_model(manifest, tower)] = _Model(manifest, tower)
+async def serve(port: int, folder: Path) -> None:
+    """Until cancelled. The port is taken when all is there, so that a connection is a sign of readiness."""
+    manifest = read_manifest(folder)
+    models = {triton_model(manifest, tower): _Model(manifest, tower) for tower in TOWERS}
     for model in models.values():
         await model.start()
     options = [("grpc.max_receive_message_length", -1), ("grpc.so_reuseport", 0)]
@@ -105,4 +104,6 @@ async def serve(port: int, folders: Sequence[Path]) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(int(sys.argv[1]), [Path(folder) for folder in sys.argv[2:]]))
+    number, source, target = sys.argv[1:]
+    written = write_fake_artifact(Path(source), Path(target))
+    asyncio.run(serve(int(number), written))

@@ -6,7 +6,6 @@ import asyncio
 import os
 import socket
 import sys
-import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from service.settings import Settings
 _ROOT = Path(__file__).parents[2]
 _MODULE = "service.processes.worker"
 _PAGE_SECONDS = 1.0  # for its metrics; then those that it told before count
+_LAST_SECONDS = 10.0  # for the end of the process after that of its channel
 
 
 class Child:
@@ -44,7 +44,6 @@ class Child:
         self._ready = False
         self._page = ""
         self._asked: asyncio.Future[None] | None = None
-        self.started = time.monotonic()
         self.heard = self.was_ready = False
         self.silent_seconds = self.blocked_seconds = 0.0
         self.fault: str | None = None
@@ -89,13 +88,18 @@ class Child:
     async def ended(self) -> int:
         """Hear what it says until it ends: its exit status, or less the number of the signal."""
         try:
-            with suppress(ConnectionError):
+            with suppress(ConnectionError, ValueError):  # the latter: what it says cannot be read
                 while said := await self._reader.readline():
                     self._hear(orjson.loads(said))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LAST_SECONDS):
+                    return await self._process.wait()
+            self.kill()
             return await self._process.wait()
         finally:
             self._ready = False
             self._writer.close()
+            self._answered()
 
     async def metrics(self) -> Families:
         """Those of now, or the last that it has told."""
@@ -117,8 +121,11 @@ class Child:
                 self.was_ready = self.was_ready or ready
             case {"page": str(page)}:
                 self._page = page
-                if self._asked is not None:
-                    self._asked.set_result(None)
-                    self._asked = None
+                self._answered()
             case {"fault": str(fault)}:
                 self.fault = fault
+
+    def _answered(self) -> None:
+        if self._asked is not None:
+            self._asked.set_result(None)
+            self._asked = None

@@ -12,6 +12,7 @@ from service.concurrency import together
 from service.processes.channel import Command
 from service.processes.child import Child
 from service.processes.sharing import share
+from service.processes.strangers import reap_strangers
 from service.processes.summing import Families, counted, page_of, read, summed
 from service.pulse import BEAT_SECONDS, READY_SECONDS
 from service.settings import Settings
@@ -96,26 +97,33 @@ class Children:
     async def _keep(self, number: int) -> None:
         soon = 0
         while not self.ending:
-            child = self._all[number] = await Child.start(share(self._settings, number))
-            if self.ending:
-                child.tell("drain")
-            try:
-                status = await child.ended()
-            finally:
-                child.kill()  # if this task is cancelled
-            self._counted = summed([self._counted, counted(child.last_metrics())])
+            began = time.monotonic()
+            how = await self._one(number)
             if not self.ending:
-                soon = 0 if time.monotonic() - child.started > _LONG_SECONDS else soon + 1
-                await self._pause(child, status, _PAUSES[min(max(soon - 1, 0), len(_PAUSES) - 1)])
+                soon = 0 if time.monotonic() - began > _LONG_SECONDS else soon + 1
+                pause = _PAUSES[min(max(soon - 1, 0), len(_PAUSES) - 1)]
+                logger.error("process_ended", **how, again_in_seconds=pause)
+                self._restarts.inc()
+                await _wait(self._ending, pause)
 
-    async def _pause(self, child: Child, status: int, seconds: float) -> None:
-        """After an end that nobody wanted, before the next start."""
-        if child.fault is not None and not self._any_was_ready:
+    async def _one(self, number: int) -> dict[str, object]:
+        """From its start to its end, and how this was, for the log."""
+        try:
+            child = self._all[number] = await Child.start(share(self._settings, number))
+        except OSError as error:
+            return {"reason": f"it could not be started: {error.strerror}"}
+        if self.ending:
+            child.tell("drain")
+        try:
+            status = await child.ended()
+        finally:
+            child.kill()  # if this task is cancelled
+        self._counted = summed([self._counted, counted(child.last_metrics())])
+        if child.fault is None:
+            return {"pid": child.pid, "status": status}
+        if not self._any_was_ready:
             raise WorkerFault(child.fault)
-        reason = {} if child.fault is None else {"reason": child.fault}
-        logger.error("process_ended", pid=child.pid, status=status, again_in_seconds=seconds, **reason)
-        self._restarts.inc()
-        await _wait(self._ending, seconds)
+        return {"pid": child.pid, "status": status, "reason": child.fault}
 
     async def _watch(self) -> None:
         """Count how long each has given no sign, and end those that are stuck: only they would have to be replaced.
@@ -125,6 +133,7 @@ class Children:
         limit = self._settings.max_blocked_seconds
         while True:
             await asyncio.sleep(BEAT_SECONDS)
+            reap_strangers({each.pid for each in self._all.values()})
             for each in self.running:
                 self._any_was_ready = self._any_was_ready or each.was_ready
                 each.silent_seconds += BEAT_SECONDS

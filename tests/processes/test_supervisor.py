@@ -15,6 +15,7 @@ import grpc
 import httpx
 import pytest
 
+from loadtests.process import FakeTriton
 from loadtests.prometheus import Samples, parse
 from service.rpc.clipserve.v1 import clip_pb2, clip_pb2_grpc
 from tests.process import Process, copy_of_demo, failed_start
@@ -121,9 +122,9 @@ def test_one_that_stands_still_is_replaced(gateway: Process) -> None:
 
 
 def test_at_the_end_all_answer_what_is_in_flight_and_a_second_signal_does_not_wait(
-    toy: Path, triton: str
+    triton: FakeTriton,
 ) -> None:
-    process = two_processes(toy, triton, min_body_bytes_per_second=1, drain_delay_seconds=3000)
+    process = two_processes(triton, min_body_bytes_per_second=1, drain_delay_seconds=3000)
     process.wait_ready(120)
     eventually(lambda: both_listen(process))
     workers, url = pids(process), httpx.URL(process.url)
@@ -144,8 +145,8 @@ def test_at_the_end_all_answer_what_is_in_flight_and_a_second_signal_does_not_wa
     assert not [pid for pid in workers if Path(f"/proc/{pid}").exists()]
 
 
-def test_when_the_supervisor_is_killed_the_workers_end_themselves(toy: Path, triton: str) -> None:
-    process = two_processes(toy, triton)
+def test_when_the_supervisor_is_killed_the_workers_end_themselves(triton: FakeTriton) -> None:
+    process = two_processes(triton)
     process.wait_ready(120)
     workers = pids(process)
     process.popen.kill()
@@ -156,9 +157,10 @@ def test_when_the_supervisor_is_killed_the_workers_end_themselves(toy: Path, tri
 def test_what_no_process_can_start_with_is_said_once_and_ends_all(tmp_path: Path) -> None:
     copy = copy_of_demo(tmp_path)
     (copy / "image.onnx").write_bytes(b"damaged")
-    status, reason = failed_start(models=str(copy), backend="triton", processes=2)
+    status, log = Process(models=str(copy), backend="triton", processes=2).ended(120)
     assert status == 1
-    assert reason.count("image.onnx") == 1
+    (line,) = [line for line in log.splitlines() if "image.onnx" in line]
+    assert json.loads(line)["event"] == "cannot_start"
 
 
 @pytest.mark.parametrize(
@@ -175,9 +177,9 @@ def test_settings_that_cannot_be_those_of_several_processes_are_refused(
     assert (status, reason.startswith(said)) == (1, True)
 
 
-def test_a_port_in_use_is_not_shared_with_a_stranger(toy: Path, triton: str) -> None:
+def test_a_port_in_use_is_not_shared_with_a_stranger(triton: FakeTriton) -> None:
     with socket.create_server(("127.0.0.1", 0), reuse_port=True) as other:
-        process = two_processes(toy, triton, port=other.getsockname()[1])
+        process = two_processes(triton, port=other.getsockname()[1])
         status, log = process.ended(60)
     assert status == 1
     assert "address already in use" in log
