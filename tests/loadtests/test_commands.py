@@ -62,6 +62,7 @@ def test_the_fronts_are_measured_in_turns(monkeypatch: pytest.MonkeyPatch) -> No
     assert all(float(cpu) > 0 and float(rate) > 0 for _, cpu, rate in rows)
 
 
+@pytest.mark.slow
 def test_one_process_and_two_are_measured_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     options = ["--scenario", "embed-320x240", "--clients", "2", "--seconds", "0.3", "--rounds", "1"]

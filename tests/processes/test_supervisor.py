@@ -18,9 +18,11 @@ import pytest
 from loadtests.process import FakeTriton
 from loadtests.prometheus import Samples, parse
 from service.rpc.clipserve.v1 import clip_pb2, clip_pb2_grpc
-from tests.process import Process, copy_of_demo, failed_start
+from tests.process import Process, copy_of_demo
 from tests.processes.conftest import two_processes
 from tests.support import png
+
+pytestmark = pytest.mark.slow
 
 
 def eventually(holds: Callable[[], bool], seconds: float = 120) -> None:
@@ -161,20 +163,6 @@ def test_what_no_process_can_start_with_is_said_once_and_ends_all(tmp_path: Path
     assert status == 1
     (line,) = [line for line in log.splitlines() if "image.onnx" in line]
     assert json.loads(line)["event"] == "cannot_start"
-
-
-@pytest.mark.parametrize(
-    ("settings", "said"),
-    [
-        ({}, "CLIPSERVE_PROCESSES=2 is for encoders on Triton"),
-        ({"backend": "triton", "host": "203.0.113.1"}, "CLIPSERVE_OPERATIONS_PORT="),
-    ],
-)
-def test_settings_that_cannot_be_those_of_several_processes_are_refused(
-    settings: dict[str, str], said: str
-) -> None:
-    status, reason = failed_start(processes=2, **settings)
-    assert (status, reason.startswith(said)) == (1, True)
 
 
 def test_a_port_in_use_is_not_shared_with_a_stranger(triton: FakeTriton) -> None:
