@@ -7,7 +7,9 @@ those that decode for it, Triton, the client, and what nobody used. That shows w
 from __future__ import annotations
 
 import os
+import signal
 import statistics
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -56,13 +58,22 @@ def processes(
     clients: int = 8,
     seconds: Annotated[float, typer.Option(help="Of each turn.")] = 4.0,
     rounds: Annotated[int, typer.Option(help="Print the medians of so many.")] = 5,
+    kill: Annotated[
+        bool, typer.Option(help="In the end kill one of two processes in the middle of a turn.")
+    ] = False,
 ) -> None:
     """One process and two, interleaved, with arithmetic behind Triton's protocol, and where the CPU time went."""
     turns = []
     with fake_triton(artifact) as triton, gateways(triton, decoders) as servers:
         for name in names or _DEFAULT:
             turns += take_turns(triton, servers, SCENARIOS[name], clients, seconds, rounds)
-    typer.echo(turns_table(turns))
+        typer.echo(turns_table(turns))
+        if kill:
+            load = one_is_killed(servers[2], SCENARIOS[turns[-1].scenario], clients, seconds)
+            typer.echo(
+                f"\nOne of two processes killed: {len(load.good):,} answered, {load.failed} lost, "
+                f"{len(load.refusals)} refused, the slowest after {max(load.good):.2f} s."
+            )
 
 
 @contextmanager
@@ -101,6 +112,13 @@ def take_turns(
     return turns
 
 
+def one_is_killed(server: Server, scenario: Scenario, clients: int, seconds: float) -> Load:
+    """A turn, in the middle of which one of the gateway's processes ends by SIGKILL."""
+    timer = threading.Timer(seconds / 2, os.kill, [_children(server.pid or 0)[0], signal.SIGKILL])
+    timer.start()
+    return closed_loop.run(server.url, scenario.calls(), clients, seconds)
+
+
 def _turn(
     triton: FakeTriton, count: int, server: Server, scenario: Scenario, clients: int, seconds: float
 ) -> Turn:
@@ -123,12 +141,15 @@ def _cpu(triton: FakeTriton, server: Server) -> dict[str, float]:
 
 def _family(pid: int) -> list[int]:
     """The process, its children and theirs."""
-    children = [
+    return [pid, *(each for child in _children(pid) for each in _family(child))]
+
+
+def _children(pid: int) -> list[int]:
+    return [
         int(child)
         for task in Path(f"/proc/{pid}/task").iterdir()
         for child in (task / "children").read_text().split()
     ]
-    return [pid, *(each for child in children for each in _family(child))]
 
 
 def _idle_seconds() -> float:

@@ -101,16 +101,16 @@ class Child:
             self._writer.close()
             self._answered()
 
-    async def metrics(self) -> Families:
-        """Those of now, or the last that it has told."""
+    async def tell_metrics(self) -> None:
+        """Ask for them, and wait for a moment."""
         if self.heard and self.running:
             if self._asked is None:
                 self._asked = asyncio.get_running_loop().create_future()
                 self.tell("metrics")
             await asyncio.wait({self._asked}, timeout=_PAGE_SECONDS)
-        return self.last_metrics()
 
-    def last_metrics(self) -> Families:
+    def metrics(self) -> Families:
+        """Those that it has told last."""
         return read(self._page) if self._page else []
 
     def _hear(self, said: dict[str, object]) -> None:

@@ -23,7 +23,7 @@ from service.telemetry.metrics import DroppedLines
 _START_SECONDS = 60.0  # until the first sign of life, on a machine that is busy
 _PAUSES = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)  # before the first start anew, and each that follows soon
 _LONG_SECONDS = 60.0  # a process that has lived so long has not ended soon
-_REMEMBER_SECONDS = 2.0  # what a process has counted since its metrics were last asked for is lost with it
+_REMEMBER_SECONDS = 1.0  # what a process has counted since its metrics were last asked for is lost with it
 
 
 class Children:
@@ -91,8 +91,12 @@ class Children:
 
     async def metrics(self) -> Families:
         """Of all together, those that have ended and the supervisor too."""
-        now = await asyncio.gather(*(each.metrics() for each in self.running))
+        await self._ask()
+        now = [each.metrics() for each in self.running]
         return summed([self._counted, *now, read(page_of(self._registry))])
+
+    async def _ask(self) -> None:
+        await asyncio.gather(*(each.tell_metrics() for each in self.running))
 
     async def _keep(self, number: int) -> None:
         soon = 0
@@ -118,7 +122,7 @@ class Children:
             status = await child.ended()
         finally:
             child.kill()  # if this task is cancelled
-        self._counted = summed([self._counted, counted(child.last_metrics())])
+        self._counted = summed([self._counted, counted(child.metrics())])
         if child.fault is None:
             return {"pid": child.pid, "status": status}
         if not self._any_was_ready:
@@ -146,8 +150,7 @@ class Children:
     async def _remember(self) -> None:
         while True:
             await asyncio.sleep(_REMEMBER_SECONDS)
-            for each in self.running:
-                await each.metrics()
+            await self._ask()
 
 
 def _any_in_order(children: Iterable[Child]) -> bool:

@@ -65,8 +65,8 @@ def test_the_fronts_are_measured_in_turns(monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.slow
 def test_one_process_and_two_are_measured_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    options = ["--scenario", "embed-320x240", "--clients", "2", "--seconds", "0.3", "--rounds", "1"]
-    result = CliRunner().invoke(cli, ["processes", *options])
+    options = ["--scenario", "embed-320x240", "--clients", "2", "--seconds", "2", "--rounds", "1"]
+    result = CliRunner().invoke(cli, ["processes", *options, "--kill"])
     assert result.exit_code == 0, result.output
     rows = [line.split(" | ") for line in result.output.splitlines() if line.startswith("| embed-320x240")]
     assert [row[1] for row in rows] == ["1", "2"]
@@ -75,6 +75,9 @@ def test_one_process_and_two_are_measured_in_turns(monkeypatch: pytest.MonkeyPat
         assert row[3].startswith("1.00 ") == (row[1] == "1")
         assert all(float(cell) > 0 for cell in row[4:8]), "who used how much CPU time of a request"
         assert row[-1] == "0 |"
+    killed = re.search(r"killed: ([\d,]+) answered, (\d+) lost", result.output)
+    assert killed
+    assert int(killed[1].replace(",", "")) > int(killed[2])
 
 
 def test_single_images_are_measured_beside_lines(monkeypatch: pytest.MonkeyPatch) -> None:
