@@ -32,7 +32,9 @@ class Children:
     def __init__(self, settings: Settings) -> None:
         """`settings`: of all together, with the ports as they are."""
         self._settings = settings
-        self._all: dict[int, Child] = {}  # number -> the present one
+        self._all: dict[
+            int, Child
+        ] = {}  # number -> the present one, until what it has counted is in the next:
         self._counted: Families = []  # by those that have ended
         self._ending = asyncio.Event()
         self._any_was_ready = False
@@ -92,7 +94,10 @@ class Children:
     async def metrics(self) -> Families:
         """Of all together, those that have ended and the supervisor too."""
         await self._ask()
-        now = [each.metrics() for each in self.running]
+        now = [
+            each.metrics() if each.running else counted(each.metrics())  # it has ended just now
+            for each in self._all.values()
+        ]
         return summed([self._counted, *now, read(page_of(self._registry))])
 
     async def _ask(self) -> None:
@@ -123,6 +128,7 @@ class Children:
         finally:
             child.kill()  # if this task is cancelled
         self._counted = summed([self._counted, counted(child.metrics())])
+        del self._all[number]
         if child.fault is None:
             return {"pid": child.pid, "status": status}
         if not self._any_was_ready:
@@ -130,7 +136,7 @@ class Children:
         return {"pid": child.pid, "status": status, "reason": child.fault}
 
     async def _watch(self) -> None:
-        """Count how long each has given no sign, and end those that are stuck: only they would have to be replaced.
+        """Count how long each has given no sign, and kill those that are stuck: the others go on.
 
         Only time in which this process ran itself counts: all together may have been stopped.
         """

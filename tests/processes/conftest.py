@@ -24,7 +24,7 @@ def triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeTriton]:
 
 def two_processes(triton: FakeTriton, **settings: str | int) -> Process:
     """A gateway in front of it, which may not be ready yet."""
-    defaults: dict[str, str | int] = {"processes": 2, "backend": "triton", "max_blocked_seconds": 5}
+    defaults: dict[str, str | int] = {"processes": 2, "backend": "triton", "max_blocked_seconds": 10}
     defaults["decode_processes"] = "false"  # they need a while to start
     return Process(models=str(triton.artifact), triton_url=triton.url, **(defaults | settings))
 
