@@ -1,8 +1,8 @@
 """`python -m tests.telemetry.overhead`: microseconds of a request that tracing takes, network aside.
 
 Requests to a service on encoders of arithmetic, whose tracing is switched on and off in turns: without
-`traceparent`, with one that is not sampled, and with one that is. Counted is the CPU of the event loop's thread; what
-the thread that sends spans takes beside it is not in it. The fastest tenth is what other processes disturb least.
+`traceparent`, with one that is not sampled, and with one that is. Counted is the CPU of the event loop's thread,
+without what the thread that sends spans takes beside it. The fastest tenth is what other processes disturb least.
 """
 
 from __future__ import annotations
