@@ -24,7 +24,7 @@ from service.engine.batch_queue import BatchPolicy
 from service.engine.batching import Batched
 from service.engine.fake import FakeBackend
 from service.gateway import Gateway
-from service.serve import _settle_memory
+from service.serve import settle_memory
 from service.settings import Settings
 from service.telemetry import log
 from service.telemetry.metrics import Metrics
@@ -105,7 +105,7 @@ async def main() -> None:
         async with service(folder, collector.url) as gateway:
             tracings = {False: NotTracing(), True: gateway.metrics.tracing}
             cases = [(name, on) for name in _HEADERS for on in tracings]
-            _settle_memory()  # as the service does once it is ready
+            settle_memory()  # as the service does once it is ready
             for number in range(_ROUNDS):
                 for name, on in cases[:: 1 if number % 2 else -1]:
                     gateway.metrics.tracing = tracings[on]
