@@ -84,7 +84,10 @@ class Children:
         """Tell all: `drain`, or `end` to end at once."""
         self._ending.set()
         for each in self.running:
-            each.tell(command)
+            if each.heard:
+                each.tell(command)
+            else:  # it is being loaded, and serves nobody
+                each.kill()
 
     def kill(self) -> None:
         """Those that are left."""
@@ -122,7 +125,7 @@ class Children:
         except OSError as error:
             return {"reason": f"it could not be started: {error.strerror}"}
         if self.ending:
-            child.tell("drain")
+            child.kill()
         try:
             status = await child.ended()
         finally:
