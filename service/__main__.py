@@ -73,7 +73,7 @@ def _read_settings() -> Settings:
         for fault in error.errors(include_url=False, include_context=False):
             setting, *inside = map(str, fault["loc"])
             name = ".".join([f"CLIPSERVE_{setting.upper()}", *inside])
-            secret = name.lower().endswith(("token", "redis_url"))
+            secret = name.lower().endswith(("token", "redis_url", "otlp_endpoint"))
             given = "..." if secret else repr(fault["input"])[:200]
             _cannot_start(f"{name}={given}: {_said(fault)}")
     except (SettingsError, RecursionError) as error:

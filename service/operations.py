@@ -31,13 +31,16 @@ async def serving(
     ready: Callable[[], Awaitable[bool]],
     max_blocked_seconds: float,
     may_read_metrics: Check = lambda _: None,
+    watch_ready: Callable[[Callable[[], bool]], None] = lambda _: None,
 ) -> AsyncIterator[None]:
     """Answer on `listener`, which is closed in the end, about the event loop that runs this.
 
     `ready` is asked on this loop, and must answer at once. /livez is 503 when the loop has been blocked for more
-    than `max_blocked_seconds`. `may_read_metrics` is called in the other thread.
+    than `max_blocked_seconds`. `may_read_metrics` is called in the other thread. `watch_ready` is given what says
+    whether /readyz would be 200.
     """
     pulse = Pulse()
+    watch_ready(lambda: pulse.ready)
     page = _Page(pulse, registry, max_blocked_seconds, may_read_metrics)
     async with beside(pulse, ready, functools.partial(serve_port, listener, page)):
         yield

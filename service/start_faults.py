@@ -6,6 +6,7 @@ from service.access.key_file import KeyFileError
 from service.clip.artifact import ArtifactError
 from service.errors import ClipError
 from service.listening import CannotListen
+from service.telemetry.tracing import TracingUnavailable
 
 
 class CannotShare(Exception):
@@ -16,4 +17,12 @@ class WorkerFault(Exception):
     """None of several processes could start; the message is what one of them said."""
 
 
-START_FAULTS = (ArtifactError, CannotListen, CannotShare, ClipError, KeyFileError, WorkerFault)
+START_FAULTS = (
+    ArtifactError,
+    CannotListen,
+    CannotShare,
+    ClipError,
+    KeyFileError,
+    TracingUnavailable,
+    WorkerFault,
+)

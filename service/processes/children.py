@@ -17,8 +17,8 @@ from service.processes.summing import Families, counted, page_of, read, summed
 from service.pulse import BEAT_SECONDS, READY_SECONDS
 from service.settings import Settings
 from service.start_faults import WorkerFault
+from service.telemetry.collectors import DroppedLines
 from service.telemetry.log import logger
-from service.telemetry.metrics import DroppedLines
 
 _START_SECONDS = 60.0  # until the first sign of life, on a machine that is busy
 _PAUSES = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)  # before the first start anew, and each that follows soon
@@ -27,7 +27,12 @@ _REMEMBER_SECONDS = 1.0  # what a process has counted since its metrics were las
 
 
 class Children:
-    """As many as the settings say, each with its part of them."""
+    """As many as the settings say, each with its part of them.
+
+    Attributes:
+        registry: what the supervisor itself tells.
+        quiet_seconds: how long no process has been in order.
+    """
 
     def __init__(self, settings: Settings) -> None:
         """`settings`: of all together, with the ports as they are."""
@@ -38,20 +43,18 @@ class Children:
         self._counted: Families = []  # by those that have ended
         self._ending = asyncio.Event()
         self._any_was_ready = False
-        self.quiet_seconds = (
-            -_START_SECONDS
-        )  # in which no process was in order; the first may take their time
-        self._registry = CollectorRegistry()
-        Gauge("clipserve_processes", "Processes that serve, now.", registry=self._registry).set_function(
+        self.quiet_seconds = -_START_SECONDS  # the first may take their time
+        self.registry = CollectorRegistry()
+        Gauge("clipserve_processes", "Processes that serve, now.", registry=self.registry).set_function(
             lambda: len(self.running)
         )
         self._restarts = Counter(
             "clipserve_process_restarts",
             "Processes that were started in place of others.",
-            registry=self._registry,
+            registry=self.registry,
         )
-        ProcessCollector(registry=self._registry)
-        self._registry.register(DroppedLines())
+        ProcessCollector(registry=self.registry)
+        self.registry.register(DroppedLines())
 
     @property
     def running(self) -> list[Child]:
@@ -101,7 +104,7 @@ class Children:
             each.metrics() if each.running else counted(each.metrics())  # it has ended just now
             for each in self._all.values()
         ]
-        return summed([self._counted, *now, read(page_of(self._registry))])
+        return summed([self._counted, *now, read(page_of(self.registry))])
 
     async def _ask(self) -> None:
         await asyncio.gather(*(each.tell_metrics() for each in self.running))

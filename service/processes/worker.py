@@ -52,6 +52,7 @@ async def _work(settings: Settings, channel: socket.socket) -> None:
             loop.call_soon_threadsafe(worker.obey, command)
 
         loop.add_signal_handler(signal.SIGTERM, worker.obey, "drain")
+        gateway.metrics.state.watch_ready(lambda: pulse.ready)
         reports = Reports(channel, pulse, gateway.metrics.registry, obey)
         async with beside(pulse, worker.ready, reports.serve):
             await worker.run()
