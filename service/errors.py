@@ -182,6 +182,10 @@ class RateLimited(Overloaded):
     code = "rate_limited"
 
 
+# Codes of refusals: there is nothing wrong with the request, nor with the service, and later it may be answered.
+REFUSALS = frozenset(kind.code for kind in (TooManyConnections, Overloaded, RateLimited, LabelSetNotReady))
+
+
 class DeadlineExceeded(ClipError):
     code = "deadline_exceeded"
 

@@ -79,11 +79,17 @@ def _operations(settings: Settings, gateway: Gateway) -> AbstractAsyncContextMan
     if not settings.operations_enabled:
         return nullcontext()
     listener = _listen("CLIPSERVE_OPERATIONS_PORT", settings.host, settings.operations_port)
-    registry, ready = gateway.metrics.registry, gateway.inference.ready
+    serving = functools.partial(
+        operations.serving,
+        listener,
+        gateway.metrics.registry,
+        gateway.inference.ready,
+        settings.max_blocked_seconds,
+        watch_ready=gateway.metrics.state.watch_ready,
+    )
     if settings.metrics_open or gateway.keys is None:
-        return operations.serving(listener, registry, ready, settings.max_blocked_seconds)
-    may_manage = functools.partial(gateway.keys.check, scope="manage")
-    return operations.serving(listener, registry, ready, settings.max_blocked_seconds, may_manage)
+        return serving()
+    return serving(may_read_metrics=functools.partial(gateway.keys.check, scope="manage"))
 
 
 def _warn_if_open(settings: Settings) -> None:

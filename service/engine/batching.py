@@ -76,10 +76,12 @@ class DynamicBatcher:
     def start(self) -> None:
         """Begin to serve."""
         self._tasks = [asyncio.create_task(self._serve()) for _ in range(self._policy.concurrency)]
+        self._metrics.add_workers(self._tower, len(self._tasks))
 
     async def aclose(self) -> None:
         """Stop serving; what still waits fails with `BackendUnavailable`."""
         tasks, self._tasks = self._tasks, []
+        self._metrics.add_workers(self._tower, -len(tasks))
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -137,6 +139,9 @@ class DynamicBatcher:
                 pass
 
     async def _answer(self, batch: _Batch) -> None:
+        now = time.monotonic()
+        for job in batch.jobs:
+            self._metrics.queued(self._tower, now - job.arrived)
         error = await self._try(batch)
         if error is None:
             return
@@ -196,6 +201,10 @@ class Batched:
         quiet = Quiet()
         self._image = DynamicBatcher("image", inner.encode_image, image, metrics, quiet)
         self._text = DynamicBatcher("text", inner.encode_text, text, metrics, quiet)
+
+    @property
+    def engine(self) -> str:
+        return self._inner.engine
 
     @property
     def precision(self) -> str | None:

@@ -14,6 +14,7 @@ from grpc.aio import ServicerContext as Context
 from service.application.byte_budget import address_of
 from service.rpc.dropping import drop
 from service.rpc.errors import Failure, failure_of
+from service.telemetry.metrics import CLIENT_GONE
 from service.telemetry.request import RequestContext, request_id
 
 Work = Callable[[list[bytes]], Coroutine[Any, Any, bytes]]  # the message is the one item, and is taken out
@@ -71,7 +72,7 @@ class Call:
 
     def cancelled(self) -> None:
         """There is nobody to answer: the caller has left, or its deadline is over."""
-        self.outcome = "deadline_exceeded" if self.context.time_remaining() == 0 else "client_gone"
+        self.outcome = "deadline_exceeded" if self.context.time_remaining() == 0 else CLIENT_GONE
 
     async def write(self, answer: bytes) -> None:
         """One of several answers; the call ends if its client does not take it."""

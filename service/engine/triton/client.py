@@ -73,6 +73,8 @@ class TritonOptions:
 class TritonBackend:
     """Calls the two models of one artifact."""
 
+    engine = "triton"
+
     def __init__(self, manifest: ModelManifest, options: TritonOptions, metrics: Metrics) -> None:
         self._manifest = manifest
         self._inputs = {tower: inputs(manifest, tower) for tower in TOWERS}
