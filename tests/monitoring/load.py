@@ -13,23 +13,23 @@ from tests.support import form, png
 
 Ask = Callable[[httpx.Client, int], object]  # the number is how often this client has asked
 
-_PICTURES = [png(seed) for seed in range(32)]  # as many as a request may have
+_PICTURES = [png(seed) for seed in range(20)]
 _LABELS = [{"label": "cat"}, {"label": "dog"}]
 
 
 def embed(client: httpx.Client, turn: int) -> None:
-    client.post("/embed", files=form([_PICTURES[turn % len(_PICTURES)]], {"texts": f"number {turn}"}))
+    client.post("/embed", files=form([_PICTURES[turn % 20]], {"texts": f"number {turn}"}))
 
 
 def classify(client: httpx.Client, turn: int) -> None:
-    client.post("/classify", files=form([_PICTURES[turn % len(_PICTURES)]], {"labels": ["cat", "dog"]}))
+    client.post("/classify", files=form([_PICTURES[turn % 20]], {"labels": ["cat", "dog"]}))
 
 
 def use_a_label_set(client: httpx.Client, turn: int) -> None:
     """A new version of it now and then."""
     if turn % 10 == 0:
         client.put("/label-sets/pets", json={"labels": [*_LABELS, {"label": f"pet {turn}"}]})
-    client.post("/classify", files=form([_PICTURES[turn % len(_PICTURES)]], {"label_set": "pets"}))
+    client.post("/classify", files=form([_PICTURES[turn % 20]], {"label_set": "pets"}))
 
 
 def leave(client: httpx.Client, turn: int) -> None:
@@ -38,12 +38,12 @@ def leave(client: httpx.Client, turn: int) -> None:
 
 
 def press(client: httpx.Client, turn: int) -> None:
-    """Many images, again and again."""
-    client.post("/embed", files=form(_PICTURES, {}))
+    """As many texts as a request may have."""
+    client.post("/embed", json={"texts": [f"number {turn} of {row}" for row in range(256)]})
 
 
 @contextmanager
-def asking(url: str, *asks: Ask, pause: float = 0.05) -> Iterator[None]:
+def asking(url: str, *asks: Ask, pause: float = 0.2) -> Iterator[None]:
     """A client for each, which waits so many seconds after each answer."""
     stop = threading.Event()
 

@@ -1,7 +1,7 @@
 """A real Prometheus beside real services: every query of the dashboard returns data, and alerts fire.
 
-Two jobs: `clipserve`, the demo model in one process, and `gateway`, two processes in front of two stand-ins for
-Triton. The tests follow each other as on one day, and the last leaves Triton dead.
+Two jobs: `clipserve`, one process with encoders of arithmetic, and `gateway`, two processes in front of two
+stand-ins for Triton. The tests follow each other as on one day, and the last leaves Triton dead.
 """
 
 from __future__ import annotations
@@ -27,6 +27,10 @@ pytestmark = pytest.mark.prometheus
 
 _SECONDS = 300.0  # in which something must happen that takes 45 at most
 _RATE_INTERVAL = f"{4 * 15_000 // FASTER}ms"  # Grafana's own: four scrapes
+
+
+class SlowService(Process):
+    module = "tests.monitoring.slow_service"
 
 
 @dataclass
@@ -81,7 +85,9 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
             state_dir=str(folder / "gateway"),
         )
         stack.callback(_end, gateway)
-        clipserve = Process(backend="onnx", models=str(DEMO), state_dir=str(folder / "clipserve"))
+        clipserve = SlowService(
+            models=str(DEMO), max_queue_seconds="0.3", state_dir=str(folder / "clipserve")
+        )
         stack.callback(_end, clipserve)
         for process in (gateway, clipserve):
             process.wait_ready(_SECONDS)
@@ -101,7 +107,7 @@ def test_in_usual_use_nothing_of_what_is_below_fires(stage: Stage) -> None:
                 "ClipserveErrorBudget",
                 "ClipserveFingerprintsMixed",
                 "ClipserveNobodyReady",
-                "ClipserveRefuses",
+                "ClipserveRefusesMost",
                 "ClipserveTritonGone",
             }
             time.sleep(0.2)
@@ -110,23 +116,23 @@ def test_in_usual_use_nothing_of_what_is_below_fires(stage: Stage) -> None:
 def test_under_load_every_query_of_the_dashboard_returns_data(stage: Stage) -> None:
     missing = {query for query in queries() if query.panel not in ASKED_OF_PROMTOOL}
     end = time.monotonic() + _SECONDS
-    with stage.used(), load.asking(stage.clipserve.url, *[load.press] * 8, load.leave, pause=0):
+    with stage.used(), load.asking(stage.clipserve.url, *[load.press] * 12, load.leave, pause=0.05):
         _kill_a_child(stage.clipserve)  # which decodes images
         _kill_a_child(stage.gateway)  # which serves
         while missing and time.monotonic() < end:
             for query in [*missing]:
                 if stage.prometheus.query(as_asked(faster_expression(query.expression), _RATE_INTERVAL)):
                     missing.remove(query)
-    assert not missing
+    assert {query.panel for query in missing} == set()
 
 
 def test_overload_fires(stage: Stage) -> None:
-    with load.asking(stage.clipserve.url, *[load.press] * 8, pause=0):
-        stage.until_firing(("ClipserveRefuses", "clipserve"), ("ClipserveRefusesMost", "clipserve"))
+    with load.asking(stage.clipserve.url, *[load.press] * 12, pause=0.05):
+        stage.until_firing(("ClipserveRefusesMost", "clipserve"))
 
 
 def test_two_fingerprints_of_one_model_fire(stage: Stage) -> None:
-    other = Process(backend="onnx", models=str(DEMO), exif_transpose="false")
+    other = SlowService(models=str(DEMO), exif_transpose="false")
     try:
         other.wait_ready(_SECONDS)
         stage.scrape("clipserve", other)
