@@ -43,7 +43,7 @@ def serve(settings: Settings, open_backend: OpenBackend | None = None) -> None:
 
     Raises:
         ArtifactError, ClipError: a model cannot be served; the message says why.
-        CannotListen, KeyFileError: see there.
+        CannotListen, KeyFileError, TracingUnavailable: see there.
     """
     _warn_if_open(settings)
     fronts = 2 if settings.grpc_enabled else 1  # each of which may have so many connections

@@ -33,6 +33,7 @@ from service.errors import BackendFailed, BackendUnavailable, ClipError
 from service.telemetry.log import logger
 from service.telemetry.metrics import Metrics
 from service.telemetry.request import current, of_batch, task_context
+from service.telemetry.tracing import begin, of_all, parents, waited
 
 Run = Callable[..., Coroutine[Any, Any, Embeddings]]
 
@@ -42,6 +43,7 @@ class _Submission(Job):
 
     def __init__(self, arrays: Arrays, answer: asyncio.Future[Embeddings]) -> None:
         super().__init__(arrays, time.monotonic(), answer.done, current())
+        self.spans = parents()  # what its batch is part of
         self.answer = answer
         self._vectors: dict[int, npt.NDArray[np.float32]] = {}  # row -> [D]
 
@@ -142,6 +144,7 @@ class DynamicBatcher:
         now = time.monotonic()
         for job in batch.jobs:
             self._metrics.queued(self._tower, now - job.arrived)
+            waited("queue", job.spans, job.arrived, tower=self._tower)
         error = await self._try(batch)
         if error is None:
             return
@@ -160,6 +163,18 @@ class DynamicBatcher:
         Returns:
             why there are none; None if they were delivered, or if nobody waits for them any more.
         """
+        spans = of_all(job.spans for job in batch.jobs)
+        work = begin("batch", spans, tower=self._tower, rows=len(batch.rows))
+        try:
+            error = await self._call(batch)
+            if work and error:
+                work.fail(error)
+            return error
+        finally:
+            if work:
+                work.end()
+
+    async def _call(self, batch: _Batch) -> ClipError | None:
         started = time.monotonic()
         # The call works for all requests of the batch: its log lines have their ids.
         context = task_context(of_batch(job.context for job, _ in batch.rows))

@@ -122,7 +122,10 @@ class Exchange:
             return
         started = time.perf_counter()
         headers = {key.lower(): value for key, value in scope["headers"]}
-        request = RequestContext(request_id(headers.get(b"x-request-id", b"").decode("latin-1")))
+        request = RequestContext(
+            request_id(headers.get(b"x-request-id", b"").decode("latin-1")),
+            span=self._metrics.tracing.begin(headers.get(b"traceparent")),
+        )
         enter(request)
         answer = _Answer(send, request)
         try:

@@ -34,7 +34,7 @@ class Call:
     Attributes:
         method: its name in clip.proto.
         request: its id, and what the work for it is counted in.
-        authorization: the metadata of that name.
+        authorization, traceparent: the metadata of these names.
         connection: the address and the port of the caller.
         address: whose the connection is.
         outcome: a word for metrics and logs.
@@ -49,6 +49,7 @@ class Call:
         metadata = dict(context.invocation_metadata() or ())
         self.request = RequestContext(request_id(_text(metadata.get("x-request-id"))))
         self.authorization = _text(metadata.get("authorization"))
+        self.traceparent = _text(metadata.get("traceparent"))
         self.connection = context.peer()
         self.address = address_of(_host(self.connection))
         self.outcome = "OK"

@@ -8,12 +8,14 @@ from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
 
-from service.errors import REFUSALS
+from service.errors import FAILURES, REFUSALS
 from service.telemetry.collectors import DroppedLines, TritonPhases, WorkAhead
 from service.telemetry.instruments import counter, histogram
 from service.telemetry.label_set_metrics import LabelSetMetrics
-from service.telemetry.request import add_stage_seconds
+from service.telemetry.request import RequestContext, add_stage_seconds, current
+from service.telemetry.spans import NotTracing, Span, Tracing
 from service.telemetry.state_metrics import StateMetrics
+from service.telemetry.tracing import begin
 
 CLIENT_GONE = "client_gone"  # the outcome of a request whose client has left
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128)
@@ -25,9 +27,11 @@ class Metrics:
     Attributes:
         label_sets: those of label sets.
         state: what the service is, and whether it serves.
+        tracing: which requests are traced; none, unless somebody sets it.
     """
 
     def __init__(self) -> None:
+        self.tracing: Tracing = NotTracing()
         registry = self.registry = CollectorRegistry()
         self.label_sets = LabelSetMetrics(registry)
         self.state = StateMetrics(registry)
@@ -50,6 +54,12 @@ class Metrics:
             "clipserve_redis_failures_total",
             "Questions that Redis did not answer; for two seconds after each, this process counts rates alone.",
             registry=registry,
+        )
+        self._spans = counter(
+            registry,
+            "clipserve_spans_total",
+            "Spans of traces: sent; failed: the collector did not take them; left_out: of a request with too many.",
+            "outcome",
         )
         ProcessCollector(registry=registry)
         registry.register(DroppedLines())
@@ -124,12 +134,17 @@ class Metrics:
 
     def request(self, endpoint: str, outcome: str, seconds: float) -> None:
         """`outcome`: a status, or a code of `service.errors`."""
+        context = current()
+        span = context.span if isinstance(context, RequestContext) else None
         self._requests(endpoint, outcome).inc()
-        self._request_seconds(endpoint).observe(seconds)
+        self._request_seconds(endpoint).observe(seconds, _exemplar(span))
         if outcome in REFUSALS:
             self._refused(outcome).inc()
         elif outcome == CLIENT_GONE:
             self._cancelled(endpoint).inc()
+        if span and isinstance(context, RequestContext):
+            said = {"endpoint": endpoint, "outcome": outcome, **context.described}
+            span.end_request(endpoint, said, outcome if outcome in FAILURES else None)
 
     def batch(self, tower: str, rows: int, seconds: float) -> None:
         self._batch_rows(tower).observe(rows)
@@ -157,16 +172,32 @@ class Metrics:
         """`reason`: died, or late."""
         self._decoders_replaced(reason).inc()
 
+    def spans(self, outcome: str, count: int) -> None:
+        """`outcome`: sent, failed or left_out. It may be called in any thread."""
+        self._spans(outcome).inc(count)
+
     def redis_failed(self) -> None:
         self._redis_failures.inc()
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time a stage, for Prometheus and for the requests that the block works for."""
+        """Time a stage, for Prometheus, for the requests that the block works for, and for their traces."""
+        work = begin(name)
         started = time.perf_counter()
         try:
             yield
+        except BaseException as error:
+            if work:
+                work.fail(error)
+            raise
         finally:
             seconds = time.perf_counter() - started
-            self._stage_seconds(name).observe(seconds)
+            self._stage_seconds(name).observe(seconds, _exemplar(work.spans[0]) if work else None)
             add_stage_seconds(name, seconds)
+            if work:
+                work.end()
+
+
+def _exemplar(span: Span | None) -> dict[str, str] | None:
+    """What leads from a histogram in Prometheus to a trace."""
+    return {"trace_id": span.trace_id} if span else None

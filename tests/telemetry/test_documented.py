@@ -37,6 +37,7 @@ def counted() -> Metrics:
     metrics.triton_phase("toy_image", "queue", 1.0)
     metrics.cache("images", hit=True)
     metrics.decoder_replaced("died")
+    metrics.spans("sent", 1)
     metrics.label_sets.states({"ready": 1})
     metrics.label_sets.built("ok", 0.1)
     metrics.state.watch(lambda: False, lambda: [ModelInfo("toy", "abc", "fake", "fp32")])
