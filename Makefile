@@ -10,7 +10,7 @@ PIP := -m pip install --quiet --disable-pip-version-check
 FAST := not slow and not abuse and not browser and not clients and not export and not neighbours and not prometheus and not redis and not triton
 
 .DEFAULT_GOAL := help
-.PHONY: help run proto test test-slow coverage test-all test-attacks test-abuse test-browser test-clients test-monitoring test-neighbours test-redis test-triton test-export abuse guesses fuzz check check-proto check-compose model load compare overload fair bulk gateway fronts startup soak versus triton reference lock clean
+.PHONY: help run proto test test-slow coverage test-all test-attacks test-abuse test-browser test-clients test-monitoring test-neighbours test-redis test-triton test-export abuse guesses fuzz check check-proto check-compose model load compare overload fair bulk gateway fronts processes startup soak versus triton reference lock clean
 
 help: ## this list
 	@grep -hE '^[a-z -]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z -]+):.*## /\1\t/' | expand -t 40
@@ -103,7 +103,7 @@ load: .venv/dev.stamp ## throughput beside a bare loop: make load [FOLDER=models
 compare: .venv/dev.stamp ## beside other servers, each in an environment of its own: make compare FOLDER=... [ARGS="--rounds 5"]
 	$(BIN)/python -m loadtests.compare $(or $(FOLDER),models/demo) $(ARGS)
 
-overload fair bulk gateway fronts startup soak: .venv/dev.stamp ## a load test of that name: make soak [FOLDER=models/demo] [ARGS="--minutes 30"]
+overload fair bulk gateway fronts processes startup soak: .venv/dev.stamp ## a load test of that name: make soak [FOLDER=models/demo] [ARGS="--minutes 30"]
 	$(BIN)/python -m loadtests $@ $(or $(FOLDER),models/demo) $(ARGS)
 
 versus: .venv/dev.stamp ## beside another checkout: make versus OTHER=../before [FOLDER=models/demo] [ARGS="--rounds 9"]

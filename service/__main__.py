@@ -10,17 +10,12 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import SettingsError
 
-from service.access.key_file import KeyFileError
-from service.clip.artifact import ArtifactError
-from service.errors import ClipError
 from service.key_commands import keys
-from service.serve import CannotListen
-from service.serve import serve as run
 from service.settings import ModelSettings, Settings, unknown_variables
 from service.settings_table import as_markdown
+from service.start_faults import START_FAULTS
 from service.telemetry import log
 from service.telemetry.log import logger
-from service.telemetry.tracing import TracingUnavailable
 
 cli = typer.Typer(
     add_completion=False,
@@ -48,8 +43,8 @@ def serve() -> None:
     for name in unknown_variables(os.environ):
         logger.warning("unknown_setting", variable=name, hint="clipserve settings lists all")
     try:
-        run(chosen)
-    except (ArtifactError, CannotListen, KeyFileError, TracingUnavailable, ClipError) as error:
+        _run(chosen)
+    except START_FAULTS as error:
         _cannot_start(str(error))
         raise typer.Exit(1) from None
 
@@ -58,6 +53,17 @@ def serve() -> None:
 def settings() -> None:
     """Print all settings with their defaults, as a Markdown table."""
     typer.echo(as_markdown())
+
+
+def _run(chosen: Settings) -> None:
+    if chosen.processes > 1:
+        from service.processes.supervisor import supervise  # loads none of what serves: it stays small
+
+        supervise(chosen)
+    else:
+        from service.serve import serve as run
+
+        run(chosen)
 
 
 def _read_settings() -> Settings:
