@@ -7,10 +7,10 @@ EXPORT := .venv-export/bin
 STUBS ?= service/rpc
 PIP := -m pip install --quiet --disable-pip-version-check
 # The tests that need nothing; each of the others has a target of its own.
-FAST := not slow and not abuse and not browser and not clients and not export and not neighbours and not redis and not triton
+FAST := not slow and not abuse and not browser and not clients and not export and not neighbours and not prometheus and not redis and not triton
 
 .DEFAULT_GOAL := help
-.PHONY: help run proto test test-slow coverage test-all test-attacks test-abuse test-browser test-clients test-neighbours test-redis test-triton test-export abuse guesses fuzz check check-proto check-compose model load compare overload fair bulk gateway fronts processes startup soak versus triton reference lock clean
+.PHONY: help run proto test test-slow coverage test-all test-attacks test-abuse test-browser test-clients test-monitoring test-neighbours test-redis test-triton test-export abuse guesses fuzz check check-proto check-compose model load compare overload fair bulk gateway fronts processes startup soak versus triton reference lock clean
 
 help: ## this list
 	@grep -hE '^[a-z -]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z -]+):.*## /\1\t/' | expand -t 40
@@ -30,7 +30,7 @@ coverage: .venv/dev.stamp ## lines and branches that `make test` and `make test-
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
-test-all: test-attacks test-browser test-neighbours test-redis test-triton test-export ## the slow rest: attacks, a browser, full load, Redis, a real Triton under chaos, exports from PyTorch
+test-all: test-attacks test-browser test-monitoring test-neighbours test-redis test-triton test-export ## the slow rest: attacks, a browser, alerts, full load, Redis, a real Triton under chaos, exports from PyTorch
 
 test-attacks: .venv/dev.stamp ## of test-abuse what measures no time: fuzzing, ends under attack, two gigabytes
 	$(BIN)/python -m pytest -m abuse tests/abuse/test_fuzz.py tests/abuse/test_endings.py tests/abuse/test_two_gigabytes.py
@@ -43,6 +43,9 @@ test-browser: .venv/dev.stamp ## pages in a headless Chromium (needs Debian's pa
 
 test-clients: .venv/dev.stamp ## clients of other servers, each installed into .clients/
 	$(BIN)/python -m pytest -m clients
+
+test-monitoring: .venv/dev.stamp ## rules and dashboard in a real Prometheus beside real services (needs Debian's package `prometheus`)
+	$(BIN)/python -m pytest -m prometheus
 
 test-neighbours: .venv/dev.stamp ## 3,000 mixed requests at full load: each vector is that of its item asked alone
 	$(BIN)/python -m pytest -m neighbours
