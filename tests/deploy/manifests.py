@@ -22,7 +22,10 @@ COMPONENTS = sorted(path.parent.name for path in (K8S / "components").glob("*/ku
 # Name -> (overlay, components): each overlay, each component with and without Triton, and all that go together.
 BUILDS: dict[str, tuple[str, tuple[str, ...]]] = {
     **{name: (name, ()) for name in OVERLAYS},
-    **{f"{name}+{part}": (name, (part,)) for name in ("cpu", "gpu") for part in COMPONENTS},
+    **{f"cpu+{part}": ("cpu", (part,)) for part in COMPONENTS},
+    **{
+        f"gpu+{part}": ("gpu", (part,)) for part in COMPONENTS if part != "autoscaling"
+    },  # which is for the other
     "cpu+many": ("cpu", ("keys", "redis", "monitoring", "autoscaling", "edge-ingress", "model-pvc")),
     "blue-green+many": ("blue-green", ("keys", "redis", "monitoring", "edge-ingress", "edge-loadbalancer")),
     "gpu-tensorrt+many": (

@@ -27,6 +27,7 @@ _BUSY = _IDLE | {
     for pod in ("a", "b")
     for name, label, step in (
         ("batch_seconds_sum", ',tower="image"', 60),
+        ("batch_seconds_sum", ',tower="text"', 30),
         ("queue_seconds_sum", ',tower="image"', 50),
         ("queue_seconds_count", ',tower="image"', 100),
         ("requests_total", ',endpoint="/classify",outcome="200"', 100),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from tests.deploy.manifests import Object, of_kind, pods, selects, title
+from tests.deploy.manifests import Object, gateways, of_kind, pods, selects, settings_of, title
 
 
 def a_budget_has_one_bound(objects: list[Object]) -> Iterator[str]:
@@ -82,6 +82,15 @@ def keda_can_fall_back(objects: list[Object]) -> Iterator[str]:
                 yield f"{title(each)}: {trigger.get('name')} takes missing metrics for zero"
             if not all(isinstance(value, str) for value in metadata.values()):
                 yield f"{title(each)}: a value in the metadata of {trigger.get('name')} is not a string"
+
+
+def keda_scales_encoders_in_process(objects: list[Object]) -> Iterator[str]:
+    """With Triton there are no workers to be busy, and it would always fall back."""
+    targets = [each["spec"]["scaleTargetRef"]["name"] for each in of_kind(objects, "ScaledObject")]
+    for each, container in gateways(objects):
+        backend = settings_of(container, objects).get("CLIPSERVE_BACKEND")
+        if backend == "triton" and each.owner["metadata"]["name"] in targets:
+            yield f"{each.name}: has its encoders on Triton, scale it by CPU"
 
 
 def _autoscalers(objects: list[Object]) -> Iterator[tuple[Object, int, int]]:
