@@ -41,7 +41,7 @@ def metrics_are_for_monitoring_alone(objects: list[Object]) -> Iterator[str]:
 
 
 def inner_servers_are_for_gateways_alone(objects: list[Object]) -> Iterator[str]:
-    """Of the same colour, if there are two: the policy's peers are all that it lets in."""
+    """Of the same color, if there are two: the policy's peers are all that it lets in."""
     for each in pods(objects):
         if each.labels.get("app.kubernetes.io/component") not in _INNER:
             continue
@@ -54,7 +54,7 @@ def inner_servers_are_for_gateways_alone(objects: list[Object]) -> Iterator[str]
 
 
 def gateways_reach_what_they_need(objects: list[Object]) -> Iterator[str]:
-    """The name server, and each inner server of their colour."""
+    """The name server, and each inner server of their color."""
     for gateway in pods(objects):
         if gateway.labels.get("app.kubernetes.io/component") != "gateway":
             continue
@@ -83,7 +83,7 @@ def _leads_to(rule: dict[str, Any], labels: dict[str, str]) -> bool:
 
 
 def _gateways_of(labels: dict[str, str], rule: dict[str, Any]) -> bool:
-    """Whether all that a rule lets in are gateways of this namespace, of the same colour."""
+    """Whether all that a rule lets in are gateways of this namespace, of the same color."""
     wanted = {"app.kubernetes.io/component": "gateway"}
     if color := labels.get("clipserve/color"):
         wanted["clipserve/color"] = color
