@@ -127,7 +127,8 @@ lock: ## pin the dependencies in pyproject.toml anew (needs uv); ARGS="--upgrade
 	$(LOCK) $(ARGS) pyproject.toml --extra cpu -o requirements/service.txt
 	$(LOCK) $(ARGS) pyproject.toml --extra gpu -c requirements/service.txt -o requirements/service-gpu.txt
 	$(LOCK) $(ARGS) pyproject.toml --extra openvino -c requirements/service.txt -o requirements/openvino.txt
-	$(LOCK) $(ARGS) --group dev -c requirements/openvino.txt -o requirements/dev.txt
+	$(LOCK) $(ARGS) pyproject.toml --extra tracing -c requirements/openvino.txt -o requirements/tracing.txt
+	$(LOCK) $(ARGS) --group dev -c requirements/openvino.txt -c requirements/tracing.txt -o requirements/dev.txt
 	$(LOCK) $(ARGS) --group deploy -o requirements/deploy.txt
 
 clean: ## remove what make installed
@@ -144,16 +145,16 @@ clean: ## remove what make installed
 	$(BIN)/python $(PIP) --require-hashes -r requirements/service.txt
 	@touch $@
 
-.venv/dev.stamp: .venv/service.stamp requirements/openvino.txt requirements/dev.txt
+.venv/dev.stamp: .venv/service.stamp requirements/openvino.txt requirements/tracing.txt requirements/dev.txt
 	@echo "installing the test tools into .venv ..."
-	$(BIN)/python $(PIP) --require-hashes -r requirements/openvino.txt -r requirements/dev.txt
+	$(BIN)/python $(PIP) --require-hashes -r requirements/openvino.txt -r requirements/tracing.txt -r requirements/dev.txt
 	@touch $@
 
-.venv-export/export.stamp: requirements/service.txt requirements/openvino.txt requirements/dev.txt pyproject.toml
+.venv-export/export.stamp: requirements/service.txt requirements/openvino.txt requirements/tracing.txt requirements/dev.txt pyproject.toml
 	@echo "installing PyTorch and the exporters into .venv-export (a few minutes) ..."
 	$(PYTHON) -m venv .venv-export
 	$(EXPORT)/python $(PIP) --upgrade 'pip>=25.1' # the first that reads groups
-	$(EXPORT)/python $(PIP) -r requirements/service.txt -r requirements/openvino.txt -r requirements/dev.txt
+	$(EXPORT)/python $(PIP) -r requirements/service.txt -r requirements/openvino.txt -r requirements/tracing.txt -r requirements/dev.txt
 	$(EXPORT)/python $(PIP) --group export
 	@touch $@
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from loadtests import commands, label_set_commands, limit, versus
+from loadtests.capacity import commands as capacity_commands
 
 cli = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
 cli.command()(limit.limit)
@@ -23,6 +24,8 @@ cli.command()(label_set_commands.label_set)
 cli.command()(label_set_commands.shared_sets)
 cli.command()(label_set_commands.zero_shot)
 cli.command()(versus.versus)
+cli.command()(capacity_commands.capacity_check)
+cli.command()(capacity_commands.capacity)
 
 if __name__ == "__main__":
     cli()

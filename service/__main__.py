@@ -20,6 +20,7 @@ from service.settings import ModelSettings, Settings, unknown_variables
 from service.settings_table import as_markdown
 from service.telemetry import log
 from service.telemetry.log import logger
+from service.telemetry.tracing import TracingUnavailable
 
 cli = typer.Typer(
     add_completion=False,
@@ -48,7 +49,7 @@ def serve() -> None:
         logger.warning("unknown_setting", variable=name, hint="clipserve settings lists all")
     try:
         run(chosen)
-    except (ArtifactError, CannotListen, KeyFileError, ClipError) as error:
+    except (ArtifactError, CannotListen, KeyFileError, TracingUnavailable, ClipError) as error:
         _cannot_start(str(error))
         raise typer.Exit(1) from None
 
@@ -66,7 +67,7 @@ def _read_settings() -> Settings:
         for fault in error.errors(include_url=False, include_context=False):
             setting, *inside = map(str, fault["loc"])
             name = ".".join([f"CLIPSERVE_{setting.upper()}", *inside])
-            secret = name.lower().endswith(("token", "redis_url"))
+            secret = name.lower().endswith(("token", "redis_url", "otlp_endpoint"))
             given = "..." if secret else repr(fault["input"])[:200]
             _cannot_start(f"{name}={given}: {_said(fault)}")
     except (SettingsError, RecursionError) as error:

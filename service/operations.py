@@ -40,13 +40,16 @@ async def serving(
     ready: Callable[[], Awaitable[bool]],
     max_blocked_seconds: float,
     may_read_metrics: Check = lambda _: None,
+    watch_ready: Callable[[Callable[[], bool]], None] = lambda _: None,
 ) -> AsyncIterator[None]:
     """Answer on `listener`, which is closed in the end, about the event loop that runs this.
 
     `ready` is asked on this loop, and must answer at once. /livez is 503 when the loop has been blocked for more
-    than `max_blocked_seconds`. `may_read_metrics` is called in the other thread.
+    than `max_blocked_seconds`. `may_read_metrics` is called in the other thread. `watch_ready` is given what says
+    whether /readyz would be 200.
     """
     pulse, metrics = _Pulse(max_blocked_seconds), _Metrics(registry, may_read_metrics)
+    watch_ready(pulse.ready)
     beating = asyncio.create_task(pulse.beat(ready))
     loop = asyncio.new_event_loop()
     stop = asyncio.Event()
@@ -101,8 +104,11 @@ class _Pulse:
             HTTPStatus.SERVICE_UNAVAILABLE, "event_loop_blocked", detail, limit=limit, actual=seconds
         )
 
+    def ready(self) -> bool:
+        return self._ready and self._blocked_seconds < _READY_SECONDS
+
     def readyz(self) -> Answer:
-        if self._ready and self._blocked_seconds < _READY_SECONDS:
+        if self.ready():
             return HTTPStatus.OK, _JSON, orjson.dumps({"status": "ready"})
         return HTTPStatus.SERVICE_UNAVAILABLE, _JSON, orjson.dumps({"status": "not ready"})
 

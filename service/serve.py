@@ -43,7 +43,7 @@ def serve(settings: Settings, open_backend: OpenBackend | None = None) -> None:
 
     Raises:
         ArtifactError, ClipError: a model cannot be served; the message says why.
-        CannotListen, KeyFileError: see there.
+        CannotListen, KeyFileError, TracingUnavailable: see there.
     """
     _warn_if_open(settings)
     fronts = 2 if settings.grpc_enabled else 1  # each of which may have so many connections
@@ -79,11 +79,17 @@ def _operations(settings: Settings, gateway: Gateway) -> AbstractAsyncContextMan
     if not settings.operations_enabled:
         return nullcontext()
     listener = _listen("CLIPSERVE_OPERATIONS_PORT", settings.host, settings.operations_port)
-    registry, ready = gateway.metrics.registry, gateway.inference.ready
+    serving = functools.partial(
+        operations.serving,
+        listener,
+        gateway.metrics.registry,
+        gateway.inference.ready,
+        settings.max_blocked_seconds,
+        watch_ready=gateway.metrics.state.watch_ready,
+    )
     if settings.metrics_open or gateway.keys is None:
-        return operations.serving(listener, registry, ready, settings.max_blocked_seconds)
-    may_manage = functools.partial(gateway.keys.check, scope="manage")
-    return operations.serving(listener, registry, ready, settings.max_blocked_seconds, may_manage)
+        return serving()
+    return serving(may_read_metrics=functools.partial(gateway.keys.check, scope="manage"))
 
 
 def _warn_if_open(settings: Settings) -> None:

@@ -63,8 +63,14 @@ async def running(
     async def ready() -> bool:
         return port.ready
 
-    registry = registry or Metrics().registry
-    async with operations.serving(port.listener, registry, ready, max_blocked_seconds):
+    metrics = Metrics()
+    async with operations.serving(
+        port.listener,
+        registry or metrics.registry,
+        ready,
+        max_blocked_seconds,
+        watch_ready=metrics.state.watch_ready,
+    ):
         while port.ready and (await port.get("/readyz")).status_code != 200:
             pass
         yield port
@@ -105,6 +111,7 @@ async def test_readiness_is_what_the_event_loop_last_said() -> None:
             async with asyncio.timeout(20):
                 while ((await port.get("/readyz")).status_code == 200) != ready:
                     await asyncio.sleep(0.05)
+            assert f"clipserve_ready {float(ready)}\n" in (await port.get("/metrics")).text
         assert (await port.get("/livez")).status_code == 200
 
 
