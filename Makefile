@@ -119,6 +119,7 @@ lock: ## pin the dependencies in pyproject.toml anew (needs uv); ARGS="--upgrade
 	$(LOCK) $(ARGS) pyproject.toml --extra gpu -c requirements/service.txt -o requirements/service-gpu.txt
 	$(LOCK) $(ARGS) pyproject.toml --extra openvino -c requirements/service.txt -o requirements/openvino.txt
 	$(LOCK) $(ARGS) --group dev -c requirements/openvino.txt -o requirements/dev.txt
+	$(LOCK) $(ARGS) --group sbom -o requirements/sbom.txt
 
 clean: ## remove what make installed
 	rm -rf .venv .venv-export .triton .peers .clients
