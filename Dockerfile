@@ -69,7 +69,9 @@ FROM base-${VARIANT}
 RUN rm -rf /usr/local/bin/pip* /usr/local/lib/python3*/ensurepip /usr/local/lib/python3*/site-packages/pip* \
       /usr/lib/python3*/ensurepip /usr/share/python-wheels \
     && useradd --uid 10001 --home-dir /var/lib/clipserve --no-create-home --shell /usr/sbin/nologin clipserve \
-    && install --directory --owner=10001 --group=10001 --mode=0700 /var/lib/clipserve
+    && install --directory --owner=10001 --group=10001 --mode=0700 /var/lib/clipserve \
+    # Docker gives a new volume the owner of the folder that it covers.
+    && install --directory --owner=10001 --group=10001 /artifact /repository
 COPY --from=build /app /app
 COPY --from=code /app /app
 WORKDIR /app

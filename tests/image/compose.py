@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from loadtests.process import free_port
-from tests.image.engine import Engine
+from tests.image.engine import ROOT, Engine
 
 NAME = "clipserve-compose-test"
 # Where the file's images are found here.
@@ -19,24 +19,37 @@ IMAGES = {
 PORTS = ("PORT", "GRPC_PORT", "OPERATIONS_PORT", "EDGE_PORT", "PROMETHEUS_PORT")
 
 
+def without_gpu(folder: Path) -> Path:
+    """docker-compose.yml, but no service asks for a GPU; in `folder`."""
+    text = (ROOT / "docker-compose.yml").read_text()
+    assert "    deploy: *gpu\n" in text
+    file = folder / "docker-compose.yml"
+    file.write_text(text.replace("    deploy: *gpu\n", "").replace("./", f"{ROOT}/"))
+    return file
+
+
 class Compose:
     """A project of its own, with free ports."""
 
-    def __init__(self, engine: Engine, *files: Path, **variables: str) -> None:
+    def __init__(self, engine: Engine, file: Path | None = None, **variables: str) -> None:
         self._engine = engine
         self.ports = {name: free_port() for name in PORTS}
         ports = {name: str(port) for name, port in self.ports.items()}
         self._variables = {**IMAGES, **ports, **variables}
-        self._files = [f"--file={file}" for file in files]
+        self._file = [f"--file={file}"] if file else []
 
     def run(self, *words: str, check: bool = True) -> str:
         """podman-compose with these words; its standard output."""
-        command = ["podman-compose", "--project-name", NAME, *self._files, *words]
+        command = ["podman-compose", "--project-name", NAME, *self._file, *words]
         return self._engine.run(*command, check=check, **self._variables)
 
     def up(self, *services: str, profiles: tuple[str, ...] = ()) -> None:
         chosen = [word for profile in profiles for word in ("--profile", profile)]
         self.run(*chosen, "up", "--detach", "--no-build", *services)
+
+    def job(self, profile: str, service: str) -> str:
+        """Run a service that ends, to its end."""
+        return self.run("--profile", profile, "run", "--rm", "--no-deps", "-T", service)
 
     def container(self, service: str, number: int = 1) -> str:
         return f"{NAME}_{service}_{number}"

@@ -84,10 +84,9 @@ class Engine:
         if self._import(TOOLS, *DEBIAN):
             self._derive(TOOLS, f"FROM {TOOLS}\nRUN {TOOLS_FOLDERS}\n")
 
-    def stand_in(self, name: str, entrypoint: str = "") -> str:
-        """The image of those programs under another name, and what it runs."""
-        words = json.dumps([entrypoint] if entrypoint else [])
-        return self._derive(f"localhost/clipserve-{name}", f"FROM {TOOLS}\nENTRYPOINT {words}\n")
+    def stand_in(self, name: str, *lines: str) -> str:
+        """The image of those programs under another name, with more lines of a Dockerfile."""
+        return self._derive(f"localhost/clipserve-{name}", "\n".join([f"FROM {TOOLS}", *lines, ""]))
 
     def build(self, name: str, **arguments: str) -> str:
         """Build the Dockerfile on the base; the image's name."""

@@ -1,4 +1,4 @@
-"""Each profile of docker-compose.yml that needs no GPU, started for real; Grafana alone is not there."""
+"""Each profile of docker-compose.yml that needs no GPU, started for real; Debian has no Grafana."""
 
 from __future__ import annotations
 
@@ -12,20 +12,19 @@ import pytest
 
 from tests.image.compose import Compose
 from tests.image.container import classify, classify_by_grpc, until
-from tests.image.engine import ROOT, Engine
+from tests.image.edge import CERTIFICATE, certificate
+from tests.image.engine import Engine
 
 pytestmark = pytest.mark.compose
-
-CERTIFICATE = ROOT / "deploy/edge/private/certificate.pem"
 
 
 @pytest.fixture(scope="module")
 def compose(engine: Engine, image: str) -> Iterator[Compose]:
     """The service, the edge, Prometheus and Redis."""
-    for name, entrypoint in {"haproxy": "", "redis": "", "prometheus": "/usr/bin/prometheus"}.items():
-        engine.stand_in(name, entrypoint)
-    if not CERTIFICATE.exists():
-        engine.run(ROOT / "deploy/edge/certificate.sh")
+    engine.stand_in("haproxy")
+    engine.stand_in("redis")
+    engine.stand_in("prometheus", 'ENTRYPOINT ["/usr/bin/prometheus"]')
+    certificate(engine)
     made = Compose(
         engine,
         CLIPSERVE_REDIS_URL="redis://redis:6379/0",
@@ -41,7 +40,7 @@ def compose(engine: Engine, image: str) -> Iterator[Compose]:
 
 
 def ready(compose: Compose) -> bool:
-    return ask(f"http://127.0.0.1:{compose.ports['OPERATIONS_PORT']}/readyz").get("status") == "ready"
+    return bool(ask(f"http://127.0.0.1:{compose.ports['OPERATIONS_PORT']}/readyz").get("status") == "ready")
 
 
 def ask(url: str) -> Any:
@@ -64,6 +63,10 @@ def test_the_edge_speaks_tls_for_rest_and_grpc(compose: Compose) -> None:
     credentials = grpc.ssl_channel_credentials(CERTIFICATE.read_bytes())
     with grpc.secure_channel(secure(compose), credentials) as channel:
         assert classify_by_grpc(channel) == "cat"
+
+
+def test_haproxy_has_no_warning_about_the_configuration_of_the_edge(compose: Compose) -> None:
+    compose.execute("edge", "haproxy", "-dW", "-c", "-f", "/usr/local/etc/haproxy/haproxy.cfg")
 
 
 def test_prometheus_scrapes_the_service_and_has_read_its_rules(compose: Compose) -> None:
