@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from loadtests.process import free_port
@@ -19,12 +20,14 @@ IMAGES = {
 PORTS = ("PORT", "GRPC_PORT", "OPERATIONS_PORT", "EDGE_PORT", "PROMETHEUS_PORT")
 
 
-def without_gpu(folder: Path) -> Path:
-    """docker-compose.yml, but no service asks for a GPU; in `folder`."""
+def each_job_alone(folder: Path) -> Path:
+    """docker-compose.yml, but no service asks for a GPU or waits for another one; in `folder`."""
     text = (ROOT / "docker-compose.yml").read_text()
-    assert "    deploy: *gpu\n" in text
+    for unwanted in (r"    deploy: \*gpu\n", r"    depends_on:\n(?:      .+\n)+"):
+        text, times = re.subn(unwanted, "", text)
+        assert times
     file = folder / "docker-compose.yml"
-    file.write_text(text.replace("    deploy: *gpu\n", "").replace("./", f"{ROOT}/"))
+    file.write_text(text.replace("./", f"{ROOT}/"))
     return file
 
 

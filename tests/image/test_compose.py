@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -62,6 +63,7 @@ def test_the_edge_speaks_tls_for_rest_and_grpc(compose: Compose) -> None:
         assert classify(client) == "cat"
     credentials = grpc.ssl_channel_credentials(CERTIFICATE.read_bytes())
     with grpc.secure_channel(secure(compose), credentials) as channel:
+        time.sleep(2)  # until the edge has asked for gRPC's sake too
         assert classify_by_grpc(channel) == "cat"
 
 

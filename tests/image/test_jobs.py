@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.image.compose import NAME, Compose, without_gpu
+from tests.image.compose import NAME, Compose, each_job_alone
 from tests.image.engine import TOOLS, Engine
 
 pytestmark = pytest.mark.compose
@@ -26,7 +26,7 @@ TENSORRT = (
 @pytest.fixture
 def compose(engine: Engine, image: str, tmp_path: Path) -> Iterator[Compose]:
     engine.stand_in("tensorrt", *TENSORRT)
-    made = Compose(engine, without_gpu(tmp_path), CLIPSERVE_IMAGE=image)
+    made = Compose(engine, each_job_alone(tmp_path), CLIPSERVE_IMAGE=image)
     try:
         yield made
     finally:
