@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import threading
 import time
@@ -134,17 +135,17 @@ def rest_load(url: str, **options: Any) -> Callable[[Counter[str], threading.Eve
     return ask
 
 
-def grpc_load(connect: Callable[[], grpc.Channel]) -> Callable[[Counter[str], threading.Event], None]:
+def grpc_load(connect: Callable[[], grpc.aio.Channel]) -> Callable[[Counter[str], threading.Event], None]:
     """The same over gRPC."""
 
-    def ask(outcomes: Counter[str], ended: threading.Event) -> None:
-        with connect() as channel:
+    async def ask(outcomes: Counter[str], ended: threading.Event) -> None:
+        async with connect() as channel:
             stub = clip_pb2_grpc.ClipStub(channel)
             while not ended.is_set():
                 try:
-                    stub.Embed(clip_pb2.EmbedRequest(images=[PHOTO]), timeout=30)
+                    await stub.Embed(clip_pb2.EmbedRequest(images=[PHOTO]), timeout=30)
                     outcomes["gRPC OK"] += 1
-                except grpc.RpcError as error:
+                except grpc.aio.AioRpcError as error:
                     outcomes[f"gRPC {error.code()} {error.details()}"] += 1
 
-    return ask
+    return lambda outcomes, ended: asyncio.run(ask(outcomes, ended))

@@ -143,7 +143,7 @@ def test_stopped_under_load_it_ends_with_0_and_no_request_fails(engine: Engine, 
             ended.set()
 
         address = f"127.0.0.1:{container.grpc_port}"
-        clients = [rest_load(container.url)] * 2 + [grpc_load(lambda: grpc.insecure_channel(address))] * 2
+        clients = [rest_load(container.url)] * 2 + [grpc_load(lambda: grpc.aio.insecure_channel(address))] * 2
         with load(*clients, balancer) as (outcomes, _):
             time.sleep(3)
             before = outcomes.total()

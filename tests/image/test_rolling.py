@@ -61,7 +61,7 @@ def test_no_request_fails_while_instances_are_replaced(engine: Engine, image: st
             until(lambda: client.get("/readyz").status_code == 200, 30, instances[0].log)
         time.sleep(5)  # until the edge knows both
         clients = [rest_load(f"https://{edge}", verify=context)] * 2
-        clients += [grpc_load(lambda: grpc.secure_channel(edge, credentials))] * 2
+        clients += [grpc_load(lambda: grpc.aio.secure_channel(edge, credentials))] * 2
         with load(*clients) as (outcomes, _):
             for number in range(ROLLS):
                 ending = instances.pop(0)
