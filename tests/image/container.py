@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import subprocess
-import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable
 
 import grpc
 import httpx
 
 from loadtests.process import free_port
 from service.rpc.clipserve.v1 import clip_pb2, clip_pb2_grpc
-from tests.image.engine import ROOT, Engine
+from tests.image.clients import PHOTO
+from tests.image.engine import Engine
 
-PHOTO = (ROOT / "docs/cat.jpg").read_bytes()
 HARDENED = (
     "--read-only",
     "--read-only-tmpfs=false",  # podman's own, on more folders than /tmp
@@ -100,52 +95,3 @@ def classify_by_grpc(channel: grpc.Channel, timeout: float = 30) -> str:
     request = clip_pb2.ClassifyRequest(images=[PHOTO], labels=LABELS)
     answer = clip_pb2_grpc.ClipStub(channel).Classify(request, timeout=timeout)
     return str(answer.results[0].labels[0].label)
-
-
-@contextmanager
-def load(
-    *kinds: Callable[[Counter[str], threading.Event], None],
-) -> Iterator[tuple[Counter[str], threading.Event]]:
-    """Each of these in a thread of its own: what became of their requests, and the event that ends them."""
-    outcomes: Counter[str] = Counter()
-    ended = threading.Event()
-    threads = [threading.Thread(target=kind, args=(outcomes, ended)) for kind in kinds]
-    for thread in threads:
-        thread.start()
-    try:
-        yield outcomes, ended
-    finally:
-        ended.set()
-        for thread in threads:
-            thread.join()
-
-
-def rest_load(url: str, **options: Any) -> Callable[[Counter[str], threading.Event], None]:
-    """A client that keeps its connection and asks until the end."""
-
-    def ask(outcomes: Counter[str], ended: threading.Event) -> None:
-        with httpx.Client(base_url=url, timeout=30, **options) as client:
-            while not ended.is_set():
-                try:
-                    answer = client.post("/embed", content=PHOTO, headers={"Content-Type": "image/jpeg"})
-                    outcomes[f"REST {answer.status_code}"] += 1
-                except httpx.TransportError as error:
-                    outcomes[f"REST {error!r}"] += 1
-
-    return ask
-
-
-def grpc_load(connect: Callable[[], grpc.aio.Channel]) -> Callable[[Counter[str], threading.Event], None]:
-    """The same over gRPC."""
-
-    async def ask(outcomes: Counter[str], ended: threading.Event) -> None:
-        async with connect() as channel:
-            stub = clip_pb2_grpc.ClipStub(channel)
-            while not ended.is_set():
-                try:
-                    await stub.Embed(clip_pb2.EmbedRequest(images=[PHOTO]), timeout=30)
-                    outcomes["gRPC OK"] += 1
-                except grpc.aio.AioRpcError as error:
-                    outcomes[f"gRPC {error.code()} {error.details()}"] += 1
-
-    return lambda outcomes, ended: asyncio.run(ask(outcomes, ended))

@@ -7,12 +7,12 @@ import ssl
 import time
 from collections.abc import Iterator
 
-import grpc
 import httpx
 import pytest
 
 from loadtests.process import free_port
-from tests.image.container import HARDENED, Container, grpc_load, load, rest_load, until
+from tests.image.clients import load
+from tests.image.container import HARDENED, Container, until
 from tests.image.edge import CERTIFICATE, certificate
 from tests.image.engine import ROOT, Engine
 
@@ -52,7 +52,6 @@ def instance(engine: Engine, image: str) -> Container:
 
 def test_no_request_fails_while_instances_are_replaced(engine: Engine, image: str, edge: str) -> None:
     context = ssl.create_default_context(cafile=CERTIFICATE)
-    credentials = grpc.ssl_channel_credentials(CERTIFICATE.read_bytes())
     instances = [instance(engine, image) for _ in range(2)]
     try:
         for each in instances:
@@ -60,18 +59,16 @@ def test_no_request_fails_while_instances_are_replaced(engine: Engine, image: st
         with httpx.Client(base_url=f"https://{edge}", verify=context) as client:
             until(lambda: client.get("/readyz").status_code == 200, 30, instances[0].log)
         time.sleep(5)  # until the edge knows both
-        clients = [rest_load(f"https://{edge}", verify=context)] * 2
-        clients += [grpc_load(lambda: grpc.aio.secure_channel(edge, credentials))] * 2
-        with load(*clients) as (outcomes, _):
-            for number in range(ROLLS):
+        with load({"rest": f"https://{edge}", "grpc": edge}, CERTIFICATE) as clients:
+            for _ in range(ROLLS):
                 ending = instances.pop(0)
                 assert ending.stop() == 0
                 ending.remove()
                 instances.append(instance(engine, image))
                 instances[-1].wait_ready()
                 time.sleep(5)
-                print(f"roll {number + 1}: {dict(outcomes)}")
     finally:
         for each in instances:
             each.remove()
-    assert set(outcomes) == {"REST 200", "gRPC OK"}, outcomes
+    print(f"\n{ROLLS} rolls: {dict(clients.outcomes)}")
+    assert set(clients.outcomes) == {"REST 200", "gRPC OK"}, clients.outcomes
