@@ -101,7 +101,7 @@ check-proto: .venv/dev.stamp ## clip.proto: lint, the released contract holds, t
 check-deploy: .deploy-tools/stamp .venv/dev.stamp check-compose ## Dockerfile, compose, Kubernetes, alerts, proto (needs Debian's packages docker-compose kustomize nodejs npm prometheus)
 	$(BIN)/hadolint Dockerfile
 	$(BIN)/buf lint
-	$(BIN)/python -m pytest -n 2 -m deploy tests/deploy
+	$(BIN)/python -m pytest -n 2 -m 'deploy or prometheus' tests/deploy tests/monitoring/test_promtool.py
 
 check-compose: ## docker compose reads its file, with every profile (needs docker-compose, no engine)
 	docker compose config --quiet
