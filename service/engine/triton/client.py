@@ -33,6 +33,7 @@ from service.errors import BackendFailed, BackendUnavailable, ClipError, Deadlin
 from service.telemetry.log import logger
 from service.telemetry.metrics import Metrics
 from service.telemetry.request import remaining
+from service.telemetry.tracing import called
 
 _GONE = "Triton is not reachable, or does not serve this model now."
 _CHUNKS_IN_FLIGHT = 4  # of one large request, so that others find room in Triton's queue
@@ -72,6 +73,8 @@ class TritonOptions:
 
 class TritonBackend:
     """Calls the two models of one artifact."""
+
+    engine = "triton"
 
     def __init__(self, manifest: ModelManifest, options: TritonOptions, metrics: Metrics) -> None:
         self._manifest = manifest
@@ -146,7 +149,9 @@ class TritonBackend:
         left = remaining(self._options.timeout_seconds)
         started = time.perf_counter()
         try:
-            result = await self._client.infer(
+            result = await called(
+                "triton",
+                self._client.infer,
                 triton_model(self._manifest, tower),
                 [_input(*each) for each in zip(self._inputs[tower], arrays, strict=True)],
                 outputs=[InferRequestedOutput(self._output.name)],
