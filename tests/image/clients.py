@@ -1,6 +1,6 @@
 """Clients that ask one after another until the end, each a process of its own: `python -m tests.image.clients`.
 
-In the process of the tests, which starts others all the time, gRPC's client died by a signal.
+One that is ended by a fault of its library is then an outcome like others, and not the end of the tests.
 """
 
 from __future__ import annotations
@@ -54,8 +54,10 @@ class Load:
             assert client.stdout is not None
             counted = client.stdout.read()
             client.stdout.close()
-            assert client.wait(60) == 0
-            self.outcomes.update(json.loads(counted))
+            if (status := client.wait(60)) == 0:
+                self.outcomes.update(json.loads(counted))
+            else:
+                self.outcomes[f"a client ended with {status}"] += 1
         self._clients = []
 
 
