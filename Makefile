@@ -7,10 +7,10 @@ EXPORT := .venv-export/bin
 STUBS ?= service/rpc
 PIP := -m pip install --quiet --disable-pip-version-check
 # The tests that need nothing; each of the others has a target of its own.
-FAST := not slow and not abuse and not browser and not clients and not export and not neighbours and not prometheus and not redis and not triton
+FAST := not (abuse or browser or clients or deploy or export or neighbours or prometheus or redis or slow or triton)
 
 .DEFAULT_GOAL := help
-.PHONY: help run proto test test-slow coverage test-all test-attacks test-abuse test-browser test-clients test-monitoring test-neighbours test-redis test-triton test-export abuse guesses fuzz check check-proto check-compose model load compare overload fair bulk gateway fronts processes startup soak versus triton reference lock clean
+.PHONY: help run proto test test-slow coverage test-all test-attacks test-abuse test-browser test-clients test-monitoring test-neighbours test-redis test-triton test-export abuse guesses fuzz check check-proto check-deploy check-compose model load compare overload fair bulk gateway fronts processes startup soak versus triton reference lock clean
 
 help: ## this list
 	@grep -hE '^[a-z -]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z -]+):.*## /\1\t/' | expand -t 40
@@ -89,6 +89,11 @@ check-proto: .venv/dev.stamp ## clip.proto: lint, the released contract holds, t
 	  diff -r -x __init__.py -x __pycache__ -x '*.proto' $$stubs/clipserve/v1 service/rpc/clipserve/v1; \
 	  found=$$?; rm -r $$stubs; exit $$found
 
+check-deploy: .deploy-tools/stamp .venv/dev.stamp check-compose ## Dockerfile, compose, Kubernetes, alerts, proto (needs Debian's packages docker-compose kustomize nodejs npm prometheus)
+	$(BIN)/hadolint Dockerfile
+	$(BIN)/buf lint
+	$(BIN)/python -m pytest -n 2 -m deploy tests/deploy
+
 check-compose: ## docker compose reads its file (needs docker-compose, no engine)
 	docker compose config --quiet
 	docker compose --profile gpu config --quiet
@@ -117,8 +122,9 @@ triton: .venv/service.stamp ## a real Triton on this CPU, gRPC on 8001: make tri
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 	--no-emit-index-url
 
-reference: .venv/dev.stamp ## write the reference of the API into docs/api.md
+reference: .venv/dev.stamp ## write what is made of other files: the reference in docs/api.md, the alerts for the Prometheus operator
 	$(BIN)/python -m tests.api_reference
+	$(BIN)/python -m tests.deploy.prometheus_rule
 
 lock: ## pin the dependencies in pyproject.toml anew (needs uv); ARGS="--upgrade" takes new versions
 	$(LOCK) $(ARGS) pyproject.toml --extra cpu -o requirements/service.txt
@@ -126,9 +132,10 @@ lock: ## pin the dependencies in pyproject.toml anew (needs uv); ARGS="--upgrade
 	$(LOCK) $(ARGS) pyproject.toml --extra openvino -c requirements/service.txt -o requirements/openvino.txt
 	$(LOCK) $(ARGS) pyproject.toml --extra tracing -c requirements/openvino.txt -o requirements/tracing.txt
 	$(LOCK) $(ARGS) --group dev -c requirements/openvino.txt -c requirements/tracing.txt -o requirements/dev.txt
+	$(LOCK) $(ARGS) --group deploy -o requirements/deploy.txt
 
 clean: ## remove what make installed
-	rm -rf .venv .venv-export .triton .peers .clients
+	rm -rf .venv .venv-export .deploy-tools .triton .peers .clients
 
 .venv/python.stamp:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -152,4 +159,12 @@ clean: ## remove what make installed
 	$(EXPORT)/python $(PIP) --upgrade 'pip>=25.1' # the first that reads groups
 	$(EXPORT)/python $(PIP) -r requirements/service.txt -r requirements/openvino.txt -r requirements/tracing.txt -r requirements/dev.txt
 	$(EXPORT)/python $(PIP) --group export
+	@touch $@
+
+.deploy-tools/stamp: requirements/deploy.txt tests/deploy/package.json tests/deploy/package-lock.json
+	@echo "installing the tools that check manifests into .deploy-tools (a minute) ..."
+	$(PYTHON) -m venv .deploy-tools
+	.deploy-tools/bin/python $(PIP) --require-hashes -r requirements/deploy.txt
+	cp tests/deploy/package.json tests/deploy/package-lock.json .deploy-tools/
+	npm ci --prefix .deploy-tools --silent --no-audit --no-fund
 	@touch $@

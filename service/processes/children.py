@@ -27,7 +27,12 @@ _REMEMBER_SECONDS = 1.0  # what a process has counted since its metrics were las
 
 
 class Children:
-    """As many as the settings say, each with its part of them."""
+    """As many as the settings say, each with its part of them.
+
+    Attributes:
+        registry: what the supervisor itself tells.
+        quiet_seconds: how long no process has been in order.
+    """
 
     def __init__(self, settings: Settings) -> None:
         """`settings`: of all together, with the ports as they are."""
@@ -38,20 +43,18 @@ class Children:
         self._counted: Families = []  # by those that have ended
         self._ending = asyncio.Event()
         self._any_was_ready = False
-        self.quiet_seconds = (
-            -_START_SECONDS
-        )  # in which no process was in order; the first may take their time
-        self._registry = CollectorRegistry()
-        Gauge("clipserve_processes", "Processes that serve, now.", registry=self._registry).set_function(
+        self.quiet_seconds = -_START_SECONDS  # the first may take their time
+        self.registry = CollectorRegistry()
+        Gauge("clipserve_processes", "Processes that serve, now.", registry=self.registry).set_function(
             lambda: len(self.running)
         )
         self._restarts = Counter(
             "clipserve_process_restarts",
             "Processes that were started in place of others.",
-            registry=self._registry,
+            registry=self.registry,
         )
-        ProcessCollector(registry=self._registry)
-        self._registry.register(DroppedLines())
+        ProcessCollector(registry=self.registry)
+        self.registry.register(DroppedLines())
 
     @property
     def running(self) -> list[Child]:
@@ -84,7 +87,10 @@ class Children:
         """Tell all: `drain`, or `end` to end at once."""
         self._ending.set()
         for each in self.running:
-            each.tell(command)
+            if each.heard:
+                each.tell(command)
+            else:  # it is being loaded, and serves nobody
+                each.kill()
 
     def kill(self) -> None:
         """Those that are left."""
@@ -98,7 +104,7 @@ class Children:
             each.metrics() if each.running else counted(each.metrics())  # it has ended just now
             for each in self._all.values()
         ]
-        return summed([self._counted, *now, read(page_of(self._registry))])
+        return summed([self._counted, *now, read(page_of(self.registry))])
 
     async def _ask(self) -> None:
         await asyncio.gather(*(each.tell_metrics() for each in self.running))
@@ -122,7 +128,7 @@ class Children:
         except OSError as error:
             return {"reason": f"it could not be started: {error.strerror}"}
         if self.ending:
-            child.tell("drain")
+            child.kill()
         try:
             status = await child.ended()
         finally:

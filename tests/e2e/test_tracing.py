@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 
 import httpx
+import pytest
 
 from tests.process import Process
 from tests.telemetry.collector import collecting
 from tests.telemetry.traced import CALLER, SAMPLED, TRACE
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_traced_request_is_seen_by_the_collector_in_the_log_and_in_the_metrics() -> None:
     with collecting() as collector:
-        process = Process(otlp_endpoint=collector.url)
-        process.wait_ready(60)
+        process = Process(otlp_endpoint=collector.url, backend="onnx", decode_processes="false")
+        process.wait_ready(120)
         for headers in ({"traceparent": SAMPLED, "x-request-id": "mine"}, {"x-request-id": "other"}):
             answer = httpx.post(process.url + "/embed", json={"texts": ["a"]}, headers=headers)
             assert answer.status_code == 200

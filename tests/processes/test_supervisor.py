@@ -38,6 +38,13 @@ def pids(process: Process) -> set[int]:
     return {each["pid"] for each in answer.json()["processes"]}
 
 
+def is_alive(process: Process) -> bool:
+    try:
+        return httpx.get(process.operations_url + "/livez", timeout=20).status_code == 200
+    except httpx.ConnectError:
+        return False
+
+
 def listening(process: Process) -> set[int]:
     """Which of them take connections of REST."""
     url = httpx.URL(process.url)
@@ -174,3 +181,11 @@ def test_a_port_in_use_is_not_shared_with_a_stranger(triton: FakeTriton) -> None
         status, log = process.ended(60)
     assert status == 1
     assert "address already in use" in log
+
+
+def test_while_they_start_they_end_at_once() -> None:
+    process = Process(backend="triton", triton_url="127.0.0.1:1", processes=2, drain_seconds=600)
+    eventually(lambda: is_alive(process))
+    workers = pids(process)
+    assert process.stop()[0] == 0
+    assert not [pid for pid in workers if Path(f"/proc/{pid}").exists()]

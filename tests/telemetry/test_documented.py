@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
+from service.processes.children import Children
+from service.settings import Settings
 from service.telemetry.collectors import ModelInfo
 from service.telemetry.metrics import CLIENT_GONE, Metrics
 
@@ -46,7 +48,9 @@ def counted() -> Metrics:
 
 def registered() -> list[Row]:
     rows = []
-    for family in counted().registry.collect():
+    families = {each.name: each for each in Children(Settings()).registry.collect()}
+    families |= {each.name: each for each in counted().registry.collect()}
+    for family in families.values():
         assert family.samples, f"{family.name}: count one above, so that its labels are known"
         name = f"{family.name}_total" if family.type == "counter" else family.name
         labels = {label for sample in family.samples for label in sample.labels} - {"le"}
