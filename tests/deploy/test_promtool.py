@@ -1,4 +1,4 @@
-"""Prometheus's own tools on the rules, and on the queries that scale pods."""
+"""Prometheus's own tool on the queries that scale pods."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import pytest
 import yaml
 
 from tests.deploy.manifests import Object, of_kind, run
-from tests.deploy.prometheus_rule import FILES
 
 pytestmark = pytest.mark.deploy
 
@@ -66,20 +65,6 @@ def test_a_trigger_asks_for_pods_in_proportion(
     samples = [] if value is None else [{"labels": "{}", "value": value}]
     question = {"expr": queries[trigger], "eval_time": "10m", "exp_samples": samples}
     promtool_test(tmp_path, {"input_series": _series(series), "promql_expr_test": [question]})
-
-
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
-def test_promtool_reads_the_rules(file: Path) -> None:
-    if not file.is_file():
-        pytest.skip(f"there is no {file.name} yet")
-    run("promtool", "check", "rules", "--lint=all", "--lint-fatal", file)
-
-
-def test_the_rules_do_what_their_tests_say() -> None:
-    files = sorted((FILES[0].parent / "tests").glob("*.yml"))
-    if not files:
-        pytest.skip("there are no tests of rules yet")
-    run("promtool", "test", "rules", *files)
 
 
 def promtool_test(scratch: Path, test: dict[str, Any]) -> None:
