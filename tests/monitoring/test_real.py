@@ -127,7 +127,7 @@ def test_under_load_every_query_of_the_dashboard_returns_data(stage: Stage) -> N
 
 
 def test_overload_fires(stage: Stage) -> None:
-    with load.asking(stage.clipserve.url, *[load.press] * 12, pause=0.05):
+    with stage.used(), load.asking(stage.clipserve.url, *[load.press] * 12, pause=0.05):
         stage.until_firing(("ClipserveRefusesMost", "clipserve"))
 
 
