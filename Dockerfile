@@ -39,9 +39,9 @@ COPY requirements/ .
 # Of OpenVINO goes what runs on GPUs and NPUs of Intel's, a third of it: the engine asks for the CPU.
 RUN python3 -m venv /pip && python3 -m venv --without-pip /app/.venv \
     && case "$VARIANT" in \
-         gpu) set -- -r service-gpu.txt ;; \
+         gpu) set -- -r service-gpu.txt -r tracing.txt ;; \
          export) set -- -r service.txt ;; \
-         *) set -- -r service.txt -r openvino.txt ;; \
+         *) set -- -r service.txt -r openvino.txt -r tracing.txt ;; \
        esac \
     && /pip/bin/pip --python /app/.venv/bin/python install --no-cache-dir --require-hashes "$@" \
     && rm -f /app/.venv/lib/python3*/site-packages/openvino/libs/libopenvino_intel_[gn]pu_plugin.so \
