@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector
 
 from service.telemetry.log import lines_dropped
 from service.telemetry.request import add_stage_seconds
+from service.telemetry.triton_metrics import TritonMetrics
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _BUILD_SECONDS = (0.01, 0.1, 1.0, 10.0, 60.0, 300.0, 1_800.0)
@@ -81,8 +82,7 @@ class Metrics:
             "Classifications by a label set: its labels were encoded already.",
             registry=self.registry,
         )
-        self._triton_phases = _TritonPhases()
-        self.registry.register(self._triton_phases)
+        self.triton = TritonMetrics(self.registry)
         ProcessCollector(registry=self.registry)
         self.registry.register(_DroppedLines())
         self.rows_in_flight = Gauge(
@@ -126,10 +126,6 @@ class Metrics:
         self._batch_rows(tower).observe(rows)
         self._batch_seconds(tower).observe(seconds)
 
-    def triton_phase(self, model: str, phase: str, seconds: float) -> None:
-        """`seconds`: what Triton has counted since it started."""
-        self._triton_phases.seconds[model, phase] = seconds
-
     def cache(self, cache: str, *, hit: bool) -> None:
         self._cache(cache, "hit" if hit else "miss").inc()
 
@@ -163,24 +159,6 @@ class Metrics:
             seconds = time.perf_counter() - started
             self._stage_seconds(name).observe(seconds)
             add_stage_seconds(name, seconds)
-
-
-class _TritonPhases(Collector):
-    """Counters that somebody else counts: Triton reports sums, which begin anew when it restarts."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[tuple[str, str], float] = {}  # (model, phase) -> seconds
-
-    def collect(self) -> Iterator[CounterMetricFamily]:
-        family = CounterMetricFamily(
-            "clipserve_triton_phase_seconds",
-            "What Triton reports of its own time, summed since it started: queue and compute. The network's share "
-            "is clipserve_batch_seconds less these.",
-            labels=["model", "phase"],
-        )
-        for labels, seconds in list(self.seconds.items()):
-            family.add_metric(labels, seconds)
-        yield family
 
 
 class _DroppedLines(Collector):
