@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from models.triton_config import DEFAULTS
+from models.triton_config import options_of
 from models.triton_repository import write_repository
 from tests.process import Process
 from tests.support import form, png
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.triton
 
 DEMO = Path(__file__).parents[2] / "models" / "demo"
 ROUNDS = int(os.environ.get("TRITON_ROUNDS", "2"))
-CLIENTS, DEADLINE_SECONDS = 4, 5
+CLIENTS, DEADLINE_SECONDS, START_SECONDS = 4, 10, 120
 
 
 @pytest.fixture
@@ -36,12 +36,12 @@ def pair(triton_installed: None, tmp_path: Path) -> Iterator[list[Triton]]:
     """Two servers of the demo model."""
     from .conftest import Triton
 
-    write_repository(DEMO, tmp_path / "models", DEFAULTS["python"])
+    write_repository(DEMO, tmp_path / "models", options_of("python", instances=1))
     servers = [Triton(tmp_path / "models", tmp_path / f"{name}.txt") for name in ("one", "two")]
     for server in servers:
         server.start()
     for server in servers:
-        server.wait_ready()
+        server.wait_ready(START_SECONDS)
     yield servers
     for server in servers:
         server.resume()
@@ -77,6 +77,7 @@ class Load:
             code = "" if answer.status_code == 200 else answer.json()["code"]
             self.answers[self.now, answer.status_code, code] += 1
             self.slowest[self.now] = max(seconds, self.slowest.get(self.now, 0))
+            await asyncio.sleep(0.05)  # or they take the CPU that a server needs to start
 
     async def until_up(self) -> None:
         """Wait until the gateway uses both servers."""
@@ -105,43 +106,40 @@ class Load:
 
 
 async def disturb(server: Triton, what: str) -> None:
-    if what == "SIGKILL":
-        await asyncio.to_thread(server.kill)
-    elif what == "SIGTERM":
-        await asyncio.to_thread(server.stop)
-    else:
+    """Do it, and bring the server back where it has ended."""
+    if what == "SIGSTOP":
         server.pause()
         await asyncio.sleep(3)
         server.resume()
-        await asyncio.sleep(1)
-        # Its own end, sooner or later: the server of 24.10 can crash on the cancellations that it finds when it
-        # wakes up (docs/triton.md). Here, while the other one is up.
-        await asyncio.to_thread(server.kill)
-    await asyncio.sleep(0.5)
+        await asyncio.sleep(
+            1
+        )  # the server of 24.10 can crash on the cancellations that it finds when it wakes up
+    else:
+        await asyncio.to_thread(server.kill if what == "SIGKILL" else server.stop)
+        await asyncio.sleep(0.5)
     server.start()
-    await asyncio.to_thread(server.wait_ready)
+    await asyncio.to_thread(server.wait_ready, START_SECONDS)
 
 
 async def test_hardly_a_request_fails_when_one_of_two_servers_does(pair: list[Triton]) -> None:
+    urls = ",".join(server.url for server in pair)
     process = Process(
-        backend="triton",
-        triton_url=",".join(server.url for server in pair),
-        deadline_seconds=DEADLINE_SECONDS,
-        max_queue_seconds=60,
+        backend="triton", triton_url=urls, deadline_seconds=DEADLINE_SECONDS, max_queue_seconds=60
     )
-    await asyncio.to_thread(process.wait_ready)
+    await asyncio.to_thread(process.wait_ready, START_SECONDS)
     load = Load(process, pair)
-    await load.until_up()
-    for number in range(ROUNDS):
-        for what in ("SIGKILL", "SIGTERM", "SIGSTOP"):
-            load.now = what
-            await disturb(pair[number % 2], what)
-            await load.until_up()
-            await asyncio.sleep(0.3)
-        print(number, dict(load.answers), load.slowest, flush=True)
-    await load.end()
+    try:
+        await load.until_up()
+        for number in range(ROUNDS):
+            for load.now in ("SIGSTOP", "SIGTERM", "SIGKILL"):
+                await disturb(pair[number % 2], load.now)
+                await load.until_up()
+                await asyncio.sleep(0.3)
+            print(number + 1, dict(load.answers), load.slowest, flush=True)
+    finally:
+        await load.end()
     assert process.stop()[0] == 0
     assert load.count("SIGTERM", failed=True) == 0, load.answers
     assert load.count(failed=True) <= ROUNDS / 2, load.answers
     assert max(load.slowest.values()) < DEADLINE_SECONDS, load.slowest
-    assert load.count(failed=False) > 50 * ROUNDS, "there was a load"
+    assert load.count(failed=False) > 20 * ROUNDS, "there was a load"
