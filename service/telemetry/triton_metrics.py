@@ -33,6 +33,8 @@ class TritonMetrics(Collector):
             ["reason"],
             registry=registry,
         )
+        for reason in ("unavailable", "not_found", "silent"):
+            self._retries.labels(reason)  # 0 until the first: a rate needs that
         registry.register(self)
 
     def add(

@@ -61,6 +61,8 @@ class Endpoints:
         """
         self._following = asyncio.create_task(self._follow())
         while not self.ready:
+            if self._following.done():
+                self._following.result()  # raises what has ended it
             watches = [endpoint.watch for endpoint in self._endpoints.values()]
             refused = [watch.refused for watch in watches if watch.refused]
             if refused and len(refused) == len(watches) and len(self._found) == len({*self._addresses}):
