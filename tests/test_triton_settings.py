@@ -26,4 +26,4 @@ def test_a_model_may_have_endpoints_of_its_own(monkeypatch: pytest.MonkeyPatch) 
 )  # fmt: skip
 def test_endpoints_that_cannot_be_meant_are_refused(given: str, said: str) -> None:
     with pytest.raises(ValidationError, match=said):
-        Settings(triton_url=given)  # type: ignore[arg-type]  # as the environment has it
+        Settings(triton_url=given)

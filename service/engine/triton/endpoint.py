@@ -52,7 +52,7 @@ class Endpoint:
         self.rows = 0
         self.turn = 0
         self.leaving = False
-        self._movable: set[asyncio.Timeout] = set()
+        self._waiting: dict[asyncio.Timeout, bool] = {}  # each call that it owes -> whether it may be moved
         self._watching: asyncio.Task[None] | None = None
 
     def start(self, on_silence: Callable[[], None]) -> None:
@@ -71,8 +71,7 @@ class Endpoint:
         started = time.perf_counter()
         try:
             async with waiting:
-                if movable:
-                    self._movable.add(waiting)
+                self._waiting[waiting] = movable
                 queued = max(1, int(seconds * 1e6))  # microseconds that Triton may keep it queued
                 answer = await self._client.infer(**call.arguments, timeout=queued, client_timeout=seconds)
         except TimeoutError:
@@ -86,21 +85,25 @@ class Endpoint:
             raise failure from None
         finally:
             self.rows -= call.rows
-            self._movable.discard(waiting)
+            self._waiting.pop(waiting, None)
         self.watch.heard()
         self._metrics.answered(call.tower, time.perf_counter() - started)
         return answer
 
     def move_calls(self) -> None:
         """End every call that it owes and that has not been moved yet: each raises TryElsewhere."""
-        moved, self._movable = self._movable, set()
-        for waiting in moved:
-            waiting.reschedule(0)
+        self._end([waiting for waiting, movable in self._waiting.items() if movable])
 
     async def aclose(self) -> None:
-        """End its watch and its channel."""
+        """End its watch, the calls that it still owes, and its channel."""
         self._metrics.close()
+        self._end([*self._waiting])  # or gRPC would end them, as if their callers had left
         if self._watching is not None:
             self._watching.cancel()
             await asyncio.gather(self._watching, return_exceptions=True)
         await self._client.close()
+
+    def _end(self, calls: list[asyncio.Timeout]) -> None:
+        for waiting in calls:
+            del self._waiting[waiting]
+            waiting.reschedule(0)
