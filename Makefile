@@ -7,10 +7,10 @@ EXPORT := .venv-export/bin
 STUBS ?= service/rpc
 PIP := -m pip install --quiet --disable-pip-version-check
 # The tests that need nothing; each of the others has a target of its own.
-FAST := not abuse and not browser and not clients and not export and not neighbours and not redis and not triton
+FAST := not slow and not abuse and not browser and not clients and not export and not neighbours and not redis and not triton
 
 .DEFAULT_GOAL := help
-.PHONY: help run proto test coverage test-all test-attacks test-abuse test-browser test-clients test-neighbours test-redis test-triton test-export abuse guesses fuzz check check-proto check-compose model load compare overload fair bulk gateway fronts startup soak versus triton reference lock clean
+.PHONY: help run proto test test-slow coverage test-all test-attacks test-abuse test-browser test-clients test-neighbours test-redis test-triton test-export abuse guesses fuzz check check-proto check-compose model load compare overload fair bulk gateway fronts startup soak versus triton reference lock clean
 
 help: ## this list
 	@grep -hE '^[a-z -]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z -]+):.*## /\1\t/' | expand -t 40
@@ -21,9 +21,12 @@ run: .venv/service.stamp ## serve the demo model on http://localhost:8080 (setti
 test: .venv/dev.stamp ## the fast tests: no GPU, no Docker, no hub
 	$(BIN)/python $(RUNNER) -m pytest -n 2 --dist worksteal --durations=25 --durations-min=5 -m '$(FAST)'
 
-coverage: .venv/dev.stamp ## lines and branches that the fast tests do not run
+test-slow: .venv/dev.stamp ## what needs no more than `make test`, but minutes: real processes, long searches
+	$(BIN)/python $(RUNNER) -m pytest -n 2 --dist worksteal --durations=25 --durations-min=5 -m slow
+
+coverage: .venv/dev.stamp ## lines and branches that `make test` and `make test-slow` do not run
 	$(BIN)/coverage erase
-	$(MAKE) test RUNNER='-m coverage run'
+	$(MAKE) test test-slow RUNNER='-m coverage run'
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 

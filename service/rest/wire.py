@@ -124,6 +124,7 @@ class IncomingRequest:
         return len(data) if end < 0 else end + len(_HEAD_END)
 
     def _begin_body(self) -> None:
+        self._check_host()
         fields = dict(self.headers)
         encoding = fields.get(b"transfer-encoding")
         if encoding is not None and encoding.strip().lower() != b"chunked":
@@ -136,6 +137,12 @@ class IncomingRequest:
             self._header_bytes = 0
             self._parser = HttpRequestParser(_Chunks(self))
             self._parser.feed_data(_CHUNKS_FOLLOW)
+
+    def _check_host(self) -> None:
+        """RFC 9112 has a server refuse all others (3.2): with two, a proxy may have read the other one."""
+        hosts = sum(name == b"host" for name, _ in self.headers)
+        if hosts > 1 or (hosts == 0 and self.http_version == "1.1"):
+            raise MalformedRequest(f"the request has {hosts or 'no'} Host header{'s'[: hosts > 1]}; send one.")
 
     def _take_missing(self, data: bytes) -> bytes:
         piece, behind = data[: self._missing], data[self._missing :]

@@ -14,6 +14,7 @@ def named(attacks: list[Attack]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("attack", attacks, ids=[attack.id for attack in attacks])
 
 
+@pytest.mark.slow
 @named([attack for attack in ATTACKS if attack.quick])
 def test_an_attack_costs_little_and_is_answered(victim: Victim, attack: Attack) -> None:
     assert attacked(victim, attack).faults == []

@@ -123,12 +123,24 @@ def _parsed(data: bytearray, bodiless: bool) -> Answer | None:
         return None
     first, *lines = bytes(data[:end]).decode("latin-1").split("\r\n")
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-    size = 0 if bodiless else int(headers.get("content-length", 0))
-    if len(data) < end + 4 + size:
+    chunked = headers.get("transfer-encoding") == "chunked" and not bodiless
+    size = _chunks(data, end + 4) if chunked else 0 if bodiless else int(headers.get("content-length", 0))
+    if size is None or len(data) < end + 4 + size:
         return None
     body = bytes(data[end + 4 : end + 4 + size])
     del data[: end + 4 + size]
     return Answer(int(first.split()[1]), headers.get("content-type", ""), body)
+
+
+def _chunks(data: bytearray, start: int) -> int | None:
+    """Bytes of the chunks from `start` on, with their sizes; None while some are missing."""
+    at = start
+    while (end := data.find(b"\r\n", at)) >= 0:
+        size = int(data[at:end], 16)
+        at = end + 2 + size + 2
+        if size == 0:
+            return at - start
+    return None
 
 
 def play(

@@ -145,6 +145,7 @@ def decoded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[bytes, 
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_decoding_takes_no_more_memory_than_the_header_says(
     name: str, decoded: dict[str, tuple[bytes, int]]

@@ -13,7 +13,10 @@ import pytest
 from tests.process import ROOT, Process
 from tests.support import form, png
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="nice values of threads, mounts: Linux only")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="nice values of threads, mounts: Linux only"),
+]
 
 # Root may lower a nice value; take that away. Others cannot do it anyway.
 UNPRIVILEGED = ("setpriv", "--bounding-set=-sys_nice", "--inh-caps=-sys_nice") if os.geteuid() == 0 else ()

@@ -14,7 +14,7 @@ import pytest
 from tests.process import Process
 from tests.support import form, png
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")]
 
 
 def decoders_of(process: Process) -> list[int]:

@@ -13,6 +13,8 @@ import pytest
 
 from tests.process import Process
 
+pytestmark = pytest.mark.slow
+
 HEAD = b'--b\r\nContent-Disposition: form-data; name="image"; filename="x"\r\n\r\n'
 FORM = "multipart/form-data; boundary=b"
 BODIES = {

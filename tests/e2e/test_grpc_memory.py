@@ -7,8 +7,12 @@ import contextlib
 import struct
 import time
 
+import pytest
+
 from tests.process import Process
 from tests.rpc.raw import DATA, RST_STREAM, WINDOW_UPDATE, Connection, connected
+
+pytestmark = pytest.mark.slow
 
 BODY, PLACES = 8_000_000, 3
 CONNECTIONS, STREAMS = 4, 50

@@ -12,6 +12,8 @@ from service.access.key_file import add_key, remove_key
 from tests.access.support import bearer
 from tests.process import Process, failed_start
 
+pytestmark = pytest.mark.slow
+
 
 def status(process: Process, key: str) -> int:
     return httpx.get(process.url + "/v1/models", headers=bearer(key), timeout=30).status_code

@@ -12,11 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from service.application.label_sets.definition import Definition
 from service.application.label_sets.records import Pointer, Weights
 from tests.process import Process
 from tests.support import png
+
+pytestmark = pytest.mark.slow
 
 PUTS = 50
 SETS = 100

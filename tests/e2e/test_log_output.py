@@ -18,6 +18,8 @@ import pytest
 
 from tests.process import ROOT, Process
 
+pytestmark = pytest.mark.slow
+
 TO = ("sh", "-c", 'to=$1; shift; eval "exec \\"\\$@\\" $to"', "sh")
 
 

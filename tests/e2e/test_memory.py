@@ -15,6 +15,8 @@ import pytest
 
 from tests.process import Process
 
+pytestmark = pytest.mark.slow
+
 BODY = 6_000_000
 IN_FLIGHT = 60_000_000
 CONNECTIONS = 300

@@ -13,8 +13,11 @@ import sys
 import time
 
 import httpx
+import pytest
 
 from tests.process import ROOT, Process
+
+pytestmark = pytest.mark.slow
 
 
 def test_a_thousand_idle_connections_on_the_operations_port_take_nothing_from_the_service() -> None:

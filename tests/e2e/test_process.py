@@ -17,6 +17,8 @@ from PIL import Image
 from tests.process import DEMO, Process, copy_of_demo, failed_start
 from tests.support import form
 
+pytestmark = pytest.mark.slow
+
 
 def test_it_is_alive_before_it_is_ready_and_ready_soon() -> None:
     process = Process()

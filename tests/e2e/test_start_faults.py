@@ -10,6 +10,8 @@ import pytest
 
 from tests.process import DEMO, copy_of_demo, failed_start
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     ("settings", "said"),

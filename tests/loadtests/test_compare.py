@@ -120,6 +120,7 @@ def test_the_picture_is_xml_and_has_every_bar() -> None:
     assert len(rectangles) == 2
 
 
+@pytest.mark.slow
 def test_a_whole_comparison_of_the_demo_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def plain(artifact: Path, _: Path) -> contestants.Contestant:
         return contestants.plain_in(Path(sys.executable).parent, artifact)

@@ -200,6 +200,7 @@ async def test_whoever_leaves_takes_his_lines_with_him(toy: Path) -> None:
         await eventually(lambda: backend.running == 0)
 
 
+@pytest.mark.slow
 async def test_whoever_reads_no_answers_stops_the_reading(toy: Path) -> None:
     """And is cut off in the end, as any who takes no answer."""
 

@@ -128,7 +128,7 @@ async def test_a_body_that_is_refused_is_let_in_for_a_moment_so_that_the_answer_
         (b"CONNECT a:443 HTTP/1.1\r\n\r\n", 400, "malformed_request"),
         (b"GET / HTTP/1.1\r\nx: " + b"y" * 70_000, 431, "headers_too_large"),
         (b"GET / HTTP/1.1\r\n" + b"x: y\r\n" * 102, 431, "headers_too_large"),
-        (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 400, "malformed_request"),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 400, "malformed_request"),
     ],
 )
 async def test_what_is_no_request_is_answered_like_any_other_error(
@@ -252,7 +252,7 @@ async def test_half_a_request_makes_room_for_another_address_and_not_for_its_own
         connected(running) as second,
     ):
         for raw in (first, second):
-            await raw.send(b"POST /embed HTTP/1.1\r\nContent-Length: 5\r\n\r\n")
+            await raw.send(b"POST /embed HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n")
         await eventually(lambda: phases(running) == ["READING"] * 2)
         refused = await ask(running, get())
         assert (refused.status, refused.code) == (503, "too_many_connections")

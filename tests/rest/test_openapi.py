@@ -42,6 +42,7 @@ def faults(document: dict[str, Any], schema: dict[str, Any], value: Any) -> list
     return [str(fault) for fault in jsonschema_rs.Draft202012Validator(whole).iter_errors(value)]
 
 
+@pytest.mark.slow
 async def test_schemathesis_finds_no_difference_between_document_and_service(tmp_path: Path) -> None:
     # No text that the document allows has too many tokens for this model.
     text = TextSpec(**TEXT.model_dump() | {"context_length": 30_000})

@@ -13,11 +13,14 @@ LIMIT = 2_000
 
 PLAIN = b"POST /embed?a=b HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello"
 CHUNKED = (
-    b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2;e=1\r\nhe\r\n3\r\nllo\r\n0\r\nTrailer: t\r\n\r\n"
+    b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    b"2;e=1\r\nhe\r\n3\r\nllo\r\n0\r\nTrailer: t\r\n\r\n"
 )
-UPGRADE = b"POST / HTTP/1.1\r\nUpgrade: h2c\r\nConnection: Upgrade, X\r\nContent-Length: 5\r\n\r\nhello"
+UPGRADE = (
+    b"POST / HTTP/1.1\r\nHost: x\r\nUpgrade: h2c\r\nConnection: Upgrade, X\r\nContent-Length: 5\r\n\r\nhello"
+)
 UPGRADE_CHUNKED = (
-    b"POST / HTTP/1.1\r\nUpgrade: h2c\r\nConnection: Upgrade\r\nTransfer-Encoding: chunked\r\n\r\n"
+    b"POST / HTTP/1.1\r\nHost: x\r\nUpgrade: h2c\r\nConnection: Upgrade\r\nTransfer-Encoding: chunked\r\n\r\n"
     b"5\r\nhello\r\n0\r\n\r\n"
 )
 EMPTY_LINES_FIRST = b"\r\n\r\n" + PLAIN
@@ -64,7 +67,7 @@ def test_a_request_is_the_same_wherever_its_bytes_are_cut(data: bytes, body: byt
 
 @pytest.mark.parametrize("data", [PLAIN, UPGRADE, NO_BODY])
 def test_what_comes_behind_a_request_is_given_back_as_it_is(data: bytes) -> None:
-    for behind in (b"GET /next HTTP/1.1\r\n\r\n", b"\x00not HTTP at all", b"\r\n"):
+    for behind in (b"GET /next HTTP/1.1\r\nHost: x\r\n\r\n", b"\x00not HTTP at all", b"\r\n"):
         for cut in range(1, len(data)):
             _, given_back = fed(data[:cut], data[cut:] + behind)
             assert given_back == behind
@@ -90,16 +93,16 @@ def test_a_head_is_complete_before_its_body() -> None:
 
 
 def test_a_client_that_waits_is_known() -> None:
-    expecting = PLAIN.replace(b"Host: x", b"Expect: 100-Continue")
+    expecting = PLAIN.replace(b"Host: x", b"Host: x\r\nExpect: 100-Continue")
     assert fed(expecting[:-5])[0].expects_continue
-    assert not fed(NO_BODY.replace(b"Host: x", b"Expect: 100-continue"))[0].expects_continue
+    assert not fed(NO_BODY.replace(b"Host: x", b"Host: x\r\nExpect: 100-continue"))[0].expects_continue
 
 
 @pytest.mark.parametrize(
     ("data", "keeps_alive"),
     [
         (NO_BODY, True),
-        (NO_BODY.replace(b"Host: x", b"Connection: close"), False),
+        (NO_BODY.replace(b"Host: x", b"Host: x\r\nConnection: close"), False),
         (b"GET / HTTP/1.0\r\n\r\n", False),
         (b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", False),
     ],
@@ -114,9 +117,9 @@ def test_whether_another_request_may_follow(data: bytes, keeps_alive: bool) -> N
 @pytest.mark.parametrize(
     "head",
     [
-        b"GET /%s HTTP/1.1\r\n\r\n",
-        b"GET / HTTP/1.1\r\n%s: a\r\n\r\n",
-        b"GET / HTTP/1.1\r\na: %s\r\n\r\n",
+        b"GET /%s HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\n%s: a\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\na: %s\r\n\r\n",
     ],
 )
 def test_a_head_may_have_so_many_bytes_and_not_one_more(head: bytes) -> None:
@@ -130,7 +133,7 @@ def test_a_head_may_have_so_many_bytes_and_not_one_more(head: bytes) -> None:
 
 
 def test_a_head_that_never_ends_is_refused_as_soon_as_it_is_too_long() -> None:
-    error = refused(b"GET / HTTP/1.1\r\na: ", *[b"x" * 10] * LIMIT)
+    error = refused(b"GET / HTTP/1.1\r\nHost: x\r\na: ", *[b"x" * 10] * LIMIT)
     assert isinstance(error, HeadersTooLarge)
     assert error.actual is not None
     assert LIMIT < error.actual <= LIMIT + 10
@@ -138,7 +141,11 @@ def test_a_head_that_never_ends_is_refused_as_soon_as_it_is_too_long() -> None:
 
 def test_a_request_may_have_a_hundred_headers_and_not_one_more() -> None:
     def headers(number: int) -> bytes:
-        return b"GET / HTTP/1.1\r\n" + b"".join(b"h%d: a\r\n" % i for i in range(number)) + b"\r\n"
+        return (
+            b"GET / HTTP/1.1\r\nHost: x\r\n"
+            + b"".join(b"h%d: a\r\n" % i for i in range(number - 1))
+            + b"\r\n"
+        )
 
     assert len(fed(headers(100))[0].headers) == 100
     error = refused(headers(101))
@@ -151,7 +158,7 @@ def test_a_request_may_have_a_hundred_headers_and_not_one_more() -> None:
     [b"5;%s\r\nhello\r\n", b"0\r\n%s: a\r\n\r\n", b"0\r\na: %s\r\n\r\n"],
 )
 def test_what_is_between_chunks_and_behind_them_is_bounded_too(between: bytes) -> None:
-    head = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
     fits = between % (b"x" * 1_000)
     assert fed(head, fits)[0].buffered in (0, 5)
     beyond = between % (b"x" * 10 * LIMIT)
@@ -163,7 +170,7 @@ def test_what_is_between_chunks_and_behind_them_is_bounded_too(between: bytes) -
 
 def chunked(size: int, number: int) -> bytes:
     chunks = (b"%x\r\n" % size + b"x" * size + b"\r\n") * number
-    return b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks + b"0\r\n\r\n"
+    return b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks + b"0\r\n\r\n"
 
 
 @pytest.mark.parametrize(("size", "number"), [(1, 300), (48, 10_000), (4_096, 100)])
@@ -200,28 +207,31 @@ def test_empty_lines_before_a_request_are_counted_and_cost_nothing() -> None:
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
         b"GET / HTTP/2.0\r\n\r\n",
         b"GET /\r\n\r\n",
-        b"get / HTTP/1.1\r\n\r\n",
+        b"get / HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nHost: x\r\n\r\n",
+        b"GET / HTTP/1.0\r\nHost: x\r\nHost: y\r\n\r\n",
         b"GET / HTTP/1.1\nHost: x\n\n",
-        b"GET /\xff HTTP/1.1\r\n\r\n",
-        b"GET / HTTP/1.1\r\na b: c\r\n\r\n",
-        b"GET / HTTP/1.1\r\na: \x01\r\n\r\n",
-        b"GET / HTTP/1.1\r\na: b\r\n folded\r\n\r\n",
-        b"POST / HTTP/1.1\r\nContent-Length: -5\r\n\r\n",
-        b"POST / HTTP/1.1\r\nContent-Length: +5\r\n\r\n",
-        b"POST / HTTP/1.1\r\nContent-Length: 5, 5\r\n\r\n",
-        b"POST / HTTP/1.1\r\nContent-Length:\r\n\r\n",
-        b"POST / HTTP/1.1\r\nContent-Length: 99999999999999999999999\r\n\r\n",
-        b"POST / HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\n",
-        b"POST / HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
-        b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n",
-        b"POST / HTTP/1.1\r\nTransfer-Encoding: gzip\r\n\r\n",
-        b"POST / HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
-        b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked, identity\r\n\r\n",
-        b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
-        b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
-        b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n",
-        b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nabc\r\n",
-        b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffffff\r\n",
+        b"GET /\xff HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\na b: c\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\na: \x01\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\na: b\r\n folded\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: +5\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5, 5\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length:\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999999999999999\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked, identity\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nabc\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffffff\r\n",
     ],
 )
 def test_what_is_not_http_is_refused_wherever_it_is_cut(data: bytes) -> None:

@@ -78,6 +78,7 @@ async def test_metadata_is_bounded(toy: Path) -> None:
         await client.call("Embed", texts=["a"])
 
 
+@pytest.mark.slow
 async def test_thousands_of_calls_on_one_connection_are_all_answered(client: Client) -> None:
     async with asyncio.timeout(120):
         answers = await asyncio.gather(

@@ -131,7 +131,7 @@ _SERVED = {
     "Lengths": ("a list of equal ones",),
     "Encodings": ("identity", "a tab before"),
     "Lines": (
-        *("a line end alone", "no Host", "two Hosts", "Host of control characters", "two content types"),
+        *("a line end alone", "Host of control characters", "two content types"),
         *(
             "content type not ASCII",
             "request id of 60 KB",
