@@ -142,7 +142,9 @@ class IncomingRequest:
         """RFC 9112 has a server refuse all others (3.2): with two, a proxy may have read the other one."""
         hosts = sum(name == b"host" for name, _ in self.headers)
         if hosts > 1 or (hosts == 0 and self.http_version == "1.1"):
-            raise MalformedRequest(f"the request has {hosts or 'no'} Host header{'s'[: hosts > 1]}; send one.")
+            raise MalformedRequest(
+                f"the request has {hosts or 'no'} Host header{'s'[: hosts > 1]}; send one."
+            )
 
     def _take_missing(self, data: bytes) -> bytes:
         piece, behind = data[: self._missing], data[self._missing :]
