@@ -31,6 +31,7 @@ class StandIn(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[mi
         failure: what calls get instead of vectors.
         answering: cleared, it answers no call and no question; set again, it answers them all.
         watched: cleared, it answers no question.
+        computing: cleared, it answers no call.
         cancelled: calls that were taken back.
     """
 
@@ -42,9 +43,9 @@ class StandIn(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[mi
         self.calls: list[int] = []
         self.cancelled = 0
         self.failure: tuple[grpc.StatusCode, str] | None = None
-        self.answering, self.watched = asyncio.Event(), asyncio.Event()
-        self.answering.set()
-        self.watched.set()
+        self.answering, self.watched, self.computing = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        for event in (self.answering, self.watched, self.computing):
+            event.set()
         self.models: dict[str, model_config_pb2.ModelConfig] = {}
         self.serve()
 
@@ -82,6 +83,7 @@ class StandIn(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[mi
             await context.abort(*self.failure)
         try:
             await self.answering.wait()
+            await self.computing.wait()
         except asyncio.CancelledError:
             self.cancelled += 1
             raise
@@ -103,8 +105,8 @@ async def standing_in(value: float = 0.0, address: str = "127.0.0.1:0") -> Async
     try:
         yield made
     finally:
-        made.answering.set()
-        made.watched.set()
+        for event in (made.answering, made.watched, made.computing):
+            event.set()
         await listening.stop(None)
 
 

@@ -26,6 +26,15 @@ async def test_what_a_silent_server_owes_is_moved(one: StandIn, two: StandIn) ->
         assert {await backend.server_of(), await backend.server_of()} == {1, 2}
 
 
+async def test_what_a_server_leaves_unanswered_when_it_goes_is_moved(one: StandIn, two: StandIn) -> None:
+    async with backend_on(one, two) as backend:
+        one.computing.clear()
+        asking = [asyncio.create_task(backend.server_of()) for _ in range(4)]
+        await sent(one, 2)
+        one.ready = False  # so it says; what it owes does not come
+        assert [await each for each in asking] == [2] * 4
+
+
 async def test_calls_wait_at_a_silent_server_until_another_is_ready(one: StandIn, two: StandIn) -> None:
     two.ready = False
     async with backend_on(one, urls=[one.url, two.url]) as backend:

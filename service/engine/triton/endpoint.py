@@ -1,6 +1,7 @@
 """One Triton server: its channel, its watch, and the rows that it owes.
 
-Calls that a server owes when it falls silent are ended here and made again elsewhere. Each call waits inside an
+Calls that a server owes when it falls silent, or leaves without answering them, are ended here and made again
+elsewhere. Each call waits inside an
 `asyncio.timeout` without a time, which costs no task; to move the call is to let that run out.
 """
 
@@ -55,9 +56,9 @@ class Endpoint:
         self._waiting: dict[asyncio.Timeout, bool] = {}  # each call that it owes -> whether it may be moved
         self._watching: asyncio.Task[None] | None = None
 
-    def start(self, on_silence: Callable[[], None]) -> None:
-        """Begin to look at it; `on_silence` is called again and again while it is silent."""
-        self._watching = asyncio.create_task(self.watch.run(on_silence))
+    def start(self, on_lost: Callable[[], None]) -> None:
+        """Begin to look at it; `on_lost` is called again and again while what it owes will not come."""
+        self._watching = asyncio.create_task(self.watch.run(on_lost))
 
     async def infer(self, call: Call, seconds: float, *, movable: bool) -> InferResult:
         """Its answer, in at most so many seconds. `movable`: `move_calls` may end it.

@@ -136,9 +136,9 @@ class Endpoints:
             logger.error("triton_certificates", endpoint=server, reason=error.strerror)
             return
         self._endpoints[server] = endpoint
-        endpoint.start(partial(self._silent, endpoint))
+        endpoint.start(partial(self._lost, endpoint))
 
-    def _silent(self, endpoint: Endpoint) -> None:
+    def _lost(self, endpoint: Endpoint) -> None:
         """Move what it owes, if there is a server that is ready."""
         if any(each.watch.trusted and not each.leaving for each in self._endpoints.values()):
             endpoint.move_calls()

@@ -49,7 +49,8 @@ class TritonWatch:
         self.refused: str | None = None
         self._state = "connecting"
         self._question: asyncio.Task[bool] | None = None
-        self._alive_at = 0.0  # when it last gave a sign of life, or was first asked for one
+        self._asked_at = 0.0  # when the question was put
+        self._alive_at = 0.0  # when it last answered a call, or was found not ready
         self._doubts = self._settled = 0  # failed calls; how many of them are older than the last good look
 
     @property
@@ -65,14 +66,18 @@ class TritonWatch:
         """It has answered a call."""
         self._alive_at = time.monotonic()
 
-    async def run(self, on_silence: Callable[[], None]) -> None:
-        """Look until cancelled. `on_silence` is called after each look at a server that is silent."""
+    async def run(self, on_lost: Callable[[], None]) -> None:
+        """Look until cancelled.
+
+        `on_lost` is called after each look at a server that is not ready and has answered no call for a while: one
+        that is silent, or that is leaving and will not answer any more.
+        """
         looks = 0
         try:
             while True:
                 await self._look()
-                if self._state == "silent":
-                    on_silence()
+                if not self.ready and time.monotonic() - self._alive_at >= _PROBE_SECONDS:
+                    on_lost()
                 elif self.ready and looks % _STATISTICS_EVERY == 0:
                     await self._read_statistics()
                 looks += 1
@@ -86,9 +91,9 @@ class TritonWatch:
         # One question at a time: a server that does not answer is not asked again, it only owes the answer.
         if self._question is None:
             self._question = asyncio.create_task(self._ask())
-            self._alive_at = time.monotonic()
+            self._asked_at = time.monotonic()
         while not self._question.done():
-            left = self._alive_at + _PROBE_SECONDS - time.monotonic()
+            left = max(self._asked_at, self._alive_at) + _PROBE_SECONDS - time.monotonic()
             if left <= 0:
                 self._enter("silent", f"no sign of life for {_PROBE_SECONDS} s")
                 return
@@ -117,6 +122,8 @@ class TritonWatch:
 
     def _enter(self, state: str, reason: str) -> None:
         """Remember what the server is like; log it when it has changed."""
+        if self.ready and state == "gone":
+            self._alive_at = time.monotonic()  # what it has begun, it may still end
         self.ready = state == "ready"
         self.refused = reason if state == "mismatch" else None
         if state in ("gone", "mismatch"):
