@@ -1,38 +1,92 @@
-# The service, without PyTorch. VARIANT=cpu (default) or gpu:
+# The service without PyTorch, on the CPU or on an NVIDIA GPU, and the tools that export models, with PyTorch:
 #   docker build -t clipserve .
 #   docker build -t clipserve:gpu --build-arg VARIANT=gpu .
+#   docker build -t clipserve:export --build-arg VARIANT=export .
+# A base may be given by its digest: --build-arg BASE_CPU=python:3.12-slim-bookworm@sha256:...
+# deploy/compose.md has the rest.
 ARG VARIANT=cpu
-
-FROM python:3.12-slim-bookworm AS base-cpu
-
+# Any image with Python 3.11 or newer and its module venv.
+ARG BASE_CPU=python:3.12-slim-bookworm
 # onnxruntime-gpu is built for CUDA 13.
-FROM nvidia/cuda:13.0.1-cudnn-runtime-ubuntu24.04 AS base-gpu
-# hadolint ignore=DL3008
-RUN apt-get update \
-    && apt-get install -y --no-install-recommends python3 python3-venv \
-    && rm -rf /var/lib/apt/lists/*
+ARG BASE_GPU=nvidia/cuda:13.0.1-cudnn-runtime-ubuntu24.04
 
 # hadolint ignore=DL3006
-FROM base-${VARIANT} AS build
+FROM ${BASE_CPU} AS base-cpu
+FROM base-cpu AS base-export
+# hadolint ignore=DL3006
+FROM ${BASE_GPU} AS base-gpu
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends python3 \
+    && rm -rf /var/lib/apt/lists/*
+
+FROM base-cpu AS build-cpu
+FROM base-cpu AS build-export
+FROM base-gpu AS build-gpu
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends python3-venv \
+    && rm -rf /var/lib/apt/lists/*
+
+# The packages in /app/.venv, by a pip that stays outside of it, and the list of them.
+# hadolint ignore=DL3006
+FROM build-${VARIANT} AS build
 ARG VARIANT
+# Another index, such as PyTorch's for machines without a GPU.
+ARG PIP_EXTRA_INDEX_URL
 WORKDIR /requirements
 COPY requirements/ .
-RUN python3 -m venv /app/.venv \
-    && if [ "$VARIANT" = gpu ]; then set -- -r service-gpu.txt; else set -- -r service.txt -r openvino.txt; fi \
-    && /app/.venv/bin/python -m pip install --no-cache-dir --require-hashes "$@"
+# Of OpenVINO goes what runs on GPUs and NPUs of Intel's, a third of it: the engine asks for the CPU.
+RUN python3 -m venv /pip && python3 -m venv --without-pip /app/.venv \
+    && case "$VARIANT" in \
+         gpu) set -- -r service-gpu.txt ;; \
+         export) set -- -r service.txt ;; \
+         *) set -- -r service.txt -r openvino.txt ;; \
+       esac \
+    && /pip/bin/pip --python /app/.venv/bin/python install --no-cache-dir --require-hashes "$@" \
+    && rm -f /app/.venv/lib/python3*/site-packages/openvino/libs/libopenvino_intel_[gn]pu_plugin.so \
+      /app/.venv/lib/python3*/site-packages/openvino/libs/cache.json \
+    && /pip/bin/pip install --no-cache-dir --require-hashes -r sbom.txt
+COPY pyproject.toml .
+RUN if [ "$VARIANT" = export ]; then \
+      /pip/bin/pip install --no-cache-dir --upgrade 'pip>=25.1' \
+      && /pip/bin/pip --python /app/.venv/bin/python install --no-cache-dir --group export; \
+    fi \
+    && /pip/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
+      --output-file /app/sbom.cdx.json /app/.venv/bin/python
+
+# Compiled here, because the root of a running container is read-only.
+# hadolint ignore=DL3006
+FROM base-${VARIANT} AS code
+WORKDIR /app
+COPY clipserve pyproject.toml LICENSE ./
+COPY models/ models/
+COPY service/ service/
+RUN python3 -m compileall -q --invalidation-mode unchecked-hash service models
 
 # hadolint ignore=DL3006
 FROM base-${VARIANT}
-RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin clipserve \
-    && install --directory --owner=10001 --mode=0700 /var/lib/clipserve
+RUN rm -rf /usr/local/bin/pip* /usr/local/lib/python3*/ensurepip /usr/local/lib/python3*/site-packages/pip* \
+      /usr/lib/python3*/ensurepip /usr/share/python-wheels \
+    && useradd --uid 10001 --home-dir /var/lib/clipserve --no-create-home --shell /usr/sbin/nologin clipserve \
+    && install --directory --owner=10001 --group=10001 --mode=0700 /var/lib/clipserve \
+    # Docker gives a new volume the owner of the folder that it covers.
+    && install --directory --owner=10001 --group=10001 /artifact /repository
+COPY --from=build /app /app
+COPY --from=code /app /app
 WORKDIR /app
-COPY --from=build /app/.venv .venv
-COPY clipserve pyproject.toml ./
-COPY service/ service/
-COPY models/ models/
-USER 10001
-ENV PATH=/app/.venv/bin:/app:$PATH PYTHONDONTWRITEBYTECODE=1 CLIPSERVE_HOST=0.0.0.0 CLIPSERVE_STATE_DIR=/var/lib/clipserve
+USER 10001:10001
+ENV PATH=/app/.venv/bin:/app:$PATH PYTHONDONTWRITEBYTECODE=1 HOME=/var/lib/clipserve \
+    CLIPSERVE_HOST=0.0.0.0 CLIPSERVE_STATE_DIR=/var/lib/clipserve
 EXPOSE 8080 8081 8082
 HEALTHCHECK --interval=10s --timeout=3s --start-period=60s \
     CMD ["python3", "-c", "import os, urllib.request as r; port = os.environ.get('CLIPSERVE_OPERATIONS_PORT', '8082'); r.urlopen(f'http://127.0.0.1:{port}/livez', timeout=2)"]
 ENTRYPOINT ["clipserve"]
+# Last, because they change with every commit.
+ARG VERSION=unknown
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="clipserve" \
+      org.opencontainers.image.description="CLIP image and text encoders behind one small HTTP and gRPC service" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.revision="${REVISION}"

@@ -7,10 +7,10 @@ EXPORT := .venv-export/bin
 STUBS ?= service/rpc
 PIP := -m pip install --quiet --disable-pip-version-check
 # The tests that need nothing; each of the others has a target of its own.
-FAST := not slow and not abuse and not browser and not clients and not export and not neighbours and not redis and not triton
+FAST := not (abuse or browser or clients or compose or deploy or export or image or neighbours or prometheus or redis or slow or triton)
 
 .DEFAULT_GOAL := help
-.PHONY: help run proto test test-slow coverage test-all test-attacks test-abuse test-browser test-clients test-neighbours test-redis test-triton test-export abuse guesses fuzz check check-proto check-compose model load compare overload fair bulk gateway fronts startup soak versus triton reference lock clean
+.PHONY: help run image proto test test-slow coverage test-all test-attacks test-abuse test-browser test-clients test-compose test-image image-test test-monitoring test-neighbours test-redis test-triton test-export abuse guesses fuzz check check-proto check-deploy check-compose model load compare overload fair bulk gateway fronts processes startup soak versus triton reference lock clean
 
 help: ## this list
 	@grep -hE '^[a-z -]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z -]+):.*## /\1\t/' | expand -t 40
@@ -30,7 +30,7 @@ coverage: .venv/dev.stamp ## lines and branches that `make test` and `make test-
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
-test-all: test-attacks test-browser test-neighbours test-redis test-triton test-export ## the slow rest: attacks, a browser, full load, Redis, a real Triton under chaos, exports from PyTorch
+test-all: test-attacks test-browser test-monitoring test-neighbours test-redis test-triton test-image test-compose test-export ## the slow rest: attacks, a browser, alerts, full load, Redis, a real Triton under chaos, the image, exports from PyTorch
 
 test-attacks: .venv/dev.stamp ## of test-abuse what measures no time: fuzzing, ends under attack, two gigabytes
 	$(BIN)/python -m pytest -m abuse tests/abuse/test_fuzz.py tests/abuse/test_endings.py tests/abuse/test_two_gigabytes.py
@@ -43,6 +43,14 @@ test-browser: .venv/dev.stamp ## pages in a headless Chromium (needs Debian's pa
 
 test-clients: .venv/dev.stamp ## clients of other servers, each installed into .clients/
 	$(BIN)/python -m pytest -m clients
+
+test-monitoring: .venv/dev.stamp ## rules and dashboard in a real Prometheus beside real services (needs Debian's package `prometheus`)
+	$(BIN)/python -m pytest -m prometheus
+test-image image-test: .venv/dev.stamp ## the Dockerfile built by buildah and run hardened by podman (needs Debian packages: .ci/run)
+	$(BIN)/python -m pytest -m image -rP
+
+test-compose: .venv/dev.stamp ## each profile that needs no GPU, started; instances replaced under load: make test-compose [ROLLS=20]
+	$(BIN)/python -m pytest -m compose -rP
 
 test-neighbours: .venv/dev.stamp ## 3,000 mixed requests at full load: each vector is that of its item asked alone
 	$(BIN)/python -m pytest -m neighbours
@@ -66,6 +74,10 @@ guesses: .venv/dev.stamp ## times a million guesses at a key, and what the gate 
 fuzz: .venv/dev.stamp ## mutated images, texts, JSON and forms: make fuzz [ARGS="--executions 1000000"]
 	$(BIN)/python -m tests.abuse.fuzz $(ARGS)
 
+image: ## build the image, and say of it what it is made of: make image [VARIANT=gpu] [ARGS="--pull"]
+	docker build --build-arg VARIANT=$(or $(VARIANT),cpu) --build-arg VERSION=`sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml` \
+	  --build-arg REVISION=`git rev-parse HEAD` -t clipserve$(VARIANT:%=:%) $(ARGS) .
+
 proto: .venv/dev.stamp ## make the stubs of clip.proto anew
 	$(BIN)/python -m grpc_tools.protoc -I service/rpc --python_out=$(STUBS) --pyi_out=$(STUBS) --grpc_python_out=$(STUBS) \
 	  clipserve/v1/clip.proto
@@ -86,9 +98,17 @@ check-proto: .venv/dev.stamp ## clip.proto: lint, the released contract holds, t
 	  diff -r -x __init__.py -x __pycache__ -x '*.proto' $$stubs/clipserve/v1 service/rpc/clipserve/v1; \
 	  found=$$?; rm -r $$stubs; exit $$found
 
-check-compose: ## docker compose reads its file (needs docker-compose, no engine)
+check-deploy: .deploy-tools/stamp .venv/dev.stamp check-compose ## Dockerfile, compose, Kubernetes, alerts, proto (needs Debian's packages docker-compose kustomize nodejs npm prometheus)
+	$(BIN)/hadolint Dockerfile
+	$(BIN)/buf lint
+	$(BIN)/python -m pytest -n 2 -m deploy tests/deploy
+
+check-compose: ## docker compose reads its file, with every profile (needs docker-compose, no engine)
 	docker compose config --quiet
-	docker compose --profile gpu config --quiet
+	@for profile in `docker compose config --profiles`; do \
+	  echo "docker compose --profile $$profile config --quiet"; \
+	  docker compose --profile $$profile config --quiet || exit; \
+	done
 
 model: .venv-export/export.stamp ## export a model: make model NAME=ViT-B-32 [ARGS="--pretrained openai"]
 	@test -n "$(NAME)" || { echo 'usage: make model NAME=ViT-B-32 [ARGS="--pretrained openai"]'; exit 2; }
@@ -100,7 +120,7 @@ load: .venv/dev.stamp ## throughput beside a bare loop: make load [FOLDER=models
 compare: .venv/dev.stamp ## beside other servers, each in an environment of its own: make compare FOLDER=... [ARGS="--rounds 5"]
 	$(BIN)/python -m loadtests.compare $(or $(FOLDER),models/demo) $(ARGS)
 
-overload fair bulk gateway fronts startup soak: .venv/dev.stamp ## a load test of that name: make soak [FOLDER=models/demo] [ARGS="--minutes 30"]
+overload fair bulk gateway fronts processes startup soak: .venv/dev.stamp ## a load test of that name: make soak [FOLDER=models/demo] [ARGS="--minutes 30"]
 	$(BIN)/python -m loadtests $@ $(or $(FOLDER),models/demo) $(ARGS)
 
 versus: .venv/dev.stamp ## beside another checkout: make versus OTHER=../before [FOLDER=models/demo] [ARGS="--rounds 9"]
@@ -114,17 +134,21 @@ triton: .venv/service.stamp ## a real Triton on this CPU, gRPC on 8001: make tri
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 	--no-emit-index-url
 
-reference: .venv/dev.stamp ## write the reference of the API into docs/api.md
+reference: .venv/dev.stamp ## write what is made of other files: the reference in docs/api.md, the alerts for the Prometheus operator
 	$(BIN)/python -m tests.api_reference
+	$(BIN)/python -m tests.deploy.prometheus_rule
 
 lock: ## pin the dependencies in pyproject.toml anew (needs uv); ARGS="--upgrade" takes new versions
 	$(LOCK) $(ARGS) pyproject.toml --extra cpu -o requirements/service.txt
 	$(LOCK) $(ARGS) pyproject.toml --extra gpu -c requirements/service.txt -o requirements/service-gpu.txt
 	$(LOCK) $(ARGS) pyproject.toml --extra openvino -c requirements/service.txt -o requirements/openvino.txt
-	$(LOCK) $(ARGS) --group dev -c requirements/openvino.txt -o requirements/dev.txt
+	$(LOCK) $(ARGS) pyproject.toml --extra tracing -c requirements/openvino.txt -o requirements/tracing.txt
+	$(LOCK) $(ARGS) --group dev -c requirements/openvino.txt -c requirements/tracing.txt -o requirements/dev.txt
+	$(LOCK) $(ARGS) --group deploy -o requirements/deploy.txt
+	$(LOCK) $(ARGS) --group sbom -o requirements/sbom.txt
 
 clean: ## remove what make installed
-	rm -rf .venv .venv-export .triton .peers .clients
+	rm -rf .venv .venv-export .deploy-tools .triton .peers .clients .image
 
 .venv/python.stamp:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -137,15 +161,23 @@ clean: ## remove what make installed
 	$(BIN)/python $(PIP) --require-hashes -r requirements/service.txt
 	@touch $@
 
-.venv/dev.stamp: .venv/service.stamp requirements/openvino.txt requirements/dev.txt
+.venv/dev.stamp: .venv/service.stamp requirements/openvino.txt requirements/tracing.txt requirements/dev.txt
 	@echo "installing the test tools into .venv ..."
-	$(BIN)/python $(PIP) --require-hashes -r requirements/openvino.txt -r requirements/dev.txt
+	$(BIN)/python $(PIP) --require-hashes -r requirements/openvino.txt -r requirements/tracing.txt -r requirements/dev.txt
 	@touch $@
 
-.venv-export/export.stamp: requirements/service.txt requirements/openvino.txt requirements/dev.txt pyproject.toml
+.venv-export/export.stamp: requirements/service.txt requirements/openvino.txt requirements/tracing.txt requirements/dev.txt pyproject.toml
 	@echo "installing PyTorch and the exporters into .venv-export (a few minutes) ..."
 	$(PYTHON) -m venv .venv-export
 	$(EXPORT)/python $(PIP) --upgrade 'pip>=25.1' # the first that reads groups
-	$(EXPORT)/python $(PIP) -r requirements/service.txt -r requirements/openvino.txt -r requirements/dev.txt
+	$(EXPORT)/python $(PIP) -r requirements/service.txt -r requirements/openvino.txt -r requirements/tracing.txt -r requirements/dev.txt
 	$(EXPORT)/python $(PIP) --group export
+	@touch $@
+
+.deploy-tools/stamp: requirements/deploy.txt tests/deploy/package.json tests/deploy/package-lock.json
+	@echo "installing the tools that check manifests into .deploy-tools (a minute) ..."
+	$(PYTHON) -m venv .deploy-tools
+	.deploy-tools/bin/python $(PIP) --require-hashes -r requirements/deploy.txt
+	cp tests/deploy/package.json tests/deploy/package-lock.json .deploy-tools/
+	npm ci --prefix .deploy-tools --silent --no-audit --no-fund
 	@touch $@

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import typer
 
-from loadtests import commands, label_set_commands, limit, versus
+from loadtests import commands, label_set_commands, limit, processes, versus
+from loadtests.capacity import commands as capacity_commands
 
 cli = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
 cli.command()(limit.limit)
@@ -22,7 +23,10 @@ cli.command()(commands.recall)
 cli.command()(label_set_commands.label_set)
 cli.command()(label_set_commands.shared_sets)
 cli.command()(label_set_commands.zero_shot)
+cli.command()(processes.processes)
 cli.command()(versus.versus)
+cli.command()(capacity_commands.capacity_check)
+cli.command()(capacity_commands.capacity)
 
 if __name__ == "__main__":
     cli()

@@ -51,7 +51,7 @@ def scenario(
 ) -> None:
     """One scenario, in a closed loop, or with --rate in an open one."""
     chosen = _scenario(name)
-    own = _settings(settings, {} if rate else _PATIENT)
+    own = settings_of(settings, {} if rate else _PATIENT)
     with _server(artifact, Server(url, metrics_url, pid) if url else None, own) as server:
         measurement = Measurement(server, chosen, seed)
         _warm(measurement, seconds)
@@ -64,7 +64,7 @@ def all_scenarios(
     artifact: Artifact = DEMO, seconds: Seconds = 10.0, out: Out = None, settings: Set = None
 ) -> None:
     """Every scenario in a closed loop, at one service."""
-    own = _settings(settings, _PATIENT)
+    own = settings_of(settings, _PATIENT)
     results = []
     with _server(artifact, None, own) as server:
         for chosen in SCENARIOS.values():
@@ -85,7 +85,7 @@ def overload(
     settings: Set = None,
 ) -> None:
     """Capacity in a closed loop, then open loops at 0.5, 0.7, 0.9, 1.5 and 2 times as much."""
-    own = _settings(settings, {"deadline_seconds": str(deadline)})
+    own = settings_of(settings, {"deadline_seconds": str(deadline)})
     with _server(artifact, None, own) as server:
         measurement = Measurement(server, _scenario(name))
         _warm(measurement, seconds)
@@ -102,7 +102,7 @@ def fair(
     settings: Set = None,
 ) -> None:
     """Single images alone, then while another client has 1,000 new labels scored, again and again."""
-    own = _settings(settings, {})
+    own = settings_of(settings, {})
     with _server(artifact, None, own) as server:
         pairs = fairness.fair(server, seconds, rounds, _progress)
     results = [result for pair in pairs for result in (pair.alone, pair.beside, pair.big)]
@@ -118,7 +118,7 @@ def bulk(
     settings: Set = None,
 ) -> None:
     """Single images alone, then beside a bulk request of so many texts."""
-    own = _settings(settings, {})
+    own = settings_of(settings, {})
     with _server(artifact, None, own) as server:
         results, run = in_bulk.bulk(server, lines, seconds, _progress)
     _finish(f"Bulk: {artifact.name}", results, out, in_bulk.bulk_table(results, run), _about(server, own))
@@ -154,7 +154,7 @@ def startup(artifact: Artifact = DEMO, rounds: Rounds = 5, settings: Set = None)
     """Seconds from the start of the process until it is ready (targets: demo 3, ViT-B/32 6)."""
     seconds = []
     for number in range(rounds):
-        with _server(artifact, None, _settings(settings, {})) as server:
+        with _server(artifact, None, settings_of(settings, {})) as server:
             seconds.append(server.startup_seconds or 0.0)
         _tell(f"  start {number + 1}: {seconds[-1]:.2f} s")
     typer.echo(f"{artifact.name}: ready after {statistics.median(seconds):.2f} s (median of {rounds}).")
@@ -168,7 +168,7 @@ def soak(
     settings: Set = None,
 ) -> None:
     """The mix in an open loop for long: does memory grow?"""
-    own = _settings(settings, {})
+    own = settings_of(settings, {})
     with _server(artifact, None, own) as server:
         measurement = Measurement(server, SCENARIOS["mix"], period=1.0, on_sample=_minutely)
         _warm(measurement, 10.0)
@@ -213,7 +213,7 @@ def _scenario(name: str) -> Scenario:
     return SCENARIOS[name]
 
 
-def _settings(given: list[str] | None, defaults: dict[str, str]) -> dict[str, str]:
+def settings_of(given: list[str] | None, defaults: dict[str, str]) -> dict[str, str]:
     pairs = [setting.partition("=") for setting in given or []]
     return defaults | {name: value for name, _, value in pairs}
 

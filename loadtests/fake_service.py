@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 from service.application.served_model import reference_feeds
-from service.bootstrap import batched
+from service.bootstrap import OpenBackend, batched
 from service.clip.artifact import IMAGE_GRAPH, MANIFEST_NAME, TEXT_GRAPH, TOKENIZER, read_manifest
 from service.clip.manifest import ModelManifest, ReferenceVectors
 from service.clip.tokenizer import load_tokenizer
@@ -55,7 +55,8 @@ async def _fake_manifest(source: Path) -> ModelManifest:
     return manifest.model_copy(update={"reference": reference, "files": files})
 
 
-def main() -> None:
+def main(open_backend: OpenBackend = open_fake) -> None:
+    """Serve what the settings say on these backends until a signal."""
     log.start()
     settings = Settings()
     log.configure(settings.log_level)
@@ -63,7 +64,7 @@ def main() -> None:
         folders = [
             write_fake_artifact(source, Path(temporary, str(i))) for i, source in enumerate(settings.models)
         ]
-        serve(settings.model_copy(update={"models": tuple(folders)}), open_fake)
+        serve(settings.model_copy(update={"models": tuple(folders)}), open_backend)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,8 @@ When all its threads wait for answers, requests go out late, and `Load.lag` says
 
 from __future__ import annotations
 
+import itertools
+import random
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -26,13 +28,17 @@ def run(
     seconds: float,
     first: int = 0,
     connections: int = CONNECTIONS,
+    chance: random.Random | None = None,
 ) -> Load:
-    """Send `rate` requests a second, evenly spaced, for `seconds`; at most `connections` at a time.
+    """Send `rate` requests a second for `seconds`; at most `connections` at a time.
 
-    `call`: one for all, or a function of the request's number, counted from `first`.
+    `call`: one for all, or a function of the request's number, counted from `first`. `chance`: draws the moments at
+    random, as those of many independent clients are (a Poisson process); without it they are evenly spaced.
     """
     calls = always(call) if isinstance(call, Call) else call
     total = max(1, round(rate * seconds))
+    gaps = (chance.expovariate(rate) if chance else 1 / rate for _ in range(total))
+    moments = itertools.accumulate(gaps, initial=0.0)
     answers: list[Answer] = []
     idle: list[Client] = []  # the last used on top: few connections, and those stay open
 
@@ -49,8 +55,8 @@ def run(
 
     cpu, started = time.process_time(), time.perf_counter()
     with ThreadPoolExecutor(connections) as pool:
-        for number in range(total):
-            prepared, due = calls(first + number), number / rate
+        for number, due in zip(range(total), moments, strict=False):
+            prepared = calls(first + number)
             time.sleep(max(0.0, started + due - time.perf_counter()))
             pool.submit(send, prepared, due)
     elapsed = time.perf_counter() - started

@@ -52,6 +52,31 @@ def triton(artifact: Path, *options: str) -> Iterator[str]:
             process.wait(60)
 
 
+@dataclass(frozen=True)
+class FakeTriton:
+    """Encoders of arithmetic behind Triton's protocol. `artifact`: what a gateway in front of it serves."""
+
+    url: str
+    artifact: Path
+    pid: int
+
+
+@contextmanager
+def fake_triton(artifact: Path) -> Iterator[FakeTriton]:
+    """`loadtests.fake_triton`, which answers when the block begins."""
+    port = free_port()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary, "artifact")
+        command = [sys.executable, "-m", "loadtests.fake_triton", str(port), str(artifact), str(folder)]
+        process = subprocess.Popen(command)
+        try:
+            _wait_listening(port, process)
+            yield FakeTriton(f"127.0.0.1:{port}", folder, process.pid)
+        finally:
+            process.terminate()
+            process.wait(40)
+
+
 @contextmanager
 def serving(**settings: str | int | float) -> Iterator[str]:
     """`python -m service` with these settings; gives its address once it is ready."""
@@ -108,3 +133,15 @@ def _wait_ready(url: str, process: subprocess.Popen[bytes]) -> None:
             pass
         time.sleep(0.05)
     raise SystemExit("the service was not ready within a minute")
+
+
+def _wait_listening(port: int, process: subprocess.Popen[bytes]) -> None:
+    for _ in range(1200):
+        if process.poll() is not None:
+            raise SystemExit("the fake Triton ended before it was ready")
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+            return
+        except ConnectionRefusedError:
+            time.sleep(0.05)
+    raise SystemExit("the fake Triton was not ready within a minute")

@@ -192,6 +192,33 @@ def tensorrt(
     build(folder, options, fp16=fp16, say=typer.echo)
 
 
+@app.command("plan-lines")
+def plan_lines(
+    folder: Annotated[Path, typer.Argument(help="An artifact; the script is written into it, as plans.sh.")],
+    max_batch_images: Annotated[int | None, typer.Option(min=1, help="As given to `triton`.")] = None,
+    max_batch_texts: Annotated[int | None, typer.Option(min=1, help="As given to `triton`.")] = None,
+    fp16: Annotated[bool, typer.Option("--fp16/--fp32", help="As for `tensorrt`.")] = True,
+) -> None:
+    """Write the lines that build an artifact's plans, for a machine with TensorRT and nothing of clipserve."""
+    from models.plan_lines import write_lines
+    from models.triton_config import options_of
+
+    options = options_of("tensorrt", None, max_batch_images, max_batch_texts)
+    typer.echo(f"run it on the GPU that will serve the plans: sh {write_lines(folder, options, fp16=fp16)}")
+
+
+@app.command("record-plans")
+def record_plans(
+    folder: Annotated[Path, typer.Argument(help="An artifact, with plans that its plans.sh has built.")],
+    fp16: Annotated[bool, typer.Option("--fp16/--fp32", help="As given to `plan-lines`.")] = True,
+) -> None:
+    """Write plans.json, the record of plans that plans.sh has built: `triton` asks for it."""
+    from models.plan_lines import record
+
+    made = record(folder, fp16=fp16)
+    typer.echo(f"{folder}: plans of {made.artifact} in {made.precision}, TensorRT {made.tensorrt}")
+
+
 def main() -> None:
     """Run a command; an expected error is printed without a traceback."""
     try:

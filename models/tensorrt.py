@@ -107,7 +107,7 @@ def trtexec_version(output: str) -> str | None:
     return None
 
 
-def _refuse_fp16(version: str) -> None:
+def refuse_fp16(version: str) -> None:
     """Raises ModelsError if this version of TensorRT has no fp16 mode."""
     if int(version.partition(".")[0]) >= _FIRST_WITHOUT_FP16:
         raise ModelsError(
@@ -136,7 +136,7 @@ def _run_trtexec(trtexec: str, graph: Path, plan: Path, shapes: Profile, fp16: b
     output = done.stdout + done.stderr
     version = trtexec_version(output)
     if fp16 and version:
-        _refuse_fp16(version)
+        refuse_fp16(version)
     if done.returncode != 0:
         raise ModelsError("\n".join([f"trtexec cannot build {plan}:", *output.strip().splitlines()[-5:]]))
     return version
@@ -145,7 +145,7 @@ def _run_trtexec(trtexec: str, graph: Path, plan: Path, shapes: Profile, fp16: b
 def _run_tensorrt(trt: Any, graph: Path, plan: Path, shapes: Profile, fp16: bool) -> str:
     version = str(trt.__version__)
     if fp16:
-        _refuse_fp16(version)
+        refuse_fp16(version)
     logger = trt.Logger(trt.Logger.WARNING)
     builder = trt.Builder(logger)
     if builder is None:

@@ -10,14 +10,10 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import SettingsError
 
-from service.access.key_file import KeyFileError
-from service.clip.artifact import ArtifactError
-from service.errors import ClipError
 from service.key_commands import keys
-from service.serve import CannotListen
-from service.serve import serve as run
 from service.settings import ModelSettings, Settings, unknown_variables
 from service.settings_table import as_markdown
+from service.start_faults import START_FAULTS
 from service.telemetry import log
 from service.telemetry.log import logger
 
@@ -47,8 +43,8 @@ def serve() -> None:
     for name in unknown_variables(os.environ):
         logger.warning("unknown_setting", variable=name, hint="clipserve settings lists all")
     try:
-        run(chosen)
-    except (ArtifactError, CannotListen, KeyFileError, ClipError) as error:
+        _run(chosen)
+    except START_FAULTS as error:
         _cannot_start(str(error))
         raise typer.Exit(1) from None
 
@@ -59,6 +55,17 @@ def settings() -> None:
     typer.echo(as_markdown())
 
 
+def _run(chosen: Settings) -> None:
+    if chosen.processes > 1:
+        from service.processes.supervisor import supervise  # loads none of what serves: it stays small
+
+        supervise(chosen)
+    else:
+        from service.serve import serve as run
+
+        run(chosen)
+
+
 def _read_settings() -> Settings:
     try:
         return Settings()
@@ -66,7 +73,7 @@ def _read_settings() -> Settings:
         for fault in error.errors(include_url=False, include_context=False):
             setting, *inside = map(str, fault["loc"])
             name = ".".join([f"CLIPSERVE_{setting.upper()}", *inside])
-            secret = name.lower().endswith(("token", "redis_url"))
+            secret = name.lower().endswith(("token", "redis_url", "otlp_endpoint"))
             given = "..." if secret else repr(fault["input"])[:200]
             _cannot_start(f"{name}={given}: {_said(fault)}")
     except (SettingsError, RecursionError) as error:

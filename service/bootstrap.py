@@ -60,6 +60,7 @@ from service.rest.server import ServerOptions, build_server
 from service.rest.uploads import Uploads
 from service.settings import ModelSettings, Settings
 from service.telemetry.metrics import Metrics
+from service.telemetry.tracing import TracingOptions, tracing_to
 
 if TYPE_CHECKING:  # it loads gRPC
     from service.rpc.server import RpcServer
@@ -81,10 +82,12 @@ async def open_gateway(settings: Settings, open_backend: OpenBackend | None = No
         ArtifactError: a folder of `settings.models` is not an artifact, or two hold models of one name.
         BackendUnavailable: a backend is not installed.
         KeyFileError: the file of keys cannot be used.
+        TracingUnavailable: traces are wanted, and OpenTelemetry is not installed.
     """
     metrics = Metrics()
     open_backend = open_backend or functools.partial(_open_backend, settings.deadline_seconds)
     async with AsyncExitStack() as stack:
+        metrics.tracing = stack.enter_context(tracing_to(picked(settings, TracingOptions), metrics.spans))
         threads = settings.decode_threads or usable_cores()
         executor = stack.enter_context(DaemonExecutor(threads, "preprocess", yield_to_event_loop))
         side = SideThread(stack.enter_context(DaemonExecutor(1, "side")))

@@ -192,3 +192,11 @@ class BackendUnavailable(ClipError):
 
 class BackendFailed(ClipError):
     code = "backend_failed"
+
+
+# Codes of refusals: there is nothing wrong with the request, nor with the service, and later it may be answered.
+REFUSALS = frozenset(kind.code for kind in (TooManyConnections, Overloaded, RateLimited, LabelSetNotReady))
+# Codes of failures: the request was good, and the service did not answer it.
+FAILURES = frozenset(
+    kind.code for kind in (ClipError, StoreUnavailable, DeadlineExceeded, BackendUnavailable, BackendFailed)
+)

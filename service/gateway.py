@@ -14,6 +14,7 @@ from service.application.inference import Inference
 from service.application.served_model import ServedModel
 from service.concurrency import together
 from service.rest.connections import Connections
+from service.telemetry.collectors import ModelInfo
 from service.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:  # it loads gRPC
@@ -36,6 +37,9 @@ class Gateway:
     connections: Connections
     keys: Keys | None
 
+    def __post_init__(self) -> None:
+        self.metrics.state.watch(lambda: self.draining, self._started_models)
+
     @property
     def draining(self) -> bool:
         return self.inference.draining
@@ -50,6 +54,9 @@ class Gateway:
         self.server.force_exit = self.server.force_exit or at_once
         if self.rpc:
             self.rpc.end(at_once=at_once)
+
+    def _started_models(self) -> list[ModelInfo]:
+        return [model.info for model in self.models.values() if model.started]
 
     async def warm_up(self) -> None:
         """Start all models, side by side, then load the label sets.

@@ -14,8 +14,10 @@ from service.application.limits import RequestLimits
 from service.clip.formats import FORMATS
 from service.clip.images import ImageLimits
 from service.label_set_settings import LabelSetSettings
+from service.process_settings import ProcessSettings
 from service.rest.compat.names import Compat
 from service.rpc_settings import RpcSettings
+from service.tracing_settings import TracingSettings
 from service.triton_settings import TritonSettings
 
 _DEMO = Path(__file__).parent.parent / "models" / "demo"
@@ -113,7 +115,15 @@ class ModelSettings(TritonSettings):
 
 
 # The last of these classes is read first: AccessSettings looks at what LabelSetSettings has.
-class Settings(ModelSettings, AccessSettings, LabelSetSettings, RpcSettings, BaseSettings):
+class Settings(
+    ModelSettings,
+    AccessSettings,
+    LabelSetSettings,
+    ProcessSettings,
+    RpcSettings,
+    TracingSettings,
+    BaseSettings,
+):
     """`python -m service settings` prints this as a table."""
 
     model_config = SettingsConfigDict(env_prefix="CLIPSERVE_", frozen=True, extra="forbid")

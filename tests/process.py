@@ -24,6 +24,8 @@ DEMO = ROOT / "models" / "demo"
 class Process:
     """A service process; its `url`s answer once `wait_ready` has returned. `prefix`: a command that starts it."""
 
+    module = "service"  # what is run
+
     def __init__(self, *prefix: str, **settings: str | int) -> None:
         port, grpc_port, operations_port = free_port(), free_port(), free_port()
         chosen = {"port": port, "grpc_port": grpc_port, "operations_port": operations_port, **settings}
@@ -34,7 +36,7 @@ class Process:
         # A file, because a pipe would fill up and lose lines; kept as long as this object is.
         self._log = tempfile.NamedTemporaryFile()  # noqa: SIM115
         self.popen = subprocess.Popen(
-            [*prefix, sys.executable, "-m", "service"], cwd=ROOT, env=environment, stderr=self._log
+            [*prefix, sys.executable, "-m", self.module], cwd=ROOT, env=environment, stderr=self._log
         )
         atexit.register(self.popen.kill)  # a test that fails does not leave it behind
 

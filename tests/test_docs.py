@@ -155,6 +155,7 @@ def test_lock_files_hold_no_addresses() -> None:
         ("service-gpu", ["dependencies", "gpu"]),
         ("openvino", ["openvino"]),
         ("dev", ["dev"]),
+        ("sbom", ["sbom"]),
     ],
 )
 def test_a_lock_file_pins_what_pyproject_asks_for(lock: str, lists: list[str]) -> None:

@@ -16,7 +16,7 @@ import pytest
 from prometheus_client import CollectorRegistry, Gauge
 from prometheus_client.parser import text_string_to_metric_families
 
-from service import operations
+from service import operations, operations_port
 from service.telemetry.metrics import Metrics
 
 
@@ -63,8 +63,14 @@ async def running(
     async def ready() -> bool:
         return port.ready
 
-    registry = registry or Metrics().registry
-    async with operations.serving(port.listener, registry, ready, max_blocked_seconds):
+    metrics = Metrics()
+    async with operations.serving(
+        port.listener,
+        registry or metrics.registry,
+        ready,
+        max_blocked_seconds,
+        watch_ready=metrics.state.watch_ready,
+    ):
         while port.ready and (await port.get("/readyz")).status_code != 200:
             pass
         yield port
@@ -105,6 +111,7 @@ async def test_readiness_is_what_the_event_loop_last_said() -> None:
             async with asyncio.timeout(20):
                 while ((await port.get("/readyz")).status_code == 200) != ready:
                     await asyncio.sleep(0.05)
+            assert f"clipserve_ready {float(ready)}\n" in (await port.get("/metrics")).text
         assert (await port.get("/livez")).status_code == 200
 
 
@@ -160,20 +167,20 @@ async def test_a_thousand_idle_connections_keep_no_probe_from_its_answer() -> No
                 except ConnectionResetError:
                     pass
                 connection.close()
-    assert open_now <= operations._CONNECTIONS
+    assert open_now <= operations_port._CONNECTIONS
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET /livez HT", b"GET /livez HTTP/1.1\r\nhost: a\r\nx: "])
 async def test_who_sends_no_whole_header_is_disconnected(
     sent: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(operations, "_CONNECTION_SECONDS", 0.3)
+    monkeypatch.setattr(operations_port, "_CONNECTION_SECONDS", 0.3)
     async with running() as port, asyncio.timeout(10):
         assert await asyncio.to_thread(port.say, sent) == b""
 
 
 async def test_who_reads_no_answer_is_disconnected(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(operations, "_CONNECTION_SECONDS", 0.3)
+    monkeypatch.setattr(operations_port, "_CONNECTION_SECONDS", 0.3)
     registry = CollectorRegistry()
     large = Gauge("large", "Some megabytes.", ["label"], registry=registry)
     for i in range(200):

@@ -22,6 +22,7 @@ their size. The others do not wait for it: decoders are dealt by bytes, see `ser
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -54,7 +55,7 @@ class _Lane:
 
     def ahead(self, rows: int) -> float:
         """Seconds until a request of so many rows would have its turn."""
-        return self.seconds_per_row * sum(min(size, rows) * n for size, n in self._sizes.items())
+        return self.seconds_per_row * sum(min(size, rows) * n for size, n in list(self._sizes.items()))
 
     def enter(self, rows: int) -> None:
         if not self._sizes:
@@ -103,6 +104,7 @@ class Admission:
         self._max_queue_seconds = max_queue_seconds
         self._lanes = {lane: _Lane(clock) for lane in ("image", "large image", "text")}
         self._metrics = metrics
+        metrics.watch_work(self._seconds_ahead)
 
     @contextmanager
     def admit(self, images: int = 0, texts: int = 0) -> Iterator[Ticket]:
@@ -141,6 +143,12 @@ class Admission:
         """What has been entered."""
         for lane, rows in needs.items():
             self._lanes[lane].leave(rows, finished=finished)
+
+    def _seconds_ahead(self) -> dict[str, float]:
+        """Of everything in flight, by tower; called in another thread."""
+        lanes = self._lanes
+        images = lanes["image"].ahead(sys.maxsize) + lanes["large image"].ahead(sys.maxsize)
+        return {"image": images, "text": lanes["text"].ahead(sys.maxsize)}
 
     def _refuse_if_late(self, needs: dict[str, int]) -> None:
         lanes = [(self._lanes[lane], rows) for lane, rows in needs.items()]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from service.application.requests import Choice
 from service.application.served_model import ServedModel
 from service.errors import BackendUnavailable, UnknownModel, WrongFingerprint
+from service.telemetry.request import describe
 
 
 class Models(dict[str, ServedModel]):
@@ -30,4 +31,5 @@ class Models(dict[str, ServedModel]):
                 f"the fingerprint of {model.name} is {model.fingerprint}, and {expected[:200]} is expected: "
                 "vectors of the two cannot be compared. Embed anew what you have, or serve the former model."
             )
+        describe(model=model.name)
         return model

@@ -14,6 +14,7 @@ from service.application.served_model import ServedModel
 from service.clip.images import ImageHeader
 from service.concurrency import both
 from service.errors import ClipError
+from service.telemetry.request import describe
 
 Charge = Callable[[int], Awaitable[None]]
 
@@ -47,6 +48,7 @@ class Rows:
 
     async def charge(self, rows: int, *, wait: bool = False) -> None:
         """Take them from the rate. Raises RateLimited, unless it is to `wait`."""
+        describe(rows=rows)
         if self._charge is None:
             return
         charge = partial(self._charge, rows)

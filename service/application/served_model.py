@@ -21,6 +21,7 @@ from service.clip.reference import REFERENCE_TEXTS, check, reference_pixels
 from service.clip.tokenizer import Tokenizer
 from service.engine.backend import Backend, Embeddings
 from service.errors import BackendUnavailable, BadPromptTemplate, ClipError, DeadlineExceeded, Overloaded
+from service.telemetry.collectors import ModelInfo
 from service.telemetry.log import logger
 
 _SELF_TEST_AGAIN_SECONDS = 0.5
@@ -58,6 +59,12 @@ class ServedModel:
     @property
     def name(self) -> str:
         return self.manifest.name
+
+    @property
+    def info(self) -> ModelInfo:
+        """What metrics say of it; final once the model has started."""
+        precision = self._backend.precision or self.manifest.precision
+        return ModelInfo(self.name, self.fingerprint, self._backend.engine, precision)
 
     async def ready(self) -> bool:
         """Whether a request made now would be served."""

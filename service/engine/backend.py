@@ -22,6 +22,10 @@ class Backend(Protocol):
     """
 
     @property
+    def engine(self) -> str:
+        """A word for what computes; known once it has started."""
+
+    @property
     def precision(self) -> str | None:
         """What it computes in where that is narrower than the artifact's precision; known once it has started."""
 

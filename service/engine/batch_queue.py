@@ -8,7 +8,7 @@ batches as large as any.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -93,6 +93,11 @@ class Batch(Generic[J]):
     """Rows taken for one call: (whose, which row), in order."""
 
     rows: list[tuple[J, int]]
+
+    @property
+    def jobs(self) -> Iterable[J]:
+        """Each once."""
+        return dict(self.rows)
 
     @property
     def deserted(self) -> bool:

@@ -33,6 +33,7 @@ from service.errors import BackendFailed, BackendUnavailable, ClipError
 from service.telemetry.log import logger
 from service.telemetry.metrics import Metrics
 from service.telemetry.request import current, of_batch, task_context
+from service.telemetry.tracing import begin, of_all, parents, waited
 
 Run = Callable[..., Coroutine[Any, Any, Embeddings]]
 
@@ -42,6 +43,7 @@ class _Submission(Job):
 
     def __init__(self, arrays: Arrays, answer: asyncio.Future[Embeddings]) -> None:
         super().__init__(arrays, time.monotonic(), answer.done, current())
+        self.spans = parents()  # what its batch is part of
         self.answer = answer
         self._vectors: dict[int, npt.NDArray[np.float32]] = {}  # row -> [D]
 
@@ -76,10 +78,12 @@ class DynamicBatcher:
     def start(self) -> None:
         """Begin to serve."""
         self._tasks = [asyncio.create_task(self._serve()) for _ in range(self._policy.concurrency)]
+        self._metrics.add_workers(self._tower, len(self._tasks))
 
     async def aclose(self) -> None:
         """Stop serving; what still waits fails with `BackendUnavailable`."""
         tasks, self._tasks = self._tasks, []
+        self._metrics.add_workers(self._tower, -len(tasks))
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -137,6 +141,10 @@ class DynamicBatcher:
                 pass
 
     async def _answer(self, batch: _Batch) -> None:
+        now = time.monotonic()
+        for job in batch.jobs:
+            self._metrics.queued(self._tower, now - job.arrived)
+            waited("queue", job.spans, job.arrived, tower=self._tower)
         error = await self._try(batch)
         if error is None:
             return
@@ -155,6 +163,18 @@ class DynamicBatcher:
         Returns:
             why there are none; None if they were delivered, or if nobody waits for them any more.
         """
+        spans = of_all(job.spans for job in batch.jobs)
+        work = begin("batch", spans, tower=self._tower, rows=len(batch.rows))
+        try:
+            error = await self._call(batch)
+            if work and error:
+                work.fail(error)
+            return error
+        finally:
+            if work:
+                work.end()
+
+    async def _call(self, batch: _Batch) -> ClipError | None:
         started = time.monotonic()
         # The call works for all requests of the batch: its log lines have their ids.
         context = task_context(of_batch(job.context for job, _ in batch.rows))
@@ -196,6 +216,10 @@ class Batched:
         quiet = Quiet()
         self._image = DynamicBatcher("image", inner.encode_image, image, metrics, quiet)
         self._text = DynamicBatcher("text", inner.encode_text, text, metrics, quiet)
+
+    @property
+    def engine(self) -> str:
+        return self._inner.engine
 
     @property
     def precision(self) -> str | None:

@@ -18,6 +18,7 @@ class FakeBackend:
     `delay`: seconds that each call takes, however many rows it has.
     """
 
+    engine = "fake"
     precision: str | None = None
 
     def __init__(self, embed_dim: int, delay: float = 0.0) -> None:

@@ -65,6 +65,10 @@ class InProcess:
         self._loaded = False
 
     @property
+    def engine(self) -> str:
+        return self._engine.name
+
+    @property
     def precision(self) -> str | None:
         return self._engine.precision
 

@@ -19,7 +19,7 @@ from service.rest.body import BodyLimits, announced_size, read_body
 from service.rest.errors import Render, rendered
 from service.rest.lifeline import ClientGone, run_until_answered
 from service.telemetry.log import logger
-from service.telemetry.metrics import Metrics
+from service.telemetry.metrics import CLIENT_GONE, Metrics
 from service.telemetry.request import RequestContext, enter, request_id
 
 _SMALL = 65_536  # bytes of an answer: 32 MB for 512 connections
@@ -122,14 +122,17 @@ class Exchange:
             return
         started = time.perf_counter()
         headers = {key.lower(): value for key, value in scope["headers"]}
-        request = RequestContext(request_id(headers.get(b"x-request-id", b"").decode("latin-1")))
+        request = RequestContext(
+            request_id(headers.get(b"x-request-id", b"").decode("latin-1")),
+            span=self._metrics.tracing.begin(headers.get(b"traceparent")),
+        )
         enter(request)
         answer = _Answer(send, request)
         try:
             await self._run(scope, headers, receive, answer, request)
             outcome = str(answer.status)
         except ClientGone:
-            outcome = "client_gone"
+            outcome = CLIENT_GONE
         except Exception as error:  # whatever a route raises; `rendered` knows what it is
             outcome, response = rendered(error, request.id, self._render_for(scope["path"]))
             error.__traceback__ = None  # `service.concurrency` says why

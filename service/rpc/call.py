@@ -14,6 +14,7 @@ from grpc.aio import ServicerContext as Context
 from service.application.byte_budget import address_of
 from service.rpc.dropping import drop
 from service.rpc.errors import Failure, failure_of
+from service.telemetry.metrics import CLIENT_GONE
 from service.telemetry.request import RequestContext, request_id
 
 Work = Callable[[list[bytes]], Coroutine[Any, Any, bytes]]  # the message is the one item, and is taken out
@@ -33,7 +34,7 @@ class Call:
     Attributes:
         method: its name in clip.proto.
         request: its id, and what the work for it is counted in.
-        authorization: the metadata of that name.
+        authorization, traceparent: the metadata of these names.
         connection: the address and the port of the caller.
         address: whose the connection is.
         outcome: a word for metrics and logs.
@@ -48,6 +49,7 @@ class Call:
         metadata = dict(context.invocation_metadata() or ())
         self.request = RequestContext(request_id(_text(metadata.get("x-request-id"))))
         self.authorization = _text(metadata.get("authorization"))
+        self.traceparent = _text(metadata.get("traceparent"))
         self.connection = context.peer()
         self.address = address_of(_host(self.connection))
         self.outcome = "OK"
@@ -71,7 +73,7 @@ class Call:
 
     def cancelled(self) -> None:
         """There is nobody to answer: the caller has left, or its deadline is over."""
-        self.outcome = "deadline_exceeded" if self.context.time_remaining() == 0 else "client_gone"
+        self.outcome = "deadline_exceeded" if self.context.time_remaining() == 0 else CLIENT_GONE
 
     async def write(self, answer: bytes) -> None:
         """One of several answers; the call ends if its client does not take it."""

@@ -86,6 +86,7 @@ class Exchange:
         return run
 
     async def _run(self, call: Call, answer: Answer) -> bytes:
+        call.request.span = self._metrics.tracing.begin(call.traceparent)
         enter(call.request)
         lease = self._open(call)
         try:

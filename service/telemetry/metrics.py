@@ -2,57 +2,53 @@
 
 from __future__ import annotations
 
-import functools
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
-from prometheus_client.core import CounterMetricFamily
-from prometheus_client.registry import Collector
+from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
 
-from service.telemetry.log import lines_dropped
-from service.telemetry.request import add_stage_seconds
+from service.errors import FAILURES, REFUSALS
+from service.telemetry.collectors import DroppedLines, WorkAhead
+from service.telemetry.instruments import counter, histogram
+from service.telemetry.label_set_metrics import LabelSetMetrics
+from service.telemetry.request import RequestContext, add_stage_seconds, current
+from service.telemetry.spans import NotTracing, Span, Tracing
+from service.telemetry.state_metrics import StateMetrics
+from service.telemetry.tracing import begin
 from service.telemetry.triton_metrics import TritonMetrics
 
-_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-_BUILD_SECONDS = (0.01, 0.1, 1.0, 10.0, 60.0, 300.0, 1_800.0)
+CLIENT_GONE = "client_gone"  # the outcome of a request whose client has left
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128)
 
 
 class Metrics:
-    """One registry a service, so that two services can live in one process."""
+    """One registry a service, so that two services can live in one process.
+
+    Attributes:
+        label_sets: those of label sets.
+        state: what the service is, and whether it serves.
+        triton: those of Triton servers.
+        tracing: which requests are traced; none, unless somebody sets it.
+    """
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        self._requests = self._counter(
-            "clipserve_requests_total",
-            "Requests answered, by endpoint and status or error code.",
-            "endpoint",
-            "outcome",
-        )
-        self._request_seconds = self._histogram(
-            "clipserve_request_seconds", "From the first byte read to the answer.", "endpoint", _SECONDS
-        )
-        self._stage_seconds = self._histogram(
-            "clipserve_stage_seconds",
-            "Time in one stage of a request: decode, tokenize, encode_image, encode_text.",
-            "stage",
-            _SECONDS,
-        )
-        self._batch_rows = self._histogram(
-            "clipserve_batch_rows", "Rows in one call of an encoder.", "tower", _ROWS
-        )
-        self._batch_seconds = self._histogram(
-            "clipserve_batch_seconds", "Duration of one call of an encoder.", "tower", _SECONDS
-        )
-        self._cache = self._counter(
+        self.tracing: Tracing = NotTracing()
+        registry = self.registry = CollectorRegistry()
+        self.label_sets = LabelSetMetrics(registry)
+        self.state = StateMetrics(registry)
+        self.triton = TritonMetrics(registry)
+        self._about_requests(registry)
+        self._about_encoders(registry)
+        self._cache = counter(
+            registry,
             "clipserve_cache_total",
             "Look-ups in the caches of classifiers, of label embeddings and of image vectors.",
             "cache",
             "outcome",
         )
-        self._decoders_replaced = self._counter(
+        self._decoders_replaced = counter(
+            registry,
             "clipserve_decoders_replaced_total",
             "Processes that decode images and were replaced, because they died or an image took too long.",
             "reason",
@@ -60,49 +56,68 @@ class Metrics:
         self._redis_failures = Counter(
             "clipserve_redis_failures_total",
             "Questions that Redis did not answer; for two seconds after each, this process counts rates alone.",
-            registry=self.registry,
+            registry=registry,
         )
-        self._label_sets = Gauge(
-            "clipserve_label_sets",
-            "Label sets known here, by state: ready, building (an older version may be served), failed.",
-            ["state"],
-            registry=self.registry,
+        self._spans = counter(
+            registry,
+            "clipserve_spans_total",
+            "Spans of traces: sent; failed: the collector did not take them; left_out: of a request with too many.",
+            "outcome",
         )
-        self._label_set_builds = self._counter(
-            "clipserve_label_set_builds_total", "Builds of label sets that have ended, by outcome.", "outcome"
+        ProcessCollector(registry=registry)
+        registry.register(DroppedLines())
+
+    def _about_requests(self, registry: CollectorRegistry) -> None:
+        self._requests = counter(
+            registry,
+            "clipserve_requests_total",
+            "Requests answered, by endpoint and status or error code.",
+            "endpoint",
+            "outcome",
         )
-        self._label_set_build_seconds = Histogram(
-            "clipserve_label_set_build_seconds",
-            "Duration of a build that has succeeded.",
-            buckets=_BUILD_SECONDS,
-            registry=self.registry,
+        self._request_seconds = histogram(
+            registry, "clipserve_request_seconds", "From the first byte read to the answer.", "endpoint"
         )
-        self._label_sets_used = Counter(
-            "clipserve_label_sets_used_total",
-            "Classifications by a label set: its labels were encoded already.",
-            registry=self.registry,
+        self._refused = counter(
+            registry,
+            "clipserve_refused_total",
+            "Requests and connections refused for now, by the code of the error: they may be tried again.",
+            "reason",
         )
-        self.triton = TritonMetrics(self.registry)
-        ProcessCollector(registry=self.registry)
-        self.registry.register(_DroppedLines())
+        self._cancelled = counter(
+            registry, "clipserve_cancelled_total", "Requests whose client left before the answer.", "endpoint"
+        )
+        self._stage_seconds = histogram(
+            registry,
+            "clipserve_stage_seconds",
+            "Time in one stage of a request: decode, tokenize, encode_image, encode_text.",
+            "stage",
+        )
+
+    def _about_encoders(self, registry: CollectorRegistry) -> None:
+        self._batch_rows = histogram(
+            registry, "clipserve_batch_rows", "Rows in one call of an encoder.", "tower", _ROWS
+        )
+        self._batch_seconds = histogram(
+            registry, "clipserve_batch_seconds", "Duration of one call of an encoder.", "tower"
+        )
+        self._queue_seconds = histogram(
+            registry,
+            "clipserve_queue_seconds",
+            "From the submission of rows to the start of their batch; once for each request in a batch.",
+            "tower",
+        )
+        self._workers = Gauge(
+            "clipserve_workers", "Batches that can run at once.", ["tower"], registry=registry
+        )
         self.rows_in_flight = Gauge(
             "clipserve_rows_in_flight",
             "Images and texts admitted and not yet answered.",
             ["tower"],
-            registry=self.registry,
+            registry=registry,
         )
-
-    # `labels` takes a lock and checks its arguments each time, most of what counting costs: hence the cache.
-
-    def _counter(self, name: str, help_text: str, *labels: str) -> Callable[..., Counter]:
-        counter = Counter(name, help_text, labels, registry=self.registry)
-        return functools.cache(counter.labels)
-
-    def _histogram(
-        self, name: str, help_text: str, label: str, buckets: tuple[float, ...]
-    ) -> Callable[..., Histogram]:
-        histogram = Histogram(name, help_text, [label], buckets=buckets, registry=self.registry)
-        return functools.cache(histogram.labels)
+        self._work_ahead = WorkAhead()
+        registry.register(self._work_ahead)
 
     def watch_decoding(
         self, *, bytes_taken: Callable[[], float], images_waiting: Callable[[], float]
@@ -119,12 +134,33 @@ class Metrics:
             Gauge(name, help_text, registry=self.registry).set_function(value)
 
     def request(self, endpoint: str, outcome: str, seconds: float) -> None:
+        """`outcome`: a status, or a code of `service.errors`."""
+        context = current()
+        span = context.span if isinstance(context, RequestContext) else None
         self._requests(endpoint, outcome).inc()
-        self._request_seconds(endpoint).observe(seconds)
+        self._request_seconds(endpoint).observe(seconds, _exemplar(span))
+        if outcome in REFUSALS:
+            self._refused(outcome).inc()
+        elif outcome == CLIENT_GONE:
+            self._cancelled(endpoint).inc()
+        if span and isinstance(context, RequestContext):
+            said = {"endpoint": endpoint, "outcome": outcome, **context.described}
+            span.end_request(endpoint, said, outcome if outcome in FAILURES else None)
 
     def batch(self, tower: str, rows: int, seconds: float) -> None:
         self._batch_rows(tower).observe(rows)
         self._batch_seconds(tower).observe(seconds)
+
+    def queued(self, tower: str, seconds: float) -> None:
+        self._queue_seconds(tower).observe(seconds)
+
+    def add_workers(self, tower: str, count: int) -> None:
+        """So many more batches can run at once; of a negative number, fewer."""
+        self._workers.labels(tower).inc(count)
+
+    def watch_work(self, seconds_ahead: Callable[[], Mapping[str, float]]) -> None:
+        """`seconds_ahead` gives tower -> seconds when somebody asks, in that thread."""
+        self._work_ahead.sources.append(seconds_ahead)
 
     def cache(self, cache: str, *, hit: bool) -> None:
         self._cache(cache, "hit" if hit else "miss").inc()
@@ -133,40 +169,32 @@ class Metrics:
         """`reason`: died, or late."""
         self._decoders_replaced(reason).inc()
 
+    def spans(self, outcome: str, count: int) -> None:
+        """`outcome`: sent, failed or left_out. It may be called in any thread."""
+        self._spans(outcome).inc(count)
+
     def redis_failed(self) -> None:
         self._redis_failures.inc()
 
-    def label_sets(self, by_state: Mapping[str, int]) -> None:
-        for state, count in by_state.items():
-            self._label_sets.labels(state).set(count)
-
-    def label_set_built(self, outcome: str, seconds: float) -> None:
-        """`outcome`: ok, or the code of an error."""
-        self._label_set_builds(outcome).inc()
-        if outcome == "ok":
-            self._label_set_build_seconds.observe(seconds)
-
-    def label_sets_used(self, count: int) -> None:
-        self._label_sets_used.inc(count)
-
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time a stage, for Prometheus and for the requests that the block works for."""
+        """Time a stage, for Prometheus, for the requests that the block works for, and for their traces."""
+        work = begin(name)
         started = time.perf_counter()
         try:
             yield
+        except BaseException as error:
+            if work:
+                work.fail(error)
+            raise
         finally:
             seconds = time.perf_counter() - started
-            self._stage_seconds(name).observe(seconds)
+            self._stage_seconds(name).observe(seconds, _exemplar(work.spans[0]) if work else None)
             add_stage_seconds(name, seconds)
+            if work:
+                work.end()
 
 
-class _DroppedLines(Collector):
-    """What the log counts, which is the process's and not one service's."""
-
-    def collect(self) -> Iterator[CounterMetricFamily]:
-        yield CounterMetricFamily(
-            "clipserve_log_lines_dropped",
-            "Log lines that standard error did not take: it is full, closed, or nobody reads it.",
-            lines_dropped(),
-        )
+def _exemplar(span: Span | None) -> dict[str, str] | None:
+    """What leads from a histogram in Prometheus to a trace."""
+    return {"trace_id": span.trace_id} if span else None

@@ -19,6 +19,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
+from service.telemetry.spans import Span
+
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -36,6 +38,9 @@ class RequestContext:
         deadline: when it must be answered, in seconds of `time.monotonic()`; None: no limit.
         key: the name of the key that it came with.
         bulk: it gives way to requests that somebody waits for.
+        span: of the request, if it is traced.
+        model: the name of the model that it is for, once it is found.
+        rows: images and texts that are encoded for it.
         stage_seconds: stage -> seconds; the images of a request add up.
     """
 
@@ -43,11 +48,20 @@ class RequestContext:
     deadline: float | None = None
     key: str | None = None
     bulk: bool = False
+    span: Span | None = None
+    model: str | None = None
+    rows: int = 0
     stage_seconds: dict[str, float] = field(default_factory=dict)
 
     @property
     def requests(self) -> Collection[RequestContext]:
         return (self,)
+
+    @property
+    def described(self) -> dict[str, str | int | float]:
+        """What its span says of it."""
+        model = {"model": self.model} if self.model else {}
+        return {"request_id": self.id, "rows": self.rows, **model}
 
     @property
     def server_timing(self) -> str:
@@ -110,6 +124,14 @@ def remaining(default: float) -> float:
     return max(0.0, context.deadline - time.monotonic())
 
 
+def describe(model: str | None = None, rows: int = 0) -> None:
+    """Say more of the request at hand, for its span: its model, or rows besides those said before."""
+    context = _current.get()
+    if isinstance(context, RequestContext):
+        context.model = model or context.model
+        context.rows += rows
+
+
 def add_stage_seconds(stage: str, seconds: float) -> None:
     """Count a stage for every request that the code at hand works for."""
     context = _current.get()
@@ -118,10 +140,14 @@ def add_stage_seconds(stage: str, seconds: float) -> None:
 
 
 def add_request_ids(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """A processor for structlog: `request_id`, or `request_ids` of work that is shared."""
+    """A processor for structlog: `request_id`, or `request_ids` of work that is shared; the same of traces."""
     context = _current.get()
     if isinstance(context, RequestContext):
         event.setdefault("request_id", context.id)
+        if context.span:
+            event.setdefault("trace_id", context.span.trace_id)
     elif context is not None:
         event.setdefault("request_ids", [request.id for request in context.requests])
+        if traces := [request.span.trace_id for request in context.requests if request.span]:
+            event.setdefault("trace_ids", traces)
     return event

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+from service.telemetry.instruments import SECONDS
 
 
 class TritonMetrics(Collector):
@@ -24,7 +24,7 @@ class TritonMetrics(Collector):
             "clipserve_triton_endpoint_seconds",
             "Duration of a call that a Triton server has answered.",
             ["endpoint", "tower"],
-            buckets=_SECONDS,
+            buckets=SECONDS,
             registry=registry,
         )
         self._retries = Counter(

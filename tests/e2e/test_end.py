@@ -15,11 +15,12 @@ import pytest
 
 from tests.process import Process
 
+pytestmark = pytest.mark.slow
+
 # A service beside a thread that never ends.
 STUCK = """
 import runpy, sys, threading, time
 
-pytestmark = pytest.mark.slow
 threading.Thread(target=time.sleep, args=(3600,)).start()
 sys.argv = ["service"]
 runpy.run_module("service", run_name="__main__")

@@ -50,10 +50,14 @@ class Engine:
 
 @asynccontextmanager
 async def batcher(
-    engine: Engine, max_batch_size: int = 4, concurrency: int = 1, delay: float = 0.0
+    engine: Engine,
+    max_batch_size: int = 4,
+    concurrency: int = 1,
+    delay: float = 0.0,
+    metrics: Metrics | None = None,
 ) -> AsyncIterator[DynamicBatcher]:
     policy = BatchPolicy(max_batch_size, delay, concurrency)
-    running = DynamicBatcher("image", engine, policy, Metrics())
+    running = DynamicBatcher("image", engine, policy, metrics or Metrics())
     running.start()
     async with asyncio.timeout(5):
         try:

@@ -62,6 +62,24 @@ def test_the_fronts_are_measured_in_turns(monkeypatch: pytest.MonkeyPatch) -> No
     assert all(float(cpu) > 0 and float(rate) > 0 for _, cpu, rate in rows)
 
 
+@pytest.mark.slow
+def test_one_process_and_two_are_measured_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    options = ["--scenario", "embed-320x240", "--clients", "2", "--seconds", "2", "--rounds", "1"]
+    result = CliRunner().invoke(cli, ["processes", *options, "--kill"])
+    assert result.exit_code == 0, result.output
+    rows = [line.split(" | ") for line in result.output.splitlines() if line.startswith("| embed-320x240")]
+    assert [row[1] for row in rows] == ["1", "2"]
+    for row in rows:
+        assert float(row[2]) > 0
+        assert row[3].startswith("1.00 ") == (row[1] == "1")
+        assert all(float(cell) > 0 for cell in row[4:8]), "who used how much CPU time of a request"
+        assert row[-1] == "0 |"
+    killed = re.search(r"killed: ([\d,]+) answered, (\d+) lost", result.output)
+    assert killed
+    assert int(killed[1].replace(",", "")) > int(killed[2])
+
+
 def test_single_images_are_measured_beside_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     with started("loadtests.fake_service", models="models/demo") as server:
@@ -75,5 +93,5 @@ def test_single_images_are_measured_beside_lines(monkeypatch: pytest.MonkeyPatch
 def test_a_stranger_on_the_network_does_not_import_the_service() -> None:
     imports = re.compile(r"^\s*(from|import) service\b", re.MULTILINE)
     for path in (ROOT / "loadtests").glob("*.py"):
-        if path.name != "fake_service.py":
+        if path.name not in ("fake_service.py", "fake_triton.py"):
             assert not imports.search(path.read_text()), path.name

@@ -256,6 +256,8 @@ async def test_half_a_request_makes_room_for_another_address_and_not_for_its_own
         await eventually(lambda: phases(running) == ["READING"] * 2)
         refused = await ask(running, get())
         assert (refused.status, refused.code) == (503, "too_many_connections")
+        counted = running.gateway.metrics.registry.get_sample_value
+        assert counted("clipserve_refused_total", {"reason": "too_many_connections"}) == 1
         assert await small(running, "127.0.0.2") == 200
         assert await first.closed()
     assert outcomes(running)["client_gone"] >= 1

@@ -94,6 +94,9 @@ async def test_no_more_calls_are_answered_at_a_time_than_may_be() -> None:
         assert failed.retry_after == 1
         first.cancel()
         await eventually(lambda: running.counted() == {"overloaded": 1, "client_gone": 1})
+    counted = running.metrics.registry.get_sample_value
+    assert counted("clipserve_refused_total", {"reason": "overloaded"}) == 1
+    assert counted("clipserve_cancelled_total", {"endpoint": "grpc Embed"}) == 1
 
 
 async def test_a_budget_without_room_refuses(toy: Path) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.telemetry.metrics import Metrics
+from service.errors import REFUSALS, ClipError, TooManyConnections
+from service.telemetry.metrics import CLIENT_GONE, Metrics
 
 
 def exposed(metrics: Metrics) -> dict[str, str]:
@@ -25,3 +26,33 @@ def test_two_services_in_one_process_do_not_share_a_count() -> None:
     labels = {"endpoint": "/embed", "outcome": "200"}
     assert one.registry.get_sample_value("clipserve_requests_total", labels) == 1
     assert other.registry.get_sample_value("clipserve_requests_total", labels) is None
+
+
+def test_a_refusal_is_counted_by_its_code_and_nothing_else_is_one() -> None:
+    metrics = Metrics()
+    for outcome in ("200", "OK", "invalid_input", "backend_unavailable", "internal_error", *REFUSALS):
+        metrics.request("/embed", outcome, 0.1)
+    metrics.request("other", "overloaded", 0.1)
+    refused = {
+        sample.labels["reason"]: sample.value
+        for family in metrics.registry.collect()
+        for sample in family.samples
+        if sample.name == "clipserve_refused_total"
+    }
+    assert refused == dict.fromkeys(REFUSALS, 1) | {"overloaded": 2}
+
+
+def test_every_error_that_says_when_to_come_back_is_a_refusal() -> None:
+    timed = {kind for kind in kinds(ClipError) if "retry_after" in kind.__init__.__code__.co_varnames}
+    assert {kind.code for kind in timed | {TooManyConnections}} == REFUSALS
+
+
+def kinds(kind: type[ClipError]) -> list[type[ClipError]]:
+    return [kind, *(each for child in kind.__subclasses__() for each in kinds(child))]
+
+
+def test_a_client_that_left_is_counted_by_endpoint() -> None:
+    metrics = Metrics()
+    metrics.request("/embed", CLIENT_GONE, 0.1)
+    metrics.request("/embed", "200", 0.1)
+    assert metrics.registry.get_sample_value("clipserve_cancelled_total", {"endpoint": "/embed"}) == 1

@@ -66,16 +66,16 @@ class Builds:
         except ClipError as error:
             entry.error, entry.final = error.with_traceback(None), isinstance(error, InvalidInput)
             logger.warning("label_set_not_built", **said, reason=error.detail)
-            self._metrics.label_set_built(error.code, time.monotonic() - began)
+            self._metrics.label_sets.built(error.code, time.monotonic() - began)
             return
         except Exception:  # a fault of ours must not be tried for ever, nor end the service
             entry.error, entry.final = ClipError("the service failed unexpectedly."), True
             logger.exception("label_set_not_built", **said)
-            self._metrics.label_set_built("internal_error", time.monotonic() - began)
+            self._metrics.label_sets.built("internal_error", time.monotonic() - began)
             return
         seconds = time.monotonic() - began
         logger.info("label_set_built", **said, seconds=round(seconds, 2))
-        self._metrics.label_set_built("ok", seconds)
+        self._metrics.label_sets.built("ok", seconds)
 
     async def _weights(self, entry: Entry) -> Weights:
         def progress(done: int) -> None:

@@ -201,7 +201,7 @@ class Catalog:
         self._changed.set()
         self._changed = asyncio.Event()
         states = [entry.state for entry in self.entries.values()]
-        self._metrics.label_sets({state: states.count(state) for state in STATES})
+        self._metrics.label_sets.states({state: states.count(state) for state in STATES})
 
     def _say_lost(self, error: StoreUnavailable) -> None:
         if not self._lost:

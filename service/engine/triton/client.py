@@ -44,6 +44,8 @@ _CHUNKS_IN_FLIGHT = 4  # of one large request, so that others find room in Trito
 class TritonBackend:
     """Calls the two models of one artifact."""
 
+    engine = "triton"
+
     def __init__(
         self, manifest: ModelManifest, options: TritonOptions, metrics: Metrics, look_up: LookUp = look_up
     ) -> None:

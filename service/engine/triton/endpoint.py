@@ -21,6 +21,7 @@ from service.engine.triton.contract import Tower
 from service.engine.triton.expected import Expected
 from service.engine.triton.failures import TryElsewhere, translated
 from service.engine.triton.watch import TritonWatch
+from service.telemetry.tracing import called
 from service.telemetry.triton_metrics import TritonMetrics
 
 
@@ -74,7 +75,9 @@ class Endpoint:
             async with waiting:
                 self._waiting[waiting] = movable
                 queued = max(1, int(seconds * 1e6))  # microseconds that Triton may keep it queued
-                answer = await self._client.infer(**call.arguments, timeout=queued, client_timeout=seconds)
+                answer = await called(
+                    "triton", self._client.infer, **call.arguments, timeout=queued, client_timeout=seconds
+                )
         except TimeoutError:
             if not waiting.expired():
                 raise

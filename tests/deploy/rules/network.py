@@ -1,0 +1,95 @@
+"""Who may speak to whom."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from tests.deploy.manifests import Object, of_kind, pods, selects, title
+
+_METRICS = {8082, 8002}  # of gateways and of Triton
+_MONITORING = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
+_INNER = ("triton", "redis")  # components that ask nobody who calls
+
+
+def what_is_not_named_is_denied(objects: list[Object]) -> Iterator[str]:
+    everywhere = [
+        each
+        for each in of_kind(objects, "NetworkPolicy")
+        if each["spec"]["podSelector"] == {}
+        and set(each["spec"]["policyTypes"]) == {"Ingress", "Egress"}
+        and not each["spec"].keys() & {"ingress", "egress"}
+    ]
+    if not everywhere:
+        yield "no policy denies all that the others do not name"
+
+
+def every_policy_has_pods(objects: list[Object]) -> Iterator[str]:
+    for each in of_kind(objects, "NetworkPolicy"):
+        if not any(selects(each["spec"]["podSelector"], one.labels) for one in pods(objects)):
+            yield f"{title(each)}: is about no pod"
+
+
+def metrics_are_for_monitoring_alone(objects: list[Object]) -> Iterator[str]:
+    for each in of_kind(objects, "NetworkPolicy"):
+        for rule in each["spec"].get("ingress", []):
+            if _lets_in(rule, _METRICS) and rule.get("from") != [_MONITORING]:
+                yield f"{title(each)}: metrics are for more than the namespace `monitoring`"
+    for service in of_kind(objects, "Service"):
+        if {port["port"] for port in service["spec"]["ports"]} & _METRICS:
+            yield f"{title(service)}: leads to metrics"
+
+
+def inner_servers_are_for_gateways_alone(objects: list[Object]) -> Iterator[str]:
+    """Of the same color, if there are two: the policy's peers are all that it lets in."""
+    for each in pods(objects):
+        if each.labels.get("app.kubernetes.io/component") not in _INNER:
+            continue
+        for policy in of_kind(objects, "NetworkPolicy"):
+            if not selects(policy["spec"]["podSelector"], each.labels):
+                continue
+            for rule in policy["spec"].get("ingress", []):
+                if rule.get("from") != [_MONITORING] and not _gateways_of(each.labels, rule):
+                    yield f"{title(policy)}: lets others than gateways to {each.name}"
+
+
+def gateways_reach_what_they_need(objects: list[Object]) -> Iterator[str]:
+    """The name server, and each inner server of their color."""
+    for gateway in pods(objects):
+        if gateway.labels.get("app.kubernetes.io/component") != "gateway":
+            continue
+        rules = [
+            rule
+            for policy in of_kind(objects, "NetworkPolicy")
+            if selects(policy["spec"]["podSelector"], gateway.labels)
+            for rule in policy["spec"].get("egress", [])
+        ]
+        if not any(_lets_in(rule, {53}) and "to" not in rule for rule in rules):
+            yield f"{gateway.name}: cannot ask the name server"
+        for inner in pods(objects):
+            same = inner.labels.get("clipserve/color") in (None, gateway.labels.get("clipserve/color"))
+            needed = same and inner.labels.get("app.kubernetes.io/component") in _INNER
+            if needed and not any(_leads_to(rule, inner.labels) for rule in rules):
+                yield f"{gateway.name}: cannot reach {inner.name}"
+
+
+def _lets_in(rule: dict[str, Any], ports: set[int]) -> bool:
+    """A rule without ports is about all of them."""
+    return "ports" not in rule or bool({port["port"] for port in rule["ports"]} & ports)
+
+
+def _leads_to(rule: dict[str, Any], labels: dict[str, str]) -> bool:
+    return any("podSelector" in peer and selects(peer["podSelector"], labels) for peer in rule.get("to", []))
+
+
+def _gateways_of(labels: dict[str, str], rule: dict[str, Any]) -> bool:
+    """Whether all that a rule lets in are gateways of this namespace, of the same color."""
+    wanted = {"app.kubernetes.io/component": "gateway"}
+    if color := labels.get("clipserve/color"):
+        wanted["clipserve/color"] = color
+    peers = rule.get("from", [])
+    return bool(peers) and all(
+        peer.keys() == {"podSelector"}
+        and wanted.items() <= peer["podSelector"].get("matchLabels", {}).items()
+        for peer in peers
+    )

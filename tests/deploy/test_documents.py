@@ -1,0 +1,52 @@
+"""The documents of deploy/k8s name what is there."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+
+import pytest
+import yaml
+
+from service.settings import Settings
+from tests.deploy.manifests import COMPONENTS, K8S, OVERLAYS, ROOT
+
+FOLDERS = [*(f"overlays/{name}" for name in OVERLAYS), *(f"components/{name}" for name in COMPONENTS)]
+VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_a_folder_explains_itself_in_a_few_lines(folder: str) -> None:
+    lines = (K8S / folder / "README.md").read_text().splitlines()
+    assert lines[0] == f"# {folder.partition('/')[2]}"
+    assert len(lines) <= 20
+
+
+def test_the_overview_has_every_folder_and_no_other() -> None:
+    linked = set(re.findall(r"\]\((.+?)/README\.md\)", (K8S / "README.md").read_text()))
+    assert linked == set(FOLDERS)
+
+
+def test_the_documents_name_settings_that_exist() -> None:
+    names = {f"CLIPSERVE_{name.upper()}" for name in Settings.model_fields}
+    for path in K8S.rglob("README.md"):
+        told = set(re.findall(r"`(CLIPSERVE_\w+)", path.read_text()))
+        assert told <= names, path
+
+
+def test_manifests_run_this_version() -> None:
+    for path in K8S.rglob("kustomization.yaml"):
+        images = {
+            each["name"]: each.get("newTag") for each in yaml.safe_load(path.read_text()).get("images", [])
+        }
+        assert images.get("clipserve", VERSION) == VERSION, path
+
+
+def test_plans_are_built_and_served_by_images_of_the_month_in_their_key() -> None:
+    folder = K8S / "overlays" / "gpu-tensorrt"
+    key = yaml.safe_load((folder / "plans-key.yaml").read_text())["data"]
+    kustomization = (folder / "kustomization.yaml").read_text()
+    images = {each["name"]: each["newTag"] for each in yaml.safe_load(kustomization)["images"]}
+    assert {images["tensorrt"], images["tritonserver"]} == {f"{key['TENSORRT']}-py3"}
+    name = "-".join(["plans", key["GPU"], key["TENSORRT"], key["MODEL"]]).lower().replace(".", "-")
+    assert f"value: {name}}}" in kustomization

@@ -1,0 +1,35 @@
+"""A process with a collector: spans and log lines of one trace, and what waits is sent when the process ends."""
+
+from __future__ import annotations
+
+import json
+
+import httpx
+import pytest
+
+from tests.process import Process
+from tests.telemetry.collector import collecting
+from tests.telemetry.traced import CALLER, SAMPLED, TRACE
+
+pytestmark = pytest.mark.slow
+
+
+def test_a_traced_request_is_seen_by_the_collector_in_the_log_and_in_the_metrics() -> None:
+    with collecting() as collector:
+        process = Process(otlp_endpoint=collector.url, backend="onnx", decode_processes="false")
+        process.wait_ready(120)
+        for headers in ({"traceparent": SAMPLED, "x-request-id": "mine"}, {"x-request-id": "other"}):
+            answer = httpx.post(process.url + "/embed", json={"texts": ["a"]}, headers=headers)
+            assert answer.status_code == 200
+        accept = {"accept": "application/openmetrics-text; version=1.0.0"}
+        metrics = httpx.get(process.operations_url + "/metrics", headers=accept).text
+        status, log = process.stop()
+    assert status == 0
+    assert {span.trace_id for span in collector.spans} == {TRACE}
+    (request,) = [span for span in collector.spans if span.parent_id == CALLER]
+    assert (request.service, request.name) == ("clipserve", "/embed")
+    assert request.attributes["clipserve.request_id"] == "mine"
+    lines = {line["request_id"]: line for line in map(json.loads, log.splitlines()) if "request_id" in line}
+    assert lines["mine"]["trace_id"] == TRACE
+    assert "trace_id" not in lines["other"]
+    assert f'# {{trace_id="{TRACE}"}}' in metrics

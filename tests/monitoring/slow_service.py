@@ -1,0 +1,24 @@
+"""`python -m tests.monitoring.slow_service`: a service whose encoders take the same time on any machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from loadtests.fake_service import main
+from service.bootstrap import batched
+from service.clip.manifest import ModelManifest
+from service.engine.backend import Backend
+from service.engine.fake import FakeBackend
+from service.settings import ModelSettings
+from service.telemetry.metrics import Metrics
+
+_CALL_SECONDS = 0.02
+
+
+def open_slow(_: Path, manifest: ModelManifest, settings: ModelSettings, metrics: Metrics) -> Backend:
+    """Arithmetic that waits, behind the batcher of an embedded backend."""
+    return batched(FakeBackend(manifest.embed_dim, _CALL_SECONDS), settings, metrics)
+
+
+if __name__ == "__main__":
+    main(open_slow)

@@ -1,0 +1,43 @@
+"""The dashboard is one that Grafana can show anywhere: places, numbers and variables."""
+
+from __future__ import annotations
+
+import json
+import re
+
+from tests.monitoring.files import DASHBOARD, FOLDER, panels, queries, read
+
+
+def test_panels_have_numbers_of_their_own_and_do_not_overlap() -> None:
+    taken: set[tuple[int, int]] = set()
+    for panel in panels():
+        place = panel["gridPos"]
+        cells = {
+            (x, y)
+            for x in range(place["x"], place["x"] + place["w"])
+            for y in range(place["y"], place["y"] + place["h"])
+        }
+        assert not cells & taken, panel["title"]
+        assert max(x for x, _ in cells) < 24, panel["title"]
+        taken |= cells
+    assert len({panel["id"] for panel in panels()}) == len(panels())
+
+
+def test_it_names_no_data_source_job_or_instance_but_by_its_variables() -> None:
+    dashboard = json.loads(DASHBOARD.read_text())
+    assert [each["name"] for each in dashboard["templating"]["list"]] == ["datasource", "job", "instance"]
+    assert set(re.findall(r'"uid": "([^"]*)"', DASHBOARD.read_text())) == {"clipserve", "${datasource}"}
+    assert set(re.findall(r"\$(\w+)", " ".join(query.expression for query in queries()))) == {
+        "job",
+        "instance",
+        "__rate_interval",
+    }
+    for query in queries():
+        own = re.findall(r"\bclipserve_\w+{([^}]*)}", query.expression)
+        assert all('job=~"$job", instance=~"$instance"' in selector for selector in own), query.panel
+
+
+def test_the_data_source_asks_as_often_as_prometheus_scrapes() -> None:
+    (source,) = read(FOLDER / "grafana/provisioning/datasources/prometheus.yml")["datasources"]
+    interval = read(FOLDER / "prometheus.yml")["global"]["scrape_interval"]
+    assert source["jsonData"]["timeInterval"] == interval

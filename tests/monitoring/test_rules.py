@@ -1,0 +1,133 @@
+"""Alerts: each is tested both ways, each has its entry in the runbook, and all read metrics that there are."""
+
+from __future__ import annotations
+
+import re
+from itertools import groupby
+
+from service import errors
+from service.errors import REFUSALS, ClipError
+from service.rest.errors import kinds, status_of_kind
+from service.telemetry.metrics import Metrics
+from tests.monitoring.files import (
+    ROOT,
+    RUNBOOK,
+    TESTS,
+    Rule,
+    alerts,
+    metrics_of,
+    queries,
+    read,
+    rule_files,
+    rules,
+)
+from tests.telemetry.test_documented import documented
+
+# What kube-state-metrics and the kubelet give.
+FOREIGN = {
+    "container_cpu_cfs_periods_total",
+    "container_cpu_cfs_throttled_periods_total",
+    "container_memory_working_set_bytes",
+    "container_spec_memory_limit_bytes",
+    "kube_horizontalpodautoscaler_spec_max_replicas",
+    "kube_horizontalpodautoscaler_status_current_replicas",
+}
+# Faults of the caller that are answered, and faults that are none of an encoder's.
+PROBES = '"/livez|/readyz|/ping"'
+
+
+def key(name: str, labels: dict[str, str]) -> tuple[str, str, str]:
+    """What tells rules of one name apart."""
+    return name, labels["severity"], labels.get("window", "")
+
+
+def expectations() -> list[tuple[str, list[dict[str, str]]]]:
+    """Of each question of each test: the alert, and the labels of those that must fire."""
+    return [
+        (asked["alertname"], [each["exp_labels"] for each in asked["exp_alerts"]])
+        for path in TESTS
+        for test in read(path)["tests"]
+        for asked in test["alert_rule_test"]
+    ]
+
+
+def test_every_alert_has_a_test_in_which_it_fires() -> None:
+    fired = {key(name, labels) for name, alerting in expectations() for labels in alerting}
+    assert fired == {key(rule["alert"], rule["labels"]) for rule in alerts()}
+
+
+def test_every_alert_has_a_test_in_which_something_like_it_does_not_fire() -> None:
+    """A question that nothing answers, or series of others in the input of one that something does."""
+    for name in {rule["alert"] for rule in alerts()}:
+        asked = [alerting for alert, alerting in expectations() if alert == name]
+        series = max(count for alert, count in distinct_series() if alert == name)
+        assert [] in asked or series > max(map(len, asked)), name
+
+
+def distinct_series() -> list[tuple[str, int]]:
+    """Of each question: the alert, and how many series its test has."""
+    return [
+        (asked["alertname"], len(test["input_series"]))
+        for path in TESTS
+        for test in read(path)["tests"]
+        for asked in test["alert_rule_test"]
+    ]
+
+
+def runbook_entries() -> list[str]:
+    section = RUNBOOK.read_text().partition("\n## Alerts\n")[2].partition("\n## ")[0]
+    return re.findall(r"^### (\w+)$", section, re.MULTILINE)
+
+
+def test_the_runbook_has_an_entry_for_every_alert_and_for_nothing_else() -> None:
+    assert runbook_entries() == [name for name, _ in groupby(rule["alert"] for rule in alerts())]
+
+
+def test_every_alert_says_how_urgent_it_is_what_it_means_and_where_to_read_on() -> None:
+    for rule in alerts():
+        name, annotations = rule["alert"], rule["annotations"]
+        assert rule["labels"]["severity"] in ("page", "ticket"), name
+        assert annotations.keys() == {"summary", "description", "runbook"}, name
+        assert annotations["runbook"] == f"{RUNBOOK.relative_to(ROOT)}#{name.lower()}"
+
+
+def test_rules_and_dashboard_read_metrics_that_there_are() -> None:
+    recorded = {rule["record"] for rule in rules() if "record" in rule}
+    known = FOREIGN | recorded
+    for row in documented():
+        known |= {row.name} if row.type != "histogram" else {f"{row.name}_{part}" for part in PARTS}
+    used = [rule["expr"] for rule in rules()] + [query.expression for query in queries()]
+    assert {name for expression in used for name in metrics_of(expression)} - known == set()
+
+
+PARTS = ("bucket", "count", "sum")
+
+
+def outcomes_of(rule: Rule) -> set[str]:
+    return set(re.search(r'outcome=~"([^"]+)"', rule["expr"])[1].split("|"))  # type: ignore[index]
+
+
+def recorded(record: str, **labels: str) -> Rule:
+    (found,) = (rule for rule in rules() if rule.get("record") == record and rule["labels"] == labels)
+    return found
+
+
+def test_errors_are_the_faults_of_the_service_and_refusals_are_none() -> None:
+    counted = outcomes_of(recorded("job:clipserve_outcomes:rate5m", kind="error"))
+    faults = {kind.code for kind in kinds(ClipError) if status_of_kind(kind) >= 500} - REFUSALS
+    assert counted == faults | {"5.."}
+    assert {errors.Overloaded.code, errors.RateLimited.code} <= REFUSALS
+
+
+def test_the_bound_of_the_latency_objective_is_one_of_the_histogram() -> None:
+    metrics = Metrics()
+    metrics.request("/embed", "200", 0.1)
+    bounds = {
+        sample.labels["le"]
+        for family in metrics.registry.collect()
+        for sample in family.samples
+        if sample.name == "clipserve_request_seconds_bucket"
+    }
+    asked = re.findall(r'le="([^"]+)"', " ".join(path.read_text() for path in rule_files()))
+    assert asked
+    assert set(asked) <= bounds

@@ -1,0 +1,77 @@
+"""docs/metrics.md says of each metric what the registry says: name, type, labels, meaning; and none is missing."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from service.processes.children import Children
+from service.settings import Settings
+from service.telemetry.collectors import ModelInfo
+from service.telemetry.metrics import CLIENT_GONE, Metrics
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "metrics.md"
+
+
+class Row(NamedTuple):
+    """One metric as Prometheus sees it: a counter ends with _total."""
+
+    name: str
+    type: str
+    labels: frozenset[str]
+    meaning: str
+
+
+def counted() -> Metrics:
+    """Metrics with a sample of every one, so that each tells its labels."""
+    metrics = Metrics()
+    metrics.request("/embed", "overloaded", 0.1)
+    metrics.request("/embed", CLIENT_GONE, 0.1)
+    with metrics.stage("decode"):
+        pass
+    metrics.batch("image", 1, 0.1)
+    metrics.queued("image", 0.1)
+    metrics.add_workers("image", 1)
+    metrics.rows_in_flight.labels("image").inc()
+    metrics.watch_work(lambda: {"image": 1.0})
+    metrics.watch_decoding(bytes_taken=lambda: 1, images_waiting=lambda: 1)
+    server = metrics.triton.add("triton:8001", "toy", up=lambda: True, rows=lambda: 0)
+    server.phases["toy_image", "queue"] = 1.0
+    metrics.cache("images", hit=True)
+    metrics.decoder_replaced("died")
+    metrics.spans("sent", 1)
+    metrics.label_sets.states({"ready": 1})
+    metrics.label_sets.built("ok", 0.1)
+    metrics.state.watch(lambda: False, lambda: [ModelInfo("toy", "abc", "fake", "fp32")])
+    return metrics
+
+
+def registered() -> list[Row]:
+    rows = []
+    families = {each.name: each for each in Children(Settings()).registry.collect()}
+    families |= {each.name: each for each in counted().registry.collect()}
+    for family in families.values():
+        assert family.samples, f"{family.name}: count one above, so that its labels are known"
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        labels = {label for sample in family.samples for label in sample.labels} - {"le"}
+        rows.append(Row(name, family.type, frozenset(labels), family.documentation))
+    return rows
+
+
+def documented() -> list[Row]:
+    found = re.findall(
+        r"^\| `(\w+)` \| (\w+) \| ([^|]*?) ?\| ([^|]+) \| [^|]+ \|$", DOCUMENT.read_text(), re.MULTILINE
+    )
+    return [
+        Row(name, kind, frozenset(re.findall(r"\w+", labels)), meaning)
+        for name, kind, labels, meaning in found
+    ]
+
+
+def test_the_table_has_every_metric_of_the_registry_with_its_type_labels_and_meaning() -> None:
+    told, known = documented(), registered()
+    assert len(told) == len({row.name for row in told}), "a metric is there twice"
+    missing = [row for row in known if row not in told]
+    gone = [row for row in told if row not in known]
+    assert (missing, gone) == ([], [])

@@ -1,0 +1,148 @@
+"""Which requests are traced, by the header of W3C Trace Context; and how spans reach a collector, or do not."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+
+import pytest
+
+from service.telemetry.otlp import Otlp, exporter_to
+from service.telemetry.tracing import TracingOptions, TracingUnavailable, tracing_to
+from tests.telemetry.collector import collecting
+from tests.telemetry.traced import CALLER, SAMPLED, TRACE, UNSAMPLED, tracing
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        None,
+        UNSAMPLED,
+        "",
+        "01",
+        SAMPLED.upper(),
+        SAMPLED + "-more",
+        SAMPLED + "\n",
+        SAMPLED.replace("00-", "ff-"),
+        SAMPLED.replace(TRACE, "0" * 32),
+        SAMPLED.replace(CALLER, "0" * 16),
+        "0" * 10_000,
+    ],
+)
+def test_without_the_flag_or_with_a_header_that_is_none_nothing_is_traced(header: str | None) -> None:
+    with tracing() as traced:
+        assert traced.tracing.begin(header) is None
+        assert traced.tracing.begin(header and header.encode()) is None
+
+
+@pytest.mark.parametrize("header", [SAMPLED, SAMPLED[:-2] + "ff", SAMPLED.replace("00-", "cc-") + "-more"])
+def test_the_flag_is_one_bit_and_a_later_version_may_say_more(header: str) -> None:
+    with tracing() as traced:
+        for given in (header, header.encode()):
+            span = traced.tracing.begin(given)
+            assert span
+            assert span.trace_id == TRACE
+
+
+def test_own_sampling_is_of_requests_without_the_header_only() -> None:
+    with tracing(ratio=1.0) as traced:
+        assert traced.tracing.begin(UNSAMPLED) is None
+        one, other = traced.tracing.begin(None), traced.tracing.begin(None)
+        assert one
+        assert other
+        assert one.trace_id != other.trace_id
+    with tracing(ratio=0.5) as traced:
+        assert 400 < sum(traced.tracing.begin(None) is not None for _ in range(1_000)) < 600
+
+
+def test_spans_reach_a_collector_with_the_name_of_the_service_when_it_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    counted: Counter[str] = Counter()
+    with collecting() as collector:
+        for name in ("clipserve", "photos"):
+            if name != "clipserve":
+                monkeypatch.setenv("OTEL_SERVICE_NAME", name)
+            options = TracingOptions(collector.url, 0.0)
+            with tracing_to(options, lambda outcome, n: counted.update({outcome: n})) as otlp:
+                request = otlp.begin(SAMPLED)
+                assert request
+                part = request.child("part", {"rows": 2}, began=time.monotonic() - 1)
+                assert part
+                part.end("overloaded")
+                request.end_request("/embed", {"outcome": "200"})
+            inner, outer = collector.spans[-2:]
+            assert (inner.service, outer.service) == (name, name)
+            assert (inner.trace_id, outer.trace_id, outer.parent_id) == (TRACE, TRACE, CALLER)
+            assert (inner.parent_id, inner.failed, outer.failed) == (outer.span_id, True, False)
+            assert inner.attributes == {"clipserve.rows": "2"}
+            assert 0.9e9 < inner.ended - inner.began < 10e9
+            assert outer.name == "/embed"
+    assert counted == {"sent": 4}
+
+
+def test_a_collector_that_refuses_is_counted_and_one_that_hangs_does_not_hold_up_the_end() -> None:
+    counted: Counter[str] = Counter()
+
+    def count(outcome: str, spans: int) -> None:
+        counted[outcome] += spans
+
+    with collecting() as collector:
+        collector.status = 400
+        with tracing_to(TracingOptions(collector.url, 1.0), count) as otlp:
+            one = otlp.begin(None)
+            assert one
+            one.end()
+    assert counted == {"failed": 1}
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        otlp = Otlp(exporter_to(f"http://127.0.0.1:{silent.getsockname()[1]}"), 1.0, count)
+        one = otlp.begin(None)
+        assert one
+        one.end()
+        began = time.monotonic()
+        otlp.close()
+        assert time.monotonic() - began < 8
+
+
+def test_what_waits_for_the_collector_is_bounded_and_nobody_waits_for_it() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        otlp = Otlp(exporter_to(f"http://127.0.0.1:{silent.getsockname()[1]}"), 1.0, lambda *_: None)
+        began = time.monotonic()
+        for _ in range(10_000):
+            span = otlp.begin(None)
+            assert span
+            span.end()
+        assert time.monotonic() - began < 20
+        processor = otlp._provider._active_span_processor._span_processors[0]
+        assert len(processor._batch_processor._queue) <= 2_048  # type: ignore[attr-defined]
+        otlp.close()
+
+
+def test_without_the_setting_what_sends_spans_is_not_loaded() -> None:
+    code = """
+import asyncio, sys
+from service.bootstrap import open_gateway
+from service.settings import Settings
+async def main():
+    async with open_gateway(Settings()) as gateway:
+        assert gateway.metrics.tracing.begin("00-1-1-01") is None
+asyncio.run(main())
+# The client of Redis loads another part of it, where it is installed.
+assert not [name for name in sys.modules if name.startswith(("opentelemetry.sdk.trace", "opentelemetry.exporter"))]
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def test_where_opentelemetry_is_not_installed_the_start_says_what_to_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "service.telemetry.otlp", None)
+    options = TracingOptions("http://127.0.0.1:1", 0.0)
+    with (
+        pytest.raises(TracingUnavailable, match=r"requirements/tracing\.txt"),
+        tracing_to(options, lambda *_: None),
+    ):
+        pass

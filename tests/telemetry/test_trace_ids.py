@@ -1,0 +1,81 @@
+"""The id of a trace leads from a log line and from a histogram to the spans; what is not traced has none."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from prometheus_client.openmetrics.exposition import generate_latest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+
+from service.engine.fake import FakeBackend
+from service.telemetry import log
+from service.telemetry.metrics import Metrics
+from service.telemetry.request import RequestContext, SharedContext, add_request_ids, enter
+from tests.support import DIM, eventually, serving, write_toy_artifact
+from tests.telemetry.traced import SAMPLED, TRACE, tracing
+
+
+@pytest.fixture(autouse=True)
+def nobody_s_request() -> Iterator[None]:
+    yield
+    enter(None)
+
+
+def test_log_lines_of_a_traced_request_have_its_trace_and_lines_of_shared_work_those_of_all() -> None:
+    with tracing() as traced:
+        one, other = RequestContext("a", span=traced.tracing.begin(SAMPLED)), RequestContext("b")
+        enter(one)
+        assert add_request_ids(None, "info", {}) == {"request_id": "a", "trace_id": TRACE}
+        enter(other)
+        assert add_request_ids(None, "info", {}) == {"request_id": "b"}
+        enter(SharedContext([one, other]))
+        assert add_request_ids(None, "info", {}) == {"request_ids": ["a", "b"], "trace_ids": [TRACE]}
+
+
+async def test_the_line_of_a_request_has_its_trace(tmp_path: Path) -> None:
+    written = io.StringIO()
+    folder = await write_toy_artifact(tmp_path / "toy")
+    with tracing() as traced:
+        async with serving(FakeBackend(DIM), folder) as running:
+            running.gateway.metrics.tracing = traced.tracing
+            log.configure("INFO", written)
+            try:
+                for headers in ({"traceparent": SAMPLED}, {}):
+                    await running.client.post("/embed", json={"texts": ["a"]}, headers=headers)
+                await eventually(lambda: len(written.getvalue().splitlines()) >= 2)
+            finally:
+                log.configure("CRITICAL")
+    first, second = map(json.loads, written.getvalue().splitlines())
+    assert (first["endpoint"], first["trace_id"]) == ("/embed", TRACE)
+    assert "trace_id" not in second
+
+
+def exemplars(metrics: Metrics) -> dict[str, set[str]]:
+    """Sample name -> the traces that it names."""
+    found: dict[str, set[str]] = {}
+    text = generate_latest(metrics.registry).decode()  # type: ignore[no-untyped-call]
+    for family in text_string_to_metric_families(text):  # type: ignore[no-untyped-call]
+        for sample in family.samples:
+            if sample.exemplar:
+                found.setdefault(sample.name, set()).add(sample.exemplar.labels["trace_id"])
+    return found
+
+
+def test_the_histograms_of_requests_and_stages_name_the_traces_of_sampled_requests() -> None:
+    metrics = Metrics()
+    enter(RequestContext("a"))
+    with metrics.stage("decode"):
+        pass
+    metrics.request("/embed", "200", 0.1)
+    assert exemplars(metrics) == {}
+    with tracing() as traced:
+        enter(RequestContext("b", span=traced.tracing.begin(SAMPLED)))
+        with metrics.stage("decode"):
+            pass
+        metrics.request("/embed", "200", 0.1)
+    names = ("clipserve_request_seconds_bucket", "clipserve_stage_seconds_bucket")
+    assert exemplars(metrics) == {name: {TRACE} for name in names}

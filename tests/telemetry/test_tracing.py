@@ -1,0 +1,209 @@
+"""A request whose caller traces it has a span for each part of its work, and no other request has any."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.engine.backend import Backend, Embeddings, Pixels
+from service.engine.batch_queue import BatchPolicy
+from service.engine.batching import Batched
+from service.engine.fake import FakeBackend
+from service.errors import BackendFailed, BackendUnavailable
+from service.telemetry.metrics import Metrics
+from service.telemetry.request import RequestContext, enter
+from service.telemetry.tracing import called
+from tests.rpc.client import client_of
+from tests.support import DIM, Running, eventually, form, png, serving, write_toy_artifact
+from tests.telemetry.traced import CALLER, SAMPLED, TRACE, UNSAMPLED, Ended, Traced, tracing
+
+
+def batched(inner: Backend) -> Batched:
+    return Batched(inner, BatchPolicy(4), BatchPolicy(4), Metrics())
+
+
+@asynccontextmanager
+async def traced_service(
+    folder: Path, backend: Backend | None = None, ratio: float = 0.0, **settings: Any
+) -> AsyncIterator[tuple[Running, Traced]]:
+    artifact = await write_toy_artifact(folder / "toy")
+    with tracing(ratio) as traced:
+        async with serving(batched(backend or FakeBackend(DIM)), artifact, **settings) as running:
+            running.gateway.metrics.tracing = traced.tracing
+            yield running, traced
+
+
+async def ended(traced: Traced, count: int) -> list[Ended]:
+    """The span of a request ends a moment after its answer has come."""
+    await eventually(lambda: len(traced.spans()) >= count)
+    return traced.spans()
+
+
+async def classify(running: Running, traceparent: str | None, *images: bytes) -> int:
+    headers = {"traceparent": traceparent} if traceparent else {}
+    fields = form(images or (png(),), {"labels": ["a", "b"]})
+    answer = await running.client.post("/classify", files=fields, headers={"x-request-id": "mine", **headers})
+    return answer.status_code
+
+
+async def test_a_traced_request_has_a_span_for_each_part_of_its_work_in_the_trace_of_its_caller(
+    tmp_path: Path,
+) -> None:
+    async with traced_service(tmp_path) as (running, traced):
+        assert await classify(running, SAMPLED) == 200
+        spans = await ended(traced, 10)
+    assert {span.trace_id for span in spans} == {TRACE}
+    (request,) = [span for span in spans if span.parent == CALLER]
+    assert (request.name, request.kind, request.failed) == ("/classify", "SERVER", False)
+    assert request.attributes == {
+        "endpoint": "/classify",
+        "outcome": "200",
+        "request_id": "mine",
+        "model": "toy",
+        "rows": 3,
+    }
+    stages = sorted(span.name for span in spans if span.parent == request.id)
+    assert stages == ["decode", "decode", "encode_image", "encode_text", "tokenize"]
+    for tower in ("image", "text"):
+        (stage,) = [span for span in spans if span.name == f"encode_{tower}"]
+        inside = {span.name: span for span in spans if span.parent == stage.id}
+        assert inside.keys() == {"queue", "batch"}
+        assert inside["queue"].attributes == {"tower": tower}
+        assert inside["batch"].attributes == {"tower": tower, "rows": 1 if tower == "image" else 2}
+        assert inside["queue"].seconds + inside["batch"].seconds <= stage.seconds + 0.01
+
+
+async def test_a_call_of_grpc_is_traced_like_a_request_of_rest(tmp_path: Path) -> None:
+    async with (
+        traced_service(tmp_path, grpc_enabled=True) as (running, traced),
+        client_of(running.rpc_address) as client,
+    ):
+        await client.call("Embed", texts=["a"], metadata=[("traceparent", SAMPLED)])
+        await client.call("Embed", texts=["a"], metadata=[("traceparent", UNSAMPLED)])
+        await client.call("Embed", texts=["a"])
+        spans = await ended(traced, 5)
+    assert sorted(span.name for span in spans) == ["batch", "encode_text", "grpc Embed", "queue", "tokenize"]
+    assert {span.trace_id for span in spans} == {TRACE}
+    (request,) = [span for span in spans if span.parent == CALLER]
+    assert (request.attributes["outcome"], request.attributes["rows"]) == ("OK", 1)
+
+
+async def test_a_request_without_the_flag_has_no_span(tmp_path: Path) -> None:
+    async with traced_service(tmp_path) as (running, traced):
+        for header in (None, UNSAMPLED):
+            assert await classify(running, header) == 200
+        assert await classify(running, SAMPLED.replace(TRACE, "f" * 32)) == 200
+        assert {span.trace_id for span in await ended(traced, 6)} == {"f" * 32}
+
+
+class Failing(FakeBackend):
+    """Fails on images, once it has been told to."""
+
+    failing = False
+
+    async def encode_image(self, pixels: Pixels) -> Embeddings:
+        if self.failing:
+            raise BackendFailed("it failed.")
+        return await super().encode_image(pixels)
+
+
+async def test_a_failure_is_marked_in_the_spans_it_passes_and_a_fault_of_the_caller_in_none(
+    tmp_path: Path,
+) -> None:
+    backend = Failing(DIM)
+    async with traced_service(tmp_path, backend) as (running, traced):
+        backend.failing = True
+        assert await classify(running, SAMPLED) == 502
+        failed = {span.name: span.error for span in await ended(traced, 10) if span.failed}
+        assert failed == dict.fromkeys(("/classify", "encode_image", "batch"), "backend_failed")
+        answer = await running.client.post("/classify", content=b"{", headers={"traceparent": SAMPLED})
+        assert answer.status_code >= 400
+        await eventually(lambda: sum(span.parent == CALLER for span in traced.spans()) == 2)
+        assert not traced.spans()[-1].failed
+
+
+async def test_a_batch_of_two_traced_requests_is_a_span_in_both_and_each_leads_to_the_other(
+    tmp_path: Path,
+) -> None:
+    other = "f" * 32
+    async with traced_service(tmp_path, FakeBackend(DIM, delay=0.2)) as (running, traced):
+        first = asyncio.create_task(running.embed(png()))  # untraced, and keeps the encoder busy
+        await asyncio.sleep(0.1)
+        await asyncio.gather(
+            *(
+                running.client.post(
+                    "/embed",
+                    files=form([png(seed)], {}),
+                    headers={"traceparent": SAMPLED.replace(TRACE, trace)},
+                )
+                for seed, trace in ((1, TRACE), (2, other))
+            )
+        )
+        await first
+        spans = await ended(traced, 12)
+    batches = {span.trace_id: span for span in spans if span.name == "batch"}
+    stages = {span.trace_id: span for span in spans if span.name == "encode_image"}
+    assert batches.keys() == {TRACE, other}
+    assert [batch.attributes["rows"] for batch in batches.values()] == [2, 2]
+    (own,) = [
+        trace for trace, batch in batches.items() if batch.links & {each.id for each in stages.values()}
+    ]
+    (linked,) = batches.keys() - {own}
+    assert batches[own].links == {stages[linked].id}
+    assert batches[linked].links == {batches[own].id}
+
+
+async def test_a_request_has_256_spans_at_most_and_says_how_many_were_left_out(tmp_path: Path) -> None:
+    async with traced_service(tmp_path, max_images=100) as (running, traced):
+        answer = await running.client.post(
+            "/embed", files=form([png()] * 100, {}), headers={"traceparent": SAMPLED}
+        )
+        assert answer.status_code == 200
+        await eventually(lambda: any(span.parent == CALLER for span in traced.spans()))
+        spans = traced.spans()
+    (request,) = [span for span in spans if span.parent == CALLER]
+    assert len(spans) == 256
+    assert request.attributes["spans_left_out"] == traced.counted["left_out"] > 100
+    assert traced.counted["sent"] == 256
+
+
+async def test_a_call_to_another_server_gets_a_traceparent_if_and_only_if_the_request_is_traced() -> None:
+    seen: list[dict[str, str]] = []
+
+    async def call(*, headers: dict[str, str]) -> str:
+        seen.append(headers)
+        return "answer"
+
+    with tracing() as traced:
+        enter(RequestContext("a"))
+        assert await called("triton", call, headers={"key": "value"}) == "answer"
+        enter(RequestContext("b", span=traced.tracing.begin(SAMPLED)))
+        assert await called("triton", call, headers={"key": "value"}) == "answer"
+        enter(None)
+        (span,) = traced.spans()
+    assert (span.name, span.kind, span.trace_id) == ("triton", "CLIENT", TRACE)
+    assert seen == [{"key": "value"}, {"key": "value", "traceparent": f"00-{TRACE}-{span.id}-01"}]
+
+
+async def test_a_call_to_another_server_that_fails_or_is_cancelled_says_so() -> None:
+    async def gone(*, headers: dict[str, str]) -> None:
+        raise BackendUnavailable("it is gone.")
+
+    async def hangs(*, headers: dict[str, str]) -> None:
+        await asyncio.sleep(60)
+
+    with tracing() as traced:
+        enter(RequestContext("b", span=traced.tracing.begin(SAMPLED)))
+        with pytest.raises(BackendUnavailable):
+            await called("triton", gone, headers={})
+        hanging = asyncio.create_task(called("triton", hangs, headers={}))
+        await asyncio.sleep(0)
+        hanging.cancel()
+        await asyncio.gather(hanging, return_exceptions=True)
+        enter(None)
+        assert [span.error for span in traced.spans()] == ["backend_unavailable", "cancelled"]

@@ -1,0 +1,44 @@
+"""docker-compose.yml and .env.example say the same."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+COMPOSE = (ROOT / "docker-compose.yml").read_text()
+EXAMPLE = (ROOT / ".env.example").read_text()
+SHOWN = dict(re.findall(r"^#([A-Z_]+)=(.*)$", EXAMPLE, re.MULTILINE))
+# NAME: its default in the file.
+USED = dict(re.findall(r"\$\{([A-Z_]+):-([^}]*)\}", COMPOSE))
+# Handed on as they are: settings, and arguments of the build.
+HANDED_ON = {
+    *re.findall(r"^  (CLIPSERVE_[A-Z_]+):$", COMPOSE, re.MULTILINE),
+    "BASE_CPU",
+    "VERSION",
+    "REVISION",
+}
+
+
+def test_every_variable_of_the_compose_file_is_explained_and_no_other() -> None:
+    assert len(USED) > 10
+    assert {*USED, *HANDED_ON, "COMPOSE_PROFILES"} == set(SHOWN)
+
+
+def test_every_variable_has_its_default_shown() -> None:
+    without = {"TRITON_IMAGE", "TENSORRT_IMAGE"}  # the default is a name that no registry has
+    assert {name: SHOWN[name] for name in USED if name not in without} == {
+        name: default for name, default in USED.items() if name not in without
+    }
+
+
+def test_no_variable_is_set_and_none_has_to_be() -> None:
+    assert all(line.startswith("#") or not line for line in EXAMPLE.splitlines())
+    assert not re.findall(r"\$\{\w+(?::?[?])", COMPOSE)
+
+
+def test_a_service_is_given_the_time_to_drain_and_to_answer() -> None:
+    grace = int(re.findall(r"stop_grace_period: (\d+)s", COMPOSE)[0])
+    delay = int(re.findall(r"CLIPSERVE_DRAIN_DELAY_SECONDS: (\d+)", COMPOSE)[0])
+    drain = 25  # CLIPSERVE_DRAIN_SECONDS
+    assert grace >= delay + drain + 5

@@ -1,0 +1,88 @@
+"""One trace leads from the edge through the gateway into a real Triton; a collector of our own sees all of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import pytest
+
+from models.triton_config import DEFAULTS
+from tests.rpc.client import client_of
+from tests.support import Running, eventually, form, png, serving
+from tests.telemetry.collector import Collector, Sent, collecting
+from tests.telemetry.traced import CALLER, SAMPLED, TRACE, UNSAMPLED
+
+from .test_gateway import DEMO
+
+if TYPE_CHECKING:
+    from .conftest import Triton
+
+pytestmark = pytest.mark.triton
+
+
+def traced_by(collector: Collector) -> list[str]:
+    """Options of tritonserver: its spans go to `collector`, of requests that come with a sampled context alone."""
+    return [
+        "--trace-config=mode=opentelemetry",
+        f"--trace-config=opentelemetry,url={collector.url}/v1/traces",
+        "--trace-config=opentelemetry,bsp_schedule_delay=100",
+        "--trace-config=level=TIMESTAMPS",
+        "--trace-config=rate=1000000000",
+    ]
+
+
+def one(spans: list[Sent], service: str, name: str) -> Sent:
+    (found,) = [span for span in spans if (span.service, span.name) == (service, name)]
+    return found
+
+
+async def embed(running: Running, traceparent: str) -> None:
+    sent = form([png()], {})
+    answer = await running.client.post("/embed", files=sent, headers={"traceparent": traceparent})
+    assert answer.status_code == 200
+
+
+async def test_one_trace_leads_from_the_edge_through_the_gateway_into_triton(
+    triton_of: Callable[..., Triton],
+) -> None:
+    by_grpc = "f" * 32
+    with collecting() as collector:
+        triton = triton_of(DEFAULTS["python"], None, *traced_by(collector))
+        async with (
+            serving(
+                None,
+                DEMO,
+                backend="triton",
+                triton_url=triton.url,
+                otlp_endpoint=collector.url,
+                grpc_enabled=True,
+            ) as running,
+            client_of(running.rpc_address) as client,
+        ):
+            await embed(running, UNSAMPLED.replace(TRACE, "a" * 32))
+            await embed(running, SAMPLED)
+            metadata = [("traceparent", SAMPLED.replace(TRACE, by_grpc))]
+            await client.call("Embed", texts=["a cat"], metadata=metadata)
+        await eventually(lambda: len({each.trace_id for each in from_triton(collector)}) == 2, 30)
+        spans = [span for span in collector.spans if span.trace_id == TRACE]
+        others = [span for span in collector.spans if span.trace_id == by_grpc]
+    assert {span.trace_id for span in collector.spans} == {TRACE, by_grpc}, "one without the flag is traced"
+    request = one(spans, "clipserve", "/embed")
+    stage = one(spans, "clipserve", "encode_image")
+    call = one(spans, "clipserve", "triton")
+    inside = one(spans, "triton-inference-server", "InferRequest")
+    assert [each.parent_id for each in (request, stage, call, inside)] == [
+        CALLER,
+        request.span_id,
+        stage.span_id,
+        call.span_id,
+    ]
+    assert call.began <= inside.began < call.ended
+    assert one(others, "triton-inference-server", "InferRequest").parent_id == (
+        one(others, "clipserve", "triton").span_id
+    )
+
+
+def from_triton(collector: Collector) -> list[Sent]:
+    return [span for span in collector.spans if span.service == "triton-inference-server"]
