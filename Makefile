@@ -58,8 +58,8 @@ test-neighbours: .venv/dev.stamp ## 3,000 mixed requests at full load: each vect
 test-redis: .venv/dev.stamp ## two gateways on a real Redis (needs Debian's package `redis-server`)
 	$(BIN)/python -m pytest -m redis
 
-test-triton: .venv/dev.stamp ## against a real Triton server on this CPU
-	$(BIN)/python -m pytest -m triton
+test-triton: .venv/dev.stamp ## against a real Triton server on this CPU: make test-triton [ARGS=tests/triton/test_several.py]
+	$(BIN)/python -m pytest -m triton $(ARGS)
 
 test-export: .venv-export/export.stamp ## export from PyTorch, golden references made anew
 	$(EXPORT)/python -m pytest -m export

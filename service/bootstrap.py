@@ -216,7 +216,8 @@ def _open_backend(
     deadline_seconds: float, folder: Path, manifest: ModelManifest, settings: ModelSettings, metrics: Metrics
 ) -> Backend:
     if settings.backend == "triton":
-        from service.engine.triton.client import TritonBackend, TritonOptions  # loads gRPC
+        from service.engine.triton.client import TritonBackend  # loads gRPC
+        from service.engine.triton.options import TritonOptions
 
         token = settings.triton_token.get_secret_value() if settings.triton_token else None
         options = TritonOptions(

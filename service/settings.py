@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, FilePath, SecretStr, field_validator
+from pydantic import ConfigDict, Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from service.access_settings import AccessSettings
@@ -18,11 +18,12 @@ from service.process_settings import ProcessSettings
 from service.rest.compat.names import Compat
 from service.rpc_settings import RpcSettings
 from service.tracing_settings import TracingSettings
+from service.triton_settings import TritonSettings
 
 _DEMO = Path(__file__).parent.parent / "models" / "demo"
 
 
-class ModelSettings(BaseModel):
+class ModelSettings(TritonSettings):
     """The settings that may differ from model to model; `model_settings` may hold each of them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -31,15 +32,6 @@ class ModelSettings(BaseModel):
         "auto",
         description="where the encoders run: `onnx` (onnxruntime) or `openvino` in this process, `auto` the faster "
         "of these where both are installed and agree; `triton` on a Triton server",
-    )
-    triton_url: str = Field("localhost:8001", min_length=1, description="host:port of Triton's gRPC endpoint")
-    triton_tls: bool = Field(False, description="encrypt the connection to Triton")
-    triton_ca_file: FilePath | None = Field(
-        None, description="certificates to trust; without it the system's"
-    )
-    triton_token: SecretStr | None = Field(
-        None,
-        description="sent to Triton: as a bearer token, and as its restricted-protocol key `token`",
     )
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="`cuda` refuses to start where CUDA does not run; `auto` says what it chose"
@@ -107,16 +99,6 @@ class ModelSettings(BaseModel):
     image_cache_bytes: int = Field(
         0, ge=0, description="vectors of images seen before, of a model; 0: off, each image is encoded"
     )
-
-    @field_validator("triton_token", mode="before")
-    @classmethod
-    def _in_a_header(cls, value: object) -> object:
-        token = (
-            value.strip() if isinstance(value, str) else ""
-        )  # a file that it was read from ends with a newline
-        if isinstance(value, str) and not (token.isascii() and token.isprintable() and token):
-            raise ValueError("a token has printable ASCII characters only")
-        return token or value
 
     @field_validator("image_formats", mode="before")
     @classmethod

@@ -11,24 +11,6 @@ from prometheus_client.registry import Collector
 from service.telemetry.log import lines_dropped
 
 
-class TritonPhases(Collector):
-    """Triton reports sums, which begin anew when it restarts. `seconds`: (model, phase) -> seconds."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[tuple[str, str], float] = {}
-
-    def collect(self) -> Iterator[CounterMetricFamily]:
-        family = CounterMetricFamily(
-            "clipserve_triton_phase_seconds",
-            "What Triton reports of its own time, summed since it started: queue and compute. The network's share "
-            "is clipserve_batch_seconds less these.",
-            labels=["model", "phase"],
-        )
-        for labels, seconds in list(self.seconds.items()):
-            family.add_metric(labels, seconds)
-        yield family
-
-
 class DroppedLines(Collector):
     """What the log counts, which is the process's and not one service's."""
 

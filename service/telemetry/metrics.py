@@ -9,13 +9,14 @@ from contextlib import contextmanager
 from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
 
 from service.errors import FAILURES, REFUSALS
-from service.telemetry.collectors import DroppedLines, TritonPhases, WorkAhead
+from service.telemetry.collectors import DroppedLines, WorkAhead
 from service.telemetry.instruments import counter, histogram
 from service.telemetry.label_set_metrics import LabelSetMetrics
 from service.telemetry.request import RequestContext, add_stage_seconds, current
 from service.telemetry.spans import NotTracing, Span, Tracing
 from service.telemetry.state_metrics import StateMetrics
 from service.telemetry.tracing import begin
+from service.telemetry.triton_metrics import TritonMetrics
 
 CLIENT_GONE = "client_gone"  # the outcome of a request whose client has left
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128)
@@ -27,6 +28,7 @@ class Metrics:
     Attributes:
         label_sets: those of label sets.
         state: what the service is, and whether it serves.
+        triton: those of Triton servers.
         tracing: which requests are traced; none, unless somebody sets it.
     """
 
@@ -35,6 +37,7 @@ class Metrics:
         registry = self.registry = CollectorRegistry()
         self.label_sets = LabelSetMetrics(registry)
         self.state = StateMetrics(registry)
+        self.triton = TritonMetrics(registry)
         self._about_requests(registry)
         self._about_encoders(registry)
         self._cache = counter(
@@ -115,8 +118,6 @@ class Metrics:
         )
         self._work_ahead = WorkAhead()
         registry.register(self._work_ahead)
-        self._triton_phases = TritonPhases()
-        registry.register(self._triton_phases)
 
     def watch_decoding(
         self, *, bytes_taken: Callable[[], float], images_waiting: Callable[[], float]
@@ -160,10 +161,6 @@ class Metrics:
     def watch_work(self, seconds_ahead: Callable[[], Mapping[str, float]]) -> None:
         """`seconds_ahead` gives tower -> seconds when somebody asks, in that thread."""
         self._work_ahead.sources.append(seconds_ahead)
-
-    def triton_phase(self, model: str, phase: str, seconds: float) -> None:
-        """`seconds`: what Triton has counted since it started."""
-        self._triton_phases.seconds[model, phase] = seconds
 
     def cache(self, cache: str, *, hit: bool) -> None:
         self._cache(cache, "hit" if hit else "miss").inc()

@@ -89,11 +89,18 @@ def test_what_an_ended_process_has_counted_stays_and_what_it_held_does_not() -> 
 
 
 def test_what_triton_counts_is_told_once_however_many_repeat_it() -> None:
-    one = told(lambda metrics: metrics.triton_phase("demo_image", "queue", 7.0))
-    other = told(lambda metrics: metrics.triton_phase("demo_image", "queue", 7.5))
+    def queued(seconds: float) -> Callable[[Metrics], object]:
+        def fill(metrics: Metrics) -> None:
+            server = metrics.triton.add("triton:8001", "demo", up=lambda: True, rows=lambda: 0)
+            server.phases["demo_image", "queue"] = seconds
+
+        return fill
+
+    one = told(queued(7.0))
+    other = told(queued(7.5))
     both = summed([counted(one), one, other])
     assert value(both, "clipserve_triton_phase_seconds_total") == 7.5
-    restarted = told(lambda metrics: metrics.triton_phase("demo_image", "queue", 0.1))
+    restarted = told(queued(0.1))
     assert value(summed([counted(one), restarted]), "clipserve_triton_phase_seconds_total") == 0.1
 
 

@@ -36,7 +36,8 @@ def counted() -> Metrics:
     metrics.rows_in_flight.labels("image").inc()
     metrics.watch_work(lambda: {"image": 1.0})
     metrics.watch_decoding(bytes_taken=lambda: 1, images_waiting=lambda: 1)
-    metrics.triton_phase("toy_image", "queue", 1.0)
+    server = metrics.triton.add("triton:8001", "toy", up=lambda: True, rows=lambda: 0)
+    server.phases["toy_image", "queue"] = 1.0
     metrics.cache("images", hit=True)
     metrics.decoder_replaced("died")
     metrics.spans("sent", 1)

@@ -15,15 +15,6 @@ def exposed(metrics: Metrics) -> dict[str, str]:
     return {family.name: family.type for family in text_string_to_metric_families(text)}
 
 
-def test_sums_of_triton_s_time_are_counters() -> None:
-    metrics = Metrics()
-    metrics.triton_phase("demo_image", "queue", 1.5)
-    metrics.triton_phase("demo_image", "queue", 2.5)
-    assert exposed(metrics)["clipserve_triton_phase_seconds"] == "counter"
-    labels = {"model": "demo_image", "phase": "queue"}
-    assert metrics.registry.get_sample_value("clipserve_triton_phase_seconds_total", labels) == 2.5
-
-
 def test_the_process_tells_its_memory_cpu_and_open_files() -> None:
     names = exposed(Metrics())
     assert {"process_resident_memory_bytes", "process_cpu_seconds", "process_open_fds"} <= set(names)

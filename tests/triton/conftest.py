@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,7 @@ from prometheus_client.samples import Sample
 from loadtests.process import free_port
 from models.triton_config import DEFAULTS, RepositoryOptions
 from models.triton_repository import write_repository
+from tests.triton.stand_in import StandIn, standing_in
 
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "models" / "demo"
@@ -169,3 +170,17 @@ def triton_of(triton_installed: None, tmp_path: Path) -> Iterator[Callable[..., 
     yield make
     for server in servers:
         server.kill()
+
+
+@pytest.fixture
+async def one() -> AsyncIterator[StandIn]:
+    """No Triton: a small server that stands in for one."""
+    async with standing_in(1) as made:
+        yield made
+
+
+@pytest.fixture
+async def two() -> AsyncIterator[StandIn]:
+    """Another one."""
+    async with standing_in(2) as made:
+        yield made

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from service.engine.backend import Backend
-from service.engine.triton.client import TritonBackend, TritonOptions
+from service.engine.triton.client import TritonBackend
+from service.engine.triton.options import TritonOptions
 from service.telemetry.metrics import Metrics
 from tests.engine.test_backend import (  # noqa: F401  collected here with this module's backend
     MANIFEST,
@@ -29,7 +30,7 @@ pytestmark = pytest.mark.triton
 
 @pytest.fixture
 async def backend(triton: Triton) -> AsyncIterator[Backend]:
-    made = TritonBackend(MANIFEST, TritonOptions(triton.url), Metrics())
+    made = TritonBackend(MANIFEST, TritonOptions([triton.url]), Metrics())
     await made.start()
     async with asyncio.timeout(60):
         yield made

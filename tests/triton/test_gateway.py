@@ -346,8 +346,8 @@ async def test_metrics_tell_queue_and_compute_apart(triton: Triton) -> None:
         await asyncio.sleep(1.2)
         exposed = generate_latest(running.gateway.metrics.registry).decode()
         for phase in ("queue", "compute_infer"):
-            line = f'clipserve_triton_phase_seconds_total{{model="demo_image",phase="{phase}"}}'
-            assert line in exposed
+            labels = f'endpoint="{triton.url}",model="demo_image",phase="{phase}"'
+            assert f"clipserve_triton_phase_seconds_total{{{labels}}}" in exposed
         assert 'clipserve_batch_seconds_count{tower="image"}' in exposed
 
 

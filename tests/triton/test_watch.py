@@ -3,74 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from pathlib import Path
-from typing import Any
+from collections.abc import AsyncIterator
 
-import grpc
 import pytest
-from tritonclient.grpc import model_config_pb2, service_pb2, service_pb2_grpc
 
-from models.triton_config import DEFAULTS, config, towers
-from service.clip.artifact import read_manifest
 from service.clip.manifest import Precision
 from service.clip.reference import reference_pixels
-from service.engine.triton.client import TritonBackend, TritonOptions
+from service.engine.triton.client import TritonBackend
+from service.engine.triton.options import TritonOptions
 from service.errors import BackendUnavailable
 from service.telemetry.metrics import Metrics
-
-MANIFEST = read_manifest(Path(__file__).parents[2] / "models" / "demo")
-OPTIONS = DEFAULTS["tensorrt"]
-
-
-class Server(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc]  # untyped
-    """Serves configurations and computes nothing. `asked` counts how often it told one."""
-
-    def __init__(self) -> None:
-        self.port = 0
-        self.ready = True
-        self.asked = 0
-        self.models: dict[str, model_config_pb2.ModelConfig] = {}
-
-    def serve(self, image: Precision | None = None, text: Precision | None = None) -> None:
-        for tower, narrower in zip(towers(MANIFEST, OPTIONS), (image, text), strict=True):
-            self.models[tower.name] = config(MANIFEST, tower, OPTIONS, narrower)
-
-    def state(self, key: str, value: str) -> None:
-        for model in self.models.values():
-            model.parameters[key].string_value = value
-
-    async def ModelReady(self, request: Any, context: Any) -> Any:  # noqa: N802  gRPC's name
-        return service_pb2.ModelReadyResponse(ready=self.ready)
-
-    async def ModelConfig(self, request: Any, context: Any) -> Any:  # noqa: N802
-        self.asked += 1
-        return service_pb2.ModelConfigResponse(config=self.models[request.name])
+from tests.triton.stand_in import MANIFEST, StandIn, standing_in, until
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[Server]:
-    made, listening = Server(), grpc.aio.server()
-    made.serve()
-    service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(made, listening)
-    made.port = listening.add_insecure_port("127.0.0.1:0")
-    await listening.start()
-    yield made
-    await listening.stop(None)
+async def server() -> AsyncIterator[StandIn]:
+    async with standing_in() as made:
+        yield made
 
 
 @pytest.fixture
-async def backend(server: Server) -> AsyncIterator[TritonBackend]:
-    made = TritonBackend(MANIFEST, TritonOptions(f"127.0.0.1:{server.port}"), Metrics())
+async def backend(server: StandIn) -> AsyncIterator[TritonBackend]:
+    made = TritonBackend(MANIFEST, TritonOptions([server.url]), Metrics())
     async with asyncio.timeout(30):
         yield made
     await made.aclose()
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not holds():
-            await asyncio.sleep(0.01)
 
 
 async def until_ready(backend: TritonBackend, wanted: bool) -> None:
@@ -81,7 +38,7 @@ async def until_ready(backend: TritonBackend, wanted: bool) -> None:
 
 @pytest.mark.parametrize(("served", "learned"), [(None, None), ("fp16", "fp16"), ("bf16", "bf16")])
 async def test_the_precision_is_learned_from_what_is_served(
-    server: Server, backend: TritonBackend, served: Precision | None, learned: str | None
+    server: StandIn, backend: TritonBackend, served: Precision | None, learned: str | None
 ) -> None:
     server.serve(served, served)
     assert backend.precision is None, "not started"
@@ -90,7 +47,7 @@ async def test_the_precision_is_learned_from_what_is_served(
 
 
 async def test_a_repository_that_does_not_state_its_precision_is_the_artifact_s_own(
-    server: Server, backend: TritonBackend
+    server: StandIn, backend: TritonBackend
 ) -> None:
     for model in server.models.values():
         del model.parameters["precision"]
@@ -110,7 +67,7 @@ async def test_a_repository_that_does_not_state_its_precision_is_the_artifact_s_
     ],
 )
 async def test_another_artifact_or_an_unknown_precision_is_refused(
-    server: Server, backend: TritonBackend, key: str, value: str
+    server: StandIn, backend: TritonBackend, key: str, value: str
 ) -> None:
     server.state(key, value)
     with pytest.raises(BackendUnavailable, match="Make the repository anew"):
@@ -119,7 +76,7 @@ async def test_another_artifact_or_an_unknown_precision_is_refused(
 
 @pytest.mark.parametrize("towers_in", [("fp16", None), (None, "fp16")])
 async def test_two_towers_of_different_precisions_are_refused(
-    server: Server, backend: TritonBackend, towers_in: tuple[Precision | None, Precision | None]
+    server: StandIn, backend: TritonBackend, towers_in: tuple[Precision | None, Precision | None]
 ) -> None:
     server.serve(*towers_in)
     with pytest.raises(BackendUnavailable, match=r"computes images in fp(16|32) and texts in fp(16|32)"):
@@ -127,7 +84,7 @@ async def test_two_towers_of_different_precisions_are_refused(
 
 
 async def test_a_triton_that_comes_back_in_another_precision_is_refused_until_the_first_is_back(
-    server: Server, backend: TritonBackend
+    server: StandIn, backend: TritonBackend
 ) -> None:
     await backend.start()
     server.ready = False

@@ -1,0 +1,112 @@
+"""What every Triton server must serve: one artifact, computed in one precision."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from tritonclient.grpc import aio as triton
+
+from service.clip.manifest import ModelManifest
+from service.clip.reference import MIN_COSINE
+from service.concurrency import together
+from service.engine.triton.contract import FINGERPRINT, PRECISION, TOWERS, Tower, inputs, output, triton_model
+from service.errors import BackendUnavailable
+
+
+@dataclass(frozen=True)
+class _Served:
+    """What a model's configuration says: the rows that one call may have, and the precision that computes."""
+
+    rows: int
+    precision: str
+
+
+class Expected:
+    """The artifact that this gateway holds, to which servers are compared. All servers of a gateway share one.
+
+    Attributes:
+        headers: of the questions.
+        precision: what Triton computes in, where it is not the artifact's own precision. The first server that is
+            accepted decides it, and it stays: servers that compute in another one are refused.
+    """
+
+    def __init__(self, manifest: ModelManifest, headers: dict[str, str]) -> None:
+        self._manifest = manifest
+        self.headers = headers
+        self.models = {
+            tower: triton_model(manifest, tower) for tower in TOWERS
+        }  # tower -> its name in Triton
+        self._precision: str | None = None  # the artifact's own, too
+
+    @property
+    def name(self) -> str:
+        return self._manifest.name
+
+    @property
+    def precision(self) -> str | None:
+        return None if self._precision == self._manifest.precision else self._precision
+
+    async def ready(self, client: triton.InferenceServerClient) -> bool:
+        """Whether the server says that it serves both models. Raises InferenceServerException."""
+        return all(
+            await together(
+                client.is_model_ready(model, headers=self.headers) for model in self.models.values()
+            )
+        )
+
+    async def rows(self, client: triton.InferenceServerClient) -> dict[Tower, int]:
+        """Compare both models with the manifest. The rows that a call of each tower may have.
+
+        Raises:
+            BackendUnavailable: they are other models, or compute in another precision than is served already.
+            InferenceServerException: the server did not say.
+        """
+        image, text = [await self._checked(client, tower) for tower in TOWERS]
+        if image.precision != text.precision:
+            raise BackendUnavailable(
+                f"Triton computes images in {image.precision} and texts in {text.precision}. "
+                "Make the repository anew from one artifact."
+            )
+        if self._precision not in (None, image.precision):
+            raise BackendUnavailable(
+                f"Triton now computes {self.name} in {image.precision}; this gateway was started on "
+                f"{self._precision}, and its fingerprint says so. Serve that again, or restart the gateway."
+            )
+        self._precision = image.precision
+        return dict(zip(TOWERS, (image.rows, text.rows), strict=True))
+
+    async def _checked(self, client: triton.InferenceServerClient, tower: Tower) -> _Served:
+        """Compare Triton's model with the manifest.
+
+        Raises:
+            BackendUnavailable: it is another model, or another build of this one.
+        """
+        name = self.models[tower]
+        config = (await client.get_model_config(name, headers=self.headers)).config
+        tensors = {each.name: (_type_of(each), list(each.dims)) for each in [*config.input, *config.output]}
+        needed = [*inputs(self._manifest, tower), output(self._manifest)]
+        expected = {each.name: (each.data_type, list(each.dims)) for each in needed}
+        if tensors != expected:
+            raise BackendUnavailable(
+                f"Triton's model {name} has tensors {tensors}; the artifact needs {expected}."
+            )
+        own = self._manifest.precision
+        known = {self._manifest.fingerprint(precision=each): each for each in MIN_COSINE if each != own}
+        known[self._manifest.fingerprint()] = own
+        served, stated = (config.parameters[key].string_value for key in (FINGERPRINT, PRECISION))
+        # Repositories that were written before the parameter `precision` do not state it.
+        if served not in known or stated not in ("", known[served]):
+            raise BackendUnavailable(
+                f"Triton's model {name} is {served or 'of unknown origin'}"
+                + (f", computed in {stated}" if stated else "")
+                + f"; this gateway has {self._manifest.fingerprint()}. "
+                "Make the repository anew from the same artifact."
+            )
+        return _Served(max(1, int(config.max_batch_size)), known[served])
+
+
+def _type_of(tensor: Any) -> str:
+    return str(
+        tensor.DESCRIPTOR.fields_by_name["data_type"].enum_type.values_by_number[tensor.data_type].name
+    )

@@ -1,0 +1,29 @@
+"""Settings of Triton: which endpoints and tokens are taken."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from service.settings import Settings
+
+
+def test_endpoints_are_written_with_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Settings().triton_url == ("localhost:8001",)
+    monkeypatch.setenv("CLIPSERVE_TRITON_URL", "one:8001, [fd00::7]:8001")
+    assert Settings().triton_url == ("one:8001", "[fd00::7]:8001")
+
+
+def test_a_model_may_have_endpoints_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLIPSERVE_MODEL_SETTINGS", '{"a": {"triton_url": "one:8001,two:8001"}}')
+    assert Settings().of_model("a").triton_url == ("one:8001", "two:8001")
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [("", "is not host:port"), ("one:8001,", "is not host:port"), ("http://one:8001", "no scheme"),
+     ("one:8001,one:8001", "an endpoint twice")],
+)  # fmt: skip
+def test_endpoints_that_cannot_be_meant_are_refused(given: str, said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        Settings(triton_url=given)

@@ -1,0 +1,117 @@
+"""A small gRPC server that stands in for Triton: it serves configurations, and vectors that say who made them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+from tritonclient.grpc import model_config_pb2, service_pb2, service_pb2_grpc
+
+from models.triton_config import DEFAULTS, config, towers
+from service.clip.artifact import read_manifest
+from service.clip.manifest import Precision
+
+MANIFEST = read_manifest(Path(__file__).parents[2] / "models" / "demo")
+OPTIONS = DEFAULTS["tensorrt"]
+
+
+class StandIn(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc]  # untyped
+    """A server that is up.
+
+    Attributes:
+        ready: what it says when it is asked.
+        asked: how often it has told a configuration.
+        calls: rows of each call that it was sent.
+        value: every number of its vectors.
+        failure: what calls get instead of vectors.
+        answering: cleared, it answers no call and no question; set again, it answers them all.
+        watched: cleared, it answers no question.
+        computing: cleared, it answers no call.
+        cancelled: calls that were taken back.
+    """
+
+    def __init__(self) -> None:
+        self.port = 0
+        self.value = 0.0
+        self.ready = True
+        self.asked = 0
+        self.calls: list[int] = []
+        self.cancelled = 0
+        self.failure: tuple[grpc.StatusCode, str] | None = None
+        self.answering, self.watched, self.computing = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        for event in (self.answering, self.watched, self.computing):
+            event.set()
+        self.models: dict[str, model_config_pb2.ModelConfig] = {}
+        self.serve()
+
+    @property
+    def url(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def serve(self, image: Precision | None = None, text: Precision | None = None) -> None:
+        """From now on it says that it computes in these; None: in the artifact's own."""
+        for tower, narrower in zip(towers(MANIFEST, OPTIONS), (image, text), strict=True):
+            self.models[tower.name] = config(MANIFEST, tower, OPTIONS, narrower)
+
+    def state(self, key: str, value: str) -> None:
+        for model in self.models.values():
+            model.parameters[key].string_value = value
+
+    async def ModelReady(self, request: Any, context: Any) -> Any:  # noqa: N802  gRPC's name
+        await self.answering.wait()
+        await self.watched.wait()
+        return service_pb2.ModelReadyResponse(ready=self.ready)
+
+    async def ModelConfig(self, request: Any, context: Any) -> Any:  # noqa: N802
+        self.asked += 1
+        return service_pb2.ModelConfigResponse(config=self.models[request.name])
+
+    async def ModelStatistics(self, request: Any, context: Any) -> Any:  # noqa: N802
+        statistics = service_pb2.ModelStatistics(name=request.name)
+        statistics.inference_stats.queue.ns = 1_500_000_000
+        return service_pb2.ModelStatisticsResponse(model_stats=[statistics])
+
+    async def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802
+        rows = request.inputs[0].shape[0]
+        self.calls.append(rows)
+        if self.failure:
+            await context.abort(*self.failure)
+        try:
+            await self.answering.wait()
+            await self.computing.wait()
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        vectors = np.full((rows, MANIFEST.embed_dim), self.value, np.float32)
+        output = service_pb2.ModelInferResponse.InferOutputTensor(
+            name="embedding", datatype="FP32", shape=vectors.shape
+        )
+        return service_pb2.ModelInferResponse(outputs=[output], raw_output_contents=[vectors.tobytes()])
+
+
+@asynccontextmanager
+async def standing_in(value: float = 0.0, address: str = "127.0.0.1:0") -> AsyncIterator[StandIn]:
+    """It listens until the block ends."""
+    made, listening = StandIn(), grpc.aio.server()
+    made.value = value
+    service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(made, listening)
+    made.port = listening.add_insecure_port(address)
+    await listening.start()
+    try:
+        yield made
+    finally:
+        for event in (made.answering, made.watched, made.computing):
+            event.set()
+        await listening.stop(None)
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Wait until it holds."""
+    async with asyncio.timeout(10):
+        while not holds():
+            await asyncio.sleep(0.01)

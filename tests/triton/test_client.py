@@ -1,0 +1,145 @@
+"""Which failures of a Triton server are made good on another, and which servers are used at all."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+from collections.abc import Iterator
+from itertools import pairwise
+
+import grpc
+import numpy as np
+import pytest
+
+from service.clip.manifest import Precision
+from service.errors import BackendFailed, BackendUnavailable, ClipError, DeadlineExceeded, Overloaded
+from service.telemetry import log
+from tests.triton.backends import STOPPING, backend_on, sent
+from tests.triton.stand_in import MANIFEST, StandIn, standing_in, until
+
+
+@pytest.fixture
+def logs() -> Iterator[io.StringIO]:
+    stream = io.StringIO()
+    log.configure("INFO", stream)
+    yield stream
+    log.configure("CRITICAL")
+
+
+@pytest.mark.parametrize(
+    ("failure", "reason"),
+    [
+        (STOPPING, "unavailable"),
+        ((grpc.StatusCode.NOT_FOUND, "Request for unknown model: 'demo_text'"), "not_found"),
+    ],
+)
+async def test_a_call_that_meets_a_server_on_its_way_out_is_made_again_elsewhere(
+    one: StandIn, two: StandIn, failure: tuple[grpc.StatusCode, str], reason: str
+) -> None:
+    async with backend_on(one, two) as backend:
+        one.failure, one.ready = failure, False
+        assert [await backend.server_of() for _ in range(10)] == [2] * 10
+        assert len(one.calls) == backend.retries(reason) == 1, "set aside after its first failure"
+        one.failure = None
+        await asyncio.sleep(0.5)
+        assert await backend.server_of() == 2, "its watch does not say that it is ready"
+        one.ready = True
+        await until(lambda: bool(backend.up(one.url)))
+        assert {await backend.server_of(), await backend.server_of()} == {1, 2}
+
+
+async def test_a_call_is_made_again_once(one: StandIn, two: StandIn) -> None:
+    async with standing_in(3) as three, backend_on(one, two, three) as backend:
+        for server in (one, two, three):
+            server.failure = STOPPING
+        with pytest.raises(BackendUnavailable):
+            await backend.server_of()
+        assert len(one.calls) + len(two.calls) + len(three.calls) == 2
+
+
+@pytest.mark.parametrize(
+    ("failure", "error"),
+    [
+        ((grpc.StatusCode.UNAVAILABLE, "[request id: 1] Exceeds maximum queue size"), Overloaded),
+        ((grpc.StatusCode.UNAVAILABLE, "Request timeout expired"), DeadlineExceeded),
+        ((grpc.StatusCode.INTERNAL, "out of memory"), BackendFailed),
+    ],
+)
+async def test_what_is_an_answer_is_not_asked_for_elsewhere(
+    one: StandIn, two: StandIn, failure: tuple[grpc.StatusCode, str], error: type[ClipError]
+) -> None:
+    async with backend_on(one, two) as backend:
+        one.failure = two.failure = failure
+        with pytest.raises(error):
+            await backend.server_of()
+        assert len(one.calls) + len(two.calls) == 1
+
+
+async def test_calls_still_running_at_the_end_find_no_server(one: StandIn, two: StandIn) -> None:
+    async with backend_on(one, two) as backend:
+        one.answering.clear()
+        two.answering.clear()
+        asking = [asyncio.create_task(backend.server_of()) for _ in range(4)]
+        await sent(one, 2)
+        await sent(two, 2)
+    for task in asking:
+        with pytest.raises(BackendUnavailable):
+            await task
+
+
+async def test_without_any_server_a_call_is_refused_at_once(one: StandIn, two: StandIn) -> None:
+    async with backend_on(one, two) as backend:
+        one.ready = False
+        await until(lambda: not backend.up(one.url))
+        await until(lambda: bool(backend.up(two.url)))
+        assert await backend.ready(), "one of them is"
+        two.ready = False
+        await until(lambda: not backend.up(two.url))
+        assert not await backend.ready()
+        with pytest.raises(BackendUnavailable):
+            await backend.server_of()
+        assert one.calls == two.calls == []
+
+
+@pytest.mark.parametrize("precision", [None, "fp16"])
+async def test_a_server_of_another_artifact_or_precision_is_refused_and_said_so_once(
+    one: StandIn, two: StandIn, precision: Precision | None, logs: io.StringIO
+) -> None:
+    async with backend_on(one, two) as backend:
+        two.ready = False
+        await until(lambda: not backend.up(two.url))
+        two.serve(precision, precision)
+        if precision is None:
+            two.state("fingerprint", MANIFEST.fingerprint(precision="fp8"))
+        two.ready, asked = True, two.asked
+        await until(lambda: two.asked >= asked + 6)  # several looks, each of which could say so
+        assert [await backend.server_of() for _ in range(4)] == [1] * 4
+        said = [json.loads(line) for line in logs.getvalue().splitlines()]
+        states = [line["state"] for line in said if line.get("endpoint") == two.url]
+        assert "mismatch" in states
+        assert all(state != following for state, following in pairwise(states)), "said once"
+        assert backend.up(two.url) == 0
+        assert two.calls == []
+
+
+async def test_it_starts_on_the_one_server_that_fits_and_on_none_that_does_not(
+    one: StandIn, two: StandIn
+) -> None:
+    one.state("fingerprint", "another")
+    async with backend_on(two, urls=[one.url, two.url]) as backend:
+        assert [await backend.server_of() for _ in range(4)] == [2] * 4
+    two.state("fingerprint", "another")
+    with pytest.raises(BackendUnavailable, match="Make the repository anew"):
+        async with backend_on(urls=[one.url, two.url]):
+            pass
+
+
+async def test_a_large_request_is_split_by_the_server_that_takes_the_least(
+    one: StandIn, two: StandIn
+) -> None:
+    for model in two.models.values():
+        model.max_batch_size = 3
+    async with backend_on(one, two) as backend:
+        await backend.encode_text(np.ones((10, 8), np.int32), np.ones(10, np.int32))
+        assert sorted(one.calls + two.calls) == [1, 3, 3, 3]

@@ -1,0 +1,87 @@
+"""A Triton server that falls silent, and what becomes of the calls that it owes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from service.errors import DeadlineExceeded
+from service.telemetry.request import RequestContext, enter
+from tests.triton.backends import backend_on, sent
+from tests.triton.stand_in import StandIn, until
+
+
+async def test_what_a_silent_server_owes_is_moved(one: StandIn, two: StandIn) -> None:
+    async with backend_on(one, two) as backend:
+        one.answering.clear()
+        asking = [asyncio.create_task(backend.server_of()) for _ in range(8)]
+        assert [await each for each in asking] == [2] * 8
+        assert len(one.calls) == backend.retries("silent") == 4
+        await until(lambda: one.cancelled == 4)
+        assert [await backend.server_of() for _ in range(4)] == [2] * 4, "it is set aside"
+        one.answering.set()
+        await until(lambda: bool(backend.up(one.url)))
+        assert {await backend.server_of(), await backend.server_of()} == {1, 2}
+
+
+async def test_what_a_server_leaves_unanswered_when_it_goes_is_moved(one: StandIn, two: StandIn) -> None:
+    async with backend_on(one, two) as backend:
+        one.computing.clear()
+        asking = [asyncio.create_task(backend.server_of()) for _ in range(4)]
+        await sent(one, 2)
+        one.ready = False  # so it says; what it owes does not come
+        assert [await each for each in asking] == [2] * 4
+
+
+async def test_calls_wait_at_a_silent_server_until_another_is_ready(one: StandIn, two: StandIn) -> None:
+    two.ready = False
+    async with backend_on(one, urls=[one.url, two.url]) as backend:
+        one.answering.clear()
+        asking = asyncio.create_task(backend.server_of())
+        await until(lambda: not backend.up(one.url))
+        await asyncio.sleep(0.5)
+        assert not asking.done()
+        two.ready = True
+        assert await asking == 2
+
+
+async def test_a_busy_server_that_answers_calls_is_not_silent(one: StandIn, two: StandIn) -> None:
+    async with backend_on(one, two) as backend:
+        one.watched.clear()
+        began = last = time.monotonic()
+        while last - began < 2:  # four times as long as it may be silent
+            answers = {await backend.server_of(), await backend.server_of()}
+            now = time.monotonic()
+            if now - last > 0.25:  # the machine holds the test up, and a look may come between
+                began = now
+            elif last > began:
+                assert answers == {1, 2}
+                assert backend.up(one.url) == 1
+            last = now
+
+
+async def test_no_call_outlives_its_deadline(one: StandIn, two: StandIn) -> None:
+    async with backend_on(one, two) as backend:
+        for server in (one, two):
+            server.answering.clear()
+        began = time.monotonic()
+        enter(RequestContext("a", began + 1.5))
+        try:
+            with pytest.raises(DeadlineExceeded):
+                await backend.server_of()
+            assert 1.4 < time.monotonic() - began < 5
+        finally:
+            enter(None)
+
+
+async def test_a_caller_who_leaves_takes_his_call_back(one: StandIn) -> None:
+    async with backend_on(one) as backend:
+        one.answering.clear()
+        asking = asyncio.create_task(backend.server_of())
+        await sent(one, 1)
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        await until(lambda: one.cancelled == 1)
