@@ -14,6 +14,9 @@ and it is refused when that is more than `max_queue_seconds`, or when it and the
 what is left of its deadline. A request that finds its lanes empty is not: estimates can be wrong. But one whose own
 rows take many times what is left is told so, instead of computing until its deadline for nothing.
 
+While a lane is empty nothing corrects its measure: after a slow minute, requests could be refused as too large for
+ever. So the measure of an empty lane goes back to that of the start, when there was nothing else to do.
+
 An image that takes ten times as long to decode would make all images seem slow. So a request of large images
 changes to a lane of its own when their headers are read, and may still be refused there; its rows are counted by
 their size. The others do not wait for it: decoders are dealt by bytes, see `service.application.decode_queue`.
@@ -35,6 +38,8 @@ from service.telemetry.request import remaining
 # The average forgets: after so many seconds of work an old measurement counts 1/e. This is longer than a large
 # request takes, because its rows are only seen to leave when the last one does.
 _MEMORY = 10.0
+# In an empty lane, what a row takes beyond the measure of the start is 1/e of it after so many seconds.
+_RECOVERY = 30.0
 # A single row may have been measured at three times what it costs among others.
 _HOPELESS = 4
 
@@ -48,10 +53,15 @@ class _Lane:
         self._last_change = 0.0  # when rows last left, or the first arrived
         self._seconds = 0.0  # of work, fading
         self._rows = 0.0  # done in those seconds
+        self._at_start = 0.0  # seconds per row
 
     @property
     def seconds_per_row(self) -> float:
-        return self._seconds / self._rows if self._rows else 0.0
+        measured = self._seconds / self._rows if self._rows else 0.0
+        if self._sizes or measured <= self._at_start:
+            return measured
+        kept = math.exp((self._last_change - self._clock()) / _RECOVERY)
+        return self._at_start + (measured - self._at_start) * kept
 
     def ahead(self, rows: int) -> float:
         """Seconds until a request of so many rows would have its turn."""
@@ -59,6 +69,7 @@ class _Lane:
 
     def enter(self, rows: int) -> None:
         if not self._sizes:
+            self._seconds = self.seconds_per_row * self._rows
             self._last_change = self._clock()
         self._sizes[rows] += 1
 
@@ -66,12 +77,17 @@ class _Lane:
         self._sizes[rows] -= 1
         if not self._sizes[rows]:
             del self._sizes[rows]
+        now = self._clock()
         if finished:
-            now = self._clock()
-            self.learn(rows, now - self._last_change)
+            self._learn(rows, now - self._last_change)
+        if finished or not self._sizes:
             self._last_change = now
 
-    def learn(self, rows: int, seconds: float) -> None:
+    def learn_at_start(self, rows: int, seconds: float) -> None:
+        self._learn(rows, seconds)
+        self._at_start, self._last_change = self.seconds_per_row, self._clock()
+
+    def _learn(self, rows: int, seconds: float) -> None:
         kept = math.exp(-seconds / _MEMORY)
         self._seconds = self._seconds * kept + seconds
         self._rows = self._rows * kept + rows
@@ -129,9 +145,9 @@ class Admission:
             for tower, rows in needs.items():
                 self._metrics.rows_in_flight.labels(tower).dec(rows)
 
-    def learn(self, lane: str, rows: int, seconds: float) -> None:
+    def learn_at_start(self, lane: str, rows: int, seconds: float) -> None:
         """So many rows took so long, when there was nothing else to do."""
-        self._lanes[lane].learn(rows, seconds)
+        self._lanes[lane].learn_at_start(rows, seconds)
 
     def enter(self, needs: dict[str, int]) -> None:
         """Raises Overloaded, TooMany, DeadlineExceeded: see `admit`, which is what others call."""

@@ -112,8 +112,8 @@ class ServedModel:
             await self._backend.encode_image(images)
             between = time.monotonic()
             await self.texts.encode(REFERENCE_TEXTS, truncate=True)
-            self.admission.learn("image", len(images), between - began)
-            self.admission.learn("text", len(REFERENCE_TEXTS), time.monotonic() - between)
+            self.admission.learn_at_start("image", len(images), between - began)
+            self.admission.learn_at_start("text", len(REFERENCE_TEXTS), time.monotonic() - between)
 
     async def _reference_embeddings(self) -> tuple[Embeddings, Embeddings]:
         """[2, D] and [3, D]. A backend that goes away, or is full, says nothing about itself: it is asked again."""

@@ -74,7 +74,7 @@ async def place(where: str, folder: Path) -> AsyncIterator[tuple[Running, dict[s
         if where == "busy":
             backend.hangs = True
             (model,) = running.gateway.models.values()
-            model.admission.learn("text", 1, 5.0)
+            model.admission.learn_at_start("text", 1, 5.0)
             ahead = asyncio.create_task(running.embed(text="ahead"))
             while not running.gateway.metrics.registry.get_sample_value(
                 "clipserve_rows_in_flight", {"tower": "text"}
