@@ -19,10 +19,10 @@ run: .venv/service.stamp ## serve the demo model on http://localhost:8080 (setti
 	@exec $(BIN)/python -m service
 
 test: .venv/dev.stamp ## the fast tests: no GPU, no Docker, no hub
-	$(BIN)/python $(RUNNER) -m pytest -n 2 --dist worksteal --durations=25 --durations-min=5 -m '$(FAST)'
+	$(BIN)/python $(RUNNER) -m pytest -n 3 --dist worksteal --durations=25 --durations-min=5 -m '$(FAST)'
 
 test-slow: .venv/dev.stamp ## what needs no more than `make test`, but minutes: real processes, long searches
-	$(BIN)/python $(RUNNER) -m pytest -n 2 --dist worksteal --durations=25 --durations-min=5 -m slow
+	$(BIN)/python $(RUNNER) -m pytest -n 3 --dist worksteal --durations=25 --durations-min=5 -m slow
 
 coverage: .venv/dev.stamp ## lines and branches that `make test` and `make test-slow` do not run
 	$(BIN)/coverage erase
