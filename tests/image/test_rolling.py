@@ -1,6 +1,7 @@
 """Instances behind the real edge are replaced under load, over TLS: no request fails.
 
-Over REST alone: the client of grpcio 1.85.3 mostly aborts here (call_combiner.cc:144, `prev_size >= 1u`).
+Over REST alone: in three of three runs the client of grpcio 1.85.3 died here, of a
+segmentation fault or of its own check (call_combiner.cc:144, `prev_size >= 1`).
 """
 
 from __future__ import annotations
