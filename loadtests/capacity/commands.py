@@ -70,11 +70,10 @@ def capacity(
     gpu: Annotated[
         bool, typer.Option(help="The encoders are on Triton, not on the gateways' cores.")
     ] = False,
-    max_batch: int = 32,
 ) -> None:
     """How many gateways, cores and devices keep a promise."""
     known = Costs(**json.loads(costs.read_text()))
-    pod = Site(cores=cores, devices=1 if gpu else 0, max_batch=max_batch)
+    pod = Site(cores=cores, devices=1 if gpu else 0)
     served = dataclasses.replace(
         known, client=0.0, jitter=tuple(known.jitter)
     )  # clients have their own machines
@@ -117,4 +116,7 @@ def _median(fitted: list[Costs]) -> Costs:
         name: statistics.median(getattr(costs, name) for costs in fitted)
         for name in ("client", "loop", "decode", "call", "row")
     }
-    return Costs(**middle, jitter=tuple(factor for costs in fitted for factor in costs.jitter))
+    rows = max(costs.max_batch for costs in fitted)
+    return Costs(
+        **middle, max_batch=rows, jitter=tuple(factor for costs in fitted for factor in costs.jitter)
+    )

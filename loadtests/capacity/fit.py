@@ -1,4 +1,4 @@
-"""What one image takes, out of two runs: one client, and as many as the machine can serve."""
+"""What one image takes, out of two runs: requests that meet nobody, and as many as the machine can serve."""
 
 from __future__ import annotations
 
@@ -7,26 +7,29 @@ from loadtests.load import percentile
 from loadtests.measure import Measurement, Result
 
 _CROWD = 24  # clients that keep everything busy
+_ALONE = 0.1  # of what the crowd gets: so few hardly ever meet
 _JITTER = 500  # factors kept
 
 
 def measure(measurement: Measurement, cores: int, seconds: float) -> tuple[Costs, float]:
     """The costs, and the most requests a second."""
-    alone, crowd = measurement.closed(seconds, 1), measurement.closed(seconds, _CROWD)
+    crowd = measurement.closed(seconds, _CROWD)
+    alone = measurement.open(_ALONE * crowd.load.goodput(), seconds)
     return costs(alone, crowd, cores), crowd.load.goodput()
 
 
 def costs(alone: Result, crowd: Result, cores: int) -> Costs:
     """Of a gateway with its own encoders, which shares all `cores` with the generator of the load.
 
-    One client alone waits for nothing: its latency is the sum of all that it takes. What the service does not
-    state of it, nor the client used, is the loop's. With all cores busy a request takes cores / rate core seconds;
-    what of these no other station takes is the encoder's, in calls of several rows:
+    A request that meets nobody waits for nothing: its latency is the sum of all that it takes. What the service does not
+    state of it, nor the client used, is the loop's. With all cores busy a request takes cores / rate
+    core seconds; what of these no other station takes is the encoder's, in calls of several rows:
 
         s(1) = call + row                  seconds of a call, measured alone
         x    = call / b + row              of a row in calls of b rows, measured in the crowd
     """
-    decode, one_row = _mean(alone, "decode"), _mean(alone, "image")
+    decode = _seconds(alone, "decode") / len(alone.load.good)  # of the header and of the pixels
+    one_row = _seconds(alone, "image") / _calls(alone)
     client = alone.load.client_cpu
     usual = percentile(alone.load.good, 0.5)
     loop = max(0.0, usual - decode - one_row - client)
@@ -41,15 +44,17 @@ def costs(alone: Result, crowd: Result, cores: int) -> Costs:
         decode=decode,
         call=call,
         row=one_row - call,
+        max_batch=round(rows),
         jitter=tuple(latency / usual for latency in alone.load.good[::step]),
     )
 
 
-def _mean(result: Result, name: str) -> float:
-    """Seconds of a stage, or of a call of a tower."""
+def _seconds(result: Result, name: str) -> float:
+    """Of a stage, or of the calls of a tower, in the whole run."""
     metrics = result.observation.metrics
     assert metrics is not None, "the server has no operations port"
-    return (metrics.stages | metrics.calls)[name].mean_seconds
+    stage = (metrics.stages | metrics.calls)[name]
+    return stage.count * stage.mean_seconds
 
 
 def _calls(result: Result) -> int:

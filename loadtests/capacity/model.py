@@ -9,9 +9,10 @@ at a gateway chosen at random. There it passes four stations, in this order:
   encode    calls of the waiting rows, at most `max_batch`, taken whenever an encoder is free; on the gateway's own
             cores, or on devices that all gateways share, each row to the one with the fewest rows
 
-Cores are shared as Linux shares them: each thread gets its part by its weight, none more than one core, and what
-one does not use is for the others. The weight of a thread that computes is a third of that of the others (nice 5;
-the kernel's table `sched_prio_to_weight`: 335 of 1024).
+Cores are shared as Linux shares them: a thread gets its part of a core by its weight among those on it. The
+encoder has a thread on each core, and these wait for each other: one image that is decoded beside it halves its
+speed, though only one core is shared. The weight of a thread that computes is a third of that of the others (nice
+5; the kernel's table `sched_prio_to_weight`: 335 of 1024).
 
 A call of n rows takes `call + n * row` seconds: the line that batching follows until a device is full. Service
 times vary by `jitter`, factors that were measured, one drawn for each request and for each call.
@@ -34,7 +35,7 @@ _COMPUTING = 335 / 1024  # the weight of nice 5, of that of nice 0
 class Costs:
     """What one image takes. All in seconds: of one core, and for `call` and `row` of the whole encoder.
 
-    `jitter`: factors around 1.
+    `max_batch`: rows of a call at most. `jitter`: factors around 1.
     """
 
     client: float
@@ -42,6 +43,7 @@ class Costs:
     decode: float
     call: float
     row: float
+    max_batch: int = 4
     jitter: tuple[float, ...] = (1.0,)
 
 
@@ -52,7 +54,6 @@ class Site:
     gateways: int = 1
     cores: int = 2
     devices: int = 0
-    max_batch: int = 32
 
 
 class Clock:
@@ -75,30 +76,30 @@ class Clock:
 
 @dataclass(eq=False)
 class _Task:
-    left: float  # core seconds
-    most: float  # cores
-    weight: float
+    left: float  # seconds, with cores of its own
+    weight: float  # of each thread
+    wide: bool  # a thread on each core
     then: Then
-    rate: float = 0.0  # cores now
+    rate: float = 0.0  # of the speed that it has alone
 
 
 class Cores:
-    """Cores that tasks share."""
+    """Cores that tasks share, each core among the threads on it."""
 
     def __init__(self, clock: Clock, count: int) -> None:
         self._clock = clock
-        self._count = float(count)
+        self._count = count
         self._tasks: list[_Task] = []
         self._last = 0.0
         self._version = 0
 
-    def work(self, seconds: float, then: Then, threads: float = 1.0, weight: float = 1.0) -> None:
-        """`seconds` of so many threads, each with this weight; `then` when they are done."""
+    def work(self, seconds: float, then: Then, weight: float = 1.0, *, wide: bool = False) -> None:
+        """`seconds` of a thread, or, if it is `wide`, of a thread on each core; `then` when they are done."""
         if not seconds:
             then()
             return
         self._advance()
-        self._tasks.append(_Task(seconds * threads, threads, weight * threads, then))
+        self._tasks.append(_Task(seconds, weight, wide, then))
         self._share()
 
     def _advance(self) -> None:
@@ -107,15 +108,20 @@ class Cores:
             task.left -= task.rate * passed
 
     def _share(self) -> None:
-        """Deal the cores by weight; whoever would get more than it can use leaves the rest to the others."""
-        free, open_tasks = self._count, list(self._tasks)
-        while open_tasks:
-            part = free / sum(task.weight for task in open_tasks)
-            full = [task for task in open_tasks if part * task.weight >= task.most]
-            for task in full or open_tasks:
-                task.rate = task.most if full else part * task.weight
-            free -= sum(task.most for task in full)
-            open_tasks = [task for task in open_tasks if task not in full] if full else []
+        """Put each thread on the core with the least weight. A wide task is as fast as its slowest thread."""
+        everywhere = sum(task.weight for task in self._tasks if task.wide)
+        weights = [everywhere] * self._count
+        narrow = [task for task in self._tasks if not task.wide]
+        places = []
+        for task in sorted(narrow, key=lambda task: -task.weight):
+            core = weights.index(min(weights))
+            weights[core] += task.weight
+            places.append((task, core))
+        for task, core in places:
+            task.rate = task.weight / weights[core]
+        for task in self._tasks:
+            if task.wide:
+                task.rate = task.weight / max(weights)
         self._version += 1
         if self._tasks:
             version = self._version
@@ -126,7 +132,7 @@ class Cores:
         if version != self._version:
             return  # the shares have changed since
         self._advance()
-        done = [task for task in self._tasks if task.left <= 1e-12 + 1e-9 * task.most]
+        done = [task for task in self._tasks if task.left <= 1e-12]
         self._tasks = [task for task in self._tasks if task not in done]
         self._share()
         for task in done:
@@ -193,7 +199,7 @@ class _Gateway:
         self._cores = Cores(simulation.clock, site.cores)
         self._loop = Places(1)
         self._decoders = Places(site.cores)
-        self._own = [Encoder(site.max_batch, self._call)]
+        self._own = [Encoder(simulation.costs.max_batch, self._call)]
 
     def request(self, then: Then) -> None:
         """One image; `then` when its vector is there."""
@@ -211,7 +217,7 @@ class _Gateway:
             self._decoders.take(decode)
 
         def decode() -> None:
-            cores.work(costs.decode * jitter, decoded, weight=_COMPUTING)
+            cores.work(costs.decode * jitter, decoded, _COMPUTING)
 
         def decoded() -> None:
             self._decoders.give_back()
@@ -221,7 +227,7 @@ class _Gateway:
 
     def _call(self, rows: int, then: Then) -> None:
         seconds = self._simulation.call_seconds(rows)
-        self._cores.work(seconds, then, threads=self._simulation.site.cores, weight=_COMPUTING)
+        self._cores.work(seconds, then, _COMPUTING, wide=True)
 
 
 class _Simulation:
@@ -229,7 +235,7 @@ class _Simulation:
         self.site, self.costs = site, costs
         self.clock = Clock()
         self.chance = random.Random(seed)
-        self.devices = [Encoder(site.max_batch, self._call_device) for _ in range(site.devices)]
+        self.devices = [Encoder(costs.max_batch, self._call_device) for _ in range(site.devices)]
         self.gateways = [_Gateway(self) for _ in range(site.gateways)]
 
     def jitter(self) -> float:

@@ -80,7 +80,7 @@ def _check_alone(promise: Promise, pod: Site, costs: Costs) -> None:
 
 def _fewest(promise: Promise, site: Site, costs: Costs, kind: str) -> Site:
     """`site` with the fewest pods of this kind that keep the promise."""
-    share = _of_gateway(site, costs) if kind == "gateways" else costs.row + costs.call / site.max_batch
+    share = _of_gateway(site, costs) if kind == "gateways" else costs.row + costs.call / costs.max_batch
     least = _least(promise.rate * share)
     for count in range(least, _MOST * least + 1):
         tried = replace(site, **{kind: count})
@@ -99,5 +99,5 @@ def _least(busy: float) -> int:
 def _of_gateway(pod: Site, costs: Costs) -> float:
     """Seconds that one image takes of a whole gateway, in full batches: of its cores, or of its loop."""
     cores = costs.client + costs.loop + costs.decode
-    own = 0.0 if pod.devices else costs.row + costs.call / pod.max_batch
+    own = 0.0 if pod.devices else costs.row + costs.call / costs.max_batch
     return max(cores / pod.cores + own, costs.loop)

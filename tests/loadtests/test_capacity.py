@@ -26,7 +26,7 @@ pytestmark = pytest.mark.slow  # simulations of tens of thousands of requests
 NOTHING = Costs(client=0, loop=0, decode=0, call=0, row=0)
 # The quantiles of an exponential distribution of mean 1, nearly.
 EXPONENTIAL = tuple(-math.log((i + 0.5) / 2_000) for i in range(2_000))
-PHOTO = Costs(client=0, loop=0.001, decode=0.005, call=0.004, row=0.002)
+PHOTO = Costs(client=0, loop=0.001, decode=0.005, call=0.004, row=0.002, max_batch=32)
 
 
 @pytest.mark.parametrize("busy", [0.3, 0.5, 0.7])
@@ -51,7 +51,7 @@ def test_decoders_wait_as_erlang_says() -> None:
     assert statistics.mean(seconds) == pytest.approx(0.01 + waits / (200 - 140), rel=0.05)
 
 
-def test_cores_are_shared_by_weight_and_what_one_leaves_is_the_other_s() -> None:
+def test_a_core_is_shared_by_weight_and_what_one_leaves_is_the_other_s() -> None:
     clock = Clock()
     ended: dict[str, float] = {}
     cores = Cores(clock, 1)
@@ -61,29 +61,38 @@ def test_cores_are_shared_by_weight_and_what_one_leaves_is_the_other_s() -> None
     assert ended == {"heavy": pytest.approx(4 / 3), "light": pytest.approx(2.0)}
 
 
-def test_no_thread_gets_more_than_a_core() -> None:
+def test_threads_go_to_the_core_with_the_least_on_it() -> None:
+    clock = Clock()
+    ended: list[float] = []
+    cores = Cores(clock, 2)
+    for _ in range(3):
+        cores.work(1.0, lambda: ended.append(clock.now))
+    clock.run()
+    assert ended == [pytest.approx(1.0), pytest.approx(1.5), pytest.approx(1.5)]
+
+
+def test_a_wide_task_is_as_fast_as_its_slowest_thread() -> None:
     clock = Clock()
     ended: dict[str, float] = {}
     cores = Cores(clock, 4)
-    cores.work(1.0, lambda: ended.update(one=clock.now))
-    cores.work(1.0, lambda: ended.update(four=clock.now), threads=4)
+    cores.work(1.0, lambda: ended.update(narrow=clock.now))
+    cores.work(1.0, lambda: ended.update(wide=clock.now), wide=True)
     clock.run()
-    # The one thread has its fair part, 4/5 of a core, until the four are done; then a whole core.
-    assert ended == {"four": pytest.approx(1.25), "one": pytest.approx(1.25)}
+    assert ended == {"narrow": pytest.approx(2.0), "wide": pytest.approx(2.0)}
 
 
 def test_rows_that_wait_share_a_call() -> None:
-    costs = replace(NOTHING, call=0.01, row=0.001)
+    costs = replace(NOTHING, call=0.01, row=0.001, max_batch=32)
     rate = 300.0  # one by one it could do 91
-    seconds = latencies(Site(devices=1, max_batch=32), costs, rate)
+    seconds = latencies(Site(devices=1), costs, rate)
     assert percentile(seconds, 0.99) < 0.05
-    alone = latencies(Site(devices=1, max_batch=1), costs, rate)
+    alone = latencies(Site(devices=1), replace(costs, max_batch=1), rate)
     assert percentile(alone, 0.99) > 1.0
 
 
 def test_a_second_device_takes_its_part() -> None:
-    costs = replace(NOTHING, row=0.01)
-    one, two = (percentile(latencies(Site(devices=count, max_batch=1), costs, 90), 0.5) for count in (1, 2))
+    costs = replace(NOTHING, row=0.01, max_batch=1)
+    one, two = (percentile(latencies(Site(devices=count), costs, 90), 0.5) for count in (1, 2))
     assert two < one / 2
 
 
@@ -125,13 +134,15 @@ def run(latency: float, count: int, seconds: float, client_cpu: float, metrics: 
 
 
 def test_costs_are_found_again_in_what_they_lead_to() -> None:
-    costs = Costs(client=0.0005, loop=0.001, decode=0.005, call=0.003, row=0.002, jitter=(1.0,) * 10)
+    costs = Costs(
+        client=0.0005, loop=0.001, decode=0.005, call=0.003, row=0.002, max_batch=4, jitter=(1.0,) * 10
+    )
     alone = run(
         latency=0.0115,
         count=10,
         seconds=1.0,
         client_cpu=0.0005,
-        metrics=ServerMetrics({}, {"decode": Stage(10, 0.005)}, {}, {"image": Stage(10, 0.005)}),
+        metrics=ServerMetrics({}, {"decode": Stage(20, 0.0025)}, {}, {"image": Stage(10, 0.005)}),
     )
     of_each = 0.0065 / 2 + 0.003 / 4 + 0.002  # seconds of two cores, in calls of four rows
     crowd = run(0.1, 100, 100 * of_each, 0.0005, ServerMetrics({}, {}, {}, {"image": Stage(25, 0.02)}))
