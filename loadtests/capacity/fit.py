@@ -21,8 +21,8 @@ def measure(measurement: Measurement, cores: int, seconds: float) -> tuple[Costs
 def costs(alone: Result, crowd: Result, cores: int) -> Costs:
     """Of a gateway with its own encoders, which shares all `cores` with the generator of the load.
 
-    A request that meets nobody waits for nothing: its latency is the sum of all that it takes. What the service does not
-    state of it, nor the client used, is the loop's. With all cores busy a request takes cores / rate
+    A request that meets nobody waits for nothing: its latency is the sum of all that it takes. What of it
+    neither the service states nor the client used is the loop's. With all cores busy a request takes cores / rate
     core seconds; what of these no other station takes is the encoder's, in calls of several rows:
 
         s(1) = call + row                  seconds of a call, measured alone
