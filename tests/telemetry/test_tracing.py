@@ -22,18 +22,24 @@ from tests.rpc.client import client_of
 from tests.support import DIM, Running, eventually, form, png, serving, write_toy_artifact
 from tests.telemetry.traced import CALLER, SAMPLED, TRACE, UNSAMPLED, Ended, Traced, tracing
 
+_FOUR = BatchPolicy(4)
 
-def batched(inner: Backend) -> Batched:
-    return Batched(inner, BatchPolicy(4), BatchPolicy(4), Metrics())
+
+def batched(inner: Backend, images: BatchPolicy) -> Batched:
+    return Batched(inner, images, BatchPolicy(4), Metrics())
 
 
 @asynccontextmanager
 async def traced_service(
-    folder: Path, backend: Backend | None = None, ratio: float = 0.0, **settings: Any
+    folder: Path,
+    backend: Backend | None = None,
+    ratio: float = 0.0,
+    images: BatchPolicy = _FOUR,
+    **settings: Any,
 ) -> AsyncIterator[tuple[Running, Traced]]:
     artifact = await write_toy_artifact(folder / "toy")
     with tracing(ratio) as traced:
-        async with serving(batched(backend or FakeBackend(DIM)), artifact, **settings) as running:
+        async with serving(batched(backend or FakeBackend(DIM), images), artifact, **settings) as running:
             running.gateway.metrics.tracing = traced.tracing
             yield running, traced
 
@@ -131,9 +137,8 @@ async def test_a_batch_of_two_traced_requests_is_a_span_in_both_and_each_leads_t
     tmp_path: Path,
 ) -> None:
     other = "f" * 32
-    async with traced_service(tmp_path, FakeBackend(DIM, delay=0.2)) as (running, traced):
-        first = asyncio.create_task(running.embed(png()))  # untraced, and keeps the encoder busy
-        await asyncio.sleep(0.1)
+    company = BatchPolicy(max_batch_size=2, max_queue_delay=2.0)
+    async with traced_service(tmp_path, images=company) as (running, traced):
         await asyncio.gather(
             *(
                 running.client.post(
@@ -144,7 +149,6 @@ async def test_a_batch_of_two_traced_requests_is_a_span_in_both_and_each_leads_t
                 for seed, trace in ((1, TRACE), (2, other))
             )
         )
-        await first
         spans = await ended(traced, 12)
     batches = {span.trace_id: span for span in spans if span.name == "batch"}
     stages = {span.trace_id: span for span in spans if span.name == "encode_image"}
