@@ -1,27 +1,31 @@
-"""What one image takes, out of two runs: requests that meet nobody, and as many as the machine can serve."""
+"""What one image takes, out of three runs: one client, as many as can be served, and few at a fixed rate."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from loadtests.capacity.model import Costs
 from loadtests.load import percentile
 from loadtests.measure import Measurement, Result
 
 _CROWD = 24  # clients that keep everything busy
-_ALONE = 0.1  # of what the crowd gets: so few hardly ever meet
+_FEW = 0.1  # of what the crowd gets
 _JITTER = 500  # factors kept
 
 
 def measure(measurement: Measurement, cores: int, seconds: float) -> tuple[Costs, float]:
     """The costs, and the most requests a second."""
-    crowd = measurement.closed(seconds, _CROWD)
-    alone = measurement.open(_ALONE * crowd.load.goodput(), seconds)
-    return costs(alone, crowd, cores), crowd.load.goodput()
+    alone, crowd = measurement.closed(seconds, 1), measurement.closed(seconds, _CROWD)
+    # A request at a fixed rate takes more of the generator than one of a client that waits for its answer.
+    few = measurement.open(_FEW * crowd.load.goodput(), seconds / 2)
+    found = costs(alone, crowd, cores)
+    return replace(found, client=max(found.client, few.load.client_cpu)), crowd.load.goodput()
 
 
 def costs(alone: Result, crowd: Result, cores: int) -> Costs:
     """Of a gateway with its own encoders, which shares all `cores` with the generator of the load.
 
-    A request that meets nobody waits for nothing: its latency is the sum of all that it takes. What of it
+    A client alone waits for nothing: its latency is the sum of all that it takes. What of it
     neither the service states nor the client used is the loop's. With all cores busy a request takes cores / rate
     core seconds; what of these no other station takes is the encoder's, in calls of several rows:
 
