@@ -13,8 +13,9 @@ from typer.testing import CliRunner
 
 from loadtests.__main__ import cli
 from loadtests.capacity import fit
-from loadtests.capacity.model import Clock, Cores, Costs, Site, latencies
+from loadtests.capacity.model import Costs, Site, latencies
 from loadtests.capacity.plan import Impossible, Plan, Promise, plan
+from loadtests.capacity.stations import Clock, Cores
 from loadtests.load import Answer, Load, percentile
 from loadtests.measure import Result
 from loadtests.observe import Observation

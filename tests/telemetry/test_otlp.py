@@ -104,7 +104,7 @@ def test_a_collector_that_refuses_is_counted_and_one_that_hangs_does_not_hold_up
         one.end()
         began = time.monotonic()
         otlp.close()
-        assert time.monotonic() - began < 8
+        assert time.monotonic() - began < 10
 
 
 def test_what_waits_for_the_collector_is_bounded_and_nobody_waits_for_it() -> None:

@@ -71,7 +71,7 @@ async def test_no_call_outlives_its_deadline(one: StandIn, two: StandIn) -> None
         try:
             with pytest.raises(DeadlineExceeded):
                 await backend.server_of()
-            assert 1.4 < time.monotonic() - began < 5
+            assert 1.4 < time.monotonic() - began < 15
         finally:
             enter(None)
 
