@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import SettingsError
 
-from service.key_commands import keys
+from service.commands.keys import keys
 from service.settings import ModelSettings, Settings, unknown_variables
 from service.settings_table import as_markdown
 from service.start_faults import START_FAULTS
