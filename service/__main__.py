@@ -7,8 +7,11 @@ import os
 
 import typer
 
+from service.commands.classify import classify
+from service.commands.embed import embed
 from service.commands.keys import keys
 from service.commands.reading import BadSettings, read_settings
+from service.commands.search import search
 from service.settings import Settings, unknown_variables
 from service.settings_table import as_markdown
 from service.start_faults import START_FAULTS
@@ -23,6 +26,9 @@ cli = typer.Typer(
 
 
 cli.add_typer(keys, name="keys")
+cli.command()(classify)
+cli.command()(embed)
+cli.command()(search)
 
 
 @cli.callback(invoke_without_command=True)
