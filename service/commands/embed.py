@@ -59,7 +59,7 @@ def embed(
     source = _texts(text) if text is not None else _images(sources or [])
 
     async def made() -> int:
-        async with open_clip(url, key, model, in_flight) as clip:
+        async with open_clip(url, key, model, in_flight, exact=True) as clip:
             return tell(
                 await make_file(
                     clip,

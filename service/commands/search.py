@@ -51,7 +51,7 @@ def search(
 
     async def searched() -> int:
         name = model or _model_of(file)
-        async with open_clip(url, key, name, in_flight) as clip:
+        async with open_clip(url, key, name, in_flight, exact=True) as clip:
             if folder:
                 await _embed(clip, folder, file)
             found = await _nearest(clip, file, sentence, image, top)

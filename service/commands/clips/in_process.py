@@ -23,7 +23,9 @@ from service.commands.clips.clip import (
     failure,
 )
 from service.core import Core, open_core
+from service.cores import usable_cores
 from service.engine.backend import Vector
+from service.engine.onnx import has_cuda
 from service.errors import ClipError, LabelSetNotReady
 from service.settings import Settings
 from service.telemetry import log
@@ -34,17 +36,22 @@ _LABEL_SET_AGAIN = 0.25
 
 
 @asynccontextmanager
-async def clip_in_process(settings: Settings, model: str | None) -> AsyncIterator[InProcessClip]:
-    """The model of this name, else the first of the settings; started.
+async def clip_in_process(
+    settings: Settings, model: str | None, *, exact: bool
+) -> AsyncIterator[InProcessClip]:
+    """The model of this name, else the first of the settings; started. `exact`: see `open_clip`.
 
     Raises:
         CannotGoOn: there is none of this name, or it cannot be served; the message says why.
     """
     log.configure("ERROR", sys.stderr)  # what concerns one image is that image's error
     try:
-        async with open_core(_of_one_model(settings, model), Metrics()) as core:
+        own = _of_one_model(settings, model)
+        if exact:
+            own = _one_row_a_call(own)
+        async with open_core(own, Metrics()) as core:
             await core.start_models()
-            yield InProcessClip(core, settings)
+            yield InProcessClip(core, own)
     except (ArtifactError, ClipError) as error:
         raise CannotGoOn(str(error)) from None
 
@@ -62,15 +69,30 @@ def _of_one_model(settings: Settings, name: str | None) -> Settings:
     return settings.of_model(name).model_copy(update=own)  # type: ignore[return-value] # a copy of Settings
 
 
+def _one_row_a_call(settings: Settings) -> Settings:
+    """A call on each core, one row in it: the last bits of a vector depend on how many rows are in its call.
+
+    On CPUs that is as fast as any other arrangement (`make load` has it as a bare loop). A GPU and Triton need
+    batches, and what the settings name is left as it is.
+    """
+    on_gpu = settings.device == "cuda" or (settings.device == "auto" and has_cuda())
+    if settings.backend == "triton" or on_gpu:
+        return settings
+    alone = {"workers": usable_cores(), "threads": 1, "spinning": False}
+    alone |= {"max_batch_images": 1, "max_batch_texts": 1}
+    return settings.model_copy(
+        update={name: value for name, value in alone.items() if name not in settings.model_fields_set}
+    )
+
+
 class InProcessClip:
     """A `Clip`."""
 
     def __init__(self, core: Core, settings: Settings) -> None:
         self._core = core
         (self._model,) = core.models.values()
-        own = settings.of_model(self._model.name)
         # So many that a batch waits while another runs, and that every decoder has its next image.
-        self._in_flight = max(16, 4 * own.max_batch_images * own.workers)
+        self._in_flight = max(16, 4 * settings.max_batch_images * settings.workers)
 
     @property
     def served_by(self) -> ServedBy:

@@ -26,9 +26,11 @@ IN_FLIGHT = 16  # requests: a quarter of a second of work for two cores; a servi
 
 @asynccontextmanager
 async def open_clip(
-    url: str | None, key: str | None, model: str | None, in_flight: int = IN_FLIGHT
+    url: str | None, key: str | None, model: str | None, in_flight: int = IN_FLIGHT, *, exact: bool = False
 ) -> AsyncIterator[Clip]:
     """The service at `url`, else the model of CLIPSERVE_MODELS in this process.
+
+    `exact`: on the CPUs of this process the same item gives the same bits, whatever is embedded beside it.
 
     Raises:
         CannotGoOn: there is none; the message says why.
@@ -42,5 +44,5 @@ async def open_clip(
     else:
         from service.commands.clips.in_process import clip_in_process  # loads the engines
 
-        async with clip_in_process(read_settings(), model) as local:
+        async with clip_in_process(read_settings(), model, exact=exact) as local:
             yield local

@@ -222,8 +222,9 @@ def _check(said: Facts, wanted: Facts, path: Path) -> None:
         )
     raise OtherVectors(
         f"{path} has vectors of {said.fingerprint}, and the model makes those of {wanted.fingerprint}. Vectors of "
-        "two fingerprints cannot be compared, so they are never put into one file. Use the former model, choose "
-        "another --out, or embed everything anew with --restart."
+        "two fingerprints cannot be compared, so no file ever has both. Use the former model and settings "
+        "(CLIPSERVE_BACKEND=auto may have chosen another engine: name one), choose another --out, or embed "
+        "everything anew with --restart."
     )
 
 
