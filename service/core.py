@@ -29,7 +29,8 @@ from service.application.label_sets.store import Store
 from service.application.limits import RequestLimits
 from service.application.models import Models
 from service.application.rows import Charge
-from service.application.served_model import ServedModel, reference_feeds
+from service.application.served_model import ServedModel
+from service.backends import open_backend as open_chosen
 from service.clip.artifact import ArtifactError, read_manifest
 from service.clip.images import ImageLimits
 from service.clip.manifest import ModelManifest
@@ -37,10 +38,6 @@ from service.clip.tokenizer import load_tokenizer
 from service.concurrency import DaemonExecutor, SideThread, together
 from service.cores import usable_cores, yield_to_event_loop
 from service.engine.backend import Backend
-from service.engine.batch_queue import BatchPolicy
-from service.engine.batching import Batched
-from service.engine.choice import EngineOptions, choose_engine
-from service.engine.in_process import InProcess
 from service.settings import ModelSettings, Settings
 from service.telemetry.metrics import Metrics
 
@@ -83,7 +80,7 @@ async def open_core(
         ArtifactError: a folder of `settings.models` is not an artifact, or two hold models of one name.
         BackendUnavailable: a backend is not installed.
     """
-    open_backend = open_backend or functools.partial(_open_backend, settings.deadline_seconds)
+    open_backend = open_backend or functools.partial(open_chosen, settings.deadline_seconds)
     async with AsyncExitStack() as stack:
         threads = settings.decode_threads or usable_cores()
         executor = stack.enter_context(DaemonExecutor(threads, "preprocess", yield_to_event_loop))
@@ -159,40 +156,6 @@ def _by_name(models: dict[Path, ServedModel], settings: Settings) -> Models:
             f"{', '.join(by_name)}."
         )
     return by_name
-
-
-def _open_backend(
-    deadline_seconds: float, folder: Path, manifest: ModelManifest, settings: ModelSettings, metrics: Metrics
-) -> Backend:
-    if settings.backend == "triton":
-        from service.engine.triton.client import TritonBackend  # loads gRPC
-        from service.engine.triton.options import TritonOptions
-
-        token = settings.triton_token.get_secret_value() if settings.triton_token else None
-        options = TritonOptions(
-            settings.triton_url, settings.triton_tls, settings.triton_ca_file, token, deadline_seconds
-        )
-        return TritonBackend(manifest, options, metrics)
-    engine = choose_engine(
-        folder,
-        manifest,
-        EngineOptions(
-            settings.backend, settings.device, settings.threads, settings.workers, settings.spinning
-        ),
-        lambda: reference_feeds(manifest, load_tokenizer(folder, manifest.text)),
-    )
-    return batched(InProcess(engine, settings.workers), settings, metrics)
-
-
-def batched(inner: Backend, settings: ModelSettings, metrics: Metrics) -> Batched:
-    """The batcher that the settings ask for, around encoders in this process."""
-    delay, workers = settings.max_queue_delay_seconds, settings.workers
-    return Batched(
-        inner,
-        image=BatchPolicy(settings.max_batch_images, delay, workers),
-        text=BatchPolicy(settings.max_batch_texts, delay, workers, settings.max_batch_tokens),
-        metrics=metrics,
-    )
 
 
 def picked(settings: BaseModel, kind: type[T]) -> T:

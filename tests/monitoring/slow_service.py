@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from loadtests.fake_service import main
+from service.backends import batched
 from service.clip.manifest import ModelManifest
-from service.core import batched
 from service.engine.backend import Backend
 from service.engine.fake import FakeBackend
 from service.settings import ModelSettings

@@ -33,6 +33,7 @@ from service.telemetry.metrics import Metrics
 
 _LABEL_SET_SECONDS = 600.0  # to build one that is new for this model: a thousand labels by eighty templates
 _LABEL_SET_AGAIN = 0.25
+_TRITON_IN_FLIGHT = 128  # two of its batches
 
 
 @asynccontextmanager
@@ -92,7 +93,8 @@ class InProcessClip:
         self._core = core
         (self._model,) = core.models.values()
         # So many that a batch waits while another runs, and that every decoder has its next image.
-        self._in_flight = max(16, 4 * settings.max_batch_images * settings.workers)
+        batches = 4 * settings.max_batch_images * settings.workers
+        self._in_flight = max(_TRITON_IN_FLIGHT if settings.backend == "triton" else 16, batches)
 
     @property
     def served_by(self) -> ServedBy:
