@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.commands.clips.clip import Clip
 from service.commands.reading import read_settings
+
+if TYPE_CHECKING:  # it loads NumPy
+    from service.commands.clips.clip import Clip
 
 Url = Annotated[
     str | None,
