@@ -1,5 +1,5 @@
 """The commands: `python -m service [serve]` serves until a signal; `settings` prints all settings;
-`keys` adds, lists and removes keys."""
+`keys` adds, lists and removes keys; `label-sets` those of a server; `doctor` says what is wrong."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import os
 
 import typer
 
+from service.commands.doctor.command import doctor
 from service.commands.keys import keys
+from service.commands.label_sets import label_sets
 from service.commands.reading import BadSettings, read_settings
 from service.settings import Settings, unknown_variables
 from service.settings_table import as_markdown
@@ -23,6 +25,8 @@ cli = typer.Typer(
 
 
 cli.add_typer(keys, name="keys")
+cli.add_typer(label_sets, name="label-sets")
+cli.command()(doctor)
 
 
 @cli.callback(invoke_without_command=True)
