@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import sys
 import tomllib
 from collections.abc import Iterator, Sequence
@@ -125,7 +126,7 @@ def _definition(file: str) -> Any:
 
 def _example(folder: Path, example: object) -> object:
     """An image file beside the definition, as base64; what is none is sent as it is."""
-    if isinstance(example, str) and len(example) < 256 and (folder / example).is_file():
+    if isinstance(example, str) and Path(example).name == example and os.path.isfile(folder / example):
         return base64.b64encode((folder / example).read_bytes()).decode()
     return example
 

@@ -64,6 +64,17 @@ async def test_a_file_names_the_set_and_its_images_are_sent(running: Running, tm
     assert json.loads(put.stdout)["name"] == "pets"
 
 
+async def test_only_files_beside_it_are_sent(running: Running, tmp_path: Path) -> None:
+    (tmp_path / "secret.png").write_bytes(png(1))
+    (tmp_path / "folder").mkdir()
+    for example in (str(tmp_path / "secret.png"), "../secret.png"):
+        definition = {"labels": [{"label": "cat", "examples": [example]}]}
+        (tmp_path / "folder" / "pets.json").write_text(json.dumps(definition))
+        put = await run(running, "put", str(tmp_path / "folder" / "pets.json"))
+        assert put.exit_code == 1, put.output
+        assert "base64" in put.stderr
+
+
 async def test_errors_are_in_the_words_of_the_server(running: Running) -> None:
     shown = await run(running, "show", "pets")
     told = (await running.client.get("/label-sets/pets")).json()

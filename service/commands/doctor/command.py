@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from service.commands.reading import fail
+from service.commands.reading import BadSettings, fail
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,7 +62,10 @@ def doctor(
         from service.commands.doctor.context import context_here
         from service.commands.doctor.table import HERE
 
-        context: Context | None = context_here()
+        try:
+            context: Context | None = context_here()
+        except BadSettings as error:
+            fail(*map(secrets.hide, error.reasons))
         report = _run(HERE, context, "this machine", only, secrets, as_json=json_)
     else:
         from service.commands.doctor.table import THERE

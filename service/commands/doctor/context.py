@@ -41,7 +41,11 @@ class Context:
 
 
 def context_here() -> Context:
-    """Of this process's environment."""
+    """Of this process's environment.
+
+    Raises:
+        BadSettings: without a variable the settings are wrong too.
+    """
     environment = dict(os.environ)
     settings, faults = _settings()
     return Context(settings, faults, environment)
@@ -56,10 +60,10 @@ def _settings() -> tuple[Settings, list[str]]:
             with _without(left_out):
                 return read_settings(), faults
         except BadSettings as error:
-            wrong = set(error.variables) & os.environ.keys() - left_out
+            wrong = {name for name in os.environ if name.upper() in error.variables} - left_out
             faults.extend(each for each in error.reasons if each not in faults)
             if not wrong:  # one that is wrong because another was left out: without any
-                wrong = {name for name in os.environ if name.startswith("CLIPSERVE_")} - left_out
+                wrong = {name for name in os.environ if name.upper().startswith("CLIPSERVE_")} - left_out
             if not wrong:
                 raise
             left_out |= wrong

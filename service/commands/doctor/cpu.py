@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 from service.commands.doctor.context import Context
 from service.commands.doctor.findings import Finding, ok, warning
 from service.commands.doctor.machine import Machine
-from service.cores import usable_cores
+from service.cores import affinity, usable_cores
 
 # What is told -> flags of /proc/cpuinfo, any of which means it.
 _FEATURES = {
@@ -31,7 +30,7 @@ def cpu(context: Context) -> Iterator[Finding]:
     """Its features, cores, threads, and the quota of the cgroup."""
     machine, settings = context.machine, context.settings
     has = features(machine)
-    cores, limit = len(os.sched_getaffinity(0)), machine.cpu_limit()
+    cores, limit = affinity(), machine.cpu_limit()
     quota = "without a quota" if limit is None else f"quota {limit.value:g}"
     yield ok(f"{machine.cpu_name()}: {', '.join(has) or 'no feature that is known'}; {cores} cores, {quota}")
     yield from _bf16(context, has)

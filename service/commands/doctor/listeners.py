@@ -31,13 +31,18 @@ def listener_on(port: int, proc: Path) -> Listener | None:
     sockets = {f"socket:[{inode}]" for inode in _inodes(port, proc)}
     if not sockets:
         return None
-    for process in sorted(
-        (each for each in proc.iterdir() if each.name.isdecimal()), key=lambda each: int(each.name)
-    ):
+    processes = (each for each in proc.iterdir() if each.name.isdecimal())
+    for process in sorted(processes, key=lambda each: int(each.name)):
         with suppress(OSError):  # it has ended, or is another user's
-            if any(os.readlink(each) in sockets for each in (process / "fd").iterdir()):
+            if not sockets.isdisjoint(_open_in(process)):
                 return Listener(int(process.name), _command(process))
     return None
+
+
+def _open_in(process: Path) -> Iterator[str]:
+    for file in (process / "fd").iterdir():
+        with suppress(OSError):  # closed meanwhile
+            yield os.readlink(file)
 
 
 def _inodes(port: int, proc: Path) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -83,11 +84,8 @@ def _tried(folder: Path, own: ModelSettings) -> dict[str, Any]:
         "workers": own.workers,
         "spinning": own.spinning,
     }
-    command = [sys.executable, "-m", "service.commands.doctor.trial", json.dumps(question)]
     try:
-        ended = subprocess.run(  # noqa: S603 - this Python, and a question that it reads as JSON
-            command, cwd=_ROOT, capture_output=True, text=True, timeout=SECONDS, check=False
-        )
+        ended = _run(json.dumps(question))
     except subprocess.TimeoutExpired:
         return {"error": f"the self-test did not end within {SECONDS:g} s"}
     if ended.returncode < 0:
@@ -102,6 +100,19 @@ def _tried(folder: Path, own: ModelSettings) -> dict[str, Any]:
             "error": f"the process of the self-test ended with status {ended.returncode}: {said[0][:300]}"
         }
     return answer
+
+
+def _run(question: str) -> subprocess.CompletedProcess[str]:
+    """A trial, which ends when this process does: it sees the other end of its standard input closed."""
+    command = [sys.executable, "-m", "service.commands.doctor.trial", question]
+    reading, held = os.pipe()
+    try:
+        return subprocess.run(  # noqa: S603 - this Python, and a question that it reads as JSON
+            command, cwd=_ROOT, stdin=reading, capture_output=True, text=True, timeout=SECONDS, check=False
+        )
+    finally:
+        os.close(reading)
+        os.close(held)
 
 
 def _remedy(error: str) -> str:

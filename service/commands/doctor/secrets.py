@@ -57,7 +57,7 @@ def _of(environment: Mapping[str, str]) -> Iterator[str]:
         if name.upper().endswith("HEADERS"):  # name=value,name=value, as OpenTelemetry writes them
             for pair in value.split(","):
                 yield from _words(pair.partition("=")[2])
-        if name == "CLIPSERVE_MODEL_SETTINGS":
+        if name.upper() == "CLIPSERVE_MODEL_SETTINGS":
             yield from _of_json(value)
         if "://" in value:
             yield from _of_url(value)

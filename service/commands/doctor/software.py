@@ -9,9 +9,13 @@ import sys
 from collections.abc import Iterator
 
 from service import __version__
+from service.access.key_file import KeyFileError
+from service.clip.artifact import ArtifactError
 from service.commands.doctor.context import Context
 from service.commands.doctor.findings import Finding, ok, problem, warning
+from service.processes.sharing import check_shared
 from service.settings import Settings, unknown_variables
+from service.start_faults import CannotShare
 
 _NEEDED = ("fastapi", "grpcio", "numpy", "pillow", "pydantic", "tokenizers", "uvicorn", "uvloop")
 _SHOWN = (*_NEEDED, "onnxruntime", "onnxruntime-gpu", "openvino", "tritonclient", "redis")
@@ -24,6 +28,15 @@ def settings(context: Context) -> Iterator[Finding]:
         yield problem(
             fault, "mend it: the service does not start. The checks below take the default in its place"
         )
+    if context.settings.processes > 1:
+        try:
+            check_shared(context.settings)
+        except CannotShare as error:
+            yield problem(
+                str(error), "set one of the two otherwise: the service does not start (docs/processes.md)"
+            )
+        except (ArtifactError, KeyFileError):  # other checks say so
+            pass
     if not context.faults:
         changed = len(context.settings.model_fields_set)
         yield ok(f"{changed} set, {len(Settings.model_fields) - changed} left at their defaults")

@@ -41,8 +41,9 @@ def redis(context: Context) -> Iterator[Finding]:
     where = _shown(url)
     try:
         with redis_client(url) as client:
-            about = client.info()
-            yield ok(f"Redis {about.get('redis_version', '')} answers at {where}")
+            client.ping()
+            about = _about(client)
+            yield ok(f"Redis {about.get('redis_version', 'of an unknown version')} answers at {where}")
             if settings.label_set_store == "redis":
                 yield from _kept(about)
     except (RedisError, OSError, ValueError) as error:
@@ -52,9 +53,20 @@ def redis(context: Context) -> Iterator[Finding]:
         )
 
 
+def _about(client: Any) -> dict[str, Any]:
+    """What Redis says of itself; empty where this user may not ask."""
+    from redis.exceptions import NoPermissionError
+
+    try:
+        about: dict[str, Any] = client.info()
+    except NoPermissionError:
+        return {}
+    return about
+
+
 def _kept(about: dict[str, Any]) -> Iterator[Finding]:
     """Label sets must outlive Redis' process, and must not be thrown away."""
-    if not about.get("aof_enabled"):
+    if about and not about.get("aof_enabled"):
         yield warning(
             "Redis does not write each change to disk: label sets may be lost", "set `appendonly yes`"
         )

@@ -7,7 +7,9 @@ question and the answer, a line on standard output, are JSON.
 from __future__ import annotations
 
 import json
+import os
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -58,7 +60,8 @@ def tried(folder: Path, options: EngineOptions) -> dict[str, Any]:
 
 
 def main(question: str) -> None:
-    """Print the answer."""
+    """Print the answer. When whoever asked is gone, end."""
+    threading.Thread(target=_end_with_the_input, daemon=True).start()
     asked = json.loads(question)
     folder = Path(asked.pop("folder"))
     try:
@@ -68,6 +71,11 @@ def main(question: str) -> None:
     except Exception as error:  # the engines' exceptions have no common base but Exception
         answer = {"error": f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"}
     sys.stdout.write(json.dumps(answer) + "\n")
+
+
+def _end_with_the_input() -> None:
+    os.read(0, 1)  # not sys.stdin, whose lock would be held at the end of this program
+    os._exit(1)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +83,17 @@ def test_wrong_use_is_status_2(words: list[str], said: str) -> None:
     told = run(*words)
     assert told.exit_code == 2
     assert said in told.stderr
+
+
+def test_a_start_of_the_service_loads_no_checks_and_no_http_client() -> None:
+    program = "import sys, service.__main__; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert "service.commands.doctor.command" in loaded
+    assert not {"httpx2", "service.commands.asking", "service.commands.doctor.table", "onnxruntime"} & {
+        *loaded
+    }
 
 
 @pytest.mark.slow

@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import subprocess
+import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -20,7 +23,7 @@ from service.engine.triton.contract import FINGERPRINT
 from service.settings import Settings
 from tests.commands.doctor.asking import doctor, doctor_process
 from tests.commands.doctor.http import answering
-from tests.process import DEMO, copy_of_demo
+from tests.process import DEMO, ROOT, copy_of_demo
 from tests.triton.stand_in import MANIFEST, StandIn, standing_in
 
 
@@ -271,6 +274,11 @@ def test_a_setting_that_needs_one_that_is_wrong_does_not_stop_it() -> None:
     assert told.status == 1
 
 
+def test_settings_that_several_processes_cannot_share() -> None:
+    line = doctor("--only", "settings", processes=2, backend="onnx").only("problem")
+    assert line["found"].startswith("CLIPSERVE_PROCESSES=2 is for encoders on Triton")
+
+
 def test_an_unknown_variable_and_what_was_meant() -> None:
     line = doctor("--only", "variables", prot="a-secret-by-mistake").only("warning")
     assert line["found"] == "CLIPSERVE_PROT is no setting, and is ignored"
@@ -279,6 +287,35 @@ def test_an_unknown_variable_and_what_was_meant() -> None:
 
 def test_variables_of_commands_are_not_unknown() -> None:
     assert doctor("--only", "variables", url="http://localhost:8080", key="k").status == 0
+
+
+def trials_of(pid: int) -> list[int]:
+    """Processes that try engines for this one."""
+    found = []
+    for process in Path("/proc").iterdir():
+        if process.name.isdecimal():
+            with suppress(OSError):
+                parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
+                if parent == pid and b"doctor.trial" in (process / "cmdline").read_bytes():
+                    found.append(int(process.name))
+    return found
+
+
+@pytest.mark.slow
+def test_a_doctor_that_is_killed_leaves_no_trial_behind() -> None:
+    command = [sys.executable, "-m", "service", "doctor", "--only", "engines"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL) as process:
+        waited_until(lambda: bool(trials_of(process.pid)))
+        (trial,) = trials_of(process.pid)
+        process.kill()
+    waited_until(lambda: not Path(f"/proc/{trial}/cmdline").exists())
+
+
+def waited_until(holds: Callable[[], bool], seconds: float = 60) -> None:
+    until = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < until
+        time.sleep(0.05)
 
 
 @pytest.mark.slow
