@@ -122,6 +122,18 @@ def test_openvino_on_a_cpu_without_bf16(tmp_path: Path) -> None:
     assert len(found_by_cpu(with_bf16, backend="openvino")) == 1
 
 
+@pytest.mark.slow
+def test_the_command_sees_a_cpu_without_bf16(tmp_path: Path) -> None:
+    flags = " ".join(sorted(Machine().cpu_flags() - {"avx512_bf16", "amx_bf16", "bf16"}))
+    other = proc_of(tmp_path, flags) / "cpuinfo"
+    mount = f'mount --bind {other} /proc/cpuinfo && exec "$@"'
+    enter = ("unshare", "--mount", "sh", "-c", mount, "sh")
+    if subprocess.run([*enter, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("mounting needs a privilege that this process does not have")
+    told = doctor_process("--only", "cpu", prefix=enter, backend="openvino")
+    assert "CLIPSERVE_BACKEND=openvino for demo" in told.only("warning")["found"]
+
+
 @pytest.mark.parametrize(
     ("cgroup", "files"),
     [
