@@ -33,8 +33,8 @@ def find(context: Context) -> Gpus:
     version = machine.proc / "driver" / "nvidia" / "version"
     driver = [str(version)] if version.exists() else []
     with suppress(OSError):
-        ctypes.CDLL("libnvidia-ml.so.1")
-        driver.append("libnvidia-ml.so.1")
+        ctypes.CDLL(machine.nvml)
+        driver.append(machine.nvml)
     return Gpus(_names(), devices, tuple(driver))
 
 
@@ -81,7 +81,8 @@ def _use(wanted: Set[str], *, has_cuda: bool) -> Finding:
 def _found(gpus: Gpus) -> str:
     if gpus.names:
         return "; ".join(gpus.names)
-    return f"no nvidia-smi, but {', '.join(gpus.devices)}" if gpus.devices else "no GPU is found"
+    there = ", ".join(gpus.devices)
+    return f"nvidia-smi says nothing of a GPU, but there is {there}" if there else "no GPU is found"
 
 
 def _names() -> tuple[str, ...]:
