@@ -48,42 +48,55 @@ def doctor(
     ] = None,
 ) -> None:
     """Say what is wrong here, and what to do. Exit status: 0 without a problem, 1 with one, 2 for wrong use."""
-    from service.commands.doctor.bundle import SUFFIXES, write
     from service.telemetry import log
 
     log.configure("CRITICAL")  # what engines log is told by the checks
+    _check_use(url, ca_file, operations_url, bundle)
+    secrets = _secrets(key)
+    context = None
+    if url is None:
+        context = _context(secrets)
+        report = _run(context, "this machine", only, secrets, as_json=json_)
+    else:
+        remote = _remote(url, key, ca_file, operations_url)
+        report = _run(remote, remote.server.shown, only, secrets, as_json=json_)
+    if bundle:
+        _write(bundle, report, context, secrets)
+    _end(report)
+
+
+def _check_use(
+    url: str | None, ca_file: Path | None, operations_url: str | None, bundle: Path | None
+) -> None:
+    from service.commands.doctor.bundle import SUFFIXES
+
     if bundle and not bundle.name.endswith(SUFFIXES):
         fail(f"--bundle {bundle}: the name must end with {' or '.join(SUFFIXES)}", status=_WRONG_USE)
     if url is None and (ca_file or operations_url):
         fail("--ca-file and --operations-url are for --url", status=_WRONG_USE)
-    secrets = _secrets(key)
-    report: Report
-    if url is None:
-        from service.commands.doctor.context import context_here
-        from service.commands.doctor.table import HERE
 
-        try:
-            context: Context | None = context_here()
-        except BadSettings as error:
-            fail(*map(secrets.hide, error.reasons))
-        report = _run(HERE, context, "this machine", only, secrets, as_json=json_)
-    else:
-        from service.commands.doctor.table import THERE
 
-        context, remote = None, _remote(url, key, ca_file, operations_url)
-        report = _run(THERE, remote, remote.server.shown, only, secrets, as_json=json_)
-    if bundle:
-        try:
-            write(bundle, report, context, secrets)
-        except OSError as error:
-            fail(f"--bundle {bundle}: {(error.strerror or 'cannot be written').lower()}", status=_WRONG_USE)
-        typer.echo(f"wrote {bundle}: look into it before you send it", err=True)
-    _end(report)
+def _context(secrets: Secrets) -> Context:
+    from service.commands.doctor.context import context_here
+
+    try:
+        return context_here()
+    except BadSettings as error:
+        fail(*map(secrets.hide, error.reasons))
+
+
+def _write(bundle: Path, report: Report, context: Context | None, secrets: Secrets) -> None:
+    from service.commands.doctor.bundle import write
+
+    try:
+        write(bundle, report, context, secrets)
+    except OSError as error:
+        fail(f"--bundle {bundle}: {(error.strerror or 'cannot be written').lower()}", status=_WRONG_USE)
+    typer.echo(f"wrote {bundle}: look into it before you send it", err=True)
 
 
 def _run(
-    checks: Sequence[Check[Any]],
-    context: Any,
+    context: Context | Remote,
     examined: str,
     only: list[str] | None,
     secrets: Secrets,
@@ -96,9 +109,12 @@ def _run(
 
     from service import __version__
     from service.commands.doctor.checking import run_checks
+    from service.commands.doctor.context import Context
     from service.commands.doctor.findings import Report
     from service.commands.doctor.rendering import lines_of, summary
+    from service.commands.doctor.table import HERE, THERE
 
+    checks: Sequence[Check[Any]] = HERE if isinstance(context, Context) else THERE
     names = [check.name for check in checks]
     if unknown := set(only or ()) - set(names):
         fail(f"--only {sorted(unknown)[0]}: no such check. There are: {', '.join(names)}", status=_WRONG_USE)
