@@ -1,5 +1,5 @@
 """The commands: `python -m service [serve]` serves until a signal; `settings` prints all settings;
-`keys` adds, lists and removes keys."""
+`keys` adds, lists and removes keys; `label-sets` those of a server; `doctor` says what is wrong."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import os
 import typer
 
 from service.commands.classify import classify
+from service.commands.doctor.command import doctor
 from service.commands.embed import embed
 from service.commands.keys import keys
+from service.commands.label_sets import label_sets
 from service.commands.reading import BadSettings, read_settings
 from service.commands.search import search
 from service.settings import Settings, unknown_variables
@@ -29,6 +31,8 @@ cli.add_typer(keys, name="keys")
 cli.command()(classify)
 cli.command()(embed)
 cli.command()(search)
+cli.add_typer(label_sets, name="label-sets")
+cli.command()(doctor)
 
 
 @cli.callback(invoke_without_command=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import NoReturn
 
 import typer
@@ -11,13 +12,16 @@ from pydantic_settings import SettingsError
 
 from service.settings import ModelSettings, Settings
 
+_JSON = ("CLIPSERVE_MODEL_SETTINGS",)
+
 
 class BadSettings(Exception):
-    """CLIPSERVE_* variables that cannot be used; each of `reasons` is a line for people."""
+    """CLIPSERVE_* variables that cannot be used: `variables`; each of `reasons` is a line for people."""
 
-    def __init__(self, *reasons: str) -> None:
+    def __init__(self, *reasons: str, variables: Collection[str] = ()) -> None:
         super().__init__("\n".join(reasons))
         self.reasons = reasons
+        self.variables = variables
 
 
 def read_settings() -> Settings:
@@ -30,9 +34,11 @@ def read_settings() -> Settings:
         return Settings()
     except ValidationError as error:
         faults = error.errors(include_url=False, include_context=False)
-        raise BadSettings(*map(_reason, faults)) from None
+        variables = {f"CLIPSERVE_{str(fault['loc'][0]).upper()}" for fault in faults}
+        raise BadSettings(*map(_reason, faults), variables=variables) from None
     except (SettingsError, RecursionError) as error:
-        raise BadSettings(f"a CLIPSERVE_* variable that must be JSON is not: {error}") from None
+        reason = f"a CLIPSERVE_* variable that must be JSON is not: {error}"
+        raise BadSettings(reason, variables=_JSON) from None
 
 
 def fail(*reasons: str, status: int = 1) -> NoReturn:
