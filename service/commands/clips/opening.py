@@ -15,7 +15,10 @@ if TYPE_CHECKING:  # it loads NumPy
 
 Url = Annotated[
     str | None,
-    typer.Option(help="Ask a running service, http://localhost:8080, in place of a model in this process."),
+    typer.Option(
+        envvar="CLIPSERVE_URL",
+        help="Ask a running service, http://localhost:8080, in place of a model in this process.",
+    ),
 ]
 Key = Annotated[
     str | None,

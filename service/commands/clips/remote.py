@@ -35,6 +35,7 @@ _TRIES = 10  # in a row in which the service has answered nobody: two minutes, a
 # Asked again later. What a proxy says of a service that is away counts too, and so does a deadline missed.
 _LATER = frozenset({408, 425, 429, 502, 503, 504})
 _TIMEOUT = httpx2.Timeout(60.0, connect=10.0, pool=None)
+_TOO_LARGE = 413
 _HOPELESS = (httpx2.UnsupportedProtocol, httpx2.LocalProtocolError)
 
 
@@ -121,7 +122,7 @@ class _Service:
         """
         if response.status_code != httpx2.codes.OK:
             code, detail = _told(response)
-            if response.status_code == httpx2.codes.REQUEST_ENTITY_TOO_LARGE and own and not code:
+            if response.status_code == _TOO_LARGE and own and not code:
                 raise ItemFailed("body_too_large", "a server on the way takes no body of this size.")
             if response.status_code in (httpx2.codes.UNAUTHORIZED, httpx2.codes.FORBIDDEN):
                 detail += " Give a key of the service with --key or CLIPSERVE_KEY."
