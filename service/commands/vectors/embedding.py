@@ -140,7 +140,8 @@ def read_file(path: str, max_bytes: int) -> bytes:
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise ItemFailed("unreadable_file", "it is not a file, or a folder that cannot be read.")
         with open(path, "rb") as file:
-            content = file.read(max_bytes + 1)
+            # Not as many as it may have: a buffer of that size for each file leaves holes in the heap.
+            content = file.read(min(os.fstat(file.fileno()).st_size, max_bytes) + 1)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "its name is not one of a file"
         raise ItemFailed("unreadable_file", f"{reason}.") from None
