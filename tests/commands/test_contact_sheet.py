@@ -43,7 +43,7 @@ def test_a_browser_shows_it_in_light_and_in_dark(tmp_path: Path) -> None:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
         for scheme in ("light", "dark"):
-            page = browser.new_page(color_scheme=scheme)  # type: ignore[arg-type]
+            page = browser.new_page(color_scheme=scheme)
             faults: list[str] = []
             page.on("console", lambda message: faults.append(message.text))  # noqa: B023
             page.goto(page_file.as_uri())

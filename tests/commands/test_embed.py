@@ -87,14 +87,18 @@ def test_a_run_that_was_interrupted_and_killed_makes_the_file_of_one_in_one_go(t
 def test_a_service_that_refuses_by_rate_and_is_killed_meanwhile_embeds_every_image(tmp_path: Path) -> None:
     folder, out = photos(tmp_path / "photos", 60), tmp_path / "a.npz"
     key = add_key(tmp_path / "keys", "tests", ["use"])
-    settings = {"keys_file": str(tmp_path / "keys"), "rows_per_second": 10, "rate_window_seconds": 1}
+    settings: dict[str, str | int] = {
+        "keys_file": str(tmp_path / "keys"),
+        "rows_per_second": 10,
+        "rate_window_seconds": 1,
+    }
     service = Process(**settings)
     service.wait_ready()
     process = start("embed", folder, "--out", out, "--url", service.url, CLIPSERVE_KEY=key)
     try:
         _wait_for_rows(service, 5)
         service.stop(signal.SIGKILL)
-        again = Process(**settings, port=int(service.url.rpartition(":")[2]))
+        again = Process(**settings | {"port": int(service.url.rpartition(":")[2])})
         again.wait_ready()
         _, errors = process.communicate(timeout=120)
     finally:

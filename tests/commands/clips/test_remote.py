@@ -8,6 +8,7 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client import generate_latest
@@ -68,7 +69,11 @@ async def test_a_key_that_is_missing_is_asked_for_and_never_told(tmp_path: Path)
 async def test_a_service_that_limits_the_rate_of_a_key_gets_every_image(tmp_path: Path) -> None:
     key = add_key(tmp_path / "keys", "tests", ["use"])
     folder = await write_toy_artifact(tmp_path / "toy")
-    limited = {"keys_file": tmp_path / "keys", "rows_per_second": 10, "rate_window_seconds": 1}
+    limited: dict[str, Any] = {
+        "keys_file": tmp_path / "keys",
+        "rows_per_second": 10,
+        "rate_window_seconds": 1,
+    }
     async with serving(FakeBackend(DIM), folder, **limited) as service:
         async with clip_at(service.url, key, None, 16) as clip:
             images = await asyncio.gather(*(clip.embed_image(png(seed)) for seed in range(25)))

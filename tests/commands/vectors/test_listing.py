@@ -16,7 +16,7 @@ def files(folder: Path, *names: str) -> None:
 
 
 def found(*sources: Path, root: Path | None = None) -> list[str]:
-    return [item.key for item in images(map(str, sources), root and str(root))]
+    return [item.key for item in images(map(str, sources), None if root is None else str(root))]
 
 
 def test_images_in_folders_come_by_name_whatever_the_order_in_which_they_were_made(tmp_path: Path) -> None:
