@@ -44,35 +44,33 @@ def embed(
     """
     from service.commands.running import run
     from service.commands.vectors.embedding import Options
-    from service.commands.vectors.files import check_suffix
     from service.commands.vectors.making import make_file
-    from service.commands.vectors.rows import VectorFileError
 
     if bool(sources) == (text is not None):
         fail("name folders or image files, or - for their paths; or --text FILE alone.", status=2)
-    try:
-        check_suffix(out)
-    except VectorFileError as error:
-        fail(str(error), status=2)
+    check_file(out)
     if not out.parent.is_dir():
         fail(f"there is no folder {out.parent} for --out.", status=2)
     source = _texts(text) if text is not None else _images(sources or [])
+    prune = prune or source.kind == "text"
 
     async def made() -> int:
         async with open_clip(url, key, model, in_flight, exact=True) as clip:
-            return tell(
-                await make_file(
-                    clip,
-                    source,
-                    out,
-                    Options(truncate),
-                    restart=restart,
-                    prune=prune or source.kind == "text",
-                ),
-                out,
-            )
+            options = Options(truncate)
+            return tell(await make_file(clip, source, out, options, restart=restart, prune=prune), out)
 
     run(made(), f"interrupted. What is done is in {out}.journal: the same command goes on from there.")
+
+
+def check_file(path: Path) -> None:
+    """End the command where no file of vectors has such a name, or its format needs what is not installed."""
+    from service.commands.vectors.files import check_suffix
+    from service.commands.vectors.rows import VectorFileError
+
+    try:
+        check_suffix(path)
+    except VectorFileError as error:
+        fail(str(error), status=2)
 
 
 def tell(made: Made, out: Path) -> int:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from service.commands.clips.opening import IN_FLIGHT, InFlight, Key, Model, Url, open_clip
+from service.commands.embed import check_file, tell
 from service.commands.reading import fail
 
 if TYPE_CHECKING:  # loaded when the command runs
@@ -35,17 +36,12 @@ def search(
     A folder is embedded first, into FOLDER/.clipserve.npz, the next time what is new. Prints cosines and paths.
     """
     from service.commands.running import run
-    from service.commands.vectors.files import check_suffix
-    from service.commands.vectors.rows import VectorFileError
 
     if (sentence is None) == (image is None):
         fail("say what to look for: a sentence, or --image FILE.", status=2)
     folder = where if where.is_dir() else None
     file = where / IN_FOLDER if folder else where
-    try:
-        check_suffix(file)
-    except VectorFileError as error:
-        fail(str(error), status=2)
+    check_file(file)
     if not (folder or file.is_file()):
         fail(f"there is no file or folder {where}.", status=2)
 
@@ -75,7 +71,6 @@ def _model_of(file: Path) -> str | None:
 
 
 async def _embed(clip: Clip, folder: Path, file: Path) -> None:
-    from service.commands.embed import tell
     from service.commands.vectors import listing
     from service.commands.vectors.embedding import Options
     from service.commands.vectors.making import Source, make_file
