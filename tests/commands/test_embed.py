@@ -18,6 +18,7 @@ from tests.commands.files import interrupt, photos, run, start
 from tests.process import ROOT, Process
 
 
+@pytest.mark.slow
 def test_a_folder_becomes_a_file_that_a_search_finds_its_images_in(tmp_path: Path) -> None:
     folder, out = photos(tmp_path / "photos", 6, bad=1), tmp_path / "a.npz"
     (folder / "cat.jpg").write_bytes((ROOT / "docs/cat.jpg").read_bytes())
@@ -93,13 +94,13 @@ def test_a_service_that_refuses_by_rate_and_is_killed_meanwhile_embeds_every_ima
         "rate_window_seconds": 1,
     }
     service = Process(**settings)
-    service.wait_ready()
+    service.wait_ready(90)
     process = start("embed", folder, "--out", out, "--url", service.url, CLIPSERVE_KEY=key)
     try:
         _wait_for_rows(service, 5)
         service.stop(signal.SIGKILL)
         again = Process(**settings | {"port": int(service.url.rpartition(":")[2])})
-        again.wait_ready()
+        again.wait_ready(90)
         _, errors = process.communicate(timeout=120)
     finally:
         process.kill()
@@ -157,7 +158,7 @@ def test_classify_says_json_lines_and_names_what_failed(tmp_path: Path) -> None:
 def test_classify_by_a_label_set_is_the_same_here_and_at_a_service(tmp_path: Path) -> None:
     state = {"CLIPSERVE_STATE_DIR": str(tmp_path / "state")}
     service = Process(state_dir=str(tmp_path / "state"))
-    service.wait_ready()
+    service.wait_ready(90)
     httpx.put(service.url + "/label-sets/pets", json={"labels": ["cat", "dog"]}).raise_for_status()
     words = ("classify", ROOT / "docs/cat.jpg", "--label-set", "pets")
     there = run(*words, "--url", service.url)
