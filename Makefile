@@ -41,7 +41,7 @@ test-abuse: .venv/dev.stamp ## hostile clients against a real process, on a quie
 test-browser: .venv/dev.stamp ## pages in a headless Chromium (needs Debian's package `chromium`)
 	$(BIN)/python -m pytest -m browser
 
-test-clients: .venv/dev.stamp ## clients of other servers, each installed into .clients/
+test-clients: .venv/dev.stamp ## clients of other servers, and recipes that need packages, each installed into .clients/
 	$(BIN)/python -m pytest -m clients
 
 test-monitoring: .venv/dev.stamp ## rules and dashboard in a real Prometheus beside real services (needs Debian's package `prometheus`)
