@@ -129,6 +129,12 @@ def test_the_changelog_begins_with_what_is_unreleased() -> None:
     assert set(kinds) <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
 
 
+def test_the_readme_has_the_sum_of_the_memory() -> None:
+    sum_of_all = re.search(r"^Together (.+ GB)\.$", (ROOT / "docs/memory.md").read_text(), re.MULTILINE)
+    assert sum_of_all is not None
+    assert f"fits {sum_of_all[1]} on two cores" in README
+
+
 def test_lock_files_hold_no_addresses() -> None:
     for path in (ROOT / "requirements").iterdir():
         assert "://" not in path.read_text(), path.name
