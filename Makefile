@@ -10,7 +10,7 @@ PIP := -m pip install --quiet --disable-pip-version-check
 FAST := not (abuse or browser or clients or compose or deploy or export or image or neighbours or prometheus or redis or slow or triton)
 
 .DEFAULT_GOAL := help
-.PHONY: help run image proto test test-slow coverage test-all test-attacks test-abuse test-browser test-clients test-compose test-image image-test test-monitoring test-neighbours test-redis test-triton test-export abuse guesses fuzz check check-proto check-deploy check-compose model load compare overload fair bulk gateway fronts processes startup soak versus gathering triton reference pictures lock clean
+.PHONY: help run image proto test test-slow coverage test-all test-attacks test-abuse test-browser test-clients test-compose test-image image-test test-monitoring test-neighbours test-redis test-triton test-export abuse guesses fuzz check check-proto check-deploy check-compose model load compare overload fair bulk gateway fronts processes startup soak versus gathering triton reference drawings lock clean
 
 help: ## this list
 	@grep -hE '^[a-z -]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z -]+):.*## /\1\t/' | expand -t 40
@@ -141,7 +141,7 @@ reference: .venv/dev.stamp ## write what is made of other files: the reference i
 	$(BIN)/python -m tests.api_reference
 	$(BIN)/python -m tests.deploy.prometheus_rule
 
-pictures: .venv/dev.stamp ## draw the pictures of the documents anew, from ARCHITECTURE.md and loadtests/results
+drawings: .venv/dev.stamp ## draw the pictures of the documents anew, from ARCHITECTURE.md and loadtests/results
 	$(BIN)/python -m tests.docs.pictures
 
 lock: ## pin the dependencies in pyproject.toml anew (needs uv); ARGS="--upgrade" takes new versions

@@ -1,4 +1,4 @@
-"""Draws the pictures of the documents: `make pictures`."""
+"""Draws the pictures of the documents: `make drawings`."""
 
 from __future__ import annotations
 
