@@ -36,6 +36,10 @@ def test_a_block_that_is_not_run_here_names_its_test_or_says_why(page: Path) -> 
         kind, _, what = block.note.partition(": ")
         if kind == "run by":
             assert (ROOT / what).exists(), f"line {block.line}: there is no {what}"
+        elif kind == "run with":
+            assert (ROOT / f"tests/clients/{what}.txt").exists(), (
+                f"line {block.line}: there is no list {what}"
+            )
         elif kind == "not run":
             assert len(what.split()) > 2, f"line {block.line}: say why"
         elif page.name == "README.md" and page.parent == ROOT:

@@ -13,12 +13,18 @@ from pathlib import Path
 import pytest
 
 from tests.clients.environments import installed
-from tests.docs.markdown import ROOT
+from tests.docs.markdown import ROOT, Block, blocks
 from tests.docs.postgres import postgres
 from tests.docs.walk import SECONDS, Walk
 from tests.process import Process
 
 LISTS = sorted((Path(__file__).parent / "recipes").glob("*.txt"))
+WITH_CLIENTS = [
+    (page, block)
+    for page in sorted((ROOT / "docs").rglob("*.md"))
+    for block in blocks(page.read_text())
+    if block.note.startswith("run with: ")
+]
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +53,17 @@ def test_a_recipe_works_and_refuses_a_mix(
     for each in refused:
         assert each.returncode != 0
         assert "vectors of the two cannot be compared" in each.stderr
+
+
+@pytest.mark.clients
+@pytest.mark.parametrize(
+    ("page", "block"), WITH_CLIENTS, ids=[f"{page.stem}-{block.line}" for page, block in WITH_CLIENTS]
+)
+def test_a_block_runs_with_the_packages_of_a_client(
+    page: Path, block: Block, folder: Path, demo: Process
+) -> None:
+    packages = ROOT / f"tests/clients/{block.note.removeprefix('run with: ')}.txt"
+    Walk(page, folder, demo, installed(packages)).do(block)
 
 
 @pytest.mark.parametrize("packages", LISTS, ids=lambda path: path.stem)

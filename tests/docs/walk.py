@@ -4,7 +4,8 @@
   becomes a service with the settings before it.
 - A block of `python` runs as a program; one whose first line is `# NAME.py` is saved under that name.
 - If the next block of the section is of `text`, it is what this one prints.
-- A comment right above a block says otherwise: `<!-- not run: REASON -->`, or `<!-- run by: TEST -->`.
+- A comment right above a block says otherwise: `<!-- not run: REASON -->`, `<!-- run by: TEST -->`, or
+  `<!-- run with: NAME -->`, with the packages of tests/clients/NAME.txt.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from tests.docs.markdown import ROOT, Block, blocks
 from tests.process import DEMO, Process
 
 RUNNABLE = ("python", "sh")
-OTHERWISE = re.compile(r"(?:not run|run by): ")
+OTHERWISE = re.compile(r"(?:not run|run by|run with): ")
 SECONDS = 300  # for a start: a busy machine needs them
 _SERVE = re.compile(r"^((?:CLIPSERVE_\w+=\S+ )*)make run\b.*\n", re.MULTILINE)
 _INSTALL = re.compile(r"^pip install (.+)\n", re.MULTILINE)
@@ -58,7 +59,7 @@ class Walk:
             for block, after in zip(self._blocks, [*self._blocks[1:], None], strict=True):
                 if block.language in RUNNABLE and not OTHERWISE.match(block.note):
                     tells = after and after.language == "text" and after.section == block.section
-                    self._do(block, after if tells else None)
+                    self.do(block, after if tells else None)
         finally:
             if self._own:
                 assert self._own.stop()[0] == 0
@@ -71,7 +72,8 @@ class Walk:
         lines = _at(service, self._script).splitlines()
         return [self._run(["sh", "-c", _SHELL.format(line)]) for line in lines]
 
-    def _do(self, block: Block, shown: Block | None) -> None:
+    def do(self, block: Block, shown: Block | None = None) -> None:
+        """One block. `shown`: what it prints."""
         text = block.text
         if block.file_name:
             (self.folder / block.file_name).write_text(_at(self._service, text))
