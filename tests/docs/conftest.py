@@ -10,13 +10,13 @@ import pytest
 import skimage.data
 from PIL import Image
 
-from tests.docs.walk import SECONDS, reader_s_folder
+from tests.docs.walk import SECONDS, SETTINGS, reader_s_folder
 from tests.process import Process
 
 
 @pytest.fixture(scope="session")
 def demo() -> Iterator[Process]:
-    process = Process(backend="onnx")  # the same vectors on every machine
+    process = Process(**SETTINGS)
     process.wait_ready(SECONDS)
     yield process
     assert process.stop()[0] == 0

@@ -15,7 +15,7 @@ import pytest
 from tests.clients.environments import installed
 from tests.docs.markdown import ROOT, Block, blocks
 from tests.docs.postgres import postgres
-from tests.docs.walk import SECONDS, Walk
+from tests.docs.walk import SECONDS, SETTINGS, Walk
 from tests.process import Process
 
 LISTS = sorted((Path(__file__).parent / "recipes").glob("*.txt"))
@@ -30,7 +30,7 @@ WITH_CLIENTS = [
 @pytest.fixture(scope="module")
 def other() -> Iterator[Process]:
     """A service that makes vectors of another fingerprint."""
-    process = Process(exif_transpose="false", backend="onnx")
+    process = Process(exif_transpose="false", **SETTINGS)
     process.wait_ready(SECONDS)
     yield process
     assert process.stop()[0] == 0

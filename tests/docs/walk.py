@@ -26,6 +26,9 @@ from tests.process import DEMO, Process
 RUNNABLE = ("python", "sh")
 OTHERWISE = re.compile(r"(?:not run|run by|run with): ")
 SECONDS = 300  # for a start: a busy machine needs them
+# The same vectors on every machine, and time for a busy one.
+SETTINGS = {"backend": "onnx", "deadline_seconds": "60"}
+_CURL = "curl -sS --fail-with-body --retry 9 "  # a label set that is still being built says when to come back
 _SERVE = re.compile(r"^((?:CLIPSERVE_\w+=\S+ )*)make run\b.*\n", re.MULTILINE)
 _INSTALL = re.compile(r"^pip install (.+)\n", re.MULTILINE)
 # What the shell of one block leaves to that of the next.
@@ -90,14 +93,14 @@ class Walk:
 
     def _in_shell(self, text: str) -> subprocess.CompletedProcess[str]:
         """The lines of a block. A line `make run` is the last, and a service stands when it has been read."""
-        self._script = _SERVE.sub("", text).replace("curl ", "curl -sS --fail-with-body ")
+        self._script = _SERVE.sub("", text).replace("curl ", _CURL)
         done = self._run(["sh", "-c", _SHELL.format(_at(self._service, self._script))])
         if line := _SERVE.search(text):
             assert self._own is None, "a page starts one service at most"
             assert not text[line.end() :], "who runs a service has another terminal for what follows"
             pairs = (pair.split("=", 1) for pair in line[1].split())
             settings = {name.removeprefix("CLIPSERVE_").lower(): self._value(value) for name, value in pairs}
-            self._service = self._own = Process(**{"backend": "onnx", **settings})
+            self._service = self._own = Process(**{**SETTINGS, **settings})
             self._service.wait_ready(SECONDS)
         return done
 
