@@ -1,0 +1,4 @@
+// The tab "classify": which labels fit a picture.
+export function start(panel, shared) {
+  void [panel, shared];
+}

@@ -1,0 +1,111 @@
+// The page: its tabs, the choice of the model, the key and the theme.
+//
+// To add a tab: a link with role="tab" and a section with role="tabpanel" in index.html, a module that exports
+// `start(panel, shared)`, and a line in STARTS. `start` is called once, when the tab is first shown: `panel` is the
+// section. What a tab does later, it does by its own events. `shared` is
+//   api       the module api.js: every call to the service goes through it
+//   model()   the chosen model as GET /v1/models describes it, or undefined while nothing is known
+//   onModel(then)   calls then(model) now, if it is known, and each time that it changes
+//   announce(text)  says it to a screen reader
+import * as api from "./api.js";
+import * as classify from "./classify.js";
+import * as compare from "./compare.js";
+import * as search from "./search.js";
+
+const STARTS = { classify: classify.start, search: search.start, compare: compare.start };
+const started = new Set();
+const byId = (id) => document.getElementById(id);
+
+// --- the chosen model -------------------------------------------------------------------------------------------
+let models = [];
+const followers = new Set();
+const model = () => models.find((each) => each.id === byId("model").value) ?? models[0];
+
+async function loadModels() {
+  models = (await api.call("v1/models")).body.data;
+  byId("model").replaceChildren(...models.map((each) => new Option(each.id, each.id)));
+  byId("model-choice").hidden = models.length < 2;
+  for (const then of followers) then(model());
+}
+
+const shared = {
+  api,
+  model,
+  onModel(then) {
+    followers.add(then);
+    if (model()) then(model());
+  },
+  announce(text) {
+    byId("announcer").textContent = text;
+  },
+};
+
+// --- tabs -------------------------------------------------------------------------------------------------------
+const tabs = [...document.querySelectorAll("[role=tab]")];
+
+function show(name) {
+  for (const tab of tabs) {
+    const chosen = tab.getAttribute("aria-controls") === name;
+    tab.setAttribute("aria-selected", String(chosen));
+    tab.tabIndex = chosen ? 0 : -1;
+    byId(tab.getAttribute("aria-controls")).hidden = !chosen;
+  }
+  if (!started.has(name)) {
+    started.add(name);
+    STARTS[name](byId(name), shared);
+  }
+}
+
+const named = () => (location.hash.slice(1) in STARTS ? location.hash.slice(1) : "classify");
+
+function onTabKey(event) {
+  const at = tabs.indexOf(event.currentTarget);
+  const to = { ArrowRight: at + 1, ArrowLeft: at - 1, Home: 0, End: tabs.length - 1 }[event.key];
+  if (to === undefined) return;
+  event.preventDefault();
+  const tab = tabs[(to + tabs.length) % tabs.length];
+  tab.focus();
+  location.hash = tab.getAttribute("href");
+}
+
+// --- theme: that of the system, until somebody says otherwise ----------------------------------------------------
+const THEMES = ["auto", "light", "dark"];
+
+function setTheme(theme) {
+  document.documentElement.dataset.theme = theme;
+  byId("theme").textContent = `Theme: ${theme}`;
+  try {
+    localStorage.setItem("clipserve.theme", theme);
+  } catch {
+    // Storage is off: the choice holds for this visit.
+  }
+}
+
+function keptTheme() {
+  try {
+    return localStorage.getItem("clipserve.theme");
+  } catch {
+    return null;
+  }
+}
+
+// --- start ------------------------------------------------------------------------------------------------------
+setTheme(THEMES.includes(keptTheme()) ? keptTheme() : "auto");
+byId("theme").addEventListener("click", () => {
+  setTheme(THEMES[(THEMES.indexOf(document.documentElement.dataset.theme) + 1) % THEMES.length]);
+});
+byId("model").addEventListener("change", () => followers.forEach((then) => then(model())));
+api.events.addEventListener("unauthenticated", () => {
+  byId("key-form").hidden = false;
+  byId("key").focus();
+});
+byId("key-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  api.setKey(byId("key").value.trim());
+  byId("key-form").hidden = true;
+  loadModels().catch((error) => shared.announce(error.message));
+});
+for (const tab of tabs) tab.addEventListener("keydown", onTabKey);
+addEventListener("hashchange", () => show(named()));
+show(named());
+loadModels().catch((error) => shared.announce(error.message));
