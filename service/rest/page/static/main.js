@@ -7,6 +7,7 @@
 //   model()   the chosen model as GET /v1/models describes it, or undefined while nothing is known
 //   onModel(then)   calls then(model) now, if it is known, and each time that it changes
 //   announce(text)  says it to a screen reader
+// dom.js makes elements and shows errors; pictures.js chooses pictures.
 import * as api from "./api.js";
 import * as classify from "./classify.js";
 import * as compare from "./compare.js";
