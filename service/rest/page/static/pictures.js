@@ -5,7 +5,8 @@
 //                         why it cannot be sent, `width` is undefined until it is known, and where the browser cannot tell
 //   await pictures.add(blobs, more)   `more`: properties that the new ones have too
 //   pictures.remove(id), pictures.clear()
-//   onChange(all)         after each change
+//   onChange(all)         after each change; onRemove(picture) before it, of each that is gone
+// A picture may have a `source`, which is shown. Those that were added with {example: ...} make room for the first others.
 // A picker that is not visible takes no drops and no pastes, so that each tab may have one.
 import { bytes, element } from "./dom.js";
 
@@ -13,11 +14,11 @@ import { bytes, element } from "./dom.js";
 const ACCEPTED = "image/jpeg,image/png,image/webp,image/gif,image/bmp,image/tiff,image/avif";
 const HEIC_BRANDS = ["heic", "heix", "hevc", "heim", "heis", "mif1", "msf1"];
 const HEIC_ADVICE =
-  "is HEIC, which cannot be read here. Export it as JPEG; an iPhone takes JPEG with Settings, Camera, Formats, Most Compatible.";
+  "HEIC cannot be read here. Export it as JPEG; an iPhone takes JPEG with Settings, Camera, Formats, Most Compatible.";
 
 let ids = 0;
 
-export function picker(place, { onChange, several = true, announce = () => {} }) {
+export function picker(place, { onChange, onRemove = () => {}, several = true, announce = () => {} }) {
   let all = [];
   const list = element("ul", { class: "thumbnails" });
   const input = element("input", { type: "file", accept: ACCEPTED, multiple: several, hidden: true, onchange: chosen });
@@ -33,6 +34,11 @@ export function picker(place, { onChange, several = true, announce = () => {} })
     input, camera, list,
   );
   place.append(zone);
+
+  function forget(each) {
+    URL.revokeObjectURL(each.url);
+    onRemove(each);
+  }
 
   function changed() {
     list.replaceChildren(...all.map((each) => thumbnail(each, () => pictures.remove(each.id))));
@@ -51,11 +57,9 @@ export function picker(place, { onChange, several = true, announce = () => {} })
     async add(blobs, more = {}) {
       const added = await Promise.all((several ? blobs : blobs.slice(0, 1)).map((blob) => picture(blob, more)));
       if (!added.length) return;
-      if (several) all = [...all, ...added];
-      else {
-        all.forEach(forget);
-        all = added;
-      }
+      const stay = all.filter((each) => several && (!each.example || more.example));
+      all.filter((each) => !stay.includes(each)).forEach(forget);
+      all = [...stay, ...added];
       announce(`${added.map((each) => each.name).join(", ")} added`);
       changed();
     },
@@ -105,15 +109,11 @@ function picturesAmong(data) {
   return [...(data?.files ?? [])].filter((file) => file.type.startsWith("image/") || !file.type);
 }
 
-function forget(each) {
-  URL.revokeObjectURL(each.url);
-}
-
 async function picture(blob, more) {
   ids += 1;
   const made = { id: ids, name: blob.name || "pasted picture", blob, size: blob.size, url: URL.createObjectURL(blob), ...more };
-  if (await isHeic(blob)) made.error = `${made.name} ${HEIC_ADVICE}`;
-  else if (!blob.size) made.error = `${made.name} is empty (0 bytes).`;
+  if (await isHeic(blob)) made.error = HEIC_ADVICE;
+  else if (!blob.size) made.error = "The file is empty (0 bytes).";
   return made;
 }
 
@@ -137,6 +137,7 @@ function thumbnail(each, remove) {
     {},
     image,
     element("span", { class: "about" }, element("span", { class: "name" }, each.name), size,
+      each.source && element("span", { class: "hint" }, each.source),
       each.error && element("span", { class: "bad" }, each.error)),
     element("button", { type: "button", class: "quiet", "aria-label": `Remove ${each.name}`, onclick: remove }, "✕"),
   );
