@@ -3,7 +3,7 @@
 const KEY = "clipserve.key";
 let key = stored();
 
-// "unauthenticated": a call needs a key, or another one. "answered": a call was answered; its detail is what `call`
+// "unauthenticated": a call needs a key, or another one; its detail is the ApiError. "answered": a call was answered; its detail is what `call`
 // returns.
 export const events = new EventTarget();
 
@@ -64,9 +64,10 @@ export async function call(path, { method, json, form, signal } = {}) {
   }
   const requestId = response.headers.get("X-Request-Id");
   if (!response.ok) {
-    if (response.status === 401) events.dispatchEvent(new Event("unauthenticated"));
     const retryAfter = Number(response.headers.get("Retry-After")) || undefined;
-    throw new ApiError(body, { status: response.status, requestId, retryAfter });
+    const error = new ApiError(body, { status: response.status, requestId, retryAfter });
+    if (response.status === 401) events.dispatchEvent(new CustomEvent("unauthenticated", { detail: error }));
+    throw error;
   }
   const answer = {
     body,

@@ -51,7 +51,7 @@ export function start(panel, shared) {
       }));
       if (mine === turn) say(rows, asked);
     } catch (error) {
-      if (mine === turn) results.fail(error, refresh);
+      if (mine === turn) results.fail(error, shared.reload);
     }
     if (mine === turn) at("results").setAttribute("aria-busy", "false");
     copies.show(request(usable, asked));
@@ -89,7 +89,7 @@ export function start(panel, shared) {
     try {
       await options.load();
     } catch (error) {
-      results.fail(error, refresh);
+      results.fail(error, shared.reload);
       return;
     }
     refresh();

@@ -77,7 +77,7 @@ export function optionFields({ place, setPlace, api, onChange, onLabels, onLabel
       const named = templates.value === OWN ? ownLines() : [templates.value].filter(Boolean);
       const sentences = written(templates.value === OWN ? named : (found()?.templates ?? model.prompt_templates));
       const more = sentences.length > 1 ? ` and ${sentences.length - 1} more` : "";
-      shown.textContent = templates.value === OWN ? "One a line; {} stands for the label." : `${sentences[0]}${more}`;
+      shown.textContent = templates.value === OWN ? "One a line; {} stands for the label." : `“${sentences[0]}”${more}`;
       const wrong = labelSet.value ? undefined : sentences.map(wrongWith).find(Boolean);
       return {
         templates: sentences.length ? sentences : model.prompt_templates,

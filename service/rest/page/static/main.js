@@ -6,11 +6,13 @@
 //   api       the module api.js: every call to the service goes through it
 //   model()   the chosen model as GET /v1/models describes it, or undefined while nothing is known
 //   onModel(then)   calls then(model) now, if it is known, and each time that it changes
+//   reload()  asks for the models again, after which onModel's functions are called again
 //   announce(text)  says it to a screen reader
 // dom.js makes elements and shows errors; pictures.js chooses pictures.
 import * as api from "./api.js";
 import * as classify from "./classify.js";
 import * as compare from "./compare.js";
+import { element, errorBox } from "./dom.js";
 import * as search from "./search.js";
 
 const STARTS = { classify: classify.start, search: search.start, compare: compare.start };
@@ -22,9 +24,19 @@ let models = [];
 const followers = new Set();
 const model = () => models.find((each) => each.id === byId("model").value) ?? models[0];
 
-async function loadModels() {
-  models = (await api.call("v1/models")).body.data;
+async function reload() {
+  byId("problem").replaceChildren();
+  const chosen = byId("model").value;
+  try {
+    models = (await api.call("v1/models")).body.data;
+  } catch (error) {
+    if (error.status === 401) return; // the key's form says it
+    const again = element("button", { type: "button", onclick: reload }, "Try again");
+    byId("problem").replaceChildren(errorBox(error), again);
+    return;
+  }
   byId("model").replaceChildren(...models.map((each) => new Option(each.id, each.id)));
+  if (models.some((each) => each.id === chosen)) byId("model").value = chosen;
   byId("model-choice").hidden = models.length < 2;
   for (const then of followers) then(model());
 }
@@ -32,6 +44,7 @@ async function loadModels() {
 const shared = {
   api,
   model,
+  reload,
   onModel(then) {
     followers.add(then);
     if (model()) then(model());
@@ -96,17 +109,18 @@ byId("theme").addEventListener("click", () => {
   setTheme(THEMES[(THEMES.indexOf(document.documentElement.dataset.theme) + 1) % THEMES.length]);
 });
 byId("model").addEventListener("change", () => followers.forEach((then) => then(model())));
-api.events.addEventListener("unauthenticated", () => {
+api.events.addEventListener("unauthenticated", ({ detail }) => {
   byId("key-form").hidden = false;
+  byId("key-problem").textContent = api.hasKey() ? detail.message : "";
   byId("key").focus();
 });
 byId("key-form").addEventListener("submit", (event) => {
   event.preventDefault();
   api.setKey(byId("key").value.trim());
   byId("key-form").hidden = true;
-  loadModels().catch((error) => shared.announce(error.message));
+  reload();
 });
 for (const tab of tabs) tab.addEventListener("keydown", onTabKey);
 addEventListener("hashchange", () => show(named()));
 show(named());
-loadModels().catch((error) => shared.announce(error.message));
+reload();

@@ -29,7 +29,7 @@ export function picker(place, { onChange, onRemove = () => {}, several = true, a
     element("div", { class: "row" },
       element("button", { type: "button", onclick: () => input.click() }, several ? "Choose pictures" : "Choose a picture"),
       element("button", { type: "button", class: "camera", onclick: () => camera.click() }, "Take a photo"),
-      element("span", { class: "hint" }, "or drop, or paste"),
+      element("span", { class: "hint" }, "or drop or paste them"),
     ),
     input, camera, list,
   );
