@@ -126,7 +126,7 @@ function line(row, columns, text) {
     element("img", { src: row.picture.url, alt: "" }),
     element("span", { class: "name" }, row.picture.name),
   );
-  if (row.error) return element("tr", {}, picture, element("td", { colspan: Math.max(1, columns.length) }, errorBox(row.error)));
+  if (row.error) return element("tr", {}, picture, element("td", { colspan: Math.max(1, columns.length) }, errorBox(row.error, "", null)));
   const byLabel = new Map((row.labels ?? []).map((each) => [each.label, each]));
   const best = row.labels?.[0]?.label;
   return element("tr", {}, picture, ...columns.map((label) => cell(byLabel.get(label), label === best, text)));

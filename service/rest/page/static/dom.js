@@ -14,11 +14,11 @@ export function element(tag, attributes = {}, ...children) {
 }
 
 // What went wrong, for people: the sentence of the API, its code, and the request id if there is one.
-export function errorBox(error, more = "") {
+export function errorBox(error, more = "", role = "alert") {
   const about = [error.code, error.requestId && `request ${error.requestId}`].filter(Boolean).join(", ");
   return element(
     "div",
-    { class: "error", role: "alert" },
+    { class: "error", role },
     element("p", {}, error.message, more && ` ${more}`),
     about && element("p", { class: "hint" }, about),
   );
