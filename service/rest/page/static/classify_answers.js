@@ -2,9 +2,11 @@
 // where that is not enough, the scores of a picture from /classify.
 import { ensemble, prompts, scored } from "./scoring.js";
 
-const PROMPTS_AT_ONCE = 256; // texts of a request, by default
+const PROMPTS_AT_ONCE = 64; // texts of a request: a part of a second's work, so that others come between
 const PROMPTS_AT_MOST = 2560; // beyond it, sending the picture again is less work than sending vectors
-const REQUESTS_AT_A_TIME = 3;
+const REQUESTS_AT_A_TIME = 2;
+const TRIES = 6; // of a request that is refused because others are ahead
+const LONGEST_WAIT = 15; // seconds that are waited without saying so
 
 // onAnswer(what, answer): after each request, with what `api.call` gave.
 export function answers(api, onAnswer) {
@@ -109,17 +111,28 @@ export function fields({ model, labels, named = [], labelSet, scoring, temperatu
   return said;
 }
 
-// Runs at most so many of what it is given at a time.
+// Runs at most so many of what it is given at a time; what is refused for a while keeps its place and waits.
 function pool(places) {
   const waiting = [];
   return async function inTurn(work) {
     if (places > 0) places -= 1;
     else await new Promise((resolve) => waiting.push(resolve));
     try {
-      return await work();
+      return await patiently(work);
     } finally {
       if (waiting.length) waiting.shift()();
       else places += 1;
     }
   };
+}
+
+async function patiently(work) {
+  for (let left = TRIES - 1; ; left -= 1) {
+    try {
+      return await work();
+    } catch (error) {
+      if (error.status !== 429 || left === 0 || !(error.retryAfter <= LONGEST_WAIT)) throw error;
+      await new Promise((resolve) => setTimeout(resolve, error.retryAfter * 1000));
+    }
+  }
 }

@@ -92,7 +92,7 @@ function bar(label) {
     "li",
     {},
     element("span", { class: "label" }, label),
-    element("span", { class: "score" }),
+    element("data", { class: "score" }),
     element("span", { class: "bar", "aria-hidden": "true" }, element("span")),
     element("span", { class: "detail hint" }),
   );
@@ -100,6 +100,7 @@ function bar(label) {
 
 function fill(item, each, text) {
   item.querySelector(".score").textContent = text(each.score);
+  item.querySelector(".score").value = each.score;
   item.querySelector(".detail").textContent = `cosine ${number(each.cosine)}, logit ${number(each.logit)}`;
   item.querySelector(".bar > span").style.width = `${Math.max(0, Math.min(1, each.score)) * 100}%`;
 }
@@ -137,7 +138,7 @@ function cell(each, best, text) {
   const made = element(
     "td",
     { class: best ? "best" : undefined },
-    text(each.score),
+    element("data", { value: each.score }, text(each.score)),
     best && element("span", { class: "visually-hidden" }, " best"),
     element("span", { class: "bar", "aria-hidden": "true" }, element("span")),
     element("span", { class: "detail hint" }, `cos ${number(each.cosine)}`, element("br"), `logit ${number(each.logit)}`),
