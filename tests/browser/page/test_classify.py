@@ -34,7 +34,7 @@ def test_an_own_picture_takes_the_place_of_the_example(classify: Classify, url: 
     picture = png(3, (300, 200))
     classify.choose(("mine.png", picture))
     expect(classify.page.locator("#classify .thumbnails .name")).to_have_text(["mine.png"])
-    expect(classify.page.locator("#classify .thumbnails")).to_contain_text("300 × 200")
+    expect(classify.page.locator("#classify .thumbnails")).to_contain_text("300 \u00d7 200")
     expect(classify.results.locator(".bars li .label").first).to_have_text(
         next(iter(classified(url, EXAMPLE, picture))), timeout=SECONDS
     )
@@ -69,7 +69,9 @@ def test_ten_labels_one_by_one_send_the_picture_once(classify: Classify, url: st
         classify.wait_for(NUMBERS[:at])
     assert classify.shown() == pytest.approx(classified(url, NUMBERS), abs=1e-4)
     assert classify.sent("/classify") == 0
-    assert classify.sent("/embed") == 1 + 1 + len(NUMBERS), "the picture, the example's labels, each other label"
+    assert classify.sent("/embed") == 1 + 1 + len(NUMBERS), (
+        "the picture, the example's labels, each other label"
+    )
     classify.page.get_by_role("button", name="Remove ten").click()
     classify.wait_for(NUMBERS[:9])
     assert classify.shown() == pytest.approx(classified(url, NUMBERS[:9]), abs=1e-4)
@@ -149,7 +151,9 @@ def test_several_pictures_are_a_table_in_which_a_broken_one_has_its_error(
     classify.choose(("cat.jpg", CAT), ("other.png", other), ("broken.jpg", CAT[:3000]))
     rows = classify.results.locator("tbody tr")
     expect(rows).to_have_count(3, timeout=SECONDS)
-    expect(rows.nth(2)).to_contain_text("the image begins as JPEG but is broken or cut short.", timeout=SECONDS)
+    expect(rows.nth(2)).to_contain_text(
+        "the image begins as JPEG but is broken or cut short.", timeout=SECONDS
+    )
     expect(classify.results).to_have_attribute("aria-busy", "false", timeout=SECONDS)
     assert classify.results.locator("thead th").all_inner_texts() == ["Picture", *EXAMPLE]
     for at, content in enumerate((CAT, other)):

@@ -84,7 +84,9 @@ async def test_the_example_is_the_picture_of_the_documents(running: Running) -> 
 
 
 def test_files_of_the_page_are_short() -> None:
-    lengths = {path.name: len(path.read_text().splitlines()) for path in STATIC.iterdir() if path.suffix != ".jpg"}
+    lengths = {
+        path.name: len(path.read_text().splitlines()) for path in STATIC.iterdir() if path.suffix != ".jpg"
+    }
     assert {name: lines for name, lines in lengths.items() if lines > LONGEST} == {}
 
 

@@ -70,16 +70,21 @@ function show(name) {
   }
 }
 
+// By hand, because following a link to a fragment scrolls there and takes the focus away.
+function go(event, tab) {
+  event.preventDefault();
+  history.pushState(null, "", tab.getAttribute("href"));
+  show(named());
+  tab.focus();
+}
+
 const named = () => (location.hash.slice(1) in STARTS ? location.hash.slice(1) : "classify");
 
 function onTabKey(event) {
   const at = tabs.indexOf(event.currentTarget);
   const to = { ArrowRight: at + 1, ArrowLeft: at - 1, Home: 0, End: tabs.length - 1 }[event.key];
   if (to === undefined) return;
-  event.preventDefault();
-  const tab = tabs[(to + tabs.length) % tabs.length];
-  tab.focus();
-  location.hash = tab.getAttribute("href");
+  go(event, tabs[(to + tabs.length) % tabs.length]);
 }
 
 // --- theme: that of the system, until somebody says otherwise ----------------------------------------------------
@@ -120,7 +125,10 @@ byId("key-form").addEventListener("submit", (event) => {
   byId("key-form").hidden = true;
   reload();
 });
-for (const tab of tabs) tab.addEventListener("keydown", onTabKey);
-addEventListener("hashchange", () => show(named()));
+for (const tab of tabs) {
+  tab.addEventListener("click", (event) => go(event, tab));
+  tab.addEventListener("keydown", onTabKey);
+}
+addEventListener("popstate", () => show(named())); // back, forward, and a fragment that is typed
 show(named());
 reload();

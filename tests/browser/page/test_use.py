@@ -1,0 +1,263 @@
+"""Errors, keys, themes, small screens, the keyboard, a proxy's prefix: the page as people meet it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, expect
+
+from tests.access.support import write_keys
+from tests.browser.page.classify import SECONDS, Classify, classified
+from tests.browser.visit import Visit, in_a_browser, visit_in
+from tests.process import Process
+
+pytestmark = in_a_browser
+
+EXAMPLE = ["cat", "dog", "rabbit", "car"]
+# Relative luminance and contrast as WCAG 2 has them.
+CONTRAST = """([foreground, background]) => {
+  const channels = (colour) => colour.match(/[\\d.]+/g).slice(0, 3).map(Number);
+  const linear = (value) => (value / 255 <= 0.04045 ? value / 255 / 12.92 : ((value / 255 + 0.055) / 1.055) ** 2.4);
+  const luminance = (colour) => {
+    const [red, green, blue] = channels(colour).map(linear);
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
+  };
+  const [less, more] = [luminance(foreground), luminance(background)].sort((a, b) => a - b);
+  return (more + 0.05) / (less + 0.05);
+}"""
+COLOURS = """() => {
+  const probe = document.body.appendChild(document.createElement("i"));
+  const colour = (name) => {
+    probe.style.color = `var(--${name})`;
+    return getComputedStyle(probe).color;
+  };
+  const names = ["ground", "card", "text", "soft", "accent", "on-accent", "tint", "bad", "bad-tint", "edge"];
+  return Object.fromEntries(names.map((name) => [name, colour(name)]));
+}"""
+READABLE = [  # foreground, background, least contrast
+    ("text", "ground", 4.5),
+    ("text", "card", 4.5),
+    ("text", "tint", 4.5),
+    ("soft", "ground", 4.5),
+    ("soft", "card", 4.5),
+    ("soft", "tint", 4.5),
+    ("soft", "bad-tint", 4.5),
+    ("accent", "ground", 4.5),
+    ("accent", "card", 4.5),
+    ("accent", "tint", 4.5),
+    ("on-accent", "accent", 4.5),
+    ("bad", "card", 4.5),
+    ("bad", "bad-tint", 4.5),
+    ("edge", "card", 3.0),
+    ("edge", "ground", 3.0),
+]
+
+
+@pytest.fixture(scope="module")
+def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+    """(address of a service that asks for a key, a key)."""
+    file: Path = tmp_path_factory.mktemp("keys") / "keys"
+    key = write_keys(file, somebody={})["somebody"]
+    process = Process(keys_file=str(file), backend="onnx")
+    process.wait_ready()
+    yield process.url, key
+    assert process.stop()[0] == 0
+
+
+def in_a_context(browser: Browser, url: str, **context: Any) -> Classify:
+    return Classify(visit_in(browser, **context), url)
+
+
+def test_an_error_is_told_in_the_words_of_the_api(classify: Classify, url: str) -> None:
+    classify.type("word " * 90)
+    alert = classify.results.get_by_role("alert")
+    expect(alert).to_contain_text("text_too_long", timeout=SECONDS)
+    said = httpx.post(f"{url}/embed", json={"texts": ["word " * 90]}).json()["detail"]
+    expect(alert).to_contain_text(said.partition(" has ")[2])
+    expect(alert).to_contain_text("This concerns the label “word word")
+    classify.page.press("#labels", "Backspace")
+    classify.wait_for(EXAMPLE)
+
+
+def test_a_heic_picture_is_named_with_what_to_do(classify: Classify) -> None:
+    classify.choose(("IMG_1.HEIC", b"\0\0\0\x18ftypheic" + bytes(100)))
+    expect(classify.page.locator("#classify .thumbnails")).to_contain_text(
+        "HEIC cannot be read here. Export it as JPEG"
+    )
+    expect(classify.results).to_contain_text("Add a picture")
+    assert classify.visit.complaints == []
+
+
+def test_a_template_without_a_slot_is_told(classify: Classify) -> None:
+    classify.page.get_by_text("Templates and scoring").click()
+    classify.page.select_option("#templates", "own")
+    classify.page.get_by_label("Own templates").fill("a photo")
+    expect(classify.results).to_contain_text("“a photo” needs one or two slots {} for the label; it has 0.")
+
+
+def test_a_service_that_cannot_be_reached_is_told_and_tried_again(classify: Classify, url: str) -> None:
+    classify.page.route(f"{url}/embed", lambda route: route.abort())
+    classify.type("lorry")
+    expect(classify.results.get_by_role("alert")).to_contain_text("unreachable", timeout=SECONDS)
+    classify.page.unroute(f"{url}/embed")
+    classify.page.get_by_role("button", name="Try again").click()
+    classify.wait_for([*EXAMPLE, "lorry"])
+
+
+def test_a_key_is_asked_for_used_and_forgotten_with_the_tab(visit: Visit, keyed: tuple[str, str]) -> None:
+    url, key = keyed
+    classify = Classify(visit, url)
+    page = visit.page
+    page.goto(f"{url}/")
+    field = page.get_by_label("This service asks for a key.")
+    expect(field).to_be_focused()
+    field.fill("wrong")
+    field.press("Enter")
+    expect(page.locator("#key-problem")).not_to_be_empty()
+    field.fill(key)
+    field.press("Enter")
+    classify.wait_for(EXAMPLE)
+    expect(field).to_be_hidden()
+    page.reload()
+    classify.wait_for(EXAMPLE)
+    expect(page.locator("#classify pre")).to_contain_text("Authorization: Bearer $CLIPSERVE_KEY")
+    assert key not in page.content()
+    kept = page.evaluate("[JSON.stringify(sessionStorage), JSON.stringify(localStorage), document.cookie]")
+    assert [key in each for each in kept] == [True, False, False]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_colours_follow_the_system_and_can_be_read(browser: Browser, url: str, scheme: str) -> None:
+    classify = in_a_context(browser, url, color_scheme=scheme).open()
+    colours = classify.page.evaluate(COLOURS)
+    measured = {
+        (front, back): classify.page.evaluate(CONTRAST, [colours[front], colours[back]])
+        for front, back, _ in READABLE
+    }
+    assert {pair for *pair_, least in READABLE if measured[pair := tuple(pair_)] < least} == set(), measured
+    dark = classify.page.evaluate(CONTRAST, [colours["ground"], "rgb(0, 0, 0)"]) < 2
+    assert dark == (scheme == "dark")
+    classify.page.context.close()
+
+
+def test_a_theme_can_be_chosen_and_is_kept(browser: Browser, url: str) -> None:
+    classify = in_a_context(browser, url, color_scheme="light").open()
+    page = classify.page
+    light = page.evaluate(COLOURS)["ground"]
+    switch = page.locator("#theme")
+    switch.click()
+    switch.click()
+    expect(switch).to_have_text("Theme: dark")
+    dark = page.evaluate(COLOURS)["ground"]
+    assert dark != light
+    page.reload()
+    expect(switch).to_have_text("Theme: dark")
+    assert page.evaluate(COLOURS)["ground"] == dark
+    page.context.close()
+
+
+@pytest.mark.parametrize("width", [320, 375, 768, 1280])
+def test_no_width_scrolls_to_the_side(browser: Browser, url: str, width: int) -> None:
+    classify = in_a_context(browser, url, viewport={"width": width, "height": 800}).open()
+    classify.page.get_by_text("Templates and scoring").click()
+    classify.type("a label that is rather long, as people sometimes have them" * 3)
+    classify.choose(("a.png", b"x"), ("a" * 100 + ".heic", b"\0\0\0\x18ftypheic"), ("b.jpg", b"y"))
+    expect(classify.results.locator("tbody tr")).to_have_count(2, timeout=SECONDS)
+    expect(classify.results).to_have_attribute("aria-busy", "false", timeout=SECONDS)
+    for kind in ("curl", "Python", "gRPC"):
+        classify.page.get_by_role("button", name=kind, exact=True).click()
+        assert classify.page.evaluate("document.documentElement.scrollWidth") <= width
+    classify.page.context.close()
+
+
+def test_everything_can_be_done_with_the_keyboard(classify: Classify, url: str) -> None:
+    page = classify.page
+    page.bring_to_front()
+    page.locator("#tab-classify").focus()
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#tab-search")).to_be_focused()
+    expect(page.locator("[role=tabpanel]:not([hidden])")).to_have_id("search")
+    assert page.url.endswith("#search")
+    page.go_back()
+    expect(page.locator("#classify")).to_be_visible()
+    page.go_forward()
+    page.locator("#tab-search").focus()
+    page.keyboard.press("Home")
+    expect(page.locator("#classify")).to_be_visible()
+    stops = []
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        focused = page.evaluate(
+            """() => {
+              const at = document.activeElement;
+              const ring = getComputedStyle(at).outlineStyle;
+              return [at.getAttribute("aria-label") ?? (at.textContent.trim() || at.id), at.id, ring];
+            }"""
+        )
+        if not focused[0] or focused[0] in [name for name, *_ in stops]:
+            break
+        stops.append(focused)
+        if focused[1] == "labels":
+            page.keyboard.type("lorry")
+            page.keyboard.press("Enter")
+            classify.wait_for([*EXAMPLE, "lorry"])
+    names = [name for name, *_ in stops]
+    for expected in (
+        "Theme: auto",
+        "Choose pictures",
+        "Remove cat.jpg",
+        "Remove cat",
+        "labels",
+        "Cosine and logit",
+        "Copy",
+    ):
+        assert expected in names
+    assert {name for name, _, ring in stops if ring == "none"} == set(), "the focus is always visible"
+
+
+def test_removing_a_chip_leaves_the_focus_among_the_chips(classify: Classify) -> None:
+    classify.page.get_by_role("button", name="Remove dog").focus()
+    classify.page.keyboard.press("Enter")
+    expect(classify.page.get_by_role("button", name="Remove rabbit")).to_be_focused()
+
+
+def test_results_are_announced(classify: Classify) -> None:
+    announcer = classify.page.locator("#announcer[aria-live=polite]")
+    expect(announcer).to_have_text("cat.jpg: cat, 99.1 %")
+
+
+def test_it_works_behind_a_prefix(visit: Visit, url: str) -> None:
+    visit.page.route(
+        f"{url}/clip/**", lambda route: route.continue_(url=route.request.url.replace("/clip/", "/"))
+    )
+    visit.page.goto(f"{url}/clip/")
+    Classify(visit, url).wait_for(EXAMPLE)
+    assert {address for address in visit.asked if not address.startswith((f"{url}/clip/", "blob:"))} == set()
+    expect(visit.page.locator("#classify pre")).to_contain_text(f"{url}/clip/classify")
+    assert visit.complaints == []
+
+
+def test_a_model_can_be_chosen_where_there_are_several(browser: Browser, tmp_path: Path, url: str) -> None:
+    from tests.process import DEMO, copy_of_demo
+
+    other = copy_of_demo(tmp_path)
+    manifest = other / "model.json"
+    manifest.write_text(
+        manifest.read_text()
+        .replace('"name": "demo"', '"name": "other"')
+        .replace('"logit_scale": 12.0', '"logit_scale": 6.0')
+    )
+    process = Process(models=f"{DEMO},{other}", backend="onnx")
+    process.wait_ready(60)
+    classify = in_a_context(browser, process.url).open()
+    classify.page.get_by_label("Model").select_option("other")
+    expect(classify.page.locator("[data-place=facts]")).to_contain_text("other@", timeout=SECONDS)
+    classify.page.wait_for_timeout(500)
+    classify.wait_for(EXAMPLE)
+    assert classify.shown() == pytest.approx(classified(process.url, EXAMPLE, model="other"), abs=1e-4)
+    classify.page.context.close()
+    assert process.stop()[0] == 0
