@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from typing import Any
 
 import httpx
 import pytest
@@ -106,7 +107,7 @@ def test_a_list_of_labels_can_be_pasted(classify: Classify, url: str) -> None:
     ],
 )
 def test_scores_with_options_are_those_of_classify(
-    classify: Classify, url: str, chosen: dict[str, str], own: str | None, fields: dict[str, object]
+    classify: Classify, url: str, chosen: dict[str, str], own: str | None, fields: dict[str, Any]
 ) -> None:
     page = classify.page
     page.get_by_text("Templates and scoring").click()

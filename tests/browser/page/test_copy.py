@@ -16,7 +16,7 @@ from playwright.sync_api import expect
 
 from service.rpc.clipserve.v1 import clip_pb2, clip_pb2_grpc
 from tests.browser.page.classify import CAT, Classify
-from tests.browser.visit import in_a_browser
+from tests.browser.visit import Visit, in_a_browser
 from tests.process import Process
 
 pytestmark = in_a_browser
@@ -90,7 +90,7 @@ def test_python_quotes_whatever_labels_and_names_hold(classify: Classify, tmp_pa
         assert repr(label) in printed
 
 
-def test_the_message_for_grpc_is_one_that_the_service_answers(visit, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_the_message_for_grpc_is_one_that_the_service_answers(visit: Visit, tmp_path: Path) -> None:
     process = Process(backend="onnx")
     process.wait_ready()
     classify = Classify(visit, process.url).open()

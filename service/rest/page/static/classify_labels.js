@@ -6,7 +6,7 @@ export function labelField(place, { id, onChange, announce }) {
   let all = [];
   const list = element("ul", { class: "chips", "aria-label": "Labels" });
   const input = element("input", {
-    id, type: "text", autocomplete: "off", enterkeyhint: "done", "aria-describedby": `${id}-hint`,
+    id, type: "text", autocomplete: "off", placeholder: "another label", enterkeyhint: "done", "aria-describedby": `${id}-hint`,
     onkeydown: onKey, onpaste: onPaste, onblur: () => take(input.value),
   });
   place.append(list, input, element("p", { class: "hint", id: `${id}-hint` }, "Enter or a comma after each; a list can be pasted."));

@@ -14,7 +14,7 @@ export function number(value) {
 // Returns {show(rows, asked), fail(error, retry), say(text)}. `rows`: of each picture {picture, labels, labelSet} or
 // {picture, error}, or without either while it is on its way; `asked`: see classify_answers.js, and `best`.
 export function resultBox(place) {
-  const details = element("button", { type: "button", class: "quiet", "aria-pressed": "false", onclick: toggle }, "Cosine and logit");
+  const details = element("button", { type: "button", class: "kind", "aria-pressed": "false", onclick: toggle }, "Cosine and logit");
   const head = element("div", { class: "row between" }, element("h2", {}, "Result"), details);
   const note = element("p", { class: "hint" });
   const body = element("div", {});
