@@ -6,6 +6,7 @@ The picture in them is docs/cat.jpg, which is CC0.
 from __future__ import annotations
 
 import io
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,12 @@ SHOWN = "http://localhost:8080"  # the address that the pictures show, wherever 
 SHOTS: dict[str, dict[str, Any]] = {  # name -> the browser
     "page-light": {"viewport": {"width": 1120, "height": 840}, "color_scheme": "light"},
     "page-dark": {"viewport": {"width": 1120, "height": 840}, "color_scheme": "dark"},
-    "page-phone": {"viewport": {"width": 375, "height": 1440}, "color_scheme": "light", "is_mobile": True},
+    "page-phone": {
+        "viewport": {"width": 375, "height": 1440},
+        "color_scheme": "light",
+        "is_mobile": True,
+        "has_touch": True,
+    },
 }
 
 
@@ -53,6 +59,10 @@ def main() -> None:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         for name in SHOTS:
             path = take(browser, process.url, name)
+            if path.stat().st_size > MOST_BYTES:
+                sys.exit(
+                    f"{path.name} has more than {MOST_BYTES:,} bytes: take a smaller window or fewer colours"
+                )
             print(f"{path.relative_to(ROOT)}: {path.stat().st_size:,} bytes")
     process.stop()
 

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.access.support import write_keys
-from tests.browser.page.classify import SECONDS, Classify, classified
+from tests.browser.page.classify import CAT, SECONDS, Classify, classified
 from tests.browser.visit import Visit, in_a_browser, visit_in
 from tests.process import DEMO, Process, copy_of_demo
 
@@ -173,6 +173,36 @@ def test_no_width_scrolls_to_the_side(browser: Browser, url: str, width: int) ->
         classify.page.get_by_role("button", name=kind, exact=True).click()
         assert classify.page.evaluate("document.documentElement.scrollWidth") <= width
     classify.page.context.close()
+
+
+def test_a_phone_offers_its_camera(browser: Browser, url: str) -> None:
+    phone = in_a_context(
+        browser, url, is_mobile=True, has_touch=True, viewport={"width": 375, "height": 812}
+    ).open()
+    expect(phone.page.locator("#classify input[capture=environment]")).to_have_count(1)
+    expect(phone.page.get_by_role("button", name="Take a photo")).to_be_visible()
+    expect(phone.page.get_by_text("or drop or paste them")).to_be_hidden()
+    phone.page.context.close()
+
+
+def test_a_picture_of_too_many_bytes_is_told_in_the_words_of_the_api(classify: Classify) -> None:
+    classify.choose(("large.jpg", CAT + bytes(21_000_000)))
+    alert = classify.results.get_by_role("alert")
+    expect(alert).to_contain_text("the limit is 20,000,000.", timeout=SECONDS)
+
+
+def test_text_that_office_programs_copy_as_a_picture_too_becomes_labels(classify: Classify) -> None:
+    classify.page.evaluate(
+        """() => {
+          const data = new DataTransfer();
+          data.setData("text/plain", "lorry\tbus");
+          data.items.add(new File([new Uint8Array(9)], "cells.png", {type: "image/png"}));
+          document.getElementById("labels").dispatchEvent(
+            new ClipboardEvent("paste", {clipboardData: data, bubbles: true, cancelable: true}));
+        }"""
+    )
+    classify.wait_for([*EXAMPLE, "lorry", "bus"])
+    expect(classify.page.locator("#classify .thumbnails .name")).to_have_text(["cat.jpg"])
 
 
 def test_everything_can_be_done_with_the_keyboard(classify: Classify, url: str) -> None:

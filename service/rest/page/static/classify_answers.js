@@ -64,7 +64,7 @@ export function answers(api, onAnswer) {
     }
   }
 
-  // {labels: [{label, score, cosine, logit}], labelSet?}
+  // {labels: [{label, score, cosine, logit}], labelSet: {name, version}, warnings: [text]}, the last two if there are any.
   const byService = (picture, asked) =>
     once(scores, JSON.stringify([picture.id, asked.model.fingerprint, fields(asked)]), () =>
       inTurn(async () => {
@@ -73,8 +73,8 @@ export function answers(api, onAnswer) {
         form.append("image", picture.blob, picture.name);
         const answer = await api.call("classify", { form });
         onAnswer("classify", answer);
-        const { body } = answer;
-        return { labels: body.results[0].labels, labelSet: body.label_sets?.[0] };
+        const { results, label_sets: sets, warnings } = answer.body;
+        return { labels: results[0].labels, labelSet: sets?.[0], warnings };
       }),
     );
 

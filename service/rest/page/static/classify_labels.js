@@ -7,7 +7,7 @@ export function labelField(place, { id, onChange, announce }) {
   const list = element("ul", { class: "chips", "aria-label": "Labels" });
   const input = element("input", {
     id, type: "text", autocomplete: "off", placeholder: "another label", enterkeyhint: "done", "aria-describedby": `${id}-hint`,
-    onkeydown: onKey, onpaste: onPaste, onblur: () => take(input.value),
+    onkeydown: onKey, oninput: onInput, onpaste: onPaste, onblur: () => take(input.value),
   });
   place.append(list, input, element("p", { class: "hint", id: `${id}-hint` }, "Enter or a comma after each; a list can be pasted."));
 
@@ -45,13 +45,17 @@ export function labelField(place, { id, onChange, announce }) {
 
   function onKey(event) {
     if (event.isComposing) return;
-    if (event.key === "Enter" || event.key === ",") {
+    if (event.key === "Enter") {
       event.preventDefault();
       take(input.value);
     } else if (event.key === "Backspace" && !input.value && all.length) {
       drop(all.at(-1));
       input.focus();
     }
+  }
+
+  function onInput(event) {
+    if (input.value.includes(",") && !event.isComposing) take(input.value); // phones tell no key of a comma
   }
 
   function onPaste(event) {

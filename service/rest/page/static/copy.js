@@ -3,8 +3,9 @@ import { element } from "./dom.js";
 
 const GRPC_PORT = 8081; // the default; the page cannot know another
 
-const sh = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
+const sh = (text) => (/^[\w./:@=+-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`);
 const json = JSON.stringify; // a string of JSON is one of Python's too, but for true, false and null, which are not used
+const list = (values) => `[${values.map((value) => json(value)).join(", ")}]`;
 const plain = (name) => name.replace(/[/\\\0]/g, "_");
 
 // `request`: {pictures: [{name, example}], fields: [[name, value]] of /classify, base: address of the service, hasKey}.
@@ -18,7 +19,7 @@ export function curl({ pictures, fields, base, hasKey }) {
 }
 
 export function python({ pictures, fields, base, hasKey }) {
-  const data = grouped(fields).map(([name, values]) => `    ${json(name)}: ${values.length > 1 ? json(values) : json(values[0])},`);
+  const data = grouped(fields).map(([name, values]) => `    ${json(name)}: ${values.length > 1 ? list(values) : json(values[0])},`);
   return [
     "# pip install httpx",
     ...(hasKey ? ["import os", ""] : []),
@@ -26,7 +27,7 @@ export function python({ pictures, fields, base, hasKey }) {
     "",
     `clip = httpx.Client(base_url=${json(base)}, timeout=30)`,
     ...(hasKey ? ['clip.headers["Authorization"] = "Bearer " + os.environ["CLIPSERVE_KEY"]'] : []),
-    `names = ${json(pictures.map(({ name }) => plain(name)))}`,
+    `names = ${list(pictures.map(({ name }) => plain(name)))}`,
     ...pictures.filter(({ example }) => example).map(
       ({ name, example }) => `open(${json(plain(name))}, "wb").write(clip.get(${json(`/${example}`)}).content)`,
     ),

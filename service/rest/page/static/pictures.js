@@ -84,7 +84,8 @@ export function picker(place, { onChange, onRemove = () => {}, several = true, a
   const visible = () => zone.offsetParent !== null;
   document.addEventListener("paste", (event) => {
     const files = picturesAmong(event.clipboardData);
-    if (!visible() || !files.length) return;
+    const text = event.target.matches?.("input, textarea") && event.clipboardData.types.includes("text/plain");
+    if (!visible() || !files.length || text) return; // an office program copies text as a picture too
     event.preventDefault();
     pictures.add(files);
   });
