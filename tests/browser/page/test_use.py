@@ -1,60 +1,22 @@
-"""Errors, keys, themes, small screens, the keyboard, a proxy's prefix: the page as people meet it."""
+"""Errors, keys, the keyboard, a proxy's prefix: the page as people meet it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import expect
 
 from tests.access.support import write_keys
 from tests.browser.page.classify import CAT, SECONDS, Classify, classified
-from tests.browser.visit import Visit, in_a_browser, visit_in
+from tests.browser.visit import Visit, in_a_browser
 from tests.process import DEMO, Process, copy_of_demo
 
 pytestmark = in_a_browser
 
 EXAMPLE = ["cat", "dog", "rabbit", "car"]
-# Relative luminance and contrast as WCAG 2 has them.
-CONTRAST = """([foreground, background]) => {
-  const channels = (colour) => colour.match(/[\\d.]+/g).slice(0, 3).map(Number);
-  const linear = (value) => (value / 255 <= 0.04045 ? value / 255 / 12.92 : ((value / 255 + 0.055) / 1.055) ** 2.4);
-  const luminance = (colour) => {
-    const [red, green, blue] = channels(colour).map(linear);
-    return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
-  };
-  const [less, more] = [luminance(foreground), luminance(background)].sort((a, b) => a - b);
-  return (more + 0.05) / (less + 0.05);
-}"""
-COLOURS = """() => {
-  const probe = document.body.appendChild(document.createElement("i"));
-  const colour = (name) => {
-    probe.style.color = `var(--${name})`;
-    return getComputedStyle(probe).color;
-  };
-  const names = ["ground", "card", "text", "soft", "accent", "on-accent", "tint", "bad", "bad-tint", "edge"];
-  return Object.fromEntries(names.map((name) => [name, colour(name)]));
-}"""
-READABLE = [  # foreground, background, least contrast
-    ("text", "ground", 4.5),
-    ("text", "card", 4.5),
-    ("text", "tint", 4.5),
-    ("soft", "ground", 4.5),
-    ("soft", "card", 4.5),
-    ("soft", "tint", 4.5),
-    ("soft", "bad-tint", 4.5),
-    ("accent", "ground", 4.5),
-    ("accent", "card", 4.5),
-    ("accent", "tint", 4.5),
-    ("on-accent", "accent", 4.5),
-    ("bad", "card", 4.5),
-    ("bad", "bad-tint", 4.5),
-    ("edge", "card", 3.0),
-    ("edge", "ground", 3.0),
-]
 
 
 @pytest.fixture(scope="module")
@@ -66,10 +28,6 @@ def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]
     process.wait_ready()
     yield process.url, key
     assert process.stop()[0] == 0
-
-
-def in_a_context(browser: Browser, url: str, **context: Any) -> Classify:
-    return Classify(visit_in(browser, **context), url)
 
 
 def test_an_error_is_told_in_the_words_of_the_api(classify: Classify, url: str) -> None:
@@ -128,61 +86,6 @@ def test_a_key_is_asked_for_used_and_forgotten_with_the_tab(visit: Visit, keyed:
     assert key not in page.content()
     kept = page.evaluate("[JSON.stringify(sessionStorage), JSON.stringify(localStorage), document.cookie]")
     assert [key in each for each in kept] == [True, False, False]
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_colours_follow_the_system_and_can_be_read(browser: Browser, url: str, scheme: str) -> None:
-    classify = in_a_context(browser, url, color_scheme=scheme).open()
-    colours = classify.page.evaluate(COLOURS)
-    faint = {
-        f"{front} on {back}": contrast
-        for front, back, least in READABLE
-        if (contrast := classify.page.evaluate(CONTRAST, [colours[front], colours[back]])) < least
-    }
-    assert faint == {}
-    dark = classify.page.evaluate(CONTRAST, [colours["ground"], "rgb(0, 0, 0)"]) < 2
-    assert dark == (scheme == "dark")
-    classify.page.context.close()
-
-
-def test_a_theme_can_be_chosen_and_is_kept(browser: Browser, url: str) -> None:
-    classify = in_a_context(browser, url, color_scheme="light").open()
-    page = classify.page
-    light = page.evaluate(COLOURS)["ground"]
-    switch = page.locator("#theme")
-    switch.click()
-    switch.click()
-    expect(switch).to_have_text("Theme: dark")
-    dark = page.evaluate(COLOURS)["ground"]
-    assert dark != light
-    page.reload()
-    expect(switch).to_have_text("Theme: dark")
-    assert page.evaluate(COLOURS)["ground"] == dark
-    page.context.close()
-
-
-@pytest.mark.parametrize("width", [320, 375, 768, 1280])
-def test_no_width_scrolls_to_the_side(browser: Browser, url: str, width: int) -> None:
-    classify = in_a_context(browser, url, viewport={"width": width, "height": 800}).open()
-    classify.page.get_by_text("Templates and scoring").click()
-    classify.type("a label that is rather long, as people sometimes have them" * 3)
-    classify.choose(("a.png", b"x"), ("a" * 100 + ".heic", b"\0\0\0\x18ftypheic"), ("b.jpg", b"y"))
-    expect(classify.results.locator("tbody tr")).to_have_count(2, timeout=SECONDS)
-    expect(classify.results).to_have_attribute("aria-busy", "false", timeout=SECONDS)
-    for kind in ("curl", "Python", "gRPC"):
-        classify.page.get_by_role("button", name=kind, exact=True).click()
-        assert classify.page.evaluate("document.documentElement.scrollWidth") <= width
-    classify.page.context.close()
-
-
-def test_a_phone_offers_its_camera(browser: Browser, url: str) -> None:
-    phone = in_a_context(
-        browser, url, is_mobile=True, has_touch=True, viewport={"width": 375, "height": 812}
-    ).open()
-    expect(phone.page.locator("#classify input[capture=environment]")).to_have_count(1)
-    expect(phone.page.get_by_role("button", name="Take a photo")).to_be_visible()
-    expect(phone.page.get_by_text("or drop or paste them")).to_be_hidden()
-    phone.page.context.close()
 
 
 def test_a_picture_of_too_many_bytes_is_told_in_the_words_of_the_api(classify: Classify) -> None:
@@ -273,7 +176,7 @@ def test_it_works_behind_a_prefix(visit: Visit, url: str) -> None:
     assert visit.complaints == []
 
 
-def test_a_model_can_be_chosen_where_there_are_several(browser: Browser, tmp_path: Path, url: str) -> None:
+def test_a_model_can_be_chosen_where_there_are_several(visit: Visit, tmp_path: Path) -> None:
     other = copy_of_demo(tmp_path)
     manifest = other / "model.json"
     manifest.write_text(
@@ -283,11 +186,10 @@ def test_a_model_can_be_chosen_where_there_are_several(browser: Browser, tmp_pat
     )
     process = Process(models=f"{DEMO},{other}", backend="onnx")
     process.wait_ready(60)
-    classify = in_a_context(browser, process.url).open()
+    classify = Classify(visit, process.url).open()
     classify.page.get_by_label("Model").select_option("other")
     expect(classify.page.locator("[data-place=facts]")).to_contain_text("other@", timeout=SECONDS)
     classify.page.wait_for_timeout(500)
     classify.wait_for(EXAMPLE)
     assert classify.shown() == pytest.approx(classified(process.url, EXAMPLE, model="other"), abs=1e-4)
-    classify.page.context.close()
     assert process.stop()[0] == 0
