@@ -63,6 +63,24 @@ def test_a_picture_can_be_pasted_and_dropped(classify: Classify, event: str) -> 
     assert classify.visit.complaints == []
 
 
+def test_a_picture_on_the_clipboard_is_pasted_with_the_keyboard(classify: Classify, url: str) -> None:
+    page = classify.page
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"], origin=url)
+    page.bring_to_front()
+    page.evaluate(
+        """async (content) => {
+          const bytes = Uint8Array.from(atob(content), (each) => each.charCodeAt(0));
+          const picture = new Blob([bytes], {type: "image/png"});
+          await navigator.clipboard.write([new ClipboardItem({"image/png": picture})]);
+        }""",
+        base64.b64encode(png(5)).decode(),
+    )
+    page.locator("#labels").focus()
+    page.keyboard.press("Control+V")
+    expect(page.locator("#classify .thumbnails")).to_contain_text("40 \u00d7 30")
+    expect(page.locator("#classify .thumbnails .name")).to_have_text(["image.png"])
+
+
 def test_ten_labels_one_by_one_send_the_picture_once(classify: Classify, url: str) -> None:
     classify.remove_all_labels()
     for at, label in enumerate(NUMBERS, 1):

@@ -38,23 +38,30 @@ export function start(panel, shared) {
     const asked = { model, labels: labels.all, ...options.values(model) };
     const usable = pictures.all.filter((each) => !each.error);
     const missing = whatIsMissing(usable, asked);
+    busy(!missing);
     if (missing) {
       results.say(missing);
       return;
     }
+    copies.show(request(usable, asked));
     const rows = usable.map((picture) => ({ picture }));
-    at("results").setAttribute("aria-busy", "true");
+    const draw = inFrames(() => mine === turn && results.show(rows, asked));
     try {
       await Promise.all(rows.map(async (row) => {
         Object.assign(row, await scoresOrError(row.picture, asked));
-        if (mine === turn) results.show(rows, asked);
+        draw.soon();
       }));
+      draw.now();
       if (mine === turn) say(rows, asked);
     } catch (error) {
+      draw.never();
       if (mine === turn) results.fail(error, shared.reload);
     }
-    if (mine === turn) at("results").setAttribute("aria-busy", "false");
-    copies.show(request(usable, asked));
+    if (mine === turn) busy(false);
+  }
+
+  function busy(is) {
+    at("results").setAttribute("aria-busy", String(is));
   }
 
   // An error of one picture among several is its own; one of the whole request is thrown.
@@ -103,6 +110,22 @@ function whatIsMissing(pictures, asked) {
   if (!pictures.length) return "Add a picture to see which labels fit it.";
   if (!asked.labelSet && !asked.labels.length) return "Add labels: what the picture may show.";
   return undefined;
+}
+
+// Draws at most once in a frame, however many pictures are answered in it.
+function inFrames(draw) {
+  let frame;
+  return {
+    soon: () => (frame ??= requestAnimationFrame(() => { frame = undefined; draw(); })),
+    now() {
+      this.never();
+      draw();
+    },
+    never() {
+      cancelAnimationFrame(frame);
+      frame = undefined;
+    },
+  };
 }
 
 async function addExample(pictures) {
