@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from loadtests import commands, label_set_commands, limit, processes, versus
+from loadtests import commands, gathering, label_set_commands, limit, processes, versus
 from loadtests.capacity import commands as capacity_commands
 
 cli = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
@@ -24,6 +24,7 @@ cli.command()(label_set_commands.label_set)
 cli.command()(label_set_commands.shared_sets)
 cli.command()(label_set_commands.zero_shot)
 cli.command()(processes.processes)
+cli.command()(gathering.gathering)
 cli.command()(versus.versus)
 cli.command()(capacity_commands.capacity_check)
 cli.command()(capacity_commands.capacity)

@@ -102,6 +102,13 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / _TICKS  # utime, stime
 
 
+def cpu_seconds_of_all(pid: int) -> float:
+    """CPU seconds of a process and of all below it: workers, decoders."""
+    threads = Path(f"/proc/{pid}/task").iterdir()  # a child belongs to the thread that has started it
+    children = [child for thread in threads for child in (thread / "children").read_text().split()]
+    return cpu_seconds(pid) + sum(cpu_seconds_of_all(int(child)) for child in children)
+
+
 def memory(pid: int) -> dict[str, int]:
     """Bytes: `VmRSS` in memory now, `VmHWM` the most so far."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()

@@ -33,23 +33,30 @@ def free_port() -> int:
 @contextmanager
 def triton(artifact: Path, *options: str) -> Iterator[str]:
     """A real Triton on this CPU with the artifact (deploy/triton/local.sh); gives its gRPC host:port."""
-    grpc, metrics = free_port(), free_port()
     with tempfile.TemporaryDirectory() as repository:
         writer = [sys.executable, "-m", "models", "triton", str(artifact), "--backend", "python"]
         subprocess.run([*writer, "--out", repository, *options], check=True, stdout=subprocess.DEVNULL)
-        ports = {"TRITON_GRPC_PORT": str(grpc), "TRITON_METRICS_PORT": str(metrics)}
-        process = subprocess.Popen(
-            ["deploy/triton/local.sh", "serve", repository],
-            env=os.environ | ports | {"TRITON_PYTHON": sys.executable},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        try:
-            yield f"127.0.0.1:{grpc}"
-        finally:
-            os.killpg(process.pid, signal.SIGTERM)
-            process.wait(60)
+        with serve_repository(Path(repository), free_port()) as address:
+            yield address
+
+
+@contextmanager
+def serve_repository(repository: Path, metrics_port: int, **variables: str) -> Iterator[str]:
+    """A real Triton on this CPU with these models and variables; gives its gRPC host:port."""
+    grpc = free_port()
+    ports = {"TRITON_GRPC_PORT": str(grpc), "TRITON_METRICS_PORT": str(metrics_port)}
+    process = subprocess.Popen(
+        ["deploy/triton/local.sh", "serve", str(repository)],
+        env=os.environ | ports | {"TRITON_PYTHON": sys.executable} | variables,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        yield f"127.0.0.1:{grpc}"
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(60)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,9 @@
 
 Both services run at the same time, and only one is under load at a time. The turns are short and alternate, so that
 a machine whose speed drifts is as fast for one as for the other. The ratio is the median of those of the rounds.
+
+CPU seconds a request depend less than the rate on what else the machine does. They are those of the service and its
+decoders.
 """
 
 from __future__ import annotations
@@ -21,11 +24,23 @@ import typer
 from loadtests.bodies import embed, embed_text, photo
 from loadtests.gateway import gateway
 from loadtests.measure import Measurement
+from loadtests.observe import cpu_seconds_of_all
 from loadtests.process import Server, started_in
 from loadtests.report import table
 from loadtests.scenarios import SCENARIOS
 
-Turn = Callable[[Server, int], float]  # a service and the number of the round -> requests a second
+
+@dataclass(frozen=True)
+class Pace:
+    """Of one turn: requests a second, and CPU seconds of the service a request."""
+
+    rate: float
+    cpu: float
+
+
+Turn = Callable[
+    [Server, int], tuple[float, int]
+]  # a service, the round's number -> requests a second, requests
 
 
 @dataclass(frozen=True)
@@ -38,11 +53,19 @@ class Contest:
 
 
 def _embed(seconds: float) -> Turn:
-    return lambda server, _: Measurement(server, SCENARIOS["embed-640x480"]).closed(seconds, 8).load.goodput()
+    def turn(server: Server, _: int) -> tuple[float, int]:
+        load = Measurement(server, SCENARIOS["embed-640x480"]).closed(seconds, 8).load
+        return load.goodput(), len(load.answers)
+
+    return turn
 
 
 def _gateway(seconds: float) -> Turn:
-    return lambda server, round_: gateway(server, 16, seconds, 100_000 * (round_ + 1)).texts.rate
+    def turn(server: Server, round_: int) -> tuple[float, int]:
+        texts = gateway(server, 16, seconds, 100_000 * (round_ + 1)).texts
+        return texts.rate, texts.requests
+
+    return turn
 
 
 CONTESTS = (
@@ -61,23 +84,23 @@ def versus(
     """This checkout beside another one, interleaved: requests a second of both, and their ratio."""
     rows = []
     for contest in CONTESTS:
-        here, there = _rates(contest, seconds, other, artifact, rounds, backend)
-        ratios = [one / two for one, two in zip(here, there, strict=True)]
-        rows.append(
-            [
-                contest.name,
-                f"{statistics.median(here):,.1f}",
-                f"{statistics.median(there):,.1f}",
-                f"{statistics.median(ratios):.3f}",
-                f"{min(ratios):.3f} to {max(ratios):.3f}",
-            ]
-        )
+        here, there = _paces(contest, seconds, other, artifact, rounds, backend)
+        rates = [[pace.rate for pace in paces] for paces in (here, there)]
+        cpu = [[1000 * pace.cpu for pace in paces] for paces in (here, there)]
+        rows.append([f"{contest.name}: requests/s", *_row(*rates)])
+        rows.append([f"{contest.name}: CPU ms a request", *_row(*cpu)])
     typer.echo(table(("", "here", "there", "ratio", "of single rounds"), rows))
 
 
-def _rates(
+def _row(here: list[float], there: list[float]) -> list[str]:
+    ratios = [one / two for one, two in zip(here, there, strict=True)]
+    medians = [f"{statistics.median(values):,.4g}" for values in (here, there)]
+    return [*medians, f"{statistics.median(ratios):.3f}", f"{min(ratios):.3f} to {max(ratios):.3f}"]
+
+
+def _paces(
     contest: Contest, seconds: float, other: Path, artifact: Path, rounds: int, backend: str
-) -> tuple[list[float], list[float]]:
+) -> tuple[list[Pace], list[Pace]]:
     turn = contest.turn(seconds)
     settings = {"models": str(artifact.resolve()), "backend": backend, "max_queue_seconds": "60"}
     with ExitStack() as stack:
@@ -89,11 +112,19 @@ def _rates(
         typer.echo(f"{contest.name}: {_compared(*servers)}", err=True)
         for server in servers:
             turn(server, rounds)  # caches, pages, clocks
-        rates: tuple[list[float], list[float]] = ([], [])
+        paces: tuple[list[Pace], list[Pace]] = ([], [])
         for number in range(rounds):
             for which in (0, 1) if number % 2 else (1, 0):
-                rates[which].append(turn(servers[which], number))
-    return rates
+                paces[which].append(_pace(turn, servers[which], number))
+    return paces
+
+
+def _pace(turn: Turn, server: Server, number: int) -> Pace:
+    if server.pid is None:
+        raise ValueError("a server of another machine has no CPU seconds here")
+    before = cpu_seconds_of_all(server.pid)
+    rate, requests = turn(server, number)
+    return Pace(rate, (cpu_seconds_of_all(server.pid) - before) / max(1, requests))
 
 
 def _compared(one: Server, other: Server) -> str:

@@ -172,6 +172,7 @@ def config(
             )
         ],
         model_warmup=_warm_up(tower),
+        optimization=_accelerators(options),
     )
     identity = {
         FINGERPRINT: manifest.fingerprint(precision=narrower),
@@ -224,8 +225,30 @@ def _parameters(options: RepositoryOptions) -> dict[str, str]:
                 "inter_op_thread_count": "1",
                 "enable_mem_pattern": "0",
             }
+        case "onnxruntime", _:
+            # Where a model has any parameter, as ours have, the backend takes these from the parameters alone: what
+            # the accelerator says of them is overwritten by defaults (onnxruntime_backend, onnxruntime.cc).
+            return {
+                "intra_op_thread_count": "1",
+                "enable_mem_pattern": "0",
+                "cudnn_conv_algo_search": "1",  # heuristic: an exhaustive search is made for each new size of batch
+                "arena_extend_strategy": "1",  # as much as is asked for, not the next power of two
+            }
         case _:
             return {}
+
+
+def _accelerators(options: RepositoryOptions) -> pb.ModelOptimizationPolicy | None:
+    """CUDA as onnxruntime's provider. TF32 is on by default, and is not what an fp32 fingerprint promises."""
+    if (options.backend, options.device) != ("onnxruntime", "gpu"):
+        return None
+    accelerator = pb.ModelOptimizationPolicy.ExecutionAccelerators.Accelerator
+    cuda = accelerator(name="cuda", parameters={"use_tf32": "0"})
+    return pb.ModelOptimizationPolicy(
+        execution_accelerators=pb.ModelOptimizationPolicy.ExecutionAccelerators(
+            gpu_execution_accelerator=[cuda]
+        )
+    )
 
 
 def _warm_up(tower: Tower) -> Iterator[pb.ModelWarmup]:

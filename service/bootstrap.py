@@ -37,8 +37,9 @@ from service.application.label_sets.store import Store
 from service.application.limits import RequestLimits
 from service.application.models import Models
 from service.application.rows import Charge
-from service.application.served_model import ServedModel, reference_feeds
+from service.application.served_model import ServedModel
 from service.application.stream import BulkPlaces
+from service.backends import open_backend as open_chosen
 from service.clip.artifact import ArtifactError, read_manifest
 from service.clip.images import ImageLimits
 from service.clip.manifest import ModelManifest
@@ -46,10 +47,6 @@ from service.clip.tokenizer import load_tokenizer
 from service.concurrency import DaemonExecutor, SideThread
 from service.cores import usable_cores, yield_to_event_loop
 from service.engine.backend import Backend
-from service.engine.batch_queue import BatchPolicy
-from service.engine.batching import Batched
-from service.engine.choice import EngineOptions, choose_engine
-from service.engine.in_process import InProcess
 from service.gateway import Gateway
 from service.rest.app import build_app, with_cors
 from service.rest.body import BodyLimits
@@ -85,7 +82,7 @@ async def open_gateway(settings: Settings, open_backend: OpenBackend | None = No
         TracingUnavailable: traces are wanted, and OpenTelemetry is not installed.
     """
     metrics = Metrics()
-    open_backend = open_backend or functools.partial(_open_backend, settings.deadline_seconds)
+    open_backend = open_backend or functools.partial(open_chosen, settings.deadline_seconds)
     async with AsyncExitStack() as stack:
         metrics.tracing = stack.enter_context(tracing_to(picked(settings, TracingOptions), metrics.spans))
         threads = settings.decode_threads or usable_cores()
@@ -212,40 +209,6 @@ def _by_name(models: dict[Path, ServedModel], settings: Settings) -> Models:
             f"{', '.join(by_name)}."
         )
     return by_name
-
-
-def _open_backend(
-    deadline_seconds: float, folder: Path, manifest: ModelManifest, settings: ModelSettings, metrics: Metrics
-) -> Backend:
-    if settings.backend == "triton":
-        from service.engine.triton.client import TritonBackend  # loads gRPC
-        from service.engine.triton.options import TritonOptions
-
-        token = settings.triton_token.get_secret_value() if settings.triton_token else None
-        options = TritonOptions(
-            settings.triton_url, settings.triton_tls, settings.triton_ca_file, token, deadline_seconds
-        )
-        return TritonBackend(manifest, options, metrics)
-    engine = choose_engine(
-        folder,
-        manifest,
-        EngineOptions(
-            settings.backend, settings.device, settings.threads, settings.workers, settings.spinning
-        ),
-        lambda: reference_feeds(manifest, load_tokenizer(folder, manifest.text)),
-    )
-    return batched(InProcess(engine, settings.workers), settings, metrics)
-
-
-def batched(inner: Backend, settings: ModelSettings, metrics: Metrics) -> Batched:
-    """The batcher that the settings ask for, around encoders in this process."""
-    delay, workers = settings.max_queue_delay_seconds, settings.workers
-    return Batched(
-        inner,
-        image=BatchPolicy(settings.max_batch_images, delay, workers),
-        text=BatchPolicy(settings.max_batch_texts, delay, workers, settings.max_batch_tokens),
-        metrics=metrics,
-    )
 
 
 def picked(settings: BaseModel, kind: type[T]) -> T:

@@ -33,19 +33,22 @@ class BatchPolicy:
         max_queue_delay: seconds that a row may wait for company while a serving task is free.
         concurrency: calls that run at a time.
         max_batch_tokens: for texts, rows x length of one call; 0 for no such bound.
+        takes: rows that the backend takes in one call now, where that is known only once it runs; 0: not yet.
     """
 
     max_batch_size: int
     max_queue_delay: float = 0.0
     concurrency: int = 1
     max_batch_tokens: int = 0
+    takes: Callable[[], int] | None = None
 
     def rows_of(self, shape: Shape) -> int:
         """How many rows of this shape one call takes; one is always taken, however long."""
+        most = min(self.max_batch_size, (self.takes and self.takes()) or self.max_batch_size)
         if not self.max_batch_tokens:
-            return self.max_batch_size
+            return most
         (length,) = shape[0]
-        return max(1, min(self.max_batch_size, self.max_batch_tokens // length))
+        return max(1, min(most, self.max_batch_tokens // length))
 
 
 @dataclass(eq=False)

@@ -10,7 +10,8 @@ The laws, each of which holds under cancellation too:
 
   (a) Every submitted row gets exactly one answer: its vector, or the error of its caller.
   (b) A failed batch fails only its own rows. It is retried once, row by row, so that one poisoned row does not
-      fail its neighbours; when the backend is unavailable there is nothing to retry.
+      fail its neighbours. There is nothing to retry when the backend cannot be reached, is overloaded, or has
+      let the deadline pass: no row is to blame.
   (c) A caller who leaves changes nothing for others. Rows of his not yet taken are not computed, and a call
       that computes for nobody any more is cancelled: a backend that hangs is let go with its last caller.
   (d) The number of vectors must be the number of rows. Anything else is a failed batch.
@@ -99,6 +100,7 @@ class DynamicBatcher:
         Raises:
             BackendFailed: the backend failed on one of the rows, twice.
             BackendUnavailable: it cannot be reached, or the batcher is closed.
+            Overloaded, DeadlineExceeded: where the backend has a queue of its own.
         """
         if not self._tasks:
             raise _closed()
@@ -149,7 +151,7 @@ class DynamicBatcher:
         if error is None:
             return
         alone = batch.row_by_row()
-        if len(alone) == 1 or isinstance(error, BackendUnavailable):
+        if len(alone) == 1 or not isinstance(error, BackendFailed):
             for job, _ in batch.rows:
                 job.fail(error)
             return

@@ -47,6 +47,15 @@ def test_long_texts_come_in_smaller_batches() -> None:
         queue.drain()
 
 
+def test_a_batch_has_no_more_rows_than_the_backend_takes_once_that_is_known() -> None:
+    takes = 0
+    queue = BatchQueue[Job](BatchPolicy(32, takes=lambda: takes))
+    for takes, rows in ((0, 32), (8, 8), (64, 32)):
+        queue.put(job(100))
+        assert len(queue.take().rows) == rows, takes
+        queue.drain()
+
+
 def test_a_batch_is_due_when_full_or_when_its_first_row_has_waited_long_enough() -> None:
     queue = BatchQueue[Job](BatchPolicy(2, max_queue_delay=0.5))
     assert queue.due(9.0) is None

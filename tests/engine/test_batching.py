@@ -12,7 +12,7 @@ import pytest
 
 from service.engine.batch_queue import BatchPolicy
 from service.engine.batching import DynamicBatcher
-from service.errors import BackendFailed, BackendUnavailable
+from service.errors import BackendFailed, BackendUnavailable, ClipError, DeadlineExceeded, Overloaded
 from service.telemetry.metrics import Metrics
 
 Rows = np.ndarray[Any, np.dtype[np.float32]]
@@ -128,16 +128,19 @@ async def test_a_failed_batch_is_retried_once_only() -> None:
     assert engine.batches == [[1, 1], [1]], "the second row has no caller any more once the first has failed"
 
 
-async def test_an_unavailable_backend_is_not_asked_again_row_by_row() -> None:
+@pytest.mark.parametrize(
+    "error", [BackendUnavailable("gone"), Overloaded("full", retry_after=1), DeadlineExceeded("late")]
+)
+async def test_where_no_row_is_to_blame_the_backend_is_not_asked_again_row_by_row(error: ClipError) -> None:
     engine = Engine()
 
-    async def unavailable(_: Rows) -> Rows:
-        raise BackendUnavailable("gone")
+    async def refuse(_: Rows) -> Rows:
+        raise error
 
-    engine.answer = unavailable
+    engine.answer = refuse
     async with batcher(engine) as running:
         results = await asyncio.gather(*(running.submit(rows(i)) for i in range(3)), return_exceptions=True)
-    assert all(isinstance(r, BackendUnavailable) for r in results)
+    assert [type(result) for result in results] == [type(error)] * 3
     assert len(engine.batches) == 1
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import threading
 import time
 
 import pytest
 from prometheus_client import generate_latest
 
-from loadtests.observe import Memory, Observer, cpu_seconds, memory
+from loadtests.observe import Memory, Observer, cpu_seconds, cpu_seconds_of_all, memory
 from loadtests.process import Server
 from loadtests.prometheus import Stage, between, parse
 from loadtests.soak import slope
@@ -104,6 +107,31 @@ def test_a_server_of_which_only_the_address_is_known_is_measured_too() -> None:
 def test_proc_is_read() -> None:
     assert cpu_seconds(os.getpid()) == pytest.approx(time.process_time(), abs=0.1)
     assert memory(os.getpid())["VmHWM"] >= memory(os.getpid())["VmRSS"] * 0.9
+
+
+def test_the_seconds_of_processes_below_are_counted_whichever_thread_has_started_them() -> None:
+    busy = "import time\nwhile time.process_time() < 0.3: pass\nprint(flush=True)\ninput()"
+    command = [sys.executable, "-c", busy]
+    started: list[subprocess.Popen[str]] = []
+
+    def start() -> None:
+        started.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
+        ended.wait()
+
+    ended = threading.Event()
+    thread = threading.Thread(target=start)
+    thread.start()
+    try:
+        while not started:
+            time.sleep(0.01)
+        with started[0] as child:
+            assert child.stdout is not None
+            child.stdout.readline()
+            assert cpu_seconds_of_all(os.getpid()) >= cpu_seconds(os.getpid()) + 0.25
+            child.communicate("\n")
+    finally:
+        ended.set()
+        thread.join()
 
 
 def test_the_slope_of_memory_is_that_of_the_second_half() -> None:

@@ -43,7 +43,9 @@ class Logger:
 class BuilderFlag:
     {flag}
 class Parts:
+    cleared = []
     def set_flag(self, flag): pass
+    def clear_flag(self, flag): self.cleared.append(flag)
     def set_shape(self, *shapes): pass
     def add_optimization_profile(self, profile): pass
 class Builder:
@@ -51,7 +53,9 @@ class Builder:
     def create_network(self, flags): return Parts()
     def create_builder_config(self): return Parts()
     def create_optimization_profile(self): return Parts()
-    def build_serialized_network(self, network, config): return b"a plan"
+    def build_serialized_network(self, network, config):
+        assert config.cleared == [0] * len(config.cleared) != [], "it is on by default"
+        return b"a plan"
 class OnnxParser:
     def __init__(self, network, logger): pass
     def parse_from_file(self, path): return True
@@ -178,7 +182,7 @@ def test_the_command_records_what_trtexec_built(
 
 
 def test_the_command_records_what_the_python_package_built(artifact: Path, tmp_path: Path) -> None:
-    (tmp_path / "tensorrt.py").write_text(TENSORRT.format(version="10.9.0.34", flag="FP16 = 1"))
+    (tmp_path / "tensorrt.py").write_text(TENSORRT.format(version="10.9.0.34", flag="TF32, FP16 = 0, 1"))
     result = models("tensorrt", artifact, python_path=tmp_path)
     assert result.returncode == 0, result.stderr
     record = read_record(artifact, MANIFEST)
@@ -189,7 +193,7 @@ def test_the_command_records_what_the_python_package_built(artifact: Path, tmp_p
 def test_on_tensorrt_11_fp16_is_refused_and_fp32_is_built(artifact: Path, tmp_path: Path, way: str) -> None:
     path = trtexec(tmp_path / "bin", 110000) if way == "trtexec" else ""
     if way == "python":
-        (tmp_path / "tensorrt.py").write_text(TENSORRT.format(version="11.0.0.114", flag="TF32 = 1"))
+        (tmp_path / "tensorrt.py").write_text(TENSORRT.format(version="11.0.0.114", flag="TF32 = 0"))
     refused = models("tensorrt", artifact, path=path, python_path=tmp_path)
     assert refused.returncode == 1
     assert "has no fp16 mode: build with --fp32." in refused.stderr

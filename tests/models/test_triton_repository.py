@@ -162,6 +162,25 @@ def test_the_policies_reach_the_configuration(tmp_path: Path) -> None:
     assert image.instance_group[0].kind == pb.ModelInstanceGroup.KIND_CPU
 
 
+def test_onnxruntime_on_a_gpu_is_told_where_it_reads_it(tmp_path: Path) -> None:
+    write_repository(DEMO, tmp_path, DEFAULTS["onnxruntime"])
+    for name in TOWERS:
+        model = read(tmp_path, name)
+        told = {key: value.string_value for key, value in model.parameters.items()}
+        assert told.pop("fingerprint") == MANIFEST.fingerprint()
+        assert told.pop("precision") == "fp32"
+        assert told == {
+            "cudnn_conv_algo_search": "1",
+            "arena_extend_strategy": "1",
+            "enable_mem_pattern": "0",
+            "intra_op_thread_count": "1",
+        }
+        (cuda,) = model.optimization.execution_accelerators.gpu_execution_accelerator
+        assert (cuda.name, dict(cuda.parameters)) == ("cuda", {"use_tf32": "0"})
+    write_repository(DEMO, tmp_path, replace(DEFAULTS["onnxruntime"], device="cpu"))
+    assert not read(tmp_path, "demo_image").HasField("optimization")
+
+
 def test_a_text_encoder_that_pads_to_one_length_takes_that_length_only() -> None:
     fixed = MANIFEST.model_copy(update={"text": TextSpec(context_length=64, padding="fixed")})
     assert fixed.text.lengths == [64]
@@ -214,6 +233,7 @@ def test_plans_cover_all_lengths_up_to_a_full_batch() -> None:
     assert shapes.largest == {"token_ids": (256, 77), "lengths": (256,)}
     command = tensorrt.trtexec_command("trtexec", Path("text.onnx"), Path("text.plan"), shapes, fp16=True)
     assert "--optShapes=token_ids:256x10,lengths:256" in command
+    assert "--noTF32" in command, "the fingerprint says fp32 of what is not fp16"
 
 
 def cli(*arguments: str) -> subprocess.CompletedProcess[str]:

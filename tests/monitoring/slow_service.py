@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from loadtests.fake_service import main
-from service.bootstrap import batched
+from service.backends import batched
 from service.clip.manifest import ModelManifest
 from service.engine.backend import Backend
 from service.engine.fake import FakeBackend

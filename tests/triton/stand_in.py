@@ -37,6 +37,7 @@ class StandIn(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[mi
 
     def __init__(self) -> None:
         self.port = 0
+        self.listening = grpc.aio.server()
         self.value = 0.0
         self.ready = True
         self.asked = 0
@@ -48,6 +49,10 @@ class StandIn(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[mi
             event.set()
         self.models: dict[str, model_config_pb2.ModelConfig] = {}
         self.serve()
+
+    async def stop(self) -> None:
+        """It goes, and leaves what it was sent unanswered."""
+        await self.listening.stop(None)
 
     @property
     def url(self) -> str:
@@ -97,8 +102,8 @@ class StandIn(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[mi
 @asynccontextmanager
 async def standing_in(value: float = 0.0, address: str = "127.0.0.1:0") -> AsyncIterator[StandIn]:
     """It listens until the block ends."""
-    made, listening = StandIn(), grpc.aio.server()
-    made.value = value
+    made = StandIn()
+    made.value, listening = value, made.listening
     service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(made, listening)
     made.port = listening.add_insecure_port(address)
     await listening.start()

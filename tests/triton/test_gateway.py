@@ -112,7 +112,7 @@ async def test_a_client_who_leaves_cancels_his_work_in_triton(triton: Triton) ->
     def dropped() -> float:
         return count("nv_inference_request_failure", reason="CANCELED")
 
-    async with gateway(triton, max_queue_seconds=60) as running:
+    async with gateway(triton, max_queue_seconds=60, triton_calls=32) as running:
         before, computed = dropped(), count("nv_inference_count")
         # Long texts come faster than they are encoded, however busy the machine is. Each request is four calls.
         texts = [f"text number {i}, " * 12 for i in range(128)]
@@ -228,7 +228,7 @@ async def test_restarted_under_load(triton: Triton) -> None:
 
 async def test_a_full_queue_is_overload(triton_of: Any) -> None:
     small: Triton = triton_of(options_of("python", max_queue_size=2, max_batch_images=1))
-    async with gateway(small, max_queue_seconds=60) as running:
+    async with gateway(small, max_queue_seconds=60, triton_calls=40) as running:
         answers = await asyncio.gather(*(running.embed(photo) for photo in photos(40)))
         seen = Counter((a.status_code, a.json().get("code")) for a in answers)
         assert set(seen) == {(200, None), (429, "overloaded")}

@@ -1,4 +1,4 @@
-"""Both encoders on one or more NVIDIA Triton servers, over gRPC. Triton batches; this side does not.
+"""Both encoders on one or more NVIDIA Triton servers, over gRPC. Put `Batched` around it.
 
 An artifact `name` is two Triton models, `name_image` and `name_text` (`python -m models triton` writes them).
 
@@ -16,7 +16,6 @@ deadline are answers, not failures of a server: such a call is not made again, w
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import Any
 
 import numpy as np
@@ -80,6 +79,10 @@ class TritonBackend:
     async def ready(self) -> bool:
         return self._endpoints.ready
 
+    def max_rows(self, tower: Tower) -> int:
+        """Rows of one call; more are cut into several. 0: no server is known yet."""
+        return self._endpoints.max_batch(tower)
+
     async def aclose(self) -> None:
         await self._endpoints.aclose()
 
@@ -88,7 +91,7 @@ class TritonBackend:
         return Endpoint(server, client, self._expected, self._metrics.triton)
 
     async def _encode(self, tower: Tower, *arrays: npt.NDArray[Any]) -> Embeddings:
-        limit = self._endpoints.max_batch(tower)
+        limit = self.max_rows(tower)
         if not limit:
             raise gone()
         rows = len(arrays[0])
@@ -113,7 +116,6 @@ class TritonBackend:
                 "headers": self._headers(),
             },
         )
-        started = time.perf_counter()
         try:
             answer = await self._asked(call)
             embeddings = np.asarray(answer.as_numpy(self._output.name), np.float32)  # [N, D]
@@ -122,7 +124,6 @@ class TritonBackend:
         except Exception:  # an answer that is no tensor, a channel closed under the call: no common base
             logger.exception("triton_answer")
             raise BackendFailed("Triton's answer cannot be read.") from None
-        self._metrics.batch(tower, call.rows, time.perf_counter() - started)
         if embeddings.shape != (call.rows, self._embed_dim):
             raise BackendFailed(f"Triton gave embeddings of {embeddings.shape} for {call.rows} rows.")
         return embeddings

@@ -112,18 +112,18 @@ function whatIsMissing(pictures, asked) {
   return undefined;
 }
 
-// Draws at most once in a frame, however many pictures are answered in it.
+// Draws at most once in a frame, however many pictures are answered in it; after `never` not at all.
 function inFrames(draw) {
-  let frame;
+  let waits = false;
+  let ended = false;
   return {
-    soon: () => (frame ??= requestAnimationFrame(() => { frame = undefined; draw(); })),
-    now() {
-      this.never();
-      draw();
+    soon() {
+      if (!waits) requestAnimationFrame(() => { waits = false; if (!ended) draw(); });
+      waits = true;
     },
+    now: draw,
     never() {
-      cancelAnimationFrame(frame);
-      frame = undefined;
+      ended = true;
     },
   };
 }

@@ -1,0 +1,146 @@
+"""Rows of many requests, gathered on their way to Triton."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import numpy as np
+
+from service.backends import open_backend
+from service.engine.backend import Backend, Vector
+from service.errors import BackendUnavailable, DeadlineExceeded
+from service.settings import ModelSettings
+from service.telemetry.metrics import Metrics
+from service.telemetry.request import RequestContext, enter
+from tests.triton.stand_in import MANIFEST, StandIn, until
+
+Asking = list[asyncio.Task[Vector]]
+
+
+@asynccontextmanager
+async def gathering(one: StandIn, metrics: Metrics | None = None, calls: int = 2) -> AsyncIterator[Backend]:
+    """The backend that settings ask for, on a server that stands in for Triton."""
+    settings = ModelSettings(backend="triton", triton_url=(one.url,), triton_calls=calls)
+    backend = open_backend(5.0, Path("unused"), MANIFEST, settings, metrics or Metrics())
+    try:
+        await backend.start()
+        yield backend
+    finally:
+        await backend.aclose()
+
+
+async def text(backend: Backend, length: int = 8, deadline: float | None = None) -> Vector:
+    """The vector of one text, for a request of its own."""
+    enter(RequestContext("a", None if deadline is None else time.monotonic() + deadline))
+    vectors = await backend.encode_text(np.ones((1, length), np.int32), np.full(1, length, np.int32))
+    return np.asarray(vectors[0], np.float32)
+
+
+def started(backend: Backend, count: int, **request: float | int) -> Asking:
+    return [asyncio.create_task(text(backend, **request)) for _ in range(count)]  # type: ignore[arg-type]
+
+
+async def test_rows_that_arrive_while_calls_are_on_their_way_share_the_next(one: StandIn) -> None:
+    async with gathering(one) as backend:
+        one.computing.clear()
+        asking = started(backend, 1)
+        await until(lambda: one.calls == [1])
+        asking += started(backend, 1)
+        await until(lambda: one.calls == [1, 1])
+        asking += started(backend, 60)
+        await asyncio.sleep(0.1)
+        assert one.calls == [1, 1], "two are on their way"
+        one.computing.set()
+        assert len(await asyncio.gather(*asking)) == 62
+        assert one.calls == [1, 1, 60]
+
+
+async def test_a_call_has_no_more_rows_than_the_model_takes(one: StandIn) -> None:
+    for model in one.models.values():
+        model.max_batch_size = 7
+    async with gathering(one, calls=1) as backend:
+        one.computing.clear()
+        asking = started(backend, 1)
+        await until(lambda: one.calls == [1])
+        asking += started(backend, 15)
+        await asyncio.sleep(0.1)
+        one.computing.set()
+        await asyncio.gather(*asking)
+        assert one.calls == [1, 7, 7, 1]
+
+
+async def test_texts_of_one_length_share_a_call(one: StandIn) -> None:
+    async with gathering(one, calls=1) as backend:
+        one.computing.clear()
+        asking = started(backend, 1)
+        await until(lambda: one.calls == [1])
+        for _ in range(5):
+            asking += [*started(backend, 1, length=8), *started(backend, 1, length=16)]
+            await asyncio.sleep(0)
+        await asyncio.sleep(0.1)
+        one.computing.set()
+        await asyncio.gather(*asking)
+        assert one.calls == [1, 5, 5]
+
+
+@asynccontextmanager
+async def on_their_way_together(
+    one: StandIn, backend: Backend, *deadlines: float | None
+) -> AsyncIterator[Asking]:
+    """A text for each deadline; all are in one call, which is not answered before the block ends."""
+    one.computing.clear()
+    first = asyncio.create_task(text(backend))
+    await until(lambda: one.calls == [1])
+    asking = [asyncio.create_task(text(backend, deadline=deadline)) for deadline in deadlines]
+    await asyncio.sleep(0.05)
+    first.cancel()
+    await until(lambda: one.calls == [1, len(deadlines)])
+    try:
+        yield asking
+    finally:
+        one.computing.set()
+
+
+async def test_a_call_is_taken_back_when_the_last_of_its_callers_has_left(one: StandIn) -> None:
+    async with gathering(one, calls=1) as backend:
+        async with on_their_way_together(one, backend, None, None) as asking:
+            await until(lambda: one.cancelled == 1)
+            asking[0].cancel()
+            await asyncio.sleep(0.2)
+            assert one.cancelled == 1, "somebody still waits"
+            asking[1].cancel()
+            await until(lambda: one.cancelled == 2)
+        await text(backend)
+
+
+async def test_a_call_has_until_the_latest_deadline_of_its_rows(one: StandIn) -> None:
+    async with gathering(one, calls=1) as backend:
+        async with on_their_way_together(one, backend, 0.2, 60) as asking:
+            await asyncio.sleep(0.4)  # their fronts let go of rows that run out of time
+        assert len(await asyncio.gather(*asking)) == 2
+        one.calls.clear()
+        async with on_their_way_together(one, backend, 0.2, 0.3) as asking:
+            results = await asyncio.gather(*asking, return_exceptions=True)
+        assert [type(result) for result in results] == [DeadlineExceeded] * 2
+
+
+async def test_all_rows_of_a_call_find_triton_gone(one: StandIn) -> None:
+    async with gathering(one, calls=1) as backend:
+        async with on_their_way_together(one, backend, None, None, None) as asking:
+            await one.stop()
+            results = await asyncio.gather(*asking, return_exceptions=True)
+        assert [type(result) for result in results] == [BackendUnavailable] * 3
+        assert one.calls == [1, 3], "nothing is asked again row by row"
+
+
+async def test_rows_are_counted_once(one: StandIn) -> None:
+    metrics = Metrics()
+    async with gathering(one, metrics) as backend:
+        await asyncio.gather(*started(backend, 5))
+    rows = metrics.registry.get_sample_value("clipserve_batch_rows_sum", {"tower": "text"})
+    assert rows == 5
+    assert sum(one.calls) == 5
