@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
@@ -15,7 +16,7 @@ from google.protobuf import json_format
 from playwright.sync_api import expect
 
 from service.rpc.clipserve.v1 import clip_pb2, clip_pb2_grpc
-from tests.browser.page.classify import CAT, Classify
+from tests.browser.page.classify import CAT, SECONDS, Classify
 from tests.browser.visit import Visit, in_a_browser
 from tests.process import Process
 
@@ -64,9 +65,10 @@ def with_everything(classify: Classify, folder: Path) -> dict[str, float]:
     classify.remove_all_labels()
     classify.type("dog", *NASTY)
     classify.choose((NAME, CAT))
-    classify.wait_for(list(classify.shown())[:3])
+    expect(classify.page.locator("#classify pre")).to_contain_text("my, ")
     expect(classify.page.locator("#classify pre")).to_contain_text("top_k")
-    classify.page.wait_for_timeout(500)
+    expect(classify.results.locator(".bars li")).to_have_count(3, timeout=SECONDS)
+    expect(classify.results).to_have_attribute("aria-busy", "false", timeout=SECONDS)
     shown = classify.shown()
     classify.choose(("second.jpg", CAT))
     expect(classify.page.locator("#classify pre")).to_contain_text("second.jpg")
@@ -90,21 +92,30 @@ def test_python_quotes_whatever_labels_and_names_hold(classify: Classify, tmp_pa
         assert repr(label) in printed
 
 
-def test_the_message_for_grpc_is_one_that_the_service_answers(visit: Visit, tmp_path: Path) -> None:
+@pytest.fixture
+def both_fronts() -> Iterator[tuple[str, str]]:
+    """(address of REST, address of gRPC)."""
     process = Process(backend="onnx")
     process.wait_ready()
-    classify = Classify(visit, process.url).open()
+    yield process.url, process.rpc_address
+    assert process.stop()[0] == 0
+
+
+def test_the_message_for_grpc_is_one_that_the_service_answers(
+    visit: Visit, both_fronts: tuple[str, str], tmp_path: Path
+) -> None:
+    url, rpc_address = both_fronts
+    classify = Classify(visit, url).open()
     shown = with_everything(classify, tmp_path)
     text = command(classify, "gRPC")
     message, _, call = text.partition(" |\n")
     assert call.strip() == "grpcurl -plaintext -d @ 127.0.0.1:8081 clipserve.v1.Clip/Classify"
     request = json_format.Parse(run(["bash", "-c", message], tmp_path), clip_pb2.ClassifyRequest())
     assert list(request.images) == [CAT, CAT]
-    with grpc.insecure_channel(process.rpc_address) as channel:
+    with grpc.insecure_channel(rpc_address) as channel:
         answer = clip_pb2_grpc.ClipStub(channel).Classify(request, timeout=30)
     found = {each.label: each.score for each in answer.results[0].labels}
     assert found == pytest.approx(shown, abs=1e-4)
-    assert process.stop()[0] == 0
 
 
 def test_copying_takes_the_command_that_is_shown(classify: Classify, url: str) -> None:

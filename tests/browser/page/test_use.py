@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -176,20 +177,25 @@ def test_it_works_behind_a_prefix(visit: Visit, url: str) -> None:
     assert visit.complaints == []
 
 
-def test_a_model_can_be_chosen_where_there_are_several(visit: Visit, tmp_path: Path) -> None:
+@pytest.fixture
+def two_models(tmp_path: Path) -> Iterator[str]:
+    """The address of a service with the demo model and another one, which has half its scale."""
     other = copy_of_demo(tmp_path)
-    manifest = other / "model.json"
-    manifest.write_text(
-        manifest.read_text()
-        .replace('"name": "demo"', '"name": "other"')
-        .replace('"logit_scale": 12.0', '"logit_scale": 6.0')
-    )
+    manifest = json.loads((other / "model.json").read_text())
+    manifest["name"] = "other"
+    manifest["scoring"]["logit_scale"] /= 2
+    (other / "model.json").write_text(json.dumps(manifest))
     process = Process(models=f"{DEMO},{other}", backend="onnx")
     process.wait_ready(60)
-    classify = Classify(visit, process.url).open()
-    classify.page.get_by_label("Model").select_option("other")
-    expect(classify.page.locator("[data-place=facts]")).to_contain_text("other@", timeout=SECONDS)
-    classify.page.wait_for_timeout(500)
-    classify.wait_for(EXAMPLE)
-    assert classify.shown() == pytest.approx(classified(process.url, EXAMPLE, model="other"), abs=1e-4)
+    yield process.url
     assert process.stop()[0] == 0
+
+
+def test_a_model_can_be_chosen_where_there_are_several(visit: Visit, two_models: str) -> None:
+    classify = Classify(visit, two_models).open()
+    before = classify.shown()
+    visit.page.get_by_label("Model").select_option("other")
+    expect(visit.page.locator("#classify [data-place=facts]")).to_contain_text("other@", timeout=SECONDS)
+    classify.wait_for(EXAMPLE)
+    assert classify.shown() == pytest.approx(classified(two_models, EXAMPLE, model="other"), abs=1e-4)
+    assert classify.shown() != pytest.approx(before, abs=1e-4)
