@@ -1,17 +1,17 @@
 """The commands: `python -m service [serve]` serves until a signal; `settings` prints all settings;
-`keys` adds, lists and removes keys."""
+`keys` adds, lists and removes keys; `label-sets` those of a server; `doctor` says what is wrong."""
 
 from __future__ import annotations
 
 import os
 
 import typer
-from pydantic import ValidationError
-from pydantic_core import ErrorDetails
-from pydantic_settings import SettingsError
 
+from service.commands.doctor.command import doctor
 from service.commands.keys import keys
-from service.settings import ModelSettings, Settings, unknown_variables
+from service.commands.label_sets import label_sets
+from service.commands.reading import BadSettings, read_settings
+from service.settings import Settings, unknown_variables
 from service.settings_table import as_markdown
 from service.start_faults import START_FAULTS
 from service.telemetry import log
@@ -25,6 +25,8 @@ cli = typer.Typer(
 
 
 cli.add_typer(keys, name="keys")
+cli.add_typer(label_sets, name="label-sets")
+cli.command()(doctor)
 
 
 @cli.callback(invoke_without_command=True)
@@ -38,7 +40,12 @@ def main(context: typer.Context) -> None:
 def serve() -> None:
     """Serve the models until SIGTERM or Ctrl-C, then answer what is in flight and end."""
     log.start()
-    chosen = _read_settings()
+    try:
+        chosen = read_settings()
+    except BadSettings as error:
+        for reason in error.reasons:
+            _cannot_start(reason)
+        raise typer.Exit(2) from None
     log.configure(chosen.log_level)
     for name in unknown_variables(os.environ):
         logger.warning("unknown_setting", variable=name, hint="clipserve settings lists all")
@@ -66,30 +73,8 @@ def _run(chosen: Settings) -> None:
         run(chosen)
 
 
-def _read_settings() -> Settings:
-    try:
-        return Settings()
-    except ValidationError as error:
-        for fault in error.errors(include_url=False, include_context=False):
-            setting, *inside = map(str, fault["loc"])
-            name = ".".join([f"CLIPSERVE_{setting.upper()}", *inside])
-            secret = name.lower().endswith(("token", "redis_url", "otlp_endpoint"))
-            given = "..." if secret else repr(fault["input"])[:200]
-            _cannot_start(f"{name}={given}: {_said(fault)}")
-    except (SettingsError, RecursionError) as error:
-        _cannot_start(f"a CLIPSERVE_* variable that must be JSON is not: {error}")
-    raise typer.Exit(2)
-
-
 def _cannot_start(reason: str) -> None:
     logger.critical("cannot_start", reason=reason)
-
-
-def _said(fault: ErrorDetails) -> str:
-    if fault["type"] == "extra_forbidden":
-        names = ", ".join(ModelSettings.model_fields)
-        return f"not a setting that may differ from model to model. Those are: {names}"
-    return fault["msg"].removeprefix("Value error, ")
 
 
 if __name__ == "__main__":

@@ -18,9 +18,18 @@ def usable_cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
 
     A thread pool larger than the quota is throttled by the kernel in the middle of a call.
     """
-    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = _quota_v2(cgroup) or _quota_v1(cgroup)
-    return affinity if quota is None else max(1, min(affinity, math.ceil(quota)))
+    cores, quota = affinity(), cpu_quota(cgroup)
+    return cores if quota is None else max(1, min(cores, math.ceil(quota)))
+
+
+def affinity() -> int:
+    """The cores that this process may run on; where the system does not say, all that there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def cpu_quota(cgroup: Path = Path("/sys/fs/cgroup")) -> float | None:
+    """The cores that the cgroup (v2, else v1) may use on average; None: as many as there are."""
+    return _quota_v2(cgroup) or _quota_v1(cgroup)
 
 
 def yield_to_event_loop() -> None:

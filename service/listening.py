@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import resource
 import socket
@@ -10,6 +11,7 @@ from service.settings import Settings
 from service.telemetry.log import logger
 
 _BACKLOG = 2048
+OTHER_FILES = 256  # that are open besides connections: libraries, artifacts, the operations port, Triton
 
 
 class CannotListen(Exception):
@@ -26,8 +28,10 @@ def listen(setting: str, host: str, port: int, *, shared: bool = False) -> socke
         return socket.create_server((host, port), family=_family(host), backlog=_BACKLOG, reuse_port=shared)
     except (OSError, TypeError, ValueError) as error:  # a name that is none is not always an OSError
         reason = (getattr(error, "strerror", None) or str(error)).lower()
+        taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
+        hint = " `clipserve doctor` says who has it." if taken else ""
         raise CannotListen(
-            f"{setting}={port}: cannot listen on {host}: {reason}. Choose another, or CLIPSERVE_HOST."
+            f"{setting}={port}: cannot listen on {host}: {reason}. Choose another, or CLIPSERVE_HOST.{hint}"
         ) from None
 
 
@@ -47,6 +51,12 @@ def reserve(setting: str, host: str, port: int) -> socket.socket:
         holder.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
     holder.bind((host, port))
     return holder
+
+
+def files_needed(settings: Settings) -> int:
+    """How many files one process may have open with these settings, connections included."""
+    fronts = 2 if settings.grpc_enabled else 1  # each of which may have so many connections
+    return fronts * settings.max_connections + OTHER_FILES
 
 
 def allow_open_files(needed: int) -> None:

@@ -19,7 +19,7 @@ from service import operations
 from service.bootstrap import OpenBackend, open_gateway
 from service.concurrency import together
 from service.gateway import Gateway
-from service.listening import CannotListen, allow_open_files, listen, warn_if_open
+from service.listening import CannotListen, allow_open_files, files_needed, listen, warn_if_open
 from service.settings import Settings
 from service.telemetry.log import logger
 
@@ -28,7 +28,6 @@ if TYPE_CHECKING:  # it loads gRPC
 
 # After the time to drain: for cancelled requests and backends to end. Then the process ends, whatever still runs.
 _MARGIN_SECONDS = 3.0
-_OTHER_FILES = 256  # that are open besides connections: libraries, artifacts, the operations port, Triton
 
 
 def serve(settings: Settings, open_backend: OpenBackend | None = None) -> None:
@@ -48,8 +47,7 @@ def serve(settings: Settings, open_backend: OpenBackend | None = None) -> None:
 
 def allow_files(settings: Settings) -> None:
     """As many as the connections of these settings need."""
-    fronts = 2 if settings.grpc_enabled else 1  # each of which may have so many connections
-    allow_open_files(fronts * settings.max_connections + _OTHER_FILES)
+    allow_open_files(files_needed(settings))
 
 
 async def _serve(settings: Settings, open_backend: OpenBackend | None) -> None:

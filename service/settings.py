@@ -20,6 +20,7 @@ from service.rpc_settings import RpcSettings
 from service.tracing_settings import TracingSettings
 from service.triton_settings import TritonSettings
 
+_OF_CLIENTS = {"CLIPSERVE_URL", "CLIPSERVE_KEY"}  # of commands that ask a server, and no settings
 _DEMO = Path(__file__).parent.parent / "models" / "demo"
 
 
@@ -286,5 +287,5 @@ def _split(value: object) -> object:
 
 def unknown_variables(environment: Iterable[str]) -> list[str]:
     """CLIPSERVE_* variables that are no setting: a misspelled one would otherwise be ignored in silence."""
-    known = {f"CLIPSERVE_{name.upper()}" for name in Settings.model_fields}
+    known = {f"CLIPSERVE_{name.upper()}" for name in Settings.model_fields} | _OF_CLIENTS
     return sorted(name for name in environment if name.startswith("CLIPSERVE_") and name not in known)

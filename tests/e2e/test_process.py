@@ -104,6 +104,7 @@ def test_a_taken_operations_port_is_said() -> None:
         status, log = failed_start(operations_port=port)
     assert status == 1
     assert f"CLIPSERVE_OPERATIONS_PORT={port}: cannot listen on 127.0.0.1: address already in use" in log
+    assert "`clipserve doctor` says who has it" in log
 
 
 @pytest.mark.parametrize("name", ["image.onnx", "text.onnx", "tokenizer.json"])

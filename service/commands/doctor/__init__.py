@@ -1,0 +1,1 @@
+"""`clipserve doctor`: what is wrong here, and what to do."""

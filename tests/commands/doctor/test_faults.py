@@ -1,0 +1,128 @@
+"""Faults of ports, artifacts and Triton that are planted: the doctor names each, and says what to do."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from loadtests.process import fake_triton, free_port
+from service.engine.triton.contract import FINGERPRINT
+from tests.commands.doctor.asking import doctor
+from tests.process import DEMO, ROOT, copy_of_demo
+from tests.triton.stand_in import MANIFEST, StandIn, standing_in
+
+
+@pytest.fixture
+async def triton() -> AsyncIterator[StandIn]:
+    async with standing_in() as made:
+        yield made
+
+
+def test_a_port_that_is_taken_and_who_has_it() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        told = doctor("--only", "ports", port=port, grpc_port=0, operations_port=0)
+    line = told.only("problem")
+    assert told.status == 1
+    assert (
+        f"CLIPSERVE_PORT={port}: cannot listen on 127.0.0.1: address already in use: process" in line["found"]
+    )
+    assert f"process {os.getpid()} (" in line["found"]
+    assert "set CLIPSERVE_PORT to another port" in line["do"]
+
+
+def test_two_ports_that_are_the_same() -> None:
+    port = free_port()
+    line = doctor("--only", "ports", port=port, grpc_port=0, operations_port=port).only("problem")
+    assert line["found"] == f"CLIPSERVE_PORT, CLIPSERVE_OPERATIONS_PORT are all {port}"
+
+
+def test_a_graph_that_was_cut_short(tmp_path: Path) -> None:
+    copy = copy_of_demo(tmp_path)
+    graph = copy / "image.onnx"
+    graph.write_bytes(graph.read_bytes()[:-100])
+    told = doctor("--only", "models", models=copy)
+    assert told.status == 1
+    assert f"{graph} has SHA-256" in told.only("problem")["found"]
+    assert "copy it again" in told.only("problem")["do"]
+
+
+def test_a_model_that_is_missing(tmp_path: Path) -> None:
+    told = doctor("--only", "models", models=f"{DEMO},{tmp_path / 'nothing'}")
+    line = told.only("problem")
+    assert (told.status, line["found"].partition(": ")[0]) == (
+        1,
+        f"{tmp_path / 'nothing'} is not an artifact",
+    )
+    assert "CLIPSERVE_MODELS" in line["do"]
+
+
+async def test_a_triton_that_serves_something_else(triton: StandIn) -> None:
+    triton.state(FINGERPRINT, "other@fp32-0123456789ab")
+    told = await asyncio.to_thread(doctor, "--only", "triton", backend="triton", triton_url=triton.url)
+    line = told.only("problem")
+    assert told.status == 1
+    assert "Triton's model demo_image is other@fp32-0123456789ab" in line["found"]
+    assert f"this gateway has {MANIFEST.fingerprint()}" in line["found"]
+    assert "serve the same artifact at both" in line["do"]
+
+
+def test_a_triton_that_is_not_there() -> None:
+    url = f"127.0.0.1:{free_port()}"
+    line = doctor("--only", "triton", backend="triton", triton_url=url).only("problem")
+    assert line["found"].startswith(f"Triton at {url} cannot be asked")
+    assert "CLIPSERVE_TRITON_URL" in line["do"]
+
+
+@pytest.mark.slow
+def test_a_triton_that_serves_the_artifact_is_no_fault() -> None:
+    with fake_triton(DEMO) as made:
+        told = doctor("--only", "triton", backend="triton", triton_url=made.url, models=made.artifact)
+    assert (told.status, [line["level"] for line in told.lines()]) == (0, ["ok", "ok"])
+    assert "self-test at cosine 1.000000" in told.lines()[1]["found"]
+
+
+def trials_of(pid: int) -> list[int]:
+    """Processes that try engines for this one."""
+    found = []
+    for process in Path("/proc").iterdir():
+        if process.name.isdecimal():
+            with suppress(OSError):
+                parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
+                if parent == pid and b"doctor.trial" in (process / "cmdline").read_bytes():
+                    found.append(int(process.name))
+    return found
+
+
+@pytest.mark.slow
+def test_a_doctor_that_is_killed_leaves_no_trial_behind() -> None:
+    command = [sys.executable, "-m", "service", "doctor", "--only", "engines"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL) as process:
+        waited_until(lambda: bool(trials_of(process.pid)))
+        (trial,) = trials_of(process.pid)
+        process.kill()
+    waited_until(lambda: not Path(f"/proc/{trial}/cmdline").exists())
+
+
+def waited_until(holds: Callable[[], bool], seconds: float = 60) -> None:
+    until = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
+def test_a_graph_that_no_engine_reads(tmp_path: Path) -> None:
+    copy = copy_of_demo(tmp_path)
+    (copy / "text.onnx").write_bytes(b"nothing")
+    told = doctor("--only", "engines", models=copy, backend="onnx")
+    assert "onnxruntime cannot load" in told.only("problem")["found"]

@@ -1,0 +1,67 @@
+"""The sum of docs/memory.md, and what there is."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from service.commands.doctor.context import Context
+from service.commands.doctor.findings import Finding
+from service.commands.doctor.machine import Machine
+from service.commands.doctor.memory import bound, rows
+from service.commands.doctor.resources import memory
+from service.settings import Settings
+from tests.process import DEMO, ROOT
+
+TWO_CORES = {"decode_threads": 2}
+
+
+def test_the_sum_is_that_of_the_document() -> None:
+    text = (ROOT / "docs" / "memory.md").read_text()
+    told = [int(each) for each in re.findall(r"\| ([\d,]+) MB \|$", text, re.MULTILINE)]
+    settings = Settings(models=(DEMO,), **TWO_CORES)  # type: ignore[arg-type]
+    ready, most = bound(Context(settings))
+    assert [round(each / 1e6) for each in (ready, *rows(settings).values())] == told
+    assert f"Together {most / 1e9:.1f} GB." in text
+
+
+def test_without_grpc_it_takes_less() -> None:
+    least = rows(Settings(models=(DEMO,), grpc_enabled=False, **TWO_CORES))  # type: ignore[arg-type]
+    assert least["grpc messages"] == least["grpc metadata"] == 0
+
+
+def found(folder: Path, *, ram_kb: int, limit: str, where: str = "memory.max") -> Finding:
+    (folder / "proc" / "self").mkdir(parents=True)
+    (folder / "proc" / "meminfo").write_text(f"MemTotal:       {ram_kb} kB\n")
+    (folder / "proc" / "self" / "cgroup").write_text("0::/\n7:memory:/\n")
+    (folder / "cgroup" / where).parent.mkdir(parents=True)
+    (folder / "cgroup" / where).write_text(limit)
+    machine = Machine(folder / "proc", folder / "cgroup")
+    (finding,) = memory(Context(Settings(models=(DEMO,), **TWO_CORES), machine=machine))  # type: ignore[arg-type]
+    return finding
+
+
+@pytest.mark.parametrize(
+    ("ram_kb", "limit", "level", "whose"),
+    [
+        (8_000_000, "max\n", "ok", "the machine has 8,192 MB"),
+        (1_000_000, "max\n", "warning", "the machine has 1,024 MB"),
+        (8_000_000, "1000000000\n", "warning", "1,000 MB"),
+        (8_000_000, "200000000\n", "problem", "200 MB"),
+    ],
+)
+def test_what_there_is_is_compared_with_it(
+    tmp_path: Path, ram_kb: int, limit: str, level: str, whose: str
+) -> None:
+    finding = found(tmp_path, ram_kb=ram_kb, limit=limit)
+    assert finding.level == level
+    assert whose in finding.found
+    assert (finding.do is None) == (level == "ok")
+
+
+def test_a_limit_of_cgroup_v1_is_seen_and_a_huge_one_is_none(tmp_path: Path) -> None:
+    v1 = "memory/memory.limit_in_bytes"
+    assert found(tmp_path / "small", ram_kb=8_000_000, limit="200000000\n", where=v1).level == "problem"
+    assert found(tmp_path / "none", ram_kb=8_000_000, limit="9223372036854771712\n", where=v1).level == "ok"

@@ -1,0 +1,152 @@
+"""What must not be told is in no output and in no bundle."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+from typer.testing import CliRunner
+
+from loadtests.process import free_port
+from service.__main__ import cli
+from service.access.key_file import add_key, read_keys
+from service.commands.doctor.secrets import HIDDEN, Secrets, is_secret
+from service.commands.doctor.table import HERE
+from service.settings import Settings
+from tests.process import DEMO
+
+# Each is nowhere else in an output by chance.
+TOKEN, PASSWORD, COLLECTOR, NESTED, HEADER, PROXY, API, MISSPELT, ORIGIN, TOKEN_OF_URL = (
+    f"planted-{name}-{number:x}" for number, name in enumerate("abcdefghij", 0xA5EC12E7)
+)
+
+
+@pytest.fixture
+def planted(tmp_path: Path) -> dict[str, str]:
+    """An environment with a secret in every variable that may hold one."""
+    port = free_port()
+    nested = {"demo": {"triton_token": NESTED, "backend": "triton", "triton_url": [f"127.0.0.1:{port}"]}}
+    return {
+        "CLIPSERVE_TRITON_TOKEN": TOKEN,
+        "CLIPSERVE_REDIS_URL": f"redis://a-user:{PASSWORD}@127.0.0.1:{port}/0?password={TOKEN_OF_URL}",
+        "CLIPSERVE_OTLP_ENDPOINT": f"http://:{COLLECTOR}@127.0.0.1:{port}/path/{COLLECTOR}",
+        "CLIPSERVE_MODEL_SETTINGS": json.dumps(nested),
+        "CLIPSERVE_KEYS_FILE": str(tmp_path / "keys"),
+        "CLIPSERVE_LABEL_SET_STORE": "redis",
+        "CLIPSERVE_CORS_ORIGINS": f"https://somebody:{ORIGIN}@app.example.com",
+        "CLIPSERVE_TRITON_TOKN": MISSPELT,
+        "CLIPSERVE_KEY": API,
+        "OTEL_EXPORTER_OTLP_HEADERS": f"authorization=Bearer%20{HEADER}",
+        "HTTPS_PROXY": f"http://somebody:{PROXY}@127.0.0.1:{port}",
+    }
+
+
+def every_secret(folder: Path) -> list[str]:
+    key = add_key(folder / "keys", "a-camera", ["use"])
+    (kept,) = read_keys(folder / "keys")
+    planted = [TOKEN, PASSWORD, COLLECTOR, NESTED, HEADER, PROXY, API, MISSPELT, ORIGIN, TOKEN_OF_URL]
+    return [*planted, key, kept.sha256, "a-camera"]
+
+
+def members(path: Path) -> Iterator[tuple[str, str]]:
+    """Name and text of each file in a bundle."""
+    content = io.BytesIO(path.read_bytes())
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(content) as archive:
+            yield from ((name, archive.read(name).decode()) for name in archive.namelist())
+        return
+    with tarfile.open(fileobj=content) as archive:
+        for member in archive.getmembers():
+            file = archive.extractfile(member)
+            assert file
+            yield member.name, file.read().decode()
+
+
+SLOW = ("decoders", "engines", "gpu")
+CHEAP = [word for check in HERE if check.name not in SLOW for word in ("--only", check.name)]
+
+
+def test_no_secret_is_in_an_output_or_in_a_bundle(tmp_path: Path, planted: dict[str, str]) -> None:
+    secrets = every_secret(tmp_path)
+    bundles = [tmp_path / "report.zip", tmp_path / "report.tar.gz"]
+    outputs = [
+        CliRunner().invoke(cli, ["doctor", *CHEAP, "--bundle", str(path), *words], env=planted).output
+        for path, words in zip(bundles, ([], ["--json"]), strict=True)
+    ]
+    texts = [text for path in bundles for _, text in members(path)]
+    names = [name for name, _ in members(bundles[0])]
+    assert {"doctor.json", "doctor.txt", "packages.json", "settings.json", "proc/cpuinfo"} <= set(names)
+    assert [name for name, _ in members(bundles[1])] == names
+    for secret in secrets:
+        assert not [text for text in (*outputs, *texts) if secret in text], secret
+    assert "the check itself failed" not in outputs[0]
+    assert bundles[0].stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize(
+    "spoilt",
+    [
+        {"CLIPSERVE_MODEL_SETTINGS": f'{{"demo": {{"triton_token": "{NESTED}"'},
+        {"CLIPSERVE_MODEL_SETTINGS": json.dumps({"demo": {"triton_token": [NESTED], "redis_url": NESTED}})},
+        {"CLIPSERVE_TRITON_URL": f"somebody:{TOKEN}@triton:8001", "CLIPSERVE_TRITON_TOKEN": TOKEN},
+        {"CLIPSERVE_TRITON_URL": f"http://somebody:{TOKEN}@triton:8001"},
+        {"CLIPSERVE_REDIS_URL": f"http://:{PASSWORD}@localhost"},
+        {"CLIPSERVE_OTLP_ENDPOINT": f"http://somebody:{COLLECTOR}@localhost"},
+        {"CLIPSERVE_OTLP_ENDPOINT": f"localhost?key={COLLECTOR}"},
+        {"CLIPSERVE_TRITON_TOKEN": f"{TOKEN}\nmore"},
+        {"CLIPSERVE_CORS_ORIGINS": f"https://somebody:{ORIGIN}@app.example.com/path"},
+    ],
+)
+def test_no_secret_is_in_what_is_said_of_a_setting_that_is_wrong(
+    spoilt: dict[str, str], tmp_path: Path
+) -> None:
+    bundle = tmp_path / "report.zip"
+    told = CliRunner().invoke(cli, ["doctor", "--only", "settings", "--bundle", str(bundle)], env=spoilt)
+    assert told.exit_code == 1
+    texts = [told.output, *(text for _, text in members(bundle))]
+    for secret in (TOKEN, PASSWORD, COLLECTOR, NESTED, ORIGIN):
+        assert not [text for text in texts if secret in text], secret
+
+
+def test_no_key_for_a_server_is_told() -> None:
+    for url in (f"http://localhost:{free_port()}", f"http://somebody:{PASSWORD}@localhost:{free_port()}"):
+        told = CliRunner().invoke(cli, ["doctor", "--json", "--url", url, "--key", API])
+        assert told.exit_code == 1
+        assert API not in told.output
+        assert PASSWORD not in told.output
+
+
+def test_every_setting_that_is_a_secret_is_known_by_its_name(planted: dict[str, str]) -> None:
+    secret = [name for name, field in Settings.model_fields.items() if SecretStr in _types(field.annotation)]
+    assert sorted(secret) == ["redis_url", "triton_token"]
+    assert all(is_secret(name) and f"CLIPSERVE_{name.upper()}" in planted for name in secret)
+
+
+def _types(annotation: object) -> tuple[object, ...]:
+    return getattr(annotation, "__args__", (annotation,))
+
+
+def test_a_secret_in_a_line_is_hidden_and_short_words_are_not() -> None:
+    secrets = Secrets(
+        {"A_TOKEN": "a-long-secret", "ANOTHER_TOKEN": "ok", "CLIPSERVE_KEYS_FILE": "/etc/keys/file"}
+    )
+    assert secrets.hide("ok: a-long-secret, http://u:p@h/") == f"ok: {HIDDEN}, http://{HIDDEN}@h/"
+    assert secrets.hide("/etc/keys/file") == "/etc/keys/file"
+    assert secrets.hide(None) is None
+
+
+def test_the_bundle_has_the_settings_as_they_apply(tmp_path: Path) -> None:
+    bundle = tmp_path / "report.zip"
+    environment = {"CLIPSERVE_MODELS": str(DEMO), "CLIPSERVE_WORKERS": "2", "CLIPSERVE_TRITON_TOKEN": TOKEN}
+    CliRunner().invoke(cli, ["doctor", "--only", "tls", "--bundle", str(bundle)], env=environment)
+    told = json.loads(dict(members(bundle))["settings.json"])
+    assert told["settings"].keys() == Settings.model_fields.keys()
+    assert (told["settings"]["workers"], told["settings"]["models"]) == (2, [str(DEMO)])
+    assert told["settings"]["triton_token"] == HIDDEN
+    assert "CLIPSERVE_WORKERS" in told["set"]

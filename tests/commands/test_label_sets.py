@@ -1,0 +1,155 @@
+"""`clipserve label-sets`, against a server that runs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import pty
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from loadtests.process import free_port
+from service.__main__ import cli
+from service.access.key_file import add_key
+from service.engine.fake import FakeBackend
+from tests.process import ROOT
+from tests.support import DIM, Running, png, serving, write_toy_artifact
+
+
+@pytest.fixture
+async def running(tmp_path: Path) -> AsyncIterator[Running]:
+    toy = await write_toy_artifact(tmp_path / "toy")
+    async with serving(FakeBackend(DIM), toy) as made:
+        yield made
+
+
+async def run(server: Running, *words: str, stdin: str | None = None, key: str = "") -> Result:
+    """As where the output is no terminal."""
+    environment = {"CLIPSERVE_URL": server.url, "CLIPSERVE_KEY": key}
+
+    def invoke() -> Result:
+        return CliRunner().invoke(cli, ["label-sets", *words], input=stdin, env=environment)
+
+    return await asyncio.to_thread(invoke)
+
+
+async def test_a_set_is_put_listed_shown_and_deleted(running: Running) -> None:
+    put = await run(running, "put", "-", "--name", "pets", stdin='{"labels": ["cat", "dog"]}')
+    assert put.exit_code == 0, put.output
+    assert json.loads(put.stdout) == (await running.client.get("/label-sets/pets")).json()
+    listed = await run(running, "list")
+    assert json.loads(listed.stdout) == (await running.client.get("/label-sets")).json()
+    shown = await run(running, "show", "pets")
+    assert json.loads(shown.stdout)["labels"] == [{"label": "cat"}, {"label": "dog"}]
+    deleted = await run(running, "delete", "pets")
+    assert (deleted.exit_code, deleted.output) == (0, "")
+    assert json.loads((await run(running, "list", "--json")).stdout) == {"label_sets": []}
+
+
+async def test_a_file_names_the_set_and_its_images_are_sent(running: Running, tmp_path: Path) -> None:
+    (tmp_path / "cat.png").write_bytes(png(1))
+    (tmp_path / "pets.toml").write_text(
+        'labels = ["dog", { label = "cat", examples = ["cat.png"] }]\nthreshold = 0.2\n'
+    )
+    put = await run(running, "put", str(tmp_path / "pets.toml"))
+    assert put.exit_code == 0, put.output
+    (_, cat) = json.loads(put.stdout)["labels"]
+    assert len(cat["examples"]) == 1
+    assert json.loads(put.stdout)["name"] == "pets"
+
+
+async def test_only_files_beside_it_are_sent(running: Running, tmp_path: Path) -> None:
+    (tmp_path / "secret.png").write_bytes(png(1))
+    (tmp_path / "folder").mkdir()
+    for example in (str(tmp_path / "secret.png"), "../secret.png"):
+        definition = {"labels": [{"label": "cat", "examples": [example]}]}
+        (tmp_path / "folder" / "pets.json").write_text(json.dumps(definition))
+        put = await run(running, "put", str(tmp_path / "folder" / "pets.json"))
+        assert put.exit_code == 1, put.output
+        assert "base64" in put.stderr
+
+
+async def test_errors_are_in_the_words_of_the_server(running: Running) -> None:
+    shown = await run(running, "show", "pets")
+    told = (await running.client.get("/label-sets/pets")).json()
+    assert (shown.exit_code, shown.stdout) == (1, "")
+    assert shown.stderr == f"clipserve: unknown_label_set: {told['detail']}\n"
+    put = await run(running, "put", "-", "--name", "pets", stdin='{"labels": 1}')
+    assert put.stderr.startswith("clipserve: invalid_input: labels: ")
+    odd = await run(running, "show", "../../v1/models")
+    assert odd.exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "stdin", "status", "said"),
+    [
+        (["put", "-"], "{}", 2, "standard input has no name"),
+        (["put", "-", "--name", "pets"], "{", 1, "-: Expecting property name"),
+        (["put", "/nowhere/pets.toml"], None, 1, "/nowhere/pets.toml: No such file or directory"),
+        (["put", "-", "--name", "pets", "--key", "a b"], "{}", 1, "the key has characters that no key has"),
+    ],
+)
+def test_what_cannot_be_sent_is_said_in_a_line(
+    words: list[str], stdin: str | None, status: int, said: str
+) -> None:
+    told = CliRunner().invoke(cli, ["label-sets", *words], input=stdin)
+    assert (told.exit_code, told.stdout, told.stderr.count("\n")) == (status, "", 1)
+    assert said in told.stderr
+    assert "a b" not in told.stderr
+
+
+def test_a_server_that_is_not_there_is_said_in_a_line() -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    told = CliRunner().invoke(cli, ["label-sets", "list", "--url", url])
+    assert (told.exit_code, told.stderr) == (1, f"clipserve: {url} cannot be asked: Connection refused\n")
+
+
+async def test_the_key_decides_what_may_be_done(tmp_path: Path) -> None:
+    toy = await write_toy_artifact(tmp_path / "toy")
+    use = add_key(tmp_path / "keys", "user", ["use"])
+    manage = add_key(tmp_path / "keys", "manager", ["use", "manage"])
+    async with serving(FakeBackend(DIM), toy, keys_file=tmp_path / "keys") as running:
+        words, stdin = ("put", "-", "--name", "pets"), '{"labels": ["cat", "dog"]}'
+        assert "unauthenticated: " in (await run(running, "list")).stderr
+        assert (await run(running, "list", key=use)).exit_code == 0
+        assert "permission_denied: " in (await run(running, *words, stdin=stdin, key=use)).stderr
+        assert (await run(running, *words, stdin=stdin, key=manage)).exit_code == 0
+
+
+def in_a_terminal(*words: str) -> str:
+    """What a user sees."""
+    controller, terminal = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "service", "label-sets", *words], cwd=ROOT, stdout=terminal, stderr=terminal
+    )
+    os.close(terminal)
+    seen = b""
+    try:
+        while part := os.read(controller, 65_536):
+            seen += part
+    except OSError:  # Linux says so at the end
+        pass
+    os.close(controller)
+    assert process.wait(60) == 0
+    return seen.decode().replace("\r\n", "\n")
+
+
+@pytest.mark.slow
+async def test_people_get_a_table(running: Running) -> None:
+    definition = '{"labels": ["cat", {"label": "dog", "id": "7"}], "background": ["sky"]}'
+    put = await run(running, "put", "-", "--name", "pets", stdin=definition)
+    version = json.loads(put.stdout)["version"]
+    table = await asyncio.to_thread(in_a_terminal, "list", "--url", running.url)
+    assert [line.split() for line in table.splitlines()] == [
+        ["NAME", "STATE", "LABELS", "PROMPTS", "MODEL", "VERSION"],
+        ["pets", "ready", "2", "3", "toy", version],
+    ]
+    shown = await asyncio.to_thread(in_a_terminal, "show", "pets", "--url", running.url)
+    assert "  dog  id=7\n" in shown
+    assert "background      sky\n" in shown
