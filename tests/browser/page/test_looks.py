@@ -46,6 +46,7 @@ READABLE = [  # foreground, background, least contrast
     ("on-accent", "accent", 4.5),
     ("bad", "card", 4.5),
     ("bad", "bad-tint", 4.5),
+    ("bad", "tint", 4.5),
     ("edge", "card", 3.0),
     ("edge", "ground", 3.0),
 ]

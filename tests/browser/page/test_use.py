@@ -161,6 +161,13 @@ def test_removing_a_chip_leaves_the_focus_among_the_chips(classify: Classify) ->
     expect(classify.page.get_by_role("button", name="Remove rabbit")).to_be_focused()
 
 
+def test_the_example_can_be_taken_again(classify: Classify) -> None:
+    classify.page.get_by_role("button", name="Remove cat.jpg").click()
+    expect(classify.results).to_contain_text("Add a picture to see which labels fit it.")
+    classify.page.get_by_role("button", name="Use the example").click()
+    classify.wait_for(EXAMPLE)
+
+
 def test_results_are_announced(classify: Classify) -> None:
     announcer = classify.page.locator("#announcer[aria-live=polite]")
     expect(announcer).to_have_text("cat.jpg: cat, 99.1 %")

@@ -40,9 +40,11 @@ export function start(panel, shared) {
     const missing = whatIsMissing(usable, asked);
     busy(!missing);
     if (missing) {
-      results.say(missing);
+      const example = element("button", { type: "button", onclick: () => addExample(pictures) }, "Use the example");
+      results.say(missing, ...(pictures.all.length ? [] : [example]));
       return;
     }
+    at("copy").hidden = false;
     copies.show(request(usable, asked));
     const rows = usable.map((picture) => ({ picture }));
     const draw = inFrames(() => mine === turn && results.show(rows, asked));

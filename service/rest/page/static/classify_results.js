@@ -11,10 +11,10 @@ export function number(value) {
   return value.toFixed(3).replace("-", MINUS);
 }
 
-// Returns {show(rows, asked), fail(error, retry), say(text)}. `rows`: of each picture {picture, labels, labelSet} or
+// Returns {show(rows, asked), fail(error, retry), say(text, ...elements)}. `rows`: of each picture {picture, labels, labelSet} or
 // {picture, error}, or without either while it is on its way; `asked`: see classify_answers.js, and `best`.
 export function resultBox(place) {
-  const details = element("button", { type: "button", class: "kind", "aria-pressed": "false", onclick: toggle }, "Cosine and logit");
+  const details = element("button", { type: "button", class: "kind", "aria-pressed": "false", hidden: true, onclick: toggle }, "Cosine and logit");
   const head = element("div", { class: "row between" }, element("h2", {}, "Result"), details);
   const note = element("p", { class: "hint" });
   const body = element("div", {});
@@ -60,8 +60,8 @@ export function resultBox(place) {
       details.hidden = true;
       note.textContent = "";
     },
-    say(text) {
-      body.replaceChildren(element("p", { class: "hint" }, text));
+    say(text, ...more) {
+      body.replaceChildren(element("p", { class: "hint" }, text), ...more);
       details.hidden = true;
       note.textContent = "";
     },
