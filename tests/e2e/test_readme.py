@@ -12,6 +12,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.process import failed_start
+
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 
@@ -64,6 +66,30 @@ def test_the_first_request_gives_the_answer_that_is_shown(demo: str) -> None:
     (shown,) = blocks("Try it", "json")
     answer = json.loads(run(["sh", "-c", at(demo, request)]))
     assert_as_shown(json.dumps(json.loads(shown)), json.dumps(answer))
+
+
+Part = tuple[str, tuple[str | None, bytes | str]]  # of a form
+HEIC = b"\0\0\0\x18ftypheic\0\0\0\0heicmif1"
+
+
+def test_the_first_mistakes_get_the_answers_that_are_shown(demo: str, photos: dict[str, bytes]) -> None:
+    image: Part = ("image", ("a.jpg", photos["cat"]))
+    heic: Part = ("image", ("a.heic", HEIC))
+    text: Part = ("image", (None, "photo.jpg"))
+    label: Part = ("labels", (None, "cat"))
+    shown = re.findall(
+        r"^\| `(\w+)`: (.+?) \|", README.partition("### If it goes otherwise")[2], re.MULTILINE
+    )
+    for (code, said), form in zip(shown, ([heic, label], [text, label], [image]), strict=True):
+        answer = httpx.post(f"{demo}/classify", files=form).json()
+        assert answer["code"] == code
+        assert answer["detail"].startswith(said)
+    answer = httpx.post(f"{demo}/classify", files=[image, ("labels", (None, "cat,dog"))]).json()
+    assert answer["results"][0]["labels"][0]["score"] == 1.0
+    assert answer["warnings"]
+    status, reason = failed_start(port=httpx.URL(demo).port or 0)
+    assert status == 1
+    assert "address already in use" in reason
 
 
 def test_the_program_in_python_prints_what_is_shown(demo: str) -> None:
