@@ -10,7 +10,7 @@ PIP := -m pip install --quiet --disable-pip-version-check
 FAST := not (abuse or browser or clients or compose or deploy or export or image or neighbours or prometheus or redis or slow or triton)
 
 .DEFAULT_GOAL := help
-.PHONY: help run image proto test test-slow coverage test-all test-attacks test-abuse test-browser test-clients test-compose test-image image-test test-monitoring test-neighbours test-redis test-triton test-export abuse guesses fuzz check check-proto check-deploy check-compose model load compare overload fair bulk embed-folder gateway fronts processes startup soak versus gathering triton reference lock clean
+.PHONY: help run image proto test test-slow coverage test-all test-attacks test-abuse test-browser test-clients test-compose test-image image-test test-monitoring test-neighbours test-redis test-triton test-export abuse guesses fuzz check check-proto check-deploy check-compose model load compare overload fair bulk embed-folder gateway fronts processes startup soak versus gathering triton pictures reference drawings lock clean
 
 help: ## this list
 	@grep -hE '^[a-z -]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z -]+):.*## /\1\t/' | expand -t 40
@@ -41,7 +41,10 @@ test-abuse: .venv/dev.stamp ## hostile clients against a real process, on a quie
 test-browser: .venv/dev.stamp ## pages in a headless Chromium (needs Debian's package `chromium`)
 	$(BIN)/python -m pytest -m browser
 
-test-clients: .venv/dev.stamp ## clients of other servers, each installed into .clients/
+pictures: .venv/dev.stamp ## docs/pictures: the page as it is now, through the same browser
+	$(BIN)/python -m tests.browser.pictures
+
+test-clients: .venv/dev.stamp ## clients of other servers, and recipes that need packages, each installed into .clients/
 	$(BIN)/python -m pytest -m clients
 
 test-monitoring: .venv/dev.stamp ## rules and dashboard in a real Prometheus beside real services (needs Debian's package `prometheus`)
@@ -140,6 +143,9 @@ LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hash
 reference: .venv/dev.stamp ## write what is made of other files: the reference in docs/api.md, the alerts for the Prometheus operator
 	$(BIN)/python -m tests.api_reference
 	$(BIN)/python -m tests.deploy.prometheus_rule
+
+drawings: .venv/dev.stamp ## draw the pictures of the documents anew, from ARCHITECTURE.md and loadtests/results
+	$(BIN)/python -m tests.docs.pictures
 
 lock: ## pin the dependencies in pyproject.toml anew (needs uv); ARGS="--upgrade" takes new versions
 	$(LOCK) $(ARGS) pyproject.toml --extra cpu -o requirements/service.txt

@@ -60,7 +60,9 @@ async def open_gateway(settings: Settings, open_backend: OpenBackend | None = No
         uploads = Uploads(settings.max_json_bytes, side)
         places = BulkPlaces(settings.max_bulk_requests)
         bulk = Bulk(inference, picked(settings, BulkLimits), side, gate, places)
-        app = build_app(inference, limits, uploads, side, budget, metrics, bulk, gate, settings.compat)
+        app = build_app(
+            inference, limits, uploads, side, budget, metrics, bulk, gate, settings.compat, settings.page
+        )
         app = with_cors(app, settings.cors_origins)
         connections = Connections(picked(settings, ConnectionLimits))
         server = build_server(app, picked(settings, ServerOptions), connections, metrics)

@@ -252,6 +252,9 @@ class Settings(
         "through `imagenet-80`",
     )
 
+    page: bool = Field(
+        True, description="the page for people at `/` of the REST port; false: it is not found"
+    )
     compat: Annotated[tuple[Compat, ...], NoDecode] = Field(
         get_args(Compat),
         description="other servers whose clients find their endpoints here, comma-separated; empty: none",

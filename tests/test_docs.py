@@ -19,11 +19,11 @@ from service.rpc.errors import status_of as rpc_status
 from service.settings import Settings
 from service.settings_table import as_markdown
 from tests.api_reference import BEGIN, DOCUMENT, END, reference
+from tests.docs.markdown import documents
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 MAKEFILE = (ROOT / "Makefile").read_text()
-DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
@@ -107,11 +107,11 @@ def makefile_targets() -> set[str]:
 
 
 def test_documents_name_targets_of_the_makefile() -> None:
-    for document in DOCUMENTS:
+    for document in documents():
         named = re.findall(
             r"(?:^    |^|`)(?:\w+=\S+ )*make ([a-z][\w-]*)", document.read_text(), re.MULTILINE
         )
-        assert set(named) <= makefile_targets(), document.name
+        assert set(named) <= makefile_targets(), document
 
 
 def test_pre_commit_runs_a_target_of_the_makefile() -> None:
@@ -129,24 +129,10 @@ def test_the_changelog_begins_with_what_is_unreleased() -> None:
     assert set(kinds) <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
 
 
-def headings(document: Path) -> set[str]:
-    """The anchors of a document's headings."""
-    titles = re.findall(r"^#+ (.+)", document.read_text(), re.MULTILINE)
-    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
-
-
 def test_the_readme_has_the_sum_of_the_memory() -> None:
     sum_of_all = re.search(r"^Together (.+ GB)\.$", (ROOT / "docs/memory.md").read_text(), re.MULTILINE)
     assert sum_of_all is not None
     assert f"fits {sum_of_all[1]} on two cores" in README
-
-
-def test_links_between_the_documents_lead_somewhere() -> None:
-    for document in DOCUMENTS:
-        for path, anchor in re.findall(r"\]\((?!http)([^)#]*)#?([^)]*)\)", document.read_text()):
-            target = document.parent / path if path else document
-            assert target.exists(), f"{document.name} links to {path}"
-            assert not anchor or anchor in headings(target), f"{document.name} links to {path}#{anchor}"
 
 
 def test_lock_files_hold_no_addresses() -> None:

@@ -27,6 +27,7 @@ from service.rest.docs import add_docs
 from service.rest.exchange import Exchange, ExchangeLimits
 from service.rest.label_sets import add_label_sets
 from service.rest.openapi import described
+from service.rest.page.serving import add_page
 from service.rest.routes import BULK, add_routes
 from service.rest.uploads import Uploads
 from service.telemetry.metrics import Metrics
@@ -42,10 +43,12 @@ def build_app(
     bulk: Bulk,
     gate: Gate,
     compat: Sequence[Compat],
+    page: bool,
 ) -> ASGIApp:
     """The routes, and around them the exchange, which answers for whatever they raise.
 
     `compat`: the names of the adapters of `rest.compat` that are switched on.
+    `page`: whether `/` is the page for people.
     """
     app = _Application(
         title="clipserve",
@@ -61,6 +64,8 @@ def build_app(
     for name in compat:
         ADAPTERS[name].add(app, inference, uploads, side)
     add_docs(app, lambda: described(app, inference.limits, inference.names), side)
+    if page:
+        add_page(app)
     _answer_head(app)
     return Exchange(app, limits, budget, metrics, gate, {("POST", BULK): bulk}, render_for(compat))
 

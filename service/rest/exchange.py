@@ -27,8 +27,8 @@ _SMALL = 65_536  # bytes of an answer: 32 MB for 512 connections
 Streaming = Callable[[Scope, Receive, Send, Lease], Awaitable[None]]
 _QUIET = frozenset({"/livez", "/readyz", "/ping"})
 # Paths that need no key: probes, and pages that hold no secret.
-_OPEN = frozenset({*_QUIET, "/docs", "/openapi.json"})
-_DOCS = "/docs/"
+_OPEN = frozenset({*_QUIET, "/", "/docs", "/openapi.json"})
+_OPEN_BELOW = ("/docs/", "/page/")
 # What changes the service is for keys that may do that: methods, and what the path begins with.
 _MANAGING = ((frozenset({"PUT", "DELETE"}), "/label-sets/"),)
 
@@ -173,7 +173,7 @@ class Exchange:
 
     async def _enter(self, scope: Scope, headers: Mapping[bytes, bytes]) -> None:
         method, path = scope["method"], scope["path"]
-        if path not in _OPEN and not path.startswith(_DOCS):
+        if path not in _OPEN and not path.startswith(_OPEN_BELOW):
             authorization = headers.get(b"authorization")
             manages = any(method in methods and path.startswith(begin) for methods, begin in _MANAGING)
             await self._gate.enter(

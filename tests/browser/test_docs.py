@@ -2,58 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-
 import httpx
-import pytest
-from playwright.sync_api import ConsoleMessage, FilePayload, Page, expect, sync_playwright
+from playwright.sync_api import FilePayload, expect
 
-from tests.process import Process
+from tests.browser.visit import Visit, in_a_browser
 from tests.support import png
 
-CHROMIUM = shutil.which("chromium")
-
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed (apt-get install chromium)"),
-]
-
-
-@dataclass
-class Visit:
-    """A page with the addresses that it asked for, and what its console said."""
-
-    page: Page
-    asked: list[str] = field(default_factory=list)
-    complaints: list[str] = field(default_factory=list)
-
-    def note(self, message: ConsoleMessage) -> None:
-        if message.type == "error":
-            self.complaints.append(message.text)
-
-
-@pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    process = Process()
-    process.wait_ready()
-    yield process.url
-    assert process.stop()[0] == 0
-
-
-@pytest.fixture
-def visit() -> Iterator[Visit]:
-    alone = ["--no-sandbox", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=alone)
-        visit = Visit(browser.new_page())
-        visit.page.on("request", lambda request: visit.asked.append(request.url))
-        visit.page.on("requestfailed", lambda request: visit.complaints.append(f"failed: {request.url}"))
-        visit.page.on("pageerror", lambda error: visit.complaints.append(str(error)))
-        visit.page.on("console", visit.note)
-        yield visit
-        browser.close()
+pytestmark = in_a_browser
 
 
 def test_every_operation_is_shown_and_no_other_host_is_asked(visit: Visit, url: str) -> None:
@@ -67,7 +22,7 @@ def test_every_operation_is_shown_and_no_other_host_is_asked(visit: Visit, url: 
         summary.click()
     expect(visit.page.locator(".opblock-body")).to_have_count(len(served))
     visit.page.wait_for_load_state("networkidle")
-    assert {address for address in visit.asked if not address.startswith(("data:", f"{url}/"))} == set()
+    assert visit.elsewhere(url) == set()
     assert f"{url}/openapi.json" in visit.asked
     assert any(address.endswith("/favicon-32x32.png") for address in visit.asked)
     assert visit.complaints == []

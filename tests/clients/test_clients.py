@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,12 +13,12 @@ import httpx
 import numpy as np
 import pytest
 
+from tests.clients.environments import installed
 from tests.process import ROOT, Process
 
 pytestmark = pytest.mark.clients
 
 HERE = Path(__file__).parent
-ENVIRONMENTS = ROOT / ".clients"
 PHOTO = ROOT / "docs" / "cat.jpg"
 LABELS = ["cat", "dog", "car"]
 NAMES = sorted(path.stem for path in HERE.glob("*.txt"))
@@ -33,24 +32,10 @@ def url() -> Iterator[str]:
     assert process.stop()[0] == 0
 
 
-def installed(name: str) -> Path:
-    """The Python of an environment with what NAME.txt lists."""
-    folder, wanted = ENVIRONMENTS / name, (HERE / f"{name}.txt").read_text()
-    done = folder / "installed"
-    if not done.exists() or done.read_text() != wanted:
-        subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
-        pip: list[str | Path] = [folder / "bin/python", "-m", "pip", "install", "--quiet"]
-        # Old packages build with pkg_resources, which setuptools 81 and later lack.
-        subprocess.run([*pip, "setuptools<81", "wheel"], check=True)
-        subprocess.run([*pip, "--no-build-isolation", "-r", HERE / f"{name}.txt"], check=True)
-        done.write_text(wanted)
-    return folder / "bin/python"
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_a_client_gets_what_our_own_endpoints_give(url: str, name: str) -> None:
     script = HERE / f"{name.replace('-', '_')}_client.py"
-    command: list[str | Path] = [installed(name), script, url, PHOTO, *LABELS]
+    command: list[str | Path] = [installed(HERE / f"{name}.txt"), script, url, PHOTO, *LABELS]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=120, check=True)
     given: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     assert given

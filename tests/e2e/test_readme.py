@@ -12,6 +12,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.process import failed_start
+
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 
@@ -66,6 +68,30 @@ def test_the_first_request_gives_the_answer_that_is_shown(demo: str) -> None:
     assert_as_shown(json.dumps(json.loads(shown)), json.dumps(answer))
 
 
+Part = tuple[str, tuple[str | None, bytes | str]]  # of a form
+HEIC = b"\0\0\0\x18ftypheic\0\0\0\0heicmif1"
+
+
+def test_the_first_mistakes_get_the_answers_that_are_shown(demo: str, photos: dict[str, bytes]) -> None:
+    image: Part = ("image", ("a.jpg", photos["cat"]))
+    heic: Part = ("image", ("a.heic", HEIC))
+    text: Part = ("image", (None, "photo.jpg"))
+    label: Part = ("labels", (None, "cat"))
+    shown = re.findall(
+        r"^\| `(\w+)`: (.+?) \|", README.partition("### If it goes otherwise")[2], re.MULTILINE
+    )
+    for (code, said), form in zip(shown, ([heic, label], [text, label], [image]), strict=True):
+        answer = httpx.post(f"{demo}/classify", files=form).json()
+        assert answer["code"] == code
+        assert answer["detail"].startswith(said)
+    answer = httpx.post(f"{demo}/classify", files=[image, ("labels", (None, "cat,dog"))]).json()
+    assert answer["results"][0]["labels"][0]["score"] == 1.0
+    assert answer["warnings"]
+    status, reason = failed_start(port=httpx.URL(demo).port or 0)
+    assert status == 1
+    assert "address already in use" in reason
+
+
 def test_the_program_in_python_prints_what_is_shown(demo: str) -> None:
     (program,) = blocks("From Python", "python")
     (shown,) = blocks("From Python", "text")
@@ -90,14 +116,14 @@ def test_the_endpoints_for_clients_of_other_servers_are_in_the_api_s_document(de
 def test_the_table_of_endpoints_is_what_is_served(demo: str) -> None:
     paths = httpx.get(f"{demo}/openapi.json").json()["paths"]
     rows = re.findall(r"^\| (`(?:GET|POST|PUT|DELETE) /.*)", README, re.MULTILINE)
-    told = {found for row in rows for found in re.findall(r"`([A-Z]+) (/[^`]+)`", row.partition("|")[0])}
+    told = {found for row in rows for found in re.findall(r"`([A-Z]+) (/[^`]*)`", row.partition("|")[0])}
     served = {
         (method.upper(), path)
         for path, methods in paths.items()
         for method, operation in methods.items()
         if "tags" not in operation  # those for clients of other servers are in docs/api.md
     }
-    assert told == served | {("GET", "/docs"), ("GET", "/openapi.json")}
+    assert told == served | {("GET", "/"), ("GET", "/docs"), ("GET", "/openapi.json")}
     for method, path in served:
         operation = paths[path][method.lower()]
         if body := operation.get("requestBody"):

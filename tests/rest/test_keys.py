@@ -50,7 +50,8 @@ async def test_with_a_key_it_serves(keyed: Running, keys: dict[str, str]) -> Non
 
 
 @pytest.mark.parametrize(
-    "path", ["/embed", "/classify", "/v1/models", "/template-sets", "/nowhere", "/docs.txt", "/livez/"]
+    "path",
+    ["/embed", "/classify", "/v1/models", "/template-sets", "/nowhere", "/docs.txt", "/page", "/livez/"],
 )
 @pytest.mark.parametrize("sent", [{}, {"authorization": "Bearer clip_x"}, {"authorization": "Basic eA=="}])
 async def test_without_one_each_path_gives_the_same_refusal(
@@ -62,7 +63,9 @@ async def test_without_one_each_path_gives_the_same_refusal(
     assert refused.headers["connection"] == "close"
 
 
-@pytest.mark.parametrize("path", ["/livez", "/readyz", "/docs", "/docs/start.js", "/openapi.json"])
+@pytest.mark.parametrize(
+    "path", ["/livez", "/readyz", "/docs", "/docs/start.js", "/openapi.json", "/", "/page/main.js"]
+)
 async def test_probes_and_pages_need_none(keyed: Running, path: str) -> None:
     for sent in ({}, {"authorization": "Bearer clip_x"}):
         assert (await keyed.client.get(path, headers=sent)).status_code == 200

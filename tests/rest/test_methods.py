@@ -18,6 +18,8 @@ GETS = [
     "/openapi.json",
     "/docs",
     "/docs/start.js",
+    "/",
+    "/page/main.js",
 ]
 
 
@@ -56,6 +58,7 @@ async def test_no_byte_follows_the_header_of_a_head(running: Running) -> None:
         ("OPTIONS", "/readyz", {"GET", "HEAD"}),
         ("PUT", "/openapi.json", {"GET", "HEAD"}),
         ("POST", "/docs", {"GET", "HEAD"}),
+        ("POST", "/", {"GET", "HEAD"}),
         ("DELETE", "/label-sets", {"GET", "HEAD"}),
         ("POST", "/label-sets/pets", {"GET", "HEAD", "PUT", "DELETE"}),
     ],
@@ -75,7 +78,7 @@ async def test_a_wrong_method_is_told_which_are_right(
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
-@pytest.mark.parametrize("path", ["/", "/metrics", "/v1", "/classify/x", "/%00", "/docs/1/2/3"])
+@pytest.mark.parametrize("path", ["/metrics", "/v1", "/page", "/classify/x", "/%00", "/docs/1/2/3"])
 async def test_an_unknown_path_is_a_problem(running: Running, method: str, path: str) -> None:
     answer = await running.client.request(method, path)
     assert answer.status_code == 404

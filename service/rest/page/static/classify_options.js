@@ -1,0 +1,116 @@
+// How labels are scored: templates, scoring, temperature, how many are shown; and label sets in place of labels.
+import { element, errorBox } from "./dom.js";
+import { wrongWith, written } from "./scoring.js";
+
+const OWN = "own";
+const SCORINGS = [
+  ["", "as the model was trained"],
+  ["softmax", "softmax: labels share 100 %"],
+  ["sigmoid", "sigmoid: each label alone"],
+  ["cosine", "cosine: the similarity itself"],
+];
+
+// Returns {values(model), load()}. `onLabels(names)`: somebody takes the class names of a data set as labels.
+// `onLabelSet(name)`: a label set was chosen, or "" for own labels.
+export function optionFields({ place, setPlace, api, onChange, onLabels, onLabelSet }) {
+  let templateSets = [];
+  const templates = element("select", { id: "templates", onchange: templatesChosen });
+  const own = element("textarea", { id: "own-templates", rows: 3, spellcheck: "false", "aria-label": "Own templates, one a line", hidden: true, oninput: changed });
+  const shown = element("p", { class: "hint", id: "templates-shown" });
+  const classes = element("button", { type: "button", hidden: true, onclick: takeClasses });
+  const scoring = element("select", { id: "scoring", onchange: changed }, ...SCORINGS.map(([value, text]) => new Option(text, value)));
+  const temperature = numberField("temperature", 1, { min: 0.001, max: 1000, step: "any" });
+  const best = numberField("best", 10, { min: 1, max: 1000, step: 1 });
+  const labelSet = element("select", { id: "label-set", onchange: setChosen });
+  const problem = element("div", {});
+
+  templates.setAttribute("aria-describedby", "templates-shown");
+  place.append(
+    field("templates", "Templates around each label", templates, own, shown, classes),
+    field("scoring", "Scoring", scoring),
+    element("div", { class: "pair" }, field("temperature", "Temperature", temperature), field("best", "Show the best", best)),
+    problem,
+  );
+  setPlace.append(element("label", { class: "inline", for: "label-set" }, "From ", labelSet));
+  setPlace.hidden = true;
+
+  function numberField(id, value, bounds) {
+    return element("input", { id, type: "number", value, inputmode: "decimal", ...bounds, oninput: changed });
+  }
+
+  function changed() {
+    onChange();
+  }
+
+  const found = () => templateSets.find((each) => each.name === templates.value);
+
+  function templatesChosen() {
+    const set = found();
+    own.hidden = templates.value !== OWN;
+    if (!own.hidden && !own.value) own.value = "a photo of a {}.";
+    classes.hidden = !set?.classes;
+    if (set?.classes) classes.textContent = `Use its ${set.classes} class names as labels`;
+    changed();
+  }
+
+  async function takeClasses() {
+    try {
+      onLabels((await api.call(`template-sets/${encodeURIComponent(templates.value)}`)).body.class_names);
+    } catch (error) {
+      problem.replaceChildren(errorBox(error));
+    }
+  }
+
+  function setChosen() {
+    const chosen = Boolean(labelSet.value);
+    for (const each of [templates, own, classes]) each.disabled = chosen;
+    onLabelSet(labelSet.value);
+  }
+
+  const ownLines = () => own.value.split("\n").map((line) => line.trim()).filter(Boolean);
+  const within = (input, otherwise) => (input.value && input.checkValidity() ? Number(input.value) : otherwise);
+
+  return {
+    // What is chosen: {templates, named, labelSet, scoring, temperature, best, wrong}; see classify_answers.js.
+    // `wrong`: what must be mended first.
+    values(model) {
+      const named = templates.value === OWN ? ownLines() : [templates.value].filter(Boolean);
+      const sentences = written(templates.value === OWN ? named : (found()?.templates ?? model.prompt_templates));
+      const more = sentences.length > 1 ? ` and ${sentences.length - 1} more` : "";
+      shown.textContent = templates.value === OWN ? "One a line; {} stands for the label." : `“${sentences[0]}”${more}`;
+      const wrong = labelSet.value ? undefined : sentences.map(wrongWith).find(Boolean);
+      return {
+        templates: sentences.length ? sentences : model.prompt_templates,
+        named: templates.value === OWN ? sentences : named,
+        labelSet: labelSet.value,
+        scoring: scoring.value,
+        temperature: within(temperature, 1),
+        best: within(best, 10),
+        wrong: wrong ?? (temperature.checkValidity() ? undefined : "The temperature is a number from 0.001 to 1000."),
+      };
+    },
+    // The template sets and label sets that the service has now.
+    async load() {
+      const [known, labelSets] = await Promise.all([api.call("template-sets"), api.call("label-sets")]);
+      templateSets = known.body.template_sets;
+      const keep = [templates.value, labelSet.value];
+      templates.replaceChildren(
+        new Option("the model's own", ""),
+        ...templateSets.map((each) => new Option(each.templates.length > 1 ? `${each.name} (${each.templates.length})` : each.name, each.name)),
+        new Option("own …", OWN),
+      );
+      const sets = labelSets.body.label_sets;
+      labelSet.replaceChildren(
+        new Option("own labels", ""),
+        ...sets.map((each) => new Option(`label set ${each.name} (${each.label_count})`, each.name)),
+      );
+      setPlace.hidden = !sets.length;
+      [templates.value, labelSet.value] = keep;
+      for (const each of [templates, labelSet]) if (each.selectedIndex < 0) each.value = "";
+    },
+  };
+}
+
+function field(id, name, ...inputs) {
+  return element("div", { class: "field" }, element("label", { for: id }, name), ...inputs);
+}

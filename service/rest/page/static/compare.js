@@ -1,0 +1,4 @@
+// The tab "compare".
+export function start(panel, shared) {
+  void [panel, shared];
+}

@@ -1,0 +1,128 @@
+// What was just done, as a command for somebody else: curl, Python and grpcurl. They ask /classify, once for all pictures.
+import { element } from "./dom.js";
+
+const GRPC_PORT = 8081; // the default; the page cannot know another
+
+const sh = (text) => (/^[\w./:@=+-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`);
+const json = JSON.stringify; // a string of JSON is one of Python's too, but for true, false and null, which are not used
+const list = (values) => `[${values.map((value) => json(value)).join(", ")}]`;
+const plain = (name) => name.replace(/[/\\\0]/g, "_");
+
+// `request`: {pictures: [{name, example}], fields: [[name, value]] of /classify, base: address of the service, hasKey}.
+export function curl({ pictures, fields, base, hasKey }) {
+  const lines = ["curl"];
+  if (hasKey) lines.push('-H "Authorization: Bearer $CLIPSERVE_KEY"');
+  lines.push(...pictures.map(({ name }) => `-F ${sh(`image=@${quoted(plain(name))}`)}`));
+  lines.push(...fields.map(([name, value]) => `--form-string ${sh(`${name}=${value}`)}`));
+  lines.push(sh(`${base}/classify`));
+  return fetched(pictures, base) + lines.join(" \\\n  ");
+}
+
+export function python({ pictures, fields, base, hasKey }) {
+  const data = grouped(fields).map(([name, values]) => `    ${json(name)}: ${values.length > 1 ? list(values) : json(values[0])},`);
+  return [
+    "# pip install httpx",
+    ...(hasKey ? ["import os", ""] : []),
+    "import httpx",
+    "",
+    `clip = httpx.Client(base_url=${json(base)}, timeout=30)`,
+    ...(hasKey ? ['clip.headers["Authorization"] = "Bearer " + os.environ["CLIPSERVE_KEY"]'] : []),
+    `names = ${list(pictures.map(({ name }) => plain(name)))}`,
+    ...pictures.filter(({ example }) => example).map(
+      ({ name, example }) => `open(${json(plain(name))}, "wb").write(clip.get(${json(`/${example}`)}).content)`,
+    ),
+    'files = [("image", (name, open(name, "rb").read())) for name in names]',
+    "data = {", ...data, "}",
+    'answer = clip.post("/classify", files=files, data=data)',
+    "answer.raise_for_status()",
+    'for name, result in zip(names, answer.json()["results"]):',
+    '    for each in result.get("labels", [result]):',
+    "        print(name, each)",
+  ].join("\n");
+}
+
+export function grpcurl({ pictures, fields, base, hasKey }) {
+  const message = Object.fromEntries(grouped(fields).map(([name, values]) => member(name, values)));
+  const rest = json(message).slice(1);
+  const images = pictures.map(({ name }) => `"$(base64 < ${sh(plain(name))} | tr -d '\\n')"`).join(` '", "' `);
+  const key = hasKey ? '-H "authorization: Bearer $CLIPSERVE_KEY" ' : "";
+  return (
+    fetched(pictures, base) +
+    `printf %s '{"images": ["' ${images} ${sh(`"], ${rest}`)} |\n` +
+    `  grpcurl -plaintext ${key}-d @ ${sh(`${new URL(base).hostname}:${GRPC_PORT}`)} clipserve.v1.Clip/Classify`
+  );
+}
+
+const REPEATED = { labels: "labels", templates: "templates", label_set: "label_sets" };
+const NUMBERS = ["temperature", "top_k"];
+
+function member(name, values) {
+  if (name in REPEATED) return [REPEATED[name], values];
+  if (name === "scoring") return [name, `SCORING_${values[0].toUpperCase()}`];
+  return [name, NUMBERS.includes(name) ? Number(values[0]) : values[0]];
+}
+
+function grouped(fields) {
+  const names = [...new Set(fields.map(([name]) => name))];
+  return names.map((name) => [name, fields.filter(([other]) => other === name).map(([, value]) => value)]);
+}
+
+function fetched(pictures, base) {
+  const examples = pictures.filter(({ example }) => example);
+  return examples.map(({ name, example }) => `curl -so ${sh(plain(name))} ${sh(`${base}/${example}`)}\n`).join("");
+}
+
+// curl reads commas and semicolons in a file's name, unless it is in double quotes.
+function quoted(name) {
+  return /^[\w. -]+$/.test(name) ? name : `"${name.replace(/["\\]/g, "\\$&")}"`;
+}
+
+const KINDS = { curl, Python: python, gRPC: grpcurl };
+
+// The box that shows the commands. Returns {show(request)}.
+export function copyBox(place, { announce }) {
+  let kind = "curl";
+  let request;
+  const code = element("code");
+  const copied = element("button", { type: "button", onclick: copy }, "Copy");
+  const buttons = Object.keys(KINDS).map((name) => element("button", { type: "button", class: "kind", onclick: () => choose(name) }, name));
+  const port = element("p", { class: "hint" }, `gRPC listens on port ${GRPC_PORT}, unless CLIPSERVE_GRPC_PORT says otherwise. It needs grpcurl.`);
+  const kinds = element("div", { class: "row", role: "group", "aria-label": "Language" }, ...buttons);
+  place.append(
+    element("div", { class: "row between" }, element("h2", {}, "The same from your code"), kinds),
+    element("pre", { tabindex: "0", role: "region", "aria-label": "The command" }, code),
+    element("div", { class: "row" }, copied, port),
+  );
+
+  function choose(name) {
+    kind = name;
+    draw();
+  }
+
+  function draw() {
+    buttons.forEach((button) => button.setAttribute("aria-pressed", String(button.textContent === kind)));
+    code.textContent = request ? KINDS[kind](request) : "";
+    port.hidden = kind !== "gRPC";
+  }
+
+  async function copy() {
+    let done = "Copied";
+    try {
+      await navigator.clipboard.writeText(code.textContent);
+    } catch {
+      getSelection().selectAllChildren(code); // no access to the clipboard, as on http: it can be copied by hand
+      done = "Selected: copy it with the keyboard";
+    }
+    copied.textContent = done;
+    announce(done);
+    setTimeout(() => (copied.textContent = "Copy"), 2000);
+  }
+
+  draw();
+  return {
+    show(next) {
+      request = next;
+      draw();
+    },
+  };
+}

@@ -1,0 +1,134 @@
+// The page: its tabs, the choice of the model, the key and the theme.
+//
+// To add a tab: a link with role="tab" and a section with role="tabpanel" in index.html, a module that exports
+// `start(panel, shared)`, and a line in STARTS. `start` is called once, when the tab is first shown: `panel` is the
+// section. What a tab does later, it does by its own events. `shared` is
+//   api       the module api.js: every call to the service goes through it
+//   model()   the chosen model as GET /v1/models describes it, or undefined while nothing is known
+//   onModel(then)   calls then(model) now, if it is known, and each time that it changes
+//   reload()  asks for the models again, after which onModel's functions are called again
+//   announce(text)  says it to a screen reader
+// dom.js makes elements and shows errors; pictures.js chooses pictures.
+import * as api from "./api.js";
+import * as classify from "./classify.js";
+import * as compare from "./compare.js";
+import { element, errorBox } from "./dom.js";
+import * as search from "./search.js";
+
+const STARTS = { classify: classify.start, search: search.start, compare: compare.start };
+const started = new Set();
+const byId = (id) => document.getElementById(id);
+
+// --- the chosen model -------------------------------------------------------------------------------------------
+let models = [];
+const followers = new Set();
+const model = () => models.find((each) => each.id === byId("model").value) ?? models[0];
+
+async function reload() {
+  byId("problem").replaceChildren();
+  const chosen = byId("model").value;
+  try {
+    models = (await api.call("v1/models")).body.data;
+  } catch (error) {
+    if (error.status === 401) return; // the key's form says it
+    const again = element("button", { type: "button", onclick: reload }, "Try again");
+    byId("problem").replaceChildren(errorBox(error), again);
+    return;
+  }
+  byId("model").replaceChildren(...models.map((each) => new Option(each.id, each.id)));
+  if (models.some((each) => each.id === chosen)) byId("model").value = chosen;
+  byId("model-choice").hidden = models.length < 2;
+  for (const then of followers) then(model());
+}
+
+const shared = {
+  api,
+  model,
+  reload,
+  onModel(then) {
+    followers.add(then);
+    if (model()) then(model());
+  },
+  announce(text) {
+    byId("announcer").textContent = text;
+  },
+};
+
+// --- tabs -------------------------------------------------------------------------------------------------------
+const tabs = [...document.querySelectorAll("[role=tab]")];
+
+function show(name) {
+  for (const tab of tabs) {
+    const chosen = tab.getAttribute("aria-controls") === name;
+    tab.setAttribute("aria-selected", String(chosen));
+    tab.tabIndex = chosen ? 0 : -1;
+    byId(tab.getAttribute("aria-controls")).hidden = !chosen;
+  }
+  if (!started.has(name)) {
+    started.add(name);
+    STARTS[name](byId(name), shared);
+  }
+}
+
+// By hand, because following a link to a fragment scrolls there and takes the focus away.
+function go(event, tab) {
+  event.preventDefault();
+  history.pushState(null, "", tab.getAttribute("href"));
+  show(named());
+  tab.focus();
+}
+
+const named = () => (location.hash.slice(1) in STARTS ? location.hash.slice(1) : "classify");
+
+function onTabKey(event) {
+  const at = tabs.indexOf(event.currentTarget);
+  const to = { ArrowRight: at + 1, ArrowLeft: at - 1, Home: 0, End: tabs.length - 1 }[event.key];
+  if (to === undefined) return;
+  go(event, tabs[(to + tabs.length) % tabs.length]);
+}
+
+// --- theme: that of the system, until somebody says otherwise ----------------------------------------------------
+const THEMES = ["auto", "light", "dark"];
+
+function setTheme(theme) {
+  document.documentElement.dataset.theme = theme;
+  byId("theme").textContent = `Theme: ${theme}`;
+  try {
+    localStorage.setItem("clipserve.theme", theme);
+  } catch {
+    // Storage is off: the choice holds for this visit.
+  }
+}
+
+function keptTheme() {
+  try {
+    return localStorage.getItem("clipserve.theme");
+  } catch {
+    return null;
+  }
+}
+
+// --- start ------------------------------------------------------------------------------------------------------
+setTheme(THEMES.includes(keptTheme()) ? keptTheme() : "auto");
+byId("theme").addEventListener("click", () => {
+  setTheme(THEMES[(THEMES.indexOf(document.documentElement.dataset.theme) + 1) % THEMES.length]);
+});
+byId("model").addEventListener("change", () => followers.forEach((then) => then(model())));
+api.events.addEventListener("unauthenticated", ({ detail }) => {
+  byId("key-form").hidden = false;
+  byId("key-problem").textContent = api.hasKey() ? detail.message : "";
+  byId("key").focus();
+});
+byId("key-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  api.setKey(byId("key").value.trim());
+  byId("key-form").hidden = true;
+  reload();
+});
+for (const tab of tabs) {
+  tab.addEventListener("click", (event) => go(event, tab));
+  tab.addEventListener("keydown", onTabKey);
+}
+addEventListener("popstate", () => show(named())); // back, forward, and a fragment that is typed
+show(named());
+reload();

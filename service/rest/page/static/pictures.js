@@ -1,0 +1,145 @@
+// Choosing pictures: dropped, pasted, chosen from files, taken by the camera of a phone.
+//
+//   const pictures = picker(element, {onChange, several, announce});
+//   pictures.all          of each: {id, name, blob, size, url, width, height, error}; `url` is for an <img>, `error` says
+//                         why it cannot be sent, `width` is undefined until it is known, and where the browser cannot tell
+//   await pictures.add(blobs, more)   `more`: properties that the new ones have too
+//   pictures.remove(id), pictures.clear()
+//   onChange(all)         after each change; onRemove(picture) before it, of each that is gone
+// A picture may have a `source`, which is shown. Those that were added with {example: ...} make room for the first others.
+// A picker that is not visible takes no drops and no pastes, so that each tab may have one.
+import { bytes, element } from "./dom.js";
+
+// Named one by one: iPhones then turn HEIC into JPEG before they hand a picture over.
+const ACCEPTED = "image/jpeg,image/png,image/webp,image/gif,image/bmp,image/tiff,image/avif";
+const HEIC_BRANDS = ["heic", "heix", "hevc", "heim", "heis", "mif1", "msf1"];
+const HEIC_ADVICE =
+  "HEIC cannot be read here. Export it as JPEG; an iPhone takes JPEG with Settings, Camera, Formats, Most Compatible.";
+
+let ids = 0;
+
+export function picker(place, { onChange, onRemove = () => {}, several = true, announce = () => {} }) {
+  let all = [];
+  const list = element("ul", { class: "thumbnails" });
+  const input = element("input", { type: "file", accept: ACCEPTED, multiple: several, hidden: true, onchange: chosen });
+  const camera = element("input", { type: "file", accept: "image/jpeg", capture: "environment", hidden: true, onchange: chosen });
+  const zone = element(
+    "div",
+    { class: "drop" },
+    element("div", { class: "row" },
+      element("button", { type: "button", onclick: () => input.click() }, several ? "Choose pictures" : "Choose a picture"),
+      element("button", { type: "button", class: "camera", onclick: () => camera.click() }, "Take a photo"),
+      element("span", { class: "hint" }, "or drop or paste them"),
+    ),
+    input, camera, list,
+  );
+  place.append(zone);
+
+  function forget(each) {
+    URL.revokeObjectURL(each.url);
+    onRemove(each);
+  }
+
+  function changed() {
+    list.replaceChildren(...all.map((each) => thumbnail(each, () => pictures.remove(each.id))));
+    onChange(all);
+  }
+
+  function chosen(event) {
+    pictures.add([...event.target.files]);
+    event.target.value = ""; // so that the same file can be chosen again
+  }
+
+  const pictures = {
+    get all() {
+      return all;
+    },
+    async add(blobs, more = {}) {
+      const added = await Promise.all((several ? blobs : blobs.slice(0, 1)).map((blob) => picture(blob, more)));
+      if (!added.length) return;
+      const stay = all.filter((each) => several && (!each.example || more.example));
+      all.filter((each) => !stay.includes(each)).forEach(forget);
+      all = [...stay, ...added];
+      announce(`${added.map((each) => each.name).join(", ")} added`);
+      changed();
+    },
+    remove(id) {
+      const at = all.findIndex((each) => each.id === id);
+      if (at < 0) return;
+      const [gone] = all.slice(at, at + 1);
+      const hadFocus = list.contains(document.activeElement);
+      all = all.filter((each) => each.id !== id);
+      forget(gone);
+      announce(`${gone.name} removed`);
+      changed();
+      if (hadFocus) (list.querySelectorAll("button")[Math.min(at, all.length - 1)] ?? zone.querySelector("button")).focus();
+    },
+    clear() {
+      all.forEach(forget);
+      all = [];
+      changed();
+    },
+  };
+
+  const visible = () => zone.offsetParent !== null;
+  document.addEventListener("paste", (event) => {
+    const files = picturesAmong(event.clipboardData);
+    const text = event.target.matches?.("input, textarea") && event.clipboardData.types.includes("text/plain");
+    if (!visible() || !files.length || text) return; // an office program copies text as a picture too
+    event.preventDefault();
+    pictures.add(files);
+  });
+  document.addEventListener("dragover", (event) => {
+    if (!visible() || !event.dataTransfer.types.includes("Files")) return;
+    event.preventDefault();
+    zone.classList.add("over");
+  });
+  document.addEventListener("dragleave", (event) => {
+    if (!event.relatedTarget) zone.classList.remove("over");
+  });
+  document.addEventListener("drop", (event) => {
+    zone.classList.remove("over");
+    if (!visible() || !event.dataTransfer.files.length) return;
+    event.preventDefault();
+    pictures.add([...event.dataTransfer.files]);
+  });
+  return pictures;
+}
+
+function picturesAmong(data) {
+  return [...(data?.files ?? [])].filter((file) => file.type.startsWith("image/") || !file.type);
+}
+
+async function picture(blob, more) {
+  ids += 1;
+  const made = { id: ids, name: blob.name || "pasted picture", blob, size: blob.size, url: URL.createObjectURL(blob), ...more };
+  if (await isHeic(blob)) made.error = HEIC_ADVICE;
+  else if (!blob.size) made.error = "The file is empty (0 bytes).";
+  return made;
+}
+
+async function isHeic(blob) {
+  const head = new TextDecoder("latin1").decode(await blob.slice(4, 12).arrayBuffer());
+  if (head.startsWith("ftyp")) return HEIC_BRANDS.includes(head.slice(4));
+  return /\.hei[cf]$/i.test(blob.name ?? "") && /^image\/hei[cf]/.test(blob.type);
+}
+
+function thumbnail(each, remove) {
+  const size = element("span", { class: "hint" }, bytes(each.size));
+  const image = element("img", { src: each.url, alt: "", decoding: "async" });
+  image.addEventListener("load", () => {
+    each.width = image.naturalWidth;
+    each.height = image.naturalHeight;
+    size.textContent = `${each.width} × ${each.height}, ${bytes(each.size)}`;
+  });
+  image.addEventListener("error", () => image.replaceWith(element("span", { class: "no-preview" }, "no preview")));
+  return element(
+    "li",
+    {},
+    image,
+    element("span", { class: "about" }, element("span", { class: "name" }, each.name), size,
+      each.source && element("span", { class: "hint" }, each.source),
+      each.error && element("span", { class: "bad" }, each.error)),
+    element("button", { type: "button", class: "quiet", "aria-label": `Remove ${each.name}`, onclick: remove }, "✕"),
+  );
+}

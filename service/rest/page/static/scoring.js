@@ -1,0 +1,49 @@
+// What /classify computes from vectors, so that another label needs no image again: prompts, the mean of a label's
+// prompts, cosines, and scores by the model's scale and bias. tests/browser compares it with /classify.
+import { cosine } from "./api.js";
+
+export const SLOT = "{}";
+const NAMED_SLOT = "{label}";
+
+// Templates with every slot written as {}, and none twice.
+export function written(templates) {
+  return [...new Set(templates.map((each) => each.split(NAMED_SLOT).join(SLOT)))];
+}
+
+// What is wrong with a template, or undefined. The API allows one slot or two.
+export function wrongWith(template) {
+  const slots = template.split(NAMED_SLOT).join(SLOT).split(SLOT).length - 1;
+  return slots === 1 || slots === 2 ? undefined : `“${template}” needs one or two slots {} for the label; it has ${slots}.`;
+}
+
+export function prompts(label, templates) {
+  return templates.map((template) => template.split(SLOT).join(label));
+}
+
+// The mean of vectors, of length 1.
+export function ensemble(vectors) {
+  const mean = new Float64Array(vectors[0].length);
+  for (const vector of vectors) for (let at = 0; at < mean.length; at += 1) mean[at] += vector[at] / vectors.length;
+  const length = Math.max(Math.hypot(...mean), 1e-12);
+  return Float32Array.from(mean, (value) => value / length);
+}
+
+// Of one image: [{label, score, cosine, logit}], best first. `vectors`: of the labels, in their order.
+export function scored(image, labels, vectors, { model, scoring, temperature }) {
+  const rows = labels.map((label, at) => {
+    const similarity = cosine(image, vectors[at]);
+    return { label, cosine: similarity, logit: model.logit_scale * similarity + model.logit_bias };
+  });
+  const scores = scoresOf(rows, scoring || model.scoring, temperature || 1);
+  return rows.map((row, at) => ({ ...row, score: scores[at] })).sort((a, b) => b.logit - a.logit);
+}
+
+function scoresOf(rows, scoring, temperature) {
+  if (scoring === "cosine") return rows.map((row) => row.cosine);
+  const scaled = rows.map((row) => row.logit / temperature);
+  if (scoring === "sigmoid") return scaled.map((value) => 0.5 * (1 + Math.tanh(0.5 * value)));
+  const most = scaled.reduce((a, b) => Math.max(a, b), -Infinity);
+  const raised = scaled.map((value) => Math.exp(value - most));
+  const sum = raised.reduce((a, b) => a + b, 0);
+  return raised.map((value) => value / sum);
+}

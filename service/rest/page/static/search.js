@@ -1,0 +1,4 @@
+// The tab "search".
+export function start(panel, shared) {
+  void [panel, shared];
+}

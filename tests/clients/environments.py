@@ -1,0 +1,26 @@
+"""Environments of packages that are nobody's dependencies, each installed once into `.clients/`."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.process import ROOT
+
+ENVIRONMENTS = ROOT / ".clients"
+
+
+def installed(packages: Path) -> Path:
+    """The Python of an environment with what this list of packages names; it has the names of list and folder."""
+    folder = ENVIRONMENTS / f"{packages.parent.name}-{packages.stem}"
+    wanted = packages.read_text()
+    done = folder / "installed"
+    if not done.exists() or done.read_text() != wanted:
+        subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
+        pip: list[str | Path] = [folder / "bin/python", "-m", "pip", "install", "--quiet"]
+        # Old packages build with pkg_resources, which setuptools 81 and later lack.
+        subprocess.run([*pip, "setuptools<81", "wheel"], check=True)
+        subprocess.run([*pip, "--no-build-isolation", "-r", packages], check=True)
+        done.write_text(wanted)
+    return folder / "bin/python"

@@ -1,0 +1,85 @@
+"""The Markdown files of the repository: their code blocks, headings, links."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+_FOLDERS = ("docs", "deploy", "loadtests/results", "models/demo")
+
+_FENCE = re.compile(r"^(`{3,})(\w*)\n(.*?)^\1\n?", re.MULTILINE | re.DOTALL)
+_HEADING = re.compile(r"^#{1,6} +(.+?) *$", re.MULTILINE)
+_COMMENT_ABOVE = re.compile(r"<!-- ([^\n]*) -->\n+\Z")
+_LINKS = (
+    re.compile(r"\]\(<?([^)>\s]+)>?(?: \"[^\"]*\")?\)"),  # [text](target) and ![text](target)
+    re.compile(r"^\[[^\]]+\]: +(\S+)", re.MULTILINE),  # [name]: target
+    re.compile(r"<(?:img|source|a)\b[^>]*?\b(?:src|srcset|href)=\"([^\"]+)\""),
+)
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block of code.
+
+    `line`: of its fence, from 1; `section`: how many headings are before it; `note`: the comment right above it.
+    """
+
+    language: str
+    text: str
+    line: int
+    section: int
+    note: str
+
+    @property
+    def file_name(self) -> str:
+        """What a reader saves it as: the name in the comment of its first line, such as `# photos.py: ...`."""
+        named = re.match(r"# ([\w-]+\.py)\b", self.text)
+        return named[1] if named else ""
+
+
+def documents() -> list[Path]:
+    """Every Markdown file that people read, by its place."""
+    found = [*ROOT.glob("*.md"), *(path for each in _FOLDERS for path in (ROOT / each).rglob("*.md"))]
+    return sorted(found)
+
+
+def shown(document: Path) -> str:
+    """Its path from the root, for messages."""
+    return document.relative_to(ROOT).as_posix()
+
+
+def blocks(text: str) -> list[Block]:
+    """The fenced blocks, in order."""
+    found = []
+    for fence in _FENCE.finditer(text):
+        above = _COMMENT_ABOVE.search(text, 0, fence.start())
+        line = text.count("\n", 0, fence.start()) + 1
+        section = len(_HEADING.findall(_FENCE.sub("", text[: fence.start()])))
+        found.append(Block(fence[2], fence[3], line, section, above[1] if above else ""))
+    return found
+
+
+def anchors(text: str) -> set[str]:
+    """The anchors of headings as GitHub makes them, and those that are written out."""
+    prose, seen = _FENCE.sub("", text), Counter[str]()
+    found = set(re.findall(r"<a (?:id|name)=\"([^\"]+)\"", prose))
+    for title in _HEADING.findall(prose):
+        words = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", title)
+        anchor = re.sub(r"[^\w -]", "", words.lower()).replace(" ", "-")
+        found.add(f"{anchor}-{seen[anchor]}" if seen[anchor] else anchor)
+        seen[anchor] += 1
+    return found
+
+
+def links(text: str) -> Iterator[tuple[str, str]]:
+    """(path, anchor) of each link to a place in the repository; either may be empty."""
+    prose = re.sub(r"`[^`\n]*`", "", _FENCE.sub("", text))
+    for pattern in _LINKS:
+        for target in pattern.findall(prose):
+            if not re.match(r"\w+:", target):
+                path, _, anchor = target.partition("#")
+                yield path, anchor

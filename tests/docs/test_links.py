@@ -1,0 +1,49 @@
+"""Links of the documents lead somewhere, and the documents can be found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.docs.markdown import ROOT, anchors, documents, links, shown
+
+PAGES = [path for path in documents() if path.is_relative_to(ROOT / "docs")]
+
+
+@pytest.mark.parametrize("document", documents(), ids=shown)
+def test_its_links_lead_somewhere(document: Path) -> None:
+    for path, anchor in links(document.read_text()):
+        target = document.parent / path if path else document
+        assert target.exists(), f"{shown(document)} links to {path}"
+        if anchor and target.suffix == ".md":
+            there = anchors(target.read_text())
+            assert anchor in there, f"{shown(document)} links to {path}#{anchor}"
+
+
+def linked(document: Path) -> set[Path]:
+    """The files that it links to."""
+    return {(document.parent / path).resolve() for path, _ in links(document.read_text()) if path}
+
+
+def test_the_front_door_leads_to_every_page() -> None:
+    door = ROOT / "docs/README.md"
+    assert set(PAGES) - {door} <= linked(door)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "README.md"], ids=shown)
+def test_a_page_leads_back_to_the_front_door(page: Path) -> None:
+    assert ROOT / "docs/README.md" in linked(page)
+
+
+def test_anchors_are_those_that_github_makes() -> None:
+    text = "# A `b`, c: D_e\n## [Here](there.md) & now\n```sh\n# no heading\n```\n## Twice\n## Twice\n"
+    assert anchors(text) == {"a-b-c-d_e", "here--now", "twice", "twice-1"}
+
+
+def test_links_are_found_in_prose_and_html_and_not_in_code() -> None:
+    text = (
+        '[a](x.md#y "title") ![b](p.svg) `[c](no.md)` [d](https://z) <img src="q.png">\n```\n[e](no.md)\n```\n'
+        "[f]: r.md\n"
+    )
+    assert set(links(text)) == {("x.md", "y"), ("p.svg", ""), ("q.png", ""), ("r.md", "")}

@@ -1,0 +1,106 @@
+"""GET / and its files come whole from this process. tests/browser/page looks at them with a browser."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from service.engine.fake import FakeBackend
+from tests.access.support import write_keys
+from tests.process import ROOT
+from tests.support import DIM, Running, serving
+
+STATIC = ROOT / "service" / "rest" / "page" / "static"
+LONGEST = 250  # lines of a file
+
+
+async def test_the_page_names_only_files_that_are_served_beside_it(running: Running) -> None:
+    page = await running.client.get("/")
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    named = re.findall(r'(?:href|src)="(?!#)([^"]+)"', page.text)
+    assert {"page/main.js", "page/style.css", "docs"} <= set(named)
+    for address in named:
+        assert not address.startswith(("/", "http")), "it would leave a proxy's prefix"
+        assert (await running.client.get(f"/{address}")).status_code == 200
+
+
+async def test_every_module_that_is_imported_is_served(running: Running) -> None:
+    seen, left = set(), {"main.js"}
+    while left:
+        name = left.pop()
+        seen.add(name)
+        answer = await running.client.get(f"/page/{name}")
+        assert (answer.status_code, answer.headers["content-type"]) == (200, "text/javascript; charset=utf-8")
+        left |= set(re.findall(r'^import .* from "\./([^"]+)";', answer.text, re.MULTILINE)) - seen
+    assert seen == {path.name for path in STATIC.glob("*.js")}
+
+
+@pytest.mark.parametrize("path", ["/", "/page/main.js", "/page/style.css", "/page/cat.jpg", "/page/icon.svg"])
+async def test_the_policy_allows_this_origin_alone_and_nothing_inline(running: Running, path: str) -> None:
+    headers = (await running.client.get(path)).headers
+    policy = headers["content-security-policy"]
+    assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self'; ")
+    assert "unsafe" not in policy
+    assert "http" not in policy
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["referrer-policy"] == "no-referrer"
+
+
+def test_nothing_in_the_files_needs_what_the_policy_forbids() -> None:
+    for path in STATIC.iterdir():
+        if path.suffix in (".html", ".js", ".css"):
+            text = path.read_text()
+            assert not re.search(r'style="|<style|\son\w+="|javascript:|innerHTML|eval\(', text), path.name
+
+
+async def test_a_file_that_has_not_changed_is_not_sent_again(running: Running) -> None:
+    for path in ("/", "/page/main.js"):
+        first = await running.client.get(path)
+        assert first.headers["cache-control"] == "no-cache"
+        tag = first.headers["etag"]
+        for had in (tag, f"W/{tag}", f'"other", {tag}'):
+            again = await running.client.get(path, headers={"If-None-Match": had})
+            assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", tag)
+        changed = await running.client.get(path, headers={"If-None-Match": '"other"'})
+        assert changed.content == first.content
+
+
+@pytest.mark.parametrize("name", ["index.html", "__init__.py", "nothing.js", "..%2Fserving.py", ""])
+async def test_no_other_file_is_served(running: Running, name: str) -> None:
+    answer = await running.client.get(f"/page/{name}")
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+
+
+async def test_the_document_does_not_describe_the_page(running: Running) -> None:
+    paths = (await running.client.get("/openapi.json")).json()["paths"]
+    assert "/embed" in paths
+    assert not [path for path in paths if path == "/" or path.startswith("/page")]
+
+
+async def test_the_example_is_the_picture_of_the_documents(running: Running) -> None:
+    assert (await running.client.get("/page/cat.jpg")).content == (ROOT / "docs" / "cat.jpg").read_bytes()
+
+
+def test_files_of_the_page_are_short() -> None:
+    lengths = {
+        path.name: len(path.read_text().splitlines()) for path in STATIC.iterdir() if path.suffix != ".jpg"
+    }
+    assert {name: lines for name, lines in lengths.items() if lines > LONGEST} == {}
+
+
+async def test_it_needs_no_key(toy: Path, tmp_path: Path) -> None:
+    write_keys(tmp_path / "keys", somebody={})
+    async with serving(FakeBackend(DIM), toy, keys_file=tmp_path / "keys") as running:
+        assert (await running.client.get("/")).status_code == 200
+        assert (await running.client.get("/page/main.js")).status_code == 200
+        assert (await running.client.get("/v1/models")).status_code == 401
+
+
+async def test_a_setting_turns_it_off(toy: Path) -> None:
+    async with serving(FakeBackend(DIM), toy, page=False) as running:
+        for path in ("/", "/page/main.js"):
+            answer = await running.client.get(path)
+            assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+        assert (await running.client.get("/docs")).status_code == 200
