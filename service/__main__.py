@@ -1,5 +1,4 @@
-"""The commands: `python -m service [serve]` serves until a signal; `settings` prints all settings;
-`keys` adds, lists and removes keys; `label-sets` those of a server; `doctor` says what is wrong."""
+"""The commands of `clipserve`, which is `python -m service`; without one it serves until a signal."""
 
 from __future__ import annotations
 
@@ -23,7 +22,7 @@ from service.telemetry.log import logger
 cli = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Serve CLIP over HTTP and gRPC. Settings come from CLIPSERVE_* variables.",
+    help="Serve CLIP over HTTP and gRPC, or use it here. Settings come from CLIPSERVE_* variables.",
 )
 
 
@@ -84,4 +83,4 @@ def _cannot_start(reason: str) -> None:
 
 
 if __name__ == "__main__":
-    cli()
+    cli(prog_name="clipserve")
