@@ -10,7 +10,7 @@ PIP := -m pip install --quiet --disable-pip-version-check
 FAST := not (abuse or browser or clients or compose or deploy or export or image or neighbours or prometheus or redis or slow or triton)
 
 .DEFAULT_GOAL := help
-.PHONY: help run image proto test test-slow coverage test-all test-attacks test-abuse test-browser test-clients test-compose test-image image-test test-monitoring test-neighbours test-redis test-triton test-export abuse guesses fuzz check check-proto check-deploy check-compose model load compare overload fair bulk gateway fronts processes startup soak versus gathering triton pictures reference drawings lock clean
+.PHONY: help run image proto test test-slow coverage test-all test-attacks test-abuse test-browser test-clients test-compose test-image image-test test-monitoring test-neighbours test-redis test-triton test-export abuse guesses fuzz check check-proto check-deploy check-compose model load compare overload fair bulk embed-folder gateway fronts processes startup soak versus gathering triton pictures reference drawings lock clean
 
 help: ## this list
 	@grep -hE '^[a-z -]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z -]+):.*## /\1\t/' | expand -t 40
@@ -123,7 +123,7 @@ load: .venv/dev.stamp ## throughput beside a bare loop: make load [FOLDER=models
 compare: .venv/dev.stamp ## beside other servers, each in an environment of its own: make compare FOLDER=... [ARGS="--rounds 5"]
 	$(BIN)/python -m loadtests.compare $(or $(FOLDER),models/demo) $(ARGS)
 
-overload fair bulk gateway fronts processes startup soak: .venv/dev.stamp ## a load test of that name: make soak [FOLDER=models/demo] [ARGS="--minutes 30"]
+overload fair bulk embed-folder gateway fronts processes startup soak: .venv/dev.stamp ## a load test of that name: make soak [FOLDER=models/demo] [ARGS="--minutes 30"]
 	$(BIN)/python -m loadtests $@ $(or $(FOLDER),models/demo) $(ARGS)
 
 gathering: .venv/dev.stamp ## rows a second in front of a real Triton whose models answer at once (needs Debian's package `wrk`): make gathering [OTHER=../before]
@@ -152,7 +152,8 @@ lock: ## pin the dependencies in pyproject.toml anew (needs uv); ARGS="--upgrade
 	$(LOCK) $(ARGS) pyproject.toml --extra gpu -c requirements/service.txt -o requirements/service-gpu.txt
 	$(LOCK) $(ARGS) pyproject.toml --extra openvino -c requirements/service.txt -o requirements/openvino.txt
 	$(LOCK) $(ARGS) pyproject.toml --extra tracing -c requirements/openvino.txt -o requirements/tracing.txt
-	$(LOCK) $(ARGS) --group dev -c requirements/openvino.txt -c requirements/tracing.txt -o requirements/dev.txt
+	$(LOCK) $(ARGS) pyproject.toml --extra parquet -c requirements/openvino.txt -o requirements/parquet.txt
+	$(LOCK) $(ARGS) --group dev -c requirements/openvino.txt -c requirements/tracing.txt -c requirements/parquet.txt -o requirements/dev.txt
 	$(LOCK) $(ARGS) --group deploy -o requirements/deploy.txt
 	$(LOCK) $(ARGS) --group sbom -o requirements/sbom.txt
 
@@ -170,16 +171,16 @@ clean: ## remove what make installed
 	$(BIN)/python $(PIP) --require-hashes -r requirements/service.txt
 	@touch $@
 
-.venv/dev.stamp: .venv/service.stamp requirements/openvino.txt requirements/tracing.txt requirements/dev.txt
+.venv/dev.stamp: .venv/service.stamp requirements/openvino.txt requirements/tracing.txt requirements/parquet.txt requirements/dev.txt
 	@echo "installing the test tools into .venv ..."
-	$(BIN)/python $(PIP) --require-hashes -r requirements/openvino.txt -r requirements/tracing.txt -r requirements/dev.txt
+	$(BIN)/python $(PIP) --require-hashes -r requirements/openvino.txt -r requirements/tracing.txt -r requirements/parquet.txt -r requirements/dev.txt
 	@touch $@
 
-.venv-export/export.stamp: requirements/service.txt requirements/openvino.txt requirements/tracing.txt requirements/dev.txt pyproject.toml
+.venv-export/export.stamp: requirements/service.txt requirements/openvino.txt requirements/tracing.txt requirements/parquet.txt requirements/dev.txt pyproject.toml
 	@echo "installing PyTorch and the exporters into .venv-export (a few minutes) ..."
 	$(PYTHON) -m venv .venv-export
 	$(EXPORT)/python $(PIP) --upgrade 'pip>=25.1' # the first that reads groups
-	$(EXPORT)/python $(PIP) -r requirements/service.txt -r requirements/openvino.txt -r requirements/tracing.txt -r requirements/dev.txt
+	$(EXPORT)/python $(PIP) -r requirements/service.txt -r requirements/openvino.txt -r requirements/tracing.txt -r requirements/parquet.txt -r requirements/dev.txt
 	$(EXPORT)/python $(PIP) --group export
 	@touch $@
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from loadtests import commands, gathering, label_set_commands, limit, processes, versus
+from loadtests import commands, embed_folder, gathering, label_set_commands, limit, processes, versus
 from loadtests.capacity import commands as capacity_commands
 
 cli = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
@@ -20,6 +20,7 @@ cli.command()(commands.fronts)
 cli.command()(commands.startup)
 cli.command()(commands.soak)
 cli.command()(commands.recall)
+cli.command()(embed_folder.embed_folder)
 cli.command()(label_set_commands.label_set)
 cli.command()(label_set_commands.shared_sets)
 cli.command()(label_set_commands.zero_shot)

@@ -14,10 +14,10 @@ from pathlib import Path
 
 from service.application.served_model import reference_feeds
 from service.backends import batched
-from service.bootstrap import OpenBackend
 from service.clip.artifact import IMAGE_GRAPH, MANIFEST_NAME, TEXT_GRAPH, TOKENIZER, read_manifest
 from service.clip.manifest import ModelManifest, ReferenceVectors
 from service.clip.tokenizer import load_tokenizer
+from service.core import OpenBackend
 from service.engine.backend import Backend
 from service.engine.fake import FakeBackend
 from service.serve import serve

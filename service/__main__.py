@@ -7,10 +7,13 @@ import os
 
 import typer
 
+from service.commands.classify import classify
 from service.commands.doctor.command import doctor
+from service.commands.embed import embed
 from service.commands.keys import keys
 from service.commands.label_sets import label_sets
 from service.commands.reading import BadSettings, read_settings
+from service.commands.search import search
 from service.settings import Settings, unknown_variables
 from service.settings_table import as_markdown
 from service.start_faults import START_FAULTS
@@ -25,6 +28,9 @@ cli = typer.Typer(
 
 
 cli.add_typer(keys, name="keys")
+cli.command()(classify)
+cli.command()(embed)
+cli.command()(search)
 cli.add_typer(label_sets, name="label-sets")
 cli.command()(doctor)
 

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp
 from service.access.keys import Keys
 from service.application.inference import Inference
 from service.application.served_model import ServedModel
-from service.concurrency import together
+from service.core import Core
 from service.rest.connections import Connections
 from service.telemetry.collectors import ModelInfo
 from service.telemetry.metrics import Metrics
@@ -32,13 +32,20 @@ class Gateway:
     server: uvicorn.Server
     rpc: RpcServer | None
     metrics: Metrics
-    models: dict[Path, ServedModel]
-    inference: Inference
+    core: Core
     connections: Connections
     keys: Keys | None
 
     def __post_init__(self) -> None:
         self.metrics.state.watch(lambda: self.draining, self._started_models)
+
+    @property
+    def models(self) -> dict[Path, ServedModel]:
+        return self.core.models
+
+    @property
+    def inference(self) -> Inference:
+        return self.core.inference
 
     @property
     def draining(self) -> bool:
@@ -64,5 +71,5 @@ class Gateway:
         Raises:
             ArtifactError, BackendUnavailable, BackendFailed: a model cannot be served; the message says why.
         """
-        await together(model.start(folder) for folder, model in self.models.items())
+        await self.core.start_models()
         await self.inference.label_sets.start()

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 import uvloop
 
 from service import operations
-from service.bootstrap import OpenBackend, open_gateway
+from service.bootstrap import open_gateway
 from service.concurrency import together
+from service.core import OpenBackend
 from service.gateway import Gateway
 from service.listening import CannotListen, allow_open_files, files_needed, listen, warn_if_open
 from service.settings import Settings

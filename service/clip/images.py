@@ -82,10 +82,14 @@ class ImageLimits:
 
 @dataclass(frozen=True)
 class ImageHeader:
-    """What is known of an image before it is decoded: `decode_bytes` is the most memory that decoding it takes."""
+    """What is known of an image before it is decoded.
+
+    `decode_bytes`: the most memory that decoding it takes. `size`: (width, height) in pixels, before any rotation.
+    """
 
     pixels: int
     decode_bytes: int
+    size: tuple[int, int] = (0, 0)
 
 
 def read_header(data: bytes, spec: ImageSpec, limits: ImageLimits) -> ImageHeader:
@@ -99,14 +103,15 @@ def read_header(data: bytes, spec: ImageSpec, limits: ImageLimits) -> ImageHeade
     name = sniff(data, limits.image_formats)
     with _broken_is_undecodable(name):
         image, scans = _open(name, data, limits)
-        pixels, coefficients = image.width * image.height, coefficient_bytes(image, scans)
+        before, coefficients = image.size, coefficient_bytes(image, scans)
+        pixels = image.width * image.height
         _draft(image, spec, limits)
         # A PNG may bring its EXIF block after its pixels.
         may_turn = limits.exif_transpose and (name != "JPEG" or not image.info.keys().isdisjoint(_ORIENTED))
         cost = decode_bytes(image, len(data), coefficients, _resized(image.size, spec), may_turn=may_turn)
     if cost > _ANY_DENSITY_BYTES:
         _check_density(pixels, len(data), limits)
-    return ImageHeader(pixels, cost)
+    return ImageHeader(pixels, cost, before)
 
 
 def decode_pixels(data: bytes, spec: ImageSpec, limits: ImageLimits) -> npt.NDArray[np.uint8]:

@@ -25,7 +25,7 @@ pytestmark = [
 ]
 
 TIMES = 20
-DRAIN_DELAY = 2  # seconds; the check below needs 0.2 to see it
+DRAIN_DELAY = 2  # seconds; the checks below need 0.4 to see it
 CLIENTS = 4
 CONFIGURATION = """
 defaults
@@ -33,6 +33,7 @@ defaults
     timeout connect 5s
     timeout client 60s
     timeout server 60s
+    timeout check 5s  # a busy machine is slow to answer, and is not gone
     retries {retries}
     {more}
 frontend front
@@ -41,7 +42,7 @@ frontend front
 backend instances
     balance roundrobin
     option httpchk GET /readyz
-    default-server check inter 200ms fall 1 rise 1
+    default-server check inter 200ms fall 2 rise 1
 {servers}
 """
 

@@ -1,0 +1,62 @@
+"""CLIP in the process of a command, with the demo model."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from service.commands.clips.clip import CannotGoOn, Clip, ItemFailed, Question
+from service.commands.clips.in_process import clip_in_process
+from service.commands.vectors.embedding import Options
+from service.commands.vectors.listing import images
+from service.commands.vectors.making import Source, make_file
+from service.settings import Settings
+from service.telemetry import log
+from tests.commands.files import photos
+from tests.process import DEMO, ROOT
+from tests.support import png
+
+CAT = (ROOT / "docs/cat.jpg").read_bytes()
+
+
+@pytest.fixture
+async def clip() -> AsyncIterator[Clip]:
+    settings = Settings(models=(DEMO,), backend="onnx", decode_processes=False)
+    async with clip_in_process(settings, None, exact=True) as opened:
+        yield opened
+    log.configure("INFO")
+
+
+async def test_the_bits_of_a_vector_do_not_depend_on_its_company(clip: Clip) -> None:
+    alone = await clip.embed_image(CAT)
+    others = [png(seed) for seed in range(12)]
+    together = await asyncio.gather(*map(clip.embed_image, [*others, CAT, *others]))
+    assert together[12].vector.tobytes() == alone.vector.tobytes()
+    assert alone.size == (451, 300)
+
+
+async def test_it_classifies_and_names_what_cannot_be_decoded(clip: Clip) -> None:
+    classified = await clip.classify(CAT, Question(["a car", "a cat"], top_k=1))
+    assert [label["label"] for label in classified.labels] == ["a cat"]
+    with pytest.raises(ItemFailed) as bad:
+        await clip.embed_image(CAT[:1_000])
+    assert bad.value.code == "undecodable_image"
+    with pytest.raises(CannotGoOn, match="is the same as label 0"):
+        await clip.classify(CAT, Question(["a cat", "a cat"]))
+
+
+async def test_a_folder_becomes_a_file_with_its_failures(clip: Clip, tmp_path: Path) -> None:
+    folder = photos(tmp_path / "photos", 8, bad=2)
+    source = Source("image", lambda: images([str(folder)]))
+    made = await make_file(clip, source, tmp_path / "a.npz", Options(), restart=False, prune=False)
+    assert (made.count, made.failed, made.embedded, made.others) == (10, 2, 10, 0)
+    assert [name for name, *_ in made.failures] == [f"{folder}/0/00008.jpg", f"{folder}/0/00009.jpg"]
+
+
+async def test_a_model_that_is_not_there_is_named_with_those_that_are() -> None:
+    with pytest.raises(CannotGoOn, match=r"no model other.*has demo"):
+        async with clip_in_process(Settings(models=(DEMO,)), "other", exact=True):
+            pass

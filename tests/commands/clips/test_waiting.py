@@ -1,0 +1,35 @@
+"""When a service is asked again."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import pytest
+
+from service.commands.clips.waiting import Waiting, retry_after
+
+
+def test_retry_after_is_seconds_or_a_date() -> None:
+    assert retry_after({"retry-after": "3"}) == 3
+    later = format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True)
+    assert retry_after({"retry-after": later}) == pytest.approx(30, abs=10)
+    assert retry_after({"retry-after": "-1"}) == 0
+    assert retry_after({"retry-after": "1e9"}) == 600
+
+
+@pytest.mark.parametrize("said", ["", "soon", "nan", "12 seconds"])
+def test_what_cannot_be_read_counts_as_nothing(said: str) -> None:
+    assert retry_after({"retry-after": said} if said else {}) is None
+
+
+async def test_what_one_request_is_told_holds_for_all() -> None:
+    waiting = Waiting()
+    began = time.monotonic()
+    told = asyncio.create_task(waiting.after(1, 0.2))
+    await asyncio.sleep(0)
+    await waiting.for_turn()
+    assert time.monotonic() - began >= 0.2
+    await told

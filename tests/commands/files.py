@@ -1,0 +1,73 @@
+"""Folders of photographs, and commands over them as processes of their own."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import skimage.data
+from PIL import Image
+
+from tests.process import ROOT
+
+
+def photos(folder: Path, count: int, bad: int = 0) -> Path:
+    """Small JPEGs that differ, in folders of a hundred; and `bad` files that are none."""
+    pixels = np.asarray(Image.fromarray(skimage.data.cat()).resize((96, 64)))  # type: ignore[no-untyped-call]
+    for number in range(count + bad):
+        path = folder / f"{number // 100}" / f"{number:05}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = io.BytesIO()
+        Image.fromarray(np.roll(pixels, number, axis=number % 2)).save(file, "JPEG")
+        path.write_bytes(b"no image" if number >= count else file.getvalue())
+    return folder
+
+
+def start(*words: str | Path, **variables: str) -> subprocess.Popen[str]:
+    """`clipserve WORDS`, with the engine named: `auto` would measure two of them at each start."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "service", *map(str, words)],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        env=os.environ | {"CLIPSERVE_BACKEND": "onnx"} | variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def run(*words: str | Path, given: str = "", **variables: str) -> tuple[int, str, str]:
+    """(exit status, standard output, standard error). `given`: on its standard input."""
+    process = start(*words, **variables)
+    try:
+        output, errors = process.communicate(given, timeout=300)
+    finally:
+        process.kill()
+    return process.returncode, output, errors
+
+
+def interrupt(out: Path, journal_bytes: int, signum: signal.Signals, *words: str | Path) -> tuple[int, str]:
+    """Start `embed`, send the signal when its journal has so many bytes; (exit status, standard error)."""
+    process = start("embed", *words, "--out", out)
+    try:
+        until = time.monotonic() + 120
+        while _size(out) < journal_bytes:
+            assert process.poll() is None, process.communicate()[1]
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        process.send_signal(signum)
+        _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    return process.returncode, errors
+
+
+def _size(out: Path) -> int:
+    files = (out.with_name(f"{out.name}.journal{suffix}") for suffix in ("", "-wal"))
+    return sum(file.stat().st_size for file in files if file.exists())

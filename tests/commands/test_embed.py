@@ -1,0 +1,170 @@
+"""`clipserve embed`, with the demo model."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from service.__main__ import cli
+from service.access.key_file import add_key
+from tests.commands.files import interrupt, photos, run, start
+from tests.process import ROOT, Process
+
+
+@pytest.mark.slow
+def test_a_folder_becomes_a_file_that_a_search_finds_its_images_in(tmp_path: Path) -> None:
+    folder, out = photos(tmp_path / "photos", 6, bad=1), tmp_path / "a.npz"
+    (folder / "cat.jpg").write_bytes((ROOT / "docs/cat.jpg").read_bytes())
+    status, _, errors = run("embed", folder, "--out", out)
+    assert status == 1
+    assert "8 rows; embedded now: 8" in errors
+    assert f"1 have no vector:\n  {folder}/0/00006.jpg: unsupported_format: " in errors
+    arrays = np.load(out, allow_pickle=False)
+    assert np.linalg.norm(arrays["vector"], axis=1).round(4).tolist() == [1.0] * 6 + [0.0, 1.0]
+    assert arrays["size"][0].tolist() == [96, 64]
+
+    # What is there is not embedded again, and the file is the same.
+    before = out.read_bytes()
+    status, _, errors = run("embed", folder, "--out", out)
+    assert (status, out.read_bytes() == before) == (1, True)
+    assert "8 rows; embedded now: 1" in errors  # that which has failed is tried again
+
+    status, output, errors = run("search", out, "--image", ROOT / "docs/cat.jpg", "--top", "2")
+    assert (status, errors) == (0, "")
+    first, *others = output.splitlines()
+    assert len(others) == 1
+    assert first == f"1.0000\t{folder}/cat.jpg"
+
+    # Turned or not, the same photo may have another vector.
+    for words in (("embed", folder, "--out", out), ("search", out, "a cat")):
+        status, _, errors = run(*words, CLIPSERVE_EXIF_TRANSPOSE="false")
+        assert status == 1
+        assert "demo@fp32-" in errors
+        assert out.read_bytes() == before
+
+
+def test_what_is_called_wrongly_is_said_before_a_model_is_loaded(tmp_path: Path) -> None:
+    for words, reason in {
+        ("embed", "--out", "a.npz"): "name folders or image files",
+        ("embed", tmp_path, "--text", "b", "--out", "a.npz"): "name folders or image files",
+        ("embed", tmp_path, "--out", "a.csv"): "ends with .npz or .parquet",
+        ("embed", tmp_path, "--out", "/nowhere/a.npz"): "no folder /nowhere",
+        ("embed", tmp_path / "none", "--out", "a.npz"): "no file or folder",
+        ("search", tmp_path): "say what to look for",
+        ("search", tmp_path / "a.npz", "a cat"): "no file or folder",
+        ("classify", "a.jpg"): "--labels",
+    }.items():
+        said = CliRunner().invoke(cli, list(map(str, words)))
+        assert (said.exit_code, reason in said.stderr) == (2, True), (words, said.stderr)
+        assert said.stderr.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_a_run_that_was_interrupted_and_killed_makes_the_file_of_one_in_one_go(tmp_path: Path) -> None:
+    folder = photos(tmp_path / "photos", 600, bad=30)
+    assert run("embed", folder, "--out", tmp_path / "whole.npz")[0] == 1
+    parts = tmp_path / "parts.npz"
+    status, errors = interrupt(parts, 100_000, signal.SIGINT, folder)
+    assert (status, "the same command goes on" in errors) == (130, True)
+    assert interrupt(parts, 500_000, signal.SIGKILL, folder)[0] == -signal.SIGKILL
+    assert interrupt(parts, 700_000, signal.SIGTERM, folder)[0] == 143
+    assert not parts.exists()
+    status, _, errors = run("embed", folder, "--out", parts)
+    assert status == 1
+    assert "30 have no vector" in errors
+    assert "and 10 more" in errors
+    assert parts.read_bytes() == (tmp_path / "whole.npz").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["parts.npz", "photos", "whole.npz"]
+
+
+@pytest.mark.slow
+def test_a_service_that_refuses_by_rate_and_is_killed_meanwhile_embeds_every_image(tmp_path: Path) -> None:
+    folder, out = photos(tmp_path / "photos", 60), tmp_path / "a.npz"
+    key = add_key(tmp_path / "keys", "tests", ["use"])
+    settings: dict[str, str | int] = {
+        "keys_file": str(tmp_path / "keys"),
+        "rows_per_second": 10,
+        "rate_window_seconds": 1,
+    }
+    service = Process(**settings)
+    service.wait_ready(90)
+    process = start("embed", folder, "--out", out, "--url", service.url, CLIPSERVE_KEY=key)
+    try:
+        _wait_for_rows(service, 5)
+        service.stop(signal.SIGKILL)
+        again = Process(**settings | {"port": int(service.url.rpartition(":")[2])})
+        again.wait_ready(90)
+        _, errors = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    assert process.returncode == 0, errors
+    assert key not in errors
+    refused = [line for line in again.log().splitlines() if '"rate_limited"' in line]
+    assert refused
+    again.stop()
+    arrays = np.load(out)
+    assert len({vector.tobytes() for vector in arrays["vector"]}) == 60
+    assert set(arrays["error"]) == {""}
+
+
+def _wait_for_rows(service: Process, rows: int) -> None:
+    until = time.monotonic() + 60
+    while service.log().count('"endpoint": "/embed"') < rows:
+        assert time.monotonic() < until, service.log()
+        time.sleep(0.1)
+
+
+@pytest.mark.slow
+def test_paths_come_from_standard_input_and_texts_from_a_file(tmp_path: Path) -> None:
+    folder, out = photos(tmp_path / "photos", 3), tmp_path / "a.npz"
+    paths = [*sorted(map(str, folder.rglob("*.jpg"))), str(tmp_path / "none.jpg"), "/dev/zero"]
+    listed = run("embed", "-", "--out", out, given="\n".join(paths))
+    assert listed[0] == 1
+    arrays = np.load(out)
+    assert arrays["path"].tolist() == paths
+    assert arrays["error"].tolist() == ["", "", "", "unreadable_file", "unreadable_file"]
+
+    (tmp_path / "lines.txt").write_text("a cat\n\na photo of a dog\na cat\n" + "many words " * 1_000)
+    texts = tmp_path / "texts.npz"
+    assert run("embed", "--text", tmp_path / "lines.txt", "--out", texts)[0] == 1
+    arrays = np.load(texts)
+    assert arrays["text"].tolist()[:4] == ["a cat", "", "a photo of a dog", "a cat"]
+    assert (arrays["vector"][0] == arrays["vector"][3]).all()
+    assert arrays["error"].tolist() == ["", "", "", "", "text_too_long"]
+    status, output, _ = run("search", texts, "a dog", "--top", "1")
+    assert (status, output.partition("\t")[2]) == (0, "a photo of a dog\n")
+
+
+@pytest.mark.slow
+def test_classify_says_json_lines_and_names_what_failed(tmp_path: Path) -> None:
+    folder = photos(tmp_path / "photos", 1, bad=1)
+    status, output, errors = run("classify", folder, "--labels", "cat, car", "--top-k", "1")
+    good, bad = map(json.loads, output.splitlines())
+    assert (status, good["labels"][0]["label"], good["model"]) == (1, "cat", "demo")
+    assert bad["error"]["code"] == "unsupported_format"
+    assert f"{folder}/0/00001.jpg: unsupported_format" in errors
+    status, _, errors = run("classify", folder, "--labels", "cat,cat")
+    assert (status, "is the same as label 0" in errors) == (1, True)
+
+
+@pytest.mark.slow
+def test_classify_by_a_label_set_is_the_same_here_and_at_a_service(tmp_path: Path) -> None:
+    state = {"CLIPSERVE_STATE_DIR": str(tmp_path / "state")}
+    service = Process(state_dir=str(tmp_path / "state"))
+    service.wait_ready(90)
+    httpx.put(service.url + "/label-sets/pets", json={"labels": ["cat", "dog"]}).raise_for_status()
+    words = ("classify", ROOT / "docs/cat.jpg", "--label-set", "pets")
+    there = run(*words, "--url", service.url)
+    service.stop()
+    here = run(*words, **state)
+    assert (here[0], there[0]) == (0, 0), (here, there)
+    one, other = json.loads(here[1])["labels"], json.loads(there[1])["labels"]
+    assert [label["label"] for label in one] == [label["label"] for label in other] == ["cat", "dog"]
+    assert one[0]["score"] == pytest.approx(other[0]["score"], abs=1e-4)

@@ -1,0 +1,19 @@
+"""What serves is not made heavier by the commands beside it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from tests.process import ROOT
+
+# Loaded when a command runs that needs it.
+HEAVY = ["httpx2", "sqlite3", "pyarrow", "rich.progress", "onnxruntime", "service.core"]
+
+
+def test_the_commands_load_what_they_need_when_they_run() -> None:
+    program = f"import service.__main__, sys; print([name for name in {HEAVY} if name in sys.modules])"
+    said = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert said.stdout == "[]\n"

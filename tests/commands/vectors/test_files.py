@@ -1,0 +1,93 @@
+"""Files of vectors, in both formats."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from service.commands.vectors.files import check_suffix, open_vectors
+from service.commands.vectors.journal import Journal
+from service.commands.vectors.rows import VectorFileError
+from service.commands.vectors.searching import facts_of, nearest
+from tests.commands.vectors.support import DIM, MODEL, fill, finish, vector
+
+PYARROW = importlib.util.find_spec("pyarrow") is not None
+ROWS = 2_500  # more than are in memory at a time
+
+
+@pytest.fixture(
+    params=[".npz", pytest.param(".parquet", marks=pytest.mark.skipif(not PYARROW, reason="no pyarrow"))]
+)
+def file(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    """Rows of which the fifth has no vector."""
+    out = tmp_path / f"a{request.param}"
+    journal = Journal(out, "image", MODEL)
+    fill(journal, range(ROWS), bad=5)
+    finish(journal, out)
+    return out
+
+
+def test_what_is_written_is_read(file: Path) -> None:
+    with open_vectors(file) as opened:
+        rows = list(opened.rows())
+        assert opened.facts == ("image", "toy", "toy@1", DIM)
+    assert [row.name for row in rows] == [f"{number}.jpg" for number in range(ROWS)]
+    assert rows[5].vector is None
+    assert (rows[5].code, rows[5].detail) == ("undecodable_image", "the image is broken.")
+    last = rows[-1]
+    assert (last.size, last.bytes, last.code) == ((ROWS - 1, 2 * ROWS - 2), 10 * ROWS - 10, "")
+    assert last.vector is not None
+    assert (last.vector == vector(ROWS - 1)).all()
+
+
+def test_the_nearest_rows_come_first_and_one_without_a_vector_never(file: Path) -> None:
+    query = vector(17)
+    found = nearest(file, query, 20)
+    assert found[0].name == "17.jpg"
+    cosines = {f"{number}.jpg": float(vector(number) @ query) for number in range(ROWS) if number != 5}
+    assert [row.name for row in found] == sorted(cosines, key=lambda name: -cosines[name])[:20]
+    everything = nearest(file, query, 2 * ROWS)
+    assert len(everything) == ROWS - 1
+    assert "5.jpg" not in {row.name for row in everything}
+
+
+def test_a_file_that_is_cut_short_is_named(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-1_000])
+    with pytest.raises(VectorFileError, match="is not a file of vectors, or is damaged"):
+        facts_of(file)
+
+
+def test_numpy_reads_an_npz_without_pickle(tmp_path: Path) -> None:
+    out = tmp_path / "a.npz"
+    journal = Journal(out, "image", MODEL)
+    fill(journal, range(4), bad=2)
+    finish(journal, out)
+    with np.load(out, allow_pickle=False) as arrays:
+        read = dict(arrays)
+    assert read["path"].tolist() == ["0.jpg", "1.jpg", "2.jpg", "3.jpg"]
+    assert (read["vector"].dtype, read["vector"].shape) == (np.float32, (4, DIM))
+    assert not read["vector"][2].any()
+    assert read["size"].tolist() == [[0, 0], [1, 2], [0, 0], [3, 6]]
+    assert read["error"].tolist() == ["", "", "undecodable_image", ""]
+    assert (read["failed"].tolist(), read["detail"].tolist()) == ([2], ["the image is broken."])
+    assert (read["fingerprint"], read["model"]) == ("toy@1", "toy")
+
+
+def test_an_empty_file_is_a_file(tmp_path: Path) -> None:
+    out = tmp_path / "a.npz"
+    finish(Journal(out, "image", MODEL), out)
+    assert np.load(out)["vector"].shape == (0, DIM)
+    assert nearest(out, vector(0), 3) == []
+
+
+def test_another_suffix_and_a_missing_library_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(VectorFileError, match=r"ends with \.npz or \.parquet"):
+        check_suffix(tmp_path / "a.csv")
+    monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
+    with pytest.raises(VectorFileError, match=r"pyarrow.*requirements/parquet\.txt"):
+        check_suffix(tmp_path / "a.parquet")

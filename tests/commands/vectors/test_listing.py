@@ -1,0 +1,62 @@
+"""What `clipserve embed` takes out of folders."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from service.commands.vectors.listing import images, shown, text_of, texts
+
+
+def files(folder: Path, *names: str) -> None:
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"1")
+
+
+def found(*sources: Path, root: Path | None = None) -> list[str]:
+    return [item.key for item in images(map(str, sources), None if root is None else str(root))]
+
+
+def test_images_in_folders_come_by_name_whatever_the_order_in_which_they_were_made(tmp_path: Path) -> None:
+    files(tmp_path, "b/2.jpg", "c.png", "b/1.JPEG", "a.webp", "b/deep/er/x.jpg")
+    assert found(tmp_path, root=tmp_path) == ["a.webp", "b/1.JPEG", "b/2.jpg", "b/deep/er/x.jpg", "c.png"]
+
+
+def test_hidden_files_and_those_of_other_suffixes_are_not_taken_unless_they_are_named(tmp_path: Path) -> None:
+    files(tmp_path, "a.jpg", ".b.jpg", ".hidden/c.jpg", "notes.txt", "none")
+    assert found(tmp_path, root=tmp_path) == ["a.jpg"]
+    assert found(tmp_path / "notes.txt", tmp_path / ".b.jpg", root=tmp_path) == ["notes.txt", ".b.jpg"]
+    assert found(tmp_path / ".hidden", root=tmp_path) == [".hidden/c.jpg"]
+
+
+def test_links_in_a_circle_end_and_a_folder_is_taken_once(tmp_path: Path) -> None:
+    files(tmp_path, "a/1.jpg")
+    (tmp_path / "a/up").symlink_to(tmp_path)
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+    (tmp_path / "gone.jpg").symlink_to(tmp_path / "nothing")
+    (tmp_path / "same.jpg").symlink_to(tmp_path / "a/1.jpg")
+    assert found(tmp_path, root=tmp_path) == ["a/1.jpg", "same.jpg"]
+
+
+def test_a_name_that_is_not_utf_8_has_a_key_that_is(tmp_path: Path) -> None:
+    path = os.fsencode(tmp_path) + b"/\xff.jpg"
+    with open(path, "wb"):
+        pass
+    assert found(tmp_path, root=tmp_path) == ["\\xff.jpg"]
+    assert shown(os.fsdecode(path)).endswith("/\\xff.jpg")
+
+
+def test_an_item_knows_the_size_and_the_time_of_its_file(tmp_path: Path) -> None:
+    files(tmp_path, "a.jpg")
+    os.utime(tmp_path / "a.jpg", ns=(5, 7))
+    (item,) = images([str(tmp_path)])
+    assert (item.size, item.modified, item.path) == (1, 7, str(tmp_path / "a.jpg"))
+
+
+def test_lines_are_texts_and_the_same_line_twice_is_two_rows() -> None:
+    items = list(texts(["a cat\n", "\n", "a: cat\r\n", "a cat"]))
+    assert [item.text for item in items] == ["a cat", "", "a: cat", "a cat"]
+    assert [text_of(item.key) for item in items] == ["a cat", "", "a: cat", "a cat"]
+    assert len({item.key for item in items}) == 4
