@@ -38,7 +38,7 @@ test-attacks: .venv/dev.stamp ## of test-abuse what measures no time: fuzzing, e
 test-abuse: .venv/dev.stamp ## hostile clients against a real process, on a quiet machine (needs Debian's package `haproxy`; ABUSE_ALL=1: all, an hour)
 	$(BIN)/python -m pytest -m abuse
 
-test-browser: .venv/dev.stamp ## pages in a headless Chromium (needs Debian's package `chromium`)
+test-browser: .venv/dev.stamp .page-tools/stamp ## pages in a headless Chromium, axe and Lighthouse (needs Debian's packages `chromium nodejs npm`)
 	$(BIN)/python -m pytest -m browser
 
 pictures: .venv/dev.stamp ## docs/pictures: the page as it is now, through the same browser
@@ -158,7 +158,7 @@ lock: ## pin the dependencies in pyproject.toml anew (needs uv); ARGS="--upgrade
 	$(LOCK) $(ARGS) --group sbom -o requirements/sbom.txt
 
 clean: ## remove what make installed
-	rm -rf .venv .venv-export .deploy-tools .triton .peers .clients .image
+	rm -rf .venv .venv-export .deploy-tools .page-tools .triton .peers .clients .image
 
 .venv/python.stamp:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -190,4 +190,10 @@ clean: ## remove what make installed
 	.deploy-tools/bin/python $(PIP) --require-hashes -r requirements/deploy.txt
 	cp tests/deploy/package.json tests/deploy/package-lock.json .deploy-tools/
 	npm ci --prefix .deploy-tools --silent --no-audit --no-fund
+	@touch $@
+
+# Versions that run on Debian's Node 20. Nothing here is locked: only `make test-browser` runs them, on pages of this checkout.
+.page-tools/stamp: Makefile
+	@echo "installing axe and Lighthouse into .page-tools ..."
+	npm install --prefix .page-tools --no-save --silent --no-audit --no-fund axe-core@4.14.1 lighthouse@12.8.2
 	@touch $@

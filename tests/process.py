@@ -67,6 +67,10 @@ class Process:
         """Wait for its end: (exit status, everything it logged)."""
         return self.popen.wait(seconds), self.log()
 
+    def close(self) -> None:
+        """Forget what it has logged: for those that would not be collected in time."""
+        self._log.close()
+
     def log(self) -> str:
         """What it has logged so far."""
         return Path(self._log.name).read_text()

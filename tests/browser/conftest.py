@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 from tests.browser.visit import CHROMIUM, FLAGS, Visit, visit_in
 from tests.process import Process
 
+expect.set_options(timeout=30_000)  # ms: ten times what a page takes on a busy machine
+
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    """Where a service process with the demo model answers."""
-    process = Process()
-    process.wait_ready()
+    """Where a service process with the demo model answers, on the engine that every machine has."""
+    process = Process(backend="onnx")
+    process.wait_ready(120)
     yield process.url
     assert process.stop()[0] == 0
 

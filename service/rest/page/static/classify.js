@@ -5,6 +5,7 @@ import { optionFields } from "./classify_options.js";
 import { resultBox, scoreText } from "./classify_results.js";
 import { copyBox } from "./copy.js";
 import { element } from "./dom.js";
+import { factList } from "./facts.js";
 import { picker } from "./pictures.js";
 
 const EXAMPLE = { example: "page/cat.jpg", source: "An example: Chelsea, by Stefan van der Walt, CC0" };
@@ -13,7 +14,7 @@ const EXAMPLE_LABELS = ["cat", "dog", "rabbit", "car"];
 export function start(panel, shared) {
   const { api, announce } = shared;
   const at = (name) => panel.querySelector(`[data-place=${name}]`);
-  const facts = factList(at("facts"));
+  const facts = factList(at("facts"), KINDS);
   const ask = answers(api, facts.note);
   const results = resultBox(at("results"));
   const copies = copyBox(at("copy"), { announce });
@@ -137,21 +138,3 @@ async function addExample(pictures) {
 }
 
 const KINDS = { picture: "Last picture", labels: "Last labels", classify: "Last /classify" };
-
-// How long the last requests took, there and back and in the service, and the fingerprint of what answered.
-function factList(place) {
-  const facts = new Map();
-
-  function set(name, ...value) {
-    facts.set(name, value);
-    place.replaceChildren(...[...facts].map(([term, values]) => element("div", {}, element("dt", {}, term), element("dd", {}, ...values))));
-  }
-
-  return {
-    model: (model) => set("Model", `${model.id} `, element("code", {}, model.fingerprint)),
-    note(kind, { ms, timing, requestId }) {
-      const stages = timing.map((each) => `${each.name} ${each.ms.toFixed(1)}`).join(", ");
-      set(KINDS[kind], `${ms.toFixed(0)} ms there and back${stages && `; in the service ${stages} ms`} `, element("code", {}, requestId));
-    },
-  };
-}

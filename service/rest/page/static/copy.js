@@ -1,12 +1,12 @@
 // What was just done, as a command for somebody else: curl, Python and grpcurl. They ask /classify, once for all pictures.
 import { element } from "./dom.js";
 
-const GRPC_PORT = 8081; // the default; the page cannot know another
+export const GRPC_PORT = 8081; // the default; the page cannot know another
 
-const sh = (text) => (/^[\w./:@=+-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`);
+export const sh = (text) => (/^[\w./:@=+-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`);
 const json = JSON.stringify; // a string of JSON is one of Python's too, but for true, false and null, which are not used
-const list = (values) => `[${values.map((value) => json(value)).join(", ")}]`;
-const plain = (name) => name.replace(/[/\\\0]/g, "_");
+export const list = (values) => `[${values.map((value) => json(value)).join(", ")}]`;
+export const plain = (name) => name.replace(/[/\\\0]/g, "_");
 
 // `request`: {pictures: [{name, example}], fields: [[name, value]] of /classify, base: address of the service, hasKey}.
 export function curl({ pictures, fields, base, hasKey }) {
@@ -73,19 +73,19 @@ function fetched(pictures, base) {
 }
 
 // curl reads commas and semicolons in a file's name, unless it is in double quotes.
-function quoted(name) {
+export function quoted(name) {
   return /^[\w. -]+$/.test(name) ? name : `"${name.replace(/["\\]/g, "\\$&")}"`;
 }
 
 const KINDS = { curl, Python: python, gRPC: grpcurl };
 
-// The box that shows the commands. Returns {show(request)}.
-export function copyBox(place, { announce }) {
-  let kind = "curl";
+// The box that shows the commands. `kinds`: language -> what makes a command of a request. Returns {show(request)}.
+export function copyBox(place, { announce, kinds: makers = KINDS }) {
+  let [kind] = Object.keys(makers);
   let request;
   const code = element("code");
   const copied = element("button", { type: "button", onclick: copy }, "Copy");
-  const buttons = Object.keys(KINDS).map((name) => element("button", { type: "button", class: "kind", onclick: () => choose(name) }, name));
+  const buttons = Object.keys(makers).map((name) => element("button", { type: "button", class: "kind", onclick: () => choose(name) }, name));
   const port = element("p", { class: "hint" }, `gRPC listens on port ${GRPC_PORT}, unless CLIPSERVE_GRPC_PORT says otherwise. It needs grpcurl.`);
   const kinds = element("div", { class: "row", role: "group", "aria-label": "Language" }, ...buttons);
   place.append(
@@ -101,7 +101,7 @@ export function copyBox(place, { announce }) {
 
   function draw() {
     buttons.forEach((button) => button.setAttribute("aria-pressed", String(button.textContent === kind)));
-    code.textContent = request ? KINDS[kind](request) : "";
+    code.textContent = request ? makers[kind](request) : "";
     port.hidden = kind !== "gRPC";
   }
 

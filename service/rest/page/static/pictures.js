@@ -1,6 +1,9 @@
 // Choosing pictures: dropped, pasted, chosen from files, taken by the camera of a phone.
 //
-//   const pictures = picker(element, {onChange, several, announce});
+//   const pictures = picker(element, {onChange, several, listed, folders, announce});
+//   listed: false         shows none of them: somebody else does
+//   folders: true         a whole folder can be chosen; a dropped one is taken anyway. onOthers(n): so many of its files are
+//                         no pictures
 //   pictures.all          of each: {id, name, blob, size, url, width, height, error}; `url` is for an <img>, `error` says
 //                         why it cannot be sent, `width` is undefined until it is known, and where the browser cannot tell
 //   await pictures.add(blobs, more)   `more`: properties that the new ones have too
@@ -9,6 +12,7 @@
 // A picture may have a `source`, which is shown. Those that were added with {example: ...} make room for the first others.
 // A picker that is not visible takes no drops and no pastes, so that each tab may have one.
 import { bytes, element } from "./dom.js";
+import { dropped, onlyPictures } from "./folders.js";
 
 // Named one by one: iPhones then turn HEIC into JPEG before they hand a picture over.
 const ACCEPTED = "image/jpeg,image/png,image/webp,image/gif,image/bmp,image/tiff,image/avif";
@@ -18,20 +22,23 @@ const HEIC_ADVICE =
 
 let ids = 0;
 
-export function picker(place, { onChange, onRemove = () => {}, several = true, announce = () => {} }) {
+export function picker(place, options) {
+  const { onChange, onRemove = () => {}, onOthers = () => {}, several = true, listed = true, folders = false, announce = () => {} } = options;
   let all = [];
   const list = element("ul", { class: "thumbnails" });
   const input = element("input", { type: "file", accept: ACCEPTED, multiple: several, hidden: true, onchange: chosen });
   const camera = element("input", { type: "file", accept: "image/jpeg", capture: "environment", hidden: true, onchange: chosen });
+  const folder = element("input", { type: "file", webkitdirectory: true, hidden: true, onchange: folderChosen });
   const zone = element(
     "div",
     { class: "drop" },
     element("div", { class: "row" },
       element("button", { type: "button", onclick: () => input.click() }, several ? "Choose pictures" : "Choose a picture"),
+      folders && element("button", { type: "button", onclick: () => folder.click() }, "Choose a folder"),
       element("button", { type: "button", class: "camera", onclick: () => camera.click() }, "Take a photo"),
       element("span", { class: "hint" }, "or drop or paste them"),
     ),
-    input, camera, list,
+    input, folder, camera, list,
   );
   place.append(zone);
 
@@ -41,13 +48,23 @@ export function picker(place, { onChange, onRemove = () => {}, several = true, a
   }
 
   function changed() {
-    list.replaceChildren(...all.map((each) => thumbnail(each, () => pictures.remove(each.id))));
+    if (listed) list.replaceChildren(...all.map((each) => thumbnail(each, () => pictures.remove(each.id))));
     onChange(all);
   }
 
   function chosen(event) {
     pictures.add([...event.target.files]);
     event.target.value = ""; // so that the same file can be chosen again
+  }
+
+  function folderChosen(event) {
+    addFound(onlyPictures([...event.target.files]));
+    event.target.value = "";
+  }
+
+  function addFound(found) {
+    pictures.add(found.pictures);
+    if (found.others) onOthers(found.others);
   }
 
   const pictures = {
@@ -60,7 +77,7 @@ export function picker(place, { onChange, onRemove = () => {}, several = true, a
       const stay = all.filter((each) => several && (!each.example || more.example));
       all.filter((each) => !stay.includes(each)).forEach(forget);
       all = [...stay, ...added];
-      announce(`${added.map((each) => each.name).join(", ")} added`);
+      announce(`${added.length > 3 ? `${added.length} pictures` : added.map((each) => each.name).join(", ")} added`);
       changed();
     },
     remove(id) {
@@ -101,7 +118,7 @@ export function picker(place, { onChange, onRemove = () => {}, several = true, a
     zone.classList.remove("over");
     if (!visible() || !event.dataTransfer.files.length) return;
     event.preventDefault();
-    pictures.add([...event.dataTransfer.files]);
+    dropped(event.dataTransfer).then(addFound);
   });
   return pictures;
 }
