@@ -19,7 +19,7 @@ import open_clip
 import torch
 from torch import Tensor, nn
 
-from models import checkpoint, verify
+from models import checkpoint, uint8_rule, verify
 from models.artifact import checksums, replacing, write_manifest
 from models.catalog import Entry
 from models.errors import ModelsError, not_installed
@@ -179,6 +179,7 @@ def _export_image(model: Any, size: int, path: Path) -> None:
     pixels = torch.zeros(2, size, size, 3, dtype=torch.uint8)
     batch = torch.export.Dim("N")
     _trace(encoder, {"pixels": pixels}, {"pixels": {0: batch}}, path)
+    uint8_rule.obey(path)
 
 
 def _export_text(encoder: TextEncoder, text: TextSpec, path: Path) -> None:

@@ -70,6 +70,16 @@ def vit(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.fixture(scope="module")
+def rn50(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its folder has a file beside it, `said`, of what the export said."""
+    folder = tmp_path_factory.mktemp("rn50")
+    lines: list[str] = []
+    make("RN50", "openai", folder / "artifact", say=lines.append)  # raises if a case is not within bounds
+    (folder / "said").write_text("\n".join(lines))
+    return folder / "artifact"
+
+
 def test_every_entry_of_the_catalog_is_in_open_clip() -> None:
     from models.checkpoint import tags
 
@@ -105,10 +115,9 @@ def test_a_transformer_is_exported_with_its_facts(vit: Path) -> None:
     assert set(manifest.files) == {"image.onnx", "text.onnx", "tokenizer.json"}
 
 
-def test_a_resnet_equals_pytorch(tmp_path: Path) -> None:
-    lines: list[str] = []
-    make("RN50", "openai", tmp_path / "rn50", say=lines.append)  # raises if a case is not within bounds
-    assert sum(line.endswith("ok") for line in lines) == 6
+def test_a_resnet_equals_pytorch(rn50: Path) -> None:
+    said = (rn50.parent / "said").read_text().splitlines()
+    assert sum(line.endswith("ok") for line in said) == 6
 
 
 def test_a_text_at_its_own_length_equals_the_text_padded_to_the_context_length(vit: Path) -> None:
@@ -147,6 +156,52 @@ def test_the_graphs_keep_the_contract(vit: Path) -> None:
         assert "ArgMax" not in operators(vit / name)
         for weight in model.graph.initializer:
             assert np.isfinite(onnx.numpy_helper.to_array(weight)).all(), weight.name
+
+
+def test_pixels_go_into_one_cast_and_nowhere_else(vit: Path, rn50: Path) -> None:
+    """TensorRT refuses every other use of uint8."""
+    import onnx
+
+    from models.uint8_rule import violations
+
+    for folder in (vit, rn50):
+        graph = onnx.load(folder / "image.onnx").graph
+        assert [node.op_type for node in graph.node if "pixels" in node.input] == ["Cast"]
+        assert violations(graph) == []
+
+
+def test_an_image_graph_that_turns_uint8_is_rewired_to_the_same_vectors(tmp_path: Path) -> None:
+    import onnx
+    import onnxruntime as ort
+
+    from models.uint8_rule import obey, violations
+
+    demo = Path(__file__).parents[2] / "models" / "demo" / "image.onnx"
+    path = tmp_path / "image.onnx"
+    path.write_bytes(demo.read_bytes())
+    assert "Transpose reads pixels" in violations(onnx.load(path).graph), "else this shows nothing"
+    obey(path)
+    assert violations(onnx.load(path).graph) == []
+    onnx.checker.check_model(path, full_check=True)
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 256, 256, 3), np.uint8)
+    before, after = (ort.InferenceSession(each).run(None, {"pixels": pixels})[0] for each in (demo, path))
+    np.testing.assert_array_equal(before, after)
+
+
+def test_a_graph_that_computes_in_uint8_is_refused(tmp_path: Path) -> None:
+    import onnx
+    from onnx import TensorProto, helper
+
+    from models.uint8_rule import obey
+
+    pixels = helper.make_tensor_value_info("pixels", TensorProto.UINT8, ["N", 4])
+    result = helper.make_tensor_value_info("embedding", TensorProto.UINT8, ["N", 4])
+    graph = helper.make_graph(
+        [helper.make_node("Max", ["pixels", "pixels"], ["embedding"])], "g", [pixels], [result]
+    )
+    onnx.save(helper.make_model(graph), tmp_path / "image.onnx")
+    with pytest.raises(ModelsError, match=r"TensorRT could not read image\.onnx: Max reads pixels"):
+        obey(tmp_path / "image.onnx")
 
 
 def test_what_nobody_reads_is_not_computed(vit: Path) -> None:
