@@ -59,7 +59,7 @@ def test_the_fronts_are_measured_in_turns(monkeypatch: pytest.MonkeyPatch) -> No
         r"^\| a (?:photo of 640 x 480|text), (\w+) \| ([\d.]+) \| ([\d,]+) \|$", result.output, re.M
     )
     assert [front for front, _, _ in rows] == ["REST", "gRPC", "REST", "gRPC"]
-    assert all(float(cpu) > 0 and float(rate) > 0 for _, cpu, rate in rows)
+    assert all(float(cpu) > 0 and float(rate.replace(",", "")) > 0 for _, cpu, rate in rows)
 
 
 @pytest.mark.slow
@@ -71,7 +71,7 @@ def test_one_process_and_two_are_measured_in_turns(monkeypatch: pytest.MonkeyPat
     rows = [line.split(" | ") for line in result.output.splitlines() if line.startswith("| embed-320x240")]
     assert [row[1] for row in rows] == ["1", "2"]
     for row in rows:
-        assert float(row[2]) > 0
+        assert float(row[2].replace(",", "")) > 0
         assert row[3].startswith("1.00 ") == (row[1] == "1")
         assert all(float(cell) > 0 for cell in row[4:8]), "who used how much CPU time of a request"
         assert row[-1] == "0 |"
