@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import numpy as np
+from tritonclient.grpc import InferInput
 
 from service.backends import open_backend
 from service.engine.backend import Backend, Vector
@@ -16,6 +18,7 @@ from service.errors import BackendUnavailable, DeadlineExceeded
 from service.settings import ModelSettings
 from service.telemetry.metrics import Metrics
 from service.telemetry.request import RequestContext, enter
+from tests.triton.backends import STOPPING
 from tests.triton.stand_in import MANIFEST, StandIn, until
 
 Asking = list[asyncio.Task[Vector]]
@@ -135,6 +138,21 @@ async def test_all_rows_of_a_call_find_triton_gone(one: StandIn) -> None:
             results = await asyncio.gather(*asking, return_exceptions=True)
         assert [type(result) for result in results] == [BackendUnavailable] * 3
         assert one.calls == [1, 3], "nothing is asked again row by row"
+
+
+async def test_what_a_failed_call_held_is_freed_without_the_garbage_collector(one: StandIn) -> None:
+    async with gathering(one) as backend:
+        gc.collect()
+        gc.disable()
+        try:
+            one.failure = STOPPING
+            results = await asyncio.gather(*started(backend, 3), return_exceptions=True)
+            assert {type(result) for result in results} == {BackendUnavailable}
+            del results
+            await asyncio.sleep(0)
+            assert [each for each in gc.get_objects() if isinstance(each, InferInput)] == []
+        finally:
+            gc.enable()
 
 
 async def test_rows_are_counted_once(one: StandIn) -> None:

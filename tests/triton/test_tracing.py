@@ -70,12 +70,14 @@ async def test_one_trace_leads_from_the_edge_through_the_gateway_into_triton(
     assert {span.trace_id for span in collector.spans} == {TRACE, by_grpc}, "one without the flag is traced"
     request = one(spans, "clipserve", "/embed")
     stage = one(spans, "clipserve", "encode_image")
+    batch = one(spans, "clipserve", "batch")
     call = one(spans, "clipserve", "triton")
     inside = one(spans, "triton-inference-server", "InferRequest")
-    assert [each.parent_id for each in (request, stage, call, inside)] == [
+    assert [each.parent_id for each in (request, stage, batch, call, inside)] == [
         CALLER,
         request.span_id,
         stage.span_id,
+        batch.span_id,
         call.span_id,
     ]
     assert call.began <= inside.began < call.ended

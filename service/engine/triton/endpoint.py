@@ -86,7 +86,10 @@ class Endpoint:
             failure = translated(error)
             if isinstance(failure, TryElsewhere):
                 self.watch.doubt()
-            raise failure from None
+            try:
+                raise failure from None
+            finally:
+                del failure  # `service.concurrency` says why
         finally:
             self.rows -= call.rows
             self._waiting.pop(waiting, None)
