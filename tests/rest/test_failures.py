@@ -221,7 +221,7 @@ async def test_a_long_list_that_ran_out_of_time_goes_on_where_it_stopped(toy: Pa
 
     backend = HangsAfter(DIM)
     labels = [str(i) for i in range(300)]
-    async with serving(backend, toy, deadline_seconds=0.5) as running:
+    async with serving(backend, toy, deadline_seconds=3) as running:
         assert (await running.classify(png(), labels=labels)).status_code == 504
         backend.left, backend.rows = 1000, 0
         assert (await running.classify(png(), labels=labels)).status_code == 200
