@@ -17,17 +17,26 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+_FIRST_PORT, _LAST_PORT, _RANGES = 10_000, 32_000, 8
+_given: set[int] = set()
+_chance = random.SystemRandom()  # no seed of a test decides it
+
 
 def free_port() -> int:
     """A TCP port that nobody has now: of those that Linux gives to no connection by itself, and chosen at random.
 
-    One that the system gives may be the port of somebody's connection a moment later.
+    One that the system gives may be the port of somebody's connection a moment later. None is given twice, and
+    processes that run tests side by side have a range each: a server takes a second until it listens.
     """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % _RANGES
+    width = (_LAST_PORT - _FIRST_PORT) // _RANGES
     while True:
-        port = random.randrange(10_000, 32_000)
+        port = _FIRST_PORT + worker * width + _chance.randrange(width)
         with socket.socket() as listener, suppress(OSError):
             listener.bind(("127.0.0.1", port))
-            return port
+            if port not in _given:
+                _given.add(port)
+                return port
 
 
 @contextmanager

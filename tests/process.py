@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import weakref
 from pathlib import Path
 
 import httpx
@@ -34,10 +35,13 @@ class Process:
         self.rpc_address = f"127.0.0.1:{chosen['grpc_port']}"
         self.operations_url = f"http://127.0.0.1:{operations_port}"
         # A file, because a pipe would fill up and lose lines; kept as long as this object is.
-        self._log = tempfile.NamedTemporaryFile()  # noqa: SIM115
-        self.popen = subprocess.Popen(
-            [*prefix, sys.executable, "-m", self.module], cwd=ROOT, env=environment, stderr=self._log
-        )
+        descriptor, path = tempfile.mkstemp(prefix="clipserve-log-")
+        self._log = Path(path)
+        weakref.finalize(self, self._log.unlink, missing_ok=True)
+        with open(descriptor, "wb") as log:
+            self.popen = subprocess.Popen(
+                [*prefix, sys.executable, "-m", self.module], cwd=ROOT, env=environment, stderr=log
+            )
         atexit.register(self.popen.kill)  # a test that fails does not leave it behind
 
     def wait_ready(self, seconds: float = 30) -> float:
@@ -67,13 +71,9 @@ class Process:
         """Wait for its end: (exit status, everything it logged)."""
         return self.popen.wait(seconds), self.log()
 
-    def close(self) -> None:
-        """Forget what it has logged: for those that would not be collected in time."""
-        self._log.close()
-
     def log(self) -> str:
         """What it has logged so far."""
-        return Path(self._log.name).read_text()
+        return self._log.read_text()
 
 
 def failed_start(**settings: str | int) -> tuple[int, str]:

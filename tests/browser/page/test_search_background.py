@@ -30,7 +30,6 @@ def started(**settings: str | int) -> Iterator[Process]:
         yield process
     finally:
         process.stop()
-        process.close()
 
 
 def other_model(folder: Path) -> Path:
