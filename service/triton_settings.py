@@ -23,8 +23,8 @@ class TritonSettings(BaseModel):
         4,
         ge=1,
         le=64,
-        description="calls to Triton of each encoder at a time; rows that arrive meanwhile are gathered into the "
-        "next. Two to four for each Triton server",
+        description="calls to Triton of each encoder at a time, in each process; rows that arrive meanwhile are "
+        "gathered into the next. Two to four for each Triton server",
     )
     triton_tls: bool = Field(False, description="encrypt the connection to Triton")
     triton_ca_file: FilePath | None = Field(

@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 
 import httpx2
 
+from service.commands.reading import can_be_sent
+
 
 class CannotAsk(Exception):
     """The server cannot be reached, or does not speak HTTP; the message says why."""
@@ -59,7 +61,7 @@ class Server:
         Raises:
             CannotAsk: there is none.
         """
-        if self.key and not (self.key.isascii() and self.key.isprintable() and " " not in self.key):
+        if self.key and not can_be_sent(self.key):
             raise CannotAsk("the key has characters that no key has: look at --key or CLIPSERVE_KEY")
         headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
         began = time.time()

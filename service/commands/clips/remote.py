@@ -28,6 +28,7 @@ from service.commands.clips.clip import (
     failure,
 )
 from service.commands.clips.waiting import Waiting, retry_after
+from service.commands.reading import can_be_sent
 from service.engine.backend import Vector
 
 _FIRST_TRIES = 3  # an address where nothing is should be told soon
@@ -49,7 +50,7 @@ async def clip_at(url: str, key: str | None, model: str | None, in_flight: int) 
     address = urlsplit(url)
     if address.scheme not in ("http", "https") or not address.hostname or address.username is not None:
         raise CannotGoOn("--url must be the address of a service, such as http://localhost:8080.")
-    if key is not None and not (key.isascii() and key.isprintable() and " " not in key):
+    if key is not None and not can_be_sent(key):
         raise CannotGoOn("the key has characters that no key has. Look at --key or CLIPSERVE_KEY.")
     headers = {} if key is None else {"Authorization": f"Bearer {key}"}
     limits = httpx2.Limits(max_connections=in_flight, max_keepalive_connections=in_flight)
