@@ -1,5 +1,5 @@
 // The same comparison as a command: curl, Python and grpcurl.
-import { GRPC_PORT, list, sh } from "./copy.js";
+import { GRPC_PORT, client, list, sh } from "./copy.js";
 
 const json = JSON.stringify;
 
@@ -16,12 +16,7 @@ function curl({ texts, model, base, hasKey }) {
 
 function python({ texts, model, base, hasKey }) {
   return [
-    "# pip install httpx",
-    ...(hasKey ? ["import os", ""] : []),
-    "import httpx",
-    "",
-    `clip = httpx.Client(base_url=${json(base)}, timeout=30)`,
-    ...(hasKey ? ['clip.headers["Authorization"] = "Bearer " + os.environ["CLIPSERVE_KEY"]'] : []),
+    ...client({ base, hasKey }),
     `labels = ${list(texts)}`,
     `answer = clip.post("/similarity", json={"model": ${json(model)}, "texts": labels, "to_texts": labels})`,
     "answer.raise_for_status()",

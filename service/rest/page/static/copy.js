@@ -18,8 +18,8 @@ export function curl({ pictures, fields, base, hasKey }) {
   return fetched(pictures, base) + lines.join(" \\\n  ");
 }
 
-export function python({ pictures, fields, base, hasKey }) {
-  const data = grouped(fields).map(([name, values]) => `    ${json(name)}: ${values.length > 1 ? list(values) : json(values[0])},`);
+// The first lines of a program in Python.
+export function client({ base, hasKey }) {
   return [
     "# pip install httpx",
     ...(hasKey ? ["import os", ""] : []),
@@ -27,6 +27,13 @@ export function python({ pictures, fields, base, hasKey }) {
     "",
     `clip = httpx.Client(base_url=${json(base)}, timeout=30)`,
     ...(hasKey ? ['clip.headers["Authorization"] = "Bearer " + os.environ["CLIPSERVE_KEY"]'] : []),
+  ];
+}
+
+export function python({ pictures, fields, base, hasKey }) {
+  const data = grouped(fields).map(([name, values]) => `    ${json(name)}: ${values.length > 1 ? list(values) : json(values[0])},`);
+  return [
+    ...client({ base, hasKey }),
     `names = ${list(pictures.map(({ name }) => plain(name)))}`,
     ...pictures.filter(({ example }) => example).map(
       ({ name, example }) => `open(${json(plain(name))}, "wb").write(clip.get(${json(`/${example}`)}).content)`,
