@@ -45,11 +45,13 @@ class Process:
         atexit.register(self.popen.kill)  # a test that fails does not leave it behind
 
     def wait_ready(self, seconds: float = 30) -> float:
-        """Seconds until /readyz said so."""
+        """Seconds until /readyz said so, on both ports: the one of operations hears of it a beat later."""
         started = time.monotonic()
         while time.monotonic() - started < seconds:
             try:
-                if httpx.get(self.url + "/readyz").status_code == 200:
+                if all(
+                    httpx.get(url + "/readyz").status_code == 200 for url in (self.url, self.operations_url)
+                ):
                     return time.monotonic() - started
             except httpx.TransportError:
                 pass
