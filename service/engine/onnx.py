@@ -44,6 +44,10 @@ class OnnxEngine:
         self._options = options
         self._sessions: dict[str, ort.InferenceSession] = {}
 
+    @property
+    def on_gpu(self) -> bool:
+        return any(_CUDA in session.get_providers() for session in self._sessions.values())
+
     def load(self) -> None:
         for graph in (IMAGE_GRAPH, TEXT_GRAPH):
             try:

@@ -21,7 +21,7 @@ import skimage.data
 from PIL import Image
 from prometheus_client import generate_latest
 
-from models.triton_config import DEFAULTS, options_of
+from models.triton_options import DEFAULTS, options_of
 from service.errors import BackendUnavailable
 from tests.support import Running, eventually, form, png, serving
 
