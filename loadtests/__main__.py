@@ -6,6 +6,7 @@ import typer
 
 from loadtests import commands, embed_folder, gathering, label_set_commands, limit, processes, versus
 from loadtests.capacity import commands as capacity_commands
+from loadtests.gpu.command import gpu_check
 
 cli = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
 cli.command()(limit.limit)
@@ -29,6 +30,7 @@ cli.command()(gathering.gathering)
 cli.command()(versus.versus)
 cli.command()(capacity_commands.capacity_check)
 cli.command()(capacity_commands.capacity)
+cli.command()(gpu_check)
 
 if __name__ == "__main__":
     cli()
