@@ -46,7 +46,7 @@ class OnnxEngine:
 
     @property
     def on_gpu(self) -> bool:
-        return any(_CUDA in session.get_providers() for session in self._sessions.values())
+        return any("CUDAExecutionProvider" in each.get_providers() for each in self._sessions.values())
 
     def load(self) -> None:
         for graph in (IMAGE_GRAPH, TEXT_GRAPH):
