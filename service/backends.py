@@ -31,6 +31,17 @@ def open_backend(
     """
     if settings.backend == "triton":
         return _on_triton(deadline_seconds, manifest, settings, metrics)
+    return batched(in_process(folder, manifest, settings), settings, metrics)
+
+
+def in_process(folder: Path, manifest: ModelManifest, settings: ModelSettings) -> InProcess:
+    """The encoders in this process, without a batcher.
+
+    Raises:
+        BackendUnavailable: the engine that the settings ask for is not installed.
+    """
+    if settings.backend == "triton":
+        raise ValueError("encoders on Triton are not in this process.")
     engine = choose_engine(
         folder,
         manifest,
@@ -39,7 +50,7 @@ def open_backend(
         ),
         lambda: reference_feeds(manifest, load_tokenizer(folder, manifest.text)),
     )
-    return batched(InProcess(engine, settings.workers), settings, metrics)
+    return InProcess(engine, settings.workers)
 
 
 def batched(inner: Backend, settings: ModelSettings, metrics: Metrics) -> Batched:

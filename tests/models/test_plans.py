@@ -125,7 +125,7 @@ def build_for_the_lengths_of_a_cpu(folder: Path) -> None:
         (spoil_record, "plans.json is not a record of plans"),
         (replace_plan, r"text\.plan has SHA-256"),
         (record_one_plan, r"text\.plan has SHA-256"),
-        (export_again, "were built from demo@fp32-b3eb8b140b1c, but the artifact there is demo@fp32-"),
+        (export_again, f"were built from {MANIFEST.fingerprint()}, but the artifact there is demo@fp32-"),
         (
             build_for_fewer_rows,
             r"takes token_ids:32x16,lengths:32 or .*, but Triton is to send it token_ids:256x16,lengths:256 or ",

@@ -9,9 +9,12 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict
+from pathlib import Path
 
 from service.application.requests import ClassifyRequest
+from service.backends import in_process
 from service.clip.artifact import ArtifactError, read_manifest
+from service.clip.manifest import ModelManifest
 from service.commands.clips.clip import (
     OF_IMAGE,
     OF_TEXT,
@@ -25,9 +28,10 @@ from service.commands.clips.clip import (
 from service.core import Core, open_core
 from service.cores import usable_cores
 from service.engine.backend import Vector
+from service.engine.in_process import InProcess
 from service.engine.onnx import has_cuda
 from service.errors import ClipError, LabelSetNotReady
-from service.settings import Settings
+from service.settings import ModelSettings, Settings
 from service.telemetry import log
 from service.telemetry.metrics import Metrics
 
@@ -47,10 +51,10 @@ async def clip_in_process(
     """
     log.configure("ERROR", sys.stderr)  # what concerns one image is that image's error
     try:
-        own = _of_one_model(settings, model)
-        if exact:
-            own = _one_row_a_call(own)
-        async with open_core(own, Metrics()) as core:
+        own, open_backend = _of_one_model(settings, model), None
+        if exact and not _needs_batches(own):
+            own, open_backend = _a_call_on_each_core(own), _one_row_a_call
+        async with open_core(own, Metrics(), open_backend) as core:
             await core.start_models()
             yield InProcessClip(core, own)
     except (ArtifactError, ClipError) as error:
@@ -70,20 +74,22 @@ def _of_one_model(settings: Settings, name: str | None) -> Settings:
     return settings.of_model(name).model_copy(update=own)  # type: ignore[return-value] # a copy of Settings
 
 
-def _one_row_a_call(settings: Settings) -> Settings:
-    """A call on each core, one row in it: the last bits of a vector depend on how many rows are in its call.
-
-    On CPUs that is as fast as any other arrangement (`make load` has it as a bare loop). A GPU and Triton need
-    batches, and what the settings name is left as it is.
-    """
+def _needs_batches(settings: Settings) -> bool:
     on_gpu = settings.device == "cuda" or (settings.device == "auto" and has_cuda())
-    if settings.backend == "triton" or on_gpu:
-        return settings
+    return settings.backend == "triton" or on_gpu
+
+
+def _a_call_on_each_core(settings: Settings) -> Settings:
+    """On CPUs as fast as any other arrangement (`make load` has it as a bare loop). What is named stays."""
     alone = {"workers": usable_cores(), "threads": 1, "spinning": False}
-    alone |= {"max_batch_images": 1, "max_batch_texts": 1}
     return settings.model_copy(
         update={name: value for name, value in alone.items() if name not in settings.model_fields_set}
     )
+
+
+def _one_row_a_call(folder: Path, manifest: ModelManifest, settings: ModelSettings, _: Metrics) -> InProcess:
+    """No batcher: the last bits of a vector depend on how many rows are in its call, and none needs to wait."""
+    return in_process(folder, manifest, settings)
 
 
 class InProcessClip:
@@ -92,7 +98,7 @@ class InProcessClip:
     def __init__(self, core: Core, settings: Settings) -> None:
         self._core = core
         (self._model,) = core.models.values()
-        # So many that a batch waits while another runs, and that every decoder has its next image.
+        # So many that a call waits while another runs, and that every decoder has its next image.
         batches = 4 * settings.max_batch_images * settings.workers
         self._in_flight = max(_TRITON_IN_FLIGHT if settings.backend == "triton" else 16, batches)
 
