@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from tritonclient.utils import InferenceServerException
 
 from loadtests.gpu import docker, faithful, jpeg, perf_analyzer, rates, report, servers
 from loadtests.gpu.facts import gpu_facts, slug
@@ -71,12 +73,22 @@ def gpu_check(
     path = out or RESULTS / f"check-{slug(found['gpu'].get('name', 'cpu'))}.json"
     for variant in variants(device, fp32, fp16):
         if not only or variant.name in only:
-            found["variants"][variant.name] = check(variant, fp32, plan, images)
+            found["variants"][variant.name] = _checked(variant, fp32, plan, images)
             report.write(found, path)  # what is measured is kept, also if the next one fails
     typer.echo(report.markdown(found))
     typer.echo(f"\n{path}", err=True)
-    if not all(each["cosines"]["kept"] for each in found["variants"].values()):
-        raise SystemExit("a cosine is below its bound: the table says which.")
+    failed = [name for name, each in found["variants"].items() if not report.good(each)]
+    if failed:
+        raise SystemExit(f"{', '.join(failed)}: a cosine is below its bound, or it failed; see above.")
+
+
+def _checked(variant: Variant, standard: Path, plan: Plan, images: docker.Images | None) -> dict[str, Any]:
+    """`check`, or why it failed: the others are measured all the same."""
+    try:
+        return check(variant, standard, plan, images)
+    except (servers.NotReady, subprocess.CalledProcessError, InferenceServerException, SystemExit) as error:
+        typer.echo(f"  {variant.name}: {error}", err=True)
+        return {"error": str(error)}
 
 
 def check(variant: Variant, standard: Path, plan: Plan, images: docker.Images | None) -> dict[str, Any]:
@@ -128,7 +140,10 @@ def _analyzed(
     if not (images and images.sdk):
         return {}
     _tell(variant, "perf_analyzer")
-    return perf_analyzer.analyze(images.sdk, triton, inputs, work, plan.seconds)
+    try:
+        return perf_analyzer.analyze(images.sdk, triton, inputs, work, plan.seconds)
+    except (subprocess.CalledProcessError, KeyError, OSError) as error:  # what is measured else is kept
+        return {"error": f"{type(error).__name__}: {error}"}
 
 
 def _about(device: Device, plan: Plan, images: docker.Images | None) -> dict[str, Any]:

@@ -60,14 +60,14 @@ def triton_line(image: str, repository: Path, name: str, grpc_port: int, metrics
 
 
 @contextmanager
-def triton(image: str, repository: Path, log: Path) -> Iterator[tuple[str, str]]:
-    """A Triton that is on its way up; gives its gRPC host:port and the address of its metrics."""
+def triton(image: str, repository: Path, log: Path) -> Iterator[tuple[str, str, subprocess.Popen[bytes]]]:
+    """A Triton that is on its way up: its gRPC host:port, the address of its metrics, and Docker's client."""
     grpc_port, metrics_port, name = free_port(), free_port(), f"clipserve-gpu-check-{os.getpid()}"
     with log.open("ab") as file:
         command = triton_line(image, repository, name, grpc_port, metrics_port)
         process = subprocess.Popen(command, stdout=file, stderr=file)
     try:
-        yield f"127.0.0.1:{grpc_port}", f"http://127.0.0.1:{metrics_port}/metrics"
+        yield f"127.0.0.1:{grpc_port}", f"http://127.0.0.1:{metrics_port}/metrics", process
     finally:
         subprocess.run(["docker", "stop", "--time=30", name], check=False, capture_output=True)
         process.wait(60)

@@ -26,16 +26,24 @@ def _plain(value: Any) -> Any:
     return value
 
 
+def good(variant: dict[str, Any]) -> bool:
+    """Whether it was measured to the end, and its cosines keep their bound."""
+    return "error" not in variant and bool(variant["cosines"]["kept"])
+
+
 def markdown(found: dict[str, Any]) -> str:
     """For the README."""
     gpu = found["gpu"]
     where = f"{gpu['name']}, driver {gpu['driver_version']}" if gpu else "the CPU"
     images = ", ".join(found["images"].values())
+    measured = {name: each for name, each in found["variants"].items() if "error" not in each}
+    failed = ", ".join(name for name in found["variants"] if name not in measured)
     parts = [
         f"Measured on {where}{f', {images}' if images else ''}: {found['command']}",
-        _cosines(found["variants"]),
-        _rates(found["variants"]),
-        _gateways(found["variants"]),
+        f"Failed: {failed}." if failed else "",
+        _cosines(measured),
+        _rates(measured),
+        _gateways(measured),
     ]
     return "\n\n".join(part for part in parts if part)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 import urllib.error
 from collections.abc import Iterator
@@ -17,6 +18,13 @@ from loadtests.process import free_port, serve_repository
 from loadtests.prometheus import read
 
 _READY_SECONDS = 600.0  # a plan or a CUDA library is loaded for the first time; every shape is warmed up
+
+
+_LOG_LINES = 40  # of a Triton that did not start
+
+
+class NotReady(Exception):
+    """A Triton does not serve; with the end of its log."""
 
 
 @dataclass(frozen=True)
@@ -83,29 +91,31 @@ def serving(repository: Path, images: docker.Images | None, log: Path) -> Iterat
     """A Triton that serves the repository, once it is ready; without images on this CPU.
 
     Raises:
-        SystemExit: it is not ready in ten minutes.
+        NotReady: it has ended, or is not ready in ten minutes.
     """
     with ExitStack() as stack:
+        process = None
         if images is None:
             port = free_port()
             url = stack.enter_context(serve_repository(repository, port))
             metrics_url = f"http://127.0.0.1:{port}/metrics"
         else:
-            url, metrics_url = stack.enter_context(docker.triton(images.triton, repository, log))
-        _wait(metrics_url, log)
+            url, metrics_url, process = stack.enter_context(docker.triton(images.triton, repository, log))
+        _wait(metrics_url, process, log)
         names = [path.name for path in repository.iterdir() if (path / "config.pbtxt").is_file()]
         with client.InferenceServerClient(url) as connected:
             models = {name.rpartition("_")[2]: connected.get_model_config(name).config for name in names}
         yield Triton(url, metrics_url, models)
 
 
-def _wait(metrics_url: str, log: Path) -> None:
-    """Its metrics come after its models are warm."""
+def _wait(metrics_url: str, process: subprocess.Popen[bytes] | None, log: Path) -> None:
+    """Its metrics come after its models are warm. `process`: of a server in Docker, which may end instead."""
     end = time.monotonic() + _READY_SECONDS
-    while time.monotonic() < end:
+    while time.monotonic() < end and (process is None or process.poll() is None):
         try:
             read(metrics_url)
             return
         except (urllib.error.URLError, ConnectionError, TimeoutError):
             time.sleep(0.2)
-    raise SystemExit(f"Triton was not ready in {_READY_SECONDS:g} s; its log, if it has one: {log}")
+    said = log.read_text("utf-8", errors="replace").splitlines()[-_LOG_LINES:] if log.exists() else []
+    raise NotReady("\n".join([f"Triton has ended, or was not ready in {_READY_SECONDS:g} s.", *said]))

@@ -48,14 +48,24 @@ def variants(device: Device, fp32: Path, fp16: Path | None) -> list[Variant]:
 def export(
     model: str, photos: Path | None, python: Path = Path(".venv-export/bin/python")
 ) -> tuple[Path, Path]:
-    """The artifacts of a model of the catalog in fp32 and fp16; what is not there yet is made."""
+    """The artifacts of a model of the catalog in fp32 and fp16; what is not there yet is made.
+
+    Raises:
+        SystemExit: the one in fp16 is to be made, and there are no photos to judge it by.
+    """
     fp32 = Path("models/artifacts") / model
     fp16 = fp32.with_name(f"{fp32.name}@fp16")
     if not fp32.is_dir():
         subprocess.run([python, "-m", "models", "export", model], check=True)
     if not fp16.is_dir():
-        chosen = ["--photos", str(photos)] if photos else []
-        subprocess.run([python, "-m", "models", "variant", fp32, "--precision", "fp16", *chosen], check=True)
+        if photos is None:
+            raise SystemExit(
+                f"{fp16} is not there. It is made if it is close enough to fp32 on photos like those that you "
+                'serve: name their folder, ARGS="--photos FOLDER". Or give FP32=FOLDER alone.'
+            )
+        subprocess.run(
+            [python, "-m", "models", "variant", fp32, "--precision", "fp16", "--photos", photos], check=True
+        )
     return fp32, fp16
 
 

@@ -13,6 +13,8 @@ from service.clip.artifact import read_manifest
 from service.clip.manifest import GPU_TEXT_BUCKETS, TEXT_BUCKETS
 from service.clip.tokenizer import load_tokenizer
 from service.concurrency import SideThread
+from service.engine.in_process import InProcess
+from service.engine.onnx import OnnxEngine, OnnxOptions
 from service.telemetry.metrics import Metrics
 from tests.support import Counting, Recording
 
@@ -62,3 +64,15 @@ async def test_eight_random_lengths_become_three_shapes_and_the_vectors_stay() -
     assert len(backend.texts) == 3
     for one, two in zip(encoded, other, strict=True):
         assert np.array_equal(one.vector, two.vector), "it is that of its tokens, not of its padding"
+
+
+class OnGpu(OnnxEngine):
+    """An engine that says that it computes on a GPU."""
+
+    on_gpu = True
+
+
+def test_encoders_in_this_process_name_the_lengths_of_what_they_compute_on() -> None:
+    options = OnnxOptions()
+    assert InProcess(OnnxEngine(DEMO, options)).text_buckets == TEXT_BUCKETS
+    assert InProcess(OnGpu(DEMO, options)).text_buckets == GPU_TEXT_BUCKETS

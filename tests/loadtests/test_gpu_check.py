@@ -18,12 +18,13 @@ from typer.testing import CliRunner
 
 from loadtests.__main__ import cli
 from loadtests.gpu import docker, perf_analyzer, report
+from loadtests.gpu.command import PLANS, _checked
 from loadtests.gpu.facts import GpuUse, gpu_facts, slug
 from loadtests.gpu.faithful import Cosines
 from loadtests.gpu.faithful import report as cosines_report
 from loadtests.gpu.inputs import Inputs, bounds
 from loadtests.gpu.servers import Counted
-from loadtests.gpu.variants import Variant, allow_tf32, plan_commands, variants
+from loadtests.gpu.variants import Variant, allow_tf32, export, plan_commands, variants
 from models.triton_options import DEFAULTS
 from models.triton_repository import write_repository
 
@@ -157,12 +158,38 @@ def test_a_report_has_no_nan_and_names_the_gpu_and_the_images(tmp_path: Path) ->
         "gpu": {"name": "NVIDIA L4", "driver_version": "580"},
         "images": {"triton": "tritonserver@sha256:0"},
         "command": "`make gpu-check`",
-        "variants": {},
+        "variants": {"trt-fp16": {"error": "Triton has ended"}},
         "nothing": float("nan"),
     }
     report.write(found, tmp_path / "a" / "check.json")
     assert json.loads((tmp_path / "a" / "check.json").read_text())["nothing"] is None
-    assert report.markdown(found).startswith("Measured on NVIDIA L4, driver 580, tritonserver@sha256:0")
+    said = report.markdown(found)
+    assert said.startswith("Measured on NVIDIA L4, driver 580, tritonserver@sha256:0")
+    assert "Failed: trt-fp16." in said
+    assert not report.good({"error": "Triton has ended"})
+
+
+def test_a_triton_that_ends_is_told_with_the_end_of_its_log_and_stops_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program stands in for Docker."""
+    program = tmp_path / "bin" / "docker"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\necho 'plan was built for another GPU' >&2\nexit 1\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent), prepend=os.pathsep)
+    made = _checked(Variant("ort-fp32", DEMO, "onnxruntime"), DEMO, PLANS["gpu"], IMAGES)
+    assert made["error"].startswith("Triton has ended")
+    assert made["error"].endswith("plan was built for another GPU")
+
+
+def test_a_variant_is_not_made_without_photos_to_judge_it_by(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models" / "artifacts" / "M").mkdir(parents=True)
+    with pytest.raises(SystemExit, match=r"M@fp16 is not there.*--photos FOLDER"):
+        export("M", None)
 
 
 def test_without_images_or_a_gpu_it_says_what_to_do(gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from models.triton_options import options_of
 from service.clip.manifest import TEXT_BUCKETS
 from service.engine.triton.contract import TEXT_LENGTHS
 from service.errors import BackendUnavailable
-from service.telemetry import log
+from tests.support import eventually, serving
 from tests.triton.backends import Backend, backend_on
 from tests.triton.stand_in import StandIn, until
 
-
-@pytest.fixture
-def logs() -> Iterator[io.StringIO]:
-    stream = io.StringIO()
-    log.configure("INFO", stream)
-    yield stream
-    log.configure("CRITICAL")
+DEMO = Path(__file__).parents[2] / "models" / "demo"
 
 
 def state(server: StandIn, lengths: str) -> None:
@@ -68,3 +63,26 @@ async def test_lengths_without_the_context_length_are_refused(one: StandIn, leng
     with pytest.raises(BackendUnavailable, match=r"states the text lengths '16,.*77 among them"):
         async with backend_on(one):
             pass
+
+
+@pytest.mark.triton
+async def test_texts_of_eight_lengths_are_three_calls_to_a_real_server_that_states_three(
+    triton_of: Any, tmp_path: Path
+) -> None:
+    triton = triton_of(options_of("python"))
+    path = tmp_path / "models" / "demo_text" / "config.pbtxt"
+    path.write_text(path.read_text().replace("8,10,12,16,24,32,48,77", "16,32,77"))
+
+    def calls() -> float:
+        return float(triton.count("nv_inference_request_success", model="demo_text"))
+
+    texts = [" ".join(["cat"] * words) for words in (1, 7, 9, 12, 20, 28, 40, 70)]
+    async with serving(None, DEMO, backend="triton", triton_url=triton.url) as running:
+        eight = (await running.embed(text=texts)).json()
+    triton.restart()
+    async with serving(None, DEMO, backend="triton", triton_url=triton.url) as running:
+        before = calls()
+        three = (await running.embed(text=texts)).json()
+        await eventually(lambda: calls() == before + 3)
+    one, other = (np.array([each["embedding"] for each in answer["results"]]) for answer in (eight, three))
+    assert (one * other).sum(axis=1).min() > 0.99999
