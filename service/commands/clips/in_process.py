@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import asdict
 
 from service.application.requests import ClassifyRequest
+from service.backends import uses_gpu
 from service.clip.artifact import ArtifactError, read_manifest
 from service.commands.clips.clip import (
     OF_IMAGE,
@@ -25,7 +26,8 @@ from service.commands.clips.clip import (
 from service.core import Core, open_core
 from service.cores import usable_cores
 from service.engine.backend import Vector
-from service.engine.onnx import has_cuda
+from service.engine.cuda import Accelerator
+from service.engine_settings import Calls
 from service.errors import ClipError, LabelSetNotReady
 from service.settings import Settings
 from service.telemetry import log
@@ -47,12 +49,15 @@ async def clip_in_process(
     """
     log.configure("ERROR", sys.stderr)  # what concerns one image is that image's error
     try:
-        own = _of_one_model(settings, model)
-        if exact:
+        own, accelerator = _of_one_model(settings, model), Accelerator()
+        on_gpu = await asyncio.to_thread(uses_gpu, own, accelerator)
+        if unused := accelerator.unused:
+            sys.stderr.write(f"The GPU is not used: {unused.found}. To use it: {unused.do}.\n")
+        if exact and own.backend != "triton" and not on_gpu:
             own = _one_row_a_call(own)
-        async with open_core(own, Metrics()) as core:
+        async with open_core(own, Metrics(), accelerator=accelerator) as core:
             await core.start_models()
-            yield InProcessClip(core, own)
+            yield InProcessClip(core, own, own.calls(on_gpu=on_gpu))
     except (ArtifactError, ClipError) as error:
         raise CannotGoOn(str(error)) from None
 
@@ -76,9 +81,6 @@ def _one_row_a_call(settings: Settings) -> Settings:
     On CPUs that is as fast as any other arrangement (`make load` has it as a bare loop). A GPU and Triton need
     batches, and what the settings name is left as it is.
     """
-    on_gpu = settings.device == "cuda" or (settings.device == "auto" and has_cuda())
-    if settings.backend == "triton" or on_gpu:
-        return settings
     alone = {"workers": usable_cores(), "threads": 1, "spinning": False}
     alone |= {"max_batch_images": 1, "max_batch_texts": 1}
     return settings.model_copy(
@@ -89,11 +91,11 @@ def _one_row_a_call(settings: Settings) -> Settings:
 class InProcessClip:
     """A `Clip`."""
 
-    def __init__(self, core: Core, settings: Settings) -> None:
+    def __init__(self, core: Core, settings: Settings, calls: Calls) -> None:
         self._core = core
         (self._model,) = core.models.values()
         # So many that a batch waits while another runs, and that every decoder has its next image.
-        batches = 4 * settings.max_batch_images * settings.workers
+        batches = 4 * calls.max_batch_images * calls.workers
         self._in_flight = max(_TRITON_IN_FLIGHT if settings.backend == "triton" else 16, batches)
 
     @property
