@@ -40,8 +40,19 @@ def open_backend(
     if settings.backend == "triton":
         return _on_triton(deadline_seconds, manifest, settings, metrics)
     calls = calls_of(settings, accelerator)
+    return batched(in_process(folder, manifest, settings, accelerator), settings, metrics, calls)
+
+
+def in_process(
+    folder: Path, manifest: ModelManifest, settings: ModelSettings, accelerator: Accelerator
+) -> InProcess:
+    """The encoders in this process, without a batcher.
+
+    Raises:
+        BackendUnavailable: see `open_backend`.
+    """
     engine = open_engine(folder, manifest, settings, accelerator)
-    return batched(InProcess(engine, calls.workers), settings, metrics, calls)
+    return InProcess(engine, calls_of(settings, accelerator).workers)
 
 
 def uses_gpu(settings: ModelSettings, accelerator: Accelerator) -> bool:
@@ -75,7 +86,8 @@ def open_engine(
     Raises:
         BackendUnavailable: see `open_backend`.
     """
-    assert settings.backend != "triton"
+    if settings.backend == "triton":
+        raise ValueError("encoders on Triton are not in this process.")
     cuda, calls = uses_gpu(settings, accelerator), calls_of(settings, accelerator)
     return choose_engine(
         folder,
