@@ -8,10 +8,12 @@ import pytest
 
 from service.backends import calls_of, open_engine, uses_gpu
 from service.clip.artifact import read_manifest
+from service.core import open_core
 from service.engine.cuda import Accelerator, Facts
 from service.engine.nvidia import Driver, Gpu
 from service.errors import BackendUnavailable
-from service.settings import ModelSettings
+from service.settings import ModelSettings, Settings
+from service.telemetry.metrics import Metrics
 from tests.process import DEMO
 
 WITH_GPU = Accelerator(
@@ -20,6 +22,10 @@ WITH_GPU = Accelerator(
     )
 )
 WITHOUT = Accelerator(Facts)
+
+
+def nobody_looks() -> Facts:
+    raise AssertionError
 
 
 def engine(accelerator: Accelerator, **settings: str) -> str:
@@ -48,8 +54,13 @@ def test_openvino_is_for_the_cpu() -> None:
         engine(WITH_GPU, backend="openvino", device="cuda")
 
 
-def test_in_front_of_triton_nobody_looks_for_a_gpu() -> None:
-    def looked() -> Facts:
-        raise AssertionError
+async def test_where_the_cpu_is_asked_for_nobody_looks_for_a_gpu() -> None:
+    settings = Settings(models=(DEMO,), device="cpu", backend="onnx", decode_processes=False)
+    async with open_core(settings, Metrics(), accelerator=Accelerator(nobody_looks)) as core:
+        await core.start_models()
+        (model,) = core.models.values()
+        assert model.info.engine == "onnxruntime"
 
-    assert not uses_gpu(ModelSettings(backend="triton", device="cuda"), Accelerator(looked))
+
+def test_in_front_of_triton_nobody_looks_for_a_gpu() -> None:
+    assert not uses_gpu(ModelSettings(backend="triton", device="cuda"), Accelerator(nobody_looks))

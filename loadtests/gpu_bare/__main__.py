@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import onnxruntime as ort
 import typer
@@ -128,15 +129,17 @@ def _ceiling(findings: Findings, tower: Tower | None, sizes: list[int], seconds:
         why = "PyTorch is not installed" if tower else "no transformer is recognized in the image graph"
         findings.add(Line("ceiling", "PyTorch's attention", f"not measured: {why}"))
         return
-    import torch
-
-    device: Literal["cuda", "cpu"] = (
-        "cuda" if findings.device == "cuda" and torch.cuda.is_available() else "cpu"
-    )
-    what = f"PyTorch on {device}, {tower.layers} layers of {tower.width}, {tower.tokens} tokens"
-    for rows in sizes:
-        rate = ceiling.rows_per_second(tower, rows, seconds, device)
-        findings.add_speed(part="ceiling", variant="fp16", what=what, rows=rows, **{"without copies/s": rate})
+    precision = "fp16" if findings.device == "cuda" else "fp32"
+    what = f"PyTorch, {tower.layers} layers of {tower.width}, {tower.tokens} tokens"
+    try:
+        rates_by_rows = ceiling.measured(tower, sizes, seconds, findings.device)
+    except (RuntimeError, subprocess.TimeoutExpired) as error:
+        findings.add(Line("ceiling", "PyTorch's attention", f"not measured: {error}"))
+        return
+    for rows, rate in rates_by_rows.items():
+        findings.add_speed(
+            part="ceiling", variant=precision, what=what, rows=rows, **{"without copies/s": rate}
+        )
 
 
 if __name__ == "__main__":

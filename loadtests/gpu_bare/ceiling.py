@@ -1,7 +1,16 @@
-"""The ceiling: a transformer of the same size in PyTorch, fp16, with its fused attention and random weights."""
+"""The ceiling: a transformer of the same size in PyTorch, fp16, with its fused attention and random weights.
+
+`python -m loadtests.gpu_bare.ceiling TOWER SIZES SECONDS DEVICE` is a process of its own: PyTorch brings a cuDNN,
+of the same name and perhaps for another CUDA, which onnxruntime must not get.
+"""
 
 from __future__ import annotations
 
+import importlib.metadata
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
 from typing import Any
 
 from loadtests.gpu_bare.nodes import Tower
@@ -11,12 +20,26 @@ _HEAD = 64  # numbers of one head
 
 
 def torch_version() -> str | None:
-    """With the CUDA that it was built for; None where PyTorch is missing."""
+    """None where PyTorch is missing. It is not loaded."""
     try:
-        import torch
-    except ImportError:
+        return importlib.metadata.version("torch")
+    except importlib.metadata.PackageNotFoundError:
         return None
-    return f"{torch.__version__}, CUDA {torch.version.cuda}"
+
+
+def measured(tower: Tower, sizes: Sequence[int], seconds: float, device: str) -> dict[int, float]:
+    """Rows a second by rows in a call.
+
+    Raises:
+        RuntimeError: PyTorch failed; the message is its last line.
+    """
+    question = [json.dumps(vars(tower)), json.dumps(list(sizes)), str(seconds), device]
+    ended = subprocess.run(
+        [sys.executable, "-m", __name__, *question], capture_output=True, text=True, timeout=300, check=False
+    )
+    if ended.returncode:
+        raise RuntimeError((ended.stderr.strip().splitlines() or ["it said nothing"])[-1][:300])
+    return {int(rows): rate for rows, rate in json.loads(ended.stdout).items()}
 
 
 def rows_per_second(tower: Tower, rows: int, seconds: float, device: str) -> float:
@@ -55,3 +78,9 @@ def rows_per_second(tower: Tower, rows: int, seconds: float, device: str) -> flo
                 torch.cuda.synchronize()
 
     return rows * calls_per_second(call, seconds)
+
+
+if __name__ == "__main__":
+    _tower, _sizes, _seconds, _device = sys.argv[1:]
+    _asked = Tower(**json.loads(_tower))
+    print(json.dumps({n: rows_per_second(_asked, n, float(_seconds), _device) for n in json.loads(_sizes)}))

@@ -40,6 +40,7 @@ from service.telemetry.metrics import Metrics
 _LABEL_SET_SECONDS = 600.0  # to build one that is new for this model: a thousand labels by eighty templates
 _LABEL_SET_AGAIN = 0.25
 _TRITON_IN_FLIGHT = 128  # two of its batches
+_MOST_IN_FLIGHT = 256  # each is a file in memory
 
 
 @asynccontextmanager
@@ -102,7 +103,7 @@ class InProcessClip:
         self._core = core
         (self._model,) = core.models.values()
         # So many that a call waits while another runs, and that every decoder has its next image.
-        batches = 4 * calls.max_batch_images * calls.workers
+        batches = min(_MOST_IN_FLIGHT, 4 * calls.max_batch_images * calls.workers)
         self._in_flight = max(_TRITON_IN_FLIGHT if settings.backend == "triton" else 16, batches)
 
     @property
