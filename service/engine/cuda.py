@@ -83,31 +83,14 @@ def tried(facts: Facts) -> Facts:
 
 def why_not(facts: Facts) -> Reason | None:
     """Why CUDA is not used; None where nothing that is known speaks against it."""
-    driver, major = facts.driver, facts.major
-    if not driver.present:
+    if not facts.driver.present:
         return Reason(
             "no NVIDIA GPU is found", "give it one: in docker --gpus all, in Kubernetes nvidia.com/gpu"
         )
     if not facts.provider:
         return Reason("this onnxruntime has no CUDA provider", _PACKAGES)
-    if not driver.gpus:
-        return Reason(
-            f"the driver gives no GPU: {driver.fault}",
-            "run nvidia-smi on the machine; in a container set NVIDIA_DRIVER_CAPABILITIES=compute,utility",
-        )
-    if driver.newest_cuda and major > driver.newest_cuda[0]:
-        newest, oldest = ".".join(map(str, driver.newest_cuda)), _OLDEST_DRIVER.get(major)
-        return Reason(
-            f"the driver runs CUDA up to {newest}, and this onnxruntime is built for {facts.built_for}",
-            "update NVIDIA's driver" + (f" to {oldest} or later" if oldest else ""),
-        )
-    needs = _OLDEST_CAPABILITY.get(major, (0, 0))
-    if driver.gpus[0].capability < needs:
-        has = ".".join(map(str, driver.gpus[0].capability))
-        return Reason(
-            f"{driver.gpus[0].name} has compute capability {has}, and CUDA {major} needs {needs[0]}.{needs[1]}",
-            "take a newer GPU, or an onnxruntime-gpu that is built for CUDA 12",
-        )
+    if reason := _of_driver(facts.driver, facts.built_for, facts.major):
+        return reason
     if facts.missing:
         return Reason(
             f"libraries of CUDA do not load: {'; '.join(facts.missing)}",
@@ -117,6 +100,29 @@ def why_not(facts: Facts) -> Reason | None:
         return Reason(
             f"a small graph does not run on it: {facts.trial}",
             "nvidia-smi shows whether the GPU is healthy and has memory left",
+        )
+    return None
+
+
+def _of_driver(driver: Driver, built_for: str, major: int) -> Reason | None:
+    """Why this driver and its first GPU are not for this onnxruntime."""
+    if not driver.gpus:
+        return Reason(
+            f"the driver gives no GPU: {driver.fault}",
+            "run nvidia-smi on the machine; in a container set NVIDIA_DRIVER_CAPABILITIES=compute,utility",
+        )
+    if driver.newest_cuda and major > driver.newest_cuda[0]:
+        newest, oldest = ".".join(map(str, driver.newest_cuda)), _OLDEST_DRIVER.get(major)
+        return Reason(
+            f"the driver runs CUDA up to {newest}, and this onnxruntime is built for {built_for}",
+            "update NVIDIA's driver" + (f" to {oldest} or later" if oldest else ""),
+        )
+    gpu, needs = driver.gpus[0], _OLDEST_CAPABILITY.get(major, (0, 0))
+    if gpu.capability < needs:
+        has = ".".join(map(str, gpu.capability))
+        return Reason(
+            f"{gpu.name} has compute capability {has}, and CUDA {major} needs {needs[0]}.{needs[1]}",
+            "take a newer GPU, or an onnxruntime-gpu that is built for CUDA 12",
         )
     return None
 
