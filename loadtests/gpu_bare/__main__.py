@@ -13,10 +13,10 @@ import typer
 from loadtests.gpu_bare import ceiling, serving
 from loadtests.gpu_bare.agreement import compared, reference
 from loadtests.gpu_bare.findings import Findings, Line
-from loadtests.gpu_bare.inputs import first, lengths_of, pixels, texts
+from loadtests.gpu_bare.inputs import Feeds, first, lengths_of, pixels, texts
 from loadtests.gpu_bare.nodes import Tower, placed, profiled, tower_of
 from loadtests.gpu_bare.sessions import Variant
-from loadtests.gpu_bare.speed import rates
+from loadtests.gpu_bare.speed import bound_rates, rates
 from loadtests.machine import machine_facts
 from service import __version__
 from service.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH, read_manifest
@@ -24,6 +24,7 @@ from service.clip.tokenizer import load_tokenizer
 from service.engine.cuda import PROVIDER, PROVIDER_OPTIONS, look, tried, why_not
 
 SIZES = {"cuda": (1, 2, 3, 7, 64, 256), "cpu": (1, 2, 3, 7)}
+CLIENTS = {"cuda": 64, "cpu": 2}
 _RESULTS = Path(__file__).parents[1] / "results" / "gpu"
 
 
@@ -34,7 +35,7 @@ def main(
     ] = "cuda",
     fp16: Annotated[Path | None, typer.Option(help="Its fp16 variant. Default: FOLDER@fp16, if any.")] = None,
     seconds: Annotated[float, typer.Option(help="Of each measurement.")] = 0.5,
-    clients: Annotated[int, typer.Option(help="Of the service.")] = 64,
+    clients: Annotated[int | None, typer.Option(help="Of the service. Default: 64, on a CPU 2.")] = None,
     out: Annotated[Path, typer.Option(help="Folder for bare-GPU.json.")] = _RESULTS,
     most: Annotated[int, typer.Option(help="Most rows in a call.")] = 256,
     service: Annotated[bool, typer.Option(help="Start the service too.")] = True,
@@ -47,12 +48,10 @@ def main(
     if not findings.failed:
         sizes = [size for size in SIZES[device] if size <= most]
         variants = _variants(artifact, fp16, cuda=device == "cuda")
-        _towers(findings, artifact, variants, sizes, seconds)
+        with findings.trying("encoder", "all encoders"):
+            _towers(findings, artifact, variants, sizes, seconds)
         if service:
-            findings.add(serving.refused(artifact))
-            for variant in variants:
-                if variant.name != "tf32":
-                    serving.measured(findings, variant.folder, variant.name, device, 4 * seconds, clients)
+            _services(findings, variants, 4 * seconds, clients or CLIENTS[device])
     findings.facts["seconds"] = f"{time.perf_counter() - began:.0f}"
     path = findings.write(out, name)
     print(f"\n{findings.as_markdown()}\n{path}: {len(findings.failed)} of {len(findings.lines)} lines failed")
@@ -91,37 +90,55 @@ def _towers(
 ) -> None:
     manifest = read_manifest(artifact)
     tokenizer, most = load_tokenizer(artifact, manifest.text), max(sizes)
-    towers = [("image", IMAGE_GRAPH, pixels(most, manifest.image.size))]
+    towers = {"image": (IMAGE_GRAPH, pixels(most, manifest.image.size))}
     for length in lengths_of(manifest.text):
-        towers.append((f"text of {length} tokens", TEXT_GRAPH, texts(most, length, tokenizer)))
-    standard, shape = Variant("fp32", artifact, cuda=False), None
-    expected = {tower: reference(standard.session(graph), feeds) for tower, graph, feeds in towers}
+        towers[f"text of {length} tokens"] = TEXT_GRAPH, texts(most, length, tokenizer)
+    on_cpu = Variant("fp32", artifact, cuda=False)
+    expected = {tower: reference(on_cpu.session(graph), feeds) for tower, (graph, feeds) in towers.items()}
+    shape: Tower | None = None
     for variant in variants:
         findings.facts[variant.name] = read_manifest(variant.folder).fingerprint()
-        for graph in dict.fromkeys(graph for _, graph, _ in towers):
-            _options(findings, variant, graph)
-        for tower, graph, feeds in towers:
-            session = variant.session(graph)
-            findings.add(*compared(variant.name, tower, session, feeds, expected[tower], sizes))
-            events = profiled(variant, graph, first(feeds, 2))
-            if graph == IMAGE_GRAPH or tower == towers[-1][0]:
-                findings.add(*placed(variant, tower, events))
-            shape = shape or (tower_of(events) if graph == IMAGE_GRAPH else None)
-            for rows in sizes if graph == IMAGE_GRAPH else sorted({1, most}):
-                measured = rates(session, first(feeds, rows), seconds, cuda=variant.cuda)
-                findings.add_speed(part="encoder", variant=variant.name, what=tower, rows=rows, **measured)
+        for tower, (graph, feeds) in towers.items():
+            with findings.trying(variant.name, tower):
+                events = profiled(variant, graph, first(feeds, 2))
+                if graph == IMAGE_GRAPH:
+                    shape = shape or tower_of(events)
+                findings.add(*_options(variant, tower, graph), *placed(variant, tower, events))
+                session = variant.session(graph)
+                findings.add(*compared(variant.name, tower, session, feeds, expected[tower], sizes))
+                every = graph == IMAGE_GRAPH or tower == next(name for name in towers if name != "image")
+                for rows in sizes if every else sorted({1, most}):
+                    _speed(findings, variant, tower, session, first(feeds, rows), seconds)
     _ceiling(findings, shape, sizes, seconds)
 
 
-def _options(findings: Findings, variant: Variant, graph: str) -> None:
+def _speed(
+    findings: Findings, variant: Variant, tower: str, session: Any, feeds: Feeds, seconds: float
+) -> None:
+    measured = rates(session, feeds, seconds)
+    rows = len(next(iter(feeds.values())))
+    with findings.trying(variant.name, f"{tower}, {rows} rows with IOBinding"):
+        measured |= bound_rates(session, feeds, seconds, cuda=variant.cuda)
+    findings.add_speed(part="encoder", variant=variant.name, what=tower, rows=rows, **measured)
+
+
+def _services(findings: Findings, variants: list[Variant], seconds: float, clients: int) -> None:
+    findings.add(serving.refused(variants[0].folder))
+    for variant in variants:
+        if variant.name != "tf32":
+            with findings.trying("service", variant.name):
+                serving.measured(findings, variant.folder, variant.name, findings.device, seconds, clients)
+
+
+def _options(variant: Variant, tower: str, graph: str) -> list[Line]:
     """What the provider says its options are, beside what it was told."""
     if not variant.cuda:
-        return
+        return []
     has: dict[str, Any] = variant.session(graph).get_provider_options()[PROVIDER]
     asked = {**PROVIDER_OPTIONS, "use_tf32": "1"} if variant.name == "tf32" else PROVIDER_OPTIONS
     wrong = [f"{name}={has.get(name)}" for name, value in asked.items() if has.get(name) != value]
     told = ", ".join(f"{name}={value}" for name, value in asked.items())
-    findings.add(Line(variant.name, f"{graph}, options", ", ".join(wrong) or "as asked", told, not wrong))
+    return [Line(variant.name, f"{tower}, options", ", ".join(wrong) or "as asked", told, not wrong)]
 
 
 def _ceiling(findings: Findings, tower: Tower | None, sizes: list[int], seconds: float) -> None:

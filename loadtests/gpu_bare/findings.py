@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,15 @@ class Findings:
     def add_speed(self, **measured: Any) -> None:
         self.speeds.append(measured)
         print("     ", ", ".join(f"{key} {_short(value)}" for key, value in measured.items()), flush=True)
+
+    @contextmanager
+    def trying(self, part: str, what: str) -> Iterator[None]:
+        """What the block raises is a line that has failed, and the rest goes on: the next run may be days away."""
+        try:
+            yield
+        except (Exception, SystemExit) as error:
+            said = " ".join(str(error).split())[:500]
+            self.add(Line(part, what, f"{type(error).__name__}: {said}", "it ends", passed=False))
 
     @property
     def failed(self) -> list[Line]:

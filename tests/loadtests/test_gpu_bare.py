@@ -33,9 +33,7 @@ def checked(folder: Path, *options: str) -> tuple[int, str, dict[str, Any]]:
 
 @pytest.mark.slow
 def test_it_runs_on_a_cpu_and_every_line_holds(tmp_path: Path) -> None:
-    status, said, data = checked(
-        tmp_path, "--device", "cpu", "--seconds", "0.01", "--clients", "2", "--most", "2"
-    )
+    status, said, data = checked(tmp_path, "--device", "cpu", "--seconds", "0.01", "--most", "2")
     lines = {f"{line['part']}, {line['what']}": line["passed"] for line in data["lines"]}
     assert status == 0, said
     assert lines["fp32, image, 2 rows against the CPU, lowest cosine"] is True
@@ -108,6 +106,21 @@ def test_each_thread_makes_its_calls_after_two_that_warm_up() -> None:
     made: list[int] = []
     rate = calls_per_second(lambda: made.append(0), seconds=0, threads=2)
     assert (len(made), rate > 0) == (2 + 2 * 3, True)
+
+
+def test_what_goes_wrong_is_a_line_and_the_rest_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
+    findings = Findings("cuda")
+    with findings.trying("fp16", "image"):
+        raise RuntimeError("CUDA failure 2:\n out of memory")
+    with findings.trying("fp16", "text"):
+        pass
+    (line,) = findings.failed
+    assert (line.part, line.what, line.value) == (
+        "fp16",
+        "image",
+        "RuntimeError: CUDA failure 2: out of memory",
+    )
+    assert "FAIL  fp16: image" in capsys.readouterr().out
 
 
 def test_the_file_is_named_for_the_gpu(tmp_path: Path) -> None:
