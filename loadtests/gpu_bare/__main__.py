@@ -103,8 +103,8 @@ def _towers(
                 events = profiled(variant, graph, first(feeds, 2))
                 if graph == IMAGE_GRAPH:
                     shape = shape or tower_of(events)
-                findings.add(*_options(variant, tower, graph), *placed(variant, tower, events))
                 session = variant.session(graph)
+                findings.add(*_options(variant, tower, session), *placed(variant, tower, events))
                 findings.add(*compared(variant.name, tower, session, feeds, expected[tower], sizes))
                 every = graph == IMAGE_GRAPH or tower == next(name for name in towers if name != "image")
                 for rows in sizes if every else sorted({1, most}):
@@ -130,11 +130,11 @@ def _services(findings: Findings, variants: list[Variant], seconds: float, clien
                 serving.measured(findings, variant.folder, variant.name, findings.device, seconds, clients)
 
 
-def _options(variant: Variant, tower: str, graph: str) -> list[Line]:
+def _options(variant: Variant, tower: str, session: Any) -> list[Line]:
     """What the provider says its options are, beside what it was told."""
     if not variant.cuda:
         return []
-    has: dict[str, Any] = variant.session(graph).get_provider_options()[PROVIDER]
+    has: dict[str, Any] = session.get_provider_options()[PROVIDER]
     asked = {**PROVIDER_OPTIONS, "use_tf32": "1"} if variant.name == "tf32" else PROVIDER_OPTIONS
     wrong = [f"{name}={has.get(name)}" for name, value in asked.items() if has.get(name) != value]
     told = ", ".join(f"{name}={value}" for name, value in asked.items())
