@@ -66,13 +66,6 @@ async def test_eight_random_lengths_become_three_shapes_and_the_vectors_stay() -
         assert np.array_equal(one.vector, two.vector), "it is that of its tokens, not of its padding"
 
 
-class OnGpu(OnnxEngine):
-    """An engine that says that it computes on a GPU."""
-
-    on_gpu = True
-
-
 def test_encoders_in_this_process_name_the_lengths_of_what_they_compute_on() -> None:
-    options = OnnxOptions()
-    assert InProcess(OnnxEngine(DEMO, options)).text_buckets == TEXT_BUCKETS
-    assert InProcess(OnGpu(DEMO, options)).text_buckets == GPU_TEXT_BUCKETS
+    assert InProcess(OnnxEngine(DEMO, OnnxOptions(cuda=False))).text_buckets == TEXT_BUCKETS
+    assert InProcess(OnnxEngine(DEMO, OnnxOptions(cuda=True))).text_buckets == GPU_TEXT_BUCKETS

@@ -44,7 +44,8 @@ def test_rows_of_one_caller_are_not_copied() -> None:
     alone, other = job(6), job(1)
     alone.arrays[0][:] = np.arange(6)[:, np.newaxis]
     queue.put(alone)
-    (first,), _ = queue.take().arrays(), queue.put(other)
+    (first,) = queue.take().arrays()
+    queue.put(other)
     (mixed,) = queue.take().arrays()
     assert (first[:, 0].tolist(), np.shares_memory(first, alone.arrays[0])) == ([0, 1, 2, 3], True)
     assert (mixed[:, 0].tolist(), np.shares_memory(mixed, alone.arrays[0])) == ([4, 0, 5], False)
