@@ -43,6 +43,7 @@ def markdown(found: dict[str, Any]) -> str:
         f"Failed: {failed}." if failed else "",
         _cosines(measured),
         _rates(measured),
+        _analyzed(measured),
         _gateways(measured),
     ]
     return "\n\n".join(part for part in parts if part)
@@ -85,6 +86,19 @@ def _rates(variants: dict[str, Any]) -> str:
         "ms of computing an execution", "rows/s of computing, one instance", "GPU busy", "generator's CPU",
     )  # fmt: skip
     return table(head, rows)
+
+
+def _analyzed(variants: dict[str, Any]) -> str:
+    """What perf_analyzer found, where it was there and ran."""
+    rows = [
+        [name, kind, f"{run['calls_in_flight']:.0f}", f"{run['rows']:,.0f}", ms(run["p50"]), ms(run["p99"])]
+        for name, each in variants.items()
+        for kind, runs in each["perf_analyzer"].items()
+        if kind != "error"
+        for run in runs
+    ]
+    head = ("variant", "perf_analyzer sends", "calls in flight", "rows/s", "p50 ms", "p99 ms")
+    return table(head, rows) if rows else ""
 
 
 def _gateways(variants: dict[str, Any]) -> str:

@@ -169,6 +169,17 @@ def test_a_report_has_no_nan_and_names_the_gpu_and_the_images(tmp_path: Path) ->
     assert not report.good({"error": "Triton has ended"})
 
 
+def test_what_perf_analyzer_found_is_a_table_and_its_failure_is_none() -> None:
+    run = {"calls_in_flight": 6.0, "rows": 12000.5, "p50": 0.0021, "p99": 0.003}
+    cosines = {"towers": {}, "bound": 0.999, "kept": True}
+    ran = {"cosines": cosines, "rates": {}, "gateways": [], "perf_analyzer": {"text 16": [run]}}
+    about = {"gpu": {}, "images": {}, "command": ""}
+    said = report.markdown(about | {"variants": {"trt-fp16": ran}})
+    assert "| trt-fp16 | text 16 | 6 | 12,000 | 2.1 | 3 |" in said
+    failed = ran | {"perf_analyzer": {"error": "not found"}}
+    assert "perf_analyzer" not in report.markdown(about | {"variants": {"trt-fp16": failed}})
+
+
 def test_a_triton_that_ends_is_told_with_the_end_of_its_log_and_stops_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
