@@ -10,7 +10,7 @@ PIP := -m pip install --quiet --disable-pip-version-check
 FAST := not (abuse or browser or clients or compose or deploy or export or image or neighbours or prometheus or redis or slow or triton)
 
 .DEFAULT_GOAL := help
-.PHONY: help run image proto test test-slow coverage test-all test-attacks test-abuse test-browser test-clients test-compose test-image image-test test-monitoring test-neighbours test-redis test-triton test-export abuse guesses fuzz check check-proto check-deploy check-compose model load compare overload fair bulk embed-folder gateway fronts processes startup soak versus gathering gpu-check gpu-check-bare triton pictures reference drawings lock clean
+.PHONY: help run image proto test test-slow coverage test-all test-attacks test-abuse test-browser test-clients test-compose test-image image-test test-monitoring test-neighbours test-redis test-triton test-export abuse guesses fuzz check check-proto check-deploy check-compose model variant load compare overload fair bulk embed-folder gateway fronts processes startup soak versus gathering gpu-check gpu-check-bare triton pictures reference drawings lock clean
 
 help: ## this list
 	@grep -hE '^[a-z -]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z -]+):.*## /\1\t/' | expand -t 40
@@ -116,6 +116,10 @@ check-compose: ## docker compose reads its file, with every profile (needs docke
 model: .venv-export/export.stamp ## export a model: make model NAME=ViT-B-32 [ARGS="--pretrained openai"]
 	@test -n "$(NAME)" || { echo 'usage: make model NAME=ViT-B-32 [ARGS="--pretrained openai"]'; exit 2; }
 	$(EXPORT)/python -m models export $(NAME) $(ARGS)
+
+variant: .venv-export/export.stamp ## a variant of an artifact: make variant FOLDER=models/artifacts/ViT-B-32 PRECISION=fp16 PHOTOS=... [ARGS=...]
+	@test -n "$(FOLDER)" -a -n "$(PRECISION)" -a -n "$(PHOTOS)" || { echo 'usage: make variant FOLDER=models/artifacts/ViT-B-32 PRECISION=fp16 PHOTOS=... [ARGS="--classes classes.tsv"]'; exit 2; }
+	$(EXPORT)/python -m models variant $(FOLDER) --precision $(PRECISION) --photos $(PHOTOS) $(ARGS)
 
 load: .venv/dev.stamp ## throughput beside a bare loop: make load [FOLDER=models/demo]
 	$(BIN)/python -m loadtests limit $(or $(FOLDER),models/demo)

@@ -17,6 +17,8 @@ from service.clip.artifact import ArtifactError
 # The same as models.triton_options's, without loading tritonclient for every command.
 BackendName = Literal["python", "onnxruntime", "tensorrt"]
 TritonDevice = Literal["cpu", "gpu"]
+# The same as models.variants.job's.
+VariantPrecision = Literal["fp16", "bf16", "int8"]
 Int8Method = Literal["dynamic", "static"]
 
 app = typer.Typer(
@@ -103,8 +105,9 @@ def evaluate(
 
 
 @app.command()
-def quantize(
+def variant(
     folder: Annotated[Path, typer.Argument(help="An fp32 artifact.")],
+    precision: Annotated[VariantPrecision, typer.Option(help="What the variant computes in.")],
     photos: Annotated[
         Path, typer.Option(help="Photos like those that will be served.", exists=True, file_okay=False)
     ],
@@ -113,22 +116,33 @@ def quantize(
         typer.Option(help="Labels of the photos, as for `evaluate`.", exists=True, dir_okay=False),
     ] = None,
     method: Annotated[
-        Int8Method, typer.Option(help="`dynamic` needs no calibration; its vectors depend on their batch.")
-    ] = "static",
-    out: Annotated[Path | None, typer.Option(help="Default: NAME@int8 beside FOLDER.")] = None,
-    image: Annotated[bool, typer.Option("--image/--no-image", help="The image tower in int8.")] = True,
-    text: Annotated[bool, typer.Option("--text/--no-text", help="The text tower in int8.")] = True,
-    timing: Annotated[bool, typer.Option("--timing/--no-timing", help="Measure speed, 8 s.")] = True,
+        Int8Method | None,
+        typer.Option(
+            help="Of int8, default static; `dynamic` needs no calibration; its vectors depend on their batch."
+        ),
+    ] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(help="Of fp16: the artifact's weights, if `export` was given a file.", exists=True),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Default: NAME@PRECISION beside FOLDER.")] = None,
+    image: Annotated[bool, typer.Option("--image/--no-image", help="The image tower in it, or fp32.")] = True,
+    text: Annotated[bool, typer.Option("--text/--no-text", help="The text tower in it, or fp32.")] = True,
+    timing: Annotated[
+        bool, typer.Option("--timing/--no-timing", help="Measure speed on this CPU, 8 s.")
+    ] = True,
 ) -> None:
-    """Make the int8 variant of an artifact, if it is faithful to fp32 on photos, and show what is gained."""
-    from models.payoff import table
-    from models.quantize import TOWERS, plan_of, quantize
+    """Make a variant of an artifact in a smaller precision, if it is faithful to fp32 on photos."""
+    from models.variants.making import TOWERS, make_variant, plan_of
+    from models.variants.table import table
 
     logging.disable(logging.WARNING)  # the quantizer logs advice that has been followed already
     towers = tuple(tower for tower, chosen in zip(TOWERS, (image, text), strict=True) if chosen)
-    plan = plan_of(folder, photos, out, classes, method, towers)
-    made = quantize(plan, say=typer.echo)
-    typer.echo(table(folder, plan.out, made, timing=timing))
+    plan = plan_of(
+        folder, photos, precision, out=out, classes=classes, method=method, towers=towers, weights=weights
+    )
+    made = make_variant(plan, say=typer.echo)
+    typer.echo(table(precision, folder, plan.out, made, timing=timing))
 
 
 @app.command()

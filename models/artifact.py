@@ -54,8 +54,13 @@ def checksums(folder: Path) -> dict[str, str]:
 
 def write_manifest(folder: Path, manifest: ModelManifest) -> None:
     """Write model.json, indented for people to read; the many numbers of the reference vectors are one line."""
-    apart = {"reference"} if manifest.quantization else {"reference", "quantization"}
-    head = json.dumps(manifest.model_dump(mode="json", exclude=apart), indent=2)
+    told = manifest.model_dump(mode="json", exclude={"reference"})
+    if manifest.variant is None:
+        del told["variant"]
+    for fact in ("model", "pretrained", "seed"):
+        if told["source"][fact] is None:
+            del told["source"][fact]
+    head = json.dumps(told, indent=2)
     vectors = manifest.reference.model_dump_json()
     body = head.removesuffix("\n}")
     (folder / MANIFEST_NAME).write_text(f'{body},\n  "reference": {vectors}\n}}\n', "utf-8")

@@ -6,13 +6,15 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import open_clip
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from models.catalog import Entry
 from models.errors import ModelsError
-from service.clip.manifest import Source
+from service.clip.manifest import ModelManifest, Source
 
 _PREPROCESSING = ("mean", "std", "interpolation", "resize_mode")
 
@@ -35,13 +37,17 @@ def load(entry: Entry, *, weights: Path | None, random_weights: bool, seed: int)
     if random_weights:
         path = None
         made = f"open_clip {entry.model}, random weights of seed {seed}"
-        source = Source(checkpoint=made, licence="none: random weights", random_weights=True)
+        source = Source(
+            checkpoint=made, licence="none: random weights", random_weights=True, seed=seed, **_names(entry)
+        )
     elif weights is None and not tag:
         choices = ", ".join(open_clip.list_pretrained_tags_by_model(entry.model)) or "open_clip knows none"
         raise ModelsError(f"the weights of {entry.model} are not named. Give --pretrained TAG: {choices}.")
     else:
         path = weights or _download(entry, tag)
-        source = Source(checkpoint=_origin(tag), revision=_revision(path), licence=entry.licence)
+        source = Source(
+            checkpoint=_origin(tag), revision=_revision(path), licence=entry.licence, **_names(entry)
+        )
 
     torch.manual_seed(seed)
     # The activation and the preprocessing belong to the weights, and open_clip leaves both to the caller unless
@@ -56,6 +62,53 @@ def load(entry: Entry, *, weights: Path | None, random_weights: bool, seed: int)
     else:
         _load_weights(model, path)
     return model.eval(), source
+
+
+def normalized(model: Any, pixels: npt.NDArray[np.uint8]) -> Tensor:
+    """What the model's own preprocessing makes of pixels at its size: [N, S, S, 3] -> float32 [N, 3, S, S]."""
+    config = model.visual.preprocess_cfg
+    mean, std = (torch.tensor(config[key]).reshape(3, 1, 1) for key in ("mean", "std"))
+    return (torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255 - mean) / std
+
+
+def check_origin(manifest: ModelManifest, weights: Path | None) -> None:
+    """Raises ModelsError if an artifact does not say enough to load its model again."""
+    source = manifest.source
+    if source.model is None:
+        raise ModelsError(
+            f"{manifest.name} does not say which model of open_clip it was exported from ({source.checkpoint}): "
+            "its weights cannot be loaded again. Export it again if it was exported by an earlier version; a model "
+            "that open_clip does not have can have no fp16 variant."
+        )
+    if not (source.random_weights or source.pretrained or weights):
+        raise ModelsError(
+            f"{manifest.name} was exported from a file of weights ({source.revision}): give it with --weights FILE."
+        )
+
+
+def load_again(manifest: ModelManifest, weights: Path | None) -> Any:
+    """The model that an artifact was exported from, with its weights.
+
+    Raises:
+        ModelsError: as `check_origin` and `load`, or the weights that are found are of another revision.
+    """
+    check_origin(manifest, weights)
+    source = manifest.source
+    entry = Entry(
+        name=manifest.name, model=source.model or "", pretrained=source.pretrained, licence=source.licence
+    )
+    model, found = load(entry, weights=weights, random_weights=source.random_weights, seed=source.seed or 0)
+    same_kind = str(found.revision).startswith("sha256:") == str(source.revision).startswith("sha256:")
+    if same_kind and found.revision != source.revision:
+        raise ModelsError(
+            f"{manifest.name} was exported from weights of revision {source.revision}, but those found are "
+            f"{found.revision}: give the file with --weights FILE, or export the artifact again."
+        )
+    return model
+
+
+def _names(entry: Entry) -> dict[str, Any]:
+    return {"model": entry.model, "pretrained": entry.pretrained}
 
 
 def _refuse_unsupported(entry: Entry) -> None:

@@ -17,23 +17,20 @@ import numpy as np
 import numpy.typing as npt
 import open_clip
 import torch
-from torch import Tensor, nn
 
-from models import checkpoint, uint8_rule, verify
+from models import checkpoint, verify
 from models.artifact import checksums, replacing, write_manifest
 from models.catalog import Entry
 from models.errors import ModelsError, not_installed
 from models.tokenizer_json import convert
-from models.towers import ImageEncoder, TextEncoder, simplify
+from models.towers import TextEncoder, simplify
+from models.tracing import trace_image, trace_text
 from models.verify import Case
 from service.clip import reference
 from service.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH, TOKENIZER
 from service.clip.manifest import ImageSpec, ModelManifest, ReferenceVectors, ScoringSpec, Source, TextSpec
 from service.clip.tokenizer import Tokenizer, load_tokenizer
 
-OPSET = 18
-# A protobuf message cannot be larger than 2 GiB. Weights larger than this are written to a file beside the graph.
-_INLINE_BYTES = 1_800_000_000
 # The token ids of these are compared too: an empty text, one that is too long, special words, capitals, entities,
 # other scripts.
 _TOKEN_TEXTS = (
@@ -76,9 +73,9 @@ def export(
 
         simplify(model)
         say("exporting the image encoder")
-        _export_image(model, image.size, folder / IMAGE_GRAPH)
+        trace_image(model, image.size, folder / IMAGE_GRAPH)
         say("exporting the text encoder")
-        _export_text(text_encoder, text, folder / TEXT_GRAPH)
+        trace_text(text_encoder, text, folder / TEXT_GRAPH)
 
         say("comparing with PyTorch")
         manifest = _manifest(entry, model, image, text, source, cases, checksums(folder))
@@ -145,12 +142,11 @@ def _cases(model: Any, image: ImageSpec, tokenizer: Tokenizer, original: Any, te
 
     The expected vectors are open_clip's own, from its own normalisation and its own token ids.
     """
-    config = model.visual.preprocess_cfg
-    mean, std = (torch.tensor(config[key]).reshape(3, 1, 1) for key in ("mean", "std"))
 
     def encode(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        inputs = (torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255 - mean) / std
-        return np.asarray(model.encode_image(inputs, normalize=True), np.float32)
+        return np.asarray(
+            model.encode_image(checkpoint.normalized(model, pixels), normalize=True), np.float32
+        )
 
     pixels = reference.reference_pixels(image.size)  # [2, S, S, 3]
     three = np.random.default_rng(0).integers(0, 256, (3, image.size, image.size, 3), np.uint8)
@@ -171,42 +167,6 @@ def _cases(model: Any, image: ImageSpec, tokenizer: Tokenizer, original: Any, te
         text_case(f"texts padded to {text.context_length}", len(texts), text.context_length),
         text_case("one text", 1, shortest),
     ]
-
-
-def _export_image(model: Any, size: int, path: Path) -> None:
-    config = model.visual.preprocess_cfg
-    encoder = ImageEncoder(model.visual, config["mean"], config["std"]).eval()
-    pixels = torch.zeros(2, size, size, 3, dtype=torch.uint8)
-    batch = torch.export.Dim("N")
-    _trace(encoder, {"pixels": pixels}, {"pixels": {0: batch}}, path)
-    uint8_rule.obey(path)
-
-
-def _export_text(encoder: TextEncoder, text: TextSpec, path: Path) -> None:
-    trims = text.padding == "trim"
-    length = 5 if trims else text.context_length
-    batch, tokens = torch.export.Dim("N"), torch.export.Dim("L", max=text.context_length)
-    inputs = {
-        "token_ids": torch.ones(2, length, dtype=torch.int32),
-        "lengths": torch.full((2,), length, dtype=torch.int32),
-    }
-    shapes = {"token_ids": {0: batch, 1: tokens} if trims else {0: batch}, "lengths": {0: batch}}
-    _trace(encoder, inputs, shapes, path)
-
-
-def _trace(module: nn.Module, inputs: dict[str, Tensor], shapes: dict[str, Any], path: Path) -> None:
-    size = sum(weight.nbytes for weight in module.state_dict().values())
-    torch.onnx.export(
-        module,
-        kwargs=inputs,
-        f=path,
-        input_names=list(inputs),
-        output_names=["embedding"],
-        opset_version=OPSET,
-        dynamic_shapes=shapes,
-        external_data=size > _INLINE_BYTES,
-        verbose=False,
-    )
 
 
 def _manifest(

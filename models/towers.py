@@ -12,7 +12,7 @@ from models.errors import ModelsError
 
 # Added to the attention score of a token that must not be seen. Finite, and within fp16 (its lowest is -65504) even
 # after a score is added to it; exp(-10000) is 0 in every format, as exp(-inf) is.
-_MASKED = -1e4
+MASKED = -1e4
 
 
 class ImageEncoder(nn.Module):
@@ -21,9 +21,13 @@ class ImageEncoder(nn.Module):
     scale: Tensor  # [3]
     shift: Tensor  # [3]
 
-    def __init__(self, visual: nn.Module, mean: list[float], std: list[float]) -> None:
+    def __init__(
+        self, visual: nn.Module, mean: list[float], std: list[float], dtype: torch.dtype = torch.float32
+    ) -> None:
+        """`dtype`: that of the weights of `visual`."""
         super().__init__()
         self.visual = visual
+        self.dtype = dtype
         # (pixels / 255 - mean) / std as one multiplication and one subtraction
         self.register_buffer("scale", 1 / (255 * torch.tensor(std)))
         self.register_buffer("shift", torch.tensor(mean) / torch.tensor(std))
@@ -31,7 +35,7 @@ class ImageEncoder(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         # The cast comes first: TensorRT takes uint8 as a graph's input only.
         image = pixels.to(torch.float32) * self.scale - self.shift  # [N, S, S, 3]
-        return _unit(self.visual(image.permute(0, 3, 1, 2)))
+        return _unit(self.visual(image.permute(0, 3, 1, 2).to(self.dtype)))
 
 
 class TextEncoder(nn.Module):
@@ -42,8 +46,12 @@ class TextEncoder(nn.Module):
 
     mask: Tensor | None  # [context length, context length]
 
-    def __init__(self, model: Any) -> None:
-        """Raises ModelsError if the text encoder of this open_clip model is of a kind not known here."""
+    def __init__(self, model: Any, dtype: torch.dtype = torch.float32) -> None:
+        """`dtype`: that of the weights, but for the tables of tokens and positions, which are fp32.
+
+        Raises:
+            ModelsError: the text encoder of this open_clip model is of a kind not known here.
+        """
         super().__init__()
         text = getattr(model, "text", model)  # CLIP holds the parts itself, CustomTextCLIP in `text`
         pool = getattr(text, "pool_type", None) or getattr(text, "text_pool_type", None)
@@ -62,7 +70,8 @@ class TextEncoder(nn.Module):
         self.projection = text.text_projection
         self.pools_last = pool == "last"
         self.causal = text.attn_mask is not None
-        mask = torch.full_like(text.attn_mask, _MASKED).triu(1) if self.causal else None
+        self.dtype = dtype
+        mask = torch.full_like(text.attn_mask, MASKED, dtype=dtype).triu(1) if self.causal else None
         self.register_buffer("mask", mask)
 
     def forward(self, token_ids: Tensor, lengths: Tensor) -> Tensor:
@@ -70,6 +79,7 @@ class TextEncoder(nn.Module):
         # Not nn.Embedding: the exporter would name its value "embedding", which is the name of the output.
         tokens = self.token_embedding.weight.index_select(0, token_ids.flatten())  # [N * L, W]
         states = tokens.reshape(n, length, -1) + self.positional_embedding[:length]  # [N, L, W]
+        states = states.to(self.dtype)
         mask = None if self.mask is None else self.mask[:length, :length]
         for block in self.blocks:
             states = block(states, attn_mask=mask)  # [N, L, W]
@@ -188,5 +198,7 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, head_dim: int, mask: Tens
 
 
 def _unit(embedding: Tensor) -> Tensor:
+    """[N, D] of any precision -> float32 [N, D], unit length."""
+    embedding = embedding.to(torch.float32)
     norm: Tensor = torch.linalg.vector_norm(embedding, dim=-1, keepdim=True)  # [N, 1]
     return embedding / norm.clamp_min(1e-12)

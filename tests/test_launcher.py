@@ -102,7 +102,7 @@ def test_makers_of_artifacts_run_where_pytorch_is(checkout: Path, elsewhere: Pat
     python.parent.mkdir(parents=True)
     python.write_text('#!/bin/sh\necho "the other Python: $*"\n')
     python.chmod(0o755)
-    for name in ("export", "quantize"):
+    for name in ("export", "variant"):
         result = run(checkout / "clipserve", "models", name, "x y", cwd=elsewhere)
         assert result.stdout == f"the other Python: -P -m models {name} x y\n"
     for arguments in (("settings",), ("models", "list")):

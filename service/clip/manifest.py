@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Sequence
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
 
 # Texts are padded to the next of these. The cost of a text is proportional to its padded length. Most labels have
 # 8 to 12 tokens with their template, so the steps are small there. Long texts are rarer, and with large steps they
@@ -88,12 +88,18 @@ class ScoringSpec(_Frozen):
 
 
 class Source(_Frozen):
-    """Where the weights come from."""
+    """Where the weights come from.
+
+    The last three are for `models variant`, which loads the model again; None where open_clip does not have it.
+    """
 
     checkpoint: str
     revision: str | None = None
     licence: str
     random_weights: bool = Field(default=False, description="never trained: for timing and tests only")
+    model: str | None = Field(default=None, description="its name in open_clip")
+    pretrained: str | None = Field(default=None, description="the tag of its weights there")
+    seed: int | None = Field(default=None, description="of random weights")
 
 
 class ReferenceVectors(_Frozen):
@@ -103,18 +109,26 @@ class ReferenceVectors(_Frozen):
     text_embeddings: list[list[float]]  # [n, D]
 
 
-class Quantization(_Frozen):
-    """How an int8 variant was made, and how far it is from the fp32 artifact on photos that did not calibrate it.
+class Variant(_Frozen):
+    """How a variant of an fp32 artifact was made, and how far it is from it on photos that judged it alone.
 
     The figures about labels are None where the weights were never trained (they name nothing), `top1` and its drop
     also where the photos had no labels.
     """
 
-    method: Literal["dynamic", "static"] = Field(description="activation ranges: of each call, or calibrated")
+    made_of: str | None = Field(default=None, description="the fingerprint of the fp32 artifact")
+    method: Literal["dynamic", "static"] | None = Field(
+        default=None, description="int8's activation ranges: of each call, or calibrated"
+    )
     towers: list[Literal["image", "text"]] = Field(
-        min_length=1, description="those in int8; the other is fp32's"
+        min_length=1, description="those in the variant's precision; the other is fp32's"
     )
     calibration_photos: int = Field(ge=0)
+    largest_value: float | None = Field(
+        default=None,
+        description="fp16: the largest absolute value of a tensor of the fp32 graphs on photos and prompts",
+    )
+    largest_tensor: str | None = Field(default=None, description="which tensor that is, after its graph")
     photos: int = Field(ge=1, description="photos that the figures are of")
     labels: int = Field(ge=1, description="labels of the zero-shot classifier")
     mean_cosine: float = Field(description="of the photos' vectors to those of fp32")
@@ -141,7 +155,8 @@ class ModelManifest(_Frozen):
     files: dict[str, str]
     source: Source
     reference: ReferenceVectors
-    quantization: Quantization | None = None
+    # `quantization`: its name in int8 variants that were made before there were others.
+    variant: Variant | None = Field(default=None, validation_alias=AliasChoices("variant", "quantization"))
 
     @model_validator(mode="after")
     def _vectors_of_embed_dim(self) -> Self:

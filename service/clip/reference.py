@@ -17,7 +17,8 @@ REFERENCE_TEXTS = ("a photo of a cat.", "two dogs playing in the snow", "0123456
 
 # By precision: the lowest cosine to the original framework's vectors at which an engine still computes the same
 # model. Engines in fp32 differ only in the order of additions; in the others, numbers are rounded to fewer bits.
-MIN_COSINE = {"fp32": 0.9999, "fp16": 0.999, "bf16": 0.99, "int8": 0.97}
+# That of fp16 is the first percentile that the maker of a variant asks for (models/variants/gate.py).
+MIN_COSINE = {"fp32": 0.9999, "fp16": 0.9995, "bf16": 0.99, "int8": 0.97}
 
 
 def reference_pixels(size: int) -> npt.NDArray[np.uint8]:

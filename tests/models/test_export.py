@@ -63,23 +63,6 @@ def operators(graph: Path) -> Counter[str]:
     return Counter(node.op_type for node in onnx.load(graph, load_external_data=False).graph.node)
 
 
-@pytest.fixture(scope="module")
-def vit(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("vit") / "artifact"
-    make("ViT-B-32", "openai", out)
-    return out
-
-
-@pytest.fixture(scope="module")
-def rn50(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Its folder has a file beside it, `said`, of what the export said."""
-    folder = tmp_path_factory.mktemp("rn50")
-    lines: list[str] = []
-    make("RN50", "openai", folder / "artifact", say=lines.append)  # raises if a case is not within bounds
-    (folder / "said").write_text("\n".join(lines))
-    return folder / "artifact"
-
-
 def test_every_entry_of_the_catalog_is_in_open_clip() -> None:
     from models.checkpoint import tags
 

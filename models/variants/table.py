@@ -1,4 +1,4 @@
-"""A table of an int8 variant's size, speed and figures beside those of fp32."""
+"""A table of a variant's size, speed and figures beside those of fp32."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from models.errors import ModelsError
-from models.gate import verdicts
+from models.variants.gate import verdicts
+from models.variants.job import VariantPrecision
 from models.verify import Feeds, session_of
 from service.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH
 from service.clip.manifest import ModelManifest
@@ -53,18 +54,19 @@ def _speeds(folders: Sequence[Path], manifest: ModelManifest) -> list[tuple[str,
     return rows
 
 
-def table(fp32: Path, int8: Path, made: ModelManifest, *, timing: bool) -> str:
-    """The table: each line has a name, fp32's figure, int8's figure and the bound that int8 must keep."""
-    measured = made.quantization
+def table(
+    precision: VariantPrecision, fp32: Path, variant: Path, made: ModelManifest, *, timing: bool
+) -> str:
+    """The table: each line has a name, fp32's figure, the variant's figure and the bound that it must keep."""
+    measured = made.variant
     if measured is None:
-        raise ModelsError(f"{int8} does not say how it was quantized.")
-    before, after = (f"{_megabytes(folder):.1f}" for folder in (fp32, int8))
-    rows = [("", "fp32", "int8", "needed"), ("size, MB", before, after, "")]
+        raise ModelsError(f"{variant} does not say how it was made.")
+    before, after = (f"{_megabytes(folder):.1f}" for folder in (fp32, variant))
+    rows = [("", "fp32", precision, "needed"), ("size, MB", before, after, "")]
     if timing:
-        rows += _speeds([fp32, int8], made)
-    for verdict in verdicts(measured):
-        shown = "not measured" if verdict.figure is None else f"{verdict.figure:.4f}"
-        rows.append((verdict.what, "", shown, f"{'<=' if verdict.at_most else '>='} {verdict.bound}"))
+        rows += _speeds([fp32, variant], made)
+    for verdict in verdicts(precision, measured):
+        rows.append((verdict.what, "", verdict.shown, f"{'<=' if verdict.at_most else '>='} {verdict.bound}"))
     rows.append(("cosine, alone to in a batch", "", f"{measured.batch_cosine:.6f}", ""))
     if measured.top1 is not None and measured.top1_drop is not None:
         rows.append(("top-1", f"{measured.top1 + measured.top1_drop:.1%}", f"{measured.top1:.1%}", ""))

@@ -12,7 +12,7 @@ from service.clip.reference import cosines, reference_pixels
 
 pytestmark = pytest.mark.export
 
-DEMO = Path(__file__).parents[2] / "models" / "demo"
+DEMO = Path(__file__).parents[3] / "models" / "demo"
 
 
 @pytest.mark.parametrize(("tower", "kept"), [("image", ("Conv_6", "Gemm_142")), ("text", ("MatMul_302",))])
@@ -22,12 +22,12 @@ def test_weights_have_seven_bits_and_the_outer_layers_stay_fp32(
     import onnx
     from onnx import numpy_helper
 
-    from models.int8_graph import write_int8
+    from models.variants.int8 import quantize_graph
 
     texts = {"token_ids": np.array([[101, 4937, 102]], np.int32), "lengths": np.array([3], np.int32)}
     feeds = [{"pixels": reference_pixels(256)}] if tower == "image" else [texts]
     source, target = DEMO / f"{tower}.onnx", tmp_path / f"{tower}.onnx"
-    write_int8(source, target, "static", feeds)
+    quantize_graph(source, target, "static", feeds)
     before, after = onnx.load(source), onnx.load(target)
     assert after.ir_version == before.ir_version
     assert {o.domain: o.version for o in after.opset_import} == {
@@ -57,15 +57,15 @@ def test_smoothing_changes_nothing_in_fp32(tmp_path: Path) -> None:
     import onnx
     import onnxruntime
 
-    from models import int8_graph
+    from models.variants import int8
 
     folded = tmp_path / "folded.onnx"
-    int8_graph._fold(DEMO / "text.onnx", folded)
+    int8._fold(DEMO / "text.onnx", folded)
     feeds = {"token_ids": np.array([[101, 4937, 102]], np.int32), "lengths": np.array([3], np.int32)}
     model = onnx.load(folded)
-    products = int8_graph._constant_products(model.graph)
+    products = int8._constant_products(model.graph)
     assert len(products) == 36
-    int8_graph._smooth(model, products, [feeds])
+    int8._smooth(model, products, [feeds])
     assert sum(node.name.endswith("/smooth") for node in model.graph.node) == 24
     smoothed = onnxruntime.InferenceSession(model.SerializeToString()).run(None, feeds)[0]
     plain = onnxruntime.InferenceSession(DEMO / "text.onnx").run(None, feeds)[0]
@@ -73,8 +73,8 @@ def test_smoothing_changes_nothing_in_fp32(tmp_path: Path) -> None:
 
 
 def test_convolutions_are_not_dynamic(tmp_path: Path) -> None:
-    from models.int8_graph import write_int8
+    from models.variants.int8 import quantize_graph
 
     with pytest.raises(ModelsError, match=r"image\.onnx is made of convolutions"):
-        write_int8(DEMO / "image.onnx", tmp_path / "image.onnx", "dynamic", [])
+        quantize_graph(DEMO / "image.onnx", tmp_path / "image.onnx", "dynamic", [])
     assert not list(tmp_path.iterdir())

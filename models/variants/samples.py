@@ -1,4 +1,4 @@
-"""The photos and prompts that calibrate an int8 variant, and those that judge it."""
+"""The photos and prompts that calibrate a variant, and those that judge it."""
 
 from __future__ import annotations
 

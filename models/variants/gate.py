@@ -1,28 +1,52 @@
-"""Whether an int8 variant is close enough to fp32, measured in onnxruntime on photos that did not calibrate it."""
+"""Whether a variant is close enough to fp32, measured in onnxruntime on photos that judge alone.
+
+BOUNDS is the one table of what each precision must keep.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from models.errors import ModelsError
-from models.samples import BATCH, Photos, text_feeds
+from models.variants.job import Largest, Method, Tower, VariantPrecision
+from models.variants.samples import BATCH, Photos, text_feeds
 from models.verify import Feeds, Graph
 from service.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH
-from service.clip.manifest import ModelManifest, Quantization
+from service.clip.manifest import ModelManifest, Variant
 from service.clip.prompts import expand, fill
 from service.clip.reference import cosines
 from service.clip.tokenizer import load_tokenizer
 from service.clip.zeroshot import ensemble
 
 FloatArray = npt.NDArray[np.float32]
-Method = Literal["dynamic", "static"]
-Tower = Literal["image", "text"]
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What the figures of the same names in the record must keep: both cosines for both towers.
+
+    `largest_value`: of the fp32 graphs, where the precision has a smaller range than fp32. `digits` are shown.
+    """
+
+    mean_cosine: float
+    p1_cosine: float
+    top1_agreement: float = 0.97
+    top1_drop: float = 0.01
+    largest_value: float | None = None
+    digits: int = 4
+
+
+BOUNDS: dict[VariantPrecision, Bounds] = {
+    # fp16 ends at 65,504. On other photos and texts a value may be a few times larger than on these, and a sum of
+    # products may pass through larger values than its result where an engine adds up in half precision.
+    "fp16": Bounds(mean_cosine=0.9999, p1_cosine=0.9995, largest_value=8_000, digits=6),
+    "int8": Bounds(mean_cosine=0.99, p1_cosine=0.97),
+}
 
 
 @dataclass(frozen=True)
@@ -52,6 +76,11 @@ class Verdict:
     figure: float | None
     bound: float
     at_most: bool = False
+    digits: int = 4
+
+    @property
+    def shown(self) -> str:
+        return "not measured" if self.figure is None else f"{self.figure:.{self.digits}f}"
 
     @property
     def good(self) -> bool:
@@ -60,9 +89,7 @@ class Verdict:
         return self.figure <= self.bound + 1e-9 if self.at_most else self.figure >= self.bound
 
     def __str__(self) -> str:
-        return (
-            f"{self.what} {self.figure:.4f} (needed: at {'most' if self.at_most else 'least'} {self.bound})"
-        )
+        return f"{self.what} {self.shown} (needed: at {'most' if self.at_most else 'least'} {self.bound})"
 
 
 def encode(folder: Path, manifest: ModelManifest, photos: Photos) -> Vectors:
@@ -94,60 +121,82 @@ def encode(folder: Path, manifest: ModelManifest, photos: Photos) -> Vectors:
 
 def measure(
     fp32: Vectors,
-    int8: Vectors,
+    variant: Vectors,
     photos: Photos,
     *,
-    method: Method,
+    made_of: str,
+    method: Method | None,
     towers: list[Tower],
     calibration_photos: int,
+    largest: Largest | None,
     trained: bool,
-) -> Quantization:
+) -> Variant:
     """The figures that the manifest records. Those about labels are measured only if the model was `trained`.
 
     With random weights the vectors of all photos are nearly equal, and the smallest difference changes the first
     label.
     """
-    image_cosines, text_cosines = cosines(fp32.images, int8.images), cosines(fp32.texts, int8.texts)
-    agreement, right, drop = _top1(fp32, int8, photos) if trained else (None, None, None)
-    return Quantization(
+    image_cosines, text_cosines = cosines(fp32.images, variant.images), cosines(fp32.texts, variant.texts)
+    agreement, right, drop = _top1(fp32, variant, photos) if trained else (None, None, None)
+    return Variant(
+        made_of=made_of,
         method=method,
         towers=towers,
         calibration_photos=calibration_photos,
+        largest_value=largest and largest.value,
+        largest_tensor=largest and f"{largest.graph}: {largest.tensor}",
         photos=len(photos),
         labels=len(photos.labels),
         mean_cosine=float(image_cosines.mean()),
         p1_cosine=float(np.percentile(image_cosines, 1)),
         text_mean_cosine=float(text_cosines.mean()),
         text_p1_cosine=float(np.percentile(text_cosines, 1)),
-        batch_cosine=float(cosines(int8.together, int8.alone).min()),
+        batch_cosine=float(cosines(variant.together, variant.alone).min()),
         top1_agreement=agreement,
         top1=right,
         top1_drop=drop,
     )
 
 
-def verdicts(measured: Quantization) -> list[Verdict]:
+def verdicts(precision: VariantPrecision, measured: Variant) -> list[Verdict]:
     """Each figure that decides, with its bound."""
-    return [
-        Verdict("image cosine, mean", measured.mean_cosine, 0.99),
-        Verdict("image cosine, 1st percentile", measured.p1_cosine, 0.97),
-        Verdict("text cosine, mean", measured.text_mean_cosine, 0.99),
-        Verdict("text cosine, 1st percentile", measured.text_p1_cosine, 0.97),
-        Verdict("top-1 agreement", measured.top1_agreement, 0.97),
-        Verdict("top-1 drop", measured.top1_drop, 0.01, at_most=True),
+    needed = BOUNDS[precision]
+    figures: list[tuple[str, float | None, float]] = [
+        ("image cosine, mean", measured.mean_cosine, needed.mean_cosine),
+        ("image cosine, 1st percentile", measured.p1_cosine, needed.p1_cosine),
+        ("text cosine, mean", measured.text_mean_cosine, needed.mean_cosine),
+        ("text cosine, 1st percentile", measured.text_p1_cosine, needed.p1_cosine),
+        ("top-1 agreement", measured.top1_agreement, needed.top1_agreement),
     ]
+    made = [Verdict(*figure, digits=needed.digits) for figure in figures]
+    made.append(Verdict("top-1 drop", measured.top1_drop, needed.top1_drop, at_most=True))
+    if needed.largest_value is not None:
+        limit = needed.largest_value
+        made.append(Verdict("largest value of fp32", measured.largest_value, limit, at_most=True, digits=1))
+    return made
 
 
-def judge(measured: Quantization) -> None:
+def judge(precision: VariantPrecision, measured: Variant) -> None:
     """Accept a variant whose figures all keep their bounds.
 
     Raises:
         ModelsError: one does not; the message says each figure that failed, its bound, and what to try.
     """
-    failed = [verdict for verdict in verdicts(measured) if not verdict.good]
+    failed = [verdict for verdict in verdicts(precision, measured) if not verdict.good]
     if not failed:
         return
-    advice = ["--method dynamic" if measured.method == "static" else "--method static"]
+    advice = _advice(precision, measured, failed)
+    raise ModelsError(
+        f"the {precision} variant is not faithful to fp32 on {measured.photos} photos and {measured.labels} "
+        f"labels, and was deleted: {'; '.join(map(str, failed))}. "
+        f"Try {', or '.join(advice)}. Some models cannot be had in {precision}."
+    )
+
+
+def _advice(precision: VariantPrecision, measured: Variant, failed: Sequence[Verdict]) -> list[str]:
+    advice = []
+    if precision == "int8":
+        advice.append("--method dynamic" if measured.method == "static" else "--method static")
     if measured.method == "static":
         advice.append(f"more photos to calibrate on ({measured.calibration_photos} did)")
     if len(measured.towers) == 2:
@@ -155,20 +204,16 @@ def judge(measured: Quantization) -> None:
         advice += [
             f"--no-{tower}, which keeps the {tower} tower fp32" for tower in failing or measured.towers
         ]
-    raise ModelsError(
-        f"the int8 variant is not faithful to fp32 on {measured.photos} photos and {measured.labels} labels, and "
-        f"was deleted: {'; '.join(map(str, failed))}. "
-        f"Try {', or '.join(advice)}. Some models cannot be quantized to int8."
-    )
+    return advice or ["the fp32 artifact"]
 
 
 def _run(graph: Graph, feeds: Iterable[Feeds]) -> FloatArray:
     return np.concatenate([graph.run(feed) for feed in feeds])
 
 
-def _top1(fp32: Vectors, int8: Vectors, photos: Photos) -> tuple[float, float | None, float | None]:
-    """The agreement, int8's top-1, and how much lower than fp32's it is; the last two are None without labels."""
-    before, after = _first_labels(fp32, photos), _first_labels(int8, photos)
+def _top1(fp32: Vectors, variant: Vectors, photos: Photos) -> tuple[float, float | None, float | None]:
+    """The agreement, the variant's top-1, and how much lower it is than fp32's; the last two may be None."""
+    before, after = _first_labels(fp32, photos), _first_labels(variant, photos)
     agreement = _share_equal(before, after)
     if None in photos.truths:
         return agreement, None, None

@@ -1,4 +1,4 @@
-"""An fp32 graph -> an int8 graph. This module imports onnx; it is not in the service's environment.
+"""The writer of int8 variants: fp32 graphs -> int8 graphs.
 
 Only products with constant weights become int8. The first convolution, the last product, LayerNorm, softmax, the
 scaling of the pixels and the L2 norm stay fp32.
@@ -25,7 +25,7 @@ from onnxruntime.quantization import (
 )
 
 from models.errors import ModelsError
-from models.gate import Method
+from models.variants.job import GRAPHS, Job, Method
 from models.verify import Feeds
 
 _PRODUCTS = ("Conv", "MatMul", "Gemm")
@@ -42,7 +42,19 @@ _SMOOTHING = 0.65
 _WEIGHTS: dict[str, Any] = {"per_channel": True, "reduce_range": True, "weight_type": QuantType.QInt8}
 
 
-def write_int8(source: Path, target: Path, method: Method, feeds: Sequence[Feeds]) -> None:
+def write_int8(job: Job) -> None:
+    """Write the graphs of `job.towers` in int8, made from the fp32 graphs; `job.photos` calibrate a static variant.
+
+    Raises:
+        ModelsError: as `quantize_graph`.
+    """
+    for tower in job.towers:
+        graph = GRAPHS[tower]
+        job.say(f"quantizing {graph}")
+        quantize_graph(job.source / graph, job.target / graph, job.method, job.feeds(tower))
+
+
+def quantize_graph(source: Path, target: Path, method: Method, feeds: Sequence[Feeds]) -> None:
     """Write the int8 variant of the graph `source`; `feeds` are the inputs that calibrate a static variant.
 
     Raises:

@@ -1,4 +1,4 @@
-"""int8 variants: what the gate lets pass, what the manifest then says, and that the service serves it."""
+"""Variants: what the gate lets pass, what the manifest then says, and that the service serves it."""
 
 from __future__ import annotations
 
@@ -6,66 +6,50 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-import skimage.data
-from PIL import Image
 
 from models.errors import ModelsError
-from models.gate import Method
-from models.quantize import Plan, plan_of, quantize
-from models.samples import read_photos, split
-from models.verify import Feeds
+from models.variants.job import GRAPHS, Job, Method
+from models.variants.making import Plan, make_variant, plan_of
+from models.variants.samples import read_photos, split
 from service.clip.artifact import ArtifactError, read_manifest
 from service.clip.manifest import ModelManifest
 from tests.support import png, serving
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 DEMO = ROOT / "models" / "demo"
 MANIFEST = read_manifest(DEMO)
 
 
-@pytest.fixture(scope="session")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """66 pieces of scikit-image's photographs, and a file that is no photo."""
-    folder = tmp_path_factory.mktemp("photos")
-    (folder / "README.md").write_text("about the photos")
-    for name in ("cat", "coffee", "rocket"):
-        whole = Image.fromarray(getattr(skimage.data, name)())
-        for number in range(22):
-            left, top = whole.width * (number % 5) // 10, whole.height * (number // 5) // 10
-            piece = whole.crop((left, top, left + whole.width // 2, top + whole.height // 2))
-            piece.save(folder / f"{name}_{number:02}.jpg")
-    return folder
-
-
-def copy(source: Path, target: Path, method: Method, feeds: Sequence[Feeds]) -> None:
+def copy(job: Job) -> None:
     """The most faithful variant there is."""
-    shutil.copyfile(source, target)
+    for tower in job.towers:
+        shutil.copyfile(job.source / GRAPHS[tower], job.target / GRAPHS[tower])
 
 
-def spoil(source: Path, target: Path, method: Method, feeds: Sequence[Feeds]) -> None:
+def spoil(job: Job) -> None:
     """The image tower's class vectors in another order."""
-    data = bytearray(source.read_bytes())
+    copy(job)
+    path = job.target / GRAPHS["image"]
+    data = bytearray(path.read_bytes())
     start = data.find(b"classes.rows\x4a") + 20  # the tensor's name, and the tag and length of its bytes
-    if source.name == "image.onnx":
-        rows = np.frombuffer(bytes(data[start : start + 999 * 384]), np.int8).reshape(999, 384)
-        data[start : start + rows.size] = rows[::-1].tobytes()
-    target.write_bytes(data)
+    rows = np.frombuffer(bytes(data[start : start + 999 * 384]), np.int8).reshape(999, 384)
+    data[start : start + rows.size] = rows[::-1].tobytes()
+    path.write_bytes(data)
 
 
 def plan(photos: Path, out: Path, **changes: object) -> Plan:
-    return replace(plan_of(DEMO, photos, out), **changes)  # type: ignore[arg-type]
+    return replace(plan_of(DEMO, photos, "int8", out=out), **changes)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
 def faithful(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("faithful") / "demo@int8"
-    assert quantize(plan(photos, out), copy) == read_manifest(out)
+    assert make_variant(plan(photos, out), copy) == read_manifest(out)
     return out
 
 
@@ -73,10 +57,11 @@ def test_a_faithful_variant_is_published_with_its_figures(faithful: Path) -> Non
     made = read_manifest(faithful)
     assert (made.name, made.precision, made.format) == ("demo@int8", "int8", 1)
     assert made.reference == MANIFEST.reference
-    record = made.quantization
+    record = made.variant
     assert record
     assert (record.method, record.towers, record.labels) == ("static", ["image", "text"], 68)
     assert (record.calibration_photos, record.photos) == (32, 34)
+    assert record.made_of == MANIFEST.fingerprint()
     assert record.p1_cosine == pytest.approx(1, abs=1e-6)
     assert (record.top1_agreement, record.top1, record.top1_drop) == (1.0, None, None)
     assert [path.name for path in faithful.parent.iterdir()] == ["demo@int8"]
@@ -84,7 +69,7 @@ def test_a_faithful_variant_is_published_with_its_figures(faithful: Path) -> Non
 
 def test_a_spoiled_variant_is_refused_with_its_figures_and_deleted(photos: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelsError) as refusal:
-        quantize(plan(photos, tmp_path / "out"), spoil)
+        make_variant(plan(photos, tmp_path / "out"), spoil)
     told = str(refusal.value)
     for words in (
         "image cosine, mean ",
@@ -103,8 +88,8 @@ def test_a_spoiled_variant_is_refused_with_its_figures_and_deleted(photos: Path,
 def test_labelled_photos_are_judged_by_their_labels(photos: Path, tmp_path: Path) -> None:
     classes = tmp_path / "classes.tsv"
     classes.write_text("0\tcat\tcat\n1\tcoffee\tcoffee\n2\trocket\trocket\n3\tn4\tguitar\n")
-    made = quantize(plan(photos, tmp_path / "out", classes=classes, method="dynamic"), copy)
-    record = made.quantization
+    made = make_variant(plan(photos, tmp_path / "out", classes=classes, method="dynamic"), copy)
+    record = made.variant
     assert record
     assert (record.photos, record.labels, record.calibration_photos) == (66, 4, 0)
     assert record.top1
@@ -130,8 +115,8 @@ def test_a_fingerprint_names_the_precision_once() -> None:
 
 def test_a_manifest_without_the_record_is_valid_and_written_as_before() -> None:
     stored = json.loads((DEMO / "model.json").read_text())
-    assert "quantization" not in stored
-    assert ModelManifest.model_validate(stored).quantization is None
+    assert not {"variant", "quantization"} & stored.keys()
+    assert ModelManifest.model_validate(stored).variant is None
 
 
 def test_no_photo_both_calibrates_and_judges(photos: Path) -> None:
@@ -165,21 +150,46 @@ def test_too_few_photos_say_how_many_are_needed(method: Method, words: str, tmp_
     assert not (tmp_path / "out").exists()
 
 
-def test_what_cannot_be_quantized_is_told(tmp_path: Path) -> None:
+def test_int8_variants_of_before_are_read(faithful: Path) -> None:
+    """Their record had the name of the one precision that there was, and does not say what they were made of."""
+    stored = json.loads((faithful / "model.json").read_text())
+    record = stored.pop("variant")
+    for new in ("made_of", "largest_value", "largest_tensor"):
+        del record[new]
+    read = ModelManifest.model_validate(stored | {"quantization": record})
+    assert read.variant
+    assert (read.variant.method, read.variant.made_of) == ("static", None)
+    assert read.fingerprint() == read_manifest(faithful).fingerprint()
+
+
+def test_what_cannot_be_made_is_told(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="is not an artifact"):
-        plan_of(tmp_path, tmp_path)
+        plan_of(tmp_path, tmp_path, "int8")
     for changes, words in (
         ({"precision": "int8"}, "is already int8"),
         ({"files": MANIFEST.files | {"text.onnx.data": ""}}, r"text\.onnx\.data"),
     ):
         (tmp_path / "model.json").write_text(MANIFEST.model_copy(update=changes).model_dump_json())
         with pytest.raises(ModelsError, match=words):
-            plan_of(tmp_path, tmp_path)
+            plan_of(tmp_path, tmp_path, "int8")
     with pytest.raises(ModelsError, match=r"exists\. Remove it, or choose another folder with --out"):
-        plan_of(DEMO, tmp_path, tmp_path)
+        plan_of(DEMO, tmp_path, "int8", out=tmp_path)
     with pytest.raises(ModelsError, match="nothing to do"):
-        plan_of(DEMO, tmp_path, towers=())
-    assert plan_of(DEMO, tmp_path).out == DEMO.with_name("demo@int8")
+        plan_of(DEMO, tmp_path, "fp16", towers=())
+    with pytest.raises(ModelsError, match="--method is of int8"):
+        plan_of(DEMO, tmp_path, "fp16", method="static")
+    with pytest.raises(ModelsError, match=r"--weights is of fp16"):
+        plan_of(DEMO, tmp_path, "int8", weights=tmp_path)
+    assert plan_of(DEMO, tmp_path, "int8").out == DEMO.with_name("demo@int8")
+    assert plan_of(DEMO, tmp_path, "fp16").out == DEMO.with_name("demo@fp16")
+
+
+def test_bf16_is_refused_with_what_computes_it_instead(tmp_path: Path) -> None:
+    result = cli(str(DEMO), "--precision", "bf16", "--photos", str(tmp_path))
+    assert result.returncode == 1
+    assert "onnxruntime's CPU provider has no bf16 convolution" in result.stderr
+    assert "OpenVINO engine computes the fp32 artifact in bf16 by itself" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
 
 
 def test_the_command_tells_an_error_in_one_line(tmp_path: Path) -> None:
@@ -199,7 +209,7 @@ def test_without_onnx_the_command_says_what_to_install(photos: Path, tmp_path: P
 
 def cli(*arguments: str, python_path: Path = ROOT) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "models", "quantize", *arguments],
+        [sys.executable, "-m", "models", "variant", "--precision", "int8", *arguments],
         cwd=ROOT,
         env={"PYTHONPATH": str(python_path), "PATH": "", "COLUMNS": "200"},
         capture_output=True,
@@ -215,7 +225,7 @@ async def test_the_demo_model_s_text_tower_passes_in_int8_and_is_served(photos: 
     result = cli(str(DEMO), "--photos", str(photos), "--no-image", "--no-timing", "--out", str(out))
     assert result.returncode == 0, result.stderr
     assert "text cosine, mean" in result.stdout
-    record = read_manifest(out).quantization
+    record = read_manifest(out).variant
     assert record
     assert record.towers == ["text"]
     assert 0.99 < record.text_mean_cosine < 0.9999

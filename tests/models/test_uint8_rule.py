@@ -1,0 +1,43 @@
+"""The rule of uint8 for every architecture of the catalog: TensorRT must be able to read each image graph."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models.catalog import read_catalog
+from tests.models.architectures import ALL, shorten
+from tests.models.test_export import entry
+
+# `export` ignores the warnings of torch, too.
+pytestmark = [pytest.mark.export, pytest.mark.filterwarnings("ignore")]
+
+MODELS = sorted({each.model for each in read_catalog().values()})
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_image_graph_of_each_architecture_reads_pixels_in_one_cast(model: str, tmp_path: Path) -> None:
+    """In fp32, and with EXPORT_ALL in half precision, as the tests of fp16 variants do for each kind of model."""
+    import onnx
+    import torch
+
+    from models import checkpoint, tracing
+    from models.half import HALF, fold_batch_norms, halve
+    from models.towers import simplify
+    from models.uint8_rule import violations
+
+    short = shorten(tmp_path, model, {"vocab_size": 400})  # the text tower is not looked at
+    with torch.no_grad():
+        for dtype in (torch.float32, HALF)[: 1 + ALL]:
+            built, _ = checkpoint.load(entry(short), weights=None, random_weights=True, seed=0)
+            size = int(np.ravel(built.visual.preprocess_cfg["size"])[0])  # a number, or two
+            if dtype is HALF:
+                fold_batch_norms(built.visual, torch.zeros(1, 3, size, size))
+                halve(built)
+            simplify(built)
+            tracing.trace_image(built, size, tmp_path / "image.onnx", dtype)  # it raises, or obeys
+            graph = onnx.load(tmp_path / "image.onnx", load_external_data=False).graph
+            assert violations(graph) == []
+            assert [node.op_type for node in graph.node if "pixels" in node.input] == ["Cast"]
