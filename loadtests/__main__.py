@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import typer
 
-from loadtests import commands, embed_folder, gathering, label_set_commands, limit, processes, versus
+from loadtests import (
+    commands,
+    decoders,
+    embed_folder,
+    gathering,
+    label_set_commands,
+    limit,
+    processes,
+    versus,
+)
 from loadtests.capacity import commands as capacity_commands
 
 cli = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
@@ -26,6 +35,7 @@ cli.command()(label_set_commands.shared_sets)
 cli.command()(label_set_commands.zero_shot)
 cli.command()(processes.processes)
 cli.command()(gathering.gathering)
+cli.command()(decoders.decoders)
 cli.command()(versus.versus)
 cli.command()(capacity_commands.capacity_check)
 cli.command()(capacity_commands.capacity)
