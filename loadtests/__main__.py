@@ -12,6 +12,7 @@ from loadtests import (
     label_set_commands,
     limit,
     processes,
+    triton_calls,
     versus,
 )
 from loadtests.capacity import commands as capacity_commands
@@ -35,6 +36,7 @@ cli.command()(label_set_commands.shared_sets)
 cli.command()(label_set_commands.zero_shot)
 cli.command()(processes.processes)
 cli.command()(gathering.gathering)
+cli.command()(triton_calls.triton_calls)
 cli.command()(decoders.decoders)
 cli.command()(versus.versus)
 cli.command()(capacity_commands.capacity_check)

@@ -15,14 +15,20 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from PIL import Image
+from PIL import ExifTags, Image
 
 from loadtests.bodies import photo
 from loadtests.peers.environments import CannotPrepare, install
 from loadtests.report import table
 
 _JPEG = (".jpg", ".jpeg")
-_SIZES = ((640, 480), (4000, 3000))
+_LIES = 6  # the EXIF orientation of a phone that was held upright
+_SETS: dict[str, tuple[tuple[int, int], int] | None] = {  # a size and an orientation
+    "as they are": None,
+    "640 x 480": ((640, 480), 1),
+    "4000 x 3000": ((4000, 3000), 1),
+    "4000 x 3000, lying": ((4000, 3000), _LIES),
+}
 _TABLE = Path(__file__).with_name("peers") / "decoders_table.py"
 
 
@@ -52,19 +58,18 @@ def decoders(
 
 
 def _write(photos: list[bytes], folder: Path) -> None:
-    """Sets of photos, each in a folder: as they are, and of each size."""
-    sizes = {"as they are": None, **{f"{width} x {height}": (width, height) for width, height in _SIZES}}
-    for name, size in sizes.items():
+    """Sets of photos, each in a folder: as they are, and of each size and orientation."""
+    for name, made in _SETS.items():
         Path(folder, name).mkdir()
         for number, data in enumerate(photos):
-            Path(folder, name, f"{number:04}.jpg").write_bytes(data if size is None else _resized(data, size))
+            Path(folder, name, f"{number:04}.jpg").write_bytes(_resized(data, *made) if made else data)
 
 
-def _resized(data: bytes, size: tuple[int, int]) -> bytes:
-    file = io.BytesIO()
-    Image.open(io.BytesIO(data)).convert("RGB").resize(size, Image.Resampling.LANCZOS).save(
-        file, "JPEG", quality=85
-    )
+def _resized(data: bytes, size: tuple[int, int], orientation: int) -> bytes:
+    file, exif = io.BytesIO(), Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    image = Image.open(io.BytesIO(data)).convert("RGB").resize(size, Image.Resampling.LANCZOS)
+    image.save(file, "JPEG", quality=85, exif=exif)
     return file.getvalue()
 
 
@@ -75,10 +80,11 @@ def decoders_table(measured: dict[str, Any]) -> str:
     for row in measured["rows"]:
         of.setdefault(row["way"], {})[row["photos"]] = row
     head = ["CPU ms an image (largest, mean difference)", *sets]
-    rows = [
-        [way, *(f"{own[each]['ms']:.2f} ({own[each]['largest']}, {own[each]['mean']:.2f})" for each in sets)]
-        for way, own in of.items()
-    ]
+    rows = [[way, *(_cell(own.get(each)) for each in sets)] for way, own in of.items()]
     lines = [f"{name} {version}" for name, version in measured["versions"].items()]
     lines += [f"Left out: {name}: {reason}" for name, reason in measured["missing"].items()]
     return "\n".join([table(head, rows), "", *lines])
+
+
+def _cell(row: dict[str, Any] | None) -> str:
+    return f"{row['ms']:.2f} ({row['largest']}, {row['mean']:.2f})" if row else ""

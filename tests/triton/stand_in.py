@@ -27,6 +27,7 @@ class StandIn(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[mi
         ready: what it says when it is asked.
         asked: how often it has told a configuration.
         calls: rows of each call that it was sent.
+        peers: the methods that were asked, each with the address that asked.
         value: every number of its vectors.
         failure: what calls get instead of vectors.
         answering: cleared, it answers no call and no question; set again, it answers them all.
@@ -42,6 +43,7 @@ class StandIn(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[mi
         self.ready = True
         self.asked = 0
         self.calls: list[int] = []
+        self.peers: set[tuple[str, str]] = set()
         self.cancelled = 0
         self.failure: tuple[grpc.StatusCode, str] | None = None
         self.answering, self.watched, self.computing = asyncio.Event(), asyncio.Event(), asyncio.Event()
@@ -68,6 +70,7 @@ class StandIn(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[mi
             model.parameters[key].string_value = value
 
     async def ModelReady(self, request: Any, context: Any) -> Any:  # noqa: N802  gRPC's name
+        self.peers.add(("ModelReady", context.peer()))
         await self.answering.wait()
         await self.watched.wait()
         return service_pb2.ModelReadyResponse(ready=self.ready)
@@ -82,6 +85,7 @@ class StandIn(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[mi
         return service_pb2.ModelStatisticsResponse(model_stats=[statistics])
 
     async def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802
+        self.peers.add(("ModelInfer", context.peer()))
         rows = request.inputs[0].shape[0]
         self.calls.append(rows)
         if self.failure:
