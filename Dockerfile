@@ -7,30 +7,20 @@
 ARG VARIANT=cpu
 # Any image with Python 3.11 or newer and its module venv.
 ARG BASE_CPU=python:3.12-slim-bookworm
-# onnxruntime-gpu is built for CUDA 13.
-ARG BASE_GPU=nvidia/cuda:13.0.1-cudnn-runtime-ubuntu24.04
+# CUDA and cuDNN come with the packages of requirements/service-gpu.txt, the driver with the machine: no image of NVIDIA's.
+ARG BASE_GPU=python:3.12-slim-bookworm
 
 # hadolint ignore=DL3006
 FROM ${BASE_CPU} AS base-cpu
 FROM base-cpu AS base-export
 # hadolint ignore=DL3006
 FROM ${BASE_GPU} AS base-gpu
-# hadolint ignore=DL3008
-RUN apt-get update \
-    && apt-get install -y --no-install-recommends python3 \
-    && rm -rf /var/lib/apt/lists/*
-
-FROM base-cpu AS build-cpu
-FROM base-cpu AS build-export
-FROM base-gpu AS build-gpu
-# hadolint ignore=DL3008
-RUN apt-get update \
-    && apt-get install -y --no-install-recommends python3-venv \
-    && rm -rf /var/lib/apt/lists/*
+# What NVIDIA's container runtime puts into the container: GPUs, and of the driver what computes.
+ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
 
 # The packages in /app/.venv, by a pip that stays outside of it, and the list of them.
 # hadolint ignore=DL3006
-FROM build-${VARIANT} AS build
+FROM base-${VARIANT} AS build
 ARG VARIANT
 # Another index, such as PyTorch's for machines without a GPU.
 ARG PIP_EXTRA_INDEX_URL

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from urllib.parse import urlencode
 
 import numpy as np
-import skimage.data
 from PIL import Image
 
 GRAIN = 5.0  # 640 x 480 pixels then have about 70 KB, as photographs do
@@ -48,6 +47,8 @@ def photo(width: int, height: int, quality: int = 85, grain: float = GRAIN) -> b
     `grain`: standard deviation of brightness noise, of 255 steps. The original has 640 x 427 pixels; enlarged
     without the grain of a sensor it has nothing between its pixels, and is coded and decoded too cheaply.
     """
+    import skimage.data  # not where only the service and its load tests' own parts are installed
+
     picture = Image.fromarray(skimage.data.rocket())  # type: ignore[no-untyped-call]
     picture = picture.resize((width, height), Image.Resampling.LANCZOS)
     if grain:

@@ -11,8 +11,11 @@ from service.engine.backend import Backend
 from service.engine.batch_queue import BatchPolicy
 from service.engine.batching import Batched
 from service.engine.choice import EngineOptions, choose_engine
-from service.engine.in_process import InProcess
+from service.engine.cuda import Accelerator
+from service.engine.in_process import Engine, InProcess
 from service.engine.triton.contract import Tower
+from service.engine_settings import Calls
+from service.errors import BackendUnavailable
 from service.settings import ModelSettings
 from service.telemetry.metrics import Metrics
 
@@ -22,33 +25,86 @@ _TRITON_TEXTS = 256
 
 
 def open_backend(
-    deadline_seconds: float, folder: Path, manifest: ModelManifest, settings: ModelSettings, metrics: Metrics
+    deadline_seconds: float,
+    accelerator: Accelerator,
+    folder: Path,
+    manifest: ModelManifest,
+    settings: ModelSettings,
+    metrics: Metrics,
 ) -> Backend:
-    """The backend that the settings ask for, not started yet.
+    """The backend that the settings ask for, not started yet. `accelerator`: who knows whether CUDA works.
 
     Raises:
-        BackendUnavailable: it is not installed.
+        BackendUnavailable: it is not installed, or CUDA is asked for and does not work.
     """
     if settings.backend == "triton":
         return _on_triton(deadline_seconds, manifest, settings, metrics)
-    engine = choose_engine(
+    calls = calls_of(settings, accelerator)
+    return batched(in_process(folder, manifest, settings, accelerator), settings, metrics, calls)
+
+
+def in_process(
+    folder: Path, manifest: ModelManifest, settings: ModelSettings, accelerator: Accelerator
+) -> InProcess:
+    """The encoders in this process, without a batcher.
+
+    Raises:
+        BackendUnavailable: see `open_backend`.
+    """
+    engine = open_engine(folder, manifest, settings, accelerator)
+    return InProcess(engine, calls_of(settings, accelerator).workers)
+
+
+def uses_gpu(settings: ModelSettings, accelerator: Accelerator) -> bool:
+    """Whether encoders in this process run on the GPU.
+
+    Raises:
+        BackendUnavailable: CUDA is asked for, and does not work or is not for this engine.
+    """
+    if settings.backend == "triton":
+        return False
+    if settings.backend == "openvino":
+        if settings.device == "cuda":
+            raise BackendUnavailable(
+                "device=cuda, but backend=openvino, which runs on the CPU: set CLIPSERVE_BACKEND=onnx or "
+                "CLIPSERVE_DEVICE=cpu."
+            )
+        return False
+    return accelerator.chosen(settings.device)
+
+
+def calls_of(settings: ModelSettings, accelerator: Accelerator) -> Calls:
+    """The sizes of encoder calls in this process. Raises as `uses_gpu` does."""
+    return settings.calls(on_gpu=uses_gpu(settings, accelerator))
+
+
+def open_engine(
+    folder: Path, manifest: ModelManifest, settings: ModelSettings, accelerator: Accelerator
+) -> Engine:
+    """The engine in this process that the settings ask for, not loaded yet.
+
+    Raises:
+        BackendUnavailable: see `open_backend`.
+    """
+    if settings.backend == "triton":
+        raise ValueError("encoders on Triton are not in this process.")
+    cuda, calls = uses_gpu(settings, accelerator), calls_of(settings, accelerator)
+    return choose_engine(
         folder,
         manifest,
-        EngineOptions(
-            settings.backend, settings.device, settings.threads, settings.workers, settings.spinning
-        ),
+        EngineOptions(settings.backend, cuda, calls.threads, calls.workers, settings.spinning),
         lambda: reference_feeds(manifest, load_tokenizer(folder, manifest.text)),
     )
-    return batched(InProcess(engine, settings.workers), settings, metrics)
 
 
-def batched(inner: Backend, settings: ModelSettings, metrics: Metrics) -> Batched:
-    """The batcher that the settings ask for, around encoders in this process."""
-    delay, workers = settings.max_queue_delay_seconds, settings.workers
+def batched(inner: Backend, settings: ModelSettings, metrics: Metrics, calls: Calls | None = None) -> Batched:
+    """The batcher around encoders in this process; `calls`: those of a CPU, if nothing is said."""
+    calls = calls or settings.calls(on_gpu=False)
+    delay = settings.max_queue_delay_seconds
     return Batched(
         inner,
-        image=BatchPolicy(settings.max_batch_images, delay, workers),
-        text=BatchPolicy(settings.max_batch_texts, delay, workers, settings.max_batch_tokens),
+        image=BatchPolicy(calls.max_batch_images, delay, calls.workers),
+        text=BatchPolicy(calls.max_batch_texts, delay, calls.workers, calls.max_batch_tokens),
         metrics=metrics,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import os
 from collections.abc import AsyncIterator, Callable
@@ -38,6 +39,7 @@ from service.clip.tokenizer import load_tokenizer
 from service.concurrency import DaemonExecutor, SideThread, together
 from service.cores import usable_cores, yield_to_event_loop
 from service.engine.backend import Backend
+from service.engine.cuda import Accelerator
 from service.settings import ModelSettings, Settings
 from service.telemetry.metrics import Metrics
 
@@ -71,16 +73,18 @@ async def open_core(
     metrics: Metrics,
     open_backend: OpenBackend | None = None,
     charge: Charge | None = None,
+    accelerator: Accelerator | None = None,
 ) -> AsyncIterator[Core]:
     """Build the models and the use cases; on leaving, end all that they began.
 
-    `open_backend` replaces the backend that the settings ask for. `charge`: see `Inference`.
+    `open_backend` replaces the backend that the settings ask for. `charge`: see `Inference`. `accelerator`: one
+    that has looked already.
 
     Raises:
         ArtifactError: a folder of `settings.models` is not an artifact, or two hold models of one name.
-        BackendUnavailable: a backend is not installed.
+        BackendUnavailable: a backend is not installed, or CUDA is asked for and does not work.
     """
-    open_backend = open_backend or functools.partial(open_chosen, settings.deadline_seconds)
+    open_backend = open_backend or await _chosen_by_settings(settings, accelerator or Accelerator())
     async with AsyncExitStack() as stack:
         threads = settings.decode_threads or usable_cores()
         executor = stack.enter_context(DaemonExecutor(threads, "preprocess", yield_to_event_loop))
@@ -98,6 +102,15 @@ async def open_core(
         stack.push_async_callback(label_sets.aclose)
         inference = Inference(by_name, label_sets, picked(settings, RequestLimits), side, charge)
         yield Core(models, inference, side)
+
+
+async def _chosen_by_settings(settings: Settings, accelerator: Accelerator) -> OpenBackend:
+    models = (settings, *settings.model_settings.values())
+    if any(model.backend in {"auto", "onnx"} and model.device != "cpu" for model in models):
+        await asyncio.to_thread(
+            accelerator.facts
+        )  # seconds where there is a GPU, and the loop answers probes
+    return functools.partial(open_chosen, settings.deadline_seconds, accelerator)
 
 
 def _decoders(settings: Settings, threads: int, stack: AsyncExitStack, metrics: Metrics) -> Decoders:

@@ -13,6 +13,7 @@ from service.access_settings import AccessSettings
 from service.application.limits import RequestLimits
 from service.clip.formats import FORMATS
 from service.clip.images import ImageLimits
+from service.engine_settings import EngineSettings
 from service.label_set_settings import LabelSetSettings
 from service.process_settings import ProcessSettings
 from service.rest.compat.names import Compat
@@ -24,41 +25,11 @@ _OF_CLIENTS = {"CLIPSERVE_URL", "CLIPSERVE_KEY"}  # of commands that ask a serve
 _DEMO = Path(__file__).parent.parent / "models" / "demo"
 
 
-class ModelSettings(TritonSettings):
+class ModelSettings(TritonSettings, EngineSettings):
     """The settings that may differ from model to model; `model_settings` may hold each of them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    backend: Literal["auto", "onnx", "openvino", "triton"] = Field(
-        "auto",
-        description="where the encoders run: `onnx` (onnxruntime) or `openvino` in this process, `auto` the faster "
-        "of these where both are installed and agree; `triton` on a Triton server",
-    )
-    device: Literal["auto", "cpu", "cuda"] = Field(
-        "auto", description="`cuda` refuses to start where CUDA does not run; `auto` says what it chose"
-    )
-    threads: int = Field(
-        0, ge=0, le=1024, description="threads of one encoder call; 0: the cores of the quota"
-    )
-    workers: int = Field(1, ge=1, le=64, description="encoder calls at a time")
-    spinning: bool = Field(
-        True,
-        description="onnxruntime threads wait for their next piece of work in a busy loop; false where cores "
-        "are shared with other services",
-    )
-    max_batch_images: int = Field(
-        4, ge=1, le=1024, description="images in one encoder call; more gain little on a CPU, a GPU likes 64"
-    )
-    max_batch_texts: int = Field(32, ge=1, le=4096, description="texts in one encoder call")
-    max_batch_tokens: int = Field(
-        96,
-        ge=1,
-        description="tokens in one encoder call, padding included; more gain a little for texts, and images beside "
-        "them wait longer",
-    )
-    max_queue_delay_seconds: float = Field(
-        0.0, ge=0, le=1, description="how long a row may wait for company while the encoder is idle"
-    )
     max_queue_seconds: float = Field(
         1.0, ge=0, le=3600, description="work that may be ahead of a request before it is refused"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from service.access_settings import AccessSettings
+from service.engine_settings import default_by_device
 from service.label_set_settings import LabelSetSettings
 from service.settings import ModelSettings, Settings
 
@@ -21,6 +22,8 @@ def as_markdown() -> str:
 
 
 def _default_text(name: str) -> str:
+    if by_device := default_by_device(name):
+        return by_device
     value = Settings.model_fields[name].default
     if name == "models":
         return "models/demo"

@@ -44,7 +44,7 @@ class Process:
             )
         atexit.register(self.popen.kill)  # a test that fails does not leave it behind
 
-    def wait_ready(self, seconds: float = 30) -> float:
+    def wait_ready(self, seconds: float = 120) -> float:
         """Seconds until /readyz said so, on both ports: the one of operations hears of it a beat later."""
         started = time.monotonic()
         while time.monotonic() - started < seconds:
@@ -80,7 +80,7 @@ class Process:
 
 def failed_start(**settings: str | int) -> tuple[int, str]:
     """(exit status, why it cannot start)."""
-    status, log = Process(**settings).ended(30)
+    status, log = Process(**settings).ended(120)
     lines = [json.loads(line) for line in log.splitlines()]
     assert not [line for line in lines if "exception" in line]
     return status, "\n".join(line["reason"] for line in lines if line["event"] == "cannot_start")

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import subprocess
+import tempfile
+import weakref
 
 from loadtests.process import free_port
 
@@ -11,16 +14,18 @@ PASSWORD = "a-password"
 
 
 class RedisServer:
-    """Debian's redis-server, with nothing on disk."""
+    """Debian's redis-server. What a test tells it to write goes into a folder that is gone with this object."""
 
     def __init__(self) -> None:
+        self._folder = tempfile.mkdtemp(prefix="clipserve-redis-")
+        weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
         self.port = free_port()
         self.url = f"redis://:{PASSWORD}@127.0.0.1:{self.port}/0"
         self.start()
 
     def start(self) -> None:
         options = ["--port", str(self.port), "--save", "", "--appendonly", "no", "--requirepass", PASSWORD]
-        self.popen = subprocess.Popen(["redis-server", *options], stdout=subprocess.DEVNULL)
+        self.popen = subprocess.Popen(["redis-server", *options], stdout=subprocess.DEVNULL, cwd=self._folder)
 
     def kill(self) -> None:
         self.popen.kill()

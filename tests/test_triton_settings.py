@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from pydantic import ValidationError
 
+from service.commands.reading import BadSettings, read_settings
 from service.settings import Settings
 
 
@@ -27,3 +30,19 @@ def test_a_model_may_have_endpoints_of_its_own(monkeypatch: pytest.MonkeyPatch) 
 def test_endpoints_that_cannot_be_meant_are_refused(given: str, said: str) -> None:
     with pytest.raises(ValidationError, match=said):
         Settings(triton_url=given)
+
+
+@pytest.mark.parametrize(
+    "given", ["grpc://me:secret@one:8001", "me:secret@one:8001", "one:8001,secret@two:8001"]
+)
+@pytest.mark.parametrize("of_a_model", [False, True])
+def test_a_password_before_an_endpoint_is_not_told(
+    monkeypatch: pytest.MonkeyPatch, given: str, of_a_model: bool
+) -> None:
+    monkeypatch.setenv("CLIPSERVE_TRITON_URL", "one:8001" if of_a_model else given)
+    if of_a_model:
+        monkeypatch.setenv("CLIPSERVE_MODEL_SETTINGS", json.dumps({"a": {"triton_url": given}}))
+    with pytest.raises(BadSettings, match="is not host:port") as refused:
+        read_settings()
+    assert "secret" not in str(refused.value)
+    assert "8001" in str(refused.value)

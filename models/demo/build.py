@@ -36,6 +36,7 @@ from torch.nn.utils import fuse_conv_bn_eval
 from torchvision.models import EfficientNet_B0_Weights
 from transformers import BertModel
 
+from models import uint8_rule
 from models.artifact import write_manifest
 from models.demo.towers import ImageTower, SentenceEncoder, TextTower, store_small
 from service.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH, TOKENIZER
@@ -160,6 +161,7 @@ def build(folder: Path) -> None:
     token_ids, lengths = tokenize(tokenizer, REFERENCE_TEXTS)
     n, length = Dim("N"), Dim("L", max=CONTEXT_LENGTH)
     write_graph(image, {"pixels": pixels}, {"pixels": {0: n}}, folder / IMAGE_GRAPH)
+    uint8_rule.obey(folder / IMAGE_GRAPH)
     texts = {"token_ids": token_ids, "lengths": lengths}
     write_graph(text, texts, {"token_ids": {0: n, 1: length}, "lengths": {0: n}}, folder / TEXT_GRAPH)
 

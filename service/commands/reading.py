@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from typing import NoReturn
 
@@ -12,6 +13,7 @@ from pydantic_settings import SettingsError
 
 from service.settings import ModelSettings, Settings
 
+_USER = re.compile(r"[^/@\s'\",]+(?=@)")  # of a URL, with its password
 _JSON = ("CLIPSERVE_MODEL_SETTINGS",)
 
 
@@ -58,7 +60,7 @@ def _reason(fault: ErrorDetails) -> str:
     name = ".".join([f"CLIPSERVE_{setting.upper()}", *inside])
     secret = name.lower().endswith(("token", "redis_url", "otlp_endpoint"))
     given = "..." if secret else repr(fault["input"])[:200]
-    return f"{name}={given}: {_said(fault)}"
+    return _USER.sub("...", f"{name}={given}: {_said(fault)}")
 
 
 def _said(fault: ErrorDetails) -> str:

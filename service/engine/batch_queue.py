@@ -7,8 +7,9 @@ batches as large as any.
 
 from __future__ import annotations
 
+import functools
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -72,13 +73,13 @@ class Job:
     def rows(self) -> int:
         return len(self.arrays[0])
 
+    @functools.cached_property
+    def shape(self) -> Shape:
+        return tuple(array.shape[1:] for array in self.arrays)
+
     @property
     def bulk(self) -> bool:
         return self.context is not None and self.context.bulk
-
-    @property
-    def shape(self) -> Shape:
-        return tuple(array.shape[1:] for array in self.arrays)
 
 
 @dataclass
@@ -98,7 +99,7 @@ class Batch(Generic[J]):
     rows: list[tuple[J, int]]
 
     @property
-    def jobs(self) -> Iterable[J]:
+    def jobs(self) -> Collection[J]:
         """Each once."""
         return dict(self.rows)
 
@@ -107,7 +108,10 @@ class Batch(Generic[J]):
         return all(job.departed() for job, _ in self.rows)
 
     def arrays(self) -> Arrays:
-        count = len(self.rows[0][0].arrays)
+        first, start = self.rows[0]
+        count = len(first.arrays)
+        if len(self.jobs) == 1:  # rows of one caller lie side by side already
+            return tuple(array[start : start + len(self.rows)] for array in first.arrays)
         return tuple(np.stack([job.arrays[i][row] for job, row in self.rows]) for i in range(count))
 
     def row_by_row(self) -> list[Batch[J]]:

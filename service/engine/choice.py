@@ -11,7 +11,7 @@ from service.clip.manifest import ModelManifest
 from service.cores import usable_cores
 from service.engine.fastest import Fastest
 from service.engine.in_process import Engine, Feeds
-from service.engine.onnx import Device, OnnxEngine, OnnxOptions, has_cuda
+from service.engine.onnx import OnnxEngine, OnnxOptions
 from service.errors import BackendUnavailable
 
 
@@ -21,12 +21,13 @@ class EngineOptions:
 
     Attributes:
         engine: `auto`: the faster of those that are installed and agree.
+        cuda: on the GPU, which has been seen to work.
         threads: of one call; 0: the cores of the quota.
         workers: calls at a time.
     """
 
     engine: Literal["auto", "onnx", "openvino"]
-    device: Device
+    cuda: bool
     threads: int
     workers: int
     spinning: bool
@@ -44,9 +45,8 @@ def choose_engine(
         BackendUnavailable: OpenVINO is asked for and not installed.
     """
     threads = options.threads or usable_cores()
-    onnx = OnnxEngine(folder, OnnxOptions(options.device, threads, options.spinning))
-    on_gpu = options.device == "cuda" or (options.device == "auto" and has_cuda())
-    if options.engine == "onnx" or on_gpu:
+    onnx = OnnxEngine(folder, OnnxOptions(options.cuda, threads, options.spinning))
+    if options.engine == "onnx" or options.cuda:
         return onnx
     try:
         from service.engine.openvino import OpenVinoEngine, Precision, computes_bf16  # optional

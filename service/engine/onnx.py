@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import onnxruntime as ort
 
 from service.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH
 from service.engine.backend import Embeddings
+from service.engine.cuda import PROVIDER, PROVIDER_OPTIONS
 from service.engine.in_process import Call, Feeds, return_freed_memory
 from service.errors import BackendUnavailable
 from service.telemetry.log import logger
 
-Device = Literal["auto", "cpu", "cuda"]
-_CUDA, _CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
+_CPU = "CPUExecutionProvider"
 
 
 @dataclass(frozen=True)
@@ -23,12 +22,13 @@ class OnnxOptions:
     """How onnxruntime runs.
 
     Attributes:
-        device: `cuda` refuses to start without CUDA; `auto` takes CUDA where it works and says what it chose.
+        cuda: on the GPU, where `service.engine.cuda` has found that it works; else on the CPU.
         threads: threads of one call. With one thread a call runs in the caller's own, on shared weights.
-        spinning: threads wait for their next piece of work in a busy loop, for a moment; idle they sleep.
+        spinning: threads wait for their next piece of work in a busy loop, for a moment; idle they sleep. Never on
+            a GPU, where they have nothing to wait for.
     """
 
-    device: Device = "auto"
+    cuda: bool = False
     threads: int = 1
     spinning: bool = True
 
@@ -36,13 +36,16 @@ class OnnxOptions:
 class OnnxEngine:
     """An `Engine`: two sessions of onnxruntime."""
 
-    name = "onnxruntime"
-    precision: str | None = None  # that of the graphs
+    precision: str | None = None  # that of the graphs: TF32 is off
 
     def __init__(self, folder: Path, options: OnnxOptions) -> None:
         self._folder = folder
         self._options = options
         self._sessions: dict[str, ort.InferenceSession] = {}
+
+    @property
+    def name(self) -> str:
+        return "onnxruntime-cuda" if self._options.cuda else "onnxruntime"
 
     def load(self) -> None:
         for graph in (IMAGE_GRAPH, TEXT_GRAPH):
@@ -53,11 +56,14 @@ class OnnxEngine:
             except Exception as error:  # onnxruntime's exceptions have no common base but Exception
                 raise BackendUnavailable(
                     f"onnxruntime cannot load {self._folder / graph}: {error}"
+                    + (" To run on the CPU, set CLIPSERVE_DEVICE=cpu." if self._options.cuda else "")
                 ) from error
             return_freed_memory()
-        providers = self._sessions[IMAGE_GRAPH].get_providers()
         logger.info(
-            "onnxruntime_ready", runs_on="cuda" if _CUDA in providers else "cpu", **vars(self._options)
+            "onnxruntime_ready",
+            runs_on="cuda" if self._options.cuda else "cpu",
+            threads=self._options.threads,
+            spinning=self._options.spinning and not self._options.cuda,
         )
 
     def call(self, graph: str, feeds: Feeds) -> Call:
@@ -68,37 +74,40 @@ class OnnxEngine:
         return_freed_memory()
 
     def _open(self, graph: str) -> ort.InferenceSession:
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = self._options.threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 4  # it prints past our log what its exceptions tell too
-        # onnxruntime would keep a memory plan for each shape of input, and texts come in many shapes.
-        options.enable_mem_pattern = False
-        options.add_session_config_entry("session.intra_op.allow_spinning", str(int(self._options.spinning)))
-        # The other session needs the cores next. Threads that spin on after a call would take half of them from it.
-        options.add_session_config_entry("session.force_spinning_stop", "1")
-        # Divide the work of a call into ever smaller pieces: then a thread that is held up by a decoder has only a
-        # small piece left at the end, and the others do not wait long for it.
-        options.add_session_config_entry("session.dynamic_block_base", "4")
-        session = ort.InferenceSession(self._folder / graph, options, providers=self._providers())
-        if self._options.device == "cuda" and _CUDA not in session.get_providers():
+        # Without a fall-back: onnxruntime would go on on the CPU, also after an error in the middle of a call, and
+        # print what happened past our log.
+        session = ort.InferenceSession(
+            self._folder / graph, session_options(self._options), providers(self._options), enable_fallback=0
+        )
+        if self._options.cuda and PROVIDER not in session.get_providers():
             raise BackendUnavailable(
-                "device=cuda, but onnxruntime could not start its CUDA provider and would run on the CPU: "
-                "check the driver and the CUDA libraries, or set CLIPSERVE_DEVICE=auto."
+                f"onnxruntime does not run {self._folder / graph} on CUDA, which worked a moment ago: run "
+                "nvidia-smi, or set CLIPSERVE_DEVICE=cpu."
             )
         return session
 
-    def _providers(self) -> list[str]:
-        if self._options.device == "cpu":
-            return [_CPU]
-        if has_cuda():
-            return [_CUDA, _CPU]
-        if self._options.device == "cuda":
-            raise BackendUnavailable(
-                "device=cuda, but this onnxruntime has no CUDA provider: install onnxruntime-gpu in place of "
-                "onnxruntime (requirements/service-gpu.txt), or set CLIPSERVE_DEVICE=cpu."
-            )
-        return [_CPU]
+
+def session_options(chosen: OnnxOptions) -> ort.SessionOptions:
+    """How a session runs."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = chosen.threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4  # it prints past our log what its exceptions tell too
+    # onnxruntime would keep a memory plan for each shape of input, and texts come in many shapes.
+    options.enable_mem_pattern = False
+    spinning = chosen.spinning and not chosen.cuda
+    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spinning)))
+    # The other session needs the cores next. Threads that spin on after a call would take half of them from it.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    # Divide the work of a call into ever smaller pieces: then a thread that is held up by a decoder has only a
+    # small piece left at the end, and the others do not wait long for it.
+    options.add_session_config_entry("session.dynamic_block_base", "4")
+    return options
+
+
+def providers(chosen: OnnxOptions) -> list[str | tuple[str, dict[str, str]]]:
+    """Where a session runs; nodes that CUDA does not have run on the CPU."""
+    return [(PROVIDER, dict(PROVIDER_OPTIONS)), _CPU] if chosen.cuda else [_CPU]
 
 
 class _Run:
@@ -115,8 +124,3 @@ class _Run:
 
     def cancel(self) -> None:
         self._options.terminate = True  # onnxruntime looks between two nodes
-
-
-def has_cuda() -> bool:
-    """Whether this onnxruntime was built for CUDA; whether CUDA works is seen when a session opens."""
-    return _CUDA in ort.get_available_providers()

@@ -111,14 +111,14 @@ def test_no_request_fails_while_instances_end_under_load(
     ports = [free_port(), free_port()]
     instances = [instance(port) for port in ports]
     for process in instances:
-        process.wait_ready(60)
+        process.wait_ready()
     with haproxy(tmp_path, ports, retries, more) as port, load(port, keep) as outcomes:
         for time_ in range(TIMES // 4):
             ending = instances[time_ % 2]
             ending.popen.send_signal(signal.SIGTERM)
             assert ending.ended(40)[0] == 0
             instances[time_ % 2] = instance(ports[time_ % 2])
-            instances[time_ % 2].wait_ready(60)
+            instances[time_ % 2].wait_ready()
             time.sleep(1)  # until it is in the rotation again
     for process in instances:
         assert process.stop()[0] == 0

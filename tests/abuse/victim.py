@@ -62,7 +62,7 @@ class Victim:
 
     def _start(self) -> None:
         self.process = Process(*self._prefix, models=str(self._model), **self._settings)
-        self.process.wait_ready(60)
+        self.process.wait_ready()
         self.address = address_of(self.process)
         self.prober = Prober(self.address)
         for size in _SIZES:

@@ -17,7 +17,7 @@ expect.set_options(timeout=30_000)  # ms: ten times what a page takes on a busy 
 def url() -> Iterator[str]:
     """Where a service process with the demo model answers, on the engine that every machine has."""
     process = Process(backend="onnx")
-    process.wait_ready(120)
+    process.wait_ready()
     yield process.url
     assert process.stop()[0] == 0
 

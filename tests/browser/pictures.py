@@ -80,7 +80,7 @@ def _kept(visit: Visit, path: Path) -> Path:
 def main() -> None:
     FOLDER.mkdir(exist_ok=True)
     process = Process(backend="onnx")
-    process.wait_ready(120)
+    process.wait_ready()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         takes = [partial(take, browser, process.url, name) for name in SHOTS]

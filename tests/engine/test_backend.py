@@ -30,8 +30,8 @@ TEXTS = ["cat", "a photo of a dog", "the Eiffel tower at night, seen from a boat
 BACKENDS: dict[str, Callable[[], Backend]] = {
     "fake": lambda: FakeBackend(MANIFEST.embed_dim),
     "batched fake": lambda: batched(FakeBackend(MANIFEST.embed_dim)),
-    "onnx": lambda: InProcess(OnnxEngine(DEMO, OnnxOptions(device="cpu"))),
-    "batched onnx": lambda: batched(InProcess(OnnxEngine(DEMO, OnnxOptions(device="cpu")), workers=2)),
+    "onnx": lambda: InProcess(OnnxEngine(DEMO, OnnxOptions())),
+    "batched onnx": lambda: batched(InProcess(OnnxEngine(DEMO, OnnxOptions()), workers=2)),
     "openvino": lambda: InProcess(OpenVinoEngine(DEMO, threads=2)),
     "batched openvino": lambda: batched(InProcess(OpenVinoEngine(DEMO, threads=2, workers=2), workers=2)),
 }
@@ -62,9 +62,7 @@ async def test_vectors_have_shape_type_and_unit_length(backend: Backend) -> None
         np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    "engine", [OnnxEngine(DEMO, OnnxOptions(device="cpu")), OpenVinoEngine(DEMO, threads=2)]
-)
+@pytest.mark.parametrize("engine", [OnnxEngine(DEMO, OnnxOptions()), OpenVinoEngine(DEMO, threads=2)])
 def test_an_engine_in_fp32_gives_the_vectors_of_the_original_framework(engine: Engine) -> None:
     engine.load()
     token_ids, lengths = TOKENIZER.pad(TOKENIZER.encode(REFERENCE_TEXTS), MANIFEST.text.context_length)
@@ -132,11 +130,6 @@ async def test_what_onnxruntime_finds_wrong_is_raised_and_not_printed(
         await backend.encode_text(np.full((1, 8), 10**8, np.int32), np.array([8], np.int32))
     await backend.aclose()
     assert capfd.readouterr().err == ""
-
-
-async def test_cuda_without_cuda_refuses_to_start_with_the_reason() -> None:
-    with pytest.raises(BackendUnavailable, match="no CUDA provider"):
-        await InProcess(OnnxEngine(DEMO, OnnxOptions(device="cuda"))).start()
 
 
 async def test_a_missing_graph_refuses_to_start_with_its_path(tmp_path: Path) -> None:

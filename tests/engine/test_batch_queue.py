@@ -39,6 +39,18 @@ def test_rows_of_different_shapes_never_share_a_batch() -> None:
     assert [batch.arrays()[0].shape for batch in (queue.take(), queue.take())] == [(2, 8), (2, 16)]
 
 
+def test_rows_of_one_caller_are_not_copied() -> None:
+    queue = BatchQueue[Job](BatchPolicy(4))
+    alone, other = job(6), job(1)
+    alone.arrays[0][:] = np.arange(6)[:, np.newaxis]
+    queue.put(alone)
+    (first,) = queue.take().arrays()
+    queue.put(other)
+    (mixed,) = queue.take().arrays()
+    assert (first[:, 0].tolist(), np.shares_memory(first, alone.arrays[0])) == ([0, 1, 2, 3], True)
+    assert (mixed[:, 0].tolist(), np.shares_memory(mixed, alone.arrays[0])) == ([4, 0, 5], False)
+
+
 def test_long_texts_come_in_smaller_batches() -> None:
     queue = BatchQueue[Job](BatchPolicy(32, max_batch_tokens=128))
     for width, most in ((2, 32), (8, 16), (77, 1), (200, 1)):

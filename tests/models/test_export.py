@@ -164,7 +164,7 @@ def test_pixels_go_into_one_cast_and_nowhere_else(vit: Path, rn50: Path) -> None
 
     from models.uint8_rule import violations
 
-    for folder in (vit, rn50):
+    for folder in (vit, rn50, Path(__file__).parents[2] / "models" / "demo"):
         graph = onnx.load(folder / "image.onnx").graph
         assert [node.op_type for node in graph.node if "pixels" in node.input] == ["Cast"]
         assert violations(graph) == []
@@ -176,16 +176,27 @@ def test_an_image_graph_that_turns_uint8_is_rewired_to_the_same_vectors(tmp_path
 
     from models.uint8_rule import obey, violations
 
-    demo = Path(__file__).parents[2] / "models" / "demo" / "image.onnx"
-    path = tmp_path / "image.onnx"
-    path.write_bytes(demo.read_bytes())
-    assert "Transpose reads pixels" in violations(onnx.load(path).graph), "else this shows nothing"
+    graph = onnx.parser.parse_graph("""
+        turning (uint8[N, 4, 4, 3] pixels) => (float[N, 48] embedding) {
+            turned = Transpose <perm: ints = [0, 3, 1, 2]> (pixels)
+            values = Cast <to: int = 1> (turned)
+            sizes = Shape <start: int = 0, end: int = 1> (pixels)
+            width = Constant <value_ints: ints = [48]> ()
+            flat = Concat <axis: int = 0> (sizes, width)
+            embedding = Reshape (values, flat)
+        }""")
+    path, before = tmp_path / "image.onnx", tmp_path / "before.onnx"
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10)
+    onnx.save(model, path)
+    onnx.save(model, before)
+    assert violations(graph) == ["Transpose reads pixels", "Shape reads pixels", "2 nodes read pixels"]
     obey(path)
     assert violations(onnx.load(path).graph) == []
     onnx.checker.check_model(path, full_check=True)
-    pixels = np.random.default_rng(0).integers(0, 256, (3, 256, 256, 3), np.uint8)
-    before, after = (ort.InferenceSession(each).run(None, {"pixels": pixels})[0] for each in (demo, path))
-    np.testing.assert_array_equal(before, after)
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 4, 4, 3), np.uint8)
+    one, other = (ort.InferenceSession(each).run(None, {"pixels": pixels})[0] for each in (before, path))
+    np.testing.assert_array_equal(one, other)
+    assert one.tolist() == pixels.transpose(0, 3, 1, 2).reshape(3, 48).tolist()
 
 
 def test_a_graph_that_computes_in_uint8_is_refused(tmp_path: Path) -> None:

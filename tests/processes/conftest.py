@@ -33,6 +33,6 @@ def two_processes(triton: FakeTriton, **settings: str | int) -> Process:
 def gateway(triton: FakeTriton) -> Iterator[Process]:
     """One for all tests of a module, which leave it with two processes that are ready."""
     process = two_processes(triton)
-    process.wait_ready(120)
+    process.wait_ready()
     yield process
     assert process.stop()[0] == 0

@@ -137,7 +137,7 @@ def test_at_the_end_all_answer_what_is_in_flight_and_a_second_signal_does_not_wa
     triton: FakeTriton,
 ) -> None:
     process = two_processes(triton, min_body_bytes_per_second=1, drain_delay_seconds=3000)
-    process.wait_ready(120)
+    process.wait_ready()
     eventually(lambda: both_listen(process))
     workers, url = pids(process), httpx.URL(process.url)
     body = b'{"texts": ["a cat"]}'
@@ -159,7 +159,7 @@ def test_at_the_end_all_answer_what_is_in_flight_and_a_second_signal_does_not_wa
 
 def test_when_the_supervisor_is_killed_the_workers_end_themselves(triton: FakeTriton) -> None:
     process = two_processes(triton)
-    process.wait_ready(120)
+    process.wait_ready()
     workers = pids(process)
     process.popen.kill()
     eventually(lambda: not [pid for pid in workers if Path(f"/proc/{pid}").exists()])

@@ -13,6 +13,7 @@ import numpy as np
 
 from service.backends import open_backend
 from service.engine.backend import Backend, Vector
+from service.engine.cuda import Accelerator
 from service.engine.triton.endpoint import Call
 from service.errors import BackendUnavailable, DeadlineExceeded
 from service.settings import ModelSettings
@@ -28,7 +29,7 @@ Asking = list[asyncio.Task[Vector]]
 async def gathering(one: StandIn, metrics: Metrics | None = None, calls: int = 2) -> AsyncIterator[Backend]:
     """The backend that settings ask for, on a server that stands in for Triton."""
     settings = ModelSettings(backend="triton", triton_url=(one.url,), triton_calls=calls)
-    backend = open_backend(5.0, Path("unused"), MANIFEST, settings, metrics or Metrics())
+    backend = open_backend(5.0, Accelerator(), Path("unused"), MANIFEST, settings, metrics or Metrics())
     try:
         await backend.start()
         yield backend

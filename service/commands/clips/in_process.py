@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import math
 import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict
+from pathlib import Path
 
 from service.application.requests import ClassifyRequest
+from service.backends import in_process, uses_gpu
 from service.clip.artifact import ArtifactError, read_manifest
+from service.clip.manifest import ModelManifest
 from service.commands.clips.clip import (
     OF_IMAGE,
     OF_TEXT,
@@ -22,18 +26,21 @@ from service.commands.clips.clip import (
     ServedBy,
     failure,
 )
-from service.core import Core, open_core
+from service.core import Core, OpenBackend, open_core
 from service.cores import usable_cores
 from service.engine.backend import Vector
-from service.engine.onnx import has_cuda
+from service.engine.cuda import Accelerator
+from service.engine.in_process import InProcess
+from service.engine_settings import Calls
 from service.errors import ClipError, LabelSetNotReady
-from service.settings import Settings
+from service.settings import ModelSettings, Settings
 from service.telemetry import log
 from service.telemetry.metrics import Metrics
 
 _LABEL_SET_SECONDS = 600.0  # to build one that is new for this model: a thousand labels by eighty templates
 _LABEL_SET_AGAIN = 0.25
 _TRITON_IN_FLIGHT = 128  # two of its batches
+_MOST_IN_FLIGHT = 256  # each is a file in memory
 
 
 @asynccontextmanager
@@ -47,12 +54,16 @@ async def clip_in_process(
     """
     log.configure("ERROR", sys.stderr)  # what concerns one image is that image's error
     try:
-        own = _of_one_model(settings, model)
-        if exact:
-            own = _one_row_a_call(own)
-        async with open_core(own, Metrics()) as core:
+        own, accelerator = _of_one_model(settings, model), Accelerator()
+        open_backend: OpenBackend | None = None
+        on_gpu = await asyncio.to_thread(uses_gpu, own, accelerator)
+        if unused := accelerator.unused:
+            sys.stderr.write(f"The GPU is not used: {unused.found}. To use it: {unused.do}.\n")
+        if exact and own.backend != "triton" and not on_gpu:  # these two need batches
+            own, open_backend = _a_call_on_each_core(own), functools.partial(_one_row_a_call, accelerator)
+        async with open_core(own, Metrics(), open_backend, accelerator=accelerator) as core:
             await core.start_models()
-            yield InProcessClip(core, own)
+            yield InProcessClip(core, own, own.calls(on_gpu=on_gpu))
     except (ArtifactError, ClipError) as error:
         raise CannotGoOn(str(error)) from None
 
@@ -70,30 +81,29 @@ def _of_one_model(settings: Settings, name: str | None) -> Settings:
     return settings.of_model(name).model_copy(update=own)  # type: ignore[return-value] # a copy of Settings
 
 
-def _one_row_a_call(settings: Settings) -> Settings:
-    """A call on each core, one row in it: the last bits of a vector depend on how many rows are in its call.
-
-    On CPUs that is as fast as any other arrangement (`make load` has it as a bare loop). A GPU and Triton need
-    batches, and what the settings name is left as it is.
-    """
-    on_gpu = settings.device == "cuda" or (settings.device == "auto" and has_cuda())
-    if settings.backend == "triton" or on_gpu:
-        return settings
+def _a_call_on_each_core(settings: Settings) -> Settings:
+    """On CPUs as fast as any other arrangement (`make load` has it as a bare loop). What is named stays."""
     alone = {"workers": usable_cores(), "threads": 1, "spinning": False}
-    alone |= {"max_batch_images": 1, "max_batch_texts": 1}
     return settings.model_copy(
         update={name: value for name, value in alone.items() if name not in settings.model_fields_set}
     )
 
 
+def _one_row_a_call(
+    accelerator: Accelerator, folder: Path, manifest: ModelManifest, settings: ModelSettings, _: Metrics
+) -> InProcess:
+    """No batcher: the last bits of a vector depend on how many rows are in its call, and none needs to wait."""
+    return in_process(folder, manifest, settings, accelerator)
+
+
 class InProcessClip:
     """A `Clip`."""
 
-    def __init__(self, core: Core, settings: Settings) -> None:
+    def __init__(self, core: Core, settings: Settings, calls: Calls) -> None:
         self._core = core
         (self._model,) = core.models.values()
-        # So many that a batch waits while another runs, and that every decoder has its next image.
-        batches = 4 * settings.max_batch_images * settings.workers
+        # So many that a call waits while another runs, and that every decoder has its next image.
+        batches = min(_MOST_IN_FLIGHT, 4 * calls.max_batch_images * calls.workers)
         self._in_flight = max(_TRITON_IN_FLIGHT if settings.backend == "triton" else 16, batches)
 
     @property

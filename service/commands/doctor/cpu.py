@@ -8,6 +8,7 @@ from service.commands.doctor.context import Context
 from service.commands.doctor.findings import Finding, ok, warning
 from service.commands.doctor.machine import Machine
 from service.cores import affinity, usable_cores
+from service.engine_settings import ON_CPU
 
 # What is told -> flags of /proc/cpuinfo, any of which means it.
 _FEATURES = {
@@ -42,9 +43,10 @@ def cpu(context: Context) -> Iterator[Finding]:
     yield from _quota(context)
     threads = settings.threads or usable_cores(machine.cgroup)
     usable = cores if limit is None else min(cores, max(1, limit.value))
-    if threads * settings.workers > usable + 0.5:
+    workers = settings.workers or ON_CPU.workers
+    if threads * workers > usable + 0.5:
         yield warning(
-            f"{threads} threads x {settings.workers} workers on {usable:g} cores: they wait for each other",
+            f"{threads} threads x {workers} workers on {usable:g} cores: they wait for each other",
             "lower CLIPSERVE_THREADS (0: the cores of the quota) or CLIPSERVE_WORKERS",
         )
 

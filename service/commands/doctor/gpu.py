@@ -8,80 +8,83 @@ import subprocess
 from collections.abc import Iterator, Set
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from service.commands.doctor.context import Context
 from service.commands.doctor.findings import Finding, ok, problem, warning
 
+if TYPE_CHECKING:  # it loads onnxruntime
+    from service.engine.cuda import Facts, Reason
+
 _SECONDS = 10.0  # nvidia-smi needs one, where the driver is not loaded yet
 _QUERY = "--query-gpu=name,driver_version,memory.total,memory.used"
-_MORE_PACKAGES = "pip uninstall onnxruntime, then pip install -r requirements/service-gpu.txt"
 
 
 @dataclass(frozen=True)
 class Gpus:
-    """What is found of NVIDIA's. `names`: a line for each GPU; `devices`: files in /dev; `driver`: its files."""
+    """What is found of NVIDIA's. `names`: a line for each GPU; `driver`: files of the driver that are here."""
 
     names: tuple[str, ...]
-    devices: tuple[str, ...]
     driver: tuple[str, ...]
 
 
 def find(context: Context) -> Gpus:
     """Ask nvidia-smi, and look for the files of the driver."""
     machine = context.machine
-    devices = tuple(sorted(each.name for each in machine.dev.glob("nvidia[0-9]*")))
     version = machine.proc / "driver" / "nvidia" / "version"
     driver = [str(version)] if version.exists() else []
     with suppress(OSError):
         ctypes.CDLL(machine.nvml)
         driver.append(machine.nvml)
-    return Gpus(_names(), devices, tuple(driver))
+    return Gpus(_names(), tuple(driver))
 
 
 def gpu(context: Context) -> Iterator[Finding]:
     """Whether a GPU is there and used."""
     import onnxruntime
 
-    gpus = find(context)
+    from service.engine.cuda import look, why_not
+
+    gpus, facts = find(context), look(context.machine.dev, context.machine.cuda)
     providers = onnxruntime.get_available_providers()
-    wanted = {own.device for _, _, own in context.models() if own.backend != "triton"}
-    yield ok(_found(gpus) + f"; onnxruntime {onnxruntime.__version__} has {', '.join(providers)}")
-    if gpus.driver and not gpus.devices and not gpus.names:
+    wanted = {own.device for _, _, own in context.models() if own.backend in {"auto", "onnx"}}
+    yield ok(_found(gpus, facts) + f"; onnxruntime {onnxruntime.__version__} has {', '.join(providers)}")
+    there = bool(gpus.names or facts.driver.present)
+    if gpus.driver and not there:
         yield warning(
             f"the driver's files are here ({', '.join(gpus.driver)}), but no GPU is",
             "in a container give it one: docker run --gpus all, or nvidia.com/gpu in Kubernetes; on the machine "
             "itself run nvidia-smi",
         )
-    has_cuda = "CUDAExecutionProvider" in providers
-    there = bool(gpus.names or gpus.devices)
-    if "cuda" in wanted and not there:
+    reason = why_not(facts)
+    if reason and "cuda" in wanted:
         yield problem(
-            "CLIPSERVE_DEVICE=cuda, and no GPU is found", "set CLIPSERVE_DEVICE=auto, or give it a GPU"
+            f"CLIPSERVE_DEVICE=cuda, and {reason.found}", f"{reason.do}; or set CLIPSERVE_DEVICE=auto"
         )
-    elif "cuda" in wanted and not has_cuda:
-        yield problem("CLIPSERVE_DEVICE=cuda, and this onnxruntime has no CUDA provider", _MORE_PACKAGES)
     elif there:
-        yield _use(wanted, has_cuda=has_cuda)
+        yield _use(wanted, reason)
 
 
-def _use(wanted: Set[str], *, has_cuda: bool) -> Finding:
-    """Of a GPU that is there."""
+def _use(wanted: Set[str], reason: Reason | None) -> Finding:
+    """Of a GPU that is there. `reason`: why it cannot be used."""
     if not wanted:
-        return ok("the GPU is not used here: the encoders run on Triton")
+        return ok("the GPU is not used here: the encoders run on Triton, or in OpenVINO")
     if wanted == {"cpu"}:
         return ok("the GPU is not used: CLIPSERVE_DEVICE=cpu")
-    if not has_cuda:
+    if reason:
         return warning(
-            "the GPU is not used: this onnxruntime has no CUDA provider",
-            f"{_MORE_PACKAGES}; or set CLIPSERVE_DEVICE=cpu, if that is what you want",
+            f"the GPU is not used: {reason.found}",
+            f"{reason.do}; or set CLIPSERVE_DEVICE=cpu, if that is what you want",
         )
-    return ok("the GPU is used, if CUDA starts: see `engines`")
+    return ok("the GPU is used, if a graph runs on it: see `engines`")
 
 
-def _found(gpus: Gpus) -> str:
+def _found(gpus: Gpus, facts: Facts) -> str:
     if gpus.names:
         return "; ".join(gpus.names)
-    there = ", ".join(gpus.devices)
+    if facts.driver.gpus:
+        return str(facts.driver)
+    there = ", ".join(facts.driver.devices)
     return f"nvidia-smi says nothing of a GPU, but there is {there}" if there else "no GPU is found"
 
 

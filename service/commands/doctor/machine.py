@@ -20,12 +20,13 @@ class Limit:
 
 @dataclass(frozen=True)
 class Machine:
-    """Where its facts are. `nvml`: NVIDIA's library, as the dynamic linker finds it."""
+    """Where its facts are. `nvml`, `cuda`: NVIDIA's libraries, as the dynamic linker finds them."""
 
     proc: Path = Path("/proc")
     cgroup: Path = Path("/sys/fs/cgroup")
     dev: Path = Path("/dev")
     nvml: str = "libnvidia-ml.so.1"
+    cuda: str = "libcuda.so.1"
 
     def cpu_flags(self) -> frozenset[str]:
         """Of the first CPU, as /proc/cpuinfo has them: `flags`, on ARM `Features`. Empty where it has none."""

@@ -19,6 +19,7 @@ from service.commands.doctor.context import Context
 from service.commands.doctor.cpu import features
 from service.commands.doctor.findings import Finding, ok, problem
 from service.engine.fastest import MIN_AGREEMENT
+from service.engine_settings import EngineSettings
 from service.settings import ModelSettings
 
 _ROOT = Path(__file__).parents[3]
@@ -76,16 +77,9 @@ def engines(context: Context) -> Iterator[Finding]:
 
 
 def _tried(folder: Path, own: ModelSettings) -> dict[str, Any]:
-    question = {
-        "folder": str(folder.absolute()),
-        "engine": own.backend,
-        "device": own.device,
-        "threads": own.threads,
-        "workers": own.workers,
-        "spinning": own.spinning,
-    }
+    settings = own.model_dump(mode="json", include=set(EngineSettings.model_fields))
     try:
-        ended = _run(json.dumps(question))
+        ended = _run(json.dumps({"folder": str(folder.absolute()), "settings": settings}))
     except subprocess.TimeoutExpired:
         return {"error": f"the self-test did not end within {SECONDS:g} s"}
     if ended.returncode < 0:
@@ -121,21 +115,19 @@ def _remedy(error: str) -> str:
     if "self-test of" in error:
         return "do not serve it: set CLIPSERVE_BACKEND=onnx and CLIPSERVE_DEVICE=cpu, or export it again"
     if "device=cuda" in error or "CUDA" in error:
-        return "run nvidia-smi, compare the driver with the CUDA of onnxruntime-gpu, or set CLIPSERVE_DEVICE=auto"
+        return "run nvidia-smi, and see `gpu`; or set CLIPSERVE_DEVICE=auto"
     return "see `models`; if the files are as exported, set CLIPSERVE_BACKEND=onnx, and report it"
 
 
 def _runs_on(answer: dict[str, Any]) -> str:
-    ready = [each for each in answer["events"] if each["event"] == "onnxruntime_ready"]
-    on = ready[-1]["runs_on"] if answer["engine"] == "onnxruntime" and ready else "cpu"
-    return {"cuda": "CUDA", "cpu": "the CPU"}[on]
+    return "CUDA" if answer["cuda"] else "the CPU"
 
 
 def _why(context: Context, own: ModelSettings, answer: dict[str, Any]) -> str:
     """Why this engine: what `engine.choice` and `engine.fastest` went by."""
     if own.backend != "auto":
         return f"as CLIPSERVE_BACKEND={own.backend} says"
-    if _runs_on(answer) == "CUDA":
+    if answer["cuda"]:
         return "because CUDA runs"
     for event in answer["events"]:
         if event["event"] == "engine_tried":

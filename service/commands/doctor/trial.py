@@ -17,11 +17,12 @@ from typing import Any
 from service.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH, ArtifactError, read_manifest
 from service.clip.reference import check
 from service.clip.tokenizer import load_tokenizer
-from service.engine.choice import EngineOptions, choose_engine
+from service.engine.cuda import Accelerator
 from service.errors import ClipError
+from service.settings import ModelSettings
 from service.telemetry import log
 
-_EVENTS = ("engine_tried", "engine_passed_over", "onnxruntime_ready")
+_EVENTS = ("engine_tried", "engine_passed_over", "gpu_not_used")
 
 
 class _Events:
@@ -37,21 +38,24 @@ class _Events:
         return False
 
 
-def tried(folder: Path, options: EngineOptions) -> dict[str, Any]:
+def tried(folder: Path, settings: ModelSettings) -> dict[str, Any]:
     """What was chosen, how it agrees with the export, and what it holds; or {"error": why it cannot be}."""
     from service.application.served_model import reference_feeds
+    from service.backends import open_engine, uses_gpu
 
     events = _Events()
     log.configure("INFO", events)
     manifest = read_manifest(folder)
     feeds = reference_feeds(manifest, load_tokenizer(folder, manifest.text))
-    engine = choose_engine(folder, manifest, options, lambda: feeds)
+    accelerator = Accelerator()
+    engine = open_engine(folder, manifest, settings, accelerator)
     began = time.monotonic()
     engine.load()
     images, texts = (engine.call(graph, feeds[graph]).run() for graph in (IMAGE_GRAPH, TEXT_GRAPH))
     cosine = check(manifest, images, texts, engine.precision)
     return {
         "engine": engine.name,
+        "cuda": uses_gpu(settings, accelerator),
         "narrower": engine.precision,  # than the artifact's
         "cosine": round(cosine, 6),
         "seconds": round(time.monotonic() - began, 2),
@@ -65,7 +69,7 @@ def main(question: str) -> None:
     asked = json.loads(question)
     folder = Path(asked.pop("folder"))
     try:
-        answer = tried(folder, EngineOptions(**asked))
+        answer = tried(folder, ModelSettings(**asked["settings"]))
     except (ArtifactError, ClipError) as error:
         answer = {"error": str(error)}
     except Exception as error:  # the engines' exceptions have no common base but Exception

@@ -99,7 +99,7 @@ def test_a_start_of_the_service_loads_no_checks_and_no_http_client() -> None:
 @pytest.mark.slow
 def test_ports_of_a_service_that_runs_here_are_a_warning() -> None:
     process = Process(backend="onnx", threads=1)
-    process.wait_ready(60)
+    process.wait_ready()
     port = int(process.url.rpartition(":")[2])
     told = doctor("--only", "ports", port=port, grpc_port=0, operations_port=0)
     assert (

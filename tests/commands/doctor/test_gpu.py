@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from service.commands.doctor.findings import Finding
 from service.commands.doctor.gpu import gpu
 from service.commands.doctor.machine import Machine
 from service.settings import Settings
+from tests.engine.libcuda import libcuda
 from tests.process import DEMO
 
 SAYS = "#!/bin/sh\necho 'NVIDIA H100 80GB HBM3, 550.54.15, 81559 MiB, 12 MiB'\n"
@@ -22,7 +24,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     for name in ("bin", "dev", "proc"):
         (tmp_path / name).mkdir()
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
-    return Machine(tmp_path / "proc", tmp_path / "cgroup", tmp_path / "dev", "libnone.so.1")
+    return Machine(tmp_path / "proc", tmp_path / "cgroup", tmp_path / "dev", "libnone.so.1", "libnone.so.1")
 
 
 def with_gpu(machine: Machine, program: str = SAYS) -> None:
@@ -48,7 +50,12 @@ def test_no_gpu_is_ok(machine: Machine) -> None:
         ({}, "warning", "the GPU is not used: this onnxruntime has no CUDA provider"),
         ({"device": "cpu"}, "ok", "the GPU is not used: CLIPSERVE_DEVICE=cpu"),
         ({"device": "cuda"}, "problem", "CLIPSERVE_DEVICE=cuda, and this onnxruntime has no CUDA provider"),
-        ({"backend": "triton"}, "ok", "the GPU is not used here: the encoders run on Triton"),
+        (
+            {"backend": "openvino"},
+            "ok",
+            "the GPU is not used here: the encoders run on Triton, or in OpenVINO",
+        ),
+        ({"backend": "triton"}, "ok", "the GPU is not used here: the encoders run on Triton, or in OpenVINO"),
     ],
 )
 def test_why_a_gpu_is_not_used(machine: Machine, settings: dict[str, str], level: str, said: str) -> None:
@@ -61,7 +68,7 @@ def test_why_a_gpu_is_not_used(machine: Machine, settings: dict[str, str], level
 
 def test_one_that_is_asked_for_and_not_there_is_a_problem(machine: Machine) -> None:
     _, second = found(machine, device="cuda")
-    assert (second.level, second.found) == ("problem", "CLIPSERVE_DEVICE=cuda, and no GPU is found")
+    assert (second.level, second.found) == ("problem", "CLIPSERVE_DEVICE=cuda, and no NVIDIA GPU is found")
 
 
 def test_a_driver_without_a_gpu_is_a_container_that_was_given_none(machine: Machine) -> None:
@@ -80,3 +87,11 @@ def test_an_nvidia_smi_that_fails_leaves_the_devices(machine: Machine) -> None:
     first, second = found(machine)
     assert first.found.startswith("nvidia-smi says nothing of a GPU, but there is nvidia0; onnxruntime")
     assert second.level == "warning"
+
+
+def test_without_nvidia_smi_the_driver_names_the_gpu(machine: Machine, tmp_path: Path) -> None:
+    (machine.dev / "nvidia0").touch()
+    first, second = found(replace(machine, cuda=libcuda(tmp_path)))
+    assert first.found.startswith("NVIDIA H100 80GB HBM3, 80 GiB; onnxruntime")
+    assert second.do is not None
+    assert "requirements/service-gpu.txt" in second.do

@@ -177,7 +177,7 @@ def test_a_key_without_tls_is_a_warning() -> None:
 @pytest.mark.slow
 def test_a_process_on_its_own_ports() -> None:
     process = Process(backend="onnx", threads=1)
-    process.wait_ready(60)
+    process.wait_ready()
     told = doctor("--url", process.url, "--operations-url", process.operations_url)
     assert (told.status, told.lines("problem"), told.lines("warning")) == (0, [], [])
     assert httpx.get(process.url + "/v1/models").json()["data"][0]["fingerprint"] in of(told, "models")[0][1]

@@ -1,0 +1,80 @@
+"""Sessions of onnxruntime as the service opens them, and with TF32; plain runs and runs with bound memory."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+
+from loadtests.gpu_bare.inputs import Feeds
+from service.cores import usable_cores
+from service.engine.backend import Embeddings
+from service.engine.cuda import PROVIDER
+from service.engine.onnx import OnnxOptions, providers, session_options
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What is computed: the graphs in `folder`, on the GPU or not. `name`: fp32, tf32, fp16."""
+
+    name: str
+    folder: Path
+    cuda: bool
+
+    def session(self, graph: str, profile_in: Path | None = None) -> ort.InferenceSession:
+        """As the service opens it. `profile_in`: a folder for a profile of its nodes."""
+        chosen = OnnxOptions(self.cuda, 1 if self.cuda else usable_cores())
+        options = session_options(chosen)
+        if profile_in is not None:
+            options.enable_profiling = True
+            options.profile_file_prefix = str(profile_in / "profile")
+        runs_on = providers(chosen)
+        if self.name == "tf32":
+            runs_on = [
+                each if isinstance(each, str) else (each[0], {**each[1], "use_tf32": "1"}) for each in runs_on
+            ]
+        session = ort.InferenceSession(self.folder / graph, options, runs_on, enable_fallback=0)
+        if self.cuda and PROVIDER not in session.get_providers():
+            raise SystemExit(f"{self.folder / graph} does not run on CUDA")
+        return session
+
+
+def run(session: ort.InferenceSession, feeds: Feeds) -> Embeddings:
+    """float32 [N, D]."""
+    (embeddings,) = session.run(None, feeds)
+    return np.asarray(embeddings, np.float32)
+
+
+class Bound:
+    """A call whose inputs have a place on the device (IOBinding)."""
+
+    def __init__(self, session: ort.InferenceSession, feeds: Feeds, *, cuda: bool) -> None:
+        device = "cuda" if cuda else "cpu"
+        self._session, self._feeds, self._binding = session, feeds, session.io_binding()
+        self._values: dict[str, Any] = {}
+        for name, array in feeds.items():
+            self._values[name] = ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array), device, 0)
+            self._binding.bind_ortvalue_input(name, self._values[name])
+        for output in session.get_outputs():
+            self._binding.bind_output(output.name, device, 0)
+
+    def with_copies(self) -> Embeddings:
+        """As a request has it: inputs come from the host's memory, vectors go there."""
+        for name, value in self._values.items():
+            value.update_inplace(np.ascontiguousarray(self._feeds[name]))
+        self.compute_only()
+        return np.asarray(self._binding.copy_outputs_to_cpu()[0], np.float32)
+
+    def compute_only(self) -> None:
+        """Inputs and vectors stay where they are."""
+        self._session.run_with_iobinding(self._binding)
+        self._binding.synchronize_outputs()
+
+
+def temporary() -> tempfile.TemporaryDirectory[str]:
+    """A folder for profiles."""
+    return tempfile.TemporaryDirectory()

@@ -1,0 +1,66 @@
+"""Which backend the settings give, on a GPU and without."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from service.backends import calls_of, open_engine, uses_gpu
+from service.clip.artifact import read_manifest
+from service.core import open_core
+from service.engine.cuda import Accelerator, Facts
+from service.engine.nvidia import Driver, Gpu
+from service.errors import BackendUnavailable
+from service.settings import ModelSettings, Settings
+from service.telemetry.metrics import Metrics
+from tests.process import DEMO
+
+WITH_GPU = Accelerator(
+    lambda: Facts(
+        Driver((Gpu("A GPU", 2**34, (9, 0)),), newest_cuda=(13, 0)), provider=True, built_for="13.0"
+    )
+)
+WITHOUT = Accelerator(Facts)
+
+
+def nobody_looks() -> Facts:
+    raise AssertionError
+
+
+def engine(accelerator: Accelerator, **settings: str) -> str:
+    chosen = ModelSettings.model_validate(settings)
+    return open_engine(Path(DEMO), read_manifest(DEMO), chosen, accelerator).name
+
+
+@pytest.mark.parametrize("backend", ["auto", "onnx"])
+def test_a_gpu_that_works_is_used_with_its_sizes(backend: str) -> None:
+    assert engine(WITH_GPU, backend=backend) == "onnxruntime-cuda"
+    settings = ModelSettings.model_validate({"backend": backend})
+    assert (calls_of(settings, WITH_GPU).max_batch_images, calls_of(settings, WITHOUT).max_batch_images) == (
+        64,
+        4,
+    )
+
+
+def test_the_cpu_is_used_where_it_is_asked_for() -> None:
+    assert engine(WITH_GPU, device="cpu", backend="onnx") == "onnxruntime"
+    assert calls_of(ModelSettings(device="cpu"), WITH_GPU).workers == 1
+
+
+def test_openvino_is_for_the_cpu() -> None:
+    assert engine(WITH_GPU, backend="openvino") == "openvino"
+    with pytest.raises(BackendUnavailable, match="backend=openvino, which runs on the CPU"):
+        engine(WITH_GPU, backend="openvino", device="cuda")
+
+
+async def test_where_the_cpu_is_asked_for_nobody_looks_for_a_gpu() -> None:
+    settings = Settings(models=(DEMO,), device="cpu", backend="onnx", decode_processes=False)
+    async with open_core(settings, Metrics(), accelerator=Accelerator(nobody_looks)) as core:
+        await core.start_models()
+        (model,) = core.models.values()
+        assert model.info.engine == "onnxruntime"
+
+
+def test_in_front_of_triton_nobody_looks_for_a_gpu() -> None:
+    assert not uses_gpu(ModelSettings(backend="triton", device="cuda"), Accelerator(nobody_looks))

@@ -1,0 +1,33 @@
+"""Sizes of encoder calls: the device has its own, and what is set counts."""
+
+from __future__ import annotations
+
+import pytest
+
+from service.engine_settings import Calls
+from service.settings import ModelSettings, Settings
+from service.settings_table import as_markdown
+
+
+def test_a_cpu_has_small_calls_and_a_gpu_large_ones() -> None:
+    settings = ModelSettings()
+    assert settings.calls(on_gpu=False) == Calls(1, 4, 32, 96, threads=0)
+    assert settings.calls(on_gpu=True) == Calls(2, 64, 256, 4_096, threads=1)
+
+
+@pytest.mark.parametrize("on_gpu", [False, True])
+def test_what_is_set_counts_on_both(on_gpu: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLIPSERVE_MAX_BATCH_IMAGES", "16")
+    monkeypatch.setenv(
+        "CLIPSERVE_MODEL_SETTINGS", '{"a": {"workers": 3, "threads": 5, "max_batch_tokens": 200}}'
+    )
+    own = Settings().of_model("a").calls(on_gpu=on_gpu)
+    assert (own.workers, own.threads, own.max_batch_images, own.max_batch_tokens) == (3, 5, 16, 200)
+    assert own.max_batch_texts == (256 if on_gpu else 32)
+
+
+def test_the_table_has_both_defaults() -> None:
+    rows = dict(row.split(" | ")[:2] for row in as_markdown().splitlines()[2:])
+    assert rows["| `CLIPSERVE_MAX_BATCH_IMAGES`"] == "`4, on a GPU 64`"
+    assert rows["| `CLIPSERVE_WORKERS`"] == "`1, on a GPU 2`"
+    assert rows["| `CLIPSERVE_THREADS`"] == "`0`"
