@@ -107,7 +107,9 @@ def read_header(data: bytes, spec: ImageSpec, limits: ImageLimits) -> ImageHeade
         _draft(image, spec, limits)
         # A PNG may bring its EXIF block after its pixels.
         oriented = name != "JPEG" or not image.info.keys().isdisjoint(_ORIENTED)
-        may_turn = limits.exif_transpose and oriented and not may_turn_last(image, spec)
+        # Pillow turns a TIFF while it loads it, whatever we choose.
+        whole = name == "TIFF" or (limits.exif_transpose and not may_turn_last(image, spec))
+        may_turn = oriented and whole
         cost = decode_bytes(image, len(data), coefficients, resized(image.size, spec), may_turn=may_turn)
     if cost > _ANY_DENSITY_BYTES:
         _check_density(pixels, len(data), limits)
