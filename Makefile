@@ -10,7 +10,7 @@ PIP := -m pip install --quiet --disable-pip-version-check
 FAST := not (abuse or browser or clients or compose or deploy or export or image or neighbours or prometheus or redis or slow or triton)
 
 .DEFAULT_GOAL := help
-.PHONY: help run image proto test test-slow coverage test-all test-attacks test-abuse test-browser test-clients test-compose test-image image-test test-monitoring test-neighbours test-redis test-triton test-export abuse guesses fuzz check check-proto check-deploy check-compose model load compare overload fair bulk embed-folder gateway fronts processes startup soak versus gathering gpu-check-bare triton pictures reference drawings lock clean
+.PHONY: help run image proto test test-slow coverage test-all test-attacks test-abuse test-browser test-clients test-compose test-image image-test test-monitoring test-neighbours test-redis test-triton test-export abuse guesses fuzz check check-proto check-deploy check-compose model load compare overload fair bulk embed-folder gateway fronts processes startup soak versus gathering gpu-check gpu-check-bare triton pictures reference drawings lock clean
 
 help: ## this list
 	@grep -hE '^[a-z -]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z -]+):.*## /\1\t/' | expand -t 40
@@ -128,6 +128,10 @@ overload fair bulk embed-folder gateway fronts processes startup soak: .venv/dev
 
 gathering: .venv/dev.stamp ## rows a second in front of a real Triton whose models answer at once (needs Debian's package `wrk`): make gathering [OTHER=../before]
 	$(BIN)/python -m loadtests gathering $(OTHER:%=--other %) $(ARGS)
+
+gpu-check: .venv/dev.stamp $(if $(filter cpu,$(DEVICE))$(FP32),,.venv-export/export.stamp) ## what Triton computes on a GPU, and how fast (needs Docker, TRITON_IMAGE and TENSORRT_IMAGE): make gpu-check [MODEL=ViT-B-32 | FP32=... FP16=...]; DEVICE=cpu needs neither
+	$(if $(filter cpu,$(DEVICE)),deploy/triton/local.sh setup)
+	$(BIN)/python -m loadtests gpu-check --device $(or $(DEVICE),gpu) $(MODEL:%=--model %) $(FP32:%=--fp32 %) $(FP16:%=--fp16 %) $(ARGS)
 
 gpu-check-bare: ## encoders in process on a GPU, against the CPU and beside PyTorch; no network: make gpu-check-bare [FOLDER=models/demo] [DEVICE=cpu] [ARGS="--seconds 1"]
 	$(or $(wildcard $(BIN)/python),$(PYTHON)) -m loadtests.gpu_bare $(or $(FOLDER),models/demo) --device $(or $(DEVICE),cuda) $(ARGS)

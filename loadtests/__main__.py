@@ -16,6 +16,7 @@ from loadtests import (
     versus,
 )
 from loadtests.capacity import commands as capacity_commands
+from loadtests.gpu.command import gpu_check
 
 cli = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
 cli.command()(limit.limit)
@@ -41,6 +42,7 @@ cli.command()(decoders.decoders)
 cli.command()(versus.versus)
 cli.command()(capacity_commands.capacity_check)
 cli.command()(capacity_commands.capacity)
+cli.command()(gpu_check)
 
 if __name__ == "__main__":
     cli()

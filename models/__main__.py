@@ -14,7 +14,7 @@ from models.catalog import read_catalog, resolve
 from models.errors import ModelsError, not_installed
 from service.clip.artifact import ArtifactError
 
-# The same as models.triton_config's, without loading tritonclient for every command.
+# The same as models.triton_options's, without loading tritonclient for every command.
 BackendName = Literal["python", "onnxruntime", "tensorrt"]
 TritonDevice = Literal["cpu", "gpu"]
 Int8Method = Literal["dynamic", "static"]
@@ -152,9 +152,13 @@ def triton(
         float | None, typer.Option(min=1, help="How long a request may wait.")
     ] = None,
     max_queue_size: Annotated[int | None, typer.Option(min=1, help="Requests that may wait.")] = None,
+    gpu: Annotated[str | None, typer.Option(help="For plans: Triton's GPU, as nvidia-smi names it.")] = None,
+    tensorrt_version: Annotated[
+        str | None, typer.Option(help="For plans: the TensorRT of Triton's image.")
+    ] = None,
 ) -> None:
     """Write an artifact into a Triton model repository. The defaults depend on the backend."""
-    from models.triton_config import options_of
+    from models.triton_options import options_of
     from models.triton_repository import write_repository
 
     options = options_of(
@@ -168,7 +172,7 @@ def triton(
         None if queue_timeout_ms is None else queue_timeout_ms / 1000,
         max_queue_size,
     )
-    names = write_repository(folder, out, options)
+    names = write_repository(folder, out, options, gpu, tensorrt_version)
     typer.echo(f"{' and '.join(names)} in {out}: {backend} on the {options.device}")
 
 
@@ -177,19 +181,16 @@ def tensorrt(
     folder: Annotated[Path, typer.Argument(help="An artifact; its plans are written into it.")],
     max_batch_images: Annotated[int | None, typer.Option(min=1, help="As given to `triton`.")] = None,
     max_batch_texts: Annotated[int | None, typer.Option(min=1, help="As given to `triton`.")] = None,
-    fp16: Annotated[
-        bool,
-        typer.Option(
-            "--fp16/--fp32", help="Layer normalization is fp32 in both; TensorRT 11 has --fp32 only."
-        ),
-    ] = True,
 ) -> None:
-    """Compile an artifact's graphs for the GPU of this machine: run it where Triton will serve them."""
+    """Compile an artifact's graphs for the GPU of this machine, in the artifact's precision.
+
+    Run it where Triton will serve them.
+    """
     from models.tensorrt import build
-    from models.triton_config import options_of
+    from models.triton_options import options_of
 
     options = options_of("tensorrt", None, max_batch_images, max_batch_texts)
-    build(folder, options, fp16=fp16, say=typer.echo)
+    build(folder, options, say=typer.echo)
 
 
 @app.command("plan-lines")
@@ -197,26 +198,27 @@ def plan_lines(
     folder: Annotated[Path, typer.Argument(help="An artifact; the script is written into it, as plans.sh.")],
     max_batch_images: Annotated[int | None, typer.Option(min=1, help="As given to `triton`.")] = None,
     max_batch_texts: Annotated[int | None, typer.Option(min=1, help="As given to `triton`.")] = None,
-    fp16: Annotated[bool, typer.Option("--fp16/--fp32", help="As for `tensorrt`.")] = True,
 ) -> None:
     """Write the lines that build an artifact's plans, for a machine with TensorRT and nothing of clipserve."""
     from models.plan_lines import write_lines
-    from models.triton_config import options_of
+    from models.triton_options import options_of
 
     options = options_of("tensorrt", None, max_batch_images, max_batch_texts)
-    typer.echo(f"run it on the GPU that will serve the plans: sh {write_lines(folder, options, fp16=fp16)}")
+    typer.echo(f"run it on the GPU that will serve the plans: sh {write_lines(folder, options)}")
 
 
 @app.command("record-plans")
 def record_plans(
     folder: Annotated[Path, typer.Argument(help="An artifact, with plans that its plans.sh has built.")],
-    fp16: Annotated[bool, typer.Option("--fp16/--fp32", help="As given to `plan-lines`.")] = True,
+    max_batch_images: Annotated[int | None, typer.Option(min=1, help="As given to `plan-lines`.")] = None,
+    max_batch_texts: Annotated[int | None, typer.Option(min=1, help="As given to `plan-lines`.")] = None,
 ) -> None:
     """Write plans.json, the record of plans that plans.sh has built: `triton` asks for it."""
     from models.plan_lines import record
+    from models.triton_options import options_of
 
-    made = record(folder, fp16=fp16)
-    typer.echo(f"{folder}: plans of {made.artifact} in {made.precision}, TensorRT {made.tensorrt}")
+    made = record(folder, options_of("tensorrt", None, max_batch_images, max_batch_texts))
+    typer.echo(f"{folder}: plans of {made.artifact}, TensorRT {made.tensorrt}, {made.gpu}")
 
 
 def main() -> None:

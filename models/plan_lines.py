@@ -1,7 +1,8 @@
 """TensorRT plans where clipserve is not installed: a script for NVIDIA's image, and the record of what it built.
 
 `plans.sh` lies in the artifact's folder and needs a shell, trtexec and nvidia-smi. What it has built it builds
-again only if the script, the kind of GPU or the version of TensorRT is another one.
+again only if the script, the kind of GPU or the version of TensorRT is another one. `triton-facts.sh` beside it is
+for Triton's image (`models.triton_server`).
 """
 
 from __future__ import annotations
@@ -9,13 +10,15 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
+from models import trtexec
 from models.errors import ModelsError
-from models.plans import PLANS, PlansRecord, write_record
-from models.tensorrt import profile, refuse_fp16, trtexec_command, trtexec_version
-from models.triton_config import RepositoryOptions, towers
+from models.plans import PLANS, PlansRecord, profiles, write_record
+from models.triton_options import RepositoryOptions
+from models.triton_server import FACTS_SCRIPT, FACTS_SCRIPT_NAME
+from models.triton_towers import towers
 from service.clip.artifact import read_manifest, verify_files
 
-SCRIPT_NAME, LOG_NAME = "plans.sh", "plans.log"
+SCRIPT_NAME, LOG_NAME, KEY_NAME = "plans.sh", "plans.log", "plans.key"
 _SCRIPT = """\
 #!/bin/sh
 # Builds the TensorRT plans of {fingerprint} for the GPU of this machine.
@@ -25,12 +28,19 @@ cd "$(dirname "$0")"
 PATH=$PATH:/opt/tensorrt/bin:/usr/src/tensorrt/bin
 gpu=$(nvidia-smi --query-gpu=name --format=csv,noheader | head -n 1)
 tensorrt=$(trtexec --help 2>&1 | sed -n 's/.*\\[TensorRT v\\([0-9]*\\)\\].*/\\1/p' | head -n 1)
-key="$(cksum <{script}) $gpu, TensorRT $tensorrt"
-if [ -f image.plan ] && [ -f text.plan ] && [ "$(cat plans.key 2>/dev/null)" = "$key" ]; then
+if [ "${{tensorrt:-0}}" -lt {first} ]; then
+  echo "TensorRT ${{tensorrt:-of unknown version}} is older than {first}; plans need that or a newer one," >&2
+  echo "which takes types from the graph. Use NVIDIA's TensorRT image of the same month as the Triton image." >&2
+  exit 1
+fi
+key="script $(cksum <{script})
+gpu $gpu
+tensorrt $tensorrt"
+if [ -f image.plan ] && [ -f text.plan ] && [ "$(cat {key} 2>/dev/null)" = "$key" ]; then
   echo "the plans are there, built for $gpu with TensorRT $tensorrt"
   exit 0
 fi
-rm -f plans.key plans.json
+rm -f {key} plans.json
 build() {{
   echo "building for $gpu, minutes: $*"
   "$@" >{log} 2>&1 || {{
@@ -39,15 +49,15 @@ build() {{
   }}
 }}
 {lines}
-echo "$key" >plans.key
+echo "$key" >{key}
 """
 
 
-def write_lines(folder: Path, options: RepositoryOptions, *, fp16: bool) -> Path:
-    """Write plans.sh into the artifact.
+def write_lines(folder: Path, options: RepositoryOptions) -> Path:
+    """Write plans.sh and triton-facts.sh into the artifact.
 
     Returns:
-        its path.
+        the path of plans.sh.
 
     Raises:
         ArtifactError: `folder` is not a sound artifact.
@@ -55,30 +65,37 @@ def write_lines(folder: Path, options: RepositoryOptions, *, fp16: bool) -> Path
     manifest = read_manifest(folder)
     verify_files(folder, manifest)
     commands = (
-        trtexec_command("trtexec", Path(tower.graph), Path(PLANS[tower.graph]), profile(tower), fp16)
+        trtexec.command("trtexec", Path(tower.graph), Path(PLANS[tower.graph]), profiles(tower))
         for tower in towers(manifest, options)
     )
-    lines = "\n".join(f"build {shlex.join(command)}" for command in commands)
+    text = _SCRIPT.format(
+        fingerprint=manifest.fingerprint(),
+        first=trtexec.FIRST_TAG,
+        script=SCRIPT_NAME,
+        log=LOG_NAME,
+        key=KEY_NAME,
+        lines="\n".join(f"build {shlex.join(command)}" for command in commands),
+    )
     path = folder / SCRIPT_NAME
-    text = _SCRIPT.format(fingerprint=manifest.fingerprint(), script=SCRIPT_NAME, log=LOG_NAME, lines=lines)
     path.write_text(text, "utf-8")
+    (folder / FACTS_SCRIPT_NAME).write_text(FACTS_SCRIPT, "utf-8")
     return path
 
 
-def record(folder: Path, *, fp16: bool) -> PlansRecord:
-    """Write plans.json beside the plans that plans.sh has built. `fp16`: as it was told to `write_lines`.
+def record(folder: Path, options: RepositoryOptions) -> PlansRecord:
+    """Write plans.json beside the plans that plans.sh has built. `options`: those given to `write_lines`.
 
     Raises:
         ArtifactError: `folder` is not a sound artifact.
-        ModelsError: plans.sh has not run to its end, or TensorRT's version has no fp16 mode.
+        ModelsError: plans.sh has not run to its end, or with a TensorRT that is too old.
     """
     manifest = read_manifest(folder)
-    missing = [name for name in (*PLANS.values(), LOG_NAME, "plans.key") if not (folder / name).is_file()]
+    missing = [name for name in (*PLANS.values(), KEY_NAME) if not (folder / name).is_file()]
     if missing:
         raise ModelsError(
             f"{folder} has no {missing[0]}: run its {SCRIPT_NAME} to the end first, on the GPU that will serve."
         )
-    version = trtexec_version((folder / LOG_NAME).read_text("utf-8", errors="replace"))
-    if fp16 and version:
-        refuse_fp16(version)
-    return write_record(folder, manifest, "fp16" if fp16 else manifest.precision, version)
+    lines = (folder / KEY_NAME).read_text("utf-8", errors="replace").splitlines()
+    key = dict(line.partition(" ")[::2] for line in lines)
+    version = trtexec.accepted(trtexec.version_of(f"[TensorRT v{key.get('tensorrt')}]"))
+    return write_record(folder, manifest, towers(manifest, options), version, key["gpu"])

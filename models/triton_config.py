@@ -10,28 +10,23 @@ Triton does not guess anything from the graph.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal, TypeVar
 
 from tritonclient.grpc import model_config_pb2 as pb
 
-from models.errors import ModelsError
-from service.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH
-from service.clip.manifest import ModelManifest, Precision
+from models.triton_options import BackendName, RepositoryOptions
+from models.triton_towers import Tower
+from service.clip.artifact import TEXT_GRAPH
+from service.clip.manifest import ModelManifest
 from service.engine.batch_queue import BatchPolicy
 from service.engine.triton.contract import (
     FINGERPRINT,
     LENGTHS,
     PRECISION,
+    TEXT_LENGTHS,
     Tensor,
-    inputs,
     output,
-    triton_model,
+    stated_lengths,
 )
-
-BackendName = Literal["python", "onnxruntime", "tensorrt"]
-Device = Literal["cpu", "gpu"]
-T = TypeVar("T")
 
 MODEL_FILES: dict[BackendName, str] = {
     "python": "model.py",
@@ -40,120 +35,11 @@ MODEL_FILES: dict[BackendName, str] = {
 }
 
 
-@dataclass(frozen=True)
-class RepositoryOptions:
-    """How Triton serves an artifact.
-
-    Attributes:
-        backend: `python`: onnxruntime in Triton's Python backend, for a server that has neither of the others.
-            `onnxruntime`: Triton's own backend of that name. `tensorrt`: plans made by `python -m models tensorrt`.
-        device: what it runs on. `python` runs on the CPU only, `tensorrt` on a GPU only.
-        image, text: `concurrency` is the number of instances of a tower, each with its copy of the weights.
-        threads: of one call on the CPU; 0: as many as the cores that the server sees.
-        queue_timeout: seconds that a request may wait; a request may ask for less, not for more.
-        max_queue_size: requests that may wait; further ones are refused.
-    """
-
-    backend: BackendName
-    device: Device
-    image: BatchPolicy
-    text: BatchPolicy
-    threads: int = 0
-    queue_timeout: float = 10.0
-    max_queue_size: int = 128
-
-
-# Two instances everywhere, so that one computes while the other receives its input: on two CPU cores they reach 0.9
-# to 1.0 of the speed of onnxruntime without Triton, and a single one 0.8 to 0.9. Large batches are for GPUs.
-_CPU_IMAGE, _CPU_TEXT = BatchPolicy(8, concurrency=2), BatchPolicy(32, concurrency=2)
-_GPU_IMAGE, _GPU_TEXT = BatchPolicy(64, concurrency=2), BatchPolicy(256, concurrency=2)
-DEFAULTS: dict[BackendName, RepositoryOptions] = {
-    "python": RepositoryOptions("python", "cpu", _CPU_IMAGE, _CPU_TEXT),
-    "onnxruntime": RepositoryOptions("onnxruntime", "gpu", _GPU_IMAGE, _GPU_TEXT, max_queue_size=1024),
-    "tensorrt": RepositoryOptions("tensorrt", "gpu", _GPU_IMAGE, _GPU_TEXT, max_queue_size=1024),
-}
-
-
-def options_of(
-    backend: BackendName,
-    device: Device | None = None,
-    max_batch_images: int | None = None,
-    max_batch_texts: int | None = None,
-    instances: int | None = None,
-    queue_delay: float | None = None,
-    threads: int | None = None,
-    queue_timeout: float | None = None,
-    max_queue_size: int | None = None,
-) -> RepositoryOptions:
-    """The defaults of `backend`; each argument that is given replaces one.
-
-    Raises:
-        ModelsError: the backend does not run on `device`.
-    """
-    default = DEFAULTS[backend]
-    if backend != "onnxruntime" and device not in (None, default.device):
-        raise ModelsError(f"the backend {backend} runs on the {default.device} only.")
-
-    def policy(own: BatchPolicy, rows: int | None) -> BatchPolicy:
-        return BatchPolicy(
-            _given(rows, own.max_batch_size),
-            _given(queue_delay, own.max_queue_delay),
-            _given(instances, own.concurrency),
-        )
-
-    return RepositoryOptions(
-        backend,
-        _given(device, default.device),
-        policy(default.image, max_batch_images),
-        policy(default.text, max_batch_texts),
-        _given(threads, default.threads),
-        _given(queue_timeout, default.queue_timeout),
-        _given(max_queue_size, default.max_queue_size),
-    )
-
-
-def _given(value: T | None, default: T) -> T:
-    return default if value is None else value
-
-
-@dataclass(frozen=True)
-class Tower:
-    """One graph of an artifact. `shapes`: the dims of all inputs, for each shape that the service sends."""
-
-    name: str
-    graph: str
-    inputs: tuple[Tensor, ...]
-    policy: BatchPolicy
-    shapes: tuple[tuple[tuple[int, ...], ...], ...]
-
-
-def towers(manifest: ModelManifest, options: RepositoryOptions) -> tuple[Tower, Tower]:
-    """The two models that an artifact becomes."""
-    (pixels,), (token_ids, lengths) = inputs(manifest, "image"), inputs(manifest, "text")
-    image = Tower(
-        triton_model(manifest, "image"),
-        IMAGE_GRAPH,
-        (pixels,),
-        options.image,
-        ((pixels.dims,),),
-    )
-    text = Tower(
-        triton_model(manifest, "text"),
-        TEXT_GRAPH,
-        (token_ids, lengths),
-        options.text,
-        tuple(((length,), lengths.dims) for length in manifest.text.lengths),
-    )
-    return image, text
-
-
-def config(
-    manifest: ModelManifest, tower: Tower, options: RepositoryOptions, narrower: Precision | None = None
-) -> pb.ModelConfig:
+def config(manifest: ModelManifest, tower: Tower, options: RepositoryOptions) -> pb.ModelConfig:
     """config.pbtxt of a tower.
 
-    Its parameters `fingerprint` and `precision` tell the service which artifact is served, and what computes it.
-    `narrower`: the precision that computes, where it is not the artifact's own.
+    Its parameters `fingerprint` and `precision` tell the service which artifact is served, and what computes it;
+    `text_lengths`, of the text model, tell it what to pad to.
     """
     group = pb.ModelInstanceGroup
     made = pb.ModelConfig(
@@ -169,15 +55,15 @@ def config(
             group(
                 kind=group.KIND_GPU if options.device == "gpu" else group.KIND_CPU,
                 count=tower.policy.concurrency,
+                profile=_profiles(tower, options),
             )
         ],
         model_warmup=_warm_up(tower),
         optimization=_accelerators(options),
     )
-    identity = {
-        FINGERPRINT: manifest.fingerprint(precision=narrower),
-        PRECISION: narrower or manifest.precision,
-    }
+    identity = {FINGERPRINT: manifest.fingerprint(), PRECISION: manifest.precision}
+    if tower.graph == TEXT_GRAPH:
+        identity[TEXT_LENGTHS] = stated_lengths([length for (length,), _ in tower.shapes])
     for key, value in (_parameters(options) | identity).items():
         made.parameters[key].string_value = value
     return made
@@ -195,6 +81,13 @@ def _input(tensor: Tensor) -> pb.ModelInput:
 
 def _output(tensor: Tensor) -> pb.ModelOutput:
     return pb.ModelOutput(name=tensor.name, data_type=_type(tensor), dims=tensor.dims)
+
+
+def _profiles(tower: Tower, options: RepositoryOptions) -> list[str]:
+    """The profiles of a plan, one for each shape. Triton uses the first alone, unless they are named."""
+    if options.backend != "tensorrt" or len(tower.shapes) == 1:
+        return []
+    return [str(number) for number in range(len(tower.shapes))]
 
 
 def _type(tensor: Tensor) -> pb.DataType:

@@ -16,27 +16,35 @@ from google.protobuf import text_format
 
 from models.errors import ModelsError
 from models.plans import PLANS, read_record
-from models.triton_config import BackendName, RepositoryOptions, Tower, config, towers, warm_up_file
+from models.triton_config import config, warm_up_file
+from models.triton_options import BackendName, RepositoryOptions
+from models.triton_server import server_of
+from models.triton_towers import Tower, towers
 from service.clip.artifact import TEXT_GRAPH, read_manifest, verify_files
 
 _MODEL_PY = Path(__file__).with_name("triton_python_model.py")
 
 
-def write_repository(folder: Path, out: Path, options: RepositoryOptions) -> list[str]:
+def write_repository(
+    folder: Path, out: Path, options: RepositoryOptions, gpu: str | None = None, tensorrt: str | None = None
+) -> list[str]:
     """Write the two models of the artifact `folder` into `out`; other models there stay as they are.
+
+    `gpu`, `tensorrt`: what the server has, if plans are to be compared with that (`models.triton_server`).
 
     Returns:
         their names in Triton.
 
     Raises:
         ArtifactError: `folder` is not a sound artifact.
-        ModelsError: the backend is TensorRT and `models.plans` refuses the artifact's plans; or a model's folder in
-            `out` is not one.
+        ModelsError: the backend is TensorRT and the artifact's plans are not what the record says, or not for this
+            server; or a model's folder in `out` is not one.
     """
     manifest = read_manifest(folder)
     verify_files(folder, manifest)
-    narrower = read_record(folder, manifest).narrower(manifest) if options.backend == "tensorrt" else None
     made = towers(manifest, options)
+    if options.backend == "tensorrt":
+        server_of(folder, gpu, tensorrt).refuse(read_record(folder, manifest, made), folder)
     for tower in made:
         graphs = _graphs(folder, tower, options.backend)
         model = _emptied(out / tower.name)
@@ -47,7 +55,7 @@ def write_repository(folder: Path, out: Path, options: RepositoryOptions) -> lis
         if options.backend == "python":
             shutil.copyfile(_MODEL_PY, version / "model.py")
         _write_warm_up(model / "warmup", tower)
-        text = text_format.MessageToString(config(manifest, tower, options, narrower))
+        text = text_format.MessageToString(config(manifest, tower, options))
         (model / "config.pbtxt").write_text(text, "utf-8")
     return [tower.name for tower in made]
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import yaml
+
 ROOT = Path(__file__).parents[1]
 COMPOSE = (ROOT / "docker-compose.yml").read_text()
 EXAMPLE = (ROOT / ".env.example").read_text()
@@ -35,6 +37,30 @@ def test_every_variable_has_its_default_shown() -> None:
 def test_no_variable_is_set_and_none_has_to_be() -> None:
     assert all(line.startswith("#") or not line for line in EXAMPLE.splitlines())
     assert not re.findall(r"\$\{\w+(?::?[?])", COMPOSE)
+
+
+def test_a_service_of_which_there_can_be_several_has_no_name_and_no_port_of_the_host() -> None:
+    services = yaml.safe_load(COMPOSE)["services"]
+    several = {name: each for name, each in services.items() if "replicas" in each.get("deploy", {})}
+    assert set(several) == {"gateway"}
+    assert not {"ports", "container_name", "hostname"} & set(several["gateway"])
+    assert services["gateway-edge"]["environment"] == {"EDGE_TO": "gateway"}, "the edge has the port"
+
+
+def test_plans_are_built_and_compared_before_triton_starts() -> None:
+    services = yaml.safe_load(COMPOSE)["services"]
+    assert services["plans"]["image"] == "${TENSORRT_IMAGE:-tensorrt}"
+    assert services["triton-facts"]["image"] == services["triton"]["image"] == "${TRITON_IMAGE:-tritonserver}"
+    for job, earlier in [
+        ("plan-lines", {"artifact"}),
+        ("plans", {"plan-lines"}),
+        ("triton-facts", {"plan-lines"}),
+        ("repository-of-plans", {"plans", "triton-facts"}),
+    ]:
+        waits = services[job]["depends_on"]
+        assert set(waits) == earlier
+        assert {each["condition"] for each in waits.values()} == {"service_completed_successfully"}
+    assert "repository-of-plans" in services["triton"]["depends_on"]
 
 
 def test_a_service_is_given_the_time_to_drain_and_to_answer() -> None:

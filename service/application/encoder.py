@@ -145,8 +145,9 @@ class TextEncoder:
             return []
         rows = await self.tokenize(texts, truncate=truncate)
         by_length: dict[int, list[int]] = defaultdict(list)  # padded length -> positions of its texts
+        buckets = self._backend.text_buckets
         for position, row in enumerate(rows):
-            by_length[self._manifest.text.padded_length(len(row.ids))].append(position)
+            by_length[self._manifest.text.padded_length(len(row.ids), buckets)].append(position)
         encoded = await together(
             self._encode_rows([rows[p] for p in positions], length) for length, positions in by_length.items()
         )

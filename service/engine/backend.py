@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -28,6 +29,10 @@ class Backend(Protocol):
     @property
     def precision(self) -> str | None:
         """What it computes in where that is narrower than the artifact's precision; known once it has started."""
+
+    @property
+    def text_buckets(self) -> Sequence[int]:
+        """Lengths that texts are padded to, where they are below the context length; known once it has started."""
 
     async def start(self) -> None:
         """Load or connect. Called once, before anything else; raises when it can never work."""

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 import numpy as np
@@ -226,6 +226,10 @@ class Batched:
     @property
     def precision(self) -> str | None:
         return self._inner.precision
+
+    @property
+    def text_buckets(self) -> Sequence[int]:
+        return self._inner.text_buckets
 
     async def start(self) -> None:
         await self._inner.start()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import zlib
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
+from service.clip.manifest import TEXT_BUCKETS
 from service.engine.backend import Embeddings, Lengths, Pixels, TokenIds
 from service.errors import BackendUnavailable
 
@@ -20,6 +22,7 @@ class FakeBackend:
 
     engine = "fake"
     precision: str | None = None
+    text_buckets: Sequence[int] = TEXT_BUCKETS
 
     def __init__(self, embed_dim: int, delay: float = 0.0) -> None:
         self._embed_dim = embed_dim

@@ -39,6 +39,10 @@ class Fastest:
     def precision(self) -> str | None:
         return self._chosen.precision
 
+    @property
+    def on_gpu(self) -> bool:
+        return self._chosen.on_gpu
+
     def load(self) -> None:
         """Measure each engine, keep the fastest that agrees, and log the choice.
 

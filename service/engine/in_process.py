@@ -6,10 +6,12 @@ import asyncio
 import contextlib
 import ctypes
 import sys
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 from service.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH
+from service.clip.manifest import GPU_TEXT_BUCKETS, TEXT_BUCKETS
 from service.cores import yield_to_event_loop
 from service.engine.backend import Embeddings, Lengths, Pixels, TokenIds
 from service.errors import BackendFailed, BackendUnavailable
@@ -52,6 +54,10 @@ class Engine(Protocol):
     def precision(self) -> str | None:
         """See `Backend.precision`."""
 
+    @property
+    def on_gpu(self) -> bool:
+        """Whether it computes on a GPU; known once it has loaded."""
+
 
 class InProcess:
     """One call is one run of the engine; put `Batched` around it.
@@ -71,6 +77,10 @@ class InProcess:
     @property
     def precision(self) -> str | None:
         return self._engine.precision
+
+    @property
+    def text_buckets(self) -> Sequence[int]:
+        return GPU_TEXT_BUCKETS if self._engine.on_gpu else TEXT_BUCKETS
 
     async def start(self) -> None:
         await asyncio.get_running_loop().run_in_executor(self._executor, self._engine.load)

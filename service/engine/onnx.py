@@ -44,6 +44,10 @@ class OnnxEngine:
         self._sessions: dict[str, ort.InferenceSession] = {}
 
     @property
+    def on_gpu(self) -> bool:
+        return self._options.cuda
+
+    @property
     def name(self) -> str:
         return "onnxruntime-cuda" if self._options.cuda else "onnxruntime"
 

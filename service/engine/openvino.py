@@ -40,6 +40,8 @@ class OpenVinoEngine:
         }
         self._models: dict[str, ov.CompiledModel] = {}
 
+    on_gpu = False
+
     @property
     def precision(self) -> str | None:
         if not self._models:

@@ -28,6 +28,7 @@ class Arithmetic:
     fails_at: str = ""  # load or run
     loads: int = 0
     in_memory: list[str] = field(default_factory=list)
+    on_gpu = False
 
     def load(self) -> None:
         if self.fails_at == "load":

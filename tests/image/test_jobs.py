@@ -15,18 +15,19 @@ from tests.image.engine import TOOLS, Engine
 
 pytestmark = pytest.mark.compose
 
-# Programs in place of NVIDIA's: a plan is an empty line.
+# Programs in place of NVIDIA's, for both of its images: a plan is an empty line.
 TENSORRT = (
     r"""RUN printf '#!/bin/sh\necho "RUNNING TensorRT.trtexec [TensorRT v101301]"\n' > /usr/bin/trtexec""",
     r"RUN printf 'for word; do case $word in --save*) echo > ${word#*=} ;; esac; done\n' >> /usr/bin/trtexec",
+    "ENV TRT_VERSION=10.13.1.4",
     r"RUN printf '#!/bin/sh\necho A GPU\n' > /usr/bin/nvidia-smi && chmod +x /usr/bin/trtexec /usr/bin/nvidia-smi",
 )
 
 
 @pytest.fixture
 def compose(engine: Engine, image: str, tmp_path: Path) -> Iterator[Compose]:
-    engine.stand_in("tensorrt", *TENSORRT)
-    made = Compose(engine, each_job_alone(tmp_path), CLIPSERVE_IMAGE=image)
+    nvidia = engine.stand_in("tensorrt", *TENSORRT)
+    made = Compose(engine, each_job_alone(tmp_path), CLIPSERVE_IMAGE=image, TRITON_IMAGE=nvidia)
     try:
         yield made
     finally:
@@ -51,11 +52,11 @@ def test_the_gpu_profile_writes_a_repository_of_the_graphs(engine: Engine, compo
 def test_the_tensorrt_profile_builds_plans_from_our_lines_and_serves_those(
     engine: Engine, compose: Compose
 ) -> None:
-    built = [
-        compose.job("tensorrt", job) for job in ("artifact", "plan-lines", "plans", "repository-of-plans")
-    ]
-    assert built[2].count("building for A GPU") == 2
+    jobs = ("artifact", "plan-lines", "plans", "triton-facts", "repository-of-plans")
+    said = {job: compose.job("tensorrt", job) for job in jobs}
+    assert said["plans"].count("building for A GPU") == 2
+    assert "Triton's image has TensorRT 10.13.1.4; its GPU is A GPU" in said["triton-facts"]
     shown = repository(engine)
     assert shown.count("model.plan\n") == 2
-    assert "@fp16" in shown
+    assert 'string_value: "16,32,77"' in shown
     assert "the plans are there" in compose.job("tensorrt", "plans")

@@ -1,9 +1,8 @@
-"""The script that builds plans elsewhere: what it runs, and when nothing. Programs stand in for NVIDIA's."""
+"""The scripts that build plans elsewhere: what they run, and when nothing. Programs stand in for NVIDIA's."""
 
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -12,81 +11,112 @@ import pytest
 from models.errors import ModelsError
 from models.plan_lines import record, write_lines
 from models.plans import read_record
-from models.triton_config import DEFAULTS
+from models.triton_options import DEFAULTS, options_of
 from models.triton_repository import write_repository
-from service.clip.artifact import read_manifest
+from tests.models.tensorrt import GPU, MANIFEST, TOWERS, demo_copy, programs
 
-DEMO = Path(__file__).parents[2] / "models" / "demo"
-TRTEXEC = """#!/bin/sh
-echo '&&&& RUNNING TensorRT.trtexec [TensorRT v{tag}] [b1] # trtexec'
-for word in "$@"; do
-  case $word in
-    --onnx=*) [ -f "${{word#*=}}" ] || exit 1 ;;
-    --saveEngine=*) echo "built" >> calls; echo "a plan" > "${{word#*=}}" ;;
-    --fp16) if [ {tag} -ge 110000 ]; then echo 'Unknown option: --fp16'; exit 1; fi ;;
-  esac
-done
-"""
+OPTIONS = DEFAULTS["tensorrt"]
 
 
 @pytest.fixture
 def artifact(tmp_path: Path) -> Path:
-    return Path(shutil.copytree(DEMO, tmp_path / "demo", ignore=shutil.ignore_patterns("*.py", "*.md")))
+    return demo_copy(tmp_path / "demo")
 
 
-def run(script: Path, gpu: str = "A GPU", tag: int = 101301) -> subprocess.CompletedProcess[str]:
+def run(
+    script: Path, gpu: str = GPU, tag: int = 101301, **variables: str
+) -> subprocess.CompletedProcess[str]:
     """Run the script where these programs are TensorRT's and the driver's."""
-    programs = script.parent.with_name("programs")
-    programs.mkdir(exist_ok=True)
-    for name, text in {
-        "trtexec": TRTEXEC.format(tag=tag),
-        "nvidia-smi": f"#!/bin/sh\necho '{gpu}'\n",
-    }.items():
-        (programs / name).write_text(text)
-        (programs / name).chmod(0o755)
-    path = f"{programs}:{os.environ['PATH']}"
-    return subprocess.run(["sh", script], env={"PATH": path}, capture_output=True, text=True, check=False)
+    path = f"{programs(script.parent.with_name('programs'), tag, gpu)}:{os.environ['PATH']}"
+    return subprocess.run(
+        ["sh", script], env={"PATH": path} | variables, capture_output=True, text=True, check=False
+    )
 
 
 def built(artifact: Path) -> int:
     """How many plans were built so far."""
-    return len((artifact / "calls").read_text().split())
+    calls = artifact.with_name("programs") / "calls"
+    return len(calls.read_text().split()) if calls.exists() else 0
 
 
-def test_what_the_script_builds_can_be_recorded_and_served(artifact: Path, tmp_path: Path) -> None:
-    done = run(write_lines(artifact, DEFAULTS["tensorrt"], fp16=True))
+@pytest.mark.parametrize(("tag", "version"), [(101200, "10.12.0"), (101301, "10.13.1"), (110000, "11.0.0")])
+def test_what_the_script_builds_can_be_recorded_and_served(
+    artifact: Path, tmp_path: Path, tag: int, version: str
+) -> None:
+    done = run(write_lines(artifact, OPTIONS), tag=tag)
     assert done.returncode == 0, done.stderr
-    made = record(artifact, fp16=True)
-    assert (made.precision, made.tensorrt) == ("fp16", "10.13.1")
-    assert read_record(artifact, read_manifest(artifact)) == made
-    assert write_repository(artifact, tmp_path / "out", DEFAULTS["tensorrt"])
+    made = record(artifact, OPTIONS)
+    assert (made.artifact, made.tensorrt, made.gpu) == (MANIFEST.fingerprint(), version, GPU)
+    assert read_record(artifact, MANIFEST, TOWERS) == made
+    assert write_repository(artifact, tmp_path / "out", OPTIONS)
+
+
+def test_plans_are_strongly_typed_without_tf32_and_have_a_profile_for_each_length(artifact: Path) -> None:
+    run(write_lines(artifact, OPTIONS))
+    assert (artifact / "text.plan").read_text() == "101301 strong=yes tf32=no profiles=3 shapes=3\n"
+    assert (artifact / "image.plan").read_text() == "101301 strong=yes tf32=no profiles=0 shapes=1\n"
 
 
 def test_plans_are_built_again_only_for_another_gpu_another_tensorrt_or_other_lines(artifact: Path) -> None:
-    script = write_lines(artifact, DEFAULTS["tensorrt"], fp16=True)
+    script = write_lines(artifact, OPTIONS)
     for gpu, tag, plans in [
-        ("A GPU", 101301, 2),
-        ("A GPU", 101301, 2),
+        (GPU, 101301, 2),
+        (GPU, 101301, 2),
         ("Another", 101301, 4),
         ("Another", 101400, 6),
     ]:
         assert run(script, gpu, tag).returncode == 0
         assert built(artifact) == plans
-    run(write_lines(artifact, DEFAULTS["tensorrt"], fp16=False), "Another", 101400)
+    run(write_lines(artifact, options_of("tensorrt", max_batch_texts=512)), "Another", 101400)
     assert built(artifact) == 8
 
 
+@pytest.mark.parametrize("tag", [101100, 8601])
+def test_a_tensorrt_that_is_too_old_is_told_so_before_it_builds(artifact: Path, tag: int) -> None:
+    done = run(write_lines(artifact, OPTIONS), tag=tag)
+    assert done.returncode == 1
+    assert f"TensorRT {tag} is older than 101200" in done.stderr
+    assert "image of the same month as the Triton image" in done.stderr
+    assert built(artifact) == 0
+
+
 def test_a_build_that_fails_says_why_and_leaves_nothing_to_record(artifact: Path) -> None:
-    done = run(write_lines(artifact, DEFAULTS["tensorrt"], fp16=True), tag=110000)
+    script = write_lines(artifact, OPTIONS)
+    script.write_text(script.read_text().replace("--skipInference", "--fp16"))
+    done = run(script)
     assert done.returncode == 1
     assert "Unknown option: --fp16" in done.stderr
     with pytest.raises(ModelsError, match=r"has no \w+\.plan: run its plans\.sh"):
-        record(artifact, fp16=True)
+        record(artifact, OPTIONS)
 
 
 def test_plans_of_a_build_that_was_broken_off_are_not_recorded(artifact: Path) -> None:
-    script = write_lines(artifact, DEFAULTS["tensorrt"], fp16=False)
+    script = write_lines(artifact, OPTIONS)
     assert run(script).returncode == 0
     (artifact / "plans.key").unlink()
     with pytest.raises(ModelsError, match=r"has no plans\.key"):
-        record(artifact, fp16=False)
+        record(artifact, OPTIONS)
+
+
+@pytest.mark.parametrize(
+    ("gpu", "variable", "words"),
+    [
+        (GPU, "10.13.1.4+cuda12.9", None),
+        (GPU, "", None),
+        (GPU, "10.14.0.9", r"built with TensorRT 10\.13\.1, but Triton's image has 10\.14\.0\.9"),
+        ("NVIDIA L4", "10.13.1.4", "built on NVIDIA H100 80GB HBM3, but Triton's GPU is NVIDIA L4"),
+    ],
+)
+def test_what_triton_s_image_has_decides_whether_its_plans_are_served(
+    artifact: Path, tmp_path: Path, gpu: str, variable: str, words: str | None
+) -> None:
+    run(write_lines(artifact, OPTIONS))
+    record(artifact, OPTIONS)
+    facts = run(artifact / "triton-facts.sh", gpu, TRT_VERSION=variable)
+    assert facts.returncode == 0, facts.stderr
+    if words is None:
+        assert write_repository(artifact, tmp_path / "out", OPTIONS)
+        return
+    with pytest.raises(ModelsError, match=f"{words}.*build them again there: `clipserve models tensorrt"):
+        write_repository(artifact, tmp_path / "out", OPTIONS)
+    assert not (tmp_path / "out").exists()

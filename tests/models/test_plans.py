@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,61 +15,21 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
 from models.errors import ModelsError
-from models.plans import PLANS, RECORD_NAME, read_record, write_record
-from models.tensorrt import trtexec_version
-from models.triton_config import DEFAULTS
+from models.plans import RECORD_NAME, PlansRecord, read_record, write_record
+from models.tensorrt import build
+from models.triton_options import DEFAULTS, options_of
 from models.triton_repository import write_repository
-from service.clip.artifact import read_manifest
+from models.triton_towers import towers
+from models.trtexec import version_of
+from tests.models.tensorrt import GPU, MANIFEST, PACKAGE, TOWERS, demo_with_plans, programs
 
 ROOT = Path(__file__).parents[2]
-DEMO = ROOT / "models" / "demo"
-MANIFEST = read_manifest(DEMO)
-
-TRTEXEC = """#!/bin/sh
-echo '&&&& RUNNING TensorRT.trtexec [TensorRT v{tag}] [b1] # trtexec'
-for word in "$@"; do
-  case $word in
-    --saveEngine=*) plan=${{word#*=}} ;;
-    --fp16) if [ {tag} -ge 110000 ]; then echo 'Unknown option: --fp16' >&2; exit 1; fi; precision=fp16 ;;
-  esac
-done
-echo "a plan in ${{precision:-fp32}}" > "$plan"
-"""
-TENSORRT = """
-__version__ = "{version}"
-class Logger:
-    WARNING = 0
-    def __init__(self, level): pass
-class BuilderFlag:
-    {flag}
-class Parts:
-    cleared = []
-    def set_flag(self, flag): pass
-    def clear_flag(self, flag): self.cleared.append(flag)
-    def set_shape(self, *shapes): pass
-    def add_optimization_profile(self, profile): pass
-class Builder:
-    def __init__(self, logger): pass
-    def create_network(self, flags): return Parts()
-    def create_builder_config(self): return Parts()
-    def create_optimization_profile(self): return Parts()
-    def build_serialized_network(self, network, config):
-        assert config.cleared == [0] * len(config.cleared) != [], "it is on by default"
-        return b"a plan"
-class OnnxParser:
-    def __init__(self, network, logger): pass
-    def parse_from_file(self, path): return True
-"""
+OPTIONS = DEFAULTS["tensorrt"]
 
 
 @pytest.fixture
 def artifact(tmp_path: Path) -> Path:
-    """The demo model with something in the place of plans, recorded as fp16."""
-    folder = Path(shutil.copytree(DEMO, tmp_path / "artifact", ignore=shutil.ignore_patterns("*.py")))
-    for plan in PLANS.values():
-        (folder / plan).write_bytes(plan.encode())
-    write_record(folder, MANIFEST, "fp16", "10.3.0")
-    return folder
+    return demo_with_plans(tmp_path / "artifact")
 
 
 def models(
@@ -78,7 +38,7 @@ def models(
     return subprocess.run(
         [sys.executable, "-m", "models", *arguments],
         cwd=ROOT,
-        env={"PATH": str(path), "PYTHONPATH": str(python_path), "COLUMNS": "200"},
+        env={"PATH": f"{path}:/usr/bin:/bin", "PYTHONPATH": str(python_path), "COLUMNS": "200"},
         capture_output=True,
         text=True,
         timeout=60,
@@ -86,43 +46,43 @@ def models(
     )
 
 
-def trtexec(folder: Path, tag: int) -> Path:
-    """A folder for PATH with a program of this name."""
-    folder.mkdir()
-    (folder / "trtexec").write_text(TRTEXEC.format(tag=tag))
-    (folder / "trtexec").chmod(0o755)
-    return folder
+def record_of(artifact: Path) -> PlansRecord:
+    return read_record(artifact, MANIFEST, TOWERS)
+
+
+def told(out: Path, model: str) -> dict[str, str]:
+    config = text_format.Parse((out / model / "config.pbtxt").read_text(), pb.ModelConfig())
+    return {key: value.string_value for key, value in config.parameters.items()}
 
 
 def test_the_record_says_what_the_plans_are(artifact: Path) -> None:
     record = json.loads((artifact / RECORD_NAME).read_text())
+    lengths = record.pop("profiles")
     assert record == {
         "artifact": MANIFEST.fingerprint(),
-        "precision": "fp16",
-        "tensorrt": "10.3.0",
+        "tensorrt": "10.13.1",
+        "gpu": GPU,
         "files": {plan: hashlib.sha256(plan.encode()).hexdigest() for plan in ("image.plan", "text.plan")},
     }
-    assert read_record(artifact, MANIFEST).precision == "fp16"
+    assert [each["largest"] for each in lengths["text.plan"]] == [
+        {"token_ids": [256, length], "lengths": [256]} for length in (16, 32, 77)
+    ]
+    assert [each["smallest"] for each in lengths["image.plan"]] == [{"pixels": [1, 256, 256, 3]}]
 
 
-@pytest.mark.parametrize(("precision", "own"), [("fp16", False), ("fp32", True)])
-def test_triton_is_told_the_precision_that_computes(artifact: Path, precision: str, own: bool) -> None:
-    write_record(artifact, MANIFEST, "fp16" if precision == "fp16" else "fp32", None)
-    out = artifact.with_name("out")
-    for model in write_repository(artifact, out, DEFAULTS["tensorrt"]):
-        config = text_format.Parse((out / model / "config.pbtxt").read_text(), pb.ModelConfig())
-        told = {key: value.string_value for key, value in config.parameters.items()}
-        expected = MANIFEST.fingerprint() if own else MANIFEST.fingerprint(precision="fp16")
-        assert told == {"fingerprint": expected, "precision": precision}
-
-
-def test_without_plans_the_precision_is_the_artifact_s(artifact: Path) -> None:
-    """The plans that lie beside the graphs are not what onnxruntime runs."""
-    out = artifact.with_name("out")
-    write_repository(artifact, out, DEFAULTS["onnxruntime"])
-    config = text_format.Parse((out / "demo_text" / "config.pbtxt").read_text(), pb.ModelConfig())
-    assert config.parameters["fingerprint"].string_value == MANIFEST.fingerprint()
-    assert config.parameters["precision"].string_value == "fp32"
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_a_plan_has_the_fingerprint_and_the_precision_of_its_artifact(
+    artifact: Path, tmp_path: Path, precision: str
+) -> None:
+    made = json.loads((artifact / "model.json").read_text()) | {"precision": precision}
+    (artifact / "model.json").write_text(json.dumps(made))
+    manifest = MANIFEST.model_validate(made)
+    write_record(artifact, manifest, TOWERS, "11.0.0", GPU)
+    for model in write_repository(artifact, tmp_path / "out", OPTIONS):
+        words = told(tmp_path / "out", model)
+        assert words["fingerprint"] == manifest.fingerprint()
+        assert words["fingerprint"].startswith(f"demo@{precision}-")
+        assert words["precision"] == precision
 
 
 def remove_record(folder: Path) -> None:
@@ -149,6 +109,15 @@ def export_again(folder: Path) -> None:
     (folder / "model.json").write_text(json.dumps(manifest))
 
 
+def build_for_fewer_rows(folder: Path) -> None:
+    few = towers(MANIFEST, options_of("tensorrt", max_batch_texts=32))
+    write_record(folder, MANIFEST, few, "10.13.1", GPU)
+
+
+def build_for_the_lengths_of_a_cpu(folder: Path) -> None:
+    write_record(folder, MANIFEST, towers(MANIFEST, replace(OPTIONS, device="cpu")), "10.13.1", GPU)
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -156,7 +125,12 @@ def export_again(folder: Path) -> None:
         (spoil_record, "plans.json is not a record of plans"),
         (replace_plan, r"text\.plan has SHA-256"),
         (record_one_plan, r"text\.plan has SHA-256"),
-        (export_again, "were built from demo@fp32-4010a7ecf93d, but the artifact there is demo@fp32-"),
+        (export_again, f"were built from {MANIFEST.fingerprint()}, but the artifact there is demo@fp32-"),
+        (
+            build_for_fewer_rows,
+            r"takes token_ids:32x16,lengths:32 or .*, but Triton is to send it token_ids:256x16,lengths:256 or ",
+        ),
+        (build_for_the_lengths_of_a_cpu, r"text\.plan takes token_ids:256x8,lengths:256 or "),
     ],
 )
 def test_plans_that_the_record_does_not_vouch_for_are_refused(
@@ -164,54 +138,116 @@ def test_plans_that_the_record_does_not_vouch_for_are_refused(
 ) -> None:
     change(artifact)
     with pytest.raises(ModelsError, match=f"{words}.*again, on a GPU: `clipserve models tensorrt"):
-        write_repository(artifact, artifact.with_name("out"), DEFAULTS["tensorrt"])
+        write_repository(artifact, artifact.with_name("out"), OPTIONS)
     assert not artifact.with_name("out").exists()
 
 
-@pytest.mark.parametrize(("options", "precision"), [((), "fp16"), (("--fp32",), "fp32")])
-def test_the_command_records_what_trtexec_built(
-    artifact: Path, tmp_path: Path, options: tuple[str, ...], precision: str
+@pytest.mark.parametrize(
+    ("gpu", "tensorrt", "words"),
+    [
+        (GPU, "10.13.1.9+cuda12.9", None),
+        (
+            None,
+            "10.14.0",
+            "built with TensorRT 10.13.1, but Triton's image has 10.14.0, .*images of one month",
+        ),
+        ("NVIDIA L4", None, f"built on {GPU}, but Triton's GPU is NVIDIA L4: build them again there"),
+    ],
+)
+def test_plans_for_another_server_are_refused(
+    artifact: Path, tmp_path: Path, gpu: str | None, tensorrt: str | None, words: str | None
 ) -> None:
+    if words is None:
+        assert write_repository(artifact, tmp_path / "out", OPTIONS, gpu, tensorrt)
+        return
+    with pytest.raises(ModelsError, match=words):
+        write_repository(artifact, tmp_path / "out", OPTIONS, gpu, tensorrt)
+    assert not (tmp_path / "out").exists()
+
+
+def test_plans_for_another_gpu_than_that_of_this_machine_are_refused_unless_one_is_named(
+    artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(programs(tmp_path / "bin", gpu="NVIDIA L4")), prepend=":")
+    with pytest.raises(ModelsError, match="name its GPU with --gpu"):
+        write_repository(artifact, tmp_path / "out", OPTIONS)
+    assert write_repository(artifact, tmp_path / "out", OPTIONS, GPU)
+
+
+def test_the_command_compares_plans_with_what_it_is_told_of_the_server(
+    artifact: Path, tmp_path: Path
+) -> None:
+    command = ("triton", artifact, "--backend", "tensorrt", "--out", tmp_path / "out", "--gpu", GPU)
+    done = models(*command, "--tensorrt-version", "11.0.0")
+    assert done.returncode == 1
+    assert "Triton's image has 11.0.0" in done.stderr
+
+
+def test_the_command_records_what_trtexec_built(artifact: Path, tmp_path: Path) -> None:
     remove_record(artifact)
-    result = models("tensorrt", artifact, *options, path=trtexec(tmp_path / "bin", 101301))
+    result = models("tensorrt", artifact, path=programs(tmp_path / "bin", 101200))
     assert result.returncode == 0, result.stderr
-    record = read_record(artifact, MANIFEST)
-    assert (record.precision, record.tensorrt) == (precision, "10.13.1")
-    assert (artifact / "text.plan").read_text() == f"a plan in {precision}\n"
-    assert f"demo@{precision}-" in result.stdout
+    record = record_of(artifact)
+    assert (record.tensorrt, record.gpu) == ("10.12.0", GPU)
+    assert (artifact / "text.plan").read_text() == "101200 strong=yes tf32=no profiles=3 shapes=3\n"
+    assert f"{MANIFEST.fingerprint()}, TensorRT 10.12.0, {GPU}" in result.stdout
 
 
-def test_the_command_records_what_the_python_package_built(artifact: Path, tmp_path: Path) -> None:
-    (tmp_path / "tensorrt.py").write_text(TENSORRT.format(version="10.9.0.34", flag="TF32, FP16 = 0, 1"))
-    result = models("tensorrt", artifact, python_path=tmp_path)
-    assert result.returncode == 0, result.stderr
-    record = read_record(artifact, MANIFEST)
-    assert (record.precision, record.tensorrt) == ("fp16", "10.9.0.34")
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int, str | None], None]]:
+    """Puts a trtexec of this tag, and a Python package of this version if one is given, on this machine."""
+
+    def put(tag: int, version: str | None) -> None:
+        monkeypatch.setenv("PATH", str(programs(tmp_path / "bin", tag)), prepend=":")
+        monkeypatch.delitem(sys.modules, "tensorrt", raising=False)
+        if version is not None:
+            (tmp_path / "tensorrt.py").write_text(PACKAGE.format(version=version))
+            monkeypatch.syspath_prepend(tmp_path)
+
+    yield put
+    sys.modules.pop("tensorrt", None)
 
 
-@pytest.mark.parametrize("way", ["trtexec", "python"])
-def test_on_tensorrt_11_fp16_is_refused_and_fp32_is_built(artifact: Path, tmp_path: Path, way: str) -> None:
-    path = trtexec(tmp_path / "bin", 110000) if way == "trtexec" else ""
-    if way == "python":
-        (tmp_path / "tensorrt.py").write_text(TENSORRT.format(version="11.0.0.114", flag="TF32 = 0"))
-    refused = models("tensorrt", artifact, path=path, python_path=tmp_path)
-    assert refused.returncode == 1
-    assert "has no fp16 mode: build with --fp32." in refused.stderr
-    assert len(refused.stderr.splitlines()) == 1
-    built = models("tensorrt", artifact, "--fp32", path=path, python_path=tmp_path)
-    assert built.returncode == 0, built.stderr
-    record = read_record(artifact, MANIFEST)
-    assert (record.precision, (record.tensorrt or "")[:6]) == ("fp32", "11.0.0")
+@pytest.mark.parametrize("version", ["10.12.0.36", "11.0.0.114"])
+def test_what_the_python_package_built_is_recorded(
+    artifact: Path, here: Callable[[int, str | None], None], version: str
+) -> None:
+    here(101200, version)
+    build(artifact, OPTIONS, say=print)
+    assert record_of(artifact).tensorrt == version
+    assert (artifact / "text.plan").read_text().count("'token_ids', (1, ") == 3, "a profile for each length"
+
+
+@pytest.mark.parametrize("version", [None, "10.11.0.33"])
+def test_a_tensorrt_below_10_12_is_refused_with_what_to_do(
+    artifact: Path, here: Callable[[int, str | None], None], version: str | None
+) -> None:
+    here(101100, version)
+    with pytest.raises(
+        ModelsError, match=r"TensorRT 10\.11\.0.* is too old: plans need 10\.12 or newer, .*month"
+    ):
+        build(artifact, OPTIONS, say=print)
+    assert (artifact / "text.plan").read_text() == "text.plan", "nothing was built"
+
+
+def test_without_a_gpu_no_plan_is_built(
+    artifact: Path, tmp_path: Path, here: Callable[[int, str | None], None]
+) -> None:
+    here(110000, None)
+    (tmp_path / "bin" / "nvidia-smi").write_text("#!/bin/sh\necho 'No devices were found'; exit 6\n")
+    with pytest.raises(ModelsError, match=r"nvidia-smi finds no GPU here.*plan-lines"):
+        build(artifact, OPTIONS, say=print)
 
 
 @pytest.mark.parametrize(
     ("output", "version"),
     [
         ("&&&& RUNNING TensorRT.trtexec [TensorRT v100300] # trtexec --onnx=x", "10.3.0"),
+        ("&&&& RUNNING TensorRT.trtexec [TensorRT v110000] [b114] # trtexec --onnx=x", "11.0.0"),
         ("&&&& RUNNING TensorRT.trtexec [TensorRT v8601] # trtexec --onnx=x", "8.6.1"),
         ("[07/30/2026-15:30:36] [I] TensorRT version: 10.6.0", "10.6.0"),
         ("&&&& RUNNING TensorRT.trtexec # trtexec --onnx=x", None),
     ],
 )
 def test_trtexec_s_version_is_read_from_its_own_words(output: str, version: str | None) -> None:
-    assert trtexec_version(output) == version
+    assert version_of(output) == version

@@ -16,21 +16,17 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
-from models import tensorrt
+from models import trtexec
 from models.errors import ModelsError
-from models.plans import PLANS, write_record
-from models.triton_config import (
-    DEFAULTS,
-    BackendName,
-    RepositoryOptions,
-    options_of,
-    towers,
-)
+from models.plans import PLANS, profiles
+from models.triton_options import DEFAULTS, BackendName, RepositoryOptions, options_of
 from models.triton_repository import write_repository
+from models.triton_towers import towers
 from service.clip.artifact import ArtifactError, read_manifest
 from service.clip.manifest import TextSpec
 from service.engine.batch_queue import BatchPolicy
 from service.engine.triton.contract import triton_model
+from tests.models.tensorrt import demo_with_plans
 
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "models" / "demo"
@@ -42,13 +38,7 @@ BACKENDS: list[BackendName] = ["python", "onnxruntime", "tensorrt"]
 
 def artifact(folder: Path, backend: BackendName) -> Path:
     """The demo model, with something in the place of plans that only a GPU can make."""
-    if backend != "tensorrt":
-        return DEMO
-    shutil.copytree(DEMO, folder)
-    for plan in PLANS.values():
-        (folder / plan).write_bytes(plan.encode())
-    write_record(folder, MANIFEST, "fp32", None)
-    return folder
+    return demo_with_plans(folder) if backend == "tensorrt" else DEMO
 
 
 def read(repository: Path, model: str) -> pb.ModelConfig:
@@ -98,6 +88,10 @@ def test_names_batching_and_fingerprint(repository: Path, model: str) -> None:
     assert group.count == policy.concurrency
     on_cpu = config.backend == "python"
     assert group.kind == (pb.ModelInstanceGroup.KIND_CPU if on_cpu else pb.ModelInstanceGroup.KIND_GPU)
+    several = config.backend == "tensorrt" and model == "demo_text"
+    assert list(group.profile) == (["0", "1", "2"] if several else []), (
+        "Triton uses the first, unless they are named"
+    )
     assert config.version_policy.latest.num_versions == 1
     assert config.parameters["fingerprint"].string_value == MANIFEST.fingerprint()
 
@@ -119,7 +113,8 @@ def test_every_shape_that_will_be_met_is_warmed_up_alone_and_in_a_full_batch(rep
         config = read(repository, model)
         first = config.input[0].name
         shapes = {(s.batch_size, *s.inputs[first].dims) for s in config.model_warmup}
-        each = [(256, 256, 3)] if model == "demo_image" else [(n,) for n in (8, 10, 12, 16, 24, 32, 48, 77)]
+        lengths = (8, 10, 12, 16, 24, 32, 48, 77) if config.backend == "python" else (16, 32, 77)
+        each = [(256, 256, 3)] if model == "demo_image" else [(n,) for n in lengths]
         assert shapes == {(rows, *dims) for rows in (1, config.max_batch_size) for dims in each}
         session = ort.InferenceSession(DEMO / graph)
         for sample in config.model_warmup:
@@ -169,6 +164,7 @@ def test_onnxruntime_on_a_gpu_is_told_where_it_reads_it(tmp_path: Path) -> None:
         told = {key: value.string_value for key, value in model.parameters.items()}
         assert told.pop("fingerprint") == MANIFEST.fingerprint()
         assert told.pop("precision") == "fp32"
+        assert told.pop("text_lengths", "") == ("16,32,77" if name == "demo_text" else "")
         assert told == {
             "cudnn_conv_algo_search": "1",
             "arena_extend_strategy": "1",
@@ -226,14 +222,29 @@ def test_a_backend_is_not_asked_to_run_where_it_cannot() -> None:
         options_of("python", "gpu")
 
 
-def test_plans_cover_all_lengths_up_to_a_full_batch() -> None:
-    _, text = towers(MANIFEST, DEFAULTS["tensorrt"])
-    shapes = tensorrt.profile(text)
-    assert shapes.smallest == {"token_ids": (1, 8), "lengths": (1,)}
-    assert shapes.largest == {"token_ids": (256, 77), "lengths": (256,)}
-    command = tensorrt.trtexec_command("trtexec", Path("text.onnx"), Path("text.plan"), shapes, fp16=True)
-    assert "--optShapes=token_ids:256x10,lengths:256" in command
-    assert "--noTF32" in command, "the fingerprint says fp32 of what is not fp16"
+def test_a_plan_has_a_profile_for_each_length_up_to_a_full_batch() -> None:
+    image, text = (profiles(tower) for tower in towers(MANIFEST, DEFAULTS["tensorrt"]))
+    assert [each.smallest["token_ids"] for each in text] == [(1, 16), (1, 32), (1, 77)]
+    assert [each.largest for each in text] == [
+        {"token_ids": (256, length), "lengths": (256,)} for length in (16, 32, 77)
+    ]
+    command = trtexec.command("trtexec", Path("text.onnx"), Path("text.plan"), text)
+    assert command[3:7] == [
+        "--profile=0",
+        "--minShapes=token_ids:1x16,lengths:1",
+        "--optShapes=token_ids:256x16,lengths:256",
+        "--maxShapes=token_ids:256x16,lengths:256",
+    ]
+    assert command[-3:] == ["--stronglyTyped", "--noTF32", "--skipInference"]
+    single = trtexec.command("trtexec", Path("image.onnx"), Path("image.plan"), image)
+    assert not [word for word in single if word.startswith("--profile")]
+
+
+def test_a_context_below_those_lengths_is_a_length_too() -> None:
+    for context, lengths in [(64, [16, 32, 64]), (32, [16, 32]), (20, [16, 20]), (12, [12])]:
+        small = MANIFEST.model_copy(update={"text": TextSpec(context_length=context)})
+        _, text = towers(small, DEFAULTS["onnxruntime"])
+        assert [length for (length,), _ in text.shapes] == lengths
 
 
 def cli(*arguments: str) -> subprocess.CompletedProcess[str]:

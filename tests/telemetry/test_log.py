@@ -73,6 +73,7 @@ class BrokenEngine:
 
     name = "broken"
     precision = None
+    on_gpu = False
 
     def load(self) -> None: ...
     def close(self) -> None: ...

@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
 from loadtests.process import free_port
-from models.triton_config import DEFAULTS, RepositoryOptions
+from models.triton_options import DEFAULTS, RepositoryOptions
 from models.triton_repository import write_repository
 from tests.triton.stand_in import StandIn, standing_in
 

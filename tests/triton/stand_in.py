@@ -12,9 +12,12 @@ import grpc
 import numpy as np
 from tritonclient.grpc import model_config_pb2, service_pb2, service_pb2_grpc
 
-from models.triton_config import DEFAULTS, config, towers
+from models.triton_config import config
+from models.triton_options import DEFAULTS
+from models.triton_towers import towers
 from service.clip.artifact import read_manifest
 from service.clip.manifest import Precision
+from service.engine.triton.contract import FINGERPRINT, PRECISION
 
 MANIFEST = read_manifest(Path(__file__).parents[2] / "models" / "demo")
 OPTIONS = DEFAULTS["tensorrt"]
@@ -27,6 +30,7 @@ class StandIn(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[mi
         ready: what it says when it is asked.
         asked: how often it has told a configuration.
         calls: rows of each call that it was sent.
+        shapes: of the first input of each of them.
         peers: the methods that were asked, each with the address that asked.
         value: every number of its vectors.
         failure: what calls get instead of vectors.
@@ -43,6 +47,7 @@ class StandIn(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[mi
         self.ready = True
         self.asked = 0
         self.calls: list[int] = []
+        self.shapes: list[tuple[int, ...]] = []
         self.peers: set[tuple[str, str]] = set()
         self.cancelled = 0
         self.failure: tuple[grpc.StatusCode, str] | None = None
@@ -63,7 +68,10 @@ class StandIn(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[mi
     def serve(self, image: Precision | None = None, text: Precision | None = None) -> None:
         """From now on it says that it computes in these; None: in the artifact's own."""
         for tower, narrower in zip(towers(MANIFEST, OPTIONS), (image, text), strict=True):
-            self.models[tower.name] = config(MANIFEST, tower, OPTIONS, narrower)
+            made = config(MANIFEST, tower, OPTIONS)
+            made.parameters[FINGERPRINT].string_value = MANIFEST.fingerprint(precision=narrower)
+            made.parameters[PRECISION].string_value = narrower or MANIFEST.precision
+            self.models[tower.name] = made
 
     def state(self, key: str, value: str) -> None:
         for model in self.models.values():
@@ -88,6 +96,7 @@ class StandIn(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[mi
         self.peers.add(("ModelInfer", context.peer()))
         rows = request.inputs[0].shape[0]
         self.calls.append(rows)
+        self.shapes.append(tuple(request.inputs[0].shape))
         if self.failure:
             await context.abort(*self.failure)
         try:

@@ -21,7 +21,7 @@ import skimage.data
 from PIL import Image
 from prometheus_client import generate_latest
 
-from models.triton_config import DEFAULTS, options_of
+from models.triton_options import DEFAULTS, options_of
 from service.errors import BackendUnavailable
 from tests.support import Running, eventually, form, png, serving
 
@@ -177,7 +177,7 @@ async def test_stopped_for_three_seconds_and_continued(triton: Triton) -> None:
 
 async def test_stopped_in_the_middle_of_requests(triton_of: Any) -> None:
     triton: Triton = triton_of(DEFAULTS["python"])  # its own: it can crash long after it woke up, see below
-    async with gateway(triton, deadline_seconds=2) as running:
+    async with gateway(triton, max_queue_seconds=60, deadline_seconds=2) as running:
         asking = [asyncio.create_task(running.embed(*photos(8))) for _ in range(6)]
         await asyncio.sleep(0.05)
         triton.pause()

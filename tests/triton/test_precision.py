@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from models.triton_config import options_of
+from models.triton_options import options_of
 from service.clip.artifact import read_manifest
 from tests.support import serving
 

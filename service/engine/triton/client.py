@@ -16,6 +16,7 @@ deadline are answers, not failures of a server: such a call is not made again, w
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -61,6 +62,10 @@ class TritonBackend:
     def precision(self) -> str | None:
         return self._expected.precision
 
+    @property
+    def text_buckets(self) -> Sequence[int]:
+        return self._expected.text_buckets
+
     async def start(self) -> None:
         """Connect, and wait until a server serves the two models: for as long as it takes.
 
@@ -74,7 +79,7 @@ class TritonBackend:
         return await self._encode("image", pixels)
 
     async def encode_text(self, token_ids: TokenIds, lengths: Lengths) -> Embeddings:
-        return await self._encode("text", token_ids, lengths)
+        return await self._encode("text", self._expected.padded(token_ids), lengths)
 
     async def ready(self) -> bool:
         return self._endpoints.ready

@@ -11,6 +11,7 @@ library of Triton's.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -23,6 +24,8 @@ LENGTHS = "lengths"
 # Keys of the parameters, in a model's configuration, that say which artifact is served and what computes it.
 FINGERPRINT = "fingerprint"
 PRECISION = "precision"
+# A key of the text model alone: the lengths that it is warmed up for, and its plan has profiles of, as "16,32,77".
+TEXT_LENGTHS = "text_lengths"
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,16 @@ def inputs(manifest: ModelManifest, tower: Tower) -> tuple[Tensor, ...]:
         Tensor("token_ids", "TYPE_INT32", (-1 if len(lengths) > 1 else lengths[0],)),
         Tensor(LENGTHS, "TYPE_INT32", (1,), graph_dims=()),
     )
+
+
+def stated_lengths(lengths: Sequence[int]) -> str:
+    """The value of the parameter TEXT_LENGTHS."""
+    return ",".join(map(str, lengths))
+
+
+def read_lengths(stated: str) -> list[int]:
+    """The lengths of such a value; none of an empty one. Raises ValueError where it is none."""
+    return [int(each) for each in stated.split(",") if stated]
 
 
 def output(manifest: ModelManifest) -> Tensor:

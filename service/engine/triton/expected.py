@@ -2,24 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from tritonclient.grpc import aio as triton
 
-from service.clip.manifest import ModelManifest
+from service.clip.manifest import TEXT_BUCKETS, ModelManifest
 from service.clip.reference import MIN_COSINE
 from service.concurrency import together
-from service.engine.triton.contract import FINGERPRINT, PRECISION, TOWERS, Tower, inputs, output, triton_model
+from service.engine.backend import TokenIds
+from service.engine.triton.contract import (
+    FINGERPRINT,
+    PRECISION,
+    TEXT_LENGTHS,
+    TOWERS,
+    Tower,
+    inputs,
+    output,
+    read_lengths,
+    triton_model,
+)
 from service.errors import BackendUnavailable
 
 
 @dataclass(frozen=True)
 class _Served:
-    """What a model's configuration says: the rows that one call may have, and the precision that computes."""
+    """What a model's configuration says.
+
+    Attributes:
+        rows: that one call may have.
+        precision: that computes.
+        lengths: that texts may have; none where it does not say.
+    """
 
     rows: int
     precision: str
+    lengths: list[int]
 
 
 class Expected:
@@ -27,6 +47,8 @@ class Expected:
 
     Attributes:
         headers: of the questions.
+        text_buckets: lengths below the context length that texts are padded to: those that every server accepted so
+            far takes. A repository for a GPU has few, and a plan takes no others.
         precision: what Triton computes in, where it is not the artifact's own precision. The first server that is
             accepted decides it, and it stays: servers that compute in another one are refused.
     """
@@ -38,6 +60,7 @@ class Expected:
             tower: triton_model(manifest, tower) for tower in TOWERS
         }  # tower -> its name in Triton
         self._precision: str | None = None  # the artifact's own, too
+        self.text_buckets: Sequence[int] = TEXT_BUCKETS
 
     @property
     def name(self) -> str:
@@ -46,6 +69,16 @@ class Expected:
     @property
     def precision(self) -> str | None:
         return None if self._precision == self._manifest.precision else self._precision
+
+    def padded(self, token_ids: TokenIds) -> TokenIds:
+        """int32 [N, L], padded to a length that every server takes: one of them may be newer than the padding."""
+        rows, tokens = token_ids.shape
+        spec = self._manifest.text
+        length = spec.padded_length(tokens, self.text_buckets)
+        if length == tokens:
+            return token_ids
+        padding = np.full((rows, length - tokens), spec.pad_id, token_ids.dtype)
+        return np.concatenate([token_ids, padding], axis=1)
 
     async def ready(self, client: triton.InferenceServerClient) -> bool:
         """Whether the server says that it serves both models. Raises InferenceServerException."""
@@ -74,6 +107,9 @@ class Expected:
                 f"{self._precision}, and its fingerprint says so. Serve that again, or restart the gateway."
             )
         self._precision = image.precision
+        if text.lengths:
+            shorter = [each for each in text.lengths if each < self._manifest.text.context_length]
+            self.text_buckets = [each for each in self.text_buckets if each in shorter]
         return dict(zip(TOWERS, (image.rows, text.rows), strict=True))
 
     async def _checked(self, client: triton.InferenceServerClient, tower: Tower) -> _Served:
@@ -103,7 +139,22 @@ class Expected:
                 + f"; this gateway has {self._manifest.fingerprint()}. "
                 "Make the repository anew from the same artifact."
             )
-        return _Served(max(1, int(config.max_batch_size)), known[served])
+        lengths = self._lengths(name, config.parameters[TEXT_LENGTHS].string_value)
+        return _Served(max(1, int(config.max_batch_size)), known[served], lengths)
+
+    def _lengths(self, model: str, stated: str) -> list[int]:
+        """The lengths that a model states; none if it states none. Raises BackendUnavailable."""
+        longest = self._manifest.text.context_length
+        try:
+            lengths = read_lengths(stated)
+        except ValueError:
+            lengths = [0]
+        if lengths and longest not in lengths:
+            raise BackendUnavailable(
+                f"Triton's model {model} states the text lengths {stated!r}; they must be numbers, {longest} among "
+                "them. Make the repository anew from the same artifact."
+            )
+        return lengths
 
 
 def _type_of(tensor: Any) -> str:

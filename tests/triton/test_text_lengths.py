@@ -1,0 +1,88 @@
+"""The gateway pads texts to the lengths that its Triton servers say they are made for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from models.triton_options import options_of
+from service.clip.manifest import TEXT_BUCKETS
+from service.engine.triton.contract import TEXT_LENGTHS
+from service.errors import BackendUnavailable
+from tests.support import eventually, serving
+from tests.triton.backends import Backend, backend_on
+from tests.triton.stand_in import StandIn, until
+
+DEMO = Path(__file__).parents[2] / "models" / "demo"
+
+
+def state(server: StandIn, lengths: str) -> None:
+    """From now on its text model states these; "": it was written before there was such a parameter."""
+    server.models["demo_text"].parameters[TEXT_LENGTHS].string_value = lengths
+
+
+async def ask(backend: Backend, length: int) -> None:
+    await backend.encode_text(np.ones((2, length), np.int32), np.full(2, length, np.int32))
+
+
+async def test_a_repository_for_a_gpu_names_three_lengths(one: StandIn) -> None:
+    async with backend_on(one) as backend:
+        assert backend.text_buckets == [16, 32]
+
+
+async def test_one_that_names_none_gets_those_of_a_cpu(one: StandIn) -> None:
+    state(one, "")
+    async with backend_on(one) as backend:
+        assert tuple(backend.text_buckets) == TEXT_BUCKETS
+
+
+async def test_a_server_with_fewer_lengths_narrows_them_and_is_sent_no_others(
+    one: StandIn, two: StandIn
+) -> None:
+    state(one, "8,10,12,16,24,32,48,77")
+    two.ready = False
+    async with backend_on(one, urls=[one.url, two.url]) as backend:
+        await ask(backend, 8)
+        two.ready = True
+        await until(lambda: bool(backend.up(two.url)))
+        assert backend.text_buckets == [16, 32]
+        one.ready = False
+        await until(lambda: not backend.up(one.url))
+        await ask(backend, 8)  # padded before the second came
+        await ask(backend, 48)
+    assert one.shapes == [(2, 8)]
+    assert two.shapes == [(2, 16), (2, 77)]
+
+
+@pytest.mark.parametrize("lengths", ["16,32", "16,many,77"])
+async def test_lengths_without_the_context_length_are_refused(one: StandIn, lengths: str) -> None:
+    state(one, lengths)
+    with pytest.raises(BackendUnavailable, match=r"states the text lengths '16,.*77 among them"):
+        async with backend_on(one):
+            pass
+
+
+@pytest.mark.triton
+async def test_texts_of_eight_lengths_are_three_calls_to_a_real_server_that_states_three(
+    triton_of: Any, tmp_path: Path
+) -> None:
+    triton = triton_of(options_of("python"))
+    path = tmp_path / "models" / "demo_text" / "config.pbtxt"
+    path.write_text(path.read_text().replace("8,10,12,16,24,32,48,77", "16,32,77"))
+
+    def calls() -> float:
+        return float(triton.count("nv_inference_request_success", model="demo_text"))
+
+    texts = [" ".join(["cat"] * words) for words in (1, 7, 9, 12, 20, 28, 40, 70)]
+    async with serving(None, DEMO, backend="triton", triton_url=triton.url) as running:
+        eight = (await running.embed(text=texts)).json()
+    triton.restart()
+    async with serving(None, DEMO, backend="triton", triton_url=triton.url) as running:
+        before = calls()
+        three = (await running.embed(text=texts)).json()
+        await eventually(lambda: calls() == before + 3)
+    one, other = (np.array([each["embedding"] for each in answer["results"]]) for answer in (eight, three))
+    assert (one * other).sum(axis=1).min() > 0.99999
