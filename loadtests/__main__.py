@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import typer
 
-from loadtests import commands, embed_folder, gathering, label_set_commands, limit, processes, versus
+from loadtests import (
+    commands,
+    decoders,
+    embed_folder,
+    gathering,
+    label_set_commands,
+    limit,
+    processes,
+    triton_calls,
+    versus,
+)
 from loadtests.capacity import commands as capacity_commands
 from loadtests.gpu.command import gpu_check
 
@@ -27,6 +37,8 @@ cli.command()(label_set_commands.shared_sets)
 cli.command()(label_set_commands.zero_shot)
 cli.command()(processes.processes)
 cli.command()(gathering.gathering)
+cli.command()(triton_calls.triton_calls)
+cli.command()(decoders.decoders)
 cli.command()(versus.versus)
 cli.command()(capacity_commands.capacity_check)
 cli.command()(capacity_commands.capacity)

@@ -18,9 +18,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import PIL._imaging
-from PIL import Image, ImageOps
+from PIL import Image
 
 from service.clip.decode_cost import coefficient_bytes, decode_bytes
+from service.clip.fitting import fitted, may_turn_last, resized, upright
 from service.clip.formats import sniff
 from service.clip.headers import Parts, walk
 from service.errors import ImageTooLarge, UndecodableImage
@@ -42,13 +43,11 @@ with contextlib.suppress(OSError, AttributeError):
 # Load the decoders now, not during the first malformed request.
 Image.init()
 
-_EXIF_ORIENTATION = 0x0112
 _ORIENTED = frozenset(("exif", "xmp"))  # blocks that Pillow takes an orientation from
 # Scaled decoding is for photos of more pixels than the first number. The decoded side is at least the second number
 # times the encoder's: with less, the decoder's own filter shows in the result.
 _SCALED_ABOVE, _SCALED_MARGIN = 2_000_000, 3
 _ANY_DENSITY_BYTES = 100_000_000  # of memory: what decoding a photo of 20 megapixels takes
-_RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 
 
 @dataclass(frozen=True)
@@ -107,8 +106,11 @@ def read_header(data: bytes, spec: ImageSpec, limits: ImageLimits) -> ImageHeade
         pixels = image.width * image.height
         _draft(image, spec, limits)
         # A PNG may bring its EXIF block after its pixels.
-        may_turn = limits.exif_transpose and (name != "JPEG" or not image.info.keys().isdisjoint(_ORIENTED))
-        cost = decode_bytes(image, len(data), coefficients, _resized(image.size, spec), may_turn=may_turn)
+        oriented = name != "JPEG" or not image.info.keys().isdisjoint(_ORIENTED)
+        # Pillow turns a TIFF while it loads it, whatever we choose.
+        whole = name == "TIFF" or (limits.exif_transpose and not may_turn_last(image, spec))
+        may_turn = oriented and whole
+        cost = decode_bytes(image, len(data), coefficients, resized(image.size, spec), may_turn=may_turn)
     if cost > _ANY_DENSITY_BYTES:
         _check_density(pixels, len(data), limits)
     return ImageHeader(pixels, cost, before)
@@ -143,9 +145,10 @@ def decode_rgb(data: bytes, spec: ImageSpec, limits: ImageLimits) -> bytes:
         image, _ = _open(name, data, limits)
         _draft(image, spec, limits)
         image.load()
+        turn = None
         if limits.exif_transpose:
-            image = _upright(image)
-        return _fit(image, spec).convert("RGB").tobytes()
+            image, turn = upright(image, spec)
+        return fitted(image, spec, turn).convert("RGB").tobytes()
 
 
 @contextmanager
@@ -217,36 +220,3 @@ def _check_scans(image: Image.Image, scans: int, limits: ImageLimits) -> None:
             limit=limit,
             actual=actual,
         )
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    """Turn a photo as its EXIF orientation says. If the EXIF block is broken, leave it as it is."""
-    try:
-        orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
-    except Exception:  # any error of the parser, for the same reason as above
-        return image
-    return image if orientation == 1 else ImageOps.exif_transpose(image)
-
-
-def _fit(image: Image.Image, spec: ImageSpec) -> Image.Image:
-    """Resize, and crop the centre, to `size` x `size`, in the image's own mode."""
-    size = spec.size
-    image = _resize(image, _resized(image.size, spec), _RESAMPLING[spec.interpolation])
-    left, top = round((image.width - size) / 2), round((image.height - size) / 2)
-    return image.crop((left, top, left + size, top + size))
-
-
-def _resized(before: tuple[int, int], spec: ImageSpec) -> tuple[int, int]:
-    """The size before the crop. Rounding is torchvision's: the long side is truncated, the crop offset is rounded
-    half to even.
-    """
-    (width, height), size = before, spec.size
-    if spec.resize == "squash":
-        return size, size
-    if width <= height:
-        return size, int(size * height / width)
-    return int(size * width / height), size
-
-
-def _resize(image: Image.Image, size: tuple[int, int], resampling: Image.Resampling) -> Image.Image:
-    return image if image.size == size else image.resize(size, resampling)

@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import skimage.data
-from PIL import Image
+from PIL import Image, ImageOps
 
+from service.clip.fitting import fitted
 from service.clip.formats import FORMATS, sniff
 from service.clip.images import ImageLimits, decode_pixels
 from service.clip.manifest import ImageSpec
@@ -91,6 +92,23 @@ def test_photos_are_turned_upright_first(orientation: int) -> None:
     )
     as_stored = decode_pixels(data, SPEC, ImageLimits(exif_transpose=False))
     np.testing.assert_array_equal(as_stored, decode_pixels(encoded(turned), SPEC, LIMITS))
+
+
+@pytest.mark.parametrize("orientation", range(2, 9))
+@pytest.mark.parametrize("size", [(1024, 768), (640, 480), (481, 899), (900, 481), (300, 700), (448, 600)])
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_a_photo_that_lies_gives_the_pixels_of_the_upright_one(
+    mode: str, size: tuple[int, int], orientation: int
+) -> None:
+    lying = Image.fromarray(np.random.default_rng(0).integers(0, 256, (*size[::-1], 3), np.uint8)).convert(
+        mode
+    )
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encoded(lying, "JPEG", exif=exif)
+    upright = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+    assert upright.mode == mode
+    np.testing.assert_array_equal(decode_pixels(data, SPEC, LIMITS), fitted(upright, SPEC).convert("RGB"))
 
 
 def test_scaled_decode_changes_large_jpegs_alone_and_those_by_less_than_half_a_level() -> None:

@@ -31,6 +31,7 @@ class StandIn(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[mi
         asked: how often it has told a configuration.
         calls: rows of each call that it was sent.
         shapes: of the first input of each of them.
+        peers: the methods that were asked, each with the address that asked.
         value: every number of its vectors.
         failure: what calls get instead of vectors.
         answering: cleared, it answers no call and no question; set again, it answers them all.
@@ -47,6 +48,7 @@ class StandIn(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[mi
         self.asked = 0
         self.calls: list[int] = []
         self.shapes: list[tuple[int, ...]] = []
+        self.peers: set[tuple[str, str]] = set()
         self.cancelled = 0
         self.failure: tuple[grpc.StatusCode, str] | None = None
         self.answering, self.watched, self.computing = asyncio.Event(), asyncio.Event(), asyncio.Event()
@@ -76,6 +78,7 @@ class StandIn(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[mi
             model.parameters[key].string_value = value
 
     async def ModelReady(self, request: Any, context: Any) -> Any:  # noqa: N802  gRPC's name
+        self.peers.add(("ModelReady", context.peer()))
         await self.answering.wait()
         await self.watched.wait()
         return service_pb2.ModelReadyResponse(ready=self.ready)
@@ -90,6 +93,7 @@ class StandIn(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[mi
         return service_pb2.ModelStatisticsResponse(model_stats=[statistics])
 
     async def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802
+        self.peers.add(("ModelInfer", context.peer()))
         rows = request.inputs[0].shape[0]
         self.calls.append(rows)
         self.shapes.append(tuple(request.inputs[0].shape))

@@ -10,11 +10,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import numpy as np
-from tritonclient.grpc import InferInput
 
 from service.backends import open_backend
 from service.engine.backend import Backend, Vector
 from service.engine.cuda import Accelerator
+from service.engine.triton.endpoint import Call
 from service.errors import BackendUnavailable, DeadlineExceeded
 from service.settings import ModelSettings
 from service.telemetry.metrics import Metrics
@@ -151,7 +151,7 @@ async def test_what_a_failed_call_held_is_freed_without_the_garbage_collector(on
             assert {type(result) for result in results} == {BackendUnavailable}
             del results
             await asyncio.sleep(0)
-            assert [each for each in gc.get_objects() if isinstance(each, InferInput)] == []
+            assert [each for each in gc.get_objects() if isinstance(each, Call)] == []
         finally:
             gc.enable()
 

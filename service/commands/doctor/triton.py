@@ -53,16 +53,16 @@ async def _servers(manifest: ModelManifest, own: ModelSettings) -> AsyncIterator
             continue
         for server in servers:
             try:
-                client = options.connect(server, address)
+                connection = options.connect(server, address)
             except OSError as error:
                 yield problem(
                     f"CLIPSERVE_TRITON_CA_FILE: {error.strerror}", "name a file of certificates, PEM"
                 )
                 return
             try:
-                yield await _asked(server, client, manifest, options.credentials)
+                yield await _asked(server, connection.client, manifest, options.credentials)
             finally:
-                await client.close()
+                await connection.aclose()
 
 
 async def _asked(server: str, client: object, manifest: ModelManifest, headers: dict[str, str]) -> Finding:

@@ -21,13 +21,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from tritonclient.grpc import InferInput, InferRequestedOutput, InferResult
+from tritonclient.grpc import InferResult
 
 from service.clip.manifest import ModelManifest
 from service.concurrency import together
 from service.engine.backend import Embeddings, Lengths, Pixels, TokenIds
 from service.engine.triton.address import Address, look_up
-from service.engine.triton.contract import TOWERS, Tensor, Tower, inputs, output
+from service.engine.triton.contract import TOWERS, Tower, inputs, output
 from service.engine.triton.endpoint import Call, Endpoint
 from service.engine.triton.endpoints import Endpoints, LookUp
 from service.engine.triton.expected import Expected
@@ -92,8 +92,8 @@ class TritonBackend:
         await self._endpoints.aclose()
 
     def _connect(self, server: str, address: Address) -> Endpoint:
-        client = self._options.connect(server, address)
-        return Endpoint(server, client, self._expected, self._metrics.triton)
+        connection = self._options.connect(server, address)
+        return Endpoint(server, connection, self._expected, self._metrics.triton)
 
     async def _encode(self, tower: Tower, *arrays: npt.NDArray[Any]) -> Embeddings:
         limit = self.max_rows(tower)
@@ -111,16 +111,8 @@ class TritonBackend:
         return np.concatenate(await together(chunk(start) for start in range(0, rows, limit)))
 
     async def _infer(self, tower: Tower, *arrays: npt.NDArray[Any]) -> Embeddings:
-        call = Call(
-            tower,
-            len(arrays[0]),
-            {
-                "model_name": self._expected.models[tower],
-                "inputs": [_input(*each) for each in zip(self._inputs[tower], arrays, strict=True)],
-                "outputs": [InferRequestedOutput(self._output.name)],
-                "headers": self._headers(),
-            },
-        )
+        model = self._expected.models[tower]
+        call = Call(tower, model, self._inputs[tower], self._output.name, arrays)
         try:
             answer = await self._asked(call)
             embeddings = np.asarray(answer.as_numpy(self._output.name), np.float32)  # [N, D]
@@ -132,10 +124,6 @@ class TritonBackend:
         if embeddings.shape != (call.rows, self._embed_dim):
             raise BackendFailed(f"Triton gave embeddings of {embeddings.shape} for {call.rows} rows.")
         return embeddings
-
-    def _headers(self) -> dict[str, str]:
-        """What a call carries besides its tensors."""
-        return self._expected.headers
 
     async def _asked(self, call: Call) -> InferResult:
         """The answer of one server, or else of one other."""
@@ -157,11 +145,3 @@ class TritonBackend:
 
     def _seconds(self) -> float:
         return remaining(self._options.timeout_seconds)
-
-
-def _input(tensor: Tensor, array: npt.NDArray[Any]) -> InferInput:
-    if tensor.graph_dims is not None:
-        array = array.reshape(len(array), *tensor.dims)
-    made = InferInput(tensor.name, list(array.shape), tensor.data_type.removeprefix("TYPE_"))
-    made.set_data_from_numpy(np.ascontiguousarray(array))
-    return made

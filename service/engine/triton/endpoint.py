@@ -13,13 +13,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import grpc
+import numpy.typing as npt
 from tritonclient.grpc import InferResult
-from tritonclient.grpc import aio as triton
-from tritonclient.utils import InferenceServerException
 
-from service.engine.triton.contract import Tower
+from service.engine.triton.connection import Connection
+from service.engine.triton.contract import Tensor, Tower
 from service.engine.triton.expected import Expected
 from service.engine.triton.failures import TryElsewhere, translated
+from service.engine.triton.message import message
 from service.engine.triton.watch import TritonWatch
 from service.telemetry.tracing import called
 from service.telemetry.triton_metrics import TritonMetrics
@@ -27,11 +29,21 @@ from service.telemetry.triton_metrics import TritonMetrics
 
 @dataclass(frozen=True)
 class Call:
-    """Rows of one tower, as any server takes them. `arguments`: those of `InferenceServerClient.infer`."""
+    """Rows of one tower, for any server: a Triton model, its inputs and its output, and an array for each input."""
 
     tower: Tower
-    rows: int
-    arguments: dict[str, Any]
+    model: str
+    inputs: tuple[Tensor, ...]
+    output: str
+    arrays: tuple[npt.NDArray[Any], ...]
+
+    @property
+    def rows(self) -> int:
+        return len(self.arrays[0])
+
+    def message(self, seconds: float) -> bytes:
+        """What is sent; Triton may keep it in its queue for so long."""
+        return message(self.model, self.output, self.inputs, self.arrays, max(1, int(seconds * 1e6)))
 
 
 class Endpoint:
@@ -44,13 +56,14 @@ class Endpoint:
     """
 
     def __init__(
-        self, server: str, client: triton.InferenceServerClient, expected: Expected, metrics: TritonMetrics
+        self, server: str, connection: Connection, expected: Expected, metrics: TritonMetrics
     ) -> None:
-        self._client = client
+        self._connection = connection
+        self._headers = expected.headers
         self._metrics = metrics.add(
             server, expected.name, up=lambda: self.watch.ready, rows=lambda: self.rows
         )
-        self.watch = TritonWatch(server, client, expected, self._metrics)
+        self.watch = TritonWatch(server, connection.client, expected, self._metrics)
         self.rows = 0
         self.turn = 0
         self.leaving = False
@@ -74,15 +87,14 @@ class Endpoint:
         try:
             async with waiting:
                 self._waiting[waiting] = movable
-                queued = max(1, int(seconds * 1e6))  # microseconds that Triton may keep it queued
                 answer = await called(
-                    "triton", self._client.infer, **call.arguments, timeout=queued, client_timeout=seconds
+                    "triton", self._connection.infer, call.message(seconds), seconds, headers=self._headers
                 )
         except TimeoutError:
             if not waiting.expired():
                 raise
             raise TryElsewhere("silent") from None
-        except InferenceServerException as error:
+        except grpc.aio.AioRpcError as error:
             failure = translated(error)
             if isinstance(failure, TryElsewhere):
                 self.watch.doubt()
@@ -108,7 +120,7 @@ class Endpoint:
         if self._watching is not None:
             self._watching.cancel()
             await asyncio.gather(self._watching, return_exceptions=True)
-        await self._client.close()
+        await self._connection.aclose()
 
     def _end(self, calls: list[asyncio.Timeout]) -> None:
         for waiting in calls:

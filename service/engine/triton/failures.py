@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from tritonclient.utils import InferenceServerException
+import grpc
 
 from service.errors import BackendFailed, BackendUnavailable, ClipError, DeadlineExceeded, Overloaded
 from service.telemetry.log import logger
@@ -26,9 +26,9 @@ class TryElsewhere(Exception):
         self.reason: Reason = reason
 
 
-def translated(error: InferenceServerException) -> ClipError | TryElsewhere:
+def translated(error: grpc.aio.AioRpcError) -> ClipError | TryElsewhere:
     """What the failure of a call means, to be raised."""
-    status, message = str(error.status()), str(error.message()).lower()
+    status, message = str(error.code()), str(error.details()).lower()
     if "maximum queue size" in message:
         return Overloaded("Triton's queue is full.", retry_after=1)
     if "timeout expired" in message:

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tritonclient.grpc import aio as triton
+import grpc
 
 from service.engine.triton.address import Address, parse_address
+from service.engine.triton.connection import Connection
 from service.errors import BackendUnavailable
 
 _CHANNEL: tuple[tuple[str, int | str], ...] = (
@@ -67,12 +68,15 @@ class TritonOptions:
         except OSError as error:
             raise BackendUnavailable(f"{self.ca_file} cannot be read: {error.strerror}") from None
 
-    def connect(self, server: str, address: Address) -> triton.InferenceServerClient:
-        """A channel to one of the servers behind `address`. Raises OSError: the certificates cannot be read."""
+    def connect(self, server: str, address: Address) -> Connection:
+        """With one of the servers behind `address`. Raises OSError: the certificates cannot be read."""
         channel = [*_CHANNEL]
         if address.is_name:  # what its certificate, and a proxy in front of it, know it by
             own = "grpc.ssl_target_name_override" if self.tls else "grpc.default_authority"
             channel.append((own, address.host if self.tls else f"{address.host}:{address.port}"))
-        return triton.InferenceServerClient(
-            server, ssl=self.tls, root_certificates=self.ca_file, channel_args=channel
-        )
+        return Connection(server, channel, self._tls_credentials())
+
+    def _tls_credentials(self) -> grpc.ChannelCredentials | None:
+        if not self.tls:
+            return None
+        return grpc.ssl_channel_credentials(self.ca_file.read_bytes() if self.ca_file else None)

@@ -1,0 +1,46 @@
+"""The bytes of a call, read again by protobuf: no server is needed here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from tritonclient.grpc import service_pb2
+
+from service.engine.triton.contract import Tensor
+from service.engine.triton.message import message
+
+PIXELS = Tensor("pixels", "TYPE_UINT8", (4, 4, 3))
+TEXTS = (
+    Tensor("token_ids", "TYPE_INT32", (-1,)),
+    Tensor("lengths", "TYPE_INT32", (1,), graph_dims=()),
+)
+
+
+def read(*arguments: Any) -> Any:
+    return service_pb2.ModelInferRequest.FromString(message("demo", "embedding", *arguments))
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 300, 50_000])  # lengths of one to four bytes
+def test_the_message_is_what_protobuf_would_write(rows: int) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (rows, 4, 4, 3), np.uint8)
+    expected = service_pb2.ModelInferRequest(model_name="demo", raw_input_contents=[pixels.tobytes()])
+    expected.inputs.add(name="pixels", datatype="UINT8", shape=[rows, 4, 4, 3])
+    expected.outputs.add(name="embedding")
+    expected.parameters["timeout"].int64_param = 1_500_000
+    assert read([PIXELS], [pixels], 1_500_000) == expected
+
+
+def test_each_tensor_has_the_shape_that_triton_wants() -> None:
+    ids, lengths = np.arange(14, dtype=np.int32).reshape(2, 7), np.array([3, 7], np.int32)
+    made = read(TEXTS, (ids, lengths), 1)
+    assert [list(each.shape) for each in made.inputs] == [[2, 7], [2, 1]]
+    assert list(made.raw_input_contents) == [ids.tobytes(), lengths.tobytes()]
+
+
+@pytest.mark.parametrize("cut", [np.s_[:, ::-1], np.s_[:, :, 1:], np.s_[::2]])
+def test_rows_that_do_not_lie_together_are_sent_in_order(cut: Any) -> None:
+    pixels: npt.NDArray[np.uint8] = np.random.default_rng(0).integers(0, 256, (4, 4, 4, 3), np.uint8)[cut]
+    assert list(read([PIXELS], [pixels], 1).raw_input_contents) == [pixels.tobytes()]
