@@ -7,6 +7,7 @@ gateway, gRPC and Triton's own queue. The gateways take turns. Triton's counters
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import statistics
 import subprocess
@@ -30,6 +31,8 @@ from loadtests.report import table
 from loadtests.scenarios import SCENARIOS
 
 _MODEL = Path(__file__).with_name("arithmetic_model.py")
+_GPU_LENGTHS = "16,32,77"  # that gateways pad texts to, as the repository of a GPU states them
+_LENGTHS = re.compile(r'(key: "text_lengths"\s+value \{\s*string_value: )"[0-9,]+"')
 
 
 @dataclass(frozen=True)
@@ -138,6 +141,8 @@ def arithmetic_triton(source: Path) -> Iterator[tuple[str, str, Path]]:
         subprocess.run([*writer, *sizes, "--out", str(repository)], check=True, stdout=subprocess.DEVNULL)
         for model in repository.glob("*/1/model.py"):
             shutil.copyfile(_MODEL, model)
+        config = next(repository.glob("*_text/config.pbtxt"))
+        config.write_text(_LENGTHS.sub(rf'\g<1>"{_GPU_LENGTHS}"', config.read_text(), count=1))
         metrics = free_port()
         with serve_repository(repository, metrics, CHECKOUT=os.getcwd()) as address:
             yield address, f"http://127.0.0.1:{metrics}/metrics", artifact
