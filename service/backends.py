@@ -9,7 +9,7 @@ from service.clip.manifest import ModelManifest
 from service.clip.tokenizer import load_tokenizer
 from service.engine.backend import Backend
 from service.engine.batch_queue import BatchPolicy
-from service.engine.batching import Batched
+from service.engine.batched import Batched
 from service.engine.choice import EngineOptions, choose_engine
 from service.engine.cuda import Accelerator
 from service.engine.in_process import Engine, InProcess

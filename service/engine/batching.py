@@ -22,13 +22,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from service.engine.backend import Backend, Embeddings, Lengths, Pixels, TokenIds
+from service.engine.backend import Embeddings
 from service.engine.batch_queue import Arrays, Batch, BatchPolicy, BatchQueue, Job, Quiet
 from service.errors import BackendFailed, BackendUnavailable, ClipError
 from service.telemetry.log import logger
@@ -208,44 +208,3 @@ class DynamicBatcher:
 
 def _closed() -> BackendUnavailable:
     return BackendUnavailable("the service is shutting down.")
-
-
-class Batched:
-    """A backend around a backend: the same encoders, called with batches."""
-
-    def __init__(self, inner: Backend, image: BatchPolicy, text: BatchPolicy, metrics: Metrics) -> None:
-        self._inner = inner
-        quiet = Quiet()
-        self._image = DynamicBatcher("image", inner.encode_image, image, metrics, quiet)
-        self._text = DynamicBatcher("text", inner.encode_text, text, metrics, quiet)
-
-    @property
-    def engine(self) -> str:
-        return self._inner.engine
-
-    @property
-    def precision(self) -> str | None:
-        return self._inner.precision
-
-    @property
-    def text_buckets(self) -> Sequence[int]:
-        return self._inner.text_buckets
-
-    async def start(self) -> None:
-        await self._inner.start()
-        self._image.start()
-        self._text.start()
-
-    async def encode_image(self, pixels: Pixels) -> Embeddings:
-        return await self._image.submit(pixels)
-
-    async def encode_text(self, token_ids: TokenIds, lengths: Lengths) -> Embeddings:
-        return await self._text.submit(token_ids, lengths)
-
-    async def ready(self) -> bool:
-        return await self._inner.ready()
-
-    async def aclose(self) -> None:
-        await self._image.aclose()
-        await self._text.aclose()
-        await self._inner.aclose()

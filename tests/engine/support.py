@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from service.engine.backend import Backend
 from service.engine.batch_queue import BatchPolicy
-from service.engine.batching import Batched
+from service.engine.batched import Batched
 from service.telemetry.metrics import Metrics
 
 

@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Message
 
 from service.bootstrap import open_gateway
 from service.engine.batch_queue import BatchPolicy
-from service.engine.batching import Batched
+from service.engine.batched import Batched
 from service.engine.fake import FakeBackend
 from service.gateway import Gateway
 from service.serve import settle_memory

@@ -13,7 +13,7 @@ import pytest
 
 from service.engine.backend import Embeddings, Pixels
 from service.engine.batch_queue import BatchPolicy
-from service.engine.batching import Batched
+from service.engine.batched import Batched
 from service.engine.fake import FakeBackend
 from service.engine.in_process import Call, Feeds, InProcess
 from service.telemetry import log

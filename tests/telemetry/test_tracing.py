@@ -12,7 +12,7 @@ import pytest
 
 from service.engine.backend import Backend, Embeddings, Pixels
 from service.engine.batch_queue import BatchPolicy
-from service.engine.batching import Batched
+from service.engine.batched import Batched
 from service.engine.fake import FakeBackend
 from service.errors import BackendFailed, BackendUnavailable
 from service.telemetry.metrics import Metrics
