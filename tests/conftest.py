@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import signal
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -13,6 +14,8 @@ import uvloop
 from service.telemetry import log
 
 log.configure("CRITICAL")
+# A shell starts what it runs in the background deaf to Ctrl-C, and every process below inherits that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _numbers = itertools.count()
 

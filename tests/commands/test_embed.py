@@ -72,7 +72,7 @@ def test_a_run_that_was_interrupted_and_killed_makes_the_file_of_one_in_one_go(t
     assert run("embed", folder, "--out", tmp_path / "whole.npz")[0] == 1
     parts = tmp_path / "parts.npz"
     status, errors = interrupt(parts, 100_000, signal.SIGINT, folder)
-    assert (status, "the same command goes on" in errors) == (130, True)
+    assert (status, "the same command goes on" in errors) == (130, True), errors
     assert interrupt(parts, 700_000, signal.SIGKILL, folder)[0] == -signal.SIGKILL
     assert interrupt(parts, 1_200_000, signal.SIGTERM, folder)[0] == 143
     assert not parts.exists()
