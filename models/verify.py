@@ -78,7 +78,7 @@ class Graph:
         """The embeddings [N, D]. Raises ModelsError if the graph fails on these feeds."""
         try:
             embeddings: npt.NDArray[np.float32] = self._session.run(None, dict(feeds))[0]
-        except Exception as error:  # the same
+        except Exception as error:  # onnxruntime's exceptions have no common base but this
             raise ModelsError(f"{self._path} fails in onnxruntime: {error}") from None
         return embeddings
 

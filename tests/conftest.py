@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import itertools
 import signal
 from collections.abc import Callable, Iterator, Mapping
@@ -38,3 +39,12 @@ def _state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def _own_state(_state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each test has a folder of its own, which is made when something is kept."""
     monkeypatch.setenv("CLIPSERVE_STATE_DIR", str(_state / str(next(_numbers))))
+
+
+@pytest.fixture
+def written() -> Iterator[io.StringIO]:
+    """What is logged, which is nothing in a test that does not ask for it."""
+    stream = io.StringIO()
+    log.configure("INFO", stream)
+    yield stream
+    log.configure("CRITICAL")

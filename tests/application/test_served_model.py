@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,21 +20,12 @@ from service.clip.tokenizer import load_tokenizer
 from service.engine.backend import Embeddings, Lengths, Pixels, TokenIds
 from service.engine.fake import FakeBackend
 from service.errors import BackendFailed, BackendUnavailable, ClipError, DeadlineExceeded, Overloaded
-from service.telemetry import log
 from tests.support import CONTEXT, DIM, EOT, SIZE, Recording, served_model, write_toy_artifact
 
 
 @pytest.fixture
 async def folder(tmp_path: Path) -> Path:
     return await write_toy_artifact(tmp_path)
-
-
-@pytest.fixture
-def written() -> Iterator[io.StringIO]:
-    stream = io.StringIO()
-    log.configure("INFO", stream)
-    yield stream
-    log.configure("CRITICAL")
 
 
 def lines(stream: io.StringIO) -> list[dict[str, Any]]:

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 
 def test_it_is_alive_before_it_is_ready_and_ready_soon() -> None:
     process = Process()
-    assert process.wait_ready() < 60  # two seconds on an idle machine
+    assert process.wait_ready() < 60  # two seconds on an idle machine; 25 were seen at a load of 15
     metrics = httpx.get(process.operations_url + "/metrics").text
     assert "clipserve_batch_rows_bucket" in metrics
     assert httpx.get(process.url + "/metrics").status_code == 404, "metrics are not for the public port"

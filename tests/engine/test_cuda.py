@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +17,6 @@ from service.engine.cuda import PROVIDER, Accelerator, Facts, look, tried, why_n
 from service.engine.nvidia import Driver, Gpu
 from service.engine.onnx import OnnxEngine, OnnxOptions, providers, session_options
 from service.errors import BackendUnavailable
-from service.telemetry import log
 from tests.engine.libcuda import dev, libcuda
 
 H100 = Gpu("NVIDIA H100", 80 * 2**30, (9, 0))
@@ -72,14 +71,6 @@ def test_a_gpu_beside_an_onnxruntime_for_cpus_is_seen(tmp_path: Path) -> None:
     reason = why_not(tried(facts))
     assert reason is not None
     assert reason.found == "this onnxruntime has no CUDA provider"
-
-
-@pytest.fixture
-def written() -> Iterator[io.StringIO]:
-    stream = io.StringIO()
-    log.configure("INFO", stream)
-    yield stream
-    log.configure("CRITICAL")
 
 
 def seeing(facts: Facts) -> Callable[[], Facts]:

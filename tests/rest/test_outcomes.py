@@ -4,24 +4,13 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 from prometheus_client import generate_latest
 
 from service.engine.fake import FakeBackend
-from service.telemetry import log
 from tests.rest.test_exchange import posted
 from tests.support import DIM, Running, eventually, png, serving
-
-
-@pytest.fixture
-def written() -> Iterator[io.StringIO]:
-    stream = io.StringIO()
-    log.configure("INFO", stream)
-    yield stream
-    log.configure("CRITICAL")
 
 
 async def test_each_outcome_is_counted_once_by_endpoint(toy: Path) -> None:

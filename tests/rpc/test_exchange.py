@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import io
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
@@ -14,7 +13,6 @@ import pytest
 from service.access.gate import OpenGate, Scope
 from service.errors import RateLimited, Unauthenticated
 from service.rpc.server import SERVICE
-from service.telemetry import log
 from service.telemetry.request import RequestContext, current
 from tests.rpc.answering import Hanging, answering, echo, raw, status_of
 from tests.rpc.client import Client, Refused, client_of
@@ -104,14 +102,6 @@ async def test_a_budget_without_room_refuses(toy: Path) -> None:
         running.budget._limit = 10
         failed = await status_of(client.channel.unary_unary(f"/{SERVICE}/Embed")(bytes(11)))
     assert (failed.status, failed.fields["code"]) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "overloaded")
-
-
-@pytest.fixture
-def written() -> Iterator[io.StringIO]:
-    stream = io.StringIO()
-    log.configure("INFO", stream)
-    yield stream
-    log.configure("CRITICAL")
 
 
 async def test_each_call_is_one_line_of_the_log_and_counted_once(

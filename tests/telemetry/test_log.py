@@ -5,30 +5,18 @@ from __future__ import annotations
 import asyncio
 import io
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from service.engine.backend import Embeddings, Pixels
 from service.engine.batch_queue import BatchPolicy
 from service.engine.batched import Batched
 from service.engine.fake import FakeBackend
 from service.engine.in_process import Call, Feeds, InProcess
-from service.telemetry import log
 from service.telemetry.log import logger
 from service.telemetry.metrics import Metrics
 from service.telemetry.request import RequestContext, enter
 from tests.support import DIM, Running, form, png, serving, write_toy_artifact
-
-
-@pytest.fixture
-def written() -> Iterator[io.StringIO]:
-    stream = io.StringIO()
-    log.configure("INFO", stream)
-    yield stream
-    log.configure("CRITICAL")
 
 
 def lines(stream: io.StringIO, event: str) -> list[dict[str, Any]]:
