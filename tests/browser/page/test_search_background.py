@@ -138,8 +138,14 @@ def test_a_service_that_is_gone_is_told_and_asked_again(visit: Visit, tmp_path: 
 
 def test_it_can_be_stopped_and_goes_on(visit: Visit, url: str) -> None:
     search = Search(visit, url).open()
-    search.choose({f"{at}.png": png(at, (500, 500)) for at in range(24)})
+    held: list[Route] = []  # or all would be embedded before the button is pressed
+    visit.page.route("**/embed", lambda route: held.append(route))
+    search.choose({f"{at}.png": png(at) for at in range(24)})
     search.panel.get_by_role("button", name="Stop").click()
-    expect(search.progress).to_contain_text("Stopped.")
+    expect(search.progress).to_have_text("0 of 24 pictures embedded. Stopped.")
+    for route in held:
+        route.continue_()
+    visit.page.unroute("**/embed")
+    expect(search.progress).to_have_text("8 of 24 pictures embedded. Stopped.")  # what was on its way
     search.panel.get_by_role("button", name="Go on").click()
     search.wait_ready(24)
