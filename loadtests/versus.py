@@ -1,7 +1,8 @@
 """Two checkouts of this repository, side by side: is one slower than the other?
 
 Both services run at the same time, and only one is under load at a time. The turns are short and alternate, so that
-a machine whose speed drifts is as fast for one as for the other. The ratio is the median of those of the rounds.
+a machine whose speed drifts is as fast for one as for the other. Half-way both are started anew, in the other
+order. The ratio is the median of those of the rounds.
 
 CPU seconds a request depend less than the rate on what else the machine does. They are those of the service and its
 decoders.
@@ -101,21 +102,28 @@ def _row(here: list[float], there: list[float]) -> list[str]:
 def _paces(
     contest: Contest, seconds: float, other: Path, artifact: Path, rounds: int, backend: str
 ) -> tuple[list[Pace], list[Pace]]:
-    turn = contest.turn(seconds)
+    """The paces here and there. In half of the rounds the other one is started first: that one is a little slower,
+    also where both are the same.
+    """
     settings = {"models": str(artifact.resolve()), "backend": backend, "max_queue_seconds": "60"}
-    with ExitStack() as stack:
-        servers = [
-            # Another version may have its metrics elsewhere, and only rates are compared.
-            replace(stack.enter_context(started_in(folder, contest.module, **settings)), metrics_url=None)
-            for folder in (Path.cwd(), other)
-        ]
-        typer.echo(f"{contest.name}: {_compared(*servers)}", err=True)
-        for server in servers:
-            turn(server, rounds)  # caches, pages, clocks
-        paces: tuple[list[Pace], list[Pace]] = ([], [])
-        for number in range(rounds):
-            for which in (0, 1) if number % 2 else (1, 0):
-                paces[which].append(_pace(turn, servers[which], number))
+    folders, turn = (Path.cwd(), other), contest.turn(seconds)
+    paces: tuple[list[Pace], list[Pace]] = ([], [])
+    for first, count in ((0, rounds - rounds // 2), (1, rounds // 2)):
+        with ExitStack() as stack:
+            servers = {
+                # Another version may have its metrics elsewhere, and only rates are compared.
+                which: replace(
+                    stack.enter_context(started_in(folders[which], contest.module, **settings)),
+                    metrics_url=None,
+                )
+                for which in (first, 1 - first)
+            }
+            typer.echo(f"{contest.name}: {_compared(servers[0], servers[1])}", err=True)
+            for server in servers.values():
+                turn(server, rounds)  # caches, pages, clocks
+            for number in range(count):
+                for which in (0, 1) if number % 2 else (1, 0):
+                    paces[which].append(_pace(turn, servers[which], number))
     return paces
 
 
