@@ -11,7 +11,17 @@ from loadtests.bodies import photo
 
 # Kinds of many attacks that are each a matter of milliseconds.
 _QUICK = frozenset(
-    ("syntax of HTTP", "base64", "forms", "JSON", "labels and templates", "Exif", "similarity", "label sets")
+    (
+        "syntax of HTTP",
+        "base64",
+        "forms",
+        "JSON",
+        "labels and templates",
+        "Exif",
+        "similarity",
+        "label sets",
+        "gRPC",
+    )
 )
 
 
@@ -41,6 +51,7 @@ class Attack:
         labels: its like is a good request of 1,000 labels, which costs seconds, and not a photo of as many bytes.
         answers: how many there may be, so that a player knows when to end.
         bodiless: the answers have no bodies (HEAD).
+        rpc: it goes to the gRPC port.
         slow: it takes seconds by its nature, or megabytes.
     """
 
@@ -53,6 +64,7 @@ class Attack:
     labels: bool = False
     answers: int = 1
     bodiless: bool = False
+    rpc: bool = False
     slow: bool = False
 
     @property

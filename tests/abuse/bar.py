@@ -9,10 +9,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from tests.abuse.answers import Answer
 from tests.abuse.attack import Attack, Piece
 from tests.abuse.probe import Probe, percentile
-from tests.abuse.victim import Cost, Victim
-from tests.abuse.wire import Answer, Played, play
+from tests.abuse.victim import Cost, Victim, play_attack
+from tests.abuse.wire import Played
 
 TIMES = 100  # what an attack may cost, in good requests of its bytes
 MOST_LIVEZ_SECONDS = 0.25
@@ -77,7 +78,7 @@ def _attacked(victim: Victim, attack: Attack, pieces: tuple[Piece, ...], many_se
 
 
 def _play(victim: Victim, attack: Attack, pieces: Sequence[Piece], seconds: float) -> Played:
-    return play(victim.address, pieces, attack.answers, seconds, bodiless=attack.bodiless)
+    return play_attack(victim.process, attack, pieces, seconds)
 
 
 def _play_many(victim: Victim, attack: Attack, pieces: Sequence[Piece], seconds: float) -> list[Played]:
@@ -130,6 +131,8 @@ def _fault_of(answer: Answer, attack: Attack) -> str | None:
         return None  # counted
     if answer.status < 400:
         return None if attack.legal and answer.status == 200 else f"status {answer.status}"
+    if attack.rpc:  # to what is no call, gRPC's library may say nothing
+        return None if answer.body or attack.silent else f"status {answer.status} without a message"
     if answer.content_type not in ("application/problem+json", "application/json"):
         return f"status {answer.status} as {answer.content_type or 'nothing'}"
     if attack.bodiless:

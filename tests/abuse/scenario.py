@@ -11,7 +11,9 @@ from dataclasses import dataclass
 
 from tests.abuse.attack import Attack
 from tests.abuse.probe import Probe, Prober, percentile
-from tests.abuse.wire import Address, play
+from tests.abuse.victim import play_attack
+from tests.abuse.wire import Address
+from tests.process import Process
 
 
 @dataclass(frozen=True)
@@ -65,14 +67,14 @@ def seen_for(clients: Sequence[Prober], seconds: float) -> Company:
 
 
 @contextmanager
-def hostile_client(address: Address, attack: Attack, source: str | None = "127.0.0.2") -> Iterator[None]:
+def hostile_client(process: Process, attack: Attack, source: str | None = "127.0.0.2") -> Iterator[None]:
     """One client that repeats an attack while the block lasts."""
     pieces = tuple(attack.make())
     ended = threading.Event()
 
     def client() -> None:
         while not ended.is_set():
-            if not play(address, pieces, attack.answers, 5.0, source, attack.bodiless).received:
+            if not play_attack(process, attack, pieces, 5.0, source).received:
                 ended.wait(0.05)  # perhaps there is no connection to be had
 
     thread = threading.Thread(target=client)

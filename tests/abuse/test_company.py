@@ -36,7 +36,7 @@ def test_good_clients_beside_a_hostile_one(
     victim: Victim, good: list[Prober], usual: Company, name: str
 ) -> None:
     attack: Attack = BY_ID[name]
-    with hostile_client(victim.address, attack):
+    with hostile_client(victim.process, attack):
         company = seen_for(good, SECONDS)
     assert victim.process.popen.poll() is None
     assert company.lost <= 0.01, company.statuses

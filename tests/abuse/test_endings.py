@@ -9,7 +9,6 @@ import pytest
 
 from tests.abuse.attacks.table import BY_ID, FEW
 from tests.abuse.scenario import hostile_client
-from tests.abuse.victim import address_of
 from tests.process import Process
 
 pytestmark = pytest.mark.abuse
@@ -19,7 +18,7 @@ pytestmark = pytest.mark.abuse
 def test_sigterm_during_an_attack_ends_the_process_in_order(name: str) -> None:
     process = Process(backend="onnx")
     process.wait_ready()
-    with hostile_client(address_of(process), BY_ID[name]):
+    with hostile_client(process, BY_ID[name]):
         time.sleep(1)
         started = time.monotonic()
         process.popen.send_signal(signal.SIGTERM)

@@ -7,13 +7,14 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from loadtests.bodies import photo
-from tests.abuse.attack import good, request
+from tests.abuse.answers import RpcAnswers, http_answers
+from tests.abuse.attack import Attack, Piece, good, request
 from tests.abuse.measure import Peak, cpu_seconds, resident
 from tests.abuse.probe import Prober
 from tests.abuse.wire import Address, Played, play
@@ -43,9 +44,18 @@ def _cleaning_model(folder: Path) -> Path:
     return copy
 
 
-def address_of(process: Process) -> Address:
-    parts = urlsplit(process.url)
+def address_of(process: Process, rpc: bool = False) -> Address:
+    """Where it listens for HTTP, or for gRPC."""
+    parts = urlsplit(f"//{process.rpc_address}" if rpc else process.url)
     return parts.hostname or "", parts.port or 0
+
+
+def play_attack(
+    process: Process, attack: Attack, pieces: Sequence[Piece], seconds: float, source: str | None = None
+) -> Played:
+    """Play it at the front that it is for; see `play`."""
+    take = RpcAnswers() if attack.rpc else functools.partial(http_answers, bodiless=attack.bodiless)
+    return play(address_of(process, attack.rpc), pieces, attack.answers, seconds, source, take)
 
 
 class Victim:

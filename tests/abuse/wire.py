@@ -9,17 +9,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from tests.abuse.answers import Answer, Take, http_answers
 from tests.abuse.attack import Act, Piece
 
 _CHUNK = 1 << 18
 Address = tuple[str, int]
-
-
-@dataclass(frozen=True)
-class Answer:
-    status: int
-    content_type: str
-    body: bytes
 
 
 @dataclass
@@ -34,15 +28,15 @@ class Played:
 
 
 class Connection:
-    """One connection to the server. `source`: the address that it comes from."""
+    """One connection to the server, from the address `source`; `take` finds answers in what it sends."""
 
-    def __init__(self, address: Address, source: str | None = None, bodiless: bool = False) -> None:
+    def __init__(self, address: Address, source: str | None = None, take: Take = http_answers) -> None:
         self.played = Played()
         self._socket = socket.create_connection(address, 20, (source, 0) if source else None)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._socket.setblocking(False)
         self._unparsed = bytearray()
-        self._bodiless = bodiless
+        self._take = take
         self._deaf = False
 
     def send(self, data: bytes, until: float) -> None:
@@ -103,7 +97,7 @@ class Connection:
         self.played.closed = not data
         self.played.received += len(data)
         self._unparsed += data
-        while answer := _parsed(self._unparsed, self._bodiless):
+        while answer := self._take(self._unparsed):
             if answer.status >= 200:
                 self.played.answers.append(answer)
 
@@ -116,47 +110,20 @@ class Connection:
         self.played.closed = True
 
 
-def _parsed(data: bytearray, bodiless: bool) -> Answer | None:
-    """Take the first whole answer out of `data`."""
-    end = data.find(b"\r\n\r\n")
-    if end < 0:
-        return None
-    first, *lines = bytes(data[:end]).decode("latin-1").split("\r\n")
-    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-    chunked = headers.get("transfer-encoding") == "chunked" and not bodiless
-    size = _chunks(data, end + 4) if chunked else 0 if bodiless else int(headers.get("content-length", 0))
-    if size is None or len(data) < end + 4 + size:
-        return None
-    body = bytes(data[end + 4 : end + 4 + size])
-    del data[: end + 4 + size]
-    return Answer(int(first.split()[1]), headers.get("content-type", ""), body)
-
-
-def _chunks(data: bytearray, start: int) -> int | None:
-    """Bytes of the chunks from `start` on, with their sizes; None while some are missing."""
-    at = start
-    while (end := data.find(b"\r\n", at)) >= 0:
-        size = int(data[at:end], 16)
-        at = end + 2 + size + 2
-        if size == 0:
-            return at - start
-    return None
-
-
 def play(
     address: Address,
     pieces: Sequence[Piece],
     answers: int = 1,
     most_seconds: float = 60.0,
     source: str | None = None,
-    bodiless: bool = False,
+    take: Take = http_answers,
 ) -> Played:
-    """Play an attack on a connection of its own, for at most so long. Where none is to be had it is closed."""
+    """Play this on a connection of its own, for at most so long. Where none is to be had it is closed."""
     started = time.monotonic()
     until = started + most_seconds
     awaited = 0
     try:
-        connection = Connection(address, source, bodiless)
+        connection = Connection(address, source, take)
     except OSError:
         return Played(closed=True, seconds=time.monotonic() - started)
     try:

@@ -8,10 +8,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE = 0, 1, 3, 4, 6, 7, 8
+DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS = range(5)
+PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(6, 10)
 END_STREAM, END_HEADERS, ACK = 1, 4, 1
 _INITIAL_WINDOW = 4  # the setting of that name
-_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+_MAX_PAYLOAD = 16_384
 
 
 @dataclass(frozen=True)
@@ -30,29 +32,15 @@ class Connection:
         self._writer = writer
 
     def send(self, kind: int, flags: int, stream: int, payload: bytes = b"") -> None:
-        self._writer.write(struct.pack(">I", len(payload))[1:] + bytes([kind, flags]))
-        self._writer.write(struct.pack(">I", stream) + payload)
+        self._writer.write(frame(kind, flags, stream, payload))
 
     def call(self, stream: int, method: str = "Embed", **metadata: str) -> None:
         """The headers of a call; `metadata` with underscores."""
-        fields = {
-            ":method": "POST",
-            ":scheme": "http",
-            ":path": f"/clipserve.v1.Clip/{method}",
-            ":authority": "test",
-            "te": "trailers",
-            "content-type": "application/grpc",
-        } | {name.replace("_", "-"): value for name, value in metadata.items()}
-        block = b"".join(_literal(name) for pair in fields.items() for name in [pair])
-        self.send(HEADERS, END_HEADERS, stream, block)
+        self._writer.write(call(stream, method, **metadata))
 
     def message(self, stream: int, data: bytes, *, announced: int | None = None, end: bool = True) -> None:
         """A message, or the beginning of one of `announced` bytes."""
-        size = len(data) if announced is None else announced
-        body = struct.pack(">BI", 0, size) + data
-        for at in range(0, len(body), 16_384):
-            last = end and at + 16_384 >= len(body)
-            self.send(DATA, END_STREAM if last else 0, stream, body[at : at + 16_384])
+        self._writer.write(message(stream, data, announced=announced, end=end))
 
     async def drain(self) -> None:
         await self._writer.drain()
@@ -81,9 +69,43 @@ class Connection:
         raise AssertionError("the connection was closed")
 
 
-def _literal(pair: tuple[str, str]) -> bytes:
-    """A field of headers in HPACK's plainest form."""
-    return b"\0" + b"".join(bytes([len(text)]) + text.encode() for text in pair)
+def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
+    return struct.pack(">I", len(payload))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + payload
+
+
+def call(stream: int, method: str = "Embed", **metadata: str) -> bytes:
+    """The headers of a call; `metadata` with underscores."""
+    return frame(HEADERS, END_HEADERS, stream, fields_of(f"/clipserve.v1.Clip/{method}", **metadata))
+
+
+def fields_of(path: str, **metadata: str) -> bytes:
+    """The fields of a call's headers."""
+    fields = {
+        ":method": "POST",
+        ":scheme": "http",
+        ":path": path,
+        ":authority": "test",
+        "te": "trailers",
+        "content-type": "application/grpc",
+    } | {name.replace("_", "-"): value for name, value in metadata.items()}
+    return b"".join(field(name, value) for name, value in fields.items())
+
+
+def field(name: str, value: str) -> bytes:
+    """A field of headers in HPACK's plainest form; each of at most 126 bytes."""
+    return b"\0" + b"".join(bytes([len(text)]) + text.encode() for text in (name, value))
+
+
+def message(
+    stream: int, data: bytes, *, announced: int | None = None, end: bool = True, compressed: bool = False
+) -> bytes:
+    """A message, or the beginning of one of `announced` bytes, in frames of data."""
+    body = struct.pack(">BI", compressed, len(data) if announced is None else announced) + data
+    starts = range(0, len(body), _MAX_PAYLOAD)
+    return b"".join(
+        frame(DATA, END_STREAM if end and at == starts[-1] else 0, stream, body[at : at + _MAX_PAYLOAD])
+        for at in starts
+    )
 
 
 @asynccontextmanager
@@ -92,7 +114,7 @@ async def connected(address: str, window: int = 65_535) -> AsyncIterator[Connect
     host, _, port = address.rpartition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     connection = Connection(reader, writer)
-    writer.write(_PREFACE)
+    writer.write(PREFACE)
     connection.send(SETTINGS, 0, 0, struct.pack(">HI", _INITIAL_WINDOW, window))
     try:
         yield connection

@@ -6,9 +6,9 @@ import os
 from itertools import chain
 
 from tests.abuse.attack import Attack
-from tests.abuse.attacks import bodies, caches, images, metadata, syntax, texts, transport, use_cases
+from tests.abuse.attacks import bodies, caches, images, metadata, rpc, syntax, texts, transport, use_cases
 
-_MODULES = (images, metadata, texts, bodies, syntax, use_cases, transport, caches)
+_MODULES = (images, metadata, texts, bodies, syntax, use_cases, transport, caches, rpc)
 ATTACKS: tuple[Attack, ...] = tuple(chain.from_iterable(module.attacks() for module in _MODULES))
 BY_ID = {attack.id: attack for attack in ATTACKS}
 
@@ -41,6 +41,9 @@ WORST = (
     "pipelining, departures: 32 bombs, then reset",
     "pipelining, departures: 100 costly ones, then reset",
     "caches: 2,000 texts",
+    "gRPC: 10,000 calls begun and cancelled",
+    "gRPC: 100 answers unread",
+    "gRPC: 100 costly calls, then reset",
 )
 # What the slow tests play, and where each takes seconds; with ABUSE_ALL=1 more, in most of an hour.
 _ALL = bool(os.environ.get("ABUSE_ALL"))

@@ -1,0 +1,172 @@
+"""The gRPC front: floods of frames, messages that are none, calls that nobody ends.
+
+All is sent at once, so that a message has at most the 64 KB that a stream may send before it is read.
+"""
+
+from __future__ import annotations
+
+import gzip
+import itertools
+import struct
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import numpy as np
+
+from service.rpc.clipserve.v1 import clip_pb2
+from tests.abuse.attack import GET, Act, Attack, Piece
+from tests.abuse.attacks.files import png_of_zeros, small, webp_lossless
+from tests.rpc import raw
+from tests.rpc.raw import END_HEADERS, END_STREAM, frame
+
+_KIND = "gRPC"
+_CANCEL = struct.pack(">I", 8)
+_ROOM = frame(raw.WINDOW_UPDATE, 0, 0, struct.pack(">I", 1 << 30))
+_WINDOW = struct.pack(">HI", 4, 1 << 24)  # the setting of that name: room for an answer
+_HELLO = raw.PREFACE + frame(raw.SETTINGS, 0, 0, _WINDOW) + frame(raw.SETTINGS, raw.ACK, 0) + _ROOM
+_CALL = _HELLO + raw.call(1)
+
+Make = Callable[[], Iterable[Piece]]
+
+
+def _flood(again: bytes, times: int = 100_000, first: bytes = _HELLO) -> Make:
+    return lambda: itertools.chain([first], itertools.repeat(again * 1_000, times // 1_000))
+
+
+def _calls(count: int, message: bytes | None, method: str = "Embed") -> bytes:
+    """So many calls, each with this message or without any."""
+    streams = range(1, 2 * count, 2)
+    sent = (
+        raw.call(stream, method) + (raw.message(stream, message) if message is not None else b"")
+        for stream in streams
+    )
+    return _HELLO + b"".join(sent)
+
+
+def _resets(count: int) -> Iterator[Piece]:
+    yield _HELLO
+    for stream in range(1, 2 * count, 2):
+        yield raw.call(stream) + frame(raw.RST_STREAM, 0, stream, _CANCEL)
+
+
+def _headers(more: bytes, again: bytes, times: int) -> Iterator[Piece]:
+    """A call whose headers go on in further frames."""
+    yield _HELLO + frame(raw.HEADERS, 0, 1, raw.fields_of("/clipserve.v1.Clip/Embed") + more)
+    yield from itertools.repeat(frame(raw.CONTINUATION, 0, 1, again), times)
+
+
+def _indexed() -> Iterator[Piece]:
+    """A field of 4,000 bytes, named in full once and then by one byte, again and again (an HPACK bomb)."""
+    size = bytes([0x7F, 0x80 | (4_000 - 127) % 128, (4_000 - 127) // 128])
+    return _headers(b"\x40\x01a" + size + b"v" * 4_000, b"\xbe" * 16_000, 200)
+
+
+def _answers_unread() -> Iterator[Piece]:
+    """A hundred answers, for which there is no room, on a connection that is not read."""
+    none = frame(raw.SETTINGS, 0, 0, struct.pack(">HI", 4, 0))
+    yield raw.PREFACE + none + _calls(100, _message(texts=["a"] * 60))[len(_HELLO) :]
+    yield Act.DEAF
+    yield 20.0
+
+
+def _message(images: Sequence[bytes] = (), texts: Sequence[str] = ()) -> bytes:
+    return bytes(clip_pb2.EmbedRequest(images=images, texts=texts).SerializeToString())
+
+
+def _large() -> bytes:
+    return _message(images=[png_of_zeros(5_000, 4_000, depth=1, colour=0)])
+
+
+def _empty(field: int, count: int) -> bytes:
+    """So many empty strings in this field."""
+    return bytes([field << 3 | 2, 0]) * count
+
+
+FLOODS: dict[str, Make] = {
+    "10,000 calls begun and cancelled": lambda: _resets(10_000),
+    "1,000 calls without a message": lambda: [_calls(1_000, None)],
+    "100,000 pings": _flood(frame(raw.PING, 0, 0, b"12345678")),
+    "100,000 settings": _flood(frame(raw.SETTINGS, 0, 0, struct.pack(">HI", 4, 70_000))),
+    "100,000 updates of a window": _flood(frame(raw.WINDOW_UPDATE, 0, 1, struct.pack(">I", 1)), first=_CALL),
+    "100,000 priorities": _flood(frame(raw.PRIORITY, 0, 3, b"\0\0\0\1\1")),
+    "100,000 empty frames of data": _flood(frame(raw.DATA, 0, 1), first=_CALL),
+    "100,000 frames of no kind": _flood(frame(77, 0, 0)),
+    "20 MB of headers": lambda: _headers(b"", raw.field("x", "y" * 100) * 100, 2_000),
+    "headers that go on emptily": lambda: _headers(b"", b"", 100_000),
+    "800 MB of headers in 3 MB": lambda: _indexed(),
+    "HTTP/1.1": lambda: [GET],
+    "a megabyte of noise": lambda: [np.random.default_rng(0).bytes(1_000_000)],
+    "a megabyte of zeros": lambda: [_HELLO + bytes(1_000_000)],
+    "100 watches of its health": lambda: [_watches()],
+    "100 answers unread": _answers_unread,
+    "100 costly calls, then reset": lambda: [_calls(100, _large()), 1.0, Act.RESET],
+}
+
+# A call with this message each.
+MESSAGES: dict[str, Callable[[], bytes]] = {
+    "nothing": lambda: b"",
+    "30,000 empty texts": lambda: _empty(2, 30_000),
+    "30,000 empty images": lambda: _empty(1, 30_000),
+    "30,000 unknown fields": lambda: _empty(15, 30_000),
+    "60,000 groups": lambda: b"\x0b" * 60_000,
+    "a number without an end": lambda: b"\x18" + b"\xff" * 60_000,
+    "a text longer than the message": lambda: b"\x12\xff\xff\xff\xff\x0fabc",
+    "a text that is not UTF-8": lambda: b"\x12\x02\xff\xfe",
+    "a text of 60,000 letters": lambda: _message(texts=["a" * 60_000]),
+    "33 images": lambda: _message(images=[small("PNG")] * 33)[:60_000],
+}
+# The like, which may be answered.
+LEGAL: dict[str, Callable[[], bytes]] = {
+    "a WebP of 49 MP": lambda: _message(images=[webp_lossless(7_000, 7_000)]),
+    "a PNG of 20 MP": lambda: _large(),
+}
+
+
+def _watches() -> bytes:
+    fields = raw.fields_of("/grpc.health.v1.Health/Watch")
+    calls = (frame(raw.HEADERS, END_HEADERS, at, fields) + raw.message(at, b"") for at in range(1, 200, 2))
+    return _HELLO + b"".join(calls)
+
+
+def _bomb() -> bytes:
+    """10 MB of zeros, compressed, and said to be so."""
+    return (
+        _HELLO
+        + raw.call(1, grpc_encoding="gzip")
+        + raw.message(1, gzip.compress(bytes(10_000_000)), compressed=True)
+    )
+
+
+def _announced() -> bytes:
+    """Three bytes of a message of four gigabytes."""
+    return _CALL + raw.message(1, b"abc", announced=2**32 - 1, end=False)
+
+
+def _unknown_methods() -> bytes:
+    return _calls(100, None, "Nothing").replace(
+        bytes([raw.HEADERS, END_HEADERS]), bytes([raw.HEADERS, END_HEADERS | END_STREAM])
+    )
+
+
+def attacks() -> Iterator[Attack]:
+    for name, make in FLOODS.items():
+        yield Attack(
+            _KIND,
+            name,
+            make,
+            silent=True,
+            legal=True,
+            patience=2.0,
+            answers=10_000,
+            rpc=True,
+            slow="100 " in name,
+        )
+    for kind, legal in ((MESSAGES, False), (LEGAL, True)):
+        for name, message in kind.items():
+            yield Attack(_KIND, name, _once(message), legal=legal, rpc=True)
+    yield Attack(_KIND, "a message of 10 MB in 10 KB", lambda: [_bomb()], rpc=True)
+    yield Attack(_KIND, "a message of four gigabytes, announced", lambda: [_announced()], rpc=True)
+    yield Attack(_KIND, "100 unknown methods", lambda: [_unknown_methods()], rpc=True, answers=100)
+
+
+def _once(message: Callable[[], bytes]) -> Make:
+    return lambda: [_CALL + raw.message(1, message())]
