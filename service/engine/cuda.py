@@ -78,7 +78,7 @@ def look(dev: Path = Path("/dev"), library: str = "libcuda.so.1") -> Facts:
 
 def tried(facts: Facts) -> Facts:
     """The same with the trial, if nothing else speaks against it."""
-    return replace(facts, trial=_trial()) if why_not(facts) is None else facts
+    return replace(facts, trial=trial()) if why_not(facts) is None else facts
 
 
 def why_not(facts: Facts) -> Reason | None:
@@ -200,7 +200,7 @@ def _missing(major: int) -> tuple[str, ...]:
     return tuple(faults)
 
 
-def _trial() -> str | None:
+def trial() -> str | None:
     """Run a convolution and a product on the GPU, and compare; why not, in words."""
     x = np.arange(2 * 4 * 4 * 3, dtype=np.uint8).reshape(2, 4, 4, 3)
     options = ort.SessionOptions()

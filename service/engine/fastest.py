@@ -72,6 +72,9 @@ class Fastest:
     def call(self, graph: str, feeds: Feeds) -> Call:
         return self._chosen.call(graph, feeds)
 
+    def lost(self) -> str | None:
+        return self._chosen.lost()
+
     def close(self) -> None:
         self._chosen.close()
 

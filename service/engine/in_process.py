@@ -58,15 +58,22 @@ class Engine(Protocol):
     def on_gpu(self) -> bool:
         """Whether it computes on a GPU; known once it has loaded."""
 
+    def lost(self) -> str | None:
+        """Asked after a call has failed: why all will fail now; None where it was that call alone. Blocks."""
+
 
 class InProcess:
     """One call is one run of the engine; put `Batched` around it.
 
-    `workers`: how many calls run at a time.
+    An engine that is lost, which only a GPU's can be, is not ready and is given no calls, until it is found again.
+
+    `workers`: how many calls run at a time. `again_seconds`: between two looks for an engine that is lost.
     """
 
-    def __init__(self, engine: Engine, workers: int = 1) -> None:
+    def __init__(self, engine: Engine, workers: int = 1, again_seconds: float = 5.0) -> None:
         self._engine = engine
+        self._again_seconds = again_seconds
+        self._looking: asyncio.Task[None] | None = None  # for the engine, which is lost
         self._executor = ThreadPoolExecutor(workers, "engine", yield_to_event_loop)
         self._loaded = False
 
@@ -93,16 +100,20 @@ class InProcess:
         return await self._run(TEXT_GRAPH, {"token_ids": token_ids, "lengths": lengths})
 
     async def ready(self) -> bool:
-        return self._loaded
+        return self._loaded and not self._looking
 
     async def aclose(self) -> None:
         self._loaded = False
+        if self._looking:
+            self._looking.cancel()
         self._executor.shutdown(wait=False, cancel_futures=True)
         self._engine.close()
 
     async def _run(self, graph: str, feeds: Feeds) -> Embeddings:
         if not self._loaded:
             raise BackendUnavailable("the encoders are not loaded yet.")
+        if self._looking:
+            raise BackendUnavailable("the GPU has failed. If it stays so, the service must be restarted.")
         call = self._engine.call(graph, feeds)
         try:
             return await asyncio.get_running_loop().run_in_executor(self._executor, call.run)
@@ -111,7 +122,21 @@ class InProcess:
             raise
         except Exception as error:  # the engines' exceptions have no common base but Exception
             logger.error("engine_failed", engine=self._engine.name, graph=graph, error=str(error))
+            if (reason := await self._lost()) and not self._looking:
+                self._looking = asyncio.create_task(self._look_for_it(reason))
             raise BackendFailed(f"{self._engine.name} failed on {graph}.") from error
+
+    async def _lost(self) -> str | None:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, self._engine.lost)
+
+    async def _look_for_it(self, reason: str | None) -> None:
+        said = "restart the service, if engine_found does not follow: CUDA recovers from few errors by itself"
+        logger.error("engine_lost", engine=self._engine.name, reason=reason, do=said)
+        while reason:
+            await asyncio.sleep(self._again_seconds)
+            reason = await self._lost()
+        self._looking = None
+        logger.info("engine_found", engine=self._engine.name)
 
 
 def return_freed_memory() -> None:

@@ -9,7 +9,7 @@ import onnxruntime as ort
 
 from service.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH
 from service.engine.backend import Embeddings
-from service.engine.cuda import PROVIDER, PROVIDER_OPTIONS
+from service.engine.cuda import PROVIDER, PROVIDER_OPTIONS, trial
 from service.engine.in_process import Call, Feeds, return_freed_memory
 from service.errors import BackendUnavailable
 from service.telemetry.log import logger
@@ -72,6 +72,9 @@ class OnnxEngine:
 
     def call(self, graph: str, feeds: Feeds) -> Call:
         return _Run(self._sessions[graph], feeds)
+
+    def lost(self) -> str | None:
+        return trial() if self._options.cuda else None
 
     def close(self) -> None:
         self._sessions = {}

@@ -77,6 +77,9 @@ class OpenVinoEngine:
     def call(self, graph: str, feeds: Feeds) -> Call:
         return _Run(self._models[graph].create_infer_request(), feeds)
 
+    def lost(self) -> None:
+        return None
+
     def close(self) -> None:
         self._models = {}
 

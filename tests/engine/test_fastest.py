@@ -40,6 +40,9 @@ class Arithmetic:
     def call(self, graph: str, feeds: Feeds) -> Call:
         return Answer(self)
 
+    def lost(self) -> str | None:
+        return None
+
     def close(self) -> None:
         if self.name in self.in_memory:
             self.in_memory.remove(self.name)
