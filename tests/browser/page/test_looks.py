@@ -71,19 +71,22 @@ def test_the_colours_follow_the_system_and_can_be_read(browser: Browser, url: st
     classify.page.context.close()
 
 
-def test_a_theme_can_be_chosen_and_is_kept(browser: Browser, url: str) -> None:
-    classify = in_a_context(browser, url, color_scheme="light").open()
+@pytest.mark.parametrize(("system", "clicks", "chosen"), [("light", 2, "dark"), ("dark", 1, "light")])
+def test_a_theme_can_be_chosen_and_is_kept(
+    browser: Browser, url: str, system: str, clicks: int, chosen: str
+) -> None:
+    classify = in_a_context(browser, url, color_scheme=system).open()
     page = classify.page
-    light = page.evaluate(COLOURS)["ground"]
+    before = page.evaluate(COLOURS)["ground"]
     switch = page.locator("#theme")
-    switch.click()
-    switch.click()
-    expect(switch).to_have_text("Theme: dark")
-    dark = page.evaluate(COLOURS)["ground"]
-    assert dark != light
+    for _ in range(clicks):
+        switch.click()
+    expect(switch).to_have_text(f"Theme: {chosen}")
+    after = page.evaluate(COLOURS)["ground"]
+    assert after != before
     page.reload()
-    expect(switch).to_have_text("Theme: dark")
-    assert page.evaluate(COLOURS)["ground"] == dark
+    expect(switch).to_have_text(f"Theme: {chosen}")
+    assert page.evaluate(COLOURS)["ground"] == after
     page.context.close()
 
 
