@@ -11,9 +11,9 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from service.access_settings import AccessSettings
 from service.application.limits import RequestLimits
-from service.clip.formats import FORMATS
-from service.clip.images import ImageLimits
+from service.commas import split
 from service.engine_settings import EngineSettings
+from service.image_settings import ImageSettings
 from service.label_set_settings import LabelSetSettings
 from service.process_settings import ProcessSettings
 from service.rest.compat.names import Compat
@@ -25,7 +25,7 @@ _OF_CLIENTS = {"CLIPSERVE_URL", "CLIPSERVE_KEY"}  # of commands that ask a serve
 _DEMO = Path(__file__).parent.parent / "models" / "demo"
 
 
-class ModelSettings(TritonSettings, EngineSettings):
+class ModelSettings(ImageSettings, TritonSettings, EngineSettings):
     """The settings that may differ from model to model; `model_settings` may hold each of them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -33,57 +33,12 @@ class ModelSettings(TritonSettings, EngineSettings):
     max_queue_seconds: float = Field(
         1.0, ge=0, le=3600, description="work that may be ahead of a request before it is refused"
     )
-    image_formats: Annotated[tuple[str, ...], NoDecode] = Field(
-        ImageLimits.image_formats, min_length=1, description=f"decoded formats, of {', '.join(FORMATS)}"
-    )
-    max_pixels: int = Field(ImageLimits.max_pixels, ge=1, description="pixels of an image")
-    max_side: int = Field(ImageLimits.max_side, ge=1, description="pixels on an image's longer side")
-    max_aspect: float = Field(ImageLimits.max_aspect, ge=1, description="longer side / shorter side")
-    max_scans: int = Field(ImageLimits.max_scans, ge=1, description="scans of a JPEG")
-    max_scan_pixels: int = Field(
-        ImageLimits.max_scan_pixels,
-        ge=1,
-        description="pixels x scans of a JPEG of several scans; a usual progressive one has 10",
-    )
-    max_pixels_per_byte: int = Field(
-        ImageLimits.max_pixels_per_byte,
-        ge=1,
-        description="pixels of an image / bytes of its file, where decoding it takes more than 100 MB",
-    )
-    max_image_segments: int = Field(
-        ImageLimits.max_image_segments,
-        ge=1,
-        description="segments or chunks of an image file, besides its pixels",
-    )
-    max_image_metadata_bytes: int = Field(
-        ImageLimits.max_image_metadata_bytes, ge=1, description="an image file's bytes besides its pixels"
-    )
-    exif_transpose: bool = Field(
-        ImageLimits.exif_transpose, description="turn photos upright first; the reference does not"
-    )
-    scaled_decode: bool = Field(
-        ImageLimits.scaled_decode,
-        description="decode JPEGs above 2 megapixels at a reduced scale: 3 times as fast, nearly the same pixels",
-    )
     label_cache_bytes: int = Field(
         64_000_000, ge=0, description="classifiers and label embeddings of a model"
     )
     image_cache_bytes: int = Field(
         0, ge=0, description="vectors of images seen before, of a model; 0: off, each image is encoded"
     )
-
-    @field_validator("image_formats", mode="before")
-    @classmethod
-    def _split_formats(cls, value: object) -> object:
-        return _split(value)
-
-    @field_validator("image_formats")
-    @classmethod
-    def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        names = tuple(name.upper() for name in value)
-        if unknown := set(names) - set(FORMATS):
-            raise ValueError(f"{', '.join(sorted(unknown))} is not one of {', '.join(FORMATS)}")
-        return names
 
 
 # The last of these classes is read first: AccessSettings looks at what LabelSetSettings has.
@@ -234,12 +189,12 @@ class Settings(
     @field_validator("compat", mode="before")
     @classmethod
     def _split_compat(cls, value: object) -> object:
-        return () if value == "" else _split(value)
+        return () if value == "" else split(value)
 
     @field_validator("models", mode="before")
     @classmethod
     def _split_models(cls, value: object) -> object:
-        folders = _split(value)
+        folders = split(value)
         if isinstance(folders, list) and "" in folders:
             raise ValueError("it has an empty name: write paths of folders, with one comma between two")
         return folders
@@ -249,11 +204,6 @@ class Settings(
         own = self.model_settings.get(name, ModelSettings())
         chosen = {field: getattr(own, field) for field in own.model_fields_set}
         return self.model_copy(update=chosen)
-
-
-def _split(value: object) -> object:
-    """A list is written with commas: CLIPSERVE_MODELS=models/demo,models/artifacts/ViT-B-32."""
-    return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
 
 
 def unknown_variables(environment: Iterable[str]) -> list[str]:

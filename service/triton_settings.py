@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, Field, FilePath, SecretStr, field_validator
+from pydantic import BaseModel, BeforeValidator, Field, FilePath, SecretStr, field_validator
 from pydantic_settings import NoDecode
 
+from service.commas import split
 from service.engine.triton.address import parse_address
 
 
 class TritonSettings(BaseModel):
     """A part of `ModelSettings`."""
 
-    triton_url: Annotated[tuple[str, ...], NoDecode] = Field(
+    triton_url: Annotated[tuple[str, ...], NoDecode, BeforeValidator(split)] = Field(
         ("localhost:8001",),
         min_length=1,
         description="host:port of Triton's gRPC endpoints, comma-separated; a name stands for all its addresses, "
@@ -34,11 +35,6 @@ class TritonSettings(BaseModel):
         None,
         description="sent to Triton: as a bearer token, and as its restricted-protocol key `token`",
     )
-
-    @field_validator("triton_url", mode="before")
-    @classmethod
-    def _split(cls, value: object) -> object:
-        return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
 
     @field_validator("triton_url")
     @classmethod
