@@ -201,7 +201,7 @@ def _missing(major: int) -> tuple[str, ...]:
 
 
 def trial() -> str | None:
-    """Run a convolution and a product on the GPU, and compare; why not, in words."""
+    """Run a convolution and a product on the GPU, and compare. Why it does not work, in words."""
     x = np.arange(2 * 4 * 4 * 3, dtype=np.uint8).reshape(2, 4, 4, 3)
     options = ort.SessionOptions()
     options.log_severity_level = 4

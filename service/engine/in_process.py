@@ -122,7 +122,8 @@ class InProcess:
             raise
         except Exception as error:  # the engines' exceptions have no common base but Exception
             logger.error("engine_failed", engine=self._engine.name, graph=graph, error=str(error))
-            if (reason := await self._lost()) and not self._looking:
+            # At the end there is no thread to ask in, and nobody to tell.
+            if self._loaded and (reason := await self._lost()) and not self._looking:
                 self._looking = asyncio.create_task(self._look_for_it(reason))
             raise BackendFailed(f"{self._engine.name} failed on {graph}.") from error
 
@@ -130,8 +131,8 @@ class InProcess:
         return await asyncio.get_running_loop().run_in_executor(self._executor, self._engine.lost)
 
     async def _look_for_it(self, reason: str | None) -> None:
-        said = "restart the service, if engine_found does not follow: CUDA recovers from few errors by itself"
-        logger.error("engine_lost", engine=self._engine.name, reason=reason, do=said)
+        do = "restart the service, if engine_found does not follow: CUDA recovers from few errors by itself"
+        logger.error("engine_lost", engine=self._engine.name, reason=reason, do=do)
         while reason:
             await asyncio.sleep(self._again_seconds)
             reason = await self._lost()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import threading
 
 import numpy as np
 import pytest
@@ -17,13 +18,17 @@ PIXELS = np.zeros((1, 2, 2, 3), np.uint8)
 
 
 class Gpu:
-    """An `Engine` whose calls fail while `fault` says why; it is lost while `gone`, too."""
+    """An `Engine` whose calls wait for `may_run`, and fail with `fault`; while `gone`, it is lost too."""
 
     name = "gpu"
     precision = None
     on_gpu = True
-    fault = ""
-    gone = False
+
+    def __init__(self, fault: str, gone: bool = False) -> None:
+        self.fault = fault
+        self.gone = gone
+        self.may_run = threading.Event()
+        self.may_run.set()
 
     def load(self) -> None: ...
     def close(self) -> None: ...
@@ -40,6 +45,7 @@ class Run:
         self._gpu = gpu
 
     def run(self) -> Embeddings:
+        self._gpu.may_run.wait(10)
         if self._gpu.fault:
             raise RuntimeError(self._gpu.fault)
         return np.ones((1, 4), np.float32)
@@ -47,13 +53,21 @@ class Run:
     def cancel(self) -> None: ...
 
 
-async def test_an_error_of_one_call_does_not_make_the_gpu_lost() -> None:
-    gpu = Gpu()
-    backend = InProcess(gpu)
+ILLEGAL = "CUDA error 700: an illegal memory access"
+
+
+async def backend_of(gpu: Gpu, again_seconds: float = 100) -> InProcess:
+    """Started, and its first call has failed."""
+    backend = InProcess(gpu, again_seconds=again_seconds)
     await backend.start()
-    gpu.fault = "CUDA error 2: out of memory"
     with pytest.raises(BackendFailed):
         await backend.encode_image(PIXELS)
+    return backend
+
+
+async def test_an_error_of_one_call_does_not_make_the_gpu_lost() -> None:
+    gpu = Gpu("CUDA error 2: out of memory")
+    backend = await backend_of(gpu)
     assert await backend.ready()
     gpu.fault = ""
     assert (await backend.encode_image(PIXELS)).shape == (1, 4)
@@ -61,12 +75,8 @@ async def test_an_error_of_one_call_does_not_make_the_gpu_lost() -> None:
 
 
 async def test_a_lost_gpu_is_not_ready_until_it_is_found_again(written: io.StringIO) -> None:
-    gpu = Gpu()
-    backend = InProcess(gpu, again_seconds=0.01)
-    await backend.start()
-    gpu.fault, gpu.gone = "CUDA error 700: an illegal memory access", True
-    with pytest.raises(BackendFailed):
-        await backend.encode_image(PIXELS)
+    gpu = Gpu(ILLEGAL, gone=True)
+    backend = await backend_of(gpu, again_seconds=0.01)
     assert not await backend.ready()
     with pytest.raises(BackendUnavailable, match="the GPU has failed"):
         await backend.encode_image(PIXELS)
@@ -81,12 +91,20 @@ async def test_a_lost_gpu_is_not_ready_until_it_is_found_again(written: io.Strin
 
 
 async def test_the_end_does_not_wait_for_a_lost_gpu() -> None:
-    gpu = Gpu()
-    backend = InProcess(gpu, again_seconds=100)
-    await backend.start()
-    gpu.fault, gpu.gone = "CUDA error 700: an illegal memory access", True
-    with pytest.raises(BackendFailed):
-        await backend.encode_image(PIXELS)
+    backend = await backend_of(Gpu(ILLEGAL, gone=True))
     async with asyncio.timeout(5):
         await backend.aclose()
     assert not await backend.ready()
+
+
+async def test_a_call_that_fails_during_the_end_fails_as_any_other() -> None:
+    gpu = Gpu(ILLEGAL, gone=True)
+    gpu.may_run.clear()
+    backend = InProcess(gpu)
+    await backend.start()
+    call = asyncio.create_task(backend.encode_image(PIXELS))
+    await asyncio.sleep(0.05)
+    await backend.aclose()
+    gpu.may_run.set()
+    with pytest.raises(BackendFailed):
+        await call
