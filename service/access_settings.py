@@ -8,6 +8,8 @@ from typing import Annotated
 from pydantic import BaseModel, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import NoDecode
 
+from service.commas import split
+
 
 class AccessSettings(BaseModel):
     """A part of `Settings`."""
@@ -69,9 +71,8 @@ class AccessSettings(BaseModel):
     @field_validator("cors_origins", mode="before")
     @classmethod
     def _split_origins(cls, value: object) -> object:
-        if not isinstance(value, str):
-            return value
-        return [part.strip() for part in value.split(",") if part.strip()]
+        parts = split(value)
+        return [part for part in parts if part] if isinstance(parts, list) else parts
 
     @field_validator("cors_origins")
     @classmethod
