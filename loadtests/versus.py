@@ -13,8 +13,8 @@ from __future__ import annotations
 import json
 import statistics
 import urllib.request
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -102,29 +102,37 @@ def _row(here: list[float], there: list[float]) -> list[str]:
 def _paces(
     contest: Contest, seconds: float, other: Path, artifact: Path, rounds: int, backend: str
 ) -> tuple[list[Pace], list[Pace]]:
-    """The paces here and there. In half of the rounds the other one is started first: that one is a little slower,
-    also where both are the same.
+    """The paces here and there. Whichever is started first is a little slower, also where both are the same: it is
+    this checkout in one half of the rounds, and the other one in the other half.
     """
     settings = {"models": str(artifact.resolve()), "backend": backend, "max_queue_seconds": "60"}
-    folders, turn = (Path.cwd(), other), contest.turn(seconds)
+    turn = contest.turn(seconds)
     paces: tuple[list[Pace], list[Pace]] = ([], [])
     for first, count in ((0, rounds - rounds // 2), (1, rounds // 2)):
-        with ExitStack() as stack:
-            servers = {
-                # Another version may have its metrics elsewhere, and only rates are compared.
-                which: replace(
-                    stack.enter_context(started_in(folders[which], contest.module, **settings)),
-                    metrics_url=None,
-                )
-                for which in (first, 1 - first)
-            }
-            typer.echo(f"{contest.name}: {_compared(servers[0], servers[1])}", err=True)
-            for server in servers.values():
+        if not count:
+            continue
+        with _started(contest, (Path.cwd(), other), settings, first) as servers:
+            for server in servers:
                 turn(server, rounds)  # caches, pages, clocks
             for number in range(count):
                 for which in (0, 1) if number % 2 else (1, 0):
                     paces[which].append(_pace(turn, servers[which], number))
     return paces
+
+
+@contextmanager
+def _started(
+    contest: Contest, folders: tuple[Path, Path], settings: dict[str, str], first: int
+) -> Iterator[tuple[Server, Server]]:
+    """The services of both folders; that of `folders[first]` is started first."""
+    servers: dict[int, Server] = {}
+    with ExitStack() as stack:
+        for which in (first, 1 - first):
+            server = stack.enter_context(started_in(folders[which], contest.module, **settings))
+            # Another version may have its metrics elsewhere, and only rates are compared.
+            servers[which] = replace(server, metrics_url=None)
+        typer.echo(f"{contest.name}: {_compared(servers[0], servers[1])}", err=True)
+        yield servers[0], servers[1]
 
 
 def _pace(turn: Turn, server: Server, number: int) -> Pace:
