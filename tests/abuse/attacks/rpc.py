@@ -35,8 +35,9 @@ def _flood(again: bytes, times: int = 100_000, first: bytes = _HELLO) -> Make:
 
 def _calls(count: int, message: bytes | None) -> bytes:
     """So many calls, each with this message or without any."""
-    said = [raw.message(stream, message) if message is not None else b"" for stream in _streams(count)]
-    return b"".join(raw.call(stream) + each for stream, each in zip(_streams(count), said, strict=True))
+    return b"".join(
+        raw.call(at) + (b"" if message is None else raw.message(at, message)) for at in _streams(count)
+    )
 
 
 def _streams(count: int) -> range:
@@ -123,10 +124,6 @@ MESSAGES: dict[str, Callable[[], bytes]] = {
     "33 images": lambda: _message(images=[webp_lossless(40, 30)] * 33),
     "a WebP of 49 MP": lambda: _message(images=[webp_lossless(7_000, 7_000)]),
 }
-# The like, which may be answered.
-LEGAL: dict[str, Callable[[], bytes]] = {
-    "a PNG of 20 MP": _large,
-}
 
 
 def _unknown_methods() -> bytes:
@@ -151,9 +148,9 @@ def _announced() -> bytes:
 def attacks() -> Iterator[Attack]:
     for name, make in FLOODS.items():
         yield Attack(_KIND, name, make, silent=True, legal=True, patience=2.0, answers=10_000, rpc=True)
-    for kind, legal in ((MESSAGES, False), (LEGAL, True)):
-        for name, message in kind.items():
-            yield Attack(_KIND, name, whole(partial(_asked, message)), legal=legal, rpc=True)
+    for name, message in MESSAGES.items():
+        yield Attack(_KIND, name, whole(partial(_asked, message)), rpc=True)
+    yield Attack(_KIND, "a PNG of 20 MP", whole(partial(_asked, _large)), legal=True, rpc=True)
     yield Attack(_KIND, "a message of 10 MB in 10 KB", whole(_bomb), rpc=True)
     yield Attack(_KIND, "a message of four gigabytes, announced", whole(_announced), rpc=True)
     yield Attack(_KIND, "100 unknown methods", whole(_unknown_methods), rpc=True, answers=100)
