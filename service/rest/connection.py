@@ -32,7 +32,8 @@ from service.errors import ClipError, HeadersTooSlow, TooManyConnections
 from service.rest.connections import Connections, Phase
 from service.rest.cycle import Cycle, scope_of
 from service.rest.errors import rendered
-from service.rest.wire import IncomingRequest, answer_head
+from service.rest.wire import IncomingRequest
+from service.rest.wire_answers import answer_head
 from service.telemetry.log import logger
 from service.telemetry.metrics import Metrics
 

@@ -10,7 +10,8 @@ from httptools import HttpParserError, parse_url
 from starlette.types import ASGIApp, Message, Scope
 
 from service.errors import ClipError, MalformedRequest
-from service.rest.wire import CONTINUE, IncomingRequest, answer_head, chunk
+from service.rest.wire import IncomingRequest
+from service.rest.wire_answers import CONTINUE, answer_head, chunk
 from service.telemetry.log import logger
 
 _ONE_WRITE = 65_536  # up to here, head and body of an answer are joined: a copy costs less than a system call

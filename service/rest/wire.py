@@ -1,4 +1,4 @@
-"""HTTP/1.1 on the wire: one request out of bytes, bounded, and one answer into bytes. No sockets here, no asyncio.
+"""HTTP/1.1 on the wire: one request out of bytes, bounded. No sockets here, no asyncio.
 
 How it works. httptools (llhttp, the parser of Node) parses what it is fed to the end: several requests in one go,
 header values of any length, trailers for ever. So it is never given more than it should see:
@@ -16,9 +16,6 @@ read as above.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from http import HTTPStatus
-
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
 from service.errors import ClipError, HeadersTooLarge, MalformedRequest
@@ -31,12 +28,7 @@ _CHUNK = 8
 # As Apache has it (LimitRequestFields): more have no use, and each costs a callback and a place in every look-up.
 _MAX_HEADERS = 100
 
-_STATUS_LINES = {
-    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
-}
 _CHUNKS_FOLLOW = b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n"
-_LAST_CHUNK = b"0\r\n\r\n"
-CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class IncomingRequest:
@@ -237,24 +229,3 @@ class _Chunks:
 def _reason(error: HttpParserError) -> str:
     """In the parser's words, which are fixed; those about a callback of ours say nothing."""
     return str(error).strip(" .'\"").lower() or "it cannot be parsed"
-
-
-def answer_head(
-    status: int, headers: Iterable[tuple[bytes, bytes]], *, keep_alive: bool, chunked: bool
-) -> bytes:
-    """The status line and the headers, to the empty line. `headers`: without a Connection."""
-    lines = [_STATUS_LINES[status]]
-    for name, value in headers:
-        lines += name, b": ", value, b"\r\n"
-    if chunked:
-        lines.append(b"transfer-encoding: chunked\r\n")
-    if not keep_alive:
-        lines.append(b"connection: close\r\n")
-    lines.append(b"\r\n")
-    return b"".join(lines)
-
-
-def chunk(data: bytes, *, last: bool) -> bytes:
-    """`data` as one chunk of a chunked answer."""
-    head = b"%x\r\n%b\r\n" % (len(data), data) if data else b""
-    return head + _LAST_CHUNK if last else head

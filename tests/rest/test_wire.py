@@ -7,7 +7,8 @@ import time
 import pytest
 
 from service.errors import ClipError, HeadersTooLarge, MalformedRequest
-from service.rest.wire import IncomingRequest, answer_head, chunk
+from service.rest.wire import IncomingRequest
+from service.rest.wire_answers import answer_head, chunk
 
 LIMIT = 2_000
 
