@@ -119,7 +119,7 @@ def load_tokenizer(folder: Path, spec: TextSpec) -> Tokenizer:
         encoder.encode("a \u0378")  # to meet now what would fail at a text of unknown characters
     except OSError as error:
         raise ArtifactError(f"{path} cannot be read: {error.strerror}") from None
-    except Exception as error:  # the library raises no other
+    except Exception as error:  # ValueError for a file, and Exception itself for a text
         raise ArtifactError(f"{path} is not a tokenizer: {error}") from None
     encoder.no_padding()
     encoder.no_truncation()
