@@ -39,7 +39,7 @@ def images(sources: Iterable[str], root: str | None = None) -> Iterator[Item]:
     """The named files, and in folders all files with a known suffix, without hidden ones, sorted by name.
 
     A folder that is reached twice, by symbolic links, is taken once. One that cannot be read is an item, which then
-    fails as a file does. `root`: keys are relative to it.
+    fails as a file does, and so is a link that leads to itself. `root`: keys are relative to it.
     """
     seen: set[tuple[int, int]] = set()
     for source in sources:
@@ -85,25 +85,27 @@ def _walk(top: str, seen: set[tuple[int, int]]) -> Iterator[str]:
 
 
 def _entries(folder: str, seen: set[tuple[int, int]]) -> Iterator[tuple[str, bool]]:
-    """(path, whether it is a folder) of what is in it."""
+    """(path, whether it is a folder) of what is in it and may be embedded."""
     try:
         status = os.stat(folder)
         if (status.st_dev, status.st_ino) in seen:
             return
         seen.add((status.st_dev, status.st_ino))
         with os.scandir(folder) as scanned:
-            entries = sorted(filter(_wanted, scanned), key=lambda entry: os.fsencode(entry.name))
+            entries = sorted(scanned, key=lambda entry: os.fsencode(entry.name))
     except OSError:
         yield folder, False
         return
     for entry in entries:
-        yield entry.path, entry.is_dir()
-
-
-def _wanted(entry: os.DirEntry[str]) -> bool:
-    if entry.name.startswith("."):
-        return False
-    return entry.is_dir() or (Path(entry.name).suffix.lower() in SUFFIXES and entry.is_file())
+        if entry.name.startswith("."):
+            continue
+        try:
+            is_folder = entry.is_dir()
+            wanted = is_folder or (Path(entry.name).suffix.lower() in SUFFIXES and entry.is_file())
+        except OSError:  # of this entry alone, as of a link that leads to itself: it fails as a file does
+            is_folder, wanted = False, True
+        if wanted:
+            yield entry.path, is_folder
 
 
 def _item(path: str, root: str | None) -> Item:

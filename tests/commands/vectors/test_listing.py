@@ -5,6 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
+
+from service.commands.clips.clip import ItemFailed
+from service.commands.vectors.embedding import read_file
 from service.commands.vectors.listing import images, shown, text_of, texts
 
 
@@ -38,6 +42,15 @@ def test_links_in_a_circle_end_and_a_folder_is_taken_once(tmp_path: Path) -> Non
     (tmp_path / "gone.jpg").symlink_to(tmp_path / "nothing")
     (tmp_path / "same.jpg").symlink_to(tmp_path / "a/1.jpg")
     assert found(tmp_path, root=tmp_path) == ["a/1.jpg", "same.jpg"]
+
+
+def test_a_link_to_itself_fails_alone_and_its_folder_is_taken(tmp_path: Path) -> None:
+    files(tmp_path, "1.jpg", "b/2.jpg", "z.jpg")
+    for name in ("a", "loop.jpg", ".hidden"):
+        (tmp_path / name).symlink_to(name)
+    assert found(tmp_path, root=tmp_path) == ["1.jpg", "a", "b/2.jpg", "loop.jpg", "z.jpg"]
+    with pytest.raises(ItemFailed, match=r"unreadable_file: Too many levels of symbolic links\.$"):
+        read_file(str(tmp_path / "a"), 1)
 
 
 def test_a_name_that_is_not_utf_8_has_a_key_that_is(tmp_path: Path) -> None:
