@@ -24,7 +24,7 @@ def test_a_folder_becomes_a_file_that_a_search_finds_its_images_in(tmp_path: Pat
     (folder / "cat.jpg").write_bytes((ROOT / "docs/cat.jpg").read_bytes())
     status, _, errors = run("embed", folder, "--out", out)
     assert status == 1
-    assert "8 rows; embedded now: 8" in errors
+    assert "8 rows; embedded now: 7" in errors
     assert f"1 have no vector:\n  {folder}/0/00006.jpg: unsupported_format: " in errors
     arrays = np.load(out, allow_pickle=False)
     assert np.linalg.norm(arrays["vector"], axis=1).round(4).tolist() == [1.0] * 6 + [0.0, 1.0]
@@ -34,7 +34,7 @@ def test_a_folder_becomes_a_file_that_a_search_finds_its_images_in(tmp_path: Pat
     before = out.read_bytes()
     status, _, errors = run("embed", folder, "--out", out)
     assert (status, out.read_bytes() == before) == (1, True)
-    assert "8 rows; embedded now: 1" in errors  # that which has failed is tried again
+    assert "8 rows; embedded now: 0" in errors  # that which has failed is tried again, and fails
 
     status, output, errors = run("search", out, "--image", ROOT / "docs/cat.jpg", "--top", "2")
     assert (status, errors) == (0, "")

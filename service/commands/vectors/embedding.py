@@ -109,7 +109,7 @@ class _Worker:
             return number, await self._embedded(item)
         except ItemFailed as error:
             if error.doubtful:
-                await self._see_whether_others_work(error)
+                await self._see_whether_others_work(item, error)
             return number, error
 
     async def _embedded(self, item: Item) -> EmbeddedImage:
@@ -121,10 +121,13 @@ class _Worker:
             await read(self._readers, read_file, item.path, self._options.max_bytes)
         )
 
-    async def _see_whether_others_work(self, error: ItemFailed) -> None:
-        """An error of the encoders is the item's own only if they do what is known to be good."""
+    async def _see_whether_others_work(self, item: Item, error: ItemFailed) -> None:
+        """An error of an encoder is the item's own only if the same encoder does what is known to be good."""
         try:
-            await self._clip.embed_image(_known_good())
+            if item.text is not None:
+                await self._clip.embed_text("a cat", truncate=True)
+            else:
+                await self._clip.embed_image(_known_good())
         except ItemFailed:
             raise CannotGoOn(f"the encoders fail, whatever they are given: {error}") from None
 

@@ -36,7 +36,7 @@ class Made:
 
     Attributes:
         count: rows; `failed`: of these, without a vector; `others`: not named by this run, from an earlier one.
-        embedded: by this run.
+        embedded: by this run, without those that have failed.
         failures: the first that have failed: name, code, detail.
     """
 
@@ -72,7 +72,7 @@ async def make_file(
                     await counting
         finished = journal.finish(prune=prune)
         write_vectors(out, finished)
-        embedded = shown.done - shown.kept
+        embedded = shown.done - shown.kept - shown.failed
         failures = finished.failures(SHOWN_FAILURES)
         made = Made(finished.count, finished.failed, finished.others, embedded, failures)
     finally:
