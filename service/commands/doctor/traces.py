@@ -19,7 +19,7 @@ def traces(context: Context) -> Iterator[Finding]:
     if endpoint is None:
         yield ok("not sent: CLIPSERVE_OTLP_ENDPOINT is not set")
         return
-    if importlib.util.find_spec("opentelemetry.exporter.otlp.proto.http") is None:
+    if not _installed():
         yield problem(
             "CLIPSERVE_OTLP_ENDPOINT is set, and OpenTelemetry is not installed: the service does not start",
             "pip install --require-hashes -r requirements/tracing.txt",
@@ -36,3 +36,10 @@ def traces(context: Context) -> Iterator[Finding]:
         )
     else:
         yield ok(f"a collector listens at {where}")
+
+
+def _installed() -> bool:
+    try:
+        return importlib.util.find_spec("opentelemetry.exporter.otlp.proto.http") is not None
+    except ModuleNotFoundError:  # of a package around it
+        return False

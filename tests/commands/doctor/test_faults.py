@@ -66,6 +66,19 @@ def test_a_model_that_is_missing(tmp_path: Path) -> None:
     assert "CLIPSERVE_MODELS" in line["do"]
 
 
+@pytest.mark.parametrize(
+    "missing", ["opentelemetry.exporter.otlp.proto", "opentelemetry.exporter.otlp.proto.http"]
+)
+def test_traces_without_opentelemetry(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "opentelemetry.exporter.otlp.proto.http", raising=False)
+    monkeypatch.setitem(sys.modules, missing, None)
+    with socket.create_server(("127.0.0.1", 0)) as collector:
+        url = f"http://127.0.0.1:{collector.getsockname()[1]}"
+        line = doctor("--only", "traces", otlp_endpoint=url).only("problem")
+    assert "OpenTelemetry is not installed" in line["found"]
+    assert "requirements/tracing.txt" in line["do"]
+
+
 async def test_a_triton_that_serves_something_else(triton: StandIn) -> None:
     triton.state(FINGERPRINT, "other@fp32-0123456789ab")
     told = await asyncio.to_thread(doctor, "--only", "triton", backend="triton", triton_url=triton.url)
