@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
+from typer.exceptions import TyperException
 
 from service.commands.classify import classify
 from service.commands.doctor.command import doctor
 from service.commands.embed import embed
 from service.commands.keys import keys
 from service.commands.label_sets import label_sets
+from service.commands.printing import visible
 from service.commands.reading import BadSettings, read_settings
 from service.commands.search import search
 from service.settings import Settings, unknown_variables
@@ -19,7 +25,30 @@ from service.start_faults import START_FAULTS
 from service.telemetry import log
 from service.telemetry.log import logger
 
+
+class _Commands(TyperGroup):
+    """A word that is wrongly used may be the name of a file: it is shown as others are."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        with _visible_errors():
+            return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        with _visible_errors():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _visible_errors() -> Iterator[None]:
+    try:
+        yield
+    except TyperException as error:
+        error.message = visible(error.message)
+        raise
+
+
 cli = typer.Typer(
+    cls=_Commands,
     add_completion=False,
     pretty_exceptions_enable=False,
     help="Serve CLIP over HTTP and gRPC, or use it here. Settings come from CLIPSERVE_* variables.",

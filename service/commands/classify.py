@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from service.commands.clips.opening import IN_FLIGHT, InFlight, Key, Model, Url, open_clip
+from service.commands.printing import say, say_json
 from service.commands.reading import fail
 
 if TYPE_CHECKING:  # loaded when the command runs
@@ -76,8 +77,6 @@ async def _outcomes(clip: Clip, question: Question, files: Iterable[str]) -> Asy
 
 
 async def _write_json(outcomes: AsyncGenerator[Outcome, None], clip: Clip) -> int:
-    import orjson
-
     failed = 0
     async for path, outcome in outcomes:
         line: dict[str, Any] = {"path": path, **_about(clip)}
@@ -89,21 +88,13 @@ async def _write_json(outcomes: AsyncGenerator[Outcome, None], clip: Clip) -> in
             line["labels"] = outcome.labels
             if outcome.warnings:
                 line["warnings"] = outcome.warnings
-        sys.stdout.buffer.write(
-            orjson.dumps(line, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE)
-        )
-        sys.stdout.buffer.flush()
+        say_json(line)
     return 1 if failed else 0
 
 
 async def _write_table(outcomes: AsyncGenerator[Outcome, None], clip: Clip) -> int:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table("file", "label", "score", "cosine", caption=clip.served_by.fingerprint)
-    for column in table.columns[2:]:
-        column.justify = "right"
+    """Row by row, as they come: what is of no known width is at the end."""
+    say(f"score   cosine  label ({clip.served_by.fingerprint})")
     failed, warnings = 0, dict[str, None]()
     async for path, outcome in outcomes:
         if isinstance(outcome, Exception):
@@ -111,12 +102,11 @@ async def _write_table(outcomes: AsyncGenerator[Outcome, None], clip: Clip) -> i
             _tell(path, outcome)
             continue
         warnings |= dict.fromkeys(outcome.warnings)
-        for number, label in enumerate(outcome.labels):
-            name = Text("" if number else path)  # no text of others is markup
-            table.add_row(name, Text(label["label"]), f"{label['score']:.3f}", f"{label['cosine']:.3f}")
-    Console().print(table)
+        say(path)
+        for label in outcome.labels:
+            say(f"{label['score']:5.3f}  {label['cosine']:7.3f}  {label['label']}")
     for warning in warnings:
-        typer.echo(f"clipserve: {warning}", err=True)
+        say(f"clipserve: {warning}", err=True)
     return 1 if failed else 0
 
 
@@ -125,4 +115,4 @@ def _about(clip: Clip) -> dict[str, str]:
 
 
 def _tell(path: str, error: ItemFailed) -> None:
-    typer.echo(f"clipserve: {path}: {error.code}: {error.detail}", err=True)
+    say(f"clipserve: {path}: {error.code}: {error.detail}", err=True)

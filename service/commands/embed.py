@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from service.commands.clips.opening import IN_FLIGHT, InFlight, Key, Model, Url, open_clip
+from service.commands.printing import say
 from service.commands.reading import fail
 
 if TYPE_CHECKING:  # loaded when the command runs
@@ -49,7 +51,7 @@ def embed(
     if bool(sources) == (text is not None):
         fail("name folders or image files, or - for their paths; or --text FILE alone.", status=2)
     check_file(out)
-    if not out.parent.is_dir():
+    if not os.path.isdir(out.parent):
         fail(f"there is no folder {out.parent} for --out.", status=2)
     source = _texts(text) if text is not None else _images(sources or [])
     prune = prune or source.kind == "text"
@@ -76,14 +78,14 @@ def check_file(path: Path) -> None:
 def tell(made: Made, out: Path) -> int:
     """Say on standard error what the file has; the exit status."""
     others = f", {made.others:,} of them from earlier and not named now" if made.others else ""
-    typer.echo(f"{out}: {made.count:,} rows{others}; embedded now: {made.embedded:,}.", err=True)
+    say(f"{out}: {made.count:,} rows{others}; embedded now: {made.embedded:,}.", err=True)
     if not made.failed:
         return 0
-    typer.echo(f"{made.failed:,} have no vector:", err=True)
+    say(f"{made.failed:,} have no vector:", err=True)
     for name, code, detail in made.failures:
-        typer.echo(f"  {name}: {code}: {detail}", err=True)
+        say(f"  {name}: {code}: {detail}", err=True)
     if (rest := made.failed - len(made.failures)) > 0:
-        typer.echo(f"  and {rest:,} more: the file has all of them.", err=True)
+        say(f"  and {rest:,} more: the file has all of them.", err=True)
     return 1
 
 
@@ -101,7 +103,7 @@ def _images(sources: list[str]) -> Source:
 
         return Source("image", read, countable=False)
     for each in sources:
-        if not Path(each).exists():
+        if not os.path.exists(each):  # Path.exists raises where a name is too long
             fail(f"there is no file or folder {listing.shown(each)}.", status=2)
     return Source("image", lambda: listing.images(sources))
 
@@ -110,7 +112,7 @@ def _texts(file: Path) -> Source:
     from service.commands.vectors import listing
     from service.commands.vectors.making import Source
 
-    if str(file) != _STDIN and not file.is_file():
+    if str(file) != _STDIN and not os.path.isfile(file):
         fail(f"there is no file {file}.", status=2)
 
     def read() -> Iterator[Item]:

@@ -10,6 +10,8 @@ from typing import Annotated
 import typer
 
 from service.access.key_file import KeyFileError, add_key, read_keys, remove_key
+from service.commands.printing import say
+from service.commands.reading import fail
 
 keys = typer.Typer(no_args_is_help=True, help="Add, list and remove keys.")
 
@@ -30,8 +32,8 @@ def add(
 ) -> None:
     """Make a key and print it, this once. A service that runs knows it within two seconds."""
     with _said():
-        typer.echo(add_key(file, name, scope))
-    typer.echo("Keep it: it is not written down anywhere. Send `Authorization: Bearer KEY`.", err=True)
+        say(add_key(file, name, scope))
+    say("Keep it: it is not written down anywhere. Send `Authorization: Bearer KEY`.", err=True)
 
 
 @keys.command("list")
@@ -41,7 +43,7 @@ def show(file: File) -> None:
         for key in read_keys(file):
             own = {"rows/s": key.rows_per_second, "bytes/s": key.bytes_per_second}
             rates = [f"{rate} {unit}" for unit, rate in own.items() if rate is not None]
-            typer.echo("\t".join([key.name, ",".join(key.scopes), str(key.created or "-"), *rates]))
+            say(key.name, ",".join(key.scopes), str(key.created or "-"), *rates)
 
 
 @keys.command()
@@ -56,5 +58,4 @@ def _said() -> Iterator[None]:
     try:
         yield
     except KeyFileError as error:
-        typer.echo(f"clipserve: {error}", err=True)
-        raise typer.Exit(1) from None
+        fail(str(error))

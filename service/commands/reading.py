@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import SettingsError
 
+from service.commands.printing import say
 from service.settings import ModelSettings, Settings
 
 _USER = re.compile(r"[^/@\s'\",]+(?=@)")  # of a URL, with its password
@@ -51,7 +52,7 @@ def can_be_sent(key: str) -> bool:
 def fail(*reasons: str, status: int = 1) -> NoReturn:
     """Say why a command in a terminal cannot go on, on standard error, and end it with this exit status."""
     for reason in reasons:
-        typer.echo(f"clipserve: {reason}", err=True)
+        say(f"clipserve: {reason}", err=True)
     raise typer.Exit(status)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +10,7 @@ import typer
 
 from service.commands.clips.opening import IN_FLIGHT, InFlight, Key, Model, Url, open_clip
 from service.commands.embed import check_file, tell
+from service.commands.printing import say
 from service.commands.reading import fail
 
 if TYPE_CHECKING:  # loaded when the command runs
@@ -39,10 +40,10 @@ def search(
 
     if (sentence is None) == (image is None):
         fail("say what to look for: a sentence, or --image FILE.", status=2)
-    folder = where if where.is_dir() else None
+    folder = where if os.path.isdir(where) else None
     file = where / IN_FOLDER if folder else where
     check_file(file)
-    if not (folder or file.is_file()):
+    if not (folder or os.path.isfile(file)):
         fail(f"there is no file or folder {where}.", status=2)
 
     async def searched() -> int:
@@ -52,7 +53,7 @@ def search(
                 await _embed(clip, folder, file)
             found = await _nearest(clip, file, sentence, image, top)
         for row in found:
-            sys.stdout.write(f"{row.cosine:.4f}\t{row.name}\n")
+            say(f"{row.cosine:.4f}", row.name)
         if page is not None:
             title = sentence if sentence is not None else f"like {image}"
             _write(page, title, found, file, folder)
@@ -118,4 +119,4 @@ def _write(page: Path, title: str, found: list[Found], file: Path, folder: Path 
 
 def _file_of(name: str, file: Path, folder: Path | None) -> Path:
     """Where the image of a row is: beside the file, if it is that of a folder; else as it was named."""
-    return (folder or Path()) / name if folder or Path(name).exists() else file.parent / name
+    return (folder or Path()) / name if folder or os.path.exists(name) else file.parent / name

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from service.commands.doctor.findings import Level, Outcome, Report
+from service.commands.printing import visible
 
 _COLOURS: dict[Level, int] = {"ok": 32, "warning": 33, "problem": 31}  # ANSI
 _WIDTH = len("operations")
@@ -14,7 +15,13 @@ def as_text(report: Report) -> str:
     """All lines of it."""
     lines = [line for outcome in report.outcomes for line in lines_of(outcome)]
     return (
-        "\n".join([f"clipserve {report.clipserve}, {report.examined}, {report.at}", *lines, summary(report)])
+        "\n".join(
+            [
+                f"clipserve {report.clipserve}, {visible(report.examined)}, {report.at}",
+                *lines,
+                summary(report),
+            ]
+        )
         + "\n"
     )
 
@@ -25,9 +32,9 @@ def lines_of(outcome: Outcome, *, colour: bool = False) -> Iterator[str]:
         level = f"{finding.level:<7}"
         if colour:
             level = f"\033[{_COLOURS[finding.level]}m{level}\033[0m"
-        yield f"{level}  {outcome.name:<{_WIDTH}}  {finding.found}"
+        yield f"{level}  {outcome.name:<{_WIDTH}}  {visible(finding.found)}"
         if finding.do:
-            yield f"{'':7}  {'':{_WIDTH}}  -> {finding.do}"
+            yield f"{'':7}  {'':{_WIDTH}}  -> {visible(finding.do)}"
 
 
 def summary(report: Report) -> str:

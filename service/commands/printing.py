@@ -1,0 +1,40 @@
+"""What commands print. All of it passes here, so that no text of others is obeyed by the terminal."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+
+# C0, DEL and C1; marks, embeddings and isolates of writing direction; ends of lines; halves of surrogate pairs.
+_UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_FIRST_BYTE, _LAST_BYTE = 0xDC80, 0xDCFF  # what `os.fsdecode` makes of a byte that is not UTF-8
+
+
+def visible(text: str) -> str:
+    """The same with `\\x1b`, `\\n` or `\\u202e` in place of what a terminal would obey: one line."""
+    return _UNSEEN.sub(_escape, text)
+
+
+def say(*columns: str, err: bool = False) -> None:
+    """Print a line, its columns apart by tabs, at once. What the terminal cannot write is escaped too."""
+    stream = sys.stderr if err else sys.stdout
+    line = "\t".join(map(visible, columns))
+    encoding = stream.encoding or "utf-8"
+    stream.write(line.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+    stream.flush()
+
+
+def say_json(value: object, *, indent: int | None = None) -> None:
+    """Print a value as JSON: the same value, whoever reads it."""
+    all_of_it = (sys.stdout.encoding or "utf-8").lower().startswith("utf")
+    text = json.dumps(value, ensure_ascii=not all_of_it, indent=indent)
+    for line in text.split("\n"):
+        say(_UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", line))
+
+
+def _escape(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    if _FIRST_BYTE <= code <= _LAST_BYTE:
+        return f"\\x{code - 0xDC00:02x}"
+    return found[0].encode("unicode_escape", "backslashreplace").decode()

@@ -1,0 +1,129 @@
+"""Servers that mean harm, and what a command did with one."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from typer.testing import CliRunner
+
+from service.__main__ import cli
+from tests.process import ROOT
+
+# Sets the clipboard; clears the screen; goes back in the line; C1; turns the text round; ends the line; deletes.
+EVIL = "\x1b]52;c;ZXZpbA==\x07\x1b[2J\r\x9b31m\u202egnp\u2028\x7f"
+# Not \t and \n.
+OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\u2028\u2029]")
+VECTOR = "AACAPwAAAAA="  # (1, 0)
+MODELS = {"data": [{"id": "toy", "ready": True, "fingerprint": "toy@1", "embed_dim": 2}]}
+EMBEDDED = {"fingerprint": "toy@1", "results": [{"embedding": VECTOR}]}
+LABEL = {"label": "a", "score": 0.9, "cosine": 0.2, "logit": 1.0}
+CLASSIFIED = {"fingerprint": "toy@1", "results": [{"labels": [LABEL]}]}
+GOOD = {"/v1/models": MODELS, "/embed": EMBEDDED, "/classify": CLASSIFIED, "/livez": {"status": "alive"}}
+
+Parts = Iterable[bytes]
+Answers = Callable[[str], Parts]  # to a path
+
+
+def head(*headers: str, status: int = 200) -> bytes:
+    return "\r\n".join([f"HTTP/1.1 {status} X", "Connection: close", *headers, "", ""]).encode()
+
+
+def body(content: bytes | object, status: int = 200, *headers: str) -> Parts:
+    """An answer with this content, or with its JSON."""
+    content = content if isinstance(content, bytes) else json.dumps(content).encode()
+    return [head(*headers, f"Content-Length: {len(content)}", status=status) + content]
+
+
+def good_but(changed: dict[str, Parts]) -> Answers:
+    """A service of one model, with these answers in place of its own."""
+    return lambda path: changed.get(path) or (body(GOOD[path]) if path in GOOD else body({}, 404))
+
+
+@contextmanager
+def serving(answers: Answers) -> Iterator[tuple[str, list[bytes]]]:
+    """A server with these answers: its URL, and the requests that came."""
+    requests = list[bytes]()
+
+    def answer(connection: socket.socket) -> None:
+        with connection, suppress(OSError):
+            asked = b""
+            while b"\r\n\r\n" not in asked:
+                if not (part := connection.recv(65_536)):
+                    return
+                asked += part
+            length = re.search(rb"(?i)content-length: (\d+)", asked)
+            while length and len(asked.partition(b"\r\n\r\n")[2]) < int(length[1]):
+                asked += connection.recv(65_536)
+            requests.append(asked)
+            for part in answers(asked.split()[1].decode().partition("?")[0]):
+                connection.sendall(part)
+
+    def accept() -> None:
+        with suppress(OSError):  # it is closed
+            while True:
+                threading.Thread(target=answer, args=listener.accept()[:1], daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=accept, daemon=True).start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}", requests
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+@dataclass(frozen=True)
+class Done:
+    status: int
+    output: str
+    errors: str
+
+    @property
+    def all(self) -> str:
+        return self.output + self.errors
+
+
+def run(*words: object, **variables: str) -> Done:
+    """`clipserve WORDS` in this process: it ended by itself, and printed nothing that a terminal obeys."""
+    ended = CliRunner().invoke(cli, list(map(str, words)), env={"CLIPSERVE_URL": None, **variables})
+    assert ended.exception is None or isinstance(ended.exception, SystemExit), ended.exc_info
+    done = Done(ended.exit_code, ended.stdout, ended.stderr)
+    assert not OBEYED.search(done.all), repr(done.all)
+    return done
+
+
+def in_a_terminal(*words: object) -> str:
+    """What a process of its own writes to a terminal; `\\r\\n` of the terminal itself are `\\n`."""
+    controller, terminal = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-m", "service", *map(str, words)],
+        cwd=ROOT, stdin=subprocess.DEVNULL, stdout=terminal, stderr=terminal,
+    ) as process:  # fmt: skip
+        os.close(terminal)
+        seen = b""
+        with suppress(OSError):  # Linux says so at the end
+            while part := os.read(controller, 65_536):
+                seen += part
+    os.close(controller)
+    assert process.returncode in (0, 1), seen
+    return seen.decode().replace("\r\n", "\n")
+
+
+def peak_megabytes(errors: Path, *words: object) -> tuple[int, float]:
+    """Exit status and most memory of a process of its own."""
+    with errors.open("wb") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "service", *map(str, words)],
+            cwd=ROOT, stdin=subprocess.DEVNULL, stdout=file, stderr=file,
+        )  # fmt: skip
+        _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return process.returncode, used.ru_maxrss / 1_024

@@ -1,0 +1,47 @@
+"""`clipserve classify` shows each result when it is there."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from tests.commands.hostile import GOOD, Parts, body, serving
+from tests.process import ROOT
+
+HELD_SECONDS = 60.0  # to notice that nothing comes
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_result_is_shown_while_the_next_image_is_on_its_way(terminal: bool, tmp_path: Path) -> None:
+    for name in ("1.jpg", "2.jpg"):
+        (tmp_path / name).write_bytes((ROOT / "docs/cat.jpg").read_bytes())
+    seen_first, asked = threading.Event(), threading.Semaphore(1)
+
+    def answers(path: str) -> Parts:
+        if path == "/classify" and not asked.acquire(blocking=False):
+            seen_first.wait(HELD_SECONDS)
+        return body(GOOD[path])
+
+    with serving(answers) as (url, _):
+        reading, writing = pty.openpty() if terminal else os.pipe()
+        words = ["classify", str(tmp_path), "--labels", "a,b", "--url", url, "--in-flight", "1"]
+        with subprocess.Popen([sys.executable, "-m", "service", *words], cwd=ROOT, stdout=writing) as process:
+            os.close(writing)
+            seen, in_time = b"", False
+            with suppress(OSError):  # Linux says so at the end of a terminal
+                while part := os.read(reading, 65_536):
+                    seen += part
+                    if not in_time and b"1.jpg" in seen and b"0.9" in seen:
+                        in_time = b"2.jpg" not in seen
+                        seen_first.set()
+        os.close(reading)
+    assert process.returncode == 0
+    assert in_time, seen
+    assert b"2.jpg" in seen
