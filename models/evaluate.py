@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
-
 from models.errors import ModelsError
+from service.commands.answers import OddAnswer
+from service.commands.asking import CannotAsk, Refused, Server
+from service.commands.shapes import Classified
 
 _SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 
@@ -72,23 +74,21 @@ def evaluate(url: str, folder: Path, classes: Path, templates: list[str]) -> Acc
         raise ModelsError(f"{folder} holds no photo whose folder or name begins with a key of {classes}.")
     first = among_five = 0
     fingerprint = ""
-    with httpx.Client(base_url=url, timeout=120) as client:
-        for path, truth in photos:
-            fingerprint, best = _five_best(client, path, labels, templates)
-            first += best[0] == truth
-            among_five += truth in best
+    server = Server(url, seconds=120)
+    for path, truth in photos:
+        fingerprint, best = _five_best(server, path, labels, templates)
+        first += best[0] == truth
+        among_five += truth in best
     return Accuracy(len(photos), len(labels), first / len(photos), among_five / len(photos), fingerprint)
 
 
-def _five_best(
-    client: httpx.Client, path: Path, labels: list[str], templates: list[str]
-) -> tuple[str, list[str]]:
-    fields = {"labels": labels, "templates": templates, "top_k": "5"}
+def _five_best(server: Server, path: Path, labels: list[str], templates: list[str]) -> tuple[str, list[str]]:
+    asked = {"images": [base64.b64encode(path.read_bytes()).decode()], "labels": labels, "top_k": 5}
+    asked |= {"templates": templates} if templates else {}
     try:
-        answer = client.post("/classify", files={"image": path.read_bytes()}, data=fields)
-    except httpx.TransportError as error:
-        raise ModelsError(f"no service answers at {client.base_url}: {error}. Start one: make run.") from None
-    body = answer.json()
-    if answer.status_code != 200:
-        raise ModelsError(f"{path.name}: {body['code']}: {body['detail']}")
-    return body["fingerprint"], [entry["label"] for entry in body["results"][0]["labels"]]
+        answer = server.result("POST", "/classify", json=asked).shaped(Classified)
+    except CannotAsk as error:
+        raise ModelsError(f"{error}. Start a service: make run.") from None
+    except (OddAnswer, Refused) as error:
+        raise ModelsError(f"{path.name}: {error}") from None
+    return answer.fingerprint, [each.label for each in answer.results[0].labels]

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import re
 import ssl
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
 
 import httpx2
 
-from service.commands.reading import can_be_sent
+from service.commands.answers import Answer, CannotBeAsked, OddAnswer, client_options, exchange, shown
 
 
 class CannotAsk(Exception):
@@ -25,18 +22,6 @@ class Refused(Exception):
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
         self.status = status
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What came. `json`: the body, or None where it is not JSON; `began`, `ended`: seconds since the epoch."""
-
-    status: int
-    headers: httpx2.Headers
-    text: str
-    json: Any
-    began: float
-    ended: float
 
 
 @dataclass(frozen=True)
@@ -59,35 +44,33 @@ class Server:
         """Any answer, errors too.
 
         Raises:
-            CannotAsk: there is none.
+            CannotAsk: there is none, or none that can be read.
         """
-        if self.key and not can_be_sent(self.key):
-            raise CannotAsk("the key has characters that no key has: look at --key or CLIPSERVE_KEY")
-        headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
-        began = time.time()
         try:
-            verify = self.trust() if self.url.startswith("https:") else False  # http has nothing to verify
-            with httpx2.Client(timeout=self.seconds, verify=verify) as client:
-                answer = client.request(method, self.url.rstrip("/") + path, headers=headers, json=json)
+            options = client_options(self.url, self.key)
+            verify = (
+                False if self.url.lower().startswith("http:") else self.trust()
+            )  # http has nothing to verify
+            with httpx2.Client(timeout=self.seconds, verify=verify, **options) as client:
+                return exchange(client, method, self.url.rstrip("/") + path, json=json)
+        except (CannotBeAsked, OddAnswer) as error:
+            raise CannotAsk(str(error)) from None
         except httpx2.TimeoutException:
             raise CannotAsk(f"{self.shown} does not answer within {self.seconds:g} s") from None
-        except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
+        except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError, OverflowError) as error:
             raise CannotAsk(f"{self.shown} cannot be asked: {said(error)}") from None
-        return Answer(answer.status_code, answer.headers, answer.text, _json(answer), began, time.time())
 
-    def result(self, method: str, path: str, *, json: object = None) -> Any:
-        """The JSON of an answer that is none of errors.
+    def result(self, method: str, path: str, *, json: object = None) -> Answer:
+        """An answer that is none of errors.
 
         Raises:
-            CannotAsk: there is no answer, or it is not JSON.
+            CannotAsk: there is no answer.
             Refused: the answer is an error.
         """
         answer = self.ask(method, path, json=json)
         if answer.status >= 300:
             raise Refused(answer.status, _words(answer))
-        if answer.json is None and answer.status != 204:
-            raise CannotAsk(f"{self.shown} does not answer with JSON: is it a clipserve?")
-        return answer.json
+        return answer
 
     def trust(self) -> ssl.SSLContext:
         """Certificates of servers are compared with these. Raises OSError: `ca_file` cannot be read."""
@@ -96,12 +79,7 @@ class Server:
     @property
     def shown(self) -> str:
         """The address, without user and password."""
-        try:
-            parts = urlsplit(self.url)
-            host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
-            return f"{parts.scheme}://{host}{f':{parts.port}' if parts.port else ''}{parts.path}"
-        except ValueError:
-            return "an address that cannot be read"
+        return shown(self.url)
 
 
 def said(error: Exception) -> str:
@@ -110,16 +88,8 @@ def said(error: Exception) -> str:
     return message[:300].rstrip(".") or type(error).__name__
 
 
-def _json(answer: httpx2.Response) -> Any:
-    try:
-        return answer.json()
-    except ValueError:
-        return None
-
-
 def _words(answer: Answer) -> str:
     """Those of problem+json, with its code; else the status."""
-    if isinstance(answer.json, dict) and isinstance(answer.json.get("detail"), str):
-        code = answer.json.get("code") or answer.status
-        return f"{code}: {answer.json['detail']}"
+    if (told := answer.problem()) is not None:
+        return f"{told.code}: {told.detail}"
     return f"HTTP {answer.status}: {' '.join(answer.text.split())[:200]}"

@@ -15,7 +15,9 @@ from urllib.parse import quote
 
 import typer
 
+from service.commands.printing import say, say_json, visible
 from service.commands.reading import fail
+from service.commands.shapes import LabelSet, LabelSets, WholeLabelSet
 
 if TYPE_CHECKING:  # it loads an HTTP client
     from service.commands.asking import Server
@@ -44,12 +46,13 @@ def listed(url: Url = _HERE, key: ApiKey = None, ca_file: CaFile = None, as_json
     """All label sets in short."""
     with _asked(url, key, ca_file) as server:
         answer = server.result("GET", "/label-sets")
+        label_sets = answer.shaped(LabelSets).label_sets
     if not _for_people(as_json):
-        typer.echo(_json(answer))
+        say_json(answer.json, indent=2)
         return
-    rows = [_row(each) for each in answer["label_sets"]]
+    rows = [_row(each) for each in label_sets]
     for line in _table([[column.upper() for column in _COLUMNS], *rows]):
-        typer.echo(line)
+        say(line)
 
 
 @label_sets.command()
@@ -59,7 +62,8 @@ def show(
     """One label set: its labels, how it scores, how far its build is."""
     with _asked(url, key, ca_file) as server:
         answer = server.result("GET", _path(name))
-    _echo(answer, _for_people(as_json))
+        shown = answer.shaped(WholeLabelSet)
+    _echo(answer.json, shown, _for_people(as_json))
 
 
 @label_sets.command()
@@ -81,11 +85,12 @@ def put(
         fail("standard input has no name: give one, --name NAME", status=2)
     try:
         definition = _definition(file)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         fail(f"{file}: {getattr(error, 'strerror', None) or error}")
     with _asked(url, key, ca_file) as server:
         answer = server.result("PUT", _path(name or Path(file).stem), json=definition)
-    _echo(answer, _for_people(as_json))
+        shown = answer.shaped(WholeLabelSet)
+    _echo(answer.json, shown, _for_people(as_json))
 
 
 @label_sets.command()
@@ -98,11 +103,12 @@ def delete(name: Name, url: Url = _HERE, key: ApiKey = None, ca_file: CaFile = N
 @contextmanager
 def _asked(url: str, key: str | None, ca_file: Path | None) -> Iterator[Server]:
     """The server; what goes wrong is said in a line, in its own words."""
+    from service.commands.answers import OddAnswer
     from service.commands.asking import CannotAsk, Refused, Server
 
     try:
         yield Server(url, key, ca_file)
-    except (CannotAsk, Refused) as error:
+    except (CannotAsk, OddAnswer, Refused) as error:
         fail(str(error))
 
 
@@ -113,9 +119,9 @@ def _path(name: str) -> str:
 def _definition(file: str) -> Any:
     """What is sent. Raises OSError, ValueError: it cannot be read."""
     if file == "-":
-        return json.loads(sys.stdin.read())
+        return json.loads(sys.stdin.buffer.read())
     path = Path(file)
-    content = path.read_text()
+    content = path.read_text("utf-8")
     definition = tomllib.loads(content) if path.suffix == ".toml" else json.loads(content)
     labels = definition.get("labels") if isinstance(definition, dict) else None
     for label in labels if isinstance(labels, list) else ():
@@ -135,16 +141,16 @@ def _for_people(as_json: bool) -> bool:
     return sys.stdout.isatty() and not as_json
 
 
-def _echo(answer: dict[str, Any], for_people: bool) -> None:
+def _echo(answer: dict[str, Any], label_set: WholeLabelSet, for_people: bool) -> None:
     if not for_people:
-        typer.echo(_json(answer))
+        say_json(answer, indent=2)
         return
-    for column, value in zip(_COLUMNS, _row(answer), strict=True):
-        typer.echo(f"{column:<10}{value}")
-    for label in answer["labels"]:
-        more = {name: value for name, value in label.items() if name != "label"}
+    for column, value in zip(_COLUMNS, _row(label_set), strict=True):
+        say(f"{column:<10}{value}")
+    for label in label_set.labels:
+        more = label.model_dump(exclude={"label"}, exclude_unset=True)
         more |= {"examples": len(more["examples"])} if "examples" in more else {}
-        typer.echo(f"  {label['label']}" + "".join(f"  {name}={value}" for name, value in more.items()))
+        say(f"  {label.label}" + "".join(f"  {name}={value}" for name, value in more.items()))
     shown = (
         "templates",
         "background",
@@ -158,21 +164,18 @@ def _echo(answer: dict[str, Any], for_people: bool) -> None:
     for name in shown:
         if answer.get(name):
             value = answer[name]
-            typer.echo(f"{name:<16}{'; '.join(map(str, value)) if isinstance(value, list) else value}")
+            say(f"{name:<16}{'; '.join(map(str, value)) if isinstance(value, list) else value}")
 
 
-def _row(each: dict[str, Any]) -> list[str]:
-    done = each["prompts_done"]
-    prompts = str(each["prompts"]) if done == each["prompts"] else f"{done} of {each['prompts']}"
-    state = each["state"] + (", from a file" if each["read_only"] else "")
-    return [each["name"], state, str(each["label_count"]), prompts, each["model"], each["version"]]
+def _row(each: LabelSet) -> list[str]:
+    """As it is shown: a name with controls is longer then."""
+    done = each.prompts_done
+    prompts = str(each.prompts) if done == each.prompts else f"{done} of {each.prompts}"
+    state = each.state + (", from a file" if each.read_only else "")
+    return [*map(visible, (each.name, state, str(each.label_count), prompts, each.model, each.version))]
 
 
 def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-
-
-def _json(answer: object) -> str:
-    return json.dumps(answer, ensure_ascii=False, indent=2)

@@ -44,11 +44,6 @@ def read_settings() -> Settings:
         raise BadSettings(reason, variables=_JSON) from None
 
 
-def can_be_sent(key: str) -> bool:
-    """Whether a key fits in a header; one that does not is no key of a service."""
-    return key.isascii() and key.isprintable() and " " not in key
-
-
 def fail(*reasons: str, status: int = 1) -> NoReturn:
     """Say why a command in a terminal cannot go on, on standard error, and end it with this exit status."""
     for reason in reasons:

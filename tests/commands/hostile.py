@@ -29,7 +29,15 @@ MODELS = {"data": [{"id": "toy", "ready": True, "fingerprint": "toy@1", "embed_d
 EMBEDDED = {"fingerprint": "toy@1", "results": [{"embedding": VECTOR}]}
 LABEL = {"label": "a", "score": 0.9, "cosine": 0.2, "logit": 1.0}
 CLASSIFIED = {"fingerprint": "toy@1", "results": [{"labels": [LABEL]}]}
+CAT = ROOT / "docs/cat.jpg"
 GOOD = {"/v1/models": MODELS, "/embed": EMBEDDED, "/classify": CLASSIFIED, "/livez": {"status": "alive"}}
+
+WORDS: dict[str, list[str]] = {
+    "classify": ["classify", str(CAT), "--labels", "a,b"],
+    "list": ["label-sets", "list"],
+    "show": ["label-sets", "show", "pets"],
+    "doctor": ["doctor", "--json", "--only", "address", "--only", "models", "--only", "version"],
+}
 
 Parts = Iterable[bytes]
 Answers = Callable[[str], Parts]  # to a path

@@ -23,8 +23,9 @@ OF_IMAGE = frozenset(
 OF_TEXT = frozenset(
     kind.code for kind in (errors.BodyTooLarge, errors.InvalidInput, errors.TextTooLong, errors.TooMany)
 )
+INVALID_VECTOR = "invalid_vector"  # what a service answered is none of its model
 # An item may be at fault, or the encoders: who asks has to find out, with an item that is known to be good.
-DOUBTFUL = frozenset(kind.code for kind in (errors.BackendFailed, errors.ClipError))
+DOUBTFUL = frozenset({INVALID_VECTOR, errors.BackendFailed.code, errors.ClipError.code})
 
 
 class ItemFailed(Exception):

@@ -73,21 +73,20 @@ def _of_redis(url: str) -> Skew | None:
 
 
 def _of_collector(endpoint: str) -> Skew | None:
-    import httpx2
+    from service.commands.asking import CannotAsk, Server
 
     try:
-        began = time.time()
-        answer = httpx2.get(endpoint, timeout=_SECONDS)
-    except (httpx2.HTTPError, httpx2.InvalidURL):
+        answer = Server(endpoint, seconds=_SECONDS).ask("GET", "")
+    except CannotAsk:
         return None
-    return skew_of_date("the collector of traces", answer.headers.get("date"), began, time.time())
+    return skew_of_date("the collector of traces", answer.headers.get("date"), answer.began, answer.ended)
 
 
 def skew_of_date(whom: str, date: str | None, began: float, ended: float) -> Skew | None:
     """Of a Date header that came between these two times; None: there is none that can be read."""
     try:
         told = parsedate_to_datetime(date or "").timestamp()
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return Skew(whom, told + 0.5 - (began + ended) / 2)  # the header cuts off the part of a second
 

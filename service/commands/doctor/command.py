@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from service.commands.printing import say
 from service.commands.reading import BadSettings, fail
 
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ def doctor(
         Path | None, typer.Option(help="With --url: certificates to trust, PEM.", exists=True, dir_okay=False)
     ] = None,
     operations_url: Annotated[
-        str | None, typer.Option(help="With --url: its operations port. Default: port 8082 of the same host.")
+        str | None,
+        typer.Option(help="With --url: its operations port, http://host:8082; it is not asked otherwise."),
     ] = None,
     only: Annotated[list[str] | None, typer.Option(help="Run this check alone; repeatable.")] = None,
     bundle: Annotated[
@@ -92,7 +94,7 @@ def _write(bundle: Path, report: Report, context: Context | None, secrets: Secre
         write(bundle, report, context, secrets)
     except OSError as error:
         fail(f"--bundle {bundle}: {(error.strerror or 'cannot be written').lower()}", status=_WRONG_USE)
-    typer.echo(f"wrote {bundle}: look into it before you send it", err=True)
+    say(f"wrote {bundle}: look into it before you send it", err=True)
 
 
 def _run(
@@ -125,7 +127,7 @@ def _run(
         report.outcomes.append(hidden)
         if not as_json:
             for line in lines_of(hidden, colour=colour):
-                typer.echo(line)
+                typer.echo(line)  # with colours, around what is visible
     typer.echo(json.dumps(report.as_json(), indent=2) if as_json else summary(report))
     return report
 
@@ -137,21 +139,20 @@ def _secrets(key: str | None) -> Secrets:
 
 
 def _remote(url: str, key: str | None, ca_file: Path | None, operations_url: str | None) -> Remote:
-    from urllib.parse import urlsplit
-
+    from service.commands.answers import CannotBeAsked, client_options, keeps_secrets
     from service.commands.asking import Server
     from service.commands.doctor.remote import Remote
 
-    try:
-        parts = urlsplit(url)
-        good = parts.scheme in ("http", "https") and parts.hostname and (parts.port or True)
-    except ValueError:
-        good = False
-    if not good:
-        fail("--url: write http://host:port, or https://", status=_WRONG_USE)
-    host = f"[{parts.hostname}]" if ":" in str(parts.hostname) else parts.hostname
-    operations = Server(operations_url or f"http://{host}:8082", key, ca_file, 3.0)
-    return Remote(Server(url, key, ca_file, 5.0), operations, named=operations_url is not None)
+    def server(name: str, url: str, seconds: float) -> Server:
+        try:
+            client_options(url, None)
+        except CannotBeAsked:
+            fail(f"{name}: write http://host:port, or https://", status=_WRONG_USE)
+        return Server(url, key if keeps_secrets(url) else None, ca_file, seconds)
+
+    operations = None if operations_url is None else server("--operations-url", operations_url, 3.0)
+    asked = server("--url", url, 5.0)
+    return Remote(asked, operations, withheld=bool(key) and asked.key is None)
 
 
 def _end(report: Report) -> None:

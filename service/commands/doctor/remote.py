@@ -12,9 +12,11 @@ from http import HTTPStatus
 from urllib.parse import urlsplit
 
 from service import __version__
+from service.commands.answers import Answer, OddAnswer
 from service.commands.asking import CannotAsk, Refused, Server, said
 from service.commands.doctor.clock import skew_of_date
 from service.commands.doctor.findings import Finding, ok, problem, warning
+from service.commands.shapes import Models, OpenApi, Status
 
 _DAYS = 14  # that a certificate should still be valid for
 _DAY = 86_400
@@ -22,11 +24,16 @@ _DAY = 86_400
 
 @dataclass(frozen=True)
 class Remote:
-    """What checks of a server know. `operations`: its operations port; `named`: whether somebody has said where."""
+    """What checks of a server know.
+
+    Attributes:
+        operations: its operations port, where somebody has said where it is.
+        withheld: there is a key, and it is not sent: it could be read on the way.
+    """
 
     server: Server
-    operations: Server
-    named: bool = False
+    operations: Server | None = None
+    withheld: bool = False
 
 
 def _answered(check: Callable[[Remote], Iterator[Finding]]) -> Callable[[Remote], Iterator[Finding]]:
@@ -36,7 +43,7 @@ def _answered(check: Callable[[Remote], Iterator[Finding]]) -> Callable[[Remote]
     def bounded(remote: Remote) -> Iterator[Finding]:
         try:
             yield from check(remote)
-        except CannotAsk as error:
+        except (CannotAsk, OddAnswer, Refused) as error:
             yield problem(str(error), "see `address`")
 
     return bounded
@@ -54,7 +61,9 @@ def address(remote: Remote) -> Iterator[Finding]:
         )
         return
     seconds = answer.ended - answer.began
-    if not isinstance(answer.json, dict) or "status" not in answer.json:
+    try:
+        answer.shaped(Status)
+    except OddAnswer:
         yield problem(
             f"{remote.server.shown}/livez answers {answer.status}, and not as a clipserve does",
             "correct the address: the REST port is 8080, unless CLIPSERVE_PORT says otherwise",
@@ -68,7 +77,12 @@ def tls(remote: Remote) -> Iterator[Finding]:
     url = urlsplit(remote.server.url)
     if url.scheme != "https":
         told = "not encrypted"
-        if remote.server.key:
+        if remote.withheld:
+            yield problem(
+                f"{told}: the key is not sent to it, for it could be read on the way",
+                "ask it over https, or on its own machine as http://localhost:8080 (deploy/compose.md)",
+            )
+        elif remote.server.key:
             yield warning(
                 f"{told}: the key travels as it is",
                 "put something in front that speaks TLS (deploy/compose.md)",
@@ -114,15 +128,20 @@ def _probe(server: Server, path: str, do: str) -> Finding:
     answer = server.ask("GET", path)
     if answer.status == HTTPStatus.OK:
         return ok(f"{path} says yes")
+    return problem(f"{server.shown}{path} is {answer.status}: {detail_of(answer)}", do)
+
+
+def detail_of(answer: Answer) -> str:
+    """What a probe says that does not say yes."""
     detail = answer.json.get("detail") or answer.json.get("status") if isinstance(answer.json, dict) else None
-    return problem(f"{server.shown}{path} is {answer.status}: {detail or 'not as a clipserve says it'}", do)
+    return str(detail or "not as a clipserve says it")[:500]
 
 
 @_answered
 def models(remote: Remote) -> Iterator[Finding]:
     """What it serves, with fingerprints."""
     try:
-        listed = remote.server.result("GET", "/v1/models")["data"]
+        listed = remote.server.result("GET", "/v1/models").shaped(Models).data
     except Refused as error:
         keyless = error.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
         yield problem(
@@ -131,8 +150,8 @@ def models(remote: Remote) -> Iterator[Finding]:
         )
         return
     for model in listed:
-        told = f"{model['id']}: {model['fingerprint']}"
-        if model.get("ready", True):
+        told = f"{model.id}: {model.fingerprint}"
+        if model.ready:
             yield ok(told)
         else:
             yield problem(f"{told} is not ready", "its log says why; with Triton look at that too")
@@ -141,7 +160,7 @@ def models(remote: Remote) -> Iterator[Finding]:
 @_answered
 def version(remote: Remote) -> Iterator[Finding]:
     """Its version, beside this one."""
-    theirs = str(remote.server.result("GET", "/openapi.json")["info"]["version"])
+    theirs = remote.server.result("GET", "/openapi.json").shaped(OpenApi).info.version
     if theirs == __version__:
         yield ok(f"clipserve {theirs}, as here")
     else:

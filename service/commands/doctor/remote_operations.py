@@ -8,11 +8,12 @@ from http import HTTPStatus
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.commands.asking import CannotAsk
+from service.commands.asking import CannotAsk, Server
 from service.commands.doctor.findings import Finding, ok, problem, warning
-from service.commands.doctor.remote import Remote
+from service.commands.doctor.remote import Remote, detail_of
 
 _BETWEEN_SECONDS = 1.0  # two looks at the counters
+_NAME_IT = "--operations-url names its operations port"
 _CAPACITY = ("overloaded", "too_many_connections")  # reasons of a refusal that more capacity would mend
 
 Samples = dict[tuple[str, str], float]  # (metric, its label `reason` or `tower`) -> value
@@ -20,30 +21,37 @@ Samples = dict[tuple[str, str], float]  # (metric, its label `reason` or `tower`
 
 def operations(remote: Remote) -> Iterator[Finding]:
     """The probes there: they are answered where the REST port is full."""
+    if remote.operations is None:
+        yield ok(f"not asked: {_NAME_IT}")
+        return
     for path in ("/livez", "/readyz"):
         try:
             answer = remote.operations.ask("GET", path)
         except CannotAsk as error:
-            yield _unreachable(remote, str(error))
+            yield problem(
+                str(error), "correct --operations-url, or ask from where its operations port can be reached"
+            )
             return
         if answer.status == HTTPStatus.OK:
             yield ok(f"{remote.operations.shown}{path} says yes")
-            continue
-        detail = answer.json.get("detail") if isinstance(answer.json, dict) else None
-        yield problem(
-            f"{remote.operations.shown}{path} is {answer.status}{f': {detail}' if detail else ''}",
-            "restart it if /livez fails; send it no traffic while /readyz does, and look at its log",
-        )
+        else:
+            yield problem(
+                f"{remote.operations.shown}{path} is {answer.status}: {detail_of(answer)}",
+                "restart it if /livez fails; send it no traffic while /readyz does, and look at its log",
+            )
 
 
 def load(remote: Remote) -> Iterator[Finding]:
     """Whether it refuses requests now, because too much is ahead of them."""
-    before = _samples(remote)
+    if remote.operations is None:
+        yield ok(f"not asked: {_NAME_IT}")
+        return
+    before = _samples(remote.operations)
     if before is None:
         yield ok("not seen: the metrics cannot be read from here")
         return
     time.sleep(_BETWEEN_SECONDS)
-    after = _samples(remote) or before
+    after = _samples(remote.operations) or before
     shed = {reason: _refused(after, reason) - _refused(before, reason) for reason in _CAPACITY}
     ahead = max(
         (value for (name, _), value in after.items() if name == "clipserve_work_ahead_seconds"), default=0.0
@@ -65,10 +73,10 @@ def _refused(samples: Samples, reason: str) -> float:
     return samples.get(("clipserve_refused_total", reason), 0.0)
 
 
-def _samples(remote: Remote) -> Samples | None:
+def _samples(server: Server) -> Samples | None:
     """None: they cannot be had."""
     try:
-        answer = remote.operations.ask("GET", "/metrics")
+        answer = server.ask("GET", "/metrics")
     except CannotAsk:
         return None
     if answer.status != HTTPStatus.OK:
@@ -80,13 +88,5 @@ def _samples(remote: Remote) -> Samples | None:
             for sample in family.samples
             if sample.name in ("clipserve_refused_total", "clipserve_work_ahead_seconds")
         }
-    except ValueError:  # it is something else
+    except Exception:  # of the parser, which has several for what is something else
         return None
-
-
-def _unreachable(remote: Remote, reason: str) -> Finding:
-    if remote.named:
-        return problem(
-            reason, "correct --operations-url, or ask from where its operations port can be reached"
-        )
-    return ok(f"not seen from here ({reason}): it is not meant for everybody. --operations-url names another")

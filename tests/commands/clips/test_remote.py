@@ -148,7 +148,7 @@ async def test_where_nothing_or_something_else_answers_it_is_said_soon() -> None
         async with clip_at("http://127.0.0.1:9", None, None, 1):
             pass
     async with answering((200, "", "<html>")) as (url, _):
-        with pytest.raises(CannotGoOn, match="is no clipserve"):
+        with pytest.raises(CannotGoOn, match=r"not clipserve's: it is not JSON"):
             async with clip_at(url, None, None, 1):
                 pass
     for url in ("localhost:8080", "ftp://x", "http://user:secret@host"):

@@ -20,6 +20,7 @@ from service.engine.backend import Embeddings, Pixels
 from service.engine.fake import FakeBackend
 from service.listening import listen
 from service.operations import serving as serving_operations
+from tests.commands import hostile
 from tests.commands.doctor.asking import Told, doctor
 from tests.commands.doctor.http import answering
 from tests.process import Process
@@ -156,9 +157,11 @@ def test_a_certificate_that_ends_soon(tmp_path: Path) -> None:
     with answering(certificate=file) as url:
         told = doctor("--url", url, "--ca-file", str(file), "--only", "tls", "--only", "address")
         stranger = doctor("--url", url, "--only", "tls", "--only", "address")
+        shouted = doctor("--url", url.replace("https", "HTTPS"), "--only", "address")
     assert "the certificate is valid for 5 days more" in told.only("warning")["found"]
     assert [line["check"] for line in stranger.lines("problem")] == ["tls", "address"]
     assert "is not accepted: self-signed certificate" in of(stranger, "tls")[0][1]
+    assert "self-signed certificate" in shouted.only("problem")["found"]
 
 
 def test_a_certificate_that_has_ended(tmp_path: Path) -> None:
@@ -172,6 +175,20 @@ def test_a_key_without_tls_is_a_warning() -> None:
     with answering() as url:
         line = doctor("--url", url, "--only", "tls", "--key", "cs_something").only("warning")
     assert line["found"] == "not encrypted: the key travels as it is"
+
+
+@pytest.mark.parametrize("url", ["http://192.0.2.1", "HTTP://192.0.2.1:8080", "http://localhost@192.0.2.1"])
+def test_a_key_without_tls_for_another_machine_is_a_problem_and_not_sent(url: str) -> None:
+    line = doctor("--url", url, "--only", "tls", "--key", "cs_something").only("problem")
+    assert line["found"] == "not encrypted: the key is not sent to it, for it could be read on the way"
+
+
+def test_a_version_that_is_not_told_is_no_fault_of_the_doctor() -> None:
+    with answering() as url:
+        line = doctor("--url", url, "--only", "version").only("problem")
+    assert "something that is not clipserve's: info: Field required" in line["found"]
+    with hostile.serving(hostile.good_but({})) as (url, _):
+        assert doctor("--url", url, "--only", "version").only("problem")["found"] == "HTTP 404: {}"
 
 
 @pytest.mark.slow

@@ -1,0 +1,239 @@
+"""Commands that ask a server which means harm: one line and an exit status, in bounded memory."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import time
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from models.errors import ModelsError
+from models.evaluate import evaluate
+from service.commands import answers
+from tests.commands.hostile import (
+    CAT,
+    EMBEDDED,
+    EVIL,
+    GOOD,
+    MODELS,
+    WORDS,
+    Done,
+    Parts,
+    body,
+    good_but,
+    head,
+    peak_megabytes,
+    run,
+    serving,
+)
+
+ODD = "answered something that is not clipserve's: "
+MEGABYTE = bytes(1_000_000)
+
+
+def endless(pieces: int = 100) -> Iterator[bytes]:
+    """So many megabytes: much more than is read of an answer."""
+    yield head("Transfer-Encoding: chunked")
+    for _ in range(pieces):
+        yield b"%x\r\n%s\r\n" % (len(MEGABYTE), MEGABYTE)
+    yield b"0\r\n\r\n"
+
+
+def bomb(megabytes: int = 100) -> Parts:
+    packer = zlib.compressobj(1, wbits=31)
+    content = b"".join(packer.compress(MEGABYTE) for _ in range(megabytes)) + packer.flush()
+    return body(content, 200, "Content-Encoding: gzip")
+
+
+# What every path answers, with JSON that is none of a clipserve.
+SHAPES: dict[str, bytes] = {
+    "nothing": b"",
+    "HTML": b"<html>",
+    "half an object": b'{"data": ',
+    "no UTF-8": b'{"data": "\xff"}',
+    "null": b"null",
+    "a number": b"1",
+    "a string": b'"data"',
+    "an array": b"[]",
+    "arrays in arrays": b"[" * 100_000 + b"]" * 100_000,
+    "a number of 10,000 digits": b'{"data": 1%s}' % (b"0" * 10_000),
+    "half a surrogate pair": b'{"data": "\\ud800"}',
+    "no number": b'{"data": NaN}',
+    "another object": b"{}",
+    "null in place of lists": b'{"data": null, "results": null, "label_sets": null, "labels": null}',
+    "lists of null": b'{"data": [null], "results": [null], "label_sets": [null], "labels": [null]}',
+    "lists of objects": b'{"data": [{}], "results": [{}], "label_sets": [{}], "labels": [{}]}',
+    "empty lists": b'{"data": [], "results": [], "label_sets": [{"name": []}], "labels": []}',
+    "texts for numbers": json.dumps(
+        {"data": [MODELS["data"][0] | {"embed_dim": "2"}], "label_sets": [{"label_count": "1"}]}
+    ).encode(),
+    "a dimension of 10^12": json.dumps(
+        {"data": [MODELS["data"][0] | {"embed_dim": 10**12}], "label_sets": {}}
+    ).encode(),
+}
+
+
+def is_a_line(done: Done, said: str = ODD) -> None:
+    assert (done.status, done.output, done.errors.count("\n")) == (1, "", 1), done.all
+    assert said in done.errors
+
+
+@pytest.mark.parametrize("command", ["classify", "list", "show"])
+@pytest.mark.parametrize("content", SHAPES.values(), ids=SHAPES)
+def test_an_answer_of_another_shape_is_a_line(command: str, content: bytes) -> None:
+    with serving(lambda _: body(content)) as (url, _):
+        is_a_line(run(*WORDS[command], "--url", url))
+
+
+@pytest.mark.parametrize("content", SHAPES.values(), ids=SHAPES)
+def test_the_doctor_takes_no_odd_answer_for_a_fault_of_its_own(content: bytes) -> None:
+    with serving(good_but(dict.fromkeys(["/v1/models", "/openapi.json"], body(content)))) as (url, _):
+        done = run(*WORDS["doctor"], "--url", url)
+    assert done.status == 1
+    assert "the check itself failed" not in done.output
+    found = [line["found"] for check in json.loads(done.output)["checks"] for line in check["lines"]]
+    assert sum(ODD in each for each in found) == 2, found
+
+
+@pytest.mark.parametrize("content", SHAPES.values(), ids=SHAPES)
+def test_an_odd_answer_behind_good_ones_is_a_line(content: bytes, tmp_path: Path) -> None:
+    with serving(good_but(dict.fromkeys(["/classify", "/embed"], body(content)))) as (url, _):
+        is_a_line(run(*WORDS["classify"], "--url", url))
+        is_a_line(run("embed", CAT, "--out", tmp_path / "a.npz", "--url", url))
+        (tmp_path / "classes.tsv").write_text("0\tcat\ta cat\n", "utf-8")
+        with pytest.raises(ModelsError, match="clipserve's"):
+            evaluate(url, photos(tmp_path), tmp_path / "classes.tsv", [])
+    assert not (tmp_path / "a.npz").exists()
+
+
+def photos(folder: Path) -> Path:
+    (folder / "cat").mkdir()
+    (folder / "cat/1.jpg").write_bytes(CAT.read_bytes())
+    return folder
+
+
+def test_an_evaluation_asks_for_the_photos_of_its_classes(tmp_path: Path) -> None:
+    (tmp_path / "classes.tsv").write_text("0\tcat\ta\n1\tdog\ta dog\n", "utf-8")
+    with serving(good_but({})) as (url, requests):
+        accuracy = evaluate(url, photos(tmp_path), tmp_path / "classes.tsv", [])
+    assert (accuracy.photos, accuracy.labels, accuracy.top1) == (1, 2, 1.0)
+    asked = json.loads(requests[0].partition(b"\r\n\r\n")[2])
+    assert asked == {
+        "images": [base64.b64encode(CAT.read_bytes()).decode()],
+        "labels": ["a", "a dog"],
+        "top_k": 5,
+    }
+
+
+LONG: dict[str, tuple[Any, str]] = {
+    "without an end": (endless, "it has more than 32,000,000 bytes, the limit"),
+    "a bomb": (bomb, "it is compressed (gzip), which was not asked for"),
+    "unknown compression": (
+        lambda: body(b"{}", 200, f"Content-Encoding: {EVIL[-3:].strip()}x"),
+        "it is compressed",
+    ),
+    "a bomb in a refusal": (
+        lambda: body(gzip.compress(MEGABYTE), 404, "Content-Encoding: gzip"),
+        "it is compressed (gzip), which was not asked for",
+    ),
+}
+
+
+@pytest.mark.parametrize("command", ["classify", "list"])
+@pytest.mark.parametrize(("answer", "said"), LONG.values(), ids=LONG)
+def test_an_answer_that_is_too_long_or_compressed_is_a_line(command: str, answer: Any, said: str) -> None:
+    with serving(lambda _: answer()) as (url, requests):
+        is_a_line(run(*WORDS[command], "--url", url), ODD + said)
+    assert all(b"accept-encoding: identity" in each.lower() for each in requests)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["classify", "list"])
+@pytest.mark.parametrize("answer", [endless, bomb])
+def test_the_memory_for_an_answer_is_bounded(command: str, answer: Any, tmp_path: Path) -> None:
+    megabytes = 1_000
+    parts = list(bomb(megabytes)) if answer is bomb else None
+    with serving(lambda _: parts or endless(megabytes)) as (url, _):
+        status, most = peak_megabytes(tmp_path / "errors", *WORDS[command], "--url", url)
+    assert (status, most < 500) == (1, True), (most, (tmp_path / "errors").read_text("utf-8"))
+
+
+def test_an_answer_that_never_ends_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answers, "_SECONDS", 0.2)
+
+    def drops() -> Iterator[bytes]:
+        yield head("Content-Length: 1000")
+        for _ in range(1_000):
+            time.sleep(0.05)
+            yield b" "
+
+    for command in ("classify", "list"):
+        with serving(lambda _: drops()) as (url, _):
+            is_a_line(run(*WORDS[command], "--url", url), ODD + "it does not end within 0.2 s")
+
+
+def floats(*values: float) -> str:
+    return base64.b64encode(np.array(values, "<f4").tobytes()).decode()
+
+
+VECTORS = {
+    "NaN": floats(float("nan"), 1),
+    "infinity": floats(float("inf"), 0),
+    "too large": floats(3e38, 3e38),
+    "of no length": floats(0, 0),
+    "too short": floats(1),
+    "too many": floats(1, 0, 0),
+    "none": "",
+    "half a number": base64.b64encode(b"123").decode(),
+    "no base64": EVIL,
+}
+
+
+@pytest.mark.parametrize("embedding", VECTORS.values(), ids=VECTORS)
+def test_a_vector_that_is_none_is_the_error_of_its_image_and_never_written(
+    embedding: str, tmp_path: Path
+) -> None:
+    image, others = tmp_path / "1.jpg", tmp_path / "2.jpg"
+    image.write_bytes(CAT.read_bytes())
+    others.write_bytes(CAT.read_bytes())
+    asked = 0
+
+    def answer(path: str) -> Parts:
+        nonlocal asked
+        asked += path == "/embed"
+        bad = path == "/embed" and asked == 1
+        return body({"fingerprint": "toy@1", "results": [{"embedding": embedding}]} if bad else GOOD[path])
+
+    with serving(answer) as (url, _):
+        done = run("embed", image, others, "--out", tmp_path / "a.npz", "--url", url, "--in-flight", "1")
+    assert done.status == 1
+    assert "2 rows; embedded now: 1." in done.errors
+    assert "invalid_vector" in done.errors
+    with np.load(tmp_path / "a.npz") as arrays:
+        rows = dict(zip(arrays["error"].tolist(), arrays["vector"].tolist(), strict=True))
+    assert rows == {"invalid_vector": [0, 0], "": [1, 0]}
+
+
+def test_a_service_that_answers_no_vector_to_anything_ends_the_command(tmp_path: Path) -> None:
+    odd = body(EMBEDDED | {"results": [{"embedding": VECTORS["NaN"]}]})
+    (tmp_path / "texts").write_text("a cat\n", "utf-8")
+    with serving(good_but({"/embed": odd})) as (url, _):
+        for out, words in (("a", [str(CAT)]), ("b", ["--text", str(tmp_path / "texts")])):
+            done = run("embed", *words, "--out", tmp_path / f"{out}.npz", "--url", url)
+            is_a_line(done, "the encoders fail, whatever they are given")
+    assert not list(tmp_path.glob("*.npz"))
+
+
+def test_a_file_that_is_no_image_has_no_vector_whatever_the_service_says(tmp_path: Path) -> None:
+    (tmp_path / "1.jpg").write_bytes(b"no image")
+    with serving(good_but({})) as (url, _):
+        done = run("embed", tmp_path / "1.jpg", "--out", tmp_path / "a.npz", "--url", url)
+    assert done.status == 1
+    assert "1.jpg: undecodable_image: " in done.errors

@@ -1,0 +1,78 @@
+"""Texts of a server that mean harm are shown by a command, and not obeyed by the terminal."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.commands.hostile import (
+    EVIL,
+    LABEL,
+    MODELS,
+    OBEYED,
+    WORDS,
+    Parts,
+    body,
+    good_but,
+    in_a_terminal,
+    run,
+    serving,
+)
+
+SUMMARY = {
+    **dict.fromkeys(("name", "state", "model", "version"), EVIL),
+    **dict.fromkeys(("label_count", "prompts", "prompts_done"), 1),
+    "read_only": False,
+}
+WHOLE = SUMMARY | {"labels": [{"label": EVIL, "id": EVIL, EVIL: EVIL}], "warnings": [EVIL], "error": EVIL}
+REFUSAL = body({"code": EVIL, "detail": EVIL}, 404)
+MODEL_OF_EVIL = body({"data": [MODELS["data"][0] | {"id": EVIL}]})
+LABELLED = {"labels": [LABEL | {"label": EVIL, EVIL: EVIL}]}
+TEXTS: dict[str, tuple[list[str], dict[str, Parts]]] = {
+    "a refusal": (WORDS["classify"], {"/v1/models": REFUSAL}),
+    "a refusal of a proxy": (WORDS["list"], {"/label-sets": body(EVIL.encode(), 500)}),
+    "the names of models": ([*WORDS["classify"], "--model", "x"], {"/v1/models": MODEL_OF_EVIL}),
+    "a refusal of an image": (
+        WORDS["classify"],
+        {"/classify": body({"code": "undecodable_image", "detail": EVIL}, 422)},
+    ),
+    "labels and warnings": (
+        WORDS["classify"],
+        {"/classify": body({"fingerprint": "toy@1", "results": [LABELLED], "warnings": [EVIL]})},
+    ),
+    "label sets": (WORDS["list"], {"/label-sets": body({"label_sets": [SUMMARY]})}),
+    "a label set": (WORDS["show"], {"/label-sets/pets": body(WHOLE)}),
+    "the doctor's models and version": (
+        ["doctor", "--only", "models", "--only", "version"],
+        {"/v1/models": MODEL_OF_EVIL, "/openapi.json": body({"info": {"version": EVIL}})},
+    ),
+    "the doctor's probes": (["doctor", "--only", "probes"], {"/livez": REFUSAL, "/readyz": REFUSAL}),
+}
+
+
+@pytest.mark.parametrize(("words", "changed"), TEXTS.values(), ids=TEXTS)
+def test_texts_of_a_server_are_shown_and_not_obeyed(words: list[str], changed: dict[str, Parts]) -> None:
+    with serving(good_but(changed)) as (url, _):
+        done = run(*words, "--url", url)
+    assert "52;c;ZXZpbA==" in done.all  # it is told, as characters
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", ["labels and warnings", "label sets", "a label set"])
+def test_nor_are_they_in_a_terminal(what: str) -> None:
+    words, changed = TEXTS[what]
+    with serving(good_but(changed)) as (url, _):
+        seen = in_a_terminal(*words, "--url", url)
+    assert "\\x1b]52;c;ZXZpbA==" in seen
+    assert not OBEYED.search(seen), repr(seen)
+
+
+def test_lines_of_json_are_what_the_server_said() -> None:
+    words, changed = TEXTS["labels and warnings"]
+    with serving(good_but(changed)) as (url, _):
+        line = json.loads(run(*words, "--url", url).output)
+    assert line["labels"][0]["label"] == EVIL
+    words, changed = TEXTS["a label set"]
+    with serving(good_but(changed)) as (url, _):
+        assert json.loads(run(*words, "--url", url).output) == WHOLE

@@ -1,0 +1,62 @@
+"""A key, and what a server has left with a command, go nowhere but where they belong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from service.commands.vectors.journal import Journal
+from tests.commands.hostile import CAT, GOOD, WORDS, body, good_but, run, serving
+from tests.commands.vectors.support import MODEL, finish
+
+
+def test_cookies_of_a_server_are_not_sent_back() -> None:
+    cookies = {path: body(GOOD[path], 200, "Set-Cookie: a=b; path=/") for path in ("/v1/models", "/classify")}
+    with serving(good_but(cookies)) as (url, requests):
+        assert run(*WORDS["classify"], "--url", url).status == 0
+    assert len(requests) == 2
+    assert not [each for each in requests if b"cookie:" in each.lower()]
+
+
+KEY = "cs_planted-a5ec12e7"
+WITH_KEY: dict[str, list[str]] = {
+    "classify": WORDS["classify"],
+    "embed": ["embed", str(CAT), "--out", "PLACE"],
+    "search": ["search", "PLACE", "a cat"],
+    "label-sets": WORDS["list"],
+    "doctor": ["doctor"],
+}
+
+
+@pytest.mark.parametrize("words", WITH_KEY.values(), ids=WITH_KEY)
+def test_no_key_goes_over_http_to_another_machine(words: list[str], tmp_path: Path) -> None:
+    finish(Journal(tmp_path / "a.npz", "image", MODEL), tmp_path / "a.npz")
+    words = [str(tmp_path / "a.npz") if each == "PLACE" else each for each in words]
+    # Every request of the command comes here, whatever its host.
+    with serving(good_but({})) as (proxy, requests):
+        done = run(*words, "--url", "http://clip.example.com", CLIPSERVE_KEY=KEY, http_proxy=proxy)
+    assert done.status == 1
+    assert "the key is not sent to" in done.all
+    assert "https" in done.all
+    assert not [each for each in requests if KEY.encode() in each or b"authorization" in each.lower()]
+
+
+def test_the_doctor_asks_no_address_that_is_not_named() -> None:
+    with serving(good_but({})) as (url, requests), serving(good_but({})) as (proxy, strays):
+        run("doctor", "--url", url, CLIPSERVE_KEY=KEY, http_proxy=proxy, https_proxy=proxy)
+        assert all(f"Bearer {KEY}".encode() in each for each in requests)  # on this machine it is sent
+        assert requests
+        told = run("doctor", "--url", "https://127.0.0.1:1", CLIPSERVE_KEY=KEY, http_proxy=proxy)
+    assert "--operations-url" in told.output
+    assert strays == []
+
+
+@pytest.mark.parametrize("words", [WORDS["classify"], WORDS["list"]])
+def test_a_key_for_this_machine_goes_through_no_proxy(words: list[str]) -> None:
+    with (
+        serving(good_but({"/label-sets": body({"label_sets": []})})) as (url, requests),
+        serving(good_but({})) as (proxy, strays),
+    ):
+        assert run(*words, "--url", url, CLIPSERVE_KEY=KEY, http_proxy=proxy).status == 0
+    assert (strays, bool(requests)) == ([], True)

@@ -1,0 +1,59 @@
+"""What the service and the makers of artifacts import is installed where they run, not only beside tests."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import packages_distributions
+
+import pytest
+
+from tests.process import ROOT
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+LOCKED = ("service", "service-gpu", "openvino", "parquet", "tracing")  # requirements/*.txt
+
+
+def plain(requirement: str) -> str:
+    return re.sub(r"[-_.]+", "-", re.split(r"[<>=\[ ]", requirement)[0]).lower()
+
+
+def locked(name: str) -> set[str]:
+    lines = (ROOT / "requirements" / f"{name}.txt").read_text("utf-8").splitlines()
+    return {plain(line) for line in lines if re.match(r"\w.*==", line)}
+
+
+def imported(source: str) -> set[str]:
+    names = set[str]()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names |= {each.name.partition(".")[0] for each in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.add(node.module.partition(".")[0])
+    return names - {*sys.stdlib_module_names, "service", "models"}
+
+
+@pytest.mark.parametrize("part", ["service", "models"])
+def test_no_import_is_of_a_package_that_only_the_tests_install(part: str) -> None:
+    elsewhere = set[str]().union(*map(locked, LOCKED))
+    if part == "models":
+        elsewhere |= set(map(plain, PROJECT["dependency-groups"]["export"]))
+    only_tests = locked("dev") - elsewhere
+    assert "httpx" in only_tests
+    makers = packages_distributions()
+    found = [
+        f"{path}: {name}"
+        for path in sorted((ROOT / part).rglob("*.py"))
+        for name in sorted(imported(path.read_text("utf-8")))
+        if {*map(plain, makers.get(name, [name]))} & only_tests
+    ]
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize("module", ["models.evaluate", "models.variants.samples", "models.variants.making"])
+def test_these_start_without_the_packages_of_the_tests(module: str) -> None:
+    program = f"import sys; sys.modules['httpx'] = None; import {module}"
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
