@@ -74,7 +74,7 @@ def compare(
         results = measure(participants, contests, rounds, seconds, _say)
         facts = report.facts(artifact, served, skipped, rounds, seconds, photos)
     report.write(out, facts, contests, results)
-    typer.echo((out / "compare.md").read_text())
+    typer.echo((out / "compare.md").read_text("utf-8"))
 
 
 def _entries(
@@ -145,7 +145,7 @@ def _loops(artifact: Path, photos: dict[tuple[int, int], bytes], wanted: bool) -
     if not wanted:
         return []
     cores, image = len(os.sched_getaffinity(0)), photos[640, 480]
-    size = json.loads((artifact / "model.json").read_text())["image"]["size"]
+    size = json.loads((artifact / "model.json").read_text("utf-8"))["image"]["size"]
     return [
         Loop(f"bare loop, {loops} x {threads}", bare_loop(artifact, size, image, loops, threads))
         for loops, threads in sorted({(1, cores), (cores, 1)})

@@ -41,7 +41,7 @@ def embed_folder(
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "photos"
         image = _make(folder, photos, bad, width, height)
-        size = json.loads((artifact / "model.json").read_text())["image"]["size"]
+        size = json.loads((artifact / "model.json").read_text("utf-8"))["image"]["size"]
         cores = len(os.sched_getaffinity(0))
         loops = [bare_loop(artifact, size, image, cores, 1), bare_loop(artifact, size, image, 1, cores)]
         whole = _Run(artifact, folder, Path(scratch) / "whole.npz", rows=photos)
@@ -182,7 +182,7 @@ def _family(pid: int) -> Iterator[tuple[Path, list[str]]]:
     """A process and its children: their folders in /proc, and the fields of `stat` behind the name."""
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            fields = (folder / "stat").read_text("utf-8").rpartition(")")[2].split()
         except OSError:
             continue
         if str(pid) in (folder.name, fields[1]):

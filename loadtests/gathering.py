@@ -142,7 +142,9 @@ def arithmetic_triton(source: Path) -> Iterator[tuple[str, str, Path]]:
         for model in repository.glob("*/1/model.py"):
             shutil.copyfile(_MODEL, model)
         config = next(repository.glob("*_text/config.pbtxt"))
-        config.write_text(_LENGTHS.sub(rf'\g<1>"{_GPU_LENGTHS}"', config.read_text(), count=1))
+        config.write_text(
+            _LENGTHS.sub(rf'\g<1>"{_GPU_LENGTHS}"', config.read_text("utf-8"), count=1), "utf-8"
+        )
         metrics = free_port()
         with serve_repository(repository, metrics, CHECKOUT=os.getcwd()) as address:
             yield address, f"http://127.0.0.1:{metrics}/metrics", artifact

@@ -80,7 +80,7 @@ def zero_shot(
 ) -> None:
     """Accuracy on labelled photos: by names, with described labels, and with examples."""
     found = sorted(p for p in photos.rglob("*") if p.suffix.lower() in (".jpg", ".jpeg"))
-    prompts = tomllib.loads(described.read_text())
+    prompts = tomllib.loads(described.read_text("utf-8"))
     with _server(artifact) as server:
         results = [judging.by_names(server, found, {}), judging.by_names(server, found, prompts)]
         results += [judging.with_examples(server, found, weight) for weight in (None, 0.5, 1.0)]

@@ -29,7 +29,7 @@ def limit(
     height: int = 480,
 ) -> None:
     """Throughput of /embed and of /classify with ten warm labels beside a bare loop, interleaved; medians."""
-    size = json.loads((artifact / "model.json").read_text())["image"]["size"]
+    size = json.loads((artifact / "model.json").read_text("utf-8"))["image"]["size"]
     image = photo(width, height)
     labels = [f"thing number {i}" for i in range(10)]
     cores = len(os.sched_getaffinity(0))

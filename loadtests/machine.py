@@ -35,7 +35,7 @@ def machine_facts() -> dict[str, str]:
 
 def _cpu_line(key: str) -> str | None:
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
     except FileNotFoundError:
         return None
     return next((line.partition(":")[2].strip() for line in lines if line.startswith(key)), None)

@@ -98,20 +98,22 @@ class Observer:
 
 def cpu_seconds(pid: int) -> float:
     """CPU seconds of all threads of a process since it started."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()  # after a name with spaces
+    fields = (
+        Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()
+    )  # after a name with spaces
     return (int(fields[11]) + int(fields[12])) / _TICKS  # utime, stime
 
 
 def cpu_seconds_of_all(pid: int) -> float:
     """CPU seconds of a process and of all below it: workers, decoders."""
     threads = Path(f"/proc/{pid}/task").iterdir()  # a child belongs to the thread that has started it
-    children = [child for thread in threads for child in (thread / "children").read_text().split()]
+    children = [child for thread in threads for child in (thread / "children").read_text("utf-8").split()]
     return cpu_seconds(pid) + sum(cpu_seconds_of_all(int(child)) for child in children)
 
 
 def memory(pid: int) -> dict[str, int]:
     """Bytes: `VmRSS` in memory now, `VmHWM` the most so far."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    lines = Path(f"/proc/{pid}/status").read_text("utf-8").splitlines()
     return {
         line.split()[0].rstrip(":"): int(line.split()[1]) * 1024 for line in lines if line.endswith(" kB")
     }

@@ -148,13 +148,13 @@ def _children(pid: int) -> list[int]:
     return [
         int(child)
         for task in Path(f"/proc/{pid}/task").iterdir()
-        for child in (task / "children").read_text().split()
+        for child in (task / "children").read_text("utf-8").split()
     ]
 
 
 def _idle_seconds() -> float:
     """Of all cores together, since the machine started."""
-    idle, waiting = Path("/proc/stat").read_text().split(maxsplit=6)[4:6]
+    idle, waiting = Path("/proc/stat").read_text("utf-8").split(maxsplit=6)[4:6]
     return (int(idle) + int(waiting)) / os.sysconf("SC_CLK_TCK")
 
 

@@ -43,8 +43,8 @@ def write(report: Report, folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     pictures = _pictures(report, folder)
     markdown, data = folder / "report.md", folder / "report.json"
-    markdown.write_text(as_markdown(report) + "".join(f"\n![]({path.name})\n" for path in pictures))
-    data.write_text(json.dumps(as_data(report)))
+    markdown.write_text(as_markdown(report) + "".join(f"\n![]({path.name})\n" for path in pictures), "utf-8")
+    data.write_text(json.dumps(as_data(report)), "utf-8")
     return [markdown, data, *pictures]
 
 

@@ -5,7 +5,7 @@ import tomllib
 from pathlib import Path
 
 # Written once, in pyproject.toml; the image has a copy of it beside the package, as the checkout does.
-_project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+_project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text("utf-8"))["project"]
 __version__: str = _project["version"]
 
 # NumPy's BLAS is asked for small products only: the scores of some labels. A second thread makes them no

@@ -47,7 +47,7 @@ def yield_to_event_loop() -> None:
 
 def _quota_v2(cgroup: Path) -> float | None:
     try:
-        quota, period = (cgroup / "cpu.max").read_text().split()
+        quota, period = (cgroup / "cpu.max").read_text("utf-8").split()
     except (OSError, ValueError):
         return None
     return None if quota == "max" else int(quota) / int(period)
@@ -55,8 +55,8 @@ def _quota_v2(cgroup: Path) -> float | None:
 
 def _quota_v1(cgroup: Path) -> float | None:
     try:
-        quota = int((cgroup / "cpu" / "cpu.cfs_quota_us").read_text())
-        period = int((cgroup / "cpu" / "cpu.cfs_period_us").read_text())
+        quota = int((cgroup / "cpu" / "cpu.cfs_quota_us").read_text("utf-8"))
+        period = int((cgroup / "cpu" / "cpu.cfs_period_us").read_text("utf-8"))
     except (OSError, ValueError):
         return None
     return quota / period if quota > 0 else None

@@ -56,7 +56,7 @@ def capacity_check(
     costs = _median(fitted)
     typer.echo(f"\nMedians of {rounds}: {_told(costs)}")
     if out:
-        out.write_text(json.dumps(dataclasses.asdict(costs), indent=1))
+        out.write_text(json.dumps(dataclasses.asdict(costs), indent=1), "utf-8")
 
 
 def capacity(
@@ -72,7 +72,7 @@ def capacity(
     ] = False,
 ) -> None:
     """How many gateways, cores and devices keep a promise."""
-    known = Costs(**json.loads(costs.read_text()))
+    known = Costs(**json.loads(costs.read_text("utf-8")))
     pod = Site(cores=cores, devices=1 if gpu else 0)
     served = dataclasses.replace(
         known, client=0.0, jitter=tuple(known.jitter)

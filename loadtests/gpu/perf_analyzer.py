@@ -28,11 +28,11 @@ def analyze(
         cases[f"text {length}"] = ("text", 256, inputs.texts(_ROWS, length, shorter))
     for name, (tower, rows, data) in cases.items():
         model = triton.models[tower]
-        (work / "data.json").write_text(json.dumps(as_json(data)))
+        (work / "data.json").write_text(json.dumps(as_json(data)), "utf-8")
         words = line(model.name, triton.url, min(rows, model.max_batch_size), seconds)
         folders, network = {work: "/data"}, ("--network=host",)
         subprocess.run(docker.run_line(image, *words, folders=folders, options=network), check=True)
-        found[name] = parse((work / "out.csv").read_text())
+        found[name] = parse((work / "out.csv").read_text("utf-8"))
     return found
 
 

@@ -97,11 +97,11 @@ def plan_commands(artifact: Path, images: docker.Images) -> list[list[str]]:
 def allow_tf32(repository: Path) -> None:
     """Let onnxruntime's CUDA provider compute in TF32; the fingerprint becomes one that gateways refuse."""
     for path in repository.glob("*/config.pbtxt"):
-        config = text_format.Parse(path.read_text(), pb.ModelConfig())
+        config = text_format.Parse(path.read_text("utf-8"), pb.ModelConfig())
         accelerators = config.optimization.execution_accelerators.gpu_execution_accelerator
         accelerators[0].parameters["use_tf32"] = "1"
         config.parameters["fingerprint"].string_value += " in tf32"
-        path.write_text(text_format.MessageToString(config))
+        path.write_text(text_format.MessageToString(config), "utf-8")
 
 
 def _models(*words: str | Path) -> None:

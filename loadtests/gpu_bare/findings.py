@@ -73,7 +73,7 @@ class Findings:
             "lines": [vars(line) for line in self.lines],
             "speeds": self.speeds,
         }
-        path.write_text(json.dumps(data, indent=1) + "\n")
+        path.write_text(json.dumps(data, indent=1) + "\n", "utf-8")
         return path
 
     def as_markdown(self) -> str:

@@ -31,7 +31,7 @@ def profiled(variant: Variant, graph: str, feeds: Feeds) -> Events:
     with temporary() as folder:
         session = variant.session(graph, Path(folder))
         run(session, feeds)
-        events = json.loads(Path(session.end_profiling()).read_text())
+        events = json.loads(Path(session.end_profiling()).read_text("utf-8"))
     return [
         event["args"]
         for event in events

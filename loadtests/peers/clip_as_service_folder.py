@@ -87,7 +87,7 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     onnx.save(visual(artifact / "image.onnx"), folder / "visual.onnx")
     onnx.save(textual(artifact / "text.onnx"), folder / "textual.onnx")
-    (folder / "flow.yml").write_text(_FLOW.format(folder=folder))
+    (folder / "flow.yml").write_text(_FLOW.format(folder=folder), "utf-8")
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ def converted(name: str, programs: Path, artifact: Path, environments: Path) -> 
     Raises:
         CannotPrepare: the artifact is of a kind that the peer does not know.
     """
-    files = json.loads((artifact / "model.json").read_text())["files"]  # the graphs' checksums
+    files = json.loads((artifact / "model.json").read_text("utf-8"))["files"]  # the graphs' checksums
     script = HERE / f"{name.replace('-', '_')}_folder.py"
     made_from = hashlib.sha256(json.dumps(files).encode() + script.read_bytes()).hexdigest()
     folder = (environments / "models" / f"{name}-{made_from[:12]}").absolute()

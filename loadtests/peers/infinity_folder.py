@@ -151,7 +151,7 @@ def configuration(weights: Weights, image: Tower, text: Tower, manifest: dict[st
 def write_tokenizer(artifact: Path, folder: Path, manifest: dict[str, Any]) -> None:
     """The artifact's tokenizer, for transformers' CLIPTokenizerFast."""
     shutil.copy(artifact / "tokenizer.json", folder / "tokenizer.json")
-    model = json.loads((artifact / "tokenizer.json").read_text())["model"]
+    model = json.loads((artifact / "tokenizer.json").read_text("utf-8"))["model"]
     end = next(token for token, number in model["vocab"].items() if number == manifest["text"]["eot_id"])
     start = next(
         token for token, number in model["vocab"].items() if number == manifest["text"]["eot_id"] - 1
@@ -164,13 +164,13 @@ def write_tokenizer(artifact: Path, folder: Path, manifest: dict[str, Any]) -> N
         "pad_token": end,
         "unk_token": end,
     }
-    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings), "utf-8")
 
 
 def main() -> None:
     artifact, folder = Path(sys.argv[1]), Path(sys.argv[2])
     folder.mkdir(parents=True, exist_ok=True)
-    manifest = json.loads((artifact / "model.json").read_text())
+    manifest = json.loads((artifact / "model.json").read_text("utf-8"))
     image, text = read_tower(artifact / "image.onnx"), read_tower(artifact / "text.onnx")
     weights = all_weights(image, text, manifest["scoring"]["logit_scale"])
     model = CLIPModel(configuration(weights, image, text, manifest)).eval()

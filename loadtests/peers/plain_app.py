@@ -21,7 +21,7 @@ from PIL import Image
 from tokenizers import Tokenizer
 
 folder = Path(os.environ["ARTIFACT"])
-manifest = json.loads((folder / "model.json").read_text())
+manifest = json.loads((folder / "model.json").read_text("utf-8"))
 SIZE = manifest["image"]["size"]
 CONTEXT = manifest["text"]["context_length"]
 PROMPT = manifest["prompt_templates"][0]

@@ -47,7 +47,7 @@ def facts(
     return Facts(
         date=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         command=shown(" ".join(["python -m loadtests.compare", *sys.argv[1:]])),
-        artifact=str(json.loads((artifact / "model.json").read_text())["name"]),
+        artifact=str(json.loads((artifact / "model.json").read_text("utf-8"))["name"]),
         rounds=rounds,
         seconds=seconds,
         machine=machine_facts(),
@@ -80,9 +80,9 @@ def write(folder: Path, known: Facts, contests: Sequence[Contest], results: Resu
         for contest in measured
     }
     raw = dataclasses.asdict(known) | {"contests": turns}
-    (folder / "compare.json").write_text(json.dumps(raw, indent=1) + "\n")
-    (folder / "compare.md").write_text(markdown(known, measured, results))
-    (folder / "compare.svg").write_text(picture(known, measured, results))
+    (folder / "compare.json").write_text(json.dumps(raw, indent=1) + "\n", "utf-8")
+    (folder / "compare.md").write_text(markdown(known, measured, results), "utf-8")
+    (folder / "compare.svg").write_text(picture(known, measured, results), "utf-8")
 
 
 def markdown(known: Facts, contests: Sequence[Contest], results: Results) -> str:

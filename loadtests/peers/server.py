@@ -38,7 +38,7 @@ def process_tree(pid: int) -> list[int]:
     for parent in found:  # grows while it is walked
         for listing in Path(f"/proc/{parent}/task").glob("*/children"):
             try:
-                found += [int(child) for child in listing.read_text().split()]
+                found += [int(child) for child in listing.read_text("utf-8").split()]
             except OSError:  # that thread has just ended
                 continue
     return found
@@ -128,7 +128,7 @@ class PeerServer:
             _send(member, number)
 
     def _last_words(self) -> str:
-        lines = self._log_path.read_text(errors="replace").strip().splitlines()
+        lines = self._log_path.read_text("utf-8", "replace").strip().splitlines()
         return " | ".join(line.strip() for line in lines[-4:])[-600:]
 
 

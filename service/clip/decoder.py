@@ -78,12 +78,12 @@ def _confine(memory_bytes: int) -> None:
         signal.signal(signum, signal.SIG_IGN)  # the service ends it, by closing the socket
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if sys.platform == "linux":
-        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        pages = int(Path("/proc/self/statm").read_text("utf-8").split()[0])
         limit = pages * os.sysconf("SC_PAGE_SIZE") + memory_bytes + _SPARE_BYTES
         with suppress(ValueError):  # a lower one is set
             resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-        with suppress(OSError):
-            Path("/proc/self/oom_score_adj").write_text("1000")  # rather this process than the service
+        with suppress(OSError):  # rather this process than the service
+            Path("/proc/self/oom_score_adj").write_text("1000", "utf-8")
     yield_to_event_loop()
 
 

@@ -18,6 +18,7 @@ from loadtests.process import free_port
 from service.__main__ import cli
 from service.access.key_file import add_key
 from service.engine.fake import FakeBackend
+from tests.commands import hostile
 from tests.process import ROOT
 from tests.support import DIM, Running, png, serving, write_toy_artifact
 
@@ -102,6 +103,22 @@ def test_what_cannot_be_sent_is_said_in_a_line(
     assert (told.exit_code, told.stdout, told.stderr.count("\n")) == (status, "", 1)
     assert said in told.stderr
     assert "a b" not in told.stderr
+
+
+def test_a_file_is_utf_8_whatever_the_locale_says(tmp_path: Path) -> None:
+    (tmp_path / "katzen.toml").write_text('labels = ["Kätzchen", "\u732b"]', "utf-8")
+    summary = {"name": "katzen", "state": "ready", "model": "toy", "version": "1", "read_only": False}
+    counts = dict.fromkeys(("label_count", "prompts", "prompts_done"), 2)
+    whole = summary | counts | {"labels": [{"label": "Kätzchen"}]}
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    with hostile.serving(lambda _: hostile.body(whole)) as (url, requests):
+        ended = subprocess.run(
+            [sys.executable, "-m", "service", "label-sets", "put", tmp_path / "katzen.toml", "--url", url],
+            cwd=ROOT, env=os.environ | ascii_only, capture_output=True, check=False,
+        )  # fmt: skip
+    assert (ended.returncode, ended.stderr) == (0, b"")
+    assert json.loads(requests[0].partition(b"\r\n\r\n")[2])["labels"] == ["Kätzchen", "\u732b"]
+    assert json.loads(ended.stdout) == whole
 
 
 def test_a_server_that_is_not_there_is_said_in_a_line() -> None:

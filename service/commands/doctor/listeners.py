@@ -48,15 +48,15 @@ def _open_in(process: Path) -> Iterator[str]:
 def _inodes(port: int, proc: Path) -> Iterator[str]:
     for table in ("tcp", "tcp6"):
         with suppress(OSError):
-            for line in (proc / "net" / table).read_text().splitlines()[1:]:
+            for line in (proc / "net" / table).read_text("utf-8").splitlines()[1:]:
                 fields = line.split()
                 if fields[3] == _LISTENING and int(fields[1].rpartition(":")[2], 16) == port:
                     yield fields[9]
 
 
 def _command(process: Path) -> str:
-    words = (process / "cmdline").read_text(errors="replace").split("\0")
-    name = Path(words[0]).name or process.joinpath("comm").read_text().strip()
+    words = (process / "cmdline").read_text("utf-8", "replace").split("\0")
+    name = Path(words[0]).name or process.joinpath("comm").read_text("utf-8", "replace").strip()
     if name.startswith("python") and "-m" in words[:-1]:
         return f"{name} -m {words[words.index('-m') + 1]}"
     return name

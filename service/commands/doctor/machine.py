@@ -95,6 +95,6 @@ def _number(path: Path) -> int | None:
 def _text(path: Path) -> str:
     """Empty where there is none."""
     try:
-        return path.read_text(errors="replace")
+        return path.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
