@@ -36,7 +36,11 @@ code: each front has one table that translates errors, and nothing else does.
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import ClassVar, Self
+
+_MOST_CHARS = 2_000  # of a detail: what it repeats of a request may be of any length
+_SMALLEST, _LARGEST = -(2**63), 2**63 - 1
 
 
 class ClipError(Exception):
@@ -45,7 +49,7 @@ class ClipError(Exception):
     Attributes:
         detail: one sentence for the caller; no paths, no text of other exceptions.
         limit: the limit that was exceeded, in the unit that `detail` names.
-        actual: the value that exceeded it, in the same unit.
+        actual: the value that exceeded it, in the same unit; None where no front could write it, such as 1e400.
         index: the position in the request of the image, text or label that is meant.
     """
 
@@ -60,9 +64,9 @@ class ClipError(Exception):
         index: int | None = None,
     ) -> None:
         super().__init__(detail)
-        self.detail = detail
-        self.limit = limit
-        self.actual = actual
+        self.detail = _text(detail)
+        self.limit = _number(limit)
+        self.actual = _number(actual)
         self.index = index
 
     def at(self, index: int) -> Self:
@@ -70,6 +74,24 @@ class ClipError(Exception):
         own = self.__class__.__new__(self.__class__, *self.args)
         own.__dict__.update(self.__dict__, index=index)
         return own
+
+
+def _text(detail: str) -> str:
+    """As every front can write it: without lone surrogates, and not longer than it is read."""
+    if len(detail) > _MOST_CHARS:
+        detail = detail[:_MOST_CHARS] + "..."
+    return detail.encode("utf-8", "replace").decode()
+
+
+def _number(value: float | None) -> float | None:
+    """As every front can write it: an integer of 64 bits, or a number that is finite; None: it is neither."""
+    if value is None or (isinstance(value, int) and _SMALLEST <= value <= _LARGEST):
+        return value
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if isfinite(number) else None
 
 
 class InvalidInput(ClipError):

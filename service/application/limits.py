@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isfinite
 
 from service.clip.prompts import filled_chars
 from service.errors import InvalidInput, TextTooLong, TooMany
@@ -95,5 +94,5 @@ def check_range(name: str, value: float | None, least: float, most: float) -> No
         raise InvalidInput(
             f"{name} is {value:g}; it must be from {least:g} to {most:g}.",
             limit=most if value > most else least,
-            actual=value if isfinite(value) else None,
+            actual=value,
         )

@@ -64,7 +64,13 @@ def rendered(error: Exception, request_id: str, render: Render | None = None) ->
         logger.error("unexpected", exc_info=error)
         error = _UNEXPECTED
     word = str(error.status_code) if isinstance(error, HTTPException) else error.code
-    return word, (render or problem)(error, request_id)
+    try:
+        return word, (render or problem)(error, request_id)
+    except (
+        Exception
+    ) as fault:  # whatever it holds that cannot be written: an error about an error is an answer too
+        logger.error("unexpected", exc_info=fault)
+        return _UNEXPECTED.code, problem(_UNEXPECTED, request_id)
 
 
 def kinds(kind: type[ClipError] = ClipError) -> list[type[ClipError]]:

@@ -8,14 +8,21 @@ import re
 from http import HTTPStatus
 from pathlib import Path
 
+import numpy as np
 import orjson
 import pytest
+from google.rpc import error_details_pb2, status_pb2
+from grpc import StatusCode
 from starlette.exceptions import HTTPException
+from starlette.responses import Response
 
 from service import errors
 from service.engine.fake import FakeBackend
 from service.errors import ClipError, Overloaded
-from service.rest.errors import STATUS, fields, problem, rendered, status_of
+from service.rest.compat.hugging_face import hugging_face_error
+from service.rest.compat.openai import openai_error
+from service.rest.errors import STATUS, Failure, Render, fields, problem, rendered, status_of
+from service.rpc.errors import failure_of
 from service.telemetry import log
 from tests.support import DIM, Running, png, serving
 
@@ -110,6 +117,77 @@ def test_whatever_fails_a_request_has_a_word_for_the_metrics_and_a_problem_for_t
         "detail": told[1],
         "request_id": "abc",
     }
+
+
+@pytest.mark.parametrize(
+    ("number", "told"),
+    [
+        (2**63 - 1, 2**63 - 1),
+        (-(2**63), -(2**63)),
+        (2**64, 2.0**64),
+        (-(10**30), -1e30),
+        (np.float64(0.5), 0.5),
+        (10**400, None),
+        (float("inf"), None),
+        (float("nan"), None),
+    ],
+)
+@pytest.mark.parametrize("render", [problem, openai_error, hugging_face_error])
+def test_a_number_that_json_cannot_hold_is_told_as_well_as_it_can_be(
+    render: Render, number: float, told: float | None
+) -> None:
+    error = errors.TooMany("too many", limit=number, actual=number, index=0)
+    assert (fields(error).get("limit"), fields(error).get("actual")) == (told, told)
+    outcome, response = rendered(error, "abc", render)
+    assert (outcome, response.status_code) == ("too_many", 413)
+    assert orjson.loads(response.body)
+    metadata = error_details_pb2.ErrorInfo()
+    assert any(
+        detail.Unpack(metadata) and metadata.metadata.get("actual") == (None if told is None else str(told))
+        for detail in status_pb2.Status.FromString(failure_of(error, "abc").details).details
+    )
+
+
+@pytest.mark.parametrize("render", [problem, openai_error, hugging_face_error])
+def test_a_detail_is_of_whole_characters_and_not_of_any_length(render: Render) -> None:
+    error = errors.UnknownModel("no model " + "\ud800" + "m" * 100_000)
+    assert (error.detail[:12], len(error.detail)) == ("no model ?mm", 2_003)
+    assert rendered(error, "abc", render)[1].status_code == 404
+    assert failure_of(error, "abc").code == StatusCode.NOT_FOUND
+
+
+def test_an_error_that_cannot_be_rendered_is_an_answer_too_and_logged() -> None:
+    def broken(error: Failure, request_id: str) -> Response:
+        raise TypeError("no such thing in JSON")
+
+    stream = io.StringIO()
+    log.configure("INFO", stream)
+    try:
+        outcome, response = rendered(errors.InvalidInput("x"), "abc", broken)
+    finally:
+        log.configure("CRITICAL")
+    assert (outcome, response.status_code) == ("internal_error", 500)
+    assert orjson.loads(response.body)["request_id"] == "abc"
+    assert "TypeError: no such thing in JSON" in json.loads(stream.getvalue())["exception"]
+
+
+@pytest.mark.parametrize(
+    ("path", "said", "place"),
+    [
+        ("/classify", b'{"images": ["AAAA"], "labels": ["a"], "top_k": -1e30}', "actual"),
+        ("/classify", b'{"images": ["AAAA"], "labels": ["a"], "temperature": 1e400}', "detail"),
+        ("/classify", b'{"images": ["AAAA"], "labels": ["a"], "top_k": -100000000000000000000000}', "actual"),
+        ("/v1/embeddings", b'{"input": "a", "dimensions": 1e30}', "error"),
+        ("/v2/embed", b'{"texts": ["a"], "output_dimension": 1e300}', "actual"),
+    ],
+)
+async def test_numbers_beyond_64_bits_in_a_request_are_refused_with_an_answer(
+    running: Running, path: str, said: bytes, place: str
+) -> None:
+    answer = await running.client.post(path, content=said, headers={"content-type": "application/json"})
+    assert answer.status_code == 400
+    assert place in answer.json()
+    assert answer.headers["x-request-id"]
 
 
 def test_a_fault_of_ours_is_logged_with_its_traceback() -> None:
