@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Sequence
-from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
-from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from service import __version__
 from service.access.gate import Gate
@@ -28,6 +26,7 @@ from service.rest.exchange import Exchange, ExchangeLimits
 from service.rest.label_sets import add_label_sets
 from service.rest.openapi import described
 from service.rest.page.serving import add_page
+from service.rest.paths import Paths
 from service.rest.routes import BULK, add_routes
 from service.rest.uploads import Uploads
 from service.telemetry.metrics import Metrics
@@ -50,7 +49,7 @@ def build_app(
     `compat`: the names of the adapters of `rest.compat` that are switched on.
     `page`: whether `/` is the page for people.
     """
-    app = _Application(
+    app = FastAPI(
         title="clipserve",
         version=__version__,
         description="Zero-shot image classification and CLIP embeddings.",
@@ -67,7 +66,9 @@ def build_app(
     if page:
         add_page(app)
     _answer_head(app)
-    return Exchange(app, limits, budget, metrics, gate, {("POST", BULK): bulk}, render_for(compat))
+    paths = Paths(app.routes)
+    streaming = {("POST", BULK): bulk}
+    return Exchange(paths, limits, budget, metrics, gate, streaming, render_for(compat), paths.find)
 
 
 def with_cors(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
@@ -94,25 +95,8 @@ def _answer_head(app: FastAPI) -> None:
             route.methods.add("HEAD")
 
 
-class _Application(FastAPI):
-    """Without the framework's middleware: the exchange renders all errors, and nothing else is needed of it."""
-
-    def build_middleware_stack(self) -> ASGIApp:
-        return self.router
-
-
 class _Route(APIRoute):
     """Our endpoints take the request and give a response: FastAPI need not take them apart, only document them."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         return self.endpoint
-
-    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self.methods and scope["method"] not in self.methods:
-            # A path may have a route for each method; the framework would name those of the first.
-            routes = (
-                each for each in scope["app"].routes if isinstance(each, Route) and each.path == self.path
-            )
-            allowed = sorted(method for route in routes for method in route.methods or ())
-            raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED, headers={"Allow": ", ".join(allowed)})
-        await super().handle(scope, receive, send)

@@ -18,6 +18,7 @@ from service.application.byte_budget import ByteBudget, Lease, address_of
 from service.rest.body import BodyLimits, announced_size, read_body
 from service.rest.errors import Render, rendered
 from service.rest.lifeline import ClientGone, run_until_answered
+from service.rest.paths import NOWHERE, Found
 from service.telemetry.log import logger
 from service.telemetry.metrics import CLIENT_GONE, Metrics
 from service.telemetry.request import RequestContext, enter, request_id
@@ -26,11 +27,11 @@ _SMALL = 65_536  # bytes of an answer: 32 MB for 512 connections
 # Answers a request while it arrives: `read_body` and the deadline are not for it.
 Streaming = Callable[[Scope, Receive, Send, Lease], Awaitable[None]]
 _QUIET = frozenset({"/livez", "/readyz", "/ping"})
-# Paths that need no key: probes, and pages that hold no secret.
-_OPEN = frozenset({*_QUIET, "/", "/docs", "/openapi.json"})
-_OPEN_BELOW = ("/docs/", "/page/")
-# What changes the service is for keys that may do that: methods, and what the path begins with.
-_MANAGING = ((frozenset({"PUT", "DELETE"}), "/label-sets/"),)
+# Routes that need no key: probes, and pages that hold no secret.
+_DOCS = frozenset({"/docs", "/docs/start.js", "/docs/{version}/{name}", "/openapi.json"})
+_OPEN = _QUIET | _DOCS | {"/", "/page/{name}"}
+# What changes the service is for keys that may do that.
+_MANAGING = frozenset({("PUT", "/label-sets/{name}"), ("DELETE", "/label-sets/{name}")})
 
 
 @dataclass(frozen=True)
@@ -104,9 +105,11 @@ class Exchange:
         gate: Gate,
         streaming: Mapping[tuple[str, str], Streaming] = MappingProxyType({}),
         render_for: Callable[[str], Render | None] = lambda _: None,
+        find: Callable[[str], Found] = lambda _: NOWHERE,
     ) -> None:
-        """`streaming`: (method, path) -> what answers there instead of `app`, and charges its bytes itself.
+        """`streaming`: (method, route) -> what answers there instead of `app`, and charges its bytes itself.
         `render_for`: who renders the errors of a path, where they are not problem+json.
+        `find`: which route a path belongs to; `app` finds it in the scope.
         """
         self._app = app
         self._streaming = streaming
@@ -114,6 +117,7 @@ class Exchange:
         self._budget = budget
         self._metrics = metrics
         self._render_for = render_for
+        self._find = find
         self._gate = gate
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -128,6 +132,7 @@ class Exchange:
         )
         enter(request)
         answer = _Answer(send, request)
+        scope["found"] = self._find(scope["path"])
         try:
             await self._run(scope, headers, receive, answer, request)
             outcome = str(answer.status)
@@ -152,7 +157,7 @@ class Exchange:
         seconds = self._limits.deadline_seconds
         with self._budget.lease(address_of(scope["client"][0])) as lease:
             await self._enter(scope, headers)
-            if stream := self._streaming.get((scope["method"], scope["path"])):
+            if stream := self._streaming.get(_operation(scope)):
                 request.bulk = True
                 await stream(scope, receive, answer.at_once, lease)
                 return
@@ -172,18 +177,21 @@ class Exchange:
             await answer.pass_on(lease)
 
     async def _enter(self, scope: Scope, headers: Mapping[bytes, bytes]) -> None:
-        method, path = scope["method"], scope["path"]
-        if path not in _OPEN and not path.startswith(_OPEN_BELOW):
+        if scope["found"].template not in _OPEN:
             authorization = headers.get(b"authorization")
-            manages = any(method in methods and path.startswith(begin) for methods, begin in _MANAGING)
             await self._gate.enter(
-                authorization.decode("latin-1") if authorization else None, "manage" if manages else "use"
+                authorization.decode("latin-1") if authorization else None,
+                "manage" if _operation(scope) in _MANAGING else "use",
             )
 
     def _record(self, scope: Scope, request: RequestContext, outcome: str, seconds: float) -> None:
-        streamed = (scope["method"], scope["path"]) in self._streaming
-        endpoint = scope["path"] if streamed else getattr(scope.get("route"), "path", "other")
+        endpoint = scope["found"].template or "other"
         self._metrics.request(endpoint, outcome, seconds)
         if endpoint not in _QUIET:
             key = {"key": request.key} if request.key else {}
             logger.info("request", endpoint=endpoint, outcome=outcome, ms=round(seconds * 1000, 1), **key)
+
+
+def _operation(scope: Scope) -> tuple[str, str]:
+    """The method, and the route."""
+    return scope["method"], scope["found"].template

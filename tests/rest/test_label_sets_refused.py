@@ -97,7 +97,7 @@ async def test_only_json_is_taken(running: Running) -> None:
         ("a%2Fb", 404),
         ("../pets", 404),
         ("%2e%2e%2fpets", 404),
-        ("pets/", 307),
+        ("pets/", 404),
     ],
 )
 async def test_a_name_that_is_none_is_refused(running: Running, target: str, status: int) -> None:

@@ -78,7 +78,14 @@ async def test_a_wrong_method_is_told_which_are_right(
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
-@pytest.mark.parametrize("path", ["/metrics", "/v1", "/page", "/classify/x", "/%00", "/docs/1/2/3"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/metrics", "/v1", "/page", "/classify/x", "/%00", "/docs/1/2/3"),
+        *("/docs/", "/embed/", "/label-sets/", "/livez/"),
+        *("/bulk%0a", "/livez%0a", "/embed%0a", "/bulk%0d", "/embed%20", "/%65mbed%2f"),
+    ],
+)
 async def test_an_unknown_path_is_a_problem(running: Running, method: str, path: str) -> None:
     answer = await running.client.request(method, path)
     assert answer.status_code == 404

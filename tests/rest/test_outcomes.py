@@ -36,7 +36,7 @@ async def test_each_outcome_is_counted_once_by_endpoint(toy: Path) -> None:
         assert counted() == {
             ("/embed", "200"): 1,
             ("/embed", "invalid_input"): 1,
-            ("other", "body_too_large"): 1,  # refused before it is known what it asks for
+            ("/embed", "body_too_large"): 1,
             ("other", "404"): 1,
             ("/classify", "405"): 1,
             ("/livez", "200"): 1,
