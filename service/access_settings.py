@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import BaseModel, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import NoDecode
 
+from service.access.hosts import name_of
 from service.commas import split
 
 
@@ -40,6 +41,13 @@ class AccessSettings(BaseModel):
         description="origins of pages whose scripts may ask, comma-separated: https://app.example.com; `*` for all",
     )
 
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="names in the header Host, comma-separated, that are answered besides localhost where it "
+        "listens on loopback without keys, such as those that a proxy here passes on; `*` for all. Elsewhere, and "
+        "with keys, all are",
+    )
+
     @field_validator("rows_per_second", "bytes_per_second", "metrics_open")
     @classmethod
     def _needs_keys(cls, value: object, info: ValidationInfo) -> object:
@@ -68,11 +76,19 @@ class AccessSettings(BaseModel):
             raise ValueError("an address of Redis begins with redis:// or rediss://")
         return value
 
-    @field_validator("cors_origins", mode="before")
+    @field_validator("cors_origins", "allowed_hosts", mode="before")
     @classmethod
-    def _split_origins(cls, value: object) -> object:
+    def _split_names(cls, value: object) -> object:
         parts = split(value)
         return [part for part in parts if part] if isinstance(parts, list) else parts
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _are_hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if name_of(name) != name:
+                raise ValueError(f"{name[:200]} is not a host: write its name in lower case, without a port")
+        return value
 
     @field_validator("cors_origins")
     @classmethod

@@ -21,6 +21,7 @@ from service.application.stream import BulkPlaces
 from service.concurrency import SideThread
 from service.core import OpenBackend, open_core, picked
 from service.gateway import Gateway
+from service.listening import hosts_of
 from service.rest.app import build_app, with_cors
 from service.rest.body import BodyLimits
 from service.rest.bulk import Bulk, BulkLimits
@@ -60,9 +61,8 @@ async def open_gateway(settings: Settings, open_backend: OpenBackend | None = No
         uploads = Uploads(settings.max_json_bytes, side)
         places = BulkPlaces(settings.max_bulk_requests)
         bulk = Bulk(inference, picked(settings, BulkLimits), side, gate, places)
-        app = build_app(
-            inference, limits, uploads, side, budget, metrics, bulk, gate, settings.compat, settings.page
-        )
+        compat, page, hosts = settings.compat, settings.page, hosts_of(settings)
+        app = build_app(inference, limits, uploads, side, budget, metrics, bulk, gate, compat, page, hosts)
         app = with_cors(app, settings.cors_origins)
         connections = Connections(picked(settings, ConnectionLimits))
         server = build_server(app, picked(settings, ServerOptions), connections, metrics)

@@ -9,6 +9,7 @@
     │   ├── TextTooLong             more characters or tokens than the limit
     │   ├── TooMany                 more images, pixels, texts, labels or templates than the limit
     │   ├── BadPromptTemplate       an unknown template set; a template there twice, or with no slot or too many
+    │   ├── MisdirectedRequest      a request for a host that is not this service
     │   ├── MalformedRequest        bytes that are not a request of the front's protocol
     │   ├── HeadersTooLarge         more bytes or fields before the body, or behind it, than the limit
     │   ├── HeadersTooSlow          the headers did not arrive in time
@@ -124,6 +125,10 @@ class TooMany(InvalidInput):
 
 class BadPromptTemplate(InvalidInput):
     code = "bad_prompt_template"
+
+
+class MisdirectedRequest(InvalidInput):
+    code = "misdirected_request"
 
 
 class MalformedRequest(InvalidInput):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import errno
-import ipaddress
 import resource
 import socket
 
+from service.access.hosts import ANY, Hosts, is_loopback
 from service.settings import Settings
 from service.telemetry.log import logger
 
@@ -70,7 +70,7 @@ def allow_open_files(needed: int) -> None:
 
 def warn_if_open(settings: Settings) -> None:
     """Where others can reach the service, and nobody is asked who they are."""
-    if settings.keys_file is None and not _is_loopback(settings.host):
+    if settings.keys_file is None and not is_loopback(settings.host):
         logger.warning(
             "open_to_all",
             host=settings.host,
@@ -79,11 +79,10 @@ def warn_if_open(settings: Settings) -> None:
         )
 
 
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+def hosts_of(settings: Settings) -> Hosts:
+    """Whom requests may be for: where nothing but the address keeps others out, it must not be a name of theirs."""
+    trusting = settings.keys_file is None and is_loopback(settings.host)
+    return Hosts(settings.allowed_hosts) if trusting and "*" not in settings.allowed_hosts else ANY
 
 
 def _family(host: str) -> socket.AddressFamily:

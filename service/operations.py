@@ -15,6 +15,7 @@ import orjson
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
+from service.access.hosts import ANY, Hosts
 from service.errors import PermissionDenied, Unauthenticated
 from service.operations_port import JSON, Answer, problem, serve_port
 from service.pulse import Pulse, beside
@@ -32,17 +33,18 @@ async def serving(
     max_blocked_seconds: float,
     may_read_metrics: Check = lambda _: None,
     watch_ready: Callable[[Callable[[], bool]], None] = lambda _: None,
+    hosts: Hosts = ANY,
 ) -> AsyncIterator[None]:
     """Answer on `listener`, which is closed in the end, about the event loop that runs this.
 
     `ready` is asked on this loop, and must answer at once. /livez is 503 when the loop has been blocked for more
     than `max_blocked_seconds`. `may_read_metrics` is called in the other thread. `watch_ready` is given what says
-    whether /readyz would be 200.
+    whether /readyz would be 200. `hosts`: whom requests may be for.
     """
     pulse = Pulse()
     watch_ready(lambda: pulse.ready)
     page = _Page(pulse, registry, max_blocked_seconds, may_read_metrics)
-    async with beside(pulse, ready, functools.partial(serve_port, listener, page)):
+    async with beside(pulse, ready, functools.partial(serve_port, listener, page, hosts)):
         yield
 
 
@@ -93,6 +95,9 @@ def refusal(may_read: Check, headers: Mapping[bytes, bytes]) -> Answer | None:
 
 
 def rendered(registry: CollectorRegistry, headers: Mapping[bytes, bytes]) -> Answer:
-    """The metrics, in the format that was asked for."""
-    encode, media_type = choose_encoder(headers.get(b"accept", b"").decode("latin-1"))
+    """The metrics, in the format that was asked for; one that cannot be understood is asking for none."""
+    try:
+        encode, media_type = choose_encoder(headers.get(b"accept", b"").decode("latin-1"))
+    except (TypeError, ValueError):
+        encode, media_type = choose_encoder("")
     return HTTPStatus.OK, media_type, encode(registry)

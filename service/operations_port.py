@@ -11,6 +11,10 @@ from typing import Protocol
 import h11
 import orjson
 
+from service.access.hosts import Hosts
+from service.errors import ClipError, MisdirectedRequest
+from service.telemetry.log import logger
+
 _CONNECTIONS = 64  # one more, and the oldest is closed
 _CONNECTION_SECONDS = 5.0  # from its beginning to its end: a connection is for one request
 _MAX_HEADER_BYTES = 8_192
@@ -27,11 +31,11 @@ class Page(Protocol):
     async def metrics(self, headers: Mapping[bytes, bytes]) -> Answer: ...
 
 
-async def serve_port(listener: socket.socket, page: Page, stop: asyncio.Event) -> None:
-    """Answer until `stop` is set. `listener` is closed in the end."""
+async def serve_port(listener: socket.socket, page: Page, hosts: Hosts, stop: asyncio.Event) -> None:
+    """Answer until `stop` is set. `listener` is closed in the end. `hosts`: whom requests may be for."""
     connections: dict[_Connection, None] = {}  # oldest first
     server = await asyncio.get_running_loop().create_server(
-        lambda: _Connection(connections, page), sock=listener
+        lambda: _Connection(connections, page, hosts), sock=listener
     )
     await stop.wait()
     server.close()
@@ -42,9 +46,10 @@ async def serve_port(listener: socket.socket, page: Page, stop: asyncio.Event) -
 class _Connection(asyncio.Protocol):
     """One request and its answer, within the time of a connection."""
 
-    def __init__(self, connections: dict[_Connection, None], page: Page) -> None:
+    def __init__(self, connections: dict[_Connection, None], page: Page, hosts: Hosts) -> None:
         self._connections = connections
         self._page = page
+        self._hosts = hosts
         self._answering: asyncio.Task[None] | None = None
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=_MAX_HEADER_BYTES)
         self._answered = self._head = self._client_is_done = False
@@ -89,20 +94,33 @@ class _Connection(asyncio.Protocol):
         return self._answering is not None and not self._answering.done()
 
     async def _answer(self, request: h11.Request) -> None:
-        self._send(await self._answer_to(request))
+        try:
+            answer = await self._answer_to(request)
+        except MisdirectedRequest as error:
+            answer = problem(HTTPStatus.MISDIRECTED_REQUEST, error.code, error.detail)
+        except Exception as error:  # a fault of ours, or of the library that writes the metrics
+            logger.error("unexpected", exc_info=error)
+            answer = problem(HTTPStatus.INTERNAL_SERVER_ERROR, ClipError.code, "the page could not be made.")
+        self._send(answer)
 
     async def _answer_to(self, request: h11.Request) -> Answer:
         if request.method not in (b"GET", b"HEAD"):
             return problem(
                 HTTPStatus.METHOD_NOT_ALLOWED, "method_not_allowed", "only GET and HEAD are answered here."
             )
+        headers = dict(request.headers)
+        if [name for name, _ in request.headers].count(b"authorization") > 1:
+            return problem(
+                HTTPStatus.BAD_REQUEST, "bad_request", "there are two Authorization headers; send one."
+            )
+        self._hosts.check(headers.get(b"host"))
         match request.target.partition(b"?")[0]:
             case b"/livez":
                 return self._page.livez()
             case b"/readyz":
                 return self._page.readyz()
             case b"/metrics":
-                return await self._page.metrics(dict(request.headers))
+                return await self._page.metrics(headers)
         return problem(HTTPStatus.NOT_FOUND, "not_found", "there is /livez, /readyz and /metrics here.")
 
     def _send(self, answer: Answer) -> None:

@@ -20,7 +20,7 @@ from service.bootstrap import open_gateway
 from service.concurrency import together
 from service.core import OpenBackend
 from service.gateway import Gateway
-from service.listening import CannotListen, allow_open_files, files_needed, listen, warn_if_open
+from service.listening import CannotListen, allow_open_files, files_needed, hosts_of, listen, warn_if_open
 from service.settings import Settings
 from service.telemetry.log import logger
 
@@ -85,6 +85,7 @@ def _operations(settings: Settings, gateway: Gateway) -> AbstractAsyncContextMan
         gateway.inference.ready,
         settings.max_blocked_seconds,
         watch_ready=gateway.metrics.state.watch_ready,
+        hosts=hosts_of(settings),
     )
     if settings.metrics_open or gateway.keys is None:
         return serving()

@@ -29,7 +29,9 @@ class Process:
 
     def __init__(self, *prefix: str, **settings: str | int) -> None:
         port, grpc_port, operations_port = free_port(), free_port(), free_port()
-        chosen = {"port": port, "grpc_port": grpc_port, "operations_port": operations_port, **settings}
+        # It is called `a` and `x` in tests that write their own headers.
+        chosen: dict[str, str | int] = {"port": port, "grpc_port": grpc_port, "allowed_hosts": "a,x"}
+        chosen |= {"operations_port": operations_port, **settings}
         environment = os.environ | {f"CLIPSERVE_{name.upper()}": str(value) for name, value in chosen.items()}
         self.url = f"http://127.0.0.1:{chosen['port']}"
         self.rpc_address = f"127.0.0.1:{chosen['grpc_port']}"

@@ -204,9 +204,9 @@ async def serving(
     """The whole service on a free port; `backend` behind every model, or the one the settings ask for.
 
     It decodes in threads, unless a test asks for processes: each of these takes a tenth of a second to start. Nor
-    does it speak gRPC, unless a test asks for it.
+    does it speak gRPC, unless a test asks for it. It is called `a` and `x` in tests that write their own headers.
     """
-    defaults = {"decode_processes": False, "grpc_enabled": False, "grpc_port": 0}
+    defaults = {"decode_processes": False, "grpc_enabled": False, "grpc_port": 0, "allowed_hosts": ("a", "x")}
     chosen = Settings(models=folders, port=0, **{**defaults, **settings})
     async with open_gateway(chosen, (lambda *_: backend) if backend else None) as gateway:
         server = gateway.server

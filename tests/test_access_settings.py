@@ -14,6 +14,14 @@ from tests.process import failed_start
 KEYS: dict[str, Any] = {"keys_file": Path("keys")}
 
 
+@pytest.mark.parametrize("name", ["http://a", "a:8080", "A", "a.", " "])
+def test_a_host_is_a_name_as_it_is_compared(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValidationError, match="is not a host"):
+        Settings(allowed_hosts=(name,))
+    monkeypatch.setenv("CLIPSERVE_ALLOWED_HOSTS", "clip.example, *")
+    assert Settings().allowed_hosts == ("clip.example", "*")
+
+
 @pytest.mark.parametrize(
     "chosen",
     [

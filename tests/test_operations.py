@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry, Gauge
 from prometheus_client.parser import text_string_to_metric_families
 
 from service import operations, operations_port
+from service.access.hosts import ANY, Hosts
 from service.telemetry.metrics import Metrics
 
 
@@ -56,7 +57,7 @@ def read_all(connection: socket.socket) -> bytes:
 
 @asynccontextmanager
 async def running(
-    registry: CollectorRegistry | None = None, max_blocked_seconds: float = 60
+    registry: CollectorRegistry | None = None, max_blocked_seconds: float = 60, hosts: Hosts = ANY
 ) -> AsyncIterator[Operations]:
     port = Operations()
 
@@ -70,6 +71,7 @@ async def running(
         ready,
         max_blocked_seconds,
         watch_ready=metrics.state.watch_ready,
+        hosts=hosts,
     ):
         while port.ready and (await port.get("/readyz")).status_code != 200:
             pass
@@ -200,6 +202,10 @@ async def test_who_reads_no_answer_is_disconnected(monkeypatch: pytest.MonkeyPat
         (b"\x16\x03\x01\r\n\r\n", b"400"),
         (b"GET /livez HTTP/1.1\r\n\r\n", b"400"),  # no Host
         (b"GET /livez HTTP/1.1\r\nhost: a\r\nx: " + b"x" * 20_000, b"431"),
+        (
+            b"GET /metrics HTTP/1.1\r\nhost: a\r\nauthorization: Bearer a\r\nauthorization: Bearer b\r\n\r\n",
+            b"400",
+        ),
     ],
 )
 async def test_what_is_no_request_is_refused(sent: bytes, status: bytes) -> None:
@@ -207,6 +213,32 @@ async def test_what_is_no_request_is_refused(sent: bytes, status: bytes) -> None
         answer = await asyncio.to_thread(port.say, sent)
     assert answer.split(b" ")[1] == status
     assert json.loads(answer.partition(b"\r\n\r\n")[2])["code"] == "bad_request"
+
+
+@pytest.mark.parametrize("version", ["x", "9" * 5_000, "-1", ""])
+async def test_metrics_are_told_to_who_asks_for_a_version_that_is_none(version: str) -> None:
+    async with running() as port:
+        accept = f"application/openmetrics-text; version={version}"
+        said = f"GET /metrics HTTP/1.1\r\nhost: a\r\naccept: {accept}\r\n\r\n"
+        answer = await asyncio.to_thread(port.say, said.encode())
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert b"clipserve_ready" in answer
+
+
+async def test_what_cannot_be_told_is_an_answer_too() -> None:
+    registry = CollectorRegistry()
+    Gauge("broken", "It cannot be read.", registry=registry).set_function(lambda: 1 / 0)
+    async with running(registry) as port:
+        assert (await port.get("/metrics")).json()["code"] == "internal_error"
+        assert (await port.get("/livez")).status_code == 200
+
+
+async def test_a_service_that_trusts_its_machine_is_not_asked_by_the_name_of_another() -> None:
+    async with running(hosts=Hosts(())) as port:
+        for path in ("/metrics", "/livez"):
+            answer = await asyncio.to_thread(port.say, f"GET {path} HTTP/1.1\r\nhost: evil\r\n\r\n".encode())
+            assert answer.startswith(b"HTTP/1.1 421 ")
+        assert (await port.get("/metrics")).status_code == 200
 
 
 async def test_a_client_that_has_said_all_and_stops_sending_is_answered() -> None:

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from service.access.key_watch import following
-from service.listening import listen, reserve, warn_if_open
+from service.listening import hosts_of, listen, reserve, warn_if_open
 from service.operations import Check
 from service.operations_port import serve_port
 from service.processes.children import Children
@@ -54,7 +54,8 @@ async def _supervise(settings: Settings) -> None:
         children = Children(settings.model_copy(update=numbers))
         if operations:
             page = SharedPage(children, settings.max_blocked_seconds, await _may_read(settings, stack))
-            await stack.enter_async_context(_answering(functools.partial(serve_port, operations, page)))
+            answer = functools.partial(serve_port, operations, page, hosts_of(settings))
+            await stack.enter_async_context(_answering(answer))
         for signum in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(signum, _end, children, settings)
         telling = asyncio.create_task(_tell_ready(children, settings, numbers))

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp
 
 from service import __version__
 from service.access.gate import Gate
+from service.access.hosts import Hosts
 from service.application.byte_budget import ByteBudget
 from service.application.inference import Inference
 from service.concurrency import SideThread
@@ -43,11 +44,12 @@ def build_app(
     gate: Gate,
     compat: Sequence[Compat],
     page: bool,
+    hosts: Hosts,
 ) -> ASGIApp:
     """The routes, and around them the exchange, which answers for whatever they raise.
 
     `compat`: the names of the adapters of `rest.compat` that are switched on.
-    `page`: whether `/` is the page for people.
+    `page`: whether `/` is the page for people. `hosts`: whom requests may be for.
     """
     app = FastAPI(
         title="clipserve",
@@ -68,7 +70,7 @@ def build_app(
     _answer_head(app)
     paths = Paths(app.routes)
     streaming = {("POST", BULK): bulk}
-    return Exchange(paths, limits, budget, metrics, gate, streaming, render_for(compat), paths.find)
+    return Exchange(paths, limits, budget, metrics, gate, streaming, render_for(compat), paths.find, hosts)
 
 
 def with_cors(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:

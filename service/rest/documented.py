@@ -50,6 +50,7 @@ EXPECT_FINGERPRINT = {
 COMMON = (
     ClipError,
     errors.InvalidInput,
+    errors.MisdirectedRequest,
     errors.BodyTooLarge,
     errors.BodyTooSlow,
     errors.Overloaded,

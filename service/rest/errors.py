@@ -24,6 +24,7 @@ STATUS: dict[type[ClipError], HTTPStatus] = {
     errors.ImageTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     errors.TooMany: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     errors.BodyTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    errors.MisdirectedRequest: HTTPStatus.MISDIRECTED_REQUEST,
     errors.HeadersTooLarge: HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
     errors.HeadersTooSlow: HTTPStatus.REQUEST_TIMEOUT,
     errors.BodyTooSlow: HTTPStatus.REQUEST_TIMEOUT,

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.access.gate import Gate
+from service.access.hosts import ANY, Hosts
 from service.application.byte_budget import ByteBudget, Lease, address_of
 from service.rest.body import BodyLimits, announced_size, read_body
 from service.rest.errors import Render, rendered
@@ -106,10 +107,11 @@ class Exchange:
         streaming: Mapping[tuple[str, str], Streaming] = MappingProxyType({}),
         render_for: Callable[[str], Render | None] = lambda _: None,
         find: Callable[[str], Found] = lambda _: NOWHERE,
+        hosts: Hosts = ANY,
     ) -> None:
         """`streaming`: (method, route) -> what answers there instead of `app`, and charges its bytes itself.
         `render_for`: who renders the errors of a path, where they are not problem+json.
-        `find`: which route a path belongs to; `app` finds it in the scope.
+        `find`: which route a path belongs to; `app` finds it in the scope. `hosts`: whom requests may be for.
         """
         self._app = app
         self._streaming = streaming
@@ -118,6 +120,7 @@ class Exchange:
         self._metrics = metrics
         self._render_for = render_for
         self._find = find
+        self._hosts = hosts
         self._gate = gate
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -177,6 +180,7 @@ class Exchange:
             await answer.pass_on(lease)
 
     async def _enter(self, scope: Scope, headers: Mapping[bytes, bytes]) -> None:
+        self._hosts.check(headers.get(b"host"))
         if scope["found"].template not in _OPEN:
             authorization = headers.get(b"authorization")
             await self._gate.enter(

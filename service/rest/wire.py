@@ -116,7 +116,7 @@ class IncomingRequest:
         return len(data) if end < 0 else end + len(_HEAD_END)
 
     def _begin_body(self) -> None:
-        self._check_host()
+        self._check_once()
         fields = dict(self.headers)
         encoding = fields.get(b"transfer-encoding")
         if encoding is not None and encoding.strip().lower() != b"chunked":
@@ -130,9 +130,12 @@ class IncomingRequest:
             self._parser = HttpRequestParser(_Chunks(self))
             self._parser.feed_data(_CHUNKS_FOLLOW)
 
-    def _check_host(self) -> None:
-        """RFC 9112 has a server refuse all others (3.2): with two, a proxy may have read the other one."""
-        hosts = sum(name == b"host" for name, _ in self.headers)
+    def _check_once(self) -> None:
+        """With two, a proxy may have read the other one. RFC 9112 has a server refuse all but one Host (3.2)."""
+        names = [name for name, _ in self.headers]
+        if names.count(b"authorization") > 1:
+            raise MalformedRequest("the request has two Authorization headers or more; send one.")
+        hosts = names.count(b"host")
         if hosts > 1 or (hosts == 0 and self.http_version == "1.1"):
             raise MalformedRequest(
                 f"the request has {hosts or 'no'} Host header{'s'[: hosts > 1]}; send one."

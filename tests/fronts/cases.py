@@ -127,6 +127,7 @@ CASES = [
 # Errors of one front alone, each with the tests that hold it.
 OF_ONE_FRONT = {
     "unsupported_media_type": "gRPC has one form of a request; tests/rest/test_uploads.py",
+    "misdirected_request": "no browser speaks gRPC to a name that leads here; tests/access/test_hosts.py",
     "malformed_request": "bytes of another protocol; tests/rest/test_connection.py, tests/rpc/",
     "headers_too_large": "gRPC's library answers for it; tests/rest/test_wire.py, tests/rpc/",
     "headers_too_slow": "gRPC's library answers for it; tests/rest/test_connection.py",
