@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
-from pydantic import ConfigDict, Field, field_validator
+from pydantic import ConfigDict, Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from service.access_settings import AccessSettings
@@ -115,10 +115,16 @@ class Settings(
         10_000_000_000, ge=1, description="bytes of a bulk request; a line or message may have max_body_bytes"
     )
     max_in_flight_bytes: int = Field(
-        256_000_000, ge=1, description="bodies of all requests in memory, and large answers"
+        256_000_000,
+        ge=1,
+        validate_default=True,
+        description="bodies of all requests in memory, and large answers; at least max_body_bytes",
     )
     max_in_flight_bytes_per_address: int = Field(
-        128_000_000, ge=1, description="of one client's address; give a proxy in front all of it"
+        128_000_000,
+        ge=1,
+        validate_default=True,
+        description="of one client's address, at least max_body_bytes; give a proxy in front all of it",
     )
     max_connections: int = Field(
         512,
@@ -185,6 +191,16 @@ class Settings(
         get_args(Compat),
         description="other servers whose clients find their endpoints here, comma-separated; empty: none",
     )
+
+    @field_validator("max_in_flight_bytes", "max_in_flight_bytes_per_address")
+    @classmethod
+    def _has_room_for_a_body(cls, value: int, info: ValidationInfo) -> int:
+        # What does not fit now may wait until it does, and this would wait for ever.
+        if value < (body := info.data.get("max_body_bytes", 0)):
+            raise ValueError(
+                f"a body may have CLIPSERVE_MAX_BODY_BYTES={body}, and could never come: allow that many"
+            )
+        return value
 
     @field_validator("compat", mode="before")
     @classmethod

@@ -51,6 +51,27 @@ def test_a_model_s_settings_have_names_and_bounds_too(own: dict[str, Any]) -> No
         with_models(demo=own)
 
 
+@pytest.mark.parametrize(
+    ("chosen", "wrong"),
+    [
+        ({"max_in_flight_bytes": 19_999_999}, "max_in_flight_bytes"),
+        ({"max_in_flight_bytes_per_address": 19_999_999}, "max_in_flight_bytes_per_address"),
+        ({"max_body_bytes": 128_000_001}, "max_in_flight_bytes_per_address"),
+        (
+            {"max_body_bytes": 300_000_000, "max_in_flight_bytes_per_address": 300_000_000},
+            "max_in_flight_bytes",
+        ),
+    ],
+)
+def test_a_body_that_is_allowed_fits_into_what_all_may_hold(chosen: dict[str, Any], wrong: str) -> None:
+    with pytest.raises(
+        ValidationError, match=rf"^1 validation error.*\n{wrong}\n.*CLIPSERVE_MAX_BODY_BYTES="
+    ):
+        Settings(**chosen)
+    most = Settings(max_body_bytes=128_000_000)
+    assert most.max_in_flight_bytes_per_address == most.max_body_bytes
+
+
 def test_the_table_marks_what_may_differ_by_model() -> None:
     rows = [row.split(" | ") for row in as_markdown().splitlines()[2:]]
     marked = {row[0].strip("| `") for row in rows if "yes" in row[-1]}

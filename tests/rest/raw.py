@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from service.rest.exchange import Exchange
 from tests.support import Running
 
 
@@ -94,3 +95,10 @@ def post(body: bytes, *headers: bytes, path: bytes = b"/embed", kind: bytes = b"
 
 def get(path: bytes = b"/livez", *headers: bytes, method: bytes = b"GET") -> bytes:
     return b"\r\n".join([b"%b %b HTTP/1.1" % (method, path), b"Host: x", *headers]) + b"\r\n\r\n"
+
+
+def hold(running: Running, size: int) -> None:
+    """Let another client have so many bytes in flight, to the end of the service."""
+    exchange = running.gateway.app
+    assert isinstance(exchange, Exchange)
+    exchange._budget.claim(size, "another")

@@ -20,6 +20,7 @@ from service.rest.body import BodyLimits
 from service.rest.exchange import Exchange, ExchangeLimits
 from service.telemetry.metrics import Metrics
 from service.telemetry.request import current, remaining
+from tests.rest.raw import hold
 from tests.rest.test_bad_inputs import HEAD, exchange
 from tests.support import DIM, Running, png, serving
 
@@ -35,10 +36,11 @@ async def small(toy: Path) -> AsyncIterator[Running]:
     """A service with small limits."""
     limits: dict[str, Any] = {
         "max_body_bytes": 1_000,
-        "max_in_flight_bytes": 900,
+        "max_in_flight_bytes": 1_000,
         "body_timeout_seconds": 0.3,
     }
     async with serving(FakeBackend(DIM), toy, **limits) as running:
+        hold(running, 100)
         yield running
 
 

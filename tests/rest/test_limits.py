@@ -177,7 +177,7 @@ async def test_top_k_may_be_one_and_not_zero(running: Running) -> None:
 
 async def test_the_bodies_in_flight_fill_the_budget_and_not_one_byte_more(tmp_path: Path) -> None:
     toy = await write_toy_artifact(tmp_path / "toy")
-    async with serving(FakeBackend(DIM), toy, max_in_flight_bytes=10_000) as running:
+    async with serving(FakeBackend(DIM), toy, max_body_bytes=10_000, max_in_flight_bytes=10_000) as running:
         gate = asyncio.Event()
 
         async def held() -> AsyncIterator[bytes]:

@@ -24,7 +24,7 @@ async def test_a_byte_a_second_is_a_408(toy: Path) -> None:
 
 
 async def test_the_bodies_of_all_requests_share_one_budget(toy: Path) -> None:
-    async with serving(FakeBackend(DIM), toy, max_in_flight_bytes=3_000) as running:
+    async with serving(FakeBackend(DIM), toy, max_body_bytes=3_000, max_in_flight_bytes=3_000) as running:
         host, port = running.url.removeprefix("http://").split(":")
         _, writer = await asyncio.open_connection(host, int(port))
         writer.write(HEAD + b"Content-Length: 2999\r\n\r\n" + bytes(2_900))

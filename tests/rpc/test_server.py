@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -13,6 +14,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from service.engine.fake import FakeBackend
 from service.rpc.clipserve.v1 import clip_pb2
 from service.rpc.server import SERVICE
+from tests.rest.raw import hold
 from tests.rpc.client import Client, Refused, client_of
 from tests.rpc.raw import GOAWAY, PING, RST_STREAM, Connection, connected
 from tests.support import DIM, Running, png, serving
@@ -131,10 +133,12 @@ async def test_a_connection_that_pings_all_the_time_is_closed(running: Running) 
 
 async def test_rest_and_grpc_share_the_bytes_in_flight(toy: Path) -> None:
     image = png(size=(400, 400))
+    limits: dict[str, Any] = dict.fromkeys(("max_body_bytes", "max_in_flight_bytes"), len(image) + 1_000)
     async with (
-        serving(FakeBackend(DIM), toy, max_in_flight_bytes=len(image), grpc_enabled=True) as running,
+        serving(FakeBackend(DIM), toy, **limits, grpc_enabled=True) as running,
         client_of(running.rpc_address) as client,
     ):
+        hold(running, 1_000)
         with pytest.raises(Refused) as caught:
             await client.call("Embed", images=[image])
         assert caught.value.fields["code"] == "overloaded"

@@ -20,6 +20,7 @@ from service.errors import ClipError, LabelSetNotReady, Overloaded
 from service.rest.compat.openai import openai_error
 from service.rest.errors import kinds, problem
 from tests.access.support import write_keys
+from tests.rest.raw import hold
 from tests.rest.test_bad_inputs import HEAD, exchange
 from tests.support import DIM, Running, png, serving, write_toy_artifact
 
@@ -245,8 +246,9 @@ async def test_json_is_bounded_besides_its_images(toy: Path) -> None:
 async def test_errors_of_the_exchange_are_of_this_shape_too(
     toy: Path, content: bytes, headers: dict[str, str], status: int, code: str
 ) -> None:
-    limits: dict[str, Any] = {"max_body_bytes": 50_000, "max_in_flight_bytes": 40_000}
+    limits: dict[str, Any] = {"max_body_bytes": 50_000, "max_in_flight_bytes": 50_000}
     async with serving(FakeBackend(DIM), toy, **limits) as running:
+        hold(running, 10_000)
         answer = await running.client.post(
             "/v1/embeddings", content=content, headers={"content-type": "application/json"} | headers
         )
