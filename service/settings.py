@@ -198,7 +198,7 @@ class Settings(
         # What does not fit now may wait until it does, and this would wait for ever.
         if value < (body := info.data.get("max_body_bytes", 0)):
             raise ValueError(
-                f"a body may have CLIPSERVE_MAX_BODY_BYTES={body}, and could never come: allow that many"
+                f"a body may have CLIPSERVE_MAX_BODY_BYTES={body}, and would never fit: allow that many"
             )
         return value
 

@@ -20,6 +20,7 @@ _QUICK = frozenset(
         "Exif",
         "similarity",
         "label sets",
+        "odd numbers",
         "gRPC",
     )
 )

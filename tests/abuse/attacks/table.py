@@ -6,9 +6,20 @@ import os
 from itertools import chain
 
 from tests.abuse.attack import Attack
-from tests.abuse.attacks import bodies, caches, images, metadata, rpc, syntax, texts, transport, use_cases
+from tests.abuse.attacks import (
+    bodies,
+    caches,
+    images,
+    metadata,
+    numbers,
+    rpc,
+    syntax,
+    texts,
+    transport,
+    use_cases,
+)
 
-_MODULES = (images, metadata, texts, bodies, syntax, use_cases, transport, caches, rpc)
+_MODULES = (images, metadata, texts, bodies, numbers, syntax, use_cases, transport, caches, rpc)
 ATTACKS: tuple[Attack, ...] = tuple(chain.from_iterable(module.attacks() for module in _MODULES))
 BY_ID = {attack.id: attack for attack in ATTACKS}
 
