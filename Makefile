@@ -74,7 +74,7 @@ guesses: .venv/dev.stamp ## times a million guesses at a key, and what the gate 
 	$(BIN)/python -m tests.access.guesses $(ARGS)
 	$(BIN)/python -m tests.access.overhead
 
-fuzz: .venv/dev.stamp ## mutated images, texts, JSON and forms: make fuzz [ARGS="--executions 1000000"]
+fuzz: .venv/dev.stamp ## mutated images, texts, JSON and forms, odd requests at each route: make fuzz [ARGS="--executions 1000000"]
 	$(BIN)/python -m tests.abuse.fuzz $(ARGS)
 
 image: ## build the image, and say of it what it is made of: make image [VARIANT=gpu] [ARGS="--pull"]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from tests.abuse.fuzz.answers_target import Answers
 from tests.abuse.fuzz.run import fuzz, shrunk
 from tests.abuse.fuzz.seeds import CORPUS, formats, images
 from tests.abuse.fuzz.targets import TARGETS, Requests, Target
@@ -20,7 +22,7 @@ FOUND = sorted((CORPUS / "found").glob("*/*"))
 def opened(name: str) -> Iterator[Target]:
     target = TARGETS[name]()
     yield target
-    if isinstance(target, Requests):
+    if isinstance(target, Requests | Answers):
         target.close()
 
 
@@ -39,6 +41,13 @@ def test_a_case_is_known_by_its_number(name: str) -> None:
         cases = [case_of(target, 0, number) for number in range(50)]
         assert cases == [case_of(target, 0, number) for number in range(50)]
         assert len(set(cases)) > 40
+
+
+def test_every_request_has_an_answer_an_id_and_a_line_in_the_log() -> None:
+    with opened("answers") as target:
+        words = Counter(judged("answers", target, case_of(target, 2, number)) for number in range(1_500))
+    assert {wrong for _, wrong in words} == {None}
+    assert {"200", "400", "404", "405", "415", "421"} <= {word for word, _ in words}
 
 
 @pytest.mark.parametrize("path", FOUND, ids=lambda path: f"{path.parent.name}-{path.name}")

@@ -20,6 +20,7 @@ from service.engine.fake import FakeBackend
 from service.errors import ClipError
 from service.settings import Settings
 from service.telemetry import log
+from tests.abuse.fuzz.answers_target import Answers
 from tests.abuse.fuzz.mutate import Material, mutated, mutated_image, text
 from tests.abuse.fuzz.seeds import CORPUS
 from tests.abuse.fuzz.wire_target import Wire
@@ -183,4 +184,5 @@ TARGETS: dict[str, Callable[[], Target]] = {
     "json": lambda: Requests(JSON_SEEDS, JSON_WORDS),
     "forms": lambda: Requests(FORM_SEEDS, FORM_WORDS),
     "wire": Wire,
+    "answers": Answers,
 }
