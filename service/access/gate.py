@@ -28,7 +28,10 @@ class Gate(Protocol):
     async def charge(self, *, rows: int = 0, size: int = 0) -> None:
         """Take rows, and bytes of a body, from the rate of the key that the present request came with.
 
+        A request that came without a key is charged nothing.
+
         Raises:
+            Unauthenticated, PermissionDenied: the key is not known any more, or not for this any more.
             RateLimited: it has used up its rate; says after how many seconds to come back.
             TooMany, BodyTooLarge: these are more than the rate allows at once, now or later.
         """
@@ -38,6 +41,7 @@ async def when_there_is_room(charge: Callable[[], Awaitable[None]]) -> None:
     """Charge as soon as the rate has room for it: for a request that can wait.
 
     Raises:
+        Unauthenticated, PermissionDenied: the key has been taken away meanwhile.
         TooMany, BodyTooLarge: it never will have.
     """
     while True:

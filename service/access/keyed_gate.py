@@ -19,11 +19,12 @@ class KeyedGate:
         key = self._keys.find(authorization)
         request = current()
         if key and isinstance(request, RequestContext):
-            request.key = key.name
+            request.key, request.digest, request.scope = key.name, key.sha256, scope
         self._rates.check(allow(key, scope))
 
     async def charge(self, *, rows: int = 0, size: int = 0) -> None:
         request = current()
-        key = self._keys.named(request.key) if isinstance(request, RequestContext) else None
-        if key:
+        if isinstance(request, RequestContext) and request.digest and request.scope:
+            # Not by its name: another key may have it now.
+            key = allow(self._keys.of(request.digest), request.scope)
             await self._rates.charge(key, rows, size)

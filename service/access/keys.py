@@ -60,14 +60,14 @@ class Keys:
     def replace(self, keys: Iterable[Key]) -> None:
         """From now on these, and no others."""
         self._keys = tuple((bytes.fromhex(key.sha256), key) for key in keys)
-        self._by_name = {key.name: key for _, key in self._keys}
+        self._by_digest = {key.sha256: key for _, key in self._keys}
 
     def __len__(self) -> int:
         return len(self._keys)
 
-    def named(self, name: str | None) -> Key | None:
-        """The key of this name, if it is still known."""
-        return self._by_name.get(name) if name else None
+    def of(self, digest: str) -> Key | None:
+        """The key with this SHA-256, if it is still known."""
+        return self._by_digest.get(digest)
 
     def find(self, authorization: str | None) -> Key | None:
         """The key in a header or metadata `authorization`: `Bearer KEY`."""
@@ -90,7 +90,7 @@ class Keys:
         allow(self.find(authorization), scope)
 
 
-def allow(key: Key | None, scope: Scope) -> Key:
+def allow(key: Key | None, scope: str) -> Key:
     """The key, if there is one and it is for this.
 
     Raises:

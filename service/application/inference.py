@@ -31,7 +31,7 @@ from service.application.requests import (
 from service.application.rows import Charge, Rows
 from service.application.served_model import ServedModel
 from service.concurrency import SideThread, both
-from service.errors import ClipError
+from service.errors import ClipError, PermissionDenied, Unauthenticated
 
 _SHORT = 1_000  # scores that are ranked, or tokens that are spelled, in a quarter of a millisecond
 
@@ -167,6 +167,9 @@ class Inference:
         """The one image or text of `request`, which is part of something larger; its error is its answer.
 
         It is not refused for what is ahead of it: it waits, for its rate too.
+
+        Raises:
+            Unauthenticated, PermissionDenied: the key of all of it has been taken away.
         """
         try:
             model = self._models.find(request)
@@ -177,6 +180,8 @@ class Inference:
                 encode_images(model.images, request.images, headers),
                 model.texts.encode(request.texts, truncate=request.truncate),
             )
+        except (Unauthenticated, PermissionDenied):
+            raise
         except ClipError as error:
             return error.with_traceback(None)
         return [*images, *texts][0]

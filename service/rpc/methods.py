@@ -16,7 +16,7 @@ from service.application.requests import (
 )
 from service.application.template_sets import template_set, template_sets
 from service.concurrency import SideThread
-from service.errors import ClipError, InvalidInput
+from service.errors import ClipError, InvalidInput, PermissionDenied, Unauthenticated
 from service.rpc import enums, rendering
 from service.rpc.call import Work
 from service.rpc.clipserve.v1 import clip_pb2
@@ -73,6 +73,8 @@ class Methods:
             )
             model = self._inference.find(asked)
             result = await self._inference.embed_item(asked)
+        except (Unauthenticated, PermissionDenied):  # of the call, not of the item
+            raise
         except ClipError as error:
             return rendering.embedded_item(None, error, embedding_type)
         return rendering.embedded_item(model, result, embedding_type)

@@ -37,6 +37,7 @@ class RequestContext:
         id: unique, or what the caller has given.
         deadline: when it must be answered, in seconds of `time.monotonic()`; None: no limit.
         key: the name of the key that it came with.
+        digest, scope: that key's SHA-256, and what it was let in for; None: it came without a key.
         bulk: it gives way to requests that somebody waits for.
         span: of the request, if it is traced.
         model: the name of the model that it is for, once it is found.
@@ -47,6 +48,8 @@ class RequestContext:
     id: str
     deadline: float | None = None
     key: str | None = None
+    digest: str | None = None
+    scope: str | None = None
     bulk: bool = False
     span: Span | None = None
     model: str | None = None

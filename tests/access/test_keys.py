@@ -118,7 +118,7 @@ def test_keys_that_are_replaced_end() -> None:
     known.replace([of_new])
     assert known.find(f"Bearer {old}") is None
     assert known.find(f"Bearer {new}") == of_new
-    assert (known.named("old"), known.named("new"), known.named(None), len(known)) == (None, of_new, None, 1)
+    assert (known.of(of_old.sha256), known.of(of_new.sha256), len(known)) == (None, of_new, 1)
 
 
 def test_what_is_kept_is_the_sha256() -> None:

@@ -1,0 +1,98 @@
+"""A key that is removed ends the streams that it has begun, on both fronts."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from service.access.keys import Key
+from service.engine.fake import FakeBackend
+from tests.access.support import bearer, made, write_keys
+from tests.rpc.client import client_of, refused, request
+from tests.support import DIM, Running, serving, write_toy_artifact
+
+ITEMS = 60  # three times a burst, and no more than are under way at a time: nothing is left to be sent
+
+Stream = Callable[[Running, str, Callable[[], None]], Awaitable[tuple[int, str]]]
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> dict[str, str]:
+    return write_keys(tmp_path / "keys", camera={"rows_per_second": 20})
+
+
+@pytest.fixture
+async def running(tmp_path: Path, keys: dict[str, str]) -> AsyncIterator[Running]:
+    toy = await write_toy_artifact(tmp_path / "toy")
+    settings: dict[str, Any] = {
+        "keys_file": tmp_path / "keys",
+        "rate_window_seconds": 1,
+        "grpc_enabled": True,
+    }
+    async with serving(FakeBackend(DIM), toy, **settings) as running:
+        yield running
+
+
+async def bulk(running: Running, key: str, first_came: Callable[[], None]) -> tuple[int, str]:
+    headers = bearer(key) | {"content-type": "application/x-ndjson"}
+    lines = []
+    async with running.client.stream(
+        "POST", "/bulk", content=b'{"text": "a"}\n' * ITEMS, headers=headers
+    ) as answer:
+        async for line in answer.aiter_lines():
+            lines.append(json.loads(line))
+            if len(lines) == 1:
+                first_came()
+    error = lines[-1].get("error", {})
+    assert "index" not in error, "it is of the whole request"
+    return sum("embedding" in line for line in lines), error.get("code", "")
+
+
+async def embed_stream(running: Running, key: str, first_came: Callable[[], None]) -> tuple[int, str]:
+    answered = 0
+    async with client_of(running.rpc_address) as client:
+        call = client.stub.EmbedStream(metadata=[("authorization", f"Bearer {key}")], timeout=100)
+        for _ in range(ITEMS):
+            await call.write(request("EmbedStream", text="a"))
+        await call.done_writing()
+        try:
+            async for _ in call:
+                answered += 1
+                if answered == 1:
+                    first_came()
+        except grpc.aio.AioRpcError as error:
+            return answered, str(refused(error).fields["code"])
+    return answered, ""
+
+
+@pytest.mark.parametrize("stream", [bulk, embed_stream])
+@pytest.mark.parametrize("others", [[], [made("camera")[1]]], ids=["removed", "replaced under its name"])
+async def test_a_stream_ends_when_its_key_does(
+    running: Running, keys: dict[str, str], stream: Stream, others: list[Key]
+) -> None:
+    known = running.gateway.keys
+    assert known is not None
+    async with asyncio.timeout(100):
+        answered, code = await stream(running, keys["camera"], lambda: known.replace(others))
+    assert code == "unauthenticated"
+    assert 1 <= answered < ITEMS
+
+
+async def test_a_request_under_way_ends_with_its_key_too(running: Running, keys: dict[str, str]) -> None:
+    known = running.gateway.keys
+    assert known is not None
+    headers = bearer(keys["camera"]) | {"content-type": "application/json"}
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b'{"texts": '
+        known.replace([])
+        yield b'["a"]}'
+
+    answer = await running.client.post("/embed", content=body(), headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated")
