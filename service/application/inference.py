@@ -76,9 +76,9 @@ class Inference:
         templates = request.expanded_templates(model.manifest, self.limits)
         prompting = Prompting(templates, request.truncate)
         missing = model.classifiers.missing(labels, prompting)
-        await self._rows.charge(len(request.images) + missing)
         with model.admission.admit(len(request.images), missing) as ticket:
             headers = await self._rows.read_headers(model, request.images, ticket)
+            await self._rows.charge(len(request.images) + missing)
             vectors, built = await both(
                 encode_images(model.images, request.images, headers),
                 model.classifiers.get(labels, prompting),

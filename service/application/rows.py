@@ -1,4 +1,4 @@
-"""Rows of a request, images and texts: charged, admitted, encoded."""
+"""Rows of a request, images and texts: admitted, charged, encoded. What is not admitted is not charged."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ class Rows:
 
         Raises:
             InvalidInput: a text has too many tokens, or the images have too many pixels together.
-            RateLimited, Overloaded, BackendUnavailable, BackendFailed: see `service.errors`.
+            Unauthenticated, RateLimited, Overloaded, BackendUnavailable, BackendFailed: see `service.errors`.
         """
-        await self.charge(len(images) + len(texts))
         with model.admission.admit(len(images), len(texts)) as ticket:
             headers = await self.read_headers(model, images, ticket)
+            await self.charge(len(images) + len(texts))
             return await both(
                 encode_images(model.images, images, headers), model.texts.encode(texts, truncate=truncate)
             )
 
     async def charge(self, rows: int, *, wait: bool = False) -> None:
-        """Take them from the rate. Raises RateLimited, unless it is to `wait`."""
+        """Take them from the rate. Raises Unauthenticated, and RateLimited unless it is to `wait`."""
         describe(rows=rows)
         if self._charge is None:
             return

@@ -1,0 +1,85 @@
+"""What is charged: work that is done, and not what is refused."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from service.application.inference import Inference
+from service.application.requests import ClassifyRequest, EmbedRequest, SimilarityRequest
+from service.engine.backend import Embeddings, Lengths, Pixels, TokenIds
+from service.engine.fake import FakeBackend
+from service.errors import Overloaded, RateLimited
+from tests.support import DIM, inference_of, png, served_model, write_toy_artifact
+
+LARGE = png(size=(6_000, 6_000))
+
+Ask = Callable[[Inference], Awaitable[object]]
+ASKED: dict[str, Ask] = {
+    "embed": lambda inference: inference.embed(EmbedRequest([png()], ["a"])),
+    "classify": lambda inference: inference.classify(ClassifyRequest([png()], ["a"])),
+    "similarity": lambda inference: inference.similarity(SimilarityRequest(texts=["a"], to_texts=["b"])),
+    "large images": lambda inference: inference.embed(EmbedRequest([LARGE])),
+}
+
+
+class Held(FakeBackend):
+    """Encodes nothing while it is held."""
+
+    def __init__(self) -> None:
+        super().__init__(DIM)
+        self.go = asyncio.Event()
+        self.go.set()
+
+    async def encode_image(self, pixels: Pixels) -> Embeddings:
+        await self.go.wait()
+        return await super().encode_image(pixels)
+
+    async def encode_text(self, token_ids: TokenIds, lengths: Lengths) -> Embeddings:
+        await self.go.wait()
+        return await super().encode_text(token_ids, lengths)
+
+
+@pytest.mark.parametrize("ask", ASKED.values(), ids=ASKED)
+async def test_what_is_refused_as_too_much_is_not_charged(tmp_path: Path, ask: Ask) -> None:
+    backend = Held()
+    model = served_model(await write_toy_artifact(tmp_path), backend)
+    await model.start(tmp_path)
+    inference = inference_of({"toy": model})
+    charged: list[int] = []
+
+    async def charge(rows: int) -> None:
+        charged.append(rows)
+
+    inference._rows._charge = charge
+    for lane in ("image", "large image", "text"):
+        model.admission.learn_at_start(lane, 1, 100.0)
+    backend.go.clear()
+    first = asyncio.create_task(ask(inference))
+    while not charged:
+        await asyncio.sleep(0.01)
+    for _ in range(3):
+        with pytest.raises(Overloaded):
+            await ask(inference)
+    assert len(charged) == 1
+    backend.go.set()
+    await first
+
+
+async def test_what_the_rate_refuses_is_not_in_flight_any_more(tmp_path: Path) -> None:
+    backend = Held()
+    model = served_model(await write_toy_artifact(tmp_path), backend)
+    await model.start(tmp_path)
+    inference = inference_of({"toy": model})
+    model.admission.learn_at_start("text", 1, 100.0)
+
+    async def charge(_: int) -> None:
+        raise RateLimited("used up", retry_after=1)
+
+    inference._rows._charge = charge
+    for _ in range(3):
+        with pytest.raises(RateLimited):
+            await inference.embed(EmbedRequest(texts=["a"]))
