@@ -16,10 +16,50 @@ from concurrent.futures import Executor, Future
 from contextlib import suppress
 from typing import Any, ParamSpec, TypeVar, TypeVarTuple
 
+import structlog
+
 T = TypeVar("T")
 U = TypeVar("U")
 P = ParamSpec("P")
 Ts = TypeVarTuple("Ts")
+
+_logger: Any = structlog.get_logger("clipserve")
+
+_AGAIN_SECONDS = 1.0  # after a loop has failed
+_WELL_SECONDS = 5.0  # a loop that has run for so long since then is well again
+_failed: set[object] = set()  # loops that are not
+
+
+def loops_are_well() -> bool:
+    """Whether no loop of `kept_running` has failed in the last seconds. /readyz asks."""
+    return not _failed
+
+
+def kept_running(name: str, loop: Callable[[], Coroutine[Any, Any, None]]) -> asyncio.Task[None]:
+    """A task in which `loop` runs until it returns or the task is cancelled.
+
+    Nobody waits for such a task, so that it would end in silence. If it fails that is logged, it begins anew after
+    a second, and until it has run for a while `loops_are_well` is false.
+    """
+    return asyncio.create_task(_keep_running(name, loop), name=name)
+
+
+async def _keep_running(name: str, loop: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    this = object()
+    try:
+        while True:
+            well = asyncio.get_running_loop().call_later(_WELL_SECONDS, _failed.discard, this)
+            try:
+                await loop()
+                return
+            except Exception:
+                _failed.add(this)
+                _logger.exception("loop_failed", loop=name, again_in_seconds=_AGAIN_SECONDS)
+            finally:
+                well.cancel()
+            await asyncio.sleep(_AGAIN_SECONDS)
+    finally:
+        _failed.discard(this)
 
 
 async def together(coroutines: Iterable[Coroutine[Any, Any, T]]) -> list[T]:

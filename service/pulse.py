@@ -10,7 +10,10 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
+
+from service.concurrency import kept_running
 
 BEAT_SECONDS = 0.25
 READY_SECONDS = 2.0  # without a beat for so long, the service is not ready
@@ -59,7 +62,7 @@ async def beside(pulse: Pulse, ready: Callable[[], Awaitable[bool]], serve: Besi
 
     `ready` is asked on this loop, and must answer at once.
     """
-    beating = asyncio.create_task(pulse.beat(ready))
+    beating = kept_running("pulse", partial(pulse.beat, ready))
     loop = asyncio.new_event_loop()
     stop = asyncio.Event()
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from service.access.key_file import KeyFileError, read_keys
 from service.access.keys import Keys
+from service.concurrency import kept_running
 from service.telemetry.log import logger
 
 _SECONDS = 0.5  # a change counts within two
@@ -30,7 +32,7 @@ async def following(path: Path) -> AsyncIterator[Keys]:
     seen = _signature(path)
     keys = Keys(read_keys(path))
     logger.info("keys", count=len(keys))
-    task = asyncio.create_task(_follow(path, keys, seen))
+    task = kept_running("keys", partial(_follow, path, keys, seen))
     try:
         yield keys
     finally:

@@ -30,7 +30,7 @@ from service.application.requests import (
 )
 from service.application.rows import Charge, Rows
 from service.application.served_model import ServedModel
-from service.concurrency import SideThread, both
+from service.concurrency import SideThread, both, loops_are_well
 from service.errors import ClipError, PermissionDenied, Unauthenticated
 
 _SHORT = 1_000  # scores that are ranked, or tokens that are spelled, in a quarter of a millisecond
@@ -209,8 +209,8 @@ class Inference:
         ]
 
     async def ready(self) -> bool:
-        """Whether every model would serve a request made now, and by label sets too."""
-        if self.draining or not self.label_sets.started:
+        """Whether every model would serve a request made now, and by label sets too, and no loop has failed."""
+        if self.draining or not self.label_sets.started or not loops_are_well():
             return False
         return all([await model.ready() for model in self._models.values()])
 

@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from service.concurrency import kept_running
 from service.engine.backend import Embeddings
 from service.engine.batch_queue import Arrays, Batch, BatchPolicy, BatchQueue, Job, Quiet
 from service.errors import BackendFailed, BackendUnavailable, ClipError
@@ -78,7 +79,9 @@ class DynamicBatcher:
 
     def start(self) -> None:
         """Begin to serve."""
-        self._tasks = [asyncio.create_task(self._serve()) for _ in range(self._policy.concurrency)]
+        self._tasks = [
+            kept_running(f"batches_{self._tower}", self._serve) for _ in range(self._policy.concurrency)
+        ]
         self._metrics.add_workers(self._tower, len(self._tasks))
 
     async def aclose(self) -> None:
@@ -124,9 +127,10 @@ class DynamicBatcher:
             batch = await self._next_batch()
             try:
                 await self._answer(batch)
-            except asyncio.CancelledError:
+            except BaseException as error:
+                ended = isinstance(error, asyncio.CancelledError)
                 for job, _ in batch.rows:
-                    job.fail(_closed())
+                    job.fail(_closed() if ended else BackendFailed(f"the {self._tower} encoder failed."))
                 raise
 
     async def _next_batch(self) -> _Batch:

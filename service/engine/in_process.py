@@ -8,10 +8,12 @@ import ctypes
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, Protocol
 
 from service.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH
 from service.clip.manifest import GPU_TEXT_BUCKETS, TEXT_BUCKETS
+from service.concurrency import kept_running
 from service.cores import yield_to_event_loop
 from service.engine.backend import Embeddings, Lengths, Pixels, TokenIds
 from service.errors import BackendFailed, BackendUnavailable
@@ -124,7 +126,7 @@ class InProcess:
             logger.error("engine_failed", engine=self._engine.name, graph=graph, error=str(error))
             # At the end there is no thread to ask in, and nobody to tell.
             if self._loaded and (reason := await self._lost()) and not self._looking:
-                self._looking = asyncio.create_task(self._look_for_it(reason))
+                self._looking = kept_running("engine_lost", partial(self._look_for_it, reason))
             raise BackendFailed(f"{self._engine.name} failed on {graph}.") from error
 
     async def _lost(self) -> str | None:

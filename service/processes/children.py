@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
 
-from service.concurrency import together
+from service.concurrency import kept_running, together
 from service.processes.channel import Command
 from service.processes.child import Child
 from service.processes.sharing import share
@@ -75,7 +75,7 @@ class Children:
         Raises:
             WorkerFault: one says that it cannot start, and none has been ready yet.
         """
-        tasks = [asyncio.create_task(each) for each in (self._watch(), self._remember())]
+        tasks = [kept_running("watch", self._watch), kept_running("remember", self._remember)]
         try:
             await together(self._keep(number) for number in range(self._settings.processes))
         finally:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.server import ServerState
 
+from service.concurrency import kept_running
 from service.rest.connection import Connection
 from service.rest.connections import Connections
 from service.telemetry.metrics import Metrics
@@ -56,7 +56,7 @@ class _Server(uvicorn.Server):
         self._connections = connections
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
-        watching = asyncio.create_task(self._connections.watch())
+        watching = kept_running("connections", self._connections.watch)
         try:
             await super().serve(sockets)
         finally:

@@ -34,6 +34,7 @@ class Health(health_pb2_grpc.HealthServicer):
 
     async def follow(self) -> None:
         """Until it is cancelled: then nothing is ready any more, and whoever watches is told so, and sent away."""
+        self._ended = False
         try:
             while True:
                 self._tell(await self._states())

@@ -12,6 +12,7 @@ import grpc.aio
 from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from service.concurrency import kept_running
 from service.rpc.clipserve.v1 import clip_pb2
 from service.rpc.dropping import know_tasks
 from service.rpc.health import Health
@@ -82,7 +83,7 @@ class RpcServer:
 
     async def serve(self) -> None:
         """Until `end` is called and calls in flight have ended, or the time to drain is over."""
-        following = asyncio.create_task(self._health.follow())
+        following = kept_running("grpc_health", self._health.follow)
         try:
             know_tasks(asyncio.get_running_loop())
             await self._server.start()

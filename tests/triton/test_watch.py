@@ -7,10 +7,12 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from service import concurrency
 from service.clip.manifest import Precision
 from service.clip.reference import reference_pixels
 from service.engine.triton.client import TritonBackend
 from service.engine.triton.options import TritonOptions
+from service.engine.triton.watch import TritonWatch
 from service.errors import BackendUnavailable
 from service.telemetry.metrics import Metrics
 from tests.triton.stand_in import MANIFEST, StandIn, standing_in, until
@@ -44,6 +46,26 @@ async def test_the_precision_is_learned_from_what_is_served(
     assert backend.precision is None, "not started"
     await backend.start()
     assert backend.precision == learned
+
+
+async def test_a_fault_of_the_watch_is_not_its_end(
+    server: StandIn, backend: TritonBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, looks = TritonWatch._read_statistics, 0
+
+    async def fails_once(watch: TritonWatch) -> None:
+        nonlocal looks
+        looks += 1
+        if looks == 1:
+            raise ValueError("a fault")
+        await read(watch)
+
+    monkeypatch.setattr(TritonWatch, "_read_statistics", fails_once)
+    monkeypatch.setattr(concurrency, "_AGAIN_SECONDS", 0.01)
+    await backend.start()
+    await until(lambda: looks > 0)
+    server.ready = False
+    await until_ready(backend, False)
 
 
 async def test_a_repository_that_does_not_state_its_precision_is_the_artifact_s_own(

@@ -11,12 +11,14 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import grpc
 import numpy.typing as npt
 from tritonclient.grpc import InferResult
 
+from service.concurrency import kept_running
 from service.engine.triton.connection import Connection
 from service.engine.triton.contract import Tensor, Tower
 from service.engine.triton.expected import Expected
@@ -72,7 +74,7 @@ class Endpoint:
 
     def start(self, on_lost: Callable[[], None]) -> None:
         """Begin to look at it; `on_lost` is called again and again while what it owes will not come."""
-        self._watching = asyncio.create_task(self.watch.run(on_lost))
+        self._watching = kept_running("triton_watch", partial(self.watch.run, on_lost))
 
     async def infer(self, call: Call, seconds: float, *, movable: bool) -> InferResult:
         """Its answer, in at most so many seconds. `movable`: `move_calls` may end it.

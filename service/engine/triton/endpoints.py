@@ -16,6 +16,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
+from service.concurrency import kept_running
 from service.engine.triton.address import Address
 from service.engine.triton.contract import Tower
 from service.engine.triton.endpoint import Endpoint
@@ -59,10 +60,8 @@ class Endpoints:
         Raises:
             BackendUnavailable: all of them serve something else.
         """
-        self._following = asyncio.create_task(self._follow())
+        self._following = kept_running("triton_names", self._follow)
         while not self.ready:
-            if self._following.done():
-                self._following.result()  # raises what has ended it
             watches = [endpoint.watch for endpoint in self._endpoints.values()]
             refused = [watch.refused for watch in watches if watch.refused]
             if refused and len(refused) == len(watches) and len(self._found) == len({*self._addresses}):

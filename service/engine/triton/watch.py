@@ -85,6 +85,7 @@ class TritonWatch:
         finally:
             if self._question is not None:
                 self._question.cancel()
+                self._question = None
 
     async def _look(self) -> None:
         """Ask whether both models are ready; learn their limits when they have just become so."""
