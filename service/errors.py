@@ -20,6 +20,7 @@
     ├── UnknownLabelSet           no such label set, or not in this version
     ├── LabelSetReadOnly          the label set comes from a file, which alone can change it
     ├── LabelSetNotReady          the label set is still being built; carries `retry_after`
+    ├── LabelSetFailed            the label set cannot be built: somebody must put it again
     ├── StoreUnavailable          label sets cannot be read or changed now
     ├── WrongFingerprint          the model makes other vectors than those that the caller expects
     ├── Unauthenticated           no key, or none that is known
@@ -174,6 +175,10 @@ class LabelSetNotReady(ClipError):
         """`retry_after`: seconds until it is expected to be built."""
         super().__init__(detail)
         self.retry_after = retry_after
+
+
+class LabelSetFailed(ClipError):
+    code = "label_set_failed"
 
 
 class StoreUnavailable(ClipError):

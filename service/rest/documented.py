@@ -62,6 +62,7 @@ _OF_LABEL_SETS = (
     errors.UnknownLabelSet,
     errors.LabelSetReadOnly,
     errors.LabelSetNotReady,
+    errors.LabelSetFailed,
     errors.StoreUnavailable,
 )
 

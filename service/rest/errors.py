@@ -33,6 +33,7 @@ STATUS: dict[type[ClipError], HTTPStatus] = {
     errors.UnknownLabelSet: HTTPStatus.NOT_FOUND,
     errors.LabelSetReadOnly: HTTPStatus.CONFLICT,
     errors.LabelSetNotReady: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.LabelSetFailed: HTTPStatus.CONFLICT,
     errors.StoreUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.WrongFingerprint: HTTPStatus.CONFLICT,
     errors.Unauthenticated: HTTPStatus.UNAUTHORIZED,

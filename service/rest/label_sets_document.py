@@ -54,7 +54,9 @@ DELETED: Arguments = {
 
 def put(limits: RequestLimits, models: Sequence[str]) -> Arguments:
     """Of the operation that makes or replaces one. `models`: the names of those served."""
-    raised = all_but(errors.UnknownLabelSet, errors.LabelSetNotReady, errors.UnknownTemplateSet)
+    raised = all_but(
+        errors.UnknownLabelSet, errors.LabelSetNotReady, errors.LabelSetFailed, errors.UnknownTemplateSet
+    )
     described = operation("put_label_set", LabelSet, LABEL_SET, raised)
     building = LABEL_SET | {"state": "building", "prompts_done": 1}
     del building["served_version"]

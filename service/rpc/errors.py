@@ -26,6 +26,7 @@ STATUS: dict[type[ClipError], StatusCode] = {
     errors.UnknownLabelSet: StatusCode.NOT_FOUND,
     errors.LabelSetReadOnly: StatusCode.FAILED_PRECONDITION,
     errors.LabelSetNotReady: StatusCode.UNAVAILABLE,
+    errors.LabelSetFailed: StatusCode.FAILED_PRECONDITION,
     errors.StoreUnavailable: StatusCode.UNAVAILABLE,
     errors.WrongFingerprint: StatusCode.FAILED_PRECONDITION,
     errors.Unauthenticated: StatusCode.UNAUTHENTICATED,

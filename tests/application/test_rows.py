@@ -58,7 +58,7 @@ async def test_what_is_refused_as_too_much_is_not_charged(tmp_path: Path, ask: A
     for lane in ("image", "large image", "text"):
         model.admission.learn_at_start(lane, 1, 100.0)
     backend.go.clear()
-    first = asyncio.create_task(ask(inference))
+    first = asyncio.ensure_future(ask(inference))
     while not charged:
         await asyncio.sleep(0.01)
     for _ in range(3):

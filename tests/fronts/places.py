@@ -98,6 +98,10 @@ async def place(where: str, folder: Path) -> AsyncIterator[tuple[Running, dict[s
             backend.hangs = True
             (files / "pets.json").write_text(PETS_FILE)
             await _has_pets(running, "building")
+        if where == "damaged":
+            store = running.gateway.inference.label_sets._store
+            assert await store.change({("sets", "pets"): b"damaged"})
+            await _has_pets(running, "failed")
         if where == "no store":
             running.gateway.inference.label_sets._store = Away()
         yield running, keys

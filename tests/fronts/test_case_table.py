@@ -20,9 +20,9 @@ ALL = [*CASES, *LABEL_SET_CASES]
 
 
 async def prepare(running: Running, case: Case) -> None:
-    """The label sets of the case, and no others but those of files."""
+    """The label sets of the case, and no others but those of files, and those that the place has damaged."""
     label_sets = running.gateway.inference.label_sets
-    kept = label_sets.all() if case.where != "loading" else []
+    kept = label_sets.all() if case.where not in ("loading", "damaged") else []
     for state in kept:
         if not state.read_only:
             await label_sets.delete(state.name)

@@ -46,6 +46,7 @@ CALLERS = (
     errors.UnknownTemplateSet,
     errors.UnknownLabelSet,
     errors.LabelSetReadOnly,
+    errors.LabelSetFailed,
 )
 
 

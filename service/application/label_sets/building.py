@@ -34,12 +34,14 @@ class Wanted:
     """A definition that a model of this gateway is to have.
 
     `images`: its examples, by their SHA-256, if it comes from a file; None: it is in the store.
+    `put`: see `Pointer`.
     """
 
     name: str
     digest: str
     definition: Definition
     images: dict[str, bytes] | None = None
+    put: float = 0.0
 
     def version(self, fingerprint: str) -> str:
         return version_of(self.digest, fingerprint)
@@ -94,19 +96,21 @@ class Building:
 
     async def _claim(self) -> Build:
         self._last = await self._store.get(self._row)
-        build = Build(self._wanted.digest, self._wanted.definition.prompt_count())
-        if self._last is not None:
-            build = Build.from_bytes(self._last)
-            if build.is_by_another(self._owner):
-                raise TakenOver
+        build = Build.found(self._last)
+        if build is None:
+            build = Build(self._wanted.digest, self._wanted.definition.prompt_count())
+        if build.is_by_another(self._owner):
+            raise TakenOver
         await self._write(replace(build, built=None), {})
         return build
 
     async def _begun(self) -> Weights:
         """What there is already."""
         stored = await self._store.get(self._weights)
-        if stored is not None and (weights := await asyncio.to_thread(Weights.from_bytes, stored)):
-            return weights
+        if stored is not None:
+            weights = await asyncio.to_thread(Weights.from_bytes, stored)
+            if weights and weights.fit(self._wanted.definition, self._model.manifest.embed_dim):
+                return weights
         images = self._wanted.images
         if images is None:
             images = await self._images()

@@ -6,7 +6,6 @@ import asyncio
 import time
 import uuid
 from collections.abc import Callable
-from contextlib import suppress
 
 from service.application.label_sets.building import Building, TakenOver
 from service.application.label_sets.entry import Entry
@@ -50,8 +49,12 @@ class Builds:
             entry.task = None
             self._note()
         if entry.ready:
-            with suppress(StoreUnavailable):  # what is left is found the next time
+            try:
                 await tidy(self._store, entry.wanted.name, entry.wanted.digest)
+            except StoreUnavailable:
+                pass  # what is left is found the next time
+            except Exception:  # rows that are damaged
+                logger.exception("label_set_not_tidied", label_set=entry.wanted.name)
 
     async def _build(self, entry: Entry) -> None:
         wanted = entry.wanted
@@ -64,12 +67,12 @@ class Builds:
         except TakenOver:
             return
         except ClipError as error:
-            entry.error, entry.final = error.with_traceback(None), isinstance(error, InvalidInput)
+            entry.fail(error, final=isinstance(error, InvalidInput))
             logger.warning("label_set_not_built", **said, reason=error.detail)
             self._metrics.label_sets.built(error.code, time.monotonic() - began)
             return
         except Exception:  # a fault of ours must not be tried for ever, nor end the service
-            entry.error, entry.final = ClipError("the service failed unexpectedly."), True
+            entry.fail(ClipError("the service failed unexpectedly."), final=True)
             logger.exception("label_set_not_built", **said)
             self._metrics.label_sets.built("internal_error", time.monotonic() - began)
             return

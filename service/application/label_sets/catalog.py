@@ -12,17 +12,19 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterable, Mapping
 
 from service.application.label_sets.building import Wanted
 from service.application.label_sets.builds import Builds
 from service.application.label_sets.definition import Definition, version_of
-from service.application.label_sets.entry import STATES, Entry
+from service.application.label_sets.entry import STATES, UNREADABLE, Entry, unreadable
 from service.application.label_sets.folder import Folder
 from service.application.label_sets.records import Build, Pointer, Weights
 from service.application.label_sets.served_set import ServedSet
 from service.application.label_sets.store import Store
 from service.application.models import Models
 from service.application.served_model import ServedModel
+from service.concurrency import kept_running
 from service.errors import StoreUnavailable
 from service.telemetry.log import logger
 from service.telemetry.metrics import Metrics
@@ -55,7 +57,7 @@ class Catalog:
             await self.refresh()
         except StoreUnavailable as error:
             self._say_lost(error)
-        self._following = asyncio.create_task(self._follow())
+        self._following = kept_running("label_sets", self._follow)
 
     async def aclose(self) -> None:
         """End that, and all builds."""
@@ -68,16 +70,22 @@ class Catalog:
         last = time.monotonic()
         while True:
             await asyncio.sleep(_POLL_SECONDS)
-            unfinished = not all(entry.ready or entry.final for entry in self.entries.values())
-            due = unfinished and time.monotonic() - last > _AGAIN_SECONDS
             try:
-                changed = await self._store.revision() != self._revision
-                if (self._folder and await self._folder.changed()) or changed or due:
+                if await self._due(time.monotonic() - last):
                     last = time.monotonic()
                     await self.refresh()
                 self._lost = False
             except StoreUnavailable as error:
                 self._say_lost(error)
+
+    async def _due(self, seconds: float) -> bool:
+        """Whether to look again, so many seconds after the last time. The store comes last: it may be away."""
+        if self._folder and await self._folder.changed():
+            return True
+        unfinished = not all(entry.ready or entry.final for entry in self.entries.values())
+        if unfinished and seconds > _AGAIN_SECONDS:
+            return True
+        return await self._store.revision() != self._revision
 
     async def refresh(self) -> None:
         """Make what is served, or on its way, what it should be.
@@ -91,28 +99,32 @@ class Catalog:
                 revision = await self._store.revision()
                 stored = await self._store.rows("sets")
             except StoreUnavailable:
-                for each in wanted.values():
-                    await self._want(each, None)
+                gone = {name for name, entry in self.entries.items() if entry.read_only} - wanted.keys()
+                await self._follow_files(wanted, gone)
                 raise
-            for name in self.entries.keys() - wanted.keys() - stored.keys():
-                self._drop(name)
-            for each in wanted.values():
-                await self._want(each, None)
+            await self._follow_files(wanted, self.entries.keys() - wanted.keys() - stored.keys())
             for name in stored.keys() - wanted.keys():
                 await self._load(name, stored[name])
             self._revision, self.loaded = revision, True
             self._note()
 
+    async def _follow_files(self, wanted: Mapping[str, Wanted], gone: Iterable[str]) -> None:
+        for name in gone:
+            self._drop(name)
+        for each in wanted.values():
+            await self._want(each, None)
+        self._note()
+
     async def changed(self) -> None:
         """Until something has."""
         await self._changed.wait()
 
-    def _settled(self, name: str, digest: str) -> bool:
+    def _settled(self, name: str, digest: str, put: float) -> bool:
         """Whether there is nothing to do for this definition, or it is being done."""
         entry = self.entries.get(name)
         if entry is None or entry.wanted.digest != digest:
             return False
-        return entry.ready or entry.final or entry.task is not None
+        return entry.ready or entry.task is not None or (entry.final and entry.wanted.put == put)
 
     async def _load(self, name: str, row: bytes) -> None:
         try:
@@ -120,18 +132,29 @@ class Catalog:
         except StoreUnavailable:
             raise
         except Exception:  # rows that a later version has written, or a damaged disk: the other sets are well
-            logger.exception("label_set_unreadable", label_set=name, hint="put it again, or delete it")
+            self._unreadable(name)
+
+    def _unreadable(self, name: str) -> None:
+        """Show it as failed, for good; what was loaded of it before is served."""
+        former = self.entries.get(name)
+        if former and former.version == UNREADABLE:
+            return
+        logger.exception("label_set_unreadable", label_set=name, hint="put it again, or delete it")
+        model = former.model if former else next(iter(self._models.values()))
+        if former:
+            self._end(former)
+        self.entries[name] = unreadable(name, model, former.served if former else None)
 
     async def _load_wanted(self, name: str, pointer: Pointer) -> None:
-        if self._settled(name, pointer.digest):
+        if self._settled(name, pointer.digest, pointer.put):
             return
         stored = await self._store.get(("definitions", f"{name}/{pointer.digest}"))
         if stored is not None:  # else it has just been replaced, and the revision says so
             definition = await asyncio.to_thread(Definition.from_bytes, stored)
-            await self._want(Wanted(name, pointer.digest, definition), pointer.previous)
+            await self._want(Wanted(name, pointer.digest, definition, put=pointer.put), pointer.previous)
 
     async def _want(self, wanted: Wanted, previous: str | None) -> None:
-        if self._settled(wanted.name, wanted.digest):
+        if self._settled(wanted.name, wanted.digest, wanted.put):
             return
         model = self._models.get(wanted.definition.model)
         if model is None:
@@ -145,7 +168,7 @@ class Catalog:
         entry = self._entry(wanted, model)
         try:
             await self._take_stored(entry, previous)
-        except StoreUnavailable:
+        except (StoreUnavailable, ValueError):  # the latter: its row is damaged
             if not entry.read_only:
                 raise
             self._builds.start(entry)
@@ -154,6 +177,8 @@ class Catalog:
         version = wanted.version(model.fingerprint)
         former = self.entries.get(wanted.name)
         if former is not None and former.version == version:
+            if former.final:  # it has been put again
+                former.wanted, former.final = wanted, False
             return former
         if former is not None:
             self._end(former)
@@ -173,14 +198,22 @@ class Catalog:
             entry.error = None
             return
         if entry.served is None and previous is not None:
-            former = await self._store.get(("definitions", f"{name}/{previous}"))
-            if former is not None:
-                definition = await asyncio.to_thread(Definition.from_bytes, former)
-                entry.served = await self._stored(entry, previous, definition)
+            entry.served = await self._former(entry, previous)
         if build and build.is_by_another(self._builds.owner):
             entry.done = build.done
         else:
             self._builds.start(entry)
+
+    async def _former(self, entry: Entry, digest: str) -> ServedSet | None:
+        """What is served until the new definition is built."""
+        stored = await self._store.get(("definitions", f"{entry.wanted.name}/{digest}"))
+        if stored is None:
+            return None
+        try:
+            definition = await asyncio.to_thread(Definition.from_bytes, stored)
+        except Exception:  # see `_load`
+            return None
+        return await self._stored(entry, digest, definition)
 
     async def _stored(self, entry: Entry, digest: str, definition: Definition) -> ServedSet | None:
         version = version_of(digest, entry.model.fingerprint)

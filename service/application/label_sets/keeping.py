@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
-from service.application.label_sets.definition import digest_of, version_of
+from service.application.label_sets.definition import version_of
 from service.application.label_sets.records import Build, Pointer
 from service.application.label_sets.request import LabelSetLimits
 from service.application.label_sets.store import Key, Store
@@ -16,18 +17,20 @@ from service.errors import TooMany
 class Draft:
     """What is to be kept.
 
-    `definition`: its bytes. `images`: by their SHA-256. `vectors_size`: bytes of embeddings.
+    `definition`: its bytes. `digest`: what names it. `images`: by their SHA-256.
+    `vectors_size`: bytes of embeddings.
     """
 
     name: str
     fingerprint: str
     definition: bytes
+    digest: str
     images: dict[str, bytes]
     vectors_size: int
 
     @property
-    def digest(self) -> str:
-        return digest_of(self.definition)
+    def version(self) -> str:
+        return version_of(self.digest, self.fingerprint)
 
     @property
     def size(self) -> int:
@@ -38,7 +41,8 @@ class Draft:
 async def keep(store: Store, draft: Draft, limits: LabelSetLimits) -> None:
     """From now on this is the definition of its name. If others write at the same time, the last is kept.
 
-    The same definition again is written again: so a set with a damaged row is mended.
+    The same definition again is written again: so a set with a damaged row is mended, and one whose build has
+    failed for good is tried again.
 
     Raises:
         TooMany: there are too many label sets, or they take too many bytes.
@@ -47,13 +51,15 @@ async def keep(store: Store, draft: Draft, limits: LabelSetLimits) -> None:
     key: Key = ("sets", draft.name)
     while True:
         row = await store.get(key)
-        former = None if row is None else Pointer.from_bytes(row)
         await _check_room(store, draft, limits)
-        previous = await _served_until_then(store, draft, former)
-        puts = {key: Pointer(draft.digest, previous, draft.size).to_bytes()}
+        previous = await _served_until_then(store, draft, Pointer.found(row))
+        puts = {key: Pointer(draft.digest, previous, draft.size, time.time()).to_bytes()}
         puts["definitions", f"{draft.name}/{draft.digest}"] = draft.definition
         puts |= {("images", f"{draft.name}/{image}"): file for image, file in draft.images.items()}
-        if await store.change(puts, expected={key: row}):
+        build: Key = ("builds", f"{draft.name}/{draft.version}")
+        built = await store.get(build)
+        deletes = [] if built is None or Build.found(built) else [build]
+        if await store.change(puts, deletes, expected={key: row, build: built}):
             return
 
 
@@ -67,7 +73,7 @@ async def forget(store: Store, name: str) -> bool:
 
 
 async def _check_room(store: Store, draft: Draft, limits: LabelSetLimits) -> None:
-    others = {name: Pointer.from_bytes(row) for name, row in (await store.rows("sets")).items()}
+    others = {name: Pointer.found(row) for name, row in (await store.rows("sets")).items()}
     others.pop(draft.name, None)
     if (count := len(others) + 1) > limits.max_label_sets:
         raise TooMany(
@@ -75,7 +81,7 @@ async def _check_room(store: Store, draft: Draft, limits: LabelSetLimits) -> Non
             limit=limits.max_label_sets,
             actual=count,
         )
-    size = draft.size + sum(each.size for each in others.values())
+    size = draft.size + sum(each.size for each in others.values() if each)
     if size > limits.max_label_sets_bytes:
         raise TooMany(
             f"all label sets would have {size:,} bytes; the limit is {limits.max_label_sets_bytes:,}. Delete one.",
@@ -90,5 +96,5 @@ async def _served_until_then(store: Store, draft: Draft, former: Pointer | None)
     if former.digest == draft.digest:
         return former.previous
     row = await store.get(("builds", f"{draft.name}/{version_of(former.digest, draft.fingerprint)}"))
-    is_built = row is not None and Build.from_bytes(row).built is not None
-    return former.digest if is_built else former.previous
+    build = Build.found(row)
+    return former.digest if build and build.built is not None else former.previous

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
 from service.application.label_sets.catalog import Catalog
-from service.application.label_sets.definition import Definition
+from service.application.label_sets.definition import Definition, digest_of
 from service.application.label_sets.encoding import check_examples, check_prompts
 from service.application.label_sets.entry import Entry, State
 from service.application.label_sets.keeping import Draft, forget, keep
@@ -21,12 +20,11 @@ from service.application.models import Models
 from service.application.served_model import ServedModel
 from service.clip.few_shot import LeaveOneOut
 from service.concurrency import SideThread
-from service.errors import LabelSetNotReady, LabelSetReadOnly, StoreUnavailable, UnknownLabelSet
+from service.errors import LabelSetReadOnly, StoreUnavailable, UnknownLabelSet
 from service.telemetry.metrics import Metrics
 from service.telemetry.request import RequestContext, current
 
 _WAIT_SECONDS = 2.0  # what a PUT waits for a build before it answers that it has begun
-_RETRY_SECONDS = 5.0  # where there is no progress to measure by
 _SHOWN_NAMES = 10
 
 
@@ -104,7 +102,8 @@ class LabelSets:
 
         Raises:
             UnknownLabelSet: there is none of this name, or its version is another.
-            LabelSetNotReady: it is not built yet, or cannot be.
+            LabelSetNotReady: it is not built yet.
+            LabelSetFailed: it cannot be built.
             StoreUnavailable: the store has not been read yet.
         """
         found = [self._find(*each.partition("@")[::2]) for each in names]
@@ -139,9 +138,9 @@ class LabelSets:
             context.bulk = True  # requests that somebody waits for come first
         await check_prompts(model, definition)
         await check_examples(model, definition, images)
-        stored = await self._side.call(definition.to_bytes, short=False)
+        stored, digest = await self._side.call(_named, definition, short=False)
         vectors_size = 4 * model.manifest.embed_dim * definition.vector_count
-        draft = Draft(request.name, model.fingerprint, stored, images, vectors_size)
+        draft = Draft(request.name, model.fingerprint, stored, digest, images, vectors_size)
         await keep(self._store, draft, self._own_limits)
         await self._catalog.refresh()
         await self._settled(request.name)
@@ -175,7 +174,7 @@ class LabelSets:
         entry = self._entry(name)
         served = entry.served
         if served is None:
-            raise _not_ready(name, entry)
+            raise entry.not_ready()
         if version and version != served.version:
             raise UnknownLabelSet(
                 f"{name} is at version {served.version}; version {version[:64]} is not served."
@@ -199,6 +198,11 @@ class LabelSets:
         return UnknownLabelSet(f"there is no label set {name[:64]!r}. There are: {shown or 'none'}.")
 
 
+def _named(definition: Definition) -> tuple[bytes, str]:
+    stored = definition.to_bytes()
+    return stored, digest_of(stored)
+
+
 def _state(entry: Entry) -> LabelSetState:
     served = entry.served
     built = served if entry.ready else None  # what a former version has, is not of this definition
@@ -215,7 +219,7 @@ def _state(entry: Entry) -> LabelSetState:
         read_only=entry.read_only,
         truncated_labels=built.truncated if built else (),
         loo=built.loo if built else None,
-        retry_after=_retry_after(entry),
+        retry_after=entry.retry_after,
     )
 
 
@@ -227,22 +231,3 @@ def _warnings(definition: Definition) -> tuple[str, ...]:
             "than to texts, so that these labels have higher scores: give examples to all, or to none.",
         )
     return ()
-
-
-def _not_ready(name: str, entry: Entry) -> LabelSetNotReady:
-    if entry.error and entry.final:
-        return LabelSetNotReady(
-            f"{name} cannot be built: {entry.error.detail} Put another definition.",
-            retry_after=_RETRY_SECONDS,
-        )
-    why = f" Its build has failed so far: {entry.error.detail}" if entry.error else ""
-    return LabelSetNotReady(
-        f"{name} is being built: {entry.done:,} of {entry.prompts:,} prompts are encoded.{why} Try again later.",
-        retry_after=_retry_after(entry),
-    )
-
-
-def _retry_after(entry: Entry) -> float:
-    if not entry.done:
-        return _RETRY_SECONDS
-    return max(1.0, (time.monotonic() - entry.began) / entry.done * (entry.prompts - entry.done))

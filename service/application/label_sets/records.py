@@ -12,16 +12,19 @@ of an upgrade, share one store: each builds and serves the version of its own.
 
 from __future__ import annotations
 
+import functools
 import io
 import time
 import zipfile
-from dataclasses import asdict, dataclass, fields, replace
-from typing import Self
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 import orjson
+from pydantic import TypeAdapter
 
+from service.application.label_sets.definition import Definition
 from service.clip.zeroshot import FloatArray
 
 
@@ -33,20 +36,35 @@ class _Json:
 
     @classmethod
     def from_bytes(cls, stored: bytes) -> Self:
-        known = {field.name for field in fields(cls)}  # type: ignore[arg-type]  # each child is a dataclass
-        return cls(**{name: value for name, value in orjson.loads(stored).items() if name in known})
+        """Raises ValueError: it is damaged."""
+        row: Self = _adapter(cls).validate_json(stored)  # type: ignore[arg-type]  # a class can be hashed
+        return row
+
+    @classmethod
+    def found(cls, stored: bytes | None) -> Self | None:
+        """None: there is no such row, or it is damaged."""
+        try:
+            return None if stored is None else cls.from_bytes(stored)
+        except ValueError:
+            return None
+
+
+@functools.cache
+def _adapter(kind: type[_Json]) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
 
 
 @dataclass(frozen=True)
 class Pointer(_Json):
     """`digest`: of the definition that is wanted. `previous`: that of the one that is served until then.
 
-    `size`: bytes that the set takes, or will.
+    `size`: bytes that the set takes, or will. `put`: when it was, seconds since 1970.
     """
 
     digest: str
     previous: str | None
     size: int
+    put: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -93,6 +111,19 @@ class Weights:
             self,
             texts=np.concatenate([self.texts, texts]),
             truncated=np.concatenate([self.truncated, truncated]),
+        )
+
+    def fit(self, definition: Definition, dim: int) -> bool:
+        """Whether they can be those of the first names of this definition, or of all."""
+        names = len(definition.names)
+        done = len(self.texts)
+        examples = definition.vector_count - names
+        return (
+            self.texts.shape == (done, dim)
+            and self.truncated.shape == (done,)
+            and self.examples.shape == (examples, dim)
+            and self.texts.dtype == self.examples.dtype == np.float32
+            and done <= names
         )
 
     def to_bytes(self) -> bytes:

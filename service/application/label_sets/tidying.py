@@ -25,8 +25,8 @@ async def tidy(store: Store, name: str, digest: str) -> None:
     puts: dict[Key, bytes] = {}
     kept: set[str] = set()  # of a file there are no definitions
     if row is not None:
-        pointer = Pointer.from_bytes(row)
-        if pointer.digest != digest:
+        pointer = Pointer.found(row)
+        if pointer is None or pointer.digest != digest:
             return
         if pointer.previous:
             puts[key] = replace(pointer, previous=None).to_bytes()
@@ -55,7 +55,6 @@ async def _versions(store: Store, rows: list[Key]) -> list[str]:
     """Names of builds, the newest first, and those that are under way before all."""
     found = []
     for key in rows:
-        if key[0] == "builds" and (row := await store.get(key)):
-            built = Build.from_bytes(row).built
-            found.append((float("inf") if built is None else built, key[1]))
+        if key[0] == "builds" and (build := Build.found(await store.get(key))):
+            found.append((float("inf") if build.built is None else build.built, key[1]))
     return [name for _, name in sorted(found, reverse=True)]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from service.application.answers import Classification
-from service.application.label_sets.definition import version_of
+from service.application.label_sets.definition import digest_of, version_of
 from service.application.label_sets.keeping import Draft, keep
 from service.application.label_sets.memory_store import MemoryStore
 from service.application.label_sets.records import Build, Pointer
@@ -448,39 +448,6 @@ async def test_an_error_that_passes_is_not_the_end_of_a_build(open_site: OpenSit
     assert site.sets.get("pets").error is None
 
 
-@pytest.mark.parametrize("damaged", [b"", b"no archive", b"PK\x03\x04"])
-async def test_embeddings_that_are_damaged_are_made_again(open_site: OpenSite, damaged: bytes) -> None:
-    store = MemoryStore()
-    await (await open_site(store)).put()
-    (name,) = await store.names("weights")
-    await store.change({("weights", name): damaged})
-    again = await open_site(store)
-    await until(lambda: _ready(again))
-
-
-async def test_a_set_that_cannot_be_read_does_not_keep_others_from_being_served(open_site: OpenSite) -> None:
-    store = MemoryStore()
-    site = await open_site(store)
-    await site.put("moods")
-    await site.put("pets")
-    (name,) = [name for name in await store.names("definitions") if name.startswith("moods")]
-    await store.change({("definitions", name): b'{"written": "later"}'})
-    again = await open_site(store)
-    assert [state.name for state in again.sets.all()] == ["pets"]
-    await again.put("moods", labels=["glad"])
-    assert [state.name for state in again.sets.all()] == ["moods", "pets"]
-
-
-async def test_a_set_that_cannot_be_read_is_mended_by_the_same_put(open_site: OpenSite) -> None:
-    store = MemoryStore()
-    await (await open_site(store)).put()
-    (name,) = await store.names("definitions")
-    await store.change({("definitions", name): b"damaged"})
-    again = await open_site(store)
-    assert again.sets.all() == []
-    assert (await again.put()).state == "ready"
-
-
 async def test_what_a_later_version_has_written_beside_is_left_out(open_site: OpenSite) -> None:
     store = MemoryStore()
     version = (await (await open_site(store)).put()).version
@@ -495,7 +462,7 @@ async def test_tidying_leaves_alone_what_a_later_put_needs() -> None:
     store = MemoryStore()
     limits = LabelSetLimits()
     first, second = (
-        Draft("pets", "f", put_bytes, {"shared": b"image"}, 0)
+        Draft("pets", "f", put_bytes, digest_of(put_bytes), {"shared": b"image"}, 0)
         for put_bytes in (b'{"first": 1}', b'{"second": 1}')
     )
     await keep(store, first, limits)

@@ -95,6 +95,27 @@ async def test_sets_of_files_need_no_store(open_site: OpenSite, tmp_path: Path) 
     await until(lambda: _classifies(site))
 
 
+async def test_files_are_followed_while_the_store_is_away(open_site: OpenSite, tmp_path: Path) -> None:
+    store = Flaky()
+    (files := tmp_path / "files").mkdir()
+    (files / "pets.toml").write_text('labels = ["cat", "dog"]')
+    site = await open_site(store, files=files)
+    await site.put("kept")
+    await until(lambda: _named(site, "kept", "pets"))
+    store.away = True
+    (files / "moods.toml").write_text('labels = ["glad", "sad"]')
+    await until(lambda: _named(site, "kept", "moods", "pets"))
+    (files / "pets.toml").unlink()
+    await until(lambda: _named(site, "kept", "moods"))
+    store.away = False
+    (files / "moods.toml").unlink()
+    await until(lambda: _named(site, "kept"))
+
+
+async def _named(site: Site, *names: str) -> bool:
+    return [state.name for state in site.sets.all() if state.state == "ready"] == [*names]
+
+
 async def _classifies(site: Site) -> bool:
     try:
         return bool((await classified(site, "pets")).label_sets)

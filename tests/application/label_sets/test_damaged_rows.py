@@ -1,0 +1,154 @@
+"""Rows of the store that are damaged: their set says so, the others go on, and it can be put again or deleted."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from service.application.label_sets.memory_store import MemoryStore
+from service.application.label_sets.records import Weights
+from service.application.label_sets.sqlite_store import SqliteStore
+from service.application.label_sets.store import Kind, Store
+from service.concurrency import loops_are_well
+from service.errors import LabelSetFailed
+from tests.application.label_sets.conftest import OpenSite, Site
+from tests.application.label_sets.making import Counted
+from tests.application.label_sets.test_label_sets import classified, until, version_at
+
+DAMAGED = {
+    "nothing": b"",
+    "zeros": bytes(100),
+    "half of it": b'{"digest": "a", "prev',
+    "no object": b"[1]",
+    "deep": b"[" * 100_000,
+    "without its fields": b"{}",
+    "numbers for words": b'{"digest": 1, "previous": 2, "size": "x", "total": "y", "built": "z"}',
+}
+SHOWN = "what is stored of it cannot be read: put it again, or delete it."
+
+
+def shown(site: Site) -> dict[str, tuple[str, str | None]]:
+    return {state.name: (state.state, state.error) for state in site.sets.all()}
+
+
+def ready(site: Site, *names: str) -> Callable[[], Awaitable[bool]]:
+    async def are() -> bool:
+        return all(shown(site).get(name, ("", None))[0] == "ready" for name in names)
+
+    return are
+
+
+async def damage(store: Store, kind: Kind, name: str, row: bytes) -> None:
+    """When nobody writes any more: after a build its former versions are deleted."""
+    before = None
+    while before != (before := await store.revision()):
+        await asyncio.sleep(0.3)
+    (found,) = [each for each in await store.names(kind) if each.split("/")[0] == name]
+    await store.change({(kind, found): row})
+
+
+@pytest.mark.parametrize("row", DAMAGED.values(), ids=DAMAGED)
+@pytest.mark.parametrize("kind", ["sets", "definitions", "builds"])
+async def test_a_damaged_row_is_shown_and_holds_up_no_other_set(
+    open_site: OpenSite, store: SqliteStore, tmp_path: Path, kind: Kind, row: bytes
+) -> None:
+    before = await open_site(store)
+    await before.put("good")
+    await before.put("bad")
+    await damage(store, kind, "bad", row)
+    files = tmp_path / "files"
+    files.mkdir()
+    site = await open_site(store, files=files)
+    assert shown(site) == {"bad": ("failed", SHOWN), "good": ("ready", None)}
+    with pytest.raises(LabelSetFailed, match=f"bad cannot be built: {SHOWN}"):
+        await classified(site, "bad")
+    (files / "moods.json").write_text(json.dumps({"labels": ["glad", "sad"]}))
+    assert (await site.put("other")).state == "ready"
+    await until(ready(site, "moods", "other", "good"))
+    assert loops_are_well()
+    assert (await site.put("bad")).state == "ready"
+    await damage(store, kind, "bad", row)
+    again = await open_site(store)
+    assert shown(again)["bad"] == ("failed", SHOWN)
+    await again.sets.delete("bad")
+    assert "bad" not in shown(again)
+    assert not [name for name in await store.names("builds") if name.startswith("bad/")]
+
+
+async def test_what_was_loaded_before_the_damage_is_served_on(open_site: OpenSite) -> None:
+    store = MemoryStore()
+    site = await open_site(store)
+    version = (await site.put()).version
+    await damage(store, "sets", "pets", b"damaged")
+
+    async def noticed() -> bool:
+        return shown(site) == {"pets": ("failed", SHOWN)}
+
+    await until(noticed)
+    assert await version_at(site) == version
+    assert (await site.put()).state == "ready"
+
+
+@pytest.mark.parametrize("row", DAMAGED.values(), ids=DAMAGED)
+async def test_of_a_set_that_is_a_file_the_damaged_row_is_written_anew(
+    open_site: OpenSite, tmp_path: Path, row: bytes
+) -> None:
+    """It can neither be put nor deleted."""
+    store = MemoryStore()
+    (files := tmp_path / "files").mkdir()
+    (files / "pets.json").write_text(json.dumps({"labels": ["cat", "dog"]}))
+    (files / "moods.json").write_text(json.dumps({"labels": ["glad", "sad"]}))
+    await until(ready(await open_site(store, files=files), "pets", "moods"))
+    await damage(store, "builds", "pets", row)
+    site = await open_site(store, files=files, backend=(backend := Counted()))
+    await until(ready(site, "pets", "moods"))
+    assert backend.texts == 0, "its embeddings are there"
+
+
+def _weights(**changed: Any) -> bytes:
+    whole = {
+        "texts": np.zeros((2, 16), np.float32),
+        "truncated": np.zeros(2, np.bool_),
+        "examples": np.zeros((0, 16), np.float32),
+    }
+    return Weights(**(whole | changed)).to_bytes()
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        b"",
+        b"no archive",
+        b"PK\x03\x04",
+        _weights(texts=np.zeros((3, 16), np.float32), truncated=np.zeros(3, np.bool_)),
+        _weights(texts=np.zeros((2, 15), np.float32)),
+        _weights(texts=np.zeros((2, 16), np.int8)),
+        _weights(truncated=np.zeros(1, np.bool_)),
+        _weights(examples=np.zeros((5, 3), np.float32)),
+    ],
+    ids=range(8),
+)
+async def test_embeddings_that_are_damaged_are_made_again(open_site: OpenSite, damaged: bytes) -> None:
+    store = MemoryStore()
+    await (await open_site(store)).put()
+    await damage(store, "weights", "pets", damaged)
+    again = await open_site(store)
+    await until(ready(again, "pets"))
+    assert await version_at(again) is not None
+
+
+async def test_a_definition_of_a_later_version_is_shown_as_one_that_cannot_be_read(
+    open_site: OpenSite,
+) -> None:
+    store = MemoryStore()
+    await (await open_site(store)).put()
+    await damage(store, "definitions", "pets", b'{"written": "later"}')
+    again = await open_site(store)
+    assert shown(again) == {"pets": ("failed", SHOWN)}
+    assert (await again.put(labels=["glad"])).state == "ready"

@@ -1,0 +1,192 @@
+"""Loops in the background: one that fails is logged, begins anew, and /readyz knows."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from service import concurrency
+from service.access.key_file import add_key
+from service.access.key_watch import following
+from service.concurrency import kept_running, loops_are_well
+from service.engine.batch_queue import BatchPolicy
+from service.engine.batching import DynamicBatcher
+from service.engine.fake import FakeBackend
+from service.errors import BackendFailed
+from service.telemetry.metrics import Metrics
+from tests.support import DIM, Running, serving, write_toy_artifact
+
+SECONDS = 20
+_ROW = np.zeros((1, 1))
+
+
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(concurrency, "_AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr(concurrency, "_WELL_SECONDS", 0.5)
+
+
+@pytest.fixture
+async def running(tmp_path: Path) -> AsyncIterator[Running]:
+    toy = await write_toy_artifact(tmp_path / "toy")
+    async with serving(FakeBackend(DIM), toy, grpc_enabled=True) as running:
+        yield running
+
+
+async def until(holds: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(SECONDS):
+        while not await holds():
+            await asyncio.sleep(0.01)
+
+
+async def test_a_loop_that_fails_begins_anew_and_is_well_after_a_while(written: io.StringIO) -> None:
+    begun = 0
+
+    async def loop() -> None:
+        nonlocal begun
+        begun += 1
+        if begun <= 3:
+            assert loops_are_well() == (begun == 1)
+            raise ValueError(f"fault {begun}")
+        await asyncio.sleep(3600)
+
+    task = kept_running("a loop", loop)
+    async with asyncio.timeout(SECONDS):
+        while begun < 4:
+            await asyncio.sleep(0.01)
+    assert not loops_are_well()
+
+    async def well() -> bool:
+        return loops_are_well()
+
+    await until(well)
+    task.cancel()
+    lines = [json.loads(line) for line in written.getvalue().splitlines()]
+    assert [(line["event"], line["loop"]) for line in lines] == [("loop_failed", "a loop")] * 3
+    assert "ValueError: fault 1" in lines[0]["exception"]
+
+
+async def test_a_loop_that_is_ended_while_it_fails_is_forgotten() -> None:
+    async def loop() -> None:
+        raise ValueError
+
+    task = kept_running("a loop", loop)
+    async with asyncio.timeout(SECONDS):
+        while loops_are_well():
+            await asyncio.sleep(0.01)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert loops_are_well()
+
+
+async def test_readyz_says_no_while_a_loop_fails(running: Running) -> None:
+    async def status() -> int:
+        return (await running.client.get("/readyz")).status_code
+
+    assert await status() == 200
+
+    async def loop() -> None:
+        raise ValueError
+
+    task = kept_running("a loop", loop)
+    await until(lambda: _is(status, 503))
+    assert (await running.client.get("/livez")).status_code == 200
+    task.cancel()
+    await until(lambda: _is(status, 200))
+
+
+async def _is(status: Callable[[], Awaitable[int]], expected: int) -> bool:
+    return await status() == expected
+
+
+def _fails_once(owner: Any, name: str, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The next call of a method of `owner` fails; how often it was called since."""
+    method, calls = getattr(owner, name), []
+
+    def failing(*args: Any, **kwargs: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 1:
+            raise ValueError("a fault")
+        return method(*args, **kwargs)
+
+    monkeypatch.setattr(owner, name, failing)
+    return calls
+
+
+async def test_each_follower_of_the_service_outlives_a_fault(
+    running: Running, monkeypatch: pytest.MonkeyPatch, written: io.StringIO
+) -> None:
+    gateway = running.gateway
+    rpc: Any = gateway.rpc
+    label_sets: Any = gateway.inference.label_sets
+    owners = [(label_sets._store, "revision"), (gateway.inference, "models")]
+    calls = [_fails_once(owner, name, monkeypatch) for owner, name in owners]
+
+    class Member:
+        address, phase, since, looked = "a", 0, 0.0, 0
+
+        def check(self, now: float) -> None:
+            self.looked += 1
+            if self.looked == 1:
+                raise ValueError("a fault")
+
+        def abort(self) -> None: ...
+
+    member: Any = Member()
+    gateway.connections._all.add(member)
+
+    async def all_go_on() -> bool:
+        return all(len(each) > 3 for each in calls) and member.looked > 3
+
+    await until(all_go_on)
+    gateway.connections._all.discard(member)
+    failed = {json.loads(line).get("loop") for line in written.getvalue().splitlines()} - {None}
+    assert failed == {"label_sets", "grpc_health", "connections"}
+    assert rpc._health._ended is False
+
+
+async def test_keys_are_followed_after_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "keys"
+    add_key(path, "old", ["use"])
+    async with following(path) as keys:
+        failed = []
+
+        def fails(_: Path) -> Any:
+            failed.append(1)
+            raise ValueError("a fault")
+
+        with monkeypatch.context() as patch:
+            patch.setattr("service.access.key_watch.read_keys", fails)
+            new = add_key(path, "new", ["use"])
+
+            async def has_failed() -> bool:
+                return bool(failed)
+
+            await until(has_failed)
+
+        async def known() -> bool:
+            return keys.find(f"Bearer {new}") is not None
+
+        await until(known)
+
+
+async def test_a_batcher_outlives_a_fault_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run(*_: Any) -> Any:
+        return [[1.0]]
+
+    batcher = DynamicBatcher("text", run, BatchPolicy(1), metrics := Metrics())
+    monkeypatch.setattr(metrics, "batch", lambda *_: 1 / 0)
+    batcher.start()
+    async with asyncio.timeout(SECONDS):
+        with pytest.raises(BackendFailed):
+            await batcher.submit(_ROW)
+        monkeypatch.undo()
+        assert await batcher.submit(_ROW) is not None
+    await batcher.aclose()
