@@ -98,7 +98,7 @@ async def open_core(
             stack.push_async_callback(backend.aclose)
             models[folder] = _served_model(folder, manifest, own, backend, executor, side, decoders, metrics)
         by_name = _by_name(models, settings)
-        label_sets = _label_sets(settings, by_name, side, metrics)
+        label_sets = _label_sets(settings, by_name, side, metrics, charge)
         stack.push_async_callback(label_sets.aclose)
         inference = Inference(by_name, label_sets, picked(settings, RequestLimits), side, charge)
         yield Core(models, inference, side)
@@ -142,12 +142,14 @@ def _served_model(
     return ServedModel(manifest, limits.choices, backend, images, texts, classifiers, admission)
 
 
-def _label_sets(settings: Settings, models: Models, side: SideThread, metrics: Metrics) -> LabelSets:
+def _label_sets(
+    settings: Settings, models: Models, side: SideThread, metrics: Metrics, charge: Charge | None
+) -> LabelSets:
     store = _store(settings)
     limits, own = picked(settings, RequestLimits), picked(settings, LabelSetLimits)
     path = settings.label_sets_folder
     folder = None if path is None else Folder(path, limits, own)
-    catalog = Catalog(models, store, folder, metrics)
+    catalog = Catalog(models, store, folder, metrics, charge)
     return LabelSets(models, catalog, store, side, limits, own, metrics)
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 
 from service.application.label_sets.definition import Definition, version_of
 from service.application.label_sets.encoding import encode_examples, encode_prompts
+from service.application.label_sets.paying import Account, Unpaid
 from service.application.label_sets.records import Build, Weights
 from service.application.label_sets.store import Key, Store
 from service.application.served_model import ServedModel
@@ -34,7 +35,7 @@ class Wanted:
     """A definition that a model of this gateway is to have.
 
     `images`: its examples, by their SHA-256, if it comes from a file; None: it is in the store.
-    `put`: see `Pointer`.
+    `put`, `payer`, `pays_for`: see `Pointer`.
     """
 
     name: str
@@ -42,6 +43,8 @@ class Wanted:
     definition: Definition
     images: dict[str, bytes] | None = None
     put: float = 0.0
+    payer: str | None = None
+    pays_for: str = ""
 
     def version(self, fingerprint: str) -> str:
         return version_of(self.digest, fingerprint)
@@ -51,9 +54,16 @@ class Building:
     """One build. `progress` is told how many prompts are done."""
 
     def __init__(
-        self, wanted: Wanted, model: ServedModel, store: Store, owner: str, progress: Callable[[int], None]
+        self,
+        wanted: Wanted,
+        model: ServedModel,
+        store: Store,
+        owner: str,
+        account: Account,
+        progress: Callable[[int], None],
     ) -> None:
         """`owner`: the gateway."""
+        self._account = account
         self._wanted = wanted
         self._model = model
         self._store = store
@@ -69,13 +79,14 @@ class Building:
 
         Raises:
             TakenOver: see there.
-            InvalidInput: the definition cannot be built, now or later.
+            Unpaid: its key has no rate left for what comes next; what there is so far is stored.
+            InvalidInput, LabelSetFailed: the definition cannot be built, now or later.
             BackendUnavailable, BackendFailed, StoreUnavailable: it may be possible later.
         """
         build = await self._claim()
         try:
             return await self._run(build)
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, Unpaid):
             with suppress(TakenOver, StoreUnavailable):
                 await self._write(build, {}, believed=0.0)  # another may go on at once
             raise
@@ -84,13 +95,18 @@ class Building:
         definition = self._wanted.definition
         weights = await self._begun()
         reported = time.monotonic()
-        async for so_far in encode_prompts(self._model, definition, weights):
-            weights = so_far
-            done = definition.prompt_count(len(weights.texts))
-            self._progress(done)
-            if time.monotonic() - reported > _REPORT_SECONDS:
-                await self._report(replace(build, done=done), weights)
-                reported = time.monotonic()
+        done = definition.prompt_count(len(weights.texts))
+        try:
+            async for so_far in encode_prompts(self._model, definition, weights, self._account):
+                weights = so_far
+                done = definition.prompt_count(len(weights.texts))
+                self._progress(done)
+                if time.monotonic() - reported > _REPORT_SECONDS:
+                    await self._report(replace(build, done=done), weights)
+                    reported = time.monotonic()
+        except Unpaid:
+            await self._report(replace(build, done=done), weights)
+            raise
         await self._report(replace(build, done=build.total, built=time.time()), weights)
         return weights
 
@@ -114,7 +130,12 @@ class Building:
         images = self._wanted.images
         if images is None:
             images = await self._images()
-        return Weights.none(await encode_examples(self._model, self._wanted.definition, images))
+        definition = self._wanted.definition
+        examples = definition.vector_count - len(definition.names)
+        await self._account.require(examples)
+        encoded = await encode_examples(self._model, definition, images)
+        self._account.spend(examples)
+        return Weights.none(encoded)
 
     async def _images(self) -> dict[str, bytes]:
         images = {}

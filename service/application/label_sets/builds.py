@@ -10,10 +10,11 @@ from collections.abc import Callable
 from service.application.label_sets.building import Building, TakenOver
 from service.application.label_sets.entry import Entry
 from service.application.label_sets.memory_store import MemoryStore
+from service.application.label_sets.paying import Charge, Unpaid
 from service.application.label_sets.records import Weights
 from service.application.label_sets.store import Store
 from service.application.label_sets.tidying import tidy
-from service.errors import ClipError, InvalidInput, StoreUnavailable
+from service.errors import ClipError, InvalidInput, LabelSetFailed, StoreUnavailable
 from service.telemetry.log import logger
 from service.telemetry.metrics import Metrics
 from service.telemetry.request import RequestContext, task_context
@@ -27,8 +28,11 @@ class Builds:
     `owner`: the name by which other gateways know that a build is ours.
     """
 
-    def __init__(self, store: Store, metrics: Metrics, note: Callable[[], None]) -> None:
-        """`note`: called when a build has ended."""
+    def __init__(
+        self, store: Store, metrics: Metrics, note: Callable[[], None], charge: Charge | None
+    ) -> None:
+        """`note`: called when a build has ended. `charge`: see `Account`."""
+        self._charge = charge
         self.owner = uuid.uuid4().hex
         self._store = store
         self._metrics = metrics
@@ -37,16 +41,17 @@ class Builds:
 
     def start(self, entry: Entry) -> None:
         """Build it in a task, which is then `entry.task`."""
-        context = task_context(RequestContext(f"label-set-{entry.version}", bulk=True))
+        entry.account.charge = self._charge
+        request = RequestContext(f"label-set-{entry.version}", bulk=True, digest=entry.payer, scope="manage")
+        context = task_context(request)
         entry.task = asyncio.create_task(self._run(entry), context=context)
 
     async def _run(self, entry: Entry) -> None:
-        is_small = entry.prompts <= _SMALL
         try:
-            async with self._small if is_small else self._large:
-                await self._build(entry)
+            await self._build(entry)
         finally:
-            entry.task = None
+            if entry.task is asyncio.current_task():  # else there is a new one in its place
+                entry.task = None
             self._note()
         if entry.ready:
             try:
@@ -67,7 +72,7 @@ class Builds:
         except TakenOver:
             return
         except ClipError as error:
-            entry.fail(error, final=isinstance(error, InvalidInput))
+            entry.fail(error, final=isinstance(error, InvalidInput | LabelSetFailed))
             logger.warning("label_set_not_built", **said, reason=error.detail)
             self._metrics.label_sets.built(error.code, time.monotonic() - began)
             return
@@ -81,14 +86,25 @@ class Builds:
         self._metrics.label_sets.built("ok", seconds)
 
     async def _weights(self, entry: Entry) -> Weights:
+        is_small = entry.prompts <= _SMALL
+        while True:
+            try:
+                async with self._small if is_small else self._large:
+                    return await self._encoded(entry)
+            except Unpaid:
+                await entry.account.save()
+
+    async def _encoded(self, entry: Entry) -> Weights:
         def progress(done: int) -> None:
             entry.done = done
 
-        what = entry.wanted, entry.model
+        def building(store: Store) -> Building:
+            return Building(entry.wanted, entry.model, store, self.owner, entry.account, progress)
+
         try:
-            return await Building(*what, self._store, self.owner, progress).run()
+            return await building(self._store).run()
         except StoreUnavailable:
             if not entry.read_only:
                 raise
         # A file is here again at the next start; its embeddings are not.
-        return await Building(*what, MemoryStore(), self.owner, progress).run()
+        return await building(MemoryStore()).run()

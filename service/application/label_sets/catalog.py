@@ -16,11 +16,12 @@ from collections.abc import Iterable, Mapping
 
 from service.application.label_sets.building import Wanted
 from service.application.label_sets.builds import Builds
-from service.application.label_sets.definition import Definition, version_of
+from service.application.label_sets.definition import Definition
 from service.application.label_sets.entry import STATES, UNREADABLE, Entry, unreadable
 from service.application.label_sets.folder import Folder
-from service.application.label_sets.records import Build, Pointer, Weights
-from service.application.label_sets.served_set import ServedSet
+from service.application.label_sets.loading import former_set, stored_set
+from service.application.label_sets.paying import Charge
+from service.application.label_sets.records import Build, Pointer
 from service.application.label_sets.store import Store
 from service.application.models import Models
 from service.application.served_model import ServedModel
@@ -36,14 +37,22 @@ _AGAIN_SECONDS = 2.0  # after a build that may succeed later, and to see whether
 class Catalog:
     """See the module. `entries`: by name. `loaded`: whether the store has been read once."""
 
-    def __init__(self, models: Models, store: Store, folder: Folder | None, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        models: Models,
+        store: Store,
+        folder: Folder | None,
+        metrics: Metrics,
+        charge: Charge | None = None,
+    ) -> None:
+        """`charge` takes the rows of a build from the rate of the key that has put the set."""
         self.entries: dict[str, Entry] = {}
         self.loaded = False
         self._models = models
         self._store = store
         self._folder = folder
         self._metrics = metrics
-        self._builds = Builds(store, metrics, self._note)
+        self._builds = Builds(store, metrics, self._note, charge)
         self._revision: int | None = None
         self._lock = asyncio.Lock()
         self._changed = asyncio.Event()
@@ -119,12 +128,14 @@ class Catalog:
         """Until something has."""
         await self._changed.wait()
 
-    def _settled(self, name: str, digest: str, put: float) -> bool:
+    def _settled(self, name: str, wanted: Pointer | Wanted) -> bool:
         """Whether there is nothing to do for this definition, or it is being done."""
         entry = self.entries.get(name)
-        if entry is None or entry.wanted.digest != digest:
+        if entry is None or entry.wanted.digest != wanted.digest:
             return False
-        return entry.ready or entry.task is not None or (entry.final and entry.wanted.put == put)
+        tried, now = entry.wanted, wanted
+        is_built_for = entry.task is not None and tried.payer == now.payer
+        return entry.ready or is_built_for or (entry.final and tried.put == now.put)
 
     async def _load(self, name: str, row: bytes) -> None:
         try:
@@ -146,15 +157,16 @@ class Catalog:
         self.entries[name] = unreadable(name, model, former.served if former else None)
 
     async def _load_wanted(self, name: str, pointer: Pointer) -> None:
-        if self._settled(name, pointer.digest, pointer.put):
+        if self._settled(name, pointer):
             return
         stored = await self._store.get(("definitions", f"{name}/{pointer.digest}"))
         if stored is not None:  # else it has just been replaced, and the revision says so
             definition = await asyncio.to_thread(Definition.from_bytes, stored)
-            await self._want(Wanted(name, pointer.digest, definition, put=pointer.put), pointer.previous)
+            paid = pointer.put, pointer.payer, pointer.pays_for
+            await self._want(Wanted(name, pointer.digest, definition, None, *paid), pointer.previous)
 
     async def _want(self, wanted: Wanted, previous: str | None) -> None:
-        if self._settled(wanted.name, wanted.digest, wanted.put):
+        if self._settled(wanted.name, wanted):
             return
         model = self._models.get(wanted.definition.model)
         if model is None:
@@ -177,8 +189,10 @@ class Catalog:
         version = wanted.version(model.fingerprint)
         former = self.entries.get(wanted.name)
         if former is not None and former.version == version:
-            if former.final:  # it has been put again
-                former.wanted, former.final = wanted, False
+            self._end(former)  # it is tried again, perhaps for another key
+            if former.final:
+                former.error, former.final = None, False
+            former.wanted = wanted
             return former
         if former is not None:
             self._end(former)
@@ -193,34 +207,16 @@ class Catalog:
         row = await self._store.get(("builds", f"{name}/{entry.version}"))
         build = None if row is None else Build.from_bytes(row)
         if build and build.built is not None:
-            entry.served = await self._stored(entry, entry.wanted.digest, entry.wanted.definition)
+            entry.served = await stored_set(self._store, entry, entry.wanted.digest, entry.wanted.definition)
         if entry.ready:
             entry.error = None
             return
         if entry.served is None and previous is not None:
-            entry.served = await self._former(entry, previous)
+            entry.served = await former_set(self._store, entry, previous)
         if build and build.is_by_another(self._builds.owner):
             entry.done = build.done
         else:
             self._builds.start(entry)
-
-    async def _former(self, entry: Entry, digest: str) -> ServedSet | None:
-        """What is served until the new definition is built."""
-        stored = await self._store.get(("definitions", f"{entry.wanted.name}/{digest}"))
-        if stored is None:
-            return None
-        try:
-            definition = await asyncio.to_thread(Definition.from_bytes, stored)
-        except Exception:  # see `_load`
-            return None
-        return await self._stored(entry, digest, definition)
-
-    async def _stored(self, entry: Entry, digest: str, definition: Definition) -> ServedSet | None:
-        version = version_of(digest, entry.model.fingerprint)
-        stored = await self._store.get(("weights", f"{entry.wanted.name}/{version}"))
-        if stored is None:
-            return None
-        return await asyncio.to_thread(lambda: entry.set_of(digest, definition, Weights.from_bytes(stored)))
 
     def _drop(self, name: str) -> None:
         if entry := self.entries.pop(name, None):

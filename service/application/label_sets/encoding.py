@@ -9,6 +9,7 @@ import numpy as np
 
 from service.application.classifiers import of_label
 from service.application.label_sets.definition import Definition
+from service.application.label_sets.paying import Account
 from service.application.label_sets.records import Weights
 from service.application.label_sets.request import of_example
 from service.application.served_model import ServedModel
@@ -85,20 +86,23 @@ async def _of_examples(
 
 
 async def encode_prompts(
-    model: ServedModel, definition: Definition, weights: Weights
+    model: ServedModel, definition: Definition, weights: Weights, account: Account
 ) -> AsyncIterator[Weights]:
     """`weights` with more and more names, until it has all.
 
     Raises:
+        Unpaid, LabelSetFailed: see `Account.require`.
         InvalidInput: see `check_prompts`.
         BackendUnavailable, BackendFailed: see `Backend`.
     """
     for start, labels in _pieces(definition, len(weights.texts)):
         prompts = [prompt for each in labels for prompt in each]
+        await account.require(len(prompts))
         try:
             encoded = await model.texts.encode(prompts, truncate=definition.truncate)
         except InvalidInput as error:
             raise of_label(error, start + _owner(labels, error.index or 0)) from None
+        account.spend(len(prompts))
         vectors, truncated, end = [], [], 0
         for each in labels:
             own = encoded[end : (end := end + len(each))]

@@ -9,6 +9,7 @@ from typing import Literal, get_args
 
 from service.application.label_sets.building import Wanted
 from service.application.label_sets.definition import Definition
+from service.application.label_sets.paying import Account
 from service.application.label_sets.records import Weights
 from service.application.label_sets.served_set import ServedSet, served_set
 from service.application.served_model import ServedModel
@@ -30,6 +31,7 @@ class Entry:
         prompts, done: of `version`, to be encoded and encoded.
         error: why it is not built, so far.
         final: trying again would change nothing.
+        account: what of its build is paid.
     """
 
     wanted: Wanted
@@ -41,6 +43,7 @@ class Entry:
     final: bool = False
     began: float = field(default_factory=time.monotonic)
     task: asyncio.Task[None] | None = None
+    account: Account = field(default_factory=Account)
     prompts: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -59,6 +62,11 @@ class Entry:
     def fail(self, error: ClipError, *, final: bool) -> None:
         """It is not built, for this reason. `final`: trying again would change nothing."""
         self.error, self.final = error.with_traceback(None), final
+
+    @property
+    def payer(self) -> str | None:
+        """The SHA-256 of the key that pays for its build; None: nobody does."""
+        return self.wanted.payer if self.wanted.pays_for == self.version else None
 
     @property
     def read_only(self) -> bool:

@@ -18,7 +18,7 @@ class Draft:
     """What is to be kept.
 
     `definition`: its bytes. `digest`: what names it. `images`: by their SHA-256.
-    `vectors_size`: bytes of embeddings.
+    `vectors_size`: bytes of embeddings. `payer`: see `Pointer`.
     """
 
     name: str
@@ -27,6 +27,7 @@ class Draft:
     digest: str
     images: dict[str, bytes]
     vectors_size: int
+    payer: str | None = None
 
     @property
     def version(self) -> str:
@@ -53,7 +54,8 @@ async def keep(store: Store, draft: Draft, limits: LabelSetLimits) -> None:
         row = await store.get(key)
         await _check_room(store, draft, limits)
         previous = await _served_until_then(store, draft, Pointer.found(row))
-        puts = {key: Pointer(draft.digest, previous, draft.size, time.time()).to_bytes()}
+        paid = draft.payer, draft.version
+        puts = {key: Pointer(draft.digest, previous, draft.size, time.time(), *paid).to_bytes()}
         puts["definitions", f"{draft.name}/{draft.digest}"] = draft.definition
         puts |= {("images", f"{draft.name}/{image}"): file for image, file in draft.images.items()}
         build: Key = ("builds", f"{draft.name}/{draft.version}")

@@ -122,8 +122,9 @@ class LabelSets:
     async def put(self, request: PutRequest) -> LabelSetState:
         """Keep a label set, in place of the one of its name, and build it.
 
-        It answers when the set is built, or after two seconds. What a set cannot be made of is found before
-        anything is kept. Of two at the same time, the last is kept; both get the state that is then.
+        It answers when the set is built, or after two seconds. The caller's key pays for the build. What a set
+        cannot be made of is found before anything is kept. Of two at the same time, the last is kept; both get the
+        state that is then.
 
         Raises:
             InvalidInput: it is over a limit, a prompt has too many tokens, an example is no image.
@@ -134,13 +135,15 @@ class LabelSets:
         model = self._models.find(request)
         definition, images = await self._side.call(self._checked, request, model, short=False)
         self._check_writable(request.name)
+        payer = None
         if isinstance(context := current(), RequestContext):
             context.bulk = True  # requests that somebody waits for come first
+            payer = context.digest
         await check_prompts(model, definition)
         await check_examples(model, definition, images)
         stored, digest = await self._side.call(_named, definition, short=False)
         vectors_size = 4 * model.manifest.embed_dim * definition.vector_count
-        draft = Draft(request.name, model.fingerprint, stored, digest, images, vectors_size)
+        draft = Draft(request.name, model.fingerprint, stored, digest, images, vectors_size, payer)
         await keep(self._store, draft, self._own_limits)
         await self._catalog.refresh()
         await self._settled(request.name)

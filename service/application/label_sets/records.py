@@ -58,13 +58,16 @@ def _adapter(kind: type[_Json]) -> TypeAdapter[Any]:
 class Pointer(_Json):
     """`digest`: of the definition that is wanted. `previous`: that of the one that is served until then.
 
-    `size`: bytes that the set takes, or will. `put`: when it was, seconds since 1970.
+    `size`: bytes that the set takes, or will. `put`: when it was, seconds since 1970. `payer`: the SHA-256 of the
+    key that put it, which pays for the build of `pays_for`, a version, and of no other.
     """
 
     digest: str
     previous: str | None
     size: int
     put: float = 0.0
+    payer: str | None = None
+    pays_for: str = ""
 
 
 @dataclass(frozen=True)

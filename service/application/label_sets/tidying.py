@@ -32,7 +32,7 @@ async def tidy(store: Store, name: str, digest: str) -> None:
             puts[key] = replace(pointer, previous=None).to_bytes()
         kept = {f"{name}/{digest}", *await _images(store, name, digest)}
     rows = await rows_of(store, name)
-    kept.update((await _versions(store, rows))[:_VERSIONS])
+    kept.update((await _versions(store, rows, digest))[:_VERSIONS])
     deletes = [each for each in rows if each[1] not in kept]
     if puts or deletes:
         await store.change(puts, deletes, expected={key: row})
@@ -51,10 +51,12 @@ async def _images(store: Store, name: str, digest: str) -> Iterator[str]:
     return (f"{name}/{image}" for label in labels for image in label.examples)
 
 
-async def _versions(store: Store, rows: list[Key]) -> list[str]:
-    """Names of builds, the newest first, and those that are under way before all."""
+async def _versions(store: Store, rows: list[Key], digest: str) -> list[str]:
+    """Names of builds, the newest first, and before all those of this definition that are under way."""
     found = []
     for key in rows:
-        if key[0] == "builds" and (build := Build.found(await store.get(key))):
+        if key[0] != "builds" or not (build := Build.found(await store.get(key))):
+            continue
+        if build.built is not None or build.digest == digest:
             found.append((float("inf") if build.built is None else build.built, key[1]))
     return [name for _, name in sorted(found, reverse=True)]

@@ -1,0 +1,177 @@
+"""A build is paid by the key that has put the set: as fast as its rate allows, and not at all without it."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.application.label_sets.paying import Account, Unpaid
+from service.errors import LabelSetFailed, PermissionDenied, RateLimited, Unauthenticated
+from service.telemetry.request import current
+from tests.access.support import bearer, write_keys
+from tests.application.label_sets.making import Counted
+from tests.rest.label_sets import until_ready
+from tests.support import Running, eventually, png, serving, write_toy_artifact
+
+SCOPES = {"scopes": ["use", "manage"]}
+LABELS = [f"label {number}" for number in range(60)]
+SECONDS = 30
+
+
+class Rate:
+    """Lets through so many rows."""
+
+    def __init__(self, room: int) -> None:
+        self.room, self.charged = room, 0
+
+    async def charge(self, rows: int) -> None:
+        if self.room < rows:
+            raise RateLimited("used up", retry_after=0.01)
+        self.room -= rows
+        self.charged += rows
+
+
+async def test_what_is_paid_already_counts_the_next_time() -> None:
+    rate = Rate(5)
+    account = Account(rate.charge)
+    with pytest.raises(Unpaid):
+        await account.require(8)
+    saving = asyncio.create_task(account.save())
+    await asyncio.sleep(0.05)
+    assert not saving.done()
+    rate.room = 10
+    await saving
+    await account.require(8)
+    account.spend(8)
+    assert (rate.charged, account.paid) == (8, 0)
+
+
+async def test_without_rates_nothing_is_paid() -> None:
+    account = Account()
+    await account.require(1_000)
+    account.spend(1_000)
+    await account.save()
+    assert account.paid == 0
+
+
+@pytest.mark.parametrize("kind", [Unauthenticated, PermissionDenied])
+async def test_a_key_that_is_gone_is_the_end_of_the_build(
+    kind: type[Unauthenticated] | type[PermissionDenied],
+) -> None:
+    async def charge(_: int) -> None:
+        raise kind("no")
+
+    with pytest.raises(LabelSetFailed, match="put it again"):
+        await Account(charge).require(1)
+
+
+def started(tmp_path: Path, toy: Path, backend: Counted, **settings: Any) -> Any:
+    settings = {"keys_file": tmp_path / "keys", "rate_window_seconds": 1, **settings}
+    return serving(backend, toy, **settings)
+
+
+async def put(running: Running, key: str, name: str = "pets", **fields: Any) -> dict[str, Any]:
+    answer = await running.client.put(
+        f"/label-sets/{name}", json={"labels": LABELS} | fields, headers=bearer(key)
+    )
+    assert answer.status_code in (200, 202), answer.text
+    body: dict[str, Any] = answer.json()
+    return body
+
+
+@pytest.fixture
+async def toy(tmp_path: Path) -> Path:
+    return await write_toy_artifact(tmp_path / "toy")
+
+
+async def test_a_put_of_more_than_the_rate_is_built_at_the_rate(toy: Path, tmp_path: Path) -> None:
+    keys = write_keys(tmp_path / "keys", slow=SCOPES | {"rows_per_second": 10}, free=SCOPES)
+    async with started(tmp_path, toy, backend := Counted()) as running:
+        backend.texts = 0
+        state = await put(running, keys["slow"])
+        assert (state["state"], "error" in state) == ("building", False)
+        assert backend.texts == 0, "a piece is encoded when all of it is paid"
+        assert (await put(running, keys["free"], "other"))["state"] == "ready", "it does not wait behind it"
+        assert backend.texts == len(LABELS)
+        running.client.headers.update(bearer(keys["free"]))
+        async with asyncio.timeout(10 * SECONDS):
+            await until_ready(running, "pets")
+        assert backend.texts == 2 * len(LABELS)
+
+
+async def test_examples_are_paid_too(toy: Path, tmp_path: Path) -> None:
+    keys = write_keys(tmp_path / "keys", slow=SCOPES | {"rows_per_second": 10})
+    labels = [{"label": "a", "examples": [_encoded(seed) for seed in range(40)]}]
+    async with started(tmp_path, toy, backend := Counted()) as running:
+        backend.images = 0
+        assert (await put(running, keys["slow"], labels=labels))["state"] == "building"
+        assert backend.images == 0
+        running.client.headers.update(bearer(keys["slow"]))
+        await eventually(lambda: backend.images == 40, 10 * SECONDS)
+
+
+def _encoded(seed: int) -> str:
+    return base64.b64encode(png(seed)).decode()
+
+
+async def test_a_key_that_is_removed_ends_its_build_and_another_key_goes_on_with_it(
+    toy: Path, tmp_path: Path
+) -> None:
+    keys = write_keys(tmp_path / "keys", slow=SCOPES | {"rows_per_second": 10}, other=SCOPES)
+    async with started(tmp_path, toy, backend := Counted()) as running:
+        backend.texts = 0
+        known = running.gateway.keys
+        assert (await put(running, keys["slow"]))["state"] == "building"
+        known.replace([kept for _, kept in known._keys if kept.name == "other"])
+        sent = bearer(keys["other"])
+        async with asyncio.timeout(SECONDS):
+            while (await running.client.get("/label-sets/pets", headers=sent)).json()["state"] != "failed":
+                await asyncio.sleep(0.05)
+        shown = (await running.client.get("/label-sets/pets", headers=sent)).json()
+        assert "taken away" in shown["error"]
+        assert backend.texts == 0
+        assert (await put(running, keys["other"]))["state"] == "ready"
+
+
+async def test_another_gateway_on_the_store_does_not_build_it_for_nothing(toy: Path, tmp_path: Path) -> None:
+    keys = write_keys(tmp_path / "keys", slow=SCOPES | {"rows_per_second": 10})
+    here, there = Counted(), Counted()
+    async with started(tmp_path, toy, here) as running, started(tmp_path, toy, there):
+        here.texts = there.texts = 0
+        assert (await put(running, keys["slow"]))["state"] == "building"
+        assert (here.texts, there.texts) == (0, 0)
+        await eventually(lambda: here.texts + there.texts == len(LABELS), 10 * SECONDS)
+
+
+async def test_a_build_that_starts_anew_is_paid_on(toy: Path, tmp_path: Path) -> None:
+    keys = write_keys(tmp_path / "keys", slow=SCOPES | {"rows_per_second": 10})
+    async with started(tmp_path, toy, Counted()) as running:
+        assert (await put(running, keys["slow"]))["state"] == "building"
+    async with started(tmp_path, toy, backend := Counted()):
+        backend.texts = 0
+        await asyncio.sleep(1)
+        assert backend.texts == 0
+        await eventually(lambda: backend.texts == len(LABELS), 10 * SECONDS)
+
+
+async def test_a_build_works_for_no_request_and_in_the_name_of_no_key_in_the_log(
+    toy: Path, tmp_path: Path
+) -> None:
+    keys = write_keys(tmp_path / "keys", free=SCOPES)
+    seen: list[Any] = []
+
+    class Noting(Counted):
+        async def encode_text(self, token_ids: Any, lengths: Any) -> Any:
+            seen.extend(getattr(current(), "requests", ()))
+            return await super().encode_text(token_ids, lengths)
+
+    async with started(tmp_path, toy, Noting()) as running:
+        seen.clear()
+        assert (await put(running, keys["free"]))["state"] == "ready"
+    assert {(request.id.startswith("label-set-"), request.bulk, request.key) for request in seen} == {
+        (True, True, None)
+    }
