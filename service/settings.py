@@ -207,6 +207,13 @@ class Settings(
     def _split_compat(cls, value: object) -> object:
         return () if value == "" else split(value)
 
+    @field_validator("keys_file", "label_sets_folder", mode="before")
+    @classmethod
+    def _has_a_name(cls, value: object) -> object:
+        if isinstance(value, str) and not value.strip():
+            raise ValueError("it is empty: write a path, or leave the setting out")
+        return value
+
     @field_validator("models", mode="before")
     @classmethod
     def _split_models(cls, value: object) -> object:

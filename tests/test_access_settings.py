@@ -36,6 +36,14 @@ def test_what_is_about_keys_is_refused_where_there_are_none(chosen: dict[str, An
     Settings(**KEYS, **chosen)
 
 
+@pytest.mark.parametrize("name", ["keys_file", "label_sets_folder"])
+@pytest.mark.parametrize("value", ["", " "])
+def test_a_path_that_is_empty_is_refused_as_such(name: str, value: str) -> None:
+    """It would be the present folder. Nor is it no path: an empty variable must not let everybody in."""
+    with pytest.raises(ValidationError, match="it is empty: write a path, or leave the setting out"):
+        Settings.model_validate({name: value})
+
+
 @pytest.mark.parametrize(
     "chosen", [{"rows_per_second": 0}, {"bytes_per_second": 0}, {"redis_url": None}, {"metrics_open": True}]
 )

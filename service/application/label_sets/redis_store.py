@@ -14,7 +14,7 @@ from typing import Any, get_args
 from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import OutOfMemoryError
 from redis.maint_notifications import MaintNotificationsConfig
 
 from service.application.label_sets.failures import Failures
@@ -53,6 +53,8 @@ for _ = 1, tonumber(take()) do
 end
 return 1
 """
+# What makes room may be done without any. Redis has known this line since version 7.
+_DELETE = "#!lua flags=allow-oom\n" + _CHANGE
 
 
 class RedisStore:
@@ -69,25 +71,27 @@ class RedisStore:
             maint_notifications_config=MaintNotificationsConfig(enabled=False),
         )
         self._redis = Redis.from_pool(pool)
-        kinds = (RedisError, OSError, TimeoutError)
-        self._reading, self._changing = Failures(kinds, _advice), Failures(kinds, _advice)
+        # Whatever an answer makes of the client: one that is none has no common error.
+        self._reading, self._changing = Failures((Exception,), _advice), Failures((Exception,), _advice)
 
     async def revision(self) -> int:
-        return int(await self._read("GET", _REVISION, seconds=_SECONDS) or 0)
+        with self._reading.translated():
+            return int(await self._ask(_SECONDS, "GET", _REVISION) or 0)
 
     async def names(self, kind: Kind) -> list[str]:
-        return [name_of(name) for name in await self._read("HKEYS", PREFIX + kind, seconds=_SECONDS)]
+        with self._reading.translated():
+            return [name_of(name) for name in await self._ask(_SECONDS, "HKEYS", PREFIX + kind)]
 
     async def rows(self, kind: Kind) -> dict[str, bytes]:
-        found: dict[bytes, bytes] = await self._read("HGETALL", PREFIX + kind, seconds=_VALUE_SECONDS)
-        return {name_of(name): value for name, value in found.items()}
+        with self._reading.translated():
+            found: dict[bytes, bytes] = await self._ask(_VALUE_SECONDS, "HGETALL", PREFIX + kind)
+            return {name_of(name): value for name, value in found.items()}
 
     async def get(self, key: Key) -> bytes | None:
         kind, name = key
-        value: bytes | None = await self._read(
-            "HGET", PREFIX + kind, name_bytes(name), seconds=_VALUE_SECONDS
-        )
-        return value
+        with self._reading.translated():
+            value: bytes | None = await self._ask(_VALUE_SECONDS, "HGET", PREFIX + kind, name_bytes(name))
+            return value
 
     async def change(
         self,
@@ -105,14 +109,18 @@ class RedisStore:
             *_listed((*_stored(key), value) for key, value in puts.items()),
         ]
         with self._changing.translated():
-            return bool(await self._ask(_VALUE_SECONDS, "EVAL", _CHANGE, len(_KEYS), *_KEYS, *arguments))
+            try:
+                return await self._changed(_CHANGE, arguments)
+            except OutOfMemoryError:
+                if puts:
+                    raise
+                return await self._changed(_DELETE, arguments)
+
+    async def _changed(self, script: str, arguments: list[int | bytes]) -> bool:
+        return bool(await self._ask(_VALUE_SECONDS, "EVAL", script, len(_KEYS), *_KEYS, *arguments))
 
     async def aclose(self) -> None:
         await self._redis.aclose()
-
-    async def _read(self, *command: str | bytes, seconds: float) -> Any:
-        with self._reading.translated():
-            return await self._ask(seconds, *command)
 
     async def _ask(self, seconds: float, *command: str | bytes | int) -> Any:
         async with asyncio.timeout(seconds):  # for all of it: the pool's own limits are for each step

@@ -3,6 +3,9 @@
 SQLite does what is hard: a change is whole or not there, also after a crash, and processes take turns. Two rules
 are ours. Nothing is made before the first change, so that a service without label sets leaves no file. And each
 call looks whether the file is still the one that is open: one that was moved away or put back is noticed.
+
+To delete takes room too, for the journal: on a disk that is full nothing could be deleted to make room. So a file
+beside it keeps a little in reserve, which is given up for that.
 """
 
 from __future__ import annotations
@@ -27,6 +30,12 @@ _SCHEMA = (
     f"PRAGMA user_version = {_SCHEMA_VERSION}",
 )
 ONE = "kind = ? AND name = CAST(? AS TEXT)"  # bytes: Python refuses half of a surrogate pair in a text
+_RESERVE = 1_000_000  # bytes: the journal of a deletion has some pages for each thousand that become free
+_NO_ROOM = (
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_CANTOPEN,
+)  # the latter two: of a journal
 WAITED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
@@ -39,6 +48,7 @@ class SqliteFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._reserve = path.with_suffix(".reserve")
         self._connection: sqlite3.Connection | None = None
         self._inode: tuple[int, int] | None = None  # of the file that is connected
 
@@ -53,6 +63,29 @@ class SqliteFile:
             return found
 
     def change(
+        self, puts: Mapping[Key, bytes], deletes: Collection[Key], expected: Mapping[Key, bytes | None]
+    ) -> bool:
+        try:
+            changed = self._change(puts, deletes, expected)
+        except (sqlite3.Error, OSError) as error:
+            if puts or code_of(error) not in _NO_ROOM or not self._reserve.exists():
+                raise
+            self._reserve.unlink(missing_ok=True)
+            changed = self._change(puts, deletes, expected)
+        self._keep_reserve()
+        return changed
+
+    def _keep_reserve(self) -> None:
+        if not self._path.exists() or self._reserve.exists():
+            return
+        with suppress(OSError):
+            try:
+                self._reserve.touch(mode=0o600)
+                self._reserve.write_bytes(bytes(_RESERVE))
+            except OSError:  # there is no room for it now
+                self._reserve.unlink(missing_ok=True)
+
+    def _change(
         self, puts: Mapping[Key, bytes], deletes: Collection[Key], expected: Mapping[Key, bytes | None]
     ) -> bool:
         with self._closed_on_error():
@@ -119,6 +152,9 @@ def _connect(path: Path) -> sqlite3.Connection:
     )
     connection.text_factory = name_of
     connection.execute("PRAGMA synchronous = FULL")  # a change that was answered is on the disk
+    connection.execute(
+        "PRAGMA secure_delete = FAST"
+    )  # or pages that become free are written, to the journal first
     return connection
 
 

@@ -58,8 +58,11 @@ def name_bytes(name: str) -> bytes:
 
 
 def name_of(stored: bytes) -> str:
-    """The name again."""
-    return stored.decode("utf-8", "surrogatepass")
+    """The name again. One that is damaged is another name, and not the end of all."""
+    try:
+        return stored.decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:
+        return stored.decode("utf-8", "backslashreplace")
 
 
 def revision_step() -> int:

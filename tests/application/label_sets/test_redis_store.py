@@ -111,6 +111,16 @@ async def test_a_redis_without_memory_changes_nothing(store: RedisStore, redis: 
     assert await store.change({A: b"2"})
 
 
+async def test_a_redis_without_memory_deletes(store: RedisStore, redis: RedisServer) -> None:
+    await store.change({A: b"1", ("builds", "a"): b"1"})
+    before = await store.revision()
+    redis.ask("CONFIG", "SET", "maxmemory", "1")
+    assert not await store.change({}, [A], expected={A: b"2"})
+    assert await store.change({}, [A, ("builds", "a")], expected={A: b"1"})
+    assert await store.revision() != before, "others see it"
+    assert await store.rows("sets") == {}
+
+
 async def test_a_wrong_password_is_unavailable_and_not_logged(redis: RedisServer) -> None:
     store = RedisStore(redis.url.replace(PASSWORD, "another-one"))
     with logged() as log, pytest.raises(StoreUnavailable) as failed:

@@ -107,6 +107,56 @@ async def test_a_full_disk_is_unavailable_and_what_was_there_stays(store: Sqlite
     assert await store.change({A: b"2"})
 
 
+DELETING = """
+import asyncio, os, sys
+from pathlib import Path
+from service.application.label_sets.sqlite_store import SqliteStore
+from service.errors import StoreUnavailable
+
+async def main():
+    disk = Path(sys.argv[1])
+    store, kept = SqliteStore(disk / "state"), 0
+    try:
+        while True:
+            await store.change({("weights", f"a/{kept}"): os.urandom(100_000), ("sets", f"{kept}"): b"x"})
+            kept += 1
+    except StoreUnavailable:
+        pass
+    other = os.open(disk / "other", os.O_CREAT | os.O_WRONLY)
+    try:
+        while os.write(other, bytes(4_096)):
+            pass
+    except OSError:
+        pass
+    if sys.argv[2] == "anew":
+        await store.aclose()
+        store = SqliteStore(disk / "state")
+    for i in range(kept):
+        await store.change({}, [("weights", f"a/{i}"), ("sets", f"{i}")], expected={("sets", f"{i}"): b"x"})
+    print(kept, len(await store.names("sets")))
+    await store.aclose()
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("when", ["at once", "anew"])
+async def test_on_a_full_disk_can_be_deleted(tmp_path: Path, when: str) -> None:
+    mount = 'mount -t tmpfs -o size=2m tmpfs "$1" && exec "$2" -c "$3" "$1" "$4"'
+    apart = ("unshare", "--map-root-user", "--mount", "sh", "-c")
+    asked = await asyncio.to_thread(
+        subprocess.run,
+        [*apart, mount, "-", str(tmp_path), sys.executable, DELETING, when],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert asked.returncode == 0, asked.stderr
+    kept, left = map(int, asked.stdout.splitlines()[-1].split())
+    assert kept > 3
+    assert left == 0
+
+
 @pytest.mark.parametrize("content", [b"not a database at all" * 1_000, b"SQLite format 3\0" + bytes(5_000)])
 async def test_what_is_no_database_is_unavailable_and_stays_as_it_is(
     store: SqliteStore, folder: Path, content: bytes

@@ -38,7 +38,8 @@ async def test_only_its_user_may_read_it(store: SqliteStore, folder: Path) -> No
     finally:
         os.umask(umask)
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()}
-    assert modes == {FILE: 0o600, f"{FILE}-wal": 0o600, f"{FILE}-shm": 0o600}
+    reserve = FILE.replace(".sqlite", ".reserve")
+    assert modes == dict.fromkeys((FILE, f"{FILE}-wal", f"{FILE}-shm", reserve), 0o600)
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 

@@ -1,0 +1,70 @@
+"""A server that is no Redis: what it answers is a failure of it like any other."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, closing, suppress
+
+import pytest
+
+from service.access.shared_windows import shared_windows
+from service.application.label_sets.redis_store import RedisStore
+from service.errors import StoreUnavailable
+from service.telemetry.metrics import Metrics
+from tests.access.test_shared_windows import ITEM
+
+ANSWERS = {
+    "deep arrays": b"*1\r\n" * 100_000,
+    "noise": b"\xff\xfe\x00 hello\r\n",
+    "HTTP": b"HTTP/1.1 400 Bad Request\r\n\r\n",
+    "a number without an end": b":" + b"9" * 100_000 + b"\r\n",
+}
+
+
+@asynccontextmanager
+async def answering(answer: bytes) -> AsyncIterator[str]:
+    """The URL of a server that gives this answer to whatever it is asked, once the client is introduced."""
+
+    serving: set[asyncio.Task[None] | None] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        serving.add(asyncio.current_task())
+        with closing(writer), suppress(ConnectionError, asyncio.CancelledError):
+            while asked := await reader.read(65_536):
+                begins = {b"HELLO": b"%1\r\n+proto\r\n:3\r\n", b"CLIENT": b"+OK\r\n"}
+                writer.write(next((said for word, said in begins.items() if word in asked), answer))
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0"
+        tasks = [*filter(None, serving)]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS)
+async def test_rates_are_counted_without_it(answer: bytes) -> None:
+    async with answering(answer) as url, shared_windows(url, metrics := Metrics()) as windows:
+        async with asyncio.timeout(10):
+            assert await windows.take(ITEM, "a", 1) is None
+        assert metrics.registry.get_sample_value("clipserve_redis_failures_total") == 1
+
+
+@pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS)
+async def test_label_sets_in_it_are_unavailable(answer: bytes) -> None:
+    async with answering(answer) as url:
+        store = RedisStore(url)
+        asked: list[Callable[[], Awaitable[object]]] = [
+            store.revision,
+            lambda: store.names("sets"),
+            lambda: store.rows("sets"),
+            lambda: store.get(("sets", "a")),
+            lambda: store.change({("sets", "a"): b"1"}),
+        ]
+        async with asyncio.timeout(60):
+            for ask in asked:
+                with pytest.raises(StoreUnavailable):
+                    await ask()
+        await store.aclose()
