@@ -9,9 +9,12 @@ From the end of its head to the end of WORKING a request is in the hands of the 
 before it has read the body, with 413, say. The rest of the body is then read and dropped for a moment: closing at
 once would make the client's system forget the answer that it has not yet read.
 
+A request that is answered while it arrives is in WORKING from the moment that its answer is begun.
+
 Reading never stops for what comes behind a request, because that is how a client's departure is seen. Such bytes
 are kept, up to the size of a head, and are the next request; a client that sends more of them gets this answer, and
-no other. How long each phase may take is looked at by `Connections.watch`.
+no other. It does stop while a body is not taken: `Connections.watch` then looks for the departure, and always at
+how long each phase takes.
 
 uvicorn gives us the listener and the end (`shutdown`); this class stands where its own protocol would.
 """
@@ -29,7 +32,7 @@ from uvicorn.server import ServerState
 
 from service.application.byte_budget import address_of
 from service.errors import ClipError, HeadersTooSlow, TooManyConnections
-from service.rest.connections import Connections, Phase
+from service.rest.connections import Connections, Phase, Taking, has_left
 from service.rest.cycle import Cycle, scope_of
 from service.rest.errors import rendered
 from service.rest.wire import IncomingRequest
@@ -64,9 +67,7 @@ class Connection(asyncio.Protocol):
         self._left = False  # nothing more is written
         self._writable = asyncio.Event()
         self._writable.set()
-        self._written = 0  # bytes, in all
-        self._taken = 0  # of these, by the client's system, at `_taken_at`
-        self._taken_at = 0.0
+        self._taking = Taking(self._limits.write_timeout_seconds)
 
     # What the event loop calls.
 
@@ -121,26 +122,27 @@ class Connection(asyncio.Protocol):
     def check(self, now: float) -> None:
         if now > self._expires:
             self._expire()
-            return
-        waiting = self._transport.get_write_buffer_size()
-        if not waiting or self._written - waiting > self._taken:
-            self._taken, self._taken_at = self._written - waiting, now
-        elif now - self._taken_at > self._limits.write_timeout_seconds:
+        elif self._taking.stands_still(self._transport.get_write_buffer_size(), now) or (
+            self._paused and has_left(self._transport)
+        ):
             self.abort()
 
     # What `Cycle` calls.
 
     def write(self, *parts: bytes) -> None:
         for part in parts:
-            self._written += len(part)
+            self._taking.add(len(part))
             self._transport.write(part)
 
     async def writable(self) -> None:
         await self._writable.wait()
 
     def go_on_reading(self) -> None:
-        if not self._transport.is_reading():
+        if self._paused:
             self._transport.resume_reading()
+
+    def at_work(self) -> None:
+        self._enter(Phase.WORKING)
 
     def answered(self) -> None:
         """The answer is written."""
@@ -159,6 +161,10 @@ class Connection(asyncio.Protocol):
         return incoming.keep_alive and incoming.complete and not self._table.draining
 
     # One request after the other.
+
+    @property
+    def _paused(self) -> bool:
+        return not (self._transport.is_reading() or self._transport.is_closing())
 
     def _enter(self, phase: Phase, seconds: float = math.inf) -> None:
         self.phase = phase

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import select
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -19,8 +20,8 @@ class Phase(IntEnum):
 
     IDLE = 0  # no byte of a request has come
     FLUSHING = 1  # the answer is written, and not yet taken
-    READING = 2  # a part of a request has come
-    WORKING = 3  # all of it has come; never closed for another
+    READING = 2  # a part of a request has come, and the rest is waited for
+    WORKING = 3  # all of it has come, or it is answered while it comes; never closed for another
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,34 @@ class Connections:
         self.discard(chosen)
         chosen.abort()
         return True
+
+
+class Taking:
+    """Whether a client takes what is written for it."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._written = 0  # bytes, in all
+        self._taken = 0  # of these, by the client's system, at `_taken_at`
+        self._taken_at = 0.0
+
+    def add(self, size: int) -> None:
+        """So many bytes more are written."""
+        self._written += size
+
+    def stands_still(self, waiting: int, now: float) -> bool:
+        """Whether nothing was taken for too long. `waiting`: bytes that are written and not yet taken."""
+        if not waiting or self._written - waiting > self._taken:
+            self._taken, self._taken_at = self._written - waiting, now
+            return False
+        return now - self._taken_at > self._seconds
+
+
+def has_left(transport: asyncio.Transport) -> bool:
+    """Whether the client has closed or reset its connection. While nothing is read there, no event says so."""
+    poll = select.poll()
+    poll.register(transport.get_extra_info("socket"), select.POLLRDHUP)
+    return bool(poll.poll(0))
 
 
 def _too_many(whose: str, actual: int, limit: int) -> TooManyConnections:

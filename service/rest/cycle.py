@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol
+from typing import Any, Protocol
 from urllib.parse import unquote
 
 from httptools import HttpParserError, parse_url
 from starlette.types import ASGIApp, Message, Scope
 
 from service.errors import ClipError, MalformedRequest
+from service.rest.lifeline import STREAM
 from service.rest.wire import IncomingRequest
 from service.rest.wire_answers import CONTINUE, answer_head, chunk
 from service.telemetry.log import logger
 
 _ONE_WRITE = 65_536  # up to here, head and body of an answer are joined: a copy costs less than a system call
+_EXTENSIONS: dict[str, dict[str, str]] = {STREAM: {}}
 
 
 class Line(Protocol):
@@ -35,6 +37,9 @@ class Line(Protocol):
 
     def go_on_reading(self) -> None: ...
 
+    def at_work(self) -> None:
+        """The request is being answered, though its body may still arrive."""
+
     def answered(self) -> None: ...
 
     def abort(self) -> None: ...
@@ -53,6 +58,7 @@ class Cycle:
         self._start: Message | None = None  # of the answer, until its first byte is written
         self._chunked = False
         self._answered = False
+        self._stream: asyncio.Task[Any] | None = None  # what answers while the body arrives
 
     async def run(self, app: ASGIApp) -> None:
         """Let the application answer. If it does not, the connection is closed."""
@@ -61,12 +67,15 @@ class Cycle:
         except Exception as error:  # a fault of the exchange itself, which answers for whatever routes raise
             logger.error("unexpected", exc_info=error)
         finally:
+            self._stream = None  # it holds this object
             if not self._answered:
                 self._line.abort()
 
     def wake(self) -> None:
         """A piece of the body has come, or the client has left."""
         self._news.set()
+        if self._stream and self._line.gone:
+            self._stream.cancel()
 
     def fail(self, error: ClipError) -> None:
         """What came is no body: `receive` raises it."""
@@ -94,6 +103,10 @@ class Cycle:
 
     async def _send(self, message: Message) -> None:
         if self._line.gone:
+            return
+        if message["type"] == STREAM:
+            self._stream = asyncio.current_task()
+            self._line.at_work()
             return
         if message["type"] == "http.response.start":
             self._start = message
@@ -153,4 +166,5 @@ def scope_of(incoming: IncomingRequest, server: tuple[str, int], client: tuple[s
         "raw_path": raw_path,
         "query_string": url.query or b"",
         "headers": incoming.headers,
+        "extensions": _EXTENSIONS,
     }

@@ -6,6 +6,7 @@ is raised on the way into the answer. No other place renders an error of a whole
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from service.access.hosts import ANY, Hosts
 from service.application.byte_budget import ByteBudget, Lease, address_of
 from service.rest.body import BodyLimits, announced_size, read_body
 from service.rest.errors import Render, rendered
-from service.rest.lifeline import ClientGone, run_until_answered
+from service.rest.lifeline import STREAM, ClientGone, run_until_answered
 from service.rest.paths import NOWHERE, Found
 from service.telemetry.log import logger
 from service.telemetry.metrics import CLIENT_GONE, Metrics
@@ -78,6 +79,11 @@ class _Answer:
         self._start["headers"] = [*self._start["headers"], *self._headers()]
         await self._send(self._start)
         await self._send({"type": "http.response.body", "body": body})
+
+    async def begin_stream(self, scope: Scope) -> None:
+        """Where the connection is our own: see `STREAM`."""
+        if STREAM in scope.get("extensions", {}):
+            await self._send({"type": STREAM})
 
     async def at_once(self, message: Message) -> None:
         """Pass on a part of an answer that is not whole yet."""
@@ -162,7 +168,11 @@ class Exchange:
             await self._enter(scope, headers)
             if stream := self._streaming.get(_operation(scope)):
                 request.bulk = True
-                await stream(scope, receive, answer.at_once, lease)
+                await answer.begin_stream(scope)
+                try:
+                    await stream(scope, receive, answer.at_once, lease)
+                except asyncio.CancelledError:
+                    raise ClientGone from None
                 return
             announced = announced_size(headers)
             if announced:

@@ -2,6 +2,9 @@
 
 Starlette and FastAPI let a handler run on after its client has left. Here the departure cancels the work, all
 the way down to the engine, and so does the deadline.
+
+A request that is answered while it arrives (`STREAM`) reads its own messages, and may wait for much else when its
+client leaves: the connection cancels it.
 """
 
 from __future__ import annotations
@@ -14,6 +17,9 @@ from starlette.types import Message, Receive
 from service.errors import DeadlineExceeded
 
 Work = Callable[[Receive], Awaitable[None]]
+# A message of ours to the connection: the request is answered while it arrives. From then on its connection is at
+# work, and its client's departure cancels the task that sent this.
+STREAM = "clipserve.stream"
 
 
 class ClientGone(Exception):

@@ -6,7 +6,7 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from tests.abuse.answers import Answer
@@ -21,6 +21,7 @@ MOST_SECONDS = 60  # an unfinished request may last
 NOTHING = Cost(0.0, 0)
 _CLIENTS = 8
 _TRIES = 3
+_BULK_SECONDS = 10  # ten times what it takes to see that a bulk client has left
 
 
 @dataclass
@@ -169,13 +170,20 @@ def _judge_afterwards(verdict: Verdict, victim: Victim, patient: bool) -> None:
         verdict.died = True
         verdict.faults.append("the process ended")
         return
-    until = time.monotonic() + (10 if patient else 0)
+    if status := _refused(victim.send_good, 10 if patient else 0):
+        verdict.faults.append(f"the next good request: {status}")
+    if status := _refused(victim.send_bulk, _BULK_SECONDS):
+        verdict.faults.append(f"the next bulk request: {status}")
+
+
+def _refused(ask: Callable[[], Played], seconds: float) -> str:
+    """The status, if there is no 200 within so many seconds."""
+    until = time.monotonic() + seconds
     while True:
-        answers = victim.send_good().answers
+        answers = ask().answers
         status = answers[0].status if answers else 0
         if status == 200:
-            return
+            return ""
         if time.monotonic() >= until or status != 429:
-            verdict.faults.append(f"the next good request: {status}")
-            return
+            return f"status {status}"
         time.sleep(0.2)

@@ -87,6 +87,9 @@ class Victim:
     def send_good(self, width: int = 640, height: int = 480) -> Played:
         return play(self.address, [good(width, height)], 1, 60)
 
+    def send_bulk(self) -> Played:
+        return play(self.address, [request("/bulk", b'{"text": "a"}\n', "application/x-ndjson")], 1, 60)
+
     def alive(self) -> bool:
         """Whether it still runs; a dead one is counted, and another started."""
         if self.process.popen.poll() is None:

@@ -15,6 +15,8 @@ import pytest
 
 from service.engine.backend import Embeddings, Lengths, TokenIds
 from service.engine.fake import FakeBackend
+from tests.rest.raw import ask, connected, get, post
+from tests.rest.test_connection import phases
 from tests.support import DIM, Running, eventually, png, serving
 
 
@@ -198,6 +200,40 @@ async def test_whoever_leaves_takes_his_lines_with_him(toy: Path) -> None:
             await client.send(text_lines(*"abc"))
             await eventually(lambda: backend.running == 3)
         await eventually(lambda: backend.running == 0)
+
+
+@pytest.mark.parametrize("reset", [True, False])
+async def test_whoever_leaves_is_missed_though_more_of_his_lines_came_than_are_read(
+    toy: Path, reset: bool
+) -> None:
+    backend = Held()
+    async with serving(backend, toy) as running, connected(running) as raw:
+        backend.may.clear()
+        await raw.send(post(text_lines("a") * 50_000, path=b"/bulk", kind=b"application/x-ndjson"))
+        await eventually(lambda: backend.running > 0)
+        raw.leave(reset=reset)
+        try:
+            await eventually(lambda: backend.running == 0, 10)  # usually 0.3 s
+        finally:
+            backend.may.set()
+        assert (await running.embed(text="a")).status_code == 200
+
+
+async def test_a_stream_at_work_makes_no_room_for_other_connections(toy: Path) -> None:
+    async with serving(FakeBackend(DIM), toy, max_connections=2) as running, duplex(running) as client:
+        await client.send(text_lines("a"))
+        await client.reader.readuntil(b"\r\n\r\n")
+        await client.line()
+        async with connected(running) as idle:
+            assert (await ask(running, get(), source="127.0.0.2")).status == 200
+            assert await idle.closed()
+        await eventually(lambda: len(phases(running)) == 1)
+        async with connected(running) as second:
+            await second.send(post(b"")[:60])
+            await eventually(lambda: len(phases(running)) == 2 and "IDLE" not in phases(running))
+            assert (await ask(running, get(), source="127.0.0.2")).status == 200
+        await client.send(text_lines("b"))
+        assert (await client.line())["index"] == 1
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ from tests.abuse.attack import Attack
 from tests.abuse.attacks import (
     bodies,
     caches,
+    departures,
     images,
     metadata,
     numbers,
@@ -19,7 +20,7 @@ from tests.abuse.attacks import (
     use_cases,
 )
 
-_MODULES = (images, metadata, texts, bodies, numbers, syntax, use_cases, transport, caches, rpc)
+_MODULES = (images, metadata, texts, bodies, numbers, syntax, use_cases, transport, caches, rpc, departures)
 ATTACKS: tuple[Attack, ...] = tuple(chain.from_iterable(module.attacks() for module in _MODULES))
 BY_ID = {attack.id: attack for attack in ATTACKS}
 
@@ -55,6 +56,7 @@ WORST = (
     "gRPC: 10,000 calls begun and cancelled",
     "gRPC: 100 answers unread",
     "gRPC: 100 costly calls, then reset",
+    "departures: a megabyte of lines, then a reset",
 )
 # What the slow tests play, and where each takes seconds; with ABUSE_ALL=1 more, in most of an hour.
 _ALL = bool(os.environ.get("ABUSE_ALL"))

@@ -1,0 +1,117 @@
+"""Bulk clients that leave: their places, their work and the end of the process are as if they had not come."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from service.access.key_file import add_key
+from service.rpc.clipserve.v1 import clip_pb2
+from tests.process import Process
+from tests.rpc import raw
+
+pytestmark = pytest.mark.slow
+
+_LINE = b'{"text": "a cat on a mat"}\n'
+_MANY = 1_000_000 // len(_LINE)
+_ROWS = 'clipserve_batch_rows_sum{tower="text"}'
+_GONE = 'clipserve_requests_total{endpoint="%s",outcome="client_gone"}'
+
+
+Served = tuple[Process, Iterator[str]]
+
+
+@pytest.fixture(scope="module", params=[0, 1], ids=["without rates", "a row a second"])
+def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A service and keys that nobody has used; with a rate, clients wait for it when they leave."""
+    file = tmp_path_factory.mktemp("keys") / "keys"
+    keys = [f"Bearer {add_key(file, f'bulk-{number}', ['use'])}" for number in range(8)]
+    process = Process(keys_file=str(file), backend="onnx", rows_per_second=request.param, max_bulk_requests=2)
+    process.wait_ready()
+    yield process, iter(keys)
+    assert process.stop()[0] == 0
+
+
+def metric(process: Process, series: str) -> float:
+    lines = httpx.get(process.operations_url + "/metrics", timeout=30).text.splitlines()
+    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(series))
+
+
+def wait_until(process: Process, series: str, least: float) -> None:
+    until = time.monotonic() + 30
+    while metric(process, series) < least:
+        assert time.monotonic() < until, f"{series} is below {least}"
+        time.sleep(0.05)
+
+
+def bulk(authorization: str) -> bytes:
+    head = (
+        f"POST /bulk HTTP/1.1\r\nHost: x\r\nAuthorization: {authorization}\r\n"
+        f"Content-Type: application/x-ndjson\r\nContent-Length: {len(_LINE) * _MANY}\r\n\r\n"
+    )
+    return head.encode() + _LINE * _MANY
+
+
+def stream(authorization: str) -> bytes:
+    message = clip_pb2.EmbedStreamRequest(text="a cat on a mat").SerializeToString()
+    call = raw.call(1, "EmbedStream", authorization=authorization)
+    return raw.PREFACE + raw.frame(raw.SETTINGS, 0, 0) + call + raw.message(1, message, end=False) * 1_000
+
+
+def begun(url: str, wire: bytes) -> socket.socket:
+    """A connection on which this is sent, as far as the server takes it at once."""
+    host, _, port = url.rpartition("/")[2].rpartition(":")
+    plug = socket.create_connection((host, int(port)))
+    plug.settimeout(1)
+    with contextlib.suppress(TimeoutError):
+        plug.sendall(wire)
+    return plug
+
+
+def leave(plug: socket.socket, *, reset: bool) -> None:
+    if reset:
+        plug.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    plug.close()
+
+
+@pytest.mark.parametrize("reset", [True, False], ids=["reset", "closed"])
+@pytest.mark.parametrize("front", ["/bulk", "grpc EmbedStream"])
+def test_who_leaves_gives_back_the_places_and_the_work(served: Served, front: str, reset: bool) -> None:
+    process, keys = served
+    gone, rows = _GONE % front, metric(process, _ROWS)
+    before = metric(process, gone)
+    url, wire = (process.url, bulk) if front == "/bulk" else (process.rpc_address, stream)
+    plugs = [begun(url, wire(next(keys))) for _ in range(2)]
+    wait_until(process, _ROWS, rows + 2)
+    left = time.monotonic()
+    for plug in plugs:
+        leave(plug, reset=reset)
+    while metric(process, gone) < before + 2:
+        assert time.monotonic() - left < 10, "ten times what is promised: the places are still taken"
+        time.sleep(0.05)
+    time.sleep(2)
+    rows = metric(process, _ROWS)
+    time.sleep(1)
+    assert metric(process, _ROWS) == rows, "lines of clients who have left are still encoded"
+    assert metric(process, 'clipserve_rows_in_flight{tower="text"}') == 0
+
+
+@pytest.mark.parametrize("front", ["/bulk", "grpc EmbedStream"])
+def test_sigterm_waits_for_no_client_that_has_left(tmp_path: Path, front: str) -> None:
+    key = f"Bearer {add_key(tmp_path / 'keys', 'bulk', ['use'])}"
+    process = Process(keys_file=str(tmp_path / "keys"), backend="onnx", rows_per_second=1, drain_seconds=60)
+    process.wait_ready()
+    url, wire = (process.url, bulk) if front == "/bulk" else (process.rpc_address, stream)
+    plug = begun(url, wire(key))
+    wait_until(process, _ROWS, 1)
+    leave(plug, reset=True)
+    started = time.monotonic()
+    assert process.stop()[0] == 0
+    assert time.monotonic() - started < 30, "an idle one takes two seconds"
