@@ -148,6 +148,7 @@ class Connection(asyncio.Protocol):
         """The answer is written."""
         self._cycle = None
         self._enter(Phase.FLUSHING)
+        self._deaf = not self._incoming.complete  # or the rest of the body would begin it again
         if self._writable.is_set():
             self._next()
 

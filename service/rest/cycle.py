@@ -133,7 +133,9 @@ class Cycle:
         self._start = None
         self._incoming.expects_continue = False
         names = {name for name, _ in given}
-        self._chunked = not (b"content-length" in names or status in (204, 304))
+        # HTTP/1.0 knows no chunks: there the end of the connection is that of the answer.
+        bounded = b"content-length" in names or status in (204, 304)
+        self._chunked = not bounded and self._incoming.http_version == "1.1"
         if (b"connection", b"close") in given:
             self._incoming.keep_alive = False
             given = [each for each in given if each[0] != b"connection"]

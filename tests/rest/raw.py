@@ -55,6 +55,11 @@ class Raw:
         except ConnectionError:
             return True
 
+    async def rest(self) -> bytes:
+        """What comes until the server closes."""
+        async with asyncio.timeout(30):
+            return await self._reader.read()
+
     def leave(self, *, reset: bool = False) -> None:
         """Close, or break off with a reset."""
         if reset:

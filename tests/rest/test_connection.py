@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.types import Receive, Scope, Send
+from uvicorn.server import ServerState
 
 from service.engine.backend import Embeddings, Pixels
 from service.engine.fake import FakeBackend
+from service.rest.connection import Connection
+from service.rest.connections import Connections
+from service.telemetry.metrics import Metrics
 from tests.rest.raw import ask, connected, get, post
+from tests.rest.test_connections import LIMITS
 from tests.support import DIM, Running, eventually, png, serving
 
 GOOD = post(png())
@@ -144,6 +151,34 @@ async def test_what_is_no_request_is_answered_like_any_other_error(
         assert await raw.closed()
     assert outcomes(running)[code] == 1
     assert (await running.embed(png())).status_code == 200
+
+
+async def test_an_answer_that_ends_before_its_body_is_not_begun_again_by_the_rest_of_it() -> None:
+    begun = 0
+
+    async def app(_: Scope, receive: Receive, send: Send) -> None:
+        nonlocal begun
+        begun += 1
+        await receive()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": bytes(30_000_000)})  # more than systems keep
+
+    state, table = ServerState(), Connections(replace(LIMITS, write_timeout_seconds=60))
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: Connection(app, table, Metrics(), state), "127.0.0.1", 0)
+    async with server:
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        try:
+            writer.write(post(bytes(100))[:-50])
+            await reader.readuntil(b"\r\n\r\n")
+            for _ in range(10):
+                writer.write(b"x" * 5)
+                await asyncio.sleep(0.02)
+            assert begun == 1
+            async with asyncio.timeout(60):
+                assert len(await reader.read()) > 30_000_000
+        finally:
+            writer.transport.abort()
 
 
 # Time.
