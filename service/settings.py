@@ -109,7 +109,9 @@ class Settings(
     max_json_bytes: int = Field(
         1_000_000, ge=1, description="JSON body, or message of gRPC, besides its images"
     )
-    max_bulk_requests: int = Field(4, ge=1, description="bulk requests at a time, EmbedStream included")
+    max_bulk_requests: int = Field(
+        4, ge=1, description="bulk requests at a time, EmbedStream included; half for one key or address"
+    )
     max_bulk_lines: int = Field(1_000_000, ge=1, description="lines of a bulk request, or messages")
     max_bulk_bytes: int = Field(
         10_000_000_000, ge=1, description="bytes of a bulk request; a line or message may have max_body_bytes"

@@ -14,11 +14,11 @@ _NO_ROOM_SECONDS = 0.05  # until one that waits asks again
 
 
 class Lease:
-    """The part of one request; it grows while its body arrives."""
+    """The part of one request, which came from `address`; it grows while its body arrives."""
 
     def __init__(self, budget: ByteBudget, address: str) -> None:
         self._budget = budget
-        self._address = address
+        self.address = address
         self.size = 0
 
     def grow(self, size: int) -> None:
@@ -27,7 +27,7 @@ class Lease:
         Raises:
             Overloaded: the others have left too few, or the same address has its share.
         """
-        self._budget.claim(size, self._address)
+        self._budget.claim(size, self.address)
         self.size += size
 
     async def wait_for_room(self, size: int) -> None:
@@ -40,7 +40,7 @@ class Lease:
 
     def shrink(self, size: int) -> None:
         """Give `size` bytes back."""
-        self._budget.give_back(size, self._address)
+        self._budget.give_back(size, self.address)
         self.size -= size
 
 

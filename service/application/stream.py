@@ -8,13 +8,14 @@ who takes no answers stops the reading, and memory stays as it is.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from service.errors import BodyTooLarge, ClipError, Overloaded, TooMany
+from service.telemetry.request import RequestContext, current
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -29,29 +30,40 @@ class Window:
 
 
 class BulkPlaces:
-    """How many bulk requests may run at a time, of all fronts."""
+    """How many bulk requests may run at a time, of all fronts; half for one key, or one address without keys."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._running = 0
+        self._limit_of_one = (limit + 1) // 2
+        self._running: Counter[str] = Counter()  # by whose they are
 
     @contextmanager
-    def taken(self) -> Iterator[None]:
-        """A place for one request, until the block ends.
+    def taken(self, address: str) -> Iterator[None]:
+        """A place for the present request, which came from this address, until the block ends.
 
         Raises:
-            Overloaded: there is none.
+            Overloaded: there is none, or its client has its share.
         """
-        if self._running >= self._limit:
-            raise Overloaded(
-                f"{self._running} bulk requests are running; that is the limit. Try again when one has ended.",
-                retry_after=10,
-            )
-        self._running += 1
+        request = current()
+        key = request.key if isinstance(request, RequestContext) else None
+        whose = f"key {key}" if key else address
+        self._check(f"your {'key' if key else 'address'} has", self._running[whose], self._limit_of_one)
+        self._check("there are", self._running.total(), self._limit)
+        self._running[whose] += 1
         try:
             yield
         finally:
-            self._running -= 1
+            self._running[whose] -= 1
+            if not self._running[whose]:
+                del self._running[whose]
+
+    def _check(self, who: str, running: int, limit: int) -> None:
+        if running >= limit:
+            raise Overloaded(
+                f"{who} {running:,} bulk requests at work; the limit is {limit:,}, of {self._limit:,} in all. Try "
+                "again when one has ended.",
+                retry_after=10,
+            )
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """POST /bulk: lines of JSON in, a line of JSON out for each, in order, while they arrive.
 
 It takes as long as it takes: there is no deadline, and rows of others come first. What is bounded is what it holds
-at a time (`service.application.stream`), the bytes and the lines of one request, how long it may send nothing, and
-how many such requests there are.
+at a time (`service.application.stream`), the bytes and the lines of one request, how slowly it may come and be
+taken (`service.application.pace`), and how many such requests there are.
 
 The answer begins with the first result. What goes wrong with the request afterwards is its last line.
 """
@@ -24,10 +24,11 @@ from service.access.gate import Gate, when_there_is_room
 from service.application.byte_budget import Lease
 from service.application.encoder import EncodedText, VectorOrError
 from service.application.inference import Inference
+from service.application.pace import Pace, PaceLimits
 from service.application.requests import Choice, EmbedRequest
 from service.application.stream import BulkPlaces, Total, TotalLimits, Window, in_order
 from service.concurrency import SideThread
-from service.errors import BodyTooSlow, ClipError, UnsupportedMediaType
+from service.errors import ClipError, UnsupportedMediaType
 from service.rest.errors import fields
 from service.rest.lifeline import ClientGone
 from service.rest.lines import Line, Splitter, parse_line
@@ -42,11 +43,10 @@ _BREATH = 256  # lines between which others have their turn
 
 
 @dataclass(frozen=True)
-class BulkLimits(TotalLimits):
+class BulkLimits(TotalLimits, PaceLimits):
     """See the settings of the same names. A line is bounded like a body."""
 
     max_body_bytes: int
-    body_timeout_seconds: float
 
 
 class Bulk:
@@ -67,7 +67,7 @@ class Bulk:
         Raises:
             ClipError, ClientGone: see `service.errors`; a line has said it, if the answer had begun.
         """
-        with self._places.taken():
+        with self._places.taken(lease.address):
             await self._answer(Request(scope), receive, send, lease)
 
     async def _answer(self, request: Request, receive: Receive, send: Send, lease: Lease) -> None:
@@ -77,19 +77,22 @@ class Bulk:
         model = self._inference.find(choice)
         headers = [(b"content-type", NDJSON.encode()), (b"x-model-fingerprint", model.fingerprint.encode())]
 
+        pace = Pace(self._limits)
+
         async def embed(line: Line) -> bytes:
-            result = await self._embed(line, said)
+            with pace.at_work():
+                result = await self._embed(line, said)
             lease.shrink(line.size)
             return _rendered(line, result, said)
 
         started = False
         try:
-            async with aclosing(in_order(self._lines(receive, lease), embed, Window())) as answers:
+            async with aclosing(in_order(self._lines(receive, lease, pace), embed, Window())) as answers:
                 async for answer in answers:
                     if not started:
                         await send({"type": "http.response.start", "status": 200, "headers": headers})
                         started = True
-                    await send({"type": "http.response.body", "body": answer, "more_body": True})
+                    await _give(answer, send, pace)
         except ClipError as error:
             if started:
                 last = orjson.dumps({"error": fields(error)}) + b"\n"
@@ -107,9 +110,11 @@ class Bulk:
         result = await self._inference.embed_item(asked)
         return result.at(line.index) if isinstance(result, ClipError) else result
 
-    async def _lines(self, receive: Receive, lease: Lease) -> AsyncGenerator[tuple[Line, int], None]:
+    async def _lines(
+        self, receive: Receive, lease: Lease, pace: Pace
+    ) -> AsyncGenerator[tuple[Line, int], None]:
         index, total = 0, Total(self._limits)
-        async with aclosing(self._split(receive, total)) as lines:
+        async with aclosing(self._split(receive, total, pace)) as lines:
             async for data in lines:
                 index += 1
                 if index % _BREATH == 0:
@@ -121,11 +126,11 @@ class Bulk:
                     yield await self._side.call(parse_line, index - 1, data, short=size <= _SHORT), size
                 del data  # while the next is waited for
 
-    async def _split(self, receive: Receive, total: Total) -> AsyncGenerator[bytes, None]:
+    async def _split(self, receive: Receive, total: Total, pace: Pace) -> AsyncGenerator[bytes, None]:
         splitter = Splitter(self._limits.max_body_bytes)
         more = True
         while more:
-            piece, more = await self._piece(receive)
+            piece, more = await _piece(receive, pace)
             total.add(size=len(piece))
             if piece:
                 await when_there_is_room(partial(self._gate.charge, size=len(piece)))
@@ -133,16 +138,24 @@ class Bulk:
                 yield line
         yield splitter.rest()
 
-    async def _piece(self, receive: Receive) -> tuple[bytes, bool]:
-        seconds = self._limits.body_timeout_seconds
+
+async def _piece(receive: Receive, pace: Pace) -> tuple[bytes, bool]:
+    message = await pace.receive(receive)
+    if message["type"] == "http.disconnect":
+        raise ClientGone
+    piece = message.get("body", b"")
+    pace.received(len(piece))
+    return piece, message.get("more_body", False)
+
+
+async def _give(answer: bytes, send: Send, pace: Pace) -> None:
+    """Who does not take it is as good as gone."""
+    with pace.giving(len(answer)) as seconds:
         try:
             async with asyncio.timeout(seconds):
-                message = await receive()
+                await send({"type": "http.response.body", "body": answer, "more_body": True})
         except TimeoutError:
-            raise BodyTooSlow(f"nothing arrived within {seconds:g} s.", limit=seconds) from None
-        if message["type"] == "http.disconnect":
-            raise ClientGone
-        return message.get("body", b""), message.get("more_body", False)
+            raise ClientGone from None
 
 
 def _fields(request: Request) -> BulkFields:

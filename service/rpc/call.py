@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
@@ -75,9 +76,9 @@ class Call:
         """There is nobody to answer: the caller has left, or its deadline is over."""
         self.outcome = "deadline_exceeded" if self.context.time_remaining() == 0 else CLIENT_GONE
 
-    async def write(self, answer: bytes) -> None:
-        """One of several answers; the call ends if its client does not take it."""
-        self._must_be_taken(len(answer))
+    async def write(self, answer: bytes, seconds: float) -> None:
+        """One of several answers; the call ends if its client does not take it, within `seconds` at most."""
+        self._must_be_taken(len(answer), seconds)
         await self.context.write(answer)
         self.taken()
 
@@ -105,10 +106,10 @@ class Call:
         if self._expiry:
             self._expiry.cancel()
 
-    def _must_be_taken(self, size: int) -> None:
+    def _must_be_taken(self, size: int, most: float = math.inf) -> None:
         limits = self._taking
         seconds = limits.write_timeout_seconds + size / limits.min_body_bytes_per_second
-        self._expiry = asyncio.get_running_loop().call_later(seconds, drop, self.task)
+        self._expiry = asyncio.get_running_loop().call_later(min(seconds, most), drop, self.task)
 
 
 def _text(value: str | bytes | None) -> str | None:

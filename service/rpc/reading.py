@@ -108,17 +108,14 @@ class Reads:
         self._free += 1
 
     async def _timed(self, receive: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        task = loop.create_task(receive())
-        task.add_done_callback(_looked_at)
+        began = asyncio.get_running_loop().time()
         timer = asyncio.timeout_at(began + self._limits.seconds)
         self._reading[timer] = began
         try:
             async with timer:
                 if self._waiting:
                     self._make_room()
-                return await asyncio.shield(task)
+                return await to_its_end(receive)
         except TimeoutError:
             if not timer.expired():
                 raise
@@ -126,7 +123,6 @@ class Reads:
         finally:
             if self._reading.pop(timer, None) is None:
                 self._leaving -= 1
-            del task
 
     def _make_room(self) -> None:
         """Give up the readings that have lasted too long, as many as wait, and look again when the next has."""
@@ -155,6 +151,16 @@ class Reads:
         if given_up:
             said += ", and others waited for its place"
         return BodyTooSlow(f"{said}. Send it faster, or try again later.", limit=limit)
+
+
+async def to_its_end(receive: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """What `receive` gives; whoever gives up waiting for it does not cancel it."""
+    task = asyncio.get_running_loop().create_task(receive())
+    task.add_done_callback(_looked_at)
+    try:
+        return await asyncio.shield(task)
+    finally:
+        del task  # `service.concurrency` says why
 
 
 def _looked_at(task: asyncio.Task[Any]) -> None:

@@ -1,9 +1,9 @@
 """A call of many messages, each answered with one, in order, while they arrive.
 
 It takes as long as it takes, unless its client gives it a deadline, and rows of others come first. What is
-bounded is what it holds at a time (`service.application.stream`), its messages and their bytes, how long it may
-send nothing, and how many such calls there are. A client that takes no answers stops the reading, and is sent
-away.
+bounded is what it holds at a time (`service.application.stream`), its messages and their bytes, how slowly they may
+come and be taken (`service.application.pace`), and how many such calls there are. A client that takes no answers
+stops the reading, and is sent away.
 """
 
 from __future__ import annotations
@@ -17,19 +17,17 @@ from grpc.aio import EOF
 
 from service.access.gate import Gate, when_there_is_room
 from service.application.byte_budget import Lease
+from service.application.pace import Pace, PaceLimits
 from service.application.stream import BulkPlaces, Total, TotalLimits, Window, in_order
 from service.rpc.call import Call, Work
-from service.rpc.reading import ReadLimits, Reads
+from service.rpc.reading import to_its_end
 
 Message = tuple[list[bytes], int]  # as `Work` is given it, and its size
 
 
 @dataclass(frozen=True)
-class StreamLimits(TotalLimits):
+class StreamLimits(TotalLimits, PaceLimits):
     """See the settings of the same names: a line of a bulk request is a message here."""
-
-    max_bulk_requests: int
-    body_timeout_seconds: float
 
 
 class Streaming:
@@ -39,8 +37,6 @@ class Streaming:
         self._gate = gate
         self._places = places
         self._limits = limits
-        # Each call reads one message at a time, so that there is a place for every one.
-        self._reads = Reads(ReadLimits(limits.max_bulk_requests, limits.body_timeout_seconds))
 
     async def __call__(self, work: Work, call: Call, lease: Lease) -> bytes:
         """Answer all messages by `work`, which raises no error of a single one.
@@ -50,23 +46,29 @@ class Streaming:
             TooMany, BodyTooLarge, BodyTooSlow: see `service.errors`, behind the answers to the messages before.
         """
         call.request.bulk = True
+        pace = Pace(self._limits)
 
         async def answer(message: Message) -> bytes:
             unread, size = message
-            answered = await work(unread)
+            with pace.at_work():
+                answered = await work(unread)
             lease.shrink(size)
             return answered
 
-        with self._places.taken():
-            async with aclosing(in_order(self._messages(call, lease), answer, Window())) as answers:
+        with self._places.taken(call.address):
+            async with aclosing(in_order(self._messages(call, lease, pace), answer, Window())) as answers:
                 async for answered in answers:
-                    await call.write(answered)
+                    with pace.giving(len(answered)) as seconds:
+                        await call.write(answered, seconds)
         return b""
 
-    async def _messages(self, call: Call, lease: Lease) -> AsyncGenerator[tuple[Message, int], None]:
-        total = Total(self._limits)
-        while (message := await self._reads.read(call.connection, call.context.read)) is not EOF:
+    async def _messages(
+        self, call: Call, lease: Lease, pace: Pace
+    ) -> AsyncGenerator[tuple[Message, int], None]:
+        total, read = Total(self._limits), partial(to_its_end, call.context.read)
+        while (message := await pace.receive(read)) is not EOF:
             size = len(message)
+            pace.received(size)
             total.add(items=1, size=size)
             await lease.wait_for_room(size)
             await when_there_is_room(partial(self._gate.charge, size=size))

@@ -247,6 +247,53 @@ async def test_a_client_of_http_1_0_has_its_answer_up_to_the_end_of_the_connecti
         assert [json.loads(line)["index"] for line in lines] == [0, 1]
 
 
+SLOW: dict[str, Any] = {"body_timeout_seconds": 0.3, "min_body_bytes_per_second": 512_000}
+
+
+async def test_a_client_that_drips_lines_loses_its_place(toy: Path) -> None:
+    async with serving(FakeBackend(DIM), toy, **SLOW) as running, duplex(running) as client:
+        await client.send(text_lines("a"))
+        await client.reader.readuntil(b"\r\n\r\n")
+        async with asyncio.timeout(20):  # it has 2.4 s
+            while "error" not in (answer := await client.line()):
+                await asyncio.sleep(0.1)
+                await client.send(text_lines("a"))
+        assert answer["error"]["code"] == "body_too_slow"
+        assert answer["error"]["limit"] == 1_000
+
+
+async def test_a_client_that_waits_for_its_answers_may_send_nothing_meanwhile(toy: Path) -> None:
+    backend = Held()
+    async with serving(backend, toy, **SLOW) as running, duplex(running) as client:
+        backend.may.clear()
+        await client.send(text_lines("a"))
+        await asyncio.sleep(3)
+        backend.may.set()
+        await client.reader.readuntil(b"\r\n\r\n")
+        assert (await client.line())["index"] == 0
+        await client.send(text_lines("b"))
+        assert (await client.line())["index"] == 1
+
+
+async def test_a_client_that_takes_no_answers_loses_its_place(toy: Path) -> None:
+    async with serving(FakeBackend(DIM), toy, write_timeout_seconds=60, **SLOW) as running:
+        with pytest.raises(ConnectionError):  # noqa: PT012
+            async with asyncio.timeout(24), duplex(running) as client:  # it has 2.4 s
+                while True:
+                    await client.send(text_lines(*["abc"] * 500))
+
+
+async def test_half_of_the_places_are_for_one_address(toy: Path) -> None:
+    line = post(text_lines("a"), path=b"/bulk", kind=b"application/x-ndjson")
+    async with serving(FakeBackend(DIM), toy, max_bulk_requests=2) as running, duplex(running) as client:
+        await client.send(text_lines("a"))
+        await client.reader.readuntil(b"\r\n\r\n")
+        refused = await ask(running, line)
+        assert (refused.status, refused.code) == (429, "overloaded")
+        assert b"your address has 1 bulk requests at work; the limit is 1, of 2 in all" in refused.body
+        assert (await ask(running, line, source="127.0.0.2")).status == 200
+
+
 @pytest.mark.slow
 async def test_whoever_reads_no_answers_stops_the_reading(toy: Path) -> None:
     """And is cut off in the end, as any who takes no answer."""

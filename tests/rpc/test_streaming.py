@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -131,16 +132,19 @@ async def test_a_client_that_reads_nothing_stops_the_reading(toy: Path, backend:
             assert backend.texts < 100
 
 
-async def test_a_client_that_takes_no_answers_is_sent_away(toy: Path, backend: Counting) -> None:
+@pytest.mark.parametrize("limit", ["write_timeout_seconds", "body_timeout_seconds"])
+async def test_a_client_that_takes_no_answers_is_sent_away(toy: Path, backend: Counting, limit: str) -> None:
+    """In the time for one answer, or in that for all, which is eight times that of a body."""
+    brief: dict[str, Any] = {limit: 0.3}
     async with (
-        serving(backend, toy, write_timeout_seconds=0.2, grpc_enabled=True) as running,
+        serving(backend, toy, grpc_enabled=True, **brief) as running,
         connected(running.rpc_address, window=0) as connection,
     ):
         connection.call(1, "EmbedStream")
         connection.message(1, message(text="a").SerializeToString(), end=False)
         registry = running.gateway.metrics.registry
         labels = {"endpoint": "grpc EmbedStream", "outcome": "client_gone"}
-        await eventually(lambda: registry.get_sample_value("clipserve_requests_total", labels) == 1)
+        await eventually(lambda: registry.get_sample_value("clipserve_requests_total", labels) == 1, 20)
 
 
 async def test_a_client_that_leaves_ends_the_work_down_to_the_engine(toy: Path, backend: Counting) -> None:
@@ -187,6 +191,41 @@ async def test_a_call_may_have_so_many_messages_and_bytes(
 async def test_a_call_that_sends_nothing_is_too_slow(small: tuple[Running, Client]) -> None:
     failed = await status_of(small[1].stub.EmbedStream())
     assert failed.fields["code"] == "body_too_slow"
+
+
+async def answered_until_refused(client: Client) -> Refused:
+    """One message after the other, each when the one before has its answer."""
+    call = client.stub.EmbedStream()
+    with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+        while not call.done():
+            await call.write(message(text="a"))
+            await call.read()
+            await asyncio.sleep(0.1)
+    return await status_of(call)
+
+
+async def test_a_call_that_drips_messages_loses_its_place(toy: Path, backend: Counting) -> None:
+    slow: dict[str, Any] = {"body_timeout_seconds": 0.3, "min_body_bytes_per_second": 512_000}
+    async with (
+        serving(backend, toy, grpc_enabled=True, **slow) as running,
+        client_of(running.rpc_address) as client,
+        asyncio.timeout(20),  # it has 2.4 s
+    ):
+        failed = await answered_until_refused(client)
+    assert (failed.fields["code"], failed.fields["limit"]) == ("body_too_slow", 1_000)
+
+
+async def test_a_call_that_waits_for_its_answers_may_send_nothing_meanwhile(
+    small: tuple[Running, Client], backend: Counting
+) -> None:
+    backend.go.clear()
+    call = small[1].stub.EmbedStream()
+    await call.write(message(text="a"))
+    await asyncio.sleep(3)
+    backend.go.set()
+    assert await call.read() is not grpc.aio.EOF
+    await call.write(message(text="b"))
+    assert await call.read() is not grpc.aio.EOF
 
 
 async def test_only_so_many_run_at_a_time_with_those_of_rest(
