@@ -13,12 +13,15 @@ from urllib.parse import unquote
 from grpc.aio import ServicerContext as Context
 
 from service.application.byte_budget import address_of
+from service.errors import ClipError, DeadlineExceeded, MalformedRequest
 from service.rpc.dropping import drop
 from service.rpc.errors import Failure, failure_of
 from service.telemetry.metrics import CLIENT_GONE
 from service.telemetry.request import RequestContext, request_id
 
 Work = Callable[[list[bytes]], Coroutine[Any, Any, bytes]]  # the message is the one item, and is taken out
+
+_UNTIL_CANCELLED_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,16 @@ class Call:
         """The time that is left: what the caller gives it, and no more than `most`."""
         remaining = self.context.time_remaining()
         return most if remaining is None else min(most, remaining)
+
+    async def without_message(self) -> ClipError:
+        """What is wrong with a call whose messages have ended before the first.
+
+        One that is cancelled, or whose deadline is over, reads the same; gRPC cancels its task a moment later.
+        """
+        await asyncio.sleep(_UNTIL_CANCELLED_SECONDS)
+        if self.context.time_remaining() == 0:
+            return DeadlineExceeded("the deadline was over before a message had come.")
+        return MalformedRequest("the call ended without a message.")
 
     def failed(self, error: Exception) -> None:
         """The answer is this error."""

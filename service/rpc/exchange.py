@@ -127,7 +127,7 @@ class Exchange:
         await self._gate.enter(call.authorization, _SCOPES.get(call.method, "use"))
 
     async def _answer(self, work: Work, call: Call, lease: Lease) -> bytes:
-        message = await self._reads.read(call.connection, lambda: _only_message(call.context))
+        message = await self._reads.read(call.connection, lambda: _only_message(call))
         lease.grow(len(message))
         await self._gate.charge(size=len(message))
         seconds = call.seconds(self._limits.deadline_seconds)
@@ -140,11 +140,11 @@ class Exchange:
         return answered
 
 
-async def _only_message(context: Context) -> bytes:
-    message: bytes = await context.read()
+async def _only_message(call: Call) -> bytes:
+    message: bytes = await call.context.read()
     if message is EOF:
-        raise MalformedRequest("the call ended without a message.")
-    if await context.read() is not EOF:
+        raise await call.without_message()
+    if await call.context.read() is not EOF:
         raise MalformedRequest("the call has more than one message; this method takes one.")
     return message
 

@@ -49,6 +49,15 @@ async def test_a_client_that_does_not_end_its_call_is_too_slow() -> None:
     )
 
 
+async def test_a_call_whose_deadline_is_over_before_its_message_has_come_is_late_and_not_malformed() -> None:
+    async with answering(echo) as running, client_of(running.address) as client:
+        for _ in range(20):
+            assert await raw(client, timeout=0.02).code() == grpc.StatusCode.DEADLINE_EXCEEDED
+        await eventually(lambda: sum(running.counted().values()) >= 10)
+        # A client whose own clock is ahead has left.
+        assert running.counted().keys() <= {"deadline_exceeded", "client_gone"}
+
+
 async def test_a_message_whose_end_is_withheld_is_given_up_and_its_place_is_free_again() -> None:
     async with answering(echo, read_seconds=0.2) as running:
         async with connected(running.address) as connection:
