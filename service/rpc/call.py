@@ -50,9 +50,11 @@ class Call:
         self.endpoint = f"grpc {method}"
         self.started = time.perf_counter()
         self.context = context
-        metadata = dict(context.invocation_metadata() or ())
+        pairs = tuple(context.invocation_metadata() or ())
+        metadata = dict(pairs)
         self.request = RequestContext(request_id(_text(metadata.get("x-request-id"))))
-        self.authorization = _text(metadata.get("authorization"))
+        # Of several there is none to be believed: together they are no key.
+        self.authorization = ", ".join(str(value) for name, value in pairs if name == "authorization") or None
         self.traceparent = _text(metadata.get("traceparent"))
         self.connection = context.peer()
         self.address = address_of(_host(self.connection))

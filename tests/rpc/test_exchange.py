@@ -11,12 +11,14 @@ import grpc
 import pytest
 
 from service.access.gate import OpenGate, Scope
+from service.access.key_file import add_key
+from service.engine.fake import FakeBackend
 from service.errors import RateLimited, Unauthenticated
 from service.rpc.server import SERVICE
 from service.telemetry.request import RequestContext, current
 from tests.rpc.answering import Hanging, answering, echo, raw, status_of
 from tests.rpc.client import Client, Refused, client_of
-from tests.support import Running, eventually, png
+from tests.support import DIM, Running, eventually, png, serving
 
 
 async def test_the_answer_has_the_caller_s_id_and_the_times_of_the_stages(client: Client) -> None:
@@ -36,6 +38,22 @@ async def test_a_wrong_key_is_refused_before_the_message_is_read() -> None:
     async with answering(echo, Closed()) as running, client_of(running.address) as client:
         call = raw(client, metadata=[("authorization", "Bearer no")])  # and nothing is sent
         assert (await status_of(call)).status == grpc.StatusCode.UNAUTHENTICATED
+
+
+async def test_a_call_with_two_authorizations_is_refused_whichever_comes_last(
+    toy: Path, tmp_path: Path
+) -> None:
+    right = ("authorization", "Bearer " + add_key(tmp_path / "keys", "a", ["use"]))
+    wrong = ("authorization", "Bearer no")
+    async with (
+        serving(FakeBackend(DIM), toy, keys_file=tmp_path / "keys", grpc_enabled=True) as running,
+        client_of(running.rpc_address) as client,
+    ):
+        await client.call("Embed", texts=["a"], metadata=[right])
+        for both in ([wrong, right], [right, wrong], [right, right]):
+            with pytest.raises(Refused) as caught:
+                await client.call("Embed", texts=["a"], metadata=both)
+            assert caught.value.status == grpc.StatusCode.UNAUTHENTICATED
 
 
 async def test_the_bytes_of_a_message_are_charged_to_the_key_that_the_gate_has_noted() -> None:
