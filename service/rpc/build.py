@@ -13,12 +13,16 @@ from service.application.stream import BulkPlaces
 from service.concurrency import SideThread
 from service.rpc.call import TakingLimits
 from service.rpc.exchange import CallLimits, Exchange
+from service.rpc.health import SERVICE as HEALTH
 from service.rpc.health import Health
 from service.rpc.label_sets import LabelSetMethods
 from service.rpc.methods import Methods
 from service.rpc.parsing import Parsing
 from service.rpc.reading import ReadLimits, Reads
+from service.rpc.reflection import SERVICE as REFLECTION
+from service.rpc.reflection import Reflection
 from service.rpc.server import SERVICE, RpcServer, ServerOptions
+from service.rpc.small_calls import SmallCalls, SmallLimits
 from service.rpc.streaming import Streaming, StreamLimits
 from service.telemetry.metrics import Metrics
 
@@ -66,4 +70,17 @@ def build_rpc(
     handlers = {name: exchange.unary(name, work) for name, work in unary.items()}
     streaming = Streaming(gate, bulk, picked(StreamLimits))
     handlers["EmbedStream"] = exchange.stream("EmbedStream", partial(streaming, methods.embed_item))
-    return RpcServer(handlers, Health(inference, SERVICE), picked(ServerOptions))
+    small = SmallCalls(picked(SmallLimits))
+    health = Health(inference, small, SERVICE)
+    reflection = Reflection(gate, small, (SERVICE, HEALTH))
+    services = {
+        SERVICE: handlers,
+        HEALTH: {
+            "Check": exchange.stream("health.Check", health.check),
+            "Watch": exchange.stream("health.Watch", health.watch),
+        },
+        REFLECTION: {
+            "ServerReflectionInfo": exchange.stream("reflection.ServerReflectionInfo", reflection.info)
+        },
+    }
+    return RpcServer(services, health, picked(ServerOptions))

@@ -36,7 +36,7 @@ class Call:
     """What the exchange knows of a call.
 
     Attributes:
-        method: its name in clip.proto.
+        method: its name in clip.proto; of another service, behind that of the service.
         request: its id, and what the work for it is counted in.
         authorization, traceparent: the metadata of these names.
         connection: the address and the port of the caller.

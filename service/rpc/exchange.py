@@ -33,6 +33,7 @@ from service.telemetry.request import enter
 Answer = Callable[[Call, Lease], Awaitable[bytes]]  # what is left to be sent when it returns
 
 _SCOPES: Mapping[str, Scope] = {"PutLabelSet": "manage", "DeleteLabelSet": "manage"}  # all others: use
+_PROBES = frozenset({"health.Check", "health.Watch"})  # they need no key, and are not logged
 _SMALL = 65_536  # bytes of an answer: 64 MB for 1,000 calls
 
 
@@ -112,10 +113,11 @@ class Exchange:
         self._calls -= 1
         seconds = time.perf_counter() - call.started
         self._metrics.request(call.endpoint, call.outcome, seconds)
-        key = {"key": call.request.key} if call.request.key else {}
-        logger.info(
-            "request", endpoint=call.endpoint, outcome=call.outcome, ms=round(seconds * 1000, 1), **key
-        )
+        if call.method not in _PROBES:
+            key = {"key": call.request.key} if call.request.key else {}
+            logger.info(
+                "request", endpoint=call.endpoint, outcome=call.outcome, ms=round(seconds * 1000, 1), **key
+            )
 
     async def _enter(self, call: Call) -> None:
         limit = self._limits.grpc_max_calls
@@ -124,7 +126,8 @@ class Exchange:
                 f"there are {self._calls:,} calls in flight; the limit is {limit:,}. Try again later.",
                 retry_after=1,
             )
-        await self._gate.enter(call.authorization, _SCOPES.get(call.method, "use"))
+        if call.method not in _PROBES:
+            await self._gate.enter(call.authorization, _SCOPES.get(call.method, "use"))
 
     async def _answer(self, work: Work, call: Call, lease: Lease) -> bytes:
         message = await self._reads.read(call.connection, lambda: _only_message(call))

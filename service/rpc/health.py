@@ -7,29 +7,36 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 
-import grpc
-from grpc.aio import ServicerContext as Context
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health, health_pb2
 
+from service.application.byte_budget import Lease
 from service.application.inference import Inference
+from service.errors import UnknownModel
+from service.rpc.call import Call
+from service.rpc.small_calls import SmallCalls
+
+SERVICE = health.SERVICE_NAME
 
 _SECONDS_BETWEEN_LOOKS = 0.25
-_MAX_WATCHERS = 1_000
+_SECONDS_BETWEEN_NEWS = (
+    60.0  # a watcher is told again then: one that takes no answers is found out, and dropped
+)
 
 _Response = health_pb2.HealthCheckResponse
 
 
-class Health(health_pb2_grpc.HealthServicer):
+class Health:
     """Follows the readiness of the service while `follow` runs."""
 
-    def __init__(self, inference: Inference, service: str) -> None:
+    def __init__(self, inference: Inference, calls: SmallCalls, service: str) -> None:
         """`service`: the full name of the one that the models are served by."""
         self._inference = inference
+        self._calls = calls
         self._services = ("", service)
         self._ready: Mapping[str, bool] = dict.fromkeys((*self._services, *inference.names), False)
         self._changed = asyncio.Event()
-        self._watchers = 0
         self._ended = False
 
     async def follow(self) -> None:
@@ -43,37 +50,42 @@ class Health(health_pb2_grpc.HealthServicer):
             self._ended = True
             self._tell(dict.fromkeys(self._ready, False))
 
-    async def Check(
-        self, request: health_pb2.HealthCheckRequest, context: Context
-    ) -> health_pb2.HealthCheckResponse:
+    async def check(self, call: Call, _: Lease) -> bytes:
         """The state of one service or model now."""
-        if request.service not in self._ready:
-            context.set_code(grpc.StatusCode.NOT_FOUND)
-            context.set_details("no such service or model.")
-        return _Response(status=self._status(request.service))
+        with self._calls.place(call):
+            service = await self._asked(call)
+            if service not in self._ready:
+                raise UnknownModel("there is no such service or model.")
+            await call.write(self._answer(service))
+        return b""
 
-    async def Watch(self, request: health_pb2.HealthCheckRequest, context: Context) -> None:
-        """The state now, and again whenever it changes."""
-        if self._watchers >= _MAX_WATCHERS:
-            context.set_code(grpc.StatusCode.RESOURCE_EXHAUSTED)
-            context.set_details(f"{_MAX_WATCHERS:,} clients watch already, which is the limit.")
-            return
-        self._watchers += 1
-        try:
-            await self._watch(request.service, context)
-        finally:
-            self._watchers -= 1
+    async def watch(self, call: Call, _: Lease) -> bytes:
+        """The state now, and again whenever it changes, or when it has not for a while."""
+        with self._calls.place(call):
+            service = await self._asked(call)
+            while True:
+                ended, told = self._ended, self._status(service)
+                await call.write(self._answer(service))
+                if ended:
+                    return b""
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_SECONDS_BETWEEN_NEWS):
+                        await self._other(service, told)
 
-    async def _watch(self, service: str, context: Context) -> None:
-        told = None
-        while True:
-            changed, ended, status = self._changed, self._ended, self._status(service)
-            if status != told:
-                await context.write(_Response(status=status))
-                told = status
-            if ended:
-                return
-            await changed.wait()
+    async def _asked(self, call: Call) -> str:
+        asked = await self._calls.read(call, health_pb2.HealthCheckRequest)
+        if asked is None:
+            raise await call.without_message()
+        service: str = asked.service
+        return service
+
+    async def _other(self, service: str, told: int) -> None:
+        """Until the state is another than this, or there is nothing more to be told."""
+        while not self._ended and self._status(service) == told:
+            await self._changed.wait()
+
+    def _answer(self, service: str) -> bytes:
+        return bytes(_Response(status=self._status(service)).SerializeToString())
 
     def _status(self, service: str) -> int:
         if service not in self._ready:

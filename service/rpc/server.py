@@ -9,8 +9,6 @@ from pathlib import Path
 
 import grpc
 import grpc.aio
-from grpc_health.v1 import health, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
 from service.concurrency import kept_running
 from service.rpc.clipserve.v1 import clip_pb2
@@ -52,19 +50,20 @@ class RpcServer:
     """
 
     def __init__(
-        self, handlers: Mapping[str, grpc.RpcMethodHandler], health_service: Health, options: ServerOptions
+        self,
+        services: Mapping[str, Mapping[str, grpc.RpcMethodHandler]],
+        health: Health,
+        options: ServerOptions,
     ) -> None:
-        """`handlers`: by the names of the methods of clip.proto. A running event loop is needed."""
+        """`services`: by full name, then by method. A running event loop is needed."""
         self._options = options
-        self._health = health_service
+        self._health = health
         self._ending = asyncio.Event()
         self._at_once = asyncio.Event()
         self.port = options.grpc_port
         self._server = grpc.aio.server(options=list(_arguments(options)))
-        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
-        health_pb2_grpc.add_HealthServicer_to_server(health_service, self._server)
-        reflection.enable_server_reflection(
-            (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server
+        self._server.add_generic_rpc_handlers(
+            tuple(grpc.method_handlers_generic_handler(*service) for service in services.items())
         )
 
     def listen(self) -> None:

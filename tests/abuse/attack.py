@@ -22,6 +22,7 @@ _QUICK = frozenset(
         "label sets",
         "odd numbers",
         "gRPC",
+        "health and reflection",
     )
 )
 

@@ -109,10 +109,14 @@ def message(
 
 
 @asynccontextmanager
-async def connected(address: str, window: int = 65_535) -> AsyncIterator[Connection]:
-    """`window`: bytes that the server may send on a stream before it is given more."""
+async def connected(
+    address: str, window: int = 65_535, source: str | None = None
+) -> AsyncIterator[Connection]:
+    """`window`: bytes that the server may send on a stream before it is given more. `source`: an own address."""
     host, _, port = address.rpartition(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
+    reader, writer = await asyncio.open_connection(
+        host, int(port), local_addr=(source, 0) if source else None
+    )
     connection = Connection(reader, writer)
     writer.write(PREFACE)
     connection.send(SETTINGS, 0, 0, struct.pack(">HI", _INITIAL_WINDOW, window))

@@ -14,7 +14,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from service.engine.fake import FakeBackend
 from service.rpc import health
 from tests.rpc.client import client_of
-from tests.support import DIM, Running, serving
+from tests.support import DIM, Running, eventually, serving
 
 SERVICE = "clipserve.v1.Clip"
 Response = health_pb2.HealthCheckResponse
@@ -91,11 +91,36 @@ async def test_at_the_end_watchers_are_told_and_sent_away(toy: Path) -> None:
             assert await watch.read() is grpc.aio.EOF
 
 
-async def test_watchers_are_bounded(starting: tuple[Running, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    _, stub = starting
-    monkeypatch.setattr(health, "_MAX_WATCHERS", 1)
-    first = stub.Watch(asked(""))
-    await first.read()
-    with pytest.raises(grpc.aio.AioRpcError, match="1 clients watch already") as caught:
+LEFT = ("clipserve_cancelled_total", {"endpoint": "grpc health.Watch"})
+
+
+async def test_watchers_have_a_tenth_of_the_calls_an_address_a_quarter_of_it_and_keep_nobody_out(
+    toy: Path,
+) -> None:
+    async with (
+        serving(FakeBackend(DIM), toy, grpc_enabled=True, grpc_max_calls=80) as running,
+        client_of(running.rpc_address) as client,
+    ):
+        stub = health_pb2_grpc.HealthStub(client.channel)
+        watches = [stub.Watch(asked("")) for _ in range(2)]
+        for watch in watches:
+            await watch.read()
+        for _ in range(200):
+            with pytest.raises(grpc.aio.AioRpcError, match=r"2 calls of health\.Watch from your") as caught:
+                await stub.Watch(asked("")).read()
+            assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+        await status(stub, "")
+        await client.call("Embed", texts=["a"])
+        watches[0].cancel()
+        await eventually(lambda: running.gateway.metrics.registry.get_sample_value(*LEFT) == 1)
         await stub.Watch(asked("")).read()
-    assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+async def test_a_watcher_is_told_again_after_a_while(
+    starting: tuple[Running, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, stub = starting
+    monkeypatch.setattr(health, "_SECONDS_BETWEEN_NEWS", 0.05)
+    watch = stub.Watch(asked("nobody"))
+    for _ in range(3):
+        assert (await watch.read()).status == Response.SERVICE_UNKNOWN

@@ -23,37 +23,37 @@ _KIND = "gRPC"
 _CANCEL = struct.pack(">I", 8)
 _ROOM = frame(raw.WINDOW_UPDATE, 0, 0, struct.pack(">I", 1 << 30))
 _WINDOW = struct.pack(">HI", 4, 1 << 24)  # the setting of that name: room for an answer
-_HELLO = raw.PREFACE + frame(raw.SETTINGS, 0, 0, _WINDOW) + frame(raw.SETTINGS, raw.ACK, 0) + _ROOM
-_CALL = _HELLO + raw.call(1)
+HELLO = raw.PREFACE + frame(raw.SETTINGS, 0, 0, _WINDOW) + frame(raw.SETTINGS, raw.ACK, 0) + _ROOM
+_CALL = HELLO + raw.call(1)
 
 Make = Callable[[], Iterable[Piece]]
 
 
-def _flood(again: bytes, times: int = 100_000, first: bytes = _HELLO) -> Make:
+def _flood(again: bytes, times: int = 100_000, first: bytes = HELLO) -> Make:
     return lambda: itertools.chain([first], itertools.repeat(again * 1_000, times // 1_000))
 
 
 def _calls(count: int, message: bytes | None) -> bytes:
     """So many calls, each with this message or without any."""
     return b"".join(
-        raw.call(at) + (b"" if message is None else raw.message(at, message)) for at in _streams(count)
+        raw.call(at) + (b"" if message is None else raw.message(at, message)) for at in streams(count)
     )
 
 
-def _streams(count: int) -> range:
+def streams(count: int) -> range:
     """The numbers of so many streams that a client opens."""
     return range(1, 2 * count, 2)
 
 
 def _resets(count: int) -> Iterator[Piece]:
-    yield _HELLO
-    for stream in _streams(count):
+    yield HELLO
+    for stream in streams(count):
         yield raw.call(stream) + frame(raw.RST_STREAM, 0, stream, _CANCEL)
 
 
 def _headers(more: bytes, again: bytes, times: int) -> Iterator[Piece]:
     """A call whose headers go on in further frames."""
-    yield _HELLO + frame(raw.HEADERS, 0, 1, raw.fields_of("/clipserve.v1.Clip/Embed") + more)
+    yield HELLO + frame(raw.HEADERS, 0, 1, raw.fields_of("/clipserve.v1.Clip/Embed") + more)
     yield from itertools.repeat(frame(raw.CONTINUATION, 0, 1, again), times)
 
 
@@ -86,13 +86,13 @@ def _empty(field: int, count: int) -> bytes:
 
 def _watches() -> bytes:
     fields = raw.fields_of("/grpc.health.v1.Health/Watch")
-    calls = (frame(raw.HEADERS, END_HEADERS, at, fields) + raw.message(at, b"") for at in _streams(100))
-    return _HELLO + b"".join(calls)
+    calls = (frame(raw.HEADERS, END_HEADERS, at, fields) + raw.message(at, b"") for at in streams(100))
+    return HELLO + b"".join(calls)
 
 
 FLOODS: dict[str, Make] = {
     "10,000 calls begun and cancelled": lambda: _resets(10_000),
-    "1,000 calls without a message": lambda: [_HELLO + _calls(1_000, None)],
+    "1,000 calls without a message": lambda: [HELLO + _calls(1_000, None)],
     "100,000 pings": _flood(frame(raw.PING, 0, 0, b"12345678")),
     "100,000 settings": _flood(frame(raw.SETTINGS, 0, 0, struct.pack(">HI", 4, 70_000))),
     "100,000 updates of a window": _flood(frame(raw.WINDOW_UPDATE, 0, 1, struct.pack(">I", 1)), first=_CALL),
@@ -104,10 +104,10 @@ FLOODS: dict[str, Make] = {
     "13 GB of headers in 3 MB": _indexed,
     "HTTP/1.1": lambda: [GET],
     "a megabyte of noise": lambda: [np.random.default_rng(0).bytes(1_000_000)],
-    "a megabyte of zeros": lambda: [_HELLO + bytes(1_000_000)],
+    "a megabyte of zeros": lambda: [HELLO + bytes(1_000_000)],
     "100 watches of its health": whole(_watches),
     "100 answers unread": _answers_unread,
-    "100 costly calls, then reset": lambda: [_HELLO + _calls(100, _large()), 1.0, Act.RESET],
+    "100 costly calls, then reset": lambda: [HELLO + _calls(100, _large()), 1.0, Act.RESET],
 }
 
 # A call with this message each.
@@ -128,13 +128,13 @@ MESSAGES: dict[str, Callable[[], bytes]] = {
 
 def _unknown_methods() -> bytes:
     fields = raw.fields_of("/clipserve.v1.Clip/Nothing")
-    return _HELLO + b"".join(frame(raw.HEADERS, END_HEADERS | END_STREAM, at, fields) for at in _streams(100))
+    return HELLO + b"".join(frame(raw.HEADERS, END_HEADERS | END_STREAM, at, fields) for at in streams(100))
 
 
 def _bomb() -> bytes:
     """10 MB of zeros, compressed, and said to be so."""
     return (
-        _HELLO
+        HELLO
         + raw.call(1, grpc_encoding="gzip")
         + raw.message(1, gzip.compress(bytes(10_000_000)), compressed=True)
     )

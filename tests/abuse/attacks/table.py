@@ -14,13 +14,27 @@ from tests.abuse.attacks import (
     metadata,
     numbers,
     rpc,
+    small_calls,
     syntax,
     texts,
     transport,
     use_cases,
 )
 
-_MODULES = (images, metadata, texts, bodies, numbers, syntax, use_cases, transport, caches, rpc, departures)
+_MODULES = (
+    images,
+    metadata,
+    texts,
+    bodies,
+    numbers,
+    syntax,
+    use_cases,
+    transport,
+    caches,
+    rpc,
+    small_calls,
+    departures,
+)
 ATTACKS: tuple[Attack, ...] = tuple(chain.from_iterable(module.attacks() for module in _MODULES))
 BY_ID = {attack.id: attack for attack in ATTACKS}
 
@@ -57,6 +71,8 @@ WORST = (
     "gRPC: 100 answers unread",
     "gRPC: 100 costly calls, then reset",
     "departures: a megabyte of lines, then a reset",
+    "health and reflection: 100 watches that withhold their message",
+    "health and reflection: 100 checks of 60 KB each",
 )
 # What the slow tests play, and where each takes seconds; with ABUSE_ALL=1 more, in most of an hour.
 _ALL = bool(os.environ.get("ABUSE_ALL"))
