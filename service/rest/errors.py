@@ -68,9 +68,7 @@ def rendered(error: Exception, request_id: str, render: Render | None = None) ->
     word = str(error.status_code) if isinstance(error, HTTPException) else error.code
     try:
         return word, (render or problem)(error, request_id)
-    except (
-        Exception
-    ) as fault:  # whatever it holds that cannot be written: an error about an error is an answer too
+    except Exception as fault:  # whatever cannot be written: an error about an error is an answer too
         logger.error("unexpected", exc_info=fault)
         return _UNEXPECTED.code, problem(_UNEXPECTED, request_id)
 

@@ -91,7 +91,7 @@ class Call:
         """There is nobody to answer: the caller has left, or its deadline is over."""
         self.outcome = "deadline_exceeded" if self.context.time_remaining() == 0 else CLIENT_GONE
 
-    async def write(self, answer: bytes, seconds: float) -> None:
+    async def write(self, answer: bytes, seconds: float = math.inf) -> None:
         """One of several answers; the call ends if its client does not take it, within `seconds` at most."""
         self._must_be_taken(len(answer), seconds)
         await self.context.write(answer)

@@ -20,9 +20,7 @@ from service.rpc.small_calls import SmallCalls
 SERVICE = health.SERVICE_NAME
 
 _SECONDS_BETWEEN_LOOKS = 0.25
-_SECONDS_BETWEEN_NEWS = (
-    60.0  # a watcher is told again then: one that takes no answers is found out, and dropped
-)
+_SECONDS_BETWEEN_NEWS = 60.0  # then a watcher is told again: one that takes no answers is dropped
 
 _Response = health_pb2.HealthCheckResponse
 
