@@ -66,7 +66,7 @@ COPY --from=build /app /app
 COPY --from=code /app /app
 WORKDIR /app
 USER 10001:10001
-ENV PATH=/app/.venv/bin:/app:$PATH PYTHONDONTWRITEBYTECODE=1 HOME=/var/lib/clipserve \
+ENV PATH=/app/.venv/bin:/app:$PATH PYTHONPATH=/app/service:/app/models PYTHONDONTWRITEBYTECODE=1 HOME=/var/lib/clipserve \
     CLIPSERVE_HOST=0.0.0.0 CLIPSERVE_STATE_DIR=/var/lib/clipserve
 EXPOSE 8080 8081 8082
 HEALTHCHECK --interval=10s --timeout=3s --start-period=60s \

@@ -4,7 +4,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 EXPORT := .venv-export/bin
-STUBS ?= service/rpc
+STUBS ?= service/clipserve/rpc
 PIP := -m pip install --quiet --disable-pip-version-check
 # The tests that need nothing; each of the others has a target of its own.
 FAST := not (abuse or browser or clients or compose or deploy or export or image or neighbours or prometheus or redis or slow or triton)
@@ -16,7 +16,7 @@ help: ## this list
 	@grep -hE '^[a-z -]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z -]+):.*## /\1\t/' | expand -t 40
 
 run: .venv/service.stamp ## serve the demo model on http://localhost:8080 (settings: CLIPSERVE_*)
-	@exec $(BIN)/python -m service
+	@exec $(BIN)/python -m clipserve
 
 test: .venv/dev.stamp ## the fast tests: no GPU, no Docker, no hub
 	$(BIN)/python $(RUNNER) -m pytest -n 3 --dist worksteal --durations=25 --durations-min=5 -m '$(FAST)'
@@ -82,9 +82,9 @@ image: ## build the image, and say of it what it is made of: make image [VARIANT
 	  --build-arg REVISION=`git rev-parse HEAD` -t clipserve$(VARIANT:%=:%) $(ARGS) .
 
 proto: .venv/dev.stamp ## make the stubs of clip.proto anew
-	$(BIN)/python -m grpc_tools.protoc -I service/rpc --python_out=$(STUBS) --pyi_out=$(STUBS) --grpc_python_out=$(STUBS) \
+	$(BIN)/python -m grpc_tools.protoc -I service/clipserve/rpc --python_out=$(STUBS) --pyi_out=$(STUBS) --grpc_python_out=$(STUBS) \
 	  clipserve/v1/clip.proto
-	sed -i.bak 's/^from clipserve\.v1 import/from service.rpc.clipserve.v1 import/' $(STUBS)/clipserve/v1/clip_pb2_grpc.py
+	sed -i.bak 's/^from clipserve\.v1 import/from clipserve.rpc.clipserve.v1 import/' $(STUBS)/clipserve/v1/clip_pb2_grpc.py
 	rm $(STUBS)/clipserve/v1/clip_pb2_grpc.py.bak
 
 check: .venv/dev.stamp check-proto ## lint, format, types, layers
@@ -98,7 +98,7 @@ check-proto: .venv/dev.stamp ## clip.proto: lint, the released contract holds, t
 	$(BIN)/buf lint
 	$(BIN)/buf breaking --against tests/rpc/released
 	@stubs=`mktemp -d` && $(MAKE) --no-print-directory --silent proto STUBS=$$stubs && \
-	  diff -r -x __init__.py -x __pycache__ -x '*.proto' $$stubs/clipserve/v1 service/rpc/clipserve/v1; \
+	  diff -r -x __init__.py -x __pycache__ -x '*.proto' $$stubs/clipserve/v1 service/clipserve/rpc/clipserve/v1; \
 	  found=$$?; rm -r $$stubs; exit $$found
 
 check-deploy: .deploy-tools/stamp .venv/dev.stamp check-compose ## Dockerfile, compose, Kubernetes, alerts, proto (needs Debian's packages docker-compose kustomize nodejs npm prometheus)
@@ -115,11 +115,11 @@ check-compose: ## docker compose reads its file, with every profile (needs docke
 
 model: .venv-export/export.stamp ## export a model: make model NAME=ViT-B-32 [ARGS="--pretrained openai"]
 	@test -n "$(NAME)" || { echo 'usage: make model NAME=ViT-B-32 [ARGS="--pretrained openai"]'; exit 2; }
-	$(EXPORT)/python -m models export $(NAME) $(ARGS)
+	$(EXPORT)/python -m clipserve_models export $(NAME) $(ARGS)
 
 variant: .venv-export/export.stamp ## a variant of an artifact: make variant FOLDER=models/artifacts/ViT-B-32 PRECISION=fp16 PHOTOS=... [ARGS=...]
 	@test -n "$(FOLDER)" -a -n "$(PRECISION)" -a -n "$(PHOTOS)" || { echo 'usage: make variant FOLDER=models/artifacts/ViT-B-32 PRECISION=fp16 PHOTOS=... [ARGS="--classes classes.tsv"]'; exit 2; }
-	$(EXPORT)/python -m models variant $(FOLDER) --precision $(PRECISION) --photos $(PHOTOS) $(ARGS)
+	$(EXPORT)/python -m clipserve_models variant $(FOLDER) --precision $(PRECISION) --photos $(PHOTOS) $(ARGS)
 
 load: .venv/dev.stamp ## throughput beside a bare loop: make load [FOLDER=models/demo]
 	$(BIN)/python -m loadtests limit $(or $(FOLDER),models/demo)
@@ -145,7 +145,7 @@ versus: .venv/dev.stamp ## beside another checkout: make versus OTHER=../before 
 
 triton: .venv/service.stamp ## a real Triton on this CPU, gRPC on 8001: make triton [FOLDER=models/demo] [ARGS="--instances 2"]
 	deploy/triton/local.sh setup
-	$(BIN)/python -m models triton $(or $(FOLDER),models/demo) --backend python --out .triton/models $(ARGS)
+	$(BIN)/python -m clipserve_models triton $(or $(FOLDER),models/demo) --backend python --out .triton/models $(ARGS)
 	@exec deploy/triton/local.sh serve .triton/models
 
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
@@ -180,6 +180,7 @@ clean: ## remove what make installed
 .venv/service.stamp: .venv/python.stamp requirements/service.txt
 	@echo "installing the service into .venv ..."
 	$(BIN)/python $(PIP) --require-hashes -r requirements/service.txt
+	@printf '%s\n' $(CURDIR)/service $(CURDIR)/models > `$(BIN)/python -c 'import site; print(site.getsitepackages()[0])'`/clipserve.pth
 	@touch $@
 
 .venv/dev.stamp: .venv/service.stamp requirements/openvino.txt requirements/tracing.txt requirements/parquet.txt requirements/dev.txt
@@ -193,6 +194,7 @@ clean: ## remove what make installed
 	$(EXPORT)/python $(PIP) --upgrade 'pip>=25.1' # the first that reads groups
 	$(EXPORT)/python $(PIP) -r requirements/service.txt -r requirements/openvino.txt -r requirements/tracing.txt -r requirements/parquet.txt -r requirements/dev.txt
 	$(EXPORT)/python $(PIP) --group export
+	@printf '%s\n' $(CURDIR)/service $(CURDIR)/models > `$(EXPORT)/python -c 'import site; print(site.getsitepackages()[0])'`/clipserve.pth
 	@touch $@
 
 .deploy-tools/stamp: requirements/deploy.txt tests/deploy/package.json tests/deploy/package-lock.json

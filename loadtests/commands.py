@@ -203,7 +203,7 @@ def _server(artifact: Path, running: Server | None, settings: dict[str, str]) ->
     if running:
         yield running
         return
-    with started("service", models=str(artifact), **settings) as server:
+    with started("clipserve", models=str(artifact), **settings) as server:
         yield server
 
 

@@ -107,7 +107,7 @@ class _Run:
 
     def __post_init__(self) -> None:
         environment = os.environ | {"CLIPSERVE_MODELS": str(self.artifact), "CLIPSERVE_BACKEND": "onnx"}
-        command = [sys.executable, "-m", "service", "embed", str(self.folder), "--out", str(self.out)]
+        command = [sys.executable, "-m", "clipserve", "embed", str(self.folder), "--out", str(self.out)]
         self._process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
         threading.Thread(target=self._read, daemon=True).start()
 

@@ -1,7 +1,7 @@
 """`python -m loadtests.fake_service`: the gateway with encoders of arithmetic behind it.
 
 The service has no setting for this, so that nobody serves arithmetic by mistake. Hence this launcher, the one file
-of the load tests that imports the service. All else is as in `python -m service`: the artifacts are those of the
+of the load tests that imports the service. All else is as in `python -m clipserve`: the artifacts are those of the
 settings, but their reference vectors are computed by arithmetic, so that the self-test passes.
 """
 
@@ -12,18 +12,18 @@ import hashlib
 import tempfile
 from pathlib import Path
 
-from service.application.served_model import reference_feeds
-from service.backends import batched
-from service.clip.artifact import IMAGE_GRAPH, MANIFEST_NAME, TEXT_GRAPH, TOKENIZER, read_manifest
-from service.clip.manifest import ModelManifest, ReferenceVectors
-from service.clip.tokenizer import load_tokenizer
-from service.core import OpenBackend
-from service.engine.backend import Backend
-from service.engine.fake import FakeBackend
-from service.serve import serve
-from service.settings import ModelSettings, Settings
-from service.telemetry import log
-from service.telemetry.metrics import Metrics
+from clipserve.application.served_model import reference_feeds
+from clipserve.backends import batched
+from clipserve.clip.artifact import IMAGE_GRAPH, MANIFEST_NAME, TEXT_GRAPH, TOKENIZER, read_manifest
+from clipserve.clip.manifest import ModelManifest, ReferenceVectors
+from clipserve.clip.tokenizer import load_tokenizer
+from clipserve.core import OpenBackend
+from clipserve.engine.backend import Backend
+from clipserve.engine.fake import FakeBackend
+from clipserve.serve import serve
+from clipserve.settings import ModelSettings, Settings
+from clipserve.telemetry import log
+from clipserve.telemetry.metrics import Metrics
 
 
 def open_fake(_: Path, manifest: ModelManifest, settings: ModelSettings, metrics: Metrics) -> Backend:

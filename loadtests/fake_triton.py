@@ -17,11 +17,11 @@ import grpc
 import numpy as np
 from tritonclient.grpc import model_config_pb2, service_pb2, service_pb2_grpc
 
+from clipserve.clip.artifact import read_manifest
+from clipserve.clip.manifest import ModelManifest
+from clipserve.engine.fake import FakeBackend
+from clipserve.engine.triton.contract import FINGERPRINT, TOWERS, Tensor, Tower, inputs, output, triton_model
 from loadtests.fake_service import write_fake_artifact
-from service.clip.artifact import read_manifest
-from service.clip.manifest import ModelManifest
-from service.engine.fake import FakeBackend
-from service.engine.triton.contract import FINGERPRINT, TOWERS, Tensor, Tower, inputs, output, triton_model
 
 _MAX_BATCH = 64
 _TYPES = {"TYPE_UINT8": np.uint8, "TYPE_INT32": np.int32}

@@ -59,7 +59,7 @@ def gathering(
     with arithmetic_triton(artifact) as (triton, metrics_url, served), ExitStack() as stack:
         own = {"models": str(served), "backend": "triton", "triton_url": triton, "max_queue_seconds": "60"}
         servers = {
-            name: stack.enter_context(started_in(folder, "service", **own))
+            name: stack.enter_context(started_in(folder, "clipserve", **own))
             for name, folder in folders.items()
         }
         for what, load in _loads(clients, seconds).items():
@@ -136,7 +136,7 @@ def arithmetic_triton(source: Path) -> Iterator[tuple[str, str, Path]]:
     with tempfile.TemporaryDirectory() as temporary:
         artifact = write_fake_artifact(source, Path(temporary, "artifact"))
         repository = Path(temporary, "repository")
-        writer = [sys.executable, "-m", "models", "triton", str(artifact), "--backend", "python"]
+        writer = [sys.executable, "-m", "clipserve_models", "triton", str(artifact), "--backend", "python"]
         sizes = ["--max-batch-images", "64", "--max-batch-texts", "256"]  # those of a GPU
         subprocess.run([*writer, *sizes, "--out", str(repository)], check=True, stdout=subprocess.DEVNULL)
         for model in repository.glob("*/1/model.py"):

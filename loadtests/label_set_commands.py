@@ -58,10 +58,10 @@ def shared_sets(
     own = {"label_set_store": "redis", "redis_url": redis_url} if redis_url else {}
     with tempfile.TemporaryDirectory() as state:
         own |= {"models": str(DEMO), "state_dir": state}
-        with started("service", **own) as here, started("service", **own) as there:
+        with started("clipserve", **own) as here, started("clipserve", **own) as there:
             found = sharing.seen(here, there, rounds)
             sharing.fill(here, sets)
-        with started("service", **own) as again:
+        with started("clipserve", **own) as again:
             ready = sharing.ready_sets(again)
     elsewhere = [each.elsewhere for each in found]
     _tell(f"put: median {statistics.median(each.put for each in found):.3f} s")
@@ -94,7 +94,7 @@ def zero_shot(
 def _server(artifact: Path) -> Iterator[Server]:
     with (
         tempfile.TemporaryDirectory() as state,
-        started("service", models=str(artifact), state_dir=state, **_PATIENT) as server,
+        started("clipserve", models=str(artifact), state_dir=state, **_PATIENT) as server,
     ):
         yield server
 

@@ -55,7 +55,7 @@ def versus_triton(
     clients: int = 16,
     rounds: int = 15,
     seconds: float = 3.0,
-    option: Annotated[list[str] | None, typer.Option(help="For `python -m models triton`.")] = None,
+    option: Annotated[list[str] | None, typer.Option(help="For `python -m clipserve_models triton`.")] = None,
 ) -> None:
     """Throughput of /embed through a real Triton on this CPU beside the embedded backend, interleaved; medians."""
     call = embed(photo(640, 480))

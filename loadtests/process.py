@@ -43,7 +43,7 @@ def free_port() -> int:
 def triton(artifact: Path, *options: str) -> Iterator[str]:
     """A real Triton on this CPU with the artifact (deploy/triton/local.sh); gives its gRPC host:port."""
     with tempfile.TemporaryDirectory() as repository:
-        writer = [sys.executable, "-m", "models", "triton", str(artifact), "--backend", "python"]
+        writer = [sys.executable, "-m", "clipserve_models", "triton", str(artifact), "--backend", "python"]
         subprocess.run([*writer, "--out", repository, *options], check=True, stdout=subprocess.DEVNULL)
         with serve_repository(Path(repository), free_port()) as address:
             yield address
@@ -95,8 +95,8 @@ def fake_triton(artifact: Path) -> Iterator[FakeTriton]:
 
 @contextmanager
 def serving(**settings: str | int | float) -> Iterator[str]:
-    """`python -m service` with these settings; gives its address once it is ready."""
-    with started("service", operations_enabled="false", **settings) as server:
+    """`python -m clipserve` with these settings; gives its address once it is ready."""
+    with started("clipserve", operations_enabled="false", **settings) as server:
         yield server.url
 
 

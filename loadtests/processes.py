@@ -27,7 +27,7 @@ from loadtests.report import ms, table
 from loadtests.scenarios import SCENARIOS, Scenario
 
 _PATIENT = {"max_queue_seconds": "60", "deadline_seconds": "60"}
-_DECODER = b"service.clip.decoder"
+_DECODER = b"clipserve.clip.decoder"
 _DEFAULT = ("embed-12mp", "embed-640x480", "text-8")
 
 
@@ -85,7 +85,7 @@ def gateways(
         own = _PATIENT | {"models": str(triton.artifact), "backend": "triton", "triton_url": triton.url}
         yield {
             count: stack.enter_context(
-                started("service", **own, processes=count, decode_threads=count * decoders)
+                started("clipserve", **own, processes=count, decode_threads=count * decoders)
             )
             for count in counts
         }

@@ -20,13 +20,13 @@ import numpy.typing as npt
 import typer
 from tritonclient.grpc import InferInput, InferRequestedOutput
 
+from clipserve.clip.artifact import read_manifest
+from clipserve.clip.manifest import ModelManifest
+from clipserve.engine.triton.connection import Connection
+from clipserve.engine.triton.contract import Tower, inputs, output, triton_model
+from clipserve.engine.triton.message import message
 from loadtests.process import fake_triton
 from loadtests.report import table
-from service.clip.artifact import read_manifest
-from service.clip.manifest import ModelManifest
-from service.engine.triton.connection import Connection
-from service.engine.triton.contract import Tower, inputs, output, triton_model
-from service.engine.triton.message import message
 
 _BIG = (("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1))
 _SECONDS = 60.0

@@ -70,7 +70,7 @@ def _gateway(seconds: float) -> Turn:
 
 
 CONTESTS = (
-    Contest("/embed of a photo, 8 clients", "service", _embed),
+    Contest("/embed of a photo, 8 clients", "clipserve", _embed),
     Contest("the gateway alone, texts", "loadtests.fake_service", _gateway),
 )
 

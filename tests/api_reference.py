@@ -18,12 +18,12 @@ from google.protobuf.descriptor_pb2 import (
 )
 from grpc_tools import protoc
 
-from service.engine.fake import FakeBackend
+from clipserve.engine.fake import FakeBackend
 from tests.support import DIM, serving, write_toy_artifact
 
 ROOT = Path(__file__).parents[1]
 DOCUMENT = ROOT / "docs/api.md"
-PROTO = ROOT / "service/rpc/clipserve/v1/clip.proto"
+PROTO = ROOT / "service/clipserve/rpc/clipserve/v1/clip.proto"
 BEGIN, END = "<!-- make reference -->\n", "<!-- end of the reference -->\n"
 
 Schema = dict[str, Any]

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from service.telemetry import log
+from clipserve.telemetry import log
 
 log.configure("CRITICAL")
 # A shell starts what it runs in the background deaf to Ctrl-C, and every process below inherits that.

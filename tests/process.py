@@ -1,4 +1,4 @@
-"""`python -m service` as a process of its own."""
+"""`python -m clipserve` as a process of its own."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DEMO = ROOT / "models" / "demo"
 class Process:
     """A service process; its `url`s answer once `wait_ready` has returned. `prefix`: a command that starts it."""
 
-    module = "service"  # what is run
+    module = "clipserve"  # what is run
 
     def __init__(self, *prefix: str, **settings: str | int) -> None:
         port, grpc_port, operations_port = free_port(), free_port(), free_port()

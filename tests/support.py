@@ -18,32 +18,32 @@ import tokenizers
 from PIL import Image
 from tokenizers import models, pre_tokenizers, processors
 
-from service.application.admission import Admission
-from service.application.classifiers import Classifiers
-from service.application.decoding import DecodeLimits, Decoders
-from service.application.encoder import DecodingImageEncoder, TextEncoder
-from service.application.inference import Inference
-from service.application.label_sets.catalog import Catalog
-from service.application.label_sets.folder import Folder
-from service.application.label_sets.label_sets import LabelSets
-from service.application.label_sets.memory_store import MemoryStore
-from service.application.label_sets.request import LabelSetLimits
-from service.application.label_sets.store import Store
-from service.application.limits import RequestLimits
-from service.application.models import Models
-from service.application.served_model import ServedModel
-from service.bootstrap import open_gateway
-from service.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH, read_manifest
-from service.clip.images import ImageLimits
-from service.clip.manifest import ImageSpec, ModelManifest, ReferenceVectors, ScoringSpec, Source, TextSpec
-from service.clip.reference import REFERENCE_TEXTS, reference_pixels
-from service.clip.tokenizer import Tokenizer, load_tokenizer
-from service.concurrency import SideThread
-from service.engine.backend import Backend, Embeddings, Lengths, Pixels, TokenIds
-from service.engine.fake import FakeBackend
-from service.gateway import Gateway
-from service.settings import Settings
-from service.telemetry.metrics import Metrics
+from clipserve.application.admission import Admission
+from clipserve.application.classifiers import Classifiers
+from clipserve.application.decoding import DecodeLimits, Decoders
+from clipserve.application.encoder import DecodingImageEncoder, TextEncoder
+from clipserve.application.inference import Inference
+from clipserve.application.label_sets.catalog import Catalog
+from clipserve.application.label_sets.folder import Folder
+from clipserve.application.label_sets.label_sets import LabelSets
+from clipserve.application.label_sets.memory_store import MemoryStore
+from clipserve.application.label_sets.request import LabelSetLimits
+from clipserve.application.label_sets.store import Store
+from clipserve.application.limits import RequestLimits
+from clipserve.application.models import Models
+from clipserve.application.served_model import ServedModel
+from clipserve.bootstrap import open_gateway
+from clipserve.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH, read_manifest
+from clipserve.clip.images import ImageLimits
+from clipserve.clip.manifest import ImageSpec, ModelManifest, ReferenceVectors, ScoringSpec, Source, TextSpec
+from clipserve.clip.reference import REFERENCE_TEXTS, reference_pixels
+from clipserve.clip.tokenizer import Tokenizer, load_tokenizer
+from clipserve.concurrency import SideThread
+from clipserve.engine.backend import Backend, Embeddings, Lengths, Pixels, TokenIds
+from clipserve.engine.fake import FakeBackend
+from clipserve.gateway import Gateway
+from clipserve.settings import Settings
+from clipserve.telemetry.metrics import Metrics
 
 DIM, SIZE, CONTEXT, EOT = 16, 32, 12, 2
 TEXT = TextSpec(context_length=CONTEXT, pad_id=0, eot_id=EOT)

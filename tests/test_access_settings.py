@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from service.settings import Settings
+from clipserve.settings import Settings
 from tests.process import failed_start
 
 KEYS: dict[str, Any] = {"keys_file": Path("keys")}

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from service.backends import calls_of, open_engine, uses_gpu
-from service.clip.artifact import read_manifest
-from service.core import open_core
-from service.engine.cuda import Accelerator, Facts
-from service.engine.nvidia import Driver, Gpu
-from service.errors import BackendUnavailable
-from service.settings import ModelSettings, Settings
-from service.telemetry.metrics import Metrics
+from clipserve.backends import calls_of, open_engine, uses_gpu
+from clipserve.clip.artifact import read_manifest
+from clipserve.core import open_core
+from clipserve.engine.cuda import Accelerator, Facts
+from clipserve.engine.nvidia import Driver, Gpu
+from clipserve.errors import BackendUnavailable
+from clipserve.settings import ModelSettings, Settings
+from clipserve.telemetry.metrics import Metrics
 from tests.process import DEMO
 
 WITH_GPU = Accelerator(

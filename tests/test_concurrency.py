@@ -15,7 +15,7 @@ from types import FrameType
 
 import pytest
 
-from service.concurrency import DaemonExecutor, both, together
+from clipserve.concurrency import DaemonExecutor, both, together
 
 
 async def test_the_first_error_ends_the_others_and_comes_out_bare() -> None:
@@ -150,7 +150,7 @@ def test_the_end_waits_for_nothing_and_cancels_what_has_not_begun() -> None:
 def test_a_process_ends_while_a_thread_is_at_work() -> None:
     script = """
 import threading, time
-from service.concurrency import DaemonExecutor
+from clipserve.concurrency import DaemonExecutor
 began = threading.Event()
 with DaemonExecutor(1, "test", int) as executor:
     executor.submit(lambda: began.set() or time.sleep(3600))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from service.cores import usable_cores, yield_to_event_loop
+from clipserve.cores import usable_cores, yield_to_event_loop
 
 AFFINITY = len(os.sched_getaffinity(0))
 

@@ -10,14 +10,14 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-import service
-from service import errors
-from service.application.template_sets import template_sets
-from service.errors import ClipError
-from service.rest.errors import STATUS, kinds
-from service.rpc.errors import status_of as rpc_status
-from service.settings import Settings
-from service.settings_table import as_markdown
+import clipserve
+from clipserve import errors
+from clipserve.application.template_sets import template_sets
+from clipserve.errors import ClipError
+from clipserve.rest.errors import STATUS, kinds
+from clipserve.rpc.errors import status_of as rpc_status
+from clipserve.settings import Settings
+from clipserve.settings_table import as_markdown
 from tests.api_reference import BEGIN, DOCUMENT, END, reference
 from tests.docs.markdown import documents
 
@@ -29,10 +29,10 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 def test_the_table_of_settings_shows_them_as_they_are() -> None:
     text = (ROOT / "docs/settings.md").read_text()
-    table = text.partition("<!-- python -m service settings -->\n")[2].partition(
+    table = text.partition("<!-- python -m clipserve settings -->\n")[2].partition(
         "\n<!-- end of settings -->"
     )[0]
-    assert table == as_markdown(), "replace the table by the output of: python -m service settings"
+    assert table == as_markdown(), "replace the table by the output of: python -m clipserve settings"
 
 
 def test_every_setting_has_a_description_and_a_lower_bound_or_a_choice() -> None:
@@ -41,14 +41,15 @@ def test_every_setting_has_a_description_and_a_lower_bound_or_a_choice() -> None
 
 
 def test_the_architecture_names_every_file_of_the_service() -> None:
-    files = {path.relative_to(ROOT / "service").as_posix() for path in (ROOT / "service").rglob("*.py")}
+    service = ROOT / "service/clipserve"
+    files = {path.relative_to(service).as_posix() for path in service.rglob("*.py")}
     told = set(re.findall(r"^\| `([\w/]+\.py)` \|", (ROOT / "ARCHITECTURE.md").read_text(), re.MULTILINE))
     generated = ("__init__.py", "_pb2.py", "_pb2_grpc.py")
     assert told == {name for name in files if not name.endswith(generated)}
 
 
 def error_table() -> str:
-    """Code, status and meaning of every error, the last as the tree in `service.errors` has it."""
+    """Code, status and meaning of every error, the last as the tree in `clipserve.errors` has it."""
     kinds = {ClipError, *(kind for kind in vars(errors).values() if isinstance(kind, type))}
     kind_of = {kind.__name__: kind for kind in kinds if issubclass(kind, ClipError)}
     tree = re.findall(r"[├└]── (\w+) +(.+)", errors.__doc__ or "")
@@ -162,4 +163,4 @@ def test_a_lock_file_pins_what_pyproject_asks_for(lock: str, lists: list[str]) -
 
 
 def test_the_version_is_pyproject_s() -> None:
-    assert service.__version__ == PYPROJECT["project"]["version"]
+    assert clipserve.__version__ == PYPROJECT["project"]["version"]

@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from service import concurrency
-from service.access.key_file import add_key
-from service.access.key_watch import following
-from service.concurrency import kept_running, loops_are_well
-from service.engine.batch_queue import BatchPolicy
-from service.engine.batching import DynamicBatcher
-from service.engine.fake import FakeBackend
-from service.errors import BackendFailed
-from service.telemetry.metrics import Metrics
+from clipserve import concurrency
+from clipserve.access.key_file import add_key
+from clipserve.access.key_watch import following
+from clipserve.concurrency import kept_running, loops_are_well
+from clipserve.engine.batch_queue import BatchPolicy
+from clipserve.engine.batching import DynamicBatcher
+from clipserve.engine.fake import FakeBackend
+from clipserve.errors import BackendFailed
+from clipserve.telemetry.metrics import Metrics
 from tests.support import DIM, Running, serving, write_toy_artifact
 
 SECONDS = 20
@@ -163,7 +163,7 @@ async def test_keys_are_followed_after_a_fault(tmp_path: Path, monkeypatch: pyte
             raise ValueError("a fault")
 
         with monkeypatch.context() as patch:
-            patch.setattr("service.access.key_watch.read_keys", fails)
+            patch.setattr("clipserve.access.key_watch.read_keys", fails)
             new = add_key(path, "new", ["use"])
 
             async def has_failed() -> bool:

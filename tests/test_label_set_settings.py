@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from service.settings import Settings
+from clipserve.settings import Settings
 from tests.process import failed_start
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from clipserve.settings_table import as_markdown
 from loadtests.process import free_port
-from service.settings_table import as_markdown
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = {"PATH": os.environ["PATH"], "COLUMNS": "200"}
@@ -104,7 +104,7 @@ def test_makers_of_artifacts_run_where_pytorch_is(checkout: Path, elsewhere: Pat
     python.chmod(0o755)
     for name in ("export", "variant"):
         result = run(checkout / "clipserve", "models", name, "x y", cwd=elsewhere)
-        assert result.stdout == f"the other Python: -P -m models {name} x y\n"
+        assert result.stdout == f"the other Python: -P -m clipserve_models {name} x y\n"
     for arguments in (("settings",), ("models", "list")):
         assert "the other Python" not in run(checkout / "clipserve", *arguments, cwd=elsewhere).stdout
 

@@ -16,9 +16,9 @@ import pytest
 from prometheus_client import CollectorRegistry, Gauge
 from prometheus_client.parser import text_string_to_metric_families
 
-from service import operations, operations_port
-from service.access.hosts import ANY, Hosts
-from service.telemetry.metrics import Metrics
+from clipserve import operations, operations_port
+from clipserve.access.hosts import ANY, Hosts
+from clipserve.telemetry.metrics import Metrics
 
 
 class Operations:

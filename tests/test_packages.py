@@ -33,7 +33,7 @@ def imported(source: str) -> set[str]:
             names |= {each.name.partition(".")[0] for each in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             names.add(node.module.partition(".")[0])
-    return names - {*sys.stdlib_module_names, "service", "models"}
+    return names - {*sys.stdlib_module_names, "clipserve", "clipserve_models"}
 
 
 @pytest.mark.parametrize("part", ["service", "models"])
@@ -53,7 +53,9 @@ def test_no_import_is_of_a_package_that_only_the_tests_install(part: str) -> Non
     assert not found, "\n".join(found)
 
 
-@pytest.mark.parametrize("module", ["models.evaluate", "models.variants.samples", "models.variants.making"])
+@pytest.mark.parametrize(
+    "module", [f"clipserve_models.{name}" for name in ("evaluate", "variants.samples", "variants.making")]
+)
 def test_these_start_without_the_packages_of_the_tests(module: str) -> None:
     program = f"import sys; sys.modules['httpx'] = None; import {module}"
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)

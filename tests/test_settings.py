@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from service.engine.backend import Embeddings, Lengths, Pixels, TokenIds
-from service.engine.fake import FakeBackend
-from service.rest.compat.adapters import ADAPTERS
-from service.settings import ModelSettings, Settings, unknown_variables
-from service.settings_table import as_markdown
+from clipserve.engine.backend import Embeddings, Lengths, Pixels, TokenIds
+from clipserve.engine.fake import FakeBackend
+from clipserve.rest.compat.adapters import ADAPTERS
+from clipserve.settings import ModelSettings, Settings, unknown_variables
+from clipserve.settings_table import as_markdown
 from tests.support import DIM, png, serving, write_toy_artifact
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from service.settings import Settings
+from clipserve.settings import Settings
 from tests.process import failed_start
 
 

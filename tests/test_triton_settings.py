@@ -7,8 +7,8 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from service.commands.reading import BadSettings, read_settings
-from service.settings import Settings
+from clipserve.commands.reading import BadSettings, read_settings
+from clipserve.settings import Settings
 
 
 def test_endpoints_are_written_with_commas(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,7 +39,7 @@ def capacity_check(
     cores = len(os.sched_getaffinity(0))
     fitted: list[Costs] = []
     lines: dict[float, list[tuple[float, float, float, float]]] = {load: [] for load in LOADS}
-    with started("service", models=str(artifact), **settings_of(settings, _PATIENT)) as server:
+    with started("clipserve", models=str(artifact), **settings_of(settings, _PATIENT)) as server:
         measurement = Measurement(server, SCENARIOS[name])
         measurement.closed(2.0)  # caches, pages, clocks
         for number in range(rounds):

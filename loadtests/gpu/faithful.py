@@ -12,10 +12,10 @@ import numpy.typing as npt
 import onnxruntime as ort
 import tritonclient.grpc as client
 
+from clipserve.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH
+from clipserve.clip.reference import MIN_COSINE, REFERENCE_TEXTS, lowest_cosine, reference_pixels
 from loadtests.gpu.inputs import Inputs, Rows, bounds, count, part, tensors
 from loadtests.gpu.servers import Triton
-from service.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH
-from service.clip.reference import MIN_COSINE, REFERENCE_TEXTS, lowest_cosine, reference_pixels
 
 Vectors = npt.NDArray[np.float32]  # [N, D]
 _ALONE = 8  # rows that are also computed alone

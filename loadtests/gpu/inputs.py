@@ -13,10 +13,10 @@ import skimage.data
 import tritonclient.grpc as client
 from PIL import Image
 
+from clipserve.clip.artifact import read_manifest
+from clipserve.clip.manifest import ModelManifest
+from clipserve.clip.tokenizer import TokenizedText, Tokenizer, load_tokenizer
 from loadtests.words import phrase
-from service.clip.artifact import read_manifest
-from service.clip.manifest import ModelManifest
-from service.clip.tokenizer import TokenizedText, Tokenizer, load_tokenizer
 
 Rows = dict[str, npt.NDArray[Any]]  # an input of the graph -> its rows; all have the same number
 

@@ -30,7 +30,7 @@ def through_gateways(
     found = []
     for count in processes:
         own = _PATIENT | {"models": str(artifact), "backend": "triton", "triton_url": triton.url}
-        with started("service", **own, processes=count) as server:
+        with started("clipserve", **own, processes=count) as server:
             load_from(server.url, clients, 1, min(seconds, 2.0))  # caches, pages, clocks
             found.append(
                 {"processes": count} | _measured(triton, server, clients * count, generators, seconds)

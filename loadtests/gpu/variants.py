@@ -56,7 +56,7 @@ def export(
     fp32 = Path("models/artifacts") / model
     fp16 = fp32.with_name(f"{fp32.name}@fp16")
     if not fp32.is_dir():
-        subprocess.run([python, "-m", "models", "export", model], check=True)
+        subprocess.run([python, "-m", "clipserve_models", "export", model], check=True)
     if not fp16.is_dir():
         if photos is None:
             raise SystemExit(
@@ -64,7 +64,8 @@ def export(
                 'serve: name their folder, ARGS="--photos FOLDER". Or give FP32=FOLDER alone.'
             )
         subprocess.run(
-            [python, "-m", "models", "variant", fp32, "--precision", "fp16", "--photos", photos], check=True
+            [python, "-m", "clipserve_models", "variant", fp32, "--precision", "fp16", "--photos", photos],
+            check=True,
         )
     return fp32, fp16
 
@@ -85,7 +86,7 @@ def write_repository(variant: Variant, work: Path, images: docker.Images | None)
 
 def plan_commands(artifact: Path, images: docker.Images) -> list[list[str]]:
     """What builds plans in NVIDIA's TensorRT image, from lines of ours, and records them for Triton's image."""
-    ours = [sys.executable, "-m", "models"]
+    ours = [sys.executable, "-m", "clipserve_models"]
     return [
         [*ours, "plan-lines", str(artifact)],
         docker.script_line(images.tensorrt, artifact, "plans.sh"),
@@ -105,5 +106,5 @@ def allow_tf32(repository: Path) -> None:
 
 
 def _models(*words: str | Path) -> None:
-    command = [sys.executable, "-m", "models", *map(str, words)]
+    command = [sys.executable, "-m", "clipserve_models", *map(str, words)]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)

@@ -10,6 +10,10 @@ from typing import Annotated, Any
 import onnxruntime as ort
 import typer
 
+from clipserve import __version__
+from clipserve.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH, read_manifest
+from clipserve.clip.tokenizer import load_tokenizer
+from clipserve.engine.cuda import PROVIDER, PROVIDER_OPTIONS, look, tried, why_not
 from loadtests.gpu_bare import ceiling, serving
 from loadtests.gpu_bare.agreement import compared, reference
 from loadtests.gpu_bare.findings import Findings, Line
@@ -18,10 +22,6 @@ from loadtests.gpu_bare.nodes import Tower, placed, profiled, tower_of
 from loadtests.gpu_bare.sessions import Variant
 from loadtests.gpu_bare.speed import bound_rates, rates
 from loadtests.machine import machine_facts
-from service import __version__
-from service.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH, read_manifest
-from service.clip.tokenizer import load_tokenizer
-from service.engine.cuda import PROVIDER, PROVIDER_OPTIONS, look, tried, why_not
 
 SIZES = {"cuda": (1, 2, 3, 7, 64, 256), "cpu": (1, 2, 3, 7)}
 CLIENTS = {"cuda": 64, "cpu": 2}

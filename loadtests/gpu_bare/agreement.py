@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
+from clipserve.engine.backend import Embeddings
 from loadtests.gpu_bare.findings import Line, at_least
 from loadtests.gpu_bare.inputs import Feeds, first
 from loadtests.gpu_bare.sessions import run
-from service.engine.backend import Embeddings
 
 FP32, FP16 = 0.99999, 0.9999  # the lowest cosine; the mean of cosines
 _CHUNK = 16  # rows of a call that computes the reference

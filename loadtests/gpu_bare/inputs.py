@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from service.clip.manifest import TextSpec
-from service.clip.tokenizer import TokenizedText, Tokenizer
+from clipserve.clip.manifest import TextSpec
+from clipserve.clip.tokenizer import TokenizedText, Tokenizer
 
 _PHOTO = Path(__file__).parents[2] / "docs" / "cat.jpg"
 _WORDS = "a the photo of cat dog red car tree on in old house near river man big sea night sun two"

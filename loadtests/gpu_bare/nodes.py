@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from clipserve.engine.cuda import PROVIDER
 from loadtests.gpu_bare.findings import Line
 from loadtests.gpu_bare.inputs import Feeds
 from loadtests.gpu_bare.sessions import Variant, run, temporary
-from service.engine.cuda import PROVIDER
 
 Events = Sequence[dict[str, Any]]
 

@@ -56,7 +56,7 @@ def measured(
 
 
 def _service(artifact: Path, device: str) -> AbstractContextManager[Server]:
-    return started("service", models=str(artifact), device=device, backend="onnx", max_queue_seconds=60)
+    return started("clipserve", models=str(artifact), device=device, backend="onnx", max_queue_seconds=60)
 
 
 def refused(artifact: Path) -> Line:
@@ -64,7 +64,7 @@ def refused(artifact: Path) -> Line:
     settings = {"models": str(artifact), "device": "cuda", "port": "0", "grpc_enabled": "false"}
     hidden = {f"CLIPSERVE_{name.upper()}": value for name, value in settings.items()}
     hidden |= {"CUDA_VISIBLE_DEVICES": "", "CLIPSERVE_OPERATIONS_ENABLED": "false"}
-    command, what = [sys.executable, "-m", "service"], "device=cuda with all GPUs hidden"
+    command, what = [sys.executable, "-m", "clipserve"], "device=cuda with all GPUs hidden"
     try:
         ended = subprocess.run(command, env=os.environ | hidden, capture_output=True, text=True, timeout=120)
     except subprocess.TimeoutExpired:

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
+from clipserve.cores import usable_cores
+from clipserve.engine.backend import Embeddings
+from clipserve.engine.cuda import PROVIDER
+from clipserve.engine.onnx import OnnxOptions, providers, session_options
 from loadtests.gpu_bare.inputs import Feeds
-from service.cores import usable_cores
-from service.engine.backend import Embeddings
-from service.engine.cuda import PROVIDER
-from service.engine.onnx import OnnxOptions, providers, session_options
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ def clipserve(
     """This checkout in this environment, with its default settings but a queue that refuses nobody."""
     return Contestant(
         name=name,
-        command=(sys.executable, "-m", "service"),
+        command=(sys.executable, "-m", "clipserve"),
         environment={
             "CLIPSERVE_MODELS": str(artifact),
             "CLIPSERVE_PORT": "{port}",

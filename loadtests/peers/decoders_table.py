@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps, features
 
-from service.clip.fitting import fitted, resized
-from service.clip.images import ImageLimits, decode_rgb
+from clipserve.clip.fitting import fitted, resized
+from clipserve.clip.images import ImageLimits, decode_rgb
 
 SIZE = 224
 LEAST = 3 * SIZE  # a scaled decoding gives at least this, as in the service

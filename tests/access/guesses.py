@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import typer
 
-from service.access.keys import Keys
+from clipserve.access.keys import Keys
 from tests.access.support import made
 
 _THRESHOLD = 4.5

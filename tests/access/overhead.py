@@ -13,14 +13,14 @@ from limits import RateLimitItem, RateLimitItemPerSecond
 from limits.aio.storage import MemoryStorage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
 
-from service.access.gate import Gate, OpenGate
-from service.access.keyed_gate import KeyedGate
-from service.access.keys import Keys
-from service.access.rates import RateOptions, Rates
-from service.access.shared_windows import shared_windows
-from service.access.windows import LocalWindows, Refusal, Windows
-from service.telemetry.metrics import Metrics
-from service.telemetry.request import RequestContext, enter
+from clipserve.access.gate import Gate, OpenGate
+from clipserve.access.keyed_gate import KeyedGate
+from clipserve.access.keys import Keys
+from clipserve.access.rates import RateOptions, Rates
+from clipserve.access.shared_windows import shared_windows
+from clipserve.access.windows import LocalWindows, Refusal, Windows
+from clipserve.telemetry.metrics import Metrics
+from clipserve.telemetry.request import RequestContext, enter
 from tests.access.support import made
 
 _REQUESTS = 2_000

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from service.access.keys import Key, digest_of, new_key
-from service.telemetry import log
+from clipserve.access.keys import Key, digest_of, new_key
+from clipserve.telemetry import log
 
 
 def made(name: str = "camera", **changes: Any) -> tuple[str, Key]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from service.access.keys import Key, Keys
+from clipserve.access.keys import Key, Keys
 from tests.access.guesses import classes, timed, welch
 
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from service.access.hosts import ANY, Hosts
-from service.engine.fake import FakeBackend
-from service.errors import MisdirectedRequest
-from service.listening import hosts_of
-from service.settings import Settings
+from clipserve.access.hosts import ANY, Hosts
+from clipserve.engine.fake import FakeBackend
+from clipserve.errors import MisdirectedRequest
+from clipserve.listening import hosts_of
+from clipserve.settings import Settings
 from tests.access.support import write_keys
 from tests.support import DIM, serving, write_toy_artifact
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from service.access.key_file import KeyFileError, add_key, read_keys, remove_key
-from service.access.keys import Keys
+from clipserve.access.key_file import KeyFileError, add_key, read_keys, remove_key
+from clipserve.access.keys import Keys
 from tests.access.support import write_keys
 
 SHA = "0" * 64

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from service.access.gate import when_there_is_room
-from service.access.keyed_gate import KeyedGate
-from service.access.keys import Key, Keys
-from service.access.rates import RateOptions, Rates
-from service.access.windows import LocalWindows
-from service.errors import ClipError, PermissionDenied, RateLimited, Unauthenticated
-from service.telemetry.request import RequestContext, enter
+from clipserve.access.gate import when_there_is_room
+from clipserve.access.keyed_gate import KeyedGate
+from clipserve.access.keys import Key, Keys
+from clipserve.access.rates import RateOptions, Rates
+from clipserve.access.windows import LocalWindows
+from clipserve.errors import ClipError, PermissionDenied, RateLimited, Unauthenticated
+from clipserve.telemetry.request import RequestContext, enter
 from tests.access.support import made
 
 KEY, KEPT = made("camera", rows_per_second=1)

@@ -7,8 +7,8 @@ import hmac
 
 import pytest
 
-from service.access.keys import Keys, digest_of, new_key
-from service.errors import PermissionDenied, Unauthenticated
+from clipserve.access.keys import Keys, digest_of, new_key
+from clipserve.errors import PermissionDenied, Unauthenticated
 from tests.access.support import made
 
 

@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager, closing, suppress
 
 import pytest
 
-from service.access.shared_windows import shared_windows
-from service.application.label_sets.redis_store import RedisStore
-from service.errors import StoreUnavailable
-from service.telemetry.metrics import Metrics
+from clipserve.access.shared_windows import shared_windows
+from clipserve.application.label_sets.redis_store import RedisStore
+from clipserve.errors import StoreUnavailable
+from clipserve.telemetry.metrics import Metrics
 from tests.access.test_shared_windows import ITEM
 
 ANSWERS = {

@@ -7,9 +7,9 @@ import time
 
 import pytest
 
-from service.access.rates import RateOptions, Rates
-from service.access.windows import LocalWindows
-from service.errors import BodyTooLarge, RateLimited, TooMany
+from clipserve.access.rates import RateOptions, Rates
+from clipserve.access.windows import LocalWindows
+from clipserve.errors import BodyTooLarge, RateLimited, TooMany
 from tests.access.support import made
 
 

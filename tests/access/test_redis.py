@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from service.access.shared_windows import shared_windows
-from service.engine.fake import FakeBackend
-from service.telemetry.metrics import Metrics
+from clipserve.access.shared_windows import shared_windows
+from clipserve.engine.fake import FakeBackend
+from clipserve.telemetry.metrics import Metrics
 from tests.access.support import bearer, write_keys
 from tests.access.test_shared_windows import ITEM
 from tests.redis_server import PASSWORD, RedisServer

@@ -8,10 +8,10 @@ import pytest
 from limits import RateLimitItem, RateLimitItemPerSecond
 from redis.exceptions import ConnectionError as NotConnected
 
-from service.access import shared_windows as module
-from service.access.shared_windows import SharedWindows
-from service.access.windows import LocalWindows, Refusal
-from service.telemetry.metrics import Metrics
+from clipserve.access import shared_windows as module
+from clipserve.access.shared_windows import SharedWindows
+from clipserve.access.windows import LocalWindows, Refusal
+from clipserve.telemetry.metrics import Metrics
 from tests.access.support import logged
 
 ITEM = RateLimitItemPerSecond(10, 3600)

@@ -13,7 +13,7 @@ from limits import RateLimitItemPerSecond
 from limits.aio.storage import memory
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
 
-from service.access.windows import LocalWindows, seconds_until
+from clipserve.access.windows import LocalWindows, seconds_until
 
 EXPIRY = 10
 

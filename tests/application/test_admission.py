@@ -8,10 +8,10 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from service.application.admission import Admission
-from service.errors import DeadlineExceeded, Overloaded, TooMany
-from service.telemetry.metrics import Metrics
-from service.telemetry.request import RequestContext, enter
+from clipserve.application.admission import Admission
+from clipserve.errors import DeadlineExceeded, Overloaded, TooMany
+from clipserve.telemetry.metrics import Metrics
+from clipserve.telemetry.request import RequestContext, enter
 
 
 class Clock:

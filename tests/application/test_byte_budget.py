@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from service.application.byte_budget import ByteBudget, Lease, address_of
-from service.errors import Overloaded
+from clipserve.application.byte_budget import ByteBudget, Lease, address_of
+from clipserve.errors import Overloaded
 
 
 def test_a_request_may_take_all_that_is_left_and_not_one_byte_more() -> None:

@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from service.application.cache import BoundedCache, SharedBuilds
-from service.telemetry.metrics import Metrics
-from service.telemetry.request import RequestContext, add_stage_seconds, current, enter, remaining
+from clipserve.application.cache import BoundedCache, SharedBuilds
+from clipserve.telemetry.metrics import Metrics
+from clipserve.telemetry.request import RequestContext, add_stage_seconds, current, enter, remaining
 
 
 class Builder:

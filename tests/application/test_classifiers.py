@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from service.application.classifiers import Classifiers, Prompting
-from service.clip.manifest import TextSpec
-from service.clip.prompts import fill
-from service.engine.backend import Embeddings, Lengths, TokenIds
-from service.errors import BackendFailed, InvalidInput, TextTooLong
-from service.telemetry.metrics import Metrics
+from clipserve.application.classifiers import Classifiers, Prompting
+from clipserve.clip.manifest import TextSpec
+from clipserve.clip.prompts import fill
+from clipserve.engine.backend import Embeddings, Lengths, TokenIds
+from clipserve.errors import BackendFailed, InvalidInput, TextTooLong
+from clipserve.telemetry.metrics import Metrics
 from tests.support import DIM, TEXT, Recording, served_model, write_toy_artifact
 
 PLAIN = Prompting(("{}",))

@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from service.application.answers import Similarity
-from service.application.requests import (
+from clipserve.application.answers import Similarity
+from clipserve.application.requests import (
     ClassifyRequest,
     EmbedRequest,
     SimilarityRequest,
     TokenizeRequest,
 )
-from service.errors import (
+from clipserve.errors import (
     ClipError,
     InvalidInput,
     RateLimited,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.application.decode_queue import DecodeQueue, Waiting
+from clipserve.application.decode_queue import DecodeQueue, Waiting
 
 BOMB, PHOTO = 500, 35
 

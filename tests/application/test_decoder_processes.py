@@ -16,18 +16,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service.application import decoder_processes
-from service.application.decoder_processes import DecoderProcesses
-from service.clip.images import ImageLimits, decode_pixels
-from service.clip.manifest import ImageSpec
-from service.errors import (
+from clipserve.application import decoder_processes
+from clipserve.application.decoder_processes import DecoderProcesses
+from clipserve.clip.images import ImageLimits, decode_pixels
+from clipserve.clip.manifest import ImageSpec
+from clipserve.errors import (
     BackendUnavailable,
     ClipError,
     ImageTooLarge,
     UndecodableImage,
     UnsupportedFormat,
 )
-from service.telemetry.metrics import Metrics
+from clipserve.telemetry.metrics import Metrics
 from tests.clip.test_images import GOLDEN, SPECS, encoded, png_header
 from tests.support import png
 
@@ -243,8 +243,8 @@ def test_the_end_waits_for_none_of_them(start: Callable[..., Group]) -> None:
 def test_they_end_with_the_service_even_if_that_is_killed() -> None:
     script = """
 import os, signal
-from service.application.decoder_processes import DecoderProcesses
-from service.telemetry.metrics import Metrics
+from clipserve.application.decoder_processes import DecoderProcesses
+from clipserve.telemetry.metrics import Metrics
 processes = DecoderProcesses(2, 10**9, 60, Metrics())
 for process in processes._all:
     process.wait_ready()

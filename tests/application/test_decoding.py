@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from service.application.decoding import DecodeLimits, Decoders, read_headers
-from service.clip.images import ImageHeader, ImageLimits, decode_pixels, read_header
-from service.clip.manifest import ImageSpec
-from service.engine.backend import Pixels
-from service.errors import ClipError, ImageTooLarge, UndecodableImage
-from service.telemetry.metrics import Metrics
-from service.telemetry.request import RequestContext, enter
+from clipserve.application.decoding import DecodeLimits, Decoders, read_headers
+from clipserve.clip.images import ImageHeader, ImageLimits, decode_pixels, read_header
+from clipserve.clip.manifest import ImageSpec
+from clipserve.engine.backend import Pixels
+from clipserve.errors import ClipError, ImageTooLarge, UndecodableImage
+from clipserve.telemetry.metrics import Metrics
+from clipserve.telemetry.request import RequestContext, enter
 from tests.support import png
 
 SPEC, LIMITS = ImageSpec(size=8), ImageLimits()

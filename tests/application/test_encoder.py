@@ -9,21 +9,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from service.application.encoder import (
+from clipserve.application.encoder import (
     DecodingImageEncoder,
     ImageInput,
     TextEncoder,
     check_embeddings,
     encode_images,
 )
-from service.clip.artifact import read_manifest
-from service.clip.images import ImageHeader, ImageLimits, decode_pixels
-from service.clip.manifest import ImageSpec
-from service.clip.tokenizer import load_tokenizer
-from service.concurrency import SideThread
-from service.engine.backend import Embeddings, Lengths, Pixels, TokenIds, Vector
-from service.engine.fake import FakeBackend
-from service.errors import (
+from clipserve.clip.artifact import read_manifest
+from clipserve.clip.images import ImageHeader, ImageLimits, decode_pixels
+from clipserve.clip.manifest import ImageSpec
+from clipserve.clip.tokenizer import load_tokenizer
+from clipserve.concurrency import SideThread
+from clipserve.engine.backend import Embeddings, Lengths, Pixels, TokenIds, Vector
+from clipserve.engine.fake import FakeBackend
+from clipserve.errors import (
     BackendFailed,
     BackendUnavailable,
     ClipError,
@@ -31,8 +31,8 @@ from service.errors import (
     TextTooLong,
     UndecodableImage,
 )
-from service.telemetry.metrics import Metrics
-from service.telemetry.request import RequestContext, enter
+from clipserve.telemetry.metrics import Metrics
+from clipserve.telemetry.request import RequestContext, enter
 from tests.support import DIM, SIZE, Counting, Recording, decoders, png, write_toy_artifact
 
 HEADER = ImageHeader(pixels=100, decode_bytes=1_000)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from service.application.encodings import EMBEDDING_TYPES, EmbeddingType, encode_vector
+from clipserve.application.encodings import EMBEDDING_TYPES, EmbeddingType, encode_vector
 
 FINITE = st.floats(-1, 1, width=32, allow_subnormal=False)
 VECTORS = arrays(np.float32, st.integers(1, 40), elements=FINITE)
@@ -34,7 +34,7 @@ def test_each_type_has_its_numbers_little_endian(
 
 
 def test_the_table_above_them_names_them_all() -> None:
-    from service.application import encodings
+    from clipserve.application import encodings
 
     for embedding_type in EMBEDDING_TYPES:
         assert f"| {embedding_type} |" in (encodings.__doc__ or "")

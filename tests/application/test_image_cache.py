@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from service.application.encoder import ImageInput
-from service.application.image_cache import CachedImageEncoder
-from service.clip.images import ImageHeader
-from service.engine.backend import Embeddings, Pixels, Vector
-from service.engine.fake import FakeBackend
-from service.errors import ClipError, UndecodableImage
-from service.telemetry.metrics import Metrics
+from clipserve.application.encoder import ImageInput
+from clipserve.application.image_cache import CachedImageEncoder
+from clipserve.clip.images import ImageHeader
+from clipserve.engine.backend import Embeddings, Pixels, Vector
+from clipserve.engine.fake import FakeBackend
+from clipserve.errors import ClipError, UndecodableImage
+from clipserve.telemetry.metrics import Metrics
 from tests.support import DIM, Running, png, serving, write_toy_artifact
 
 HEADER = ImageHeader(pixels=100, decode_bytes=1_000)

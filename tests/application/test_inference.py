@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from service.application.encoder import ImageInput
-from service.application.inference import Inference
-from service.application.requests import (
+from clipserve.application.encoder import ImageInput
+from clipserve.application.inference import Inference
+from clipserve.application.requests import (
     ClassifyRequest,
     EmbedRequest,
 )
-from service.engine.backend import Embeddings, Lengths, Pixels, TokenIds
-from service.engine.fake import FakeBackend
-from service.errors import (
+from clipserve.engine.backend import Embeddings, Lengths, Pixels, TokenIds
+from clipserve.engine.fake import FakeBackend
+from clipserve.errors import (
     BackendUnavailable,
     ClipError,
     InvalidInput,
@@ -26,7 +26,7 @@ from service.errors import (
     UnknownModel,
     UnsupportedFormat,
 )
-from service.telemetry.metrics import Metrics
+from clipserve.telemetry.metrics import Metrics
 from tests.support import DIM, Counting, inference_of, inference_on, png, served_model, write_toy_artifact
 
 BROKEN = b"\x89PNG\r\n\x1a\n"

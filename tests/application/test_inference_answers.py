@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from service.application.answers import Embedding
-from service.application.inference import Inference
-from service.application.ranking import LabelLists, ScoredLabel
-from service.application.requests import ClassifyRequest, EmbedRequest
-from service.clip.manifest import ScoringSpec
-from service.engine.backend import Vector
-from service.errors import ClipError, TextTooLong
+from clipserve.application.answers import Embedding
+from clipserve.application.inference import Inference
+from clipserve.application.ranking import LabelLists, ScoredLabel
+from clipserve.application.requests import ClassifyRequest, EmbedRequest
+from clipserve.clip.manifest import ScoringSpec
+from clipserve.engine.backend import Vector
+from clipserve.errors import ClipError, TextTooLong
 from tests.support import inference_on, png
 
 

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from service.application.pace import Pace, PaceLimits
-from service.errors import BodyTooSlow
+from clipserve.application.pace import Pace, PaceLimits
+from clipserve.errors import BodyTooSlow
 
 # A bulk request has eight times these seconds, and a 512th of the rate: 100 bytes buy a second.
 LIMITS = PaceLimits(body_timeout_seconds=0.2, min_body_bytes_per_second=51_200)

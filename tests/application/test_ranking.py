@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.application.ranking import IdentifiedLabel, Ranking, ScoredLabel, ranked, warnings_of
-from service.clip.manifest import ScoringSpec
-from service.clip.zeroshot import FloatArray, ScoringFunction, ZeroShotClassifier
-from service.errors import ClipError, UndecodableImage
+from clipserve.application.ranking import IdentifiedLabel, Ranking, ScoredLabel, ranked, warnings_of
+from clipserve.clip.manifest import ScoringSpec
+from clipserve.clip.zeroshot import FloatArray, ScoringFunction, ZeroShotClassifier
+from clipserve.errors import ClipError, UndecodableImage
 
 DIM = 8
 

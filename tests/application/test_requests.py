@@ -7,12 +7,19 @@ from typing import Any
 
 import pytest
 
-from service.application.limits import RequestLimits
-from service.application.requests import ClassifyRequest, EmbedRequest, check_pixels
-from service.clip.artifact import read_manifest
-from service.clip.images import ImageHeader
-from service.clip.manifest import ModelManifest
-from service.errors import BadPromptTemplate, ClipError, InvalidInput, TextTooLong, TooMany, UndecodableImage
+from clipserve.application.limits import RequestLimits
+from clipserve.application.requests import ClassifyRequest, EmbedRequest, check_pixels
+from clipserve.clip.artifact import read_manifest
+from clipserve.clip.images import ImageHeader
+from clipserve.clip.manifest import ModelManifest
+from clipserve.errors import (
+    BadPromptTemplate,
+    ClipError,
+    InvalidInput,
+    TextTooLong,
+    TooMany,
+    UndecodableImage,
+)
 from tests.support import DIM, write_toy_artifact
 
 LIMITS = RequestLimits(

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from service.application.inference import Inference
-from service.application.requests import ClassifyRequest, EmbedRequest, SimilarityRequest
-from service.engine.backend import Embeddings, Lengths, Pixels, TokenIds
-from service.engine.fake import FakeBackend
-from service.errors import Overloaded, RateLimited
+from clipserve.application.inference import Inference
+from clipserve.application.requests import ClassifyRequest, EmbedRequest, SimilarityRequest
+from clipserve.engine.backend import Embeddings, Lengths, Pixels, TokenIds
+from clipserve.engine.fake import FakeBackend
+from clipserve.errors import Overloaded, RateLimited
 from tests.support import DIM, inference_of, png, served_model, write_toy_artifact
 
 LARGE = png(size=(6_000, 6_000))

@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from service.application import served_model as module
-from service.application.served_model import ServedModel, reference_feeds
-from service.clip.artifact import ArtifactError, read_manifest
-from service.clip.manifest import TextSpec
-from service.clip.reference import REFERENCE_TEXTS, reference_pixels
-from service.clip.tokenizer import load_tokenizer
-from service.engine.backend import Embeddings, Lengths, Pixels, TokenIds
-from service.engine.fake import FakeBackend
-from service.errors import BackendFailed, BackendUnavailable, ClipError, DeadlineExceeded, Overloaded
+from clipserve.application import served_model as module
+from clipserve.application.served_model import ServedModel, reference_feeds
+from clipserve.clip.artifact import ArtifactError, read_manifest
+from clipserve.clip.manifest import TextSpec
+from clipserve.clip.reference import REFERENCE_TEXTS, reference_pixels
+from clipserve.clip.tokenizer import load_tokenizer
+from clipserve.engine.backend import Embeddings, Lengths, Pixels, TokenIds
+from clipserve.engine.fake import FakeBackend
+from clipserve.errors import BackendFailed, BackendUnavailable, ClipError, DeadlineExceeded, Overloaded
 from tests.support import CONTEXT, DIM, EOT, SIZE, Recording, served_model, write_toy_artifact
 
 

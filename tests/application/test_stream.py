@@ -9,8 +9,8 @@ from contextlib import aclosing
 
 import pytest
 
-from service.application.stream import Total, TotalLimits, Window, in_order
-from service.errors import BodyTooLarge, InvalidInput, TooMany
+from clipserve.application.stream import Total, TotalLimits, Window, in_order
+from clipserve.errors import BodyTooLarge, InvalidInput, TooMany
 
 
 class Items:

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from service.application.limits import RequestLimits
-from service.application.requests import ClassifyRequest
-from service.application.template_sets import template_set, template_sets
-from service.clip.artifact import read_manifest
-from service.errors import UnknownTemplateSet
+from clipserve.application.limits import RequestLimits
+from clipserve.application.requests import ClassifyRequest
+from clipserve.application.template_sets import template_set, template_sets
+from clipserve.clip.artifact import read_manifest
+from clipserve.errors import UnknownTemplateSet
 from tests.support import write_toy_artifact
 
 

@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from service.application.encoder import TextEncoder
-from service.clip.artifact import read_manifest
-from service.clip.manifest import GPU_TEXT_BUCKETS, TEXT_BUCKETS
-from service.clip.tokenizer import load_tokenizer
-from service.concurrency import SideThread
-from service.engine.in_process import InProcess
-from service.engine.onnx import OnnxEngine, OnnxOptions
-from service.telemetry.metrics import Metrics
+from clipserve.application.encoder import TextEncoder
+from clipserve.clip.artifact import read_manifest
+from clipserve.clip.manifest import GPU_TEXT_BUCKETS, TEXT_BUCKETS
+from clipserve.clip.tokenizer import load_tokenizer
+from clipserve.concurrency import SideThread
+from clipserve.engine.in_process import InProcess
+from clipserve.engine.onnx import OnnxEngine, OnnxOptions
+from clipserve.telemetry.metrics import Metrics
 from tests.support import Counting, Recording
 
 DEMO = Path(__file__).parents[2] / "models" / "demo"

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from service.application.classifiers import Classifiers, Prompting
-from service.application.encoder import TextEncoder
-from service.clip.artifact import read_manifest
-from service.clip.tokenizer import TokenizedText, Tokenizer
-from service.concurrency import SideThread
-from service.engine.fake import FakeBackend
-from service.telemetry.metrics import Metrics
+from clipserve.application.classifiers import Classifiers, Prompting
+from clipserve.application.encoder import TextEncoder
+from clipserve.clip.artifact import read_manifest
+from clipserve.clip.tokenizer import TokenizedText, Tokenizer
+from clipserve.concurrency import SideThread
+from clipserve.engine.fake import FakeBackend
+from clipserve.telemetry.metrics import Metrics
 from tests.support import DIM, TEXT, Counting, Recording, eventually, toy_tokenizer, write_toy_artifact
 
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from service.clip.artifact import ArtifactError, read_manifest
-from service.clip.manifest import TextSpec
-from service.clip.tokenizer import load_tokenizer
+from clipserve.clip.artifact import ArtifactError, read_manifest
+from clipserve.clip.manifest import TextSpec
+from clipserve.clip.tokenizer import load_tokenizer
 from tests.support import write_toy_artifact
 
 NAN, INFINITY = float("nan"), float("inf")

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service.clip.formats import FORMATS
-from service.clip.images import ImageLimits, read_header
-from service.clip.manifest import ImageSpec
+from clipserve.clip.formats import FORMATS
+from clipserve.clip.images import ImageLimits, read_header
+from clipserve.clip.manifest import ImageSpec
 from tests.clip.test_images import encoded
 
 ROOT = Path(__file__).parents[2]
@@ -105,9 +105,9 @@ CASES: dict[str, Callable[[], bytes]] = {
 DECODE = """
 import os, sys
 from pathlib import Path
-from service.clip.formats import FORMATS
-from service.clip.images import ImageLimits, decode_pixels
-from service.clip.manifest import ImageSpec
+from clipserve.clip.formats import FORMATS
+from clipserve.clip.images import ImageLimits, decode_pixels
+from clipserve.clip.manifest import ImageSpec
 
 def held():
     status = Path("/proc/self/status").read_text()

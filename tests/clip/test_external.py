@@ -10,8 +10,8 @@ import onnxruntime
 import openvino
 import pytest
 
-from service.clip.artifact import ArtifactError, read_manifest, verify_files
-from service.clip.external import external_files
+from clipserve.clip.artifact import ArtifactError, read_manifest, verify_files
+from clipserve.clip.external import external_files
 from tests.support import write_toy_artifact
 
 DEMO = Path(__file__).parents[2] / "models" / "demo"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from service.clip.few_shot import Misread, leave_one_out, with_examples
-from service.clip.zeroshot import FloatArray
+from clipserve.clip.few_shot import Misread, leave_one_out, with_examples
+from clipserve.clip.zeroshot import FloatArray
 
 X, Y, Z = np.eye(3, dtype=np.float32)
 NONE = np.zeros((0, 3), np.float32)

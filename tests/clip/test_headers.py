@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service.clip.headers import Parts, walk
-from service.clip.images import ImageLimits, decode_pixels
-from service.clip.manifest import ImageSpec
-from service.errors import ImageTooLarge, UndecodableImage
+from clipserve.clip.headers import Parts, walk
+from clipserve.clip.images import ImageLimits, decode_pixels
+from clipserve.clip.manifest import ImageSpec
+from clipserve.errors import ImageTooLarge, UndecodableImage
 from tests.clip.test_images import DIGESTS, GOLDEN, encoded
 
 SPEC = ImageSpec(size=8)

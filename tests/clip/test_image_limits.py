@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service.clip.formats import FORMATS, sniff
-from service.clip.images import ImageLimits, decode_pixels, read_header
-from service.clip.manifest import ImageSpec
-from service.errors import ImageTooLarge, UnsupportedFormat
+from clipserve.clip.formats import FORMATS, sniff
+from clipserve.clip.images import ImageLimits, decode_pixels, read_header
+from clipserve.clip.manifest import ImageSpec
+from clipserve.errors import ImageTooLarge, UnsupportedFormat
 from tests.clip.test_images import GOLDEN, encoded, png_header
 
 SPEC = ImageSpec(size=8)

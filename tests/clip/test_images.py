@@ -16,11 +16,11 @@ import pytest
 import skimage.data
 from PIL import Image, ImageOps
 
-from service.clip.fitting import fitted
-from service.clip.formats import FORMATS, sniff
-from service.clip.images import ImageLimits, decode_pixels
-from service.clip.manifest import ImageSpec
-from service.errors import ImageTooLarge, InvalidInput, UndecodableImage, UnsupportedFormat
+from clipserve.clip.fitting import fitted
+from clipserve.clip.formats import FORMATS, sniff
+from clipserve.clip.images import ImageLimits, decode_pixels
+from clipserve.clip.manifest import ImageSpec
+from clipserve.errors import ImageTooLarge, InvalidInput, UndecodableImage, UnsupportedFormat
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "pixels"
 DIGESTS = json.loads((GOLDEN / "pixels.json").read_text())

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from service.clip.artifact import read_manifest
-from service.clip.manifest import TextSpec
-from service.engine.fake import FakeBackend
+from clipserve.clip.artifact import read_manifest
+from clipserve.clip.manifest import TextSpec
+from clipserve.engine.fake import FakeBackend
 from tests.support import DIM, serving, write_toy_artifact
 
 MANIFEST = read_manifest(Path(__file__).parents[2] / "models" / "demo")

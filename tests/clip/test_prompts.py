@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from service.clip.prompts import expand, fill, filled_chars
-from service.clip.template_sets import TEMPLATE_SETS
-from service.errors import BadPromptTemplate
+from clipserve.clip.prompts import expand, fill, filled_chars
+from clipserve.clip.template_sets import TEMPLATE_SETS
+from clipserve.errors import BadPromptTemplate
 
 
 def test_names_and_sentences_mix_in_the_order_given() -> None:

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from service.clip import template_sets
-from service.clip.prompts import MAX_SLOTS, SLOT
-from service.clip.template_sets import TEMPLATE_SETS, TemplateSet
+from clipserve.clip import template_sets
+from clipserve.clip.prompts import MAX_SLOTS, SLOT
+from clipserve.clip.template_sets import TEMPLATE_SETS, TemplateSet
 
 FILE = Path(template_sets.__file__).with_suffix(".json")
 EACH = pytest.mark.parametrize("found", TEMPLATE_SETS.values(), ids=TEMPLATE_SETS)

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.clip.cleaning import CLEANING
-from service.clip.tokenizer import Tokenizer
-from service.errors import InvalidInput, TextTooLong
+from clipserve.clip.cleaning import CLEANING
+from clipserve.clip.tokenizer import Tokenizer
+from clipserve.errors import InvalidInput, TextTooLong
 from tests.support import CONTEXT, EOT, TEXT, toy_tokenizer
 
 TOKENIZER = Tokenizer(TEXT, toy_tokenizer())

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.clip.manifest import ScoringSpec
-from service.clip.zeroshot import ZeroShotClassifier, ensemble
+from clipserve.clip.manifest import ScoringSpec
+from clipserve.clip.zeroshot import ZeroShotClassifier, ensemble
 
 
 def unit(rows: int, seed: int) -> npt.NDArray[np.float32]:

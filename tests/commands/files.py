@@ -32,7 +32,7 @@ def photos(folder: Path, count: int, bad: int = 0) -> Path:
 def start(*words: str | Path, **variables: str) -> subprocess.Popen[str]:
     """`clipserve WORDS`, with the engine named: `auto` would measure two of them at each start."""
     return subprocess.Popen(
-        [sys.executable, "-m", "service", *map(str, words)],
+        [sys.executable, "-m", "clipserve", *map(str, words)],
         cwd=ROOT,
         stdin=subprocess.PIPE,
         env=os.environ | {"CLIPSERVE_BACKEND": "onnx"} | variables,

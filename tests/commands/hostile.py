@@ -17,7 +17,7 @@ from pathlib import Path
 
 from typer.testing import CliRunner
 
-from service.__main__ import cli
+from clipserve.__main__ import cli
 from tests.process import ROOT
 
 # Sets the clipboard; clears the screen; goes back in the line; C1; turns the text round; ends the line; deletes.
@@ -112,7 +112,7 @@ def in_a_terminal(*words: object) -> str:
     """What a process of its own writes to a terminal; `\\r\\n` of the terminal itself are `\\n`."""
     controller, terminal = pty.openpty()
     with subprocess.Popen(
-        [sys.executable, "-m", "service", *map(str, words)],
+        [sys.executable, "-m", "clipserve", *map(str, words)],
         cwd=ROOT, stdin=subprocess.DEVNULL, stdout=terminal, stderr=terminal,
     ) as process:  # fmt: skip
         os.close(terminal)
@@ -129,7 +129,7 @@ def peak_megabytes(errors: Path, *words: object) -> tuple[int, float]:
     """Exit status and most memory of a process of its own."""
     with errors.open("wb") as file:
         process = subprocess.Popen(
-            [sys.executable, "-m", "service", *map(str, words)],
+            [sys.executable, "-m", "clipserve", *map(str, words)],
             cwd=ROOT, stdin=subprocess.DEVNULL, stdout=file, stderr=file,
         )  # fmt: skip
         _, status, used = os.wait4(process.pid, 0)

@@ -32,7 +32,9 @@ def test_a_result_is_shown_while_the_next_image_is_on_its_way(terminal: bool, tm
     with serving(answers) as (url, _):
         reading, writing = pty.openpty() if terminal else os.pipe()
         words = ["classify", str(tmp_path), "--labels", "a,b", "--url", url, "--in-flight", "1"]
-        with subprocess.Popen([sys.executable, "-m", "service", *words], cwd=ROOT, stdout=writing) as process:
+        with subprocess.Popen(
+            [sys.executable, "-m", "clipserve", *words], cwd=ROOT, stdout=writing
+        ) as process:
             os.close(writing)
             seen, in_time = b"", False
             with suppress(OSError):  # Linux says so at the end of a terminal

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from service.commands.contact_sheet import contact_sheet
-from service.commands.vectors.searching import Found
+from clipserve.commands.contact_sheet import contact_sheet
+from clipserve.commands.vectors.searching import Found
 from tests.support import png
 
 

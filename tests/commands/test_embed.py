@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from service.__main__ import cli
-from service.access.key_file import add_key
+from clipserve.__main__ import cli
+from clipserve.access.key_file import add_key
 from tests.commands.files import interrupt, photos, run, start
 from tests.process import ROOT, Process
 

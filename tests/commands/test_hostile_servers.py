@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.errors import ModelsError
-from models.evaluate import evaluate
-from service.commands import answers
+from clipserve.commands import answers
+from clipserve_models.errors import ModelsError
+from clipserve_models.evaluate import evaluate
 from tests.commands.hostile import (
     CAT,
     EMBEDDED,

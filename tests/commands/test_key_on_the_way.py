@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from service.commands.vectors.journal import Journal
+from clipserve.commands.vectors.journal import Journal
 from tests.commands.hostile import CAT, GOOD, WORDS, body, good_but, run, serving
 from tests.commands.vectors.support import MODEL, finish
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from service.__main__ import cli
-from service.access.key_file import read_keys
-from service.access.keys import Keys
+from clipserve.__main__ import cli
+from clipserve.access.key_file import read_keys
+from clipserve.access.keys import Keys
 
 
 @pytest.fixture

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from clipserve.__main__ import cli
+from clipserve.access.key_file import add_key
+from clipserve.engine.fake import FakeBackend
 from loadtests.process import free_port
-from service.__main__ import cli
-from service.access.key_file import add_key
-from service.engine.fake import FakeBackend
 from tests.commands import hostile
 from tests.process import ROOT
 from tests.support import DIM, Running, png, serving, write_toy_artifact
@@ -113,7 +113,7 @@ def test_a_file_is_utf_8_whatever_the_locale_says(tmp_path: Path) -> None:
     ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     with hostile.serving(lambda _: hostile.body(whole)) as (url, requests):
         ended = subprocess.run(
-            [sys.executable, "-m", "service", "label-sets", "put", tmp_path / "katzen.toml", "--url", url],
+            [sys.executable, "-m", "clipserve", "label-sets", "put", tmp_path / "katzen.toml", "--url", url],
             cwd=ROOT, env=os.environ | ascii_only, capture_output=True, check=False,
         )  # fmt: skip
     assert (ended.returncode, ended.stderr) == (0, b"")
@@ -143,7 +143,7 @@ def in_a_terminal(*words: str) -> str:
     """What a user sees."""
     controller, terminal = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-m", "service", "label-sets", *words], cwd=ROOT, stdout=terminal, stderr=terminal
+        [sys.executable, "-m", "clipserve", "label-sets", *words], cwd=ROOT, stdout=terminal, stderr=terminal
     )
     os.close(terminal)
     seen = b""

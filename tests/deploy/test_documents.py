@@ -8,7 +8,7 @@ import tomllib
 import pytest
 import yaml
 
-from service.settings import Settings
+from clipserve.settings import Settings
 from tests.deploy.manifests import COMPONENTS, K8S, OVERLAYS, ROOT
 
 FOLDERS = [*(f"overlays/{name}" for name in OVERLAYS), *(f"components/{name}" for name in COMPONENTS)]

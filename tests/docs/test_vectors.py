@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from service.clip.artifact import read_manifest
-from service.clip.images import ImageLimits
+from clipserve.clip.artifact import read_manifest
+from clipserve.clip.images import ImageLimits
 from tests.docs.markdown import ROOT
 from tests.process import DEMO
 

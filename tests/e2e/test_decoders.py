@@ -21,7 +21,7 @@ def decoders_of(process: Process) -> list[int]:
     """Process ids."""
     tasks = Path(f"/proc/{process.popen.pid}/task").iterdir()
     children = [int(pid) for task in tasks for pid in (task / "children").read_text().split()]
-    return [pid for pid in children if b"service.clip.decoder" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    return [pid for pid in children if b"clipserve.clip.decoder" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
 def alive(pid: int) -> bool:

@@ -10,8 +10,8 @@ import httpx
 import numpy as np
 import pytest
 
-from models.errors import ModelsError
-from models.evaluate import evaluate
+from clipserve_models.errors import ModelsError
+from clipserve_models.evaluate import evaluate
 
 TEN = ["cat", "dog", "car", "coffee", "rocket", "house", "tree", "person", "bicycle", "guitar"]
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.access.key_file import add_key
-from service.rpc.clipserve.v1 import clip_pb2
+from clipserve.access.key_file import add_key
+from clipserve.rpc.clipserve.v1 import clip_pb2
 from tests.process import Process
 from tests.rpc import raw
 

@@ -22,8 +22,8 @@ STUCK = """
 import runpy, sys, threading, time
 
 threading.Thread(target=time.sleep, args=(3600,)).start()
-sys.argv = ["service"]
-runpy.run_module("service", run_name="__main__")
+sys.argv = ["clipserve"]
+runpy.run_module("clipserve", run_name="__main__")
 """
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.access.key_file import add_key, remove_key
+from clipserve.access.key_file import add_key, remove_key
 from tests.access.support import bearer
 from tests.process import Process, failed_start
 

@@ -14,8 +14,8 @@ from typing import Any
 import httpx
 import pytest
 
-from service.application.label_sets.definition import Definition
-from service.application.label_sets.records import Pointer, Weights
+from clipserve.application.label_sets.definition import Definition
+from clipserve.application.label_sets.records import Pointer, Weights
 from tests.process import Process
 from tests.support import png
 

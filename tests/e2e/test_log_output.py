@@ -140,7 +140,7 @@ def test_what_grpc_says_of_a_server_that_is_none_is_in_our_lines_only() -> None:
 
 LIBRARIES = """
 import asyncio, logging, threading, warnings
-from service.telemetry import log
+from clipserve.telemetry import log
 
 log.start()
 logging.getLogger("a.library").warning("two\\nlines of %s", "text")

@@ -18,14 +18,14 @@ from PIL import Image
 from tests.support import serving
 
 ROOT = Path(__file__).parents[2]
-SERVICE = str(ROOT / "service") + "/"
+SERVICE = str(ROOT / "service/clipserve") + "/"
 ARCHITECTURE = (ROOT / "ARCHITECTURE.md").read_text()
 
 
 def walk(name: str) -> list[str]:
     """The functions of a walk, as the document lists them."""
     listed = ARCHITECTURE.partition(f"<!-- walk: {name} -->")[2].partition("<!-- end of walk -->")[0]
-    return [each.removeprefix("service.") for each in re.findall(r"^- `([\w.]+)`", listed, re.MULTILINE)]
+    return [each.removeprefix("clipserve.") for each in re.findall(r"^- `([\w.]+)`", listed, re.MULTILINE)]
 
 
 @contextmanager

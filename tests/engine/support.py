@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from service.engine.backend import Backend
-from service.engine.batch_queue import BatchPolicy
-from service.engine.batched import Batched
-from service.telemetry.metrics import Metrics
+from clipserve.engine.backend import Backend
+from clipserve.engine.batch_queue import BatchPolicy
+from clipserve.engine.batched import Batched
+from clipserve.telemetry.metrics import Metrics
 
 
 def batched(inner: Backend, images: int = 4, texts: int = 16) -> Batched:

@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from service.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH, read_manifest
-from service.clip.reference import REFERENCE_TEXTS, check, reference_pixels
-from service.clip.tokenizer import load_tokenizer
-from service.engine.backend import Backend, Embeddings
-from service.engine.fake import FakeBackend
-from service.engine.in_process import Engine, InProcess
-from service.engine.onnx import OnnxEngine, OnnxOptions
-from service.engine.openvino import OpenVinoEngine
-from service.errors import BackendFailed, BackendUnavailable
+from clipserve.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH, read_manifest
+from clipserve.clip.reference import REFERENCE_TEXTS, check, reference_pixels
+from clipserve.clip.tokenizer import load_tokenizer
+from clipserve.engine.backend import Backend, Embeddings
+from clipserve.engine.fake import FakeBackend
+from clipserve.engine.in_process import Engine, InProcess
+from clipserve.engine.onnx import OnnxEngine, OnnxOptions
+from clipserve.engine.openvino import OpenVinoEngine
+from clipserve.errors import BackendFailed, BackendUnavailable
 from tests.engine.support import batched
 
 DEMO = Path(__file__).parents[2] / "models" / "demo"

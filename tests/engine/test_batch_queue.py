@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from service.engine.batch_queue import BatchPolicy, BatchQueue, Job, Quiet
-from service.telemetry.request import RequestContext
+from clipserve.engine.batch_queue import BatchPolicy, BatchQueue, Job, Quiet
+from clipserve.telemetry.request import RequestContext
 
 
 def job(count: int, width: int = 1, arrived: float = 0.0, departed: bool = False, bulk: bool = False) -> Job:

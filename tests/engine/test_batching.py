@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from service.engine.batch_queue import BatchPolicy
-from service.engine.batching import DynamicBatcher
-from service.errors import BackendFailed, BackendUnavailable, ClipError, DeadlineExceeded, Overloaded
-from service.telemetry.metrics import Metrics
+from clipserve.engine.batch_queue import BatchPolicy
+from clipserve.engine.batching import DynamicBatcher
+from clipserve.errors import BackendFailed, BackendUnavailable, ClipError, DeadlineExceeded, Overloaded
+from clipserve.telemetry.metrics import Metrics
 
 Rows = np.ndarray[Any, np.dtype[np.float32]]
 

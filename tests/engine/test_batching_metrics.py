@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from service.errors import BackendFailed
-from service.telemetry.metrics import Metrics
+from clipserve.errors import BackendFailed
+from clipserve.telemetry.metrics import Metrics
 from tests.engine.test_batching import Engine, batcher, rows, turns
 
 

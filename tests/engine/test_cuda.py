@@ -12,11 +12,11 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from service.engine import cuda
-from service.engine.cuda import PROVIDER, Accelerator, Facts, look, tried, why_not
-from service.engine.nvidia import Driver, Gpu
-from service.engine.onnx import OnnxEngine, OnnxOptions, providers, session_options
-from service.errors import BackendUnavailable
+from clipserve.engine import cuda
+from clipserve.engine.cuda import PROVIDER, Accelerator, Facts, look, tried, why_not
+from clipserve.engine.nvidia import Driver, Gpu
+from clipserve.engine.onnx import OnnxEngine, OnnxOptions, providers, session_options
+from clipserve.errors import BackendUnavailable
 from tests.engine.libcuda import dev, libcuda
 
 H100 = Gpu("NVIDIA H100", 80 * 2**30, (9, 0))
@@ -167,6 +167,6 @@ def test_the_graph_of_the_trial_computes_a_convolution_and_a_product() -> None:
 
 @pytest.mark.export
 def test_the_graph_of_the_trial_is_what_its_program_makes() -> None:
-    from models.cuda_trial import FILE, build
+    from clipserve_models.cuda_trial import FILE, build
 
     assert build().SerializeToString(deterministic=True) == FILE.read_bytes()

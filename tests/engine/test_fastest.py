@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from service.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH
-from service.engine.backend import Embeddings
-from service.engine.fastest import Fastest
-from service.engine.in_process import Call, Feeds
-from service.errors import BackendUnavailable
+from clipserve.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH
+from clipserve.engine.backend import Embeddings
+from clipserve.engine.fastest import Fastest
+from clipserve.engine.in_process import Call, Feeds
+from clipserve.errors import BackendUnavailable
 
 INPUTS: dict[str, Feeds] = {IMAGE_GRAPH: {"pixels": 0}, TEXT_GRAPH: {"token_ids": 0, "lengths": 0}}
 

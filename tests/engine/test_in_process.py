@@ -10,9 +10,9 @@ import threading
 import numpy as np
 import pytest
 
-from service.engine.backend import Embeddings
-from service.engine.in_process import Call, Feeds, InProcess
-from service.errors import BackendFailed, BackendUnavailable
+from clipserve.engine.backend import Embeddings
+from clipserve.engine.in_process import Call, Feeds, InProcess
+from clipserve.errors import BackendFailed, BackendUnavailable
 
 PIXELS = np.zeros((1, 2, 2, 3), np.uint8)
 

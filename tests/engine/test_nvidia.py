@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from service.engine.nvidia import Gpu, ask_driver
+from clipserve.engine.nvidia import Gpu, ask_driver
 from tests.engine.libcuda import dev, libcuda
 
 H100 = Gpu("NVIDIA H100 80GB HBM3", 80 * 2**30, (9, 0))

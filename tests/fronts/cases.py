@@ -58,7 +58,7 @@ CASES = [
         Case(f"the template set {name}", "template_set", {"name": name})
         for name in ("plain", "imagenet-80", "fer2013", "kinetics700")
     ),
-    # Errors, in the order of the tree in `service.errors`.
+    # Errors, in the order of the tree in `clipserve.errors`.
     Case("nothing to classify", "classify", {"labels": ["a"]}, "invalid_input"),
     Case("no label", "classify", IMAGE | {"labels": []}, "invalid_input"),
     Case("an empty label", "classify", IMAGE | {"labels": ["a", " "]}, "invalid_input"),

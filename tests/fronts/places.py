@@ -8,12 +8,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from service.access.key_file import add_key
-from service.application.label_sets.memory_store import MemoryStore
-from service.application.label_sets.store import Key
-from service.engine.backend import Embeddings, Lengths, Pixels, TokenIds
-from service.engine.fake import FakeBackend
-from service.errors import BackendFailed, BackendUnavailable, StoreUnavailable
+from clipserve.access.key_file import add_key
+from clipserve.application.label_sets.memory_store import MemoryStore
+from clipserve.application.label_sets.store import Key
+from clipserve.engine.backend import Embeddings, Lengths, Pixels, TokenIds
+from clipserve.engine.fake import FakeBackend
+from clipserve.errors import BackendFailed, BackendUnavailable, StoreUnavailable
 from tests.support import DIM, Running, serving, write_toy_artifact
 
 

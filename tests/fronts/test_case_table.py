@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from service.rest.errors import kinds
-from service.rpc.clipserve.v1 import clip_pb2
+from clipserve.rest.errors import kinds
+from clipserve.rpc.clipserve.v1 import clip_pb2
 from tests.application.label_sets.making import put_of
 from tests.fronts.asking import METHODS, by_rest, by_rpc, close
 from tests.fronts.cases import CASES, OF_ONE_FRONT, Case

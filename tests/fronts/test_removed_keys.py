@@ -11,8 +11,8 @@ from typing import Any
 import grpc
 import pytest
 
-from service.access.keys import Key
-from service.engine.fake import FakeBackend
+from clipserve.access.keys import Key
+from clipserve.engine.fake import FakeBackend
 from tests.access.support import bearer, made, write_keys
 from tests.rpc.client import client_of, refused, request
 from tests.support import DIM, Running, serving, write_toy_artifact

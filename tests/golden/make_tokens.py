@@ -146,7 +146,7 @@ def _is_settled(text: str) -> bool:
 def main() -> None:
     from open_clip.tokenizer import SimpleTokenizer
 
-    from models.tokenizer_json import clip_tokenizer
+    from clipserve_models.tokenizer_json import clip_tokenizer
 
     original = SimpleTokenizer()
     start, end = original.sot_token_id, original.eot_token_id

@@ -9,8 +9,8 @@ from collections.abc import Callable
 import grpc
 import httpx
 
+from clipserve.rpc.clipserve.v1 import clip_pb2, clip_pb2_grpc
 from loadtests.process import free_port
-from service.rpc.clipserve.v1 import clip_pb2, clip_pb2_grpc
 from tests.image.clients import PHOTO
 from tests.image.engine import Engine
 

@@ -104,7 +104,7 @@ def test_a_peer_that_cannot_be_installed_says_why(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        (f"{Path.cwd()}/.venv/bin/python -m service", ".venv/bin/python -m service"),
+        (f"{Path.cwd()}/.venv/bin/python -m clipserve", ".venv/bin/python -m clipserve"),
         ("MODELS=/home/someone/models/ViT-B-32 serve", "MODELS=ViT-B-32 serve"),
         ("--out loadtests/results", "--out loadtests/results"),
         ("no answer from https://example.org/a", "no answer from (address)"),

@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from clipserve.clip.artifact import read_manifest
+from clipserve.clip.manifest import TextSpec
+from clipserve.clip.tokenizer import load_tokenizer
 from loadtests.gpu_bare.agreement import cosines, judged
 from loadtests.gpu_bare.findings import Findings, at_least
 from loadtests.gpu_bare.inputs import first, lengths_of, pixels, texts
 from loadtests.gpu_bare.nodes import Tower, placed, tower_of
 from loadtests.gpu_bare.sessions import Variant
 from loadtests.gpu_bare.speed import calls_per_second
-from service.clip.artifact import read_manifest
-from service.clip.manifest import TextSpec
-from service.clip.tokenizer import load_tokenizer
 from tests.process import DEMO, ROOT
 
 

@@ -16,6 +16,8 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 from typer.testing import CliRunner
 
+from clipserve_models.triton_options import DEFAULTS
+from clipserve_models.triton_repository import write_repository
 from loadtests.__main__ import cli
 from loadtests.gpu import docker, perf_analyzer, report
 from loadtests.gpu.command import PLANS, _checked
@@ -25,8 +27,6 @@ from loadtests.gpu.faithful import report as cosines_report
 from loadtests.gpu.inputs import Inputs, bounds
 from loadtests.gpu.servers import Counted
 from loadtests.gpu.variants import Variant, allow_tf32, export, plan_commands, variants
-from models.triton_options import DEFAULTS
-from models.triton_repository import write_repository
 
 DEMO = Path(__file__).parents[2] / "models" / "demo"
 IMAGES = docker.Images("nvidia/tritonserver:26.05-py3", "nvidia/tensorrt:26.05-py3")
@@ -62,12 +62,12 @@ def test_on_a_gpu_four_variants_are_compared_and_tf32_is_not_served(tmp_path: Pa
 
 def test_plans_are_built_in_the_tensorrt_image_and_compared_with_the_triton_image(tmp_path: Path) -> None:
     lines, plans, facts, record = (shlex.join(line) for line in plan_commands(tmp_path, IMAGES))
-    assert lines.endswith(f"-m models plan-lines {tmp_path}")
+    assert lines.endswith(f"-m clipserve_models plan-lines {tmp_path}")
     assert plans.startswith("docker run --rm --gpus=device=0 --user=")
     volume = f"--volume={tmp_path}:/artifact --entrypoint=sh"
     assert plans.endswith(f"{volume} nvidia/tensorrt:26.05-py3 /artifact/plans.sh")
     assert facts.endswith(f"{volume} nvidia/tritonserver:26.05-py3 /artifact/triton-facts.sh")
-    assert record.endswith(f"-m models record-plans {tmp_path}")
+    assert record.endswith(f"-m clipserve_models record-plans {tmp_path}")
 
 
 def test_triton_is_started_as_compose_starts_it_with_ports_of_this_host_alone(tmp_path: Path) -> None:

@@ -11,11 +11,11 @@ import time
 import pytest
 from prometheus_client import generate_latest
 
+from clipserve.telemetry.metrics import Metrics
 from loadtests.observe import Memory, Observer, cpu_seconds, cpu_seconds_of_all, memory
 from loadtests.process import Server
 from loadtests.prometheus import Stage, between, parse
 from loadtests.soak import slope
-from service.telemetry.metrics import Metrics
 
 TEXT = """\
 # HELP clipserve_batch_rows Rows in one call of an encoder.

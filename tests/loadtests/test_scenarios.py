@@ -14,10 +14,10 @@ import pytest
 import tokenizers
 from PIL import Image
 
+from clipserve.settings import Settings
 from loadtests.bodies import Call
 from loadtests.scenarios import SCENARIOS
 from loadtests.words import PHRASES, phrase
-from service.settings import Settings
 from tests.support import Running
 
 ROOT = Path(__file__).parents[2]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from models.plans import PLANS, write_record
-from models.triton_options import DEFAULTS
-from models.triton_towers import towers
-from service.clip.artifact import read_manifest
+from clipserve.clip.artifact import read_manifest
+from clipserve_models.plans import PLANS, write_record
+from clipserve_models.triton_options import DEFAULTS
+from clipserve_models.triton_towers import towers
 
 DEMO = Path(__file__).parents[2] / "models" / "demo"
 MANIFEST = read_manifest(DEMO)
@@ -36,7 +36,7 @@ done
 echo built >>"$(dirname "$0")/calls"
 echo "{tag} strong=$strong tf32=$tf32 profiles=$profiles shapes=$shapes" >"$plan"
 """
-# The names that `models.tensorrt` uses, as those of the package.
+# The names that `clipserve_models.tensorrt` uses, as those of the package.
 PACKAGE = """
 __version__ = "{version}"
 class Logger:

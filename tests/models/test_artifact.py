@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from models.artifact import checksums, replacing
-from models.errors import ModelsError
+from clipserve_models.artifact import checksums, replacing
+from clipserve_models.errors import ModelsError
 
 
 def artifact(folder: Path, mark: str) -> None:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from models.catalog import Entry, read_catalog, resolve
-from models.errors import ModelsError
+from clipserve_models.catalog import Entry, read_catalog, resolve
+from clipserve_models.errors import ModelsError
 
 TAGS = {"ViT-B-32": ["openai", "laion2b_s34b_b79k", "datacomp_xl_s13b_b90k", "other"], "ViT-Z": []}
 

@@ -1,4 +1,4 @@
-"""`python -m models` as a user meets it: a process, its exit code and what it prints."""
+"""`python -m clipserve_models` as a user meets it: a process, its exit code and what it prints."""
 
 import subprocess
 import sys
@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[2]
 
 def run(*arguments: str, python_path: Path = ROOT) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "models", *arguments],
+        [sys.executable, "-m", "clipserve_models", *arguments],
         cwd=ROOT,
         env={"PYTHONPATH": str(python_path), "PATH": "", "COLUMNS": "200"},
         capture_output=True,

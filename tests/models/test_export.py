@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.catalog import Entry, read_catalog, resolve
-from models.errors import ModelsError
-from service.clip.artifact import read_manifest
-from service.clip.manifest import ModelManifest
-from service.clip.reference import REFERENCE_TEXTS
-from service.clip.tokenizer import load_tokenizer
+from clipserve.clip.artifact import read_manifest
+from clipserve.clip.manifest import ModelManifest
+from clipserve.clip.reference import REFERENCE_TEXTS
+from clipserve.clip.tokenizer import load_tokenizer
+from clipserve_models.catalog import Entry, read_catalog, resolve
+from clipserve_models.errors import ModelsError
 
 pytestmark = pytest.mark.export
 
@@ -45,7 +45,7 @@ def entry(name: str, pretrained: str | None = None) -> Entry:
 
 
 def make(name: str, pretrained: str | None, out: Path, **options: Any) -> ModelManifest:
-    from models.export import export
+    from clipserve_models.export import export
 
     return export(entry(name, pretrained), out, random_weights=True, **options)
 
@@ -64,7 +64,7 @@ def operators(graph: Path) -> Counter[str]:
 
 
 def test_every_entry_of_the_catalog_is_in_open_clip() -> None:
-    from models.checkpoint import tags
+    from clipserve_models.checkpoint import tags
 
     known = tags()
     for known_entry in read_catalog().values():
@@ -75,9 +75,9 @@ def test_every_entry_of_the_catalog_is_in_open_clip() -> None:
 def test_ids_equal_open_clips_on_strings_not_stored() -> None:
     from open_clip.tokenizer import SimpleTokenizer
 
-    from models.tokenizer_json import clip_tokenizer
-    from service.clip.manifest import TextSpec
-    from service.clip.tokenizer import Tokenizer
+    from clipserve.clip.manifest import TextSpec
+    from clipserve.clip.tokenizer import Tokenizer
+    from clipserve_models.tokenizer_json import clip_tokenizer
     from tests.golden.make_tokens import hurting_strings
 
     original = SimpleTokenizer()
@@ -104,7 +104,7 @@ def test_a_resnet_equals_pytorch(rn50: Path) -> None:
 
 
 def test_a_text_at_its_own_length_equals_the_text_padded_to_the_context_length(vit: Path) -> None:
-    from models.verify import Graph
+    from clipserve_models.verify import Graph
 
     tokenizer = load_tokenizer(vit, read_manifest(vit).text)
     rows = tokenizer.encode(["a dog", "a cat on a mat", "x"])
@@ -145,7 +145,7 @@ def test_pixels_go_into_one_cast_and_nowhere_else(vit: Path, rn50: Path) -> None
     """TensorRT refuses every other use of uint8."""
     import onnx
 
-    from models.uint8_rule import violations
+    from clipserve_models.uint8_rule import violations
 
     for folder in (vit, rn50, Path(__file__).parents[2] / "models" / "demo"):
         graph = onnx.load(folder / "image.onnx").graph
@@ -157,7 +157,7 @@ def test_an_image_graph_that_turns_uint8_is_rewired_to_the_same_vectors(tmp_path
     import onnx
     import onnxruntime as ort
 
-    from models.uint8_rule import obey, violations
+    from clipserve_models.uint8_rule import obey, violations
 
     graph = onnx.parser.parse_graph("""
         turning (uint8[N, 4, 4, 3] pixels) => (float[N, 48] embedding) {
@@ -186,7 +186,7 @@ def test_a_graph_that_computes_in_uint8_is_refused(tmp_path: Path) -> None:
     import onnx
     from onnx import TensorProto, helper
 
-    from models.uint8_rule import obey
+    from clipserve_models.uint8_rule import obey
 
     pixels = helper.make_tensor_value_info("pixels", TensorProto.UINT8, ["N", 4])
     result = helper.make_tensor_value_info("embedding", TensorProto.UINT8, ["N", 4])
@@ -214,7 +214,7 @@ def test_what_nobody_reads_is_not_computed(vit: Path) -> None:
 
 def test_the_weights_decide_the_activation(vit: Path, tmp_path: Path) -> None:
     """OpenAI's tag means QuickGELU, x * sigmoid(1.702 x), though open_clip's configuration does not say so."""
-    from models.verify import MIN_COSINE
+    from clipserve_models.verify import MIN_COSINE
 
     make("ViT-B-32", "laion2b_s34b_b79k", tmp_path / "gelu")
     assert operators(vit / "image.onnx")["Sigmoid"] == operators(vit / "text.onnx")["Sigmoid"] == 12
@@ -229,8 +229,8 @@ def test_the_weights_decide_the_activation(vit: Path, tmp_path: Path) -> None:
 
 
 def test_a_sigmoid_model_has_a_bias_a_fixed_length_and_squashed_images(tmp_path: Path) -> None:
-    from models import checkpoint
-    from models.verify import Graph
+    from clipserve_models import checkpoint
+    from clipserve_models.verify import Graph
 
     add_model(tmp_path, "tiny-sig", TINY_SIGLIP)
     make("tiny-sig", None, tmp_path / "out")
@@ -254,7 +254,7 @@ def test_weights_from_a_file_are_the_ones_exported(tmp_path: Path) -> None:
     import open_clip
     import torch
 
-    from models.export import export
+    from clipserve_models.export import export
 
     add_model(tmp_path, "tiny", {"embed_dim": 32, "vision_cfg": TINY_VISION, "text_cfg": TINY_TEXT})
     model = open_clip.create_model("tiny")
@@ -273,7 +273,7 @@ def test_weights_from_a_file_are_the_ones_exported(tmp_path: Path) -> None:
 
 
 def test_a_graph_that_computes_something_else_is_refused(tmp_path: Path) -> None:
-    from models.verify import Case, compare
+    from clipserve_models.verify import Case, compare
 
     add_model(tmp_path, "tiny", {"embed_dim": 32, "vision_cfg": TINY_VISION, "text_cfg": TINY_TEXT})
     make("tiny", None, tmp_path / "out")

@@ -12,8 +12,8 @@ import pytest
 import tokenizers
 from tokenizers import normalizers, pre_tokenizers, processors, trainers
 
-from models.errors import ModelsError
-from service.clip.tokenizer import load_tokenizer
+from clipserve.clip.tokenizer import load_tokenizer
+from clipserve_models.errors import ModelsError
 from tests.models.test_export import TINY_SIGLIP, add_model, make
 
 pytestmark = pytest.mark.export

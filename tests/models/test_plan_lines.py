@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from models.errors import ModelsError
-from models.plan_lines import record, write_lines
-from models.plans import read_record
-from models.triton_options import DEFAULTS, options_of
-from models.triton_repository import write_repository
+from clipserve_models.errors import ModelsError
+from clipserve_models.plan_lines import record, write_lines
+from clipserve_models.plans import read_record
+from clipserve_models.triton_options import DEFAULTS, options_of
+from clipserve_models.triton_repository import write_repository
 from tests.models.tensorrt import GPU, MANIFEST, TOWERS, demo_copy, programs
 
 OPTIONS = DEFAULTS["tensorrt"]

@@ -14,13 +14,13 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
-from models.errors import ModelsError
-from models.plans import RECORD_NAME, PlansRecord, read_record, write_record
-from models.tensorrt import build
-from models.triton_options import DEFAULTS, options_of
-from models.triton_repository import write_repository
-from models.triton_towers import towers
-from models.trtexec import version_of
+from clipserve_models.errors import ModelsError
+from clipserve_models.plans import RECORD_NAME, PlansRecord, read_record, write_record
+from clipserve_models.tensorrt import build
+from clipserve_models.triton_options import DEFAULTS, options_of
+from clipserve_models.triton_repository import write_repository
+from clipserve_models.triton_towers import towers
+from clipserve_models.trtexec import version_of
 from tests.models.tensorrt import GPU, MANIFEST, PACKAGE, TOWERS, demo_with_plans, programs
 
 ROOT = Path(__file__).parents[2]
@@ -36,7 +36,7 @@ def models(
     *arguments: str | Path, path: Path | str = "", python_path: Path = ROOT
 ) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "models", *arguments],
+        [sys.executable, "-m", "clipserve_models", *arguments],
         cwd=ROOT,
         env={"PATH": f"{path}:/usr/bin:/bin", "PYTHONPATH": str(python_path), "COLUMNS": "200"},
         capture_output=True,

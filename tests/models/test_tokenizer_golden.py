@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from service.clip.manifest import TextSpec
-from service.clip.tokenizer import Tokenizer, load_tokenizer
+from clipserve.clip.manifest import TextSpec
+from clipserve.clip.tokenizer import Tokenizer, load_tokenizer
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 

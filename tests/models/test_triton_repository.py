@@ -16,16 +16,16 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
-from models import trtexec
-from models.errors import ModelsError
-from models.plans import PLANS, profiles
-from models.triton_options import DEFAULTS, BackendName, RepositoryOptions, options_of
-from models.triton_repository import write_repository
-from models.triton_towers import towers
-from service.clip.artifact import ArtifactError, read_manifest
-from service.clip.manifest import TextSpec
-from service.engine.batch_queue import BatchPolicy
-from service.engine.triton.contract import triton_model
+from clipserve.clip.artifact import ArtifactError, read_manifest
+from clipserve.clip.manifest import TextSpec
+from clipserve.engine.batch_queue import BatchPolicy
+from clipserve.engine.triton.contract import triton_model
+from clipserve_models import trtexec
+from clipserve_models.errors import ModelsError
+from clipserve_models.plans import PLANS, profiles
+from clipserve_models.triton_options import DEFAULTS, BackendName, RepositoryOptions, options_of
+from clipserve_models.triton_repository import write_repository
+from clipserve_models.triton_towers import towers
 from tests.models.tensorrt import demo_with_plans
 
 ROOT = Path(__file__).parents[2]
@@ -249,7 +249,7 @@ def test_a_context_below_those_lengths_is_a_length_too() -> None:
 
 def cli(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "models", *arguments],
+        [sys.executable, "-m", "clipserve_models", *arguments],
         cwd=ROOT,
         env={"PATH": "", "COLUMNS": "200"},
         capture_output=True,

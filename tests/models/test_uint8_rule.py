@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.catalog import read_catalog
+from clipserve_models.catalog import read_catalog
 from tests.models.architectures import ALL, shorten
 from tests.models.test_export import entry
 
@@ -25,10 +25,10 @@ def test_the_image_graph_of_each_architecture_reads_pixels_in_one_cast(model: st
     import onnx
     import torch
 
-    from models import checkpoint, tracing
-    from models.half import HALF, fold_batch_norms, halve
-    from models.towers import simplify
-    from models.uint8_rule import violations
+    from clipserve_models import checkpoint, tracing
+    from clipserve_models.half import HALF, fold_batch_norms, halve
+    from clipserve_models.towers import simplify
+    from clipserve_models.uint8_rule import violations
 
     short = shorten(tmp_path, model, {"vocab_size": 400})  # the text tower is not looked at
     with torch.no_grad():

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.errors import ModelsError
-from models.verify import Case, Graph, compare
-from service.clip.artifact import read_manifest
-from service.clip.reference import reference_pixels
+from clipserve.clip.artifact import read_manifest
+from clipserve.clip.reference import reference_pixels
+from clipserve_models.errors import ModelsError
+from clipserve_models.verify import Case, Graph, compare
 
 DEMO = Path(__file__).parents[2] / "models" / "demo"
 MANIFEST = read_manifest(DEMO)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from clipserve.backends import batched
+from clipserve.clip.manifest import ModelManifest
+from clipserve.engine.backend import Backend
+from clipserve.engine.fake import FakeBackend
+from clipserve.settings import ModelSettings
+from clipserve.telemetry.metrics import Metrics
 from loadtests.fake_service import main
-from service.backends import batched
-from service.clip.manifest import ModelManifest
-from service.engine.backend import Backend
-from service.engine.fake import FakeBackend
-from service.settings import ModelSettings
-from service.telemetry.metrics import Metrics
 
 _CALL_SECONDS = 0.02
 

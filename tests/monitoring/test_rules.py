@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from itertools import groupby
 
-from service import errors
-from service.errors import REFUSALS, ClipError
-from service.rest.errors import kinds, status_of_kind
-from service.telemetry.metrics import Metrics
+from clipserve import errors
+from clipserve.errors import REFUSALS, ClipError
+from clipserve.rest.errors import kinds, status_of_kind
+from clipserve.telemetry.metrics import Metrics
 from tests.monitoring.files import (
     ROOT,
     RUNBOOK,
@@ -32,7 +32,7 @@ FOREIGN = {
     "kube_horizontalpodautoscaler_spec_max_replicas",
     "kube_horizontalpodautoscaler_status_current_replicas",
 }
-# What the supervisor of several processes adds on their page (`service.processes.children`).
+# What the supervisor of several processes adds on their page (`clipserve.processes.children`).
 SUPERVISOR = {"clipserve_processes", "clipserve_process_restarts_total"}
 
 

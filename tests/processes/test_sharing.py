@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from service.cores import usable_cores
-from service.processes.sharing import check_shared, share
-from service.settings import Settings
-from service.start_faults import CannotShare
+from clipserve.cores import usable_cores
+from clipserve.processes.sharing import check_shared, share
+from clipserve.settings import Settings
+from clipserve.start_faults import CannotShare
 from tests.process import DEMO
 
 DIVIDED = [

@@ -10,7 +10,7 @@ from tests.process import ROOT
 # A process of its own: this one has children that others wait for.
 TRIED = """
 import os, subprocess
-from service.processes.strangers import reap_strangers
+from clipserve.processes.strangers import reap_strangers
 own, stranger = (subprocess.Popen(["true"]) for _ in range(2))
 for child in (stranger, own):
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)

@@ -9,10 +9,10 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.processes.children import Children
-from service.processes.summing import GAUGES, Families, Told, counted, page_of, read, summed
-from service.settings import Settings
-from service.telemetry.metrics import Metrics
+from clipserve.processes.children import Children
+from clipserve.processes.summing import GAUGES, Families, Told, counted, page_of, read, summed
+from clipserve.settings import Settings
+from clipserve.telemetry.metrics import Metrics
 
 
 def told(fill: Callable[[Metrics], object]) -> Families:
@@ -71,7 +71,7 @@ def test_every_gauge_has_a_row_in_the_table() -> None:
     families = [*metrics.registry.collect(), *Children(Settings()).registry.collect()]
     gauges = {family.name for family in families if family.type not in ("counter", "histogram")}
     assert "clipserve_processes" in gauges
-    assert gauges <= GAUGES.keys(), "say in service.processes.summing how processes have it together"
+    assert gauges <= GAUGES.keys(), "say in clipserve.processes.summing how processes have it together"
 
 
 def test_what_an_ended_process_has_counted_stays_and_what_it_held_does_not() -> None:

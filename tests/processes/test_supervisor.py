@@ -15,9 +15,9 @@ import grpc
 import httpx
 import pytest
 
+from clipserve.rpc.clipserve.v1 import clip_pb2, clip_pb2_grpc
 from loadtests.process import FakeTriton
 from loadtests.prometheus import Samples, parse
-from service.rpc.clipserve.v1 import clip_pb2, clip_pb2_grpc
 from tests.process import Process, copy_of_demo
 from tests.processes.conftest import two_processes
 from tests.support import png

@@ -8,8 +8,8 @@ from typing import Any
 
 import httpx
 
-from service.engine.backend import Embeddings, Lengths, TokenIds
-from service.engine.fake import FakeBackend
+from clipserve.engine.backend import Embeddings, Lengths, TokenIds
+from clipserve.engine.fake import FakeBackend
 from tests.support import DIM, Running, form, png
 
 EXAMPLE = base64.b64encode(png(7)).decode()

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from service.rest.exchange import Exchange
+from clipserve.rest.exchange import Exchange
 from tests.support import Running
 
 

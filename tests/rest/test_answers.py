@@ -8,11 +8,11 @@ import json
 import pytest
 from starlette.types import Message, Receive, Send
 
-from service.access.gate import OpenGate
-from service.application.byte_budget import ByteBudget
-from service.rest.body import BodyLimits
-from service.rest.exchange import Exchange, ExchangeLimits
-from service.telemetry.metrics import Metrics
+from clipserve.access.gate import OpenGate
+from clipserve.application.byte_budget import ByteBudget
+from clipserve.rest.body import BodyLimits
+from clipserve.rest.exchange import Exchange, ExchangeLimits
+from clipserve.telemetry.metrics import Metrics
 from tests.rest.test_exchange import Client, scope
 
 LIMITS = ExchangeLimits(

@@ -10,13 +10,13 @@ import pytest
 from starlette.requests import Request
 from starlette.types import Message
 
-from service.application.answers import Classification, Embedding, is_short
-from service.application.encoder import EncodedText
-from service.application.ranking import ScoredLabel
-from service.concurrency import SideThread
-from service.errors import UndecodableImage
-from service.rest.schemas import EmbedFields
-from service.rest.uploads import Uploads
+from clipserve.application.answers import Classification, Embedding, is_short
+from clipserve.application.encoder import EncodedText
+from clipserve.application.ranking import ScoredLabel
+from clipserve.concurrency import SideThread
+from clipserve.errors import UndecodableImage
+from clipserve.rest.schemas import EmbedFields
+from clipserve.rest.uploads import Uploads
 from tests.rest.test_uploads import read_json
 from tests.support import Counting
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from starlette.types import Message
 
-from service.application.byte_budget import ByteBudget, Lease
-from service.engine.fake import FakeBackend
-from service.errors import BodyTooLarge, BodyTooSlow, ClipError, InvalidInput, Overloaded
-from service.rest.body import BodyLimits, read_body
-from service.rest.lifeline import ClientGone
+from clipserve.application.byte_budget import ByteBudget, Lease
+from clipserve.engine.fake import FakeBackend
+from clipserve.errors import BodyTooLarge, BodyTooSlow, ClipError, InvalidInput, Overloaded
+from clipserve.rest.body import BodyLimits, read_body
+from clipserve.rest.lifeline import ClientGone
 from tests.support import DIM, serving
 
 
@@ -128,8 +128,8 @@ class Dripping:
 
 @pytest.fixture
 def brief(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.rest.body._GRACE_SECONDS", 0.1)
-    monkeypatch.setattr("service.rest.body._LONGEST_PAUSE_SECONDS", 0.3)
+    monkeypatch.setattr("clipserve.rest.body._GRACE_SECONDS", 0.1)
+    monkeypatch.setattr("clipserve.rest.body._LONGEST_PAUSE_SECONDS", 0.3)
 
 
 async def read_dripping(first: int, size: int, *, rate: int, seconds: float = 30) -> BodyTooSlow:

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from service.engine.backend import Embeddings, Lengths, TokenIds
-from service.engine.fake import FakeBackend
+from clipserve.engine.backend import Embeddings, Lengths, TokenIds
+from clipserve.engine.fake import FakeBackend
 from tests.rest.raw import ask, connected, get, post
 from tests.rest.test_connection import phases
 from tests.support import DIM, Running, eventually, png, serving

@@ -11,11 +11,11 @@ import pytest
 from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
-from service.engine.backend import Embeddings, Pixels
-from service.engine.fake import FakeBackend
-from service.rest.connection import Connection
-from service.rest.connections import Connections
-from service.telemetry.metrics import Metrics
+from clipserve.engine.backend import Embeddings, Pixels
+from clipserve.engine.fake import FakeBackend
+from clipserve.rest.connection import Connection
+from clipserve.rest.connections import Connections
+from clipserve.telemetry.metrics import Metrics
 from tests.rest.raw import ask, connected, get, post
 from tests.rest.test_connections import LIMITS
 from tests.support import DIM, Running, eventually, png, serving

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from service.errors import TooManyConnections
-from service.rest.connections import ConnectionLimits, Connections, Phase
+from clipserve.errors import TooManyConnections
+from clipserve.rest.connections import ConnectionLimits, Connections, Phase
 
 LIMITS = ConnectionLimits(
     max_connections=4,

@@ -16,14 +16,14 @@ from grpc import StatusCode
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from service import errors
-from service.engine.fake import FakeBackend
-from service.errors import ClipError, Overloaded
-from service.rest.compat.hugging_face import hugging_face_error
-from service.rest.compat.openai import openai_error
-from service.rest.errors import STATUS, Failure, Render, fields, problem, rendered, status_of
-from service.rpc.errors import failure_of
-from service.telemetry import log
+from clipserve import errors
+from clipserve.engine.fake import FakeBackend
+from clipserve.errors import ClipError, Overloaded
+from clipserve.rest.compat.hugging_face import hugging_face_error
+from clipserve.rest.compat.openai import openai_error
+from clipserve.rest.errors import STATUS, Failure, Render, fields, problem, rendered, status_of
+from clipserve.rpc.errors import failure_of
+from clipserve.telemetry import log
 from tests.support import DIM, Running, png, serving
 
 

@@ -12,14 +12,14 @@ import httpx
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from service.access.gate import OpenGate
-from service.application.byte_budget import ByteBudget
-from service.engine.fake import FakeBackend
-from service.errors import Overloaded
-from service.rest.body import BodyLimits
-from service.rest.exchange import Exchange, ExchangeLimits
-from service.telemetry.metrics import Metrics
-from service.telemetry.request import current, remaining
+from clipserve.access.gate import OpenGate
+from clipserve.application.byte_budget import ByteBudget
+from clipserve.engine.fake import FakeBackend
+from clipserve.errors import Overloaded
+from clipserve.rest.body import BodyLimits
+from clipserve.rest.exchange import Exchange, ExchangeLimits
+from clipserve.telemetry.metrics import Metrics
+from clipserve.telemetry.request import current, remaining
 from tests.rest.raw import hold
 from tests.rest.test_bad_inputs import HEAD, exchange
 from tests.support import DIM, Running, png, serving

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from prometheus_client import generate_latest
 
-from service.engine.backend import Embeddings, Lengths, Pixels, TokenIds
-from service.engine.fake import FakeBackend
-from service.errors import BackendUnavailable, ClipError, DeadlineExceeded, Overloaded
+from clipserve.engine.backend import Embeddings, Lengths, Pixels, TokenIds
+from clipserve.engine.fake import FakeBackend
+from clipserve.errors import BackendUnavailable, ClipError, DeadlineExceeded, Overloaded
 from tests.engine.support import batched
 from tests.support import DIM, Running, eventually, png, serving, write_toy_artifact
 

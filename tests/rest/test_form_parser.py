@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from starlette.datastructures import Headers
 from starlette.formparsers import MultiPartParser
 
-from service.errors import InvalidInput, TooMany
-from service.rest.forms import MAX_PARTS, Part, parse_form
+from clipserve.errors import InvalidInput, TooMany
+from clipserve.rest.forms import MAX_PARTS, Part, parse_form
 
 TEXT = b'Content-Disposition: form-data; name="a"\r\n\r\n'
 FILE = b'content-disposition:form-data; name="b"; filename="f"\r\nContent-Type: image/png\r\n\r\n'

@@ -12,13 +12,13 @@ from types import CoroutineType, FrameType
 
 import pytest
 
-from service.engine.backend import Backend, Embeddings, Lengths, Pixels, TokenIds
-from service.engine.fake import FakeBackend
-from service.errors import BackendFailed, BackendUnavailable
+from clipserve.engine.backend import Backend, Embeddings, Lengths, Pixels, TokenIds
+from clipserve.engine.fake import FakeBackend
+from clipserve.errors import BackendFailed, BackendUnavailable
 from tests.engine.support import batched
 from tests.support import DIM, Running, eventually, form, png, serving
 
-SERVICE = str(Path(__file__).parents[2] / "service")
+SERVICE = str(Path(__file__).parents[2] / "service/clipserve")
 
 
 class Failing(FakeBackend):

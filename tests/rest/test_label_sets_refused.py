@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from service.engine.fake import FakeBackend
+from clipserve.engine.fake import FakeBackend
 from tests.rest.label_sets import (
     EXAMPLE,
     classified,

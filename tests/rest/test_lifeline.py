@@ -7,8 +7,8 @@ import asyncio
 import pytest
 from starlette.types import Message, Receive
 
-from service.errors import DeadlineExceeded
-from service.rest.lifeline import ClientGone, run_until_answered
+from clipserve.errors import DeadlineExceeded
+from clipserve.rest.lifeline import ClientGone, run_until_answered
 
 
 class Client:

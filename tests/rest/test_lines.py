@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.errors import BodyTooLarge, ClipError, InvalidInput, UndecodableImage
-from service.rest.lines import Splitter, parse_line
+from clipserve.errors import BodyTooLarge, ClipError, InvalidInput, UndecodableImage
+from clipserve.rest.lines import Splitter, parse_line
 
 B64 = base64.b64encode(b"\x89PNG").decode()
 

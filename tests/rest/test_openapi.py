@@ -14,11 +14,11 @@ import orjson
 import pytest
 import schemathesis
 
-from service.clip.formats import FORMATS
-from service.clip.manifest import TextSpec
-from service.engine.fake import FakeBackend
-from service.errors import ClipError, LabelSetNotReady, LabelSetReadOnly, Overloaded, UnknownTemplateSet
-from service.rest.errors import kinds, problem
+from clipserve.clip.formats import FORMATS
+from clipserve.clip.manifest import TextSpec
+from clipserve.engine.fake import FakeBackend
+from clipserve.errors import ClipError, LabelSetNotReady, LabelSetReadOnly, Overloaded, UnknownTemplateSet
+from clipserve.rest.errors import kinds, problem
 from tests.support import DIM, TEXT, Running, serving, write_toy_artifact
 
 HERE = Path(__file__).parent
@@ -58,7 +58,7 @@ async def test_schemathesis_finds_no_difference_between_document_and_service(tmp
     choices = ["--checks", "all", "--max-examples", "20", "--generation-deterministic", "--no-color"]
     environment = os.environ | {
         "SCHEMATHESIS_HOOKS": "tests.rest.schemathesis_hooks",
-        "PYTHONPATH": str(HERE.parents[1]),
+        "PYTHONPATH": f"{HERE.parents[1]}:{HERE.parents[1]}/service:{HERE.parents[1]}/models",
     }
     async with serving(FakeBackend(DIM), toy, image_formats=tuple(FORMATS)) as running:
         process = await asyncio.create_subprocess_exec(

@@ -13,12 +13,12 @@ import orjson
 import pytest
 from starlette.responses import Response
 
-from service.application.answers import Classification, Embedding, LabelSetVersion, ModelState
-from service.application.encoder import EncodedText
-from service.application.ranking import IdentifiedLabel, ScoredLabel
-from service.clip.artifact import read_manifest
-from service.errors import ImageTooLarge, UndecodableImage
-from service.rest.rendering import (
+from clipserve.application.answers import Classification, Embedding, LabelSetVersion, ModelState
+from clipserve.application.encoder import EncodedText
+from clipserve.application.ranking import IdentifiedLabel, ScoredLabel
+from clipserve.clip.artifact import read_manifest
+from clipserve.errors import ImageTooLarge, UndecodableImage
+from clipserve.rest.rendering import (
     classification_json,
     embedding_json,
     json_response,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from service.application.template_sets import template_sets
-from service.rest import examples
+from clipserve.application.template_sets import template_sets
+from clipserve.rest import examples
 from tests.support import Running
 
 

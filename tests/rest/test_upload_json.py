@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from service.errors import BodyTooLarge, InvalidInput, TooMany, UndecodableImage
-from service.rest.classify_schemas import ClassifyFields
-from service.rest.schemas import EmbedFields
-from service.rest.uploads import Upload
+from clipserve.errors import BodyTooLarge, InvalidInput, TooMany, UndecodableImage
+from clipserve.rest.classify_schemas import ClassifyFields
+from clipserve.rest.schemas import EmbedFields
+from clipserve.rest.uploads import Upload
 from tests.rest.test_uploads import B64, IMAGE, read, read_json, refusal
 
 

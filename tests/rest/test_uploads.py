@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from service.errors import (
+from clipserve.errors import (
     ClipError,
     InvalidInput,
     TooMany,
     UnsupportedMediaType,
 )
-from service.rest.classify_schemas import ClassifyFields
-from service.rest.schemas import EmbedFields, TokenizeFields
-from service.rest.uploads import Upload, parse
+from clipserve.rest.classify_schemas import ClassifyFields
+from clipserve.rest.schemas import EmbedFields, TokenizeFields
+from clipserve.rest.uploads import Upload, parse
 
 IMAGE = b"\xff\xd8\xff the bytes of an image"
 B64 = base64.b64encode(IMAGE).decode()

@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from service.errors import ClipError, HeadersTooLarge, MalformedRequest
-from service.rest.wire import IncomingRequest
-from service.rest.wire_answers import answer_head, chunk
+from clipserve.errors import ClipError, HeadersTooLarge, MalformedRequest
+from clipserve.rest.wire import IncomingRequest
+from clipserve.rest.wire_answers import answer_head, chunk
 
 LIMIT = 2_000
 

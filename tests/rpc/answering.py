@@ -10,14 +10,14 @@ from typing import Any
 import grpc
 import pytest
 
-from service.access.gate import Gate, OpenGate
-from service.application.byte_budget import ByteBudget
-from service.rpc.call import TakingLimits, Work
-from service.rpc.dropping import know_tasks
-from service.rpc.exchange import CallLimits, Exchange
-from service.rpc.reading import ReadLimits, Reads
-from service.rpc.server import SERVICE
-from service.telemetry.metrics import Metrics
+from clipserve.access.gate import Gate, OpenGate
+from clipserve.application.byte_budget import ByteBudget
+from clipserve.rpc.call import TakingLimits, Work
+from clipserve.rpc.dropping import know_tasks
+from clipserve.rpc.exchange import CallLimits, Exchange
+from clipserve.rpc.reading import ReadLimits, Reads
+from clipserve.rpc.server import SERVICE
+from clipserve.telemetry.metrics import Metrics
 from tests.rpc.client import Client, Refused, refused
 
 LIMITS = {"grpc_max_calls": 100, "deadline_seconds": 20.0}

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from service.engine.backend import Embeddings, Lengths, TokenIds
-from service.engine.fake import FakeBackend
+from clipserve.engine.backend import Embeddings, Lengths, TokenIds
+from clipserve.engine.fake import FakeBackend
 from tests.rpc.client import Client, Refused, client_of
 from tests.support import DIM, serving
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from service.rpc.call import _host
+from clipserve.rpc.call import _host
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,11 @@ from pathlib import Path
 import grpc
 import pytest
 
-from service.engine.backend import Embeddings, Lengths, TokenIds
-from service.engine.fake import FakeBackend
-from service.rpc.clipserve.v1 import clip_pb2
-from service.rpc.server import SERVICE
-from service.telemetry.request import remaining
+from clipserve.engine.backend import Embeddings, Lengths, TokenIds
+from clipserve.engine.fake import FakeBackend
+from clipserve.rpc.clipserve.v1 import clip_pb2
+from clipserve.rpc.server import SERVICE
+from clipserve.telemetry.request import remaining
 from tests.rpc.answering import Hanging, answering, echo, raw, status_of
 from tests.rpc.client import Refused, client_of
 from tests.rpc.raw import connected

@@ -11,13 +11,13 @@ import grpc
 import pytest
 from google.rpc import error_details_pb2, status_pb2
 
-from service import errors
-from service.engine.backend import Embeddings, Lengths, TokenIds
-from service.engine.fake import FakeBackend
-from service.errors import BackendFailed, ClipError, Overloaded, RateLimited, TextTooLong
-from service.rest.errors import kinds
-from service.rpc.errors import STATUS, failure_of, status_of
-from service.telemetry import log
+from clipserve import errors
+from clipserve.engine.backend import Embeddings, Lengths, TokenIds
+from clipserve.engine.fake import FakeBackend
+from clipserve.errors import BackendFailed, ClipError, Overloaded, RateLimited, TextTooLong
+from clipserve.rest.errors import kinds
+from clipserve.rpc.errors import STATUS, failure_of, status_of
+from clipserve.telemetry import log
 from tests.rpc.client import Client, Refused, client_of
 from tests.support import CONTEXT, DIM, Running, serving
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import grpc
 import pytest
 
-from service.access.gate import OpenGate, Scope
-from service.access.key_file import add_key
-from service.engine.fake import FakeBackend
-from service.errors import RateLimited, Unauthenticated
-from service.rpc.server import SERVICE
-from service.telemetry.request import RequestContext, current
+from clipserve.access.gate import OpenGate, Scope
+from clipserve.access.key_file import add_key
+from clipserve.engine.fake import FakeBackend
+from clipserve.errors import RateLimited, Unauthenticated
+from clipserve.rpc.server import SERVICE
+from clipserve.telemetry.request import RequestContext, current
 from tests.rpc.answering import Hanging, answering, echo, raw, status_of
 from tests.rpc.client import Client, Refused, client_of
 from tests.support import DIM, Running, eventually, png, serving

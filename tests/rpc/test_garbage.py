@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from service.errors import BackendFailed
+from clipserve.errors import BackendFailed
 from tests.rest.test_garbage import Failing, left_in_cycles, no_collector
 from tests.rpc.client import Client, Refused, client_of
 from tests.support import DIM, eventually, png, serving

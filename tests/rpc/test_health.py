@@ -11,8 +11,8 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from service.engine.fake import FakeBackend
-from service.rpc import health
+from clipserve.engine.fake import FakeBackend
+from clipserve.rpc import health
 from tests.rpc.client import client_of
 from tests.support import DIM, Running, eventually, serving
 

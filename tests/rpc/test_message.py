@@ -9,9 +9,9 @@ from google.protobuf.message import DecodeError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.errors import BodyTooLarge, ClipError, MalformedRequest, TooMany
-from service.rpc.clipserve.v1 import clip_pb2
-from service.rpc.message import MAX_FIELDS, MAX_IMAGES, Images, Walk
+from clipserve.errors import BodyTooLarge, ClipError, MalformedRequest, TooMany
+from clipserve.rpc.clipserve.v1 import clip_pb2
+from clipserve.rpc.message import MAX_FIELDS, MAX_IMAGES, Images, Walk
 
 FIELDS = {1: "images", 3: "to_images"}
 IMAGE = clip_pb2.SimilarityRequest(images=[b""]).SerializeToString()  # two bytes

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from service.errors import BodyTooSlow, Overloaded
-from service.rpc.reading import ReadLimits, Reads
+from clipserve.errors import BodyTooSlow, Overloaded
+from clipserve.rpc.reading import ReadLimits, Reads
 
 LONG = 600.0  # seconds that no test waits for
 

@@ -12,8 +12,8 @@ import grpc
 import pytest
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
 
-from service.access.key_file import add_key
-from service.engine.fake import FakeBackend
+from clipserve.access.key_file import add_key
+from clipserve.engine.fake import FakeBackend
 from tests.rpc.client import Client, Refused, client_of, refused
 from tests.support import DIM, Running, eventually, serving
 

@@ -11,10 +11,10 @@ from typing import Any
 import grpc
 import pytest
 
-from service.engine.backend import Embeddings, Lengths, TokenIds
-from service.engine.fake import FakeBackend
-from service.rpc.clipserve.v1 import clip_pb2
-from service.telemetry.request import current
+from clipserve.engine.backend import Embeddings, Lengths, TokenIds
+from clipserve.engine.fake import FakeBackend
+from clipserve.rpc.clipserve.v1 import clip_pb2
+from clipserve.telemetry.request import current
 from tests.rpc.client import Client, Refused, client_of, plain, refused, request
 from tests.rpc.raw import connected
 from tests.support import CONTEXT, DIM, Running, eventually, png, serving

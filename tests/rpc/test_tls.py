@@ -9,8 +9,8 @@ from typing import Any
 import grpc
 import pytest
 
-from service.engine.fake import FakeBackend
-from service.rpc.clipserve.v1 import clip_pb2, clip_pb2_grpc
+from clipserve.engine.fake import FakeBackend
+from clipserve.rpc.clipserve.v1 import clip_pb2, clip_pb2_grpc
 from tests.support import DIM, serving
 
 

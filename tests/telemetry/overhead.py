@@ -20,16 +20,16 @@ from pathlib import Path
 import uvloop
 from starlette.types import ASGIApp, Message
 
-from service.bootstrap import open_gateway
-from service.engine.batch_queue import BatchPolicy
-from service.engine.batched import Batched
-from service.engine.fake import FakeBackend
-from service.gateway import Gateway
-from service.serve import settle_memory
-from service.settings import Settings
-from service.telemetry import log
-from service.telemetry.metrics import Metrics
-from service.telemetry.spans import NotTracing, Tracing
+from clipserve.bootstrap import open_gateway
+from clipserve.engine.batch_queue import BatchPolicy
+from clipserve.engine.batched import Batched
+from clipserve.engine.fake import FakeBackend
+from clipserve.gateway import Gateway
+from clipserve.serve import settle_memory
+from clipserve.settings import Settings
+from clipserve.telemetry import log
+from clipserve.telemetry.metrics import Metrics
+from clipserve.telemetry.spans import NotTracing, Tracing
 from tests.support import DIM, write_toy_artifact
 from tests.telemetry.collector import collecting
 from tests.telemetry.traced import SAMPLED, UNSAMPLED

@@ -6,10 +6,10 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from service.processes.children import Children
-from service.settings import Settings
-from service.telemetry.collectors import ModelInfo
-from service.telemetry.metrics import CLIENT_GONE, Metrics
+from clipserve.processes.children import Children
+from clipserve.settings import Settings
+from clipserve.telemetry.collectors import ModelInfo
+from clipserve.telemetry.metrics import CLIENT_GONE, Metrics
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "metrics.md"
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from service.telemetry.line_writer import LineWriter
+from clipserve.telemetry.line_writer import LineWriter
 
 LINE = "x" * 99 + "\n"
 

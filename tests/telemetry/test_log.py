@@ -8,14 +8,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-from service.engine.backend import Embeddings, Pixels
-from service.engine.batch_queue import BatchPolicy
-from service.engine.batched import Batched
-from service.engine.fake import FakeBackend
-from service.engine.in_process import Call, Feeds, InProcess
-from service.telemetry.log import logger
-from service.telemetry.metrics import Metrics
-from service.telemetry.request import RequestContext, enter
+from clipserve.engine.backend import Embeddings, Pixels
+from clipserve.engine.batch_queue import BatchPolicy
+from clipserve.engine.batched import Batched
+from clipserve.engine.fake import FakeBackend
+from clipserve.engine.in_process import Call, Feeds, InProcess
+from clipserve.telemetry.log import logger
+from clipserve.telemetry.metrics import Metrics
+from clipserve.telemetry.request import RequestContext, enter
 from tests.support import DIM, Running, form, png, serving, write_toy_artifact
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.errors import REFUSALS, ClipError, TooManyConnections
-from service.telemetry.metrics import CLIENT_GONE, Metrics
+from clipserve.errors import REFUSALS, ClipError, TooManyConnections
+from clipserve.telemetry.metrics import CLIENT_GONE, Metrics
 
 
 def exposed(metrics: Metrics) -> dict[str, str]:

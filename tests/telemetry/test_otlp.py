@@ -10,8 +10,8 @@ from collections import Counter
 
 import pytest
 
-from service.telemetry.otlp import Otlp, exporter_to
-from service.telemetry.tracing import TracingOptions, TracingUnavailable, tracing_to
+from clipserve.telemetry.otlp import Otlp, exporter_to
+from clipserve.telemetry.tracing import TracingOptions, TracingUnavailable, tracing_to
 from tests.telemetry.collector import collecting
 from tests.telemetry.traced import CALLER, SAMPLED, TRACE, UNSAMPLED, tracing
 
@@ -124,8 +124,8 @@ def test_what_waits_for_the_collector_is_bounded_and_nobody_waits_for_it() -> No
 def test_without_the_setting_what_sends_spans_is_not_loaded() -> None:
     code = """
 import asyncio, sys
-from service.bootstrap import open_gateway
-from service.settings import Settings
+from clipserve.bootstrap import open_gateway
+from clipserve.settings import Settings
 async def main():
     async with open_gateway(Settings()) as gateway:
         assert gateway.metrics.tracing.begin("00-1-1-01") is None
@@ -139,7 +139,7 @@ assert not [name for name in sys.modules if name.startswith(("opentelemetry.sdk.
 def test_where_opentelemetry_is_not_installed_the_start_says_what_to_do(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setitem(sys.modules, "service.telemetry.otlp", None)
+    monkeypatch.setitem(sys.modules, "clipserve.telemetry.otlp", None)
     options = TracingOptions("http://127.0.0.1:1", 0.0)
     with (
         pytest.raises(TracingUnavailable, match=r"requirements/tracing\.txt"),

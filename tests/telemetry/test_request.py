@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from service.telemetry.request import (
+from clipserve.telemetry.request import (
     RequestContext,
     SharedContext,
     add_request_ids,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from service import __version__
-from service.engine.fake import FakeBackend
+from clipserve import __version__
+from clipserve.engine.fake import FakeBackend
 from tests.support import DIM, serving, write_toy_artifact
 
 

@@ -11,10 +11,10 @@ import pytest
 from prometheus_client.openmetrics.exposition import generate_latest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from service.engine.fake import FakeBackend
-from service.telemetry import log
-from service.telemetry.metrics import Metrics
-from service.telemetry.request import RequestContext, SharedContext, add_request_ids, enter
+from clipserve.engine.fake import FakeBackend
+from clipserve.telemetry import log
+from clipserve.telemetry.metrics import Metrics
+from clipserve.telemetry.request import RequestContext, SharedContext, add_request_ids, enter
 from tests.support import DIM, eventually, serving, write_toy_artifact
 from tests.telemetry.traced import SAMPLED, TRACE, tracing
 

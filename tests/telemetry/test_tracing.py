@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from service.engine.backend import Backend, Embeddings, Pixels
-from service.engine.batch_queue import BatchPolicy
-from service.engine.batched import Batched
-from service.engine.fake import FakeBackend
-from service.errors import BackendFailed, BackendUnavailable
-from service.telemetry.metrics import Metrics
-from service.telemetry.request import RequestContext, enter
-from service.telemetry.tracing import called
+from clipserve.engine.backend import Backend, Embeddings, Pixels
+from clipserve.engine.batch_queue import BatchPolicy
+from clipserve.engine.batched import Batched
+from clipserve.engine.fake import FakeBackend
+from clipserve.errors import BackendFailed, BackendUnavailable
+from clipserve.telemetry.metrics import Metrics
+from clipserve.telemetry.request import RequestContext, enter
+from clipserve.telemetry.tracing import called
 from tests.rpc.client import client_of
 from tests.support import DIM, Running, eventually, form, png, serving, write_toy_artifact
 from tests.telemetry.traced import CALLER, SAMPLED, TRACE, UNSAMPLED, Ended, Traced, tracing

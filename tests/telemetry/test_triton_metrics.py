@@ -5,7 +5,7 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.telemetry.triton_metrics import EndpointMetrics, TritonMetrics
+from clipserve.telemetry.triton_metrics import EndpointMetrics, TritonMetrics
 
 A, B = "10.0.0.1:8001", "10.0.0.2:8001"
 

@@ -9,11 +9,11 @@ from contextlib import asynccontextmanager
 import grpc
 import numpy as np
 
-from service.engine.triton.address import look_up
-from service.engine.triton.client import TritonBackend
-from service.engine.triton.endpoints import LookUp
-from service.engine.triton.options import TritonOptions
-from service.telemetry.metrics import Metrics
+from clipserve.engine.triton.address import look_up
+from clipserve.engine.triton.client import TritonBackend
+from clipserve.engine.triton.endpoints import LookUp
+from clipserve.engine.triton.options import TritonOptions
+from clipserve.telemetry.metrics import Metrics
 from tests.triton.stand_in import MANIFEST, StandIn, until
 
 STOPPING = (

@@ -12,12 +12,12 @@ import grpc
 import numpy as np
 from tritonclient.grpc import model_config_pb2, service_pb2, service_pb2_grpc
 
-from models.triton_config import config
-from models.triton_options import DEFAULTS
-from models.triton_towers import towers
-from service.clip.artifact import read_manifest
-from service.clip.manifest import Precision
-from service.engine.triton.contract import FINGERPRINT, PRECISION
+from clipserve.clip.artifact import read_manifest
+from clipserve.clip.manifest import Precision
+from clipserve.engine.triton.contract import FINGERPRINT, PRECISION
+from clipserve_models.triton_config import config
+from clipserve_models.triton_options import DEFAULTS
+from clipserve_models.triton_towers import towers
 
 MANIFEST = read_manifest(Path(__file__).parents[2] / "models" / "demo")
 OPTIONS = DEFAULTS["tensorrt"]

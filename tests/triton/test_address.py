@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from service.engine.triton.address import Address, look_up, parse_address
+from clipserve.engine.triton.address import Address, look_up, parse_address
 
 
 @pytest.mark.parametrize(

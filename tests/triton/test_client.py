@@ -12,9 +12,9 @@ import grpc
 import numpy as np
 import pytest
 
-from service.clip.manifest import Precision
-from service.errors import BackendFailed, BackendUnavailable, ClipError, DeadlineExceeded, Overloaded
-from service.telemetry import log
+from clipserve.clip.manifest import Precision
+from clipserve.errors import BackendFailed, BackendUnavailable, ClipError, DeadlineExceeded, Overloaded
+from clipserve.telemetry import log
 from tests.triton.backends import STOPPING, backend_on, sent
 from tests.triton.stand_in import MANIFEST, StandIn, standing_in, until
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from service.engine.backend import Backend
-from service.engine.triton.client import TritonBackend
-from service.engine.triton.options import TritonOptions
-from service.telemetry.metrics import Metrics
+from clipserve.engine.backend import Backend
+from clipserve.engine.triton.client import TritonBackend
+from clipserve.engine.triton.options import TritonOptions
+from clipserve.telemetry.metrics import Metrics
 from tests.engine.test_backend import (  # noqa: F401  collected here with this module's backend
     MANIFEST,
     test_a_cancelled_call_leaves_the_others_alone,

@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from service.errors import DeadlineExceeded
-from service.telemetry.request import RequestContext, enter
+from clipserve.errors import DeadlineExceeded
+from clipserve.telemetry.request import RequestContext, enter
 from tests.triton.backends import backend_on, sent
 from tests.triton.stand_in import StandIn, until
 

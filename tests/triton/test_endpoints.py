@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from service.engine.triton.address import Address
+from clipserve.engine.triton.address import Address
 from tests.triton.backends import STOPPING, backend_on, sent
 from tests.triton.stand_in import StandIn, until
 

@@ -21,8 +21,8 @@ import skimage.data
 from PIL import Image
 from prometheus_client import generate_latest
 
-from models.triton_options import DEFAULTS, options_of
-from service.errors import BackendUnavailable
+from clipserve.errors import BackendUnavailable
+from clipserve_models.triton_options import DEFAULTS, options_of
 from tests.support import Running, eventually, form, png, serving
 
 if TYPE_CHECKING:

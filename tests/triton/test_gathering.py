@@ -11,14 +11,14 @@ from pathlib import Path
 
 import numpy as np
 
-from service.backends import open_backend
-from service.engine.backend import Backend, Vector
-from service.engine.cuda import Accelerator
-from service.engine.triton.endpoint import Call
-from service.errors import BackendUnavailable, DeadlineExceeded
-from service.settings import ModelSettings
-from service.telemetry.metrics import Metrics
-from service.telemetry.request import RequestContext, enter
+from clipserve.backends import open_backend
+from clipserve.engine.backend import Backend, Vector
+from clipserve.engine.cuda import Accelerator
+from clipserve.engine.triton.endpoint import Call
+from clipserve.errors import BackendUnavailable, DeadlineExceeded
+from clipserve.settings import ModelSettings
+from clipserve.telemetry.metrics import Metrics
+from clipserve.telemetry.request import RequestContext, enter
 from tests.triton.backends import STOPPING
 from tests.triton.stand_in import MANIFEST, StandIn, until
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from service.clip.artifact import read_manifest
+from clipserve.clip.artifact import read_manifest
 
 pytestmark = pytest.mark.triton
 

@@ -9,8 +9,8 @@ import numpy.typing as npt
 import pytest
 from tritonclient.grpc import service_pb2
 
-from service.engine.triton.contract import Tensor
-from service.engine.triton.message import message
+from clipserve.engine.triton.contract import Tensor
+from clipserve.engine.triton.message import message
 
 PIXELS = Tensor("pixels", "TYPE_UINT8", (4, 4, 3))
 TEXTS = (

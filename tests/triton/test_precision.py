@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from models.triton_options import options_of
-from service.clip.artifact import read_manifest
+from clipserve.clip.artifact import read_manifest
+from clipserve_models.triton_options import options_of
 from tests.support import serving
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ import pytest
 import tritonclient.grpc.aio as client
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
-from service.clip.artifact import read_manifest
+from clipserve.clip.artifact import read_manifest
 from tests.support import eventually
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from models.triton_options import options_of
-from models.triton_repository import write_repository
+from clipserve_models.triton_options import options_of
+from clipserve_models.triton_repository import write_repository
 from tests.process import Process
 from tests.support import form, png
 

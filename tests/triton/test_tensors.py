@@ -9,9 +9,9 @@ from pathlib import Path
 import onnxruntime as ort
 import pytest
 
-from service.clip.artifact import read_manifest
-from service.clip.manifest import TextSpec
-from service.engine.triton.contract import TOWERS, Tower, inputs, output, triton_model
+from clipserve.clip.artifact import read_manifest
+from clipserve.clip.manifest import TextSpec
+from clipserve.engine.triton.contract import TOWERS, Tower, inputs, output, triton_model
 
 DEMO = Path(__file__).parents[2] / "models" / "demo"
 MANIFEST = read_manifest(DEMO)
@@ -40,7 +40,7 @@ def test_the_two_models_of_an_artifact_have_different_names() -> None:
 
 def test_reading_the_contract_loads_no_library_of_triton() -> None:
     code = (
-        "import sys, service.engine.triton.contract;"
+        "import sys, clipserve.engine.triton.contract;"
         "sys.exit(any(name.split('.')[0] in ('tritonclient', 'grpc', 'google') for name in sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=DEMO.parents[1], check=False).returncode == 0

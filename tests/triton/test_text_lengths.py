@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.triton_options import options_of
-from service.clip.manifest import TEXT_BUCKETS
-from service.engine.triton.contract import TEXT_LENGTHS
-from service.errors import BackendUnavailable
+from clipserve.clip.manifest import TEXT_BUCKETS
+from clipserve.engine.triton.contract import TEXT_LENGTHS
+from clipserve.errors import BackendUnavailable
+from clipserve_models.triton_options import options_of
 from tests.support import eventually, serving
 from tests.triton.backends import Backend, backend_on
 from tests.triton.stand_in import StandIn, until

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from models.triton_options import DEFAULTS
+from clipserve_models.triton_options import DEFAULTS
 from tests.rpc.client import client_of
 from tests.support import Running, eventually, form, png, serving
 from tests.telemetry.collector import Collector, Sent, collecting

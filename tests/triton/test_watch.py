@@ -7,14 +7,14 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from service import concurrency
-from service.clip.manifest import Precision
-from service.clip.reference import reference_pixels
-from service.engine.triton.client import TritonBackend
-from service.engine.triton.options import TritonOptions
-from service.engine.triton.watch import TritonWatch
-from service.errors import BackendUnavailable
-from service.telemetry.metrics import Metrics
+from clipserve import concurrency
+from clipserve.clip.manifest import Precision
+from clipserve.clip.reference import reference_pixels
+from clipserve.engine.triton.client import TritonBackend
+from clipserve.engine.triton.options import TritonOptions
+from clipserve.engine.triton.watch import TritonWatch
+from clipserve.errors import BackendUnavailable
+from clipserve.telemetry.metrics import Metrics
 from tests.triton.stand_in import MANIFEST, StandIn, standing_in, until
 
 

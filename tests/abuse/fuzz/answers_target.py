@@ -13,11 +13,11 @@ from typing import Any
 import orjson
 from uvicorn.server import ServerState
 
-from service.bootstrap import open_gateway
-from service.engine.fake import FakeBackend
-from service.rest.exchange import Exchange
-from service.settings import Settings
-from service.telemetry import log
+from clipserve.bootstrap import open_gateway
+from clipserve.engine.fake import FakeBackend
+from clipserve.rest.exchange import Exchange
+from clipserve.settings import Settings
+from clipserve.telemetry import log
 from tests.abuse.answers import http_answers
 from tests.abuse.fuzz.odd_requests import Examples, odd_request
 from tests.support import DIM, write_toy_artifact

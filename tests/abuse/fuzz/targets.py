@@ -11,15 +11,15 @@ from pathlib import Path
 from random import Random
 from typing import Any, Protocol
 
-from service.bootstrap import open_gateway
-from service.clip.formats import FORMATS
-from service.clip.images import ImageLimits, decode_pixels, read_header
-from service.clip.manifest import ImageSpec
-from service.clip.tokenizer import Tokenizer
-from service.engine.fake import FakeBackend
-from service.errors import ClipError
-from service.settings import Settings
-from service.telemetry import log
+from clipserve.bootstrap import open_gateway
+from clipserve.clip.formats import FORMATS
+from clipserve.clip.images import ImageLimits, decode_pixels, read_header
+from clipserve.clip.manifest import ImageSpec
+from clipserve.clip.tokenizer import Tokenizer
+from clipserve.engine.fake import FakeBackend
+from clipserve.errors import ClipError
+from clipserve.settings import Settings
+from clipserve.telemetry import log
 from tests.abuse.fuzz.answers_target import Answers
 from tests.abuse.fuzz.mutate import Material, mutated, mutated_image, text
 from tests.abuse.fuzz.seeds import CORPUS
@@ -88,7 +88,7 @@ class Texts:
     def __init__(self) -> None:
         import tokenizers
 
-        from service.clip.artifact import TOKENIZER, read_manifest
+        from clipserve.clip.artifact import TOKENIZER, read_manifest
 
         spec = read_manifest(DEMO).text
         encoder = tokenizers.Tokenizer.from_file(str(DEMO / TOKENIZER))

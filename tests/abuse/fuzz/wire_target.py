@@ -5,8 +5,8 @@ from __future__ import annotations
 import zlib
 from random import Random
 
-from service.errors import ClipError
-from service.rest.wire import IncomingRequest
+from clipserve.errors import ClipError
+from clipserve.rest.wire import IncomingRequest
 from tests.abuse.fuzz.mutate import Material, mutated
 
 _HEAD = b"POST /embed?a=%61 HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"

@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
-from service.application.inference import Inference
-from service.application.label_sets.folder import Folder
-from service.application.label_sets.label_sets import LabelSets, LabelSetState
-from service.application.label_sets.memory_store import MemoryStore
-from service.application.label_sets.request import LabelSetLimits
-from service.application.label_sets.sqlite_store import SqliteStore
-from service.application.label_sets.store import Store
-from service.application.models import Models
-from service.engine.fake import FakeBackend
+from clipserve.application.inference import Inference
+from clipserve.application.label_sets.folder import Folder
+from clipserve.application.label_sets.label_sets import LabelSets, LabelSetState
+from clipserve.application.label_sets.memory_store import MemoryStore
+from clipserve.application.label_sets.request import LabelSetLimits
+from clipserve.application.label_sets.sqlite_store import SqliteStore
+from clipserve.application.label_sets.store import Store
+from clipserve.application.models import Models
+from clipserve.engine.fake import FakeBackend
 from tests.application.label_sets.making import Counted, folder_of, put_of
 from tests.redis_server import RedisServer
 from tests.support import inference_of, served_model, write_toy_artifact

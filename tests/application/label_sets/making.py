@@ -6,13 +6,13 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
-from service.application.encoder import ImageInput
-from service.application.label_sets.fields import LabelSetFields
-from service.application.label_sets.folder import Folder
-from service.application.label_sets.request import LabelSetLimits, PutRequest, put_request
-from service.application.limits import RequestLimits
-from service.engine.backend import Embeddings, Lengths, Pixels, TokenIds
-from service.engine.fake import FakeBackend
+from clipserve.application.encoder import ImageInput
+from clipserve.application.label_sets.fields import LabelSetFields
+from clipserve.application.label_sets.folder import Folder
+from clipserve.application.label_sets.request import LabelSetLimits, PutRequest, put_request
+from clipserve.application.limits import RequestLimits
+from clipserve.engine.backend import Embeddings, Lengths, Pixels, TokenIds
+from clipserve.engine.fake import FakeBackend
 from tests.support import DIM
 
 

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from service.application.label_sets.memory_store import MemoryStore
-from service.application.label_sets.records import Weights
-from service.application.label_sets.sqlite_store import SqliteStore
-from service.application.label_sets.store import Kind, Store
-from service.concurrency import loops_are_well
-from service.errors import LabelSetFailed
+from clipserve.application.label_sets.memory_store import MemoryStore
+from clipserve.application.label_sets.records import Weights
+from clipserve.application.label_sets.sqlite_store import SqliteStore
+from clipserve.application.label_sets.store import Kind, Store
+from clipserve.concurrency import loops_are_well
+from clipserve.errors import LabelSetFailed
 from tests.application.label_sets.conftest import OpenSite, Site
 from tests.application.label_sets.making import Counted
 from tests.application.label_sets.test_label_sets import classified, until, version_at

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from service.application.label_sets.memory_store import MemoryStore
-from service.errors import LabelSetReadOnly, UnknownLabelSet
+from clipserve.application.label_sets.memory_store import MemoryStore
+from clipserve.errors import LabelSetReadOnly, UnknownLabelSet
 from tests.application.label_sets.conftest import OpenSite, Site
 from tests.application.label_sets.making import Counted
 from tests.application.label_sets.test_label_sets import classified, rows, until

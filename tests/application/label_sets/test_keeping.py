@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from service.application.label_sets import definition
+from clipserve.application.label_sets import definition
 from tests.application.label_sets.conftest import OpenSite
 
 

@@ -9,16 +9,16 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 
-from service.application.answers import Classification
-from service.application.label_sets.definition import digest_of, version_of
-from service.application.label_sets.keeping import Draft, keep
-from service.application.label_sets.memory_store import MemoryStore
-from service.application.label_sets.records import Build, Pointer
-from service.application.label_sets.request import LabelSetLimits
-from service.application.label_sets.store import Kind
-from service.application.label_sets.tidying import tidy
-from service.application.requests import ClassifyRequest, EmbedRequest
-from service.errors import (
+from clipserve.application.answers import Classification
+from clipserve.application.label_sets.definition import digest_of, version_of
+from clipserve.application.label_sets.keeping import Draft, keep
+from clipserve.application.label_sets.memory_store import MemoryStore
+from clipserve.application.label_sets.records import Build, Pointer
+from clipserve.application.label_sets.request import LabelSetLimits
+from clipserve.application.label_sets.store import Kind
+from clipserve.application.label_sets.tidying import tidy
+from clipserve.application.requests import ClassifyRequest, EmbedRequest
+from clipserve.errors import (
     ClipError,
     InvalidInput,
     LabelSetNotReady,
@@ -272,8 +272,8 @@ async def test_a_start_loads_what_is_stored_and_encodes_nothing(open_site: OpenS
 async def test_a_build_that_was_cut_off_goes_on_where_it_was(
     open_site: OpenSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.application.label_sets.building._REPORT_SECONDS", 0.0)
-    monkeypatch.setattr("service.application.label_sets.encoding._PROMPTS", 10)
+    monkeypatch.setattr("clipserve.application.label_sets.building._REPORT_SECONDS", 0.0)
+    monkeypatch.setattr("clipserve.application.label_sets.encoding._PROMPTS", 10)
     store = MemoryStore()
     labels = [f"label {i}" for i in range(100)]
     first = await open_site(store, backend=(backend := Stopping(after=50)))

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from service.application.label_sets.paying import Account, Unpaid
-from service.errors import LabelSetFailed, PermissionDenied, RateLimited, Unauthenticated
-from service.telemetry.request import current
+from clipserve.application.label_sets.paying import Account, Unpaid
+from clipserve.errors import LabelSetFailed, PermissionDenied, RateLimited, Unauthenticated
+from clipserve.telemetry.request import current
 from tests.access.support import bearer, write_keys
 from tests.application.label_sets.making import Counted
 from tests.rest.label_sets import until_ready

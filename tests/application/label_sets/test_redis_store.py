@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from service.application.label_sets.redis_store import PREFIX, RedisStore
-from service.application.label_sets.store import Key
-from service.errors import StoreUnavailable
+from clipserve.application.label_sets.redis_store import PREFIX, RedisStore
+from clipserve.application.label_sets.store import Key
+from clipserve.errors import StoreUnavailable
 from tests.access.support import logged
 from tests.redis_server import PASSWORD, RedisServer
 

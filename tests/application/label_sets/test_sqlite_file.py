@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from service.application.label_sets.sqlite_store import FILE, SqliteStore
-from service.application.label_sets.store import Key
-from service.errors import StoreUnavailable
+from clipserve.application.label_sets.sqlite_store import FILE, SqliteStore
+from clipserve.application.label_sets.store import Key
+from clipserve.errors import StoreUnavailable
 from tests.access.support import logged
 from tests.process import ROOT
 
@@ -50,8 +50,8 @@ async def test_a_place_that_cannot_be_written_is_unavailable_and_nothing_else(
 READ_ONLY = """
 import asyncio, sys
 from pathlib import Path
-from service.application.label_sets.sqlite_store import SqliteStore
-from service.errors import StoreUnavailable
+from clipserve.application.label_sets.sqlite_store import SqliteStore
+from clipserve.errors import StoreUnavailable
 
 async def main():
     store = SqliteStore(Path(sys.argv[1]))
@@ -110,8 +110,8 @@ async def test_a_full_disk_is_unavailable_and_what_was_there_stays(store: Sqlite
 DELETING = """
 import asyncio, os, sys
 from pathlib import Path
-from service.application.label_sets.sqlite_store import SqliteStore
-from service.errors import StoreUnavailable
+from clipserve.application.label_sets.sqlite_store import SqliteStore
+from clipserve.errors import StoreUnavailable
 
 async def main():
     disk = Path(sys.argv[1])

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from service.application.label_sets.sqlite_store import FILE, SqliteStore
-from service.application.label_sets.store import Key
-from service.errors import StoreUnavailable
+from clipserve.application.label_sets.sqlite_store import FILE, SqliteStore
+from clipserve.application.label_sets.store import Key
+from clipserve.errors import StoreUnavailable
 from tests.access.support import logged
 from tests.application.label_sets.writer import KINDS, generation_of, started
 

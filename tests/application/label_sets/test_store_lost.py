@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from service.application.label_sets.memory_store import MemoryStore
-from service.application.label_sets.store import NOTHING, Key, Kind
-from service.errors import StoreUnavailable
+from clipserve.application.label_sets.memory_store import MemoryStore
+from clipserve.application.label_sets.store import NOTHING, Key, Kind
+from clipserve.errors import StoreUnavailable
 from tests.application.label_sets.conftest import OpenSite, Site
 from tests.application.label_sets.test_label_sets import classified, until
 

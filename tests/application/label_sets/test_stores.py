@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from service.application.label_sets.memory_store import MemoryStore
-from service.application.label_sets.store import Key, Store
+from clipserve.application.label_sets.memory_store import MemoryStore
+from clipserve.application.label_sets.store import Key, Store
 from tests.application.label_sets.writer import COUNTER, KINDS, count, opened, started
 from tests.redis_server import RedisServer
 

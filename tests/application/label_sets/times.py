@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable
 
 import uvloop
 
-from service.application.label_sets.store import Key, Store
+from clipserve.application.label_sets.store import Key, Store
 from tests.application.label_sets.writer import opened
 
 TIMES = 30

@@ -13,8 +13,8 @@ import sys
 from pathlib import Path
 from typing import get_args
 
-from service.application.label_sets.sqlite_store import SqliteStore
-from service.application.label_sets.store import Key, Kind, Store
+from clipserve.application.label_sets.sqlite_store import SqliteStore
+from clipserve.application.label_sets.store import Key, Kind, Store
 
 ROOT = Path(__file__).parents[3]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -24,7 +24,7 @@ COUNTER: Key = ("sets", "counter")
 def opened(where: str) -> Store:
     if not where.startswith("redis://"):
         return SqliteStore(Path(where))
-    from service.application.label_sets.redis_store import RedisStore  # takes long
+    from clipserve.application.label_sets.redis_store import RedisStore  # takes long
 
     return RedisStore(where)
 

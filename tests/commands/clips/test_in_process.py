@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from service.commands.clips.clip import CannotGoOn, Clip, ItemFailed, Question
-from service.commands.clips.in_process import clip_in_process
-from service.commands.vectors.embedding import Options
-from service.commands.vectors.listing import images
-from service.commands.vectors.making import Source, make_file
-from service.settings import Settings
-from service.telemetry import log
+from clipserve.commands.clips.clip import CannotGoOn, Clip, ItemFailed, Question
+from clipserve.commands.clips.in_process import clip_in_process
+from clipserve.commands.vectors.embedding import Options
+from clipserve.commands.vectors.listing import images
+from clipserve.commands.vectors.making import Source, make_file
+from clipserve.settings import Settings
+from clipserve.telemetry import log
 from tests.commands.files import photos
 from tests.process import DEMO, ROOT
 from tests.support import png

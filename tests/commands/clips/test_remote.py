@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from prometheus_client import generate_latest
 
-from service.access.key_file import add_key
-from service.commands.clips.clip import CannotGoOn, ItemFailed, Question
-from service.commands.clips.remote import clip_at
-from service.engine.fake import FakeBackend
+from clipserve.access.key_file import add_key
+from clipserve.commands.clips.clip import CannotGoOn, ItemFailed, Question
+from clipserve.commands.clips.remote import clip_at
+from clipserve.engine.fake import FakeBackend
 from tests.support import DIM, Running, png, serving, write_toy_artifact
 
 

@@ -9,7 +9,7 @@ from email.utils import format_datetime
 
 import pytest
 
-from service.commands.clips.waiting import Waiting, retry_after
+from clipserve.commands.clips.waiting import Waiting, retry_after
 
 
 def test_retry_after_is_seconds_or_a_date() -> None:

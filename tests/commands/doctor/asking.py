@@ -12,7 +12,7 @@ from typing import Any
 
 from typer.testing import CliRunner
 
-from service.__main__ import cli
+from clipserve.__main__ import cli
 from tests.process import ROOT
 
 
@@ -51,7 +51,7 @@ def doctor(*words: str, **settings: object) -> Told:
 def doctor_process(*words: str, prefix: tuple[str, ...] = (), **settings: object) -> Told:
     """A process of its own, which `prefix` starts."""
     ended = subprocess.run(
-        [*prefix, sys.executable, "-m", "service", "doctor", "--json", *words],
+        [*prefix, sys.executable, "-m", "clipserve", "doctor", "--json", *words],
         cwd=ROOT,
         env=os.environ | variables(settings),
         capture_output=True,

@@ -7,8 +7,8 @@ import sys
 import time
 from collections.abc import Iterator
 
-from service.commands.doctor.checking import Check, run_checks
-from service.commands.doctor.findings import Finding, ok, problem, warning
+from clipserve.commands.doctor.checking import Check, run_checks
+from clipserve.commands.doctor.findings import Finding, ok, problem, warning
 from tests.process import ROOT
 
 
@@ -58,9 +58,9 @@ def test_behind_a_decisive_problem_nothing_is_run() -> None:
 _PROGRAM = """
 import time
 from concurrent.futures import ThreadPoolExecutor
-from service.__main__ import cli
-from service.commands.doctor import table
-from service.commands.doctor.checking import Check
+from clipserve.__main__ import cli
+from clipserve.commands.doctor import table
+from clipserve.commands.doctor.checking import Check
 
 def hangs(_):
     ThreadPoolExecutor(1).submit(time.sleep, 600).result()  # Python waits for it at its end

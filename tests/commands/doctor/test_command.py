@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from clipserve.__main__ import cli
+from clipserve.commands.doctor.table import HERE, THERE, as_markdown
 from loadtests.process import free_port
-from service.__main__ import cli
-from service.commands.doctor.table import HERE, THERE, as_markdown
 from tests.commands.doctor.asking import doctor, doctor_process
 from tests.process import ROOT, Process
 
@@ -86,12 +86,12 @@ def test_wrong_use_is_status_2(words: list[str], said: str) -> None:
 
 
 def test_a_start_of_the_service_loads_no_checks_and_no_http_client() -> None:
-    program = "import sys, service.__main__; print(*sys.modules)"
+    program = "import sys, clipserve.__main__; print(*sys.modules)"
     loaded = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout.split()
-    assert "service.commands.doctor.command" in loaded
-    assert not {"httpx2", "service.commands.asking", "service.commands.doctor.table", "onnxruntime"} & {
+    assert "clipserve.commands.doctor.command" in loaded
+    assert not {"httpx2", "clipserve.commands.asking", "clipserve.commands.doctor.table", "onnxruntime"} & {
         *loaded
     }
 

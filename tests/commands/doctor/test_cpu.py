@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from service.commands.doctor.context import Context
-from service.commands.doctor.cpu import cpu
-from service.commands.doctor.machine import Machine
-from service.settings import Settings
+from clipserve.commands.doctor.context import Context
+from clipserve.commands.doctor.cpu import cpu
+from clipserve.commands.doctor.machine import Machine
+from clipserve.settings import Settings
 from tests.commands.doctor.asking import doctor_process
 from tests.process import DEMO
 

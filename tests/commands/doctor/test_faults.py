@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from clipserve.engine.triton.contract import FINGERPRINT
 from loadtests.process import fake_triton, free_port
-from service.engine.triton.contract import FINGERPRINT
 from tests.commands.doctor.asking import doctor
 from tests.process import DEMO, ROOT, copy_of_demo
 from tests.triton.stand_in import MANIFEST, StandIn, standing_in
@@ -118,7 +118,7 @@ def trials_of(pid: int) -> list[int]:
 
 @pytest.mark.slow
 def test_a_doctor_that_is_killed_leaves_no_trial_behind() -> None:
-    command = [sys.executable, "-m", "service", "doctor", "--only", "engines"]
+    command = [sys.executable, "-m", "clipserve", "doctor", "--only", "engines"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL) as process:
         waited_until(lambda: bool(trials_of(process.pid)))
         (trial,) = trials_of(process.pid)

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from service.commands.doctor.context import Context
-from service.commands.doctor.findings import Finding
-from service.commands.doctor.gpu import gpu
-from service.commands.doctor.machine import Machine
-from service.settings import Settings
+from clipserve.commands.doctor.context import Context
+from clipserve.commands.doctor.findings import Finding
+from clipserve.commands.doctor.gpu import gpu
+from clipserve.commands.doctor.machine import Machine
+from clipserve.settings import Settings
 from tests.engine.libcuda import libcuda
 from tests.process import DEMO
 

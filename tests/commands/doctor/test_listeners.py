@@ -8,8 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from clipserve.commands.doctor.listeners import listener_on
 from loadtests.process import free_port
-from service.commands.doctor.listeners import listener_on
 
 PROC = Path("/proc")
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from service.commands.doctor.context import Context
-from service.commands.doctor.findings import Finding
-from service.commands.doctor.machine import Machine
-from service.commands.doctor.memory import bound, rows
-from service.commands.doctor.resources import memory
-from service.settings import Settings
+from clipserve.commands.doctor.context import Context
+from clipserve.commands.doctor.findings import Finding
+from clipserve.commands.doctor.machine import Machine
+from clipserve.commands.doctor.memory import bound, rows
+from clipserve.commands.doctor.resources import memory
+from clipserve.settings import Settings
 from tests.process import DEMO, ROOT
 
 TWO_CORES = {"decode_threads": 2}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from service.access.key_file import add_key
+from clipserve.access.key_file import add_key
 from tests.commands.doctor.asking import doctor
 from tests.redis_server import PASSWORD, RedisServer
 

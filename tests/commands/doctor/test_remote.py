@@ -13,13 +13,13 @@ from pathlib import Path
 import httpx
 import pytest
 
+from clipserve.access.key_file import add_key
+from clipserve.commands.doctor.table import THERE
+from clipserve.engine.backend import Embeddings, Pixels
+from clipserve.engine.fake import FakeBackend
+from clipserve.listening import listen
+from clipserve.operations import serving as serving_operations
 from loadtests.process import free_port
-from service.access.key_file import add_key
-from service.commands.doctor.table import THERE
-from service.engine.backend import Embeddings, Pixels
-from service.engine.fake import FakeBackend
-from service.listening import listen
-from service.operations import serving as serving_operations
 from tests.commands import hostile
 from tests.commands.doctor.asking import Told, doctor
 from tests.commands.doctor.http import answering

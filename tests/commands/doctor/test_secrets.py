@@ -13,12 +13,12 @@ import pytest
 from pydantic import SecretStr
 from typer.testing import CliRunner
 
+from clipserve.__main__ import cli
+from clipserve.access.key_file import add_key, read_keys
+from clipserve.commands.doctor.secrets import HIDDEN, Secrets, is_secret
+from clipserve.commands.doctor.table import HERE
+from clipserve.settings import Settings
 from loadtests.process import free_port
-from service.__main__ import cli
-from service.access.key_file import add_key, read_keys
-from service.commands.doctor.secrets import HIDDEN, Secrets, is_secret
-from service.commands.doctor.table import HERE
-from service.settings import Settings
 from tests.process import DEMO
 
 # Each is nowhere else in an output by chance.

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from clipserve.access.key_file import add_key
 from loadtests.process import free_port
-from service.access.key_file import add_key
 from tests.commands.doctor.asking import doctor
 
 

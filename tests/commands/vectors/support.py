@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from service.commands.clips.clip import ServedBy
-from service.commands.vectors.files import write_vectors
-from service.commands.vectors.journal import Journal
-from service.commands.vectors.listing import Item
-from service.engine.backend import Vector
+from clipserve.commands.clips.clip import ServedBy
+from clipserve.commands.vectors.files import write_vectors
+from clipserve.commands.vectors.journal import Journal
+from clipserve.commands.vectors.listing import Item
+from clipserve.engine.backend import Vector
 
 DIM = 4
 MODEL = ServedBy("toy", "toy@1", DIM)

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from service.commands.clips.clip import CannotGoOn, Classified, EmbeddedImage, ItemFailed, Question
-from service.commands.vectors.embedding import Options
-from service.commands.vectors.listing import images, texts
-from service.commands.vectors.making import Source, make_file
-from service.engine.backend import Vector
+from clipserve.commands.clips.clip import CannotGoOn, Classified, EmbeddedImage, ItemFailed, Question
+from clipserve.commands.vectors.embedding import Options
+from clipserve.commands.vectors.listing import images, texts
+from clipserve.commands.vectors.making import Source, make_file
+from clipserve.engine.backend import Vector
 from tests.commands.vectors.support import DIM, MODEL
 from tests.support import png
 

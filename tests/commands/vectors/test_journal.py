@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from service.commands.vectors.journal import Journal
-from service.commands.vectors.rows import OtherVectors, VectorFileError
+from clipserve.commands.vectors.journal import Journal
+from clipserve.commands.vectors.rows import OtherVectors, VectorFileError
 from tests.commands.vectors.support import MODEL, fill, finish, item
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from service.commands.clips.clip import ItemFailed
-from service.commands.vectors.embedding import read_file
-from service.commands.vectors.listing import images, shown, text_of, texts
+from clipserve.commands.clips.clip import ItemFailed
+from clipserve.commands.vectors.embedding import read_file
+from clipserve.commands.vectors.listing import images, shown, text_of, texts
 
 
 def files(folder: Path, *names: str) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from pydantic import ValidationError
 
-from service.settings import Settings
+from clipserve.settings import Settings
 from tests.deploy.manifests import Object, environment_needs, gateways, pods, settings_of, title
 
 _PREFIX = "CLIPSERVE_"

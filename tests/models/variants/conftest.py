@@ -11,9 +11,9 @@ import pytest
 import skimage.data
 from PIL import Image
 
-from models.variants.making import Plan, make_variant, plan_of
-from service.clip.artifact import read_manifest
-from service.clip.manifest import ModelManifest
+from clipserve.clip.artifact import read_manifest
+from clipserve.clip.manifest import ModelManifest
+from clipserve_models.variants.making import Plan, make_variant, plan_of
 from tests.models.test_export import TINY_TEXT, TINY_VISION, add_model, entry, make
 
 Planner = Callable[..., Plan]
@@ -101,6 +101,6 @@ def with_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def export_file(folder: Path, weights: str, out: Path) -> ModelManifest:
-    from models.export import export
+    from clipserve_models.export import export
 
     return export(entry("tiny-file"), out, weights=folder / f"{weights}.pt", say=lambda _: None)

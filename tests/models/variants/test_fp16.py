@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.artifact import checksums, write_manifest
-from models.errors import ModelsError
-from models.variants.making import Plan, make_variant
-from service.clip.artifact import ArtifactError, read_manifest
-from service.clip.manifest import ModelManifest
-from service.clip.reference import lowest_cosine, reference_pixels
+from clipserve.clip.artifact import ArtifactError, read_manifest
+from clipserve.clip.manifest import ModelManifest
+from clipserve.clip.reference import lowest_cosine, reference_pixels
+from clipserve_models.artifact import checksums, write_manifest
+from clipserve_models.errors import ModelsError
+from clipserve_models.variants.making import Plan, make_variant
 from tests.models.architectures import ALL, shorten
 from tests.models.test_export import TINY_TEXT, TINY_VISION, make
 from tests.models.test_export_tokenizer import write_gemma_tokenizer
@@ -52,7 +52,7 @@ def test_a_model_equals_pytorch_and_its_fp16_variant_passes(name: str, plan: Pla
 def assert_faithful(folder: Path, made: ModelManifest, fp32: ModelManifest) -> None:
     import onnx
 
-    from models.uint8_rule import violations
+    from clipserve_models.uint8_rule import violations
 
     assert made.fingerprint().startswith(f"{fp32.name}@fp16-")
     record = made.variant

@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from models.errors import ModelsError
-from models.variants.gate import Vectors, judge, measure, verdicts
-from models.variants.samples import Photos
-from service.clip.manifest import Variant
+from clipserve.clip.manifest import Variant
+from clipserve_models.errors import ModelsError
+from clipserve_models.variants.gate import Vectors, judge, measure, verdicts
+from clipserve_models.variants.samples import Photos
 
 FAITHFUL = Variant(
     method="static",

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.errors import ModelsError
-from service.clip.reference import cosines, reference_pixels
+from clipserve.clip.reference import cosines, reference_pixels
+from clipserve_models.errors import ModelsError
 
 pytestmark = pytest.mark.export
 
@@ -22,7 +22,7 @@ def test_weights_have_seven_bits_and_the_outer_layers_stay_fp32(
     import onnx
     from onnx import numpy_helper
 
-    from models.variants.int8 import quantize_graph
+    from clipserve_models.variants.int8 import quantize_graph
 
     texts = {"token_ids": np.array([[101, 4937, 102]], np.int32), "lengths": np.array([3], np.int32)}
     feeds = [{"pixels": reference_pixels(256)}] if tower == "image" else [texts]
@@ -57,7 +57,7 @@ def test_smoothing_changes_nothing_in_fp32(tmp_path: Path) -> None:
     import onnx
     import onnxruntime
 
-    from models.variants import int8
+    from clipserve_models.variants import int8
 
     folded = tmp_path / "folded.onnx"
     int8._fold(DEMO / "text.onnx", folded)
@@ -73,7 +73,7 @@ def test_smoothing_changes_nothing_in_fp32(tmp_path: Path) -> None:
 
 
 def test_convolutions_are_not_dynamic(tmp_path: Path) -> None:
-    from models.variants.int8 import quantize_graph
+    from clipserve_models.variants.int8 import quantize_graph
 
     with pytest.raises(ModelsError, match=r"image\.onnx is made of convolutions"):
         quantize_graph(DEMO / "image.onnx", tmp_path / "image.onnx", "dynamic", [])

@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.errors import ModelsError
-from models.variants.job import GRAPHS, Job, Method
-from models.variants.making import Plan, make_variant, plan_of
-from models.variants.samples import read_photos, split
-from service.clip.artifact import ArtifactError, read_manifest
-from service.clip.manifest import ModelManifest
+from clipserve.clip.artifact import ArtifactError, read_manifest
+from clipserve.clip.manifest import ModelManifest
+from clipserve_models.errors import ModelsError
+from clipserve_models.variants.job import GRAPHS, Job, Method
+from clipserve_models.variants.making import Plan, make_variant, plan_of
+from clipserve_models.variants.samples import read_photos, split
 from tests.support import png, serving
 
 ROOT = Path(__file__).parents[3]
@@ -209,7 +209,7 @@ def test_without_onnx_the_command_says_what_to_install(photos: Path, tmp_path: P
 
 def cli(*arguments: str, python_path: Path = ROOT) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "models", "variant", "--precision", "int8", *arguments],
+        [sys.executable, "-m", "clipserve_models", "variant", "--precision", "int8", *arguments],
         cwd=ROOT,
         env={"PYTHONPATH": str(python_path), "PATH": "", "COLUMNS": "200"},
         capture_output=True,

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from models.errors import ModelsError
-from models.variants.making import make_variant
+from clipserve_models.errors import ModelsError
+from clipserve_models.variants.making import make_variant
 from tests.models.variants.conftest import Planner, export_file
 
 pytestmark = pytest.mark.export

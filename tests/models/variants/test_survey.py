@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.errors import ModelsError
-from models.variants.job import Largest
-from models.variants.making import make_variant
+from clipserve_models.errors import ModelsError
+from clipserve_models.variants.job import Largest
+from clipserve_models.variants.making import make_variant
 from tests.models.variants.conftest import Planner, export_file
 
 pytestmark = pytest.mark.export
@@ -49,7 +49,7 @@ def graph_of(nodes: list[Any], mask: np.ndarray, path: Path) -> Path:
 def test_a_causal_mask_is_no_large_value_but_scores_are(tmp_path: Path) -> None:
     from onnx import helper
 
-    from models.variants.survey import survey
+    from clipserve_models.variants.survey import survey
 
     mask = np.triu(np.full((3, 3), -1e4, np.float32), 1)
     nodes = [
@@ -66,7 +66,7 @@ def test_a_causal_mask_is_no_large_value_but_scores_are(tmp_path: Path) -> None:
 def test_what_is_not_finite_is_the_largest_of_all(tmp_path: Path) -> None:
     from onnx import helper
 
-    from models.variants.survey import refuse_overflow, survey
+    from clipserve_models.variants.survey import refuse_overflow, survey
 
     nodes = [
         helper.make_node("Exp", ["scores"], ["powers"]),

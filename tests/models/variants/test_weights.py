@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.errors import ModelsError
-from models.variants.job import Job, Largest
-from models.variants.making import make_variant
+from clipserve_models.errors import ModelsError
+from clipserve_models.variants.job import Job, Largest
+from clipserve_models.variants.making import make_variant
 from tests.models.variants.conftest import Planner
 
 pytestmark = pytest.mark.export

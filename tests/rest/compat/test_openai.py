@@ -15,10 +15,10 @@ import openai
 import orjson
 import pytest
 
-from service.engine.fake import FakeBackend
-from service.errors import ClipError, LabelSetNotReady, Overloaded
-from service.rest.compat.openai import openai_error
-from service.rest.errors import kinds, problem
+from clipserve.engine.fake import FakeBackend
+from clipserve.errors import ClipError, LabelSetNotReady, Overloaded
+from clipserve.rest.compat.openai import openai_error
+from clipserve.rest.errors import kinds, problem
 from tests.access.support import write_keys
 from tests.rest.raw import hold
 from tests.rest.test_bad_inputs import HEAD, exchange

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from service.engine.fake import FakeBackend
+from clipserve.engine.fake import FakeBackend
 from tests.access.support import write_keys
 from tests.process import ROOT
 from tests.support import DIM, Running, serving
 
-STATIC = ROOT / "service" / "rest" / "page" / "static"
+STATIC = ROOT / "service" / "clipserve" / "rest" / "page" / "static"
 LONGEST = 250  # lines of a file
 
 

@@ -1,0 +1,1 @@
+"""Makes and checks artifacts, the folders of data that the service serves: see `clipserve models --help`."""

@@ -1,0 +1,248 @@
+"""`python -m clipserve_models`: make artifacts and check them."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from clipserve.clip.artifact import ArtifactError
+from clipserve_models.catalog import read_catalog, resolve
+from clipserve_models.errors import ModelsError, not_installed
+
+# The same as clipserve_models.triton_options's, without loading tritonclient for every command.
+BackendName = Literal["python", "onnxruntime", "tensorrt"]
+TritonDevice = Literal["cpu", "gpu"]
+# The same as clipserve_models.variants.job's.
+VariantPrecision = Literal["fp16", "bf16", "int8"]
+Int8Method = Literal["dynamic", "static"]
+
+app = typer.Typer(
+    help="Make artifacts, the folders of data that the service serves, and check them.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.command("list")
+def list_models() -> None:
+    """The catalog: names that `export` knows, their weights and licences."""
+    entries = read_catalog().values()
+    rows = [("NAME", "MODEL", "PRETRAINED", "LICENCE", "ABOUT")]
+    rows += [(e.name, e.model, e.pretrained or "", e.licence, e.about) for e in entries]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+@app.command()
+def export(
+    name: Annotated[str, typer.Argument(help="A name of the catalog, or any model of open_clip.")],
+    pretrained: Annotated[str | None, typer.Option(help="The tag of the weights in open_clip.")] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(help="A file with these weights, instead of a download.", exists=True, dir_okay=False),
+    ] = None,
+    random_weights: Annotated[
+        bool,
+        typer.Option(
+            "--random-weights",
+            help="Weights that were never trained, without a download: for timing and tests.",
+        ),
+    ] = False,
+    out: Annotated[Path | None, typer.Option(help="Default: models/artifacts/NAME.")] = None,
+    seed: Annotated[int, typer.Option(help="The seed of the random weights.")] = 0,
+) -> None:
+    """Make the artifact of a model with open_clip, and compare it with PyTorch."""
+    try:
+        from clipserve_models import checkpoint
+        from clipserve_models.export import export as make
+    except ModuleNotFoundError as error:
+        raise not_installed(error) from None
+
+    logging.disable(logging.WARNING)  # open_clip and the exporter log a lot
+    entry = resolve(name, pretrained, read_catalog(), checkpoint.tags())
+    folder = out or Path(__file__).parents[1] / "artifacts" / (entry.name + "-random" * random_weights)
+    started = time.monotonic()
+
+    def say(line: str) -> None:
+        typer.echo(f"{time.monotonic() - started:6.1f} s  {line}")
+
+    make(entry, folder, weights=weights, random_weights=random_weights, seed=seed, say=say)
+
+
+@app.command()
+def verify(folder: Annotated[Path, typer.Argument(help="An artifact.")]) -> None:
+    """Check an artifact: its files against their checksums, its graphs against its reference vectors."""
+    from clipserve_models.verify import verify as check
+
+    manifest, cosine = check(folder)
+    typer.echo(
+        f"{manifest.fingerprint()}: {len(manifest.files)} files as exported, lowest cosine {cosine:.8f}"
+    )
+
+
+@app.command()
+def evaluate(
+    photos: Annotated[
+        Path, typer.Argument(help="A folder of labelled photos.", exists=True, file_okay=False)
+    ],
+    classes: Annotated[
+        Path, typer.Option(help="A file with lines of: index, key, label.", exists=True, dir_okay=False)
+    ],
+    url: Annotated[str, typer.Option(help="A running service.")] = "http://127.0.0.1:8080",
+    template: Annotated[list[str] | None, typer.Option(help="Default: the model's own; repeatable.")] = None,
+) -> None:
+    """Measure the zero-shot accuracy of a running service on labelled photos, over HTTP."""
+    from clipserve_models.evaluate import evaluate as measure
+
+    typer.echo(str(measure(url, photos, classes, template or [])))
+
+
+@app.command()
+def variant(
+    folder: Annotated[Path, typer.Argument(help="An fp32 artifact.")],
+    precision: Annotated[VariantPrecision, typer.Option(help="What the variant computes in.")],
+    photos: Annotated[
+        Path, typer.Option(help="Photos like those that will be served.", exists=True, file_okay=False)
+    ],
+    classes: Annotated[
+        Path | None,
+        typer.Option(help="Labels of the photos, as for `evaluate`.", exists=True, dir_okay=False),
+    ] = None,
+    method: Annotated[
+        Int8Method | None,
+        typer.Option(
+            help="Of int8, default static; `dynamic` needs no calibration; its vectors depend on their batch."
+        ),
+    ] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(help="Of fp16: the artifact's weights, if `export` was given a file.", exists=True),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Default: NAME@PRECISION beside FOLDER.")] = None,
+    image: Annotated[bool, typer.Option("--image/--no-image", help="The image tower in it, or fp32.")] = True,
+    text: Annotated[bool, typer.Option("--text/--no-text", help="The text tower in it, or fp32.")] = True,
+    timing: Annotated[
+        bool, typer.Option("--timing/--no-timing", help="Measure speed on this CPU, 8 s.")
+    ] = True,
+) -> None:
+    """Make a variant of an artifact in a smaller precision, if it is faithful to fp32 on photos."""
+    from clipserve_models.variants.making import TOWERS, make_variant, plan_of
+    from clipserve_models.variants.table import table
+
+    logging.disable(logging.WARNING)  # the quantizer logs advice that has been followed already
+    towers = tuple(tower for tower, chosen in zip(TOWERS, (image, text), strict=True) if chosen)
+    plan = plan_of(
+        folder, photos, precision, out=out, classes=classes, method=method, towers=towers, weights=weights
+    )
+    made = make_variant(plan, say=typer.echo)
+    typer.echo(table(precision, folder, plan.out, made, timing=timing))
+
+
+@app.command()
+def triton(
+    folder: Annotated[Path, typer.Argument(help="An artifact.")],
+    out: Annotated[Path, typer.Option(help="The model repository; other models there stay.")],
+    backend: Annotated[BackendName, typer.Option(help="What runs the graphs inside Triton.")] = "onnxruntime",
+    device: Annotated[TritonDevice | None, typer.Option(help="For onnxruntime; the default is gpu.")] = None,
+    max_batch_images: Annotated[int | None, typer.Option(min=1, help="Most images in one call.")] = None,
+    max_batch_texts: Annotated[int | None, typer.Option(min=1, help="Most texts in one call.")] = None,
+    instances: Annotated[
+        int | None, typer.Option(min=1, help="Copies of each tower and of its weights.")
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=0, help="Threads of a call on the CPU; 0: all cores.")
+    ] = None,
+    queue_delay_ms: Annotated[
+        float | None, typer.Option(min=0, help="How long to wait for a fuller batch.")
+    ] = None,
+    queue_timeout_ms: Annotated[
+        float | None, typer.Option(min=1, help="How long a request may wait.")
+    ] = None,
+    max_queue_size: Annotated[int | None, typer.Option(min=1, help="Requests that may wait.")] = None,
+    gpu: Annotated[str | None, typer.Option(help="For plans: Triton's GPU, as nvidia-smi names it.")] = None,
+    tensorrt_version: Annotated[
+        str | None, typer.Option(help="For plans: the TensorRT of Triton's image.")
+    ] = None,
+) -> None:
+    """Write an artifact into a Triton model repository. The defaults depend on the backend."""
+    from clipserve_models.triton_options import options_of
+    from clipserve_models.triton_repository import write_repository
+
+    options = options_of(
+        backend,
+        device,
+        max_batch_images,
+        max_batch_texts,
+        instances,
+        None if queue_delay_ms is None else queue_delay_ms / 1000,
+        threads,
+        None if queue_timeout_ms is None else queue_timeout_ms / 1000,
+        max_queue_size,
+    )
+    names = write_repository(folder, out, options, gpu, tensorrt_version)
+    typer.echo(f"{' and '.join(names)} in {out}: {backend} on the {options.device}")
+
+
+@app.command()
+def tensorrt(
+    folder: Annotated[Path, typer.Argument(help="An artifact; its plans are written into it.")],
+    max_batch_images: Annotated[int | None, typer.Option(min=1, help="As given to `triton`.")] = None,
+    max_batch_texts: Annotated[int | None, typer.Option(min=1, help="As given to `triton`.")] = None,
+) -> None:
+    """Compile an artifact's graphs for the GPU of this machine, in the artifact's precision.
+
+    Run it where Triton will serve them.
+    """
+    from clipserve_models.tensorrt import build
+    from clipserve_models.triton_options import options_of
+
+    options = options_of("tensorrt", None, max_batch_images, max_batch_texts)
+    build(folder, options, say=typer.echo)
+
+
+@app.command("plan-lines")
+def plan_lines(
+    folder: Annotated[Path, typer.Argument(help="An artifact; the script is written into it, as plans.sh.")],
+    max_batch_images: Annotated[int | None, typer.Option(min=1, help="As given to `triton`.")] = None,
+    max_batch_texts: Annotated[int | None, typer.Option(min=1, help="As given to `triton`.")] = None,
+) -> None:
+    """Write the lines that build an artifact's plans, for a machine with TensorRT and nothing of clipserve."""
+    from clipserve_models.plan_lines import write_lines
+    from clipserve_models.triton_options import options_of
+
+    options = options_of("tensorrt", None, max_batch_images, max_batch_texts)
+    typer.echo(f"run it on the GPU that will serve the plans: sh {write_lines(folder, options)}")
+
+
+@app.command("record-plans")
+def record_plans(
+    folder: Annotated[Path, typer.Argument(help="An artifact, with plans that its plans.sh has built.")],
+    max_batch_images: Annotated[int | None, typer.Option(min=1, help="As given to `plan-lines`.")] = None,
+    max_batch_texts: Annotated[int | None, typer.Option(min=1, help="As given to `plan-lines`.")] = None,
+) -> None:
+    """Write plans.json, the record of plans that plans.sh has built: `triton` asks for it."""
+    from clipserve_models.plan_lines import record
+    from clipserve_models.triton_options import options_of
+
+    made = record(folder, options_of("tensorrt", None, max_batch_images, max_batch_texts))
+    typer.echo(f"{folder}: plans of {made.artifact}, TensorRT {made.tensorrt}, {made.gpu}")
+
+
+def main() -> None:
+    """Run a command; an expected error is printed without a traceback."""
+    try:
+        app()
+    except (ModelsError, ArtifactError) as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

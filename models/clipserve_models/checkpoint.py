@@ -1,0 +1,177 @@
+"""A model of open_clip with its weights, or with random ones."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import open_clip
+import torch
+from torch import Tensor, nn
+
+from clipserve.clip.manifest import ModelManifest, Source
+from clipserve_models.catalog import Entry
+from clipserve_models.errors import ModelsError
+
+_PREPROCESSING = ("mean", "std", "interpolation", "resize_mode")
+
+
+def tags() -> dict[str, list[str]]:
+    """The models that open_clip can build, each with the tags of its weights."""
+    return {name: open_clip.list_pretrained_tags_by_model(name) for name in open_clip.list_models()}
+
+
+def load(entry: Entry, *, weights: Path | None, random_weights: bool, seed: int) -> tuple[Any, Source]:
+    """The model in evaluation mode, fp32, and where its weights come from.
+
+    `weights`: a file with the weights of the entry's tag, instead of a download.
+
+    Raises:
+        ModelsError: a model of this kind cannot be exported, or its weights cannot be obtained.
+    """
+    tag = open_clip.get_pretrained_cfg(entry.model, entry.pretrained) if entry.pretrained else {}
+    _refuse_unsupported(entry)
+    if random_weights:
+        path = None
+        made = f"open_clip {entry.model}, random weights of seed {seed}"
+        source = Source(
+            checkpoint=made, licence="none: random weights", random_weights=True, seed=seed, **_names(entry)
+        )
+    elif weights is None and not tag:
+        choices = ", ".join(open_clip.list_pretrained_tags_by_model(entry.model)) or "open_clip knows none"
+        raise ModelsError(f"the weights of {entry.model} are not named. Give --pretrained TAG: {choices}.")
+    else:
+        path = weights or _download(entry, tag)
+        source = Source(
+            checkpoint=_origin(tag), revision=_revision(path), licence=entry.licence, **_names(entry)
+        )
+
+    torch.manual_seed(seed)
+    # The activation and the preprocessing belong to the weights, and open_clip leaves both to the caller unless
+    # it loads the weights itself: OpenAI's need QuickGELU, and the configuration of "ViT-B-32" says GELU.
+    model = open_clip.create_model(
+        entry.model,
+        force_quick_gelu=tag.get("quick_gelu", False),
+        force_preprocess_cfg={key: tag[key] for key in _PREPROCESSING if key in tag},
+    )
+    if path is None:
+        _randomize_zeros(model)
+    else:
+        _load_weights(model, path)
+    return model.eval(), source
+
+
+def normalized(model: Any, pixels: npt.NDArray[np.uint8]) -> Tensor:
+    """What the model's own preprocessing makes of pixels at its size: [N, S, S, 3] -> float32 [N, 3, S, S]."""
+    config = model.visual.preprocess_cfg
+    mean, std = (torch.tensor(config[key]).reshape(3, 1, 1) for key in ("mean", "std"))
+    return (torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255 - mean) / std
+
+
+def check_origin(manifest: ModelManifest, weights: Path | None) -> None:
+    """Raises ModelsError if an artifact does not say enough to load its model again."""
+    source = manifest.source
+    if source.model is None:
+        raise ModelsError(
+            f"{manifest.name} does not say which model of open_clip it was exported from ({source.checkpoint}): "
+            "its weights cannot be loaded again. Export it again if it was exported by an earlier version; a model "
+            "that open_clip does not have can have no fp16 variant."
+        )
+    if not (source.random_weights or source.pretrained or weights):
+        raise ModelsError(
+            f"{manifest.name} was exported from a file of weights ({source.revision}): give it with --weights FILE."
+        )
+
+
+def load_again(manifest: ModelManifest, weights: Path | None) -> Any:
+    """The model that an artifact was exported from, with its weights.
+
+    Raises:
+        ModelsError: as `check_origin` and `load`, or the weights that are found are of another revision.
+    """
+    check_origin(manifest, weights)
+    source = manifest.source
+    entry = Entry(
+        name=manifest.name, model=source.model or "", pretrained=source.pretrained, licence=source.licence
+    )
+    model, found = load(entry, weights=weights, random_weights=source.random_weights, seed=source.seed or 0)
+    same_kind = str(found.revision).startswith("sha256:") == str(source.revision).startswith("sha256:")
+    if same_kind and found.revision != source.revision:
+        raise ModelsError(
+            f"{manifest.name} was exported from weights of revision {source.revision}, but those found are "
+            f"{found.revision}: give the file with --weights FILE, or export the artifact again."
+        )
+    return model
+
+
+def _names(entry: Entry) -> dict[str, Any]:
+    return {"model": entry.model, "pretrained": entry.pretrained}
+
+
+def _refuse_unsupported(entry: Entry) -> None:
+    config = open_clip.get_model_config(entry.model)
+    if "multimodal_cfg" in config:
+        raise ModelsError(f"{entry.model} is a CoCa model: an artifact cannot hold its captioning part.")
+    if "hf_model_name" in config["text_cfg"]:
+        raise ModelsError(
+            f"{entry.model} has a text encoder from transformers, which cannot be exported exactly."
+        )
+    size = config["vision_cfg"].get("image_size", 224)
+    if not isinstance(size, int) and len(set(size)) != 1:
+        raise ModelsError(
+            f"{entry.model} takes images of {size} pixels; the service makes square images only."
+        )
+
+
+def _download(entry: Entry, tag: dict[str, Any]) -> Path:
+    try:
+        return Path(open_clip.download_pretrained(tag))
+    except (
+        Exception
+    ) as error:  # huggingface_hub, httpx, urllib and open_clip each have exceptions of their own
+        raise ModelsError(
+            f"the weights {entry.pretrained!r} of {entry.model} could not be downloaded from {_origin(tag)}: "
+            f"{_first_line(error)}\nBehind a proxy, set HTTPS_PROXY. If the weights are in a cache of the hub's, "
+            "set HF_HOME. If you have the file, give --weights FILE. For timing or tests, use --random-weights."
+        ) from None
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+
+
+def _origin(tag: dict[str, Any]) -> str:
+    hub, url = tag.get("hf_hub", ""), tag.get("url", "")
+    return f"https://huggingface.co/{hub.strip('/')}" if hub else url or "open_clip, no published weights"
+
+
+def _revision(path: Path) -> str:
+    """The hub's commit if the file lies in its cache (.../snapshots/COMMIT/file), otherwise its SHA-256."""
+    if path.parent.parent.name == "snapshots":
+        return path.parent.name
+    with path.open("rb") as file:
+        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+
+
+def _load_weights(model: nn.Module, path: Path) -> None:
+    try:
+        open_clip.load_checkpoint(model, str(path))
+    except Exception as error:  # a file cut short, another format, another model: three kinds of exceptions
+        raise ModelsError(f"{path} does not hold weights of this model: {_first_line(error)}") from None
+
+
+def _randomize_zeros(model: nn.Module) -> None:
+    """Give random weights to the layers that are zero before training.
+
+    While they are zero, the branches of a ResNet add nothing, and a wrong graph would give the right vectors.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.5, 1.0)
+            nn.init.normal_(module.bias, std=0.1)
+            if module.running_mean is not None and module.running_var is not None:
+                nn.init.normal_(module.running_mean, std=0.1)
+                nn.init.uniform_(module.running_var, 0.5, 1.0)

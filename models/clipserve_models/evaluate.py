@@ -1,0 +1,94 @@
+"""Zero-shot accuracy of a running service, measured as its users see it: over HTTP."""
+
+from __future__ import annotations
+
+import base64
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from clipserve.commands.answers import OddAnswer
+from clipserve.commands.asking import CannotAsk, Refused, Server
+from clipserve.commands.shapes import Classified
+from clipserve_models.errors import ModelsError
+
+_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Of `photos` photos, how many have their label first, and among the first five."""
+
+    photos: int
+    labels: int
+    top1: float
+    top5: float
+    fingerprint: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.fingerprint}: top-1 {self.top1:.1%}, top-5 {self.top5:.1%} "
+            f"({self.photos} photos, {self.labels:,} labels)"
+        )
+
+
+def read_classes(path: Path) -> dict[str, str]:
+    """Key -> label, from lines of `index <tab> key <tab> label`, as in ImageNet's lists.
+
+    Raises:
+        ModelsError: a line has another form.
+    """
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+    if bad := next((i for i, row in enumerate(rows, 1) if len(row) != 3), None):
+        raise ModelsError(f"{path}, line {bad}: expected index, key and label, separated by tabs.")
+    return {key: label for _, key, label in rows}
+
+
+def labelled_photos(folder: Path, classes: dict[str, str]) -> Iterator[tuple[Path, str]]:
+    """The photos that have a label, each with it.
+
+    A photo's key is the name of its folder (ImageNet's layout), or the part of its own name before the first `_`.
+    """
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() in _SUFFIXES:
+            for key in (path.parent.name, path.stem.partition("_")[0]):
+                if key in classes:
+                    yield path, classes[key]
+                    break
+
+
+def evaluate(url: str, folder: Path, classes: Path, templates: list[str]) -> Accuracy:
+    """Classify each photo among all labels.
+
+    Two classes with the same name (ImageNet has "crane" and "maillot" twice) count as one label.
+
+    Raises:
+        ModelsError: there are no photos, or the service refuses a request or cannot be reached.
+    """
+    by_key = read_classes(classes)
+    labels = list(dict.fromkeys(by_key.values()))
+    photos = list(labelled_photos(folder, by_key))
+    if not photos:
+        raise ModelsError(f"{folder} holds no photo whose folder or name begins with a key of {classes}.")
+    first = among_five = 0
+    fingerprint = ""
+    server = Server(url, seconds=120)
+    for path, truth in photos:
+        fingerprint, best = _five_best(server, path, labels, templates)
+        first += best[0] == truth
+        among_five += truth in best
+    return Accuracy(len(photos), len(labels), first / len(photos), among_five / len(photos), fingerprint)
+
+
+def _five_best(server: Server, path: Path, labels: list[str], templates: list[str]) -> tuple[str, list[str]]:
+    asked = {"images": [base64.b64encode(path.read_bytes()).decode()], "labels": labels, "top_k": 5}
+    asked |= {"templates": templates} if templates else {}
+    try:
+        answer = server.result("POST", "/classify", json=asked).shaped(Classified)
+    except CannotAsk as error:
+        raise ModelsError(f"{error}. Start a service: make run.") from None
+    except (OddAnswer, Refused) as error:
+        raise ModelsError(f"{path.name}: {error}") from None
+    return answer.fingerprint, [each.label for each in answer.results[0].labels]

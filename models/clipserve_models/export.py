@@ -1,0 +1,209 @@
+"""Checkpoint -> artifact.
+
+Only this module, `checkpoint` and `towers` import torch and open_clip. The graphs are traced from open_clip's
+modules, which are wrapped to keep the contract of `clipserve.clip.artifact`. The expected vectors are computed by
+the unchanged open_clip model, with texts padded to the full context length: the comparison at the end also checks
+the wrapping.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import open_clip
+import torch
+
+from clipserve.clip import reference
+from clipserve.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH, TOKENIZER
+from clipserve.clip.manifest import ImageSpec, ModelManifest, ReferenceVectors, ScoringSpec, Source, TextSpec
+from clipserve.clip.tokenizer import Tokenizer, load_tokenizer
+from clipserve_models import checkpoint, verify
+from clipserve_models.artifact import checksums, replacing, write_manifest
+from clipserve_models.catalog import Entry
+from clipserve_models.errors import ModelsError, not_installed
+from clipserve_models.tokenizer_json import convert
+from clipserve_models.towers import TextEncoder, simplify
+from clipserve_models.tracing import trace_image, trace_text
+from clipserve_models.verify import Case
+
+# The token ids of these are compared too: an empty text, one that is too long, special words, capitals, entities,
+# other scripts.
+_TOKEN_TEXTS = (
+    "",
+    "cat " * 200,
+    "a<end_of_text>!",
+    "It'S  4 O&amp;#39;CLOCK",
+    "na\u00efve \u732b \U0001f408",
+)
+
+
+def export(
+    entry: Entry,
+    out: Path,
+    *,
+    weights: Path | None = None,
+    random_weights: bool = False,
+    seed: int = 0,
+    say: Callable[[str], None] = print,
+) -> ModelManifest:
+    """Write the artifact of `entry` to the folder `out`, and check it in onnxruntime; `say` gets each stage.
+
+    An artifact that was at `out` is replaced only after the new one has passed the check.
+
+    Raises:
+        ModelsError: the weights cannot be obtained, the model cannot be exported, or the graphs differ from it.
+    """
+    with replacing(out) as folder, torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        say(f"building {entry.model} ({'random weights' if random_weights else entry.pretrained or weights})")
+        model, source = checkpoint.load(entry, weights=weights, random_weights=random_weights, seed=seed)
+        image = _image_spec(model)
+        text_encoder = TextEncoder(model).eval()
+
+        say("converting the tokenizer")
+        text, original = _write_tokenizer(entry.model, text_encoder, folder)
+
+        say("computing the expected vectors")
+        cases = _cases(model, image, load_tokenizer(folder, text), original, text)
+
+        simplify(model)
+        say("exporting the image encoder")
+        trace_image(model, image.size, folder / IMAGE_GRAPH)
+        say("exporting the text encoder")
+        trace_text(text_encoder, text, folder / TEXT_GRAPH)
+
+        say("comparing with PyTorch")
+        manifest = _manifest(entry, model, image, text, source, cases, checksums(folder))
+        write_manifest(folder, manifest)
+        _check(folder, cases, say)
+    say(f"wrote {out}: {manifest.fingerprint()}")
+    return manifest
+
+
+def _image_spec(model: Any) -> ImageSpec:
+    config = model.visual.preprocess_cfg
+    sides = set(np.ravel(config["size"]).tolist())
+    if len(sides) != 1:
+        raise ModelsError(
+            f"this model takes images of {config['size']} pixels; the service makes square images only."
+        )
+    resize, interpolation = config["resize_mode"], config["interpolation"]
+    if resize not in ("shortest", "squash") or interpolation not in ("bicubic", "bilinear"):
+        raise ModelsError(f"this model's images are resized by {resize!r}, {interpolation!r}: not supported.")
+    return ImageSpec(size=sides.pop(), resize=resize, interpolation=interpolation)
+
+
+def _write_tokenizer(model_name: str, encoder: TextEncoder, folder: Path) -> tuple[TextSpec, Any]:
+    """Write tokenizer.json.
+
+    Returns:
+        its rules, and open_clip's tokenizer, which gives the same ids.
+
+    Raises:
+        ModelsError: open_clip's tokenizer cannot be loaded or converted, or the two give different ids.
+    """
+    try:
+        original = open_clip.get_tokenizer(model_name)
+    except ImportError as error:  # open_clip imports transformers only for the tokenizers that need it
+        raise not_installed(error) from None
+    except Exception as error:  # transformers, huggingface_hub and httpx each have exceptions of their own
+        raise ModelsError(
+            f"the tokenizer of {model_name} could not be loaded from the model hub: "
+            f"{str(error).strip().splitlines()[0][:200]}\nAn artifact needs it, also with random weights. Behind a "
+            "proxy, set HTTPS_PROXY. If it is in a cache of the hub's, set HF_HOME."
+        ) from None
+    converted = convert(original)
+    converted.tokenizer.save(str(folder / TOKENIZER), pretty=False)
+    text = TextSpec(
+        context_length=encoder.positional_embedding.shape[0],
+        padding="trim" if encoder.causal and not encoder.pools_last else "fixed",
+        pad_id=converted.pad_id,
+        eot_id=converted.eot_id,
+        cleaning=converted.cleaning,
+    )
+    texts = [*reference.REFERENCE_TEXTS, *_TOKEN_TEXTS]
+    tokenizer = load_tokenizer(folder, text)
+    ids, _ = tokenizer.pad(tokenizer.encode(texts, truncate=True), text.context_length)
+    wrong = [
+        t for t, a, b in zip(texts, ids, original(texts).numpy(), strict=True) if not np.array_equal(a, b)
+    ]
+    if wrong:
+        raise ModelsError(f"the converted tokenizer gives other ids than open_clip's for {wrong}.")
+    return text, original
+
+
+def _cases(model: Any, image: ImageSpec, tokenizer: Tokenizer, original: Any, text: TextSpec) -> list[Case]:
+    """The runs on which the graphs are compared; the first two give the manifest's reference vectors.
+
+    The expected vectors are open_clip's own, from its own normalisation and its own token ids.
+    """
+
+    def encode(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        return np.asarray(
+            model.encode_image(checkpoint.normalized(model, pixels), normalize=True), np.float32
+        )
+
+    pixels = reference.reference_pixels(image.size)  # [2, S, S, 3]
+    three = np.random.default_rng(0).integers(0, 256, (3, image.size, image.size, 3), np.uint8)
+    texts = list(reference.REFERENCE_TEXTS)
+    expected = np.asarray(model.encode_text(original(texts), normalize=True))  # [3, D]
+    rows = tokenizer.encode(texts, truncate=True)
+    shortest = max(len(row.ids) for row in rows) if text.padding == "trim" else text.context_length
+
+    def text_case(what: str, count: int, length: int) -> Case:
+        token_ids, lengths = tokenizer.pad(rows[:count], length)
+        return Case(what, TEXT_GRAPH, {"token_ids": token_ids, "lengths": lengths}, expected[:count])
+
+    return [
+        Case("the reference images", IMAGE_GRAPH, {"pixels": pixels}, encode(pixels)),
+        text_case("the reference texts", len(texts), shortest),
+        Case("a batch of 3 images", IMAGE_GRAPH, {"pixels": three}, encode(three)),
+        Case("one image", IMAGE_GRAPH, {"pixels": three[:1]}, encode(three[:1])),
+        text_case(f"texts padded to {text.context_length}", len(texts), text.context_length),
+        text_case("one text", 1, shortest),
+    ]
+
+
+def _manifest(
+    entry: Entry,
+    model: Any,
+    image: ImageSpec,
+    text: TextSpec,
+    source: Source,
+    cases: list[Case],
+    files: dict[str, str],
+) -> ModelManifest:
+    images, texts = (case.expected.astype(float).round(8) for case in cases[:2])
+    bias = model.logit_bias
+    return ModelManifest(
+        name=f"{entry.name}-random" if source.random_weights else entry.name,
+        embed_dim=images.shape[1],
+        image=image,
+        text=text,
+        scoring=ScoringSpec(
+            # Only models that were trained with the sigmoid loss have a bias.
+            function="softmax" if bias is None else "sigmoid",
+            logit_scale=model.logit_scale.exp().item(),
+            logit_bias=0.0 if bias is None else bias.item(),
+        ),
+        files=files,
+        source=source,
+        reference=ReferenceVectors(image_embeddings=images.tolist(), text_embeddings=texts.tolist()),
+    )
+
+
+def _check(folder: Path, cases: list[Case], say: Callable[[str], None]) -> None:
+    outcomes = verify.compare(folder, cases)
+    for outcome in outcomes:
+        say(f"  {outcome}")
+    if not all(outcome.good for outcome in outcomes):
+        raise ModelsError(
+            f"the graphs do not compute what PyTorch computes (cosine must be above {verify.MIN_COSINE}, "
+            f"differences below {verify.MAX_DIFFERENCE}). The unfinished artifact is in {folder}."
+        )
+    verify.verify(folder)

@@ -1,0 +1,101 @@
+"""TensorRT plans where clipserve is not installed: a script for NVIDIA's image, and the record of what it built.
+
+`plans.sh` lies in the artifact's folder and needs a shell, trtexec and nvidia-smi. What it has built it builds
+again only if the script, the kind of GPU or the version of TensorRT is another one. `triton-facts.sh` beside it is
+for Triton's image (`clipserve_models.triton_server`).
+"""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+from clipserve.clip.artifact import read_manifest, verify_files
+from clipserve_models import trtexec
+from clipserve_models.errors import ModelsError
+from clipserve_models.plans import PLANS, PlansRecord, profiles, write_record
+from clipserve_models.triton_options import RepositoryOptions
+from clipserve_models.triton_server import FACTS_SCRIPT, FACTS_SCRIPT_NAME
+from clipserve_models.triton_towers import towers
+
+SCRIPT_NAME, LOG_NAME, KEY_NAME = "plans.sh", "plans.log", "plans.key"
+_SCRIPT = """\
+#!/bin/sh
+# Builds the TensorRT plans of {fingerprint} for the GPU of this machine.
+# Written by `clipserve models plan-lines`; `clipserve models record-plans` comes after it.
+set -eu
+cd "$(dirname "$0")"
+PATH=$PATH:/opt/tensorrt/bin:/usr/src/tensorrt/bin
+gpu=$(nvidia-smi --query-gpu=name --format=csv,noheader | head -n 1)
+tensorrt=$(trtexec --help 2>&1 | sed -n 's/.*\\[TensorRT v\\([0-9]*\\)\\].*/\\1/p' | head -n 1)
+if [ "${{tensorrt:-0}}" -lt {first} ]; then
+  echo "TensorRT ${{tensorrt:-of unknown version}} is older than {first}; plans need that or a newer one," >&2
+  echo "which takes types from the graph. Use NVIDIA's TensorRT image of the same month as the Triton image." >&2
+  exit 1
+fi
+key="script $(cksum <{script})
+gpu $gpu
+tensorrt $tensorrt"
+if [ -f image.plan ] && [ -f text.plan ] && [ "$(cat {key} 2>/dev/null)" = "$key" ]; then
+  echo "the plans are there, built for $gpu with TensorRT $tensorrt"
+  exit 0
+fi
+rm -f {key} plans.json
+build() {{
+  echo "building for $gpu, minutes: $*"
+  "$@" >{log} 2>&1 || {{
+    tail -n 20 {log} >&2
+    exit 1
+  }}
+}}
+{lines}
+echo "$key" >{key}
+"""
+
+
+def write_lines(folder: Path, options: RepositoryOptions) -> Path:
+    """Write plans.sh and triton-facts.sh into the artifact.
+
+    Returns:
+        the path of plans.sh.
+
+    Raises:
+        ArtifactError: `folder` is not a sound artifact.
+    """
+    manifest = read_manifest(folder)
+    verify_files(folder, manifest)
+    commands = (
+        trtexec.command("trtexec", Path(tower.graph), Path(PLANS[tower.graph]), profiles(tower))
+        for tower in towers(manifest, options)
+    )
+    text = _SCRIPT.format(
+        fingerprint=manifest.fingerprint(),
+        first=trtexec.FIRST_TAG,
+        script=SCRIPT_NAME,
+        log=LOG_NAME,
+        key=KEY_NAME,
+        lines="\n".join(f"build {shlex.join(command)}" for command in commands),
+    )
+    path = folder / SCRIPT_NAME
+    path.write_text(text, "utf-8")
+    (folder / FACTS_SCRIPT_NAME).write_text(FACTS_SCRIPT, "utf-8")
+    return path
+
+
+def record(folder: Path, options: RepositoryOptions) -> PlansRecord:
+    """Write plans.json beside the plans that plans.sh has built. `options`: those given to `write_lines`.
+
+    Raises:
+        ArtifactError: `folder` is not a sound artifact.
+        ModelsError: plans.sh has not run to its end, or with a TensorRT that is too old.
+    """
+    manifest = read_manifest(folder)
+    missing = [name for name in (*PLANS.values(), KEY_NAME) if not (folder / name).is_file()]
+    if missing:
+        raise ModelsError(
+            f"{folder} has no {missing[0]}: run its {SCRIPT_NAME} to the end first, on the GPU that will serve."
+        )
+    lines = (folder / KEY_NAME).read_text("utf-8", errors="replace").splitlines()
+    key = dict(line.partition(" ")[::2] for line in lines)
+    version = trtexec.accepted(trtexec.version_of(f"[TensorRT v{key.get('tensorrt')}]"))
+    return write_record(folder, manifest, towers(manifest, options), version, key["gpu"])

@@ -1,0 +1,204 @@
+"""open_clip's encoders as modules that are traced to the graphs that `clipserve.clip.artifact` describes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
+from torch import Tensor, nn
+
+from clipserve_models.errors import ModelsError
+
+# Added to the attention score of a token that must not be seen. Finite, and within fp16 (its lowest is -65504) even
+# after a score is added to it; exp(-10000) is 0 in every format, as exp(-inf) is.
+MASKED = -1e4
+
+
+class ImageEncoder(nn.Module):
+    """pixels uint8 [N, S, S, 3] -> embedding float32 [N, D], unit length."""
+
+    scale: Tensor  # [3]
+    shift: Tensor  # [3]
+
+    def __init__(
+        self, visual: nn.Module, mean: list[float], std: list[float], dtype: torch.dtype = torch.float32
+    ) -> None:
+        """`dtype`: that of the weights of `visual`."""
+        super().__init__()
+        self.visual = visual
+        self.dtype = dtype
+        # (pixels / 255 - mean) / std as one multiplication and one subtraction
+        self.register_buffer("scale", 1 / (255 * torch.tensor(std)))
+        self.register_buffer("shift", torch.tensor(mean) / torch.tensor(std))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        # The cast comes first: TensorRT takes uint8 as a graph's input only.
+        image = pixels.to(torch.float32) * self.scale - self.shift  # [N, S, S, 3]
+        return _unit(self.visual(image.permute(0, 3, 1, 2).to(self.dtype)))
+
+
+class TextEncoder(nn.Module):
+    """token_ids int32 [N, L], lengths int32 [N] -> embedding float32 [N, D], unit length.
+
+    `causal`: the tower does not look ahead, so L may be any length up to the context length.
+    """
+
+    mask: Tensor | None  # [context length, context length]
+
+    def __init__(self, model: Any, dtype: torch.dtype = torch.float32) -> None:
+        """`dtype`: that of the weights, but for the tables of tokens and positions, which are fp32.
+
+        Raises:
+            ModelsError: the text encoder of this open_clip model is of a kind not known here.
+        """
+        super().__init__()
+        text = getattr(model, "text", model)  # CLIP holds the parts itself, CustomTextCLIP in `text`
+        pool = getattr(text, "pool_type", None) or getattr(text, "text_pool_type", None)
+        if getattr(text, "cls_emb", None) is not None or getattr(text, "use_pad_mask", False):
+            raise ModelsError("a text encoder with a class token or a padding mask cannot be exported.")
+        if pool not in ("argmax", "eos", "last"):
+            raise ModelsError(f"a text encoder that pools by {pool!r} cannot be exported.")
+        *blocks, last = text.transformer.resblocks
+        if not isinstance(last, ResidualAttentionBlock):
+            raise ModelsError(f"a text encoder of {type(last).__name__} cannot be exported.")
+        self.token_embedding = text.token_embedding
+        self.positional_embedding = text.positional_embedding  # [context length, W]
+        self.blocks = nn.ModuleList(blocks)
+        self.last = LastBlock(last)
+        self.norm = text.ln_final
+        self.projection = text.text_projection
+        self.pools_last = pool == "last"
+        self.causal = text.attn_mask is not None
+        self.dtype = dtype
+        mask = torch.full_like(text.attn_mask, MASKED, dtype=dtype).triu(1) if self.causal else None
+        self.register_buffer("mask", mask)
+
+    def forward(self, token_ids: Tensor, lengths: Tensor) -> Tensor:
+        n, length = token_ids.shape
+        # Not nn.Embedding: the exporter would name its value "embedding", which is the name of the output.
+        tokens = self.token_embedding.weight.index_select(0, token_ids.flatten())  # [N * L, W]
+        states = tokens.reshape(n, length, -1) + self.positional_embedding[:length]  # [N, L, W]
+        states = states.to(self.dtype)
+        mask = None if self.mask is None else self.mask[:length, :length]
+        for block in self.blocks:
+            states = block(states, attn_mask=mask)  # [N, L, W]
+        if self.pools_last:
+            pooled = self.last(states, states[:, -1:], mask if mask is None else mask[-1])
+        else:
+            ends = lengths - 1  # [N]
+            own = states.flatten(0, 1).index_select(0, torch.arange(n) * length + ends)  # [N, W]
+            seen = mask if mask is None else mask.index_select(0, ends)[:, None, None]  # [N, 1, 1, L]
+            pooled = self.last(states, own.unsqueeze(1), seen)
+        # [N, W]; the norm works on each token alone, so it may follow the pooling
+        pooled = self.norm(pooled.squeeze(1))
+        if isinstance(self.projection, nn.Linear):
+            pooled = self.projection(pooled)
+        elif self.projection is not None:
+            pooled = pooled @ self.projection
+        return _unit(pooled)
+
+
+class LastBlock(nn.Module):
+    """A transformer's last block, for the one state of each row that is pooled.
+
+    The results for the other states would not be used: these states give keys and values only. A block takes 12
+    products of W x W for each state, and 2 are enough for these: a tower of 12 blocks has a fifteenth less to do.
+    """
+
+    def __init__(self, block: ResidualAttentionBlock) -> None:
+        super().__init__()
+        self.block = block
+        self.out_proj, self.head_dim = block.attn.out_proj, block.attn.head_dim
+        parts = [block.attn.embed_dim, 2 * block.attn.embed_dim]  # the query's, the keys' and values'
+        self.weights, self.biases = (
+            each.split(parts) for each in (block.attn.in_proj_weight, block.attn.in_proj_bias)
+        )
+
+    def forward(self, states: Tensor, own: Tensor, mask: Tensor | None = None) -> Tensor:
+        """All states [N, L, W], the pooled ones [N, 1, W], a mask for [N, heads, 1, L] -> [N, 1, W]."""
+        query, both = (
+            nn.functional.linear(self.block.ln_1(of), weight, bias)
+            for of, weight, bias in zip((own, states), self.weights, self.biases, strict=True)
+        )
+        key, value = both.chunk(2, dim=-1)
+        mixed = self.out_proj(_attend(query, key, value, self.head_dim, mask))
+        own = own + self.block.ls_1(mixed)
+        result: Tensor = own + self.block.ls_2(self.block.mlp(self.block.ln_2(own)))
+        return result
+
+
+class FirstState(nn.Module):
+    """The last block of a tower that pools its first state."""
+
+    def __init__(self, block: ResidualAttentionBlock) -> None:
+        super().__init__()
+        self.last = LastBlock(block)
+
+    def forward(self, states: Tensor, attn_mask: None = None) -> Tensor:  # noqa: ARG002 - open_clip passes it
+        """[N, L, W] -> [N, 1, W]."""
+        pooled: Tensor = self.last(states, states[:, :1])
+        return pooled
+
+
+class PlainAttention(nn.Module):
+    """nn.MultiheadAttention of a tensor with itself in a dozen plain nodes.
+
+    torch's own becomes many more nodes (it puts the sequence first, and asks the tensor for its sizes at every
+    step), which runtimes do not recognise as attention.
+    """
+
+    def __init__(self, original: nn.MultiheadAttention) -> None:
+        super().__init__()
+        self.original = original
+
+    def forward(
+        self,
+        query: Tensor,  # [N, L, W]; key and value are the same tensor
+        _key: Tensor,
+        _value: Tensor,
+        need_weights: bool,  # noqa: ARG002 - open_clip passes it by name, always False
+        attn_mask: Tensor | None,  # [L, L]
+    ) -> tuple[Tensor, None]:
+        joint = nn.functional.linear(query, self.original.in_proj_weight, self.original.in_proj_bias)
+        q, k, v = joint.chunk(3, dim=-1)
+        mixed = _attend(q, k, v, self.original.head_dim, attn_mask)
+        return self.original.out_proj(mixed), None
+
+
+def simplify(model: nn.Module) -> None:
+    """Change an open_clip model, in place, to one that computes the same in fewer steps on the same weights."""
+    visual = model.visual
+    if isinstance(visual, VisionTransformer) and visual.attn_pool is None and visual.pool_type == "tok":
+        *blocks, last = visual.transformer.resblocks
+        if isinstance(last, ResidualAttentionBlock):
+            visual.transformer.resblocks = nn.ModuleList([*blocks, FirstState(last)])
+    _with_plain_attention(model)
+
+
+def _with_plain_attention(module: nn.Module) -> None:
+    """Replace every nn.MultiheadAttention inside."""
+    for name, child in module.named_children():
+        if isinstance(child, nn.MultiheadAttention):
+            setattr(module, name, PlainAttention(child))
+        else:
+            _with_plain_attention(child)
+
+
+def _attend(query: Tensor, key: Tensor, value: Tensor, head_dim: int, mask: Tensor | None) -> Tensor:
+    """Scaled dot-product attention of projected states: [N, Q, W], twice [N, L, W] -> [N, Q, W]."""
+    q, k, v = (
+        part.reshape(*part.shape[:2], -1, head_dim).transpose(1, 2)  # [N, heads, Q or L, W / heads]
+        for part in (query, key, value)
+    )
+    scores = (q * head_dim**-0.5) @ k.transpose(-2, -1)  # [N, heads, Q, L]
+    if mask is not None:
+        scores = scores + mask
+    return (scores.softmax(dim=-1) @ v).transpose(1, 2).flatten(2)
+
+
+def _unit(embedding: Tensor) -> Tensor:
+    """[N, D] of any precision -> float32 [N, D], unit length."""
+    embedding = embedding.to(torch.float32)
+    norm: Tensor = torch.linalg.vector_norm(embedding, dim=-1, keepdim=True)  # [N, 1]
+    return embedding / norm.clamp_min(1e-12)

@@ -1,0 +1,103 @@
+"""Triton's Python backend: one tower of an artifact on onnxruntime, on the CPU.
+
+Copied into the model repository by `clipserve models triton --backend python`; runs inside Triton, in a process
+of its own for each instance, with numpy and onnxruntime and nothing of this repository.
+
+Triton hands over the requests of one dynamic batch at a time: pixels uint8 [n, S, S, 3], or token_ids int32
+[n, L] and lengths int32 [n], of n rows each. They become one call of the graph. A failed call is repeated
+request by request, so that a bad request fails alone. A request whose caller has left is not computed.
+
+Tensors are passed in both directions by DLPack. `as_numpy()` and `pb.Tensor()` of a server built against numpy 1
+are silently wrong with numpy 2: they treat an item as 0 bytes long, so that all values of an input equal the first.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort
+import triton_python_backend_utils as pb  # type: ignore[import-not-found]  # Triton brings it
+
+Feeds = dict[str, npt.NDArray[Any]]  # input's name -> its rows
+
+
+class TritonPythonModel:
+    """The name is Triton's; one object for each instance of the model."""
+
+    def initialize(self, args: dict[str, str]) -> None:
+        """Load `model.onnx` from the model's version folder; an exception ends the server's start."""
+        config = json.loads(args["model_config"])
+        options = ort.SessionOptions()
+        threads = int(config["parameters"]["threads"]["string_value"])
+        options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
+        options.inter_op_num_threads = 1
+        # Instances share the cores: a thread that waits in a busy loop takes time from the others.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # A memory pattern is kept for every shape of input ever seen; text has many.
+        options.enable_mem_pattern = False
+        graph = Path(args["model_repository"], args["model_version"], "model.onnx")
+        self._session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        self._inputs = [node.name for node in self._session.get_inputs()]
+
+    def execute(self, requests: list[Any]) -> list[Any]:
+        """One response for each request, in order."""
+        responses: dict[int, Any] = {}
+        waiting: list[tuple[int, Feeds]] = []
+        for index, request in enumerate(requests):
+            if request.is_cancelled():
+                responses[index] = _error("the caller has left.", pb.TritonError.CANCELLED)
+            else:
+                waiting.append((index, self._feeds(request)))
+        for _, group in groupby(sorted(waiting, key=_shape), key=_shape):
+            responses |= self._answer(list(group))
+        return [responses[index] for index in range(len(requests))]
+
+    def finalize(self) -> None:
+        """Nothing to do: the session ends with the process."""
+
+    def _feeds(self, request: Any) -> Feeds:
+        return {name: np.from_dlpack(pb.get_input_tensor_by_name(request, name)) for name in self._inputs}
+
+    def _answer(self, group: list[tuple[int, Feeds]]) -> dict[int, Any]:
+        """Responses of requests of one shape, by index."""
+        try:
+            embeddings = self._run([feeds for _, feeds in group])
+        except Exception as error:  # onnxruntime's exceptions have no common base but Exception
+            if len(group) == 1:
+                return {group[0][0]: _error(str(error), pb.TritonError.INTERNAL)}
+            return {index: response for member in group for index, response in self._answer([member]).items()}
+        ends = np.cumsum([_rows(feeds) for _, feeds in group])
+        parts = np.split(embeddings, ends[:-1])  # each [n, D]
+        return {index: _response(part) for (index, _), part in zip(group, parts, strict=True)}
+
+    def _run(self, feeds: list[Feeds]) -> npt.NDArray[np.float32]:
+        rows = {name: np.concatenate([each[name] for each in feeds]) for name in self._inputs}
+        (embeddings,) = self._session.run(["embedding"], rows)
+        return embeddings  # type: ignore[no-any-return]  # onnxruntime is untyped
+
+
+def _rows(feeds: Feeds) -> int:
+    return len(next(iter(feeds.values())))
+
+
+def _shape(member: tuple[int, Feeds]) -> tuple[tuple[int, ...], ...]:
+    return tuple(array.shape[1:] for array in member[1].values())
+
+
+def _response(embeddings: npt.NDArray[np.float32]) -> Any:
+    capsule = embeddings.__dlpack__()
+    # Triton takes over what the capsule holds and renames the capsule. numpy's destructor does not know the new
+    # name, and would write an error to the log for every response.
+    ctypes.pythonapi.PyCapsule_SetDestructor(ctypes.py_object(capsule), None)
+    return pb.InferenceResponse([pb.Tensor.from_dlpack("embedding", capsule)])
+
+
+def _error(message: str, code: int) -> Any:
+    return pb.InferenceResponse([], pb.TritonError(message, code))

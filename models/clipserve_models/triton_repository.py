@@ -1,0 +1,102 @@
+"""An artifact as a Triton model repository.
+
+OUT/<name>_image/  config.pbtxt   see `clipserve_models.triton_config`
+OUT/<name>_text/   1/             the graph: model.onnx or model.plan, with model.py for the Python backend
+                   warmup/        inputs of the warm-up that must not be zeros
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+from google.protobuf import text_format
+
+from clipserve.clip.artifact import TEXT_GRAPH, read_manifest, verify_files
+from clipserve_models.errors import ModelsError
+from clipserve_models.plans import PLANS, read_record
+from clipserve_models.triton_config import config, warm_up_file
+from clipserve_models.triton_options import BackendName, RepositoryOptions
+from clipserve_models.triton_server import server_of
+from clipserve_models.triton_towers import Tower, towers
+
+_MODEL_PY = Path(__file__).with_name("triton_python_model.py")
+
+
+def write_repository(
+    folder: Path, out: Path, options: RepositoryOptions, gpu: str | None = None, tensorrt: str | None = None
+) -> list[str]:
+    """Write the two models of the artifact `folder` into `out`; other models there stay as they are.
+
+    `gpu`, `tensorrt`: what the server has, if plans are to be compared with that (`triton_server`).
+
+    Returns:
+        their names in Triton.
+
+    Raises:
+        ArtifactError: `folder` is not a sound artifact.
+        ModelsError: the backend is TensorRT and the artifact's plans are not what the record says, or not for this
+            server; or a model's folder in `out` is not one.
+    """
+    manifest = read_manifest(folder)
+    verify_files(folder, manifest)
+    made = towers(manifest, options)
+    if options.backend == "tensorrt":
+        server_of(folder, gpu, tensorrt).refuse(read_record(folder, manifest, made), folder)
+    for tower in made:
+        graphs = _graphs(folder, tower, options.backend)
+        model = _emptied(out / tower.name)
+        version = model / "1"
+        version.mkdir()
+        for source, name in graphs.items():
+            _link(source, version / name)
+        if options.backend == "python":
+            shutil.copyfile(_MODEL_PY, version / "model.py")
+        _write_warm_up(model / "warmup", tower)
+        text = text_format.MessageToString(config(manifest, tower, options))
+        (model / "config.pbtxt").write_text(text, "utf-8")
+    return [tower.name for tower in made]
+
+
+def _graphs(folder: Path, tower: Tower, backend: BackendName) -> dict[Path, str]:
+    """Files of a tower in the artifact, and their names in a model's version."""
+    if backend == "tensorrt":
+        return {folder / PLANS[tower.graph]: "model.plan"}
+    # A graph of more than 2 GB has its weights in files beside it, which it knows by name.
+    weights = {path: path.name for path in folder.glob(f"{tower.graph}?*")}
+    return {folder / tower.graph: "model.onnx", **weights}
+
+
+def _emptied(model: Path) -> Path:
+    """The folder of a model, empty.
+
+    Raises:
+        ModelsError: something else is in its place, which must not be removed.
+    """
+    if model.exists():
+        if not (model / "config.pbtxt").is_file():
+            raise ModelsError(
+                f"{model} exists and is not a model of Triton's. Choose another folder with --out."
+            )
+        shutil.rmtree(model)
+    model.mkdir(parents=True)
+    return model
+
+
+def _write_warm_up(folder: Path, tower: Tower) -> None:
+    """Write `lengths` equal to the length of the text: a text of zero tokens does not exist."""
+    if tower.graph != TEXT_GRAPH:
+        return
+    folder.mkdir()
+    for (length,), _ in tower.shapes:
+        (folder / warm_up_file(length)).write_bytes(np.array([length], np.int32).tobytes())
+
+
+def _link(source: Path, target: Path) -> None:
+    """A hard link where the file system allows it, otherwise a copy."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)

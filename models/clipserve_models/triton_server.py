@@ -1,0 +1,76 @@
+"""The Triton server that is to serve plans: its GPU and its TensorRT, as far as they are known here.
+
+Known are, in this order: what a command was told; what `triton-facts.sh`, run in Triton's image, has written into
+the artifact's folder; the GPU of this machine.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from clipserve_models.errors import ModelsError
+from clipserve_models.plans import PlansRecord
+from clipserve_models.trtexec import numbers
+
+FACTS_NAME, FACTS_SCRIPT_NAME = "triton.facts", "triton-facts.sh"
+FACTS_SCRIPT = f"""\
+#!/bin/sh
+# Writes {FACTS_NAME}: the GPU and the TensorRT of the Triton whose image this runs in.
+# Written by `clipserve models plan-lines`; `clipserve models triton --backend tensorrt` compares the plans with it.
+set -eu
+cd "$(dirname "$0")"
+gpu=$(nvidia-smi --query-gpu=name --format=csv,noheader | head -n 1)
+tensorrt=${{TRT_VERSION:-}}
+if [ -z "$tensorrt" ]; then
+  library=$(find /usr/lib /usr/local /opt -name 'libnvinfer.so.*.*.*' 2>/dev/null | head -n 1)
+  tensorrt=${{library##*libnvinfer.so.}}
+fi
+echo "Triton's image has TensorRT ${{tensorrt:-of unknown version}}; its GPU is $gpu"
+printf 'gpu=%s\\ntensorrt=%s\\n' "$gpu" "$tensorrt" >{FACTS_NAME}
+"""
+
+
+@dataclass(frozen=True)
+class TritonServer:
+    """What is known of it. `gpu`: as nvidia-smi names it; `tensorrt`: its version."""
+
+    gpu: str | None = None
+    tensorrt: str | None = None
+
+    def refuse(self, record: PlansRecord, folder: Path) -> None:
+        """Raises ModelsError if it could not load the plans in `folder`."""
+        again = f"build them again there: `clipserve models tensorrt {folder}`"
+        if self.tensorrt and numbers(self.tensorrt) != numbers(record.tensorrt):
+            raise ModelsError(
+                f"the plans in {folder} were built with TensorRT {record.tensorrt}, but Triton's image has "
+                f"{self.tensorrt}, which cannot read them. Take NVIDIA's Triton and TensorRT images of one month, "
+                f"and {again}."
+            )
+        if self.gpu and self.gpu != record.gpu:
+            raise ModelsError(
+                f"the plans in {folder} were built on {record.gpu}, but Triton's GPU is {self.gpu}: {again}. If "
+                "Triton runs on another machine than this one, name its GPU with --gpu."
+            )
+
+
+def server_of(folder: Path, gpu: str | None = None, tensorrt: str | None = None) -> TritonServer:
+    """The server for the artifact in `folder`; `gpu` and `tensorrt`: what the command was told."""
+    try:
+        lines = (folder / FACTS_NAME).read_text("utf-8", errors="replace").splitlines()
+    except FileNotFoundError:
+        lines = []
+    facts = dict(line.split("=", 1) for line in lines if "=" in line)
+    return TritonServer(gpu or facts.get("gpu") or gpu_here(), tensorrt or facts.get("tensorrt"))
+
+
+def gpu_here() -> str | None:
+    """The first GPU of this machine, as nvidia-smi names it; None without one."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return None
+    query = [program, "--query-gpu=name", "--format=csv,noheader"]
+    done = subprocess.run(query, capture_output=True, text=True, check=False)  # noqa: S603  our own arguments
+    return next(iter(done.stdout.strip().splitlines()), None) if done.returncode == 0 else None

@@ -1,0 +1,44 @@
+"""The two models that an artifact becomes in Triton, and the shapes that the service sends them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from clipserve.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH
+from clipserve.clip.manifest import GPU_TEXT_BUCKETS, TEXT_BUCKETS, ModelManifest
+from clipserve.engine.batch_queue import BatchPolicy
+from clipserve.engine.triton.contract import Tensor, inputs, triton_model
+from clipserve_models.triton_options import Device, RepositoryOptions
+
+_BUCKETS: dict[Device, tuple[int, ...]] = {"cpu": TEXT_BUCKETS, "gpu": GPU_TEXT_BUCKETS}
+
+
+@dataclass(frozen=True)
+class Tower:
+    """One graph of an artifact. `shapes`: the dims of all inputs for each shape of a row that the service sends."""
+
+    name: str
+    graph: str
+    inputs: tuple[Tensor, ...]
+    policy: BatchPolicy
+    shapes: tuple[tuple[tuple[int, ...], ...], ...]
+
+
+def towers(manifest: ModelManifest, options: RepositoryOptions) -> tuple[Tower, Tower]:
+    """The two models that an artifact becomes."""
+    (pixels,), (token_ids, lengths) = inputs(manifest, "image"), inputs(manifest, "text")
+    image = Tower(
+        triton_model(manifest, "image"),
+        IMAGE_GRAPH,
+        (pixels,),
+        options.image,
+        ((pixels.dims,),),
+    )
+    text = Tower(
+        triton_model(manifest, "text"),
+        TEXT_GRAPH,
+        (token_ids, lengths),
+        options.text,
+        tuple(((length,), lengths.dims) for length in manifest.text.lengths_of(_BUCKETS[options.device])),
+    )
+    return image, text

@@ -1,0 +1,78 @@
+"""TensorRT takes uint8 at the input of a graph alone, and there in a Cast: not in a Shape or a Transpose of it.
+
+The exporter asks `pixels` for its sizes, and a network may turn the axes first. So an image graph is rewired after
+its export: one Cast reads `pixels`, and all that read it before reads what the Cast gives. The values are the same.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+
+from clipserve_models.errors import ModelsError
+
+PIXELS = "pixels"
+_UINT8 = onnx.TensorProto.UINT8
+
+
+def obey(path: Path) -> None:
+    """Rewire the image graph in place.
+
+    Raises:
+        ModelsError: it uses uint8 in a way that is not known here.
+    """
+    model = onnx.load(path, load_external_data=False)
+    graph = model.graph
+    for turn in [node for node in _readers(graph, PIXELS) if node.op_type == "Transpose"]:
+        _cast_first(graph, turn)
+    casts = [node for node in _readers(graph, PIXELS) if node.op_type == "Cast"]
+    if len(casts) == 1:
+        (cast,) = casts
+        for node in _readers(graph, PIXELS):
+            if node.op_type == "Shape":
+                node.input[0] = cast.output[0]
+        first = onnx.NodeProto()
+        first.CopyFrom(cast)
+        graph.node.remove(cast)
+        graph.node.insert(0, first)  # before all that reads it now
+    if found := violations(graph):
+        raise ModelsError(f"TensorRT could not read {path.name}: {'; '.join(found)}.")
+    onnx.save(model, path)
+
+
+def violations(graph: onnx.GraphProto) -> list[str]:
+    """Where a graph uses uint8 in a way that TensorRT refuses, in words."""
+    found = [f"{node.op_type} reads {PIXELS}" for node in _readers(graph, PIXELS) if node.op_type != "Cast"]
+    if (count := len(_readers(graph, PIXELS))) != 1:
+        found.append(f"{count} nodes read {PIXELS}")
+    found += [f"{value.name} is uint8" for value in graph.value_info if _type(value) == _UINT8]
+    found += [f"{weight.name} is uint8" for weight in graph.initializer if weight.data_type == _UINT8]
+    return found
+
+
+def _cast_first(graph: onnx.GraphProto, turn: onnx.NodeProto) -> None:
+    """Transpose, then Cast -> Cast, then Transpose; as they are, if something else reads what is turned."""
+    turned = turn.output[0]
+    readers = _readers(graph, turned)
+    if len(readers) != 1 or readers[0].op_type != "Cast":
+        return
+    (cast,) = readers
+    given = cast.output[0]
+    cast.input[0], cast.output[0] = PIXELS, f"{PIXELS}_cast"
+    turn.input[0], turn.output[0] = cast.output[0], given
+    place = list(graph.node).index(cast)
+    moved = onnx.NodeProto()
+    moved.CopyFrom(cast)
+    del graph.node[place]
+    graph.node.insert(0, moved)
+    for value in [value for value in graph.value_info if value.name == turned]:
+        graph.value_info.remove(value)
+
+
+def _readers(graph: onnx.GraphProto, name: str) -> list[onnx.NodeProto]:
+    return [node for node in graph.node if name in node.input]
+
+
+def _type(value: onnx.ValueInfoProto) -> int:
+    return int(value.type.tensor_type.elem_type)

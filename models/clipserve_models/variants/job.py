@@ -1,0 +1,68 @@
+"""What a writer is given, and what it gives back: one for each precision writes the graphs of a variant."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from clipserve.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH
+from clipserve.clip.manifest import ModelManifest
+from clipserve.clip.prompts import fill
+from clipserve.clip.template_sets import TEMPLATE_SETS
+from clipserve.clip.tokenizer import load_tokenizer
+from clipserve_models.variants.samples import CALIBRATION_PROMPTS, Photos, spread, text_feeds
+from clipserve_models.verify import Feeds
+
+VariantPrecision = Literal["fp16", "bf16", "int8"]
+Method = Literal["dynamic", "static"]
+Tower = Literal["image", "text"]
+GRAPHS: dict[Tower, str] = {"image": IMAGE_GRAPH, "text": TEXT_GRAPH}
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to write.
+
+    Attributes:
+        source: the folder of the fp32 artifact.
+        manifest: that artifact's.
+        target: the folder to write the graphs into.
+        towers: those to write.
+        photos: photos that the writer may look at.
+        method: how int8 finds the ranges of activations.
+        weights: a file with the artifact's weights, in place of a download.
+        say: gets each stage.
+    """
+
+    source: Path
+    manifest: ModelManifest
+    target: Path
+    towers: tuple[Tower, ...]
+    photos: Photos
+    method: Method
+    weights: Path | None
+    say: Callable[[str], None]
+
+    def feeds(self, tower: Tower) -> list[Feeds]:
+        """Inputs of a tower that the writer may look at, one photo in a batch. The gate judges by other prompts."""
+        if tower == "image":
+            return list(self.photos.feeds(batch=1))
+        templates = TEMPLATE_SETS["imagenet-7"].templates
+        prompts = [fill(template, label) for label in self.photos.labels for template in templates]
+        some = [prompts[row] for row in spread(len(prompts), CALIBRATION_PROMPTS)]
+        return list(text_feeds(some, load_tokenizer(self.source, self.manifest.text), self.manifest.text))
+
+
+@dataclass(frozen=True)
+class Largest:
+    """The tensor of a graph with the largest absolute value; infinite where one was not finite."""
+
+    graph: str
+    tensor: str
+    value: float
+
+
+# It gives the largest value that it has seen in the fp32 graphs, if it has looked.
+Writer = Callable[[Job], Largest | None]

@@ -1,0 +1,119 @@
+"""Checks that an artifact computes what its original computes: in onnxruntime alone, without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+
+from clipserve.clip import reference
+from clipserve.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH, read_manifest, verify_files
+from clipserve.clip.manifest import ModelManifest
+from clipserve.clip.tokenizer import load_tokenizer
+from clipserve.cores import usable_cores
+from clipserve_models.errors import ModelsError
+
+# How far an fp32 export may be from the framework it came from: only the order of additions may differ.
+MIN_COSINE = 0.99999
+MAX_DIFFERENCE = 1e-4
+
+Feeds = Mapping[str, npt.NDArray[np.generic]]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One run of one graph, and what the original framework gave for it."""
+
+    what: str
+    graph: str
+    feeds: Feeds
+    expected: npt.NDArray[np.float32]  # [N, D], unit length
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How far a case's vectors are from the expected ones: the lowest cosine, the largest difference."""
+
+    what: str
+    cosine: float
+    difference: float
+
+    @property
+    def good(self) -> bool:
+        return self.cosine > MIN_COSINE and self.difference < MAX_DIFFERENCE
+
+    def __str__(self) -> str:
+        verdict = "ok" if self.good else "WRONG"
+        return f"{self.what:<32} cosine {self.cosine:.8f}  max difference {self.difference:.1e}  {verdict}"
+
+
+def session_of(path: Path) -> onnxruntime.InferenceSession:
+    """A graph, loaded in onnxruntime on all cores of this machine.
+
+    Raises:
+        ModelsError: onnxruntime does not load it.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = usable_cores()
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's exceptions have no common base but this
+        raise ModelsError(f"onnxruntime does not load {path}: {error}") from None
+
+
+class Graph:
+    """One graph of an artifact, loaded."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises ModelsError if onnxruntime does not load it."""
+        self._path = path
+        self._session = session_of(path)
+
+    def run(self, feeds: Feeds) -> npt.NDArray[np.float32]:
+        """The embeddings [N, D]. Raises ModelsError if the graph fails on these feeds."""
+        try:
+            embeddings: npt.NDArray[np.float32] = self._session.run(None, dict(feeds))[0]
+        except Exception as error:  # onnxruntime's exceptions have no common base but this
+            raise ModelsError(f"{self._path} fails in onnxruntime: {error}") from None
+        return embeddings
+
+
+def compare(folder: Path, cases: Sequence[Case]) -> list[Outcome]:
+    """Run the cases and compare; the cosine is NaN where the graph gave values that are not finite."""
+    graphs = {name: Graph(folder / name) for name in {case.graph for case in cases}}
+    outcomes = []
+    for case in cases:
+        actual = graphs[case.graph].run(case.feeds)  # [N, D]
+        if actual.shape != case.expected.shape:
+            raise ModelsError(f"{case.what}: the graph gave {actual.shape}, not {case.expected.shape}")
+        cosine = reference.lowest_cosine(actual, case.expected)
+        difference = np.abs(actual - case.expected).max()
+        outcomes.append(Outcome(case.what, cosine, float(difference)))
+    return outcomes
+
+
+def verify(folder: Path) -> tuple[ModelManifest, float]:
+    """Compare the files with their checksums and the graphs with the manifest's reference vectors.
+
+    Returns:
+        the manifest and the lowest cosine found.
+
+    Raises:
+        ArtifactError: the artifact is incomplete, altered, or computes something else.
+        ModelsError: a graph does not run.
+    """
+    manifest = read_manifest(folder)
+    verify_files(folder, manifest)
+    tokenizer = load_tokenizer(folder, manifest.text)
+    rows = tokenizer.encode(reference.REFERENCE_TEXTS, truncate=True)
+    longest = max(len(row.ids) for row in rows)
+    token_ids, lengths = tokenizer.pad(rows, manifest.text.padded_length(longest))
+    pixels = reference.reference_pixels(manifest.image.size)
+    images = Graph(folder / IMAGE_GRAPH).run({"pixels": pixels})
+    texts = Graph(folder / TEXT_GRAPH).run({"token_ids": token_ids, "lengths": lengths})
+    return manifest, reference.check(manifest, images, texts)

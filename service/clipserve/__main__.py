@@ -1,0 +1,115 @@
+"""The commands of `clipserve`, which is `python -m clipserve`; without one it serves until a signal."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+from typer.exceptions import TyperException
+
+from clipserve.commands.classify import classify
+from clipserve.commands.doctor.command import doctor
+from clipserve.commands.embed import embed
+from clipserve.commands.keys import keys
+from clipserve.commands.label_sets import label_sets
+from clipserve.commands.printing import visible
+from clipserve.commands.reading import BadSettings, read_settings
+from clipserve.commands.search import search
+from clipserve.settings import Settings, unknown_variables
+from clipserve.settings_table import as_markdown
+from clipserve.start_faults import START_FAULTS
+from clipserve.telemetry import log
+from clipserve.telemetry.log import logger
+
+
+class _Commands(TyperGroup):
+    """A word that is wrongly used may be the name of a file: it is shown as others are."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        with _visible_errors():
+            return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        with _visible_errors():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _visible_errors() -> Iterator[None]:
+    try:
+        yield
+    except TyperException as error:
+        error.message = visible(error.message)
+        raise
+
+
+cli = typer.Typer(
+    cls=_Commands,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Serve CLIP over HTTP and gRPC, or use it here. Settings come from CLIPSERVE_* variables.",
+)
+
+
+cli.add_typer(keys, name="keys")
+cli.command()(classify)
+cli.command()(embed)
+cli.command()(search)
+cli.add_typer(label_sets, name="label-sets")
+cli.command()(doctor)
+
+
+@cli.callback(invoke_without_command=True)
+def main(context: typer.Context) -> None:
+    """Without a command: serve."""
+    if context.invoked_subcommand is None:
+        serve()
+
+
+@cli.command()
+def serve() -> None:
+    """Serve the models until SIGTERM or Ctrl-C, then answer what is in flight and end."""
+    log.start()
+    try:
+        chosen = read_settings()
+    except BadSettings as error:
+        for reason in error.reasons:
+            _cannot_start(reason)
+        raise typer.Exit(2) from None
+    log.configure(chosen.log_level)
+    for name in unknown_variables(os.environ):
+        logger.warning("unknown_setting", variable=name, hint="clipserve settings lists all")
+    try:
+        _run(chosen)
+    except START_FAULTS as error:
+        _cannot_start(str(error))
+        raise typer.Exit(1) from None
+
+
+@cli.command()
+def settings() -> None:
+    """Print all settings with their defaults, as a Markdown table."""
+    typer.echo(as_markdown())
+
+
+def _run(chosen: Settings) -> None:
+    if chosen.processes > 1:
+        from clipserve.processes.supervisor import supervise  # loads none of what serves: it stays small
+
+        supervise(chosen)
+    else:
+        from clipserve.serve import serve as run
+
+        run(chosen)
+
+
+def _cannot_start(reason: str) -> None:
+    logger.critical("cannot_start", reason=reason)
+
+
+if __name__ == "__main__":
+    cli(prog_name="clipserve")

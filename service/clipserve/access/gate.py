@@ -1,0 +1,62 @@
+"""Who may ask, and how often. The fronts ask here before they read a body."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Literal, Protocol
+
+from clipserve.errors import RateLimited
+
+Scope = Literal["use", "manage"]
+
+
+class Gate(Protocol):
+    """What the fronts and the application know of keys."""
+
+    async def enter(self, authorization: str | None, scope: Scope) -> None:
+        """Let a request in, and note the name of its key in its `RequestContext`.
+
+        `authorization`: the header or the metadata of that name.
+
+        Raises:
+            Unauthenticated: there is no key, or not one that is known.
+            PermissionDenied: the key is not for this.
+            RateLimited: the key has used up its rate already.
+        """
+
+    async def charge(self, *, rows: int = 0, size: int = 0) -> None:
+        """Take rows, and bytes of a body, from the rate of the key that the present request came with.
+
+        A request that came without a key is charged nothing.
+
+        Raises:
+            Unauthenticated, PermissionDenied: the key is not known any more, or not for this any more.
+            RateLimited: it has used up its rate; says after how many seconds to come back.
+            TooMany, BodyTooLarge: these are more than the rate allows at once, now or later.
+        """
+
+
+async def when_there_is_room(charge: Callable[[], Awaitable[None]]) -> None:
+    """Charge as soon as the rate has room for it: for a request that can wait.
+
+    Raises:
+        Unauthenticated, PermissionDenied: the key has been taken away meanwhile.
+        TooMany, BodyTooLarge: it never will have.
+    """
+    while True:
+        try:
+            await charge()
+            return
+        except RateLimited as error:
+            await asyncio.sleep(error.retry_after)
+
+
+class OpenGate:
+    """A `Gate` that is open to everybody."""
+
+    async def enter(self, authorization: str | None, scope: Scope) -> None:
+        pass
+
+    async def charge(self, *, rows: int = 0, size: int = 0) -> None:
+        pass

@@ -1,0 +1,139 @@
+"""The file of keys: a line of JSON for each, none of which is a secret. `clipserve keys` writes it."""
+
+from __future__ import annotations
+
+import os
+import stat
+import tempfile
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import get_args
+
+from pydantic import ValidationError
+
+from clipserve.access.gate import Scope
+from clipserve.access.keys import Key, digest_of, new_key
+
+_MAX_BYTES = 1_000_000
+_MAX_KEYS = 1_000  # each is compared with what comes: a tenth of a millisecond for so many
+_HEADER = (
+    "# Keys of clipserve, a line of JSON for each: `clipserve keys add NAME` adds one, `keys remove NAME` takes\n"
+    '# one away. The keys themselves are not in here. A line may have rates too: "rows_per_second": 100,\n'
+    '# "bytes_per_second": 1000000. A service that runs reads this file again within two seconds of a change.\n'
+)
+
+
+class KeyFileError(Exception):
+    """The file of keys cannot be used; the message says why and where."""
+
+
+def read_keys(path: Path) -> tuple[Key, ...]:
+    """All keys of the file.
+
+    Raises:
+        KeyFileError: it cannot be read, or is not what it should be.
+    """
+    return tuple(key for key in _parsed(path, _lines(path)) if key)
+
+
+def add_key(path: Path, name: str, scopes: Sequence[str]) -> str:
+    """A new key of this name, which is in no other place than the answer. The file is made if there is none.
+
+    Raises:
+        KeyFileError: there is such a name already, it or a scope is none, or the file cannot be used.
+    """
+    lines = _lines(path) if path.exists() else _HEADER.splitlines()
+    key = new_key()
+    fields = {
+        "name": name,
+        "sha256": digest_of(key),
+        "scopes": list(dict.fromkeys(scopes)),
+        "created": datetime.now(UTC).date(),
+    }
+    try:
+        entry = Key.model_validate(fields)
+    except ValidationError:
+        raise KeyFileError(
+            "a name has 1 to 64 of the characters A-Z a-z 0-9 . _ @ - and begins with a letter or a digit; scopes "
+            f"are of {', '.join(get_args(Scope))}."
+        ) from None
+    lines = [*lines, entry.model_dump_json(exclude_none=True)]
+    _parsed(path, lines)
+    _write(path, lines)
+    return key
+
+
+def remove_key(path: Path, name: str) -> None:
+    """From now on the key of this name is not known.
+
+    Raises:
+        KeyFileError: there is none, or the file cannot be used.
+    """
+    lines = _lines(path)
+    keys = _parsed(path, lines)
+    kept = [line for line, key in zip(lines, keys, strict=True) if key is None or key.name != name]
+    if len(kept) == len(lines):
+        raise KeyFileError(f"there is no key with the name {name!r}. `clipserve keys list` shows all.")
+    _write(path, kept)
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise KeyFileError(f"{path}: not a regular file.")
+        with path.open("rb") as file:
+            content = file.read(_MAX_BYTES + 1)
+        if len(content) > _MAX_BYTES:
+            raise KeyFileError(f"{path}: more than {_MAX_BYTES:,} bytes.")
+        return content.decode().splitlines()
+    except OSError as error:
+        raise KeyFileError(f"{path}: {(error.strerror or 'cannot be read').lower()}.") from None
+    except UnicodeDecodeError:
+        raise KeyFileError(f"{path}: not UTF-8.") from None
+
+
+def _parsed(path: Path, lines: Iterable[str]) -> list[Key | None]:
+    """The key of each line; None for one without."""
+    keys: list[Key | None] = []
+    names: set[str] = set()
+    digests: set[str] = set()
+    for number, line in enumerate(lines, 1):
+        keys.append(key := _key(path, number, line))
+        if key is None:
+            continue
+        if key.name in names or key.sha256 in digests:
+            what = "name" if key.name in names else "key"
+            raise KeyFileError(f"{path}, line {number}: the same {what} as in a line above.")
+        names.add(key.name)
+        digests.add(key.sha256)
+    if len(names) > _MAX_KEYS:
+        raise KeyFileError(f"{path}: more than {_MAX_KEYS:,} keys.")
+    return keys
+
+
+def _key(path: Path, number: int, line: str) -> Key | None:
+    if not line.strip() or line.lstrip().startswith("#"):
+        return None
+    try:
+        return Key.model_validate_json(line)
+    except ValidationError as error:
+        # Not what stands there: it may be a key, by mistake.
+        fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        where = ".".join(map(str, fault["loc"]))
+        said = f"{where}: {fault['msg']}" if where else fault["msg"].partition(" at line ")[0]
+        raise KeyFileError(f"{path}, line {number}: {said}.") from None
+
+
+def _write(path: Path, lines: Iterable[str]) -> None:
+    """All of it at once, so that nobody reads half a file."""
+    path = path.resolve()
+    try:
+        mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o644
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.writelines(line + "\n" for line in lines)
+            os.fchmod(file.fileno(), mode)
+        os.replace(name, path)
+    except OSError as error:
+        raise KeyFileError(f"{path}: {(error.strerror or 'cannot be written').lower()}.") from None

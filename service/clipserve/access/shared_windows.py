@@ -1,0 +1,90 @@
+"""Rates that several gateways share through Redis, and that each counts alone while Redis is away.
+
+Redis is asked with a short limit of time, and after a failure not at all for a while. Meanwhile each gateway lets
+through the whole rate, so that n of them let through up to n times as much: to refuse everybody because one part is
+missing would be worse. When the while is over, one request asks again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from limits import RateLimitItem
+from limits.aio.storage.redis import RedisStorage
+from redis.asyncio import ConnectionPool
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from clipserve.access.windows import LocalWindows, RedisWindows, Refusal, Windows
+from clipserve.telemetry.log import logger
+from clipserve.telemetry.metrics import Metrics
+
+_TIMEOUT_SECONDS = 0.25  # for an answer of Redis: a thousand times what it takes
+_PAUSE_SECONDS = 2.0  # after a failure
+
+
+@asynccontextmanager
+async def shared_windows(redis_url: str, metrics: Metrics) -> AsyncIterator[Windows]:
+    """The windows of all gateways on this Redis.
+
+    `redis_url`: redis:// or rediss://, a password in it as usual.
+    """
+    pool = ConnectionPool.from_url(
+        redis_url,
+        socket_timeout=_TIMEOUT_SECONDS,
+        socket_connect_timeout=_TIMEOUT_SECONDS,
+        retry=Retry(NoBackoff(), 0),
+    )
+    storage = RedisStorage(
+        "async+redis://",
+        implementation="redispy",
+        key_prefix="clipserve",
+        connection_pool=pool,  # type: ignore[arg-type]
+    )
+    windows = SharedWindows(RedisWindows(storage), LocalWindows(), metrics)
+    try:
+        yield windows
+    finally:
+        await pool.aclose()
+
+
+class SharedWindows:
+    """See the module."""
+
+    def __init__(self, shared: Windows, local: Windows, metrics: Metrics) -> None:
+        self._shared = shared
+        self._local = local
+        self._metrics = metrics
+        self._lost = False
+        self._ask_at = 0.0
+
+    async def take(self, item: RateLimitItem, name: str, cost: int) -> Refusal | None:
+        if self._lost and not self._time_to_ask():
+            return await self._local.take(item, name, cost)
+        try:
+            async with asyncio.timeout(_TIMEOUT_SECONDS):
+                refusal = await self._shared.take(item, name, cost)
+        except Exception as error:  # an answer that is none has no common error
+            self._fail(type(error).__name__)
+            return await self._local.take(item, name, cost)
+        if self._lost:
+            self._lost = False
+            logger.info("redis_back")
+        return refusal
+
+    def _time_to_ask(self) -> bool:
+        now = time.monotonic()
+        if now < self._ask_at:
+            return False
+        self._ask_at = now + _PAUSE_SECONDS
+        return True
+
+    def _fail(self, error: str) -> None:
+        self._metrics.redis_failed()
+        self._ask_at = time.monotonic() + _PAUSE_SECONDS
+        if not self._lost:
+            self._lost = True
+            logger.warning("redis_lost", error=error, hint="each gateway counts rates alone until it is back")

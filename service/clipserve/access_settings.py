@@ -1,0 +1,102 @@
+"""The settings of who may ask, and how often."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, Field, SecretStr, ValidationInfo, field_validator
+from pydantic_settings import NoDecode
+
+from clipserve.access.hosts import name_of
+from clipserve.commas import split
+
+
+class AccessSettings(BaseModel):
+    """A part of `Settings`."""
+
+    keys_file: Path | None = Field(
+        None, description="file of keys, which `clipserve keys add` writes; without it anybody may ask"
+    )
+    rows_per_second: int = Field(
+        0, ge=0, le=10**9, description="images, texts and new prompts of one key; 0: no limit"
+    )
+    bytes_per_second: int = Field(0, ge=0, le=10**12, description="bodies of one key; 0: no limit")
+    rate_window_seconds: int = Field(
+        10,
+        ge=1,
+        le=3600,
+        description="a key that has used nothing may use the rows and bytes of so many seconds at once; no request "
+        "may have more",
+    )
+    redis_url: SecretStr | None = Field(
+        None,
+        validate_default=True,
+        description="redis://:password@host:6379/0, rediss:// with TLS: rates of keys are those of all gateways "
+        "together, without it each counts alone; and label sets are kept there, if label_set_store is `redis`",
+    )
+    metrics_open: bool = Field(True, description="/metrics needs no key; false: one with the scope `manage`")
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="origins of pages whose scripts may ask, comma-separated: https://app.example.com; `*` for all",
+    )
+
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="names in the header Host, comma-separated, that are answered besides localhost where it "
+        "listens on loopback without keys, such as those that a proxy here passes on; `*` for all. Elsewhere, and "
+        "with keys, all are",
+    )
+
+    @field_validator("rows_per_second", "bytes_per_second", "metrics_open")
+    @classmethod
+    def _needs_keys(cls, value: object, info: ValidationInfo) -> object:
+        without = cls.model_fields[str(info.field_name)].default
+        if info.data.get("keys_file") is None and value != without:
+            raise ValueError("it is about keys: it needs CLIPSERVE_KEYS_FILE")
+        return value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _is_used(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        # What is not valid itself is not in `info.data`, and has an error of its own.
+        keys, store = info.data.get("keys_file", ...), info.data.get("label_set_store", ...)
+        if value is None and store == "redis":
+            raise ValueError("CLIPSERVE_LABEL_SET_STORE=redis needs it")
+        if value is not None and keys is None and store == "sqlite":
+            raise ValueError(
+                "nothing would use it: it needs CLIPSERVE_KEYS_FILE, for rates, or CLIPSERVE_LABEL_SET_STORE=redis"
+            )
+        return value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _of_redis(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not value.get_secret_value().startswith(("redis://", "rediss://")):
+            raise ValueError("an address of Redis begins with redis:// or rediss://")
+        return value
+
+    @field_validator("cors_origins", "allowed_hosts", mode="before")
+    @classmethod
+    def _split_names(cls, value: object) -> object:
+        parts = split(value)
+        return [part for part in parts if part] if isinstance(parts, list) else parts
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _are_hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if name_of(name) != name:
+                raise ValueError(f"{name[:200]} is not a host: write its name in lower case, without a port")
+        return value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _are_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in value:
+            scheme, _, host = origin.partition("://")
+            if origin != "*" and not (scheme in ("http", "https") and host and "/" not in host):
+                raise ValueError(
+                    f"{origin[:200]} is not an origin: write scheme://host[:port], without a path"
+                )
+        return value

@@ -1,0 +1,201 @@
+"""Refuses at once what could not be answered in time.
+
+How it works. Work is counted in rows: images, and texts that have to be encoded, each kind in a lane of its own,
+because they cost differently. A lane measures seconds per row from the intervals at which rows leave while there is
+work, so that it holds for any backend, batched or remote, and for whatever else takes the cores meanwhile.
+
+Batches are dealt round robin from the waiting requests, so a request of n rows waits for at most n rows of each
+other request in its lane: one of a thousand rows is not ahead of one that has a single row. What is ahead of a
+request is therefore
+
+    seconds per row * sum over the others in the lane of min(their rows, n)
+
+and it is refused when that is more than `max_queue_seconds`, or when it and the request's own rows do not fit into
+what is left of its deadline. A request that finds its lanes empty is not: estimates can be wrong. But one whose own
+rows take many times what is left is told so, instead of computing until its deadline for nothing.
+
+While a lane is empty nothing corrects its measure: after a slow minute, requests could be refused as too large for
+ever. So the measure of an empty lane goes back to that of the start, when there was nothing else to do.
+
+An image that takes ten times as long to decode would make all images seem slow. So a request of large images
+changes to a lane of its own when their headers are read, and may still be refused there; its rows are counted by
+their size. The others do not wait for it: decoders are dealt by bytes, see `clipserve.application.decode_queue`.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from clipserve.errors import DeadlineExceeded, Overloaded, TooMany
+from clipserve.telemetry.metrics import Metrics
+from clipserve.telemetry.request import remaining
+
+# The average forgets: after so many seconds of work an old measurement counts 1/e. This is longer than a large
+# request takes, because its rows are only seen to leave when the last one does.
+_MEMORY = 10.0
+# In an empty lane, what a row takes beyond the measure of the start is 1/e of it after so many seconds.
+_RECOVERY = 30.0
+# A single row may have been measured at three times what it costs among others.
+_HOPELESS = 4
+
+
+class _Lane:
+    """The requests in flight that need one of the towers."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._sizes: Counter[int] = Counter()  # rows of a request -> how many such requests
+        self._last_change = 0.0  # when rows last left, or the first arrived
+        self._seconds = 0.0  # of work, fading
+        self._rows = 0.0  # done in those seconds
+        self._at_start = 0.0  # seconds per row
+
+    @property
+    def seconds_per_row(self) -> float:
+        measured = self._seconds / self._rows if self._rows else 0.0
+        if self._sizes or measured <= self._at_start:
+            return measured
+        kept = math.exp((self._last_change - self._clock()) / _RECOVERY)
+        return self._at_start + (measured - self._at_start) * kept
+
+    def ahead(self, rows: int) -> float:
+        """Seconds until a request of so many rows would have its turn."""
+        return self.seconds_per_row * sum(min(size, rows) * n for size, n in list(self._sizes.items()))
+
+    def enter(self, rows: int) -> None:
+        if not self._sizes:
+            self._seconds = self.seconds_per_row * self._rows
+            self._last_change = self._clock()
+        self._sizes[rows] += 1
+
+    def leave(self, rows: int, *, finished: bool) -> None:
+        self._sizes[rows] -= 1
+        if not self._sizes[rows]:
+            del self._sizes[rows]
+        now = self._clock()
+        if finished:
+            self._learn(rows, now - self._last_change)
+        if finished or not self._sizes:
+            self._last_change = now
+
+    def learn_at_start(self, rows: int, seconds: float) -> None:
+        self._learn(rows, seconds)
+        self._at_start, self._last_change = self.seconds_per_row, self._clock()
+
+    def _learn(self, rows: int, seconds: float) -> None:
+        kept = math.exp(-seconds / _MEMORY)
+        self._seconds = self._seconds * kept + seconds
+        self._rows = self._rows * kept + rows
+
+
+class Ticket:
+    """One request that has been admitted."""
+
+    def __init__(self, admission: Admission, needs: dict[str, int]) -> None:
+        self._admission = admission
+        self.rows = needs  # lane -> rows
+
+    def are_large(self, rows: int) -> None:
+        """Its images are large, and as much work as so many rows. To be called once at most.
+
+        Raises:
+            Overloaded, TooMany: see `Admission.admit`.
+        """
+        self._admission.leave({"image": self.rows.pop("image")}, finished=False)
+        self._admission.enter({"large image": rows})
+        self.rows["large image"] = rows
+
+
+class Admission:
+    """The lanes of one model. See the module."""
+
+    def __init__(
+        self, max_queue_seconds: float, metrics: Metrics, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._max_queue_seconds = max_queue_seconds
+        self._lanes = {lane: _Lane(clock) for lane in ("image", "large image", "text")}
+        self._metrics = metrics
+        metrics.watch_work(self._seconds_ahead)
+
+    @contextmanager
+    def admit(self, images: int = 0, texts: int = 0) -> Iterator[Ticket]:
+        """Count so many rows as in flight for the duration of the block.
+
+        Raises:
+            Overloaded: too much is ahead; says after how many seconds to come back.
+            TooMany: it could not be answered even if nothing were ahead.
+            DeadlineExceeded: nor could a single row.
+        """
+        needs = {tower: rows for tower, rows in (("image", images), ("text", texts)) if rows}
+        self.enter(needs)
+        ticket = Ticket(self, dict(needs))
+        for tower, rows in needs.items():
+            self._metrics.rows_in_flight.labels(tower).inc(rows)
+        finished = False
+        try:
+            yield ticket
+            finished = True
+        finally:
+            self.leave(ticket.rows, finished=finished)
+            for tower, rows in needs.items():
+                self._metrics.rows_in_flight.labels(tower).dec(rows)
+
+    def learn_at_start(self, lane: str, rows: int, seconds: float) -> None:
+        """So many rows took so long, when there was nothing else to do."""
+        self._lanes[lane].learn_at_start(rows, seconds)
+
+    def enter(self, needs: dict[str, int]) -> None:
+        """Raises Overloaded, TooMany, DeadlineExceeded: see `admit`, which is what others call."""
+        self._refuse_if_late(needs)
+        for lane, rows in needs.items():
+            self._lanes[lane].enter(rows)
+
+    def leave(self, needs: dict[str, int], *, finished: bool) -> None:
+        """What has been entered."""
+        for lane, rows in needs.items():
+            self._lanes[lane].leave(rows, finished=finished)
+
+    def _seconds_ahead(self) -> dict[str, float]:
+        """Of everything in flight, by tower; called in another thread."""
+        lanes = self._lanes
+        images = lanes["image"].ahead(sys.maxsize) + lanes["large image"].ahead(sys.maxsize)
+        return {"image": images, "text": lanes["text"].ahead(sys.maxsize)}
+
+    def _refuse_if_late(self, needs: dict[str, int]) -> None:
+        lanes = [(self._lanes[lane], rows) for lane, rows in needs.items()]
+        ahead = max((lane.ahead(rows) for lane, rows in lanes), default=0.0)
+        if ahead > self._max_queue_seconds:
+            raise Overloaded(
+                f"{ahead:.1f} s of work are ahead; the limit is {self._max_queue_seconds:g} s. "
+                "Try again later, or add capacity.",
+                retry_after=ahead - self._max_queue_seconds / 2,
+            )
+        own = max((lane.seconds_per_row * rows for lane, rows in lanes), default=0.0)
+        left = remaining(math.inf)
+        if own > _HOPELESS * left:
+            lane, rows = max(lanes, key=lambda each: each[0].seconds_per_row * each[1])
+            fit = int(left / lane.seconds_per_row)
+            if not fit:  # no request is so small: the caller has given it too little time
+                raise DeadlineExceeded(
+                    f"{left:.2g} s are left to the deadline, and one image or text takes about "
+                    f"{lane.seconds_per_row:.2g} s.",
+                    limit=left,
+                    actual=lane.seconds_per_row,
+                )
+            raise TooMany(
+                f"the request is as much work as {rows:,} images or texts, about {own:.0f} s, and {left:.1f} s are "
+                f"left to its deadline: about {fit:,} fit. Send fewer at once; labels count once a template.",
+                limit=fit,
+                actual=rows,
+            )
+        if ahead and ahead + own > left:
+            raise Overloaded(
+                f"{ahead:.1f} s of work are ahead and the request itself takes about {own:.1f} s, but {left:.1f} s "
+                "are left to its deadline. Try again later, or send fewer items at once.",
+                retry_after=ahead,
+            )

@@ -1,0 +1,94 @@
+"""The bytes that the bodies of all requests may hold in memory together: one budget for all fronts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from ipaddress import IPv6Address, ip_network
+
+from clipserve.errors import Overloaded
+
+_NO_ROOM_SECONDS = 0.05  # until one that waits asks again
+
+
+class Lease:
+    """The part of one request, which came from `address`; it grows while its body arrives."""
+
+    def __init__(self, budget: ByteBudget, address: str) -> None:
+        self._budget = budget
+        self.address = address
+        self.size = 0
+
+    def grow(self, size: int) -> None:
+        """Take `size` bytes more.
+
+        Raises:
+            Overloaded: the others have left too few, or the same address has its share.
+        """
+        self._budget.claim(size, self.address)
+        self.size += size
+
+    async def wait_for_room(self, size: int) -> None:
+        """`grow`, of a request that can wait while others hold the budget."""
+        while True:
+            try:
+                return self.grow(size)
+            except Overloaded:
+                await asyncio.sleep(_NO_ROOM_SECONDS)
+
+    def shrink(self, size: int) -> None:
+        """Give `size` bytes back."""
+        self._budget.give_back(size, self.address)
+        self.size -= size
+
+
+class ByteBudget:
+    """What all may hold, and of that one address: a client who sends slowly leaves room for the others."""
+
+    def __init__(self, limit: int, limit_per_address: int) -> None:
+        """Bytes."""
+        self._limit = limit
+        self._limit_per_address = limit_per_address
+        self._used = 0
+        self._by_address: Counter[str] = Counter()
+
+    @contextmanager
+    def lease(self, address: str) -> Iterator[Lease]:
+        """For one request; on leaving the block its bytes are free again. `address`: whose it is."""
+        lease = Lease(self, address)
+        try:
+            yield lease
+        finally:
+            lease.shrink(lease.size)
+
+    def give_back(self, size: int, address: str) -> None:
+        """See `Lease.shrink`."""
+        self._used -= size
+        self._by_address[address] -= size
+        if not self._by_address[address]:
+            del self._by_address[address]
+
+    def claim(self, size: int, address: str) -> None:
+        """See `Lease.grow`, which remembers what it has claimed."""
+        for whose, used, limit in (
+            ("the requests in flight", self._used, self._limit),
+            ("the requests in flight from your address", self._by_address[address], self._limit_per_address),
+        ):
+            if used + size > limit:
+                raise Overloaded(
+                    f"{whose} hold {used:,} bytes, and {size:,} more do not fit into the limit of {limit:,}. Try "
+                    "again later.",
+                    retry_after=1,
+                )
+        self._used += size
+        self._by_address[address] += size
+
+
+def address_of(host: str) -> str:
+    """Whose a connection is: an IPv4 address, or the 64 bits of an IPv6 address that one customer has whole."""
+    if ":" not in host:
+        return host
+    address = IPv6Address(host.partition("%")[0])
+    return str(address.ipv4_mapped or ip_network((address, 64), strict=False))

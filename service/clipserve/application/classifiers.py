@@ -1,0 +1,146 @@
+"""Builds zero-shot classifiers once and keeps them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from clipserve.application.cache import BoundedCache
+from clipserve.application.encoder import TextEncoder
+from clipserve.clip.manifest import ScoringSpec
+from clipserve.clip.prompts import fill
+from clipserve.clip.zeroshot import ZeroShotClassifier, ensemble
+from clipserve.engine.backend import Vector
+from clipserve.errors import InvalidInput, TextTooLong
+from clipserve.telemetry.metrics import Metrics
+
+# Prompts that are encoded before the embeddings of their labels are kept. A request that runs out of time in the
+# middle has not worked for nothing: when it is sent again, it goes on where it stopped.
+_CHUNK = 128
+_STRING = 64  # bytes of a Python string besides its characters, roughly
+
+
+@dataclass(frozen=True)
+class Prompting:
+    """How a label becomes texts: the templates, slots and all, and whether a prompt may be truncated."""
+
+    templates: tuple[str, ...]
+    truncate: bool = False
+
+
+@dataclass(frozen=True)
+class LabelEmbedding:
+    """The mean of one label's prompts, float32 [D], unit length; `truncated` if one of them was."""
+
+    vector: Vector
+    truncated: bool
+
+
+@dataclass(frozen=True)
+class BuiltClassifier:
+    """A classifier, and those of its labels whose prompts were truncated."""
+
+    classifier: ZeroShotClassifier
+    truncated: tuple[str, ...]
+
+
+class Classifiers:
+    """Two caches in front of one text encoder.
+
+    A label's embedding is kept by (label, prompting), a whole classifier by (labels, prompting): a new list
+    of known labels costs no inference, a known list not even a look at each label. Requests that ask for the
+    same classifier at the same time share one build, which goes on as long as one of them waits.
+    """
+
+    def __init__(self, texts: TextEncoder, scoring: ScoringSpec, cache_bytes: int, metrics: Metrics) -> None:
+        """`cache_bytes`: of both caches together."""
+        self._texts = texts
+        self._scoring = scoring
+        self._labels = BoundedCache[tuple[str, Prompting], LabelEmbedding](
+            "label", cache_bytes // 2, _sizeof_label, metrics
+        )
+        self._classifiers = BoundedCache[tuple[tuple[str, ...], Prompting], BuiltClassifier](
+            "classifier", cache_bytes // 2, _size_of_classifier, metrics
+        )
+
+    def missing(self, labels: tuple[str, ...], prompting: Prompting) -> int:
+        """How many texts `get` would have to encode now."""
+        if (labels, prompting) in self._classifiers:
+            return 0
+        unknown = sum((label, prompting) not in self._labels for label in labels)
+        return unknown * len(prompting.templates)
+
+    async def get(self, labels: tuple[str, ...], prompting: Prompting) -> BuiltClassifier:
+        """The classifier of `labels`, which are distinct; each label's embedding is the mean of its prompts.
+
+        Raises:
+            TextTooLong: a prompt exceeds the context length; the index is that of its label.
+            InvalidInput: a label is not valid Unicode.
+        """
+        return await self._classifiers.get_or_build(
+            (labels, prompting), lambda: self._build(labels, prompting)
+        )
+
+    async def _build(self, labels: tuple[str, ...], prompting: Prompting) -> BuiltClassifier:
+        known = {label: self._labels.get((label, prompting)) for label in labels}
+        embeddings = {label: embedding for label, embedding in known.items() if embedding is not None}
+        new = [(index, label) for index, label in enumerate(labels) if label not in embeddings]
+        step = max(1, _CHUNK // len(prompting.templates))
+        for start in range(0, len(new), step):
+            chunk = new[start : start + step]
+            embeddings.update(await self._embed(chunk, prompting))
+        return BuiltClassifier(
+            ZeroShotClassifier(labels, np.stack([embeddings[k].vector for k in labels]), self._scoring),
+            tuple(label for label in labels if embeddings[label].truncated),
+        )
+
+    async def _embed(
+        self, labels: Sequence[tuple[int, str]], prompting: Prompting
+    ) -> dict[str, LabelEmbedding]:
+        """Embed labels, each with its index in the request, and keep the embeddings."""
+        prompts = [
+            (index, fill(template, label)) for index, label in labels for template in prompting.templates
+        ]
+        try:
+            encoded = await self._texts.encode([text for _, text in prompts], truncate=prompting.truncate)
+        except InvalidInput as error:
+            raise of_label(error, prompts[error.index or 0][0]) from None
+        per_label = len(prompting.templates)
+        embeddings = {}
+        for position, (_, label) in enumerate(labels):
+            own = encoded[position * per_label : (position + 1) * per_label]
+            vector = ensemble(np.stack([text.vector for text in own]))  # [T, D] -> [D]
+            embedding = LabelEmbedding(vector, any(text.truncated for text in own))
+            self._labels.put((label, prompting), embedding)
+            embeddings[label] = embedding
+        return embeddings
+
+
+def of_label(error: InvalidInput, index: int) -> InvalidInput:
+    """The error of a prompt, in the words of the label that the caller has sent."""
+    if not isinstance(error, TextTooLong):  # the only other thing that a tokenizer refuses
+        return InvalidInput(f"label {index} is not valid Unicode: it holds a lone surrogate.", index=index)
+    return TextTooLong(
+        f"label {index} makes a prompt of {error.actual} tokens, special tokens included; the limit is "
+        f"{error.limit}. Shorten the label or the template, or set truncate.",
+        limit=error.limit,
+        actual=error.actual,
+        index=index,
+    )
+
+
+def _sizeof_label(key: tuple[str, Prompting], embedding: LabelEmbedding) -> int:
+    label, prompting = key
+    return 4 * len(label) + _size_of_prompting(prompting) + int(embedding.vector.nbytes)
+
+
+def _size_of_classifier(key: tuple[tuple[str, ...], Prompting], built: BuiltClassifier) -> int:
+    labels, prompting = key
+    text = sum(4 * len(label) + _STRING for label in labels)  # at most 4 bytes a character
+    return text + _size_of_prompting(prompting) + int(built.classifier.label_embeddings.nbytes)
+
+
+def _size_of_prompting(prompting: Prompting) -> int:
+    return sum(4 * len(template) + _STRING for template in prompting.templates)

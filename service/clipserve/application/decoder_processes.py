@@ -1,0 +1,188 @@
+"""Processes that decode images: they can be killed, and a flaw in a decoder ends one of them and not the service.
+
+The callers are threads, one for each process, and wait in a system call. So the queue in front of them is the same
+as where the threads decode themselves.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from clipserve.application.decoding import took_too_long
+from clipserve.clip.decoder import ANSWER, ERROR, PIXELS, QUESTION, READY, receive
+from clipserve.clip.images import ImageLimits
+from clipserve.clip.manifest import ImageSpec
+from clipserve.engine.backend import Pixels
+from clipserve.errors import BackendUnavailable, ClipError, ImageTooLarge, UndecodableImage, UnsupportedFormat
+from clipserve.telemetry.log import logger
+from clipserve.telemetry.metrics import Metrics
+
+_ROOT = Path(__file__).parents[2]
+_COMMAND = (sys.executable, "-m", "clipserve.clip.decoder")
+_ERRORS = {kind.code: kind for kind in (ImageTooLarge, UndecodableImage, UnsupportedFormat)}
+_MAX_ERROR_BYTES = 10_000
+# A decoder ends itself by its CPU time. One that sleeps, which none should, is ended after so many times as long.
+_PATIENCE = 20
+_NOT_STARTED = "a decoder could not be started. The log of the service may say why."
+_START_SECONDS = 60.0  # it needs a tenth of a second of CPU time
+
+
+class DecoderProcesses:
+    """`decode` may be called by so many threads at a time. Two processes start now, others when they are needed."""
+
+    def __init__(self, threads: int, memory_bytes: int, seconds: float, metrics: Metrics) -> None:
+        """`memory_bytes`: for one image at most. `seconds`: CPU time for one image."""
+        self._memory_bytes = memory_bytes
+        self._seconds = seconds
+        self._metrics = metrics
+        self._closed = False
+        self._all: set[_Process] = set()
+        self._idle = [self._started() for _ in range(min(threads, 2))]  # the last used is the next
+
+    def decode(self, image: bytes, spec: ImageSpec, limits: ImageLimits) -> Pixels:
+        """`decode_pixels`, in a process.
+
+        Raises:
+            UnsupportedFormat, ImageTooLarge, UndecodableImage: see `decode_pixels`.
+            ImageTooLarge: it takes too much CPU time; its process was ended.
+            UndecodableImage: it made its process end.
+            BackendUnavailable: a process cannot be started.
+        """
+        process = self._next()
+        try:
+            process.wait_ready()
+            answer = process.ask(_task(spec, limits, self._seconds), image, spec.size)
+        except Exception as error:  # its end, its silence, or whatever is answered by one that was taken over
+            started, status = process.ready, process.end()
+            late = status == -signal.SIGPROF or isinstance(error, TimeoutError)
+            self._count(process, "late" if late else "died", status)
+            raise self._error(started=started, late=late) from None
+        self._idle.append(process)
+        if isinstance(answer, ClipError):
+            raise answer
+        return answer
+
+    def close(self) -> None:
+        """End all of them now, whatever they do."""
+        self._closed = True
+        for process in list(self._all):
+            process.end()
+
+    def _next(self) -> _Process:
+        with suppress(IndexError):
+            while True:
+                process = self._idle.pop()
+                status = process.ended
+                if status is None:
+                    return process
+                process.end()
+                self._count(process, "died", status)
+        return self._started()
+
+    def _started(self) -> _Process:
+        try:
+            process = _Process(self._memory_bytes, self._seconds * _PATIENCE)
+        except OSError:
+            logger.exception("decoder_not_started")
+            raise BackendUnavailable(_NOT_STARTED) from None
+        self._all.add(process)
+        if self._closed:  # the service ends
+            process.end()
+        return process
+
+    def _count(self, process: _Process, reason: str, status: int) -> None:
+        self._all.discard(process)
+        if not self._closed:
+            self._metrics.decoder_replaced(reason)
+            logger.warning("decoder_replaced", reason=reason, status=status)
+
+    def _error(self, *, started: bool, late: bool) -> ClipError:
+        if not started:
+            return BackendUnavailable(_NOT_STARTED)
+        if late:
+            return took_too_long(self._seconds)
+        return UndecodableImage(
+            "the decoder ended at the image: it is broken, or larger than its header says."
+        )
+
+
+class _Process:
+    """`seconds`: how long it may keep its caller waiting for an answer. `ready`: it has started."""
+
+    def __init__(self, memory_bytes: int, seconds: float) -> None:
+        self._socket, theirs = socket.socketpair()
+        self._socket.settimeout(_START_SECONDS)
+        self._seconds = seconds
+        self.ready = False
+        with theirs:
+            self._popen = subprocess.Popen(  # noqa: S603 - our own module
+                [*_COMMAND, str(memory_bytes)],
+                stdin=theirs.fileno(),
+                stdout=subprocess.DEVNULL,
+                cwd=_ROOT,
+                env={name: value for name, value in os.environ.items() if not name.startswith("CLIPSERVE_")},
+                process_group=0,  # Ctrl-C is for the service, which lets its requests end
+            )
+
+    @property
+    def ended(self) -> int | None:
+        """The exit status, if it has ended."""
+        return self._popen.poll()
+
+    def wait_ready(self) -> None:
+        """Until it has started.
+
+        Raises:
+            OSError, EOFError: it has not.
+        """
+        if not self.ready:
+            if receive(self._socket, len(READY)) != READY:
+                raise EOFError
+            self.ready = True
+            self._socket.settimeout(self._seconds)
+
+    def ask(self, task: bytes, image: bytes, size: int) -> Pixels | ClipError:
+        """The pixels, uint8 [size, size, 3], or the error of the image.
+
+        Raises:
+            OSError, EOFError: it ended, answers what cannot be, or too late.
+        """
+        self._socket.sendall(QUESTION.pack(len(task), len(image)) + task)
+        self._socket.sendall(image)
+        kind, length = ANSWER.unpack(receive(self._socket, ANSWER.size))
+        if kind == PIXELS and length == size * size * 3:
+            return np.frombuffer(receive(self._socket, length), np.uint8).reshape(size, size, 3)
+        if kind == ERROR and length <= _MAX_ERROR_BYTES:
+            return _read_error(receive(self._socket, length))
+        raise EOFError
+
+    def end(self) -> int:
+        """Its exit status."""
+        self._popen.kill()
+        status = self._popen.wait()
+        self._socket.close()
+        return status
+
+
+def _read_error(content: bytearray) -> ClipError:
+    fields = json.loads(content)
+    kind = _ERRORS[fields["code"]]
+    return kind(fields["detail"], limit=fields["limit"], actual=fields["actual"])
+
+
+@functools.lru_cache
+def _task(spec: ImageSpec, limits: ImageLimits, seconds: float) -> bytes:
+    """See `clipserve.clip.decoder`."""
+    task = {"spec": spec.model_dump(), "limits": asdict(limits), "seconds": seconds}
+    return json.dumps(task).encode()

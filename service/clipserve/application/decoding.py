@@ -1,0 +1,172 @@
+"""Images to pixels within the limits of this process: so many at a time, and so much memory for all of them.
+
+The bytes and the thread of an image are free again when its decoding has really ended. A request that was cancelled
+is not waited for, but what it has begun goes on: decoders cannot be interrupted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import Executor, Future
+from contextlib import suppress
+from dataclasses import dataclass
+
+from clipserve.application.decode_queue import DecodeQueue, Waiting
+from clipserve.clip.images import ImageHeader, ImageLimits, decode_pixels, read_header
+from clipserve.clip.manifest import ImageSpec
+from clipserve.engine.backend import Pixels
+from clipserve.errors import ClipError, ImageTooLarge
+from clipserve.telemetry.metrics import Metrics
+from clipserve.telemetry.request import current
+
+Dealt = asyncio.Future[None]  # done when an image has its turn
+Decode = Callable[[bytes, ImageSpec, ImageLimits], Pixels]  # in a thread, with the errors of `decode_pixels`
+
+
+@dataclass(frozen=True)
+class DecodeLimits:
+    """Of all images together.
+
+    `threads`: images at a time. `memory_bytes`: what these may take. `seconds`: after which an image is given up,
+    though its thread goes on; None where `decode` gives it up itself.
+    """
+
+    threads: int
+    memory_bytes: int
+    seconds: float | None = None
+
+
+class Decoders:
+    """One for all models. `executor` has a thread for each of `limits.threads`, in which it calls `decode`."""
+
+    def __init__(
+        self, executor: Executor, limits: DecodeLimits, metrics: Metrics, decode: Decode = decode_pixels
+    ) -> None:
+        self._executor = executor
+        self._decode = decode
+        self._limits = limits
+        self._queue = DecodeQueue[Dealt]()
+        self._running = 0
+        self._bytes = 0
+        metrics.watch_decoding(bytes_taken=lambda: self._bytes, images_waiting=lambda: len(self._queue))
+
+    async def decode(self, image: bytes, header: ImageHeader, spec: ImageSpec, limits: ImageLimits) -> Pixels:
+        """`decode_pixels`, when it is this image's turn.
+
+        Raises:
+            ImageTooLarge: it alone takes more memory than there is for all, or too long.
+            UnsupportedFormat, ImageTooLarge, UndecodableImage: see `decode_pixels`.
+        """
+        waiting = Waiting(_owner(), self._checked(header), asyncio.get_running_loop().create_future())
+        self._queue.put(waiting)
+        self._deal()
+        try:
+            await waiting.item
+        except asyncio.CancelledError:
+            self._give_back(waiting)
+            raise
+        return await self._run(waiting, functools.partial(self._decode, image, spec, limits))
+
+    def _checked(self, header: ImageHeader) -> int:
+        size, limit = header.decode_bytes, self._limits.memory_bytes
+        if size > limit:
+            raise ImageTooLarge(
+                f"the image has {header.pixels:,} pixels, and decoding it takes {size:,} bytes of memory in its "
+                f"format; the limit is {limit:,}. Send a smaller image, or a JPEG that is not progressive.",
+                limit=limit,
+                actual=size,
+            )
+        return size
+
+    def _deal(self) -> None:
+        """Give each free thread the image whose turn it is.
+
+        One that does not fit yet holds up those behind it: else small images could pass it for ever.
+        """
+        while self._running < self._limits.threads and (waiting := self._queue.first()):
+            if self._bytes + waiting.size > self._limits.memory_bytes:
+                break
+            self._queue.deal(waiting)
+            self._running += 1
+            self._bytes += waiting.size
+            if (
+                not waiting.item.done()
+            ):  # else it was cancelled just now, and gives its place back when it learns it
+                waiting.item.set_result(None)
+
+    def _give_back(self, waiting: Waiting[Dealt]) -> None:
+        """It was cancelled before its decoding began."""
+        if waiting.dealt:
+            self._ended(waiting)
+        else:
+            self._queue.removed(waiting)
+            self._deal()  # those behind it may fit
+
+    def _ended(self, waiting: Waiting[Dealt]) -> None:
+        self._queue.ended(waiting)
+        self._running -= 1
+        self._bytes -= waiting.size
+        self._deal()
+
+    async def _run(self, waiting: Waiting[Dealt], decode: Callable[[], Pixels]) -> Pixels:
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Pixels] = loop.create_future()
+        tell = functools.partial(_tell, loop, functools.partial(self._answer, waiting, answer))
+        self._executor.submit(decode).add_done_callback(tell)
+        try:
+            async with asyncio.timeout(self._limits.seconds):
+                return await answer
+        except TimeoutError:
+            raise took_too_long(self._limits.seconds or 0.0) from None
+        finally:
+            del answer, tell  # `clipserve.concurrency` says why
+
+    def _answer(self, waiting: Waiting[Dealt], answer: asyncio.Future[Pixels], job: Future[Pixels]) -> None:
+        self._ended(waiting)
+        if answer.cancelled():
+            return
+        if error := job.exception():
+            answer.set_exception(error)
+        else:
+            answer.set_result(job.result())
+
+
+def _tell(
+    loop: asyncio.AbstractEventLoop, answer: Callable[[Future[Pixels]], None], job: Future[Pixels]
+) -> None:
+    with suppress(RuntimeError):  # the loop is closed: the process ends
+        loop.call_soon_threadsafe(answer, job)
+
+
+def took_too_long(seconds: float) -> ImageTooLarge:
+    """The error of an image that has been given up after so many seconds."""
+    return ImageTooLarge(
+        f"decoding the image takes longer than the limit of {seconds:g} s. Send a smaller image.",
+        limit=seconds,
+    )
+
+
+def _owner() -> Hashable:
+    """The request that an image is of; of an image that several requests share, the first."""
+    context = current()
+    return next(iter(context.requests), None) if context else None
+
+
+def read_headers(
+    images: Sequence[bytes | ClipError], spec: ImageSpec, limits: ImageLimits
+) -> list[ImageHeader | ClipError]:
+    """The header of each image, or the error that concerns it alone; of an error, itself."""
+    return [_read_header(index, image, spec, limits) for index, image in enumerate(images)]
+
+
+def _read_header(
+    index: int, image: bytes | ClipError, spec: ImageSpec, limits: ImageLimits
+) -> ImageHeader | ClipError:
+    if isinstance(image, ClipError):
+        return image
+    try:
+        return read_header(image, spec, limits)
+    except ClipError as error:
+        return error.at(index)

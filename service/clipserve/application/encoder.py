@@ -1,0 +1,205 @@
+"""Images or texts -> embeddings: preprocessing in front of a backend."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from clipserve.application.decoding import Decoders, read_headers
+from clipserve.clip.images import ImageHeader, ImageLimits
+from clipserve.clip.manifest import ModelManifest
+from clipserve.clip.tokenizer import TokenizedText, Tokenizer
+from clipserve.concurrency import SideThread, together
+from clipserve.engine.backend import Backend, Embeddings, Pixels, Vector
+from clipserve.errors import BackendFailed, ClipError
+from clipserve.telemetry.metrics import Metrics
+
+# An image as a front gives it: the bytes of a file, or why there are none (base64 that is broken, for example).
+ImageInput = bytes | ClipError
+VectorOrError = Vector | ClipError
+
+# Few plain texts are tokenized faster than a thread is woken; more would hold up every other request.
+_SHORT_TEXTS = 32
+_SHORT_CHARS = 2_048
+_ODD = 8  # plain characters that one counts for where a text is not plain ASCII: its cleaning is dear
+# What is tokenized in one call: a few milliseconds, after which others have their turn, and a request that has been
+# cancelled ends. Encodings hold a hundred bytes a token, the ids that are kept a few.
+_CALL_TEXTS = 64
+_CALL_CHARS = 8_192
+
+
+class ImageEncoder(Protocol):
+    """The bytes of an image file -> its vector, float32 [D]."""
+
+    async def read_headers(self, images: Sequence[ImageInput]) -> list[ImageHeader | ClipError]:
+        """What each image is by its header, or the error that concerns it alone, in order."""
+
+    async def encode(self, image: bytes, header: ImageHeader) -> Vector:
+        """Raises the errors of `Decoders.decode` and of `Backend`."""
+
+    async def check(self, image: bytes, header: ImageHeader) -> None:
+        """Decode it and nothing more. Raises the errors of `Decoders.decode`."""
+
+
+async def encode_images(
+    encoder: ImageEncoder, images: Sequence[ImageInput], headers: Sequence[ImageHeader | ClipError]
+) -> list[VectorOrError]:
+    """Each image's vector, in order, or the error that concerns it alone. `headers`: from `read_headers`."""
+
+    async def encode(index: int, image: ImageInput, header: ImageHeader | ClipError) -> VectorOrError:
+        if isinstance(image, ClipError):
+            return image
+        if isinstance(header, ClipError):
+            return header
+        try:
+            return await encoder.encode(image, header)
+        except ClipError as error:
+            return error.at(index)
+
+    return list(await asyncio.gather(*map(encode, range(len(images)), images, headers)))
+
+
+class DecodingImageEncoder:
+    """An `ImageEncoder`: decodes, then asks the backend."""
+
+    def __init__(
+        self,
+        manifest: ModelManifest,
+        backend: Backend,
+        executor: Executor,
+        decoders: Decoders,
+        limits: ImageLimits,
+        metrics: Metrics,
+    ) -> None:
+        """`executor`: threads that read headers."""
+        self._manifest = manifest
+        self._backend = backend
+        self._executor = executor
+        self._decoders = decoders
+        self._limits = limits
+        self._metrics = metrics
+
+    async def read_headers(self, images: Sequence[ImageInput]) -> list[ImageHeader | ClipError]:
+        if not images:
+            return []
+        with self._metrics.stage("decode"):
+            return await asyncio.get_running_loop().run_in_executor(
+                self._executor, read_headers, images, self._manifest.image, self._limits
+            )
+
+    async def check(self, image: bytes, header: ImageHeader) -> None:
+        await self._decoded(image, header)
+
+    async def encode(self, image: bytes, header: ImageHeader) -> Vector:
+        pixels = await self._decoded(image, header)  # [S, S, 3]
+        with self._metrics.stage("encode_image"):
+            embeddings = await self._backend.encode_image(pixels[np.newaxis])  # [1, D]
+        check_embeddings(embeddings, 1, self._manifest.embed_dim)
+        return np.asarray(embeddings[0])
+
+    async def _decoded(self, image: bytes, header: ImageHeader) -> Pixels:
+        with self._metrics.stage("decode"):
+            return await self._decoders.decode(image, header, self._manifest.image, self._limits)
+
+
+@dataclass(frozen=True)
+class EncodedText:
+    """The vector of a text; `tokens` counts what it had before it was truncated."""
+
+    vector: Vector
+    tokens: int
+    truncated: bool
+
+
+class TextEncoder:
+    """Tokenizes, groups texts of similar length, and asks the backend once for each group."""
+
+    def __init__(
+        self,
+        manifest: ModelManifest,
+        tokenizer: Tokenizer,
+        backend: Backend,
+        side: SideThread,
+        metrics: Metrics,
+    ) -> None:
+        self._manifest = manifest
+        self._tokenizer = tokenizer
+        self._backend = backend
+        self._side = side
+        self._metrics = metrics
+
+    async def encode(self, texts: Sequence[str], *, truncate: bool = False) -> list[EncodedText]:
+        """Each text's vector, in order.
+
+        Raises:
+            TextTooLong, InvalidInput: see `Tokenizer.encode`.
+            BackendUnavailable, BackendFailed: see `Backend`.
+        """
+        if not texts:
+            return []
+        rows = await self.tokenize(texts, truncate=truncate)
+        by_length: dict[int, list[int]] = defaultdict(list)  # padded length -> positions of its texts
+        buckets = self._backend.text_buckets
+        for position, row in enumerate(rows):
+            by_length[self._manifest.text.padded_length(len(row.ids), buckets)].append(position)
+        encoded = await together(
+            self._encode_rows([rows[p] for p in positions], length) for length, positions in by_length.items()
+        )
+        vectors: dict[int, Vector] = {}
+        for positions, embeddings in zip(by_length.values(), encoded, strict=True):
+            vectors.update(zip(positions, embeddings, strict=True))
+        return [EncodedText(vectors[p], row.tokens, row.truncated) for p, row in enumerate(rows)]
+
+    async def tokenize(self, texts: Sequence[str], *, truncate: bool = False) -> list[TokenizedText]:
+        """Each text's tokens, in order. Raises TextTooLong, InvalidInput: see `Tokenizer.encode`."""
+        short = len(texts) <= _SHORT_TEXTS and sum(map(_plain_chars, texts)) <= _SHORT_CHARS
+        rows: list[TokenizedText] = []
+        with self._metrics.stage("tokenize"):
+            for part in _parts(texts):
+                rows += await self._side.call(self._tokenizer.encode, part, truncate, len(rows), short=short)
+        return rows
+
+    def pieces(self, ids: Sequence[int]) -> list[str]:
+        """How each token is written in the vocabulary."""
+        return self._tokenizer.pieces(ids)
+
+    async def _encode_rows(self, rows: list[TokenizedText], length: int) -> Embeddings:
+        token_ids, lengths = self._tokenizer.pad(rows, length)  # [N, L], [N]
+        with self._metrics.stage("encode_text"):
+            embeddings = await self._backend.encode_text(token_ids, lengths)  # [N, D]
+        check_embeddings(embeddings, len(rows), self._manifest.embed_dim)
+        return embeddings
+
+
+def _plain_chars(text: str) -> int:
+    return len(text) * (1 if text.isascii() and "&" not in text else _ODD)
+
+
+def _parts(texts: Sequence[str]) -> Iterator[Sequence[str]]:
+    """So many texts and characters at a time, and at least one text."""
+    start = chars = 0
+    for index, text in enumerate(texts):
+        if index > start and (index - start == _CALL_TEXTS or chars + len(text) > _CALL_CHARS):
+            yield texts[start:index]
+            start, chars = index, 0
+        chars += len(text)
+    yield texts[start:]
+
+
+def check_embeddings(embeddings: Embeddings, rows: int, embed_dim: int) -> None:
+    """Refuse impossible vectors: one of them in somebody's index is worse than an error.
+
+    Raises:
+        BackendFailed: not float [rows, embed_dim], or a value is not finite.
+    """
+    expected = (rows, embed_dim)
+    if embeddings.shape != expected:
+        raise BackendFailed(f"the encoder gave an array of {embeddings.shape}, not {expected}.")
+    if not np.isfinite(embeddings).all():
+        raise BackendFailed("the encoder gave a vector with values that are not finite.")

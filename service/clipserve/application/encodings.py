@@ -1,0 +1,48 @@
+"""Vectors in fewer bytes. What each does to a search is in docs/api.md.
+
+Values are little-endian and in the order of the vector; bits begin with the highest of each byte.
+
+| encoding | of D values | what it is |
+| --- | --- | --- |
+| float32 | 4 D bytes | the vector as the model gives it |
+| float16 | 2 D bytes | each value rounded |
+| int8 | D bytes | round(value / scale), where the largest becomes 127 or -127; `scale` belongs to the vector |
+| ubinary | D / 8 bytes | one bit a value: whether it is above zero (numpy.packbits) |
+| binary | D / 8 bytes | the same bytes less 128, as int8: what sentence-transformers and Cohere call binary |
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from clipserve.engine.backend import Vector
+
+EmbeddingType = Literal["float32", "float16", "int8", "binary", "ubinary"]
+EMBEDDING_TYPES: tuple[EmbeddingType, ...] = get_args(EmbeddingType)
+
+_INT8_MAX = 127
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A vector as it is sent: `values` [D], or [D / 8] bytes of bits. `scale`: of int8, value = scale * integer."""
+
+    values: npt.NDArray[Any]
+    scale: float | None = None
+
+
+def encode_vector(vector: Vector, embedding_type: EmbeddingType) -> Encoded:
+    """`vector`: float32 [D], finite."""
+    if embedding_type == "float32":
+        return Encoded(np.ascontiguousarray(vector, "<f4"))
+    if embedding_type == "float16":
+        return Encoded(vector.astype("<f2"))
+    if embedding_type == "int8":
+        scale = float(np.abs(vector).max()) / _INT8_MAX or 1.0
+        return Encoded(np.rint(vector / scale).astype(np.int8), scale)
+    bits = np.packbits(vector > 0)  # uint8 [D / 8]; the last byte is filled up with zeros
+    return Encoded(bits if embedding_type == "ubinary" else (bits.astype(np.int16) - 128).astype(np.int8))

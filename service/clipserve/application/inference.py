@@ -1,0 +1,227 @@
+"""The use cases. Every front calls these, and nothing below knows which front called."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from clipserve.application.answers import (
+    Classification,
+    Embedding,
+    LabelSetVersion,
+    ModelState,
+    Similarities,
+    Tokenization,
+    compared,
+    spelled,
+)
+from clipserve.application.classifiers import Prompting
+from clipserve.application.encoder import EncodedText, VectorOrError, encode_images
+from clipserve.application.label_sets.label_sets import LabelSets
+from clipserve.application.limits import RequestLimits
+from clipserve.application.models import Models
+from clipserve.application.ranking import Classified, ranked, warnings_of
+from clipserve.application.requests import (
+    Choice,
+    ClassifyRequest,
+    EmbedRequest,
+    SimilarityRequest,
+    TokenizeRequest,
+)
+from clipserve.application.rows import Charge, Rows
+from clipserve.application.served_model import ServedModel
+from clipserve.concurrency import SideThread, both, loops_are_well
+from clipserve.errors import ClipError, PermissionDenied, Unauthenticated
+
+_SHORT = 1_000  # scores that are ranked, or tokens that are spelled, in a quarter of a millisecond
+
+
+class Inference:
+    """Checks, admits, runs and answers. Models are found by name; without one, the first is meant."""
+
+    def __init__(
+        self,
+        models: Models,
+        label_sets: LabelSets,
+        limits: RequestLimits,
+        side: SideThread,
+        charge: Charge | None = None,
+    ) -> None:
+        """`charge` takes rows from the rate of whoever asks; it raises RateLimited."""
+        self._models = models
+        self.label_sets = label_sets
+        self.limits = limits
+        self._side = side
+        self._rows = Rows(limits, charge)
+        self.draining = False  # the end is near: not ready, though it serves what still comes
+
+    @property
+    def names(self) -> list[str]:
+        """Of the models served, the first being the one meant where none is named."""
+        return list(self._models)
+
+    async def classify(self, request: ClassifyRequest) -> Classification:
+        """Score each image against all labels.
+
+        Raises:
+            InvalidInput: nothing to do, over a limit, a prompt of too many tokens, or every image is bad.
+            UnknownModel, WrongFingerprint, RateLimited, Overloaded, BackendUnavailable, BackendFailed: see
+                `clipserve.errors`.
+        """
+        if request.label_sets:
+            return await self._classify_by_sets(request)
+        model = self._models.find(request)
+        request.check(self.limits)
+        labels = (*request.labels, *request.background)
+        templates = request.expanded_templates(model.manifest, self.limits)
+        prompting = Prompting(templates, request.truncate)
+        missing = model.classifiers.missing(labels, prompting)
+        with model.admission.admit(len(request.images), missing) as ticket:
+            headers = await self._rows.read_headers(model, request.images, ticket)
+            await self._rows.charge(len(request.images) + missing)
+            vectors, built = await both(
+                encode_images(model.images, request.images, headers),
+                model.classifiers.get(labels, prompting),
+            )
+        classified = [(built.classifier, request.ranking)]
+        return replace(await self._ranked(model, classified, vectors), truncated_labels=built.truncated)
+
+    async def _classify_by_sets(self, request: ClassifyRequest) -> Classification:
+        request.check(self.limits)
+        sets = self.label_sets.find(request.label_sets)
+        model = self._models.find(request.of_models([each.definition.model for each in sets]))
+        images, _ = await self._rows.encode(model, request.images, (), truncate=False)
+        classified = [(each.classifier, each.ranking(request)) for each in sets]
+        return replace(
+            await self._ranked(model, classified, images),
+            truncated_labels=tuple(dict.fromkeys(label for each in sets for label in each.truncated)),
+            label_sets=tuple(LabelSetVersion(each.name, each.version) for each in sets),
+        )
+
+    async def _ranked(
+        self, model: ServedModel, classified: Classified, vectors: Sequence[VectorOrError]
+    ) -> Classification:
+        _raise_error_of_all(vectors)
+        labels = sum(len(classifier.labels) for classifier, _ in classified)
+        results = await self._side.call(ranked, classified, vectors, short=len(vectors) * labels <= _SHORT)
+        return Classification(model.name, model.fingerprint, results, warnings=warnings_of(classified))
+
+    async def embed(self, request: EmbedRequest) -> Embedding:
+        """The vector of each image and of each text.
+
+        Raises:
+            InvalidInput: nothing to do, over a limit, a text of too many tokens unless `truncate`, other dimensions
+                than the model's, or every item is a bad image.
+            UnknownModel, WrongFingerprint, RateLimited, Overloaded, BackendUnavailable, BackendFailed: see
+                `clipserve.errors`.
+        """
+        model = self._models.find(request)
+        request.check(self.limits)
+        request.check_dimensions(model.manifest)
+        images, texts = await self._rows.encode(
+            model, request.images, request.texts, truncate=request.truncate
+        )
+        if request.all_or_nothing:
+            _raise_first_error(images)
+        if not texts:
+            _raise_error_of_all(images)
+        return Embedding(model.name, model.fingerprint, images, texts)
+
+    async def similarity(self, request: SimilarityRequest) -> Similarities:
+        """Each item beside each of those it is compared with.
+
+        Raises:
+            InvalidInput: nothing to do, over a limit, a text of too many tokens unless `truncate`, every item is
+                a bad image, or one of `to_images` is: its index counts all images of the request.
+            UnknownModel, WrongFingerprint, RateLimited, Overloaded, BackendUnavailable, BackendFailed: see
+                `clipserve.errors`.
+        """
+        model = self._models.find(request)
+        request.check(self.limits)
+        images, texts = await self._rows.encode(
+            model,
+            [*request.images, *request.to_images],
+            [*request.texts, *request.to_texts],
+            truncate=request.truncate,
+        )
+        own, others = images[: len(request.images)], images[len(request.images) :]
+        own += [text.vector for text in texts[: len(request.texts)]]
+        others += [text.vector for text in texts[len(request.texts) :]]
+        _raise_first_error(others)
+        _raise_error_of_all(own)
+        results = await self._side.call(
+            compared, own, others, model.manifest.scoring, short=len(own) * len(others) <= _SHORT
+        )
+        return Similarities(model.name, model.fingerprint, results)
+
+    def find(self, choice: Choice) -> ModelState:
+        """The model that is meant, which is asked again and again.
+
+        Raises:
+            UnknownModel, WrongFingerprint, BackendUnavailable: see `clipserve.errors`.
+        """
+        model = self._models.find(choice)
+        return ModelState(model.manifest, model.fingerprint, ready=True)
+
+    async def embed_item(self, request: EmbedRequest) -> VectorOrError | EncodedText:
+        """The one image or text of `request`, which is part of something larger; its error is its answer.
+
+        It is not refused for what is ahead of it: it waits, for its rate too.
+
+        Raises:
+            Unauthenticated, PermissionDenied: the key of all of it has been taken away.
+        """
+        try:
+            model = self._models.find(request)
+            request.check(self.limits)
+            await self._rows.charge(1, wait=True)
+            headers = await model.images.read_headers(request.images)
+            images, texts = await both(
+                encode_images(model.images, request.images, headers),
+                model.texts.encode(request.texts, truncate=request.truncate),
+            )
+        except (Unauthenticated, PermissionDenied):
+            raise
+        except ClipError as error:
+            return error.with_traceback(None)
+        return [*images, *texts][0]
+
+    async def tokenize(self, request: TokenizeRequest) -> Tokenization:
+        """The tokens of each text, as the encoder would be given them.
+
+        Raises:
+            InvalidInput: nothing to do, over a limit, or a text is not valid Unicode.
+            UnknownModel, WrongFingerprint, BackendUnavailable: see `clipserve.errors`.
+        """
+        model = self._models.find(request)
+        request.check(self.limits)
+        rows = await model.texts.tokenize(request.texts, truncate=True)
+        results = await self._side.call(
+            spelled, rows, model.texts.pieces, short=sum(len(row.ids) for row in rows) <= _SHORT
+        )
+        return Tokenization(model.name, model.fingerprint, model.manifest.text.context_length, results)
+
+    async def models(self) -> list[ModelState]:
+        """Each model served, as it is now."""
+        return [
+            ModelState(model.manifest, model.fingerprint, await model.ready())
+            for model in self._models.values()
+        ]
+
+    async def ready(self) -> bool:
+        """Whether every model would serve a request made now, and by label sets too, and no loop has failed."""
+        if self.draining or not self.label_sets.started or not loops_are_well():
+            return False
+        return all([await model.ready() for model in self._models.values()])
+
+
+def _raise_error_of_all(results: Sequence[VectorOrError]) -> None:
+    """The error of one item is a result among others; where there are no others, the request has failed."""
+    if all(isinstance(result, ClipError) for result in results):
+        _raise_first_error(results)
+
+
+def _raise_first_error(results: Sequence[VectorOrError]) -> None:
+    for result in results:
+        if isinstance(result, ClipError):
+            raise result

@@ -1,0 +1,114 @@
+"""Label sets that are files: `pets.toml` or `pets.json` in a folder, such as a ConfigMap of Kubernetes.
+
+A file holds what a request to put the set would; its examples are names of image files beside it. A file that
+cannot be read or is wrong is said in the log, and the set stays as it was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from clipserve.application.encoder import ImageInput
+from clipserve.application.label_sets.building import Wanted
+from clipserve.application.label_sets.definition import digest_of
+from clipserve.application.label_sets.fields import LabelSetFields
+from clipserve.application.label_sets.request import LabelSetLimits, put_request
+from clipserve.application.limits import RequestLimits
+from clipserve.application.models import Models
+from clipserve.errors import ClipError, InvalidInput, UndecodableImage
+from clipserve.telemetry.log import logger
+
+_SUFFIXES = (".toml", ".json")
+
+Signature = dict[str, tuple[int, int, int]]  # name of a file -> inode, time of its change, size
+
+
+@dataclass
+class Folder:
+    """The files of one folder, and the label sets that they were when they were last right."""
+
+    path: Path
+    limits: RequestLimits
+    own_limits: LabelSetLimits
+    _read: Signature = field(default_factory=dict)
+    _sets: dict[str, Wanted] = field(default_factory=dict)
+    _lost: bool = False
+
+    async def changed(self) -> bool:
+        """Whether a file is another one than at the last `read`."""
+        return await asyncio.to_thread(self._signature) != self._read
+
+    async def read(self, models: Models) -> dict[str, Wanted]:
+        """The label sets, by name; those whose file is wrong now, as they were."""
+        return await asyncio.to_thread(self._sets_of, models)
+
+    def _signature(self) -> Signature:
+        found = {}
+        try:
+            for file in sorted(self.path.iterdir()):
+                if file.is_file():
+                    stat = file.stat()  # of what a link leads to: a ConfigMap is replaced by its link
+                    found[file.name] = stat.st_ino, stat.st_mtime_ns, stat.st_size
+        except OSError as error:
+            if not self._lost:  # it is looked at several times a second
+                self._lost = True
+                logger.warning("label_sets_folder_unreadable", reason=error.strerror)
+            return self._read
+        self._lost = False
+        return found
+
+    def _sets_of(self, models: Models) -> dict[str, Wanted]:
+        signature = self._signature()
+        if signature == self._read:
+            return self._sets
+        sets = {}
+        for file in sorted(map(Path, signature)):
+            if file.suffix in _SUFFIXES:
+                try:
+                    sets[file.stem] = self._wanted(file, models)
+                except (OSError, ValueError, ClipError) as error:
+                    self._say_wrong(file.name, error)
+                    if file.stem in self._sets:
+                        sets[file.stem] = self._sets[file.stem]
+        self._read, self._sets = signature, sets
+        return sets
+
+    def _wanted(self, file: Path, models: Models) -> Wanted:
+        text = self._bytes(file.name).decode()
+        fields: dict[str, Any] = tomllib.loads(text) if file.suffix == ".toml" else json.loads(text)
+        request = put_request(file.stem, LabelSetFields.model_validate(fields), self._image)
+        request.check(self.limits, self.own_limits)
+        definition, images = request.resolved(models.find(request).manifest, self.limits, self.own_limits)
+        return Wanted(file.stem, digest_of(definition.to_bytes()), definition, images)
+
+    def _image(self, name: str) -> ImageInput:
+        try:
+            return self._bytes(name)
+        except (OSError, ValueError):
+            return UndecodableImage(f"there is no file {name[:64]!r} beside it that can be read.")
+
+    def _bytes(self, name: str) -> bytes:
+        """Of a file in the folder, and nowhere else."""
+        if Path(name).name != name:
+            raise ValueError("not a name of a file")
+        with (self.path / name).open("rb") as file:
+            content = file.read(self.own_limits.max_label_set_bytes + 1)
+        if len(content) > self.own_limits.max_label_set_bytes:
+            raise InvalidInput(f"the file has more than {self.own_limits.max_label_set_bytes:,} bytes.")
+        return content
+
+    def _say_wrong(self, file: str, error: Exception) -> None:
+        reason = str(error)
+        if isinstance(error, ValidationError):
+            first = error.errors(include_url=False, include_input=False)[0]
+            reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        elif isinstance(error, ClipError):
+            reason = error.detail
+        logger.error("label_set_file_wrong", file=file, reason=reason, hint="the set stays as it was")

@@ -1,0 +1,66 @@
+"""What a build costs the key that has put the label set: a row for each prompt and each example.
+
+A build takes longer than a request may, and so it waits for the rate instead of being refused. It holds nothing
+meanwhile: neither its turn among the builds nor its claim in the store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+
+from clipserve.access.gate import when_there_is_room
+from clipserve.errors import LabelSetFailed, PermissionDenied, RateLimited, Unauthenticated
+
+Charge = Callable[[int], Awaitable[None]]
+
+
+class Unpaid(Exception):
+    """The next rows are not paid yet: give way, and let the account `save`."""
+
+
+@dataclass
+class Account:
+    """Rows that are paid and not encoded yet. `charge` takes them from the rate; None: they cost nothing.
+
+    They are paid one at a time: so a key pays for what is more than its rate allows at once, and goes on with other
+    requests beside it.
+    """
+
+    charge: Charge | None = None
+    paid: int = 0
+    needed: int = 0
+
+    async def require(self, rows: int) -> None:
+        """Before so many rows are encoded; then `spend` them.
+
+        Raises:
+            Unpaid: the rate has no room for all of them now.
+            LabelSetFailed: the key is not known any more.
+        """
+        self.needed = rows
+        try:
+            await self._pay(self.charge)
+        except RateLimited:
+            raise Unpaid from None
+
+    def spend(self, rows: int) -> None:
+        """They are encoded."""
+        self.paid = max(0, self.paid - rows)
+
+    async def save(self) -> None:
+        """Until what was required last is paid. Raises LabelSetFailed."""
+        charge = self.charge
+        if charge:
+            await self._pay(lambda rows: when_there_is_room(partial(charge, rows)))
+
+    async def _pay(self, charge: Charge | None) -> None:
+        try:
+            while charge and self.paid < self.needed:
+                await charge(1)
+                self.paid += 1
+        except (Unauthenticated, PermissionDenied):
+            raise LabelSetFailed(
+                "the key that has put it was taken away before all of it was built: put it again."
+            ) from None

@@ -1,0 +1,88 @@
+"""A label set that is ready: its classifier, and how a request is answered with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from clipserve.application.label_sets.definition import Definition, version_of
+from clipserve.application.label_sets.records import Weights
+from clipserve.application.ranking import Ranking
+from clipserve.application.requests import ScoreOptions
+from clipserve.clip.few_shot import LeaveOneOut, leave_one_out, with_examples
+from clipserve.clip.manifest import ScoringSpec
+from clipserve.clip.zeroshot import FloatArray, ZeroShotClassifier
+
+
+@dataclass(frozen=True)
+class ServedSet:
+    """`truncated`: labels with a prompt that was cut. `loo`: of its examples, if it has any.
+
+    `ids` and `thresholds`: of each label, [K]; empty and None: no label has one.
+    """
+
+    name: str
+    version: str
+    fingerprint: str
+    definition: Definition
+    classifier: ZeroShotClassifier
+    truncated: tuple[str, ...]
+    loo: LeaveOneOut | None
+    ids: tuple[str | None, ...]
+    thresholds: FloatArray | None
+
+    def ranking(self, asked: ScoreOptions) -> Ranking:
+        """What a request says comes before what the set says."""
+        own = self.definition
+        return Ranking(
+            asked.scoring or own.scoring,
+            asked.temperature or own.temperature or 1.0,
+            self.thresholds if asked.threshold is None else asked.threshold,
+            asked.top_k,
+            len(own.background),
+            self.ids,
+        )
+
+
+def served_set(
+    name: str, digest: str, fingerprint: str, definition: Definition, weights: Weights, scoring: ScoringSpec
+) -> ServedSet:
+    """`weights`: of all names of `definition`."""
+    examples, classifier = _joined(definition, weights)
+    loo = leave_one_out(weights.texts, examples, classifier, definition.example_weight)
+    truncated = (each for each, was in zip(definition.names, weights.truncated, strict=True) if was)
+    return ServedSet(
+        name,
+        version_of(digest, fingerprint),
+        fingerprint,
+        definition,
+        ZeroShotClassifier(definition.names, classifier, scoring),
+        tuple(truncated),
+        loo,
+        _ids(definition),
+        _thresholds(definition),
+    )
+
+
+def _ids(definition: Definition) -> tuple[str | None, ...]:
+    ids = tuple(each.id for each in definition.labels)
+    return ids if any(ids) else ()
+
+
+def _thresholds(definition: Definition) -> FloatArray | None:
+    general = definition.threshold
+    own = [general if each.threshold is None else each.threshold for each in definition.labels]
+    if not any(each is not None for each in own):
+        return None
+    return np.array([-np.inf if each is None else each for each in own], np.float32)
+
+
+def _joined(definition: Definition, weights: Weights) -> tuple[list[FloatArray], FloatArray]:
+    """The examples of each label, [E_k, D], and the classifier of all names, [K + background, D]."""
+    ends = np.cumsum([len(each.examples) for each in definition.labels])
+    examples = np.split(weights.examples, ends[:-1])
+    classifier = weights.texts.copy()
+    for k, own in enumerate(examples):
+        classifier[k] = with_examples(classifier[k], own, definition.example_weight)
+    return examples, classifier

@@ -1,0 +1,35 @@
+"""The models served."""
+
+from __future__ import annotations
+
+from clipserve.application.requests import Choice
+from clipserve.application.served_model import ServedModel
+from clipserve.errors import BackendUnavailable, UnknownModel, WrongFingerprint
+from clipserve.telemetry.request import describe
+
+
+class Models(dict[str, ServedModel]):
+    """By name. Where none is named, the first is meant."""
+
+    def find(self, choice: Choice) -> ServedModel:
+        """The model that a request is for.
+
+        Raises:
+            UnknownModel: none of this name is served.
+            BackendUnavailable: it is still loading.
+            WrongFingerprint: its vectors are not those that the caller has.
+        """
+        name = choice.model
+        model = next(iter(self.values())) if name is None else self.get(name)
+        if model is None:
+            raise UnknownModel(f"no such model is served. Served: {', '.join(self)}.")
+        if not model.started:
+            raise BackendUnavailable("the model is still loading. Try again when the service is ready.")
+        expected = choice.expect_fingerprint
+        if expected and expected != model.fingerprint:
+            raise WrongFingerprint(
+                f"the fingerprint of {model.name} is {model.fingerprint}, and {expected[:200]} is expected: "
+                "vectors of the two cannot be compared. Embed anew what you have, or serve the former model."
+            )
+        describe(model=model.name)
+        return model

@@ -1,0 +1,113 @@
+"""How slow the client of one bulk request may be. Only time counts in which the server waits for it.
+
+It may send nothing for as long as a body may take. Over minutes it must send at a least rate, and take its answers
+at the same one, or it could hold its place for ever: each byte buys time, up to so many seconds. No time passes
+while its items are worked on, or wait for the rate of its key or for room: it may itself wait for their answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+from clipserve.errors import BodyTooSlow
+
+T = TypeVar("T")
+
+_TIMES = 8  # the time of a body: two minutes by default
+_PART = 512  # of the rate of a body: 128 bytes a second by default
+
+
+@dataclass(frozen=True)
+class PaceLimits:
+    """Those of one body; see the settings of the same names. The least rate is a part of that of a body."""
+
+    body_timeout_seconds: float
+    min_body_bytes_per_second: int
+
+
+class Pace:
+    """Of one request. `receive` must not be called again before it has returned."""
+
+    def __init__(self, limits: PaceLimits) -> None:
+        self._now = asyncio.get_running_loop().time
+        self._silence = limits.body_timeout_seconds
+        self._most = _TIMES * self._silence
+        self._rate = limits.min_body_bytes_per_second / _PART
+        self._to_send = self._to_take = self._most  # seconds that are left for each
+        self._at_work = 0
+        self._timer: asyncio.Timeout | None = None  # of `receive`
+        self._since: float | None = None  # when time began to pass
+        self._behind = False  # the rate gives less time than silence does
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """No time passes: it is not the client that is waited for."""
+        self._stop()
+        if self._timer and not self._timer.expired():
+            self._timer.reschedule(None)
+        self._at_work += 1
+        try:
+            yield
+        finally:
+            self._at_work -= 1
+            self._go_on()
+
+    async def receive(self, receive: Callable[[], Awaitable[T]]) -> T:
+        """What `receive` gives.
+
+        Raises:
+            BodyTooSlow: it took too long, alone or with what was waited for before.
+        """
+        timer = asyncio.timeout(None)
+        try:
+            async with timer:
+                self._timer = timer
+                self._go_on()
+                return await receive()
+        except TimeoutError:
+            if not timer.expired():
+                raise
+            raise self._too_slow() from None
+        finally:
+            self._stop()
+            self._timer = None
+
+    def received(self, size: int) -> None:
+        """So many bytes have come."""
+        self._to_send = self._bought(self._to_send, size)
+
+    @contextmanager
+    def giving(self, size: int) -> Iterator[float]:
+        """Give an answer of so many bytes in this block; yields the seconds in which the client must take it."""
+        began = self._now()
+        with self.at_work():
+            yield max(0.0, self._to_take)
+        self._to_take = self._bought(self._to_take - (self._now() - began), size)
+
+    def _bought(self, left: float, size: int) -> float:
+        return min(self._most, left + size / self._rate)
+
+    def _go_on(self) -> None:
+        if self._timer and not self._timer.expired() and not self._at_work:
+            self._since = self._now()
+            self._behind = self._to_send < self._silence
+            seconds = max(0.0, self._to_send) if self._behind else self._silence
+            self._timer.reschedule(self._since + seconds)
+
+    def _stop(self) -> None:
+        if self._since is not None:
+            self._to_send -= self._now() - self._since
+            self._since = None
+
+    def _too_slow(self) -> BodyTooSlow:
+        if not self._behind:
+            return BodyTooSlow(f"nothing arrived within {self._silence:g} s.", limit=self._silence)
+        return BodyTooSlow(
+            f"the request is {self._most:g} s behind {self._rate:,g} bytes a second, the least rate at which it "
+            "must come while it is waited for. Send faster, or end it and begin another when there is more.",
+            limit=self._rate,
+        )

@@ -1,0 +1,125 @@
+"""The labels of an image in order: scored, those below a threshold left out, the best first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import overload
+
+import numpy as np
+import numpy.typing as npt
+
+from clipserve.application.encoder import VectorOrError
+from clipserve.clip.zeroshot import FloatArray, Scores, ScoringFunction, ZeroShotClassifier
+from clipserve.errors import ClipError
+
+
+@dataclass  # not frozen: a thousand of these would take three times as long to make
+class ScoredLabel:
+    label: str
+    score: float
+    cosine: float
+    logit: float
+
+
+@dataclass
+class IdentifiedLabel(ScoredLabel):
+    """A label that its label set gives an id."""
+
+    id: str
+
+
+LabelLists = tuple[Sequence[ScoredLabel], ...]
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Which labels are returned, and with what scores; see `ZeroShotClassifier.scores`.
+
+    Attributes:
+        threshold: a label with a lower score is left out; one number, or one of each label, [K].
+        top_k: how many are returned at most.
+        ids: of each label, [K]; empty: none has one.
+    """
+
+    function: ScoringFunction | None = None
+    temperature: float = 1.0
+    threshold: FloatArray | float | None = None
+    top_k: int | None = None
+    background: int = 0
+    ids: Sequence[str | None] = ()
+
+
+class RankedLabels(Sequence[ScoredLabel]):
+    """The labels of one image, best first. Numbers in arrays, because as objects they take ten times the memory."""
+
+    def __init__(self, labels: Sequence[str], scores: Scores, ranking: Ranking) -> None:
+        """`scores`: each [1, K], for the K labels."""
+        self._labels = labels
+        self._scores = scores
+        self._ids = ranking.ids
+        # By logit: softmax rounds distinct logits to equal scores.
+        order = np.argsort(-scores.logit[0], kind="stable")
+        if ranking.threshold is not None:
+            order = order[(scores.score[0] >= np.float32(ranking.threshold))[order]]
+        self._order = order[: ranking.top_k]
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    @overload
+    def __getitem__(self, at: int) -> ScoredLabel: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[ScoredLabel]: ...
+    def __getitem__(self, at: int | slice) -> ScoredLabel | list[ScoredLabel]:
+        if isinstance(at, slice):
+            return list(self._scored(self._order[at]))
+        return next(self._scored(self._order[at, np.newaxis]))
+
+    def __iter__(self) -> Iterator[ScoredLabel]:
+        return self._scored(self._order)
+
+    def _scored(self, order: npt.NDArray[np.intp]) -> Iterator[ScoredLabel]:
+        """Those of these positions. NumPy turns all numbers of an array into Python's in one step."""
+        columns = (
+            each[0, order].tolist() for each in (self._scores.score, self._scores.cosine, self._scores.logit)
+        )
+        for k, score, cosine, logit in zip(order.tolist(), *columns, strict=True):
+            own_id = self._ids[k] if self._ids else None
+            label = self._labels[k]
+            if own_id is None:
+                yield ScoredLabel(label, score, cosine, logit)
+            else:
+                yield IdentifiedLabel(label, score, cosine, logit, own_id)
+
+
+Classified = Sequence[tuple[ZeroShotClassifier, Ranking]]
+
+
+def ranked(classified: Classified, vectors: Sequence[VectorOrError]) -> list[LabelLists | ClipError]:
+    """Of each image its labels by each classifier, or its error."""
+    return [
+        vector
+        if isinstance(vector, ClipError)
+        else tuple(_labels(vector, classifier, ranking) for classifier, ranking in classified)
+        for vector in vectors
+    ]
+
+
+def _labels(vector: FloatArray, classifier: ZeroShotClassifier, ranking: Ranking) -> RankedLabels:
+    scores = classifier.scores(
+        vector[np.newaxis], ranking.function, ranking.temperature, ranking.background
+    )  # [1, K]
+    return RankedLabels(classifier.labels, scores, ranking)
+
+
+def warnings_of(classified: Classified) -> tuple[str, ...]:
+    """What is odd about these labels, for people."""
+    for classifier, ranking in classified:
+        function = ranking.function or classifier.scoring.function
+        if function == "softmax" and len(classifier.labels) == 1:
+            return (
+                "a single label under softmax has the score 1 whatever the image shows: add labels, or background "
+                "labels, or ask for another scoring.",
+            )
+    return ()

@@ -1,0 +1,226 @@
+"""What may be asked. Every front makes these, and each checks itself."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
+
+from clipserve.application.encoder import ImageInput
+from clipserve.application.limits import (
+    MAX_TEMPERATURE,
+    MIN_TEMPERATURE,
+    RequestLimits,
+    at_most,
+    check_labels,
+    check_range,
+    each_at_most,
+    prompts_at_most,
+)
+from clipserve.application.ranking import Ranking
+from clipserve.clip.images import ImageHeader
+from clipserve.clip.manifest import ModelManifest
+from clipserve.clip.prompts import expand
+from clipserve.clip.zeroshot import SCORING_FUNCTIONS, ScoringFunction
+from clipserve.errors import ClipError, InvalidInput
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Whom it is for. No model: the first. `expect_fingerprint`: that of vectors the caller has; empty: any."""
+
+    model: str | None = field(default=None, kw_only=True)
+    expect_fingerprint: str | None = field(default=None, kw_only=True)
+
+
+@dataclass(frozen=True)
+class ScoreOptions:
+    """How labels are scored and which are returned; None: as the label set says, else as the model does.
+
+    Attributes:
+        scoring: the function that makes scores; see `ZeroShotClassifier.scores`.
+        temperature: it divides logits; of no effect on cosines.
+        threshold: labels with a lower score are left out.
+        top_k: how many labels are returned at most; None: all.
+    """
+
+    scoring: ScoringFunction | None = field(default=None, kw_only=True)
+    temperature: float | None = field(default=None, kw_only=True)
+    threshold: float | None = field(default=None, kw_only=True)
+    top_k: int | None = field(default=None, kw_only=True)
+
+    def check_scores(self) -> None:
+        """Raises InvalidInput: one of them is out of its range."""
+        if self.scoring not in (None, *SCORING_FUNCTIONS):
+            raise InvalidInput(f"scoring must be one of {', '.join(SCORING_FUNCTIONS)}.")
+        if self.top_k is not None and self.top_k < 1:
+            raise InvalidInput(f"top_k is {self.top_k}; it must be at least 1.", limit=1, actual=self.top_k)
+        check_range("temperature", self.temperature, MIN_TEMPERATURE, MAX_TEMPERATURE)
+        check_range("threshold", self.threshold, -1.0, 1.0)
+
+
+@dataclass(frozen=True)
+class ClassifyRequest(Choice, ScoreOptions):
+    """Images, and labels or the names of label sets. No templates: the model's own.
+
+    `background`: labels that join the softmax and are not returned. `label_sets`: each a name, or name@version.
+    """
+
+    images: Sequence[ImageInput]
+    labels: Sequence[str] = ()
+    templates: Sequence[str] = ()
+    background: Sequence[str] = ()
+    truncate: bool = False
+    label_sets: Sequence[str] = ()
+
+    @property
+    def ranking(self) -> Ranking:
+        """Of its own labels."""
+        return Ranking(
+            self.scoring, self.temperature or 1.0, self.threshold, self.top_k, len(self.background)
+        )
+
+    def of_models(self, names: Collection[str]) -> ClassifyRequest:
+        """The same, for the one model of its label sets.
+
+        Raises:
+            InvalidInput: they are of several, or of another than the request names.
+        """
+        wanted = {*names, self.model or next(iter(names))}
+        if len(wanted) > 1:
+            raise InvalidInput(
+                f"an image is encoded by one model, and these label sets and the request are of several: "
+                f"{', '.join(sorted(wanted))}. Send a request for each."
+            )
+        return replace(self, model=wanted.pop())
+
+    def check(self, limits: RequestLimits) -> None:
+        """Raises InvalidInput, TooMany or TextTooLong: nothing to do, or over a limit."""
+        if not self.images:
+            raise InvalidInput("there is nothing to classify: send at least one image.")
+        at_most("images", len(self.images), limits.max_images)
+        self.check_scores()
+        if self.label_sets:
+            self._check_label_sets(limits)
+        elif not self.labels:
+            raise InvalidInput(
+                "there is nothing to choose from: send at least one label, or the name of a label set."
+            )
+        else:
+            check_labels(self.labels, self.background, limits)
+
+    def _check_label_sets(self, limits: RequestLimits) -> None:
+        if self.labels or self.templates or self.background or self.truncate:
+            raise InvalidInput(
+                "a label set has its own labels, templates, background and truncate: send these or a label set."
+            )
+        at_most("label sets", len(self.label_sets), limits.max_request_label_sets)
+        for index, name in enumerate(self.label_sets):
+            if name in self.label_sets[:index]:
+                raise InvalidInput(f"label set {index} is the same as one before it.", index=index)
+
+    def expanded_templates(self, manifest: ModelManifest, limits: RequestLimits) -> tuple[str, ...]:
+        """See `expanded_templates`."""
+        return expanded_templates(self.templates, [*self.labels, *self.background], manifest, limits)
+
+
+@dataclass(frozen=True)
+class EmbedRequest(Choice):
+    """Images and texts. `all_or_nothing`: the error of one image is the error of the request.
+
+    `dimensions`: how many numbers the caller expects in a vector.
+    """
+
+    images: Sequence[ImageInput] = ()
+    texts: Sequence[str] = ()
+    truncate: bool = False
+    all_or_nothing: bool = False
+    dimensions: int | None = None
+
+    def check(self, limits: RequestLimits) -> None:
+        """Raises InvalidInput, TooMany or TextTooLong: nothing to do, or over a limit."""
+        if not self.images and not self.texts:
+            raise InvalidInput("there is nothing to embed: send at least one image or text.")
+        at_most("images", len(self.images), limits.max_images)
+        _check_texts(self.texts, limits)
+
+    def check_dimensions(self, manifest: ModelManifest) -> None:
+        """Raises InvalidInput: the model's vectors have another number of dimensions."""
+        if self.dimensions not in (None, manifest.embed_dim):
+            raise InvalidInput(
+                f"dimensions is {self.dimensions}; the vectors of {manifest.name} have {manifest.embed_dim}, and "
+                "cannot be cut: only models that are trained for it (Matryoshka) keep their meaning in the first "
+                f"dimensions. Leave dimensions out, or ask for {manifest.embed_dim}.",
+                limit=manifest.embed_dim,
+                actual=self.dimensions,
+            )
+
+
+@dataclass(frozen=True)
+class SimilarityRequest(Choice):
+    """Each of these images and texts beside each of `to_images` and `to_texts`."""
+
+    images: Sequence[ImageInput] = ()
+    texts: Sequence[str] = ()
+    to_images: Sequence[ImageInput] = ()
+    to_texts: Sequence[str] = ()
+    truncate: bool = False
+
+    def check(self, limits: RequestLimits) -> None:
+        """Raises InvalidInput, TooMany or TextTooLong: nothing to compare, or both sides together over a limit."""
+        if not self.images and not self.texts:
+            raise InvalidInput("there is nothing to compare: send at least one image or text.")
+        if not self.to_images and not self.to_texts:
+            raise InvalidInput(
+                "there is nothing to compare with: send at least one of to_images or to_texts."
+            )
+        at_most("images", len(self.images) + len(self.to_images), limits.max_images)
+        _check_texts([*self.texts, *self.to_texts], limits)
+
+
+@dataclass(frozen=True)
+class TokenizeRequest(Choice):
+    """Texts; those that are too long are not an error."""
+
+    texts: Sequence[str] = ()
+
+    def check(self, limits: RequestLimits) -> None:
+        """Raises InvalidInput, TooMany or TextTooLong: nothing to do, or over a limit."""
+        if not self.texts:
+            raise InvalidInput("there is nothing to tokenize: send at least one text.")
+        _check_texts(self.texts, limits)
+
+
+def expanded_templates(
+    templates: Sequence[str], labels: Sequence[str], manifest: ModelManifest, limits: RequestLimits
+) -> tuple[str, ...]:
+    """The templates, each with its slots `{}`: names of template sets replaced, without any the model's own.
+
+    The prompts that they make of the labels are within the limits too.
+
+    Raises:
+        BadPromptTemplate: one has no slot and is no set's name, has too many slots, or is there twice.
+        TooMany, TextTooLong: over a limit.
+    """
+    at_most("templates", len(templates), limits.max_templates)
+    each_at_most("template", templates, limits.max_label_chars)
+    expanded = expand(templates or manifest.prompt_templates)
+    at_most("templates", len(expanded), limits.max_templates)
+    if labels:
+        prompts_at_most(labels, expanded, limits)
+    return expanded
+
+
+def check_pixels(headers: Sequence[ImageHeader | ClipError], limits: RequestLimits) -> None:
+    """Of one image alone, its own limit is enough.
+
+    Raises:
+        TooMany: the images have too many pixels together.
+    """
+    pixels = [header.pixels for header in headers if isinstance(header, ImageHeader)]
+    if len(pixels) > 1:
+        at_most(f"pixels in its {len(pixels)} images", sum(pixels), limits.max_request_pixels)
+
+
+def _check_texts(texts: Sequence[str], limits: RequestLimits) -> None:
+    at_most("texts", len(texts), limits.max_texts)
+    each_at_most("text", texts, limits.max_text_chars)

@@ -1,0 +1,71 @@
+"""Rows of a request, images and texts: admitted, charged, encoded. What is not admitted is not charged."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+
+from clipserve.access.gate import when_there_is_room
+from clipserve.application.admission import Ticket
+from clipserve.application.encoder import EncodedText, ImageInput, VectorOrError, encode_images
+from clipserve.application.limits import RequestLimits
+from clipserve.application.requests import check_pixels
+from clipserve.application.served_model import ServedModel
+from clipserve.clip.images import ImageHeader
+from clipserve.concurrency import both
+from clipserve.errors import ClipError
+from clipserve.telemetry.request import describe
+
+Charge = Callable[[int], Awaitable[None]]
+
+# Decoding an image of the first size takes about as long as encoding it does; a large one is several times that.
+_ROW_BYTES, _LARGE_BYTES = 20_000_000, 80_000_000
+
+
+class Rows:
+    """What every use case does with the rows of its request before it has their vectors."""
+
+    def __init__(self, limits: RequestLimits, charge: Charge | None) -> None:
+        """`charge` takes rows from the rate of whoever asks; it raises RateLimited."""
+        self._limits = limits
+        self._charge = charge
+
+    async def encode(
+        self, model: ServedModel, images: Sequence[ImageInput], texts: Sequence[str], *, truncate: bool
+    ) -> tuple[list[VectorOrError], list[EncodedText]]:
+        """The vector of each image or its error, and that of each text.
+
+        Raises:
+            InvalidInput: a text has too many tokens, or the images have too many pixels together.
+            Unauthenticated, RateLimited, Overloaded, BackendUnavailable, BackendFailed: see `clipserve.errors`.
+        """
+        with model.admission.admit(len(images), len(texts)) as ticket:
+            headers = await self.read_headers(model, images, ticket)
+            await self.charge(len(images) + len(texts))
+            return await both(
+                encode_images(model.images, images, headers), model.texts.encode(texts, truncate=truncate)
+            )
+
+    async def charge(self, rows: int, *, wait: bool = False) -> None:
+        """Take them from the rate. Raises Unauthenticated, and RateLimited unless it is to `wait`."""
+        describe(rows=rows)
+        if self._charge is None:
+            return
+        charge = partial(self._charge, rows)
+        await (when_there_is_room(charge) if wait else charge())
+
+    async def read_headers(
+        self, model: ServedModel, images: Sequence[ImageInput], ticket: Ticket
+    ) -> list[ImageHeader | ClipError]:
+        """What the images are, before anything is decoded.
+
+        Raises:
+            TooMany: they have too many pixels together.
+            Overloaded: they are large, and too many such images are ahead.
+        """
+        headers = await model.images.read_headers(images)
+        check_pixels(headers, self._limits)
+        if any(isinstance(header, ImageHeader) and header.decode_bytes > _LARGE_BYTES for header in headers):
+            sizes = [header.decode_bytes if isinstance(header, ImageHeader) else 0 for header in headers]
+            ticket.are_large(sum(1 + size // _ROW_BYTES for size in sizes))
+        return headers

@@ -1,0 +1,139 @@
+"""One model with all that serves it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clipserve.application.admission import Admission
+from clipserve.application.classifiers import Classifiers
+from clipserve.application.encoder import ImageEncoder, TextEncoder
+from clipserve.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH, ArtifactError, verify_files
+from clipserve.clip.manifest import ModelManifest
+from clipserve.clip.prompts import expand
+from clipserve.clip.reference import REFERENCE_TEXTS, check, reference_pixels
+from clipserve.clip.tokenizer import Tokenizer
+from clipserve.engine.backend import Backend, Embeddings
+from clipserve.errors import BackendUnavailable, BadPromptTemplate, ClipError, DeadlineExceeded, Overloaded
+from clipserve.telemetry.collectors import ModelInfo
+from clipserve.telemetry.log import logger
+
+_SELF_TEST_AGAIN_SECONDS = 0.5
+
+
+class ServedModel:
+    """A model that can be asked as soon as `start` has returned.
+
+    Attributes:
+        started: whether `start` has returned.
+        fingerprint: changes whenever the same input could give another vector; final once the model has started.
+    """
+
+    def __init__(
+        self,
+        manifest: ModelManifest,
+        choices: Sequence[str],
+        backend: Backend,
+        images: ImageEncoder,
+        texts: TextEncoder,
+        classifiers: Classifiers,
+        admission: Admission,
+    ) -> None:
+        """`choices`: what the service does differently from what the artifact says, for the fingerprint."""
+        self.manifest = manifest
+        self.images = images
+        self.texts = texts
+        self.classifiers = classifiers
+        self.admission = admission
+        self.started = False
+        self.fingerprint = manifest.fingerprint(*choices)
+        self._choices = choices
+        self._backend = backend
+
+    @property
+    def name(self) -> str:
+        return self.manifest.name
+
+    @property
+    def info(self) -> ModelInfo:
+        """What metrics say of it; final once the model has started."""
+        precision = self._backend.precision or self.manifest.precision
+        return ModelInfo(self.name, self.fingerprint, self._backend.engine, precision)
+
+    async def ready(self) -> bool:
+        """Whether a request made now would be served."""
+        return self.started and await self._backend.ready()
+
+    async def start(self, folder: Path) -> None:
+        """Verify the files in `folder`, load the backend, and compare its vectors with the manifest's.
+
+        Raises:
+            ArtifactError: a file is damaged, a template has no slot or is there twice, or the engine computes
+                something else.
+            BackendUnavailable: the engine can never be loaded.
+            BackendFailed: it fails on the reference inputs.
+        """
+        began = time.monotonic()
+        try:
+            expand(self.manifest.prompt_templates)
+        except BadPromptTemplate as error:
+            raise ArtifactError(f"prompt_templates of {self.name}: {error.detail}") from None
+        await asyncio.to_thread(verify_files, folder, self.manifest)
+        await self._backend.start()
+        precision = self._backend.precision  # an engine may compute in less than the artifact's own
+        self.fingerprint = self.manifest.fingerprint(*self._choices, precision=precision)
+        images, texts = await self._reference_embeddings()
+        cosine = check(self.manifest, images, texts, precision)
+        await self._teach_admission()
+        self.started = True
+        logger.info(
+            "model_ready",
+            model=self.name,
+            fingerprint=self.fingerprint,
+            self_test_cosine=round(cosine, 6),
+            seconds=round(time.monotonic() - began, 2),
+        )
+
+    async def aclose(self) -> None:
+        """End what `start` began."""
+        await self._backend.aclose()
+
+    async def _teach_admission(self) -> None:
+        """What a row costs about: the first requests are judged too. The self-test has warmed up for this."""
+        images = reference_pixels(self.manifest.image.size)
+        with suppress(ClipError):  # it is not what the start depends on
+            began = time.monotonic()
+            await self._backend.encode_image(images)
+            between = time.monotonic()
+            await self.texts.encode(REFERENCE_TEXTS, truncate=True)
+            self.admission.learn_at_start("image", len(images), between - began)
+            self.admission.learn_at_start("text", len(REFERENCE_TEXTS), time.monotonic() - between)
+
+    async def _reference_embeddings(self) -> tuple[Embeddings, Embeddings]:
+        """[2, D] and [3, D]. A backend that goes away, or is full, says nothing about itself: it is asked again."""
+        while True:
+            try:
+                images = await self._backend.encode_image(reference_pixels(self.manifest.image.size))
+                texts = await self.texts.encode(REFERENCE_TEXTS, truncate=True)
+            except (BackendUnavailable, DeadlineExceeded, Overloaded) as error:
+                logger.warning("self_test_postponed", model=self.name, reason=error.detail)
+                await asyncio.sleep(_SELF_TEST_AGAIN_SECONDS)
+            else:
+                return images, np.stack([text.vector for text in texts])
+
+
+def reference_feeds(manifest: ModelManifest, tokenizer: Tokenizer) -> dict[str, dict[str, Any]]:
+    """Graph -> its inputs for `clipserve.clip.reference`'s images and texts, texts padded to one length."""
+    rows = tokenizer.encode(REFERENCE_TEXTS, truncate=True)
+    length = manifest.text.padded_length(max(len(row.ids) for row in rows))
+    token_ids, lengths = tokenizer.pad(rows, length)
+    return {
+        IMAGE_GRAPH: {"pixels": reference_pixels(manifest.image.size)},
+        TEXT_GRAPH: {"token_ids": token_ids, "lengths": lengths},
+    }

@@ -1,0 +1,180 @@
+"""Items one after the other, without end, and their answers in the same order: what bulk requests are made of.
+
+How it works. One task reads items and starts the work on each; the caller takes answers, the oldest first. Both are
+bound by a window of items and of bytes: what is being worked on, and what is done and not yet taken. So a caller
+who takes no answers stops the reading, and memory stays as it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator
+from contextlib import aclosing, contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from clipserve.errors import BodyTooLarge, ClipError, Overloaded, TooMany
+from clipserve.telemetry.request import RequestContext, current
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Window:
+    """What may be between the reader of items and the taker of answers; one item always may."""
+
+    items: int = 64
+    size: int = 32_000_000  # bytes
+
+
+class BulkPlaces:
+    """How many bulk requests may run at a time, of all fronts; half for one key, or one address without keys."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._limit_of_one = (limit + 1) // 2
+        self._running: Counter[str] = Counter()  # by whose they are
+
+    @contextmanager
+    def taken(self, address: str) -> Iterator[None]:
+        """A place for the present request, which came from this address, until the block ends.
+
+        Raises:
+            Overloaded: there is none, or its client has its share.
+        """
+        request = current()
+        key = request.key if isinstance(request, RequestContext) else None
+        whose = f"key {key}" if key else address
+        self._check(f"your {'key' if key else 'address'} has", self._running[whose], self._limit_of_one)
+        self._check("there are", self._running.total(), self._limit)
+        self._running[whose] += 1
+        try:
+            yield
+        finally:
+            self._running[whose] -= 1
+            if not self._running[whose]:
+                del self._running[whose]
+
+    def _check(self, who: str, running: int, limit: int) -> None:
+        if running >= limit:
+            raise Overloaded(
+                f"{who} {running:,} bulk requests at work; the limit is {limit:,}, of {self._limit:,} in all. Try "
+                "again when one has ended.",
+                retry_after=10,
+            )
+
+
+@dataclass(frozen=True)
+class TotalLimits:
+    """What one bulk request may send in all; see the settings of the same names. A line is an item."""
+
+    max_bulk_lines: int
+    max_bulk_bytes: int
+
+
+class Total:
+    """What one bulk request has sent so far."""
+
+    def __init__(self, limits: TotalLimits) -> None:
+        self._limits = limits
+        self._items = self._size = 0
+
+    def add(self, *, items: int = 0, size: int = 0) -> None:
+        """Count items, and bytes.
+
+        Raises:
+            TooMany, BodyTooLarge: these are more than it may send.
+        """
+        self._items += items
+        self._size += size
+        if self._items > (limit := self._limits.max_bulk_lines):
+            raise TooMany(f"the request has more than {limit:,} items.", limit=limit, actual=self._items)
+        if self._size > (limit := self._limits.max_bulk_bytes):
+            raise BodyTooLarge(f"the request has more than {limit:,} bytes.", limit=limit, actual=self._size)
+
+
+async def in_order(
+    items: AsyncGenerator[tuple[T, int], None], work: Callable[[T], Coroutine[Any, Any, R]], window: Window
+) -> AsyncGenerator[R, None]:
+    """The answers of `work`, in the order of `items`, each of which comes with its size in bytes.
+
+    Close it (`contextlib.aclosing`): what is under way is then cancelled.
+
+    Raises:
+        ClipError: what `items` raises, behind the answers of those before.
+        Exception: what else `items` raises, at once; and whatever `work` raises.
+    """
+    room = _Room(window)
+    started: asyncio.Queue[tuple[asyncio.Task[R], int] | None] = asyncio.Queue()  # None: no more will come
+    under_way: deque[asyncio.Task[R]] = deque()
+
+    async def read() -> None:
+        try:
+            async with aclosing(items):
+                async for item, size in items:
+                    await room.take(size)
+                    under_way.append(asyncio.create_task(work(item)))
+                    started.put_nowait((under_way[-1], size))
+                    del item  # while the next is waited for
+        except ClipError:
+            raise
+        except Exception:  # the client has left, or a fault: nobody waits for the answers any more
+            _cancel(under_way)
+            raise
+        finally:
+            started.put_nowait(None)
+
+    reader = asyncio.create_task(read())
+    try:
+        while (next_one := await started.get()) is not None:
+            yield await _answer(next_one[0], reader)
+            under_way.popleft()
+            room.give_back(next_one[1])
+        await reader
+    finally:
+        next_one = None
+        _cancel([reader])
+        await asyncio.gather(reader, return_exceptions=True)
+        _cancel(under_way)
+        await asyncio.gather(*under_way, return_exceptions=True)
+        under_way.clear()
+        del reader  # `clipserve.concurrency` says why
+
+
+async def _answer(task: asyncio.Task[R], reader: asyncio.Task[None]) -> R:
+    try:
+        return await task
+    except asyncio.CancelledError:
+        if task.cancelled() and reader.done():
+            reader.result()  # raises why
+        raise
+    finally:
+        del task, reader
+
+
+def _cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+
+
+class _Room:
+    """What is left of a window."""
+
+    def __init__(self, window: Window) -> None:
+        self._window = window
+        self._items = self._size = 0
+        self._changed = asyncio.Event()
+
+    async def take(self, size: int) -> None:
+        while self._items and (self._items >= self._window.items or self._size + size > self._window.size):
+            self._changed.clear()
+            await self._changed.wait()
+        self._items += 1
+        self._size += size
+
+    def give_back(self, size: int) -> None:
+        self._items -= 1
+        self._size -= size
+        self._changed.set()

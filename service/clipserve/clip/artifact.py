@@ -1,0 +1,132 @@
+"""An artifact on disk: a folder with `model.json` (the manifest), `image.onnx`, `text.onnx` and `tokenizer.json`.
+
+The contract of the graphs:
+
+    image.onnx   pixels     uint8   [N, S, S, 3]    ->  embedding  float32 [N, D], unit length
+    text.onnx    token_ids  int32   [N, L]          ->  embedding  float32 [N, D], unit length
+                 lengths    int32   [N]
+
+Scaling, mean and deviation, layout and the L2 norm are nodes of the graph. `lengths` counts the tokens of a row
+up to and including the end-of-text token; what lies beyond is padding.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import stat
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from clipserve.clip.external import external_files
+from clipserve.clip.manifest import ModelManifest
+
+MANIFEST_NAME = "model.json"
+IMAGE_GRAPH = "image.onnx"
+TEXT_GRAPH = "text.onnx"
+TOKENIZER = "tokenizer.json"
+
+_MAX_MANIFEST_BYTES = 20_000_000  # five reference vectors of 65,536 numbers have 7 million
+
+
+class ArtifactError(Exception):
+    """The artifact on disk cannot be served; the message says which file and why."""
+
+
+def read_manifest(folder: Path) -> ModelManifest:
+    """Read `folder`/model.json.
+
+    Raises:
+        ArtifactError: no such file, or it does not say what a manifest must say.
+    """
+    path = folder / MANIFEST_NAME
+    try:
+        manifest = ModelManifest.model_validate_json(read_bounded(path, _MAX_MANIFEST_BYTES))
+    except OSError as error:
+        missing = isinstance(error, FileNotFoundError | NotADirectoryError)
+        fault = (
+            f"it has no {MANIFEST_NAME}"
+            if missing
+            else f"{MANIFEST_NAME} in it cannot be read: {error.strerror}"
+        )
+        raise ArtifactError(
+            f"{folder} is not an artifact: {fault}. Make one with `clipserve models export`, or point "
+            "CLIPSERVE_MODELS at models/demo."
+        ) from None
+    except ValidationError as error:
+        raise ArtifactError(f"{path} is not a valid manifest: {_faults(error)}.") from None
+    if unverified := {IMAGE_GRAPH, TEXT_GRAPH, TOKENIZER} - manifest.files.keys():
+        raise ArtifactError(
+            f"{path} has no checksum of {', '.join(sorted(unverified))}: nothing would verify it."
+        )
+    if strange := [name for name in manifest.files if Path(name).name != name or "\0" in name]:
+        raise ArtifactError(f"{path} names a file that cannot be in its folder: {strange[0][:100]!r}.")
+    return manifest
+
+
+def verify_files(folder: Path, manifest: ModelManifest) -> None:
+    """Compare every file of the artifact with its checksum (reads them all: about a second per GB).
+
+    Raises:
+        ArtifactError: a file is missing, cut short or altered, or a graph has weights in a file without a checksum.
+    """
+    for name, expected in manifest.files.items():
+        try:
+            with _regular(folder / name).open("rb") as file:
+                actual = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise ArtifactError(f"{folder / name} cannot be read: {error.strerror}") from None
+        if actual != expected:
+            raise ArtifactError(
+                f"{folder / name} has SHA-256 {actual}, but {MANIFEST_NAME} says {expected}: "
+                "the file was cut short or altered. Export or copy the artifact again."
+            )
+    for graph in (IMAGE_GRAPH, TEXT_GRAPH):
+        _check_external_files(folder / graph, manifest)
+
+
+def _check_external_files(graph: Path, manifest: ModelManifest) -> None:
+    try:
+        unverified = external_files(graph) - manifest.files.keys()
+    except ValueError as error:
+        raise ArtifactError(f"{graph} is not an ONNX graph: {error}.") from None
+    if unverified:
+        raise ArtifactError(
+            f"{graph} has weights in {sorted(unverified)[0][:100]!r}, a file of which {MANIFEST_NAME} has no "
+            "checksum. Weights must be in the graph, or in a file of the artifact that is listed in `files`."
+        )
+
+
+def _faults(error: ValidationError) -> str:
+    """The first faults in a line."""
+    told = []
+    for fault in error.errors(include_url=False, include_context=False, include_input=False):
+        place = ".".join(map(str, fault["loc"]))[:100]
+        told.append(f"{place}: {fault['msg']}" if place else fault["msg"].removeprefix("Value error, "))
+    more = [f"and {len(told) - 3:,} more faults"] if len(told) > 3 else []
+    return "; ".join([*told[:3], *more])
+
+
+def read_bounded(path: Path, most: int) -> bytes:
+    """What is in a file of at most `most` bytes.
+
+    Raises:
+        OSError: it is larger, not a regular file, or cannot be read.
+    """
+    with _regular(path).open("rb") as file:
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise OSError(errno.EFBIG, f"more than {most:,} bytes")
+    return data
+
+
+def _regular(path: Path) -> Path:
+    """The path, if it is a regular file or leads to one: to open a pipe would wait for ever.
+
+    Raises:
+        OSError: it is something else, or not there.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "not a regular file")
+    return path

@@ -1,0 +1,105 @@
+"""`python -m clipserve.clip.decoder`: decodes images for the service, one after the other, in a process of its own.
+
+It can be killed, which a thread cannot, and a flaw in a decoder reaches no more than this process. So it imports no
+more than Pillow, holds no setting and no secret, and answers in bytes and JSON, which cannot run anything.
+
+Standard input is a socket. One byte says that the process is ready. A question is the length of a task and that of
+an image, then both; a task is JSON. An answer is a kind, a length and as many bytes: pixels, or an error as JSON.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import signal
+import socket
+import struct
+import sys
+from contextlib import suppress
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from clipserve.clip.images import ImageLimits, decode_rgb
+from clipserve.cores import yield_to_event_loop
+from clipserve.errors import ClipError
+
+QUESTION = struct.Struct("!IQ")  # bytes of the task, bytes of the image
+ANSWER = struct.Struct("!BI")  # kind, bytes
+PIXELS, ERROR = 0, 1
+READY = b"!"
+# On top of what images may take: Python, and what malloc keeps between them.
+_SPARE_BYTES = 128_000_000
+
+
+def receive(connection: socket.socket, size: int) -> bytearray:
+    """Exactly so many bytes.
+
+    Raises:
+        EOFError: the other side has ended.
+    """
+    received = bytearray(size)
+    rest = memoryview(received)
+    while rest:
+        count = connection.recv_into(rest)
+        if not count:
+            raise EOFError
+        rest = rest[count:]
+    return received
+
+
+@functools.lru_cache
+def _read_task(task: bytes) -> tuple[Any, ImageLimits, float]:
+    """The fields of an `ImageSpec` and of `ImageLimits`, and the seconds of CPU time for one image."""
+    fields = json.loads(task)
+    limits = fields["limits"] | {"image_formats": tuple(fields["limits"]["image_formats"])}
+    return SimpleNamespace(**fields["spec"]), ImageLimits(**limits), fields["seconds"]
+
+
+def _answer(task: bytes, image: bytes) -> tuple[int, bytes]:
+    """SIGPROF ends the process where decoding takes too much CPU time, however busy the machine is."""
+    spec, limits, seconds = _read_task(task)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    try:
+        return PIXELS, decode_rgb(image, spec, limits)
+    except ClipError as error:
+        fields = {"code": error.code, "detail": error.detail, "limit": error.limit, "actual": error.actual}
+        return ERROR, json.dumps(fields).encode()
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+
+
+def _confine(memory_bytes: int) -> None:
+    """What this process may do from now on. Each step is one that any process may take, where the system has it."""
+    import resource  # not on every system, and the service imports this module too
+
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, signal.SIG_IGN)  # the service ends it, by closing the socket
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if sys.platform == "linux":
+        pages = int(Path("/proc/self/statm").read_text("utf-8").split()[0])
+        limit = pages * os.sysconf("SC_PAGE_SIZE") + memory_bytes + _SPARE_BYTES
+        with suppress(ValueError):  # a lower one is set
+            resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+        with suppress(OSError):  # rather this process than the service
+            Path("/proc/self/oom_score_adj").write_text("1000", "utf-8")
+    yield_to_event_loop()
+
+
+def main(memory_bytes: int) -> None:
+    """Answer until the service closes its end of the socket."""
+    _confine(memory_bytes)
+    with socket.socket(fileno=os.dup(0)) as connection, suppress(EOFError, ConnectionError):
+        connection.sendall(READY)
+        while True:
+            sizes = QUESTION.unpack(receive(connection, QUESTION.size))
+            task, image = (bytes(receive(connection, size)) for size in sizes)
+            kind, content = _answer(task, image)
+            del image
+            connection.sendall(ANSWER.pack(kind, len(content)))
+            connection.sendall(content)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

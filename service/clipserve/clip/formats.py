@@ -1,0 +1,51 @@
+"""Image formats, known by their first bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+from clipserve.errors import UnsupportedFormat
+
+
+def _iso_brand(*brands: bytes) -> Callable[[bytes], bool]:
+    return lambda head: head[4:8] == b"ftyp" and head[8:12] in brands
+
+
+# Name (also Pillow's) -> whether a file that begins like this is of that format. A setting says which are decoded.
+FORMATS: dict[str, Callable[[bytes], bool]] = {
+    "JPEG": lambda head: head.startswith(b"\xff\xd8\xff"),
+    "PNG": lambda head: head.startswith(b"\x89PNG\r\n\x1a\n"),
+    "WEBP": lambda head: head[:4] == b"RIFF" and head[8:12] == b"WEBP",
+    "GIF": lambda head: head.startswith((b"GIF87a", b"GIF89a")),
+    "BMP": lambda head: head.startswith(b"BM"),
+    "TIFF": lambda head: head.startswith((b"II*\0", b"MM\0*")),
+    "AVIF": _iso_brand(b"avif", b"avis"),
+}
+
+# Formats that are never decoded; the error names them.
+_FOREIGN: dict[str, Callable[[bytes], bool]] = {
+    "HEIC": _iso_brand(b"heic", b"heix", b"hevc", b"mif1"),
+    "JPEG 2000": lambda head: head.startswith((b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")),
+    "PDF": lambda head: head.startswith(b"%PDF"),
+    "EPS": lambda head: head.startswith(b"%!PS"),
+    "PSD": lambda head: head.startswith(b"8BPS"),
+    "SVG or XML": lambda head: head.lstrip().startswith((b"<svg", b"<?xml")),
+    "HTML": lambda head: head.lstrip().lower().startswith((b"<!doctype", b"<html")),
+}
+
+
+def sniff(data: bytes, allowed: Collection[str]) -> str:
+    """The format of `data` by its first bytes. File names and content types are ignored.
+
+    Raises:
+        UnsupportedFormat: it is none of `allowed`.
+    """
+    head = bytes(data[:64])
+    names = ", ".join(allowed)
+    for name, matches in {**FORMATS, **_FOREIGN}.items():
+        if matches(head):
+            if name in allowed:
+                return name
+            raise UnsupportedFormat(f"the image is {name}, which is not accepted. Send one of {names}.")
+    what = "the image is empty (0 bytes)" if not data else "the bytes are not an image of a known format"
+    raise UnsupportedFormat(f"{what}. Send one of {names}.")

@@ -1,0 +1,222 @@
+"""Image bytes -> the pixels that the image encoder expects, equal to the reference transform.
+
+The reference (openai/CLIP and open_clip, torchvision on Pillow) resizes *before* it converts to RGB. So a
+palette or 1-bit image is resized by nearest neighbour and an RGBA image with premultiplied alpha; doing it the
+other way round is a different picture. The steps here keep that order, and every limit is checked on the header,
+before a pixel is decoded: C decoders cannot be interrupted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import PIL._imaging
+from PIL import Image
+
+from clipserve.clip.decode_cost import coefficient_bytes, decode_bytes
+from clipserve.clip.fitting import fitted, may_turn_last, resized, upright
+from clipserve.clip.formats import sniff
+from clipserve.clip.headers import Parts, walk
+from clipserve.errors import ImageTooLarge, UndecodableImage
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from clipserve.clip.manifest import ImageSpec
+
+# Pillow's own bomb check (an error at 179 megapixels) cannot name our limit, and ours is lower.
+Image.MAX_IMAGE_PIXELS = None
+# Pillow would print a warning for each photo whose EXIF block is broken.
+warnings.filterwarnings("ignore", "Corrupt EXIF data", UserWarning)
+# libtiff would print past our log what is wrong with a file, and Pillow raises it. A system's own libtiff may be
+# out of reach.
+with contextlib.suppress(OSError, AttributeError):
+    ctypes.CDLL(PIL._imaging.__file__).TIFFSetErrorHandler(None)
+# Load the decoders now, not during the first malformed request.
+Image.init()
+
+_ORIENTED = frozenset(("exif", "xmp"))  # blocks that Pillow takes an orientation from
+# Scaled decoding is for photos of more pixels than the first number. The decoded side is at least the second number
+# times the encoder's: with less, the decoder's own filter shows in the result.
+_SCALED_ABOVE, _SCALED_MARGIN = 2_000_000, 3
+_ANY_DENSITY_BYTES = 100_000_000  # of memory: what decoding a photo of 20 megapixels takes
+
+
+@dataclass(frozen=True)
+class ImageLimits:
+    """What is decoded. Sizes are in pixels of the header, before any rotation."""
+
+    image_formats: tuple[str, ...] = ("JPEG", "PNG", "WEBP")
+    max_pixels: int = 50_000_000
+    max_side: int = 16_384
+    max_aspect: float = 100.0
+    max_scans: int = 100
+    max_scan_pixels: int = (
+        500_000_000  # encoders write 10 scans for a progressive photo: 50 megapixels of them
+    )
+    max_pixels_per_byte: int = 60  # of 61 photos as WebP of quality 50 one had 45
+    max_image_segments: int = 1_000
+    max_image_metadata_bytes: int = 8_000_000  # phones put previews and depth maps of some megabytes there
+    exif_transpose: bool = True
+    scaled_decode: bool = False
+
+    @property
+    def choices(self) -> list[str]:
+        """The choices here that change vectors, for `ModelManifest.fingerprint`; none with the defaults."""
+        choices = []
+        if not self.exif_transpose:
+            choices.append("exif_transpose=false")
+        if self.scaled_decode:
+            choices.append("scaled_decode=true")
+        return choices
+
+
+@dataclass(frozen=True)
+class ImageHeader:
+    """What is known of an image before it is decoded.
+
+    `decode_bytes`: the most memory that decoding it takes. `size`: (width, height) in pixels, before any rotation.
+    """
+
+    pixels: int
+    decode_bytes: int
+    size: tuple[int, int] = (0, 0)
+
+
+def read_header(data: bytes, spec: ImageSpec, limits: ImageLimits) -> ImageHeader:
+    """Check every limit of an image, and say what it will cost. Nothing is decoded.
+
+    Raises:
+        UnsupportedFormat: not one of `limits.image_formats`.
+        ImageTooLarge: over a limit.
+        UndecodableImage: the header is broken, or not what its first bytes claim.
+    """
+    name = sniff(data, limits.image_formats)
+    with _broken_is_undecodable(name):
+        image, scans = _open(name, data, limits)
+        before, coefficients = image.size, coefficient_bytes(image, scans)
+        pixels = image.width * image.height
+        _draft(image, spec, limits)
+        # A PNG may bring its EXIF block after its pixels.
+        oriented = name != "JPEG" or not image.info.keys().isdisjoint(_ORIENTED)
+        # Pillow turns a TIFF while it loads it, whatever we choose.
+        whole = name == "TIFF" or (limits.exif_transpose and not may_turn_last(image, spec))
+        may_turn = oriented and whole
+        cost = decode_bytes(image, len(data), coefficients, resized(image.size, spec), may_turn=may_turn)
+    if cost > _ANY_DENSITY_BYTES:
+        _check_density(pixels, len(data), limits)
+    return ImageHeader(pixels, cost, before)
+
+
+def decode_pixels(data: bytes, spec: ImageSpec, limits: ImageLimits) -> npt.NDArray[np.uint8]:
+    """`decode_rgb` as an array.
+
+    Returns:
+        uint8 [size, size, 3], RGB.
+
+    Raises:
+        UnsupportedFormat, ImageTooLarge, UndecodableImage: see `decode_rgb`.
+    """
+    import numpy as np  # a process that does nothing but decode has no need of it
+
+    return np.frombuffer(decode_rgb(data, spec, limits), np.uint8).reshape(spec.size, spec.size, 3)
+
+
+def decode_rgb(data: bytes, spec: ImageSpec, limits: ImageLimits) -> bytes:
+    """Decode the first frame and bring it to the encoder's size.
+
+    Returns:
+        Rows of RGB, size x size x 3 bytes: the reference transform before scaling and normalisation.
+
+    Raises:
+        UnsupportedFormat, ImageTooLarge: see `read_header`.
+        UndecodableImage: broken, cut short, or not what its first bytes claim.
+    """
+    name = sniff(data, limits.image_formats)
+    with _broken_is_undecodable(name):
+        image, _ = _open(name, data, limits)
+        _draft(image, spec, limits)
+        image.load()
+        turn = None
+        if limits.exif_transpose:
+            image, turn = upright(image, spec)
+        return fitted(image, spec, turn).convert("RGB").tobytes()
+
+
+@contextmanager
+def _broken_is_undecodable(name: str) -> Iterator[None]:
+    try:
+        yield
+    except ImageTooLarge:
+        raise
+    except MemoryError:
+        raise ImageTooLarge("decoding the image takes more memory than there is for one.") from None
+    except Exception:  # on hostile bytes Pillow's decoders raise nearly anything, from EOFError to TypeError
+        raise UndecodableImage(f"the image begins as {name} but is broken or cut short.") from None
+
+
+def _open(name: str, data: bytes, limits: ImageLimits) -> tuple[Image.Image, int]:
+    """The image, not loaded, and the scans of a JPEG that has several, else 0.
+
+    A file of too many parts is refused before Pillow reads it.
+    """
+    parts = Parts(limits.max_image_segments, limits.max_image_metadata_bytes, limits.max_scans)
+    scans = walk(name, data, parts).scans
+    image = Image.open(io.BytesIO(data), formats=[name])
+    _check_size(image, limits)
+    _check_scans(image, scans, limits)
+    return image, scans
+
+
+def _draft(image: Image.Image, spec: ImageSpec, limits: ImageLimits) -> None:
+    if limits.scaled_decode and image.width * image.height > _SCALED_ABOVE:
+        # Pillow does this for JPEGs only. It takes the smallest scale that gives at least this size.
+        image.draft(None, (_SCALED_MARGIN * spec.size, _SCALED_MARGIN * spec.size))
+
+
+def _check_density(pixels: int, size: int, limits: ImageLimits) -> None:
+    """Megapixels in a few bytes are no photo, and a client could send any number of them."""
+    actual, limit = pixels / size, limits.max_pixels_per_byte
+    if actual > limit:
+        raise ImageTooLarge(
+            f"the image has {pixels:,} pixels in {size:,} bytes, {actual:,.0f} for each; the limit for large "
+            f"images is {limit:,}. Send a smaller image.",
+            limit=limit,
+            actual=actual,
+        )
+
+
+def _check_size(image: Image.Image, limits: ImageLimits) -> None:
+    width, height = image.size
+    long, short = max(width, height), min(width, height)
+    for what, actual, limit in (
+        ("pixels", width * height, limits.max_pixels),
+        ("pixels on its longer side", long, limits.max_side),
+        ("times as long as it is wide", long / max(short, 1), limits.max_aspect),
+    ):
+        if actual > limit:
+            raise ImageTooLarge(
+                f"the image is {width} x {height}: {actual:,.10g} {what}; the limit is {limit:,.10g}.",
+                limit=limit,
+                actual=actual,
+            )
+
+
+def _check_scans(image: Image.Image, scans: int, limits: ImageLimits) -> None:
+    """Each scan can cost a pass over the whole picture, about a second for a gigapixel, and be a few bytes."""
+    actual, limit = scans * image.width * image.height, limits.max_scan_pixels
+    if actual > limit:
+        raise ImageTooLarge(
+            f"the image is {image.width} x {image.height} in {scans} scans: {actual:,} pixels in all scans; "
+            f"the limit is {limit:,}.",
+            limit=limit,
+            actual=actual,
+        )

@@ -1,0 +1,126 @@
+"""Text -> token ids and lengths, exactly as the model's reference tokenizer makes them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import tokenizers
+
+from clipserve.clip.artifact import TOKENIZER, ArtifactError, read_bounded
+from clipserve.clip.cleaning import CLEANING
+from clipserve.clip.manifest import TextSpec
+from clipserve.errors import InvalidInput, TextTooLong
+
+_MAX_FILE_BYTES = 100_000_000  # a large multilingual tokenizer.json has 35 million
+
+
+@dataclass(frozen=True)
+class TokenizedText:
+    """One text. `tokens` counts what the text has, special tokens included, before any truncation."""
+
+    ids: list[int]
+    tokens: int
+
+    @property
+    def truncated(self) -> bool:
+        return self.tokens > len(self.ids)
+
+
+class Tokenizer:
+    """The reference's cleaning of texts, then the artifact's tokenizer.json."""
+
+    def __init__(self, spec: TextSpec, encoder: tokenizers.Tokenizer) -> None:
+        self._spec = spec
+        self._encoder = encoder
+        self._clean = CLEANING[spec.cleaning]
+
+    def encode(self, texts: Sequence[str], truncate: bool = False, first: int = 0) -> list[TokenizedText]:
+        """Token ids of each text, special tokens included, not padded.
+
+        A text longer than the context length keeps its first tokens and its end-of-text token if `truncate`.
+        `first`: the position of the first of these texts among those of the request, for errors.
+
+        Raises:
+            TextTooLong: a text has more tokens than the context length, and not `truncate`; names its index.
+            InvalidInput: a text is not valid Unicode (a lone surrogate).
+        """
+        return [
+            self._fitted(encoding.ids, index, truncate)
+            for index, encoding in enumerate(self._encode_all(texts, first), first)
+        ]
+
+    def _fitted(self, ids: list[int], index: int, truncate: bool) -> TokenizedText:
+        limit = self._spec.context_length
+        count = len(ids)
+        if count > limit:
+            if not truncate:
+                raise TextTooLong(
+                    f"text {index} has {count} tokens, special tokens included; the limit is {limit}. "
+                    "Shorten it, or set truncate.",
+                    limit=limit,
+                    actual=count,
+                    index=index,
+                )
+            eot = self._spec.eot_id
+            ids = ids[:limit] if eot is None else [*ids[: limit - 1], eot]
+        return TokenizedText(ids, count)
+
+    def _encode_all(self, texts: Sequence[str], first: int) -> list[tokenizers.Encoding]:
+        try:
+            return self._encoder.encode_batch_fast([self._clean(text) for text in texts])
+        except TypeError:  # what the library says of a str that is not UTF-8
+            bad = first + next(i for i, text in enumerate(texts) if not _is_unicode(text))
+            raise InvalidInput(
+                f"text {bad} is not valid Unicode: it holds a lone surrogate.", index=bad
+            ) from None
+
+    def pieces(self, ids: Sequence[int]) -> list[str]:
+        """How each token is written in the vocabulary; "" for an id that it does not have."""
+        return [self._encoder.id_to_token(token) or "" for token in ids]
+
+    def pad(
+        self, rows: Sequence[TokenizedText], length: int
+    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+        """Rows of at most `length` tokens -> token ids int32 [N, length] and lengths int32 [N].
+
+        A row's length ends at its first end-of-text token: that is where the reference pools, also when a
+        caller's text spells the token out.
+        """
+        token_ids = np.full((len(rows), length), self._spec.pad_id, np.int32)  # [N, L]
+        lengths = np.empty(len(rows), np.int32)  # [N]
+        for i, row in enumerate(rows):
+            token_ids[i, : len(row.ids)] = row.ids
+            eot = self._spec.eot_id
+            lengths[i] = row.ids.index(eot) + 1 if eot in row.ids else len(row.ids)
+        return token_ids, lengths
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def load_tokenizer(folder: Path, spec: TextSpec) -> Tokenizer:
+    """The tokenizer of the artifact in `folder`.
+
+    Raises:
+        ArtifactError: tokenizer.json is missing or malformed.
+    """
+    path = folder / TOKENIZER
+    try:
+        encoder = tokenizers.Tokenizer.from_buffer(read_bounded(path, _MAX_FILE_BYTES))
+        encoder.encode("a \u0378")  # to meet now what would fail at a text of unknown characters
+    except OSError as error:
+        raise ArtifactError(f"{path} cannot be read: {error.strerror}") from None
+    except Exception as error:  # ValueError for a file, and Exception itself for a text
+        raise ArtifactError(f"{path} is not a tokenizer: {error}") from None
+    encoder.no_padding()
+    encoder.no_truncation()
+    return Tokenizer(spec, encoder)

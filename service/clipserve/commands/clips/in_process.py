@@ -1,0 +1,166 @@
+"""CLIP in this process: what is behind the service's fronts, without a port."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import math
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+from clipserve.application.requests import ClassifyRequest
+from clipserve.backends import in_process, uses_gpu
+from clipserve.clip.artifact import ArtifactError, read_manifest
+from clipserve.clip.manifest import ModelManifest
+from clipserve.commands.clips.clip import (
+    OF_IMAGE,
+    OF_TEXT,
+    CannotGoOn,
+    Classified,
+    EmbeddedImage,
+    Question,
+    ServedBy,
+    failure,
+)
+from clipserve.core import Core, OpenBackend, open_core
+from clipserve.cores import usable_cores
+from clipserve.engine.backend import Vector
+from clipserve.engine.cuda import Accelerator
+from clipserve.engine.in_process import InProcess
+from clipserve.engine_settings import Calls
+from clipserve.errors import ClipError, LabelSetNotReady
+from clipserve.settings import ModelSettings, Settings
+from clipserve.telemetry import log
+from clipserve.telemetry.metrics import Metrics
+
+_LABEL_SET_SECONDS = 600.0  # to build one that is new for this model: a thousand labels by eighty templates
+_LABEL_SET_AGAIN = 0.25
+_TRITON_IN_FLIGHT = 128  # two of its batches
+_MOST_IN_FLIGHT = 256  # each is a file in memory
+
+
+@asynccontextmanager
+async def clip_in_process(
+    settings: Settings, model: str | None, *, exact: bool
+) -> AsyncIterator[InProcessClip]:
+    """The model of this name, else the first of the settings; started. `exact`: see `open_clip`.
+
+    Raises:
+        CannotGoOn: there is none of this name, or it cannot be served; the message says why.
+    """
+    log.configure("ERROR", sys.stderr)  # what concerns one image is that image's error
+    try:
+        own, accelerator = _of_one_model(settings, model), Accelerator()
+        open_backend: OpenBackend | None = None
+        on_gpu = await asyncio.to_thread(uses_gpu, own, accelerator)
+        if unused := accelerator.unused:
+            sys.stderr.write(f"The GPU is not used: {unused.found}. To use it: {unused.do}.\n")
+        if exact and own.backend != "triton" and not on_gpu:  # these two need batches
+            own, open_backend = _a_call_on_each_core(own), functools.partial(_one_row_a_call, accelerator)
+        async with open_core(own, Metrics(), open_backend, accelerator=accelerator) as core:
+            await core.start_models()
+            yield InProcessClip(core, own, own.calls(on_gpu=on_gpu))
+    except (ArtifactError, ClipError) as error:
+        raise CannotGoOn(str(error)) from None
+
+
+def _of_one_model(settings: Settings, name: str | None) -> Settings:
+    """No other model is loaded, and nobody is refused: whoever asks is alone, and waits."""
+    known = {read_manifest(folder).name: folder for folder in reversed(settings.models)}
+    if name is None:
+        name = read_manifest(settings.models[0]).name
+    if name not in known:
+        raise CannotGoOn(
+            f"there is no model {name}. CLIPSERVE_MODELS has {', '.join(reversed(known))}: name its folder there."
+        )
+    own = {"models": (known[name],), "model_settings": {}, "max_queue_seconds": math.inf}
+    return settings.of_model(name).model_copy(update=own)  # type: ignore[return-value] # a copy of Settings
+
+
+def _a_call_on_each_core(settings: Settings) -> Settings:
+    """On CPUs as fast as any other arrangement (`make load` has it as a bare loop). What is named stays."""
+    alone = {"workers": usable_cores(), "threads": 1, "spinning": False}
+    return settings.model_copy(
+        update={name: value for name, value in alone.items() if name not in settings.model_fields_set}
+    )
+
+
+def _one_row_a_call(
+    accelerator: Accelerator, folder: Path, manifest: ModelManifest, settings: ModelSettings, _: Metrics
+) -> InProcess:
+    """No batcher: the last bits of a vector depend on how many rows are in its call, and none needs to wait."""
+    return in_process(folder, manifest, settings, accelerator)
+
+
+class InProcessClip:
+    """A `Clip`."""
+
+    def __init__(self, core: Core, settings: Settings, calls: Calls) -> None:
+        self._core = core
+        (self._model,) = core.models.values()
+        # So many that a call waits while another runs, and that every decoder has its next image.
+        batches = min(_MOST_IN_FLIGHT, 4 * calls.max_batch_images * calls.workers)
+        self._in_flight = max(_TRITON_IN_FLIGHT if settings.backend == "triton" else 16, batches)
+
+    @property
+    def served_by(self) -> ServedBy:
+        return ServedBy(self._model.name, self._model.fingerprint, self._model.manifest.embed_dim)
+
+    @property
+    def in_flight(self) -> int:
+        return self._in_flight
+
+    async def embed_image(self, image: bytes) -> EmbeddedImage:
+        try:
+            (header,) = await self._model.images.read_headers([image])
+            if isinstance(header, ClipError):
+                raise header
+            return EmbeddedImage(await self._model.images.encode(image, header), header.size)
+        except ClipError as error:
+            raise failure(error.code, error.detail, OF_IMAGE) from None
+
+    async def embed_text(self, text: str, *, truncate: bool) -> Vector:
+        try:
+            (encoded,) = await self._model.texts.encode([text], truncate=truncate)
+        except ClipError as error:
+            raise failure(error.code, error.detail, OF_TEXT) from None
+        return encoded.vector
+
+    async def classify(self, image: bytes, question: Question) -> Classified:
+        sets = [] if question.label_set is None else [question.label_set]
+        asked = ClassifyRequest(
+            [image],
+            question.labels,
+            question.templates,
+            label_sets=sets,
+            scoring=question.scoring,
+            top_k=question.top_k,
+        )
+        try:
+            if sets:
+                await self._built(sets)
+            answer = await self._core.inference.classify(asked)
+        except ClipError as error:
+            raise failure(error.code, error.detail, OF_IMAGE) from None
+        (labels,) = answer.results[0]  # type: ignore[misc] # the error of the only image is raised
+        return Classified([asdict(label) for label in labels], answer.warnings)
+
+    async def _built(self, names: list[str]) -> None:
+        """Until this label set can be used."""
+        label_sets = self._core.inference.label_sets
+        if not label_sets.started:
+            await label_sets.start()
+        until = time.monotonic() + _LABEL_SET_SECONDS
+        while True:
+            try:
+                label_sets.find(names)
+                return
+            except LabelSetNotReady:
+                state = label_sets.get(names[0].partition("@")[0]).state
+                if state == "failed" or time.monotonic() > until:
+                    raise
+                await asyncio.sleep(_LABEL_SET_AGAIN)

@@ -1,0 +1,53 @@
+"""Which CLIP a command uses, by its options."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from clipserve.commands.reading import read_settings
+
+if TYPE_CHECKING:  # it loads NumPy
+    from clipserve.commands.clips.clip import Clip
+
+Url = Annotated[
+    str | None,
+    typer.Option(
+        envvar="CLIPSERVE_URL",
+        help="Ask a running service, http://localhost:8080, in place of a model in this process.",
+    ),
+]
+Key = Annotated[
+    str | None,
+    typer.Option(envvar="CLIPSERVE_KEY", help="The key for it, if it asks for one; better in CLIPSERVE_KEY."),
+]
+Model = Annotated[str | None, typer.Option(help="The name of a model; without it, the first that is served.")]
+InFlight = Annotated[int, typer.Option(min=1, max=1024, help="With --url: requests at a time.")]
+IN_FLIGHT = 16  # requests: a quarter of a second of work for two cores; a service with a GPU takes more
+
+
+@asynccontextmanager
+async def open_clip(
+    url: str | None, key: str | None, model: str | None, in_flight: int = IN_FLIGHT, *, exact: bool = False
+) -> AsyncIterator[Clip]:
+    """The service at `url`, else the model of CLIPSERVE_MODELS in this process.
+
+    `exact`: on the CPUs of this process the same item gives the same bits, whatever is embedded beside it.
+
+    Raises:
+        CannotGoOn: there is none; the message says why.
+        BadSettings: see `read_settings`.
+    """
+    if url is not None:
+        from clipserve.commands.clips.remote import clip_at  # loads the HTTP client
+
+        async with clip_at(url, key, model, in_flight) as remote:
+            yield remote
+    else:
+        from clipserve.commands.clips.in_process import clip_in_process  # loads the engines
+
+        async with clip_in_process(read_settings(), model, exact=exact) as local:
+            yield local

@@ -1,0 +1,81 @@
+"""What a search has found as one HTML page that needs nothing else: small pictures, names, cosines."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from collections.abc import Iterable
+from pathlib import Path
+
+from PIL import Image, ImageOps
+
+from clipserve.clip.formats import FORMATS, sniff
+from clipserve.clip.images import ImageLimits, read_header
+from clipserve.clip.manifest import ImageSpec
+from clipserve.commands.clips.clip import ItemFailed
+from clipserve.commands.vectors.embedding import MAX_FILE_BYTES, read_file
+from clipserve.commands.vectors.searching import Found
+from clipserve.errors import ClipError
+
+_SIDE = 320  # pixels of a small picture's longer side
+_STYLE = """
+:root { color-scheme: light dark; font: 15px/1.4 system-ui, sans-serif; }
+body { margin: 2rem; background: Canvas; color: CanvasText; }
+main { display: grid; gap: 1.5rem; grid-template-columns: repeat(auto-fill, minmax(13rem, 1fr)); }
+figure { margin: 0; }
+img, .none { display: block; width: 100%; aspect-ratio: 1; object-fit: contain; background: color-mix(in srgb,
+  CanvasText 8%, Canvas); }
+figcaption { margin-top: .4rem; overflow-wrap: anywhere; }
+b { font-variant-numeric: tabular-nums; }
+"""
+_PAGE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<title>{title}</title>
+<style>{style}</style>
+<h1>{title}</h1>
+<p>{about}</p>
+<main>
+{figures}
+</main>
+</html>
+"""
+
+
+def contact_sheet(title: str, about: str, found: Iterable[tuple[Found, Path | None]]) -> str:
+    """The page. `found`: each with its file, if it is an image; one that is not there any more has no picture."""
+    figures = [
+        f"<figure>{_picture(path)}<figcaption><b>{row.cosine:.3f}</b> {html.escape(row.name)}</figcaption></figure>"
+        for row, path in found
+    ]
+    return _PAGE.format(
+        title=html.escape(title), about=html.escape(about), style=_STYLE, figures="\n".join(figures)
+    )
+
+
+def _picture(path: Path | None) -> str:
+    if path is None:
+        return ""
+    try:
+        content = _small(read_file(str(path), MAX_FILE_BYTES))
+    except (ItemFailed, ClipError):
+        return '<div class="none" role="img" aria-label="no picture"></div>'
+    return f'<img alt="" src="data:image/jpeg;base64,{base64.b64encode(content).decode()}">'
+
+
+def _small(image: bytes) -> bytes:
+    """As a small JPEG, upright; within the limits of a service. Raises ClipError: it cannot be decoded."""
+    read_header(image, ImageSpec(size=_SIDE), ImageLimits(image_formats=tuple(FORMATS)))
+    try:
+        with Image.open(io.BytesIO(image), formats=[sniff(image, FORMATS)]) as opened:
+            opened.draft("RGB", (2 * _SIDE, 2 * _SIDE))
+            upright = ImageOps.exif_transpose(opened)
+            upright.thumbnail((_SIDE, _SIDE))
+            file = io.BytesIO()
+            upright.convert("RGB").save(file, "JPEG", quality=80)
+    except Exception:  # of a decoder, as in clipserve.clip.images
+        raise ClipError("the image cannot be decoded.") from None
+    return file.getvalue()

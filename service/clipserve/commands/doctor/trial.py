@@ -1,0 +1,86 @@
+"""`python -m clipserve.commands.doctor.trial QUESTION`: the self-test of an artifact on its real engine.
+
+A program of its own: an engine that crashes, hangs or takes all memory ends this process, and not the doctor. The
+question and the answer, a line on standard output, are JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from clipserve.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH, ArtifactError, read_manifest
+from clipserve.clip.reference import check
+from clipserve.clip.tokenizer import load_tokenizer
+from clipserve.engine.cuda import Accelerator
+from clipserve.errors import ClipError
+from clipserve.settings import ModelSettings
+from clipserve.telemetry import log
+
+_EVENTS = ("engine_tried", "engine_passed_over", "gpu_not_used")
+
+
+class _Events:
+    """What the engines log: the doctor tells a part of it."""
+
+    def __init__(self) -> None:
+        self.lines: list[dict[str, Any]] = []
+
+    def write(self, line: str) -> None:
+        self.lines.append(json.loads(line))
+
+    def isatty(self) -> bool:
+        return False
+
+
+def tried(folder: Path, settings: ModelSettings) -> dict[str, Any]:
+    """What was chosen, how it agrees with the export, and what it holds; or {"error": why it cannot be}."""
+    from clipserve.application.served_model import reference_feeds
+    from clipserve.backends import open_engine, uses_gpu
+
+    events = _Events()
+    log.configure("INFO", events)
+    manifest = read_manifest(folder)
+    feeds = reference_feeds(manifest, load_tokenizer(folder, manifest.text))
+    accelerator = Accelerator()
+    engine = open_engine(folder, manifest, settings, accelerator)
+    began = time.monotonic()
+    engine.load()
+    images, texts = (engine.call(graph, feeds[graph]).run() for graph in (IMAGE_GRAPH, TEXT_GRAPH))
+    cosine = check(manifest, images, texts, engine.precision)
+    return {
+        "engine": engine.name,
+        "cuda": uses_gpu(settings, accelerator),
+        "narrower": engine.precision,  # than the artifact's
+        "cosine": round(cosine, 6),
+        "seconds": round(time.monotonic() - began, 2),
+        "events": [line for line in events.lines if line["event"] in _EVENTS],
+    }
+
+
+def main(question: str) -> None:
+    """Print the answer. When whoever asked is gone, end."""
+    threading.Thread(target=_end_with_the_input, daemon=True).start()
+    asked = json.loads(question)
+    folder = Path(asked.pop("folder"))
+    try:
+        answer = tried(folder, ModelSettings(**asked["settings"]))
+    except (ArtifactError, ClipError) as error:
+        answer = {"error": str(error)}
+    except Exception as error:  # the engines' exceptions have no common base but Exception
+        answer = {"error": f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"}
+    sys.stdout.write(json.dumps(answer) + "\n")
+
+
+def _end_with_the_input() -> None:
+    os.read(0, 1)  # not sys.stdin, whose lock would be held at the end of this program
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

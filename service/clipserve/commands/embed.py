@@ -1,0 +1,126 @@
+"""`clipserve embed`: a folder of images, or lines of text, to a file of vectors."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from clipserve.commands.clips.opening import IN_FLIGHT, InFlight, Key, Model, Url, open_clip
+from clipserve.commands.printing import say
+from clipserve.commands.reading import fail
+
+if TYPE_CHECKING:  # loaded when the command runs
+    from clipserve.commands.vectors.listing import Item
+    from clipserve.commands.vectors.making import Made, Source
+
+_STDIN = "-"
+
+
+def embed(
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="FOLDER|FILES|-", help="Folders and image files; - reads paths, one a line."),
+    ] = None,
+    *,
+    out: Annotated[Path, typer.Option(help="The file to make: NAME.npz or NAME.parquet.")],
+    text: Annotated[
+        Path | None, typer.Option(help="A file of texts, one a line, in place of images.")
+    ] = None,
+    truncate: Annotated[bool, typer.Option(help="Cut texts of too many tokens.")] = False,
+    restart: Annotated[bool, typer.Option(help="Forget what --out and its journal have.")] = False,
+    prune: Annotated[bool, typer.Option(help="Leave out rows of --out that are not named now.")] = False,
+    url: Url = None,
+    key: Key = None,
+    model: Model = None,
+    in_flight: InFlight = IN_FLIGHT,
+) -> None:
+    """Embed images into a file of vectors; when it is interrupted, the same command goes on.
+
+    Folders are searched for images, without hidden files. Exit status: 0, all have a vector; 1, some have none, and
+    the file says why, or the command could not go on; 2, it was called wrongly.
+    """
+    from clipserve.commands.running import run
+    from clipserve.commands.vectors.embedding import Options
+    from clipserve.commands.vectors.making import make_file
+
+    if bool(sources) == (text is not None):
+        fail("name folders or image files, or - for their paths; or --text FILE alone.", status=2)
+    check_file(out)
+    if not os.path.isdir(out.parent):
+        fail(f"there is no folder {out.parent} for --out.", status=2)
+    source = _texts(text) if text is not None else _images(sources or [])
+    prune = prune or source.kind == "text"
+
+    async def made() -> int:
+        async with open_clip(url, key, model, in_flight, exact=True) as clip:
+            options = Options(truncate)
+            return tell(await make_file(clip, source, out, options, restart=restart, prune=prune), out)
+
+    run(made(), f"interrupted. What is done is in {out}.journal: the same command goes on from there.")
+
+
+def check_file(path: Path) -> None:
+    """End the command where no file of vectors has such a name, or its format needs what is not installed."""
+    from clipserve.commands.vectors.files import check_suffix
+    from clipserve.commands.vectors.rows import VectorFileError
+
+    try:
+        check_suffix(path)
+    except VectorFileError as error:
+        fail(str(error), status=2)
+
+
+def tell(made: Made, out: Path) -> int:
+    """Say on standard error what the file has; the exit status."""
+    others = f", {made.others:,} of them from earlier and not named now" if made.others else ""
+    say(f"{out}: {made.count:,} rows{others}; embedded now: {made.embedded:,}.", err=True)
+    if not made.failed:
+        return 0
+    say(f"{made.failed:,} have no vector:", err=True)
+    for name, code, detail in made.failures:
+        say(f"  {name}: {code}: {detail}", err=True)
+    if (rest := made.failed - len(made.failures)) > 0:
+        say(f"  and {rest:,} more: the file has all of them.", err=True)
+    return 1
+
+
+def _images(sources: list[str]) -> Source:
+    from clipserve.commands.vectors import listing
+    from clipserve.commands.vectors.making import Source
+
+    if sources == [_STDIN]:
+
+        def read() -> Iterator[Item]:
+            with open(
+                0, encoding=sys.getfilesystemencoding(), errors="surrogateescape", closefd=False
+            ) as lines:
+                yield from listing.images(listing.paths(lines))
+
+        return Source("image", read, countable=False)
+    for each in sources:
+        if not os.path.exists(each):  # Path.exists raises where a name is too long
+            fail(f"there is no file or folder {listing.shown(each)}.", status=2)
+    return Source("image", lambda: listing.images(sources))
+
+
+def _texts(file: Path) -> Source:
+    from clipserve.commands.vectors import listing
+    from clipserve.commands.vectors.making import Source
+
+    if str(file) != _STDIN and not os.path.isfile(file):
+        fail(f"there is no file {file}.", status=2)
+
+    def read() -> Iterator[Item]:
+        # What is not UTF-8 is embedded as it is shown.
+        source = 0 if str(file) == _STDIN else file
+        with open(
+            source, encoding="utf-8", errors="backslashreplace", newline="\n", closefd=bool(source)
+        ) as lines:
+            yield from listing.texts(lines)
+
+    return Source("text", read, countable=str(file) != _STDIN)

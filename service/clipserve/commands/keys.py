@@ -1,0 +1,61 @@
+"""`clipserve keys`: add, list and remove keys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from clipserve.access.key_file import KeyFileError, add_key, read_keys, remove_key
+from clipserve.commands.printing import say
+from clipserve.commands.reading import fail
+
+keys = typer.Typer(no_args_is_help=True, help="Add, list and remove keys.")
+
+File = Annotated[
+    Path, typer.Option(envvar="CLIPSERVE_KEYS_FILE", help="The file of keys that the service reads.")
+]
+Name = Annotated[str, typer.Argument(help="Who has the key; log lines of its requests show it.")]
+
+
+@keys.command()
+def add(
+    name: Name,
+    file: File,
+    scope: Annotated[
+        list[str],
+        typer.Option(help="`use`: all that serves; `manage`: what changes or watches the service."),
+    ] = ["use"],  # noqa: B006 - typer makes its own
+) -> None:
+    """Make a key and print it, this once. A service that runs knows it within two seconds."""
+    with _said():
+        say(add_key(file, name, scope))
+    say("Keep it: it is not written down anywhere. Send `Authorization: Bearer KEY`.", err=True)
+
+
+@keys.command("list")
+def show(file: File) -> None:
+    """Names, scopes and days of making."""
+    with _said():
+        for key in read_keys(file):
+            own = {"rows/s": key.rows_per_second, "bytes/s": key.bytes_per_second}
+            rates = [f"{rate} {unit}" for unit, rate in own.items() if rate is not None]
+            say(key.name, ",".join(key.scopes), str(key.created or "-"), *rates)
+
+
+@keys.command()
+def remove(name: Name, file: File) -> None:
+    """End a key. A service that runs refuses it within two seconds."""
+    with _said():
+        remove_key(file, name)
+
+
+@contextmanager
+def _said() -> Iterator[None]:
+    try:
+        yield
+    except KeyFileError as error:
+        fail(str(error))

@@ -1,0 +1,181 @@
+"""`clipserve label-sets`: list, show, put and delete the label sets of a server that runs."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import sys
+import tomllib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import quote
+
+import typer
+
+from clipserve.commands.printing import say, say_json, visible
+from clipserve.commands.reading import fail
+from clipserve.commands.shapes import LabelSet, LabelSets, WholeLabelSet
+
+if TYPE_CHECKING:  # it loads an HTTP client
+    from clipserve.commands.asking import Server
+
+label_sets = typer.Typer(no_args_is_help=True, help="List, show, put and delete label sets of a server.")
+
+Url = Annotated[str, typer.Option(envvar="CLIPSERVE_URL", help="The server.")]
+ApiKey = Annotated[
+    str | None,
+    typer.Option(
+        "--key", envvar="CLIPSERVE_KEY", help="A key that it knows; put and delete need the scope `manage`."
+    ),
+]
+CaFile = Annotated[Path | None, typer.Option(help="Certificates to trust, PEM.", exists=True, dir_okay=False)]
+Json = Annotated[
+    bool, typer.Option("--json", help="JSON, as the server says it; also where the output is no terminal.")
+]
+Name = Annotated[str, typer.Argument(help="Of the label set.")]
+
+_HERE = "http://localhost:8080"
+_COLUMNS = ("name", "state", "labels", "prompts", "model", "version")
+
+
+@label_sets.command("list")
+def listed(url: Url = _HERE, key: ApiKey = None, ca_file: CaFile = None, as_json: Json = False) -> None:
+    """All label sets in short."""
+    with _asked(url, key, ca_file) as server:
+        answer = server.result("GET", "/label-sets")
+        label_sets = answer.shaped(LabelSets).label_sets
+    if not _for_people(as_json):
+        say_json(answer.json, indent=2)
+        return
+    rows = [_row(each) for each in label_sets]
+    for line in _table([[column.upper() for column in _COLUMNS], *rows]):
+        say(line)
+
+
+@label_sets.command()
+def show(
+    name: Name, url: Url = _HERE, key: ApiKey = None, ca_file: CaFile = None, as_json: Json = False
+) -> None:
+    """One label set: its labels, how it scores, how far its build is."""
+    with _asked(url, key, ca_file) as server:
+        answer = server.result("GET", _path(name))
+        shown = answer.shaped(WholeLabelSet)
+    _echo(answer.json, shown, _for_people(as_json))
+
+
+@label_sets.command()
+def put(
+    file: Annotated[
+        str,
+        typer.Argument(
+            help="A file, .toml or .json, as docs/label-sets.md has them; - for JSON on standard input."
+        ),
+    ],
+    name: Annotated[str | None, typer.Option(help="Of the label set. Default: the name of the file.")] = None,
+    url: Url = _HERE,
+    key: ApiKey = None,
+    ca_file: CaFile = None,
+    as_json: Json = False,
+) -> None:
+    """Make a label set, or replace it. Examples that name image files beside FILE are sent."""
+    if name is None and file == "-":
+        fail("standard input has no name: give one, --name NAME", status=2)
+    try:
+        definition = _definition(file)
+    except (OSError, ValueError, RecursionError) as error:
+        fail(f"{file}: {getattr(error, 'strerror', None) or error}")
+    with _asked(url, key, ca_file) as server:
+        answer = server.result("PUT", _path(name or Path(file).stem), json=definition)
+        shown = answer.shaped(WholeLabelSet)
+    _echo(answer.json, shown, _for_people(as_json))
+
+
+@label_sets.command()
+def delete(name: Name, url: Url = _HERE, key: ApiKey = None, ca_file: CaFile = None) -> None:
+    """Forget a label set, its examples and its embeddings."""
+    with _asked(url, key, ca_file) as server:
+        server.result("DELETE", _path(name))
+
+
+@contextmanager
+def _asked(url: str, key: str | None, ca_file: Path | None) -> Iterator[Server]:
+    """The server; what goes wrong is said in a line, in its own words."""
+    from clipserve.commands.answers import OddAnswer
+    from clipserve.commands.asking import CannotAsk, Refused, Server
+
+    try:
+        yield Server(url, key, ca_file)
+    except (CannotAsk, OddAnswer, Refused) as error:
+        fail(str(error))
+
+
+def _path(name: str) -> str:
+    return f"/label-sets/{quote(name, safe='')}"
+
+
+def _definition(file: str) -> Any:
+    """What is sent. Raises OSError, ValueError: it cannot be read."""
+    if file == "-":
+        return json.loads(sys.stdin.buffer.read())
+    path = Path(file)
+    content = path.read_text("utf-8")
+    definition = tomllib.loads(content) if path.suffix == ".toml" else json.loads(content)
+    labels = definition.get("labels") if isinstance(definition, dict) else None
+    for label in labels if isinstance(labels, list) else ():
+        if isinstance(label, dict) and isinstance(label.get("examples"), list):
+            label["examples"] = [_example(path.parent, each) for each in label["examples"]]
+    return definition
+
+
+def _example(folder: Path, example: object) -> object:
+    """An image file beside the definition, as base64; what is none is sent as it is."""
+    if isinstance(example, str) and Path(example).name == example and os.path.isfile(folder / example):
+        return base64.b64encode((folder / example).read_bytes()).decode()
+    return example
+
+
+def _for_people(as_json: bool) -> bool:
+    return sys.stdout.isatty() and not as_json
+
+
+def _echo(answer: dict[str, Any], label_set: WholeLabelSet, for_people: bool) -> None:
+    if not for_people:
+        say_json(answer, indent=2)
+        return
+    for column, value in zip(_COLUMNS, _row(label_set), strict=True):
+        say(f"{column:<10}{value}")
+    for label in label_set.labels:
+        more = label.model_dump(exclude={"label"}, exclude_unset=True)
+        more |= {"examples": len(more["examples"])} if "examples" in more else {}
+        say(f"  {label.label}" + "".join(f"  {name}={value}" for name, value in more.items()))
+    shown = (
+        "templates",
+        "background",
+        "scoring",
+        "temperature",
+        "threshold",
+        "served_version",
+        "error",
+        "warnings",
+    )
+    for name in shown:
+        if answer.get(name):
+            value = answer[name]
+            say(f"{name:<16}{'; '.join(map(str, value)) if isinstance(value, list) else value}")
+
+
+def _row(each: LabelSet) -> list[str]:
+    """As it is shown: a name with controls is longer then."""
+    done = each.prompts_done
+    prompts = str(each.prompts) if done == each.prompts else f"{done} of {each.prompts}"
+    state = each.state + (", from a file" if each.read_only else "")
+    return [*map(visible, (each.name, state, str(each.label_count), prompts, each.model, each.version))]
+
+
+def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

@@ -1,0 +1,66 @@
+"""The settings as commands read them, and what a command says that cannot go on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from typing import NoReturn
+
+import typer
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+from pydantic_settings import SettingsError
+
+from clipserve.commands.printing import say
+from clipserve.settings import ModelSettings, Settings
+
+_USER = re.compile(r"[^/@\s'\",]+(?=@)")  # of a URL, with its password
+_JSON = ("CLIPSERVE_MODEL_SETTINGS",)
+
+
+class BadSettings(Exception):
+    """CLIPSERVE_* variables that cannot be used: `variables`; each of `reasons` is a line for people."""
+
+    def __init__(self, *reasons: str, variables: Collection[str] = ()) -> None:
+        super().__init__("\n".join(reasons))
+        self.reasons = reasons
+        self.variables = variables
+
+
+def read_settings() -> Settings:
+    """The settings of the environment.
+
+    Raises:
+        BadSettings: it names each variable that is wrong, without the value of a secret.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        faults = error.errors(include_url=False, include_context=False)
+        variables = {f"CLIPSERVE_{str(fault['loc'][0]).upper()}" for fault in faults}
+        raise BadSettings(*map(_reason, faults), variables=variables) from None
+    except (SettingsError, RecursionError) as error:
+        reason = f"a CLIPSERVE_* variable that must be JSON is not: {error}"
+        raise BadSettings(reason, variables=_JSON) from None
+
+
+def fail(*reasons: str, status: int = 1) -> NoReturn:
+    """Say why a command in a terminal cannot go on, on standard error, and end it with this exit status."""
+    for reason in reasons:
+        say(f"clipserve: {reason}", err=True)
+    raise typer.Exit(status)
+
+
+def _reason(fault: ErrorDetails) -> str:
+    setting, *inside = map(str, fault["loc"])
+    name = ".".join([f"CLIPSERVE_{setting.upper()}", *inside])
+    secret = name.lower().endswith(("token", "redis_url", "otlp_endpoint"))
+    given = "..." if secret else repr(fault["input"])[:200]
+    return _USER.sub("...", f"{name}={given}: {_said(fault)}")
+
+
+def _said(fault: ErrorDetails) -> str:
+    if fault["type"] == "extra_forbidden":
+        names = ", ".join(ModelSettings.model_fields)
+        return f"not a setting that may differ from model to model. Those are: {names}"
+    return fault["msg"].removeprefix("Value error, ")

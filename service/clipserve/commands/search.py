@@ -1,0 +1,122 @@
+"""`clipserve search`: the images of a folder, or the rows of a file, that are nearest to a sentence or an image."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from clipserve.commands.clips.opening import IN_FLIGHT, InFlight, Key, Model, Url, open_clip
+from clipserve.commands.embed import check_file, tell
+from clipserve.commands.printing import say
+from clipserve.commands.reading import fail
+
+if TYPE_CHECKING:  # loaded when the command runs
+    from clipserve.commands.clips.clip import Clip
+    from clipserve.commands.vectors.searching import Found
+    from clipserve.engine.backend import Vector
+
+IN_FOLDER = ".clipserve.npz"  # hidden, so that it is not embedded itself
+
+
+def search(
+    where: Annotated[Path, typer.Argument(metavar="FILE|FOLDER", help="A file of `embed`, or a folder.")],
+    sentence: Annotated[str | None, typer.Argument(help="What to look for, in words.")] = None,
+    image: Annotated[Path | None, typer.Option(help="Look for what is like this image.")] = None,
+    top: Annotated[int, typer.Option(min=1, max=10_000, help="How many to show.")] = 10,
+    page: Annotated[Path | None, typer.Option("--html", help="Also write a page with pictures.")] = None,
+    url: Url = None,
+    key: Key = None,
+    model: Model = None,
+    in_flight: InFlight = IN_FLIGHT,
+) -> None:
+    """Find images by a sentence or by an image.
+
+    A folder is embedded first, into FOLDER/.clipserve.npz, the next time what is new. Prints cosines and paths.
+    """
+    from clipserve.commands.running import run
+
+    if (sentence is None) == (image is None):
+        fail("say what to look for: a sentence, or --image FILE.", status=2)
+    folder = where if os.path.isdir(where) else None
+    file = where / IN_FOLDER if folder else where
+    check_file(file)
+    if not (folder or os.path.isfile(file)):
+        fail(f"there is no file or folder {where}.", status=2)
+
+    async def searched() -> int:
+        name = model or _model_of(file)
+        async with open_clip(url, key, name, in_flight, exact=True) as clip:
+            if folder:
+                await _embed(clip, folder, file)
+            found = await _nearest(clip, file, sentence, image, top)
+        for row in found:
+            say(f"{row.cosine:.4f}", row.name)
+        if page is not None:
+            title = sentence if sentence is not None else f"like {image}"
+            _write(page, title, found, file, folder)
+        return 0
+
+    run(
+        searched(),
+        f"interrupted. What is embedded is in {file}.journal: the same command goes on from there.",
+    )
+
+
+def _model_of(file: Path) -> str | None:
+    from clipserve.commands.vectors.searching import facts_of
+
+    return facts_of(file).model if file.exists() else None
+
+
+async def _embed(clip: Clip, folder: Path, file: Path) -> None:
+    from clipserve.commands.vectors import listing
+    from clipserve.commands.vectors.embedding import Options
+    from clipserve.commands.vectors.making import Source, make_file
+
+    source = Source("image", lambda: listing.images([str(folder)], root=str(folder)))
+    tell(await make_file(clip, source, file, Options(), restart=False, prune=True), file)
+
+
+async def _nearest(clip: Clip, file: Path, sentence: str | None, image: Path | None, top: int) -> list[Found]:
+    from clipserve.commands.vectors.rows import OtherVectors
+    from clipserve.commands.vectors.searching import facts_of, nearest
+
+    said, wanted = facts_of(file).fingerprint, clip.served_by.fingerprint
+    if said != wanted:
+        raise OtherVectors(
+            f"{file} has vectors of {said}, and the model makes those of {wanted}. A cosine between two "
+            "fingerprints means nothing. Use the model that made the file, or embed it anew."
+        )
+    return nearest(file, await _asked(clip, sentence, image), top)
+
+
+async def _asked(clip: Clip, sentence: str | None, image: Path | None) -> Vector:
+    """Of the sentence or the image, float32 [D]."""
+    from clipserve.commands.clips.clip import CannotGoOn, ItemFailed
+    from clipserve.commands.vectors.embedding import MAX_FILE_BYTES, read_file
+
+    try:
+        if image is not None:
+            return (await clip.embed_image(read_file(str(image), MAX_FILE_BYTES))).vector
+        return await clip.embed_text(sentence or "", truncate=False)
+    except ItemFailed as error:
+        raise CannotGoOn(f"{image or 'the sentence'}: {error.detail} ({error.code})") from None
+
+
+def _write(page: Path, title: str, found: list[Found], file: Path, folder: Path | None) -> None:
+    from clipserve.commands.contact_sheet import contact_sheet
+    from clipserve.commands.vectors.searching import facts_of
+
+    facts = facts_of(file)
+    texts = facts.kind == "text"
+    pictured = [(row, None if texts else _file_of(row.name, file, folder)) for row in found]
+    about = f"{folder or file}, {facts.fingerprint}"
+    page.write_text(contact_sheet(title, about, pictured), "utf-8", "backslashreplace")
+
+
+def _file_of(name: str, file: Path, folder: Path | None) -> Path:
+    """Where the image of a row is: beside the file, if it is that of a folder; else as it was named."""
+    return (folder or Path()) / name if folder or os.path.exists(name) else file.parent / name

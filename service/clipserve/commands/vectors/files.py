@@ -1,0 +1,71 @@
+"""Files of vectors by their suffix: npz needs nothing, parquet needs pyarrow."""
+
+from __future__ import annotations
+
+import os
+from contextlib import AbstractContextManager, suppress
+from pathlib import Path
+
+from clipserve.commands.vectors.rows import OpenFile, Table, VectorFileError
+
+SUFFIXES = (".npz", ".parquet")
+
+
+def check_suffix(path: Path) -> None:
+    """Raises VectorFileError: no file of vectors has such a suffix, or what it needs is not installed."""
+    if path.suffix not in SUFFIXES:
+        raise VectorFileError(f"{path}: a file of vectors ends with {' or '.join(SUFFIXES)}.")
+    if path.suffix == ".parquet":
+        try:
+            import pyarrow  # noqa: F401
+        except ImportError:
+            raise VectorFileError(
+                f"{path}: Parquet needs pyarrow, which is not installed. Install it with .venv/bin/python -m pip "
+                "install --require-hashes -r requirements/parquet.txt, or choose a name with .npz."
+            ) from None
+
+
+def open_vectors(path: Path) -> AbstractContextManager[OpenFile]:
+    """To be read.
+
+    Raises:
+        VectorFileError: see `check_suffix`; on entering, it is no file of vectors, or is damaged.
+    """
+    check_suffix(path)
+    if path.suffix == ".npz":
+        from clipserve.commands.vectors.npz import open_npz
+
+        return open_npz(path)
+    from clipserve.commands.vectors.parquet import open_parquet
+
+    return open_parquet(path)
+
+
+def write_vectors(path: Path, table: Table) -> None:
+    """Write the file, then put it in place of one that is there; a crash leaves the old one.
+
+    Raises:
+        OSError: the disk is full, for example.
+    """
+    part = path.with_name(f"{path.name}.part")
+    try:
+        with part.open("wb") as file:
+            if path.suffix == ".npz":
+                from clipserve.commands.vectors.npz import write_npz
+
+                write_npz(file, table)
+            else:
+                from clipserve.commands.vectors.parquet import write_parquet
+
+                write_parquet(file, table)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    with suppress(OSError):  # some file systems cannot do that with a folder
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)

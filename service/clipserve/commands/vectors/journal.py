@@ -1,0 +1,236 @@
+"""What is embedded so far, beside the file that is to be made: a command that was interrupted goes on from there.
+
+It is an SQLite database in WAL mode: changes are appended to `.journal-wal` with checksums, and a record that was
+torn when the process was killed is dropped when the journal is opened again. Nothing is held in memory.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from clipserve.commands.clips.clip import ServedBy
+from clipserve.commands.vectors.files import open_vectors
+from clipserve.commands.vectors.listing import Item, text_of
+from clipserve.commands.vectors.rows import CHUNK, Facts, Kind, OtherVectors, Row, VectorFileError
+from clipserve.engine.backend import Vector
+
+_VERSION = 1
+_SUFFIXES = ("", "-wal", "-shm", "-journal")
+_SCHEMA = """
+CREATE TABLE about (version INTEGER, kind TEXT, model TEXT, fingerprint TEXT, embed_dim INTEGER, run INTEGER);
+CREATE TABLE rows (
+    id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, run INTEGER NOT NULL, position INTEGER NOT NULL,
+    size INTEGER NOT NULL, modified INTEGER NOT NULL, width INTEGER NOT NULL DEFAULT 0,
+    height INTEGER NOT NULL DEFAULT 0, code TEXT, detail TEXT NOT NULL DEFAULT ''
+);
+CREATE TABLE vectors (id INTEGER PRIMARY KEY, vector BLOB NOT NULL);
+"""  # rows.code: NULL until there is an outcome, then '' or that of an error
+State = Literal["new", "done", "again"]  # `again`: it was named before in this run
+
+
+class Journal:
+    """Open until `close`. One process has it at a time."""
+
+    def __init__(self, out: Path, kind: Kind, served_by: ServedBy, *, restart: bool = False) -> None:
+        """That of an earlier run, or a new one with the rows that `out` has. `restart`: an empty one.
+
+        Raises:
+            OtherVectors: the journal, or `out`, has vectors that cannot be compared with those of `served_by`.
+            VectorFileError: one of them cannot be used; the message says why.
+        """
+        self._path = out.with_name(f"{out.name}.journal")
+        if restart:
+            self.remove()
+        fresh = not self._path.exists()
+        self._facts = Facts(kind, served_by.model, served_by.fingerprint, served_by.embed_dim)
+        try:
+            self._database = sqlite3.connect(self._path, timeout=1.0, isolation_level=None)
+            self._database.execute("PRAGMA locking_mode = EXCLUSIVE")
+            self._database.execute("PRAGMA journal_mode = WAL")
+            self._database.execute("PRAGMA synchronous = NORMAL")
+            self._database.execute("BEGIN IMMEDIATE")
+            self._begin(None if restart or not out.exists() else out)
+        except sqlite3.Error as error:
+            raise VectorFileError(_cannot_use(self._path, error)) from None
+        except VectorFileError:
+            self._database.close()
+            if fresh:
+                self.remove()
+            raise
+
+    def _begin(self, out: Path | None) -> None:
+        """All of it is one transaction: it was begun wholly, or not at all."""
+        if not self._database.execute("SELECT 1 FROM sqlite_master").fetchone():
+            for statement in _SCHEMA.split(";\n")[:-1]:
+                self._database.execute(statement)
+            if out is not None:
+                with open_vectors(out) as file:
+                    _check(file.facts, self._facts, out)
+                    self._take(file.rows())
+            self._database.execute("INSERT INTO about VALUES (?, ?, ?, ?, ?, 0)", (_VERSION, *self._facts))
+        version, *said, self._run = self._database.execute("SELECT * FROM about").fetchone()
+        if version != _VERSION:
+            raise VectorFileError(f"{self._path} is of another version of clipserve. Begin anew: --restart.")
+        _check(Facts(*said), self._facts, self._path)
+        self._run += 1
+        self._database.execute("UPDATE about SET run = ?", (self._run,))
+
+    def _take(self, rows: Iterable[Row]) -> None:
+        for position, row in enumerate(rows):
+            key = f"{position}:{row.name}" if self._facts.kind == "text" else row.name
+            found = self._database.execute(
+                "INSERT INTO rows (key, run, position, size, modified, width, height, code, detail) "
+                "VALUES (?, 0, ?, ?, ?, ?, ?, ?, ?)",
+                (key, position, row.bytes, row.modified, *row.size, row.code, row.detail),
+            )
+            if row.vector is not None:
+                self._store(found.lastrowid, row.vector)
+
+    def expect(self, item: Item, position: int) -> tuple[State, int]:
+        """Count an item as one of this run, at this position. `new`: it is to be embedded. Also its number.
+
+        One whose file has changed is new, and so is one that failed.
+        """
+        found = self._database.execute(
+            "SELECT id, run, size, modified, code FROM rows WHERE key = ?", (item.key,)
+        ).fetchone()
+        if found is None:
+            added = self._database.execute(
+                "INSERT INTO rows (key, run, position, size, modified) VALUES (?, ?, ?, ?, ?)",
+                (item.key, self._run, position, item.size, item.modified),
+            )
+            return "new", int(added.lastrowid or 0)
+        number, run, *said = found
+        if run == self._run:
+            return "again", number
+        done = said == [item.size, item.modified, ""]
+        self._database.execute(
+            "UPDATE rows SET run = ?, position = ?, size = ?, modified = ?, code = ? WHERE id = ?",
+            (self._run, position, item.size, item.modified, "" if done else None, number),
+        )
+        return ("done" if done else "new"), number
+
+    def keep(self, number: int, size: tuple[int, int], vector: Vector) -> None:
+        """The outcome of an item."""
+        self._database.execute(
+            "UPDATE rows SET width = ?, height = ?, code = '', detail = '' WHERE id = ?", (*size, number)
+        )
+        self._store(number, vector)
+
+    def fail(self, number: int, code: str, detail: str) -> None:
+        """The outcome of an item that has no vector."""
+        self._database.execute(
+            "UPDATE rows SET width = 0, height = 0, code = ?, detail = ? WHERE id = ?", (code, detail, number)
+        )
+        self._database.execute("DELETE FROM vectors WHERE id = ?", (number,))
+
+    def commit(self) -> None:
+        """What is kept so far survives the process."""
+        self._database.execute("COMMIT")
+        self._database.execute("BEGIN IMMEDIATE")
+
+    def finish(self, *, prune: bool) -> Finished:
+        """All rows in order: those that this run has not named, unless `prune`, then its own."""
+        self._database.execute("CREATE TEMP TABLE ordered (place INTEGER PRIMARY KEY, id INTEGER)")
+        self._database.execute(
+            "INSERT INTO ordered (id) "
+            "SELECT id FROM rows WHERE code IS NOT NULL AND run >= ? ORDER BY run, position",
+            (self._run if prune else 0,),
+        )
+        return Finished(self._database, self._facts, self._run)
+
+    def close(self) -> None:
+        """Keep it for the next run."""
+        if self._database.in_transaction:
+            self._database.execute("COMMIT")
+        self._database.close()
+
+    def remove(self) -> None:
+        """There is none any more. Close it first."""
+        for suffix in _SUFFIXES:
+            self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
+
+    def _store(self, number: int | None, vector: Vector) -> None:
+        self._database.execute(
+            "INSERT OR REPLACE INTO vectors VALUES (?, ?)",
+            (number, vector.astype("<f4", copy=False).tobytes()),
+        )
+
+
+class Finished:
+    """The rows of a file that is to be written, read again for each array, a piece at a time."""
+
+    def __init__(self, database: sqlite3.Connection, facts: Facts, run: int) -> None:
+        self.facts = facts
+        self._database = database
+        (self.count,) = self._one("count(*) FROM ordered")
+        (self.others,) = self._one("count(*) FROM ordered JOIN rows USING (id) WHERE run != ?", run)
+        (self.failed,) = self._one("count(*) FROM ordered JOIN rows USING (id) WHERE code != ''")
+
+    def chunks(self, columns: str, where: str = "true") -> Iterator[list[tuple[Any, ...]]]:
+        """These columns of `rows` (and `vector`, `place`), so many rows at a time, in order."""
+        query = (
+            f"SELECT {columns} FROM ordered CROSS JOIN rows USING (id) LEFT JOIN vectors USING (id) WHERE {where} "  # noqa: S608
+            "ORDER BY place"
+        )
+        with closing(self._database.execute(query)) as cursor:
+            while rows := cursor.fetchmany(CHUNK):
+                yield rows
+
+    def rows(self) -> Iterator[list[Row]]:
+        """All of them, so many at a time."""
+        for chunk in self.chunks("key, width, height, size, modified, code, detail, vector"):
+            yield [
+                Row(
+                    self.name(key),
+                    (width, height),
+                    None if vector is None else np.frombuffer(vector, "<f4"),
+                    code,
+                    detail,
+                    size,
+                    modified,
+                )
+                for key, width, height, size, modified, code, detail, vector in chunk
+            ]
+
+    def failures(self, most: int) -> Sequence[tuple[str, str, str]]:
+        """The first rows without a vector: name, code, detail."""
+        chunk = next(self.chunks("key, code, detail", "code != ''"), [])
+        return [(self.name(key), code, detail) for key, code, detail in chunk[:most]]
+
+    def name(self, key: str) -> str:
+        """What the file calls a row."""
+        return text_of(key) if self.facts.kind == "text" else key
+
+    def _one(self, query: str, *values: int) -> tuple[int, ...]:
+        found: tuple[int, ...] = self._database.execute(f"SELECT {query}", values).fetchone()
+        return found
+
+
+def _check(said: Facts, wanted: Facts, path: Path) -> None:
+    if said == wanted:
+        return
+    if said.kind != wanted.kind:
+        raise OtherVectors(
+            f"{path} has vectors of {said.kind}s, not of {wanted.kind}s. Choose another --out."
+        )
+    raise OtherVectors(
+        f"{path} has vectors of {said.fingerprint}, and the model makes those of {wanted.fingerprint}. Vectors of "
+        "two fingerprints cannot be compared, so no file ever has both. Use the former model and settings "
+        "(CLIPSERVE_BACKEND=auto may have chosen another engine: name one), choose another --out, or embed "
+        "everything anew with --restart."
+    )
+
+
+def _cannot_use(path: Path, error: sqlite3.Error) -> str:
+    if getattr(error, "sqlite_errorname", "").startswith("SQLITE_BUSY"):
+        return f"{path} is in use: another command writes the same file now."
+    if getattr(error, "sqlite_errorname", "") in ("SQLITE_NOTADB", "SQLITE_CORRUPT"):
+        return f"{path} is not a journal, or is damaged. Begin anew: --restart."
+    return f"{path} cannot be written: {error}. The journal lies beside --out."

@@ -1,0 +1,101 @@
+"""A file of vectors, from its first item to its last, over any number of runs."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from clipserve.commands.clips.clip import Clip
+from clipserve.commands.progress import Shown
+from clipserve.commands.vectors.embedding import Options, embed_into
+from clipserve.commands.vectors.files import write_vectors
+from clipserve.commands.vectors.journal import Journal
+from clipserve.commands.vectors.listing import Item
+from clipserve.commands.vectors.rows import Kind
+from clipserve.concurrency import DaemonExecutor
+
+SHOWN_FAILURES = 20
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is to be embedded. `items`: lists it anew at each call. `countable`: it can be listed twice."""
+
+    kind: Kind
+    items: Callable[[], Iterator[Item]]
+    countable: bool = True
+
+
+@dataclass(frozen=True)
+class Made:
+    """What the finished file has.
+
+    Attributes:
+        count: rows; `failed`: of these, without a vector; `others`: not named by this run, from an earlier one.
+        embedded: by this run, without those that have failed.
+        failures: the first that have failed: name, code, detail.
+    """
+
+    count: int
+    failed: int
+    others: int
+    embedded: int
+    failures: Sequence[tuple[str, str, str]]
+
+
+async def make_file(
+    clip: Clip, source: Source, out: Path, options: Options, *, restart: bool, prune: bool
+) -> Made:
+    """Embed what `out` and its journal do not have yet, then put the finished file in the place of `out`.
+
+    When this ends early, what was embedded is in the journal, and the next call goes on. `restart`: from nothing.
+    `prune`: leave out rows that `source` does not name.
+
+    Raises:
+        CannotGoOn: see `Clip`.
+        VectorFileError: the journal or `out` cannot be used, or has vectors of another fingerprint or model.
+        OSError: the disk is full, for example.
+    """
+    journal = Journal(out, source.kind, clip.served_by, restart=restart)
+    try:
+        with Shown(f"{source.kind}s") as shown, DaemonExecutor(1, "count") as counter:
+            counting = asyncio.create_task(_count(source, shown, counter))
+            try:
+                await embed_into(journal, clip, source.items(), shown, options)
+            finally:
+                counting.cancel()
+                with suppress(asyncio.CancelledError):
+                    await counting
+        finished = journal.finish(prune=prune)
+        write_vectors(out, finished)
+        embedded = shown.done - shown.kept - shown.failed
+        failures = finished.failures(SHOWN_FAILURES)
+        made = Made(finished.count, finished.failed, finished.others, embedded, failures)
+    finally:
+        journal.close()
+    journal.remove()
+    return made
+
+
+async def _count(source: Source, shown: Shown, counter: DaemonExecutor) -> None:
+    """How many items there are, while the first are embedded."""
+    if not source.countable:
+        return
+    ended = threading.Event()
+
+    def count() -> int:
+        total = 0
+        for _ in source.items():
+            total += 1
+            if ended.is_set():
+                break
+        return total
+
+    try:
+        shown.total = await asyncio.get_running_loop().run_in_executor(counter, count)
+    finally:
+        ended.set()

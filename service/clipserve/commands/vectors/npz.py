@@ -1,0 +1,150 @@
+"""Files of vectors as NumPy's .npz: arrays that `numpy.load` reads without pickle.
+
+    path         <U [N]           or text: what was embedded
+    size         int32 [N, 2]     width, height in pixels; zeros for a text, and where there is no vector
+    vector       float32 [N, D]   zeros where there is none
+    error        <U [N]           the code of what went wrong; empty: there is a vector
+    failed       int64 [F]        the rows that have no vector
+    detail       <U [F]           why, of each of these
+    bytes        int64 [N]        of the file
+    modified     int64 [N]        nanoseconds since 1970
+    fingerprint  <U []            of all vectors
+    model        <U []
+
+The same rows give the same bytes: the entries have a fixed time. An array is written, and read, a piece at a time.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from itertools import chain
+from pathlib import Path
+from typing import IO, Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from clipserve.commands.vectors.rows import CHUNK, Facts, Piece, Row, Table, VectorFileError
+
+_TIME = (1980, 1, 1, 0, 0, 0)  # the first that a zip file knows
+Chunks = Iterable[npt.NDArray[Any] | bytes]
+
+
+def write_npz(file: BinaryIO, table: Table) -> None:
+    """Write all arrays of `table`."""
+    facts, count = table.facts, table.count
+    name = "text" if facts.kind == "text" else "path"
+    codes = _text(len(code) for chunk in table.chunks("code") for (code,) in chunk)
+    details = _text(len(detail) for chunk in table.chunks("detail", "code != ''") for (detail,) in chunk)
+    longest = _text(len(table.name(key)) for chunk in table.chunks("key") for (key,) in chunk)
+    failed = sum(map(len, table.chunks("place", "code != ''")))
+
+    def column(columns: str, kind: Any, where: str = "true") -> Chunks:
+        return (_array(chunk, kind) for chunk in table.chunks(columns, where))
+
+    names = (np.array([table.name(key) for (key,) in chunk], longest) for chunk in table.chunks("key"))
+    zeros = bytes(4 * facts.embed_dim)
+    vectors = (b"".join(vector or zeros for (vector,) in chunk) for chunk in table.chunks("vector"))
+    with zipfile.ZipFile(file, "w") as archive:
+        _put(archive, name, longest, (count,), names)
+        _put(archive, "size", "<i4", (count, 2), column("width, height", "<i4"))
+        _put(archive, "vector", "<f4", (count, facts.embed_dim), vectors)
+        _put(archive, "error", codes, (count,), column("code", codes))
+        _put(archive, "failed", "<i8", (failed,), column("place - 1", "<i8", "code != ''"))
+        _put(archive, "detail", details, (failed,), column("detail", details, "code != ''"))
+        _put(archive, "bytes", "<i8", (count,), column("size", "<i8"))
+        _put(archive, "modified", "<i8", (count,), column("modified", "<i8"))
+        for key, value in (("fingerprint", facts.fingerprint), ("model", facts.model)):
+            _put(archive, key, _text([len(value)]), (), [np.array(value)])
+
+
+def _text(lengths: Iterable[int]) -> str:
+    """The type of texts of so many characters."""
+    return f"<U{max(lengths, default=0) or 1}"
+
+
+def _array(rows: list[tuple[Any, ...]], kind: str) -> npt.NDArray[Any]:
+    """One column as [n], several as [n, columns]."""
+    array = np.array(rows, kind)
+    return array[:, 0] if array.shape[1] == 1 else array
+
+
+def _put(archive: zipfile.ZipFile, name: str, kind: str, shape: tuple[int, ...], chunks: Chunks) -> None:
+    entry = zipfile.ZipInfo(f"{name}.npy", _TIME)
+    entry.create_system = 3  # the same bytes on every system
+    # Texts have the length of the longest: most of them are zeros. Vectors do not become smaller.
+    entry.compress_type = zipfile.ZIP_DEFLATED if kind.startswith("<U") else zipfile.ZIP_STORED
+    header = {"descr": kind, "fortran_order": False, "shape": shape}
+    with archive.open(entry, "w", force_zip64=True) as stream:
+        np.lib.format.write_array_header_1_0(stream, header)
+        for chunk in chunks:
+            stream.write(chunk if isinstance(chunk, bytes) else chunk.tobytes())
+
+
+@contextmanager
+def open_npz(path: Path) -> Iterator[NpzFile]:
+    """To be read.
+
+    Raises:
+        VectorFileError: it is not a file that `write_npz` has written, or is damaged.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            yield NpzFile(archive)
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise VectorFileError(f"{path} is not a file of vectors, or is damaged: {error}") from None
+
+
+class NpzFile:
+    """An `OpenFile`."""
+
+    def __init__(self, archive: zipfile.ZipFile) -> None:
+        self._archive = archive
+        self._kind = "text" if "text.npy" in archive.namelist() else "path"
+        (fingerprint,), (model,) = self._whole("fingerprint"), self._whole("model")
+        _, shape = self._header("vector")
+        self.facts = Facts("text" if self._kind == "text" else "image", model, fingerprint, shape[1])
+
+    def pieces(self) -> Iterator[Piece]:
+        arrays = zip(*map(self._pieces, (self._kind, "vector", "error")), strict=True)
+        for names, vectors, codes in arrays:
+            yield Piece(names.tolist(), vectors, codes == "")
+
+    def rows(self) -> Iterator[Row]:
+        names = (self._kind, "size", "vector", "error", "bytes", "modified")
+        details = chain.from_iterable(piece.tolist() for piece in self._pieces("detail"))
+        for pieces in zip(*map(self._pieces, names), strict=True):
+            for name, size, vector, code, count, modified in zip(*pieces, strict=True):
+                found = ("", vector) if code == "" else (next(details), None)
+                detail, kept = found
+                width, height = map(int, size)
+                yield Row(str(name), (width, height), kept, str(code), detail, int(count), int(modified))
+
+    def _whole(self, name: str) -> list[str]:
+        return [str(value) for piece in self._pieces(name) for value in piece]
+
+    def _header(self, name: str) -> tuple[np.dtype[Any], tuple[int, ...]]:
+        with self._archive.open(f"{name}.npy") as stream:
+            return _read_header(stream)
+
+    def _pieces(self, name: str) -> Iterator[npt.NDArray[Any]]:
+        """So many rows at a time; an array without dimensions is one row."""
+        with self._archive.open(f"{name}.npy") as stream:
+            kind, shape = _read_header(stream)
+            count, *inner = shape or (1,)
+            row_bytes = kind.itemsize * int(np.prod(inner, dtype=np.int64))
+            for start in range(0, count, CHUNK):
+                rows = min(CHUNK, count - start)
+                content = stream.read(rows * row_bytes)
+                yield np.frombuffer(content, kind).reshape(rows, *inner)
+
+
+def _read_header(stream: IO[bytes]) -> tuple[np.dtype[Any], tuple[int, ...]]:
+    if np.lib.format.read_magic(stream) != (1, 0):
+        raise ValueError("an array of another version")
+    shape, fortran, kind = np.lib.format.read_array_header_1_0(stream)
+    if fortran or kind.hasobject:
+        raise ValueError("an array of another kind")
+    return kind, shape

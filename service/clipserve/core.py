@@ -1,0 +1,178 @@
+"""Wiring of what is behind the fronts: settings in, models and use cases out. What is opened here is closed."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import os
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Executor
+from contextlib import AsyncExitStack, asynccontextmanager, closing
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel
+
+from clipserve.application.admission import Admission
+from clipserve.application.classifiers import Classifiers
+from clipserve.application.decoder_processes import DecoderProcesses
+from clipserve.application.decoding import DecodeLimits, Decoders
+from clipserve.application.encoder import DecodingImageEncoder, ImageEncoder, TextEncoder
+from clipserve.application.image_cache import CachedImageEncoder
+from clipserve.application.inference import Inference
+from clipserve.application.label_sets.catalog import Catalog
+from clipserve.application.label_sets.folder import Folder
+from clipserve.application.label_sets.label_sets import LabelSets
+from clipserve.application.label_sets.request import LabelSetLimits
+from clipserve.application.label_sets.sqlite_store import SqliteStore
+from clipserve.application.label_sets.store import Store
+from clipserve.application.limits import RequestLimits
+from clipserve.application.models import Models
+from clipserve.application.rows import Charge
+from clipserve.application.served_model import ServedModel
+from clipserve.backends import open_backend as open_chosen
+from clipserve.clip.artifact import ArtifactError, read_manifest
+from clipserve.clip.images import ImageLimits
+from clipserve.clip.manifest import ModelManifest
+from clipserve.clip.tokenizer import load_tokenizer
+from clipserve.concurrency import DaemonExecutor, SideThread, together
+from clipserve.cores import usable_cores, yield_to_event_loop
+from clipserve.engine.backend import Backend
+from clipserve.engine.cuda import Accelerator
+from clipserve.settings import ModelSettings, Settings
+from clipserve.telemetry.metrics import Metrics
+
+# Before gRPC is loaded: it prints on standard error, past our log, what its errors tell too.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
+T = TypeVar("T")
+OpenBackend = Callable[[Path, ModelManifest, ModelSettings, Metrics], Backend]
+
+
+@dataclass(frozen=True)
+class Core:
+    """The models by their folders, and the use cases; a model can be asked when it has started."""
+
+    models: dict[Path, ServedModel]
+    inference: Inference
+    side: SideThread
+
+    async def start_models(self) -> None:
+        """Start all models, side by side.
+
+        Raises:
+            ArtifactError, BackendUnavailable, BackendFailed: a model cannot be served; the message says why.
+        """
+        await together(model.start(folder) for folder, model in self.models.items())
+
+
+@asynccontextmanager
+async def open_core(
+    settings: Settings,
+    metrics: Metrics,
+    open_backend: OpenBackend | None = None,
+    charge: Charge | None = None,
+    accelerator: Accelerator | None = None,
+) -> AsyncIterator[Core]:
+    """Build the models and the use cases; on leaving, end all that they began.
+
+    `open_backend` replaces the backend that the settings ask for. `charge`: see `Inference`. `accelerator`: one
+    that has looked already.
+
+    Raises:
+        ArtifactError: a folder of `settings.models` is not an artifact, or two hold models of one name.
+        BackendUnavailable: a backend is not installed, or CUDA is asked for and does not work.
+    """
+    open_backend = open_backend or await _chosen_by_settings(settings, accelerator or Accelerator())
+    async with AsyncExitStack() as stack:
+        threads = settings.decode_threads or usable_cores()
+        executor = stack.enter_context(DaemonExecutor(threads, "preprocess", yield_to_event_loop))
+        side = SideThread(stack.enter_context(DaemonExecutor(1, "side")))
+        decoders = _decoders(settings, threads, stack, metrics)
+        models: dict[Path, ServedModel] = {}
+        for folder in settings.models:
+            manifest = read_manifest(folder)
+            own = settings.of_model(manifest.name)
+            backend = open_backend(folder, manifest, own, metrics)
+            stack.push_async_callback(backend.aclose)
+            models[folder] = _served_model(folder, manifest, own, backend, executor, side, decoders, metrics)
+        by_name = _by_name(models, settings)
+        label_sets = _label_sets(settings, by_name, side, metrics, charge)
+        stack.push_async_callback(label_sets.aclose)
+        inference = Inference(by_name, label_sets, picked(settings, RequestLimits), side, charge)
+        yield Core(models, inference, side)
+
+
+async def _chosen_by_settings(settings: Settings, accelerator: Accelerator) -> OpenBackend:
+    models = (settings, *settings.model_settings.values())
+    if any(model.backend in {"auto", "onnx"} and model.device != "cpu" for model in models):
+        await asyncio.to_thread(
+            accelerator.facts
+        )  # seconds where there is a GPU, and the loop answers probes
+    return functools.partial(open_chosen, settings.deadline_seconds, accelerator)
+
+
+def _decoders(settings: Settings, threads: int, stack: AsyncExitStack, metrics: Metrics) -> Decoders:
+    executor = stack.enter_context(DaemonExecutor(threads, "decode", yield_to_event_loop))
+    memory_bytes, seconds = settings.decode_memory_bytes, settings.decode_timeout_seconds
+    if not settings.decode_processes:
+        return Decoders(executor, DecodeLimits(threads, memory_bytes, seconds), metrics)
+    processes = stack.enter_context(closing(DecoderProcesses(threads, memory_bytes, seconds, metrics)))
+    return Decoders(executor, DecodeLimits(threads, memory_bytes), metrics, processes.decode)
+
+
+def _served_model(
+    folder: Path,
+    manifest: ModelManifest,
+    settings: ModelSettings,
+    backend: Backend,
+    executor: Executor,
+    side: SideThread,
+    decoders: Decoders,
+    metrics: Metrics,
+) -> ServedModel:
+    limits = picked(settings, ImageLimits)
+    images: ImageEncoder = DecodingImageEncoder(manifest, backend, executor, decoders, limits, metrics)
+    if settings.image_cache_bytes:
+        images = CachedImageEncoder(images, settings.image_cache_bytes, executor, metrics)
+    texts = TextEncoder(manifest, load_tokenizer(folder, manifest.text), backend, side, metrics)
+    classifiers = Classifiers(texts, manifest.scoring, settings.label_cache_bytes, metrics)
+    admission = Admission(settings.max_queue_seconds, metrics)
+    return ServedModel(manifest, limits.choices, backend, images, texts, classifiers, admission)
+
+
+def _label_sets(
+    settings: Settings, models: Models, side: SideThread, metrics: Metrics, charge: Charge | None
+) -> LabelSets:
+    store = _store(settings)
+    limits, own = picked(settings, RequestLimits), picked(settings, LabelSetLimits)
+    path = settings.label_sets_folder
+    folder = None if path is None else Folder(path, limits, own)
+    catalog = Catalog(models, store, folder, metrics, charge)
+    return LabelSets(models, catalog, store, side, limits, own, metrics)
+
+
+def _store(settings: Settings) -> Store:
+    if settings.label_set_store == "redis" and settings.redis_url:  # the settings have seen that it is there
+        from clipserve.application.label_sets.redis_store import RedisStore  # loads Redis' client
+
+        return RedisStore(settings.redis_url.get_secret_value())
+    return SqliteStore(settings.state_dir)
+
+
+def _by_name(models: dict[Path, ServedModel], settings: Settings) -> Models:
+    by_name = Models({model.name: model for model in models.values()})
+    if len(by_name) != len(settings.models):
+        raise ArtifactError("two of the artifacts in CLIPSERVE_MODELS have the same name.")
+    if strangers := settings.model_settings.keys() - by_name:
+        raise ArtifactError(
+            f"CLIPSERVE_MODEL_SETTINGS is about {', '.join(sorted(strangers))}, but what is served is "
+            f"{', '.join(by_name)}."
+        )
+    return by_name
+
+
+def picked(settings: BaseModel, kind: type[T]) -> T:
+    """A dataclass filled with the settings of the same names."""
+    return kind(**{field.name: getattr(settings, field.name) for field in fields(kind)})  # type: ignore[arg-type]

@@ -1,0 +1,180 @@
+"""The waiting rows, and how a batch is dealt from them. Pure: no clock, no tasks.
+
+`clipserve.engine.batching` says why. Rows of bulk requests wait until no others do, and come in smaller batches, so
+that whoever arrives meanwhile does not wait long either. When nobody else has come for a while, they come in
+batches as large as any.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections import deque
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from clipserve.telemetry.request import Context
+
+Arrays = tuple[npt.NDArray[Any], ...]  # arrays of one call, rows along the first axis of each
+# A call takes so many times fewer rows of bulk requests: it is what a request that arrives has to wait for.
+_BULK_SHARE = 4
+_QUIET_CALLS = 64  # calls of bulk rows, after which nobody else is expected: a third of a second or more
+Shape = tuple[tuple[int, ...], ...]  # of a row, in each of the arrays
+
+
+@dataclass(frozen=True)
+class BatchPolicy:
+    """How rows are gathered into calls, here or by Triton.
+
+    Attributes:
+        max_batch_size: rows in one call.
+        max_queue_delay: seconds that a row may wait for company while a serving task is free.
+        concurrency: calls that run at a time.
+        max_batch_tokens: for texts, rows x length of one call; 0 for no such bound.
+        takes: rows that the backend takes in one call now, where that is known only once it runs; 0: not yet.
+    """
+
+    max_batch_size: int
+    max_queue_delay: float = 0.0
+    concurrency: int = 1
+    max_batch_tokens: int = 0
+    takes: Callable[[], int] | None = None
+
+    def rows_of(self, shape: Shape) -> int:
+        """How many rows of this shape one call takes; one is always taken, however long."""
+        most = min(self.max_batch_size, (self.takes and self.takes()) or self.max_batch_size)
+        if not self.max_batch_tokens:
+            return most
+        (length,) = shape[0]
+        return max(1, min(most, self.max_batch_tokens // length))
+
+
+@dataclass(eq=False)
+class Job:
+    """The rows of one caller.
+
+    Attributes:
+        arrived: seconds of the batcher's clock.
+        departed: whether the caller has left, or has been answered.
+        context: the request that the rows belong to.
+        taken: rows that are in some batch, or have been.
+    """
+
+    arrays: Arrays
+    arrived: float
+    departed: Callable[[], bool] = lambda: False
+    context: Context | None = None
+    taken: int = 0
+
+    @property
+    def rows(self) -> int:
+        return len(self.arrays[0])
+
+    @functools.cached_property
+    def shape(self) -> Shape:
+        return tuple(array.shape[1:] for array in self.arrays)
+
+    @property
+    def bulk(self) -> bool:
+        return self.context is not None and self.context.bulk
+
+
+@dataclass
+class Quiet:
+    """`calls`: of bulk rows, since a row of another request came; of all towers that share a machine."""
+
+    calls: int = 0
+
+
+J = TypeVar("J", bound=Job)
+
+
+@dataclass(eq=False)
+class Batch(Generic[J]):
+    """Rows taken for one call: (whose, which row), in order."""
+
+    rows: list[tuple[J, int]]
+
+    @property
+    def jobs(self) -> Collection[J]:
+        """Each once."""
+        return dict(self.rows)
+
+    @property
+    def deserted(self) -> bool:
+        return all(job.departed() for job, _ in self.rows)
+
+    def arrays(self) -> Arrays:
+        first, start = self.rows[0]
+        count = len(first.arrays)
+        if len(self.jobs) == 1:  # rows of one caller lie side by side already
+            return tuple(array[start : start + len(self.rows)] for array in first.arrays)
+        return tuple(np.stack([job.arrays[i][row] for job, row in self.rows]) for i in range(count))
+
+    def row_by_row(self) -> list[Batch[J]]:
+        return [Batch([row]) for row in self.rows]
+
+
+class BatchQueue(Generic[J]):
+    """Waiting jobs, oldest first."""
+
+    def __init__(self, policy: BatchPolicy, quiet: Quiet | None = None) -> None:
+        self._policy = policy
+        self._quiet = quiet or Quiet()
+        self._jobs: deque[J] = deque()
+
+    def put(self, job: J) -> None:
+        if not job.bulk:
+            self._quiet.calls = 0
+        self._jobs.append(job)
+
+    def due(self, now: float) -> float | None:
+        """When the next batch should be taken; None with nothing waiting. A full batch is due at once."""
+        self._forget_departed()
+        if not self._jobs:
+            return None
+        jobs = self._next_jobs()
+        waiting = sum(job.rows - job.taken for job in jobs if job.shape == jobs[0].shape)
+        if waiting >= self._most_rows(jobs[0]):
+            return now
+        return min(job.arrived for job in jobs) + self._policy.max_queue_delay
+
+    def take(self) -> Batch[J]:
+        """As many rows of the first job's shape as one call takes, dealt round robin. Of bulk, if it is all."""
+        self._forget_departed()
+        jobs = self._next_jobs()
+        most = self._most_rows(jobs[0])
+        self._quiet.calls += jobs[0].bulk
+        sharing = deque(job for job in jobs if job.shape == jobs[0].shape)
+        rows: list[tuple[J, int]] = []
+        while sharing and len(rows) < most:
+            job = sharing.popleft()
+            rows.append((job, job.taken))
+            job.taken += 1
+            if job.taken < job.rows:
+                sharing.append(job)
+        # What is left of a job goes behind the others, also behind those of another shape.
+        served = {job for job, _ in rows}
+        left = (job for job in self._jobs if job.taken < job.rows)
+        self._jobs = deque(sorted(left, key=lambda job: job in served))
+        return Batch(rows)
+
+    def drain(self) -> list[J]:
+        """Remove and return all that waits."""
+        jobs, self._jobs = list(self._jobs), deque()
+        return jobs
+
+    def _next_jobs(self) -> Sequence[J]:
+        return [job for job in self._jobs if not job.bulk] or self._jobs
+
+    def _most_rows(self, first: J) -> int:
+        most = self._policy.rows_of(first.shape)
+        if not first.bulk or self._quiet.calls >= _QUIET_CALLS:
+            return most
+        return max(1, most // _BULK_SHARE)
+
+    def _forget_departed(self) -> None:
+        self._jobs = deque(job for job in self._jobs if not job.departed())

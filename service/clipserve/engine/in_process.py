@@ -1,0 +1,149 @@
+"""Both encoders in this process: a backend around an engine, which is a library that runs the graphs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, Protocol
+
+from clipserve.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH
+from clipserve.clip.manifest import GPU_TEXT_BUCKETS, TEXT_BUCKETS
+from clipserve.concurrency import kept_running
+from clipserve.cores import yield_to_event_loop
+from clipserve.engine.backend import Embeddings, Lengths, Pixels, TokenIds
+from clipserve.errors import BackendFailed, BackendUnavailable
+from clipserve.telemetry.log import logger
+
+Feeds = dict[str, Any]  # input name -> array; see `clipserve.clip.artifact` for the graphs' contract
+
+
+class Call(Protocol):
+    """One run of a graph, in a thread."""
+
+    def run(self) -> Embeddings:
+        """Block until the vectors are there; float32 [N, D]. May raise anything."""
+
+    def cancel(self) -> None:
+        """From another thread: end `run` as soon as the library can."""
+
+
+class Engine(Protocol):
+    """A library that runs the graphs of one artifact. Its methods block; `InProcess` calls them in threads."""
+
+    @property
+    def name(self) -> str:
+        """For logs and errors."""
+
+    def load(self) -> None:
+        """Read both graphs; seconds for a large model.
+
+        Raises:
+            BackendUnavailable: it cannot run here, or cannot read a graph.
+        """
+
+    def call(self, graph: str, feeds: Feeds) -> Call:
+        """Prepare one run of a graph. Several runs may go on at the same time."""
+
+    def close(self) -> None:
+        """Free the weights."""
+
+    @property
+    def precision(self) -> str | None:
+        """See `Backend.precision`."""
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether it computes on a GPU; known once it has loaded."""
+
+    def lost(self) -> str | None:
+        """Asked after a call has failed: why all will fail now; None where it was that call alone. Blocks."""
+
+
+class InProcess:
+    """One call is one run of the engine; put `Batched` around it.
+
+    An engine that is lost, which only a GPU's can be, is not ready and is given no calls, until it is found again.
+
+    `workers`: how many calls run at a time. `again_seconds`: between two looks for an engine that is lost.
+    """
+
+    def __init__(self, engine: Engine, workers: int = 1, again_seconds: float = 5.0) -> None:
+        self._engine = engine
+        self._again_seconds = again_seconds
+        self._looking: asyncio.Task[None] | None = None  # for the engine, which is lost
+        self._executor = ThreadPoolExecutor(workers, "engine", yield_to_event_loop)
+        self._loaded = False
+
+    @property
+    def engine(self) -> str:
+        return self._engine.name
+
+    @property
+    def precision(self) -> str | None:
+        return self._engine.precision
+
+    @property
+    def text_buckets(self) -> Sequence[int]:
+        return GPU_TEXT_BUCKETS if self._engine.on_gpu else TEXT_BUCKETS
+
+    async def start(self) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._executor, self._engine.load)
+        self._loaded = True
+
+    async def encode_image(self, pixels: Pixels) -> Embeddings:
+        return await self._run(IMAGE_GRAPH, {"pixels": pixels})
+
+    async def encode_text(self, token_ids: TokenIds, lengths: Lengths) -> Embeddings:
+        return await self._run(TEXT_GRAPH, {"token_ids": token_ids, "lengths": lengths})
+
+    async def ready(self) -> bool:
+        return self._loaded and not self._looking
+
+    async def aclose(self) -> None:
+        self._loaded = False
+        if self._looking:
+            self._looking.cancel()
+        self._executor.shutdown(wait=False, cancel_futures=True)
+        self._engine.close()
+
+    async def _run(self, graph: str, feeds: Feeds) -> Embeddings:
+        if not self._loaded:
+            raise BackendUnavailable("the encoders are not loaded yet.")
+        if self._looking:
+            raise BackendUnavailable("the GPU has failed. If it stays so, the service must be restarted.")
+        call = self._engine.call(graph, feeds)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._executor, call.run)
+        except asyncio.CancelledError:
+            call.cancel()
+            raise
+        except Exception as error:  # the engines' exceptions have no common base but Exception
+            logger.error("engine_failed", engine=self._engine.name, graph=graph, error=str(error))
+            # At the end there is no thread to ask in, and nobody to tell.
+            if self._loaded and (reason := await self._lost()) and not self._looking:
+                self._looking = kept_running("engine_lost", partial(self._look_for_it, reason))
+            raise BackendFailed(f"{self._engine.name} failed on {graph}.") from error
+
+    async def _lost(self) -> str | None:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, self._engine.lost)
+
+    async def _look_for_it(self, reason: str | None) -> None:
+        do = "restart the service, if engine_found does not follow: CUDA recovers from few errors by itself"
+        logger.error("engine_lost", engine=self._engine.name, reason=reason, do=do)
+        while reason:
+            await asyncio.sleep(self._again_seconds)
+            reason = await self._lost()
+        self._looking = None
+        logger.info("engine_found", engine=self._engine.name)
+
+
+def return_freed_memory() -> None:
+    """Give freed memory back to the system. glibc would keep it: 150 MB after ViT-B/32's graphs are read."""
+    if sys.platform == "linux":
+        with contextlib.suppress(AttributeError):  # another C library
+            ctypes.CDLL(None).malloc_trim(0)

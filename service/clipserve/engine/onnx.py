@@ -1,0 +1,133 @@
+"""The engine onnxruntime, on CPU or CUDA."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnxruntime as ort
+
+from clipserve.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH
+from clipserve.engine.backend import Embeddings
+from clipserve.engine.cuda import PROVIDER, PROVIDER_OPTIONS, trial
+from clipserve.engine.in_process import Call, Feeds, return_freed_memory
+from clipserve.errors import BackendUnavailable
+from clipserve.telemetry.log import logger
+
+_CPU = "CPUExecutionProvider"
+
+
+@dataclass(frozen=True)
+class OnnxOptions:
+    """How onnxruntime runs.
+
+    Attributes:
+        cuda: on the GPU, where `clipserve.engine.cuda` has found that it works; else on the CPU.
+        threads: threads of one call. With one thread a call runs in the caller's own, on shared weights.
+        spinning: threads wait for their next piece of work in a busy loop, for a moment; idle they sleep. Never on
+            a GPU, where they have nothing to wait for.
+    """
+
+    cuda: bool = False
+    threads: int = 1
+    spinning: bool = True
+
+
+class OnnxEngine:
+    """An `Engine`: two sessions of onnxruntime."""
+
+    precision: str | None = None  # that of the graphs: TF32 is off
+
+    def __init__(self, folder: Path, options: OnnxOptions) -> None:
+        self._folder = folder
+        self._options = options
+        self._sessions: dict[str, ort.InferenceSession] = {}
+
+    @property
+    def on_gpu(self) -> bool:
+        return self._options.cuda
+
+    @property
+    def name(self) -> str:
+        return "onnxruntime-cuda" if self._options.cuda else "onnxruntime"
+
+    def load(self) -> None:
+        for graph in (IMAGE_GRAPH, TEXT_GRAPH):
+            try:
+                self._sessions[graph] = self._open(graph)
+            except BackendUnavailable:
+                raise
+            except Exception as error:  # onnxruntime's exceptions have no common base but Exception
+                raise BackendUnavailable(
+                    f"onnxruntime cannot load {self._folder / graph}: {error}"
+                    + (" To run on the CPU, set CLIPSERVE_DEVICE=cpu." if self._options.cuda else "")
+                ) from error
+            return_freed_memory()
+        logger.info(
+            "onnxruntime_ready",
+            runs_on="cuda" if self._options.cuda else "cpu",
+            threads=self._options.threads,
+            spinning=self._options.spinning and not self._options.cuda,
+        )
+
+    def call(self, graph: str, feeds: Feeds) -> Call:
+        return _Run(self._sessions[graph], feeds)
+
+    def lost(self) -> str | None:
+        return trial() if self._options.cuda else None
+
+    def close(self) -> None:
+        self._sessions = {}
+        return_freed_memory()
+
+    def _open(self, graph: str) -> ort.InferenceSession:
+        # Without a fall-back: onnxruntime would go on on the CPU, also after an error in the middle of a call, and
+        # print what happened past our log.
+        session = ort.InferenceSession(
+            self._folder / graph, session_options(self._options), providers(self._options), enable_fallback=0
+        )
+        if self._options.cuda and PROVIDER not in session.get_providers():
+            raise BackendUnavailable(
+                f"onnxruntime does not run {self._folder / graph} on CUDA, which worked a moment ago: run "
+                "nvidia-smi, or set CLIPSERVE_DEVICE=cpu."
+            )
+        return session
+
+
+def session_options(chosen: OnnxOptions) -> ort.SessionOptions:
+    """How a session runs."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = chosen.threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4  # it prints past our log what its exceptions tell too
+    # onnxruntime would keep a memory plan for each shape of input, and texts come in many shapes.
+    options.enable_mem_pattern = False
+    spinning = chosen.spinning and not chosen.cuda
+    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spinning)))
+    # The other session needs the cores next. Threads that spin on after a call would take half of them from it.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    # Divide the work of a call into ever smaller pieces: then a thread that is held up by a decoder has only a
+    # small piece left at the end, and the others do not wait long for it.
+    options.add_session_config_entry("session.dynamic_block_base", "4")
+    return options
+
+
+def providers(chosen: OnnxOptions) -> list[str | tuple[str, dict[str, str]]]:
+    """Where a session runs; nodes that CUDA does not have run on the CPU."""
+    return [(PROVIDER, dict(PROVIDER_OPTIONS)), _CPU] if chosen.cuda else [_CPU]
+
+
+class _Run:
+    """A `Call`."""
+
+    def __init__(self, session: ort.InferenceSession, feeds: Feeds) -> None:
+        self._session = session
+        self._feeds = feeds
+        self._options = ort.RunOptions()
+
+    def run(self) -> Embeddings:
+        (embeddings,) = self._session.run(None, self._feeds, self._options)
+        return embeddings  # type: ignore[no-any-return]  # onnxruntime is untyped
+
+    def cancel(self) -> None:
+        self._options.terminate = True  # onnxruntime looks between two nodes

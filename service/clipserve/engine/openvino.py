@@ -1,0 +1,104 @@
+"""The engine OpenVINO, on the CPU: for CPUs that compute in bf16."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import openvino as ov
+
+from clipserve.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH
+from clipserve.engine.backend import Embeddings
+from clipserve.engine.in_process import Call, Feeds, return_freed_memory
+from clipserve.errors import BackendUnavailable
+from clipserve.telemetry.log import logger
+
+Precision = Literal["f32", "bf16"]
+
+
+class OpenVinoEngine:
+    """An `Engine`: two compiled models of OpenVINO.
+
+    `threads` are those of all calls together, `workers` the calls at a time (OpenVINO's streams). Precision `bf16`
+    wants a CPU that `computes_bf16`. For it the weights are kept in fp16: OpenVINO holds on to them beside its own
+    copy in bf16, and in fp32 they would double the memory.
+    """
+
+    name = "openvino"
+
+    def __init__(self, folder: Path, threads: int, workers: int = 1, precision: Precision = "f32") -> None:
+        self._folder = folder
+        self._precision = precision
+        self._options = {
+            "NUM_STREAMS": str(workers),
+            "INFERENCE_NUM_THREADS": str(threads),
+            "ENABLE_CPU_PINNING": "NO",  # pinned threads fight with the decoders, and with a neighbour's
+            "INFERENCE_PRECISION_HINT": precision,
+            # By default OpenVINO rounds activations to int8 wherever weights are compressed, at any precision.
+            "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0",
+        }
+        self._models: dict[str, ov.CompiledModel] = {}
+
+    on_gpu = False
+
+    @property
+    def precision(self) -> str | None:
+        if not self._models:
+            return None
+        precision = str(self._models[IMAGE_GRAPH].get_property("INFERENCE_PRECISION_HINT").to_string())
+        return None if precision == "f32" else precision
+
+    def load(self) -> None:
+        core = ov.Core()
+        try:
+            # Reading a graph takes twice its size in memory for a moment. So both are read before one is compiled.
+            graphs = {graph: self._read(core, self._folder / graph) for graph in (IMAGE_GRAPH, TEXT_GRAPH)}
+            for graph, model in graphs.items():
+                self._models[graph] = core.compile_model(model, "CPU", self._options)
+        except (RuntimeError, ImportError) as error:
+            raise BackendUnavailable(f"OpenVINO cannot load the graphs of {self._folder}: {error}") from error
+        return_freed_memory()
+        logger.info(
+            "openvino_ready", precision=self.precision, **{k.lower(): v for k, v in self._options.items()}
+        )
+
+    def _read(self, core: ov.Core, path: Path) -> ov.Model:
+        model = core.read_model(path)
+        return_freed_memory()
+        if self._precision == "bf16":
+            # An internal function, the one that OpenVINO's converter calls; another release may lack it.
+            from openvino._offline_transformations import compress_model_transformation
+
+            compress_model_transformation(model)  # to fp16, which keeps more of a weight than bf16 does
+            return_freed_memory()
+        return model
+
+    def call(self, graph: str, feeds: Feeds) -> Call:
+        return _Run(self._models[graph].create_infer_request(), feeds)
+
+    def lost(self) -> None:
+        return None
+
+    def close(self) -> None:
+        self._models = {}
+
+
+class _Run:
+    """A `Call` with an inference request of its own: several may run at the same time, and one costs little."""
+
+    def __init__(self, request: ov.InferRequest, feeds: Feeds) -> None:
+        self._request = request
+        self._feeds = feeds
+
+    def run(self) -> Embeddings:
+        results = self._request.infer(self._feeds, share_inputs=True)
+        return np.array(results[0])  # a copy: the result lives in the request
+
+    def cancel(self) -> None:
+        self._request.cancel()
+
+
+def computes_bf16() -> bool:
+    """Whether this CPU has bf16 arithmetic (AVX-512 BF16 or AMX)."""
+    return "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")

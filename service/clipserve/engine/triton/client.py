@@ -1,0 +1,147 @@
+"""Both encoders on one or more NVIDIA Triton servers, over gRPC. Put `Batched` around it.
+
+An artifact `name` is two Triton models, `name_image` and `name_text` (`clipserve models triton` writes them).
+
+How it works. Each server is an `Endpoint` with a channel and a watch of its own, which looks whether both models
+are served there, and whether they are the artifact that this gateway holds (`Expected`). The gateway may be started
+before Triton, and servers may go and come back: a call is refused at once only where all of them are known to be
+gone. `Endpoints` finds the servers and chooses one for each call.
+
+A call that meets a server which is gone or leaving (UNAVAILABLE, NOT_FOUND), or which falls silent while the call
+waits, is made again once on another server, in what is left of its deadline; the first is set aside until its watch
+has found it ready again. Encoding has no effects, so nothing is harmed if both compute it. A full queue and a
+deadline are answers, not failures of a server: such a call is not made again, which would only pass the load on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from tritonclient.grpc import InferResult
+
+from clipserve.clip.manifest import ModelManifest
+from clipserve.concurrency import together
+from clipserve.engine.backend import Embeddings, Lengths, Pixels, TokenIds
+from clipserve.engine.triton.address import Address, look_up
+from clipserve.engine.triton.contract import TOWERS, Tower, inputs, output
+from clipserve.engine.triton.endpoint import Call, Endpoint
+from clipserve.engine.triton.endpoints import Endpoints, LookUp
+from clipserve.engine.triton.expected import Expected
+from clipserve.engine.triton.failures import TryElsewhere, gone
+from clipserve.engine.triton.options import TritonOptions
+from clipserve.errors import BackendFailed, ClipError
+from clipserve.telemetry.log import logger
+from clipserve.telemetry.metrics import Metrics
+from clipserve.telemetry.request import remaining
+
+_CHUNKS_IN_FLIGHT = 4  # of one large request, so that others find room in Triton's queue
+
+
+class TritonBackend:
+    """Calls the two models of one artifact."""
+
+    engine = "triton"
+
+    def __init__(
+        self, manifest: ModelManifest, options: TritonOptions, metrics: Metrics, look_up: LookUp = look_up
+    ) -> None:
+        """`look_up` finds the servers behind an address."""
+        self._embed_dim = manifest.embed_dim
+        self._inputs = {tower: inputs(manifest, tower) for tower in TOWERS}
+        self._output = output(manifest)
+        self._options = options
+        self._metrics = metrics
+        self._expected = Expected(manifest, options.credentials)
+        self._endpoints = Endpoints(options.addresses, self._connect, look_up, options.look_up_seconds)
+
+    @property
+    def precision(self) -> str | None:
+        return self._expected.precision
+
+    @property
+    def text_buckets(self) -> Sequence[int]:
+        return self._expected.text_buckets
+
+    async def start(self) -> None:
+        """Connect, and wait until a server serves the two models: for as long as it takes.
+
+        Raises:
+            BackendUnavailable: all servers have other models under these names, or the certificates cannot be read.
+        """
+        self._options.check_certificates()
+        await self._endpoints.start()
+
+    async def encode_image(self, pixels: Pixels) -> Embeddings:
+        return await self._encode("image", pixels)
+
+    async def encode_text(self, token_ids: TokenIds, lengths: Lengths) -> Embeddings:
+        return await self._encode("text", self._expected.padded(token_ids), lengths)
+
+    async def ready(self) -> bool:
+        return self._endpoints.ready
+
+    def max_rows(self, tower: Tower) -> int:
+        """Rows of one call; more are cut into several. 0: no server is known yet."""
+        return self._endpoints.max_batch(tower)
+
+    async def aclose(self) -> None:
+        await self._endpoints.aclose()
+
+    def _connect(self, server: str, address: Address) -> Endpoint:
+        connection = self._options.connect(server, address)
+        return Endpoint(server, connection, self._expected, self._metrics.triton)
+
+    async def _encode(self, tower: Tower, *arrays: npt.NDArray[Any]) -> Embeddings:
+        limit = self.max_rows(tower)
+        if not limit:
+            raise gone()
+        rows = len(arrays[0])
+        if rows <= limit:
+            return await self._infer(tower, *arrays)
+        room = asyncio.Semaphore(_CHUNKS_IN_FLIGHT)
+
+        async def chunk(start: int) -> Embeddings:
+            async with room:
+                return await self._infer(tower, *(array[start : start + limit] for array in arrays))
+
+        return np.concatenate(await together(chunk(start) for start in range(0, rows, limit)))
+
+    async def _infer(self, tower: Tower, *arrays: npt.NDArray[Any]) -> Embeddings:
+        model = self._expected.models[tower]
+        call = Call(tower, model, self._inputs[tower], self._output.name, arrays)
+        try:
+            answer = await self._asked(call)
+            embeddings = np.asarray(answer.as_numpy(self._output.name), np.float32)  # [N, D]
+        except ClipError:
+            raise
+        except Exception:  # an answer that is no tensor, a channel closed under the call: no common base
+            logger.exception("triton_answer")
+            raise BackendFailed("Triton's answer cannot be read.") from None
+        if embeddings.shape != (call.rows, self._embed_dim):
+            raise BackendFailed(f"Triton gave embeddings of {embeddings.shape} for {call.rows} rows.")
+        return embeddings
+
+    async def _asked(self, call: Call) -> InferResult:
+        """The answer of one server, or else of one other."""
+        first = self._endpoints.choose(call.tower, call.rows)
+        if first is None:
+            raise gone()
+        try:
+            return await first.infer(call, self._seconds(), movable=True)
+        except TryElsewhere as failure:
+            reason = failure.reason
+        other = self._endpoints.choose(call.tower, call.rows, but=first)
+        if other is None:
+            raise gone()
+        self._metrics.triton.retried(reason)
+        try:
+            return await other.infer(call, self._seconds(), movable=False)
+        except TryElsewhere:
+            raise gone() from None
+
+    def _seconds(self) -> float:
+        return remaining(self._options.timeout_seconds)

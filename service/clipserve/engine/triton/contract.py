@@ -1,0 +1,75 @@
+"""The two Triton models that an artifact becomes: their names, tensors and parameters.
+
+    <name>_image   pixels    uint8 [n, S, S, 3]                  -> embedding float32 [n, D]
+    <name>_text    token_ids int32 [n, L], lengths int32 [n, 1]  -> embedding float32 [n, D]
+
+Triton wants at least one dimension besides the batch, so `lengths` is [n, 1] on the wire; Triton reshapes it to [n]
+for the graph. The writer of Triton's configuration, the client and the watcher all read this module; it needs no
+library of Triton's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from clipserve.clip.manifest import ModelManifest
+
+Tower = Literal["image", "text"]
+TOWERS: tuple[Tower, ...] = ("image", "text")
+
+LENGTHS = "lengths"
+# Keys of the parameters, in a model's configuration, that say which artifact is served and what computes it.
+FINGERPRINT = "fingerprint"
+PRECISION = "precision"
+# A key of the text model alone: the lengths that it is warmed up for, and its plan has profiles of, as "16,32,77".
+TEXT_LENGTHS = "text_lengths"
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One input or output of a Triton model.
+
+    Attributes:
+        data_type: as Triton's model configuration spells it, "TYPE_UINT8".
+        dims: on the wire, without the batch; -1 where requests have different sizes.
+        graph_dims: those of the graph, without the batch, where they are others.
+    """
+
+    name: str
+    data_type: str
+    dims: tuple[int, ...]
+    graph_dims: tuple[int, ...] | None = None
+
+
+def triton_model(manifest: ModelManifest, tower: Tower) -> str:
+    """A tower's name in Triton, which is also a folder's name: what is not safe in both becomes `-`."""
+    return f"{re.sub(r'[^A-Za-z0-9._-]', '-', manifest.name)}_{tower}"
+
+
+def inputs(manifest: ModelManifest, tower: Tower) -> tuple[Tensor, ...]:
+    """The inputs of a tower, in the order of the arguments of `Backend.encode_image` and `Backend.encode_text`."""
+    if tower == "image":
+        return (Tensor("pixels", "TYPE_UINT8", (manifest.image.size, manifest.image.size, 3)),)
+    lengths = manifest.text.lengths
+    return (
+        Tensor("token_ids", "TYPE_INT32", (-1 if len(lengths) > 1 else lengths[0],)),
+        Tensor(LENGTHS, "TYPE_INT32", (1,), graph_dims=()),
+    )
+
+
+def stated_lengths(lengths: Sequence[int]) -> str:
+    """The value of the parameter TEXT_LENGTHS."""
+    return ",".join(map(str, lengths))
+
+
+def read_lengths(stated: str) -> list[int]:
+    """The lengths of such a value; none of an empty one. Raises ValueError where it is none."""
+    return [int(each) for each in stated.split(",") if stated]
+
+
+def output(manifest: ModelManifest) -> Tensor:
+    """The one output, which both towers have."""
+    return Tensor("embedding", "TYPE_FP32", (manifest.embed_dim,))

@@ -1,0 +1,143 @@
+"""All Triton servers of an artifact: found by their names, and chosen for each call.
+
+A name is looked up again every few seconds, and each of its addresses is a server with a channel of its own: gRPC
+itself would stay on one of them, or spread calls to one that is leaving. Addresses that the name has lost get no
+new calls and are closed when they owe nothing, but not before one of those that it has is ready. While a name
+cannot be looked up, its addresses stay.
+
+A call goes to the server that is ready and owes the fewest rows, of several such the one that has waited longest.
+Where none is ready, one that is silent or has just failed is asked all the same: on few cores a busy server is slow
+to answer its watch, and to refuse at once would turn load into an outage.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+
+from clipserve.concurrency import kept_running
+from clipserve.engine.triton.address import Address
+from clipserve.engine.triton.contract import Tower
+from clipserve.engine.triton.endpoint import Endpoint
+from clipserve.errors import BackendUnavailable
+from clipserve.telemetry.log import logger
+
+LookUp = Callable[[Address], Awaitable[list[str]]]
+
+_START_SECONDS = 0.05  # between two looks at whether one has become ready
+
+
+class Endpoints:
+    """The servers that are known now."""
+
+    def __init__(
+        self,
+        addresses: Sequence[Address],
+        open_endpoint: Callable[[str, Address], Endpoint],
+        look_up: LookUp,
+        look_up_seconds: float,
+    ) -> None:
+        """`open_endpoint` connects to one of the servers behind an address; it may raise OSError."""
+        self._addresses = addresses
+        self._open_endpoint = open_endpoint
+        self._look_up = look_up
+        self._look_up_seconds = look_up_seconds
+        self._found: dict[Address, list[str]] = {}
+        self._failed: set[Address] = set()  # at the last look-up
+        self._endpoints: dict[str, Endpoint] = {}  # by server
+        self._following: asyncio.Task[None] | None = None
+        self._turn = 0
+
+    @property
+    def ready(self) -> bool:
+        """Whether at least one server serves the artifact now."""
+        return any(endpoint.watch.ready for endpoint in self._endpoints.values())
+
+    async def start(self) -> None:
+        """Find the servers, and follow their names from now on; return when one of them is ready.
+
+        Raises:
+            BackendUnavailable: all of them serve something else.
+        """
+        self._following = kept_running("triton_names", self._follow)
+        while not self.ready:
+            watches = [endpoint.watch for endpoint in self._endpoints.values()]
+            refused = [watch.refused for watch in watches if watch.refused]
+            if refused and len(refused) == len(watches) and len(self._found) == len({*self._addresses}):
+                raise BackendUnavailable(refused[0])
+            await asyncio.sleep(_START_SECONDS)
+
+    def max_batch(self, tower: Tower) -> int:
+        """Rows that a call may have whichever server it goes to; 0: there is none."""
+        limits = [endpoint.watch.max_batch.get(tower, 0) for endpoint in self._endpoints.values()]
+        return min(filter(None, limits), default=0)
+
+    def choose(self, tower: Tower, rows: int, but: Endpoint | None = None) -> Endpoint | None:
+        """The server for a call of so many rows; None: no server but `but` could take it."""
+        fit = (
+            each
+            for each in self._endpoints.values()
+            if each is not but and not each.leaving and each.watch.max_batch.get(tower, 0) >= rows
+        )
+        chosen = min(fit, key=lambda each: (not each.watch.trusted, each.rows, each.turn), default=None)
+        if chosen is not None:
+            self._turn += 1
+            chosen.turn = self._turn
+        return chosen
+
+    async def aclose(self) -> None:
+        """Close all of them."""
+        if self._following is not None:
+            self._following.cancel()
+            await asyncio.gather(self._following, return_exceptions=True)
+        closing, self._endpoints = self._endpoints, {}
+        for endpoint in closing.values():
+            await endpoint.aclose()
+
+    async def _follow(self) -> None:
+        while True:
+            await asyncio.gather(*(self._find(address) for address in self._addresses))
+            await self._come_and_go()
+            await asyncio.sleep(self._look_up_seconds)
+
+    async def _find(self, address: Address) -> None:
+        """Look a name up; log what has changed."""
+        try:
+            found = await self._look_up(address)
+        except (OSError, UnicodeError) as error:
+            if address not in self._failed:
+                reason = getattr(error, "strerror", None) or "it is no name"
+                logger.warning("triton_name", name=address.host, reason=f"it cannot be looked up: {reason}")
+            self._failed.add(address)
+            return
+        self._failed.discard(address)
+        if address.is_name and found != self._found.get(address):
+            logger.info("triton_name", name=address.host, endpoints=found)
+        self._found[address] = found
+
+    async def _come_and_go(self) -> None:
+        """Open the servers that are new; let go of those that no name stands for."""
+        named = {server: address for address, found in self._found.items() for server in found}
+        for server in named.keys() - self._endpoints.keys():
+            self._open(server, named[server])
+        ready = any(self._endpoints[each].watch.ready for each in named if each in self._endpoints)
+        for server, endpoint in list(self._endpoints.items()):
+            endpoint.leaving = ready and server not in named
+            if endpoint.leaving and not endpoint.rows:
+                del self._endpoints[server]
+                await endpoint.aclose()
+
+    def _open(self, server: str, address: Address) -> None:
+        try:
+            endpoint = self._open_endpoint(server, address)
+        except OSError as error:  # tried again at the next look-up
+            logger.error("triton_certificates", endpoint=server, reason=error.strerror)
+            return
+        self._endpoints[server] = endpoint
+        endpoint.start(partial(self._lost, endpoint))
+
+    def _lost(self, endpoint: Endpoint) -> None:
+        """Move what it owes, if there is a server that is ready."""
+        if any(each.watch.trusted and not each.leaving for each in self._endpoints.values()):
+            endpoint.move_calls()

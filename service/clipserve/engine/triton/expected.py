@@ -1,0 +1,163 @@
+"""What every Triton server must serve: one artifact, computed in one precision."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from tritonclient.grpc import aio as triton
+
+from clipserve.clip.manifest import TEXT_BUCKETS, ModelManifest
+from clipserve.clip.reference import MIN_COSINE
+from clipserve.concurrency import together
+from clipserve.engine.backend import TokenIds
+from clipserve.engine.triton.contract import (
+    FINGERPRINT,
+    PRECISION,
+    TEXT_LENGTHS,
+    TOWERS,
+    Tower,
+    inputs,
+    output,
+    read_lengths,
+    triton_model,
+)
+from clipserve.errors import BackendUnavailable
+
+
+@dataclass(frozen=True)
+class _Served:
+    """What a model's configuration says.
+
+    Attributes:
+        rows: that one call may have.
+        precision: that computes.
+        lengths: that texts may have; none where it does not say.
+    """
+
+    rows: int
+    precision: str
+    lengths: list[int]
+
+
+class Expected:
+    """The artifact that this gateway holds, to which servers are compared. All servers of a gateway share one.
+
+    Attributes:
+        headers: of the questions.
+        text_buckets: lengths below the context length that texts are padded to: those that every server accepted so
+            far takes. A repository for a GPU has few, and a plan takes no others.
+        precision: what Triton computes in, where it is not the artifact's own precision. The first server that is
+            accepted decides it, and it stays: servers that compute in another one are refused.
+    """
+
+    def __init__(self, manifest: ModelManifest, headers: dict[str, str]) -> None:
+        self._manifest = manifest
+        self.headers = headers
+        self.models = {
+            tower: triton_model(manifest, tower) for tower in TOWERS
+        }  # tower -> its name in Triton
+        self._precision: str | None = None  # the artifact's own, too
+        self.text_buckets: Sequence[int] = TEXT_BUCKETS
+
+    @property
+    def name(self) -> str:
+        return self._manifest.name
+
+    @property
+    def precision(self) -> str | None:
+        return None if self._precision == self._manifest.precision else self._precision
+
+    def padded(self, token_ids: TokenIds) -> TokenIds:
+        """int32 [N, L], padded to a length that every server takes: one of them may be newer than the padding."""
+        rows, tokens = token_ids.shape
+        spec = self._manifest.text
+        length = spec.padded_length(tokens, self.text_buckets)
+        if length == tokens:
+            return token_ids
+        padding = np.full((rows, length - tokens), spec.pad_id, token_ids.dtype)
+        return np.concatenate([token_ids, padding], axis=1)
+
+    async def ready(self, client: triton.InferenceServerClient) -> bool:
+        """Whether the server says that it serves both models. Raises InferenceServerException."""
+        return all(
+            await together(
+                client.is_model_ready(model, headers=self.headers) for model in self.models.values()
+            )
+        )
+
+    async def rows(self, client: triton.InferenceServerClient) -> dict[Tower, int]:
+        """Compare both models with the manifest. The rows that a call of each tower may have.
+
+        Raises:
+            BackendUnavailable: they are other models, or compute in another precision than is served already.
+            InferenceServerException: the server did not say.
+        """
+        image, text = [await self._checked(client, tower) for tower in TOWERS]
+        if image.precision != text.precision:
+            raise BackendUnavailable(
+                f"Triton computes images in {image.precision} and texts in {text.precision}. "
+                "Make the repository anew from one artifact."
+            )
+        if self._precision not in (None, image.precision):
+            raise BackendUnavailable(
+                f"Triton now computes {self.name} in {image.precision}; this gateway was started on "
+                f"{self._precision}, and its fingerprint says so. Serve that again, or restart the gateway."
+            )
+        self._precision = image.precision
+        if text.lengths:
+            shorter = [each for each in text.lengths if each < self._manifest.text.context_length]
+            self.text_buckets = [each for each in self.text_buckets if each in shorter]
+        return dict(zip(TOWERS, (image.rows, text.rows), strict=True))
+
+    async def _checked(self, client: triton.InferenceServerClient, tower: Tower) -> _Served:
+        """Compare Triton's model with the manifest.
+
+        Raises:
+            BackendUnavailable: it is another model, or another build of this one.
+        """
+        name = self.models[tower]
+        config = (await client.get_model_config(name, headers=self.headers)).config
+        tensors = {each.name: (_type_of(each), list(each.dims)) for each in [*config.input, *config.output]}
+        needed = [*inputs(self._manifest, tower), output(self._manifest)]
+        expected = {each.name: (each.data_type, list(each.dims)) for each in needed}
+        if tensors != expected:
+            raise BackendUnavailable(
+                f"Triton's model {name} has tensors {tensors}; the artifact needs {expected}."
+            )
+        own = self._manifest.precision
+        known = {self._manifest.fingerprint(precision=each): each for each in MIN_COSINE if each != own}
+        known[self._manifest.fingerprint()] = own
+        served, stated = (config.parameters[key].string_value for key in (FINGERPRINT, PRECISION))
+        # Repositories that were written before the parameter `precision` do not state it.
+        if served not in known or stated not in ("", known[served]):
+            raise BackendUnavailable(
+                f"Triton's model {name} is {served or 'of unknown origin'}"
+                + (f", computed in {stated}" if stated else "")
+                + f"; this gateway has {self._manifest.fingerprint()}. "
+                "Make the repository anew from the same artifact."
+            )
+        lengths = self._lengths(name, config.parameters[TEXT_LENGTHS].string_value)
+        return _Served(max(1, int(config.max_batch_size)), known[served], lengths)
+
+    def _lengths(self, model: str, stated: str) -> list[int]:
+        """The lengths that a model states; none if it states none. Raises BackendUnavailable."""
+        longest = self._manifest.text.context_length
+        try:
+            lengths = read_lengths(stated)
+        except ValueError:
+            lengths = [0]
+        if lengths and longest not in lengths:
+            raise BackendUnavailable(
+                f"Triton's model {model} states the text lengths {stated!r}; they must be numbers, {longest} among "
+                "them. Make the repository anew from the same artifact."
+            )
+        return lengths
+
+
+def _type_of(tensor: Any) -> str:
+    return str(
+        tensor.DESCRIPTOR.fields_by_name["data_type"].enum_type.values_by_number[tensor.data_type].name
+    )

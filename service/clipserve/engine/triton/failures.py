@@ -1,0 +1,48 @@
+"""Triton's failures in the core's words.
+
+UNAVAILABLE says that the server is gone, but also that its queue is full or that a row waited too long in it; only
+the message tells these apart.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import grpc
+
+from clipserve.errors import BackendFailed, BackendUnavailable, ClipError, DeadlineExceeded, Overloaded
+from clipserve.telemetry.log import logger
+
+GONE = "Triton is not reachable, or does not serve this model now."
+
+Reason = Literal["unavailable", "not_found", "silent"]
+
+
+class TryElsewhere(Exception):
+    """This server cannot do it now; another one may."""
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(reason)
+        self.reason: Reason = reason
+
+
+def translated(error: grpc.aio.AioRpcError) -> ClipError | TryElsewhere:
+    """What the failure of a call means, to be raised."""
+    status, message = str(error.code()), str(error.details()).lower()
+    if "maximum queue size" in message:
+        return Overloaded("Triton's queue is full.", retry_after=1)
+    if "timeout expired" in message:
+        return DeadlineExceeded("the request waited in Triton's queue until its deadline.")
+    if "DEADLINE_EXCEEDED" in status:
+        return DeadlineExceeded("Triton did not answer in time.")
+    if "UNAVAILABLE" in status:
+        return TryElsewhere("unavailable")
+    if "NOT_FOUND" in status:
+        return TryElsewhere("not_found")
+    logger.error("triton_failed", status=status, message=message[:500])
+    return BackendFailed("Triton failed on this request.")
+
+
+def gone() -> BackendUnavailable:
+    """There is no server, or no other one, that could do it."""
+    return BackendUnavailable(GONE)

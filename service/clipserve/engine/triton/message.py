@@ -1,0 +1,56 @@
+"""A call as the bytes that gRPC sends: Triton's ModelInferRequest, in one copy of the tensors.
+
+tritonclient copies each tensor into a bytes object, protobuf copies that into the message, and writing the message
+copies it once more. In protobuf's encoding fields may stand in any order, and a message is the bytes of its fields
+one after the other. So protobuf writes everything but the tensors, and these are put behind it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from tritonclient.grpc import service_pb2
+
+from clipserve.engine.triton.contract import Tensor
+
+_LENGTH_DELIMITED = 2  # protobuf's wire type of bytes
+_FIELD = service_pb2.ModelInferRequest.DESCRIPTOR.fields_by_name["raw_input_contents"].number
+
+
+def message(
+    model: str, output: str, tensors: Sequence[Tensor], arrays: Sequence[npt.NDArray[Any]], microseconds: int
+) -> bytes:
+    """A serialized ModelInferRequest.
+
+    Args:
+        output: the name of the only output that is wanted.
+        tensors: those of `arrays`, in the same order; the rows of each array are along its first axis.
+        microseconds: that Triton may keep the call in its queue.
+    """
+    request = service_pb2.ModelInferRequest(model_name=model)
+    for tensor, array in zip(tensors, arrays, strict=True):
+        dims = array.shape[1:] if tensor.graph_dims is None else tensor.dims
+        datatype = tensor.data_type.removeprefix("TYPE_")
+        request.inputs.add(name=tensor.name, datatype=datatype, shape=[len(array), *dims])
+    request.outputs.add(name=output)
+    request.parameters["timeout"].int64_param = microseconds
+    return b"".join((request.SerializeToString(), *_contents(arrays)))
+
+
+def _contents(arrays: Iterable[npt.NDArray[Any]]) -> Iterable[bytes | memoryview]:
+    for array in arrays:
+        yield _varint(_FIELD << 3 | _LENGTH_DELIMITED) + _varint(array.nbytes)
+        yield np.ascontiguousarray(array).data.cast("B")
+
+
+def _varint(number: int) -> bytes:
+    """Seven bits a byte, the lowest first; the eighth says that more follow."""
+    written = bytearray()
+    while number > 127:
+        written.append(number & 127 | 128)
+        number >>= 7
+    written.append(number)
+    return bytes(written)

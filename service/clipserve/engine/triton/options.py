@@ -1,0 +1,82 @@
+"""How to reach Triton: what the operator has said, and gRPC's own knobs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import grpc
+
+from clipserve.engine.triton.address import Address, parse_address
+from clipserve.engine.triton.connection import Connection
+from clipserve.errors import BackendUnavailable
+
+_CHANNEL: tuple[tuple[str, int | str], ...] = (
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+    # A host that vanishes closes no connection; only unanswered pings tell. More often than this a server with
+    # gRPC's defaults answers them with ENHANCE_YOUR_CALM.
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.http2.ping_timeout_ms", 5_000),
+    # By default gRPC waits up to two minutes before it tries again.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 500),
+    # Names that need no proxy (no_proxy) have become addresses here.
+    ("grpc.enable_http_proxy", 0),
+)
+
+
+@dataclass(frozen=True)
+class TritonOptions:
+    """Where Triton is and how to reach it.
+
+    Attributes:
+        url: host:port of the gRPC endpoints. A name stands for every address that it has.
+        tls: encrypt; `ca_file` holds the certificates to trust, without it the system's.
+        token: sent with every call: for a proxy as `authorization: Bearer TOKEN`, for Triton itself as its key
+            `token`, `--grpc-restricted-protocol=inference,health,model-config,statistics:token=TOKEN`.
+        timeout_seconds: of a call made outside any request.
+        look_up_seconds: between two look-ups of a name.
+    """
+
+    url: Sequence[str]
+    tls: bool = False
+    ca_file: Path | None = None
+    token: str | None = field(default=None, repr=False)
+    timeout_seconds: float = 10.0
+    look_up_seconds: float = 3.0
+
+    @property
+    def addresses(self) -> list[Address]:
+        return [parse_address(each) for each in self.url]
+
+    @property
+    def credentials(self) -> dict[str, str]:
+        """The headers that say who is asking."""
+        if self.token is None:
+            return {}
+        return {"authorization": f"Bearer {self.token}", "triton-grpc-protocol-token": self.token}
+
+    def check_certificates(self) -> None:
+        """Raises BackendUnavailable: they cannot be read."""
+        try:
+            if self.tls and self.ca_file is not None:
+                self.ca_file.read_bytes()
+        except OSError as error:
+            raise BackendUnavailable(f"{self.ca_file} cannot be read: {error.strerror}") from None
+
+    def connect(self, server: str, address: Address) -> Connection:
+        """With one of the servers behind `address`. Raises OSError: the certificates cannot be read."""
+        channel = [*_CHANNEL]
+        if address.is_name:  # what its certificate, and a proxy in front of it, know it by
+            own = "grpc.ssl_target_name_override" if self.tls else "grpc.default_authority"
+            channel.append((own, address.host if self.tls else f"{address.host}:{address.port}"))
+        return Connection(server, channel, self._tls_credentials())
+
+    def _tls_credentials(self) -> grpc.ChannelCredentials | None:
+        if not self.tls:
+            return None
+        return grpc.ssl_channel_credentials(self.ca_file.read_bytes() if self.ca_file else None)

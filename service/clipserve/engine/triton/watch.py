@@ -1,0 +1,149 @@
+"""Whether a Triton server serves an artifact now, and how many rows a call may have.
+
+Looked at a few times a second, so that readiness tells the truth within a second of a change. A server that says
+no, or that refuses the connection, is gone; one that gives no sign of life for a while is silent: not ready, but it
+may be asked all the same. The answer of any call is a sign of life: a busy server may be slow to answer a question.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from tritonclient.grpc import aio as triton
+from tritonclient.utils import InferenceServerException
+
+from clipserve.engine.triton.contract import Tower
+from clipserve.engine.triton.expected import Expected
+from clipserve.errors import ClipError
+from clipserve.telemetry.log import logger
+from clipserve.telemetry.triton_metrics import EndpointMetrics
+
+# Together well under a second. A busy server on few cores may need a good part of it to answer; a stopped one gives
+# none.
+_WATCH_SECONDS = 0.2
+_PROBE_SECONDS = 0.5
+_STATISTICS_EVERY = 5  # looks
+_PHASES = ("queue", "compute_input", "compute_infer", "compute_output")
+
+
+class TritonWatch:
+    """Looks at the two models of one artifact on one server.
+
+    Attributes:
+        ready: both are served, as the last look saw it.
+        max_batch: tower -> rows that one call may have; empty while Triton is gone.
+        refused: why this server must not be used, where it serves something else.
+    """
+
+    def __init__(
+        self, server: str, client: triton.InferenceServerClient, expected: Expected, metrics: EndpointMetrics
+    ) -> None:
+        self._server = server
+        self._client = client
+        self._expected = expected
+        self._metrics = metrics
+        self.ready = False
+        self.max_batch: dict[Tower, int] = {}
+        self.refused: str | None = None
+        self._state = "connecting"
+        self._question: asyncio.Task[bool] | None = None
+        self._asked_at = 0.0  # when the question was put
+        self._alive_at = 0.0  # when it last answered a call, or was found not ready
+        self._doubts = self._settled = 0  # failed calls; how many of them are older than the last good look
+
+    @property
+    def trusted(self) -> bool:
+        """Ready, and no call has failed since it was asked."""
+        return self.ready and self._doubts == self._settled
+
+    def doubt(self) -> None:
+        """A call has found it gone: set it aside until a look that begins after this finds it ready."""
+        self._doubts += 1
+
+    def heard(self) -> None:
+        """It has answered a call."""
+        self._alive_at = time.monotonic()
+
+    async def run(self, on_lost: Callable[[], None]) -> None:
+        """Look until cancelled.
+
+        `on_lost` is called after each look at a server that is not ready and has answered no call for a while: one
+        that is silent, or that is leaving and will not answer any more.
+        """
+        looks = 0
+        try:
+            while True:
+                await self._look()
+                if not self.ready and time.monotonic() - self._alive_at >= _PROBE_SECONDS:
+                    on_lost()
+                elif self.ready and looks % _STATISTICS_EVERY == 0:
+                    await self._read_statistics()
+                looks += 1
+                await asyncio.sleep(_WATCH_SECONDS)
+        finally:
+            if self._question is not None:
+                self._question.cancel()
+                self._question = None
+
+    async def _look(self) -> None:
+        """Ask whether both models are ready; learn their limits when they have just become so."""
+        # One question at a time: a server that does not answer is not asked again, it only owes the answer.
+        if self._question is None:
+            self._question = asyncio.create_task(self._ask())
+            self._asked_at = time.monotonic()
+        while not self._question.done():
+            left = max(self._asked_at, self._alive_at) + _PROBE_SECONDS - time.monotonic()
+            if left <= 0:
+                self._enter("silent", f"no sign of life for {_PROBE_SECONDS} s")
+                return
+            await asyncio.wait({self._question}, timeout=left)
+        question, self._question = self._question, None
+        try:
+            self._enter(*(("ready", "") if question.result() else ("gone", "it does not serve both models")))
+        except InferenceServerException as error:
+            self._enter("gone", str(error.message()))
+        except ClipError as error:
+            self._enter("mismatch", error.detail)
+        except Exception:  # an answer that is none: no common base
+            logger.exception("triton_answer")
+            self._enter("gone", "its answer cannot be read")
+        finally:
+            del question  # `clipserve.concurrency` says why
+
+    async def _ask(self) -> bool:
+        doubts = self._doubts
+        if not await self._expected.ready(self._client):
+            return False
+        if not self.max_batch or doubts != self._settled:  # it may be another server than before
+            self.max_batch = await self._expected.rows(self._client)
+        self._settled = doubts
+        return True
+
+    def _enter(self, state: str, reason: str) -> None:
+        """Remember what the server is like; log it when it has changed."""
+        if self.ready and state == "gone":
+            self._alive_at = time.monotonic()  # what it has begun, it may still end
+        self.ready = state == "ready"
+        self.refused = reason if state == "mismatch" else None
+        if state in ("gone", "mismatch"):
+            self.max_batch = {}
+        if state != self._state:
+            logger.warning(
+                "triton", state=state, reason=reason, model=self._expected.name, endpoint=self._server
+            )
+        self._state = state
+
+    async def _read_statistics(self) -> None:
+        for model in self._expected.models.values():
+            try:
+                answer = await self._client.get_inference_statistics(
+                    model, headers=self._expected.headers, client_timeout=_PROBE_SECONDS
+                )
+            except InferenceServerException:
+                return  # the next look tells what is wrong
+            for each in answer.model_stats:
+                for phase in _PHASES:
+                    seconds = getattr(each.inference_stats, phase).ns / 1e9
+                    self._metrics.phases[each.name, phase] = seconds

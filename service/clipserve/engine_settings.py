@@ -1,0 +1,88 @@
+"""The settings of encoders in this process, each of which may differ from model to model.
+
+A GPU wants many rows in a call, and another call ready behind it; a CPU gains nothing by more than a few, and
+others wait longer. So the sizes have a default for each, and which one holds is known only where the service has
+seen whether CUDA works (`clipserve.engine.cuda.Accelerator`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+from clipserve.engine.nvidia import Device
+
+
+@dataclass(frozen=True)
+class Calls:
+    """How large the encoder calls are and how many run at a time; the settings of the same names."""
+
+    workers: int
+    max_batch_images: int
+    max_batch_texts: int
+    max_batch_tokens: int
+    threads: int
+
+
+ON_CPU = Calls(1, max_batch_images=4, max_batch_texts=32, max_batch_tokens=96, threads=0)
+# The CPU threads of a call on a GPU have nothing to compute; the second call is copied while the first computes.
+ON_GPU = Calls(2, max_batch_images=64, max_batch_texts=256, max_batch_tokens=4_096, threads=1)
+
+
+class EngineSettings(BaseModel):
+    """A part of `ModelSettings`. Where a field of `Calls` is None (`threads`: 0), the device decides."""
+
+    backend: Literal["auto", "onnx", "openvino", "triton"] = Field(
+        "auto",
+        description="where the encoders run: `onnx` (onnxruntime) or `openvino` in this process, `auto` the faster "
+        "of these where both are installed and agree; `triton` on a Triton server",
+    )
+    device: Device = Field(
+        "auto",
+        description="`cuda` refuses to start where CUDA does not run; `auto` takes CUDA where it runs, and warns "
+        "of a GPU that it cannot use",
+    )
+    threads: int = Field(
+        0,
+        ge=0,
+        le=1024,
+        description="threads of one encoder call; 0: the cores of the quota, on a GPU one",
+    )
+    workers: int | None = Field(None, ge=1, le=64, description="encoder calls at a time")
+    spinning: bool = Field(
+        True,
+        description="onnxruntime threads wait for their next piece of work in a busy loop; false where cores "
+        "are shared with other services",
+    )
+    max_batch_images: int | None = Field(
+        None, ge=1, le=1024, description="images in one encoder call; more gain little on a CPU"
+    )
+    max_batch_texts: int | None = Field(None, ge=1, le=4096, description="texts in one encoder call")
+    max_batch_tokens: int | None = Field(
+        None,
+        ge=1,
+        description="tokens in one encoder call, padding included; more gain a little for texts, and images beside "
+        "them wait longer",
+    )
+    max_queue_delay_seconds: float = Field(
+        0.0, ge=0, le=1, description="how long a row may wait for company while the encoder is idle"
+    )
+
+    def calls(self, *, on_gpu: bool) -> Calls:
+        """What is set, and the device's own for the rest."""
+        given = {each.name: getattr(self, each.name) for each in fields(Calls)}
+        return replace(
+            ON_GPU if on_gpu else ON_CPU, **{name: value for name, value in given.items() if value}
+        )
+
+
+def default_by_device(name: str) -> str | None:
+    """The default of a setting that depends on the device, in words; None for any other."""
+    if (
+        name not in {each.name for each in fields(Calls)}
+        or EngineSettings.model_fields[name].default is not None
+    ):
+        return None
+    return f"{getattr(ON_CPU, name)}, on a GPU {getattr(ON_GPU, name)}"

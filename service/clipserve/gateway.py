@@ -1,0 +1,75 @@
+"""All that serves, as one object: its start, and the two steps of its end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from clipserve.access.keys import Keys
+from clipserve.application.inference import Inference
+from clipserve.application.served_model import ServedModel
+from clipserve.core import Core
+from clipserve.rest.connections import Connections
+from clipserve.telemetry.collectors import ModelInfo
+from clipserve.telemetry.metrics import Metrics
+
+if TYPE_CHECKING:  # it loads gRPC
+    from clipserve.rpc.server import RpcServer
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """All that serves: the fronts and the models behind them, which are ready when `warm_up` has returned.
+
+    `rpc`: the gRPC front, if the settings want it. `keys`: those that are known; None: nobody is asked for one.
+    """
+
+    app: ASGIApp
+    server: uvicorn.Server
+    rpc: RpcServer | None
+    metrics: Metrics
+    core: Core
+    connections: Connections
+    keys: Keys | None
+
+    def __post_init__(self) -> None:
+        self.metrics.state.watch(lambda: self.draining, self._started_models)
+
+    @property
+    def models(self) -> dict[Path, ServedModel]:
+        return self.core.models
+
+    @property
+    def inference(self) -> Inference:
+        return self.core.inference
+
+    @property
+    def draining(self) -> bool:
+        return self.inference.draining
+
+    def drain(self) -> None:
+        """Not ready from now on; each answer is the last one on its connection."""
+        self.inference.draining = self.connections.draining = True
+
+    def end(self, *, at_once: bool = False) -> None:
+        """Take no more requests; `at_once`: and wait for none of those in flight."""
+        self.server.should_exit = True
+        self.server.force_exit = self.server.force_exit or at_once
+        if self.rpc:
+            self.rpc.end(at_once=at_once)
+
+    def _started_models(self) -> list[ModelInfo]:
+        return [model.info for model in self.models.values() if model.started]
+
+    async def warm_up(self) -> None:
+        """Start all models, side by side, then load the label sets.
+
+        Raises:
+            ArtifactError, BackendUnavailable, BackendFailed: a model cannot be served; the message says why.
+        """
+        await self.core.start_models()
+        await self.inference.label_sets.start()

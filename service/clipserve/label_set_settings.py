@@ -1,0 +1,68 @@
+"""The settings of label sets: where they are kept, and how many."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, DirectoryPath, Field, field_validator
+
+from clipserve.application.label_sets.request import LabelSetLimits
+from clipserve.application.limits import RequestLimits
+
+_WITHOUT_HOME = Path("/var/lib/clipserve")
+
+
+def _default_folder() -> Path:
+    """As in the XDG Base Directory Specification, by which a relative XDG_STATE_HOME does not count."""
+    state = Path(os.environ.get("XDG_STATE_HOME", ""))
+    if not state.is_absolute():
+        state = Path(os.path.expanduser("~/.local/state"))  # left as it is for a user without a home
+    return state / "clipserve" if state.is_absolute() else _WITHOUT_HOME
+
+
+class LabelSetSettings(BaseModel):
+    """A part of `Settings`."""
+
+    state_dir: Path = Field(
+        default_factory=_default_folder,
+        description="folder on a local disk for what must outlive the process, which is label sets; made at the "
+        "first change; in place of ~/.local/state it is XDG_STATE_HOME, if that is set",
+    )
+    label_set_store: Literal["sqlite", "redis"] = Field(
+        "sqlite",
+        description="where label sets are kept: `sqlite`, a file in state_dir, for the gateways of one machine; "
+        "`redis`, which needs redis_url, for those of several",
+    )
+
+    max_request_label_sets: int = Field(
+        RequestLimits.max_request_label_sets, ge=1, description="label sets that a request names"
+    )
+    label_sets_folder: DirectoryPath | None = Field(
+        None,
+        description="folder of label sets as files, `pets.toml` or `pets.json`; followed when they change",
+    )
+    max_label_sets: int = Field(LabelSetLimits.max_label_sets, ge=0, description="label sets kept")
+    max_label_sets_bytes: int = Field(
+        LabelSetLimits.max_label_sets_bytes, ge=0, description="all label sets kept, with their embeddings"
+    )
+    max_label_set_bytes: int = Field(
+        LabelSetLimits.max_label_set_bytes, ge=1, description="texts and example images of a label set"
+    )
+    max_label_set_prompts: int = Field(
+        LabelSetLimits.max_label_set_prompts, ge=1, description="prompts of a label set, labels x templates"
+    )
+    max_label_set_examples: int = Field(
+        LabelSetLimits.max_label_set_examples, ge=0, description="example images of a label set"
+    )
+
+    @field_validator("state_dir", mode="before")
+    @classmethod
+    def _is_a_folder(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        folder = os.path.expanduser(value)
+        if not folder or folder.startswith("~"):
+            raise ValueError("write the path of a folder; `~` needs a user with a home")
+        return folder

@@ -1,0 +1,105 @@
+"""The body of a request: read whole, bounded in bytes, in time and in how slowly it may come."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from starlette.types import Receive
+
+from clipserve.application.byte_budget import Lease
+from clipserve.errors import BodyTooLarge, BodyTooSlow, InvalidInput
+from clipserve.rest.lifeline import ClientGone
+
+_GRACE_SECONDS = 2.0  # before the rate counts
+_LONGEST_PAUSE_SECONDS = 5.0  # that bytes can buy: a lost packet is sent again after three
+
+
+@dataclass(frozen=True)
+class BodyLimits:
+    """Bytes and seconds; see the settings of the same names."""
+
+    max_body_bytes: int
+    body_timeout_seconds: float
+    min_body_bytes_per_second: int
+
+
+def announced_size(headers: Mapping[bytes, bytes]) -> int:
+    """Bytes of the body, by its headers; 0: there is none, or that is not known yet."""
+    announced = headers.get(b"content-length", b"")
+    return int(announced) if announced.isdigit() else 0
+
+
+async def read_body(
+    headers: Mapping[bytes, bytes], receive: Receive, limits: BodyLimits, lease: Lease
+) -> bytes:
+    """All bytes of the body. `headers` have names in lower case.
+
+    Raises:
+        BodyTooLarge, BodyTooSlow: over a limit; as soon as it is known.
+        InvalidInput: it is compressed.
+        Overloaded: the budget that `lease` is part of has no room.
+        ClientGone: the client left in the middle.
+    """
+    _check_size(announced_size(headers), limits)
+    if headers.get(b"content-encoding", b"identity").lower() != b"identity":
+        raise InvalidInput("Content-Encoding is not accepted: send the body as it is.")
+    chunks: list[bytes] = []
+    pace = _Pace(limits)
+    try:
+        async with asyncio.timeout_at(pace.until) as timer:
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientGone
+                chunk = message.get("body", b"")
+                _check_size(lease.size + len(chunk), limits)
+                lease.grow(len(chunk))
+                chunks.append(chunk)
+                if not message.get("more_body"):
+                    return b"".join(chunks)
+                timer.reschedule(pace.moved(len(chunk)))
+    except TimeoutError:
+        raise pace.too_slow(lease.size) from None
+
+
+class _Pace:
+    """Until when the next bytes must come: what came has bought time at the least rate, seconds at most.
+
+    So a body whose last byte is withheld is given up as soon as one that has hardly begun.
+    """
+
+    def __init__(self, limits: BodyLimits) -> None:
+        self._now = asyncio.get_running_loop().time
+        self._began = self._now()
+        self._end = self._began + limits.body_timeout_seconds
+        self._limits = limits
+        self.until = self._bounded(self._began + _GRACE_SECONDS)
+
+    def moved(self, size: int) -> float:
+        bought = self.until + size / self._limits.min_body_bytes_per_second
+        self.until = self._bounded(min(bought, self._now() + _LONGEST_PAUSE_SECONDS))
+        return self.until
+
+    def too_slow(self, size: int) -> BodyTooSlow:
+        said = f"{size:,} bytes of the body arrived within {self.until - self._began:.2g} s, and not its end"
+        if self.until == self._end:
+            seconds = self._limits.body_timeout_seconds
+            return BodyTooSlow(f"{said}; the limit is {seconds:g} s.", limit=seconds)
+        rate = self._limits.min_body_bytes_per_second
+        return BodyTooSlow(
+            f"{said}; it must come at {rate:,} bytes a second, with no pause of {_LONGEST_PAUSE_SECONDS:g} s.",
+            limit=rate,
+        )
+
+    def _bounded(self, until: float) -> float:
+        return min(until, self._end)
+
+
+def _check_size(size: int, limits: BodyLimits) -> None:
+    limit = limits.max_body_bytes
+    if size > limit:
+        raise BodyTooLarge(
+            f"the body has {size:,} bytes or more; the limit is {limit:,}.", limit=limit, actual=size
+        )

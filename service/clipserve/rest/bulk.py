@@ -1,0 +1,182 @@
+"""POST /bulk: lines of JSON in, a line of JSON out for each, in order, while they arrive.
+
+It takes as long as it takes: there is no deadline, and rows of others come first. What is bounded is what it holds
+at a time (`clipserve.application.stream`), the bytes and the lines of one request, how slowly it may come and be
+taken (`clipserve.application.pace`), and how many such requests there are.
+
+The answer begins with the first result. What goes wrong with the request afterwards is its last line.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import orjson
+from starlette.requests import Request
+from starlette.types import Receive, Scope, Send
+
+from clipserve.access.gate import Gate, when_there_is_room
+from clipserve.application.byte_budget import Lease
+from clipserve.application.encoder import EncodedText, VectorOrError
+from clipserve.application.inference import Inference
+from clipserve.application.pace import Pace, PaceLimits
+from clipserve.application.requests import Choice, EmbedRequest
+from clipserve.application.stream import BulkPlaces, Total, TotalLimits, Window, in_order
+from clipserve.concurrency import SideThread
+from clipserve.errors import ClipError, UnsupportedMediaType
+from clipserve.rest.errors import fields
+from clipserve.rest.lifeline import ClientGone
+from clipserve.rest.lines import Line, Splitter, parse_line
+from clipserve.rest.rendering import vector_fields
+from clipserve.rest.schemas import BulkFields
+from clipserve.rest.uploads import query_fields
+
+NDJSON = "application/x-ndjson"
+
+_SHORT = 4_096  # bytes of a line that is parsed faster than a thread is woken
+_BREATH = 256  # lines between which others have their turn
+
+
+@dataclass(frozen=True)
+class BulkLimits(TotalLimits, PaceLimits):
+    """See the settings of the same names. A line is bounded like a body."""
+
+    max_body_bytes: int
+
+
+class Bulk:
+    """All bulk requests. One call is one request."""
+
+    def __init__(
+        self, inference: Inference, limits: BulkLimits, side: SideThread, gate: Gate, places: BulkPlaces
+    ) -> None:
+        self._inference = inference
+        self._limits = limits
+        self._side = side
+        self._gate = gate
+        self._places = places
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send, lease: Lease) -> None:
+        """Answer a request whose body has not been read.
+
+        Raises:
+            ClipError, ClientGone: see `clipserve.errors`; a line has said it, if the answer had begun.
+        """
+        with self._places.taken(lease.address):
+            await self._answer(Request(scope), receive, send, lease)
+
+    async def _answer(self, request: Request, receive: Receive, send: Send, lease: Lease) -> None:
+        said = _fields(request)
+        expected = said.expect_fingerprint or request.headers.get("x-expect-fingerprint")
+        choice = Choice(model=said.model, expect_fingerprint=expected)
+        model = self._inference.find(choice)
+        headers = [(b"content-type", NDJSON.encode()), (b"x-model-fingerprint", model.fingerprint.encode())]
+
+        pace = Pace(self._limits)
+
+        async def embed(line: Line) -> bytes:
+            with pace.at_work():
+                result = await self._embed(line, said)
+            lease.shrink(line.size)
+            return _rendered(line, result, said)
+
+        started = False
+        try:
+            async with aclosing(in_order(self._lines(receive, lease, pace), embed, Window())) as answers:
+                async for answer in answers:
+                    if not started:
+                        await send({"type": "http.response.start", "status": 200, "headers": headers})
+                        started = True
+                    await _give(answer, send, pace)
+        except ClipError as error:
+            if started:
+                last = orjson.dumps({"error": fields(error)}) + b"\n"
+                await send({"type": "http.response.body", "body": last})
+            raise
+        if not started:
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def _embed(self, line: Line, said: BulkFields) -> VectorOrError | EncodedText:
+        if isinstance(line.item, ClipError):
+            return line.item
+        images, texts = ([], [line.item]) if isinstance(line.item, str) else ([line.item], [])
+        asked = EmbedRequest(images, texts, truncate=said.truncate, model=said.model)
+        result = await self._inference.embed_item(asked)
+        return result.at(line.index) if isinstance(result, ClipError) else result
+
+    async def _lines(
+        self, receive: Receive, lease: Lease, pace: Pace
+    ) -> AsyncGenerator[tuple[Line, int], None]:
+        index, total = 0, Total(self._limits)
+        async with aclosing(self._split(receive, total, pace)) as lines:
+            async for data in lines:
+                index += 1
+                if index % _BREATH == 0:
+                    await asyncio.sleep(0)
+                total.add(items=1)
+                size = len(data)
+                if data and not data.isspace():
+                    await lease.wait_for_room(size)
+                    yield await self._side.call(parse_line, index - 1, data, short=size <= _SHORT), size
+                del data  # while the next is waited for
+
+    async def _split(self, receive: Receive, total: Total, pace: Pace) -> AsyncGenerator[bytes, None]:
+        splitter = Splitter(self._limits.max_body_bytes)
+        more = True
+        while more:
+            piece, more = await _piece(receive, pace)
+            total.add(size=len(piece))
+            if piece:
+                await when_there_is_room(partial(self._gate.charge, size=len(piece)))
+            for line in splitter.feed(piece):
+                yield line
+        yield splitter.rest()
+
+
+async def _piece(receive: Receive, pace: Pace) -> tuple[bytes, bool]:
+    message = await pace.receive(receive)
+    if message["type"] == "http.disconnect":
+        raise ClientGone
+    piece = message.get("body", b"")
+    pace.received(len(piece))
+    return piece, message.get("more_body", False)
+
+
+async def _give(answer: bytes, send: Send, pace: Pace) -> None:
+    """Who does not take it is as good as gone."""
+    with pace.giving(len(answer)) as seconds:
+        try:
+            async with asyncio.timeout(seconds):
+                await send({"type": "http.response.body", "body": answer, "more_body": True})
+        except TimeoutError:
+            raise ClientGone from None
+
+
+def _fields(request: Request) -> BulkFields:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind not in (NDJSON, "application/jsonl", "application/json-seq", "application/octet-stream"):
+        raise UnsupportedMediaType(
+            f"Content-Type is {kind[:64] or 'missing'}. Send lines of JSON, as {NDJSON}: "
+            f"curl -H 'Content-Type: {NDJSON}' --data-binary @lines.ndjson"
+        )
+    return query_fields(request, BulkFields)
+
+
+def _rendered(line: Line, result: VectorOrError | EncodedText, said: BulkFields) -> bytes:
+    shown: dict[str, Any] = {"index": line.index}
+    if line.id is not None:
+        shown["id"] = line.id
+    if isinstance(result, ClipError):
+        shown["error"] = fields(result)
+    elif isinstance(result, EncodedText):
+        shown |= vector_fields(result.vector, said.encoding_format, said.embedding_type)
+        shown |= {"tokens": result.tokens, "truncated": result.truncated}
+    else:
+        shown |= vector_fields(result, said.encoding_format, said.embedding_type)
+    return orjson.dumps(shown, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE)

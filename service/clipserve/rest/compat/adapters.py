@@ -1,0 +1,40 @@
+"""All adapters: a row each. `CLIPSERVE_COMPAT` switches them on by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from fastapi import FastAPI
+
+from clipserve.application.inference import Inference
+from clipserve.concurrency import SideThread
+from clipserve.rest.compat import clip_as_service, cohere, hugging_face, immich, openai
+from clipserve.rest.compat.names import Compat
+from clipserve.rest.errors import Render
+from clipserve.rest.uploads import Uploads
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """`add` adds its routes. `errors`: who renders the errors of paths that begin so, if not as problem+json."""
+
+    add: Callable[[FastAPI, Inference, Uploads, SideThread], None]
+    errors: Mapping[str, Render] = field(default_factory=dict)
+
+
+ADAPTERS: dict[Compat, Adapter] = {
+    "openai": Adapter(openai.add_openai, {openai.PATH: openai.openai_error}),
+    "cohere": Adapter(cohere.add_cohere),
+    "hugging-face": Adapter(
+        hugging_face.add_hugging_face, {hugging_face.PREFIX: hugging_face.hugging_face_error}
+    ),
+    "immich": Adapter(immich.add_immich),
+    "clip-as-service": Adapter(clip_as_service.add_clip_as_service),
+}
+
+
+def render_for(names: Iterable[Compat]) -> Callable[[str], Render | None]:
+    """Who renders the errors of a path; None: nobody in particular."""
+    prefixes = [prefix for name in names for prefix in ADAPTERS[name].errors.items()]
+    return lambda path: next((render for prefix, render in prefixes if path.startswith(prefix)), None)

@@ -1,0 +1,198 @@
+"""POST /v2/embed as Cohere's clients know it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from fastapi import FastAPI
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.requests import Request
+from starlette.responses import Response
+
+from clipserve.application.answers import Embedding, is_short
+from clipserve.application.encodings import EmbeddingType
+from clipserve.application.inference import Inference
+from clipserve.application.limits import RequestLimits
+from clipserve.concurrency import SideThread
+from clipserve.errors import InvalidInput
+from clipserve.rest.compat import schemas
+from clipserve.rest.compat.items import (
+    Dimensions,
+    Item,
+    Mixed,
+    Result,
+    Vector,
+    chosen,
+    item,
+    listed,
+    mixed,
+    only_item,
+    options,
+)
+from clipserve.rest.documented import NO_TEMPLATES, operation, refer
+from clipserve.rest.examples import PNG
+from clipserve.rest.json_body import JsonObject
+from clipserve.rest.rendering import json_response, vector_fields
+from clipserve.rest.uploads import Uploads
+from clipserve.telemetry.request import current
+
+_Type = Literal["float", "int8", "binary", "ubinary", "base64"]
+_ENCODINGS: dict[_Type, EmbeddingType] = {
+    "float": "float32",
+    "base64": "float32",
+    "int8": "int8",
+    "binary": "binary",
+    "ubinary": "ubinary",
+}
+
+
+class _Options(BaseModel):
+    """All but what to embed. Other fields are ignored, `input_type` too: CLIP has one space for all inputs."""
+
+    model_config = ConfigDict(frozen=True)
+
+    model: str | None = None
+    embedding_types: list[_Type] | None = Field(default=None, max_length=len(_ENCODINGS))
+    output_dimension: Dimensions | None = None
+    truncate: Literal["NONE", "END"] = "END"
+
+
+class CohereVectors(BaseModel):
+    float_: list[list[float]] | None = Field(default=None, alias="float")
+    int8: list[list[int]] | None = None
+    binary: list[list[int]] | None = None
+    ubinary: list[list[int]] | None = None
+    base64: list[str] | None = None
+
+
+class CohereEmbeddings(BaseModel):
+    """For each type the vectors, in the order of the inputs."""
+
+    id: str = Field(description="the request id")
+    embeddings: CohereVectors
+    texts: list[str] = Field(description="the texts among the inputs")
+    meta: dict[str, Any] = Field(description="tokens and images counted; `warnings`: texts that were cut")
+    response_type: Literal["embeddings_by_type"]
+
+
+_EXAMPLE = {
+    "id": "4b0f6d6d3f1c4f0e9a3e5d7c2b1a0987",
+    "embeddings": {"float": [[0.8, 0.6]]},
+    "texts": ["a photo of a cat"],
+    "meta": {"api_version": {"version": "2"}, "billed_units": {"input_tokens": 7, "images": 0}},
+    "response_type": "embeddings_by_type",
+}
+_URI = f"data:image/png;base64,{PNG}"
+_EXAMPLES: dict[str, Any] = {
+    "texts": {"texts": ["a photo of a cat"], "input_type": "search_query", "embedding_types": ["float"]},
+    "images": {"images": [_URI], "input_type": "image", "embedding_types": ["int8", "ubinary"]},
+    "inputs": {"inputs": [{"content": [{"type": "image_url", "image_url": {"url": _URI}}]}]},
+}
+
+
+def add_cohere(app: FastAPI, inference: Inference, uploads: Uploads, side: SideThread) -> None:
+    described = operation("cohere_embed", CohereEmbeddings, _EXAMPLE, NO_TEMPLATES)
+    described["responses"][200]["headers"] |= refer("X-Model-Fingerprint")
+    described["response_model_exclude_none"] = True
+
+    @app.post("/v2/embed", **described, openapi_extra=_body(inference.limits, inference.names))
+    async def embed(request: Request) -> Response:
+        """Vectors of texts and images in several types at once, as Cohere's clients expect them."""
+
+        def read(body: JsonObject) -> tuple[Mixed, Sequence[_Type]]:
+            return _read(request, body, inference.limits)
+
+        asked, types = await uploads.read_json(request, read)
+        answer, results = await asked.embed(inference)
+        context = current()
+        request_id = next((each.id for each in context.requests), "") if context else ""
+        return await side.call(_rendered, asked, answer, results, types, request_id, short=is_short(answer))
+
+
+def _read(request: Request, body: JsonObject, limits: RequestLimits) -> tuple[Mixed, Sequence[_Type]]:
+    name, items = _items(body.fields)
+    if body.fields.get("truncate") == "START":
+        raise InvalidInput("truncate START is not offered: a text is cut at its end (END) or refused (NONE).")
+    said = options(body, _Options)
+    choices = {"truncate": said.truncate == "END", "dimensions": said.output_dimension}
+    asked = mixed(body, items, name, limits, **choices, **chosen(request, said.model))
+    return asked, said.embedding_types or ["float"]
+
+
+def _items(fields: dict[str, Any]) -> tuple[str, list[Item]]:
+    given = {name: fields.pop(name) for name in ("texts", "images", "inputs") if fields.get(name) is not None}
+    if len(given) != 1:
+        raise InvalidInput("send one of `texts`, `images` and `inputs`.")
+    ((name, value),) = given.items()
+    values = listed(value, name)
+    if name == "inputs":
+        return name, [_input(each, f"inputs[{i}]") for i, each in enumerate(values)]
+    key = name.removesuffix("s")
+    return name, [item({key: each}, f"{name}[{i}]") for i, each in enumerate(values)]
+
+
+def _input(value: object, name: str) -> Item:
+    content = value.get("content") if isinstance(value, dict) else None
+    name = f"{name}.content"
+    return only_item([(f"{name}[{k}]", part) for k, part in enumerate(listed(content, name))], name)
+
+
+def _rendered(
+    asked: Mixed,
+    answer: Embedding,
+    results: Sequence[Result],
+    types: Sequence[_Type],
+    request_id: str,
+) -> Response:
+    embeddings = {name: [_shown(result.vector, name) for result in results] for name in types}
+    units = {"input_tokens": sum(result.tokens for result in results), "images": len(answer.images)}
+    meta: dict[str, Any] = {"api_version": {"version": "2"}, "billed_units": units}
+    if cut := [i for i, result in enumerate(results) if result.truncated]:
+        meta["warnings"] = [f"{asked.name}[{i}] has too many tokens and was cut at its end." for i in cut]
+    body = {
+        "id": request_id,
+        "embeddings": embeddings,
+        "texts": asked.asked.texts,
+        "meta": meta,
+        "response_type": "embeddings_by_type",
+    }
+    return json_response(body, headers={"X-Model-Fingerprint": answer.fingerprint})
+
+
+def _shown(vector: Vector, name: _Type) -> Any:
+    encoding_format = "base64" if name == "base64" else "float"
+    return vector_fields(vector, encoding_format, _ENCODINGS[name])["embedding"]
+
+
+def _body(limits: RequestLimits, names: Sequence[str]) -> schemas.Schema:
+    properties = {
+        "model": schemas.model(names),
+        "input_type": {"description": "ignored, as is every field that is not listed"},
+        "embedding_types": {
+            "anyOf": [
+                {"type": "array", "maxItems": len(_ENCODINGS), "items": {"enum": [*_ENCODINGS]}},
+                {"type": "null"},
+            ],
+            "description": "without it, float. uint8 is not offered",
+        },
+        "output_dimension": {"type": ["integer", "null"], "minimum": 1, "description": "the model's own"},
+        "truncate": {
+            "enum": ["NONE", "END"],
+            "description": "what becomes of a text of too many tokens: refused, or cut at its end, which "
+            "`meta.warnings` says; without it, END",
+        },
+    }
+    schema = {"type": "object", "properties": properties, "oneOf": schemas.one_of(_inputs(limits))}
+    return schemas.json_body(schema, _EXAMPLES)
+
+
+def _inputs(limits: RequestLimits) -> dict[str, schemas.Schema]:
+    content = {"type": "array", "minItems": 1, "maxItems": 1, "items": schemas.part(limits)}
+    one = {"type": "object", "properties": {"content": content}, "required": ["content"]}
+    most = {"type": "array", "minItems": 1, "maxItems": limits.max_images}
+    return {
+        "texts": most | {"maxItems": limits.max_texts, "items": schemas.text(limits)},
+        "images": most | {"items": schemas.IMAGE},
+        "inputs": most | {"items": one, "description": "each with one text or one image"},
+    }

@@ -1,0 +1,150 @@
+"""Zero-shot image classification as Hugging Face's InferenceClient and Inference Endpoints know it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+from fastapi import FastAPI
+from pydantic import BaseModel, ConfigDict, RootModel
+from starlette.requests import Request
+from starlette.responses import Response
+
+from clipserve.application.answers import Classification, is_short
+from clipserve.application.inference import Inference
+from clipserve.application.limits import RequestLimits
+from clipserve.application.requests import ClassifyRequest
+from clipserve.concurrency import SideThread
+from clipserve.errors import ClipError
+from clipserve.rest.compat import schemas
+from clipserve.rest.compat.items import chosen, listed, options
+from clipserve.rest.documented import PROMPTING, operation, refer
+from clipserve.rest.errors import Failure, told
+from clipserve.rest.examples import PNG
+from clipserve.rest.json_body import JsonObject, decode_base64
+from clipserve.rest.rendering import json_response
+from clipserve.rest.uploads import Uploads
+
+PREFIX = "/models/"
+
+# That of the pipeline in `transformers`, so that scores are those that its users have.
+_TEMPLATE = "This is a photo of {}."
+
+
+class _Parameters(BaseModel):
+    """Other parameters are ignored."""
+
+    model_config = ConfigDict(frozen=True)
+
+    candidate_labels: list[str]
+    hypothesis_template: str | None = None
+
+
+class _Options(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    inputs: str
+    parameters: _Parameters
+
+
+class HuggingFaceLabel(BaseModel):
+    label: str
+    score: float
+
+
+class HuggingFaceLabels(RootModel[list[HuggingFaceLabel]]):
+    """Best label first."""
+
+
+class HuggingFaceError(BaseModel):
+    error: str
+    code: str
+
+
+def add_hugging_face(app: FastAPI, inference: Inference, uploads: Uploads, side: SideThread) -> None:
+    example = [{"label": "cat", "score": 0.9}, {"label": "dog", "score": 0.1}]
+    described = operation("hugging_face", HuggingFaceLabels, example, PROMPTING, _error_content)
+    described["responses"][200]["headers"] |= refer("X-Model-Fingerprint")
+
+    @app.post(PREFIX + "{model}", **described, openapi_extra=_body(inference.limits, inference.names))
+    async def classify(request: Request) -> Response:
+        """The labels of one image, best first, as Hugging Face's clients expect them."""
+
+        def read(body: JsonObject) -> ClassifyRequest:
+            return _read(request, body, inference.limits)
+
+        scored = await inference.classify(await uploads.read_json(request, read))
+        return await side.call(_rendered, scored, short=is_short(scored))
+
+
+def hugging_face_error(error: Failure, request_id: str) -> Response:  # noqa: ARG001 - X-Request-Id has it
+    """An error as the client reads it: {"error": "..."}."""
+    status, shown, headers = told(error)
+    body = {"error": shown.pop("detail")} | shown
+    return Response(orjson.dumps(body), status.value, headers, "application/json")
+
+
+def _read(request: Request, body: JsonObject, limits: RequestLimits) -> ClassifyRequest:
+    parameters = body.fields.get("parameters")
+    if isinstance(parameters, dict) and isinstance(labels := parameters.get("candidate_labels"), list):
+        listed(labels, "parameters.candidate_labels")
+    said = options(body, _Options)
+    body.check_images([said.inputs])
+    template = said.parameters.hypothesis_template
+    asked = ClassifyRequest(
+        [decode_base64(0, said.inputs)],
+        said.parameters.candidate_labels,
+        [_TEMPLATE if template is None else template],
+        **chosen(request, request.path_params["model"]),
+    )
+    asked.check(limits)
+    return asked
+
+
+def _rendered(scored: Classification) -> Response:
+    (result,) = scored.results
+    if isinstance(result, ClipError):  # the only one of its request: `Inference.classify` has raised it
+        raise result
+    labels = [{"label": each.label, "score": each.score} for each in result[0]]
+    return json_response(labels, headers={"X-Model-Fingerprint": scored.fingerprint})
+
+
+def _error_content(_: HTTPStatus, code: str) -> dict[str, Any]:
+    example = {"error": "What was wrong, in a sentence.", "code": code}
+    return {"model": HuggingFaceError, "content": {"application/json": {"example": example}}}
+
+
+def _body(limits: RequestLimits, names: Sequence[str]) -> schemas.Schema:
+    labels = {
+        "type": "array",
+        "minItems": 1,
+        "maxItems": limits.max_labels,
+        "uniqueItems": True,
+        "items": schemas.label(limits),
+    }
+    parameters = {
+        "type": "object",
+        "properties": {
+            "candidate_labels": labels,
+            "hypothesis_template": {
+                "anyOf": [schemas.template(limits), {"type": "null"}],
+                "description": f"with one or two slots {{}}; without it, `{_TEMPLATE}`",
+            },
+        },
+        "required": ["candidate_labels"],
+    }
+    schema = {
+        "type": "object",
+        "properties": {"inputs": schemas.IMAGE, "parameters": parameters},
+        "required": ["inputs", "parameters"],
+    }
+    example = {"inputs": PNG, "parameters": {"candidate_labels": ["cat", "dog"]}}
+    named = {
+        "name": "model",
+        "in": "path",
+        "required": True,
+        "schema": {"type": "string", "enum": [*names]},
+    }
+    return schemas.json_body(schema, {"labels": example}) | {"parameters": [named]}

@@ -1,0 +1,119 @@
+"""Smart search of immich: POST /predict and GET /ping of its machine-learning server; no faces and no OCR."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+from fastapi import FastAPI
+from pydantic import BaseModel, Field
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+
+from clipserve.application.answers import Embedding, is_short
+from clipserve.application.inference import Inference
+from clipserve.application.limits import RequestLimits
+from clipserve.application.requests import EmbedRequest
+from clipserve.concurrency import SideThread
+from clipserve.errors import ClipError, InvalidInput
+from clipserve.rest.compat import schemas
+from clipserve.rest.compat.items import chosen
+from clipserve.rest.documented import NO_TEMPLATES, operation, refer
+from clipserve.rest.rendering import json_response
+from clipserve.rest.uploads import Upload, Uploads
+
+_MAX_ENTRIES = 4_096  # characters; immich sends a hundred
+_FORM = "entries must be JSON such as " + '{"clip": {"visual": {"modelName": "ViT-B-32__openai"}}}'
+
+
+class ImmichVector(BaseModel):
+    clip: str = Field(description="the vector, as a list in JSON")
+
+
+def add_immich(app: FastAPI, inference: Inference, uploads: Uploads, side: SideThread) -> None:
+    """Its two routes."""
+    predicted = operation("immich_predict", ImmichVector, {"clip": "[0.6,0.8]"}, NO_TEMPLATES)
+    predicted["responses"][200]["headers"] |= refer("X-Model-Fingerprint")
+    pong = {"headers": refer(), "content": {"text/plain": {"example": "pong"}}}
+
+    @app.post("/predict", **predicted, openapi_extra=_body(inference.limits, inference.names))
+    async def predict(request: Request) -> Response:
+        """The vector of one image or text, as immich asks its machine-learning server for it."""
+
+        def read(request: Request, upload: Upload) -> EmbedRequest:
+            return _read(request, upload, inference.limits)
+
+        embedded = await inference.embed(await uploads.read(request, read))
+        return await side.call(_rendered, embedded, short=is_short(embedded))
+
+    @app.get(
+        "/ping",
+        operation_id="immich_ping",
+        response_class=PlainTextResponse,
+        responses={200: pong},
+        openapi_extra={"tags": schemas.TAGS},
+    )
+    async def ping(_: Request) -> Response:
+        """The process is alive, as immich asks for it."""
+        return PlainTextResponse("pong")
+
+
+def _read(request: Request, upload: Upload, limits: RequestLimits) -> EmbedRequest:
+    kind, model = _entry(upload.fields.get("entries"))
+    images, texts = upload.images.get("images", ()), upload.fields.get("texts", ())
+    if kind == "visual" and len(images) != 1:
+        raise InvalidInput(f"entries asks for the vector of an image, and the form has {len(images)} images.")
+    if kind == "textual" and len(texts) != 1:
+        raise InvalidInput(f"entries asks for the vector of a text, and the form has {len(texts)} texts.")
+    if kind == "visual":
+        asked = EmbedRequest(images, **chosen(request, model))
+    else:
+        asked = EmbedRequest((), texts, truncate=True, **chosen(request, model))  # as immich does
+    asked.check(limits)
+    return asked
+
+
+def _entry(entries: object) -> tuple[str, str]:
+    """`visual` or `textual`, and the name of the model."""
+    if not isinstance(entries, str) or len(entries) > _MAX_ENTRIES:
+        raise InvalidInput(f"{_FORM}, of at most {_MAX_ENTRIES:,} characters.", limit=_MAX_ENTRIES)
+    try:
+        tasks = orjson.loads(entries)
+    except orjson.JSONDecodeError:
+        raise InvalidInput(f"{_FORM}.") from None
+    if not isinstance(tasks, dict) or list(tasks) != ["clip"]:
+        raise InvalidInput(f"{_FORM}. Faces and OCR are not served here, only smart search (`clip`).")
+    kinds = tasks["clip"]
+    if isinstance(kinds, dict) and list(kinds) in (["visual"], ["textual"]):
+        ((kind, entry),) = kinds.items()
+        if isinstance(entry, dict) and isinstance(model := entry.get("modelName"), str):
+            return kind, model
+    raise InvalidInput(f"{_FORM}, with `visual` or `textual`.")
+
+
+def _rendered(answer: Embedding) -> Response:
+    vector = answer.images[0] if answer.images else answer.texts[0].vector
+    if isinstance(vector, ClipError):  # the only one of its request: `Inference.embed` has raised it
+        raise vector
+    shown = orjson.dumps(vector, option=orjson.OPT_SERIALIZE_NUMPY).decode()
+    return json_response({"clip": shown}, headers={"X-Model-Fingerprint": answer.fingerprint})
+
+
+def _body(limits: RequestLimits, names: Sequence[str]) -> dict[str, Any]:
+    properties = {
+        # A format that JSON Schema does not know is for readers only.
+        "entries": {"type": "string", "format": "immich-entries", "description": _FORM},
+        "image": {"type": "string", "format": "binary", "description": "for `visual`"},
+        "text": {"type": "string", "maxLength": limits.max_text_chars, "description": "for `textual`"},
+    }
+    schema = {
+        "type": "object",
+        "properties": properties,
+        "required": ["entries"],
+        "additionalProperties": {"type": "string"},
+    }
+    entries = orjson.dumps({"clip": {"textual": {"modelName": names[0]}}}).decode()
+    example = {"entries": entries, "text": "a photo of a cat"}
+    content = {"multipart/form-data": {"schema": schema, "example": example}}
+    return {"tags": schemas.TAGS, "requestBody": {"required": True, "content": content}}

@@ -1,0 +1,199 @@
+"""Texts and images mixed in one list, as these APIs take them: JSON -> `EmbedRequest`, and answers in its order."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError
+from starlette.requests import Request
+
+from clipserve.application.answers import Embedding
+from clipserve.application.inference import Inference
+from clipserve.application.limits import RequestLimits
+from clipserve.application.requests import EmbedRequest
+from clipserve.errors import (
+    ClipError,
+    ImageTooLarge,
+    InvalidInput,
+    TooMany,
+    UndecodableImage,
+    UnsupportedFormat,
+)
+from clipserve.rest.json_body import MAX_IMAGES, JsonObject, decode_base64
+from clipserve.rest.schemas import whole
+from clipserve.rest.uploads import faults_of
+
+Vector = npt.NDArray[np.float32]
+Options = TypeVar("Options", bound=BaseModel)
+
+Dimensions = Annotated[int, BeforeValidator(whole), Field(ge=1)]
+
+MAX_ITEMS = MAX_IMAGES
+_MAX_PARTS = 8  # of a message, of which one may be more than an empty text
+
+# What begins like this is no sentence.
+_DATA_URI = re.compile(r"data:(?:image/|[\w.+/-]*;base64,)")
+_OF_IMAGES = (UndecodableImage, UnsupportedFormat, ImageTooLarge)
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """An image as it stands in JSON: base64, or a data URI."""
+
+    text: str
+
+
+Item = str | Encoded
+
+
+@dataclass(frozen=True)
+class Result:
+    """The vector of one item; an image has no tokens. `tokens` counts what a text had before it was cut."""
+
+    vector: Vector
+    tokens: int = 0
+    truncated: bool = False
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """A request, and where its items stand in the caller's list, whose name is `name`."""
+
+    asked: EmbedRequest
+    are_images: Sequence[bool]
+    name: str
+
+    async def embed(self, inference: Inference) -> tuple[Embedding, list[Result]]:
+        """The answer, and its results each in the place of its item.
+
+        Raises:
+            ClipError: see `Inference.embed`; one item's error is that of the request, and names its place.
+        """
+        with self.places():
+            answer = await inference.embed(self.asked)
+        images = (Result(vector) for vector in answer.images if not isinstance(vector, ClipError))
+        texts = (Result(text.vector, text.tokens, text.truncated) for text in answer.texts)
+        return answer, [next(images) if is_image else next(texts) for is_image in self.are_images]
+
+    @contextmanager
+    def places(self) -> Iterator[None]:
+        """An error of the third image, say, is told as one of the place of that image in the list."""
+        try:
+            yield
+        except ClipError as error:
+            error.__traceback__ = None  # `clipserve.concurrency` says why
+            raise self._placed(error) from None
+
+    def _placed(self, error: ClipError) -> ClipError:
+        if error.index is None:
+            return error
+        is_image = isinstance(error, _OF_IMAGES)
+        places = [place for place, each in enumerate(self.are_images) if each == is_image]
+        own = error.at(places[error.index])
+        own.detail = f"{self.name}[{own.index}]: {error.detail}"
+        return own
+
+
+def mixed(body: JsonObject, items: Sequence[Item], name: str, limits: RequestLimits, **choices: Any) -> Mixed:
+    """Decode the images of `items`, the field called `name`. `choices`: of the `EmbedRequest`.
+
+    Raises:
+        BodyTooLarge: the JSON holds too much besides these images.
+        InvalidInput, TooMany, TextTooLong: see `EmbedRequest.check`.
+    """
+    encoded = [item.text for item in items if isinstance(item, Encoded)]
+    body.check_images(encoded)
+    asked = EmbedRequest(
+        [decode_base64(index, text) for index, text in enumerate(encoded)],
+        [item for item in items if isinstance(item, str)],
+        all_or_nothing=True,
+        **choices,
+    )
+    whole_list = Mixed(asked, [isinstance(item, Encoded) for item in items], name)
+    with whole_list.places():
+        asked.check(limits)
+    return whole_list
+
+
+def chosen(request: Request, model: str | None) -> dict[str, Any]:
+    """Whom a request is for, as the core's requests take it."""
+    return {"model": model, "expect_fingerprint": request.headers.get("x-expect-fingerprint")}
+
+
+def options(body: JsonObject, schema: type[Options]) -> Options:
+    """The other fields of a request; those that the schema does not know are ignored.
+
+    Raises:
+        InvalidInput: one has a wrong type or value.
+    """
+    try:
+        return schema.model_validate(body.fields, strict=True)
+    except ValidationError as error:
+        raise InvalidInput(f"{'; '.join(faults_of(error))}.") from None
+
+
+def listed(value: object, name: str) -> list[Any]:
+    """Raises InvalidInput or TooMany: it is no list, or of more items than anything here looks at."""
+    if not isinstance(value, list):
+        raise InvalidInput(f"{name} must be a list.")
+    if len(value) > MAX_ITEMS:
+        raise TooMany(
+            f"{name} has {len(value):,} items; the limit is {MAX_ITEMS:,}.",
+            limit=MAX_ITEMS,
+            actual=len(value),
+        )
+    return value
+
+
+def item(value: object, name: str, *, are_images: bool = False) -> Item:
+    """One item: a text, a data URI, {"text": ...}, {"image": ...}, or a part of an OpenAI message.
+
+    Args:
+        name: where it stands, for errors.
+        are_images: a bare text is base64.
+
+    Raises:
+        InvalidInput: it is none of these.
+    """
+    if isinstance(value, str):
+        return Encoded(value) if are_images or _DATA_URI.match(value) else value
+    if isinstance(value, dict):
+        given = {key: value[key] for key in ("text", "image", "image_url") if value.get(key) is not None}
+        if len(given) == 1:
+            (kind, content), *_ = given.items()
+            if kind == "image_url" and isinstance(content, dict):
+                content = content.get("url")
+            if isinstance(content, str):
+                return content if kind == "text" else Encoded(content)
+    raise InvalidInput(
+        f'{name} must be a text, a data URI of an image, {{"text": "..."}}, {{"image": "..."}} with base64 or '
+        'a data URI, or {"type": "image_url", "image_url": {"url": "data:..."}}.'
+    )
+
+
+def only_item(parts: Collection[tuple[str, object]], name: str) -> Item:
+    """Of the parts of a message, each with its name, the one that there is. An empty text is no part.
+
+    Raises:
+        InvalidInput: there are several, or none.
+    """
+    if len(parts) > _MAX_PARTS:
+        raise _not_one(len(parts), name)
+    items = [item(part if isinstance(part, dict) else None, where) for where, part in parts]
+    filled = [each for each in items if each != ""] or items[:1]
+    if len(filled) != 1:
+        raise _not_one(len(filled), name)
+    return filled[0]
+
+
+def _not_one(count: int, name: str) -> InvalidInput:
+    return InvalidInput(
+        f"{name} has {count:,} texts and images, and one vector is asked of all: the model embeds each text and "
+        "each image alone. Send one in a request, or several as a list to have a vector of each."
+    )

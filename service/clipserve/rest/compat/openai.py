@@ -1,0 +1,144 @@
+"""POST /v1/embeddings as OpenAI's clients know it, with images as infinity, Jina and vLLM send them."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any, Literal
+
+import orjson
+from fastapi import FastAPI
+from pydantic import BaseModel, ConfigDict
+from starlette.requests import Request
+from starlette.responses import Response
+
+from clipserve import errors
+from clipserve.application.answers import Embedding, is_short
+from clipserve.application.inference import Inference
+from clipserve.application.limits import RequestLimits
+from clipserve.concurrency import SideThread
+from clipserve.errors import ClipError, InvalidInput
+from clipserve.rest.compat.items import (
+    MAX_ITEMS,
+    Dimensions,
+    Item,
+    Mixed,
+    Result,
+    chosen,
+    item,
+    listed,
+    mixed,
+    only_item,
+    options,
+)
+from clipserve.rest.compat.openai_document import EMBEDDINGS, body_of
+from clipserve.rest.errors import Failure, told
+from clipserve.rest.json_body import JsonObject
+from clipserve.rest.rendering import json_response, vector_fields
+from clipserve.rest.uploads import Uploads
+
+PATH = "/v1/embeddings"
+
+_TYPES = {
+    HTTPStatus.UNAUTHORIZED: "authentication_error",
+    HTTPStatus.FORBIDDEN: "permission_error",
+    HTTPStatus.TOO_MANY_REQUESTS: "rate_limit_error",
+}
+
+
+class _Options(BaseModel):
+    """All but what to embed. Fields of other names are ignored: gateways and frameworks add their own."""
+
+    model_config = ConfigDict(frozen=True)
+
+    model: str | None = None
+    modality: Literal["text", "image"] | None = None
+    encoding_format: Literal["float", "base64"] | None = None
+    embedding_type: Literal["float", "base64"] | None = None  # Jina's name for it
+    dimensions: Dimensions | None = None
+    normalized: Literal[True] | None = None  # all vectors are
+    truncate: bool | None = None
+
+
+def add_openai(app: FastAPI, inference: Inference, uploads: Uploads, side: SideThread) -> None:
+    """The route. Its errors are rendered by `openai_error`."""
+
+    @app.post(PATH, **EMBEDDINGS, openapi_extra=body_of(inference.limits, inference.names))
+    async def embeddings(request: Request) -> Response:
+        """Vectors of texts and images, in the order of `input`, as OpenAI's clients expect them.
+
+        Strings are texts, data URIs are images. One bad item fails the request, because this API has no place for
+        the error of one among several.
+        """
+
+        def read(body: JsonObject) -> tuple[Mixed, str]:
+            return _read(request, body, inference.limits)
+
+        asked, encoding_format = await uploads.read_json(request, read)
+        answer, results = await asked.embed(inference)
+        return await side.call(_rendered, answer, results, encoding_format, short=is_short(answer))
+
+
+def openai_error(error: Failure, request_id: str) -> Response:  # noqa: ARG001 - X-Request-Id has it
+    """An error of this API: {"error": {"message", "type", "param", "code"}}, with the status and code of ours."""
+    status, shown, headers = told(error)
+    kind = _TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
+    said = {"message": shown["detail"], "type": kind, "param": _param(error), "code": shown["code"]}
+    return Response(orjson.dumps({"error": said}), status.value, headers, "application/json")
+
+
+def _param(error: Failure) -> str | None:
+    if isinstance(error, errors.UnknownModel):
+        return "model"
+    return "input" if isinstance(error, ClipError) and error.index is not None else None
+
+
+def _read(request: Request, body: JsonObject, limits: RequestLimits) -> tuple[Mixed, str]:
+    """What is to be embedded, and the format of the vectors."""
+    name, items = _items(body.fields)
+    said = options(body, _Options)
+    choices = {"truncate": bool(said.truncate), "dimensions": said.dimensions}
+    asked = mixed(body, items, name, limits, **choices, **chosen(request, said.model))
+    return asked, said.encoding_format or said.embedding_type or "float"
+
+
+def _items(fields: dict[str, Any]) -> tuple[str, list[Item]]:
+    asked, messages = fields.pop("input", None), fields.pop("messages", None)
+    if (asked is None) == (messages is None):
+        raise InvalidInput(
+            "send `input`, a text or a list of texts and images, or `messages`; one of the two."
+        )
+    if messages is not None:
+        return "messages", [_of_messages(messages)]
+    if isinstance(asked, list) and asked and isinstance(asked[0], int | list):
+        raise InvalidInput(
+            "input holds token ids, of a tokenizer that is not this model's: send texts. With langchain_openai, "
+            "set OpenAIEmbeddings(check_embedding_ctx_length=False)."
+        )
+    values = listed(asked, "input") if isinstance(asked, list) else [asked]
+    are_images = fields.get("modality") == "image"
+    return "input", [item(value, f"input[{i}]", are_images=are_images) for i, value in enumerate(values)]
+
+
+def _of_messages(messages: object) -> Item:
+    parts: list[tuple[str, object]] = []
+    for i, message in enumerate(listed(messages, "messages")):
+        if len(parts) > MAX_ITEMS:
+            break  # `only_item` refuses far fewer
+        content = message.get("content") if isinstance(message, dict) else None
+        name = f"messages[{i}].content"
+        if isinstance(content, str):
+            parts.append((name, {"text": content}))
+        else:
+            parts += [(f"{name}[{k}]", part) for k, part in enumerate(listed(content, name))]
+    return only_item(parts, "messages")
+
+
+def _rendered(answer: Embedding, results: list[Result], encoding_format: str) -> Response:
+    data = [
+        {"object": "embedding", "index": index} | vector_fields(result.vector, encoding_format, "float32")
+        for index, result in enumerate(results)
+    ]
+    tokens = sum(result.tokens for result in results)
+    usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+    body = {"object": "list", "data": data, "model": answer.model, "usage": usage}
+    return json_response(body, headers={"X-Model-Fingerprint": answer.fingerprint})

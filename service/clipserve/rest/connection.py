@@ -1,0 +1,263 @@
+"""One connection of a client: bytes in, requests out, one after the other; bounded in bytes and in time.
+
+How it works. The phases, and what leads from one to the next:
+
+           first byte           last byte            answer written          answer taken
+    IDLE ------------> READING ----------> WORKING ----------------> FLUSHING ------------> IDLE, or closed
+
+From the end of its head to the end of WORKING a request is in the hands of the application (`Cycle`). It may answer
+before it has read the body, with 413, say. The rest of the body is then read and dropped for a moment: closing at
+once would make the client's system forget the answer that it has not yet read.
+
+A request that is answered while it arrives is in WORKING from the moment that its answer is begun.
+
+Reading never stops for what comes behind a request, because that is how a client's departure is seen. Such bytes
+are kept, up to the size of a head, and are the next request; a client that sends more of them gets this answer, and
+no other. It does stop while a body is not taken: `Connections.watch` then looks for the departure, and always at
+how long each phase takes.
+
+uvicorn gives us the listener and the end (`shutdown`); this class stands where its own protocol would.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+import uuid
+from typing import Any
+
+from starlette.types import ASGIApp
+from uvicorn.server import ServerState
+
+from clipserve.application.byte_budget import address_of
+from clipserve.errors import ClipError, HeadersTooSlow, TooManyConnections
+from clipserve.rest.connections import Connections, Phase, Taking, has_left
+from clipserve.rest.cycle import Cycle, scope_of
+from clipserve.rest.errors import rendered
+from clipserve.rest.wire import IncomingRequest
+from clipserve.rest.wire_answers import answer_head
+from clipserve.telemetry.log import logger
+from clipserve.telemetry.metrics import Metrics
+
+_READ_AHEAD = 262_144  # bytes of a body that wait for the application, before the client must
+_LINGER_SECONDS = 2.0
+
+
+class Connection(asyncio.Protocol):
+    """See the module. `state`: uvicorn's, which waits at its end for what is in there."""
+
+    def __init__(self, app: ASGIApp, table: Connections, metrics: Metrics, state: ServerState) -> None:
+        self.address = ""
+        self.phase = Phase.IDLE
+        self.since = 0.0
+        self.gone = False
+        self._app = app
+        self._table = table
+        self._limits = table.limits
+        self._metrics = metrics
+        self._state = state
+        self._transport: asyncio.Transport
+        self._ends: tuple[Any, Any] = (None, None)  # of the connection: ours and the client's address
+        self._expires = math.inf
+        self._incoming = IncomingRequest(self._limits.max_header_bytes)
+        self._behind = bytearray()
+        self._cycle: Cycle | None = None
+        self._deaf = False  # what comes is dropped
+        self._left = False  # nothing more is written
+        self._writable = asyncio.Event()
+        self._writable.set()
+        self._taking = Taking(self._limits.write_timeout_seconds)
+
+    # What the event loop calls.
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        self._transport = transport
+        client = transport.get_extra_info("peername") or ("", 0)
+        self._ends = transport.get_extra_info("sockname")[:2], tuple(client[:2])
+        self.address = address_of(client[0])
+        self._state.connections.add(self)  # type: ignore[arg-type]
+        self._enter(Phase.IDLE, self._limits.first_byte_timeout_seconds)
+        try:
+            self._table.admit(self)
+        except TooManyConnections as error:
+            self._answer(error)
+
+    def data_received(self, data: bytes) -> None:
+        if self._deaf:
+            return
+        if self._incoming.complete:
+            self._keep(data)
+        else:
+            self._feed(data)
+
+    def connection_lost(self, _: Exception | None) -> None:
+        self.gone = True
+        self._state.connections.discard(self)
+        self._table.discard(self)
+        self._incoming.close()
+        self._writable.set()
+        if self._cycle:
+            self._cycle.wake()
+        self._cycle = None
+
+    def pause_writing(self) -> None:
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        self._writable.set()
+        if self.phase is Phase.FLUSHING and not self._left:
+            self._next()
+
+    # What uvicorn and `Connections` call.
+
+    def shutdown(self) -> None:
+        """The end of the service. A request that is on its way is the last one: `Connections.draining`."""
+        if self.phase is Phase.IDLE:
+            self._transport.close()
+
+    def abort(self) -> None:
+        self._transport.abort()
+
+    def check(self, now: float) -> None:
+        if now > self._expires:
+            self._expire()
+        elif self._taking.stands_still(self._transport.get_write_buffer_size(), now) or (
+            self._paused and has_left(self._transport)
+        ):
+            self.abort()
+
+    # What `Cycle` calls.
+
+    def write(self, *parts: bytes) -> None:
+        for part in parts:
+            self._taking.add(len(part))
+            self._transport.write(part)
+
+    async def writable(self) -> None:
+        await self._writable.wait()
+
+    def go_on_reading(self) -> None:
+        if self._paused:
+            self._transport.resume_reading()
+
+    def at_work(self) -> None:
+        self._enter(Phase.WORKING)
+
+    def answered(self) -> None:
+        """The answer is written."""
+        self._cycle = None
+        self._enter(Phase.FLUSHING)
+        self._deaf = not self._incoming.complete  # or the rest of the body would begin it again
+        if self._writable.is_set():
+            self._next()
+
+    @property
+    def default_headers(self) -> list[tuple[bytes, bytes]]:
+        return self._state.default_headers
+
+    @property
+    def keeps_alive(self) -> bool:
+        incoming = self._incoming
+        return incoming.keep_alive and incoming.complete and not self._table.draining
+
+    # One request after the other.
+
+    @property
+    def _paused(self) -> bool:
+        return not (self._transport.is_reading() or self._transport.is_closing())
+
+    def _enter(self, phase: Phase, seconds: float = math.inf) -> None:
+        self.phase = phase
+        self.since = time.monotonic()
+        self._expires = self.since + seconds
+
+    def _feed(self, data: bytes) -> None:
+        incoming = self._incoming
+        if self.phase is Phase.IDLE:
+            self._enter(Phase.READING, self._limits.header_timeout_seconds)
+        try:
+            behind = incoming.feed(data)
+            if incoming.head_complete and self._cycle is None:
+                self._begin()
+        except ClipError as error:
+            self._fail(error)
+            return
+        if incoming.complete:
+            self._enter(Phase.WORKING)
+        elif incoming.buffered > _READ_AHEAD:
+            self._transport.pause_reading()
+        if self._cycle:
+            self._cycle.wake()
+        if behind:
+            self._keep(behind)
+
+    def _keep(self, data: bytes) -> None:
+        """Bytes of the next request."""
+        if self._incoming.keep_alive:
+            self._behind += data
+            if len(self._behind) > self._limits.max_header_bytes:
+                self._incoming.keep_alive = False
+
+    def _begin(self) -> None:
+        cycle = Cycle(self, self._incoming, scope_of(self._incoming, *self._ends))
+        self._cycle = cycle
+        self._expires = math.inf  # the application has the time of a body in its hands
+        task = asyncio.get_running_loop().create_task(cycle.run(self._app))
+        self._state.tasks.add(task)
+        task.add_done_callback(self._state.tasks.discard)
+
+    def _next(self) -> None:
+        """The answer is taken, or nearly so: the next request, or the end."""
+        if not self.keeps_alive:
+            self._leave()
+            return
+        self._incoming = IncomingRequest(self._limits.max_header_bytes)
+        self._enter(Phase.IDLE, self._limits.keep_alive_seconds)
+        if self._behind:
+            behind, self._behind = bytes(self._behind), bytearray()
+            self._feed(behind)
+
+    def _leave(self) -> None:
+        self._deaf = self._left = True
+        if self._incoming.complete or not self._incoming.begun:
+            self._enter(Phase.FLUSHING)
+            self._transport.close()
+        else:
+            self._enter(Phase.FLUSHING, _LINGER_SECONDS)
+            self.go_on_reading()
+            self._transport.write_eof()
+
+    # What goes wrong before there is a request.
+
+    def _expire(self) -> None:
+        if self.phase is Phase.READING:
+            seconds = self._limits.header_timeout_seconds
+            self._answer(
+                HeadersTooSlow(
+                    f"the headers did not arrive within {seconds:g} s of their first byte.", limit=seconds
+                )
+            )
+        else:
+            self._transport.abort()
+
+    def _fail(self, error: ClipError) -> None:
+        self._incoming.close()
+        self._incoming.keep_alive = False
+        if self._cycle:
+            self._deaf = True
+            self._cycle.fail(error)
+        else:
+            self._answer(error)
+
+    def _answer(self, error: ClipError) -> None:
+        request_id = uuid.uuid4().hex
+        outcome, response = rendered(error, request_id)
+        headers = [*self.default_headers, *response.raw_headers, (b"x-request-id", request_id.encode())]
+        self.write(
+            answer_head(response.status_code, headers, keep_alive=False, chunked=False) + bytes(response.body)
+        )
+        self._metrics.request("other", outcome, time.monotonic() - self.since)
+        logger.info("request", endpoint="other", outcome=outcome, request_id=request_id)
+        self._incoming.keep_alive = False
+        self._leave()

@@ -1,0 +1,172 @@
+"""One request and its answer, as the application sees them: ASGI's `receive` and `send`."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Protocol
+from urllib.parse import unquote
+
+from httptools import HttpParserError, parse_url
+from starlette.types import ASGIApp, Message, Scope
+
+from clipserve.errors import ClipError, MalformedRequest
+from clipserve.rest.lifeline import STREAM
+from clipserve.rest.wire import IncomingRequest
+from clipserve.rest.wire_answers import CONTINUE, answer_head, chunk
+from clipserve.telemetry.log import logger
+
+_ONE_WRITE = 65_536  # up to here, head and body of an answer are joined: a copy costs less than a system call
+_EXTENSIONS: dict[str, dict[str, str]] = {STREAM: {}}
+
+
+class Line(Protocol):
+    """What a cycle needs of its connection. `default_headers`: of each answer."""
+
+    gone: bool
+
+    @property
+    def default_headers(self) -> list[tuple[bytes, bytes]]: ...
+
+    @property
+    def keeps_alive(self) -> bool: ...
+
+    def write(self, *parts: bytes) -> None: ...
+
+    async def writable(self) -> None:
+        """Wait until the client has taken most of what was written."""
+
+    def go_on_reading(self) -> None: ...
+
+    def at_work(self) -> None:
+        """The request is being answered, though its body may still arrive."""
+
+    def answered(self) -> None: ...
+
+    def abort(self) -> None: ...
+
+
+class Cycle:
+    """See the module."""
+
+    def __init__(self, line: Line, incoming: IncomingRequest, scope: Scope) -> None:
+        self._line = line
+        self._incoming = incoming
+        self._scope = scope
+        self._news = asyncio.Event()
+        self._failure: ClipError | None = None
+        self._body_given = False
+        self._start: Message | None = None  # of the answer, until its first byte is written
+        self._chunked = False
+        self._answered = False
+        self._stream: asyncio.Task[Any] | None = None  # what answers while the body arrives
+
+    async def run(self, app: ASGIApp) -> None:
+        """Let the application answer. If it does not, the connection is closed."""
+        try:
+            await app(self._scope, self._receive, self._send)
+        except Exception as error:  # a fault of the exchange itself, which answers for whatever routes raise
+            logger.error("unexpected", exc_info=error)
+        finally:
+            self._stream = None  # it holds this object
+            if not self._answered:
+                self._line.abort()
+
+    def wake(self) -> None:
+        """A piece of the body has come, or the client has left."""
+        self._news.set()
+        if self._stream and self._line.gone:
+            self._stream.cancel()
+
+    def fail(self, error: ClipError) -> None:
+        """What came is no body: `receive` raises it."""
+        self._failure = error
+        self._news.set()
+
+    async def _receive(self) -> Message:
+        incoming, line = self._incoming, self._line
+        if incoming.expects_continue and not line.gone:
+            incoming.expects_continue = False
+            line.write(CONTINUE)
+        while True:
+            if self._failure:
+                failure, self._failure = self._failure, None
+                raise failure
+            if line.gone or self._answered:
+                return {"type": "http.disconnect"}
+            if incoming.buffered or (incoming.complete and not self._body_given):
+                self._body_given = incoming.complete
+                body = incoming.take()
+                line.go_on_reading()
+                return {"type": "http.request", "body": body, "more_body": not incoming.complete}
+            self._news.clear()
+            await self._news.wait()
+
+    async def _send(self, message: Message) -> None:
+        if self._line.gone:
+            return
+        if message["type"] == STREAM:
+            self._stream = asyncio.current_task()
+            self._line.at_work()
+            return
+        if message["type"] == "http.response.start":
+            self._start = message
+            return
+        body, more = message.get("body", b""), message.get("more_body", False)
+        head = self._head() if self._start else b""
+        if self._scope["method"] == "HEAD":
+            body = b""
+        elif self._chunked:
+            body = chunk(body, last=not more)
+        if len(body) <= _ONE_WRITE:
+            self._line.write(head + body)
+        else:
+            self._line.write(head, body)
+        if not more:
+            self._answered = True
+            self._news.set()
+            self._line.answered()
+        await self._line.writable()
+
+    def _head(self) -> bytes:
+        assert self._start
+        status, given = self._start["status"], self._start["headers"]
+        self._start = None
+        self._incoming.expects_continue = False
+        names = {name for name, _ in given}
+        # HTTP/1.0 knows no chunks: there the end of the connection is that of the answer.
+        bounded = b"content-length" in names or status in (204, 304)
+        self._chunked = not bounded and self._incoming.http_version == "1.1"
+        if (b"connection", b"close") in given:
+            self._incoming.keep_alive = False
+            given = [each for each in given if each[0] != b"connection"]
+        headers = [*self._line.default_headers, *given]
+        return answer_head(status, headers, keep_alive=self._line.keeps_alive, chunked=self._chunked)
+
+
+def scope_of(incoming: IncomingRequest, server: tuple[str, int], client: tuple[str, int]) -> Scope:
+    """ASGI's scope of a request whose head is complete.
+
+    Raises:
+        MalformedRequest: it asks for something that is not a path.
+    """
+    try:
+        url = parse_url(incoming.target)
+        raw_path = url.path or b"/"
+        path = raw_path.decode("ascii")
+    except (HttpParserError, UnicodeDecodeError):
+        raise MalformedRequest("the target of the request is not a path.") from None
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "http_version": incoming.http_version,
+        "server": server,
+        "client": client,
+        "scheme": "http",
+        "method": incoming.method,
+        "root_path": "",
+        "path": unquote(path) if "%" in path else path,
+        "raw_path": raw_path,
+        "query_string": url.query or b"",
+        "headers": incoming.headers,
+        "extensions": _EXTENSIONS,
+    }

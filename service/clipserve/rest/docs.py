@@ -1,0 +1,92 @@
+"""/docs: Swagger UI, all of it from this process, so that it works where no other host can be reached."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import orjson
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
+
+from clipserve.concurrency import SideThread
+
+_PACKAGE = "fastapi-swagger"  # only for the files of Swagger UI in it
+_FILES = Path(str(files("fastapi_swagger"))) / "resources"
+_NAMES = frozenset({"swagger-ui-bundle.js", "swagger-ui.css", "favicon-32x32.png"})
+_FOR_A_YEAR = {"Cache-Control": "public, max-age=31536000, immutable"}  # the version is in the address
+_ASK_AGAIN = {"Cache-Control": "no-cache"}
+
+# All that Swagger UI needs besides its own files: small pictures in its style sheet, which are data URIs.
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+# Addresses are relative, so that the page also works behind a proxy that adds a prefix.
+_PAGE = """\
+<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>clipserve</title>
+<link rel="icon" href="docs/{version}/favicon-32x32.png">
+<link rel="stylesheet" href="docs/{version}/swagger-ui.css">
+</head>
+<body>
+<div id="swagger-ui"></div>
+<script src="docs/{version}/swagger-ui-bundle.js"></script>
+<script src="docs/start.js"></script>
+</body>
+</html>
+"""
+_START = """\
+SwaggerUIBundle({
+  url: "openapi.json",
+  dom_id: "#swagger-ui",
+  deepLinking: true,
+  tryItOutEnabled: true,
+  validatorUrl: null
+});
+"""
+
+
+def add_docs(app: FastAPI, describe: Callable[[], dict[str, Any]], side: SideThread) -> None:
+    """The page, its files and the OpenAPI document, in which none of them is.
+
+    `describe` makes the document. It takes long for a start, so that it is made when somebody asks.
+    """
+    document: list[bytes] = []
+
+    def made() -> bytes:
+        if not document:
+            document.append(orjson.dumps(describe()))
+        return document[0]
+
+    @app.get("/openapi.json", include_in_schema=False)
+    async def openapi(_: Request) -> Response:
+        content = await side.call(made, short=bool(document))
+        return Response(content, 200, _ASK_AGAIN, "application/json")
+
+    current = version(_PACKAGE)
+    page = _PAGE.format(version=current)
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs(_: Request) -> Response:
+        headers = {"Content-Security-Policy": _POLICY, "X-Content-Type-Options": "nosniff"}
+        return Response(page, 200, headers | _ASK_AGAIN, "text/html")
+
+    @app.get("/docs/start.js", include_in_schema=False)
+    async def start(_: Request) -> Response:
+        return Response(_START, 200, _ASK_AGAIN, "text/javascript")
+
+    @app.get("/docs/{version}/{name}", include_in_schema=False)
+    async def file(request: Request) -> Response:
+        if request.path_params["version"] != current or request.path_params["name"] not in _NAMES:
+            raise HTTPException(404)
+        return FileResponse(_FILES / request.path_params["name"], headers=_FOR_A_YEAR)

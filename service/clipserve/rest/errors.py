@@ -1,0 +1,125 @@
+"""The core's errors as HTTP: one table, and one body (RFC 9457, application/problem+json) for most paths."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from clipserve import errors
+from clipserve.errors import ClipError
+from clipserve.telemetry.log import logger
+
+# The most specific class decides.
+STATUS: dict[type[ClipError], HTTPStatus] = {
+    errors.InvalidInput: HTTPStatus.BAD_REQUEST,
+    errors.UndecodableImage: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.UnsupportedFormat: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    errors.UnsupportedMediaType: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    errors.ImageTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    errors.TooMany: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    errors.BodyTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    errors.MisdirectedRequest: HTTPStatus.MISDIRECTED_REQUEST,
+    errors.HeadersTooLarge: HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+    errors.HeadersTooSlow: HTTPStatus.REQUEST_TIMEOUT,
+    errors.BodyTooSlow: HTTPStatus.REQUEST_TIMEOUT,
+    errors.UnknownModel: HTTPStatus.NOT_FOUND,
+    errors.UnknownTemplateSet: HTTPStatus.NOT_FOUND,
+    errors.UnknownLabelSet: HTTPStatus.NOT_FOUND,
+    errors.LabelSetReadOnly: HTTPStatus.CONFLICT,
+    errors.LabelSetNotReady: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.LabelSetFailed: HTTPStatus.CONFLICT,
+    errors.StoreUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.WrongFingerprint: HTTPStatus.CONFLICT,
+    errors.Unauthenticated: HTTPStatus.UNAUTHORIZED,
+    errors.PermissionDenied: HTTPStatus.FORBIDDEN,
+    errors.TooManyConnections: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.Overloaded: HTTPStatus.TOO_MANY_REQUESTS,
+    errors.DeadlineExceeded: HTTPStatus.GATEWAY_TIMEOUT,
+    errors.BackendUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.BackendFailed: HTTPStatus.BAD_GATEWAY,
+}
+
+# Errors that only this front knows: the path or the method is wrong.
+FRONT_CODES = {HTTPStatus.NOT_FOUND: "not_found", HTTPStatus.METHOD_NOT_ALLOWED: "method_not_allowed"}
+
+# What a request failed with -> the answer; the text is the id of the request.
+Failure = ClipError | HTTPException
+Render = Callable[[Failure, str], Response]
+
+_UNEXPECTED = ClipError("the service failed unexpectedly.")
+
+
+def rendered(error: Exception, request_id: str, render: Render | None = None) -> tuple[str, Response]:
+    """Whatever made a request fail -> the word for it in metrics and logs, and the answer.
+
+    The word is a code of `clipserve.errors`, or a status where the framework itself refused (no such path).
+    `render`: of paths whose clients know other errors than problem+json.
+    """
+    if not isinstance(error, Failure):
+        # A fault of ours. The caller gets the request id; the log has the traceback under the same id.
+        logger.error("unexpected", exc_info=error)
+        error = _UNEXPECTED
+    word = str(error.status_code) if isinstance(error, HTTPException) else error.code
+    try:
+        return word, (render or problem)(error, request_id)
+    except Exception as fault:  # whatever cannot be written: an error about an error is an answer too
+        logger.error("unexpected", exc_info=fault)
+        return _UNEXPECTED.code, problem(_UNEXPECTED, request_id)
+
+
+def kinds(kind: type[ClipError] = ClipError) -> list[type[ClipError]]:
+    """The whole tree of errors, in the order of the source."""
+    return [kind, *(each for child in kind.__subclasses__() for each in kinds(child))]
+
+
+def status_of(error: ClipError) -> HTTPStatus:
+    """The status of this error."""
+    return status_of_kind(type(error))
+
+
+def status_of_kind(kind: type[ClipError]) -> HTTPStatus:
+    """The status of the nearest ancestor in STATUS."""
+    for ancestor in kind.__mro__:
+        if ancestor in STATUS:
+            return STATUS[ancestor]
+    return HTTPStatus.INTERNAL_SERVER_ERROR
+
+
+def fields(error: ClipError) -> dict[str, Any]:
+    """The fields of an error in an answer, also of one item among several."""
+    shown = {"code": error.code, "detail": error.detail}
+    details = {"limit": error.limit, "actual": error.actual, "index": error.index}
+    return shown | {key: value for key, value in details.items() if value is not None}
+
+
+def problem(error: Failure, request_id: str) -> Response:
+    """The answer to a request that failed as a whole."""
+    status, shown, headers = told(error)
+    body = {
+        "type": f"urn:clipserve:error:{shown['code']}",
+        "title": status.phrase,
+        "status": status.value,
+        **shown,
+        "request_id": request_id,
+    }
+    return Response(orjson.dumps(body), status.value, headers, "application/problem+json")
+
+
+def told(error: Failure) -> tuple[HTTPStatus, dict[str, Any], dict[str, str]]:
+    """What every rendering of an error tells: its status, its fields, its headers."""
+    if isinstance(error, HTTPException):
+        status = HTTPStatus(error.status_code)
+        shown = {"code": FRONT_CODES[status], "detail": f"{error.detail}. See /docs."}
+        return status, shown, dict(error.headers or {})
+    headers = {}
+    if isinstance(error, errors.Overloaded | errors.LabelSetNotReady):
+        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
+    if isinstance(error, errors.Unauthenticated):
+        headers["WWW-Authenticate"] = "Bearer"
+    return status_of(error), fields(error), headers

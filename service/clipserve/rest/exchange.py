@@ -1,0 +1,211 @@
+"""One request and its answer: the ASGI middleware around all routes.
+
+It gives the request its id and its deadline, asks for its key, reads the body, runs the route, and turns whatever
+is raised on the way into the answer. No other place renders an error of a whole request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from clipserve.access.gate import Gate
+from clipserve.access.hosts import ANY, Hosts
+from clipserve.application.byte_budget import ByteBudget, Lease, address_of
+from clipserve.rest.body import BodyLimits, announced_size, read_body
+from clipserve.rest.errors import Render, rendered
+from clipserve.rest.lifeline import STREAM, ClientGone, run_until_answered
+from clipserve.rest.paths import NOWHERE, Found
+from clipserve.telemetry.log import logger
+from clipserve.telemetry.metrics import CLIENT_GONE, Metrics
+from clipserve.telemetry.request import RequestContext, enter, request_id
+
+_SMALL = 65_536  # bytes of an answer: 32 MB for 512 connections
+# Answers a request while it arrives: `read_body` and the deadline are not for it.
+Streaming = Callable[[Scope, Receive, Send, Lease], Awaitable[None]]
+_QUIET = frozenset({"/livez", "/readyz", "/ping"})
+# Routes that need no key: probes, and pages that hold no secret.
+_DOCS = frozenset({"/docs", "/docs/start.js", "/docs/{version}/{name}", "/openapi.json"})
+_OPEN = _QUIET | _DOCS | {"/", "/page/{name}"}
+# What changes the service is for keys that may do that.
+_MANAGING = frozenset({("PUT", "/label-sets/{name}"), ("DELETE", "/label-sets/{name}")})
+
+
+@dataclass(frozen=True)
+class ExchangeLimits:
+    """`deadline_seconds`: from the last byte of the body to the answer."""
+
+    body: BodyLimits
+    deadline_seconds: float
+
+
+class _Answer:
+    """Takes an answer and passes it on when it is whole, with the request's id and stage times.
+
+    Attributes:
+        status: of the answer, once it is passed on.
+        body_pending: part of the request's body may still be on its way, so that the connection must be closed.
+    """
+
+    def __init__(self, send: Send, request: RequestContext) -> None:
+        self._send = send
+        self._request = request
+        self._start: Message = {}
+        self._body: list[bytes] = []
+        self.status: int | None = None
+        self.body_pending = True
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._start, self._body = message, []
+        else:
+            self._body.append(message.get("body", b""))
+
+    async def pass_on(self, lease: Lease | None = None) -> None:
+        """Until the client has taken it. If it is large, its bytes are part of `lease` meanwhile.
+
+        Raises:
+            Overloaded: the budget has no room for it.
+        """
+        body = b"".join(self._body)
+        if lease and len(body) > _SMALL:
+            lease.grow(len(body))
+        self.status = self._start["status"]
+        self._start["headers"] = [*self._start["headers"], *self._headers()]
+        await self._send(self._start)
+        await self._send({"type": "http.response.body", "body": body})
+
+    async def begin_stream(self, scope: Scope) -> None:
+        """Where the connection is our own: see `STREAM`."""
+        if STREAM in scope.get("extensions", {}):
+            await self._send({"type": STREAM})
+
+    async def at_once(self, message: Message) -> None:
+        """Pass on a part of an answer that is not whole yet."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            message["headers"] = [*message["headers"], *self._headers()]
+        await self._send(message)
+
+    def _headers(self) -> Iterator[tuple[bytes, bytes]]:
+        yield b"x-request-id", self._request.id.encode()
+        if timing := self._request.server_timing:
+            yield b"server-timing", timing.encode()
+        if self.body_pending:
+            yield b"connection", b"close"
+
+
+class Exchange:
+    """See the module."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        limits: ExchangeLimits,
+        budget: ByteBudget,
+        metrics: Metrics,
+        gate: Gate,
+        streaming: Mapping[tuple[str, str], Streaming] = MappingProxyType({}),
+        render_for: Callable[[str], Render | None] = lambda _: None,
+        find: Callable[[str], Found] = lambda _: NOWHERE,
+        hosts: Hosts = ANY,
+    ) -> None:
+        """`streaming`: (method, route) -> what answers there instead of `app`, and charges its bytes itself.
+        `render_for`: who renders the errors of a path, where they are not problem+json.
+        `find`: which route a path belongs to; `app` finds it in the scope. `hosts`: whom requests may be for.
+        """
+        self._app = app
+        self._streaming = streaming
+        self._limits = limits
+        self._budget = budget
+        self._metrics = metrics
+        self._render_for = render_for
+        self._find = find
+        self._hosts = hosts
+        self._gate = gate
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        headers = {key.lower(): value for key, value in scope["headers"]}
+        request = RequestContext(
+            request_id(headers.get(b"x-request-id", b"").decode("latin-1")),
+            span=self._metrics.tracing.begin(headers.get(b"traceparent")),
+        )
+        enter(request)
+        answer = _Answer(send, request)
+        scope["found"] = self._find(scope["path"])
+        try:
+            await self._run(scope, headers, receive, answer, request)
+            outcome = str(answer.status)
+        except ClientGone:
+            outcome = CLIENT_GONE
+        except Exception as error:  # whatever a route raises; `rendered` knows what it is
+            outcome, response = rendered(error, request.id, self._render_for(scope["path"]))
+            error.__traceback__ = None  # `clipserve.concurrency` says why
+            if answer.status is None:
+                await response(scope, receive, answer)
+                await answer.pass_on()
+        self._record(scope, request, outcome, time.perf_counter() - started)
+
+    async def _run(
+        self,
+        scope: Scope,
+        headers: Mapping[bytes, bytes],
+        receive: Receive,
+        answer: _Answer,
+        request: RequestContext,
+    ) -> None:
+        seconds = self._limits.deadline_seconds
+        with self._budget.lease(address_of(scope["client"][0])) as lease:
+            await self._enter(scope, headers)
+            if stream := self._streaming.get(_operation(scope)):
+                request.bulk = True
+                await answer.begin_stream(scope)
+                try:
+                    await stream(scope, receive, answer.at_once, lease)
+                except asyncio.CancelledError:
+                    raise ClientGone from None
+                return
+            announced = announced_size(headers)
+            if announced:
+                await self._gate.charge(size=announced)
+            body = await read_body(headers, receive, self._limits.body, lease)
+            answer.body_pending = False
+            if len(body) > announced:
+                await self._gate.charge(size=len(body) - announced)
+            request.deadline = time.monotonic() + seconds
+            unread = [body]
+            del body  # it is freed as soon as the application has parsed it
+            await run_until_answered(
+                lambda replay: self._app(scope, replay, answer), unread, receive, seconds
+            )
+            await answer.pass_on(lease)
+
+    async def _enter(self, scope: Scope, headers: Mapping[bytes, bytes]) -> None:
+        self._hosts.check(headers.get(b"host"))
+        if scope["found"].template not in _OPEN:
+            authorization = headers.get(b"authorization")
+            await self._gate.enter(
+                authorization.decode("latin-1") if authorization else None,
+                "manage" if _operation(scope) in _MANAGING else "use",
+            )
+
+    def _record(self, scope: Scope, request: RequestContext, outcome: str, seconds: float) -> None:
+        endpoint = scope["found"].template or "other"
+        self._metrics.request(endpoint, outcome, seconds)
+        if endpoint not in _QUIET:
+            key = {"key": request.key} if request.key else {}
+            logger.info("request", endpoint=endpoint, outcome=outcome, ms=round(seconds * 1000, 1), **key)
+
+
+def _operation(scope: Scope) -> tuple[str, str]:
+    """The method, and the route."""
+    return scope["method"], scope["found"].template

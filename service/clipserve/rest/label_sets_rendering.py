@@ -1,0 +1,86 @@
+"""Label sets as JSON. What a label set does not have is left out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any
+
+from starlette.responses import Response
+
+from clipserve.application.label_sets.definition import Definition, Label
+from clipserve.application.label_sets.label_sets import LabelSetState
+from clipserve.clip.few_shot import LeaveOneOut
+from clipserve.rest.rendering import json_response
+
+
+def label_set_list_json(states: Sequence[LabelSetState]) -> Response:
+    return json_response({"label_sets": [_summary(state) for state in states]})
+
+
+def label_set_json(state: LabelSetState) -> Response:
+    return json_response(_whole(state))
+
+
+def put_json(state: LabelSetState) -> Response:
+    """200 if it is built, else 202."""
+    if state.state == "ready":
+        return label_set_json(state)
+    headers = {"Retry-After": str(math.ceil(state.retry_after))}
+    return json_response(_whole(state), HTTPStatus.ACCEPTED, headers)
+
+
+def _summary(state: LabelSetState) -> dict[str, Any]:
+    shown = {
+        "name": state.name,
+        "version": state.version,
+        "state": state.state,
+        "served_version": state.served_version,
+        "model": state.definition.model,
+        "fingerprint": state.fingerprint,
+        "label_count": len(state.definition.labels),
+        "prompts": state.prompts,
+        "prompts_done": state.prompts_done,
+        "read_only": state.read_only,
+        "error": state.error,
+    }
+    return _without(shown, None)
+
+
+def _whole(state: LabelSetState) -> dict[str, Any]:
+    definition = state.definition
+    shown = _summary(state) | {
+        "labels": [_label(label) for label in definition.labels],
+        "templates": definition.templates,
+        "background": definition.background,
+        "truncate": definition.truncate,
+        "example_weight": definition.example_weight,
+    }
+    options = {
+        "scoring": definition.scoring,
+        "temperature": definition.temperature,
+        "threshold": definition.threshold,
+        "loo": _loo(state.loo, definition) if state.loo else None,
+    }
+    lists = {"truncated_labels": state.truncated_labels, "warnings": state.warnings}
+    return shown | _without(options, None) | _without(lists, ())
+
+
+def _label(label: Label) -> dict[str, Any]:
+    shown = {"label": label.label, "id": label.id, "threshold": label.threshold}
+    lists = {"prompts": label.prompts, "examples": label.examples}
+    return _without(shown, None) | _without(lists, ())
+
+
+def _loo(loo: LeaveOneOut, definition: Definition) -> dict[str, Any]:
+    names = definition.names
+    misread = [
+        {"label": names[each.label], "example": each.example, "taken_for": names[each.taken_for]}
+        for each in loo.misread
+    ]
+    return {"accuracy": loo.accuracy, "examples": loo.examples, "misread": misread}
+
+
+def _without(shown: dict[str, Any], nothing: object) -> dict[str, Any]:
+    return {key: value for key, value in shown.items() if value != nothing}

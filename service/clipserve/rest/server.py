@@ -1,0 +1,72 @@
+"""The HTTP server of the REST front: uvicorn's listener and end, around our own connections."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.server import ServerState
+
+from clipserve.concurrency import kept_running
+from clipserve.rest.connection import Connection
+from clipserve.rest.connections import Connections
+from clipserve.telemetry.metrics import Metrics
+
+
+@dataclass(frozen=True)
+class ServerOptions:
+    """Where to listen, and the time for the end; see the settings of the same names."""
+
+    host: str
+    port: int
+    drain_seconds: int
+
+
+def build_server(
+    app: ASGIApp, options: ServerOptions, connections: Connections, metrics: Metrics
+) -> uvicorn.Server:
+    """`serve()` runs it until `should_exit` is set, then lets requests in flight end."""
+
+    def connect(server_state: ServerState, **_: Any) -> Connection:
+        return Connection(app, connections, metrics, server_state)
+
+    config = uvicorn.Config(
+        app,
+        host=options.host,
+        port=options.port,
+        http=connect,  # type: ignore[arg-type]  # called like the class that it expects
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=options.drain_seconds,
+    )
+    return _Server(config, connections)
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, connections: Connections) -> None:
+        super().__init__(config)
+        self._connections = connections
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        watching = kept_running("connections", self._connections.watch)
+        try:
+            await super().serve(sockets)
+        finally:
+            watching.cancel()
+            self._connections.abort()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._connections.draining = True
+        await super().shutdown(sockets)
+
+    def capture_signals(self) -> AbstractContextManager[None]:  # type: ignore[override]
+        """Signals are for whoever runs it: uvicorn's own handling ends the process by the signal, not with 0."""
+        return nullcontext()

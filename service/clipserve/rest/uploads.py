@@ -1,0 +1,247 @@
+"""The three forms of a request, read into one: multipart, the bytes of one image, JSON with base64."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain, islice
+from typing import Any, TypeVar
+from urllib.parse import unquote_plus
+
+from pydantic import BaseModel, ValidationError
+from python_multipart.multipart import parse_options_header
+from starlette.datastructures import QueryParams
+from starlette.requests import Request
+
+from clipserve.application.encoder import ImageInput
+from clipserve.concurrency import SideThread
+from clipserve.errors import ClipError, InvalidInput, UnsupportedMediaType
+from clipserve.rest.forms import parse_form
+from clipserve.rest.json_body import IMAGE_FIELDS, JsonObject, load_object, parse_json
+
+Fields = TypeVar("Fields", bound=BaseModel)
+Asked = TypeVar("Asked")
+
+# In a form a field is repeated rather than a list, so its singular reads better; both are understood.
+_FORM_NAMES = {
+    "text": "texts",
+    "label": "labels",
+    "label_set": "label_sets",
+    "template": "templates",
+    "to_text": "to_texts",
+    "background": "background",
+}
+_FORM_IMAGES = {"image": "images", "to_image": "to_images"} | {name: name for name in IMAGE_FIELDS}
+_LISTS = frozenset(_FORM_NAMES.values())
+MAX_FAULTS = 5
+_CHARSETS = ("utf-8", "us-ascii")
+_MAX_CONTENT_TYPE = 1_024  # characters
+_SHORT = 4_096  # bytes: a millisecond at most, in a form of the smallest parts
+
+
+@dataclass(frozen=True)
+class Upload:
+    """The fields of images, and every other as the client wrote it. `typed`: JSON, where "5" is not a number."""
+
+    images: Mapping[str, Sequence[ImageInput]]
+    fields: dict[str, Any]
+    typed: bool
+
+    def read(self, schema: type[Fields], image_fields: Sequence[str] = ("images",)) -> Fields:
+        """The fields by their schema. `image_fields`: those that may hold images.
+
+        Raises:
+            InvalidInput: one is missing, unknown or of the wrong type; names it.
+        """
+        strange = (f"{name}: no such field" for name in self.images if name not in image_fields)
+        said = list(islice(chain(strange, _faults(self.fields, schema)), MAX_FAULTS))
+        if not said:
+            try:
+                return schema.model_validate(self.fields, strict=self.typed)
+            except ValidationError as error:
+                said = faults_of(error)
+        raise InvalidInput(
+            f"{'; '.join(said)}. Known fields: {', '.join([*image_fields, *schema.model_fields])}."
+        )
+
+
+def faults_of(error: ValidationError) -> list[str]:
+    """What a schema says of a request, at most five faults."""
+    faults = error.errors(include_url=False, include_input=False, include_context=False)
+    return [f"{'.'.join(map(str, f['loc']))}: {f['msg']}" for f in faults[:MAX_FAULTS]]
+
+
+def _faults(fields: dict[str, Any], schema: type[BaseModel]) -> Iterator[str]:
+    """What a request can have wrong any number of times. Pydantic would build an error for each."""
+    for name, value in fields.items():
+        if name not in schema.model_fields:
+            yield f"{name[:64]}: no such field"
+        elif name not in _LISTS:
+            continue
+        elif not isinstance(value, list):
+            yield f"{name}: must be a list of strings"
+        elif (
+            wrong := next((i for i, item in enumerate(value) if not isinstance(item, str)), None)
+        ) is not None:
+            yield f"{name}.{wrong}: must be a string"
+
+
+class Uploads:
+    """Reads requests; what is more than short beside the event loop."""
+
+    def __init__(self, max_json_bytes: int, side: SideThread) -> None:
+        self._max_json_bytes = max_json_bytes
+        self._side = side
+
+    async def read(self, request: Request, make: Callable[[Request, Upload], Asked]) -> Asked:
+        """What `make` makes of it.
+
+        Raises:
+            InvalidInput, UnsupportedMediaType, BodyTooLarge, TooMany: see `parse`, and what `make` raises.
+        """
+        content_type = request.headers.get("content-type", "")
+        query: bytes = request.scope["query_string"]
+
+        def parsed(unread: list[bytes]) -> Asked:
+            return make(request, parse(content_type, query, unread, self._max_json_bytes))
+
+        return await self._parsed(request, parsed, len(query) if _is_image(_kind(content_type)) else None)
+
+    async def read_json(self, request: Request, make: Callable[[JsonObject], Asked]) -> Asked:
+        """What `make` makes of a JSON object of which it knows itself where the images are.
+
+        Raises:
+            UnsupportedMediaType: another Content-Type than JSON.
+            InvalidInput, BodyTooLarge: see `load_object`, and what `make` raises.
+        """
+        content_type = request.headers.get("content-type", "")
+
+        def parsed(unread: list[bytes]) -> Asked:
+            if (kind := _kind(content_type)) != "application/json":
+                raise UnsupportedMediaType(
+                    f"Content-Type is {kind[:64] or 'missing'}; this endpoint takes application/json."
+                )
+            _options(content_type)
+            return make(load_object(unread, self._max_json_bytes))
+
+        return await self._parsed(request, parsed)
+
+    async def _parsed(
+        self, request: Request, parsed: Callable[[list[bytes]], Asked], size: int | None = None
+    ) -> Asked:
+        """`size`: bytes that are parsed, if it is not the whole body."""
+        # `request.body` would keep it as long as there is a request.
+        unread = [b"".join([chunk async for chunk in request.stream() if chunk])]
+        size = len(unread[0]) if size is None else size
+        return await self._side.call(_freed, parsed, unread, short=size <= _SHORT)
+
+
+def _freed(parsed: Callable[[list[bytes]], Asked], unread: list[bytes]) -> Asked:
+    try:
+        return parsed(unread)
+    except ClipError as error:
+        # What was refused is freed here, and not when the event loop comes to it.
+        error.__context__ = None
+        raise error.with_traceback(None) from None
+
+
+def query_fields(request: Request, schema: type[Fields]) -> Fields:
+    """The fields of the query, where the body holds something else.
+
+    Raises:
+        InvalidInput: one is unknown or of the wrong type; names it.
+    """
+    fields = _gathered(QueryParams(request.scope["query_string"]).multi_items())
+    return Upload({}, fields, typed=False).read(schema, ())
+
+
+def parse(content_type: str, query: bytes, unread: list[bytes], max_json_bytes: int) -> Upload:
+    """The body, which is the one item of `unread` and is taken out of it, by its Content-Type.
+
+    Raises:
+        InvalidInput: the body is not what its Content-Type says; fields in the query beside a form or JSON; text
+            in a form that is not UTF-8.
+        UnsupportedMediaType: a Content-Type that is none of the three forms; a charset that is not UTF-8 or ASCII.
+        BodyTooLarge: the JSON holds more than `max_json_bytes` besides its images.
+        TooMany: a form has too many parts, or JSON too many images.
+    """
+    kind = _kind(content_type)
+    if _is_image(kind):
+        fields = _gathered(QueryParams(query).multi_items())
+        return Upload({"images": [unread.pop()]}, fields, typed=False)
+    if kind not in ("multipart/form-data", "application/json"):
+        raise UnsupportedMediaType(
+            f"Content-Type is {kind[:64] or 'missing'}. "
+            "Send multipart/form-data (curl -F image=@cat.jpg -F text=hello), "
+            "an image's bytes (curl -H 'Content-Type: image/jpeg' --data-binary @cat.jpg), or application/json."
+        )
+    options = _options(content_type)
+    if name := query.partition(b"&")[0].partition(b"=")[0]:
+        shown = unquote_plus(name[:256].decode("latin-1"))[:64]
+        raise InvalidInput(
+            f"the query has the field `{shown}`; beside a form or JSON all fields go into the body."
+        )
+    if kind == "application/json":
+        images, fields = parse_json(unread, max_json_bytes)
+        return Upload(images, fields, typed=True)
+    return _form(unread.pop(), options.get(b"boundary", b""))
+
+
+def _kind(content_type: str) -> str:
+    return content_type[:_MAX_CONTENT_TYPE].partition(";")[0].strip().lower()
+
+
+def _is_image(kind: str) -> bool:
+    return kind.startswith("image/") or kind == "application/octet-stream"
+
+
+def _options(content_type: str) -> dict[bytes, bytes]:
+    """What the Content-Type says besides the kind; its charset is checked."""
+    if len(content_type) > _MAX_CONTENT_TYPE:
+        raise UnsupportedMediaType(
+            f"the Content-Type has {len(content_type):,} characters; the limit is {_MAX_CONTENT_TYPE:,}.",
+            limit=_MAX_CONTENT_TYPE,
+            actual=len(content_type),
+        )
+    options = parse_options_header(content_type)[1]
+    charset = options.get(b"charset", b"utf-8").decode("latin-1")
+    # Some of Python's codecs take a time that is quadratic, or fail in ways of their own.
+    if charset.lower() not in _CHARSETS:
+        raise UnsupportedMediaType(
+            f"the charset {charset[:32]} is not accepted: send {' or '.join(_CHARSETS)}."
+        )
+    return options
+
+
+def _form(body: bytes, boundary: bytes) -> Upload:
+    images: dict[str, list[ImageInput]] = {}
+    rest = []
+    for part in parse_form(body, boundary):
+        if part.name not in _FORM_IMAGES:
+            rest.append((part.name, part.data))
+        elif isinstance(part.data, str):
+            raise InvalidInput(
+                f"the field `{part.name}` is text, not a file. "
+                f"With curl, write -F {part.name}=@cat.jpg, with the @."
+            )
+        else:
+            images.setdefault(_FORM_IMAGES[part.name], []).append(part.data)
+    return Upload(images, _gathered(rest), typed=False)
+
+
+def _gathered(items: Iterable[tuple[str, str | bytes]]) -> dict[str, Any]:
+    """Repeated fields as lists, the others as they are."""
+    fields: dict[str, Any] = {}
+    for key, value in items:
+        if not isinstance(value, str):
+            raise InvalidInput(f"the field `{key[:64]}` is a file; images go into the field `image`.")
+        name = _FORM_NAMES.get(key, key)
+        if name in _LISTS:
+            fields.setdefault(name, []).append(value)
+        elif name in fields:
+            raise InvalidInput(f"the field `{name[:64]}` is given more than once.")
+        else:
+            fields[name] = value
+    if fields.get("labels") and fields.get("label_sets") == [""]:
+        del fields["label_sets"]  # a page's form sends what was left empty
+    return fields

@@ -1,0 +1,234 @@
+"""HTTP/1.1 on the wire: one request out of bytes, bounded. No sockets here, no asyncio.
+
+How it works. httptools (llhttp, the parser of Node) parses what it is fed to the end: several requests in one go,
+header values of any length, trailers for ever. So it is never given more than it should see:
+
+- bytes of the head are fed up to the first empty line and no further, and counted before they are fed;
+- where a Content-Length says how long the body is, the parser is done: the body is so many bytes;
+- a chunked body is fed in small pieces, and the bytes between those of the body are counted.
+
+What comes behind the request is given back to the caller, unseen by the parser. So the next request waits as plain
+bytes until this one has been answered, and each has a parser of its own, which no earlier request has touched.
+
+`Upgrade` is ignored, as RFC 9110 allows (7.8): the parser takes the head's end for the end of HTTP, but the body is
+read as above.
+"""
+
+from __future__ import annotations
+
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
+
+from clipserve.errors import ClipError, HeadersTooLarge, MalformedRequest
+
+_HEAD_END = b"\r\n\r\n"
+# The parser cannot be stopped at the end of a chunked body: what comes behind it in the same piece is lost.
+_PIECE = 16_384
+# Bytes of the body that pay for one between chunks. A chunk of a byte takes five others, and a callback.
+_CHUNK = 8
+# As Apache has it (LimitRequestFields): more have no use, and each costs a callback and a place in every look-up.
+_MAX_HEADERS = 100
+
+_CHUNKS_FOLLOW = b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n"
+
+
+class IncomingRequest:
+    """A request while it arrives.
+
+    Attributes:
+        headers: names in lower case, in order.
+        begun: a byte of it has come.
+        head_complete: all but the body is known.
+        complete: the last byte of the body has come.
+        keep_alive: another request may follow on this connection.
+        expects_continue: the client waits for 100 Continue before it sends the body.
+        buffered: bytes of the body that `take` would give.
+    """
+
+    def __init__(self, max_header_bytes: int) -> None:
+        """`max_header_bytes`: of the request line and headers together; and again of trailers."""
+        self.method = ""
+        self.target = b""
+        self.http_version = "1.1"
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.begun = self.head_complete = self.complete = False
+        self.keep_alive = self.expects_continue = False
+        self.buffered = 0
+        self._limit = max_header_bytes
+        self._header_bytes = 0  # of the head; then of what came between bytes of a chunked body
+        self._tail = b""  # the head's last bytes: its end may be cut in two
+        self._between = 0  # bytes that are not of a chunked body, less those that it has paid for
+        self._missing = 0  # bytes of the body, where it is not chunked
+        self._body: list[bytes] = []
+        self._parser: HttpRequestParser | None = HttpRequestParser(self)
+
+    def feed(self, data: bytes) -> bytes:
+        """Take what belongs to this request; returns what came behind it.
+
+        Raises:
+            MalformedRequest: it is not HTTP/1.1.
+            HeadersTooLarge: too many bytes or headers.
+        """
+        self.begun = True
+        if not self.head_complete:
+            data = self._feed_head(data)
+        if not data or self.complete:
+            return data
+        return self._feed_chunks(data) if self._parser else self._take_missing(data)
+
+    def take(self) -> bytes:
+        """The bytes of the body that have come since the last call."""
+        taken = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        self._body.clear()
+        self.buffered = 0
+        return taken
+
+    def close(self) -> None:
+        """Let go of the parser, which holds this object; see the rule in `clipserve.concurrency`."""
+        self._parser = None
+
+    def _feed_head(self, data: bytes) -> bytes:
+        if not self._tail:  # RFC 9112 has a server ignore empty lines before a request (2.2)
+            self._header_bytes += len(data)
+            data = data.lstrip(b"\r\n")
+            self._header_bytes -= len(data)
+        while data and not self.head_complete:
+            end = self._end_of_head(data)
+            piece, data = data[:end], data[end:]
+            self._header_bytes += len(piece)
+            self._check_head()
+            self._tail = (self._tail + piece[-3:])[-3:]
+            self._parse(piece)
+        self._check_head()
+        if self.head_complete:
+            self._begin_body()
+        return data
+
+    def _check_head(self) -> None:
+        if self._header_bytes > self._limit:
+            raise self._too_large("the request line and the headers have", self._header_bytes)
+
+    def _end_of_head(self, data: bytes) -> int:
+        if self._tail:
+            cut = (self._tail + data[:3]).find(_HEAD_END)
+            if cut >= 0:
+                return cut + len(_HEAD_END) - len(self._tail)
+        end = data.find(_HEAD_END)
+        return len(data) if end < 0 else end + len(_HEAD_END)
+
+    def _begin_body(self) -> None:
+        self._check_once()
+        fields = dict(self.headers)
+        encoding = fields.get(b"transfer-encoding")
+        if encoding is not None and encoding.strip().lower() != b"chunked":
+            raise MalformedRequest("Transfer-Encoding may be chunked, and nothing else.")
+        self._missing = int(fields.get(b"content-length", b"0"))  # digits: the parser has seen to that
+        self.complete = encoding is None and not self._missing
+        self.expects_continue = not self.complete and fields.get(b"expect", b"").lower() == b"100-continue"
+        self.close()
+        if encoding is not None:
+            self._header_bytes = 0
+            self._parser = HttpRequestParser(_Chunks(self))
+            self._parser.feed_data(_CHUNKS_FOLLOW)
+
+    def _check_once(self) -> None:
+        """With two, a proxy may have read the other one. RFC 9112 has a server refuse all but one Host (3.2)."""
+        names = [name for name, _ in self.headers]
+        if names.count(b"authorization") > 1:
+            raise MalformedRequest("the request has two Authorization headers or more; send one.")
+        hosts = names.count(b"host")
+        if hosts > 1 or (hosts == 0 and self.http_version == "1.1"):
+            raise MalformedRequest(
+                f"the request has {hosts or 'no'} Host header{'s'[: hosts > 1]}; send one."
+            )
+
+    def _take_missing(self, data: bytes) -> bytes:
+        piece, behind = data[: self._missing], data[self._missing :]
+        self.add(piece)
+        self._missing -= len(piece)
+        self.complete = not self._missing
+        return behind
+
+    def _feed_chunks(self, data: bytes) -> bytes:
+        pieces = memoryview(data)
+        while pieces and not self.complete:
+            piece, pieces = pieces[:_PIECE], pieces[_PIECE:]
+            before = self.buffered
+            self._parse(piece)
+            of_body = self.buffered - before
+            self._header_bytes = 0 if of_body else self._header_bytes + len(piece)
+            self._between += len(piece) - of_body * (_CHUNK + 1) // _CHUNK
+            for between in (self._header_bytes, self._between):
+                if between > self._limit:
+                    raise self._too_large("what is between chunks of the body has", between)
+        if self.complete:
+            self.close()
+        return bytes(pieces)
+
+    def _parse(self, piece: bytes | memoryview) -> None:
+        assert self._parser is not None
+        try:
+            self._parser.feed_data(piece)
+        except HttpParserUpgrade:
+            pass
+        except HttpParserError as error:
+            if self.complete:  # something behind a chunked body, in the same piece
+                self.keep_alive = False
+            elif isinstance(error.__context__, ClipError):
+                raise error.__context__ from None
+            else:
+                raise MalformedRequest(f"the request is not HTTP/1.1: {_reason(error)}.") from None
+
+    def add(self, piece: bytes) -> None:
+        """For the parser of chunks: a piece of the body."""
+        self._body.append(piece)
+        self.buffered += len(piece)
+
+    # What the parser calls while it reads the head.
+
+    def on_url(self, url: bytes) -> None:
+        self.target += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers.append((name.lower(), value))
+        if len(self.headers) > _MAX_HEADERS:
+            raise HeadersTooLarge(
+                f"the request has more than {_MAX_HEADERS} headers.",
+                limit=_MAX_HEADERS,
+                actual=len(self.headers),
+            )
+
+    def on_headers_complete(self) -> None:
+        assert self._parser is not None
+        self.head_complete = True
+        self.method = self._parser.get_method().decode()
+        self.http_version = self._parser.get_http_version()
+        if self.http_version not in ("1.0", "1.1"):
+            raise MalformedRequest(f"HTTP/{self.http_version} is not spoken here: use HTTP/1.1.")
+        self.keep_alive = self.http_version == "1.1" and self._parser.should_keep_alive()
+
+    def _too_large(self, what: str, actual: int) -> HeadersTooLarge:
+        return HeadersTooLarge(
+            f"{what} {actual:,} bytes or more; the limit is {self._limit:,}.",
+            limit=self._limit,
+            actual=actual,
+        )
+
+
+class _Chunks:
+    """What the parser of a chunked body calls."""
+
+    def __init__(self, request: IncomingRequest) -> None:
+        self._request = request
+        self.on_body = request.add
+
+    def on_message_begin(self) -> None:
+        if self._request.complete:
+            raise ValueError("one body only")
+
+    def on_message_complete(self) -> None:
+        self._request.complete = True
+
+
+def _reason(error: HttpParserError) -> str:
+    """In the parser's words, which are fixed; those about a callback of ours say nothing."""
+    return str(error).strip(" .'\"").lower() or "it cannot be parsed"

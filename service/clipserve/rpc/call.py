@@ -1,0 +1,136 @@
+"""One call: who makes it, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote
+
+from grpc.aio import ServicerContext as Context
+
+from clipserve.application.byte_budget import address_of
+from clipserve.errors import ClipError, DeadlineExceeded, MalformedRequest
+from clipserve.rpc.dropping import drop
+from clipserve.rpc.errors import Failure, failure_of
+from clipserve.telemetry.metrics import CLIENT_GONE
+from clipserve.telemetry.request import RequestContext, request_id
+
+Work = Callable[[list[bytes]], Coroutine[Any, Any, bytes]]  # the message is the one item, and is taken out
+
+_UNTIL_CANCELLED_SECONDS = 0.05
+
+
+@dataclass(frozen=True)
+class TakingLimits:
+    """How fast an answer must be taken; see the settings of the same names."""
+
+    write_timeout_seconds: float
+    min_body_bytes_per_second: int
+
+
+class Call:
+    """What the exchange knows of a call.
+
+    Attributes:
+        method: its name in clip.proto; of another service, behind that of the service.
+        request: its id, and what the work for it is counted in.
+        authorization, traceparent: the metadata of these names.
+        connection: the address and the port of the caller.
+        address: whose the connection is.
+        outcome: a word for metrics and logs.
+        task: what gRPC runs the call in, until its client has taken the answer or left.
+    """
+
+    def __init__(self, method: str, context: Context, taking: TakingLimits) -> None:
+        self.method = method
+        self.endpoint = f"grpc {method}"
+        self.started = time.perf_counter()
+        self.context = context
+        pairs = tuple(context.invocation_metadata() or ())
+        metadata = dict(pairs)
+        self.request = RequestContext(request_id(_text(metadata.get("x-request-id"))))
+        # Of several there is none to be believed: together they are no key.
+        self.authorization = ", ".join(str(value) for name, value in pairs if name == "authorization") or None
+        self.traceparent = _text(metadata.get("traceparent"))
+        self.connection = context.peer()
+        self.address = address_of(_host(self.connection))
+        self.outcome = "OK"
+        task = asyncio.current_task()
+        assert task is not None
+        self.task = task
+        self._taking = taking
+        self._expiry: asyncio.TimerHandle | None = None
+        self._failure: Failure | None = None
+
+    def seconds(self, most: float) -> float:
+        """The time that is left: what the caller gives it, and no more than `most`."""
+        remaining = self.context.time_remaining()
+        return most if remaining is None else min(most, remaining)
+
+    async def without_message(self) -> ClipError:
+        """What is wrong with a call whose messages have ended before the first.
+
+        One that is cancelled, or whose deadline is over, reads the same; gRPC cancels its task a moment later.
+        """
+        await asyncio.sleep(_UNTIL_CANCELLED_SECONDS)
+        if self.context.time_remaining() == 0:
+            return DeadlineExceeded("the deadline was over before a message had come.")
+        return MalformedRequest("the call ended without a message.")
+
+    def failed(self, error: Exception) -> None:
+        """The answer is this error."""
+        self._failure = failure_of(error, self.request.id)
+        self.outcome = self._failure.word
+        error.__traceback__ = None  # `clipserve.concurrency` says why
+
+    def cancelled(self) -> None:
+        """There is nobody to answer: the caller has left, or its deadline is over."""
+        self.outcome = "deadline_exceeded" if self.context.time_remaining() == 0 else CLIENT_GONE
+
+    async def write(self, answer: bytes, seconds: float = math.inf) -> None:
+        """One of several answers; the call ends if its client does not take it, within `seconds` at most."""
+        self._must_be_taken(len(answer), seconds)
+        await self.context.write(answer)
+        self.taken()
+
+    def answer(self, size: int) -> Coroutine[Any, Any, None] | None:
+        """Give gRPC the metadata, which it sends when the method returns; of a call that failed, what to await.
+
+        `size`: of what is still to be sent; the call ends if its client does not take it.
+        """
+        self._must_be_taken(size)
+        metadata: list[tuple[str, str | bytes]] = [("x-request-id", self.request.id)]
+        if timing := self.request.server_timing:
+            metadata.append(("server-timing", timing))
+        failure = self._failure
+        if not failure:
+            self.context.set_trailing_metadata(tuple(metadata))
+            return None
+        metadata.append(("grpc-status-details-bin", failure.details))
+        aborting: Coroutine[Any, Any, None] = self.context.abort(
+            failure.code, failure.message, tuple(metadata)
+        )
+        return aborting
+
+    def taken(self) -> None:
+        """The client has taken what was sent, or it is gone."""
+        if self._expiry:
+            self._expiry.cancel()
+
+    def _must_be_taken(self, size: int, most: float = math.inf) -> None:
+        limits = self._taking
+        seconds = limits.write_timeout_seconds + size / limits.min_body_bytes_per_second
+        self._expiry = asyncio.get_running_loop().call_later(min(seconds, most), drop, self.task)
+
+
+def _text(value: str | bytes | None) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _host(peer: str) -> str:
+    """Of what gRPC calls a peer: ipv4:127.0.0.1:1234, ipv6:%5B::1%5D:1234."""
+    return unquote(peer).partition(":")[2].rpartition(":")[0].strip("[]")

@@ -1,0 +1,88 @@
+"""The core's errors as gRPC: one table, one status with details (google.rpc)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from google.protobuf import any_pb2, duration_pb2
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2, status_pb2
+from grpc import StatusCode
+
+from clipserve import errors
+from clipserve.errors import ClipError
+from clipserve.telemetry.log import logger
+
+DOMAIN = "clipserve"
+
+# The most specific class decides. What is over a limit, however often it is sent, is INVALID_ARGUMENT; but gRPC
+# itself says RESOURCE_EXHAUSTED of a message of too many bytes, and so do we.
+STATUS: dict[type[ClipError], StatusCode] = {
+    errors.InvalidInput: StatusCode.INVALID_ARGUMENT,
+    errors.BodyTooLarge: StatusCode.RESOURCE_EXHAUSTED,
+    errors.BodyTooSlow: StatusCode.DEADLINE_EXCEEDED,
+    errors.UnknownModel: StatusCode.NOT_FOUND,
+    errors.UnknownTemplateSet: StatusCode.NOT_FOUND,
+    errors.UnknownLabelSet: StatusCode.NOT_FOUND,
+    errors.LabelSetReadOnly: StatusCode.FAILED_PRECONDITION,
+    errors.LabelSetNotReady: StatusCode.UNAVAILABLE,
+    errors.LabelSetFailed: StatusCode.FAILED_PRECONDITION,
+    errors.StoreUnavailable: StatusCode.UNAVAILABLE,
+    errors.WrongFingerprint: StatusCode.FAILED_PRECONDITION,
+    errors.Unauthenticated: StatusCode.UNAUTHENTICATED,
+    errors.PermissionDenied: StatusCode.PERMISSION_DENIED,
+    errors.TooManyConnections: StatusCode.UNAVAILABLE,
+    errors.Overloaded: StatusCode.RESOURCE_EXHAUSTED,
+    errors.DeadlineExceeded: StatusCode.DEADLINE_EXCEEDED,
+    errors.BackendUnavailable: StatusCode.UNAVAILABLE,
+    errors.BackendFailed: StatusCode.INTERNAL,
+}
+
+_UNEXPECTED = ClipError("the service failed unexpectedly.")
+
+
+@dataclass(frozen=True)
+class Failure:
+    """`word`: for metrics and logs. `details`: a google.rpc.Status, for the metadata `grpc-status-details-bin`."""
+
+    word: str
+    code: StatusCode
+    message: str
+    details: bytes
+
+
+def failure_of(error: Exception, request_id: str) -> Failure:
+    """Whatever made a call fail, as it is answered."""
+    if not isinstance(error, ClipError):
+        # A fault of ours. The caller gets the request id; the log has the traceback under the same id.
+        logger.error("unexpected", exc_info=error)
+        error = _UNEXPECTED
+    code = status_of(type(error))
+    status = status_pb2.Status(code=code.value[0], message=error.detail, details=_details(error, request_id))
+    return Failure(error.code, code, error.detail, status.SerializeToString())
+
+
+def status_of(kind: type[ClipError]) -> StatusCode:
+    """The status of the nearest ancestor in STATUS."""
+    return next((STATUS[ancestor] for ancestor in kind.__mro__ if ancestor in STATUS), StatusCode.INTERNAL)
+
+
+def _details(error: ClipError, request_id: str) -> list[any_pb2.Any]:
+    numbers = {"limit": error.limit, "actual": error.actual, "index": error.index}
+    metadata = {"code": error.code} | {
+        name: str(number) for name, number in numbers.items() if number is not None
+    }
+    # The reason is the code as google.rpc wants it written.
+    info = error_details_pb2.ErrorInfo(reason=error.code.upper(), domain=DOMAIN, metadata=metadata)
+    details: list[Message] = [info, error_details_pb2.RequestInfo(request_id=request_id)]
+    if isinstance(error, errors.Overloaded | errors.LabelSetNotReady):
+        delay = duration_pb2.Duration()
+        delay.FromMilliseconds(round(error.retry_after * 1000))
+        details.append(error_details_pb2.RetryInfo(retry_delay=delay))
+    return [_packed(detail) for detail in details]
+
+
+def _packed(detail: Message) -> any_pb2.Any:
+    packed = any_pb2.Any()
+    packed.Pack(detail)
+    return packed

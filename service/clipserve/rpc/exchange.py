@@ -1,0 +1,163 @@
+"""One call and its answer, of every method.
+
+It gives the call its id and its deadline, asks the gate before a byte of a message is read, runs the method, and
+turns whatever is raised on the way into the status. No other place renders an error of a whole call.
+
+A method gets bytes and gives bytes, and is registered as one that reads a stream. On the wire this is the same,
+and so it is decided here when a message is read, and whether at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import grpc
+from grpc.aio import EOF
+from grpc.aio import ServicerContext as Context
+
+from clipserve.access.gate import Gate, Scope
+from clipserve.application.byte_budget import ByteBudget, Lease
+from clipserve.errors import DeadlineExceeded, MalformedRequest, Overloaded
+from clipserve.rpc.call import Call, TakingLimits, Work
+from clipserve.rpc.reading import Reads
+from clipserve.telemetry.log import logger
+from clipserve.telemetry.metrics import Metrics
+from clipserve.telemetry.request import enter
+
+Answer = Callable[[Call, Lease], Awaitable[bytes]]  # what is left to be sent when it returns
+
+_SCOPES: Mapping[str, Scope] = {"PutLabelSet": "manage", "DeleteLabelSet": "manage"}  # all others: use
+_PROBES = frozenset({"health.Check", "health.Watch"})  # they need no key, and are not logged
+_SMALL = 65_536  # bytes of an answer: 64 MB for 1,000 calls
+
+
+@dataclass(frozen=True)
+class CallLimits:
+    """See the settings of the same names."""
+
+    grpc_max_calls: int
+    deadline_seconds: float
+
+
+class Exchange:
+    """See the module."""
+
+    def __init__(
+        self,
+        gate: Gate,
+        reads: Reads,
+        budget: ByteBudget,
+        limits: CallLimits,
+        taking: TakingLimits,
+        metrics: Metrics,
+    ) -> None:
+        self._gate = gate
+        self._reads = reads
+        self._budget = budget
+        self._limits = limits
+        self._taking = taking
+        self._metrics = metrics
+        self._calls = 0
+
+    def unary(self, method: str, work: Work) -> grpc.RpcMethodHandler:
+        """A method of one message and one answer."""
+        return grpc.stream_unary_rpc_method_handler(self._handler(method, partial(self._answer, work)))
+
+    def stream(self, method: str, answer: Answer) -> grpc.RpcMethodHandler:
+        """A method of many messages and answers, which `answer` reads and writes itself."""
+        return grpc.stream_stream_rpc_method_handler(self._handler(method, answer))
+
+    def _handler(self, method: str, answer: Answer) -> Callable[[object, Context], Awaitable[bytes]]:
+        async def run(messages: object, context: Context) -> bytes:
+            call = Call(method, context, self._taking)
+            answered = await self._run(call, answer)
+            aborting = call.answer(len(answered))
+            # gRPC keeps the error that `abort` raises, and that this frame: it must not lead back to the call.
+            del messages, context, call
+            if aborting:
+                await aborting
+            return answered
+
+        return run
+
+    async def _run(self, call: Call, answer: Answer) -> bytes:
+        call.request.span = self._metrics.tracing.begin(call.traceparent)
+        enter(call.request)
+        lease = self._open(call)
+        try:
+            await self._enter(call)
+            return await answer(call, lease)
+        except asyncio.CancelledError:
+            call.cancelled()
+            raise
+        except Exception as error:  # whatever a method raises; `failure_of` knows what it is
+            call.failed(error)
+            return b""
+
+    def _open(self, call: Call) -> Lease:
+        """Count the call, until its client has taken the answer: then the task of gRPC that runs this ends."""
+        stack = ExitStack()
+        self._calls += 1
+        stack.callback(self._close, call)
+        call.task.add_done_callback(lambda _: stack.close())
+        return stack.enter_context(self._budget.lease(call.address))
+
+    def _close(self, call: Call) -> None:
+        call.taken()
+        self._calls -= 1
+        seconds = time.perf_counter() - call.started
+        self._metrics.request(call.endpoint, call.outcome, seconds)
+        if call.method not in _PROBES:
+            key = {"key": call.request.key} if call.request.key else {}
+            logger.info(
+                "request", endpoint=call.endpoint, outcome=call.outcome, ms=round(seconds * 1000, 1), **key
+            )
+
+    async def _enter(self, call: Call) -> None:
+        limit = self._limits.grpc_max_calls
+        if self._calls > limit:
+            raise Overloaded(
+                f"there are {self._calls:,} calls in flight; the limit is {limit:,}. Try again later.",
+                retry_after=1,
+            )
+        if call.method not in _PROBES:
+            await self._gate.enter(call.authorization, _SCOPES.get(call.method, "use"))
+
+    async def _answer(self, work: Work, call: Call, lease: Lease) -> bytes:
+        message = await self._reads.read(call.connection, lambda: _only_message(call))
+        lease.grow(len(message))
+        await self._gate.charge(size=len(message))
+        seconds = call.seconds(self._limits.deadline_seconds)
+        call.request.deadline = time.monotonic() + seconds
+        unread = [message]
+        del message  # it is freed as soon as the method has parsed it
+        answered = await _within(seconds, work(unread))
+        if len(answered) > _SMALL:
+            lease.grow(len(answered))
+        return answered
+
+
+async def _only_message(call: Call) -> bytes:
+    message: bytes = await call.context.read()
+    if message is EOF:
+        raise await call.without_message()
+    if await call.context.read() is not EOF:
+        raise MalformedRequest("the call has more than one message; this method takes one.")
+    return message
+
+
+async def _within(seconds: float, work: Coroutine[Any, Any, bytes]) -> bytes:
+    """A client that leaves cancels the task of gRPC that runs this, and so the work, and so does the deadline."""
+    try:
+        async with asyncio.timeout(seconds) as timer:
+            return await work
+    except TimeoutError:
+        if not timer.expired():
+            raise
+        raise DeadlineExceeded(f"there was no answer within {seconds:.3g} s.", limit=seconds) from None

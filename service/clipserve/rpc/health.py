@@ -1,0 +1,103 @@
+"""grpc.health.v1: the service as a whole (""), the service of clip.proto, and each model by its name.
+
+The servicer that comes with the package forgets all who watch a service when one of them leaves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import suppress
+
+from grpc_health.v1 import health, health_pb2
+
+from clipserve.application.byte_budget import Lease
+from clipserve.application.inference import Inference
+from clipserve.errors import UnknownModel
+from clipserve.rpc.call import Call
+from clipserve.rpc.small_calls import SmallCalls
+
+SERVICE = health.SERVICE_NAME
+
+_SECONDS_BETWEEN_LOOKS = 0.25
+_SECONDS_BETWEEN_NEWS = 60.0  # then a watcher is told again: one that takes no answers is dropped
+
+_Response = health_pb2.HealthCheckResponse
+
+
+class Health:
+    """Follows the readiness of the service while `follow` runs."""
+
+    def __init__(self, inference: Inference, calls: SmallCalls, service: str) -> None:
+        """`service`: the full name of the one that the models are served by."""
+        self._inference = inference
+        self._calls = calls
+        self._services = ("", service)
+        self._ready: Mapping[str, bool] = dict.fromkeys((*self._services, *inference.names), False)
+        self._changed = asyncio.Event()
+        self._ended = False
+
+    async def follow(self) -> None:
+        """Until it is cancelled: then nothing is ready any more, and whoever watches is told so, and sent away."""
+        self._ended = False
+        try:
+            while True:
+                self._tell(await self._states())
+                await asyncio.sleep(_SECONDS_BETWEEN_LOOKS)
+        finally:
+            self._ended = True
+            self._tell(dict.fromkeys(self._ready, False))
+
+    async def check(self, call: Call, _: Lease) -> bytes:
+        """The state of one service or model now."""
+        with self._calls.place(call):
+            service = await self._asked(call)
+            if service not in self._ready:
+                raise UnknownModel("there is no such service or model.")
+            await call.write(self._answer(service))
+        return b""
+
+    async def watch(self, call: Call, _: Lease) -> bytes:
+        """The state now, and again whenever it changes, or when it has not for a while."""
+        with self._calls.place(call):
+            service = await self._asked(call)
+            while True:
+                ended, told = self._ended, self._status(service)
+                await call.write(self._answer(service))
+                if ended:
+                    return b""
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_SECONDS_BETWEEN_NEWS):
+                        await self._other(service, told)
+
+    async def _asked(self, call: Call) -> str:
+        asked = await self._calls.read(call, health_pb2.HealthCheckRequest)
+        if asked is None:
+            raise await call.without_message()
+        service: str = asked.service
+        return service
+
+    async def _other(self, service: str, told: int) -> None:
+        """Until the state is another than this, or there is nothing more to be told."""
+        while not self._ended and self._status(service) == told:
+            await self._changed.wait()
+
+    def _answer(self, service: str) -> bytes:
+        return bytes(_Response(status=self._status(service)).SerializeToString())
+
+    def _status(self, service: str) -> int:
+        if service not in self._ready:
+            return int(_Response.SERVICE_UNKNOWN)
+        return int(_Response.SERVING if self._ready[service] else _Response.NOT_SERVING)
+
+    async def _states(self) -> Mapping[str, bool]:
+        ready = await self._inference.ready()
+        models = await self._inference.models()
+        serving = {model.manifest.name: model.ready and not self._inference.draining for model in models}
+        return dict.fromkeys(self._services, ready) | serving
+
+    def _tell(self, ready: Mapping[str, bool]) -> None:
+        if ready != self._ready or self._ended:
+            self._ready = ready
+            self._changed.set()
+            self._changed = asyncio.Event()

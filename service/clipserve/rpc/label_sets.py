@@ -1,0 +1,100 @@
+"""The methods about label sets: parse, call, render."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from clipserve.application.label_sets.fields import LabelFields, LabelSetFields
+from clipserve.application.label_sets.label_sets import LabelSets, LabelSetState
+from clipserve.application.label_sets.request import PutRequest, put_request
+from clipserve.concurrency import SideThread
+from clipserve.rpc import enums, rendering
+from clipserve.rpc.call import Work
+from clipserve.rpc.clipserve.v1 import clip_pb2
+from clipserve.rpc.message import Walk
+from clipserve.rpc.parsing import Parsing, given, parsed
+
+_SHORT_SETS, _SHORT_PROMPTS = 64, 256  # rendered faster than a thread is woken, or nearly so
+_LABELS = clip_pb2.PutLabelSetRequest.LABELS_FIELD_NUMBER
+_EXAMPLES = {clip_pb2.NewLabel.EXAMPLES_FIELD_NUMBER: "examples"}
+
+
+class LabelSetMethods:
+    """Each takes the bytes of a message, the one item of `unread`, and gives those of its answer."""
+
+    def __init__(self, label_sets: LabelSets, side: SideThread, parsing: Parsing) -> None:
+        self._label_sets = label_sets
+        self._side = side
+        self._parsing = parsing
+
+    def unary(self) -> Mapping[str, Work]:
+        """All of them, by their names in clip.proto."""
+        return {
+            "ListLabelSets": self.list_all,
+            "GetLabelSet": self.get,
+            "PutLabelSet": self.put,
+            "DeleteLabelSet": self.delete,
+        }
+
+    async def list_all(self, unread: list[bytes]) -> bytes:
+        await self._parsing.read(unread, clip_pb2.ListLabelSetsRequest, lambda *_: None)
+        states = self._label_sets.all()
+        return await self._side.call(rendering.label_sets, states, short=len(states) <= _SHORT_SETS)
+
+    async def get(self, unread: list[bytes]) -> bytes:
+        name = await self._parsing.read(unread, clip_pb2.GetLabelSetRequest, _name)
+        return await self._rendered(clip_pb2.GetLabelSetResponse, self._label_sets.get(name))
+
+    async def put(self, unread: list[bytes]) -> bytes:
+        asked = await self._parsing.read_by(unread, _to_put)
+        return await self._rendered(clip_pb2.PutLabelSetResponse, await self._label_sets.put(asked))
+
+    async def delete(self, unread: list[bytes]) -> bytes:
+        name = await self._parsing.read(unread, clip_pb2.DeleteLabelSetRequest, _name)
+        await self._label_sets.delete(name)
+        return rendering.as_bytes(clip_pb2.DeleteLabelSetResponse())
+
+    async def _rendered(self, kind: Any, state: LabelSetState) -> bytes:
+        return await self._side.call(rendering.label_set, kind, state, short=state.prompts <= _SHORT_PROMPTS)
+
+
+def _name(message: Any, *_: object) -> str:
+    name: str = message.name
+    return name
+
+
+def _to_put(unread: list[bytes], walk: Walk) -> PutRequest:
+    messages, rest = walk.messages(unread.pop(), _LABELS)
+    own = parsed(clip_pb2.PutLabelSetRequest, rest)
+    images: list[bytes] = []
+    labels: list[str | LabelFields] = [*_labels(messages, walk, images)]
+    return put_request(own.name, _fields(own, labels), lambda position: images[int(position)])
+
+
+def _labels(messages: list[bytes], walk: Walk, images: list[bytes]) -> Iterator[LabelFields]:
+    """Each label; its example images are added to `images`, and in the label their positions stand for them."""
+    messages.reverse()
+    while messages:
+        own, rest = walk.images(messages.pop(), _EXAMPLES)  # popped: no image is in memory twice
+        start = len(images)
+        images += own["examples"]
+        label = parsed(clip_pb2.NewLabel, rest)
+        yield LabelFields.model_construct(
+            label=label.label,
+            prompts=list(label.prompts),
+            examples=[*map(str, range(start, len(images)))],
+            **given(label, "id", "threshold"),
+        )
+
+
+def _fields(message: clip_pb2.PutLabelSetRequest, labels: list[str | LabelFields]) -> LabelSetFields:
+    """Not validated once more: a message has its types, and the check of the request refuses NaN."""
+    return LabelSetFields.model_construct(
+        labels=labels,
+        templates=list(message.templates),
+        background=list(message.background),
+        truncate=message.truncate,
+        scoring=enums.scoring(message.scoring),
+        **given(message, "model", "expect_fingerprint", "temperature", "threshold", "example_weight"),
+    )

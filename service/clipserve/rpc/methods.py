@@ -1,0 +1,152 @@
+"""The methods: parse, call, render. What a call means is decided by `Inference`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from clipserve.application.answers import is_short
+from clipserve.application.encodings import EmbeddingType
+from clipserve.application.inference import Inference
+from clipserve.application.limits import RequestLimits
+from clipserve.application.requests import (
+    ClassifyRequest,
+    EmbedRequest,
+    SimilarityRequest,
+    TokenizeRequest,
+)
+from clipserve.application.template_sets import template_set, template_sets
+from clipserve.concurrency import SideThread
+from clipserve.errors import ClipError, InvalidInput, PermissionDenied, Unauthenticated
+from clipserve.rpc import enums, rendering
+from clipserve.rpc.call import Work
+from clipserve.rpc.clipserve.v1 import clip_pb2
+from clipserve.rpc.message import Images
+from clipserve.rpc.parsing import Parsing, choice, given
+
+
+class Methods:
+    """Each takes the bytes of a message, the one item of `unread`, and gives those of its answer."""
+
+    def __init__(self, inference: Inference, side: SideThread, parsing: Parsing) -> None:
+        self._inference = inference
+        self._side = side
+        self._parsing = parsing
+
+    def unary(self) -> Mapping[str, Work]:
+        """Those of one message and one answer, by their names in clip.proto."""
+        return {
+            "Classify": self.classify,
+            "Embed": self.embed,
+            "Similarity": self.similarity,
+            "Tokenize": self.tokenize,
+            "ListModels": self.list_models,
+            "ListTemplateSets": self.list_template_sets,
+            "GetTemplateSet": self.get_template_set,
+        }
+
+    async def classify(self, unread: list[bytes]) -> bytes:
+        asked = await self._parsing.read(unread, clip_pb2.ClassifyRequest, _to_classify)
+        scored = await self._inference.classify(asked)
+        return await self._side.call(rendering.classification, scored, short=is_short(scored))
+
+    async def embed(self, unread: list[bytes]) -> bytes:
+        asked, embedding_type = await self._parsing.read(unread, clip_pb2.EmbedRequest, _to_embed)
+        embedded = await self._inference.embed(asked)
+        return await self._side.call(rendering.embedding, embedded, embedding_type, short=is_short(embedded))
+
+    async def similarity(self, unread: list[bytes]) -> bytes:
+        asked = await self._parsing.read(unread, clip_pb2.SimilarityRequest, _to_compare)
+        compared = await self._inference.similarity(asked)
+        return await self._side.call(rendering.similarity, compared, short=is_short(compared))
+
+    async def tokenize(self, unread: list[bytes]) -> bytes:
+        asked = await self._parsing.read(unread, clip_pb2.TokenizeRequest, _to_tokenize)
+        tokenized = await self._inference.tokenize(asked)
+        return await self._side.call(rendering.tokenization, tokenized, short=is_short(tokenized))
+
+    async def embed_item(self, unread: list[bytes]) -> bytes:
+        """Of EmbedStream: one message and its answer, which is the item's own error if it has one."""
+        embedding_type: EmbeddingType = "float32"
+        try:
+            asked, embedding_type = await self._parsing.read(
+                unread, clip_pb2.EmbedStreamRequest, _to_embed_item
+            )
+            model = self._inference.find(asked)
+            result = await self._inference.embed_item(asked)
+        except (Unauthenticated, PermissionDenied):  # of the call, not of the item
+            raise
+        except ClipError as error:
+            return rendering.embedded_item(None, error, embedding_type)
+        return rendering.embedded_item(model, result, embedding_type)
+
+    async def list_models(self, unread: list[bytes]) -> bytes:
+        await self._parsing.read(unread, clip_pb2.ListModelsRequest, lambda *_: None)
+        return rendering.models(await self._inference.models())
+
+    async def list_template_sets(self, unread: list[bytes]) -> bytes:
+        await self._parsing.read(unread, clip_pb2.ListTemplateSetsRequest, lambda *_: None)
+        return rendering.listed_template_sets(template_sets())
+
+    async def get_template_set(self, unread: list[bytes]) -> bytes:
+        name = await self._parsing.read(
+            unread, clip_pb2.GetTemplateSetRequest, lambda message, *_: message.name
+        )
+        return rendering.template_set(template_set(name))
+
+
+# Limits are checked where the message is parsed, so that what is over one is freed there.
+
+
+def _to_classify(message: clip_pb2.ClassifyRequest, images: Images, limits: RequestLimits) -> ClassifyRequest:
+    asked = ClassifyRequest(
+        images["images"],
+        list(message.labels),
+        list(message.templates),
+        list(message.background),
+        message.truncate,
+        list(message.label_sets),
+        scoring=enums.scoring(message.scoring),
+        **given(message, "temperature", "threshold", "top_k"),
+        **choice(message),
+    )
+    asked.check(limits)
+    return asked
+
+
+def _to_embed(
+    message: clip_pb2.EmbedRequest, images: Images, limits: RequestLimits
+) -> tuple[EmbedRequest, EmbeddingType]:
+    asked = EmbedRequest(images["images"], list(message.texts), message.truncate, **choice(message))
+    asked.check(limits)
+    return asked, enums.embedding_type(message.embedding_type)
+
+
+def _to_embed_item(
+    message: clip_pb2.EmbedStreamRequest, images: Images, _: RequestLimits
+) -> tuple[EmbedRequest, EmbeddingType]:
+    texts = [message.text] if message.HasField("text") else []
+    if len(images["image"]) + len(texts) != 1:
+        raise InvalidInput("each message has one item: an image or a text.")
+    asked = EmbedRequest(images["image"], texts, message.truncate, **choice(message))
+    return asked, enums.embedding_type(message.embedding_type)
+
+
+def _to_compare(
+    message: clip_pb2.SimilarityRequest, images: Images, limits: RequestLimits
+) -> SimilarityRequest:
+    asked = SimilarityRequest(
+        images["images"],
+        list(message.texts),
+        images["to_images"],
+        list(message.to_texts),
+        message.truncate,
+        **choice(message),
+    )
+    asked.check(limits)
+    return asked
+
+
+def _to_tokenize(message: clip_pb2.TokenizeRequest, _: Images, limits: RequestLimits) -> TokenizeRequest:
+    asked = TokenizeRequest(list(message.texts), **choice(message))
+    asked.check(limits)
+    return asked

@@ -1,0 +1,89 @@
+"""Messages parsed in the side thread, and bounded before."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from google.protobuf.message import DecodeError
+from google.protobuf.message import Message as ProtoMessage
+
+from clipserve.application.limits import RequestLimits
+from clipserve.concurrency import SideThread
+from clipserve.errors import ClipError
+from clipserve.rpc.message import Images, Walk, malformed
+
+Message = TypeVar("Message", bound=ProtoMessage)
+Asked = TypeVar("Asked")
+
+_SHORT = 4_096  # bytes: a walk of two milliseconds, in fields of the smallest size
+_CHOICE = ("model", "expect_fingerprint")
+
+
+class Parsing:
+    """Takes the message, the one item of `unread`, out of it, and makes something of it."""
+
+    def __init__(self, side: SideThread, limits: RequestLimits, max_bytes: int) -> None:
+        """`max_bytes`: of a message besides its images."""
+        self._side = side
+        self._limits = limits
+        self._max_bytes = max_bytes
+
+    async def read(
+        self,
+        unread: list[bytes],
+        kind: type[Message],
+        make: Callable[[Message, Images, RequestLimits], Asked],
+    ) -> Asked:
+        """What `make` makes of the message and its images, which are not in it any more.
+
+        Raises:
+            MalformedRequest, BodyTooLarge, TooMany: see `Walk`, and what `make` raises.
+        """
+
+        def parse(unread: list[bytes], walk: Walk) -> Asked:
+            images, rest = walk.images(unread.pop(), _image_fields(kind.DESCRIPTOR))
+            return make(parsed(kind, rest), images, self._limits)
+
+        return await self.read_by(unread, parse)
+
+    async def read_by(self, unread: list[bytes], parse: Callable[[list[bytes], Walk], Asked]) -> Asked:
+        """What `parse` gives, for messages that are taken apart in another way."""
+        walk = Walk(self._max_bytes)
+        return await self._side.call(_parse, unread, parse, walk, short=len(unread[0]) <= _SHORT)
+
+
+def _parse(unread: list[bytes], parse: Callable[[list[bytes], Walk], Asked], walk: Walk) -> Asked:
+    try:
+        return parse(unread, walk)
+    except ClipError as error:
+        # What was refused is freed here, and not when the event loop comes to it.
+        error.__context__ = None
+        raise error.with_traceback(None) from None
+
+
+def parsed(kind: type[Message], data: bytes) -> Message:
+    """Raises MalformedRequest: the bytes are no message of this kind."""
+    try:
+        message: Message = kind.FromString(data)
+    except DecodeError:
+        raise malformed() from None
+    return message
+
+
+def choice(message: Any) -> dict[str, Any]:
+    """Of any request: the fields of `Choice` that it has."""
+    return given(message, *_CHOICE)
+
+
+def given(message: Any, *names: str) -> dict[str, Any]:
+    """Those of these optional fields that the message has."""
+    return {name: getattr(message, name) for name in names if message.HasField(name)}
+
+
+@functools.cache
+def _image_fields(descriptor: Any) -> Mapping[int, str]:
+    """A message's fields of bytes: number -> name."""
+    fields = descriptor.fields
+    return {field.number: field.name for field in fields if field.type == field.TYPE_BYTES}

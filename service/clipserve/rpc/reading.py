@@ -1,0 +1,169 @@
+"""The reading of messages, bounded in memory and in time.
+
+How it works. gRPC gives a message when all of it has come. Until then it is in the memory of gRPC's own library,
+which tells nobody how much of it there is, and takes from a client only what somebody waits for: up to a message
+of the greatest size for each reading, and 64 KB for each call that nobody reads. So the memory of messages on
+their way is the number of readings times that size, and the readings have places, as many as there may be such
+messages.
+
+Who finds no place waits for one. Places are dealt in turn to connections, and within one to who came first, so
+that a connection with a thousand calls takes no more than one with a single call. While somebody waits, a reading
+that has lasted two seconds is given up, the longest first: a client that withholds the end of a message, or has a
+slow line, keeps a place only for as long as nobody else wants it.
+
+What is given up must not be cancelled. The library still holds a pointer to where the message will be put, and a
+message that is put there for nobody is never freed. So a reading is a task of its own, which ends by itself when
+the call does: whoever reads then answers the error, and that ends the call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict, deque
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from clipserve.errors import BodyTooSlow, Overloaded
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class ReadLimits:
+    """`places`: readings at a time. `seconds`: of one reading, and of the wait for its place.
+
+    `crowded_seconds`: of one reading while others wait.
+    """
+
+    places: int
+    seconds: float
+    crowded_seconds: float = 2.0
+
+
+class Reads:
+    """The readings of all calls."""
+
+    def __init__(self, limits: ReadLimits) -> None:
+        self._limits = limits
+        self._free = limits.places
+        self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()  # by connection
+        self._reading: dict[asyncio.Timeout, float] = {}  # -> when it began, the oldest first
+        self._leaving = 0  # readings that are given up and have not ended yet
+        self._check: asyncio.TimerHandle | None = None
+
+    async def read(self, connection: str, receive: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """What `receive` gives, which must end by itself when its call has been answered.
+
+        Raises:
+            BodyTooSlow: it took too long.
+            Overloaded: no place became free in time.
+        """
+        if self._free:
+            self._free -= 1
+        else:
+            await self._turn(connection)
+        try:
+            return await self._timed(receive)
+        finally:
+            self._pass_on()
+
+    async def _turn(self, connection: str) -> None:
+        place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(connection, deque()).append(place)
+        self._make_room()
+        try:
+            async with asyncio.timeout(self._limits.seconds):
+                try:
+                    await place
+                except asyncio.CancelledError:
+                    self._leave(connection, place)
+                    raise
+        except TimeoutError:
+            raise Overloaded(
+                "many messages are on their way, and this one had no turn. Try again later.", retry_after=1
+            ) from None
+        finally:
+            del place  # `clipserve.concurrency` says why
+
+    def _leave(self, connection: str, place: asyncio.Future[None]) -> None:
+        """Who waited does so no longer; a place that it was given in the same moment is free again."""
+        if not place.cancelled():
+            self._pass_on()
+        elif (queue := self._waiting.get(connection)) and place in queue:
+            queue.remove(place)
+            if not queue:
+                del self._waiting[connection]
+
+    def _pass_on(self) -> None:
+        """A place is free: the first of the next connection has it."""
+        while self._waiting:
+            connection, queue = self._waiting.popitem(last=False)
+            place = queue.popleft()
+            if queue:
+                self._waiting[connection] = queue  # behind the others
+            if not place.cancelled():
+                place.set_result(None)
+                return
+        self._free += 1
+
+    async def _timed(self, receive: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        began = asyncio.get_running_loop().time()
+        timer = asyncio.timeout_at(began + self._limits.seconds)
+        self._reading[timer] = began
+        try:
+            async with timer:
+                if self._waiting:
+                    self._make_room()
+                return await to_its_end(receive)
+        except TimeoutError:
+            if not timer.expired():
+                raise
+            raise self._too_slow(given_up=timer not in self._reading) from None
+        finally:
+            if self._reading.pop(timer, None) is None:
+                self._leaving -= 1
+
+    def _make_room(self) -> None:
+        """Give up the readings that have lasted too long, as many as wait, and look again when the next has."""
+        now = asyncio.get_running_loop().time()
+        wanted = sum(map(len, self._waiting.values())) - self._leaving
+        for timer, began in list(self._reading.items())[: max(0, wanted)]:
+            due = began + self._limits.crowded_seconds
+            if now < due:
+                self._look_again(due)
+                return
+            del self._reading[timer]
+            self._leaving += 1
+            timer.reschedule(now)
+
+    def _look_again(self, when: float) -> None:
+        if self._check is None:
+            self._check = asyncio.get_running_loop().call_at(when, self._checked)
+
+    def _checked(self) -> None:
+        self._check = None
+        self._make_room()
+
+    def _too_slow(self, *, given_up: bool) -> BodyTooSlow:
+        limit = self._limits.crowded_seconds if given_up else self._limits.seconds
+        said = f"the message was not whole within {limit:g} s"
+        if given_up:
+            said += ", and others waited for its place"
+        return BodyTooSlow(f"{said}. Send it faster, or try again later.", limit=limit)
+
+
+async def to_its_end(receive: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """What `receive` gives; whoever gives up waiting for it does not cancel it."""
+    task = asyncio.get_running_loop().create_task(receive())
+    task.add_done_callback(_looked_at)
+    try:
+        return await asyncio.shield(task)
+    finally:
+        del task  # `clipserve.concurrency` says why
+
+
+def _looked_at(task: asyncio.Task[Any]) -> None:
+    """Nobody else looks at the error of a reading that was given up; asyncio would log it."""
+    if not task.cancelled():
+        task.exception()

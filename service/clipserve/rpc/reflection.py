@@ -1,0 +1,43 @@
+"""grpc.reflection.v1alpha, which describes the methods to clients like grpcurl, by the package's own servicer."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from contextlib import aclosing
+
+from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
+
+from clipserve.access.gate import Gate
+from clipserve.application.byte_budget import Lease
+from clipserve.rpc.call import Call
+from clipserve.rpc.small_calls import SmallCalls
+
+SERVICE = reflection.SERVICE_NAME
+
+
+class Reflection:
+    """A call of it is a stream of questions, and ends when none comes for a while."""
+
+    def __init__(self, gate: Gate, calls: SmallCalls, services: Iterable[str]) -> None:
+        """`services`: the full names of those that there are besides this."""
+        self._gate = gate
+        self._calls = calls
+        self._servicer = reflection.aio.ReflectionServicer((*services, SERVICE))
+
+    async def info(self, call: Call, _: Lease) -> bytes:
+        """Answer all questions.
+
+        Raises:
+            Overloaded, BodyTooLarge, BodyTooSlow: see `clipserve.errors`, behind the answers to those before.
+        """
+        with self._calls.place(call):
+            async with aclosing(self._servicer.ServerReflectionInfo(self._questions(call), None)) as answers:
+                async for answer in answers:
+                    await call.write(answer.SerializeToString())
+        return b""
+
+    async def _questions(self, call: Call) -> AsyncIterator[ServerReflectionRequest]:
+        while question := await self._calls.read(call, ServerReflectionRequest):
+            await self._gate.charge(size=question.ByteSize())
+            yield question

@@ -1,0 +1,148 @@
+"""The gRPC server: what gRPC itself bounds, its port, its start and its end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+import grpc.aio
+
+from clipserve.concurrency import kept_running
+from clipserve.rpc.clipserve.v1 import clip_pb2
+from clipserve.rpc.dropping import know_tasks
+from clipserve.rpc.health import Health
+
+SERVICE = clip_pb2.DESCRIPTOR.services_by_name["Clip"].full_name
+
+_MAX_STREAMS = 100  # calls at a time on one connection, as RFC 9113 recommends
+_STREAM_WINDOW = 65_536  # bytes that a client may send before somebody reads
+_MIN_PING_SECONDS = 10.0  # what clients may send: more often, and the connection is closed
+_MAX_PING_STRIKES = 2
+_KEEPALIVE_SECONDS, _KEEPALIVE_TIMEOUT_SECONDS = 60.0, 20.0  # a client that has vanished is noticed so
+
+
+@dataclass(frozen=True)
+class ServerOptions:
+    """Where to listen, limits, and the time for the end; see the settings of the same names."""
+
+    host: str
+    grpc_port: int
+    grpc_tls_cert_file: Path | None
+    grpc_tls_key_file: Path | None
+    grpc_tls_client_ca_file: Path | None
+    max_body_bytes: int
+    max_header_bytes: int
+    max_connections: int
+    first_byte_timeout_seconds: float
+    keep_alive_seconds: float
+    drain_seconds: int
+    processes: int
+
+
+class RpcServer:
+    """Listens from `listen` on, and answers while `serve` runs.
+
+    Attributes:
+        port: once it listens, the one that it listens on.
+    """
+
+    def __init__(
+        self,
+        services: Mapping[str, Mapping[str, grpc.RpcMethodHandler]],
+        health: Health,
+        options: ServerOptions,
+    ) -> None:
+        """`services`: by full name, then by method. A running event loop is needed."""
+        self._options = options
+        self._health = health
+        self._ending = asyncio.Event()
+        self._at_once = asyncio.Event()
+        self.port = options.grpc_port
+        self._server = grpc.aio.server(options=list(_arguments(options)))
+        self._server.add_generic_rpc_handlers(
+            tuple(grpc.method_handlers_generic_handler(*service) for service in services.items())
+        )
+
+    def listen(self) -> None:
+        """Take the port.
+
+        Raises:
+            RuntimeError: it cannot be used, or the certificates cannot.
+        """
+        options = self._options
+        host = f"[{options.host}]" if ":" in options.host else options.host
+        address = f"{host}:{options.grpc_port}"
+        if credentials := _credentials(options):
+            self.port = self._server.add_secure_port(address, credentials)
+        else:
+            self.port = self._server.add_insecure_port(address)
+
+    async def serve(self) -> None:
+        """Until `end` is called and calls in flight have ended, or the time to drain is over."""
+        following = kept_running("grpc_health", self._health.follow)
+        try:
+            know_tasks(asyncio.get_running_loop())
+            await self._server.start()
+            await self._ending.wait()
+        finally:
+            following.cancel()
+            stopping = asyncio.create_task(self._stop_at_once())
+            await self._server.stop(self._options.drain_seconds)
+            stopping.cancel()
+
+    def end(self, *, at_once: bool = False) -> None:
+        """Take no more calls; `at_once`: and wait for none of those in flight."""
+        if at_once:
+            self._at_once.set()
+        self._ending.set()
+
+    async def _stop_at_once(self) -> None:
+        await self._at_once.wait()
+        await self._server.stop(None)
+
+
+def _arguments(options: ServerOptions) -> Iterator[tuple[str, int]]:
+    """Channel arguments of gRPC's library; times are in milliseconds."""
+    yield "grpc.so_reuseport", int(options.processes > 1)  # of a single one, a port in use is an error
+    yield "grpc.max_receive_message_length", options.max_body_bytes
+    yield "grpc.max_send_message_length", -1  # bounded by what one may ask
+    # It bounds a message before it is unpacked, and not after: a bomb. Compressed bytes are no message of ours.
+    yield "grpc.per_message_decompression", 0
+    yield "grpc.max_metadata_size", options.max_header_bytes
+    yield "grpc.absolute_max_metadata_size", options.max_header_bytes
+    yield "grpc.max_concurrent_streams", _MAX_STREAMS
+    # It counts streams that have ended too, until all of them is freed, and refuses calls of honest clients.
+    yield "grpc.http.overload_protection", 0
+    yield "grpc.max_allowed_incoming_connections", options.max_connections
+    # By itself the window grows with the speed of the line, for calls too that nobody reads.
+    yield "grpc.http2.bdp_probe", 0
+    yield "grpc.http2.lookahead_bytes", _STREAM_WINDOW
+    yield "grpc.http2.min_ping_interval_without_data_ms", _milliseconds(_MIN_PING_SECONDS)
+    yield "grpc.http2.max_ping_strikes", _MAX_PING_STRIKES
+    yield "grpc.keepalive_permit_without_calls", 1
+    yield "grpc.keepalive_time_ms", _milliseconds(_KEEPALIVE_SECONDS)
+    yield "grpc.keepalive_timeout_ms", _milliseconds(_KEEPALIVE_TIMEOUT_SECONDS)
+    yield "grpc.max_connection_idle_ms", _milliseconds(options.keep_alive_seconds)
+    yield "grpc.server_handshake_timeout_ms", _milliseconds(options.first_byte_timeout_seconds)
+
+
+def _milliseconds(seconds: float) -> int:
+    return round(seconds * 1000)
+
+
+def _credentials(options: ServerOptions) -> grpc.ServerCredentials | None:
+    cert, key, client_ca = (
+        options.grpc_tls_cert_file,
+        options.grpc_tls_key_file,
+        options.grpc_tls_client_ca_file,
+    )
+    if not cert or not key:
+        return None
+    return grpc.ssl_server_credentials(
+        [(key.read_bytes(), cert.read_bytes())],
+        root_certificates=client_ca.read_bytes() if client_ca else None,
+        require_client_auth=client_ca is not None,
+    )

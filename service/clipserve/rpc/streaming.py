@@ -1,0 +1,77 @@
+"""A call of many messages, each answered with one, in order, while they arrive.
+
+It takes as long as it takes, unless its client gives it a deadline, and rows of others come first. What is
+bounded is what it holds at a time (`clipserve.application.stream`), its messages and their bytes, how slowly they
+may come and be taken (`clipserve.application.pace`), and how many such calls there are. A client that takes no
+answers stops the reading, and is sent away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
+from functools import partial
+
+from grpc.aio import EOF
+
+from clipserve.access.gate import Gate, when_there_is_room
+from clipserve.application.byte_budget import Lease
+from clipserve.application.pace import Pace, PaceLimits
+from clipserve.application.stream import BulkPlaces, Total, TotalLimits, Window, in_order
+from clipserve.rpc.call import Call, Work
+from clipserve.rpc.reading import to_its_end
+
+Message = tuple[list[bytes], int]  # as `Work` is given it, and its size
+
+
+@dataclass(frozen=True)
+class StreamLimits(TotalLimits, PaceLimits):
+    """See the settings of the same names: a line of a bulk request is a message here."""
+
+
+class Streaming:
+    """All calls of this kind. One call of it is one of them."""
+
+    def __init__(self, gate: Gate, places: BulkPlaces, limits: StreamLimits) -> None:
+        self._gate = gate
+        self._places = places
+        self._limits = limits
+
+    async def __call__(self, work: Work, call: Call, lease: Lease) -> bytes:
+        """Answer all messages by `work`, which raises no error of a single one.
+
+        Raises:
+            Overloaded: too many such calls are running.
+            TooMany, BodyTooLarge, BodyTooSlow: see `clipserve.errors`, behind the answers to the messages before.
+        """
+        call.request.bulk = True
+        pace = Pace(self._limits)
+
+        async def answer(message: Message) -> bytes:
+            unread, size = message
+            with pace.at_work():
+                answered = await work(unread)
+            lease.shrink(size)
+            return answered
+
+        with self._places.taken(call.address):
+            async with aclosing(in_order(self._messages(call, lease, pace), answer, Window())) as answers:
+                async for answered in answers:
+                    with pace.giving(len(answered)) as seconds:
+                        await call.write(answered, seconds)
+        return b""
+
+    async def _messages(
+        self, call: Call, lease: Lease, pace: Pace
+    ) -> AsyncGenerator[tuple[Message, int], None]:
+        total, read = Total(self._limits), partial(to_its_end, call.context.read)
+        while (message := await pace.receive(read)) is not EOF:
+            size = len(message)
+            pace.received(size)
+            total.add(items=1, size=size)
+            await lease.wait_for_room(size)
+            await when_there_is_room(partial(self._gate.charge, size=size))
+            unread = [message]
+            del message
+            yield (unread, size), size

@@ -1,0 +1,150 @@
+"""The life of the process: start, serve until a signal, end."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import gc
+import os
+import signal
+import socket
+import threading
+from collections.abc import Coroutine
+from contextlib import AbstractAsyncContextManager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+import uvloop
+
+from clipserve import operations
+from clipserve.bootstrap import open_gateway
+from clipserve.concurrency import together
+from clipserve.core import OpenBackend
+from clipserve.gateway import Gateway
+from clipserve.listening import CannotListen, allow_open_files, files_needed, hosts_of, listen, warn_if_open
+from clipserve.settings import Settings
+from clipserve.telemetry.log import logger
+
+if TYPE_CHECKING:  # it loads gRPC
+    from clipserve.rpc.server import RpcServer
+
+# After the time to drain: for cancelled requests and backends to end. Then the process ends, whatever still runs.
+_MARGIN_SECONDS = 3.0
+
+
+def serve(settings: Settings, open_backend: OpenBackend | None = None) -> None:
+    """Serve until SIGTERM or Ctrl-C, then answer what is in flight and end.
+
+    `open_backend` replaces the backend that the settings ask for.
+
+    Raises:
+        ArtifactError, ClipError: a model cannot be served; the message says why.
+        CannotListen, KeyFileError, TracingUnavailable: see there.
+    """
+    warn_if_open(settings)
+    allow_files(settings)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(settings, open_backend))
+
+
+def allow_files(settings: Settings) -> None:
+    """As many as the connections of these settings need."""
+    allow_open_files(files_needed(settings))
+
+
+async def _serve(settings: Settings, open_backend: OpenBackend | None) -> None:
+    async with open_gateway(settings, open_backend) as gateway, _operations(settings, gateway):
+        listener = listen("CLIPSERVE_PORT", settings.host, settings.port)
+        listen_grpc(settings, gateway.rpc)
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(signum, _end, gateway, settings)
+        serving = asyncio.create_task(fronts(gateway, listener))
+        warming = asyncio.create_task(gateway.warm_up())
+        try:
+            await asyncio.wait({serving, warming}, return_when=asyncio.FIRST_COMPLETED)
+            if warming.done():
+                warming.result()
+                settle_memory()
+                grpc = {"grpc_port": gateway.rpc.port} if gateway.rpc else {}
+                logger.info("ready", url=f"http://{settings.host}:{settings.port}", docs="/docs", **grpc)
+            await serving
+        finally:
+            warming.cancel()
+            gateway.end()
+            await asyncio.gather(serving, warming, return_exceptions=True)
+
+
+def _operations(settings: Settings, gateway: Gateway) -> AbstractAsyncContextManager[None]:
+    """Probes and metrics on their own port, if the settings want it."""
+    if not settings.operations_enabled:
+        return nullcontext()
+    listener = listen("CLIPSERVE_OPERATIONS_PORT", settings.host, settings.operations_port)
+    serving = functools.partial(
+        operations.serving,
+        listener,
+        gateway.metrics.registry,
+        gateway.inference.ready,
+        settings.max_blocked_seconds,
+        watch_ready=gateway.metrics.state.watch_ready,
+        hosts=hosts_of(settings),
+    )
+    if settings.metrics_open or gateway.keys is None:
+        return serving()
+    return serving(may_read_metrics=functools.partial(gateway.keys.check, scope="manage"))
+
+
+async def fronts(gateway: Gateway, listener: socket.socket) -> None:
+    """Answer until the gateway is ended; gRPC must listen already."""
+    serving: list[Coroutine[Any, Any, None]] = [gateway.server.serve([listener])]
+    if gateway.rpc:
+        serving.append(gateway.rpc.serve())
+    await together(serving)
+
+
+def listen_grpc(settings: Settings, rpc: RpcServer | None) -> None:
+    """gRPC takes its port itself, and does not say what is wrong with it.
+
+    Raises:
+        CannotListen: it cannot be used, or the certificates cannot.
+    """
+    try:
+        if rpc:
+            rpc.listen()
+    except (OSError, RuntimeError):
+        shared = settings.processes > 1
+        listen("CLIPSERVE_GRPC_PORT", settings.host, settings.grpc_port, shared=shared).close()
+        raise CannotListen(
+            f"CLIPSERVE_GRPC_PORT={settings.grpc_port}: gRPC cannot listen on {settings.host}. Choose another, or "
+            "look at the files that CLIPSERVE_GRPC_TLS_* name: certificates and a key that fits them, as PEM."
+        ) from None
+
+
+def _end(gateway: Gateway, settings: Settings) -> None:
+    """The first signal lets requests in flight end; the second does not wait for them.
+
+    A load balancer needs a moment to see that this instance is not ready any more. Until then it still listens.
+    """
+    if gateway.draining:
+        gateway.end(at_once=True)
+        return
+    logger.info("draining", delay=settings.drain_delay_seconds, drain=settings.drain_seconds)
+    end_gently(gateway, settings.drain_delay_seconds, settings.drain_seconds)
+
+
+def end_gently(gateway: Gateway, delay: float, drain: float) -> None:
+    """Not ready from now on; after `delay` seconds no more requests; after `drain` more, and a margin, the end."""
+    gateway.drain()
+    asyncio.get_running_loop().call_later(delay, gateway.end)
+    last_resort = threading.Timer(delay + drain + _MARGIN_SECONDS, os._exit, [0])
+    last_resort.daemon = True
+    last_resort.start()
+
+
+def settle_memory() -> None:
+    """For a process that is ready: what is in memory now stays, so the garbage collector need not look at it again.
+
+    Nor need it run often: neither an answer nor a failure leaves cycles behind (`clipserve.concurrency`). It took a
+    sixth of the gateway's own time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 20)

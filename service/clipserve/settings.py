@@ -1,0 +1,237 @@
+"""Every setting, with its unit, default and bounds; read once, at the start, from CLIPSERVE_* variables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Literal, get_args
+
+from pydantic import ConfigDict, Field, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from clipserve.access_settings import AccessSettings
+from clipserve.application.limits import RequestLimits
+from clipserve.commas import split
+from clipserve.engine_settings import EngineSettings
+from clipserve.image_settings import ImageSettings
+from clipserve.label_set_settings import LabelSetSettings
+from clipserve.process_settings import ProcessSettings
+from clipserve.rest.compat.names import Compat
+from clipserve.rpc_settings import RpcSettings
+from clipserve.tracing_settings import TracingSettings
+from clipserve.triton_settings import TritonSettings
+
+_OF_CLIENTS = {"CLIPSERVE_URL", "CLIPSERVE_KEY"}  # of commands that ask a server, and no settings
+_DEMO = Path(__file__).parents[2] / "models" / "demo"
+
+
+class ModelSettings(ImageSettings, TritonSettings, EngineSettings):
+    """The settings that may differ from model to model; `model_settings` may hold each of them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_queue_seconds: float = Field(
+        1.0, ge=0, le=3600, description="work that may be ahead of a request before it is refused"
+    )
+    label_cache_bytes: int = Field(
+        64_000_000, ge=0, description="classifiers and label embeddings of a model"
+    )
+    image_cache_bytes: int = Field(
+        0, ge=0, description="vectors of images seen before, of a model; 0: off, each image is encoded"
+    )
+
+
+# The last of these classes is read first: AccessSettings looks at what LabelSetSettings has.
+class Settings(
+    ModelSettings,
+    AccessSettings,
+    LabelSetSettings,
+    ProcessSettings,
+    RpcSettings,
+    TracingSettings,
+    BaseSettings,
+):
+    """`python -m clipserve settings` prints this as a table."""
+
+    model_config = SettingsConfigDict(env_prefix="CLIPSERVE_", frozen=True, extra="forbid")
+
+    models: Annotated[tuple[Path, ...], NoDecode] = Field(
+        (_DEMO,),
+        min_length=1,
+        description="folders of artifacts, comma-separated; the first is the default model",
+    )
+    host: str = Field("127.0.0.1", min_length=1, description="address to listen on; 0.0.0.0 for all")
+    port: int = Field(8080, ge=0, le=65535, description="REST port")
+    operations_port: int = Field(
+        8082, ge=0, le=65535, description="port of /livez, /readyz and /metrics alone"
+    )
+    operations_enabled: bool = Field(
+        True, description="listen on operations_port, which the image's health check asks"
+    )
+    max_blocked_seconds: float = Field(
+        10.0,
+        ge=1,
+        le=3600,
+        description="time that the event loop may give no sign before /livez fails on operations_port",
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="least level logged")
+    model_settings: dict[str, ModelSettings] = Field(
+        {},
+        description="settings of single models, those marked in the last column, as JSON: "
+        '`{"ViT-B-32": {"backend": "triton", "triton_url": "gpu:8001"}}`',
+    )
+    decode_threads: int = Field(
+        0, ge=0, le=1024, description="images decoded at a time; 0: as many as the quota has cores"
+    )
+    decode_memory_bytes: int = Field(
+        512_000_000,
+        ge=10_000_000,
+        description="memory that decoding may take, of all images at a time; one that takes more alone is refused",
+    )
+    decode_timeout_seconds: float = Field(
+        5.0,
+        gt=0,
+        le=3600,
+        description="time to decode one image: of the CPU in a process, of the clock in a thread",
+    )
+    decode_processes: bool = Field(
+        True,
+        description="decode in processes of their own, which can be ended; false: in threads of the service",
+    )
+    deadline_seconds: float = Field(
+        10.0, gt=0, le=3600, description="time for one request, from its last byte"
+    )
+    body_timeout_seconds: float = Field(15.0, gt=0, le=3600, description="time for a request body to arrive")
+    min_body_bytes_per_second: int = Field(
+        65_536, ge=1, description="rate at which a body must come, after 2 seconds"
+    )
+    max_body_bytes: int = Field(20_000_000, ge=1, description="request body, or message of gRPC")
+    max_json_bytes: int = Field(
+        1_000_000, ge=1, description="JSON body, or message of gRPC, besides its images"
+    )
+    max_bulk_requests: int = Field(
+        4, ge=1, description="bulk requests at a time, EmbedStream included; half for one key or address"
+    )
+    max_bulk_lines: int = Field(1_000_000, ge=1, description="lines of a bulk request, or messages")
+    max_bulk_bytes: int = Field(
+        10_000_000_000, ge=1, description="bytes of a bulk request; a line or message may have max_body_bytes"
+    )
+    max_in_flight_bytes: int = Field(
+        256_000_000,
+        ge=1,
+        validate_default=True,
+        description="bodies of all requests in memory, and large answers; at least max_body_bytes",
+    )
+    max_in_flight_bytes_per_address: int = Field(
+        128_000_000,
+        ge=1,
+        validate_default=True,
+        description="of one client's address, at least max_body_bytes; give a proxy in front all of it",
+    )
+    max_connections: int = Field(
+        512,
+        ge=1,
+        description="open connections of a front; beyond it, REST closes idle ones, and gRPC refuses new ones",
+    )
+    max_connections_per_address: int = Field(
+        0, ge=0, description="of one client's address; 0: all, which suits a proxy in front"
+    )
+    max_header_bytes: int = Field(
+        65_536, ge=1_024, description="request line, headers, trailers; or metadata of gRPC"
+    )
+    first_byte_timeout_seconds: float = Field(
+        10.0, gt=0, le=3600, description="time for the first byte on a new connection"
+    )
+    header_timeout_seconds: float = Field(
+        5.0, gt=0, le=3600, description="time for headers, from their first byte"
+    )
+    keep_alive_seconds: float = Field(
+        65.0,
+        gt=0,
+        le=3600,
+        description="time between two requests on a connection; longer than a proxy's in front",
+    )
+    write_timeout_seconds: float = Field(
+        10.0, gt=0, le=3600, description="time in which a client must take a part of its answer"
+    )
+    drain_delay_seconds: float = Field(
+        0.0,
+        ge=0,
+        le=3600,
+        description="time after SIGTERM in which it is not ready and still listens; behind a load balancer longer "
+        "than this takes to see it",
+    )
+    drain_seconds: int = Field(25, ge=0, description="time for requests in flight to end after that")
+    max_images: int = Field(RequestLimits.max_images, ge=1, description="images in a request")
+    max_request_pixels: int = Field(
+        RequestLimits.max_request_pixels,
+        ge=1,
+        description="pixels of the images of a request, if it has several",
+    )
+    max_texts: int = Field(RequestLimits.max_texts, ge=1, description="texts in a request")
+    max_text_chars: int = Field(RequestLimits.max_text_chars, ge=1, description="characters of a text")
+    max_labels: int = Field(RequestLimits.max_labels, ge=1, description="labels in a request")
+    max_label_chars: int = Field(RequestLimits.max_label_chars, ge=1, description="characters of a label")
+    max_label_bytes: int = Field(
+        RequestLimits.max_label_bytes, ge=1, description="all labels of a request, UTF-8"
+    )
+    max_templates: int = Field(RequestLimits.max_templates, ge=1, description="prompt templates in a request")
+    max_prompt_chars: int = Field(
+        RequestLimits.max_prompt_chars, ge=1, description="characters of a template with a label in its slots"
+    )
+    max_prompts_chars: int = Field(
+        RequestLimits.max_prompts_chars,
+        ge=1,
+        description="characters of all prompts of a request, labels x templates; the default lets 1,000 labels "
+        "through `imagenet-80`",
+    )
+
+    page: bool = Field(
+        True, description="the page for people at `/` of the REST port; false: it is not found"
+    )
+    compat: Annotated[tuple[Compat, ...], NoDecode] = Field(
+        get_args(Compat),
+        description="other servers whose clients find their endpoints here, comma-separated; empty: none",
+    )
+
+    @field_validator("max_in_flight_bytes", "max_in_flight_bytes_per_address")
+    @classmethod
+    def _has_room_for_a_body(cls, value: int, info: ValidationInfo) -> int:
+        # What does not fit now may wait until it does, and this would wait for ever.
+        if value < (body := info.data.get("max_body_bytes", 0)):
+            raise ValueError(
+                f"a body may have CLIPSERVE_MAX_BODY_BYTES={body}, and would never fit: allow that many"
+            )
+        return value
+
+    @field_validator("compat", mode="before")
+    @classmethod
+    def _split_compat(cls, value: object) -> object:
+        return () if value == "" else split(value)
+
+    @field_validator("keys_file", "label_sets_folder", mode="before")
+    @classmethod
+    def _has_a_name(cls, value: object) -> object:
+        if isinstance(value, str) and not value.strip():
+            raise ValueError("it is empty: write a path, or leave the setting out")
+        return value
+
+    @field_validator("models", mode="before")
+    @classmethod
+    def _split_models(cls, value: object) -> object:
+        folders = split(value)
+        if isinstance(folders, list) and "" in folders:
+            raise ValueError("it has an empty name: write paths of folders, with one comma between two")
+        return folders
+
+    def of_model(self, name: str) -> ModelSettings:
+        """The settings of one model: these, with its own from `model_settings` in their place."""
+        own = self.model_settings.get(name, ModelSettings())
+        chosen = {field: getattr(own, field) for field in own.model_fields_set}
+        return self.model_copy(update=chosen)
+
+
+def unknown_variables(environment: Iterable[str]) -> list[str]:
+    """CLIPSERVE_* variables that are no setting: a misspelled one would otherwise be ignored in silence."""
+    known = {f"CLIPSERVE_{name.upper()}" for name in Settings.model_fields} | _OF_CLIENTS
+    return sorted(name for name in environment if name.startswith("CLIPSERVE_") and name not in known)

@@ -1,0 +1,34 @@
+"""All settings as a table, for people."""
+
+from __future__ import annotations
+
+from clipserve.access_settings import AccessSettings
+from clipserve.engine_settings import default_by_device
+from clipserve.label_set_settings import LabelSetSettings
+from clipserve.settings import ModelSettings, Settings
+
+
+def as_markdown() -> str:
+    """All settings as the table of docs/settings.md. Those that may differ from model to model come last."""
+    rows = ["| variable | default | meaning | by model |", "| --- | --- | --- | --- |"]
+    fields = Settings.model_fields
+    parts = (LabelSetSettings.model_fields, AccessSettings.model_fields, ModelSettings.model_fields)
+    for name in sorted(fields, key=lambda name: [name in part for part in reversed(parts)]):
+        default = _default_text(name)
+        by_model = "yes" if name in ModelSettings.model_fields else ""
+        variable = f"CLIPSERVE_{name.upper()}"
+        rows.append(f"| `{variable}` | `{default}` | {fields[name].description} | {by_model} |")
+    return "\n".join(rows)
+
+
+def _default_text(name: str) -> str:
+    if by_device := default_by_device(name):
+        return by_device
+    value = Settings.model_fields[name].default
+    if name == "models":
+        return "models/demo"
+    if name == "state_dir":
+        return "~/.local/state/clipserve"
+    if isinstance(value, tuple):
+        return ",".join(value) or "None"
+    return str(value).lower() if isinstance(value, bool) else str(value)

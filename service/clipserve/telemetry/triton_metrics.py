@@ -1,0 +1,120 @@
+"""The metrics of Triton servers. `endpoint` is host:port, as the operator or his name server gives it.
+
+What a gateway knows of each server now is read when somebody asks, so that a call pays for nothing but its seconds.
+The series of a server that has gone away go with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from clipserve.telemetry.instruments import SECONDS
+
+
+class TritonMetrics(Collector):
+    """The servers of all models; `add` one, and `close` what it gives."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._endpoints: list[EndpointMetrics] = []
+        self._seconds = Histogram(
+            "clipserve_triton_endpoint_seconds",
+            "Duration of a call that a Triton server has answered.",
+            ["endpoint", "tower"],
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self._retries = Counter(
+            "clipserve_triton_retries_total",
+            "Calls made again on another Triton server, by what the first did: unavailable, not_found, silent.",
+            ["reason"],
+            registry=registry,
+        )
+        for reason in ("unavailable", "not_found", "silent"):
+            self._retries.labels(reason)  # 0 until the first: a rate needs that
+        registry.register(self)
+
+    def add(
+        self, endpoint: str, model: str, *, up: Callable[[], bool], rows: Callable[[], int]
+    ) -> EndpointMetrics:
+        """One server, as one model sees it. `rows`: sent to it and not yet answered."""
+        made = EndpointMetrics(endpoint, model, up, rows, self._seconds, self._remove)
+        self._endpoints.append(made)
+        return made
+
+    def retried(self, reason: str) -> None:
+        self._retries.labels(reason).inc()
+
+    def _remove(self, gone: EndpointMetrics) -> None:
+        self._endpoints.remove(gone)
+        if all(other.endpoint != gone.endpoint for other in self._endpoints):
+            self._seconds.remove_by_labels({"endpoint": gone.endpoint})
+
+    def describe(self) -> Iterator[Metric]:
+        """The families without samples: they are not known when this is registered."""
+        yield from self._families()
+
+    def collect(self) -> Iterator[Metric]:
+        """From another thread than the one that adds and closes: hence the copies."""
+        up, rows, phases = self._families()
+        sums: dict[str, int] = {}
+        for each in list(self._endpoints):
+            up.add_metric([each.endpoint, each.model], each.up())
+            sums[each.endpoint] = sums.get(each.endpoint, 0) + each.rows()
+            for (model, phase), seconds in list(each.phases.items()):
+                phases.add_metric([each.endpoint, model, phase], seconds)
+        for endpoint, count in sums.items():
+            rows.add_metric([endpoint], count)
+        yield from (up, rows, phases)
+
+    def _families(self) -> tuple[GaugeMetricFamily, GaugeMetricFamily, CounterMetricFamily]:
+        return (
+            GaugeMetricFamily(
+                "clipserve_triton_endpoint_up",
+                "Whether a Triton server serves the model, as it said when last asked.",
+                labels=["endpoint", "model"],
+            ),
+            GaugeMetricFamily(
+                "clipserve_triton_endpoint_rows",
+                "Rows sent to a Triton server and not yet answered.",
+                labels=["endpoint"],
+            ),
+            CounterMetricFamily(
+                "clipserve_triton_phase_seconds",
+                "What a Triton server reports of its own time, summed since it started: queue and compute. The "
+                "network's share is clipserve_batch_seconds less these.",
+                labels=["endpoint", "model", "phase"],
+            ),
+        )
+
+
+class EndpointMetrics:
+    """One server, as one model sees it.
+
+    Attributes:
+        phases: (Triton's model, phase) -> seconds that the server has counted since it started.
+    """
+
+    def __init__(
+        self,
+        endpoint: str,
+        model: str,
+        up: Callable[[], bool],
+        rows: Callable[[], int],
+        seconds: Histogram,
+        remove: Callable[[EndpointMetrics], None],
+    ) -> None:
+        self.endpoint, self.model, self.up, self.rows = endpoint, model, up, rows
+        self.phases: dict[tuple[str, str], float] = {}
+        self._seconds = {tower: seconds.labels(endpoint, tower) for tower in ("image", "text")}
+        self._remove = remove
+
+    def answered(self, tower: str, seconds: float) -> None:
+        self._seconds[tower].observe(seconds)
+
+    def close(self) -> None:
+        """The gateway does not use the server any more: its series end."""
+        self._remove(self)
