@@ -37,23 +37,35 @@ RUN python3 -m venv /pip && python3 -m venv --without-pip /app/.venv \
     && rm -f /app/.venv/lib/python3*/site-packages/openvino/libs/libopenvino_intel_[gn]pu_plugin.so \
       /app/.venv/lib/python3*/site-packages/openvino/libs/cache.json \
     && /pip/bin/pip install --no-cache-dir --require-hashes -r sbom.txt
-COPY pyproject.toml .
-RUN if [ "$VARIANT" = export ]; then \
-      /pip/bin/pip install --no-cache-dir --upgrade 'pip>=25.1' \
-      && /pip/bin/pip --python /app/.venv/bin/python install --no-cache-dir --group export; \
-    fi \
-    && /pip/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
-      --output-file /app/sbom.cdx.json /app/.venv/bin/python
 
-# Compiled here, because the root of a running container is read-only.
+# The code changes more often than what is installed: it is a layer of its own. Compiled here, because the root of a running
+# container is read-only.
 # hadolint ignore=DL3006
 FROM base-${VARIANT} AS code
-WORKDIR /app
-COPY clipserve pyproject.toml LICENSE ./
-COPY models/ models/
-COPY service/ service/
-RUN python3 -m compileall -q --invalidation-mode unchecked-hash service models
+COPY requirements/build.txt /requirements/
+RUN python3 -m venv /pip && python3 -m venv --without-pip /app/.venv \
+    && /pip/bin/pip install --no-cache-dir --require-hashes -r /requirements/build.txt
+COPY service/ /source/service/
+COPY models/ /source/models/
+RUN /pip/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /wheels /source/service /source/models \
+    && /pip/bin/pip --python /app/.venv/bin/python install --no-cache-dir --no-deps --no-compile /wheels/*.whl \
+    && python3 -m compileall -q --invalidation-mode unchecked-hash /app/.venv/lib/python3*/site-packages/clipserve*
 
+FROM build AS packages-cpu
+FROM build AS packages-gpu
+FROM build AS packages-export
+COPY --from=code /wheels /wheels
+RUN /pip/bin/pip --python /app/.venv/bin/python install --no-cache-dir --find-links /wheels "$(echo /wheels/clipserve_models-*.whl)[export]"
+
+# hadolint ignore=DL3006
+FROM packages-${VARIANT} AS listed
+COPY --from=code /app /app
+COPY service/pyproject.toml /requirements/
+RUN /pip/bin/cyclonedx-py environment --pyproject /requirements/pyproject.toml --output-reproducible --output-file /app/sbom.cdx.json \
+      /app/.venv/bin/python
+
+# hadolint ignore=DL3006
+FROM packages-${VARIANT} AS packages
 # hadolint ignore=DL3006
 FROM base-${VARIANT}
 RUN rm -rf /usr/local/bin/pip* /usr/local/lib/python3*/ensurepip /usr/local/lib/python3*/site-packages/pip* \
@@ -62,11 +74,12 @@ RUN rm -rf /usr/local/bin/pip* /usr/local/lib/python3*/ensurepip /usr/local/lib/
     && install --directory --owner=10001 --group=10001 --mode=0700 /var/lib/clipserve \
     # Docker gives a new volume the owner of the folder that it covers.
     && install --directory --owner=10001 --group=10001 /artifact /repository
-COPY --from=build /app /app
+COPY --from=packages /app /app
 COPY --from=code /app /app
+COPY --from=listed /app/sbom.cdx.json /app/
 WORKDIR /app
 USER 10001:10001
-ENV PATH=/app/.venv/bin:/app:$PATH PYTHONPATH=/app/service:/app/models PYTHONDONTWRITEBYTECODE=1 HOME=/var/lib/clipserve \
+ENV PATH=/app/.venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1 HOME=/var/lib/clipserve \
     CLIPSERVE_HOST=0.0.0.0 CLIPSERVE_STATE_DIR=/var/lib/clipserve
 EXPOSE 8080 8081 8082
 HEALTHCHECK --interval=10s --timeout=3s --start-period=60s \

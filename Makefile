@@ -6,17 +6,19 @@ BIN := .venv/bin
 EXPORT := .venv-export/bin
 STUBS ?= service/clipserve/rpc
 PIP := -m pip install --quiet --disable-pip-version-check
+# This checkout, as the packages clipserve and clipserve-models: an edited file counts at once.
+EDITABLE := --no-deps --no-build-isolation -e service -e models
 # The tests that need nothing; each of the others has a target of its own.
-FAST := not (abuse or browser or clients or compose or deploy or export or image or neighbours or prometheus or redis or slow or triton)
+FAST := not (abuse or browser or clients or compose or deploy or dist or export or image or neighbours or prometheus or redis or slow or triton)
 
 .DEFAULT_GOAL := help
-.PHONY: help run image proto test test-slow coverage test-all test-attacks test-abuse test-browser test-clients test-compose test-image image-test test-monitoring test-neighbours test-redis test-triton test-export abuse guesses fuzz check check-proto check-deploy check-compose model variant load compare overload fair bulk embed-folder gateway fronts processes startup soak versus gathering gpu-check gpu-check-bare triton pictures reference drawings lock clean
+.PHONY: help run image proto test dist test-dist test-slow coverage test-all test-attacks test-abuse test-browser test-clients test-compose test-image image-test test-monitoring test-neighbours test-redis test-triton test-export abuse guesses fuzz check check-proto check-deploy check-compose model variant load compare overload fair bulk embed-folder gateway fronts processes startup soak versus gathering gpu-check gpu-check-bare triton pictures reference drawings lock clean
 
 help: ## this list
 	@grep -hE '^[a-z -]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z -]+):.*## /\1\t/' | expand -t 40
 
 run: .venv/service.stamp ## serve the demo model on http://localhost:8080 (settings: CLIPSERVE_*)
-	@exec $(BIN)/python -m clipserve
+	@exec $(BIN)/clipserve
 
 test: .venv/dev.stamp ## the fast tests: no GPU, no Docker, no hub
 	$(BIN)/python $(RUNNER) -m pytest -n 3 --dist worksteal --durations=25 --durations-min=5 -m '$(FAST)'
@@ -30,7 +32,7 @@ coverage: .venv/dev.stamp ## lines and branches that `make test` and `make test-
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
-test-all: test-attacks test-browser test-monitoring test-neighbours test-redis test-triton test-image test-compose test-export ## the slow rest: attacks, a browser, alerts, full load, Redis, a real Triton under chaos, the image, exports from PyTorch
+test-all: test-dist test-attacks test-browser test-monitoring test-neighbours test-redis test-triton test-image test-compose test-export ## the slow rest: the packages installed, attacks, a browser, alerts, full load, Redis, a real Triton under chaos, the image, exports from PyTorch
 
 test-attacks: .venv/dev.stamp ## of test-abuse what measures no time: fuzzing, ends under attack, two gigabytes
 	$(BIN)/python -m pytest -m abuse tests/abuse/test_fuzz.py tests/abuse/test_endings.py tests/abuse/test_two_gigabytes.py
@@ -78,7 +80,7 @@ fuzz: .venv/dev.stamp ## mutated images, texts, JSON and forms, odd requests at 
 	$(BIN)/python -m tests.abuse.fuzz $(ARGS)
 
 image: ## build the image, and say of it what it is made of: make image [VARIANT=gpu] [ARGS="--pull"]
-	docker build --build-arg VARIANT=$(or $(VARIANT),cpu) --build-arg VERSION=`sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml` \
+	docker build --build-arg VARIANT=$(or $(VARIANT),cpu) --build-arg VERSION=`sed -n 's/^__version__ = "\(.*\)"/\1/p' service/clipserve/__init__.py` \
 	  --build-arg REVISION=`git rev-parse HEAD` -t clipserve$(VARIANT:%=:%) $(ARGS) .
 
 proto: .venv/dev.stamp ## make the stubs of clip.proto anew
@@ -113,6 +115,16 @@ check-compose: ## docker compose reads its file, with every profile (needs docke
 	  docker compose --profile $$profile config --quiet || exit; \
 	done
 
+dist: .dist-tools/stamp ## wheels and sdists of clipserve and clipserve-models, checked, in dist/
+	rm -rf dist
+	.dist-tools/bin/python -m build --no-isolation --outdir dist service
+	.dist-tools/bin/python -m build --no-isolation --outdir dist models
+	.dist-tools/bin/twine check --strict dist/*
+	.dist-tools/bin/check-wheel-contents dist
+
+test-dist: dist .venv/dev.stamp ## what make dist has made, installed into empty environments and used
+	$(BIN)/python -m pytest -m dist
+
 model: .venv-export/export.stamp ## export a model: make model NAME=ViT-B-32 [ARGS="--pretrained openai"]
 	@test -n "$(NAME)" || { echo 'usage: make model NAME=ViT-B-32 [ARGS="--pretrained openai"]'; exit 2; }
 	$(EXPORT)/python -m clipserve_models export $(NAME) $(ARGS)
@@ -121,14 +133,14 @@ variant: .venv-export/export.stamp ## a variant of an artifact: make variant FOL
 	@test -n "$(FOLDER)" -a -n "$(PRECISION)" -a -n "$(PHOTOS)" || { echo 'usage: make variant FOLDER=models/artifacts/ViT-B-32 PRECISION=fp16 PHOTOS=... [ARGS="--classes classes.tsv"]'; exit 2; }
 	$(EXPORT)/python -m clipserve_models variant $(FOLDER) --precision $(PRECISION) --photos $(PHOTOS) $(ARGS)
 
-load: .venv/dev.stamp ## throughput beside a bare loop: make load [FOLDER=models/demo]
-	$(BIN)/python -m loadtests limit $(or $(FOLDER),models/demo)
+load: .venv/dev.stamp ## throughput beside a bare loop: make load [FOLDER=service/clipserve/demo]
+	$(BIN)/python -m loadtests limit $(or $(FOLDER),service/clipserve/demo)
 
 compare: .venv/dev.stamp ## beside other servers, each in an environment of its own: make compare FOLDER=... [ARGS="--rounds 5"]
-	$(BIN)/python -m loadtests.compare $(or $(FOLDER),models/demo) $(ARGS)
+	$(BIN)/python -m loadtests.compare $(or $(FOLDER),service/clipserve/demo) $(ARGS)
 
-overload fair bulk embed-folder gateway fronts processes startup soak: .venv/dev.stamp ## a load test of that name: make soak [FOLDER=models/demo] [ARGS="--minutes 30"]
-	$(BIN)/python -m loadtests $@ $(or $(FOLDER),models/demo) $(ARGS)
+overload fair bulk embed-folder gateway fronts processes startup soak: .venv/dev.stamp ## a load test of that name: make soak [FOLDER=service/clipserve/demo] [ARGS="--minutes 30"]
+	$(BIN)/python -m loadtests $@ $(or $(FOLDER),service/clipserve/demo) $(ARGS)
 
 gathering: .venv/dev.stamp ## rows a second in front of a real Triton whose models answer at once (needs Debian's package `wrk`): make gathering [OTHER=../before]
 	$(BIN)/python -m loadtests gathering $(OTHER:%=--other %) $(ARGS)
@@ -137,15 +149,15 @@ gpu-check: .venv/dev.stamp $(if $(filter cpu,$(DEVICE))$(FP32),,.venv-export/exp
 	$(if $(filter cpu,$(DEVICE)),deploy/triton/local.sh setup)
 	$(BIN)/python -m loadtests gpu-check --device $(or $(DEVICE),gpu) $(MODEL:%=--model %) $(FP32:%=--fp32 %) $(FP16:%=--fp16 %) $(ARGS)
 
-gpu-check-bare: ## encoders in process on a GPU, against the CPU and beside PyTorch; no network: make gpu-check-bare [FOLDER=models/demo] [DEVICE=cpu] [ARGS="--seconds 1"]
-	$(or $(wildcard $(BIN)/python),$(PYTHON)) -m loadtests.gpu_bare $(or $(FOLDER),models/demo) --device $(or $(DEVICE),cuda) $(ARGS)
+gpu-check-bare: ## encoders in process on a GPU, against the CPU and beside PyTorch; no network: make gpu-check-bare [FOLDER=service/clipserve/demo] [DEVICE=cpu] [ARGS="--seconds 1"]
+	$(or $(wildcard $(BIN)/python),$(PYTHON)) -m loadtests.gpu_bare $(or $(FOLDER),service/clipserve/demo) --device $(or $(DEVICE),cuda) $(ARGS)
 
-versus: .venv/dev.stamp ## beside another checkout: make versus OTHER=../before [FOLDER=models/demo] [ARGS="--rounds 9"]
-	$(BIN)/python -m loadtests versus $(OTHER) $(or $(FOLDER),models/demo) $(ARGS)
+versus: .venv/dev.stamp ## beside another checkout: make versus OTHER=../before [FOLDER=service/clipserve/demo] [ARGS="--rounds 9"]
+	$(BIN)/python -m loadtests versus $(OTHER) $(or $(FOLDER),service/clipserve/demo) $(ARGS)
 
-triton: .venv/service.stamp ## a real Triton on this CPU, gRPC on 8001: make triton [FOLDER=models/demo] [ARGS="--instances 2"]
+triton: .venv/service.stamp ## a real Triton on this CPU, gRPC on 8001: make triton [FOLDER=service/clipserve/demo] [ARGS="--instances 2"]
 	deploy/triton/local.sh setup
-	$(BIN)/python -m clipserve_models triton $(or $(FOLDER),models/demo) --backend python --out .triton/models $(ARGS)
+	$(BIN)/python -m clipserve_models triton $(or $(FOLDER),service/clipserve/demo) --backend python --out .triton/models $(ARGS)
 	@exec deploy/triton/local.sh serve .triton/models
 
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
@@ -158,18 +170,20 @@ reference: .venv/dev.stamp ## write what is made of other files: the reference i
 drawings: .venv/dev.stamp ## draw the pictures of the documents anew, from ARCHITECTURE.md and loadtests/results
 	$(BIN)/python -m tests.docs.pictures
 
-lock: ## pin the dependencies in pyproject.toml anew (needs uv); ARGS="--upgrade" takes new versions
-	$(LOCK) $(ARGS) pyproject.toml --extra cpu -o requirements/service.txt
-	$(LOCK) $(ARGS) pyproject.toml --extra gpu -c requirements/service.txt -o requirements/service-gpu.txt
-	$(LOCK) $(ARGS) pyproject.toml --extra openvino -c requirements/service.txt -o requirements/openvino.txt
-	$(LOCK) $(ARGS) pyproject.toml --extra tracing -c requirements/openvino.txt -o requirements/tracing.txt
-	$(LOCK) $(ARGS) pyproject.toml --extra parquet -c requirements/openvino.txt -o requirements/parquet.txt
+lock: ## pin the dependencies in the pyproject.toml files anew (needs uv); ARGS="--upgrade" takes new versions
+	$(LOCK) $(ARGS) service/pyproject.toml --extra cpu -o requirements/service.txt
+	$(LOCK) $(ARGS) service/pyproject.toml --extra gpu -c requirements/service.txt -o requirements/service-gpu.txt
+	$(LOCK) $(ARGS) service/pyproject.toml --extra openvino -c requirements/service.txt -o requirements/openvino.txt
+	$(LOCK) $(ARGS) service/pyproject.toml --extra tracing -c requirements/openvino.txt -o requirements/tracing.txt
+	$(LOCK) $(ARGS) service/pyproject.toml --extra parquet -c requirements/openvino.txt -o requirements/parquet.txt
 	$(LOCK) $(ARGS) --group dev -c requirements/openvino.txt -c requirements/tracing.txt -c requirements/parquet.txt -o requirements/dev.txt
 	$(LOCK) $(ARGS) --group deploy -o requirements/deploy.txt
 	$(LOCK) $(ARGS) --group sbom -o requirements/sbom.txt
+	$(LOCK) $(ARGS) --group build -o requirements/build.txt
+	$(LOCK) $(ARGS) --group dist -c requirements/build.txt -o requirements/dist.txt
 
 clean: ## remove what make installed
-	rm -rf .venv .venv-export .deploy-tools .page-tools .triton .peers .clients .image
+	rm -rf .venv .venv-export .deploy-tools .dist-tools dist .page-tools .triton .peers .clients .image
 
 .venv/python.stamp:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -177,10 +191,10 @@ clean: ## remove what make installed
 	$(PYTHON) -m venv .venv
 	@touch $@
 
-.venv/service.stamp: .venv/python.stamp requirements/service.txt
+.venv/service.stamp: .venv/python.stamp requirements/service.txt requirements/build.txt service/pyproject.toml models/pyproject.toml
 	@echo "installing the service into .venv ..."
-	$(BIN)/python $(PIP) --require-hashes -r requirements/service.txt
-	@printf '%s\n' $(CURDIR)/service $(CURDIR)/models > `$(BIN)/python -c 'import site; print(site.getsitepackages()[0])'`/clipserve.pth
+	$(BIN)/python $(PIP) --require-hashes -r requirements/service.txt -r requirements/build.txt
+	$(BIN)/python $(PIP) $(EDITABLE)
 	@touch $@
 
 .venv/dev.stamp: .venv/service.stamp requirements/openvino.txt requirements/tracing.txt requirements/parquet.txt requirements/dev.txt
@@ -188,13 +202,18 @@ clean: ## remove what make installed
 	$(BIN)/python $(PIP) --require-hashes -r requirements/openvino.txt -r requirements/tracing.txt -r requirements/parquet.txt -r requirements/dev.txt
 	@touch $@
 
-.venv-export/export.stamp: requirements/service.txt requirements/openvino.txt requirements/tracing.txt requirements/parquet.txt requirements/dev.txt pyproject.toml
+.venv-export/export.stamp: requirements/service.txt requirements/openvino.txt requirements/tracing.txt requirements/parquet.txt requirements/dev.txt requirements/build.txt service/pyproject.toml models/pyproject.toml
 	@echo "installing PyTorch and the exporters into .venv-export (a few minutes) ..."
 	$(PYTHON) -m venv .venv-export
-	$(EXPORT)/python $(PIP) --upgrade 'pip>=25.1' # the first that reads groups
-	$(EXPORT)/python $(PIP) -r requirements/service.txt -r requirements/openvino.txt -r requirements/tracing.txt -r requirements/parquet.txt -r requirements/dev.txt
-	$(EXPORT)/python $(PIP) --group export
-	@printf '%s\n' $(CURDIR)/service $(CURDIR)/models > `$(EXPORT)/python -c 'import site; print(site.getsitepackages()[0])'`/clipserve.pth
+	$(EXPORT)/python $(PIP) -r requirements/service.txt -r requirements/build.txt -r requirements/openvino.txt -r requirements/tracing.txt -r requirements/parquet.txt -r requirements/dev.txt
+	$(EXPORT)/python $(PIP) $(EDITABLE)
+	$(EXPORT)/python $(PIP) --no-build-isolation -e 'models[export]'
+	@touch $@
+
+.dist-tools/stamp: requirements/dist.txt
+	@echo "installing the tools that build distributions into .dist-tools ..."
+	$(PYTHON) -m venv .dist-tools
+	.dist-tools/bin/python $(PIP) --require-hashes -r requirements/dist.txt
 	@touch $@
 
 .deploy-tools/stamp: requirements/deploy.txt tests/deploy/package.json tests/deploy/package-lock.json

@@ -23,7 +23,7 @@ from loadtests.process import Server, free_port, started
 from loadtests.report import Report, ms, results_table, table, write
 from loadtests.scenarios import SCENARIOS, Scenario
 
-DEMO = Path("models/demo")
+DEMO = Path("service/clipserve/demo")
 # For closed loops, which look for the capacity: nobody is refused, and 1,000 labels may take their time.
 _PATIENT = {"max_queue_seconds": "60", "deadline_seconds": "60"}
 

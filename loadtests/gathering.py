@@ -46,7 +46,9 @@ class Turn:
 
 def gathering(
     other: Annotated[Path | None, typer.Option(help="Another checkout, whose gateway takes turns.")] = None,
-    artifact: Annotated[Path, typer.Option(help="Served as one of arithmetic.")] = Path("models/demo"),
+    artifact: Annotated[Path, typer.Option(help="Served as one of arithmetic.")] = Path(
+        "service/clipserve/demo"
+    ),
     clients: int = 64,
     seconds: Annotated[float, typer.Option(help="Of each turn.")] = 4.0,
     rounds: Annotated[int, typer.Option(help="Print the medians of so many.")] = 5,

@@ -49,7 +49,7 @@ class Turn:
 
 def processes(
     artifact: Annotated[Path, typer.Argument(help="An artifact; it is served as one of arithmetic.")] = Path(
-        "models/demo"
+        "service/clipserve/demo"
     ),
     names: Annotated[
         list[str] | None, typer.Option("--scenario", help="Default: large, small, text.")

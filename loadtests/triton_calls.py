@@ -45,7 +45,7 @@ class Turn:
 
 def triton_calls(
     artifact: Annotated[Path, typer.Argument(help="It is served as one of arithmetic.")] = Path(
-        "models/demo"
+        "service/clipserve/demo"
     ),
     seconds: Annotated[float, typer.Option(help="Of each turn.")] = 0.5,
     rounds: Annotated[int, typer.Option(help="Print the medians of so many.")] = 9,

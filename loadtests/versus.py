@@ -77,7 +77,7 @@ CONTESTS = (
 
 def versus(
     other: Annotated[Path, typer.Argument(help="Another checkout, of the commit to compare with.")],
-    artifact: Annotated[Path, typer.Argument(help="An artifact.")] = Path("models/demo"),
+    artifact: Annotated[Path, typer.Argument(help="An artifact.")] = Path("service/clipserve/demo"),
     seconds: Annotated[float, typer.Option(help="Of one turn.")] = 5.0,
     rounds: Annotated[int, typer.Option(help="Pairs of turns.")] = 9,
     backend: Annotated[str, typer.Option(help="As the setting of the same name.")] = "onnx",

@@ -16,10 +16,10 @@ from pathlib import Path
 
 import httpx
 
+from clipserve.demo import FOLDER as DEMO
 from loadtests.process import free_port
 
 ROOT = Path(__file__).parents[1]
-DEMO = ROOT / "models" / "demo"
 
 
 class Process:

@@ -9,12 +9,12 @@ import pytest
 from clipserve.backends import calls_of, open_engine, uses_gpu
 from clipserve.clip.artifact import read_manifest
 from clipserve.core import open_core
+from clipserve.demo import FOLDER as DEMO
 from clipserve.engine.cuda import Accelerator, Facts
 from clipserve.engine.nvidia import Driver, Gpu
 from clipserve.errors import BackendUnavailable
 from clipserve.settings import ModelSettings, Settings
 from clipserve.telemetry.metrics import Metrics
-from tests.process import DEMO
 
 WITH_GPU = Accelerator(
     lambda: Facts(

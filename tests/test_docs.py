@@ -11,6 +11,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import clipserve
+import clipserve_models
 from clipserve import errors
 from clipserve.application.template_sets import template_sets
 from clipserve.errors import ClipError
@@ -24,7 +25,9 @@ from tests.docs.markdown import documents
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 MAKEFILE = (ROOT / "Makefile").read_text()
-PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PYPROJECT, SERVICE, MODELS = (
+    tomllib.loads((ROOT / folder / "pyproject.toml").read_text()) for folder in ("", "service", "models")
+)
 
 
 def test_the_table_of_settings_shows_them_as_they_are() -> None:
@@ -149,10 +152,12 @@ def test_lock_files_hold_no_addresses() -> None:
         ("openvino", ["openvino"]),
         ("dev", ["dev"]),
         ("sbom", ["sbom"]),
+        ("build", ["build"]),
+        ("dist", ["dist"]),
     ],
 )
 def test_a_lock_file_pins_what_pyproject_asks_for(lock: str, lists: list[str]) -> None:
-    project = PYPROJECT["project"]
+    project = SERVICE["project"]
     every = {"dependencies": project["dependencies"], **project["optional-dependencies"]}
     every |= PYPROJECT["dependency-groups"]
     lines = re.findall(r"^([\w.-]+)==([\w.]+)", (ROOT / f"requirements/{lock}.txt").read_text(), re.MULTILINE)
@@ -162,5 +167,11 @@ def test_a_lock_file_pins_what_pyproject_asks_for(lock: str, lists: list[str]) -
         assert asked.specifier.contains(pins[canonicalize_name(asked.name)]), f"{line}: run make lock"
 
 
-def test_the_version_is_pyproject_s() -> None:
-    assert clipserve.__version__ == PYPROJECT["project"]["version"]
+def test_both_distributions_have_one_version() -> None:
+    assert clipserve.__version__ == clipserve_models.__version__
+    assert MODELS["project"]["dependencies"] == [f"clipserve=={clipserve.__version__}"]
+
+
+def test_both_distributions_have_the_licence_of_the_repository() -> None:
+    licence = (ROOT / "LICENSE").read_text()
+    assert [(ROOT / folder / "LICENSE").read_text() for folder in ("service", "models")] == [licence] * 2

@@ -13,7 +13,7 @@ import pytest
 
 from tests.process import ROOT
 
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+MODELS = tomllib.loads((ROOT / "models/pyproject.toml").read_text("utf-8"))["project"]
 LOCKED = ("service", "service-gpu", "openvino", "parquet", "tracing")  # requirements/*.txt
 
 
@@ -40,7 +40,7 @@ def imported(source: str) -> set[str]:
 def test_no_import_is_of_a_package_that_only_the_tests_install(part: str) -> None:
     elsewhere = set[str]().union(*map(locked, LOCKED))
     if part == "models":
-        elsewhere |= set(map(plain, PROJECT["dependency-groups"]["export"]))
+        elsewhere |= set(map(plain, MODELS["optional-dependencies"]["export"]))
     only_tests = locked("dev") - elsewhere
     assert "httpx" in only_tests
     makers = packages_distributions()

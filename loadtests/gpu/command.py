@@ -67,7 +67,7 @@ def gpu_check(
     """Cosines, rates and JPEG load through a real Triton, for each precision and backend; a file and tables."""
     images = _images(device, triton_image, tensorrt_image, sdk_image)
     if fp32 is None:
-        fp32, fp16 = (Path("models/demo"), None) if device == "cpu" else export(model, photos)
+        fp32, fp16 = (Path("service/clipserve/demo"), None) if device == "cpu" else export(model, photos)
     plan = replace(PLANS[device], seconds=seconds or PLANS[device].seconds)
     found = _about(device, plan, images)
     path = out or RESULTS / f"check-{slug(found['gpu'].get('name', 'cpu'))}.json"

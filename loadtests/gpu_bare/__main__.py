@@ -29,7 +29,7 @@ _RESULTS = Path(__file__).parents[1] / "results" / "gpu"
 
 
 def main(
-    artifact: Annotated[Path, typer.Argument(help="An artifact in fp32.")] = Path("models/demo"),
+    artifact: Annotated[Path, typer.Argument(help="An artifact in fp32.")] = Path("service/clipserve/demo"),
     device: Annotated[
         str, typer.Option(help="`cuda`; `cpu` tries the program itself, on few rows.")
     ] = "cuda",

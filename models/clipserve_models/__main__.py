@@ -1,10 +1,11 @@
-"""`python -m clipserve_models`: make artifacts and check them."""
+"""`clipserve models`, also `python -m clipserve_models`: make artifacts and check them."""
 
 from __future__ import annotations
 
 import logging
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -235,10 +236,10 @@ def record_plans(
     typer.echo(f"{folder}: plans of {made.artifact}, TensorRT {made.tensorrt}, {made.gpu}")
 
 
-def main() -> None:
-    """Run a command; an expected error is printed without a traceback."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command, of the command line or these; an expected error is printed without a traceback."""
     try:
-        app()
+        app(arguments, prog_name="clipserve models")
     except (ModelsError, ArtifactError) as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(1)

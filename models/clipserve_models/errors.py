@@ -6,9 +6,11 @@ class ModelsError(Exception):
 
 
 def not_installed(error: ImportError) -> ModelsError:
-    """The error to raise where a package of the export requirements is missing, or cannot be imported."""
+    """The error to raise where a package of the extra `export` is missing, or cannot be imported."""
     if isinstance(error, ModuleNotFoundError) and error.name:
         reason = f"{error.name} is not installed"
     else:
         reason = str(error).strip().partition("\n")[0]
-    return ModelsError(f"{reason}: install the export requirements: make model does it.")
+    return ModelsError(
+        f"{reason}: pip install 'clipserve-models[export]', or in a checkout use `make model`."
+    )

@@ -1,10 +1,11 @@
-"""The commands of `clipserve`, which is `python -m clipserve`; without one it serves until a signal."""
+"""The command `clipserve`, also as `python -m clipserve`; without a command of its own it serves until a signal."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import entry_points
 from typing import Any
 
 import typer
@@ -55,6 +56,8 @@ cli = typer.Typer(
 )
 
 
+_GIVEN_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
+
 cli.add_typer(keys, name="keys")
 cli.command()(classify)
 cli.command()(embed)
@@ -64,7 +67,7 @@ cli.command()(doctor)
 
 
 @cli.callback(invoke_without_command=True)
-def main(context: typer.Context) -> None:
+def _without_command(context: typer.Context) -> None:
     """Without a command: serve."""
     if context.invoked_subcommand is None:
         serve()
@@ -96,6 +99,16 @@ def settings() -> None:
     typer.echo(as_markdown())
 
 
+@cli.command(context_settings=_GIVEN_ON, add_help_option=False)
+def models(context: typer.Context) -> None:
+    """Make models and check them: `clipserve models --help`. They need the package clipserve-models."""
+    found = entry_points(group="clipserve.commands", name="models")
+    if not found:
+        typer.echo("clipserve models is a package of its own: pip install clipserve-models", err=True)
+        raise typer.Exit(2)
+    found["models"].load()(context.args)
+
+
 def _run(chosen: Settings) -> None:
     if chosen.processes > 1:
         from clipserve.processes.supervisor import supervise  # loads none of what serves: it stays small
@@ -111,5 +124,10 @@ def _cannot_start(reason: str) -> None:
     logger.critical("cannot_start", reason=reason)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Run the command line."""
     cli(prog_name="clipserve")
+
+
+if __name__ == "__main__":
+    main()

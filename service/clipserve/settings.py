@@ -9,6 +9,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import ConfigDict, Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from clipserve import demo
 from clipserve.access_settings import AccessSettings
 from clipserve.application.limits import RequestLimits
 from clipserve.commas import split
@@ -22,7 +23,6 @@ from clipserve.tracing_settings import TracingSettings
 from clipserve.triton_settings import TritonSettings
 
 _OF_CLIENTS = {"CLIPSERVE_URL", "CLIPSERVE_KEY"}  # of commands that ask a server, and no settings
-_DEMO = Path(__file__).parents[2] / "models" / "demo"
 
 
 class ModelSettings(ImageSettings, TritonSettings, EngineSettings):
@@ -56,7 +56,7 @@ class Settings(
     model_config = SettingsConfigDict(env_prefix="CLIPSERVE_", frozen=True, extra="forbid")
 
     models: Annotated[tuple[Path, ...], NoDecode] = Field(
-        (_DEMO,),
+        (demo.FOLDER,),
         min_length=1,
         description="folders of artifacts, comma-separated; the first is the default model",
     )

@@ -26,7 +26,7 @@ def _default_text(name: str) -> str:
         return by_device
     value = Settings.model_fields[name].default
     if name == "models":
-        return "models/demo"
+        return "the demo model"
     if name == "state_dir":
         return "~/.local/state/clipserve"
     if isinstance(value, tuple):

@@ -12,15 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from clipserve.demo import FOLDER as DEMO
 from loadtests.bodies import photo
 from tests.abuse.answers import RpcAnswers, http_answers
 from tests.abuse.attack import Attack, Piece, good, request
 from tests.abuse.measure import Peak, cpu_seconds, resident
 from tests.abuse.probe import Prober
 from tests.abuse.wire import Address, Played, play
-from tests.process import ROOT, Process
-
-DEMO = ROOT / "models" / "demo"
+from tests.process import Process
 
 _SIZES = ((64, 48), (640, 480), (1_600, 1_200), (2_300, 1_725), (4_000, 3_000))  # 2 KB to 2 MB
 _KEPT = 60_000_000  # bytes

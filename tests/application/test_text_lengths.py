@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,12 +12,12 @@ from clipserve.clip.artifact import read_manifest
 from clipserve.clip.manifest import GPU_TEXT_BUCKETS, TEXT_BUCKETS
 from clipserve.clip.tokenizer import load_tokenizer
 from clipserve.concurrency import SideThread
+from clipserve.demo import FOLDER as DEMO
 from clipserve.engine.in_process import InProcess
 from clipserve.engine.onnx import OnnxEngine, OnnxOptions
 from clipserve.telemetry.metrics import Metrics
 from tests.support import Counting, Recording
 
-DEMO = Path(__file__).parents[2] / "models" / "demo"
 MANIFEST = read_manifest(DEMO)
 
 

@@ -12,9 +12,9 @@ import pytest
 
 from clipserve.clip.artifact import ArtifactError, read_manifest, verify_files
 from clipserve.clip.external import external_files
+from clipserve.demo import FOLDER as DEMO
 from tests.support import write_toy_artifact
 
-DEMO = Path(__file__).parents[2] / "models" / "demo"
 WEIGHTS = np.arange(4, dtype=np.float32).tobytes()
 OUTSIDE = ["../secret", "link", "folder/secret", "sub/../../secret"]
 

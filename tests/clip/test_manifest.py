@@ -8,10 +8,11 @@ import pytest
 
 from clipserve.clip.artifact import read_manifest
 from clipserve.clip.manifest import TextSpec
+from clipserve.demo import FOLDER as DEMO
 from clipserve.engine.fake import FakeBackend
 from tests.support import DIM, serving, write_toy_artifact
 
-MANIFEST = read_manifest(Path(__file__).parents[2] / "models" / "demo")
+MANIFEST = read_manifest(DEMO)
 
 
 def test_the_fingerprint_of_an_artifact_never_changes() -> None:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import re
-import tomllib
 
 import pytest
 import yaml
 
+from clipserve import __version__
 from clipserve.settings import Settings
-from tests.deploy.manifests import COMPONENTS, K8S, OVERLAYS, ROOT
+from tests.deploy.manifests import COMPONENTS, K8S, OVERLAYS
 
 FOLDERS = [*(f"overlays/{name}" for name in OVERLAYS), *(f"components/{name}" for name in COMPONENTS)]
-VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
@@ -39,7 +38,7 @@ def test_manifests_run_this_version() -> None:
         images = {
             each["name"]: each.get("newTag") for each in yaml.safe_load(path.read_text()).get("images", [])
         }
-        assert images.get("clipserve", VERSION) == VERSION, path
+        assert images.get("clipserve", __version__) == __version__, path
 
 
 def test_plans_are_built_and_served_by_images_of_the_month_in_their_key() -> None:

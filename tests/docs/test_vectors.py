@@ -6,8 +6,8 @@ import pytest
 
 from clipserve.clip.artifact import read_manifest
 from clipserve.clip.images import ImageLimits
+from clipserve.demo import FOLDER as DEMO
 from tests.docs.markdown import ROOT
-from tests.process import DEMO
 
 PAGE = (ROOT / "docs/vectors.md").read_text()
 MANIFEST = read_manifest(DEMO)

@@ -20,8 +20,9 @@ from pathlib import Path
 
 import pytest
 
+from clipserve.demo import FOLDER as DEMO
 from tests.docs.markdown import ROOT, Block, blocks
-from tests.process import DEMO, Process
+from tests.process import Process
 
 RUNNABLE = ("python", "sh")
 OTHERWISE = re.compile(r"(?:not run|run by|run with): ")
@@ -141,10 +142,9 @@ def reader_s_folder(folder: Path, photos: Mapping[str, bytes]) -> Path:
     (folder / "docs").mkdir()
     (folder / "photos").mkdir()
     (folder / "docs/cat.jpg").write_bytes((ROOT / "docs/cat.jpg").read_bytes())
-    (folder / "clipserve").symlink_to(ROOT / "clipserve")
     # The demo model in the place and under the name of the model that pages export.
     artifact = folder / "models/artifacts/ViT-B-32"
-    shutil.copytree(DEMO, artifact, ignore=shutil.ignore_patterns("*.py", "*.md"))
+    shutil.copytree(DEMO, artifact, ignore=shutil.ignore_patterns("*.py", "*.md", "__pycache__"))
     manifest = artifact / "model.json"
     manifest.write_text(manifest.read_text().replace('"demo"', '"ViT-B-32"', 1))
     for name, image in photos.items():

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.process import DEMO, Process, copy_of_demo, failed_start
+from clipserve.demo import FOLDER as DEMO
+from tests.process import Process, copy_of_demo, failed_start
 from tests.support import form
 
 pytestmark = pytest.mark.slow

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.process import DEMO, copy_of_demo, failed_start
+from clipserve.demo import FOLDER as DEMO
+from tests.process import copy_of_demo, failed_start
 
 pytestmark = pytest.mark.slow
 

@@ -52,7 +52,9 @@ def followed() -> Iterator[dict[str, None]]:
 async def functions_of(image: bytes, status: int, *, known_labels: bool) -> list[str]:
     """What a request to classify `image` passes, with the demo model on onnxruntime."""
     with followed() as entered:
-        async with serving(None, ROOT / "models" / "demo", backend="onnx", decode_processes=True) as running:
+        async with serving(
+            None, ROOT / "service/clipserve/demo", backend="onnx", decode_processes=True
+        ) as running:
             if known_labels:
                 await running.classify(photo(), labels=["cat", "dog"])
             entered.clear()

@@ -12,6 +12,7 @@ import pytest
 from clipserve.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH, read_manifest
 from clipserve.clip.reference import REFERENCE_TEXTS, check, reference_pixels
 from clipserve.clip.tokenizer import load_tokenizer
+from clipserve.demo import FOLDER as DEMO
 from clipserve.engine.backend import Backend, Embeddings
 from clipserve.engine.fake import FakeBackend
 from clipserve.engine.in_process import Engine, InProcess
@@ -20,7 +21,6 @@ from clipserve.engine.openvino import OpenVinoEngine
 from clipserve.errors import BackendFailed, BackendUnavailable
 from tests.engine.support import batched
 
-DEMO = Path(__file__).parents[2] / "models" / "demo"
 MANIFEST = read_manifest(DEMO)
 TOKENIZER = load_tokenizer(DEMO, MANIFEST.text)
 PIXELS = reference_pixels(MANIFEST.image.size)  # [2, S, S, 3]

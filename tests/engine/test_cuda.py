@@ -12,6 +12,7 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
+from clipserve.demo import FOLDER as DEMO
 from clipserve.engine import cuda
 from clipserve.engine.cuda import PROVIDER, Accelerator, Facts, look, tried, why_not
 from clipserve.engine.nvidia import Driver, Gpu
@@ -59,7 +60,7 @@ def test_what_to_do_names_the_packages_and_the_driver() -> None:
     def told(found: str) -> str:
         return str(getattr(why_not(REASONS[found]), "do", ""))
 
-    assert "requirements/service-gpu.txt" in told("this onnxruntime has no CUDA provider")
+    assert "clipserve[gpu]" in told("this onnxruntime has no CUDA provider")
     assert "580 or later" in told("the driver runs CUDA up to 12.4, and this onnxruntime is built for 13.0")
     assert "NVIDIA_DRIVER_CAPABILITIES" in told("the driver gives no GPU: cuInit gives error 803")
 
@@ -84,7 +85,7 @@ def test_auto_warns_once_of_a_gpu_that_it_cannot_use(written: io.StringIO) -> No
     (line,) = map(json.loads, written.getvalue().splitlines())
     assert (line["event"], line["level"], line["gpu"]) == ("gpu_not_used", "warning", "NVIDIA H100, 80 GiB")
     assert line["reason"] == "this onnxruntime has no CUDA provider"
-    assert "requirements/service-gpu.txt; or set CLIPSERVE_DEVICE=cpu" in line["do"]
+    assert "'clipserve[gpu]'; or set CLIPSERVE_DEVICE=cpu" in line["do"]
 
 
 def test_auto_says_nothing_where_there_is_no_gpu(written: io.StringIO) -> None:
@@ -143,7 +144,7 @@ def test_a_session_on_a_gpu_does_not_spin() -> None:
 
 @pytest.mark.skipif(not NO_CUDA, reason="this onnxruntime is for GPUs")
 def test_an_engine_for_cuda_never_falls_back_to_the_cpu(capfd: pytest.CaptureFixture[str]) -> None:
-    folder = Path(__file__).parents[2] / "models" / "demo"
+    folder = DEMO
     engine = OnnxEngine(folder, OnnxOptions(cuda=True))
     assert engine.name == "onnxruntime-cuda"
     with (

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterator
 
 import pytest
 
+from clipserve import __version__
 from tests.image.container import Container
-from tests.image.engine import ROOT, Engine
+from tests.image.engine import Engine
 
 IMAGE = "localhost/clipserve"
 REVISION = "a-revision"
@@ -23,7 +23,7 @@ def engine() -> Engine:
 
 @pytest.fixture(scope="session")
 def version() -> str:
-    return str(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"])
+    return __version__
 
 
 @pytest.fixture(scope="session")

@@ -43,7 +43,7 @@ def test_the_gateway_is_measured_on_arithmetic(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.chdir(ROOT)
     if not with_wrk:
         monkeypatch.setattr("loadtests.wrk.available", lambda: False)
-    with started("loadtests.fake_service", models="models/demo") as server:
+    with started("loadtests.fake_service", models="service/clipserve/demo") as server:
         run = gateway(server, connections=2, seconds=0.2)
     assert run.texts.rate > 10
     assert run.texts.errors == 0
@@ -92,7 +92,7 @@ def test_one_process_and_two_are_measured_in_turns(monkeypatch: pytest.MonkeyPat
 
 def test_single_images_are_measured_beside_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    with started("loadtests.fake_service", models="models/demo") as server:
+    with started("loadtests.fake_service", models="service/clipserve/demo") as server:
         (alone, *beside), run = bulk(server, lines=250, seconds=0.3, report=lambda _: None)
     assert (run.lines, run.errors) == (250, 0)
     assert alone.load.good

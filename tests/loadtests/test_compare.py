@@ -23,7 +23,7 @@ from loadtests.peers.rounds import CONTESTS, Contest, Results, Turn, measure
 from loadtests.peers.server import NotRunning, PeerServer
 from loadtests.process import free_port
 
-_DEMO = Path("models/demo")
+_DEMO = Path("service/clipserve/demo")
 _PEER = """
 import http.server, sys
 class Echo(http.server.BaseHTTPRequestHandler):

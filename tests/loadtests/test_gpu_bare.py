@@ -14,13 +14,14 @@ import pytest
 from clipserve.clip.artifact import read_manifest
 from clipserve.clip.manifest import TextSpec
 from clipserve.clip.tokenizer import load_tokenizer
+from clipserve.demo import FOLDER as DEMO
 from loadtests.gpu_bare.agreement import cosines, judged
 from loadtests.gpu_bare.findings import Findings, at_least
 from loadtests.gpu_bare.inputs import first, lengths_of, pixels, texts
 from loadtests.gpu_bare.nodes import Tower, placed, tower_of
 from loadtests.gpu_bare.sessions import Variant
 from loadtests.gpu_bare.speed import calls_per_second
-from tests.process import DEMO, ROOT
+from tests.process import ROOT
 
 
 def checked(folder: Path, *options: str) -> tuple[int, str, dict[str, Any]]:

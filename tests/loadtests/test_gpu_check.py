@@ -16,6 +16,7 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 from typer.testing import CliRunner
 
+from clipserve.demo import FOLDER as DEMO
 from clipserve_models.triton_options import DEFAULTS
 from clipserve_models.triton_repository import write_repository
 from loadtests.__main__ import cli
@@ -28,7 +29,6 @@ from loadtests.gpu.inputs import Inputs, bounds
 from loadtests.gpu.servers import Counted
 from loadtests.gpu.variants import Variant, allow_tf32, export, plan_commands, variants
 
-DEMO = Path(__file__).parents[2] / "models" / "demo"
 IMAGES = docker.Images("nvidia/tritonserver:26.05-py3", "nvidia/tensorrt:26.05-py3")
 NVIDIA_SMI = """#!/bin/sh
 case $1 in
@@ -74,7 +74,7 @@ def test_triton_is_started_as_compose_starts_it_with_ports_of_this_host_alone(tm
     line = docker.triton_line(IMAGES.triton, tmp_path, "name", 1111, 2222)
     assert line[-len(docker.TRITON) :] == list(docker.TRITON)
     assert {"--publish=127.0.0.1:1111:8001", "--publish=127.0.0.1:2222:8002"} <= set(line)
-    compose = (DEMO.parents[1] / "docker-compose.yml").read_text()
+    compose = Path("docker-compose.yml").read_text()
     for word in docker.TRITON[2:]:
         assert f"- {word}\n" in compose or f"- {word} #" in compose
 

@@ -28,7 +28,7 @@ def tokenizer(request: pytest.FixtureRequest) -> tokenizers.Tokenizer:
     if request.param == "CLIP":
         stored = gzip.decompress((ROOT / "tests/golden/clip_tokenizer.json.gz").read_bytes())
         return tokenizers.Tokenizer.from_str(stored.decode())
-    return tokenizers.Tokenizer.from_file(str(ROOT / "models/demo/tokenizer.json"))
+    return tokenizers.Tokenizer.from_file(str(ROOT / "service/clipserve/demo/tokenizer.json"))
 
 
 def labels(call: Call) -> list[str]:

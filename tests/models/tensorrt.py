@@ -6,11 +6,11 @@ import shutil
 from pathlib import Path
 
 from clipserve.clip.artifact import read_manifest
+from clipserve.demo import FOLDER as DEMO
 from clipserve_models.plans import PLANS, write_record
 from clipserve_models.triton_options import DEFAULTS
 from clipserve_models.triton_towers import towers
 
-DEMO = Path(__file__).parents[2] / "models" / "demo"
 MANIFEST = read_manifest(DEMO)
 TOWERS = towers(MANIFEST, DEFAULTS["tensorrt"])
 GPU = "NVIDIA H100 80GB HBM3"

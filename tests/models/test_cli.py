@@ -39,7 +39,7 @@ def test_export_without_torch_says_what_to_install(tmp_path: Path) -> None:
         (tmp_path / f"{name}.py").write_text(f"raise ModuleNotFoundError('no', name={name!r})")
     result = run("export", "ViT-B-32", python_path=tmp_path)
     assert result.returncode == 1
-    assert "is not installed: install the export requirements: make model" in result.stderr
+    assert "is not installed: pip install 'clipserve-models[export]'" in result.stderr
     assert "Traceback" not in result.stderr
 
 

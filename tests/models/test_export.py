@@ -12,6 +12,7 @@ from clipserve.clip.artifact import read_manifest
 from clipserve.clip.manifest import ModelManifest
 from clipserve.clip.reference import REFERENCE_TEXTS
 from clipserve.clip.tokenizer import load_tokenizer
+from clipserve.demo import FOLDER as DEMO
 from clipserve_models.catalog import Entry, read_catalog, resolve
 from clipserve_models.errors import ModelsError
 
@@ -147,7 +148,7 @@ def test_pixels_go_into_one_cast_and_nowhere_else(vit: Path, rn50: Path) -> None
 
     from clipserve_models.uint8_rule import violations
 
-    for folder in (vit, rn50, Path(__file__).parents[2] / "models" / "demo"):
+    for folder in (vit, rn50, DEMO):
         graph = onnx.load(folder / "image.onnx").graph
         assert [node.op_type for node in graph.node if "pixels" in node.input] == ["Cast"]
         assert violations(graph) == []

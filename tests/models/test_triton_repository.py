@@ -18,6 +18,7 @@ from tritonclient.grpc import model_config_pb2 as pb
 
 from clipserve.clip.artifact import ArtifactError, read_manifest
 from clipserve.clip.manifest import TextSpec
+from clipserve.demo import FOLDER as DEMO
 from clipserve.engine.batch_queue import BatchPolicy
 from clipserve.engine.triton.contract import triton_model
 from clipserve_models import trtexec
@@ -29,7 +30,6 @@ from clipserve_models.triton_towers import towers
 from tests.models.tensorrt import demo_with_plans
 
 ROOT = Path(__file__).parents[2]
-DEMO = ROOT / "models" / "demo"
 MANIFEST = read_manifest(DEMO)
 TYPES = {"tensor(uint8)": pb.TYPE_UINT8, "tensor(int32)": pb.TYPE_INT32, "tensor(float)": pb.TYPE_FP32}
 TOWERS = {"demo_image": "image.onnx", "demo_text": "text.onnx"}

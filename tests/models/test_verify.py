@@ -9,10 +9,10 @@ import pytest
 
 from clipserve.clip.artifact import read_manifest
 from clipserve.clip.reference import reference_pixels
+from clipserve.demo import FOLDER as DEMO
 from clipserve_models.errors import ModelsError
 from clipserve_models.verify import Case, Graph, compare
 
-DEMO = Path(__file__).parents[2] / "models" / "demo"
 MANIFEST = read_manifest(DEMO)
 PIXELS = {"pixels": reference_pixels(MANIFEST.image.size)}
 STORED = np.array(MANIFEST.reference.image_embeddings, np.float32)  # [2, D]

@@ -16,12 +16,13 @@ from pathlib import Path
 
 import pytest
 
+from clipserve.demo import FOLDER as DEMO
 from loadtests.process import FakeTriton, fake_triton
 from tests.monitoring import load
 from tests.monitoring.files import queries
 from tests.monitoring.panels import ASKED_OF_PROMTOOL, as_asked
 from tests.monitoring.server import FASTER, Prometheus, faster_expression, prometheus
-from tests.process import DEMO, Process
+from tests.process import Process
 
 pytestmark = pytest.mark.prometheus
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from clipserve.cores import usable_cores
+from clipserve.demo import FOLDER as DEMO
 from clipserve.processes.sharing import check_shared, share
 from clipserve.settings import Settings
 from clipserve.start_faults import CannotShare
-from tests.process import DEMO
 
 DIVIDED = [
     "max_connections",

@@ -142,7 +142,7 @@ def test_where_opentelemetry_is_not_installed_the_start_says_what_to_do(
     monkeypatch.setitem(sys.modules, "clipserve.telemetry.otlp", None)
     options = TracingOptions("http://127.0.0.1:1", 0.0)
     with (
-        pytest.raises(TracingUnavailable, match=r"requirements/tracing\.txt"),
+        pytest.raises(TracingUnavailable, match=r"clipserve\[tracing\]"),
         tracing_to(options, lambda *_: None),
     ):
         pass

@@ -16,13 +16,13 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
+from clipserve.demo import FOLDER as DEMO
 from clipserve_models.triton_options import DEFAULTS, RepositoryOptions
 from clipserve_models.triton_repository import write_repository
 from loadtests.process import free_port
 from tests.triton.stand_in import StandIn, standing_in
 
 ROOT = Path(__file__).parents[2]
-DEMO = ROOT / "models" / "demo"
 LOCAL = ROOT / "deploy" / "triton" / "local.sh"
 
 

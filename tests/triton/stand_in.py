@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -14,12 +13,13 @@ from tritonclient.grpc import model_config_pb2, service_pb2, service_pb2_grpc
 
 from clipserve.clip.artifact import read_manifest
 from clipserve.clip.manifest import Precision
+from clipserve.demo import FOLDER as DEMO
 from clipserve.engine.triton.contract import FINGERPRINT, PRECISION
 from clipserve_models.triton_config import config
 from clipserve_models.triton_options import DEFAULTS
 from clipserve_models.triton_towers import towers
 
-MANIFEST = read_manifest(Path(__file__).parents[2] / "models" / "demo")
+MANIFEST = read_manifest(DEMO)
 OPTIONS = DEFAULTS["tensorrt"]
 
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from clipserve.demo import FOLDER as DEMO
 from tests.commands.doctor.asking import doctor
-from tests.process import DEMO, copy_of_demo
+from tests.process import copy_of_demo
 from tests.triton.stand_in import MANIFEST
 
 if TYPE_CHECKING:

@@ -21,6 +21,7 @@ import skimage.data
 from PIL import Image
 from prometheus_client import generate_latest
 
+from clipserve.demo import FOLDER as DEMO
 from clipserve.errors import BackendUnavailable
 from clipserve_models.triton_options import DEFAULTS, options_of
 from tests.support import Running, eventually, form, png, serving
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.triton
 
-DEMO = Path(__file__).parents[2] / "models" / "demo"
 LABELS = ["cat", "dog", "car", "coffee", "rocket", "house", "tree", "person", "bicycle", "guitar"]
 
 

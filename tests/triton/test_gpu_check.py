@@ -14,7 +14,7 @@ from clipserve.clip.artifact import read_manifest
 pytestmark = pytest.mark.triton
 
 ROOT = Path(__file__).parents[2]
-MANIFEST = read_manifest(ROOT / "models" / "demo")
+MANIFEST = read_manifest(ROOT / "service/clipserve/demo")
 
 
 def test_it_compares_measures_and_reports_on_a_cpu(triton_installed: None, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from clipserve.clip.artifact import read_manifest
+from clipserve.demo import FOLDER as DEMO
 from clipserve_models.triton_options import options_of
 from tests.support import serving
 
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.triton
 
-DEMO = Path(__file__).parents[2] / "models" / "demo"
 MANIFEST = read_manifest(DEMO)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +15,7 @@ import tritonclient.grpc.aio as client
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from clipserve.clip.artifact import read_manifest
+from clipserve.demo import FOLDER as DEMO
 from tests.support import eventually
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.triton
 
-DEMO = Path(__file__).parents[2] / "models" / "demo"
 MANIFEST = read_manifest(DEMO)
 RANDOM = np.random.default_rng(0)
 PIXELS = RANDOM.integers(0, 256, (8, MANIFEST.image.size, MANIFEST.image.size, 3), dtype=np.uint8)

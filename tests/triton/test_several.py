@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
+from clipserve.demo import FOLDER as DEMO
 from clipserve_models.triton_options import options_of
 from clipserve_models.triton_repository import write_repository
 from tests.process import Process
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.triton
 
-DEMO = Path(__file__).parents[2] / "models" / "demo"
 ROUNDS = int(os.environ.get("TRITON_ROUNDS", "2"))
 CLIENTS, DEADLINE_SECONDS, START_SECONDS = 4, 10, 120
 

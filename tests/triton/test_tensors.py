@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 import onnxruntime as ort
 import pytest
 
 from clipserve.clip.artifact import read_manifest
 from clipserve.clip.manifest import TextSpec
+from clipserve.demo import FOLDER as DEMO
 from clipserve.engine.triton.contract import TOWERS, Tower, inputs, output, triton_model
 
-DEMO = Path(__file__).parents[2] / "models" / "demo"
 MANIFEST = read_manifest(DEMO)
 TYPES = {"TYPE_UINT8": "tensor(uint8)", "TYPE_INT32": "tensor(int32)", "TYPE_FP32": "tensor(float)"}
 
@@ -43,4 +42,4 @@ def test_reading_the_contract_loads_no_library_of_triton() -> None:
         "import sys, clipserve.engine.triton.contract;"
         "sys.exit(any(name.split('.')[0] in ('tritonclient', 'grpc', 'google') for name in sys.modules))"
     )
-    assert subprocess.run([sys.executable, "-c", code], cwd=DEMO.parents[1], check=False).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

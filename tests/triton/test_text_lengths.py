@@ -9,14 +9,13 @@ import numpy as np
 import pytest
 
 from clipserve.clip.manifest import TEXT_BUCKETS
+from clipserve.demo import FOLDER as DEMO
 from clipserve.engine.triton.contract import TEXT_LENGTHS
 from clipserve.errors import BackendUnavailable
 from clipserve_models.triton_options import options_of
 from tests.support import eventually, serving
 from tests.triton.backends import Backend, backend_on
 from tests.triton.stand_in import StandIn, until
-
-DEMO = Path(__file__).parents[2] / "models" / "demo"
 
 
 def state(server: StandIn, lengths: str) -> None:

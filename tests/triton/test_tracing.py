@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from clipserve.demo import FOLDER as DEMO
 from clipserve_models.triton_options import DEFAULTS
 from tests.rpc.client import client_of
 from tests.support import Running, eventually, form, png, serving
 from tests.telemetry.collector import Collector, Sent, collecting
 from tests.telemetry.traced import CALLER, SAMPLED, TRACE, UNSAMPLED
-
-from .test_gateway import DEMO
 
 if TYPE_CHECKING:
     from .conftest import Triton

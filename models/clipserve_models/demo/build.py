@@ -39,6 +39,7 @@ from transformers import BertModel
 from clipserve.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH, TOKENIZER
 from clipserve.clip.manifest import ImageSpec, ModelManifest, ReferenceVectors, ScoringSpec, Source, TextSpec
 from clipserve.clip.reference import REFERENCE_TEXTS, reference_pixels
+from clipserve.demo import FOLDER
 from clipserve_models import uint8_rule
 from clipserve_models.artifact import write_manifest
 from clipserve_models.demo.towers import ImageTower, SentenceEncoder, TextTower, store_small
@@ -173,7 +174,5 @@ def build(folder: Path) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Build the demo artifact.")
-    parser.add_argument(
-        "--out", type=Path, default=Path(__file__).parents[2] / "demo", help="folder to write to"
-    )
+    parser.add_argument("--out", type=Path, default=FOLDER, help="folder to write to")
     build(parser.parse_args().out)

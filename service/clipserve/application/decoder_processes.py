@@ -15,7 +15,6 @@ import subprocess
 import sys
 from contextlib import suppress
 from dataclasses import asdict
-from pathlib import Path
 
 import numpy as np
 
@@ -28,8 +27,7 @@ from clipserve.errors import BackendUnavailable, ClipError, ImageTooLarge, Undec
 from clipserve.telemetry.log import logger
 from clipserve.telemetry.metrics import Metrics
 
-_ROOT = Path(__file__).parents[2]
-_COMMAND = (sys.executable, "-m", "clipserve.clip.decoder")
+_COMMAND = (sys.executable, "-P", "-m", "clipserve.clip.decoder")  # -P: not from the working directory
 _ERRORS = {kind.code: kind for kind in (ImageTooLarge, UndecodableImage, UnsupportedFormat)}
 _MAX_ERROR_BYTES = 10_000
 # A decoder ends itself by its CPU time. One that sleeps, which none should, is ended after so many times as long.
@@ -130,7 +128,6 @@ class _Process:
                 [*_COMMAND, str(memory_bytes)],
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
-                cwd=_ROOT,
                 env={name: value for name, value in os.environ.items() if not name.startswith("CLIPSERVE_")},
                 process_group=0,  # Ctrl-C is for the service, which lets its requests end
             )

@@ -52,7 +52,7 @@ def read_manifest(folder: Path) -> ModelManifest:
         )
         raise ArtifactError(
             f"{folder} is not an artifact: {fault}. Make one with `clipserve models export`, or point "
-            "CLIPSERVE_MODELS at models/demo."
+            "CLIPSERVE_MODELS at another one."
         ) from None
     except ValidationError as error:
         raise ArtifactError(f"{path} is not a valid manifest: {_faults(error)}.") from None

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from clipserve.clip.manifest import ModelManifest
 from clipserve.cores import usable_cores
 from clipserve.engine.fastest import Fastest
 from clipserve.engine.in_process import Engine, Feeds
-from clipserve.engine.onnx import OnnxEngine, OnnxOptions
 from clipserve.errors import BackendUnavailable
+
+if TYPE_CHECKING:
+    from clipserve.engine.onnx import OnnxEngine
 
 
 @dataclass(frozen=True)
@@ -42,21 +44,20 @@ def choose_engine(
     """The engine for the artifact in `folder`. `trial_inputs`: graph -> inputs to measure engines on.
 
     Raises:
-        BackendUnavailable: OpenVINO is asked for and not installed.
+        BackendUnavailable: the engine that is asked for is not installed.
     """
     threads = options.threads or usable_cores()
-    onnx = OnnxEngine(folder, OnnxOptions(options.cuda, threads, options.spinning))
     if options.engine == "onnx" or options.cuda:
-        return onnx
+        return _onnx(folder, options, threads)
     try:
         from clipserve.engine.openvino import OpenVinoEngine, Precision, computes_bf16  # optional
     except ImportError:
         if options.engine == "openvino":
             raise BackendUnavailable(
-                "backend=openvino, but OpenVINO is not installed: pip install -r requirements/openvino.txt, or set "
+                "backend=openvino, but OpenVINO is not installed: pip install 'clipserve[openvino]', or set "
                 "CLIPSERVE_BACKEND=auto."
             ) from None
-        return onnx
+        return _onnx(folder, options, threads)
     bf16 = computes_bf16()
     # Beside int8, bf16 gains 5 % and costs agreement.
     precision: Precision = "bf16" if bf16 and manifest.precision == "fp32" else "f32"
@@ -65,4 +66,16 @@ def choose_engine(
         return openvino
     # On a CPU without bf16 both are equally fast, in int8 too, and OpenVINO takes half as much memory again: a
     # trial would cost seconds of every start and gain nothing.
+    onnx = _onnx(folder, options, threads)
     return Fastest([onnx, openvino], trial_inputs()) if bf16 else onnx
+
+
+def _onnx(folder: Path, options: EngineOptions, threads: int) -> OnnxEngine:
+    try:
+        from clipserve.engine.onnx import OnnxEngine, OnnxOptions
+    except ImportError as error:
+        raise BackendUnavailable(
+            f"onnxruntime cannot be imported ({error}): pip install 'clipserve[cpu]', or with an NVIDIA GPU "
+            "'clipserve[gpu]'."
+        ) from None
+    return OnnxEngine(folder, OnnxOptions(options.cuda, threads, options.spinning))

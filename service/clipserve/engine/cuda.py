@@ -15,7 +15,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-import onnxruntime as ort
 
 from clipserve.engine.nvidia import Device, Driver, ask_driver
 from clipserve.errors import BackendUnavailable
@@ -31,10 +30,10 @@ PROVIDER_OPTIONS = {
     "do_copy_in_default_stream": "1",  # with 0 some models have data races, says onnxruntime
 }
 
-_PACKAGES = "pip uninstall onnxruntime, then pip install -r requirements/service-gpu.txt"
+_PACKAGES = "pip uninstall onnxruntime, then pip install 'clipserve[gpu]'"
 _OLDEST_DRIVER = {12: 525, 13: 580}  # NVIDIA's driver by the CUDA that it must run
 _OLDEST_CAPABILITY = {13: (7, 5)}  # GPUs that this CUDA has left behind are below it
-_TRIAL = Path(__file__).parent / "cuda_trial.onnx"  # models/clipserve_models/cuda_trial.py makes it
+_TRIAL = Path(__file__).parent / "cuda_trial.onnx"  # clipserve_models.cuda_trial makes it
 
 
 @dataclass(frozen=True)
@@ -71,6 +70,10 @@ class Reason:
 
 def look(dev: Path = Path("/dev"), library: str = "libcuda.so.1") -> Facts:
     """All but the trial, which allocates on the GPU. `dev`, `library`: see `ask_driver`."""
+    try:
+        import onnxruntime as ort  # a gateway in front of Triton has none
+    except ImportError:
+        return Facts(ask_driver(dev, library))
     provider = PROVIDER in ort.get_available_providers()
     facts = Facts(ask_driver(dev, library), provider, str(getattr(ort, "cuda_version", "") or ""))
     return replace(facts, missing=_missing(facts.major)) if why_not(facts) is None else facts
@@ -94,7 +97,7 @@ def why_not(facts: Facts) -> Reason | None:
     if facts.missing:
         return Reason(
             f"libraries of CUDA do not load: {'; '.join(facts.missing)}",
-            "pip install -r requirements/service-gpu.txt, which has them",
+            "pip install 'clipserve[gpu]', which has them",
         )
     if facts.trial is not None:
         return Reason(
@@ -181,6 +184,8 @@ def _missing(major: int) -> tuple[str, ...]:
     `preload_dlls` prints what it misses, past our log, and is silent about cuDNN, without which there is no
     convolution. So each library is asked for once more, by its name: one that is loaded is found by it.
     """
+    import onnxruntime as ort
+
     with contextlib.redirect_stdout(io.StringIO()):
         ort.preload_dlls()
     if not major:  # it does not say what it was built for: the trial will tell
@@ -202,6 +207,8 @@ def _missing(major: int) -> tuple[str, ...]:
 
 def trial() -> str | None:
     """Run a convolution and a product on the GPU, and compare. Why it does not work, in words."""
+    import onnxruntime as ort
+
     x = np.arange(2 * 4 * 4 * 3, dtype=np.uint8).reshape(2, 4, 4, 3)
     options = ort.SessionOptions()
     options.log_severity_level = 4

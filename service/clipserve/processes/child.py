@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 import sys
 from contextlib import suppress
-from pathlib import Path
 
 import orjson
 
@@ -15,7 +13,6 @@ from clipserve.processes.channel import MAX_LINE, Command, settings_message
 from clipserve.processes.summing import Families, read
 from clipserve.settings import Settings
 
-_ROOT = Path(__file__).parents[2]
 _MODULE = "clipserve.processes.worker"
 _PAGE_SECONDS = 1.0  # for its metrics; then those that it told before count
 _LAST_SECONDS = 10.0  # for the end of the process after that of its channel
@@ -52,12 +49,10 @@ class Child:
     async def start(cls, settings: Settings) -> Child:
         """It runs, and has been sent its settings."""
         ours, theirs = socket.socketpair()
-        path = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
         with theirs:
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-P", "-m", _MODULE, str(theirs.fileno())),
                 pass_fds=(theirs.fileno(),),
-                env=os.environ | {"PYTHONPATH": os.pathsep.join(path)},
                 process_group=0,  # Ctrl-C is for the supervisor
             )
         reader, writer = await asyncio.open_connection(sock=ours, limit=MAX_LINE)

@@ -54,7 +54,7 @@ def tracing_to(options: TracingOptions, count: Callable[[str, int], None]) -> It
     except ImportError:
         raise TracingUnavailable(
             "CLIPSERVE_OTLP_ENDPOINT is set, and OpenTelemetry is not installed: "
-            "pip install --require-hashes -r requirements/tracing.txt"
+            "pip install 'clipserve[tracing]'"
         ) from None
     otlp = Otlp(exporter_to(options.otlp_endpoint), options.trace_ratio, count)
     try:

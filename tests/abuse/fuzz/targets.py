@@ -16,6 +16,7 @@ from clipserve.clip.formats import FORMATS
 from clipserve.clip.images import ImageLimits, decode_pixels, read_header
 from clipserve.clip.manifest import ImageSpec
 from clipserve.clip.tokenizer import Tokenizer
+from clipserve.demo import FOLDER as DEMO
 from clipserve.engine.fake import FakeBackend
 from clipserve.errors import ClipError
 from clipserve.settings import Settings
@@ -27,7 +28,6 @@ from tests.abuse.fuzz.wire_target import Wire
 from tests.abuse.fuzz.words import FORM_SEEDS, FORM_WORDS, IMAGE_WORDS, JSON_SEEDS, JSON_WORDS, TEXT_WORDS
 from tests.support import DIM, write_toy_artifact
 
-DEMO = Path(__file__).parents[3] / "models" / "demo"
 _LONGEST_TEXT = 8_192  # characters, the limit of a request
 
 

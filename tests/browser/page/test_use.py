@@ -10,10 +10,11 @@ import httpx
 import pytest
 from playwright.sync_api import expect
 
+from clipserve.demo import FOLDER as DEMO
 from tests.access.support import write_keys
 from tests.browser.page.classify import CAT, SECONDS, Classify, classified
 from tests.browser.visit import Visit, in_a_browser
-from tests.process import DEMO, Process, copy_of_demo
+from tests.process import Process, copy_of_demo
 
 pytestmark = in_a_browser
 

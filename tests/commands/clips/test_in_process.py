@@ -13,10 +13,11 @@ from clipserve.commands.clips.in_process import clip_in_process
 from clipserve.commands.vectors.embedding import Options
 from clipserve.commands.vectors.listing import images
 from clipserve.commands.vectors.making import Source, make_file
+from clipserve.demo import FOLDER as DEMO
 from clipserve.settings import Settings
 from clipserve.telemetry import log
 from tests.commands.files import photos
-from tests.process import DEMO, ROOT
+from tests.process import ROOT
 from tests.support import png
 
 CAT = (ROOT / "docs/cat.jpg").read_bytes()

@@ -12,9 +12,9 @@ import pytest
 from clipserve.commands.doctor.context import Context
 from clipserve.commands.doctor.cpu import cpu
 from clipserve.commands.doctor.machine import Machine
+from clipserve.demo import FOLDER as DEMO
 from clipserve.settings import Settings
 from tests.commands.doctor.asking import doctor_process
-from tests.process import DEMO
 
 
 def proc_of(folder: Path, flags: str = "avx2 avx512f avx512_bf16", cgroup: str = "0::/\n") -> Path:

@@ -14,10 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from clipserve.demo import FOLDER as DEMO
 from clipserve.engine.triton.contract import FINGERPRINT
 from loadtests.process import fake_triton, free_port
 from tests.commands.doctor.asking import doctor
-from tests.process import DEMO, ROOT, copy_of_demo
+from tests.process import ROOT, copy_of_demo
 from tests.triton.stand_in import MANIFEST, StandIn, standing_in
 
 

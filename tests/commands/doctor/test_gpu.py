@@ -11,9 +11,9 @@ from clipserve.commands.doctor.context import Context
 from clipserve.commands.doctor.findings import Finding
 from clipserve.commands.doctor.gpu import gpu
 from clipserve.commands.doctor.machine import Machine
+from clipserve.demo import FOLDER as DEMO
 from clipserve.settings import Settings
 from tests.engine.libcuda import libcuda
-from tests.process import DEMO
 
 SAYS = "#!/bin/sh\necho 'NVIDIA H100 80GB HBM3, 550.54.15, 81559 MiB, 12 MiB'\n"
 
@@ -94,4 +94,4 @@ def test_without_nvidia_smi_the_driver_names_the_gpu(machine: Machine, tmp_path:
     first, second = found(replace(machine, cuda=libcuda(tmp_path)))
     assert first.found.startswith("NVIDIA H100 80GB HBM3, 80 GiB; onnxruntime")
     assert second.do is not None
-    assert "requirements/service-gpu.txt" in second.do
+    assert "clipserve[gpu]" in second.do

@@ -12,8 +12,9 @@ from clipserve.commands.doctor.findings import Finding
 from clipserve.commands.doctor.machine import Machine
 from clipserve.commands.doctor.memory import bound, rows
 from clipserve.commands.doctor.resources import memory
+from clipserve.demo import FOLDER as DEMO
 from clipserve.settings import Settings
-from tests.process import DEMO, ROOT
+from tests.process import ROOT
 
 TWO_CORES = {"decode_threads": 2}
 

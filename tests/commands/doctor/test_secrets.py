@@ -17,9 +17,9 @@ from clipserve.__main__ import cli
 from clipserve.access.key_file import add_key, read_keys
 from clipserve.commands.doctor.secrets import HIDDEN, Secrets, is_secret
 from clipserve.commands.doctor.table import HERE
+from clipserve.demo import FOLDER as DEMO
 from clipserve.settings import Settings
 from loadtests.process import free_port
-from tests.process import DEMO
 
 # Each is nowhere else in an output by chance.
 TOKEN, PASSWORD, COLLECTOR, NESTED, HEADER, PROXY, API, MISSPELT, ORIGIN, TOKEN_OF_URL = (

@@ -89,5 +89,5 @@ def test_another_suffix_and_a_missing_library_are_told(
     with pytest.raises(VectorFileError, match=r"ends with \.npz or \.parquet"):
         check_suffix(tmp_path / "a.csv")
     monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
-    with pytest.raises(VectorFileError, match=r"pyarrow.*requirements/parquet\.txt"):
+    with pytest.raises(VectorFileError, match=r"pyarrow.*clipserve\[parquet\]"):
         check_suffix(tmp_path / "a.parquet")

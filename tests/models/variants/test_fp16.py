@@ -13,6 +13,7 @@ import pytest
 from clipserve.clip.artifact import ArtifactError, read_manifest
 from clipserve.clip.manifest import ModelManifest
 from clipserve.clip.reference import lowest_cosine, reference_pixels
+from clipserve.demo import FOLDER as DEMO
 from clipserve_models.artifact import checksums, write_manifest
 from clipserve_models.errors import ModelsError
 from clipserve_models.variants.making import Plan, make_variant
@@ -24,7 +25,6 @@ from tests.support import png, serving
 pytestmark = pytest.mark.export
 
 Planner = Callable[..., Plan]
-DEMO = Path(__file__).parents[3] / "models" / "demo"
 TINY = {"embed_dim": 32, "vision_cfg": TINY_VISION, "text_cfg": {**TINY_TEXT, "vocab_size": 49408}}
 
 

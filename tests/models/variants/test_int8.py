@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 
 from clipserve.clip.reference import cosines, reference_pixels
+from clipserve.demo import FOLDER as DEMO
 from clipserve_models.errors import ModelsError
 
 pytestmark = pytest.mark.export
-
-DEMO = Path(__file__).parents[3] / "models" / "demo"
 
 
 @pytest.mark.parametrize(("tower", "kept"), [("image", ("Conv_6", "Gemm_142")), ("text", ("MatMul_302",))])

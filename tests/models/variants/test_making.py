@@ -14,6 +14,7 @@ import pytest
 
 from clipserve.clip.artifact import ArtifactError, read_manifest
 from clipserve.clip.manifest import ModelManifest
+from clipserve.demo import FOLDER as DEMO
 from clipserve_models.errors import ModelsError
 from clipserve_models.variants.job import GRAPHS, Job, Method
 from clipserve_models.variants.making import Plan, make_variant, plan_of
@@ -21,7 +22,6 @@ from clipserve_models.variants.samples import read_photos, split
 from tests.support import png, serving
 
 ROOT = Path(__file__).parents[3]
-DEMO = ROOT / "models" / "demo"
 MANIFEST = read_manifest(DEMO)
 
 
@@ -203,7 +203,7 @@ def test_without_onnx_the_command_says_what_to_install(photos: Path, tmp_path: P
     (tmp_path / "onnx.py").write_text("raise ModuleNotFoundError('no', name='onnx')")
     result = cli(str(DEMO), "--photos", str(photos), "--out", str(tmp_path / "out"), python_path=tmp_path)
     assert result.returncode == 1
-    assert "onnx is not installed: install the export requirements" in result.stderr
+    assert "onnx is not installed: pip install 'clipserve-models[export]'" in result.stderr
     assert not (tmp_path / "out").exists()
 
 

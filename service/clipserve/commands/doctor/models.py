@@ -22,7 +22,6 @@ from clipserve.engine.fastest import MIN_AGREEMENT
 from clipserve.engine_settings import EngineSettings
 from clipserve.settings import ModelSettings
 
-_ROOT = Path(__file__).parents[3]
 SECONDS = 110.0  # of one trial: a large model, tried on two engines
 
 
@@ -98,11 +97,11 @@ def _tried(folder: Path, own: ModelSettings) -> dict[str, Any]:
 
 def _run(question: str) -> subprocess.CompletedProcess[str]:
     """A trial, which ends when this process does: it sees the other end of its standard input closed."""
-    command = [sys.executable, "-m", "clipserve.commands.doctor.trial", question]
+    command = [sys.executable, "-P", "-m", "clipserve.commands.doctor.trial", question]
     reading, held = os.pipe()
     try:
         return subprocess.run(  # noqa: S603 - this Python, and a question that it reads as JSON
-            command, cwd=_ROOT, stdin=reading, capture_output=True, text=True, timeout=SECONDS, check=False
+            command, stdin=reading, capture_output=True, text=True, timeout=SECONDS, check=False
         )
     finally:
         os.close(reading)
@@ -136,7 +135,7 @@ def _why(context: Context, own: ModelSettings, answer: dict[str, Any]) -> str:
             return f"because {event['engine']} failed: {str(event['error'])[:200]}"
     if "bf16" not in features(context.machine):
         return "because this CPU has no bf16, which is what OpenVINO is for"
-    return "because OpenVINO is not installed (requirements/openvino.txt)"
+    return "because OpenVINO is not installed (pip install 'clipserve[openvino]')"
 
 
 def _why_tried(other: dict[str, Any], chosen: str) -> str:

@@ -68,12 +68,13 @@ def packages(_: Context) -> Iterator[Finding]:
     if len(runtimes) == 2:
         yield problem(
             "onnxruntime and onnxruntime-gpu are both installed: they overwrite each other's files",
-            "uninstall both, then install requirements/service.txt (CPU) or requirements/service-gpu.txt (GPU)",
+            "uninstall both, then pip install 'clipserve[cpu]' or 'clipserve[gpu]'",
         )
     missing = [name for name in _NEEDED if name not in versions] + ["onnxruntime"] * (not runtimes)
     if missing:
         yield problem(
-            f"not installed: {', '.join(missing)}", "pip install -r requirements/service.txt, or `make run`"
+            f"not installed: {', '.join(missing)}",
+            "pip install 'clipserve[cpu]', or with an NVIDIA GPU 'clipserve[gpu]'",
         )
 
 

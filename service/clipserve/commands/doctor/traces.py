@@ -22,7 +22,7 @@ def traces(context: Context) -> Iterator[Finding]:
     if not _installed():
         yield problem(
             "CLIPSERVE_OTLP_ENDPOINT is set, and OpenTelemetry is not installed: the service does not start",
-            "pip install --require-hashes -r requirements/tracing.txt",
+            "pip install 'clipserve[tracing]'",
         )
     url = urlsplit(endpoint)
     port = url.port or (443 if url.scheme == "https" else 80)

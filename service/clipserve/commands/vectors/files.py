@@ -20,8 +20,8 @@ def check_suffix(path: Path) -> None:
             import pyarrow  # noqa: F401
         except ImportError:
             raise VectorFileError(
-                f"{path}: Parquet needs pyarrow, which is not installed. Install it with .venv/bin/python -m pip "
-                "install --require-hashes -r requirements/parquet.txt, or choose a name with .npz."
+                f"{path}: Parquet needs pyarrow, which is not installed: pip install "
+                "'clipserve[parquet]', or choose a name with .npz."
             ) from None
 
 

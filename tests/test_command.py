@@ -1,0 +1,114 @@
+"""The command `clipserve`, as it is installed."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+from typer.testing import CliRunner
+
+import clipserve.__main__
+from clipserve.settings_table import as_markdown
+from loadtests.process import free_port
+
+COMMAND = Path(sys.executable).parent / "clipserve"
+ENVIRONMENT = {"PATH": os.environ["PATH"], "COLUMNS": "200"}
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Path:
+    """A directory with packages of the same names, which must not run."""
+    folder = tmp_path / "elsewhere"
+    for name in ("clipserve", "clipserve_models"):
+        (folder / name).mkdir(parents=True)
+        for file in ("__init__.py", "__main__.py"):
+            (folder / name / file).write_text("raise SystemExit('the wrong package')")
+    return folder
+
+
+def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [COMMAND, *arguments],
+        cwd=cwd,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_another_directory_s_packages_are_not_run(elsewhere: Path) -> None:
+    settings = run("settings", cwd=elsewhere)
+    assert (settings.returncode, settings.stdout) == (0, as_markdown() + "\n"), settings.stderr
+    models = run("models", "list", cwd=elsewhere)
+    assert (models.returncode, models.stdout.split()[0]) == (0, "NAME"), models.stderr
+
+
+def test_options_and_their_help_are_those_of_the_command_of_models(elsewhere: Path) -> None:
+    told = run("models", "export", "--help", cwd=elsewhere)
+    assert told.returncode == 0
+    assert "clipserve models export" in told.stdout
+    assert "--random-weights" in told.stdout
+
+
+def test_without_the_package_of_models_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    nothing = importlib.metadata.EntryPoints()
+    monkeypatch.setattr(clipserve.__main__, "entry_points", lambda **_: nothing)
+    result = CliRunner().invoke(clipserve.__main__.cli, ["models", "export", "--help"])
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == "clipserve models is a package of its own: pip install clipserve-models\n"
+
+
+def test_without_an_engine_it_says_what_to_install(elsewhere: Path) -> None:
+    without = "sys.modules |= {'onnxruntime': None, 'openvino': None}"
+    program = f"import sys; {without}; from clipserve.__main__ import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", program],
+        cwd=elsewhere,
+        env=ENVIRONMENT | {"CLIPSERVE_PORT": "0", "CLIPSERVE_OPERATIONS_ENABLED": "false"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "pip install 'clipserve[cpu]'" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [[], ["serve"]])
+def test_it_serves_until_a_signal(elsewhere: Path, arguments: list[str]) -> None:
+    port = free_port()
+    chosen = {
+        "CLIPSERVE_PORT": str(port),
+        "CLIPSERVE_OPERATIONS_ENABLED": "false",
+        "CLIPSERVE_GRPC_ENABLED": "false",
+    }
+    process = subprocess.Popen(
+        [COMMAND, *arguments], cwd=elsewhere, env=ENVIRONMENT | chosen, stderr=subprocess.DEVNULL
+    )
+    try:
+        until = time.monotonic() + 300
+        while not _alive(port):
+            assert process.poll() is None
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        process.terminate()
+        assert process.wait(300) == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _alive(port: int) -> bool:
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/livez").is_success
+    except httpx.TransportError:
+        return False
