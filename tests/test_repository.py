@@ -35,3 +35,28 @@ def test_a_workflow_may_only_read_and_its_jobs_end(path: Path) -> None:
     assert workflow["concurrency"]["group"]
     own = {name: job for name, job in workflow["jobs"].items() if "uses" not in job}
     assert {name for name, job in own.items() if "timeout-minutes" not in job} == set()
+
+
+def uses(job: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Name of an action, without its version -> what it is given."""
+    return {
+        step["uses"].partition("@")[0]: step.get("with", {})
+        for step in job.get("steps", [])
+        if "uses" in step
+    }
+
+
+def test_a_release_publishes_what_ci_has_passed_and_packages_when_somebody_approves() -> None:
+    jobs = load(ROOT / ".github/workflows/release.yml")["jobs"]
+    assert {name: job.get("needs") for name, job in jobs.items()} == {
+        "ci": None,
+        "dist": "ci",
+        "image": "dist",
+        "pypi": ["dist", "image"],
+    }
+    publishing = [name for name, job in jobs.items() if "pypa/gh-action-pypi-publish" in uses(job)]
+    assert publishing == ["pypi"] == [name for name, job in jobs.items() if "environment" in job]
+    attesting = [name for name, job in jobs.items() if "actions/attest-build-provenance" in uses(job)]
+    assert attesting == ["dist", "image"]
+    build = uses(jobs["image"])["docker/build-push-action"]
+    assert (build["sbom"], build["provenance"]) == (True, "mode=max")
