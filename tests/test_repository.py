@@ -60,3 +60,39 @@ def test_a_release_publishes_what_ci_has_passed_and_packages_when_somebody_appro
     assert attesting == ["dist", "image"]
     build = uses(jobs["image"])["docker/build-push-action"]
     assert (build["sbom"], build["provenance"]) == (True, "mode=max")
+
+
+def test_dependabot_looks_where_there_is_something() -> None:
+    manifests = {
+        "docker-compose": "docker-compose.yml",
+        "github-actions": ".github/workflows",
+        "npm": "package-lock.json",
+    }
+    for each in load(ROOT / ".github/dependabot.yml")["updates"]:
+        assert (ROOT / each["directory"].strip("/") / manifests[each["package-ecosystem"]]).exists(), each
+
+
+def test_a_bug_comes_with_what_doctor_says() -> None:
+    form = load(ROOT / ".github/ISSUE_TEMPLATE/bug.yml")["body"]
+    required = [each["attributes"]["label"] for each in form if each.get("validations", {}).get("required")]
+    assert "The output of `clipserve doctor`" in required
+
+
+def attributes() -> dict[str, list[str]]:
+    """Pattern of .gitattributes -> its attributes."""
+    lines = (ROOT / ".gitattributes").read_text().splitlines()
+    split = [line.split() for line in lines if line and not line.startswith("#")]
+    return {pattern: given for pattern, *given in split}
+
+
+@pytest.mark.parametrize("pattern", attributes())
+def test_git_is_told_about_files_that_are_there(pattern: str) -> None:
+    places = [pattern] if "/" in pattern else [f"{top}/**/{pattern}" for top in ("docs", "service", "tests")]
+    assert any(True for place in places for _ in ROOT.glob(place)), pattern
+
+
+def test_stubs_and_lock_files_are_known_to_be_generated() -> None:
+    told = {pattern for pattern, given in attributes().items() if "linguist-generated" in given}
+    generated = {path for pattern in told for path in ROOT.glob(pattern)}
+    stubs = {path for path in (ROOT / "service").rglob("*_pb2*") if path.suffix in (".py", ".pyi")}
+    assert stubs | set((ROOT / "requirements").iterdir()) <= generated

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-_FOLDERS = ("docs", "deploy", "loadtests/results", "models", "service")
+_FOLDERS = (".github", "docs", "deploy", "loadtests/results", "models", "service")
 
 _FENCE = re.compile(r"^(`{3,})(\w*)\n(.*?)^\1\n?", re.MULTILINE | re.DOTALL)
 _HEADING = re.compile(r"^#{1,6} +(.+?) *$", re.MULTILINE)
