@@ -1,4 +1,4 @@
-"""The reference part of docs/api.md, out of the document of the REST front and the proto: `make reference`."""
+"""The reference part of docs/api.md, out of the document of the REST front and the proto: `make docs`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.support import DIM, serving, write_toy_artifact
 ROOT = Path(__file__).parents[1]
 DOCUMENT = ROOT / "docs/api.md"
 PROTO = ROOT / "service/clipserve/rpc/clipserve/v1/clip.proto"
-BEGIN, END = "<!-- make reference -->\n", "<!-- end of the reference -->\n"
+BEGIN, END = "<!-- make docs -->\n", "<!-- end of the reference -->\n"
 
 Schema = dict[str, Any]
 

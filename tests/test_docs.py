@@ -7,6 +7,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import typer
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -19,6 +20,7 @@ from clipserve.rest.errors import STATUS, kinds
 from clipserve.rpc.errors import status_of as rpc_status
 from clipserve.settings import Settings
 from clipserve.settings_table import as_markdown
+from loadtests.__main__ import cli
 from tests.api_reference import BEGIN, DOCUMENT, END, reference
 from tests.docs.markdown import documents
 
@@ -88,7 +90,7 @@ def test_the_documentation_has_the_status_in_grpc_of_every_code() -> None:
 
 def test_the_reference_of_the_api_is_that_of_the_document_and_the_proto() -> None:
     told = DOCUMENT.read_text().partition(BEGIN)[2].partition(END)[0]
-    assert told == reference(), "write it anew with: make reference"
+    assert told == reference(), "write it anew with: make docs"
 
 
 def template_sets_table() -> str:
@@ -116,6 +118,20 @@ def test_documents_name_targets_of_the_makefile() -> None:
             r"(?:^    |^|`)(?:\w+=\S+ )*make ([a-z][\w-]*)", document.read_text(), re.MULTILINE
         )
         assert set(named) <= makefile_targets(), document
+
+
+def test_documents_name_load_tests_and_parts_of_make_test_all() -> None:
+    load_tests = set(typer.main.get_group(cli).commands)
+    listed = re.search(r"^PARTS := (.+)\nMARKERS := \$\(PARTS\) (.+)$", MAKEFILE, re.MULTILINE)
+    assert listed
+    markers = set(" ".join(listed.groups()).split())
+    told = PYPROJECT["tool"]["pytest"]["ini_options"]["markers"]
+    assert markers | {"deploy", "slow"} == {line.partition(":")[0] for line in told}
+    for document in documents():
+        text = document.read_text()
+        assert set(re.findall(r"-m loadtests ([a-z][\w-]*)", text)) <= load_tests, document
+        named = " ".join(a or b for a, b in re.findall(r'\bONLY=(?:"([\w ]+)"|(\w+))', text))
+        assert set(named.split()) <= markers, document
 
 
 def test_pre_commit_runs_a_target_of_the_makefile() -> None:

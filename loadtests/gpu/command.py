@@ -1,4 +1,4 @@
-"""`make gpu-check`: on a GPU host with Docker all of it, with DEVICE=cpu the same on a real Triton on the CPU."""
+"""`python -m loadtests gpu-check`: on a GPU host with Docker; with `--device cpu` on a real Triton on the CPU."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def _analyzed(
 def _about(device: Device, plan: Plan, images: docker.Images | None) -> dict[str, Any]:
     """What the figures depend on; `variants` is to be filled."""
     return {
-        "command": f"`make gpu-check{' DEVICE=cpu' if device == 'cpu' else ''}`",
+        "command": f"`python -m loadtests gpu-check{' --device cpu' if device == 'cpu' else ''}`",
         "gpu": gpu_facts() if device == "gpu" else {},
         "machine": machine_facts(),
         "images": {key: docker.digest(name) for key, name in images.names().items()} if images else {},
@@ -164,10 +164,10 @@ def _images(device: Device, triton: str, tensorrt: str, sdk: str) -> docker.Imag
     if not (triton and tensorrt):
         raise typer.BadParameter(
             "TRITON_IMAGE and TENSORRT_IMAGE name NVIDIA's images, both of one month, as its catalog gives them; "
-            "DEVICE=cpu needs none."
+            "--device cpu needs none."
         )
     if not gpu_facts():
-        raise typer.BadParameter("nvidia-smi finds no GPU here; DEVICE=cpu runs the same on the CPU.")
+        raise typer.BadParameter("nvidia-smi finds no GPU here; --device cpu runs the same on the CPU.")
     return docker.Images(triton, tensorrt, sdk or None)
 
 

@@ -56,18 +56,21 @@ def export(
     fp32 = Path("models/artifacts") / model
     fp16 = fp32.with_name(f"{fp32.name}@fp16")
     if not fp32.is_dir():
-        subprocess.run([python, "-m", "clipserve_models", "export", model], check=True)
+        _with_torch(python, "export", model)
     if not fp16.is_dir():
         if photos is None:
             raise SystemExit(
                 f"{fp16} is not there. It is made if it is close enough to fp32 on photos like those that you "
-                'serve: name their folder, ARGS="--photos FOLDER". Or give FP32=FOLDER alone.'
+                "serve: name their folder: --photos FOLDER. Or give --fp32 FOLDER alone."
             )
-        subprocess.run(
-            [python, "-m", "clipserve_models", "variant", fp32, "--precision", "fp16", "--photos", photos],
-            check=True,
-        )
+        _with_torch(python, "variant", fp32, "--precision", "fp16", "--photos", photos)
     return fp32, fp16
+
+
+def _with_torch(python: Path, *words: str | Path) -> None:
+    if not python.exists():
+        subprocess.run(["make", ".venv-export/export.stamp"], check=True)
+    subprocess.run([python, "-m", "clipserve_models", *words], check=True)
 
 
 def write_repository(variant: Variant, work: Path, images: docker.Images | None) -> Path:

@@ -1,4 +1,7 @@
-"""`python -m loadtests.gpu_bare`: prove or refute each line about encoders on a GPU. `make gpu-check-bare`."""
+"""`python -m loadtests.gpu_bare`: prove or refute each line about encoders on a GPU.
+
+Not a command of `python -m loadtests`, which imports the tools of tests: this needs no more than the service.
+"""
 
 from __future__ import annotations
 

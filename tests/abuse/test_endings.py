@@ -11,7 +11,7 @@ from tests.abuse.attacks.table import BY_ID, FEW
 from tests.abuse.scenario import hostile_client
 from tests.process import Process
 
-pytestmark = pytest.mark.abuse
+pytestmark = [pytest.mark.abuse, pytest.mark.attacks]
 
 
 @pytest.mark.parametrize("name", FEW)

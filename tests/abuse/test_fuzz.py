@@ -27,6 +27,7 @@ def opened(name: str) -> Iterator[Target]:
 
 
 @pytest.mark.abuse
+@pytest.mark.attacks
 @pytest.mark.parametrize("name", TARGETS)
 def test_mutated_inputs_are_served_or_refused(name: str) -> None:
     result = fuzz(name, seed=1, executions=3_000)

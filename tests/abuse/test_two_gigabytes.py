@@ -14,7 +14,7 @@ from tests.abuse.attacks.table import CHOSEN
 from tests.abuse.bar import attacked
 from tests.abuse.victim import Victim
 
-pytestmark = pytest.mark.abuse
+pytestmark = [pytest.mark.abuse, pytest.mark.attacks]
 
 KIB = 2_000_000
 

@@ -1,6 +1,7 @@
-"""`make pictures`: docs/pictures/*.png, the page as it is now, from a running service with the demo model.
+"""`python -m tests.browser.pictures`: docs/pictures/*.png, the page as it is now.
 
-The pictures in them are docs/cat.jpg and some that come with scikit-image; all are CC0 or in the public domain.
+From a running service with the demo model. The pictures in them are docs/cat.jpg and some that come with
+scikit-image; all are CC0 or in the public domain.
 """
 
 from __future__ import annotations

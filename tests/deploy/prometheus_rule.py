@@ -1,4 +1,4 @@
-"""The alerts as an object of the Prometheus operator; `make reference` runs this.
+"""The alerts as an object of the Prometheus operator; `make docs` runs this.
 
 deploy/monitoring has them as files of Prometheus, which its own tools test; the object is made of these.
 """
@@ -11,7 +11,7 @@ from tests.deploy.manifests import K8S, ROOT, Object
 
 FILES = [ROOT / "deploy" / "monitoring" / name for name in ("recording.yml", "alerts.yml")]
 OBJECT = K8S / "components" / "monitoring" / "prometheusrule.yaml"
-_HEAD = "# Made by `make reference` from the files in deploy/monitoring: change those.\n"
+_HEAD = "# Made by `make docs` from the files in deploy/monitoring: change those.\n"
 
 
 def as_yaml() -> str:

@@ -8,7 +8,7 @@ from tests.deploy.prometheus_rule import FILES, OBJECT, as_yaml
 
 
 def test_the_object_has_the_rules_of_the_files() -> None:
-    assert OBJECT.read_text() == as_yaml(), "run: make reference"
+    assert OBJECT.read_text() == as_yaml(), "run: make docs"
 
 
 def test_no_rule_file_is_forgotten() -> None:

@@ -13,7 +13,7 @@ from tests.docs.pictures.pictures import FOLDER, PICTURES
 
 @pytest.mark.parametrize("name", PICTURES)
 def test_a_picture_is_what_its_program_draws(name: str) -> None:
-    assert (FOLDER / name).read_text() == PICTURES[name](), "draw it anew with: make drawings"
+    assert (FOLDER / name).read_text() == PICTURES[name](), "draw it anew with: make docs"
 
 
 @pytest.mark.parametrize("name", PICTURES)

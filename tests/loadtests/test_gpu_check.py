@@ -1,4 +1,4 @@
-"""`make gpu-check` without a GPU: what it would run, and how it reads what it is told.
+"""`python -m loadtests gpu-check` without a GPU: what it would run, and how it reads what it is told.
 
 tests/triton/test_gpu_check.py runs it against a real Triton.
 """
@@ -157,7 +157,7 @@ def test_a_report_has_no_nan_and_names_the_gpu_and_the_images(tmp_path: Path) ->
     found = {
         "gpu": {"name": "NVIDIA L4", "driver_version": "580"},
         "images": {"triton": "tritonserver@sha256:0"},
-        "command": "`make gpu-check`",
+        "command": "`python -m loadtests gpu-check`",
         "variants": {"trt-fp16": {"error": "Triton has ended"}},
         "nothing": float("nan"),
     }
@@ -201,6 +201,21 @@ def test_a_variant_is_not_made_without_photos_to_judge_it_by(
     (tmp_path / "models" / "artifacts" / "M").mkdir(parents=True)
     with pytest.raises(SystemExit, match=r"M@fp16 is not there.*--photos FOLDER"):
         export("M", None)
+
+
+def test_pytorch_is_installed_before_a_model_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program stands in for make, and installs one that stands in for Python."""
+    python, done, make = tmp_path / "python", tmp_path / "done", tmp_path / "bin" / "make"
+    make.parent.mkdir()
+    stand_in = f"#!/bin/sh\necho $@ >>{done}\n"
+    make.write_text(f"{stand_in}printf '{stand_in}' >{python}\nchmod +x {python}\n")
+    make.chmod(0o755)
+    monkeypatch.setenv("PATH", str(make.parent), prepend=os.pathsep)
+    monkeypatch.chdir(tmp_path)
+    export("M", tmp_path, python)
+    variant = f"variant models/artifacts/M --precision fp16 --photos {tmp_path}"
+    lines = [".venv-export/export.stamp", "-m clipserve_models export M", f"-m clipserve_models {variant}"]
+    assert done.read_text().splitlines() == lines
 
 
 def test_without_images_or_a_gpu_it_says_what_to_do(gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:

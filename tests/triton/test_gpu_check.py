@@ -1,4 +1,4 @@
-"""`make gpu-check DEVICE=cpu`: the whole of the check, against a real Triton on this CPU."""
+"""`python -m loadtests gpu-check --device cpu`: the whole of the check, against a real Triton on this CPU."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """Two real Tritons, one of which is killed, ended or stopped in turn while four clients ask.
 
-`TRITON_ROUNDS=20 make test-triton ARGS=tests/triton/test_several.py` does so 20 times each, in about six minutes.
+`TRITON_ROUNDS=20 make test-all ONLY=triton ARGS=tests/triton/test_several.py` does so 20 times each, in
+about six minutes.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ TRIES = 3  # of Lighthouse, whose score of speed depends on what else the machin
 pytestmark = [
     *in_a_browser,
     pytest.mark.skipif(
-        not LIGHTHOUSE.exists(), reason="axe and Lighthouse are not installed (make test-browser)"
+        not LIGHTHOUSE.exists(), reason="axe and Lighthouse are not installed (make test-all ONLY=browser)"
     ),
 ]
 

@@ -1,4 +1,4 @@
-"""Draws the pictures of the documents: `make drawings`."""
+"""Draws the pictures of the documents: `make docs`."""
 
 from __future__ import annotations
 
