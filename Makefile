@@ -87,7 +87,7 @@ dist: .dist-tools/stamp ## wheels and sdists of clipserve and clipserve-models, 
 	.dist-tools/bin/twine check --strict dist/*
 	.dist-tools/bin/check-wheel-contents dist
 
-model: .venv-export/export.stamp ## export a model: make model NAME=ViT-B-32 [ARGS="--pretrained openai"]
+model: .venv-export/export.stamp ## export a model into the cache: make model NAME=ViT-B-32 [ARGS="--pretrained openai"]
 	@test -n "$(NAME)" || { echo 'usage: make model NAME=ViT-B-32 [ARGS="--pretrained openai"]'; exit 2; }
 	$(EXPORT)/python -m clipserve_models export $(NAME) $(ARGS)
 

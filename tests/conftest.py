@@ -32,6 +32,7 @@ def _state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("state")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CLIPSERVE_STATE_DIR", str(folder / "shared"))
+        patch.setenv("CLIPSERVE_CACHE_DIR", str(folder / "cache"))
         yield folder
 
 

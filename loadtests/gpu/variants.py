@@ -12,6 +12,7 @@ from typing import Literal
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
+from clipserve.cache_settings import CacheEnvironment
 from loadtests.gpu import docker
 
 Device = Literal["cpu", "gpu"]
@@ -48,12 +49,12 @@ def variants(device: Device, fp32: Path, fp16: Path | None) -> list[Variant]:
 def export(
     model: str, photos: Path | None, python: Path = Path(".venv-export/bin/python")
 ) -> tuple[Path, Path]:
-    """The artifacts of a model of the catalog in fp32 and fp16; what is not there yet is made.
+    """The artifacts of a model of the catalog in fp32 and fp16, in the cache; what is not there yet is made.
 
     Raises:
         SystemExit: the one in fp16 is to be made, and there are no photos to judge it by.
     """
-    fp32 = Path("models/artifacts") / model
+    fp32 = CacheEnvironment().cache_dir / model
     fp16 = fp32.with_name(f"{fp32.name}@fp16")
     if not fp32.is_dir():
         _with_torch(python, "export", model)

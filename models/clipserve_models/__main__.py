@@ -12,13 +12,13 @@ from typing import Annotated, Literal
 import typer
 
 from clipserve.clip.artifact import ArtifactError
-from clipserve_models.catalog import read_catalog, resolve
+from clipserve_models.cache import Artifact, in_cache
+from clipserve_models.catalog import RANDOM, base_of, read_catalog, resolve
 from clipserve_models.errors import ModelsError, not_installed
 
-# The same as clipserve_models.triton_options's, without loading tritonclient for every command.
+# The same as those of `triton_options` and `variants.job`, which load too much for every command.
 BackendName = Literal["python", "onnxruntime", "tensorrt"]
 TritonDevice = Literal["cpu", "gpu"]
-# The same as clipserve_models.variants.job's.
 VariantPrecision = Literal["fp16", "bf16", "int8"]
 Int8Method = Literal["dynamic", "static"]
 
@@ -43,7 +43,9 @@ def list_models() -> None:
 
 @app.command()
 def export(
-    name: Annotated[str, typer.Argument(help="A name of the catalog, or any model of open_clip.")],
+    name: Annotated[
+        str, typer.Argument(help="A name of the catalog, or any model of open_clip; NAME-random too.")
+    ],
     pretrained: Annotated[str | None, typer.Option(help="The tag of the weights in open_clip.")] = None,
     weights: Annotated[
         Path | None,
@@ -51,24 +53,24 @@ def export(
     ] = None,
     random_weights: Annotated[
         bool,
-        typer.Option(
-            "--random-weights",
-            help="Weights that were never trained, without a download: for timing and tests.",
-        ),
+        typer.Option("--random-weights", help="Weights never trained, no download: for timing and tests."),
     ] = False,
-    out: Annotated[Path | None, typer.Option(help="Default: models/artifacts/NAME.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Default: NAME in CLIPSERVE_CACHE_DIR.")] = None,
     seed: Annotated[int, typer.Option(help="The seed of the random weights.")] = 0,
 ) -> None:
     """Make the artifact of a model with open_clip, and compare it with PyTorch."""
+    name, random_weights = base_of(name, random_weights)
     try:
         from clipserve_models import checkpoint
         from clipserve_models.export import export as make
     except ModuleNotFoundError as error:
+        if not (pretrained or weights or random_weights):
+            resolve(name, None, read_catalog(), {})  # without weights given it must be of the catalog
         raise not_installed(error) from None
 
     logging.disable(logging.WARNING)  # open_clip and the exporter log a lot
     entry = resolve(name, pretrained, read_catalog(), checkpoint.tags())
-    folder = out or Path(__file__).parents[1] / "artifacts" / (entry.name + "-random" * random_weights)
+    folder = out or in_cache(entry.name + RANDOM * random_weights)
     started = time.monotonic()
 
     def say(line: str) -> None:
@@ -78,7 +80,7 @@ def export(
 
 
 @app.command()
-def verify(folder: Annotated[Path, typer.Argument(help="An artifact.")]) -> None:
+def verify(folder: Artifact) -> None:
     """Check an artifact: its files against their checksums, its graphs against its reference vectors."""
     from clipserve_models.verify import verify as check
 
@@ -107,7 +109,7 @@ def evaluate(
 
 @app.command()
 def variant(
-    folder: Annotated[Path, typer.Argument(help="An fp32 artifact.")],
+    folder: Artifact,
     precision: Annotated[VariantPrecision, typer.Option(help="What the variant computes in.")],
     photos: Annotated[
         Path, typer.Option(help="Photos like those that will be served.", exists=True, file_okay=False)
@@ -133,7 +135,7 @@ def variant(
         bool, typer.Option("--timing/--no-timing", help="Measure speed on this CPU, 8 s.")
     ] = True,
 ) -> None:
-    """Make a variant of an artifact in a smaller precision, if it is faithful to fp32 on photos."""
+    """Make a variant of an fp32 artifact in a smaller precision, if it is faithful to fp32 on photos."""
     from clipserve_models.variants.making import TOWERS, make_variant, plan_of
     from clipserve_models.variants.table import table
 
@@ -148,7 +150,7 @@ def variant(
 
 @app.command()
 def triton(
-    folder: Annotated[Path, typer.Argument(help="An artifact.")],
+    folder: Artifact,
     out: Annotated[Path, typer.Option(help="The model repository; other models there stay.")],
     backend: Annotated[BackendName, typer.Option(help="What runs the graphs inside Triton.")] = "onnxruntime",
     device: Annotated[TritonDevice | None, typer.Option(help="For onnxruntime; the default is gpu.")] = None,
@@ -193,13 +195,13 @@ def triton(
 
 @app.command()
 def tensorrt(
-    folder: Annotated[Path, typer.Argument(help="An artifact; its plans are written into it.")],
+    folder: Artifact,
     max_batch_images: Annotated[int | None, typer.Option(min=1, help="As given to `triton`.")] = None,
     max_batch_texts: Annotated[int | None, typer.Option(min=1, help="As given to `triton`.")] = None,
 ) -> None:
     """Compile an artifact's graphs for the GPU of this machine, in the artifact's precision.
 
-    Run it where Triton will serve them.
+    Run it where Triton will serve them. The plans are written into the artifact.
     """
     from clipserve_models.tensorrt import build
     from clipserve_models.triton_options import options_of
@@ -210,11 +212,11 @@ def tensorrt(
 
 @app.command("plan-lines")
 def plan_lines(
-    folder: Annotated[Path, typer.Argument(help="An artifact; the script is written into it, as plans.sh.")],
+    folder: Artifact,
     max_batch_images: Annotated[int | None, typer.Option(min=1, help="As given to `triton`.")] = None,
     max_batch_texts: Annotated[int | None, typer.Option(min=1, help="As given to `triton`.")] = None,
 ) -> None:
-    """Write the lines that build an artifact's plans, for a machine with TensorRT and nothing of clipserve."""
+    """Write plans.sh into an artifact: it builds its plans on a machine with TensorRT and nothing of clipserve."""
     from clipserve_models.plan_lines import write_lines
     from clipserve_models.triton_options import options_of
 
@@ -224,7 +226,7 @@ def plan_lines(
 
 @app.command("record-plans")
 def record_plans(
-    folder: Annotated[Path, typer.Argument(help="An artifact, with plans that its plans.sh has built.")],
+    folder: Artifact,
     max_batch_images: Annotated[int | None, typer.Option(min=1, help="As given to `plan-lines`.")] = None,
     max_batch_texts: Annotated[int | None, typer.Option(min=1, help="As given to `plan-lines`.")] = None,
 ) -> None:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from clipserve_models.errors import ModelsError
 
 CATALOG = Path(__file__).with_name("catalog.toml")
+RANDOM = "-random"  # behind the name of a model: the same with random weights
 UNKNOWN_LICENCE = "unknown: read the card of the weights"
 
 
@@ -31,6 +32,11 @@ def read_catalog(path: Path = CATALOG) -> dict[str, Entry]:
     """The entries by name, in the order of the file."""
     tables = tomllib.loads(path.read_text("utf-8"))
     return {name: Entry(name=name, **table) for name, table in tables.items()}
+
+
+def base_of(name: str, random_weights: bool = False) -> tuple[str, bool]:
+    """The name of a model without `RANDOM`, and whether its weights are random."""
+    return name.removesuffix(RANDOM), random_weights or name.endswith(RANDOM)
 
 
 def resolve(

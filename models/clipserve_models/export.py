@@ -24,7 +24,7 @@ from clipserve.clip.manifest import ImageSpec, ModelManifest, ReferenceVectors, 
 from clipserve.clip.tokenizer import Tokenizer, load_tokenizer
 from clipserve_models import checkpoint, verify
 from clipserve_models.artifact import checksums, replacing, write_manifest
-from clipserve_models.catalog import Entry
+from clipserve_models.catalog import RANDOM, Entry
 from clipserve_models.errors import ModelsError, not_installed
 from clipserve_models.tokenizer_json import convert
 from clipserve_models.towers import TextEncoder, simplify
@@ -181,7 +181,7 @@ def _manifest(
     images, texts = (case.expected.astype(float).round(8) for case in cases[:2])
     bias = model.logit_bias
     return ModelManifest(
-        name=f"{entry.name}-random" if source.random_weights else entry.name,
+        name=f"{entry.name}{RANDOM}" if source.random_weights else entry.name,
         embed_dim=images.shape[1],
         image=image,
         text=text,

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import entry_points
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -20,6 +20,7 @@ from clipserve.commands.label_sets import label_sets
 from clipserve.commands.printing import visible
 from clipserve.commands.reading import BadSettings, read_settings
 from clipserve.commands.search import search
+from clipserve.model_names import with_folders
 from clipserve.settings import Settings, unknown_variables
 from clipserve.settings_table import as_markdown
 from clipserve.start_faults import START_FAULTS
@@ -57,6 +58,12 @@ cli = typer.Typer(
 
 
 _GIVEN_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
+Model = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME_OR_FOLDER", help="What to serve, in place of CLIPSERVE_MODELS; several with commas."
+    ),
+]
 
 cli.add_typer(keys, name="keys")
 cli.command()(classify)
@@ -67,18 +74,22 @@ cli.command()(doctor)
 
 
 @cli.callback(invoke_without_command=True)
-def _without_command(context: typer.Context) -> None:
+def _without_command(context: typer.Context, model: Model = None) -> None:
     """Without a command: serve."""
     if context.invoked_subcommand is None:
-        serve()
+        serve(model)
+    elif model is not None:
+        context.fail(
+            f"--model stands behind the command: clipserve {context.invoked_subcommand} --model {model}"
+        )
 
 
 @cli.command()
-def serve() -> None:
+def serve(model: Model = None) -> None:
     """Serve the models until SIGTERM or Ctrl-C, then answer what is in flight and end."""
     log.start()
     try:
-        chosen = read_settings()
+        chosen = read_settings() if model is None else read_settings(models=model)
     except BadSettings as error:
         for reason in error.reasons:
             _cannot_start(reason)
@@ -87,7 +98,7 @@ def serve() -> None:
     for name in unknown_variables(os.environ):
         logger.warning("unknown_setting", variable=name, hint="clipserve settings lists all")
     try:
-        _run(chosen)
+        _run(with_folders(chosen))
     except START_FAULTS as error:
         _cannot_start(str(error))
         raise typer.Exit(1) from None

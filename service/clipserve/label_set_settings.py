@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Literal
 
@@ -10,23 +9,14 @@ from pydantic import BaseModel, DirectoryPath, Field, field_validator
 
 from clipserve.application.label_sets.request import LabelSetLimits
 from clipserve.application.limits import RequestLimits
-
-_WITHOUT_HOME = Path("/var/lib/clipserve")
-
-
-def _default_folder() -> Path:
-    """As in the XDG Base Directory Specification, by which a relative XDG_STATE_HOME does not count."""
-    state = Path(os.environ.get("XDG_STATE_HOME", ""))
-    if not state.is_absolute():
-        state = Path(os.path.expanduser("~/.local/state"))  # left as it is for a user without a home
-    return state / "clipserve" if state.is_absolute() else _WITHOUT_HOME
+from clipserve.user_folders import named_folder, xdg_folder
 
 
 class LabelSetSettings(BaseModel):
     """A part of `Settings`."""
 
     state_dir: Path = Field(
-        default_factory=_default_folder,
+        default_factory=lambda: xdg_folder("XDG_STATE_HOME", "~/.local/state", "/var/lib/clipserve"),
         description="folder on a local disk for what must outlive the process, which is label sets; made at the "
         "first change; in place of ~/.local/state it is XDG_STATE_HOME, if that is set",
     )
@@ -60,9 +50,4 @@ class LabelSetSettings(BaseModel):
     @field_validator("state_dir", mode="before")
     @classmethod
     def _is_a_folder(cls, value: object) -> object:
-        if not isinstance(value, str):
-            return value
-        folder = os.path.expanduser(value)
-        if not folder or folder.startswith("~"):
-            raise ValueError("write the path of a folder; `~` needs a user with a home")
-        return folder
+        return named_folder(value)

@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from clipserve import demo
 from clipserve.access_settings import AccessSettings
 from clipserve.application.limits import RequestLimits
+from clipserve.cache_settings import CacheSettings
 from clipserve.commas import split
 from clipserve.engine_settings import EngineSettings
 from clipserve.image_settings import ImageSettings
@@ -45,6 +46,7 @@ class ModelSettings(ImageSettings, TritonSettings, EngineSettings):
 class Settings(
     ModelSettings,
     AccessSettings,
+    CacheSettings,
     LabelSetSettings,
     ProcessSettings,
     RpcSettings,
@@ -58,7 +60,8 @@ class Settings(
     models: Annotated[tuple[Path, ...], NoDecode] = Field(
         (demo.FOLDER,),
         min_length=1,
-        description="folders of artifacts, comma-separated; the first is the default model",
+        description="folders of artifacts, or names of models, comma-separated; the first is the default model; "
+        "`demo`, or a name of `clipserve models list`, which is looked for in cache_dir",
     )
     host: str = Field("127.0.0.1", min_length=1, description="address to listen on; 0.0.0.0 for all")
     port: int = Field(8080, ge=0, le=65535, description="REST port")
@@ -221,7 +224,7 @@ class Settings(
     def _split_models(cls, value: object) -> object:
         folders = split(value)
         if isinstance(folders, list) and "" in folders:
-            raise ValueError("it has an empty name: write paths of folders, with one comma between two")
+            raise ValueError("it has an empty name: write names or folders, with one comma between two")
         return folders
 
     def of_model(self, name: str) -> ModelSettings:

@@ -26,7 +26,9 @@ def _default_text(name: str) -> str:
         return by_device
     value = Settings.model_fields[name].default
     if name == "models":
-        return "the demo model"
+        return "demo"
+    if name == "cache_dir":
+        return "~/.cache/clipserve"
     if name == "state_dir":
         return "~/.local/state/clipserve"
     if isinstance(value, tuple):

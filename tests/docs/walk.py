@@ -29,6 +29,7 @@ OTHERWISE = re.compile(r"(?:not run|run by|run with): ")
 SECONDS = 300  # for a start: a busy machine needs them
 # The same vectors on every machine, and time for a busy one.
 SETTINGS = {"backend": "onnx", "deadline_seconds": "60"}
+CACHE = ".cache/clipserve"  # the reader's home is his folder
 _CURL = "curl -sS --fail-with-body --retry 9 "  # a label set that is still being built says when to come back
 _SERVE = re.compile(r"^((?:CLIPSERVE_\w+=\S+ )*)make run\b.*\n", re.MULTILINE)
 _INSTALL = re.compile(r"^pip install (.+)\n", re.MULTILINE)
@@ -54,7 +55,8 @@ class Walk:
         self._service = demo
         self._own: Process | None = None
         path = f"{Path(python).parent}{os.pathsep}{os.environ['PATH']}"
-        self._environment = {**os.environ, **(environment or {}), "PATH": path}
+        home = {"HOME": str(folder), "CLIPSERVE_CACHE_DIR": str(folder / CACHE)}
+        self._environment = {**os.environ, **(environment or {}), **home, "PATH": path}
         self._script = ""  # the last that was run
 
     def walk(self) -> None:
@@ -101,7 +103,9 @@ class Walk:
             assert not text[line.end() :], "who runs a service has another terminal for what follows"
             pairs = (pair.split("=", 1) for pair in line[1].split())
             settings = {name.removeprefix("CLIPSERVE_").lower(): self._value(value) for name, value in pairs}
-            self._service = self._own = Process(**{**SETTINGS, **settings})
+            self._service = self._own = Process(
+                **{**SETTINGS, "cache_dir": str(self.folder / CACHE), **settings}
+            )
             self._service.wait_ready(SECONDS)
         return done
 
@@ -143,7 +147,7 @@ def reader_s_folder(folder: Path, photos: Mapping[str, bytes]) -> Path:
     (folder / "photos").mkdir()
     (folder / "docs/cat.jpg").write_bytes((ROOT / "docs/cat.jpg").read_bytes())
     # The demo model in the place and under the name of the model that pages export.
-    artifact = folder / "models/artifacts/ViT-B-32"
+    artifact = folder / CACHE / "ViT-B-32"
     shutil.copytree(DEMO, artifact, ignore=shutil.ignore_patterns("*.py", "*.md", "__pycache__"))
     manifest = artifact / "model.json"
     manifest.write_text(manifest.read_text().replace('"demo"', '"ViT-B-32"', 1))

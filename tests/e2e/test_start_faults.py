@@ -17,8 +17,8 @@ pytestmark = pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"models": ""}, "CLIPSERVE_MODELS='': it has an empty name: write paths of folders"),
-        ({"models": f"{DEMO},"}, "it has an empty name: write paths of folders"),
+        ({"models": ""}, "CLIPSERVE_MODELS='': it has an empty name: write names or folders"),
+        ({"models": f"{DEMO},"}, "it has an empty name: write names or folders"),
         ({"host": ""}, "CLIPSERVE_HOST='': String should have at least 1 character"),
         ({"host": "\udcff"}, "CLIPSERVE_HOST='\\udcff': Input should be a valid string"),
         ({"host": "ü..ü"}, "cannot listen on ü..ü"),

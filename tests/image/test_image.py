@@ -96,7 +96,9 @@ def test_the_list_of_packages_in_it_is_that_of_what_is_installed(running: Contai
     assert listed["bomFormat"] == "CycloneDX"
     assert listed["metadata"]["component"]["name"] == "clipserve"
     found = {f"{each['name']} {each['version']}" for each in listed["components"]}
-    assert found | {f"clipserve {version}"} == set(running.execute("/app/.venv/bin/python", "-c", INSTALLED).splitlines())
+    assert found | {f"clipserve {version}"} == set(
+        running.execute("/app/.venv/bin/python", "-c", INSTALLED).splitlines()
+    )
 
 
 def test_its_labels_say_what_it_is(engine: Engine, image: str, version: str) -> None:

@@ -1,4 +1,4 @@
-"""The wheels and sdists that `make dist` has made, installed into an empty environment and used from another folder."""
+"""What `make dist` has made, installed into an empty environment and used from another folder."""
 
 from __future__ import annotations
 
@@ -43,7 +43,11 @@ class Installed:
         )
 
     def variables(self) -> dict[str, str]:
-        return {"PATH": f"{self.environment}/bin:{os.environ['PATH']}", "HOME": str(self.folder), "COLUMNS": "200"}
+        return {
+            "PATH": f"{self.environment}/bin:{os.environ['PATH']}",
+            "HOME": str(self.folder),
+            "COLUMNS": "200",
+        }
 
 
 @pytest.fixture(scope="module", params=["py3-none-any.whl", "tar.gz"])
@@ -57,7 +61,9 @@ def installed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     (service,) = DIST.glob(f"clipserve-*{ending}")
     (models,) = DIST.glob(f"clipserve_models-*{ending}")
     pip = [str(folder / "venv/bin/python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, "-c", folder / "constraints.txt", f"{service}[cpu]", models], check=True, cwd=folder)
+    subprocess.run(
+        [*pip, "-c", folder / "constraints.txt", f"{service}[cpu]", models], check=True, cwd=folder
+    )
     (folder / "photos").mkdir()
     (folder / "photos/cat.jpg").write_bytes((ROOT / "docs/cat.jpg").read_bytes())
     return Installed(folder / "venv", folder / "photos")
@@ -91,7 +97,9 @@ def _ready(port: int) -> bool:
 
 
 def test_the_service_answers_about_the_demo_model(installed: Installed, served: str) -> None:
-    told = installed.run("clipserve", "classify", "cat.jpg", "--labels", "cat,dog,car", "--json", "--url", served)
+    told = installed.run(
+        "clipserve", "classify", "cat.jpg", "--labels", "cat,dog,car", "--json", "--url", served
+    )
     assert told.returncode == 0, told.stderr
     assert json.loads(told.stdout)["labels"][0]["label"] == "cat"
     healthy = installed.run("clipserve", "doctor", "--url", served)

@@ -197,8 +197,8 @@ def test_a_triton_that_ends_is_told_with_the_end_of_its_log_and_stops_nothing_el
 def test_a_variant_is_not_made_without_photos_to_judge_it_by(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "models" / "artifacts" / "M").mkdir(parents=True)
+    monkeypatch.setenv("CLIPSERVE_CACHE_DIR", str(tmp_path))
+    (tmp_path / "M").mkdir()
     with pytest.raises(SystemExit, match=r"M@fp16 is not there.*--photos FOLDER"):
         export("M", None)
 
@@ -212,8 +212,10 @@ def test_pytorch_is_installed_before_a_model_is_made(tmp_path: Path, monkeypatch
     make.chmod(0o755)
     monkeypatch.setenv("PATH", str(make.parent), prepend=os.pathsep)
     monkeypatch.chdir(tmp_path)
+    cache = tmp_path / "cache"
+    monkeypatch.setenv("CLIPSERVE_CACHE_DIR", str(cache))
     export("M", tmp_path, python)
-    variant = f"variant models/artifacts/M --precision fp16 --photos {tmp_path}"
+    variant = f"variant {cache}/M --precision fp16 --photos {tmp_path}"
     lines = [".venv-export/export.stamp", "-m clipserve_models export M", f"-m clipserve_models {variant}"]
     assert done.read_text().splitlines() == lines
 

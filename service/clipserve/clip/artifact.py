@@ -51,8 +51,8 @@ def read_manifest(folder: Path) -> ModelManifest:
             else f"{MANIFEST_NAME} in it cannot be read: {error.strerror}"
         )
         raise ArtifactError(
-            f"{folder} is not an artifact: {fault}. Make one with `clipserve models export`, or point "
-            "CLIPSERVE_MODELS at another one."
+            f"{folder} is not an artifact: {fault}. Make one with `clipserve models export`, or set "
+            "CLIPSERVE_MODELS=demo."
         ) from None
     except ValidationError as error:
         raise ArtifactError(f"{path} is not a valid manifest: {_faults(error)}.") from None

@@ -27,14 +27,14 @@ class BadSettings(Exception):
         self.variables = variables
 
 
-def read_settings() -> Settings:
-    """The settings of the environment.
+def read_settings(**given: object) -> Settings:
+    """The settings of the environment, with those that are given in their place.
 
     Raises:
         BadSettings: it names each variable that is wrong, without the value of a secret.
     """
     try:
-        return Settings()
+        return Settings(**given)  # type: ignore[arg-type] # it is checked
     except ValidationError as error:
         faults = error.errors(include_url=False, include_context=False)
         variables = {f"CLIPSERVE_{str(fault['loc'][0]).upper()}" for fault in faults}

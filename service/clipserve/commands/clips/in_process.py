@@ -8,7 +8,7 @@ import math
 import sys
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -33,6 +33,7 @@ from clipserve.engine.cuda import Accelerator
 from clipserve.engine.in_process import InProcess
 from clipserve.engine_settings import Calls
 from clipserve.errors import ClipError, LabelSetNotReady
+from clipserve.model_names import NoSuchModel, find, provide
 from clipserve.settings import ModelSettings, Settings
 from clipserve.telemetry import log
 from clipserve.telemetry.metrics import Metrics
@@ -52,9 +53,10 @@ async def clip_in_process(
     Raises:
         CannotGoOn: there is none of this name, or it cannot be served; the message says why.
     """
-    log.configure("ERROR", sys.stderr)  # what concerns one image is that image's error
+    log.configure("INFO", sys.stderr)  # for an export, which takes minutes
     try:
         own, accelerator = _of_one_model(settings, model), Accelerator()
+        log.configure("ERROR", sys.stderr)  # what concerns one image is that image's error
         open_backend: OpenBackend | None = None
         on_gpu = await asyncio.to_thread(uses_gpu, own, accelerator)
         if unused := accelerator.unused:
@@ -70,15 +72,25 @@ async def clip_in_process(
 
 def _of_one_model(settings: Settings, name: str | None) -> Settings:
     """No other model is loaded, and nobody is refused: whoever asks is alone, and waits."""
-    known = {read_manifest(folder).name: folder for folder in reversed(settings.models)}
-    if name is None:
-        name = read_manifest(settings.models[0]).name
-    if name not in known:
+    folder = provide(settings.models[0], settings) if name is None else _named(settings, name)
+    own = {"models": (folder,), "model_settings": {}, "max_queue_seconds": math.inf}
+    chosen = settings.of_model(read_manifest(folder).name)
+    return chosen.model_copy(update=own)  # type: ignore[return-value] # a copy of Settings
+
+
+def _named(settings: Settings, name: str) -> Path:
+    """The folder of that model of the settings, or of any other by its name or folder."""
+    known: dict[str, Path] = {}
+    for model in reversed(settings.models):
+        with suppress(NoSuchModel):  # one that would have to be exported, and is not asked for
+            folder = find(model, settings)
+            known[read_manifest(folder).name] = folder
+    try:
+        return known[name] if name in known else provide(Path(name), settings)
+    except ArtifactError as error:
         raise CannotGoOn(
-            f"there is no model {name}. CLIPSERVE_MODELS has {', '.join(reversed(known))}: name its folder there."
-        )
-    own = {"models": (known[name],), "model_settings": {}, "max_queue_seconds": math.inf}
-    return settings.of_model(name).model_copy(update=own)  # type: ignore[return-value] # a copy of Settings
+            f"{str(error).rstrip('.')}. CLIPSERVE_MODELS has {', '.join(reversed(known))}."
+        ) from None
 
 
 def _a_call_on_each_core(settings: Settings) -> Settings:

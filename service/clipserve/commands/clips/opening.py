@@ -24,7 +24,12 @@ Key = Annotated[
     str | None,
     typer.Option(envvar="CLIPSERVE_KEY", help="The key for it, if it asks for one; better in CLIPSERVE_KEY."),
 ]
-Model = Annotated[str | None, typer.Option(help="The name of a model; without it, the first that is served.")]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        help="A model: its name or, in this process, its folder. Without it, the first that is served."
+    ),
+]
 InFlight = Annotated[int, typer.Option(min=1, max=1024, help="With --url: requests at a time.")]
 IN_FLIGHT = 16  # requests: a quarter of a second of work for two cores; a service with a GPU takes more
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from clipserve.clip.artifact import ArtifactError, read_manifest
 from clipserve.clip.manifest import ModelManifest
 from clipserve.commands.doctor.machine import Machine
 from clipserve.commands.reading import BadSettings, read_settings
+from clipserve.model_names import NoSuchModel, find
 from clipserve.settings import ModelSettings, Settings
 
 
@@ -20,7 +21,7 @@ class Context:
     """What checks of this machine know.
 
     Attributes:
-        settings: those of the environment; a default in place of each that is wrong.
+        settings: those of the environment; a default in place of each that is wrong, and folders in place of names.
         faults: a line for each setting that is wrong.
         environment: the variables.
     """
@@ -58,7 +59,7 @@ def _settings() -> tuple[Settings, list[str]]:
     while True:
         try:
             with _without(left_out):
-                return read_settings(), faults
+                return _with_folders(read_settings()), faults
         except BadSettings as error:
             wrong = {name for name in os.environ if name.upper() in error.variables} - left_out
             faults.extend(each for each in error.reasons if each not in faults)
@@ -67,6 +68,15 @@ def _settings() -> tuple[Settings, list[str]]:
             if not wrong:
                 raise
             left_out |= wrong
+
+
+def _with_folders(settings: Settings) -> Settings:
+    """Nothing is exported: a name that has no folder stays, and the check of models says so."""
+    folders = list(settings.models)
+    for number, model in enumerate(folders):
+        with suppress(NoSuchModel):
+            folders[number] = find(model, settings)
+    return settings.model_copy(update={"models": tuple(folders)})
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from clipserve.commands.doctor.cpu import features
 from clipserve.commands.doctor.findings import Finding, ok, problem
 from clipserve.engine.fastest import MIN_AGREEMENT
 from clipserve.engine_settings import EngineSettings
+from clipserve.model_names import find
 from clipserve.settings import ModelSettings
 
 SECONDS = 110.0  # of one trial: a large model, tried on two engines
@@ -28,8 +29,9 @@ SECONDS = 110.0  # of one trial: a large model, tried on two engines
 def models(context: Context) -> Iterator[Finding]:
     """Each artifact: its manifest, its files against their checksums, its tokenizer."""
     names: dict[str, Path] = {}
-    for folder in context.settings.models:
+    for model in context.settings.models:
         try:
+            folder = find(model, context.settings)
             manifest = read_manifest(folder)
             verify_files(folder, manifest)
             load_tokenizer(folder, manifest.text)

@@ -1,0 +1,32 @@
+"""Folders of the user's, as settings name them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def xdg_folder(variable: str, usual: str, without_home: str) -> Path:
+    """clipserve's, below the folder that `variable` names, else below `usual`.
+
+    `without_home`: of a user without one. As in the XDG Base Directory Specification, a relative folder in the
+    variable does not count.
+    """
+    base = Path(os.environ.get(variable, ""))
+    if not base.is_absolute():
+        base = Path(os.path.expanduser(usual))  # left as it is for a user without a home
+    return base / "clipserve" if base.is_absolute() else Path(without_home)
+
+
+def named_folder(value: object) -> object:
+    """The path that a setting names, `~` expanded.
+
+    Raises:
+        ValueError: it names none.
+    """
+    if not isinstance(value, str):
+        return value
+    folder = os.path.expanduser(value)
+    if not folder or folder.startswith("~"):
+        raise ValueError("write the path of a folder; `~` needs a user with a home")
+    return folder

@@ -1,0 +1,99 @@
+"""Names of models in the settings, and in options of commands."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from clipserve.demo import FOLDER as DEMO
+from tests.model_names.exporter import Exporter, events, left_in
+from tests.process import ROOT, Process, failed_start
+
+
+def test_the_first_start_exports_before_it_listens_and_the_second_finds_it(
+    cache: Path, exporter: Exporter
+) -> None:
+    service = Process(models="ViT-B-32", backend="onnx")
+    service.wait_ready()
+    assert [each["id"] for each in httpx.get(service.url + "/v1/models").json()["data"]] == ["ViT-B-32"]
+    _, log = service.stop()
+    told = [line["event"] for line in events(log)]
+    assert told.index("exporting_model") < told.index("model_exported") < told.index("ready")
+    assert "copying text.onnx" in [line.get("said") for line in events(log)]
+    assert left_in(cache) == {"ViT-B-32", ".ViT-B-32.lock"}
+
+    again = Process(models="ViT-B-32", backend="onnx")
+    again.wait_ready()
+    assert "exporting_model" not in again.stop()[1]
+    assert exporter.runs == ["export ViT-B-32"]
+
+
+def test_a_name_may_be_forbidden_to_be_exported(cache: Path, exporter: Exporter) -> None:
+    status, said = failed_start(models="ViT-B-32", export="false")
+    assert (status, said) == (
+        1,
+        f"ViT-B-32 is neither a folder nor a model in {cache}: CLIPSERVE_EXPORT=false forbids to export it here; "
+        "`clipserve models export ViT-B-32` does it",
+    )
+    assert exporter.runs == []
+
+
+def test_a_failed_export_ends_the_start_with_the_exporter_s_last_lines(
+    cache: Path, exporter: Exporter
+) -> None:
+    status, said = failed_start(models="unknown")
+    assert (status, said) == (
+        1,
+        f"unknown is neither a folder nor a model in {cache}, and its export ended with status 1: "
+        "error: no model named 'unknown'. Similar names: known.",
+    )
+
+
+@pytest.mark.parametrize("command", [[], ["serve"]])
+def test_the_option_stands_in_place_of_the_variable(cache: Path, command: list[str]) -> None:
+    chosen = {"CLIPSERVE_MODELS": str(DEMO), "CLIPSERVE_EXPORT": "false"}
+    done = clipserve(*command, "--model", "demo,absent", **chosen)
+    assert done.returncode == 1
+    assert "absent is neither a folder nor a model in" in done.stderr
+
+
+def test_the_option_of_a_command_stands_behind_it() -> None:
+    done = clipserve("--model", "demo", "classify", "cat.jpg")
+    assert done.returncode == 2
+    assert "--model stands behind the command" in done.stderr
+
+
+def test_a_command_exports_the_model_that_it_is_asked_for(cache: Path, exporter: Exporter) -> None:
+    models = {"CLIPSERVE_MODELS": "demo,ViT-L-14", "CLIPSERVE_BACKEND": "onnx"}
+    for _ in range(2):
+        options = ("--labels", "cat,dog", "--model", "ViT-B-32")
+        done = clipserve("classify", str(ROOT / "docs/cat.jpg"), *options, **models)
+        assert json.loads(done.stdout)["model"] == "ViT-B-32", done.stderr
+    assert exporter.runs == ["export ViT-B-32"]
+
+
+def test_the_doctor_says_what_is_missing_and_exports_nothing(cache: Path, exporter: Exporter) -> None:
+    done = clipserve("doctor", "--only", "models", "--only", "clock", CLIPSERVE_MODELS="demo,ViT-B-32")
+    assert done.returncode == 1, done.stdout
+    assert f"ViT-B-32 is neither a folder nor a model in {cache}: `clipserve models export ViT-B-32`" in (
+        " ".join(done.stdout.split())
+    )
+    assert exporter.runs == []
+    assert not cache.exists()
+
+
+def clipserve(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "clipserve", *arguments],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )

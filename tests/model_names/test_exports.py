@@ -1,0 +1,118 @@
+"""Processes that want one model at once, and some that are killed meanwhile."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from clipserve.cache_settings import CacheSettings
+from clipserve.clip.artifact import read_manifest
+from clipserve.model_names import NoSuchModel, find
+from tests.model_names.exporter import Exporter, left_in
+
+NAME = Path("ViT-B-32")
+_PROVIDE = """
+import sys
+from pathlib import Path
+from clipserve.cache_settings import CacheEnvironment
+from clipserve.model_names import provide
+from clipserve.telemetry import log
+log.configure("INFO", sys.stderr)
+print(provide(Path(sys.argv[1]), CacheEnvironment()))
+"""
+SECONDS = 60
+
+
+def providing(name: str = "ViT-B-32") -> subprocess.Popen[str]:
+    """A process of its own that wants this model."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", _PROVIDE, name],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    atexit.register(process.kill)  # a test that fails does not leave it behind
+    return process
+
+
+def exporting(cache: Path, name: str = "ViT-B-32") -> subprocess.Popen[str]:
+    """One whose exporter has written its first file, and waits."""
+    process, first = providing(name), cache / f".{name}.exporting/{name}/image.onnx"
+    until = time.monotonic() + SECONDS
+    while not first.exists():
+        assert time.monotonic() < until, process.communicate()
+        time.sleep(0.01)
+    return process
+
+
+def waiting() -> subprocess.Popen[str]:
+    """One that has seen that another process exports."""
+    process = providing()
+    assert process.stderr is not None
+    assert "waiting_for_export" in process.stderr.readline()
+    return process
+
+
+def result(process: subprocess.Popen[str]) -> tuple[str, str]:
+    """The folder that it was given, and what it logged."""
+    out, log = process.communicate(timeout=SECONDS)
+    return out.strip(), log
+
+
+def test_two_at_once_export_once(cache: Path, waiting_exporter: Exporter) -> None:
+    both = [exporting(cache), waiting()]
+    waiting_exporter.go_on()
+    assert [result(each)[0] for each in both] == [f"{cache}/ViT-B-32"] * 2
+    assert waiting_exporter.runs == ["export ViT-B-32"]
+
+
+def test_two_models_are_exported_side_by_side(cache: Path, waiting_exporter: Exporter) -> None:
+    both = [exporting(cache, name) for name in ("ViT-B-32", "ViT-L-14")]
+    waiting_exporter.go_on()
+    assert [result(each)[0] for each in both] == [f"{cache}/ViT-B-32", f"{cache}/ViT-L-14"]
+
+
+def test_what_was_killed_half_way_is_exported_again_by_the_next(
+    cache: Path, waiting_exporter: Exporter
+) -> None:
+    killed = exporting(cache)
+    killed.kill()
+    result(killed)
+    waiting_exporter.go_on()  # it ends at its next word
+    with pytest.raises(NoSuchModel):
+        find(NAME, CacheSettings(cache_dir=cache))
+
+    folder, log = result(providing())
+    assert folder == f"{cache}/ViT-B-32", log
+    assert waiting_exporter.runs == ["export ViT-B-32"] * 2
+    assert left_in(cache) == {"ViT-B-32", ".ViT-B-32.lock"}
+    assert read_manifest(cache / "ViT-B-32").name == "ViT-B-32"
+
+
+def test_an_exporter_that_outlives_its_start_is_waited_for(cache: Path, waiting_exporter: Exporter) -> None:
+    killed = exporting(cache)
+    killed.kill()
+    result(killed)
+    next_one = waiting()
+    os.kill(waiting_exporter.pid, signal.SIGKILL)
+    waiting_exporter.go_on()
+    assert result(next_one)[0] == f"{cache}/ViT-B-32"
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_exporter_too(
+    cache: Path, waiting_exporter: Exporter, signum: signal.Signals
+) -> None:
+    ended = exporting(cache)
+    ended.send_signal(signum)
+    result(ended)
+    assert ended.returncode == 128 + signum
+    waiting_exporter.go_on()
+    assert "waiting_for_export" not in result(providing())[1]

@@ -1,0 +1,99 @@
+"""What the name of a model stands for."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from clipserve.cache_settings import CacheSettings
+from clipserve.clip.artifact import ArtifactError
+from clipserve.demo import FOLDER as DEMO
+from clipserve.model_names import NoSuchModel, find, provide
+from clipserve.settings import Settings
+from tests.model_names.exporter import Exporter, left_in
+from tests.process import copy_of_demo
+
+NAME = Path("ViT-B-32")
+
+
+def test_without_the_tools_it_says_the_one_command(
+    settings: CacheSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "clipserve_models", None)  # as if it were not installed
+    with pytest.raises(
+        NoSuchModel, match=r'install what exports it: pip install "clipserve-models\[export\]"$'
+    ):
+        provide(NAME, settings)
+
+
+def test_a_folder_wins_over_a_name(
+    settings: CacheSettings, exporter: Exporter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("ViT-B-32", "demo"):
+        os.rename(copy_of_demo(tmp_path), tmp_path / name)
+        assert provide(Path(name), settings) == Path(name)
+    assert exporter.runs == []
+
+
+def test_demo_is_the_model_that_ships_and_a_path_is_no_name(
+    settings: CacheSettings, exporter: Exporter
+) -> None:
+    assert find(Path("demo"), settings) == DEMO == Settings().models[0]
+    for path in ("models/ViT-B-32", "/nowhere/ViT-B-32", "../ViT-B-32", "-v", ".hidden"):
+        assert provide(Path(path), settings) == Path(path)  # whoever opens it says what is wrong
+    assert exporter.runs == []
+
+
+def test_a_variant_is_found_beside_its_model_and_never_exported(
+    settings: CacheSettings, exporter: Exporter, cache: Path
+) -> None:
+    variant = Path("ViT-B-32@int8")
+    with pytest.raises(NoSuchModel, match=r"models variant ViT-B-32 --precision int8 --photos PHOTOS`$"):
+        provide(variant, settings)
+    os.rename(copy_of_demo(provide(NAME, settings).parent), cache / variant)
+    assert provide(variant, settings) == cache / variant
+    assert exporter.runs == ["export ViT-B-32"]
+
+
+def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path, exporter: Exporter) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ArtifactError, match=r"Not a directory. Name another folder in CLIPSERVE_CACHE_DIR"):
+        provide(NAME, CacheSettings(cache_dir=tmp_path / "file/cache"))
+
+
+def test_what_is_in_the_way_is_kept(
+    settings: CacheSettings, exporter: Exporter, cache: Path, written: io.StringIO
+) -> None:
+    (cache / NAME).mkdir(parents=True)
+    (cache / NAME / "mine").touch()
+    with pytest.raises(ArtifactError, match="cannot be exported there: Directory not empty"):
+        provide(NAME, settings)
+    assert left_in(cache / NAME) == {"mine"}
+    assert "model_exported" not in written.getvalue()
+
+
+def test_the_cache_is_below_the_home_directory_or_where_xdg_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CLIPSERVE_CACHE_DIR")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert Settings().cache_dir == tmp_path / ".cache/clipserve"
+    monkeypatch.setenv("XDG_CACHE_HOME", "/srv/cache")
+    assert Settings().cache_dir == Path("/srv/cache/clipserve")
+    monkeypatch.setenv("CLIPSERVE_CACHE_DIR", "~/models")
+    assert Settings().cache_dir == tmp_path / "models"
+    monkeypatch.setenv("CLIPSERVE_CACHE_DIR", "")
+    with pytest.raises(ValidationError, match=r"cache_dir\n.*write the path of a folder"):
+        Settings()
+
+
+def test_no_test_looks_into_the_cache_of_the_home_directory() -> None:
+    assert Settings().cache_dir == Path(os.environ["CLIPSERVE_CACHE_DIR"])
+    assert Path.home() not in Settings().cache_dir.parents
