@@ -49,7 +49,9 @@ COPY service/ /source/service/
 COPY models/ /source/models/
 RUN /pip/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /wheels /source/service /source/models \
     && /pip/bin/pip --python /app/.venv/bin/python install --no-cache-dir --no-deps --no-compile /wheels/*.whl \
-    && python3 -m compileall -q --invalidation-mode unchecked-hash /app/.venv/lib/python3*/site-packages/clipserve*
+    && python3 -m compileall -q --invalidation-mode unchecked-hash /app/.venv/lib/python3*/site-packages/clipserve* \
+    # The demo model by a path that does not change with Python, for manifests.
+    && ln -s /app/.venv/lib/python3*/site-packages/clipserve/demo /app/demo
 
 FROM build AS packages-cpu
 FROM build AS packages-gpu
