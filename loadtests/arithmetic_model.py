@@ -17,7 +17,7 @@ import numpy as np
 import triton_python_backend_utils as pb  # type: ignore[import-not-found]  # Triton brings it
 
 sys.path.insert(0, os.environ["CHECKOUT"])
-from clipserve.engine.fake import FakeBackend
+from loadtests.fake_backend import FakeBackend
 
 
 class TritonPythonModel:

@@ -13,17 +13,17 @@ import tempfile
 from pathlib import Path
 
 from clipserve.application.served_model import reference_feeds
-from clipserve.backends import batched
 from clipserve.clip.artifact import IMAGE_GRAPH, MANIFEST_NAME, TEXT_GRAPH, TOKENIZER, read_manifest
 from clipserve.clip.manifest import ModelManifest, ReferenceVectors
 from clipserve.clip.tokenizer import load_tokenizer
-from clipserve.core import OpenBackend
 from clipserve.engine.backend import Backend
-from clipserve.engine.fake import FakeBackend
-from clipserve.serve import serve
 from clipserve.settings import ModelSettings, Settings
 from clipserve.telemetry import log
 from clipserve.telemetry.metrics import Metrics
+from clipserve.wiring.backends import batched
+from clipserve.wiring.core import OpenBackend
+from clipserve.wiring.serve import serve
+from loadtests.fake_backend import FakeBackend
 
 
 def open_fake(_: Path, manifest: ModelManifest, settings: ModelSettings, metrics: Metrics) -> Backend:

@@ -19,8 +19,8 @@ from tritonclient.grpc import model_config_pb2, service_pb2, service_pb2_grpc
 
 from clipserve.clip.artifact import read_manifest
 from clipserve.clip.manifest import ModelManifest
-from clipserve.engine.fake import FakeBackend
 from clipserve.engine.triton.contract import FINGERPRINT, TOWERS, Tensor, Tower, inputs, output, triton_model
+from loadtests.fake_backend import FakeBackend
 from loadtests.fake_service import write_fake_artifact
 
 _MAX_BATCH = 64

@@ -22,7 +22,7 @@ from tritonclient.grpc import InferInput, InferRequestedOutput
 
 from clipserve.clip.artifact import read_manifest
 from clipserve.clip.manifest import ModelManifest
-from clipserve.engine.triton.connection import Connection
+from clipserve.engine.triton.connection import Channel
 from clipserve.engine.triton.contract import Tower, inputs, output, triton_model
 from clipserve.engine.triton.message import message
 from loadtests.process import fake_triton
@@ -32,7 +32,7 @@ _BIG = (("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length"
 _SECONDS = 60.0
 _TOKENS = 16
 
-Ask = Callable[[Connection], Awaitable[object]]
+Ask = Callable[[Channel], Awaitable[object]]
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ async def _all(
 ) -> list[list[str]]:
     sets = {
         f"{count} connection{'s' * (count > 1)}": [
-            Connection(url, [*_BIG, ("clipserve.number", number)]) for number in range(count)
+            Channel(url, [*_BIG, ("clipserve.number", number)]) for number in range(count)
         ]
         for count in (1, 2, 4)
         if count <= channels
@@ -106,7 +106,7 @@ def _loads(manifest: ModelManifest) -> list[tuple[str, Tower, tuple[npt.NDArray[
 def _own(manifest: ModelManifest, tower: Tower, arrays: tuple[npt.NDArray[Any], ...]) -> Ask:
     model, tensors = triton_model(manifest, tower), inputs(manifest, tower)
 
-    async def ask(connection: Connection) -> object:
+    async def ask(connection: Channel) -> object:
         sent = message(model, output(manifest).name, tensors, arrays, int(_SECONDS * 1e6))
         return (await connection.infer(sent, _SECONDS, headers={})).as_numpy(output(manifest).name)
 
@@ -116,7 +116,7 @@ def _own(manifest: ModelManifest, tower: Tower, arrays: tuple[npt.NDArray[Any], 
 def _library(manifest: ModelManifest, tower: Tower, arrays: tuple[npt.NDArray[Any], ...]) -> Ask:
     model, tensors = triton_model(manifest, tower), inputs(manifest, tower)
 
-    async def ask(connection: Connection) -> object:
+    async def ask(connection: Channel) -> object:
         made = []
         for tensor, array in zip(tensors, arrays, strict=True):
             shaped = array if tensor.graph_dims is None else array.reshape(len(array), *tensor.dims)
@@ -130,10 +130,10 @@ def _library(manifest: ModelManifest, tower: Tower, arrays: tuple[npt.NDArray[An
     return ask
 
 
-async def _turn(ask: Ask, connections: list[Connection], rows: int, seconds: float, in_flight: int) -> Turn:
+async def _turn(ask: Ask, connections: list[Channel], rows: int, seconds: float, in_flight: int) -> Turn:
     began, cpu, calls = time.perf_counter(), time.process_time(), 0
 
-    async def client(connection: Connection) -> None:
+    async def client(connection: Channel) -> None:
         nonlocal calls
         while time.perf_counter() - began < seconds:
             await ask(connection)
@@ -144,7 +144,7 @@ async def _turn(ask: Ask, connections: list[Connection], rows: int, seconds: flo
     return Turn((time.process_time() - cpu) / calls, calls * rows / lasted)
 
 
-async def _peak(ask: Ask, connection: Connection) -> int:
+async def _peak(ask: Ask, connection: Channel) -> int:
     """Bytes that Python held at the most, for one call; those of gRPC are not among them."""
     tracemalloc.start()
     try:

@@ -18,7 +18,7 @@ from google.protobuf.descriptor_pb2 import (
 )
 from grpc_tools import protoc
 
-from clipserve.engine.fake import FakeBackend
+from loadtests.fake_backend import FakeBackend
 from tests.support import DIM, serving, write_toy_artifact
 
 ROOT = Path(__file__).parents[1]

@@ -32,7 +32,6 @@ from clipserve.application.label_sets.store import Store
 from clipserve.application.limits import RequestLimits
 from clipserve.application.models import Models
 from clipserve.application.served_model import ServedModel
-from clipserve.bootstrap import open_gateway
 from clipserve.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH, read_manifest
 from clipserve.clip.images import ImageLimits
 from clipserve.clip.manifest import ImageSpec, ModelManifest, ReferenceVectors, ScoringSpec, Source, TextSpec
@@ -40,10 +39,11 @@ from clipserve.clip.reference import REFERENCE_TEXTS, reference_pixels
 from clipserve.clip.tokenizer import Tokenizer, load_tokenizer
 from clipserve.concurrency import SideThread
 from clipserve.engine.backend import Backend, Embeddings, Lengths, Pixels, TokenIds
-from clipserve.engine.fake import FakeBackend
-from clipserve.gateway import Gateway
 from clipserve.settings import Settings
 from clipserve.telemetry.metrics import Metrics
+from clipserve.wiring.bootstrap import open_gateway
+from clipserve.wiring.gateway import Gateway
+from loadtests.fake_backend import FakeBackend
 
 DIM, SIZE, CONTEXT, EOT = 16, 32, 12, 2
 TEXT = TextSpec(context_length=CONTEXT, pad_id=0, eot_id=EOT)

@@ -6,25 +6,25 @@ from pathlib import Path
 
 import pytest
 
-from clipserve.backends import calls_of, open_engine, uses_gpu
 from clipserve.clip.artifact import read_manifest
-from clipserve.core import open_core
 from clipserve.demo import FOLDER as DEMO
-from clipserve.engine.cuda import Accelerator, Facts
+from clipserve.engine.cuda import Accelerator, CudaFacts
 from clipserve.engine.nvidia import Driver, Gpu
 from clipserve.errors import BackendUnavailable
 from clipserve.settings import ModelSettings, Settings
 from clipserve.telemetry.metrics import Metrics
+from clipserve.wiring.backends import calls_of, open_engine, uses_gpu
+from clipserve.wiring.core import open_core
 
 WITH_GPU = Accelerator(
-    lambda: Facts(
+    lambda: CudaFacts(
         Driver((Gpu("A GPU", 2**34, (9, 0)),), newest_cuda=(13, 0)), provider=True, built_for="13.0"
     )
 )
-WITHOUT = Accelerator(Facts)
+WITHOUT = Accelerator(CudaFacts)
 
 
-def nobody_looks() -> Facts:
+def nobody_looks() -> CudaFacts:
     raise AssertionError
 
 

@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 import clipserve.__main__
-from clipserve.settings_table import as_markdown
+from clipserve.settings.table import as_markdown
 from loadtests.process import free_port
 
 COMMAND = Path(sys.executable).parent / "clipserve"

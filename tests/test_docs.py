@@ -19,7 +19,7 @@ from clipserve.errors import ClipError
 from clipserve.rest.errors import STATUS, kinds
 from clipserve.rpc.errors import status_of as rpc_status
 from clipserve.settings import Settings
-from clipserve.settings_table import as_markdown
+from clipserve.settings.table import as_markdown
 from loadtests.__main__ import cli
 from tests.api_reference import BEGIN, DOCUMENT, END, reference
 from tests.docs.markdown import documents

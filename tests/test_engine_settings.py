@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from clipserve.engine_settings import Calls
 from clipserve.settings import ModelSettings, Settings
-from clipserve.settings_table import as_markdown
+from clipserve.settings.engine import Calls
+from clipserve.settings.table import as_markdown
 
 
 def test_a_cpu_has_small_calls_and_a_gpu_large_ones() -> None:

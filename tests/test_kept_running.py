@@ -18,9 +18,9 @@ from clipserve.access.key_watch import following
 from clipserve.concurrency import kept_running, loops_are_well
 from clipserve.engine.batch_queue import BatchPolicy
 from clipserve.engine.batching import DynamicBatcher
-from clipserve.engine.fake import FakeBackend
 from clipserve.errors import BackendFailed
 from clipserve.telemetry.metrics import Metrics
+from loadtests.fake_backend import FakeBackend
 from tests.support import DIM, Running, serving, write_toy_artifact
 
 SECONDS = 20

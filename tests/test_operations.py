@@ -16,8 +16,9 @@ import pytest
 from prometheus_client import CollectorRegistry, Gauge
 from prometheus_client.parser import text_string_to_metric_families
 
-from clipserve import operations, operations_port
 from clipserve.access.hosts import ANY, Hosts
+from clipserve.operations import port as operations_port
+from clipserve.operations import probes
 from clipserve.telemetry.metrics import Metrics
 
 
@@ -65,7 +66,7 @@ async def running(
         return port.ready
 
     metrics = Metrics()
-    async with operations.serving(
+    async with probes.serving(
         port.listener,
         registry or metrics.registry,
         ready,

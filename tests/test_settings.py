@@ -11,10 +11,10 @@ import pytest
 from pydantic import ValidationError
 
 from clipserve.engine.backend import Embeddings, Lengths, Pixels, TokenIds
-from clipserve.engine.fake import FakeBackend
 from clipserve.rest.compat.adapters import ADAPTERS
 from clipserve.settings import ModelSettings, Settings, unknown_variables
-from clipserve.settings_table import as_markdown
+from clipserve.settings.table import as_markdown
+from loadtests.fake_backend import FakeBackend
 from tests.support import DIM, png, serving, write_toy_artifact
 
 

@@ -12,7 +12,7 @@ from typing import Literal
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
-from clipserve.cache_settings import CacheEnvironment
+from clipserve.settings.cache import CacheEnvironment
 from loadtests.gpu import docker
 
 Device = Literal["cpu", "gpu"]

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 
-from clipserve.cache_settings import CacheEnvironment
-from clipserve.model_names import find
+from clipserve.settings.cache import CacheEnvironment
+from clipserve.wiring.model_names import find
 from clipserve_models.errors import ModelsError
 
 

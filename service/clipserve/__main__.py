@@ -20,12 +20,12 @@ from clipserve.commands.label_sets import label_sets
 from clipserve.commands.printing import visible
 from clipserve.commands.reading import BadSettings, read_settings
 from clipserve.commands.search import search
-from clipserve.model_names import with_folders
 from clipserve.settings import Settings, unknown_variables
-from clipserve.settings_table import as_markdown
-from clipserve.start_faults import START_FAULTS
+from clipserve.settings.table import as_markdown
 from clipserve.telemetry import log
 from clipserve.telemetry.log import logger
+from clipserve.wiring.model_names import with_folders
+from clipserve.wiring.start_faults import START_FAULTS
 
 
 class _Commands(TyperGroup):
@@ -126,7 +126,7 @@ def _run(chosen: Settings) -> None:
 
         supervise(chosen)
     else:
-        from clipserve.serve import serve as run
+        from clipserve.wiring.serve import serve as run
 
         run(chosen)
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from clipserve.access.hosts import ANY, Hosts
-from clipserve.engine.fake import FakeBackend
 from clipserve.errors import MisdirectedRequest
-from clipserve.listening import hosts_of
 from clipserve.settings import Settings
+from clipserve.wiring.listening import hosts_of
+from loadtests.fake_backend import FakeBackend
 from tests.access.support import write_keys
 from tests.support import DIM, serving, write_toy_artifact
 

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from clipserve.access.shared_windows import shared_windows
-from clipserve.engine.fake import FakeBackend
 from clipserve.telemetry.metrics import Metrics
+from loadtests.fake_backend import FakeBackend
 from tests.access.support import bearer, write_keys
 from tests.access.test_shared_windows import ITEM
 from tests.redis_server import PASSWORD, RedisServer

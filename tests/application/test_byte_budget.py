@@ -6,8 +6,9 @@ import asyncio
 
 import pytest
 
-from clipserve.application.byte_budget import ByteBudget, Lease, address_of
+from clipserve.application.byte_budget import ByteBudget, Lease
 from clipserve.errors import Overloaded
+from clipserve.http1.connections import address_of
 
 
 def test_a_request_may_take_all_that_is_left_and_not_one_byte_more() -> None:

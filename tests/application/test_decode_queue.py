@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clipserve.application.decode_queue import DecodeQueue, Waiting
+from clipserve.application.decode_queue import DecodeQueue, QueuedDecode
 
 BOMB, PHOTO = 500, 35
 
@@ -13,13 +13,13 @@ BOMB, PHOTO = 500, 35
 class Desk(DecodeQueue[str]):
     """A queue, and what was dealt from it."""
 
-    def arrive(self, owner: str, *sizes: int) -> list[Waiting[str]]:
-        images = [Waiting(owner, size, f"{owner}{number}") for number, size in enumerate(sizes)]
+    def arrive(self, owner: str, *sizes: int) -> list[QueuedDecode[str]]:
+        images = [QueuedDecode(owner, size, f"{owner}{number}") for number, size in enumerate(sizes)]
         for image in images:
             self.put(image)
         return images
 
-    def next(self) -> Waiting[str]:
+    def next(self) -> QueuedDecode[str]:
         image = self.first()
         assert image is not None
         self.deal(image)
@@ -111,7 +111,7 @@ def test_every_image_is_dealt_once_whatever_the_sizes_and_the_threads(
     requests: list[list[int]], threads: int
 ) -> None:
     desk, dealt = Desk(), []
-    running: list[Waiting[str]] = []
+    running: list[QueuedDecode[str]] = []
     for number, sizes in enumerate(requests):
         desk.arrive(f"{number}/", *sizes)
     while desk.first() or running:

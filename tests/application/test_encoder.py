@@ -22,7 +22,6 @@ from clipserve.clip.manifest import ImageSpec
 from clipserve.clip.tokenizer import load_tokenizer
 from clipserve.concurrency import SideThread
 from clipserve.engine.backend import Embeddings, Lengths, Pixels, TokenIds, Vector
-from clipserve.engine.fake import FakeBackend
 from clipserve.errors import (
     BackendFailed,
     BackendUnavailable,
@@ -33,6 +32,7 @@ from clipserve.errors import (
 )
 from clipserve.telemetry.metrics import Metrics
 from clipserve.telemetry.request import RequestContext, enter
+from loadtests.fake_backend import FakeBackend
 from tests.support import DIM, SIZE, Counting, Recording, decoders, png, write_toy_artifact
 
 HEADER = ImageHeader(pixels=100, decode_bytes=1_000)

@@ -15,9 +15,9 @@ from clipserve.application.encoder import ImageInput
 from clipserve.application.image_cache import CachedImageEncoder
 from clipserve.clip.images import ImageHeader
 from clipserve.engine.backend import Embeddings, Pixels, Vector
-from clipserve.engine.fake import FakeBackend
 from clipserve.errors import ClipError, UndecodableImage
 from clipserve.telemetry.metrics import Metrics
+from loadtests.fake_backend import FakeBackend
 from tests.support import DIM, Running, png, serving, write_toy_artifact
 
 HEADER = ImageHeader(pixels=100, decode_bytes=1_000)

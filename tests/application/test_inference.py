@@ -15,7 +15,6 @@ from clipserve.application.requests import (
     EmbedRequest,
 )
 from clipserve.engine.backend import Embeddings, Lengths, Pixels, TokenIds
-from clipserve.engine.fake import FakeBackend
 from clipserve.errors import (
     BackendUnavailable,
     ClipError,
@@ -27,6 +26,7 @@ from clipserve.errors import (
     UnsupportedFormat,
 )
 from clipserve.telemetry.metrics import Metrics
+from loadtests.fake_backend import FakeBackend
 from tests.support import DIM, Counting, inference_of, inference_on, png, served_model, write_toy_artifact
 
 BROKEN = b"\x89PNG\r\n\x1a\n"

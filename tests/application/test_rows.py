@@ -11,8 +11,8 @@ import pytest
 from clipserve.application.inference import Inference
 from clipserve.application.requests import ClassifyRequest, EmbedRequest, SimilarityRequest
 from clipserve.engine.backend import Embeddings, Lengths, Pixels, TokenIds
-from clipserve.engine.fake import FakeBackend
 from clipserve.errors import Overloaded, RateLimited
+from loadtests.fake_backend import FakeBackend
 from tests.support import DIM, inference_of, png, served_model, write_toy_artifact
 
 LARGE = png(size=(6_000, 6_000))

@@ -18,8 +18,8 @@ from clipserve.clip.manifest import TextSpec
 from clipserve.clip.reference import REFERENCE_TEXTS, reference_pixels
 from clipserve.clip.tokenizer import load_tokenizer
 from clipserve.engine.backend import Embeddings, Lengths, Pixels, TokenIds
-from clipserve.engine.fake import FakeBackend
 from clipserve.errors import BackendFailed, BackendUnavailable, ClipError, DeadlineExceeded, Overloaded
+from loadtests.fake_backend import FakeBackend
 from tests.support import CONTEXT, DIM, EOT, SIZE, Recording, served_model, write_toy_artifact
 
 

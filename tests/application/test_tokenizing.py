@@ -14,8 +14,8 @@ from clipserve.application.encoder import TextEncoder
 from clipserve.clip.artifact import read_manifest
 from clipserve.clip.tokenizer import TokenizedText, Tokenizer
 from clipserve.concurrency import SideThread
-from clipserve.engine.fake import FakeBackend
 from clipserve.telemetry.metrics import Metrics
+from loadtests.fake_backend import FakeBackend
 from tests.support import DIM, TEXT, Counting, Recording, eventually, toy_tokenizer, write_toy_artifact
 
 

@@ -9,7 +9,7 @@ import pytest
 from clipserve.clip.artifact import read_manifest
 from clipserve.clip.manifest import TextSpec
 from clipserve.demo import FOLDER as DEMO
-from clipserve.engine.fake import FakeBackend
+from loadtests.fake_backend import FakeBackend
 from tests.support import DIM, serving, write_toy_artifact
 
 MANIFEST = read_manifest(DEMO)

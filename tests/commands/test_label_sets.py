@@ -16,7 +16,7 @@ from typer.testing import CliRunner, Result
 
 from clipserve.__main__ import cli
 from clipserve.access.key_file import add_key
-from clipserve.engine.fake import FakeBackend
+from loadtests.fake_backend import FakeBackend
 from loadtests.process import free_port
 from tests.commands import hostile
 from tests.process import ROOT

@@ -14,11 +14,11 @@ from clipserve.clip.reference import REFERENCE_TEXTS, check, reference_pixels
 from clipserve.clip.tokenizer import load_tokenizer
 from clipserve.demo import FOLDER as DEMO
 from clipserve.engine.backend import Backend, Embeddings
-from clipserve.engine.fake import FakeBackend
 from clipserve.engine.in_process import Engine, InProcess
 from clipserve.engine.onnx import OnnxEngine, OnnxOptions
 from clipserve.engine.openvino import OpenVinoEngine
 from clipserve.errors import BackendFailed, BackendUnavailable
+from loadtests.fake_backend import FakeBackend
 from tests.engine.support import batched
 
 MANIFEST = read_manifest(DEMO)

@@ -14,19 +14,19 @@ import pytest
 
 from clipserve.demo import FOLDER as DEMO
 from clipserve.engine import cuda
-from clipserve.engine.cuda import PROVIDER, Accelerator, Facts, look, tried, why_not
+from clipserve.engine.cuda import PROVIDER, Accelerator, CudaFacts, look, tried, why_not
 from clipserve.engine.nvidia import Driver, Gpu
 from clipserve.engine.onnx import OnnxEngine, OnnxOptions, providers, session_options
 from clipserve.errors import BackendUnavailable
 from tests.engine.libcuda import dev, libcuda
 
 H100 = Gpu("NVIDIA H100", 80 * 2**30, (9, 0))
-WORKS = Facts(Driver((H100,), ("nvidia0",), (13, 0)), provider=True, built_for="13.0")
+WORKS = CudaFacts(Driver((H100,), ("nvidia0",), (13, 0)), provider=True, built_for="13.0")
 V100 = replace(WORKS.driver, gpus=(Gpu("NVIDIA V100", 2**34, (7, 0)),))
 NO_CUDA = PROVIDER not in ort.get_available_providers()
 
 REASONS = {
-    "no NVIDIA GPU is found": Facts(Driver(fault="libcuda.so.1: not there"), provider=True),
+    "no NVIDIA GPU is found": CudaFacts(Driver(fault="libcuda.so.1: not there"), provider=True),
     "this onnxruntime has no CUDA provider": replace(WORKS, provider=False, built_for=""),
     "the driver gives no GPU: cuInit gives error 803": replace(
         WORKS, driver=Driver(devices=("nvidia0",), fault="cuInit gives error 803")
@@ -43,7 +43,7 @@ REASONS = {
 
 
 @pytest.mark.parametrize(("found", "facts"), REASONS.items(), ids=list(REASONS))
-def test_each_reason_is_said_with_what_to_do(found: str, facts: Facts) -> None:
+def test_each_reason_is_said_with_what_to_do(found: str, facts: CudaFacts) -> None:
     reason = why_not(facts)
     assert reason is not None
     assert reason.found == found
@@ -74,7 +74,7 @@ def test_a_gpu_beside_an_onnxruntime_for_cpus_is_seen(tmp_path: Path) -> None:
     assert reason.found == "this onnxruntime has no CUDA provider"
 
 
-def seeing(facts: Facts) -> Callable[[], Facts]:
+def seeing(facts: CudaFacts) -> Callable[[], CudaFacts]:
     return lambda: facts
 
 
@@ -89,12 +89,12 @@ def test_auto_warns_once_of_a_gpu_that_it_cannot_use(written: io.StringIO) -> No
 
 
 def test_auto_says_nothing_where_there_is_no_gpu(written: io.StringIO) -> None:
-    assert not Accelerator(seeing(Facts())).chosen("auto")
+    assert not Accelerator(seeing(CudaFacts())).chosen("auto")
     assert written.getvalue() == ""
 
 
 def test_cpu_does_not_even_look() -> None:
-    def looked() -> Facts:
+    def looked() -> CudaFacts:
         raise AssertionError
 
     assert not Accelerator(looked).chosen("cpu")
@@ -108,7 +108,7 @@ def test_a_gpu_that_works_is_taken_after_one_look(written: io.StringIO) -> None:
 
 
 @pytest.mark.parametrize("facts", REASONS.values(), ids=list(REASONS))
-def test_cuda_refuses_with_the_same_reason(facts: Facts) -> None:
+def test_cuda_refuses_with_the_same_reason(facts: CudaFacts) -> None:
     reason = why_not(facts)
     assert reason is not None
     with pytest.raises(BackendUnavailable) as refused:

@@ -11,7 +11,7 @@ import pytest
 from clipserve.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH
 from clipserve.engine.backend import Embeddings
 from clipserve.engine.fastest import Fastest
-from clipserve.engine.in_process import Call, Feeds
+from clipserve.engine.in_process import EngineCall, Feeds
 from clipserve.errors import BackendUnavailable
 
 INPUTS: dict[str, Feeds] = {IMAGE_GRAPH: {"pixels": 0}, TEXT_GRAPH: {"token_ids": 0, "lengths": 0}}
@@ -37,7 +37,7 @@ class Arithmetic:
         self.in_memory.append(self.name)
         assert len(self.in_memory) == 1, "two engines in memory at a time"
 
-    def call(self, graph: str, feeds: Feeds) -> Call:
+    def call(self, graph: str, feeds: Feeds) -> EngineCall:
         return Answer(self)
 
     def lost(self) -> str | None:

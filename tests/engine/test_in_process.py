@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from clipserve.engine.backend import Embeddings
-from clipserve.engine.in_process import Call, Feeds, InProcess
+from clipserve.engine.in_process import EngineCall, Feeds, InProcess
 from clipserve.errors import BackendFailed, BackendUnavailable
 
 PIXELS = np.zeros((1, 2, 2, 3), np.uint8)
@@ -36,7 +36,7 @@ class Gpu:
     def lost(self) -> str | None:
         return self.fault if self.gone else None
 
-    def call(self, graph: str, feeds: Feeds) -> Call:
+    def call(self, graph: str, feeds: Feeds) -> EngineCall:
         return Run(self)
 
 

@@ -12,8 +12,8 @@ from clipserve.access.key_file import add_key
 from clipserve.application.label_sets.memory_store import MemoryStore
 from clipserve.application.label_sets.store import Key
 from clipserve.engine.backend import Embeddings, Lengths, Pixels, TokenIds
-from clipserve.engine.fake import FakeBackend
 from clipserve.errors import BackendFailed, BackendUnavailable, StoreUnavailable
+from loadtests.fake_backend import FakeBackend
 from tests.support import DIM, Running, serving, write_toy_artifact
 
 

@@ -12,7 +12,7 @@ import grpc
 import pytest
 
 from clipserve.access.keys import Key
-from clipserve.engine.fake import FakeBackend
+from loadtests.fake_backend import FakeBackend
 from tests.access.support import bearer, made, write_keys
 from tests.rpc.client import client_of, refused, request
 from tests.support import DIM, Running, serving, write_toy_artifact

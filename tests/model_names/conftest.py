@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from clipserve.cache_settings import CacheSettings
+from clipserve.settings.cache import CacheSettings
 from tests.model_names.exporter import Exporter
 
 

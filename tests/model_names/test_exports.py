@@ -12,17 +12,17 @@ from pathlib import Path
 
 import pytest
 
-from clipserve.cache_settings import CacheSettings
 from clipserve.clip.artifact import read_manifest
-from clipserve.model_names import NoSuchModel, find
+from clipserve.settings.cache import CacheSettings
+from clipserve.wiring.model_names import NoSuchModel, find
 from tests.model_names.exporter import Exporter, left_in
 
 NAME = Path("ViT-B-32")
 _PROVIDE = """
 import sys
 from pathlib import Path
-from clipserve.cache_settings import CacheEnvironment
-from clipserve.model_names import provide
+from clipserve.settings.cache import CacheEnvironment
+from clipserve.wiring.model_names import provide
 from clipserve.telemetry import log
 log.configure("INFO", sys.stderr)
 print(provide(Path(sys.argv[1]), CacheEnvironment()))

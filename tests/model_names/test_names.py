@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from clipserve.cache_settings import CacheSettings
 from clipserve.clip.artifact import ArtifactError
 from clipserve.demo import FOLDER as DEMO
-from clipserve.model_names import NoSuchModel, find, provide
 from clipserve.settings import Settings
+from clipserve.settings.cache import CacheSettings
+from clipserve.wiring.model_names import NoSuchModel, find, provide
 from tests.model_names.exporter import Exporter, left_in
 from tests.process import copy_of_demo
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from clipserve.backends import batched
 from clipserve.clip.manifest import ModelManifest
 from clipserve.engine.backend import Backend
-from clipserve.engine.fake import FakeBackend
 from clipserve.settings import ModelSettings
 from clipserve.telemetry.metrics import Metrics
+from clipserve.wiring.backends import batched
+from loadtests.fake_backend import FakeBackend
 from loadtests.fake_service import main
 
 _CALL_SECONDS = 0.02

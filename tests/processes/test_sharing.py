@@ -12,7 +12,7 @@ from clipserve.cores import usable_cores
 from clipserve.demo import FOLDER as DEMO
 from clipserve.processes.sharing import check_shared, share
 from clipserve.settings import Settings
-from clipserve.start_faults import CannotShare
+from clipserve.wiring.start_faults import CannotShare
 
 DIVIDED = [
     "max_connections",

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 
 from clipserve.engine.backend import Embeddings, Lengths, TokenIds
-from clipserve.engine.fake import FakeBackend
+from loadtests.fake_backend import FakeBackend
 from tests.support import DIM, Running, form, png
 
 EXAMPLE = base64.b64encode(png(7)).decode()

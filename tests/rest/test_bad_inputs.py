@@ -16,7 +16,7 @@ import pytest
 import pytest_asyncio
 from PIL import Image
 
-from clipserve.engine.fake import FakeBackend
+from loadtests.fake_backend import FakeBackend
 from tests.support import DIM, Running, form, png, serving, write_toy_artifact
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -11,10 +11,10 @@ import pytest
 from starlette.types import Message
 
 from clipserve.application.byte_budget import ByteBudget, Lease
-from clipserve.engine.fake import FakeBackend
 from clipserve.errors import BodyTooLarge, BodyTooSlow, ClipError, InvalidInput, Overloaded
 from clipserve.rest.body import BodyLimits, read_body
-from clipserve.rest.lifeline import ClientGone
+from clipserve.rest.disconnects import ClientGone
+from loadtests.fake_backend import FakeBackend
 from tests.support import DIM, serving
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from clipserve.engine.backend import Embeddings, Lengths, TokenIds
-from clipserve.engine.fake import FakeBackend
+from loadtests.fake_backend import FakeBackend
 from tests.rest.raw import ask, connected, get, post
 from tests.rest.test_connection import phases
 from tests.support import DIM, Running, eventually, png, serving

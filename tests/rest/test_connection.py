@@ -12,10 +12,11 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
 from clipserve.engine.backend import Embeddings, Pixels
-from clipserve.engine.fake import FakeBackend
-from clipserve.rest.connection import Connection
-from clipserve.rest.connections import Connections
+from clipserve.http1.connection import Connection
+from clipserve.http1.connections import Connections
+from clipserve.rest.errors import rendered
 from clipserve.telemetry.metrics import Metrics
+from loadtests.fake_backend import FakeBackend
 from tests.rest.raw import ask, connected, get, post
 from tests.rest.test_connections import LIMITS
 from tests.support import DIM, Running, eventually, png, serving
@@ -165,7 +166,9 @@ async def test_an_answer_that_ends_before_its_body_is_not_begun_again_by_the_res
 
     state, table = ServerState(), Connections(replace(LIMITS, write_timeout_seconds=60))
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: Connection(app, table, Metrics(), state), "127.0.0.1", 0)
+    server = await loop.create_server(
+        lambda: Connection(app, table, rendered, Metrics(), state), "127.0.0.1", 0
+    )
     async with server:
         reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
         try:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from clipserve.errors import TooManyConnections
-from clipserve.rest.connections import ConnectionLimits, Connections, Phase
+from clipserve.http1.connections import ConnectionLimits, Connections, Phase
 
 LIMITS = ConnectionLimits(
     max_connections=4,

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from clipserve.engine.fake import FakeBackend
+from loadtests.fake_backend import FakeBackend
 from tests.access.support import bearer, write_keys
 from tests.support import DIM, Running, serving
 

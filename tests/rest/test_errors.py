@@ -17,13 +17,13 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from clipserve import errors
-from clipserve.engine.fake import FakeBackend
 from clipserve.errors import ClipError, Overloaded
 from clipserve.rest.compat.hugging_face import hugging_face_error
 from clipserve.rest.compat.openai import openai_error
 from clipserve.rest.errors import STATUS, Failure, Render, fields, problem, rendered, status_of
 from clipserve.rpc.errors import failure_of
 from clipserve.telemetry import log
+from loadtests.fake_backend import FakeBackend
 from tests.support import DIM, Running, png, serving
 
 

@@ -14,12 +14,12 @@ from starlette.types import Message, Receive, Scope, Send
 
 from clipserve.access.gate import OpenGate
 from clipserve.application.byte_budget import ByteBudget
-from clipserve.engine.fake import FakeBackend
 from clipserve.errors import Overloaded
 from clipserve.rest.body import BodyLimits
 from clipserve.rest.exchange import Exchange, ExchangeLimits
 from clipserve.telemetry.metrics import Metrics
 from clipserve.telemetry.request import current, remaining
+from loadtests.fake_backend import FakeBackend
 from tests.rest.raw import hold
 from tests.rest.test_bad_inputs import HEAD, exchange
 from tests.support import DIM, Running, png, serving

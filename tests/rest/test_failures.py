@@ -12,8 +12,8 @@ import pytest
 from prometheus_client import generate_latest
 
 from clipserve.engine.backend import Embeddings, Lengths, Pixels, TokenIds
-from clipserve.engine.fake import FakeBackend
 from clipserve.errors import BackendUnavailable, ClipError, DeadlineExceeded, Overloaded
+from loadtests.fake_backend import FakeBackend
 from tests.engine.support import batched
 from tests.support import DIM, Running, eventually, png, serving, write_toy_artifact
 

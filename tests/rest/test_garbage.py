@@ -13,8 +13,8 @@ from types import CoroutineType, FrameType
 import pytest
 
 from clipserve.engine.backend import Backend, Embeddings, Lengths, Pixels, TokenIds
-from clipserve.engine.fake import FakeBackend
 from clipserve.errors import BackendFailed, BackendUnavailable
+from loadtests.fake_backend import FakeBackend
 from tests.engine.support import batched
 from tests.support import DIM, Running, eventually, form, png, serving
 

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from clipserve.engine.fake import FakeBackend
+from loadtests.fake_backend import FakeBackend
 from tests.access.support import bearer, logged, write_keys
 from tests.rest.raw import connected, get
 from tests.support import DIM, Running, form, png, serving

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from clipserve.engine.fake import FakeBackend
+from loadtests.fake_backend import FakeBackend
 from tests.rest.label_sets import (
     EXAMPLE,
     PETS,

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from clipserve.engine.fake import FakeBackend
+from loadtests.fake_backend import FakeBackend
 from tests.rest.label_sets import (
     EXAMPLE,
     classified,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from clipserve.engine.fake import FakeBackend
+from loadtests.fake_backend import FakeBackend
 from tests.clip.test_images import encoded
 from tests.support import DIM, eventually, png, serving, write_toy_artifact
 

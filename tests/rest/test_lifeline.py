@@ -8,7 +8,7 @@ import pytest
 from starlette.types import Message, Receive
 
 from clipserve.errors import DeadlineExceeded
-from clipserve.rest.lifeline import ClientGone, run_until_answered
+from clipserve.rest.disconnects import ClientGone, run_until_answered
 
 
 class Client:

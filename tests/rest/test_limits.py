@@ -17,8 +17,8 @@ import pytest
 import pytest_asyncio
 from PIL import Image
 
-from clipserve.engine.fake import FakeBackend
 from clipserve.rest.exchange import Exchange
+from loadtests.fake_backend import FakeBackend
 from tests.support import DIM, Running, eventually, png, serving, write_toy_artifact
 
 START_OF_SCAN = b"\xff\xda"

@@ -16,9 +16,9 @@ import schemathesis
 
 from clipserve.clip.formats import FORMATS
 from clipserve.clip.manifest import TextSpec
-from clipserve.engine.fake import FakeBackend
 from clipserve.errors import ClipError, LabelSetNotReady, LabelSetReadOnly, Overloaded, UnknownTemplateSet
 from clipserve.rest.errors import kinds, problem
+from loadtests.fake_backend import FakeBackend
 from tests.support import DIM, TEXT, Running, serving, write_toy_artifact
 
 HERE = Path(__file__).parent

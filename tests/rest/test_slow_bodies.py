@@ -8,7 +8,7 @@ from pathlib import Path
 
 import httpx
 
-from clipserve.engine.fake import FakeBackend
+from loadtests.fake_backend import FakeBackend
 from tests.rest.test_bad_inputs import HEAD, exchange
 from tests.support import DIM, eventually, png, serving
 

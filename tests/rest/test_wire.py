@@ -7,8 +7,8 @@ import time
 import pytest
 
 from clipserve.errors import ClipError, HeadersTooLarge, MalformedRequest
-from clipserve.rest.wire import IncomingRequest
-from clipserve.rest.wire_answers import answer_head, chunk
+from clipserve.http1.answers import answer_head, chunk
+from clipserve.http1.requests import IncomingRequest
 
 LIMIT = 2_000
 

@@ -14,7 +14,7 @@ from clipserve.access.gate import Gate, OpenGate
 from clipserve.application.byte_budget import ByteBudget
 from clipserve.rpc.call import TakingLimits, Work
 from clipserve.rpc.dropping import know_tasks
-from clipserve.rpc.exchange import CallLimits, Exchange
+from clipserve.rpc.exchange import CallLimits, RpcExchange
 from clipserve.rpc.reading import ReadLimits, Reads
 from clipserve.rpc.server import SERVICE
 from clipserve.telemetry.metrics import Metrics
@@ -32,7 +32,7 @@ class Answering:
         limits = {**LIMITS, **limits}
         taking = TakingLimits(limits.pop("write_timeout_seconds", 20.0), 65_536)
         reads = Reads(ReadLimits(4, limits.pop("read_seconds", 20.0)))
-        self.exchange = Exchange(
+        self.exchange = RpcExchange(
             gate or OpenGate(), reads, self.budget, CallLimits(**limits), taking, self.metrics
         )
         self.server = grpc.aio.server()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from clipserve.engine.fake import FakeBackend
+from loadtests.fake_backend import FakeBackend
 from tests.rpc.client import Client, client_of
 from tests.support import DIM, Running, serving, write_toy_artifact
 

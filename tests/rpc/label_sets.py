@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from clipserve.engine.backend import Embeddings, Lengths, TokenIds
-from clipserve.engine.fake import FakeBackend
+from loadtests.fake_backend import FakeBackend
 from tests.rpc.client import Client, Refused, client_of
 from tests.support import DIM, serving
 

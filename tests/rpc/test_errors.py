@@ -13,11 +13,11 @@ from google.rpc import error_details_pb2, status_pb2
 
 from clipserve import errors
 from clipserve.engine.backend import Embeddings, Lengths, TokenIds
-from clipserve.engine.fake import FakeBackend
 from clipserve.errors import BackendFailed, ClipError, Overloaded, RateLimited, TextTooLong
 from clipserve.rest.errors import kinds
 from clipserve.rpc.errors import STATUS, failure_of, status_of
 from clipserve.telemetry import log
+from loadtests.fake_backend import FakeBackend
 from tests.rpc.client import Client, Refused, client_of
 from tests.support import CONTEXT, DIM, Running, serving
 

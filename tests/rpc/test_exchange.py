@@ -12,10 +12,10 @@ import pytest
 
 from clipserve.access.gate import OpenGate, Scope
 from clipserve.access.key_file import add_key
-from clipserve.engine.fake import FakeBackend
 from clipserve.errors import RateLimited, Unauthenticated
 from clipserve.rpc.server import SERVICE
 from clipserve.telemetry.request import RequestContext, current
+from loadtests.fake_backend import FakeBackend
 from tests.rpc.answering import Hanging, answering, echo, raw, status_of
 from tests.rpc.client import Client, Refused, client_of
 from tests.support import DIM, Running, eventually, png, serving

@@ -11,8 +11,8 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from clipserve.engine.fake import FakeBackend
 from clipserve.rpc import health
+from loadtests.fake_backend import FakeBackend
 from tests.rpc.client import client_of
 from tests.support import DIM, Running, eventually, serving
 

@@ -13,7 +13,7 @@ import pytest
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
 
 from clipserve.access.key_file import add_key
-from clipserve.engine.fake import FakeBackend
+from loadtests.fake_backend import FakeBackend
 from tests.rpc.client import Client, Refused, client_of, refused
 from tests.support import DIM, Running, eventually, serving
 

@@ -20,16 +20,16 @@ from pathlib import Path
 import uvloop
 from starlette.types import ASGIApp, Message
 
-from clipserve.bootstrap import open_gateway
 from clipserve.engine.batch_queue import BatchPolicy
 from clipserve.engine.batched import Batched
-from clipserve.engine.fake import FakeBackend
-from clipserve.gateway import Gateway
-from clipserve.serve import settle_memory
 from clipserve.settings import Settings
 from clipserve.telemetry import log
 from clipserve.telemetry.metrics import Metrics
 from clipserve.telemetry.spans import NotTracing, Tracing
+from clipserve.wiring.bootstrap import open_gateway
+from clipserve.wiring.gateway import Gateway
+from clipserve.wiring.serve import settle_memory
+from loadtests.fake_backend import FakeBackend
 from tests.support import DIM, write_toy_artifact
 from tests.telemetry.collector import collecting
 from tests.telemetry.traced import SAMPLED, UNSAMPLED

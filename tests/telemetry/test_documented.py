@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from clipserve.processes.children import Children
 from clipserve.settings import Settings
-from clipserve.telemetry.collectors import ModelInfo
+from clipserve.telemetry.collectors import ServedModelInfo
 from clipserve.telemetry.metrics import CLIENT_GONE, Metrics
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "metrics.md"
@@ -43,7 +43,7 @@ def counted() -> Metrics:
     metrics.spans("sent", 1)
     metrics.label_sets.states({"ready": 1})
     metrics.label_sets.built("ok", 0.1)
-    metrics.state.watch(lambda: False, lambda: [ModelInfo("toy", "abc", "fake", "fp32")])
+    metrics.state.watch(lambda: False, lambda: [ServedModelInfo("toy", "abc", "fake", "fp32")])
     return metrics
 
 

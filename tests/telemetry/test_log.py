@@ -11,11 +11,11 @@ from typing import Any
 from clipserve.engine.backend import Embeddings, Pixels
 from clipserve.engine.batch_queue import BatchPolicy
 from clipserve.engine.batched import Batched
-from clipserve.engine.fake import FakeBackend
-from clipserve.engine.in_process import Call, Feeds, InProcess
+from clipserve.engine.in_process import EngineCall, Feeds, InProcess
 from clipserve.telemetry.log import logger
 from clipserve.telemetry.metrics import Metrics
 from clipserve.telemetry.request import RequestContext, enter
+from loadtests.fake_backend import FakeBackend
 from tests.support import DIM, Running, form, png, serving, write_toy_artifact
 
 
@@ -67,7 +67,7 @@ class BrokenEngine:
     def lost(self) -> None: ...
     def close(self) -> None: ...
 
-    def call(self, graph: str, feeds: Feeds) -> Call:
+    def call(self, graph: str, feeds: Feeds) -> EngineCall:
         class Broken:
             def run(self) -> Embeddings:
                 raise RuntimeError("no memory")

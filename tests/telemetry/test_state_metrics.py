@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from clipserve import __version__
-from clipserve.engine.fake import FakeBackend
+from loadtests.fake_backend import FakeBackend
 from tests.support import DIM, serving, write_toy_artifact
 
 

@@ -11,10 +11,10 @@ import pytest
 from prometheus_client.openmetrics.exposition import generate_latest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from clipserve.engine.fake import FakeBackend
 from clipserve.telemetry import log
 from clipserve.telemetry.metrics import Metrics
 from clipserve.telemetry.request import RequestContext, SharedContext, add_request_ids, enter
+from loadtests.fake_backend import FakeBackend
 from tests.support import DIM, eventually, serving, write_toy_artifact
 from tests.telemetry.traced import SAMPLED, TRACE, tracing
 

@@ -13,11 +13,11 @@ import pytest
 from clipserve.engine.backend import Backend, Embeddings, Pixels
 from clipserve.engine.batch_queue import BatchPolicy
 from clipserve.engine.batched import Batched
-from clipserve.engine.fake import FakeBackend
 from clipserve.errors import BackendFailed, BackendUnavailable
 from clipserve.telemetry.metrics import Metrics
 from clipserve.telemetry.request import RequestContext, enter
 from clipserve.telemetry.tracing import called
+from loadtests.fake_backend import FakeBackend
 from tests.rpc.client import client_of
 from tests.support import DIM, Running, eventually, form, png, serving, write_toy_artifact
 from tests.telemetry.traced import CALLER, SAMPLED, TRACE, UNSAMPLED, Ended, Traced, tracing

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import numpy as np
 
-from clipserve.backends import open_backend
 from clipserve.engine.backend import Backend, Vector
 from clipserve.engine.cuda import Accelerator
-from clipserve.engine.triton.endpoint import Call
+from clipserve.engine.triton.endpoint import TritonCall
 from clipserve.errors import BackendUnavailable, DeadlineExceeded
 from clipserve.settings import ModelSettings
 from clipserve.telemetry.metrics import Metrics
 from clipserve.telemetry.request import RequestContext, enter
+from clipserve.wiring.backends import open_backend
 from tests.triton.backends import STOPPING
 from tests.triton.stand_in import MANIFEST, StandIn, until
 
@@ -151,7 +151,7 @@ async def test_what_a_failed_call_held_is_freed_without_the_garbage_collector(on
             assert {type(result) for result in results} == {BackendUnavailable}
             del results
             await asyncio.sleep(0)
-            assert [each for each in gc.get_objects() if isinstance(each, Call)] == []
+            assert [each for each in gc.get_objects() if isinstance(each, TritonCall)] == []
         finally:
             gc.enable()
 

@@ -6,7 +6,6 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from ipaddress import IPv6Address, ip_network
 
 from clipserve.errors import Overloaded
 
@@ -84,11 +83,3 @@ class ByteBudget:
                 )
         self._used += size
         self._by_address[address] += size
-
-
-def address_of(host: str) -> str:
-    """Whose a connection is: an IPv4 address, or the 64 bits of an IPv6 address that one customer has whole."""
-    if ":" not in host:
-        return host
-    address = IPv6Address(host.partition("%")[0])
-    return str(address.ipv4_mapped or ip_network((address, 64), strict=False))

@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 @dataclass(eq=False)
-class Waiting(Generic[T]):
+class QueuedDecode(Generic[T]):
     """An image of `owner`, the request, and the bytes that decoding it takes. `dealt`: it waits no more."""
 
     owner: Hashable
@@ -29,7 +29,7 @@ class Waiting(Generic[T]):
 @dataclass
 class _Account(Generic[T]):
     dealt: float
-    waiting: deque[Waiting[T]] = field(default_factory=deque)
+    waiting: deque[QueuedDecode[T]] = field(default_factory=deque)
     running: int = 0
 
 
@@ -44,17 +44,17 @@ class DecodeQueue(Generic[T]):
     def __len__(self) -> int:
         return self._waiting
 
-    def put(self, image: Waiting[T]) -> None:
+    def put(self, image: QueuedDecode[T]) -> None:
         """It waits, behind the others of its request."""
         self._accounts.setdefault(image.owner, _Account(self._share)).waiting.append(image)
         self._waiting += 1
 
-    def first(self) -> Waiting[T] | None:
+    def first(self) -> QueuedDecode[T] | None:
         """The image whose turn it is; None where none waits."""
         waiting = [account for account in self._accounts.values() if account.waiting]
         return min(waiting, key=lambda account: account.dealt).waiting[0] if waiting else None
 
-    def deal(self, image: Waiting[T]) -> None:
+    def deal(self, image: QueuedDecode[T]) -> None:
         """Its decoding begins; it is `first`."""
         account = self._accounts[image.owner]
         account.waiting.popleft()
@@ -63,14 +63,14 @@ class DecodeQueue(Generic[T]):
         account.running += 1
         account.dealt += image.size
 
-    def removed(self, image: Waiting[T]) -> None:
+    def removed(self, image: QueuedDecode[T]) -> None:
         """Nobody wants it any more, and it has not been dealt."""
         account = self._accounts[image.owner]
         account.waiting.remove(image)
         self._waiting -= 1
         self._forget_idle(image.owner, account)
 
-    def ended(self, image: Waiting[T]) -> None:
+    def ended(self, image: QueuedDecode[T]) -> None:
         """Its decoding has ended."""
         account = self._accounts[image.owner]
         self._share += image.size / len(self._accounts)

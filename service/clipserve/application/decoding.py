@@ -13,7 +13,7 @@ from concurrent.futures import Executor, Future
 from contextlib import suppress
 from dataclasses import dataclass
 
-from clipserve.application.decode_queue import DecodeQueue, Waiting
+from clipserve.application.decode_queue import DecodeQueue, QueuedDecode
 from clipserve.clip.images import ImageHeader, ImageLimits, decode_pixels, read_header
 from clipserve.clip.manifest import ImageSpec
 from clipserve.engine.backend import Pixels
@@ -59,7 +59,7 @@ class Decoders:
             ImageTooLarge: it alone takes more memory than there is for all, or too long.
             UnsupportedFormat, ImageTooLarge, UndecodableImage: see `decode_pixels`.
         """
-        waiting = Waiting(_owner(), self._checked(header), asyncio.get_running_loop().create_future())
+        waiting = QueuedDecode(_owner(), self._checked(header), asyncio.get_running_loop().create_future())
         self._queue.put(waiting)
         self._deal()
         try:
@@ -96,7 +96,7 @@ class Decoders:
             ):  # else it was cancelled just now, and gives its place back when it learns it
                 waiting.item.set_result(None)
 
-    def _give_back(self, waiting: Waiting[Dealt]) -> None:
+    def _give_back(self, waiting: QueuedDecode[Dealt]) -> None:
         """It was cancelled before its decoding began."""
         if waiting.dealt:
             self._ended(waiting)
@@ -104,13 +104,13 @@ class Decoders:
             self._queue.removed(waiting)
             self._deal()  # those behind it may fit
 
-    def _ended(self, waiting: Waiting[Dealt]) -> None:
+    def _ended(self, waiting: QueuedDecode[Dealt]) -> None:
         self._queue.ended(waiting)
         self._running -= 1
         self._bytes -= waiting.size
         self._deal()
 
-    async def _run(self, waiting: Waiting[Dealt], decode: Callable[[], Pixels]) -> Pixels:
+    async def _run(self, waiting: QueuedDecode[Dealt], decode: Callable[[], Pixels]) -> Pixels:
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Pixels] = loop.create_future()
         tell = functools.partial(_tell, loop, functools.partial(self._answer, waiting, answer))
@@ -123,7 +123,9 @@ class Decoders:
         finally:
             del answer, tell  # `clipserve.concurrency` says why
 
-    def _answer(self, waiting: Waiting[Dealt], answer: asyncio.Future[Pixels], job: Future[Pixels]) -> None:
+    def _answer(
+        self, waiting: QueuedDecode[Dealt], answer: asyncio.Future[Pixels], job: Future[Pixels]
+    ) -> None:
         self._ended(waiting)
         if answer.cancelled():
             return

@@ -15,6 +15,7 @@ from clipserve.application.answers import (
     compared,
     spelled,
 )
+from clipserve.application.charging import Charge, Rows
 from clipserve.application.classifiers import Prompting
 from clipserve.application.encoder import EncodedText, VectorOrError, encode_images
 from clipserve.application.label_sets.label_sets import LabelSets
@@ -28,7 +29,6 @@ from clipserve.application.requests import (
     SimilarityRequest,
     TokenizeRequest,
 )
-from clipserve.application.rows import Charge, Rows
 from clipserve.application.served_model import ServedModel
 from clipserve.concurrency import SideThread, both, loops_are_well
 from clipserve.errors import ClipError, PermissionDenied, Unauthenticated

@@ -21,7 +21,7 @@ from clipserve.clip.reference import REFERENCE_TEXTS, check, reference_pixels
 from clipserve.clip.tokenizer import Tokenizer
 from clipserve.engine.backend import Backend, Embeddings
 from clipserve.errors import BackendUnavailable, BadPromptTemplate, ClipError, DeadlineExceeded, Overloaded
-from clipserve.telemetry.collectors import ModelInfo
+from clipserve.telemetry.collectors import ServedModelInfo
 from clipserve.telemetry.log import logger
 
 _SELF_TEST_AGAIN_SECONDS = 0.5
@@ -61,10 +61,10 @@ class ServedModel:
         return self.manifest.name
 
     @property
-    def info(self) -> ModelInfo:
+    def info(self) -> ServedModelInfo:
         """What metrics say of it; final once the model has started."""
         precision = self._backend.precision or self.manifest.precision
-        return ModelInfo(self.name, self.fingerprint, self._backend.engine, precision)
+        return ServedModelInfo(self.name, self.fingerprint, self._backend.engine, precision)
 
     async def ready(self) -> bool:
         """Whether a request made now would be served."""

@@ -16,7 +16,7 @@ from clipserve.commands.reading import fail
 
 if TYPE_CHECKING:  # loaded when the command runs
     from clipserve.commands.vectors.listing import Item
-    from clipserve.commands.vectors.making import Made, Source
+    from clipserve.commands.vectors.making import Made, VectorSource
 
 _STDIN = "-"
 
@@ -89,9 +89,9 @@ def tell(made: Made, out: Path) -> int:
     return 1
 
 
-def _images(sources: list[str]) -> Source:
+def _images(sources: list[str]) -> VectorSource:
     from clipserve.commands.vectors import listing
-    from clipserve.commands.vectors.making import Source
+    from clipserve.commands.vectors.making import VectorSource
 
     if sources == [_STDIN]:
 
@@ -101,16 +101,16 @@ def _images(sources: list[str]) -> Source:
             ) as lines:
                 yield from listing.images(listing.paths(lines))
 
-        return Source("image", read, countable=False)
+        return VectorSource("image", read, countable=False)
     for each in sources:
         if not os.path.exists(each):  # Path.exists raises where a name is too long
             fail(f"there is no file or folder {listing.shown(each)}.", status=2)
-    return Source("image", lambda: listing.images(sources))
+    return VectorSource("image", lambda: listing.images(sources))
 
 
-def _texts(file: Path) -> Source:
+def _texts(file: Path) -> VectorSource:
     from clipserve.commands.vectors import listing
-    from clipserve.commands.vectors.making import Source
+    from clipserve.commands.vectors.making import VectorSource
 
     if str(file) != _STDIN and not os.path.isfile(file):
         fail(f"there is no file {file}.", status=2)
@@ -123,4 +123,4 @@ def _texts(file: Path) -> Source:
         ) as lines:
             yield from listing.texts(lines)
 
-    return Source("text", read, countable=str(file) != _STDIN)
+    return VectorSource("text", read, countable=str(file) != _STDIN)

@@ -74,9 +74,9 @@ def _model_of(file: Path) -> str | None:
 async def _embed(clip: Clip, folder: Path, file: Path) -> None:
     from clipserve.commands.vectors import listing
     from clipserve.commands.vectors.embedding import Options
-    from clipserve.commands.vectors.making import Source, make_file
+    from clipserve.commands.vectors.making import VectorSource, make_file
 
-    source = Source("image", lambda: listing.images([str(folder)], root=str(folder)))
+    source = VectorSource("image", lambda: listing.images([str(folder)], root=str(folder)))
     tell(await make_file(clip, source, file, Options(), restart=False, prune=True), file)
 
 

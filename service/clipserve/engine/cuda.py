@@ -37,7 +37,7 @@ _TRIAL = Path(__file__).parent / "cuda_trial.onnx"  # clipserve_models.cuda_tria
 
 
 @dataclass(frozen=True)
-class Facts:
+class CudaFacts:
     """What decides whether a GPU is used.
 
     Attributes:
@@ -68,23 +68,23 @@ class Reason:
     do: str
 
 
-def look(dev: Path = Path("/dev"), library: str = "libcuda.so.1") -> Facts:
+def look(dev: Path = Path("/dev"), library: str = "libcuda.so.1") -> CudaFacts:
     """All but the trial, which allocates on the GPU. `dev`, `library`: see `ask_driver`."""
     try:
         import onnxruntime as ort  # a gateway in front of Triton has none
     except ImportError:
-        return Facts(ask_driver(dev, library))
+        return CudaFacts(ask_driver(dev, library))
     provider = PROVIDER in ort.get_available_providers()
-    facts = Facts(ask_driver(dev, library), provider, str(getattr(ort, "cuda_version", "") or ""))
+    facts = CudaFacts(ask_driver(dev, library), provider, str(getattr(ort, "cuda_version", "") or ""))
     return replace(facts, missing=_missing(facts.major)) if why_not(facts) is None else facts
 
 
-def tried(facts: Facts) -> Facts:
+def tried(facts: CudaFacts) -> CudaFacts:
     """The same with the trial, if nothing else speaks against it."""
     return replace(facts, trial=trial()) if why_not(facts) is None else facts
 
 
-def why_not(facts: Facts) -> Reason | None:
+def why_not(facts: CudaFacts) -> Reason | None:
     """Why CUDA is not used; None where nothing that is known speaks against it."""
     if not facts.driver.present:
         return Reason(
@@ -136,12 +136,12 @@ class Accelerator:
     `look`: replaces what is seen of the machine.
     """
 
-    def __init__(self, look: Callable[[], Facts] = lambda: tried(look())) -> None:
+    def __init__(self, look: Callable[[], CudaFacts] = lambda: tried(look())) -> None:
         self._look = look
-        self._facts: Facts | None = None
+        self._facts: CudaFacts | None = None
         self._told = False
 
-    def facts(self) -> Facts:
+    def facts(self) -> CudaFacts:
         """What was seen. The first call may take seconds, where there is a GPU: call it in a thread."""
         if self._facts is None:
             self._facts = self._look()

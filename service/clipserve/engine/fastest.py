@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from clipserve.clip.artifact import IMAGE_GRAPH
 from clipserve.clip.reference import lowest_cosine
 from clipserve.engine.backend import Embeddings
-from clipserve.engine.in_process import Call, Engine, Feeds
+from clipserve.engine.in_process import Engine, EngineCall, Feeds
 from clipserve.errors import BackendUnavailable
 from clipserve.telemetry.log import logger
 
@@ -69,7 +69,7 @@ class Fastest:
             self._chosen.load()
         logger.info("engine_chosen", engine=self.name, precision=self.precision)
 
-    def call(self, graph: str, feeds: Feeds) -> Call:
+    def call(self, graph: str, feeds: Feeds) -> EngineCall:
         return self._chosen.call(graph, feeds)
 
     def lost(self) -> str | None:

@@ -22,7 +22,7 @@ from clipserve.telemetry.log import logger
 Feeds = dict[str, Any]  # input name -> array; see `clipserve.clip.artifact` for the graphs' contract
 
 
-class Call(Protocol):
+class EngineCall(Protocol):
     """One run of a graph, in a thread."""
 
     def run(self) -> Embeddings:
@@ -46,7 +46,7 @@ class Engine(Protocol):
             BackendUnavailable: it cannot run here, or cannot read a graph.
         """
 
-    def call(self, graph: str, feeds: Feeds) -> Call:
+    def call(self, graph: str, feeds: Feeds) -> EngineCall:
         """Prepare one run of a graph. Several runs may go on at the same time."""
 
     def close(self) -> None:

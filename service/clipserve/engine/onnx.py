@@ -10,7 +10,7 @@ import onnxruntime as ort
 from clipserve.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH
 from clipserve.engine.backend import Embeddings
 from clipserve.engine.cuda import PROVIDER, PROVIDER_OPTIONS, trial
-from clipserve.engine.in_process import Call, Feeds, return_freed_memory
+from clipserve.engine.in_process import EngineCall, Feeds, return_freed_memory
 from clipserve.errors import BackendUnavailable
 from clipserve.telemetry.log import logger
 
@@ -70,7 +70,7 @@ class OnnxEngine:
             spinning=self._options.spinning and not self._options.cuda,
         )
 
-    def call(self, graph: str, feeds: Feeds) -> Call:
+    def call(self, graph: str, feeds: Feeds) -> EngineCall:
         return _Run(self._sessions[graph], feeds)
 
     def lost(self) -> str | None:
@@ -118,7 +118,7 @@ def providers(chosen: OnnxOptions) -> list[str | tuple[str, dict[str, str]]]:
 
 
 class _Run:
-    """A `Call`."""
+    """A `EngineCall`."""
 
     def __init__(self, session: ort.InferenceSession, feeds: Feeds) -> None:
         self._session = session

@@ -10,7 +10,7 @@ import openvino as ov
 
 from clipserve.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH
 from clipserve.engine.backend import Embeddings
-from clipserve.engine.in_process import Call, Feeds, return_freed_memory
+from clipserve.engine.in_process import EngineCall, Feeds, return_freed_memory
 from clipserve.errors import BackendUnavailable
 from clipserve.telemetry.log import logger
 
@@ -74,7 +74,7 @@ class OpenVinoEngine:
             return_freed_memory()
         return model
 
-    def call(self, graph: str, feeds: Feeds) -> Call:
+    def call(self, graph: str, feeds: Feeds) -> EngineCall:
         return _Run(self._models[graph].create_infer_request(), feeds)
 
     def lost(self) -> None:
@@ -85,7 +85,7 @@ class OpenVinoEngine:
 
 
 class _Run:
-    """A `Call` with an inference request of its own: several may run at the same time, and one costs little."""
+    """An `EngineCall` with an inference request of its own: several may run at a time, and one costs little."""
 
     def __init__(self, request: ov.InferRequest, feeds: Feeds) -> None:
         self._request = request

@@ -9,16 +9,16 @@ from collections.abc import Iterable
 from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
 
 from clipserve.concurrency import kept_running, together
+from clipserve.operations.pulse import BEAT_SECONDS, READY_SECONDS
 from clipserve.processes.channel import Command
 from clipserve.processes.child import Child
 from clipserve.processes.sharing import share
 from clipserve.processes.strangers import reap_strangers
 from clipserve.processes.summing import Families, counted, page_of, read, summed
-from clipserve.pulse import BEAT_SECONDS, READY_SECONDS
 from clipserve.settings import Settings
-from clipserve.start_faults import WorkerFault
 from clipserve.telemetry.collectors import DroppedLines
 from clipserve.telemetry.log import logger
+from clipserve.wiring.start_faults import WorkerFault
 
 _START_SECONDS = 60.0  # until the first sign of life, on a machine that is busy
 _PAUSES = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)  # before the first start anew, and each that follows soon

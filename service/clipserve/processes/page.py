@@ -8,8 +8,8 @@ from http import HTTPStatus
 import orjson
 from prometheus_client import CollectorRegistry
 
-from clipserve.operations import Check, readiness, refusal, rendered
-from clipserve.operations_port import JSON, Answer, problem
+from clipserve.operations.port import JSON, Answer, problem
+from clipserve.operations.probes import Check, readiness, refusal, rendered
 from clipserve.processes.children import Children
 from clipserve.processes.summing import Told
 

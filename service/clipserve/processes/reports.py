@@ -9,9 +9,9 @@ from contextlib import suppress
 
 from prometheus_client import CollectorRegistry
 
+from clipserve.operations.pulse import BEAT_SECONDS, Pulse
 from clipserve.processes.channel import line
 from clipserve.processes.summing import page_of
-from clipserve.pulse import BEAT_SECONDS, Pulse
 
 ALONE = "alone"  # the supervisor has ended
 

@@ -14,7 +14,7 @@ from clipserve.access.key_file import read_keys
 from clipserve.clip.artifact import read_manifest
 from clipserve.cores import usable_cores
 from clipserve.settings import ModelSettings, Settings
-from clipserve.start_faults import CannotShare
+from clipserve.wiring.start_faults import CannotShare
 
 # 0 means "no limit" or "off" where it is allowed, and stays.
 _DIVIDED = (

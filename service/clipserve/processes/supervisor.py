@@ -13,15 +13,15 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from clipserve.access.key_watch import following
-from clipserve.listening import hosts_of, listen, reserve, warn_if_open
-from clipserve.operations import Check
-from clipserve.operations_port import serve_port
+from clipserve.operations.port import serve_port
+from clipserve.operations.probes import Check
+from clipserve.operations.pulse import BEAT_SECONDS, Beside
 from clipserve.processes.children import Children
 from clipserve.processes.page import SharedPage
 from clipserve.processes.sharing import check_shared
-from clipserve.pulse import BEAT_SECONDS, Beside
 from clipserve.settings import Settings
 from clipserve.telemetry.log import logger
+from clipserve.wiring.listening import hosts_of, listen, reserve, warn_if_open
 
 # After the time to drain. A worker gives itself three.
 _LAST_RESORT_SECONDS = 4.0

@@ -14,17 +14,17 @@ import sys
 
 import uvloop
 
-from clipserve.bootstrap import open_gateway
-from clipserve.gateway import Gateway
-from clipserve.listening import listen
+from clipserve.operations.pulse import Pulse, beside
 from clipserve.processes.channel import line, receive_settings
 from clipserve.processes.reports import ALONE, Reports
-from clipserve.pulse import Pulse, beside
-from clipserve.serve import allow_files, end_gently, fronts, listen_grpc, settle_memory
 from clipserve.settings import Settings
-from clipserve.start_faults import START_FAULTS
 from clipserve.telemetry import log
 from clipserve.telemetry.log import logger
+from clipserve.wiring.bootstrap import open_gateway
+from clipserve.wiring.gateway import Gateway
+from clipserve.wiring.listening import listen
+from clipserve.wiring.serve import allow_files, end_gently, fronts, listen_grpc, settle_memory
+from clipserve.wiring.start_faults import START_FAULTS
 
 
 def main(descriptor: int) -> None:

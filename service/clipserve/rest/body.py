@@ -10,7 +10,7 @@ from starlette.types import Receive
 
 from clipserve.application.byte_budget import Lease
 from clipserve.errors import BodyTooLarge, BodyTooSlow, InvalidInput
-from clipserve.rest.lifeline import ClientGone
+from clipserve.rest.disconnects import ClientGone
 
 _GRACE_SECONDS = 2.0  # before the rate counts
 _LONGEST_PAUSE_SECONDS = 5.0  # that bytes can buy: a lost packet is sent again after three

@@ -29,8 +29,8 @@ from clipserve.application.requests import Choice, EmbedRequest
 from clipserve.application.stream import BulkPlaces, Total, TotalLimits, Window, in_order
 from clipserve.concurrency import SideThread
 from clipserve.errors import ClipError, UnsupportedMediaType
+from clipserve.rest.disconnects import ClientGone
 from clipserve.rest.errors import fields
-from clipserve.rest.lifeline import ClientGone
 from clipserve.rest.lines import Line, Splitter, parse_line
 from clipserve.rest.rendering import vector_fields
 from clipserve.rest.schemas import BulkFields

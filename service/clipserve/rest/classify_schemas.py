@@ -12,7 +12,7 @@ from clipserve.application.limits import MAX_TEMPERATURE, MIN_TEMPERATURE
 from clipserve.clip.prompts import MAX_SLOTS, NAMED_SLOT, SLOT
 from clipserve.clip.template_sets import TEMPLATE_SETS
 from clipserve.clip.zeroshot import ScoringFunction
-from clipserve.rest.schemas import Choice, ItemFailure, absent, whole
+from clipserve.rest.schemas import ChoiceFields, ItemFailure, absent, whole
 
 _INT32 = 2**31 - 1
 
@@ -48,7 +48,7 @@ Threshold = Annotated[
 ]
 
 
-class ClassifyFields(Choice):
+class ClassifyFields(ChoiceFields):
     """All of a classify request but its images."""
 
     labels: list[Label] = Field(

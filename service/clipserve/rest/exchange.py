@@ -16,11 +16,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from clipserve.access.gate import Gate
 from clipserve.access.hosts import ANY, Hosts
-from clipserve.application.byte_budget import ByteBudget, Lease, address_of
+from clipserve.application.byte_budget import ByteBudget, Lease
+from clipserve.http1.connections import address_of
+from clipserve.http1.cycle import STREAM
 from clipserve.rest.body import BodyLimits, announced_size, read_body
+from clipserve.rest.disconnects import ClientGone, run_until_answered
 from clipserve.rest.errors import Render, rendered
-from clipserve.rest.lifeline import STREAM, ClientGone, run_until_answered
-from clipserve.rest.paths import NOWHERE, Found
+from clipserve.rest.paths import NOWHERE, FoundRoute
 from clipserve.telemetry.log import logger
 from clipserve.telemetry.metrics import CLIENT_GONE, Metrics
 from clipserve.telemetry.request import RequestContext, enter, request_id
@@ -112,7 +114,7 @@ class Exchange:
         gate: Gate,
         streaming: Mapping[tuple[str, str], Streaming] = MappingProxyType({}),
         render_for: Callable[[str], Render | None] = lambda _: None,
-        find: Callable[[str], Found] = lambda _: NOWHERE,
+        find: Callable[[str], FoundRoute] = lambda _: NOWHERE,
         hosts: Hosts = ANY,
     ) -> None:
         """`streaming`: (method, route) -> what answers there instead of `app`, and charges its bytes itself.

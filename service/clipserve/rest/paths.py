@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundRoute:
     """What belongs to a path.
 
     Attributes:
@@ -26,7 +26,7 @@ class Found:
     names: Mapping[str, str] = field(default_factory=dict)
 
 
-NOWHERE = Found()
+NOWHERE = FoundRoute()
 
 
 class Paths:
@@ -40,22 +40,22 @@ class Paths:
         for route in routes:
             if isinstance(route, Route):
                 methods.setdefault(route.path, {}).update(dict.fromkeys(route.methods or (), route))
-        self._named = [Found(path, own) for path, own in methods.items() if "{" in path]
-        self._plain = {path: Found(path, own) for path, own in methods.items() if "{" not in path}
+        self._named = [FoundRoute(path, own) for path, own in methods.items() if "{" in path]
+        self._plain = {path: FoundRoute(path, own) for path, own in methods.items() if "{" not in path}
 
-    def find(self, path: str) -> Found:
+    def find(self, path: str) -> FoundRoute:
         """NOWHERE: it is no route's."""
         if found := self._plain.get(path):
             return found
         for found in self._named:
             pattern = next(iter(found.routes.values())).path_regex
             if match := pattern.fullmatch(path):  # `match` lets a line end stand behind
-                return Found(found.template, found.routes, match.groupdict())
+                return FoundRoute(found.template, found.routes, match.groupdict())
         return NOWHERE
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Raises HTTPException: there is no such path, or not with this method."""
-        found: Found = scope["found"]
+        found: FoundRoute = scope["found"]
         if not found.routes:
             raise HTTPException(HTTPStatus.NOT_FOUND)
         route = found.routes.get(scope["method"])

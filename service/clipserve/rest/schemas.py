@@ -22,7 +22,7 @@ def whole(value: object) -> object:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-class Choice(_Request):
+class ChoiceFields(_Request):
     """Whom a request is for."""
 
     model: str | None = Field(default=None, description="name of a served model; without it, the first")
@@ -34,7 +34,7 @@ class Choice(_Request):
     )
 
 
-class EmbedFields(Choice):
+class EmbedFields(ChoiceFields):
     """All of an embed request but its images."""
 
     texts: list[str] = Field(
@@ -51,7 +51,7 @@ class EmbedFields(Choice):
     )
 
 
-class BulkFields(Choice):
+class BulkFields(ChoiceFields):
     """What the query of a bulk request may say."""
 
     truncate: bool = Field(default=False, description="cut texts of too many tokens instead of refusing them")
@@ -68,7 +68,7 @@ class BulkLine(BaseModel):
     embedding: list[float] | str
 
 
-class SimilarityFields(Choice):
+class SimilarityFields(ChoiceFields):
     """All of a similarity request but its images."""
 
     texts: list[str] = Field(
@@ -82,7 +82,7 @@ class SimilarityFields(Choice):
     truncate: bool = Field(default=False, description="cut texts of too many tokens instead of refusing them")
 
 
-class TokenizeFields(Choice):
+class TokenizeFields(ChoiceFields):
     """All of a tokenize request."""
 
     texts: list[str] = Field(

@@ -12,7 +12,7 @@ from clipserve.application.inference import Inference
 from clipserve.application.stream import BulkPlaces
 from clipserve.concurrency import SideThread
 from clipserve.rpc.call import TakingLimits
-from clipserve.rpc.exchange import CallLimits, Exchange
+from clipserve.rpc.exchange import CallLimits, RpcExchange
 from clipserve.rpc.health import SERVICE as HEALTH
 from clipserve.rpc.health import Health
 from clipserve.rpc.label_sets import LabelSetMethods
@@ -21,7 +21,7 @@ from clipserve.rpc.parsing import Parsing
 from clipserve.rpc.reading import ReadLimits, Reads
 from clipserve.rpc.reflection import SERVICE as REFLECTION
 from clipserve.rpc.reflection import Reflection
-from clipserve.rpc.server import SERVICE, RpcServer, ServerOptions
+from clipserve.rpc.server import SERVICE, RpcOptions, RpcServer
 from clipserve.rpc.small_calls import SmallCalls, SmallLimits
 from clipserve.rpc.streaming import Streaming, StreamLimits
 from clipserve.telemetry.metrics import Metrics
@@ -63,7 +63,7 @@ def build_rpc(
     parsing = Parsing(side, inference.limits, messages.max_json_bytes)
     methods = Methods(inference, side, parsing)
     label_sets = LabelSetMethods(inference.label_sets, side, parsing)
-    exchange = Exchange(
+    exchange = RpcExchange(
         gate, Reads(messages.reads), budget, picked(CallLimits), picked(TakingLimits), metrics
     )
     unary = {**methods.unary(), **label_sets.unary()}
@@ -83,4 +83,4 @@ def build_rpc(
             "ServerReflectionInfo": exchange.stream("reflection.ServerReflectionInfo", reflection.info)
         },
     }
-    return RpcServer(services, health, picked(ServerOptions))
+    return RpcServer(services, health, picked(RpcOptions))

@@ -45,7 +45,7 @@ class CallLimits:
     deadline_seconds: float
 
 
-class Exchange:
+class RpcExchange:
     """See the module."""
 
     def __init__(

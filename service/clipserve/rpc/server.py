@@ -25,7 +25,7 @@ _KEEPALIVE_SECONDS, _KEEPALIVE_TIMEOUT_SECONDS = 60.0, 20.0  # a client that has
 
 
 @dataclass(frozen=True)
-class ServerOptions:
+class RpcOptions:
     """Where to listen, limits, and the time for the end; see the settings of the same names."""
 
     host: str
@@ -53,7 +53,7 @@ class RpcServer:
         self,
         services: Mapping[str, Mapping[str, grpc.RpcMethodHandler]],
         health: Health,
-        options: ServerOptions,
+        options: RpcOptions,
     ) -> None:
         """`services`: by full name, then by method. A running event loop is needed."""
         self._options = options
@@ -104,7 +104,7 @@ class RpcServer:
         await self._server.stop(None)
 
 
-def _arguments(options: ServerOptions) -> Iterator[tuple[str, int]]:
+def _arguments(options: RpcOptions) -> Iterator[tuple[str, int]]:
     """Channel arguments of gRPC's library; times are in milliseconds."""
     yield "grpc.so_reuseport", int(options.processes > 1)  # of a single one, a port in use is an error
     yield "grpc.max_receive_message_length", options.max_body_bytes
@@ -133,7 +133,7 @@ def _milliseconds(seconds: float) -> int:
     return round(seconds * 1000)
 
 
-def _credentials(options: ServerOptions) -> grpc.ServerCredentials | None:
+def _credentials(options: RpcOptions) -> grpc.ServerCredentials | None:
     cert, key, client_ca = (
         options.grpc_tls_cert_file,
         options.grpc_tls_key_file,

@@ -43,7 +43,7 @@ class WorkAhead(Collector):
         yield family
 
 
-class ModelInfo(NamedTuple):
+class ServedModelInfo(NamedTuple):
     """What a metric says of a model, in the order of its labels."""
 
     model: str
@@ -56,13 +56,13 @@ class ModelInfos(Collector):
     """One series for each model that has started."""
 
     def __init__(self) -> None:
-        self.read: Callable[[], list[ModelInfo]] = list
+        self.read: Callable[[], list[ServedModelInfo]] = list
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         family = GaugeMetricFamily(
             "clipserve_model_info",
             "Always 1: a model that has started, its fingerprint, what computes it and in which precision.",
-            labels=ModelInfo._fields,
+            labels=ServedModelInfo._fields,
         )
         for info in self.read():
             family.add_metric(info, 1.0)

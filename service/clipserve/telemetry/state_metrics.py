@@ -7,7 +7,7 @@ from collections.abc import Callable
 from prometheus_client import CollectorRegistry, Gauge
 
 from clipserve import __version__
-from clipserve.telemetry.collectors import ModelInfo, ModelInfos
+from clipserve.telemetry.collectors import ModelInfos, ServedModelInfo
 
 
 class StateMetrics:
@@ -29,7 +29,7 @@ class StateMetrics:
         """`ready` is called when somebody asks, in that thread; so are those below."""
         self._ready.set_function(ready)
 
-    def watch(self, draining: Callable[[], bool], models: Callable[[], list[ModelInfo]]) -> None:
+    def watch(self, draining: Callable[[], bool], models: Callable[[], list[ServedModelInfo]]) -> None:
         """`models`: those that have started."""
         self._draining.set_function(draining)
         self._models.read = models

@@ -13,11 +13,11 @@ from typing import Any
 import orjson
 from uvicorn.server import ServerState
 
-from clipserve.bootstrap import open_gateway
-from clipserve.engine.fake import FakeBackend
 from clipserve.rest.exchange import Exchange
 from clipserve.settings import Settings
 from clipserve.telemetry import log
+from clipserve.wiring.bootstrap import open_gateway
+from loadtests.fake_backend import FakeBackend
 from tests.abuse.answers import http_answers
 from tests.abuse.fuzz.odd_requests import Examples, odd_request
 from tests.support import DIM, write_toy_artifact

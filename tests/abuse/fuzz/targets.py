@@ -11,16 +11,16 @@ from pathlib import Path
 from random import Random
 from typing import Any, Protocol
 
-from clipserve.bootstrap import open_gateway
 from clipserve.clip.formats import FORMATS
 from clipserve.clip.images import ImageLimits, decode_pixels, read_header
 from clipserve.clip.manifest import ImageSpec
 from clipserve.clip.tokenizer import Tokenizer
 from clipserve.demo import FOLDER as DEMO
-from clipserve.engine.fake import FakeBackend
 from clipserve.errors import ClipError
 from clipserve.settings import Settings
 from clipserve.telemetry import log
+from clipserve.wiring.bootstrap import open_gateway
+from loadtests.fake_backend import FakeBackend
 from tests.abuse.fuzz.answers_target import Answers
 from tests.abuse.fuzz.mutate import Material, mutated, mutated_image, text
 from tests.abuse.fuzz.seeds import CORPUS

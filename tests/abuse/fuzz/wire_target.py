@@ -6,7 +6,7 @@ import zlib
 from random import Random
 
 from clipserve.errors import ClipError
-from clipserve.rest.wire import IncomingRequest
+from clipserve.http1.requests import IncomingRequest
 from tests.abuse.fuzz.mutate import Material, mutated
 
 _HEAD = b"POST /embed?a=%61 HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"

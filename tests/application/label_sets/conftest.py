@@ -18,7 +18,7 @@ from clipserve.application.label_sets.request import LabelSetLimits
 from clipserve.application.label_sets.sqlite_store import SqliteStore
 from clipserve.application.label_sets.store import Store
 from clipserve.application.models import Models
-from clipserve.engine.fake import FakeBackend
+from loadtests.fake_backend import FakeBackend
 from tests.application.label_sets.making import Counted, folder_of, put_of
 from tests.redis_server import RedisServer
 from tests.support import inference_of, served_model, write_toy_artifact

@@ -12,7 +12,7 @@ from clipserve.application.label_sets.folder import Folder
 from clipserve.application.label_sets.request import LabelSetLimits, PutRequest, put_request
 from clipserve.application.limits import RequestLimits
 from clipserve.engine.backend import Embeddings, Lengths, Pixels, TokenIds
-from clipserve.engine.fake import FakeBackend
+from loadtests.fake_backend import FakeBackend
 from tests.support import DIM
 
 

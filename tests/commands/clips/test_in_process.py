@@ -12,7 +12,7 @@ from clipserve.commands.clips.clip import CannotGoOn, Clip, ItemFailed, Question
 from clipserve.commands.clips.in_process import clip_in_process
 from clipserve.commands.vectors.embedding import Options
 from clipserve.commands.vectors.listing import images
-from clipserve.commands.vectors.making import Source, make_file
+from clipserve.commands.vectors.making import VectorSource, make_file
 from clipserve.demo import FOLDER as DEMO
 from clipserve.settings import Settings
 from clipserve.telemetry import log
@@ -51,7 +51,7 @@ async def test_it_classifies_and_names_what_cannot_be_decoded(clip: Clip) -> Non
 
 async def test_a_folder_becomes_a_file_with_its_failures(clip: Clip, tmp_path: Path) -> None:
     folder = photos(tmp_path / "photos", 8, bad=2)
-    source = Source("image", lambda: images([str(folder)]))
+    source = VectorSource("image", lambda: images([str(folder)]))
     made = await make_file(clip, source, tmp_path / "a.npz", Options(), restart=False, prune=False)
     assert (made.count, made.failed, made.embedded, made.others) == (10, 2, 8, 0)
     assert [name for name, *_ in made.failures] == [f"{folder}/0/00008.jpg", f"{folder}/0/00009.jpg"]

@@ -16,7 +16,7 @@ from prometheus_client import generate_latest
 from clipserve.access.key_file import add_key
 from clipserve.commands.clips.clip import CannotGoOn, ItemFailed, Question
 from clipserve.commands.clips.remote import clip_at
-from clipserve.engine.fake import FakeBackend
+from loadtests.fake_backend import FakeBackend
 from tests.support import DIM, Running, png, serving, write_toy_artifact
 
 

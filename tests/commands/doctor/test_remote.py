@@ -16,9 +16,9 @@ import pytest
 from clipserve.access.key_file import add_key
 from clipserve.commands.doctor.table import THERE
 from clipserve.engine.backend import Embeddings, Pixels
-from clipserve.engine.fake import FakeBackend
-from clipserve.listening import listen
-from clipserve.operations import serving as serving_operations
+from clipserve.operations.probes import serving as serving_operations
+from clipserve.wiring.listening import listen
+from loadtests.fake_backend import FakeBackend
 from loadtests.process import free_port
 from tests.commands import hostile
 from tests.commands.doctor.asking import Told, doctor

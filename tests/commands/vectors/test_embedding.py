@@ -11,7 +11,7 @@ import pytest
 from clipserve.commands.clips.clip import CannotGoOn, Classified, EmbeddedImage, ItemFailed, Question
 from clipserve.commands.vectors.embedding import Options
 from clipserve.commands.vectors.listing import images, texts
-from clipserve.commands.vectors.making import Source, make_file
+from clipserve.commands.vectors.making import VectorSource, make_file
 from clipserve.engine.backend import Vector
 from tests.commands.vectors.support import DIM, MODEL
 from tests.support import png
@@ -47,8 +47,8 @@ async def test_a_broken_encoder_ends_the_command_although_the_other_one_works(
 ) -> None:
     (tmp_path / "1.png").write_bytes(png())
     sources = {
-        "image": Source("image", lambda: images([str(tmp_path)])),
-        "text": Source("text", lambda: texts(["a cat", "a dog"])),
+        "image": VectorSource("image", lambda: images([str(tmp_path)])),
+        "text": VectorSource("text", lambda: texts(["a cat", "a dog"])),
     }
     out = tmp_path / "a.npz"
     with pytest.raises(CannotGoOn, match="the encoders fail, whatever they are given"):

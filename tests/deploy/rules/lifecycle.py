@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from clipserve.serve import _MARGIN_SECONDS
+from clipserve.wiring.serve import _MARGIN_SECONDS
 from tests.deploy.manifests import Object, Pods, gateways, of_kind, pods, settings_of, title
 
 _DEFAULT_GRACE = 30  # of Kubernetes, in seconds

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from clipserve.clip.manifest import TextSpec
-from clipserve.engine.fake import FakeBackend
+from loadtests.fake_backend import FakeBackend
 from tests.rest.compat.test_openai import IMAGES, URIS
 from tests.support import DIM, TEXT, Running, serving, write_toy_artifact
 

@@ -15,10 +15,10 @@ import openai
 import orjson
 import pytest
 
-from clipserve.engine.fake import FakeBackend
 from clipserve.errors import ClipError, LabelSetNotReady, Overloaded
 from clipserve.rest.compat.openai import openai_error
 from clipserve.rest.errors import kinds, problem
+from loadtests.fake_backend import FakeBackend
 from tests.access.support import write_keys
 from tests.rest.raw import hold
 from tests.rest.test_bad_inputs import HEAD, exchange

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from clipserve.engine.fake import FakeBackend
+from loadtests.fake_backend import FakeBackend
 from tests.access.support import write_keys
 from tests.process import ROOT
 from tests.support import DIM, Running, serving

@@ -13,7 +13,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 from clipserve.application.requests import ClassifyRequest
-from clipserve.backends import in_process, uses_gpu
 from clipserve.clip.artifact import ArtifactError, read_manifest
 from clipserve.clip.manifest import ModelManifest
 from clipserve.commands.clips.clip import (
@@ -26,17 +25,18 @@ from clipserve.commands.clips.clip import (
     ServedBy,
     failure,
 )
-from clipserve.core import Core, OpenBackend, open_core
 from clipserve.cores import usable_cores
 from clipserve.engine.backend import Vector
 from clipserve.engine.cuda import Accelerator
 from clipserve.engine.in_process import InProcess
-from clipserve.engine_settings import Calls
 from clipserve.errors import ClipError, LabelSetNotReady
-from clipserve.model_names import NoSuchModel, find, provide
 from clipserve.settings import ModelSettings, Settings
+from clipserve.settings.engine import Calls
 from clipserve.telemetry import log
 from clipserve.telemetry.metrics import Metrics
+from clipserve.wiring.backends import in_process, uses_gpu
+from clipserve.wiring.core import Core, OpenBackend, open_core
+from clipserve.wiring.model_names import NoSuchModel, find, provide
 
 _LABEL_SET_SECONDS = 600.0  # to build one that is new for this model: a thousand labels by eighty templates
 _LABEL_SET_AGAIN = 0.25

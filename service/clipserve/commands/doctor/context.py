@@ -12,8 +12,8 @@ from clipserve.clip.artifact import ArtifactError, read_manifest
 from clipserve.clip.manifest import ModelManifest
 from clipserve.commands.doctor.machine import Machine
 from clipserve.commands.reading import BadSettings, read_settings
-from clipserve.model_names import NoSuchModel, find
 from clipserve.settings import ModelSettings, Settings
+from clipserve.wiring.model_names import NoSuchModel, find
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from clipserve.commands.doctor.context import Context
 from clipserve.commands.doctor.findings import Finding, ok, warning
 from clipserve.commands.doctor.machine import Machine
 from clipserve.cores import affinity, usable_cores
-from clipserve.engine_settings import ON_CPU
+from clipserve.settings.engine import ON_CPU
 
 # What is told -> flags of /proc/cpuinfo, any of which means it.
 _FEATURES = {

@@ -14,7 +14,7 @@ from clipserve.commands.doctor.context import Context
 from clipserve.commands.doctor.findings import Finding, ok, problem, warning
 
 if TYPE_CHECKING:  # it loads onnxruntime
-    from clipserve.engine.cuda import Facts, Reason
+    from clipserve.engine.cuda import CudaFacts, Reason
 
 _SECONDS = 10.0  # nvidia-smi needs one, where the driver is not loaded yet
 _QUERY = "--query-gpu=name,driver_version,memory.total,memory.used"
@@ -79,7 +79,7 @@ def _use(wanted: Set[str], reason: Reason | None) -> Finding:
     return ok("the GPU is used, if a graph runs on it: see `engines`")
 
 
-def _found(gpus: Gpus, facts: Facts) -> str:
+def _found(gpus: Gpus, facts: CudaFacts) -> str:
     if gpus.names:
         return "; ".join(gpus.names)
     if facts.driver.gpus:

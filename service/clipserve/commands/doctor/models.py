@@ -19,9 +19,9 @@ from clipserve.commands.doctor.context import Context
 from clipserve.commands.doctor.cpu import features
 from clipserve.commands.doctor.findings import Finding, ok, problem
 from clipserve.engine.fastest import MIN_AGREEMENT
-from clipserve.engine_settings import EngineSettings
-from clipserve.model_names import find
 from clipserve.settings import ModelSettings
+from clipserve.settings.engine import EngineSettings
+from clipserve.wiring.model_names import find
 
 SECONDS = 110.0  # of one trial: a large model, tried on two engines
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from clipserve.commands.doctor.context import Context
 from clipserve.commands.doctor.findings import Finding, ok, problem, warning
 from clipserve.commands.doctor.listeners import listener_on
-from clipserve.listening import CannotListen, listen
 from clipserve.settings import Settings
+from clipserve.wiring.listening import CannotListen, listen
 
 
 def ports(context: Context) -> Iterator[Finding]:

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from clipserve.commands.doctor.context import Context
 from clipserve.commands.doctor.findings import Finding, ok, problem, warning
 from clipserve.commands.doctor.memory import bound
-from clipserve.listening import OTHER_FILES, files_needed
 from clipserve.processes.sharing import share
+from clipserve.wiring.listening import OTHER_FILES, files_needed
 
 
 def files(context: Context) -> Iterator[Finding]:

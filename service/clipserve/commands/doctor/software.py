@@ -15,7 +15,7 @@ from clipserve.commands.doctor.context import Context
 from clipserve.commands.doctor.findings import Finding, ok, problem, warning
 from clipserve.processes.sharing import check_shared
 from clipserve.settings import Settings, unknown_variables
-from clipserve.start_faults import CannotShare
+from clipserve.wiring.start_faults import CannotShare
 
 _NEEDED = ("fastapi", "grpcio", "numpy", "pillow", "pydantic", "tokenizers", "uvicorn", "uvloop")
 _SHOWN = (*_NEEDED, "onnxruntime", "onnxruntime-gpu", "openvino", "tritonclient", "redis")

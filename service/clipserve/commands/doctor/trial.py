@@ -41,7 +41,7 @@ class _Events:
 def tried(folder: Path, settings: ModelSettings) -> dict[str, Any]:
     """What was chosen, how it agrees with the export, and what it holds; or {"error": why it cannot be}."""
     from clipserve.application.served_model import reference_feeds
-    from clipserve.backends import open_engine, uses_gpu
+    from clipserve.wiring.backends import open_engine, uses_gpu
 
     events = _Events()
     log.configure("INFO", events)

@@ -22,7 +22,7 @@ SHOWN_FAILURES = 20
 
 
 @dataclass(frozen=True)
-class Source:
+class VectorSource:
     """What is to be embedded. `items`: lists it anew at each call. `countable`: it can be listed twice."""
 
     kind: Kind
@@ -48,7 +48,7 @@ class Made:
 
 
 async def make_file(
-    clip: Clip, source: Source, out: Path, options: Options, *, restart: bool, prune: bool
+    clip: Clip, source: VectorSource, out: Path, options: Options, *, restart: bool, prune: bool
 ) -> Made:
     """Embed what `out` and its journal do not have yet, then put the finished file in the place of `out`.
 
@@ -81,7 +81,7 @@ async def make_file(
     return made
 
 
-async def _count(source: Source, shown: Shown, counter: DaemonExecutor) -> None:
+async def _count(source: VectorSource, shown: Shown, counter: DaemonExecutor) -> None:
     """How many items there are, while the first are embedded."""
     if not source.countable:
         return

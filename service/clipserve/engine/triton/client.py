@@ -28,7 +28,7 @@ from clipserve.concurrency import together
 from clipserve.engine.backend import Embeddings, Lengths, Pixels, TokenIds
 from clipserve.engine.triton.address import Address, look_up
 from clipserve.engine.triton.contract import TOWERS, Tower, inputs, output
-from clipserve.engine.triton.endpoint import Call, Endpoint
+from clipserve.engine.triton.endpoint import Endpoint, TritonCall
 from clipserve.engine.triton.endpoints import Endpoints, LookUp
 from clipserve.engine.triton.expected import Expected
 from clipserve.engine.triton.failures import TryElsewhere, gone
@@ -112,7 +112,7 @@ class TritonBackend:
 
     async def _infer(self, tower: Tower, *arrays: npt.NDArray[Any]) -> Embeddings:
         model = self._expected.models[tower]
-        call = Call(tower, model, self._inputs[tower], self._output.name, arrays)
+        call = TritonCall(tower, model, self._inputs[tower], self._output.name, arrays)
         try:
             answer = await self._asked(call)
             embeddings = np.asarray(answer.as_numpy(self._output.name), np.float32)  # [N, D]
@@ -125,7 +125,7 @@ class TritonBackend:
             raise BackendFailed(f"Triton gave embeddings of {embeddings.shape} for {call.rows} rows.")
         return embeddings
 
-    async def _asked(self, call: Call) -> InferResult:
+    async def _asked(self, call: TritonCall) -> InferResult:
         """The answer of one server, or else of one other."""
         first = self._endpoints.choose(call.tower, call.rows)
         if first is None:

@@ -11,7 +11,7 @@ from tritonclient.grpc import aio as triton
 _INFER = f"/{service_pb2.DESCRIPTOR.services_by_name['GRPCInferenceService'].full_name}/ModelInfer"
 
 
-class Connection:
+class Channel:
     """`client`: for everything but `infer`. Its channel has the same options, so gRPC gives both one connection."""
 
     def __init__(

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from tritonclient.grpc import InferResult
 
 from clipserve.concurrency import kept_running
-from clipserve.engine.triton.connection import Connection
+from clipserve.engine.triton.connection import Channel
 from clipserve.engine.triton.contract import Tensor, Tower
 from clipserve.engine.triton.expected import Expected
 from clipserve.engine.triton.failures import TryElsewhere, translated
@@ -30,7 +30,7 @@ from clipserve.telemetry.triton_metrics import TritonMetrics
 
 
 @dataclass(frozen=True)
-class Call:
+class TritonCall:
     """Rows of one tower, for any server: a Triton model, its inputs and its output, and an array for each input."""
 
     tower: Tower
@@ -57,9 +57,7 @@ class Endpoint:
         leaving: its name does not stand for it any more; it gets no new calls.
     """
 
-    def __init__(
-        self, server: str, connection: Connection, expected: Expected, metrics: TritonMetrics
-    ) -> None:
+    def __init__(self, server: str, connection: Channel, expected: Expected, metrics: TritonMetrics) -> None:
         self._connection = connection
         self._headers = expected.headers
         self._metrics = metrics.add(
@@ -76,7 +74,7 @@ class Endpoint:
         """Begin to look at it; `on_lost` is called again and again while what it owes will not come."""
         self._watching = kept_running("triton_watch", partial(self.watch.run, on_lost))
 
-    async def infer(self, call: Call, seconds: float, *, movable: bool) -> InferResult:
+    async def infer(self, call: TritonCall, seconds: float, *, movable: bool) -> InferResult:
         """Its answer, in at most so many seconds. `movable`: `move_calls` may end it.
 
         Raises:

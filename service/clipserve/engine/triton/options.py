@@ -9,7 +9,7 @@ from pathlib import Path
 import grpc
 
 from clipserve.engine.triton.address import Address, parse_address
-from clipserve.engine.triton.connection import Connection
+from clipserve.engine.triton.connection import Channel
 from clipserve.errors import BackendUnavailable
 
 _CHANNEL: tuple[tuple[str, int | str], ...] = (
@@ -68,13 +68,13 @@ class TritonOptions:
         except OSError as error:
             raise BackendUnavailable(f"{self.ca_file} cannot be read: {error.strerror}") from None
 
-    def connect(self, server: str, address: Address) -> Connection:
+    def connect(self, server: str, address: Address) -> Channel:
         """With one of the servers behind `address`. Raises OSError: the certificates cannot be read."""
         channel = [*_CHANNEL]
         if address.is_name:  # what its certificate, and a proxy in front of it, know it by
             own = "grpc.ssl_target_name_override" if self.tls else "grpc.default_authority"
             channel.append((own, address.host if self.tls else f"{address.host}:{address.port}"))
-        return Connection(server, channel, self._tls_credentials())
+        return Channel(server, channel, self._tls_credentials())
 
     def _tls_credentials(self) -> grpc.ChannelCredentials | None:
         if not self.tls:

@@ -19,7 +19,7 @@ from clipserve.application.requests import SimilarityRequest
 from clipserve.concurrency import SideThread
 from clipserve.errors import ClipError, InvalidInput
 from clipserve.rest.compat.clip_as_service_document import POST, body_of
-from clipserve.rest.compat.items import Encoded, Item, Mixed, Result, chosen, listed, mixed
+from clipserve.rest.compat.items import EncodedItem, Item, Mixed, Result, chosen, listed, mixed
 from clipserve.rest.json_body import JsonObject, decode_base64
 from clipserve.rest.rendering import json_response
 from clipserve.rest.uploads import Uploads
@@ -75,7 +75,7 @@ def _read(request: Request, body: JsonObject, limits: RequestLimits) -> _Encodin
         return _Encoding(mixed(body, items, "data", limits, **choices), shown)
     lists = [listed(each.get("matches"), f"data[{i}].matches") for i, each in enumerate(documents)]
     matches = _matches(lists)
-    body.check_images([each.text for each in (*items, *matches) if isinstance(each, Encoded)])
+    body.check_images([each.text for each in (*items, *matches) if isinstance(each, EncodedItem)])
     asked = SimilarityRequest(
         _images(items), _texts(items), to_images=_images(matches), to_texts=_texts(matches), **choices
     )
@@ -114,12 +114,12 @@ def _item(document: object, name: str) -> Item:
             return text
         image = document.get("blob") or document.get("uri")
         if isinstance(image, str):
-            return Encoded(image)
+            return EncodedItem(image)
     raise InvalidInput(f"{name} must be a document with a `text`, or with an image as base64 in `blob`.")
 
 
 def _images(items: Sequence[Item]) -> list[ImageInput]:
-    encoded = [each.text for each in items if isinstance(each, Encoded)]
+    encoded = [each.text for each in items if isinstance(each, EncodedItem)]
     return [decode_base64(i, text) for i, text in enumerate(encoded)]
 
 

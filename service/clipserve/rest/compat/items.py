@@ -43,13 +43,13 @@ _OF_IMAGES = (UndecodableImage, UnsupportedFormat, ImageTooLarge)
 
 
 @dataclass(frozen=True)
-class Encoded:
+class EncodedItem:
     """An image as it stands in JSON: base64, or a data URI."""
 
     text: str
 
 
-Item = str | Encoded
+Item = str | EncodedItem
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def mixed(body: JsonObject, items: Sequence[Item], name: str, limits: RequestLim
         BodyTooLarge: the JSON holds too much besides these images.
         InvalidInput, TooMany, TextTooLong: see `EmbedRequest.check`.
     """
-    encoded = [item.text for item in items if isinstance(item, Encoded)]
+    encoded = [item.text for item in items if isinstance(item, EncodedItem)]
     body.check_images(encoded)
     asked = EmbedRequest(
         [decode_base64(index, text) for index, text in enumerate(encoded)],
@@ -115,7 +115,7 @@ def mixed(body: JsonObject, items: Sequence[Item], name: str, limits: RequestLim
         all_or_nothing=True,
         **choices,
     )
-    whole_list = Mixed(asked, [isinstance(item, Encoded) for item in items], name)
+    whole_list = Mixed(asked, [isinstance(item, EncodedItem) for item in items], name)
     with whole_list.places():
         asked.check(limits)
     return whole_list
@@ -162,7 +162,7 @@ def item(value: object, name: str, *, are_images: bool = False) -> Item:
         InvalidInput: it is none of these.
     """
     if isinstance(value, str):
-        return Encoded(value) if are_images or _DATA_URI.match(value) else value
+        return EncodedItem(value) if are_images or _DATA_URI.match(value) else value
     if isinstance(value, dict):
         given = {key: value[key] for key in ("text", "image", "image_url") if value.get(key) is not None}
         if len(given) == 1:
@@ -170,7 +170,7 @@ def item(value: object, name: str, *, are_images: bool = False) -> Item:
             if kind == "image_url" and isinstance(content, dict):
                 content = content.get("url")
             if isinstance(content, str):
-                return content if kind == "text" else Encoded(content)
+                return content if kind == "text" else EncodedItem(content)
     raise InvalidInput(
         f'{name} must be a text, a data URI of an image, {{"text": "..."}}, {{"image": "..."}} with base64 or '
         'a data URI, or {"type": "image_url", "image_url": {"url": "data:..."}}.'

@@ -15,23 +15,24 @@ from clipserve.access.rates import RateOptions, Rates
 from clipserve.access.shared_windows import shared_windows
 from clipserve.access.windows import LocalWindows, Windows
 from clipserve.application.byte_budget import ByteBudget
+from clipserve.application.charging import Charge
 from clipserve.application.inference import Inference
-from clipserve.application.rows import Charge
 from clipserve.application.stream import BulkPlaces
 from clipserve.concurrency import SideThread
-from clipserve.core import OpenBackend, open_core, picked
-from clipserve.gateway import Gateway
-from clipserve.listening import hosts_of
+from clipserve.http1.connections import ConnectionLimits, Connections
+from clipserve.http1.server import HttpOptions, build_server
 from clipserve.rest.app import build_app, with_cors
 from clipserve.rest.body import BodyLimits
 from clipserve.rest.bulk import Bulk, BulkLimits
-from clipserve.rest.connections import ConnectionLimits, Connections
+from clipserve.rest.errors import rendered
 from clipserve.rest.exchange import ExchangeLimits
-from clipserve.rest.server import ServerOptions, build_server
 from clipserve.rest.uploads import Uploads
 from clipserve.settings import Settings
 from clipserve.telemetry.metrics import Metrics
 from clipserve.telemetry.tracing import TracingOptions, tracing_to
+from clipserve.wiring.core import OpenBackend, open_core, picked
+from clipserve.wiring.gateway import Gateway
+from clipserve.wiring.listening import hosts_of
 
 if TYPE_CHECKING:  # it loads gRPC
     from clipserve.rpc.server import RpcServer
@@ -65,7 +66,7 @@ async def open_gateway(settings: Settings, open_backend: OpenBackend | None = No
         app = build_app(inference, limits, uploads, side, budget, metrics, bulk, gate, compat, page, hosts)
         app = with_cors(app, settings.cors_origins)
         connections = Connections(picked(settings, ConnectionLimits))
-        server = build_server(app, picked(settings, ServerOptions), connections, metrics)
+        server = build_server(app, picked(settings, HttpOptions), connections, rendered, metrics)
         rpc = _rpc(settings, inference, side, budget, places, gate, metrics)
         yield Gateway(app, server, rpc, metrics, core, connections, keys)
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field, SecretStr, ValidationInfo, field_validato
 from pydantic_settings import NoDecode
 
 from clipserve.access.hosts import name_of
-from clipserve.commas import split
+from clipserve.settings.values import split
 
 
 class AccessSettings(BaseModel):

@@ -7,8 +7,8 @@ from typing import Annotated
 from pydantic import BaseModel, BeforeValidator, Field, FilePath, SecretStr, field_validator
 from pydantic_settings import NoDecode
 
-from clipserve.commas import split
 from clipserve.engine.triton.address import parse_address
+from clipserve.settings.values import split
 
 
 class TritonSettings(BaseModel):

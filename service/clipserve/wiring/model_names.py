@@ -23,9 +23,9 @@ from pathlib import Path
 from types import FrameType
 
 from clipserve import demo
-from clipserve.cache_settings import CacheSettings
 from clipserve.clip.artifact import MANIFEST_NAME, ArtifactError
 from clipserve.settings import Settings
+from clipserve.settings.cache import CacheSettings
 from clipserve.telemetry.log import logger
 
 _NAME = re.compile(r"\w[\w.@-]*", re.ASCII)  # with a slash it is a path

@@ -10,16 +10,18 @@ from httptools import HttpParserError, parse_url
 from starlette.types import ASGIApp, Message, Scope
 
 from clipserve.errors import ClipError, MalformedRequest
-from clipserve.rest.lifeline import STREAM
-from clipserve.rest.wire import IncomingRequest
-from clipserve.rest.wire_answers import CONTINUE, answer_head, chunk
+from clipserve.http1.answers import CONTINUE, answer_head, chunk
+from clipserve.http1.requests import IncomingRequest
 from clipserve.telemetry.log import logger
 
 _ONE_WRITE = 65_536  # up to here, head and body of an answer are joined: a copy costs less than a system call
+# A message of ours to the connection: the request is answered while it arrives. From then on its connection is at
+# work, and its client's departure cancels the task that sent this.
+STREAM = "clipserve.stream"
 _EXTENSIONS: dict[str, dict[str, str]] = {STREAM: {}}
 
 
-class Line(Protocol):
+class Peer(Protocol):
     """What a cycle needs of its connection. `default_headers`: of each answer."""
 
     gone: bool
@@ -48,7 +50,7 @@ class Line(Protocol):
 class Cycle:
     """See the module."""
 
-    def __init__(self, line: Line, incoming: IncomingRequest, scope: Scope) -> None:
+    def __init__(self, line: Peer, incoming: IncomingRequest, scope: Scope) -> None:
         self._line = line
         self._incoming = incoming
         self._scope = scope

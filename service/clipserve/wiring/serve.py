@@ -15,14 +15,21 @@ from typing import TYPE_CHECKING, Any
 
 import uvloop
 
-from clipserve import operations
-from clipserve.bootstrap import open_gateway
 from clipserve.concurrency import together
-from clipserve.core import OpenBackend
-from clipserve.gateway import Gateway
-from clipserve.listening import CannotListen, allow_open_files, files_needed, hosts_of, listen, warn_if_open
+from clipserve.operations import probes
 from clipserve.settings import Settings
 from clipserve.telemetry.log import logger
+from clipserve.wiring.bootstrap import open_gateway
+from clipserve.wiring.core import OpenBackend
+from clipserve.wiring.gateway import Gateway
+from clipserve.wiring.listening import (
+    CannotListen,
+    allow_open_files,
+    files_needed,
+    hosts_of,
+    listen,
+    warn_if_open,
+)
 
 if TYPE_CHECKING:  # it loads gRPC
     from clipserve.rpc.server import RpcServer
@@ -79,7 +86,7 @@ def _operations(settings: Settings, gateway: Gateway) -> AbstractAsyncContextMan
         return nullcontext()
     listener = listen("CLIPSERVE_OPERATIONS_PORT", settings.host, settings.operations_port)
     serving = functools.partial(
-        operations.serving,
+        probes.serving,
         listener,
         gateway.metrics.registry,
         gateway.inference.ready,

@@ -12,10 +12,10 @@ from starlette.types import ASGIApp
 from clipserve.access.keys import Keys
 from clipserve.application.inference import Inference
 from clipserve.application.served_model import ServedModel
-from clipserve.core import Core
-from clipserve.rest.connections import Connections
-from clipserve.telemetry.collectors import ModelInfo
+from clipserve.http1.connections import Connections
+from clipserve.telemetry.collectors import ServedModelInfo
 from clipserve.telemetry.metrics import Metrics
+from clipserve.wiring.core import Core
 
 if TYPE_CHECKING:  # it loads gRPC
     from clipserve.rpc.server import RpcServer
@@ -62,7 +62,7 @@ class Gateway:
         if self.rpc:
             self.rpc.end(at_once=at_once)
 
-    def _started_models(self) -> list[ModelInfo]:
+    def _started_models(self) -> list[ServedModelInfo]:
         return [model.info for model in self.models.values() if model.started]
 
     async def warm_up(self) -> None:

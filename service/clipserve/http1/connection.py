@@ -25,29 +25,35 @@ import asyncio
 import math
 import time
 import uuid
+from collections.abc import Callable
 from typing import Any
 
+from starlette.responses import Response
 from starlette.types import ASGIApp
 from uvicorn.server import ServerState
 
-from clipserve.application.byte_budget import address_of
 from clipserve.errors import ClipError, HeadersTooSlow, TooManyConnections
-from clipserve.rest.connections import Connections, Phase, Taking, has_left
-from clipserve.rest.cycle import Cycle, scope_of
-from clipserve.rest.errors import rendered
-from clipserve.rest.wire import IncomingRequest
-from clipserve.rest.wire_answers import answer_head
+from clipserve.http1.answers import answer_head
+from clipserve.http1.connections import Connections, Phase, Taking, address_of, has_left
+from clipserve.http1.cycle import Cycle, scope_of
+from clipserve.http1.requests import IncomingRequest
 from clipserve.telemetry.log import logger
 from clipserve.telemetry.metrics import Metrics
 
 _READ_AHEAD = 262_144  # bytes of a body that wait for the application, before the client must
 _LINGER_SECONDS = 2.0
 
+# An error and the id of the request -> a word for metrics and logs, and the answer.
+Render = Callable[[ClipError, str], tuple[str, Response]]
+
 
 class Connection(asyncio.Protocol):
     """See the module. `state`: uvicorn's, which waits at its end for what is in there."""
 
-    def __init__(self, app: ASGIApp, table: Connections, metrics: Metrics, state: ServerState) -> None:
+    def __init__(
+        self, app: ASGIApp, table: Connections, render: Render, metrics: Metrics, state: ServerState
+    ) -> None:
+        """`render`: of errors that are answered before there is a request for `app`."""
         self.address = ""
         self.phase = Phase.IDLE
         self.since = 0.0
@@ -55,6 +61,7 @@ class Connection(asyncio.Protocol):
         self._app = app
         self._table = table
         self._limits = table.limits
+        self._render = render
         self._metrics = metrics
         self._state = state
         self._transport: asyncio.Transport
@@ -252,7 +259,7 @@ class Connection(asyncio.Protocol):
 
     def _answer(self, error: ClipError) -> None:
         request_id = uuid.uuid4().hex
-        outcome, response = rendered(error, request_id)
+        outcome, response = self._render(error, request_id)
         headers = [*self.default_headers, *response.raw_headers, (b"x-request-id", request_id.encode())]
         self.write(
             answer_head(response.status_code, headers, keep_alive=False, chunked=False) + bytes(response.body)

@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import BaseModel, Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from clipserve.user_folders import named_folder, xdg_folder
+from clipserve.settings.values import named_folder, xdg_folder
 
 
 class CacheSettings(BaseModel):

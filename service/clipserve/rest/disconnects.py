@@ -3,8 +3,8 @@
 Starlette and FastAPI let a handler run on after its client has left. Here the departure cancels the work, all
 the way down to the engine, and so does the deadline.
 
-A request that is answered while it arrives (`STREAM`) reads its own messages, and may wait for much else when its
-client leaves: the connection cancels it.
+A request that is answered while it arrives (`clipserve.http1.cycle.STREAM`) reads its own messages, and may wait
+for much else when its client leaves: the connection cancels it.
 """
 
 from __future__ import annotations
@@ -17,9 +17,6 @@ from starlette.types import Message, Receive
 from clipserve.errors import DeadlineExceeded
 
 Work = Callable[[Receive], Awaitable[None]]
-# A message of ours to the connection: the request is answered while it arrives. From then on its connection is at
-# work, and its client's departure cancels the task that sent this.
-STREAM = "clipserve.stream"
 
 
 class ClientGone(Exception):

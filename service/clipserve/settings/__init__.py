@@ -10,18 +10,18 @@ from pydantic import ConfigDict, Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from clipserve import demo
-from clipserve.access_settings import AccessSettings
 from clipserve.application.limits import RequestLimits
-from clipserve.cache_settings import CacheSettings
-from clipserve.commas import split
-from clipserve.engine_settings import EngineSettings
-from clipserve.image_settings import ImageSettings
-from clipserve.label_set_settings import LabelSetSettings
-from clipserve.process_settings import ProcessSettings
 from clipserve.rest.compat.names import Compat
-from clipserve.rpc_settings import RpcSettings
-from clipserve.tracing_settings import TracingSettings
-from clipserve.triton_settings import TritonSettings
+from clipserve.settings.access import AccessSettings
+from clipserve.settings.cache import CacheSettings
+from clipserve.settings.engine import EngineSettings
+from clipserve.settings.images import ImageSettings
+from clipserve.settings.label_sets import LabelSetSettings
+from clipserve.settings.processes import ProcessSettings
+from clipserve.settings.rpc import RpcSettings
+from clipserve.settings.tracing import TracingSettings
+from clipserve.settings.triton import TritonSettings
+from clipserve.settings.values import split
 
 _OF_CLIENTS = {"CLIPSERVE_URL", "CLIPSERVE_KEY"}  # of commands that ask a server, and no settings
 

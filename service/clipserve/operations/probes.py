@@ -1,6 +1,6 @@
 """The operations port of one process: probes and metrics, from a thread with a small event loop of its own.
 
-It answers when the main event loop cannot, and so can say that this one is blocked: `clipserve.pulse`.
+It answers when the main event loop cannot, and so can say that this one is blocked: `clipserve.operations.pulse`.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from prometheus_client.exposition import choose_encoder
 
 from clipserve.access.hosts import ANY, Hosts
 from clipserve.errors import PermissionDenied, Unauthenticated
-from clipserve.operations_port import JSON, Answer, problem, serve_port
-from clipserve.pulse import Pulse, beside
+from clipserve.operations.port import JSON, Answer, problem, serve_port
+from clipserve.operations.pulse import Pulse, beside
 
 Check = Callable[
     [str | None], object

@@ -1,4 +1,4 @@
-"""Folders of the user's, as settings name them."""
+"""Values as the environment has them: lists with commas, and folders of the user."""
 
 from __future__ import annotations
 
@@ -30,3 +30,8 @@ def named_folder(value: object) -> object:
     if not folder or folder.startswith("~"):
         raise ValueError("write the path of a folder; `~` needs a user with a home")
     return folder
+
+
+def split(value: object) -> object:
+    """A list is written with commas: CLIPSERVE_MODELS=demo,ViT-B-32."""
+    return [part.strip() for part in value.split(",")] if isinstance(value, str) else value

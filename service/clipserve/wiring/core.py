@@ -15,6 +15,7 @@ from typing import TypeVar
 from pydantic import BaseModel
 
 from clipserve.application.admission import Admission
+from clipserve.application.charging import Charge
 from clipserve.application.classifiers import Classifiers
 from clipserve.application.decoder_processes import DecoderProcesses
 from clipserve.application.decoding import DecodeLimits, Decoders
@@ -29,9 +30,7 @@ from clipserve.application.label_sets.sqlite_store import SqliteStore
 from clipserve.application.label_sets.store import Store
 from clipserve.application.limits import RequestLimits
 from clipserve.application.models import Models
-from clipserve.application.rows import Charge
 from clipserve.application.served_model import ServedModel
-from clipserve.backends import open_backend as open_chosen
 from clipserve.clip.artifact import ArtifactError, read_manifest
 from clipserve.clip.images import ImageLimits
 from clipserve.clip.manifest import ModelManifest
@@ -42,6 +41,7 @@ from clipserve.engine.backend import Backend
 from clipserve.engine.cuda import Accelerator
 from clipserve.settings import ModelSettings, Settings
 from clipserve.telemetry.metrics import Metrics
+from clipserve.wiring.backends import open_backend as open_chosen
 
 # Before gRPC is loaded: it prints on standard error, past our log, what its errors tell too.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")

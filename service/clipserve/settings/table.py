@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from clipserve.access_settings import AccessSettings
-from clipserve.engine_settings import default_by_device
-from clipserve.label_set_settings import LabelSetSettings
 from clipserve.settings import ModelSettings, Settings
+from clipserve.settings.access import AccessSettings
+from clipserve.settings.engine import default_by_device
+from clipserve.settings.label_sets import LabelSetSettings
 
 
 def as_markdown() -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from clipserve.access.key_file import KeyFileError
 from clipserve.clip.artifact import ArtifactError
 from clipserve.errors import ClipError
-from clipserve.listening import CannotListen
 from clipserve.telemetry.tracing import TracingUnavailable
+from clipserve.wiring.listening import CannotListen
 
 
 class CannotShare(Exception):

@@ -9,7 +9,7 @@ from pydantic_settings import NoDecode
 
 from clipserve.clip.formats import FORMATS
 from clipserve.clip.images import ImageLimits
-from clipserve.commas import split
+from clipserve.settings.values import split
 
 
 class ImageSettings(BaseModel):

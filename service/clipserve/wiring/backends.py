@@ -14,9 +14,9 @@ from clipserve.engine.choice import EngineOptions, choose_engine
 from clipserve.engine.cuda import Accelerator
 from clipserve.engine.in_process import Engine, InProcess
 from clipserve.engine.triton.contract import Tower
-from clipserve.engine_settings import Calls
 from clipserve.errors import BackendUnavailable
 from clipserve.settings import ModelSettings
+from clipserve.settings.engine import Calls
 from clipserve.telemetry.metrics import Metrics
 
 # Rows of one call to Triton, if its model takes so many; from there on a GPU gains little.

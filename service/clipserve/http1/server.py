@@ -1,4 +1,4 @@
-"""The HTTP server of the REST front: uvicorn's listener and end, around our own connections."""
+"""The HTTP server: uvicorn's listener and end, around our own connections."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from starlette.types import ASGIApp
 from uvicorn.server import ServerState
 
 from clipserve.concurrency import kept_running
-from clipserve.rest.connection import Connection
-from clipserve.rest.connections import Connections
+from clipserve.http1.connection import Connection, Render
+from clipserve.http1.connections import Connections
 from clipserve.telemetry.metrics import Metrics
 
 
 @dataclass(frozen=True)
-class ServerOptions:
+class HttpOptions:
     """Where to listen, and the time for the end; see the settings of the same names."""
 
     host: str
@@ -27,12 +27,12 @@ class ServerOptions:
 
 
 def build_server(
-    app: ASGIApp, options: ServerOptions, connections: Connections, metrics: Metrics
+    app: ASGIApp, options: HttpOptions, connections: Connections, render: Render, metrics: Metrics
 ) -> uvicorn.Server:
     """`serve()` runs it until `should_exit` is set, then lets requests in flight end."""
 
     def connect(server_state: ServerState, **_: Any) -> Connection:
-        return Connection(app, connections, metrics, server_state)
+        return Connection(app, connections, render, metrics, server_state)
 
     config = uvicorn.Config(
         app,

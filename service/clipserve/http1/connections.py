@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
+from ipaddress import IPv6Address, ip_network
 from typing import Protocol
 
 from clipserve.errors import TooManyConnections
@@ -161,3 +162,11 @@ def _too_many(whose: str, actual: int, limit: int) -> TooManyConnections:
         limit=limit,
         actual=actual,
     )
+
+
+def address_of(host: str) -> str:
+    """Whose a connection is: an IPv4 address, or the 64 bits of an IPv6 address that one customer has whole."""
+    if ":" not in host:
+        return host
+    address = IPv6Address(host.partition("%")[0])
+    return str(address.ipv4_mapped or ip_network((address, 64), strict=False))

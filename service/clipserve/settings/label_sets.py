@@ -9,7 +9,7 @@ from pydantic import BaseModel, DirectoryPath, Field, field_validator
 
 from clipserve.application.label_sets.request import LabelSetLimits
 from clipserve.application.limits import RequestLimits
-from clipserve.user_folders import named_folder, xdg_folder
+from clipserve.settings.values import named_folder, xdg_folder
 
 
 class LabelSetSettings(BaseModel):

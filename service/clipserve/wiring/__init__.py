@@ -1,0 +1,1 @@
+"""Settings in, a running service out: the only room that knows all others."""
