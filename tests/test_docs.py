@@ -45,14 +45,6 @@ def test_every_setting_has_a_description_and_a_lower_bound_or_a_choice() -> None
         assert field.description, name
 
 
-def test_the_architecture_names_every_file_of_the_service() -> None:
-    service = ROOT / "service/clipserve"
-    files = {path.relative_to(service).as_posix() for path in service.rglob("*.py")}
-    told = set(re.findall(r"^\| `([\w/]+\.py)` \|", (ROOT / "ARCHITECTURE.md").read_text(), re.MULTILINE))
-    generated = ("__init__.py", "_pb2.py", "_pb2_grpc.py")
-    assert told == {name for name in files if not name.endswith(generated)}
-
-
 def error_table() -> str:
     """Code, status and meaning of every error, the last as the tree in `clipserve.errors` has it."""
     kinds = {ClipError, *(kind for kind in vars(errors).values() if isinstance(kind, type))}

@@ -52,7 +52,7 @@ async def test_more_than_a_window_holds_is_refused_for_good_with_the_numbers() -
     assert (rows.value.limit, rows.value.actual) == (100, 101)
     with pytest.raises(BodyTooLarge) as size:
         await limits.charge(key, 0, 10**30)
-    assert (size.value.limit, size.value.actual) == (1_000, 10**30)
+    assert (size.value.limit, size.value.actual) == (1_000, 1e30)
     limits.check(key)
     await limits.charge(key, 100, 1_000)
 

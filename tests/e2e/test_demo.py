@@ -74,7 +74,7 @@ def test_evaluate_says_what_is_missing(demo: str, tmp_path: Path) -> None:
     (tmp_path / "n1_cat.jpg").write_bytes(b"x")
     with pytest.raises(ModelsError, match="unsupported_format"):
         evaluate(demo, tmp_path, classes, [])
-    with pytest.raises(ModelsError, match="no service answers"):
+    with pytest.raises(ModelsError, match="cannot be asked"):
         evaluate("http://127.0.0.1:9", tmp_path, classes, [])
 
 

@@ -44,5 +44,5 @@ def attacks() -> Iterator[Attack]:
             yield Attack("odd numbers", f"{place} {number[:24]}", once(made), legal=True)
     for number in (*NUMBERS, "nan", "inf", "-" + "9" * 4_299, "9" * 4_301, "1_0", "+1", "٣", "0x10"):
         made = _in_query("".join(f"%{byte:02x}" for byte in number.encode()))
-        name = f"in a query {number[:8]}, {len(number)} characters"
+        name = f"in a query {number[:20]}, {len(number)} characters"
         yield Attack("odd numbers", name, once(made), legal=True)

@@ -303,6 +303,10 @@ async def _ready(site: Site) -> bool:
     return site.sets.get("pets").state == "ready"
 
 
+async def _failed(site: Site) -> bool:
+    return any(state.error for state in site.sets.all())
+
+
 async def test_a_set_of_another_fingerprint_is_rebuilt_and_never_served(open_site: OpenSite) -> None:
     store = MemoryStore()
     old = await open_site(store)
@@ -440,7 +444,7 @@ async def test_an_error_that_passes_is_not_the_end_of_a_build(open_site: OpenSit
     site = await open_site(backend=(backend := Counted()))
     await backend.aclose()  # as if the encoders were away
     put = asyncio.create_task(site.sets.put(put_of("pets")))
-    await asyncio.sleep(0.1)
+    await until(lambda: _failed(site), 30.0)
     await backend.start()
     state = await put
     assert state.error

@@ -12,6 +12,7 @@ _IN_FRONT_OF_TRITON = 150 * _MB
 _SUPERVISOR = 73 * _MB
 _DECODER = 33 * _MB
 _KEPT_BY_THE_C_LIBRARY = 64 * _MB
+_READINGS = 2  # of health and reflection over gRPC, as in `clipserve.rpc.small_calls`, which loads gRPC
 
 
 def bound(context: Context) -> tuple[int, int]:
@@ -39,7 +40,7 @@ def rows(settings: Settings, models: int = 1) -> dict[str, int]:
         "grpc messages": settings.grpc_enabled
         * (
             settings.max_in_flight_bytes
-            + settings.max_bulk_requests * settings.max_body_bytes
+            + (settings.max_bulk_requests + _READINGS) * settings.max_body_bytes
             + settings.grpc_max_calls * 65_536
         ),
         "grpc metadata": settings.grpc_enabled
