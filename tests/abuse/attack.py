@@ -36,8 +36,8 @@ class Act(enum.Enum):
     DEAF = "read nothing from here on"
 
 
-# Bytes to send, seconds to wait, or an act.
-Piece = bytes | float | Act
+# Bytes to send, seconds to wait, an act, or what is done elsewhere meanwhile.
+Piece = bytes | float | Act | Callable[[], None]
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,7 @@ class Attack:
         bodiless: the answers have no bodies (HEAD).
         rpc: it goes to the gRPC port.
         slow: it takes seconds by its nature, or megabytes.
+        keyed: it goes to a victim that asks for keys.
     """
 
     kind: str
@@ -68,6 +69,7 @@ class Attack:
     bodiless: bool = False
     rpc: bool = False
     slow: bool = False
+    keyed: bool = False
 
     @property
     def id(self) -> str:

@@ -16,3 +16,12 @@ def victim() -> Iterator[Victim]:
     yield victim
     assert victim.close() == 0
     assert victim.deaths == 0
+
+
+@pytest.fixture(scope="session")
+def keyed_victim() -> Iterator[Victim]:
+    """The same, which asks for keys."""
+    victim = Victim(backend="onnx", keyed=True)
+    yield victim
+    assert victim.close() == 0
+    assert victim.deaths == 0

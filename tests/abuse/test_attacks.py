@@ -21,7 +21,13 @@ def test_an_attack_costs_little_and_is_answered(victim: Victim, attack: Attack) 
 
 
 @pytest.mark.abuse
-@named(list(CHOSEN))
+@named([attack for attack in ATTACKS if attack.keyed])
+def test_a_key_that_is_taken_away_costs_no_more(keyed_victim: Victim, attack: Attack) -> None:
+    assert attacked(keyed_victim, attack).faults == []
+
+
+@pytest.mark.abuse
+@named([attack for attack in CHOSEN if not attack.keyed])
 def test_an_attack_costs_little_and_eight_clients_of_it_hold_nobody_up(
     victim: Victim, attack: Attack
 ) -> None:

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from clipserve.demo import FOLDER as DEMO
 from loadtests.bodies import photo
+from tests.abuse import keys
 from tests.abuse.answers import RpcAnswers, http_answers
 from tests.abuse.attack import Attack, Piece, good, request
 from tests.abuse.measure import Peak, cpu_seconds, resident
@@ -60,7 +61,12 @@ def play_attack(
 class Victim:
     """A running service. Costs are of this process; the prober's share of them is taken off."""
 
-    def __init__(self, *prefix: str, **settings: str | int) -> None:
+    def __init__(self, *prefix: str, keyed: bool = False, **settings: str | int) -> None:
+        """`keyed`: it asks for keys, and good requests have one."""
+        self._keyed = keyed
+        if keyed:
+            keys.both()
+            settings["keys_file"] = str(keys.FILE)
         self._prefix, self._settings = prefix, settings
         self.deaths = 0
         self._folder = tempfile.TemporaryDirectory()
@@ -84,7 +90,10 @@ class Victim:
         return self.process.popen.pid
 
     def send_good(self, width: int = 640, height: int = 480) -> Played:
-        return play(self.address, [good(width, height)], 1, 60)
+        wire = good(width, height)
+        if self._keyed:
+            wire = wire.replace(b"\r\n\r\n", b"\r\nAuthorization: Bearer %b\r\n\r\n" % keys.GOOD.encode(), 1)
+        return play(self.address, [wire], 1, 60)
 
     def send_bulk(self) -> Played:
         return play(self.address, [request("/bulk", b'{"text": "a"}\n', "application/x-ndjson")], 1, 60)

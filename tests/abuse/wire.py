@@ -137,6 +137,8 @@ def play(
                 connection.wait(until, awaited)
             elif isinstance(piece, Act):
                 connection.act(piece)
+            elif callable(piece):
+                piece()
             else:
                 connection.wait(min(until, time.monotonic() + piece))
         if Act.DEAF not in pieces:  # who does not read leaves when it has nothing more to do

@@ -75,6 +75,11 @@ def _message(images: Sequence[bytes] = (), texts: Sequence[str] = ()) -> bytes:
     return bytes(clip_pb2.EmbedRequest(images=images, texts=texts).SerializeToString())
 
 
+def message_of(text: str) -> bytes:
+    """One of EmbedStream."""
+    return bytes(clip_pb2.EmbedStreamRequest(text=text).SerializeToString())
+
+
 def _large() -> bytes:
     return _message(images=[png_of_zeros(5_000, 4_000, depth=1, colour=0)])
 

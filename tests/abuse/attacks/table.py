@@ -13,6 +13,7 @@ from tests.abuse.attacks import (
     images,
     metadata,
     numbers,
+    revoked_keys,
     rpc,
     small_calls,
     syntax,
@@ -34,6 +35,7 @@ _MODULES = (
     rpc,
     small_calls,
     departures,
+    revoked_keys,
 )
 ATTACKS: tuple[Attack, ...] = tuple(chain.from_iterable(module.attacks() for module in _MODULES))
 BY_ID = {attack.id: attack for attack in ATTACKS}
