@@ -21,8 +21,8 @@ from clipserve.settings import ModelSettings, Settings
 from clipserve.telemetry import log
 from clipserve.telemetry.metrics import Metrics
 from clipserve.wiring.backends import batched
-from clipserve.wiring.core import OpenBackend
 from clipserve.wiring.serve import serve
+from clipserve.wiring.use_cases import OpenBackend
 from loadtests.fake_backend import FakeBackend
 
 

@@ -120,11 +120,18 @@ def started(*module: str, **settings: str | int | float) -> AbstractContextManag
 
 @contextmanager
 def started_in(folder: Path, *module: str, **settings: str | int | float) -> Iterator[Server]:
-    """`started`, with the code of another checkout."""
+    """`started`, with the code of another checkout.
+
+    One of before the packages had their names has `service` for `clipserve`.
+    """
+    paths = [folder / "service", folder / "models", folder]
+    if not (folder / "service" / "clipserve").is_dir():
+        paths, module = [folder], tuple("service" if word == "clipserve" else word for word in module)
     port, operations_port = free_port(), free_port()
     chosen = {"port": port, "operations_port": operations_port, "log_level": "WARNING", **settings}
     chosen.setdefault("grpc_enabled", "false")
     environment = os.environ | {f"CLIPSERVE_{name.upper()}": str(value) for name, value in chosen.items()}
+    environment["PYTHONPATH"] = os.pathsep.join(map(str, (path.resolve() for path in paths)))
     began = time.perf_counter()
     process = subprocess.Popen([sys.executable, "-m", *module], env=environment, cwd=folder)
     url = f"http://127.0.0.1:{port}"

@@ -14,7 +14,7 @@ from clipserve.errors import BackendUnavailable
 from clipserve.settings import ModelSettings, Settings
 from clipserve.telemetry.metrics import Metrics
 from clipserve.wiring.backends import calls_of, open_engine, uses_gpu
-from clipserve.wiring.core import open_core
+from clipserve.wiring.use_cases import open_use_cases
 
 WITH_GPU = Accelerator(
     lambda: CudaFacts(
@@ -56,7 +56,7 @@ def test_openvino_is_for_the_cpu() -> None:
 
 async def test_where_the_cpu_is_asked_for_nobody_looks_for_a_gpu() -> None:
     settings = Settings(models=(DEMO,), device="cpu", backend="onnx", decode_processes=False)
-    async with open_core(settings, Metrics(), accelerator=Accelerator(nobody_looks)) as core:
+    async with open_use_cases(settings, Metrics(), accelerator=Accelerator(nobody_looks)) as core:
         await core.start_models()
         (model,) = core.models.values()
         assert model.info.engine == "onnxruntime"

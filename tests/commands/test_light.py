@@ -9,7 +9,7 @@ import sys
 from tests.process import ROOT
 
 # Loaded when a command runs that needs it.
-HEAVY = ["httpx2", "sqlite3", "pyarrow", "rich.progress", "onnxruntime", "clipserve.wiring.core"]
+HEAVY = ["httpx2", "sqlite3", "pyarrow", "rich.progress", "onnxruntime", "clipserve.wiring.use_cases"]
 
 
 def test_the_commands_load_what_they_need_when_they_run() -> None:

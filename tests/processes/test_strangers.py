@@ -10,21 +10,21 @@ from tests.process import ROOT
 # A process of its own: this one has children that others wait for.
 TRIED = """
 import os, subprocess
-from clipserve.processes.strangers import reap_strangers
+from clipserve.processes.orphans import reap_orphans
 own, stranger = (subprocess.Popen(["true"]) for _ in range(2))
 for child in (stranger, own):
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
-reap_strangers({own.pid, stranger.pid})
+reap_orphans({own.pid, stranger.pid})
 assert stranger.wait() == 0, "it was one of its own"
 stranger = subprocess.Popen(["true"])
 assert own.wait() == 0
 os.waitid(os.P_PID, stranger.pid, os.WEXITED | os.WNOWAIT)
-reap_strangers({own.pid})
+reap_orphans({own.pid})
 try:
     os.waitpid(stranger.pid, 0)
 except ChildProcessError:
     print("gone")
-reap_strangers(set())
+reap_orphans(set())
 """
 
 

@@ -12,8 +12,8 @@ from clipserve.concurrency import kept_running, together
 from clipserve.operations.pulse import BEAT_SECONDS, READY_SECONDS
 from clipserve.processes.channel import Command
 from clipserve.processes.child import Child
+from clipserve.processes.orphans import reap_orphans
 from clipserve.processes.sharing import share
-from clipserve.processes.strangers import reap_strangers
 from clipserve.processes.summing import Families, counted, page_of, read, summed
 from clipserve.settings import Settings
 from clipserve.telemetry.collectors import DroppedLines
@@ -149,7 +149,7 @@ class Children:
         limit = self._settings.max_blocked_seconds
         while True:
             await asyncio.sleep(BEAT_SECONDS)
-            reap_strangers({each.pid for each in self._all.values()})
+            reap_orphans({each.pid for each in self._all.values()})
             for each in self.running:
                 self._any_was_ready = self._any_was_ready or each.was_ready
                 each.silent_seconds += BEAT_SECONDS

@@ -30,9 +30,9 @@ from clipserve.rest.uploads import Uploads
 from clipserve.settings import Settings
 from clipserve.telemetry.metrics import Metrics
 from clipserve.telemetry.tracing import TracingOptions, tracing_to
-from clipserve.wiring.core import OpenBackend, open_core, picked
 from clipserve.wiring.gateway import Gateway
 from clipserve.wiring.listening import hosts_of
+from clipserve.wiring.use_cases import OpenBackend, open_use_cases, picked
 
 if TYPE_CHECKING:  # it loads gRPC
     from clipserve.rpc.server import RpcServer
@@ -55,8 +55,8 @@ async def open_gateway(settings: Settings, open_backend: OpenBackend | None = No
         metrics.tracing = stack.enter_context(tracing_to(picked(settings, TracingOptions), metrics.spans))
         keys, gate = await _keys_and_gate(settings, stack, metrics)
         charge = _rows_of(gate) if keys else None
-        core = await stack.enter_async_context(open_core(settings, metrics, open_backend, charge))
-        inference, side = core.inference, core.side
+        use_cases = await stack.enter_async_context(open_use_cases(settings, metrics, open_backend, charge))
+        inference, side = use_cases.inference, use_cases.side
         limits = ExchangeLimits(picked(settings, BodyLimits), settings.deadline_seconds)
         budget = ByteBudget(settings.max_in_flight_bytes, settings.max_in_flight_bytes_per_address)
         uploads = Uploads(settings.max_json_bytes, side)
@@ -68,7 +68,7 @@ async def open_gateway(settings: Settings, open_backend: OpenBackend | None = No
         connections = Connections(picked(settings, ConnectionLimits))
         server = build_server(app, picked(settings, HttpOptions), connections, rendered, metrics)
         rpc = _rpc(settings, inference, side, budget, places, gate, metrics)
-        yield Gateway(app, server, rpc, metrics, core, connections, keys)
+        yield Gateway(app, server, rpc, metrics, use_cases, connections, keys)
 
 
 def _rpc(

@@ -15,7 +15,7 @@ from clipserve.application.served_model import ServedModel
 from clipserve.http1.connections import Connections
 from clipserve.telemetry.collectors import ServedModelInfo
 from clipserve.telemetry.metrics import Metrics
-from clipserve.wiring.core import Core
+from clipserve.wiring.use_cases import UseCases
 
 if TYPE_CHECKING:  # it loads gRPC
     from clipserve.rpc.server import RpcServer
@@ -32,7 +32,7 @@ class Gateway:
     server: uvicorn.Server
     rpc: RpcServer | None
     metrics: Metrics
-    core: Core
+    use_cases: UseCases
     connections: Connections
     keys: Keys | None
 
@@ -41,11 +41,11 @@ class Gateway:
 
     @property
     def models(self) -> dict[Path, ServedModel]:
-        return self.core.models
+        return self.use_cases.models
 
     @property
     def inference(self) -> Inference:
-        return self.core.inference
+        return self.use_cases.inference
 
     @property
     def draining(self) -> bool:
@@ -71,5 +71,5 @@ class Gateway:
         Raises:
             ArtifactError, BackendUnavailable, BackendFailed: a model cannot be served; the message says why.
         """
-        await self.core.start_models()
+        await self.use_cases.start_models()
         await self.inference.label_sets.start()

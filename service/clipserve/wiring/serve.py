@@ -20,7 +20,6 @@ from clipserve.operations import probes
 from clipserve.settings import Settings
 from clipserve.telemetry.log import logger
 from clipserve.wiring.bootstrap import open_gateway
-from clipserve.wiring.core import OpenBackend
 from clipserve.wiring.gateway import Gateway
 from clipserve.wiring.listening import (
     CannotListen,
@@ -30,6 +29,7 @@ from clipserve.wiring.listening import (
     listen,
     warn_if_open,
 )
+from clipserve.wiring.use_cases import OpenBackend
 
 if TYPE_CHECKING:  # it loads gRPC
     from clipserve.rpc.server import RpcServer

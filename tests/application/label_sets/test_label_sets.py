@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from clipserve.application.answers import Classification
+from clipserve.application.label_sets.cleanup import tidy
 from clipserve.application.label_sets.definition import digest_of, version_of
-from clipserve.application.label_sets.keeping import Draft, keep
 from clipserve.application.label_sets.memory_store import MemoryStore
 from clipserve.application.label_sets.records import Build, Pointer
 from clipserve.application.label_sets.request import LabelSetLimits
 from clipserve.application.label_sets.store import Kind
-from clipserve.application.label_sets.tidying import tidy
+from clipserve.application.label_sets.writing import Draft, keep
 from clipserve.application.requests import ClassifyRequest, EmbedRequest
 from clipserve.errors import (
     ClipError,

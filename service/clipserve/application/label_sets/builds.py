@@ -8,12 +8,12 @@ import uuid
 from collections.abc import Callable
 
 from clipserve.application.label_sets.building import Building, TakenOver
+from clipserve.application.label_sets.cleanup import tidy
 from clipserve.application.label_sets.entry import Entry
 from clipserve.application.label_sets.memory_store import MemoryStore
 from clipserve.application.label_sets.paying import Charge, Unpaid
 from clipserve.application.label_sets.records import Weights
 from clipserve.application.label_sets.store import Store
-from clipserve.application.label_sets.tidying import tidy
 from clipserve.errors import ClipError, InvalidInput, LabelSetFailed, StoreUnavailable
 from clipserve.telemetry.log import logger
 from clipserve.telemetry.metrics import Metrics

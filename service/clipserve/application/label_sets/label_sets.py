@@ -11,10 +11,10 @@ from clipserve.application.label_sets.catalog import Catalog
 from clipserve.application.label_sets.definition import Definition, digest_of
 from clipserve.application.label_sets.encoding import check_examples, check_prompts
 from clipserve.application.label_sets.entry import Entry, State
-from clipserve.application.label_sets.keeping import Draft, forget, keep
 from clipserve.application.label_sets.request import LabelSetLimits, PutRequest, check_name
 from clipserve.application.label_sets.served_set import ServedSet
 from clipserve.application.label_sets.store import Store
+from clipserve.application.label_sets.writing import Draft, forget, keep
 from clipserve.application.limits import RequestLimits
 from clipserve.application.models import Models
 from clipserve.application.served_model import ServedModel

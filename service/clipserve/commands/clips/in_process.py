@@ -35,8 +35,8 @@ from clipserve.settings.engine import Calls
 from clipserve.telemetry import log
 from clipserve.telemetry.metrics import Metrics
 from clipserve.wiring.backends import in_process, uses_gpu
-from clipserve.wiring.core import Core, OpenBackend, open_core
 from clipserve.wiring.model_names import NoSuchModel, find, provide
+from clipserve.wiring.use_cases import OpenBackend, UseCases, open_use_cases
 
 _LABEL_SET_SECONDS = 600.0  # to build one that is new for this model: a thousand labels by eighty templates
 _LABEL_SET_AGAIN = 0.25
@@ -63,9 +63,9 @@ async def clip_in_process(
             sys.stderr.write(f"The GPU is not used: {unused.found}. To use it: {unused.do}.\n")
         if exact and own.backend != "triton" and not on_gpu:  # these two need batches
             own, open_backend = _a_call_on_each_core(own), functools.partial(_one_row_a_call, accelerator)
-        async with open_core(own, Metrics(), open_backend, accelerator=accelerator) as core:
-            await core.start_models()
-            yield InProcessClip(core, own, own.calls(on_gpu=on_gpu))
+        async with open_use_cases(own, Metrics(), open_backend, accelerator=accelerator) as use_cases:
+            await use_cases.start_models()
+            yield InProcessClip(use_cases, own, own.calls(on_gpu=on_gpu))
     except (ArtifactError, ClipError) as error:
         raise CannotGoOn(str(error)) from None
 
@@ -111,9 +111,9 @@ def _one_row_a_call(
 class InProcessClip:
     """A `Clip`."""
 
-    def __init__(self, core: Core, settings: Settings, calls: Calls) -> None:
-        self._core = core
-        (self._model,) = core.models.values()
+    def __init__(self, use_cases: UseCases, settings: Settings, calls: Calls) -> None:
+        self._use_cases = use_cases
+        (self._model,) = use_cases.models.values()
         # So many that a call waits while another runs, and that every decoder has its next image.
         batches = min(_MOST_IN_FLIGHT, 4 * calls.max_batch_images * calls.workers)
         self._in_flight = max(_TRITON_IN_FLIGHT if settings.backend == "triton" else 16, batches)
@@ -155,7 +155,7 @@ class InProcessClip:
         try:
             if sets:
                 await self._built(sets)
-            answer = await self._core.inference.classify(asked)
+            answer = await self._use_cases.inference.classify(asked)
         except ClipError as error:
             raise failure(error.code, error.detail, OF_IMAGE) from None
         (labels,) = answer.results[0]  # type: ignore[misc] # the error of the only image is raised
@@ -163,7 +163,7 @@ class InProcessClip:
 
     async def _built(self, names: list[str]) -> None:
         """Until this label set can be used."""
-        label_sets = self._core.inference.label_sets
+        label_sets = self._use_cases.inference.label_sets
         if not label_sets.started:
             await label_sets.start()
         until = time.monotonic() + _LABEL_SET_SECONDS

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from contextlib import suppress
 
 
-def reap_strangers(own: Collection[int]) -> None:
+def reap_orphans(own: Collection[int]) -> None:
     """Let go of those that have ended, such as the decoders of a worker that was killed.
 
     `own`: the processes that somebody else waits for. One of these that has just ended holds up the others, until

@@ -51,7 +51,7 @@ OpenBackend = Callable[[Path, ModelManifest, ModelSettings, Metrics], Backend]
 
 
 @dataclass(frozen=True)
-class Core:
+class UseCases:
     """The models by their folders, and the use cases; a model can be asked when it has started."""
 
     models: dict[Path, ServedModel]
@@ -68,13 +68,13 @@ class Core:
 
 
 @asynccontextmanager
-async def open_core(
+async def open_use_cases(
     settings: Settings,
     metrics: Metrics,
     open_backend: OpenBackend | None = None,
     charge: Charge | None = None,
     accelerator: Accelerator | None = None,
-) -> AsyncIterator[Core]:
+) -> AsyncIterator[UseCases]:
     """Build the models and the use cases; on leaving, end all that they began.
 
     `open_backend` replaces the backend that the settings ask for. `charge`: see `Inference`. `accelerator`: one
@@ -101,7 +101,7 @@ async def open_core(
         label_sets = _label_sets(settings, by_name, side, metrics, charge)
         stack.push_async_callback(label_sets.aclose)
         inference = Inference(by_name, label_sets, picked(settings, RequestLimits), side, charge)
-        yield Core(models, inference, side)
+        yield UseCases(models, inference, side)
 
 
 async def _chosen_by_settings(settings: Settings, accelerator: Accelerator) -> OpenBackend:

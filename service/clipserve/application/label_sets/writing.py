@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+from clipserve.application.label_sets.cleanup import rows_of
 from clipserve.application.label_sets.definition import version_of
 from clipserve.application.label_sets.records import Build, Pointer
 from clipserve.application.label_sets.request import LabelSetLimits
 from clipserve.application.label_sets.store import Key, Store
-from clipserve.application.label_sets.tidying import rows_of
 from clipserve.errors import TooMany
 
 
