@@ -4,7 +4,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 EXPORT := .venv-export/bin
-STUBS ?= service/clipserve/rpc
+STUBS ?= service
 PIP := -m pip install --quiet --disable-pip-version-check
 # This checkout, as the packages clipserve and clipserve-models: an edited file counts at once.
 EDITABLE := --no-deps --no-build-isolation -e service -e models
@@ -51,10 +51,8 @@ image: ## build the image, and say of it what it is made of: make image [VARIANT
 	  --build-arg REVISION=`git rev-parse HEAD` -t clipserve$(VARIANT:%=:%) $(ARGS) .
 
 proto: .venv/dev.stamp ## make the stubs of clip.proto anew
-	$(BIN)/python -m grpc_tools.protoc -I service/clipserve/rpc --python_out=$(STUBS) --pyi_out=$(STUBS) --grpc_python_out=$(STUBS) \
+	$(BIN)/python -m grpc_tools.protoc -I service --python_out=$(STUBS) --pyi_out=$(STUBS) --grpc_python_out=$(STUBS) \
 	  clipserve/v1/clip.proto
-	sed -i.bak 's/^from clipserve\.v1 import/from clipserve.rpc.clipserve.v1 import/' $(STUBS)/clipserve/v1/clip_pb2_grpc.py
-	rm $(STUBS)/clipserve/v1/clip_pb2_grpc.py.bak
 
 check: .venv/dev.stamp ## lint, format, types, layers; clip.proto: the released contract holds, the stubs are those of it
 	$(BIN)/ruff check .
@@ -65,7 +63,7 @@ check: .venv/dev.stamp ## lint, format, types, layers; clip.proto: the released 
 	$(BIN)/buf lint
 	$(BIN)/buf breaking --against tests/rpc/released
 	@stubs=`mktemp -d` && $(MAKE) --no-print-directory --silent proto STUBS=$$stubs && \
-	  diff -r -x __init__.py -x __pycache__ -x '*.proto' $$stubs/clipserve/v1 service/clipserve/rpc/clipserve/v1; \
+	  diff -r -x __init__.py -x __pycache__ -x '*.proto' $$stubs/clipserve/v1 service/clipserve/v1; \
 	  found=$$?; rm -r $$stubs; exit $$found
 
 fmt: .venv/dev.stamp ## mend what ruff can mend, and format

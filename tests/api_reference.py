@@ -23,7 +23,7 @@ from tests.support import DIM, serving, write_toy_artifact
 
 ROOT = Path(__file__).parents[1]
 DOCUMENT = ROOT / "docs/api.md"
-PROTO = ROOT / "service/clipserve/rpc/clipserve/v1/clip.proto"
+PROTO = ROOT / "service/clipserve/v1/clip.proto"
 BEGIN, END = "<!-- make docs -->\n", "<!-- end of the reference -->\n"
 
 Schema = dict[str, Any]

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from clipserve.access.key_file import add_key
-from clipserve.rpc.clipserve.v1 import clip_pb2
+from clipserve.v1 import clip_pb2
 from tests.process import Process
 from tests.rpc import raw
 

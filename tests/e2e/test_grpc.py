@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from clipserve.rpc.clipserve.v1 import clip_pb2, clip_pb2_grpc
+from clipserve.v1 import clip_pb2, clip_pb2_grpc
 from tests.process import ROOT, Process, failed_start
 
 
@@ -120,7 +120,7 @@ def test_the_program_in_the_documentation_runs_with_stubs_of_its_own(demo: Proce
     (command,) = re.findall(r"`python (-m grpc_tools\.protoc .*?)`", section)
     for path in (tmp_path / "stubs", tmp_path / "docs"):
         path.mkdir()
-    command = command.replace("-I service/clipserve/rpc", f"-I {ROOT}/service/clipserve/rpc")
+    command = command.replace("-I service", f"-I {ROOT}/service")
     subprocess.run([sys.executable, *command.split()], cwd=tmp_path, check=True)
     (tmp_path / "docs/cat.jpg").write_bytes((ROOT / "docs/cat.jpg").read_bytes())
     run = subprocess.run(

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import skimage.data
 from PIL import Image
 
-from clipserve.rpc.clipserve.v1 import clip_pb2, clip_pb2_grpc
+from clipserve.v1 import clip_pb2, clip_pb2_grpc
 
 Vector = npt.NDArray[np.float32]
 Item = bytes | str

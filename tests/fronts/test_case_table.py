@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from clipserve.rest.errors import kinds
-from clipserve.rpc.clipserve.v1 import clip_pb2
+from clipserve.v1 import clip_pb2
 from tests.application.label_sets.making import put_of
 from tests.fronts.asking import METHODS, by_rest, by_rpc, close
 from tests.fronts.cases import CASES, OF_ONE_FRONT, Case

@@ -20,7 +20,7 @@ import httpx
 from grpclib.client import Channel, UnaryUnaryMethod
 from grpclib.exceptions import GRPCError, StreamTerminatedError
 
-from clipserve.rpc.clipserve.v1 import clip_pb2
+from clipserve.v1 import clip_pb2
 
 ROOT = Path(__file__).parents[2]
 PHOTO = (ROOT / "docs/cat.jpg").read_bytes()

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import grpc
 import httpx
 
-from clipserve.rpc.clipserve.v1 import clip_pb2, clip_pb2_grpc
+from clipserve.v1 import clip_pb2, clip_pb2_grpc
 from loadtests.process import free_port
 from tests.image.clients import PHOTO
 from tests.image.engine import Engine

@@ -15,7 +15,7 @@ import grpc
 import httpx
 import pytest
 
-from clipserve.rpc.clipserve.v1 import clip_pb2, clip_pb2_grpc
+from clipserve.v1 import clip_pb2, clip_pb2_grpc
 from loadtests.process import FakeTriton
 from loadtests.prometheus import Samples, parse
 from tests.process import Process, copy_of_demo

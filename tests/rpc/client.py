@@ -12,7 +12,7 @@ import numpy as np
 from google.protobuf.json_format import MessageToDict
 from google.rpc import error_details_pb2, status_pb2
 
-from clipserve.rpc.clipserve.v1 import clip_pb2, clip_pb2_grpc
+from clipserve.v1 import clip_pb2, clip_pb2_grpc
 
 Metadata = Sequence[tuple[str, str]]
 DTYPES = {"float32": "<f4", "float16": "<f2", "int8": "i1", "binary": "i1", "ubinary": "u1"}

@@ -9,9 +9,9 @@ import grpc
 import pytest
 
 from clipserve.engine.backend import Embeddings, Lengths, TokenIds
-from clipserve.rpc.clipserve.v1 import clip_pb2
 from clipserve.rpc.server import SERVICE
 from clipserve.telemetry.request import remaining
+from clipserve.v1 import clip_pb2
 from loadtests.fake_backend import FakeBackend
 from tests.rpc.answering import Hanging, answering, echo, raw, status_of
 from tests.rpc.client import Refused, client_of

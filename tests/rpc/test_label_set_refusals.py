@@ -11,8 +11,8 @@ import grpc
 import pytest
 
 from clipserve.access.key_file import add_key
-from clipserve.rpc.clipserve.v1 import clip_pb2
 from clipserve.rpc.message import MAX_FIELDS, MAX_IMAGES
+from clipserve.v1 import clip_pb2
 from tests.rpc.client import Client, Refused
 from tests.rpc.label_sets import PETS, Slow, client_with, names, put, refusal
 from tests.support import png

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clipserve.errors import BodyTooLarge, ClipError, MalformedRequest, TooMany
-from clipserve.rpc.clipserve.v1 import clip_pb2
 from clipserve.rpc.message import MAX_FIELDS, MAX_IMAGES, Images, Walk
+from clipserve.v1 import clip_pb2
 
 FIELDS = {1: "images", 3: "to_images"}
 IMAGE = clip_pb2.SimilarityRequest(images=[b""]).SerializeToString()  # two bytes

@@ -7,7 +7,7 @@ from typing import Any
 import grpc
 import pytest
 
-from clipserve.rpc.clipserve.v1 import clip_pb2
+from clipserve.v1 import clip_pb2
 from tests.rpc.client import Client, Refused
 from tests.support import CONTEXT, Running, png
 

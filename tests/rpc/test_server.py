@@ -11,8 +11,8 @@ import pytest
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from clipserve.rpc.clipserve.v1 import clip_pb2
 from clipserve.rpc.server import SERVICE
+from clipserve.v1 import clip_pb2
 from loadtests.fake_backend import FakeBackend
 from tests.rest.raw import hold
 from tests.rpc.client import Client, Refused, client_of

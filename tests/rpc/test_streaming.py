@@ -12,8 +12,8 @@ import grpc
 import pytest
 
 from clipserve.engine.backend import Embeddings, Lengths, TokenIds
-from clipserve.rpc.clipserve.v1 import clip_pb2
 from clipserve.telemetry.request import current
+from clipserve.v1 import clip_pb2
 from loadtests.fake_backend import FakeBackend
 from tests.rpc.client import Client, Refused, client_of, plain, refused, request
 from tests.rpc.raw import connected

@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 import pytest
 
-from clipserve.rpc.clipserve.v1 import clip_pb2, clip_pb2_grpc
+from clipserve.v1 import clip_pb2, clip_pb2_grpc
 from loadtests.fake_backend import FakeBackend
 from tests.support import DIM, serving
 

@@ -9,7 +9,7 @@ from clipserve.application.encodings import EmbeddingType
 from clipserve.application.label_sets.entry import State
 from clipserve.clip.zeroshot import ScoringFunction
 from clipserve.errors import InvalidInput
-from clipserve.rpc.clipserve.v1 import clip_pb2
+from clipserve.v1 import clip_pb2
 
 T = TypeVar("T")
 

@@ -11,9 +11,9 @@ from clipserve.application.label_sets.request import PutRequest, put_request
 from clipserve.concurrency import SideThread
 from clipserve.rpc import enums, rendering
 from clipserve.rpc.call import Work
-from clipserve.rpc.clipserve.v1 import clip_pb2
 from clipserve.rpc.message import Walk
 from clipserve.rpc.parsing import Parsing, given, parsed
+from clipserve.v1 import clip_pb2
 
 _SHORT_SETS, _SHORT_PROMPTS = 64, 256  # rendered faster than a thread is woken, or nearly so
 _LABELS = clip_pb2.PutLabelSetRequest.LABELS_FIELD_NUMBER

@@ -19,9 +19,9 @@ from clipserve.concurrency import SideThread
 from clipserve.errors import ClipError, InvalidInput, PermissionDenied, Unauthenticated
 from clipserve.rpc import enums, rendering
 from clipserve.rpc.call import Work
-from clipserve.rpc.clipserve.v1 import clip_pb2
 from clipserve.rpc.message import Images
 from clipserve.rpc.parsing import Parsing, choice, given
+from clipserve.v1 import clip_pb2
 
 
 class Methods:

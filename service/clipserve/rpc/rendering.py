@@ -16,7 +16,7 @@ from clipserve.clip.few_shot import LeaveOneOut
 from clipserve.clip.template_sets import TemplateSet
 from clipserve.errors import ClipError
 from clipserve.rpc import enums
-from clipserve.rpc.clipserve.v1 import clip_pb2
+from clipserve.v1 import clip_pb2
 
 WithLabelSet = clip_pb2.GetLabelSetResponse | clip_pb2.PutLabelSetResponse
 

@@ -11,9 +11,9 @@ import grpc
 import grpc.aio
 
 from clipserve.concurrency import kept_running
-from clipserve.rpc.clipserve.v1 import clip_pb2
 from clipserve.rpc.dropping import know_tasks
 from clipserve.rpc.health import Health
+from clipserve.v1 import clip_pb2
 
 SERVICE = clip_pb2.DESCRIPTOR.services_by_name["Clip"].full_name
 

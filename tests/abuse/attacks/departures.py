@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from clipserve.rpc.clipserve.v1 import clip_pb2
+from clipserve.v1 import clip_pb2
 from tests.abuse.attack import Act, Attack, Piece, head, request
 from tests.rpc import raw
 

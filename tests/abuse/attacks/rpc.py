@@ -13,7 +13,7 @@ from functools import partial
 
 import numpy as np
 
-from clipserve.rpc.clipserve.v1 import clip_pb2
+from clipserve.v1 import clip_pb2
 from tests.abuse.attack import GET, Act, Attack, Piece, whole
 from tests.abuse.attacks.files import png_of_zeros, webp_lossless
 from tests.rpc import raw

@@ -15,7 +15,7 @@ import pytest
 from google.protobuf import json_format
 from playwright.sync_api import expect
 
-from clipserve.rpc.clipserve.v1 import clip_pb2, clip_pb2_grpc
+from clipserve.v1 import clip_pb2, clip_pb2_grpc
 from tests.browser.page.classify import CAT, SECONDS, Classify
 from tests.browser.visit import Visit, in_a_browser
 from tests.process import Process

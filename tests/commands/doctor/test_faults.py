@@ -77,7 +77,7 @@ def test_traces_without_opentelemetry(missing: str, monkeypatch: pytest.MonkeyPa
         url = f"http://127.0.0.1:{collector.getsockname()[1]}"
         line = doctor("--only", "traces", otlp_endpoint=url).only("problem")
     assert "OpenTelemetry is not installed" in line["found"]
-    assert "requirements/tracing.txt" in line["do"]
+    assert "clipserve[tracing]" in line["do"]
 
 
 async def test_a_triton_that_serves_something_else(triton: StandIn) -> None:

@@ -3,7 +3,7 @@
 import grpc
 import warnings
 
-from clipserve.rpc.clipserve.v1 import clip_pb2 as clipserve_dot_v1_dot_clip__pb2
+from clipserve.v1 import clip_pb2 as clipserve_dot_v1_dot_clip__pb2
 
 GRPC_GENERATED_VERSION = '1.81.1'
 GRPC_VERSION = grpc.__version__
