@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from clipserve.commands.answers import OddAnswer
-from clipserve.commands.asking import CannotAsk, Refused, Server
-from clipserve.commands.shapes import Classified
+from clipserve import Client, ClipserveError
 from clipserve_models.errors import ModelsError
 
 _SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
@@ -74,21 +71,16 @@ def evaluate(url: str, folder: Path, classes: Path, templates: list[str]) -> Acc
         raise ModelsError(f"{folder} holds no photo whose folder or name begins with a key of {classes}.")
     first = among_five = 0
     fingerprint = ""
-    server = Server(url, seconds=120)
-    for path, truth in photos:
-        fingerprint, best = _five_best(server, path, labels, templates)
-        first += best[0] == truth
-        among_five += truth in best
-    return Accuracy(len(photos), len(labels), first / len(photos), among_five / len(photos), fingerprint)
-
-
-def _five_best(server: Server, path: Path, labels: list[str], templates: list[str]) -> tuple[str, list[str]]:
-    asked = {"images": [base64.b64encode(path.read_bytes()).decode()], "labels": labels, "top_k": 5}
-    asked |= {"templates": templates} if templates else {}
     try:
-        answer = server.result("POST", "/classify", json=asked).shaped(Classified)
-    except CannotAsk as error:
+        with Client(url, timeout=120) as client:
+            for path, truth in photos:
+                answer = client.classify([path], labels, templates=templates, top_k=5)
+                if answer.errors:
+                    raise ModelsError(f"{path.name}: {answer.errors[0]}")
+                best = [each.label for each in answer.labels[0]]
+                fingerprint = answer.fingerprint
+                first += truth in best[:1]
+                among_five += truth in best
+    except ClipserveError as error:
         raise ModelsError(f"{error}. Start a service: make run.") from None
-    except (OddAnswer, Refused) as error:
-        raise ModelsError(f"{path.name}: {error}") from None
-    return answer.fingerprint, [each.label for each in answer.results[0].labels]
+    return Accuracy(len(photos), len(labels), first / len(photos), among_five / len(photos), fingerprint)

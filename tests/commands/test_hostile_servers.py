@@ -5,16 +5,18 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import re
 import time
 import zlib
 from collections.abc import Iterator
+from email import message_from_bytes
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from clipserve.commands import answers
+from clipserve.client import http
 from clipserve_models.errors import ModelsError
 from clipserve_models.evaluate import evaluate
 from tests.commands.hostile import (
@@ -124,12 +126,20 @@ def test_an_evaluation_asks_for_the_photos_of_its_classes(tmp_path: Path) -> Non
     with serving(good_but({})) as (url, requests):
         accuracy = evaluate(url, photos(tmp_path), tmp_path / "classes.tsv", [])
     assert (accuracy.photos, accuracy.labels, accuracy.top1) == (1, 2, 1.0)
-    asked = json.loads(requests[0].partition(b"\r\n\r\n")[2])
-    assert asked == {
-        "images": [base64.b64encode(CAT.read_bytes()).decode()],
-        "labels": ["a", "a dog"],
-        "top_k": 5,
-    }
+    head, _, sent = requests[0].partition(b"\r\n\r\n")
+    kind = re.search(rb"(?i)content-type: *(multipart/form-data; *boundary=\S+)", head)
+    assert kind
+    form = message_from_bytes(b"Content-Type: " + kind[1] + b"\r\n\r\n" + sent)
+    fields = [
+        (part.get_param("name", header="content-disposition"), part.get_payload(decode=True))
+        for part in form.walk()
+    ]
+    assert fields[1:] == [
+        ("image", CAT.read_bytes()),
+        ("labels", b"a"),
+        ("labels", b"a dog"),
+        ("top_k", b"5"),
+    ]
 
 
 LONG: dict[str, tuple[Any, str]] = {
@@ -166,7 +176,7 @@ def test_the_memory_for_an_answer_is_bounded(command: str, answer: Any, tmp_path
 
 
 def test_an_answer_that_never_ends_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(answers, "_SECONDS", 0.2)
+    monkeypatch.setattr(http, "_SECONDS", 0.2)
 
     def drops() -> Iterator[bytes]:
         yield head("Content-Length: 1000")

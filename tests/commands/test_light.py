@@ -3,20 +3,46 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 
+import clipserve
 from tests.process import ROOT
 
 # Loaded when a command runs that needs it.
 HEAVY = ["httpx2", "sqlite3", "pyarrow", "rich.progress", "onnxruntime", "clipserve.wiring.use_cases"]
 
 
-def test_the_commands_load_what_they_need_when_they_run() -> None:
-    program = f"import clipserve.__main__, sys; print([name for name in {HEAVY} if name in sys.modules])"
+def loaded(program: str, names: list[str]) -> str:
+    """Those of `names` that the program loads in a process of its own."""
+    program += f"\nimport sys; print([name for name in {names} if name in sys.modules])"
     # Coverage, which would follow into the process, keeps its own data in SQLite.
     alone = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
-    said = subprocess.run(
+    return subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, env=alone, capture_output=True, text=True, check=True
+    ).stdout.strip()
+
+
+def test_the_commands_load_what_they_need_when_they_run() -> None:
+    assert loaded("import clipserve.__main__", HEAVY) == "[]"
+
+
+def test_the_package_loads_nothing_until_it_is_asked_for_something() -> None:
+    assert (
+        loaded("import clipserve; clipserve.__version__", [*HEAVY, "clipserve.client", "numpy", "asyncio"])
+        == "[]"
     )
-    assert said.stdout == "[]\n"
+
+
+def test_a_client_loads_no_engine() -> None:
+    heavy = ["onnxruntime", "clipserve.wiring.use_cases", "clipserve.settings", "fastapi", "grpc"]
+    assert loaded("import clipserve; clipserve.Client", heavy) == "[]"
+
+
+def test_the_stub_names_what_is_loaded_late() -> None:
+    stub = (ROOT / "service/clipserve/__init__.pyi").read_text()
+    late = dict(re.findall(r"^from (clipserve\.client\.\w+) import (\w+)", stub, re.MULTILINE))
+    assert set(late.values()) == {*clipserve.__all__} - {"__version__"}
+    for module, name in late.items():
+        assert getattr(clipserve, name).__module__ == module

@@ -127,3 +127,14 @@ def test_the_command_of_models_is_there(installed: Installed) -> None:
 def test_it_is_imported_from_there(installed: Installed) -> None:
     told = installed.run("python", "-c", "import clipserve; print(clipserve.__file__)")
     assert Path(told.stdout.strip()).is_relative_to(installed.environment), told.stderr
+
+
+@pytest.mark.parametrize("made", ["Clip()", "Client(URL)"])
+def test_a_program_embeds_and_classifies(installed: Installed, served: str, made: str) -> None:
+    program = (
+        f"import clipserve\nURL = {served!r}\nwith clipserve.{made} as clip:\n"
+        "    print(clip.embed_images(['cat.jpg']).vectors.shape)\n"
+        "    print(clip.classify(['cat.jpg'], ['cat', 'dog']).labels[0][0].label)\n"
+    )
+    told = installed.run("python", "-c", program)
+    assert (told.stdout, told.stderr) == ("(1, 384)\ncat\n", "")

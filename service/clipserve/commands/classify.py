@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import sys
 from collections.abc import AsyncGenerator, Iterable, Iterator
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from clipserve.commands.clips.opening import IN_FLIGHT, InFlight, Key, Model, Url, open_clip
+from clipserve.commands.opening import IN_FLIGHT, InFlight, Key, Model, Url, open_clip
 from clipserve.commands.printing import say, say_json
 from clipserve.commands.reading import fail
 
 if TYPE_CHECKING:  # loaded when the command runs
-    from clipserve.commands.clips.clip import Classified, Clip, ItemFailed, Question
+    from clipserve.client.errors import ItemFailed
+    from clipserve.client.methods import AsyncMethods
+    from clipserve.client.results import Labelled, Question
 
-    Outcome = tuple[str, Classified | ItemFailed]
+    Outcome = tuple[str, Labelled | ItemFailed]
 
 
 def classify(
@@ -39,13 +42,19 @@ def classify(
 
     Exit status: 0, all are classified; 1, some are not, or the command could not go on; 2, it was called wrongly.
     """
-    from clipserve.commands.clips.clip import Question
+    from clipserve.client.results import Question
     from clipserve.commands.running import run
 
     chosen = [each.strip() for each in (labels or "").split(",") if each.strip()]
     if bool(chosen) == (label_set is not None):
         fail('say what the images may be: --labels "cat,dog", or --label-set NAME.', status=2)
-    question = Question(chosen, label_set, template or (), scoring, top_k)  # type: ignore[arg-type] # it is checked
+    question = Question(
+        chosen,
+        label_set,
+        template or (),
+        scoring=scoring,  # type: ignore[arg-type] # it is checked
+        top_k=top_k,
+    )
 
     async def classified() -> int:
         async with open_clip(url, key, model, in_flight) as clip:
@@ -55,12 +64,14 @@ def classify(
     run(classified())
 
 
-async def _outcomes(clip: Clip, question: Question, files: Iterable[str]) -> AsyncGenerator[Outcome, None]:
+async def _outcomes(
+    clip: AsyncMethods, question: Question, files: Iterable[str]
+) -> AsyncGenerator[Outcome, None]:
     """Of each file, in order."""
     from clipserve.application.stream import Window, in_order
-    from clipserve.commands.clips.clip import ItemFailed
+    from clipserve.client.errors import ItemFailed
+    from clipserve.client.images import MAX_FILE_BYTES, read_file
     from clipserve.commands.vectors import listing
-    from clipserve.commands.vectors.embedding import MAX_FILE_BYTES, read_file
 
     async def items(listed: Iterator[listing.Item]) -> AsyncGenerator[tuple[listing.Item, int], None]:
         for item in listed:
@@ -68,7 +79,7 @@ async def _outcomes(clip: Clip, question: Question, files: Iterable[str]) -> Asy
 
     async def outcome(item: listing.Item) -> Outcome:
         try:
-            return item.key, await clip.classify(read_file(item.path, MAX_FILE_BYTES), question)
+            return item.key, await clip.classify_image(read_file(item.path, MAX_FILE_BYTES), question)
         except ItemFailed as error:
             return item.key, error
 
@@ -76,25 +87,26 @@ async def _outcomes(clip: Clip, question: Question, files: Iterable[str]) -> Asy
         yield each
 
 
-async def _write_json(outcomes: AsyncGenerator[Outcome, None], clip: Clip) -> int:
-    failed = 0
+async def _write_json(outcomes: AsyncGenerator[Outcome, None], clip: AsyncMethods) -> int:
+    failed, served = 0, await clip.served_by()
+    about = {"model": served.model, "fingerprint": served.fingerprint}
     async for path, outcome in outcomes:
-        line: dict[str, Any] = {"path": path, **_about(clip)}
+        line: dict[str, Any] = {"path": path, **about}
         if isinstance(outcome, Exception):
             failed += 1
             line["error"] = {"code": outcome.code, "detail": outcome.detail}
             _tell(path, outcome)
         else:
-            line["labels"] = outcome.labels
+            line["labels"] = [asdict(label) for label in outcome.labels]
             if outcome.warnings:
                 line["warnings"] = outcome.warnings
         say_json(line)
     return 1 if failed else 0
 
 
-async def _write_table(outcomes: AsyncGenerator[Outcome, None], clip: Clip) -> int:
+async def _write_table(outcomes: AsyncGenerator[Outcome, None], clip: AsyncMethods) -> int:
     """Row by row, as they come: what is of no known width is at the end."""
-    say(f"score   cosine  label ({clip.served_by.fingerprint})")
+    say(f"score   cosine  label ({(await clip.served_by()).fingerprint})")
     failed, warnings = 0, dict[str, None]()
     async for path, outcome in outcomes:
         if isinstance(outcome, Exception):
@@ -104,14 +116,10 @@ async def _write_table(outcomes: AsyncGenerator[Outcome, None], clip: Clip) -> i
         warnings |= dict.fromkeys(outcome.warnings)
         say(path)
         for label in outcome.labels:
-            say(f"{label['score']:5.3f}  {label['cosine']:7.3f}  {label['label']}")
+            say(f"{label.score:5.3f}  {label.cosine:7.3f}  {label.label}")
     for warning in warnings:
         say(f"clipserve: {warning}", err=True)
     return 1 if failed else 0
-
-
-def _about(clip: Clip) -> dict[str, str]:
-    return {"model": clip.served_by.model, "fingerprint": clip.served_by.fingerprint}
 
 
 def _tell(path: str, error: ItemFailed) -> None:

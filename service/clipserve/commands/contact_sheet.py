@@ -10,11 +10,11 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
+from clipserve.client.errors import ItemFailed
+from clipserve.client.images import MAX_FILE_BYTES, read_file
 from clipserve.clip.formats import FORMATS, sniff
 from clipserve.clip.images import ImageLimits, read_header
 from clipserve.clip.manifest import ImageSpec
-from clipserve.commands.clips.clip import ItemFailed
-from clipserve.commands.vectors.embedding import MAX_FILE_BYTES, read_file
 from clipserve.commands.vectors.searching import Found
 from clipserve.errors import ClipError
 

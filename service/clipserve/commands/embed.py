@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clipserve.commands.clips.opening import IN_FLIGHT, InFlight, Key, Model, Url, open_clip
+from clipserve.commands.opening import IN_FLIGHT, InFlight, Key, Model, Url, open_clip
 from clipserve.commands.printing import say
 from clipserve.commands.reading import fail
 

@@ -15,12 +15,12 @@ from urllib.parse import quote
 
 import typer
 
+from clipserve.client.shapes import LabelSetShape, LabelSetsShape, WholeLabelSetShape
 from clipserve.commands.printing import say, say_json, visible
 from clipserve.commands.reading import fail
-from clipserve.commands.shapes import LabelSet, LabelSets, WholeLabelSet
 
 if TYPE_CHECKING:  # it loads an HTTP client
-    from clipserve.commands.asking import Server
+    from clipserve.client.server import Server
 
 label_sets = typer.Typer(no_args_is_help=True, help="List, show, put and delete label sets of a server.")
 
@@ -46,7 +46,7 @@ def listed(url: Url = _HERE, key: ApiKey = None, ca_file: CaFile = None, as_json
     """All label sets in short."""
     with _asked(url, key, ca_file) as server:
         answer = server.result("GET", "/label-sets")
-        label_sets = answer.shaped(LabelSets).label_sets
+        label_sets = answer.shaped(LabelSetsShape).label_sets
     if not _for_people(as_json):
         say_json(answer.json, indent=2)
         return
@@ -62,7 +62,7 @@ def show(
     """One label set: its labels, how it scores, how far its build is."""
     with _asked(url, key, ca_file) as server:
         answer = server.result("GET", _path(name))
-        shown = answer.shaped(WholeLabelSet)
+        shown = answer.shaped(WholeLabelSetShape)
     _echo(answer.json, shown, _for_people(as_json))
 
 
@@ -89,7 +89,7 @@ def put(
         fail(f"{file}: {getattr(error, 'strerror', None) or error}")
     with _asked(url, key, ca_file) as server:
         answer = server.result("PUT", _path(name or Path(file).stem), json=definition)
-        shown = answer.shaped(WholeLabelSet)
+        shown = answer.shaped(WholeLabelSetShape)
     _echo(answer.json, shown, _for_people(as_json))
 
 
@@ -103,12 +103,12 @@ def delete(name: Name, url: Url = _HERE, key: ApiKey = None, ca_file: CaFile = N
 @contextmanager
 def _asked(url: str, key: str | None, ca_file: Path | None) -> Iterator[Server]:
     """The server; what goes wrong is said in a line, in its own words."""
-    from clipserve.commands.answers import OddAnswer
-    from clipserve.commands.asking import CannotAsk, Refused, Server
+    from clipserve.client.errors import ClipserveError
+    from clipserve.client.server import Server
 
     try:
         yield Server(url, key, ca_file)
-    except (CannotAsk, OddAnswer, Refused) as error:
+    except ClipserveError as error:
         fail(str(error))
 
 
@@ -141,7 +141,7 @@ def _for_people(as_json: bool) -> bool:
     return sys.stdout.isatty() and not as_json
 
 
-def _echo(answer: dict[str, Any], label_set: WholeLabelSet, for_people: bool) -> None:
+def _echo(answer: dict[str, Any], label_set: WholeLabelSetShape, for_people: bool) -> None:
     if not for_people:
         say_json(answer, indent=2)
         return
@@ -167,7 +167,7 @@ def _echo(answer: dict[str, Any], label_set: WholeLabelSet, for_people: bool) ->
             say(f"{name:<16}{'; '.join(map(str, value)) if isinstance(value, list) else value}")
 
 
-def _row(each: LabelSet) -> list[str]:
+def _row(each: LabelSetShape) -> list[str]:
     """As it is shown: a name with controls is longer then."""
     done = each.prompts_done
     prompts = str(each.prompts) if done == each.prompts else f"{done} of {each.prompts}"

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import typer
 import uvloop
 
-from clipserve.commands.clips.clip import CannotGoOn
+from clipserve.client.errors import ClipserveError
 from clipserve.commands.reading import BadSettings, fail
 from clipserve.commands.vectors.rows import VectorFileError
 
@@ -25,7 +25,7 @@ def run(command: Coroutine[Any, Any, int], interrupted: str = "interrupted.") ->
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             status = runner.run(_until_told(command))
         sys.stdout.flush()
-    except (CannotGoOn, VectorFileError) as error:
+    except (ClipserveError, VectorFileError) as error:
         fail(str(error))
     except BadSettings as error:
         fail(*error.reasons, status=2)

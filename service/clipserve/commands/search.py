@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clipserve.commands.clips.opening import IN_FLIGHT, InFlight, Key, Model, Url, open_clip
 from clipserve.commands.embed import check_file, tell
+from clipserve.commands.opening import IN_FLIGHT, InFlight, Key, Model, Url, open_clip
 from clipserve.commands.printing import say
 from clipserve.commands.reading import fail
 
 if TYPE_CHECKING:  # loaded when the command runs
-    from clipserve.commands.clips.clip import Clip
+    from clipserve.client.methods import AsyncMethods
     from clipserve.commands.vectors.searching import Found
     from clipserve.engine.backend import Vector
 
@@ -71,7 +71,7 @@ def _model_of(file: Path) -> str | None:
     return facts_of(file).model if file.exists() else None
 
 
-async def _embed(clip: Clip, folder: Path, file: Path) -> None:
+async def _embed(clip: AsyncMethods, folder: Path, file: Path) -> None:
     from clipserve.commands.vectors import listing
     from clipserve.commands.vectors.embedding import Options
     from clipserve.commands.vectors.making import VectorSource, make_file
@@ -80,11 +80,13 @@ async def _embed(clip: Clip, folder: Path, file: Path) -> None:
     tell(await make_file(clip, source, file, Options(), restart=False, prune=True), file)
 
 
-async def _nearest(clip: Clip, file: Path, sentence: str | None, image: Path | None, top: int) -> list[Found]:
+async def _nearest(
+    clip: AsyncMethods, file: Path, sentence: str | None, image: Path | None, top: int
+) -> list[Found]:
     from clipserve.commands.vectors.rows import OtherVectors
     from clipserve.commands.vectors.searching import facts_of, nearest
 
-    said, wanted = facts_of(file).fingerprint, clip.served_by.fingerprint
+    said, wanted = facts_of(file).fingerprint, (await clip.served_by()).fingerprint
     if said != wanted:
         raise OtherVectors(
             f"{file} has vectors of {said}, and the model makes those of {wanted}. A cosine between two "
@@ -93,17 +95,17 @@ async def _nearest(clip: Clip, file: Path, sentence: str | None, image: Path | N
     return nearest(file, await _asked(clip, sentence, image), top)
 
 
-async def _asked(clip: Clip, sentence: str | None, image: Path | None) -> Vector:
+async def _asked(clip: AsyncMethods, sentence: str | None, image: Path | None) -> Vector:
     """Of the sentence or the image, float32 [D]."""
-    from clipserve.commands.clips.clip import CannotGoOn, ItemFailed
-    from clipserve.commands.vectors.embedding import MAX_FILE_BYTES, read_file
+    from clipserve.client.errors import ClipserveError, ItemFailed
+    from clipserve.client.images import MAX_FILE_BYTES, read_file
 
     try:
         if image is not None:
             return (await clip.embed_image(read_file(str(image), MAX_FILE_BYTES))).vector
-        return await clip.embed_text(sentence or "", truncate=False)
+        return (await clip.embed_text(sentence or "", truncate=False)).vector
     except ItemFailed as error:
-        raise CannotGoOn(f"{image or 'the sentence'}: {error.detail} ({error.code})") from None
+        raise ClipserveError(f"{image or 'the sentence'}: {error.detail} ({error.code})") from None
 
 
 def _write(page: Path, title: str, found: list[Found], file: Path, folder: Path | None) -> None:

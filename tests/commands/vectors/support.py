@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from clipserve.commands.clips.clip import ServedBy
+from clipserve.client.results import ServedBy
 from clipserve.commands.vectors.files import write_vectors
 from clipserve.commands.vectors.journal import Journal
 from clipserve.commands.vectors.listing import Item

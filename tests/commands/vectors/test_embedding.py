@@ -2,43 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from clipserve.commands.clips.clip import CannotGoOn, Classified, EmbeddedImage, ItemFailed, Question
+from clipserve.client.errors import ClipserveError, ItemFailed
+from clipserve.client.methods import AsyncMethods
+from clipserve.client.results import Embedded, Labelled, Question, ServedBy, Tokenized
 from clipserve.commands.vectors.embedding import Options
 from clipserve.commands.vectors.listing import images, texts
 from clipserve.commands.vectors.making import VectorSource, make_file
-from clipserve.engine.backend import Vector
 from tests.commands.vectors.support import DIM, MODEL
 from tests.support import png
 
 
 @dataclass
-class Half:
-    """A `Clip` with one encoder that works."""
+class Half(AsyncMethods):
+    """One encoder works."""
 
     images: bool
-    served_by = MODEL
     in_flight = 2
 
-    async def embed_image(self, image: bytes) -> EmbeddedImage:
-        return EmbeddedImage(self._vector(self.images), (1, 1))
+    async def served_by(self) -> ServedBy:
+        return MODEL
 
-    async def embed_text(self, text: str, *, truncate: bool) -> Vector:
-        return self._vector(not self.images)
+    async def embed_image(self, image: bytes) -> Embedded:
+        return self._embedded(self.images)
 
-    async def classify(self, image: bytes, question: Question) -> Classified:
+    async def embed_text(self, text: str, *, truncate: bool) -> Embedded:
+        return self._embedded(not self.images)
+
+    async def classify_image(self, image: bytes, question: Question) -> Labelled:
         raise NotImplementedError
 
-    def _vector(self, works: bool) -> Vector:
+    async def tokenize_texts(self, texts: Sequence[str]) -> Tokenized:
+        raise NotImplementedError
+
+    def _embedded(self, works: bool) -> Embedded:
         if not works:
-            raise ItemFailed("backend_failed", "the encoder is broken.")
-        vector: Vector = np.eye(1, DIM, dtype=np.float32)[0]
-        return vector
+            raise ItemFailed("the encoder is broken.", "backend_failed")
+        return Embedded(np.eye(1, DIM, dtype=np.float32)[0], MODEL.fingerprint)
 
 
 @pytest.mark.parametrize("broken", ["image", "text"])
@@ -51,7 +57,7 @@ async def test_a_broken_encoder_ends_the_command_although_the_other_one_works(
         "text": VectorSource("text", lambda: texts(["a cat", "a dog"])),
     }
     out = tmp_path / "a.npz"
-    with pytest.raises(CannotGoOn, match="the encoders fail, whatever they are given"):
+    with pytest.raises(ClipserveError, match="the encoders fail, whatever they are given"):
         await make_file(Half(broken == "text"), sources[broken], out, Options(), restart=False, prune=False)
     assert not out.exists()
     (works,) = {*sources} - {broken}

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from clipserve.commands.clips.clip import ItemFailed
-from clipserve.commands.vectors.embedding import read_file
+from clipserve.client.errors import ItemFailed
+from clipserve.client.images import read_file
 from clipserve.commands.vectors.listing import images, shown, text_of, texts
 
 

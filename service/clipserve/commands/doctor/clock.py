@@ -73,11 +73,12 @@ def _of_redis(url: str) -> Skew | None:
 
 
 def _of_collector(endpoint: str) -> Skew | None:
-    from clipserve.commands.asking import CannotAsk, Server
+    from clipserve.client.errors import ClipserveError
+    from clipserve.client.server import Server
 
     try:
         answer = Server(endpoint, seconds=_SECONDS).ask("GET", "")
-    except CannotAsk:
+    except ClipserveError:
         return None
     return skew_of_date("the collector of traces", answer.headers.get("date"), answer.began, answer.ended)
 

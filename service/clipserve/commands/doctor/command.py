@@ -139,14 +139,15 @@ def _secrets(key: str | None) -> Secrets:
 
 
 def _remote(url: str, key: str | None, ca_file: Path | None, operations_url: str | None) -> Remote:
-    from clipserve.commands.answers import CannotBeAsked, client_options, keeps_secrets
-    from clipserve.commands.asking import Server
+    from clipserve.client.address import check_address, keeps_secrets
+    from clipserve.client.errors import BadAddress
+    from clipserve.client.server import Server
     from clipserve.commands.doctor.remote import Remote
 
     def server(name: str, url: str, seconds: float) -> Server:
         try:
-            client_options(url, None)
-        except CannotBeAsked:
+            check_address(url)
+        except BadAddress:
             fail(f"{name}: write http://host:port, or https://", status=_WRONG_USE)
         return Server(url, key if keeps_secrets(url) else None, ca_file, seconds)
 

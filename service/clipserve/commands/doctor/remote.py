@@ -12,11 +12,12 @@ from http import HTTPStatus
 from urllib.parse import urlsplit
 
 from clipserve import __version__
-from clipserve.commands.answers import Answer, OddAnswer
-from clipserve.commands.asking import CannotAsk, Refused, Server, said
+from clipserve.client.errors import ClipserveError, OddAnswer, Refused
+from clipserve.client.http import Answer, said
+from clipserve.client.server import Server
+from clipserve.client.shapes import ModelsShape, OpenApiShape, StatusShape
 from clipserve.commands.doctor.clock import skew_of_date
 from clipserve.commands.doctor.findings import Finding, ok, problem, warning
-from clipserve.commands.shapes import Models, OpenApi, Status
 
 _DAYS = 14  # that a certificate should still be valid for
 _DAY = 86_400
@@ -43,7 +44,7 @@ def _answered(check: Callable[[Remote], Iterator[Finding]]) -> Callable[[Remote]
     def bounded(remote: Remote) -> Iterator[Finding]:
         try:
             yield from check(remote)
-        except (CannotAsk, OddAnswer, Refused) as error:
+        except ClipserveError as error:
             yield problem(str(error), "see `address`")
 
     return bounded
@@ -53,7 +54,7 @@ def address(remote: Remote) -> Iterator[Finding]:
     """Whether anything answers there, and whether it is a clipserve."""
     try:
         answer = remote.server.ask("GET", "/livez")
-    except CannotAsk as error:
+    except ClipserveError as error:
         yield problem(
             str(error),
             "is it running, is this its port, is a firewall between? On its machine run `clipserve doctor`. "
@@ -62,7 +63,7 @@ def address(remote: Remote) -> Iterator[Finding]:
         return
     seconds = answer.ended - answer.began
     try:
-        answer.shaped(Status)
+        answer.shaped(StatusShape)
     except OddAnswer:
         yield problem(
             f"{remote.server.shown}/livez answers {answer.status}, and not as a clipserve does",
@@ -92,9 +93,10 @@ def tls(remote: Remote) -> Iterator[Finding]:
         return
     host, port = url.hostname or "", url.port or 443
     try:
+        trust = ssl.create_default_context(cafile=remote.server.ca_file)
         with (
             socket.create_connection((host, port), remote.server.seconds) as plain,
-            remote.server.trust().wrap_socket(plain, server_hostname=host) as encrypted,
+            trust.wrap_socket(plain, server_hostname=host) as encrypted,
         ):
             certificate, version = encrypted.getpeercert() or {}, encrypted.version()
     except ssl.SSLCertVerificationError as error:
@@ -141,7 +143,7 @@ def detail_of(answer: Answer) -> str:
 def models(remote: Remote) -> Iterator[Finding]:
     """What it serves, with fingerprints."""
     try:
-        listed = remote.server.result("GET", "/v1/models").shaped(Models).data
+        listed = remote.server.result("GET", "/v1/models").shaped(ModelsShape).data
     except Refused as error:
         keyless = error.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
         yield problem(
@@ -160,7 +162,7 @@ def models(remote: Remote) -> Iterator[Finding]:
 @_answered
 def version(remote: Remote) -> Iterator[Finding]:
     """Its version, beside this one."""
-    theirs = remote.server.result("GET", "/openapi.json").shaped(OpenApi).info.version
+    theirs = remote.server.result("GET", "/openapi.json").shaped(OpenApiShape).info.version
     if theirs == __version__:
         yield ok(f"clipserve {theirs}, as here")
     else:

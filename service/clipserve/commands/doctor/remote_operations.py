@@ -8,7 +8,8 @@ from http import HTTPStatus
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from clipserve.commands.asking import CannotAsk, Server
+from clipserve.client.errors import ClipserveError
+from clipserve.client.server import Server
 from clipserve.commands.doctor.findings import Finding, ok, problem, warning
 from clipserve.commands.doctor.remote import Remote, detail_of
 
@@ -27,7 +28,7 @@ def operations(remote: Remote) -> Iterator[Finding]:
     for path in ("/livez", "/readyz"):
         try:
             answer = remote.operations.ask("GET", path)
-        except CannotAsk as error:
+        except ClipserveError as error:
             yield problem(
                 str(error), "correct --operations-url, or ask from where its operations port can be reached"
             )
@@ -77,7 +78,7 @@ def _samples(server: Server) -> Samples | None:
     """None: they cannot be had."""
     try:
         answer = server.ask("GET", "/metrics")
-    except CannotAsk:
+    except ClipserveError:
         return None
     if answer.status != HTTPStatus.OK:
         return None

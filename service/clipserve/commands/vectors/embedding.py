@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-import os
-import stat
 import time
 from collections.abc import AsyncGenerator, Iterator
 from concurrent.futures import Executor
@@ -17,16 +15,20 @@ from typing import Protocol
 from PIL import Image
 
 from clipserve.application.stream import Window, in_order
-from clipserve.commands.clips.clip import CannotGoOn, Clip, EmbeddedImage, ItemFailed
+from clipserve.client.errors import ClipserveError, ItemFailed
+from clipserve.client.images import MAX_FILE_BYTES, read_file
+from clipserve.client.methods import AsyncMethods
+from clipserve.clip.formats import FORMATS, sniff
 from clipserve.commands.vectors.journal import Journal
 from clipserve.commands.vectors.listing import Item
 from clipserve.concurrency import DaemonExecutor
+from clipserve.engine.backend import Vector
+from clipserve.errors import UndecodableImage
 
 _READERS = 4  # threads that read files: one that is slow to come does not hold up the others
 _LISTED = 256  # items that are listed at a time
 _COMMIT_SECONDS = 1.0  # work that a process which is killed has done for nothing
 _WINDOW_BYTES = 64_000_000
-MAX_FILE_BYTES = 20_000_000  # as CLIPSERVE_MAX_BODY_BYTES, which no file over a network may pass
 
 Listed = tuple[int, Item]  # the item's number in the journal
 
@@ -46,9 +48,17 @@ class Options:
     max_bytes: int = MAX_FILE_BYTES
 
 
+@dataclass(frozen=True)
+class SizedVector:
+    """`vector`: float32 [D]. `size`: of an image, (width, height) in pixels, as the file has it."""
+
+    vector: Vector
+    size: tuple[int, int]
+
+
 async def embed_into(
     journal: Journal,
-    clip: Clip,
+    clip: AsyncMethods,
     items: Iterator[Item],
     watcher: Watcher,
     options: Options = Options(),
@@ -56,7 +66,7 @@ async def embed_into(
     """Embed what the journal does not have yet. What is done when it ends early is kept.
 
     Raises:
-        CannotGoOn: the service, or the encoders, fail whatever they are asked.
+        ClipserveError: the service, or the encoders, fail whatever they are asked.
     """
     window = Window(4 * clip.in_flight, _WINDOW_BYTES)
     committed = time.monotonic()
@@ -98,12 +108,12 @@ async def _listed(
 class _Worker:
     """One item to its outcome."""
 
-    def __init__(self, clip: Clip, readers: Executor, options: Options) -> None:
+    def __init__(self, clip: AsyncMethods, readers: Executor, options: Options) -> None:
         self._clip = clip
         self._readers = readers
         self._options = options
 
-    async def outcome(self, listed: Listed) -> tuple[int, EmbeddedImage | ItemFailed]:
+    async def outcome(self, listed: Listed) -> tuple[int, SizedVector | ItemFailed]:
         number, item = listed
         try:
             return number, await self._embedded(item)
@@ -112,14 +122,13 @@ class _Worker:
                 await self._see_whether_others_work(item, error)
             return number, error
 
-    async def _embedded(self, item: Item) -> EmbeddedImage:
+    async def _embedded(self, item: Item) -> SizedVector:
         if item.text is not None:
-            vector = await self._clip.embed_text(item.text, truncate=self._options.truncate)
-            return EmbeddedImage(vector, (0, 0))
+            embedded = await self._clip.embed_text(item.text, truncate=self._options.truncate)
+            return SizedVector(embedded.vector, (0, 0))
         read = asyncio.get_running_loop().run_in_executor
-        return await self._clip.embed_image(
-            await read(self._readers, read_file, item.path, self._options.max_bytes)
-        )
+        image = await read(self._readers, read_file, item.path, self._options.max_bytes)
+        return SizedVector((await self._clip.embed_image(image)).vector, size_of(image))
 
     async def _see_whether_others_work(self, item: Item, error: ItemFailed) -> None:
         """An error of an encoder is the item's own only if the same encoder does what is known to be good."""
@@ -129,31 +138,16 @@ class _Worker:
             else:
                 await self._clip.embed_image(_known_good())
         except ItemFailed:
-            raise CannotGoOn(f"the encoders fail, whatever they are given: {error}") from None
+            raise ClipserveError(f"the encoders fail, whatever they are given: {error}") from None
 
 
-def read_file(path: str, max_bytes: int) -> bytes:
-    """The content of a regular file.
-
-    Raises:
-        ItemFailed: it cannot be read, is something else, or has more bytes.
-    """
+def size_of(image: bytes) -> tuple[int, int]:
+    """(width, height) in pixels, as the file has it. Raises ItemFailed: it has no header."""
     try:
-        # A pipe without a writer, or a device, would keep the reader for ever.
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            raise ItemFailed("unreadable_file", "it is not a file, or a folder that cannot be read.")
-        with open(path, "rb") as file:
-            # Not as many as it may have: a buffer of that size for each file leaves holes in the heap.
-            content = file.read(min(os.fstat(file.fileno()).st_size, max_bytes) + 1)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "its name is not one of a file"
-        raise ItemFailed("unreadable_file", f"{reason}.") from None
-    if len(content) > max_bytes:
-        raise ItemFailed(
-            "body_too_large",
-            f"the file has more than {max_bytes:,} bytes, the limit. Make a smaller image of it.",
-        )
-    return content
+        with Image.open(io.BytesIO(image), formats=[sniff(image, FORMATS)]) as opened:
+            return opened.size
+    except Exception:  # of a decoder, as in clipserve.clip.images: the service says that it is an image
+        raise ItemFailed("the service embeds it, but it has no header.", UndecodableImage.code) from None
 
 
 def _known_good() -> bytes:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from clipserve.commands.clips.clip import ServedBy
+from clipserve.client.results import ServedBy
 from clipserve.commands.vectors.files import open_vectors
 from clipserve.commands.vectors.listing import Item, text_of
 from clipserve.commands.vectors.rows import CHUNK, Facts, Kind, OtherVectors, Row, VectorFileError

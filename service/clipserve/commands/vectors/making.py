@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from clipserve.commands.clips.clip import Clip
+from clipserve.client.methods import AsyncMethods
 from clipserve.commands.progress import Shown
 from clipserve.commands.vectors.embedding import Options, embed_into
 from clipserve.commands.vectors.files import write_vectors
@@ -48,7 +48,7 @@ class Made:
 
 
 async def make_file(
-    clip: Clip, source: VectorSource, out: Path, options: Options, *, restart: bool, prune: bool
+    clip: AsyncMethods, source: VectorSource, out: Path, options: Options, *, restart: bool, prune: bool
 ) -> Made:
     """Embed what `out` and its journal do not have yet, then put the finished file in the place of `out`.
 
@@ -56,11 +56,11 @@ async def make_file(
     `prune`: leave out rows that `source` does not name.
 
     Raises:
-        CannotGoOn: see `Clip`.
+        ClipserveError: see `embed_into`.
         VectorFileError: the journal or `out` cannot be used, or has vectors of another fingerprint or model.
         OSError: the disk is full, for example.
     """
-    journal = Journal(out, source.kind, clip.served_by, restart=restart)
+    journal = Journal(out, source.kind, await clip.served_by(), restart=restart)
     try:
         with Shown(f"{source.kind}s") as shown, DaemonExecutor(1, "count") as counter:
             counting = asyncio.create_task(_count(source, shown, counter))

@@ -7,26 +7,20 @@ import functools
 import math
 import sys
 import time
-from collections.abc import AsyncIterator
+import warnings
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import asdict
 from pathlib import Path
 
-from clipserve.application.requests import ClassifyRequest
+import structlog
+
+from clipserve.application.requests import ClassifyRequest, TokenizeRequest
+from clipserve.client.errors import OF_IMAGE, OF_TEXT, ClipserveError, Refused, of_item, refusal
+from clipserve.client.methods import AsyncMethods
+from clipserve.client.results import Embedded, Labelled, Question, ServedBy, Tokenized
 from clipserve.clip.artifact import ArtifactError, read_manifest
 from clipserve.clip.manifest import ModelManifest
-from clipserve.commands.clips.clip import (
-    OF_IMAGE,
-    OF_TEXT,
-    CannotGoOn,
-    Classified,
-    EmbeddedImage,
-    Question,
-    ServedBy,
-    failure,
-)
 from clipserve.cores import usable_cores
-from clipserve.engine.backend import Vector
 from clipserve.engine.cuda import Accelerator
 from clipserve.engine.in_process import InProcess
 from clipserve.errors import ClipError, LabelSetNotReady
@@ -45,52 +39,63 @@ _MOST_IN_FLIGHT = 256  # each is a file in memory
 
 
 @asynccontextmanager
-async def clip_in_process(
-    settings: Settings, model: str | None, *, exact: bool
-) -> AsyncIterator[InProcessClip]:
-    """The model of this name, else the first of the settings; started. `exact`: see `open_clip`.
+async def open_in_process(
+    settings: Settings,
+    model: str | Path | None,
+    *,
+    exact: bool,
+    warn: Callable[[str], object] = warnings.warn,
+) -> AsyncIterator[MethodsInProcess]:
+    """The model of this name or in this folder, else the first of the settings; started.
+
+    `exact`: on CPUs the same item gives the same bits, whatever is embedded beside it.
 
     Raises:
-        CannotGoOn: there is none of this name, or it cannot be served; the message says why.
+        ClipserveError: there is none of this name, or it cannot be served; the message says why.
     """
-    log.configure("INFO", sys.stderr)  # for an export, which takes minutes
+    quiet = not structlog.is_configured()
+    if quiet:
+        log.configure("INFO", sys.stderr)  # for an export, which takes minutes
     try:
         own, accelerator = _of_one_model(settings, model), Accelerator()
-        log.configure("ERROR", sys.stderr)  # what concerns one image is that image's error
+        if quiet:
+            log.configure("ERROR", sys.stderr)  # what concerns one image is that image's error
         open_backend: OpenBackend | None = None
         on_gpu = await asyncio.to_thread(uses_gpu, own, accelerator)
         if unused := accelerator.unused:
-            sys.stderr.write(f"The GPU is not used: {unused.found}. To use it: {unused.do}.\n")
+            warn(f"The GPU is not used: {unused.found}. To use it: {unused.do}.")
         if exact and own.backend != "triton" and not on_gpu:  # these two need batches
             own, open_backend = _a_call_on_each_core(own), functools.partial(_one_row_a_call, accelerator)
         async with open_use_cases(own, Metrics(), open_backend, accelerator=accelerator) as use_cases:
             await use_cases.start_models()
-            yield InProcessClip(use_cases, own, own.calls(on_gpu=on_gpu))
-    except (ArtifactError, ClipError) as error:
-        raise CannotGoOn(str(error)) from None
+            yield MethodsInProcess(use_cases, own, own.calls(on_gpu=on_gpu))
+    except ArtifactError as error:
+        raise ClipserveError(str(error)) from None
+    except ClipError as error:
+        raise ClipserveError(error.detail, error.code) from None
 
 
-def _of_one_model(settings: Settings, name: str | None) -> Settings:
+def _of_one_model(settings: Settings, model: str | Path | None) -> Settings:
     """No other model is loaded, and nobody is refused: whoever asks is alone, and waits."""
-    folder = provide(settings.models[0], settings) if name is None else _named(settings, name)
+    folder = _folder(settings, model)
     own = {"models": (folder,), "model_settings": {}, "max_queue_seconds": math.inf}
-    chosen = settings.of_model(read_manifest(folder).name)
-    return chosen.model_copy(update=own)  # type: ignore[return-value] # a copy of Settings
+    return settings.of_model(read_manifest(folder).name).model_copy(update=own)  # type: ignore[return-value] # a copy of Settings
 
 
-def _named(settings: Settings, name: str) -> Path:
-    """The folder of that model of the settings, or of any other by its name or folder."""
+def _folder(settings: Settings, model: str | Path | None) -> Path:
+    """Of a model by its name or folder; None: the first of the settings."""
+    if model is None:
+        return provide(settings.models[0], settings)
     known: dict[str, Path] = {}
-    for model in reversed(settings.models):
+    for each in reversed(settings.models):
         with suppress(NoSuchModel):  # one that would have to be exported, and is not asked for
-            folder = find(model, settings)
+            folder = find(each, settings)
             known[read_manifest(folder).name] = folder
     try:
-        return known[name] if name in known else provide(Path(name), settings)
+        return known[str(model)] if str(model) in known else provide(Path(model), settings)
     except ArtifactError as error:
-        raise CannotGoOn(
-            f"{str(error).rstrip('.')}. CLIPSERVE_MODELS has {', '.join(reversed(known))}."
-        ) from None
+        has = ", ".join(reversed(known))
+        raise ClipserveError(f"{str(error).rstrip('.')}. CLIPSERVE_MODELS has {has}.") from None
 
 
 def _a_call_on_each_core(settings: Settings) -> Settings:
@@ -108,48 +113,54 @@ def _one_row_a_call(
     return in_process(folder, manifest, settings, accelerator)
 
 
-class InProcessClip:
-    """A `Clip`."""
+class MethodsInProcess(AsyncMethods):
+    """Those of one model, which has started."""
 
     def __init__(self, use_cases: UseCases, settings: Settings, calls: Calls) -> None:
         self._use_cases = use_cases
         (self._model,) = use_cases.models.values()
         # So many that a call waits while another runs, and that every decoder has its next image.
         batches = min(_MOST_IN_FLIGHT, 4 * calls.max_batch_images * calls.workers)
-        self._in_flight = max(_TRITON_IN_FLIGHT if settings.backend == "triton" else 16, batches)
+        self.in_flight = max(_TRITON_IN_FLIGHT if settings.backend == "triton" else 16, batches)
 
-    @property
-    def served_by(self) -> ServedBy:
-        return ServedBy(self._model.name, self._model.fingerprint, self._model.manifest.embed_dim)
+    async def served_by(self) -> ServedBy:
+        manifest = self._model.manifest
+        scoring = manifest.scoring
+        return ServedBy(
+            self._model.name,
+            self._model.fingerprint,
+            manifest.embed_dim,
+            scoring.logit_scale,
+            scoring.logit_bias,
+        )
 
-    @property
-    def in_flight(self) -> int:
-        return self._in_flight
-
-    async def embed_image(self, image: bytes) -> EmbeddedImage:
+    async def embed_image(self, image: bytes) -> Embedded:
         try:
             (header,) = await self._model.images.read_headers([image])
             if isinstance(header, ClipError):
                 raise header
-            return EmbeddedImage(await self._model.images.encode(image, header), header.size)
+            return Embedded(await self._model.images.encode(image, header), self._model.fingerprint)
         except ClipError as error:
-            raise failure(error.code, error.detail, OF_IMAGE) from None
+            raise of_item(_refused(error), OF_IMAGE) from None
 
-    async def embed_text(self, text: str, *, truncate: bool) -> Vector:
+    async def embed_text(self, text: str, *, truncate: bool) -> Embedded:
         try:
             (encoded,) = await self._model.texts.encode([text], truncate=truncate)
         except ClipError as error:
-            raise failure(error.code, error.detail, OF_TEXT) from None
-        return encoded.vector
+            raise of_item(_refused(error), OF_TEXT) from None
+        return Embedded(encoded.vector, self._model.fingerprint)
 
-    async def classify(self, image: bytes, question: Question) -> Classified:
+    async def classify_image(self, image: bytes, question: Question) -> Labelled:
         sets = [] if question.label_set is None else [question.label_set]
         asked = ClassifyRequest(
             [image],
             question.labels,
             question.templates,
+            question.background,
             label_sets=sets,
             scoring=question.scoring,
+            temperature=question.temperature,
+            threshold=question.threshold,
             top_k=question.top_k,
         )
         try:
@@ -157,9 +168,16 @@ class InProcessClip:
                 await self._built(sets)
             answer = await self._use_cases.inference.classify(asked)
         except ClipError as error:
-            raise failure(error.code, error.detail, OF_IMAGE) from None
+            raise of_item(_refused(error), OF_IMAGE) from None
         (labels,) = answer.results[0]  # type: ignore[misc] # the error of the only image is raised
-        return Classified([asdict(label) for label in labels], answer.warnings)
+        return Labelled(labels, answer.fingerprint, answer.warnings)
+
+    async def tokenize_texts(self, texts: Sequence[str]) -> Tokenized:
+        try:
+            answer = await self._use_cases.inference.tokenize(TokenizeRequest(texts))
+        except ClipError as error:
+            raise _refused(error) from None
+        return Tokenized(answer.results, answer.context_length, answer.fingerprint)
 
     async def _built(self, names: list[str]) -> None:
         """Until this label set can be used."""
@@ -176,3 +194,7 @@ class InProcessClip:
                 if state == "failed" or time.monotonic() > until:
                     raise
                 await asyncio.sleep(_LABEL_SET_AGAIN)
+
+
+def _refused(error: ClipError) -> Refused:
+    return refusal(error.code, error.detail)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
 
-from clipserve.commands.clips.waiting import Waiting, retry_after
+from clipserve.client.http import retry_after
 
 
 def test_retry_after_is_seconds_or_a_date() -> None:
@@ -23,13 +21,3 @@ def test_retry_after_is_seconds_or_a_date() -> None:
 @pytest.mark.parametrize("said", ["", "soon", "nan", "12 seconds", f"Mon, 01 Jan {9**30} 00:00:00 GMT"])
 def test_what_cannot_be_read_counts_as_nothing(said: str) -> None:
     assert retry_after({"retry-after": said} if said else {}) is None
-
-
-async def test_what_one_request_is_told_holds_for_all() -> None:
-    waiting = Waiting()
-    began = time.monotonic()
-    told = asyncio.create_task(waiting.after(1, 0.2))
-    await asyncio.sleep(0)
-    await waiting.for_turn()
-    assert time.monotonic() - began >= 0.2
-    await told

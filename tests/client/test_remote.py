@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,8 +15,16 @@ import pytest
 from prometheus_client import generate_latest
 
 from clipserve.access.key_file import add_key
-from clipserve.commands.clips.clip import CannotGoOn, ItemFailed, Question
-from clipserve.commands.clips.remote import clip_at
+from clipserve.client.errors import (
+    BadAddress,
+    FingerprintChanged,
+    ItemFailed,
+    OddAnswer,
+    Refused,
+    Unreachable,
+)
+from clipserve.client.remote import AsyncClient
+from clipserve.client.results import Question
 from loadtests.fake_backend import FakeBackend
 from tests.support import DIM, Running, png, serving, write_toy_artifact
 
@@ -27,42 +36,44 @@ async def running(tmp_path: Path) -> AsyncIterator[Running]:
 
 
 async def test_it_embeds_and_classifies_as_the_service_does(running: Running) -> None:
-    async with clip_at(running.url, None, None, 4) as clip:
+    async with AsyncClient(running.url) as clip:
         image = await clip.embed_image(png(1, (40, 30)))
         text = await clip.embed_text("a", truncate=False)
-        classified = await clip.classify(png(1), Question(["a", "b"], top_k=1))
+        classified = await clip.classify_image(png(1), Question(["a", "b"], top_k=1))
     answer = (await running.embed(png(1, (40, 30)), text="a")).json()
     assert image.vector.tolist() == pytest.approx(answer["results"][0]["embedding"])
-    assert text.tolist() == pytest.approx(answer["results"][1]["embedding"])
-    assert (image.size, clip.served_by.fingerprint) == ((40, 30), answer["fingerprint"])
-    assert [set(label) for label in classified.labels] == [{"label", "score", "cosine", "logit"}]
+    assert text.vector.tolist() == pytest.approx(answer["results"][1]["embedding"])
+    assert {image.fingerprint, text.fingerprint, classified.fingerprint} == {answer["fingerprint"]}
+    assert [set(vars(label)) for label in classified.labels] == [{"label", "score", "cosine", "logit"}]
 
 
 async def test_an_image_that_is_bad_fails_alone_and_a_request_that_is_wrong_ends_all(
     running: Running,
 ) -> None:
-    async with clip_at(running.url, None, "toy", 4) as clip:
+    async with AsyncClient(running.url, model="toy") as clip:
         with pytest.raises(ItemFailed) as bad:
             await clip.embed_image(b"no image")
         assert bad.value.code == "unsupported_format"
         with pytest.raises(ItemFailed, match="text_too_long"):
             await clip.embed_text("a" * 100, truncate=False)
-        with pytest.raises(CannotGoOn, match="is the same as label 0"):
-            await clip.classify(png(), Question(["a", "a"]))
-        with pytest.raises(CannotGoOn, match="there is no label set"):
-            await clip.classify(png(), Question(label_set="pets"))
+        with pytest.raises(Refused, match="is the same as label 0") as refused:
+            await clip.classify_image(png(), Question(["a", "a"]))
+        assert (refused.value.code, refused.value.status) == ("invalid_input", 400)
+        assert refused.value.request_id
+        with pytest.raises(Refused, match="there is no label set"):
+            await clip.classify_image(png(), Question(label_set="pets"))
 
 
 async def test_a_key_that_is_missing_is_asked_for_and_never_told(tmp_path: Path) -> None:
     key = add_key(tmp_path / "keys", "tests", ["use"])
     folder = await write_toy_artifact(tmp_path / "toy")
     async with serving(FakeBackend(DIM), folder, keys_file=tmp_path / "keys") as service:
-        async with clip_at(service.url, key, None, 4) as clip:
+        async with AsyncClient(service.url, key=key) as clip:
             await clip.embed_image(png())
         for wrong in (None, "wrong-secret", "wrong secret\n"):
-            with pytest.raises(CannotGoOn, match="CLIPSERVE_KEY") as refused:
-                async with clip_at(service.url, wrong, None, 4):
-                    pass
+            with pytest.raises((BadAddress, Refused), match="CLIPSERVE_KEY") as refused:
+                async with AsyncClient(service.url, key=wrong) as clip:
+                    await clip.served_by()
             assert "secret" not in str(refused.value)
 
 
@@ -75,7 +86,7 @@ async def test_a_service_that_limits_the_rate_of_a_key_gets_every_image(tmp_path
         "rate_window_seconds": 1,
     }
     async with serving(FakeBackend(DIM), folder, **limited) as service:
-        async with clip_at(service.url, key, None, 16) as clip:
+        async with AsyncClient(service.url, key=key) as clip:
             images = await asyncio.gather(*(clip.embed_image(png(seed)) for seed in range(25)))
         metrics = generate_latest(service.gateway.metrics.registry).decode()
     assert len({image.vector.tobytes() for image in images}) == 25
@@ -119,47 +130,50 @@ def vector() -> tuple[int, str, str]:
 
 async def test_it_waits_as_long_as_it_is_asked_to() -> None:
     refusal = 429, "Retry-After: 1\r\n", '{"code": "overloaded", "detail": "busy."}'
-    async with answering(models(), refusal, vector()) as (url, times), clip_at(url, None, None, 1) as clip:
-        assert (await clip.embed_text("a", truncate=False)).tolist() == [1.0]
-    assert times[2] - times[1] >= 1.0
+    async with answering(refusal, vector()) as (url, times), AsyncClient(url, in_flight=1) as clip:
+        assert (await clip.embed_text("a", truncate=False)).vector.tolist() == [1.0]
+    assert times[1] - times[0] >= 1.0
 
 
 async def test_a_connection_that_breaks_and_a_proxy_s_error_are_tried_again() -> None:
     gone = 503, "", "<html>no upstream</html>"
     broken = 200, "Transfer-Encoding: chunked\r\n", "zz"
     async with (
-        answering(models(), gone, broken, vector()) as (url, times),
-        clip_at(url, None, None, 1) as clip,
+        answering(gone, broken, vector()) as (url, times),
+        AsyncClient(url, in_flight=1) as clip,
     ):
         await clip.embed_text("a", truncate=False)
-    assert len(times) == 4
+    assert len(times) == 3
 
 
 async def test_an_error_of_the_encoders_is_the_item_s_and_doubtful() -> None:
     failed = 502, "", '{"code": "backend_failed", "detail": "onnxruntime failed."}'
-    async with answering(models(), failed) as (url, _), clip_at(url, None, None, 1) as clip:
+    async with answering(failed) as (url, _), AsyncClient(url, in_flight=1) as clip:
         with pytest.raises(ItemFailed) as error:
             await clip.embed_text("a", truncate=False)
     assert error.value.doubtful
 
 
 async def test_where_nothing_or_something_else_answers_it_is_said_soon() -> None:
-    with pytest.raises(CannotGoOn, match=r"does not answer: ConnectError.*3 times"):
-        async with clip_at("http://127.0.0.1:9", None, None, 1):
-            pass
+    began = time.monotonic()
+    with pytest.raises(Unreachable, match=r"http://127.0.0.1:9 cannot be asked") as nothing:
+        async with AsyncClient("http://127.0.0.1:9") as clip:
+            await clip.served_by()
+    assert time.monotonic() - began < 30
+    assert "refused" in nothing.value.detail
     async with answering((200, "", "<html>")) as (url, _):
-        with pytest.raises(CannotGoOn, match=r"not clipserve's: it is not JSON"):
-            async with clip_at(url, None, None, 1):
-                pass
+        with pytest.raises(OddAnswer, match=r"not clipserve's: it is not JSON"):
+            async with AsyncClient(url) as clip:
+                await clip.served_by()
     for url in ("localhost:8080", "ftp://x", "http://user:secret@host"):
-        with pytest.raises(CannotGoOn, match="--url must be") as refused:
-            async with clip_at(url, None, None, 1):
-                pass
+        with pytest.raises(BadAddress, match="the address must be") as refused:
+            AsyncClient(url)
         assert "secret" not in str(refused.value)
 
 
-async def test_a_service_that_changes_its_model_on_the_way_is_not_asked_any_more() -> None:
+async def test_a_server_that_changes_its_model_on_the_way_is_not_asked_any_more() -> None:
     changed = 409, "", '{"code": "wrong_fingerprint", "detail": "the fingerprint of toy is toy@2."}'
-    async with answering(models(), changed) as (url, _), clip_at(url, None, None, 1) as clip:
-        with pytest.raises(CannotGoOn, match="toy@2"):
+    async with answering(models(), changed) as (url, _), AsyncClient(url) as clip:
+        await clip.pin()
+        with pytest.raises(FingerprintChanged, match="toy@2"):
             await clip.embed_text("a", truncate=False)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from clipserve.commands.printing import say
 from clipserve.commands.reading import read_settings
 
 if TYPE_CHECKING:  # it loads NumPy
-    from clipserve.commands.clips.clip import Clip
+    from clipserve.client.methods import AsyncMethods
 
 Url = Annotated[
     str | None,
@@ -37,22 +39,24 @@ IN_FLIGHT = 16  # requests: a quarter of a second of work for two cores; a servi
 @asynccontextmanager
 async def open_clip(
     url: str | None, key: str | None, model: str | None, in_flight: int = IN_FLIGHT, *, exact: bool = False
-) -> AsyncIterator[Clip]:
-    """The service at `url`, else the model of CLIPSERVE_MODELS in this process.
+) -> AsyncIterator[AsyncMethods]:
+    """The service at `url`, else the model of CLIPSERVE_MODELS in this process; one fingerprint until the end.
 
     `exact`: on the CPUs of this process the same item gives the same bits, whatever is embedded beside it.
 
     Raises:
-        CannotGoOn: there is none; the message says why.
+        ClipserveError: there is none; the message says why.
         BadSettings: see `read_settings`.
     """
     if url is not None:
-        from clipserve.commands.clips.remote import clip_at  # loads the HTTP client
+        from clipserve.client.remote import AsyncClient  # loads the HTTP client
 
-        async with clip_at(url, key, model, in_flight) as remote:
+        async with AsyncClient(url, key=key, model=model, in_flight=in_flight) as remote:
+            await remote.pin()
             yield remote
     else:
-        from clipserve.commands.clips.in_process import clip_in_process  # loads the engines
+        from clipserve.client.in_process import open_in_process  # loads the engines
 
-        async with clip_in_process(read_settings(), model, exact=exact) as local:
+        said = partial(say, err=True)
+        async with open_in_process(read_settings(), model, exact=exact, warn=said) as local:
             yield local

@@ -1,0 +1,51 @@
+"""CLIP in this process, for programs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from clipserve.client.blocking import Blocking
+from clipserve.client.in_process import open_in_process
+from clipserve.settings import Settings
+
+
+class Clip(Blocking):
+    """A model in this process, without a server. It needs an engine: `pip install 'clipserve[cpu]'`.
+
+    The same image gives the same bits on the same machine, whatever is embedded beside it. Threads may share it.
+
+    >>> import clipserve
+    >>> clip = clipserve.Clip(backend="onnx")
+    >>> image, words = clip.embed_images(["docs/cat.jpg"]), clip.embed_texts(["a cat", "a lorry"])
+    >>> image.vectors.shape, str(image.vectors.dtype), image.errors
+    ((1, 384), 'float32', {})
+    >>> int((image.vectors @ words.vectors.T).argmax())  # of the words, the one that is nearest
+    0
+    >>> clip.classify(["docs/cat.jpg"], ["a cat", "a dog"], top_k=1).labels[0][0].label
+    'a cat'
+    >>> clip.embed_images(["docs/cat.jpg", "nowhere.jpg"]).errors[1].code
+    'unreadable_file'
+    >>> clip.close()
+    """
+
+    def __init__(self, model: str | Path | None = None, **settings: Any) -> None:
+        """Load the model, which takes a second or more.
+
+        Args:
+            model: a folder with an artifact, or the name of one in CLIPSERVE_MODELS; None: the first there,
+                which is the demo model where nothing is said.
+            settings: any of docs/settings.md, without CLIPSERVE_: `backend="onnx"`. Others are taken from the
+                environment. Images are decoded in threads of this process, unless `decode_processes=True`.
+
+        Raises:
+            ClipserveError: there is no such model, no engine, or the model does not pass its self-test.
+            ValueError: a setting that cannot be used.
+        """
+        try:
+            chosen = Settings(**{"decode_processes": False, **settings})
+        except ValidationError as error:
+            raise ValueError(str(error)) from None
+        super().__init__(open_in_process(chosen, model, exact=True))

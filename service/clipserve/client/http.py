@@ -1,0 +1,205 @@
+"""HTTP with a server that is not trusted: whom it may be, and how much of an answer is read and believed.
+
+A key goes where nobody can read it on the way: over https, or to this machine; what goes to this machine passes
+no proxy. Nothing follows a redirect, keeps a cookie or reads ~/.netrc. An answer is never decompressed, and dropped
+above a limit of bytes or of time; what has not the shape of a clipserve's answer becomes one line, whatever it is
+instead.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import ssl
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx2
+from pydantic import ValidationError
+from pydantic_core import from_json
+
+from clipserve.client.address import check_address, keeps_secrets, shown
+from clipserve.client.errors import BadAddress, OddAnswer, Refused, Unreachable, refusal
+from clipserve.client.shapes import ProblemShape, Shape
+from clipserve.errors import BodyTooLarge, InvalidInput
+
+MAX_BYTES = 32_000_000  # of one answer: twice the largest label set
+_SECONDS = 60.0  # from the head of an answer to its end
+_CONNECT_SECONDS = 10.0
+_MOST_ASKED_SECONDS = 600.0  # that a server may ask to wait
+_HOPELESS = (
+    httpx2.UnsupportedProtocol,
+    httpx2.LocalProtocolError,
+    httpx2.InvalidURL,
+    ValueError,
+    OverflowError,
+)
+_MOST_WORDS = 1_000  # characters of an error that are told and kept
+
+S = TypeVar("S", bound=Shape)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came, whole. `url`: of the server; `began`, `ended`: seconds since the epoch."""
+
+    url: str
+    status: int
+    headers: httpx2.Headers
+    content: bytes
+    began: float
+    ended: float
+
+    @property
+    def json(self) -> Any:
+        """None where it is not JSON."""
+        try:
+            return from_json(self.content, allow_inf_nan=False)
+        except ValueError:
+            return None
+
+    @property
+    def text(self) -> str:
+        return self.content.decode("utf-8", "replace")
+
+    def shaped(self, shape: type[S]) -> S:
+        """The JSON of it. Raises OddAnswer: it has another shape."""
+        if (found := self.json) is None:
+            raise _odd(self.url, "it is not JSON")
+        try:
+            return shape.model_validate(found)
+        except ValidationError as error:
+            fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
+            where = ".".join(map(str, fault["loc"])) or "all of it"
+            raise _odd(self.url, f"{where}: {fault['msg']}") from None
+
+    def problem(self) -> ProblemShape | None:
+        """The error that it is; None where a proxy, or another server, has answered."""
+        try:
+            told = self.shaped(ProblemShape)
+        except OddAnswer:
+            return None
+        return told.model_copy(update={"detail": told.detail[:_MOST_WORDS]})
+
+    def refusal(self) -> Refused:
+        """The error that it is, in the words of whoever has answered."""
+        code, detail = f"HTTP {self.status}", " ".join(self.text.split())[:200] or "without a word"
+        if (told := self.problem()) is not None:
+            code, detail = told.code, told.detail
+        elif self.status == httpx2.codes.CONTENT_TOO_LARGE:
+            code, detail = BodyTooLarge.code, "a server on the way takes no body of this size."
+        if self.status in (httpx2.codes.UNAUTHORIZED, httpx2.codes.FORBIDDEN):
+            detail += " Give a key that it knows: --key, CLIPSERVE_KEY, or the argument `key`."
+        error = refusal(code, detail, self.headers.get("x-request-id"))
+        error.status, error.retry_after = self.status, retry_after(self.headers)
+        return error
+
+
+def open_http(
+    url: str, key: str | None, *, ca_file: str | Path | None, seconds: float, connections: int
+) -> httpx2.AsyncClient:
+    """What requests to `url` are sent with. `ca_file`: certificates to trust, PEM; None: the system's.
+
+    Raises:
+        BadAddress: no service has such an address or key, or the key could be read on the way.
+        OSError: `ca_file` cannot be read.
+    """
+    headers = check_address(url, key)
+    local = url.lower().startswith("http:") and keeps_secrets(url)  # what stays here goes through no proxy
+    verify = False if url.lower().startswith("http:") else ssl.create_default_context(cafile=ca_file)
+    return httpx2.AsyncClient(
+        base_url=url.rstrip("/"),
+        # A body that is compressed may become any size.
+        headers={"Accept-Encoding": "identity"} | headers,
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),  # a server could send ever more
+        trust_env=not local,
+        verify=verify,
+        timeout=httpx2.Timeout(seconds, connect=min(seconds, _CONNECT_SECONDS), pool=None),
+        limits=httpx2.Limits(max_connections=connections, max_keepalive_connections=connections),
+    )
+
+
+async def exchange(client: httpx2.AsyncClient, method: str, path: str, **content: Any) -> Answer:
+    """One request, and all of its answer, whatever it says.
+
+    Raises:
+        Unreachable: there is no answer, or none in time.
+        OddAnswer: it is too long, too slow or compressed.
+        Refused: a text cannot be sent.
+    """
+    where, began = shown(str(client.base_url)), time.time()
+    try:
+        async with client.stream(method, path, **content) as response:
+            body = _Body(response)
+            async for part in response.aiter_raw():
+                body.add(part)
+        return body.answer(began)
+    except httpx2.TimeoutException as error:
+        limits = client.timeout
+        seconds = limits.connect if isinstance(error, httpx2.ConnectTimeout) else limits.read
+        raise Unreachable(f"{where} does not answer within {seconds:g} s") from None
+    except UnicodeEncodeError:
+        raise refusal(InvalidInput.code, "a text is not valid Unicode.") from None
+    except _HOPELESS as error:
+        raise BadAddress(f"{where} cannot be asked: {said(error)}") from None
+    except (httpx2.HTTPError, OSError) as error:
+        raise Unreachable(f"{where} cannot be asked: {said(error)}") from None
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds, out of a number or a date in `Retry-After`; None: there is none that can be read."""
+    told = headers.get("retry-after", "")
+    try:
+        seconds = float(told)
+    except ValueError:
+        try:
+            seconds = (parsedate_to_datetime(told) - datetime.now(UTC)).total_seconds()
+        except (TypeError, ValueError, OverflowError):
+            return None
+    return min(max(seconds, 0.0), _MOST_ASKED_SECONDS) if seconds == seconds else None
+
+
+def said(error: BaseException) -> str:
+    """In one line: the system's own words for it, if it has some."""
+    found: BaseException | None = error
+    while found is not None:
+        if isinstance(found, ConnectionError) and found.errno:
+            return os.strerror(found.errno)
+        found = found.__cause__ or found.__context__
+    message = re.sub(r"^\[Errno -?\d+\] ", "", " ".join(str(error).split()))
+    return message[:300].rstrip(".") or type(error).__name__
+
+
+def _odd(url: str, what: str) -> OddAnswer:
+    return OddAnswer(f"the server at {url} answered something that is not clipserve's: {what}")
+
+
+class _Body:
+    """Of an answer, as it comes."""
+
+    def __init__(self, response: httpx2.Response) -> None:
+        self._response = response
+        self._url = shown(str(response.request.url.copy_with(path="/")))
+        self._content = bytearray()
+        self._until = time.monotonic() + _SECONDS
+        if (encoding := response.headers.get("content-encoding", "identity").lower()) != "identity":
+            raise _odd(self._url, f"it is compressed ({encoding[:100]}), which was not asked for")
+
+    def add(self, part: bytes) -> None:
+        self._content += part
+        if len(self._content) > MAX_BYTES:
+            raise _odd(self._url, f"it has more than {MAX_BYTES:,} bytes, the limit")
+        if time.monotonic() > self._until:
+            raise _odd(self._url, f"it does not end within {_SECONDS:g} s")
+
+    def answer(self, began: float) -> Answer:
+        response = self._response
+        return Answer(
+            self._url, response.status_code, response.headers, bytes(self._content), began, time.time()
+        )

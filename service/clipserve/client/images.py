@@ -1,0 +1,91 @@
+"""Images as programs have them, to the bytes of a file; and lists of items, which are no item."""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps
+
+from clipserve.client.errors import UNREADABLE, ItemFailed
+from clipserve.errors import BodyTooLarge
+
+T = TypeVar("T")
+
+ImageLike = str | Path | bytes | Image.Image | npt.NDArray[np.uint8]
+# In its own mode: a palette is resized in another way than its colours are.
+_PNG_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "I", "I;16"})
+MAX_FILE_BYTES = 20_000_000  # as CLIPSERVE_MAX_BODY_BYTES, which no file over a network may pass
+
+
+def as_file(image: ImageLike, max_bytes: int = MAX_FILE_BYTES) -> bytes:
+    """The bytes of an image file: those of the path, or pixels as PNG, turned upright by their EXIF tag.
+
+    Raises:
+        ItemFailed: the file cannot be read.
+        TypeError, ValueError: it is no image, or an array of another kind than uint8 [H, W, 3].
+    """
+    if isinstance(image, str | Path):
+        return read_file(image, max_bytes)
+    if isinstance(image, bytes):
+        return image
+    if isinstance(image, np.ndarray):
+        return _png(_pixels(image))
+    if isinstance(image, Image.Image):
+        upright = ImageOps.exif_transpose(image)
+        return _png(upright if upright.mode in _PNG_MODES else upright.convert("RGB"))
+    raise TypeError(
+        f"an image is a path, bytes, a PIL image or an array uint8 [H, W, 3], not {type(image).__name__}."
+    )
+
+
+def listed(items: Iterable[T]) -> Sequence[T]:
+    """A text is a sequence of texts too, and bytes are one of numbers: one item alone is taken for a mistake."""
+    if isinstance(items, str | bytes | Image.Image) or not isinstance(items, Iterable):
+        raise TypeError(f"this takes a list of items, not one of them alone: [{type(items).__name__}].")
+    if isinstance(items, np.ndarray) and items.ndim == 3:
+        raise TypeError("this takes a list of images: [array], or an array [N, H, W, 3].")
+    return list(items)
+
+
+def read_file(path: str | Path, max_bytes: int) -> bytes:
+    """The content of a regular file.
+
+    Raises:
+        ItemFailed: it cannot be read, is something else, or has more bytes.
+    """
+    try:
+        # A pipe without a writer, or a device, would keep the reader for ever.
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise ItemFailed("it is not a file, or a folder that cannot be read.", UNREADABLE)
+        with open(path, "rb") as file:
+            # Not as many as it may have: a buffer of that size for each file leaves holes in the heap.
+            content = file.read(min(os.fstat(file.fileno()).st_size, max_bytes) + 1)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "its name is not one of a file"
+        raise ItemFailed(f"{reason}.", UNREADABLE) from None
+    if len(content) > max_bytes:
+        raise ItemFailed(
+            f"the file has more than {max_bytes:,} bytes, the limit. Make a smaller image of it.",
+            BodyTooLarge.code,
+        )
+    return content
+
+
+def _pixels(array: npt.NDArray[Any]) -> Image.Image:
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or not array.size:
+        shape = f"{array.dtype} {list(array.shape)}"
+        raise ValueError(f"an array must be uint8 [H, W, 3], in RGB; this one is {shape}.")
+    return Image.fromarray(array)
+
+
+def _png(image: Image.Image) -> bytes:
+    file = io.BytesIO()
+    image.save(file, "PNG", compress_level=1)  # a fifth of the time for some more bytes
+    return file.getvalue()

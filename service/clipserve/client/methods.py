@@ -1,0 +1,242 @@
+"""The methods that every CLIP has, over what each does for one item."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Sequence
+from contextlib import aclosing
+from itertools import islice
+from typing import TypeVar
+
+import numpy as np
+
+from clipserve.application.limits import RequestLimits
+from clipserve.application.stream import Window, in_order
+from clipserve.client.errors import FingerprintChanged, ItemFailed, OddAnswer
+from clipserve.client.images import ImageLike, as_file, listed
+from clipserve.client.results import (
+    Classified,
+    Compared,
+    Embedded,
+    Embeddings,
+    FloatRows,
+    Labelled,
+    Question,
+    ServedBy,
+    Tokenized,
+)
+from clipserve.clip.zeroshot import ScoringFunction
+from clipserve.concurrency import together
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_AT_A_TIME = RequestLimits.max_texts  # of texts in a request
+
+
+class AsyncMethods(ABC):
+    """One model: images and texts in; vectors, labels and tokens out.
+
+    Each method takes any number of items. One that is bad has its error in the result, and the others go on. Every
+    method raises ClipserveError (`clipserve.client.errors` has the tree) where the call as a whole has failed, and
+    TypeError or ValueError where it was called wrongly.
+    """
+
+    in_flight: int = 16  # items at a time
+
+    @abstractmethod
+    async def served_by(self) -> ServedBy:
+        """The model that answers: its name, its fingerprint, and how many dimensions its vectors have."""
+
+    @abstractmethod
+    async def embed_image(self, image: bytes) -> Embedded:
+        """`image`: a file's content. Raises ItemFailed, and what ends a call."""
+
+    @abstractmethod
+    async def embed_text(self, text: str, *, truncate: bool) -> Embedded:
+        """Raises ItemFailed, and what ends a call."""
+
+    @abstractmethod
+    async def classify_image(self, image: bytes, question: Question) -> Labelled:
+        """Raises ItemFailed, and what ends a call."""
+
+    @abstractmethod
+    async def tokenize_texts(self, texts: Sequence[str]) -> Tokenized:
+        """So many texts as a request may have."""
+
+    async def embed_images(self, images: Iterable[ImageLike]) -> Embeddings:
+        """The vector of each image: float32 [N, D], of unit length.
+
+        `images`: paths, bytes of files, PIL images, or arrays, uint8 [H, W, 3] in RGB.
+        """
+        return await self._embeddings(listed(images), self._image)
+
+    async def embed_texts(self, texts: Iterable[str], *, truncate: bool = False) -> Embeddings:
+        """The vector of each text: float32 [N, D], of unit length, in the space of the images.
+
+        `truncate`: cut a text of too many tokens; without it the text fails, with the code `text_too_long`.
+        """
+        return await self._embeddings(listed(texts), self._text(truncate))
+
+    async def classify(
+        self,
+        images: Iterable[ImageLike],
+        labels: Sequence[str] = (),
+        *,
+        label_set: str | None = None,
+        templates: Sequence[str] = (),
+        background: Sequence[str] = (),
+        scoring: ScoringFunction | None = None,
+        temperature: float | None = None,
+        threshold: float | None = None,
+        top_k: int | None = None,
+    ) -> Classified:
+        """Which of `labels`, or of the labels of a label set, fit each image best: the best first.
+
+        The other arguments are those of `POST /classify`, as docs/api.md explains them. None: as the label set
+        or the model says.
+        """
+        question = Question(
+            listed(labels),
+            label_set,
+            listed(templates),
+            listed(background),
+            scoring,
+            temperature,
+            threshold,
+            top_k,
+        )
+
+        async def one(image: ImageLike) -> Labelled:
+            return await self.classify_image(await asyncio.to_thread(as_file, image), question)
+
+        outcomes = await self._outcomes(listed(images), one)
+        good = [each for each in outcomes if isinstance(each, Labelled)]
+        warnings = dict.fromkeys(warning for each in good for warning in each.warnings)
+        labelled = [each.labels if isinstance(each, Labelled) else () for each in outcomes]
+        fingerprint = _only(good) or (await self.served_by()).fingerprint
+        return Classified(labelled, fingerprint, _errors(outcomes), [*warnings])
+
+    async def similarity(
+        self,
+        images: Iterable[ImageLike] = (),
+        texts: Iterable[str] = (),
+        *,
+        to_images: Iterable[ImageLike] = (),
+        to_texts: Iterable[str] = (),
+        truncate: bool = False,
+    ) -> Compared:
+        """Each of `images` and `texts` beside each of `to_images` and `to_texts`: cosines, float32 [N, M].
+
+        It embeds all of them, so who compares the same items again keeps their vectors and multiplies himself.
+        """
+        items, words, others, other_words = (
+            listed(images),
+            listed(texts),
+            listed(to_images),
+            listed(to_texts),
+        )
+        served, text = await self.served_by(), self._text(truncate)
+        parts = await together(
+            [
+                self._embeddings(items, self._image, served),
+                self._embeddings(words, text, served),
+                self._embeddings(others, self._image, served),
+                self._embeddings(other_words, text, served),
+            ]
+        )
+        if {part.fingerprint for part in parts} != {served.fingerprint}:
+            raise _changed()
+        (rows, errors), (columns, other_errors) = _joined(*parts[:2]), _joined(*parts[2:])
+        cosines = rows @ columns.T
+        logits = cosines * np.float32(served.logit_scale) + np.float32(served.logit_bias)
+        return Compared(cosines, logits, served.fingerprint, errors, other_errors)
+
+    async def tokenize(self, texts: Iterable[str]) -> Tokenized:
+        """The tokens of each text. One that is too long is cut, and says so."""
+        unread = iter(listed(texts))
+        parts = []
+        while some := list(islice(unread, _AT_A_TIME)):
+            parts.append(await self.tokenize_texts(some))
+        if not parts:
+            raise ValueError("there is nothing to tokenize: give at least one text.")
+        if len({part.fingerprint for part in parts}) > 1:
+            raise _changed()
+        tokens = [each for part in parts for each in part.tokens]
+        return Tokenized(tokens, parts[0].context_length, parts[0].fingerprint)
+
+    def _text(self, truncate: bool) -> Callable[[str], Coroutine[None, None, Embedded]]:
+        async def one(text: str) -> Embedded:
+            if not isinstance(text, str):
+                raise TypeError(f"a text is a str, not {type(text).__name__}.")
+            return await self.embed_text(text, truncate=truncate)
+
+        return one
+
+    async def _image(self, image: ImageLike) -> Embedded:
+        return await self.embed_image(await asyncio.to_thread(as_file, image))
+
+    async def _embeddings(
+        self,
+        items: Sequence[T],
+        one: Callable[[T], Coroutine[None, None, Embedded]],
+        served: ServedBy | None = None,
+    ) -> Embeddings:
+        outcomes = await self._outcomes(items, one)
+        good = [each for each in outcomes if isinstance(each, Embedded)]
+        fingerprint = _only(good)
+        if fingerprint is None:
+            served = served or await self.served_by()
+            fingerprint, dimensions = served.fingerprint, served.embed_dim
+        else:
+            dimensions = len(good[0].vector)
+        if any(len(each.vector) != dimensions for each in good):
+            raise OddAnswer(f"vectors of {fingerprint} came in several lengths.")
+        vectors = np.full((len(outcomes), dimensions), np.nan, np.float32)
+        for row, outcome in zip(vectors, outcomes, strict=True):
+            if isinstance(outcome, Embedded):
+                row[:] = outcome.vector
+        return Embeddings(vectors, fingerprint, _errors(outcomes))
+
+    async def _outcomes(
+        self, items: Sequence[T], one: Callable[[T], Coroutine[None, None, R]]
+    ) -> list[R | ItemFailed]:
+        """Of each item, in order."""
+
+        async def sized() -> AsyncGenerator[tuple[T, int], None]:
+            for item in items:
+                yield item, 0
+
+        async def outcome(item: T) -> R | ItemFailed:
+            try:
+                return await one(item)
+            except ItemFailed as error:
+                return error.with_traceback(None)
+
+        async with aclosing(in_order(sized(), outcome, Window(self.in_flight))) as outcomes:
+            return [each async for each in outcomes]
+
+
+def _only(good: Sequence[Embedded] | Sequence[Labelled]) -> str | None:
+    """The fingerprint of all of them; None: there are none."""
+    found = {each.fingerprint for each in good}
+    if len(found) > 1:
+        raise _changed()
+    return next(iter(found), None)
+
+
+def _changed() -> FingerprintChanged:
+    return FingerprintChanged(
+        "the model has changed while this call was under way, and its vectors cannot be compared. Ask again.",
+        "wrong_fingerprint",
+    )
+
+
+def _errors(outcomes: Sequence[object]) -> dict[int, ItemFailed]:
+    return {position: each for position, each in enumerate(outcomes) if isinstance(each, ItemFailed)}
+
+
+def _joined(images: Embeddings, texts: Embeddings) -> tuple[FloatRows, dict[int, ItemFailed]]:
+    behind = {position + len(images.vectors): error for position, error in texts.errors.items()}
+    return np.concatenate([images.vectors, texts.vectors]), images.errors | behind

@@ -1,0 +1,199 @@
+"""CLIP behind an address: a running server, asked over REST with many requests in flight."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import numpy as np
+
+from clipserve.application.answers import Tokens
+from clipserve.application.ranking import IdentifiedLabel, ScoredLabel
+from clipserve.client import shapes
+from clipserve.client.errors import (
+    INVALID_VECTOR,
+    OF_IMAGE,
+    OF_TEXT,
+    BadAddress,
+    FingerprintChanged,
+    ItemFailed,
+    OddAnswer,
+    Refused,
+    Unreachable,
+    of_item,
+)
+from clipserve.client.http import Answer, exchange, open_http
+from clipserve.client.methods import AsyncMethods
+from clipserve.client.results import Embedded, Labelled, Question, ServedBy, Tokenized
+from clipserve.client.retrying import Retrying
+from clipserve.errors import WrongFingerprint
+
+_OFF_UNIT = 0.01  # of a vector's length: what float16 loses is less
+URL = "http://localhost:8080"
+
+S = TypeVar("S", bound=shapes.Shape)
+
+
+class AsyncClient(AsyncMethods):
+    """CLIP at a server that runs, for programs with an event loop.
+
+    Connections are kept and used again: make one client and keep it, in one event loop. Requests that the server
+    refuses for now are sent again when it says (`Retry-After`), and so are those that nothing answers.
+    """
+
+    def __init__(
+        self,
+        url: str = URL,
+        *,
+        key: str | None = None,
+        model: str | None = None,
+        expect_fingerprint: str | None = None,
+        ca_file: str | Path | None = None,
+        timeout: float = 60.0,
+        retry_seconds: float = 120.0,
+        in_flight: int = 16,
+    ) -> None:
+        """A client; nothing is sent yet.
+
+        Args:
+            url: http://host:port, or https://; a path in front too.
+            key: sent with every request, over https or to this machine alone.
+            model: its name; None: the first that is served.
+            expect_fingerprint: of the vectors that you have; another one raises FingerprintChanged.
+            ca_file: certificates to trust, PEM; None: the system's.
+            timeout: seconds for one answer.
+            retry_seconds: how long requests are sent again while none of them is answered; 0: never.
+            in_flight: requests at a time.
+
+        Raises:
+            BadAddress: no server has such an address or key, or the key could be read on the way.
+            OSError: `ca_file` cannot be read.
+        """
+        self._http = open_http(url, key, ca_file=ca_file, seconds=timeout, connections=in_flight)
+        if self._http.base_url.userinfo:
+            raise BadAddress("the address must be without a user: services know keys alone.")
+        self._retrying = Retrying(retry_seconds, in_flight)
+        self._model = model
+        self._expected = expect_fingerprint
+        self._pinned: ServedBy | None = None
+        self.in_flight = in_flight
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """End it and its connections; it cannot be used any more."""
+        await self._http.aclose()
+
+    async def served_by(self) -> ServedBy:
+        if self._pinned:
+            return self._pinned
+        models = (await self._ask("GET", "/v1/models")).shaped(shapes.ModelsShape).data
+        chosen = models[0] if self._model is None else next((m for m in models if m.id == self._model), None)
+        if chosen is None:
+            has = ", ".join(each.id for each in models)
+            raise Refused(f"the server has no model {self._model}. It has {has}.", "unknown_model")
+        if not chosen.ready:
+            raise Unreachable(f"the server cannot use {chosen.id} yet. Try again when it is ready.")
+        found = ServedBy(
+            chosen.id, chosen.fingerprint, chosen.embed_dim, chosen.logit_scale, chosen.logit_bias
+        )
+        self._check(found.fingerprint)
+        return found
+
+    async def pin(self) -> ServedBy:
+        """The model that answers now; from now on its vectors alone are taken."""
+        self._pinned = await self.served_by()
+        self._model, self._expected = self._pinned.model, self._pinned.fingerprint
+        return self._pinned
+
+    async def embed_image(self, image: bytes) -> Embedded:
+        asked = self._asked(OF_IMAGE, shapes.EmbeddedShape)
+        headers = {"Content-Type": "application/octet-stream"}
+        params = self._choice() | {"encoding_format": "base64"}
+        return self._vector(await asked("POST", "/embed", params=params, content=image, headers=headers))
+
+    async def embed_text(self, text: str, *, truncate: bool) -> Embedded:
+        asked = {"texts": [text], "truncate": truncate, "encoding_format": "base64"} | self._choice()
+        return self._vector(await self._asked(OF_TEXT, shapes.EmbeddedShape)("POST", "/embed", json=asked))
+
+    async def classify_image(self, image: bytes, question: Question) -> Labelled:
+        lists = {
+            "labels": question.labels,
+            "templates": question.templates,
+            "background": question.background,
+        }
+        form: list[Any] = [("image", ("image", image))]
+        form += [(name, (None, value)) for name, values in lists.items() for value in values]
+        single = {
+            "label_sets": question.label_set,
+            "scoring": question.scoring,
+            "temperature": question.temperature,
+            "threshold": question.threshold,
+            "top_k": question.top_k,
+            **self._choice(),
+        }
+        form += [(name, (None, str(value))) for name, value in single.items() if value is not None]
+        answer = await self._asked(OF_IMAGE, shapes.ClassifiedShape)("POST", "/classify", files=form)
+        labels = [_label(each) for each in answer.results[0].labels]
+        return Labelled(labels, self._check(answer.fingerprint), answer.warnings)
+
+    async def tokenize_texts(self, texts: Sequence[str]) -> Tokenized:
+        asked = {"texts": texts} | self._choice()
+        answer = (await self._ask("POST", "/tokenize", json=asked)).shaped(shapes.TokenizedShape)
+        if len(answer.results) != len(texts):
+            raise OddAnswer(f"the server answered about {len(answer.results):,} texts of {len(texts):,}.")
+        tokens = [Tokens(each.ids, each.pieces, each.tokens, each.truncated) for each in answer.results]
+        return Tokenized(tokens, answer.context_length, self._check(answer.fingerprint))
+
+    def _choice(self) -> dict[str, str]:
+        own = {"model": self._model, "expect_fingerprint": self._expected}
+        return {name: value for name, value in own.items() if value is not None}
+
+    async def _ask(self, method: str, path: str, **content: Any) -> Answer:
+        return await self._retrying(partial(exchange, self._http, method, path, **content))
+
+    def _asked(self, own: frozenset[str], shape: type[S]) -> Any:
+        """Asks about one item."""
+
+        async def ask(method: str, path: str, **content: Any) -> S:
+            try:
+                return (await self._ask(method, path, **content)).shaped(shape)
+            except Refused as error:
+                raise of_item(error, own) from None
+
+        return ask
+
+    def _check(self, fingerprint: str) -> str:
+        """Also of what is answered: a server may know nothing of what it was asked for."""
+        if self._expected not in (None, "", fingerprint):
+            raise FingerprintChanged(
+                f"the server makes vectors of {fingerprint}, and those of {self._expected} are expected.",
+                WrongFingerprint.code,
+            )
+        return fingerprint
+
+    def _vector(self, answer: shapes.EmbeddedShape) -> Embedded:
+        self._check(answer.fingerprint)
+        try:
+            vector = np.frombuffer(base64.b64decode(answer.results[0].embedding, validate=True), "<f4")
+        except ValueError:
+            raise ItemFailed("the server answered no base64 of float32.", INVALID_VECTOR) from None
+        if self._pinned and len(vector) != (wanted := self._pinned.embed_dim):
+            raise ItemFailed(
+                f"the server answered {len(vector):,} numbers; its model has {wanted:,}.", INVALID_VECTOR
+            )
+        if not abs(np.linalg.norm(vector.astype(np.float64)) - 1) < _OFF_UNIT:  # NaN is none either
+            raise ItemFailed("the server answered no vector of unit length.", INVALID_VECTOR)
+        return Embedded(vector, answer.fingerprint)
+
+
+def _label(told: shapes.LabelShape) -> ScoredLabel:
+    numbers = (told.label, told.score, told.cosine, told.logit)
+    return ScoredLabel(*numbers) if told.id is None else IdentifiedLabel(*numbers, told.id)

@@ -1,0 +1,126 @@
+"""What is asked, and what comes back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from clipserve.application.answers import Tokens
+from clipserve.application.ranking import ScoredLabel
+from clipserve.client.errors import ItemFailed
+from clipserve.clip.zeroshot import ScoringFunction
+
+FloatRows = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class ServedBy:
+    """The model that answers. Vectors of two fingerprints cannot be compared."""
+
+    model: str
+    fingerprint: str
+    embed_dim: int
+    logit_scale: float = 1.0
+    logit_bias: float = 0.0
+
+
+@dataclass(frozen=True)
+class Question:
+    """What an image is to be classified by: labels, or the name of a label set. None: as these or the model say."""
+
+    labels: Sequence[str] = ()
+    label_set: str | None = None
+    templates: Sequence[str] = ()
+    background: Sequence[str] = ()
+    scoring: ScoringFunction | None = None
+    temperature: float | None = None
+    threshold: float | None = None
+    top_k: int | None = None
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """One vector: float32 [D], of unit length."""
+
+    vector: FloatRows
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """The labels of one image, best first. `warnings`: for people."""
+
+    labels: Sequence[ScoredLabel]
+    fingerprint: str
+    warnings: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """A row for each item, in the order given.
+
+    Attributes:
+        vectors: float32 [N, D], of unit length; NaN in the rows of items that have failed.
+        fingerprint: of all vectors; those of another one cannot be compared with them.
+        errors: of the items that have failed, by their position.
+    """
+
+    vectors: FloatRows
+    fingerprint: str
+    errors: dict[int, ItemFailed] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Classified:
+    """The labels of each image, in the order given.
+
+    Attributes:
+        labels: of each image, best first, each with `label`, `score`, `cosine` and `logit`, and `id` where its
+            label set gives it one; none for an image that has failed.
+        fingerprint: of the model.
+        errors: of the images that have failed, by their position.
+        warnings: what is odd about what was asked, for people.
+    """
+
+    labels: list[Sequence[ScoredLabel]]
+    fingerprint: str
+    errors: dict[int, ItemFailed] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Each of N items beside each of M others; images come first, then texts.
+
+    Attributes:
+        cosines: float32 [N, M]; NaN where one of the two has failed.
+        logits: float32 [N, M]: cosine times the model's scale, plus its bias.
+        fingerprint: of the model.
+        errors: of the items that have failed, by their position.
+        other_errors: the same of the others.
+    """
+
+    cosines: FloatRows
+    logits: FloatRows
+    fingerprint: str
+    errors: dict[int, ItemFailed] = field(default_factory=dict)
+    other_errors: dict[int, ItemFailed] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Tokenized:
+    """The tokens of each text as the encoder is given them, special tokens included.
+
+    Attributes:
+        tokens: of each text `ids`, `pieces` (how each is written in the vocabulary), `tokens` (how many it has) and
+            `truncated` (that is more than fit).
+        context_length: how many fit.
+        fingerprint: of the model.
+    """
+
+    tokens: list[Tokens]
+    context_length: int
+    fingerprint: str

@@ -1,0 +1,84 @@
+"""When a server is asked again that could not answer: for all requests together, so that they do not press on."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_exponential
+
+from clipserve.client.errors import DOUBTFUL, BadAddress, Refused, Unreachable
+from clipserve.client.http import Answer
+
+# What a proxy says of a server that is away counts too, and so does a deadline missed.
+_LATER = frozenset({408, 425, 429, 502, 503, 504})
+_FIRST_SECONDS = 2.0  # an address where nothing is should be told soon
+_JITTER = 0.25  # of a wait, added to it: those that were refused together do not come back together
+_backoff = wait_exponential(multiplier=0.5, max=30)  # without a word of the server
+
+
+class Retrying:
+    """Shared by all requests to one server. What one of them is told holds for all."""
+
+    def __init__(self, seconds: float, in_flight: int) -> None:
+        """`seconds`: how long to try while nobody has an answer."""
+        self._seconds = seconds
+        self._places = asyncio.Semaphore(in_flight)
+        self._not_before = 0.0  # of time.monotonic(): what the server has asked of everybody
+        self._answered = 0.0  # of time.monotonic(): when it last did
+
+    async def __call__(self, ask: Callable[[], Awaitable[Answer]]) -> Answer:
+        """A good answer.
+
+        Raises:
+            Refused, Unreachable: another one, or none for too long.
+            OddAnswer: see `exchange`.
+        """
+        again = AsyncRetrying(
+            retry=retry_if_exception(_may_pass), wait=self._wait, stop=self._is_over, reraise=True
+        )
+        answer: Answer = await again(self._once, ask)
+        return answer
+
+    async def _once(self, ask: Callable[[], Awaitable[Answer]]) -> Answer:
+        async with self._places:
+            while (seconds := self._not_before - time.monotonic()) > 0:
+                await asyncio.sleep(_jittered(seconds))
+            answer = await ask()
+        error = answer.refusal() if answer.status >= 300 else None
+        if error is None or not _may_pass(error):
+            self._answered = time.monotonic()
+        if error is not None:
+            raise error
+        return answer
+
+    def _wait(self, state: RetryCallState) -> float:
+        asked = _asked(state)
+        if asked is None:
+            return _jittered(_backoff(state))
+        self._not_before = max(self._not_before, time.monotonic() + asked)
+        return _jittered(self._not_before - time.monotonic())
+
+    def _is_over(self, state: RetryCallState) -> bool:
+        """Before the next wait: it would be over too late. A server that answers others is waited for."""
+        known = self._answered > 0 or _asked(state) is not None
+        limit = self._seconds if known else min(self._seconds, _FIRST_SECONDS)
+        waited = time.monotonic() - max(state.start_time, self._answered)
+        return waited + state.upcoming_sleep > limit
+
+
+def _may_pass(error: BaseException) -> bool:
+    if isinstance(error, Refused):
+        return error.status in _LATER and error.code not in DOUBTFUL
+    return isinstance(error, Unreachable) and not isinstance(error, BadAddress)
+
+
+def _asked(state: RetryCallState) -> float | None:
+    error = state.outcome and state.outcome.exception()
+    return error.retry_after if isinstance(error, Refused) else None
+
+
+def _jittered(seconds: float) -> float:
+    return seconds * (1 + _JITTER * random.random())  # noqa: S311 - no secret

@@ -1,0 +1,16 @@
+"""The examples in docstrings of the Python API."""
+
+from __future__ import annotations
+
+import doctest
+
+import pytest
+
+from clipserve.client import clip
+from tests.process import ROOT
+
+
+def test_examples_print_what_they_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    failed, tried = doctest.testmod(clip)
+    assert (failed, tried > 5) == (0, True)

@@ -1,0 +1,87 @@
+"""CLIP in the process of a command, with the demo model."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+import clipserve
+from clipserve.client.errors import ClipserveError, ItemFailed, Refused
+from clipserve.client.in_process import open_in_process
+from clipserve.client.methods import AsyncMethods
+from clipserve.client.results import Question
+from clipserve.commands.vectors.embedding import Options, size_of
+from clipserve.commands.vectors.listing import images
+from clipserve.commands.vectors.making import VectorSource, make_file
+from clipserve.demo import FOLDER as DEMO
+from clipserve.settings import Settings
+from clipserve.telemetry import log
+from tests.commands.files import photos
+from tests.process import ROOT, copy_of_demo
+from tests.support import png
+
+CAT = (ROOT / "docs/cat.jpg").read_bytes()
+
+
+@pytest.fixture
+async def clip() -> AsyncIterator[AsyncMethods]:
+    settings = Settings(models=(DEMO,), backend="onnx", decode_processes=False)
+    async with open_in_process(settings, None, exact=True) as opened:
+        yield opened
+    log.configure("INFO")
+
+
+async def test_the_bits_of_a_vector_do_not_depend_on_its_company(clip: AsyncMethods) -> None:
+    alone = await clip.embed_image(CAT)
+    others = [png(seed) for seed in range(12)]
+    together = await asyncio.gather(*map(clip.embed_image, [*others, CAT, *others]))
+    assert together[12].vector.tobytes() == alone.vector.tobytes()
+    assert size_of(CAT) == (451, 300)
+
+
+async def test_it_classifies_and_names_what_cannot_be_decoded(clip: AsyncMethods) -> None:
+    classified = await clip.classify_image(CAT, Question(["a car", "a cat"], top_k=1))
+    assert [label.label for label in classified.labels] == ["a cat"]
+    with pytest.raises(ItemFailed) as bad:
+        await clip.embed_image(CAT[:1_000])
+    assert bad.value.code == "undecodable_image"
+    with pytest.raises(Refused, match="is the same as label 0"):
+        await clip.classify_image(CAT, Question(["a cat", "a cat"]))
+
+
+async def test_a_folder_becomes_a_file_with_its_failures(clip: AsyncMethods, tmp_path: Path) -> None:
+    folder = photos(tmp_path / "photos", 8, bad=2)
+    source = VectorSource("image", lambda: images([str(folder)]))
+    made = await make_file(clip, source, tmp_path / "a.npz", Options(), restart=False, prune=False)
+    assert (made.count, made.failed, made.embedded, made.others) == (10, 2, 8, 0)
+    assert [name for name, *_ in made.failures] == [f"{folder}/0/00008.jpg", f"{folder}/0/00009.jpg"]
+
+
+async def test_a_model_that_is_not_there_is_named_with_those_that_are() -> None:
+    with pytest.raises(ClipserveError, match=r"no model other.*has demo"):
+        async with open_in_process(Settings(models=(DEMO,)), "other", exact=True):
+            pass
+
+
+def test_a_model_is_named_by_its_folder_or_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = copy_of_demo(tmp_path)
+    manifest = other / "model.json"
+    manifest.write_text(manifest.read_text("utf-8").replace('"demo"', '"other"', 1), "utf-8")
+    monkeypatch.setenv("CLIPSERVE_MODELS", f"{DEMO},{other}")
+    for model, name in ((None, "demo"), ("other", "other"), (other, "other"), (str(other), "other")):
+        with clipserve.Clip(model, backend="onnx") as clip:
+            assert clip.served_by().model == name
+    with pytest.raises(ClipserveError, match=r"no model nowhere.*has demo, other"):
+        clipserve.Clip("nowhere")
+    manifest.write_text("{}", "utf-8")
+    with pytest.raises(ClipserveError, match=r"model\.json"):
+        clipserve.Clip(other)
+
+
+def test_a_setting_that_cannot_be_used_is_named() -> None:
+    for settings in ({"backend": "other"}, {"nonsense": 1}):
+        with pytest.raises(ValueError, match=next(iter(settings))):
+            clipserve.Clip(**settings)

@@ -1,0 +1,61 @@
+"""How a client is shared, interrupted and ended."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+import clipserve
+from tests.client.test_servers import SECONDS
+from tests.commands.hostile import EMBEDDED, Parts, body, serving
+from tests.process import ROOT
+
+
+def test_threads_share_a_client(demo: str) -> None:
+    with clipserve.Client(demo) as client, ThreadPoolExecutor(4) as threads:
+        texts = [f"{number} cats" for number in range(8)]
+        found = list(threads.map(lambda text: client.embed_texts([text]).vectors[0], texts))
+        np.testing.assert_allclose(found, client.embed_texts(texts).vectors, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("made", ["Clip(backend='onnx')", "Client({url!r})"])
+def test_a_program_that_closes_nothing_ends(made: str, demo: str) -> None:
+    program = f"import clipserve\nclip = clipserve.{made}\nprint(clip.embed_texts(['a']).vectors.shape)"
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program.replace("{url!r}", repr(demo))],
+        cwd=ROOT, capture_output=True, text=True, timeout=SECONDS, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (0, "(1, 384)\n", "")
+
+
+def test_ctrl_c_ends_a_call_that_waits() -> None:
+    held, asked = threading.Event(), threading.Event()
+
+    def answers(path: str) -> Parts:
+        asked.set()
+        held.wait(SECONDS)
+        return body(EMBEDDED)
+
+    with serving(answers) as (url, _):
+        program = f"import clipserve\nclipserve.Client({url!r}).embed_texts(['a'])"
+        with subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stderr=subprocess.PIPE) as process:
+            assert asked.wait(SECONDS)
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=30)
+        held.set()
+    assert errors.endswith(b"KeyboardInterrupt\n")
+
+
+@pytest.mark.parametrize("made", ["Clip(backend='onnx')", "Client()"])
+def test_what_is_closed_says_so(made: str) -> None:
+    client = eval(f"clipserve.{made}")
+    client.close()
+    client.close()
+    with pytest.raises(RuntimeError, match="is closed"):
+        client.embed_texts(["a"])

@@ -1,0 +1,228 @@
+"""`Client` and `AsyncClient` at servers that die, change, refuse or mean harm."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+import pytest
+
+from clipserve.client.errors import FingerprintChanged, OddAnswer, Refused, Unreachable
+from loadtests.process import free_port
+from tests.client.conftest import CLIENTS, SETTINGS, client_of
+from tests.commands.hostile import CAT, CLASSIFIED, EMBEDDED, MODELS, Parts, body, good_but, serving
+from tests.process import Process
+from tests.support import png
+
+SECONDS = 300.0  # to notice a hang
+
+
+@pytest.fixture(params=CLIENTS)
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def refusal(retry_after: str) -> Parts:
+    said = {"code": "rate_limited", "detail": "the key has used up its rate."}
+    return body(said, 429, f"Retry-After: {retry_after}", "X-Request-Id: r-1")
+
+
+@pytest.mark.slow
+def test_a_server_that_dies_in_the_middle_and_comes_back_has_embedded_all(kind: str) -> None:
+    port = free_port()
+    first = Process(port=port, **SETTINGS)
+    first.wait_ready()
+    images = [png(seed) for seed in range(400)]
+    with client_of(kind, first.url, in_flight=4) as client, ThreadPoolExecutor(1) as thread:
+        before = client.embed_images(images[:4])
+        embedding = thread.submit(client.embed_images, images)
+        time.sleep(0.2)
+        first.stop(signal.SIGKILL)
+        assert not embedding.done()
+        second = Process(port=port, **SETTINGS)
+        embedded = embedding.result(SECONDS)
+    assert second.stop()[0] == 0
+    assert embedded.errors == {}
+    assert embedded.fingerprint == before.fingerprint
+    np.testing.assert_allclose(embedded.vectors[:4], before.vectors, rtol=0, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_a_server_that_is_replaced_by_another_model_is_found_out(kind: str) -> None:
+    port = free_port()
+    process = Process(port=port, **SETTINGS)
+    process.wait_ready()
+    with client_of(kind, process.url) as client:
+        fingerprint = client.embed_texts(["a cat"]).fingerprint
+    with client_of(kind, process.url, expect_fingerprint=fingerprint) as client:
+        client.embed_images([CAT])
+        process.stop()
+        other = Process(port=port, exif_transpose="false", **SETTINGS)
+        other.wait_ready()
+        with pytest.raises(FingerprintChanged, match=fingerprint) as changed:
+            client.embed_images([CAT])
+        assert (changed.value.code, changed.value.status) == ("wrong_fingerprint", 409)
+    assert other.stop()[0] == 0
+
+
+def test_a_call_never_mixes_the_vectors_of_two_models(kind: str) -> None:
+    numbers = iter(range(100))
+
+    def answers(path: str) -> Parts:
+        return body({**EMBEDDED, "fingerprint": f"toy@{next(numbers)}"})
+
+    with serving(answers) as (url, _):
+        changed = pytest.raises(FingerprintChanged, match="has changed while this call was under way")
+        with client_of(kind, url) as client, changed:
+            client.embed_texts(["a", "b"])
+        other = pytest.raises(FingerprintChanged, match="and those of toy@0 are expected")
+        with client_of(kind, url, expect_fingerprint="toy@0") as client, other:
+            client.embed_texts(["a"])
+
+
+def test_a_refusal_for_now_is_waited_for(kind: str) -> None:
+    times = list[float]()
+
+    def answers(path: str) -> Parts:
+        times.append(time.monotonic())
+        return refusal("1") if len(times) == 1 else body(CLASSIFIED)
+
+    with serving(answers) as (url, _), client_of(kind, url) as client:
+        assert client.classify([CAT], ["a", "b"]).labels[0][0].label == "a"
+    assert len(times) == 2
+    assert times[1] - times[0] >= 1
+
+
+def test_what_one_request_is_told_holds_for_all(kind: str) -> None:
+    times = list[float]()
+
+    def answers(path: str) -> Parts:
+        times.append(time.monotonic())
+        return refusal("2") if len(times) == 1 else body(EMBEDDED)
+
+    with serving(answers) as (url, _), client_of(kind, url, in_flight=1) as client:
+        assert len(client.embed_texts(["a", "b", "c"]).vectors) == 3
+    assert times[1] - times[0] >= 2
+
+
+def test_it_gives_up_where_the_wait_would_be_too_long(kind: str) -> None:
+    with serving(lambda _: refusal("30")) as (url, requests), client_of(kind, url, retry_seconds=5) as client:
+        began = time.monotonic()
+        with pytest.raises(Refused) as refused:
+            client.embed_texts(["a"])
+    assert time.monotonic() - began < 20
+    assert len(requests) == 1
+    error = refused.value
+    assert (error.code, error.status, error.retry_after) == ("rate_limited", 429, 30)
+    assert (error.request_id, error.detail) == ("r-1", "the key has used up its rate.")
+
+
+def test_it_gives_up_where_it_is_refused_again_and_again(kind: str) -> None:
+    with (
+        serving(lambda _: refusal("0.2")) as (url, requests),
+        client_of(kind, url, retry_seconds=3) as client,
+        pytest.raises(Refused),
+    ):
+        client.embed_texts(["a"])
+    assert 2 <= len(requests) <= 15
+
+
+def test_where_nothing_answers_it_is_said_soon(kind: str) -> None:
+    began = time.monotonic()
+    with (
+        client_of(kind, f"http://127.0.0.1:{free_port()}") as client,
+        pytest.raises(Unreachable, match="Connection refused"),
+    ):
+        client.embed_texts(["a"])
+    assert time.monotonic() - began < 20
+
+
+def test_a_server_that_does_not_answer_in_time_is_unreachable(kind: str) -> None:
+    held = threading.Event()
+
+    def answers(path: str) -> Parts:
+        held.wait(SECONDS)
+        return body({})
+
+    with serving(answers) as (url, _):
+        with (
+            client_of(kind, url, timeout=0.2, retry_seconds=0) as client,
+            pytest.raises(Unreachable, match=r"does not answer within 0\.2 s"),
+        ):
+            client.embed_texts(["a"])
+        held.set()
+
+
+ODD = {
+    "no JSON": (body(b"<html>"), "it is not JSON"),
+    "another object": (body({"results": []}), "fingerprint"),
+    "a number that is none": (body(json.dumps(CLASSIFIED).replace("0.9", "NaN").encode()), "it is not JSON"),
+    "compressed": (body(b"{}", 200, "Content-Encoding: gzip"), "compressed"),
+}
+
+
+@pytest.mark.parametrize(("answer", "said"), ODD.values(), ids=ODD)
+def test_an_answer_that_is_no_clipserve_s_is_said_to_be_odd(kind: str, answer: Parts, said: str) -> None:
+    with (
+        serving(lambda _: answer) as (url, _),
+        client_of(kind, url) as client,
+        pytest.raises(OddAnswer, match=said),
+    ):
+        client.classify([CAT], ["a", "b"])
+
+
+def test_vectors_of_several_lengths_are_odd(kind: str) -> None:
+    lengths = iter(["AACAPw==", "AACAPwAAAAA="])
+
+    def answers(path: str) -> Parts:
+        return body({"fingerprint": "toy@1", "results": [{"embedding": next(lengths)}]})
+
+    with (
+        serving(answers) as (url, _),
+        client_of(kind, url, in_flight=1) as client,
+        pytest.raises(OddAnswer, match="several lengths"),
+    ):
+        client.embed_texts(["a", "b"])
+
+
+def test_a_model_that_is_not_ready_is_said(kind: str) -> None:
+    models = {"data": [{**MODELS["data"][0], "ready": False}]}
+    with (
+        serving(good_but({"/v1/models": body(models)})) as (url, _),
+        client_of(kind, url) as client,
+        pytest.raises(Unreachable, match="cannot use toy yet"),
+    ):
+        client.served_by()
+
+
+def test_connections_are_kept(kind: str) -> None:
+    callers = set[tuple[str, int]]()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            callers.add(self.client_address)
+            self.rfile.read(int(self.headers["Content-Length"]))
+            answer = json.dumps(EMBEDDED).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with client_of(kind, f"http://127.0.0.1:{server.server_port}", in_flight=2) as client:
+            for _ in range(3):
+                client.embed_texts(["a", "b", "c", "d"])
+        server.shutdown()
+    assert 1 <= len(callers) <= 2
