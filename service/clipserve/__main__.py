@@ -12,6 +12,11 @@ import typer
 from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
+# NumPy's BLAS is asked for small products only: the scores of some labels. A second thread makes them no
+# faster, and waits for more in a busy loop of 50 ms, in which an encoder lacks a core. Read when NumPy is first
+# imported, which comes after this; a program that imports clipserve has products of its own.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 from clipserve.commands.classify import classify
 from clipserve.commands.doctor.command import doctor
 from clipserve.commands.embed import embed

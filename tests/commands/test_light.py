@@ -46,3 +46,13 @@ def test_the_stub_names_what_is_loaded_late() -> None:
     assert set(late.values()) == {*clipserve.__all__} - {"__version__"}
     for module, name in late.items():
         assert getattr(clipserve, name).__module__ == module
+
+
+def test_only_the_command_tells_numpy_s_blas_how_many_threads_it_has() -> None:
+    for module, threads in (("clipserve", None), ("clipserve.__main__", "1")):
+        program = f"import os, {module}; print(os.environ.get('OPENBLAS_NUM_THREADS'))"
+        own = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"}
+        said = subprocess.run(
+            [sys.executable, "-c", program], cwd=ROOT, env=own, stdout=subprocess.PIPE, text=True
+        )
+        assert said.stdout == f"{threads}\n"
