@@ -6,20 +6,19 @@ two are judged. That is easier than photos of other things of a class would be.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
-
+import clipserve
+from clipserve.client.server import Server as AskedServer
 from loadtests.bodies import json_image
 from loadtests.process import Server
 from loadtests.recall import cut
 
 _CLASSES = 20
 _EXAMPLES = 3
-_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
@@ -70,19 +69,13 @@ def _judged(
     cases: Sequence[tuple[str, bytes]],
     options: Mapping[str, Any],
 ) -> Accuracy:
-    with httpx.Client(base_url=server.url, timeout=120) as client:
-        put = client.put("/label-sets/judged", json={"labels": labels, **options})
-        if put.status_code != 200:
-            raise RuntimeError(f"{put.status_code}: {put.text[:300]}")
-        found = list(_first_labels(client, [image for _, image in cases]))
+    asked = AskedServer(server.url, seconds=120)
+    asked.result("PUT", "/label-sets/judged", json={"labels": labels, **options})
+    with clipserve.Client(server.url) as client:
+        classified = client.classify([image for _, image in cases], label_set="judged", top_k=1)
+    if classified.errors:
+        raise RuntimeError(str(classified.errors))
+    found = [best.label for (best,) in classified.labels]
     pairs = [(label, first) for (label, _), first in zip(cases, found, strict=True)]
     wrong = [pair for pair in pairs if pair[0] != pair[1]]
     return Accuracy(name, len(pairs) - len(wrong), len(pairs), wrong)
-
-
-def _first_labels(client: httpx.Client, images: Sequence[bytes]) -> Iterator[str]:
-    for start in range(0, len(images), _AT_ONCE):
-        files = [("image", ("photo.jpg", image)) for image in images[start : start + _AT_ONCE]]
-        answer = client.post("/classify", files=files, data={"label_set": "judged", "top_k": 1})
-        answer.raise_for_status()
-        yield from (result["labels"][0]["label"] for result in answer.json()["results"])
