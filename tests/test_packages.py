@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections import defaultdict
 from importlib.metadata import packages_distributions
 
 import pytest
@@ -59,3 +60,14 @@ def test_no_import_is_of_a_package_that_only_the_tests_install(part: str) -> Non
 def test_these_start_without_the_packages_of_the_tests(module: str) -> None:
     program = f"import sys; sys.modules['httpx'] = None; import {module}"
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
+
+
+def test_no_two_public_classes_of_the_service_share_a_name() -> None:
+    homes = defaultdict[str, list[str]](list)
+    package = ROOT / "service" / "clipserve"
+    for path in sorted(package.rglob("*.py")):
+        if "_pb2" not in path.name:
+            for node in ast.parse(path.read_text("utf-8")).body:
+                if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                    homes[node.name].append(str(path.relative_to(package)))
+    assert {name: found for name, found in homes.items() if len(found) > 1} == {}

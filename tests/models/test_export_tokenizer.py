@@ -81,7 +81,7 @@ def test_a_missing_package_is_not_blamed_on_the_hub(tmp_path: Path, monkeypatch:
     monkeypatch.setitem(
         sys.modules, "transformers", None
     )  # what Python imports of a package that is not there
-    with pytest.raises(ModelsError, match="transformers is not installed: install the export req") as refusal:
+    with pytest.raises(ModelsError, match="transformers is not installed: pip install") as refusal:
         make("tiny-lacking", None, tmp_path / "out")
     assert "hub" not in str(refusal.value)
     assert not (tmp_path / "out").exists()
