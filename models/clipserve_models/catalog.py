@@ -69,5 +69,8 @@ def resolve(
 
 def _unknown(kind: str, wrong: str, known: Iterable[str]) -> str:
     right = {name.lower(): name for name in known}
-    close = difflib.get_close_matches(wrong.lower(), right, n=4, cutoff=0.5) or sorted(right)[:8]
-    return f"no {kind} named {wrong!r}. Similar names: {', '.join(right[name] for name in close)}."
+    close = difflib.get_close_matches(wrong.lower(), right, n=4, cutoff=0.5)
+    said = "Similar names" if close else "Some of those that there are"
+    return (
+        f"no {kind} named {wrong!r}. {said}: {', '.join(right[name] for name in close or sorted(right)[:8])}."
+    )

@@ -61,8 +61,8 @@ async def test_a_folder_becomes_a_file_with_its_failures(clip: AsyncMethods, tmp
 
 
 async def test_a_model_that_is_not_there_is_named_with_those_that_are() -> None:
-    with pytest.raises(ClipserveError, match=r"no model other.*has demo"):
-        async with open_in_process(Settings(models=(DEMO,)), "other", exact=True):
+    with pytest.raises(ClipserveError, match=r"other is neither.*has demo"):
+        async with open_in_process(Settings(models=(DEMO,), export=False), "other", exact=True):
             pass
 
 
@@ -74,8 +74,8 @@ def test_a_model_is_named_by_its_folder_or_its_name(tmp_path: Path, monkeypatch:
     for model, name in ((None, "demo"), ("other", "other"), (other, "other"), (str(other), "other")):
         with clipserve.Clip(model, backend="onnx") as clip:
             assert clip.served_by().model == name
-    with pytest.raises(ClipserveError, match=r"no model nowhere.*has demo, other"):
-        clipserve.Clip("nowhere")
+    with pytest.raises(ClipserveError, match=r"nowhere is neither.*has demo, other"):
+        clipserve.Clip("nowhere", export=False)
     manifest.write_text("{}", "utf-8")
     with pytest.raises(ClipserveError, match=r"model\.json"):
         clipserve.Clip(other)
