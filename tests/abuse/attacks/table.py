@@ -75,6 +75,10 @@ WORST = (
     "departures: a megabyte of lines, then a reset",
     "health and reflection: 100 watches that withhold their message",
     "health and reflection: 100 checks of 60 KB each",
+    "bulk: bombs in base64",
+    "similarity: bombs on both sides",
+    "label sets: 990 labels x 101 templates",
+    "odd numbers: top_k 1e400",
 )
 # What the slow tests play, and where each takes seconds; with ABUSE_ALL=1 more, in most of an hour.
 _ALL = bool(os.environ.get("ABUSE_ALL"))
