@@ -26,6 +26,7 @@ from tests.docs.markdown import documents
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+API = (ROOT / "docs/api.md").read_text()
 MAKEFILE = (ROOT / "Makefile").read_text()
 PYPROJECT, SERVICE, MODELS = (
     tomllib.loads((ROOT / folder / "pyproject.toml").read_text()) for folder in ("", "service", "models")
@@ -59,9 +60,9 @@ def error_table() -> str:
     return "\n".join(rows)
 
 
-def test_the_readme_has_every_error_code_with_its_status() -> None:
-    shown = README.partition("<!-- error codes -->\n")[2].partition("\n<!-- end of error codes -->")[0]
-    assert shown == error_table(), f"replace the table in README.md by:\n{error_table()}"
+def test_the_documentation_has_every_error_code_with_its_status() -> None:
+    shown = API.partition("<!-- error codes -->\n")[2].partition("\n<!-- end of error codes -->")[0]
+    assert shown == error_table(), f"replace the table in docs/api.md by:\n{error_table()}"
 
 
 def grpc_statuses() -> str:
@@ -75,8 +76,7 @@ def grpc_statuses() -> str:
 
 
 def test_the_documentation_has_the_status_in_grpc_of_every_code() -> None:
-    text = (ROOT / "docs/api.md").read_text()
-    shown = text.partition("<!-- grpc statuses -->\n")[2].partition("\n<!-- end of grpc statuses -->")[0]
+    shown = API.partition("<!-- grpc statuses -->\n")[2].partition("\n<!-- end of grpc statuses -->")[0]
     assert shown == grpc_statuses(), f"replace the table in docs/api.md by:\n{grpc_statuses()}"
 
 
@@ -95,8 +95,7 @@ def template_sets_table() -> str:
 
 
 def test_the_documentation_has_every_template_set() -> None:
-    text = (ROOT / "docs/api.md").read_text()
-    shown = text.partition("<!-- template sets -->\n")[2].partition("\n<!-- end of template sets -->")[0]
+    shown = API.partition("<!-- template sets -->\n")[2].partition("\n<!-- end of template sets -->")[0]
     assert shown == template_sets_table(), f"replace the table in docs/api.md by:\n{template_sets_table()}"
 
 
@@ -141,10 +140,21 @@ def test_the_changelog_begins_with_what_is_unreleased() -> None:
     assert set(kinds) <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
 
 
-def test_the_readme_has_the_sum_of_the_memory() -> None:
+def test_the_readme_is_short() -> None:
+    assert len(README.splitlines()) <= 150, "move a part of it to its page in docs/"
+
+
+def test_the_readme_says_how_the_command_gets_on_path_before_it_uses_it() -> None:
+    told = README.index("`. .venv/bin/activate`")
+    used = re.search(r"^clipserve\b|`clipserve\b(?!\.)", README, re.MULTILINE)
+    assert used
+    assert told < used.start()
+
+
+def test_the_notes_on_production_have_the_sum_of_the_memory() -> None:
     sum_of_all = re.search(r"^Together (.+ GB)\.$", (ROOT / "docs/memory.md").read_text(), re.MULTILINE)
     assert sum_of_all is not None
-    assert f"fits {sum_of_all[1]} on two cores" in README
+    assert f"fits {sum_of_all[1]} on two cores" in (ROOT / "docs/production.md").read_text()
 
 
 def test_lock_files_hold_no_addresses() -> None:

@@ -1,4 +1,4 @@
-"""A newcomer does what README.md says, word for word, and gets what it shows."""
+"""A newcomer does what README.md and the pages behind it say, word for word, and gets what they show."""
 
 from __future__ import annotations
 
@@ -16,12 +16,18 @@ from tests.process import failed_start
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
+API = (ROOT / "docs/api.md").read_text()
 
 
-def blocks(title: str, language: str) -> list[str]:
-    """The code blocks of this language in the section of this title."""
-    section = README.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
-    return re.findall(rf"^```{language}\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
+def section(page: str, title: str) -> str:
+    """What is under this heading, and under those below it."""
+    assert f"\n## {title}\n" in page
+    return page.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+
+
+def blocks(text: str, language: str) -> list[str]:
+    """The code blocks of this language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
 def run(command: list[str]) -> str:
@@ -44,7 +50,7 @@ def assert_as_shown(shown: str, printed: str) -> None:
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 def test_the_commands_of_label_sets_make_use_list_and_delete_one(demo: str) -> None:
-    (commands,) = blocks("Label sets", "sh")
+    (commands,) = blocks((ROOT / "docs/label-sets.md").read_text(), "sh")
     printed = run(
         ["sh", "-e", "-c", at(demo, commands.replace("curl ", "curl -sS --fail-with-body -w '\\n' "))]
     )
@@ -61,9 +67,9 @@ def test_the_commands_of_label_sets_make_use_list_and_delete_one(demo: str) -> N
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 def test_the_first_request_gives_the_answer_that_is_shown(demo: str) -> None:
-    start, request = blocks("Try it", "sh")
+    start, request = blocks(section(README, "Try it"), "sh")
     assert start == "make run\n"
-    (shown,) = blocks("Try it", "json")
+    (shown,) = blocks(section(README, "Try it"), "json")
     answer = json.loads(run(["sh", "-c", at(demo, request)]))
     assert_as_shown(json.dumps(json.loads(shown)), json.dumps(answer))
 
@@ -77,9 +83,8 @@ def test_the_first_mistakes_get_the_answers_that_are_shown(demo: str, photos: di
     heic: Part = ("image", ("a.heic", HEIC))
     text: Part = ("image", (None, "photo.jpg"))
     label: Part = ("labels", (None, "cat"))
-    shown = re.findall(
-        r"^\| `(\w+)`: (.+?) \|", README.partition("### If it goes otherwise")[2], re.MULTILINE
-    )
+    page = (ROOT / "docs/troubleshooting.md").read_text()
+    shown = re.findall(r"^\| `(\w+)`: (.+?) \|", page, re.MULTILINE)
     for (code, said), form in zip(shown, ([heic, label], [text, label], [image]), strict=True):
         answer = httpx.post(f"{demo}/classify", files=form).json()
         assert answer["code"] == code
@@ -93,17 +98,14 @@ def test_the_first_mistakes_get_the_answers_that_are_shown(demo: str, photos: di
 
 
 def test_the_program_in_python_prints_what_is_shown(demo: str) -> None:
-    (program,) = blocks("From Python", "python")
-    (shown,) = blocks("From Python", "text")
+    (program,) = blocks(section(README, "From Python"), "python")
+    (shown,) = blocks(section(README, "From Python"), "text")
     assert_as_shown(shown, run([sys.executable, "-c", at(demo, program)]))
 
 
 def test_the_endpoints_for_clients_of_other_servers_are_in_the_api_s_document(demo: str) -> None:
     paths = httpx.get(f"{demo}/openapi.json").json()["paths"]
-    section = (
-        (ROOT / "docs/api.md").read_text().partition("## Clients of other servers")[2].partition("\n## ")[0]
-    )
-    rows = "".join(re.findall(r"^\| (`.*)", section, re.MULTILINE))
+    rows = "".join(re.findall(r"^\| (`.*)", section(API, "Clients of other servers"), re.MULTILINE))
     told = set(re.findall(r"`([A-Z]+ /[^`]+)`", rows))
     assert told == {
         f"{method.upper()} {path}"
@@ -115,13 +117,13 @@ def test_the_endpoints_for_clients_of_other_servers_are_in_the_api_s_document(de
 
 def test_the_table_of_endpoints_is_what_is_served(demo: str) -> None:
     paths = httpx.get(f"{demo}/openapi.json").json()["paths"]
-    rows = re.findall(r"^\| (`(?:GET|POST|PUT|DELETE) /.*)", README, re.MULTILINE)
+    rows = re.findall(r"^\| (`(?:GET|POST|PUT|DELETE) /.*)", section(API, "Endpoints"), re.MULTILINE)
     told = {found for row in rows for found in re.findall(r"`([A-Z]+) (/[^`]*)`", row.partition("|")[0])}
     served = {
         (method.upper(), path)
         for path, methods in paths.items()
         for method, operation in methods.items()
-        if "tags" not in operation  # those for clients of other servers are in docs/api.md
+        if "tags" not in operation  # those for clients of other servers have a table of their own
     }
     assert told == served | {("GET", "/"), ("GET", "/docs"), ("GET", "/openapi.json")}
     for method, path in served:
