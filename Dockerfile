@@ -18,7 +18,7 @@ FROM ${BASE_GPU} AS base-gpu
 # What NVIDIA's container runtime puts into the container: GPUs, and of the driver what computes.
 ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
 
-# The packages in /app/.venv, by a pip that stays outside of it, and the list of them.
+# The packages in /app/.venv, by a pip that stays outside of it, and the list of them: lock files do not know the variant.
 # hadolint ignore=DL3006
 FROM base-${VARIANT} AS build
 ARG VARIANT
@@ -84,6 +84,7 @@ USER 10001:10001
 ENV PATH=/app/.venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1 HOME=/var/lib/clipserve \
     CLIPSERVE_HOST=0.0.0.0 CLIPSERVE_STATE_DIR=/var/lib/clipserve CLIPSERVE_EXPORT=false
 EXPOSE 8080 8081 8082
+# Not /readyz: what restarts unhealthy containers must not restart one that drains or waits for Triton.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=60s \
     CMD ["python3", "-c", "import os, urllib.request as r; port = os.environ.get('CLIPSERVE_OPERATIONS_PORT', '8082'); r.urlopen(f'http://127.0.0.1:{port}/livez', timeout=2)"]
 ENTRYPOINT ["clipserve"]

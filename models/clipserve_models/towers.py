@@ -1,4 +1,7 @@
-"""open_clip's encoders as modules that are traced to the graphs that `clipserve.clip.artifact` describes."""
+"""open_clip's encoders as modules that are traced to the graphs that `clipserve.clip.artifact` describes.
+
+The last block of a transformer computes the pooled state only: nothing reads the others. The vectors are the same.
+"""
 
 from __future__ import annotations
 

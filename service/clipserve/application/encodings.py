@@ -1,5 +1,8 @@
 """Vectors in fewer bytes. What each does to a search is in docs/api.md.
 
+A vector has a scale of its own for int8, because the values of a unit vector of 512 are about 0.04: at steps of
+1/127 they would have five levels. A cosine needs no scale.
+
 Values are little-endian and in the order of the vector; bits begin with the highest of each byte.
 
 | encoding | of D values | what it is |

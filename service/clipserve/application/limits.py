@@ -68,7 +68,10 @@ def prompts_at_most(labels: Sequence[str], templates: Sequence[str], limits: Req
 
 
 def check_labels(labels: Sequence[str], background: Sequence[str], limits: RequestLimits) -> None:
-    """Raises InvalidInput, TooMany or TextTooLong: one is empty or there twice, or they are over a limit."""
+    """Raises InvalidInput, TooMany or TextTooLong: one is empty or there twice, or they are over a limit.
+
+    A single label is allowed: its score under softmax is 1, but its cosine and its logit say something.
+    """
     together = [*labels, *background]
     at_most("labels", len(together), limits.max_labels)
     label_bytes = sum(len(label.encode("utf-8", "replace")) for label in together)

@@ -1,4 +1,9 @@
-"""Lines to a file descriptor, written by a thread of its own: nobody waits for whoever reads them, or does not."""
+"""Lines to a file descriptor, written by a thread of its own: nobody waits for whoever reads them, or does not.
+
+The event loop would stop in `write` as soon as the pipe at standard error is full. So a thread writes, and lines
+are dropped while too many wait. Standard error itself is not replaced by a pipe that we read: what a C library says
+when it crashes would stay in it.
+"""
 
 from __future__ import annotations
 

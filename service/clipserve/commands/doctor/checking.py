@@ -1,4 +1,8 @@
-"""Checks, each run in its time: one that hangs or raises becomes a line of the report, not its end."""
+"""Checks, each run in its time: one that hangs or raises becomes a line of the report, not its end.
+
+A thread that hangs in a system call cannot be ended, so it is left behind. Checks do not run side by side: they
+would share cores with the self-test, which is timed.
+"""
 
 from __future__ import annotations
 
