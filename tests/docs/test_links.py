@@ -26,14 +26,16 @@ def linked(document: Path) -> set[Path]:
     return {(document.parent / path).resolve() for path, _ in links(document.read_text()) if path}
 
 
-def test_the_front_door_leads_to_every_page() -> None:
-    door = ROOT / "docs/README.md"
-    assert set(PAGES) - {door} <= linked(door)
+def index_of(page: Path) -> Path:
+    """The README.md of its folder, or of the nearest folder above that has another one."""
+    indexes = (folder / "README.md" for folder in page.parents)
+    return next(index for index in indexes if index != page and index.exists())
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "README.md"], ids=shown)
-def test_a_page_leads_back_to_the_front_door(page: Path) -> None:
-    assert ROOT / "docs/README.md" in linked(page)
+@pytest.mark.parametrize("page", PAGES, ids=shown)
+def test_an_index_leads_to_the_page_and_the_page_back_to_it(page: Path) -> None:
+    assert page in linked(index_of(page))
+    assert index_of(page) in linked(page)
 
 
 def test_anchors_are_those_that_github_makes() -> None:
