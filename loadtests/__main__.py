@@ -15,7 +15,6 @@ from loadtests import (
     triton_calls,
     versus,
 )
-from loadtests.capacity import commands as capacity_commands
 from loadtests.gpu.command import gpu_check
 
 cli = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
@@ -40,8 +39,6 @@ cli.command()(gathering.gathering)
 cli.command()(triton_calls.triton_calls)
 cli.command()(decoders.decoders)
 cli.command()(versus.versus)
-cli.command()(capacity_commands.capacity_check)
-cli.command()(capacity_commands.capacity)
 cli.command()(gpu_check)
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -60,10 +59,10 @@ class Measurement:
         self._next += len(load.answers) + count  # each client has taken one more than it sent
         return self._result(f"closed, {count} client{'s' * (count > 1)}", load, observer)
 
-    def open(self, rate: float, seconds: float, chance: random.Random | None = None) -> Result:
-        """At `rate` requests a second, whatever becomes of them. `chance`: see `open_loop.run`."""
+    def open(self, rate: float, seconds: float) -> Result:
+        """At `rate` requests a second, whatever becomes of them."""
         with self._observer() as observer:
-            load = open_loop.run(self._server.url, self._calls, rate, seconds, self._next, chance=chance)
+            load = open_loop.run(self._server.url, self._calls, rate, seconds, self._next)
         self._next += len(load.answers)
         return self._result(f"open, {rate:.3g}/s", load, observer)
 

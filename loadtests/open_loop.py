@@ -9,8 +9,6 @@ When all its threads wait for answers, requests go out late, and `Load.lag` says
 
 from __future__ import annotations
 
-import itertools
-import random
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -28,17 +26,13 @@ def run(
     seconds: float,
     first: int = 0,
     connections: int = CONNECTIONS,
-    chance: random.Random | None = None,
 ) -> Load:
-    """Send `rate` requests a second for `seconds`; at most `connections` at a time.
+    """Send `rate` requests a second for `seconds`, evenly spaced; at most `connections` at a time.
 
-    `call`: one for all, or a function of the request's number, counted from `first`. `chance`: draws the moments at
-    random, as those of many independent clients are (a Poisson process); without it they are evenly spaced.
+    `call`: one for all, or a function of the request's number, counted from `first`.
     """
     calls = always(call) if isinstance(call, Call) else call
     total = max(1, round(rate * seconds))
-    gaps = (chance.expovariate(rate) if chance else 1 / rate for _ in range(total))
-    moments = itertools.accumulate(gaps, initial=0.0)
     answers: list[Answer] = []
     idle: list[Client] = []  # the last used on top: few connections, and those stay open
 
@@ -55,7 +49,8 @@ def run(
 
     cpu, started = time.process_time(), time.perf_counter()
     with ThreadPoolExecutor(connections) as pool:
-        for number, due in zip(range(total), moments, strict=False):
+        for number in range(total):
+            due = number / rate
             prepared = calls(first + number)
             time.sleep(max(0.0, started + due - time.perf_counter()))
             pool.submit(send, prepared, due)
