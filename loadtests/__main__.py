@@ -12,7 +12,6 @@ from loadtests import (
     label_set_commands,
     limit,
     processes,
-    triton_calls,
     versus,
 )
 from loadtests.gpu.command import gpu_check
@@ -36,7 +35,6 @@ cli.command()(label_set_commands.shared_sets)
 cli.command()(label_set_commands.zero_shot)
 cli.command()(processes.processes)
 cli.command()(gathering.gathering)
-cli.command()(triton_calls.triton_calls)
 cli.command()(decoders.decoders)
 cli.command()(versus.versus)
 cli.command()(gpu_check)
