@@ -6,7 +6,6 @@ import typer
 
 from loadtests import (
     commands,
-    decoders,
     embed_folder,
     gathering,
     label_set_commands,
@@ -35,7 +34,6 @@ cli.command()(label_set_commands.shared_sets)
 cli.command()(label_set_commands.zero_shot)
 cli.command()(processes.processes)
 cli.command()(gathering.gathering)
-cli.command()(decoders.decoders)
 cli.command()(versus.versus)
 cli.command()(gpu_check)
 
