@@ -12,14 +12,13 @@ import typer
 
 from loadtests import bulk as in_bulk
 from loadtests import fair as fairness
-from loadtests import fronts as in_fronts
 from loadtests import gateway as alone
 from loadtests import overload as overloading
 from loadtests import recall as searching
 from loadtests import soak as soaking
 from loadtests.measure import Measurement, Result
 from loadtests.observe import Memory
-from loadtests.process import Server, free_port, started
+from loadtests.process import Server, started
 from loadtests.report import Report, ms, results_table, table, write
 from loadtests.scenarios import SCENARIOS, Scenario
 
@@ -141,15 +140,6 @@ def gateway(
     typer.echo(f"{table(head, rows)}\n\nMedian: {rate:,.0f} requests/s (target: >= 1,500).")
 
 
-def fronts(artifact: Artifact = DEMO, clients: int = 8, seconds: Seconds = 3.0, rounds: Rounds = 9) -> None:
-    """REST and gRPC with arithmetic in place of the encoders: CPU of the gateway for one image, or one text."""
-    port = free_port()
-    own = {"models": str(artifact), "grpc_enabled": "true", "grpc_port": str(port)}
-    with started("loadtests.fake_service", **own) as server:
-        runs = in_fronts.fronts(server, f"127.0.0.1:{port}", clients, seconds, rounds, _front)
-    typer.echo(in_fronts.fronts_table(runs))
-
-
 def startup(artifact: Artifact = DEMO, rounds: Rounds = 5, settings: Set = None) -> None:
     """Seconds from the start of the process until it is ready (targets: demo 3, ViT-B/32 6)."""
     seconds = []
@@ -239,10 +229,6 @@ def _progress(result: Result) -> None:
     _tell(
         f"  {result.scenario.name}, {result.loop}: {load.goodput():.1f} good/s, {len(load.refusals)} refused"
     )
-
-
-def _front(run: in_fronts.FrontRun) -> None:
-    _tell(f"  {run.name}: {1e3 * run.cpu:.2f} ms, {run.rate:,.0f} a second")
 
 
 def _minutely(memory: Memory) -> None:

@@ -51,17 +51,6 @@ def test_the_gateway_is_measured_on_arithmetic(monkeypatch: pytest.MonkeyPatch, 
     assert run.texts.generator == ("wrk" if with_wrk else "Python threads")
 
 
-def test_the_fronts_are_measured_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)
-    result = CliRunner().invoke(cli, ["fronts", "--clients", "2", "--seconds", "0.2", "--rounds", "1"])
-    assert result.exit_code == 0, result.output
-    rows = re.findall(
-        r"^\| a (?:photo of 640 x 480|text), (\w+) \| ([\d.]+) \| ([\d,]+) \|$", result.output, re.M
-    )
-    assert [front for front, _, _ in rows] == ["REST", "gRPC", "REST", "gRPC"]
-    assert all(float(cpu) > 0 and float(rate.replace(",", "")) > 0 for _, cpu, rate in rows)
-
-
 @pytest.mark.slow
 def test_one_process_and_two_are_measured_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
