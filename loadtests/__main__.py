@@ -8,10 +8,10 @@ from loadtests import (
     commands,
     embed_folder,
     gathering,
-    label_set_commands,
     limit,
     processes,
     versus,
+    zero_shot,
 )
 from loadtests.gpu.command import gpu_check
 
@@ -28,9 +28,7 @@ cli.command()(commands.startup)
 cli.command()(commands.soak)
 cli.command()(commands.recall)
 cli.command()(embed_folder.embed_folder)
-cli.command()(label_set_commands.label_set)
-cli.command()(label_set_commands.shared_sets)
-cli.command()(label_set_commands.zero_shot)
+cli.command()(zero_shot.zero_shot)
 cli.command()(processes.processes)
 cli.command()(gathering.gathering)
 cli.command()(versus.versus)

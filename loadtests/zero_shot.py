@@ -6,19 +6,27 @@ two are judged. That is easier than photos of other things of a class would be.
 
 from __future__ import annotations
 
+import tempfile
+import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 import clipserve
 from clipserve.client.server import Server as AskedServer
 from loadtests.bodies import json_image
-from loadtests.process import Server
+from loadtests.commands import DEMO
+from loadtests.process import Server, started
 from loadtests.recall import cut
+from loadtests.report import table
 
 _CLASSES = 20
 _EXAMPLES = 3
+_PATIENT = {"max_queue_seconds": "600", "deadline_seconds": "600"}
+_DESCRIBED = Path(__file__).with_name("described.toml")
 
 
 @dataclass(frozen=True)
@@ -29,6 +37,28 @@ class Accuracy:
     right: int
     photos: int
     wrong: list[tuple[str, str]]
+
+
+def zero_shot(
+    photos: Annotated[Path, typer.Argument(help="A folder with photos such as n01664065_loggerhead.JPEG.")],
+    artifact: Path = DEMO,
+    described: Annotated[
+        Path, typer.Option(help="TOML: label = [prompts] for some of the labels.")
+    ] = _DESCRIBED,
+) -> None:
+    """Accuracy on labelled photos: by names, with described labels, and with examples."""
+    found = sorted(p for p in photos.rglob("*") if p.suffix.lower() in (".jpg", ".jpeg"))
+    prompts = tomllib.loads(described.read_text("utf-8"))
+    with (
+        tempfile.TemporaryDirectory() as state,
+        started("clipserve", models=str(artifact), state_dir=state, **_PATIENT) as server,
+    ):
+        results = [by_names(server, found, {}), by_names(server, found, prompts)]
+        results += [with_examples(server, found, weight) for weight in (None, 0.5, 1.0)]
+    rows = [[r.name, f"{r.right} of {r.photos}", f"{100 * r.right / r.photos:.1f} %"] for r in results]
+    typer.echo(table(("by", "right", "accuracy"), rows))
+    for label, taken_for in results[0].wrong:
+        typer.echo(f"  by names: {label} taken for {taken_for}", err=True)
 
 
 def label_of(photo: Path) -> str:
