@@ -14,7 +14,6 @@ from loadtests import bulk as in_bulk
 from loadtests import fair as fairness
 from loadtests import gateway as alone
 from loadtests import overload as overloading
-from loadtests import recall as searching
 from loadtests import soak as soaking
 from loadtests.measure import Measurement, Result
 from loadtests.observe import Memory
@@ -172,20 +171,6 @@ def soak(
         f"{soaking.slope(seen.memory):,.1f} KiB a minute."
     )
     _finish(f"Soak: {artifact.name}", [result], out, text, _about(server, own))
-
-
-def recall(
-    photos: Annotated[Path, typer.Argument(help="A folder with JPEGs, folders in it too.")],
-    artifact: Path = DEMO,
-) -> None:
-    """What each type of vectors does to a search among parts of photos."""
-    found = sorted(p for p in photos.rglob("*") if p.suffix.lower() in (".jpg", ".jpeg"))
-    if len(found) < 10:
-        raise typer.BadParameter(f"{photos} has {len(found)} JPEGs; ten are the least that say something")
-    with _server(artifact, None, {}) as server:
-        results = searching.recall(server, found, _tell)
-    rows = [[r.embedding_type, str(r.bytes), f"{100 * r.recall:.1f} %"] for r in results]
-    typer.echo(table(("type", "bytes a vector", "of the ten nearest"), rows))
 
 
 @contextmanager
