@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import tempfile
+import time
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -114,8 +115,7 @@ def _judged(
     cases: Sequence[tuple[str, bytes]],
     options: Mapping[str, Any],
 ) -> Accuracy:
-    asked = AskedServer(server.url, seconds=120)
-    asked.result("PUT", "/label-sets/judged", json={"labels": labels, **options})
+    _put(AskedServer(server.url, seconds=120), {"labels": labels, **options})
     with clipserve.Client(server.url) as client:
         classified = client.classify([image for _, image in cases], label_set="judged", top_k=1)
     if classified.errors:
@@ -124,3 +124,11 @@ def _judged(
     pairs = [(label, first) for (label, _), first in zip(cases, found, strict=True)]
     wrong = [pair for pair in pairs if pair[0] != pair[1]]
     return Accuracy(name, len(pairs) - len(wrong), len(pairs), wrong)
+
+
+def _put(asked: AskedServer, definition: Mapping[str, Any]) -> None:
+    """And wait until it is built: until then the former set is served."""
+    while (put := asked.result("PUT", "/label-sets/judged", json=definition)).json["state"] == "building":
+        time.sleep(0.5)
+    if put.json["state"] != "ready":
+        raise RuntimeError(f"the set is {put.json['state']}: {put.json.get('error')}")
