@@ -25,6 +25,7 @@ from PIL import Image
 
 from loadtests.bare_loop import bare_loop
 from loadtests.bodies import GRAIN, photo
+from loadtests.observe import bytes_of_all, cpu_seconds_of_all
 
 _BARE_SECONDS, _EVERY_SECONDS = 2.0, 4.0
 _DONE = re.compile(r"^([\d,]+) of ")
@@ -123,13 +124,13 @@ class _Run:
         while not journal.exists() and self._process.poll() is None:
             time.sleep(0.05)
         began = lap = time.monotonic()
-        before = _cpu_seconds(self._process.pid)
+        before = cpu_seconds_of_all(self._process.pid)
         stopped = 0.0
         lately = deque([0], maxlen=25)  # of five seconds: a process that ends has given some of it back
         while self._process.poll() is None:
             yield
-            lately.append(_resident(self._process.pid))
-            self.cpu = max(self.cpu, _cpu_seconds(self._process.pid) - before)
+            lately.append(bytes_of_all(self._process.pid, "VmRSS") // 1_000_000)
+            self.cpu = max(self.cpu, cpu_seconds_of_all(self._process.pid) - before)
             if not self.early and self.done > self.rows / 10:
                 self.early = lately[-1]
             if stop and time.monotonic() - lap > _EVERY_SECONDS:
@@ -176,26 +177,3 @@ def _interleaved(
     while not all(rates):
         measure()
     return rates, costs
-
-
-def _family(pid: int) -> Iterator[tuple[Path, list[str]]]:
-    """A process and its children: their folders in /proc, and the fields of `stat` behind the name."""
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            fields = (folder / "stat").read_text("utf-8").rpartition(")")[2].split()
-        except OSError:
-            continue
-        if str(pid) in (folder.name, fields[1]):
-            yield folder, fields
-
-
-def _cpu_seconds(pid: int) -> float:
-    """Of a process and its children."""
-    ticks = sum(int(fields[11]) + int(fields[12]) for _, fields in _family(pid))
-    return ticks / os.sysconf("SC_CLK_TCK")
-
-
-def _resident(pid: int) -> int:
-    """MB of a process and its children; 0 when it has ended."""
-    pages = sum(int(fields[21]) for _, fields in _family(pid))
-    return pages * os.sysconf("SC_PAGE_SIZE") // 1_000_000

@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -105,10 +106,31 @@ def cpu_seconds(pid: int) -> float:
 
 
 def cpu_seconds_of_all(pid: int) -> float:
-    """CPU seconds of a process and of all below it: workers, decoders."""
-    threads = Path(f"/proc/{pid}/task").iterdir()  # a child belongs to the thread that has started it
-    children = [child for thread in threads for child in (thread / "children").read_text("utf-8").split()]
-    return cpu_seconds(pid) + sum(cpu_seconds_of_all(int(child)) for child in children)
+    """CPU seconds of a process and of all below it that live: workers, decoders."""
+    total = 0.0
+    for member in process_tree(pid):
+        with suppress(OSError):  # it has just ended
+            total += cpu_seconds(member)
+    return total
+
+
+def process_tree(pid: int) -> list[int]:
+    """The process and all its descendants, parents first. A child belongs to the thread that has started it."""
+    found = [pid]
+    for parent in found:  # grows while it is walked
+        for listing in Path(f"/proc/{parent}/task").glob("*/children"):
+            with suppress(OSError):  # that thread has just ended
+                found += [int(child) for child in listing.read_text("utf-8").split()]
+    return found
+
+
+def bytes_of_all(pid: int, kind: str) -> int:
+    """Bytes of each process of the tree, added up, as `memory` names them; what they share counts for each."""
+    total = 0
+    for member in process_tree(pid):
+        with suppress(OSError, KeyError):  # it has just ended
+            total += memory(member)[kind]
+    return total
 
 
 def memory(pid: int) -> dict[str, int]:

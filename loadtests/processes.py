@@ -21,7 +21,7 @@ import typer
 
 from loadtests import closed_loop
 from loadtests.load import Load
-from loadtests.observe import cpu_seconds
+from loadtests.observe import cpu_seconds, process_tree
 from loadtests.process import FakeTriton, Server, fake_triton, started
 from loadtests.report import ms, table
 from loadtests.scenarios import SCENARIOS, Scenario
@@ -114,7 +114,7 @@ def take_turns(
 
 def one_is_killed(server: Server, scenario: Scenario, clients: int, seconds: float) -> Load:
     """A turn, in the middle of which one of the gateway's processes ends by SIGKILL."""
-    timer = threading.Timer(seconds / 2, os.kill, [_children(server.pid or 0)[0], signal.SIGKILL])
+    timer = threading.Timer(seconds / 2, os.kill, [process_tree(server.pid or 0)[1], signal.SIGKILL])
     timer.start()
     return closed_loop.run(server.url, scenario.calls(), clients, seconds)
 
@@ -133,23 +133,10 @@ def _turn(
 def _cpu(triton: FakeTriton, server: Server) -> dict[str, float]:
     """CPU seconds by who has used them. Processes that end meanwhile would be missing: here none does."""
     used = {"gateway": 0.0, "decoding": 0.0, "triton": cpu_seconds(triton.pid)}
-    for pid in _family(server.pid or 0):
+    for pid in process_tree(server.pid or 0):
         decodes = _DECODER in Path(f"/proc/{pid}/cmdline").read_bytes()
         used["decoding" if decodes else "gateway"] += cpu_seconds(pid)
     return used
-
-
-def _family(pid: int) -> list[int]:
-    """The process, its children and theirs."""
-    return [pid, *(each for child in _children(pid) for each in _family(child))]
-
-
-def _children(pid: int) -> list[int]:
-    return [
-        int(child)
-        for task in Path(f"/proc/{pid}/task").iterdir()
-        for child in (task / "children").read_text("utf-8").split()
-    ]
 
 
 def _idle_seconds() -> float:

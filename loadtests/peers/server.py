@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import os
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from loadtests.bodies import Call
-from loadtests.observe import memory
+from loadtests.observe import bytes_of_all, process_tree
 
 _START_SECONDS = 240.0
 _STOP_SECONDS = 30.0
@@ -30,27 +29,6 @@ def ask(url: str, call: Call, timeout: float = 60.0) -> Any:
     request = urllib.request.Request(url + call.path, call.body, {"Content-Type": call.content_type})
     with urllib.request.urlopen(request, timeout=timeout) as answer:
         return json.load(answer)
-
-
-def process_tree(pid: int) -> list[int]:
-    """The process and all its descendants, parents first."""
-    found = [pid]
-    for parent in found:  # grows while it is walked
-        for listing in Path(f"/proc/{parent}/task").glob("*/children"):
-            try:
-                found += [int(child) for child in listing.read_text("utf-8").split()]
-            except OSError:  # that thread has just ended
-                continue
-    return found
-
-
-def peak_bytes(pid: int) -> int:
-    """Highest resident memory of each process of the tree, added up; memory they share counts for each."""
-    total = 0
-    for member in process_tree(pid):
-        with contextlib.suppress(OSError, KeyError):  # it has just ended
-            total += memory(member)["VmHWM"]
-    return total
 
 
 class PeerServer:
@@ -107,7 +85,8 @@ class PeerServer:
         self._signal(signal.SIGCONT)
 
     def peak_bytes(self) -> int:
-        return peak_bytes(self.pid)
+        """Highest resident memory of each of its processes, added up."""
+        return bytes_of_all(self.pid, "VmHWM")
 
     def stop(self) -> None:
         """End the process and what it started."""
