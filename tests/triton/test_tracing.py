@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import functools
+import uuid
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 import pytest
@@ -42,10 +45,28 @@ async def embed(running: Running, traceparent: str) -> None:
     assert answer.status_code == 200
 
 
+async def reaching_triton(collector: Collector, ask: Callable[[str], Awaitable[object]]) -> str:
+    """Call `ask(traceparent)` with new traces until Triton has sent its span of one; the id of that trace.
+
+    Triton 2.51 loses the spans of up to one request in ten, with its own client too.
+    """
+    for _ in range(20):
+        trace = uuid.uuid4().hex
+        await ask(SAMPLED.replace(TRACE, trace))
+        with contextlib.suppress(TimeoutError):
+            await eventually(functools.partial(has_span_of, collector, trace), 3)
+            return trace
+    raise AssertionError("Triton sent no span of 20 requests")
+
+
+def has_span_of(collector: Collector, trace: str) -> bool:
+    of_triton = [span for span in collector.spans if span.service == "triton-inference-server"]
+    return any((span.trace_id, span.name) == (trace, "InferRequest") for span in of_triton)
+
+
 async def test_one_trace_leads_from_the_edge_through_the_gateway_into_triton(
     triton_of: Callable[..., Triton],
 ) -> None:
-    by_grpc = "f" * 32
     with collecting() as collector:
         triton = triton_of(DEFAULTS["python"], None, *traced_by(collector))
         async with (
@@ -59,14 +80,16 @@ async def test_one_trace_leads_from_the_edge_through_the_gateway_into_triton(
             ) as running,
             client_of(running.rpc_address) as client,
         ):
-            await embed(running, UNSAMPLED.replace(TRACE, "a" * 32))
-            await embed(running, SAMPLED)
-            metadata = [("traceparent", SAMPLED.replace(TRACE, by_grpc))]
-            await client.call("Embed", texts=["a cat"], metadata=metadata)
-        await eventually(lambda: len({each.trace_id for each in from_triton(collector)}) == 2, 30)
-        spans = [span for span in collector.spans if span.trace_id == TRACE]
-        others = [span for span in collector.spans if span.trace_id == by_grpc]
-    assert {span.trace_id for span in collector.spans} == {TRACE, by_grpc}, "one without the flag is traced"
+            unsampled = "a" * 32
+            await embed(running, UNSAMPLED.replace(TRACE, unsampled))
+            by_rest = await reaching_triton(collector, lambda parent: embed(running, parent))
+            by_grpc = await reaching_triton(
+                collector,
+                lambda parent: client.call("Embed", texts=[parent], metadata=[("traceparent", parent)]),
+            )
+    assert all(span.trace_id != unsampled for span in collector.spans), "one without the flag is traced"
+    spans = [span for span in collector.spans if span.trace_id == by_rest]
+    others = [span for span in collector.spans if span.trace_id == by_grpc]
     request = one(spans, "clipserve", "/embed")
     stage = one(spans, "clipserve", "encode_image")
     batch = one(spans, "clipserve", "batch")
@@ -83,7 +106,3 @@ async def test_one_trace_leads_from_the_edge_through_the_gateway_into_triton(
     assert one(others, "triton-inference-server", "InferRequest").parent_id == (
         one(others, "clipserve", "triton").span_id
     )
-
-
-def from_triton(collector: Collector) -> list[Sent]:
-    return [span for span in collector.spans if span.service == "triton-inference-server"]
