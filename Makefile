@@ -15,7 +15,7 @@ MARKERS := $(PARTS) abuse clients
 FAST := not (slow or deploy $(MARKERS:%=or %))
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow test-all dist coverage check check-deploy fmt docs proto lock image model load compare triton clean $(MARKERS:%=only-%)
+.PHONY: help run test test-slow test-all dist coverage mutants check check-deploy fmt docs proto lock image model load compare triton clean $(MARKERS:%=only-%)
 
 help: ## this list
 	@grep -hE '^[a-z -]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z -]+):.*## /\1\t/' | expand -t 16
@@ -53,6 +53,9 @@ image: ## build the image, and say of it what it is made of: make image [VARIANT
 proto: .venv/dev.stamp ## make the stubs of clip.proto anew
 	$(BIN)/python -m grpc_tools.protoc -I service --python_out=$(STUBS) --pyi_out=$(STUBS) --grpc_python_out=$(STUBS) \
 	  clipserve/v1/clip.proto
+
+mutants: .venv/dev.stamp ## break the code in 400 places, one at a time, and count what `make test` notices [ARGS="--against FILE"]
+	$(BIN)/python -m tests.mutants --marker '$(FAST)' $(ARGS)
 
 check: .venv/dev.stamp ## lint, format, types, layers; clip.proto: the released contract holds, the stubs are those of it
 	$(BIN)/ruff check .
@@ -121,7 +124,7 @@ lock: ## pin the dependencies in the pyproject.toml files anew (needs uv); ARGS=
 	$(LOCK) $(ARGS) --group dist -c requirements/build.txt -o requirements/dist.txt
 
 clean: ## remove what make installed
-	rm -rf .venv .venv-export .deploy-tools .dist-tools dist .page-tools .triton .peers .clients .image
+	rm -rf .venv .venv-export .deploy-tools .dist-tools dist .page-tools .triton .peers .clients .image .mutants
 
 .venv/python.stamp:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -1,0 +1,1 @@
+"""Mutation testing: which small faults in the code does `make test` not notice?"""

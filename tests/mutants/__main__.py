@@ -1,0 +1,161 @@
+"""Break the code in many places, one at a time, and count what the fast tests notice.
+
+    python -m tests.mutants                          400 mutants of application, engine and rest
+    python -m tests.mutants --against before.json    and what another commit's tests killed of the same ones
+
+One run under coverage tells which tests run which line; a mutant meets those of its line alone, the nearest first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from queue import SimpleQueue
+
+from coverage import CoverageData
+
+from tests.mutants.mutate import Mutant, mutants_of
+
+ROOT = Path(__file__).parents[2]
+WORK = ROOT / ".mutants"
+PACKAGE = "service/clipserve"
+FIRST = 40  # tests that are tried first; a survivor of these meets all others
+SECONDS = 300  # of one run of tests: a mutant that hangs is noticed
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.mutants")
+    parser.add_argument("--count", type=int, default=400)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--of", nargs="+", default=["application", "engine", "rest"], help="rooms of the service"
+    )
+    parser.add_argument("--workers", type=int, default=os.cpu_count())
+    parser.add_argument("--marker", default="", help="-m of the fast tests (make mutants gives it)")
+    parser.add_argument("--out", type=Path, default=WORK / "mutants.json")
+    parser.add_argument("--against", type=Path, help="what --out of another commit wrote")
+    asked = parser.parse_args()
+    WORK.mkdir(exist_ok=True)
+    results = run_all(choose(asked.of, asked.seed, asked.count), tests_of_lines(asked.marker), asked.workers)
+    asked.out.write_text(json.dumps(results, indent=1))
+    print(f"{sum(results.values())} of {len(results)} mutants were killed")
+    if asked.against:
+        compare(json.loads(asked.against.read_text()), results)
+
+
+def choose(rooms: list[str], seed: int, count: int) -> list[Mutant]:
+    paths = [path for path in tracked(*(f"{PACKAGE}/{room}" for room in rooms)) if path.endswith(".py")]
+    every = (mutant for path in paths for mutant in mutants_of(ROOT, path))
+    return sorted(every, key=lambda mutant: mutant.digest(seed))[:count]
+
+
+def tracked(*folders: str) -> list[str]:
+    """Paths of files that are committed."""
+    listed = subprocess.run(["git", "ls-files", "-z", *folders], cwd=ROOT, stdout=subprocess.PIPE, check=True)
+    return listed.stdout.decode().split("\0")[:-1]
+
+
+def tests_of_lines(marker: str) -> CoverageData:
+    """For each line the tests that run it, measured once for a state of the code."""
+    state = hashlib.sha256()
+    for path in tracked("service", "models", "tests"):
+        state.update((ROOT / path).read_bytes())
+    file = WORK / f"{state.hexdigest()[:16]}.coverage"
+    if not file.exists():
+        environment = os.environ | {"COVERAGE_FILE": str(WORK / "part")}
+        tests = ["-m", "pytest", "-p", "tests.mutants.contexts", "-n", "3", "-q", "-m", marker]
+        subprocess.run(
+            [sys.executable, "-m", "coverage", "run", *tests], cwd=ROOT, env=environment, check=True
+        )
+        parts = map(str, WORK.glob("part.*"))
+        combine = [sys.executable, "-m", "coverage", "combine", "--quiet", f"--data-file={file}", *parts]
+        subprocess.run(combine, cwd=ROOT, check=True)
+    data = CoverageData(str(file))
+    data.read()
+    return data
+
+
+def run_all(mutants: list[Mutant], data: CoverageData, workers: int) -> dict[str, bool]:
+    """By the key of each mutant whether it was killed."""
+    copies: SimpleQueue[Path] = SimpleQueue()
+    tests = [tests_of(mutant, data) for mutant in mutants]
+
+    def run(mutant: Mutant, tests: list[str]) -> bool:
+        copy = copies.get()
+        try:
+            return killed(mutant, copy, tests)
+        finally:
+            copies.put(copy)
+
+    results = {}
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(workers) as pool:
+        for number in range(workers):
+            copies.put(copied(Path(folder) / str(number)))
+        unchanged = copies.get()
+        if _ends(unchanged, sorted({test for some in tests for test in some}), "--collect-only"):
+            sys.exit("the tests cannot be collected in a copy of the checkout")
+        copies.put(unchanged)
+        for mutant, dead in zip(mutants, pool.map(run, mutants, tests), strict=True):
+            results[mutant.key] = dead
+            print("killed  " if dead else "SURVIVED", f"line {mutant.line}", mutant.key, flush=True)
+    return results
+
+
+def tests_of(mutant: Mutant, data: CoverageData) -> list[str]:
+    """Tests that run its line; those of the room's own folder first."""
+    contexts = data.contexts_by_lineno(str(ROOT / mutant.path)).get(mutant.line, [])
+    near = "tests/" + mutant.path.removeprefix(PACKAGE + "/").split("/")[0]
+    tests = {context for context in contexts if context}
+    return sorted(tests, key=lambda test: (not test.startswith(near), hashlib.sha256(test.encode()).digest()))
+
+
+def copied(folder: Path) -> Path:
+    for path in tracked():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / path, folder / path)
+    return folder
+
+
+def killed(mutant: Mutant, copy: Path, tests: list[str]) -> bool:
+    file = copy / mutant.path
+    source = file.read_bytes()
+    file.write_bytes(mutant.apply(source))
+    try:
+        return any(_ends(copy, some) for some in (tests[:FIRST], tests[FIRST:]) if some)
+    finally:
+        file.write_bytes(source)
+
+
+def _ends(copy: Path, tests: list[str], *options: str) -> int:
+    """The exit status of pytest on these tests; 0 when all pass."""
+    named = copy / "tests-to-run"
+    named.write_text("\n".join(tests))
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *options, f"@{named}"]
+    paths = {"PYTHONPATH": f"{copy / 'service'}:{copy / 'models'}", "PYTHONDONTWRITEBYTECODE": "1"}
+    try:
+        ended = subprocess.run(
+            command, cwd=copy, env=os.environ | paths, capture_output=True, timeout=SECONDS
+        )
+    except subprocess.TimeoutExpired:
+        return 1
+    return ended.returncode
+
+
+def compare(before: dict[str, bool], now: dict[str, bool]) -> None:
+    both = sorted(before.keys() & now.keys())
+    killed_before, killed_now = sum(before[key] for key in both), sum(now[key] for key in both)
+    print(f"of the {len(both)} in both: {killed_before} were killed before, {killed_now} now")
+    for key in both:
+        if before[key] and not now[key]:
+            print("no longer killed:", key)
+
+
+main()
