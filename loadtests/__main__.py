@@ -9,7 +9,7 @@ from loadtests import (
     embed_folder,
     gathering,
     limit,
-    processes,
+    replicas,
     versus,
     zero_shot,
 )
@@ -28,7 +28,7 @@ cli.command()(commands.startup)
 cli.command()(commands.soak)
 cli.command()(embed_folder.embed_folder)
 cli.command()(zero_shot.zero_shot)
-cli.command()(processes.processes)
+cli.command()(replicas.replicas)
 cli.command()(gathering.gathering)
 cli.command()(versus.versus)
 cli.command()(gpu_check)

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from clipserve.engine.backend import Embeddings, Lengths, Pixels, TokenIds
 from clipserve.rest.compat.adapters import ADAPTERS
-from clipserve.settings import ModelSettings, Settings, unknown_variables
+from clipserve.settings import ModelSettings, Settings, in_place_of, unknown_variables
 from clipserve.settings.table import as_markdown
 from loadtests.fake_backend import FakeBackend
 from tests.support import DIM, png, serving, write_toy_artifact
@@ -24,6 +24,12 @@ def with_models(**own: dict[str, Any]) -> Settings:
 
 def test_misspelled_variables_are_found() -> None:
     assert unknown_variables(["CLIPSERVE_PORT", "CLIPSERVE_PROT", "PATH"]) == ["CLIPSERVE_PROT"]
+
+
+def test_a_variable_of_a_setting_that_is_gone_is_told_what_takes_its_place() -> None:
+    assert unknown_variables(["CLIPSERVE_PROCESSES"]) == ["CLIPSERVE_PROCESSES"]
+    assert "replicas" in in_place_of("CLIPSERVE_PROCESSES")
+    assert in_place_of("CLIPSERVE_PROT") == "clipserve settings lists all"
 
 
 def test_a_model_has_its_own_settings_and_the_common_ones_for_the_rest(

@@ -27,16 +27,16 @@ class Plan:
     Attributes:
         sizes: rows of the calls that are compared.
         rows: of a call under load, by tower.
-        processes: of the gateways that stand in front of Triton, one after the other.
+        gateways: how many stand in front of Triton, one number after the other.
         shares: of the rate that Triton takes.
         seconds: of each run.
-        clients: for each process of a gateway.
+        clients: for each gateway.
         generators: processes that send.
     """
 
     sizes: tuple[int, ...]
     rows: dict[str, int]
-    processes: tuple[int, ...]
+    gateways: tuple[int, ...]
     shares: tuple[float, ...]
     seconds: float
     clients: int
@@ -122,7 +122,7 @@ def _measured(
     if variant.served:
         _tell(variant, "gateways")
         through = jpeg.through_gateways(
-            triton, variant.artifact, plan.processes, plan.seconds, plan.clients, plan.generators
+            triton, variant.artifact, plan.gateways, plan.seconds, plan.clients, plan.generators
         )
     # TF32 has as many bits of a number as fp16, and is held to the same bound.
     precision = "fp16" if variant.tf32 else inputs.manifest.precision

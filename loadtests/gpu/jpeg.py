@@ -1,9 +1,10 @@
-"""JPEG in, vectors out: gateways of one and more processes in front of one Triton."""
+"""JPEG in, vectors out: one gateway and several in front of one Triton."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -21,32 +22,33 @@ _PATIENT = {"max_queue_seconds": "60", "deadline_seconds": "60", "max_connection
 
 
 def through_gateways(
-    triton: Triton, artifact: Path, processes: Sequence[int], seconds: float, clients: int, generators: int
+    triton: Triton, artifact: Path, gateways: Sequence[int], seconds: float, clients: int, generators: int
 ) -> list[dict[str, Any]]:
-    """For each number of processes what a gateway of so many serves.
+    """For each number of gateways what so many serve.
 
-    `clients`: for each of them; they are dealt out to as many as `generators` processes.
+    `clients`: for each of them; they are sent from at least `generators` processes.
     """
     found = []
-    for count in processes:
-        own = _PATIENT | {"models": str(artifact), "backend": "triton", "triton_url": triton.url}
-        with started("clipserve", **own, processes=count) as server:
-            load_from(server.url, clients, 1, min(seconds, 2.0))  # caches, pages, clocks
-            found.append(
-                {"processes": count} | _measured(triton, server, clients * count, generators, seconds)
-            )
+    own = _PATIENT | {"models": str(artifact), "backend": "triton", "triton_url": triton.url}
+    with ExitStack() as stack:
+        servers: list[Server] = []
+        for count in gateways:
+            while len(servers) < count:
+                servers.append(stack.enter_context(started("clipserve", **own)))
+                load_from([servers[-1].url], clients, 1, min(seconds, 2.0))  # caches, pages, clocks
+            found.append({"gateways": count} | _measured(triton, servers, clients, generators, seconds))
     return found
 
 
 def _measured(
-    triton: Triton, server: Server, clients: int, generators: int, seconds: float
+    triton: Triton, servers: list[Server], clients: int, generators: int, seconds: float
 ) -> dict[str, Any]:
-    before, cpu = triton.counted(), cpu_seconds_of_all(server.pid or 0)
+    before, cpu = triton.counted(), _cpu(servers)
     with GpuUse() as use:
-        load = load_from(server.url, clients, generators, seconds)
-    used = cpu_seconds_of_all(server.pid or 0) - cpu
+        load = load_from([each.url for each in servers], clients * len(servers), generators, seconds)
+    used = _cpu(servers) - cpu
     return {
-        "clients": clients,
+        "clients": clients * len(servers),
         "images": load.goodput(),
         "p50": load.percentile(0.5),
         "p99": load.percentile(0.99),
@@ -57,15 +59,19 @@ def _measured(
     } | triton.counted().since(before, "image")
 
 
-def load_from(url: str, clients: int, generators: int, seconds: float) -> Load:
-    """A closed loop of `clients` from as many as `generators` processes: one alone would be the limit."""
-    count = max(1, min(generators, clients))
+def _cpu(servers: list[Server]) -> float:
+    return sum(cpu_seconds_of_all(each.pid or 0) for each in servers)
+
+
+def load_from(urls: Sequence[str], clients: int, generators: int, seconds: float) -> Load:
+    """A closed loop of `clients` from `generators` processes, and one at least for each URL."""
+    count = max(len(urls), min(generators, clients))
     shares = [clients // count + (number < clients % count) for number in range(count)]
     if count == 1:
-        return _closed(url, clients, seconds, 0)
+        return _closed(urls[0], clients, seconds, 0)
     with ProcessPoolExecutor(count, get_context("spawn")) as pool:
         runs = [
-            pool.submit(_closed, url, share, seconds, number * 1_000_000)
+            pool.submit(_closed, urls[number % len(urls)], share, seconds, number * 1_000_000)
             for number, share in enumerate(shares)
         ]
         loads = [run.result() for run in runs]

@@ -104,7 +104,7 @@ def _analyzed(variants: dict[str, Any]) -> str:
 def _gateways(variants: dict[str, Any]) -> str:
     rows = [
         [
-            name, str(run["processes"]), str(run["clients"]), f"{run['images']:,.0f}", ms(run["p50"]),
+            name, str(run["gateways"]), str(run["clients"]), f"{run['images']:,.0f}", ms(run["p50"]),
             ms(run["p99"]), f"{run['rows_an_execution']:.1f}", f"{run['gateway_cpu_ms']:.2f}", _busy(run["gpu"]),
             str(run["failed"]), f"{run['generator']:.0%}",
         ]
@@ -112,8 +112,8 @@ def _gateways(variants: dict[str, Any]) -> str:
         for run in each["gateways"]
     ]  # fmt: skip
     head = (
-        "variant", "gateway processes", "clients", "JPEG/s", "p50 ms", "p99 ms", "rows an execution",
-        "CPU ms of the gateway an image", "GPU busy", "not answered", "generator's CPU",
+        "variant", "gateways", "clients", "JPEG/s", "p50 ms", "p99 ms", "rows an execution",
+        "CPU ms of the gateways an image", "GPU busy", "not answered", "generator's CPU",
     )  # fmt: skip
     return table(head, rows) if rows else ""
 

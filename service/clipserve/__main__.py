@@ -25,7 +25,7 @@ from clipserve.commands.label_sets import label_sets
 from clipserve.commands.printing import visible
 from clipserve.commands.reading import BadSettings, read_settings
 from clipserve.commands.search import search
-from clipserve.settings import Settings, unknown_variables
+from clipserve.settings import in_place_of, unknown_variables
 from clipserve.settings.table import as_markdown
 from clipserve.telemetry import log
 from clipserve.telemetry.log import logger
@@ -101,9 +101,11 @@ def serve(model: Model = None) -> None:
         raise typer.Exit(2) from None
     log.configure(chosen.log_level)
     for name in unknown_variables(os.environ):
-        logger.warning("unknown_setting", variable=name, hint="clipserve settings lists all")
+        logger.warning("unknown_setting", variable=name, hint=in_place_of(name))
+    from clipserve.wiring.serve import serve as run  # loads what other commands do without
+
     try:
-        _run(with_folders(chosen))
+        run(with_folders(chosen))
     except START_FAULTS as error:
         _cannot_start(str(error))
         raise typer.Exit(1) from None
@@ -123,17 +125,6 @@ def models(context: typer.Context) -> None:
         typer.echo("clipserve models is a package of its own: pip install clipserve-models", err=True)
         raise typer.Exit(2)
     found["models"].load()(context.args)
-
-
-def _run(chosen: Settings) -> None:
-    if chosen.processes > 1:
-        from clipserve.processes.supervisor import supervise  # loads none of what serves: it stays small
-
-        supervise(chosen)
-    else:
-        from clipserve.wiring.serve import serve as run
-
-        run(chosen)
 
 
 def _cannot_start(reason: str) -> None:

@@ -1,7 +1,7 @@
 """A real Prometheus beside real services: every query of the dashboard returns data, and alerts fire.
 
-Two jobs: `clipserve`, one process with encoders of arithmetic, and `gateway`, two processes in front of two
-stand-ins for Triton. The tests follow each other as on one day, and the last leaves Triton dead.
+Two jobs: `clipserve`, with encoders of arithmetic, and `gateway`, in front of two stand-ins for Triton. The tests
+follow each other as on one day, and the last leaves Triton dead.
 """
 
 from __future__ import annotations
@@ -82,7 +82,6 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
             backend="triton",
             models=str(tritons[0].artifact),
             triton_url=",".join(triton.url for triton in tritons),
-            processes=2,
             state_dir=str(folder / "gateway"),
         )
         stack.callback(_end, gateway)
@@ -119,7 +118,6 @@ def test_under_load_every_query_of_the_dashboard_returns_data(stage: Stage) -> N
     end = time.monotonic() + _SECONDS
     with stage.used(), load.asking(stage.clipserve.url, *[load.press] * 12, load.leave, pause=0.05):
         _kill_a_child(stage.clipserve)  # which decodes images
-        _kill_a_child(stage.gateway)  # which serves
         while missing and time.monotonic() < end:
             for query in [*missing]:
                 if stage.prometheus.query(as_asked(faster_expression(query.expression), _RATE_INTERVAL)):

@@ -6,8 +6,6 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from clipserve.processes.children import Children
-from clipserve.settings import Settings
 from clipserve.telemetry.collectors import ServedModelInfo
 from clipserve.telemetry.metrics import CLIENT_GONE, Metrics
 
@@ -49,9 +47,7 @@ def counted() -> Metrics:
 
 def registered() -> list[Row]:
     rows = []
-    families = {each.name: each for each in Children(Settings()).registry.collect()}
-    families |= {each.name: each for each in counted().registry.collect()}
-    for family in families.values():
+    for family in counted().registry.collect():
         assert family.samples, f"{family.name}: count one above, so that its labels are known"
         name = f"{family.name}_total" if family.type == "counter" else family.name
         labels = {label for sample in family.samples for label in sample.labels} - {"le"}

@@ -42,7 +42,7 @@ def test_it_compares_measures_and_reports_on_a_cpu(triton_installed: None, tmp_p
         assert whole["rows"] > 0
         assert half["asked_rows"] == pytest.approx(whole["rows"] / 2, rel=1e-3)
         assert not half["failed"]
-    assert [run["processes"] for run in found["gateways"]] == [1, 2]
+    assert [run["gateways"] for run in found["gateways"]] == [1, 2]
     for run in found["gateways"]:
         assert run["images"] > 0
         assert run["failed"] == 0

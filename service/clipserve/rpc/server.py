@@ -39,7 +39,6 @@ class RpcOptions:
     first_byte_timeout_seconds: float
     keep_alive_seconds: float
     drain_seconds: int
-    processes: int
 
 
 class RpcServer:
@@ -106,7 +105,7 @@ class RpcServer:
 
 def _arguments(options: RpcOptions) -> Iterator[tuple[str, int]]:
     """Channel arguments of gRPC's library; times are in milliseconds."""
-    yield "grpc.so_reuseport", int(options.processes > 1)  # of a single one, a port in use is an error
+    yield "grpc.so_reuseport", 0  # a port in use is an error
     yield "grpc.max_receive_message_length", options.max_body_bytes
     yield "grpc.max_send_message_length", -1  # bounded by what one may ask
     # It bounds a message before it is unpacked, and not after: a bomb. Compressed bytes are no message of ours.

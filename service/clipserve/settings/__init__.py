@@ -17,12 +17,13 @@ from clipserve.settings.cache import CacheSettings
 from clipserve.settings.engine import EngineSettings
 from clipserve.settings.images import ImageSettings
 from clipserve.settings.label_sets import LabelSetSettings
-from clipserve.settings.processes import ProcessSettings
 from clipserve.settings.rpc import RpcSettings
 from clipserve.settings.tracing import TracingSettings
 from clipserve.settings.triton import TritonSettings
 from clipserve.settings.values import split
 
+# What takes the place of settings that are gone.
+_GONE = {"CLIPSERVE_PROCESSES": "it is gone: run replicas behind a proxy (docs/production.md)"}
 _OF_CLIENTS = {"CLIPSERVE_URL", "CLIPSERVE_KEY"}  # of commands that ask a server, and no settings
 
 
@@ -48,7 +49,6 @@ class Settings(
     AccessSettings,
     CacheSettings,
     LabelSetSettings,
-    ProcessSettings,
     RpcSettings,
     TracingSettings,
     BaseSettings,
@@ -238,3 +238,8 @@ def unknown_variables(environment: Iterable[str]) -> list[str]:
     """CLIPSERVE_* variables that are no setting: a misspelled one would otherwise be ignored in silence."""
     known = {f"CLIPSERVE_{name.upper()}" for name in Settings.model_fields} | _OF_CLIENTS
     return sorted(name for name in environment if name.startswith("CLIPSERVE_") and name not in known)
+
+
+def in_place_of(unknown: str) -> str:
+    """What to do about a variable that is no setting."""
+    return _GONE.get(unknown, "clipserve settings lists all")

@@ -18,14 +18,15 @@ class CannotListen(Exception):
     """An address or a port cannot be used; the message names the setting."""
 
 
-def listen(setting: str, host: str, port: int, *, shared: bool = False) -> socket.socket:
-    """A socket that listens. `setting`: the variable that names the port. `shared`: with other processes.
+def listen(setting: str, host: str, port: int) -> socket.socket:
+    """A socket that listens. `setting`: the variable that names the port.
 
     Raises:
         CannotListen: it cannot be used.
     """
     try:
-        return socket.create_server((host, port), family=_family(host), backlog=_BACKLOG, reuse_port=shared)
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
     except (OSError, TypeError, ValueError) as error:  # a name that is none is not always an OSError
         reason = (getattr(error, "strerror", None) or str(error)).lower()
         taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
@@ -35,32 +36,15 @@ def listen(setting: str, host: str, port: int, *, shared: bool = False) -> socke
         ) from None
 
 
-def reserve(setting: str, host: str, port: int) -> socket.socket:
-    """A socket that holds a port for the processes that will share it. It does not listen: they do.
-
-    Raises:
-        CannotListen: it cannot be used, or is in use. Sharing alone would not tell: a second service of the same
-            user would take a part of the first one's connections.
-    """
-    with listen(setting, host, port) as alone:
-        port = alone.getsockname()[1]
-    holder = socket.socket(_family(host), socket.SOCK_STREAM)
-    for option in (socket.SO_REUSEADDR, socket.SO_REUSEPORT):
-        holder.setsockopt(socket.SOL_SOCKET, option, 1)
-    if holder.family == socket.AF_INET6:  # as `create_server` does
-        holder.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-    holder.bind((host, port))
-    return holder
-
-
 def files_needed(settings: Settings) -> int:
     """How many files one process may have open with these settings, connections included."""
     fronts = 2 if settings.grpc_enabled else 1  # each of which may have so many connections
     return fronts * settings.max_connections + OTHER_FILES
 
 
-def allow_open_files(needed: int) -> None:
+def allow_open_files(settings: Settings) -> None:
     """A shell often allows 1,024; what the system allows at most is higher."""
+    needed = files_needed(settings)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < needed:
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(needed, hard), hard))
@@ -83,7 +67,3 @@ def hosts_of(settings: Settings) -> Hosts:
     """Whom requests may be for: where nothing but the address keeps others out, it must not be a name of theirs."""
     trusting = settings.keys_file is None and is_loopback(settings.host)
     return Hosts(settings.allowed_hosts) if trusting and "*" not in settings.allowed_hosts else ANY
-
-
-def _family(host: str) -> socket.AddressFamily:
-    return socket.AF_INET6 if ":" in host else socket.AF_INET

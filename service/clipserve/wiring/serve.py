@@ -24,7 +24,6 @@ from clipserve.wiring.gateway import Gateway
 from clipserve.wiring.listening import (
     CannotListen,
     allow_open_files,
-    files_needed,
     hosts_of,
     listen,
     warn_if_open,
@@ -48,23 +47,18 @@ def serve(settings: Settings, open_backend: OpenBackend | None = None) -> None:
         CannotListen, KeyFileError, TracingUnavailable: see there.
     """
     warn_if_open(settings)
-    allow_files(settings)
+    allow_open_files(settings)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(settings, open_backend))
-
-
-def allow_files(settings: Settings) -> None:
-    """As many as the connections of these settings need."""
-    allow_open_files(files_needed(settings))
 
 
 async def _serve(settings: Settings, open_backend: OpenBackend | None) -> None:
     async with open_gateway(settings, open_backend) as gateway, _operations(settings, gateway):
         listener = listen("CLIPSERVE_PORT", settings.host, settings.port)
-        listen_grpc(settings, gateway.rpc)
+        _listen_grpc(settings, gateway.rpc)
         for signum in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(signum, _end, gateway, settings)
-        serving = asyncio.create_task(fronts(gateway, listener))
+        serving = asyncio.create_task(_fronts(gateway, listener))
         warming = asyncio.create_task(gateway.warm_up())
         try:
             await asyncio.wait({serving, warming}, return_when=asyncio.FIRST_COMPLETED)
@@ -99,7 +93,7 @@ def _operations(settings: Settings, gateway: Gateway) -> AbstractAsyncContextMan
     return serving(may_read_metrics=functools.partial(gateway.keys.check, scope="manage"))
 
 
-async def fronts(gateway: Gateway, listener: socket.socket) -> None:
+async def _fronts(gateway: Gateway, listener: socket.socket) -> None:
     """Answer until the gateway is ended; gRPC must listen already."""
     serving: list[Coroutine[Any, Any, None]] = [gateway.server.serve([listener])]
     if gateway.rpc:
@@ -107,7 +101,7 @@ async def fronts(gateway: Gateway, listener: socket.socket) -> None:
     await together(serving)
 
 
-def listen_grpc(settings: Settings, rpc: RpcServer | None) -> None:
+def _listen_grpc(settings: Settings, rpc: RpcServer | None) -> None:
     """gRPC takes its port itself, and does not say what is wrong with it.
 
     Raises:
@@ -117,8 +111,7 @@ def listen_grpc(settings: Settings, rpc: RpcServer | None) -> None:
         if rpc:
             rpc.listen()
     except (OSError, RuntimeError):
-        shared = settings.processes > 1
-        listen("CLIPSERVE_GRPC_PORT", settings.host, settings.grpc_port, shared=shared).close()
+        listen("CLIPSERVE_GRPC_PORT", settings.host, settings.grpc_port).close()
         raise CannotListen(
             f"CLIPSERVE_GRPC_PORT={settings.grpc_port}: gRPC cannot listen on {settings.host}. Choose another, or "
             "look at the files that CLIPSERVE_GRPC_TLS_* name: certificates and a key that fits them, as PEM."
@@ -133,12 +126,8 @@ def _end(gateway: Gateway, settings: Settings) -> None:
     if gateway.draining:
         gateway.end(at_once=True)
         return
-    logger.info("draining", delay=settings.drain_delay_seconds, drain=settings.drain_seconds)
-    end_gently(gateway, settings.drain_delay_seconds, settings.drain_seconds)
-
-
-def end_gently(gateway: Gateway, delay: float, drain: float) -> None:
-    """Not ready from now on; after `delay` seconds no more requests; after `drain` more, and a margin, the end."""
+    delay, drain = settings.drain_delay_seconds, settings.drain_seconds
+    logger.info("draining", delay=delay, drain=drain)
     gateway.drain()
     asyncio.get_running_loop().call_later(delay, gateway.end)
     last_resort = threading.Timer(delay + drain + _MARGIN_SECONDS, os._exit, [0])

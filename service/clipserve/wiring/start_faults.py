@@ -8,21 +8,10 @@ from clipserve.errors import ClipError
 from clipserve.telemetry.tracing import TracingUnavailable
 from clipserve.wiring.listening import CannotListen
 
-
-class CannotShare(Exception):
-    """The settings cannot be those of several processes; the message says why, and what to do."""
-
-
-class WorkerFault(Exception):
-    """None of several processes could start; the message is what one of them said."""
-
-
 START_FAULTS = (
     ArtifactError,
     CannotListen,
-    CannotShare,
     ClipError,
     KeyFileError,
     TracingUnavailable,
-    WorkerFault,
 )

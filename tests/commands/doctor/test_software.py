@@ -29,11 +29,6 @@ def test_a_setting_that_needs_one_that_is_wrong_does_not_stop_it() -> None:
     assert told.status == 1
 
 
-def test_settings_that_several_processes_cannot_share() -> None:
-    line = doctor("--only", "settings", processes=2, backend="onnx").only("problem")
-    assert line["found"].startswith("CLIPSERVE_PROCESSES=2 is for encoders on Triton")
-
-
 def test_an_unknown_variable_and_what_was_meant() -> None:
     line = doctor("--only", "variables", prot="a-secret-by-mistake").only("warning")
     assert line["found"] == "CLIPSERVE_PROT is no setting, and is ignored"

@@ -20,7 +20,7 @@ class Listener:
 
     @property
     def is_clipserve(self) -> bool:
-        return self.command.endswith((" -m clipserve", " -m clipserve.processes.worker"))
+        return self.command.endswith(" -m clipserve")
 
     def __str__(self) -> str:
         return f"process {self.pid} ({self.command})"

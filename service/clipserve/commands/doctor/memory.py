@@ -9,14 +9,13 @@ from clipserve.settings import Settings
 _MB = 1_000_000
 _LIBRARIES = 226 * _MB  # of a process with encoders of its own, the weights not counted
 _IN_FRONT_OF_TRITON = 150 * _MB
-_SUPERVISOR = 73 * _MB
 _DECODER = 33 * _MB
 _KEPT_BY_THE_C_LIBRARY = 64 * _MB
 _READINGS = 2  # of health and reflection over gRPC, as in `clipserve.rpc.small_calls`, which loads gRPC
 
 
 def bound(context: Context) -> tuple[int, int]:
-    """(when it is ready, at most) in bytes, of all its processes together. About: engines differ."""
+    """(when it is ready, at most) in bytes. About: engines differ."""
     settings = context.settings
     weights, models, inside = 0, 0, False
     for folder, manifest, own in context.models():
@@ -26,9 +25,7 @@ def bound(context: Context) -> tuple[int, int]:
             weights += sum(
                 (folder / name).stat().st_size for name in manifest.files if (folder / name).exists()
             )
-    ready = settings.processes * ((_LIBRARIES if inside else _IN_FRONT_OF_TRITON) + weights)
-    if settings.processes > 1:
-        ready += _SUPERVISOR
+    ready = (_LIBRARIES if inside else _IN_FRONT_OF_TRITON) + weights
     return ready, ready + sum(rows(settings, max(1, models)).values())
 
 
@@ -46,10 +43,10 @@ def rows(settings: Settings, models: int = 1) -> dict[str, int]:
         "grpc metadata": settings.grpc_enabled
         * settings.grpc_max_calls
         * (65_536 + settings.max_header_bytes),
-        "parsing": settings.processes * 10 * settings.max_body_bytes,
+        "parsing": 10 * settings.max_body_bytes,
         "connections": settings.max_connections * 3 * settings.max_header_bytes,
         "caches": models * (settings.label_cache_bytes + settings.image_cache_bytes),
         "images": settings.decode_memory_bytes,
         "decoders": settings.decode_processes * decoders * _DECODER,
-        "the C library": settings.processes * _KEPT_BY_THE_C_LIBRARY,
+        "the C library": _KEPT_BY_THE_C_LIBRARY,
     }

@@ -9,14 +9,13 @@ from collections.abc import Iterator
 from clipserve.commands.doctor.context import Context
 from clipserve.commands.doctor.findings import Finding, ok, problem, warning
 from clipserve.commands.doctor.memory import bound
-from clipserve.processes.sharing import share
 from clipserve.wiring.listening import OTHER_FILES, files_needed
 
 
 def files(context: Context) -> Iterator[Finding]:
     """The limit of open files against the connections that the settings allow."""
     settings = context.settings
-    needed = files_needed(share(settings, 0))
+    needed = files_needed(settings)
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     allowed = "any number" if hard == resource.RLIM_INFINITY else f"{hard:,}"
     do = (

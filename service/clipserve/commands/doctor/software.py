@@ -9,13 +9,9 @@ import sys
 from collections.abc import Iterator
 
 from clipserve import __version__
-from clipserve.access.key_file import KeyFileError
-from clipserve.clip.artifact import ArtifactError
 from clipserve.commands.doctor.context import Context
 from clipserve.commands.doctor.findings import Finding, ok, problem, warning
-from clipserve.processes.sharing import check_shared
-from clipserve.settings import Settings, unknown_variables
-from clipserve.wiring.start_faults import CannotShare
+from clipserve.settings import Settings, in_place_of, unknown_variables
 
 _NEEDED = ("fastapi", "grpcio", "numpy", "pillow", "pydantic", "tokenizers", "uvicorn", "uvloop")
 _SHOWN = (*_NEEDED, "onnxruntime", "onnxruntime-gpu", "openvino", "tritonclient", "redis")
@@ -28,15 +24,6 @@ def settings(context: Context) -> Iterator[Finding]:
         yield problem(
             fault, "mend it: the service does not start. The checks below take the default in its place"
         )
-    if context.settings.processes > 1:
-        try:
-            check_shared(context.settings)
-        except CannotShare as error:
-            yield problem(
-                str(error), "set one of the two otherwise: the service does not start (docs/processes.md)"
-            )
-        except (ArtifactError, KeyFileError):  # other checks say so
-            pass
     if not context.faults:
         changed = len(context.settings.model_fields_set)
         yield ok(f"{changed} set, {len(Settings.model_fields) - changed} left at their defaults")
@@ -49,7 +36,7 @@ def variables(context: Context) -> Iterator[Finding]:
     for name in unknown:
         near = difflib.get_close_matches(name, known, 1)
         meant = f"did you mean {near[0]}? " if near else ""
-        yield warning(f"{name} is no setting, and is ignored", f"{meant}`clipserve settings` lists all")
+        yield warning(f"{name} is no setting, and is ignored", meant + in_place_of(name))
     if not unknown:
         yield ok("no CLIPSERVE_* variable is unknown")
 

@@ -1,0 +1,83 @@
+"""The edge of deploy/ on loopback: its own haproxy.cfg, in front of instances that each have ports of their own."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from loadtests.process import free_port
+
+CONFIGURATION = Path("deploy/edge/haproxy.cfg")
+
+
+@dataclass(frozen=True)
+class Replica:
+    """The ports of an instance on 127.0.0.1."""
+
+    rest: int
+    grpc: int
+    operations: int
+
+
+def on_loopback(configuration: str, replicas: Sequence[Replica], port: int, metrics_port: int) -> str:
+    """The configuration for these instances in place of those that DNS would name, and without TLS."""
+
+    def servers(match: re.Match[str]) -> str:
+        backend, rest = match.groups()
+        return "\n    ".join(
+            f"server {backend}{number} 127.0.0.1:{getattr(each, backend)} port {each.operations}{rest}"
+            for number, each in enumerate(replicas, 1)
+        )
+
+    for there, here in (
+        (r"bind :8443 .*", f"bind 127.0.0.1:{port}"),
+        (r"bind :8405", f"bind 127.0.0.1:{metrics_port}"),
+        (r"http-check connect port 8082 ", "http-check connect "),
+        (r'server-template (\w+) 8 "\$\{EDGE_TO\}":\d+(.*)', servers),
+    ):
+        configuration, times = re.subn(there, here, configuration)
+        assert times, f"{CONFIGURATION} has no {there}"
+    return configuration
+
+
+@contextmanager
+def edge(replicas: Sequence[Replica]) -> Iterator[str]:
+    """HAProxy in front of these, once it finds one ready; gives host:port of REST and gRPC.
+
+    Raises:
+        SystemExit: HAProxy is not installed, or finds none ready within half a minute.
+    """
+    if not shutil.which("haproxy"):
+        raise SystemExit("haproxy is not installed: apt install haproxy")
+    port = free_port()
+    with tempfile.NamedTemporaryFile("w", suffix=".cfg") as file:
+        file.write(on_loopback(CONFIGURATION.read_text("utf-8"), replicas, port, free_port()))
+        file.flush()
+        process = subprocess.Popen(["haproxy", "-db", "-f", file.name], stdout=subprocess.DEVNULL)
+        try:
+            _wait_ready(f"http://127.0.0.1:{port}/readyz", process)
+            yield f"127.0.0.1:{port}"
+        finally:
+            process.kill()
+            process.wait()
+
+
+def _wait_ready(url: str, process: subprocess.Popen[bytes]) -> None:
+    for _ in range(600):
+        if process.poll() is not None:
+            raise SystemExit("haproxy ended; its reason is above")
+        try:
+            with urllib.request.urlopen(url):
+                return
+        except (urllib.error.URLError, ConnectionError):
+            time.sleep(0.05)
+    raise SystemExit("haproxy finds no instance that is ready")
