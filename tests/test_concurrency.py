@@ -7,6 +7,7 @@ import gc
 import subprocess
 import sys
 import threading
+import traceback
 import weakref
 from collections.abc import Callable
 from concurrent.futures import CancelledError
@@ -15,7 +16,7 @@ from types import FrameType
 
 import pytest
 
-from clipserve.concurrency import DaemonExecutor, both, together
+from clipserve.concurrency import DaemonExecutor, both, clears_frame, together
 
 
 async def test_the_first_error_ends_the_others_and_comes_out_bare() -> None:
@@ -84,6 +85,30 @@ async def test_a_caller_who_leaves_while_the_others_are_ended_leaves_no_cycle() 
         gc.garbage.clear()
         gc.enable()
     assert "together" not in left
+
+
+async def test_an_error_keeps_its_lines_and_nothing_that_was_worked_on() -> None:
+    class Body:
+        pass
+
+    freed = threading.Event()
+
+    @clears_frame
+    async def ask() -> None:
+        body = Body()
+        weakref.finalize(body, freed.set)
+        answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        answer.set_exception(ValueError("no"))
+        await answer
+
+    gc.disable()
+    try:
+        with pytest.raises(ValueError, match="no") as raised:
+            await ask()
+    finally:
+        gc.enable()
+    assert freed.is_set()
+    assert "await answer" in "".join(traceback.format_exception(raised.value))
 
 
 def one_thread(initializer: Callable[[], object] = int) -> DaemonExecutor:

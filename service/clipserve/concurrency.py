@@ -1,14 +1,9 @@
-"""Ways to wait, and not to wait, that the standard library does not have.
-
-The rule of `del`: an error's traceback holds the frames that it came through, and these hold what they worked on,
-such as bodies and pixels. If such a frame also holds the task or the future with the error, the two hold each
-other, and all of it stays in memory until the garbage collector runs. So wherever a task or a future is awaited
-by name, its name is deleted in a `finally`.
-"""
+"""Ways to wait, and not to wait, that the standard library does not have."""
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import queue
 import threading
 from collections.abc import Callable, Coroutine, Iterable
@@ -30,6 +25,27 @@ _WELL_SECONDS = 5.0  # a loop that has run for so long since then is well again
 _failed: set[object] = set()  # loops that are not
 
 
+def clears_frame(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
+    """For a function that awaits a task or a future which it has a name for.
+
+    An error's traceback holds the frames that it came through, and these hold what they worked on, such as bodies
+    and pixels. A frame that also holds the task or the future with the error forms a cycle with it, and all of it
+    would stay in memory until the garbage collector runs. So an error leaves this function with its line, and
+    without its variables.
+    """
+
+    @functools.wraps(function)
+    async def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return await function(*args, **kwargs)
+        except BaseException as error:
+            if error.__traceback__ and (own := error.__traceback__.tb_next):
+                own.tb_frame.clear()
+            raise
+
+    return call
+
+
 def loops_are_well() -> bool:
     """Whether no loop of `kept_running` has failed in the last seconds. /readyz asks."""
     return not _failed
@@ -38,8 +54,8 @@ def loops_are_well() -> bool:
 def kept_running(name: str, loop: Callable[[], Coroutine[Any, Any, None]]) -> asyncio.Task[None]:
     """A task in which `loop` runs until it returns or the task is cancelled.
 
-    Nobody waits for such a task, so that it would end in silence. If it fails that is logged, it begins anew after
-    a second, and until it has run for a while `loops_are_well` is false.
+    If it fails that is logged, it begins anew after a second, and until it has run for a while `loops_are_well` is
+    false.
     """
     return asyncio.create_task(_keep_running(name, loop), name=name)
 
@@ -52,7 +68,7 @@ async def _keep_running(name: str, loop: Callable[[], Coroutine[Any, Any, None]]
             try:
                 await loop()
                 return
-            except Exception:
+            except Exception:  # whatever a loop raises: nobody waits for its task, so it would end in silence
                 _failed.add(this)
                 _logger.exception("loop_failed", loop=name, again_in_seconds=_AGAIN_SECONDS)
             finally:
@@ -62,10 +78,11 @@ async def _keep_running(name: str, loop: Callable[[], Coroutine[Any, Any, None]]
         _failed.discard(this)
 
 
+@clears_frame
 async def together(coroutines: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     """Run side by side; the first error ends the others and is raised as it is.
 
-    Not a TaskGroup: in Python 3.11 its errors make such cycles themselves.
+    Not a TaskGroup: in Python 3.11 its errors make cycles themselves.
     """
     first, *others = coroutines
     if not others:
@@ -74,18 +91,10 @@ async def together(coroutines: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     try:
         return await asyncio.gather(*tasks)
     finally:
-        try:
-            await _end(tasks)
-        finally:  # also if this task is cancelled meanwhile
-            del tasks
-
-
-async def _end(tasks: list[asyncio.Task[T]]) -> None:
-    # A function of its own: the variable of the loop would keep a task after `del tasks` in the caller.
-    if not all(task.done() for task in tasks):
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
+        if not all(task.done() for task in tasks):
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
 
 
 async def both(first: Coroutine[Any, Any, T], second: Coroutine[Any, Any, U]) -> tuple[T, U]:
@@ -166,6 +175,6 @@ def _do(future: Future[T], job: Callable[[], T]) -> None:
         result = job()
     except BaseException as error:  # the future's, whatever it is
         future.set_exception(error)
-        del future, job  # the rule of `del`
+        del future, job  # or this frame and the future would hold each other: `clears_frame`
     else:
         future.set_result(result)

@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 
 from cachetools import LRUCache
 
+from clipserve.concurrency import clears_frame
 from clipserve.telemetry.metrics import Metrics
 from clipserve.telemetry.request import SharedContext, current, task_context
 
@@ -78,6 +79,7 @@ class SharedBuilds(Generic[V]):
     def __init__(self) -> None:
         self._builds: dict[Hashable, _Build[V]] = {}
 
+    @clears_frame
     async def get(self, key: Hashable, start: Callable[[], Awaitable[V]]) -> V:
         """The result of the running build of `key`, or of a new one; its error goes to every waiter."""
         build = self._builds.get(key) or self._begin(key, start)
@@ -94,7 +96,6 @@ class SharedBuilds(Generic[V]):
             if not build.waiters:
                 self._forget(key, build)
                 build.task.cancel()
-            del build  # `clipserve.concurrency` says why
 
     def _begin(self, key: Hashable, start: Callable[[], Awaitable[V]]) -> _Build[V]:
         context = SharedContext([])

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from clipserve.application.decode_queue import DecodeQueue, QueuedDecode
 from clipserve.clip.images import ImageHeader, ImageLimits, decode_pixels, read_header
 from clipserve.clip.manifest import ImageSpec
+from clipserve.concurrency import clears_frame
 from clipserve.engine.backend import Pixels
 from clipserve.errors import ClipError, ImageTooLarge
 from clipserve.telemetry.metrics import Metrics
@@ -110,6 +111,7 @@ class Decoders:
         self._bytes -= waiting.size
         self._deal()
 
+    @clears_frame
     async def _run(self, waiting: QueuedDecode[Dealt], decode: Callable[[], Pixels]) -> Pixels:
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Pixels] = loop.create_future()
@@ -120,8 +122,6 @@ class Decoders:
                 return await answer
         except TimeoutError:
             raise took_too_long(self._limits.seconds or 0.0) from None
-        finally:
-            del answer, tell  # `clipserve.concurrency` says why
 
     def _answer(
         self, waiting: QueuedDecode[Dealt], answer: asyncio.Future[Pixels], job: Future[Pixels]

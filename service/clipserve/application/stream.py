@@ -14,6 +14,7 @@ from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from clipserve.concurrency import clears_frame
 from clipserve.errors import BodyTooLarge, ClipError, Overloaded, TooMany
 from clipserve.telemetry.request import RequestContext, current
 
@@ -140,9 +141,10 @@ async def in_order(
         _cancel(under_way)
         await asyncio.gather(*under_way, return_exceptions=True)
         under_way.clear()
-        del reader  # `clipserve.concurrency` says why
+        del reader  # `clears_frame` says why
 
 
+@clears_frame
 async def _answer(task: asyncio.Task[R], reader: asyncio.Task[None]) -> R:
     try:
         return await task
@@ -150,8 +152,6 @@ async def _answer(task: asyncio.Task[R], reader: asyncio.Task[None]) -> R:
         if task.cancelled() and reader.done():
             reader.result()  # raises why
         raise
-    finally:
-        del task, reader
 
 
 def _cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:

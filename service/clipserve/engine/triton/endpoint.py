@@ -18,7 +18,7 @@ import grpc
 import numpy.typing as npt
 from tritonclient.grpc import InferResult
 
-from clipserve.concurrency import kept_running
+from clipserve.concurrency import clears_frame, kept_running
 from clipserve.engine.triton.connection import Channel
 from clipserve.engine.triton.contract import Tensor, Tower
 from clipserve.engine.triton.expected import Expected
@@ -74,6 +74,7 @@ class Endpoint:
         """Begin to look at it; `on_lost` is called again and again while what it owes will not come."""
         self._watching = kept_running("triton_watch", partial(self.watch.run, on_lost))
 
+    @clears_frame
     async def infer(self, call: TritonCall, seconds: float, *, movable: bool) -> InferResult:
         """Its answer, in at most so many seconds. `movable`: `move_calls` may end it.
 
@@ -98,10 +99,7 @@ class Endpoint:
             failure = translated(error)
             if isinstance(failure, TryElsewhere):
                 self.watch.doubt()
-            try:
-                raise failure from None
-            finally:
-                del failure  # `clipserve.concurrency` says why
+            raise failure from None
         finally:
             self.rows -= call.rows
             self._waiting.pop(waiting, None)

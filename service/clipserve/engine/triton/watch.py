@@ -99,9 +99,10 @@ class TritonWatch:
                 self._enter("silent", f"no sign of life for {_PROBE_SECONDS} s")
                 return
             await asyncio.wait({self._question}, timeout=left)
-        question, self._question = self._question, None
         try:
-            self._enter(*(("ready", "") if question.result() else ("gone", "it does not serve both models")))
+            self._enter(
+                *(("ready", "") if self._question.result() else ("gone", "it does not serve both models"))
+            )
         except InferenceServerException as error:
             self._enter("gone", str(error.message()))
         except ClipError as error:
@@ -110,7 +111,7 @@ class TritonWatch:
             logger.exception("triton_answer")
             self._enter("gone", "its answer cannot be read")
         finally:
-            del question  # `clipserve.concurrency` says why
+            self._question = None
 
     async def _ask(self) -> bool:
         doubts = self._doubts
