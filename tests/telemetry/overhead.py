@@ -25,7 +25,7 @@ from clipserve.engine.batched import Batched
 from clipserve.settings import Settings
 from clipserve.telemetry import log
 from clipserve.telemetry.metrics import Metrics
-from clipserve.telemetry.spans import NotTracing, Tracing
+from clipserve.telemetry.spans import Tracing
 from clipserve.wiring.bootstrap import open_gateway
 from clipserve.wiring.gateway import Gateway
 from clipserve.wiring.serve import settle_memory
@@ -104,7 +104,7 @@ async def main() -> None:
     with collecting() as collector, tempfile.TemporaryDirectory() as place:
         folder = await write_toy_artifact(Path(place) / "toy")
         async with service(folder, collector.url) as gateway:
-            tracings = {False: NotTracing(), True: gateway.metrics.tracing}
+            tracings = {False: Tracing(), True: gateway.metrics.tracing}
             cases = [(name, on) for name in _HEADERS for on in tracings]
             settle_memory()  # as the service does once it is ready
             for number in range(_ROUNDS):

@@ -72,7 +72,8 @@ def test_spans_reach_a_collector_with_the_name_of_the_service_when_it_ends(
                 assert request
                 part = request.child("part", {"rows": 2}, began=time.monotonic() - 1)
                 assert part
-                part.end("overloaded")
+                part.fail("overloaded")
+                part.end()
                 request.end_request("/embed", {"outcome": "200"})
             inner, outer = collector.spans[-2:]
             assert (inner.service, outer.service) == (name, name)

@@ -170,15 +170,11 @@ class DynamicBatcher:
             why there are none; None if they were delivered, or if nobody waits for them any more.
         """
         spans = of_all(job.spans for job in batch.jobs)
-        work = begin("batch", spans, tower=self._tower, rows=len(batch.rows))
-        try:
+        with begin("batch", spans, tower=self._tower, rows=len(batch.rows)) as work:
             error = await self._call(batch)
-            if work and error:
+            if error:
                 work.fail(error)
             return error
-        finally:
-            if work:
-                work.end()
 
     async def _call(self, batch: _Batch) -> ClipError | None:
         started = time.monotonic()

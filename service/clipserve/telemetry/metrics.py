@@ -13,7 +13,7 @@ from clipserve.telemetry.collectors import DroppedLines, WorkAhead
 from clipserve.telemetry.instruments import counter, histogram
 from clipserve.telemetry.label_set_metrics import LabelSetMetrics
 from clipserve.telemetry.request import RequestContext, add_stage_seconds, current
-from clipserve.telemetry.spans import NotTracing, Span, Tracing
+from clipserve.telemetry.spans import Span, Tracing
 from clipserve.telemetry.state_metrics import StateMetrics
 from clipserve.telemetry.tracing import begin
 from clipserve.telemetry.triton_metrics import TritonMetrics
@@ -33,7 +33,7 @@ class Metrics:
     """
 
     def __init__(self) -> None:
-        self.tracing: Tracing = NotTracing()
+        self.tracing = Tracing()
         registry = self.registry = CollectorRegistry()
         self.label_sets = LabelSetMetrics(registry)
         self.state = StateMetrics(registry)
@@ -144,8 +144,9 @@ class Metrics:
         elif outcome == CLIENT_GONE:
             self._cancelled(endpoint).inc()
         if span and isinstance(context, RequestContext):
-            said = {"endpoint": endpoint, "outcome": outcome, **context.described}
-            span.end_request(endpoint, said, outcome if outcome in FAILURES else None)
+            if outcome in FAILURES:
+                span.fail(outcome)
+            span.end_request(endpoint, {"endpoint": endpoint, "outcome": outcome, **context.described})
 
     def batch(self, tower: str, rows: int, seconds: float) -> None:
         self._batch_rows(tower).observe(rows)
@@ -182,17 +183,12 @@ class Metrics:
         work = begin(name)
         started = time.perf_counter()
         try:
-            yield
-        except BaseException as error:
-            if work:
-                work.fail(error)
-            raise
+            with work:
+                yield
         finally:
             seconds = time.perf_counter() - started
-            self._stage_seconds(name).observe(seconds, _exemplar(work.spans[0]) if work else None)
+            self._stage_seconds(name).observe(seconds, _exemplar(work.spans[0]) if work.spans else None)
             add_stage_seconds(name, seconds)
-            if work:
-                work.end()
 
 
 def _exemplar(span: Span | None) -> dict[str, str] | None:

@@ -10,16 +10,17 @@ part of in the others' traces, and theirs are linked to the first.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
+
+from opentelemetry.trace import SpanKind
 
 from clipserve.errors import ClipError
 from clipserve.telemetry.request import RequestContext, current
-from clipserve.telemetry.spans import Attribute, NotTracing, Span, Tracing
+from clipserve.telemetry.spans import Attribute, Count, Span, Tracing
 
 T = TypeVar("T")
 Spans = tuple[Span, ...]  # of one piece of work, in the traces of different requests
@@ -40,17 +41,17 @@ class TracingOptions:
 
 
 @contextmanager
-def tracing_to(options: TracingOptions, count: Callable[[str, int], None]) -> Iterator[Tracing]:
-    """Send spans where the settings say; at the end, those that still wait. `count` is called in another thread.
+def tracing_to(options: TracingOptions, count: Count) -> Iterator[Tracing]:
+    """Send spans where the settings say; at the end, those that still wait.
 
     Raises:
         TracingUnavailable: what sends them is not installed.
     """
     if options.otlp_endpoint is None:
-        yield NotTracing()
+        yield Tracing()
         return
     try:
-        from clipserve.telemetry.otlp import Otlp, exporter_to  # loads OpenTelemetry
+        from clipserve.telemetry.otlp import Otlp, exporter_to  # loads OpenTelemetry's SDK
     except ImportError:
         raise TracingUnavailable(
             "CLIPSERVE_OTLP_ENDPOINT is set, and OpenTelemetry is not installed: "
@@ -68,67 +69,66 @@ def parents() -> Spans:
     if spans := _open.get():
         return spans
     context = current()
-    if context is None:
-        return ()
     if isinstance(context, RequestContext):  # first, because it is so nearly always
         return (context.span,) if context.span else ()
-    return tuple(request.span for request in context.requests if request.span)
+    return tuple(request.span for request in context.requests if request.span) if context else ()
 
 
 class Work:
-    """A piece of work that has begun, and is what further work in this task is part of.
+    """A piece of work; in its block, what further work in this task is part of.
 
     Attributes:
-        error: a word for why it failed, to be set before it ends.
+        spans: none if it is not traced.
     """
 
     def __init__(self, spans: Spans) -> None:
         self.spans = spans
-        self.error: str | None = None
-        self._outer = _open.set(spans)
+
+    def __enter__(self) -> Self:
+        if self.spans:
+            self._outer = _open.set(self.spans)
+        return self
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if not self.spans:
+            return
+        _open.reset(self._outer)
+        if error:
+            self.fail(error)
+        for span in self.spans:
+            span.end()
 
     def fail(self, error: BaseException) -> None:
-        self.error = _word(error)
-
-    def end(self) -> None:
-        """In the task in which it has begun."""
-        _open.reset(self._outer)
+        """It has failed, though no error leaves its block."""
         for span in self.spans:
-            span.end(self.error)
+            span.fail(_word(error))
 
 
-def begin(name: str, within: Spans | None = None, **attributes: Attribute) -> Work | None:
-    """Work that begins; None where nobody traces it. `within`: what it is part of, if not `parents()`."""
-    if not (found := parents() if within is None else within):
-        return None
-    spans = _children(found, partial(_child, name, attributes))
-    return Work(spans) if spans else None
+_UNTRACED = Work(())
+
+
+def begin(
+    name: str, within: Spans | None = None, kind: SpanKind = SpanKind.INTERNAL, **attributes: Attribute
+) -> Work:
+    """Work that begins. `within`: what it is part of, if not `parents()`."""
+    found = parents() if within is None else within
+    return Work(_children(found, name, attributes, kind=kind)) if found else _UNTRACED
 
 
 def waited(name: str, within: Spans, since: float, **attributes: Attribute) -> None:
     """Something that has ended now; `since` in seconds of `time.monotonic()`."""
-    if within:
-        for span in _children(within, partial(_child, name, attributes, began=since)):
-            span.end()
+    for span in _children(within, name, attributes, since):
+        span.end()
 
 
 async def called(
     name: str, function: Callable[..., Awaitable[T]], *args: Any, headers: Mapping[str, str], **kwargs: Any
 ) -> T:
     """Call another server: a span, and a header that makes the other's spans children of it."""
-    found = parents()
-    spans = _children(found, partial(_child, name, {}, calls=True)) if found else ()
-    if not spans:
+    with begin(name, kind=SpanKind.CLIENT) as work:
+        if work.spans:
+            headers = {**headers, "traceparent": work.spans[0].traceparent}
         return await function(*args, headers=headers, **kwargs)
-    work = Work(spans)
-    try:
-        traced = {**headers, "traceparent": work.spans[0].traceparent}
-        return await function(*args, headers=traced, **kwargs)
-    except BaseException as error:
-        work.fail(error)
-        raise
-    finally:
-        work.end()
 
 
 def of_all(within: Iterable[Spans]) -> Spans:
@@ -136,23 +136,20 @@ def of_all(within: Iterable[Spans]) -> Spans:
     return tuple({id(span): span for spans in within for span in spans}.values())
 
 
-def _child(
+def _children(
+    within: Spans,
     name: str,
     attributes: Mapping[str, Attribute],
-    parent: Span,
-    links: Sequence[Span],
-    began: float | None = None,
-    calls: bool = False,
-) -> Span | None:
-    return parent.child(name, attributes, links, began, calls=calls)
-
-
-def _children(within: Spans, make: Callable[[Span, Sequence[Span]], Span | None]) -> Spans:
-    """A child of each, with their links; `make` is given the parent and the links."""
-    own, *others = within
-    first = make(own, others)
-    linked = (first,) if first else ()
-    return (*linked, *filter(None, (make(each, linked) for each in others)))
+    since: float | None = None,
+    kind: SpanKind = SpanKind.INTERNAL,
+) -> Spans:
+    """A child of each, with their links."""
+    made: list[Span] = []
+    for number, parent in enumerate(within):
+        child = parent.child(name, attributes, made[:1] if number else within[1:], since, kind)
+        if child:
+            made.append(child)
+    return tuple(made)
 
 
 def _word(error: BaseException) -> str:
