@@ -2,7 +2,8 @@
 
 The event loop would stop in `write` as soon as the pipe at standard error is full. So a thread writes, and lines
 are dropped while too many wait. Standard error itself is not replaced by a pipe that we read: what a C library says
-when it crashes would stay in it.
+when it crashes would stay in it. Nor does `logging.handlers.QueueListener` do: it writes line by line, each of
+which would interrupt the event loop, and its `stop` waits for as long as nobody reads.
 """
 
 from __future__ import annotations
@@ -11,15 +12,14 @@ import os
 import select
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 
 _MAX_WAITING = 4_000_000  # characters: some 20,000 lines of requests
 # A line wakes the thread, which then takes all that come in this time with it. To be woken by each would interrupt
 # the event loop as often.
 _GATHER_SECONDS = 0.01
-# POSIX: so many bytes are written to a pipe at once or not at all, so that lines of several processes do not mix.
-_AT_ONCE = select.PIPE_BUF
 
 
 class LineWriter:
@@ -48,6 +48,10 @@ class LineWriter:
         self._descriptor = descriptor
         threading.Thread(target=self._run, name="log", daemon=True).start()
 
+    def isatty(self) -> bool:
+        """Whether somebody reads them on a terminal."""
+        return self._descriptor >= 0 and os.isatty(self._descriptor)
+
     def write(self, line: str) -> None:
         """Give a line, with its newline. It never waits."""
         with self._lock:
@@ -66,29 +70,22 @@ class LineWriter:
     def _run(self) -> None:
         told = 0
         while True:
-            lines, waiting_for_it = self._gather()
-            lost = sum(map(self._write, _parts(lines)))
+            taken = [self._queue.get()]
+            time.sleep(_GATHER_SECONDS)
+            with suppress(Empty):
+                while True:
+                    taken.append(self._queue.get_nowait())
+            lines = "".join(each for each in taken if isinstance(each, str))
+            lost = self._write(lines.encode("utf-8", "backslashreplace"))
             with self._lock:
-                self._waiting -= sum(map(len, lines))
+                self._waiting -= len(lines)
                 self.dropped += lost
-            for event in waiting_for_it:
-                event.set()
+            for each in taken:
+                if isinstance(each, threading.Event):
+                    each.set()
             if lines and not lost and self.dropped > told:
                 told, new = self.dropped, self.dropped - told
                 self._on_dropped(new)
-
-    def _gather(self) -> tuple[list[str], list[threading.Event]]:
-        """Wait for a line, and for a moment for more."""
-        found = [self._queue.get()]
-        if isinstance(found[0], str):
-            time.sleep(_GATHER_SECONDS)
-        try:
-            while True:
-                found.append(self._queue.get_nowait())
-        except Empty:
-            pass
-        lines = [each for each in found if isinstance(each, str)]
-        return lines, [each for each in found if not isinstance(each, str)]
 
     def _write(self, data: bytes) -> int:
         """Wait as long as it takes; returns how many lines could not be written, or not wholly."""
@@ -106,16 +103,3 @@ class LineWriter:
         else:
             self._cut = False
         return bytes(rest).count(b"\n")
-
-
-def _parts(lines: Iterable[str]) -> Iterator[bytes]:
-    """Lines joined to as much as is written at once; a longer line is a part of its own."""
-    part = b""
-    for line in lines:
-        data = line.encode("utf-8", "backslashreplace")
-        if len(part) + len(data) > _AT_ONCE and part:
-            yield part
-            part = b""
-        part += data
-    if part:
-        yield part

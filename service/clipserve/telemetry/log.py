@@ -26,29 +26,18 @@ class Output(Protocol):
     def isatty(self) -> bool: ...
 
 
-class _StandardError:
-    """An `Output` that nobody waits for. What is written before `start` waits for it."""
-
-    def __init__(self) -> None:
-        self.writer = LineWriter(lambda lines: logger.warning("log_lines_dropped", lines=lines))
-        self.write = self.writer.write
-
-    def isatty(self) -> bool:
-        return sys.stderr is not None and sys.stderr.isatty()
-
-
-_standard_error = _StandardError()
+_standard_error = LineWriter(lambda lines: logger.warning("log_lines_dropped", lines=lines))
 
 
 def lines_dropped() -> int:
     """Lines of this process that standard error did not take, since the start."""
-    return _standard_error.writer.dropped
+    return _standard_error.dropped
 
 
 def start() -> None:
     """Once in a process, when it starts: write to standard error, and take what libraries say there."""
-    _standard_error.writer.start(_descriptor())
-    atexit.register(_standard_error.writer.flush, _FLUSH_SECONDS)
+    _standard_error.start(_descriptor())
+    atexit.register(_standard_error.flush, _FLUSH_SECONDS)
     configure("INFO")
     logging.captureWarnings(True)
     # Not INFO: it is about the libraries' own matters, and DEBUG is about what callers send.
