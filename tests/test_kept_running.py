@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 
 from clipserve import concurrency
-from clipserve.access.key_file import add_key
-from clipserve.access.key_watch import following
+from clipserve.access.key_file import add_key, following
 from clipserve.concurrency import kept_running, loops_are_well
 from clipserve.engine.batch_queue import BatchPolicy
 from clipserve.engine.batching import DynamicBatcher
@@ -163,7 +162,7 @@ async def test_keys_are_followed_after_a_fault(tmp_path: Path, monkeypatch: pyte
             raise ValueError("a fault")
 
         with monkeypatch.context() as patch:
-            patch.setattr("clipserve.access.key_watch.read_keys", fails)
+            patch.setattr("clipserve.access.key_file.read_keys", fails)
             new = add_key(path, "new", ["use"])
 
             async def has_failed() -> bool:

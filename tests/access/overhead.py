@@ -13,8 +13,7 @@ from limits import RateLimitItem, RateLimitItemPerSecond
 from limits.aio.storage import MemoryStorage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
 
-from clipserve.access.gate import Gate, OpenGate
-from clipserve.access.keyed_gate import KeyedGate
+from clipserve.access.gate import Gate, KeyedGate, OpenGate
 from clipserve.access.keys import Keys
 from clipserve.access.rates import RateOptions, Rates
 from clipserve.access.shared_windows import shared_windows

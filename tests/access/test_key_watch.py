@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from clipserve.access.key_file import KeyFileError, add_key, remove_key
-from clipserve.access.key_watch import following
+from clipserve.access.key_file import KeyFileError, add_key, following, remove_key
 from tests.access.support import logged, write_keys
 from tests.support import eventually
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from clipserve.access.gate import when_there_is_room
-from clipserve.access.keyed_gate import KeyedGate
+from clipserve.access.gate import KeyedGate, when_there_is_room
 from clipserve.access.keys import Key, Keys
 from clipserve.access.rates import RateOptions, Rates
 from clipserve.access.windows import LocalWindows

@@ -10,8 +10,9 @@ from pathlib import Path
 import grpc
 import pytest
 
-from clipserve.access.gate import OpenGate, Scope
+from clipserve.access.gate import OpenGate
 from clipserve.access.key_file import add_key
+from clipserve.access.keys import Scope
 from clipserve.errors import RateLimited, Unauthenticated
 from clipserve.rpc.server import SERVICE
 from clipserve.telemetry.request import RequestContext, current

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Literal, Protocol
+from typing import Protocol
 
+from clipserve.access.keys import Keys, Scope, allow
+from clipserve.access.rates import Rates
 from clipserve.errors import RateLimited
-
-Scope = Literal["use", "manage"]
+from clipserve.telemetry.request import RequestContext, current
 
 
 class Gate(Protocol):
@@ -37,6 +38,38 @@ class Gate(Protocol):
         """
 
 
+class OpenGate:
+    """A `Gate` that is open to everybody."""
+
+    async def enter(self, authorization: str | None, scope: Scope) -> None:
+        pass
+
+    async def charge(self, *, rows: int = 0, size: int = 0) -> None:
+        pass
+
+
+class KeyedGate:
+    """A `Gate` that asks for a key."""
+
+    def __init__(self, keys: Keys, rates: Rates) -> None:
+        self._keys = keys
+        self._rates = rates
+
+    async def enter(self, authorization: str | None, scope: Scope) -> None:
+        key = self._keys.find(authorization)
+        request = current()
+        if key and isinstance(request, RequestContext):
+            request.key, request.digest, request.scope = key.name, key.sha256, scope
+        self._rates.check(allow(key, scope))
+
+    async def charge(self, *, rows: int = 0, size: int = 0) -> None:
+        request = current()
+        if isinstance(request, RequestContext) and request.digest and request.scope:
+            # Not by its name: another key may have it now.
+            key = allow(self._keys.of(request.digest), request.scope)
+            await self._rates.charge(key, rows, size)
+
+
 async def when_there_is_room(charge: Callable[[], Awaitable[None]]) -> None:
     """Charge as soon as the rate has room for it: for a request that can wait.
 
@@ -50,13 +83,3 @@ async def when_there_is_room(charge: Callable[[], Awaitable[None]]) -> None:
             return
         except RateLimited as error:
             await asyncio.sleep(error.retry_after)
-
-
-class OpenGate:
-    """A `Gate` that is open to everybody."""
-
-    async def enter(self, authorization: str | None, scope: Scope) -> None:
-        pass
-
-    async def charge(self, *, rows: int = 0, size: int = 0) -> None:
-        pass

@@ -1,27 +1,36 @@
-"""The file of keys: a line of JSON for each, none of which is a secret. `clipserve keys` writes it."""
+"""The file of keys: a line of JSON for each, none of which is a secret. The service follows its changes."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import stat
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import get_args
 
 from pydantic import ValidationError
 
-from clipserve.access.gate import Scope
-from clipserve.access.keys import Key, digest_of, new_key
+from clipserve.access.keys import Key, Keys, Scope, digest_of, new_key
+from clipserve.concurrency import kept_running
+from clipserve.telemetry.log import logger
 
 _MAX_BYTES = 1_000_000
 _MAX_KEYS = 1_000  # each is compared with what comes: a tenth of a millisecond for so many
+_LOOK_SECONDS = 0.5  # a change counts within two
 _HEADER = (
     "# Keys of clipserve, a line of JSON for each: `clipserve keys add NAME` adds one, `keys remove NAME` takes\n"
     '# one away. The keys themselves are not in here. A line may have rates too: "rows_per_second": 100,\n'
     '# "bytes_per_second": 1000000. A service that runs reads this file again within two seconds of a change.\n'
 )
+
+# Not inotify: a secret of Kubernetes changes by a symbolic link to its folder, which `stat` follows and inotify
+# does not, and it does not see what another machine does to a network's file system.
+Signature = tuple[int, ...] | None  # of a file; None: there is none
 
 
 class KeyFileError(Exception):
@@ -76,6 +85,27 @@ def remove_key(path: Path, name: str) -> None:
     if len(kept) == len(lines):
         raise KeyFileError(f"there is no key with the name {name!r}. `clipserve keys list` shows all.")
     _write(path, kept)
+
+
+@asynccontextmanager
+async def following(path: Path) -> AsyncIterator[Keys]:
+    """The keys of the file as it is now, and whenever it has changed.
+
+    A file that is spoilt later on is logged, and the keys stay as they were.
+
+    Raises:
+        KeyFileError: the file cannot be used.
+    """
+    seen = _signature(path)
+    keys = Keys(read_keys(path))
+    logger.info("keys", count=len(keys))
+    task = kept_running("keys", partial(_follow, path, keys, seen))
+    try:
+        yield keys
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
 
 
 def _lines(path: Path) -> list[str]:
@@ -137,3 +167,27 @@ def _write(path: Path, lines: Iterable[str]) -> None:
         os.replace(name, path)
     except OSError as error:
         raise KeyFileError(f"{path}: {(error.strerror or 'cannot be written').lower()}.") from None
+
+
+async def _follow(path: Path, keys: Keys, seen: Signature) -> None:
+    while True:
+        await asyncio.sleep(_LOOK_SECONDS)
+        # In a thread: a disk, above all one of the network, may take its time.
+        now = await asyncio.to_thread(_signature, path)
+        if now == seen:
+            continue
+        seen = now  # of before it is read: what changes meanwhile is seen the next time
+        try:
+            keys.replace(await asyncio.to_thread(read_keys, path))
+        except KeyFileError as error:
+            logger.error("keys_unchanged", reason=str(error), hint="the keys are those of before")
+        else:
+            logger.info("keys", count=len(keys))
+
+
+def _signature(path: Path) -> Signature:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_dev, status.st_size

@@ -17,11 +17,13 @@ import secrets
 from collections.abc import Iterable
 from datetime import date
 from hashlib import sha256
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from clipserve.access.gate import Scope
 from clipserve.errors import PermissionDenied, Unauthenticated
+
+Scope = Literal["use", "manage"]
 
 _PREFIX = "clip_"  # so that a key is known for one, by people and by what searches repositories for secrets
 _BYTES = 32

@@ -14,11 +14,12 @@ from contextlib import asynccontextmanager
 
 from limits import RateLimitItem
 from limits.aio.storage.redis import RedisStorage
+from limits.aio.strategies import SlidingWindowCounterRateLimiter
 from redis.asyncio import ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from clipserve.access.windows import LocalWindows, RedisWindows, Refusal, Windows
+from clipserve.access.windows import LocalWindows, Refusal, Windows, refusal
 from clipserve.telemetry.log import logger
 from clipserve.telemetry.metrics import Metrics
 
@@ -51,6 +52,21 @@ async def shared_windows(redis_url: str, metrics: Metrics) -> AsyncIterator[Wind
         await pool.aclose()
 
 
+class RedisWindows:
+    """`Windows` in a storage of `limits`."""
+
+    def __init__(self, storage: RedisStorage) -> None:
+        self._storage = storage
+        self._limiter = SlidingWindowCounterRateLimiter(storage)
+
+    async def take(self, item: RateLimitItem, name: str, cost: int) -> Refusal | None:
+        if await self._limiter.hit(item, name, cost=cost):
+            return None
+        return refusal(
+            item, cost, await self._storage.get_sliding_window(item.key_for(name), item.get_expiry())
+        )
+
+
 class SharedWindows:
     """See the module."""
 
@@ -66,14 +82,14 @@ class SharedWindows:
             return await self._local.take(item, name, cost)
         try:
             async with asyncio.timeout(_TIMEOUT_SECONDS):
-                refusal = await self._shared.take(item, name, cost)
+                refused = await self._shared.take(item, name, cost)
         except Exception as error:  # an answer that is none has no common error
             self._fail(type(error).__name__)
             return await self._local.take(item, name, cost)
         if self._lost:
             self._lost = False
             logger.info("redis_back")
-        return refusal
+        return refused
 
     def _time_to_ask(self) -> bool:
         now = time.monotonic()

@@ -22,8 +22,6 @@ from math import floor
 from typing import Protocol
 
 from limits import RateLimitItem
-from limits.aio.storage.redis import RedisStorage
-from limits.aio.strategies import SlidingWindowCounterRateLimiter
 
 
 @dataclass(frozen=True)
@@ -60,28 +58,14 @@ class LocalWindows:
         if floor(previous * left / expiry) + current + cost <= item.amount:
             self._used[name, item.namespace] = number, previous, current + cost
             return None
-        return _refusal(item, cost, (previous, left, current, left + expiry))
-
-
-class RedisWindows:
-    """`Windows` in a storage of `limits`."""
-
-    def __init__(self, storage: RedisStorage) -> None:
-        self._storage = storage
-        self._limiter = SlidingWindowCounterRateLimiter(storage)
-
-    async def take(self, item: RateLimitItem, name: str, cost: int) -> Refusal | None:
-        if await self._limiter.hit(item, name, cost=cost):
-            return None
-        return _refusal(
-            item, cost, await self._storage.get_sliding_window(item.key_for(name), item.get_expiry())
-        )
+        return refusal(item, cost, (previous, left, current, left + expiry))
 
 
 Window = tuple[int, float, int, float]
 
 
-def _refusal(item: RateLimitItem, cost: int, window: Window) -> Refusal:
+def refusal(item: RateLimitItem, cost: int, window: Window) -> Refusal:
+    """Of a cost that does not fit now. `window`: see `seconds_until`."""
     return Refusal(*(seconds_until(item.amount - each, item.get_expiry(), window) for each in (cost, 1)))
 
 

@@ -21,7 +21,8 @@ import grpc
 from grpc.aio import EOF
 from grpc.aio import ServicerContext as Context
 
-from clipserve.access.gate import Gate, Scope
+from clipserve.access.gate import Gate
+from clipserve.access.keys import Scope
 from clipserve.application.byte_budget import ByteBudget, Lease
 from clipserve.errors import DeadlineExceeded, MalformedRequest, Overloaded
 from clipserve.rpc.call import Call, TakingLimits, Work

@@ -7,9 +7,8 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
-from clipserve.access.gate import Gate, OpenGate
-from clipserve.access.key_watch import following
-from clipserve.access.keyed_gate import KeyedGate
+from clipserve.access.gate import Gate, KeyedGate, OpenGate
+from clipserve.access.key_file import following
 from clipserve.access.keys import Keys
 from clipserve.access.rates import RateOptions, Rates
 from clipserve.access.shared_windows import shared_windows
