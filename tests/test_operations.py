@@ -18,7 +18,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from clipserve.access.hosts import ANY, Hosts
 from clipserve.operations import port as operations_port
-from clipserve.operations import probes
+from clipserve.operations.page import Page
+from clipserve.operations.pulse import Pulse
+from clipserve.rest.errors import rendered
 from clipserve.telemetry.metrics import Metrics
 
 
@@ -65,15 +67,10 @@ async def running(
     async def ready() -> bool:
         return port.ready
 
-    metrics = Metrics()
-    async with probes.serving(
-        port.listener,
-        registry or metrics.registry,
-        ready,
-        max_blocked_seconds,
-        watch_ready=metrics.state.watch_ready,
-        hosts=hosts,
-    ):
+    metrics, pulse = Metrics(), Pulse()
+    metrics.state.watch_ready(lambda: pulse.ready)
+    page = Page(pulse, registry or metrics.registry, max_blocked_seconds, rendered, hosts=hosts)
+    async with operations_port.serving(port.listener, page, ready):
         while port.ready and (await port.get("/readyz")).status_code != 200:
             pass
         yield port
@@ -173,6 +170,24 @@ async def test_a_thousand_idle_connections_keep_no_probe_from_its_answer() -> No
     assert open_now <= operations_port._CONNECTIONS
 
 
+async def test_nor_do_those_of_its_own_address_whose_requests_do_not_end() -> None:
+    async with running() as port:
+        begun = [await asyncio.to_thread(port.connect) for _ in range(operations_port._CONNECTIONS)]
+        for connection in begun:
+            connection.sendall(b"GET /livez HT")
+        assert (await port.get("/livez")).status_code == 200
+        for connection in begun:
+            connection.close()
+
+
+async def test_a_connection_is_for_one_request_and_ends_in_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    ask = b"GET /livez HTTP/1.1\r\nhost: a\r\n\r\n"
+    monkeypatch.setattr(operations_port, "_CONNECTION_SECONDS", 0.3)
+    async with running() as port, asyncio.timeout(10):
+        assert (await asyncio.to_thread(port.say, ask * 2)).count(b"HTTP/1.1 200 ") == 1
+        assert await asyncio.to_thread(port.say, b"\r\n") == b""
+
+
 @pytest.mark.parametrize("sent", [b"", b"GET /livez HT", b"GET /livez HTTP/1.1\r\nhost: a\r\nx: "])
 async def test_who_sends_no_whole_header_is_disconnected(
     sent: bytes, monkeypatch: pytest.MonkeyPatch
@@ -198,22 +213,23 @@ async def test_who_reads_no_answer_is_disconnected(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize(
-    ("sent", "status"),
+    ("sent", "status", "code"),
     [
-        (b"\x16\x03\x01\r\n\r\n", b"400"),
-        (b"GET /livez HTTP/1.1\r\n\r\n", b"400"),  # no Host
-        (b"GET /livez HTTP/1.1\r\nhost: a\r\nx: " + b"x" * 20_000, b"431"),
+        (b"\x16\x03\x01\r\n\r\n", b"400", "malformed_request"),
+        (b"GET /livez HTTP/1.1\r\n\r\n", b"400", "malformed_request"),  # no Host
+        (b"GET /livez HTTP/1.1\r\nhost: a\r\nx: " + b"x" * 20_000, b"431", "headers_too_large"),
         (
             b"GET /metrics HTTP/1.1\r\nhost: a\r\nauthorization: Bearer a\r\nauthorization: Bearer b\r\n\r\n",
             b"400",
+            "malformed_request",
         ),
     ],
 )
-async def test_what_is_no_request_is_refused(sent: bytes, status: bytes) -> None:
+async def test_what_is_no_request_is_refused(sent: bytes, status: bytes, code: str) -> None:
     async with running() as port:
         answer = await asyncio.to_thread(port.say, sent)
     assert answer.split(b" ")[1] == status
-    assert json.loads(answer.partition(b"\r\n\r\n")[2])["code"] == "bad_request"
+    assert json.loads(answer.partition(b"\r\n\r\n")[2])["code"] == code
 
 
 @pytest.mark.parametrize("version", ["x", "9" * 5_000, "-1", ""])

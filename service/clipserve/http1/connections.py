@@ -60,8 +60,10 @@ class Connections:
     own. So a proxy alone may use all, and an address that floods the service takes nothing from the others.
     """
 
-    def __init__(self, limits: ConnectionLimits) -> None:
+    def __init__(self, limits: ConnectionLimits, for_own: Phase = Phase.IDLE) -> None:
+        """`for_own`: the last phase in which a connection makes room for one of its own address."""
         self.limits = limits
+        self._for_own = for_own
         self.draining = False  # answers from now on are the last of their connections
         self._all: set[Member] = set()
         self._by_address: dict[str, set[Member]] = {}
@@ -110,7 +112,7 @@ class Connections:
         larger = [each for each in self._by_address.values() if len(each) > len(own)]
         larger.sort(key=len, reverse=True)
         return any(self._close_one(each, Phase.READING) for each in larger) or self._close_one(
-            own, Phase.IDLE
+            own, self._for_own
         )
 
     def _close_one(self, members: Iterable[Member], latest: Phase) -> bool:

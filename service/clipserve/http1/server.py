@@ -27,12 +27,17 @@ class HttpOptions:
 
 
 def build_server(
-    app: ASGIApp, options: HttpOptions, connections: Connections, render: Render, metrics: Metrics
+    app: ASGIApp,
+    options: HttpOptions,
+    connections: Connections,
+    render: Render,
+    metrics: Metrics,
+    kind: type[Connection] = Connection,
 ) -> uvicorn.Server:
-    """`serve()` runs it until `should_exit` is set, then lets requests in flight end."""
+    """`serve()` runs it until `should_exit` is set, then lets requests in flight end. `kind`: of connections."""
 
     def connect(server_state: ServerState, **_: Any) -> Connection:
-        return Connection(app, connections, render, metrics, server_state)
+        return kind(app, connections, render, metrics, server_state)
 
     config = uvicorn.Config(
         app,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import gc
 import os
 import signal
@@ -16,7 +15,10 @@ from typing import TYPE_CHECKING, Any
 import uvloop
 
 from clipserve.concurrency import together
-from clipserve.operations import probes
+from clipserve.operations.page import Page
+from clipserve.operations.port import serving
+from clipserve.operations.pulse import Pulse
+from clipserve.rest.errors import rendered
 from clipserve.settings import Settings
 from clipserve.telemetry.log import logger
 from clipserve.wiring.bootstrap import open_gateway
@@ -78,19 +80,13 @@ def _operations(settings: Settings, gateway: Gateway) -> AbstractAsyncContextMan
     """Probes and metrics on their own port, if the settings want it."""
     if not settings.operations_enabled:
         return nullcontext()
+    pulse = Pulse()
+    gateway.metrics.state.watch_ready(lambda: pulse.ready)
+    keys = None if settings.metrics_open else gateway.keys
+    limit, hosts = settings.max_blocked_seconds, hosts_of(settings)
+    page = Page(pulse, gateway.metrics.registry, limit, rendered, keys, hosts)
     listener = listen("CLIPSERVE_OPERATIONS_PORT", settings.host, settings.operations_port)
-    serving = functools.partial(
-        probes.serving,
-        listener,
-        gateway.metrics.registry,
-        gateway.inference.ready,
-        settings.max_blocked_seconds,
-        watch_ready=gateway.metrics.state.watch_ready,
-        hosts=hosts_of(settings),
-    )
-    if settings.metrics_open or gateway.keys is None:
-        return serving()
-    return serving(may_read_metrics=functools.partial(gateway.keys.check, scope="manage"))
+    return serving(listener, page, gateway.inference.ready)
 
 
 async def _fronts(gateway: Gateway, listener: socket.socket) -> None:

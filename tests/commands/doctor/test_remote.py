@@ -16,7 +16,10 @@ import pytest
 from clipserve.access.key_file import add_key
 from clipserve.commands.doctor.table import THERE
 from clipserve.engine.backend import Embeddings, Pixels
-from clipserve.operations.probes import serving as serving_operations
+from clipserve.operations.page import Page
+from clipserve.operations.port import serving as serving_operations
+from clipserve.operations.pulse import Pulse
+from clipserve.rest.errors import rendered
 from clipserve.wiring.listening import listen
 from loadtests.fake_backend import FakeBackend
 from loadtests.process import free_port
@@ -37,7 +40,8 @@ async def with_operations(running: Running) -> AsyncIterator[str]:
     """Its operations port, as the process opens it; the URL."""
     listener = listen("CLIPSERVE_OPERATIONS_PORT", "127.0.0.1", 0)
     gateway = running.gateway
-    async with serving_operations(listener, gateway.metrics.registry, gateway.inference.ready, 10):
+    page = Page(Pulse(), gateway.metrics.registry, 10, rendered)
+    async with serving_operations(listener, page, gateway.inference.ready):
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
 
 

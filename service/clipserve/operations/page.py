@@ -1,0 +1,98 @@
+"""What the operations port answers, as an ASGI application."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from clipserve.access.hosts import ANY, Hosts
+from clipserve.access.keys import Keys
+from clipserve.operations.pulse import Pulse
+
+_PROBLEM = "application/problem+json"
+
+Render = Callable[[Exception, str], tuple[str, Response]]  # an error and the id of the request -> the answer
+
+
+@dataclass(frozen=True)
+class Page:
+    """What is known of this process. It is asked in the thread of the operations port.
+
+    `max_blocked_seconds`: /livez is 503 when the service's event loop has given no sign for longer.
+    `render`: of errors. `keys`: which may read the metrics; None: everybody may. `hosts`: whom requests may be for.
+    """
+
+    pulse: Pulse
+    registry: CollectorRegistry
+    max_blocked_seconds: float
+    render: Render
+    keys: Keys | None = None
+    hosts: Hosts = ANY
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            response = self._answer(scope, dict(scope["headers"]))
+        except Exception as error:  # a refusal, a fault of ours, or of the library that writes the metrics
+            _, response = self.render(error, uuid.uuid4().hex)
+        await response(scope, receive, send)
+
+    def _answer(self, scope: Scope, headers: Mapping[bytes, bytes]) -> Response:
+        self.hosts.check(headers.get(b"host"))
+        if scope["method"] not in ("GET", "HEAD"):
+            allow = {"allow": "GET, HEAD"}
+            raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED, "Only GET and HEAD are answered here", allow)
+        match scope["path"]:
+            case "/livez":
+                return self._livez()
+            case "/readyz":
+                return self._readyz()
+            case "/metrics":
+                return self._metrics(headers)
+        raise HTTPException(HTTPStatus.NOT_FOUND, "There is /livez, /readyz and /metrics here")
+
+    def _livez(self) -> Response:
+        seconds, limit = self.pulse.blocked_seconds, self.max_blocked_seconds
+        if seconds <= limit:
+            return _json(HTTPStatus.OK, {"status": "alive"})
+        status = HTTPStatus.SERVICE_UNAVAILABLE
+        problem = {
+            "type": "urn:clipserve:error:event_loop_blocked",
+            "title": status.phrase,
+            "status": status,
+            "code": "event_loop_blocked",
+            "detail": f"the event loop has been blocked for {seconds:.1f} s; "
+            f"CLIPSERVE_MAX_BLOCKED_SECONDS is {limit:g}.",
+            "limit": limit,
+            "actual": seconds,
+        }
+        return _json(status, problem, _PROBLEM)
+
+    def _readyz(self) -> Response:
+        if self.pulse.ready:
+            return _json(HTTPStatus.OK, {"status": "ready"})
+        return _json(HTTPStatus.SERVICE_UNAVAILABLE, {"status": "not ready"})
+
+    def _metrics(self, headers: Mapping[bytes, bytes]) -> Response:
+        """In the format that is asked for; to ask for one that cannot be understood is to ask for none."""
+        authorization = headers.get(b"authorization")
+        if self.keys is not None:
+            self.keys.check(authorization.decode("latin-1") if authorization else None, "manage")
+        try:
+            encode, media_type = choose_encoder(headers.get(b"accept", b"").decode("latin-1"))
+        except (TypeError, ValueError):
+            encode, media_type = choose_encoder("")
+        return Response(encode(self.registry), media_type=media_type)
+
+
+def _json(status: HTTPStatus, said: Mapping[str, Any], media_type: str = "application/json") -> Response:
+    return Response(orjson.dumps(said), status, media_type=media_type)
