@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from clipserve.telemetry.collectors import ServedModelInfo
 from clipserve.telemetry.metrics import CLIENT_GONE, Metrics
+from clipserve.telemetry.state_metrics import ServedModelInfo
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "metrics.md"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from clipserve.telemetry.instruments import Instruments
 from clipserve.telemetry.triton_metrics import EndpointMetrics, TritonMetrics
 
 A, B = "10.0.0.1:8001", "10.0.0.2:8001"
@@ -16,7 +17,7 @@ def added(metrics: TritonMetrics, server: str, model: str = "demo", rows: int = 
 
 def test_sums_of_triton_s_time_are_counters_of_each_server() -> None:
     registry = CollectorRegistry()
-    metrics = TritonMetrics(registry)
+    metrics = TritonMetrics(Instruments(registry))
     for server, seconds in ((A, 2.5), (B, 0.5)):
         endpoint = added(metrics, server)
         endpoint.phases["demo_image", "queue"] = 0.1
@@ -29,7 +30,7 @@ def test_sums_of_triton_s_time_are_counters_of_each_server() -> None:
 
 def test_two_models_on_one_server_are_up_each_and_owe_rows_together() -> None:
     registry = CollectorRegistry()
-    metrics = TritonMetrics(registry)
+    metrics = TritonMetrics(Instruments(registry))
     added(metrics, A, "demo", rows=3)
     added(metrics, A, "other", rows=4)
     assert registry.get_sample_value("clipserve_triton_endpoint_up", {"endpoint": A, "model": "other"}) == 1
@@ -38,7 +39,7 @@ def test_two_models_on_one_server_are_up_each_and_owe_rows_together() -> None:
 
 def test_the_series_of_a_server_end_when_the_last_model_lets_go_of_it() -> None:
     registry = CollectorRegistry()
-    metrics = TritonMetrics(registry)
+    metrics = TritonMetrics(Instruments(registry))
     first, second, other = added(metrics, A, "demo"), added(metrics, A, "other"), added(metrics, B)
     for endpoint in (first, second, other):
         endpoint.answered("text", 0.01)

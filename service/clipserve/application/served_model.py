@@ -21,8 +21,8 @@ from clipserve.clip.reference import REFERENCE_TEXTS, check, reference_pixels
 from clipserve.clip.tokenizer import Tokenizer
 from clipserve.engine.backend import Backend, Embeddings
 from clipserve.errors import BackendUnavailable, BadPromptTemplate, ClipError, DeadlineExceeded, Overloaded
-from clipserve.telemetry.collectors import ServedModelInfo
 from clipserve.telemetry.log import logger
+from clipserve.telemetry.state_metrics import ServedModelInfo
 
 _SELF_TEST_AGAIN_SECONDS = 0.5
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-
-from clipserve.telemetry.instruments import counter
+from clipserve.telemetry.instruments import Instruments
 
 _BUILD_SECONDS = (0.01, 0.1, 1.0, 10.0, 60.0, 300.0, 1_800.0)
 
@@ -14,29 +12,20 @@ _BUILD_SECONDS = (0.01, 0.1, 1.0, 10.0, 60.0, 300.0, 1_800.0)
 class LabelSetMetrics:
     """How many there are, how they are built and used."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self._states = Gauge(
-            "clipserve_label_sets",
+    def __init__(self, make: Instruments) -> None:
+        self._states = make.gauge(
+            "label_sets",
             "Label sets known here, by state: ready, building (an older version may be served), failed.",
-            ["state"],
-            registry=registry,
+            "state",
         )
-        self._builds = counter(
-            registry,
-            "clipserve_label_set_builds_total",
-            "Builds of label sets that have ended, by outcome.",
-            "outcome",
+        self._builds = make.counter(
+            "label_set_builds_total", "Builds of label sets that have ended, by outcome.", "outcome"
         )
-        self._build_seconds = Histogram(
-            "clipserve_label_set_build_seconds",
-            "Duration of a build that has succeeded.",
-            buckets=_BUILD_SECONDS,
-            registry=registry,
+        self._build_seconds = make.histogram_of(
+            "label_set_build_seconds", "Duration of a build that has succeeded.", buckets=_BUILD_SECONDS
         )
-        self._used = Counter(
-            "clipserve_label_sets_used_total",
-            "Classifications by a label set: its labels were encoded already.",
-            registry=registry,
+        self._used = make.count(
+            "label_sets_used_total", "Classifications by a label set: its labels were encoded already."
         )
 
     def states(self, by_state: Mapping[str, int]) -> None:

@@ -6,12 +6,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.core import CounterMetricFamily
 
 from clipserve.errors import FAILURES, REFUSALS
-from clipserve.telemetry.collectors import DroppedLines, WorkAhead
-from clipserve.telemetry.instruments import counter, histogram
+from clipserve.telemetry.instruments import Instruments, Samples
 from clipserve.telemetry.label_set_metrics import LabelSetMetrics
+from clipserve.telemetry.log import lines_dropped
 from clipserve.telemetry.request import RequestContext, add_stage_seconds, current
 from clipserve.telemetry.spans import Span, Tracing
 from clipserve.telemetry.state_metrics import StateMetrics
@@ -34,104 +35,100 @@ class Metrics:
 
     def __init__(self) -> None:
         self.tracing = Tracing()
-        registry = self.registry = CollectorRegistry()
-        self.label_sets = LabelSetMetrics(registry)
-        self.state = StateMetrics(registry)
-        self.triton = TritonMetrics(registry)
-        self._about_requests(registry)
-        self._about_encoders(registry)
-        self._cache = counter(
-            registry,
-            "clipserve_cache_total",
+        self.registry = CollectorRegistry()
+        make = self._make = Instruments(self.registry)
+        self.label_sets = LabelSetMetrics(make)
+        self.state = StateMetrics(make)
+        self.triton = TritonMetrics(make)
+        self._about_requests(make)
+        self._about_encoders(make)
+        self._cache = make.counter(
+            "cache_total",
             "Look-ups in the caches of classifiers, of label embeddings and of image vectors.",
             "cache",
             "outcome",
         )
-        self._decoders_replaced = counter(
-            registry,
-            "clipserve_decoders_replaced_total",
+        self._decoders_replaced = make.counter(
+            "decoders_replaced_total",
             "Processes that decode images and were replaced, because they died or an image took too long.",
             "reason",
         )
-        self._redis_failures = Counter(
-            "clipserve_redis_failures_total",
+        self._redis_failures = make.count(
+            "redis_failures_total",
             "Questions that Redis did not answer; for two seconds after each, this process counts rates alone.",
-            registry=registry,
         )
-        self._spans = counter(
-            registry,
-            "clipserve_spans_total",
+        self._spans = make.counter(
+            "spans_total",
             "Spans of traces: sent; failed: the collector did not take them; left_out: of a request with too many.",
             "outcome",
         )
-        ProcessCollector(registry=registry)
-        registry.register(DroppedLines())
+        ProcessCollector(registry=self.registry)
+        make.read(
+            "log_lines_dropped",
+            "Log lines that standard error did not take: it is full, closed, or nobody reads it.",
+            (),
+            lambda: [((), lines_dropped())],
+            CounterMetricFamily,
+        )
 
-    def _about_requests(self, registry: CollectorRegistry) -> None:
-        self._requests = counter(
-            registry,
-            "clipserve_requests_total",
+    def _about_requests(self, make: Instruments) -> None:
+        self._requests = make.counter(
+            "requests_total",
             "Requests answered, by endpoint and status or error code.",
             "endpoint",
             "outcome",
         )
-        self._request_seconds = histogram(
-            registry, "clipserve_request_seconds", "From the first byte read to the answer.", "endpoint"
+        self._request_seconds = make.histogram(
+            "request_seconds", "From the first byte read to the answer.", "endpoint"
         )
-        self._refused = counter(
-            registry,
-            "clipserve_refused_total",
+        self._refused = make.counter(
+            "refused_total",
             "Requests and connections refused for now, by the code of the error: they may be tried again.",
             "reason",
         )
-        self._cancelled = counter(
-            registry, "clipserve_cancelled_total", "Requests whose client left before the answer.", "endpoint"
+        self._cancelled = make.counter(
+            "cancelled_total", "Requests whose client left before the answer.", "endpoint"
         )
-        self._stage_seconds = histogram(
-            registry,
-            "clipserve_stage_seconds",
+        self._stage_seconds = make.histogram(
+            "stage_seconds",
             "Time in one stage of a request: decode, tokenize, encode_image, encode_text.",
             "stage",
         )
 
-    def _about_encoders(self, registry: CollectorRegistry) -> None:
-        self._batch_rows = histogram(
-            registry, "clipserve_batch_rows", "Rows in one call of an encoder.", "tower", _ROWS
-        )
-        self._batch_seconds = histogram(
-            registry, "clipserve_batch_seconds", "Duration of one call of an encoder.", "tower"
-        )
-        self._queue_seconds = histogram(
-            registry,
-            "clipserve_queue_seconds",
+    def _about_encoders(self, make: Instruments) -> None:
+        self._batch_rows = make.histogram("batch_rows", "Rows in one call of an encoder.", "tower", _ROWS)
+        self._batch_seconds = make.histogram("batch_seconds", "Duration of one call of an encoder.", "tower")
+        self._queue_seconds = make.histogram(
+            "queue_seconds",
             "From the submission of rows to the start of their batch; once for each request in a batch.",
             "tower",
         )
-        self._workers = Gauge(
-            "clipserve_workers", "Batches that can run at once.", ["tower"], registry=registry
+        self._workers = make.gauge("workers", "Batches that can run at once.", "tower")
+        self.rows_in_flight = make.gauge(
+            "rows_in_flight", "Images and texts admitted and not yet answered.", "tower"
         )
-        self.rows_in_flight = Gauge(
-            "clipserve_rows_in_flight",
-            "Images and texts admitted and not yet answered.",
+        self._work: list[Callable[[], Mapping[str, float]]] = []
+        make.read(
+            "work_ahead_seconds",
+            "Estimated time until all rows admitted now are answered.",
             ["tower"],
-            registry=registry,
+            self._work_ahead,
         )
-        self._work_ahead = WorkAhead()
-        registry.register(self._work_ahead)
+
+    def _work_ahead(self) -> Samples:
+        ahead: dict[str, float] = {}
+        for seconds_ahead in self._work:
+            for tower, seconds in seconds_ahead().items():
+                ahead[tower] = ahead.get(tower, 0.0) + seconds
+        return [((tower,), seconds) for tower, seconds in ahead.items()]
 
     def watch_decoding(
         self, *, bytes_taken: Callable[[], float], images_waiting: Callable[[], float]
     ) -> None:
         """Gauges that are read when somebody asks."""
-        for name, help_text, value in (
-            (
-                "clipserve_decode_bytes",
-                "Memory that images being decoded take, by their headers.",
-                bytes_taken,
-            ),
-            ("clipserve_decode_waiting", "Images that wait to be decoded.", images_waiting),
-        ):
-            Gauge(name, help_text, registry=self.registry).set_function(value)
+        taken = "Memory that images being decoded take, by their headers."
+        self._make.gauge("decode_bytes", taken).set_function(bytes_taken)
+        self._make.gauge("decode_waiting", "Images that wait to be decoded.").set_function(images_waiting)
 
     def request(self, endpoint: str, outcome: str, seconds: float) -> None:
         """`outcome`: a status, or a code of `clipserve.errors`."""
@@ -161,7 +158,7 @@ class Metrics:
 
     def watch_work(self, seconds_ahead: Callable[[], Mapping[str, float]]) -> None:
         """`seconds_ahead` gives tower -> seconds when somebody asks, in that thread."""
-        self._work_ahead.sources.append(seconds_ahead)
+        self._work.append(seconds_ahead)
 
     def cache(self, cache: str, *, hit: bool) -> None:
         self._cache(cache, "hit" if hit else "miss").inc()

@@ -6,36 +6,53 @@ The series of a server that has gone away go with it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
+from prometheus_client import Histogram
+from prometheus_client.core import CounterMetricFamily
 
-from clipserve.telemetry.instruments import SECONDS
+from clipserve.telemetry.instruments import Instruments, Samples
 
 
-class TritonMetrics(Collector):
+class TritonMetrics:
     """The servers of all models; `add` one, and `close` what it gives."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, make: Instruments) -> None:
         self._endpoints: list[EndpointMetrics] = []
-        self._seconds = Histogram(
-            "clipserve_triton_endpoint_seconds",
+        self._seconds = make.histogram_of(
+            "triton_endpoint_seconds",
             "Duration of a call that a Triton server has answered.",
-            ["endpoint", "tower"],
-            buckets=SECONDS,
-            registry=registry,
+            "endpoint",
+            "tower",
         )
-        self._retries = Counter(
-            "clipserve_triton_retries_total",
+        self._retries = make.counter(
+            "triton_retries_total",
             "Calls made again on another Triton server, by what the first did: unavailable, not_found, silent.",
-            ["reason"],
-            registry=registry,
+            "reason",
         )
         for reason in ("unavailable", "not_found", "silent"):
-            self._retries.labels(reason)  # 0 until the first: a rate needs that
-        registry.register(self)
+            self._retries(reason)  # 0 until the first: a rate needs that
+        make.read(
+            "triton_endpoint_up",
+            "Whether a Triton server serves the model, as it said when last asked.",
+            ["endpoint", "model"],
+            lambda: [((each.endpoint, each.model), each.up()) for each in list(self._endpoints)],
+        )
+        make.read(
+            "triton_endpoint_rows",
+            "Rows sent to a Triton server and not yet answered.",
+            ["endpoint"],
+            self._rows,
+        )
+        make.read(
+            "triton_phase_seconds",
+            "What a Triton server reports of its own time, summed since it started: queue and compute. The "
+            "network's share is clipserve_batch_seconds less these.",
+            ["endpoint", "model", "phase"],
+            self._phases,
+            CounterMetricFamily,
+        )
 
     def add(
         self, endpoint: str, model: str, *, up: Callable[[], bool], rows: Callable[[], int]
@@ -46,49 +63,25 @@ class TritonMetrics(Collector):
         return made
 
     def retried(self, reason: str) -> None:
-        self._retries.labels(reason).inc()
+        self._retries(reason).inc()
 
     def _remove(self, gone: EndpointMetrics) -> None:
         self._endpoints.remove(gone)
         if all(other.endpoint != gone.endpoint for other in self._endpoints):
             self._seconds.remove_by_labels({"endpoint": gone.endpoint})
 
-    def describe(self) -> Iterator[Metric]:
-        """The families without samples: they are not known when this is registered."""
-        yield from self._families()
+    # Both are read in another thread than the one that adds and closes: hence the copies.
 
-    def collect(self) -> Iterator[Metric]:
-        """From another thread than the one that adds and closes: hence the copies."""
-        up, rows, phases = self._families()
-        sums: dict[str, int] = {}
+    def _rows(self) -> Samples:
+        sums: Counter[str] = Counter()
         for each in list(self._endpoints):
-            up.add_metric([each.endpoint, each.model], each.up())
-            sums[each.endpoint] = sums.get(each.endpoint, 0) + each.rows()
-            for (model, phase), seconds in list(each.phases.items()):
-                phases.add_metric([each.endpoint, model, phase], seconds)
-        for endpoint, count in sums.items():
-            rows.add_metric([endpoint], count)
-        yield from (up, rows, phases)
+            sums[each.endpoint] += each.rows()
+        return [((endpoint,), rows) for endpoint, rows in sums.items()]
 
-    def _families(self) -> tuple[GaugeMetricFamily, GaugeMetricFamily, CounterMetricFamily]:
-        return (
-            GaugeMetricFamily(
-                "clipserve_triton_endpoint_up",
-                "Whether a Triton server serves the model, as it said when last asked.",
-                labels=["endpoint", "model"],
-            ),
-            GaugeMetricFamily(
-                "clipserve_triton_endpoint_rows",
-                "Rows sent to a Triton server and not yet answered.",
-                labels=["endpoint"],
-            ),
-            CounterMetricFamily(
-                "clipserve_triton_phase_seconds",
-                "What a Triton server reports of its own time, summed since it started: queue and compute. The "
-                "network's share is clipserve_batch_seconds less these.",
-                labels=["endpoint", "model", "phase"],
-            ),
-        )
+    def _phases(self) -> Samples:
+        for each in list(self._endpoints):
+            for (model, phase), seconds in list(each.phases.items()):
+                yield (each.endpoint, model, phase), seconds
 
 
 class EndpointMetrics:

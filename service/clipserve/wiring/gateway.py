@@ -13,8 +13,8 @@ from clipserve.access.keys import Keys
 from clipserve.application.inference import Inference
 from clipserve.application.served_model import ServedModel
 from clipserve.http1.connections import Connections
-from clipserve.telemetry.collectors import ServedModelInfo
 from clipserve.telemetry.metrics import Metrics
+from clipserve.telemetry.state_metrics import ServedModelInfo
 from clipserve.wiring.use_cases import UseCases
 
 if TYPE_CHECKING:  # it loads gRPC
