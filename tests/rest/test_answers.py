@@ -41,8 +41,7 @@ class Slow(Client):
 
 
 def exchange_of(size: int, budget: ByteBudget) -> Exchange:
-    async def app(_: object, receive: Receive, send: Send) -> None:
-        await receive()
+    async def app(_: object, __: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": bytes(size)})
 

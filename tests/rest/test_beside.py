@@ -8,9 +8,9 @@ import json
 import numpy as np
 import pytest
 from starlette.requests import Request
-from starlette.types import Message
 
 from clipserve.application.answers import Classification, Embedding, is_short
+from clipserve.application.body import Body
 from clipserve.application.encoder import EncodedText
 from clipserve.application.ranking import ScoredLabel
 from clipserve.concurrency import SideThread
@@ -25,16 +25,16 @@ FORM = "multipart/form-data; boundary=b"
 
 async def jobs_of(content_type: str, body: bytes, query: bytes = b"") -> int:
     """Calls in the thread for this request to embed."""
-
-    async def receive() -> Message:
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    scope = {"type": "http", "headers": [(b"content-type", content_type.encode())], "query_string": query}
     executor = Counting()
     await Uploads(1_000_000, SideThread(executor)).read(
-        Request(scope, receive), lambda _, upload: upload.read(EmbedFields)
+        request(content_type, body, query), lambda _, upload: upload.read(EmbedFields)
     )
     return executor.jobs
+
+
+def request(content_type: str, body: bytes, query: bytes = b"") -> Request:
+    headers = [(b"content-type", content_type.encode())]
+    return Request({"type": "http", "headers": headers, "query_string": query, "body": Body(body)})
 
 
 @pytest.mark.parametrize(("size", "jobs"), [(4_096, 0), (4_097, 1)])
@@ -52,12 +52,9 @@ async def test_a_request_of_more_than_4_kb_is_read_in_a_thread(size: int, jobs: 
 @pytest.mark.parametrize(("size", "jobs"), [(4_096, 0), (4_097, 1)])
 async def test_so_is_json_of_another_server_s_shape(size: int, jobs: int) -> None:
     executor, body = Counting(), b'{"input": "' + b"a" * (size - 13) + b'"}'
-
-    async def receive() -> Message:
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    request = Request({"type": "http", "headers": [(b"content-type", b"application/json")]}, receive)
-    fields = await Uploads(1_000_000, SideThread(executor)).read_json(request, lambda body: body.fields)
+    fields = await Uploads(1_000_000, SideThread(executor)).read_json(
+        request("application/json", body), lambda body: body.fields
+    )
     assert len(fields["input"]) == size - 13
     assert executor.jobs == jobs
 

@@ -47,9 +47,8 @@ async def read(
     lease: Lease | None = None,
 ) -> bytes:
     with ByteBudget(1_000, 1_000).lease("client") as own:
-        return await read_body(
-            headers or {}, client.receive, BodyLimits(limit, seconds, 65_536), lease or own
-        )
+        limits = BodyLimits(limit, seconds, 65_536)
+        return (await read_body(headers or {}, client.receive, limits, lease or own)).take()
 
 
 def figures(error: ClipError) -> tuple[float | None, float | None]:

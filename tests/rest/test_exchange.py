@@ -67,8 +67,7 @@ class Client:
         self.sent.append(message)
 
 
-async def answer(receive: Receive, send: Send, status: int = 200) -> None:
-    await receive()
+async def answer(send: Send, status: int = 200) -> None:
     await send({"type": "http.response.start", "status": status, "headers": [(b"own", b"header")]})
     await send({"type": "http.response.body", "body": b"answer"})
 
@@ -115,7 +114,7 @@ async def test_the_headers_of_an_answer_are_its_own_and_the_exchange_s() -> None
     client = Client()
 
     async def app(_: Scope, receive: Receive, send: Send) -> None:
-        await answer(receive, send)
+        await answer(send)
 
     await Exchange(app, LIMITS, ByteBudget(1_000, 1_000), Metrics(), OpenGate())(
         scope(headers=[(b"X-Request-ID", b"abc")]), client.receive, client.send
@@ -194,7 +193,7 @@ async def test_a_request_has_its_deadline_from_the_last_byte_on_and_its_bytes_un
         with pytest.raises(Overloaded):
             budget.claim(1, "client")
         budget.claim(-3, "client")
-        await answer(receive, send)
+        await answer(send)
 
     served = Exchange(app, LIMITS, budget, Metrics(), OpenGate())
     for _ in range(2):
@@ -252,7 +251,7 @@ async def test_an_error_after_the_answer_has_begun_is_counted_and_not_told() -> 
     client, metrics = Client(), Metrics()
 
     async def app(_: Scope, receive: Receive, send: Send) -> None:
-        await answer(receive, send)
+        await answer(send)
         raise Overloaded("too late", retry_after=1)
 
     await Exchange(app, LIMITS, ByteBudget(1_000, 1_000), metrics, OpenGate())(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from starlette.types import Message, Receive
+from starlette.types import Message
 
 from clipserve.errors import DeadlineExceeded
 from clipserve.rest.disconnects import ClientGone, run_until_answered
@@ -37,7 +37,7 @@ class Hanging:
         self.cancelled = False
         self.started = asyncio.Event()
 
-    async def __call__(self, receive: Receive) -> None:
+    async def __call__(self) -> None:
         self.started.set()
         try:
             await asyncio.Event().wait()
@@ -52,45 +52,13 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-async def test_work_gets_the_whole_body_at_once_and_then_hears_of_the_departure_alone() -> None:
-    client, unread = Client(), [b"body"]
-    heard: list[asyncio.Task[Message]] = []
-
-    async def work(receive: Receive) -> None:
-        assert await receive() == {"type": "http.request", "body": b"body", "more_body": False}
-        assert unread == [], "the body is kept"
-        heard.append(asyncio.ensure_future(receive()))
-        await settle()
-        assert not heard[0].done()
-        client.leaves.set()
-        await asyncio.Event().wait()
-
-    with pytest.raises(ClientGone):
-        await run_until_answered(work, unread, client.receive, 20)
-    assert await heard[0] == {"type": "http.disconnect"}
-
-
-async def test_work_that_listened_for_a_while_may_still_answer() -> None:
-    client, answered = Client(), []
-
-    async def work(receive: Receive) -> None:
-        await receive()
-        with pytest.raises(TimeoutError):
-            await asyncio.wait_for(receive(), 0.01)
-        await settle()
-        answered.append(True)
-
-    await run_until_answered(work, [b""], client.receive, 20)
-    assert answered
-
-
 async def test_work_that_has_ended_is_the_end_and_nobody_listens_any_more() -> None:
     client = Client()
 
-    async def work(receive: Receive) -> None:
+    async def work() -> None:
         await asyncio.sleep(0)
 
-    await run_until_answered(work, [b""], client.receive, 20)
+    await run_until_answered(work(), client.receive, 20)
     await asyncio.sleep(0)
     assert client.listened == 0
 
@@ -98,18 +66,18 @@ async def test_work_that_has_ended_is_the_end_and_nobody_listens_any_more() -> N
 async def test_what_work_raises_is_raised() -> None:
     client = Client()
 
-    async def work(receive: Receive) -> None:
+    async def work() -> None:
         raise KeyError("x")
 
     with pytest.raises(KeyError):
-        await run_until_answered(work, [b""], client.receive, 20)
+        await run_until_answered(work(), client.receive, 20)
     await asyncio.sleep(0)
     assert client.listened == 0
 
 
 async def test_the_departure_of_the_client_cancels_the_work_before_it_is_told() -> None:
     client, work = Client({"type": "http.request", "body": b"", "more_body": False}), Hanging()
-    running = asyncio.create_task(run_until_answered(work, [b""], client.receive, 20))
+    running = asyncio.create_task(run_until_answered(work(), client.receive, 20))
     await work.started.wait()
     client.leaves.set()
     with pytest.raises(ClientGone):
@@ -119,7 +87,7 @@ async def test_the_departure_of_the_client_cancels_the_work_before_it_is_told() 
 
 async def test_a_message_that_is_no_departure_ends_nothing() -> None:
     client, work = Client({"type": "http.request"}, {"type": "http.request"}), Hanging()
-    running = asyncio.create_task(run_until_answered(work, [b""], client.receive, 20))
+    running = asyncio.create_task(run_until_answered(work(), client.receive, 20))
     await work.started.wait()
     await settle()
     assert not running.done()
@@ -131,7 +99,7 @@ async def test_a_message_that_is_no_departure_ends_nothing() -> None:
 async def test_the_deadline_cancels_the_work_before_it_is_told() -> None:
     client, work = Client(), Hanging()
     with pytest.raises(DeadlineExceeded, match=r"no answer within 0\.05 s") as caught:
-        await run_until_answered(work, [b""], client.receive, 0.05)
+        await run_until_answered(work(), client.receive, 0.05)
     assert caught.value.limit == 0.05
     assert work.cancelled
     await asyncio.sleep(0)
@@ -142,16 +110,16 @@ async def test_an_answer_and_a_departure_at_once_are_an_answer() -> None:
     client = Client()
     client.leaves.set()
 
-    async def work(receive: Receive) -> None:
+    async def work() -> None:
         raise KeyError("the answer")
 
     with pytest.raises(KeyError):
-        await run_until_answered(work, [b""], client.receive, 20)
+        await run_until_answered(work(), client.receive, 20)
 
 
 async def test_who_is_cancelled_cancels_the_work() -> None:
     client, work = Client(), Hanging()
-    running = asyncio.create_task(run_until_answered(work, [b""], client.receive, 20))
+    running = asyncio.create_task(run_until_answered(work(), client.receive, 20))
     await work.started.wait()
     running.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
+from clipserve.application.body import Body
 from clipserve.errors import (
     ClipError,
     InvalidInput,
@@ -25,9 +26,9 @@ FORM = "multipart/form-data; boundary=b"
 
 
 def read(content_type: str | None, body: bytes, query: str = "", max_json_bytes: int = 1_000) -> Upload:
-    unread = [body]
-    upload = parse(content_type or "", query.encode(), unread, max_json_bytes)
-    assert unread == [], "it holds the body longer than it needs it"
+    whole = Body(body)
+    upload = parse(content_type or "", query.encode(), whole, max_json_bytes)
+    assert len(whole) == 0, "it holds the body longer than it needs it"
     return upload
 
 

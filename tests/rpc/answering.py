@@ -11,6 +11,7 @@ import grpc
 import pytest
 
 from clipserve.access.gate import Gate, OpenGate
+from clipserve.application.body import Body
 from clipserve.application.byte_budget import ByteBudget
 from clipserve.rpc.call import TakingLimits, Work
 from clipserve.rpc.dropping import know_tasks
@@ -60,8 +61,8 @@ async def answering(work: Work, gate: Gate | None = None, **limits: Any) -> Asyn
         await running.server.stop(None)
 
 
-async def echo(unread: list[bytes]) -> bytes:
-    return unread.pop()
+async def echo(body: Body) -> bytes:
+    return body.take()
 
 
 class Hanging:
@@ -70,7 +71,7 @@ class Hanging:
     def __init__(self) -> None:
         self.begun, self.cancelled = asyncio.Event(), asyncio.Event()
 
-    async def __call__(self, unread: list[bytes]) -> bytes:
+    async def __call__(self, body: Body) -> bytes:
         self.begun.set()
         try:
             await asyncio.Event().wait()

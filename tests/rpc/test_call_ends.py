@@ -8,6 +8,7 @@ from pathlib import Path
 import grpc
 import pytest
 
+from clipserve.application.body import Body
 from clipserve.engine.backend import Embeddings, Lengths, TokenIds
 from clipserve.rpc.server import SERVICE
 from clipserve.telemetry.request import remaining
@@ -80,7 +81,7 @@ async def test_a_call_that_takes_too_long_is_cancelled_and_told_so() -> None:
 
 
 async def test_the_work_knows_the_shorter_of_the_caller_s_deadline_and_ours() -> None:
-    async def left(unread: list[bytes]) -> bytes:
+    async def left(body: Body) -> bytes:
         return str(remaining(1_000)).encode()
 
     async with answering(left, deadline_seconds=50) as running, client_of(running.address) as client:
@@ -119,7 +120,7 @@ async def test_a_client_that_leaves_ends_the_work_down_to_the_engine(toy: Path) 
 async def test_messages_and_large_answers_are_part_of_the_budget_until_they_are_taken() -> None:
     held: list[int] = []
 
-    async def large(unread: list[bytes]) -> bytes:
+    async def large(body: Body) -> bytes:
         held.append(running.budget._used)
         return bytes(1_000_000)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from starlette.types import Receive
 
+from clipserve.application.body import Body
 from clipserve.application.byte_budget import Lease
 from clipserve.errors import BodyTooLarge, BodyTooSlow, InvalidInput
 from clipserve.rest.disconnects import ClientGone
@@ -33,8 +34,8 @@ def announced_size(headers: Mapping[bytes, bytes]) -> int:
 
 async def read_body(
     headers: Mapping[bytes, bytes], receive: Receive, limits: BodyLimits, lease: Lease
-) -> bytes:
-    """All bytes of the body. `headers` have names in lower case.
+) -> Body:
+    """All of it. `headers` have names in lower case.
 
     Raises:
         BodyTooLarge, BodyTooSlow: over a limit; as soon as it is known.
@@ -58,7 +59,7 @@ async def read_body(
                 lease.grow(len(chunk))
                 chunks.append(chunk)
                 if not message.get("more_body"):
-                    return b"".join(chunks)
+                    return Body(b"".join(chunks))
                 timer.reschedule(pace.moved(len(chunk)))
     except TimeoutError:
         raise pace.too_slow(lease.size) from None

@@ -10,21 +10,19 @@ for much else when its client leaves: the connection cancels it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 
-from starlette.types import Message, Receive
+from starlette.types import Receive
 
 from clipserve.errors import DeadlineExceeded
-
-Work = Callable[[Receive], Awaitable[None]]
 
 
 class ClientGone(Exception):
     """The client closed its connection; there is nobody to answer."""
 
 
-async def run_until_answered(work: Work, unread: list[bytes], receive: Receive, seconds: float) -> None:
-    """Run `work`, which is given a `receive` that has the whole body at once: the one item of `unread`.
+async def run_until_answered(work: Awaitable[None], receive: Receive, seconds: float) -> None:
+    """Run `work`, which does not read from `receive` itself.
 
     Raises:
         ClientGone: the client left before `work` ended.
@@ -32,16 +30,7 @@ async def run_until_answered(work: Work, unread: list[bytes], receive: Receive, 
         Exception: whatever `work` raises.
     """
     gone = asyncio.create_task(_disconnect(receive))
-
-    async def replay() -> Message:
-        if unread:
-            return {"type": "http.request", "body": unread.pop(), "more_body": False}
-        return await asyncio.shield(gone)
-
-    async def call() -> None:
-        await work(replay)
-
-    task = asyncio.create_task(call())
+    task = asyncio.ensure_future(work)
     try:
         done, _ = await asyncio.wait({task, gone}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         if task in done:
@@ -58,8 +47,6 @@ async def run_until_answered(work: Work, unread: list[bytes], receive: Receive, 
         del task  # `clipserve.concurrency` says why
 
 
-async def _disconnect(receive: Receive) -> Message:
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return message
+async def _disconnect(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -184,11 +184,8 @@ class Exchange:
             if len(body) > announced:
                 await self._gate.charge(size=len(body) - announced)
             request.deadline = time.monotonic() + seconds
-            unread = [body]
-            del body  # it is freed as soon as the application has parsed it
-            await run_until_answered(
-                lambda replay: self._app(scope, replay, answer), unread, receive, seconds
-            )
+            scope["body"] = body  # the routes take it from there, and never from `receive`
+            await run_until_answered(self._app(scope, receive, answer), receive, seconds)
             await answer.pass_on(lease)
 
     async def _enter(self, scope: Scope, headers: Mapping[bytes, bytes]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import orjson
 
+from clipserve.application.body import Body
 from clipserve.application.encoder import ImageInput
 from clipserve.errors import BodyTooLarge, InvalidInput, TooMany, UndecodableImage
 
@@ -40,42 +41,40 @@ class JsonObject:
             raise TooMany(f"the JSON has more than {MAX_IMAGES:,} images.", limit=MAX_IMAGES, actual=count)
 
 
-def load_object(unread: list[bytes], max_json_bytes: int) -> JsonObject:
-    """The body is the one item of `unread`, which is taken out.
+def load_object(body: Body, max_json_bytes: int) -> JsonObject:
+    """Take the body and parse it.
 
     Raises:
         InvalidInput: the body is no JSON object.
         BodyTooLarge: it has more values than `max_json_bytes`, so that images cannot be what makes it large.
     """
-    body = unread.pop()
-    if len(body) > max_json_bytes:
+    data = body.take()
+    if len(data) > max_json_bytes:
         # Parsed, a few bytes may be a hundred: that many values are refused before.
-        _check_besides(_values(body), max_json_bytes, "or more ")
+        _check_besides(_values(data), max_json_bytes, "or more ")
     try:
-        fields = orjson.loads(body)
+        fields = orjson.loads(data)
     except orjson.JSONDecodeError as error:
         raise InvalidInput(f"the body is not JSON: {error.msg} at character {error.pos}.") from None
     if not isinstance(fields, dict):
         raise InvalidInput(
             'the body must be a JSON object, such as {"images": ["<base64>"], "labels": ["cat"]}.'
         )
-    return JsonObject(fields, len(body), max_json_bytes)
+    return JsonObject(fields, len(data), max_json_bytes)
 
 
-def parse_json(
-    unread: list[bytes], max_json_bytes: int
-) -> tuple[dict[str, list[ImageInput]], dict[str, Any]]:
-    """The fields of images, and all others as they are. `unread`: see `load_object`.
+def parse_json(body: Body, max_json_bytes: int) -> tuple[dict[str, list[ImageInput]], dict[str, Any]]:
+    """The fields of images, and all others as they are.
 
     Raises:
         InvalidInput: the body is no JSON object, or a field of images in it is not a list of strings.
         BodyTooLarge: it holds more than `max_json_bytes` besides its images.
         TooMany: it has more than MAX_IMAGES images.
     """
-    body = load_object(unread, max_json_bytes)
-    fields = body.fields
+    loaded = load_object(body, max_json_bytes)
+    fields = loaded.fields
     encoded = {name: _strings(name, fields.pop(name)) for name in IMAGE_FIELDS if name in fields}
-    body.check_images([image for images in encoded.values() for image in images])
+    loaded.check_images([image for images in encoded.values() for image in images])
     return {
         name: [decode_base64(i, image) for i, image in enumerate(images)] for name, images in encoded.items()
     }, fields
@@ -87,9 +86,9 @@ def _strings(name: str, value: object) -> list[str]:
     return value
 
 
-def _values(body: bytes) -> int:
+def _values(data: bytes) -> int:
     """As many as the JSON has items and fields, or more, but no more than its bytes besides images in base64."""
-    array = np.frombuffer(body, np.uint8)  # bytes.count takes five times as long
+    array = np.frombuffer(data, np.uint8)  # bytes.count takes five times as long
     pieces = (array[start : start + _PIECE] for start in range(0, len(array), _PIECE))
     return sum(int(np.count_nonzero(piece == byte)) for piece in pieces for byte in _BEFORE_VALUES)
 

@@ -13,9 +13,10 @@ from python_multipart.multipart import parse_options_header
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
 
+from clipserve.application.body import Body
 from clipserve.application.encoder import ImageInput
 from clipserve.concurrency import SideThread
-from clipserve.errors import ClipError, InvalidInput, UnsupportedMediaType
+from clipserve.errors import InvalidInput, UnsupportedMediaType
 from clipserve.rest.forms import parse_form
 from clipserve.rest.json_body import IMAGE_FIELDS, JsonObject, load_object, parse_json
 
@@ -36,7 +37,6 @@ _LISTS = frozenset(_FORM_NAMES.values())
 MAX_FAULTS = 5
 _CHARSETS = ("utf-8", "us-ascii")
 _MAX_CONTENT_TYPE = 1_024  # characters
-_SHORT = 4_096  # bytes: a millisecond at most, in a form of the smallest parts
 
 
 @dataclass(frozen=True)
@@ -102,10 +102,11 @@ class Uploads:
         content_type = request.headers.get("content-type", "")
         query: bytes = request.scope["query_string"]
 
-        def parsed(unread: list[bytes]) -> Asked:
-            return make(request, parse(content_type, query, unread, self._max_json_bytes))
+        def parsed(body: Body) -> Asked:
+            return make(request, parse(content_type, query, body, self._max_json_bytes))
 
-        return await self._parsed(request, parsed, len(query) if _is_image(_kind(content_type)) else None)
+        body: Body = request.scope["body"]
+        return await body.parsed(self._side, parsed, len(query) if _is_image(_kind(content_type)) else None)
 
     async def read_json(self, request: Request, make: Callable[[JsonObject], Asked]) -> Asked:
         """What `make` makes of a JSON object of which it knows itself where the images are.
@@ -116,33 +117,16 @@ class Uploads:
         """
         content_type = request.headers.get("content-type", "")
 
-        def parsed(unread: list[bytes]) -> Asked:
+        def parsed(body: Body) -> Asked:
             if (kind := _kind(content_type)) != "application/json":
                 raise UnsupportedMediaType(
                     f"Content-Type is {kind[:64] or 'missing'}; this endpoint takes application/json."
                 )
             _options(content_type)
-            return make(load_object(unread, self._max_json_bytes))
+            return make(load_object(body, self._max_json_bytes))
 
-        return await self._parsed(request, parsed)
-
-    async def _parsed(
-        self, request: Request, parsed: Callable[[list[bytes]], Asked], size: int | None = None
-    ) -> Asked:
-        """`size`: bytes that are parsed, if it is not the whole body."""
-        # `request.body` would keep it as long as there is a request.
-        unread = [b"".join([chunk async for chunk in request.stream() if chunk])]
-        size = len(unread[0]) if size is None else size
-        return await self._side.call(_freed, parsed, unread, short=size <= _SHORT)
-
-
-def _freed(parsed: Callable[[list[bytes]], Asked], unread: list[bytes]) -> Asked:
-    try:
-        return parsed(unread)
-    except ClipError as error:
-        # What was refused is freed here, and not when the event loop comes to it.
-        error.__context__ = None
-        raise error.with_traceback(None) from None
+        body: Body = request.scope["body"]
+        return await body.parsed(self._side, parsed)
 
 
 def query_fields(request: Request, schema: type[Fields]) -> Fields:
@@ -155,8 +139,8 @@ def query_fields(request: Request, schema: type[Fields]) -> Fields:
     return Upload({}, fields, typed=False).read(schema, ())
 
 
-def parse(content_type: str, query: bytes, unread: list[bytes], max_json_bytes: int) -> Upload:
-    """The body, which is the one item of `unread` and is taken out of it, by its Content-Type.
+def parse(content_type: str, query: bytes, body: Body, max_json_bytes: int) -> Upload:
+    """Take the body and read it by its Content-Type.
 
     Raises:
         InvalidInput: the body is not what its Content-Type says; fields in the query beside a form or JSON; text
@@ -168,7 +152,7 @@ def parse(content_type: str, query: bytes, unread: list[bytes], max_json_bytes: 
     kind = _kind(content_type)
     if _is_image(kind):
         fields = _gathered(QueryParams(query).multi_items())
-        return Upload({"images": [unread.pop()]}, fields, typed=False)
+        return Upload({"images": [body.take()]}, fields, typed=False)
     if kind not in ("multipart/form-data", "application/json"):
         raise UnsupportedMediaType(
             f"Content-Type is {kind[:64] or 'missing'}. "
@@ -182,9 +166,9 @@ def parse(content_type: str, query: bytes, unread: list[bytes], max_json_bytes: 
             f"the query has the field `{shown}`; beside a form or JSON all fields go into the body."
         )
     if kind == "application/json":
-        images, fields = parse_json(unread, max_json_bytes)
+        images, fields = parse_json(body, max_json_bytes)
         return Upload(images, fields, typed=True)
-    return _form(unread.pop(), options.get(b"boundary", b""))
+    return _form(body.take(), options.get(b"boundary", b""))
 
 
 def _kind(content_type: str) -> str:

@@ -12,6 +12,7 @@ from urllib.parse import unquote
 
 from grpc.aio import ServicerContext as Context
 
+from clipserve.application.body import Body
 from clipserve.errors import ClipError, DeadlineExceeded, MalformedRequest
 from clipserve.http1.connections import address_of
 from clipserve.rpc.dropping import drop
@@ -19,7 +20,7 @@ from clipserve.rpc.errors import Failure, failure_of
 from clipserve.telemetry.metrics import CLIENT_GONE
 from clipserve.telemetry.request import RequestContext, request_id
 
-Work = Callable[[list[bytes]], Coroutine[Any, Any, bytes]]  # the message is the one item, and is taken out
+Work = Callable[[Body], Coroutine[Any, Any, bytes]]  # a message -> the bytes of its answer
 
 _UNTIL_CANCELLED_SECONDS = 0.05
 

@@ -23,6 +23,7 @@ from grpc.aio import ServicerContext as Context
 
 from clipserve.access.gate import Gate
 from clipserve.access.keys import Scope
+from clipserve.application.body import Body
 from clipserve.application.byte_budget import ByteBudget, Lease
 from clipserve.errors import DeadlineExceeded, MalformedRequest, Overloaded
 from clipserve.rpc.call import Call, TakingLimits, Work
@@ -131,26 +132,24 @@ class RpcExchange:
             await self._gate.enter(call.authorization, _SCOPES.get(call.method, "use"))
 
     async def _answer(self, work: Work, call: Call, lease: Lease) -> bytes:
-        message = await self._reads.read(call.connection, lambda: _only_message(call))
-        lease.grow(len(message))
-        await self._gate.charge(size=len(message))
+        body = await self._reads.read(call.connection, lambda: _only_message(call))
+        lease.grow(len(body))
+        await self._gate.charge(size=len(body))
         seconds = call.seconds(self._limits.deadline_seconds)
         call.request.deadline = time.monotonic() + seconds
-        unread = [message]
-        del message  # it is freed as soon as the method has parsed it
-        answered = await _within(seconds, work(unread))
+        answered = await _within(seconds, work(body))
         if len(answered) > _SMALL:
             lease.grow(len(answered))
         return answered
 
 
-async def _only_message(call: Call) -> bytes:
-    message: bytes = await call.context.read()
+async def _only_message(call: Call) -> Body:
+    message = await call.context.read()
     if message is EOF:
         raise await call.without_message()
     if await call.context.read() is not EOF:
         raise MalformedRequest("the call has more than one message; this method takes one.")
-    return message
+    return Body(message)
 
 
 async def _within(seconds: float, work: Coroutine[Any, Any, bytes]) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from clipserve.application.body import Body
 from clipserve.application.label_sets.fields import LabelFields, LabelSetFields
 from clipserve.application.label_sets.label_sets import LabelSets, LabelSetState
 from clipserve.application.label_sets.request import PutRequest, put_request
@@ -21,7 +22,7 @@ _EXAMPLES = {clip_pb2.NewLabel.EXAMPLES_FIELD_NUMBER: "examples"}
 
 
 class LabelSetMethods:
-    """Each takes the bytes of a message, the one item of `unread`, and gives those of its answer."""
+    """Each takes a message and gives the bytes of its answer."""
 
     def __init__(self, label_sets: LabelSets, side: SideThread, parsing: Parsing) -> None:
         self._label_sets = label_sets
@@ -37,21 +38,21 @@ class LabelSetMethods:
             "DeleteLabelSet": self.delete,
         }
 
-    async def list_all(self, unread: list[bytes]) -> bytes:
-        await self._parsing.read(unread, clip_pb2.ListLabelSetsRequest, lambda *_: None)
+    async def list_all(self, body: Body) -> bytes:
+        await self._parsing.read(body, clip_pb2.ListLabelSetsRequest, lambda *_: None)
         states = self._label_sets.all()
         return await self._side.call(rendering.label_sets, states, short=len(states) <= _SHORT_SETS)
 
-    async def get(self, unread: list[bytes]) -> bytes:
-        name = await self._parsing.read(unread, clip_pb2.GetLabelSetRequest, _name)
+    async def get(self, body: Body) -> bytes:
+        name = await self._parsing.read(body, clip_pb2.GetLabelSetRequest, _name)
         return await self._rendered(clip_pb2.GetLabelSetResponse, self._label_sets.get(name))
 
-    async def put(self, unread: list[bytes]) -> bytes:
-        asked = await self._parsing.read_by(unread, _to_put)
+    async def put(self, body: Body) -> bytes:
+        asked = await self._parsing.read_by(body, _to_put)
         return await self._rendered(clip_pb2.PutLabelSetResponse, await self._label_sets.put(asked))
 
-    async def delete(self, unread: list[bytes]) -> bytes:
-        name = await self._parsing.read(unread, clip_pb2.DeleteLabelSetRequest, _name)
+    async def delete(self, body: Body) -> bytes:
+        name = await self._parsing.read(body, clip_pb2.DeleteLabelSetRequest, _name)
         await self._label_sets.delete(name)
         return rendering.as_bytes(clip_pb2.DeleteLabelSetResponse())
 
@@ -64,8 +65,8 @@ def _name(message: Any, *_: object) -> str:
     return name
 
 
-def _to_put(unread: list[bytes], walk: Walk) -> PutRequest:
-    messages, rest = walk.messages(unread.pop(), _LABELS)
+def _to_put(body: Body, walk: Walk) -> PutRequest:
+    messages, rest = walk.messages(body.take(), _LABELS)
     own = parsed(clip_pb2.PutLabelSetRequest, rest)
     images: list[bytes] = []
     labels: list[str | LabelFields] = [*_labels(messages, walk, images)]

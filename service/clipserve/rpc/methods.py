@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from clipserve.application.answers import is_short
+from clipserve.application.body import Body
 from clipserve.application.encodings import EmbeddingType
 from clipserve.application.inference import Inference
 from clipserve.application.limits import RequestLimits
@@ -25,7 +26,7 @@ from clipserve.v1 import clip_pb2
 
 
 class Methods:
-    """Each takes the bytes of a message, the one item of `unread`, and gives those of its answer."""
+    """Each takes a message and gives the bytes of its answer."""
 
     def __init__(self, inference: Inference, side: SideThread, parsing: Parsing) -> None:
         self._inference = inference
@@ -44,32 +45,32 @@ class Methods:
             "GetTemplateSet": self.get_template_set,
         }
 
-    async def classify(self, unread: list[bytes]) -> bytes:
-        asked = await self._parsing.read(unread, clip_pb2.ClassifyRequest, _to_classify)
+    async def classify(self, body: Body) -> bytes:
+        asked = await self._parsing.read(body, clip_pb2.ClassifyRequest, _to_classify)
         scored = await self._inference.classify(asked)
         return await self._side.call(rendering.classification, scored, short=is_short(scored))
 
-    async def embed(self, unread: list[bytes]) -> bytes:
-        asked, embedding_type = await self._parsing.read(unread, clip_pb2.EmbedRequest, _to_embed)
+    async def embed(self, body: Body) -> bytes:
+        asked, embedding_type = await self._parsing.read(body, clip_pb2.EmbedRequest, _to_embed)
         embedded = await self._inference.embed(asked)
         return await self._side.call(rendering.embedding, embedded, embedding_type, short=is_short(embedded))
 
-    async def similarity(self, unread: list[bytes]) -> bytes:
-        asked = await self._parsing.read(unread, clip_pb2.SimilarityRequest, _to_compare)
+    async def similarity(self, body: Body) -> bytes:
+        asked = await self._parsing.read(body, clip_pb2.SimilarityRequest, _to_compare)
         compared = await self._inference.similarity(asked)
         return await self._side.call(rendering.similarity, compared, short=is_short(compared))
 
-    async def tokenize(self, unread: list[bytes]) -> bytes:
-        asked = await self._parsing.read(unread, clip_pb2.TokenizeRequest, _to_tokenize)
+    async def tokenize(self, body: Body) -> bytes:
+        asked = await self._parsing.read(body, clip_pb2.TokenizeRequest, _to_tokenize)
         tokenized = await self._inference.tokenize(asked)
         return await self._side.call(rendering.tokenization, tokenized, short=is_short(tokenized))
 
-    async def embed_item(self, unread: list[bytes]) -> bytes:
+    async def embed_item(self, body: Body) -> bytes:
         """Of EmbedStream: one message and its answer, which is the item's own error if it has one."""
         embedding_type: EmbeddingType = "float32"
         try:
             asked, embedding_type = await self._parsing.read(
-                unread, clip_pb2.EmbedStreamRequest, _to_embed_item
+                body, clip_pb2.EmbedStreamRequest, _to_embed_item
             )
             model = self._inference.find(asked)
             result = await self._inference.embed_item(asked)
@@ -79,17 +80,17 @@ class Methods:
             return rendering.embedded_item(None, error, embedding_type)
         return rendering.embedded_item(model, result, embedding_type)
 
-    async def list_models(self, unread: list[bytes]) -> bytes:
-        await self._parsing.read(unread, clip_pb2.ListModelsRequest, lambda *_: None)
+    async def list_models(self, body: Body) -> bytes:
+        await self._parsing.read(body, clip_pb2.ListModelsRequest, lambda *_: None)
         return rendering.models(await self._inference.models())
 
-    async def list_template_sets(self, unread: list[bytes]) -> bytes:
-        await self._parsing.read(unread, clip_pb2.ListTemplateSetsRequest, lambda *_: None)
+    async def list_template_sets(self, body: Body) -> bytes:
+        await self._parsing.read(body, clip_pb2.ListTemplateSetsRequest, lambda *_: None)
         return rendering.listed_template_sets(template_sets())
 
-    async def get_template_set(self, unread: list[bytes]) -> bytes:
+    async def get_template_set(self, body: Body) -> bytes:
         name = await self._parsing.read(
-            unread, clip_pb2.GetTemplateSetRequest, lambda message, *_: message.name
+            body, clip_pb2.GetTemplateSetRequest, lambda message, *_: message.name
         )
         return rendering.template_set(template_set(name))
 

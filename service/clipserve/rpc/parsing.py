@@ -1,4 +1,4 @@
-"""Messages parsed in the side thread, and bounded before."""
+"""Messages bounded, and then parsed."""
 
 from __future__ import annotations
 
@@ -9,20 +9,19 @@ from typing import Any, TypeVar
 from google.protobuf.message import DecodeError
 from google.protobuf.message import Message as ProtoMessage
 
+from clipserve.application.body import Body
 from clipserve.application.limits import RequestLimits
 from clipserve.concurrency import SideThread
-from clipserve.errors import ClipError
 from clipserve.rpc.message import Images, Walk, malformed
 
 Message = TypeVar("Message", bound=ProtoMessage)
 Asked = TypeVar("Asked")
 
-_SHORT = 4_096  # bytes: a walk of two milliseconds, in fields of the smallest size
 _CHOICE = ("model", "expect_fingerprint")
 
 
 class Parsing:
-    """Takes the message, the one item of `unread`, out of it, and makes something of it."""
+    """Takes a message and makes something of it."""
 
     def __init__(self, side: SideThread, limits: RequestLimits, max_bytes: int) -> None:
         """`max_bytes`: of a message besides its images."""
@@ -32,7 +31,7 @@ class Parsing:
 
     async def read(
         self,
-        unread: list[bytes],
+        body: Body,
         kind: type[Message],
         make: Callable[[Message, Images, RequestLimits], Asked],
     ) -> Asked:
@@ -42,25 +41,15 @@ class Parsing:
             MalformedRequest, BodyTooLarge, TooMany: see `Walk`, and what `make` raises.
         """
 
-        def parse(unread: list[bytes], walk: Walk) -> Asked:
-            images, rest = walk.images(unread.pop(), _image_fields(kind.DESCRIPTOR))
+        def parse(body: Body, walk: Walk) -> Asked:
+            images, rest = walk.images(body.take(), _image_fields(kind.DESCRIPTOR))
             return make(parsed(kind, rest), images, self._limits)
 
-        return await self.read_by(unread, parse)
+        return await self.read_by(body, parse)
 
-    async def read_by(self, unread: list[bytes], parse: Callable[[list[bytes], Walk], Asked]) -> Asked:
+    async def read_by(self, body: Body, parse: Callable[[Body, Walk], Asked]) -> Asked:
         """What `parse` gives, for messages that are taken apart in another way."""
-        walk = Walk(self._max_bytes)
-        return await self._side.call(_parse, unread, parse, walk, short=len(unread[0]) <= _SHORT)
-
-
-def _parse(unread: list[bytes], parse: Callable[[list[bytes], Walk], Asked], walk: Walk) -> Asked:
-    try:
-        return parse(unread, walk)
-    except ClipError as error:
-        # What was refused is freed here, and not when the event loop comes to it.
-        error.__context__ = None
-        raise error.with_traceback(None) from None
+        return await body.parsed(self._side, lambda body: parse(body, Walk(self._max_bytes)))
 
 
 def parsed(kind: type[Message], data: bytes) -> Message:

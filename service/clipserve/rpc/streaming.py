@@ -16,13 +16,12 @@ from functools import partial
 from grpc.aio import EOF
 
 from clipserve.access.gate import Gate, when_there_is_room
+from clipserve.application.body import Body
 from clipserve.application.byte_budget import Lease
 from clipserve.application.pace import Pace, PaceLimits
 from clipserve.application.stream import BulkPlaces, Total, TotalLimits, Window, in_order
 from clipserve.rpc.call import Call, Work
 from clipserve.rpc.reading import to_its_end
-
-Message = tuple[list[bytes], int]  # as `Work` is given it, and its size
 
 
 @dataclass(frozen=True)
@@ -48,10 +47,10 @@ class Streaming:
         call.request.bulk = True
         pace = Pace(self._limits)
 
-        async def answer(message: Message) -> bytes:
-            unread, size = message
+        async def answer(body: Body) -> bytes:
+            size = len(body)
             with pace.at_work():
-                answered = await work(unread)
+                answered = await work(body)
             lease.shrink(size)
             return answered
 
@@ -62,16 +61,13 @@ class Streaming:
                         await call.write(answered, seconds)
         return b""
 
-    async def _messages(
-        self, call: Call, lease: Lease, pace: Pace
-    ) -> AsyncGenerator[tuple[Message, int], None]:
+    async def _messages(self, call: Call, lease: Lease, pace: Pace) -> AsyncGenerator[tuple[Body, int], None]:
         total, read = Total(self._limits), partial(to_its_end, call.context.read)
         while (message := await pace.receive(read)) is not EOF:
-            size = len(message)
+            body, size = Body(message), len(message)
+            del message  # `body` alone holds it
             pace.received(size)
             total.add(items=1, size=size)
             await lease.wait_for_room(size)
             await when_there_is_room(partial(self._gate.charge, size=size))
-            unread = [message]
-            del message
-            yield (unread, size), size
+            yield body, size
