@@ -8,8 +8,8 @@ from itertools import chain, islice
 from typing import Any, TypeVar
 from urllib.parse import unquote_plus
 
+from multipart import parse_options_header
 from pydantic import BaseModel, ValidationError
-from python_multipart.multipart import parse_options_header
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
 
@@ -168,7 +168,7 @@ def parse(content_type: str, query: bytes, body: Body, max_json_bytes: int) -> U
     if kind == "application/json":
         images, fields = parse_json(body, max_json_bytes)
         return Upload(images, fields, typed=True)
-    return _form(body.take(), options.get(b"boundary", b""))
+    return _form(body.take(), options.get("boundary", ""))
 
 
 def _kind(content_type: str) -> str:
@@ -179,7 +179,7 @@ def _is_image(kind: str) -> bool:
     return kind.startswith("image/") or kind == "application/octet-stream"
 
 
-def _options(content_type: str) -> dict[bytes, bytes]:
+def _options(content_type: str) -> dict[str, str]:
     """What the Content-Type says besides the kind; its charset is checked."""
     if len(content_type) > _MAX_CONTENT_TYPE:
         raise UnsupportedMediaType(
@@ -187,8 +187,8 @@ def _options(content_type: str) -> dict[bytes, bytes]:
             limit=_MAX_CONTENT_TYPE,
             actual=len(content_type),
         )
-    options = parse_options_header(content_type)[1]
-    charset = options.get(b"charset", b"utf-8").decode("latin-1")
+    options: dict[str, str] = parse_options_header(content_type)[1]
+    charset = options.get("charset", "utf-8")
     # Some of Python's codecs take a time that is quadratic, or fail in ways of their own.
     if charset.lower() not in _CHARSETS:
         raise UnsupportedMediaType(
@@ -197,7 +197,7 @@ def _options(content_type: str) -> dict[bytes, bytes]:
     return options
 
 
-def _form(body: bytes, boundary: bytes) -> Upload:
+def _form(body: bytes, boundary: str) -> Upload:
     images: dict[str, list[ImageInput]] = {}
     rest = []
     for part in parse_form(body, boundary):
