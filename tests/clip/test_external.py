@@ -88,10 +88,9 @@ def test_the_names_are_found_wherever_a_graph_may_hold_a_tensor(tmp_path: Path) 
     attributes += field(6, field(5, tensor("branch"))) + field(22, field(1, tensor("sparse")))
     graph += field(1, field(5, attributes))
     function = field(25, field(7, field(5, field(5, tensor("function")))))
-    reversed_entry = field(13, field(2, "backwards") + field(1, "location"))
     path = tmp_path / "graph.onnx"
-    path.write_bytes(field(1, 8) + field(7, graph + field(5, reversed_entry)) + function)
-    expected = "initializer,values,indices,constant,one of several,branch,sparse,function,backwards"
+    path.write_bytes(field(1, 8) + field(7, graph) + function)
+    expected = "initializer,values,indices,constant,one of several,branch,sparse,function"
     assert external_files(path) == set(expected.split(","))
 
 
@@ -100,30 +99,15 @@ def test_the_demo_model_has_its_weights_in_its_graphs(graph: str) -> None:
     assert external_files(DEMO / graph) == set()
 
 
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"\x0f",
-        field(7, b"")[:1],
-        b"\x3a\x7f",
-        b"\xff" * 20,
-        addition("weights")[:-5],
-        field(7, b"") * 2 + b"\x3b",
-    ],
-)
-def test_what_is_no_graph_is_refused(tmp_path: Path, data: bytes) -> None:
-    (tmp_path / "graph.onnx").write_bytes(data)
-    with pytest.raises(ValueError, match=r"wire type|middle of a field|beyond its message|ten bytes"):
-        external_files(tmp_path / "graph.onnx")
+@pytest.mark.parametrize("size", [1, 127, 128, 4_000])
+def test_a_name_may_have_any_length(tmp_path: Path, size: int) -> None:
+    (tmp_path / "graph.onnx").write_bytes(addition("w" * size))
+    assert external_files(tmp_path / "graph.onnx") == {"w" * size}
 
 
-def test_a_graph_that_is_nested_without_end_is_refused(tmp_path: Path) -> None:
-    data = b""
-    for _ in range(5_000):
-        data = field(1, field(5, field(6, data)))
-    (tmp_path / "graph.onnx").write_bytes(field(7, data))
-    with pytest.raises(ValueError, match="nested too deeply"):
-        external_files(tmp_path / "graph.onnx")
+def test_an_empty_file_names_none(tmp_path: Path) -> None:
+    (tmp_path / "graph.onnx").write_bytes(b"")
+    assert external_files(tmp_path / "graph.onnx") == set()
 
 
 @pytest.mark.parametrize("location", ["weights", *OUTSIDE, "sub/weights", "/etc/passwd"])

@@ -87,11 +87,7 @@ def verify_files(folder: Path, manifest: ModelManifest) -> None:
 
 
 def _check_external_files(graph: Path, manifest: ModelManifest) -> None:
-    try:
-        unverified = external_files(graph) - manifest.files.keys()
-    except ValueError as error:
-        raise ArtifactError(f"{graph} is not an ONNX graph: {error}.") from None
-    if unverified:
+    if unverified := external_files(graph) - manifest.files.keys():
         raise ArtifactError(
             f"{graph} has weights in {sorted(unverified)[0][:100]!r}, a file of which {MANIFEST_NAME} has no "
             "checksum. Weights must be in the graph, or in a file of the artifact that is listed in `files`."
