@@ -13,7 +13,7 @@ from clipserve.engine.nvidia import Driver, Gpu
 from clipserve.errors import BackendUnavailable
 from clipserve.settings import ModelSettings, Settings
 from clipserve.telemetry.metrics import Metrics
-from clipserve.wiring.backends import calls_of, open_engine, uses_gpu
+from clipserve.wiring.backends import open_engine, uses_gpu
 from clipserve.wiring.use_cases import open_use_cases
 
 WITH_GPU = Accelerator(
@@ -30,22 +30,21 @@ def nobody_looks() -> CudaFacts:
 
 def engine(accelerator: Accelerator, **settings: str) -> str:
     chosen = ModelSettings.model_validate(settings)
-    return open_engine(Path(DEMO), read_manifest(DEMO), chosen, accelerator).name
+    on_gpu = uses_gpu(chosen, accelerator)
+    return open_engine(Path(DEMO), read_manifest(DEMO), chosen, on_gpu=on_gpu).name
 
 
 @pytest.mark.parametrize("backend", ["auto", "onnx"])
 def test_a_gpu_that_works_is_used_with_its_sizes(backend: str) -> None:
     assert engine(WITH_GPU, backend=backend) == "onnxruntime-cuda"
     settings = ModelSettings.model_validate({"backend": backend})
-    assert (calls_of(settings, WITH_GPU).max_batch_images, calls_of(settings, WITHOUT).max_batch_images) == (
-        64,
-        4,
-    )
+    sizes = [settings.calls(on_gpu=uses_gpu(settings, each)).max_batch_images for each in (WITH_GPU, WITHOUT)]
+    assert sizes == [64, 4]
 
 
 def test_the_cpu_is_used_where_it_is_asked_for() -> None:
     assert engine(WITH_GPU, device="cpu", backend="onnx") == "onnxruntime"
-    assert calls_of(ModelSettings(device="cpu"), WITH_GPU).workers == 1
+    assert not uses_gpu(ModelSettings(device="cpu"), WITH_GPU)
 
 
 def test_openvino_is_for_the_cpu() -> None:

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 import grpc
-import numpy as np
 import pytest
 
 from clipserve.clip.manifest import Precision
@@ -133,13 +132,3 @@ async def test_it_starts_on_the_one_server_that_fits_and_on_none_that_does_not(
     with pytest.raises(BackendUnavailable, match="Make the repository anew"):
         async with backend_on(urls=[one.url, two.url]):
             pass
-
-
-async def test_a_large_request_is_split_by_the_server_that_takes_the_least(
-    one: StandIn, two: StandIn
-) -> None:
-    for model in two.models.values():
-        model.max_batch_size = 3
-    async with backend_on(one, two) as backend:
-        await backend.encode_text(np.ones((10, 8), np.int32), np.ones(10, np.int32))
-        assert sorted(one.calls + two.calls) == [1, 3, 3, 3]

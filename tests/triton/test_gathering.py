@@ -26,9 +26,12 @@ Asking = list[asyncio.Task[Vector]]
 
 
 @asynccontextmanager
-async def gathering(one: StandIn, metrics: Metrics | None = None, calls: int = 2) -> AsyncIterator[Backend]:
-    """The backend that settings ask for, on a server that stands in for Triton."""
-    settings = ModelSettings(backend="triton", triton_url=(one.url,), triton_calls=calls)
+async def gathering(
+    *servers: StandIn, metrics: Metrics | None = None, calls: int = 2
+) -> AsyncIterator[Backend]:
+    """The backend that settings ask for, on servers that stand in for Triton."""
+    urls = tuple(server.url for server in servers)
+    settings = ModelSettings(backend="triton", triton_url=urls, triton_calls=calls)
     backend = open_backend(5.0, Accelerator(), Path("unused"), MANIFEST, settings, metrics or Metrics())
     try:
         await backend.start()
@@ -75,6 +78,15 @@ async def test_a_call_has_no_more_rows_than_the_model_takes(one: StandIn) -> Non
         one.computing.set()
         await asyncio.gather(*asking)
         assert one.calls == [1, 7, 7, 1]
+
+
+async def test_a_large_request_is_split_into_calls_that_the_servers_take(one: StandIn, two: StandIn) -> None:
+    for model in (*one.models.values(), *two.models.values()):
+        model.max_batch_size = 3
+    async with gathering(one, two) as backend:
+        vectors = await backend.encode_text(np.ones((10, 8), np.int32), np.ones(10, np.int32))
+        assert vectors.shape == (10, MANIFEST.embed_dim)
+        assert sorted(one.calls + two.calls) == [1, 3, 3, 3]
 
 
 async def test_texts_of_one_length_share_a_call(one: StandIn) -> None:
@@ -158,7 +170,7 @@ async def test_what_a_failed_call_held_is_freed_without_the_garbage_collector(on
 
 async def test_rows_are_counted_once(one: StandIn) -> None:
     metrics = Metrics()
-    async with gathering(one, metrics) as backend:
+    async with gathering(one, metrics=metrics) as backend:
         await asyncio.gather(*started(backend, 5))
     rows = metrics.registry.get_sample_value("clipserve_batch_rows_sum", {"tower": "text"})
     assert rows == 5

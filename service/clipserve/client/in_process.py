@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import math
 import sys
 import time
@@ -65,7 +64,7 @@ async def open_in_process(
         if unused := accelerator.unused:
             warn(f"The GPU is not used: {unused.found}. To use it: {unused.do}.")
         if exact and own.backend != "triton" and not on_gpu:  # these two need batches
-            own, open_backend = _a_call_on_each_core(own), functools.partial(_one_row_a_call, accelerator)
+            own, open_backend = _a_call_on_each_core(own), _one_row_a_call
         async with open_use_cases(own, Metrics(), open_backend, accelerator=accelerator) as use_cases:
             await use_cases.start_models()
             yield MethodsInProcess(use_cases, own, own.calls(on_gpu=on_gpu))
@@ -106,11 +105,9 @@ def _a_call_on_each_core(settings: Settings) -> Settings:
     )
 
 
-def _one_row_a_call(
-    accelerator: Accelerator, folder: Path, manifest: ModelManifest, settings: ModelSettings, _: Metrics
-) -> InProcess:
+def _one_row_a_call(folder: Path, manifest: ModelManifest, settings: ModelSettings, _: Metrics) -> InProcess:
     """No batcher: the last bits of a vector depend on how many rows are in its call, and none needs to wait."""
-    return in_process(folder, manifest, settings, accelerator)
+    return in_process(folder, manifest, settings, on_gpu=False)
 
 
 class MethodsInProcess(AsyncMethods):

@@ -16,7 +16,6 @@ from clipserve.engine.in_process import Engine, InProcess
 from clipserve.engine.triton.contract import Tower
 from clipserve.errors import BackendUnavailable
 from clipserve.settings import ModelSettings
-from clipserve.settings.engine import Calls
 from clipserve.telemetry.metrics import Metrics
 
 # Rows of one call to Triton, if its model takes so many; from there on a GPU gains little.
@@ -39,20 +38,19 @@ def open_backend(
     """
     if settings.backend == "triton":
         return _on_triton(deadline_seconds, manifest, settings, metrics)
-    calls = calls_of(settings, accelerator)
-    return batched(in_process(folder, manifest, settings, accelerator), settings, metrics, calls)
+    on_gpu = uses_gpu(settings, accelerator)
+    inner = in_process(folder, manifest, settings, on_gpu=on_gpu)
+    return batched(inner, settings, metrics, on_gpu=on_gpu)
 
 
-def in_process(
-    folder: Path, manifest: ModelManifest, settings: ModelSettings, accelerator: Accelerator
-) -> InProcess:
+def in_process(folder: Path, manifest: ModelManifest, settings: ModelSettings, *, on_gpu: bool) -> InProcess:
     """The encoders in this process, without a batcher.
 
     Raises:
-        BackendUnavailable: see `open_backend`.
+        BackendUnavailable: the engine is not installed.
     """
-    engine = open_engine(folder, manifest, settings, accelerator)
-    return InProcess(engine, calls_of(settings, accelerator).workers)
+    engine = open_engine(folder, manifest, settings, on_gpu=on_gpu)
+    return InProcess(engine, settings.calls(on_gpu=on_gpu).workers)
 
 
 def uses_gpu(settings: ModelSettings, accelerator: Accelerator) -> bool:
@@ -73,33 +71,26 @@ def uses_gpu(settings: ModelSettings, accelerator: Accelerator) -> bool:
     return accelerator.chosen(settings.device)
 
 
-def calls_of(settings: ModelSettings, accelerator: Accelerator) -> Calls:
-    """The sizes of encoder calls in this process. Raises as `uses_gpu` does."""
-    return settings.calls(on_gpu=uses_gpu(settings, accelerator))
-
-
-def open_engine(
-    folder: Path, manifest: ModelManifest, settings: ModelSettings, accelerator: Accelerator
-) -> Engine:
-    """The engine in this process that the settings ask for, not loaded yet.
+def open_engine(folder: Path, manifest: ModelManifest, settings: ModelSettings, *, on_gpu: bool) -> Engine:
+    """The engine in this process that the settings ask for, not loaded yet. `on_gpu`: see `uses_gpu`.
 
     Raises:
-        BackendUnavailable: see `open_backend`.
+        BackendUnavailable: it is not installed.
     """
     if settings.backend == "triton":
         raise ValueError("encoders on Triton are not in this process.")
-    cuda, calls = uses_gpu(settings, accelerator), calls_of(settings, accelerator)
+    calls = settings.calls(on_gpu=on_gpu)
     return choose_engine(
         folder,
         manifest,
-        EngineOptions(settings.backend, cuda, calls.threads, calls.workers, settings.spinning),
+        EngineOptions(settings.backend, on_gpu, calls.threads, calls.workers, settings.spinning),
         lambda: reference_feeds(manifest, load_tokenizer(folder, manifest.text)),
     )
 
 
-def batched(inner: Backend, settings: ModelSettings, metrics: Metrics, calls: Calls | None = None) -> Batched:
-    """The batcher around encoders in this process; `calls`: those of a CPU, if nothing is said."""
-    calls = calls or settings.calls(on_gpu=False)
+def batched(inner: Backend, settings: ModelSettings, metrics: Metrics, *, on_gpu: bool = False) -> Batched:
+    """The batcher around encoders in this process."""
+    calls = settings.calls(on_gpu=on_gpu)
     delay = settings.max_queue_delay_seconds
     return Batched(
         inner,

@@ -47,15 +47,15 @@ def tried(folder: Path, settings: ModelSettings) -> dict[str, Any]:
     log.configure("INFO", events)
     manifest = read_manifest(folder)
     feeds = reference_feeds(manifest, load_tokenizer(folder, manifest.text))
-    accelerator = Accelerator()
-    engine = open_engine(folder, manifest, settings, accelerator)
+    on_gpu = uses_gpu(settings, Accelerator())
+    engine = open_engine(folder, manifest, settings, on_gpu=on_gpu)
     began = time.monotonic()
     engine.load()
     images, texts = (engine.call(graph, feeds[graph]).run() for graph in (IMAGE_GRAPH, TEXT_GRAPH))
     cosine = check(manifest, images, texts, engine.precision)
     return {
         "engine": engine.name,
-        "cuda": uses_gpu(settings, accelerator),
+        "cuda": on_gpu,
         "narrower": engine.precision,  # than the artifact's
         "cosine": round(cosine, 6),
         "seconds": round(time.monotonic() - began, 2),

@@ -15,7 +15,6 @@ deadline are answers, not failures of a server: such a call is not made again, w
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,7 +23,6 @@ import numpy.typing as npt
 from tritonclient.grpc import InferResult
 
 from clipserve.clip.manifest import ModelManifest
-from clipserve.concurrency import together
 from clipserve.engine.backend import Embeddings, Lengths, Pixels, TokenIds
 from clipserve.engine.triton.address import Address, look_up
 from clipserve.engine.triton.contract import TOWERS, Tower, inputs, output
@@ -37,8 +35,6 @@ from clipserve.errors import BackendFailed, ClipError
 from clipserve.telemetry.log import logger
 from clipserve.telemetry.metrics import Metrics
 from clipserve.telemetry.request import remaining
-
-_CHUNKS_IN_FLIGHT = 4  # of one large request, so that others find room in Triton's queue
 
 
 class TritonBackend:
@@ -76,16 +72,16 @@ class TritonBackend:
         await self._endpoints.start()
 
     async def encode_image(self, pixels: Pixels) -> Embeddings:
-        return await self._encode("image", pixels)
+        return await self._infer("image", pixels)
 
     async def encode_text(self, token_ids: TokenIds, lengths: Lengths) -> Embeddings:
-        return await self._encode("text", self._expected.padded(token_ids), lengths)
+        return await self._infer("text", self._expected.padded(token_ids), lengths)
 
     async def ready(self) -> bool:
         return self._endpoints.ready
 
     def max_rows(self, tower: Tower) -> int:
-        """Rows of one call; more are cut into several. 0: no server is known yet."""
+        """Rows that a call may have: no server takes more. 0: none is known yet."""
         return self._endpoints.max_batch(tower)
 
     async def aclose(self) -> None:
@@ -94,21 +90,6 @@ class TritonBackend:
     def _connect(self, server: str, address: Address) -> Endpoint:
         connection = self._options.connect(server, address)
         return Endpoint(server, connection, self._expected, self._metrics.triton)
-
-    async def _encode(self, tower: Tower, *arrays: npt.NDArray[Any]) -> Embeddings:
-        limit = self.max_rows(tower)
-        if not limit:
-            raise gone()
-        rows = len(arrays[0])
-        if rows <= limit:
-            return await self._infer(tower, *arrays)
-        room = asyncio.Semaphore(_CHUNKS_IN_FLIGHT)
-
-        async def chunk(start: int) -> Embeddings:
-            async with room:
-                return await self._infer(tower, *(array[start : start + limit] for array in arrays))
-
-        return np.concatenate(await together(chunk(start) for start in range(0, rows, limit)))
 
     async def _infer(self, tower: Tower, *arrays: npt.NDArray[Any]) -> Embeddings:
         model = self._expected.models[tower]
