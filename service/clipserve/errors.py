@@ -38,8 +38,11 @@ code: each front has one table that translates errors, and nothing else does.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import isfinite
-from typing import ClassVar, Self
+from typing import ClassVar, Self, TypeVar
+
+T = TypeVar("T")
 
 _MOST_CHARS = 2_000  # of a detail: what it repeats of a request may be of any length
 _SMALLEST, _LARGEST = -(2**63), 2**63 - 1
@@ -53,9 +56,11 @@ class ClipError(Exception):
         limit: the limit that was exceeded, in the unit that `detail` names.
         actual: the value that exceeded it, in the same unit; None where no front could write it, such as 1e400.
         index: the position in the request of the image, text or label that is meant.
+        retry_after: seconds after which it is worth to ask again; None: that is not known.
     """
 
     code: ClassVar[str] = "internal_error"
+    retry_after: float | None = None
 
     def __init__(
         self,
@@ -71,11 +76,22 @@ class ClipError(Exception):
         self.actual = _number(actual)
         self.index = index
 
+    @property
+    def figures(self) -> dict[str, float]:
+        """`limit`, `actual` and `index`, those that it has."""
+        figures = {"limit": self.limit, "actual": self.actual, "index": self.index}
+        return {name: figure for name, figure in figures.items() if figure is not None}
+
     def at(self, index: int) -> Self:
         """The same error, of the item at this position. A copy: requests that share work share its error."""
         own = self.__class__.__new__(self.__class__, *self.args)
         own.__dict__.update(self.__dict__, index=index)
         return own
+
+
+def of_nearest(kind: type[ClipError], table: Mapping[type[ClipError], T], default: T) -> T:
+    """What a table has for this class, or else for the nearest of its ancestors."""
+    return next((table[ancestor] for ancestor in kind.__mro__ if ancestor in table), default)
 
 
 def _text(detail: str) -> str:
@@ -170,6 +186,7 @@ class LabelSetReadOnly(ClipError):
 
 class LabelSetNotReady(ClipError):
     code = "label_set_not_ready"
+    retry_after: float
 
     def __init__(self, detail: str, *, retry_after: float) -> None:
         """`retry_after`: seconds until it is expected to be built."""
@@ -203,6 +220,7 @@ class TooManyConnections(ClipError):
 
 class Overloaded(ClipError):
     code = "overloaded"
+    retry_after: float
 
     def __init__(self, detail: str, *, retry_after: float) -> None:
         """`retry_after`: seconds until there is expected to be room, as measured."""

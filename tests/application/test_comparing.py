@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from clipserve.application.answers import Similarity
+from clipserve.application.limits import RequestLimits
 from clipserve.application.requests import (
     ClassifyRequest,
     EmbedRequest,
@@ -63,16 +64,16 @@ async def test_a_bad_image_is_a_result_and_one_to_compare_with_fails_the_request
             await inference.similarity(failing)
 
 
-async def test_both_sides_together_are_within_the_limits(tmp_path: Path) -> None:
-    inference = await inference_on(tmp_path)  # 4 images
+def test_both_sides_together_are_within_the_limits() -> None:
+    limits = RequestLimits(max_images=4)
     with pytest.raises(TooMany, match="5 images; the limit is 4"):
-        await inference.similarity(SimilarityRequest([png()] * 2, to_images=[png()] * 3))
+        SimilarityRequest([png()] * 2, to_images=[png()] * 3).check(limits)
     with pytest.raises(TooMany, match="257 texts"):
-        await inference.similarity(SimilarityRequest(texts=["a"] * 256, to_texts=["a"]))
+        SimilarityRequest(texts=["a"] * 256, to_texts=["a"]).check(limits)
     with pytest.raises(InvalidInput, match="nothing to compare with"):
-        await inference.similarity(SimilarityRequest([png()]))
+        SimilarityRequest([png()]).check(limits)
     with pytest.raises(InvalidInput, match="nothing to compare:"):
-        await inference.similarity(SimilarityRequest(to_texts=["a"]))
+        SimilarityRequest(to_texts=["a"]).check(limits)
 
 
 async def test_tokens_are_those_that_the_encoder_is_given(tmp_path: Path) -> None:
@@ -86,11 +87,10 @@ async def test_tokens_are_those_that_the_encoder_is_given(tmp_path: Path) -> Non
     assert long.ids[-1] == 2
 
 
-async def test_texts_to_tokenize_have_the_limits_of_texts(tmp_path: Path) -> None:
-    inference = await inference_on(tmp_path)
+def test_texts_to_tokenize_have_the_limits_of_texts() -> None:
     for texts, error in (([], InvalidInput), (["a"] * 257, TooMany), (["a" * 8_193], TextTooLong)):
         with pytest.raises(error):
-            await inference.tokenize(TokenizeRequest(texts))
+            TokenizeRequest(texts).check(RequestLimits())
 
 
 async def test_another_fingerprint_is_refused_with_both_names(tmp_path: Path) -> None:

@@ -18,8 +18,8 @@ from clipserve.engine.backend import Embeddings, Lengths, Pixels, TokenIds
 from clipserve.errors import (
     BackendUnavailable,
     ClipError,
-    InvalidInput,
     Overloaded,
+    TextTooLong,
     TooMany,
     UndecodableImage,
     UnknownModel,
@@ -115,14 +115,13 @@ async def test_one_model_that_is_away_makes_the_service_not_ready(tmp_path: Path
     assert [state.ready for state in await inference.models()] == [True, False]
 
 
-async def test_limits_are_checked(inference: Inference) -> None:
-    with pytest.raises(TooMany):
-        await inference.embed(EmbedRequest([png()] * 5))
-    with pytest.raises(TooMany):
-        await inference.classify(ClassifyRequest([png()] * 5, ["a"]))
+async def test_limits_of_what_depends_on_the_model_are_checked(inference: Inference) -> None:
     with pytest.raises(TooMany, match="templates"):
         await inference.classify(ClassifyRequest([png()], ["a"], ["{}"] * 101))
-    assert inference.limits.max_images == 4
+
+
+async def test_an_item_of_a_stream_is_checked(inference: Inference) -> None:
+    assert isinstance(await inference.embed_item(EmbedRequest(texts=["a" * 8_193])), TextTooLong)
 
 
 async def test_where_every_image_is_bad_the_request_fails_with_the_error_of_the_first(
@@ -223,8 +222,3 @@ async def test_a_model_with_too_much_ahead_refuses(tmp_path: Path) -> None:
         ):
             with pytest.raises(Overloaded):
                 await asked
-
-
-async def test_the_checks_come_before_any_work(inference: Inference) -> None:
-    with pytest.raises(InvalidInput, match="label 1 is the same"):
-        await inference.classify(ClassifyRequest([BROKEN], ["a", "a"]))

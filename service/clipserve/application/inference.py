@@ -17,7 +17,7 @@ from clipserve.application.answers import (
 )
 from clipserve.application.charging import Charge, Rows
 from clipserve.application.classifiers import Prompting
-from clipserve.application.encoder import EncodedText, VectorOrError, encode_images
+from clipserve.application.encoder import VectorOrError, encode_images
 from clipserve.application.label_sets.label_sets import LabelSets
 from clipserve.application.limits import RequestLimits
 from clipserve.application.models import Models
@@ -37,7 +37,7 @@ _SHORT = 1_000  # scores that are ranked, or tokens that are spelled, in a quart
 
 
 class Inference:
-    """Checks, admits, runs and answers. Models are found by name; without one, the first is meant."""
+    """Admits, runs and answers requests that have been checked. Without the name of a model, the first is meant."""
 
     def __init__(
         self,
@@ -64,14 +64,13 @@ class Inference:
         """Score each image against all labels.
 
         Raises:
-            InvalidInput: nothing to do, over a limit, a prompt of too many tokens, or every image is bad.
+            InvalidInput: templates are over a limit, a prompt has too many tokens, or every image is bad.
             UnknownModel, WrongFingerprint, RateLimited, Overloaded, BackendUnavailable, BackendFailed: see
                 `clipserve.errors`.
         """
         if request.label_sets:
             return await self._classify_by_sets(request)
         model = self._models.find(request)
-        request.check(self.limits)
         labels = (*request.labels, *request.background)
         templates = request.expanded_templates(model.manifest, self.limits)
         prompting = Prompting(templates, request.truncate)
@@ -87,7 +86,6 @@ class Inference:
         return replace(await self._ranked(model, classified, vectors), truncated_labels=built.truncated)
 
     async def _classify_by_sets(self, request: ClassifyRequest) -> Classification:
-        request.check(self.limits)
         sets = self.label_sets.find(request.label_sets)
         model = self._models.find(request.of_models([each.definition.model for each in sets]))
         images, _ = await self._rows.encode(model, request.images, (), truncate=False)
@@ -110,13 +108,12 @@ class Inference:
         """The vector of each image and of each text.
 
         Raises:
-            InvalidInput: nothing to do, over a limit, a text of too many tokens unless `truncate`, other dimensions
-                than the model's, or every item is a bad image.
+            InvalidInput: a text of too many tokens unless `truncate`, other dimensions than the model's, too many
+                pixels together, or every item is a bad image.
             UnknownModel, WrongFingerprint, RateLimited, Overloaded, BackendUnavailable, BackendFailed: see
                 `clipserve.errors`.
         """
         model = self._models.find(request)
-        request.check(self.limits)
         request.check_dimensions(model.manifest)
         images, texts = await self._rows.encode(
             model, request.images, request.texts, truncate=request.truncate
@@ -131,13 +128,12 @@ class Inference:
         """Each item beside each of those it is compared with.
 
         Raises:
-            InvalidInput: nothing to do, over a limit, a text of too many tokens unless `truncate`, every item is
-                a bad image, or one of `to_images` is: its index counts all images of the request.
+            InvalidInput: a text of too many tokens unless `truncate`, too many pixels together, every item is a
+                bad image, or one of `to_images` is: its index counts all images of the request.
             UnknownModel, WrongFingerprint, RateLimited, Overloaded, BackendUnavailable, BackendFailed: see
                 `clipserve.errors`.
         """
         model = self._models.find(request)
-        request.check(self.limits)
         images, texts = await self._rows.encode(
             model,
             [*request.images, *request.to_images],
@@ -163,10 +159,10 @@ class Inference:
         model = self._models.find(choice)
         return ModelState(model.manifest, model.fingerprint, ready=True)
 
-    async def embed_item(self, request: EmbedRequest) -> VectorOrError | EncodedText:
-        """The one image or text of `request`, which is part of something larger; its error is its answer.
+    async def embed_item(self, request: EmbedRequest) -> Embedding | ClipError:
+        """The vector of the one image or text of `request`, which is part of something larger, or its error.
 
-        It is not refused for what is ahead of it: it waits, for its rate too.
+        It is checked here, and not refused for what is ahead of it: it waits, for its rate too.
 
         Raises:
             Unauthenticated, PermissionDenied: the key of all of it has been taken away.
@@ -180,21 +176,21 @@ class Inference:
                 encode_images(model.images, request.images, headers),
                 model.texts.encode(request.texts, truncate=request.truncate),
             )
+            _raise_first_error(images)
         except (Unauthenticated, PermissionDenied):
             raise
         except ClipError as error:
             return error.with_traceback(None)
-        return [*images, *texts][0]
+        return Embedding(model.name, model.fingerprint, images, texts)
 
     async def tokenize(self, request: TokenizeRequest) -> Tokenization:
         """The tokens of each text, as the encoder would be given them.
 
         Raises:
-            InvalidInput: nothing to do, over a limit, or a text is not valid Unicode.
+            InvalidInput: a text is not valid Unicode.
             UnknownModel, WrongFingerprint, BackendUnavailable: see `clipserve.errors`.
         """
         model = self._models.find(request)
-        request.check(self.limits)
         rows = await model.texts.tokenize(request.texts, truncate=True)
         results = await self._side.call(
             spelled, rows, model.texts.pieces, short=sum(len(row.ids) for row in rows) <= _SHORT

@@ -1,9 +1,13 @@
-"""What may be asked. Every front makes these, and each checks itself."""
+"""What may be asked. Whoever makes one of these calls its `check` before `Inference` is given it.
+
+A front does so where it has parsed the request, beside the event loop, so that what is over a limit is freed there.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Self
 
 from clipserve.application.encoder import ImageInput
 from clipserve.application.limits import (
@@ -93,8 +97,8 @@ class ClassifyRequest(Choice, ScoreOptions):
             )
         return replace(self, model=wanted.pop())
 
-    def check(self, limits: RequestLimits) -> None:
-        """Raises InvalidInput, TooMany or TextTooLong: nothing to do, or over a limit."""
+    def check(self, limits: RequestLimits) -> Self:
+        """Itself. Raises InvalidInput, TooMany or TextTooLong: nothing to do, or over a limit."""
         if not self.images:
             raise InvalidInput("there is nothing to classify: send at least one image.")
         at_most("images", len(self.images), limits.max_images)
@@ -107,6 +111,7 @@ class ClassifyRequest(Choice, ScoreOptions):
             )
         else:
             check_labels(self.labels, self.background, limits)
+        return self
 
     def _check_label_sets(self, limits: RequestLimits) -> None:
         if self.labels or self.templates or self.background or self.truncate:
@@ -136,12 +141,13 @@ class EmbedRequest(Choice):
     all_or_nothing: bool = False
     dimensions: int | None = None
 
-    def check(self, limits: RequestLimits) -> None:
-        """Raises InvalidInput, TooMany or TextTooLong: nothing to do, or over a limit."""
+    def check(self, limits: RequestLimits) -> Self:
+        """Itself. Raises InvalidInput, TooMany or TextTooLong: nothing to do, or over a limit."""
         if not self.images and not self.texts:
             raise InvalidInput("there is nothing to embed: send at least one image or text.")
         at_most("images", len(self.images), limits.max_images)
         _check_texts(self.texts, limits)
+        return self
 
     def check_dimensions(self, manifest: ModelManifest) -> None:
         """Raises InvalidInput: the model's vectors have another number of dimensions."""
@@ -165,8 +171,8 @@ class SimilarityRequest(Choice):
     to_texts: Sequence[str] = ()
     truncate: bool = False
 
-    def check(self, limits: RequestLimits) -> None:
-        """Raises InvalidInput, TooMany or TextTooLong: nothing to compare, or both sides together over a limit."""
+    def check(self, limits: RequestLimits) -> Self:
+        """Itself. Raises InvalidInput, TooMany or TextTooLong: nothing to compare, or both sides over a limit."""
         if not self.images and not self.texts:
             raise InvalidInput("there is nothing to compare: send at least one image or text.")
         if not self.to_images and not self.to_texts:
@@ -175,6 +181,7 @@ class SimilarityRequest(Choice):
             )
         at_most("images", len(self.images) + len(self.to_images), limits.max_images)
         _check_texts([*self.texts, *self.to_texts], limits)
+        return self
 
 
 @dataclass(frozen=True)
@@ -183,11 +190,12 @@ class TokenizeRequest(Choice):
 
     texts: Sequence[str] = ()
 
-    def check(self, limits: RequestLimits) -> None:
-        """Raises InvalidInput, TooMany or TextTooLong: nothing to do, or over a limit."""
+    def check(self, limits: RequestLimits) -> Self:
+        """Itself. Raises InvalidInput, TooMany or TextTooLong: nothing to do, or over a limit."""
         if not self.texts:
             raise InvalidInput("there is nothing to tokenize: send at least one text.")
         _check_texts(self.texts, limits)
+        return self
 
 
 def expanded_templates(

@@ -163,7 +163,8 @@ class MethodsInProcess(AsyncMethods):
         try:
             if sets:
                 await self._built(sets)
-            answer = await self._use_cases.inference.classify(asked)
+            inference = self._use_cases.inference
+            answer = await inference.classify(asked.check(inference.limits))
         except ClipError as error:
             raise of_item(_refused(error), OF_IMAGE) from None
         (labels,) = answer.results[0]  # type: ignore[misc] # the error of the only image is raised
@@ -171,7 +172,8 @@ class MethodsInProcess(AsyncMethods):
 
     async def tokenize_texts(self, texts: Sequence[str]) -> Tokenized:
         try:
-            answer = await self._use_cases.inference.tokenize(TokenizeRequest(texts))
+            inference = self._use_cases.inference
+            answer = await inference.tokenize(TokenizeRequest(texts).check(inference.limits))
         except ClipError as error:
             raise _refused(error) from None
         return Tokenized(answer.results, answer.context_length, answer.fingerprint)

@@ -107,8 +107,10 @@ class Bulk:
             return line.item
         images, texts = ([], [line.item]) if isinstance(line.item, str) else ([line.item], [])
         asked = EmbedRequest(images, texts, truncate=said.truncate, model=said.model)
-        result = await self._inference.embed_item(asked)
-        return result.at(line.index) if isinstance(result, ClipError) else result
+        answer = await self._inference.embed_item(asked)
+        if isinstance(answer, ClipError):
+            return answer.at(line.index)
+        return [*answer.images, *answer.texts][0]
 
     async def _lines(
         self, receive: Receive, lease: Lease, pace: Pace

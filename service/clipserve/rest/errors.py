@@ -85,17 +85,12 @@ def status_of(error: ClipError) -> HTTPStatus:
 
 def status_of_kind(kind: type[ClipError]) -> HTTPStatus:
     """The status of the nearest ancestor in STATUS."""
-    for ancestor in kind.__mro__:
-        if ancestor in STATUS:
-            return STATUS[ancestor]
-    return HTTPStatus.INTERNAL_SERVER_ERROR
+    return errors.of_nearest(kind, STATUS, HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
 def fields(error: ClipError) -> dict[str, Any]:
     """The fields of an error in an answer, also of one item among several."""
-    shown = {"code": error.code, "detail": error.detail}
-    details = {"limit": error.limit, "actual": error.actual, "index": error.index}
-    return shown | {key: value for key, value in details.items() if value is not None}
+    return {"code": error.code, "detail": error.detail, **error.figures}
 
 
 def problem(error: Failure, request_id: str) -> Response:
@@ -118,7 +113,7 @@ def told(error: Failure) -> tuple[HTTPStatus, dict[str, Any], dict[str, str]]:
         shown = {"code": FRONT_CODES[status], "detail": f"{error.detail}. See /docs."}
         return status, shown, dict(error.headers or {})
     headers = {}
-    if isinstance(error, errors.Overloaded | errors.LabelSetNotReady):
+    if error.retry_after is not None:
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
     if isinstance(error, errors.Unauthenticated):
         headers["WWW-Authenticate"] = "Bearer"

@@ -53,31 +53,24 @@ BULK = "/bulk"
 def add_routes(app: FastAPI, inference: Inference, uploads: Uploads, side: SideThread) -> None:
     """All endpoints. On the application itself: FastAPI takes longer to find one in a router."""
 
-    # Limits are checked where the request is read, so that what is over one is freed there.
-
     def to_classify(request: Request, upload: Upload) -> ClassifyRequest:
-        asked = ClassifyRequest(_images(upload), **_fields(request, upload, ClassifyFields))
-        asked.check(inference.limits)
-        return asked
+        said = _fields(request, upload, ClassifyFields)
+        return ClassifyRequest(_images(upload), **said).check(inference.limits)
 
     def to_embed(request: Request, upload: Upload) -> tuple[EmbedRequest, Vectors]:
         said = _fields(request, upload, EmbedFields)
         vectors = Vectors(_wants_npy(request), said.pop("encoding_format"), said.pop("embedding_type"))
         # An array has no place for the error of one item.
         asked = EmbedRequest(_images(upload), all_or_nothing=vectors.npy, **said)
-        asked.check(inference.limits)
-        return asked, vectors
+        return asked.check(inference.limits), vectors
 
     def to_compare(request: Request, upload: Upload) -> SimilarityRequest:
         said = _fields(request, upload, SimilarityFields, IMAGE_FIELDS)
         asked = SimilarityRequest(_images(upload), to_images=_images(upload, "to_images"), **said)
-        asked.check(inference.limits)
-        return asked
+        return asked.check(inference.limits)
 
     def to_tokenize(request: Request, upload: Upload) -> TokenizeRequest:
-        asked = TokenizeRequest(**_fields(request, upload, TokenizeFields, ()))
-        asked.check(inference.limits)
-        return asked
+        return TokenizeRequest(**_fields(request, upload, TokenizeFields, ())).check(inference.limits)
 
     @app.post("/classify", **CLASSIFY)
     async def classify(request: Request) -> Response:

@@ -64,18 +64,15 @@ def failure_of(error: Exception, request_id: str) -> Failure:
 
 def status_of(kind: type[ClipError]) -> StatusCode:
     """The status of the nearest ancestor in STATUS."""
-    return next((STATUS[ancestor] for ancestor in kind.__mro__ if ancestor in STATUS), StatusCode.INTERNAL)
+    return errors.of_nearest(kind, STATUS, StatusCode.INTERNAL)
 
 
 def _details(error: ClipError, request_id: str) -> list[any_pb2.Any]:
-    numbers = {"limit": error.limit, "actual": error.actual, "index": error.index}
-    metadata = {"code": error.code} | {
-        name: str(number) for name, number in numbers.items() if number is not None
-    }
+    metadata = {"code": error.code} | {name: str(figure) for name, figure in error.figures.items()}
     # The reason is the code as google.rpc wants it written.
     info = error_details_pb2.ErrorInfo(reason=error.code.upper(), domain=DOMAIN, metadata=metadata)
     details: list[Message] = [info, error_details_pb2.RequestInfo(request_id=request_id)]
-    if isinstance(error, errors.Overloaded | errors.LabelSetNotReady):
+    if error.retry_after is not None:
         delay = duration_pb2.Duration()
         delay.FromMilliseconds(round(error.retry_after * 1000))
         details.append(error_details_pb2.RetryInfo(retry_delay=delay))

@@ -17,7 +17,7 @@ from clipserve.application.requests import (
 )
 from clipserve.application.template_sets import template_set, template_sets
 from clipserve.concurrency import SideThread
-from clipserve.errors import ClipError, InvalidInput, PermissionDenied, Unauthenticated
+from clipserve.errors import ClipError, InvalidInput
 from clipserve.rpc import enums, rendering
 from clipserve.rpc.call import Work
 from clipserve.rpc.message import Images
@@ -72,13 +72,9 @@ class Methods:
             asked, embedding_type = await self._parsing.read(
                 body, clip_pb2.EmbedStreamRequest, _to_embed_item
             )
-            model = self._inference.find(asked)
-            result = await self._inference.embed_item(asked)
-        except (Unauthenticated, PermissionDenied):  # of the call, not of the item
-            raise
         except ClipError as error:
-            return rendering.embedded_item(None, error, embedding_type)
-        return rendering.embedded_item(model, result, embedding_type)
+            return rendering.embedded_item(error, embedding_type)
+        return rendering.embedded_item(await self._inference.embed_item(asked), embedding_type)
 
     async def list_models(self, body: Body) -> bytes:
         await self._parsing.read(body, clip_pb2.ListModelsRequest, lambda *_: None)
@@ -95,11 +91,8 @@ class Methods:
         return rendering.template_set(template_set(name))
 
 
-# Limits are checked where the message is parsed, so that what is over one is freed there.
-
-
 def _to_classify(message: clip_pb2.ClassifyRequest, images: Images, limits: RequestLimits) -> ClassifyRequest:
-    asked = ClassifyRequest(
+    return ClassifyRequest(
         images["images"],
         list(message.labels),
         list(message.templates),
@@ -109,17 +102,14 @@ def _to_classify(message: clip_pb2.ClassifyRequest, images: Images, limits: Requ
         scoring=enums.scoring(message.scoring),
         **given(message, "temperature", "threshold", "top_k"),
         **choice(message),
-    )
-    asked.check(limits)
-    return asked
+    ).check(limits)
 
 
 def _to_embed(
     message: clip_pb2.EmbedRequest, images: Images, limits: RequestLimits
 ) -> tuple[EmbedRequest, EmbeddingType]:
     asked = EmbedRequest(images["images"], list(message.texts), message.truncate, **choice(message))
-    asked.check(limits)
-    return asked, enums.embedding_type(message.embedding_type)
+    return asked.check(limits), enums.embedding_type(message.embedding_type)
 
 
 def _to_embed_item(
@@ -135,19 +125,15 @@ def _to_embed_item(
 def _to_compare(
     message: clip_pb2.SimilarityRequest, images: Images, limits: RequestLimits
 ) -> SimilarityRequest:
-    asked = SimilarityRequest(
+    return SimilarityRequest(
         images["images"],
         list(message.texts),
         images["to_images"],
         list(message.to_texts),
         message.truncate,
         **choice(message),
-    )
-    asked.check(limits)
-    return asked
+    ).check(limits)
 
 
 def _to_tokenize(message: clip_pb2.TokenizeRequest, _: Images, limits: RequestLimits) -> TokenizeRequest:
-    asked = TokenizeRequest(list(message.texts), **choice(message))
-    asked.check(limits)
-    return asked
+    return TokenizeRequest(list(message.texts), **choice(message)).check(limits)

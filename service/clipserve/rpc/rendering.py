@@ -49,17 +49,16 @@ def embedding(answer: Embedding, embedding_type: EmbeddingType) -> bytes:
     )
 
 
-def embedded_item(
-    model: ModelState | None, result: VectorOrError | EncodedText, embedding_type: EmbeddingType
-) -> bytes:
-    """Of one item in a stream; `model`: None where it is not known."""
-    answer = clip_pb2.EmbedStreamResponse()
-    if model and not isinstance(result, ClipError):
-        answer.model, answer.fingerprint = model.manifest.name, model.fingerprint
-    answer.result.CopyFrom(_embed_result(result, embedding_type))
-    if isinstance(result, ClipError):
-        answer.result.error.ClearField("index")  # the order of the answers tells it
-    return as_bytes(answer)
+def embedded_item(answer: Embedding | ClipError, embedding_type: EmbeddingType) -> bytes:
+    """Of one item in a stream."""
+    if isinstance(answer, ClipError):
+        message = clip_pb2.EmbedStreamResponse(result=_embed_result(answer, embedding_type))
+        message.result.error.ClearField("index")  # the order of the answers tells it
+        return as_bytes(message)
+    shown = _embed_result([*answer.images, *answer.texts][0], embedding_type)
+    return as_bytes(
+        clip_pb2.EmbedStreamResponse(model=answer.model, fingerprint=answer.fingerprint, result=shown)
+    )
 
 
 def similarity(answer: Similarities) -> bytes:
