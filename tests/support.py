@@ -21,7 +21,7 @@ from tokenizers import models, pre_tokenizers, processors
 from clipserve.application.admission import Admission
 from clipserve.application.classifiers import Classifiers
 from clipserve.application.decoding import DecodeLimits, Decoders
-from clipserve.application.encoder import DecodingImageEncoder, TextEncoder
+from clipserve.application.encoder import ImageEncoder, TextEncoder
 from clipserve.application.inference import Inference
 from clipserve.application.label_sets.catalog import Catalog
 from clipserve.application.label_sets.folder import Folder
@@ -118,7 +118,7 @@ def served_model(
     """The artifact in `folder` on `backend`, without a front; not started."""
     manifest, executor, metrics = read_manifest(folder), ThreadPoolExecutor(1), metrics or Metrics()
     side = SideThread(executor)
-    images = DecodingImageEncoder(manifest, backend, executor, decoders(metrics), ImageLimits(), metrics)
+    images = ImageEncoder(manifest, backend, executor, decoders(metrics), ImageLimits(), metrics)
     texts = TextEncoder(manifest, load_tokenizer(folder, manifest.text), backend, side, metrics)
     classifiers = Classifiers(texts, manifest.scoring, cache_bytes, metrics)
     return ServedModel(manifest, choices, backend, images, texts, classifiers, Admission(1.0, metrics))

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from clipserve.application.encoder import (
-    DecodingImageEncoder,
-    ImageInput,
+    ImageEncoder,
     TextEncoder,
     check_embeddings,
     encode_images,
@@ -38,17 +36,7 @@ from tests.support import DIM, SIZE, Counting, Recording, decoders, png, write_t
 HEADER = ImageHeader(pixels=100, decode_bytes=1_000)
 
 
-class WithHeaders:
-    """Every image has the same header."""
-
-    async def read_headers(self, images: Sequence[ImageInput]) -> list[ImageHeader | ClipError]:
-        return [HEADER for _ in images]
-
-    async def check(self, image: bytes, header: ImageHeader) -> None:
-        raise NotImplementedError
-
-
-class Waiting(WithHeaders):
+class Waiting:
     """Answers no image before all have been asked, and the last asked first; `b"bad"` fails."""
 
     def __init__(self, expected: int) -> None:
@@ -70,12 +58,12 @@ class Waiting(WithHeaders):
 
 async def test_images_are_encoded_side_by_side_and_answered_in_order() -> None:
     async with asyncio.timeout(5):
-        results = await encode_images(Waiting(3), [b"a", b"bb", b"ccc"], [HEADER] * 3)
+        results = await encode_images(Waiting(3).encode, [b"a", b"bb", b"ccc"], [HEADER] * 3)
     assert [result[0] for result in results if isinstance(result, np.ndarray)] == [1, 2, 3]
 
 
 async def test_an_image_s_error_is_a_result_with_the_image_s_place() -> None:
-    results = await encode_images(Waiting(4), [b"a", b"bad", b"ccc", b"bad"], [HEADER] * 4)
+    results = await encode_images(Waiting(4).encode, [b"a", b"bad", b"ccc", b"bad"], [HEADER] * 4)
     assert [isinstance(result, np.ndarray) for result in results] == [True, False, True, False]
     errors = [result for result in results if isinstance(result, UndecodableImage)]
     assert [(error.detail, error.index) for error in errors] == [("bad", 1), ("bad", 3)]
@@ -83,7 +71,7 @@ async def test_an_image_s_error_is_a_result_with_the_image_s_place() -> None:
 
 async def test_an_image_that_the_front_could_not_read_is_not_encoded() -> None:
     error = UndecodableImage("base64", index=7)
-    results = await encode_images(Waiting(1), [error, b"bb"], [error, HEADER])
+    results = await encode_images(Waiting(1).encode, [error, b"bb"], [error, HEADER])
     assert results[0] is error
     assert error.index == 7
     assert np.array_equal(np.asarray(results[1]), [2] * 4)
@@ -91,30 +79,29 @@ async def test_an_image_that_the_front_could_not_read_is_not_encoded() -> None:
 
 async def test_an_image_of_a_bad_header_is_not_encoded() -> None:
     cut = UndecodableImage("cut", index=0)
-    first, second = await encode_images(Waiting(1), [b"cut", b"bb"], [cut, HEADER])
+    first, second = await encode_images(Waiting(1).encode, [b"cut", b"bb"], [cut, HEADER])
     assert first is cut
     assert np.array_equal(np.asarray(second), [2] * 4)
 
 
 async def test_a_fault_of_ours_is_nobody_s_result() -> None:
-    class Broken(WithHeaders):
-        async def encode(self, image: bytes, header: ImageHeader) -> Vector:
-            raise RuntimeError("ours")
+    async def broken(image: bytes, header: ImageHeader) -> Vector:
+        raise RuntimeError("ours")
 
     with pytest.raises(RuntimeError, match="ours"):
-        await encode_images(Broken(), [b"a"], [HEADER])
+        await encode_images(broken, [b"a"], [HEADER])
 
 
-async def images_on(backend: FakeBackend, folder: Path, executor: Counting) -> DecodingImageEncoder:
+async def images_on(backend: FakeBackend, folder: Path, executor: Counting) -> ImageEncoder:
     manifest = read_manifest(await write_toy_artifact(folder))
     await backend.start()
     metrics, limits = Metrics(), ImageLimits(max_pixels=2_000)
-    return DecodingImageEncoder(manifest, backend, executor, decoders(metrics, executor), limits, metrics)
+    return ImageEncoder(manifest, backend, executor, decoders(metrics, executor), limits, metrics)
 
 
-async def encoded_alone(encoder: DecodingImageEncoder, image: bytes) -> Vector:
+async def encoded_alone(encoder: ImageEncoder, image: bytes) -> Vector:
     """The vector of one image, or its error raised."""
-    (result,) = await encode_images(encoder, [image], await encoder.read_headers([image]))
+    (result,) = await encode_images(encoder.encode, [image], await encoder.read_headers([image]))
     if isinstance(result, ClipError):
         raise result
     return result

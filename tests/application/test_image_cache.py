@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,11 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clipserve.application.encoder import ImageInput
-from clipserve.application.image_cache import CachedImageEncoder
-from clipserve.clip.images import ImageHeader
+from clipserve.application.decoding import DecodeLimits, Decoders
+from clipserve.application.encoder import ImageEncoder
+from clipserve.clip.artifact import read_manifest
+from clipserve.clip.images import ImageHeader, ImageLimits
+from clipserve.clip.manifest import ImageSpec
 from clipserve.engine.backend import Embeddings, Pixels, Vector
-from clipserve.errors import ClipError, UndecodableImage
+from clipserve.errors import UndecodableImage
 from clipserve.telemetry.metrics import Metrics
 from loadtests.fake_backend import FakeBackend
 from tests.support import DIM, Running, png, serving, write_toy_artifact
@@ -23,24 +25,27 @@ from tests.support import DIM, Running, png, serving, write_toy_artifact
 HEADER = ImageHeader(pixels=100, decode_bytes=1_000)
 
 
-class Counting:
-    """Encodes bytes to their number, slowly; `b"bad"` fails."""
+class Counted:
+    """An encoder with a cache, of bytes that are no image; `b"bad"` cannot be decoded. `seen`: what was decoded."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path, cache_bytes: int) -> None:
         self.seen: list[bytes] = []
+        executor, metrics, backend = ThreadPoolExecutor(1), Metrics(), FakeBackend(DIM, delay=0.01)
+        decoders = Decoders(executor, DecodeLimits(1, 10**9), metrics, self._decode)
+        self.backend = backend
+        self._encoder = ImageEncoder(
+            read_manifest(folder), backend, executor, decoders, ImageLimits(), metrics, cache_bytes
+        )
 
-    async def read_headers(self, images: Sequence[ImageInput]) -> list[ImageHeader | ClipError]:
-        return [HEADER for _ in images]
-
-    async def check(self, image: bytes, header: ImageHeader) -> None:
-        raise NotImplementedError
-
-    async def encode(self, image: bytes, header: ImageHeader) -> Vector:
+    def _decode(self, image: bytes, spec: ImageSpec, limits: ImageLimits) -> Pixels:
         self.seen.append(image)
-        await asyncio.sleep(0.01)
         if image == b"bad":
             raise UndecodableImage("bad")
-        return np.full(4, len(image), np.float32)
+        return np.full((spec.size, spec.size, 3), len(image), np.uint8)
+
+    async def encode(self, *images: bytes) -> list[Vector]:
+        await self.backend.start()
+        return await asyncio.gather(*(self._encoder.encode(image, HEADER) for image in images))
 
 
 class CountingBackend(FakeBackend):
@@ -52,12 +57,8 @@ class CountingBackend(FakeBackend):
 
 
 @pytest.fixture
-def inner() -> Counting:
-    return Counting()
-
-
-def cache_of(size: int, inner: Counting) -> CachedImageEncoder:
-    return CachedImageEncoder(inner, size, ThreadPoolExecutor(1), Metrics())
+async def toy(tmp_path: Path) -> Path:
+    return await write_toy_artifact(tmp_path)
 
 
 async def test_off_each_image_is_encoded(tmp_path: Path) -> None:
@@ -69,33 +70,32 @@ async def test_off_each_image_is_encoded(tmp_path: Path) -> None:
         assert backend.rows - before == 2
 
 
-async def test_the_same_bytes_are_encoded_once_also_at_the_same_time(inner: Counting) -> None:
-    cache = cache_of(10_000, inner)
-    vectors = await asyncio.gather(*(cache.encode(image, HEADER) for image in (b"cat", b"lion", b"cat")))
-    assert [vector[0] for vector in vectors] == [3, 4, 3]
-    assert (await cache.encode(b"lion", HEADER))[0] == 4
-    assert sorted(inner.seen) == [b"cat", b"lion"]
+async def test_the_same_bytes_are_encoded_once_also_at_the_same_time(toy: Path) -> None:
+    cached = Counted(toy, 10_000)
+    cat, lion, again = await cached.encode(b"cat", b"lion", b"cat")
+    assert np.array_equal(cat, again)
+    assert not np.array_equal(cat, lion)
+    assert np.array_equal((await cached.encode(b"lion"))[0], lion)
+    assert sorted(cached.seen) == [b"cat", b"lion"]
 
 
-async def test_an_error_is_not_kept(inner: Counting) -> None:
-    cache = cache_of(10_000, inner)
+async def test_an_error_is_not_kept(toy: Path) -> None:
+    cached = Counted(toy, 10_000)
     for _ in range(2):
         with pytest.raises(UndecodableImage):
-            await cache.encode(b"bad", HEADER)
-    assert inner.seen == [b"bad", b"bad"]
+            await cached.encode(b"bad")
+    assert cached.seen == [b"bad", b"bad"]
 
 
-async def test_the_least_recently_used_goes_first_and_too_small_a_cache_keeps_nothing(
-    inner: Counting,
-) -> None:
-    cache = cache_of(2 * (32 + 16 + 256), inner)
+async def test_the_least_recently_used_goes_first_and_too_small_a_cache_keeps_nothing(toy: Path) -> None:
+    cached = Counted(toy, 2 * (32 + 4 * DIM + 256))  # two keys and vectors, and what is around them
     for image in (b"a", b"b", b"a", b"c", b"a", b"b"):
-        await cache.encode(image, HEADER)
-    assert inner.seen == [b"a", b"b", b"c", b"b"]
-    small = cache_of(1, inner)
-    await small.encode(b"a", HEADER)
-    await small.encode(b"a", HEADER)
-    assert inner.seen[-2:] == [b"a", b"a"]
+        await cached.encode(image)
+    assert cached.seen == [b"a", b"b", b"c", b"b"]
+    small = Counted(toy, 1)
+    await small.encode(b"a")
+    await small.encode(b"a")
+    assert small.seen == [b"a", b"a"]
 
 
 @asynccontextmanager

@@ -43,7 +43,8 @@ class Rows:
             headers = await self.read_headers(model, images, ticket)
             await self.charge(len(images) + len(texts))
             return await both(
-                encode_images(model.images, images, headers), model.texts.encode(texts, truncate=truncate)
+                encode_images(model.images.encode, images, headers),
+                model.texts.encode(texts, truncate=truncate),
             )
 
     async def charge(self, rows: int, *, wait: bool = False) -> None:

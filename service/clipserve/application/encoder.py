@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import hashlib
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
+from clipserve.application.cache import BoundedCache
 from clipserve.application.decoding import Decoders, read_headers
 from clipserve.clip.images import ImageHeader, ImageLimits
 from clipserve.clip.manifest import ModelManifest
@@ -23,6 +25,7 @@ from clipserve.telemetry.metrics import Metrics
 # An image as a front gives it: the bytes of a file, or why there are none (base64 that is broken, for example).
 ImageInput = bytes | ClipError
 VectorOrError = Vector | ClipError
+Encode = Callable[[bytes, ImageHeader], Awaitable[Vector]]
 
 # Few plain texts are tokenized faster than a thread is woken; more would hold up every other request.
 _SHORT_TEXTS = 32
@@ -34,39 +37,30 @@ _CALL_TEXTS = 64
 _CALL_CHARS = 8_192
 
 
-class ImageEncoder(Protocol):
-    """The bytes of an image file -> its vector, float32 [D]."""
-
-    async def read_headers(self, images: Sequence[ImageInput]) -> list[ImageHeader | ClipError]:
-        """What each image is by its header, or the error that concerns it alone, in order."""
-
-    async def encode(self, image: bytes, header: ImageHeader) -> Vector:
-        """Raises the errors of `Decoders.decode` and of `Backend`."""
-
-    async def check(self, image: bytes, header: ImageHeader) -> None:
-        """Decode it and nothing more. Raises the errors of `Decoders.decode`."""
-
-
 async def encode_images(
-    encoder: ImageEncoder, images: Sequence[ImageInput], headers: Sequence[ImageHeader | ClipError]
+    encode: Encode, images: Sequence[ImageInput], headers: Sequence[ImageHeader | ClipError]
 ) -> list[VectorOrError]:
     """Each image's vector, in order, or the error that concerns it alone. `headers`: from `read_headers`."""
 
-    async def encode(index: int, image: ImageInput, header: ImageHeader | ClipError) -> VectorOrError:
+    async def encoded(index: int, image: ImageInput, header: ImageHeader | ClipError) -> VectorOrError:
         if isinstance(image, ClipError):
             return image
         if isinstance(header, ClipError):
             return header
         try:
-            return await encoder.encode(image, header)
+            return await encode(image, header)
         except ClipError as error:
             return error.at(index)
 
-    return list(await asyncio.gather(*map(encode, range(len(images)), images, headers)))
+    return list(await asyncio.gather(*map(encoded, range(len(images)), images, headers)))
 
 
-class DecodingImageEncoder:
-    """An `ImageEncoder`: decodes, then asks the backend."""
+class ImageEncoder:
+    """Decodes the bytes of an image file, then asks the backend, or else a cache.
+
+    With a cache the same image in several requests, or twice in one, is encoded once, also while the first is still
+    on its way. There is one for each model, so that model, precision and preprocessing need not be in the key.
+    """
 
     def __init__(
         self,
@@ -76,16 +70,20 @@ class DecodingImageEncoder:
         decoders: Decoders,
         limits: ImageLimits,
         metrics: Metrics,
+        cache_bytes: int = 0,
     ) -> None:
-        """`executor`: threads that read headers."""
+        """`executor`: threads that read headers and compute keys. `cache_bytes`: of what is kept; 0: no cache."""
         self._manifest = manifest
         self._backend = backend
         self._executor = executor
         self._decoders = decoders
         self._limits = limits
         self._metrics = metrics
+        cache = BoundedCache[bytes, Vector]("image", cache_bytes, _size_of, metrics)
+        self._cache = cache if cache_bytes else None
 
     async def read_headers(self, images: Sequence[ImageInput]) -> list[ImageHeader | ClipError]:
+        """What each image is by its header, or the error that concerns it alone, in order."""
         if not images:
             return []
         with self._metrics.stage("decode"):
@@ -94,9 +92,17 @@ class DecodingImageEncoder:
             )
 
     async def check(self, image: bytes, header: ImageHeader) -> None:
+        """Decode it and nothing more. Raises the errors of `Decoders.decode`."""
         await self._decoded(image, header)
 
     async def encode(self, image: bytes, header: ImageHeader) -> Vector:
+        """Its vector, float32 [D]. Raises the errors of `Decoders.decode` and of `Backend`."""
+        if self._cache is None:
+            return await self._encoded(image, header)
+        key = await asyncio.get_running_loop().run_in_executor(self._executor, _digest, image)
+        return await self._cache.get_or_build(key, functools.partial(self._encoded, image, header))
+
+    async def _encoded(self, image: bytes, header: ImageHeader) -> Vector:
         pixels = await self._decoded(image, header)  # [S, S, 3]
         with self._metrics.stage("encode_image"):
             embeddings = await self._backend.encode_image(pixels[np.newaxis])  # [1, D]
@@ -106,6 +112,15 @@ class DecodingImageEncoder:
     async def _decoded(self, image: bytes, header: ImageHeader) -> Pixels:
         with self._metrics.stage("decode"):
             return await self._decoders.decode(image, header, self._manifest.image, self._limits)
+
+
+def _digest(image: bytes) -> bytes:
+    """SHA-256: nobody can make two images that share a vector."""
+    return hashlib.sha256(image).digest()
+
+
+def _size_of(key: bytes, vector: Vector) -> int:
+    return len(key) + int(vector.nbytes)
 
 
 @dataclass(frozen=True)

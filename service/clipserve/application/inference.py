@@ -79,7 +79,7 @@ class Inference:
             headers = await self._rows.read_headers(model, request.images, ticket)
             await self._rows.charge(len(request.images) + missing)
             vectors, built = await both(
-                encode_images(model.images, request.images, headers),
+                encode_images(model.images.encode, request.images, headers),
                 model.classifiers.get(labels, prompting),
             )
         classified = [(built.classifier, request.ranking)]
@@ -173,7 +173,7 @@ class Inference:
             await self._rows.charge(1, wait=True)
             headers = await model.images.read_headers(request.images)
             images, texts = await both(
-                encode_images(model.images, request.images, headers),
+                encode_images(model.images.encode, request.images, headers),
                 model.texts.encode(request.texts, truncate=request.truncate),
             )
             _raise_first_error(images)

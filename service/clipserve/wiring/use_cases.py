@@ -19,8 +19,7 @@ from clipserve.application.charging import Charge
 from clipserve.application.classifiers import Classifiers
 from clipserve.application.decoder_processes import DecoderProcesses
 from clipserve.application.decoding import DecodeLimits, Decoders
-from clipserve.application.encoder import DecodingImageEncoder, ImageEncoder, TextEncoder
-from clipserve.application.image_cache import CachedImageEncoder
+from clipserve.application.encoder import ImageEncoder, TextEncoder
 from clipserve.application.inference import Inference
 from clipserve.application.label_sets.catalog import Catalog
 from clipserve.application.label_sets.folder import Folder
@@ -133,9 +132,8 @@ def _served_model(
     metrics: Metrics,
 ) -> ServedModel:
     limits = picked(settings, ImageLimits)
-    images: ImageEncoder = DecodingImageEncoder(manifest, backend, executor, decoders, limits, metrics)
-    if settings.image_cache_bytes:
-        images = CachedImageEncoder(images, settings.image_cache_bytes, executor, metrics)
+    cache_bytes = settings.image_cache_bytes
+    images = ImageEncoder(manifest, backend, executor, decoders, limits, metrics, cache_bytes)
     texts = TextEncoder(manifest, load_tokenizer(folder, manifest.text), backend, side, metrics)
     classifiers = Classifiers(texts, manifest.scoring, settings.label_cache_bytes, metrics)
     admission = Admission(settings.max_queue_seconds, metrics)
