@@ -14,6 +14,7 @@ from collections.abc import Awaitable
 
 from starlette.types import Receive
 
+from clipserve.concurrency import clears_frame
 from clipserve.errors import DeadlineExceeded
 
 
@@ -21,6 +22,7 @@ class ClientGone(Exception):
     """The client closed its connection; there is nobody to answer."""
 
 
+@clears_frame
 async def run_until_answered(work: Awaitable[None], receive: Receive, seconds: float) -> None:
     """Run `work`, which does not read from `receive` itself.
 
@@ -44,7 +46,6 @@ async def run_until_answered(work: Awaitable[None], receive: Receive, seconds: f
         if not task.done():
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-        del task  # `clipserve.concurrency` says why
 
 
 async def _disconnect(receive: Receive) -> None:

@@ -151,7 +151,7 @@ class Exchange:
             outcome = CLIENT_GONE
         except Exception as error:  # whatever a route raises; `rendered` knows what it is
             outcome, response = rendered(error, request.id, self._render_for(scope["path"]))
-            error.__traceback__ = None  # `clipserve.concurrency` says why
+            error.__traceback__ = None  # `clears_frame` says why
             if answer.status is None:
                 await response(scope, receive, answer)
                 await answer.pass_on()

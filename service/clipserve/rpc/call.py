@@ -86,7 +86,7 @@ class Call:
         """The answer is this error."""
         self._failure = failure_of(error, self.request.id)
         self.outcome = self._failure.word
-        error.__traceback__ = None  # `clipserve.concurrency` says why
+        error.__traceback__ = None  # `clears_frame` says why
 
     def cancelled(self) -> None:
         """There is nobody to answer: the caller has left, or its deadline is over."""

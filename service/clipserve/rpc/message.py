@@ -8,7 +8,7 @@ images of their own: each is cut out whole, walked in its turn, and counted with
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from clipserve.errors import BodyTooLarge, ClipError, MalformedRequest, TooMany
 
@@ -40,30 +40,31 @@ class Walk:
 
         `image_fields`: number -> name.
         """
-        images: dict[str, list[bytes]] = {name: [] for name in image_fields.values()}
-        rest: list[bytes] = []
-        for number, kind, at, start, end in _fields(message):
-            if kind == _BYTES and number in image_fields:
-                self._images += 1
-                _at_most("images", self._images, MAX_IMAGES)
-                images[image_fields[number]].append(message[start:end])
-            else:
-                self._count(end - at)
-                rest.append(message[at:end])
-        return images, b"".join(rest)
+        return self._cut(message, image_fields, self._count_image)
 
     def messages(self, message: bytes, wanted: int) -> tuple[list[bytes], bytes]:
         """The messages in the field of this number, to be taken apart too, and all other fields as a message."""
-        messages: list[bytes] = []
+        messages, rest = self._cut(message, {wanted: ""}, self._count)
+        return messages[""], rest
+
+    def _cut(
+        self, message: bytes, wanted: Mapping[int, str], count: Callable[[int], None]
+    ) -> tuple[dict[str, list[bytes]], bytes]:
+        """The values of the wanted fields, and the rest. `count` is given the bytes in front of each value."""
+        values: dict[str, list[bytes]] = {name: [] for name in wanted.values()}
         rest: list[bytes] = []
         for number, kind, at, start, end in _fields(message):
-            if kind == _BYTES and number == wanted:
-                self._count(start - at)
-                messages.append(message[start:end])
+            if kind == _BYTES and number in wanted:
+                count(start - at)
+                values[wanted[number]].append(message[start:end])
             else:
                 self._count(end - at)
                 rest.append(message[at:end])
-        return messages, b"".join(rest)
+        return values, b"".join(rest)
+
+    def _count_image(self, _: int) -> None:
+        self._images += 1
+        _at_most("images", self._images, MAX_IMAGES)
 
     def _count(self, size: int) -> None:
         self._besides += size

@@ -24,6 +24,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from clipserve.concurrency import clears_frame
 from clipserve.errors import BodyTooSlow, Overloaded
 
 T = TypeVar("T")
@@ -68,6 +69,7 @@ class Reads:
         finally:
             self._pass_on()
 
+    @clears_frame
     async def _turn(self, connection: str) -> None:
         place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(connection, deque()).append(place)
@@ -83,8 +85,6 @@ class Reads:
             raise Overloaded(
                 "many messages are on their way, and this one had no turn. Try again later.", retry_after=1
             ) from None
-        finally:
-            del place  # `clipserve.concurrency` says why
 
     def _leave(self, connection: str, place: asyncio.Future[None]) -> None:
         """Who waited does so no longer; a place that it was given in the same moment is free again."""
@@ -153,14 +153,12 @@ class Reads:
         return BodyTooSlow(f"{said}. Send it faster, or try again later.", limit=limit)
 
 
+@clears_frame
 async def to_its_end(receive: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """What `receive` gives; whoever gives up waiting for it does not cancel it."""
     task = asyncio.get_running_loop().create_task(receive())
     task.add_done_callback(_looked_at)
-    try:
-        return await asyncio.shield(task)
-    finally:
-        del task  # `clipserve.concurrency` says why
+    return await asyncio.shield(task)
 
 
 def _looked_at(task: asyncio.Task[Any]) -> None:
