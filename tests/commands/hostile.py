@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -30,13 +31,13 @@ EMBEDDED = {"fingerprint": "toy@1", "results": [{"embedding": VECTOR}]}
 LABEL = {"label": "a", "score": 0.9, "cosine": 0.2, "logit": 1.0}
 CLASSIFIED = {"fingerprint": "toy@1", "results": [{"labels": [LABEL]}]}
 CAT = ROOT / "docs/cat.jpg"
-GOOD = {"/v1/models": MODELS, "/embed": EMBEDDED, "/classify": CLASSIFIED, "/livez": {"status": "alive"}}
+GOOD = {"/v1/models": MODELS, "/embed": EMBEDDED, "/classify": CLASSIFIED, "/readyz": {"status": "ready"}}
 
 WORDS: dict[str, list[str]] = {
     "classify": ["classify", str(CAT), "--labels", "a,b"],
     "list": ["label-sets", "list"],
     "show": ["label-sets", "show", "pets"],
-    "doctor": ["doctor", "--json", "--only", "address", "--only", "models", "--only", "version"],
+    "doctor": ["doctor", "--json"],
 }
 
 Parts = Iterable[bytes]
@@ -59,12 +60,18 @@ def good_but(changed: dict[str, Parts]) -> Answers:
 
 
 @contextmanager
-def serving(answers: Answers) -> Iterator[tuple[str, list[bytes]]]:
-    """A server with these answers: its URL, and the requests that came."""
+def serving(answers: Answers, certificate: Path | None = None) -> Iterator[tuple[str, list[bytes]]]:
+    """A server with these answers: its URL, and the requests that came. `certificate`: with its key, for TLS."""
     requests = list[bytes]()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    if certificate:
+        context.load_cert_chain(certificate)
 
-    def answer(connection: socket.socket) -> None:
-        with connection, suppress(OSError):
+    def opened(connection: socket.socket) -> socket.socket:
+        return context.wrap_socket(connection, server_side=True) if certificate else connection
+
+    def answer(accepted: socket.socket) -> None:
+        with suppress(OSError), opened(accepted) as connection:
             asked = b""
             while b"\r\n\r\n" not in asked:
                 if not (part := connection.recv(65_536)):
@@ -84,7 +91,7 @@ def serving(answers: Answers) -> Iterator[tuple[str, list[bytes]]]:
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         threading.Thread(target=accept, daemon=True).start()
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}", requests
+        yield f"http{'s' if certificate else ''}://127.0.0.1:{listener.getsockname()[1]}", requests
         listener.shutdown(socket.SHUT_RDWR)
 
 

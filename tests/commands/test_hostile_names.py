@@ -66,7 +66,7 @@ def test_a_name_that_is_not_there_is_shown_and_not_obeyed(name: str, tmp_path: P
         ["search", nowhere.with_suffix(".npz"), "a cat"],
         ["label-sets", "put", nowhere],
         ["keys", "list", "--file", nowhere],
-        ["doctor", "--only", "tls", "--bundle", nowhere.with_suffix(".zip")],
+        ["doctor", "--url", "http://localhost:1", "--ca-file", nowhere],
         ["doctor", "--only", name],
         ["classify", name, *LABELS],
         ["classify", name, *LABELS, "--model", name],

@@ -96,7 +96,7 @@ def test_an_answer_of_another_shape_is_a_line(command: str, content: bytes) -> N
 
 @pytest.mark.parametrize("content", SHAPES.values(), ids=SHAPES)
 def test_the_doctor_takes_no_odd_answer_for_a_fault_of_its_own(content: bytes) -> None:
-    with serving(good_but(dict.fromkeys(["/v1/models", "/openapi.json"], body(content)))) as (url, _):
+    with serving(good_but(dict.fromkeys(["/v1/models", "/readyz"], body(content)))) as (url, _):
         done = run(*WORDS["doctor"], "--url", url)
     assert done.status == 1
     assert "the check itself failed" not in done.output

@@ -79,7 +79,7 @@ def test_a_command_exports_the_model_that_it_is_asked_for(cache: Path, exporter:
 
 
 def test_the_doctor_says_what_is_missing_and_exports_nothing(cache: Path, exporter: Exporter) -> None:
-    done = clipserve("doctor", "--only", "models", "--only", "clock", CLIPSERVE_MODELS="demo,ViT-B-32")
+    done = clipserve("doctor", "--only", "models", "--only", "engines", CLIPSERVE_MODELS="demo,ViT-B-32")
     assert done.returncode == 1, done.stdout
     assert f"ViT-B-32 is neither a folder nor a model in {cache}: `clipserve models export ViT-B-32`" in (
         " ".join(done.stdout.split())

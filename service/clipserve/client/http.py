@@ -47,14 +47,12 @@ S = TypeVar("S", bound=Shape)
 
 @dataclass(frozen=True)
 class Answer:
-    """What came, whole. `url`: of the server; `began`, `ended`: seconds since the epoch."""
+    """What came, whole. `url`: of the server."""
 
     url: str
     status: int
     headers: httpx2.Headers
     content: bytes
-    began: float
-    ended: float
 
     @property
     def json(self) -> Any:
@@ -133,13 +131,13 @@ async def exchange(client: httpx2.AsyncClient, method: str, path: str, **content
         OddAnswer: it is too long, too slow or compressed.
         Refused: a text cannot be sent.
     """
-    where, began = shown(str(client.base_url)), time.time()
+    where = shown(str(client.base_url))
     try:
         async with client.stream(method, path, **content) as response:
             body = _Body(response)
             async for part in response.aiter_raw():
                 body.add(part)
-        return body.answer(began)
+        return body.answer()
     except httpx2.TimeoutException as error:
         limits = client.timeout
         seconds = limits.connect if isinstance(error, httpx2.ConnectTimeout) else limits.read
@@ -198,8 +196,6 @@ class _Body:
         if time.monotonic() > self._until:
             raise _odd(self._url, f"it does not end within {_SECONDS:g} s")
 
-    def answer(self, began: float) -> Answer:
+    def answer(self) -> Answer:
         response = self._response
-        return Answer(
-            self._url, response.status_code, response.headers, bytes(self._content), began, time.time()
-        )
+        return Answer(self._url, response.status_code, response.headers, bytes(self._content))

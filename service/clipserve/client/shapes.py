@@ -94,21 +94,9 @@ class TokenizedShape(Shape):
 
 
 class StatusShape(Shape):
-    """GET /livez."""
+    """GET /readyz."""
 
     status: str
-
-
-class InfoShape(Shape):
-    """Of `OpenApiShape`."""
-
-    version: Name
-
-
-class OpenApiShape(Shape):
-    """GET /openapi.json."""
-
-    info: InfoShape
 
 
 class LabelSetShape(Shape):

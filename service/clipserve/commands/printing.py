@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import zip_longest
 
 # C0, DEL and C1; marks, embeddings and isolates of writing direction; ends of lines; halves of surrogate pairs.
 _UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -23,6 +25,33 @@ def say(*columns: str, err: bool = False) -> None:
     encoding = stream.encoding or "utf-8"
     stream.write(line.encode(encoding, "backslashreplace").decode(encoding) + "\n")
     stream.flush()
+
+
+def say_table(
+    rows: Iterable[Sequence[str]],
+    header: Sequence[str] = (),
+    *,
+    widths: Sequence[int] = (),
+    styles: Mapping[str, str] = {},
+) -> None:
+    """Print rows: as a table in a terminal, elsewhere without the header, columns apart by tabs.
+
+    `widths`: the least of each column. `styles`: of cells that have this text.
+    """
+    if not sys.stdout.isatty():
+        for row in rows:
+            say(*row)
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=bool(header), header_style="")
+    for name, width in zip_longest(header, widths, fillvalue=None):
+        table.add_column(name or "", min_width=width, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(visible(cell), styles.get(cell, "")) for cell in row))
+    Console(highlight=False).print(table)
 
 
 def say_json(value: object, *, indent: int | None = None) -> None:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
 from typer.testing import CliRunner, Result
 
 from clipserve.__main__ import cli
-from clipserve.commands.doctor.table import HERE, THERE, as_markdown
+from clipserve.commands.doctor.checks import HERE, THERE
+from clipserve.demo import FOLDER as DEMO
+from clipserve.settings import Settings
 from loadtests.process import free_port
 from tests.commands.doctor.asking import doctor, doctor_process
+from tests.commands.hostile import in_a_terminal
 from tests.process import ROOT, Process
 
 DOCUMENT = ROOT / "docs" / "doctor.md"
@@ -31,51 +36,56 @@ def test_a_machine_without_a_fault_has_no_problem(tmp_path: Path) -> None:
     assert (told.status, told.lines("problem")) == (0, []), told.output
     assert [each["name"] for each in told.report["checks"]] == [check.name for check in HERE]
     (engine,) = (line["found"] for line in told.lines() if line["check"] == "engines")
-    assert engine.startswith(
-        "demo: onnxruntime on the CPU in fp32, as CLIPSERVE_BACKEND=onnx says; self-test"
-    )
+    assert engine.startswith("demo: onnxruntime on the CPU in fp32, by CLIPSERVE_BACKEND=onnx; self-test")
     (gpu, *_) = (line for line in told.lines() if line["check"] == "gpu")
     assert gpu["level"] == "ok"
 
 
 def test_the_shape_of_its_json() -> None:
-    report = doctor("--only", "variables", "--only", "tls").report
-    assert report.keys() == {"format", "clipserve", "examined", "at", "level", "counts", "checks"}
+    report = doctor("--only", "keys", "--only", "triton").report
+    assert report.keys() == {
+        *("format", "clipserve", "examined", "at", "level", "counts", "checks", "settings", "packages")
+    }
     assert (report["format"], report["examined"], report["level"]) == (1, "this machine", "ok")
     assert report["counts"] == {"ok": 2, "warning": 0, "problem": 0}
-    assert [each["name"] for each in report["checks"]] == ["variables", "tls"]
+    assert [each["name"] for each in report["checks"]] == ["triton", "keys"]
     for check in report["checks"]:
         assert check.keys() == {"name", "level", "seconds", "ended", "lines"}
         assert [line.keys() for line in check["lines"]] == [{"level", "found", "do"}]
 
 
-def test_people_get_a_line_for_each_finding_and_one_that_says_what_to_do() -> None:
-    told = run("--only", "variables", CLIPSERVE_PROT="1")
+def test_it_has_the_settings_as_they_apply_and_the_packages() -> None:
+    report = doctor("--only", "triton", models=DEMO, workers=2, triton_token="a-secret").report
+    assert report["settings"].keys() == Settings.model_fields.keys()
+    assert (report["settings"]["workers"], report["settings"]["models"]) == (2, [str(DEMO)])
+    assert report["packages"]["numpy"] == numpy.__version__
+
+
+def test_programs_get_columns_apart_by_tabs() -> None:
+    told = run("--only", "settings", CLIPSERVE_PROT="1")
     assert told.exit_code == 0
-    first, second, last = told.stdout.splitlines()
-    assert first.split() == [
-        "warning",
-        "variables",
-        "CLIPSERVE_PROT",
-        "is",
-        "no",
-        "setting,",
-        "and",
-        "is",
-        "ignored",
-    ]
-    assert second.split()[0] == "->"
-    assert last == "no problems, 1 warning"
+    first, second, third, last = told.stdout.splitlines()
+    assert first.split("\t") == ["warning", "settings", "CLIPSERVE_PROT is no setting, and is ignored"]
+    assert second.split("\t")[:2] == ["", ""]
+    assert second.split("\t")[2].startswith("-> did you mean CLIPSERVE_PORT?")
+    assert third.startswith("ok\tsettings\t")
+    assert last == "problems: 0, warnings: 1"
+
+
+def test_people_get_a_table() -> None:
+    told = in_a_terminal("doctor", "--only", "keys", "--only", "triton").splitlines()
+    plain = [re.sub("\x1b[^m]*m", "", line).rstrip() for line in told]
+    assert plain[0] == "ok       triton    no model is computed on Triton"
+    assert plain[1].startswith("ok       keys      no keys")
+    assert plain[-1] == "problems: 0, warnings: 0"
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--only", "moon"], "--only moon: no such check. There are: settings, variables"),
-        (["--bundle", "report.rar"], "the name must end with .zip or .tar.gz"),
-        (["--bundle", "/nowhere/report.zip", "--only", "tls"], "no such file or directory"),
+        (["--only", "moon"], "--only moon: no such check. There are: settings, packages"),
         (["--url", "localhost:8080"], "--url: write http://host:port"),
-        (["--operations-url", "http://localhost:8082"], "are for --url"),
+        (["--ca-file", __file__], "--ca-file is for --url"),
         (["--moon"], "No such option"),
     ],
 )
@@ -91,7 +101,7 @@ def test_a_start_of_the_service_loads_no_checks_and_no_http_client() -> None:
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout.split()
     assert "clipserve.commands.doctor.command" in loaded
-    assert not {"httpx2", "clipserve.commands.asking", "clipserve.commands.doctor.table", "onnxruntime"} & {
+    assert not {"httpx2", "clipserve.commands.asking", "clipserve.commands.doctor.checks", "onnxruntime"} & {
         *loaded
     }
 
@@ -102,20 +112,14 @@ def test_ports_of_a_service_that_runs_here_are_a_warning() -> None:
     process.wait_ready()
     port = int(process.url.rpartition(":")[2])
     told = doctor("--only", "ports", port=port, grpc_port=0, operations_port=0)
-    assert (
-        f"a clipserve runs here already, process {process.popen.pid} (python" in told.only("warning")["found"]
-    )
+    found = told.only("warning")["found"]
+    assert found.endswith(f"a clipserve runs here already, process {process.popen.pid}")
     process.stop()
-
-
-def test_the_document_has_every_check_as_the_tables_have_it() -> None:
-    text = DOCUMENT.read_text()
-    for name, checks in (("here", HERE), ("there", THERE)):
-        shown = text.partition(f"<!-- checks {name} -->\n")[2].partition("\n<!-- end of checks -->")[0]
-        assert shown == as_markdown(checks), f"replace the table in docs/doctor.md by:\n{as_markdown(checks)}"
 
 
 def test_the_document_says_of_every_check_what_to_do() -> None:
     text = DOCUMENT.read_text()
-    for name in {check.name for check in HERE} | {check.name for check in THERE}:
-        assert f"- **`{name}`**" in text, name
+    for title, checks in (("This machine", HERE), ("A server", THERE)):
+        section = text.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+        told = re.findall(r"^- \*\*`(\w+)`\*\*", section, re.MULTILINE)
+        assert told == [check.name for check in checks]

@@ -34,10 +34,10 @@ def test_a_port_that_is_taken_and_who_has_it() -> None:
         told = doctor("--only", "ports", port=port, grpc_port=0, operations_port=0)
     line = told.only("problem")
     assert told.status == 1
-    assert (
-        f"CLIPSERVE_PORT={port}: cannot listen on 127.0.0.1: address already in use: process" in line["found"]
+    said = (
+        f"CLIPSERVE_PORT={port}: cannot listen on 127.0.0.1: address already in use: process {os.getpid()} ("
     )
-    assert f"process {os.getpid()} (" in line["found"]
+    assert line["found"].startswith(said)
     assert "set CLIPSERVE_PORT to another port" in line["do"]
 
 
@@ -65,19 +65,6 @@ def test_a_model_that_is_missing(tmp_path: Path) -> None:
         f"{tmp_path / 'nothing'} is not an artifact",
     )
     assert "CLIPSERVE_MODELS" in line["do"]
-
-
-@pytest.mark.parametrize(
-    "missing", ["opentelemetry.exporter.otlp.proto", "opentelemetry.exporter.otlp.proto.http"]
-)
-def test_traces_without_opentelemetry(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "opentelemetry.exporter.otlp.proto.http", raising=False)
-    monkeypatch.setitem(sys.modules, missing, None)
-    with socket.create_server(("127.0.0.1", 0)) as collector:
-        url = f"http://127.0.0.1:{collector.getsockname()[1]}"
-        line = doctor("--only", "traces", otlp_endpoint=url).only("problem")
-    assert "OpenTelemetry is not installed" in line["found"]
-    assert "clipserve[tracing]" in line["do"]
 
 
 async def test_a_triton_that_serves_something_else(triton: StandIn) -> None:

@@ -1,97 +1,77 @@
-"""Whether a GPU is found, and why it is or is not used. A script stands in for nvidia-smi, a folder for /dev."""
+"""Whether a GPU is found, and why it is or is not used. A folder stands in for /dev."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from clipserve.commands.doctor.context import Context
 from clipserve.commands.doctor.findings import Finding
-from clipserve.commands.doctor.gpu import gpu
-from clipserve.commands.doctor.machine import Machine
-from clipserve.demo import FOLDER as DEMO
-from clipserve.settings import Settings
+from clipserve.commands.doctor.gpu import told
+from clipserve.engine.cuda import look
+from tests.commands.doctor.asking import doctor
 from tests.engine.libcuda import libcuda
 
-SAYS = "#!/bin/sh\necho 'NVIDIA H100 80GB HBM3, 550.54.15, 81559 MiB, 12 MiB'\n"
+
+def found(folder: Path, wanted: str = "auto", *, library: str = "libnone.so.1") -> list[Finding]:
+    return list(told(look(folder / "dev", library), {wanted} - {""}, folder / "version"))
 
 
 @pytest.fixture
-def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
-    """One without a GPU; programs are looked for in its `bin`."""
-    for name in ("bin", "dev", "proc"):
-        (tmp_path / name).mkdir()
-    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
-    return Machine(tmp_path / "proc", tmp_path / "cgroup", tmp_path / "dev", "libnone.so.1", "libnone.so.1")
+def with_gpu(tmp_path: Path) -> Path:
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "dev" / "nvidia0").touch()
+    return tmp_path
 
 
-def with_gpu(machine: Machine, program: str = SAYS) -> None:
-    (machine.dev / "nvidia0").touch()
-    (machine.dev.parent / "bin" / "nvidia-smi").write_text(program)
-    (machine.dev.parent / "bin" / "nvidia-smi").chmod(0o755)
-
-
-def found(machine: Machine, **settings: object) -> list[Finding]:
-    chosen = Settings(models=(DEMO,), **settings)  # type: ignore[arg-type]
-    return list(gpu(Context(chosen, machine=machine)))
-
-
-def test_no_gpu_is_ok(machine: Machine) -> None:
-    (finding,) = found(machine)
-    assert finding.level == "ok"
-    assert finding.found.startswith("no GPU is found; onnxruntime ")
+def test_no_gpu_is_ok(tmp_path: Path) -> None:
+    (finding,) = found(tmp_path)
+    assert (finding.level, finding.found) == ("ok", "no GPU; onnxruntime without CUDA")
 
 
 @pytest.mark.parametrize(
-    ("settings", "level", "said"),
+    ("wanted", "level", "said"),
     [
-        ({}, "warning", "the GPU is not used: this onnxruntime has no CUDA provider"),
-        ({"device": "cpu"}, "ok", "the GPU is not used: CLIPSERVE_DEVICE=cpu"),
-        ({"device": "cuda"}, "problem", "CLIPSERVE_DEVICE=cuda, and this onnxruntime has no CUDA provider"),
+        ("auto", "warning", "the GPU is not used: this onnxruntime has no CUDA provider"),
         (
-            {"backend": "openvino"},
+            "cpu",
             "ok",
-            "the GPU is not used here: the encoders run on Triton, or in OpenVINO",
+            "the GPU is not used: CLIPSERVE_DEVICE=cpu, or the encoders run on Triton, or in OpenVINO",
         ),
-        ({"backend": "triton"}, "ok", "the GPU is not used here: the encoders run on Triton, or in OpenVINO"),
+        (
+            "",
+            "ok",
+            "the GPU is not used: CLIPSERVE_DEVICE=cpu, or the encoders run on Triton, or in OpenVINO",
+        ),
+        ("cuda", "problem", "CLIPSERVE_DEVICE=cuda, and this onnxruntime has no CUDA provider"),
     ],
 )
-def test_why_a_gpu_is_not_used(machine: Machine, settings: dict[str, str], level: str, said: str) -> None:
-    with_gpu(machine)
-    first, second = found(machine, **settings)
-    assert "NVIDIA H100 80GB HBM3, driver 550.54.15, 81559 MiB, used 12 MiB" in first.found
+def test_why_a_gpu_is_not_used(with_gpu: Path, wanted: str, level: str, said: str) -> None:
+    first, second = found(with_gpu, wanted)
+    assert first.found == "nvidia0; onnxruntime without CUDA"
     assert (second.level, second.found) == (level, said)
     assert (second.do is None) == (level == "ok")
 
 
-def test_one_that_is_asked_for_and_not_there_is_a_problem(machine: Machine) -> None:
-    _, second = found(machine, device="cuda")
+def test_one_that_is_asked_for_and_not_there_is_a_problem(tmp_path: Path) -> None:
+    _, second = found(tmp_path, "cuda")
     assert (second.level, second.found) == ("problem", "CLIPSERVE_DEVICE=cuda, and no NVIDIA GPU is found")
 
 
-def test_a_driver_without_a_gpu_is_a_container_that_was_given_none(machine: Machine) -> None:
-    version = machine.proc / "driver" / "nvidia" / "version"
-    version.parent.mkdir(parents=True)
-    version.write_text("NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.15\n")
-    _, second = found(machine)
+def test_a_driver_without_a_gpu_is_a_container_that_was_given_none(tmp_path: Path) -> None:
+    (tmp_path / "version").write_text("NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.15\n")
+    _, second = found(tmp_path)
     assert second.level == "warning"
     assert "--gpus all" in str(second.do)
 
 
-def test_an_nvidia_smi_that_fails_leaves_the_devices(machine: Machine) -> None:
-    with_gpu(
-        machine, "#!/bin/sh\necho 'Failed to initialize NVML: Driver/library version mismatch'\nexit 18\n"
-    )
-    first, second = found(machine)
-    assert first.found.startswith("nvidia-smi says nothing of a GPU, but there is nvidia0; onnxruntime")
-    assert second.level == "warning"
-
-
-def test_without_nvidia_smi_the_driver_names_the_gpu(machine: Machine, tmp_path: Path) -> None:
-    (machine.dev / "nvidia0").touch()
-    first, second = found(replace(machine, cuda=libcuda(tmp_path)))
+def test_the_driver_names_the_gpu(with_gpu: Path) -> None:
+    first, second = found(with_gpu, library=libcuda(with_gpu))
     assert first.found.startswith("NVIDIA H100 80GB HBM3, 80 GiB; onnxruntime")
-    assert second.do is not None
-    assert "clipserve[gpu]" in second.do
+    assert "clipserve[gpu]" in str(second.do)
+
+
+@pytest.mark.parametrize("backend", ["triton", "openvino"])
+def test_a_device_is_not_asked_for_where_onnxruntime_computes_nothing(backend: str) -> None:
+    assert doctor("--only", "gpu", backend=backend, device="cuda", triton_url="localhost:8001").status == 0
+    assert doctor("--only", "gpu", backend="onnx", device="cuda").status == 1

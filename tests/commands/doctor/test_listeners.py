@@ -8,31 +8,25 @@ import subprocess
 import sys
 from pathlib import Path
 
-from clipserve.commands.doctor.listeners import listener_on
+from clipserve.commands.doctor.network import listener_on
 from loadtests.process import free_port
+from tests.commands.doctor.asking import doctor
 
-PROC = Path("/proc")
+OWN = Path("/proc", str(os.getpid()))
 
 
-def test_the_process_that_listens_is_found_wherever_the_socket_stands_among_its_files() -> None:
-    closed = [os.open(os.devnull, os.O_RDONLY) for _ in range(20)]
+def test_the_process_that_listens_is_found() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        for each in closed:  # what looks opens a file itself, now before the socket
-            os.close(each)
-        found = listener_on(taken.getsockname()[1], PROC)
-    assert found
-    assert (found.pid, found.is_clipserve) == (os.getpid(), False)
+        assert listener_on(taken.getsockname()[1]) == OWN
 
 
 def test_ipv6_is_looked_at_too() -> None:
     with socket.create_server(("::1", 0), family=socket.AF_INET6) as taken:
-        found = listener_on(taken.getsockname()[1], PROC)
-    assert found
-    assert found.pid == os.getpid()
+        assert listener_on(taken.getsockname()[1]) == OWN
 
 
 def test_a_port_without_a_listener_has_none() -> None:
-    assert listener_on(free_port(), PROC) is None
+    assert listener_on(free_port()) is None
 
 
 def test_arguments_are_not_told() -> None:
@@ -44,8 +38,8 @@ def test_arguments_are_not_told() -> None:
         [sys.executable, "-c", program, "--password=a-secret"], stdout=subprocess.PIPE
     ) as process:
         assert process.stdout
-        port = int(process.stdout.readline())
-        found = listener_on(port, PROC)
+        told = doctor("--only", "ports", port=int(process.stdout.readline()), grpc_port=0, operations_port=0)
         process.kill()
-    assert found
-    assert str(found) == f"process {process.pid} ({Path(sys.executable).name})"
+    said = f"process {process.pid} ({Path(sys.executable).name}) has it"
+    assert told.only("problem")["found"].endswith(said)
+    assert "a-secret" not in told.output

@@ -11,7 +11,7 @@ def test_a_process_that_may_open_64_files() -> None:
     told = doctor_process("--only", "files", prefix=("sh", "-c", 'ulimit -n 64 && exec "$@"', "sh"))
     line = told.only("problem")
     assert told.status == 1
-    assert line["found"] == "a process may open 64 files; 256 are needed besides connections, 1,280 in all"
+    assert line["found"] == "a process may open 64 files; 1,280 are needed, 256 of them besides connections"
     assert "ulimit -Hn 1280" in line["do"]
 
 
@@ -19,4 +19,4 @@ def test_a_process_that_may_open_64_files() -> None:
 def test_fewer_files_than_connections_are_a_warning() -> None:
     told = doctor_process("--only", "files", prefix=("sh", "-c", 'ulimit -n 1024 && exec "$@"', "sh"))
     assert told.status == 0
-    assert "512 connections of each front need 1,280" in told.only("warning")["found"]
+    assert "1,280 are needed, 256 of them besides connections" in told.only("warning")["found"]

@@ -30,10 +30,10 @@ def test_a_setting_that_needs_one_that_is_wrong_does_not_stop_it() -> None:
 
 
 def test_an_unknown_variable_and_what_was_meant() -> None:
-    line = doctor("--only", "variables", prot="a-secret-by-mistake").only("warning")
+    line = doctor("--only", "settings", prot="a-secret-by-mistake").only("warning")
     assert line["found"] == "CLIPSERVE_PROT is no setting, and is ignored"
     assert "did you mean CLIPSERVE_PORT?" in line["do"]
 
 
 def test_variables_of_commands_are_not_unknown() -> None:
-    assert doctor("--only", "variables", url="http://localhost:8080", key="k").status == 0
+    assert doctor("--only", "settings", url="http://localhost:8080", key="k").status == 0

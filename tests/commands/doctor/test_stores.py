@@ -11,22 +11,14 @@ from loadtests.process import free_port
 from tests.commands.doctor.asking import doctor
 
 
-@pytest.mark.parametrize(
-    ("settings", "meanwhile"),
-    [
-        ({"keys_file": "FILE"}, "each gateway counts rates alone"),
-        ({"label_set_store": "redis"}, "no label set can be read or put"),
-    ],
-)
-def test_a_redis_that_is_not_there(tmp_path: Path, settings: dict[str, str], meanwhile: str) -> None:
-    add_key(tmp_path / "keys", "camera", ["use"])
-    chosen = {name: value.replace("FILE", str(tmp_path / "keys")) for name, value in settings.items()}
+def test_a_redis_that_is_not_there() -> None:
     port = free_port()
-    told = doctor("--only", "redis", redis_url=f"redis://:a-password@127.0.0.1:{port}/0", **chosen)
+    url = f"redis://:a-password@127.0.0.1:{port}/0"
+    told = doctor("--only", "redis", redis_url=url, label_set_store="redis")
     line = told.only("problem")
     assert told.status == 1
     assert line["found"].startswith(f"Redis at redis://127.0.0.1:{port}/0 cannot be asked: Error 111")
-    assert meanwhile in line["do"]
+    assert "each gateway counts rates alone, and label sets that are kept there cannot be read" in line["do"]
     assert "a-password" not in told.output
 
 
@@ -54,3 +46,15 @@ def test_a_file_of_keys_that_others_may_write(tmp_path: Path) -> None:
 
 def test_an_open_service_without_keys() -> None:
     assert "it listens on 0.0.0.0" in doctor("--only", "keys", host="0.0.0.0").only("warning")["found"]
+
+
+def test_a_folder_of_label_sets_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "a-file").touch()
+    line = doctor("--only", "disk", state_dir=tmp_path / "a-file" / "state").only("warning")
+    assert f"{tmp_path / 'a-file'} cannot be written" in line["found"]
+    assert "CLIPSERVE_STATE_DIR" in line["do"]
+
+
+def test_too_little_room_for_label_sets(tmp_path: Path) -> None:
+    line = doctor("--only", "disk", state_dir=tmp_path, max_label_sets_bytes=10**18).only("warning")
+    assert "CLIPSERVE_MAX_LABEL_SETS_BYTES is 1,000,000,000,000 MB" in line["found"]

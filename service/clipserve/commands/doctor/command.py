@@ -4,78 +4,71 @@ from __future__ import annotations
 
 import os
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from clipserve.commands.printing import say
+from clipserve import __version__
+from clipserve.commands.printing import say, say_json, say_table
 from clipserve.commands.reading import BadSettings, fail
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from clipserve.commands.doctor.checking import Check
+    from clipserve.client.server import Server
     from clipserve.commands.doctor.context import Context
-    from clipserve.commands.doctor.findings import Report
-    from clipserve.commands.doctor.remote import Remote
+    from clipserve.commands.doctor.findings import Check, Outcome
     from clipserve.commands.doctor.secrets import Secrets
 
+FORMAT = 1  # of the JSON; a field that is new does not change it
 _WRONG_USE = 2
+_STYLES = {"ok": "green", "warning": "yellow", "problem": "red"}
+_WIDTHS = (len("problem"), len("settings"))
 
 
 def doctor(
-    json_: Annotated[
-        bool, typer.Option("--json", help="One object of JSON; docs/doctor.md has its shape.")
+    json: Annotated[
+        bool,
+        typer.Option(
+            "--json", help="One object of JSON, for programs and bug reports: no secrets, no images."
+        ),
     ] = False,
-    url: Annotated[
-        str | None, typer.Option(help="Examine a server that runs, in place of this machine.")
-    ] = None,
+    url: Annotated[str | None, typer.Option(help="Ask a server that runs, in place of this machine.")] = None,
     key: Annotated[
         str | None, typer.Option(envvar="CLIPSERVE_KEY", help="With --url: a key that the server knows.")
     ] = None,
     ca_file: Annotated[
         Path | None, typer.Option(help="With --url: certificates to trust, PEM.", exists=True, dir_okay=False)
     ] = None,
-    operations_url: Annotated[
-        str | None,
-        typer.Option(help="With --url: its operations port, http://host:8082; it is not asked otherwise."),
-    ] = None,
     only: Annotated[list[str] | None, typer.Option(help="Run this check alone; repeatable.")] = None,
-    bundle: Annotated[
-        Path | None,
-        typer.Option(
-            help="Write a file for a bug report, .zip or .tar.gz: no secrets, no images.", dir_okay=False
-        ),
-    ] = None,
 ) -> None:
     """Say what is wrong here, and what to do. Exit status: 0 without a problem, 1 with one, 2 for wrong use."""
+    from clipserve.commands.doctor.checks import HERE, THERE
+    from clipserve.commands.doctor.secrets import Secrets
     from clipserve.telemetry import log
 
     log.configure("CRITICAL")  # what engines log is told by the checks
-    _check_use(url, ca_file, operations_url, bundle)
-    secrets = _secrets(key)
-    context = None
-    if url is None:
-        context = _context(secrets)
-        report = _run(context, "this machine", only, secrets, as_json=json_)
+    if url is None and ca_file:
+        fail("--ca-file is for --url", status=_WRONG_USE)
+    secrets = Secrets(os.environ, *([key] if key else []))
+    checks = _chosen(HERE if url is None else THERE, only)
+    context = _context(secrets) if url is None else _server(url, key, ca_file)
+    outcomes = _run(checks, context, secrets, quiet=json)
+    levels = [line.level for outcome in outcomes for line in outcome.lines]
+    if json:
+        say_json(secrets.hide(_report(context, outcomes, levels)), indent=2)
     else:
-        remote = _remote(url, key, ca_file, operations_url)
-        report = _run(remote, remote.server.shown, only, secrets, as_json=json_)
-    if bundle:
-        _write(bundle, report, context, secrets)
-    _end(report)
+        say(f"problems: {levels.count('problem')}, warnings: {levels.count('warning')}")
+    _end(int("problem" in levels), hangs=not all(outcome.ended for outcome in outcomes))
 
 
-def _check_use(
-    url: str | None, ca_file: Path | None, operations_url: str | None, bundle: Path | None
-) -> None:
-    from clipserve.commands.doctor.bundle import SUFFIXES
-
-    if bundle and not bundle.name.endswith(SUFFIXES):
-        fail(f"--bundle {bundle}: the name must end with {' or '.join(SUFFIXES)}", status=_WRONG_USE)
-    if url is None and (ca_file or operations_url):
-        fail("--ca-file and --operations-url are for --url", status=_WRONG_USE)
+def _chosen(checks: Sequence[Check], only: list[str] | None) -> list[Check]:
+    names = [check.name for check in checks]
+    if unknown := set(only or ()) - set(names):
+        fail(f"--only {min(unknown)}: no such check. There are: {', '.join(names)}", status=_WRONG_USE)
+    return [check for check in checks if not only or check.name in only]
 
 
 def _context(secrets: Secrets) -> Context:
@@ -87,79 +80,58 @@ def _context(secrets: Secrets) -> Context:
         fail(*map(secrets.hide, error.reasons))
 
 
-def _write(bundle: Path, report: Report, context: Context | None, secrets: Secrets) -> None:
-    from clipserve.commands.doctor.bundle import write
+def _server(url: str, key: str | None, ca_file: Path | None) -> Server:
+    from clipserve.client.address import check_address
+    from clipserve.client.errors import BadAddress
+    from clipserve.client.server import Server
 
     try:
-        write(bundle, report, context, secrets)
-    except OSError as error:
-        fail(f"--bundle {bundle}: {(error.strerror or 'cannot be written').lower()}", status=_WRONG_USE)
-    say(f"wrote {bundle}: look into it before you send it", err=True)
+        check_address(url)
+    except BadAddress:
+        fail("--url: write http://host:port, or https://", status=_WRONG_USE)
+    return Server(url, key, ca_file, seconds=5.0)
 
 
-def _run(
-    context: Context | Remote,
-    examined: str,
-    only: list[str] | None,
-    secrets: Secrets,
-    *,
-    as_json: bool,
-) -> Report:
-    """Each outcome is printed when it is there, unless JSON is wanted."""
-    import json
-    from datetime import UTC, datetime
+def _run(checks: Sequence[Check], context: object, secrets: Secrets, *, quiet: bool) -> list[Outcome]:
+    """Print what each has found when it is there, unless `quiet`. One after the other: the self-test is timed."""
+    outcomes = []
+    for check in checks:
+        outcome = check.run(context)
+        outcomes.append(outcome)
+        if not quiet:
+            rows = []
+            for line in outcome.lines:
+                rows.append([line.level, check.name, secrets.hide(line.found)])
+                rows += [["", "", f"-> {secrets.hide(line.do)}"]] if line.do else []
+            say_table(rows, widths=_WIDTHS, styles=_STYLES)
+    return outcomes
 
-    from clipserve import __version__
-    from clipserve.commands.doctor.checking import run_checks
-    from clipserve.commands.doctor.context import Context
-    from clipserve.commands.doctor.findings import Report
-    from clipserve.commands.doctor.rendering import lines_of, summary
-    from clipserve.commands.doctor.table import HERE, THERE
 
-    checks: Sequence[Check[Any]] = HERE if isinstance(context, Context) else THERE
-    names = [check.name for check in checks]
-    if unknown := set(only or ()) - set(names):
-        fail(f"--only {sorted(unknown)[0]}: no such check. There are: {', '.join(names)}", status=_WRONG_USE)
-    report = Report(__version__, secrets.hide(examined), datetime.now(UTC).isoformat(timespec="seconds"))
-    colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-    for outcome in run_checks([check for check in checks if not only or check.name in only], context):
-        hidden = secrets.hide_in(outcome)
-        report.outcomes.append(hidden)
-        if not as_json:
-            for line in lines_of(hidden, colour=colour):
-                typer.echo(line)  # with colours, around what is visible
-    typer.echo(json.dumps(report.as_json(), indent=2) if as_json else summary(report))
+def _report(context: Context | Server, outcomes: list[Outcome], levels: list[Any]) -> dict[str, Any]:
+    """See docs/doctor.md."""
+    from dataclasses import asdict
+
+    from clipserve.client.server import Server
+    from clipserve.commands.doctor.findings import LEVELS
+    from clipserve.commands.doctor.software import installed
+
+    report = {
+        "format": FORMAT,
+        "clipserve": __version__,
+        "examined": context.shown if isinstance(context, Server) else "this machine",
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "level": max(levels, key=LEVELS.index, default="ok"),
+        "counts": {level: levels.count(level) for level in LEVELS},
+        "checks": [asdict(outcome) for outcome in outcomes],
+    }
+    if not isinstance(context, Server):
+        report |= {"settings": context.settings.model_dump(mode="json"), "packages": installed()}
     return report
 
 
-def _secrets(key: str | None) -> Secrets:
-    from clipserve.commands.doctor.secrets import Secrets
-
-    return Secrets(os.environ, *([key] if key else []))
-
-
-def _remote(url: str, key: str | None, ca_file: Path | None, operations_url: str | None) -> Remote:
-    from clipserve.client.address import check_address, keeps_secrets
-    from clipserve.client.errors import BadAddress
-    from clipserve.client.server import Server
-    from clipserve.commands.doctor.remote import Remote
-
-    def server(name: str, url: str, seconds: float) -> Server:
-        try:
-            check_address(url)
-        except BadAddress:
-            fail(f"{name}: write http://host:port, or https://", status=_WRONG_USE)
-        return Server(url, key if keeps_secrets(url) else None, ca_file, seconds)
-
-    operations = None if operations_url is None else server("--operations-url", operations_url, 3.0)
-    asked = server("--url", url, 5.0)
-    return Remote(asked, operations, withheld=bool(key) and asked.key is None)
-
-
-def _end(report: Report) -> None:
+def _end(status: int, *, hangs: bool) -> None:
     """A check that hangs must not keep the process: libraries wait for their threads at its end."""
-    status = int(report.level == "problem")
-    if not all(outcome.ended for outcome in report.outcomes):
+    if hangs:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)

@@ -1,15 +1,15 @@
-"""What checks find, and a report of it."""
+"""What checks find, and how they are run: one that hangs or raises becomes a line of the report, not its end."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any, Literal
 
 Level = Literal["ok", "warning", "problem"]
 LEVELS: tuple[Level, ...] = ("ok", "warning", "problem")  # from good to bad
-
-FORMAT = 1  # of the JSON; a field that is new does not change it
 
 
 @dataclass(frozen=True)
@@ -36,59 +36,55 @@ def problem(found: str, do: str) -> Finding:
     return Finding("problem", found, do)
 
 
-def worst(levels: Sequence[Level]) -> Level:
-    return max(levels, key=LEVELS.index, default="ok")
-
-
 @dataclass(frozen=True)
 class Outcome:
     """What one check found. `ended`: False where it did not end in its time."""
 
     name: str
-    findings: tuple[Finding, ...]
+    level: Level
     seconds: float
-    ended: bool = True
-
-    @property
-    def level(self) -> Level:
-        return worst([finding.level for finding in self.findings])
-
-    def as_json(self) -> dict[str, Any]:
-        lines = [{"level": each.level, "found": each.found, "do": each.do} for each in self.findings]
-        return {
-            "name": self.name,
-            "level": self.level,
-            "seconds": round(self.seconds, 3),
-            "ended": self.ended,
-            "lines": lines,
-        }
+    ended: bool
+    lines: list[Finding]
 
 
-@dataclass
-class Report:
-    """All that was found. `examined`: "this machine", or the address of a server; `at`: ISO 8601, UTC."""
+@dataclass(frozen=True)
+class Check:
+    """A row of a table of checks.
 
-    clipserve: str
-    examined: str
-    at: str
-    outcomes: list[Outcome] = field(default_factory=list)
+    Attributes:
+        name: one word; `--only` takes it.
+        find: gives what it finds, line by line; may raise anything. Its argument is a `Context`, or a `Server`.
+        seconds: the time that it may take.
+    """
 
-    @property
-    def level(self) -> Level:
-        return worst([outcome.level for outcome in self.outcomes])
+    name: str
+    find: Callable[[Any], Iterable[Finding]]
+    seconds: float = 5.0
 
-    def count(self, level: Level) -> int:
-        """Lines of this level."""
-        return sum(each.level == level for outcome in self.outcomes for each in outcome.findings)
+    def run(self, context: object) -> Outcome:
+        """In a thread, which is left behind if it hangs: one that waits for the system cannot be ended."""
+        work: list[Finding] = []
+        thread = threading.Thread(target=self._work, args=(context, work), daemon=True)
+        began = time.monotonic()
+        thread.start()
+        thread.join(self.seconds)
+        ended, lines = not thread.is_alive(), list(work)
+        if not ended:
+            found = f"the check did not end within {self.seconds:g} s, and was left behind"
+            lines.append(problem(found, "look at what it asks (docs/doctor.md); the other checks go on"))
+        level = max((line.level for line in [ok(""), *lines]), key=LEVELS.index)
+        return Outcome(self.name, level, round(time.monotonic() - began, 3), ended, lines)
 
-    def as_json(self) -> dict[str, Any]:
-        """See docs/doctor.md."""
-        return {
-            "format": FORMAT,
-            "clipserve": self.clipserve,
-            "examined": self.examined,
-            "at": self.at,
-            "level": self.level,
-            "counts": {level: self.count(level) for level in LEVELS},
-            "checks": [outcome.as_json() for outcome in self.outcomes],
-        }
+    def _work(self, context: object, lines: list[Finding]) -> None:
+        try:
+            for line in self.find(context):
+                lines.append(line)  # one by one: what is found before it hangs is told
+        except BaseException as error:  # SystemExit of a library too: it is a line, not the end
+            said = " ".join(str(error).split())[:500]
+            lines.append(
+                problem(
+                    f"the check itself failed: {type(error).__name__}: {said}".removesuffix(": "),
+                    "this is a fault of clipserve, or something that it did not think of: report it with the "
+                    "output of `clipserve doctor --json`",
+                )
+            )

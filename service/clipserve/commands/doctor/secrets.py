@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
-from typing import TypeVar
+from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
-
-from clipserve.commands.doctor.findings import Outcome
 
 HIDDEN = "***"
 
-_SECRET = re.compile(
+_NAME = re.compile(
     r"(TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?|API_?KEY|_KEY|REDIS_URL|HEADERS)$", re.IGNORECASE
 )
+_NESTED = re.compile(
+    r'"\w*(?:token|secret|password|redis_url)"\s*:\s*\[?\s*"([^"]+)"', re.IGNORECASE
+)  # in JSON
 _USER_OF_A_URL = re.compile(r"(?<=://)[^/@\s'\"]+(?=@)")
 _SHORTEST = 6  # of what is looked for in lines: a shorter one would take words and numbers apart
-
-T = TypeVar("T", bound=str | None)
 
 
 class Secrets:
@@ -29,72 +26,36 @@ class Secrets:
         found = {*others, *_of(environment)}
         self._all = sorted((each for each in found if len(each) >= _SHORTEST), key=len, reverse=True)
 
-    def hide(self, text: T) -> T:
-        """The same text without them, and without users and passwords of URLs; None stays None."""
-        if isinstance(text, str):
-            for secret in self._all:
-                text = text.replace(secret, HIDDEN)  # type: ignore[assignment]
-            return _USER_OF_A_URL.sub(HIDDEN, text)  # type: ignore[return-value]
-        return text
-
-    def hide_in(self, outcome: Outcome) -> Outcome:
-        """An outcome whose lines are without them."""
-        findings = (
-            replace(each, found=self.hide(each.found), do=self.hide(each.do)) for each in outcome.findings
-        )
-        return replace(outcome, findings=tuple(findings))
-
-
-def is_secret(name: str) -> bool:
-    """Whether a variable, or a field, of this name holds a secret."""
-    return _SECRET.search(name) is not None
+    def hide(self, value: Any) -> Any:
+        """The same text, or JSON, without them, and without users and passwords of URLs."""
+        if isinstance(value, Mapping):
+            return {self.hide(name): self.hide(each) for name, each in value.items()}
+        if isinstance(value, list | tuple):
+            return [self.hide(each) for each in value]
+        if not isinstance(value, str):
+            return value
+        for secret in self._all:
+            value = value.replace(secret, HIDDEN)
+        return _USER_OF_A_URL.sub(HIDDEN, value)
 
 
 def _of(environment: Mapping[str, str]) -> Iterator[str]:
     for name, value in environment.items():
-        if is_secret(name):
+        if _NAME.search(name):
             yield from (value, value.strip())
-        if name.upper().endswith("HEADERS"):  # name=value,name=value, as OpenTelemetry writes them
-            for pair in value.split(","):
-                yield from _words(pair.partition("=")[2])
-        if name.upper() == "CLIPSERVE_MODEL_SETTINGS":
-            yield from _of_json(value)
+        yield from _NESTED.findall(value)
+        if name.upper() == "CLIPSERVE_OTLP_ENDPOINT":  # some have a token in their paths
+            yield value.partition("://")[2]
         if "://" in value:
             yield from _of_url(value)
-
-
-def _words(value: str) -> Iterator[str]:
-    """A header's value, and its parts: `Bearer TOKEN`."""
-    for each in (value, unquote(value)):
-        yield each.strip()
-        yield from (word for word in each.split() if word.lower() not in ("bearer", "basic"))
-
-
-def _of_json(value: str) -> Iterator[str]:
-    try:
-        yield from _nested(json.loads(value))
-    except (ValueError, RecursionError):  # what it holds cannot be told apart
-        yield value
-
-
-def _nested(value: object) -> Iterator[str]:
-    if isinstance(value, dict):
-        for name, each in value.items():
-            if is_secret(str(name)) and isinstance(each, str):
-                yield each
-            yield from _nested(each)
-    elif isinstance(value, list):
-        for each in value:
-            yield from _nested(each)
 
 
 def _of_url(value: str) -> Iterator[str]:
     try:
         url = urlsplit(value)
-        parts = (url.password, *(each for _, each in parse_qsl(url.query)))  # users: `_USER_OF_A_URL`
+        parts = [url.password, *(each for _, each in parse_qsl(url.query))]  # users: `_USER_OF_A_URL`
     except ValueError:
         yield value
         return
-    for part in parts:
-        if part:
-            yield from (part, unquote(part))
+    for part in filter(None, parts):
+        yield from (part, unquote(part))

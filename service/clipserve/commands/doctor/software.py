@@ -1,44 +1,38 @@
-"""Checks of settings, variables and packages."""
+"""Checks of settings, the file of keys and packages."""
 
 from __future__ import annotations
 
 import difflib
 import importlib.metadata
+import os
 import platform
-import sys
+import stat
 from collections.abc import Iterator
 
 from clipserve import __version__
+from clipserve.access.hosts import is_loopback
+from clipserve.access.key_file import KeyFileError, read_keys
 from clipserve.commands.doctor.context import Context
 from clipserve.commands.doctor.findings import Finding, ok, problem, warning
 from clipserve.settings import Settings, in_place_of, unknown_variables
 
-_NEEDED = ("fastapi", "grpcio", "numpy", "pillow", "pydantic", "tokenizers", "uvicorn", "uvloop")
-_SHOWN = (*_NEEDED, "onnxruntime", "onnxruntime-gpu", "openvino", "tritonclient", "redis")
-_OLDEST_PYTHON = (3, 11)
+_SHOWN = ("grpcio", "numpy", "onnxruntime", "onnxruntime-gpu", "openvino", "pillow", "tritonclient")
 
 
 def settings(context: Context) -> Iterator[Finding]:
-    """Whether every variable can be used."""
+    """Whether every CLIPSERVE_* variable can be used, and is one. Values are not shown: they may be secrets."""
     for fault in context.faults:
         yield problem(
             fault, "mend it: the service does not start. The checks below take the default in its place"
         )
-    if not context.faults:
-        changed = len(context.settings.model_fields_set)
-        yield ok(f"{changed} set, {len(Settings.model_fields) - changed} left at their defaults")
-
-
-def variables(context: Context) -> Iterator[Finding]:
-    """CLIPSERVE_* variables that are no setting. Their values are not shown: they may be secrets."""
     known = [f"CLIPSERVE_{name.upper()}" for name in Settings.model_fields]
-    unknown = unknown_variables(context.environment)
-    for name in unknown:
+    for name in unknown_variables(os.environ):
         near = difflib.get_close_matches(name, known, 1)
         meant = f"did you mean {near[0]}? " if near else ""
         yield warning(f"{name} is no setting, and is ignored", meant + in_place_of(name))
-    if not unknown:
-        yield ok("no CLIPSERVE_* variable is unknown")
+    if not context.faults:
+        changed = len(context.settings.model_fields_set)
+        yield ok(f"{changed} set, {len(known) - changed} left at their defaults")
 
 
 def packages(_: Context) -> Iterator[Finding]:
@@ -46,28 +40,42 @@ def packages(_: Context) -> Iterator[Finding]:
     versions = installed()
     shown = ", ".join(f"{name} {versions[name]}" for name in _SHOWN if name in versions)
     yield ok(f"clipserve {__version__}, Python {platform.python_version()}, {platform.platform()}; {shown}")
-    if sys.version_info < _OLDEST_PYTHON:
-        yield problem(
-            f"Python {platform.python_version()} is older than 3.11",
-            "make the environment anew with a newer one: make clean run PYTHON=python3.11",
-        )
-    runtimes = [name for name in ("onnxruntime", "onnxruntime-gpu") if name in versions]
-    if len(runtimes) == 2:
+    if {"onnxruntime", "onnxruntime-gpu"} <= versions.keys():
         yield problem(
             "onnxruntime and onnxruntime-gpu are both installed: they overwrite each other's files",
             "uninstall both, then pip install 'clipserve[cpu]' or 'clipserve[gpu]'",
-        )
-    missing = [name for name in _NEEDED if name not in versions] + ["onnxruntime"] * (not runtimes)
-    if missing:
-        yield problem(
-            f"not installed: {', '.join(missing)}",
-            "pip install 'clipserve[cpu]', or with an NVIDIA GPU 'clipserve[gpu]'",
         )
 
 
 def installed() -> dict[str, str]:
     """Each package in this Python's environment and its version, by name."""
-    found = (
-        (each.name.lower().replace("_", "-"), each.version) for each in importlib.metadata.distributions()
-    )
-    return dict(sorted(found))
+    found = importlib.metadata.distributions()
+    return dict(sorted((each.name.lower().replace("_", "-"), each.version) for each in found))
+
+
+def keys(context: Context) -> Iterator[Finding]:
+    """The file of keys: good, and changed by nobody else. Nothing of what is in it is told but the number."""
+    path, host = context.settings.keys_file, context.settings.host
+    if path is None and is_loopback(host):
+        yield ok(f"no keys: anybody on this machine may ask ({host})")
+    elif path is None:
+        yield warning(
+            f"no keys, and it listens on {host}: whoever reaches this address may use it",
+            "set CLIPSERVE_KEYS_FILE (`clipserve keys add NAME`), or put in front what asks who calls",
+        )
+    else:
+        try:
+            known = read_keys(path)
+        except KeyFileError as error:
+            yield problem(str(error), "correct that line, or make a file anew: `clipserve keys add NAME`")
+            return
+        yield ok(f"{path}: {len(known)} keys")
+        if not known:
+            yield warning(
+                f"{path} has no key: every request is refused", "`clipserve keys add NAME` adds one"
+            )
+        if path.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            yield warning(
+                f"{path} can be written by others than its owner: whoever can write it can let himself in",
+                f"chmod go-w {path}",
+            )

@@ -14,43 +14,30 @@ import time
 from pathlib import Path
 from typing import Any
 
+from structlog.testing import capture_logs
+
 from clipserve.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH, ArtifactError, read_manifest
 from clipserve.clip.reference import check
 from clipserve.clip.tokenizer import load_tokenizer
 from clipserve.engine.cuda import Accelerator
 from clipserve.errors import ClipError
 from clipserve.settings import ModelSettings
-from clipserve.telemetry import log
 
-_EVENTS = ("engine_tried", "engine_passed_over", "gpu_not_used")
-
-
-class _Events:
-    """What the engines log: the doctor tells a part of it."""
-
-    def __init__(self) -> None:
-        self.lines: list[dict[str, Any]] = []
-
-    def write(self, line: str) -> None:
-        self.lines.append(json.loads(line))
-
-    def isatty(self) -> bool:
-        return False
+_EVENTS = ("engine_tried", "engine_passed_over", "gpu_not_used")  # why the engine was chosen
 
 
 def tried(folder: Path, settings: ModelSettings) -> dict[str, Any]:
-    """What was chosen, how it agrees with the export, and what it holds; or {"error": why it cannot be}."""
+    """What was chosen, how it agrees with the export, and what was tried besides."""
     from clipserve.application.served_model import reference_feeds
     from clipserve.wiring.backends import open_engine, uses_gpu
 
-    events = _Events()
-    log.configure("INFO", events)
     manifest = read_manifest(folder)
     feeds = reference_feeds(manifest, load_tokenizer(folder, manifest.text))
     on_gpu = uses_gpu(settings, Accelerator())
-    engine = open_engine(folder, manifest, settings, on_gpu=on_gpu)
-    began = time.monotonic()
-    engine.load()
+    with capture_logs() as events:
+        engine = open_engine(folder, manifest, settings, on_gpu=on_gpu)
+        began = time.monotonic()
+        engine.load()
     images, texts = (engine.call(graph, feeds[graph]).run() for graph in (IMAGE_GRAPH, TEXT_GRAPH))
     cosine = check(manifest, images, texts, engine.precision)
     return {
@@ -59,22 +46,26 @@ def tried(folder: Path, settings: ModelSettings) -> dict[str, Any]:
         "narrower": engine.precision,  # than the artifact's
         "cosine": round(cosine, 6),
         "seconds": round(time.monotonic() - began, 2),
-        "events": [line for line in events.lines if line["event"] in _EVENTS],
+        "tried": "".join(_shown(event) for event in events if event["event"] in _EVENTS),
     }
 
 
+def _shown(event: Any) -> str:
+    values = ", ".join(f"{name} {event[name]}" for name in event if name not in ("event", "log_level"))
+    return f"; {event['event']}: {values[:300]}"
+
+
 def main(question: str) -> None:
-    """Print the answer. When whoever asked is gone, end."""
+    """Print the answer, or {"error": why there is none}. When whoever asked is gone, end."""
     threading.Thread(target=_end_with_the_input, daemon=True).start()
     asked = json.loads(question)
-    folder = Path(asked.pop("folder"))
     try:
-        answer = tried(folder, ModelSettings(**asked["settings"]))
+        answer = tried(Path(asked["folder"]), ModelSettings(**asked["settings"]))
     except (ArtifactError, ClipError) as error:
         answer = {"error": str(error)}
     except Exception as error:  # the engines' exceptions have no common base but Exception
         answer = {"error": f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"}
-    sys.stdout.write(json.dumps(answer) + "\n")
+    sys.stdout.write(json.dumps(answer, default=str) + "\n")
 
 
 def _end_with_the_input() -> None:

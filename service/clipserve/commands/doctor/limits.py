@@ -1,0 +1,120 @@
+"""Checks of what the system lets the service have: CPU, memory, open files, disk."""
+
+from __future__ import annotations
+
+import os
+import re
+import resource
+import shutil
+from collections.abc import Iterator
+
+from clipserve.commands.doctor.cgroup import least_memory, least_quota, text_of
+from clipserve.commands.doctor.context import Context
+from clipserve.commands.doctor.findings import Finding, ok, problem, warning
+from clipserve.commands.doctor.memory import bound
+from clipserve.cores import affinity, usable_cores
+from clipserve.settings.engine import ON_CPU
+from clipserve.wiring.listening import OTHER_FILES, files_needed
+
+_FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "asimd", "i8mm", "bf16")
+BF16 = {"avx512_bf16", "amx_bf16", "bf16"}
+
+
+def cpu_features(context: Context) -> list[str]:
+    """Those of `_FEATURES` that the CPU has; empty where /proc does not say."""
+    flags = _cpuinfo(context, "flags|Features").split()
+    return [each for each in _FEATURES if each in flags]
+
+
+def cpu(context: Context) -> Iterator[Finding]:
+    """Its features, cores and threads, and the quota of the cgroup and of those around it."""
+    settings, features = context.settings, cpu_features(context)
+    limit, cores = least_quota(context), affinity()
+    quota = "without a quota" if limit is None else f"quota {limit[0]:g}"
+    name = _cpuinfo(context, "model name|Hardware") or "a CPU without a name"
+    yield ok(f"{name}: {', '.join(features) or 'no feature that is known'}; {cores} cores, {quota}")
+    if features and not {"avx2", "asimd"} & set(features):
+        yield warning(
+            "it has no AVX2: encoders are several times slower",
+            "take a newer CPU, or show all its flags to the virtual machine",
+        )
+    usable = cores if limit is None else min(cores, max(1.0, limit[0]))
+    if limit is not None and limit[0] < 1:
+        yield warning(
+            f"the quota of {limit[1]} is {limit[0]:g} cores, less than one: the kernel stops the whole process for "
+            f"{1 - limit[0]:.0%} of the time, answers, probes and all",
+            "give it one core at least (docker: --cpus, Kubernetes: resources.limits.cpu), or no limit",
+        )
+    threads, workers = settings.threads or usable_cores(context.cgroup), settings.workers or ON_CPU.workers
+    if threads * workers > usable + 0.5:
+        yield warning(
+            f"{threads} threads x {workers} workers on {usable:g} cores: they wait for each other",
+            f"lower CLIPSERVE_THREADS or CLIPSERVE_WORKERS: together {max(1, int(usable))} at most. A quota of a "
+            "cgroup further out is not seen by the service",
+        )
+
+
+def _cpuinfo(context: Context, names: str) -> str:
+    found = re.search(rf"^(?:{names})\s*:(.*)$", text_of(context.proc / "cpuinfo"), re.MULTILINE)
+    return found[1].strip() if found else ""
+
+
+def memory(context: Context) -> Iterator[Finding]:
+    """The memory that there is, against what the settings allow the service to take (docs/memory.md)."""
+    have, whose = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), "the machine has"
+    if (limit := least_memory(context)) and limit[0] < have:
+        have, whose = limit[0], f"the limit of {limit[1]} is"
+    start, most = bound(context)
+    told = f"{whose} {_mb(have)}; the service takes about {_mb(start)} when it is ready, {_mb(most)} at most"
+    if have < start:
+        yield problem(
+            f"{told}: it would be ended at the start",
+            "give it more memory, serve fewer models, or an int8 variant (docs/models.md)",
+        )
+    elif have < most:
+        yield warning(
+            told,
+            "give it more memory, or lower the settings in the table of docs/memory.md, the largest row first",
+        )
+    else:
+        yield ok(told)
+
+
+def files(context: Context) -> Iterator[Finding]:
+    """The limit of open files against the connections that the settings allow."""
+    needed = files_needed(context.settings)
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    unlimited = hard == resource.RLIM_INFINITY
+    do = (
+        f"raise it: ulimit -Hn {needed}, LimitNOFILE={needed} in systemd, --ulimit nofile={needed} in docker; or "
+        "lower CLIPSERVE_MAX_CONNECTIONS"
+    )
+    allowed = "any number of" if unlimited else hard
+    told = f"a process may open {allowed} files; {needed:,} are needed, {OTHER_FILES} of them besides connections"
+    if unlimited or hard >= needed:
+        yield ok(told)
+    else:
+        yield problem(told, do) if hard < OTHER_FILES else warning(told, do)
+
+
+def disk(context: Context) -> Iterator[Finding]:
+    """The folder of label sets, and room in it."""
+    settings = context.settings
+    if settings.label_set_store == "redis":
+        yield ok("label sets are kept in Redis: CLIPSERVE_STATE_DIR is not used")
+        return
+    folder = settings.state_dir.absolute()
+    there = next(each for each in (folder, *folder.parents) if each.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        yield warning(
+            f"{there} cannot be written: label sets cannot be put",
+            "set CLIPSERVE_STATE_DIR to a folder that this user may write, on a local disk",
+        )
+        return
+    free, needed = shutil.disk_usage(there).free, settings.max_label_sets_bytes
+    told = f"{_mb(free)} are free in {there}; CLIPSERVE_MAX_LABEL_SETS_BYTES is {_mb(needed)}"
+    yield ok(told) if free >= needed else warning(told, "make room, or lower the setting")
+
+
+def _mb(count: float) -> str:
+    return f"{count / 1e6:,.0f} MB"
