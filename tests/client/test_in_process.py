@@ -13,7 +13,7 @@ from clipserve.client.errors import ClipserveError, ItemFailed, Refused
 from clipserve.client.in_process import open_in_process
 from clipserve.client.methods import AsyncMethods
 from clipserve.client.results import Question
-from clipserve.commands.vectors.embedding import Options, size_of
+from clipserve.commands.vectors.embedding import size_of
 from clipserve.commands.vectors.listing import images
 from clipserve.commands.vectors.making import VectorSource, make_file
 from clipserve.demo import FOLDER as DEMO
@@ -55,7 +55,7 @@ async def test_it_classifies_and_names_what_cannot_be_decoded(clip: AsyncMethods
 async def test_a_folder_becomes_a_file_with_its_failures(clip: AsyncMethods, tmp_path: Path) -> None:
     folder = photos(tmp_path / "photos", 8, bad=2)
     source = VectorSource("image", lambda: images([str(folder)]))
-    made = await make_file(clip, source, tmp_path / "a.npz", Options(), restart=False, prune=False)
+    made = await make_file(clip, source, tmp_path / "a.npz")
     assert (made.count, made.failed, made.embedded, made.others) == (10, 2, 8, 0)
     assert [name for name, *_ in made.failures] == [f"{folder}/0/00008.jpg", f"{folder}/0/00009.jpg"]
 

@@ -120,7 +120,7 @@ def in_a_terminal(*words: object) -> str:
     controller, terminal = pty.openpty()
     with subprocess.Popen(
         [sys.executable, "-m", "clipserve", *map(str, words)],
-        cwd=ROOT, stdin=subprocess.DEVNULL, stdout=terminal, stderr=terminal,
+        cwd=ROOT, env=os.environ | {"COLUMNS": "500"}, stdin=subprocess.DEVNULL, stdout=terminal, stderr=terminal,
     ) as process:  # fmt: skip
         os.close(terminal)
         seen = b""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import pty
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -139,34 +138,16 @@ async def test_the_key_decides_what_may_be_done(tmp_path: Path) -> None:
         assert (await run(running, *words, stdin=stdin, key=manage)).exit_code == 0
 
 
-def in_a_terminal(*words: str) -> str:
-    """What a user sees."""
-    controller, terminal = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "clipserve", "label-sets", *words], cwd=ROOT, stdout=terminal, stderr=terminal
-    )
-    os.close(terminal)
-    seen = b""
-    try:
-        while part := os.read(controller, 65_536):
-            seen += part
-    except OSError:  # Linux says so at the end
-        pass
-    os.close(controller)
-    assert process.wait(60) == 0
-    return seen.decode().replace("\r\n", "\n")
-
-
 @pytest.mark.slow
 async def test_people_get_a_table(running: Running) -> None:
     definition = '{"labels": ["cat", {"label": "dog", "id": "7"}], "background": ["sky"]}'
     put = await run(running, "put", "-", "--name", "pets", stdin=definition)
     version = json.loads(put.stdout)["version"]
-    table = await asyncio.to_thread(in_a_terminal, "list", "--url", running.url)
+    table = await asyncio.to_thread(hostile.in_a_terminal, "label-sets", "list", "--url", running.url)
     assert [line.split() for line in table.splitlines()] == [
         ["NAME", "STATE", "LABELS", "PROMPTS", "MODEL", "VERSION"],
         ["pets", "ready", "2", "3", "toy", version],
     ]
-    shown = await asyncio.to_thread(in_a_terminal, "show", "pets", "--url", running.url)
+    shown = await asyncio.to_thread(hostile.in_a_terminal, "label-sets", "show", "pets", "--url", running.url)
     assert "  dog  id=7\n" in shown
-    assert "background      sky\n" in shown
+    assert ["background", "sky"] in [line.split() for line in shown.splitlines()]

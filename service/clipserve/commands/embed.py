@@ -45,7 +45,6 @@ def embed(
     the file says why, or the command could not go on; 2, it was called wrongly.
     """
     from clipserve.commands.running import run
-    from clipserve.commands.vectors.embedding import Options
     from clipserve.commands.vectors.making import make_file
 
     if bool(sources) == (text is not None):
@@ -56,12 +55,12 @@ def embed(
     source = _texts(text) if text is not None else _images(sources or [])
     prune = prune or source.kind == "text"
 
-    async def made() -> int:
+    async def embedded() -> int:
         async with open_clip(url, key, model, in_flight, exact=True) as clip:
-            options = Options(truncate)
-            return tell(await make_file(clip, source, out, options, restart=restart, prune=prune), out)
+            made = await make_file(clip, source, out, truncate=truncate, restart=restart, prune=prune)
+            return tell(made, out)
 
-    run(made(), f"interrupted. What is done is in {out}.journal: the same command goes on from there.")
+    run(embedded(), f"interrupted. What is done is in {out}.journal: the same command goes on from there.")
 
 
 def check_file(path: Path) -> None:

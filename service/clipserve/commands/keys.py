@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from clipserve.access.key_file import KeyFileError, add_key, read_keys, remove_key
-from clipserve.commands.printing import say
+from clipserve.commands.printing import say, say_table
 from clipserve.commands.reading import fail
 
 keys = typer.Typer(no_args_is_help=True, help="Add, list and remove keys.")
@@ -39,11 +39,13 @@ def add(
 @keys.command("list")
 def show(file: File) -> None:
     """Names, scopes and days of making."""
+    rows = []
     with _said():
         for key in read_keys(file):
             own = {"rows/s": key.rows_per_second, "bytes/s": key.bytes_per_second}
             rates = [f"{rate} {unit}" for unit, rate in own.items() if rate is not None]
-            say(key.name, ",".join(key.scopes), str(key.created or "-"), *rates)
+            rows.append([key.name, ",".join(key.scopes), str(key.created or "-"), *rates])
+    say_table(rows, ["NAME", "SCOPES", "MADE", "RATES"])
 
 
 @keys.command()

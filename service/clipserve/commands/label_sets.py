@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,7 +16,7 @@ from urllib.parse import quote
 import typer
 
 from clipserve.client.shapes import LabelSetShape, LabelSetsShape, WholeLabelSetShape
-from clipserve.commands.printing import say, say_json, visible
+from clipserve.commands.printing import say, say_json, say_table
 from clipserve.commands.reading import fail
 
 if TYPE_CHECKING:  # it loads an HTTP client
@@ -39,6 +39,8 @@ Name = Annotated[str, typer.Argument(help="Of the label set.")]
 
 _HERE = "http://localhost:8080"
 _COLUMNS = ("name", "state", "labels", "prompts", "model", "version")
+_SCORES = ("templates", "background", "scoring", "temperature", "threshold")  # of one that has them
+_SHOWN = (*_SCORES, "served_version", "error", "warnings")
 
 
 @label_sets.command("list")
@@ -50,9 +52,7 @@ def listed(url: Url = _HERE, key: ApiKey = None, ca_file: CaFile = None, as_json
     if not _for_people(as_json):
         say_json(answer.json, indent=2)
         return
-    rows = [_row(each) for each in label_sets]
-    for line in _table([[column.upper() for column in _COLUMNS], *rows]):
-        say(line)
+    say_table(map(_row, label_sets), [column.upper() for column in _COLUMNS])
 
 
 @label_sets.command()
@@ -145,37 +145,19 @@ def _echo(answer: dict[str, Any], label_set: WholeLabelSetShape, for_people: boo
     if not for_people:
         say_json(answer, indent=2)
         return
-    for column, value in zip(_COLUMNS, _row(label_set), strict=True):
-        say(f"{column:<10}{value}")
+    rows = [*zip(_COLUMNS, _row(label_set), strict=True)]
+    for name in _SHOWN:
+        if value := answer.get(name):
+            rows.append((name, "; ".join(map(str, value)) if isinstance(value, list) else str(value)))
+    say_table(rows)
     for label in label_set.labels:
         more = label.model_dump(exclude={"label"}, exclude_unset=True)
         more |= {"examples": len(more["examples"])} if "examples" in more else {}
         say(f"  {label.label}" + "".join(f"  {name}={value}" for name, value in more.items()))
-    shown = (
-        "templates",
-        "background",
-        "scoring",
-        "temperature",
-        "threshold",
-        "served_version",
-        "error",
-        "warnings",
-    )
-    for name in shown:
-        if answer.get(name):
-            value = answer[name]
-            say(f"{name:<16}{'; '.join(map(str, value)) if isinstance(value, list) else value}")
 
 
 def _row(each: LabelSetShape) -> list[str]:
-    """As it is shown: a name with controls is longer then."""
     done = each.prompts_done
     prompts = str(each.prompts) if done == each.prompts else f"{done} of {each.prompts}"
     state = each.state + (", from a file" if each.read_only else "")
-    return [*map(visible, (each.name, state, str(each.label_count), prompts, each.model, each.version))]
-
-
-def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+    return [each.name, state, str(each.label_count), prompts, each.model, each.version]

@@ -73,11 +73,10 @@ def _model_of(file: Path) -> str | None:
 
 async def _embed(clip: AsyncMethods, folder: Path, file: Path) -> None:
     from clipserve.commands.vectors import listing
-    from clipserve.commands.vectors.embedding import Options
     from clipserve.commands.vectors.making import VectorSource, make_file
 
     source = VectorSource("image", lambda: listing.images([str(folder)], root=str(folder)))
-    tell(await make_file(clip, source, file, Options(), restart=False, prune=True), file)
+    tell(await make_file(clip, source, file, prune=True), file)
 
 
 async def _nearest(

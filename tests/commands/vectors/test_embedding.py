@@ -12,7 +12,6 @@ import pytest
 from clipserve.client.errors import ClipserveError, ItemFailed
 from clipserve.client.methods import AsyncMethods
 from clipserve.client.results import Embedded, Labelled, Question, ServedBy, Tokenized
-from clipserve.commands.vectors.embedding import Options
 from clipserve.commands.vectors.listing import images, texts
 from clipserve.commands.vectors.making import VectorSource, make_file
 from tests.commands.vectors.support import DIM, MODEL
@@ -58,10 +57,8 @@ async def test_a_broken_encoder_ends_the_command_although_the_other_one_works(
     }
     out = tmp_path / "a.npz"
     with pytest.raises(ClipserveError, match="the encoders fail, whatever they are given"):
-        await make_file(Half(broken == "text"), sources[broken], out, Options(), restart=False, prune=False)
+        await make_file(Half(broken == "text"), sources[broken], out)
     assert not out.exists()
     (works,) = {*sources} - {broken}
-    made = await make_file(
-        Half(broken == "text"), sources[works], tmp_path / "b.npz", Options(), restart=False, prune=False
-    )
+    made = await make_file(Half(broken == "text"), sources[works], tmp_path / "b.npz")
     assert (made.failed, made.embedded) == (0, made.count)

@@ -32,15 +32,14 @@ def file(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
 
 def test_what_is_written_is_read(file: Path) -> None:
     with open_vectors(file) as opened:
-        rows = list(opened.rows())
+        batches = [*opened.batches]
         assert opened.facts == ("image", "toy", "toy@1", DIM)
-    assert [row.name for row in rows] == [f"{number}.jpg" for number in range(ROWS)]
-    assert rows[5].vector is None
-    assert (rows[5].code, rows[5].detail) == ("undecodable_image", "the image is broken.")
-    last = rows[-1]
-    assert (last.size, last.bytes, last.code) == ((ROWS - 1, 2 * ROWS - 2), 10 * ROWS - 10, "")
-    assert last.vector is not None
-    assert (last.vector == vector(ROWS - 1)).all()
+    rows = [row for batch in batches for row in zip(*batch, strict=True)]
+    assert [name for name, *_ in rows] == [f"{number}.jpg" for number in range(ROWS)]
+    assert rows[5][3:5] == ("undecodable_image", "the image is broken.")
+    _, size, last, code, detail, count, _ = rows[-1]
+    assert (tuple(size), count, code, detail) == ((ROWS - 1, 2 * ROWS - 2), 10 * ROWS - 10, "", "")
+    assert (last == vector(ROWS - 1)).all()
 
 
 def test_the_nearest_rows_come_first_and_one_without_a_vector_never(file: Path) -> None:

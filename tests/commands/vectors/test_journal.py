@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from clipserve.commands.vectors.finished import Finished
 from clipserve.commands.vectors.journal import Journal
 from clipserve.commands.vectors.rows import OtherVectors, VectorFileError
 from tests.commands.vectors.support import MODEL, fill, finish, item
@@ -14,6 +15,10 @@ from tests.commands.vectors.support import MODEL, fill, finish, item
 
 def journal(out: Path, *, restart: bool = False) -> Journal:
     return Journal(out, "image", MODEL, restart=restart)
+
+
+def names(finished: Finished) -> list[str]:
+    return [name for batch in finished.batches() for name in batch.names]
 
 
 def test_a_journal_that_was_closed_in_between_makes_the_same_file(tmp_path: Path) -> None:
@@ -95,14 +100,13 @@ def test_rows_of_a_finished_file_are_kept_before_those_that_are_added_unless_it_
     second = journal(out)
     fill(second, range(3, 8))
     finished = second.finish(prune=False)
-    names = [row.name for rows in finished.rows() for row in rows]
-    assert names == [f"{number}.jpg" for number in (0, 1, 2, 3, 4, 5, 6, 7)]
+    assert names(finished) == [f"{number}.jpg" for number in (0, 1, 2, 3, 4, 5, 6, 7)]
     assert (finished.others, finished.failed) == (3, 1)
     second.close()
     third = journal(out)
     fill(third, range(3, 8))
     pruned = third.finish(prune=True)
-    assert [row.name for rows in pruned.rows() for row in rows] == [f"{number}.jpg" for number in range(3, 8)]
+    assert names(pruned) == [f"{number}.jpg" for number in range(3, 8)]
     third.close()
 
 

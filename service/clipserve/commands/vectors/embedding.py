@@ -10,7 +10,6 @@ from concurrent.futures import Executor
 from contextlib import aclosing
 from dataclasses import dataclass
 from itertools import islice
-from typing import Protocol
 
 from PIL import Image
 
@@ -19,6 +18,7 @@ from clipserve.client.errors import ClipserveError, ItemFailed
 from clipserve.client.images import MAX_FILE_BYTES, read_file
 from clipserve.client.methods import AsyncMethods
 from clipserve.clip.formats import FORMATS, sniff
+from clipserve.commands.progress import Shown
 from clipserve.commands.vectors.journal import Journal
 from clipserve.commands.vectors.listing import Item
 from clipserve.concurrency import DaemonExecutor
@@ -33,21 +33,6 @@ _WINDOW_BYTES = 64_000_000
 Listed = tuple[int, Item]  # the item's number in the journal
 
 
-class Watcher(Protocol):
-    """Who shows how far it is."""
-
-    def advance(self, *, failed: bool = False, kept: bool = False) -> None:
-        """One item more is done; `kept`: by an earlier run."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """`truncate`: cut texts that are too long. `max_bytes`: of a file that is read."""
-
-    truncate: bool = False
-    max_bytes: int = MAX_FILE_BYTES
-
-
 @dataclass(frozen=True)
 class SizedVector:
     """`vector`: float32 [D]. `size`: of an image, (width, height) in pixels, as the file has it."""
@@ -60,10 +45,13 @@ async def embed_into(
     journal: Journal,
     clip: AsyncMethods,
     items: Iterator[Item],
-    watcher: Watcher,
-    options: Options = Options(),
+    shown: Shown,
+    *,
+    truncate: bool,
 ) -> None:
     """Embed what the journal does not have yet. What is done when it ends early is kept.
+
+    `truncate`: cut texts that are too long.
 
     Raises:
         ClipserveError: the service, or the encoders, fail whatever they are asked.
@@ -72,8 +60,8 @@ async def embed_into(
     committed = time.monotonic()
     # Of no thread that waits for a file, a pipe or a disk, the end of the command waits.
     with DaemonExecutor(_READERS, "read") as readers, DaemonExecutor(1, "list") as lister:
-        worker = _Worker(clip, readers, options)
-        listed = _listed(journal, items, watcher, lister)
+        worker = _Worker(clip, readers, truncate=truncate)
+        listed = _listed(journal, items, shown, lister)
         try:
             async with aclosing(in_order(listed, worker.outcome, window)) as outcomes:
                 async for number, outcome in outcomes:
@@ -81,7 +69,7 @@ async def embed_into(
                         journal.fail(number, outcome.code, outcome.detail)
                     else:
                         journal.keep(number, outcome.size, outcome.vector)
-                    watcher.advance(failed=isinstance(outcome, ItemFailed))
+                    shown.advance(failed=isinstance(outcome, ItemFailed))
                     if time.monotonic() - committed > _COMMIT_SECONDS:
                         journal.commit()
                         committed = time.monotonic()
@@ -90,7 +78,7 @@ async def embed_into(
 
 
 async def _listed(
-    journal: Journal, items: Iterator[Item], watcher: Watcher, lister: Executor
+    journal: Journal, items: Iterator[Item], shown: Shown, lister: Executor
 ) -> AsyncGenerator[tuple[Listed, int], None]:
     position = 0
     loop = asyncio.get_running_loop()
@@ -101,17 +89,17 @@ async def _listed(
             if state == "new":
                 yield (number, item), item.size
             else:
-                watcher.advance(kept=state == "done")
+                shown.advance(kept=state == "done")
         await asyncio.sleep(0)  # a long journal of what is done keeps nobody waiting
 
 
 class _Worker:
     """One item to its outcome."""
 
-    def __init__(self, clip: AsyncMethods, readers: Executor, options: Options) -> None:
+    def __init__(self, clip: AsyncMethods, readers: Executor, *, truncate: bool) -> None:
         self._clip = clip
         self._readers = readers
-        self._options = options
+        self._truncate = truncate
 
     async def outcome(self, listed: Listed) -> tuple[int, SizedVector | ItemFailed]:
         number, item = listed
@@ -124,10 +112,10 @@ class _Worker:
 
     async def _embedded(self, item: Item) -> SizedVector:
         if item.text is not None:
-            embedded = await self._clip.embed_text(item.text, truncate=self._options.truncate)
+            embedded = await self._clip.embed_text(item.text, truncate=self._truncate)
             return SizedVector(embedded.vector, (0, 0))
         read = asyncio.get_running_loop().run_in_executor
-        image = await read(self._readers, read_file, item.path, self._options.max_bytes)
+        image = await read(self._readers, read_file, item.path, MAX_FILE_BYTES)
         return SizedVector((await self._clip.embed_image(image)).vector, size_of(image))
 
     async def _see_whether_others_work(self, item: Item, error: ItemFailed) -> None:

@@ -6,7 +6,8 @@ import os
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
-from clipserve.commands.vectors.rows import OpenFile, Table, VectorFileError
+from clipserve.commands.vectors.finished import Finished
+from clipserve.commands.vectors.rows import OpenFile, VectorFileError
 
 SUFFIXES = (".npz", ".parquet")
 
@@ -41,7 +42,7 @@ def open_vectors(path: Path) -> AbstractContextManager[OpenFile]:
     return open_parquet(path)
 
 
-def write_vectors(path: Path, table: Table) -> None:
+def write_vectors(path: Path, table: Finished) -> None:
     """Write the file, then put it in place of one that is there; a crash leaves the old one.
 
     Raises:

@@ -7,17 +7,16 @@ torn when the process was killed is dropped when the journal is opened again. No
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
-from typing import Any, Literal
-
-import numpy as np
+from typing import Literal
 
 from clipserve.client.results import ServedBy
 from clipserve.commands.vectors.files import open_vectors
-from clipserve.commands.vectors.listing import Item, text_of
-from clipserve.commands.vectors.rows import CHUNK, Facts, Kind, OtherVectors, Row, VectorFileError
+from clipserve.commands.vectors.finished import Finished
+from clipserve.commands.vectors.listing import Item
+from clipserve.commands.vectors.rows import Batch, Facts, Kind, OtherVectors, VectorFileError
 from clipserve.engine.backend import Vector
 
 _VERSION = 1
@@ -72,7 +71,7 @@ class Journal:
             if out is not None:
                 with open_vectors(out) as file:
                     _check(file.facts, self._facts, out)
-                    self._take(file.rows())
+                    self._take(file.batches)
             self._database.execute("INSERT INTO about VALUES (?, ?, ?, ?, ?, 0)", (_VERSION, *self._facts))
         version, *said, self._run = self._database.execute("SELECT * FROM about").fetchone()
         if version != _VERSION:
@@ -81,16 +80,17 @@ class Journal:
         self._run += 1
         self._database.execute("UPDATE about SET run = ?", (self._run,))
 
-    def _take(self, rows: Iterable[Row]) -> None:
-        for position, row in enumerate(rows):
-            key = f"{position}:{row.name}" if self._facts.kind == "text" else row.name
+    def _take(self, batches: Iterable[Batch]) -> None:
+        rows = chain.from_iterable(zip(*batch, strict=True) for batch in batches)
+        for position, (name, size, vector, code, detail, count, modified) in enumerate(rows):
+            key = f"{position}:{name}" if self._facts.kind == "text" else name
             found = self._database.execute(
                 "INSERT INTO rows (key, run, position, size, modified, width, height, code, detail) "
                 "VALUES (?, 0, ?, ?, ?, ?, ?, ?, ?)",
-                (key, position, row.bytes, row.modified, *row.size, row.code, row.detail),
+                (key, position, count, modified, *size, code, detail),
             )
-            if row.vector is not None:
-                self._store(found.lastrowid, row.vector)
+            if not code:
+                self._store(found.lastrowid, vector)
 
     def expect(self, item: Item, position: int) -> tuple[State, int]:
         """Count an item as one of this run, at this position. `new`: it is to be embedded. Also its number.
@@ -161,56 +161,6 @@ class Journal:
             "INSERT OR REPLACE INTO vectors VALUES (?, ?)",
             (number, vector.astype("<f4", copy=False).tobytes()),
         )
-
-
-class Finished:
-    """The rows of a file that is to be written, read again for each array, a piece at a time."""
-
-    def __init__(self, database: sqlite3.Connection, facts: Facts, run: int) -> None:
-        self.facts = facts
-        self._database = database
-        (self.count,) = self._one("count(*) FROM ordered")
-        (self.others,) = self._one("count(*) FROM ordered JOIN rows USING (id) WHERE run != ?", run)
-        (self.failed,) = self._one("count(*) FROM ordered JOIN rows USING (id) WHERE code != ''")
-
-    def chunks(self, columns: str, where: str = "true") -> Iterator[list[tuple[Any, ...]]]:
-        """These columns of `rows` (and `vector`, `place`), so many rows at a time, in order."""
-        query = (
-            f"SELECT {columns} FROM ordered CROSS JOIN rows USING (id) LEFT JOIN vectors USING (id) WHERE {where} "  # noqa: S608
-            "ORDER BY place"
-        )
-        with closing(self._database.execute(query)) as cursor:
-            while rows := cursor.fetchmany(CHUNK):
-                yield rows
-
-    def rows(self) -> Iterator[list[Row]]:
-        """All of them, so many at a time."""
-        for chunk in self.chunks("key, width, height, size, modified, code, detail, vector"):
-            yield [
-                Row(
-                    self.name(key),
-                    (width, height),
-                    None if vector is None else np.frombuffer(vector, "<f4"),
-                    code,
-                    detail,
-                    size,
-                    modified,
-                )
-                for key, width, height, size, modified, code, detail, vector in chunk
-            ]
-
-    def failures(self, most: int) -> Sequence[tuple[str, str, str]]:
-        """The first rows without a vector: name, code, detail."""
-        chunk = next(self.chunks("key, code, detail", "code != ''"), [])
-        return [(self.name(key), code, detail) for key, code, detail in chunk[:most]]
-
-    def name(self, key: str) -> str:
-        """What the file calls a row."""
-        return text_of(key) if self.facts.kind == "text" else key
-
-    def _one(self, query: str, *values: int) -> tuple[int, ...]:
-        found: tuple[int, ...] = self._database.execute(f"SELECT {query}", values).fetchone()
-        return found
 
 
 def _check(said: Facts, wanted: Facts, path: Path) -> None:

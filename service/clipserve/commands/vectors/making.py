@@ -11,7 +11,7 @@ from pathlib import Path
 
 from clipserve.client.methods import AsyncMethods
 from clipserve.commands.progress import Shown
-from clipserve.commands.vectors.embedding import Options, embed_into
+from clipserve.commands.vectors.embedding import embed_into
 from clipserve.commands.vectors.files import write_vectors
 from clipserve.commands.vectors.journal import Journal
 from clipserve.commands.vectors.listing import Item
@@ -48,12 +48,18 @@ class Made:
 
 
 async def make_file(
-    clip: AsyncMethods, source: VectorSource, out: Path, options: Options, *, restart: bool, prune: bool
+    clip: AsyncMethods,
+    source: VectorSource,
+    out: Path,
+    *,
+    truncate: bool = False,
+    restart: bool = False,
+    prune: bool = False,
 ) -> Made:
     """Embed what `out` and its journal do not have yet, then put the finished file in the place of `out`.
 
-    When this ends early, what was embedded is in the journal, and the next call goes on. `restart`: from nothing.
-    `prune`: leave out rows that `source` does not name.
+    When this ends early, what was embedded is in the journal, and the next call goes on. `truncate`: cut
+    texts that are too long. `restart`: from nothing. `prune`: leave out rows that `source` does not name.
 
     Raises:
         ClipserveError: see `embed_into`.
@@ -65,7 +71,7 @@ async def make_file(
         with Shown(f"{source.kind}s") as shown, DaemonExecutor(1, "count") as counter:
             counting = asyncio.create_task(_count(source, shown, counter))
             try:
-                await embed_into(journal, clip, source.items(), shown, options)
+                await embed_into(journal, clip, source.items(), shown, truncate=truncate)
             finally:
                 counting.cancel()
                 with suppress(asyncio.CancelledError):

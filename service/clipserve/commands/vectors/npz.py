@@ -26,13 +26,14 @@ from typing import IO, Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from clipserve.commands.vectors.rows import CHUNK, Facts, Piece, Row, Table, VectorFileError
+from clipserve.commands.vectors.finished import Finished
+from clipserve.commands.vectors.rows import CHUNK, Batch, Facts, OpenFile, VectorFileError
 
 _TIME = (1980, 1, 1, 0, 0, 0)  # the first that a zip file knows
 Chunks = Iterable[npt.NDArray[Any] | bytes]
 
 
-def write_npz(file: BinaryIO, table: Table) -> None:
+def write_npz(file: BinaryIO, table: Finished) -> None:
     """Write all arrays of `table`."""
     facts, count = table.facts, table.count
     name = "text" if facts.kind == "text" else "path"
@@ -84,7 +85,7 @@ def _put(archive: zipfile.ZipFile, name: str, kind: str, shape: tuple[int, ...],
 
 
 @contextmanager
-def open_npz(path: Path) -> Iterator[NpzFile]:
+def open_npz(path: Path) -> Iterator[OpenFile]:
     """To be read.
 
     Raises:
@@ -92,53 +93,41 @@ def open_npz(path: Path) -> Iterator[NpzFile]:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            yield NpzFile(archive)
+            name = "text" if "text.npy" in archive.namelist() else "path"
+            ((model,),), ((fingerprint,),) = _pieces(archive, "model"), _pieces(archive, "fingerprint")
+            with archive.open("vector.npy") as stream:
+                _, (_, embed_dim) = _read_header(stream)
+            facts = Facts("text" if name == "text" else "image", str(model), str(fingerprint), embed_dim)
+            yield OpenFile(facts, _batches(archive, name))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise VectorFileError(f"{path} is not a file of vectors, or is damaged: {error}") from None
 
 
-class NpzFile:
-    """An `OpenFile`."""
+def _batches(archive: zipfile.ZipFile, name: str) -> Iterator[Batch]:
+    arrays = (_pieces(archive, each) for each in (name, "size", "vector", "error", "bytes", "modified"))
+    every_detail = chain.from_iterable(piece.tolist() for piece in _pieces(archive, "detail"))
+    for names, sizes, vectors, codes, counts, modified in zip(*arrays, strict=True):
+        details = [next(every_detail) if code else "" for code in codes.tolist()]
+        yield Batch(
+            names.tolist(),
+            sizes.tolist(),
+            vectors,
+            codes.tolist(),
+            details,
+            counts.tolist(),
+            modified.tolist(),
+        )
 
-    def __init__(self, archive: zipfile.ZipFile) -> None:
-        self._archive = archive
-        self._kind = "text" if "text.npy" in archive.namelist() else "path"
-        (fingerprint,), (model,) = self._whole("fingerprint"), self._whole("model")
-        _, shape = self._header("vector")
-        self.facts = Facts("text" if self._kind == "text" else "image", model, fingerprint, shape[1])
 
-    def pieces(self) -> Iterator[Piece]:
-        arrays = zip(*map(self._pieces, (self._kind, "vector", "error")), strict=True)
-        for names, vectors, codes in arrays:
-            yield Piece(names.tolist(), vectors, codes == "")
-
-    def rows(self) -> Iterator[Row]:
-        names = (self._kind, "size", "vector", "error", "bytes", "modified")
-        details = chain.from_iterable(piece.tolist() for piece in self._pieces("detail"))
-        for pieces in zip(*map(self._pieces, names), strict=True):
-            for name, size, vector, code, count, modified in zip(*pieces, strict=True):
-                found = ("", vector) if code == "" else (next(details), None)
-                detail, kept = found
-                width, height = map(int, size)
-                yield Row(str(name), (width, height), kept, str(code), detail, int(count), int(modified))
-
-    def _whole(self, name: str) -> list[str]:
-        return [str(value) for piece in self._pieces(name) for value in piece]
-
-    def _header(self, name: str) -> tuple[np.dtype[Any], tuple[int, ...]]:
-        with self._archive.open(f"{name}.npy") as stream:
-            return _read_header(stream)
-
-    def _pieces(self, name: str) -> Iterator[npt.NDArray[Any]]:
-        """So many rows at a time; an array without dimensions is one row."""
-        with self._archive.open(f"{name}.npy") as stream:
-            kind, shape = _read_header(stream)
-            count, *inner = shape or (1,)
-            row_bytes = kind.itemsize * int(np.prod(inner, dtype=np.int64))
-            for start in range(0, count, CHUNK):
-                rows = min(CHUNK, count - start)
-                content = stream.read(rows * row_bytes)
-                yield np.frombuffer(content, kind).reshape(rows, *inner)
+def _pieces(archive: zipfile.ZipFile, name: str) -> Iterator[npt.NDArray[Any]]:
+    """So many rows at a time; an array without dimensions is one row."""
+    with archive.open(f"{name}.npy") as stream:
+        kind, shape = _read_header(stream)
+        count, *inner = shape or (1,)
+        row_bytes = kind.itemsize * int(np.prod(inner, dtype=np.int64))
+        for start in range(0, count, CHUNK):
+            rows = min(CHUNK, count - start)
+            yield np.frombuffer(stream.read(rows * row_bytes), kind).reshape(rows, *inner)
 
 
 def _read_header(stream: IO[bytes]) -> tuple[np.dtype[Any], tuple[int, ...]]:

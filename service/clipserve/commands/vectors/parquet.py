@@ -9,21 +9,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 import pyarrow
 from pyarrow import parquet
 
-from clipserve.commands.vectors.rows import CHUNK, Facts, Piece, Row, Table, VectorFileError
+from clipserve.commands.vectors.finished import Finished
+from clipserve.commands.vectors.rows import CHUNK, Batch, Facts, Kind, OpenFile, VectorFileError
 
 
-def write_parquet(file: BinaryIO, table: Table) -> None:
+def write_parquet(file: BinaryIO, table: Finished) -> None:
     """Write all rows of `table`."""
     facts = table.facts
     schema = pyarrow.schema(
         [
-            (_name(facts.kind), pyarrow.string()),
+            ("text" if facts.kind == "text" else "path", pyarrow.string()),
             ("width", pyarrow.int32()),
             ("height", pyarrow.int32()),
             ("vector", pyarrow.list_(pyarrow.float32(), facts.embed_dim)),
@@ -35,29 +36,22 @@ def write_parquet(file: BinaryIO, table: Table) -> None:
         {"fingerprint": facts.fingerprint, "model": facts.model},
     )
     with parquet.ParquetWriter(file, schema) as writer:
-        for rows in table.rows():
-            writer.write_table(pyarrow.Table.from_pydict(_columns(rows, facts), schema))
-
-
-def _name(kind: str) -> str:
-    return "text" if kind == "text" else "path"
-
-
-def _columns(rows: list[Row], facts: Facts) -> dict[str, Any]:
-    return {
-        _name(facts.kind): [row.name for row in rows],
-        "width": [row.size[0] for row in rows],
-        "height": [row.size[1] for row in rows],
-        "vector": [row.vector for row in rows],
-        "error": [row.code or None for row in rows],
-        "detail": [row.detail or None for row in rows],
-        "bytes": [row.bytes for row in rows],
-        "modified": [row.modified for row in rows],
-    }
+        for batch in table.batches():
+            columns = [
+                batch.names,
+                *zip(*batch.sizes, strict=True),
+                [None if code else vector for vector, code in zip(batch.vectors, batch.codes, strict=True)],
+                [code or None for code in batch.codes],
+                [detail or None for detail in batch.details],
+                batch.bytes,
+                batch.modified,
+            ]
+            table_of = dict(zip(schema.names, columns, strict=True))
+            writer.write_table(pyarrow.Table.from_pydict(table_of, schema))
 
 
 @contextmanager
-def open_parquet(path: Path) -> Iterator[ParquetFile]:
+def open_parquet(path: Path) -> Iterator[OpenFile]:
     """To be read.
 
     Raises:
@@ -65,44 +59,29 @@ def open_parquet(path: Path) -> Iterator[ParquetFile]:
     """
     try:
         with parquet.ParquetFile(path) as file:
-            yield ParquetFile(file)
+            schema = file.schema_arrow
+            about = {key.decode(): value.decode() for key, value in (schema.metadata or {}).items()}
+            kind: Kind = "text" if "text" in schema.names else "image"
+            embed_dim = schema.field("vector").type.list_size
+            facts = Facts(kind, about["model"], about["fingerprint"], embed_dim)
+            yield OpenFile(facts, _batches(file, facts))
     except (OSError, ValueError, KeyError, pyarrow.ArrowException) as error:
         raise VectorFileError(f"{path} is not a file of vectors, or is damaged: {error}") from None
 
 
-class ParquetFile:
-    """An `OpenFile`."""
-
-    def __init__(self, file: parquet.ParquetFile) -> None:
-        self._file = file
-        schema = file.schema_arrow
-        about = schema.metadata or {}
-        self._name = "text" if "text" in schema.names else "path"
-        self.facts = Facts(
-            "text" if self._name == "text" else "image",
-            about[b"model"].decode(),
-            about[b"fingerprint"].decode(),
-            schema.field("vector").type.list_size,
+def _batches(file: parquet.ParquetFile, facts: Facts) -> Iterator[Batch]:
+    for batch in file.iter_batches(CHUNK):
+        column = batch.column("vector")
+        there = np.asarray(column.is_valid())
+        vectors = np.zeros((len(there), facts.embed_dim), np.float32)
+        vectors[there] = column.drop_null().flatten().to_numpy().reshape(-1, facts.embed_dim)
+        listed = {name: batch.column(name).to_pylist() for name in batch.schema.names if name != "vector"}
+        yield Batch(
+            listed["text" if facts.kind == "text" else "path"],
+            [*zip(listed["width"], listed["height"], strict=True)],
+            vectors,
+            [code or "" for code in listed["error"]],
+            [detail or "" for detail in listed["detail"]],
+            listed["bytes"],
+            listed["modified"],
         )
-
-    def pieces(self) -> Iterator[Piece]:
-        for batch in self._file.iter_batches(CHUNK, columns=[self._name, "vector"]):
-            column = batch.column("vector")
-            there = np.asarray(column.is_valid())
-            vectors = np.zeros((len(there), self.facts.embed_dim), np.float32)
-            vectors[there] = column.drop_null().flatten().to_numpy().reshape(-1, self.facts.embed_dim)
-            yield Piece(batch.column(self._name).to_pylist(), vectors, there)
-
-    def rows(self) -> Iterator[Row]:
-        for batch in self._file.iter_batches(CHUNK):
-            for row in batch.to_pylist():
-                vector = None if row["vector"] is None else np.array(row["vector"], np.float32)
-                yield Row(
-                    row[self._name],
-                    (row["width"], row["height"]),
-                    vector,
-                    row["error"] or "",
-                    row["detail"] or "",
-                    row["bytes"],
-                    row["modified"],
-                )

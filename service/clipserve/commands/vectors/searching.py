@@ -35,9 +35,10 @@ def nearest(path: Path, query: Vector, most: int) -> list[Found]:
     """
     best: list[Found] = []
     with open_vectors(path) as file:
-        for piece in file.pieces():
-            cosines = np.where(piece.there, piece.vectors @ query, -np.inf)  # [n]
+        for batch in file.batches:
+            cosines = batch.vectors @ query  # [n]
+            cosines[np.array(batch.codes) != ""] = -np.inf
             order = np.argsort(-cosines, kind="stable")[:most]
-            best += [Found(piece.names[i], float(cosines[i])) for i in order if piece.there[i]]
+            best += [Found(batch.names[i], float(cosines[i])) for i in order if not batch.codes[i]]
             best = sorted(best, key=lambda found: -found.cosine)[:most]
     return best
