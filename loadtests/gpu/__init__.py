@@ -1,1 +1,1 @@
-"""`python -m loadtests gpu-check`: what Triton computes on a GPU, how fast, and what stands in front of it."""
+"""`python -m loadtests gpu-check`: what encoders compute on a GPU, and how fast, in process and behind Triton."""

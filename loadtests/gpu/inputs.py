@@ -1,96 +1,120 @@
-"""Rows as a gateway sends them: photographs, and texts of real lengths."""
+"""Images and texts to compute: made here, the same on every machine, each unlike the others."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import io
+import random
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-import skimage.data
-import tritonclient.grpc as client
+import onnxruntime as ort
 from PIL import Image
 
-from clipserve.clip.artifact import read_manifest
-from clipserve.clip.manifest import ModelManifest
+from clipserve.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH, read_manifest
+from clipserve.clip.manifest import TextSpec
+from clipserve.clip.reference import REFERENCE_TEXTS, reference_pixels
 from clipserve.clip.tokenizer import TokenizedText, Tokenizer, load_tokenizer
-from loadtests.words import phrase
+from clipserve.engine.backend import Embeddings
 
-Rows = dict[str, npt.NDArray[Any]]  # an input of the graph -> its rows; all have the same number
+_PHOTO = Path(__file__).parents[2] / "docs" / "cat.jpg"
+_WORDS = "a the photo of cat dog red car tree on in old house near river man big sea night sun two"
+_LENGTHS = (16, 32, 77)
+_CHUNK = 16  # rows of a call that computes the reference
+
+Feeds = dict[str, Any]  # an input of the graph -> its rows
 
 
 @dataclass(frozen=True)
-class Inputs:
-    """Makes rows for one artifact."""
+class Case:
+    """Rows for one encoder. `exported`: reference inputs with the vectors of the export, for one length of text."""
 
-    manifest: ModelManifest
-    tokenizer: Tokenizer
-
-    @classmethod
-    def of(cls, artifact: Path) -> Inputs:
-        manifest = read_manifest(artifact)
-        return cls(manifest, load_tokenizer(artifact, manifest.text))
-
-    def images(self, count: int, seed: int = 0) -> Rows:
-        """Pieces of a photograph, uint8 [N, S, S, 3]."""
-        chance, size = np.random.default_rng(seed), self.manifest.image.size
-        photo = Image.fromarray(skimage.data.rocket())  # type: ignore[no-untyped-call]
-        pieces = []
-        for _ in range(count):
-            side = int(chance.integers(100, 400))
-            left, top = (int(chance.integers(0, length - side)) for length in photo.size)
-            piece = photo.crop((left, top, left + side, top + side))
-            pieces.append(np.asarray(piece.resize((size, size), Image.Resampling.BICUBIC)))
-        return {"pixels": np.stack(pieces)}
-
-    def texts(self, count: int, length: int, shorter: int = 0, first: int = 0) -> Rows:
-        """Texts of more than `shorter` and at most `length` tokens, no two alike, padded to `length`."""
-        texts = [self._text(first + number, length, shorter) for number in range(count)]
-        token_ids, lengths = self.tokenizer.pad(texts, length)
-        return {"token_ids": token_ids, "lengths": lengths}
-
-    def _text(self, number: int, length: int, shorter: int) -> TokenizedText:
-        words = f"a photo of a {phrase(number)}"
-        (text,) = self.tokenizer.encode([words], truncate=True)
-        aim = shorter + 1 + (number * 7) % (length - shorter)
-        while len(text.ids) < aim:
-            number += 1_000_003
-            words = f"{words} and a {phrase(number)}"
-            (text,) = self.tokenizer.encode([words], truncate=True)
-        return _cut(text, length)
+    name: str  # image, text of 16 tokens
+    graph: str
+    feeds: Feeds
+    expected: Embeddings  # of all rows, [N, D], computed on this CPU in fp32
+    exported: tuple[Feeds, Embeddings] | None
 
 
-def _cut(text: TokenizedText, length: int) -> TokenizedText:
-    """Its first tokens, and the one that ends it."""
-    if len(text.ids) <= length:
-        return text
-    return TokenizedText([*text.ids[: length - 1], text.ids[-1]], length)
+def cases(artifact: Path, lengths: tuple[int, ...], most: int) -> Iterator[Case]:
+    """`most` images, and as many texts of each padded length. `artifact`: the one in fp32."""
+    manifest = read_manifest(artifact)
+    tokenizer, stored, size = load_tokenizer(artifact, manifest.text), manifest.reference, manifest.image.size
+    exported = {"pixels": reference_pixels(size)}, np.asarray(stored.image_embeddings, np.float32)
+    feeds = pixels(most, size)
+    yield Case("image", IMAGE_GRAPH, feeds, _computed(artifact / IMAGE_GRAPH, feeds), exported)
+    rows = tokenizer.encode(REFERENCE_TEXTS, truncate=True)
+    fitting = min(each for each in lengths if each >= max(len(row.ids) for row in rows))
+    exported = _padded(tokenizer, rows, fitting), np.asarray(stored.text_embeddings, np.float32)
+    for length in lengths:
+        name, feeds = f"text of {length} tokens", texts(most, length, tokenizer)
+        expected = _computed(artifact / TEXT_GRAPH, feeds)
+        yield Case(name, TEXT_GRAPH, feeds, expected, exported if length == fitting else None)
 
 
-def tensors(rows: Rows) -> list[client.InferInput]:
-    """As Triton takes them: `lengths` is [N, 1] on the wire."""
-    made = []
-    for name, array in rows.items():
-        shaped = array.reshape(-1, 1) if array.ndim == 1 else array
-        kind = "UINT8" if array.dtype == np.uint8 else "INT32"
-        tensor = client.InferInput(name, list(shaped.shape), kind)
-        tensor.set_data_from_numpy(np.ascontiguousarray(shaped))
-        made.append(tensor)
+def _computed(graph: Path, feeds: Feeds) -> Embeddings:
+    session = ort.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    parts = [session.run(None, part(feeds, _CHUNK, n))[0] for n in range(0, count(feeds), _CHUNK)]
+    return np.asarray(np.concatenate(parts), np.float32)
+
+
+def crops(number: int, size: tuple[int, int]) -> list[Image.Image]:
+    """Parts of one photograph, of a fixed choice: turned, and brighter or darker."""
+    photo, chance, made = Image.open(_PHOTO).convert("RGB"), random.Random(0), []
+    for _ in range(number):
+        side = chance.randint(80, min(photo.size))
+        left, top = chance.randint(0, photo.width - side), chance.randint(0, photo.height - side)
+        piece = photo.crop((left, top, left + side, top + side)).rotate(90 * chance.randrange(4))
+        brightness = chance.uniform(0.4, 1.6)
+        made.append(piece.resize(size).point(lambda value, by=brightness: min(255, int(value * by))))
     return made
 
 
-def part(rows: Rows, start: int, stop: int) -> Rows:
-    """Some of the rows."""
-    return {name: array[start:stop] for name, array in rows.items()}
+def pixels(number: int, size: int) -> Feeds:
+    """uint8 [number, size, size, 3]."""
+    return {"pixels": np.stack([np.asarray(image) for image in crops(number, (size, size))])}
 
 
-def count(rows: Rows) -> int:
-    """How many there are."""
-    return len(next(iter(rows.values())))
+def jpegs(number: int) -> list[bytes]:
+    """Of 640 x 480 pixels."""
+    made = []
+    for image in crops(number, (640, 480)):
+        file = io.BytesIO()
+        image.save(file, "JPEG", quality=85)
+        made.append(file.getvalue())
+    return made
 
 
-def bounds(lengths: Sequence[int]) -> list[tuple[int, int]]:
-    """Each length with the one below it, whose texts are shorter."""
-    return list(zip([0, *lengths], lengths, strict=False))
+def lengths_of(spec: TextSpec) -> tuple[int, ...]:
+    """Lengths to try: 16, 32 and 77 tokens, as far as the model has them."""
+    if spec.padding == "fixed":
+        return (spec.context_length,)
+    return tuple(length for length in _LENGTHS if length <= spec.context_length) or (spec.context_length,)
+
+
+def texts(number: int, length: int, tokenizer: Tokenizer) -> Feeds:
+    """int32 [number, length] and [number]: texts of any number of tokens up to `length`."""
+    chance, rows = random.Random(length), list[TokenizedText]()
+    while len(rows) < number:
+        words = " ".join(chance.choices(_WORDS.split(), k=chance.randint(1, length)))
+        (row,) = tokenizer.encode([words], truncate=True)
+        if len(row.ids) <= length and not row.truncated:
+            rows.append(row)
+    return _padded(tokenizer, rows, length)
+
+
+def _padded(tokenizer: Tokenizer, rows: list[TokenizedText], length: int) -> Feeds:
+    token_ids, lengths = tokenizer.pad(rows, length)
+    return {"token_ids": token_ids, "lengths": lengths}
+
+
+def part(feeds: Feeds, rows: int, start: int = 0) -> Feeds:
+    """`rows` rows of each input."""
+    return {name: array[start : start + rows] for name, array in feeds.items()}
+
+
+def count(feeds: Feeds) -> int:
+    """How many rows there are."""
+    return len(next(iter(feeds.values())))

@@ -1,130 +1,101 @@
-"""Rates at a Triton without a gateway: calls of many rows, as a gateway gathers them, from this process.
-
-First a closed loop finds what the server takes; then an open loop sends shares of that, whatever becomes of them. A
-call's latency counts from the moment at which it was due.
-"""
+"""Rates: of calls in this process, and of requests from several, because one generator alone would be the limit."""
 
 from __future__ import annotations
 
-import asyncio
-import itertools
+import shutil
+import statistics
+import subprocess
+import threading
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import get_context
 from typing import Any
 
-import tritonclient.grpc.aio as client
-from tritonclient.utils import InferenceServerException
+from loadtests import closed_loop
+from loadtests.bodies import Call
+from loadtests.load import Load
 
-from loadtests.gpu.facts import GpuUse
-from loadtests.gpu.inputs import Inputs, Rows, bounds, tensors
-from loadtests.gpu.servers import Triton
-from loadtests.load import NO_ANSWER, Answer, Load
-
-SHARES = (0.25, 0.5, 0.75, 0.9)
-_CALLS = 8  # in flight in a closed loop: two for each of Triton's instances, and as many on their way
-_PHRASES = 64  # different calls, sent again and again; Triton keeps no vectors
-# How long texts are: labels in a prompt, captions, long sentences; by padded length, the shortest first.
-_WEIGHTS = (12, 3, 1)
-
-Send = Callable[[int], Awaitable[None]]  # a call's number
+_WARM = 2
+_LEAST = 3
+_PERIOD = 0.5  # seconds between two samples of the GPU
 
 
-def sweep(
-    triton: Triton, inputs: Inputs, tower: str, rows: int, seconds: float, shares: Sequence[float] = SHARES
-) -> list[dict[str, Any]]:
-    """A tower at the rate that it takes, then at shares of it. `rows`: of a call; `seconds`: of each run."""
-    return asyncio.run(_sweep(triton, inputs, tower, rows, seconds, shares))
+def calls_per_second(call: Callable[[], object], seconds: float, threads: int = 1) -> float:
+    """Of all threads together, each doing one call after the other."""
+    for _ in range(_WARM):
+        call()
+    counts = [0] * threads
+    began = time.perf_counter()
+
+    def loop(index: int) -> None:
+        while counts[index] < _LEAST or time.perf_counter() - began < seconds:
+            call()
+            counts[index] += 1
+
+    workers = [threading.Thread(target=loop, args=(index,)) for index in range(threads)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    return sum(counts) / (time.perf_counter() - began)
 
 
-def decks(triton: Triton, inputs: Inputs, tower: str, rows: int) -> list[Rows]:
-    """Calls that take turns. Those of texts have one padded length each, short ones far more often."""
-    most = min(rows, triton.models[tower].max_batch_size)
-    if tower == "image":
-        return [inputs.images(most, seed) for seed in range(4)]
-    spans = bounds(triton.lengths)
-    weights = [*_WEIGHTS, *(_WEIGHTS[-1:] * len(spans))][: len(spans)]
-    chosen = [span for span, weight in zip(spans, weights, strict=True) for _ in range(weight)]
-    order = [chosen[number * 5 % len(chosen)] for number in range(_PHRASES)]
-    return [
-        inputs.texts(most, length, shorter, first=number * most)
-        for number, (shorter, length) in enumerate(order)
-    ]
+def in_processes(function: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
+    """What `function` gives for each of these arguments, each in a process of its own at the same time."""
+    if len(arguments) == 1:
+        return [function(*arguments[0])]
+    with ProcessPoolExecutor(len(arguments), get_context("spawn")) as pool:
+        list(pool.map(time.sleep, [0.5] * len(arguments)))  # until all have started
+        return [each.result() for each in [pool.submit(function, *own) for own in arguments]]
 
 
-async def _sweep(
-    triton: Triton, inputs: Inputs, tower: str, rows: int, seconds: float, shares: Sequence[float]
-) -> list[dict[str, Any]]:
-    prepared = [tensors(each) for each in decks(triton, inputs, tower, rows)]
-    most = int(prepared[0][0].shape()[0])
-    async with client.InferenceServerClient(triton.url) as server:
-
-        async def send(number: int) -> None:
-            await server.infer(triton.models[tower].name, prepared[number % len(prepared)])
-
-        async def measured(loop: Awaitable[Load], asked: float | None) -> dict[str, Any]:
-            before = triton.counted()
-            with GpuUse() as use:
-                load = await loop
-            return _figures(load, most, asked) | triton.counted().since(before, tower) | {"gpu": use.data}
-
-        await closed(send, _CALLS, min(seconds, 1.0))
-        made = [await measured(closed(send, _CALLS, seconds), None)]
-        for share in shares:
-            rate = made[0]["calls"] * share
-            made.append(await measured(opened(send, rate, seconds), rate * most))
-        return made
+def load_of(urls: Sequence[str], call: Call, clients: int, seconds: float) -> Load:
+    """A closed loop of `clients` at each address, each from a process of its own; all together."""
+    loads = in_processes(closed_loop.run, [(url, call, clients, seconds) for url in urls])
+    answers = [answer for load in loads for answer in load.answers]
+    cpu = sum(load.client_cpu * len(load.answers) for load in loads)
+    return Load(max(load.seconds for load in loads), answers, cpu / max(1, len(answers)))
 
 
-def _figures(load: Load, rows: int, asked: float | None) -> dict[str, Any]:
-    """Rows and calls a second, seconds; `asked`: rows a second that were sent, None in a closed loop."""
-    calls = len(load.good) / load.seconds
+def figures(load: Load) -> dict[str, float | int]:
+    """For a table of speeds."""
     return {
-        "rows_a_call": rows,
-        "asked_rows": asked,
-        "rows": calls * rows,
-        "calls": calls,
-        "p50": load.percentile(0.5),
-        "p99": load.percentile(0.99),
-        "failed": len(load.answers) - len(load.good),
-        "generator": load.client_share,
+        "p50 ms": 1000 * load.percentile(0.5),
+        "p99 ms": 1000 * load.percentile(0.99),
+        "not answered": load.failed + len(load.refusals),
+        "generator's CPU %": 100 * load.client_share,
     }
 
 
-async def closed(send: Send, clients: int, seconds: float) -> Load:
-    """`clients` at a time, each with its next call as soon as it has its answer."""
-    numbers, answers = itertools.count(), list[Answer]()
-    cpu, started = time.process_time(), time.perf_counter()
-
-    async def one() -> None:
-        while (due := time.perf_counter() - started) < seconds:
-            answers.append(await _answered(send, next(numbers), due, started))
-
-    await asyncio.gather(*(one() for _ in range(clients)))
-    return _load(answers, cpu, started)
+def nvidia_smi(*fields: str) -> list[str]:
+    """These fields of the first GPU; none without one."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return []
+    query = [program, f"--query-gpu={','.join(fields)}", "--format=csv,noheader,nounits", "--id=0"]
+    done = subprocess.run(query, capture_output=True, text=True, check=False)
+    return [each.strip() for each in done.stdout.split(",")] if done.returncode == 0 else []
 
 
-async def opened(send: Send, rate: float, seconds: float) -> Load:
-    """`rate` calls a second, evenly spaced."""
-    total = max(1, round(rate * seconds))
-    cpu, started = time.process_time(), time.perf_counter()
-    tasks = []
-    for number in range(total):
-        due = number / rate
-        await asyncio.sleep(max(0.0, started + due - time.perf_counter()))
-        tasks.append(asyncio.create_task(_answered(send, number, due, started)))
-    return _load(await asyncio.gather(*tasks), cpu, started)
+@contextmanager
+def gpu_use() -> Iterator[dict[str, float | None]]:
+    """After the block: per cent of its time in which the first GPU computed, and MiB in use; None without one."""
+    used: dict[str, float | None] = {"GPU busy %": None, "GPU MiB": None}
+    samples, stop = list[list[str]](), threading.Event()
 
+    def sample() -> None:
+        while not stop.wait(_PERIOD):
+            samples.append(nvidia_smi("utilization.gpu", "memory.used"))
 
-async def _answered(send: Send, number: int, due: float, started: float) -> Answer:
-    sent = time.perf_counter() - started
+    thread = threading.Thread(target=sample)
+    thread.start()
     try:
-        await send(number)
-        status = 200
-    except InferenceServerException:
-        status = NO_ANSWER
-    return Answer(due, sent, time.perf_counter() - started - due, status, status == 200)
-
-
-def _load(answers: list[Answer], cpu: float, started: float) -> Load:
-    used = time.process_time() - cpu
-    return Load(time.perf_counter() - started, answers, used / max(1, len(answers)))
+        yield used
+    finally:
+        stop.set()
+        thread.join()
+    for name, values in zip(used, zip(*filter(None, samples), strict=True), strict=False):
+        numbers = [float(value) for value in values if value.isdecimal()]  # a part of a GPU (MIG) is "[N/A]"
+        used[name] = statistics.mean(numbers) if numbers else None

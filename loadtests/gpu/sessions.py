@@ -1,8 +1,7 @@
-"""Sessions of onnxruntime as the service opens them, and with TF32; plain runs and runs with bound memory."""
+"""Sessions of onnxruntime as the service opens them; plain runs and runs with bound memory."""
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,14 +13,14 @@ from clipserve.cores import usable_cores
 from clipserve.engine.backend import Embeddings
 from clipserve.engine.cuda import PROVIDER
 from clipserve.engine.onnx import OnnxOptions, providers, session_options
-from loadtests.gpu_bare.inputs import Feeds
+from loadtests.gpu.inputs import Feeds
 
 
 @dataclass(frozen=True)
 class Variant:
-    """What is computed: the graphs in `folder`, on the GPU or not. `name`: fp32, tf32, fp16."""
+    """What is computed: the graphs in `folder`, on the GPU or not. `precision`: fp32, fp16."""
 
-    name: str
+    precision: str
     folder: Path
     cuda: bool
 
@@ -32,14 +31,10 @@ class Variant:
         if profile_in is not None:
             options.enable_profiling = True
             options.profile_file_prefix = str(profile_in / "profile")
-        runs_on = providers(chosen)
-        if self.name == "tf32":
-            runs_on = [
-                each if isinstance(each, str) else (each[0], {**each[1], "use_tf32": "1"}) for each in runs_on
-            ]
-        session = ort.InferenceSession(self.folder / graph, options, runs_on, enable_fallback=0)
+        path = self.folder / graph
+        session = ort.InferenceSession(path, options, providers(chosen), enable_fallback=0)
         if self.cuda and PROVIDER not in session.get_providers():
-            raise SystemExit(f"{self.folder / graph} does not run on CUDA")
+            raise SystemExit(f"{path} does not run on CUDA")
         return session
 
 
@@ -73,8 +68,3 @@ class Bound:
         """Inputs and vectors stay where they are."""
         self._session.run_with_iobinding(self._binding)
         self._binding.synchronize_outputs()
-
-
-def temporary() -> tempfile.TemporaryDirectory[str]:
-    """A folder for profiles."""
-    return tempfile.TemporaryDirectory()

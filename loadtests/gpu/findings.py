@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import re
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +32,9 @@ def at_least(part: str, what: str, value: float, bound: float) -> Line:
 
 @dataclass
 class Findings:
-    """`facts`: what the machine is. `speeds`: rows a second, a dict for each measurement."""
+    """`facts`: what the machine is. `speeds`: a dict for each measurement. `path`: of the JSON with all of it."""
 
-    device: str
+    path: Path
     facts: dict[str, str] = field(default_factory=dict)
     lines: list[Line] = field(default_factory=list)
     speeds: list[dict[str, Any]] = field(default_factory=list)
@@ -46,52 +47,43 @@ class Findings:
             print(f"{verdict}  {line.part}: {line.what}: {line.value} {line.bound}", flush=True)
 
     def add_speed(self, **measured: Any) -> None:
-        self.speeds.append(measured)
+        """A measurement. NaN, which JSON does not have, becomes null."""
+        self.speeds.append({key: None if value != value else value for key, value in measured.items()})
         print("     ", ", ".join(f"{key} {_short(value)}" for key, value in measured.items()), flush=True)
 
     @contextmanager
     def trying(self, part: str, what: str) -> Iterator[None]:
-        """What the block raises is a line that has failed, and the rest goes on: the next run may be days away."""
+        """What the block raises is a line that has failed, and the rest goes on: the next run may be days away.
+
+        The file is written either way.
+        """
         try:
             yield
         except (Exception, SystemExit) as error:
             said = " ".join(str(error).split())[:500]
             self.add(Line(part, what, f"{type(error).__name__}: {said}", "it ends", passed=False))
+        self.write()
 
     @property
     def failed(self) -> list[Line]:
         return [line for line in self.lines if line.passed is False]
 
-    def write(self, folder: Path, name: str) -> Path:
-        """`bare-NAME.json` in `folder`."""
-        slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
-        path = folder / f"bare-{slug}.json"
-        folder.mkdir(parents=True, exist_ok=True)
-        data = {
-            "device": self.device,
-            "facts": self.facts,
-            "lines": [vars(line) for line in self.lines],
-            "speeds": self.speeds,
-        }
-        path.write_text(json.dumps(data, indent=1) + "\n", "utf-8")
-        return path
+    def write(self) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        data = {"facts": self.facts, "lines": [vars(line) for line in self.lines], "speeds": self.speeds}
+        self.path.write_text(json.dumps(data, indent=1) + "\n", "utf-8")
 
     def as_markdown(self) -> str:
-        """Three tables: the machine, the lines with a bound or a value, the speeds."""
-        return "\n\n".join(self._tables()) + "\n"
-
-    def _tables(self) -> Iterator[str]:
-        yield table(("", ""), self.facts.items())
+        """The machine, the lines with a bound or a value, and a table for each kind of speed."""
         words = {True: "holds", False: "**fails**", None: ""}
-        yield table(
-            ("", "", "value", "bound", ""),
-            ((each.part, each.what, each.value, each.bound, words[each.passed]) for each in self.lines),
-        )
-        columns = list(dict.fromkeys(key for speed in self.speeds for key in speed))
-        if columns:
-            rows = ([_short(speed.get(key, "")) for key in columns] for speed in self.speeds)
-            yield table(columns, rows)
+        lines = ([x.part, x.what, x.value, x.bound, words[x.passed]] for x in self.lines)
+        tables = [table(("", ""), self.facts.items()), table(("", "", "value", "bound", ""), lines)]
+        for columns, speeds in groupby(self.speeds, key=tuple):
+            tables.append(table(columns, ([_short(value) for value in speed.values()] for speed in speeds)))
+        return "\n\n".join(tables) + "\n"
 
 
 def _short(value: Any) -> str:
-    return f"{value:,.0f}" if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return "-" if value is None else str(value)
+    return "-" if math.isnan(value) else f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

@@ -1,0 +1,88 @@
+"""Encoders in process: their vectors, where their nodes run, and rows a second beside the engine's own ceiling."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import onnxruntime as ort
+
+from clipserve.engine.cuda import PROVIDER, PROVIDER_OPTIONS
+from loadtests.gpu.agreement import Encoder, compared
+from loadtests.gpu.findings import Findings, Line
+from loadtests.gpu.inputs import Case, Feeds, part
+from loadtests.gpu.rates import calls_per_second
+from loadtests.gpu.sessions import Bound, Variant, run
+
+Events = Sequence[dict[str, Any]]
+
+
+def measured(
+    findings: Findings, variant: Variant, asked: Sequence[Case], sizes: Sequence[int], seconds: float
+) -> None:
+    """Each encoder of a variant; rates for each number of rows, of longer texts for the fewest and the most."""
+    for case in asked:
+        with findings.trying(variant.precision, case.name):
+            events = profiled(variant, case.graph, part(case.feeds, 2))
+            session = variant.session(case.graph)
+            findings.add(*_options(variant, case.name, session), *placed(variant, case.name, events))
+            encoder = Encoder(variant.precision, variant.precision, partial(run, session))
+            findings.add(*compared(encoder, case, sizes))
+            for rows in sizes if case in asked[:2] else sorted({1, max(sizes)}):
+                feeds = part(case.feeds, rows)
+                calls = _calls_per_second(session, feeds, seconds, cuda=variant.cuda)
+                rates = {f"{name}/s": rows * rate for name, rate in calls.items()}
+                findings.add_speed(encoder=variant.precision, what=case.name, rows=rows, **rates)
+
+
+def _calls_per_second(
+    session: ort.InferenceSession, feeds: Feeds, seconds: float, *, cuda: bool
+) -> dict[str, float]:
+    """As the service calls it, one at a time and two; and with bound memory: without copies it is the ceiling."""
+    bound = Bound(session, feeds, cuda=cuda)
+    return {
+        "run": calls_per_second(lambda: run(session, feeds), seconds),
+        "two at a time": calls_per_second(lambda: run(session, feeds), seconds, threads=2),
+        "IOBinding": calls_per_second(bound.with_copies, seconds),
+        "without copies": calls_per_second(bound.compute_only, seconds),
+    }
+
+
+def profiled(variant: Variant, graph: str, feeds: Feeds) -> Events:
+    """What each node's `args` say of one call: op_name, provider."""
+    with tempfile.TemporaryDirectory() as folder:
+        session = variant.session(graph, Path(folder))
+        run(session, feeds)
+        events = json.loads(Path(session.end_profiling()).read_text("utf-8"))
+    return [
+        event["args"]
+        for event in events
+        if event.get("cat") == "Node" and "provider" in event.get("args", {})
+    ]
+
+
+def placed(variant: Variant, name: str, events: Events) -> Iterator[Line]:
+    """Nodes on the GPU and on the CPU, and copies between the two."""
+    of = variant.precision
+    on_cpu = Counter(event["op_name"] for event in events if event["provider"] != PROVIDER)
+    named = ", ".join(f"{op} {times}" for op, times in on_cpu.most_common())
+    if variant.cuda:
+        on_gpu = len(events) - on_cpu.total()
+        copies = sum("Memcpy" in event["op_name"] for event in events)
+        yield Line(of, f"{name}, nodes on the GPU", str(on_gpu), "> 0", on_gpu > 0)
+        yield Line(of, f"{name}, copies between the two (Memcpy nodes)", str(copies))
+    yield Line(of, f"{name}, nodes on the CPU", f"{on_cpu.total()} ({named or 'none'})")
+
+
+def _options(variant: Variant, name: str, session: ort.InferenceSession) -> Iterator[Line]:
+    """What the provider says its options are, beside what it was told."""
+    if variant.cuda:
+        has: dict[str, Any] = session.get_provider_options()[PROVIDER]
+        wrong = [f"{key}={has.get(key)}" for key, value in PROVIDER_OPTIONS.items() if has.get(key) != value]
+        told = ", ".join(f"{key}={value}" for key, value in PROVIDER_OPTIONS.items())
+        yield Line(variant.precision, f"{name}, options", ", ".join(wrong) or "as asked", told, not wrong)

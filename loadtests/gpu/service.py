@@ -1,0 +1,74 @@
+"""The service itself on the device: what it says it runs on, how fast it answers, and whether it says the same."""
+
+from __future__ import annotations
+
+import json
+import re
+import urllib.request
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from loadtests.bodies import classify, embed, embed_many
+from loadtests.gpu.findings import Findings, Line
+from loadtests.gpu.inputs import jpegs
+from loadtests.gpu.rates import figures, gpu_use, load_of
+from loadtests.gpu.sessions import Variant
+from loadtests.process import Server, started
+
+_LABELS = ["a photo of a cat", "a dog", "a red car", "the sea at night", "an old house"]
+_ASKED = 12  # images that both classify
+_MOST_APART = {"fp32": 1e-3, "fp16": 1e-2}  # of two scores
+_IN_A_REQUEST = 16
+
+Scores = dict[str, float]  # by label
+
+
+def measured(findings: Findings, variant: Variant, seconds: float, clients: int, senders: int) -> None:
+    """Start the service on the device and on the CPU, one after the other."""
+    images, name = jpegs(max(_ASKED, _IN_A_REQUEST)), variant.precision
+    with _service(variant.folder, "cuda" if variant.cuda else "cpu") as server:
+        engine = _engine(server)
+        expected = "onnxruntime-cuda" if variant.cuda else "onnxruntime"
+        findings.add(Line("service", f"{name}, engine", engine, expected, engine == expected))
+        answers = [_scores(server, image) for image in images[:_ASKED]]
+        for call, rows in ((embed(images[0]), 1), (embed_many(images[:_IN_A_REQUEST]), _IN_A_REQUEST)):
+            with gpu_use() as used:
+                load = load_of([server.url] * senders, call, -(-clients // senders), seconds)
+            rate, own = load.goodput() * rows, figures(load)
+            findings.add_speed(
+                service=name, clients=clients, **{"in a request": rows, "JPEG/s": rate}, **own, **used
+            )
+    with _service(variant.folder, "cpu") as server:
+        on_cpu = [_scores(server, image) for image in images[:_ASKED]]
+    findings.add(*_same(name, answers, on_cpu))
+
+
+def _service(artifact: Path, device: str) -> AbstractContextManager[Server]:
+    return started("clipserve", models=str(artifact), device=device, backend="onnx", max_queue_seconds=60)
+
+
+def _same(name: str, answers: Sequence[Scores], on_cpu: Sequence[Scores]) -> list[Line]:
+    pairs = list(zip(answers, on_cpu, strict=True))
+    apart = max(abs(one[label] - two[label]) for one, two in pairs for label in one)
+    firsts = sum(max(one, key=one.__getitem__) == max(two, key=two.__getitem__) for one, two in pairs)
+    bound, what = _MOST_APART[name], f"{name}, /classify against the CPU's"
+    return [
+        Line("service", f"{what}, same first label", f"{firsts} of {_ASKED}", f"{_ASKED}", firsts == _ASKED),
+        Line("service", f"{what}, scores apart", f"{apart:.6f}", f"<= {bound}", apart <= bound),
+    ]
+
+
+def _engine(server: Server) -> str:
+    assert server.metrics_url is not None
+    with urllib.request.urlopen(server.metrics_url) as answer:
+        found = re.search(r'^clipserve_model_info{engine="([^"]*)"', answer.read().decode(), re.MULTILINE)
+    return found[1] if found else "unknown"
+
+
+def _scores(server: Server, image: bytes) -> Scores:
+    call = classify(image, _LABELS)
+    request = urllib.request.Request(server.url + call.path, call.body, {"Content-Type": call.content_type})
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        (result,) = json.load(answer)["results"]
+    return {each["label"]: each["score"] for each in result["labels"]}

@@ -1,0 +1,171 @@
+"""Encoders behind a real Triton that runs: their vectors, what Triton takes, and what gateways in front serve."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import numpy as np
+from tritonclient.grpc import service_pb2, service_pb2_grpc
+
+from clipserve.clip.artifact import IMAGE_GRAPH, read_manifest
+from clipserve.engine.backend import Embeddings
+from clipserve.engine.triton.contract import FINGERPRINT, TOWERS, triton_model
+from loadtests.bodies import embed
+from loadtests.gpu.agreement import Encoder, compared
+from loadtests.gpu.findings import Findings, Line
+from loadtests.gpu.inputs import Case, Feeds, count, jpegs, part
+from loadtests.gpu.rates import calls_per_second, figures, gpu_use, in_processes, load_of
+from loadtests.gpu.sessions import Variant
+from loadtests.observe import cpu_seconds_of_all
+from loadtests.process import started
+from loadtests.prometheus import read
+
+_INFER = "/inference.GRPCInferenceService/ModelInfer"
+_OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+_IN_FLIGHT = 8  # calls: two for each of Triton's instances, and as many on their way
+_COUNTERS = {
+    "nv_inference_count_total": "rows",
+    "nv_inference_exec_count_total": "executions",
+    "nv_inference_compute_infer_duration_us_total": "computing",
+    "nv_inference_request_success_total": "requests",
+}
+
+
+@dataclass(frozen=True)
+class Served:
+    """A Triton, the variant that it serves, and its models by encoder. `url`: gRPC host:port."""
+
+    url: str
+    metrics_url: str
+    variant: Variant
+    models: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        return f"Triton {self.variant.precision}"
+
+
+def found(url: str, metrics_url: str, variants: Sequence[Variant]) -> Served:
+    """The one of these variants of a model that this Triton says it serves.
+
+    Raises:
+        SystemExit: it serves none of them.
+    """
+    manifests = [read_manifest(variant.folder) for variant in variants]
+    with grpc.insecure_channel(url) as channel:
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        asked = {
+            each: service_pb2.ModelConfigRequest(name=triton_model(manifests[0], each)) for each in TOWERS
+        }
+        models: dict[str, Any] = {tower: stub.ModelConfig(request).config for tower, request in asked.items()}
+    stated = {model.parameters[FINGERPRINT].string_value for model in models.values()}
+    for variant, manifest in zip(variants, manifests, strict=True):
+        if stated == {manifest.fingerprint()}:
+            return Served(url, metrics_url, variant, models)
+    raise SystemExit(f"Triton serves {', '.join(sorted(stated))}, and none of the artifacts")
+
+
+def lengths_of(served: Served) -> tuple[int, ...]:
+    """The lengths that texts are padded to, as its text model states them."""
+    return tuple(map(int, served.models["text"].parameters["text_lengths"].string_value.split(",")))
+
+
+def encoders(
+    findings: Findings,
+    served: Served,
+    asked: Sequence[Case],
+    sizes: Sequence[int],
+    seconds: float,
+    senders: int,
+) -> None:
+    """Cosines, then full calls as fast as Triton takes them."""
+    for case in asked:
+        model = served.models[case.graph.removesuffix(".onnx")]
+        with findings.trying(served.name, case.name):
+            fitting = [size for size in sizes if size <= model.max_batch_size]
+            findings.add(*_cosines(served, model.name, case, fitting))
+            full = part(case.feeds, model.max_batch_size)
+            call = (served.url, message(model.name, full), seconds)
+            before = counted(served.metrics_url, case.graph)
+            with gpu_use() as used:
+                rate = sum(in_processes(send, [call] * senders)) * count(full)
+            did = since(before, counted(served.metrics_url, case.graph))
+            findings.add_speed(encoder=served.name, what=case.name, **{"rows/s": rate}, **did, **used)
+
+
+def _cosines(served: Served, model: str, case: Case, sizes: Sequence[int]) -> list[Line]:
+    with grpc.insecure_channel(served.url, _OPTIONS) as channel:
+        infer = channel.unary_unary(_INFER)
+
+        def compute(feeds: Feeds) -> Embeddings:
+            answer = service_pb2.ModelInferResponse.FromString(infer(message(model, feeds)))
+            vectors = np.frombuffer(answer.raw_output_contents[0], np.float32)
+            return vectors.reshape(tuple(answer.outputs[0].shape))
+
+        return list(compared(Encoder(served.name, served.variant.precision, compute), case, sizes))
+
+
+def message(model: str, feeds: Feeds) -> bytes:
+    """A call as it goes over the network, made once; `lengths` is [N, 1] there."""
+    request = service_pb2.ModelInferRequest(model_name=model)
+    for name, array in feeds.items():
+        shape = [*array.shape, 1] if array.ndim == 1 else array.shape
+        kind = "UINT8" if array.dtype == np.uint8 else "INT32"
+        request.inputs.add(name=name, datatype=kind, shape=shape)
+        request.raw_input_contents.append(np.ascontiguousarray(array).tobytes())
+    request.outputs.add(name="embedding")
+    return bytes(request.SerializeToString())
+
+
+def send(url: str, call: bytes, seconds: float) -> float:
+    """Calls a second from this process, several on their way at a time."""
+    with grpc.insecure_channel(url, _OPTIONS) as channel:
+        infer = channel.unary_unary(_INFER)
+        return calls_per_second(lambda: infer(call), seconds, _IN_FLIGHT)
+
+
+def gateways(findings: Findings, served: Served, number: int, clients: int, seconds: float) -> None:
+    """JPEG in, vectors out, through so many gateways, each with clients of its own."""
+    own = {"models": str(served.variant.folder), "backend": "triton", "triton_url": served.url}
+    call = embed(jpegs(1)[0])
+    with ExitStack() as stack:
+        patient = {"max_queue_seconds": "60", "deadline_seconds": "60"}
+        servers = [stack.enter_context(started("clipserve", **own, **patient)) for _ in range(number)]
+        urls, pids = [server.url for server in servers], [server.pid or 0 for server in servers]
+        load_of(urls, call, clients, min(seconds, 2.0))  # caches, pages, clocks
+        before, cpu = counted(served.metrics_url, IMAGE_GRAPH), sum(map(cpu_seconds_of_all, pids))
+        with gpu_use() as used:
+            load = load_of(urls, call, clients, seconds)
+        spent = 1000 * (sum(map(cpu_seconds_of_all, pids)) - cpu) / max(1, len(load.answers))
+    did = since(before, counted(served.metrics_url, IMAGE_GRAPH))
+    rate = {"JPEG/s": load.goodput(), **figures(load), "gateway's CPU ms": spent}
+    findings.add_speed(encoder=served.name, gateways=number, clients=number * clients, **rate, **did, **used)
+    rows, what = did["rows an execution"], f"rows an execution, {number} gateways"
+    findings.add(Line(served.name, what, f"{rows:.1f}", "> 1", rows > 1))
+
+
+def counted(metrics_url: str, graph: str) -> dict[str, float]:
+    """Of one encoder since Triton started: rows, executions, requests, microseconds of computing."""
+    suffix = f"_{graph.removesuffix('.onnx')}"
+    return {
+        _COUNTERS[name]: value
+        for (name, labels), value in read(metrics_url).items()
+        if name in _COUNTERS and dict(labels).get("model", "").endswith(suffix)
+    }
+
+
+def since(before: dict[str, float], after: dict[str, float]) -> dict[str, float]:
+    """What an encoder did. `rows/s of computing`: as if nothing else took time, of one instance."""
+    grown = {what: after.get(what, 0.0) - before.get(what, 0.0) for what in _COUNTERS.values()}
+    executions = max(1.0, grown["executions"])
+    # Triton counts the time of an execution once for each of its requests.
+    own = grown["computing"] / 1e6 / max(1.0, grown["requests"] / executions)
+    return {
+        "rows an execution": grown["rows"] / executions,
+        "ms of computing an execution": own / executions * 1000,
+        "rows/s of computing": grown["rows"] / own if own else 0.0,
+    }
