@@ -4,32 +4,18 @@ from __future__ import annotations
 
 import typer
 
-from loadtests import (
-    commands,
-    embed_folder,
-    gathering,
-    limit,
-    replicas,
-    versus,
-    zero_shot,
-)
+from loadtests import commands, limit, replicas, versus
 from loadtests.gpu.command import gpu_check
 
 cli = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
 cli.command()(limit.limit)
-cli.command("triton")(limit.versus_triton)
 cli.command()(commands.scenario)
 cli.command("all")(commands.all_scenarios)
 cli.command()(commands.overload)
 cli.command()(commands.fair)
-cli.command()(commands.bulk)
 cli.command()(commands.gateway)
 cli.command()(commands.startup)
-cli.command()(commands.soak)
-cli.command()(embed_folder.embed_folder)
-cli.command()(zero_shot.zero_shot)
 cli.command()(replicas.replicas)
-cli.command()(gathering.gathering)
 cli.command()(versus.versus)
 cli.command()(gpu_check)
 

@@ -10,13 +10,10 @@ from typing import Annotated
 
 import typer
 
-from loadtests import bulk as in_bulk
 from loadtests import fair as fairness
 from loadtests import gateway as alone
 from loadtests import overload as overloading
-from loadtests import soak as soaking
 from loadtests.measure import Measurement, Result
-from loadtests.observe import Memory
 from loadtests.process import Server, started
 from loadtests.report import Report, ms, results_table, table, write
 from loadtests.scenarios import SCENARIOS, Scenario
@@ -108,20 +105,6 @@ def fair(
     _finish(f"Fairness: {artifact.name}", results, out, text, _about(server, own))
 
 
-def bulk(
-    artifact: Artifact = DEMO,
-    lines: int = 100_000,
-    seconds: Seconds = 15.0,
-    out: Out = None,
-    settings: Set = None,
-) -> None:
-    """Single images alone, then beside a bulk request of so many texts."""
-    own = settings_of(settings, {})
-    with _server(artifact, None, own) as server:
-        results, run = in_bulk.bulk(server, lines, seconds, _progress)
-    _finish(f"Bulk: {artifact.name}", results, out, in_bulk.bulk_table(results, run), _about(server, own))
-
-
 def gateway(
     artifact: Artifact = DEMO, connections: int = 16, seconds: Seconds = 5.0, rounds: Rounds = 5
 ) -> None:
@@ -147,30 +130,6 @@ def startup(artifact: Artifact = DEMO, rounds: Rounds = 5, settings: Set = None)
             seconds.append(server.startup_seconds or 0.0)
         _tell(f"  start {number + 1}: {seconds[-1]:.2f} s")
     typer.echo(f"{artifact.name}: ready after {statistics.median(seconds):.2f} s (median of {rounds}).")
-
-
-def soak(
-    artifact: Artifact = DEMO,
-    minutes: float = 30.0,
-    share: Annotated[float, typer.Option(help="Of the capacity.")] = 0.5,
-    out: Out = None,
-    settings: Set = None,
-) -> None:
-    """The mix in an open loop for long: does memory grow?"""
-    own = settings_of(settings, {})
-    with _server(artifact, None, own) as server:
-        measurement = Measurement(server, SCENARIOS["mix"], period=1.0, on_sample=_minutely)
-        _warm(measurement, 10.0)
-        capacity = measurement.closed(10.0)
-        _progress(capacity)
-        result = measurement.open(share * capacity.load.goodput(), minutes * 60)
-    seen = result.observation
-    peak, weights = (seen.peak or 0) / 1e6, soaking.weights_bytes(artifact) / 1e6
-    text = (
-        f"Peak RSS {peak:,.0f} MB, weights {weights:,.0f} MB; in the second half RSS grew by "
-        f"{soaking.slope(seen.memory):,.1f} KiB a minute."
-    )
-    _finish(f"Soak: {artifact.name}", [result], out, text, _about(server, own))
 
 
 @contextmanager
@@ -214,11 +173,6 @@ def _progress(result: Result) -> None:
     _tell(
         f"  {result.scenario.name}, {result.loop}: {load.goodput():.1f} good/s, {len(load.refusals)} refused"
     )
-
-
-def _minutely(memory: Memory) -> None:
-    if memory.at >= 1 and int(memory.at) % 60 == 0:
-        _tell(f"  {memory.at / 60:.0f} min: {memory.rss / 1e6:,.0f} MB")
 
 
 def _finish(

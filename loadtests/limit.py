@@ -1,4 +1,4 @@
-"""A service of this checkout beside the limit of the machine, and beside itself with Triton behind it."""
+"""A service of this checkout beside the limit of the machine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import typer
 from loadtests.bare_loop import bare_loop
 from loadtests.bodies import classify, embed, photo
 from loadtests.closed_loop import run
-from loadtests.process import serving, triton
+from loadtests.process import serving
 
 Measures = dict[str, Callable[[float], float]]
 
@@ -47,33 +47,11 @@ def limit(
         }
         typer.echo(f"{platform.processor() or platform.machine()}, {cores} cores; JPEG {width} x {height}, "
                    f"{len(image):,} bytes; {rounds} rounds of {seconds:g} s")  # fmt: skip
-        _report(measures, rounds, seconds, limit="bare loop")
+        _report(measures, rounds, seconds)
 
 
-def versus_triton(
-    artifact: Annotated[Path, typer.Argument(help="An artifact, best ViT-B-32 with random weights.")],
-    clients: int = 16,
-    rounds: int = 15,
-    seconds: float = 3.0,
-    option: Annotated[list[str] | None, typer.Option(help="For `python -m clipserve_models triton`.")] = None,
-) -> None:
-    """Throughput of /embed through a real Triton on this CPU beside the embedded backend, interleaved; medians."""
-    call = embed(photo(640, 480))
-    common: dict[str, str | float] = {"models": str(artifact), "max_queue_seconds": 60}
-    with (
-        triton(artifact, *(option or [])) as address,
-        serving(**common) as embedded,
-        serving(**common, backend="triton", triton_url=address) as remote,
-    ):
-        measures: Measures = {
-            f"embedded, {clients} clients": lambda seconds: run(embedded, call, clients, seconds).rate,
-            f"Triton, {clients} clients": lambda seconds: run(remote, call, clients, seconds).rate,
-        }
-        _report(measures, rounds, seconds, limit="embedded")
-
-
-def _report(measures: Measures, rounds: int, seconds: float, limit: str) -> None:
-    """Interleaved rounds; then for each the median of its rates, and of its ratios to the best `limit`."""
+def _report(measures: Measures, rounds: int, seconds: float) -> None:
+    """Interleaved rounds; then for each the median of its rates, and of its ratios to the best bare loop."""
     for measure in measures.values():
         measure(min(2.0, seconds))  # warm: caches, pages, clocks
     rates: dict[str, list[float]] = {name: [] for name in measures}
@@ -81,8 +59,9 @@ def _report(measures: Measures, rounds: int, seconds: float, limit: str) -> None
         for name, measure in measures.items():
             rates[name].append(measure(seconds))
             typer.echo(f"  round {number + 1}: {name}: {rates[name][-1]:.1f}/s", err=True)
-    best = max((name for name in rates if name.startswith(limit)), key=lambda n: statistics.median(rates[n]))
-    typer.echo(f"| | requests/s | of {limit} |\n| --- | --- | --- |")
+    loops = [name for name in rates if name.startswith("bare loop")]
+    best = max(loops, key=lambda name: statistics.median(rates[name]))
+    typer.echo("| | requests/s | of the bare loop |\n| --- | --- | --- |")
     for name, values in rates.items():
         share = statistics.median(value / top for value, top in zip(values, rates[best], strict=True))
         typer.echo(f"| {name} | {statistics.median(values):.1f} | {share:.2f} |")

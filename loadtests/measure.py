@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from loadtests import closed_loop, open_loop
 from loadtests.bodies import Calls
 from loadtests.load import Load
-from loadtests.observe import Memory, Observation, Observer
+from loadtests.observe import Observation, Observer
 from loadtests.process import Server
 from loadtests.scenarios import Scenario
 
@@ -31,43 +30,28 @@ class Result:
 
 
 class Measurement:
-    """A scenario at a server, measured as often as is asked; no request is sent twice where all must be new.
+    """A scenario at a server, measured as often as is asked; no request is sent twice where all must be new."""
 
-    `on_sample`: called with each sample of the server's memory, `period` seconds apart.
-    """
-
-    def __init__(
-        self,
-        server: Server,
-        scenario: Scenario,
-        seed: int = 0,
-        period: float = 0.25,
-        on_sample: Callable[[Memory], None] | None = None,
-    ) -> None:
+    def __init__(self, server: Server, scenario: Scenario, seed: int = 0) -> None:
         self._server = server
         self._scenario = scenario
         self._calls: Calls = scenario.calls(seed)
-        self._period = period
-        self._on_sample = on_sample
         self._next = 0
 
     def closed(self, seconds: float, clients: int | None = None) -> Result:
         """By `clients`, without which the scenario's own number, each waiting for its answers."""
         count = clients or self._scenario.clients
-        with self._observer() as observer:
+        with Observer(self._server) as observer:
             load = closed_loop.run(self._server.url, self._calls, count, seconds, self._next)
         self._next += len(load.answers) + count  # each client has taken one more than it sent
         return self._result(f"closed, {count} client{'s' * (count > 1)}", load, observer)
 
     def open(self, rate: float, seconds: float) -> Result:
         """At `rate` requests a second, whatever becomes of them."""
-        with self._observer() as observer:
+        with Observer(self._server) as observer:
             load = open_loop.run(self._server.url, self._calls, rate, seconds, self._next)
         self._next += len(load.answers)
         return self._result(f"open, {rate:.3g}/s", load, observer)
-
-    def _observer(self) -> Observer:
-        return Observer(self._server, self._period, self._on_sample)
 
     def _result(self, loop: str, load: Load, observer: Observer) -> Result:
         return Result(self._scenario, loop, load, observer.observation, len(self._calls(0).body))

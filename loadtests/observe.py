@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+import statistics
 import threading
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +16,7 @@ from loadtests.process import Server
 from loadtests.prometheus import ServerMetrics, between, read
 
 _TICKS = os.sysconf("SC_CLK_TCK")  # of /proc, a second
+_PERIOD = 0.25  # seconds between two samples of memory
 
 
 @dataclass(frozen=True)
@@ -40,19 +41,20 @@ class Observation:
         """Bytes in memory at the end."""
         return self.memory[-1].rss if self.memory else None
 
+    @property
+    def growth(self) -> float:
+        """KiB a minute by which memory grew in the second half: the line of least squares."""
+        half = self.memory[len(self.memory) // 2 :]
+        if len(half) < 2:
+            return 0.0
+        return statistics.linear_regression([m.at / 60 for m in half], [m.rss / 1024 for m in half]).slope
+
 
 class Observer:
-    """Observes `server` for the time of the `with` block; afterwards `observation` holds what there was.
+    """Observes `server` for the time of the `with` block; afterwards `observation` holds what there was."""
 
-    `period`: seconds between two samples of its memory. `on_sample`: called with each sample.
-    """
-
-    def __init__(
-        self, server: Server, period: float = 0.25, on_sample: Callable[[Memory], None] | None = None
-    ) -> None:
+    def __init__(self, server: Server) -> None:
         self._server = server
-        self._period = period
-        self._on_sample = on_sample
         self._memory: list[Memory] = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._sample, daemon=True)
@@ -89,11 +91,8 @@ class Observer:
                 rss = memory(pid)["VmRSS"]
             except (FileNotFoundError, KeyError):
                 return  # it ended
-            sample = Memory(time.perf_counter() - self._started, rss)
-            self._memory.append(sample)
-            if self._on_sample:
-                self._on_sample(sample)
-            if self._stop.wait(self._period):
+            self._memory.append(Memory(time.perf_counter() - self._started, rss))
+            if self._stop.wait(_PERIOD):
                 return
 
 

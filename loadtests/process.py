@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import signal
 import socket
 import subprocess
 import sys
@@ -37,35 +36,6 @@ def free_port() -> int:
             if port not in _given:
                 _given.add(port)
                 return port
-
-
-@contextmanager
-def triton(artifact: Path, *options: str) -> Iterator[str]:
-    """A real Triton on this CPU with the artifact (deploy/triton/local.sh); gives its gRPC host:port."""
-    with tempfile.TemporaryDirectory() as repository:
-        writer = [sys.executable, "-m", "clipserve_models", "triton", str(artifact), "--backend", "python"]
-        subprocess.run([*writer, "--out", repository, *options], check=True, stdout=subprocess.DEVNULL)
-        with serve_repository(Path(repository), free_port()) as address:
-            yield address
-
-
-@contextmanager
-def serve_repository(repository: Path, metrics_port: int, **variables: str) -> Iterator[str]:
-    """A real Triton on this CPU with these models and variables; gives its gRPC host:port."""
-    grpc = free_port()
-    ports = {"TRITON_GRPC_PORT": str(grpc), "TRITON_METRICS_PORT": str(metrics_port)}
-    process = subprocess.Popen(
-        ["deploy/triton/local.sh", "serve", str(repository)],
-        env=os.environ | ports | {"TRITON_PYTHON": sys.executable} | variables,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        yield f"127.0.0.1:{grpc}"
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(60)
 
 
 @dataclass(frozen=True)

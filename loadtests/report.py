@@ -131,7 +131,8 @@ def _details(result: Result) -> str:
     statuses = ", ".join(f"{status or 'no answer'}: {n:,}" for status, n in sorted(load.statuses.items()))
     lines.append(
         f"Statuses: {statuses}. Requests were sent up to {ms(load.lag)} ms late (p99); the generator "
-        f"took {load.client_share:.1%} of this machine's CPU time."
+        f"took {load.client_share:.1%} of this machine's CPU time. Memory grew by {result.observation.growth:,.1f} "
+        "KiB a minute in the second half."
     )
     if metrics:
         lines += [_stages(metrics), _batches(metrics)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import resource
 import shutil
 import subprocess
@@ -31,12 +30,11 @@ def available() -> bool:
     return shutil.which("wrk") is not None
 
 
-def texts(url: str, connections: int, seconds: float, words: int = 0) -> Texts:
-    """POST /embed with a new text each time, from one thread: short ones, or of 1 to `words` words."""
+def texts(url: str, connections: int, seconds: float) -> Texts:
+    """POST /embed with a new short text each time, from one thread."""
     command = ["wrk", "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "-s", str(_SCRIPT), url]
     before = _children_cpu()
-    environment = os.environ | {"WORDS": str(words)}
-    output = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     cpu = _children_cpu() - before
     said = json.loads(output.strip().splitlines()[-1])
     errors = said["not_200"] + said["broken"]

@@ -100,11 +100,14 @@ def evaluate(
     ],
     url: Annotated[str, typer.Option(help="A running service.")] = "http://127.0.0.1:8080",
     template: Annotated[list[str] | None, typer.Option(help="Default: the model's own; repeatable.")] = None,
+    label_set: Annotated[
+        str | None, typer.Option(help="A label set of the service, with these labels.")
+    ] = None,
 ) -> None:
     """Measure the zero-shot accuracy of a running service on labelled photos, over HTTP."""
     from clipserve_models.evaluate import evaluate as measure
 
-    typer.echo(str(measure(url, photos, classes, template or [])))
+    typer.echo(str(measure(url, photos, classes, template or [], label_set)))
 
 
 @app.command()

@@ -56,10 +56,13 @@ def labelled_photos(folder: Path, classes: dict[str, str]) -> Iterator[tuple[Pat
                     break
 
 
-def evaluate(url: str, folder: Path, classes: Path, templates: list[str]) -> Accuracy:
-    """Classify each photo among all labels.
+def evaluate(
+    url: str, folder: Path, classes: Path, templates: list[str], label_set: str | None = None
+) -> Accuracy:
+    """Classify each photo among all labels, many at a time.
 
     Two classes with the same name (ImageNet has "crane" and "maillot" twice) count as one label.
+    `label_set`: of the service, with these labels, which may have prompts and examples of their own.
 
     Raises:
         ModelsError: there are no photos, or the service refuses a request or cannot be reached.
@@ -69,18 +72,17 @@ def evaluate(url: str, folder: Path, classes: Path, templates: list[str]) -> Acc
     photos = list(labelled_photos(folder, by_key))
     if not photos:
         raise ModelsError(f"{folder} holds no photo whose folder or name begins with a key of {classes}.")
-    first = among_five = 0
-    fingerprint = ""
+    asked = {"label_set": label_set} if label_set else {"labels": labels, "templates": templates}
     try:
         with Client(url, timeout=120) as client:
-            for path, truth in photos:
-                answer = client.classify([path], labels, templates=templates, top_k=5)
-                if answer.errors:
-                    raise ModelsError(f"{path.name}: {answer.errors[0]}")
-                best = [each.label for each in answer.labels[0]]
-                fingerprint = answer.fingerprint
-                first += truth in best[:1]
-                among_five += truth in best
+            answer = client.classify([path for path, _ in photos], **asked, top_k=5)
     except ClipserveError as error:
         raise ModelsError(f"{error}. Start a service: make run.") from None
-    return Accuracy(len(photos), len(labels), first / len(photos), among_five / len(photos), fingerprint)
+    for position, failed in sorted(answer.errors.items()):
+        raise ModelsError(f"{photos[position][0].name}: {failed}")
+    first = among_five = 0
+    for (_, truth), best in zip(photos, answer.labels, strict=True):
+        first += best[0].label == truth
+        among_five += truth in [each.label for each in best]
+    count = len(photos)
+    return Accuracy(count, len(labels), first / count, among_five / count, answer.fingerprint)

@@ -64,6 +64,11 @@ def test_evaluate_measures_a_running_service(demo: str, photos: dict[str, bytes]
     assert (accuracy.photos, accuracy.labels) == (4, 4)
     assert (accuracy.top1, accuracy.top5) == (0.75, 1.0)
     assert "top-1 75.0%" in str(accuracy)
+    # A set in which the labels are described as one another: what was right is wrong.
+    crossed = [{"label": "cat", "prompts": ["coffee"]}, {"label": "coffee", "prompts": ["cat"]}]
+    put = httpx.put(f"{demo}/label-sets/crossed", json={"labels": [*crossed, "rocket", "guitar"]}, timeout=30)
+    assert put.json()["state"] == "ready"
+    assert evaluate(demo, tmp_path, classes, [], "crossed").top1 == 0.5
 
 
 def test_evaluate_says_what_is_missing(demo: str, tmp_path: Path) -> None:

@@ -12,7 +12,6 @@ import pytest
 from typer.testing import CliRunner
 
 from loadtests.__main__ import cli
-from loadtests.bulk import bulk, bulk_table
 from loadtests.edge import Replica, edge
 from loadtests.gateway import gateway
 from loadtests.process import started
@@ -74,17 +73,7 @@ def test_without_haproxy_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
         pass
 
 
-def test_single_images_are_measured_beside_lines(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)
-    with started("loadtests.fake_service", models="service/clipserve/demo") as server:
-        (alone, *beside), run = bulk(server, lines=250, seconds=0.3, report=lambda _: None)
-    assert (run.lines, run.errors) == (250, 0)
-    assert alone.load.good
-    assert beside
-    assert "250 lines in" in bulk_table([alone, *beside], run)
-
-
 def test_a_stranger_on_the_network_does_not_import_the_service() -> None:
     imports = re.compile(r"^\s*(from|import) clipserve\b", re.MULTILINE)
     found = {path.stem for path in (ROOT / "loadtests").glob("*.py") if imports.search(path.read_text())}
-    assert found == {"fake_backend", "fake_service", "fake_triton", "zero_shot"}
+    assert found == {"fake_backend", "fake_service", "fake_triton"}
