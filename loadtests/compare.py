@@ -21,7 +21,7 @@ from loadtests.bare_loop import bare_loop
 from loadtests.peers import report
 from loadtests.peers.contestants import PEERS, Contestant, clipserve
 from loadtests.peers.environments import CannotPrepare
-from loadtests.peers.rounds import CONTESTS, Loop, Participant, Served, measure, photographs
+from loadtests.peers.rounds import CONTESTS, Served, TakeTurn, bare, measure, photographs
 from loadtests.peers.server import NotRunning, PeerServer
 from loadtests.process import free_port
 
@@ -70,10 +70,11 @@ def compare(
             except NotRunning as error:
                 skipped[entry.name] = str(error)
                 _say(f"{entry.name} is skipped: {error}")
-        participants: list[Participant] = [*_loops(artifact, photos, limit), *served]
+        participants = _loops(artifact, photos[640, 480]) if limit else {}
+        participants |= {each.contestant.name: each.turn for each in served}
         results = measure(participants, contests, rounds, seconds, _say)
-        facts = report.facts(artifact, served, skipped, rounds, seconds, photos)
-    report.write(out, facts, contests, results)
+        facts = report.facts(artifact, served, skipped, photos)
+    report.write(out, facts | {"rounds": rounds, "seconds": seconds, "contests": results})
     typer.echo((out / "compare.md").read_text("utf-8"))
 
 
@@ -140,16 +141,14 @@ def _check(served: Served, reference: Served | None) -> None:
         raise NotRunning(f"its vectors have a cosine of {min(served.cosines):.5f} to clipserve's")
 
 
-def _loops(artifact: Path, photos: dict[tuple[int, int], bytes], wanted: bool) -> list[Loop]:
+def _loops(artifact: Path, image: bytes) -> dict[str, TakeTurn]:
     """The limit of the machine: the engine without a server, in two arrangements."""
-    if not wanted:
-        return []
-    cores, image = len(os.sched_getaffinity(0)), photos[640, 480]
+    cores = len(os.sched_getaffinity(0))
     size = json.loads((artifact / "model.json").read_text("utf-8"))["image"]["size"]
-    return [
-        Loop(f"bare loop, {loops} x {threads}", bare_loop(artifact, size, image, loops, threads))
+    return {
+        f"bare loop, {loops} x {threads}": bare(bare_loop(artifact, size, image, loops, threads))
         for loops, threads in sorted({(1, cores), (cores, 1)})
-    ]
+    }
 
 
 if __name__ == "__main__":

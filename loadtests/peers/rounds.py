@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from loadtests import closed_loop
 from loadtests.bodies import Call, Calls, photo
@@ -49,25 +48,14 @@ class Turn:
     failed: int = 0
 
 
-class Participant(Protocol):
-    """Someone who takes turns."""
-
-    @property
-    def name(self) -> str: ...
-
-    def turn(self, contest: Contest, number: int, seconds: float) -> Turn | None:
-        """Measure; `number` is the round's, 0 the rehearsal. None: it cannot do this."""
+# What a participant does in a contest, in the round of this number, 0 being the rehearsal, for so many seconds.
+# None: it cannot do this.
+TakeTurn = Callable[[Contest, int, float], Turn | None]
 
 
-@dataclass(frozen=True)
-class Loop:
-    """The bare engine loop: no server, so no latency, and only the plain contest."""
-
-    name: str
-    measure: Callable[[float], float]
-
-    def turn(self, contest: Contest, number: int, seconds: float) -> Turn | None:  # noqa: ARG002
-        return Turn(self.measure(seconds)) if contest.name == "embed" else None
+def bare(measure: Callable[[float], float]) -> TakeTurn:
+    """The turns of a loop without a server: no latency, and only the plain contest. `measure`: seconds -> rate."""
+    return lambda contest, _, seconds: Turn(measure(seconds)) if contest.name == "embed" else None
 
 
 @dataclass
@@ -80,11 +68,8 @@ class Served:
     vectors: list[list[float]] = field(default_factory=list)
     cosines: list[float] = field(default_factory=list)
 
-    @property
-    def name(self) -> str:
-        return self.contestant.name
-
     def turn(self, contest: Contest, number: int, seconds: float) -> Turn | None:
+        """A closed loop; the server is stopped before and after."""
         calls = self._calls(contest)
         if calls is None:
             return None
@@ -119,43 +104,31 @@ def photographs(contests: Sequence[Contest]) -> dict[tuple[int, int], bytes]:
     return {size: photo(*size) for size in sizes}
 
 
-@dataclass
-class Results:
-    """All turns by contest and contestant, in the order of rounds; every list of a contest is as long."""
-
-    turns: dict[str, dict[str, list[Turn]]] = field(default_factory=dict)
-
-    def rate(self, contest: str, name: str) -> float:
-        """Median, right answers a second."""
-        return statistics.median(turn.rate for turn in self.turns[contest][name])
-
-    def p50(self, contest: str, name: str) -> float | None:
-        """Median of the rounds' medians, milliseconds."""
-        found = [turn.p50 for turn in self.turns[contest][name] if turn.p50 is not None]
-        return statistics.median(found) if found else None
-
-    def ratio(self, contest: str, first: str, second: str) -> float:
-        """Median of each round's rate of `first` over that of `second`; infinite where `second` answers nothing."""
-        pairs = zip(self.turns[contest][first], self.turns[contest][second], strict=True)
-        return statistics.median(a.rate / b.rate if b.rate else float("inf") for a, b in pairs)
-
-
 def measure(
-    participants: Sequence[Participant],
+    participants: Mapping[str, TakeTurn],
     contests: Sequence[Contest],
     rounds: int,
     seconds: float,
     say: Callable[[str], None],
-) -> Results:
-    """A short rehearsal that is not counted, then the rounds: A B C D, A B C D, ... in each contest."""
-    results = Results()
+) -> dict[str, Any]:
+    """A short rehearsal that is not counted, then the rounds: A B C D, A B C D, ... in each contest.
+
+    Returns:
+        by contest what it is `about`, and the `turns` of each participant, in the order of rounds.
+    """
+    results: dict[str, Any] = {}
     for number in range(rounds + 1):
         for contest in contests:
-            for participant in participants:
-                turn = participant.turn(contest, number, seconds if number else min(1.0, seconds))
+            for name, take_turn in participants.items():
+                turn = take_turn(contest, number, seconds if number else min(1.0, seconds))
                 if turn is None or not number:
                     continue
-                results.turns.setdefault(contest.name, {}).setdefault(participant.name, []).append(turn)
+                own = results.setdefault(contest.name, {"about": contest.about, "turns": {}})["turns"]
+                own.setdefault(name, []).append({key: _rounded(value) for key, value in asdict(turn).items()})
                 failed = f", {turn.failed} FAILED" if turn.failed else ""
-                say(f"round {number}: {contest.name}: {participant.name}: {turn.rate:.2f}/s{failed}")
+                say(f"round {number}: {contest.name}: {name}: {turn.rate:.2f}/s{failed}")
     return results
+
+
+def _rounded(value: float | None) -> float | None:
+    return round(value, 3) if isinstance(value, float) else value

@@ -8,7 +8,6 @@ import shutil
 import sys
 import time
 import xml.etree.ElementTree as ElementTree
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -19,7 +18,8 @@ from loadtests.bodies import Call
 from loadtests.peers import contestants, environments
 from loadtests.peers.chart import Bar, Panel, chart
 from loadtests.peers.environments import CannotPrepare
-from loadtests.peers.rounds import CONTESTS, Contest, Results, Turn, measure
+from loadtests.peers.report import ratio
+from loadtests.peers.rounds import CONTESTS, Contest, TakeTurn, Turn, measure
 from loadtests.peers.server import NotRunning, PeerServer
 from loadtests.process import free_port
 
@@ -36,35 +36,33 @@ http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Echo).serve_forever()
 _CALL = Call("/", b"", "text/plain")
 
 
-@dataclass
-class Scripted:
-    """A participant that gives the rates of a list in turn and notes who came when."""
-
-    name: str
-    rates: list[float]
-    order: list[str] = field(default_factory=list)
-
-    def turn(self, contest: Contest, number: int, seconds: float) -> Turn | None:
-        self.order.append(self.name)
-        return Turn(self.rates[number], p50=10.0 * number)
+def turns(*rates: float) -> list[dict[str, float]]:
+    return [{"rate": rate} for rate in rates]
 
 
 def test_the_contestants_take_turns_and_the_rehearsal_does_not_count() -> None:
     order: list[str] = []
-    pair = [Scripted("a", [99, 1, 2, 3], order), Scripted("b", [99, 4, 5, 6], order)]
+
+    def scripted(name: str, *rates: float) -> TakeTurn:
+        def take_turn(contest: Contest, number: int, seconds: float) -> Turn | None:
+            order.append(name)
+            return Turn(rates[number], p50=10.0 * number)
+
+        return take_turn
+
+    pair = {"a": scripted("a", 99, 1, 2, 3), "b": scripted("b", 99, 4, 5, 6)}
     results = measure(pair, CONTESTS[:1], 3, 0.1, say=lambda _: None)
     assert order == ["a", "b"] * 4
-    assert [turn.rate for turn in results.turns["embed"]["b"]] == [4, 5, 6]
+    assert [turn["rate"] for turn in results["embed"]["turns"]["b"]] == [4, 5, 6]
 
 
 def test_a_ratio_is_the_median_of_the_rounds_own_ratios() -> None:
     # The machine was ten times as fast in one round: the ratio of the medians would be 2 / 3.
-    turns = {"ours": [Turn(2), Turn(30), Turn(2)], "theirs": [Turn(1), Turn(20), Turn(3)]}
-    assert Results({"embed": turns}).ratio("embed", "ours", "theirs") == 1.5
+    assert ratio(turns(2, 30, 2), turns(1, 20, 3)) == 1.5
 
 
 def test_a_contestant_that_answers_nothing_is_infinitely_slow() -> None:
-    assert Results({"s": {"ours": [Turn(2)], "theirs": [Turn(0)]}}).ratio("s", "ours", "theirs") == math.inf
+    assert ratio(turns(2), turns(0)) == math.inf
 
 
 def _server(tmp_path: Path, *arguments: str) -> PeerServer:
