@@ -25,7 +25,7 @@ _PATIENT = {"max_queue_seconds": "60", "deadline_seconds": "60"}
 Artifact = Annotated[Path, typer.Argument(help="The artifact to serve; best ViT-B-32 with random weights.")]
 Seconds = Annotated[float, typer.Option(help="Of each run.")]
 Rounds = Annotated[int, typer.Option(help="Print the medians of so many rounds.")]
-Out = Annotated[Path | None, typer.Option(help="A folder for the report: Markdown, JSON, PNG.")]
+Out = Annotated[Path | None, typer.Option(help="A folder for the report: Markdown and JSON.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="A setting of the service, as in threads=1.")]
 
 

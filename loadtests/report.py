@@ -1,4 +1,4 @@
-"""A report of runs: report.md to read, report.json to compute with, report.png to look at."""
+"""A report of runs: report.md to read, report.json to compute and draw with."""
 
 from __future__ import annotations
 
@@ -39,13 +39,12 @@ class Report:
 
 
 def write(report: Report, folder: Path) -> list[Path]:
-    """Write all forms of the report; without matplotlib there is no picture."""
+    """Write both forms of the report."""
     folder.mkdir(parents=True, exist_ok=True)
-    pictures = _pictures(report, folder)
     markdown, data = folder / "report.md", folder / "report.json"
-    markdown.write_text(as_markdown(report) + "".join(f"\n![]({path.name})\n" for path in pictures), "utf-8")
+    markdown.write_text(as_markdown(report), "utf-8")
     data.write_text(json.dumps(as_data(report)), "utf-8")
-    return [markdown, data, *pictures]
+    return [markdown, data]
 
 
 def as_markdown(report: Report) -> str:
@@ -192,11 +191,3 @@ def _result_data(result: Result) -> dict[str, Any]:
             for a in result.load.answers
         ],
     }
-
-
-def _pictures(report: Report, folder: Path) -> list[Path]:
-    try:
-        from loadtests.plot import plot
-    except ImportError:
-        return []
-    return [plot(report.results, folder / "report.png")]

@@ -30,7 +30,7 @@ from loadtests.gpu.triton import message, since
 from tests.process import ROOT
 
 # Modules that only the tests bring: where a GPU is they may be missing.
-TOOLS = ("skimage", "matplotlib", "httpx", "hypothesis", "pytest", "yaml")
+TOOLS = ("skimage", "httpx", "hypothesis", "pytest", "yaml")
 WITHOUT_TOOLS = (
     f"import sys; sys.modules.update(dict.fromkeys({TOOLS}))\n"
     "import runpy; sys.argv[0] = 'loadtests'; runpy.run_module('loadtests', run_name='__main__')"

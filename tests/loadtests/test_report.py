@@ -78,14 +78,6 @@ def test_a_run_without_any_answer_is_reported(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "report.json").read_text())["results"][0]["figures"]["p99"] is None
 
 
-def test_a_report_is_written_with_a_picture(tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
-    paths = write(Report("Title", [result(), result()]), tmp_path / "new")
-    assert [path.name for path in paths] == ["report.md", "report.json", "report.png"]
-    assert paths[2].read_bytes().startswith(b"\x89PNG")
-    assert "![](report.png)" in paths[0].read_text()
-
-
 def test_milliseconds_are_short() -> None:
     assert [ms(None), ms(math.nan)] == ["-", "-"]
     assert [ms(seconds) for seconds in (0.00012, 0.0123, 0.1234, 1.5)] == ["0.12", "12.3", "123", "1,500"]
