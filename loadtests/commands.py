@@ -85,7 +85,7 @@ def overload(
         measurement = Measurement(server, _scenario(name))
         _warm(measurement, seconds)
         levels, results = overloading.overload(measurement, seconds, rounds, deadline, _progress)
-    text = overloading.levels_table(levels, deadline)
+    text = overloading.levels_table(levels)
     _finish(f"Overload: {name}, {artifact.name}", results, out, text, _about(server, own))
 
 

@@ -29,7 +29,7 @@ class Pair:
 
     @property
     def ratio(self) -> float:
-        return _p99(self.beside) / _p99(self.alone)
+        return self.beside.p99 / self.alone.p99
 
 
 def fair(server: Server, seconds: float, rounds: int, report: Callable[[Result], None]) -> list[Pair]:
@@ -65,18 +65,11 @@ def pairs_table(pairs: Sequence[Pair]) -> str:
     """Medians over the rounds."""
 
     def row(name: str, results: Sequence[Result]) -> list[str]:
-        refused = sum(len(result.load.refusals) for result in results)
-        failed = sum(result.load.failed for result in results)
-        p50 = median(percentile(result.load.good, 0.5) for result in results)
-        p99 = median(_p99(result) for result in results)
-        return [
-            name,
-            str(sum(len(r.load.good) for r in results)),
-            ms(p50),
-            ms(p99),
-            str(refused),
-            str(failed),
-        ]
+        loads = [result.load for result in results]
+        p50, p99 = median(percentile(load.good, 0.5) for load in loads), median(each.p99 for each in results)
+        counts = [sum(len(load.good) for load in loads), sum(len(load.refusals) for load in loads)]
+        good, refused, failed = map(str, [*counts, sum(load.failed for load in loads)])
+        return [name, good, ms(p50), ms(p99), refused, failed]
 
     ratio = median(pair.ratio for pair in pairs)
     verdict = "none beside was answered" if math.isnan(ratio) else f"{ratio:.2f}"
@@ -92,7 +85,3 @@ def pairs_table(pairs: Sequence[Pair]) -> str:
         f"{table(head, rows)}\n\nRatio of the p99: {verdict} (target: < {_MOST:g}), of the {answered:,} answered "
         f"of {asked:,} single images beside the labels."
     )
-
-
-def _p99(result: Result) -> float:
-    return percentile(result.load.good, 0.99)

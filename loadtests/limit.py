@@ -15,7 +15,7 @@ import typer
 from loadtests.bare_loop import bare_loop
 from loadtests.bodies import classify, embed, photo
 from loadtests.closed_loop import run
-from loadtests.process import serving
+from loadtests.process import started
 
 Measures = dict[str, Callable[[float], float]]
 
@@ -33,11 +33,11 @@ def limit(
     image = photo(width, height)
     labels = [f"thing number {i}" for i in range(10)]
     cores = len(os.sched_getaffinity(0))
-    with serving(models=str(artifact), max_queue_seconds=60) as url:
+    with started("clipserve", models=str(artifact), max_queue_seconds=60) as server:
 
         def served(call: str) -> Callable[[float], float]:
             body = embed(image) if call == "embed" else classify(image, labels)
-            return lambda seconds: run(url, body, clients, seconds).rate
+            return lambda seconds: run(server.url, body, clients, seconds).rate
 
         measures: Measures = {
             f"bare loop, 1 x {cores} threads": bare_loop(artifact, size, image, 1, cores),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from loadtests import closed_loop, open_loop
 from loadtests.bodies import Calls
-from loadtests.load import Load
+from loadtests.load import Load, percentile
 from loadtests.observe import Observation, Observer
 from loadtests.process import Server
 from loadtests.scenarios import Scenario
@@ -21,6 +21,11 @@ class Result:
     load: Load
     observation: Observation
     bytes_sent: int
+
+    @property
+    def p99(self) -> float:
+        """Seconds, of the good answers; NaN where there is none."""
+        return percentile(self.load.good, 0.99)
 
     @property
     def server_cpu(self) -> float | None:

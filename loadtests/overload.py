@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -17,16 +16,27 @@ _MOST_REFUSAL_SECONDS = 0.05
 
 @dataclass(frozen=True)
 class Level:
-    """One run at a multiple of the capacity. `share`: goodput within the deadline, of the peak. Seconds."""
+    """One run at a multiple of the capacity. `rate`: asked a second; `peak`: the best goodput of its round."""
 
     multiple: float
     rate: float
-    goodput: float
-    share: float
-    p99: float
-    refused: float
-    refused_p99: float
-    failed: float
+    load: Load
+    peak: float
+    deadline: float  # seconds; later answers are no goodput
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """Goodput within the deadline a second and as a share of the peak; shares of the answers; seconds."""
+        load, count = self.load, len(self.load.answers)
+        goodput = load.goodput(self.deadline)
+        return {
+            "goodput": goodput,
+            "share": goodput / self.peak,
+            "p99": percentile(load.good, 0.99),
+            "refused": len(load.refusals) / count,
+            "refused_p99": percentile(load.refusals, 0.99),
+            "failed": load.failed / count,
+        }
 
 
 def overload(
@@ -45,51 +55,25 @@ def overload(
             report(runs[-1])
         peak = max(run.load.goodput(deadline) for run in runs)
         levels += [
-            level_of(multiple, multiple * capacity, run.load, peak, deadline)
+            Level(multiple, multiple * capacity, run.load, peak, deadline)
             for multiple, run in zip(MULTIPLES, runs[1:], strict=True)
         ]
         results += runs
     return levels, results
 
 
-def level_of(multiple: float, rate: float, load: Load, peak: float, deadline: float) -> Level:
-    """The figures of one run; `peak`: the best goodput of its round, requests a second."""
-    goodput = load.goodput(deadline)
-    return Level(
-        multiple=multiple,
-        rate=rate,
-        goodput=goodput,
-        share=goodput / peak,
-        p99=percentile(load.good, 0.99),
-        refused=len(load.refusals) / len(load.answers),
-        refused_p99=percentile(load.refusals, 0.99),
-        failed=load.failed / len(load.answers),
-    )
-
-
-def levels_table(levels: Sequence[Level], deadline: float) -> str:
+def levels_table(levels: Sequence[Level]) -> str:
     """Medians over the rounds, with the targets under them."""
-    by_multiple: dict[float, list[Level]] = defaultdict(list)
-    for level in levels:
-        by_multiple[level.multiple].append(level)
-
-    def middle(own: list[Level], name: str) -> float:
-        return median(getattr(level, name) for level in own)
-
-    rows = [
-        [
-            f"{multiple:g}",
-            f"{middle(own, 'rate'):.1f}",
-            f"{middle(own, 'goodput'):.1f}",
-            f"{middle(own, 'share'):.2f}",
-            ms(middle(own, "p99")),
-            f"{middle(own, 'refused'):.0%}",
-            ms(middle(own, "refused_p99")),
-            f"{middle(own, 'failed'):.1%}",
-        ]
-        for multiple, own in by_multiple.items()
-    ]
+    rows = []
+    for multiple in dict.fromkeys(level.multiple for level in levels):
+        own = [level for level in levels if level.multiple == multiple]
+        of = {name: median(level.figures[name] for level in own) for name in own[0].figures}
+        rows.append([
+            f"{multiple:g}", f"{median(level.rate for level in own):.1f}", f"{of['goodput']:.1f}",
+            f"{of['share']:.2f}", ms(of["p99"]), f"{of['refused']:.0%}", ms(of["refused_p99"]),
+            f"{of['failed']:.1%}",
+        ])  # fmt: skip
     refusal = f"< {ms(_MOST_REFUSAL_SECONDS)}"
-    target = ["target at 2", "", "", f">= {_LEAST_GOODPUT}", f"<= {ms(deadline)}", "", refusal, "0"]
+    target = ["target at 2", "", "", f">= {_LEAST_GOODPUT}", f"<= {ms(levels[0].deadline)}", "", refusal, "0"]
     head = ("x capacity", "asked/s", "good/s", "of the peak", "p99 ms", "refused", "refused p99 ms", "failed")
     return table(head, [*rows, target])

@@ -9,10 +9,9 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,18 +55,11 @@ def fake_triton(artifact: Path) -> Iterator[FakeTriton]:
         command = [sys.executable, "-m", "loadtests.fake_triton", str(port), str(artifact), str(folder)]
         process = subprocess.Popen(command)
         try:
-            _wait_listening(port, process)
+            _wait(process, "the fake Triton", lambda: _listening(port))
             yield FakeTriton(f"127.0.0.1:{port}", folder, process.pid)
         finally:
             process.terminate()
             process.wait(40)
-
-
-@contextmanager
-def serving(**settings: str | int | float) -> Iterator[str]:
-    """`python -m clipserve` with these settings; gives its address once it is ready."""
-    with started("clipserve", operations_enabled="false", **settings) as server:
-        yield server.url
 
 
 @dataclass(frozen=True)
@@ -83,30 +75,24 @@ class Server:
     startup_seconds: float | None = None
 
 
-def started(*module: str, **settings: str | int | float) -> AbstractContextManager[Server]:
-    """`python -m` the module and its arguments, with these settings and an operations port; gives it once ready."""
-    return started_in(Path.cwd(), *module, **settings)
-
-
 @contextmanager
-def started_in(folder: Path, *module: str, **settings: str | int | float) -> Iterator[Server]:
-    """`started`, with the code of another checkout.
+def started(*module: str, folder: Path | str = ".", **settings: str | int | float) -> Iterator[Server]:
+    """`python -m` the module and its arguments, with these settings and an operations port; gives it once ready.
 
-    One of before the packages had their names has `service` for `clipserve`.
+    `folder`: the checkout whose code it runs.
     """
-    paths = [folder / "service", folder / "models", folder]
-    if not (folder / "service" / "clipserve").is_dir():
-        paths, module = [folder], tuple("service" if word == "clipserve" else word for word in module)
+    root = Path(folder)
     port, operations_port = free_port(), free_port()
     chosen = {"port": port, "operations_port": operations_port, "log_level": "WARNING", **settings}
     chosen.setdefault("grpc_enabled", "false")
     environment = os.environ | {f"CLIPSERVE_{name.upper()}": str(value) for name, value in chosen.items()}
+    paths = [root / "service", root / "models", root]
     environment["PYTHONPATH"] = os.pathsep.join(map(str, (path.resolve() for path in paths)))
     began = time.perf_counter()
-    process = subprocess.Popen([sys.executable, "-m", *module], env=environment, cwd=folder)
+    process = subprocess.Popen([sys.executable, "-m", *module], env=environment, cwd=root)
     url = f"http://127.0.0.1:{port}"
     try:
-        _wait_ready(url, process)
+        _wait(process, "the service", lambda: _ready(url))
         seconds = time.perf_counter() - began
         yield Server(url, f"http://127.0.0.1:{operations_port}/metrics", process.pid, seconds)
     finally:
@@ -114,27 +100,23 @@ def started_in(folder: Path, *module: str, **settings: str | int | float) -> Ite
         process.wait(40)
 
 
-def _wait_ready(url: str, process: subprocess.Popen[bytes]) -> None:
+def _ready(url: str) -> bool:
+    with urllib.request.urlopen(f"{url}/readyz") as answer:
+        return bool(answer.status == 200)
+
+
+def _listening(port: int) -> bool:
+    socket.create_connection(("127.0.0.1", port)).close()
+    return True
+
+
+def _wait(process: subprocess.Popen[bytes], what: str, ready: Callable[[], bool]) -> None:
+    """Until it is ready. Raises SystemExit if it ends before, or takes a minute."""
     for _ in range(1200):
         if process.poll() is not None:
-            raise SystemExit("the service ended before it was ready")
-        try:
-            with urllib.request.urlopen(f"{url}/readyz") as answer:
-                if answer.status == 200:
-                    return
-        except (urllib.error.URLError, ConnectionError):
-            pass
+            raise SystemExit(f"{what} ended before it was ready")
+        with suppress(OSError):  # nobody listens yet, or it answers that it is not ready
+            if ready():
+                return
         time.sleep(0.05)
-    raise SystemExit("the service was not ready within a minute")
-
-
-def _wait_listening(port: int, process: subprocess.Popen[bytes]) -> None:
-    for _ in range(1200):
-        if process.poll() is not None:
-            raise SystemExit("the fake Triton ended before it was ready")
-        try:
-            socket.create_connection(("127.0.0.1", port)).close()
-            return
-        except ConnectionRefusedError:
-            time.sleep(0.05)
-    raise SystemExit("the fake Triton was not ready within a minute")
+    raise SystemExit(f"{what} was not ready within a minute")

@@ -26,7 +26,7 @@ from loadtests.bodies import embed, embed_text, photo
 from loadtests.gateway import gateway
 from loadtests.measure import Measurement
 from loadtests.observe import cpu_seconds_of_all
-from loadtests.process import Server, started_in
+from loadtests.process import Server, started
 from loadtests.report import table
 from loadtests.scenarios import SCENARIOS
 
@@ -128,7 +128,7 @@ def _started(
     servers: dict[int, Server] = {}
     with ExitStack() as stack:
         for which in (first, 1 - first):
-            server = stack.enter_context(started_in(folders[which], contest.module, **settings))
+            server = stack.enter_context(started(contest.module, folder=folders[which], **settings))
             # Another version may have its metrics elsewhere, and only rates are compared.
             servers[which] = replace(server, metrics_url=None)
         typer.echo(f"{contest.name}: {_compared(servers[0], servers[1])}", err=True)

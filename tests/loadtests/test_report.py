@@ -13,7 +13,7 @@ from loadtests.load import Answer, Load
 from loadtests.machine import machine_facts
 from loadtests.measure import Result
 from loadtests.observe import Memory, Observation
-from loadtests.overload import level_of, levels_table
+from loadtests.overload import Level, levels_table
 from loadtests.prometheus import ServerMetrics, Stage
 from loadtests.report import Report, as_data, as_markdown, ms, write
 from loadtests.scenarios import SCENARIOS
@@ -84,18 +84,18 @@ def test_milliseconds_are_short() -> None:
 
 
 def test_goodput_under_overload_is_told_as_a_share_of_the_peak() -> None:
-    level = level_of(2.0, 20.0, load(refused=10), peak=10.0, deadline=10.0)
-    assert level.share == pytest.approx(0.9)
-    assert level.refused == pytest.approx(0.1)
-    assert level.failed == 0
-    table = levels_table([level, level_of(2.0, 20.0, load(refused=30), peak=10.0, deadline=10.0)], 10.0)
+    level = Level(2.0, 20.0, load(refused=10), peak=10.0, deadline=10.0)
+    assert level.figures["share"] == pytest.approx(0.9)
+    assert level.figures["refused"] == pytest.approx(0.1)
+    assert level.figures["failed"] == 0
+    table = levels_table([level, Level(2.0, 20.0, load(refused=30), peak=10.0, deadline=10.0)])
     assert "| 2 | 20.0 | 8.0 | 0.80 |" in table
     assert "| target at 2 |" in table
 
 
 def test_answers_after_the_deadline_are_no_goodput() -> None:
-    late = level_of(2.0, 20.0, load(latency=20.0, refused=0), peak=10.0, deadline=10.0)
-    assert late.share == pytest.approx(0.5)
+    late = Level(2.0, 20.0, load(latency=20.0, refused=0), peak=10.0, deadline=10.0)
+    assert late.figures["share"] == pytest.approx(0.5)
 
 
 def test_fairness_is_a_ratio_of_percentiles() -> None:
