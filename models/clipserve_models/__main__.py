@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -16,11 +16,18 @@ from clipserve_models.cache import Artifact, in_cache
 from clipserve_models.catalog import RANDOM, base_of, read_catalog, resolve
 from clipserve_models.errors import ModelsError, not_installed
 
+if TYPE_CHECKING:
+    from clipserve_models.plans import PlansRecord
+    from clipserve_models.triton_options import RepositoryOptions
+
 # The same as those of `triton_options` and `variants.job`, which load too much for every command.
 BackendName = Literal["python", "onnxruntime", "tensorrt"]
 TritonDevice = Literal["cpu", "gpu"]
 VariantPrecision = Literal["fp16", "bf16", "int8"]
 Int8Method = Literal["dynamic", "static"]
+# Those of plans must be those of the repository that serves them.
+Images = Annotated[int | None, typer.Option(min=1, help="Most images in one call.")]
+Texts = Annotated[int | None, typer.Option(min=1, help="Most texts in one call.")]
 
 app = typer.Typer(
     help="Make artifacts, the folders of data that the service serves, and check them.",
@@ -157,8 +164,8 @@ def triton(
     out: Annotated[Path, typer.Option(help="The model repository; other models there stay.")],
     backend: Annotated[BackendName, typer.Option(help="What runs the graphs inside Triton.")] = "onnxruntime",
     device: Annotated[TritonDevice | None, typer.Option(help="For onnxruntime; the default is gpu.")] = None,
-    max_batch_images: Annotated[int | None, typer.Option(min=1, help="Most images in one call.")] = None,
-    max_batch_texts: Annotated[int | None, typer.Option(min=1, help="Most texts in one call.")] = None,
+    max_batch_images: Images = None,
+    max_batch_texts: Texts = None,
     instances: Annotated[
         int | None, typer.Option(min=1, help="Copies of each tower and of its weights.")
     ] = None,
@@ -197,47 +204,40 @@ def triton(
 
 
 @app.command()
-def tensorrt(
-    folder: Artifact,
-    max_batch_images: Annotated[int | None, typer.Option(min=1, help="As given to `triton`.")] = None,
-    max_batch_texts: Annotated[int | None, typer.Option(min=1, help="As given to `triton`.")] = None,
-) -> None:
-    """Compile an artifact's graphs for the GPU of this machine, in the artifact's precision.
+def tensorrt(folder: Artifact, max_batch_images: Images = None, max_batch_texts: Texts = None) -> None:
+    """Compile an artifact's graphs with trtexec for the GPU of this machine, in the artifact's precision.
 
     Run it where Triton will serve them. The plans are written into the artifact.
     """
-    from clipserve_models.tensorrt import build
-    from clipserve_models.triton_options import options_of
+    from clipserve_models.plan_lines import build
 
-    options = options_of("tensorrt", None, max_batch_images, max_batch_texts)
-    build(folder, options, say=typer.echo)
+    _tell_plans(folder, build(folder, _of_plans(max_batch_images, max_batch_texts)))
 
 
 @app.command("plan-lines")
-def plan_lines(
-    folder: Artifact,
-    max_batch_images: Annotated[int | None, typer.Option(min=1, help="As given to `triton`.")] = None,
-    max_batch_texts: Annotated[int | None, typer.Option(min=1, help="As given to `triton`.")] = None,
-) -> None:
+def plan_lines(folder: Artifact, max_batch_images: Images = None, max_batch_texts: Texts = None) -> None:
     """Write plans.sh into an artifact: it builds its plans on a machine with TensorRT and nothing of clipserve."""
     from clipserve_models.plan_lines import write_lines
-    from clipserve_models.triton_options import options_of
 
-    options = options_of("tensorrt", None, max_batch_images, max_batch_texts)
-    typer.echo(f"run it on the GPU that will serve the plans: sh {write_lines(folder, options)}")
+    script = write_lines(folder, _of_plans(max_batch_images, max_batch_texts))
+    typer.echo(f"run it on the GPU that will serve the plans: sh {script}")
 
 
 @app.command("record-plans")
-def record_plans(
-    folder: Artifact,
-    max_batch_images: Annotated[int | None, typer.Option(min=1, help="As given to `plan-lines`.")] = None,
-    max_batch_texts: Annotated[int | None, typer.Option(min=1, help="As given to `plan-lines`.")] = None,
-) -> None:
+def record_plans(folder: Artifact, max_batch_images: Images = None, max_batch_texts: Texts = None) -> None:
     """Write plans.json, the record of plans that plans.sh has built: `triton` asks for it."""
     from clipserve_models.plan_lines import record
+
+    _tell_plans(folder, record(folder, _of_plans(max_batch_images, max_batch_texts)))
+
+
+def _of_plans(max_batch_images: int | None, max_batch_texts: int | None) -> RepositoryOptions:
     from clipserve_models.triton_options import options_of
 
-    made = record(folder, options_of("tensorrt", None, max_batch_images, max_batch_texts))
+    return options_of("tensorrt", None, max_batch_images, max_batch_texts)
+
+
+def _tell_plans(folder: Path, made: PlansRecord) -> None:
     typer.echo(f"{folder}: plans of {made.artifact}, TensorRT {made.tensorrt}, {made.gpu}")
 
 

@@ -1,6 +1,7 @@
-"""TensorRT plans where clipserve is not installed: a script for NVIDIA's image, and the record of what it built.
+"""TensorRT plans: the two graphs of an artifact, compiled by a script, and the record of what it has built.
 
-`plans.sh` lies in the artifact's folder and needs a shell, trtexec and nvidia-smi. What it has built it builds
+`plans.sh` lies in the artifact's folder and needs a shell, trtexec and nvidia-smi, not clipserve: so it runs in
+NVIDIA's image as well as here. What it has built it builds
 again only if the script, the kind of GPU or the version of TensorRT is another one. `triton-facts.sh` beside it is
 for Triton's image (`clipserve_models.triton_server`).
 """
@@ -8,6 +9,7 @@ for Triton's image (`clipserve_models.triton_server`).
 from __future__ import annotations
 
 import shlex
+import subprocess
 from pathlib import Path
 
 from clipserve.clip.artifact import read_manifest, verify_files
@@ -15,7 +17,7 @@ from clipserve_models import trtexec
 from clipserve_models.errors import ModelsError
 from clipserve_models.plans import PLANS, PlansRecord, profiles, write_record
 from clipserve_models.triton_options import RepositoryOptions
-from clipserve_models.triton_server import FACTS_SCRIPT, FACTS_SCRIPT_NAME
+from clipserve_models.triton_server import FACTS_SCRIPT, FACTS_SCRIPT_NAME, gpu_here
 from clipserve_models.triton_towers import towers
 
 SCRIPT_NAME, LOG_NAME, KEY_NAME = "plans.sh", "plans.log", "plans.key"
@@ -80,6 +82,24 @@ def write_lines(folder: Path, options: RepositoryOptions) -> Path:
     path.write_text(text, "utf-8")
     (folder / FACTS_SCRIPT_NAME).write_text(FACTS_SCRIPT, "utf-8")
     return path
+
+
+def build(folder: Path, options: RepositoryOptions) -> PlansRecord:
+    """Write the script, run it on this machine, which takes minutes for each plan, and record what it built.
+
+    Raises:
+        ArtifactError: `folder` is not a sound artifact.
+        ModelsError: there is no GPU here, or the script fails, which says why on standard error.
+    """
+    script = write_lines(folder, options)
+    if gpu_here() is None:
+        raise ModelsError(
+            "nvidia-smi finds no GPU here, and plans are built on the GPU that will serve them. Run it there, or "
+            f"take the script that `clipserve models plan-lines {folder}` writes."
+        )
+    if subprocess.run(["sh", script], check=False).returncode != 0:  # noqa: S603, S607  our own script
+        raise ModelsError(f"{script} has not built the plans; it has said why.")
+    return record(folder, options)
 
 
 def record(folder: Path, options: RepositoryOptions) -> PlansRecord:

@@ -32,13 +32,10 @@ def command(trtexec: str, graph: Path, plan: Path, profiles: Sequence[Profile]) 
 
 
 def version_of(output: str) -> str | None:
-    """TensorRT's version as trtexec says it in its output: "10.13.1"; None if it does not."""
-    if said := re.search(r"TensorRT version: (\d+\.\d+\.\d+)", output):
-        return said[1]
-    # The first line: "&&&& RUNNING TensorRT.trtexec [TensorRT v101301] ...", which is "v8601" up to TensorRT 9.
-    if said := re.search(r"\[TensorRT v(\d{1,2}?)(\d\d?)(\d\d)\]", output):
-        return ".".join(str(int(part)) for part in said.groups())
-    return None
+    """TensorRT's version as trtexec says it in its first line: "10.13.1"; None if it does not."""
+    # "&&&& RUNNING TensorRT.trtexec [TensorRT v101301] ...", which is "v8601" up to TensorRT 9.
+    said = re.search(r"\[TensorRT v(\d{1,2}?)(\d\d?)(\d\d)\]", output)
+    return ".".join(str(int(part)) for part in said.groups()) if said else None
 
 
 def accepted(version: str | None) -> str:

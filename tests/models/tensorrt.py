@@ -36,35 +36,6 @@ done
 echo built >>"$(dirname "$0")/calls"
 echo "{tag} strong=$strong tf32=$tf32 profiles=$profiles shapes=$shapes" >"$plan"
 """
-# The names that `clipserve_models.tensorrt` uses, as those of the package.
-PACKAGE = """
-__version__ = "{version}"
-class Logger:
-    WARNING = 0
-    def __init__(self, level): pass
-class BuilderFlag:
-    TF32 = 0
-class NetworkDefinitionCreationFlag:
-    STRONGLY_TYPED = 1
-class Parts:
-    def __init__(self): self.cleared, self.profiles, self.shapes = [], [], []
-    def clear_flag(self, flag): self.cleared.append(flag)
-    def set_shape(self, *shapes): self.shapes.append(shapes)
-    def add_optimization_profile(self, profile): self.profiles.append(profile)
-class Builder:
-    def __init__(self, logger): pass
-    def create_network(self, flags):
-        assert flags == 1 << NetworkDefinitionCreationFlag.STRONGLY_TYPED
-        return Parts()
-    def create_builder_config(self): return Parts()
-    def create_optimization_profile(self): return Parts()
-    def build_serialized_network(self, network, config):
-        assert config.cleared == [BuilderFlag.TF32], "it is on by default"
-        return repr([each.shapes for each in config.profiles]).encode()
-class OnnxParser:
-    def __init__(self, network, logger): pass
-    def parse_from_file(self, path): return True
-"""
 
 
 def programs(folder: Path, tag: int = 101301, gpu: str = GPU) -> Path:
