@@ -49,18 +49,14 @@ def _rest(document: dict[str, Any]) -> Iterator[str]:
     yield "## Reference: REST"
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
-            yield from (
-                "",
-                f"### {method.upper()} {path}",
-                "",
-                operation.get("description", operation["summary"]),
-            )
+            yield from ("", f"### {method.upper()} {path}", "", operation["summary"])
+            yield from _said(operation)
             yield from _request(document, operation)
             yield from _answers(document, operation)
 
 
 def _request(document: dict[str, Any], operation: dict[str, Any]) -> Iterator[str]:
-    parameters = operation.get("parameters", [])
+    parameters = [_resolved(document, each) for each in operation.get("parameters", [])]
     if parameters:
         rows = [
             (f"`{p['name']}` ({p['in']})", _kind(document, p["schema"]), p.get("description", ""))
@@ -73,7 +69,8 @@ def _request(document: dict[str, Any], operation: dict[str, Any]) -> Iterator[st
         if media_type == "multipart/form-data" and "application/json" in content:
             continue  # the same fields, said above
         yield from ("", f"Body, `{media_type}`:")
-        yield from _table(("field", "type", "meaning"), fields) if fields else _said(body["schema"])
+        whole = _resolved(document, body["schema"])
+        yield from _table(("field", "type", "meaning"), fields) if fields else _said(whole)
         yield from _examples(body)
 
 
@@ -84,12 +81,11 @@ def _answers(document: dict[str, Any], operation: dict[str, Any]) -> Iterator[st
         for media_type, body in answer.get("content", {}).items():
             yield from ("", f"Answer {status}, `{media_type}`:")
             fields = _fields(document, body.get("schema", {}))
-            yield from (
-                _table(("field", "type", "meaning"), fields) if fields else _said(body.get("schema", {}))
-            )
+            whole = _resolved(document, body.get("schema", {}))
+            yield from _table(("field", "type", "meaning"), fields) if fields else _said(whole)
             yield from _examples(body)
     failures = [
-        f"{status} {answer['description'].rstrip('.').partition('Codes: ')[2] or answer['description']}"
+        f"{status} {answer['description'].rstrip('.').rpartition('Codes: ')[2]}"
         for status, answer in operation["responses"].items()
         if int(status) >= 400
     ]
@@ -112,9 +108,20 @@ def _examples(body: dict[str, Any]) -> Iterator[str]:
 
 
 def _resolved(document: dict[str, Any], schema: Schema) -> Schema:
+    """With what it refers to and what it is all of; where it may be null too, as if it may not."""
     if "$ref" in schema:
-        found: Schema = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
-        return found
+        *_, kind, name = schema["$ref"].split("/")
+        schema = document["components"][kind][name] | schema
+        return _resolved(document, {key: value for key, value in schema.items() if key != "$ref"})
+    parts = [each for each in schema.get("anyOf", []) if each != {"type": "null"}]
+    if len(parts) == 1:
+        return _resolved(document, parts[0]) | {key: schema[key] for key in ("description",) if key in schema}
+    for part in schema.get("allOf", []):
+        own = _resolved(document, part)
+        schema = schema | {
+            "properties": schema.get("properties", {}) | own.get("properties", {}),
+            "required": [*schema.get("required", ()), *own.get("required", ())],
+        }
     return schema
 
 
@@ -125,7 +132,7 @@ def _fields(document: dict[str, Any], schema: Schema) -> list[tuple[str, str, st
         (
             f"`{name}`" + (" (required)" if name in needed else ""),
             _kind(document, field),
-            field.get("description", ""),
+            _resolved(document, field).get("description", ""),
         )
         for name, field in schema.get("properties", {}).items()
     ]
@@ -133,23 +140,22 @@ def _fields(document: dict[str, Any], schema: Schema) -> list[tuple[str, str, st
 
 def _kind(document: dict[str, Any], schema: Schema) -> str:
     """The type in a few words, with the names of what it is made of."""
-    if "$ref" in schema:
-        return _object(document, schema)
+    schema = _resolved(document, schema)
+    if "const" in schema:
+        return f"`{schema['const']}`"
     if "enum" in schema:
-        return ", ".join(f"`{value}`" for value in schema["enum"])
+        return ", ".join(f"`{value}`" for value in schema["enum"] if value is not None)
     for several in ("anyOf", "oneOf"):
         if several in schema:
             kinds = dict.fromkeys(_kind(document, each) for each in schema[several])
             return " or ".join(kind for kind in kinds if kind != "null") or "null"
-    if schema.get("type") == "array":
+    kinds = schema.get("type", "any")
+    kind = next(each for each in kinds if each != "null") if isinstance(kinds, list) else str(kinds)
+    if kind == "array":
         return f"list of {_kind(document, schema.get('items', {}))}"
-    kind = schema.get("type", "any")
-    return " or ".join(kind) if isinstance(kind, list) else str(kind)
-
-
-def _object(document: dict[str, Any], schema: Schema) -> str:
-    fields = _resolved(document, schema).get("properties", {})
-    return "{" + ", ".join(f"`{name}`" for name in fields) + "}"
+    if "properties" in schema:
+        return "{" + ", ".join(f"`{name}`" for name in schema["properties"]) + "}"
+    return kind
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:

@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from tests.process import failed_start
+from tests.rest.documents import resolved
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -116,7 +117,8 @@ def test_the_endpoints_for_clients_of_other_servers_are_in_the_api_s_document(de
 
 
 def test_the_table_of_endpoints_is_what_is_served(demo: str) -> None:
-    paths = httpx.get(f"{demo}/openapi.json").json()["paths"]
+    document = httpx.get(f"{demo}/openapi.json").json()
+    paths = document["paths"]
     rows = re.findall(r"^\| (`(?:GET|POST|PUT|DELETE) /.*)", section(API, "Endpoints"), re.MULTILINE)
     told = {found for row in rows for found in re.findall(r"`([A-Z]+) (/[^`]*)`", row.partition("|")[0])}
     served = {
@@ -132,7 +134,7 @@ def test_the_table_of_endpoints_is_what_is_served(demo: str) -> None:
             (row,) = (row for row in rows if row.startswith(f"`{method} {path}`"))
             forms = ("multipart/form-data", "application/json")
             if form := next((body["content"][kind] for kind in forms if kind in body["content"]), None):
-                fields = form["schema"]["properties"]
+                fields = resolved(document, form["schema"])["properties"]
             else:
                 fields = [each["name"] for each in operation["parameters"]]
             assert set(re.findall(r"`(\w+)`", row)) == set(fields), path

@@ -19,27 +19,11 @@ from clipserve.clip.manifest import TextSpec
 from clipserve.errors import ClipError, LabelSetNotReady, LabelSetReadOnly, Overloaded, UnknownTemplateSet
 from clipserve.rest.errors import kinds, problem
 from loadtests.fake_backend import FakeBackend
+from tests.rest.documents import document_of, examples_of, faults, operations
 from tests.support import DIM, TEXT, Running, serving, write_toy_artifact
 
 HERE = Path(__file__).parent
 PROBLEM = "application/problem+json"
-
-
-async def document_of(running: Running) -> dict[str, Any]:
-    document: dict[str, Any] = (await running.client.get("/openapi.json")).json()
-    return document
-
-
-def operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    for path, methods in document["paths"].items():
-        for method, operation in methods.items():
-            yield f"{method} {path}", operation
-
-
-def faults(document: dict[str, Any], schema: dict[str, Any], value: Any) -> list[str]:
-    """Where the value does not fit a schema of the document."""
-    whole = {**schema, "components": document["components"]}
-    return [str(fault) for fault in jsonschema_rs.Draft202012Validator(whole).iter_errors(value)]
 
 
 @pytest.mark.slow
@@ -159,18 +143,18 @@ async def test_every_operation_has_a_name_and_examples_that_fit_their_schemas(ru
     assert names == [
         "classify",
         "embed",
+        "bulk",
         "similarity",
         "tokenize",
-        "bulk",
-        "models",
-        "template_sets",
-        "template_set",
-        "livez",
-        "readyz",
         "list_label_sets",
         "get_label_set",
         "put_label_set",
         "delete_label_set",
+        "template_sets",
+        "template_set",
+        "models",
+        "livez",
+        "readyz",
         "openai_embeddings",
         "cohere_embed",
         "hugging_face",
@@ -188,23 +172,23 @@ async def test_every_operation_has_a_name_and_examples_that_fit_their_schemas(ru
                 continue  # there is none
             kinds_first = sorted(each["content"].items(), key=lambda content: "json" not in content[0])
             _, content = kinds_first[0]
-            examples = [each["value"] for each in content.get("examples", {}).values()] or [
-                content["example"]
-            ]
+            examples = examples_of(content)
+            assert examples
             for example in examples:
                 assert faults(document, content["schema"], example) == []
 
 
 async def test_each_field_with_an_example_accepts_it_and_models_are_named(running: Running) -> None:
     document = await document_of(running)
-    for path in ("/classify", "/embed", "/similarity", "/tokenize"):
-        content = document["paths"][path]["post"]["requestBody"]["content"]
-        json_fields = content["application/json"]["schema"]["properties"]
-        assert json_fields["model"]["anyOf"] == [{"type": "string", "enum": ["toy"]}, {"type": "null"}]
-        form_fields = content["multipart/form-data"]["schema"]["properties"]
-        assert form_fields["model"]["enum"] == ["toy"]
-        for schema in (*json_fields.values(), *form_fields.values()):
-            assert all(faults(document, schema, example) == [] for example in schema.get("examples", []))
+    schemas = document["components"]["schemas"]
+    assert (schemas["Model"]["enum"], schemas["ModelOrNull"]["enum"]) == (["toy"], ["toy", None])
+    fields = [field for each in schemas.values() for field in each.get("properties", {}).values()]
+    shown = [
+        (schema, example) for schema in (*schemas.values(), *fields) for example in schema.get("examples", ())
+    ]
+    assert len(shown) > 15
+    for schema, example in shown:
+        assert faults(document, schema, example) == []
 
 
 BAD_BODIES: dict[str, list[dict[str, Any]]] = {

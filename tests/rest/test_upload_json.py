@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from clipserve.errors import BodyTooLarge, InvalidInput, TooMany, UndecodableImage
-from clipserve.rest.classify_schemas import ClassifyFields
-from clipserve.rest.schemas import EmbedFields
+from clipserve.rest.schemas import ClassifyFields, EmbedFields
 from clipserve.rest.uploads import Upload
 from tests.rest.test_uploads import B64, IMAGE, read, read_json, refusal
 

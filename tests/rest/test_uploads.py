@@ -16,8 +16,7 @@ from clipserve.errors import (
     TooMany,
     UnsupportedMediaType,
 )
-from clipserve.rest.classify_schemas import ClassifyFields
-from clipserve.rest.schemas import EmbedFields, TokenizeFields
+from clipserve.rest.schemas import ClassifyFields, EmbedFields, TokenizeFields
 from clipserve.rest.uploads import Upload, parse
 
 IMAGE = b"\xff\xd8\xff the bytes of an image"

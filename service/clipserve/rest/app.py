@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from fastapi import FastAPI
-from fastapi.routing import APIRoute
 from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from clipserve import __version__
 from clipserve.access.gate import Gate
 from clipserve.access.hosts import Hosts
 from clipserve.application.byte_budget import ByteBudget
@@ -51,26 +45,19 @@ def build_app(
     `compat`: the names of the adapters of `rest.compat` that are switched on.
     `page`: whether `/` is the page for people. `hosts`: whom requests may be for.
     """
-    app = FastAPI(
-        title="clipserve",
-        version=__version__,
-        description="Zero-shot image classification and CLIP embeddings.",
-        docs_url=None,
-        redoc_url=None,
-        openapi_url=None,
-    )
-    app.router.route_class = _Route
+    app = FastAPI(openapi_url=None)
     add_routes(app, inference, uploads, side)
     add_label_sets(app, inference, uploads, side)
     for name in compat:
         ADAPTERS[name].add(app, inference, uploads, side)
-    add_docs(app, lambda: described(app, inference.limits, inference.names), side)
+    render = render_for(compat)
+    app.openapi = lambda: described(inference.limits, inference.names, compat, render)  # type: ignore[method-assign]
+    add_docs(app, side)
     if page:
         add_page(app)
-    _answer_head(app)
     paths = Paths(app.routes)
     streaming = {("POST", BULK): bulk}
-    return Exchange(paths, limits, budget, metrics, gate, streaming, render_for(compat), paths.find, hosts)
+    return Exchange(paths, limits, budget, metrics, gate, streaming, render, paths.find, hosts)
 
 
 def with_cors(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
@@ -88,17 +75,3 @@ def with_cors(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
         allow_headers=["*"],
         expose_headers=["X-Request-Id", "Server-Timing", "Retry-After", "X-Model-Fingerprint"],
     )
-
-
-def _answer_head(app: FastAPI) -> None:
-    """Wherever GET is answered, HEAD is: the server leaves the body out."""
-    for route in app.routes:
-        if isinstance(route, Route) and route.methods and "GET" in route.methods:
-            route.methods.add("HEAD")
-
-
-class _Route(APIRoute):
-    """Our endpoints take the request and give a response: FastAPI need not take them apart, only document them."""
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        return self.endpoint

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 import orjson
 from fastapi import FastAPI
@@ -56,19 +54,16 @@ SwaggerUIBundle({
 """
 
 
-def add_docs(app: FastAPI, describe: Callable[[], dict[str, Any]], side: SideThread) -> None:
-    """The page, its files and the OpenAPI document, in which none of them is.
-
-    `describe` makes the document. It takes long for a start, so that it is made when somebody asks.
-    """
+def add_docs(app: FastAPI, side: SideThread) -> None:
+    """The page, its files and the OpenAPI document, in which none of them is. It is made when somebody asks."""
     document: list[bytes] = []
 
     def made() -> bytes:
         if not document:
-            document.append(orjson.dumps(describe()))
+            document.append(orjson.dumps(app.openapi()))
         return document[0]
 
-    @app.get("/openapi.json", include_in_schema=False)
+    @app.router.route("/openapi.json", include_in_schema=False)
     async def openapi(_: Request) -> Response:
         content = await side.call(made, short=bool(document))
         return Response(content, 200, _ASK_AGAIN, "application/json")
@@ -76,16 +71,16 @@ def add_docs(app: FastAPI, describe: Callable[[], dict[str, Any]], side: SideThr
     current = version(_PACKAGE)
     page = _PAGE.format(version=current)
 
-    @app.get("/docs", include_in_schema=False)
+    @app.router.route("/docs", include_in_schema=False)
     async def docs(_: Request) -> Response:
         headers = {"Content-Security-Policy": _POLICY, "X-Content-Type-Options": "nosniff"}
         return Response(page, 200, headers | _ASK_AGAIN, "text/html")
 
-    @app.get("/docs/start.js", include_in_schema=False)
+    @app.router.route("/docs/start.js", include_in_schema=False)
     async def start(_: Request) -> Response:
         return Response(_START, 200, _ASK_AGAIN, "text/javascript")
 
-    @app.get("/docs/{version}/{name}", include_in_schema=False)
+    @app.router.route("/docs/{version}/{name}", include_in_schema=False)
     async def file(request: Request) -> Response:
         if request.path_params["version"] != current or request.path_params["name"] not in _NAMES:
             raise HTTPException(404)

@@ -19,7 +19,6 @@ from clipserve.application.limits import at_most
 from clipserve.concurrency import SideThread
 from clipserve.errors import InvalidInput
 from clipserve.rest.json_body import JsonObject, decode_base64
-from clipserve.rest.label_sets_document import DELETED, LISTED, SHOWN, put
 from clipserve.rest.label_sets_rendering import label_set_json, label_set_list_json, put_json
 from clipserve.rest.uploads import MAX_FAULTS, Uploads, faults_of
 
@@ -32,24 +31,18 @@ def add_label_sets(app: FastAPI, inference: Inference, uploads: Uploads, side: S
     """Their routes."""
     label_sets = inference.label_sets
 
-    @app.get(_PATH, **LISTED)
+    @app.router.route(_PATH)
     async def listed(_: Request) -> Response:
-        """All label sets in short."""
         states = label_sets.all()
         return await side.call(label_set_list_json, states, short=len(states) <= _SHORT_SETS)
 
-    @app.get(_ONE, **SHOWN)
+    @app.router.route(_ONE)
     async def shown(request: Request) -> Response:
-        """One label set: its labels, how it scores, and how far its build is."""
         state = label_sets.get(request.path_params["name"])
         return await side.call(label_set_json, state, short=state.prompts <= _SHORT_LABELS)
 
-    @app.put(_ONE, **put(inference.limits, inference.names))
+    @app.router.route(_ONE, methods=["PUT"])
     async def kept(request: Request) -> Response:
-        """Make a label set, or replace it. The former version is served until the new one is built.
-
-        The answer is 200 when it is built; 202 if that takes longer than two seconds.
-        """
         name = request.path_params["name"]
         check_name(name)
 
@@ -60,9 +53,8 @@ def add_label_sets(app: FastAPI, inference: Inference, uploads: Uploads, side: S
         state = await label_sets.put(await uploads.read_json(request, read))
         return await side.call(put_json, state, short=state.prompts <= _SHORT_LABELS)
 
-    @app.delete(_ONE, **DELETED)
+    @app.router.route(_ONE, methods=["DELETE"])
     async def deleted(request: Request) -> Response:
-        """Forget a label set, its examples and its embeddings."""
         await label_sets.delete(request.path_params["name"])
         return Response(status_code=204)
 

@@ -18,20 +18,7 @@ from clipserve.application.inference import Inference
 from clipserve.application.requests import ClassifyRequest, EmbedRequest, SimilarityRequest, TokenizeRequest
 from clipserve.application.template_sets import template_set, template_sets
 from clipserve.concurrency import SideThread
-from clipserve.rest.classify_schemas import ClassifyFields
 from clipserve.rest.json_body import IMAGE_FIELDS
-from clipserve.rest.openapi import (
-    BULKS,
-    CLASSIFY,
-    EMBED,
-    LIVEZ,
-    MODELS,
-    READYZ,
-    SIMILARITY,
-    TEMPLATE_SET,
-    TEMPLATE_SETS,
-    TOKENIZE,
-)
 from clipserve.rest.rendering import (
     NPY,
     classification_json,
@@ -44,7 +31,7 @@ from clipserve.rest.rendering import (
     template_sets_json,
     tokenization_json,
 )
-from clipserve.rest.schemas import EmbedFields, SimilarityFields, TokenizeFields
+from clipserve.rest.schemas import ClassifyFields, EmbedFields, SimilarityFields, TokenizeFields
 from clipserve.rest.uploads import Upload, Uploads
 
 BULK = "/bulk"
@@ -72,18 +59,13 @@ def add_routes(app: FastAPI, inference: Inference, uploads: Uploads, side: SideT
     def to_tokenize(request: Request, upload: Upload) -> TokenizeRequest:
         return TokenizeRequest(**_fields(request, upload, TokenizeFields, ())).check(inference.limits)
 
-    @app.post("/classify", **CLASSIFY)
+    @app.router.route("/classify", methods=["POST"])
     async def classify(request: Request) -> Response:
-        """Which of these labels fits the image? Scores for each image, best label first."""
         scored = await inference.classify(await uploads.read(request, to_classify))
         return await side.call(classification_json, scored, short=is_short(scored))
 
-    @app.post("/embed", **EMBED)
+    @app.router.route("/embed", methods=["POST"])
     async def embed(request: Request) -> Response:
-        """Vectors of unit length, of images and texts, in one space.
-
-        `Accept: application/x-npy` gives one array [N, D] in NumPy's file format instead of JSON.
-        """
         asked, vectors = await uploads.read(request, to_embed)
         embedded = await inference.embed(asked)
         short = is_short(embedded)
@@ -93,49 +75,38 @@ def add_routes(app: FastAPI, inference: Inference, uploads: Uploads, side: SideT
             embedding_json, embedded, vectors.encoding_format, vectors.embedding_type, short=short
         )
 
-    @app.post("/similarity", **SIMILARITY)
+    @app.router.route("/similarity", methods=["POST"])
     async def similarity(request: Request) -> Response:
-        """How alike are these images and texts, each beside each of those? Cosines, and the model's own logits."""
         compared = await inference.similarity(await uploads.read(request, to_compare))
         return await side.call(similarity_json, compared, short=is_short(compared))
 
-    @app.post("/tokenize", **TOKENIZE)
+    @app.router.route("/tokenize", methods=["POST"])
     async def tokenize(request: Request) -> Response:
-        """The tokens that texts become, and whether they would be cut."""
         tokenized = await inference.tokenize(await uploads.read(request, to_tokenize))
         return await side.call(tokenization_json, tokenized, short=is_short(tokenized))
 
-    @app.post(BULK, **BULKS)
+    @app.router.route(BULK, methods=["POST"])
     async def bulk(_: Request) -> Response:
-        """A vector for each line, an image or a text, while they arrive; other requests come first.
+        raise NotImplementedError("`clipserve.rest.bulk` answers in place of this, which has its path")
 
-        The fields go into the query. Clients that read nothing before they have sent everything must send little.
-        """
-        raise NotImplementedError("`clipserve.rest.bulk` answers in place of this, which is for the document")
-
-    @app.get("/v1/models", **MODELS)
+    @app.router.route("/v1/models")
     async def models(_: Request) -> Response:
-        """The models served, and whether each is ready."""
         return models_json(await inference.models())
 
-    @app.get("/template-sets", **TEMPLATE_SETS)
+    @app.router.route("/template-sets")
     async def list_template_sets(_: Request) -> Response:
-        """The prompt templates that have a name, most of them published for a data set."""
         return template_sets_json(template_sets())
 
-    @app.get("/template-sets/{name}", **TEMPLATE_SET)
+    @app.router.route("/template-sets/{name}")
     async def get_template_set(request: Request) -> Response:
-        """One template set, with the class names of its data set."""
         return template_set_json(template_set(request.path_params["name"]))
 
-    @app.get("/livez", **LIVEZ)
+    @app.router.route("/livez")
     async def livez(_: Request) -> Response:
-        """The process is alive. Restart it when this fails."""
         return json_response({"status": "alive"})
 
-    @app.get("/readyz", **READYZ)
+    @app.router.route("/readyz")
     async def readyz(_: Request) -> Response:
-        """A request made now would be served. Send no traffic while this is 503."""
         ready = await inference.ready()
         return json_response({"status": "ready" if ready else "not ready"}, 200 if ready else 503)
 

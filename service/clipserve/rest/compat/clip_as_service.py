@@ -18,7 +18,6 @@ from clipserve.application.limits import RequestLimits
 from clipserve.application.requests import SimilarityRequest
 from clipserve.concurrency import SideThread
 from clipserve.errors import ClipError, InvalidInput
-from clipserve.rest.compat.clip_as_service_document import POST, body_of
 from clipserve.rest.compat.items import EncodedItem, Item, Mixed, Result, chosen, listed, mixed
 from clipserve.rest.json_body import JsonObject, decode_base64
 from clipserve.rest.rendering import json_response
@@ -47,10 +46,8 @@ class _Encoding:
 def add_clip_as_service(app: FastAPI, inference: Inference, uploads: Uploads, side: SideThread) -> None:
     """The route of all its endpoints, which are named in the body."""
 
-    @app.post("/post", **POST, openapi_extra=body_of(inference.limits, inference.names))
+    @app.router.route("/post", methods=["POST"])
     async def post(request: Request) -> Response:
-        """Jina's documents with their embeddings (`/`, `/encode`), or with their matches ranked (`/rank`)."""
-
         def read(body: JsonObject) -> _Encoding | _Ranking:
             return _read(request, body, inference.limits)
 

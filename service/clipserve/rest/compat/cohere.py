@@ -16,7 +16,6 @@ from clipserve.application.inference import Inference
 from clipserve.application.limits import RequestLimits
 from clipserve.concurrency import SideThread
 from clipserve.errors import InvalidInput
-from clipserve.rest.compat import schemas
 from clipserve.rest.compat.items import (
     Dimensions,
     Item,
@@ -30,8 +29,6 @@ from clipserve.rest.compat.items import (
     only_item,
     options,
 )
-from clipserve.rest.documented import NO_TEMPLATES, operation, refer
-from clipserve.rest.examples import PNG
 from clipserve.rest.json_body import JsonObject
 from clipserve.rest.rendering import json_response, vector_fields
 from clipserve.rest.uploads import Uploads
@@ -58,48 +55,9 @@ class _Options(BaseModel):
     truncate: Literal["NONE", "END"] = "END"
 
 
-class CohereVectors(BaseModel):
-    float_: list[list[float]] | None = Field(default=None, alias="float")
-    int8: list[list[int]] | None = None
-    binary: list[list[int]] | None = None
-    ubinary: list[list[int]] | None = None
-    base64: list[str] | None = None
-
-
-class CohereEmbeddings(BaseModel):
-    """For each type the vectors, in the order of the inputs."""
-
-    id: str = Field(description="the request id")
-    embeddings: CohereVectors
-    texts: list[str] = Field(description="the texts among the inputs")
-    meta: dict[str, Any] = Field(description="tokens and images counted; `warnings`: texts that were cut")
-    response_type: Literal["embeddings_by_type"]
-
-
-_EXAMPLE = {
-    "id": "4b0f6d6d3f1c4f0e9a3e5d7c2b1a0987",
-    "embeddings": {"float": [[0.8, 0.6]]},
-    "texts": ["a photo of a cat"],
-    "meta": {"api_version": {"version": "2"}, "billed_units": {"input_tokens": 7, "images": 0}},
-    "response_type": "embeddings_by_type",
-}
-_URI = f"data:image/png;base64,{PNG}"
-_EXAMPLES: dict[str, Any] = {
-    "texts": {"texts": ["a photo of a cat"], "input_type": "search_query", "embedding_types": ["float"]},
-    "images": {"images": [_URI], "input_type": "image", "embedding_types": ["int8", "ubinary"]},
-    "inputs": {"inputs": [{"content": [{"type": "image_url", "image_url": {"url": _URI}}]}]},
-}
-
-
 def add_cohere(app: FastAPI, inference: Inference, uploads: Uploads, side: SideThread) -> None:
-    described = operation("cohere_embed", CohereEmbeddings, _EXAMPLE, NO_TEMPLATES)
-    described["responses"][200]["headers"] |= refer("X-Model-Fingerprint")
-    described["response_model_exclude_none"] = True
-
-    @app.post("/v2/embed", **described, openapi_extra=_body(inference.limits, inference.names))
+    @app.router.route("/v2/embed", methods=["POST"])
     async def embed(request: Request) -> Response:
-        """Vectors of texts and images in several types at once, as Cohere's clients expect them."""
-
         def read(body: JsonObject) -> tuple[Mixed, Sequence[_Type]]:
             return _read(request, body, inference.limits)
 
@@ -163,36 +121,3 @@ def _rendered(
 def _shown(vector: Vector, name: _Type) -> Any:
     encoding_format = "base64" if name == "base64" else "float"
     return vector_fields(vector, encoding_format, _ENCODINGS[name])["embedding"]
-
-
-def _body(limits: RequestLimits, names: Sequence[str]) -> schemas.Schema:
-    properties = {
-        "model": schemas.model(names),
-        "input_type": {"description": "ignored, as is every field that is not listed"},
-        "embedding_types": {
-            "anyOf": [
-                {"type": "array", "maxItems": len(_ENCODINGS), "items": {"enum": [*_ENCODINGS]}},
-                {"type": "null"},
-            ],
-            "description": "without it, float. uint8 is not offered",
-        },
-        "output_dimension": {"type": ["integer", "null"], "minimum": 1, "description": "the model's own"},
-        "truncate": {
-            "enum": ["NONE", "END"],
-            "description": "what becomes of a text of too many tokens: refused, or cut at its end, which "
-            "`meta.warnings` says; without it, END",
-        },
-    }
-    schema = {"type": "object", "properties": properties, "oneOf": schemas.one_of(_inputs(limits))}
-    return schemas.json_body(schema, _EXAMPLES)
-
-
-def _inputs(limits: RequestLimits) -> dict[str, schemas.Schema]:
-    content = {"type": "array", "minItems": 1, "maxItems": 1, "items": schemas.part(limits)}
-    one = {"type": "object", "properties": {"content": content}, "required": ["content"]}
-    most = {"type": "array", "minItems": 1, "maxItems": limits.max_images}
-    return {
-        "texts": most | {"maxItems": limits.max_texts, "items": schemas.text(limits)},
-        "images": most | {"items": schemas.IMAGE},
-        "inputs": most | {"items": one, "description": "each with one text or one image"},
-    }

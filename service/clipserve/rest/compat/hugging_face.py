@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from http import HTTPStatus
-from typing import Any
-
 import orjson
 from fastapi import FastAPI
-from pydantic import BaseModel, ConfigDict, RootModel
+from pydantic import BaseModel, ConfigDict
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -18,11 +14,8 @@ from clipserve.application.limits import RequestLimits
 from clipserve.application.requests import ClassifyRequest
 from clipserve.concurrency import SideThread
 from clipserve.errors import ClipError
-from clipserve.rest.compat import schemas
 from clipserve.rest.compat.items import chosen, listed, options
-from clipserve.rest.documented import PROMPTING, operation, refer
 from clipserve.rest.errors import Failure, told
-from clipserve.rest.examples import PNG
 from clipserve.rest.json_body import JsonObject, decode_base64
 from clipserve.rest.rendering import json_response
 from clipserve.rest.uploads import Uploads
@@ -49,29 +42,9 @@ class _Options(BaseModel):
     parameters: _Parameters
 
 
-class HuggingFaceLabel(BaseModel):
-    label: str
-    score: float
-
-
-class HuggingFaceLabels(RootModel[list[HuggingFaceLabel]]):
-    """Best label first."""
-
-
-class HuggingFaceError(BaseModel):
-    error: str
-    code: str
-
-
 def add_hugging_face(app: FastAPI, inference: Inference, uploads: Uploads, side: SideThread) -> None:
-    example = [{"label": "cat", "score": 0.9}, {"label": "dog", "score": 0.1}]
-    described = operation("hugging_face", HuggingFaceLabels, example, PROMPTING, _error_content)
-    described["responses"][200]["headers"] |= refer("X-Model-Fingerprint")
-
-    @app.post(PREFIX + "{model}", **described, openapi_extra=_body(inference.limits, inference.names))
+    @app.router.route(PREFIX + "{model}", methods=["POST"])
     async def classify(request: Request) -> Response:
-        """The labels of one image, best first, as Hugging Face's clients expect them."""
-
         def read(body: JsonObject) -> ClassifyRequest:
             return _read(request, body, inference.limits)
 
@@ -109,42 +82,3 @@ def _rendered(scored: Classification) -> Response:
         raise result
     labels = [{"label": each.label, "score": each.score} for each in result[0]]
     return json_response(labels, headers={"X-Model-Fingerprint": scored.fingerprint})
-
-
-def _error_content(_: HTTPStatus, code: str) -> dict[str, Any]:
-    example = {"error": "What was wrong, in a sentence.", "code": code}
-    return {"model": HuggingFaceError, "content": {"application/json": {"example": example}}}
-
-
-def _body(limits: RequestLimits, names: Sequence[str]) -> schemas.Schema:
-    labels = {
-        "type": "array",
-        "minItems": 1,
-        "maxItems": limits.max_labels,
-        "uniqueItems": True,
-        "items": schemas.label(limits),
-    }
-    parameters = {
-        "type": "object",
-        "properties": {
-            "candidate_labels": labels,
-            "hypothesis_template": {
-                "anyOf": [schemas.template(limits), {"type": "null"}],
-                "description": f"with one or two slots {{}}; without it, `{_TEMPLATE}`",
-            },
-        },
-        "required": ["candidate_labels"],
-    }
-    schema = {
-        "type": "object",
-        "properties": {"inputs": schemas.IMAGE, "parameters": parameters},
-        "required": ["inputs", "parameters"],
-    }
-    example = {"inputs": PNG, "parameters": {"candidate_labels": ["cat", "dog"]}}
-    named = {
-        "name": "model",
-        "in": "path",
-        "required": True,
-        "schema": {"type": "string", "enum": [*names]},
-    }
-    return schemas.json_body(schema, {"labels": example}) | {"parameters": [named]}

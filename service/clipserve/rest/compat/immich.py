@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 import orjson
 from fastapi import FastAPI
-from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
@@ -17,9 +13,7 @@ from clipserve.application.limits import RequestLimits
 from clipserve.application.requests import EmbedRequest
 from clipserve.concurrency import SideThread
 from clipserve.errors import ClipError, InvalidInput
-from clipserve.rest.compat import schemas
 from clipserve.rest.compat.items import chosen
-from clipserve.rest.documented import NO_TEMPLATES, operation, refer
 from clipserve.rest.rendering import json_response
 from clipserve.rest.uploads import Upload, Uploads
 
@@ -27,35 +21,19 @@ _MAX_ENTRIES = 4_096  # characters; immich sends a hundred
 _FORM = "entries must be JSON such as " + '{"clip": {"visual": {"modelName": "ViT-B-32__openai"}}}'
 
 
-class ImmichVector(BaseModel):
-    clip: str = Field(description="the vector, as a list in JSON")
-
-
 def add_immich(app: FastAPI, inference: Inference, uploads: Uploads, side: SideThread) -> None:
     """Its two routes."""
-    predicted = operation("immich_predict", ImmichVector, {"clip": "[0.6,0.8]"}, NO_TEMPLATES)
-    predicted["responses"][200]["headers"] |= refer("X-Model-Fingerprint")
-    pong = {"headers": refer(), "content": {"text/plain": {"example": "pong"}}}
 
-    @app.post("/predict", **predicted, openapi_extra=_body(inference.limits, inference.names))
+    @app.router.route("/predict", methods=["POST"])
     async def predict(request: Request) -> Response:
-        """The vector of one image or text, as immich asks its machine-learning server for it."""
-
         def read(request: Request, upload: Upload) -> EmbedRequest:
             return _read(request, upload, inference.limits)
 
         embedded = await inference.embed(await uploads.read(request, read))
         return await side.call(_rendered, embedded, short=is_short(embedded))
 
-    @app.get(
-        "/ping",
-        operation_id="immich_ping",
-        response_class=PlainTextResponse,
-        responses={200: pong},
-        openapi_extra={"tags": schemas.TAGS},
-    )
+    @app.router.route("/ping")
     async def ping(_: Request) -> Response:
-        """The process is alive, as immich asks for it."""
         return PlainTextResponse("pong")
 
 
@@ -98,22 +76,3 @@ def _rendered(answer: Embedding) -> Response:
         raise vector
     shown = orjson.dumps(vector, option=orjson.OPT_SERIALIZE_NUMPY).decode()
     return json_response({"clip": shown}, headers={"X-Model-Fingerprint": answer.fingerprint})
-
-
-def _body(limits: RequestLimits, names: Sequence[str]) -> dict[str, Any]:
-    properties = {
-        # A format that JSON Schema does not know is for readers only.
-        "entries": {"type": "string", "format": "immich-entries", "description": _FORM},
-        "image": {"type": "string", "format": "binary", "description": "for `visual`"},
-        "text": {"type": "string", "maxLength": limits.max_text_chars, "description": "for `textual`"},
-    }
-    schema = {
-        "type": "object",
-        "properties": properties,
-        "required": ["entries"],
-        "additionalProperties": {"type": "string"},
-    }
-    entries = orjson.dumps({"clip": {"textual": {"modelName": names[0]}}}).decode()
-    example = {"entries": entries, "text": "a photo of a cat"}
-    content = {"multipart/form-data": {"schema": schema, "example": example}}
-    return {"tags": schemas.TAGS, "requestBody": {"required": True, "content": content}}

@@ -30,7 +30,6 @@ from clipserve.rest.compat.items import (
     only_item,
     options,
 )
-from clipserve.rest.compat.openai_document import EMBEDDINGS, body_of
 from clipserve.rest.errors import Failure, told
 from clipserve.rest.json_body import JsonObject
 from clipserve.rest.rendering import json_response, vector_fields
@@ -62,14 +61,8 @@ class _Options(BaseModel):
 def add_openai(app: FastAPI, inference: Inference, uploads: Uploads, side: SideThread) -> None:
     """The route. Its errors are rendered by `openai_error`."""
 
-    @app.post(PATH, **EMBEDDINGS, openapi_extra=body_of(inference.limits, inference.names))
+    @app.router.route(PATH, methods=["POST"])
     async def embeddings(request: Request) -> Response:
-        """Vectors of texts and images, in the order of `input`, as OpenAI's clients expect them.
-
-        Strings are texts, data URIs are images. One bad item fails the request, because this API has no place for
-        the error of one among several.
-        """
-
         def read(body: JsonObject) -> tuple[Mixed, str]:
             return _read(request, body, inference.limits)
 

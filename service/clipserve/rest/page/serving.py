@@ -42,11 +42,11 @@ def add_page(app: FastAPI) -> None:
     """
     kept = {path.name: _File(path) for path in sorted(_STATIC.iterdir()) if path.suffix in _TYPES}
 
-    @app.get("/", include_in_schema=False)
+    @app.router.route("/", include_in_schema=False)
     async def page(request: Request) -> Response:
         return kept[INDEX].answer(request)
 
-    @app.get("/page/{name}", include_in_schema=False)
+    @app.router.route("/page/{name}", include_in_schema=False)
     async def file(request: Request) -> Response:
         name = request.path_params["name"]
         if name == INDEX or name not in kept:
