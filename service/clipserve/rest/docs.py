@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
@@ -56,16 +57,14 @@ SwaggerUIBundle({
 
 def add_docs(app: FastAPI, side: SideThread) -> None:
     """The page, its files and the OpenAPI document, in which none of them is. It is made when somebody asks."""
-    document: list[bytes] = []
 
-    def made() -> bytes:
-        if not document:
-            document.append(orjson.dumps(app.openapi()))
-        return document[0]
+    @functools.cache
+    def document() -> bytes:
+        return orjson.dumps(app.openapi())
 
     @app.router.route("/openapi.json", include_in_schema=False)
     async def openapi(_: Request) -> Response:
-        content = await side.call(made, short=bool(document))
+        content = await side.call(document, short=document.cache_info().currsize > 0)
         return Response(content, 200, _ASK_AGAIN, "application/json")
 
     current = version(_PACKAGE)

@@ -12,15 +12,23 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from clipserve.application.answers import Embedding, Similarities, Similarity, is_short
-from clipserve.application.encoder import ImageInput
 from clipserve.application.inference import Inference
 from clipserve.application.limits import RequestLimits
 from clipserve.application.requests import SimilarityRequest
 from clipserve.concurrency import SideThread
 from clipserve.errors import ClipError, InvalidInput
-from clipserve.rest.compat.items import EncodedItem, Item, Mixed, Result, chosen, listed, mixed
-from clipserve.rest.json_body import JsonObject, decode_base64
-from clipserve.rest.rendering import json_response
+from clipserve.rest.compat.items import (
+    EncodedItem,
+    Item,
+    Mixed,
+    Result,
+    chosen,
+    decoded,
+    listed,
+    mixed,
+    shaped,
+)
+from clipserve.rest.json_body import JsonObject
 from clipserve.rest.uploads import Uploads
 
 Document = dict[str, Any]
@@ -34,7 +42,7 @@ class _Ranking:
     documents: Sequence[Document]
     rows: Sequence[int]
     matches: Sequence[Sequence[Document]]
-    columns: Sequence[int]
+    columns: Sequence[Sequence[int]]
 
 
 @dataclass(frozen=True)
@@ -48,10 +56,7 @@ def add_clip_as_service(app: FastAPI, inference: Inference, uploads: Uploads, si
 
     @app.router.route("/post", methods=["POST"])
     async def post(request: Request) -> Response:
-        def read(body: JsonObject) -> _Encoding | _Ranking:
-            return _read(request, body, inference.limits)
-
-        posted = await uploads.read_json(request, read)
+        posted = await uploads.read_json(request, lambda body: _read(request, body, inference.limits))
         if isinstance(posted, _Encoding):
             answer, results = await posted.asked.embed(inference)
             return await side.call(_embedded, posted.documents, answer, results, short=is_short(answer))
@@ -71,22 +76,18 @@ def _read(request: Request, body: JsonObject, limits: RequestLimits) -> _Encodin
     if endpoint != "rank":
         return _Encoding(mixed(body, items, "data", limits, **choices), shown)
     lists = [listed(each.get("matches"), f"data[{i}].matches") for i, each in enumerate(documents)]
-    matches = _matches(lists)
-    body.check_images([each.text for each in (*items, *matches) if isinstance(each, EncodedItem)])
-    asked = SimilarityRequest(
-        _images(items), _texts(items), to_images=_images(matches), to_texts=_texts(matches), **choices
-    )
-    asked.check(limits)
-    shown_matches = [[_shown(match) for match in own] for own in lists]
-    return _Ranking(asked, shown, _positions(items), shown_matches, _positions(matches))
-
-
-def _matches(lists: Sequence[list[Any]]) -> list[Item]:
-    """Of all documents, in order."""
     listed([match for own in lists for match in own], "matches of all documents")
-    return [
+    matches = [
         _item(match, f"data[{i}].matches[{k}]") for i, own in enumerate(lists) for k, match in enumerate(own)
     ]
+    body.check_images([each.text for each in (*items, *matches) if isinstance(each, EncodedItem)])
+    to_images, to_texts = decoded(matches)
+    asked = SimilarityRequest(*decoded(items), to_images=to_images, to_texts=to_texts, **choices)
+    asked.check(limits)
+    columns = iter(_positions(matches))
+    own_columns = [[next(columns) for _ in own] for own in lists]
+    shown_matches = [[_shown(match) for match in own] for own in lists]
+    return _Ranking(asked, shown, _positions(items), shown_matches, own_columns)
 
 
 def _endpoint(fields: Document) -> tuple[str, str | None]:
@@ -115,40 +116,30 @@ def _item(document: object, name: str) -> Item:
     raise InvalidInput(f"{name} must be a document with a `text`, or with an image as base64 in `blob`.")
 
 
-def _images(items: Sequence[Item]) -> list[ImageInput]:
-    encoded = [each.text for each in items if isinstance(each, EncodedItem)]
-    return [decode_base64(i, text) for i, text in enumerate(encoded)]
-
-
-def _texts(items: Sequence[Item]) -> list[str]:
-    return [each for each in items if isinstance(each, str)]
-
-
 def _embedded(documents: Sequence[Document], answer: Embedding, results: Sequence[Result]) -> Response:
     data = [
         document | {"embedding": result.vector} | ({"tags": {"truncated": True}} if result.truncated else {})
         for document, result in zip(documents, results, strict=True)
     ]
-    return json_response({"data": data}, headers={"X-Model-Fingerprint": answer.fingerprint})
+    return shaped({"data": data}, answer)
 
 
 def _ranked(ranking: _Ranking, answer: Similarities) -> Response:
-    data, start = [], 0
-    for document, row, matches in zip(ranking.documents, ranking.rows, ranking.matches, strict=True):
+    data = []
+    documents = zip(ranking.documents, ranking.rows, ranking.matches, ranking.columns, strict=True)
+    for document, row, matches, columns in documents:
         result = answer.results[row]
         if isinstance(result, ClipError):  # these documents have no place for one
             raise result
-        own = ranking.columns[start : start + len(matches)]
-        start += len(own)
-        scored = _scored(matches, Similarity(result.cosine[own], result.logit[own]))
+        scored = _scored(matches, Similarity(result.cosine[columns], result.logit[columns]))
         data.append(document | {"matches": scored})
-    return json_response({"data": data}, headers={"X-Model-Fingerprint": answer.fingerprint})
+    return shaped({"data": data}, answer)
 
 
 def _positions(items: Sequence[Item]) -> list[int]:
     """Where each item is among the core's: images first, then texts."""
-    order = sorted(range(len(items)), key=lambda i: isinstance(items[i], str))
-    return [position for _, position in sorted(zip(order, range(len(order)), strict=True))]
+    are_texts = [isinstance(each, str) for each in items]
+    return [int(place) for place in np.argsort(np.argsort(are_texts, kind="stable"))]
 
 
 def _scored(matches: Sequence[Document], similarity: Similarity) -> list[Document]:

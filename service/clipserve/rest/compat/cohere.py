@@ -28,9 +28,10 @@ from clipserve.rest.compat.items import (
     mixed,
     only_item,
     options,
+    shaped,
 )
 from clipserve.rest.json_body import JsonObject
-from clipserve.rest.rendering import json_response, vector_fields
+from clipserve.rest.rendering import vector_fields
 from clipserve.rest.uploads import Uploads
 from clipserve.telemetry.request import current
 
@@ -58,10 +59,7 @@ class _Options(BaseModel):
 def add_cohere(app: FastAPI, inference: Inference, uploads: Uploads, side: SideThread) -> None:
     @app.router.route("/v2/embed", methods=["POST"])
     async def embed(request: Request) -> Response:
-        def read(body: JsonObject) -> tuple[Mixed, Sequence[_Type]]:
-            return _read(request, body, inference.limits)
-
-        asked, types = await uploads.read_json(request, read)
+        asked, types = await uploads.read_json(request, lambda body: _read(request, body, inference.limits))
         answer, results = await asked.embed(inference)
         context = current()
         request_id = next((each.id for each in context.requests), "") if context else ""
@@ -115,7 +113,7 @@ def _rendered(
         "meta": meta,
         "response_type": "embeddings_by_type",
     }
-    return json_response(body, headers={"X-Model-Fingerprint": answer.fingerprint})
+    return shaped(body, answer)
 
 
 def _shown(vector: Vector, name: _Type) -> Any:

@@ -14,10 +14,9 @@ from clipserve.application.limits import RequestLimits
 from clipserve.application.requests import ClassifyRequest
 from clipserve.concurrency import SideThread
 from clipserve.errors import ClipError
-from clipserve.rest.compat.items import chosen, listed, options
+from clipserve.rest.compat.items import chosen, listed, options, shaped
 from clipserve.rest.errors import Failure, told
 from clipserve.rest.json_body import JsonObject, decode_base64
-from clipserve.rest.rendering import json_response
 from clipserve.rest.uploads import Uploads
 
 PREFIX = "/models/"
@@ -45,10 +44,9 @@ class _Options(BaseModel):
 def add_hugging_face(app: FastAPI, inference: Inference, uploads: Uploads, side: SideThread) -> None:
     @app.router.route(PREFIX + "{model}", methods=["POST"])
     async def classify(request: Request) -> Response:
-        def read(body: JsonObject) -> ClassifyRequest:
-            return _read(request, body, inference.limits)
-
-        scored = await inference.classify(await uploads.read_json(request, read))
+        scored = await inference.classify(
+            await uploads.read_json(request, lambda body: _read(request, body, inference.limits))
+        )
         return await side.call(_rendered, scored, short=is_short(scored))
 
 
@@ -81,4 +79,4 @@ def _rendered(scored: Classification) -> Response:
     if isinstance(result, ClipError):  # the only one of its request: `Inference.classify` has raised it
         raise result
     labels = [{"label": each.label, "score": each.score} for each in result[0]]
-    return json_response(labels, headers={"X-Model-Fingerprint": scored.fingerprint})
+    return shaped(labels, scored)

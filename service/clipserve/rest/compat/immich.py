@@ -13,8 +13,7 @@ from clipserve.application.limits import RequestLimits
 from clipserve.application.requests import EmbedRequest
 from clipserve.concurrency import SideThread
 from clipserve.errors import ClipError, InvalidInput
-from clipserve.rest.compat.items import chosen
-from clipserve.rest.rendering import json_response
+from clipserve.rest.compat.items import chosen, shaped
 from clipserve.rest.uploads import Upload, Uploads
 
 _MAX_ENTRIES = 4_096  # characters; immich sends a hundred
@@ -26,10 +25,9 @@ def add_immich(app: FastAPI, inference: Inference, uploads: Uploads, side: SideT
 
     @app.router.route("/predict", methods=["POST"])
     async def predict(request: Request) -> Response:
-        def read(request: Request, upload: Upload) -> EmbedRequest:
-            return _read(request, upload, inference.limits)
-
-        embedded = await inference.embed(await uploads.read(request, read))
+        embedded = await inference.embed(
+            await uploads.read(request, lambda _, form: _read(request, form, inference.limits))
+        )
         return await side.call(_rendered, embedded, short=is_short(embedded))
 
     @app.router.route("/ping")
@@ -75,4 +73,4 @@ def _rendered(answer: Embedding) -> Response:
     if isinstance(vector, ClipError):  # the only one of its request: `Inference.embed` has raised it
         raise vector
     shown = orjson.dumps(vector, option=orjson.OPT_SERIALIZE_NUMPY).decode()
-    return json_response({"clip": shown}, headers={"X-Model-Fingerprint": answer.fingerprint})
+    return shaped({"clip": shown}, answer)

@@ -12,8 +12,10 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 from starlette.requests import Request
+from starlette.responses import Response
 
-from clipserve.application.answers import Embedding
+from clipserve.application.answers import Classification, Embedding, Similarities
+from clipserve.application.encoder import ImageInput
 from clipserve.application.inference import Inference
 from clipserve.application.limits import RequestLimits
 from clipserve.application.requests import EmbedRequest
@@ -26,6 +28,7 @@ from clipserve.errors import (
     UnsupportedFormat,
 )
 from clipserve.rest.json_body import MAX_IMAGES, JsonObject, decode_base64
+from clipserve.rest.rendering import json_response
 from clipserve.rest.schemas import whole
 from clipserve.rest.uploads import faults_of
 
@@ -107,18 +110,24 @@ def mixed(body: JsonObject, items: Sequence[Item], name: str, limits: RequestLim
         BodyTooLarge: the JSON holds too much besides these images.
         InvalidInput, TooMany, TextTooLong: see `EmbedRequest.check`.
     """
-    encoded = [item.text for item in items if isinstance(item, EncodedItem)]
-    body.check_images(encoded)
-    asked = EmbedRequest(
-        [decode_base64(index, text) for index, text in enumerate(encoded)],
-        [item for item in items if isinstance(item, str)],
-        all_or_nothing=True,
-        **choices,
-    )
-    whole_list = Mixed(asked, [isinstance(item, EncodedItem) for item in items], name)
+    body.check_images([each.text for each in items if isinstance(each, EncodedItem)])
+    asked = EmbedRequest(*decoded(items), all_or_nothing=True, **choices)
+    whole_list = Mixed(asked, [isinstance(each, EncodedItem) for each in items], name)
     with whole_list.places():
         asked.check(limits)
     return whole_list
+
+
+def decoded(items: Sequence[Item]) -> tuple[list[ImageInput], list[str]]:
+    """Images and texts, each in their order."""
+    encoded = [each.text for each in items if isinstance(each, EncodedItem)]
+    images = [decode_base64(index, text) for index, text in enumerate(encoded)]
+    return images, [each for each in items if isinstance(each, str)]
+
+
+def shaped(body: object, answer: Classification | Embedding | Similarities) -> Response:
+    """An answer that has no field for the model's fingerprint."""
+    return json_response(body, headers={"X-Model-Fingerprint": answer.fingerprint})
 
 
 def chosen(request: Request, model: str | None) -> dict[str, Any]:

@@ -29,10 +29,11 @@ from clipserve.rest.compat.items import (
     mixed,
     only_item,
     options,
+    shaped,
 )
 from clipserve.rest.errors import Failure, told
 from clipserve.rest.json_body import JsonObject
-from clipserve.rest.rendering import json_response, vector_fields
+from clipserve.rest.rendering import vector_fields
 from clipserve.rest.uploads import Uploads
 
 PATH = "/v1/embeddings"
@@ -63,10 +64,9 @@ def add_openai(app: FastAPI, inference: Inference, uploads: Uploads, side: SideT
 
     @app.router.route(PATH, methods=["POST"])
     async def embeddings(request: Request) -> Response:
-        def read(body: JsonObject) -> tuple[Mixed, str]:
-            return _read(request, body, inference.limits)
-
-        asked, encoding_format = await uploads.read_json(request, read)
+        asked, encoding_format = await uploads.read_json(
+            request, lambda body: _read(request, body, inference.limits)
+        )
         answer, results = await asked.embed(inference)
         return await side.call(_rendered, answer, results, encoding_format, short=is_short(answer))
 
@@ -134,4 +134,4 @@ def _rendered(answer: Embedding, results: list[Result], encoding_format: str) ->
     tokens = sum(result.tokens for result in results)
     usage = {"prompt_tokens": tokens, "total_tokens": tokens}
     body = {"object": "list", "data": data, "model": answer.model, "usage": usage}
-    return json_response(body, headers={"X-Model-Fingerprint": answer.fingerprint})
+    return shaped(body, answer)
