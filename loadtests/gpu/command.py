@@ -19,7 +19,7 @@ from clipserve.engine.cuda import look, tried, why_not
 from loadtests.gpu import encoders, service, triton
 from loadtests.gpu.findings import Findings, Line
 from loadtests.gpu.inputs import cases, lengths_of
-from loadtests.gpu.rates import nvidia_smi
+from loadtests.gpu.rates import Plan, nvidia_smi
 from loadtests.gpu.sessions import Variant
 from loadtests.machine import machine_facts
 
@@ -42,7 +42,7 @@ def gpu_check(
     clients: Annotated[int, typer.Option(help="Of each service.")] = 64,
     senders: Annotated[int, typer.Option(help="Processes that send.")] = 4,
     seconds: Annotated[float, typer.Option(help="Of each measurement; JPEG load takes four times.")] = 1.0,
-    most: Annotated[int, typer.Option(help="Most rows in a call.")] = 256,
+    most: Annotated[int | None, typer.Option(help="Most rows in a call. Default: 256, on a CPU 7.")] = None,
     out: Annotated[Path, typer.Option(help="Folder for check-GPU.json.")] = _RESULTS,
 ) -> None:
     """Vectors against the CPU's, where nodes run, rates and JPEG load; in process or, with --triton, behind it."""
@@ -52,39 +52,39 @@ def gpu_check(
     folders = {"fp32": artifact} | ({"fp16": beside} if fp16 or beside.is_dir() else {})
     variants = [Variant(precision, folder, on_gpu) for precision, folder in folders.items()]
     _machine(findings, variants, "triton" if triton_url else device)
-    sizes = [size for size in _SIZES if size <= most]
+    largest = most or (7 if device == "cpu" else 256)
+    plan = Plan([size for size in _SIZES if size <= largest], seconds, clients, senders)
     if triton_url:
         with findings.trying("Triton", "it serves one of these"):
             served = triton.found(triton_url, triton_metrics, variants)
-            asked = list(cases(artifact, triton.lengths_of(served), max(sizes)))
-            triton.encoders(findings, served, asked, sizes, seconds, senders)
-            for number in gateways or (1, 2, 4, 8):
-                with findings.trying(served.name, f"{number} gateways"):
-                    triton.gateways(findings, served, number, clients, 4 * seconds)
+            _behind_triton(findings, served, artifact, plan, gateways or [1, 2, 4, 8])
     elif not findings.failed:
-        _in_process(findings, variants, sizes, seconds, (clients, senders))
+        _in_process(findings, variants, plan)
     findings.facts["seconds"] = f"{time.perf_counter() - began:.0f}"
     findings.write()
-    typer.echo(
-        f"\n{findings.as_markdown()}\n{findings.path}: {len(findings.failed)} of {len(findings.lines)} fail"
-    )
+    verdict = f"{len(findings.failed)} of {len(findings.lines)} fail"
+    typer.echo(f"\n{findings.as_markdown()}\n{findings.path}: {verdict}")
     raise typer.Exit(1 if findings.failed else 0)
 
 
-def _in_process(
-    findings: Findings,
-    variants: Sequence[Variant],
-    sizes: Sequence[int],
-    seconds: float,
-    load: tuple[int, int],
-) -> None:
+def _in_process(findings: Findings, variants: Sequence[Variant], plan: Plan) -> None:
     lengths = lengths_of(read_manifest(variants[0].folder).text)
-    asked = list(cases(variants[0].folder, lengths, max(sizes)))
+    asked = list(cases(variants[0].folder, lengths, max(plan.sizes)))
     for variant in variants:
-        encoders.measured(findings, variant, asked, sizes, seconds)
+        encoders.measured(findings, variant, asked, plan)
     for variant in variants:
         with findings.trying("service", variant.precision):
-            service.measured(findings, variant, 4 * seconds, *load)
+            service.measured(findings, variant, plan)
+
+
+def _behind_triton(
+    findings: Findings, served: triton.Served, artifact: Path, plan: Plan, gateways: Sequence[int]
+) -> None:
+    asked = list(cases(artifact, triton.lengths_of(served), max(plan.sizes)))
+    triton.encoders(findings, served, asked, plan)
+    for number in gateways:
+        with findings.trying(served.name, f"{number} gateways"):
+            triton.gateways(findings, served, number, plan)
 
 
 def _machine(findings: Findings, variants: Sequence[Variant], where: str) -> None:

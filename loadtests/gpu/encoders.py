@@ -16,26 +16,24 @@ from clipserve.engine.cuda import PROVIDER, PROVIDER_OPTIONS
 from loadtests.gpu.agreement import Encoder, compared
 from loadtests.gpu.findings import Findings, Line
 from loadtests.gpu.inputs import Case, Feeds, part
-from loadtests.gpu.rates import calls_per_second
+from loadtests.gpu.rates import Plan, calls_per_second
 from loadtests.gpu.sessions import Bound, Variant, run
 
 Events = Sequence[dict[str, Any]]
 
 
-def measured(
-    findings: Findings, variant: Variant, asked: Sequence[Case], sizes: Sequence[int], seconds: float
-) -> None:
+def measured(findings: Findings, variant: Variant, asked: Sequence[Case], plan: Plan) -> None:
     """Each encoder of a variant; rates for each number of rows, of longer texts for the fewest and the most."""
-    for case in asked:
+    for number, case in enumerate(asked):
         with findings.trying(variant.precision, case.name):
             events = profiled(variant, case.graph, part(case.feeds, 2))
             session = variant.session(case.graph)
             findings.add(*_options(variant, case.name, session), *placed(variant, case.name, events))
             encoder = Encoder(variant.precision, variant.precision, partial(run, session))
-            findings.add(*compared(encoder, case, sizes))
-            for rows in sizes if case in asked[:2] else sorted({1, max(sizes)}):
+            findings.add(*compared(encoder, case, plan.sizes))
+            for rows in plan.sizes if number < 2 else sorted({1, max(plan.sizes)}):
                 feeds = part(case.feeds, rows)
-                calls = _calls_per_second(session, feeds, seconds, cuda=variant.cuda)
+                calls = _calls_per_second(session, feeds, plan.seconds, cuda=variant.cuda)
                 rates = {f"{name}/s": rows * rate for name, rate in calls.items()}
                 findings.add_speed(encoder=variant.precision, what=case.name, rows=rows, **rates)
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from multiprocessing import get_context
 from typing import Any
 
@@ -20,6 +21,19 @@ from loadtests.load import Load
 _WARM = 2
 _LEAST = 3
 _PERIOD = 0.5  # seconds between two samples of the GPU
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is measured: rows of calls, seconds of each rate, clients of each service, processes that send.
+
+    JPEG load takes four times as long.
+    """
+
+    sizes: Sequence[int]
+    seconds: float
+    clients: int
+    senders: int
 
 
 def calls_per_second(call: Callable[[], object], seconds: float, threads: int = 1) -> float:

@@ -12,7 +12,7 @@ from pathlib import Path
 from loadtests.bodies import classify, embed, embed_many
 from loadtests.gpu.findings import Findings, Line
 from loadtests.gpu.inputs import jpegs
-from loadtests.gpu.rates import figures, gpu_use, load_of
+from loadtests.gpu.rates import Plan, figures, gpu_use, load_of
 from loadtests.gpu.sessions import Variant
 from loadtests.process import Server, started
 
@@ -24,7 +24,7 @@ _IN_A_REQUEST = 16
 Scores = dict[str, float]  # by label
 
 
-def measured(findings: Findings, variant: Variant, seconds: float, clients: int, senders: int) -> None:
+def measured(findings: Findings, variant: Variant, plan: Plan) -> None:
     """Start the service on the device and on the CPU, one after the other."""
     images, name = jpegs(max(_ASKED, _IN_A_REQUEST)), variant.precision
     with _service(variant.folder, "cuda" if variant.cuda else "cpu") as server:
@@ -32,13 +32,12 @@ def measured(findings: Findings, variant: Variant, seconds: float, clients: int,
         expected = "onnxruntime-cuda" if variant.cuda else "onnxruntime"
         findings.add(Line("service", f"{name}, engine", engine, expected, engine == expected))
         answers = [_scores(server, image) for image in images[:_ASKED]]
+        each = -(-plan.clients // plan.senders)
         for call, rows in ((embed(images[0]), 1), (embed_many(images[:_IN_A_REQUEST]), _IN_A_REQUEST)):
             with gpu_use() as used:
-                load = load_of([server.url] * senders, call, -(-clients // senders), seconds)
-            rate, own = load.goodput() * rows, figures(load)
-            findings.add_speed(
-                service=name, clients=clients, **{"in a request": rows, "JPEG/s": rate}, **own, **used
-            )
+                load = load_of([server.url] * plan.senders, call, each, 4 * plan.seconds)
+            rates = {"in a request": rows, "JPEG/s": load.goodput() * rows, **figures(load)}
+            findings.add_speed(service=name, clients=each * plan.senders, **rates, **used)
     with _service(variant.folder, "cpu") as server:
         on_cpu = [_scores(server, image) for image in images[:_ASKED]]
     findings.add(*_same(name, answers, on_cpu))

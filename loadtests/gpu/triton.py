@@ -18,7 +18,7 @@ from loadtests.bodies import embed
 from loadtests.gpu.agreement import Encoder, compared
 from loadtests.gpu.findings import Findings, Line
 from loadtests.gpu.inputs import Case, Feeds, count, jpegs, part
-from loadtests.gpu.rates import calls_per_second, figures, gpu_use, in_processes, load_of
+from loadtests.gpu.rates import Plan, calls_per_second, figures, gpu_use, in_processes, load_of
 from loadtests.gpu.sessions import Variant
 from loadtests.observe import cpu_seconds_of_all
 from loadtests.process import started
@@ -74,25 +74,18 @@ def lengths_of(served: Served) -> tuple[int, ...]:
     return tuple(map(int, served.models["text"].parameters["text_lengths"].string_value.split(",")))
 
 
-def encoders(
-    findings: Findings,
-    served: Served,
-    asked: Sequence[Case],
-    sizes: Sequence[int],
-    seconds: float,
-    senders: int,
-) -> None:
+def encoders(findings: Findings, served: Served, asked: Sequence[Case], plan: Plan) -> None:
     """Cosines, then full calls as fast as Triton takes them."""
     for case in asked:
         model = served.models[case.graph.removesuffix(".onnx")]
         with findings.trying(served.name, case.name):
-            fitting = [size for size in sizes if size <= model.max_batch_size]
+            fitting = [size for size in plan.sizes if size <= model.max_batch_size]
             findings.add(*_cosines(served, model.name, case, fitting))
             full = part(case.feeds, model.max_batch_size)
-            call = (served.url, message(model.name, full), seconds)
+            call = (served.url, message(model.name, full), plan.seconds)
             before = counted(served.metrics_url, case.graph)
             with gpu_use() as used:
-                rate = sum(in_processes(send, [call] * senders)) * count(full)
+                rate = sum(in_processes(send, [call] * plan.senders)) * count(full)
             did = since(before, counted(served.metrics_url, case.graph))
             findings.add_speed(encoder=served.name, what=case.name, **{"rows/s": rate}, **did, **used)
 
@@ -128,7 +121,7 @@ def send(url: str, call: bytes, seconds: float) -> float:
         return calls_per_second(lambda: infer(call), seconds, _IN_FLIGHT)
 
 
-def gateways(findings: Findings, served: Served, number: int, clients: int, seconds: float) -> None:
+def gateways(findings: Findings, served: Served, number: int, plan: Plan) -> None:
     """JPEG in, vectors out, through so many gateways, each with clients of its own."""
     own = {"models": str(served.variant.folder), "backend": "triton", "triton_url": served.url}
     call = embed(jpegs(1)[0])
@@ -136,14 +129,16 @@ def gateways(findings: Findings, served: Served, number: int, clients: int, seco
         patient = {"max_queue_seconds": "60", "deadline_seconds": "60"}
         servers = [stack.enter_context(started("clipserve", **own, **patient)) for _ in range(number)]
         urls, pids = [server.url for server in servers], [server.pid or 0 for server in servers]
-        load_of(urls, call, clients, min(seconds, 2.0))  # caches, pages, clocks
+        load_of(urls, call, plan.clients, min(plan.seconds, 2.0))  # caches, pages, clocks
         before, cpu = counted(served.metrics_url, IMAGE_GRAPH), sum(map(cpu_seconds_of_all, pids))
         with gpu_use() as used:
-            load = load_of(urls, call, clients, seconds)
+            load = load_of(urls, call, plan.clients, 4 * plan.seconds)
         spent = 1000 * (sum(map(cpu_seconds_of_all, pids)) - cpu) / max(1, len(load.answers))
     did = since(before, counted(served.metrics_url, IMAGE_GRAPH))
     rate = {"JPEG/s": load.goodput(), **figures(load), "gateway's CPU ms": spent}
-    findings.add_speed(encoder=served.name, gateways=number, clients=number * clients, **rate, **did, **used)
+    findings.add_speed(
+        encoder=served.name, gateways=number, clients=number * plan.clients, **rate, **did, **used
+    )
     rows, what = did["rows an execution"], f"rows an execution, {number} gateways"
     findings.add(Line(served.name, what, f"{rows:.1f}", "> 1", rows > 1))
 
