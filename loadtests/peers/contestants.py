@@ -78,11 +78,7 @@ def clipserve(
 
 def plain(artifact: Path, environments: Path) -> Contestant:
     """FastAPI and onnxruntime as one writes it in an afternoon; takes clipserve's request bodies."""
-    return plain_in(install("plain", environments), artifact)
-
-
-def plain_in(programs: Path, artifact: Path) -> Contestant:
-    """The plain app in the environment of these programs."""
+    programs = install("plain", environments)
     return Contestant(
         name="plain app",
         command=(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,6 +42,14 @@ def replacing(out: Path) -> Iterator[Path]:
         out.rename(previous)
     partial.rename(out)
     shutil.rmtree(previous, ignore_errors=True)
+
+
+def link(source: Path, target: Path) -> None:
+    """A hard link where the file system allows it, otherwise a copy."""
+    try:
+        os.link(source.resolve(), target)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def checksums(folder: Path) -> dict[str, str]:

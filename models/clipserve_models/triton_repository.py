@@ -7,7 +7,6 @@ OUT/<name>_text/   1/             the graph: model.onnx or model.plan, with mode
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import numpy as np
 from google.protobuf import text_format
 
 from clipserve.clip.artifact import TEXT_GRAPH, read_manifest, verify_files
+from clipserve_models.artifact import link
 from clipserve_models.errors import ModelsError
 from clipserve_models.plans import PLANS, read_record
 from clipserve_models.triton_config import config, warm_up_file
@@ -51,7 +51,7 @@ def write_repository(
         version = model / "1"
         version.mkdir()
         for source, name in graphs.items():
-            _link(source, version / name)
+            link(source, version / name)
         if options.backend == "python":
             shutil.copyfile(_MODEL_PY, version / "model.py")
         _write_warm_up(model / "warmup", tower)
@@ -92,11 +92,3 @@ def _write_warm_up(folder: Path, tower: Tower) -> None:
     folder.mkdir()
     for (length,), _ in tower.shapes:
         (folder / warm_up_file(length)).write_bytes(np.array([length], np.int32).tobytes())
-
-
-def _link(source: Path, target: Path) -> None:
-    """A hard link where the file system allows it, otherwise a copy."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)

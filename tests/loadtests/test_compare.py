@@ -120,13 +120,12 @@ def test_the_picture_is_xml_and_has_every_bar() -> None:
 
 @pytest.mark.slow
 def test_a_whole_comparison_of_the_demo_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def plain(artifact: Path, _: Path) -> contestants.Contestant:
-        return contestants.plain_in(Path(sys.executable).parent, artifact)
-
     def broken(_: Path, __: Path) -> contestants.Contestant:
         raise CannotPrepare("it wants a protobuf of its own")
 
-    monkeypatch.setattr(compare, "PEERS", {"plain": plain, "broken": broken})
+    # The tests' own environment has what the plain app needs.
+    monkeypatch.setattr(contestants, "install", lambda *_: Path(sys.executable).parent)
+    monkeypatch.setattr(compare, "PEERS", {"plain": contestants.plain, "broken": broken})
     variant = shutil.copytree(_DEMO, tmp_path / "variant", ignore=lambda *_: {"training"})
     options = ["--rounds", "1", "--seconds", "0.3", "--contest", "embed", "--contest", "classify-new"]
     done = CliRunner().invoke(

@@ -9,8 +9,6 @@ The graph is run as it is, unoptimized, with a maximum beside each tensor. Weigh
 
 from __future__ import annotations
 
-import os
-import shutil
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -22,6 +20,7 @@ import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 from clipserve.clip.external import external_files
+from clipserve_models.artifact import link
 from clipserve_models.errors import ModelsError
 from clipserve_models.uint8_rule import PIXELS
 from clipserve_models.variants.gate import BOUNDS
@@ -49,7 +48,7 @@ def survey(graph: Path, feeds: Iterable[Feeds]) -> Largest:
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / graph.name
         for name in external_files(graph):
-            _link(graph.parent / name, path.with_name(name))
+            link(graph.parent / name, path.with_name(name))
         onnx.save(model, path)
         session = _session(path)
         for feed in feeds:
@@ -136,10 +135,3 @@ def _session(path: Path) -> onnxruntime.InferenceSession:
         return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's exceptions have no common base but this
         raise ModelsError(f"onnxruntime does not load {path.name} for a survey: {error}") from None
-
-
-def _link(source: Path, target: Path) -> None:
-    try:
-        os.link(source.resolve(), target)
-    except OSError:  # another file system
-        shutil.copyfile(source, target)
