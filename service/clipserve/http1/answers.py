@@ -1,9 +1,20 @@
-"""HTTP/1.1 on the wire: one answer into bytes."""
+"""HTTP/1.1 on the wire: one answer into bytes; and the answers that no application gives."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import uuid
+from collections.abc import Callable, Iterable
 from http import HTTPStatus
+
+from starlette.responses import Response
+
+from clipserve.errors import ClipError
+from clipserve.telemetry.log import logger
+from clipserve.telemetry.metrics import Metrics
+
+Headers = Iterable[tuple[bytes, bytes]]
+# An error and the id of the request -> a word for metrics and logs, and the answer.
+Render = Callable[[ClipError, str], tuple[str, Response]]
 
 _STATUS_LINES = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
@@ -12,9 +23,26 @@ _LAST_CHUNK = b"0\r\n\r\n"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
-def answer_head(
-    status: int, headers: Iterable[tuple[bytes, bytes]], *, keep_alive: bool, chunked: bool
-) -> bytes:
+class Refusals:
+    """Errors that are answered before there is a request for the application, the last of their connection."""
+
+    def __init__(self, render: Render, metrics: Metrics) -> None:
+        self._render = render
+        self._metrics = metrics
+
+    def answer(self, error: ClipError, seconds: float, default_headers: Headers) -> bytes:
+        """The whole answer, which is counted and logged. `seconds`: what the client has taken so far."""
+        request_id = uuid.uuid4().hex
+        outcome, response = self._render(error, request_id)
+        headers = [*default_headers, *response.raw_headers, (b"x-request-id", request_id.encode())]
+        self._metrics.request("other", outcome, seconds)
+        logger.info("request", endpoint="other", outcome=outcome, request_id=request_id)
+        return answer_head(response.status_code, headers, keep_alive=False, chunked=False) + bytes(
+            response.body
+        )
+
+
+def answer_head(status: int, headers: Headers, *, keep_alive: bool, chunked: bool) -> bytes:
     """The status line and the headers, to the empty line. `headers`: without a Connection."""
     lines = [_STATUS_LINES[status]]
     for name, value in headers:

@@ -24,36 +24,25 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-import uuid
-from collections.abc import Callable
 from typing import Any
 
-from starlette.responses import Response
 from starlette.types import ASGIApp
 from uvicorn.server import ServerState
 
 from clipserve.errors import ClipError, HeadersTooSlow, TooManyConnections
-from clipserve.http1.answers import answer_head
+from clipserve.http1.answers import Refusals
 from clipserve.http1.connections import Connections, Phase, Taking, address_of, has_left
 from clipserve.http1.cycle import Cycle, scope_of
 from clipserve.http1.requests import IncomingRequest
-from clipserve.telemetry.log import logger
-from clipserve.telemetry.metrics import Metrics
 
 _READ_AHEAD = 262_144  # bytes of a body that wait for the application, before the client must
 _LINGER_SECONDS = 2.0
-
-# An error and the id of the request -> a word for metrics and logs, and the answer.
-Render = Callable[[ClipError, str], tuple[str, Response]]
 
 
 class Connection(asyncio.Protocol):
     """See the module. `state`: uvicorn's, which waits at its end for what is in there."""
 
-    def __init__(
-        self, app: ASGIApp, table: Connections, render: Render, metrics: Metrics, state: ServerState
-    ) -> None:
-        """`render`: of errors that are answered before there is a request for `app`."""
+    def __init__(self, app: ASGIApp, table: Connections, refusals: Refusals, state: ServerState) -> None:
         self.address = ""
         self.phase = Phase.IDLE
         self.since = 0.0
@@ -61,8 +50,7 @@ class Connection(asyncio.Protocol):
         self._app = app
         self._table = table
         self._limits = table.limits
-        self._render = render
-        self._metrics = metrics
+        self._refusals = refusals
         self._state = state
         self._transport: asyncio.Transport
         self._ends: tuple[Any, Any] = (None, None)  # of the connection: ours and the client's address
@@ -240,11 +228,8 @@ class Connection(asyncio.Protocol):
     def _expire(self) -> None:
         if self.phase is Phase.READING:
             seconds = self._limits.header_timeout_seconds
-            self._answer(
-                HeadersTooSlow(
-                    f"the headers did not arrive within {seconds:g} s of their first byte.", limit=seconds
-                )
-            )
+            said = f"the headers did not arrive within {seconds:g} s of their first byte."
+            self._answer(HeadersTooSlow(said, limit=seconds))
         else:
             self._transport.abort()
 
@@ -258,13 +243,6 @@ class Connection(asyncio.Protocol):
             self._answer(error)
 
     def _answer(self, error: ClipError) -> None:
-        request_id = uuid.uuid4().hex
-        outcome, response = self._render(error, request_id)
-        headers = [*self.default_headers, *response.raw_headers, (b"x-request-id", request_id.encode())]
-        self.write(
-            answer_head(response.status_code, headers, keep_alive=False, chunked=False) + bytes(response.body)
-        )
-        self._metrics.request("other", outcome, time.monotonic() - self.since)
-        logger.info("request", endpoint="other", outcome=outcome, request_id=request_id)
+        self.write(self._refusals.answer(error, time.monotonic() - self.since, self.default_headers))
         self._incoming.keep_alive = False
         self._leave()

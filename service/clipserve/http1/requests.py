@@ -83,7 +83,7 @@ class IncomingRequest:
         return taken
 
     def close(self) -> None:
-        """Let go of the parser, which holds this object; see the rule in `clipserve.concurrency`."""
+        """Let go of the parser, which holds this object: the two would wait for the garbage collector."""
         self._parser = None
 
     def _feed_head(self, data: bytes) -> bytes:

@@ -12,7 +12,8 @@ from starlette.types import ASGIApp
 from uvicorn.server import ServerState
 
 from clipserve.concurrency import kept_running
-from clipserve.http1.connection import Connection, Render
+from clipserve.http1.answers import Refusals, Render
+from clipserve.http1.connection import Connection
 from clipserve.http1.connections import Connections
 from clipserve.telemetry.metrics import Metrics
 
@@ -36,8 +37,10 @@ def build_server(
 ) -> uvicorn.Server:
     """`serve()` runs it until `should_exit` is set, then lets requests in flight end. `kind`: of connections."""
 
+    refusals = Refusals(render, metrics)
+
     def connect(server_state: ServerState, **_: Any) -> Connection:
-        return kind(app, connections, render, metrics, server_state)
+        return kind(app, connections, refusals, server_state)
 
     config = uvicorn.Config(
         app,
