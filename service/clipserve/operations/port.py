@@ -33,7 +33,15 @@ async def serving(
     `ready` is asked on this loop, and must answer at once.
     """
     seconds = _CONNECTION_SECONDS
-    limits = ConnectionLimits(_CONNECTIONS, 0, _MAX_HEADER_BYTES, seconds, seconds, seconds, seconds)
+    limits = ConnectionLimits(
+        max_connections=_CONNECTIONS,
+        max_connections_per_address=0,
+        max_header_bytes=_MAX_HEADER_BYTES,
+        first_byte_timeout_seconds=seconds,
+        header_timeout_seconds=seconds,
+        keep_alive_seconds=seconds,
+        write_timeout_seconds=seconds,
+    )
     connections = Connections(limits, for_own=Phase.READING)
     connections.draining = True  # each answer is the last of its connection
     options = HttpOptions("", 0, drain_seconds=1)  # it listens already
