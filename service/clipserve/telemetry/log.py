@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 import threading
+from types import SimpleNamespace
 from typing import Any, Protocol
 
 import structlog
@@ -57,29 +58,27 @@ def start() -> None:
 
 def configure(level: str, output: Output = _standard_error) -> None:
     """Set up structlog. `level` is a name of the standard library's, e.g. INFO."""
-    terminal = output.isatty()
-    lines = _Lines(output)
+
+    def write(line: str) -> None:
+        output.write(line + "\n")
+
+    lines = SimpleNamespace(**dict.fromkeys(("debug", "info", "warning", "error", "critical"), write))
+    if output.isatty():
+        # By default tracebacks are drawn with rich, if that is installed: with local variables, which are callers'
+        # data, and so slowly that every request waits meanwhile.
+        last: list[Any] = [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
+    else:
+        last = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     structlog.configure(
         processors=[
             add_request_ids,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            *([] if terminal else [structlog.processors.format_exc_info]),
-            _console() if terminal else structlog.processors.JSONRenderer(),
+            *last,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
         logger_factory=lambda *_: lines,
     )
-
-
-class _Lines:
-    """What structlog calls with a line, by the name of its level."""
-
-    def __init__(self, output: Output) -> None:
-        def write(line: str) -> None:
-            output.write(line + "\n")
-
-        self.debug = self.info = self.warning = self.error = self.critical = write
 
 
 class _Libraries(logging.Handler):
@@ -93,12 +92,6 @@ class _Libraries(logging.Handler):
         except Exception:  # the library's fault: its text and its values do not fit
             event = str(record.msg)
         logger.log(level, event, logger=record.name, exc_info=record.exc_info)
-
-
-def _console() -> structlog.dev.ConsoleRenderer:
-    # By default it draws tracebacks with rich, if that is installed: with local variables, which are callers' data,
-    # and so slowly that every request waits meanwhile.
-    return structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
 
 
 def _descriptor() -> int:
