@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 import clipserve
+from clipserve.application.requests import ClassifyRequest
 from clipserve.client.errors import ClipserveError, ItemFailed, Refused
 from clipserve.client.in_process import open_in_process
 from clipserve.client.methods import AsyncMethods
-from clipserve.client.results import Question
 from clipserve.commands.vectors.embedding import size_of
 from clipserve.commands.vectors.listing import images
 from clipserve.commands.vectors.making import VectorSource, make_file
@@ -43,13 +43,13 @@ async def test_the_bits_of_a_vector_do_not_depend_on_its_company(clip: AsyncMeth
 
 
 async def test_it_classifies_and_names_what_cannot_be_decoded(clip: AsyncMethods) -> None:
-    classified = await clip.classify_image(CAT, Question(["a car", "a cat"], top_k=1))
+    classified = await clip.classify_image(CAT, ClassifyRequest([], ["a car", "a cat"], top_k=1))
     assert [label.label for label in classified.labels] == ["a cat"]
     with pytest.raises(ItemFailed) as bad:
         await clip.embed_image(CAT[:1_000])
     assert bad.value.code == "undecodable_image"
     with pytest.raises(Refused, match="is the same as label 0"):
-        await clip.classify_image(CAT, Question(["a cat", "a cat"]))
+        await clip.classify_image(CAT, ClassifyRequest([], ["a cat", "a cat"]))
 
 
 async def test_a_folder_becomes_a_file_with_its_failures(clip: AsyncMethods, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import pytest
 from prometheus_client import generate_latest
 
 from clipserve.access.key_file import add_key
+from clipserve.application.requests import ClassifyRequest
 from clipserve.client.errors import (
     BadAddress,
     FingerprintChanged,
@@ -24,7 +25,6 @@ from clipserve.client.errors import (
     Unreachable,
 )
 from clipserve.client.remote import AsyncClient
-from clipserve.client.results import Question
 from loadtests.fake_backend import FakeBackend
 from tests.support import DIM, Running, png, serving, write_toy_artifact
 
@@ -39,7 +39,7 @@ async def test_it_embeds_and_classifies_as_the_service_does(running: Running) ->
     async with AsyncClient(running.url) as clip:
         image = await clip.embed_image(png(1, (40, 30)))
         text = await clip.embed_text("a", truncate=False)
-        classified = await clip.classify_image(png(1), Question(["a", "b"], top_k=1))
+        classified = await clip.classify_image(png(1), ClassifyRequest([], ["a", "b"], top_k=1))
     answer = (await running.embed(png(1, (40, 30)), text="a")).json()
     assert image.vector.tolist() == pytest.approx(answer["results"][0]["embedding"])
     assert text.vector.tolist() == pytest.approx(answer["results"][1]["embedding"])
@@ -57,11 +57,11 @@ async def test_an_image_that_is_bad_fails_alone_and_a_request_that_is_wrong_ends
         with pytest.raises(ItemFailed, match="text_too_long"):
             await clip.embed_text("a" * 100, truncate=False)
         with pytest.raises(Refused, match="is the same as label 0") as refused:
-            await clip.classify_image(png(), Question(["a", "a"]))
+            await clip.classify_image(png(), ClassifyRequest([], ["a", "a"]))
         assert (refused.value.code, refused.value.status) == ("invalid_input", 400)
         assert refused.value.request_id
         with pytest.raises(Refused, match="there is no label set"):
-            await clip.classify_image(png(), Question(label_set="pets"))
+            await clip.classify_image(png(), ClassifyRequest([], label_sets=["pets"]))
 
 
 async def test_a_key_that_is_missing_is_asked_for_and_never_told(tmp_path: Path) -> None:

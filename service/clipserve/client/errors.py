@@ -11,6 +11,8 @@ ClipserveError
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from clipserve import errors
 
 # Codes of errors that are an item's own: the next item may be well. Every other one is about the whole call.
@@ -41,10 +43,12 @@ class ClipserveError(Exception):
         request_id: of the request that failed, as the server's log has it; None: there was none.
     """
 
-    def __init__(self, detail: str, code: str = "failed", request_id: str | None = None) -> None:
+    default_code: ClassVar[str] = "failed"
+
+    def __init__(self, detail: str, code: str | None = None, request_id: str | None = None) -> None:
         super().__init__(detail, code, request_id)
         self.detail = detail
-        self.code = code
+        self.code = code or self.default_code
         self.request_id = request_id
 
     def __str__(self) -> str:
@@ -85,8 +89,7 @@ class FingerprintChanged(Refused):
 class Unreachable(ClipserveError):
     """Nothing answers, or not in time."""
 
-    def __init__(self, detail: str, code: str = "unreachable", request_id: str | None = None) -> None:
-        super().__init__(detail, code, request_id)
+    default_code = "unreachable"
 
 
 class BadAddress(Unreachable):
@@ -96,8 +99,7 @@ class BadAddress(Unreachable):
 class OddAnswer(ClipserveError):
     """It is too long, or none of a clipserve; the message says which server answered, and what is odd."""
 
-    def __init__(self, detail: str, code: str = "odd_answer", request_id: str | None = None) -> None:
-        super().__init__(detail, code, request_id)
+    default_code = "odd_answer"
 
 
 def refusal(code: str, detail: str, request_id: str | None = None) -> Refused:

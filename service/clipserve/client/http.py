@@ -134,10 +134,8 @@ async def exchange(client: httpx2.AsyncClient, method: str, path: str, **content
     where = shown(str(client.base_url))
     try:
         async with client.stream(method, path, **content) as response:
-            body = _Body(response)
-            async for part in response.aiter_raw():
-                body.add(part)
-        return body.answer()
+            body = await _body(response, where)
+        return Answer(where, response.status_code, response.headers, body)
     except httpx2.TimeoutException as error:
         limits = client.timeout
         seconds = limits.connect if isinstance(error, httpx2.ConnectTimeout) else limits.read
@@ -178,24 +176,15 @@ def _odd(url: str, what: str) -> OddAnswer:
     return OddAnswer(f"the server at {url} answered something that is not clipserve's: {what}")
 
 
-class _Body:
-    """Of an answer, as it comes."""
-
-    def __init__(self, response: httpx2.Response) -> None:
-        self._response = response
-        self._url = shown(str(response.request.url.copy_with(path="/")))
-        self._content = bytearray()
-        self._until = time.monotonic() + _SECONDS
-        if (encoding := response.headers.get("content-encoding", "identity").lower()) != "identity":
-            raise _odd(self._url, f"it is compressed ({encoding[:100]}), which was not asked for")
-
-    def add(self, part: bytes) -> None:
-        self._content += part
-        if len(self._content) > MAX_BYTES:
-            raise _odd(self._url, f"it has more than {MAX_BYTES:,} bytes, the limit")
-        if time.monotonic() > self._until:
-            raise _odd(self._url, f"it does not end within {_SECONDS:g} s")
-
-    def answer(self) -> Answer:
-        response = self._response
-        return Answer(self._url, response.status_code, response.headers, bytes(self._content))
+async def _body(response: httpx2.Response, where: str) -> bytes:
+    """Of an answer. Raises OddAnswer: it is too long, too slow or compressed."""
+    content, until = bytearray(), time.monotonic() + _SECONDS
+    if (encoding := response.headers.get("content-encoding", "identity").lower()) != "identity":
+        raise _odd(where, f"it is compressed ({encoding[:100]}), which was not asked for")
+    async for part in response.aiter_raw():
+        content += part
+        if len(content) > MAX_BYTES:
+            raise _odd(where, f"it has more than {MAX_BYTES:,} bytes, the limit")
+        if time.monotonic() > until:
+            raise _odd(where, f"it does not end within {_SECONDS:g} s")
+    return bytes(content)

@@ -9,6 +9,7 @@ import time
 import warnings
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import structlog
@@ -16,7 +17,7 @@ import structlog
 from clipserve.application.requests import ClassifyRequest, TokenizeRequest
 from clipserve.client.errors import OF_IMAGE, OF_TEXT, ClipserveError, Refused, of_item, refusal
 from clipserve.client.methods import AsyncMethods
-from clipserve.client.results import Embedded, Labelled, Question, ServedBy, Tokenized
+from clipserve.client.results import Embedded, Labelled, ServedBy, Tokenized
 from clipserve.clip.artifact import ArtifactError, read_manifest
 from clipserve.clip.manifest import ModelManifest
 from clipserve.cores import usable_cores
@@ -147,23 +148,12 @@ class MethodsInProcess(AsyncMethods):
             raise of_item(_refused(error), OF_TEXT) from None
         return Embedded(encoded.vector, self._model.fingerprint)
 
-    async def classify_image(self, image: bytes, question: Question) -> Labelled:
-        sets = [] if question.label_set is None else [question.label_set]
-        asked = ClassifyRequest(
-            [image],
-            question.labels,
-            question.templates,
-            question.background,
-            label_sets=sets,
-            scoring=question.scoring,
-            temperature=question.temperature,
-            threshold=question.threshold,
-            top_k=question.top_k,
-        )
+    async def classify_image(self, image: bytes, question: ClassifyRequest) -> Labelled:
         try:
-            if sets:
-                await self._built(sets)
+            if question.label_sets:
+                await self._built(question.label_sets)
             inference = self._use_cases.inference
+            asked = replace(question, images=[image])
             answer = await inference.classify(asked.check(inference.limits))
         except ClipError as error:
             raise of_item(_refused(error), OF_IMAGE) from None
@@ -178,7 +168,7 @@ class MethodsInProcess(AsyncMethods):
             raise _refused(error) from None
         return Tokenized(answer.results, answer.context_length, answer.fingerprint)
 
-    async def _built(self, names: list[str]) -> None:
+    async def _built(self, names: Sequence[str]) -> None:
         """Until this label set can be used."""
         label_sets = self._use_cases.inference.label_sets
         if not label_sets.started:

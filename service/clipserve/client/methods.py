@@ -12,6 +12,7 @@ from typing import TypeVar
 import numpy as np
 
 from clipserve.application.limits import RequestLimits
+from clipserve.application.requests import ClassifyRequest
 from clipserve.application.stream import Window, in_order
 from clipserve.client.errors import FingerprintChanged, ItemFailed, OddAnswer
 from clipserve.client.images import ImageLike, as_file, listed
@@ -22,7 +23,6 @@ from clipserve.client.results import (
     Embeddings,
     FloatRows,
     Labelled,
-    Question,
     ServedBy,
     Tokenized,
 )
@@ -58,8 +58,8 @@ class AsyncMethods(ABC):
         """Raises ItemFailed, and what ends a call."""
 
     @abstractmethod
-    async def classify_image(self, image: bytes, question: Question) -> Labelled:
-        """Raises ItemFailed, and what ends a call."""
+    async def classify_image(self, image: bytes, question: ClassifyRequest) -> Labelled:
+        """`question`: without images. Raises ItemFailed, and what ends a call."""
 
     @abstractmethod
     async def tokenize_texts(self, texts: Sequence[str]) -> Tokenized:
@@ -97,15 +97,16 @@ class AsyncMethods(ABC):
         The other arguments are those of `POST /classify`, as docs/api.md explains them. None: as the label set
         or the model says.
         """
-        question = Question(
+        question = ClassifyRequest(
+            [],
             listed(labels),
-            label_set,
             listed(templates),
             listed(background),
-            scoring,
-            temperature,
-            threshold,
-            top_k,
+            label_sets=[] if label_set is None else [label_set],
+            scoring=scoring,
+            temperature=temperature,
+            threshold=threshold,
+            top_k=top_k,
         )
 
         async def one(image: ImageLike) -> Labelled:
@@ -131,24 +132,17 @@ class AsyncMethods(ABC):
 
         It embeds all of them, so who compares the same items again keeps their vectors and multiplies himself.
         """
-        items, words, others, other_words = (
-            listed(images),
-            listed(texts),
-            listed(to_images),
-            listed(to_texts),
-        )
+        both = [listed(images), listed(to_images)], [listed(texts), listed(to_texts)]
         served, text = await self.served_by(), self._text(truncate)
         parts = await together(
             [
-                self._embeddings(items, self._image, served),
-                self._embeddings(words, text, served),
-                self._embeddings(others, self._image, served),
-                self._embeddings(other_words, text, served),
+                *(self._embeddings(items, self._image, served) for items in both[0]),
+                *(self._embeddings(items, text, served) for items in both[1]),
             ]
         )
         if {part.fingerprint for part in parts} != {served.fingerprint}:
             raise _changed()
-        (rows, errors), (columns, other_errors) = _joined(*parts[:2]), _joined(*parts[2:])
+        (rows, errors), (columns, other_errors) = _joined(*parts[::2]), _joined(*parts[1::2])
         cosines = rows @ columns.T
         logits = cosines * np.float32(served.logit_scale) + np.float32(served.logit_bias)
         return Compared(cosines, logits, served.fingerprint, errors, other_errors)

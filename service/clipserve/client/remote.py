@@ -12,6 +12,7 @@ import numpy as np
 
 from clipserve.application.answers import Tokens
 from clipserve.application.ranking import IdentifiedLabel, ScoredLabel
+from clipserve.application.requests import ClassifyRequest
 from clipserve.client import shapes
 from clipserve.client.errors import (
     INVALID_VECTOR,
@@ -27,7 +28,7 @@ from clipserve.client.errors import (
 )
 from clipserve.client.http import Answer, exchange, open_http
 from clipserve.client.methods import AsyncMethods
-from clipserve.client.results import Embedded, Labelled, Question, ServedBy, Tokenized
+from clipserve.client.results import Embedded, Labelled, ServedBy, Tokenized
 from clipserve.client.retrying import Retrying
 from clipserve.errors import WrongFingerprint
 
@@ -123,23 +124,16 @@ class AsyncClient(AsyncMethods):
         asked = {"texts": [text], "truncate": truncate, "encoding_format": "base64"} | self._choice()
         return self._vector(await self._asked(OF_TEXT, shapes.EmbeddedShape)("POST", "/embed", json=asked))
 
-    async def classify_image(self, image: bytes, question: Question) -> Labelled:
-        lists = {
-            "labels": question.labels,
-            "templates": question.templates,
-            "background": question.background,
-        }
+    async def classify_image(self, image: bytes, question: ClassifyRequest) -> Labelled:
         form: list[Any] = [("image", ("image", image))]
-        form += [(name, (None, value)) for name, values in lists.items() for value in values]
-        single = {
-            "label_sets": question.label_set,
-            "scoring": question.scoring,
-            "temperature": question.temperature,
-            "threshold": question.threshold,
-            "top_k": question.top_k,
-            **self._choice(),
-        }
-        form += [(name, (None, str(value))) for name, value in single.items() if value is not None]
+        for name in ("labels", "templates", "background", "label_sets"):
+            form += [(name, (None, value)) for value in getattr(question, name)]
+        single = {name: getattr(question, name) for name in ("scoring", "temperature", "threshold", "top_k")}
+        form += [
+            (name, (None, str(value)))
+            for name, value in (single | self._choice()).items()
+            if value is not None
+        ]
         answer = await self._asked(OF_IMAGE, shapes.ClassifiedShape)("POST", "/classify", files=form)
         labels = [_label(each) for each in answer.results[0].labels]
         return Labelled(labels, self._check(answer.fingerprint), answer.warnings)

@@ -1,4 +1,4 @@
-"""What is asked, and what comes back."""
+"""What comes back."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import numpy.typing as npt
 from clipserve.application.answers import Tokens
 from clipserve.application.ranking import ScoredLabel
 from clipserve.client.errors import ItemFailed
-from clipserve.clip.zeroshot import ScoringFunction
 
 FloatRows = npt.NDArray[np.float32]
 
@@ -25,20 +24,6 @@ class ServedBy:
     embed_dim: int
     logit_scale: float = 1.0
     logit_bias: float = 0.0
-
-
-@dataclass(frozen=True)
-class Question:
-    """What an image is to be classified by: labels, or the name of a label set. None: as these or the model say."""
-
-    labels: Sequence[str] = ()
-    label_set: str | None = None
-    templates: Sequence[str] = ()
-    background: Sequence[str] = ()
-    scoring: ScoringFunction | None = None
-    temperature: float | None = None
-    threshold: float | None = None
-    top_k: int | None = None
 
 
 @dataclass(frozen=True)

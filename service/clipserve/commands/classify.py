@@ -14,9 +14,10 @@ from clipserve.commands.printing import say, say_json
 from clipserve.commands.reading import fail
 
 if TYPE_CHECKING:  # loaded when the command runs
+    from clipserve.application.requests import ClassifyRequest
     from clipserve.client.errors import ItemFailed
     from clipserve.client.methods import AsyncMethods
-    from clipserve.client.results import Labelled, Question
+    from clipserve.client.results import Labelled
 
     Outcome = tuple[str, Labelled | ItemFailed]
 
@@ -42,16 +43,17 @@ def classify(
 
     Exit status: 0, all are classified; 1, some are not, or the command could not go on; 2, it was called wrongly.
     """
-    from clipserve.client.results import Question
+    from clipserve.application.requests import ClassifyRequest
     from clipserve.commands.running import run
 
     chosen = [each.strip() for each in (labels or "").split(",") if each.strip()]
     if bool(chosen) == (label_set is not None):
         fail('say what the images may be: --labels "cat,dog", or --label-set NAME.', status=2)
-    question = Question(
+    question = ClassifyRequest(
+        [],
         chosen,
-        label_set,
         template or (),
+        label_sets=[] if label_set is None else [label_set],
         scoring=scoring,  # type: ignore[arg-type] # it is checked
         top_k=top_k,
     )
@@ -65,7 +67,7 @@ def classify(
 
 
 async def _outcomes(
-    clip: AsyncMethods, question: Question, files: Iterable[str]
+    clip: AsyncMethods, question: ClassifyRequest, files: Iterable[str]
 ) -> AsyncGenerator[Outcome, None]:
     """Of each file, in order."""
     from clipserve.application.stream import Window, in_order

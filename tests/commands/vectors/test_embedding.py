@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from clipserve.application.requests import ClassifyRequest
 from clipserve.client.errors import ClipserveError, ItemFailed
 from clipserve.client.methods import AsyncMethods
-from clipserve.client.results import Embedded, Labelled, Question, ServedBy, Tokenized
+from clipserve.client.results import Embedded, Labelled, ServedBy, Tokenized
 from clipserve.commands.vectors.listing import images, texts
 from clipserve.commands.vectors.making import VectorSource, make_file
 from tests.commands.vectors.support import DIM, MODEL
@@ -34,7 +35,7 @@ class Half(AsyncMethods):
     async def embed_text(self, text: str, *, truncate: bool) -> Embedded:
         return self._embedded(not self.images)
 
-    async def classify_image(self, image: bytes, question: Question) -> Labelled:
+    async def classify_image(self, image: bytes, question: ClassifyRequest) -> Labelled:
         raise NotImplementedError
 
     async def tokenize_texts(self, texts: Sequence[str]) -> Tokenized:
