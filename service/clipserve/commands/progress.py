@@ -21,6 +21,7 @@ class Shown:
         """`what`: items of which kind, in the plural."""
         self._what = what
         self.total: int | None = None
+        self.ended = False
         self.done = self.failed = self.kept = 0
         self._updated = self._said = time.monotonic()
         self._console = Console(stderr=True, highlight=False)
@@ -39,6 +40,7 @@ class Shown:
 
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
+        self.ended = True
 
     def advance(self, *, failed: bool = False, kept: bool = False) -> None:
         """One item more is done; `kept`: by an earlier run, and no part of the bar and of the rate."""

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,13 +66,9 @@ async def make_file(
     journal = Journal(out, source.kind, await clip.served_by(), restart=restart)
     try:
         with Shown(f"{source.kind}s") as shown, DaemonExecutor(1, "count") as counter:
-            counting = asyncio.create_task(_count(source, shown, counter))
-            try:
-                await embed_into(journal, clip, source.items(), shown, truncate=truncate)
-            finally:
-                counting.cancel()
-                with suppress(asyncio.CancelledError):
-                    await counting
+            if source.countable:
+                counter.submit(_count, source, shown)
+            await embed_into(journal, clip, source.items(), shown, truncate=truncate)
         finished = journal.finish(prune=prune)
         write_vectors(out, finished)
         embedded = shown.done - shown.kept - shown.failed
@@ -87,21 +80,11 @@ async def make_file(
     return made
 
 
-async def _count(source: VectorSource, shown: Shown, counter: DaemonExecutor) -> None:
+def _count(source: VectorSource, shown: Shown) -> None:
     """How many items there are, while the first are embedded."""
-    if not source.countable:
-        return
-    ended = threading.Event()
-
-    def count() -> int:
-        total = 0
-        for _ in source.items():
-            total += 1
-            if ended.is_set():
-                break
-        return total
-
-    try:
-        shown.total = await asyncio.get_running_loop().run_in_executor(counter, count)
-    finally:
-        ended.set()
+    total = 0
+    for _ in source.items():
+        if shown.ended:
+            return
+        total += 1
+    shown.total = total
