@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, deque
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator
-from contextlib import aclosing, contextmanager
+from contextlib import AbstractContextManager, aclosing, contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -30,41 +30,53 @@ class Window:
     size: int = 32_000_000  # bytes
 
 
-class BulkPlaces:
-    """How many bulk requests may run at a time, of all fronts; half for one key, or one address without keys."""
+class Places:
+    """How many of a kind may be at work at a time: in all, and of one caller."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, what: str, limit: int, limit_of_one: int, retry_after: float = 1) -> None:
+        self._what = what
         self._limit = limit
-        self._limit_of_one = (limit + 1) // 2
-        self._running: Counter[str] = Counter()  # by whose they are
+        self._limit_of_one = limit_of_one
+        self._retry_after = retry_after
+        self._taken: Counter[str] = Counter()  # by caller
 
     @contextmanager
-    def taken(self, address: str) -> Iterator[None]:
-        """A place for the present request, which came from this address, until the block ends.
+    def taken(self, caller: str, who: str = "your address") -> Iterator[None]:
+        """A place for this caller, which is called `who` in errors, until the block ends.
 
         Raises:
-            Overloaded: there is none, or its client has its share.
+            Overloaded: there is none, or the caller has its share.
         """
-        request = current()
-        key = request.key if isinstance(request, RequestContext) else None
-        whose = f"key {key}" if key else address
-        self._check(f"your {'key' if key else 'address'} has", self._running[whose], self._limit_of_one)
-        self._check("there are", self._running.total(), self._limit)
-        self._running[whose] += 1
+        self._check(f"{who} has", self._taken[caller], self._limit_of_one)
+        self._check("there are", self._taken.total(), self._limit)
+        self._taken[caller] += 1
         try:
             yield
         finally:
-            self._running[whose] -= 1
-            if not self._running[whose]:
-                del self._running[whose]
+            self._taken[caller] -= 1
+            if not self._taken[caller]:
+                del self._taken[caller]
 
-    def _check(self, who: str, running: int, limit: int) -> None:
-        if running >= limit:
+    def _check(self, who: str, taken: int, limit: int) -> None:
+        if taken >= limit:
             raise Overloaded(
-                f"{who} {running:,} bulk requests at work; the limit is {limit:,}, of {self._limit:,} in all. Try "
+                f"{who} {taken:,} {self._what} at work; the limit is {limit:,}, of {self._limit:,} in all. Try "
                 "again when one has ended.",
-                retry_after=10,
+                retry_after=self._retry_after,
             )
+
+
+class BulkPlaces(Places):
+    """Those of bulk requests, of all fronts; half for one key, or one address without keys."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__("bulk requests", limit, (limit + 1) // 2, retry_after=10)
+
+    def of_present(self, address: str) -> AbstractContextManager[None]:
+        """`taken` by the caller of the present request, which came from this address."""
+        request = current()
+        key = request.key if isinstance(request, RequestContext) else None
+        return self.taken(f"key {key}", "your key") if key else self.taken(address)
 
 
 @dataclass(frozen=True)

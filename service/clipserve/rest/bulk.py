@@ -67,7 +67,7 @@ class Bulk:
         Raises:
             ClipError, ClientGone: see `clipserve.errors`; a line has said it, if the answer had begun.
         """
-        with self._places.taken(lease.address):
+        with self._places.of_present(lease.address):
             await self._answer(Request(scope), receive, send, lease)
 
     async def _answer(self, request: Request, receive: Receive, send: Send, lease: Lease) -> None:

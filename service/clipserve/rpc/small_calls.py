@@ -9,16 +9,15 @@ counted among the calls, and those of one method are a tenth of these at most: w
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TypeVar
 
 from google.protobuf.message import Message as ProtoMessage
 from grpc.aio import EOF
 
-from clipserve.errors import BodyTooLarge, Overloaded
+from clipserve.application.stream import Places
+from clipserve.errors import BodyTooLarge
 from clipserve.rpc.call import Call
 from clipserve.rpc.parsing import parsed
 from clipserve.rpc.reading import ReadLimits, Reads
@@ -43,34 +42,14 @@ class SmallCalls:
 
     def __init__(self, limits: SmallLimits) -> None:
         self._reads = Reads(ReadLimits(_READINGS, limits.body_timeout_seconds, _CROWDED_SECONDS))
-        self._limit = max(1, limits.grpc_max_calls // _SHARE)
-        self._limit_per_address = max(1, limits.grpc_max_calls // _SHARE_OF_ADDRESS)
-        self._open: Counter[tuple[str, ...]] = Counter()
+        self._limits = tuple(max(1, limits.grpc_max_calls // share) for share in (_SHARE, _SHARE_OF_ADDRESS))
+        self._places: dict[str, Places] = {}
 
-    @contextmanager
-    def place(self, call: Call) -> Iterator[None]:
-        """One of the places for calls of this method, until the block ends.
-
-        Raises:
-            Overloaded: there is none, or the address has its share.
-        """
-        of_all, of_address = (call.method,), (call.method, call.address)
-        for whose, limit, from_where in (
-            (of_all, self._limit, ""),
-            (of_address, self._limit_per_address, " from your address"),
-        ):
-            if self._open[whose] >= limit:
-                raise Overloaded(
-                    f"{limit:,} calls of {call.method}{from_where} are open; that is the limit. Try again when "
-                    "one has ended.",
-                    retry_after=1,
-                )
-        self._open.update((of_all, of_address))
-        try:
-            yield
-        finally:
-            self._open.subtract((of_all, of_address))
-            self._open = +self._open  # without those that are zero
+    def place(self, call: Call) -> AbstractContextManager[None]:
+        """One of the places for calls of this method, until the block ends. See `Places.taken`."""
+        if call.method not in self._places:
+            self._places[call.method] = Places(f"calls of {call.method}", *self._limits)
+        return self._places[call.method].taken(call.address)
 
     async def read(self, call: Call, kind: type[Message]) -> Message | None:
         """The next message; None: there are no more.

@@ -54,7 +54,7 @@ class Streaming:
             lease.shrink(size)
             return answered
 
-        with self._places.taken(call.address):
+        with self._places.of_present(call.address):
             async with aclosing(in_order(self._messages(call, lease, pace), answer, Window())) as answers:
                 async for answered in answers:
                     with pace.giving(len(answered)) as seconds:
