@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from clipserve.application.encodings import EmbeddingType
 from clipserve.application.label_sets.entry import State
@@ -13,28 +13,17 @@ from clipserve.v1 import clip_pb2
 
 T = TypeVar("T")
 
-_EMBEDDING_TYPES: Mapping[int, EmbeddingType] = {
-    clip_pb2.EMBEDDING_TYPE_UNSPECIFIED: "float32",
-    clip_pb2.EMBEDDING_TYPE_FLOAT32: "float32",
-    clip_pb2.EMBEDDING_TYPE_FLOAT16: "float16",
-    clip_pb2.EMBEDDING_TYPE_INT8: "int8",
-    clip_pb2.EMBEDDING_TYPE_BINARY: "binary",
-    clip_pb2.EMBEDDING_TYPE_UBINARY: "ubinary",
-}
-_SCORINGS: Mapping[int, ScoringFunction | None] = {
-    clip_pb2.SCORING_UNSPECIFIED: None,
-    clip_pb2.SCORING_SOFTMAX: "softmax",
-    clip_pb2.SCORING_SIGMOID: "sigmoid",
-    clip_pb2.SCORING_COSINE: "cosine",
-}
-SCORINGS: Mapping[ScoringFunction | None, clip_pb2.Scoring] = {
-    word: clip_pb2.Scoring.ValueType(number) for number, word in _SCORINGS.items()
-}
-STATES: Mapping[State, clip_pb2.LabelSetState] = {
-    "ready": clip_pb2.LABEL_SET_STATE_READY,
-    "building": clip_pb2.LABEL_SET_STATE_BUILDING,
-    "failed": clip_pb2.LABEL_SET_STATE_FAILED,
-}
+
+def _words(enum: Any, default: str | None) -> Mapping[int, Any]:
+    """Number -> word: the name in clip.proto behind that of the enum, in lower case. 0 stands for `default`."""
+    prefix = enum.Name(0).removesuffix("UNSPECIFIED")
+    return {number: name.removeprefix(prefix).lower() for name, number in enum.items()} | {0: default}
+
+
+_EMBEDDING_TYPES: Mapping[int, EmbeddingType] = _words(clip_pb2.EmbeddingType, "float32")
+_SCORINGS: Mapping[int, ScoringFunction | None] = _words(clip_pb2.Scoring, None)
+SCORINGS: Mapping[ScoringFunction | None, Any] = {word: number for number, word in _SCORINGS.items()}
+STATES: Mapping[State, Any] = {word: number for number, word in _words(clip_pb2.LabelSetState, None).items()}
 
 
 def embedding_type(number: int) -> EmbeddingType:
