@@ -65,24 +65,25 @@ def _request(document: dict[str, Any], operation: dict[str, Any]) -> Iterator[st
         yield from _table(("parameter", "type", "meaning"), rows)
     content = operation.get("requestBody", {}).get("content", {})
     for media_type, body in content.items():
-        fields = _fields(document, body["schema"])
         if media_type == "multipart/form-data" and "application/json" in content:
             continue  # the same fields, said above
         yield from ("", f"Body, `{media_type}`:")
-        whole = _resolved(document, body["schema"])
-        yield from _table(("field", "type", "meaning"), fields) if fields else _said(whole)
+        yield from _table_of(document, body["schema"])
         yield from _examples(body)
 
 
 def _answers(document: dict[str, Any], operation: dict[str, Any]) -> Iterator[str]:
+    shown: list[Schema] = []
     for status, answer in operation["responses"].items():
         if int(status) >= 400:
             continue
         for media_type, body in answer.get("content", {}).items():
+            if body["schema"] in shown:
+                yield from ("", f"Answer {status}, `{media_type}`: the same fields. {answer['description']}")
+                continue
+            shown.append(body["schema"])
             yield from ("", f"Answer {status}, `{media_type}`:")
-            fields = _fields(document, body.get("schema", {}))
-            whole = _resolved(document, body.get("schema", {}))
-            yield from _table(("field", "type", "meaning"), fields) if fields else _said(whole)
+            yield from _table_of(document, body["schema"])
             yield from _examples(body)
     failures = [
         f"{status} {answer['description'].rstrip('.').rpartition('Codes: ')[2]}"
@@ -91,6 +92,11 @@ def _answers(document: dict[str, Any], operation: dict[str, Any]) -> Iterator[st
     ]
     if failures:
         yield from ("", f"Errors: {'; '.join(failures)}.")
+
+
+def _table_of(document: dict[str, Any], schema: Schema) -> Iterator[str]:
+    fields = _fields(document, schema)
+    yield from _table(("field", "type", "meaning"), fields) if fields else _said(_resolved(document, schema))
 
 
 def _said(schema: Schema) -> Iterator[str]:
