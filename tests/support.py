@@ -26,7 +26,6 @@ from clipserve.application.inference import Inference
 from clipserve.application.label_sets.catalog import Catalog
 from clipserve.application.label_sets.folder import Folder
 from clipserve.application.label_sets.label_sets import LabelSets
-from clipserve.application.label_sets.memory_store import MemoryStore
 from clipserve.application.label_sets.request import LabelSetLimits
 from clipserve.application.label_sets.store import Store
 from clipserve.application.limits import RequestLimits
@@ -44,6 +43,7 @@ from clipserve.telemetry.metrics import Metrics
 from clipserve.wiring.bootstrap import open_gateway
 from clipserve.wiring.gateway import Gateway
 from loadtests.fake_backend import FakeBackend
+from tests.application.label_sets.memory_store import MemoryStore
 
 DIM, SIZE, CONTEXT, EOT = 16, 32, 12, 2
 TEXT = TextSpec(context_length=CONTEXT, pad_id=0, eot_id=EOT)
@@ -151,7 +151,7 @@ def inference_of(
     known, limits, metrics = Models(models), limits or RequestLimits(), Metrics()
     side, store = SideThread(executor or ThreadPoolExecutor(1)), store or MemoryStore()
     catalog = Catalog(known, store, folder, metrics)
-    label_sets = LabelSets(known, catalog, store, side, limits, own_limits or LabelSetLimits(), metrics)
+    label_sets = LabelSets(known, catalog, side, limits, own_limits or LabelSetLimits(), metrics)
     return Inference(known, label_sets, limits, side)
 
 

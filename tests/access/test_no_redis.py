@@ -59,9 +59,9 @@ async def test_label_sets_in_it_are_unavailable(answer: bytes) -> None:
         asked: list[Callable[[], Awaitable[object]]] = [
             store.revision,
             lambda: store.names("sets"),
-            lambda: store.rows("sets"),
-            lambda: store.get(("sets", "a")),
-            lambda: store.change({("sets", "a"): b"1"}),
+            lambda: store.get("sets", ["a"]),
+            lambda: store.put({("sets", "a"): b"1"}),
+            lambda: store.delete([("sets", "a")], 0),
         ]
         async with asyncio.timeout(60):
             for ask in asked:

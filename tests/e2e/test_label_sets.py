@@ -119,7 +119,8 @@ def _no_set_is_half(folder: Path) -> None:
         }
     for (kind, name), value in rows.items():
         if kind == "sets":
-            stored = rows["definitions", f"{name}/{Pointer.from_bytes(value).digest}"]
+            pointer = Pointer.model_validate_json(value)
+            stored = rows["definitions", f"{name}/{pointer.digest}"]
             definition = Definition.from_bytes(stored)
             assert len({label.label.split()[1] for label in definition.labels}) == 1
         elif kind == "weights":

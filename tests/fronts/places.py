@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from clipserve.access.key_file import add_key
-from clipserve.application.label_sets.memory_store import MemoryStore
-from clipserve.application.label_sets.store import Key
+from clipserve.application.label_sets.store import Kind
 from clipserve.engine.backend import Embeddings, Lengths, Pixels, TokenIds
 from clipserve.errors import BackendFailed, BackendUnavailable, StoreUnavailable
 from loadtests.fake_backend import FakeBackend
+from tests.application.label_sets.memory_store import MemoryStore
 from tests.support import DIM, Running, serving, write_toy_artifact
 
 
@@ -43,7 +43,7 @@ class Odd(FakeBackend):
 class Away(MemoryStore):
     """A store that cannot be reached."""
 
-    async def get(self, key: Key) -> bytes | None:
+    async def get(self, kind: Kind, names: Collection[str]) -> dict[str, bytes]:
         raise StoreUnavailable("the store is away.")
 
 
@@ -99,11 +99,11 @@ async def place(where: str, folder: Path) -> AsyncIterator[tuple[Running, dict[s
             (files / "pets.json").write_text(PETS_FILE)
             await _has_pets(running, "building")
         if where == "damaged":
-            store = running.gateway.inference.label_sets._store
-            assert await store.change({("sets", "pets"): b"damaged"})
+            shelf = running.gateway.inference.label_sets._catalog._shelf
+            await shelf._store.put({("sets", "pets"): b"damaged"})
             await _has_pets(running, "failed")
         if where == "no store":
-            running.gateway.inference.label_sets._store = Away()
+            running.gateway.inference.label_sets._catalog._shelf._store = Away()
         yield running, keys
         if where == "busy":
             ahead.cancel()

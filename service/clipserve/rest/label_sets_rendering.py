@@ -9,21 +9,21 @@ from typing import Any
 
 from starlette.responses import Response
 
-from clipserve.application.label_sets.definition import Definition, Label
-from clipserve.application.label_sets.label_sets import LabelSetState
+from clipserve.application.label_sets.definition import Definition
+from clipserve.application.label_sets.entry import LabelSet
 from clipserve.clip.few_shot import LeaveOneOut
 from clipserve.rest.rendering import json_response
 
 
-def label_set_list_json(states: Sequence[LabelSetState]) -> Response:
+def label_set_list_json(states: Sequence[LabelSet]) -> Response:
     return json_response({"label_sets": [_summary(state) for state in states]})
 
 
-def label_set_json(state: LabelSetState) -> Response:
+def label_set_json(state: LabelSet) -> Response:
     return json_response(_whole(state))
 
 
-def put_json(state: LabelSetState) -> Response:
+def put_json(state: LabelSet) -> Response:
     """200 if it is built, else 202."""
     if state.state == "ready":
         return label_set_json(state)
@@ -31,7 +31,7 @@ def put_json(state: LabelSetState) -> Response:
     return json_response(_whole(state), HTTPStatus.ACCEPTED, headers)
 
 
-def _summary(state: LabelSetState) -> dict[str, Any]:
+def _summary(state: LabelSet) -> dict[str, Any]:
     shown = {
         "name": state.name,
         "version": state.version,
@@ -48,10 +48,10 @@ def _summary(state: LabelSetState) -> dict[str, Any]:
     return _without(shown, None)
 
 
-def _whole(state: LabelSetState) -> dict[str, Any]:
+def _whole(state: LabelSet) -> dict[str, Any]:
     definition = state.definition
     shown = _summary(state) | {
-        "labels": [_label(label) for label in definition.labels],
+        "labels": [label.model_dump(exclude_defaults=True) for label in definition.labels],
         "templates": definition.templates,
         "background": definition.background,
         "truncate": definition.truncate,
@@ -65,12 +65,6 @@ def _whole(state: LabelSetState) -> dict[str, Any]:
     }
     lists = {"truncated_labels": state.truncated_labels, "warnings": state.warnings}
     return shown | _without(options, None) | _without(lists, ())
-
-
-def _label(label: Label) -> dict[str, Any]:
-    shown = {"label": label.label, "id": label.id, "threshold": label.threshold}
-    lists = {"prompts": label.prompts, "examples": label.examples}
-    return _without(shown, None) | _without(lists, ())
 
 
 def _loo(loo: LeaveOneOut, definition: Definition) -> dict[str, Any]:

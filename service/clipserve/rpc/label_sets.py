@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from clipserve.application.body import Body
+from clipserve.application.label_sets.entry import LabelSet
 from clipserve.application.label_sets.fields import LabelFields, LabelSetFields
-from clipserve.application.label_sets.label_sets import LabelSets, LabelSetState
+from clipserve.application.label_sets.label_sets import LabelSets
 from clipserve.application.label_sets.request import PutRequest, put_request
 from clipserve.concurrency import SideThread
 from clipserve.rpc import enums, rendering
@@ -56,7 +57,7 @@ class LabelSetMethods:
         await self._label_sets.delete(name)
         return rendering.as_bytes(clip_pb2.DeleteLabelSetResponse())
 
-    async def _rendered(self, kind: Any, state: LabelSetState) -> bytes:
+    async def _rendered(self, kind: Any, state: LabelSet) -> bytes:
         return await self._side.call(rendering.label_set, kind, state, short=state.prompts <= _SHORT_PROMPTS)
 
 

@@ -10,7 +10,7 @@ from clipserve.application.answers import Classification, Embedding, ModelState,
 from clipserve.application.encoder import EncodedText, VectorOrError
 from clipserve.application.encodings import EmbeddingType, encode_vector
 from clipserve.application.label_sets.definition import Definition
-from clipserve.application.label_sets.label_sets import LabelSetState
+from clipserve.application.label_sets.entry import LabelSet
 from clipserve.application.ranking import IdentifiedLabel, ScoredLabel
 from clipserve.clip.few_shot import LeaveOneOut
 from clipserve.clip.template_sets import TemplateSet
@@ -94,12 +94,12 @@ def models(states: Sequence[ModelState]) -> bytes:
     return as_bytes(clip_pb2.ListModelsResponse(models=map(_model, states)))
 
 
-def label_sets(states: Sequence[LabelSetState]) -> bytes:
+def label_sets(states: Sequence[LabelSet]) -> bytes:
     """In short."""
     return as_bytes(clip_pb2.ListLabelSetsResponse(label_sets=map(_label_set, states)))
 
 
-def label_set(kind: type[WithLabelSet], state: LabelSetState) -> bytes:
+def label_set(kind: type[WithLabelSet], state: LabelSet) -> bytes:
     """All of it. `kind`: of the answer."""
     answer = kind(label_set=_label_set(state))
     _add_definition(answer.label_set, state.definition)
@@ -153,7 +153,7 @@ def _item_error(error: ClipError) -> clip_pb2.ItemError:
     )
 
 
-def _label_set(state: LabelSetState) -> clip_pb2.LabelSet:
+def _label_set(state: LabelSet) -> clip_pb2.LabelSet:
     return clip_pb2.LabelSet(
         name=state.name,
         version=state.version,

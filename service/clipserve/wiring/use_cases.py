@@ -143,12 +143,11 @@ def _served_model(
 def _label_sets(
     settings: Settings, models: Models, side: SideThread, metrics: Metrics, charge: Charge | None
 ) -> LabelSets:
-    store = _store(settings)
     limits, own = picked(settings, RequestLimits), picked(settings, LabelSetLimits)
     path = settings.label_sets_folder
     folder = None if path is None else Folder(path, limits, own)
-    catalog = Catalog(models, store, folder, metrics, charge)
-    return LabelSets(models, catalog, store, side, limits, own, metrics)
+    catalog = Catalog(models, _store(settings), folder, metrics, charge)
+    return LabelSets(models, catalog, side, limits, own, metrics)
 
 
 def _store(settings: Settings) -> Store:

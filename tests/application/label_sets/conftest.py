@@ -11,15 +11,16 @@ from typing import Any
 import pytest
 
 from clipserve.application.inference import Inference
+from clipserve.application.label_sets.entry import LabelSet
 from clipserve.application.label_sets.folder import Folder
-from clipserve.application.label_sets.label_sets import LabelSets, LabelSetState
-from clipserve.application.label_sets.memory_store import MemoryStore
+from clipserve.application.label_sets.label_sets import LabelSets
 from clipserve.application.label_sets.request import LabelSetLimits
 from clipserve.application.label_sets.sqlite_store import SqliteStore
 from clipserve.application.label_sets.store import Store
 from clipserve.application.models import Models
 from loadtests.fake_backend import FakeBackend
 from tests.application.label_sets.making import Counted, folder_of, put_of
+from tests.application.label_sets.memory_store import MemoryStore
 from tests.redis_server import RedisServer
 from tests.support import inference_of, served_model, write_toy_artifact
 
@@ -36,7 +37,7 @@ class Site:
     def sets(self) -> LabelSets:
         return self.inference.label_sets
 
-    async def put(self, name: str = "pets", /, **fields: Any) -> LabelSetState:
+    async def put(self, name: str = "pets", /, **fields: Any) -> LabelSet:
         return await self.sets.put(put_of(name, **fields))
 
 

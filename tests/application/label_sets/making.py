@@ -10,6 +10,7 @@ from clipserve.application.encoder import ImageInput
 from clipserve.application.label_sets.fields import LabelSetFields
 from clipserve.application.label_sets.folder import Folder
 from clipserve.application.label_sets.request import LabelSetLimits, PutRequest, put_request
+from clipserve.application.label_sets.store import Kind, Store
 from clipserve.application.limits import RequestLimits
 from clipserve.engine.backend import Embeddings, Lengths, Pixels, TokenIds
 from loadtests.fake_backend import FakeBackend
@@ -52,6 +53,11 @@ def put_of(name: str = "pets", /, **fields: Any) -> PutRequest:
     given = {"labels": ["cat", "dog"]} | fields
     given["labels"] = [named(label) for label in given["labels"]]
     return put_request(name, LabelSetFields.model_validate(given), examples.__getitem__)
+
+
+async def rows_of(store: Store, kind: Kind) -> dict[str, bytes]:
+    """All rows of a kind, by name."""
+    return await store.get(kind, await store.names(kind))
 
 
 def folder_of(path: Path) -> Folder:

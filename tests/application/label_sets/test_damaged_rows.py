@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from clipserve.application.label_sets.memory_store import MemoryStore
 from clipserve.application.label_sets.records import Weights
 from clipserve.application.label_sets.sqlite_store import SqliteStore
 from clipserve.application.label_sets.store import Kind, Store
@@ -19,6 +18,7 @@ from clipserve.concurrency import loops_are_well
 from clipserve.errors import LabelSetFailed
 from tests.application.label_sets.conftest import OpenSite, Site
 from tests.application.label_sets.making import Counted
+from tests.application.label_sets.memory_store import MemoryStore
 from tests.application.label_sets.test_label_sets import classified, until, version_at
 
 DAMAGED = {
@@ -50,11 +50,11 @@ async def damage(store: Store, kind: Kind, name: str, row: bytes) -> None:
     while before != (before := await store.revision()):
         await asyncio.sleep(0.3)
     (found,) = [each for each in await store.names(kind) if each.split("/")[0] == name]
-    await store.change({(kind, found): row})
+    await store.put({(kind, found): row})
 
 
 @pytest.mark.parametrize("row", DAMAGED.values(), ids=DAMAGED)
-@pytest.mark.parametrize("kind", ["sets", "definitions", "builds"])
+@pytest.mark.parametrize("kind", ["sets", "definitions"])
 async def test_a_damaged_row_is_shown_and_holds_up_no_other_set(
     open_site: OpenSite, store: SqliteStore, tmp_path: Path, kind: Kind, row: bytes
 ) -> None:
@@ -96,15 +96,19 @@ async def test_what_was_loaded_before_the_damage_is_served_on(open_site: OpenSit
 
 
 @pytest.mark.parametrize("row", DAMAGED.values(), ids=DAMAGED)
-async def test_of_a_set_that_is_a_file_the_damaged_row_is_written_anew(
-    open_site: OpenSite, tmp_path: Path, row: bytes
+@pytest.mark.parametrize("is_file", [False, True], ids=["put", "a file"])
+async def test_a_damaged_row_of_a_build_is_written_anew(
+    open_site: OpenSite, tmp_path: Path, is_file: bool, row: bytes
 ) -> None:
-    """It can neither be put nor deleted."""
     store = MemoryStore()
     (files := tmp_path / "files").mkdir()
-    (files / "pets.json").write_text(json.dumps({"labels": ["cat", "dog"]}))
     (files / "moods.json").write_text(json.dumps({"labels": ["glad", "sad"]}))
-    await until(ready(await open_site(store, files=files), "pets", "moods"))
+    if is_file:
+        (files / "pets.json").write_text(json.dumps({"labels": ["cat", "dog"]}))
+    before = await open_site(store, files=files)
+    if not is_file:
+        await before.put()
+    await until(ready(before, "pets", "moods"))
     await damage(store, "builds", "pets", row)
     site = await open_site(store, files=files, backend=(backend := Counted()))
     await until(ready(site, "pets", "moods"))

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from clipserve.application.label_sets.memory_store import MemoryStore
 from clipserve.errors import LabelSetReadOnly, UnknownLabelSet
 from tests.application.label_sets.conftest import OpenSite, Site
 from tests.application.label_sets.making import Counted
+from tests.application.label_sets.memory_store import MemoryStore
 from tests.application.label_sets.test_label_sets import classified, rows, until
 from tests.support import png
 
@@ -113,6 +113,17 @@ async def test_a_file_that_is_wrong_changes_nothing_and_is_said(
     (files / "moods.json").write_text(json.dumps({"labels": ["glad", "sad"]}))
     await until(lambda: _has(site, "moods"))
     assert (await classified(site, "pets")).label_sets == first
+
+
+@pytest.mark.parametrize("text", ['{"labels": ["\\ud800"]}', "[" * 100_000], ids=["half a pair", "deep"])
+async def test_json_that_no_set_can_be_does_not_end_the_following(
+    open_site: OpenSite, files: Path, text: str
+) -> None:
+    (files / "odd.json").write_text(text)
+    site = await open_site(files=files)
+    await until(lambda: _served(site, "pets"))
+    (files / "moods.json").write_text(json.dumps({"labels": ["glad", "sad"]}))
+    await until(lambda: _served(site, "moods", "pets"))
 
 
 async def _has(site: Site, name: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Awaitable, Callable
 from typing import Any, get_args
 
@@ -10,13 +11,8 @@ import numpy as np
 import pytest
 
 from clipserve.application.answers import Classification
-from clipserve.application.label_sets.cleanup import tidy
-from clipserve.application.label_sets.definition import digest_of, version_of
-from clipserve.application.label_sets.memory_store import MemoryStore
-from clipserve.application.label_sets.records import Build, Pointer
-from clipserve.application.label_sets.request import LabelSetLimits
+from clipserve.application.label_sets.records import Weights
 from clipserve.application.label_sets.store import Kind
-from clipserve.application.label_sets.writing import Draft, keep
 from clipserve.application.requests import ClassifyRequest, EmbedRequest
 from clipserve.errors import (
     ClipError,
@@ -29,7 +25,8 @@ from clipserve.errors import (
     UnknownModel,
 )
 from tests.application.label_sets.conftest import OpenSite, Site
-from tests.application.label_sets.making import Counted, put_of
+from tests.application.label_sets.making import Counted, put_of, rows_of
+from tests.application.label_sets.memory_store import MemoryStore
 from tests.support import png
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -272,7 +269,7 @@ async def test_a_start_loads_what_is_stored_and_encodes_nothing(open_site: OpenS
 async def test_a_build_that_was_cut_off_goes_on_where_it_was(
     open_site: OpenSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("clipserve.application.label_sets.building._REPORT_SECONDS", 0.0)
+    monkeypatch.setattr("clipserve.application.label_sets.builds._REPORT_SECONDS", 0.0)
     monkeypatch.setattr("clipserve.application.label_sets.encoding._PROMPTS", 10)
     store = MemoryStore()
     labels = [f"label {i}" for i in range(100)]
@@ -456,25 +453,43 @@ async def test_what_a_later_version_has_written_beside_is_left_out(open_site: Op
     store = MemoryStore()
     version = (await (await open_site(store)).put()).version
     for kind in ("sets", "builds"):
-        for name, row in (await store.rows(kind)).items():
-            await store.change({(kind, name): row.replace(b"{", b'{"later": 1, ', 1)})
+        for name, row in (await rows_of(store, kind)).items():
+            await store.put({(kind, name): row.replace(b"{", b'{"later": 1, ', 1)})
     again = await open_site(store)
     assert await version_at(again) == version
 
 
-async def test_tidying_leaves_alone_what_a_later_put_needs() -> None:
+async def test_what_an_earlier_version_has_stored_is_served(open_site: OpenSite) -> None:
     store = MemoryStore()
-    limits = LabelSetLimits()
-    first, second = (
-        Draft("pets", "f", put_bytes, digest_of(put_bytes), {"shared": b"image"}, 0)
-        for put_bytes in (b'{"first": 1}', b'{"second": 1}')
+    definition = (
+        b'{"background":["else"],"example_weight":0.5,"labels":[{"examples":[],"id":"7","label":"cat","prompts":[],'
+        b'"threshold":null}],"model":"toy","scoring":null,"temperature":null,"templates":["a {}"],'
+        b'"threshold":0.25,"truncate":false}'
     )
-    await keep(store, first, limits)
-    built = Build(first.digest, 1, built=1.0).to_bytes()
-    await store.change({("builds", f"pets/{version_of(first.digest, 'f')}"): built})
-    await keep(store, second, limits)
-    before = {kind: await store.rows(kind) for kind in KINDS}
-    await tidy(store, "pets", first.digest)  # its build ends only now
-    assert {kind: await store.rows(kind) for kind in KINDS} == before
-    pointer = Pointer.from_bytes((await store.rows("sets"))["pets"])
-    assert (pointer.digest, pointer.previous) == (second.digest, first.digest)
+    digest = hashlib.sha256(definition).hexdigest()[:32]
+    fingerprint = (await open_site()).fingerprint
+    version = hashlib.sha256(f"{digest}\n{fingerprint}".encode()).hexdigest()[:16]
+    weights = Weights(np.eye(2, 16, dtype=np.float32), np.zeros(2, np.bool_), np.zeros((0, 16), np.float32))
+    built = f'{{"digest":"{digest}","total":2,"done":2,"owner":"a","until":1.0,"built":2.0}}'
+    pointer = (
+        f'{{"digest":"{digest}","previous":null,"size":500,"put":1.0,"payer":null,"pays_for":"{version}"}}'
+    )
+    await store.put(
+        {
+            ("sets", "pets"): pointer.encode(),
+            ("definitions", f"pets/{digest}"): definition,
+            ("builds", f"pets/{version}"): built.encode(),
+            ("weights", f"pets/{version}"): weights.to_bytes(),
+        }
+    )
+    site = await open_site(store, backend=(backend := Counted()))
+    state = site.sets.get("pets")
+    assert (state.state, state.version, state.definition.labels[0].id) == ("ready", version, "7")
+    assert backend.texts == 0
+    same = {
+        "labels": [{"label": "cat", "id": "7"}],
+        "templates": ["a {}"],
+        "background": ["else"],
+        "threshold": 0.25,
+    }
+    assert (await site.put(**same)).version == version

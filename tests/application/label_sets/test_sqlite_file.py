@@ -16,6 +16,7 @@ from clipserve.application.label_sets.sqlite_store import FILE, SqliteStore
 from clipserve.application.label_sets.store import Key
 from clipserve.errors import StoreUnavailable
 from tests.access.support import logged
+from tests.application.label_sets.making import rows_of
 from tests.process import ROOT
 
 A: Key = ("sets", "a")
@@ -41,7 +42,7 @@ async def test_a_place_that_cannot_be_written_is_unavailable_and_nothing_else(
             with pytest.raises(
                 StoreUnavailable, match=r"CLIPSERVE_STATE_DIR must be a folder on a local disk"
             ):
-                await store.change({A: b"1"})
+                await store.put({A: b"1"})
     assert log.events == ["label_set_store_failed"]
     assert "clipserve/" not in log.lines[0]["hint"]
     await store.aclose()
@@ -56,7 +57,7 @@ from clipserve.errors import StoreUnavailable
 async def main():
     store = SqliteStore(Path(sys.argv[1]))
     try:
-        await store.change({("sets", "a"): b"2"})
+        await store.put({("sets", "a"): b"2"})
     except StoreUnavailable as error:
         print(error.detail)
     print(await store.revision())
@@ -90,7 +91,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
 
 
 async def test_a_full_disk_is_unavailable_and_what_was_there_stays(store: SqliteStore, folder: Path) -> None:
-    await store.change({A: b"1"})
+    await store.put({A: b"1"})
     script = FULL + READ_ONLY.replace('b"2"', "bytes(1_000_000)")
     asked = await asyncio.to_thread(
         subprocess.run,
@@ -103,8 +104,8 @@ async def test_a_full_disk_is_unavailable_and_what_was_there_stays(store: Sqlite
     said, revision = asked.stdout.splitlines()[-2:]
     assert "with free space" in said
     assert int(revision) == await store.revision(), "it reads on"
-    assert await store.get(A) == b"1"
-    assert await store.change({A: b"2"})
+    assert await store.get("sets", ["a"]) == {"a": b"1"}
+    await store.put({A: b"2"})
 
 
 DELETING = """
@@ -118,7 +119,7 @@ async def main():
     store, kept = SqliteStore(disk / "state"), 0
     try:
         while True:
-            await store.change({("weights", f"a/{kept}"): os.urandom(100_000), ("sets", f"{kept}"): b"x"})
+            await store.put({("weights", f"a/{kept}"): os.urandom(100_000), ("sets", f"{kept}"): b"x"})
             kept += 1
     except StoreUnavailable:
         pass
@@ -132,7 +133,7 @@ async def main():
         await store.aclose()
         store = SqliteStore(disk / "state")
     for i in range(kept):
-        await store.change({}, [("weights", f"a/{i}"), ("sets", f"{i}")], expected={("sets", f"{i}"): b"x"})
+        assert await store.delete([("weights", f"a/{i}"), ("sets", f"{i}")], await store.revision())
     print(kept, len(await store.names("sets")))
     await store.aclose()
 
@@ -164,19 +165,19 @@ async def test_what_is_no_database_is_unavailable_and_stays_as_it_is(
     folder.mkdir(parents=True)
     (folder / FILE).write_bytes(content)
     with logged() as log:
-        for call in (store.revision(), store.names("sets"), store.get(A), store.change({A: b"1"})):
+        for call in (store.revision(), store.names("sets"), store.get("sets", ["a"]), store.put({A: b"1"})):
             with pytest.raises(StoreUnavailable, match="is damaged or no such file: put a copy"):
                 await call
     assert log.events == ["label_set_store_failed"] * 2, "one of reading, one of changing"
     assert (folder / FILE).read_bytes() == content
     (folder / FILE).unlink()
-    assert await store.change({A: b"1"}), "it was moved away, as the message said"
-    assert await store.get(A) == b"1"
+    await store.put({A: b"1"})
+    assert await store.get("sets", ["a"]) == {"a": b"1"}, "it was moved away, as the message said"
 
 
 async def test_damage_in_the_middle_is_unavailable(folder: Path) -> None:
     first = SqliteStore(folder)
-    await first.change({("weights", str(i)): bytes(3_000) for i in range(100)})
+    await first.put({("weights", str(i)): bytes(3_000) for i in range(100)})
     await first.aclose()
     with (folder / FILE).open("r+b") as file:
         for page in range(1, 60):
@@ -184,22 +185,22 @@ async def test_damage_in_the_middle_is_unavailable(folder: Path) -> None:
             file.write(b"\xff" * 100)
     store = SqliteStore(folder)
     with pytest.raises(StoreUnavailable, match="is damaged"):
-        await store.rows("weights")
+        await rows_of(store, "weights")
     await store.aclose()
 
 
 async def test_a_newer_schema_is_neither_read_nor_changed(store: SqliteStore, folder: Path) -> None:
-    await store.change({A: b"1"})
+    await store.put({A: b"1"})
     newer = sqlite3.connect(folder / FILE)
     newer.execute("PRAGMA user_version = 2")
     newer.close()
-    for call in (store.revision(), store.rows("sets"), store.change({A: b"2"})):
+    for call in (store.revision(), store.names("sets"), store.put({A: b"2"}), store.delete([A], 0)):
         with pytest.raises(StoreUnavailable, match="written by a newer version of clipserve"):
             await call
     older = sqlite3.connect(folder / FILE)
     older.execute("PRAGMA user_version = 1")
     older.close()
-    assert await store.get(A) == b"1"
+    assert await store.get("sets", ["a"]) == {"a": b"1"}
 
 
 async def test_an_empty_file_is_nothing_stored(store: SqliteStore, folder: Path) -> None:
@@ -208,25 +209,26 @@ async def test_an_empty_file_is_nothing_stored(store: SqliteStore, folder: Path)
     (folder / FILE).touch()
     assert await store.revision() == 0
     assert await store.names("sets") == []
-    assert await store.change({A: b"1"}, expected={A: None})
-    assert await store.get(A) == b"1"
+    assert await store.delete([A], 0)
+    await store.put({A: b"1"})
+    assert await store.get("sets", ["a"]) == {"a": b"1"}
 
 
 async def test_a_file_that_was_taken_away_or_put_back_is_noticed(folder: Path, tmp_path: Path) -> None:
     store = SqliteStore(folder)
-    await store.change({A: b"1"})
+    await store.put({A: b"1"})
     await store.aclose()
     shutil.copytree(folder, tmp_path / "copy")
     store = SqliteStore(folder)
     revision = await store.revision()
-    await store.change({A: b"2"})
+    await store.put({A: b"2"})
     shutil.rmtree(folder)
     assert await store.revision() == 0
-    assert await store.get(A) is None
-    await store.change({A: b"3"})
+    assert await store.get("sets", ["a"]) == {}
+    await store.put({A: b"3"})
     assert await store.revision() != revision
     shutil.rmtree(folder)
     shutil.copytree(tmp_path / "copy", folder)
-    assert await store.get(A) == b"1"
+    assert await store.get("sets", ["a"]) == {"a": b"1"}
     assert await store.revision() == revision
     await store.aclose()

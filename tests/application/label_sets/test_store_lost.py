@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from clipserve.application.label_sets.memory_store import MemoryStore
-from clipserve.application.label_sets.store import NOTHING, Key, Kind
+from clipserve.application.label_sets.store import Key, Kind
 from clipserve.errors import StoreUnavailable
 from tests.application.label_sets.conftest import OpenSite, Site
+from tests.application.label_sets.memory_store import MemoryStore
 from tests.application.label_sets.test_label_sets import classified, until
 
 
@@ -31,23 +31,17 @@ class Flaky(MemoryStore):
         self._check()
         return await super().names(kind)
 
-    async def rows(self, kind: Kind) -> dict[str, bytes]:
+    async def get(self, kind: Kind, names: Collection[str]) -> dict[str, bytes]:
         self._check()
-        return await super().rows(kind)
+        return await super().get(kind, names)
 
-    async def get(self, key: Key) -> bytes | None:
+    async def put(self, rows: Mapping[Key, bytes]) -> int:
         self._check()
-        return await super().get(key)
+        return await super().put(rows)
 
-    async def change(
-        self,
-        puts: Mapping[Key, bytes],
-        deletes: Collection[Key] = (),
-        *,
-        expected: Mapping[Key, bytes | None] = NOTHING,
-    ) -> bool:
+    async def delete(self, keys: Collection[Key], revision: int) -> bool:
         self._check()
-        return await super().change(puts, deletes, expected=expected)
+        return await super().delete(keys, revision)
 
 
 async def test_sets_that_are_loaded_are_served_while_the_store_is_away(open_site: OpenSite) -> None:

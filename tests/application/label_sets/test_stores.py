@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from clipserve.application.label_sets.memory_store import MemoryStore
 from clipserve.application.label_sets.store import Key, Store
-from tests.application.label_sets.writer import COUNTER, KINDS, count, opened, started
+from tests.application.label_sets.making import rows_of
+from tests.application.label_sets.memory_store import MemoryStore
+from tests.application.label_sets.writer import KINDS, count, opened, started
 from tests.redis_server import RedisServer
 
 Open = Callable[[], Store]
@@ -19,20 +20,7 @@ Open = Callable[[], Store]
 A: Key = ("sets", "a")
 B: Key = ("sets", "b")
 OTHER: Key = ("builds", "a")
-ODD = [
-    "",
-    " ",
-    "a\nb",
-    "a\0b",
-    "a/../b",
-    "\U0001f408",
-    "e\u0301",
-    "\u00e9",
-    "\ud800",
-    "'; --",
-    "a" * 10_000,
-    "*",
-]
+NAMES = ["pets", "Pets", "pets/1a2b", "a.b-c_d", "a" * 64 + "/" + "f" * 64, "0"]
 
 REDIS = pytest.param("redis", marks=pytest.mark.redis)
 
@@ -80,58 +68,54 @@ async def test_at_first_there_is_nothing(store: Store) -> None:
     assert await store.revision() == 0
     for kind in KINDS:
         assert await store.names(kind) == []
-        assert await store.rows(kind) == {}
-    assert await store.get(A) is None
+        assert await store.get(kind, ["a", "b"]) == {}
 
 
 async def test_rows_are_kept_by_kind_and_name(store: Store) -> None:
-    assert await store.change({A: b"1", B: b"", OTHER: bytes(range(256))})
+    await store.put({A: b"1", B: b"", OTHER: bytes(range(256))})
     assert sorted(await store.names("sets")) == ["a", "b"]
-    assert await store.rows("sets") == {"a": b"1", "b": b""}
-    assert await store.rows("builds") == {"a": bytes(range(256))}
-    assert await store.get(B) == b""
+    assert await store.get("sets", ["a", "b", "c"]) == {"a": b"1", "b": b""}
+    assert await store.get("sets", ["b"]) == {"b": b""}
+    assert await store.get("sets", []) == {}
+    assert await store.get("builds", ["a"]) == {"a": bytes(range(256))}
     assert await store.names("weights") == []
 
 
-async def test_a_change_replaces_and_deletes(store: Store) -> None:
-    assert await store.change({A: b"1", B: b"1", OTHER: b"1"})
-    assert await store.change({A: b"2"}, [B, ("weights", "never there")])
-    assert await store.rows("sets") == {"a": b"2"}
-    assert await store.get(OTHER) == b"1", "of the same name, and another kind"
+async def test_a_put_replaces(store: Store) -> None:
+    await store.put({A: b"1", OTHER: b"1"})
+    await store.put({A: b"2", B: b"2"})
+    assert await rows_of(store, "sets") == {"a": b"2", "b": b"2"}
+    assert await rows_of(store, "builds") == {"a": b"1"}, "of the same name, and another kind"
 
 
-@pytest.mark.parametrize(
-    "expected", [{A: b"2"}, {A: None}, {A: b""}, {B: b"1"}, {B: b""}, {A: b"1", B: b"1"}, {OTHER: b"1"}]
-)
-async def test_what_is_not_as_expected_changes_nothing(
-    store: Store, expected: dict[Key, bytes | None]
-) -> None:
-    await store.change({A: b"1"})
-    before = await store.revision()
-    assert not await store.change({A: b"new", OTHER: b"new"}, [A], expected=expected)
-    assert await store.rows("sets") == {"a": b"1"}
-    assert await store.names("builds") == []
-    assert await store.revision() == before
+async def test_what_is_deleted_is_gone(store: Store) -> None:
+    await store.put({A: b"1", B: b"1"})
+    revision = await store.put({OTHER: b"1"})
+    assert await store.delete([B, ("weights", "never there"), ("sets", "nor that")], revision)
+    assert await rows_of(store, "sets") == {"a": b"1"}
+    assert await rows_of(store, "builds") == {"a": b"1"}
 
 
-async def test_what_is_as_expected_is_changed(store: Store) -> None:
-    assert await store.change({A: b"1"}, expected={A: None, OTHER: None})
-    assert await store.change({B: b"2"}, [A], expected={A: b"1", B: None})
-    assert await store.rows("sets") == {"b": b"2"}
+async def test_nothing_is_deleted_once_something_has_changed(another: Open) -> None:
+    one, other = another(), another()
+    revision = await one.put({A: b"1"})
+    assert revision == await other.revision()
+    await other.put({B: b"1"})
+    before = await one.revision()
+    for late in (revision, 0, before - 1):
+        assert not await one.delete([A], late)
+    assert await rows_of(one, "sets") == {"a": b"1", "b": b"1"}
+    assert await one.revision() == before, "that was no change"
+    assert await one.delete([A], before)
+    assert not await other.delete([B], before), "a deletion is one"
 
 
-async def test_an_empty_value_is_not_an_absent_row(store: Store) -> None:
-    await store.change({A: b""})
-    assert not await store.change({B: b"1"}, expected={A: None})
-    assert await store.change({B: b"1"}, expected={A: b""})
-
-
-async def test_before_the_first_change_rows_are_expected_as_absent(store: Store) -> None:
-    assert not await store.change({B: b"1"}, expected={A: b"1"})
-    assert await store.change({}, expected={A: None})
-    assert await store.change({}, [A])
+async def test_before_the_first_put_there_is_nothing_to_delete(store: Store) -> None:
+    assert not await store.delete([A], 1)
+    assert await store.delete([A], 0)
     assert await store.names("sets") == []
-    assert await store.change({B: b"1"}, expected={A: None})
+    await store.put({B: b"1"})
+    assert await store.names("sets") == ["b"]
 
 
 async def test_the_revision_is_another_one_after_each_change(another: Open) -> None:
@@ -139,7 +123,10 @@ async def test_the_revision_is_another_one_after_each_change(another: Open) -> N
     seen = [await one.revision()]
     for i in range(20):
         writer, reader = (one, other) if i % 2 else (other, one)
-        assert await (writer.change({}, [A]) if i % 5 == 4 else writer.change({A: b"%d" % i}))
+        if i % 5 == 4:
+            assert await writer.delete([A], seen[-1])
+        else:
+            assert await writer.put({A: b"%d" % i}) == await writer.revision()
         assert (await reader.revision()) == (await writer.revision())
         seen.append(await reader.revision())
     assert seen == sorted(set(seen)), "it grows"
@@ -147,42 +134,40 @@ async def test_the_revision_is_another_one_after_each_change(another: Open) -> N
 
 async def test_a_change_is_seen_through_another_store(another: Open) -> None:
     one, other = another(), another()
-    assert await other.get(A) is None
-    await one.change({A: b"1", OTHER: b"1"})
-    assert await other.rows("sets") == {"a": b"1"}
-    await other.change({A: b"2"}, [OTHER])
-    assert await one.get(A) == b"2"
+    assert await other.get("sets", ["a"]) == {}
+    await one.put({A: b"1", OTHER: b"1"})
+    assert await rows_of(other, "sets") == {"a": b"1"}
+    assert await other.delete([OTHER], await other.put({A: b"2"}))
+    assert await one.get("sets", ["a"]) == {"a": b"2"}
     assert await one.names("builds") == []
 
 
-@pytest.mark.parametrize("name", ODD, ids=range(len(ODD)))
-async def test_a_name_may_hold_any_characters(store: Store, name: str) -> None:
-    key: Key = ("definitions", name)
-    others: dict[Key, bytes] = {("definitions", other): b"other" for other in (*ODD, "a") if other != name}
-    assert await store.change({key: b"1", **others}, expected={key: None})
-    assert await store.get(key) == b"1"
-    assert (await store.rows("definitions"))[name] == b"1"
-    assert sorted(await store.names("definitions")) == sorted([name, *(other for _, other in others)])
-    assert await store.change({}, [key], expected={key: b"1"})
-    assert len(await store.names("definitions")) == len(others)
+@pytest.mark.parametrize("name", NAMES)
+async def test_names_are_told_apart(store: Store, name: str) -> None:
+    others = {other: b"other" for other in (*NAMES, "a") if other != name}
+    await store.put({("definitions", other): value for other, value in others.items()})
+    revision = await store.put({("definitions", name): b"1"})
+    assert await store.get("definitions", [name]) == {name: b"1"}
+    assert await rows_of(store, "definitions") == {**others, name: b"1"}
+    assert await store.delete([("definitions", name)], revision)
+    assert await rows_of(store, "definitions") == others
 
 
 async def test_a_value_may_have_tens_of_megabytes(another: Open) -> None:
     one, other = another(), another()
     large = bytes(range(256)) * 40_000
     changed = large[:-1] + b"x"
-    key: Key = ("weights", "a")
-    assert await one.change({key: large, ("weights", "b"): changed, ("weights", "c"): large})
-    assert await other.rows("weights") == {"a": large, "b": changed, "c": large}
-    assert not await other.change({key: b"1"}, expected={key: changed}), "the last byte counts"
-    assert await other.change({key: changed}, expected={key: large})
-    assert await one.get(key) == changed
+    await one.put({("weights", "a"): large, ("weights", "b"): changed, ("weights", "c"): large})
+    assert await rows_of(other, "weights") == {"a": large, "b": changed, "c": large}
+    await other.put({("weights", "a"): changed})
+    assert await one.get("weights", ["a"]) == {"a": changed}
 
 
-async def test_of_two_that_count_neither_loses_one(another: Open) -> None:
-    times = 50
+async def test_of_two_that_change_at_once_neither_undoes_the_other(another: Open) -> None:
+    times = 30
     await asyncio.gather(count(another(), times), count(another(), times))
-    assert await another().get(COUNTER) == b"%d" % (2 * times)
+    assert len(await another().names("builds")) == 2 * times
+    assert await another().names("weights") == []
 
 
 async def test_a_reader_never_sees_half_of_a_change(another: Open) -> None:
@@ -190,15 +175,13 @@ async def test_a_reader_never_sees_half_of_a_change(another: Open) -> None:
 
     async def write() -> None:
         for i in range(100):
-            value = b"%d" % i
-            puts: dict[Key, bytes] = {("sets", name): value for name in ("a", "b", f"only-{i}")}
-            await writer.change(puts, [("sets", f"only-{i - 1}")])
+            await writer.put({("sets", name): b"%d" % i for name in ("a", "b", "c")})
             await asyncio.sleep(0)
 
     writing = asyncio.ensure_future(write())
     reads = 0
     while not writing.done():
-        found = await reader.rows("sets")
+        found = await reader.get("sets", ["a", "b", "c"])
         assert len(set(found.values())) <= 1
         assert len(found) in (0, 3)
         reads += 1
@@ -217,21 +200,22 @@ async def test_a_change_of_another_process_is_seen(shared: str) -> None:
     try:
         assert await store.revision() == 0
         assert await status_of(started("count", shared, 3)) == 0
-        assert await store.get(COUNTER) == b"3"
+        assert len(await store.names("builds")) == 3
         before = await store.revision()
         assert before > 0
         assert await status_of(started("count", shared, 1)) == 0
-        assert await store.get(COUNTER) == b"4"
+        assert len(await store.names("builds")) == 4
         assert await store.revision() > before
     finally:
         await store.aclose()
 
 
-async def test_of_processes_that_count_none_loses_one(shared: str) -> None:
+async def test_of_processes_that_change_at_once_none_undoes_another(shared: str) -> None:
     """They also make the store all at once."""
-    times = 100
+    times = 50
     processes = [started("count", shared, times) for _ in range(3)]
     assert [await status_of(process) for process in processes] == [0, 0, 0]
     store = opened(shared)
-    assert await store.get(COUNTER) == b"%d" % (3 * times)
+    assert len(await store.names("builds")) == 3 * times
+    assert await store.names("weights") == []
     await store.aclose()

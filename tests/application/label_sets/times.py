@@ -47,13 +47,13 @@ async def report(name: str, times: int, call: Callable[[], Awaitable[object]]) -
 
 
 async def measure(store: Store) -> None:
-    await store.change({SMALL: b"1"})
+    await store.put({SMALL: b"1"})
     await report("revision", TIMES * 100, store.revision)
-    await report("change of 1 kB", TIMES * 10, lambda: store.change({SMALL: bytes(1_000)}))
+    await report("put of 1 kB", TIMES * 10, lambda: store.put({SMALL: bytes(1_000)}))
     for megabytes in (2, 10, 40):
-        change = functools.partial(store.change, {LARGE: bytes(megabytes * 1_000_000)})
-        await report(f"change of {megabytes} MB", TIMES, change)
-        await report(f"get of {megabytes} MB", TIMES, lambda: store.get(LARGE))
+        put = functools.partial(store.put, {LARGE: bytes(megabytes * 1_000_000)})
+        await report(f"put of {megabytes} MB", TIMES, put)
+        await report(f"get of {megabytes} MB", TIMES, lambda: store.get("weights", ["a"]))
     await report("revision after that", TIMES * 100, store.revision)
     await store.aclose()
 

@@ -10,15 +10,15 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 from typing import get_args
 
 from clipserve.application.label_sets.sqlite_store import SqliteStore
-from clipserve.application.label_sets.store import Key, Kind, Store
+from clipserve.application.label_sets.store import Kind, Store
 
 ROOT = Path(__file__).parents[3]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-COUNTER: Key = ("sets", "counter")
 
 
 def opened(where: str) -> Store:
@@ -44,22 +44,18 @@ async def generations(store: Store, first: int) -> None:
     generation = first
     while True:
         value = b"%020d" % generation + b"x" * 50_000
-        named = f"only-{generation}"
-        last = [(kind, f"only-{generation - 1}") for kind in KINDS]
-        puts = {(kind, name): value for kind in KINDS for name in ("a", "b", named)}
-        assert await store.change(puts, last)
+        await store.put({(kind, name): value for kind in KINDS for name in ("a", "b")})
         print(generation, flush=True)
         generation += 1
 
 
 async def count(store: Store, times: int) -> None:
-    """Add one to the counter, as often as that."""
-    for _ in range(times):
-        while True:
-            was = await store.get(COUNTER)
-            now = b"%d" % (int(was or b"0") + 1)
-            if await store.change({COUNTER: now}, expected={COUNTER: was}):
-                break
+    """Put a row and delete another one, as often as that; whoever is late decides anew."""
+    mine = f"{uuid.uuid4()}"
+    for number in range(times):
+        await store.put({("builds", f"{mine}/{number}"): b"", ("weights", f"{mine}/{number}"): b""})
+        while not await store.delete([("weights", f"{mine}/{number}")], await store.revision()):
+            pass
 
 
 async def main(what: str, where: str, number: int) -> None:

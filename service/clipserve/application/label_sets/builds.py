@@ -1,83 +1,99 @@
-"""The builds of this gateway."""
+"""The builds of this gateway.
+
+How it works. With each report of progress the embeddings so far are stored, and a row of `builds` that says who
+works on them and until when that is to be believed. Others wait meanwhile. If the gateway dies, another goes on
+from there when that time is up, or the same one when it starts again. Nothing is locked: two that begin in the
+same moment both build, and store the same.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
-from clipserve.application.label_sets.building import Building, TakenOver
-from clipserve.application.label_sets.cleanup import tidy
-from clipserve.application.label_sets.entry import Entry
-from clipserve.application.label_sets.memory_store import MemoryStore
+from clipserve.application.label_sets.encoding import encode_examples, encode_prompts
+from clipserve.application.label_sets.entry import CANNOT_BE_READ, LabelSet
 from clipserve.application.label_sets.paying import Charge, Unpaid
-from clipserve.application.label_sets.records import Weights
-from clipserve.application.label_sets.store import Store
+from clipserve.application.label_sets.records import Build, Weights
+from clipserve.application.label_sets.shelf import Shelf
 from clipserve.errors import ClipError, InvalidInput, LabelSetFailed, StoreUnavailable
 from clipserve.telemetry.log import logger
 from clipserve.telemetry.metrics import Metrics
 from clipserve.telemetry.request import RequestContext, task_context
 
 _SMALL = 2_000  # prompts: a second or two
+_REPORT_SECONDS = 1.0
+_BELIEVED_SECONDS = 15.0  # without a report
 
 
 class Builds:
-    """Two at a time: a small set does not wait for a large one. They give way to requests.
-
-    `owner`: the name by which other gateways know that a build is ours.
-    """
+    """Two at a time: a small set does not wait for a large one. They give way to requests."""
 
     def __init__(
-        self, store: Store, metrics: Metrics, note: Callable[[], None], charge: Charge | None
+        self, shelf: Shelf, metrics: Metrics, note: Callable[[], None], charge: Charge | None
     ) -> None:
         """`note`: called when a build has ended. `charge`: see `Account`."""
-        self._charge = charge
-        self.owner = uuid.uuid4().hex
-        self._store = store
+        self._shelf = shelf
         self._metrics = metrics
         self._note = note
+        self._charge = charge
+        self._owner = uuid.uuid4().hex
         self._small, self._large = asyncio.Lock(), asyncio.Lock()
 
-    def start(self, entry: Entry) -> None:
-        """Build it in a task, which is then `entry.task`."""
-        entry.account.charge = self._charge
-        request = RequestContext(f"label-set-{entry.version}", bulk=True, digest=entry.payer, scope="manage")
-        context = task_context(request)
-        entry.task = asyncio.create_task(self._run(entry), context=context)
+    def announced(self, digest: str, prompts: int) -> Build:
+        """The row of a build that this gateway is about to begin."""
+        until = time.time() + _BELIEVED_SECONDS
+        return Build(digest=digest, total=prompts, owner=self._owner, until=until)
 
-    async def _run(self, entry: Entry) -> None:
+    def is_elsewhere(self, build: Build | None) -> bool:
+        """Whether another gateway works on it now."""
+        return build is not None and build.is_by_another(self._owner)
+
+    def start(self, label_set: LabelSet) -> None:
+        """Build it in a task, which is then `label_set.task`."""
+        label_set.account.charge = self._charge
+        request = RequestContext(
+            f"label-set-{label_set.version}", bulk=True, digest=label_set.payer, scope="manage"
+        )
+        label_set.task = asyncio.create_task(self._run(label_set), context=task_context(request))
+
+    async def _run(self, label_set: LabelSet) -> None:
         try:
-            await self._build(entry)
+            await self._build(label_set)
         finally:
-            if entry.task is asyncio.current_task():  # else there is a new one in its place
-                entry.task = None
+            if label_set.task is asyncio.current_task():  # else there is a new one in its place
+                label_set.task = None
             self._note()
-        if entry.ready:
+        if label_set.ready:
             try:
-                await tidy(self._store, entry.wanted.name, entry.wanted.digest)
+                await self._shelf.collect(label_set.name, label_set.wanted.digest)
             except StoreUnavailable:
                 pass  # what is left is found the next time
             except Exception:  # rows that are damaged
-                logger.exception("label_set_not_tidied", label_set=entry.wanted.name)
+                logger.exception("label_set_not_tidied", label_set=label_set.name)
 
-    async def _build(self, entry: Entry) -> None:
-        wanted = entry.wanted
-        said = {"label_set": wanted.name, "version": entry.version}
-        began = entry.began = time.monotonic()
+    async def _build(self, label_set: LabelSet) -> None:
+        wanted = label_set.wanted
+        said = {"label_set": wanted.name, "version": label_set.version}
+        began = label_set.began = time.monotonic()
         try:
-            weights = await self._weights(entry)
-            entry.served = await asyncio.to_thread(entry.set_of, wanted.digest, wanted.definition, weights)
-            entry.error = None
-        except TakenOver:
-            return
+            weights = await self._weights(label_set)
+            if weights is None:
+                return
+            label_set.served = await asyncio.to_thread(
+                label_set.set_of, wanted.digest, wanted.definition, weights
+            )
+            label_set.failure = None
         except ClipError as error:
-            entry.fail(error, final=isinstance(error, InvalidInput | LabelSetFailed))
+            label_set.fail(error, final=isinstance(error, InvalidInput | LabelSetFailed))
             logger.warning("label_set_not_built", **said, reason=error.detail)
             self._metrics.label_sets.built(error.code, time.monotonic() - began)
             return
         except Exception:  # a fault of ours must not be tried for ever, nor end the service
-            entry.fail(ClipError("the service failed unexpectedly."), final=True)
+            label_set.fail(ClipError("the service failed unexpectedly."), final=True)
             logger.exception("label_set_not_built", **said)
             self._metrics.label_sets.built("internal_error", time.monotonic() - began)
             return
@@ -85,26 +101,89 @@ class Builds:
         logger.info("label_set_built", **said, seconds=round(seconds, 2))
         self._metrics.label_sets.built("ok", seconds)
 
-    async def _weights(self, entry: Entry) -> Weights:
-        is_small = entry.prompts <= _SMALL
+    async def _weights(self, label_set: LabelSet) -> Weights | None:
+        """Of all names. None: another gateway works on them, or the set has been replaced."""
         while True:
             try:
-                async with self._small if is_small else self._large:
-                    return await self._encoded(entry)
+                async with self._small if label_set.prompts <= _SMALL else self._large:
+                    return await self._go_on(label_set)
             except Unpaid:
-                await entry.account.save()
+                await label_set.account.save()
 
-    async def _encoded(self, entry: Entry) -> Weights:
-        def progress(done: int) -> None:
-            entry.done = done
-
-        def building(store: Store) -> Building:
-            return Building(entry.wanted, entry.model, store, self.owner, entry.account, progress)
-
+    async def _go_on(self, label_set: LabelSet) -> Weights | None:
+        """Raises Unpaid: its key has no rate left for what comes next; what there is so far is stored."""
+        build, weights = await self._stored(label_set)
+        if self.is_elsewhere(build):
+            return None
+        definition = label_set.definition
+        if weights:
+            label_set.done = definition.prompt_count(len(weights.texts))
+        await self._report(label_set)
+        reported = time.monotonic()
         try:
-            return await building(self._store).run()
-        except StoreUnavailable:
-            if not entry.read_only:
-                raise
-        # A file is here again at the next start; its embeddings are not.
-        return await building(MemoryStore()).run()
+            if weights is None:
+                weights = await self._examples(label_set)
+            async for so_far in encode_prompts(label_set.model, definition, weights, label_set.account):
+                weights = so_far
+                label_set.done = definition.prompt_count(len(weights.texts))
+                if time.monotonic() - reported > _REPORT_SECONDS:
+                    await self._report(label_set, weights)
+                    reported = time.monotonic()
+        except (asyncio.CancelledError, Unpaid):
+            with suppress(StoreUnavailable):
+                await self._report(label_set, weights, believed=0.0)  # another may go on at once
+            raise
+        await self._report(label_set, weights, built=time.time())
+        return weights
+
+    async def _examples(self, label_set: LabelSet) -> Weights:
+        digests, images = label_set.definition.examples, label_set.wanted.images
+        await label_set.account.require(len(digests))
+        if images is None:
+            images = await self._shelf.images(label_set.name, digests)
+            if images.keys() != set(digests):
+                raise LabelSetFailed(CANNOT_BE_READ)
+        encoded = await encode_examples(label_set.model, label_set.definition, images)
+        label_set.account.spend(len(digests))
+        return Weights.none(encoded)
+
+    async def _stored(self, label_set: LabelSet) -> tuple[Build | None, Weights | None]:
+        """What there is already."""
+        build = weights = None
+        with _needed_by(label_set):
+            build = await self._shelf.build(label_set.name, label_set.version)
+            weights = await self._shelf.weights(label_set.name, label_set.version)
+        fit = weights and weights.fit(label_set.definition, label_set.model.manifest.embed_dim)
+        return build, weights if fit else None
+
+    async def _report(
+        self,
+        label_set: LabelSet,
+        weights: Weights | None = None,
+        *,
+        believed: float = _BELIEVED_SECONDS,
+        built: float | None = None,
+    ) -> None:
+        until = time.time() + believed
+        build = Build(
+            digest=label_set.wanted.digest,
+            total=label_set.prompts,
+            done=label_set.done,
+            owner=self._owner,
+            until=until,
+            built=built,
+        )
+        with _needed_by(label_set):
+            await self._shelf.report(
+                label_set.name, label_set.version, build, weights, of_file=label_set.read_only
+            )
+
+
+@contextmanager
+def _needed_by(label_set: LabelSet) -> Iterator[None]:
+    """Around calls of the store. A file is here again at the next start, so that its build needs no store."""
+    try:
+        yield
+    except StoreUnavailable:
+        if not label_set.read_only:
+            raise

@@ -12,19 +12,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from dataclasses import replace
 
-from clipserve.application.label_sets.building import Wanted
 from clipserve.application.label_sets.builds import Builds
-from clipserve.application.label_sets.definition import Definition
-from clipserve.application.label_sets.entry import STATES, UNREADABLE, Entry, unreadable
+from clipserve.application.label_sets.definition import Definition, version_of
+from clipserve.application.label_sets.entry import STATES, LabelSet, Wanted, unreadable
 from clipserve.application.label_sets.folder import Folder
-from clipserve.application.label_sets.loading import former_set, stored_set
 from clipserve.application.label_sets.paying import Charge
-from clipserve.application.label_sets.records import Build, Pointer
+from clipserve.application.label_sets.records import Pointer
+from clipserve.application.label_sets.served_set import ServedSet
+from clipserve.application.label_sets.shelf import Shelf
 from clipserve.application.label_sets.store import Store
 from clipserve.application.models import Models
-from clipserve.application.served_model import ServedModel
 from clipserve.concurrency import kept_running
 from clipserve.errors import StoreUnavailable
 from clipserve.telemetry.log import logger
@@ -35,7 +36,10 @@ _AGAIN_SECONDS = 2.0  # after a build that may succeed later, and to see whether
 
 
 class Catalog:
-    """See the module. `entries`: by name. `loaded`: whether the store has been read once."""
+    """See the module. `entries`, and the `sizes` in bytes of those in the store: by name.
+
+    `loaded`: whether the store has been read once.
+    """
 
     def __init__(
         self,
@@ -46,46 +50,59 @@ class Catalog:
         charge: Charge | None = None,
     ) -> None:
         """`charge` takes the rows of a build from the rate of the key that has put the set."""
-        self.entries: dict[str, Entry] = {}
+        self.entries: dict[str, LabelSet] = {}
+        self.sizes: dict[str, int] = {}
         self.loaded = False
         self._models = models
-        self._store = store
+        self._shelf = Shelf(store)
         self._folder = folder
         self._metrics = metrics
-        self._builds = Builds(store, metrics, self._note, charge)
+        self._builds = Builds(self._shelf, metrics, self._note, charge)
         self._revision: int | None = None
         self._lock = asyncio.Lock()
         self._changed = asyncio.Event()
-        self._lost = False
         self._without_model: set[str] = set()
         self._following: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Load what is there, and follow it from now on."""
-        try:
+        with suppress(StoreUnavailable):
             await self.refresh()
-        except StoreUnavailable as error:
-            self._say_lost(error)
         self._following = kept_running("label_sets", self._follow)
 
     async def aclose(self) -> None:
-        """End that, and all builds."""
+        """End that, and all builds; give back the store."""
         running = [entry.task for entry in self.entries.values() if entry.task]
         running += [self._following] if self._following else []
         self._following = None
         await _ended(running)
+        await self._shelf.aclose()
+
+    async def changed(self) -> None:
+        """Until something has."""
+        await self._changed.wait()
+
+    async def put(self, wanted: Wanted, definition: bytes, images: Mapping[str, bytes]) -> None:
+        """Keep it, and begin its build; see `Shelf.keep`. Raises StoreUnavailable."""
+        assert wanted.pointer
+        announced = self._builds.announced(wanted.digest, wanted.definition.prompt_count())
+        await self._shelf.keep(wanted.name, wanted.pointer, definition, images, announced)
+        await self.refresh(wanted)
+
+    async def delete(self, name: str) -> bool:
+        """False: there is none. Raises StoreUnavailable."""
+        deleted = await self._shelf.forget(name)
+        await self.refresh()
+        return deleted
 
     async def _follow(self) -> None:
         last = time.monotonic()
         while True:
             await asyncio.sleep(_POLL_SECONDS)
-            try:
+            with suppress(StoreUnavailable):  # the store has said so in the log
                 if await self._due(time.monotonic() - last):
                     last = time.monotonic()
                     await self.refresh()
-                self._lost = False
-            except StoreUnavailable as error:
-                self._say_lost(error)
 
     async def _due(self, seconds: float) -> bool:
         """Whether to look again, so many seconds after the last time. The store comes last: it may be away."""
@@ -94,52 +111,49 @@ class Catalog:
         unfinished = not all(entry.ready or entry.final for entry in self.entries.values())
         if unfinished and seconds > _AGAIN_SECONDS:
             return True
-        return await self._store.revision() != self._revision
+        return await self._shelf.revision() != self._revision
 
-    async def refresh(self) -> None:
-        """Make what is served, or on its way, what it should be.
+    async def refresh(self, written: Wanted | None = None) -> None:
+        """Make what is served, or on its way, what it should be. `written`: what was put here just now.
 
         Raises:
             StoreUnavailable: sets of the store stay as they are.
         """
         async with self._lock:
-            wanted = await self._folder.read(self._models) if self._folder else {}
+            files = await self._folder.read(self._models) if self._folder else {}
             try:
-                revision = await self._store.revision()
-                stored = await self._store.rows("sets")
+                revision = await self._shelf.revision()
+                pointers = await self._shelf.pointers()
             except StoreUnavailable:
-                gone = {name for name, entry in self.entries.items() if entry.read_only} - wanted.keys()
-                await self._follow_files(wanted, gone)
+                put = [name for name, entry in self.entries.items() if not entry.read_only]
+                await self._follow_files(files, put)
                 raise
-            await self._follow_files(wanted, self.entries.keys() - wanted.keys() - stored.keys())
-            for name in stored.keys() - wanted.keys():
-                await self._load(name, stored[name])
+            await self._follow_files(files, pointers)
+            self.sizes = {name: pointer.size if pointer else 0 for name, pointer in pointers.items()}
+            for name in pointers.keys() - files.keys():
+                await self._load(name, pointers[name], written)
             self._revision, self.loaded = revision, True
             self._note()
 
-    async def _follow_files(self, wanted: Mapping[str, Wanted], gone: Iterable[str]) -> None:
-        for name in gone:
-            self._drop(name)
-        for each in wanted.values():
-            await self._want(each, None)
+    async def _follow_files(self, files: Mapping[str, Wanted], stored: Collection[str]) -> None:
+        for name in self.entries.keys() - files.keys() - set(stored):
+            self._end(self.entries.pop(name))
+        for each in files.values():
+            if not self._settled(each.name, each.digest, None):
+                await self._want(each)
         self._note()
 
-    async def changed(self) -> None:
-        """Until something has."""
-        await self._changed.wait()
-
-    def _settled(self, name: str, wanted: Pointer | Wanted) -> bool:
-        """Whether there is nothing to do for this definition, or it is being done."""
-        entry = self.entries.get(name)
-        if entry is None or entry.wanted.digest != wanted.digest:
-            return False
-        tried, now = entry.wanted, wanted
-        is_built_for = entry.task is not None and tried.payer == now.payer
-        return entry.ready or is_built_for or (entry.final and tried.put == now.put)
-
-    async def _load(self, name: str, row: bytes) -> None:
+    async def _load(self, name: str, pointer: Pointer | None, written: Wanted | None) -> None:
         try:
-            await self._load_wanted(name, Pointer.from_bytes(row))
+            if pointer is None:
+                raise ValueError("its pointer is damaged")
+            if self._settled(name, pointer.digest, pointer):
+                return
+            if written and (written.name, written.pointer) == (name, pointer):
+                await self._want(written)
+            elif definition := await self._shelf.definition(name, pointer.digest):
+                await self._want(Wanted(name, pointer.digest, definition, pointer))
+            # Else it has just been replaced, and the revision says so.
         except StoreUnavailable:
             raise
         except Exception:  # rows that a later version has written, or a damaged disk: the other sets are well
@@ -148,7 +162,7 @@ class Catalog:
     def _unreadable(self, name: str) -> None:
         """Show it as failed, for good; what was loaded of it before is served."""
         former = self.entries.get(name)
-        if former and former.version == UNREADABLE:
+        if former and not former.version:
             return
         logger.exception("label_set_unreadable", label_set=name, hint="put it again, or delete it")
         model = former.model if former else next(iter(self._models.values()))
@@ -156,73 +170,74 @@ class Catalog:
             self._end(former)
         self.entries[name] = unreadable(name, model, former.served if former else None)
 
-    async def _load_wanted(self, name: str, pointer: Pointer) -> None:
-        if self._settled(name, pointer):
-            return
-        stored = await self._store.get(("definitions", f"{name}/{pointer.digest}"))
-        if stored is not None:  # else it has just been replaced, and the revision says so
-            definition = await asyncio.to_thread(Definition.from_bytes, stored)
-            paid = pointer.put, pointer.payer, pointer.pays_for
-            await self._want(Wanted(name, pointer.digest, definition, None, *paid), pointer.previous)
+    def _settled(self, name: str, digest: str, pointer: Pointer | None) -> bool:
+        """Whether there is nothing to do for this definition, or it is being done. `pointer`: None: of a file."""
+        entry = self.entries.get(name)
+        if entry is None or entry.wanted.digest != digest or entry.read_only != (pointer is None):
+            return False
+        before = entry.wanted.pointer
+        if entry.ready or before is None or pointer is None:
+            return entry.ready or entry.task is not None or entry.final
+        is_built_for = entry.task is not None and before.payer == pointer.payer
+        return is_built_for or (entry.final and before.put == pointer.put)
 
-    async def _want(self, wanted: Wanted, previous: str | None) -> None:
-        if self._settled(wanted.name, wanted):
-            return
+    async def _want(self, wanted: Wanted) -> None:
         model = self._models.get(wanted.definition.model)
+        if former := self.entries.get(wanted.name):
+            self._end(former)
         if model is None:
-            self._drop(wanted.name)
+            self.entries.pop(wanted.name, None)
             if wanted.name not in self._without_model:
                 self._without_model.add(wanted.name)
                 logger.warning(
                     "label_set_without_model", label_set=wanted.name, model=wanted.definition.model
                 )
             return
-        entry = self._entry(wanted, model)
+        if former and former.version == version_of(wanted.digest, model.fingerprint):
+            # It is tried again, perhaps for another key.
+            failure = None if former.final else former.failure
+            entry = replace(former, wanted=wanted, failure=failure, final=False, task=None)
+        else:  # a set that has moved to another model is not served by the former one any more
+            entry = LabelSet(wanted, model, former.served if former and former.model is model else None)
+        self.entries[wanted.name] = entry
+        await self._take_stored(entry)
+
+    async def _take_stored(self, entry: LabelSet) -> None:
+        """Serve what is built; else see that it is."""
+        wanted, build = entry.wanted, None
         try:
-            await self._take_stored(entry, previous)
-        except (StoreUnavailable, ValueError):  # the latter: its row is damaged
+            build = await self._shelf.build(entry.name, entry.version)
+            if build and build.built is not None:
+                served = await self._stored_set(entry, wanted.digest, wanted.definition)
+                entry.served = served or entry.served
+            if entry.served is None and wanted.pointer and wanted.pointer.previous:
+                entry.served = await self._former_set(entry, wanted.pointer.previous)
+        except StoreUnavailable:
             if not entry.read_only:
                 raise
-            self._builds.start(entry)
-
-    def _entry(self, wanted: Wanted, model: ServedModel) -> Entry:
-        version = wanted.version(model.fingerprint)
-        former = self.entries.get(wanted.name)
-        if former is not None and former.version == version:
-            self._end(former)  # it is tried again, perhaps for another key
-            if former.final:
-                former.error, former.final = None, False
-            former.wanted = wanted
-            return former
-        if former is not None:
-            self._end(former)
-        # A set that has moved to another model is not served by the former one any more.
-        served = former.served if former and former.model is model else None
-        entry = self.entries[wanted.name] = Entry(wanted, model, version, served)
-        return entry
-
-    async def _take_stored(self, entry: Entry, previous: str | None) -> None:
-        """Serve what is built; else see that it is."""
-        name = entry.wanted.name
-        row = await self._store.get(("builds", f"{name}/{entry.version}"))
-        build = None if row is None else Build.from_bytes(row)
-        if build and build.built is not None:
-            entry.served = await stored_set(self._store, entry, entry.wanted.digest, entry.wanted.definition)
         if entry.ready:
-            entry.error = None
-            return
-        if entry.served is None and previous is not None:
-            entry.served = await former_set(self._store, entry, previous)
-        if build and build.is_by_another(self._builds.owner):
+            entry.failure = None
+        elif build and self._builds.is_elsewhere(build):
             entry.done = build.done
         else:
             self._builds.start(entry)
 
-    def _drop(self, name: str) -> None:
-        if entry := self.entries.pop(name, None):
-            self._end(entry)
+    async def _stored_set(self, entry: LabelSet, digest: str, definition: Definition) -> ServedSet | None:
+        """The set of this definition; None: its embeddings are not there, or are damaged."""
+        weights = await self._shelf.weights(entry.name, version_of(digest, entry.fingerprint))
+        return await asyncio.to_thread(entry.set_of, digest, definition, weights)
 
-    def _end(self, entry: Entry) -> None:
+    async def _former_set(self, entry: LabelSet, digest: str) -> ServedSet | None:
+        """What is served until the new definition is built; None: nothing."""
+        try:
+            definition = await self._shelf.definition(entry.name, digest)
+        except StoreUnavailable:
+            raise
+        except Exception:  # it is damaged, in whatever way
+            return None
+        return await self._stored_set(entry, digest, definition) if definition else None
+
+    def _end(self, entry: LabelSet) -> None:
         if entry.task:
             entry.task.cancel()
 
@@ -231,11 +246,6 @@ class Catalog:
         self._changed = asyncio.Event()
         states = [entry.state for entry in self.entries.values()]
         self._metrics.label_sets.states({state: states.count(state) for state in STATES})
-
-    def _say_lost(self, error: StoreUnavailable) -> None:
-        if not self._lost:
-            self._lost = True
-            logger.warning("label_set_store_lost", reason=error.detail)
 
 
 async def _ended(tasks: list[asyncio.Task[None]]) -> None:

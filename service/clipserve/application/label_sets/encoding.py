@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -25,14 +25,17 @@ _PROMPTS = 256
 _IMAGES = 16
 
 
+class _Piece(NamedTuple):
+    """All prompts of some names, and of each prompt the position of its name."""
+
+    prompts: list[str]
+    names: list[int]
+
+
 async def check_prompts(model: ServedModel, definition: Definition) -> None:
     """Raises TextTooLong or InvalidInput: a prompt cannot be encoded; the index is that of its label."""
-    for start, labels in _pieces(definition, 0):
-        prompts = [prompt for each in labels for prompt in each]
-        try:
-            await model.texts.tokenize(prompts, truncate=definition.truncate)
-        except InvalidInput as error:
-            raise of_label(error, start + _owner(labels, error.index or 0)) from None
+    for piece in _pieces(definition, 0):
+        await _of_prompts(piece, model.texts.tokenize(piece.prompts, truncate=definition.truncate))
 
 
 async def check_examples(model: ServedModel, definition: Definition, images: Mapping[str, bytes]) -> None:
@@ -55,6 +58,51 @@ async def encode_examples(
     """
     vectors = await _of_examples(model, definition, images, model.images.encode)
     return np.stack(vectors) if vectors else np.zeros((0, model.manifest.embed_dim), np.float32)
+
+
+async def encode_prompts(
+    model: ServedModel, definition: Definition, weights: Weights, account: Account
+) -> AsyncIterator[Weights]:
+    """`weights` with more and more names, until it has all.
+
+    Raises:
+        Unpaid, LabelSetFailed: see `Account.require`.
+        InvalidInput: see `check_prompts`.
+        BackendUnavailable, BackendFailed: see `Backend`.
+    """
+    for piece in _pieces(definition, len(weights.texts)):
+        await account.require(len(piece.prompts))
+        encoded = await _of_prompts(piece, model.texts.encode(piece.prompts, truncate=definition.truncate))
+        account.spend(len(piece.prompts))
+        of_name: dict[int, list[int]] = {}
+        for position, name in enumerate(piece.names):
+            of_name.setdefault(name, []).append(position)
+        weights = weights.more(
+            np.stack([ensemble(np.stack([encoded[p].vector for p in own])) for own in of_name.values()]),
+            np.array([any(encoded[p].truncated for p in own) for own in of_name.values()]),
+        )
+        yield weights
+
+
+def _pieces(definition: Definition, start: int) -> Iterator[_Piece]:
+    """The prompts of the names from `start` on."""
+    piece = _Piece([], [])
+    for name, prompts in enumerate(definition.prompts(start), start):
+        if piece.names and len(piece.names) + len(prompts) > _PROMPTS:
+            yield piece
+            piece = _Piece([], [])
+        piece.prompts.extend(prompts)
+        piece.names.extend([name] * len(prompts))
+    if piece.names:
+        yield piece
+
+
+async def _of_prompts(piece: _Piece, work: Awaitable[list[T]]) -> list[T]:
+    """What the texts' encoder gives; its error is told of the label."""
+    try:
+        return await work
+    except InvalidInput as error:
+        raise of_label(error, piece.names[error.index or 0]) from None
 
 
 async def _of_examples(
@@ -83,54 +131,3 @@ async def _of_examples(
             one(*place, file, header) for place, file, header in zip(piece, files, headers, strict=True)
         )
     return results
-
-
-async def encode_prompts(
-    model: ServedModel, definition: Definition, weights: Weights, account: Account
-) -> AsyncIterator[Weights]:
-    """`weights` with more and more names, until it has all.
-
-    Raises:
-        Unpaid, LabelSetFailed: see `Account.require`.
-        InvalidInput: see `check_prompts`.
-        BackendUnavailable, BackendFailed: see `Backend`.
-    """
-    for start, labels in _pieces(definition, len(weights.texts)):
-        prompts = [prompt for each in labels for prompt in each]
-        await account.require(len(prompts))
-        try:
-            encoded = await model.texts.encode(prompts, truncate=definition.truncate)
-        except InvalidInput as error:
-            raise of_label(error, start + _owner(labels, error.index or 0)) from None
-        account.spend(len(prompts))
-        vectors, truncated, end = [], [], 0
-        for each in labels:
-            own = encoded[end : (end := end + len(each))]
-            vectors.append(ensemble(np.stack([text.vector for text in own])))  # [T, D] -> [D]
-            truncated.append(any(text.truncated for text in own))
-        weights = weights.more(np.stack(vectors), np.array(truncated))
-        yield weights
-
-
-def _pieces(definition: Definition, start: int) -> Iterator[tuple[int, list[tuple[str, ...]]]]:
-    """The prompts of the names from `start` on, of several names at a time; with the position of the first."""
-    piece: list[tuple[str, ...]] = []
-    prompts = 0
-    for each in definition.prompts(start):
-        if piece and prompts + len(each) > _PROMPTS:
-            yield start, piece
-            start += len(piece)
-            piece, prompts = [], 0
-        piece.append(each)
-        prompts += len(each)
-    if piece:
-        yield start, piece
-
-
-def _owner(labels: Sequence[tuple[str, ...]], prompt: int) -> int:
-    """Whose prompt it is."""
-    for position, each in enumerate(labels):
-        if prompt < len(each):
-            return position
-        prompt -= len(each)
-    raise IndexError(prompt)

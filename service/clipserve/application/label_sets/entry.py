@@ -4,50 +4,85 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-from clipserve.application.label_sets.building import Wanted
-from clipserve.application.label_sets.definition import Definition
+from clipserve.application.label_sets.definition import Definition, version_of
 from clipserve.application.label_sets.paying import Account
-from clipserve.application.label_sets.records import Weights
+from clipserve.application.label_sets.records import Pointer, Weights
 from clipserve.application.label_sets.served_set import ServedSet, served_set
 from clipserve.application.served_model import ServedModel
+from clipserve.clip.few_shot import LeaveOneOut
 from clipserve.errors import ClipError, LabelSetFailed, LabelSetNotReady
 
 State = Literal["ready", "building", "failed"]
 STATES: tuple[State, ...] = get_args(State)
 
-UNREADABLE = ""  # the version of a set whose rows in the store are damaged
+CANNOT_BE_READ = "what is stored of it cannot be read: put it again, or delete it."
+
 _RETRY_SECONDS = 5.0  # where there is no progress to measure by
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """A definition that a name is to have.
+
+    `pointer`: what the store says of it; None: it comes from a file. `images`: its examples then, by their SHA-256.
+    """
+
+    name: str
+    digest: str
+    definition: Definition
+    pointer: Pointer | None = None
+    images: Mapping[str, bytes] | None = None
+
+
 @dataclass
-class Entry:
+class LabelSet:
     """One label set here.
 
     Attributes:
-        served: what requests get; None: nothing yet.
-        prompts, done: of `version`, to be encoded and encoded.
-        error: why it is not built, so far.
-        final: trying again would change nothing.
+        version: that of `definition`; empty: what is stored of it cannot be read.
+        served: what requests get, which is an older version while the set is built; None: nothing yet.
+        prompts, prompts_done: of `version`, to be encoded, and encoded.
+        failure: why it is not built, so far. `final`: trying again would change nothing.
         account: what of its build is paid.
     """
 
     wanted: Wanted
     model: ServedModel
-    version: str
     served: ServedSet | None = None
     done: int = 0
-    error: ClipError | None = None
+    failure: ClipError | None = None
     final: bool = False
     began: float = field(default_factory=time.monotonic)
     task: asyncio.Task[None] | None = None
     account: Account = field(default_factory=Account)
+    version: str = field(init=False)
     prompts: int = field(init=False)
 
     def __post_init__(self) -> None:
-        self.prompts = self.wanted.definition.prompt_count()  # once: it looks at each label
+        digest = self.wanted.digest
+        self.version = version_of(digest, self.fingerprint) if digest else ""
+        self.prompts = self.definition.prompt_count()  # once: it looks at each label
+
+    @property
+    def name(self) -> str:
+        return self.wanted.name
+
+    @property
+    def definition(self) -> Definition:
+        return self.wanted.definition
+
+    @property
+    def fingerprint(self) -> str:
+        return self.model.fingerprint
+
+    @property
+    def read_only(self) -> bool:
+        """Whether it comes from a file."""
+        return self.wanted.images is not None
 
     @property
     def ready(self) -> bool:
@@ -57,20 +92,29 @@ class Entry:
     def state(self) -> State:
         if self.ready:
             return "ready"
-        return "failed" if self.error else "building"
-
-    def fail(self, error: ClipError, *, final: bool) -> None:
-        """It is not built, for this reason. `final`: trying again would change nothing."""
-        self.error, self.final = error.with_traceback(None), final
+        return "failed" if self.failure else "building"
 
     @property
-    def payer(self) -> str | None:
-        """The SHA-256 of the key that pays for its build; None: nobody does."""
-        return self.wanted.payer if self.wanted.pays_for == self.version else None
+    def prompts_done(self) -> int:
+        return self.prompts if self.ready else self.done
 
     @property
-    def read_only(self) -> bool:
-        return self.wanted.images is not None
+    def served_version(self) -> str | None:
+        return self.served.version if self.served else None
+
+    @property
+    def error(self) -> str | None:
+        return self.failure.detail if self.failure else None
+
+    @property
+    def truncated_labels(self) -> tuple[str, ...]:
+        """Of `version`, once it is built."""
+        return self.served.truncated if self.served and self.ready else ()
+
+    @property
+    def loo(self) -> LeaveOneOut | None:
+        """Of `version`, once it is built."""
+        return self.served.loo if self.served and self.ready else None
 
     @property
     def retry_after(self) -> float:
@@ -79,14 +123,36 @@ class Entry:
             return _RETRY_SECONDS
         return max(1.0, (time.monotonic() - self.began) / self.done * (self.prompts - self.done))
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is odd about the definition, for people."""
+        labels = self.definition.labels
+        with_examples = sum(bool(each.examples) for each in labels)
+        if self.definition.example_weight and 0 < with_examples < len(labels):
+            return (
+                f"{with_examples} of {len(labels)} labels have examples. An image is more alike to images "
+                "than to texts, so that these labels have higher scores: give examples to all, or to none.",
+            )
+        return ()
+
+    @property
+    def payer(self) -> str | None:
+        """The SHA-256 of the key that pays for its build; None: nobody does."""
+        pointer = self.wanted.pointer
+        return pointer.payer if pointer and pointer.pays_for == self.version else None
+
+    def fail(self, error: ClipError, *, final: bool) -> None:
+        """It is not built, for this reason. `final`: trying again would change nothing."""
+        self.failure, self.final = error.with_traceback(None), final
+
     def not_ready(self) -> LabelSetNotReady | LabelSetFailed:
         """Why there is nothing to be served."""
-        name = self.wanted.name
-        if self.error and self.final:
-            return LabelSetFailed(f"{name} cannot be built: {self.error.detail}")
-        why = f" Its build has failed so far: {self.error.detail}" if self.error else ""
+        if self.failure and self.final:
+            return LabelSetFailed(f"{self.name} cannot be built: {self.error}")
+        why = f" Its build has failed so far: {self.error}" if self.error else ""
         return LabelSetNotReady(
-            f"{name} is being built: {self.done:,} of {self.prompts:,} prompts are encoded.{why} Try again later.",
+            f"{self.name} is being built: {self.done:,} of {self.prompts:,} prompts are encoded.{why} "
+            "Try again later.",
             retry_after=self.retry_after,
         )
 
@@ -98,11 +164,11 @@ class Entry:
         if not (whole and weights.fit(definition, self.model.manifest.embed_dim)):
             return None
         scoring = self.model.manifest.scoring
-        return served_set(self.wanted.name, digest, self.model.fingerprint, definition, weights, scoring)
+        return served_set(self.name, digest, self.fingerprint, definition, weights, scoring)
 
 
-def unreadable(name: str, model: ServedModel, served: ServedSet | None) -> Entry:
+def unreadable(name: str, model: ServedModel, served: ServedSet | None) -> LabelSet:
     """A set whose rows in the store are damaged: it has failed. `served`: what was loaded of it before."""
-    entry = Entry(Wanted(name, "", Definition(model.name, (), ())), model, UNREADABLE, served)
-    entry.fail(ClipError("what is stored of it cannot be read: put it again, or delete it."), final=True)
-    return entry
+    label_set = LabelSet(Wanted(name, "", Definition(model=model.name, labels=[])), model, served)
+    label_set.fail(ClipError(CANNOT_BE_READ), final=True)
+    return label_set

@@ -16,8 +16,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from clipserve.application.encoder import ImageInput
-from clipserve.application.label_sets.building import Wanted
-from clipserve.application.label_sets.definition import digest_of
+from clipserve.application.label_sets.entry import Wanted
 from clipserve.application.label_sets.fields import LabelSetFields
 from clipserve.application.label_sets.request import LabelSetLimits, put_request
 from clipserve.application.limits import RequestLimits
@@ -73,7 +72,7 @@ class Folder:
             if file.suffix in _SUFFIXES:
                 try:
                     sets[file.stem] = self._wanted(file, models)
-                except (OSError, ValueError, ClipError) as error:
+                except (OSError, ValueError, TypeError, RecursionError, ClipError) as error:
                     self._say_wrong(file.name, error)
                     if file.stem in self._sets:
                         sets[file.stem] = self._sets[file.stem]
@@ -84,9 +83,9 @@ class Folder:
         text = self._bytes(file.name).decode()
         fields: dict[str, Any] = tomllib.loads(text) if file.suffix == ".toml" else json.loads(text)
         request = put_request(file.stem, LabelSetFields.model_validate(fields), self._image)
-        request.check(self.limits, self.own_limits)
-        definition, images = request.resolved(models.find(request).manifest, self.limits, self.own_limits)
-        return Wanted(file.stem, digest_of(definition.to_bytes()), definition, images)
+        manifest = models.find(request).manifest
+        resolved = request.resolved(manifest, self.limits, self.own_limits)
+        return Wanted(file.stem, resolved.digest, resolved.definition, images=resolved.images)
 
     def _image(self, name: str) -> ImageInput:
         try:

@@ -3,63 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from copy import copy
 
 from clipserve.application.label_sets.catalog import Catalog
-from clipserve.application.label_sets.definition import Definition, digest_of
+from clipserve.application.label_sets.definition import version_of
 from clipserve.application.label_sets.encoding import check_examples, check_prompts
-from clipserve.application.label_sets.entry import Entry, State
+from clipserve.application.label_sets.entry import LabelSet, Wanted
+from clipserve.application.label_sets.records import Pointer
 from clipserve.application.label_sets.request import LabelSetLimits, PutRequest, check_name
 from clipserve.application.label_sets.served_set import ServedSet
-from clipserve.application.label_sets.store import Store
-from clipserve.application.label_sets.writing import Draft, forget, keep
 from clipserve.application.limits import RequestLimits
 from clipserve.application.models import Models
-from clipserve.application.served_model import ServedModel
-from clipserve.clip.few_shot import LeaveOneOut
 from clipserve.concurrency import SideThread
-from clipserve.errors import LabelSetReadOnly, StoreUnavailable, UnknownLabelSet
+from clipserve.errors import LabelSetReadOnly, StoreUnavailable, TooMany, UnknownLabelSet
 from clipserve.telemetry.metrics import Metrics
 from clipserve.telemetry.request import RequestContext, current
 
 _WAIT_SECONDS = 2.0  # what a PUT waits for a build before it answers that it has begun
 _SHOWN_NAMES = 10
-
-
-@dataclass(frozen=True)
-class LabelSetState:
-    """A label set as it is described.
-
-    Attributes:
-        version: that of `definition`.
-        served_version: what requests get, which is an older one while the set is built; None: nothing yet.
-        prompts, prompts_done: to be encoded, and encoded.
-        error: why it is not built.
-        read_only: it comes from a file.
-        truncated_labels, loo: once `version` is built.
-        retry_after: seconds until then, as far as progress tells.
-    """
-
-    name: str
-    version: str
-    fingerprint: str
-    state: State
-    served_version: str | None
-    definition: Definition
-    prompts: int
-    prompts_done: int
-    error: str | None
-    read_only: bool
-    truncated_labels: tuple[str, ...]
-    loo: LeaveOneOut | None
-    retry_after: float
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """What is odd about the definition, for people."""
-        return _warnings(self.definition)
 
 
 class LabelSets:
@@ -69,7 +33,6 @@ class LabelSets:
         self,
         models: Models,
         catalog: Catalog,
-        store: Store,
         side: SideThread,
         limits: RequestLimits,
         own_limits: LabelSetLimits,
@@ -77,7 +40,6 @@ class LabelSets:
     ) -> None:
         self._models = models
         self._catalog = catalog
-        self._store = store
         self._side = side
         self._limits = limits
         self._own_limits = own_limits
@@ -95,7 +57,6 @@ class LabelSets:
     async def aclose(self) -> None:
         """End what `start` began."""
         await self._catalog.aclose()
-        await self._store.aclose()
 
     def find(self, names: Sequence[str]) -> list[ServedSet]:
         """Each as it is served now. `names`: each a name, or name@version.
@@ -110,16 +71,16 @@ class LabelSets:
         self._metrics.label_sets.used(len(found))
         return found
 
-    def all(self) -> list[LabelSetState]:
+    def all(self) -> list[LabelSet]:
         """All label sets, by name. Raises StoreUnavailable: the store has not been read yet."""
         self._check_loaded()
-        return [_state(entry) for _, entry in sorted(self._catalog.entries.items())]
+        return [copy(entry) for _, entry in sorted(self._catalog.entries.items())]
 
-    def get(self, name: str) -> LabelSetState:
+    def get(self, name: str) -> LabelSet:
         """One label set. Raises UnknownLabelSet; StoreUnavailable: the store has not been read yet."""
-        return _state(self._entry(name))
+        return copy(self._entry(name))
 
-    async def put(self, request: PutRequest) -> LabelSetState:
+    async def put(self, request: PutRequest) -> LabelSet:
         """Keep a label set, in place of the one of its name, and build it.
 
         It answers when the set is built, or after two seconds. The caller's key pays for the build. What a set
@@ -133,7 +94,9 @@ class LabelSets:
             StoreUnavailable, BackendUnavailable, BackendFailed: see `clipserve.errors`.
         """
         model = self._models.find(request)
-        definition, images = await self._side.call(self._checked, request, model, short=False)
+        limits = self._limits, self._own_limits
+        resolved = await self._side.call(request.resolved, model.manifest, *limits, short=False)
+        definition, stored, digest, images = resolved
         self._check_writable(request.name)
         payer = None
         if isinstance(context := current(), RequestContext):
@@ -141,11 +104,16 @@ class LabelSets:
             payer = context.digest
         await check_prompts(model, definition)
         await check_examples(model, definition, images)
-        stored, digest = await self._side.call(_named, definition, short=False)
-        vectors_size = 4 * model.manifest.embed_dim * definition.vector_count
-        draft = Draft(request.name, model.fingerprint, stored, digest, images, vectors_size, payer)
-        await keep(self._store, draft, self._own_limits)
         await self._catalog.refresh()
+        vectors_size = 4 * model.manifest.embed_dim * (len(definition.names) + len(definition.examples))
+        size = len(stored) + sum(map(len, images.values())) + vectors_size
+        self._check_room(request.name, size)
+        previous = self._served_until_then(request.name, digest)
+        version = version_of(digest, model.fingerprint)
+        pointer = Pointer(
+            digest=digest, previous=previous, size=size, put=time.time(), payer=payer, pays_for=version
+        )
+        await self._catalog.put(Wanted(request.name, digest, definition, pointer), stored, images)
         await self._settled(request.name)
         return self.get(request.name)
 
@@ -153,18 +121,38 @@ class LabelSets:
         """Forget a label set. Raises UnknownLabelSet, LabelSetReadOnly, StoreUnavailable."""
         check_name(name)
         self._check_writable(name)
-        if not await forget(self._store, name):
+        if not await self._catalog.delete(name):
             raise self._unknown(name)
-        await self._catalog.refresh()
-
-    def _checked(self, request: PutRequest, model: ServedModel) -> tuple[Definition, dict[str, bytes]]:
-        request.check(self._limits, self._own_limits)
-        return request.resolved(model.manifest, self._limits, self._own_limits)
 
     def _check_writable(self, name: str) -> None:
         entry = self._catalog.entries.get(name)
         if entry and entry.read_only:
             raise LabelSetReadOnly(f"{name} comes from a file; change the file, or choose another name.")
+
+    def _check_room(self, name: str, size: int) -> None:
+        """Raises TooMany: with this one of so many bytes, there are too many label sets, or they take too many."""
+        others = self._catalog.sizes.copy()
+        others.pop(name, None)
+        limits = self._own_limits
+        if (count := len(others) + 1) > limits.max_label_sets:
+            raise TooMany(
+                f"there are {len(others):,} label sets; the limit is {limits.max_label_sets:,}. Delete one.",
+                limit=limits.max_label_sets,
+                actual=count,
+            )
+        if (all_bytes := size + sum(others.values())) > limits.max_label_sets_bytes:
+            raise TooMany(
+                f"all label sets would have {all_bytes:,} bytes; the limit is {limits.max_label_sets_bytes:,}. "
+                "Delete one.",
+                limit=limits.max_label_sets_bytes,
+                actual=all_bytes,
+            )
+
+    def _served_until_then(self, name: str, digest: str) -> str | None:
+        """The digest of what is served until the new definition is built."""
+        entry = self._catalog.entries.get(name)
+        served = entry.served.digest if entry and entry.served else None
+        return None if served == digest else served
 
     async def _settled(self, name: str) -> None:
         """Until it is built, or two seconds have passed."""
@@ -184,7 +172,7 @@ class LabelSets:
             )
         return served
 
-    def _entry(self, name: str) -> Entry:
+    def _entry(self, name: str) -> LabelSet:
         entry = self._catalog.entries.get(name)
         if entry is None:
             self._check_loaded()
@@ -199,38 +187,3 @@ class LabelSets:
         known = sorted(self._catalog.entries)
         shown = ", ".join(known[:_SHOWN_NAMES]) + (", ..." if len(known) > _SHOWN_NAMES else "")
         return UnknownLabelSet(f"there is no label set {name[:64]!r}. There are: {shown or 'none'}.")
-
-
-def _named(definition: Definition) -> tuple[bytes, str]:
-    stored = definition.to_bytes()
-    return stored, digest_of(stored)
-
-
-def _state(entry: Entry) -> LabelSetState:
-    served = entry.served
-    built = served if entry.ready else None  # what a former version has, is not of this definition
-    return LabelSetState(
-        name=entry.wanted.name,
-        version=entry.version,
-        fingerprint=entry.model.fingerprint,
-        state=entry.state,
-        served_version=served.version if served else None,
-        definition=entry.wanted.definition,
-        prompts=entry.prompts,
-        prompts_done=entry.prompts if entry.ready else entry.done,
-        error=entry.error.detail if entry.error else None,
-        read_only=entry.read_only,
-        truncated_labels=built.truncated if built else (),
-        loo=built.loo if built else None,
-        retry_after=entry.retry_after,
-    )
-
-
-def _warnings(definition: Definition) -> tuple[str, ...]:
-    with_examples = sum(bool(each.examples) for each in definition.labels)
-    if definition.example_weight and 0 < with_examples < len(definition.labels):
-        return (
-            f"{with_examples} of {len(definition.labels)} labels have examples. An image is more alike to images "
-            "than to texts, so that these labels have higher scores: give examples to all, or to none.",
-        )
-    return ()

@@ -1,7 +1,7 @@
 """What a build costs the key that has put the label set: a row for each prompt and each example.
 
-A build takes longer than a request may, and so it waits for the rate instead of being refused. It holds nothing
-meanwhile: neither its turn among the builds nor its claim in the store.
+A build takes longer than a request may, and so it waits for the rate instead of being refused. It lets other builds
+go on meanwhile.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Account:
         """
         self.needed = rows
         try:
-            await self._pay(self.charge)
+            await self._pay(wait=False)
         except RateLimited:
             raise Unpaid from None
 
@@ -51,14 +51,15 @@ class Account:
 
     async def save(self) -> None:
         """Until what was required last is paid. Raises LabelSetFailed."""
-        charge = self.charge
-        if charge:
-            await self._pay(lambda rows: when_there_is_room(partial(charge, rows)))
+        await self._pay(wait=True)
 
-    async def _pay(self, charge: Charge | None) -> None:
+    async def _pay(self, *, wait: bool) -> None:
+        if self.charge is None:
+            return
+        charge = partial(self.charge, 1)
         try:
-            while charge and self.paid < self.needed:
-                await charge(1)
+            while self.paid < self.needed:
+                await (when_there_is_room(charge) if wait else charge())
                 self.paid += 1
         except (Unauthenticated, PermissionDenied):
             raise LabelSetFailed(

@@ -1,10 +1,14 @@
 """What the rows of the store mean.
 
-    sets          name                  Pointer: which definition is meant, and which was before
     definitions   name/digest           a Definition
     images        name/SHA-256          the file of an example
-    builds        name/version          Build: how far a version is, and who works on it
-    weights       name/version          Weights: the embeddings so far
+    weights       name/version          Weights: the embeddings so far, which grow until there is one of each name
+    builds        name/version          Build: how far they are, and who works on them
+    sets          name                  Pointer: which definition is meant, and which was before
+
+A definition, an image and the embeddings of a version are what their names say, whoever writes them: to write
+them twice changes nothing. Only the pointer decides what is served. A row of `builds` is a hint, which may be
+wrong: then two gateways make the same embeddings, or one makes them again.
 
 A version belongs to a definition and to a model's fingerprint. So gateways with different models, or in the middle
 of an upgrade, share one store: each builds and serves the version of its own.
@@ -12,50 +16,36 @@ of an upgrade, share one store: each builds and serves the version of its own.
 
 from __future__ import annotations
 
-import functools
 import io
 import time
 import zipfile
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Self
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
-import orjson
-from pydantic import TypeAdapter
+from pydantic import BaseModel
 
 from clipserve.application.label_sets.definition import Definition
 from clipserve.clip.zeroshot import FloatArray
 
 
-class _Json:
-    """A dataclass as JSON. Fields that a later version has added are left out when it is read."""
+class _Row(BaseModel, frozen=True):
+    """As JSON. Fields that a later version has added are left out when it is read."""
 
     def to_bytes(self) -> bytes:
-        return orjson.dumps(asdict(self))  # type: ignore[call-overload]  # each child is a dataclass
-
-    @classmethod
-    def from_bytes(cls, stored: bytes) -> Self:
-        """Raises ValueError: it is damaged."""
-        row: Self = _adapter(cls).validate_json(stored)  # type: ignore[arg-type]  # a class can be hashed
-        return row
+        return self.model_dump_json().encode()
 
     @classmethod
     def found(cls, stored: bytes | None) -> Self | None:
         """None: there is no such row, or it is damaged."""
         try:
-            return None if stored is None else cls.from_bytes(stored)
+            return None if stored is None else cls.model_validate_json(stored)
         except ValueError:
             return None
 
 
-@functools.cache
-def _adapter(kind: type[_Json]) -> TypeAdapter[Any]:
-    return TypeAdapter(kind)
-
-
-@dataclass(frozen=True)
-class Pointer(_Json):
+class Pointer(_Row):
     """`digest`: of the definition that is wanted. `previous`: that of the one that is served until then.
 
     `size`: bytes that the set takes, or will. `put`: when it was, seconds since 1970. `payer`: the SHA-256 of the
@@ -70,8 +60,7 @@ class Pointer(_Json):
     pays_for: str = ""
 
 
-@dataclass(frozen=True)
-class Build(_Json):
+class Build(_Row):
     """`done` of `total` prompts. `owner` works on it, and is believed to until `until`, seconds since 1970.
 
     `built`: when it was, seconds since 1970; None: it is not.
@@ -118,15 +107,13 @@ class Weights:
 
     def fit(self, definition: Definition, dim: int) -> bool:
         """Whether they can be those of the first names of this definition, or of all."""
-        names = len(definition.names)
         done = len(self.texts)
-        examples = definition.vector_count - names
         return (
             self.texts.shape == (done, dim)
             and self.truncated.shape == (done,)
-            and self.examples.shape == (examples, dim)
+            and self.examples.shape == (len(definition.examples), dim)
             and self.texts.dtype == self.examples.dtype == np.float32
-            and done <= names
+            and done <= len(definition.names)
         )
 
     def to_bytes(self) -> bytes:

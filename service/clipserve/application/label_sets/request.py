@@ -6,9 +6,10 @@ import hashlib
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from clipserve.application.encoder import ImageInput
-from clipserve.application.label_sets.definition import Definition, Label
+from clipserve.application.label_sets.definition import Definition, digest_of
 from clipserve.application.label_sets.fields import LabelFields, LabelSetFields
 from clipserve.application.limits import (
     MAX_TEMPERATURE,
@@ -46,77 +47,51 @@ class PutRequest(Choice):
     fields: LabelSetFields
     examples: Sequence[Sequence[ImageInput]]
 
-    def check(self, limits: RequestLimits, own: LabelSetLimits) -> None:
-        """Raises InvalidInput and its kinds: it is not within the limits, or it makes no sense."""
+    def resolved(self, manifest: ModelManifest, limits: RequestLimits, own: LabelSetLimits) -> Resolved:
+        """With all that is left to the model filled in.
+
+        Raises:
+            InvalidInput and its kinds: it is not within the limits, or it makes no sense.
+        """
         check_name(self.name)
         fields = self.fields
         if not fields.labels:
             raise InvalidInput("there is nothing to choose from: give at least one label.")
-        check_labels([_name(each) for each in fields.labels], fields.background, limits)
+        given = [each if isinstance(each, LabelFields) else LabelFields(label=each) for each in fields.labels]
+        check_labels([each.label for each in given], fields.background, limits)
         check_range("temperature", fields.temperature, MIN_TEMPERATURE, MAX_TEMPERATURE)
         check_range("threshold", fields.threshold, -1.0, 1.0)
         check_range("example_weight", fields.example_weight, 0.0, 1.0)
-        ids: dict[str, int] = {}
-        for index, each in enumerate(fields.labels):
-            if isinstance(each, LabelFields):
-                _check_id(each.id, index, ids)
-                check_range(f"threshold of label {index}", each.threshold, -1.0, 1.0)
-                _check_prompts(each, index, limits)
-        self._check_examples(own)
-        at_most("bytes in the label set", self._size(), own.max_label_set_bytes)
-
-    def _check_examples(self, own: LabelSetLimits) -> None:
+        _check_each(given, limits)
         at_most("example images", sum(map(len, self.examples)), own.max_label_set_examples)
-        for index, images in enumerate(self.examples):
-            for position, image in enumerate(images):
-                if isinstance(image, ClipError):
-                    raise of_example(image, index, position)
-
-    def _size(self) -> int:
-        texts = [*self.fields.templates, *self.fields.background]
-        for each in self.fields.labels:
-            texts += [each] if isinstance(each, str) else [each.label, each.id or "", *each.prompts]
-        images = (len(image) for images in self.examples for image in images if isinstance(image, bytes))
-        return sum(len(text.encode("utf-8", "replace")) for text in texts) + sum(images)
-
-    def resolved(
-        self, manifest: ModelManifest, limits: RequestLimits, own: LabelSetLimits
-    ) -> tuple[Definition, dict[str, bytes]]:
-        """With all that is left to the model filled in; and its images by their SHA-256.
-
-        Raises:
-            BadPromptTemplate, TooMany, TextTooLong: see `expanded_templates`; or there are too many prompts.
-        """
-        given = [
-            each if isinstance(each, LabelFields) else LabelFields(label=each) for each in self.fields.labels
-        ]
-        by_template = [each.label for each in given if not each.prompts]
-        fields = self.fields
-        templates = expanded_templates(fields.templates, [*by_template, *fields.background], manifest, limits)
         images: dict[str, bytes] = {}
-        labels = tuple(
-            Label(
-                each.label,
-                each.id,
-                tuple(map(one_spelling, each.prompts)),
-                _kept(files, images),
-                each.threshold,
+        labels = [
+            each.model_copy(
+                update={
+                    "prompts": [*map(one_spelling, each.prompts)],
+                    "examples": [*_kept(files, index, images)],
+                }
             )
-            for each, files in zip(given, self.examples, strict=True)
-        )
-        definition = Definition(
-            manifest.name,
-            labels,
-            templates,
-            tuple(fields.background),
-            fields.truncate,
-            fields.scoring,
-            fields.temperature,
-            fields.threshold,
-            fields.example_weight,
-        )
+            for index, (each, files) in enumerate(zip(given, self.examples, strict=True))
+        ]
+        by_template = [each.label for each in labels if not each.prompts]
+        templates = expanded_templates(fields.templates, [*by_template, *fields.background], manifest, limits)
+        resolved = {"labels": labels, "templates": [*templates], "model": manifest.name}
+        definition = Definition.model_construct(**dict(fields) | resolved)
         at_most("prompts (labels x templates)", definition.prompt_count(), own.max_label_set_prompts)
-        return definition, images
+        stored = definition.to_bytes()
+        size = len(stored) + sum(map(len, images.values()))
+        at_most("bytes in the label set", size, own.max_label_set_bytes)
+        return Resolved(definition, stored, digest_of(stored), images)
+
+
+class Resolved(NamedTuple):
+    """`stored`: the definition's bytes. `digest`: theirs. `images`: its examples, by their SHA-256."""
+
+    definition: Definition
+    stored: bytes
+    digest: str
+    images: dict[str, bytes]
 
 
 def put_request(name: str, fields: LabelSetFields, image: Callable[[str], ImageInput]) -> PutRequest:
@@ -146,8 +121,16 @@ def of_example(error: ClipError, label: int, example: int) -> ClipError:
     return own
 
 
-def _name(label: str | LabelFields) -> str:
-    return label if isinstance(label, str) else label.label
+def _check_each(labels: Sequence[LabelFields], limits: RequestLimits) -> None:
+    ids: dict[str, int] = {}
+    for index, each in enumerate(labels):
+        _check_id(each.id, index, ids)
+        check_range(f"threshold of label {index}", each.threshold, -1.0, 1.0)
+        at_most(f"prompts of label {index}", len(each.prompts), limits.max_templates)
+        if len(set(map(one_spelling, each.prompts))) < len(each.prompts):
+            raise InvalidInput(f"label {index} has a prompt twice.", index=index)
+        for prompt in each.prompts:
+            _check_prompt(prompt, len(each.label), index, limits)
 
 
 def _check_id(own: str | None, index: int, ids: dict[str, int]) -> None:
@@ -167,40 +150,31 @@ def _check_id(own: str | None, index: int, ids: dict[str, int]) -> None:
     ids[own] = index
 
 
-def _check_prompts(label: LabelFields, index: int, limits: RequestLimits) -> None:
-    at_most(f"prompts of label {index}", len(label.prompts), limits.max_templates)
-    if len(set(map(one_spelling, label.prompts))) < len(label.prompts):
-        raise InvalidInput(f"label {index} has a prompt twice.", index=index)
-    for prompt in label.prompts:
-        _check_prompt(prompt, f"of label {index}", len(label.label), index, limits)
-
-
-def _check_prompt(prompt: str, whose: str, label_chars: int, index: int, limits: RequestLimits) -> None:
+def _check_prompt(prompt: str, label_chars: int, index: int, limits: RequestLimits) -> None:
+    what = f"a prompt of label {index}"
     if not prompt.strip():
-        raise InvalidInput(f"a prompt {whose} is empty.", index=index)
+        raise InvalidInput(f"{what} is empty.", index=index)
     if (slots := slots_in(prompt)) > MAX_SLOTS:
         raise BadPromptTemplate(
-            f"a prompt {whose} has {slots:,} slots {SLOT}; the limit is {MAX_SLOTS}.",
+            f"{what} has {slots:,} slots {SLOT}; the limit is {MAX_SLOTS}.",
             limit=MAX_SLOTS,
             actual=slots,
             index=index,
         )
     if (chars := filled_chars(one_spelling(prompt), label_chars)) > limits.max_prompt_chars:
         raise TextTooLong(
-            f"a prompt {whose} has {chars:,} characters; the limit is {limits.max_prompt_chars:,}.",
+            f"{what} has {chars:,} characters; the limit is {limits.max_prompt_chars:,}.",
             limit=limits.max_prompt_chars,
             actual=chars,
             index=index,
         )
 
 
-def _kept(files: Sequence[ImageInput], images: dict[str, bytes]) -> tuple[str, ...]:
-    return tuple(_digests(files, images))
-
-
-def _digests(files: Sequence[ImageInput], images: dict[str, bytes]) -> Iterator[str]:
-    for file in files:
-        if isinstance(file, bytes):  # `check` has raised the others
-            digest = hashlib.sha256(file).hexdigest()
-            images[digest] = file
-            yield digest
+def _kept(files: Sequence[ImageInput], label: int, images: dict[str, bytes]) -> Iterator[str]:
+    """The SHA-256 of each, by which it is put into `images`."""
+    for position, file in enumerate(files):
+        if isinstance(file, ClipError):
+            raise of_example(file, label, position)
+        digest = hashlib.sha256(file).hexdigest()
+        images[digest] = file
+        yield digest

@@ -17,12 +17,13 @@ from clipserve.clip.zeroshot import FloatArray, ZeroShotClassifier
 
 @dataclass(frozen=True)
 class ServedSet:
-    """`truncated`: labels with a prompt that was cut. `loo`: of its examples, if it has any.
+    """`digest`: of `definition`. `truncated`: labels with a prompt that was cut. `loo`: of its examples, if any.
 
     `ids` and `thresholds`: of each label, [K]; empty and None: no label has one.
     """
 
     name: str
+    digest: str
     version: str
     fingerprint: str
     definition: Definition
@@ -54,6 +55,7 @@ def served_set(
     truncated = (each for each, was in zip(definition.names, weights.truncated, strict=True) if was)
     return ServedSet(
         name,
+        digest,
         version_of(digest, fingerprint),
         fingerprint,
         definition,

@@ -1,46 +1,65 @@
-"""Label sets in a file, for the services of one machine."""
+"""Label sets in a file, for the services of one machine.
+
+SQLite does what is hard: a change is whole or not there, also after a crash, and processes take turns. Two rules
+are ours. Nothing is made before the first put, so that a service without label sets leaves no file. And each call
+looks whether the file is still the one that is open: one that was moved away or put back is noticed.
+
+To delete takes room too, for the journal: on a disk that is full nothing could be deleted to make room. So a file
+beside it keeps a little in reserve, which is given up for that.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import sqlite3
-from collections.abc import Callable, Collection, Mapping
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar, TypeVarTuple
+from typing import Any, TypeVar
 
-from clipserve.application.label_sets.failures import Failures
-from clipserve.application.label_sets.sqlite_file import (
-    BUSY_SECONDS,
-    ONE,
-    WAITED,
-    NewerSchema,
-    SqliteFile,
-    code_of,
-    stored,
-)
-from clipserve.application.label_sets.store import NOTHING, Key, Kind
+from clipserve.application.label_sets.store import Failures, Key, Kind, revision_step
 from clipserve.concurrency import DaemonExecutor
 from clipserve.errors import StoreUnavailable
 
 T = TypeVar("T")
-Ts = TypeVarTuple("Ts")
 
 FILE = "label-sets.sqlite"
 
+_BUSY_SECONDS = 2.0  # to wait for another process; a change of some tens of megabytes takes less
+_PAUSE_SECONDS = 0.005
+_SCHEMA_VERSION = 1
+# Not WITHOUT ROWID: then the index of the primary key would hold the values too, and names are read from it alone.
+_SCHEMA = (
+    "CREATE TABLE rows (kind TEXT NOT NULL, name TEXT NOT NULL, value BLOB NOT NULL, PRIMARY KEY (kind, name))",
+    "CREATE TABLE revision (number INTEGER NOT NULL)",
+    "INSERT INTO revision VALUES (0)",
+    f"PRAGMA user_version = {_SCHEMA_VERSION}",
+)
+_COUNT = "UPDATE revision SET number = number + ?"
+_RESERVE = 1_000_000  # bytes: the journal of a deletion has some pages for each thousand that become free
+_WAITED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 _SPOILT = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)  # the first: no such table
+# The latter two: of a journal.
+_NO_ROOM = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
+
+
+class NewerSchema(Exception):
+    """The file was written by a later version of the service."""
 
 
 class SqliteStore:
-    """A `Store` in `label-sets.sqlite`, which any number of processes of one machine may have open.
-
-    A change whose caller is cancelled may still be made.
-    """
+    """A `Store` in `label-sets.sqlite`, which any number of processes of one machine may have open."""
 
     def __init__(self, folder: Path) -> None:
-        """`folder`: on a local disk; it and the file are made at the first change."""
-        self._file = SqliteFile(folder.absolute() / FILE)
-        self._thread = DaemonExecutor(1, "label-sets")
+        """`folder`: on a local disk; it and the file are made at the first put."""
+        self._path = folder.absolute() / FILE
+        self._reserve = self._path.with_suffix(".reserve")
+        self._thread = DaemonExecutor(1, "label-sets")  # whatever follows is of this thread alone
+        self._connection: sqlite3.Connection | None = None
         self._closed = False
+        self._inode: tuple[int, int] | None = None  # of the file that is connected
         kinds = (sqlite3.Error, OSError, NewerSchema)
         self._reading, self._changing = Failures(kinds, _advice), Failures(kinds, _advice)
 
@@ -51,43 +70,160 @@ class SqliteStore:
     async def names(self, kind: Kind) -> list[str]:
         return [name for (name,) in await self._select("SELECT name FROM rows WHERE kind = ?", kind)]
 
-    async def rows(self, kind: Kind) -> dict[str, bytes]:
-        found = await self._select("SELECT name, value FROM rows WHERE kind = ?", kind)
-        return dict(found)
+    async def get(self, kind: Kind, names: Collection[str]) -> dict[str, bytes]:
+        query = "SELECT name, value FROM rows WHERE kind = ? AND name IN (SELECT value FROM json_each(?))"
+        return dict(await self._select(query, kind, json.dumps([*names])))
 
-    async def get(self, key: Key) -> bytes | None:
-        found = await self._select(f"SELECT value FROM rows WHERE {ONE}", *stored(key))  # noqa: S608
-        return found[0][0] if found else None
-
-    async def change(
-        self,
-        puts: Mapping[Key, bytes],
-        deletes: Collection[Key] = (),
-        *,
-        expected: Mapping[Key, bytes | None] = NOTHING,
-    ) -> bool:
+    async def put(self, rows: Mapping[Key, bytes]) -> int:
         with self._changing.translated():
-            return await self._call(self._file.change, puts, deletes, expected)
+            return await self._call(self._put, rows)
+
+    async def delete(self, keys: Collection[Key], revision: int) -> bool:
+        with self._changing.translated():
+            return await self._call(self._delete, keys, revision)
 
     async def aclose(self) -> None:
-        if self._closed:
-            return
-        closing = self._call(self._file.close)  # after the calls that have begun
-        self._closed = True
-        try:
+        if not self._closed:
+            closing = self._call(self._close)  # after the calls that have begun
+            self._closed = True
             await closing
-        finally:
-            del closing  # the rule of `del`
             self._thread.shutdown()
 
-    async def _select(self, query: str, *parameters: object) -> list[tuple[Any, ...]]:
+    async def _select(self, query: str, *parameters: str) -> list[tuple[Any, ...]]:
         with self._reading.translated():
-            return await self._call(self._file.select, query, parameters)
+            return await self._call(self._selected, query, parameters)
 
-    def _call(self, function: Callable[[*Ts], T], *args: *Ts) -> asyncio.Future[T]:
+    def _call(self, function: Callable[..., T], *args: object) -> asyncio.Future[T]:
         if self._closed:
             raise StoreUnavailable("Label sets cannot be read or changed any more: this process is ending.")
         return asyncio.get_running_loop().run_in_executor(self._thread, function, *args)
+
+    def _selected(self, query: str, parameters: tuple[str, ...]) -> list[tuple[Any, ...]]:
+        try:
+            with self._transaction("BEGIN") as connection:  # version and rows of one moment
+                return connection.execute(query, parameters).fetchall() if _version(connection) else []
+        except FileNotFoundError:
+            return []
+
+    def _put(self, rows: Mapping[Key, bytes]) -> int:
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with suppress(FileExistsError):
+            self._path.touch(mode=0o600, exist_ok=False)  # SQLite gives its journals the same mode
+        with self._transaction("BEGIN IMMEDIATE") as connection:
+            if not _version(connection):
+                for statement in _SCHEMA:
+                    connection.execute(statement)
+            values = [(*key, value) for key, value in rows.items()]
+            connection.executemany("INSERT OR REPLACE INTO rows VALUES (?, ?, ?)", values)
+            counted = connection.execute(f"{_COUNT} RETURNING number", (revision_step(),)).fetchone()
+        self._keep_reserve()
+        return int(counted[0])
+
+    def _delete(self, keys: Collection[Key], revision: int) -> bool:
+        try:
+            deleted = self._deleted(keys, revision)
+        except (sqlite3.Error, OSError) as error:
+            if _code_of(error) not in _NO_ROOM or not self._reserve.exists():
+                raise
+            self._reserve.unlink(missing_ok=True)
+            deleted = self._deleted(keys, revision)
+        self._keep_reserve()
+        return deleted
+
+    def _deleted(self, keys: Collection[Key], revision: int) -> bool:
+        try:
+            with self._transaction("BEGIN IMMEDIATE") as connection:
+                if not _version(connection):
+                    return revision == 0
+                if (
+                    connection.execute(f"{_COUNT} WHERE number = ?", (revision_step(), revision)).rowcount
+                    == 0
+                ):
+                    return False
+                connection.executemany("DELETE FROM rows WHERE kind = ? AND name = ?", keys)
+            return True
+        except FileNotFoundError:
+            return revision == 0
+
+    @contextmanager
+    def _transaction(self, begin: str) -> Iterator[sqlite3.Connection]:
+        """Committed at the end, or rolled back: then the next call connects anew. Raises FileNotFoundError."""
+        try:
+            connection = self._connected()
+            if begin != "BEGIN":
+                _use_wal(connection)
+            connection.execute(begin)
+            yield connection
+            connection.execute("COMMIT")
+        except BaseException:
+            self._close()
+            raise
+
+    def _connected(self) -> sqlite3.Connection:
+        found = self._path.stat()
+        if self._inode != (found.st_dev, found.st_ino):
+            self._close()
+        if self._connection is None:
+            self._connection = _connect(self._path)
+            self._inode = (found.st_dev, found.st_ino)
+        return self._connection
+
+    def _close(self) -> None:
+        """The last connection of all processes moves what is in the journal into the file."""
+        connection, self._connection, self._inode = self._connection, None, None
+        if connection:
+            with suppress(sqlite3.Error):
+                connection.close()
+
+    def _keep_reserve(self) -> None:
+        if not self._path.exists() or self._reserve.exists():
+            return
+        try:
+            self._reserve.touch(mode=0o600)
+            self._reserve.write_bytes(bytes(_RESERVE))
+        except OSError:  # there is no room for it now
+            self._reserve.unlink(missing_ok=True)
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    # As a URI: mode=rw does not make a file. Transactions are begun and ended here, not by Python's module.
+    address = f"{path.as_uri()}?mode=rw"
+    connection = sqlite3.connect(address, uri=True, timeout=_BUSY_SECONDS, isolation_level=None)
+    # A name that is damaged is another name, and not the end of all.
+    connection.text_factory = lambda name: name.decode("utf-8", "backslashreplace")
+    connection.execute("PRAGMA synchronous = FULL")  # a change that was answered is on the disk
+    # Or pages that become free are written, to the journal first.
+    connection.execute("PRAGMA secure_delete = FAST")
+    return connection
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Readers then do not wait for a writer. It is kept in the file, so that only the first change alters anything.
+
+    If another connection is about to write, SQLite does not wait with this one, but says at once that it is busy.
+    """
+    until = time.monotonic() + _BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if _code_of(error) not in _WAITED or time.monotonic() > until:
+                raise
+        time.sleep(_PAUSE_SECONDS)
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    """Of the schema; 0: there are no tables yet."""
+    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    if version > _SCHEMA_VERSION:
+        raise NewerSchema(f"its schema has version {version}, and {_SCHEMA_VERSION} is known")
+    return version
+
+
+def _code_of(error: Exception) -> int:
+    """SQLite's, without its finer distinctions; 0 for an error that is not SQLite's."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 
 def _advice(error: Exception) -> str:
@@ -96,10 +232,10 @@ def _advice(error: Exception) -> str:
             "The label sets in CLIPSERVE_STATE_DIR were written by a newer version of clipserve: start that one, "
             "or choose another folder."
         )
-    code = code_of(error)
-    if code in WAITED:
+    code = _code_of(error)
+    if code in _WAITED:
         return (
-            f"Other processes have been changing the label sets in CLIPSERVE_STATE_DIR for {BUSY_SECONDS:g} s: "
+            f"Other processes have been changing the label sets in CLIPSERVE_STATE_DIR for {_BUSY_SECONDS:g} s: "
             "ask again."
         )
     if code in _SPOILT:

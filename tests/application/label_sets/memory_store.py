@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from clipserve.application.label_sets.store import NOTHING, Key, Kind, revision_step
+from clipserve.application.label_sets.store import Key, Kind, revision_step
 
 
 class MemoryStore:
@@ -20,24 +20,19 @@ class MemoryStore:
     async def names(self, kind: Kind) -> list[str]:
         return [name for of, name in self._rows if of == kind]
 
-    async def rows(self, kind: Kind) -> dict[str, bytes]:
-        return {name: value for (of, name), value in self._rows.items() if of == kind}
+    async def get(self, kind: Kind, names: Collection[str]) -> dict[str, bytes]:
+        return {name: self._rows[kind, name] for name in names if (kind, name) in self._rows}
 
-    async def get(self, key: Key) -> bytes | None:
-        return self._rows.get(key)
+    async def put(self, rows: Mapping[Key, bytes]) -> int:
+        self._rows.update(rows)
+        self._revision += revision_step()
+        return self._revision
 
-    async def change(
-        self,
-        puts: Mapping[Key, bytes],
-        deletes: Collection[Key] = (),
-        *,
-        expected: Mapping[Key, bytes | None] = NOTHING,
-    ) -> bool:
-        if any(self._rows.get(key) != value for key, value in expected.items()):
+    async def delete(self, keys: Collection[Key], revision: int) -> bool:
+        if revision != self._revision:
             return False
-        for key in deletes:
+        for key in keys:
             self._rows.pop(key, None)
-        self._rows.update(puts)
         self._revision += revision_step()
         return True
 

@@ -1,0 +1,135 @@
+"""The records of label sets in a store: read, written, and deleted when no pointer leads to them any more."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+
+from clipserve.application.label_sets.definition import Definition
+from clipserve.application.label_sets.records import Build, Pointer, Weights
+from clipserve.application.label_sets.store import Key, Kind, Store
+
+_RECORDS: tuple[Kind, ...] = ("definitions", "images", "builds", "weights")
+# In the middle of an upgrade there are two fingerprints, after it was taken back perhaps three.
+_VERSIONS = 3
+
+
+class Shelf:
+    """All methods raise StoreUnavailable."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def revision(self) -> int:
+        """Another one after each change."""
+        return await self._store.revision()
+
+    async def pointers(self) -> dict[str, Pointer | None]:
+        """By the names of the sets; None: it is damaged."""
+        rows = await self._store.get("sets", await self._store.names("sets"))
+        return {name: Pointer.found(row) for name, row in rows.items()}
+
+    async def definition(self, name: str, digest: str) -> Definition | None:
+        """None: it is not there. Raises an error of any kind: it is damaged."""
+        row = await self._row("definitions", f"{name}/{digest}")
+        return None if row is None else await asyncio.to_thread(Definition.from_bytes, row)
+
+    async def images(self, name: str, digests: Iterable[str]) -> dict[str, bytes]:
+        """Those that are there, by their SHA-256."""
+        rows = await self._store.get("images", [f"{name}/{digest}" for digest in digests])
+        return {key.removeprefix(f"{name}/"): file for key, file in rows.items()}
+
+    async def build(self, name: str, version: str) -> Build | None:
+        """None: it is not there, or damaged."""
+        return Build.found(await self._row("builds", f"{name}/{version}"))
+
+    async def weights(self, name: str, version: str) -> Weights | None:
+        """None: they are not there, or damaged."""
+        row = await self._row("weights", f"{name}/{version}")
+        return None if row is None else await asyncio.to_thread(Weights.from_bytes, row)
+
+    async def keep(
+        self, name: str, pointer: Pointer, definition: bytes, images: Mapping[str, bytes], announced: Build
+    ) -> None:
+        """From now on this is the definition of its name. If others put it at the same time, the last is kept.
+
+        The same definition again is written again: so a damaged row is mended. `images`: by their SHA-256.
+        `announced`: if nothing is known of its build yet.
+        """
+        build = f"{name}/{pointer.pays_for}"
+        rows: dict[Key, bytes] = {("images", f"{name}/{image}"): file for image, file in images.items()}
+        rows["definitions", f"{name}/{pointer.digest}"] = definition
+        if Build.found(await self._row("builds", build)) is None:
+            rows["builds", build] = announced.to_bytes()
+        rows["sets", name] = pointer.to_bytes()
+        await self._store.put(rows)
+
+    async def report(
+        self, name: str, version: str, build: Build, weights: Weights | None, *, of_file: bool
+    ) -> None:
+        """How far a build is. If the set was replaced or deleted meanwhile, nothing of it is left behind."""
+        key = f"{name}/{version}"
+        rows: dict[Key, bytes] = {("builds", key): build.to_bytes()}
+        if weights:
+            rows["weights", key] = await asyncio.to_thread(weights.to_bytes)
+        revision = await self._store.put(rows)
+        pointer = Pointer.found(await self._row("sets", name))
+        if not of_file and (pointer is None or pointer.digest != build.digest):
+            await self._store.delete(rows.keys(), revision)
+
+    async def forget(self, name: str) -> bool:
+        """Delete all of a label set; False: there is none."""
+        while True:
+            revision = await self.revision()
+            if await self._row("sets", name) is None:
+                return False
+            if await self._store.delete([("sets", name), *await self._records(name)], revision):
+                return True
+
+    async def collect(self, name: str, digest: str) -> None:
+        """Delete what no pointer leads to; to be called when this definition is built.
+
+        A definition that is put meanwhile still needs what was before it: then nothing is deleted, and the build of
+        that one calls this again. It is decided anew if anything has changed since it was.
+        """
+        collected = False
+        while not collected:
+            revision = await self.revision()
+            row = await self._row("sets", name)
+            kept: set[str] = set()
+            if row is not None:  # else the set is a file, and has no definition in the store
+                pointer = Pointer.found(row)
+                if pointer is None or pointer.digest != digest:
+                    return
+                definition = await self.definition(name, digest)
+                images = definition.examples if definition else ()
+                kept = {f"{name}/{each}" for each in (digest, *images)}
+            records = await self._records(name)
+            kept |= await self._versions([of for kind, of in records if kind == "builds"], digest)
+            unused = [key for key in records if key[1] not in kept]
+            collected = not unused or await self._store.delete(unused, revision)
+
+    async def aclose(self) -> None:
+        """Give back connections."""
+        await self._store.aclose()
+
+    async def _records(self, name: str) -> list[Key]:
+        """All rows of a label set but its pointer."""
+        return [
+            (kind, each)
+            for kind in _RECORDS
+            for each in await self._store.names(kind)
+            if each.startswith(f"{name}/")
+        ]
+
+    async def _versions(self, names: list[str], digest: str) -> set[str]:
+        """The newest builds, and before all others those of this definition that are under way."""
+        found = []
+        for name, row in (await self._store.get("builds", names)).items():
+            build = Build.found(row)
+            if build and (build.built is not None or build.digest == digest):
+                found.append((float("inf") if build.built is None else build.built, name))
+        return {name for _, name in sorted(found, reverse=True)[:_VERSIONS]}
+
+    async def _row(self, kind: Kind, name: str) -> bytes | None:
+        return (await self._store.get(kind, [name])).get(name)

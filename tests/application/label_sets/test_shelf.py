@@ -1,0 +1,109 @@
+"""What is deleted of label sets, and what is not, while others write."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import get_args
+
+import numpy as np
+import pytest
+
+from clipserve.application.label_sets.definition import Definition
+from clipserve.application.label_sets.records import Build, Pointer, Weights
+from clipserve.application.label_sets.shelf import Shelf
+from clipserve.application.label_sets.store import Kind
+from tests.application.label_sets.making import rows_of
+from tests.application.label_sets.memory_store import MemoryStore
+
+KINDS: tuple[Kind, ...] = get_args(Kind)
+EMPTY = Definition(model="toy", labels=[]).to_bytes()
+
+
+async def keep(shelf: Shelf, digest: str, previous: str | None = None) -> None:
+    """Put it; its version has the same name."""
+    pointer = Pointer(digest=digest, previous=previous, size=0, pays_for=f"v-{digest}")
+    await shelf.keep("pets", pointer, EMPTY, {f"of {digest}": b"image"}, Build(digest=digest, total=1))
+
+
+async def report(shelf: Shelf, digest: str, built: float | None = None) -> None:
+    weights = Weights.none(np.zeros((0, 16), np.float32))
+    build = Build(digest=digest, total=1, built=built)
+    await shelf.report("pets", f"v-{digest}", build, weights, of_file=False)
+
+
+async def stored(store: MemoryStore) -> dict[Kind, dict[str, bytes]]:
+    return {kind: await rows_of(store, kind) for kind in KINDS}
+
+
+async def test_what_a_built_definition_has_replaced_is_deleted() -> None:
+    shelf = Shelf(store := MemoryStore())
+    await keep(shelf, "old")
+    await report(shelf, "old", built=1.0)
+    await keep(shelf, "new", previous="old")
+    await report(shelf, "new", built=2.0)
+    await shelf.collect("pets", "new")
+    assert await store.names("definitions") == ["pets/new"]
+    assert await store.names("images") == [], "the definition names none"
+
+
+async def test_a_build_that_ends_late_leaves_alone_what_a_later_put_needs() -> None:
+    shelf = Shelf(store := MemoryStore())
+    await keep(shelf, "old")
+    await report(shelf, "old", built=1.0)
+    await keep(shelf, "new", previous="old")
+    before = await stored(store)
+    await shelf.collect("pets", "old")
+    assert await stored(store) == before
+
+
+async def test_of_old_builds_the_newest_are_kept() -> None:
+    shelf = Shelf(store := MemoryStore())
+    for number in range(6):
+        await keep(shelf, f"{number}")
+        await report(shelf, f"{number}", built=number)
+    await shelf.collect("pets", "5")
+    assert sorted(await store.names("weights")) == ["pets/v-3", "pets/v-4", "pets/v-5"]
+
+
+@pytest.mark.parametrize("change", ["replaced", "deleted"])
+async def test_a_build_that_nobody_wants_any_more_leaves_nothing(change: str) -> None:
+    shelf = Shelf(store := MemoryStore())
+    await keep(shelf, "old")
+    if change == "replaced":
+        await keep(shelf, "new")
+    else:
+        assert await shelf.forget("pets")
+    await report(shelf, "old")
+    assert await store.names("weights") == []
+    assert await store.names("builds") == (["pets/v-new"] if change == "replaced" else [])
+
+
+class Busy(MemoryStore):
+    """Somebody changes something as soon as the embeddings were listed."""
+
+    change: Callable[[], Awaitable[None]] | None = None
+
+    async def names(self, kind: Kind) -> list[str]:
+        found = await super().names(kind)
+        if kind == "weights" and self.change:
+            change, self.change = self.change, None
+            await change()
+        return found
+
+
+async def test_what_is_put_again_while_it_is_collected_is_not_deleted() -> None:
+    shelf = Shelf(store := Busy())
+    await keep(shelf, "old")
+    await keep(shelf, "new")
+    store.change = lambda: keep(shelf, "old")
+    await shelf.collect("pets", "new")
+    assert {"pets/old", "pets/new"} == set(await store.names("definitions"))
+
+
+async def test_what_is_written_while_a_set_is_deleted_goes_with_it() -> None:
+    shelf = Shelf(store := Busy())
+    await keep(shelf, "old")
+    store.change = lambda: keep(shelf, "new")
+    assert await shelf.forget("pets")
+    assert await stored(store) == {kind: {} for kind in KINDS}
+    assert not await shelf.forget("pets")
