@@ -45,26 +45,17 @@ def _summary(state: LabelSet) -> dict[str, Any]:
         "read_only": state.read_only,
         "error": state.error,
     }
-    return _without(shown, None)
+    return {name: value for name, value in shown.items() if value is not None}
 
 
 def _whole(state: LabelSet) -> dict[str, Any]:
     definition = state.definition
-    shown = _summary(state) | {
-        "labels": [label.model_dump(exclude_defaults=True) for label in definition.labels],
-        "templates": definition.templates,
-        "background": definition.background,
-        "truncate": definition.truncate,
-        "example_weight": definition.example_weight,
-    }
-    options = {
-        "scoring": definition.scoring,
-        "temperature": definition.temperature,
-        "threshold": definition.threshold,
-        "loo": _loo(state.loo, definition) if state.loo else None,
-    }
+    shown = definition.model_dump(exclude={"labels", "model", "expect_fingerprint"}, exclude_none=True)
+    shown["labels"] = [label.model_dump(exclude_defaults=True) for label in definition.labels]
+    if state.loo:
+        shown["loo"] = _loo(state.loo, definition)
     lists = {"truncated_labels": state.truncated_labels, "warnings": state.warnings}
-    return shown | _without(options, None) | _without(lists, ())
+    return _summary(state) | shown | {name: values for name, values in lists.items() if values}
 
 
 def _loo(loo: LeaveOneOut, definition: Definition) -> dict[str, Any]:
@@ -74,7 +65,3 @@ def _loo(loo: LeaveOneOut, definition: Definition) -> dict[str, Any]:
         for each in loo.misread
     ]
     return {"accuracy": loo.accuracy, "examples": loo.examples, "misread": misread}
-
-
-def _without(shown: dict[str, Any], nothing: object) -> dict[str, Any]:
-    return {key: value for key, value in shown.items() if value != nothing}

@@ -125,8 +125,8 @@ class Catalog:
                 revision = await self._shelf.revision()
                 pointers = await self._shelf.pointers()
             except StoreUnavailable:
-                put = [name for name, entry in self.entries.items() if not entry.read_only]
-                await self._follow_files(files, put)
+                kept = [name for name, entry in self.entries.items() if not entry.read_only]
+                await self._follow_files(files, kept)
                 raise
             await self._follow_files(files, pointers)
             self.sizes = {name: pointer.size if pointer else 0 for name, pointer in pointers.items()}
@@ -139,7 +139,7 @@ class Catalog:
         for name in self.entries.keys() - files.keys() - set(stored):
             self._end(self.entries.pop(name))
         for each in files.values():
-            if not self._settled(each.name, each.digest, None):
+            if not self._is_settled(each.name, each.digest, None):
                 await self._want(each)
         self._note()
 
@@ -147,7 +147,7 @@ class Catalog:
         try:
             if pointer is None:
                 raise ValueError("its pointer is damaged")
-            if self._settled(name, pointer.digest, pointer):
+            if self._is_settled(name, pointer.digest, pointer):
                 return
             if written and (written.name, written.pointer) == (name, pointer):
                 await self._want(written)
@@ -170,16 +170,9 @@ class Catalog:
             self._end(former)
         self.entries[name] = unreadable(name, model, former.served if former else None)
 
-    def _settled(self, name: str, digest: str, pointer: Pointer | None) -> bool:
-        """Whether there is nothing to do for this definition, or it is being done. `pointer`: None: of a file."""
+    def _is_settled(self, name: str, digest: str, pointer: Pointer | None) -> bool:
         entry = self.entries.get(name)
-        if entry is None or entry.wanted.digest != digest or entry.read_only != (pointer is None):
-            return False
-        before = entry.wanted.pointer
-        if entry.ready or before is None or pointer is None:
-            return entry.ready or entry.task is not None or entry.final
-        is_built_for = entry.task is not None and before.payer == pointer.payer
-        return is_built_for or (entry.final and before.put == pointer.put)
+        return entry is not None and entry.is_settled(digest, pointer)
 
     async def _want(self, wanted: Wanted) -> None:
         model = self._models.get(wanted.definition.model)
@@ -229,13 +222,10 @@ class Catalog:
 
     async def _former_set(self, entry: LabelSet, digest: str) -> ServedSet | None:
         """What is served until the new definition is built; None: nothing."""
-        try:
-            definition = await self._shelf.definition(entry.name, digest)
-        except StoreUnavailable:
-            raise
-        except Exception:  # it is damaged, in whatever way
-            return None
-        return await self._stored_set(entry, digest, definition) if definition else None
+        with suppress(ValueError):  # it is damaged
+            if definition := await self._shelf.definition(entry.name, digest):
+                return await self._stored_set(entry, digest, definition)
+        return None
 
     def _end(self, entry: LabelSet) -> None:
         if entry.task:

@@ -141,6 +141,18 @@ class LabelSet:
         pointer = self.wanted.pointer
         return pointer.payer if pointer and pointer.pays_for == self.version else None
 
+    def is_settled(self, digest: str, pointer: Pointer | None) -> bool:
+        """Whether there is nothing to do for this definition, or it is being done. `pointer`: None: of a file.
+
+        One that is put again by another key is built for that one, and one that has failed for good is tried again.
+        """
+        before = self.wanted.pointer
+        if self.wanted.digest != digest or self.read_only != (pointer is None):
+            return False
+        is_built_for = self.task is not None and (before and before.payer) == (pointer and pointer.payer)
+        has_failed = self.final and (before and before.put) == (pointer and pointer.put)
+        return self.ready or is_built_for or has_failed
+
     def fail(self, error: ClipError, *, final: bool) -> None:
         """It is not built, for this reason. `final`: trying again would change nothing."""
         self.failure, self.final = error.with_traceback(None), final

@@ -30,7 +30,7 @@ class Shelf:
         return {name: Pointer.found(row) for name, row in rows.items()}
 
     async def definition(self, name: str, digest: str) -> Definition | None:
-        """None: it is not there. Raises an error of any kind: it is damaged."""
+        """None: it is not there. Raises ValueError: it is damaged."""
         row = await self._row("definitions", f"{name}/{digest}")
         return None if row is None else await asyncio.to_thread(Definition.from_bytes, row)
 
