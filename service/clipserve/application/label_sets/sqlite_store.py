@@ -11,10 +11,9 @@ beside it keeps a little in reserve, which is given up for that.
 from __future__ import annotations
 
 import asyncio
-import json
 import sqlite3
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,7 +27,6 @@ T = TypeVar("T")
 FILE = "label-sets.sqlite"
 
 _BUSY_SECONDS = 2.0  # to wait for another process; a change of some tens of megabytes takes less
-_PAUSE_SECONDS = 0.005
 _SCHEMA_VERSION = 1
 # Not WITHOUT ROWID: then the index of the primary key would hold the values too, and names are read from it alone.
 _SCHEMA = (
@@ -37,6 +35,7 @@ _SCHEMA = (
     "INSERT INTO revision VALUES (0)",
     f"PRAGMA user_version = {_SCHEMA_VERSION}",
 )
+_REVISION = "SELECT number FROM revision"
 _COUNT = "UPDATE revision SET number = number + ?"
 _RESERVE = 1_000_000  # bytes: the journal of a deletion has some pages for each thousand that become free
 _WAITED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
@@ -64,15 +63,15 @@ class SqliteStore:
         self._reading, self._changing = Failures(kinds, _advice), Failures(kinds, _advice)
 
     async def revision(self) -> int:
-        found = await self._select("SELECT number FROM revision")
+        found = await self._select(_REVISION, [()])
         return int(found[0][0]) if found else 0
 
     async def names(self, kind: Kind) -> list[str]:
-        return [name for (name,) in await self._select("SELECT name FROM rows WHERE kind = ?", kind)]
+        return [name for (name,) in await self._select("SELECT name FROM rows WHERE kind = ?", [(kind,)])]
 
     async def get(self, kind: Kind, names: Collection[str]) -> dict[str, bytes]:
-        query = "SELECT name, value FROM rows WHERE kind = ? AND name IN (SELECT value FROM json_each(?))"
-        return dict(await self._select(query, kind, json.dumps([*names])))
+        query = "SELECT name, value FROM rows WHERE kind = ? AND name = ?"
+        return dict(await self._select(query, [(kind, name) for name in names]))
 
     async def put(self, rows: Mapping[Key, bytes]) -> int:
         with self._changing.translated():
@@ -89,7 +88,7 @@ class SqliteStore:
             await closing
             self._thread.shutdown()
 
-    async def _select(self, query: str, *parameters: str) -> list[tuple[Any, ...]]:
+    async def _select(self, query: str, parameters: Sequence[tuple[str, ...]]) -> list[tuple[Any, ...]]:
         with self._reading.translated():
             return await self._call(self._selected, query, parameters)
 
@@ -98,10 +97,12 @@ class SqliteStore:
             raise StoreUnavailable("Label sets cannot be read or changed any more: this process is ending.")
         return asyncio.get_running_loop().run_in_executor(self._thread, function, *args)
 
-    def _selected(self, query: str, parameters: tuple[str, ...]) -> list[tuple[Any, ...]]:
+    def _selected(self, query: str, parameters: Sequence[tuple[str, ...]]) -> list[tuple[Any, ...]]:
         try:
             with self._transaction("BEGIN") as connection:  # version and rows of one moment
-                return connection.execute(query, parameters).fetchall() if _version(connection) else []
+                if not _version(connection):
+                    return []
+                return [row for each in parameters for row in connection.execute(query, each)]
         except FileNotFoundError:
             return []
 
@@ -115,9 +116,10 @@ class SqliteStore:
                     connection.execute(statement)
             values = [(*key, value) for key, value in rows.items()]
             connection.executemany("INSERT OR REPLACE INTO rows VALUES (?, ?, ?)", values)
-            counted = connection.execute(f"{_COUNT} RETURNING number", (revision_step(),)).fetchone()
+            connection.execute(_COUNT, (revision_step(),))
+            revision = int(connection.execute(_REVISION).fetchone()[0])
         self._keep_reserve()
-        return int(counted[0])
+        return revision
 
     def _delete(self, keys: Collection[Key], revision: int) -> bool:
         try:
@@ -192,8 +194,7 @@ def _connect(path: Path) -> sqlite3.Connection:
     # A name that is damaged is another name, and not the end of all.
     connection.text_factory = lambda name: name.decode("utf-8", "backslashreplace")
     connection.execute("PRAGMA synchronous = FULL")  # a change that was answered is on the disk
-    # Or pages that become free are written, to the journal first.
-    connection.execute("PRAGMA secure_delete = FAST")
+    connection.execute("PRAGMA secure_delete = FAST")  # or free pages are written, to the journal first
     return connection
 
 
@@ -210,7 +211,7 @@ def _use_wal(connection: sqlite3.Connection) -> None:
         except sqlite3.OperationalError as error:
             if _code_of(error) not in _WAITED or time.monotonic() > until:
                 raise
-        time.sleep(_PAUSE_SECONDS)
+        time.sleep(0.005)
 
 
 def _version(connection: sqlite3.Connection) -> int:
