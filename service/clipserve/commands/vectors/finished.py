@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from clipserve.commands.vectors.listing import text_of
-from clipserve.commands.vectors.rows import CHUNK, Batch, Facts
+from clipserve.commands.vectors.rows import CHUNK, Columns, Facts
 
 
 class Finished:
@@ -33,13 +33,13 @@ class Finished:
             while rows := cursor.fetchmany(CHUNK):
                 yield rows
 
-    def batches(self) -> Iterator[Batch]:
+    def batches(self) -> Iterator[Columns]:
         """All rows."""
         zeros = bytes(4 * self.facts.embed_dim)
         for chunk in self.chunks("key, width, height, size, modified, code, detail, vector"):
             keys, widths, heights, sizes, modified, codes, details, vectors = zip(*chunk, strict=True)
             array = np.frombuffer(b"".join(vector or zeros for vector in vectors), "<f4")
-            yield Batch(
+            yield Columns(
                 [*map(self.name, keys)],
                 [*zip(widths, heights, strict=True)],
                 array.reshape(len(chunk), -1),

@@ -16,7 +16,7 @@ from clipserve.client.results import ServedBy
 from clipserve.commands.vectors.files import open_vectors
 from clipserve.commands.vectors.finished import Finished
 from clipserve.commands.vectors.listing import Item
-from clipserve.commands.vectors.rows import Batch, Facts, Kind, OtherVectors, VectorFileError
+from clipserve.commands.vectors.rows import Columns, Facts, Kind, OtherVectors, VectorFileError
 from clipserve.engine.backend import Vector
 
 _VERSION = 1
@@ -80,7 +80,7 @@ class Journal:
         self._run += 1
         self._database.execute("UPDATE about SET run = ?", (self._run,))
 
-    def _take(self, batches: Iterable[Batch]) -> None:
+    def _take(self, batches: Iterable[Columns]) -> None:
         rows = chain.from_iterable(zip(*batch, strict=True) for batch in batches)
         for position, (name, size, vector, code, detail, count, modified) in enumerate(rows):
             key = f"{position}:{name}" if self._facts.kind == "text" else name

@@ -27,7 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clipserve.commands.vectors.finished import Finished
-from clipserve.commands.vectors.rows import CHUNK, Batch, Facts, OpenFile, VectorFileError
+from clipserve.commands.vectors.rows import CHUNK, Columns, Facts, OpenFile, VectorFileError
 
 _TIME = (1980, 1, 1, 0, 0, 0)  # the first that a zip file knows
 Chunks = Iterable[npt.NDArray[Any] | bytes]
@@ -103,12 +103,12 @@ def open_npz(path: Path) -> Iterator[OpenFile]:
         raise VectorFileError(f"{path} is not a file of vectors, or is damaged: {error}") from None
 
 
-def _batches(archive: zipfile.ZipFile, name: str) -> Iterator[Batch]:
+def _batches(archive: zipfile.ZipFile, name: str) -> Iterator[Columns]:
     arrays = (_pieces(archive, each) for each in (name, "size", "vector", "error", "bytes", "modified"))
     every_detail = chain.from_iterable(piece.tolist() for piece in _pieces(archive, "detail"))
     for names, sizes, vectors, codes, counts, modified in zip(*arrays, strict=True):
         details = [next(every_detail) if code else "" for code in codes.tolist()]
-        yield Batch(
+        yield Columns(
             names.tolist(),
             sizes.tolist(),
             vectors,

@@ -16,7 +16,7 @@ import pyarrow
 from pyarrow import parquet
 
 from clipserve.commands.vectors.finished import Finished
-from clipserve.commands.vectors.rows import CHUNK, Batch, Facts, Kind, OpenFile, VectorFileError
+from clipserve.commands.vectors.rows import CHUNK, Columns, Facts, Kind, OpenFile, VectorFileError
 
 
 def write_parquet(file: BinaryIO, table: Finished) -> None:
@@ -69,14 +69,14 @@ def open_parquet(path: Path) -> Iterator[OpenFile]:
         raise VectorFileError(f"{path} is not a file of vectors, or is damaged: {error}") from None
 
 
-def _batches(file: parquet.ParquetFile, facts: Facts) -> Iterator[Batch]:
+def _batches(file: parquet.ParquetFile, facts: Facts) -> Iterator[Columns]:
     for batch in file.iter_batches(CHUNK):
         column = batch.column("vector")
         there = np.asarray(column.is_valid())
         vectors = np.zeros((len(there), facts.embed_dim), np.float32)
         vectors[there] = column.drop_null().flatten().to_numpy().reshape(-1, facts.embed_dim)
         listed = {name: batch.column(name).to_pylist() for name in batch.schema.names if name != "vector"}
-        yield Batch(
+        yield Columns(
             listed["text" if facts.kind == "text" else "path"],
             [*zip(listed["width"], listed["height"], strict=True)],
             vectors,

@@ -29,7 +29,7 @@ class Facts(NamedTuple):
     embed_dim: int
 
 
-class Batch(NamedTuple):
+class Columns(NamedTuple):
     """So many rows, column by column.
 
     Attributes:
@@ -53,4 +53,4 @@ class OpenFile(NamedTuple):
     """A file of vectors that is open to be read: all its rows, in order."""
 
     facts: Facts
-    batches: Iterator[Batch]
+    batches: Iterator[Columns]
