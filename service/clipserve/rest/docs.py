@@ -27,32 +27,7 @@ _POLICY = (
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 
-# Addresses are relative, so that the page also works behind a proxy that adds a prefix.
-_PAGE = """\
-<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<title>clipserve</title>
-<link rel="icon" href="docs/{version}/favicon-32x32.png">
-<link rel="stylesheet" href="docs/{version}/swagger-ui.css">
-</head>
-<body>
-<div id="swagger-ui"></div>
-<script src="docs/{version}/swagger-ui-bundle.js"></script>
-<script src="docs/start.js"></script>
-</body>
-</html>
-"""
-_START = """\
-SwaggerUIBundle({
-  url: "openapi.json",
-  dom_id: "#swagger-ui",
-  deepLinking: true,
-  tryItOutEnabled: true,
-  validatorUrl: null
-});
-"""
+_OWN = files("clipserve.rest") / "document"  # addresses in it are relative, for proxies that add a prefix
 
 
 def add_docs(app: FastAPI, side: SideThread) -> None:
@@ -68,7 +43,8 @@ def add_docs(app: FastAPI, side: SideThread) -> None:
         return Response(content, 200, _ASK_AGAIN, "application/json")
 
     current = version(_PACKAGE)
-    page = _PAGE.format(version=current)
+    page = (_OWN / "docs.html").read_text("utf-8").replace("{version}", current)
+    script = (_OWN / "docs.js").read_text("utf-8")
 
     @app.router.route("/docs", include_in_schema=False)
     async def docs(_: Request) -> Response:
@@ -77,7 +53,7 @@ def add_docs(app: FastAPI, side: SideThread) -> None:
 
     @app.router.route("/docs/start.js", include_in_schema=False)
     async def start(_: Request) -> Response:
-        return Response(_START, 200, _ASK_AGAIN, "text/javascript")
+        return Response(script, 200, _ASK_AGAIN, "text/javascript")
 
     @app.router.route("/docs/{version}/{name}", include_in_schema=False)
     async def file(request: Request) -> Response:
