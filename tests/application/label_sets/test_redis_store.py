@@ -29,18 +29,18 @@ async def store(redis: RedisServer) -> AsyncIterator[RedisStore]:
 
 
 async def fails(store: RedisStore) -> None:
-    """All methods, within their limit of time."""
-    for call in (
-        store.revision(),
-        store.names("sets"),
-        store.get("sets", ["a"]),
-        store.put({A: b"2"}),
-        store.delete([A], 1),
+    """All methods, within their limits of time."""
+    for call, seconds in (
+        (store.revision(), 1),
+        (store.names("sets"), 1),
+        (store.get("sets", ["a"]), 5),
+        (store.put({A: b"2"}), 5),
+        (store.delete([A], 1), 5),
     ):
         begun = time.monotonic()
         with pytest.raises(StoreUnavailable, match="CLIPSERVE_REDIS_URL runs"):
             await call
-        assert time.monotonic() - begun < 50
+        assert time.monotonic() - begun < 10 * seconds
 
 
 @pytest.mark.parametrize("how", ["killed", "stopped"])

@@ -21,8 +21,8 @@ from clipserve.application.label_sets.store import Failures, Key, Kind, revision
 
 PREFIX = "{clipserve:label-sets}:"
 
-_SECONDS = 5.0  # for values of some tens of megabytes
-_CONNECT_SECONDS = 1.0
+_SECONDS = 1.0  # to connect, and for small answers
+_VALUE_SECONDS = 5.0  # for values of some tens of megabytes
 _REVISION = PREFIX + "revision"
 _KEYS = (_REVISION, *(PREFIX + kind for kind in get_args(Kind)))
 
@@ -45,8 +45,8 @@ class RedisStore:
         """`url`: redis:// or rediss://, a password in it as usual. The first call connects."""
         pool = ConnectionPool.from_url(
             url,
-            socket_timeout=_SECONDS,
-            socket_connect_timeout=_CONNECT_SECONDS,
+            socket_timeout=_VALUE_SECONDS,
+            socket_connect_timeout=_SECONDS,
             retry=Retry(NoBackoff(), 0),
             # With them on, a connection is not looked at before it is used, and one that Redis has closed fails.
             maint_notifications_config=MaintNotificationsConfig(enabled=False),
@@ -57,18 +57,18 @@ class RedisStore:
 
     async def revision(self) -> int:
         with self._reading.translated():
-            return int(await self._ask("GET", _REVISION) or 0)
+            return int(await self._ask(_SECONDS, "GET", _REVISION) or 0)
 
     async def names(self, kind: Kind) -> list[str]:
         with self._reading.translated():
-            return [_name_of(name) for name in await self._ask("HKEYS", PREFIX + kind)]
+            return [_name_of(name) for name in await self._ask(_SECONDS, "HKEYS", PREFIX + kind)]
 
     async def get(self, kind: Kind, names: Collection[str]) -> dict[str, bytes]:
         asked = [*names]
         if not asked:
             return {}
         with self._reading.translated():
-            values: list[bytes | None] = await self._ask("HMGET", PREFIX + kind, *asked)
+            values: list[bytes | None] = await self._ask(_VALUE_SECONDS, "HMGET", PREFIX + kind, *asked)
             found = zip(asked, values, strict=True)
             return {name: value for name, value in found if value is not None}
 
@@ -78,7 +78,7 @@ class RedisStore:
                 pipeline.incrby(_REVISION, revision_step())
                 for (kind, name), value in rows.items():
                     pipeline.execute_command("HSET", PREFIX + kind, name, value)
-                revision, *_ = await _in_time(pipeline.execute())
+                revision, *_ = await _in_time(_VALUE_SECONDS, pipeline.execute())
                 return int(revision)
 
     async def delete(self, keys: Collection[Key], revision: int) -> bool:
@@ -86,19 +86,19 @@ class RedisStore:
         arguments = (len(_KEYS), *_KEYS, revision, revision_step(), *rows)
         with self._changing.translated():
             try:
-                return bool(await self._ask("EVAL", _DELETE, *arguments))
+                return bool(await self._ask(_VALUE_SECONDS, "EVAL", _DELETE, *arguments))
             except OutOfMemoryError:
-                return bool(await self._ask("EVAL", _DELETE_WHEN_FULL, *arguments))
+                return bool(await self._ask(_VALUE_SECONDS, "EVAL", _DELETE_WHEN_FULL, *arguments))
 
     async def aclose(self) -> None:
         await self._redis.aclose()
 
-    async def _ask(self, *command: str | int) -> Any:
-        return await _in_time(self._redis.execute_command(*command))  # type: ignore[no-untyped-call]
+    async def _ask(self, seconds: float, *command: str | int) -> Any:
+        return await _in_time(seconds, self._redis.execute_command(*command))  # type: ignore[no-untyped-call]
 
 
-async def _in_time(call: Awaitable[Any]) -> Any:
-    async with asyncio.timeout(_SECONDS):  # for all of it: the pool's own limits are for each step
+async def _in_time(seconds: float, call: Awaitable[Any]) -> Any:
+    async with asyncio.timeout(seconds):  # for all of it: the pool's own limits are for each step
         return await call
 
 
