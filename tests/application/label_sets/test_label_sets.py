@@ -42,7 +42,8 @@ DEFINITION: dict[str, Any] = {
 
 
 async def classified(site: Site, *names: str, **options: Any) -> Classification:
-    return await site.inference.classify(ClassifyRequest([png()], label_sets=names, **options))
+    request = ClassifyRequest([png()], label_sets=names, **options)
+    return await site.inference.classify(request.check(site.inference.limits))
 
 
 async def version_at(site: Site, name: str = "pets") -> str | None:
