@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from clipserve.application.answers import Classification
+from clipserve.application.label_sets.builds import Builds
 from clipserve.application.label_sets.records import Weights
 from clipserve.application.label_sets.store import Kind
 from clipserve.application.requests import ClassifyRequest, EmbedRequest
@@ -303,6 +304,33 @@ async def _ready(site: Site) -> bool:
 
 async def _failed(site: Site) -> bool:
     return any(state.error for state in site.sets.all())
+
+
+async def test_two_gateways_that_build_the_same_at_once_store_the_same(
+    open_site: OpenSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Builds, "is_elsewhere", lambda *_: False)  # as if neither had seen the other begin
+    store = MemoryStore()
+    here, there = await open_site(store), await open_site(store)
+    for site in (here, there):
+        assert isinstance(site.backend, Counted)
+        site.backend.gate.clear()
+    await here.put(**DEFINITION)
+    await until(lambda: _knows_pets(there))
+    for site in (here, there):
+        assert isinstance(site.backend, Counted)
+        site.backend.gate.set()
+    await until(lambda: _same(here, there))
+    assert isinstance(there.backend, Counted)
+    assert there.backend.texts == here.sets.get("pets").prompts, "both have built it"
+    answers = [await classified(site, "pets") for site in (here, there)]
+    assert rows(answers[0].results[0]) == rows(answers[1].results[0])
+    again = await open_site(store, backend=(backend := Counted()))
+    assert (again.sets.get("pets").state, backend.texts) == ("ready", 0)
+
+
+async def _knows_pets(site: Site) -> bool:
+    return [state.state for state in site.sets.all()] == ["building"]
 
 
 async def test_a_set_of_another_fingerprint_is_rebuilt_and_never_served(open_site: OpenSite) -> None:
