@@ -18,21 +18,30 @@ import httpx
 
 from clipserve.demo import FOLDER as DEMO
 from loadtests.process import free_port
+from tests.constants import constants_among
 
 ROOT = Path(__file__).parents[1]
 
 
 class Process:
-    """A service process; its `url`s answer once `wait_ready` has returned. `prefix`: a command that starts it."""
+    """A service process; its `url`s answer once `wait_ready` has returned. `prefix`: a command that starts it.
 
-    module = "clipserve"  # what is run
+    `settings` may name constants of the rooms too.
+    """
+
+    module = "clipserve"  # what is run, if no constant is another one
 
     def __init__(self, *prefix: str, **settings: str | int) -> None:
         port, grpc_port, operations_port = free_port(), free_port(), free_port()
         # It is called `a` and `x` in tests that write their own headers.
         chosen: dict[str, str | int] = {"port": port, "grpc_port": grpc_port, "allowed_hosts": "a,x"}
         chosen |= {"operations_port": operations_port, **settings}
-        environment = os.environ | {f"CLIPSERVE_{name.upper()}": str(value) for name, value in chosen.items()}
+        constants = constants_among(chosen)
+        environment = os.environ | {
+            f"CLIPSERVE_{name.upper()}": str(value) for name, value in chosen.items() if name not in constants
+        }
+        module = "tests.constants" if constants else self.module
+        environment |= {"OTHER_CONSTANTS": json.dumps(constants)} if constants else {}
         self.url = f"http://127.0.0.1:{chosen['port']}"
         self.rpc_address = f"127.0.0.1:{chosen['grpc_port']}"
         self.operations_url = f"http://127.0.0.1:{operations_port}"
@@ -42,7 +51,7 @@ class Process:
         weakref.finalize(self, self._log.unlink, missing_ok=True)
         with open(descriptor, "wb") as log:
             self.popen = subprocess.Popen(
-                [*prefix, sys.executable, "-m", self.module], cwd=ROOT, env=environment, stderr=log
+                [*prefix, sys.executable, "-m", module], cwd=ROOT, env=environment, stderr=log
             )
         atexit.register(self.popen.kill)  # a test that fails does not leave it behind
 

@@ -42,8 +42,10 @@ from clipserve.settings import Settings
 from clipserve.telemetry.metrics import Metrics
 from clipserve.wiring.bootstrap import open_gateway
 from clipserve.wiring.gateway import Gateway
+from clipserve.wiring.options import GatewayOptions
 from loadtests.fake_backend import FakeBackend
 from tests.application.label_sets.memory_store import MemoryStore
+from tests.constants import constants_among, with_constants
 
 DIM, SIZE, CONTEXT, EOT = 16, 32, 12, 2
 TEXT = TextSpec(context_length=CONTEXT, pad_id=0, eot_id=EOT)
@@ -205,10 +207,14 @@ async def serving(
 
     It decodes in threads, unless a test asks for processes: each of these takes a tenth of a second to start. Nor
     does it speak gRPC, unless a test asks for it. It is called `a` and `x` in tests that write their own headers.
+    `settings` may name constants of the rooms too.
     """
     defaults = {"decode_processes": False, "grpc_enabled": False, "grpc_port": 0, "allowed_hosts": ("a", "x")}
-    chosen = Settings(models=folders, port=0, **{**defaults, **settings})
-    async with open_gateway(chosen, (lambda *_: backend) if backend else None) as gateway:
+    constants = constants_among(settings)
+    own = {name: value for name, value in settings.items() if name not in constants}
+    chosen = Settings(models=folders, port=0, **{**defaults, **own})
+    options = with_constants(GatewayOptions.of(chosen), constants)
+    async with open_gateway(chosen, (lambda *_: backend) if backend else None, options) as gateway:
         server = gateway.server
         tasks = [asyncio.create_task(server.serve())]
         if gateway.rpc:

@@ -72,7 +72,7 @@ def test_without_an_engine_it_says_what_to_install(elsewhere: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-P", "-c", program],
         cwd=elsewhere,
-        env=ENVIRONMENT | {"CLIPSERVE_PORT": "0", "CLIPSERVE_OPERATIONS_ENABLED": "false"},
+        env=ENVIRONMENT | {"CLIPSERVE_PORT": "0", "CLIPSERVE_OPERATIONS_PORT": "0"},
         capture_output=True,
         text=True,
         timeout=60,
@@ -88,7 +88,7 @@ def test_it_serves_until_a_signal(elsewhere: Path, arguments: list[str]) -> None
     port = free_port()
     chosen = {
         "CLIPSERVE_PORT": str(port),
-        "CLIPSERVE_OPERATIONS_ENABLED": "false",
+        "CLIPSERVE_OPERATIONS_PORT": "0",
         "CLIPSERVE_GRPC_ENABLED": "false",
     }
     process = subprocess.Popen(

@@ -19,11 +19,11 @@ def test_a_cpu_has_small_calls_and_a_gpu_large_ones() -> None:
 def test_what_is_set_counts_on_both(on_gpu: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLIPSERVE_MAX_BATCH_IMAGES", "16")
     monkeypatch.setenv(
-        "CLIPSERVE_MODEL_SETTINGS", '{"a": {"workers": 3, "threads": 5, "max_batch_tokens": 200}}'
+        "CLIPSERVE_MODEL_SETTINGS", '{"a": {"workers": 3, "threads": 5, "max_batch_texts": 64}}'
     )
     own = Settings().of_model("a").calls(on_gpu=on_gpu)
-    assert (own.workers, own.threads, own.max_batch_images, own.max_batch_tokens) == (3, 5, 16, 200)
-    assert own.max_batch_texts == (256 if on_gpu else 32)
+    assert (own.workers, own.threads, own.max_batch_images, own.max_batch_texts) == (3, 5, 16, 64)
+    assert own.max_batch_tokens == (1_024 if on_gpu else 192), "in proportion to the texts"
 
 
 def test_the_table_has_both_defaults() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,13 @@ from pydantic import ValidationError
 
 from clipserve.engine.backend import Embeddings, Lengths, Pixels, TokenIds
 from clipserve.rest.compat.adapters import ADAPTERS
-from clipserve.settings import ModelSettings, Settings, in_place_of, unknown_variables
+from clipserve.settings import ModelSettings, Settings
 from clipserve.settings.table import as_markdown
+from clipserve.settings.unknown import GONE, unknown_variables
 from loadtests.fake_backend import FakeBackend
 from tests.support import DIM, png, serving, write_toy_artifact
+
+ROOT = Path(__file__).parents[1]
 
 
 def with_models(**own: dict[str, Any]) -> Settings:
@@ -23,13 +27,27 @@ def with_models(**own: dict[str, Any]) -> Settings:
 
 
 def test_misspelled_variables_are_found() -> None:
-    assert unknown_variables(["CLIPSERVE_PORT", "CLIPSERVE_PROT", "PATH"]) == ["CLIPSERVE_PROT"]
+    assert unknown_variables(["CLIPSERVE_PORT", "CLIPSERVE_PROT", "PATH"]) == {
+        "CLIPSERVE_PROT": "did you mean CLIPSERVE_PORT? `clipserve settings` lists all"
+    }
 
 
-def test_a_variable_of_a_setting_that_is_gone_is_told_what_takes_its_place() -> None:
-    assert unknown_variables(["CLIPSERVE_PROCESSES"]) == ["CLIPSERVE_PROCESSES"]
-    assert "replicas" in in_place_of("CLIPSERVE_PROCESSES")
-    assert in_place_of("CLIPSERVE_PROT") == "clipserve settings lists all"
+def test_of_a_setting_that_is_gone_it_is_told_what_takes_its_place() -> None:
+    told = unknown_variables(["CLIPSERVE_PROCESSES", "CLIPSERVE_MAX_SIDE"])
+    assert (
+        told["CLIPSERVE_PROCESSES"] == "the setting is gone: run replicas behind a proxy (docs/production.md)"
+    )
+    assert told["CLIPSERVE_MAX_SIDE"] == "the setting is gone: it is a constant, which CHANGELOG.md tells"
+    removed = (ROOT / "CHANGELOG.md").read_text().partition("\n### Removed\n")[2].partition("\n### ")[0]
+    for name in GONE:
+        assert name.removeprefix("CLIPSERVE_").lower() not in Settings.model_fields
+        assert re.search(rf"`(CLIPSERVE_)?{name.removeprefix('CLIPSERVE_')}`", removed), name
+
+
+def test_there_are_no_more_settings_than_somebody_can_read() -> None:
+    """Those of single models are among them. What nobody tunes is a constant beside its use."""
+    assert set(ModelSettings.model_fields) <= set(Settings.model_fields)
+    assert len(Settings.model_fields) <= 65
 
 
 def test_a_model_has_its_own_settings_and_the_common_ones_for_the_rest(
@@ -111,7 +129,7 @@ class Counting(FakeBackend):
 async def test_caches_and_limits_of_one_model_are_its_own(tmp_path: Path) -> None:
     folders = [await write_toy_artifact(tmp_path / name, name) for name in ("a", "b")]
     backend = Counting(DIM)
-    own = {"b": {"label_cache_bytes": 0, "image_cache_bytes": 100_000, "max_side": 50}}
+    own = {"b": {"label_cache_bytes": 0, "image_cache_bytes": 100_000, "max_pixels": 2_500}}
     async with serving(backend, *folders, model_settings=own) as running:
 
         async def cost(model: str) -> tuple[int, int]:
@@ -125,7 +143,7 @@ async def test_caches_and_limits_of_one_model_are_its_own(tmp_path: Path) -> Non
         large = png(size=(60, 60))
         assert (await running.embed(large, model="a")).status_code == 200
         refused = await running.embed(large, model="b")
-        assert (refused.status_code, refused.json()["limit"]) == (413, 50)
+        assert (refused.status_code, refused.json()["limit"]) == (413, 2_500)
 
 
 async def test_the_queue_of_one_model_is_its_own(tmp_path: Path) -> None:

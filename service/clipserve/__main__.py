@@ -25,8 +25,8 @@ from clipserve.commands.label_sets import label_sets
 from clipserve.commands.printing import visible
 from clipserve.commands.reading import BadSettings, read_settings
 from clipserve.commands.search import search
-from clipserve.settings import in_place_of, unknown_variables
 from clipserve.settings.table import as_markdown
+from clipserve.settings.unknown import unknown_variables
 from clipserve.telemetry import log
 from clipserve.telemetry.log import logger
 from clipserve.wiring.model_names import with_folders
@@ -100,8 +100,8 @@ def serve(model: Model = None) -> None:
             _cannot_start(reason)
         raise typer.Exit(2) from None
     log.configure(chosen.log_level)
-    for name in unknown_variables(os.environ):
-        logger.warning("unknown_setting", variable=name, hint=in_place_of(name))
+    for name, hint in unknown_variables(os.environ).items():
+        logger.warning("unknown_setting", variable=name, hint=hint)
     from clipserve.wiring.serve import serve as run  # loads what other commands do without
 
     try:

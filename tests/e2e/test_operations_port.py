@@ -15,6 +15,7 @@ import time
 import httpx
 import pytest
 
+from clipserve.operations.pulse import MAX_BLOCKED_SECONDS
 from tests.process import ROOT, Process
 
 pytestmark = pytest.mark.slow
@@ -37,10 +38,10 @@ def test_a_thousand_idle_connections_on_the_operations_port_take_nothing_from_th
 
 
 def test_a_process_that_was_stopped_as_a_whole_is_not_taken_for_blocked() -> None:
-    process = Process(backend="onnx", max_blocked_seconds=1)
+    process = Process(backend="onnx")
     process.wait_ready()
     process.popen.send_signal(signal.SIGSTOP)
-    time.sleep(3)
+    time.sleep(MAX_BLOCKED_SECONDS + 2)
     process.popen.send_signal(signal.SIGCONT)
     for _ in range(50):
         assert httpx.get(process.operations_url + "/livez", timeout=20).status_code == 200

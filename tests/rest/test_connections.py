@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 
 import pytest
 
@@ -12,7 +11,6 @@ from clipserve.http1.connections import ConnectionLimits, Connections, Phase
 
 LIMITS = ConnectionLimits(
     max_connections=4,
-    max_connections_per_address=0,
     max_header_bytes=1_000,
     first_byte_timeout_seconds=1,
     header_timeout_seconds=1,
@@ -36,16 +34,16 @@ class Member:
         self.aborted = True
 
 
-def full(*members: Member, per_address: int = 0) -> Connections:
-    connections = Connections(replace(LIMITS, max_connections_per_address=per_address))
+def full(*members: Member) -> Connections:
+    connections = Connections(LIMITS)
     for member in members:
         connections.admit(member)
     return connections
 
 
-def closed_for(newcomer: Member, *members: Member, per_address: int = 0) -> list[Member]:
+def closed_for(newcomer: Member, *members: Member) -> list[Member]:
     """Those closed so that the newcomer could come."""
-    connections = full(*members, per_address=per_address)
+    connections = full(*members)
     before = len(connections)
     connections.admit(newcomer)
     gone = [member for member in members if member.aborted]
@@ -103,15 +101,6 @@ def test_one_at_work_is_never_closed_for_another() -> None:
     connections = full(*(Member("a") for _ in range(4)))
     with pytest.raises(TooManyConnections):
         connections.admit(Member("b"))
-
-
-def test_an_address_may_have_a_limit_of_its_own() -> None:
-    idle = Member("a", Phase.IDLE)
-    assert closed_for(Member("a"), idle, Member("a"), per_address=2) == [idle]
-    assert closed_for(Member("b"), Member("a", Phase.IDLE), Member("a"), per_address=2) == []
-    connections = full(Member("a"), Member("a"), per_address=2)
-    with pytest.raises(TooManyConnections, match="your address has 2 connections"):
-        connections.admit(Member("a"))
 
 
 def test_one_that_has_left_is_not_counted_and_may_leave_twice() -> None:

@@ -105,14 +105,17 @@ async def test_sixteen_clients_share_batches_and_large_requests_are_split(triton
         assert float(np.dot(together[99]["embedding"], alone["embedding"])) > 0.99999
 
 
-async def test_a_client_who_leaves_cancels_his_work_in_triton(triton: Triton) -> None:
+async def test_a_client_who_leaves_cancels_his_work_in_triton(
+    triton: Triton, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def count(name: str, **labels: str) -> float:
         return triton.count(name, model="demo_text", **labels)
 
     def dropped() -> float:
         return count("nv_inference_request_failure", reason="CANCELED")
 
-    async with gateway(triton, max_queue_seconds=60, triton_calls=32) as running:
+    monkeypatch.setattr("clipserve.wiring.backends.TRITON_CALLS", 32)
+    async with gateway(triton, max_queue_seconds=60) as running:
         before, computed = dropped(), count("nv_inference_count")
         # Long texts come faster than they are encoded, however busy the machine is. Each request is four calls.
         texts = [f"text number {i}, " * 12 for i in range(128)]
@@ -226,9 +229,10 @@ async def test_restarted_under_load(triton: Triton) -> None:
         assert slowest < 5
 
 
-async def test_a_full_queue_is_overload(triton_of: Any) -> None:
+async def test_a_full_queue_is_overload(triton_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     small: Triton = triton_of(options_of("python", max_queue_size=2, max_batch_images=1))
-    async with gateway(small, max_queue_seconds=60, triton_calls=40) as running:
+    monkeypatch.setattr("clipserve.wiring.backends.TRITON_CALLS", 40)
+    async with gateway(small, max_queue_seconds=60) as running:
         answers = await asyncio.gather(*(running.embed(photo) for photo in photos(40)))
         seen = Counter((a.status_code, a.json().get("code")) for a in answers)
         assert set(seen) == {(200, None), (429, "overloaded")}

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from clipserve.engine.backend import Backend, Vector
 from clipserve.engine.cuda import Accelerator
@@ -30,9 +31,10 @@ async def gathering(
     *servers: StandIn, metrics: Metrics | None = None, calls: int = 2
 ) -> AsyncIterator[Backend]:
     """The backend that settings ask for, on servers that stand in for Triton."""
-    urls = tuple(server.url for server in servers)
-    settings = ModelSettings(backend="triton", triton_url=urls, triton_calls=calls)
-    backend = open_backend(5.0, Accelerator(), Path("unused"), MANIFEST, settings, metrics or Metrics())
+    settings = ModelSettings(backend="triton", triton_url=tuple(server.url for server in servers))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("clipserve.wiring.backends.TRITON_CALLS", calls)
+        backend = open_backend(5.0, Accelerator(), Path("unused"), MANIFEST, settings, metrics or Metrics())
     try:
         await backend.start()
         yield backend

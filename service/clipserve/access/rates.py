@@ -20,11 +20,14 @@ _LEAST_SECONDS = 0.01
 
 @dataclass(frozen=True)
 class RateOptions:
-    """For keys without rates of their own; 0: no limit. See the settings of the same names."""
+    """For keys without rates of their own; 0: no limit.
+
+    A key that has used nothing may use what the seconds of the window allow at once; no request may have more.
+    """
 
     rows_per_second: int
     bytes_per_second: int
-    rate_window_seconds: int
+    rate_window_seconds: int = 10
 
 
 class Rates:

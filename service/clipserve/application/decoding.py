@@ -26,6 +26,10 @@ Dealt = asyncio.Future[None]  # done when an image has its turn
 Decode = Callable[[bytes, ImageSpec, ImageLimits], Pixels]  # in a thread, with the errors of `decode_pixels`
 
 
+# Of one image: of the CPU in a process, of the clock in a thread.
+DECODE_SECONDS = 5.0
+
+
 @dataclass(frozen=True)
 class DecodeLimits:
     """Of all images together.

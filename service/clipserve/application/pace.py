@@ -18,15 +18,18 @@ from clipserve.errors import BodyTooSlow
 T = TypeVar("T")
 
 _TIMES = 8  # the time of a body: two minutes by default
-_PART = 512  # of the rate of a body: 128 bytes a second by default
+_PART = 512  # of the rate of a body: 128 bytes a second
+
+# Half a megabit a second, at which a body must come and an answer be taken.
+MIN_BODY_BYTES_PER_SECOND = 65_536
 
 
 @dataclass(frozen=True)
 class PaceLimits:
-    """Those of one body; see the settings of the same names. The least rate is a part of that of a body."""
+    """Those of one body, of which the least rate is a part."""
 
     body_timeout_seconds: float
-    min_body_bytes_per_second: int
+    min_body_bytes_per_second: int = MIN_BODY_BYTES_PER_SECOND
 
 
 class Pace:

@@ -30,6 +30,10 @@ class Window:
     size: int = 32_000_000  # bytes
 
 
+# Each has a window of its own, of up to 32 MB.
+MAX_BULK_REQUESTS = 4
+
+
 class Places:
     """How many of a kind may be at work at a time: in all, and of one caller."""
 
@@ -69,7 +73,7 @@ class Places:
 class BulkPlaces(Places):
     """Those of bulk requests, of all fronts; half for one key, or one address without keys."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int = MAX_BULK_REQUESTS) -> None:
         super().__init__("bulk requests", limit, (limit + 1) // 2, retry_after=10)
 
     def of_present(self, address: str) -> AbstractContextManager[None]:
@@ -79,12 +83,12 @@ class BulkPlaces(Places):
         return self.taken(f"key {key}", "your key") if key else self.taken(address)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TotalLimits:
-    """What one bulk request may send in all; see the settings of the same names. A line is an item."""
+    """What one bulk request may send in all: a million lines of 10 KB. A line is an item."""
 
-    max_bulk_lines: int
-    max_bulk_bytes: int
+    max_bulk_lines: int = 1_000_000
+    max_bulk_bytes: int = 10_000_000_000
 
 
 class Total:

@@ -32,9 +32,10 @@ class BatchPolicy:
     Attributes:
         max_batch_size: rows in one call.
         max_queue_delay: seconds that a row may wait for company while a serving task is free.
-        concurrency: calls that run at a time.
+        concurrency: calls that run at a time, for each of the backend's servers.
         max_batch_tokens: for texts, rows x length of one call; 0 for no such bound.
         takes: rows that the backend takes in one call now, where that is known only once it runs; 0: not yet.
+        servers: how many it has when it has started, where that is known only then.
     """
 
     max_batch_size: int
@@ -42,6 +43,7 @@ class BatchPolicy:
     concurrency: int = 1
     max_batch_tokens: int = 0
     takes: Callable[[], int] | None = None
+    servers: Callable[[], int] | None = None
 
     def rows_of(self, shape: Shape) -> int:
         """How many rows of this shape one call takes; one is always taken, however long."""

@@ -78,10 +78,10 @@ class DynamicBatcher:
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
-        """Begin to serve."""
-        self._tasks = [
-            kept_running(f"batches_{self._tower}", self._serve) for _ in range(self._policy.concurrency)
-        ]
+        """Begin to serve; the backend has started."""
+        servers = self._policy.servers() if self._policy.servers else 1
+        calls = range(self._policy.concurrency * max(1, servers))
+        self._tasks = [kept_running(f"batches_{self._tower}", self._serve) for _ in calls]
         self._metrics.add_workers(self._tower, len(self._tasks))
 
     async def aclose(self) -> None:

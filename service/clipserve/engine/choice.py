@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """What may be chosen; see the settings of the same names.
+    """What may be chosen.
 
     Attributes:
         engine: `auto`: the faster of those that are installed and agree.
@@ -32,7 +32,6 @@ class EngineOptions:
     cuda: bool
     threads: int
     workers: int
-    spinning: bool
 
 
 def choose_engine(
@@ -78,4 +77,6 @@ def _onnx(folder: Path, options: EngineOptions, threads: int) -> OnnxEngine:
             f"onnxruntime cannot be imported ({error}): pip install 'clipserve[cpu]', or with an NVIDIA GPU "
             "'clipserve[gpu]'."
         ) from None
-    return OnnxEngine(folder, OnnxOptions(options.cuda, threads, options.spinning))
+    # With fewer threads the other cores are left to others: a busy loop would take them, and look like load.
+    whole = threads * options.workers >= usable_cores()
+    return OnnxEngine(folder, OnnxOptions(options.cuda, threads, spinning=whole))

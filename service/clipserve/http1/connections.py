@@ -27,15 +27,22 @@ class Phase(IntEnum):
 
 @dataclass(frozen=True)
 class ConnectionLimits:
-    """Numbers, bytes and seconds; see the settings of the same names."""
+    """Numbers, bytes and seconds.
+
+    Attributes:
+        keep_alive_seconds: between two requests; longer than a proxy's in front.
+        max_header_bytes: of the request line and headers, or of trailers; nginx takes 32 KB, HAProxy 16.
+        first_byte_timeout_seconds: of a new connection.
+        header_timeout_seconds: from the first byte of a head to its last.
+        write_timeout_seconds: in which a client must take a part of its answer.
+    """
 
     max_connections: int
-    max_connections_per_address: int
-    max_header_bytes: int
-    first_byte_timeout_seconds: float
-    header_timeout_seconds: float
     keep_alive_seconds: float
-    write_timeout_seconds: float
+    max_header_bytes: int = 65_536
+    first_byte_timeout_seconds: float = 10.0
+    header_timeout_seconds: float = 5.0
+    write_timeout_seconds: float = 10.0
 
 
 class Member(Protocol):
@@ -78,12 +85,14 @@ class Connections:
             TooManyConnections: no other makes room.
         """
         own = self._by_address.get(newcomer.address, set())
-        limit = self.limits.max_connections_per_address
-        if 0 < limit <= len(own):
-            if not self._close_one(own, Phase.IDLE):
-                raise _too_many("your address has", len(own), limit)
-        elif len(self._all) >= self.limits.max_connections and not self._make_room(own):
-            raise _too_many("there are", len(self._all), self.limits.max_connections)
+        limit, actual = self.limits.max_connections, len(self._all)
+        if actual >= limit and not self._make_room(own):
+            raise TooManyConnections(
+                f"there are {actual:,} connections, none of them idle; the limit is {limit:,}. Keep fewer open, or "
+                "try again later.",
+                limit=limit,
+                actual=actual,
+            )
         self._all.add(newcomer)
         self._by_address.setdefault(newcomer.address, set()).add(newcomer)
 
@@ -155,15 +164,6 @@ def has_left(transport: asyncio.Transport) -> bool:
     poll = select.poll()
     poll.register(transport.get_extra_info("socket"), select.POLLRDHUP)
     return bool(poll.poll(0))
-
-
-def _too_many(whose: str, actual: int, limit: int) -> TooManyConnections:
-    return TooManyConnections(
-        f"{whose} {actual:,} connections, none of them idle; the limit is {limit:,}. Keep fewer open, or try again "
-        "later.",
-        limit=limit,
-        actual=actual,
-    )
 
 
 def address_of(host: str) -> str:

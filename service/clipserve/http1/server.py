@@ -20,7 +20,7 @@ from clipserve.telemetry.metrics import Metrics
 
 @dataclass(frozen=True)
 class HttpOptions:
-    """Where to listen, and the time for the end; see the settings of the same names."""
+    """Where to listen, and how many seconds requests in flight have to end."""
 
     host: str
     port: int

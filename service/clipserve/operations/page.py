@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from clipserve.access.hosts import ANY, Hosts
 from clipserve.access.keys import Keys
-from clipserve.operations.pulse import Pulse
+from clipserve.operations.pulse import MAX_BLOCKED_SECONDS, Pulse
 
 _PROBLEM = "application/problem+json"
 
@@ -28,16 +28,16 @@ Render = Callable[[Exception, str], tuple[str, Response]]  # an error and the id
 class Page:
     """What is known of this process. It is asked in the thread of the operations port.
 
-    `max_blocked_seconds`: /livez is 503 when the service's event loop has given no sign for longer.
     `render`: of errors. `keys`: which may read the metrics; None: everybody may. `hosts`: whom requests may be for.
+    `max_blocked_seconds`: /livez is 503 when the service's event loop has given no sign for longer.
     """
 
     pulse: Pulse
     registry: CollectorRegistry
-    max_blocked_seconds: float
     render: Render
     keys: Keys | None = None
     hosts: Hosts = ANY
+    max_blocked_seconds: float = MAX_BLOCKED_SECONDS
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:

@@ -35,7 +35,6 @@ async def serving(
     seconds = _CONNECTION_SECONDS
     limits = ConnectionLimits(
         max_connections=_CONNECTIONS,
-        max_connections_per_address=0,
         max_header_bytes=_MAX_HEADER_BYTES,
         first_byte_timeout_seconds=seconds,
         header_timeout_seconds=seconds,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
+MAX_BLOCKED_SECONDS = 10.0  # without a beat for so long, the service is not alive
 _BEAT_SECONDS = 0.25
 _READY_SECONDS = 2.0  # without a beat for so long, the service is not ready
 

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
-from clipserve.access.gate import Gate
 from clipserve.access.hosts import Hosts
-from clipserve.application.byte_budget import ByteBudget
-from clipserve.application.inference import Inference
-from clipserve.concurrency import SideThread
-from clipserve.rest.bulk import Bulk
+from clipserve.application.shared import Shared
+from clipserve.rest.bulk import Bulk, BulkLimits
 from clipserve.rest.compat.adapters import ADAPTERS, render_for
 from clipserve.rest.compat.names import Compat
 from clipserve.rest.docs import add_docs
@@ -24,44 +22,62 @@ from clipserve.rest.page.serving import add_page
 from clipserve.rest.paths import Paths
 from clipserve.rest.routes import BULK, add_routes
 from clipserve.rest.uploads import Uploads
-from clipserve.telemetry.metrics import Metrics
 
 
-def build_app(
-    inference: Inference,
-    limits: ExchangeLimits,
-    uploads: Uploads,
-    side: SideThread,
-    budget: ByteBudget,
-    metrics: Metrics,
-    bulk: Bulk,
-    gate: Gate,
-    compat: Sequence[Compat],
-    page: bool,
-    hosts: Hosts,
-) -> ASGIApp:
-    """The routes, and around them the exchange, which answers for whatever they raise.
+@dataclass(frozen=True)
+class RestOptions:
+    """What the REST front is told.
 
-    `compat`: the names of the adapters of `rest.compat` that are switched on.
-    `page`: whether `/` is the page for people. `hosts`: whom requests may be for.
+    Attributes:
+        max_json_bytes: of a body besides its images.
+        compat: the names of the adapters of `rest.compat` that are switched on.
+        page: whether `/` is the page for people.
+        cors_origins: scripts of pages from these may ask, and read all answers.
+        hosts: whom requests may be for.
     """
+
+    exchange: ExchangeLimits
+    bulk: BulkLimits
+    max_json_bytes: int
+    compat: Sequence[Compat]
+    page: bool
+    cors_origins: Sequence[str]
+    hosts: Hosts
+
+
+def build_app(shared: Shared, options: RestOptions) -> ASGIApp:
+    """The routes, and around them the exchange, which answers for whatever they raise."""
     app = FastAPI(openapi_url=None)
+    inference, side, uploads = shared.inference, shared.side, Uploads(options.max_json_bytes, shared.side)
     add_routes(app, inference, uploads, side)
     add_label_sets(app, inference, uploads, side)
-    for name in compat:
+    for name in options.compat:
         ADAPTERS[name].add(app, inference, uploads, side)
-    render = render_for(compat)
-    app.openapi = lambda: described(inference.limits, inference.names, compat, render)  # type: ignore[method-assign]
+    render = render_for(options.compat)
+    app.openapi = lambda: described(inference.limits, inference.names, options.compat, render)  # type: ignore[method-assign]
     add_docs(app, side)
-    if page:
+    if options.page:
         add_page(app)
+    return _with_cors(_with_exchange(app, shared, options), options.cors_origins)
+
+
+def _with_exchange(app: FastAPI, shared: Shared, options: RestOptions) -> Exchange:
     paths = Paths(app.routes)
-    streaming = {("POST", BULK): bulk}
-    return Exchange(paths, limits, budget, metrics, gate, streaming, render, paths.find, hosts)
+    return Exchange(
+        paths,
+        options.exchange,
+        shared.budget,
+        shared.metrics,
+        shared.gate,
+        streaming={("POST", BULK): Bulk(shared, options.bulk)},
+        render_for=render_for(options.compat),
+        find=paths.find,
+        hosts=options.hosts,
+    )
 
 
-def with_cors(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
-    """Scripts of pages from these origins may ask, and read all answers; without origins `app` as it is.
+def _with_cors(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
+    """Without origins `app` as it is.
 
     It is the outermost, because a browser's preflight comes without the key, and an error without these headers
     would be hidden from the script.

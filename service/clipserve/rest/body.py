@@ -10,6 +10,7 @@ from starlette.types import Receive
 
 from clipserve.application.body import Body
 from clipserve.application.byte_budget import Lease
+from clipserve.application.pace import MIN_BODY_BYTES_PER_SECOND
 from clipserve.errors import BodyTooLarge, BodyTooSlow, InvalidInput
 from clipserve.rest.disconnects import ClientGone
 
@@ -19,11 +20,11 @@ _LONGEST_PAUSE_SECONDS = 5.0  # that bytes can buy: a lost packet is sent again 
 
 @dataclass(frozen=True)
 class BodyLimits:
-    """Bytes and seconds; see the settings of the same names."""
+    """Bytes, seconds in which all must come, and the rate at which it must after the first two."""
 
     max_body_bytes: int
     body_timeout_seconds: float
-    min_body_bytes_per_second: int
+    min_body_bytes_per_second: int = MIN_BODY_BYTES_PER_SECOND
 
 
 def announced_size(headers: Mapping[bytes, bytes]) -> int:

@@ -20,14 +20,13 @@ import orjson
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
-from clipserve.access.gate import Gate, when_there_is_room
+from clipserve.access.gate import when_there_is_room
 from clipserve.application.byte_budget import Lease
 from clipserve.application.encoder import EncodedText, VectorOrError
-from clipserve.application.inference import Inference
 from clipserve.application.pace import Pace, PaceLimits
 from clipserve.application.requests import Choice, EmbedRequest
-from clipserve.application.stream import BulkPlaces, Total, TotalLimits, Window, in_order
-from clipserve.concurrency import SideThread
+from clipserve.application.shared import Shared
+from clipserve.application.stream import Total, TotalLimits, Window, in_order
 from clipserve.errors import ClipError, UnsupportedMediaType
 from clipserve.rest.disconnects import ClientGone
 from clipserve.rest.errors import fields
@@ -42,9 +41,9 @@ _SHORT = 4_096  # bytes of a line that is parsed faster than a thread is woken
 _BREATH = 256  # lines between which others have their turn
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BulkLimits(TotalLimits, PaceLimits):
-    """See the settings of the same names. A line is bounded like a body."""
+    """Of one bulk request. A line is bounded like a body."""
 
     max_body_bytes: int
 
@@ -52,14 +51,12 @@ class BulkLimits(TotalLimits, PaceLimits):
 class Bulk:
     """All bulk requests. One call is one request."""
 
-    def __init__(
-        self, inference: Inference, limits: BulkLimits, side: SideThread, gate: Gate, places: BulkPlaces
-    ) -> None:
-        self._inference = inference
+    def __init__(self, shared: Shared, limits: BulkLimits) -> None:
+        self._inference = shared.inference
         self._limits = limits
-        self._side = side
-        self._gate = gate
-        self._places = places
+        self._side = shared.side
+        self._gate = shared.gate
+        self._places = shared.bulk_places
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send, lease: Lease) -> None:
         """Answer a request whose body has not been read.

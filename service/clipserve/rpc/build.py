@@ -2,75 +2,45 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
-from typing import Protocol, TypeVar
 
-from clipserve.access.gate import Gate
-from clipserve.application.byte_budget import ByteBudget
-from clipserve.application.inference import Inference
-from clipserve.application.stream import BulkPlaces
-from clipserve.concurrency import SideThread
+from clipserve.application.shared import Shared
 from clipserve.rpc.call import TakingLimits
 from clipserve.rpc.exchange import CallLimits, RpcExchange
 from clipserve.rpc.health import SERVICE as HEALTH
 from clipserve.rpc.health import Health
 from clipserve.rpc.label_sets import LabelSetMethods
 from clipserve.rpc.methods import Methods
+from clipserve.rpc.options import RpcOptions
 from clipserve.rpc.parsing import Parsing
 from clipserve.rpc.reading import ReadLimits, Reads
 from clipserve.rpc.reflection import SERVICE as REFLECTION
 from clipserve.rpc.reflection import Reflection
-from clipserve.rpc.server import SERVICE, RpcOptions, RpcServer
+from clipserve.rpc.server import SERVICE, RpcServer
 from clipserve.rpc.small_calls import SmallCalls, SmallLimits
-from clipserve.rpc.streaming import Streaming, StreamLimits
-from clipserve.telemetry.metrics import Metrics
-
-T = TypeVar("T")
+from clipserve.rpc.streaming import Streaming
 
 
-class Picked(Protocol):
-    """Fills a dataclass with the settings of the same names."""
-
-    def __call__(self, kind: type[T], /) -> T: ...
-
-
-@dataclass(frozen=True)
-class _MessageLimits:
-    """See the settings of the same names."""
-
-    max_body_bytes: int
-    max_json_bytes: int
-    max_in_flight_bytes: int
-    body_timeout_seconds: float
-
-    @property
-    def reads(self) -> ReadLimits:
-        return ReadLimits(max(1, self.max_in_flight_bytes // self.max_body_bytes), self.body_timeout_seconds)
-
-
-def build_rpc(
-    inference: Inference,
-    side: SideThread,
-    budget: ByteBudget,
-    bulk: BulkPlaces,
-    gate: Gate,
-    metrics: Metrics,
-    picked: Picked,
-) -> RpcServer:
+def build_rpc(shared: Shared, options: RpcOptions) -> RpcServer:
     """A server that does not listen yet."""
-    messages = picked(_MessageLimits)
-    parsing = Parsing(side, inference.limits, messages.max_json_bytes)
+    inference, side, gate = shared.inference, shared.side, shared.gate
+    parsing = Parsing(side, inference.limits, options.max_json_bytes)
     methods = Methods(inference, side, parsing)
     label_sets = LabelSetMethods(inference.label_sets, side, parsing)
+    places = max(1, options.max_in_flight_bytes // options.max_body_bytes)
     exchange = RpcExchange(
-        gate, Reads(messages.reads), budget, picked(CallLimits), picked(TakingLimits), metrics
+        gate,
+        Reads(ReadLimits(places, options.body_timeout_seconds)),
+        shared.budget,
+        CallLimits(options.grpc_max_calls, options.deadline_seconds),
+        TakingLimits(options.write_timeout_seconds, options.min_body_bytes_per_second),
+        shared.metrics,
     )
     unary = {**methods.unary(), **label_sets.unary()}
     handlers = {name: exchange.unary(name, work) for name, work in unary.items()}
-    streaming = Streaming(gate, bulk, picked(StreamLimits))
+    streaming = Streaming(gate, shared.bulk_places, options)
     handlers["EmbedStream"] = exchange.stream("EmbedStream", partial(streaming, methods.embed_item))
-    small = SmallCalls(picked(SmallLimits))
+    small = SmallCalls(SmallLimits(options.grpc_max_calls, options.body_timeout_seconds))
     health = Health(inference, small, SERVICE)
     reflection = Reflection(gate, small, (SERVICE, HEALTH))
     services = {
@@ -83,4 +53,4 @@ def build_rpc(
             "ServerReflectionInfo": exchange.stream("reflection.ServerReflectionInfo", reflection.info)
         },
     }
-    return RpcServer(services, health, picked(RpcOptions))
+    return RpcServer(services, health, options)

@@ -27,7 +27,7 @@ _UNTIL_CANCELLED_SECONDS = 0.05
 
 @dataclass(frozen=True)
 class TakingLimits:
-    """How fast an answer must be taken; see the settings of the same names."""
+    """How fast an answer must be taken."""
 
     write_timeout_seconds: float
     min_body_bytes_per_second: int

@@ -41,7 +41,7 @@ _SMALL = 65_536  # bytes of an answer: 64 MB for 1,000 calls
 
 @dataclass(frozen=True)
 class CallLimits:
-    """See the settings of the same names."""
+    """Calls at a time, and seconds from the end of a message to the answer."""
 
     grpc_max_calls: int
     deadline_seconds: float

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path
 
 import grpc
 import grpc.aio
@@ -13,6 +11,7 @@ import grpc.aio
 from clipserve.concurrency import kept_running
 from clipserve.rpc.dropping import know_tasks
 from clipserve.rpc.health import Health
+from clipserve.rpc.options import RpcOptions
 from clipserve.v1 import clip_pb2
 
 SERVICE = clip_pb2.DESCRIPTOR.services_by_name["Clip"].full_name
@@ -22,23 +21,6 @@ _STREAM_WINDOW = 65_536  # bytes that a client may send before somebody reads
 _MIN_PING_SECONDS = 10.0  # what clients may send: more often, and the connection is closed
 _MAX_PING_STRIKES = 2
 _KEEPALIVE_SECONDS, _KEEPALIVE_TIMEOUT_SECONDS = 60.0, 20.0  # a client that has vanished is noticed so
-
-
-@dataclass(frozen=True)
-class RpcOptions:
-    """Where to listen, limits, and the time for the end; see the settings of the same names."""
-
-    host: str
-    grpc_port: int
-    grpc_tls_cert_file: Path | None
-    grpc_tls_key_file: Path | None
-    grpc_tls_client_ca_file: Path | None
-    max_body_bytes: int
-    max_header_bytes: int
-    max_connections: int
-    first_byte_timeout_seconds: float
-    keep_alive_seconds: float
-    drain_seconds: int
 
 
 class RpcServer:

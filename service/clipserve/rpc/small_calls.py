@@ -31,7 +31,7 @@ _SHARE, _SHARE_OF_ADDRESS = 10, 40  # one call of so many may be of one method; 
 
 @dataclass(frozen=True)
 class SmallLimits:
-    """See the settings of the same names."""
+    """All calls at a time, of which these are a part, and seconds for a message to come."""
 
     grpc_max_calls: int
     body_timeout_seconds: float

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass
 from functools import partial
 
 from grpc.aio import EOF
@@ -18,21 +17,17 @@ from grpc.aio import EOF
 from clipserve.access.gate import Gate, when_there_is_room
 from clipserve.application.body import Body
 from clipserve.application.byte_budget import Lease
-from clipserve.application.pace import Pace, PaceLimits
-from clipserve.application.stream import BulkPlaces, Total, TotalLimits, Window, in_order
+from clipserve.application.pace import Pace
+from clipserve.application.stream import BulkPlaces, Total, Window, in_order
 from clipserve.rpc.call import Call, Work
+from clipserve.rpc.options import RpcOptions
 from clipserve.rpc.reading import to_its_end
-
-
-@dataclass(frozen=True)
-class StreamLimits(TotalLimits, PaceLimits):
-    """See the settings of the same names: a line of a bulk request is a message here."""
 
 
 class Streaming:
     """All calls of this kind. One call of it is one of them."""
 
-    def __init__(self, gate: Gate, places: BulkPlaces, limits: StreamLimits) -> None:
+    def __init__(self, gate: Gate, places: BulkPlaces, limits: RpcOptions) -> None:
         self._gate = gate
         self._places = places
         self._limits = limits

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
@@ -21,10 +20,6 @@ from clipserve.settings.rpc import RpcSettings
 from clipserve.settings.tracing import TracingSettings
 from clipserve.settings.triton import TritonSettings
 from clipserve.settings.values import split
-
-# What takes the place of settings that are gone.
-_GONE = {"CLIPSERVE_PROCESSES": "it is gone: run replicas behind a proxy (docs/production.md)"}
-_OF_CLIENTS = {"CLIPSERVE_URL", "CLIPSERVE_KEY"}  # of commands that ask a server, and no settings
 
 
 class ModelSettings(ImageSettings, TritonSettings, EngineSettings):
@@ -68,15 +63,6 @@ class Settings(
     operations_port: int = Field(
         8082, ge=0, le=65535, description="port of /livez, /readyz and /metrics alone"
     )
-    operations_enabled: bool = Field(
-        True, description="listen on operations_port, which the image's health check asks"
-    )
-    max_blocked_seconds: float = Field(
-        10.0,
-        ge=1,
-        le=3600,
-        description="time that the event loop may give no sign before /livez fails on operations_port",
-    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="least level logged")
     model_settings: dict[str, ModelSettings] = Field(
         {},
@@ -91,12 +77,6 @@ class Settings(
         ge=10_000_000,
         description="memory that decoding may take, of all images at a time; one that takes more alone is refused",
     )
-    decode_timeout_seconds: float = Field(
-        5.0,
-        gt=0,
-        le=3600,
-        description="time to decode one image: of the CPU in a process, of the clock in a thread",
-    )
     decode_processes: bool = Field(
         True,
         description="decode in processes of their own, which can be ended; false: in threads of the service",
@@ -105,20 +85,7 @@ class Settings(
         10.0, gt=0, le=3600, description="time for one request, from its last byte"
     )
     body_timeout_seconds: float = Field(15.0, gt=0, le=3600, description="time for a request body to arrive")
-    min_body_bytes_per_second: int = Field(
-        65_536, ge=1, description="rate at which a body must come, after 2 seconds"
-    )
     max_body_bytes: int = Field(20_000_000, ge=1, description="request body, or message of gRPC")
-    max_json_bytes: int = Field(
-        1_000_000, ge=1, description="JSON body, or message of gRPC, besides its images"
-    )
-    max_bulk_requests: int = Field(
-        4, ge=1, description="bulk requests at a time, EmbedStream included; half for one key or address"
-    )
-    max_bulk_lines: int = Field(1_000_000, ge=1, description="lines of a bulk request, or messages")
-    max_bulk_bytes: int = Field(
-        10_000_000_000, ge=1, description="bytes of a bulk request; a line or message may have max_body_bytes"
-    )
     max_in_flight_bytes: int = Field(
         256_000_000,
         ge=1,
@@ -136,26 +103,11 @@ class Settings(
         ge=1,
         description="open connections of a front; beyond it, REST closes idle ones, and gRPC refuses new ones",
     )
-    max_connections_per_address: int = Field(
-        0, ge=0, description="of one client's address; 0: all, which suits a proxy in front"
-    )
-    max_header_bytes: int = Field(
-        65_536, ge=1_024, description="request line, headers, trailers; or metadata of gRPC"
-    )
-    first_byte_timeout_seconds: float = Field(
-        10.0, gt=0, le=3600, description="time for the first byte on a new connection"
-    )
-    header_timeout_seconds: float = Field(
-        5.0, gt=0, le=3600, description="time for headers, from their first byte"
-    )
     keep_alive_seconds: float = Field(
         65.0,
         gt=0,
         le=3600,
         description="time between two requests on a connection; longer than a proxy's in front",
-    )
-    write_timeout_seconds: float = Field(
-        10.0, gt=0, le=3600, description="time in which a client must take a part of its answer"
     )
     drain_delay_seconds: float = Field(
         0.0,
@@ -166,28 +118,8 @@ class Settings(
     )
     drain_seconds: int = Field(25, ge=0, description="time for requests in flight to end after that")
     max_images: int = Field(RequestLimits.max_images, ge=1, description="images in a request")
-    max_request_pixels: int = Field(
-        RequestLimits.max_request_pixels,
-        ge=1,
-        description="pixels of the images of a request, if it has several",
-    )
     max_texts: int = Field(RequestLimits.max_texts, ge=1, description="texts in a request")
-    max_text_chars: int = Field(RequestLimits.max_text_chars, ge=1, description="characters of a text")
     max_labels: int = Field(RequestLimits.max_labels, ge=1, description="labels in a request")
-    max_label_chars: int = Field(RequestLimits.max_label_chars, ge=1, description="characters of a label")
-    max_label_bytes: int = Field(
-        RequestLimits.max_label_bytes, ge=1, description="all labels of a request, UTF-8"
-    )
-    max_templates: int = Field(RequestLimits.max_templates, ge=1, description="prompt templates in a request")
-    max_prompt_chars: int = Field(
-        RequestLimits.max_prompt_chars, ge=1, description="characters of a template with a label in its slots"
-    )
-    max_prompts_chars: int = Field(
-        RequestLimits.max_prompts_chars,
-        ge=1,
-        description="characters of all prompts of a request, labels x templates; the default lets 1,000 labels "
-        "through `imagenet-80`",
-    )
 
     page: bool = Field(
         True, description="the page for people at `/` of the REST port; false: it is not found"
@@ -232,14 +164,3 @@ class Settings(
         own = self.model_settings.get(name, ModelSettings())
         chosen = {field: getattr(own, field) for field in own.model_fields_set}
         return self.model_copy(update=chosen)
-
-
-def unknown_variables(environment: Iterable[str]) -> list[str]:
-    """CLIPSERVE_* variables that are no setting: a misspelled one would otherwise be ignored in silence."""
-    known = {f"CLIPSERVE_{name.upper()}" for name in Settings.model_fields} | _OF_CLIENTS
-    return sorted(name for name in environment if name.startswith("CLIPSERVE_") and name not in known)
-
-
-def in_place_of(unknown: str) -> str:
-    """What to do about a variable that is no setting."""
-    return _GONE.get(unknown, "clipserve settings lists all")

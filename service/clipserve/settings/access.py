@@ -22,13 +22,6 @@ class AccessSettings(BaseModel):
         0, ge=0, le=10**9, description="images, texts and new prompts of one key; 0: no limit"
     )
     bytes_per_second: int = Field(0, ge=0, le=10**12, description="bodies of one key; 0: no limit")
-    rate_window_seconds: int = Field(
-        10,
-        ge=1,
-        le=3600,
-        description="a key that has used nothing may use the rows and bytes of so many seconds at once; no request "
-        "may have more",
-    )
     redis_url: SecretStr | None = Field(
         None,
         validate_default=True,

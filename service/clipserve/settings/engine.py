@@ -17,7 +17,11 @@ from clipserve.engine.nvidia import Device
 
 @dataclass(frozen=True)
 class Calls:
-    """How large the encoder calls are and how many run at a time; the settings of the same names."""
+    """How large the encoder calls are, and how many run at a time.
+
+    `max_batch_tokens`, padding included: more gain a little for texts, and images beside them wait longer. It is in
+    proportion to `max_batch_texts`.
+    """
 
     workers: int
     max_batch_images: int
@@ -26,6 +30,7 @@ class Calls:
     threads: int
 
 
+_FIELDS = frozenset(each.name for each in fields(Calls))
 ON_CPU = Calls(1, max_batch_images=4, max_batch_texts=32, max_batch_tokens=96, threads=0)
 # The CPU threads of a call on a GPU have nothing to compute; the second call is copied while the first computes.
 ON_GPU = Calls(2, max_batch_images=64, max_batch_texts=256, max_batch_tokens=4_096, threads=1)
@@ -51,38 +56,25 @@ class EngineSettings(BaseModel):
         description="threads of one encoder call; 0: the cores of the quota, on a GPU one",
     )
     workers: int | None = Field(None, ge=1, le=64, description="encoder calls at a time")
-    spinning: bool = Field(
-        True,
-        description="onnxruntime threads wait for their next piece of work in a busy loop; false where cores "
-        "are shared with other services",
-    )
     max_batch_images: int | None = Field(
         None, ge=1, le=1024, description="images in one encoder call; more gain little on a CPU"
     )
     max_batch_texts: int | None = Field(None, ge=1, le=4096, description="texts in one encoder call")
-    max_batch_tokens: int | None = Field(
-        None,
-        ge=1,
-        description="tokens in one encoder call, padding included; more gain a little for texts, and images beside "
-        "them wait longer",
-    )
     max_queue_delay_seconds: float = Field(
         0.0, ge=0, le=1, description="how long a row may wait for company while the encoder is idle"
     )
 
     def calls(self, *, on_gpu: bool) -> Calls:
         """What is set, and the device's own for the rest."""
-        given = {each.name: getattr(self, each.name) for each in fields(Calls)}
-        return replace(
-            ON_GPU if on_gpu else ON_CPU, **{name: value for name, value in given.items() if value}
-        )
+        given = {name: getattr(self, name, None) for name in _FIELDS}
+        usual = ON_GPU if on_gpu else ON_CPU
+        chosen = replace(usual, **{name: value for name, value in given.items() if value})
+        tokens = usual.max_batch_tokens * chosen.max_batch_texts // usual.max_batch_texts
+        return replace(chosen, max_batch_tokens=tokens)
 
 
 def default_by_device(name: str) -> str | None:
     """The default of a setting that depends on the device, in words; None for any other."""
-    if (
-        name not in {each.name for each in fields(Calls)}
-        or EngineSettings.model_fields[name].default is not None
-    ):
+    if name not in _FIELDS or EngineSettings.model_fields[name].default is not None:
         return None
     return f"{getattr(ON_CPU, name)}, on a GPU {getattr(ON_GPU, name)}"

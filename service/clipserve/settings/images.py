@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, Field, field_validator
@@ -11,35 +12,16 @@ from clipserve.clip.formats import FORMATS
 from clipserve.clip.images import ImageLimits
 from clipserve.settings.values import split
 
+_PROGRESSIVE_SCANS = 10  # that encoders write
+
 
 class ImageSettings(BaseModel):
-    """A part of `ModelSettings`. Defaults are those of `ImageLimits`."""
+    """A part of `ModelSettings`. Defaults are those of `ImageLimits`, which has the other limits too."""
 
     image_formats: Annotated[tuple[str, ...], NoDecode, BeforeValidator(split)] = Field(
         ImageLimits.image_formats, min_length=1, description=f"decoded formats, of {', '.join(FORMATS)}"
     )
     max_pixels: int = Field(ImageLimits.max_pixels, ge=1, description="pixels of an image")
-    max_side: int = Field(ImageLimits.max_side, ge=1, description="pixels on an image's longer side")
-    max_aspect: float = Field(ImageLimits.max_aspect, ge=1, description="longer side / shorter side")
-    max_scans: int = Field(ImageLimits.max_scans, ge=1, description="scans of a JPEG")
-    max_scan_pixels: int = Field(
-        ImageLimits.max_scan_pixels,
-        ge=1,
-        description="pixels x scans of a JPEG of several scans; a usual progressive one has 10",
-    )
-    max_pixels_per_byte: int = Field(
-        ImageLimits.max_pixels_per_byte,
-        ge=1,
-        description="pixels of an image / bytes of its file, where decoding it takes more than 100 MB",
-    )
-    max_image_segments: int = Field(
-        ImageLimits.max_image_segments,
-        ge=1,
-        description="segments or chunks of an image file, besides its pixels",
-    )
-    max_image_metadata_bytes: int = Field(
-        ImageLimits.max_image_metadata_bytes, ge=1, description="an image file's bytes besides its pixels"
-    )
     exif_transpose: bool = Field(
         ImageLimits.exif_transpose, description="turn photos upright first; the reference does not"
     )
@@ -47,6 +29,18 @@ class ImageSettings(BaseModel):
         ImageLimits.scaled_decode,
         description="decode JPEGs above 2 megapixels at a reduced scale: 3 times as fast, nearly the same pixels",
     )
+
+    def image_limits(self, others: ImageLimits | None = None) -> ImageLimits:
+        """These, and `others` for what is no setting. A photo of any size may be progressive."""
+        others = others or ImageLimits()
+        return replace(
+            others,
+            image_formats=self.image_formats,
+            max_pixels=self.max_pixels,
+            max_scan_pixels=max(others.max_scan_pixels, _PROGRESSIVE_SCANS * self.max_pixels),
+            exif_transpose=self.exif_transpose,
+            scaled_decode=self.scaled_decode,
+        )
 
     @field_validator("image_formats")
     @classmethod

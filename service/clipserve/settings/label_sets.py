@@ -8,7 +8,6 @@ from typing import Literal
 from pydantic import BaseModel, DirectoryPath, Field, field_validator
 
 from clipserve.application.label_sets.request import LabelSetLimits
-from clipserve.application.limits import RequestLimits
 from clipserve.settings.values import named_folder, xdg_folder
 
 
@@ -26,9 +25,6 @@ class LabelSetSettings(BaseModel):
         "`redis`, which needs redis_url, for those of several",
     )
 
-    max_request_label_sets: int = Field(
-        RequestLimits.max_request_label_sets, ge=1, description="label sets that a request names"
-    )
     label_sets_folder: DirectoryPath | None = Field(
         None,
         description="folder of label sets as files, `pets.toml` or `pets.json`; followed when they change",

@@ -22,9 +22,6 @@ class RpcSettings(BaseModel):
     grpc_tls_client_ca_file: FilePath | None = Field(
         None, description="gRPC clients must have a certificate that one of these has signed, PEM"
     )
-    grpc_max_calls: int = Field(
-        1_000, ge=1, description="gRPC calls at a time; beyond it, they are refused as overloaded"
-    )
 
     @field_validator("grpc_tls_key_file")
     @classmethod

@@ -20,13 +20,6 @@ class TritonSettings(BaseModel):
         description="host:port of Triton's gRPC endpoints, comma-separated; a name stands for all its addresses, "
         "and is looked up again every few seconds",
     )
-    triton_calls: int = Field(
-        4,
-        ge=1,
-        le=64,
-        description="calls to Triton of each encoder at a time, in each process; rows that arrive meanwhile are "
-        "gathered into the next. Two to four for each Triton server",
-    )
     triton_tls: bool = Field(False, description="encrypt the connection to Triton")
     triton_ca_file: FilePath | None = Field(
         None, description="certificates to trust; without it the system's"

@@ -34,7 +34,7 @@ class TracingUnavailable(Exception):
 
 @dataclass(frozen=True)
 class TracingOptions:
-    """See the settings of the same names."""
+    """A collector's URL, None: no traces; and the share of requests without `traceparent` that are traced too."""
 
     otlp_endpoint: str | None
     trace_ratio: float

@@ -21,6 +21,8 @@ from clipserve.telemetry.metrics import Metrics
 # Rows of one call to Triton, if its model takes so many; from there on a GPU gains little.
 _TRITON_IMAGES = 64
 _TRITON_TEXTS = 256
+# Calls of each encoder at a time, for each server: two to four keep it busy, and more make smaller batches.
+TRITON_CALLS = 4
 
 
 def open_backend(
@@ -83,7 +85,7 @@ def open_engine(folder: Path, manifest: ModelManifest, settings: ModelSettings, 
     return choose_engine(
         folder,
         manifest,
-        EngineOptions(settings.backend, on_gpu, calls.threads, calls.workers, settings.spinning),
+        EngineOptions(settings.backend, on_gpu, calls.threads, calls.workers),
         lambda: reference_feeds(manifest, load_tokenizer(folder, manifest.text)),
     )
 
@@ -113,6 +115,8 @@ def _on_triton(
     backend = TritonBackend(manifest, options, metrics)
 
     def policy(tower: Tower, rows: int) -> BatchPolicy:
-        return BatchPolicy(rows, concurrency=settings.triton_calls, takes=lambda: backend.max_rows(tower))
+        return BatchPolicy(
+            rows, concurrency=TRITON_CALLS, takes=lambda: backend.max_rows(tower), servers=backend.servers
+        )
 
     return Batched(backend, policy("image", _TRITON_IMAGES), policy("text", _TRITON_TEXTS), metrics)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
@@ -15,33 +14,31 @@ from clipserve.access.shared_windows import shared_windows
 from clipserve.access.windows import LocalWindows, Windows
 from clipserve.application.byte_budget import ByteBudget
 from clipserve.application.charging import Charge
-from clipserve.application.inference import Inference
+from clipserve.application.shared import Shared
 from clipserve.application.stream import BulkPlaces
-from clipserve.concurrency import SideThread
-from clipserve.http1.connections import ConnectionLimits, Connections
-from clipserve.http1.server import HttpOptions, build_server
-from clipserve.rest.app import build_app, with_cors
-from clipserve.rest.body import BodyLimits
-from clipserve.rest.bulk import Bulk, BulkLimits
+from clipserve.http1.connections import Connections
+from clipserve.http1.server import build_server
+from clipserve.rest.app import build_app
 from clipserve.rest.errors import rendered
-from clipserve.rest.exchange import ExchangeLimits
-from clipserve.rest.uploads import Uploads
+from clipserve.rpc.options import RpcOptions
 from clipserve.settings import Settings
 from clipserve.telemetry.metrics import Metrics
 from clipserve.telemetry.tracing import TracingOptions, tracing_to
 from clipserve.wiring.gateway import Gateway
-from clipserve.wiring.listening import hosts_of
-from clipserve.wiring.use_cases import OpenBackend, open_use_cases, picked
+from clipserve.wiring.options import GatewayOptions
+from clipserve.wiring.use_cases import OpenBackend, open_use_cases
 
 if TYPE_CHECKING:  # it loads gRPC
     from clipserve.rpc.server import RpcServer
 
 
 @asynccontextmanager
-async def open_gateway(settings: Settings, open_backend: OpenBackend | None = None) -> AsyncIterator[Gateway]:
+async def open_gateway(
+    settings: Settings, open_backend: OpenBackend | None = None, options: GatewayOptions | None = None
+) -> AsyncIterator[Gateway]:
     """Build all objects; on leaving, end all that they began.
 
-    `open_backend` replaces the backend that the settings ask for.
+    `open_backend` replaces the backend that the settings ask for, `options` what they make of the rooms' options.
 
     Raises:
         ArtifactError: a folder of `settings.models` is not an artifact, or two hold models of one name.
@@ -49,45 +46,31 @@ async def open_gateway(settings: Settings, open_backend: OpenBackend | None = No
         KeyFileError: the file of keys cannot be used.
         TracingUnavailable: traces are wanted, and OpenTelemetry is not installed.
     """
-    metrics = Metrics()
+    metrics, options = Metrics(), options or GatewayOptions.of(settings)
     async with AsyncExitStack() as stack:
-        metrics.tracing = stack.enter_context(tracing_to(picked(settings, TracingOptions), metrics.spans))
-        keys, gate = await _keys_and_gate(settings, stack, metrics)
+        tracing = TracingOptions(settings.otlp_endpoint, settings.trace_ratio)
+        metrics.tracing = stack.enter_context(tracing_to(tracing, metrics.spans))
+        keys, gate = await _keys_and_gate(settings, options.rates, stack, metrics)
         charge = _rows_of(gate) if keys else None
-        use_cases = await stack.enter_async_context(open_use_cases(settings, metrics, open_backend, charge))
-        inference, side = use_cases.inference, use_cases.side
-        limits = ExchangeLimits(picked(settings, BodyLimits), settings.deadline_seconds)
+        opened = open_use_cases(settings, metrics, open_backend, charge, limits=options.limits)
+        use_cases = await stack.enter_async_context(opened)
         budget = ByteBudget(settings.max_in_flight_bytes, settings.max_in_flight_bytes_per_address)
-        uploads = Uploads(settings.max_json_bytes, side)
-        places = BulkPlaces(settings.max_bulk_requests)
-        bulk = Bulk(inference, picked(settings, BulkLimits), side, gate, places)
-        compat, page, hosts = settings.compat, settings.page, hosts_of(settings)
-        app = build_app(inference, limits, uploads, side, budget, metrics, bulk, gate, compat, page, hosts)
-        app = with_cors(app, settings.cors_origins)
-        connections = Connections(picked(settings, ConnectionLimits))
-        server = build_server(app, picked(settings, HttpOptions), connections, rendered, metrics)
-        rpc = _rpc(settings, inference, side, budget, places, gate, metrics)
+        places = BulkPlaces(options.max_bulk_requests)
+        shared = Shared(use_cases.inference, use_cases.side, budget, places, gate, metrics)
+        app, connections = build_app(shared, options.rest), Connections(options.connections)
+        server = build_server(app, options.http, connections, rendered, metrics)
+        rpc = _rpc(shared, options.rpc) if settings.grpc_enabled else None
         yield Gateway(app, server, rpc, metrics, use_cases, connections, keys)
 
 
-def _rpc(
-    settings: Settings,
-    inference: Inference,
-    side: SideThread,
-    budget: ByteBudget,
-    bulk: BulkPlaces,
-    gate: Gate,
-    metrics: Metrics,
-) -> RpcServer | None:
-    if not settings.grpc_enabled:
-        return None
+def _rpc(shared: Shared, options: RpcOptions) -> RpcServer:
     from clipserve.rpc.build import build_rpc  # loads gRPC
 
-    return build_rpc(inference, side, budget, bulk, gate, metrics, functools.partial(picked, settings))
+    return build_rpc(shared, options)
 
 
 async def _keys_and_gate(
-    settings: Settings, stack: AsyncExitStack, metrics: Metrics
+    settings: Settings, rates: RateOptions, stack: AsyncExitStack, metrics: Metrics
 ) -> tuple[Keys | None, Gate]:
     if settings.keys_file is None:
         return None, OpenGate()
@@ -96,7 +79,7 @@ async def _keys_and_gate(
     if settings.redis_url:
         shared = shared_windows(settings.redis_url.get_secret_value(), metrics)
         windows = await stack.enter_async_context(shared)
-    return keys, KeyedGate(keys, Rates(picked(settings, RateOptions), windows))
+    return keys, KeyedGate(keys, Rates(rates, windows))
 
 
 def _rows_of(gate: Gate) -> Charge:

@@ -9,7 +9,7 @@ import signal
 import socket
 import threading
 from collections.abc import Coroutine
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any
 
 import uvloop
@@ -77,14 +77,11 @@ async def _serve(settings: Settings, open_backend: OpenBackend | None) -> None:
 
 
 def _operations(settings: Settings, gateway: Gateway) -> AbstractAsyncContextManager[None]:
-    """Probes and metrics on their own port, if the settings want it."""
-    if not settings.operations_enabled:
-        return nullcontext()
+    """Probes and metrics on their own port."""
     pulse = Pulse()
     gateway.metrics.state.watch_ready(lambda: pulse.ready)
     keys = None if settings.metrics_open else gateway.keys
-    limit, hosts = settings.max_blocked_seconds, hosts_of(settings)
-    page = Page(pulse, gateway.metrics.registry, limit, rendered, keys, hosts)
+    page = Page(pulse, gateway.metrics.registry, rendered, keys, hosts_of(settings))
     listener = listen("CLIPSERVE_OPERATIONS_PORT", settings.host, settings.operations_port)
     return serving(listener, page, gateway.inference.ready)
 

@@ -8,17 +8,14 @@ import os
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
 from contextlib import AsyncExitStack, asynccontextmanager, closing
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
-
-from pydantic import BaseModel
 
 from clipserve.application.admission import Admission
 from clipserve.application.charging import Charge
 from clipserve.application.classifiers import Classifiers
 from clipserve.application.decoder_processes import DecoderProcesses
-from clipserve.application.decoding import DecodeLimits, Decoders
+from clipserve.application.decoding import DECODE_SECONDS, DecodeLimits, Decoders
 from clipserve.application.encoder import ImageEncoder, TextEncoder
 from clipserve.application.inference import Inference
 from clipserve.application.label_sets.catalog import Catalog
@@ -45,7 +42,6 @@ from clipserve.wiring.backends import open_backend as open_chosen
 # Before gRPC is loaded: it prints on standard error, past our log, what its errors tell too.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
-T = TypeVar("T")
 OpenBackend = Callable[[Path, ModelManifest, ModelSettings, Metrics], Backend]
 
 
@@ -66,6 +62,36 @@ class UseCases:
         await together(model.start(folder) for folder, model in self.models.items())
 
 
+@dataclass(frozen=True)
+class Limits:
+    """Of requests, label sets and images; of single models the settings may say otherwise."""
+
+    requests: RequestLimits
+    label_sets: LabelSetLimits
+    images: ImageLimits = field(default_factory=ImageLimits)
+    decode_seconds: float = DECODE_SECONDS
+
+    @classmethod
+    def of(cls, settings: Settings) -> Limits:
+        """With more labels than usual, as much more text may come."""
+        labels = settings.max_labels / RequestLimits.max_labels
+        requests = RequestLimits(
+            max_images=settings.max_images,
+            max_texts=settings.max_texts,
+            max_labels=settings.max_labels,
+            max_label_bytes=round(RequestLimits.max_label_bytes * max(1.0, labels)),
+            max_prompts_chars=round(RequestLimits.max_prompts_chars * max(1.0, labels)),
+        )
+        label_sets = LabelSetLimits(
+            settings.max_label_sets,
+            settings.max_label_sets_bytes,
+            settings.max_label_set_bytes,
+            settings.max_label_set_prompts,
+            settings.max_label_set_examples,
+        )
+        return cls(requests, label_sets)
+
+
 @asynccontextmanager
 async def open_use_cases(
     settings: Settings,
@@ -73,6 +99,7 @@ async def open_use_cases(
     open_backend: OpenBackend | None = None,
     charge: Charge | None = None,
     accelerator: Accelerator | None = None,
+    limits: Limits | None = None,
 ) -> AsyncIterator[UseCases]:
     """Build the models and the use cases; on leaving, end all that they began.
 
@@ -84,23 +111,21 @@ async def open_use_cases(
         BackendUnavailable: a backend is not installed, or CUDA is asked for and does not work.
     """
     open_backend = open_backend or await _chosen_by_settings(settings, accelerator or Accelerator())
+    limits = limits or Limits.of(settings)
     async with AsyncExitStack() as stack:
-        threads = settings.decode_threads or usable_cores()
-        executor = stack.enter_context(DaemonExecutor(threads, "preprocess", yield_to_event_loop))
-        side = SideThread(stack.enter_context(DaemonExecutor(1, "side")))
-        decoders = _decoders(settings, threads, stack, metrics)
+        rooms = _open_rooms(settings, limits, stack, metrics)
         models: dict[Path, ServedModel] = {}
         for folder in settings.models:
             manifest = read_manifest(folder)
             own = settings.of_model(manifest.name)
             backend = open_backend(folder, manifest, own, metrics)
             stack.push_async_callback(backend.aclose)
-            models[folder] = _served_model(folder, manifest, own, backend, executor, side, decoders, metrics)
+            models[folder] = rooms.served_model(folder, manifest, own, backend)
         by_name = _by_name(models, settings)
-        label_sets = _label_sets(settings, by_name, side, metrics, charge)
+        label_sets = rooms.label_sets(settings, by_name, charge)
         stack.push_async_callback(label_sets.aclose)
-        inference = Inference(by_name, label_sets, picked(settings, RequestLimits), side, charge)
-        yield UseCases(models, inference, side)
+        inference = Inference(by_name, label_sets, limits.requests, rooms.side, charge)
+        yield UseCases(models, inference, rooms.side)
 
 
 async def _chosen_by_settings(settings: Settings, accelerator: Accelerator) -> OpenBackend:
@@ -112,42 +137,49 @@ async def _chosen_by_settings(settings: Settings, accelerator: Accelerator) -> O
     return functools.partial(open_chosen, settings.deadline_seconds, accelerator)
 
 
-def _decoders(settings: Settings, threads: int, stack: AsyncExitStack, metrics: Metrics) -> Decoders:
-    executor = stack.enter_context(DaemonExecutor(threads, "decode", yield_to_event_loop))
-    memory_bytes, seconds = settings.decode_memory_bytes, settings.decode_timeout_seconds
-    if not settings.decode_processes:
-        return Decoders(executor, DecodeLimits(threads, memory_bytes, seconds), metrics)
-    processes = stack.enter_context(closing(DecoderProcesses(threads, memory_bytes, seconds, metrics)))
-    return Decoders(executor, DecodeLimits(threads, memory_bytes), metrics, processes.decode)
+@dataclass(frozen=True)
+class _Rooms:
+    """What all models have in common."""
+
+    limits: Limits
+    executor: Executor
+    side: SideThread
+    decoders: Decoders
+    metrics: Metrics
+
+    def served_model(
+        self, folder: Path, manifest: ModelManifest, settings: ModelSettings, backend: Backend
+    ) -> ServedModel:
+        metrics, limits = self.metrics, settings.image_limits(self.limits.images)
+        cache_bytes = settings.image_cache_bytes
+        images = ImageEncoder(manifest, backend, self.executor, self.decoders, limits, metrics, cache_bytes)
+        texts = TextEncoder(manifest, load_tokenizer(folder, manifest.text), backend, self.side, metrics)
+        classifiers = Classifiers(texts, manifest.scoring, settings.label_cache_bytes, metrics)
+        admission = Admission(settings.max_queue_seconds, metrics)
+        return ServedModel(manifest, limits.choices, backend, images, texts, classifiers, admission)
+
+    def label_sets(self, settings: Settings, models: Models, charge: Charge | None) -> LabelSets:
+        requests, own, path = self.limits.requests, self.limits.label_sets, settings.label_sets_folder
+        folder = None if path is None else Folder(path, requests, own)
+        catalog = Catalog(models, _store(settings), folder, self.metrics, charge)
+        return LabelSets(models, catalog, self.side, requests, own, self.metrics)
 
 
-def _served_model(
-    folder: Path,
-    manifest: ModelManifest,
-    settings: ModelSettings,
-    backend: Backend,
-    executor: Executor,
-    side: SideThread,
-    decoders: Decoders,
-    metrics: Metrics,
-) -> ServedModel:
-    limits = picked(settings, ImageLimits)
-    cache_bytes = settings.image_cache_bytes
-    images = ImageEncoder(manifest, backend, executor, decoders, limits, metrics, cache_bytes)
-    texts = TextEncoder(manifest, load_tokenizer(folder, manifest.text), backend, side, metrics)
-    classifiers = Classifiers(texts, manifest.scoring, settings.label_cache_bytes, metrics)
-    admission = Admission(settings.max_queue_seconds, metrics)
-    return ServedModel(manifest, limits.choices, backend, images, texts, classifiers, admission)
+def _open_rooms(settings: Settings, limits: Limits, stack: AsyncExitStack, metrics: Metrics) -> _Rooms:
+    threads = settings.decode_threads or usable_cores()
 
-
-def _label_sets(
-    settings: Settings, models: Models, side: SideThread, metrics: Metrics, charge: Charge | None
-) -> LabelSets:
-    limits, own = picked(settings, RequestLimits), picked(settings, LabelSetLimits)
-    path = settings.label_sets_folder
-    folder = None if path is None else Folder(path, limits, own)
-    catalog = Catalog(models, _store(settings), folder, metrics, charge)
-    return LabelSets(models, catalog, side, limits, own, metrics)
+    side = SideThread(stack.enter_context(DaemonExecutor(1, "side")))
+    executor, decoding = (
+        stack.enter_context(DaemonExecutor(threads, name, yield_to_event_loop))
+        for name in ("preprocess", "decode")
+    )
+    memory_bytes, seconds = settings.decode_memory_bytes, limits.decode_seconds
+    if settings.decode_processes:
+        processes = stack.enter_context(closing(DecoderProcesses(threads, memory_bytes, seconds, metrics)))
+        decoders = Decoders(decoding, DecodeLimits(threads, memory_bytes), metrics, processes.decode)
+    else:
+        decoders = Decoders(decoding, DecodeLimits(threads, memory_bytes, seconds), metrics)
+    return _Rooms(limits, executor, side, decoders, metrics)
 
 
 def _store(settings: Settings) -> Store:
@@ -168,8 +200,3 @@ def _by_name(models: dict[Path, ServedModel], settings: Settings) -> Models:
             f"{', '.join(by_name)}."
         )
     return by_name
-
-
-def picked(settings: BaseModel, kind: type[T]) -> T:
-    """A dataclass filled with the settings of the same names."""
-    return kind(**{field.name: getattr(settings, field.name) for field in fields(kind)})  # type: ignore[arg-type]

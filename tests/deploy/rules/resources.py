@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from tests.deploy.manifests import ROOT, Object, gateways, pods, quantity, settings_of
+from tests.deploy.manifests import ROOT, Object, gateways, pods, quantity
 
 
 def extended_resources_are_limited(objects: list[Object]) -> Iterator[str]:
@@ -64,10 +64,3 @@ def volumes_are_bounded(objects: list[Object]) -> Iterator[str]:
         for volume in each.spec.get("volumes", []):
             if "emptyDir" in volume and "sizeLimit" not in (volume["emptyDir"] or {}):
                 yield f"{each.name}: the volume {volume['name']} has no bound"
-
-
-def no_core_spins_beside_others(objects: list[Object]) -> Iterator[str]:
-    """A busy loop takes cores that other pods share, and an autoscaler on CPU takes it for load."""
-    for each, container in gateways(objects):
-        if settings_of(container, objects).get("CLIPSERVE_SPINNING") != "false":
-            yield f"{each.name}: CLIPSERVE_SPINNING is not false"

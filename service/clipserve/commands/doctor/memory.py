@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from clipserve.application.stream import MAX_BULK_REQUESTS
 from clipserve.commands.doctor.context import Context
 from clipserve.cores import usable_cores
+from clipserve.http1.connections import ConnectionLimits
+from clipserve.rpc.options import MAX_CALLS
 from clipserve.settings import Settings
 
 _MB = 1_000_000
@@ -37,14 +40,12 @@ def rows(settings: Settings, models: int = 1) -> dict[str, int]:
         "grpc messages": settings.grpc_enabled
         * (
             settings.max_in_flight_bytes
-            + (settings.max_bulk_requests + _READINGS) * settings.max_body_bytes
-            + settings.grpc_max_calls * 65_536
+            + (MAX_BULK_REQUESTS + _READINGS) * settings.max_body_bytes
+            + MAX_CALLS * 65_536
         ),
-        "grpc metadata": settings.grpc_enabled
-        * settings.grpc_max_calls
-        * (65_536 + settings.max_header_bytes),
+        "grpc metadata": settings.grpc_enabled * MAX_CALLS * (65_536 + ConnectionLimits.max_header_bytes),
         "parsing": 10 * settings.max_body_bytes,
-        "connections": settings.max_connections * 3 * settings.max_header_bytes,
+        "connections": settings.max_connections * 3 * ConnectionLimits.max_header_bytes,
         "caches": models * (settings.label_cache_bytes + settings.image_cache_bytes),
         "images": settings.decode_memory_bytes,
         "decoders": settings.decode_processes * decoders * _DECODER,

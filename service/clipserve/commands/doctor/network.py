@@ -25,8 +25,7 @@ def ports(context: Context) -> Iterator[Finding]:
     wanted = {"CLIPSERVE_PORT": settings.port}
     if settings.grpc_enabled:
         wanted["CLIPSERVE_GRPC_PORT"] = settings.grpc_port
-    if settings.operations_enabled:
-        wanted["CLIPSERVE_OPERATIONS_PORT"] = settings.operations_port
+    wanted["CLIPSERVE_OPERATIONS_PORT"] = settings.operations_port
     for port, times in Counter(wanted.values()).items():
         if port and times > 1:
             names = ", ".join(name for name, each in wanted.items() if each == port)

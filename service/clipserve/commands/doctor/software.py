@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib.metadata
 import os
 import platform
@@ -14,7 +13,8 @@ from clipserve.access.hosts import is_loopback
 from clipserve.access.key_file import KeyFileError, read_keys
 from clipserve.commands.doctor.context import Context
 from clipserve.commands.doctor.findings import Finding, ok, problem, warning
-from clipserve.settings import Settings, in_place_of, unknown_variables
+from clipserve.settings import Settings
+from clipserve.settings.unknown import unknown_variables
 
 _SHOWN = ("grpcio", "numpy", "onnxruntime", "onnxruntime-gpu", "openvino", "pillow", "tritonclient")
 
@@ -25,14 +25,11 @@ def settings(context: Context) -> Iterator[Finding]:
         yield problem(
             fault, "mend it: the service does not start. The checks below take the default in its place"
         )
-    known = [f"CLIPSERVE_{name.upper()}" for name in Settings.model_fields]
-    for name in unknown_variables(os.environ):
-        near = difflib.get_close_matches(name, known, 1)
-        meant = f"did you mean {near[0]}? " if near else ""
-        yield warning(f"{name} is no setting, and is ignored", meant + in_place_of(name))
+    for name, hint in unknown_variables(os.environ).items():
+        yield warning(f"{name} is no setting, and is ignored", hint)
     if not context.faults:
         changed = len(context.settings.model_fields_set)
-        yield ok(f"{changed} set, {len(known) - changed} left at their defaults")
+        yield ok(f"{changed} set, {len(Settings.model_fields) - changed} left at their defaults")
 
 
 def packages(_: Context) -> Iterator[Finding]:

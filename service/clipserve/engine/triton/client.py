@@ -84,6 +84,10 @@ class TritonBackend:
         """Rows that a call may have: no server takes more. 0: none is known yet."""
         return self._endpoints.max_batch(tower)
 
+    def servers(self) -> int:
+        """How many are known now."""
+        return self._endpoints.servers
+
     async def aclose(self) -> None:
         await self._endpoints.aclose()
 

@@ -68,6 +68,11 @@ class Endpoints:
                 raise BackendUnavailable(refused[0])
             await asyncio.sleep(_START_SECONDS)
 
+    @property
+    def servers(self) -> int:
+        """How many are known now, whether or not they are ready."""
+        return len(self._endpoints)
+
     def max_batch(self, tower: Tower) -> int:
         """Rows that a call may have whichever server it goes to; 0: there is none."""
         limits = [endpoint.watch.max_batch.get(tower, 0) for endpoint in self._endpoints.values()]

@@ -1,0 +1,40 @@
+"""What the gRPC front is told; apart from the rest, which loads gRPC."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from clipserve.application.pace import PaceLimits
+from clipserve.application.stream import TotalLimits
+from clipserve.http1.connections import ConnectionLimits
+
+MAX_CALLS = 1_000  # at a time: a full message for a few of them, and 128 KB for each
+
+
+@dataclass(frozen=True, kw_only=True)
+class RpcOptions(TotalLimits, PaceLimits):
+    """Where to listen, limits as those of REST, and the time for the end. Bytes and seconds.
+
+    Attributes:
+        max_json_bytes: of a message besides its images.
+        max_in_flight_bytes: of all messages.
+        max_header_bytes: of metadata.
+    """
+
+    host: str
+    grpc_port: int
+    grpc_tls_cert_file: Path | None
+    grpc_tls_key_file: Path | None
+    grpc_tls_client_ca_file: Path | None
+    max_body_bytes: int
+    max_json_bytes: int
+    max_in_flight_bytes: int
+    max_connections: int
+    deadline_seconds: float
+    keep_alive_seconds: float
+    drain_seconds: int
+    grpc_max_calls: int = MAX_CALLS
+    max_header_bytes: int = ConnectionLimits.max_header_bytes
+    first_byte_timeout_seconds: float = ConnectionLimits.first_byte_timeout_seconds
+    write_timeout_seconds: float = ConnectionLimits.write_timeout_seconds

@@ -1,0 +1,48 @@
+"""CLIPSERVE_* variables that are no setting: misspelled ones, and those of settings that are gone."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+from clipserve.settings import Settings
+
+_OF_CLIENTS = {"CLIPSERVE_URL", "CLIPSERVE_KEY"}  # of commands that ask a server, and no settings
+_REPLACED = {
+    "MAX_BATCH_TOKENS": "it follows CLIPSERVE_MAX_BATCH_TEXTS",
+    "MAX_CONNECTIONS_PER_ADDRESS": "addresses with more connections make room for the others",
+    "MAX_JSON_BYTES": "it is a twentieth of CLIPSERVE_MAX_BODY_BYTES, and at least 1,000,000",
+    "MAX_LABEL_BYTES": "it follows CLIPSERVE_MAX_LABELS",
+    "MAX_PROMPTS_CHARS": "it follows CLIPSERVE_MAX_LABELS",
+    "MAX_SCAN_PIXELS": "it follows CLIPSERVE_MAX_PIXELS",
+    "OPERATIONS_ENABLED": "the port is always open; CLIPSERVE_OPERATIONS_PORT=0 takes one that is free",
+    "PROCESSES": "run replicas behind a proxy (docs/production.md)",
+    "SPINNING": "threads spin where CLIPSERVE_THREADS leaves no core to others",
+    "TRITON_CALLS": "there are four for each Triton that is found at the start",
+}
+_FIXED = (
+    "DECODE_TIMEOUT_SECONDS", "FIRST_BYTE_TIMEOUT_SECONDS", "GRPC_MAX_CALLS", "HEADER_TIMEOUT_SECONDS",
+    "MAX_ASPECT", "MAX_BLOCKED_SECONDS", "MAX_BULK_BYTES", "MAX_BULK_LINES", "MAX_BULK_REQUESTS",
+    "MAX_HEADER_BYTES", "MAX_IMAGE_METADATA_BYTES", "MAX_IMAGE_SEGMENTS", "MAX_LABEL_CHARS",
+    "MAX_PIXELS_PER_BYTE", "MAX_PROMPT_CHARS", "MAX_REQUEST_LABEL_SETS", "MAX_REQUEST_PIXELS", "MAX_SCANS",
+    "MAX_SIDE", "MAX_TEMPLATES", "MAX_TEXT_CHARS", "MIN_BODY_BYTES_PER_SECOND", "RATE_WINDOW_SECONDS",
+    "WRITE_TIMEOUT_SECONDS",
+)  # fmt: skip
+GONE = {f"CLIPSERVE_{name}": instead for name, instead in _REPLACED.items()} | {
+    f"CLIPSERVE_{name}": "it is a constant, which CHANGELOG.md tells" for name in _FIXED
+}
+
+
+def unknown_variables(environment: Iterable[str]) -> dict[str, str]:
+    """Each that would otherwise be ignored in silence, and what to do about it."""
+    known = {f"CLIPSERVE_{name.upper()}" for name in Settings.model_fields}
+    found = (name for name in sorted(environment) if name.startswith("CLIPSERVE_"))
+    return {name: _hint(name, known) for name in found if name not in known | _OF_CLIENTS}
+
+
+def _hint(name: str, known: Iterable[str]) -> str:
+    if name in GONE:
+        return f"the setting is gone: {GONE[name]}"
+    near = difflib.get_close_matches(name, known, 1)
+    meant = f"did you mean {near[0]}? " if near else ""
+    return f"{meant}`clipserve settings` lists all"

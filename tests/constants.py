@@ -1,0 +1,55 @@
+"""The rooms' constants set to other values, by their names: so it is tested what happens at a limit.
+
+`python -m tests.constants` is the service with those of OTHER_CONSTANTS, as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass, replace
+from typing import Any
+
+import clipserve.__main__
+from clipserve.settings import Settings
+from clipserve.wiring.options import GatewayOptions
+
+
+def constants_among(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Those that are no settings, and that a room has."""
+    return {name: value for name, value in settings.items() if name in _KNOWN - set(Settings.model_fields)}
+
+
+def with_constants(part: Any, constants: Mapping[str, Any]) -> Any:
+    """The same options with other values, wherever fields of these names are."""
+    changes = {
+        field.name: with_constants(value, constants)
+        for field in fields(part)
+        if is_dataclass(value := getattr(part, field.name))
+    }
+    return replace(part, **changes, **{name: constants[name] for name in _names(part) & set(constants)})
+
+
+def _names(part: Any) -> set[str]:
+    return {field.name for field in fields(part)}
+
+
+def _all_names(part: Any) -> set[str]:
+    inside = (getattr(part, name) for name in _names(part))
+    return _names(part).union(*(_all_names(each) for each in inside if is_dataclass(each)))
+
+
+_KNOWN = _all_names(GatewayOptions.of(Settings()))
+
+
+def main() -> None:
+    constants = json.loads(os.environ["OTHER_CONSTANTS"])
+    usual = GatewayOptions.of
+
+    GatewayOptions.of = lambda settings: with_constants(usual(settings), constants)  # type: ignore[method-assign]
+    clipserve.__main__.main()
+
+
+if __name__ == "__main__":
+    main()
