@@ -17,6 +17,8 @@ from typer.exceptions import TyperException
 # imported, which comes after this; a program that imports clipserve has products of its own.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
+from clipserve.access.key_file import KeyFileError
+from clipserve.clip.artifact import ArtifactError
 from clipserve.commands.classify import classify
 from clipserve.commands.doctor.command import doctor
 from clipserve.commands.embed import embed
@@ -25,12 +27,17 @@ from clipserve.commands.label_sets import label_sets
 from clipserve.commands.printing import visible
 from clipserve.commands.reading import BadSettings, read_settings
 from clipserve.commands.search import search
+from clipserve.errors import ClipError
 from clipserve.settings.table import as_markdown
 from clipserve.settings.unknown import unknown_variables
 from clipserve.telemetry import log
 from clipserve.telemetry.log import logger
+from clipserve.telemetry.tracing import TracingUnavailable
+from clipserve.wiring.listening import CannotListen
 from clipserve.wiring.model_names import with_folders
-from clipserve.wiring.start_faults import START_FAULTS
+
+# Why a start may be impossible: each is told in one line.
+_START_FAULTS = (ArtifactError, CannotListen, ClipError, KeyFileError, TracingUnavailable)
 
 
 class _Commands(TyperGroup):
@@ -106,7 +113,7 @@ def serve(model: Model = None) -> None:
 
     try:
         run(with_folders(chosen))
-    except START_FAULTS as error:
+    except _START_FAULTS as error:
         _cannot_start(str(error))
         raise typer.Exit(1) from None
 

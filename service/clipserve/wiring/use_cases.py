@@ -167,7 +167,6 @@ class _Rooms:
 
 def _open_rooms(settings: Settings, limits: Limits, stack: AsyncExitStack, metrics: Metrics) -> _Rooms:
     threads = settings.decode_threads or usable_cores()
-
     side = SideThread(stack.enter_context(DaemonExecutor(1, "side")))
     executor, decoding = (
         stack.enter_context(DaemonExecutor(threads, name, yield_to_event_loop))
