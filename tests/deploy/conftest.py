@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from tests.deploy.manifests import BUILDS, K8S, Object, build, parsed
+from tests.deploy.builds import BUILDS, build
+from tests.deploy.manifests import K8S, Object, parsed
 
 
 @pytest.fixture(scope="session")
 def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Name of a build -> a file with its manifests."""
     folder = tmp_path_factory.mktemp("built")
-    copied = shutil.copytree(K8S, folder / "k8s")
     files = {name: folder / f"{name}.yaml" for name in BUILDS}
-    for name, path in files.items():
-        path.write_text(build(name, copied))
+
+    def write(name: str) -> None:
+        (folder / name).mkdir()
+        files[name].write_text(build(BUILDS[name], K8S, folder / name))
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write, BUILDS))
     return files
 
 

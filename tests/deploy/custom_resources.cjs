@@ -10,6 +10,8 @@ const SCHEMAS = {
   "keda.sh/v1alpha1": ["keda", "KedaShV1alpha1"],
   "monitoring.coreos.com/v1": ["prometheus-operator", "ComGithubPrometheusOperatorPrometheusOperatorPkgApisMonitoringV1"],
 };
+// What an operator knows and these schemas, the newest for Debian's Node, do not yet: KEDA 2.17.
+const NEWER = ["ScaledObject: /spec/fallback/behavior"];
 
 // A view of `value` that notes in `seen` which fields are read.
 function watched(value, at, seen) {
@@ -38,7 +40,9 @@ function wrong(object) {
   const { validate } = require(path.resolve(folder, `${prefix}${object.kind}.js`));
   const seen = new Set();
   if (!validate(watched(object, "", seen))) return validate.errors.map((each) => `${each.instancePath} ${each.keyword}`);
-  return [...fields(object, "")].filter((each) => !seen.has(each) && !each.startsWith("/metadata/")).map((each) => `${each} is unknown`);
+  return [...fields(object, "")].filter(
+    (each) => !seen.has(each) && !each.startsWith("/metadata/") && !NEWER.includes(`${object.kind}: ${each}`),
+  ).map((each) => `${each} is unknown`);
 }
 
 const found = JSON.parse(fs.readFileSync(file, "utf8")).flatMap((object) =>

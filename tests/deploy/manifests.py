@@ -1,8 +1,7 @@
-"""Manifests as Kubernetes gets them: overlays and components, built by kustomize."""
+"""Manifests as Kubernetes gets them, and what lies in them."""
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,24 +16,6 @@ TOOLS = ROOT / ".deploy-tools"
 
 Object = dict[str, Any]  # one manifest, as YAML has it
 
-OVERLAYS = sorted(path.parent.name for path in (K8S / "overlays").glob("*/kustomization.yaml"))
-COMPONENTS = sorted(path.parent.name for path in (K8S / "components").glob("*/kustomization.yaml"))
-# Name -> (overlay, components): each overlay, each component with and without Triton, and all that go together.
-BUILDS: dict[str, tuple[str, tuple[str, ...]]] = {
-    **{name: (name, ()) for name in OVERLAYS},
-    **{f"cpu+{part}": ("cpu", (part,)) for part in COMPONENTS},
-    **{
-        f"gpu+{part}": ("gpu", (part,)) for part in COMPONENTS if part != "autoscaling"
-    },  # which is for the other
-    "cpu+many": ("cpu", ("keys", "redis", "monitoring", "autoscaling", "edge-ingress", "model-pvc")),
-    "blue-green+many": ("blue-green", ("keys", "redis", "monitoring", "edge-ingress", "edge-loadbalancer")),
-    "gpu-tensorrt+many": (
-        "gpu-tensorrt",
-        ("keys", "redis", "monitoring", "autoscaling-cpu", "edge-loadbalancer", "model-image-volume"),
-    ),
-}
-# The builds that have every object of all others.
-LARGEST = [*OVERLAYS, "cpu+many", "gpu-tensorrt+many"]
 # Of operators that a cluster may have or not.
 CUSTOM = ("PodMonitor", "PrometheusRule", "ScaledObject")
 
@@ -50,21 +31,6 @@ def run(*command: str | Path, cwd: Path = ROOT) -> str:
     done = subprocess.run([*command], cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert done.returncode == 0, f"{' '.join(map(str, command))}\n{done.stdout}"
     return done.stdout
-
-
-def build(name: str, copied: Path) -> str:
-    """One of BUILDS as YAML. `copied`: a copy of K8S, in which overlay and components are joined."""
-    overlay, components = BUILDS[name]
-    if not components:
-        return run("kustomize", "build", K8S / "overlays" / overlay)
-    joined = copied / "overlays" / f"joined-{name}"
-    shutil.copytree(copied / "overlays" / overlay, joined)
-    file = joined / "kustomization.yaml"
-    kustomization = yaml.safe_load(file.read_text())
-    file.write_text(
-        yaml.safe_dump(kustomization | {"components": [f"../../components/{part}" for part in components]})
-    )
-    return run("kustomize", "build", joined)
 
 
 def parsed(text: str) -> list[Object]:
@@ -105,6 +71,15 @@ def gateways(objects: list[Object]) -> Iterator[tuple[Pods, dict[str, Any]]]:
         for container in each.containers:
             if container["name"] == "clipserve":
                 yield each, container
+
+
+def gpus(each: Pods) -> int:
+    """That one of these pods holds: init containers run one after the other, and what they hold is held once."""
+    asked = [
+        int(container.get("resources", {}).get("limits", {}).get("nvidia.com/gpu", 0))
+        for container in each.all_containers
+    ]
+    return max(asked)
 
 
 def of_kind(objects: list[Object], *kinds: str) -> list[Object]:

@@ -10,11 +10,21 @@ import inspect
 from collections.abc import Callable, Iterator
 
 from tests.deploy.manifests import Object
-from tests.deploy.rules import configured, lifecycle, naming, network, resources, scaling, security, selection
+from tests.deploy.rules import (
+    configured,
+    jobs,
+    lifecycle,
+    naming,
+    network,
+    resources,
+    scaling,
+    security,
+    selection,
+)
 
 Rule = Callable[[list[Object]], Iterator[str]]
 
-_MODULES = (configured, lifecycle, naming, network, resources, scaling, security, selection)
+_MODULES = (configured, jobs, lifecycle, naming, network, resources, scaling, security, selection)
 RULES: list[Rule] = [
     function
     for module in _MODULES

@@ -1,4 +1,4 @@
-"""Prometheus's own tool on the queries that scale pods."""
+"""Prometheus's own tool on the queries that scale pods, over what it records for them."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.deploy.manifests import Object, of_kind, run
+from tests.deploy.manifests import ROOT, Object, of_kind, run
 
 pytestmark = pytest.mark.deploy
 
-_NAMESPACE = 'namespace="clipserve"'
-# Two pods for ten minutes: series -> its values, a minute apart. Nothing is asked yet.
+RECORDED = ROOT / "deploy" / "monitoring" / "recording.yml"
+
+_NAMESPACE = 'namespace="clipserve",clipserve_color="blue"'
+# Two pods of a color for ten minutes: series -> its values, a minute apart. Nothing is asked yet.
 _IDLE = {
     f'clipserve_ready{{{_NAMESPACE},pod="a"}}': "1x10",
     f'clipserve_ready{{{_NAMESPACE},pod="b"}}': "1x10",
@@ -33,6 +35,7 @@ _BUSY = _IDLE | {
     )
 }
 _REFUSING = _BUSY | {f'clipserve_refused_total{{{_NAMESPACE},pod="a",reason="overloaded"}}': "0+100x10"}
+_REFUSING_FEW = _BUSY | {f'clipserve_refused_total{{{_NAMESPACE},pod="a",reason="overloaded"}}': "0+3x10"}
 _OVER_RATE = _BUSY | {f'clipserve_refused_total{{{_NAMESPACE},pod="a",reason="rate_limited"}}': "0+100x10"}
 
 
@@ -45,7 +48,8 @@ _OVER_RATE = _BUSY | {f'clipserve_refused_total{{{_NAMESPACE},pod="a",reason="ra
         (_BUSY, "waiting", 1),  # 0.5 s of two pods
         (_IDLE, "refused", 0),
         (_BUSY, "refused", 0),
-        (_REFUSING, "refused", 3),  # half of the requests: half as many pods more
+        (_REFUSING, "refused", 3.2),  # half of the requests: half as many pods more, and a tenth
+        (_REFUSING_FEW, "refused", 2.23),  # above the tenth of two pods that an autoscaler leaves alone
         (_OVER_RATE, "refused", 0),  # more pods would not help
         ({}, "busy", None),
         ({}, "waiting", None),
@@ -59,18 +63,31 @@ def test_a_trigger_asks_for_pods_in_proportion(
     objects: dict[str, list[Object]],
     tmp_path: Path,
 ) -> None:
-    """None: the query gives nothing, and KEDA falls back."""
-    (scaled,) = of_kind(objects["cpu+autoscaling"], "ScaledObject")
+    """Of one color: the other does twice as much. None: the query gives nothing, and KEDA falls back."""
+    (scaled,) = (
+        each
+        for each in of_kind(objects["blue-green around"], "ScaledObject")
+        if each["metadata"]["name"] == "clipserve-blue"
+    )
     queries = {each["name"]: each["metadata"]["query"] for each in scaled["spec"]["triggers"]}
     samples = [] if value is None else [{"labels": "{}", "value": value}]
     question = {"expr": queries[trigger], "eval_time": "10m", "exp_samples": samples}
-    promtool_test(tmp_path, {"input_series": _series(series), "promql_expr_test": [question]})
+    others = {name.replace("blue", "green"): values.replace("+", "+2") for name, values in series.items()}
+    promtool_test(tmp_path, {"input_series": _series(series | others), "promql_expr_test": [question]})
 
 
 def promtool_test(scratch: Path, test: dict[str, Any]) -> None:
     """Raises AssertionError with what promtool found otherwise."""
     file = scratch / "test.yml"
-    file.write_text(yaml.safe_dump({"evaluation_interval": "1m", "tests": [{"interval": "1m", **test}]}))
+    file.write_text(
+        yaml.safe_dump(
+            {
+                "rule_files": [str(RECORDED)],
+                "evaluation_interval": "1m",
+                "tests": [{"interval": "1m", **test}],
+            }
+        )
+    )
     run("promtool", "test", "rules", file)
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.deploy.manifests import BUILDS, Object, title
+from tests.deploy.builds import BUILDS
+from tests.deploy.manifests import Object, title
 from tests.deploy.rulebook import RULES
 
 pytestmark = pytest.mark.deploy

@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from clipserve.wiring.serve import _MARGIN_SECONDS
-from tests.deploy.manifests import Object, Pods, gateways, of_kind, pods, settings_of, title
+from tests.deploy.manifests import Object, Pods, gateways, of_kind, pods, selects, settings_of, title
 
 _DEFAULT_GRACE = 30  # of Kubernetes, in seconds
+_DEFAULT_DEADLINE = 600  # of Kubernetes, in seconds, for the progress of a Deployment
+_LEAST_CHECK = 30  # seconds between two looks of a load balancer, of the slow ones
 _LEAST_DELAY = 5  # seconds, until every node has seen that a pod is not ready: measured, none failed
 
 
@@ -80,12 +82,33 @@ def an_update_can_move(objects: list[Object]) -> Iterator[str]:
             yield f"{title(each)}: may have neither a pod more nor one less"
 
 
-def a_job_has_an_end(objects: list[Object]) -> Iterator[str]:
-    for each in of_kind(objects, "Job"):
-        if each["spec"]["template"]["spec"].get("restartPolicy") not in ("Never", "OnFailure"):
-            yield f"{title(each)}: restartPolicy must be Never or OnFailure"
-        if "activeDeadlineSeconds" not in each["spec"]:
-            yield f"{title(each)}: may run for ever"
+def a_start_fits_its_deadline(objects: list[Object]) -> Iterator[str]:
+    """Else `kubectl rollout status` gives up on pods that still may start; gateways start after their Triton."""
+    needed = {each.name: max(map(_start, each.containers)) for each in pods(objects)}
+    for each, container in gateways(objects):
+        if settings_of(container, objects).get("CLIPSERVE_BACKEND") == "triton":
+            color = each.labels.get("clipserve/color")
+            needed[each.name] += max(
+                _deadline(one.owner)
+                for one in pods(objects)
+                if one.labels.get("app.kubernetes.io/component") == "triton"
+                and one.labels.get("clipserve/color") == color
+            )
+    for owner in of_kind(objects, "Deployment"):
+        start, deadline = needed[title(owner)], _deadline(owner)
+        if deadline <= start:
+            yield f"{title(owner)}: may start for {start:g} s, its deadline is {deadline:g} s"
+
+
+def the_last_pod_of_a_node_outlives_the_check(objects: list[Object]) -> Iterator[str]:
+    """With the policy Local a node has its own pods only: one stays ready until the load balancer looks again."""
+    for service in of_kind(objects, "Service"):
+        if service["spec"].get("externalTrafficPolicy") != "Local":
+            continue
+        for each in pods(objects):
+            slept = max(map(_sleep, each.containers))
+            if selects(service["spec"]["selector"], each.labels) and slept <= _LEAST_CHECK:
+                yield f"{each.name}: is gone before a load balancer has looked again"
 
 
 _KINDS = ("startupProbe", "readinessProbe", "livenessProbe")
@@ -97,6 +120,16 @@ def _probes(objects: list[Object]) -> Iterator[tuple[Pods, dict[str, Any], str, 
             for kind in _KINDS:
                 if kind in container:
                     yield each, container, kind, container[kind]
+
+
+def _start(container: dict[str, Any]) -> float:
+    """Seconds that a startup probe allows."""
+    probe = container.get("startupProbe", {})
+    return float(probe.get("periodSeconds", 10) * probe.get("failureThreshold", 3))
+
+
+def _deadline(deployment: Object) -> float:
+    return float(deployment["spec"].get("progressDeadlineSeconds", _DEFAULT_DEADLINE))
 
 
 def _sleep(container: dict[str, Any]) -> float:

@@ -11,7 +11,7 @@ from tests.deploy.manifests import Object, environment_needs, of_kind, pods, sel
 
 # Made by hand before the first apply; the README of the component says how.
 SECRETS = {"clipserve-keys", "clipserve-redis", "clipserve-tls"}
-_WITHOUT_NAMESPACE = ("Namespace",)
+_WITHOUT_NAMESPACE = ("Namespace", "PriorityClass")
 
 
 def port_names_are_valid(objects: list[Object]) -> Iterator[str]:
@@ -77,6 +77,8 @@ def what_pods_refer_to_exists(objects: list[Object]) -> Iterator[str]:
     known |= {("Secret", name) for name in SECRETS}
     for each in pods(objects):
         wanted = [("ServiceAccount", each.spec.get("serviceAccountName", "default"))]
+        if "priorityClassName" in each.spec:
+            wanted.append(("PriorityClass", each.spec["priorityClassName"]))
         for volume in each.spec.get("volumes", []):
             wanted += _volume_needs(volume)
         for container in each.all_containers:

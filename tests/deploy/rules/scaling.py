@@ -51,7 +51,9 @@ def an_autoscaler_rules_alone(objects: list[Object]) -> Iterator[str]:
         if name in seen:
             yield f"{title(each)}: {name} has two autoscalers"
         seen.add(name)
-        if any("replicas" in one["spec"] for one in found):
+        # Kubernetes' own autoscaler leaves a Deployment without pods alone: so a color rests. KEDA does not.
+        rests = 0 if each["kind"] == "HorizontalPodAutoscaler" else None
+        if any(one["spec"].get("replicas", rests) != rests for one in found):
             yield f"{title(each)}: {name} says how many pods it has, and each apply sets them back"
 
 
@@ -71,8 +73,8 @@ def cpu_is_scaled_by_a_request(objects: list[Object]) -> Iterator[str]:
 def keda_can_fall_back(objects: list[Object]) -> Iterator[str]:
     """KEDA's webhook refuses a fallback beside triggers on CPU or memory, or with another metric type."""
     for each in of_kind(objects, "ScaledObject"):
-        if "fallback" not in each["spec"]:
-            yield f"{title(each)}: no fallback for the time without metrics"
+        if each["spec"].get("fallback", {}).get("behavior") != "currentReplicasIfHigher":
+            yield f"{title(each)}: without metrics it may take pods away"
         for trigger in each["spec"]["triggers"]:
             if trigger["type"] in ("cpu", "memory") or trigger.get("metricType") != "AverageValue":
                 yield f"{title(each)}: a fallback does not go with the trigger {trigger.get('name')}"
@@ -91,6 +93,20 @@ def keda_scales_encoders_in_process(objects: list[Object]) -> Iterator[str]:
         backend = settings_of(container, objects).get("CLIPSERVE_BACKEND")
         if backend == "triton" and each.owner["metadata"]["name"] in targets:
             yield f"{each.name}: has its encoders on Triton, scale it by CPU"
+
+
+def keda_asks_for_the_pods_that_it_scales(objects: list[Object]) -> Iterator[str]:
+    """Of its namespace and of its Deployment's color, by metrics that Prometheus records."""
+    labels = {title(each.owner): each.labels for each in pods(objects)}
+    for each in of_kind(objects, "ScaledObject"):
+        color = labels.get(f"Deployment/{each['spec']['scaleTargetRef']['name']}", {}).get(
+            "clipserve/color", ""
+        )
+        chosen = f'{{namespace="{each["metadata"]["namespace"]}",clipserve_color="{color}"}}'
+        for trigger in each["spec"]["triggers"]:
+            wanted = f"max(namespace_color:clipserve_pods:{trigger['name']}{chosen})"
+            if trigger["metadata"]["query"] != wanted:
+                yield f"{title(each)}: {trigger['name']} is not {wanted}"
 
 
 def _autoscalers(objects: list[Object]) -> Iterator[tuple[Object, int, int]]:

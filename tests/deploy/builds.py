@@ -1,0 +1,90 @@
+"""Overlays and components as users join them, built by kustomize."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.deploy.manifests import K8S, run
+
+OVERLAYS = sorted(path.parent.name for path in (K8S / "overlays").glob("*/kustomization.yaml"))
+COMPONENTS = sorted(path.parent.name for path in (K8S / "components").glob("*/kustomization.yaml"))
+COLORS = ("blue", "green")
+
+
+@dataclass(frozen=True)
+class Build:
+    """One installation: an overlay, and the components that are written into three kinds of kustomization."""
+
+    overlay: str
+    inside: tuple[str, ...] = ()  # into that of the overlay
+    colors: tuple[str, ...] = ()  # into that of each color
+    outside: tuple[str, ...] = ()  # into one around the overlay, as README.md has it
+    resources: tuple[str, ...] = ()  # of the one around it, below deploy/k8s
+    settings: tuple[tuple[str, Any], ...] = ()  # fields of the one around it
+
+
+_EDGES = ("keys", "redis", "monitoring", "edge-ingress", "edge-loadbalancer")
+# Each overlay, each component with and without Triton, inside and around, in each color, and all that go together.
+BUILDS: dict[str, Build] = {
+    **{name: Build(name) for name in OVERLAYS},
+    **{f"cpu+{part}": Build("cpu", (part,)) for part in COMPONENTS},
+    **{f"gpu+{part}": Build("gpu", (part,)) for part in COMPONENTS if part != "autoscaling"},  # for the other
+    "cpu+many": Build("cpu", ("keys", "redis", "monitoring", "autoscaling", "edge-ingress", "model-pvc")),
+    "cpu around": Build(
+        "cpu", outside=(*_EDGES, "autoscaling", "model-pvc"), resources=("components/model-pvc/fill",)
+    ),
+    "cpu elsewhere": Build(
+        "cpu",
+        outside=("monitoring", "autoscaling"),
+        settings=(
+            ("namespace", "elsewhere"),
+            ("replacements", [{"path": "k8s/components/autoscaling/namespace.yaml"}]),
+        ),
+    ),
+    "blue-green+many": Build("blue-green", _EDGES),
+    "blue-green around": Build("blue-green", colors=("autoscaling", "model-image-volume"), outside=_EDGES),
+    "blue-green+autoscaling-cpu": Build("blue-green", _EDGES, ("autoscaling-cpu", "model-pvc")),
+    "blue-green-gpu around": Build("blue-green-gpu", colors=("autoscaling-cpu", "model-pvc"), outside=_EDGES),
+    "gpu-tensorrt+many": Build(
+        "gpu-tensorrt",
+        ("keys", "redis", "monitoring", "autoscaling-cpu", "edge-loadbalancer", "model-image-volume"),
+    ),
+}
+# The builds that have every object of all others.
+LARGEST = [
+    "cpu around",
+    "blue-green around",
+    "blue-green+autoscaling-cpu",
+    "blue-green-gpu around",
+    "gpu-tensorrt+many",
+]
+
+
+def build(one: Build, k8s: Path, scratch: Path) -> str:
+    """As YAML. `k8s`: a copy of deploy/k8s, which stays as it is; `scratch`: an empty folder for what is joined."""
+    if one == Build(one.overlay):
+        return run("kustomize", "build", k8s / "overlays" / one.overlay)
+    copied = shutil.copytree(k8s, scratch / "k8s")
+    overlay = copied / "overlays" / one.overlay
+    add_components(overlay, one.inside)
+    for color in COLORS:
+        add_components(overlay / color, one.colors)
+    kustomization: dict[str, Any] = {"namespace": "clipserve"}
+    kustomization["resources"] = [f"k8s/{each}" for each in (f"overlays/{one.overlay}", *one.resources)]
+    kustomization["components"] = [f"k8s/components/{part}" for part in one.outside]
+    (scratch / "kustomization.yaml").write_text(yaml.safe_dump(kustomization | dict(one.settings)))
+    return run("kustomize", "build", scratch)
+
+
+def add_components(folder: Path, parts: tuple[str, ...]) -> None:
+    """Into the kustomization of a folder."""
+    if parts:
+        file = folder / "kustomization.yaml"
+        up = "../.." if folder.parent.name == "overlays" else "../../.."
+        listed = [f"{up}/components/{part}" for part in parts]
+        file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | {"components": listed}))
