@@ -47,6 +47,14 @@ def test_a_service_of_which_there_can_be_several_has_no_name_and_no_port_of_the_
     assert services["gateway-edge"]["environment"] == {"EDGE_TO": "gateway"}, "the edge has the port"
 
 
+def test_ports_are_open_to_this_host_alone_unless_a_variable_says_otherwise() -> None:
+    services = yaml.safe_load(COMPOSE)["services"]
+    published = [port for each in services.values() for port in each.get("ports", [])]
+    addresses = [re.sub(r"\$\{\w*ADDRESS:-(.+?)\}", r"\1", port).rpartition(":$")[0] for port in published]
+    assert len(published) > 4
+    assert set(addresses) == {"127.0.0.1"}
+
+
 def test_plans_are_built_and_compared_before_triton_starts() -> None:
     services = yaml.safe_load(COMPOSE)["services"]
     assert services["plans"]["image"] == "${TENSORRT_IMAGE:-tensorrt}"
