@@ -11,13 +11,14 @@ from tests.image.engine import ROOT, Engine
 NAME = "clipserve-compose-test"
 # Where the file's images are found here.
 IMAGES = {
+    "ALERTMANAGER_IMAGE": "localhost/clipserve-alertmanager",
     "CLIPSERVE_IMAGE": "localhost/clipserve",
     "HAPROXY_IMAGE": "localhost/clipserve-haproxy",
     "PROMETHEUS_IMAGE": "localhost/clipserve-prometheus",
     "REDIS_IMAGE": "localhost/clipserve-redis",
     "TENSORRT_IMAGE": "localhost/clipserve-tensorrt",
 }
-PORTS = ("PORT", "GRPC_PORT", "OPERATIONS_PORT", "EDGE_PORT", "PROMETHEUS_PORT")
+PORTS = ("PORT", "GRPC_PORT", "OPERATIONS_PORT", "EDGE_PORT", "PROMETHEUS_PORT", "ALERTMANAGER_PORT")
 
 
 def each_job_alone(folder: Path) -> Path:

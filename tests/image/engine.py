@@ -23,9 +23,9 @@ BASE, TOOLS = "localhost/clipserve-base", "localhost/clipserve-tools"
 # Of the suite that the Dockerfile's own base is made of.
 PYTHON = ("bookworm", "ca-certificates,python3,python3-venv")
 # The programs of docker-compose.yml's other services, as Debian builds them.
-DEBIAN = ("trixie", "ca-certificates,haproxy,prometheus,redis-server")
+DEBIAN = ("trixie", "ca-certificates,haproxy,prometheus,prometheus-alertmanager,redis-server")
 # The users that those services run as own these folders in their images.
-TOOLS_FOLDERS = "install -d -o 65534 -g 65534 /prometheus && install -d -o 999 -g 999 /data"
+TOOLS_FOLDERS = "install -d -o 65534 -g 65534 /prometheus /alertmanager && install -d -o 999 -g 999 /data"
 # Enough for a build, whatever the limits of the shell are.
 LIMITS = ("nofile=20000:20000", "nproc=90000:90000")
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")

@@ -21,10 +21,11 @@ pytestmark = pytest.mark.compose
 
 @pytest.fixture(scope="module")
 def compose(engine: Engine, image: str) -> Iterator[Compose]:
-    """The service, the edge, Prometheus and Redis."""
+    """The service, the edge, Prometheus, Alertmanager and Redis."""
     engine.stand_in("haproxy")
     engine.stand_in("redis")
     engine.stand_in("prometheus", 'ENTRYPOINT ["/usr/bin/prometheus"]')
+    engine.stand_in("alertmanager", 'ENTRYPOINT ["/usr/bin/prometheus-alertmanager"]')
     certificate(engine)
     made = Compose(
         engine,
@@ -33,7 +34,8 @@ def compose(engine: Engine, image: str) -> Iterator[Compose]:
         CLIPSERVE_IMAGE=image,
     )
     try:
-        made.up("clipserve", "edge", "prometheus", "redis", profiles=("edge", "observe", "redis"))
+        services = ("clipserve", "edge", "prometheus", "alertmanager", "redis")
+        made.up(*services, profiles=("edge", "observe", "redis"))
         until(lambda: ready(made), 120, lambda: made.run("logs", "clipserve", check=False))
         yield made
     finally:
@@ -82,6 +84,13 @@ def test_prometheus_scrapes_the_service_and_has_read_its_rules(compose: Compose)
     assert ask(f"{url}/rules")["data"]["groups"]
 
 
+def test_prometheus_has_found_alertmanager(compose: Compose) -> None:
+    url = f"http://127.0.0.1:{compose.ports['PROMETHEUS_PORT']}/api/v1/alertmanagers"
+    until(lambda: bool(ask(url)["data"]["activeAlertmanagers"]), 60, lambda: str(ask(url)))
+    receivers = ask(f"http://127.0.0.1:{compose.ports['ALERTMANAGER_PORT']}/api/v2/receivers")
+    assert [each["name"] for each in receivers] == ["page", "ticket"]
+
+
 def test_label_sets_are_kept_in_redis(compose: Compose) -> None:
     url = f"http://127.0.0.1:{compose.ports['PORT']}/label-sets/pets"
     assert httpx.put(url, json={"labels": ["cat", "dog"]}, timeout=30).is_success
@@ -94,7 +103,7 @@ def test_redis_is_in_no_network_that_the_edge_is_in(compose: Compose) -> None:
     assert compose.execute("clipserve", "sh", "-c", resolved) != "unknown"
 
 
-@pytest.mark.parametrize("service", ["clipserve", "edge", "prometheus", "redis"])
+@pytest.mark.parametrize("service", ["clipserve", "edge", "prometheus", "alertmanager", "redis"])
 def test_no_service_has_a_capability_or_a_root_that_can_be_written(compose: Compose, service: str) -> None:
     status = compose.execute(service, "cat", "/proc/1/status")
     assert "CapEff:\t0000000000000000" in status

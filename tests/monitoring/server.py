@@ -87,9 +87,10 @@ class Prometheus:
 
 
 @contextmanager
-def prometheus(folder: Path) -> Iterator[Prometheus]:
-    """A server that keeps its data in `folder`, and scrapes nothing until it is told to."""
+def prometheus(folder: Path, *alertmanagers: str) -> Iterator[Prometheus]:
+    """A server that keeps its data in `folder`, tells `alertmanagers` (host:port), scrapes what it is told."""
     config = read(CONFIG)
+    config["alerting"] = {"alertmanagers": [{"static_configs": [{"targets": [*alertmanagers]}]}]}
     config["global"] = {name: faster(duration) for name, duration in config["global"].items()}
     # In place of the names of containers; Triton's own metrics are those of a real Triton.
     config["scrape_configs"] = [
