@@ -70,8 +70,7 @@ class Page:
             "title": status.phrase,
             "status": status,
             "code": "event_loop_blocked",
-            "detail": f"the event loop has been blocked for {seconds:.1f} s; "
-            f"CLIPSERVE_MAX_BLOCKED_SECONDS is {limit:g}.",
+            "detail": f"the event loop has been blocked for {seconds:.1f} s; the limit is {limit:g}.",
             "limit": limit,
             "actual": seconds,
         }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from tests.deploy.manifests import ROOT, Object, gateways, pods, quantity
+from tests.deploy.manifests import ROOT, Object, gateways, pods, quantity, settings_of
 
 
 def extended_resources_are_limited(objects: list[Object]) -> Iterator[str]:
