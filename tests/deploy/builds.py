@@ -33,8 +33,7 @@ _EDGES = ("keys", "redis", "monitoring", "edge-ingress", "edge-loadbalancer")
 BUILDS: dict[str, Build] = {
     **{name: Build(name) for name in OVERLAYS},
     **{f"cpu+{part}": Build("cpu", (part,)) for part in COMPONENTS},
-    **{f"gpu+{part}": Build("gpu", (part,)) for part in COMPONENTS if part != "autoscaling"},  # for the other
-    "cpu+many": Build("cpu", ("keys", "redis", "monitoring", "autoscaling", "edge-ingress", "model-pvc")),
+    "gpu around": Build("gpu", outside=(*_EDGES, "autoscaling-cpu", "model-pvc")),
     "cpu around": Build(
         "cpu", outside=(*_EDGES, "autoscaling", "model-pvc"), resources=("components/model-pvc/fill",)
     ),
@@ -59,7 +58,6 @@ BUILDS: dict[str, Build] = {
 LARGEST = [
     "cpu around",
     "blue-green around",
-    "blue-green+autoscaling-cpu",
     "blue-green-gpu around",
     "gpu-tensorrt+many",
 ]
