@@ -49,6 +49,14 @@ def test_the_documents_name_settings_that_exist() -> None:
         assert told <= names, path
 
 
+def test_everything_is_applied_by_the_server() -> None:
+    """Else an apply that leaves the number of pods to an autoscaler would set it to 1."""
+    told = [line for path in K8S.parent.rglob("*.md") for line in path.read_text().splitlines()]
+    applies = [line for line in told if "kubectl apply " in line]
+    assert len(applies) > 10
+    assert not [line for line in applies if "kubectl apply --server-side " not in line]
+
+
 def test_manifests_run_this_version() -> None:
     for path in K8S.rglob("kustomization.yaml"):
         images = {
