@@ -15,7 +15,7 @@ MARKERS := $(PARTS) abuse clients
 FAST := not (slow or deploy $(MARKERS:%=or %))
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow test-all dist coverage mutants check check-deploy fmt docs proto lock image model load compare triton clean $(MARKERS:%=only-%)
+.PHONY: help run test test-slow test-all dist coverage mutants check check-deploy fmt docs proto lock image model load compare triton lines clean $(MARKERS:%=only-%)
 
 help: ## this list
 	@grep -hE '^[a-z -]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z -]+):.*## /\1\t/' | expand -t 16
@@ -122,6 +122,11 @@ lock: ## pin the dependencies in the pyproject.toml files anew (needs uv); ARGS=
 	$(LOCK) $(ARGS) --group sbom -o requirements/sbom.txt
 	$(LOCK) $(ARGS) --group build -o requirements/build.txt
 	$(LOCK) $(ARGS) --group dist -c requirements/build.txt -o requirements/dist.txt
+
+lines: ## lines of Python by room, without the stubs of clip.proto
+	@git ls-files 'service/*.py' 'models/*.py' 'loadtests/*.py' 'tests/*.py' | grep -v _pb2 | xargs wc -l | \
+	  awk '$$2 != "total" {n = split($$2, p, "/"); of[p[1]] += $$1; if (p[1] == "service") of["  " (n > 3 ? p[3] : "(top)")] += $$1} \
+	    END {for (name in of) print of[name] "\t" name}' | sort -k2
 
 clean: ## remove what make installed
 	rm -rf .venv .venv-export .deploy-tools .dist-tools dist .page-tools .triton .peers .clients .image .mutants
