@@ -265,12 +265,8 @@ def test_the_command_writes_a_repository(tmp_path: Path) -> None:
     assert read(tmp_path, "demo_text").max_batch_size == 5
 
 
-def test_without_plans_or_tensorrt_the_commands_say_so_in_one_line(tmp_path: Path) -> None:
-    for arguments, words in (
-        (("triton", str(DEMO), "--out", str(tmp_path), "--backend", "tensorrt"), "image.plan is not there"),
-        (("tensorrt", str(DEMO)), "neither its Python package (tensorrt) nor trtexec"),
-    ):
-        result = cli(*arguments)
-        assert result.returncode == 1
-        assert words in result.stderr
-        assert len(result.stderr.splitlines()) == 1
+def test_without_plans_the_command_says_so_in_one_line(tmp_path: Path) -> None:
+    result = cli("triton", str(DEMO), "--out", str(tmp_path), "--backend", "tensorrt")
+    assert result.returncode == 1
+    assert "image.plan is not there" in result.stderr
+    assert len(result.stderr.splitlines()) == 1

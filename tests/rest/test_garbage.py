@@ -155,3 +155,20 @@ async def test_nor_of_one_whose_error_is_told_as_one_of_another_place(toy: Path,
                 answer = await running.client.post("/v1/embeddings", json={"input": items})
                 assert answer.is_client_error
         assert not left_in_cycles()
+
+
+async def test_nor_of_a_malformed_form(toy: Path, no_collector: None) -> None:
+    malformed = [
+        b"no boundary",
+        b'--b\r\nContent-Disposition: form-data; name="text"\r\n\r\nnever closed',
+        b'--b junk\r\nContent-Disposition: form-data; name="text"\r\n\r\na\r\n--b--\r\n',
+        b"--b\r\nno header\r\n\r\na\r\n--b--\r\n",
+    ]
+    headers = {"content-type": "multipart/form-data; boundary=b"}
+    async with serving(FakeBackend(DIM), toy) as running:
+        for _ in range(3):
+            left_in_cycles()  # of the first request, which sets things up
+            for body in malformed:
+                answer = await running.client.post("/embed", content=body, headers=headers)
+                assert answer.status_code == 400
+        assert not left_in_cycles()

@@ -40,7 +40,7 @@ def parse_form(body: bytes, boundary: str) -> list[Part]:
                 if isinstance(event, MultipartSegment):
                     if len(parts) == MAX_PARTS:
                         raise TooMany(f"the form has more than {MAX_PARTS:,} parts.", limit=MAX_PARTS)
-                    headers += sum(len(value) for _, value in event.headerlist)
+                    headers += sum(len(name) + len(value) for name, value in event.headerlist)
                     if headers > _MAX_HEADERS:
                         raise InvalidInput(
                             f"the headers of the form's parts have more than {_MAX_HEADERS:,} bytes.",
@@ -52,6 +52,9 @@ def parse_form(body: bytes, boundary: str) -> list[Part]:
                 else:
                     data = event
     except MultipartError as error:
+        error.__traceback__ = (
+            None  # the parser keeps its error, whose frames would keep the parser and the body
+        )
         raise InvalidInput(f"the body is not multipart/form-data: {error.args[0]}.") from None
     return parts
 
