@@ -6,11 +6,13 @@ import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from clipserve import Client, ClipserveError
 from clipserve_models.errors import ModelsError
 
 _SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
+_PHOTOS = 100  # between two looks at whether one has failed, which ends the evaluation
 
 
 @dataclass(frozen=True)
@@ -62,11 +64,15 @@ def evaluate(
     """Classify each photo among all labels, many at a time.
 
     Two classes with the same name (ImageNet has "crane" and "maillot" twice) count as one label.
-    `label_set`: of the service, with these labels, which may have prompts and examples of their own.
+    `label_set`: of the service, with these labels, which may have prompts and examples of their own, and a
+    threshold: a photo without a label counts as wrong.
 
     Raises:
-        ModelsError: there are no photos, or the service refuses a request or cannot be reached.
+        ModelsError: there are no photos, or templates beside a label set, or the service refuses a request or
+            cannot be reached, or its model changes.
     """
+    if label_set and templates:
+        raise ModelsError("a label set has templates of its own: give --template or --label-set, not both.")
     by_key = read_classes(classes)
     labels = list(dict.fromkeys(by_key.values()))
     photos = list(labelled_photos(folder, by_key))
@@ -74,15 +80,31 @@ def evaluate(
         raise ModelsError(f"{folder} holds no photo whose folder or name begins with a key of {classes}.")
     asked = {"label_set": label_set} if label_set else {"labels": labels, "templates": templates}
     try:
-        with Client(url, timeout=120) as client:
-            answer = client.classify([path for path, _ in photos], **asked, top_k=5)
+        best, fingerprint = _best_labels(url, [path for path, _ in photos], asked)
     except ClipserveError as error:
         raise ModelsError(f"{error}. Start a service: make run.") from None
-    for position, failed in sorted(answer.errors.items()):
-        raise ModelsError(f"{photos[position][0].name}: {failed}")
-    first = among_five = 0
-    for (_, truth), best in zip(photos, answer.labels, strict=True):
-        first += best[0].label == truth
-        among_five += truth in [each.label for each in best]
-    count = len(photos)
-    return Accuracy(count, len(labels), first / count, among_five / count, answer.fingerprint)
+    truths, count = [truth for _, truth in photos], len(photos)
+    first = sum(truth in five[:1] for truth, five in zip(truths, best, strict=True))
+    among_five = sum(truth in five for truth, five in zip(truths, best, strict=True))
+    return Accuracy(count, len(labels), first / count, among_five / count, fingerprint)
+
+
+def _best_labels(url: str, photos: list[Path], asked: dict[str, Any]) -> tuple[list[list[str]], str]:
+    """Of each photo at most five labels, best first, and the fingerprint of the model.
+
+    Raises:
+        ClipserveError: as `Client.classify`.
+        ModelsError: a photo cannot be classified, or the model has changed.
+    """
+    best: list[list[str]] = []
+    fingerprints = set[str]()
+    with Client(url, timeout=120) as client:
+        for start in range(0, len(photos), _PHOTOS):
+            answer = client.classify(photos[start : start + _PHOTOS], **asked, top_k=5)
+            for position, failed in sorted(answer.errors.items()):
+                raise ModelsError(f"{photos[start + position].name}: {failed}")
+            best += [[each.label for each in labels] for labels in answer.labels]
+            fingerprints.add(answer.fingerprint)
+    if len(fingerprints) > 1:
+        raise ModelsError("the model of the service has changed meanwhile. Evaluate it again.")
+    return best, fingerprints.pop()

@@ -142,6 +142,21 @@ def test_an_evaluation_asks_for_the_photos_of_its_classes(tmp_path: Path) -> Non
     ]
 
 
+def test_a_bad_photo_ends_an_evaluation_before_those_behind_it_are_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("clipserve_models.evaluate._PHOTOS", 1)
+    (tmp_path / "classes.tsv").write_text("0\tcat\ta cat\n", "utf-8")
+    (photos(tmp_path) / "cat/2.jpg").write_bytes(CAT.read_bytes())
+    refusal = json.dumps({"code": "unsupported_format", "detail": "it is no image."}).encode()
+    with (
+        serving(good_but({"/classify": body(refusal, 415)})) as (url, requests),
+        pytest.raises(ModelsError, match=r"1\.jpg: unsupported_format"),
+    ):
+        evaluate(url, tmp_path, tmp_path / "classes.tsv", [])
+    assert sum(each.startswith(b"POST /classify ") for each in requests) == 1
+
+
 LONG: dict[str, tuple[Any, str]] = {
     "without an end": (endless, "it has more than 32,000,000 bytes, the limit"),
     "a bomb": (bomb, "it is compressed (gzip), which was not asked for"),

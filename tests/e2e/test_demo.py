@@ -69,6 +69,14 @@ def test_evaluate_measures_a_running_service(demo: str, photos: dict[str, bytes]
     put = httpx.put(f"{demo}/label-sets/crossed", json={"labels": [*crossed, "rocket", "guitar"]}, timeout=30)
     assert put.json()["state"] == "ready"
     assert evaluate(demo, tmp_path, classes, [], "crossed").top1 == 0.5
+    # A set that gives no label to what it is not sure of.
+    strict = {"labels": ["cat", "coffee", "rocket", "guitar"], "threshold": 1.0, "scoring": "cosine"}
+    put = httpx.put(f"{demo}/label-sets/strict", json=strict, timeout=30)
+    assert put.json()["state"] == "ready"
+    accuracy = evaluate(demo, tmp_path, classes, [], "strict")
+    assert (accuracy.photos, accuracy.top1, accuracy.top5) == (4, 0.0, 0.0)
+    with pytest.raises(ModelsError, match="--template or --label-set"):
+        evaluate(demo, tmp_path, classes, ["a {}"], "strict")
 
 
 def test_evaluate_says_what_is_missing(demo: str, tmp_path: Path) -> None:
