@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import resource
 import socket
 import threading
@@ -106,8 +107,10 @@ async def test_another_path_or_method_is_refused() -> None:
     async with running() as port:
         other, posted = await port.get("/classify"), await port.get("/metrics", "POST")
     assert (other.status_code, other.json()["code"]) == (404, "not_found")
+    assert other.json()["detail"] == "There is /livez, /readyz and /metrics here."
     assert (posted.status_code, posted.json()["code"]) == (405, "method_not_allowed")
     assert posted.headers["allow"] == "GET, HEAD"
+    assert posted.json()["detail"] == "Only GET and HEAD are answered here."
 
 
 async def test_readiness_is_what_the_event_loop_last_said() -> None:
@@ -140,6 +143,7 @@ async def test_a_blocked_event_loop_is_told_and_so_is_its_recovery() -> None:
         problem = answers["/livez"].json()
         assert answers["/livez"].headers["content-type"] == "application/problem+json"
         assert problem["code"] == "event_loop_blocked"
+        assert re.fullmatch(r"[0-9a-f]{32}", problem["request_id"])
         assert problem["actual"] > problem["limit"] == 1
         assert problem["detail"].endswith("; the limit is 1.")
         assert answers["/readyz"].json() == {"status": "not ready"}

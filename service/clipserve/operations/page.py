@@ -50,7 +50,7 @@ class Page:
         self.hosts.check(headers.get(b"host"))
         if scope["method"] not in ("GET", "HEAD"):
             allow = {"allow": "GET, HEAD"}
-            raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED, "Only GET and HEAD are answered here", allow)
+            raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED, "Only GET and HEAD are answered here.", allow)
         match scope["path"]:
             case "/livez":
                 return self._livez()
@@ -58,7 +58,7 @@ class Page:
                 return self._readyz()
             case "/metrics":
                 return self._metrics(headers)
-        raise HTTPException(HTTPStatus.NOT_FOUND, "There is /livez, /readyz and /metrics here")
+        raise HTTPException(HTTPStatus.NOT_FOUND, "There is /livez, /readyz and /metrics here.")
 
     def _livez(self) -> Response:
         seconds, limit = self.pulse.blocked_seconds, self.max_blocked_seconds
@@ -73,6 +73,7 @@ class Page:
             "detail": f"the event loop has been blocked for {seconds:.1f} s; the limit is {limit:g}.",
             "limit": limit,
             "actual": seconds,
+            "request_id": uuid.uuid4().hex,
         }
         return _json(status, problem, _PROBLEM)
 

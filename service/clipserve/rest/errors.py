@@ -110,7 +110,8 @@ def told(error: Failure) -> tuple[HTTPStatus, dict[str, Any], dict[str, str]]:
     """What every rendering of an error tells: its status, its fields, its headers."""
     if isinstance(error, HTTPException):
         status = HTTPStatus(error.status_code)
-        shown = {"code": FRONT_CODES[status], "detail": f"{error.detail}. See /docs."}
+        detail = f"{status.phrase}. See /docs." if error.detail == status.phrase else error.detail
+        shown = {"code": FRONT_CODES[status], "detail": detail}
         return status, shown, dict(error.headers or {})
     headers = {}
     if error.retry_after is not None:
