@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.routing import Route
 
 from clipserve.application.label_sets.fields import LabelFields, LabelSetFields
-from clipserve.application.label_sets.request import NAME
+from clipserve.application.label_sets.request import MAX_ID, NAME
 from clipserve.application.limits import MAX_TEMPERATURE, MIN_TEMPERATURE
 from clipserve.clip.manifest import TextSpec
 from clipserve.rest.compat.adapters import ADAPTERS
@@ -142,6 +142,7 @@ async def test_bounds_that_no_setting_changes_are_those_of_the_code(running: Run
         whole["schemas"]["LabelSetFields"]["properties"]["temperature"],
     ):
         assert (schema["minimum"], schema["maximum"]) == (MIN_TEMPERATURE, MAX_TEMPERATURE)
+    assert whole["schemas"]["LabelFields"]["properties"]["id"]["maxLength"] == MAX_ID
     assert whole["parameters"]["LabelSetName"]["schema"]["pattern"] == f"^{NAME.pattern}$"
 
 

@@ -25,7 +25,7 @@ from clipserve.clip.prompts import MAX_SLOTS, SLOT, filled_chars, one_spelling, 
 from clipserve.errors import BadPromptTemplate, ClipError, InvalidInput, TextTooLong
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_MAX_ID = 128  # characters
+MAX_ID = 128  # characters
 
 
 @dataclass(frozen=True)
@@ -138,10 +138,10 @@ def _check_id(own: str | None, index: int, ids: dict[str, int]) -> None:
         return
     if not own.strip() or not own.isprintable():
         raise InvalidInput(f"the id of label {index} must have printable characters.", index=index)
-    if len(own) > _MAX_ID:
+    if len(own) > MAX_ID:
         raise TextTooLong(
-            f"the id of label {index} has {len(own):,} characters; the limit is {_MAX_ID}.",
-            limit=_MAX_ID,
+            f"the id of label {index} has {len(own):,} characters; the limit is {MAX_ID}.",
+            limit=MAX_ID,
             actual=len(own),
             index=index,
         )
