@@ -131,9 +131,8 @@ async def open_use_cases(
 async def _chosen_by_settings(settings: Settings, accelerator: Accelerator) -> OpenBackend:
     models = (settings, *settings.model_settings.values())
     if any(model.backend in {"auto", "onnx"} and model.device != "cpu" for model in models):
-        await asyncio.to_thread(
-            accelerator.facts
-        )  # seconds where there is a GPU, and the loop answers probes
+        # Seconds where there is a GPU, in which the event loop goes on: it follows the file of keys already.
+        await asyncio.to_thread(accelerator.facts)
     return functools.partial(open_chosen, settings.deadline_seconds, accelerator)
 
 
