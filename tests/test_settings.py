@@ -32,12 +32,17 @@ def test_misspelled_variables_are_found() -> None:
     }
 
 
+def test_variables_of_clients_and_of_compose_are_not_misspelled_settings() -> None:
+    assert unknown_variables(["CLIPSERVE_URL", "CLIPSERVE_KEY", "CLIPSERVE_IMAGE"]) == {}
+
+
 def test_of_a_setting_that_is_gone_it_is_told_what_takes_its_place() -> None:
-    told = unknown_variables(["CLIPSERVE_PROCESSES", "CLIPSERVE_MAX_SIDE"])
+    told = unknown_variables(["CLIPSERVE_PROCESSES", "CLIPSERVE_MAX_SIDE", "CLIPSERVE_METRICS_PORT"])
     assert (
         told["CLIPSERVE_PROCESSES"] == "the setting is gone: run replicas behind a proxy (docs/production.md)"
     )
-    assert told["CLIPSERVE_MAX_SIDE"] == "the setting is gone: it is a constant, which CHANGELOG.md tells"
+    assert told["CLIPSERVE_MAX_SIDE"] == "the setting is gone: it is a constant, which docs/settings.md tells"
+    assert told["CLIPSERVE_METRICS_PORT"] == "the setting is gone: it is CLIPSERVE_OPERATIONS_PORT"
     removed = (ROOT / "CHANGELOG.md").read_text().partition("\n### Removed\n")[2].partition("\n### ")[0]
     for name in GONE:
         assert name.removeprefix("CLIPSERVE_").lower() not in Settings.model_fields

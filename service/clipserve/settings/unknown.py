@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from clipserve.settings import Settings
 
 _OF_CLIENTS = {"CLIPSERVE_URL", "CLIPSERVE_KEY"}  # of commands that ask a server, and no settings
+_OF_COMPOSE = {"CLIPSERVE_IMAGE"}  # of docker-compose.yml
 _REPLACED = {
     "MAX_BATCH_TOKENS": "it follows CLIPSERVE_MAX_BATCH_TEXTS",
     "MAX_CONNECTIONS_PER_ADDRESS": "addresses with more connections make room for the others",
@@ -15,6 +16,8 @@ _REPLACED = {
     "MAX_LABEL_BYTES": "it follows CLIPSERVE_MAX_LABELS",
     "MAX_PROMPTS_CHARS": "it follows CLIPSERVE_MAX_LABELS",
     "MAX_SCAN_PIXELS": "it follows CLIPSERVE_MAX_PIXELS",
+    "METRICS_ENABLED": "the port is always open; CLIPSERVE_OPERATIONS_PORT=0 takes one that is free",
+    "METRICS_PORT": "it is CLIPSERVE_OPERATIONS_PORT",
     "OPERATIONS_ENABLED": "the port is always open; CLIPSERVE_OPERATIONS_PORT=0 takes one that is free",
     "PROCESSES": "run replicas behind a proxy (docs/production.md)",
     "SPINNING": "threads spin where CLIPSERVE_THREADS leaves no core to others",
@@ -29,7 +32,7 @@ _FIXED = (
     "WRITE_TIMEOUT_SECONDS",
 )  # fmt: skip
 GONE = {f"CLIPSERVE_{name}": instead for name, instead in _REPLACED.items()} | {
-    f"CLIPSERVE_{name}": "it is a constant, which CHANGELOG.md tells" for name in _FIXED
+    f"CLIPSERVE_{name}": "it is a constant, which docs/settings.md tells" for name in _FIXED
 }
 
 
@@ -37,7 +40,7 @@ def unknown_variables(environment: Iterable[str]) -> dict[str, str]:
     """Each that would otherwise be ignored in silence, and what to do about it."""
     known = {f"CLIPSERVE_{name.upper()}" for name in Settings.model_fields}
     found = (name for name in sorted(environment) if name.startswith("CLIPSERVE_"))
-    return {name: _hint(name, known) for name in found if name not in known | _OF_CLIENTS}
+    return {name: _hint(name, known) for name in found if name not in known | _OF_CLIENTS | _OF_COMPOSE}
 
 
 def _hint(name: str, known: Iterable[str]) -> str:
