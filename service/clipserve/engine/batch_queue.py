@@ -35,7 +35,7 @@ class BatchPolicy:
         concurrency: calls that run at a time, for each of the backend's servers.
         max_batch_tokens: for texts, rows x length of one call; 0 for no such bound.
         takes: rows that the backend takes in one call now, where that is known only once it runs; 0: not yet.
-        servers: how many it has when it has started, where that is known only then.
+        servers: how many it has now, where they come and go.
     """
 
     max_batch_size: int

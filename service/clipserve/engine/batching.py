@@ -21,6 +21,7 @@ The laws, each of which holds under cancellation too:
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import time
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -76,18 +77,19 @@ class DynamicBatcher:
         self._arrived = asyncio.Event()
         self._calls: dict[_Batch, asyncio.Future[Embeddings]] = {}
         self._tasks: list[asyncio.Task[None]] = []
+        self._most_calls = 0
+        self._context = contextvars.Context()  # of no request
 
     def start(self) -> None:
         """Begin to serve; the backend has started."""
-        servers = self._policy.servers() if self._policy.servers else 1
-        calls = range(self._policy.concurrency * max(1, servers))
-        self._tasks = [kept_running(f"batches_{self._tower}", self._serve) for _ in calls]
-        self._metrics.add_workers(self._tower, len(self._tasks))
+        self._context = contextvars.copy_context()
+        self._follow_servers()
 
     async def aclose(self) -> None:
         """Stop serving; what still waits fails with `BackendUnavailable`."""
         tasks, self._tasks = self._tasks, []
-        self._metrics.add_workers(self._tower, -len(tasks))
+        self._metrics.add_workers(self._tower, -self._most_calls)
+        self._most_calls = 0
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -108,6 +110,7 @@ class DynamicBatcher:
         """
         if not self._tasks:
             raise _closed()
+        self._follow_servers()
         job = _Submission(arrays, asyncio.get_running_loop().create_future())
         self._queue.put(job)
         self._arrived.set()
@@ -116,6 +119,16 @@ class DynamicBatcher:
         finally:
             if job.answer.cancelled():
                 self._let_go()
+
+    def _follow_servers(self) -> None:
+        """As many calls at a time as the servers known now take; tasks that are too many for them wait."""
+        servers = self._policy.servers() if self._policy.servers else 1
+        most = self._policy.concurrency * max(1, servers)
+        self._metrics.add_workers(self._tower, most - self._most_calls)
+        self._most_calls = most
+        while len(self._tasks) < most:
+            task = self._context.run(kept_running, f"batches_{self._tower}", self._serve)
+            self._tasks.append(task)
 
     def _let_go(self) -> None:
         for batch, call in self._calls.items():
@@ -136,7 +149,8 @@ class DynamicBatcher:
     async def _next_batch(self) -> _Batch:
         while True:
             now = time.monotonic()
-            due = self._queue.due(now)
+            may_call = len(self._calls) < self._most_calls
+            due = self._queue.due(now) if may_call else None  # whoever ends a call looks again
             if due is not None and due <= now:
                 return self._queue.take()
             self._arrived.clear()
