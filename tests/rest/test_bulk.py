@@ -15,6 +15,7 @@ import pytest
 
 from clipserve.engine.backend import Embeddings, Lengths, TokenIds
 from loadtests.fake_backend import FakeBackend
+from tests.access.support import write_keys
 from tests.rest.raw import ask, connected, get, post
 from tests.rest.test_connection import phases
 from tests.support import DIM, Running, eventually, png, serving
@@ -56,12 +57,12 @@ class Duplex:
 
 
 @asynccontextmanager
-async def duplex(running: Running) -> AsyncIterator[Duplex]:
+async def duplex(running: Running, header: bytes = b"Accept: */*") -> AsyncIterator[Duplex]:
     port = int(running.url.rpartition(":")[2])
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(
         b"POST /bulk HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-ndjson\r\n"
-        b"Transfer-Encoding: chunked\r\n\r\n"
+        b"Transfer-Encoding: chunked\r\n" + header + b"\r\n\r\n"
     )
     try:
         yield Duplex(reader, writer)
@@ -292,6 +293,23 @@ async def test_half_of_the_places_are_for_one_address(toy: Path) -> None:
         assert (refused.status, refused.code) == (429, "overloaded")
         assert b"your address has 1 bulk requests at work; the limit is 1, of 2 in all" in refused.body
         assert (await ask(running, line, source="127.0.0.2")).status == 200
+
+
+@pytest.mark.parametrize(("with_keys", "status"), [(False, 200), (True, 429)])
+async def test_behind_a_proxy_one_address_has_all_places_unless_keys_tell_callers_apart(
+    toy: Path, tmp_path: Path, with_keys: bool, status: int
+) -> None:
+    header = b"Accept: */*"
+    settings: dict[str, Any] = {"max_bulk_requests": 2, "max_in_flight_bytes_per_address": 256_000_000}
+    if with_keys:
+        settings["keys_file"] = tmp_path / "keys"
+        key = write_keys(tmp_path / "keys", camera={})["camera"]
+        header = b"Authorization: Bearer %b" % key.encode()
+    line = post(text_lines("a"), header, path=b"/bulk", kind=b"application/x-ndjson")
+    async with serving(FakeBackend(DIM), toy, **settings) as running, duplex(running, header) as client:
+        await client.send(text_lines("a"))
+        await client.reader.readuntil(b"\r\n\r\n")
+        assert (await ask(running, line)).status == status
 
 
 @pytest.mark.slow

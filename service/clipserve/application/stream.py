@@ -71,10 +71,13 @@ class Places:
 
 
 class BulkPlaces(Places):
-    """Those of bulk requests, of all fronts; half for one key, or one address without keys."""
+    """Those of bulk requests, of all fronts; half for one key, or one address without keys.
 
-    def __init__(self, limit: int = MAX_BULK_REQUESTS) -> None:
-        super().__init__("bulk requests", limit, (limit + 1) // 2, retry_after=10)
+    `shared`: one address is that of all callers, a proxy's, and may have all of them.
+    """
+
+    def __init__(self, limit: int = MAX_BULK_REQUESTS, *, shared: bool = False) -> None:
+        super().__init__("bulk requests", limit, limit if shared else (limit + 1) // 2, retry_after=10)
 
     def of_present(self, address: str) -> AbstractContextManager[None]:
         """`taken` by the caller of the present request, which came from this address."""
