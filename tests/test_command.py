@@ -32,11 +32,11 @@ def elsewhere(tmp_path: Path) -> Path:
     return folder
 
 
-def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+def run(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [COMMAND, *arguments],
         cwd=cwd,
-        env=ENVIRONMENT,
+        env=ENVIRONMENT | environment,
         capture_output=True,
         text=True,
         timeout=60,
@@ -81,6 +81,12 @@ def test_without_an_engine_it_says_what_to_install(elsewhere: Path) -> None:
     assert done.returncode == 1
     assert "pip install 'clipserve[cpu]'" in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
+
+
+def test_it_does_not_start_where_the_operations_port_was_closed(elsewhere: Path) -> None:
+    done = run(cwd=elsewhere, CLIPSERVE_OPERATIONS_ENABLED="no")
+    assert done.returncode == 2
+    assert "CLIPSERVE_OPERATIONS_ENABLED=no: the setting is gone" in done.stderr
 
 
 @pytest.mark.parametrize("arguments", [[], ["serve"]])

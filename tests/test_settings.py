@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from clipserve.commands.reading import BadSettings, read_settings
 from clipserve.engine.backend import Embeddings, Lengths, Pixels, TokenIds
 from clipserve.rest.compat.adapters import ADAPTERS
 from clipserve.settings import ModelSettings, Settings
 from clipserve.settings.table import as_markdown
-from clipserve.settings.unknown import GONE, unknown_variables
+from clipserve.settings.unknown import GONE, opens_a_port, unknown_variables
 from loadtests.fake_backend import FakeBackend
 from tests.support import DIM, png, serving, write_toy_artifact
 
@@ -47,6 +48,28 @@ def test_of_a_setting_that_is_gone_it_is_told_what_takes_its_place() -> None:
     for name in GONE:
         assert name.removeprefix("CLIPSERVE_").lower() not in Settings.model_fields
         assert re.search(rf"`(CLIPSERVE_)?{name.removeprefix('CLIPSERVE_')}`", removed), name
+
+
+def test_a_setting_of_a_model_that_is_gone_is_told_apart_from_a_misspelled_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, said in {
+        "max_side": "the setting is gone: it is a constant",
+        "triton_calls": "the setting is gone: there are four",
+        "thread": "not a setting that may differ from model to model. Those are: backend, ",
+    }.items():
+        monkeypatch.setenv("CLIPSERVE_MODEL_SETTINGS", json.dumps({"a": {name: 2}}))
+        with pytest.raises(BadSettings, match=rf"CLIPSERVE_MODEL_SETTINGS\.a\.{name}=2: {said}"):
+            read_settings()
+
+
+@pytest.mark.parametrize(
+    ("value", "starts"), [("false", False), ("0", False), (" OFF", False), ("true", True)]
+)
+def test_a_port_that_was_closed_is_not_opened_in_silence(value: str, starts: bool) -> None:
+    reason = opens_a_port({"CLIPSERVE_OPERATIONS_ENABLED": value})
+    assert (reason is None) == starts
+    assert opens_a_port({}) is None
 
 
 def test_there_are_no_more_settings_than_somebody_can_read() -> None:

@@ -29,7 +29,8 @@ def test_it_is_alive_before_it_is_ready_and_ready_soon() -> None:
     assert httpx.get(process.url + "/metrics").status_code == 404, "metrics are not for the public port"
     status, log = process.stop()
     assert status == 0
-    assert '"event": "ready"' in log
+    (ready,) = (line for line in map(json.loads, log.splitlines()) if line["event"] == "ready")
+    assert ready["operations_port"] == httpx.URL(process.operations_url).port
     assert "self_test_cosine" in log
 
 

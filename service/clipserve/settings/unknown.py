@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from clipserve.settings import Settings
 
@@ -16,12 +16,12 @@ _REPLACED = {
     "MAX_LABEL_BYTES": "it follows CLIPSERVE_MAX_LABELS",
     "MAX_PROMPTS_CHARS": "it follows CLIPSERVE_MAX_LABELS",
     "MAX_SCAN_PIXELS": "it follows CLIPSERVE_MAX_PIXELS",
-    "METRICS_ENABLED": "the port is always open; CLIPSERVE_OPERATIONS_PORT=0 takes one that is free",
+    "METRICS_ENABLED": "the port is always open: take the variable out",
     "METRICS_PORT": "it is CLIPSERVE_OPERATIONS_PORT",
-    "OPERATIONS_ENABLED": "the port is always open; CLIPSERVE_OPERATIONS_PORT=0 takes one that is free",
+    "OPERATIONS_ENABLED": "the port is always open: take the variable out",
     "PROCESSES": "run replicas behind a proxy (docs/production.md)",
-    "SPINNING": "threads spin where CLIPSERVE_THREADS leaves no core to others",
-    "TRITON_CALLS": "there are four for each Triton that is found at the start",
+    "SPINNING": "threads spin where CLIPSERVE_THREADS leaves no core to others and there is no CPU quota",
+    "TRITON_CALLS": "there are four for each Triton that is known",
 }
 _FIXED = (
     "DECODE_TIMEOUT_SECONDS", "FIRST_BYTE_TIMEOUT_SECONDS", "GRPC_MAX_CALLS", "HEADER_TIMEOUT_SECONDS",
@@ -49,3 +49,15 @@ def _hint(name: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(name, known, 1)
     meant = f"did you mean {near[0]}? " if near else ""
     return f"{meant}`clipserve settings` lists all"
+
+
+def opens_a_port(environment: Mapping[str, str]) -> str | None:
+    """Why not to start where a variable that is gone asks for a closed port; None: none does."""
+    name = "CLIPSERVE_OPERATIONS_ENABLED"
+    if environment.get(name, "").strip().lower() not in {"0", "f", "false", "n", "no", "off"}:
+        return None
+    return (
+        f"{name}={environment[name]}: the setting is gone, and the operations port always opens. Take the variable "
+        "out, and let a firewall keep others from CLIPSERVE_OPERATIONS_PORT; with CLIPSERVE_METRICS_OPEN=false "
+        "/metrics asks for a key."
+    )

@@ -68,7 +68,13 @@ async def _serve(settings: Settings, open_backend: OpenBackend | None) -> None:
                 warming.result()
                 settle_memory()
                 grpc = {"grpc_port": gateway.rpc.port} if gateway.rpc else {}
-                logger.info("ready", url=f"http://{settings.host}:{settings.port}", docs="/docs", **grpc)
+                logger.info(
+                    "ready",
+                    url=f"http://{settings.host}:{settings.port}",
+                    docs="/docs",
+                    operations_port=settings.operations_port,
+                    **grpc,
+                )
             await serving
         finally:
             warming.cancel()
