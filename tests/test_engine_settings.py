@@ -23,7 +23,12 @@ def test_what_is_set_counts_on_both(on_gpu: bool, monkeypatch: pytest.MonkeyPatc
     )
     own = Settings().of_model("a").calls(on_gpu=on_gpu)
     assert (own.workers, own.threads, own.max_batch_images, own.max_batch_texts) == (3, 5, 16, 64)
-    assert own.max_batch_tokens == (1_024 if on_gpu else 192), "in proportion to the texts"
+    assert own.max_batch_tokens == (4_096 if on_gpu else 192), "in proportion to the texts"
+
+
+def test_with_fewer_texts_in_a_call_it_takes_no_fewer_tokens() -> None:
+    assert ModelSettings(max_batch_texts=8).calls(on_gpu=False).max_batch_tokens == 96
+    assert ModelSettings(max_batch_texts=512).calls(on_gpu=True).max_batch_tokens == 8_192
 
 
 def test_the_table_has_both_defaults() -> None:

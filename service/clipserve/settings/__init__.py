@@ -118,8 +118,14 @@ class Settings(
     )
     drain_seconds: int = Field(25, ge=0, description="time for requests in flight to end after that")
     max_images: int = Field(RequestLimits.max_images, ge=1, description="images in a request")
-    max_texts: int = Field(RequestLimits.max_texts, ge=1, description="texts in a request")
-    max_labels: int = Field(RequestLimits.max_labels, ge=1, description="labels in a request")
+    max_texts: int = Field(
+        RequestLimits.max_texts, ge=1, description="texts in a request; more raise the limit of JSON too"
+    )
+    max_labels: int = Field(
+        RequestLimits.max_labels,
+        ge=1,
+        description="labels in a request; more raise the limits of their text and of JSON too",
+    )
 
     page: bool = Field(
         True, description="the page for people at `/` of the REST port; false: it is not found"

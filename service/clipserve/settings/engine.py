@@ -19,8 +19,8 @@ from clipserve.engine.nvidia import Device
 class Calls:
     """How large the encoder calls are, and how many run at a time.
 
-    `max_batch_tokens`, padding included: more gain a little for texts, and images beside them wait longer. It is in
-    proportion to `max_batch_texts`.
+    `max_batch_tokens`, padding included: more gain a little for texts, and images beside them wait longer. It grows
+    in proportion to `max_batch_texts`.
     """
 
     workers: int
@@ -59,7 +59,9 @@ class EngineSettings(BaseModel):
     max_batch_images: int | None = Field(
         None, ge=1, le=1024, description="images in one encoder call; more gain little on a CPU"
     )
-    max_batch_texts: int | None = Field(None, ge=1, le=4096, description="texts in one encoder call")
+    max_batch_texts: int | None = Field(
+        None, ge=1, le=4096, description="texts in one encoder call; more raise its limit of tokens too"
+    )
     max_queue_delay_seconds: float = Field(
         0.0, ge=0, le=1, description="how long a row may wait for company while the encoder is idle"
     )
@@ -70,7 +72,7 @@ class EngineSettings(BaseModel):
         usual = ON_GPU if on_gpu else ON_CPU
         chosen = replace(usual, **{name: value for name, value in given.items() if value})
         tokens = usual.max_batch_tokens * chosen.max_batch_texts // usual.max_batch_texts
-        return replace(chosen, max_batch_tokens=tokens)
+        return replace(chosen, max_batch_tokens=max(usual.max_batch_tokens, tokens))
 
 
 def default_by_device(name: str) -> str | None:

@@ -21,7 +21,11 @@ class ImageSettings(BaseModel):
     image_formats: Annotated[tuple[str, ...], NoDecode, BeforeValidator(split)] = Field(
         ImageLimits.image_formats, min_length=1, description=f"decoded formats, of {', '.join(FORMATS)}"
     )
-    max_pixels: int = Field(ImageLimits.max_pixels, ge=1, description="pixels of an image")
+    max_pixels: int = Field(
+        ImageLimits.max_pixels,
+        ge=1,
+        description="pixels of an image; those of a request may have twice as many, and at least 100 million",
+    )
     exif_transpose: bool = Field(
         ImageLimits.exif_transpose, description="turn photos upright first; the reference does not"
     )

@@ -34,7 +34,9 @@ class LabelSetSettings(BaseModel):
         LabelSetLimits.max_label_sets_bytes, ge=0, description="all label sets kept, with their embeddings"
     )
     max_label_set_bytes: int = Field(
-        LabelSetLimits.max_label_set_bytes, ge=1, description="texts and example images of a label set"
+        LabelSetLimits.max_label_set_bytes,
+        ge=1,
+        description="texts and example images of a label set; more raise the limit of JSON too",
     )
     max_label_set_prompts: int = Field(
         LabelSetLimits.max_label_set_prompts, ge=1, description="prompts of a label set, labels x templates"

@@ -76,4 +76,8 @@ def _rpc(settings: Settings) -> RpcOptions:
 
 
 def _json_bytes(settings: Settings) -> int:
-    return max(_LEAST_JSON_BYTES, settings.max_body_bytes // _JSON_PART)
+    """More for larger bodies, and up to all of a body for more texts and labels or larger label sets than usual."""
+    usual, size = Settings.model_fields, settings.max_body_bytes
+    names = ("max_texts", "max_labels", "max_label_set_bytes")
+    more: float = max(getattr(settings, name) / usual[name].default for name in names)
+    return max(_LEAST_JSON_BYTES, size // _JSON_PART, min(size, round(_LEAST_JSON_BYTES * more)))

@@ -73,10 +73,12 @@ class Limits:
 
     @classmethod
     def of(cls, settings: Settings) -> Limits:
-        """With more labels than usual, as much more text may come."""
+        """With more labels than usual, as much more text may come; two images of the largest size fit always."""
+        max_pixels = max(each.max_pixels for each in (settings, *settings.model_settings.values()))
         labels = settings.max_labels / RequestLimits.max_labels
         requests = RequestLimits(
             max_images=settings.max_images,
+            max_request_pixels=max(RequestLimits.max_request_pixels, 2 * max_pixels),
             max_texts=settings.max_texts,
             max_labels=settings.max_labels,
             max_label_bytes=round(RequestLimits.max_label_bytes * max(1.0, labels)),
