@@ -5,18 +5,16 @@ from __future__ import annotations
 import pytest
 
 from clipserve.application.limits import RequestLimits
+from clipserve.clip.artifact import read_manifest
 from clipserve.clip.images import ImageLimits
 from clipserve.clip.manifest import ModelManifest
 from clipserve.cores import usable_cores
 from clipserve.demo import FOLDER as DEMO
-from clipserve.engine.batch_queue import BatchPolicy
-from clipserve.engine.batching import DynamicBatcher
 from clipserve.engine.choice import EngineOptions, choose_engine
 from clipserve.engine.onnx import OnnxEngine
 from clipserve.settings import ModelSettings, Settings
-from clipserve.telemetry.metrics import Metrics
+from clipserve.wiring.backends import open_engine
 from clipserve.wiring.options import GatewayOptions
-from loadtests.fake_backend import FakeBackend
 
 
 def test_with_more_labels_as_much_more_text_may_come_and_with_fewer_no_less() -> None:
@@ -41,16 +39,54 @@ def test_a_twentieth_of_a_body_may_be_json(body: int, json: int) -> None:
 
 
 @pytest.mark.parametrize(
+    ("more", "times"),
+    [
+        ({"max_texts": 1_024}, 4),
+        ({"max_labels": 5_000, "max_texts": 1}, 5),
+        ({"max_label_set_bytes": 24_000_000}, 3),
+        ({"max_texts": 100_000}, 20),  # all of a body
+    ],
+)
+def test_with_more_texts_and_labels_more_may_be_json(more: dict[str, int], times: int) -> None:
+    options = GatewayOptions.of(Settings(**more))  # type: ignore[arg-type] # each is a number
+    assert options.rest.max_json_bytes == options.rpc.max_json_bytes == times * 10**6
+
+
+def test_two_images_of_the_largest_size_fit_a_request() -> None:
+    own = {"large": ModelSettings(max_pixels=9 * 10**7)}
+    for settings, pixels in (
+        (Settings(max_pixels=10), 10**8),
+        (Settings(max_pixels=8 * 10**7), 16 * 10**7),
+        (Settings(model_settings=own), 18 * 10**7),
+    ):
+        assert GatewayOptions.of(settings).limits.requests.max_request_pixels == pixels
+
+
+@pytest.mark.parametrize(
     ("threads", "workers", "whole"), [(0, 1, True), (usable_cores(), 1, True), (1, usable_cores(), True)]
 )
-def test_threads_spin_where_no_core_is_left_to_others(threads: int, workers: int, whole: bool) -> None:
+def test_threads_spin_where_no_core_is_left_to_others(
+    threads: int, workers: int, whole: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("clipserve.engine.choice.cpu_quota", lambda: None)
     assert spins(threads, workers) == whole
 
 
 def test_threads_do_not_spin_where_a_core_is_left_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("clipserve.engine.choice.cpu_quota", lambda: None)
     monkeypatch.setattr("clipserve.engine.choice.usable_cores", lambda: 8)
     assert not spins(7, 1)
     assert spins(4, 2)
+
+
+def test_threads_do_not_spin_under_a_quota_nor_in_another_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("clipserve.engine.choice.cpu_quota", lambda: 64.0)
+    assert not spins(0, 1)
+    monkeypatch.setattr("clipserve.engine.choice.cpu_quota", lambda: None)
+    engine = open_engine(DEMO, read_manifest(DEMO), ModelSettings(backend="onnx", device="cpu"), on_gpu=False)
+    alone = ModelSettings(backend="onnx", device="cpu").without_spinning()
+    quiet = open_engine(DEMO, read_manifest(DEMO), alone, on_gpu=False)
+    assert [each._options.spinning for each in (engine, quiet)] == [True, False]  # type: ignore[attr-defined]
 
 
 def spins(threads: int, workers: int) -> bool:
@@ -58,15 +94,3 @@ def spins(threads: int, workers: int) -> bool:
     engine = choose_engine(DEMO, manifest, EngineOptions("onnx", False, threads, workers), dict)
     assert isinstance(engine, OnnxEngine)
     return engine._options.spinning
-
-
-@pytest.mark.parametrize(("servers", "calls"), [(0, 4), (1, 4), (3, 12)])
-async def test_calls_at_a_time_are_those_for_each_server_that_there_is_at_the_start(
-    servers: int, calls: int
-) -> None:
-    metrics, backend = Metrics(), FakeBackend(4)
-    policy = BatchPolicy(8, concurrency=4, servers=lambda: servers)
-    batcher = DynamicBatcher("image", backend.encode_image, policy, metrics)
-    batcher.start()
-    assert metrics.registry.get_sample_value("clipserve_workers", {"tower": "image"}) == calls
-    await batcher.aclose()

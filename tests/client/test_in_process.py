@@ -11,7 +11,7 @@ import pytest
 import clipserve
 from clipserve.application.requests import ClassifyRequest
 from clipserve.client.errors import ClipserveError, ItemFailed, Refused
-from clipserve.client.in_process import open_in_process
+from clipserve.client.in_process import _a_call_on_each_core, _of_one_model, open_in_process
 from clipserve.client.methods import AsyncMethods
 from clipserve.commands.vectors.embedding import size_of
 from clipserve.commands.vectors.listing import images
@@ -85,3 +85,9 @@ def test_a_setting_that_cannot_be_used_is_named() -> None:
     for settings in ({"backend": "other"}, {"nonsense": 1}):
         with pytest.raises(ValueError, match=next(iter(settings))):
             clipserve.Clip(**settings)
+
+
+def test_the_threads_of_a_program_that_embeds_do_not_spin() -> None:
+    settings = Settings(models=(DEMO,))
+    assert settings.may_spin
+    assert not _a_call_on_each_core(_of_one_model(settings, None)).may_spin

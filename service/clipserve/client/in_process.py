@@ -78,8 +78,9 @@ async def open_in_process(
 def _of_one_model(settings: Settings, model: str | Path | None) -> Settings:
     """No other model is loaded, and nobody is refused: whoever asks is alone, and waits."""
     folder = _folder(settings, model)
-    own = {"models": (folder,), "model_settings": {}, "max_queue_seconds": math.inf}
-    return settings.of_model(read_manifest(folder).name).model_copy(update=own)  # type: ignore[return-value] # a copy of Settings
+    alone = {"models": (folder,), "model_settings": {}, "max_queue_seconds": math.inf}
+    own = settings.of_model(read_manifest(folder).name).model_copy(update=alone)
+    return own.without_spinning()  # type: ignore[return-value] # a copy of Settings
 
 
 def _folder(settings: Settings, model: str | Path | None) -> Path:

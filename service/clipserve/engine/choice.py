@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from clipserve.clip.manifest import ModelManifest
-from clipserve.cores import usable_cores
+from clipserve.cores import cpu_quota, usable_cores
 from clipserve.engine.fastest import Fastest
 from clipserve.engine.in_process import Engine, Feeds
 from clipserve.errors import BackendUnavailable
@@ -26,12 +26,14 @@ class EngineOptions:
         cuda: on the GPU, which has been seen to work.
         threads: of one call; 0: the cores of the quota.
         workers: calls at a time.
+        may_spin: whether threads may wait in a busy loop, where nothing speaks against it.
     """
 
     engine: Literal["auto", "onnx", "openvino"]
     cuda: bool
     threads: int
     workers: int
+    may_spin: bool = True
 
 
 def choose_engine(
@@ -77,6 +79,7 @@ def _onnx(folder: Path, options: EngineOptions, threads: int) -> OnnxEngine:
             f"onnxruntime cannot be imported ({error}): pip install 'clipserve[cpu]', or with an NVIDIA GPU "
             "'clipserve[gpu]'."
         ) from None
-    # With fewer threads the other cores are left to others: a busy loop would take them, and look like load.
-    whole = threads * options.workers >= usable_cores()
-    return OnnxEngine(folder, OnnxOptions(options.cuda, threads, spinning=whole))
+    # With fewer threads the other cores are left to others: a busy loop would take them, and look like load. From a
+    # quota it would take time that the kernel then refuses to the work itself.
+    whole = cpu_quota() is None and threads * options.workers >= usable_cores()
+    return OnnxEngine(folder, OnnxOptions(options.cuda, threads, spinning=options.may_spin and whole))

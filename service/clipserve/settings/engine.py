@@ -8,9 +8,9 @@ seen whether CUDA works (`clipserve.engine.cuda.Accelerator`).
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, PrivateAttr
 
 from clipserve.engine.nvidia import Device
 
@@ -65,6 +65,19 @@ class EngineSettings(BaseModel):
     max_queue_delay_seconds: float = Field(
         0.0, ge=0, le=1, description="how long a row may wait for company while the encoder is idle"
     )
+
+    _may_spin: bool = PrivateAttr(default=True)
+
+    @property
+    def may_spin(self) -> bool:
+        """Whether threads may wait for their work in a busy loop: not in a program that has other work."""
+        return self._may_spin
+
+    def without_spinning(self) -> Self:
+        """A copy whose threads sleep while they have nothing to do."""
+        copy = self.model_copy()
+        copy._may_spin = False
+        return copy
 
     def calls(self, *, on_gpu: bool) -> Calls:
         """What is set, and the device's own for the rest."""

@@ -21,7 +21,7 @@ from clipserve.telemetry.metrics import Metrics
 # Rows of one call to Triton, if its model takes so many; from there on a GPU gains little.
 _TRITON_IMAGES = 64
 _TRITON_TEXTS = 256
-# Calls of each encoder at a time, for each server: two to four keep it busy, and more make smaller batches.
+# Calls of each encoder at a time, for each server known: two to four keep it busy, and more make smaller batches.
 TRITON_CALLS = 4
 
 
@@ -85,7 +85,7 @@ def open_engine(folder: Path, manifest: ModelManifest, settings: ModelSettings, 
     return choose_engine(
         folder,
         manifest,
-        EngineOptions(settings.backend, on_gpu, calls.threads, calls.workers),
+        EngineOptions(settings.backend, on_gpu, calls.threads, calls.workers, settings.may_spin),
         lambda: reference_feeds(manifest, load_tokenizer(folder, manifest.text)),
     )
 
