@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import get_args
 
 import numpy as np
@@ -28,7 +28,7 @@ async def keep(shelf: Shelf, digest: str, previous: str | None = None) -> None:
 async def report(shelf: Shelf, digest: str, built: float | None = None) -> None:
     weights = Weights.none(np.zeros((0, 16), np.float32))
     build = Build(digest=digest, total=1, built=built)
-    await shelf.report("pets", f"v-{digest}", build, weights, of_file=False)
+    await shelf.report("pets", f"v-{digest}", build, weights)
 
 
 async def stored(store: MemoryStore) -> dict[Kind, dict[str, bytes]]:
@@ -76,6 +76,47 @@ async def test_a_build_that_nobody_wants_any_more_leaves_nothing(change: str) ->
     await report(shelf, "old")
     assert await store.names("weights") == []
     assert await store.names("builds") == (["pets/v-new"] if change == "replaced" else [])
+
+
+async def test_a_late_report_leaves_alone_what_is_served_until_the_new_one_is_built() -> None:
+    shelf = Shelf(store := MemoryStore())
+    await keep(shelf, "old")
+    await report(shelf, "old", built=1.0)
+    await keep(shelf, "new", previous="old")
+    await report(shelf, "old", built=2.0)
+    assert await store.names("weights") == ["pets/v-old"]
+
+
+class Crowded(MemoryStore):
+    """Somebody else changes something after each of the first pointers that is read."""
+
+    changes = 3
+
+    async def get(self, kind: Kind, names: Collection[str]) -> dict[str, bytes]:
+        found = await super().get(kind, names)
+        if kind == "sets" and self.changes:
+            self.changes -= 1
+            await self.put({("builds", "other/v"): b"{}"})
+        return found
+
+
+async def test_a_report_of_a_set_that_is_gone_leaves_nothing_while_others_write() -> None:
+    shelf = Shelf(store := Crowded())
+    await report(shelf, "old", built=1.0)
+    assert (await store.names("builds"), await store.names("weights")) == (["other/v"], [])
+
+
+async def test_what_a_killed_gateway_has_left_of_a_deleted_set_is_dropped() -> None:
+    shelf = Shelf(store := MemoryStore())
+    await keep(shelf, "kept")
+    gone, of_file = Build(digest="d", total=1), Build(digest="d", total=1, of_file=True)
+    await store.put({("builds", "gone/v"): gone.to_bytes(), ("weights", "gone/v"): b""})
+    await store.put({("builds", "mine/v"): gone.to_bytes(), ("weights", "mine/v"): b""})
+    await store.put({("builds", "theirs/v"): of_file.to_bytes(), ("weights", "theirs/v"): b""})
+    await shelf.drop_orphans(["mine"])
+    assert await store.names("weights") == ["mine/v", "theirs/v"]
+    assert await store.names("builds") == ["pets/v-kept", "mine/v", "theirs/v"]
+    assert await store.names("definitions") == ["pets/kept"]
 
 
 class Busy(MemoryStore):

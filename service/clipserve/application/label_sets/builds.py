@@ -172,11 +172,10 @@ class Builds:
             owner=self._owner,
             until=until,
             built=built,
+            of_file=label_set.read_only,
         )
         with _needed_by(label_set):
-            await self._shelf.report(
-                label_set.name, label_set.version, build, weights, of_file=label_set.read_only
-            )
+            await self._shelf.report(label_set.name, label_set.version, build, weights)
 
 
 @contextmanager

@@ -68,6 +68,7 @@ class Catalog:
         """Load what is there, and follow it from now on."""
         with suppress(StoreUnavailable):
             await self.refresh()
+            await self._shelf.drop_orphans([name for name, each in self.entries.items() if each.read_only])
         self._following = kept_running("label_sets", self._follow)
 
     async def aclose(self) -> None:

@@ -63,7 +63,7 @@ class Pointer(_Row):
 class Build(_Row):
     """`done` of `total` prompts. `owner` works on it, and is believed to until `until`, seconds since 1970.
 
-    `built`: when it was, seconds since 1970; None: it is not.
+    `built`: when it was, seconds since 1970; None: it is not. `of_file`: the set is a file, and has no pointer.
     """
 
     digest: str
@@ -72,6 +72,7 @@ class Build(_Row):
     owner: str = ""
     until: float = 0.0
     built: float | None = None
+    of_file: bool = False
 
     def is_by_another(self, owner: str) -> bool:
         """Whether somebody else works on it now."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from clipserve.application.label_sets.definition import Definition
 from clipserve.application.label_sets.records import Build, Pointer, Weights
@@ -64,18 +64,20 @@ class Shelf:
         rows["sets", name] = pointer.to_bytes()
         await self._store.put(rows)
 
-    async def report(
-        self, name: str, version: str, build: Build, weights: Weights | None, *, of_file: bool
-    ) -> None:
+    async def report(self, name: str, version: str, build: Build, weights: Weights | None) -> None:
         """How far a build is. If the set was replaced or deleted meanwhile, nothing of it is left behind."""
         key = f"{name}/{version}"
         rows: dict[Key, bytes] = {("builds", key): build.to_bytes()}
         if weights:
             rows["weights", key] = await asyncio.to_thread(weights.to_bytes)
-        revision = await self._store.put(rows)
-        pointer = Pointer.found(await self._row("sets", name))
-        if not of_file and (pointer is None or pointer.digest != build.digest):
-            await self._store.delete(rows.keys(), revision)
+        await self._store.put(rows)
+        left_behind = not build.of_file
+        while left_behind:
+            revision = await self.revision()
+            pointer = Pointer.found(await self._row("sets", name))
+            if pointer and build.digest in (pointer.digest, pointer.previous):
+                return
+            left_behind = not await self._store.delete([("builds", key), ("weights", key)], revision)
 
     async def forget(self, name: str) -> bool:
         """Delete all of a label set; False: there is none."""
@@ -109,17 +111,31 @@ class Shelf:
             unused = [key for key in records if key[1] not in kept]
             collected = not unused or await self._store.delete(unused, revision)
 
+    async def drop_orphans(self, files: Collection[str]) -> None:
+        """Delete what a gateway that was killed has left of sets that are gone. `files`: names of those in files.
+
+        Another gateway's files may be others; their builds say so.
+        """
+        dropped = False
+        while not dropped:
+            revision = await self.revision()
+            builds = await self._store.get("builds", await self._store.names("builds"))
+            of_files = [name for name, row in builds.items() if (build := Build.found(row)) and build.of_file]
+            kept = {*await self._store.names("sets"), *files, *map(_set_of, of_files)}
+            unused = [key for key in await self._records() if _set_of(key[1]) not in kept]
+            dropped = not unused or await self._store.delete(unused, revision)
+
     async def aclose(self) -> None:
         """Give back connections."""
         await self._store.aclose()
 
-    async def _records(self, name: str) -> list[Key]:
-        """All rows of a label set but its pointer."""
+    async def _records(self, name: str | None = None) -> list[Key]:
+        """All rows of a label set but its pointer; without a name, of all of them."""
         return [
             (kind, each)
             for kind in _RECORDS
             for each in await self._store.names(kind)
-            if each.startswith(f"{name}/")
+            if name is None or _set_of(each) == name
         ]
 
     async def _versions(self, names: list[str], digest: str) -> set[str]:
@@ -133,3 +149,8 @@ class Shelf:
 
     async def _row(self, kind: Kind, name: str) -> bytes | None:
         return (await self._store.get(kind, [name])).get(name)
+
+
+def _set_of(record: str) -> str:
+    """The name of the label set that a row other than a pointer belongs to."""
+    return record.partition("/")[0]
