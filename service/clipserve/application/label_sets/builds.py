@@ -1,9 +1,9 @@
 """The builds of this gateway.
 
 How it works. With each report of progress the embeddings so far are stored, and a row of `builds` that says who
-works on them and until when that is to be believed. Others wait meanwhile. If the gateway dies, another goes on
-from there when that time is up, or the same one when it starts again. Nothing is locked: two that begin in the
-same moment both build, and store the same.
+works on them and until when that is to be believed; it is renewed while a piece takes long. Others wait meanwhile.
+If the gateway dies, another goes on from there when that time is up, or the same one when it starts again. Nothing
+is locked: of two that begin in the same moment, the one whose row was overwritten stops at its next report.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from clipserve.telemetry.request import RequestContext, task_context
 
 _SMALL = 2_000  # prompts: a second or two
 _REPORT_SECONDS = 1.0
+_RENEW_SECONDS = 5.0
 _BELIEVED_SECONDS = 15.0  # without a report
 
 
@@ -120,6 +121,7 @@ class Builds:
             label_set.done = definition.prompt_count(len(weights.texts))
         await self._report(label_set)
         reported = time.monotonic()
+        renewing = asyncio.create_task(self._renew(label_set))
         try:
             if weights is None:
                 weights = await self._examples(label_set)
@@ -127,14 +129,37 @@ class Builds:
                 weights = so_far
                 label_set.done = definition.prompt_count(len(weights.texts))
                 if time.monotonic() - reported > _REPORT_SECONDS:
+                    if await self._is_taken_over(label_set):
+                        return None
                     await self._report(label_set, weights)
                     reported = time.monotonic()
+            await _ended(renewing)  # or it might say after the last report that the set is not built
+            await self._report(label_set, weights, built=time.time())
         except (asyncio.CancelledError, Unpaid):
+            await _ended(renewing)
             with suppress(StoreUnavailable):
                 await self._report(label_set, weights, believed=0.0)  # another may go on at once
             raise
-        await self._report(label_set, weights, built=time.time())
+        finally:
+            renewing.cancel()
         return weights
+
+    async def _renew(self, label_set: LabelSet) -> None:
+        """So that others believe in the build while its examples, or one piece, take long."""
+        while True:
+            await asyncio.sleep(_RENEW_SECONDS)
+            with suppress(StoreUnavailable):  # the next report of progress fails too
+                if not await self._is_taken_over(label_set):
+                    await self._report(label_set)
+
+    async def _is_taken_over(self, label_set: LabelSet) -> bool:
+        """Whether another gateway has reported since this one did: it works on the set, or has built it."""
+        build = None
+        with _needed_by(label_set):
+            build = await self._shelf.build(label_set.name, label_set.version)
+        if build is None or build.owner == self._owner:
+            return False
+        return build.built is not None or self.is_elsewhere(build)
 
     async def _examples(self, label_set: LabelSet) -> Weights:
         digests, images = label_set.definition.examples, label_set.wanted.images
@@ -186,3 +211,8 @@ def _needed_by(label_set: LabelSet) -> Iterator[None]:
     except StoreUnavailable:
         if not label_set.read_only:
             raise
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait([task])

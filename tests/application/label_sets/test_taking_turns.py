@@ -1,0 +1,66 @@
+"""Of gateways that share a store, one builds a set, and the others wait."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from clipserve.application.label_sets import builds
+from clipserve.application.label_sets.records import Build
+from tests.application.label_sets.conftest import OpenSite
+from tests.application.label_sets.making import Counted, rows_of
+from tests.application.label_sets.memory_store import MemoryStore
+from tests.application.label_sets.test_label_sets import until
+
+LABELS = [f"label {number}" for number in range(600)]  # three pieces
+
+
+async def only_build(store: MemoryStore) -> tuple[str, Build]:
+    ((name, row),) = (await rows_of(store, "builds")).items()
+    build = Build.found(row)
+    assert build
+    return name, build
+
+
+async def test_a_build_is_believed_while_a_piece_takes_long(
+    open_site: OpenSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(builds, "_RENEW_SECONDS", 0.05)
+    site = await open_site(store := MemoryStore(), backend=(backend := Counted()))
+    backend.gate.clear()
+    putting = asyncio.create_task(site.put())
+    await until(lambda: _is_encoding(store))
+    _, first = await only_build(store)
+
+    async def is_renewed() -> bool:
+        return (await only_build(store))[1].until > first.until + 1
+
+    await until(is_renewed)
+    backend.gate.set()
+    assert (await putting).state == "ready"
+    await asyncio.sleep(0.2)
+    assert (await only_build(store))[1].built is not None, "it is not renewed any more"
+
+
+async def test_a_build_stops_when_another_gateway_works_on_it(
+    open_site: OpenSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(builds, "_REPORT_SECONDS", -1.0)
+    site = await open_site(store := MemoryStore(), backend=(backend := Counted()))
+    backend.gate.clear()
+    putting = asyncio.create_task(site.put(labels=LABELS))
+    await until(lambda: _is_encoding(store))
+    name, mine = await only_build(store)
+    other = Build(digest=mine.digest, total=600, owner="other", until=time.time() + 60)
+    await store.put({("builds", name): other.to_bytes()})
+    backend.gate.set()
+    assert (await putting).state == "building"
+    assert backend.texts == 256, "a piece"
+    assert await only_build(store) == (name, other)
+
+
+async def _is_encoding(store: MemoryStore) -> bool:
+    await asyncio.sleep(0.3)  # after the build was announced
+    return bool(await store.names("builds"))
