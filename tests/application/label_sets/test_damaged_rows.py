@@ -124,19 +124,27 @@ def _weights(**changed: Any) -> bytes:
     return Weights(**(whole | changed)).to_bytes()
 
 
+def _packed_unknown() -> bytes:
+    """One bit is another one, so that an array is packed in a way that no zip has."""
+    damaged = bytearray(_weights())
+    damaged[damaged.rindex(b"PK\x01\x02") + 10] ^= 0x40
+    return bytes(damaged)
+
+
 @pytest.mark.parametrize(
     "damaged",
     [
         b"",
         b"no archive",
         b"PK\x03\x04",
+        _packed_unknown(),
         _weights(texts=np.zeros((3, 16), np.float32), truncated=np.zeros(3, np.bool_)),
         _weights(texts=np.zeros((2, 15), np.float32)),
         _weights(texts=np.zeros((2, 16), np.int8)),
         _weights(truncated=np.zeros(1, np.bool_)),
         _weights(examples=np.zeros((5, 3), np.float32)),
     ],
-    ids=range(8),
+    ids=range(9),
 )
 async def test_embeddings_that_are_damaged_are_made_again(open_site: OpenSite, damaged: bytes) -> None:
     store = MemoryStore()

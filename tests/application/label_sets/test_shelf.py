@@ -41,7 +41,7 @@ async def test_what_a_built_definition_has_replaced_is_deleted() -> None:
     await report(shelf, "old", built=1.0)
     await keep(shelf, "new", previous="old")
     await report(shelf, "new", built=2.0)
-    await shelf.collect("pets", "new")
+    await shelf.collect("pets", "new", "v-new")
     assert await store.names("definitions") == ["pets/new"]
     assert await store.names("images") == [], "the definition names none"
 
@@ -52,7 +52,7 @@ async def test_a_build_that_ends_late_leaves_alone_what_a_later_put_needs() -> N
     await report(shelf, "old", built=1.0)
     await keep(shelf, "new", previous="old")
     before = await stored(store)
-    await shelf.collect("pets", "old")
+    await shelf.collect("pets", "old", "v-old")
     assert await stored(store) == before
 
 
@@ -61,8 +61,18 @@ async def test_of_old_builds_the_newest_are_kept() -> None:
     for number in range(6):
         await keep(shelf, f"{number}")
         await report(shelf, f"{number}", built=number)
-    await shelf.collect("pets", "5")
+    await shelf.collect("pets", "5", "v-5")
     assert sorted(await store.names("weights")) == ["pets/v-3", "pets/v-4", "pets/v-5"]
+
+
+async def test_builds_that_never_ended_do_not_push_out_the_one_that_did() -> None:
+    shelf = Shelf(store := MemoryStore())
+    await keep(shelf, "new")
+    for version in ("v-1", "v-2", "v-3"):
+        await shelf.report("pets", version, Build(digest="new", total=1), None)
+    await report(shelf, "new", built=1.0)
+    await shelf.collect("pets", "new", "v-new")
+    assert await store.names("weights") == ["pets/v-new"]
 
 
 @pytest.mark.parametrize("change", ["replaced", "deleted"])
@@ -137,7 +147,7 @@ async def test_what_is_put_again_while_it_is_collected_is_not_deleted() -> None:
     await keep(shelf, "old")
     await keep(shelf, "new")
     store.change = lambda: keep(shelf, "old")
-    await shelf.collect("pets", "new")
+    await shelf.collect("pets", "new", "v-new")
     assert {"pets/old", "pets/new"} == set(await store.names("definitions"))
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from clipserve.application.label_sets.store import Key, Kind
+from clipserve.application.label_sets.store import Failures, Key, Kind
 from clipserve.errors import StoreUnavailable
 from tests.application.label_sets.conftest import OpenSite, Site
 from tests.application.label_sets.memory_store import MemoryStore
@@ -57,6 +57,33 @@ async def test_sets_that_are_loaded_are_served_while_the_store_is_away(open_site
         await site.sets.delete("pets")
     store.away = False
     assert (await site.put(labels=["cow"])).state == "ready"
+
+
+class Full(MemoryStore):
+    """Takes no embeddings."""
+
+    failures = Failures((OSError,), str)
+
+    async def put(self, rows: Mapping[Key, bytes]) -> int:
+        with self.failures.translated():
+            if any(kind == "weights" for kind, _ in rows):
+                raise OSError("no room")
+        return await super().put(rows)
+
+
+async def test_a_set_that_could_not_be_written_keeps_nothing_of_what_it_wrote(open_site: OpenSite) -> None:
+    site = await open_site(Full())
+    failure = (await site.put()).failure
+    assert isinstance(failure, StoreUnavailable)
+    assert failure.__traceback__ is None
+    assert failure.__context__ is None
+
+
+def test_an_error_of_a_store_keeps_no_frames() -> None:
+    with pytest.raises(StoreUnavailable) as raised, Full.failures.translated():
+        raise OSError("no room")
+    assert isinstance(raised.value.__context__, OSError)
+    assert raised.value.__context__.__traceback__ is None
 
 
 async def test_a_gateway_that_starts_without_its_store_loads_it_later(open_site: OpenSite) -> None:

@@ -70,7 +70,7 @@ class Builds:
             self._note()
         if label_set.ready:
             try:
-                await self._shelf.collect(label_set.name, label_set.wanted.digest)
+                await self._shelf.collect(label_set.name, label_set.wanted.digest, label_set.version)
             except StoreUnavailable:
                 pass  # what is left is found the next time
             except Exception:  # rows that are damaged

@@ -155,7 +155,9 @@ class LabelSet:
 
     def fail(self, error: ClipError, *, final: bool) -> None:
         """It is not built, for this reason. `final`: trying again would change nothing."""
-        self.failure, self.final = error.with_traceback(None), final
+        # Its frames, and those of what it came from, hold what was to be written.
+        error.__traceback__ = error.__context__ = error.__cause__ = None
+        self.failure, self.final = error, final
 
     def not_ready(self) -> LabelSetNotReady | LabelSetFailed:
         """Why there is nothing to be served."""

@@ -88,8 +88,8 @@ class Shelf:
             if await self._store.delete([("sets", name), *await self._records(name)], revision):
                 return True
 
-    async def collect(self, name: str, digest: str) -> None:
-        """Delete what no pointer leads to; to be called when this definition is built.
+    async def collect(self, name: str, digest: str, version: str) -> None:
+        """Delete what no pointer leads to; to be called when this version of this definition is built.
 
         A definition that is put meanwhile still needs what was before it: then nothing is deleted, and the build of
         that one calls this again. It is decided anew if anything has changed since it was.
@@ -98,14 +98,14 @@ class Shelf:
         while not collected:
             revision = await self.revision()
             row = await self._row("sets", name)
-            kept: set[str] = set()
+            kept = {f"{name}/{version}"}
             if row is not None:  # else the set is a file, and has no definition in the store
                 pointer = Pointer.found(row)
                 if pointer is None or pointer.digest != digest:
                     return
                 definition = await self.definition(name, digest)
                 images = definition.examples if definition else ()
-                kept = {f"{name}/{each}" for each in (digest, *images)}
+                kept |= {f"{name}/{each}" for each in (digest, *images)}
             records = await self._records(name)
             kept |= await self._versions([of for kind, of in records if kind == "builds"], digest)
             unused = [key for key in records if key[1] not in kept]

@@ -80,6 +80,7 @@ class Failures:
             if kind not in self._logged:
                 self._logged.add(kind)
                 logger.warning("label_set_store_failed", error=kind[0], reason=str(error)[:500], hint=detail)
+            error.__traceback__ = error.__context__ = None  # their frames hold what was to be written
             raise StoreUnavailable(detail) from None
         if self._logged:
             self._logged.clear()
