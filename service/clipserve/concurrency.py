@@ -97,6 +97,14 @@ async def together(coroutines: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
             await asyncio.wait(tasks)
 
 
+async def ended(tasks: list[asyncio.Task[None]]) -> None:
+    """Cancel them, and wait for their end. The list is empty then: see `clears_frame`."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    tasks.clear()
+
+
 async def both(first: Coroutine[Any, Any, T], second: Coroutine[Any, Any, U]) -> tuple[T, U]:
     """`together`, of two that give different things."""
     coroutines: list[Coroutine[Any, Any, Any]] = [first, second]

@@ -11,6 +11,19 @@ import pytest
 
 from clipserve.application.label_sets import definition
 from tests.application.label_sets.conftest import OpenSite
+from tests.application.label_sets.making import Counted
+from tests.application.label_sets.memory_store import MemoryStore
+
+
+async def test_a_put_that_needs_no_build_deletes_what_was_replaced_too(open_site: OpenSite) -> None:
+    site = await open_site(store := MemoryStore(), backend=(backend := Counted()))
+    await site.put()
+    backend.gate.clear()
+    for labels in (["cow"], ["hen"]):
+        assert (await site.put(labels=labels)).state == "building"
+    assert len(await store.names("definitions")) == 2
+    assert (await site.put()).state == "ready"
+    assert len(await store.names("definitions")) == 1
 
 
 async def test_a_definition_is_hashed_once_and_not_on_the_event_loop(

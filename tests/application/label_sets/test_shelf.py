@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from clipserve.application.label_sets.definition import Definition
+from clipserve.application.label_sets.fields import LabelFields
 from clipserve.application.label_sets.records import Build, Pointer, Weights
 from clipserve.application.label_sets.shelf import Shelf
 from clipserve.application.label_sets.store import Kind
@@ -16,13 +17,14 @@ from tests.application.label_sets.making import rows_of
 from tests.application.label_sets.memory_store import MemoryStore
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
-EMPTY = Definition(model="toy", labels=[]).to_bytes()
 
 
 async def keep(shelf: Shelf, digest: str, previous: str | None = None) -> None:
     """Put it; its version has the same name."""
     pointer = Pointer(digest=digest, previous=previous, size=0, pays_for=f"v-{digest}")
-    await shelf.keep("pets", pointer, EMPTY, {f"of {digest}": b"image"}, Build(digest=digest, total=1))
+    definition = Definition(model="toy", labels=[LabelFields(label="cat", examples=[f"of {digest}"])])
+    images = {f"of {digest}": b"image"}
+    await shelf.keep("pets", pointer, definition.to_bytes(), images, Build(digest=digest, total=1))
 
 
 async def report(shelf: Shelf, digest: str, built: float | None = None) -> None:
@@ -43,7 +45,7 @@ async def test_what_a_built_definition_has_replaced_is_deleted() -> None:
     await report(shelf, "new", built=2.0)
     await shelf.collect("pets", "new", "v-new")
     assert await store.names("definitions") == ["pets/new"]
-    assert await store.names("images") == [], "the definition names none"
+    assert await store.names("images") == ["pets/of new"]
 
 
 async def test_a_build_that_ends_late_leaves_alone_what_a_later_put_needs() -> None:
@@ -54,6 +56,15 @@ async def test_a_build_that_ends_late_leaves_alone_what_a_later_put_needs() -> N
     before = await stored(store)
     await shelf.collect("pets", "old", "v-old")
     assert await stored(store) == before
+
+
+async def test_definitions_that_are_replaced_before_they_are_built_are_deleted() -> None:
+    shelf = Shelf(store := MemoryStore())
+    await keep(shelf, "served")
+    for digest in ("second", "third"):
+        await keep(shelf, digest, previous="served")
+    assert await store.names("definitions") == ["pets/served", "pets/third"]
+    assert await store.names("images") == ["pets/of served", "pets/of third"]
 
 
 async def test_of_old_builds_the_newest_are_kept() -> None:
@@ -145,8 +156,8 @@ class Busy(MemoryStore):
 async def test_what_is_put_again_while_it_is_collected_is_not_deleted() -> None:
     shelf = Shelf(store := Busy())
     await keep(shelf, "old")
-    await keep(shelf, "new")
-    store.change = lambda: keep(shelf, "old")
+    await keep(shelf, "new", previous="old")
+    store.change = lambda: keep(shelf, "old", previous="new")
     await shelf.collect("pets", "new", "v-new")
     assert {"pets/old", "pets/new"} == set(await store.names("definitions"))
 

@@ -19,6 +19,7 @@ from clipserve.application.label_sets.entry import CANNOT_BE_READ, LabelSet
 from clipserve.application.label_sets.paying import Charge, Unpaid
 from clipserve.application.label_sets.records import Build, Weights
 from clipserve.application.label_sets.shelf import Shelf
+from clipserve.concurrency import ended
 from clipserve.errors import ClipError, InvalidInput, LabelSetFailed, StoreUnavailable
 from clipserve.telemetry.log import logger
 from clipserve.telemetry.metrics import Metrics
@@ -69,12 +70,16 @@ class Builds:
                 label_set.task = None
             self._note()
         if label_set.ready:
-            try:
-                await self._shelf.collect(label_set.name, label_set.wanted.digest, label_set.version)
-            except StoreUnavailable:
-                pass  # what is left is found the next time
-            except Exception:  # rows that are damaged
-                logger.exception("label_set_not_tidied", label_set=label_set.name)
+            await self.tidy(label_set)
+
+    async def tidy(self, label_set: LabelSet) -> None:
+        """Delete what was stored for its former versions; to be called when it is ready."""
+        try:
+            await self._shelf.collect(label_set.name, label_set.wanted.digest, label_set.version)
+        except StoreUnavailable:
+            pass  # what is left is found the next time
+        except Exception:  # rows that are damaged
+            logger.exception("label_set_not_tidied", label_set=label_set.name)
 
     async def _build(self, label_set: LabelSet) -> None:
         wanted = label_set.wanted
@@ -133,10 +138,10 @@ class Builds:
                         return None
                     await self._report(label_set, weights)
                     reported = time.monotonic()
-            await _ended(renewing)  # or it might say after the last report that the set is not built
+            await ended([renewing])  # or it might say after the last report that the set is not built
             await self._report(label_set, weights, built=time.time())
         except (asyncio.CancelledError, Unpaid):
-            await _ended(renewing)
+            await ended([renewing])
             with suppress(StoreUnavailable):
                 await self._report(label_set, weights, believed=0.0)  # another may go on at once
             raise
@@ -211,8 +216,3 @@ def _needed_by(label_set: LabelSet) -> Iterator[None]:
     except StoreUnavailable:
         if not label_set.read_only:
             raise
-
-
-async def _ended(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.wait([task])

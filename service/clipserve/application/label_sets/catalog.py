@@ -26,7 +26,7 @@ from clipserve.application.label_sets.served_set import ServedSet
 from clipserve.application.label_sets.shelf import Shelf
 from clipserve.application.label_sets.store import Store
 from clipserve.application.models import Models
-from clipserve.concurrency import kept_running
+from clipserve.concurrency import ended, kept_running
 from clipserve.errors import StoreUnavailable
 from clipserve.telemetry.log import logger
 from clipserve.telemetry.metrics import Metrics
@@ -76,7 +76,7 @@ class Catalog:
         running = [entry.task for entry in self.entries.values() if entry.task]
         running += [self._following] if self._following else []
         self._following = None
-        await _ended(running)
+        await ended(running)
         await self._shelf.aclose()
 
     async def changed(self) -> None:
@@ -89,6 +89,9 @@ class Catalog:
         announced = self._builds.announced(wanted.digest, wanted.definition.prompt_count())
         await self._shelf.keep(wanted.name, wanted.pointer, definition, images, announced)
         await self.refresh(wanted)
+        entry = self.entries.get(wanted.name)
+        if entry and entry.ready and entry.task is None:  # no build does it
+            await self._builds.tidy(entry)
 
     async def delete(self, name: str) -> bool:
         """False: there is none. Raises StoreUnavailable."""
@@ -237,10 +240,3 @@ class Catalog:
         self._changed = asyncio.Event()
         states = [entry.state for entry in self.entries.values()]
         self._metrics.label_sets.states({state: states.count(state) for state in STATES})
-
-
-async def _ended(tasks: list[asyncio.Task[None]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-    tasks.clear()  # `clipserve.concurrency` says why

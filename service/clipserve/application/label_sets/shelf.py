@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 
 from clipserve.application.label_sets.definition import Definition
 from clipserve.application.label_sets.records import Build, Pointer, Weights
 from clipserve.application.label_sets.store import Key, Kind, Store
+from clipserve.errors import StoreUnavailable
 
 _RECORDS: tuple[Kind, ...] = ("definitions", "images", "builds", "weights")
 # In the middle of an upgrade there are two fingerprints, after it was taken back perhaps three.
@@ -63,6 +65,9 @@ class Shelf:
             rows["builds", build] = announced.to_bytes()
         rows["sets", name] = pointer.to_bytes()
         await self._store.put(rows)
+        # It is kept by now; what is left is found the next time, or when the former definition can be read.
+        with suppress(StoreUnavailable, ValueError):
+            await self._drop_superseded(name, pointer)
 
     async def report(self, name: str, version: str, build: Build, weights: Weights | None) -> None:
         """How far a build is. If the set was replaced or deleted meanwhile, nothing of it is left behind."""
@@ -103,13 +108,26 @@ class Shelf:
                 pointer = Pointer.found(row)
                 if pointer is None or pointer.digest != digest:
                     return
-                definition = await self.definition(name, digest)
-                images = definition.examples if definition else ()
-                kept |= {f"{name}/{each}" for each in (digest, *images)}
+                kept |= await self._of_definition(name, digest)
             records = await self._records(name)
             kept |= await self._versions([of for kind, of in records if kind == "builds"], digest)
             unused = [key for key in records if key[1] not in kept]
             collected = not unused or await self._store.delete(unused, revision)
+
+    async def _drop_superseded(self, name: str, pointer: Pointer) -> None:
+        """Delete definitions that were replaced before they were built, and their images."""
+        dropped = False
+        while not dropped:
+            revision = await self.revision()
+            if Pointer.found(await self._row("sets", name)) != pointer:
+                return
+            kept: set[str] = set()
+            for digest in filter(None, (pointer.digest, pointer.previous)):
+                kept |= await self._of_definition(name, digest)
+            unused = [
+                key for key in await self._records(name, ("definitions", "images")) if key[1] not in kept
+            ]
+            dropped = not unused or await self._store.delete(unused, revision)
 
     async def drop_orphans(self, files: Collection[str]) -> None:
         """Delete what a gateway that was killed has left of sets that are gone. `files`: names of those in files.
@@ -129,11 +147,16 @@ class Shelf:
         """Give back connections."""
         await self._store.aclose()
 
-    async def _records(self, name: str | None = None) -> list[Key]:
+    async def _of_definition(self, name: str, digest: str) -> set[str]:
+        """The names of its row, and of those of its images. Raises ValueError: it is damaged."""
+        definition = await self.definition(name, digest)
+        return {f"{name}/{each}" for each in (digest, *(definition.examples if definition else ()))}
+
+    async def _records(self, name: str | None = None, kinds: tuple[Kind, ...] = _RECORDS) -> list[Key]:
         """All rows of a label set but its pointer; without a name, of all of them."""
         return [
             (kind, each)
-            for kind in _RECORDS
+            for kind in kinds
             for each in await self._store.names(kind)
             if name is None or _set_of(each) == name
         ]
