@@ -230,10 +230,12 @@ async def test_restarted_under_load(triton: Triton) -> None:
 
 
 async def test_a_full_queue_is_overload(triton_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    small: Triton = triton_of(options_of("python", max_queue_size=2, max_batch_images=1))
-    monkeypatch.setattr("clipserve.wiring.backends.TRITON_CALLS", 40)
+    small: Triton = triton_of(options_of("python", max_queue_size=2, max_batch_texts=1))
+    monkeypatch.setattr("clipserve.wiring.backends.TRITON_CALLS", 100)
     async with gateway(small, max_queue_seconds=60) as running:
-        answers = await asyncio.gather(*(running.embed(photo) for photo in photos(40)))
+        # Long texts come faster than they are encoded, however busy the machine is.
+        texts = [f"text number {i}, " * 12 for i in range(100)]
+        answers = await asyncio.gather(*(running.embed(text=[text]) for text in texts))
         seen = Counter((a.status_code, a.json().get("code")) for a in answers)
         assert set(seen) == {(200, None), (429, "overloaded")}
         assert all("retry-after" in a.headers for a in answers if a.status_code == 429)
