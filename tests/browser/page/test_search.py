@@ -127,6 +127,8 @@ def test_a_sentence_that_is_too_long_is_told_in_the_words_of_the_api(search: Sea
 
 
 def test_it_works_with_the_keyboard_alone(search: Search) -> None:
+    # Without a listener Chromium is asked for its dialogs only when one is awaited, beside the key that opens it.
+    search.page.on("filechooser", lambda _: None)
     search.page.goto(search.url)
     expect(search.page.locator(".bars li")).to_have_count(4)  # the page has started
     search.page.locator("#tab-classify").focus()
