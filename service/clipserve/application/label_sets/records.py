@@ -127,7 +127,5 @@ class Weights:
         try:
             with np.load(io.BytesIO(stored), allow_pickle=False) as arrays:
                 return cls(arrays["texts"], arrays["truncated"], arrays["examples"])
-        except (
-            Exception
-        ):  # a damaged zip has many: NotImplementedError, RuntimeError, zlib's and struct's errors
+        except Exception:  # of a damaged zip: NotImplementedError, RuntimeError, zlib's and struct's errors
             return None
