@@ -101,7 +101,7 @@ def test_what_listens_and_never_answers_is_not_waited_for_long() -> None:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         began = time.monotonic()
         told = doctor("--url", url, "--only", "ready")
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 60
     assert "does not answer within 5 s" in told.only("problem")["found"]
 
 
