@@ -62,6 +62,7 @@ def edge(engine: Engine) -> Iterator[Edge]:
     try:
         yield Edge(f"localhost:{port}", f"http://127.0.0.1:{metrics}/metrics")
     finally:
+        print(engine.run("podman", "logs", container))  # requests that failed, and why
         engine.run("podman", "rm", "--force", "--time=0", container)
         engine.run("podman", "network", "rm", "--force", NETWORK)
 

@@ -35,6 +35,8 @@ from clipserve.wiring.use_cases import OpenBackend
 if TYPE_CHECKING:  # it loads gRPC
     from clipserve.rpc.server import RpcServer
 
+# A start that takes longer opens its port all the same, and says to each request that it is not ready.
+_CLOSED_SECONDS = 5.0
 # After the time to drain: for cancelled requests and backends to end. Then the process ends, whatever still runs.
 _MARGIN_SECONDS = 3.0
 
@@ -56,15 +58,19 @@ def serve(settings: Settings, open_backend: OpenBackend | None = None) -> None:
 
 async def _serve(settings: Settings, open_backend: OpenBackend | None) -> None:
     async with open_gateway(settings, open_backend) as gateway, _operations(settings, gateway):
-        listener = listen("CLIPSERVE_PORT", settings.host, settings.port)
+        listen("CLIPSERVE_PORT", settings.host, settings.port).close()  # a port that is taken is told at once
         _listen_grpc(settings, gateway.rpc)
-        for signum in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(signum, _end, gateway, settings)
-        serving = asyncio.create_task(_fronts(gateway, listener))
         warming = asyncio.create_task(gateway.warm_up())
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(signum, _end, gateway, settings, warming)
+        # Some load balancers send requests to a new instance until they have seen that it is not ready. If its port
+        # is closed, they try another one.
+        await asyncio.wait({warming}, timeout=_CLOSED_SECONDS)
+        listener = listen("CLIPSERVE_PORT", settings.host, settings.port)
+        serving = asyncio.create_task(_fronts(gateway, listener))
         try:
             await asyncio.wait({serving, warming}, return_when=asyncio.FIRST_COMPLETED)
-            if warming.done():
+            if warming.done() and not gateway.draining:
                 warming.result()
                 settle_memory()
                 grpc = {"grpc_port": gateway.rpc.port} if gateway.rpc else {}
@@ -117,7 +123,7 @@ def _listen_grpc(settings: Settings, rpc: RpcServer | None) -> None:
         ) from None
 
 
-def _end(gateway: Gateway, settings: Settings) -> None:
+def _end(gateway: Gateway, settings: Settings, warming: asyncio.Task[None]) -> None:
     """The first signal lets requests in flight end; the second does not wait for them.
 
     A load balancer needs a moment to see that this instance is not ready any more. Until then it still listens.
@@ -128,6 +134,7 @@ def _end(gateway: Gateway, settings: Settings) -> None:
     delay, drain = settings.drain_delay_seconds, settings.drain_seconds
     logger.info("draining", delay=delay, drain=drain)
     gateway.drain()
+    warming.cancel()
     asyncio.get_running_loop().call_later(delay, gateway.end)
     last_resort = threading.Timer(delay + drain + _MARGIN_SECONDS, os._exit, [0])
     last_resort.daemon = True

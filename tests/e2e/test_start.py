@@ -1,0 +1,59 @@
+"""What a request meets while the models start."""
+
+from __future__ import annotations
+
+import time
+
+import httpx
+import pytest
+
+from tests.process import Process
+
+pytestmark = pytest.mark.slow
+
+
+class Late(Process):
+    module = "tests.e2e.late_service"
+
+
+def first_answer(process: Process) -> httpx.Response:
+    """Of the port of REST, which refuses connections before."""
+    while True:
+        try:
+            return httpx.get(process.url + "/readyz", timeout=60)
+        except httpx.ConnectError:
+            assert process.popen.poll() is None, process.log()
+            time.sleep(0.01)
+
+
+def test_its_port_is_closed_until_it_is_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LATE", "1")
+    monkeypatch.setenv("CLOSED", "600")
+    process = Late()
+    assert first_answer(process).status_code == 200, "no load balancer's request is refused by a new instance"
+    assert process.stop()[0] == 0
+
+
+def test_a_long_start_is_told_to_those_who_ask(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LATE", "600")
+    monkeypatch.setenv("CLOSED", "0.1")
+    process = Late()
+    assert first_answer(process).status_code == 503
+    refused = httpx.post(process.url + "/embed", json={"texts": ["a cat"]})
+    assert (refused.status_code, refused.json()["code"]) == (503, "backend_unavailable")
+    assert process.stop()[0] == 0
+
+
+def test_it_ends_at_once_while_its_port_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LATE", "600")
+    monkeypatch.setenv("CLOSED", "600")
+    process = Late()
+    while True:  # the operations port is open from the beginning
+        try:
+            assert httpx.get(process.operations_url + "/readyz").status_code == 503
+            break
+        except httpx.ConnectError:
+            time.sleep(0.05)
+    status, log = process.stop()
+    assert status == 0, log
+    assert '"event": "draining"' in log
