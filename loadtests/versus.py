@@ -1,8 +1,10 @@
 """Two checkouts of this repository, side by side: is one slower than the other?
 
 Both services run at the same time, and only one is under load at a time. The turns are short and alternate, so that
-a machine whose speed drifts is as fast for one as for the other. Half-way both are started anew, in the other
-order. The ratio is the median of those of the rounds.
+a machine whose speed drifts is as fast for one as for the other. The ratio is the median of those of the rounds.
+
+A start decides up to a tenth of a service's rate for as long as it runs, also where both checkouts are the same. So
+both are started anew after a few rounds, in the other order each time.
 
 CPU seconds a request depend less than the rate on what else the machine does. They are those of the service and its
 decoders.
@@ -38,6 +40,8 @@ class Pace:
     rate: float
     cpu: float
 
+
+_ROUNDS_OF_A_START = 2
 
 Turn = Callable[
     [Server, int], tuple[float, int]
@@ -102,19 +106,17 @@ def _row(here: list[float], there: list[float]) -> list[str]:
 def _paces(
     contest: Contest, seconds: float, other: Path, artifact: Path, rounds: int, backend: str
 ) -> tuple[list[Pace], list[Pace]]:
-    """The paces here and there. Whichever is started first is a little slower, also where both are the same: it is
-    this checkout in one half of the rounds, and the other one in the other half.
-    """
+    """The paces here and there."""
     settings = {"models": str(artifact.resolve()), "backend": backend, "max_queue_seconds": "60"}
     turn = contest.turn(seconds)
     paces: tuple[list[Pace], list[Pace]] = ([], [])
-    for first, count in ((0, rounds - rounds // 2), (1, rounds // 2)):
-        if not count:
-            continue
-        with _started(contest, (Path.cwd(), other), settings, first) as servers:
+    for start, first_round in enumerate(range(0, rounds, _ROUNDS_OF_A_START)):
+        with _started(contest, (Path.cwd(), other), settings, start % 2) as servers:
+            if not start:
+                typer.echo(f"{contest.name}: {_compared(*servers)}", err=True)
             for server in servers:
                 turn(server, rounds)  # caches, pages, clocks
-            for number in range(count):
+            for number in range(first_round, min(first_round + _ROUNDS_OF_A_START, rounds)):
                 for which in (0, 1) if number % 2 else (1, 0):
                     paces[which].append(_pace(turn, servers[which], number))
     return paces
@@ -131,7 +133,6 @@ def _started(
             server = stack.enter_context(started(contest.module, folder=folders[which], **settings))
             # Another version may have its metrics elsewhere, and only rates are compared.
             servers[which] = replace(server, metrics_url=None)
-        typer.echo(f"{contest.name}: {_compared(servers[0], servers[1])}", err=True)
         yield servers[0], servers[1]
 
 
