@@ -81,6 +81,16 @@ async def test_a_damaged_row_is_shown_and_holds_up_no_other_set(
     assert not [name for name in await store.names("builds") if name.startswith("bad/")]
 
 
+async def test_a_set_whose_definition_is_gone_is_shown(open_site: OpenSite) -> None:
+    store = MemoryStore()
+    await (await open_site(store)).put()
+    (name,) = await store.names("definitions")
+    assert await store.delete([("definitions", name)], await store.revision())
+    site = await open_site(store)
+    assert shown(site) == {"pets": ("failed", SHOWN)}
+    assert (await site.put()).state == "ready"
+
+
 async def test_what_was_loaded_before_the_damage_is_served_on(open_site: OpenSite) -> None:
     store = MemoryStore()
     site = await open_site(store)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 from pathlib import Path
@@ -79,6 +80,35 @@ def _replace(file: Path, text: str) -> None:
     other = file.with_suffix(".new")
     other.write_text(text)
     os.replace(other, file)
+
+
+class Slow(MemoryStore):
+    """Says its revision when `gate` is open."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def revision(self) -> int:
+        await self.gate.wait()
+        return await super().revision()
+
+
+async def test_a_file_that_changes_while_a_put_is_given_up_is_followed(
+    open_site: OpenSite, files: Path
+) -> None:
+    site = await open_site(store := Slow(), files=files)
+    await until(lambda: _served(site, "pets"))
+    await asyncio.sleep(0.5)  # until what its build has written is followed
+    store.gate.clear()
+    await asyncio.sleep(0.5)  # until whoever follows waits for the revision
+    (files / "moods.json").write_text(json.dumps({"labels": ["glad", "sad"]}))
+    putting = asyncio.create_task(site.put("other"))
+    await asyncio.sleep(0.5)  # until it has read the folder
+    putting.cancel()
+    store.gate.set()
+    await until(lambda: _served(site, "moods", "pets"))
 
 
 async def test_an_example_that_changes_changes_the_set(open_site: OpenSite, files: Path) -> None:

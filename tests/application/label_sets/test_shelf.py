@@ -25,6 +25,12 @@ async def keep(shelf: Shelf, digest: str, previous: str | None = None) -> None:
     definition = Definition(model="toy", labels=[LabelFields(label="cat", examples=[f"of {digest}"])])
     images = {f"of {digest}": b"image"}
     await shelf.keep("pets", pointer, definition.to_bytes(), images, Build(digest=digest, total=1))
+    await shelf.drop_unused("pets", used(digest) | (used(previous) if previous else set()))
+
+
+def used(digest: str) -> set[str]:
+    """The rows of a definition."""
+    return {digest, f"of {digest}"}
 
 
 async def report(shelf: Shelf, digest: str, built: float | None = None) -> None:
@@ -43,7 +49,7 @@ async def test_what_a_built_definition_has_replaced_is_deleted() -> None:
     await report(shelf, "old", built=1.0)
     await keep(shelf, "new", previous="old")
     await report(shelf, "new", built=2.0)
-    await shelf.collect("pets", "new", "v-new")
+    await shelf.drop_unused("pets", used("new"), "v-new")
     assert await store.names("definitions") == ["pets/new"]
     assert await store.names("images") == ["pets/of new"]
 
@@ -54,7 +60,7 @@ async def test_a_build_that_ends_late_leaves_alone_what_a_later_put_needs() -> N
     await report(shelf, "old", built=1.0)
     await keep(shelf, "new", previous="old")
     before = await stored(store)
-    await shelf.collect("pets", "old", "v-old")
+    await shelf.drop_unused("pets", used("old"), "v-old")
     assert await stored(store) == before
 
 
@@ -72,7 +78,7 @@ async def test_of_old_builds_the_newest_are_kept() -> None:
     for number in range(6):
         await keep(shelf, f"{number}")
         await report(shelf, f"{number}", built=number)
-    await shelf.collect("pets", "5", "v-5")
+    await shelf.drop_unused("pets", used("5"), "v-5")
     assert sorted(await store.names("weights")) == ["pets/v-3", "pets/v-4", "pets/v-5"]
 
 
@@ -82,7 +88,7 @@ async def test_builds_that_never_ended_do_not_push_out_the_one_that_did() -> Non
     for version in ("v-1", "v-2", "v-3"):
         await shelf.report("pets", version, Build(digest="new", total=1), None)
     await report(shelf, "new", built=1.0)
-    await shelf.collect("pets", "new", "v-new")
+    await shelf.drop_unused("pets", used("new"), "v-new")
     assert await store.names("weights") == ["pets/v-new"]
 
 
@@ -158,7 +164,7 @@ async def test_what_is_put_again_while_it_is_collected_is_not_deleted() -> None:
     await keep(shelf, "old")
     await keep(shelf, "new", previous="old")
     store.change = lambda: keep(shelf, "old", previous="new")
-    await shelf.collect("pets", "new", "v-new")
+    await shelf.drop_unused("pets", used("new"), "v-new")
     assert {"pets/old", "pets/new"} == set(await store.names("definitions"))
 
 

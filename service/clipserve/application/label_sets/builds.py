@@ -14,16 +14,20 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
+from clipserve.application.label_sets.definition import Definition, version_of
 from clipserve.application.label_sets.encoding import encode_examples, encode_prompts
-from clipserve.application.label_sets.entry import CANNOT_BE_READ, LabelSet
+from clipserve.application.label_sets.entry import LabelSet
 from clipserve.application.label_sets.paying import Charge, Unpaid
 from clipserve.application.label_sets.records import Build, Weights
+from clipserve.application.label_sets.served_set import served_set
 from clipserve.application.label_sets.shelf import Shelf
 from clipserve.concurrency import ended
 from clipserve.errors import ClipError, InvalidInput, LabelSetFailed, StoreUnavailable
 from clipserve.telemetry.log import logger
 from clipserve.telemetry.metrics import Metrics
 from clipserve.telemetry.request import RequestContext, task_context
+
+CANNOT_BE_READ = "what is stored of it cannot be read: put it again, or delete it."
 
 _SMALL = 2_000  # prompts: a second or two
 _REPORT_SECONDS = 1.0
@@ -54,7 +58,27 @@ class Builds:
         """Whether another gateway works on it now."""
         return build is not None and build.is_by_another(self._owner)
 
-    def start(self, label_set: LabelSet) -> None:
+    async def take(self, label_set: LabelSet) -> None:
+        """Serve what is built of it; else see that it is."""
+        build, weights = await self._stored(label_set)
+        if build and build.built is not None:
+            await _serve(label_set, label_set.digest, label_set.definition, weights)
+        if label_set.served is None and label_set.pointer and label_set.pointer.previous:
+            await self._serve_former(label_set, label_set.pointer.previous)
+        if label_set.ready:
+            label_set.failure = None
+        elif build and self.is_elsewhere(build):
+            label_set.done = build.done
+        else:
+            self._start(label_set)
+
+    async def tidy(self, label_set: LabelSet) -> None:
+        """Delete what was stored for its former versions; to be called when it is ready."""
+        used = label_set.definition.rows(label_set.digest)
+        with suppress(StoreUnavailable):  # what is left is found the next time
+            await self._shelf.drop_unused(label_set.name, used, label_set.version)
+
+    def _start(self, label_set: LabelSet) -> None:
         """Build it in a task, which is then `label_set.task`."""
         label_set.account.charge = self._charge
         request = RequestContext(
@@ -72,26 +96,14 @@ class Builds:
         if label_set.ready:
             await self.tidy(label_set)
 
-    async def tidy(self, label_set: LabelSet) -> None:
-        """Delete what was stored for its former versions; to be called when it is ready."""
-        try:
-            await self._shelf.collect(label_set.name, label_set.wanted.digest, label_set.version)
-        except StoreUnavailable:
-            pass  # what is left is found the next time
-        except Exception:  # rows that are damaged
-            logger.exception("label_set_not_tidied", label_set=label_set.name)
-
     async def _build(self, label_set: LabelSet) -> None:
-        wanted = label_set.wanted
-        said = {"label_set": wanted.name, "version": label_set.version}
+        said = {"label_set": label_set.name, "version": label_set.version}
         began = label_set.began = time.monotonic()
         try:
             weights = await self._weights(label_set)
             if weights is None:
                 return
-            label_set.served = await asyncio.to_thread(
-                label_set.set_of, wanted.digest, wanted.definition, weights
-            )
+            await _serve(label_set, label_set.digest, label_set.definition, weights)
             label_set.failure = None
         except ClipError as error:
             label_set.fail(error, final=isinstance(error, InvalidInput | LabelSetFailed))
@@ -167,7 +179,7 @@ class Builds:
         return build.built is not None or self.is_elsewhere(build)
 
     async def _examples(self, label_set: LabelSet) -> Weights:
-        digests, images = label_set.definition.examples, label_set.wanted.images
+        digests, images = label_set.definition.examples, label_set.images
         await label_set.account.require(len(digests))
         if images is None:
             images = await self._shelf.images(label_set.name, digests)
@@ -178,13 +190,26 @@ class Builds:
         return Weights.none(encoded)
 
     async def _stored(self, label_set: LabelSet) -> tuple[Build | None, Weights | None]:
-        """What there is already."""
+        """What there is already; no embeddings while another gateway works on them."""
         build = weights = None
         with _needed_by(label_set):
             build = await self._shelf.build(label_set.name, label_set.version)
-            weights = await self._shelf.weights(label_set.name, label_set.version)
-        fit = weights and weights.fit(label_set.definition, label_set.model.manifest.embed_dim)
-        return build, weights if fit else None
+            if not self.is_elsewhere(build):
+                weights = await self._weights_of(label_set, label_set.version, label_set.definition)
+        return build, weights
+
+    async def _weights_of(self, label_set: LabelSet, version: str, definition: Definition) -> Weights | None:
+        weights = await self._shelf.weights(label_set.name, version)
+        return weights if weights and weights.fit(definition, label_set.model.manifest.embed_dim) else None
+
+    async def _serve_former(self, label_set: LabelSet, digest: str) -> None:
+        """Until the new definition is built."""
+        with suppress(ValueError):  # it is not there, or damaged
+            definition = await self._shelf.definition(label_set.name, digest)
+            if definition.model == label_set.model.name:
+                version = version_of(digest, label_set.fingerprint)
+                weights = await self._weights_of(label_set, version, definition)
+                await _serve(label_set, digest, definition, weights)
 
     async def _report(
         self,
@@ -196,7 +221,7 @@ class Builds:
     ) -> None:
         until = time.time() + believed
         build = Build(
-            digest=label_set.wanted.digest,
+            digest=label_set.digest,
             total=label_set.prompts,
             done=label_set.done,
             owner=self._owner,
@@ -206,6 +231,14 @@ class Builds:
         )
         with _needed_by(label_set):
             await self._shelf.report(label_set.name, label_set.version, build, weights)
+
+
+async def _serve(label_set: LabelSet, digest: str, definition: Definition, weights: Weights | None) -> None:
+    """Serve this definition under its name, if there are the embeddings of all of it."""
+    if weights and len(weights.texts) == len(definition.names):
+        label_set.served = await asyncio.to_thread(
+            served_set, label_set.name, digest, definition, weights, label_set.model
+        )
 
 
 @contextmanager

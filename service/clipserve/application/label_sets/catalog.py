@@ -16,18 +16,18 @@ from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import replace
 
-from clipserve.application.label_sets.builds import Builds
-from clipserve.application.label_sets.definition import Definition, version_of
-from clipserve.application.label_sets.entry import STATES, LabelSet, Wanted, unreadable
+from clipserve.application.label_sets.builds import CANNOT_BE_READ, Builds
+from clipserve.application.label_sets.definition import Definition
+from clipserve.application.label_sets.entry import STATES, LabelSet
 from clipserve.application.label_sets.folder import Folder
 from clipserve.application.label_sets.paying import Charge
 from clipserve.application.label_sets.records import Pointer
-from clipserve.application.label_sets.served_set import ServedSet
+from clipserve.application.label_sets.request import Resolved
 from clipserve.application.label_sets.shelf import Shelf
 from clipserve.application.label_sets.store import Store
 from clipserve.application.models import Models
 from clipserve.concurrency import ended, kept_running
-from clipserve.errors import StoreUnavailable
+from clipserve.errors import ClipError, StoreUnavailable
 from clipserve.telemetry.log import logger
 from clipserve.telemetry.metrics import Metrics
 
@@ -59,6 +59,7 @@ class Catalog:
         self._metrics = metrics
         self._builds = Builds(self._shelf, metrics, self._note, charge)
         self._revision: int | None = None
+        self._files: Mapping[str, LabelSet] = {}
         self._lock = asyncio.Lock()
         self._changed = asyncio.Event()
         self._without_model: set[str] = set()
@@ -83,13 +84,19 @@ class Catalog:
         """Until something has."""
         await self._changed.wait()
 
-    async def put(self, wanted: Wanted, definition: bytes, images: Mapping[str, bytes]) -> None:
+    async def put(self, name: str, pointer: Pointer, wanted: Resolved) -> None:
         """Keep it, and begin its build; see `Shelf.keep`. Raises StoreUnavailable."""
-        assert wanted.pointer
+        entry = self.entries.get(name)
+        served = entry.served if entry else None
+        used = wanted.definition.rows(wanted.digest) | (
+            served.definition.rows(served.digest) if served else set()
+        )
         announced = self._builds.announced(wanted.digest, wanted.definition.prompt_count())
-        await self._shelf.keep(wanted.name, wanted.pointer, definition, images, announced)
-        await self.refresh(wanted)
-        entry = self.entries.get(wanted.name)
+        await self._shelf.keep(name, pointer, wanted.stored, wanted.images, announced)
+        with suppress(StoreUnavailable):  # it is kept by now; what is left is found the next time
+            await self._shelf.drop_unused(name, used)
+        await self.refresh()
+        entry = self.entries.get(name)
         if entry and entry.ready and entry.task is None:  # no build does it
             await self._builds.tidy(entry)
 
@@ -110,15 +117,15 @@ class Catalog:
 
     async def _due(self, seconds: float) -> bool:
         """Whether to look again, so many seconds after the last time. The store comes last: it may be away."""
-        if self._folder and await self._folder.changed():
+        if self._folder and await self._folder.read(self._models) is not self._files:
             return True
         unfinished = not all(entry.ready or entry.final for entry in self.entries.values())
         if unfinished and seconds > _AGAIN_SECONDS:
             return True
         return await self._shelf.revision() != self._revision
 
-    async def refresh(self, written: Wanted | None = None) -> None:
-        """Make what is served, or on its way, what it should be. `written`: what was put here just now.
+    async def refresh(self) -> None:
+        """Make what is served, or on its way, what it should be.
 
         Raises:
             StoreUnavailable: sets of the store stay as they are.
@@ -135,33 +142,37 @@ class Catalog:
             await self._follow_files(files, pointers)
             self.sizes = {name: pointer.size if pointer else 0 for name, pointer in pointers.items()}
             for name in pointers.keys() - files.keys():
-                await self._load(name, pointers[name], written)
+                await self._load(name, pointers[name], revision)
             self._revision, self.loaded = revision, True
             self._note()
 
-    async def _follow_files(self, files: Mapping[str, Wanted], stored: Collection[str]) -> None:
+    async def _follow_files(self, files: Mapping[str, LabelSet], stored: Collection[str]) -> None:
         for name in self.entries.keys() - files.keys() - set(stored):
-            self._end(self.entries.pop(name))
+            self._drop(name)
         for each in files.values():
             if not self._is_settled(each.name, each.digest, None):
                 await self._want(each)
+        self._files = files
         self._note()
 
-    async def _load(self, name: str, pointer: Pointer | None, written: Wanted | None) -> None:
+    async def _load(self, name: str, pointer: Pointer | None, revision: int) -> None:
         try:
             if pointer is None:
                 raise ValueError("its pointer is damaged")
             if self._is_settled(name, pointer.digest, pointer):
                 return
-            if written and (written.name, written.pointer) == (name, pointer):
-                await self._want(written)
-            elif definition := await self._shelf.definition(name, pointer.digest):
-                await self._want(Wanted(name, pointer.digest, definition, pointer))
-            # Else it has just been replaced, and the revision says so.
+            definition = await self._shelf.definition(name, pointer.digest)
+            if model := self._models.get(definition.model):
+                await self._want(LabelSet(name, model, pointer.digest, definition, pointer))
+            else:
+                self._miss_model(name, definition.model)
         except StoreUnavailable:
             raise
         except Exception:  # rows that a later version has written, or a damaged disk: the other sets are well
-            self._unreadable(name)
+            if (
+                await self._shelf.revision() == revision
+            ):  # else it may just have been replaced, and is looked at again
+                self._unreadable(name)
 
     def _unreadable(self, name: str) -> None:
         """Show it as failed, for good; what was loaded of it before is served."""
@@ -169,71 +180,39 @@ class Catalog:
         if former and not former.version:
             return
         logger.exception("label_set_unreadable", label_set=name, hint="put it again, or delete it")
+        self._drop(name)
         model = former.model if former else next(iter(self._models.values()))
-        if former:
-            self._end(former)
-        self.entries[name] = unreadable(name, model, former.served if former else None)
+        entry = LabelSet(name, model, "", Definition(model=model.name, labels=[]))
+        entry.served = former.served if former else None
+        entry.fail(ClipError(CANNOT_BE_READ), final=True)
+        self.entries[name] = entry
+
+    def _miss_model(self, name: str, model: str) -> None:
+        self._drop(name)
+        if name not in self._without_model:
+            self._without_model.add(name)
+            logger.warning("label_set_without_model", label_set=name, model=model)
 
     def _is_settled(self, name: str, digest: str, pointer: Pointer | None) -> bool:
         entry = self.entries.get(name)
         return entry is not None and entry.is_settled(digest, pointer)
 
-    async def _want(self, wanted: Wanted) -> None:
-        model = self._models.get(wanted.definition.model)
-        if former := self.entries.get(wanted.name):
-            self._end(former)
-        if model is None:
-            self.entries.pop(wanted.name, None)
-            if wanted.name not in self._without_model:
-                self._without_model.add(wanted.name)
-                logger.warning(
-                    "label_set_without_model", label_set=wanted.name, model=wanted.definition.model
-                )
-            return
-        if former and former.version == version_of(wanted.digest, model.fingerprint):
+    async def _want(self, entry: LabelSet) -> None:
+        former = self._drop(entry.name)
+        if former and former.version == entry.version:
             # It is tried again, perhaps for another key.
-            failure = None if former.final else former.failure
-            entry = replace(former, wanted=wanted, failure=failure, final=False, task=None)
-        else:  # a set that has moved to another model is not served by the former one any more
-            entry = LabelSet(wanted, model, former.served if former and former.model is model else None)
-        self.entries[wanted.name] = entry
-        await self._take_stored(entry)
+            former.failure = None if former.final else former.failure
+            entry = replace(former, pointer=entry.pointer, images=entry.images, final=False, task=None)
+        elif former and former.model is entry.model:  # one of another model is not served any more
+            entry.served = former.served
+        self.entries[entry.name] = entry
+        await self._builds.take(entry)
 
-    async def _take_stored(self, entry: LabelSet) -> None:
-        """Serve what is built; else see that it is."""
-        wanted, build = entry.wanted, None
-        try:
-            build = await self._shelf.build(entry.name, entry.version)
-            if build and build.built is not None:
-                served = await self._stored_set(entry, wanted.digest, wanted.definition)
-                entry.served = served or entry.served
-            if entry.served is None and wanted.pointer and wanted.pointer.previous:
-                entry.served = await self._former_set(entry, wanted.pointer.previous)
-        except StoreUnavailable:
-            if not entry.read_only:
-                raise
-        if entry.ready:
-            entry.failure = None
-        elif build and self._builds.is_elsewhere(build):
-            entry.done = build.done
-        else:
-            self._builds.start(entry)
-
-    async def _stored_set(self, entry: LabelSet, digest: str, definition: Definition) -> ServedSet | None:
-        """The set of this definition; None: its embeddings are not there, or are damaged."""
-        weights = await self._shelf.weights(entry.name, version_of(digest, entry.fingerprint))
-        return await asyncio.to_thread(entry.set_of, digest, definition, weights)
-
-    async def _former_set(self, entry: LabelSet, digest: str) -> ServedSet | None:
-        """What is served until the new definition is built; None: nothing."""
-        with suppress(ValueError):  # it is damaged
-            if definition := await self._shelf.definition(entry.name, digest):
-                return await self._stored_set(entry, digest, definition)
-        return None
-
-    def _end(self, entry: LabelSet) -> None:
-        if entry.task:
-            entry.task.cancel()
+    def _drop(self, name: str) -> LabelSet | None:
+        former = self.entries.pop(name, None)
+        if former and former.task:
+            former.task.cancel()
+        return former
 
     def _note(self) -> None:
         self._changed.set()

@@ -29,6 +29,10 @@ class Definition(LabelSetFields):
         """Of all labels, in their order."""
         return [image for label in self.labels for image in label.examples]
 
+    def rows(self, digest: str) -> set[str]:
+        """The names of the rows that it is stored in: its own, and those of its examples."""
+        return {digest, *self.examples}
+
     def prompt_count(self, names: int | None = None) -> int:
         """Texts to encode, of the first `names`, or of all."""
         return sum(map(len, self._templates()[:names]))

@@ -10,8 +10,8 @@ from typing import Literal, get_args
 
 from clipserve.application.label_sets.definition import Definition, version_of
 from clipserve.application.label_sets.paying import Account
-from clipserve.application.label_sets.records import Pointer, Weights
-from clipserve.application.label_sets.served_set import ServedSet, served_set
+from clipserve.application.label_sets.records import Pointer
+from clipserve.application.label_sets.served_set import ServedSet
 from clipserve.application.served_model import ServedModel
 from clipserve.clip.few_shot import LeaveOneOut
 from clipserve.errors import ClipError, LabelSetFailed, LabelSetNotReady
@@ -19,39 +19,29 @@ from clipserve.errors import ClipError, LabelSetFailed, LabelSetNotReady
 State = Literal["ready", "building", "failed"]
 STATES: tuple[State, ...] = get_args(State)
 
-CANNOT_BE_READ = "what is stored of it cannot be read: put it again, or delete it."
-
 _RETRY_SECONDS = 5.0  # where there is no progress to measure by
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """A definition that a name is to have.
-
-    `pointer`: what the store says of it; None: it comes from a file. `images`: its examples then, by their SHA-256.
-    """
-
-    name: str
-    digest: str
-    definition: Definition
-    pointer: Pointer | None = None
-    images: Mapping[str, bytes] | None = None
 
 
 @dataclass
 class LabelSet:
-    """One label set here.
+    """The definition that a name is to have here, and what there is of it.
 
     Attributes:
-        version: that of `definition`; empty: what is stored of it cannot be read.
+        digest, version: of `definition`; empty: what is stored of it cannot be read.
+        pointer: what the store says of it; None: it comes from a file.
+        images: examples of a file, by their SHA-256; None: they are in the store.
         served: what requests get, which is an older version while the set is built; None: nothing yet.
         prompts, prompts_done: of `version`, to be encoded, and encoded.
         failure: why it is not built, so far. `final`: trying again would change nothing.
         account: what of its build is paid.
     """
 
-    wanted: Wanted
+    name: str
     model: ServedModel
+    digest: str
+    definition: Definition
+    pointer: Pointer | None = None
+    images: Mapping[str, bytes] | None = None
     served: ServedSet | None = None
     done: int = 0
     failure: ClipError | None = None
@@ -63,17 +53,8 @@ class LabelSet:
     prompts: int = field(init=False)
 
     def __post_init__(self) -> None:
-        digest = self.wanted.digest
-        self.version = version_of(digest, self.fingerprint) if digest else ""
+        self.version = version_of(self.digest, self.fingerprint) if self.digest else ""
         self.prompts = self.definition.prompt_count()  # once: it looks at each label
-
-    @property
-    def name(self) -> str:
-        return self.wanted.name
-
-    @property
-    def definition(self) -> Definition:
-        return self.wanted.definition
 
     @property
     def fingerprint(self) -> str:
@@ -82,7 +63,7 @@ class LabelSet:
     @property
     def read_only(self) -> bool:
         """Whether it comes from a file."""
-        return self.wanted.images is not None
+        return self.images is not None
 
     @property
     def ready(self) -> bool:
@@ -138,16 +119,15 @@ class LabelSet:
     @property
     def payer(self) -> str | None:
         """The SHA-256 of the key that pays for its build; None: nobody does."""
-        pointer = self.wanted.pointer
-        return pointer.payer if pointer and pointer.pays_for == self.version else None
+        return self.pointer.payer if self.pointer and self.pointer.pays_for == self.version else None
 
     def is_settled(self, digest: str, pointer: Pointer | None) -> bool:
         """Whether there is nothing to do for this definition, or it is being done. `pointer`: None: of a file.
 
         One that is put again by another key is built for that one, and one that has failed for good is tried again.
         """
-        before = self.wanted.pointer
-        if self.wanted.digest != digest or self.read_only != (pointer is None):
+        before = self.pointer
+        if self.digest != digest or self.read_only != (pointer is None):
             return False
         is_built_for = self.task is not None and (before and before.payer) == (pointer and pointer.payer)
         has_failed = self.final and (before and before.put) == (pointer and pointer.put)
@@ -169,20 +149,3 @@ class LabelSet:
             "Try again later.",
             retry_after=self.retry_after,
         )
-
-    def set_of(self, digest: str, definition: Definition, weights: Weights | None) -> ServedSet | None:
-        """Of this name and model; None: the weights are not those of this definition."""
-        if definition.model != self.model.name or weights is None:
-            return None
-        whole = len(weights.texts) == len(definition.names)
-        if not (whole and weights.fit(definition, self.model.manifest.embed_dim)):
-            return None
-        scoring = self.model.manifest.scoring
-        return served_set(self.name, digest, self.fingerprint, definition, weights, scoring)
-
-
-def unreadable(name: str, model: ServedModel, served: ServedSet | None) -> LabelSet:
-    """A set whose rows in the store are damaged: it has failed. `served`: what was loaded of it before."""
-    label_set = LabelSet(Wanted(name, "", Definition(model=model.name, labels=[])), model, served)
-    label_set.fail(ClipError(CANNOT_BE_READ), final=True)
-    return label_set

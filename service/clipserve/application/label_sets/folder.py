@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from clipserve.application.encoder import ImageInput
-from clipserve.application.label_sets.entry import Wanted
+from clipserve.application.label_sets.entry import LabelSet
 from clipserve.application.label_sets.fields import LabelSetFields
 from clipserve.application.label_sets.request import LabelSetLimits, put_request
 from clipserve.application.limits import RequestLimits
@@ -37,15 +38,11 @@ class Folder:
     limits: RequestLimits
     own_limits: LabelSetLimits
     _read: Signature = field(default_factory=dict)
-    _sets: dict[str, Wanted] = field(default_factory=dict)
+    _sets: dict[str, LabelSet] = field(default_factory=dict)
     _lost: bool = False
 
-    async def changed(self) -> bool:
-        """Whether a file is another one than at the last `read`."""
-        return await asyncio.to_thread(self._signature) != self._read
-
-    async def read(self, models: Models) -> dict[str, Wanted]:
-        """The label sets, by name; those whose file is wrong now, as they were."""
+    async def read(self, models: Models) -> Mapping[str, LabelSet]:
+        """The label sets, by name; those whose file is wrong now, as they were. While no file changes, the same."""
         return await asyncio.to_thread(self._sets_of, models)
 
     def _signature(self) -> Signature:
@@ -63,7 +60,7 @@ class Folder:
         self._lost = False
         return found
 
-    def _sets_of(self, models: Models) -> dict[str, Wanted]:
+    def _sets_of(self, models: Models) -> dict[str, LabelSet]:
         signature = self._signature()
         if signature == self._read:
             return self._sets
@@ -71,7 +68,7 @@ class Folder:
         for file in sorted(map(Path, signature)):
             if file.suffix in _SUFFIXES:
                 try:
-                    sets[file.stem] = self._wanted(file, models)
+                    sets[file.stem] = self._label_set(file, models)
                 except (OSError, ValueError, TypeError, RecursionError, ClipError) as error:
                     self._say_wrong(file.name, error)
                     if file.stem in self._sets:
@@ -79,13 +76,13 @@ class Folder:
         self._read, self._sets = signature, sets
         return sets
 
-    def _wanted(self, file: Path, models: Models) -> Wanted:
+    def _label_set(self, file: Path, models: Models) -> LabelSet:
         text = self._bytes(file.name).decode()
         fields: dict[str, Any] = tomllib.loads(text) if file.suffix == ".toml" else json.loads(text)
         request = put_request(file.stem, LabelSetFields.model_validate(fields), self._image)
-        manifest = models.find(request).manifest
-        resolved = request.resolved(manifest, self.limits, self.own_limits)
-        return Wanted(file.stem, resolved.digest, resolved.definition, images=resolved.images)
+        model = models.find(request)
+        wanted = request.resolved(model.manifest, self.limits, self.own_limits)
+        return LabelSet(file.stem, model, wanted.digest, wanted.definition, images=wanted.images)
 
     def _image(self, name: str) -> ImageInput:
         try:

@@ -11,7 +11,7 @@ from copy import copy
 from clipserve.application.label_sets.catalog import Catalog
 from clipserve.application.label_sets.definition import version_of
 from clipserve.application.label_sets.encoding import check_examples, check_prompts
-from clipserve.application.label_sets.entry import LabelSet, Wanted
+from clipserve.application.label_sets.entry import LabelSet
 from clipserve.application.label_sets.records import Pointer
 from clipserve.application.label_sets.request import LabelSetLimits, PutRequest, check_name
 from clipserve.application.label_sets.served_set import ServedSet
@@ -96,7 +96,7 @@ class LabelSets:
         model = self._models.find(request)
         limits = self._limits, self._own_limits
         resolved = await self._side.call(request.resolved, model.manifest, *limits, short=False)
-        definition, stored, digest, images = resolved
+        definition, images = resolved.definition, resolved.images
         self._check_writable(request.name)
         payer = None
         if isinstance(context := current(), RequestContext):
@@ -106,14 +106,18 @@ class LabelSets:
         await check_examples(model, definition, images)
         await self._catalog.refresh()
         vectors_size = 4 * model.manifest.embed_dim * (len(definition.names) + len(definition.examples))
-        size = len(stored) + sum(map(len, images.values())) + vectors_size
+        size = len(resolved.stored) + sum(map(len, images.values())) + vectors_size
         self._check_room(request.name, size)
-        previous = self._served_until_then(request.name, digest)
-        version = version_of(digest, model.fingerprint)
+        version = version_of(resolved.digest, model.fingerprint)
         pointer = Pointer(
-            digest=digest, previous=previous, size=size, put=time.time(), payer=payer, pays_for=version
+            digest=resolved.digest,
+            previous=self._served_until_then(request.name, resolved.digest),
+            size=size,
+            put=time.time(),
+            payer=payer,
+            pays_for=version,
         )
-        await self._catalog.put(Wanted(request.name, digest, definition, pointer), stored, images)
+        await self._catalog.put(request.name, pointer, resolved)
         await self._settled(request.name)
         return self.get(request.name)
 

@@ -10,8 +10,8 @@ from clipserve.application.label_sets.definition import Definition, version_of
 from clipserve.application.label_sets.records import Weights
 from clipserve.application.ranking import Ranking
 from clipserve.application.requests import ScoreOptions
+from clipserve.application.served_model import ServedModel
 from clipserve.clip.few_shot import LeaveOneOut, leave_one_out, with_examples
-from clipserve.clip.manifest import ScoringSpec
 from clipserve.clip.zeroshot import FloatArray, ZeroShotClassifier
 
 
@@ -47,7 +47,7 @@ class ServedSet:
 
 
 def served_set(
-    name: str, digest: str, fingerprint: str, definition: Definition, weights: Weights, scoring: ScoringSpec
+    name: str, digest: str, definition: Definition, weights: Weights, model: ServedModel
 ) -> ServedSet:
     """`weights`: of all names of `definition`."""
     examples, classifier = _joined(definition, weights)
@@ -56,10 +56,10 @@ def served_set(
     return ServedSet(
         name,
         digest,
-        version_of(digest, fingerprint),
-        fingerprint,
+        version_of(digest, model.fingerprint),
+        model.fingerprint,
         definition,
-        ZeroShotClassifier(definition.names, classifier, scoring),
+        ZeroShotClassifier(definition.names, classifier, model.manifest.scoring),
         tuple(truncated),
         loo,
         _ids(definition),

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 
 from clipserve.application.label_sets.definition import Definition
 from clipserve.application.label_sets.records import Build, Pointer, Weights
 from clipserve.application.label_sets.store import Key, Kind, Store
-from clipserve.errors import StoreUnavailable
 
 _RECORDS: tuple[Kind, ...] = ("definitions", "images", "builds", "weights")
 # In the middle of an upgrade there are two fingerprints, after it was taken back perhaps three.
@@ -31,10 +29,12 @@ class Shelf:
         rows = await self._store.get("sets", await self._store.names("sets"))
         return {name: Pointer.found(row) for name, row in rows.items()}
 
-    async def definition(self, name: str, digest: str) -> Definition | None:
-        """None: it is not there. Raises ValueError: it is damaged."""
+    async def definition(self, name: str, digest: str) -> Definition:
+        """Raises ValueError: it is not there, or it is damaged."""
         row = await self._row("definitions", f"{name}/{digest}")
-        return None if row is None else await asyncio.to_thread(Definition.from_bytes, row)
+        if row is None:
+            raise ValueError("there is no such definition")
+        return await asyncio.to_thread(Definition.from_bytes, row)
 
     async def images(self, name: str, digests: Iterable[str]) -> dict[str, bytes]:
         """Those that are there, by their SHA-256."""
@@ -65,9 +65,27 @@ class Shelf:
             rows["builds", build] = announced.to_bytes()
         rows["sets", name] = pointer.to_bytes()
         await self._store.put(rows)
-        # It is kept by now; what is left is found the next time, or when the former definition can be read.
-        with suppress(StoreUnavailable, ValueError):
-            await self._drop_superseded(name, pointer)
+
+    async def drop_unused(self, name: str, used: Collection[str], built: str | None = None) -> None:
+        """Delete definitions and images but those `used`; once a version is `built`, older embeddings too.
+
+        Nothing is deleted if the pointer leads to something else by now: whoever has put that calls this again.
+        """
+
+        async def unused() -> list[Key]:
+            row = await self._row("sets", name)
+            if row is not None:  # else the set is a file
+                pointer = Pointer.found(row)
+                if pointer is None or not {pointer.digest, None if built else pointer.previous} <= {
+                    *used,
+                    None,
+                }:
+                    return []
+            records = await self._records(name, _RECORDS if built else ("definitions", "images"))
+            kept = {f"{name}/{each}" for each in (*used, built)} | await self._newest(records, used)
+            return [key for key in records if key[1] not in kept]
+
+        await self._delete(unused)
 
     async def report(self, name: str, version: str, build: Build, weights: Weights | None) -> None:
         """How far a build is. If the set was replaced or deleted meanwhile, nothing of it is left behind."""
@@ -76,81 +94,50 @@ class Shelf:
         if weights:
             rows["weights", key] = await asyncio.to_thread(weights.to_bytes)
         await self._store.put(rows)
-        left_behind = not build.of_file
-        while left_behind:
-            revision = await self.revision()
+
+        async def left_behind() -> list[Key]:
             pointer = Pointer.found(await self._row("sets", name))
-            if pointer and build.digest in (pointer.digest, pointer.previous):
-                return
-            left_behind = not await self._store.delete([("builds", key), ("weights", key)], revision)
+            wanted = pointer and build.digest in (pointer.digest, pointer.previous)
+            return [] if wanted else [("builds", key), ("weights", key)]
+
+        if not build.of_file:
+            await self._delete(left_behind)
 
     async def forget(self, name: str) -> bool:
         """Delete all of a label set; False: there is none."""
-        while True:
-            revision = await self.revision()
+
+        async def everything() -> list[Key]:
             if await self._row("sets", name) is None:
-                return False
-            if await self._store.delete([("sets", name), *await self._records(name)], revision):
-                return True
+                return []
+            return [("sets", name), *await self._records(name)]
 
-    async def collect(self, name: str, digest: str, version: str) -> None:
-        """Delete what no pointer leads to; to be called when this version of this definition is built.
-
-        A definition that is put meanwhile still needs what was before it: then nothing is deleted, and the build of
-        that one calls this again. It is decided anew if anything has changed since it was.
-        """
-        collected = False
-        while not collected:
-            revision = await self.revision()
-            row = await self._row("sets", name)
-            kept = {f"{name}/{version}"}
-            if row is not None:  # else the set is a file, and has no definition in the store
-                pointer = Pointer.found(row)
-                if pointer is None or pointer.digest != digest:
-                    return
-                kept |= await self._of_definition(name, digest)
-            records = await self._records(name)
-            kept |= await self._versions([of for kind, of in records if kind == "builds"], digest)
-            unused = [key for key in records if key[1] not in kept]
-            collected = not unused or await self._store.delete(unused, revision)
-
-    async def _drop_superseded(self, name: str, pointer: Pointer) -> None:
-        """Delete definitions that were replaced before they were built, and their images."""
-        dropped = False
-        while not dropped:
-            revision = await self.revision()
-            if Pointer.found(await self._row("sets", name)) != pointer:
-                return
-            kept: set[str] = set()
-            for digest in filter(None, (pointer.digest, pointer.previous)):
-                kept |= await self._of_definition(name, digest)
-            unused = [
-                key for key in await self._records(name, ("definitions", "images")) if key[1] not in kept
-            ]
-            dropped = not unused or await self._store.delete(unused, revision)
+        return await self._delete(everything)
 
     async def drop_orphans(self, files: Collection[str]) -> None:
         """Delete what a gateway that was killed has left of sets that are gone. `files`: names of those in files.
 
         Another gateway's files may be others; their builds say so.
         """
-        dropped = False
-        while not dropped:
-            revision = await self.revision()
+
+        async def orphans() -> list[Key]:
             builds = await self._store.get("builds", await self._store.names("builds"))
             of_files = [name for name, row in builds.items() if (build := Build.found(row)) and build.of_file]
             kept = {*await self._store.names("sets"), *files, *map(_set_of, of_files)}
-            unused = [key for key in await self._records() if _set_of(key[1]) not in kept]
-            dropped = not unused or await self._store.delete(unused, revision)
+            return [key for key in await self._records() if _set_of(key[1]) not in kept]
+
+        await self._delete(orphans)
 
     async def aclose(self) -> None:
         """Give back connections."""
         await self._store.aclose()
 
-    async def _of_definition(self, name: str, digest: str) -> set[str]:
-        """The names of its row, and of those of its images. Raises ValueError: it is damaged."""
-        definition = await self.definition(name, digest)
-        return {f"{name}/{each}" for each in (digest, *(definition.examples if definition else ()))}
+    async def _delete(self, unused: Callable[[], Awaitable[list[Key]]]) -> bool:
+        """Delete these rows, decided anew if anything has changed since they were. False: there are none."""
+        while True:
+            revision = await self.revision()
+            keys = await unused()
+            if not keys or await self._store.delete(keys, revision):
+                return bool(keys)
 
     async def _records(self, name: str | None = None, kinds: tuple[Kind, ...] = _RECORDS) -> list[Key]:
         """All rows of a label set but its pointer; without a name, of all of them."""
@@ -161,12 +148,13 @@ class Shelf:
             if name is None or _set_of(each) == name
         ]
 
-    async def _versions(self, names: list[str], digest: str) -> set[str]:
-        """The newest builds, and before all others those of this definition that are under way."""
+    async def _newest(self, records: list[Key], used: Collection[str]) -> set[str]:
+        """Of the builds among them the newest, and before all others those that are under way of what is used."""
         found = []
-        for name, row in (await self._store.get("builds", names)).items():
+        rows = await self._store.get("builds", [name for kind, name in records if kind == "builds"])
+        for name, row in rows.items():
             build = Build.found(row)
-            if build and (build.built is not None or build.digest == digest):
+            if build and (build.built is not None or build.digest in used):
                 found.append((float("inf") if build.built is None else build.built, name))
         return {name for _, name in sorted(found, reverse=True)[:_VERSIONS]}
 
