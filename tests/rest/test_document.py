@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from pydantic import BaseModel, ValidationError
 from starlette.routing import Route
 
-from clipserve.application.label_sets.fields import LabelFields, LabelSetFields
+from clipserve.application.label_sets.definition import LabelFields, LabelSetFields
 from clipserve.application.label_sets.request import MAX_ID, NAME
 from clipserve.application.limits import MAX_TEMPERATURE, MIN_TEMPERATURE
 from clipserve.clip.manifest import TextSpec

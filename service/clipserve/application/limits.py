@@ -43,12 +43,17 @@ def at_most(what: str, actual: int, limit: int) -> None:
 def each_at_most(what: str, texts: Sequence[str], limit: int) -> None:
     for index, text in enumerate(texts):
         if len(text) > limit:
-            raise TextTooLong(
-                f"{what} {index} has {len(text):,} characters; the limit is {limit:,}.",
-                limit=limit,
-                actual=len(text),
-                index=index,
-            )
+            chars_at_most(f"{what} {index}", len(text), limit, index)
+
+
+def chars_at_most(what: str, actual: int, limit: int, index: int) -> None:
+    if actual > limit:
+        raise TextTooLong(
+            f"{what} has {actual:,} characters; the limit is {limit:,}.",
+            limit=limit,
+            actual=actual,
+            index=index,
+        )
 
 
 def prompts_at_most(labels: Sequence[str], templates: Sequence[str], limits: RequestLimits) -> None:

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from clipserve.application.inference import Inference
-from clipserve.application.label_sets.fields import LabelFields, LabelSetFields
+from clipserve.application.label_sets.definition import LabelFields, LabelSetFields
 from clipserve.application.label_sets.request import PutRequest, check_name, put_request
 from clipserve.application.limits import at_most
 from clipserve.concurrency import SideThread

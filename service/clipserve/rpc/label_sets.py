@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from clipserve.application.body import Body
+from clipserve.application.label_sets.definition import LabelFields, LabelSetFields
 from clipserve.application.label_sets.entry import LabelSet
-from clipserve.application.label_sets.fields import LabelFields, LabelSetFields
 from clipserve.application.label_sets.label_sets import LabelSets
 from clipserve.application.label_sets.request import PutRequest, put_request
 from clipserve.concurrency import SideThread

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from clipserve.application.encoder import ImageInput
-from clipserve.application.label_sets.fields import LabelSetFields
+from clipserve.application.label_sets.definition import LabelSetFields
 from clipserve.application.label_sets.folder import Folder
 from clipserve.application.label_sets.request import LabelSetLimits, PutRequest, put_request
 from clipserve.application.label_sets.store import Kind, Store

@@ -23,10 +23,9 @@ class MemoryStore:
     async def get(self, kind: Kind, names: Collection[str]) -> dict[str, bytes]:
         return {name: self._rows[kind, name] for name in names if (kind, name) in self._rows}
 
-    async def put(self, rows: Mapping[Key, bytes]) -> int:
+    async def put(self, rows: Mapping[Key, bytes]) -> None:
         self._rows.update(rows)
         self._revision += revision_step()
-        return self._revision
 
     async def delete(self, keys: Collection[Key], revision: int) -> bool:
         if revision != self._revision:

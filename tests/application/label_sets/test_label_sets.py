@@ -446,13 +446,14 @@ async def test_a_set_that_is_deleted_leaves_nothing(open_site: OpenSite) -> None
         await site.sets.delete("pets")
 
 
-async def test_an_image_that_a_new_version_does_not_have_is_not_kept(open_site: OpenSite) -> None:
+async def test_what_a_new_version_does_not_have_is_not_kept(open_site: OpenSite) -> None:
     store = MemoryStore()
     site = await open_site(store)
     kept, dropped = png(1), png(2)
     await site.put(labels=[{"label": "a", "examples": [kept, dropped]}, "b"])
     await site.put(labels=[{"label": "a", "examples": [kept]}, "b", "c"])
     await until(lambda: _holds_one_image(store))
+    assert len(await store.names("definitions")) == 1
 
 
 async def _holds_one_image(store: MemoryStore) -> bool:

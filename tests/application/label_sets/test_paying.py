@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from clipserve.application.label_sets.paying import Account, Unpaid
+from clipserve.application.label_sets.paying import Account
 from clipserve.errors import LabelSetFailed, PermissionDenied, RateLimited, Unauthenticated
 from clipserve.telemetry.request import current
 from tests.access.support import bearer, write_keys
@@ -38,7 +38,7 @@ class Rate:
 async def test_what_is_paid_already_counts_the_next_time() -> None:
     rate = Rate(5)
     account = Account(rate.charge)
-    with pytest.raises(Unpaid):
+    with pytest.raises(RateLimited):
         await account.require(8)
     saving = asyncio.create_task(account.save())
     await asyncio.sleep(0.05)

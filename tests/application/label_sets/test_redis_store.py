@@ -84,7 +84,8 @@ async def test_a_call_that_was_cut_off_does_not_get_into_the_next_ones_way(
 async def test_a_redis_that_was_emptied_does_not_show_an_old_revision_again(
     store: RedisStore, redis: RedisServer
 ) -> None:
-    before = await store.put({A: b"1"})
+    await store.put({A: b"1"})
+    before = await store.revision()
     redis.kill()  # it keeps nothing
     redis.start()
     await redis.answers()
@@ -102,7 +103,8 @@ async def test_all_keys_are_on_one_node_of_a_cluster(store: RedisStore, redis: R
 
 
 async def test_a_redis_without_memory_changes_nothing(store: RedisStore, redis: RedisServer) -> None:
-    before = await store.put({A: b"1", ("builds", "a"): b"1"})
+    await store.put({A: b"1", ("builds", "a"): b"1"})
+    before = await store.revision()
     redis.ask("CONFIG", "SET", "maxmemory", "1")
     with logged() as log, pytest.raises(StoreUnavailable):
         await store.put({A: b"2" * 1_000_000, ("builds", "a"): b"2"})
@@ -115,7 +117,8 @@ async def test_a_redis_without_memory_changes_nothing(store: RedisStore, redis: 
 
 
 async def test_a_redis_without_memory_deletes(store: RedisStore, redis: RedisServer) -> None:
-    before = await store.put({A: b"1", ("builds", "a"): b"1"})
+    await store.put({A: b"1", ("builds", "a"): b"1"})
+    before = await store.revision()
     redis.ask("CONFIG", "SET", "maxmemory", "1")
     assert not await store.delete([A], before - 1)
     assert await store.delete([A, ("builds", "a")], before)

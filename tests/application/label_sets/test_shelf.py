@@ -8,8 +8,7 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from clipserve.application.label_sets.definition import Definition
-from clipserve.application.label_sets.fields import LabelFields
+from clipserve.application.label_sets.definition import Definition, LabelFields
 from clipserve.application.label_sets.records import Build, Pointer, Weights
 from clipserve.application.label_sets.shelf import Shelf
 from clipserve.application.label_sets.store import Kind
@@ -41,17 +40,6 @@ async def report(shelf: Shelf, digest: str, built: float | None = None) -> None:
 
 async def stored(store: MemoryStore) -> dict[Kind, dict[str, bytes]]:
     return {kind: await rows_of(store, kind) for kind in KINDS}
-
-
-async def test_what_a_built_definition_has_replaced_is_deleted() -> None:
-    shelf = Shelf(store := MemoryStore())
-    await keep(shelf, "old")
-    await report(shelf, "old", built=1.0)
-    await keep(shelf, "new", previous="old")
-    await report(shelf, "new", built=2.0)
-    await shelf.drop_unused("pets", used("new"), "v-new")
-    assert await store.names("definitions") == ["pets/new"]
-    assert await store.names("images") == ["pets/of new"]
 
 
 async def test_a_build_that_ends_late_leaves_alone_what_a_later_put_needs() -> None:

@@ -35,9 +35,9 @@ class Flaky(MemoryStore):
         self._check()
         return await super().get(kind, names)
 
-    async def put(self, rows: Mapping[Key, bytes]) -> int:
+    async def put(self, rows: Mapping[Key, bytes]) -> None:
         self._check()
-        return await super().put(rows)
+        await super().put(rows)
 
     async def delete(self, keys: Collection[Key], revision: int) -> bool:
         self._check()
@@ -64,11 +64,11 @@ class Full(MemoryStore):
 
     failures = Failures((OSError,), str)
 
-    async def put(self, rows: Mapping[Key, bytes]) -> int:
+    async def put(self, rows: Mapping[Key, bytes]) -> None:
         with self.failures.translated():
             if any(kind == "weights" for kind, _ in rows):
                 raise OSError("no room")
-        return await super().put(rows)
+        await super().put(rows)
 
 
 async def test_a_set_that_could_not_be_written_keeps_nothing_of_what_it_wrote(open_site: OpenSite) -> None:

@@ -14,15 +14,14 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-from clipserve.application.label_sets.definition import Definition, version_of
+from clipserve.application.label_sets.definition import version_of
 from clipserve.application.label_sets.encoding import encode_examples, encode_prompts
 from clipserve.application.label_sets.entry import LabelSet
-from clipserve.application.label_sets.paying import Charge, Unpaid
+from clipserve.application.label_sets.paying import Charge
 from clipserve.application.label_sets.records import Build, Weights
-from clipserve.application.label_sets.served_set import served_set
 from clipserve.application.label_sets.shelf import Shelf
 from clipserve.concurrency import ended
-from clipserve.errors import ClipError, InvalidInput, LabelSetFailed, StoreUnavailable
+from clipserve.errors import ClipError, InvalidInput, LabelSetFailed, RateLimited, StoreUnavailable
 from clipserve.telemetry.log import logger
 from clipserve.telemetry.metrics import Metrics
 from clipserve.telemetry.request import RequestContext, task_context
@@ -56,13 +55,15 @@ class Builds:
 
     def is_elsewhere(self, build: Build | None) -> bool:
         """Whether another gateway works on it now."""
-        return build is not None and build.is_by_another(self._owner)
+        if build is None or build.owner == self._owner:
+            return False
+        return build.built is None and build.until > time.time()
 
     async def take(self, label_set: LabelSet) -> None:
         """Serve what is built of it; else see that it is."""
         build, weights = await self._stored(label_set)
         if build and build.built is not None:
-            await _serve(label_set, label_set.digest, label_set.definition, weights)
+            await label_set.serve(label_set.digest, label_set.definition, weights)
         if label_set.served is None and label_set.pointer and label_set.pointer.previous:
             await self._serve_former(label_set, label_set.pointer.previous)
         if label_set.ready:
@@ -73,10 +74,13 @@ class Builds:
             self._start(label_set)
 
     async def tidy(self, label_set: LabelSet) -> None:
-        """Delete what was stored for its former versions; to be called when it is ready."""
-        used = label_set.definition.rows(label_set.digest)
+        """Delete what was stored of other definitions, and of former versions once this one is ready."""
+        used, served = label_set.definition.rows(label_set.digest), label_set.served
+        if served and not label_set.ready:
+            used |= served.definition.rows(served.digest)
         with suppress(StoreUnavailable):  # what is left is found the next time
-            await self._shelf.drop_unused(label_set.name, used, label_set.version)
+            built = label_set.version if label_set.ready else None
+            await self._shelf.drop_unused(label_set.name, used, built)
 
     def _start(self, label_set: LabelSet) -> None:
         """Build it in a task, which is then `label_set.task`."""
@@ -98,26 +102,26 @@ class Builds:
 
     async def _build(self, label_set: LabelSet) -> None:
         said = {"label_set": label_set.name, "version": label_set.version}
-        began = label_set.began = time.monotonic()
+        outcome, began = "ok", time.monotonic()
+        label_set.began = began
         try:
             weights = await self._weights(label_set)
             if weights is None:
                 return
-            await _serve(label_set, label_set.digest, label_set.definition, weights)
+            await label_set.serve(label_set.digest, label_set.definition, weights)
             label_set.failure = None
         except ClipError as error:
+            outcome = error.code
             label_set.fail(error, final=isinstance(error, InvalidInput | LabelSetFailed))
             logger.warning("label_set_not_built", **said, reason=error.detail)
-            self._metrics.label_sets.built(error.code, time.monotonic() - began)
-            return
         except Exception:  # a fault of ours must not be tried for ever, nor end the service
+            outcome = "internal_error"
             label_set.fail(ClipError("the service failed unexpectedly."), final=True)
             logger.exception("label_set_not_built", **said)
-            self._metrics.label_sets.built("internal_error", time.monotonic() - began)
-            return
         seconds = time.monotonic() - began
-        logger.info("label_set_built", **said, seconds=round(seconds, 2))
-        self._metrics.label_sets.built("ok", seconds)
+        if outcome == "ok":
+            logger.info("label_set_built", **said, seconds=round(seconds, 2))
+        self._metrics.label_sets.built(outcome, seconds)
 
     async def _weights(self, label_set: LabelSet) -> Weights | None:
         """Of all names. None: another gateway works on them, or the set has been replaced."""
@@ -125,11 +129,11 @@ class Builds:
             try:
                 async with self._small if label_set.prompts <= _SMALL else self._large:
                     return await self._go_on(label_set)
-            except Unpaid:
+            except RateLimited:
                 await label_set.account.save()
 
     async def _go_on(self, label_set: LabelSet) -> Weights | None:
-        """Raises Unpaid: its key has no rate left for what comes next; what there is so far is stored."""
+        """Raises RateLimited: its key has no rate left for what comes next; what there is so far is stored."""
         build, weights = await self._stored(label_set)
         if self.is_elsewhere(build):
             return None
@@ -146,13 +150,12 @@ class Builds:
                 weights = so_far
                 label_set.done = definition.prompt_count(len(weights.texts))
                 if time.monotonic() - reported > _REPORT_SECONDS:
-                    if await self._is_taken_over(label_set):
+                    if not await self._still_reports(label_set, weights):
                         return None
-                    await self._report(label_set, weights)
                     reported = time.monotonic()
             await ended([renewing])  # or it might say after the last report that the set is not built
             await self._report(label_set, weights, built=time.time())
-        except (asyncio.CancelledError, Unpaid):
+        except (asyncio.CancelledError, RateLimited):
             await ended([renewing])
             with suppress(StoreUnavailable):
                 await self._report(label_set, weights, believed=0.0)  # another may go on at once
@@ -166,17 +169,17 @@ class Builds:
         while True:
             await asyncio.sleep(_RENEW_SECONDS)
             with suppress(StoreUnavailable):  # the next report of progress fails too
-                if not await self._is_taken_over(label_set):
-                    await self._report(label_set)
+                await self._still_reports(label_set)
 
-    async def _is_taken_over(self, label_set: LabelSet) -> bool:
-        """Whether another gateway has reported since this one did: it works on the set, or has built it."""
+    async def _still_reports(self, label_set: LabelSet, weights: Weights | None = None) -> bool:
+        """False: another gateway has reported since this one did: it works on the set, or has built it."""
         build = None
         with _needed_by(label_set):
             build = await self._shelf.build(label_set.name, label_set.version)
-        if build is None or build.owner == self._owner:
+        if build and build.owner != self._owner and (build.built is not None or self.is_elsewhere(build)):
             return False
-        return build.built is not None or self.is_elsewhere(build)
+        await self._report(label_set, weights)
+        return True
 
     async def _examples(self, label_set: LabelSet) -> Weights:
         digests, images = label_set.definition.examples, label_set.images
@@ -191,25 +194,23 @@ class Builds:
 
     async def _stored(self, label_set: LabelSet) -> tuple[Build | None, Weights | None]:
         """What there is already; no embeddings while another gateway works on them."""
+        name, version, dim = label_set.name, label_set.version, label_set.model.manifest.embed_dim
         build = weights = None
         with _needed_by(label_set):
-            build = await self._shelf.build(label_set.name, label_set.version)
+            build = await self._shelf.build(name, version)
             if not self.is_elsewhere(build):
-                weights = await self._weights_of(label_set, label_set.version, label_set.definition)
+                weights = await self._shelf.weights(name, version, label_set.definition, dim)
         return build, weights
-
-    async def _weights_of(self, label_set: LabelSet, version: str, definition: Definition) -> Weights | None:
-        weights = await self._shelf.weights(label_set.name, version)
-        return weights if weights and weights.fit(definition, label_set.model.manifest.embed_dim) else None
 
     async def _serve_former(self, label_set: LabelSet, digest: str) -> None:
         """Until the new definition is built."""
+        name, model = label_set.name, label_set.model
         with suppress(ValueError):  # it is not there, or damaged
-            definition = await self._shelf.definition(label_set.name, digest)
-            if definition.model == label_set.model.name:
-                version = version_of(digest, label_set.fingerprint)
-                weights = await self._weights_of(label_set, version, definition)
-                await _serve(label_set, digest, definition, weights)
+            definition = await self._shelf.definition(name, digest)
+            version, dim = version_of(digest, model.fingerprint), model.manifest.embed_dim
+            if definition.model == model.name:
+                weights = await self._shelf.weights(name, version, definition, dim)
+                await label_set.serve(digest, definition, weights)
 
     async def _report(
         self,
@@ -219,26 +220,17 @@ class Builds:
         believed: float = _BELIEVED_SECONDS,
         built: float | None = None,
     ) -> None:
-        until = time.time() + believed
         build = Build(
             digest=label_set.digest,
             total=label_set.prompts,
             done=label_set.done,
             owner=self._owner,
-            until=until,
+            until=time.time() + believed,
             built=built,
             of_file=label_set.read_only,
         )
         with _needed_by(label_set):
             await self._shelf.report(label_set.name, label_set.version, build, weights)
-
-
-async def _serve(label_set: LabelSet, digest: str, definition: Definition, weights: Weights | None) -> None:
-    """Serve this definition under its name, if there are the embeddings of all of it."""
-    if weights and len(weights.texts) == len(definition.names):
-        label_set.served = await asyncio.to_thread(
-            served_set, label_set.name, digest, definition, weights, label_set.model
-        )
 
 
 @contextmanager

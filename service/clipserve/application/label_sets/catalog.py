@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from clipserve.application.label_sets.builds import CANNOT_BE_READ, Builds
-from clipserve.application.label_sets.definition import Definition
+from clipserve.application.label_sets.definition import Definition, version_of
 from clipserve.application.label_sets.entry import STATES, LabelSet
 from clipserve.application.label_sets.folder import Folder
 from clipserve.application.label_sets.paying import Charge
@@ -84,20 +84,22 @@ class Catalog:
         """Until something has."""
         await self._changed.wait()
 
-    async def put(self, name: str, pointer: Pointer, wanted: Resolved) -> None:
-        """Keep it, and begin its build; see `Shelf.keep`. Raises StoreUnavailable."""
+    async def put(self, name: str, wanted: Resolved, fingerprint: str, size: int, payer: str | None) -> None:
+        """Keep it, and begin its build; see `Pointer`. Raises StoreUnavailable."""
         entry = self.entries.get(name)
-        served = entry.served if entry else None
-        used = wanted.definition.rows(wanted.digest) | (
-            served.definition.rows(served.digest) if served else set()
+        served = entry.served.digest if entry and entry.served else None
+        pointer = Pointer(
+            digest=wanted.digest,
+            previous=None if served == wanted.digest else served,
+            size=size,
+            put=time.time(),
+            payer=payer,
+            pays_for=version_of(wanted.digest, fingerprint),
         )
         announced = self._builds.announced(wanted.digest, wanted.definition.prompt_count())
         await self._shelf.keep(name, pointer, wanted.stored, wanted.images, announced)
-        with suppress(StoreUnavailable):  # it is kept by now; what is left is found the next time
-            await self._shelf.drop_unused(name, used)
         await self.refresh()
-        entry = self.entries.get(name)
-        if entry and entry.ready and entry.task is None:  # no build does it
+        if entry := self.entries.get(name):
             await self._builds.tidy(entry)
 
     async def delete(self, name: str) -> bool:
@@ -169,9 +171,7 @@ class Catalog:
         except StoreUnavailable:
             raise
         except Exception:  # rows that a later version has written, or a damaged disk: the other sets are well
-            if (
-                await self._shelf.revision() == revision
-            ):  # else it may just have been replaced, and is looked at again
+            if await self._shelf.revision() == revision:  # else it may just have been replaced
                 self._unreadable(name)
 
     def _unreadable(self, name: str) -> None:

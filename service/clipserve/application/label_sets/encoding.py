@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -66,7 +68,7 @@ async def encode_prompts(
     """`weights` with more and more names, until it has all.
 
     Raises:
-        Unpaid, LabelSetFailed: see `Account.require`.
+        RateLimited, LabelSetFailed: see `Account.require`.
         InvalidInput: see `check_prompts`.
         BackendUnavailable, BackendFailed: see `Backend`.
     """
@@ -74,12 +76,11 @@ async def encode_prompts(
         await account.require(len(piece.prompts))
         encoded = await _of_prompts(piece, model.texts.encode(piece.prompts, truncate=definition.truncate))
         account.spend(len(piece.prompts))
-        of_name: dict[int, list[int]] = {}
-        for position, name in enumerate(piece.names):
-            of_name.setdefault(name, []).append(position)
+        pairs = zip(piece.names, encoded, strict=True)
+        own = [[text for _, text in group] for _, group in groupby(pairs, itemgetter(0))]  # by name
         weights = weights.more(
-            np.stack([ensemble(np.stack([encoded[p].vector for p in own])) for own in of_name.values()]),
-            np.array([any(encoded[p].truncated for p in own) for own in of_name.values()]),
+            np.stack([ensemble(np.stack([text.vector for text in each])) for each in own]),
+            np.array([any(text.truncated for text in each) for each in own]),
         )
         yield weights
 

@@ -10,8 +10,8 @@ from typing import Literal, get_args
 
 from clipserve.application.label_sets.definition import Definition, version_of
 from clipserve.application.label_sets.paying import Account
-from clipserve.application.label_sets.records import Pointer
-from clipserve.application.label_sets.served_set import ServedSet
+from clipserve.application.label_sets.records import Pointer, Weights
+from clipserve.application.label_sets.served_set import ServedSet, served_set
 from clipserve.application.served_model import ServedModel
 from clipserve.clip.few_shot import LeaveOneOut
 from clipserve.errors import ClipError, LabelSetFailed, LabelSetNotReady
@@ -132,6 +132,13 @@ class LabelSet:
         is_built_for = self.task is not None and (before and before.payer) == (pointer and pointer.payer)
         has_failed = self.final and (before and before.put) == (pointer and pointer.put)
         return self.ready or is_built_for or has_failed
+
+    async def serve(self, digest: str, definition: Definition, weights: Weights | None) -> None:
+        """Serve this definition from now on, if there are the embeddings of all of it."""
+        if weights and len(weights.texts) == len(definition.names):
+            self.served = await asyncio.to_thread(
+                served_set, self.name, digest, definition, weights, self.model
+            )
 
     def fail(self, error: ClipError, *, final: bool) -> None:
         """It is not built, for this reason. `final`: trying again would change nothing."""

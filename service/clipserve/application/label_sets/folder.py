@@ -17,8 +17,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from clipserve.application.encoder import ImageInput
+from clipserve.application.label_sets.definition import LabelSetFields
 from clipserve.application.label_sets.entry import LabelSet
-from clipserve.application.label_sets.fields import LabelSetFields
 from clipserve.application.label_sets.request import LabelSetLimits, put_request
 from clipserve.application.limits import RequestLimits
 from clipserve.application.models import Models

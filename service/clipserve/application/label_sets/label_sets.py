@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Sequence
 from contextlib import suppress
 from copy import copy
 
 from clipserve.application.label_sets.catalog import Catalog
-from clipserve.application.label_sets.definition import version_of
 from clipserve.application.label_sets.encoding import check_examples, check_prompts
 from clipserve.application.label_sets.entry import LabelSet
-from clipserve.application.label_sets.records import Pointer
 from clipserve.application.label_sets.request import LabelSetLimits, PutRequest, check_name
 from clipserve.application.label_sets.served_set import ServedSet
 from clipserve.application.limits import RequestLimits
@@ -95,8 +92,8 @@ class LabelSets:
         """
         model = self._models.find(request)
         limits = self._limits, self._own_limits
-        resolved = await self._side.call(request.resolved, model.manifest, *limits, short=False)
-        definition, images = resolved.definition, resolved.images
+        wanted = await self._side.call(request.resolved, model.manifest, *limits, short=False)
+        definition, images = wanted.definition, wanted.images
         self._check_writable(request.name)
         payer = None
         if isinstance(context := current(), RequestContext):
@@ -106,18 +103,9 @@ class LabelSets:
         await check_examples(model, definition, images)
         await self._catalog.refresh()
         vectors_size = 4 * model.manifest.embed_dim * (len(definition.names) + len(definition.examples))
-        size = len(resolved.stored) + sum(map(len, images.values())) + vectors_size
+        size = len(wanted.stored) + sum(map(len, images.values())) + vectors_size
         self._check_room(request.name, size)
-        version = version_of(resolved.digest, model.fingerprint)
-        pointer = Pointer(
-            digest=resolved.digest,
-            previous=self._served_until_then(request.name, resolved.digest),
-            size=size,
-            put=time.time(),
-            payer=payer,
-            pays_for=version,
-        )
-        await self._catalog.put(request.name, pointer, resolved)
+        await self._catalog.put(request.name, wanted, model.fingerprint, size, payer)
         await self._settled(request.name)
         return self.get(request.name)
 
@@ -151,12 +139,6 @@ class LabelSets:
                 limit=limits.max_label_sets_bytes,
                 actual=all_bytes,
             )
-
-    def _served_until_then(self, name: str, digest: str) -> str | None:
-        """The digest of what is served until the new definition is built."""
-        entry = self._catalog.entries.get(name)
-        served = entry.served.digest if entry and entry.served else None
-        return None if served == digest else served
 
     async def _settled(self, name: str) -> None:
         """Until it is built, or two seconds have passed."""

@@ -11,13 +11,9 @@ from dataclasses import dataclass
 from functools import partial
 
 from clipserve.access.gate import when_there_is_room
-from clipserve.errors import LabelSetFailed, PermissionDenied, RateLimited, Unauthenticated
+from clipserve.errors import LabelSetFailed, PermissionDenied, Unauthenticated
 
 Charge = Callable[[int], Awaitable[None]]
-
-
-class Unpaid(Exception):
-    """The next rows are not paid yet: give way, and let the account `save`."""
 
 
 @dataclass
@@ -36,14 +32,18 @@ class Account:
         """Before so many rows are encoded; then `spend` them.
 
         Raises:
-            Unpaid: the rate has no room for all of them now.
+            RateLimited: the rate has no room for all of them now; `save` until it has.
             LabelSetFailed: the key is not known any more.
         """
         self.needed = rows
         try:
-            await self._pay(wait=False)
-        except RateLimited:
-            raise Unpaid from None
+            while self.charge and self.paid < rows:
+                await self.charge(1)
+                self.paid += 1
+        except (Unauthenticated, PermissionDenied):
+            raise LabelSetFailed(
+                "the key that has put it was taken away before all of it was built: put it again."
+            ) from None
 
     def spend(self, rows: int) -> None:
         """They are encoded."""
@@ -51,17 +51,4 @@ class Account:
 
     async def save(self) -> None:
         """Until what was required last is paid. Raises LabelSetFailed."""
-        await self._pay(wait=True)
-
-    async def _pay(self, *, wait: bool) -> None:
-        if self.charge is None:
-            return
-        charge = partial(self.charge, 1)
-        try:
-            while self.paid < self.needed:
-                await (when_there_is_room(charge) if wait else charge())
-                self.paid += 1
-        except (Unauthenticated, PermissionDenied):
-            raise LabelSetFailed(
-                "the key that has put it was taken away before all of it was built: put it again."
-            ) from None
+        await when_there_is_room(partial(self.require, self.needed))

@@ -17,7 +17,6 @@ of an upgrade, share one store: each builds and serves the version of its own.
 from __future__ import annotations
 
 import io
-import time
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -73,10 +72,6 @@ class Build(_Row):
     built: float | None = None
     of_file: bool = False
 
-    def is_by_another(self, owner: str) -> bool:
-        """Whether somebody else works on it now."""
-        return self.built is None and self.owner != owner and self.until > time.time()
-
 
 @dataclass(frozen=True)
 class Weights:
@@ -123,7 +118,7 @@ class Weights:
 
     @classmethod
     def from_bytes(cls, stored: bytes) -> Weights | None:
-        """None: they are damaged. They are made again then."""
+        """None: they are damaged."""
         try:
             with np.load(io.BytesIO(stored), allow_pickle=False) as arrays:
                 return cls(arrays["texts"], arrays["truncated"], arrays["examples"])

@@ -72,14 +72,13 @@ class RedisStore:
             found = zip(asked, values, strict=True)
             return {name: value for name, value in found if value is not None}
 
-    async def put(self, rows: Mapping[Key, bytes]) -> int:
+    async def put(self, rows: Mapping[Key, bytes]) -> None:
         with self._changing.translated():
             async with self._redis.pipeline(transaction=True) as pipeline:
                 pipeline.incrby(_REVISION, revision_step())
                 for (kind, name), value in rows.items():
                     pipeline.execute_command("HSET", PREFIX + kind, name, value)
-                revision, *_ = await _in_time(_VALUE_SECONDS, pipeline.execute())
-                return int(revision)
+                await _in_time(_VALUE_SECONDS, pipeline.execute())
 
     async def delete(self, keys: Collection[Key], revision: int) -> bool:
         rows = [part for kind, name in keys for part in (PREFIX + kind, name)]

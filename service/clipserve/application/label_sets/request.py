@@ -9,20 +9,20 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from clipserve.application.encoder import ImageInput
-from clipserve.application.label_sets.definition import Definition, digest_of
-from clipserve.application.label_sets.fields import LabelFields, LabelSetFields
+from clipserve.application.label_sets.definition import Definition, LabelFields, LabelSetFields, digest_of
 from clipserve.application.limits import (
     MAX_TEMPERATURE,
     MIN_TEMPERATURE,
     RequestLimits,
     at_most,
+    chars_at_most,
     check_labels,
     check_range,
 )
 from clipserve.application.requests import Choice, expanded_templates
 from clipserve.clip.manifest import ModelManifest
 from clipserve.clip.prompts import MAX_SLOTS, SLOT, filled_chars, one_spelling, slots_in
-from clipserve.errors import BadPromptTemplate, ClipError, InvalidInput, TextTooLong
+from clipserve.errors import BadPromptTemplate, ClipError, InvalidInput
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 MAX_ID = 128  # characters
@@ -138,13 +138,7 @@ def _check_id(own: str | None, index: int, ids: dict[str, int]) -> None:
         return
     if not own.strip() or not own.isprintable():
         raise InvalidInput(f"the id of label {index} must have printable characters.", index=index)
-    if len(own) > MAX_ID:
-        raise TextTooLong(
-            f"the id of label {index} has {len(own):,} characters; the limit is {MAX_ID}.",
-            limit=MAX_ID,
-            actual=len(own),
-            index=index,
-        )
+    chars_at_most(f"the id of label {index}", len(own), MAX_ID, index)
     if own in ids:
         raise InvalidInput(f"the id of label {index} is that of label {ids[own]} too.", index=index)
     ids[own] = index
@@ -161,13 +155,7 @@ def _check_prompt(prompt: str, label_chars: int, index: int, limits: RequestLimi
             actual=slots,
             index=index,
         )
-    if (chars := filled_chars(one_spelling(prompt), label_chars)) > limits.max_prompt_chars:
-        raise TextTooLong(
-            f"{what} has {chars:,} characters; the limit is {limits.max_prompt_chars:,}.",
-            limit=limits.max_prompt_chars,
-            actual=chars,
-            index=index,
-        )
+    chars_at_most(what, filled_chars(one_spelling(prompt), label_chars), limits.max_prompt_chars, index)
 
 
 def _kept(files: Sequence[ImageInput], label: int, images: dict[str, bytes]) -> Iterator[str]:

@@ -25,7 +25,6 @@ class ServedSet:
     name: str
     digest: str
     version: str
-    fingerprint: str
     definition: Definition
     classifier: ZeroShotClassifier
     truncated: tuple[str, ...]
@@ -57,7 +56,6 @@ def served_set(
         name,
         digest,
         version_of(digest, model.fingerprint),
-        model.fingerprint,
         definition,
         ZeroShotClassifier(definition.names, classifier, model.manifest.scoring),
         tuple(truncated),

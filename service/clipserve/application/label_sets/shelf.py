@@ -45,10 +45,11 @@ class Shelf:
         """None: it is not there, or damaged."""
         return Build.found(await self._row("builds", f"{name}/{version}"))
 
-    async def weights(self, name: str, version: str) -> Weights | None:
-        """None: they are not there, or damaged."""
+    async def weights(self, name: str, version: str, definition: Definition, dim: int) -> Weights | None:
+        """None: they are not there, damaged, or not those of the definition. They are made again then."""
         row = await self._row("weights", f"{name}/{version}")
-        return None if row is None else await asyncio.to_thread(Weights.from_bytes, row)
+        weights = None if row is None else await asyncio.to_thread(Weights.from_bytes, row)
+        return weights if weights and weights.fit(definition, dim) else None
 
     async def keep(
         self, name: str, pointer: Pointer, definition: bytes, images: Mapping[str, bytes], announced: Build

@@ -73,28 +73,28 @@ class SqliteStore:
         query = "SELECT name, value FROM rows WHERE kind = ? AND name = ?"
         return dict(await self._select(query, [(kind, name) for name in names]))
 
-    async def put(self, rows: Mapping[Key, bytes]) -> int:
-        with self._changing.translated():
-            return await self._call(self._put, rows)
+    async def put(self, rows: Mapping[Key, bytes]) -> None:
+        await self._call(self._changing, self._put, rows)
 
     async def delete(self, keys: Collection[Key], revision: int) -> bool:
-        with self._changing.translated():
-            return await self._call(self._delete, keys, revision)
+        return await self._call(self._changing, self._delete, keys, revision)
 
     async def aclose(self) -> None:
         if not self._closed:
-            closing = self._call(self._close)  # after the calls that have begun
             self._closed = True
-            await closing
+            await self._in_thread(self._close)  # after the calls that have begun
             self._thread.shutdown()
 
     async def _select(self, query: str, parameters: Sequence[tuple[str, ...]]) -> list[tuple[Any, ...]]:
-        with self._reading.translated():
-            return await self._call(self._selected, query, parameters)
+        return await self._call(self._reading, self._selected, query, parameters)
 
-    def _call(self, function: Callable[..., T], *args: object) -> asyncio.Future[T]:
+    async def _call(self, failures: Failures, function: Callable[..., T], *args: object) -> T:
         if self._closed:
             raise StoreUnavailable("Label sets cannot be read or changed any more: this process is ending.")
+        with failures.translated():
+            return await self._in_thread(function, *args)
+
+    def _in_thread(self, function: Callable[..., T], *args: object) -> asyncio.Future[T]:
         return asyncio.get_running_loop().run_in_executor(self._thread, function, *args)
 
     def _selected(self, query: str, parameters: Sequence[tuple[str, ...]]) -> list[tuple[Any, ...]]:
@@ -106,7 +106,7 @@ class SqliteStore:
         except FileNotFoundError:
             return []
 
-    def _put(self, rows: Mapping[Key, bytes]) -> int:
+    def _put(self, rows: Mapping[Key, bytes]) -> None:
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with suppress(FileExistsError):
             self._path.touch(mode=0o600, exist_ok=False)  # SQLite gives its journals the same mode
@@ -117,9 +117,7 @@ class SqliteStore:
             values = [(*key, value) for key, value in rows.items()]
             connection.executemany("INSERT OR REPLACE INTO rows VALUES (?, ?, ?)", values)
             connection.execute(_COUNT, (revision_step(),))
-            revision = int(connection.execute(_REVISION).fetchone()[0])
         self._keep_reserve()
-        return revision
 
     def _delete(self, keys: Collection[Key], revision: int) -> bool:
         try:
@@ -137,10 +135,8 @@ class SqliteStore:
             with self._transaction("BEGIN IMMEDIATE") as connection:
                 if not _version(connection):
                     return revision == 0
-                if (
-                    connection.execute(f"{_COUNT} WHERE number = ?", (revision_step(), revision)).rowcount
-                    == 0
-                ):
+                counted = connection.execute(f"{_COUNT} WHERE number = ?", (revision_step(), revision))
+                if not counted.rowcount:
                     return False
                 connection.executemany("DELETE FROM rows WHERE kind = ? AND name = ?", keys)
             return True

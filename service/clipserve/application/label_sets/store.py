@@ -34,11 +34,8 @@ class Store(Protocol):
     async def get(self, kind: Kind, names: Collection[str]) -> dict[str, bytes]:
         """The values of these rows, of one moment; those that are not there are left out."""
 
-    async def put(self, rows: Mapping[Key, bytes]) -> int:
-        """Write them in one step: a reader, or a start after a crash, finds all of them or none.
-
-        The revision that it is then.
-        """
+    async def put(self, rows: Mapping[Key, bytes]) -> None:
+        """Write them in one step: a reader, or a start after a crash, finds all of them or none."""
 
     async def delete(self, keys: Collection[Key], revision: int) -> bool:
         """Delete them in one step. False: the revision is not this one any more, and nothing is deleted."""
