@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from clipserve.access.key_file import add_key
-from clipserve.application.label_sets.store import Kind
 from clipserve.engine.backend import Embeddings, Lengths, Pixels, TokenIds
-from clipserve.errors import BackendFailed, BackendUnavailable, StoreUnavailable
+from clipserve.errors import BackendFailed, BackendUnavailable
 from loadtests.fake_backend import FakeBackend
 from tests.application.label_sets.memory_store import MemoryStore
 from tests.support import DIM, Running, serving, write_toy_artifact
@@ -38,13 +37,6 @@ class Odd(FakeBackend):
             raise self.error
         if self.hangs:
             await asyncio.sleep(60)
-
-
-class Away(MemoryStore):
-    """A store that cannot be reached."""
-
-    async def get(self, kind: Kind, names: Collection[str]) -> dict[str, bytes]:
-        raise StoreUnavailable("the store is away.")
 
 
 PETS_FILE = '{"labels": ["cat", {"label": "dog", "id": "n1"}]}'
@@ -103,7 +95,8 @@ async def place(where: str, folder: Path) -> AsyncIterator[tuple[Running, dict[s
             await shelf._store.put({("sets", "pets"): b"damaged"})
             await _has_pets(running, "failed")
         if where == "no store":
-            running.gateway.inference.label_sets._catalog._shelf._store = Away()
+            running.gateway.inference.label_sets._catalog._shelf._store = store = MemoryStore()
+            store.away = True
         yield running, keys
         if where == "busy":
             ahead.cancel()

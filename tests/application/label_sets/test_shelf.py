@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection
 from typing import get_args
 
 import numpy as np
@@ -102,21 +101,9 @@ async def test_a_late_report_leaves_alone_what_is_served_until_the_new_one_is_bu
     assert await store.names("weights") == ["pets/v-old"]
 
 
-class Crowded(MemoryStore):
-    """Somebody else changes something after each of the first pointers that is read."""
-
-    changes = 3
-
-    async def get(self, kind: Kind, names: Collection[str]) -> dict[str, bytes]:
-        found = await super().get(kind, names)
-        if kind == "sets" and self.changes:
-            self.changes -= 1
-            await self.put({("builds", "other/v"): b"{}"})
-        return found
-
-
 async def test_a_report_of_a_set_that_is_gone_leaves_nothing_while_others_write() -> None:
-    shelf = Shelf(store := Crowded())
+    shelf = Shelf(store := MemoryStore())
+    store.changes = {"sets": [lambda: store.put({("builds", "other/v"): b"{}"})] * 3}
     await report(shelf, "old", built=1.0)
     assert (await store.names("builds"), await store.names("weights")) == (["other/v"], [])
 
@@ -134,32 +121,19 @@ async def test_what_a_killed_gateway_has_left_of_a_deleted_set_is_dropped() -> N
     assert await store.names("definitions") == ["pets/kept"]
 
 
-class Busy(MemoryStore):
-    """Somebody changes something as soon as the embeddings were listed."""
-
-    change: Callable[[], Awaitable[None]] | None = None
-
-    async def names(self, kind: Kind) -> list[str]:
-        found = await super().names(kind)
-        if kind == "weights" and self.change:
-            change, self.change = self.change, None
-            await change()
-        return found
-
-
 async def test_what_is_put_again_while_it_is_collected_is_not_deleted() -> None:
-    shelf = Shelf(store := Busy())
+    shelf = Shelf(store := MemoryStore())
     await keep(shelf, "old")
     await keep(shelf, "new", previous="old")
-    store.change = lambda: keep(shelf, "old", previous="new")
+    store.changes = {"weights": [lambda: keep(shelf, "old", previous="new")]}
     await shelf.drop_unused("pets", used("new"), "v-new")
     assert {"pets/old", "pets/new"} == set(await store.names("definitions"))
 
 
 async def test_what_is_written_while_a_set_is_deleted_goes_with_it() -> None:
-    shelf = Shelf(store := Busy())
+    shelf = Shelf(store := MemoryStore())
     await keep(shelf, "old")
-    store.change = lambda: keep(shelf, "new")
+    store.changes = {"weights": [lambda: keep(shelf, "new")]}
     assert await shelf.forget("pets")
     assert await stored(store) == {kind: {} for kind in KINDS}
     assert not await shelf.forget("pets")

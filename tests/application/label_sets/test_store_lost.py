@@ -2,50 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
-from clipserve.application.label_sets.store import Failures, Key, Kind
+from clipserve.application.label_sets.store import Failures, Key
 from clipserve.errors import StoreUnavailable
 from tests.application.label_sets.conftest import OpenSite, Site
 from tests.application.label_sets.memory_store import MemoryStore
 from tests.application.label_sets.test_label_sets import classified, until
 
 
-class Flaky(MemoryStore):
-    """Fails while it is `away`."""
-
-    away = False
-
-    def _check(self) -> None:
-        if self.away:
-            raise StoreUnavailable("the store is away.")
-
-    async def revision(self) -> int:
-        self._check()
-        return await super().revision()
-
-    async def names(self, kind: Kind) -> list[str]:
-        self._check()
-        return await super().names(kind)
-
-    async def get(self, kind: Kind, names: Collection[str]) -> dict[str, bytes]:
-        self._check()
-        return await super().get(kind, names)
-
-    async def put(self, rows: Mapping[Key, bytes]) -> None:
-        self._check()
-        await super().put(rows)
-
-    async def delete(self, keys: Collection[Key], revision: int) -> bool:
-        self._check()
-        return await super().delete(keys, revision)
-
-
 async def test_sets_that_are_loaded_are_served_while_the_store_is_away(open_site: OpenSite) -> None:
-    store = Flaky()
+    store = MemoryStore()
     site = await open_site(store)
     version = (await site.put()).version
     store.away = True
@@ -87,7 +57,7 @@ def test_an_error_of_a_store_keeps_no_frames() -> None:
 
 
 async def test_a_gateway_that_starts_without_its_store_loads_it_later(open_site: OpenSite) -> None:
-    store = Flaky()
+    store = MemoryStore()
     await (await open_site(store)).put()
     store.away = True
     site = await open_site(store)
@@ -107,7 +77,7 @@ async def _has_pets(site: Site) -> bool:
 
 
 async def test_sets_of_files_need_no_store(open_site: OpenSite, tmp_path: Path) -> None:
-    store = Flaky()
+    store = MemoryStore()
     store.away = True
     files = tmp_path / "files"
     files.mkdir()
@@ -117,7 +87,7 @@ async def test_sets_of_files_need_no_store(open_site: OpenSite, tmp_path: Path) 
 
 
 async def test_files_are_followed_while_the_store_is_away(open_site: OpenSite, tmp_path: Path) -> None:
-    store = Flaky()
+    store = MemoryStore()
     (files := tmp_path / "files").mkdir()
     (files / "pets.toml").write_text('labels = ["cat", "dog"]')
     site = await open_site(store, files=files)
