@@ -98,22 +98,15 @@ class SqliteStore:
         return asyncio.get_running_loop().run_in_executor(self._thread, function, *args)
 
     def _selected(self, query: str, parameters: Sequence[tuple[str, ...]]) -> list[tuple[Any, ...]]:
-        try:
-            with self._transaction("BEGIN") as connection:  # version and rows of one moment
-                if not _version(connection):
-                    return []
-                return [row for each in parameters for row in connection.execute(query, each)]
-        except FileNotFoundError:
-            return []
+        with suppress(FileNotFoundError), self._transaction("BEGIN") as connection:  # rows of one moment
+            return [row for each in parameters for row in connection.execute(query, each)]
+        return []
 
     def _put(self, rows: Mapping[Key, bytes]) -> None:
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with suppress(FileExistsError):
             self._path.touch(mode=0o600, exist_ok=False)  # SQLite gives its journals the same mode
-        with self._transaction("BEGIN IMMEDIATE") as connection:
-            if not _version(connection):
-                for statement in _SCHEMA:
-                    connection.execute(statement)
+        with self._transaction("BEGIN IMMEDIATE", _SCHEMA) as connection:
             values = [(*key, value) for key, value in rows.items()]
             connection.executemany("INSERT OR REPLACE INTO rows VALUES (?, ?, ?)", values)
             connection.execute(_COUNT, (revision_step(),))
@@ -131,26 +124,30 @@ class SqliteStore:
         return deleted
 
     def _deleted(self, keys: Collection[Key], revision: int) -> bool:
-        try:
-            with self._transaction("BEGIN IMMEDIATE") as connection:
-                if not _version(connection):
-                    return revision == 0
-                counted = connection.execute(f"{_COUNT} WHERE number = ?", (revision_step(), revision))
-                if not counted.rowcount:
-                    return False
-                connection.executemany("DELETE FROM rows WHERE kind = ? AND name = ?", keys)
+        with suppress(FileNotFoundError), self._transaction("BEGIN IMMEDIATE") as connection:
+            counted = connection.execute(f"{_COUNT} WHERE number = ?", (revision_step(), revision))
+            if not counted.rowcount:
+                return False
+            connection.executemany("DELETE FROM rows WHERE kind = ? AND name = ?", keys)
             return True
-        except FileNotFoundError:
-            return revision == 0
+        return revision == 0
 
     @contextmanager
-    def _transaction(self, begin: str) -> Iterator[sqlite3.Connection]:
-        """Committed at the end, or rolled back: then the next call connects anew. Raises FileNotFoundError."""
+    def _transaction(self, begin: str, schema: Sequence[str] = ()) -> Iterator[sqlite3.Connection]:
+        """Committed at the end, or rolled back: then the next call connects anew.
+
+        `schema` makes the tables if there are none. Raises FileNotFoundError: there is no file, or no tables.
+        """
         try:
             connection = self._connected()
             if begin != "BEGIN":
                 _use_wal(connection)
             connection.execute(begin)
+            if not _version(connection):
+                if not schema:
+                    raise FileNotFoundError
+                for statement in schema:
+                    connection.execute(statement)
             yield connection
             connection.execute("COMMIT")
         except BaseException:
