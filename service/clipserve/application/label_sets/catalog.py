@@ -80,9 +80,10 @@ class Catalog:
         await ended(running)
         await self._shelf.aclose()
 
-    async def changed(self) -> None:
-        """Until something has."""
-        await self._changed.wait()
+    async def settled(self, name: str) -> None:
+        """Until it is built, or cannot be, or there is none."""
+        while (entry := self.entries.get(name)) and entry.state == "building":
+            await self._changed.wait()
 
     async def put(self, name: str, wanted: Resolved, fingerprint: str, size: int, payer: str | None) -> None:
         """Keep it, and begin its build; see `Pointer`. Raises StoreUnavailable."""

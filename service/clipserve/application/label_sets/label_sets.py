@@ -106,7 +106,9 @@ class LabelSets:
         size = len(wanted.stored) + sum(map(len, images.values())) + vectors_size
         self._check_room(request.name, size)
         await self._catalog.put(request.name, wanted, model.fingerprint, size, payer)
-        await self._settled(request.name)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_WAIT_SECONDS):
+                await self._catalog.settled(request.name)
         return self.get(request.name)
 
     async def delete(self, name: str) -> None:
@@ -139,13 +141,6 @@ class LabelSets:
                 limit=limits.max_label_sets_bytes,
                 actual=all_bytes,
             )
-
-    async def _settled(self, name: str) -> None:
-        """Until it is built, or two seconds have passed."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_WAIT_SECONDS):
-                while (entry := self._catalog.entries.get(name)) and entry.state == "building":
-                    await self._catalog.changed()
 
     def _find(self, name: str, version: str) -> ServedSet:
         entry = self._entry(name)
