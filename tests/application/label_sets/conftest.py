@@ -68,7 +68,7 @@ async def open_site(tmp_path: Path) -> AsyncIterator[OpenSite]:
             stack.push_async_callback(inference.label_sets.aclose)
             await inference.label_sets.start()
             if isinstance(backend, Counted):
-                backend.texts = backend.images = 0
+                backend.texts = backend.images = backend.asked = 0
             return Site(inference, backend, model.fingerprint)
 
         yield open_

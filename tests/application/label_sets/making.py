@@ -18,11 +18,11 @@ from tests.support import DIM
 
 
 class Counted(FakeBackend):
-    """Counts rows. A call for texts waits while `gate` is closed."""
+    """Counts rows. A call for texts waits while `gate` is closed; `asked` counts those that wait too."""
 
     def __init__(self) -> None:
         super().__init__(DIM)
-        self.texts = self.images = 0
+        self.texts = self.images = self.asked = 0
         self.gate = asyncio.Event()
         self.gate.set()
 
@@ -31,6 +31,7 @@ class Counted(FakeBackend):
         return await super().encode_image(pixels)
 
     async def encode_text(self, token_ids: TokenIds, lengths: Lengths) -> Embeddings:
+        self.asked += len(token_ids)
         await self.gate.wait()
         self.texts += len(token_ids)
         return await super().encode_text(token_ids, lengths)

@@ -31,7 +31,7 @@ async def test_a_build_is_believed_while_a_piece_takes_long(
     site = await open_site(store := MemoryStore(), backend=(backend := Counted()))
     backend.gate.clear()
     putting = asyncio.create_task(site.put())
-    await until(lambda: _is_encoding(store))
+    await until(lambda: _is_encoding(backend))
     _, first = await only_build(store)
 
     async def is_renewed() -> bool:
@@ -51,7 +51,7 @@ async def test_a_build_stops_when_another_gateway_works_on_it(
     site = await open_site(store := MemoryStore(), backend=(backend := Counted()))
     backend.gate.clear()
     putting = asyncio.create_task(site.put(labels=LABELS))
-    await until(lambda: _is_encoding(store))
+    await until(lambda: _is_encoding(backend))
     name, mine = await only_build(store)
     other = Build(digest=mine.digest, total=600, owner="other", until=time.time() + 60)
     await store.put({("builds", name): other.to_bytes()})
@@ -61,6 +61,5 @@ async def test_a_build_stops_when_another_gateway_works_on_it(
     assert await only_build(store) == (name, other)
 
 
-async def _is_encoding(store: MemoryStore) -> bool:
-    await asyncio.sleep(0.3)  # after the build was announced
-    return bool(await store.names("builds"))
+async def _is_encoding(backend: Counted) -> bool:
+    return backend.asked > 0
