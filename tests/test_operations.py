@@ -69,7 +69,7 @@ async def running(
         return port.ready
 
     metrics, pulse = Metrics(), Pulse()
-    metrics.state.watch_ready(lambda: pulse.ready)
+    metrics.ready.set_function(lambda: pulse.ready)
     page = Page(
         pulse,
         registry or metrics.registry,

@@ -6,8 +6,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from clipserve.telemetry.metrics import CLIENT_GONE, Metrics
-from clipserve.telemetry.state_metrics import ServedModelInfo
+from clipserve.telemetry.metrics import CLIENT_GONE, Metrics, ServedModelInfo
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "metrics.md"
 
@@ -29,19 +28,18 @@ def counted() -> Metrics:
     with metrics.stage("decode"):
         pass
     metrics.batch("image", 1, 0.1)
-    metrics.queued("image", 0.1)
-    metrics.add_workers("image", 1)
+    metrics.queue_seconds("image").observe(0.1)
+    metrics.workers.labels("image").inc()
     metrics.rows_in_flight.labels("image").inc()
-    metrics.watch_work(lambda: {"image": 1.0})
-    metrics.watch_decoding(bytes_taken=lambda: 1, images_waiting=lambda: 1)
+    metrics.work_ahead.append(lambda: {"image": 1.0})
     server = metrics.triton.add("triton:8001", "toy", up=lambda: True, rows=lambda: 0)
     server.phases["toy_image", "queue"] = 1.0
-    metrics.cache("images", hit=True)
-    metrics.decoder_replaced("died")
+    metrics.cache("images", "hit").inc()
+    metrics.decoders_replaced("died").inc()
     metrics.spans("sent", 1)
-    metrics.label_sets.states({"ready": 1})
-    metrics.label_sets.built("ok", 0.1)
-    metrics.state.watch(lambda: False, lambda: [ServedModelInfo("toy", "abc", "fake", "fp32")])
+    metrics.label_sets.labels("ready").set(1)
+    metrics.label_set_built("ok", 0.1)
+    metrics.models = lambda: [ServedModelInfo("toy", "abc", "fake", "fp32")]
     return metrics
 
 

@@ -99,7 +99,7 @@ class SharedWindows:
         return True
 
     def _fail(self, error: str) -> None:
-        self._metrics.redis_failed()
+        self._metrics.redis_failures.inc()
         self._ask_at = time.monotonic() + _PAUSE_SECONDS
         if not self._lost:
             self._lost = True

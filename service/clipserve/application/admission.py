@@ -120,7 +120,7 @@ class Admission:
         self._max_queue_seconds = max_queue_seconds
         self._lanes = {lane: _Lane(clock) for lane in ("image", "large image", "text")}
         self._metrics = metrics
-        metrics.watch_work(self._seconds_ahead)
+        metrics.work_ahead.append(self._seconds_ahead)
 
     @contextmanager
     def admit(self, images: int = 0, texts: int = 0) -> Iterator[Ticket]:

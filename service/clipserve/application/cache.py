@@ -39,7 +39,7 @@ class BoundedCache(Generic[K, V]):
     def get(self, key: K) -> V | None:
         """The value, now the last used, or None; counted as a hit or a miss."""
         entry = self._entries.get(key)
-        self._metrics.cache(self._name, hit=entry is not None)
+        self._metrics.cache(self._name, "miss" if entry is None else "hit").inc()
         return None if entry is None else entry[0]
 
     def put(self, key: K, value: V) -> None:

@@ -102,7 +102,7 @@ class DecoderProcesses:
     def _count(self, process: _Process, reason: str, status: int) -> None:
         self._all.discard(process)
         if not self._closed:
-            self._metrics.decoder_replaced(reason)
+            self._metrics.decoders_replaced(reason).inc()
             logger.warning("decoder_replaced", reason=reason, status=status)
 
     def _error(self, *, started: bool, late: bool) -> ClipError:

@@ -55,7 +55,8 @@ class Decoders:
         self._queue = DecodeQueue[Dealt]()
         self._running = 0
         self._bytes = 0
-        metrics.watch_decoding(bytes_taken=lambda: self._bytes, images_waiting=lambda: len(self._queue))
+        metrics.decode_bytes.set_function(lambda: self._bytes)
+        metrics.decode_waiting.set_function(lambda: len(self._queue))
 
     async def decode(self, image: bytes, header: ImageHeader, spec: ImageSpec, limits: ImageLimits) -> Pixels:
         """`decode_pixels`, when it is this image's turn.

@@ -22,7 +22,7 @@ from clipserve.clip.tokenizer import Tokenizer
 from clipserve.engine.backend import Backend, Embeddings
 from clipserve.errors import BackendUnavailable, BadPromptTemplate, ClipError, DeadlineExceeded, Overloaded
 from clipserve.telemetry.log import logger
-from clipserve.telemetry.state_metrics import ServedModelInfo
+from clipserve.telemetry.metrics import ServedModelInfo
 
 _SELF_TEST_AGAIN_SECONDS = 0.5
 

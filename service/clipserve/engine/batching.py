@@ -88,7 +88,7 @@ class DynamicBatcher:
     async def aclose(self) -> None:
         """Stop serving; what still waits fails with `BackendUnavailable`."""
         tasks, self._tasks = self._tasks, []
-        self._metrics.add_workers(self._tower, -self._most_calls)
+        self._metrics.workers.labels(self._tower).dec(self._most_calls)
         self._most_calls = 0
         for task in tasks:
             task.cancel()
@@ -124,7 +124,7 @@ class DynamicBatcher:
         """As many calls at a time as the servers known now take; tasks that are too many for them wait."""
         servers = self._policy.servers() if self._policy.servers else 1
         most = self._policy.concurrency * max(1, servers)
-        self._metrics.add_workers(self._tower, most - self._most_calls)
+        self._metrics.workers.labels(self._tower).inc(most - self._most_calls)
         self._most_calls = most
         while len(self._tasks) < most:
             task = self._context.run(kept_running, f"batches_{self._tower}", self._serve)
@@ -163,7 +163,7 @@ class DynamicBatcher:
     async def _answer(self, batch: _Batch) -> None:
         now = time.monotonic()
         for job in batch.jobs:
-            self._metrics.queued(self._tower, now - job.arrived)
+            self._metrics.queue_seconds(self._tower).observe(now - job.arrived)
             waited("queue", job.spans, job.arrived, tower=self._tower)
         error = await self._try(batch)
         if error is None:

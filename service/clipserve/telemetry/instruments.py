@@ -11,46 +11,31 @@ from prometheus_client.registry import Collector
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
-_NAMESPACE = "clipserve"
-
 Samples = Iterable[tuple[Sequence[str], float]]  # the values of the labels, and the sample's own
 Family = type[CounterMetricFamily] | type[GaugeMetricFamily]
 
-# `labels` takes a lock and checks its arguments each time, most of what counting costs: hence the caches. They stay
-# small, because labels have few words.
-
 
 class Instruments:
-    """Of one registry. Names get the prefix `clipserve_`."""
+    """The library's metrics, in one registry. Names get the prefix `clipserve_`.
+
+    `labels` of a metric takes a lock and checks its arguments each time, most of what counting costs. So `counter`
+    and `histogram` give a function of the labels' values that is cached; labels have few words, so the caches stay
+    small.
+    """
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry
-
-    def count(self, name: str, help_text: str) -> Counter:
-        """A counter without labels."""
-        return Counter(name, help_text, namespace=_NAMESPACE, registry=self._registry)
+        self.gauge = functools.partial(Gauge, namespace="clipserve", registry=registry)
+        self.plain_counter = functools.partial(Counter, namespace="clipserve", registry=registry)
+        self.plain_histogram = functools.partial(Histogram, namespace="clipserve", registry=registry)
 
     def counter(self, name: str, help_text: str, *labels: str) -> Callable[..., Counter]:
-        """A counter, which is called with the values of its labels."""
-        made = Counter(name, help_text, labels, namespace=_NAMESPACE, registry=self._registry)
-        return functools.cache(made.labels)
-
-    def histogram_of(
-        self, name: str, help_text: str, *labels: str, buckets: Sequence[float] = SECONDS
-    ) -> Histogram:
-        """A histogram as the library has it."""
-        return Histogram(
-            name, help_text, labels, namespace=_NAMESPACE, buckets=buckets, registry=self._registry
-        )
+        return functools.cache(self.plain_counter(name, help_text, labels).labels)
 
     def histogram(
         self, name: str, help_text: str, label: str, buckets: Sequence[float] = SECONDS
     ) -> Callable[..., Histogram]:
-        """A histogram, which is called with the value of its one label."""
-        return functools.cache(self.histogram_of(name, help_text, label, buckets=buckets).labels)
-
-    def gauge(self, name: str, help_text: str, *labels: str) -> Gauge:
-        return Gauge(name, help_text, labels, namespace=_NAMESPACE, registry=self._registry)
+        return functools.cache(self.plain_histogram(name, help_text, [label], buckets=buckets).labels)
 
     def read(
         self,
@@ -61,7 +46,7 @@ class Instruments:
         family: Family = GaugeMetricFamily,
     ) -> None:
         """What somebody else counts. `samples` is called when Prometheus asks, in a thread of its own."""
-        make = functools.partial(family, f"{_NAMESPACE}_{name}", help_text, labels=labels)
+        make = functools.partial(family, f"clipserve_{name}", help_text, labels=labels)
         self._registry.register(_Read(make, samples))
 
 

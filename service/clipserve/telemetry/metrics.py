@@ -5,62 +5,67 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import CounterMetricFamily
 
+from clipserve import __version__
 from clipserve.errors import FAILURES, REFUSALS
 from clipserve.telemetry.instruments import Instruments, Samples
-from clipserve.telemetry.label_set_metrics import LabelSetMetrics
 from clipserve.telemetry.log import lines_dropped
 from clipserve.telemetry.request import RequestContext, add_stage_seconds, current
 from clipserve.telemetry.spans import Span, Tracing
-from clipserve.telemetry.state_metrics import StateMetrics
 from clipserve.telemetry.tracing import begin
 from clipserve.telemetry.triton_metrics import TritonMetrics
 
 CLIENT_GONE = "client_gone"  # the outcome of a request whose client has left
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128)
+_BUILD_SECONDS = (0.01, 0.1, 1.0, 10.0, 60.0, 300.0, 1_800.0)
+
+
+class ServedModelInfo(NamedTuple):
+    """What a metric says of a model, in the order of its labels."""
+
+    model: str
+    fingerprint: str
+    engine: str
+    precision: str
 
 
 class Metrics:
     """One registry a service, so that two services can live in one process.
 
+    What counts by itself, without a method here, is a metric: `metrics.ready.set_function(...)`,
+    `metrics.cache("images", "hit").inc()`.
+
     Attributes:
-        label_sets: those of label sets.
-        state: what the service is, and whether it serves.
-        triton: those of Triton servers.
         tracing: which requests are traced; none, unless somebody sets it.
+        triton: those of Triton servers.
+        work_ahead: functions that give tower -> seconds when somebody asks, in that thread; their sums are told.
+        models: gives the models that have started, likewise.
     """
 
     def __init__(self) -> None:
         self.tracing = Tracing()
         self.registry = CollectorRegistry()
-        make = self._make = Instruments(self.registry)
-        self.label_sets = LabelSetMetrics(make)
-        self.state = StateMetrics(make)
+        make = Instruments(self.registry)
         self.triton = TritonMetrics(make)
+        self._about_the_service(make)
         self._about_requests(make)
         self._about_encoders(make)
-        self._cache = make.counter(
-            "cache_total",
-            "Look-ups in the caches of classifiers, of label embeddings and of image vectors.",
-            "cache",
-            "outcome",
-        )
-        self._decoders_replaced = make.counter(
-            "decoders_replaced_total",
-            "Processes that decode images and were replaced, because they died or an image took too long.",
-            "reason",
-        )
-        self._redis_failures = make.count(
-            "redis_failures_total",
-            "Questions that Redis did not answer; for two seconds after each, this process counts rates alone.",
-        )
-        self._spans = make.counter(
-            "spans_total",
-            "Spans of traces: sent; failed: the collector did not take them; left_out: of a request with too many.",
-            "outcome",
+        self._about_label_sets(make)
+
+    def _about_the_service(self, make: Instruments) -> None:
+        self.ready = make.gauge("ready", "1 while /readyz says ready, else 0.")
+        self.draining = make.gauge("draining", "1 from the signal to end on, else 0.")
+        make.gauge("build_info", "Always 1: the version that runs.", ["version"]).labels(__version__).set(1)
+        self.models: Callable[[], list[ServedModelInfo]] = list
+        make.read(
+            "model_info",
+            "Always 1: a model that has started, its fingerprint, what computes it and in which precision.",
+            ServedModelInfo._fields,
+            lambda: [(info, 1.0) for info in self.models()],
         )
         ProcessCollector(registry=self.registry)
         make.read(
@@ -69,6 +74,10 @@ class Metrics:
             (),
             lambda: [((), lines_dropped())],
             CounterMetricFamily,
+        )
+        self.redis_failures = make.plain_counter(
+            "redis_failures_total",
+            "Questions that Redis did not answer; for two seconds after each, this process counts rates alone.",
         )
 
     def _about_requests(self, make: Instruments) -> None:
@@ -94,41 +103,69 @@ class Metrics:
             "Time in one stage of a request: decode, tokenize, encode_image, encode_text.",
             "stage",
         )
+        self._spans = make.counter(
+            "spans_total",
+            "Spans of traces: sent; failed: the collector did not take them; left_out: of a request with too many.",
+            "outcome",
+        )
 
     def _about_encoders(self, make: Instruments) -> None:
         self._batch_rows = make.histogram("batch_rows", "Rows in one call of an encoder.", "tower", _ROWS)
         self._batch_seconds = make.histogram("batch_seconds", "Duration of one call of an encoder.", "tower")
-        self._queue_seconds = make.histogram(
+        self.queue_seconds = make.histogram(
             "queue_seconds",
             "From the submission of rows to the start of their batch; once for each request in a batch.",
             "tower",
         )
-        self._workers = make.gauge("workers", "Batches that can run at once.", "tower")
+        self.workers = make.gauge("workers", "Batches that can run at once.", ["tower"])
         self.rows_in_flight = make.gauge(
-            "rows_in_flight", "Images and texts admitted and not yet answered.", "tower"
+            "rows_in_flight", "Images and texts admitted and not yet answered.", ["tower"]
         )
-        self._work: list[Callable[[], Mapping[str, float]]] = []
+        self.work_ahead: list[Callable[[], Mapping[str, float]]] = []
         make.read(
             "work_ahead_seconds",
             "Estimated time until all rows admitted now are answered.",
             ["tower"],
             self._work_ahead,
         )
+        self.decode_bytes = make.gauge(
+            "decode_bytes", "Memory that images being decoded take, by their headers."
+        )
+        self.decode_waiting = make.gauge("decode_waiting", "Images that wait to be decoded.")
+        self.decoders_replaced = make.counter(
+            "decoders_replaced_total",
+            "Processes that decode images and were replaced, because they died or an image took too long.",
+            "reason",
+        )
+        self.cache = make.counter(
+            "cache_total",
+            "Look-ups in the caches of classifiers, of label embeddings and of image vectors.",
+            "cache",
+            "outcome",
+        )
+
+    def _about_label_sets(self, make: Instruments) -> None:
+        self.label_sets = make.gauge(
+            "label_sets",
+            "Label sets known here, by state: ready, building (an older version may be served), failed.",
+            ["state"],
+        )
+        self._builds = make.counter(
+            "label_set_builds_total", "Builds of label sets that have ended, by outcome.", "outcome"
+        )
+        self._build_seconds = make.plain_histogram(
+            "label_set_build_seconds", "Duration of a build that has succeeded.", buckets=_BUILD_SECONDS
+        )
+        self.label_sets_used = make.plain_counter(
+            "label_sets_used_total", "Classifications by a label set: its labels were encoded already."
+        )
 
     def _work_ahead(self) -> Samples:
         ahead: dict[str, float] = {}
-        for seconds_ahead in self._work:
+        for seconds_ahead in self.work_ahead:
             for tower, seconds in seconds_ahead().items():
                 ahead[tower] = ahead.get(tower, 0.0) + seconds
         return [((tower,), seconds) for tower, seconds in ahead.items()]
-
-    def watch_decoding(
-        self, *, bytes_taken: Callable[[], float], images_waiting: Callable[[], float]
-    ) -> None:
-        """Gauges that are read when somebody asks."""
-        taken = "Memory that images being decoded take, by their headers."
-        self._make.gauge("decode_bytes", taken).set_function(bytes_taken)
-        self._make.gauge("decode_waiting", "Images that wait to be decoded.").set_function(images_waiting)
 
     def request(self, endpoint: str, outcome: str, seconds: float) -> None:
         """`outcome`: a status, or a code of `clipserve.errors`."""
@@ -149,30 +186,15 @@ class Metrics:
         self._batch_rows(tower).observe(rows)
         self._batch_seconds(tower).observe(seconds)
 
-    def queued(self, tower: str, seconds: float) -> None:
-        self._queue_seconds(tower).observe(seconds)
-
-    def add_workers(self, tower: str, count: int) -> None:
-        """So many more batches can run at once; of a negative number, fewer."""
-        self._workers.labels(tower).inc(count)
-
-    def watch_work(self, seconds_ahead: Callable[[], Mapping[str, float]]) -> None:
-        """`seconds_ahead` gives tower -> seconds when somebody asks, in that thread."""
-        self._work.append(seconds_ahead)
-
-    def cache(self, cache: str, *, hit: bool) -> None:
-        self._cache(cache, "hit" if hit else "miss").inc()
-
-    def decoder_replaced(self, reason: str) -> None:
-        """`reason`: died, or late."""
-        self._decoders_replaced(reason).inc()
+    def label_set_built(self, outcome: str, seconds: float) -> None:
+        """`outcome`: ok, or the code of an error."""
+        self._builds(outcome).inc()
+        if outcome == "ok":
+            self._build_seconds.observe(seconds)
 
     def spans(self, outcome: str, count: int) -> None:
         """`outcome`: sent, failed or left_out. It may be called in any thread."""
         self._spans(outcome).inc(count)
-
-    def redis_failed(self) -> None:
-        self._redis_failures.inc()
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:

@@ -20,19 +20,18 @@ class TritonMetrics:
 
     def __init__(self, make: Instruments) -> None:
         self._endpoints: list[EndpointMetrics] = []
-        self._seconds = make.histogram_of(
+        self._seconds = make.plain_histogram(
             "triton_endpoint_seconds",
             "Duration of a call that a Triton server has answered.",
-            "endpoint",
-            "tower",
+            ["endpoint", "tower"],
         )
-        self._retries = make.counter(
+        self.retries = make.counter(
             "triton_retries_total",
             "Calls made again on another Triton server, by what the first did: unavailable, not_found, silent.",
             "reason",
         )
         for reason in ("unavailable", "not_found", "silent"):
-            self._retries(reason)  # 0 until the first: a rate needs that
+            self.retries(reason)  # 0 until the first: a rate needs that
         make.read(
             "triton_endpoint_up",
             "Whether a Triton server serves the model, as it said when last asked.",
@@ -61,9 +60,6 @@ class TritonMetrics:
         made = EndpointMetrics(endpoint, model, up, rows, self._seconds, self._remove)
         self._endpoints.append(made)
         return made
-
-    def retried(self, reason: str) -> None:
-        self._retries(reason).inc()
 
     def _remove(self, gone: EndpointMetrics) -> None:
         self._endpoints.remove(gone)

@@ -14,7 +14,6 @@ from clipserve.application.inference import Inference
 from clipserve.application.served_model import ServedModel
 from clipserve.http1.connections import Connections
 from clipserve.telemetry.metrics import Metrics
-from clipserve.telemetry.state_metrics import ServedModelInfo
 from clipserve.wiring.use_cases import UseCases
 
 if TYPE_CHECKING:  # it loads gRPC
@@ -37,7 +36,8 @@ class Gateway:
     keys: Keys | None
 
     def __post_init__(self) -> None:
-        self.metrics.state.watch(lambda: self.draining, self._started_models)
+        self.metrics.draining.set_function(lambda: self.draining)
+        self.metrics.models = lambda: [model.info for model in self.models.values() if model.started]
 
     @property
     def models(self) -> dict[Path, ServedModel]:
@@ -61,9 +61,6 @@ class Gateway:
         self.server.force_exit = self.server.force_exit or at_once
         if self.rpc:
             self.rpc.end(at_once=at_once)
-
-    def _started_models(self) -> list[ServedModelInfo]:
-        return [model.info for model in self.models.values() if model.started]
 
     async def warm_up(self) -> None:
         """Start all models, side by side, then load the label sets.

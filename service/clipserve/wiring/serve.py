@@ -91,7 +91,7 @@ async def _serve(settings: Settings, open_backend: OpenBackend | None) -> None:
 def _operations(settings: Settings, gateway: Gateway) -> AbstractAsyncContextManager[None]:
     """Probes and metrics on their own port."""
     pulse = Pulse()
-    gateway.metrics.state.watch_ready(lambda: pulse.ready)
+    gateway.metrics.ready.set_function(lambda: pulse.ready)
     keys = None if settings.metrics_open else gateway.keys
     page = Page(pulse, gateway.metrics.registry, rendered, keys, hosts_of(settings))
     listener = listen("CLIPSERVE_OPERATIONS_PORT", settings.host, settings.operations_port)

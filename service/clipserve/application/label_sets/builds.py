@@ -121,7 +121,7 @@ class Builds:
         seconds = time.monotonic() - began
         if outcome == "ok":
             logger.info("label_set_built", **said, seconds=round(seconds, 2))
-        self._metrics.label_sets.built(outcome, seconds)
+        self._metrics.label_set_built(outcome, seconds)
 
     async def _weights(self, label_set: LabelSet) -> Weights | None:
         """Of all names. None: another gateway works on them, or the set has been replaced."""

@@ -219,4 +219,5 @@ class Catalog:
         self._changed.set()
         self._changed = asyncio.Event()
         states = [entry.state for entry in self.entries.values()]
-        self._metrics.label_sets.states({state: states.count(state) for state in STATES})
+        for state in STATES:
+            self._metrics.label_sets.labels(state).set(states.count(state))

@@ -65,7 +65,7 @@ class LabelSets:
             StoreUnavailable: the store has not been read yet.
         """
         found = [self._find(*each.partition("@")[::2]) for each in names]
-        self._metrics.label_sets.used(len(found))
+        self._metrics.label_sets_used.inc(len(found))
         return found
 
     def all(self) -> list[LabelSet]:

@@ -122,7 +122,7 @@ class TritonBackend:
         other = self._endpoints.choose(call.tower, call.rows, but=first)
         if other is None:
             raise gone()
-        self._metrics.triton.retried(reason)
+        self._metrics.triton.retries(reason).inc()
         try:
             return await other.infer(call, self._seconds(), movable=False)
         except TryElsewhere:
