@@ -13,7 +13,7 @@ from limits import RateLimitItem, RateLimitItemPerSecond
 from limits.aio.storage import MemoryStorage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
 
-from clipserve.access.gate import Gate, KeyedGate, OpenGate
+from clipserve.access.gate import Gate
 from clipserve.access.keys import Keys
 from clipserve.access.rates import RateOptions, Rates
 from clipserve.access.shared_windows import shared_windows
@@ -54,11 +54,11 @@ def keyed(count: int, rows: int, size: int, windows: Windows) -> tuple[Gate, str
     """A gate with so many keys, and the header of one."""
     pairs = [made(f"key-{i}") for i in range(count)]
     rates = Rates(RateOptions(rows, size, 10), windows)
-    return KeyedGate(Keys(kept for _, kept in pairs), rates), f"Bearer {pairs[0][0]}"
+    return Gate(Keys(kept for _, kept in pairs), rates), f"Bearer {pairs[0][0]}"
 
 
 def gates() -> Iterator[tuple[str, Gate, str | None]]:
-    yield "no keys", OpenGate(), None
+    yield "no keys", Gate(), None
     for count in (1, 10, 100, 1_000):
         yield f"{count:,} keys, no rates", *keyed(count, 0, 0, LocalWindows())
         yield f"{count:,} keys, rows and bytes a second", *keyed(count, _LIMIT, 10**12, LocalWindows())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from clipserve.access.gate import KeyedGate, when_there_is_room
+from clipserve.access.gate import Gate, when_there_is_room
 from clipserve.access.keys import Key, Keys
 from clipserve.access.rates import RateOptions, Rates
 from clipserve.access.windows import LocalWindows
@@ -16,8 +16,8 @@ KEY, KEPT = made("camera", rows_per_second=1)
 ANOTHER = made("camera")[1]  # the same name, and another key
 
 
-def gate_of(keys: Keys) -> KeyedGate:
-    return KeyedGate(keys, Rates(RateOptions(0, 0, 10), LocalWindows()))
+def gate_of(keys: Keys) -> Gate:
+    return Gate(keys, Rates(RateOptions(0, 0, 10), LocalWindows()))
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import json
 import pytest
 from starlette.types import Message, Receive, Send
 
-from clipserve.access.gate import OpenGate
+from clipserve.access.gate import Gate
 from clipserve.application.byte_budget import ByteBudget
 from clipserve.rest.body import BodyLimits
 from clipserve.rest.exchange import Exchange, ExchangeLimits
@@ -45,7 +45,7 @@ def exchange_of(size: int, budget: ByteBudget) -> Exchange:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": bytes(size)})
 
-    return Exchange(app, LIMITS, budget, Metrics(), OpenGate())
+    return Exchange(app, LIMITS, budget, Metrics(), Gate())
 
 
 async def test_a_large_answer_is_counted_until_it_is_taken() -> None:

@@ -12,7 +12,7 @@ import httpx
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from clipserve.access.gate import OpenGate
+from clipserve.access.gate import Gate
 from clipserve.application.byte_budget import ByteBudget
 from clipserve.errors import Overloaded
 from clipserve.rest.body import BodyLimits
@@ -116,7 +116,7 @@ async def test_the_headers_of_an_answer_are_its_own_and_the_exchange_s() -> None
     async def app(_: Scope, receive: Receive, send: Send) -> None:
         await answer(send)
 
-    await Exchange(app, LIMITS, ByteBudget(1_000, 1_000), Metrics(), OpenGate())(
+    await Exchange(app, LIMITS, ByteBudget(1_000, 1_000), Metrics(), Gate())(
         scope(headers=[(b"X-Request-ID", b"abc")]), client.receive, client.send
     )
     assert client.sent == [
@@ -195,7 +195,7 @@ async def test_a_request_has_its_deadline_from_the_last_byte_on_and_its_bytes_un
         budget.claim(-3, "client")
         await answer(send)
 
-    served = Exchange(app, LIMITS, budget, Metrics(), OpenGate())
+    served = Exchange(app, LIMITS, budget, Metrics(), Gate())
     for _ in range(2):
         client = Client()
         await served(scope(), client.receive, client.send)
@@ -211,7 +211,7 @@ async def test_a_request_that_is_not_answered_by_its_deadline_is_told_so() -> No
         await asyncio.Event().wait()
 
     limits = ExchangeLimits(LIMITS.body, deadline_seconds=0.05)
-    await Exchange(app, limits, ByteBudget(1_000, 1_000), metrics, OpenGate())(
+    await Exchange(app, limits, ByteBudget(1_000, 1_000), metrics, Gate())(
         scope(), client.receive, client.send
     )
     assert client.sent[0]["status"] == 504
@@ -225,9 +225,7 @@ async def test_what_is_not_http_is_passed_on_as_it_is() -> None:
         seen.append((scope, receive, send, current()))
 
     given = {"type": "lifespan"}
-    await Exchange(app, LIMITS, ByteBudget(1_000, 1_000), metrics, OpenGate())(
-        given, client.receive, client.send
-    )
+    await Exchange(app, LIMITS, ByteBudget(1_000, 1_000), metrics, Gate())(given, client.receive, client.send)
     assert seen == [(given, client.receive, client.send, None)]
 
 
@@ -240,7 +238,7 @@ async def test_a_client_who_leaves_is_counted_and_not_answered() -> None:
     async def app(_: Scope, receive: Receive, send: Send) -> None:
         raise AssertionError("there is no request")
 
-    await Exchange(app, LIMITS, ByteBudget(1_000, 1_000), metrics, OpenGate())(
+    await Exchange(app, LIMITS, ByteBudget(1_000, 1_000), metrics, Gate())(
         scope(), client.receive, client.send
     )
     assert client.sent == []
@@ -254,7 +252,7 @@ async def test_an_error_after_the_answer_has_begun_is_counted_and_not_told() -> 
         await answer(send)
         raise Overloaded("too late", retry_after=1)
 
-    await Exchange(app, LIMITS, ByteBudget(1_000, 1_000), metrics, OpenGate())(
+    await Exchange(app, LIMITS, ByteBudget(1_000, 1_000), metrics, Gate())(
         scope(), client.receive, client.send
     )
     assert [message["type"] for message in client.sent] == ["http.response.start", "http.response.body"]

@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 import pytest
 
-from clipserve.access.gate import Gate, OpenGate
+from clipserve.access.gate import Gate
 from clipserve.application.body import Body
 from clipserve.application.byte_budget import ByteBudget
 from clipserve.rpc.call import TakingLimits, Work
@@ -34,7 +34,7 @@ class Answering:
         taking = TakingLimits(limits.pop("write_timeout_seconds", 20.0), 65_536)
         reads = Reads(ReadLimits(4, limits.pop("read_seconds", 20.0)))
         self.exchange = RpcExchange(
-            gate or OpenGate(), reads, self.budget, CallLimits(**limits), taking, self.metrics
+            gate or Gate(), reads, self.budget, CallLimits(**limits), taking, self.metrics
         )
         self.server = grpc.aio.server()
         handlers = {"Embed": self.exchange.unary("Embed", work)}

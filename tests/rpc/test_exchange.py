@@ -10,7 +10,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from clipserve.access.gate import OpenGate
+from clipserve.access.gate import Gate
 from clipserve.access.key_file import add_key
 from clipserve.access.keys import Scope
 from clipserve.errors import RateLimited, Unauthenticated
@@ -31,7 +31,7 @@ async def test_the_answer_has_the_caller_s_id_and_the_times_of_the_stages(client
 
 
 async def test_a_wrong_key_is_refused_before_the_message_is_read() -> None:
-    class Closed(OpenGate):
+    class Closed(Gate):
         async def enter(self, authorization: str | None, scope: Scope) -> None:
             assert (authorization, scope) == ("Bearer no", "use")
             raise Unauthenticated("there is no such key.")
@@ -60,7 +60,7 @@ async def test_a_call_with_two_authorizations_is_refused_whichever_comes_last(
 async def test_the_bytes_of_a_message_are_charged_to_the_key_that_the_gate_has_noted() -> None:
     charged: list[tuple[str | None, int]] = []
 
-    class Counting(OpenGate):
+    class Counting(Gate):
         async def enter(self, authorization: str | None, scope: Scope) -> None:
             request = current()
             assert isinstance(request, RequestContext)

@@ -11,7 +11,7 @@ from collections import Counter
 import pytest
 
 from clipserve.telemetry.otlp import Otlp, exporter_to
-from clipserve.telemetry.tracing import TracingOptions, TracingUnavailable, tracing_to
+from clipserve.telemetry.tracing import TracingUnavailable, tracing_to
 from tests.telemetry.collector import collecting
 from tests.telemetry.traced import CALLER, SAMPLED, TRACE, UNSAMPLED, tracing
 
@@ -66,8 +66,7 @@ def test_spans_reach_a_collector_with_the_name_of_the_service_when_it_ends(
         for name in ("clipserve", "photos"):
             if name != "clipserve":
                 monkeypatch.setenv("OTEL_SERVICE_NAME", name)
-            options = TracingOptions(collector.url, 0.0)
-            with tracing_to(options, lambda outcome, n: counted.update({outcome: n})) as otlp:
+            with tracing_to(collector.url, 0.0, lambda outcome, n: counted.update({outcome: n})) as otlp:
                 request = otlp.begin(SAMPLED)
                 assert request
                 part = request.child("part", {"rows": 2}, began=time.monotonic() - 1)
@@ -93,7 +92,7 @@ def test_a_collector_that_refuses_is_counted_and_one_that_hangs_does_not_hold_up
 
     with collecting() as collector:
         collector.status = 400
-        with tracing_to(TracingOptions(collector.url, 1.0), count) as otlp:
+        with tracing_to(collector.url, 1.0, count) as otlp:
             one = otlp.begin(None)
             assert one
             one.end()
@@ -141,9 +140,8 @@ def test_where_opentelemetry_is_not_installed_the_start_says_what_to_do(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, "clipserve.telemetry.otlp", None)
-    options = TracingOptions("http://127.0.0.1:1", 0.0)
     with (
         pytest.raises(TracingUnavailable, match=r"clipserve\[tracing\]"),
-        tracing_to(options, lambda *_: None),
+        tracing_to("http://127.0.0.1:1", 0.0, lambda *_: None),
     ):
         pass

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Protocol
 
 from clipserve.access.keys import Keys, Scope, allow
 from clipserve.access.rates import Rates
@@ -12,8 +11,13 @@ from clipserve.errors import RateLimited
 from clipserve.telemetry.request import RequestContext, current
 
 
-class Gate(Protocol):
-    """What the fronts and the application know of keys."""
+class Gate:
+    """Asks for a key and charges its rates. Without keys it is open to everybody."""
+
+    def __init__(self, keys: Keys | None = None, rates: Rates | None = None) -> None:
+        """`rates`: of the keys, which need them."""
+        self._keys = keys
+        self._rates = rates
 
     async def enter(self, authorization: str | None, scope: Scope) -> None:
         """Let a request in, and note the name of its key in its `RequestContext`.
@@ -25,6 +29,13 @@ class Gate(Protocol):
             PermissionDenied: the key is not for this.
             RateLimited: the key has used up its rate already.
         """
+        if self._keys is None or self._rates is None:
+            return
+        key = self._keys.find(authorization)
+        request = current()
+        if key and isinstance(request, RequestContext):
+            request.key, request.digest, request.scope = key.name, key.sha256, scope
+        self._rates.check(allow(key, scope))
 
     async def charge(self, *, rows: int = 0, size: int = 0) -> None:
         """Take rows, and bytes of a body, from the rate of the key that the present request came with.
@@ -36,33 +47,8 @@ class Gate(Protocol):
             RateLimited: it has used up its rate; says after how many seconds to come back.
             TooMany, BodyTooLarge: these are more than the rate allows at once, now or later.
         """
-
-
-class OpenGate:
-    """A `Gate` that is open to everybody."""
-
-    async def enter(self, authorization: str | None, scope: Scope) -> None:
-        pass
-
-    async def charge(self, *, rows: int = 0, size: int = 0) -> None:
-        pass
-
-
-class KeyedGate:
-    """A `Gate` that asks for a key."""
-
-    def __init__(self, keys: Keys, rates: Rates) -> None:
-        self._keys = keys
-        self._rates = rates
-
-    async def enter(self, authorization: str | None, scope: Scope) -> None:
-        key = self._keys.find(authorization)
-        request = current()
-        if key and isinstance(request, RequestContext):
-            request.key, request.digest, request.scope = key.name, key.sha256, scope
-        self._rates.check(allow(key, scope))
-
-    async def charge(self, *, rows: int = 0, size: int = 0) -> None:
+        if self._keys is None or self._rates is None:
+            return
         request = current()
         if isinstance(request, RequestContext) and request.digest and request.scope:
             # Not by its name: another key may have it now.

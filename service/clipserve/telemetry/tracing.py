@@ -13,7 +13,6 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 
 from opentelemetry.trace import SpanKind
@@ -32,22 +31,16 @@ class TracingUnavailable(Exception):
     """Traces are wanted, and cannot be made; the message says why."""
 
 
-@dataclass(frozen=True)
-class TracingOptions:
-    """A collector's URL, None: no traces; and the share of requests without `traceparent` that are traced too."""
-
-    otlp_endpoint: str | None
-    trace_ratio: float
-
-
 @contextmanager
-def tracing_to(options: TracingOptions, count: Count) -> Iterator[Tracing]:
-    """Send spans where the settings say; at the end, those that still wait.
+def tracing_to(endpoint: str | None, ratio: float, count: Count) -> Iterator[Tracing]:
+    """Send spans to a collector; at the end, those that still wait.
+
+    `endpoint`: its URL, None: no traces. `ratio`: the share of requests without `traceparent` that are traced too.
 
     Raises:
         TracingUnavailable: what sends them is not installed.
     """
-    if options.otlp_endpoint is None:
+    if endpoint is None:
         yield Tracing()
         return
     try:
@@ -57,7 +50,7 @@ def tracing_to(options: TracingOptions, count: Count) -> Iterator[Tracing]:
             "CLIPSERVE_OTLP_ENDPOINT is set, and OpenTelemetry is not installed: "
             "pip install 'clipserve[tracing]'"
         ) from None
-    otlp = Otlp(exporter_to(options.otlp_endpoint), options.trace_ratio, count)
+    otlp = Otlp(exporter_to(endpoint), ratio, count)
     try:
         yield otlp
     finally:

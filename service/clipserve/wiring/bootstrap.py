@@ -6,14 +6,13 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
-from clipserve.access.gate import Gate, KeyedGate, OpenGate
+from clipserve.access.gate import Gate
 from clipserve.access.key_file import following
 from clipserve.access.keys import Keys
 from clipserve.access.rates import RateOptions, Rates
 from clipserve.access.shared_windows import shared_windows
 from clipserve.access.windows import LocalWindows, Windows
 from clipserve.application.byte_budget import ByteBudget
-from clipserve.application.charging import Charge
 from clipserve.application.shared import Shared
 from clipserve.application.stream import BulkPlaces
 from clipserve.http1.connections import Connections
@@ -23,7 +22,7 @@ from clipserve.rest.errors import rendered
 from clipserve.rpc.options import RpcOptions
 from clipserve.settings import Settings
 from clipserve.telemetry.metrics import Metrics
-from clipserve.telemetry.tracing import TracingOptions, tracing_to
+from clipserve.telemetry.tracing import tracing_to
 from clipserve.wiring.gateway import Gateway
 from clipserve.wiring.options import GatewayOptions
 from clipserve.wiring.use_cases import OpenBackend, open_use_cases
@@ -48,10 +47,10 @@ async def open_gateway(
     """
     metrics, options = Metrics(), options or GatewayOptions.of(settings)
     async with AsyncExitStack() as stack:
-        tracing = TracingOptions(settings.otlp_endpoint, settings.trace_ratio)
-        metrics.tracing = stack.enter_context(tracing_to(tracing, metrics.spans))
+        tracing = tracing_to(settings.otlp_endpoint, settings.trace_ratio, metrics.spans)
+        metrics.tracing = stack.enter_context(tracing)
         keys, gate = await _keys_and_gate(settings, options.rates, stack, metrics)
-        charge = _rows_of(gate) if keys else None
+        charge = (lambda rows: gate.charge(rows=rows)) if keys else None
         opened = open_use_cases(settings, metrics, open_backend, charge, limits=options.limits)
         use_cases = await stack.enter_async_context(opened)
         budget = ByteBudget(settings.max_in_flight_bytes, settings.max_in_flight_bytes_per_address)
@@ -74,17 +73,10 @@ async def _keys_and_gate(
     settings: Settings, rates: RateOptions, stack: AsyncExitStack, metrics: Metrics
 ) -> tuple[Keys | None, Gate]:
     if settings.keys_file is None:
-        return None, OpenGate()
+        return None, Gate()
     keys = await stack.enter_async_context(following(settings.keys_file))
     windows: Windows = LocalWindows()
     if settings.redis_url:
         shared = shared_windows(settings.redis_url.get_secret_value(), metrics)
         windows = await stack.enter_async_context(shared)
-    return keys, KeyedGate(keys, Rates(rates, windows))
-
-
-def _rows_of(gate: Gate) -> Charge:
-    async def charge(rows: int) -> None:
-        await gate.charge(rows=rows)
-
-    return charge
+    return keys, Gate(keys, Rates(rates, windows))
