@@ -26,8 +26,7 @@ from clipserve.settings import Settings
 from clipserve.telemetry import log
 from clipserve.telemetry.metrics import Metrics
 from clipserve.telemetry.spans import Tracing
-from clipserve.wiring.bootstrap import open_gateway
-from clipserve.wiring.gateway import Gateway
+from clipserve.wiring.gateway import Gateway, open_gateway
 from clipserve.wiring.serve import settle_memory
 from loadtests.fake_backend import FakeBackend
 from tests.support import DIM, write_toy_artifact

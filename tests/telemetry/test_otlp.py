@@ -124,7 +124,7 @@ def test_what_waits_for_the_collector_is_bounded_and_nobody_waits_for_it() -> No
 def test_without_the_setting_what_sends_spans_is_not_loaded() -> None:
     code = """
 import asyncio, sys
-from clipserve.wiring.bootstrap import open_gateway
+from clipserve.wiring.gateway import open_gateway
 from clipserve.settings import Settings
 async def main():
     async with open_gateway(Settings()) as gateway:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal, TypeVar, get_args
 
 from pydantic import ConfigDict, Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -21,6 +22,8 @@ from clipserve.settings.tracing import TracingSettings
 from clipserve.settings.triton import TritonSettings
 from clipserve.settings.values import split
 
+T = TypeVar("T")
+
 
 class ModelSettings(ImageSettings, TritonSettings, EngineSettings):
     """The settings that may differ from model to model; `model_settings` may hold each of them."""
@@ -36,6 +39,11 @@ class ModelSettings(ImageSettings, TritonSettings, EngineSettings):
     image_cache_bytes: int = Field(
         0, ge=0, description="vectors of images seen before, of a model; 0: off, each image is encoded"
     )
+
+    def options(self, kind: type[T], **others: object) -> T:
+        """The options of a room, a dataclass: `others`, and each field that is a setting of the same name."""
+        names = {field.name for field in fields(kind)}  # type: ignore[arg-type] # it is a dataclass
+        return kind(**{name: getattr(self, name) for name in names & type(self).model_fields.keys()} | others)
 
 
 # The last of these classes is read first: AccessSettings looks at what LabelSetSettings has.

@@ -37,14 +37,9 @@ class ImageSettings(BaseModel):
     def image_limits(self, others: ImageLimits | None = None) -> ImageLimits:
         """These, and `others` for what is no setting. A photo of any size may be progressive."""
         others = others or ImageLimits()
-        return replace(
-            others,
-            image_formats=self.image_formats,
-            max_pixels=self.max_pixels,
-            max_scan_pixels=max(others.max_scan_pixels, _PROGRESSIVE_SCANS * self.max_pixels),
-            exif_transpose=self.exif_transpose,
-            scaled_decode=self.scaled_decode,
-        )
+        scans = max(others.max_scan_pixels, _PROGRESSIVE_SCANS * self.max_pixels)
+        own = self.model_dump(include=set(ImageSettings.model_fields))
+        return replace(others, max_scan_pixels=scans, **own)
 
     @field_validator("image_formats")
     @classmethod

@@ -34,45 +34,21 @@ class GatewayOptions:
 
     @classmethod
     def of(cls, settings: Settings) -> GatewayOptions:
+        json_bytes = _json_bytes(settings)
         return cls(
             Limits.of(settings),
-            RateOptions(settings.rows_per_second, settings.bytes_per_second),
-            ConnectionLimits(settings.max_connections, settings.keep_alive_seconds),
-            HttpOptions(settings.host, settings.port, settings.drain_seconds),
-            _rest(settings),
-            _rpc(settings),
+            settings.options(RateOptions),
+            settings.options(ConnectionLimits),
+            settings.options(HttpOptions),
+            settings.options(
+                RestOptions,
+                exchange=settings.options(ExchangeLimits, body=settings.options(BodyLimits)),
+                bulk=settings.options(BulkLimits),
+                max_json_bytes=json_bytes,
+                hosts=hosts_of(settings),
+            ),
+            settings.options(RpcOptions, max_json_bytes=json_bytes),
         )
-
-
-def _rest(settings: Settings) -> RestOptions:
-    size, seconds = settings.max_body_bytes, settings.body_timeout_seconds
-    return RestOptions(
-        ExchangeLimits(BodyLimits(size, seconds), settings.deadline_seconds),
-        BulkLimits(max_body_bytes=size, body_timeout_seconds=seconds),
-        _json_bytes(settings),
-        settings.compat,
-        settings.page,
-        settings.cors_origins,
-        hosts_of(settings),
-    )
-
-
-def _rpc(settings: Settings) -> RpcOptions:
-    return RpcOptions(
-        host=settings.host,
-        grpc_port=settings.grpc_port,
-        grpc_tls_cert_file=settings.grpc_tls_cert_file,
-        grpc_tls_key_file=settings.grpc_tls_key_file,
-        grpc_tls_client_ca_file=settings.grpc_tls_client_ca_file,
-        max_body_bytes=settings.max_body_bytes,
-        max_json_bytes=_json_bytes(settings),
-        max_in_flight_bytes=settings.max_in_flight_bytes,
-        max_connections=settings.max_connections,
-        body_timeout_seconds=settings.body_timeout_seconds,
-        deadline_seconds=settings.deadline_seconds,
-        keep_alive_seconds=settings.keep_alive_seconds,
-        drain_seconds=settings.drain_seconds,
-    )
 
 
 def _json_bytes(settings: Settings) -> int:

@@ -21,8 +21,7 @@ from clipserve.operations.pulse import Pulse
 from clipserve.rest.errors import rendered
 from clipserve.settings import Settings
 from clipserve.telemetry.log import logger
-from clipserve.wiring.bootstrap import open_gateway
-from clipserve.wiring.gateway import Gateway
+from clipserve.wiring.gateway import Gateway, open_gateway
 from clipserve.wiring.listening import (
     CannotListen,
     allow_open_files,

@@ -16,7 +16,7 @@ from uvicorn.server import ServerState
 from clipserve.rest.exchange import Exchange
 from clipserve.settings import Settings
 from clipserve.telemetry import log
-from clipserve.wiring.bootstrap import open_gateway
+from clipserve.wiring.gateway import open_gateway
 from loadtests.fake_backend import FakeBackend
 from tests.abuse.answers import http_answers
 from tests.abuse.fuzz.odd_requests import Examples, odd_request

@@ -19,7 +19,7 @@ from clipserve.demo import FOLDER as DEMO
 from clipserve.errors import ClipError
 from clipserve.settings import Settings
 from clipserve.telemetry import log
-from clipserve.wiring.bootstrap import open_gateway
+from clipserve.wiring.gateway import open_gateway
 from loadtests.fake_backend import FakeBackend
 from tests.abuse.fuzz.answers_target import Answers
 from tests.abuse.fuzz.mutate import Material, mutated, mutated_image, text
