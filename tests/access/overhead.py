@@ -13,9 +13,8 @@ from limits import RateLimitItem, RateLimitItemPerSecond
 from limits.aio.storage import MemoryStorage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
 
-from clipserve.access.gate import Gate
+from clipserve.access.gate import Gate, RateOptions, Rates
 from clipserve.access.keys import Keys
-from clipserve.access.rates import RateOptions, Rates
 from clipserve.access.shared_windows import shared_windows
 from clipserve.access.windows import LocalWindows, Refusal, Windows
 from clipserve.telemetry.metrics import Metrics

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from clipserve.access.gate import Gate, when_there_is_room
+from clipserve.access.gate import Gate, RateOptions, Rates, when_there_is_room
 from clipserve.access.keys import Key, Keys
-from clipserve.access.rates import RateOptions, Rates
 from clipserve.access.windows import LocalWindows
 from clipserve.errors import ClipError, PermissionDenied, RateLimited, Unauthenticated
 from clipserve.telemetry.request import RequestContext, enter

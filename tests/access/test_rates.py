@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from clipserve.access.rates import RateOptions, Rates
+from clipserve.access.gate import RateOptions, Rates
 from clipserve.access.windows import LocalWindows
 from clipserve.errors import BodyTooLarge, RateLimited, TooMany
 from tests.access.support import made

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from clipserve.commands.contact_sheet import contact_sheet
-from clipserve.commands.vectors.searching import Found
+from clipserve.commands.vectors.files import Found
 from tests.support import png
 
 

@@ -15,7 +15,7 @@ from clipserve.client.images import MAX_FILE_BYTES, read_file
 from clipserve.clip.formats import FORMATS, sniff
 from clipserve.clip.images import ImageLimits, read_header
 from clipserve.clip.manifest import ImageSpec
-from clipserve.commands.vectors.searching import Found
+from clipserve.commands.vectors.files import Found
 from clipserve.errors import ClipError
 
 _SIDE = 320  # pixels of a small picture's longer side

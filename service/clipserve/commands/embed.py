@@ -16,7 +16,8 @@ from clipserve.commands.reading import fail
 
 if TYPE_CHECKING:  # loaded when the command runs
     from clipserve.commands.vectors.listing import Item
-    from clipserve.commands.vectors.making import Made, VectorSource
+    from clipserve.commands.vectors.making import VectorSource
+    from clipserve.commands.vectors.rows import Finished
 
 _STDIN = "-"
 
@@ -74,7 +75,7 @@ def check_file(path: Path) -> None:
         fail(str(error), status=2)
 
 
-def tell(made: Made, out: Path) -> int:
+def tell(made: Finished, out: Path) -> int:
     """Say on standard error what the file has; the exit status."""
     others = f", {made.others:,} of them from earlier and not named now" if made.others else ""
     say(f"{out}: {made.count:,} rows{others}; embedded now: {made.embedded:,}.", err=True)

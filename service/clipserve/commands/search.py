@@ -15,7 +15,7 @@ from clipserve.commands.reading import fail
 
 if TYPE_CHECKING:  # loaded when the command runs
     from clipserve.client.methods import AsyncMethods
-    from clipserve.commands.vectors.searching import Found
+    from clipserve.commands.vectors.files import Found
     from clipserve.engine.backend import Vector
 
 IN_FOLDER = ".clipserve.npz"  # hidden, so that it is not embedded itself
@@ -66,7 +66,7 @@ def search(
 
 
 def _model_of(file: Path) -> str | None:
-    from clipserve.commands.vectors.searching import facts_of
+    from clipserve.commands.vectors.files import facts_of
 
     return facts_of(file).model if file.exists() else None
 
@@ -82,8 +82,8 @@ async def _embed(clip: AsyncMethods, folder: Path, file: Path) -> None:
 async def _nearest(
     clip: AsyncMethods, file: Path, sentence: str | None, image: Path | None, top: int
 ) -> list[Found]:
+    from clipserve.commands.vectors.files import facts_of, nearest
     from clipserve.commands.vectors.rows import OtherVectors
-    from clipserve.commands.vectors.searching import facts_of, nearest
 
     said, wanted = facts_of(file).fingerprint, (await clip.served_by()).fingerprint
     if said != wanted:
@@ -109,7 +109,7 @@ async def _asked(clip: AsyncMethods, sentence: str | None, image: Path | None) -
 
 def _write(page: Path, title: str, found: list[Found], file: Path, folder: Path | None) -> None:
     from clipserve.commands.contact_sheet import contact_sheet
-    from clipserve.commands.vectors.searching import facts_of
+    from clipserve.commands.vectors.files import facts_of
 
     facts = facts_of(file)
     texts = facts.kind == "text"

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar, get_args
+from urllib.parse import urlsplit
 
-from pydantic import ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import ConfigDict, Field, FilePath, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from clipserve import demo
@@ -17,8 +18,6 @@ from clipserve.settings.cache import CacheSettings
 from clipserve.settings.engine import EngineSettings
 from clipserve.settings.images import ImageSettings
 from clipserve.settings.label_sets import LabelSetSettings
-from clipserve.settings.rpc import RpcSettings
-from clipserve.settings.tracing import TracingSettings
 from clipserve.settings.triton import TritonSettings
 from clipserve.settings.values import split
 
@@ -47,15 +46,7 @@ class ModelSettings(ImageSettings, TritonSettings, EngineSettings):
 
 
 # The last of these classes is read first: AccessSettings looks at what LabelSetSettings has.
-class Settings(
-    ModelSettings,
-    AccessSettings,
-    CacheSettings,
-    LabelSetSettings,
-    RpcSettings,
-    TracingSettings,
-    BaseSettings,
-):
+class Settings(ModelSettings, AccessSettings, CacheSettings, LabelSetSettings, BaseSettings):
     """`python -m clipserve settings` prints this as a table."""
 
     model_config = SettingsConfigDict(env_prefix="CLIPSERVE_", frozen=True, extra="forbid")
@@ -68,10 +59,30 @@ class Settings(
     )
     host: str = Field("127.0.0.1", min_length=1, description="address to listen on; 0.0.0.0 for all")
     port: int = Field(8080, ge=0, le=65535, description="REST port")
+    grpc_port: int = Field(8081, ge=0, le=65535, description="gRPC port")
+    grpc_enabled: bool = Field(True, description="listen on grpc_port")
+    grpc_tls_cert_file: FilePath | None = Field(
+        None,
+        description="certificates of the gRPC port, PEM, its own first; without them it is not encrypted",
+    )
+    grpc_tls_key_file: FilePath | None = Field(
+        None, description="the key of that certificate, PEM", validate_default=True
+    )
+    grpc_tls_client_ca_file: FilePath | None = Field(
+        None, description="gRPC clients must have a certificate that one of these has signed, PEM"
+    )
     operations_port: int = Field(
         8082, ge=0, le=65535, description="port of /livez, /readyz and /metrics alone"
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="least level logged")
+    otlp_endpoint: str | None = Field(
+        None,
+        description="URL of an OpenTelemetry collector, OTLP over HTTP: `http://collector:4318`; gets the spans of "
+        "requests whose `traceparent` says sampled; needs `clipserve[tracing]`",
+    )
+    trace_ratio: float = Field(
+        0.0, ge=0, le=1, description="share of the requests without `traceparent` that are traced too"
+    )
     model_settings: dict[str, ModelSettings] = Field(
         {},
         description="settings of single models, those marked in the last column, as JSON: "
@@ -150,6 +161,35 @@ class Settings(
         if value < (body := info.data.get("max_body_bytes", 0)):
             raise ValueError(
                 f"a body may have CLIPSERVE_MAX_BODY_BYTES={body}, and would never fit: allow that many"
+            )
+        return value
+
+    @field_validator("grpc_tls_key_file")
+    @classmethod
+    def _with_certificate(cls, value: Path | None, read: ValidationInfo) -> Path | None:
+        # What is not valid itself is not in `read.data`, and has an error of its own.
+        if (value is None) != (read.data.get("grpc_tls_cert_file", value) is None):
+            raise ValueError("grpc_tls_cert_file and grpc_tls_key_file are set both or neither")
+        return value
+
+    @field_validator("grpc_tls_client_ca_file")
+    @classmethod
+    def _with_key(cls, value: Path | None, read: ValidationInfo) -> Path | None:
+        if value is not None and read.data.get("grpc_tls_key_file", value) is None:
+            raise ValueError("it needs grpc_tls_cert_file and grpc_tls_key_file")
+        return value
+
+    @field_validator("otlp_endpoint")
+    @classmethod
+    def _is_a_url(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        url = urlsplit(value)  # raises ValueError
+        if url.scheme not in ("http", "https") or not url.hostname:
+            raise ValueError("write a URL with its scheme, http://collector:4318")
+        if url.username or url.query or url.fragment:
+            raise ValueError(
+                "only scheme, host, port and path; credentials are for OTEL_EXPORTER_OTLP_HEADERS"
             )
         return value
 

@@ -27,18 +27,13 @@ class Output(Protocol):
     def isatty(self) -> bool: ...
 
 
-_standard_error = LineWriter(lambda lines: logger.warning("log_lines_dropped", lines=lines))
-
-
-def lines_dropped() -> int:
-    """Lines of this process that standard error did not take, since the start."""
-    return _standard_error.dropped
+standard_error = LineWriter(lambda lines: logger.warning("log_lines_dropped", lines=lines))
 
 
 def start() -> None:
     """Once in a process, when it starts: write to standard error, and take what libraries say there."""
-    _standard_error.start(_descriptor())
-    atexit.register(_standard_error.flush, _FLUSH_SECONDS)
+    standard_error.start(_descriptor())
+    atexit.register(standard_error.flush, _FLUSH_SECONDS)
     configure("INFO")
     logging.captureWarnings(True)
     # Not INFO: it is about the libraries' own matters, and DEBUG is about what callers send.
@@ -56,7 +51,7 @@ def start() -> None:
     )
 
 
-def configure(level: str, output: Output = _standard_error) -> None:
+def configure(level: str, output: Output = standard_error) -> None:
     """Set up structlog. `level` is a name of the standard library's, e.g. INFO."""
 
     def write(line: str) -> None:

@@ -13,7 +13,7 @@ from prometheus_client.core import CounterMetricFamily
 from clipserve import __version__
 from clipserve.errors import FAILURES, REFUSALS
 from clipserve.telemetry.instruments import Instruments, Samples
-from clipserve.telemetry.log import lines_dropped
+from clipserve.telemetry.log import standard_error
 from clipserve.telemetry.request import RequestContext, add_stage_seconds, current
 from clipserve.telemetry.spans import Span, Tracing
 from clipserve.telemetry.tracing import begin
@@ -72,7 +72,7 @@ class Metrics:
             "log_lines_dropped",
             "Log lines that standard error did not take: it is full, closed, or nobody reads it.",
             (),
-            lambda: [((), lines_dropped())],
+            lambda: [((), standard_error.dropped)],
             CounterMetricFamily,
         )
         self.redis_failures = make.plain_counter(

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING
 import uvicorn
 from starlette.types import ASGIApp
 
-from clipserve.access.gate import Gate
+from clipserve.access.gate import Gate, RateOptions, Rates
 from clipserve.access.key_file import following
 from clipserve.access.keys import Keys
-from clipserve.access.rates import RateOptions, Rates
 from clipserve.access.shared_windows import shared_windows
 from clipserve.access.windows import LocalWindows, Windows
 from clipserve.application.byte_budget import ByteBudget

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from clipserve.access.rates import RateOptions
+from clipserve.access.gate import RateOptions
 from clipserve.application.stream import MAX_BULK_REQUESTS
 from clipserve.http1.connections import ConnectionLimits
 from clipserve.http1.server import HttpOptions

@@ -8,10 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clipserve.commands.vectors.files import check_suffix, open_vectors
+from clipserve.commands.vectors.files import check_suffix, facts_of, nearest, open_vectors
 from clipserve.commands.vectors.journal import Journal
 from clipserve.commands.vectors.rows import VectorFileError
-from clipserve.commands.vectors.searching import facts_of, nearest
 from tests.commands.vectors.support import DIM, MODEL, fill, finish, vector
 
 PYARROW = importlib.util.find_spec("pyarrow") is not None

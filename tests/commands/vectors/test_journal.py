@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from clipserve.commands.vectors.finished import Finished
 from clipserve.commands.vectors.journal import Journal
-from clipserve.commands.vectors.rows import OtherVectors, VectorFileError
+from clipserve.commands.vectors.rows import Finished, OtherVectors, VectorFileError
 from tests.commands.vectors.support import MODEL, fill, finish, item
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
-from clipserve.commands.vectors.finished import Finished
-from clipserve.commands.vectors.rows import OpenFile, VectorFileError
+import numpy as np
+
+from clipserve.commands.vectors.rows import Facts, Finished, OpenFile, VectorFileError
+from clipserve.engine.backend import Vector
 
 SUFFIXES = (".npz", ".parquet")
 
@@ -70,3 +73,35 @@ def write_vectors(path: Path, table: Finished) -> None:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+class Found(NamedTuple):
+    """A row, and its cosine to what was asked."""
+
+    name: str
+    cosine: float
+
+
+def facts_of(path: Path) -> Facts:
+    """What is the same for all rows. Raises VectorFileError: it is no file of vectors."""
+    with open_vectors(path) as file:
+        return file.facts
+
+
+def nearest(path: Path, query: Vector, most: int) -> list[Found]:
+    """At most so many rows, the nearest first; of two with the same cosine, that which comes first in the file.
+
+    `query`: float32 [D], of unit length, as all vectors are.
+
+    Raises:
+        VectorFileError: it is no file of vectors, or is damaged.
+    """
+    best: list[Found] = []
+    with open_vectors(path) as file:
+        for batch in file.batches:
+            cosines = batch.vectors @ query  # [n]
+            cosines[np.array(batch.codes) != ""] = -np.inf
+            order = np.argsort(-cosines, kind="stable")[:most]
+            best += [Found(batch.names[i], float(cosines[i])) for i in order if not batch.codes[i]]
+            best = sorted(best, key=lambda found: -found.cosine)[:most]
+    return best

@@ -14,9 +14,8 @@ from typing import Literal
 
 from clipserve.client.results import ServedBy
 from clipserve.commands.vectors.files import open_vectors
-from clipserve.commands.vectors.finished import Finished
 from clipserve.commands.vectors.listing import Item
-from clipserve.commands.vectors.rows import Columns, Facts, Kind, OtherVectors, VectorFileError
+from clipserve.commands.vectors.rows import Columns, Facts, Finished, Kind, OtherVectors, VectorFileError
 from clipserve.engine.backend import Vector
 
 _VERSION = 1
@@ -47,6 +46,7 @@ class Journal:
         if restart:
             self.remove()
         fresh = not self._path.exists()
+        self._embedded = 0
         self._facts = Facts(kind, served_by.model, served_by.fingerprint, served_by.embed_dim)
         try:
             self._database = sqlite3.connect(self._path, timeout=1.0, isolation_level=None)
@@ -118,6 +118,7 @@ class Journal:
 
     def keep(self, number: int, size: tuple[int, int], vector: Vector) -> None:
         """The outcome of an item."""
+        self._embedded += 1
         self._database.execute(
             "UPDATE rows SET width = ?, height = ?, code = '', detail = '' WHERE id = ?", (*size, number)
         )
@@ -143,7 +144,7 @@ class Journal:
             "SELECT id FROM rows WHERE code IS NOT NULL AND run >= ? ORDER BY run, position",
             (self._run if prune else 0,),
         )
-        return Finished(self._database, self._facts, self._run)
+        return Finished(self._database, self._facts, self._run, self._embedded)
 
     def close(self) -> None:
         """Keep it for the next run."""

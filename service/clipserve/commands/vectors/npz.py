@@ -26,8 +26,7 @@ from typing import IO, Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from clipserve.commands.vectors.finished import Finished
-from clipserve.commands.vectors.rows import CHUNK, Columns, Facts, OpenFile, VectorFileError
+from clipserve.commands.vectors.rows import CHUNK, Columns, Facts, Finished, OpenFile, VectorFileError
 
 _TIME = (1980, 1, 1, 0, 0, 0)  # the first that a zip file knows
 Chunks = Iterable[npt.NDArray[Any] | bytes]

@@ -15,8 +15,7 @@ import numpy as np
 import pyarrow
 from pyarrow import parquet
 
-from clipserve.commands.vectors.finished import Finished
-from clipserve.commands.vectors.rows import CHUNK, Columns, Facts, Kind, OpenFile, VectorFileError
+from clipserve.commands.vectors.rows import CHUNK, Columns, Facts, Finished, Kind, OpenFile, VectorFileError
 
 
 def write_parquet(file: BinaryIO, table: Finished) -> None:

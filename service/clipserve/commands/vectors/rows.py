@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator, Sequence
-from typing import Literal, NamedTuple
+from contextlib import closing
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from clipserve.commands.vectors.listing import text_of
+
 CHUNK = 1_024  # rows that are in memory at a time
+_SHOWN_FAILURES = 20
 Kind = Literal["image", "text"]
 
 
@@ -54,3 +59,57 @@ class OpenFile(NamedTuple):
 
     facts: Facts
     batches: Iterator[Columns]
+
+
+class Finished:
+    """The rows of a file that is to be written, read again for each array, a piece at a time.
+
+    Attributes:
+        count: rows; `failed`: of these, without a vector; `others`: not named by this run, from an earlier one.
+        embedded: by this run, without those that have failed.
+        failures: the first that have failed: name, code, detail.
+    """
+
+    def __init__(self, database: sqlite3.Connection, facts: Facts, run: int, embedded: int) -> None:
+        self.facts = facts
+        self.embedded = embedded
+        self._database = database
+        (self.count,) = self._one("count(*) FROM ordered")
+        (self.others,) = self._one("count(*) FROM ordered JOIN rows USING (id) WHERE run != ?", run)
+        (self.failed,) = self._one("count(*) FROM ordered JOIN rows USING (id) WHERE code != ''")
+        first = next(self.chunks("key, code, detail", "code != ''"), [])[:_SHOWN_FAILURES]
+        self.failures = [(self.name(key), code, detail) for key, code, detail in first]
+
+    def chunks(self, columns: str, where: str = "true") -> Iterator[list[tuple[Any, ...]]]:
+        """These columns of `rows` (and `vector`, `place`), so many rows at a time, in order."""
+        query = (
+            f"SELECT {columns} FROM ordered CROSS JOIN rows USING (id) LEFT JOIN vectors USING (id) WHERE {where} "  # noqa: S608
+            "ORDER BY place"
+        )
+        with closing(self._database.execute(query)) as cursor:
+            while rows := cursor.fetchmany(CHUNK):
+                yield rows
+
+    def batches(self) -> Iterator[Columns]:
+        """All rows."""
+        zeros = bytes(4 * self.facts.embed_dim)
+        for chunk in self.chunks("key, width, height, size, modified, code, detail, vector"):
+            keys, widths, heights, sizes, modified, codes, details, vectors = zip(*chunk, strict=True)
+            array = np.frombuffer(b"".join(vector or zeros for vector in vectors), "<f4")
+            yield Columns(
+                [*map(self.name, keys)],
+                [*zip(widths, heights, strict=True)],
+                array.reshape(len(chunk), -1),
+                codes,
+                details,
+                sizes,
+                modified,
+            )
+
+    def name(self, key: str) -> str:
+        """What the file calls a row."""
+        return text_of(key) if self.facts.kind == "text" else key
+
+    def _one(self, query: str, *values: int) -> tuple[int, ...]:
+        found: tuple[int, ...] = self._database.execute(f"SELECT {query}", values).fetchone()
+        return found
