@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from clipserve.settings import ModelSettings, Settings
-from clipserve.settings.engine import Calls
+from clipserve.settings.model import Calls
 from clipserve.settings.table import as_markdown
 
 

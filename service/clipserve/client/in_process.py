@@ -25,7 +25,7 @@ from clipserve.engine.cuda import Accelerator
 from clipserve.engine.in_process import InProcess
 from clipserve.errors import ClipError, LabelSetNotReady
 from clipserve.settings import ModelSettings, Settings
-from clipserve.settings.engine import Calls
+from clipserve.settings.model import Calls
 from clipserve.telemetry import log
 from clipserve.telemetry.metrics import Metrics
 from clipserve.wiring.backends import in_process, uses_gpu

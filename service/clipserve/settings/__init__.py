@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar, get_args
+from typing import Annotated, Literal, get_args
 from urllib.parse import urlsplit
 
-from pydantic import ConfigDict, Field, FilePath, ValidationInfo, field_validator
+from pydantic import Field, FilePath, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from clipserve import demo
@@ -15,34 +14,11 @@ from clipserve.application.limits import RequestLimits
 from clipserve.rest.compat.names import Compat
 from clipserve.settings.access import AccessSettings
 from clipserve.settings.cache import CacheSettings
-from clipserve.settings.engine import EngineSettings
-from clipserve.settings.images import ImageSettings
 from clipserve.settings.label_sets import LabelSetSettings
-from clipserve.settings.triton import TritonSettings
+from clipserve.settings.model import ModelSettings
 from clipserve.settings.values import split
 
-T = TypeVar("T")
-
-
-class ModelSettings(ImageSettings, TritonSettings, EngineSettings):
-    """The settings that may differ from model to model; `model_settings` may hold each of them."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    max_queue_seconds: float = Field(
-        1.0, ge=0, le=3600, description="work that may be ahead of a request before it is refused"
-    )
-    label_cache_bytes: int = Field(
-        64_000_000, ge=0, description="classifiers and label embeddings of a model"
-    )
-    image_cache_bytes: int = Field(
-        0, ge=0, description="vectors of images seen before, of a model; 0: off, each image is encoded"
-    )
-
-    def options(self, kind: type[T], **others: object) -> T:
-        """The options of a room, a dataclass: `others`, and each field that is a setting of the same name."""
-        names = {field.name for field in fields(kind)}  # type: ignore[arg-type] # it is a dataclass
-        return kind(**{name: getattr(self, name) for name in names & type(self).model_fields.keys()} | others)
+__all__ = ["ModelSettings", "Settings"]
 
 
 # The last of these classes is read first: AccessSettings looks at what LabelSetSettings has.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from clipserve.settings import ModelSettings, Settings
 from clipserve.settings.access import AccessSettings
-from clipserve.settings.engine import default_by_device
 from clipserve.settings.label_sets import LabelSetSettings
+from clipserve.settings.model import default_by_device
 
 
 def as_markdown() -> str:

@@ -13,7 +13,7 @@ from clipserve.commands.doctor.context import Context
 from clipserve.commands.doctor.findings import Finding, ok, problem, warning
 from clipserve.commands.doctor.memory import bound
 from clipserve.cores import affinity, usable_cores
-from clipserve.settings.engine import ON_CPU
+from clipserve.settings.model import ON_CPU
 from clipserve.wiring.listening import OTHER_FILES, files_needed
 
 _FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "asimd", "i8mm", "bf16")

@@ -17,7 +17,6 @@ from clipserve.commands.doctor.context import Context
 from clipserve.commands.doctor.findings import Finding, ok, problem, warning
 from clipserve.commands.doctor.limits import BF16, cpu_features
 from clipserve.settings import ModelSettings
-from clipserve.settings.engine import EngineSettings
 from clipserve.wiring.model_names import find
 
 SECONDS = 110.0  # of one trial: a large model, tried on two engines
@@ -79,7 +78,7 @@ def engines(context: Context) -> Iterator[Finding]:
 
 def _tried(folder: Path, own: ModelSettings) -> dict[str, Any]:
     """What `trial` answers, or why it did not."""
-    settings = own.model_dump(mode="json", include=set(EngineSettings.model_fields))
+    settings = own.model_dump(mode="json", include=set(ModelSettings.model_fields), exclude={"triton_token"})
     question = json.dumps({"folder": str(folder.absolute()), "settings": settings})
     command = [sys.executable, "-P", "-m", "clipserve.commands.doctor.trial", question]
     reading, held = os.pipe()  # the trial ends when this process does: it sees the other end closed

@@ -1,0 +1,194 @@
+"""The settings that may differ from model to model: its encoders, Triton, its images.
+
+A GPU wants many rows in a call, and another call ready behind it; a CPU gains nothing by more than a few, and
+others wait longer. So the sizes have a default for each, and which one holds is known only where the service has
+seen whether CUDA works (`clipserve.engine.cuda.Accelerator`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Annotated, Literal, Self, TypeVar
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    FilePath,
+    PrivateAttr,
+    SecretStr,
+    field_validator,
+)
+from pydantic_settings import NoDecode
+
+from clipserve.clip.formats import FORMATS
+from clipserve.clip.images import ImageLimits
+from clipserve.engine.nvidia import Device
+from clipserve.engine.triton.address import parse_address
+from clipserve.settings.values import split
+
+T = TypeVar("T")
+
+_PROGRESSIVE_SCANS = 10  # that encoders write
+
+
+@dataclass(frozen=True)
+class Calls:
+    """How large the encoder calls are, and how many run at a time.
+
+    `max_batch_tokens`, padding included: more gain a little for texts, and images beside them wait longer. It grows
+    in proportion to `max_batch_texts`.
+    """
+
+    workers: int
+    max_batch_images: int
+    max_batch_texts: int
+    max_batch_tokens: int
+    threads: int
+
+
+_FIELDS = frozenset(each.name for each in fields(Calls))
+ON_CPU = Calls(1, max_batch_images=4, max_batch_texts=32, max_batch_tokens=96, threads=0)
+# The CPU threads of a call on a GPU have nothing to compute; the second call is copied while the first computes.
+ON_GPU = Calls(2, max_batch_images=64, max_batch_texts=256, max_batch_tokens=4_096, threads=1)
+
+
+class ModelSettings(BaseModel):
+    """`model_settings` may hold each of them.
+
+    Where a field of `Calls` is None (`threads`: 0), the device decides. Defaults of images are those of
+    `ImageLimits`, which has their other limits too.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    backend: Literal["auto", "onnx", "openvino", "triton"] = Field(
+        "auto",
+        description="where the encoders run: `onnx` (onnxruntime) or `openvino` in this process, `auto` the faster "
+        "of these where both are installed and agree; `triton` on a Triton server",
+    )
+    device: Device = Field(
+        "auto",
+        description="`cuda` refuses to start where CUDA does not run; `auto` takes CUDA where it runs, and warns "
+        "of a GPU that it cannot use",
+    )
+    threads: int = Field(
+        0,
+        ge=0,
+        le=1024,
+        description="threads of one encoder call; 0: the cores of the quota, on a GPU one",
+    )
+    workers: int | None = Field(None, ge=1, le=64, description="encoder calls at a time")
+    max_batch_images: int | None = Field(
+        None, ge=1, le=1024, description="images in one encoder call; more gain little on a CPU"
+    )
+    max_batch_texts: int | None = Field(
+        None, ge=1, le=4096, description="texts in one encoder call; more raise its limit of tokens too"
+    )
+    max_queue_delay_seconds: float = Field(
+        0.0, ge=0, le=1, description="how long a row may wait for company while the encoder is idle"
+    )
+    triton_url: Annotated[tuple[str, ...], NoDecode, BeforeValidator(split)] = Field(
+        ("localhost:8001",),
+        min_length=1,
+        description="host:port of Triton's gRPC endpoints, comma-separated; a name stands for all its addresses, "
+        "and is looked up again every few seconds",
+    )
+    triton_tls: bool = Field(False, description="encrypt the connection to Triton")
+    triton_ca_file: FilePath | None = Field(
+        None, description="certificates to trust; without it the system's"
+    )
+    triton_token: SecretStr | None = Field(
+        None,
+        description="sent to Triton: as a bearer token, and as its restricted-protocol key `token`",
+    )
+    image_formats: Annotated[tuple[str, ...], NoDecode, BeforeValidator(split)] = Field(
+        ImageLimits.image_formats, min_length=1, description=f"decoded formats, of {', '.join(FORMATS)}"
+    )
+    max_pixels: int = Field(
+        ImageLimits.max_pixels,
+        ge=1,
+        description="pixels of an image; those of a request may have twice as many, and at least 100 million",
+    )
+    exif_transpose: bool = Field(
+        ImageLimits.exif_transpose, description="turn photos upright first; the reference does not"
+    )
+    scaled_decode: bool = Field(
+        ImageLimits.scaled_decode,
+        description="decode JPEGs above 2 megapixels at a reduced scale: 3 times as fast, nearly the same pixels",
+    )
+    max_queue_seconds: float = Field(
+        1.0, ge=0, le=3600, description="work that may be ahead of a request before it is refused"
+    )
+    label_cache_bytes: int = Field(
+        64_000_000, ge=0, description="classifiers and label embeddings of a model"
+    )
+    image_cache_bytes: int = Field(
+        0, ge=0, description="vectors of images seen before, of a model; 0: off, each image is encoded"
+    )
+
+    _may_spin: bool = PrivateAttr(default=True)
+
+    @property
+    def may_spin(self) -> bool:
+        """Whether threads may wait for their work in a busy loop: not in a program that has other work."""
+        return self._may_spin
+
+    def without_spinning(self) -> Self:
+        """A copy whose threads sleep while they have nothing to do."""
+        copy = self.model_copy()
+        copy._may_spin = False
+        return copy
+
+    def calls(self, *, on_gpu: bool) -> Calls:
+        """What is set, and the device's own for the rest."""
+        given = {name: getattr(self, name, None) for name in _FIELDS}
+        usual = ON_GPU if on_gpu else ON_CPU
+        chosen = replace(usual, **{name: value for name, value in given.items() if value})
+        tokens = usual.max_batch_tokens * chosen.max_batch_texts // usual.max_batch_texts
+        return replace(chosen, max_batch_tokens=max(usual.max_batch_tokens, tokens))
+
+    def image_limits(self, others: ImageLimits | None = None) -> ImageLimits:
+        """These, and `others` for what is no setting. A photo of any size may be progressive."""
+        others = others or ImageLimits()
+        scans = max(others.max_scan_pixels, _PROGRESSIVE_SCANS * self.max_pixels)
+        named = {each.name for each in fields(ImageLimits)}
+        return replace(others, max_scan_pixels=scans, **self.model_dump(include=named))
+
+    def options(self, kind: type[T], **others: object) -> T:
+        """The options of a room, a dataclass: `others`, and each field that is a setting of the same name."""
+        names = {field.name for field in fields(kind)}  # type: ignore[arg-type] # it is a dataclass
+        return kind(**{name: getattr(self, name) for name in names & type(self).model_fields.keys()} | others)
+
+    @field_validator("triton_url")
+    @classmethod
+    def _addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if len({parse_address(each) for each in value}) != len(value):
+            raise ValueError("it has an endpoint twice")
+        return value
+
+    @field_validator("triton_token", mode="before")
+    @classmethod
+    def _in_a_header(cls, value: object) -> object:
+        token = (
+            value.strip() if isinstance(value, str) else ""
+        )  # a file that it was read from ends with a newline
+        if isinstance(value, str) and not (token.isascii() and token.isprintable() and token):
+            raise ValueError("a token has printable ASCII characters only")
+        return token or value
+
+    @field_validator("image_formats")
+    @classmethod
+    def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        names = tuple(name.upper() for name in value)
+        if unknown := set(names) - set(FORMATS):
+            raise ValueError(f"{', '.join(sorted(unknown))} is not one of {', '.join(FORMATS)}")
+        return names
+
+
+def default_by_device(name: str) -> str | None:
+    """The default of a setting that depends on the device, in words; None for any other."""
+    if name not in _FIELDS or ModelSettings.model_fields[name].default is not None:
+        return None
+    return f"{getattr(ON_CPU, name)}, on a GPU {getattr(ON_GPU, name)}"
