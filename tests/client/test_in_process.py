@@ -13,8 +13,8 @@ from clipserve.application.requests import ClassifyRequest
 from clipserve.client.errors import ClipserveError, ItemFailed, Refused
 from clipserve.client.in_process import _a_call_on_each_core, _of_one_model, open_in_process
 from clipserve.client.methods import AsyncMethods
-from clipserve.commands.vectors.listing import images
-from clipserve.commands.vectors.making import VectorSource, make_file, size_of
+from clipserve.commands.vectors.listing import VectorSource, images
+from clipserve.commands.vectors.making import make_file, size_of
 from clipserve.demo import FOLDER as DEMO
 from clipserve.settings import Settings
 from clipserve.telemetry import log

@@ -5,21 +5,23 @@ from __future__ import annotations
 import sys
 from collections.abc import AsyncGenerator, Iterable, Iterator
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from clipserve.application.requests import ClassifyRequest
+from clipserve.application.stream import Window, in_order
+from clipserve.client.errors import ItemFailed
+from clipserve.client.images import MAX_FILE_BYTES, read_file
+from clipserve.client.methods import AsyncMethods
+from clipserve.client.results import Labelled, ServedBy
 from clipserve.commands.opening import IN_FLIGHT, InFlight, Key, Model, Url, open_clip
 from clipserve.commands.printing import say, say_json
 from clipserve.commands.reading import fail
+from clipserve.commands.running import run
+from clipserve.commands.vectors import listing
 
-if TYPE_CHECKING:  # loaded when the command runs
-    from clipserve.application.requests import ClassifyRequest
-    from clipserve.client.errors import ItemFailed
-    from clipserve.client.methods import AsyncMethods
-    from clipserve.client.results import Labelled
-
-    Outcome = tuple[str, Labelled | ItemFailed]
+Outcome = tuple[str, Labelled | ItemFailed]
 
 
 def classify(
@@ -43,9 +45,6 @@ def classify(
 
     Exit status: 0, all are classified; 1, some are not, or the command could not go on; 2, it was called wrongly.
     """
-    from clipserve.application.requests import ClassifyRequest
-    from clipserve.commands.running import run
-
     chosen = [each.strip() for each in (labels or "").split(",") if each.strip()]
     if bool(chosen) == (label_set is not None):
         fail('say what the images may be: --labels "cat,dog", or --label-set NAME.', status=2)
@@ -60,8 +59,8 @@ def classify(
 
     async def classified() -> int:
         async with open_clip(url, key, model, in_flight) as clip:
-            write = _write_json if json or not sys.stdout.isatty() else _write_table
-            return await write(_outcomes(clip, question, files), clip)
+            outcomes, served = _outcomes(clip, question, files), await clip.served_by()
+            return await _write(outcomes, served, as_json=json or not sys.stdout.isatty())
 
     run(classified())
 
@@ -70,10 +69,6 @@ async def _outcomes(
     clip: AsyncMethods, question: ClassifyRequest, files: Iterable[str]
 ) -> AsyncGenerator[Outcome, None]:
     """Of each file, in order."""
-    from clipserve.application.stream import Window, in_order
-    from clipserve.client.errors import ItemFailed
-    from clipserve.client.images import MAX_FILE_BYTES, read_file
-    from clipserve.commands.vectors import listing
 
     async def items(listed: Iterator[listing.Item]) -> AsyncGenerator[tuple[listing.Item, int], None]:
         for item in listed:
@@ -89,40 +84,30 @@ async def _outcomes(
         yield each
 
 
-async def _write_json(outcomes: AsyncGenerator[Outcome, None], clip: AsyncMethods) -> int:
-    failed, served = 0, await clip.served_by()
-    about = {"model": served.model, "fingerprint": served.fingerprint}
-    async for path, outcome in outcomes:
-        line: dict[str, Any] = {"path": path, **about}
-        if isinstance(outcome, Exception):
-            failed += 1
-            line["error"] = {"code": outcome.code, "detail": outcome.detail}
-            _tell(path, outcome)
-        else:
-            line["labels"] = [asdict(label) for label in outcome.labels]
-            if outcome.warnings:
-                line["warnings"] = outcome.warnings
-        say_json(line)
-    return 1 if failed else 0
-
-
-async def _write_table(outcomes: AsyncGenerator[Outcome, None], clip: AsyncMethods) -> int:
-    """Row by row, as they come: what is of no known width is at the end."""
-    say(f"score   cosine  label ({(await clip.served_by()).fingerprint})")
+async def _write(outcomes: AsyncGenerator[Outcome, None], served: ServedBy, *, as_json: bool) -> int:
+    """Each as it comes; in the table what is of no known width is at the end. The exit status."""
+    if not as_json:
+        say(f"score   cosine  label ({served.fingerprint})")
     failed, warnings = 0, dict[str, None]()
     async for path, outcome in outcomes:
         if isinstance(outcome, Exception):
             failed += 1
-            _tell(path, outcome)
-            continue
-        warnings |= dict.fromkeys(outcome.warnings)
-        say(path)
-        for label in outcome.labels:
-            say(f"{label.score:5.3f}  {label.cosine:7.3f}  {label.label}")
+            say(f"clipserve: {path}: {outcome.code}: {outcome.detail}", err=True)
+        if as_json:
+            about = {"path": path, "model": served.model, "fingerprint": served.fingerprint}
+            say_json(about | _fields(outcome))
+        elif not isinstance(outcome, Exception):
+            warnings |= dict.fromkeys(outcome.warnings)
+            say(path)
+            for label in outcome.labels:
+                say(f"{label.score:5.3f}  {label.cosine:7.3f}  {label.label}")
     for warning in warnings:
         say(f"clipserve: {warning}", err=True)
     return 1 if failed else 0
 
 
-def _tell(path: str, error: ItemFailed) -> None:
-    say(f"clipserve: {path}: {error.code}: {error.detail}", err=True)
+def _fields(outcome: Labelled | ItemFailed) -> dict[str, Any]:
+    if isinstance(outcome, Exception):
+        return {"error": {"code": outcome.code, "detail": outcome.detail}}
+    warnings = {"warnings": outcome.warnings} if outcome.warnings else {}
+    return {"labels": [asdict(label) for label in outcome.labels], **warnings}

@@ -6,18 +6,18 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from clipserve.commands.opening import IN_FLIGHT, InFlight, Key, Model, Url, open_clip
 from clipserve.commands.printing import say
 from clipserve.commands.reading import fail
-
-if TYPE_CHECKING:  # loaded when the command runs
-    from clipserve.commands.vectors.listing import Item
-    from clipserve.commands.vectors.making import VectorSource
-    from clipserve.commands.vectors.rows import Finished
+from clipserve.commands.running import run
+from clipserve.commands.vectors import listing
+from clipserve.commands.vectors.files import check_suffix
+from clipserve.commands.vectors.listing import Item, VectorSource
+from clipserve.commands.vectors.rows import Finished, VectorFileError
 
 _STDIN = "-"
 
@@ -45,8 +45,7 @@ def embed(
     Folders are searched for images, without hidden files. Exit status: 0, all have a vector; 1, some have none, and
     the file says why, or the command could not go on; 2, it was called wrongly.
     """
-    from clipserve.commands.running import run
-    from clipserve.commands.vectors.making import make_file
+    from clipserve.commands.vectors.making import make_file  # loads SQLite
 
     if bool(sources) == (text is not None):
         fail("name folders or image files, or - for their paths; or --text FILE alone.", status=2)
@@ -66,9 +65,6 @@ def embed(
 
 def check_file(path: Path) -> None:
     """End the command where no file of vectors has such a name, or its format needs what is not installed."""
-    from clipserve.commands.vectors.files import check_suffix
-    from clipserve.commands.vectors.rows import VectorFileError
-
     try:
         check_suffix(path)
     except VectorFileError as error:
@@ -90,9 +86,6 @@ def tell(made: Finished, out: Path) -> int:
 
 
 def _images(sources: list[str]) -> VectorSource:
-    from clipserve.commands.vectors import listing
-    from clipserve.commands.vectors.making import VectorSource
-
     if sources == [_STDIN]:
 
         def read() -> Iterator[Item]:
@@ -109,9 +102,6 @@ def _images(sources: list[str]) -> VectorSource:
 
 
 def _texts(file: Path) -> VectorSource:
-    from clipserve.commands.vectors import listing
-    from clipserve.commands.vectors.making import VectorSource
-
     if str(file) != _STDIN and not os.path.isfile(file):
         fail(f"there is no file {file}.", status=2)
 

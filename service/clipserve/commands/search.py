@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from clipserve.client.errors import ClipserveError, ItemFailed
+from clipserve.client.images import MAX_FILE_BYTES, read_file
+from clipserve.client.methods import AsyncMethods
+from clipserve.commands.contact_sheet import contact_sheet
 from clipserve.commands.embed import check_file, tell
 from clipserve.commands.opening import IN_FLIGHT, InFlight, Key, Model, Url, open_clip
 from clipserve.commands.printing import say
 from clipserve.commands.reading import fail
-
-if TYPE_CHECKING:  # loaded when the command runs
-    from clipserve.client.methods import AsyncMethods
-    from clipserve.commands.vectors.files import Found
-    from clipserve.engine.backend import Vector
+from clipserve.commands.running import run
+from clipserve.commands.vectors import listing
+from clipserve.commands.vectors.files import Found, facts_of, nearest
+from clipserve.commands.vectors.listing import VectorSource
+from clipserve.commands.vectors.rows import OtherVectors
+from clipserve.engine.backend import Vector
 
 IN_FOLDER = ".clipserve.npz"  # hidden, so that it is not embedded itself
 
@@ -36,8 +41,6 @@ def search(
 
     A folder is embedded first, into FOLDER/.clipserve.npz, the next time what is new. Prints cosines and paths.
     """
-    from clipserve.commands.running import run
-
     if (sentence is None) == (image is None):
         fail("say what to look for: a sentence, or --image FILE.", status=2)
     folder = where if os.path.isdir(where) else None
@@ -66,14 +69,11 @@ def search(
 
 
 def _model_of(file: Path) -> str | None:
-    from clipserve.commands.vectors.files import facts_of
-
     return facts_of(file).model if file.exists() else None
 
 
 async def _embed(clip: AsyncMethods, folder: Path, file: Path) -> None:
-    from clipserve.commands.vectors import listing
-    from clipserve.commands.vectors.making import VectorSource, make_file
+    from clipserve.commands.vectors.making import make_file  # loads SQLite
 
     source = VectorSource("image", lambda: listing.images([str(folder)], root=str(folder)))
     tell(await make_file(clip, source, file, prune=True), file)
@@ -82,9 +82,6 @@ async def _embed(clip: AsyncMethods, folder: Path, file: Path) -> None:
 async def _nearest(
     clip: AsyncMethods, file: Path, sentence: str | None, image: Path | None, top: int
 ) -> list[Found]:
-    from clipserve.commands.vectors.files import facts_of, nearest
-    from clipserve.commands.vectors.rows import OtherVectors
-
     said, wanted = facts_of(file).fingerprint, (await clip.served_by()).fingerprint
     if said != wanted:
         raise OtherVectors(
@@ -96,9 +93,6 @@ async def _nearest(
 
 async def _asked(clip: AsyncMethods, sentence: str | None, image: Path | None) -> Vector:
     """Of the sentence or the image, float32 [D]."""
-    from clipserve.client.errors import ClipserveError, ItemFailed
-    from clipserve.client.images import MAX_FILE_BYTES, read_file
-
     try:
         if image is not None:
             return (await clip.embed_image(read_file(str(image), MAX_FILE_BYTES))).vector
@@ -108,9 +102,6 @@ async def _asked(clip: AsyncMethods, sentence: str | None, image: Path | None) -
 
 
 def _write(page: Path, title: str, found: list[Found], file: Path, folder: Path | None) -> None:
-    from clipserve.commands.contact_sheet import contact_sheet
-    from clipserve.commands.vectors.files import facts_of
-
     facts = facts_of(file)
     texts = facts.kind == "text"
     pictured = [(row, None if texts else _file_of(row.name, file, folder)) for row in found]

@@ -10,8 +10,7 @@ import pytest
 
 from clipserve.commands.doctor.context import Context
 from clipserve.commands.doctor.findings import Finding
-from clipserve.commands.doctor.limits import memory
-from clipserve.commands.doctor.memory import bound, rows
+from clipserve.commands.doctor.limits import bound, memory, rows
 from clipserve.demo import FOLDER as DEMO
 from clipserve.settings import Settings
 from tests.process import ROOT

@@ -13,8 +13,8 @@ from clipserve.application.requests import ClassifyRequest
 from clipserve.client.errors import ClipserveError, ItemFailed
 from clipserve.client.methods import AsyncMethods
 from clipserve.client.results import Embedded, Labelled, ServedBy, Tokenized
-from clipserve.commands.vectors.listing import images, texts
-from clipserve.commands.vectors.making import VectorSource, make_file
+from clipserve.commands.vectors.listing import VectorSource, images, texts
+from clipserve.commands.vectors.making import make_file
 from tests.commands.vectors.support import DIM, MODEL
 from tests.support import png
 

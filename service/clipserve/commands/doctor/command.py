@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,16 +13,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from clipserve import __version__
+from clipserve.commands.doctor.context import Context, context_here
+from clipserve.commands.doctor.findings import LEVELS, Check, Outcome
+from clipserve.commands.doctor.secrets import Secrets
+from clipserve.commands.doctor.software import installed
 from clipserve.commands.printing import say, say_json, say_table
 from clipserve.commands.reading import BadSettings, fail
+from clipserve.telemetry import log
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
+if TYPE_CHECKING:  # it loads an HTTP client
     from clipserve.client.server import Server
-    from clipserve.commands.doctor.context import Context
-    from clipserve.commands.doctor.findings import Check, Outcome
-    from clipserve.commands.doctor.secrets import Secrets
 
 FORMAT = 1  # of the JSON; a field that is new does not change it
 _WRONG_USE = 2
@@ -45,9 +47,7 @@ def doctor(
     only: Annotated[list[str] | None, typer.Option(help="Run this check alone; repeatable.")] = None,
 ) -> None:
     """Say what is wrong here, and what to do. Exit status: 0 without a problem, 1 with one, 2 for wrong use."""
-    from clipserve.commands.doctor.checks import HERE, THERE
-    from clipserve.commands.doctor.secrets import Secrets
-    from clipserve.telemetry import log
+    from clipserve.commands.doctor.checks import HERE, THERE  # loads an HTTP client
 
     log.configure("CRITICAL")  # what engines log is told by the checks
     if url is None and ca_file:
@@ -72,8 +72,6 @@ def _chosen(checks: Sequence[Check], only: list[str] | None) -> list[Check]:
 
 
 def _context(secrets: Secrets) -> Context:
-    from clipserve.commands.doctor.context import context_here
-
     try:
         return context_here()
     except BadSettings as error:
@@ -109,22 +107,16 @@ def _run(checks: Sequence[Check], context: object, secrets: Secrets, *, quiet: b
 
 def _report(context: Context | Server, outcomes: list[Outcome], levels: list[Any]) -> dict[str, Any]:
     """See docs/doctor.md."""
-    from dataclasses import asdict
-
-    from clipserve.client.server import Server
-    from clipserve.commands.doctor.findings import LEVELS
-    from clipserve.commands.doctor.software import installed
-
     report = {
         "format": FORMAT,
         "clipserve": __version__,
-        "examined": context.shown if isinstance(context, Server) else "this machine",
+        "examined": "this machine" if isinstance(context, Context) else context.shown,
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "level": max(levels, key=LEVELS.index, default="ok"),
         "counts": {level: levels.count(level) for level in LEVELS},
         "checks": [asdict(outcome) for outcome in outcomes],
     }
-    if not isinstance(context, Server):
+    if isinstance(context, Context):
         report |= {"settings": context.settings.model_dump(mode="json"), "packages": installed()}
     return report
 

@@ -1,4 +1,8 @@
-"""Checks of what the system lets the service have: CPU, memory, open files, disk."""
+"""Checks of what the system lets the service have: CPU, memory, open files, disk.
+
+Limits are the least of this process's cgroup and of those around it, which a container, or systemd, sets. Of cgroup
+v1 only the root of each controller is seen, which in a container is its own.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +11,29 @@ import re
 import resource
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
-from clipserve.commands.doctor.cgroup import least_memory, least_quota, text_of
+from clipserve.application.stream import MAX_BULK_REQUESTS
 from clipserve.commands.doctor.context import Context
 from clipserve.commands.doctor.findings import Finding, ok, problem, warning
-from clipserve.commands.doctor.memory import bound
-from clipserve.cores import affinity, usable_cores
+from clipserve.cores import affinity, cpu_quota, usable_cores
+from clipserve.http1.connections import ConnectionLimits
+from clipserve.rpc.options import MAX_CALLS
+from clipserve.settings import Settings
 from clipserve.settings.model import ON_CPU
 from clipserve.wiring.listening import OTHER_FILES, files_needed
 
 _FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "asimd", "i8mm", "bf16")
 BF16 = {"avx512_bf16", "amx_bf16", "bf16"}
+
+_UNLIMITED_V1 = 1 << 60  # a number near 2**63 is "no limit"
+
+_MB = 1_000_000
+_LIBRARIES = 226 * _MB  # of a process with encoders of its own, the weights not counted
+_IN_FRONT_OF_TRITON = 150 * _MB
+_DECODER = 33 * _MB
+_KEPT_BY_THE_C_LIBRARY = 64 * _MB
+_READINGS = 2  # of health and reflection over gRPC, as in `clipserve.rpc.small_calls`, which loads gRPC
 
 
 def cpu_features(context: Context) -> list[str]:
@@ -29,7 +45,7 @@ def cpu_features(context: Context) -> list[str]:
 def cpu(context: Context) -> Iterator[Finding]:
     """Its features, cores and threads, and the quota of the cgroup and of those around it."""
     settings, features = context.settings, cpu_features(context)
-    limit, cores = least_quota(context), affinity()
+    limit, cores = _least_quota(context), affinity()
     quota = "without a quota" if limit is None else f"quota {limit[0]:g}"
     name = _cpuinfo(context, "model name|Hardware") or "a CPU without a name"
     yield ok(f"{name}: {', '.join(features) or 'no feature that is known'}; {cores} cores, {quota}")
@@ -55,14 +71,14 @@ def cpu(context: Context) -> Iterator[Finding]:
 
 
 def _cpuinfo(context: Context, names: str) -> str:
-    found = re.search(rf"^(?:{names})\s*:(.*)$", text_of(context.proc / "cpuinfo"), re.MULTILINE)
+    found = re.search(rf"^(?:{names})\s*:(.*)$", _text_of(context.proc / "cpuinfo"), re.MULTILINE)
     return found[1].strip() if found else ""
 
 
 def memory(context: Context) -> Iterator[Finding]:
     """The memory that there is, against what the settings allow the service to take (docs/memory.md)."""
     have, whose = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), "the machine has"
-    if (limit := least_memory(context)) and limit[0] < have:
+    if (limit := _least_memory(context)) and limit[0] < have:
         have, whose = limit[0], f"the limit of {limit[1]} is"
     start, most = bound(context)
     told = f"{whose} {_mb(have)}; the service takes about {_mb(start)} when it is ready, {_mb(most)} at most"
@@ -118,3 +134,74 @@ def disk(context: Context) -> Iterator[Finding]:
 
 def _mb(count: float) -> str:
     return f"{count / 1e6:,.0f} MB"
+
+
+def bound(context: Context) -> tuple[int, int]:
+    """What the service takes of memory: (when it is ready, at most) in bytes, as docs/memory.md explains it.
+
+    About: engines differ.
+    """
+    settings = context.settings
+    weights, models, inside = 0, 0, False
+    for folder, manifest, own in context.models():
+        models += 1
+        if own.backend != "triton":
+            inside = True
+            weights += sum(
+                (folder / name).stat().st_size for name in manifest.files if (folder / name).exists()
+            )
+    ready = (_LIBRARIES if inside else _IN_FRONT_OF_TRITON) + weights
+    return ready, ready + sum(rows(settings, max(1, models)).values())
+
+
+def rows(settings: Settings, models: int = 1) -> dict[str, int]:
+    """What it may take besides: the rows of the table, in bytes."""
+    decoders = settings.decode_threads or usable_cores()
+    return {
+        "bodies": settings.max_in_flight_bytes,
+        "grpc messages": settings.grpc_enabled
+        * (
+            settings.max_in_flight_bytes
+            + (MAX_BULK_REQUESTS + _READINGS) * settings.max_body_bytes
+            + MAX_CALLS * 65_536
+        ),
+        "grpc metadata": settings.grpc_enabled * MAX_CALLS * (65_536 + ConnectionLimits.max_header_bytes),
+        "parsing": 10 * settings.max_body_bytes,
+        "connections": settings.max_connections * 3 * ConnectionLimits.max_header_bytes,
+        "caches": models * (settings.label_cache_bytes + settings.image_cache_bytes),
+        "images": settings.decode_memory_bytes,
+        "decoders": settings.decode_processes * decoders * _DECODER,
+        "the C library": _KEPT_BY_THE_C_LIBRARY,
+    }
+
+
+def _least_quota(context: Context) -> tuple[float, Path] | None:
+    """The least CPU quota, in cores, and the folder that has it."""
+    quotas = ((cpu_quota(folder), folder) for folder in _folders(context))
+    return min(((quota, folder) for quota, folder in quotas if quota is not None), default=None)
+
+
+def _least_memory(context: Context) -> tuple[int, Path] | None:
+    """The least limit of memory, in bytes, and the file that has it."""
+    files = [folder / "memory.max" for folder in _folders(context)]
+    files.append(context.cgroup / "memory" / "memory.limit_in_bytes")
+    limits = ((_text_of(file).strip(), file) for file in files)
+    numbers = ((int(text), file) for text, file in limits if text.isdecimal())
+    return min((each for each in numbers if each[0] < _UNLIMITED_V1), default=None)
+
+
+def _folders(context: Context) -> Iterator[Path]:
+    """The process's own of cgroup v2, then those around it."""
+    lines = _text_of(context.proc / "self" / "cgroup").splitlines()
+    own = next((Path(line.removeprefix("0::/")) for line in lines if line.startswith("0::/")), Path())
+    if ".." not in own.parts:  # else it is another namespace's
+        yield from (context.cgroup / each for each in (own, *own.parents) if each != Path())
+    yield context.cgroup
+
+
+def _text_of(path: Path) -> str:
+    """Of a file; empty where there is none."""
+    try:
+        return path.read_text("utf-8", "replace")
+    except OSError:
+        return ""

@@ -14,8 +14,8 @@ from typing import Literal
 
 from clipserve.client.results import ServedBy
 from clipserve.commands.vectors.files import open_vectors
-from clipserve.commands.vectors.listing import Item
-from clipserve.commands.vectors.rows import Columns, Facts, Finished, Kind, OtherVectors, VectorFileError
+from clipserve.commands.vectors.listing import Item, Kind
+from clipserve.commands.vectors.rows import Columns, Facts, Finished, OtherVectors, VectorFileError
 from clipserve.engine.backend import Vector
 
 _VERSION = 1

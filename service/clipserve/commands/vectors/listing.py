@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import Literal, TextIO
 
 from clipserve.clip.formats import FORMATS
 
@@ -15,6 +15,8 @@ _OTHER_SUFFIXES = {"JPEG": (".jpg", ".jpe", ".jfif"), "TIFF": (".tif",)}
 SUFFIXES = frozenset(
     suffix for name in FORMATS for suffix in (f".{name.lower()}", *_OTHER_SUFFIXES.get(name, ()))
 )
+
+Kind = Literal["image", "text"]
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,15 @@ class Item:
     text: str | None = None
     size: int = 0
     modified: int = 0
+
+
+@dataclass(frozen=True)
+class VectorSource:
+    """What is to be embedded. `items`: lists it anew at each call. `countable`: it can be listed twice."""
+
+    kind: Kind
+    items: Callable[[], Iterator[Item]]
+    countable: bool = True
 
 
 def images(sources: Iterable[str], root: str | None = None) -> Iterator[Item]:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import io
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from concurrent.futures import Executor
 from contextlib import aclosing
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -22,8 +21,8 @@ from clipserve.clip.formats import FORMATS, sniff
 from clipserve.commands.progress import Shown
 from clipserve.commands.vectors.files import write_vectors
 from clipserve.commands.vectors.journal import Journal
-from clipserve.commands.vectors.listing import Item
-from clipserve.commands.vectors.rows import Finished, Kind
+from clipserve.commands.vectors.listing import Item, VectorSource
+from clipserve.commands.vectors.rows import Finished
 from clipserve.concurrency import DaemonExecutor
 from clipserve.engine.backend import Vector
 from clipserve.errors import UndecodableImage
@@ -35,15 +34,6 @@ _WINDOW_BYTES = 64_000_000
 
 Listed = tuple[int, Item]  # the item's number in the journal
 SizedVector = tuple[tuple[int, int], Vector]  # (width, height) of an image as its file has it; float32 [D]
-
-
-@dataclass(frozen=True)
-class VectorSource:
-    """What is to be embedded. `items`: lists it anew at each call. `countable`: it can be listed twice."""
-
-    kind: Kind
-    items: Callable[[], Iterator[Item]]
-    countable: bool = True
 
 
 async def make_file(

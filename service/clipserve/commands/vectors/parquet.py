@@ -15,7 +15,8 @@ import numpy as np
 import pyarrow
 from pyarrow import parquet
 
-from clipserve.commands.vectors.rows import CHUNK, Columns, Facts, Finished, Kind, OpenFile, VectorFileError
+from clipserve.commands.vectors.listing import Kind
+from clipserve.commands.vectors.rows import CHUNK, Columns, Facts, Finished, OpenFile, VectorFileError
 
 
 def write_parquet(file: BinaryIO, table: Finished) -> None:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from clipserve.commands.vectors.listing import text_of
+from clipserve.commands.vectors.listing import Kind, text_of
+
+if TYPE_CHECKING:  # loaded when a command writes a file
+    import sqlite3
 
 CHUNK = 1_024  # rows that are in memory at a time
 _SHOWN_FAILURES = 20
-Kind = Literal["image", "text"]
 
 
 class VectorFileError(Exception):
