@@ -12,10 +12,10 @@ import typer
 
 from clipserve.commands.opening import IN_FLIGHT, InFlight, Key, Model, Url, open_clip
 from clipserve.commands.printing import say
-from clipserve.commands.reading import fail
+from clipserve.commands.reading import fail, failing
 from clipserve.commands.running import run
 from clipserve.commands.vectors import listing
-from clipserve.commands.vectors.files import check_suffix
+from clipserve.commands.vectors.files import format_of
 from clipserve.commands.vectors.listing import Item, VectorSource
 from clipserve.commands.vectors.rows import Finished, VectorFileError
 
@@ -65,10 +65,8 @@ def embed(
 
 def check_file(path: Path) -> None:
     """End the command where no file of vectors has such a name, or its format needs what is not installed."""
-    try:
-        check_suffix(path)
-    except VectorFileError as error:
-        fail(str(error), status=2)
+    with failing(VectorFileError, status=2):
+        format_of(path)
 
 
 def tell(made: Finished, out: Path) -> int:

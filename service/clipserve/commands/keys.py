@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +9,7 @@ import typer
 
 from clipserve.access.key_file import KeyFileError, add_key, read_keys, remove_key
 from clipserve.commands.printing import say, say_table
-from clipserve.commands.reading import fail
+from clipserve.commands.reading import failing
 
 keys = typer.Typer(no_args_is_help=True, help="Add, list and remove keys.")
 
@@ -31,7 +29,7 @@ def add(
     ] = ["use"],  # noqa: B006 - typer makes its own
 ) -> None:
     """Make a key and print it, this once. A service that runs knows it within two seconds."""
-    with _said():
+    with failing(KeyFileError):
         say(add_key(file, name, scope))
     say("Keep it: it is not written down anywhere. Send `Authorization: Bearer KEY`.", err=True)
 
@@ -40,7 +38,7 @@ def add(
 def show(file: File) -> None:
     """Names, scopes and days of making."""
     rows = []
-    with _said():
+    with failing(KeyFileError):
         for key in read_keys(file):
             own = {"rows/s": key.rows_per_second, "bytes/s": key.bytes_per_second}
             rates = [f"{rate} {unit}" for unit, rate in own.items() if rate is not None]
@@ -51,13 +49,5 @@ def show(file: File) -> None:
 @keys.command()
 def remove(name: Name, file: File) -> None:
     """End a key. A service that runs refuses it within two seconds."""
-    with _said():
+    with failing(KeyFileError):
         remove_key(file, name)
-
-
-@contextmanager
-def _said() -> Iterator[None]:
-    try:
-        yield
-    except KeyFileError as error:
-        fail(str(error))

@@ -15,9 +15,10 @@ from urllib.parse import quote
 
 import typer
 
+from clipserve.client.errors import ClipserveError
 from clipserve.client.shapes import LabelSetShape, LabelSetsShape, WholeLabelSetShape
 from clipserve.commands.printing import say, say_json, say_table
-from clipserve.commands.reading import fail
+from clipserve.commands.reading import fail, failing
 
 if TYPE_CHECKING:  # it loads an HTTP client
     from clipserve.client.server import Server
@@ -103,13 +104,10 @@ def delete(name: Name, url: Url = _HERE, key: ApiKey = None, ca_file: CaFile = N
 @contextmanager
 def _asked(url: str, key: str | None, ca_file: Path | None) -> Iterator[Server]:
     """The server; what goes wrong is said in a line, in its own words."""
-    from clipserve.client.errors import ClipserveError
-    from clipserve.client.server import Server
+    from clipserve.client.server import Server  # loads an HTTP client
 
-    try:
+    with failing(ClipserveError):
         yield Server(url, key, ca_file)
-    except ClipserveError as error:
-        fail(str(error))
 
 
 def _path(name: str) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from typing import NoReturn
 
 import typer
@@ -50,6 +51,15 @@ def fail(*reasons: str, status: int = 1) -> NoReturn:
     for reason in reasons:
         say(f"clipserve: {reason}", err=True)
     raise typer.Exit(status)
+
+
+@contextmanager
+def failing(*kinds: type[Exception], status: int = 1) -> Iterator[None]:
+    """An error of these kinds is said, and ends the command."""
+    try:
+        yield
+    except kinds as error:
+        fail(str(error), status=status)
 
 
 def _reason(fault: ErrorDetails) -> str:

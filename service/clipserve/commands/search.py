@@ -50,7 +50,7 @@ def search(
         fail(f"there is no file or folder {where}.", status=2)
 
     async def searched() -> int:
-        name = model or _model_of(file)
+        name = model or (facts_of(file).model if file.exists() else None)
         async with open_clip(url, key, name, in_flight, exact=True) as clip:
             if folder:
                 await _embed(clip, folder, file)
@@ -66,10 +66,6 @@ def search(
         searched(),
         f"interrupted. What is embedded is in {file}.journal: the same command goes on from there.",
     )
-
-
-def _model_of(file: Path) -> str | None:
-    return facts_of(file).model if file.exists() else None
 
 
 async def _embed(clip: AsyncMethods, folder: Path, file: Path) -> None:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, DirectoryPath, Field, field_validator
+from pydantic import BaseModel, DirectoryPath, Field
 
 from clipserve.application.label_sets.request import LabelSetLimits
-from clipserve.settings.values import named_folder, xdg_folder
+from clipserve.settings.values import NamedFolder, xdg_folder
 
 
 class LabelSetSettings(BaseModel):
     """A part of `Settings`."""
 
-    state_dir: Path = Field(
+    state_dir: NamedFolder = Field(
         default_factory=lambda: xdg_folder("XDG_STATE_HOME", "~/.local/state", "/var/lib/clipserve"),
         description="folder on a local disk for what must outlive the process, which is label sets; made at the "
         "first change; in place of ~/.local/state it is XDG_STATE_HOME, if that is set",
@@ -44,8 +43,3 @@ class LabelSetSettings(BaseModel):
     max_label_set_examples: int = Field(
         LabelSetLimits.max_label_set_examples, ge=0, description="example images of a label set"
     )
-
-    @field_validator("state_dir", mode="before")
-    @classmethod
-    def _is_a_folder(cls, value: object) -> object:
-        return named_folder(value)

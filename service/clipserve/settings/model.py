@@ -8,11 +8,10 @@ seen whether CUDA works (`clipserve.engine.cuda.Accelerator`).
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Literal, Self, TypeVar
 
 from pydantic import (
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     FilePath,
@@ -20,13 +19,12 @@ from pydantic import (
     SecretStr,
     field_validator,
 )
-from pydantic_settings import NoDecode
 
 from clipserve.clip.formats import FORMATS
 from clipserve.clip.images import ImageLimits
 from clipserve.engine.nvidia import Device
 from clipserve.engine.triton.address import parse_address
-from clipserve.settings.values import split
+from clipserve.settings.values import Names
 
 T = TypeVar("T")
 
@@ -89,7 +87,7 @@ class ModelSettings(BaseModel):
     max_queue_delay_seconds: float = Field(
         0.0, ge=0, le=1, description="how long a row may wait for company while the encoder is idle"
     )
-    triton_url: Annotated[tuple[str, ...], NoDecode, BeforeValidator(split)] = Field(
+    triton_url: Names = Field(
         ("localhost:8001",),
         min_length=1,
         description="host:port of Triton's gRPC endpoints, comma-separated; a name stands for all its addresses, "
@@ -103,7 +101,7 @@ class ModelSettings(BaseModel):
         None,
         description="sent to Triton: as a bearer token, and as its restricted-protocol key `token`",
     )
-    image_formats: Annotated[tuple[str, ...], NoDecode, BeforeValidator(split)] = Field(
+    image_formats: Names = Field(
         ImageLimits.image_formats, min_length=1, description=f"decoded formats, of {', '.join(FORMATS)}"
     )
     max_pixels: int = Field(

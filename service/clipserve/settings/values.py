@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import BeforeValidator
+from pydantic_settings import NoDecode
 
 
 def xdg_folder(variable: str, usual: str, without_home: str) -> Path:
@@ -18,12 +22,7 @@ def xdg_folder(variable: str, usual: str, without_home: str) -> Path:
     return base / "clipserve" if base.is_absolute() else Path(without_home)
 
 
-def named_folder(value: object) -> object:
-    """The path that a setting names, `~` expanded.
-
-    Raises:
-        ValueError: it names none.
-    """
+def _named(value: object) -> object:
     if not isinstance(value, str):
         return value
     folder = os.path.expanduser(value)
@@ -32,6 +31,12 @@ def named_folder(value: object) -> object:
     return folder
 
 
+NamedFolder = Annotated[Path, BeforeValidator(_named)]  # `~` is expanded
+
+
 def split(value: object) -> object:
     """A list is written with commas: CLIPSERVE_MODELS=demo,ViT-B-32."""
     return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+
+
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(split)]

@@ -25,7 +25,6 @@ from clipserve.http1.connections import Connections
 from clipserve.http1.server import build_server
 from clipserve.rest.app import build_app
 from clipserve.rest.errors import rendered
-from clipserve.rpc.options import RpcOptions
 from clipserve.settings import Settings
 from clipserve.telemetry.metrics import Metrics
 from clipserve.telemetry.tracing import tracing_to
@@ -116,14 +115,12 @@ async def open_gateway(
         shared = Shared(use_cases.inference, use_cases.side, budget, places, gate, metrics)
         app, connections = build_app(shared, options.rest), Connections(options.connections)
         server = build_server(app, options.http, connections, rendered, metrics)
-        rpc = _rpc(shared, options.rpc) if settings.grpc_enabled else None
+        rpc = None
+        if settings.grpc_enabled:
+            from clipserve.rpc.build import build_rpc  # loads gRPC
+
+            rpc = build_rpc(shared, options.rpc)
         yield Gateway(app, server, rpc, metrics, use_cases, connections, keys)
-
-
-def _rpc(shared: Shared, options: RpcOptions) -> RpcServer:
-    from clipserve.rpc.build import build_rpc  # loads gRPC
-
-    return build_rpc(shared, options)
 
 
 async def _keys_and_gate(

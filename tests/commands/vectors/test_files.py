@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from clipserve.commands.vectors.files import check_suffix, facts_of, nearest, open_vectors
+from clipserve.commands.vectors.files import facts_of, format_of, nearest, open_vectors
 from clipserve.commands.vectors.journal import Journal
 from clipserve.commands.vectors.rows import VectorFileError
 from tests.commands.vectors.support import DIM, MODEL, fill, finish, vector
@@ -85,7 +86,8 @@ def test_another_suffix_and_a_missing_library_are_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(VectorFileError, match=r"ends with \.npz or \.parquet"):
-        check_suffix(tmp_path / "a.csv")
-    monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
+        format_of(tmp_path / "a.csv")
+    monkeypatch.delitem(sys.modules, "clipserve.commands.vectors.parquet", raising=False)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(VectorFileError, match=r"pyarrow.*clipserve\[parquet\]"):
-        check_suffix(tmp_path / "a.parquet")
+        format_of(tmp_path / "a.parquet")

@@ -17,7 +17,7 @@ def journal(out: Path, *, restart: bool = False) -> Journal:
 
 
 def names(finished: Finished) -> list[str]:
-    return [name for batch in finished.batches() for name in batch.names]
+    return [finished.name(key) for chunk in finished.chunks("key") for (key,) in chunk]
 
 
 def test_a_journal_that_was_closed_in_between_makes_the_same_file(tmp_path: Path) -> None:

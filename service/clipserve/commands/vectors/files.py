@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from contextlib import AbstractContextManager, suppress
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
@@ -15,34 +17,31 @@ from clipserve.engine.backend import Vector
 SUFFIXES = (".npz", ".parquet")
 
 
-def check_suffix(path: Path) -> None:
-    """Raises VectorFileError: no file of vectors has such a suffix, or what it needs is not installed."""
+def format_of(path: Path) -> ModuleType:
+    """The module that reads and writes files of this suffix, with `opened` and `write`.
+
+    Raises:
+        VectorFileError: no file of vectors has such a suffix, or what it needs is not installed.
+    """
     if path.suffix not in SUFFIXES:
         raise VectorFileError(f"{path}: a file of vectors ends with {' or '.join(SUFFIXES)}.")
-    if path.suffix == ".parquet":
-        try:
-            import pyarrow  # noqa: F401
-        except ImportError:
-            raise VectorFileError(
-                f"{path}: Parquet needs pyarrow, which is not installed: pip install "
-                "'clipserve[parquet]', or choose a name with .npz."
-            ) from None
+    try:
+        return import_module(f"clipserve.commands.vectors.{path.suffix[1:]}")
+    except ImportError:
+        raise VectorFileError(
+            f"{path}: Parquet needs pyarrow, which is not installed: pip install "
+            "'clipserve[parquet]', or choose a name with .npz."
+        ) from None
 
 
 def open_vectors(path: Path) -> AbstractContextManager[OpenFile]:
     """To be read.
 
     Raises:
-        VectorFileError: see `check_suffix`; on entering, it is no file of vectors, or is damaged.
+        VectorFileError: see `format_of`; on entering, it is no file of vectors, or is damaged.
     """
-    check_suffix(path)
-    if path.suffix == ".npz":
-        from clipserve.commands.vectors.npz import open_npz
-
-        return open_npz(path)
-    from clipserve.commands.vectors.parquet import open_parquet
-
-    return open_parquet(path)
+    opened: AbstractContextManager[OpenFile] = format_of(path).opened(path)
+    return opened
 
 
 def write_vectors(path: Path, table: Finished) -> None:
@@ -54,14 +53,7 @@ def write_vectors(path: Path, table: Finished) -> None:
     part = path.with_name(f"{path.name}.part")
     try:
         with part.open("wb") as file:
-            if path.suffix == ".npz":
-                from clipserve.commands.vectors.npz import write_npz
-
-                write_npz(file, table)
-            else:
-                from clipserve.commands.vectors.parquet import write_parquet
-
-                write_parquet(file, table)
+            format_of(path).write(file, table)
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TextIO
@@ -84,29 +85,25 @@ def shown(path: str) -> str:
 
 
 def _walk(top: str, seen: set[tuple[int, int]]) -> Iterator[str]:
-    open_folders = [_entries(top, seen)]
-    while open_folders:
-        for path, is_folder in open_folders[-1]:
+    waiting = [(top, True)]
+    while waiting:
+        path, is_folder = waiting.pop()
+        with suppress(OSError):  # a folder that cannot be read fails as a file does
             if is_folder:
-                open_folders.append(_entries(path, seen))
-                break
-            yield path
-        else:
-            open_folders.pop()
+                waiting += reversed(_entries(path, seen))
+                continue
+        yield path
 
 
-def _entries(folder: str, seen: set[tuple[int, int]]) -> Iterator[tuple[str, bool]]:
-    """(path, whether it is a folder) of what is in it and may be embedded."""
-    try:
-        status = os.stat(folder)
-        if (status.st_dev, status.st_ino) in seen:
-            return
-        seen.add((status.st_dev, status.st_ino))
-        with os.scandir(folder) as scanned:
-            entries = sorted(scanned, key=lambda entry: os.fsencode(entry.name))
-    except OSError:
-        yield folder, False
-        return
+def _entries(folder: str, seen: set[tuple[int, int]]) -> list[tuple[str, bool]]:
+    """(path, whether it is a folder) of what is in it and may be embedded. Raises OSError: it cannot be read."""
+    status = os.stat(folder)
+    if (status.st_dev, status.st_ino) in seen:
+        return []
+    seen.add((status.st_dev, status.st_ino))
+    with os.scandir(folder) as scanned:
+        entries = sorted(scanned, key=lambda entry: os.fsencode(entry.name))
+    found = []
     for entry in entries:
         if entry.name.startswith("."):
             continue
@@ -116,7 +113,8 @@ def _entries(folder: str, seen: set[tuple[int, int]]) -> Iterator[tuple[str, boo
         except OSError:  # of this entry alone, as of a link that leads to itself: it fails as a file does
             is_folder, wanted = False, True
         if wanted:
-            yield entry.path, is_folder
+            found.append((entry.path, is_folder))
+    return found
 
 
 def _item(path: str, root: str | None) -> Item:

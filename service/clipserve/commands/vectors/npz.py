@@ -32,7 +32,7 @@ _TIME = (1980, 1, 1, 0, 0, 0)  # the first that a zip file knows
 Chunks = Iterable[npt.NDArray[Any] | bytes]
 
 
-def write_npz(file: BinaryIO, table: Finished) -> None:
+def write(file: BinaryIO, table: Finished) -> None:
     """Write all arrays of `table`."""
     facts, count = table.facts, table.count
     name = "text" if facts.kind == "text" else "path"
@@ -84,11 +84,11 @@ def _put(archive: zipfile.ZipFile, name: str, kind: str, shape: tuple[int, ...],
 
 
 @contextmanager
-def open_npz(path: Path) -> Iterator[OpenFile]:
+def opened(path: Path) -> Iterator[OpenFile]:
     """To be read.
 
     Raises:
-        VectorFileError: it is not a file that `write_npz` has written, or is damaged.
+        VectorFileError: it is not a file that `write` has written, or is damaged.
     """
     try:
         with zipfile.ZipFile(path) as archive:

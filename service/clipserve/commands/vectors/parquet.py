@@ -19,7 +19,7 @@ from clipserve.commands.vectors.listing import Kind
 from clipserve.commands.vectors.rows import CHUNK, Columns, Facts, Finished, OpenFile, VectorFileError
 
 
-def write_parquet(file: BinaryIO, table: Finished) -> None:
+def write(file: BinaryIO, table: Finished) -> None:
     """Write all rows of `table`."""
     facts = table.facts
     schema = pyarrow.schema(
@@ -36,26 +36,27 @@ def write_parquet(file: BinaryIO, table: Finished) -> None:
         {"fingerprint": facts.fingerprint, "model": facts.model},
     )
     with parquet.ParquetWriter(file, schema) as writer:
-        for batch in table.batches():
+        for chunk in table.chunks("key, width, height, vector, code, detail, size, modified"):
+            keys, widths, heights, vectors, codes, details, *of_file = zip(*chunk, strict=True)
             columns = [
-                batch.names,
-                *zip(*batch.sizes, strict=True),
-                [None if code else vector for vector, code in zip(batch.vectors, batch.codes, strict=True)],
-                [code or None for code in batch.codes],
-                [detail or None for detail in batch.details],
-                batch.bytes,
-                batch.modified,
+                [*map(table.name, keys)],
+                widths,
+                heights,
+                [vector and np.frombuffer(vector, "<f4") for vector in vectors],
+                [code or None for code in codes],
+                [detail or None for detail in details],
+                *of_file,
             ]
             table_of = dict(zip(schema.names, columns, strict=True))
             writer.write_table(pyarrow.Table.from_pydict(table_of, schema))
 
 
 @contextmanager
-def open_parquet(path: Path) -> Iterator[OpenFile]:
+def opened(path: Path) -> Iterator[OpenFile]:
     """To be read.
 
     Raises:
-        VectorFileError: it is not a file that `write_parquet` has written, or is damaged.
+        VectorFileError: it is not a file that `write` has written, or is damaged.
     """
     try:
         with parquet.ParquetFile(path) as file:

@@ -91,22 +91,6 @@ class Finished:
             while rows := cursor.fetchmany(CHUNK):
                 yield rows
 
-    def batches(self) -> Iterator[Columns]:
-        """All rows."""
-        zeros = bytes(4 * self.facts.embed_dim)
-        for chunk in self.chunks("key, width, height, size, modified, code, detail, vector"):
-            keys, widths, heights, sizes, modified, codes, details, vectors = zip(*chunk, strict=True)
-            array = np.frombuffer(b"".join(vector or zeros for vector in vectors), "<f4")
-            yield Columns(
-                [*map(self.name, keys)],
-                [*zip(widths, heights, strict=True)],
-                array.reshape(len(chunk), -1),
-                codes,
-                details,
-                sizes,
-                modified,
-            )
-
     def name(self, key: str) -> str:
         """What the file calls a row."""
         return text_of(key) if self.facts.kind == "text" else key
