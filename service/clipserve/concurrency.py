@@ -166,9 +166,6 @@ class DaemonExecutor(Executor):
         for _ in range(self._threads):
             self._jobs.put(None)
 
-    def __exit__(self, *_: object) -> None:
-        self.shutdown()
-
     def _work(self, initializer: Callable[[], object]) -> None:
         initializer()
         while taken := self._jobs.get():

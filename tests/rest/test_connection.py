@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
 from clipserve.engine.backend import Embeddings, Pixels
-from clipserve.http1.answers import Refusals
+from clipserve.http1.answers import refusal
 from clipserve.http1.connection import Connection
 from clipserve.http1.connections import Connections
 from clipserve.rest.errors import rendered
@@ -168,7 +169,7 @@ async def test_an_answer_that_ends_before_its_body_is_not_begun_again_by_the_res
     state, table = ServerState(), Connections(replace(LIMITS, write_timeout_seconds=60))
     loop = asyncio.get_running_loop()
     server = await loop.create_server(
-        lambda: Connection(app, table, Refusals(rendered, Metrics()), state), "127.0.0.1", 0
+        lambda: Connection(app, table, partial(refusal, rendered, Metrics()), state), "127.0.0.1", 0
     )
     async with server:
         reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())

@@ -7,7 +7,7 @@ import os
 import stat
 import tempfile
 from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import get_args
 from pydantic import ValidationError
 
 from clipserve.access.keys import Key, Keys, Scope, digest_of, new_key
-from clipserve.concurrency import kept_running
+from clipserve.concurrency import ended, kept_running
 from clipserve.telemetry.log import logger
 
 _MAX_BYTES = 1_000_000
@@ -103,9 +103,7 @@ async def following(path: Path) -> AsyncIterator[Keys]:
     try:
         yield keys
     finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+        await ended([task])
 
 
 def _lines(path: Path) -> list[str]:

@@ -15,6 +15,7 @@ from clipserve.telemetry.metrics import Metrics
 Headers = Iterable[tuple[bytes, bytes]]
 # An error and the id of the request -> a word for metrics and logs, and the answer.
 Render = Callable[[ClipError, str], tuple[str, Response]]
+Refuse = Callable[[ClipError, float, Headers], bytes]  # the last arguments of `refusal`
 
 _STATUS_LINES = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
@@ -23,23 +24,20 @@ _LAST_CHUNK = b"0\r\n\r\n"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
-class Refusals:
-    """Errors that are answered before there is a request for the application, the last of their connection."""
+def refusal(
+    render: Render, metrics: Metrics, error: ClipError, seconds: float, default_headers: Headers
+) -> bytes:
+    """The whole answer where there is no request for the application, the last of its connection.
 
-    def __init__(self, render: Render, metrics: Metrics) -> None:
-        self._render = render
-        self._metrics = metrics
-
-    def answer(self, error: ClipError, seconds: float, default_headers: Headers) -> bytes:
-        """The whole answer, which is counted and logged. `seconds`: what the client has taken so far."""
-        request_id = uuid.uuid4().hex
-        outcome, response = self._render(error, request_id)
-        headers = [*default_headers, *response.raw_headers, (b"x-request-id", request_id.encode())]
-        self._metrics.request("other", outcome, seconds)
-        logger.info("request", endpoint="other", outcome=outcome, request_id=request_id)
-        return answer_head(response.status_code, headers, keep_alive=False, chunked=False) + bytes(
-            response.body
-        )
+    It is counted and logged. `seconds`: what the client has taken so far.
+    """
+    request_id = uuid.uuid4().hex
+    outcome, response = render(error, request_id)
+    headers = [*default_headers, *response.raw_headers, (b"x-request-id", request_id.encode())]
+    metrics.request("other", outcome, seconds)
+    logger.info("request", endpoint="other", outcome=outcome, request_id=request_id)
+    head = answer_head(response.status_code, headers, keep_alive=False, chunked=False)
+    return head + bytes(response.body)
 
 
 def answer_head(status: int, headers: Headers, *, keep_alive: bool, chunked: bool) -> bytes:

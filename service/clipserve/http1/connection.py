@@ -30,7 +30,7 @@ from starlette.types import ASGIApp
 from uvicorn.server import ServerState
 
 from clipserve.errors import ClipError, HeadersTooSlow, TooManyConnections
-from clipserve.http1.answers import Refusals
+from clipserve.http1.answers import Refuse
 from clipserve.http1.connections import Connections, Phase, Taking, address_of, has_left
 from clipserve.http1.cycle import Cycle, scope_of
 from clipserve.http1.requests import IncomingRequest
@@ -42,7 +42,7 @@ _LINGER_SECONDS = 2.0
 class Connection(asyncio.Protocol):
     """See the module. `state`: uvicorn's, which waits at its end for what is in there."""
 
-    def __init__(self, app: ASGIApp, table: Connections, refusals: Refusals, state: ServerState) -> None:
+    def __init__(self, app: ASGIApp, table: Connections, refuse: Refuse, state: ServerState) -> None:
         self.address = ""
         self.phase = Phase.IDLE
         self.since = 0.0
@@ -50,7 +50,7 @@ class Connection(asyncio.Protocol):
         self._app = app
         self._table = table
         self._limits = table.limits
-        self._refusals = refusals
+        self._refuse = refuse
         self._state = state
         self._transport: asyncio.Transport
         self._ends: tuple[Any, Any] = (None, None)  # of the connection: ours and the client's address
@@ -130,6 +130,7 @@ class Connection(asyncio.Protocol):
             self._transport.write(part)
 
     async def writable(self) -> None:
+        """Wait until the client has taken most of what was written."""
         await self._writable.wait()
 
     def go_on_reading(self) -> None:
@@ -137,6 +138,7 @@ class Connection(asyncio.Protocol):
             self._transport.resume_reading()
 
     def at_work(self) -> None:
+        """The request is being answered, though its body may still arrive."""
         self._enter(Phase.WORKING)
 
     def answered(self) -> None:
@@ -153,8 +155,7 @@ class Connection(asyncio.Protocol):
 
     @property
     def keeps_alive(self) -> bool:
-        incoming = self._incoming
-        return incoming.keep_alive and incoming.complete and not self._table.draining
+        return self._incoming.keep_alive and self._incoming.complete and not self._table.draining
 
     # One request after the other.
 
@@ -243,6 +244,6 @@ class Connection(asyncio.Protocol):
             self._answer(error)
 
     def _answer(self, error: ClipError) -> None:
-        self.write(self._refusals.answer(error, time.monotonic() - self.since, self.default_headers))
+        self.write(self._refuse(error, time.monotonic() - self.since, self.default_headers))
         self._incoming.keep_alive = False
         self._leave()

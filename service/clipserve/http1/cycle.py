@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from httptools import HttpParserError, parse_url
@@ -14,6 +14,9 @@ from clipserve.http1.answers import CONTINUE, answer_head, chunk
 from clipserve.http1.requests import IncomingRequest
 from clipserve.telemetry.log import logger
 
+if TYPE_CHECKING:  # it imports this module
+    from clipserve.http1.connection import Connection
+
 _ONE_WRITE = 65_536  # up to here, head and body of an answer are joined: a copy costs less than a system call
 # A message of ours to the connection: the request is answered while it arrives. From then on its connection is at
 # work, and its client's departure cancels the task that sent this.
@@ -21,36 +24,10 @@ STREAM = "clipserve.stream"
 _EXTENSIONS: dict[str, dict[str, str]] = {STREAM: {}}
 
 
-class Peer(Protocol):
-    """What a cycle needs of its connection. `default_headers`: of each answer."""
-
-    gone: bool
-
-    @property
-    def default_headers(self) -> list[tuple[bytes, bytes]]: ...
-
-    @property
-    def keeps_alive(self) -> bool: ...
-
-    def write(self, *parts: bytes) -> None: ...
-
-    async def writable(self) -> None:
-        """Wait until the client has taken most of what was written."""
-
-    def go_on_reading(self) -> None: ...
-
-    def at_work(self) -> None:
-        """The request is being answered, though its body may still arrive."""
-
-    def answered(self) -> None: ...
-
-    def abort(self) -> None: ...
-
-
 class Cycle:
     """See the module."""
 
-    def __init__(self, line: Peer, incoming: IncomingRequest, scope: Scope) -> None:
+    def __init__(self, line: Connection, incoming: IncomingRequest, scope: Scope) -> None:
         self._line = line
         self._incoming = incoming
         self._scope = scope

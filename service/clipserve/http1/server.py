@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import uvicorn
@@ -12,7 +13,7 @@ from starlette.types import ASGIApp
 from uvicorn.server import ServerState
 
 from clipserve.concurrency import kept_running
-from clipserve.http1.answers import Refusals, Render
+from clipserve.http1.answers import Render, refusal
 from clipserve.http1.connection import Connection
 from clipserve.http1.connections import Connections
 from clipserve.telemetry.metrics import Metrics
@@ -37,10 +38,10 @@ def build_server(
 ) -> uvicorn.Server:
     """`serve()` runs it until `should_exit` is set, then lets requests in flight end. `kind`: of connections."""
 
-    refusals = Refusals(render, metrics)
+    refuse = partial(refusal, render, metrics)
 
     def connect(server_state: ServerState, **_: Any) -> Connection:
-        return kind(app, connections, refusals, server_state)
+        return kind(app, connections, refuse, server_state)
 
     config = uvicorn.Config(
         app,

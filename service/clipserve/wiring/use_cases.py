@@ -6,7 +6,6 @@ import asyncio
 import functools
 import os
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import Executor
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -106,7 +105,7 @@ async def open_use_cases(
     open_backend = open_backend or await _chosen_by_settings(settings, accelerator or Accelerator())
     limits = limits or Limits.of(settings)
     async with AsyncExitStack() as stack:
-        rooms = _open_rooms(settings, limits, stack, metrics)
+        rooms = _Rooms(settings, limits, stack, metrics)
         models: dict[Path, ServedModel] = {}
         for folder in settings.models:
             manifest = read_manifest(folder)
@@ -129,48 +128,45 @@ async def _chosen_by_settings(settings: Settings, accelerator: Accelerator) -> O
     return functools.partial(open_chosen, settings.deadline_seconds, accelerator)
 
 
-@dataclass(frozen=True)
 class _Rooms:
     """What all models have in common."""
 
-    limits: Limits
-    executor: Executor
-    side: SideThread
-    decoders: Decoders
-    metrics: Metrics
+    def __init__(self, settings: Settings, limits: Limits, stack: AsyncExitStack, metrics: Metrics) -> None:
+        self._limits = limits
+        self._metrics = metrics
+        threads = settings.decode_threads or usable_cores()
+        self.side = SideThread(stack.enter_context(DaemonExecutor(1, "side")))
+        self._executor, decoding = (
+            stack.enter_context(DaemonExecutor(threads, name, yield_to_event_loop))
+            for name in ("preprocess", "decode")
+        )
+        memory_bytes, seconds = settings.decode_memory_bytes, limits.decode_seconds
+        if settings.decode_processes:
+            processes = stack.enter_context(
+                closing(DecoderProcesses(threads, memory_bytes, seconds, metrics))
+            )
+            self._decoders = Decoders(
+                decoding, DecodeLimits(threads, memory_bytes), metrics, processes.decode
+            )
+        else:
+            self._decoders = Decoders(decoding, DecodeLimits(threads, memory_bytes, seconds), metrics)
 
     def served_model(
         self, folder: Path, manifest: ModelManifest, settings: ModelSettings, backend: Backend
     ) -> ServedModel:
-        metrics, limits = self.metrics, settings.image_limits(self.limits.images)
+        metrics, limits = self._metrics, settings.image_limits(self._limits.images)
         cache_bytes = settings.image_cache_bytes
-        images = ImageEncoder(manifest, backend, self.executor, self.decoders, limits, metrics, cache_bytes)
+        images = ImageEncoder(manifest, backend, self._executor, self._decoders, limits, metrics, cache_bytes)
         texts = TextEncoder(manifest, load_tokenizer(folder, manifest.text), backend, self.side, metrics)
         classifiers = Classifiers(texts, manifest.scoring, settings.label_cache_bytes, metrics)
         admission = Admission(settings.max_queue_seconds, metrics)
         return ServedModel(manifest, limits.choices, backend, images, texts, classifiers, admission)
 
     def label_sets(self, settings: Settings, models: Models, charge: Charge | None) -> LabelSets:
-        requests, own, path = self.limits.requests, self.limits.label_sets, settings.label_sets_folder
+        requests, own, path = self._limits.requests, self._limits.label_sets, settings.label_sets_folder
         folder = None if path is None else Folder(path, requests, own)
-        catalog = Catalog(models, _store(settings), folder, self.metrics, charge)
-        return LabelSets(models, catalog, self.side, requests, own, self.metrics)
-
-
-def _open_rooms(settings: Settings, limits: Limits, stack: AsyncExitStack, metrics: Metrics) -> _Rooms:
-    threads = settings.decode_threads or usable_cores()
-    side = SideThread(stack.enter_context(DaemonExecutor(1, "side")))
-    executor, decoding = (
-        stack.enter_context(DaemonExecutor(threads, name, yield_to_event_loop))
-        for name in ("preprocess", "decode")
-    )
-    memory_bytes, seconds = settings.decode_memory_bytes, limits.decode_seconds
-    if settings.decode_processes:
-        processes = stack.enter_context(closing(DecoderProcesses(threads, memory_bytes, seconds, metrics)))
-        decoders = Decoders(decoding, DecodeLimits(threads, memory_bytes), metrics, processes.decode)
-    else:
-        decoders = Decoders(decoding, DecodeLimits(threads, memory_bytes, seconds), metrics)
-    return _Rooms(limits, executor, side, decoders, metrics)
+        catalog = Catalog(models, _store(settings), folder, self._metrics, charge)
+        return LabelSets(models, catalog, self.side, requests, own, self._metrics)
 
 
 def _store(settings: Settings) -> Store:

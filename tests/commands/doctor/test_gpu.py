@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from clipserve.commands.doctor.findings import Finding
-from clipserve.commands.doctor.gpu import told
+from clipserve.commands.doctor.models import told
 from clipserve.engine.cuda import look
 from tests.commands.doctor.asking import doctor
 from tests.engine.libcuda import libcuda

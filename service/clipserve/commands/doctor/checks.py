@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from clipserve.commands.doctor import gpu, limits, models, network, remote, software, triton
+from clipserve.commands.doctor import limits, models, network, remote, software, triton
 from clipserve.commands.doctor.findings import Check
 
 HERE = (
     Check("settings", software.settings),
     Check("packages", software.packages, 15),
     Check("cpu", limits.cpu),
-    Check("gpu", gpu.gpu, 30),
+    Check("gpu", models.gpu, 30),
     Check("models", models.models, 120),
     Check("engines", models.engines, 240),
     Check("ports", network.ports),

@@ -1,4 +1,4 @@
-"""Checks of artifacts and of what computes them."""
+"""Checks of artifacts and of what computes them: engines, and a GPU."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from clipserve.clip.artifact import ArtifactError, read_manifest, verify_files
 from clipserve.clip.tokenizer import load_tokenizer
@@ -19,6 +19,10 @@ from clipserve.commands.doctor.limits import BF16, cpu_features
 from clipserve.settings import ModelSettings
 from clipserve.wiring.model_names import find
 
+if TYPE_CHECKING:  # it loads onnxruntime
+    from clipserve.engine.cuda import CudaFacts
+
+_DRIVER = Path("/proc/driver/nvidia/version")  # a container sees its host's
 SECONDS = 110.0  # of one trial: a large model, tried on two engines
 
 
@@ -74,6 +78,42 @@ def engines(context: Context) -> Iterator[Finding]:
             f"{answer['narrower'] or manifest.precision}, by CLIPSERVE_BACKEND={own.backend}{answer['tried']}; "
             f"self-test in {answer['seconds']:g} s, lowest cosine {answer['cosine']:.6f}"
         )
+
+
+def gpu(context: Context) -> Iterator[Finding]:
+    """Whether a GPU is there and used."""
+    from clipserve.engine.cuda import look
+
+    yield from told(look(), {own.device for _, _, own in context.models() if own.backend in {"auto", "onnx"}})
+
+
+def told(facts: CudaFacts, wanted: set[str], driver: Path = _DRIVER) -> Iterator[Finding]:
+    """`wanted`: the `device` of each model that onnxruntime may compute. `driver`: a file of NVIDIA's driver."""
+    from clipserve.engine.cuda import why_not
+
+    reason, there = why_not(facts), facts.driver.present
+    yield ok(
+        f"{facts.driver}; onnxruntime {f'for CUDA {facts.built_for}' if facts.provider else 'without CUDA'}"
+    )
+    if reason and "cuda" in wanted:
+        yield problem(
+            f"CLIPSERVE_DEVICE=cuda, and {reason.found}", f"{reason.do}; or set CLIPSERVE_DEVICE=auto"
+        )
+    elif not there and driver.exists():
+        yield warning(
+            f"NVIDIA's driver is here ({driver}), but no GPU is",
+            "in a container give it one: docker run --gpus all, or nvidia.com/gpu in Kubernetes; on the machine "
+            "itself run nvidia-smi",
+        )
+    elif there and wanted <= {"cpu"}:
+        yield ok("the GPU is not used: CLIPSERVE_DEVICE=cpu, or the encoders run on Triton, or in OpenVINO")
+    elif there and reason:
+        yield warning(
+            f"the GPU is not used: {reason.found}",
+            f"{reason.do}; or set CLIPSERVE_DEVICE=cpu, if that is what you want",
+        )
+    elif there:
+        yield ok("the GPU is used, if a graph runs on it: see `engines`")
 
 
 def _tried(folder: Path, own: ModelSettings) -> dict[str, Any]:
