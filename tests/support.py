@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import io
+import socket
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -215,7 +216,9 @@ async def serving(
     options = with_constants(GatewayOptions.of(chosen), constants)
     async with open_gateway(chosen, (lambda *_: backend) if backend else None, options) as gateway:
         server = gateway.server
-        tasks = [asyncio.create_task(server.serve())]
+        listener = socket.create_server((chosen.host, 0))
+        port = listener.getsockname()[1]
+        tasks = [asyncio.create_task(server.serve([listener]))]
         if gateway.rpc:
             gateway.rpc.listen()
             tasks.append(asyncio.create_task(gateway.rpc.serve()))
@@ -224,7 +227,6 @@ async def serving(
         try:
             if warm:
                 await gateway.warm_up()
-            port = server.servers[0].sockets[0].getsockname()[1]
             url = f"http://127.0.0.1:{port}"
             async with httpx.AsyncClient(base_url=url, timeout=20, verify=False) as client:
                 yield Running(gateway, url, client)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -19,25 +18,18 @@ from clipserve.http1.connections import Connections
 from clipserve.telemetry.metrics import Metrics
 
 
-@dataclass(frozen=True)
-class HttpOptions:
-    """Where to listen, and how many seconds requests in flight have to end."""
-
-    host: str
-    port: int
-    drain_seconds: int
-
-
 def build_server(
     app: ASGIApp,
-    options: HttpOptions,
+    drain_seconds: int,
     connections: Connections,
     render: Render,
     metrics: Metrics,
     kind: type[Connection] = Connection,
 ) -> uvicorn.Server:
-    """`serve()` runs it until `should_exit` is set, then lets requests in flight end. `kind`: of connections."""
+    """`serve(sockets)` runs it until `should_exit` is set.
 
+    Then requests in flight have `drain_seconds` to end. `kind`: of connections.
+    """
     refuse = partial(refusal, render, metrics)
 
     def connect(server_state: ServerState, **_: Any) -> Connection:
@@ -45,8 +37,6 @@ def build_server(
 
     config = uvicorn.Config(
         app,
-        host=options.host,
-        port=options.port,
         http=connect,  # type: ignore[arg-type]  # called like the class that it expects
         ws="none",
         lifespan="off",
@@ -54,7 +44,7 @@ def build_server(
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        timeout_graceful_shutdown=options.drain_seconds,
+        timeout_graceful_shutdown=drain_seconds,
     )
     return _Server(config, connections)
 

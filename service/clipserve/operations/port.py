@@ -15,7 +15,7 @@ from functools import partial
 from clipserve.concurrency import kept_running
 from clipserve.http1.connection import Connection
 from clipserve.http1.connections import ConnectionLimits, Connections, Phase
-from clipserve.http1.server import HttpOptions, build_server
+from clipserve.http1.server import build_server
 from clipserve.operations.page import Page
 from clipserve.telemetry.metrics import Metrics
 
@@ -43,9 +43,8 @@ async def serving(
     )
     connections = Connections(limits, for_own=Phase.READING)
     connections.draining = True  # each answer is the last of its connection
-    options = HttpOptions("", 0, drain_seconds=1)  # it listens already
     # Metrics of its own, which nobody reads: what is refused here is no request to the service.
-    server = build_server(page, options, connections, page.render, Metrics(), _Brief)
+    server = build_server(page, 1, connections, page.render, Metrics(), _Brief)
     server.config.backlog = _CONNECTIONS  # asyncio accepts so many in one go, each of which is an open file
 
     async def serve() -> None:

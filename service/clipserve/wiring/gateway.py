@@ -114,7 +114,7 @@ async def open_gateway(
         places = BulkPlaces(options.max_bulk_requests, shared=shares_address and keys is None)
         shared = Shared(use_cases.inference, use_cases.side, budget, places, gate, metrics)
         app, connections = build_app(shared, options.rest), Connections(options.connections)
-        server = build_server(app, options.http, connections, rendered, metrics)
+        server = build_server(app, settings.drain_seconds, connections, rendered, metrics)
         rpc = None
         if settings.grpc_enabled:
             from clipserve.rpc.build import build_rpc  # loads gRPC

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from clipserve.access.gate import RateOptions
 from clipserve.application.stream import MAX_BULK_REQUESTS
 from clipserve.http1.connections import ConnectionLimits
-from clipserve.http1.server import HttpOptions
 from clipserve.rest.app import RestOptions
 from clipserve.rest.body import BodyLimits
 from clipserve.rest.bulk import BulkLimits
@@ -27,7 +26,6 @@ class GatewayOptions:
     limits: Limits
     rates: RateOptions
     connections: ConnectionLimits
-    http: HttpOptions
     rest: RestOptions
     rpc: RpcOptions
     max_bulk_requests: int = MAX_BULK_REQUESTS
@@ -39,7 +37,6 @@ class GatewayOptions:
             Limits.of(settings),
             settings.options(RateOptions),
             settings.options(ConnectionLimits),
-            settings.options(HttpOptions),
             settings.options(
                 RestOptions,
                 exchange=settings.options(ExchangeLimits, body=settings.options(BodyLimits)),
