@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from clipserve.client.methods import AsyncMethods
 from clipserve.commands.printing import say
 from clipserve.commands.reading import read_settings
-
-if TYPE_CHECKING:  # it loads NumPy
-    from clipserve.client.methods import AsyncMethods
 
 Url = Annotated[
     str | None,

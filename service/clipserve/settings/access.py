@@ -51,7 +51,7 @@ class AccessSettings(BaseModel):
 
     @field_validator("redis_url")
     @classmethod
-    def _is_used(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+    def _of_redis(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
         # What is not valid itself is not in `info.data`, and has an error of its own.
         keys, store = info.data.get("keys_file", ...), info.data.get("label_set_store", ...)
         if value is None and store == "redis":
@@ -60,11 +60,6 @@ class AccessSettings(BaseModel):
             raise ValueError(
                 "nothing would use it: it needs CLIPSERVE_KEYS_FILE, for rates, or CLIPSERVE_LABEL_SET_STORE=redis"
             )
-        return value
-
-    @field_validator("redis_url")
-    @classmethod
-    def _of_redis(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and not value.get_secret_value().startswith(("redis://", "rediss://")):
             raise ValueError("an address of Redis begins with redis:// or rediss://")
         return value

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 Level = Literal["ok", "warning", "problem"]
@@ -21,19 +22,11 @@ class Finding:
     do: str | None = None
 
 
-def ok(found: str) -> Finding:
-    """As it should be."""
-    return Finding("ok", found)
-
-
-def warning(found: str, do: str) -> Finding:
-    """It serves all the same, but worse than it could, or not under every load."""
-    return Finding("warning", found, do)
-
-
-def problem(found: str, do: str) -> Finding:
-    """It does not serve, or not as the settings say."""
-    return Finding("problem", found, do)
+ok = partial(Finding, "ok")  # as it should be
+warning = partial(
+    Finding, "warning"
+)  # it serves all the same, but worse than it could, or not under every load
+problem = partial(Finding, "problem")  # it does not serve, or not as the settings say
 
 
 @dataclass(frozen=True)
