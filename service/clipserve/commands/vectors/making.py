@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncGenerator, Iterator
 from concurrent.futures import Executor
 from contextlib import aclosing
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -87,7 +88,7 @@ async def _embed(
     committed = time.monotonic()
     # Of no thread that waits for a file, a pipe or a disk, the end of the command waits.
     with DaemonExecutor(_READERS, "read") as readers, DaemonExecutor(1, "list") as lister:
-        worker = _Worker(clip, readers, truncate=truncate)
+        worker = _Worker(clip, readers, truncate)
         listed = _listed(journal, items, shown, lister)
         try:
             async with aclosing(in_order(listed, worker.outcome, window)) as outcomes:
@@ -120,13 +121,13 @@ async def _listed(
         await asyncio.sleep(0)  # a long journal of what is done keeps nobody waiting
 
 
+@dataclass(frozen=True)
 class _Worker:
     """One item to its outcome."""
 
-    def __init__(self, clip: AsyncMethods, readers: Executor, *, truncate: bool) -> None:
-        self._clip = clip
-        self._readers = readers
-        self._truncate = truncate
+    clip: AsyncMethods
+    readers: Executor
+    truncate: bool
 
     async def outcome(self, listed: Listed) -> tuple[int, SizedVector | ItemFailed]:
         number, item = listed
@@ -139,20 +140,20 @@ class _Worker:
 
     async def _embedded(self, item: Item) -> SizedVector:
         if item.text is not None:
-            embedded = await self._clip.embed_text(item.text, truncate=self._truncate)
+            embedded = await self.clip.embed_text(item.text, truncate=self.truncate)
             return (0, 0), embedded.vector
         read = asyncio.get_running_loop().run_in_executor
-        image = await read(self._readers, read_file, item.path, MAX_FILE_BYTES)
-        vector = (await self._clip.embed_image(image)).vector
+        image = await read(self.readers, read_file, item.path, MAX_FILE_BYTES)
+        vector = (await self.clip.embed_image(image)).vector
         return size_of(image), vector
 
     async def _see_whether_others_work(self, item: Item, error: ItemFailed) -> None:
         """An error of an encoder is the item's own only if the same encoder does what is known to be good."""
         try:
             if item.text is not None:
-                await self._clip.embed_text("a cat", truncate=True)
+                await self.clip.embed_text("a cat", truncate=True)
             else:
-                await self._clip.embed_image(_known_good())
+                await self.clip.embed_image(_known_good())
         except ItemFailed:
             raise ClipserveError(f"the encoders fail, whatever they are given: {error}") from None
 
