@@ -14,7 +14,7 @@ from clipserve.telemetry.metrics import Metrics
 
 Headers = Iterable[tuple[bytes, bytes]]
 # An error and the id of the request -> a word for metrics and logs, and the answer.
-Render = Callable[[ClipError, str], tuple[str, Response]]
+Render = Callable[[Exception, str], tuple[str, Response]]
 Refuse = Callable[[ClipError, float, Headers], bytes]  # the last arguments of `refusal`
 
 _STATUS_LINES = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -17,11 +17,10 @@ from starlette.types import Receive, Scope, Send
 
 from clipserve.access.hosts import ANY, Hosts
 from clipserve.access.keys import Keys
+from clipserve.http1.answers import Render
 from clipserve.operations.pulse import MAX_BLOCKED_SECONDS, Pulse
 
 _PROBLEM = "application/problem+json"
-
-Render = Callable[[Exception, str], tuple[str, Response]]  # an error and the id of the request -> the answer
 
 
 @dataclass(frozen=True)
