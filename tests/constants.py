@@ -13,7 +13,7 @@ from typing import Any
 
 import clipserve.__main__
 from clipserve.settings import Settings
-from clipserve.wiring.gateway import GatewayOptions
+from clipserve.wiring.options import GatewayOptions
 
 
 def constants_among(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -41,7 +41,8 @@ from clipserve.concurrency import SideThread
 from clipserve.engine.backend import Backend, Embeddings, Lengths, Pixels, TokenIds
 from clipserve.settings import Settings
 from clipserve.telemetry.metrics import Metrics
-from clipserve.wiring.gateway import Gateway, GatewayOptions, open_gateway
+from clipserve.wiring.gateway import Gateway, open_gateway
+from clipserve.wiring.options import GatewayOptions
 from loadtests.fake_backend import FakeBackend
 from tests.application.label_sets.memory_store import MemoryStore
 from tests.constants import constants_among, with_constants

@@ -14,7 +14,7 @@ from clipserve.engine.choice import EngineOptions, choose_engine
 from clipserve.engine.onnx import OnnxEngine
 from clipserve.settings import ModelSettings, Settings
 from clipserve.wiring.backends import open_engine
-from clipserve.wiring.gateway import GatewayOptions
+from clipserve.wiring.options import GatewayOptions
 
 
 def test_with_more_labels_as_much_more_text_may_come_and_with_fewer_no_less() -> None:

@@ -154,11 +154,6 @@ class ModelSettings(BaseModel):
         named = {each.name for each in fields(ImageLimits)}
         return replace(others, max_scan_pixels=scans, **self.model_dump(include=named))
 
-    def options(self, kind: type[T], **others: object) -> T:
-        """The options of a room, a dataclass: `others`, and each field that is a setting of the same name."""
-        names = {field.name for field in fields(kind)}  # type: ignore[arg-type] # it is a dataclass
-        return kind(**{name: getattr(self, name) for name in names & type(self).model_fields.keys()} | others)
-
     @field_validator("triton_url")
     @classmethod
     def _addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:

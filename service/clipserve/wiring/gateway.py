@@ -20,54 +20,19 @@ from clipserve.application.byte_budget import ByteBudget
 from clipserve.application.inference import Inference
 from clipserve.application.served_model import ServedModel
 from clipserve.application.shared import Shared
-from clipserve.application.stream import MAX_BULK_REQUESTS, BulkPlaces
-from clipserve.http1.connections import ConnectionLimits, Connections
+from clipserve.application.stream import BulkPlaces
+from clipserve.http1.connections import Connections
 from clipserve.http1.server import build_server
-from clipserve.rest.app import RestOptions, build_app
-from clipserve.rest.body import BodyLimits
-from clipserve.rest.bulk import BulkLimits
+from clipserve.rest.app import build_app
 from clipserve.rest.errors import rendered
-from clipserve.rest.exchange import ExchangeLimits
-from clipserve.rpc.options import RpcOptions
 from clipserve.settings import Settings
 from clipserve.telemetry.metrics import Metrics
 from clipserve.telemetry.tracing import tracing_to
-from clipserve.wiring.listening import hosts_of
-from clipserve.wiring.use_cases import Limits, OpenBackend, UseCases, open_use_cases
+from clipserve.wiring.options import GatewayOptions
+from clipserve.wiring.use_cases import OpenBackend, UseCases, open_use_cases
 
 if TYPE_CHECKING:  # it loads gRPC
     from clipserve.rpc.server import RpcServer
-
-_LEAST_JSON_BYTES, _JSON_PART = 1_000_000, 20  # a twentieth of a body may be JSON besides its images
-
-
-@dataclass(frozen=True)
-class GatewayOptions:
-    """The options of each room: of the settings what it needs, and its own constants for the rest."""
-
-    limits: Limits
-    rates: RateOptions
-    connections: ConnectionLimits
-    rest: RestOptions
-    rpc: RpcOptions
-    max_bulk_requests: int = MAX_BULK_REQUESTS
-
-    @classmethod
-    def of(cls, settings: Settings) -> GatewayOptions:
-        json_bytes = _json_bytes(settings)
-        return cls(
-            Limits.of(settings),
-            settings.options(RateOptions),
-            settings.options(ConnectionLimits),
-            settings.options(
-                RestOptions,
-                exchange=settings.options(ExchangeLimits, body=settings.options(BodyLimits)),
-                bulk=settings.options(BulkLimits),
-                max_json_bytes=json_bytes,
-                hosts=hosts_of(settings),
-            ),
-            settings.options(RpcOptions, max_json_bytes=json_bytes),
-        )
 
 
 @dataclass(frozen=True)
@@ -169,11 +134,3 @@ async def _keys_and_gate(
         shared = shared_windows(settings.redis_url.get_secret_value(), metrics)
         windows = await stack.enter_async_context(shared)
     return keys, Gate(keys, Rates(rates, windows))
-
-
-def _json_bytes(settings: Settings) -> int:
-    """More for larger bodies, and up to all of a body for more texts and labels or larger label sets than usual."""
-    usual, size = Settings.model_fields, settings.max_body_bytes
-    names = ("max_texts", "max_labels", "max_label_set_bytes")
-    more: float = max(getattr(settings, name) / usual[name].default for name in names)
-    return max(_LEAST_JSON_BYTES, size // _JSON_PART, min(size, round(_LEAST_JSON_BYTES * more)))

@@ -75,13 +75,22 @@ class Limits:
         """With more labels than usual, as much more text may come; two images of the largest size fit always."""
         max_pixels = max(each.max_pixels for each in (settings, *settings.model_settings.values()))
         labels = settings.max_labels / RequestLimits.max_labels
-        requests = settings.options(
-            RequestLimits,
+        requests = RequestLimits(
+            max_images=settings.max_images,
             max_request_pixels=max(RequestLimits.max_request_pixels, 2 * max_pixels),
+            max_texts=settings.max_texts,
+            max_labels=settings.max_labels,
             max_label_bytes=round(RequestLimits.max_label_bytes * max(1.0, labels)),
             max_prompts_chars=round(RequestLimits.max_prompts_chars * max(1.0, labels)),
         )
-        return cls(requests, settings.options(LabelSetLimits))
+        label_sets = LabelSetLimits(
+            settings.max_label_sets,
+            settings.max_label_sets_bytes,
+            settings.max_label_set_bytes,
+            settings.max_label_set_prompts,
+            settings.max_label_set_examples,
+        )
+        return cls(requests, label_sets)
 
 
 @asynccontextmanager
