@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import Callable, Hashable, Sequence
-from concurrent.futures import Executor, Future
-from contextlib import suppress
+from concurrent.futures import Executor
 from dataclasses import dataclass
 
 from clipserve.application.decode_queue import DecodeQueue, QueuedDecode
@@ -118,33 +117,13 @@ class Decoders:
 
     @clears_frame
     async def _run(self, waiting: QueuedDecode[Dealt], decode: Callable[[], Pixels]) -> Pixels:
-        loop = asyncio.get_running_loop()
-        answer: asyncio.Future[Pixels] = loop.create_future()
-        tell = functools.partial(_tell, loop, functools.partial(self._answer, waiting, answer))
-        self._executor.submit(decode).add_done_callback(tell)
+        job = asyncio.get_running_loop().run_in_executor(self._executor, decode)
+        job.add_done_callback(lambda _: self._ended(waiting))
         try:
             async with asyncio.timeout(self._limits.seconds):
-                return await answer
+                return await asyncio.shield(job)
         except TimeoutError:
             raise took_too_long(self._limits.seconds or 0.0) from None
-
-    def _answer(
-        self, waiting: QueuedDecode[Dealt], answer: asyncio.Future[Pixels], job: Future[Pixels]
-    ) -> None:
-        self._ended(waiting)
-        if answer.cancelled():
-            return
-        if error := job.exception():
-            answer.set_exception(error)
-        else:
-            answer.set_result(job.result())
-
-
-def _tell(
-    loop: asyncio.AbstractEventLoop, answer: Callable[[Future[Pixels]], None], job: Future[Pixels]
-) -> None:
-    with suppress(RuntimeError):  # the loop is closed: the process ends
-        loop.call_soon_threadsafe(answer, job)
 
 
 def took_too_long(seconds: float) -> ImageTooLarge:
