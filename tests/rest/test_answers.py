@@ -6,14 +6,16 @@ import asyncio
 import json
 
 import pytest
-from starlette.types import Message, Receive, Send
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Message
 
 from clipserve.access.gate import Gate
 from clipserve.application.byte_budget import ByteBudget
 from clipserve.rest.body import BodyLimits
 from clipserve.rest.exchange import Exchange, ExchangeLimits
 from clipserve.telemetry.metrics import Metrics
-from tests.rest.test_exchange import Client, scope
+from tests.rest.test_exchange import Client, paths, scope
 
 LIMITS = ExchangeLimits(
     BodyLimits(max_body_bytes=1_000, body_timeout_seconds=20, min_body_bytes_per_second=1),
@@ -41,11 +43,10 @@ class Slow(Client):
 
 
 def exchange_of(size: int, budget: ByteBudget) -> Exchange:
-    async def app(_: object, __: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-        await send({"type": "http.response.body", "body": bytes(size)})
+    async def app(_: Request) -> Response:
+        return Response(bytes(size))
 
-    return Exchange(app, LIMITS, budget, Metrics(), Gate())
+    return Exchange(paths(app), LIMITS, budget, Metrics(), Gate())
 
 
 async def test_a_large_answer_is_counted_until_it_is_taken() -> None:

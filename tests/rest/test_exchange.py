@@ -10,15 +10,19 @@ from typing import Any
 
 import httpx
 import pytest
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
 from clipserve.access.gate import Gate
-from clipserve.application.byte_budget import ByteBudget
+from clipserve.application.byte_budget import ByteBudget, Lease
 from clipserve.errors import Overloaded
 from clipserve.rest.body import BodyLimits
 from clipserve.rest.exchange import Exchange, ExchangeLimits
+from clipserve.rest.paths import Endpoint, Paths
 from clipserve.telemetry.metrics import Metrics
-from clipserve.telemetry.request import current, remaining
+from clipserve.telemetry.request import remaining
 from loadtests.fake_backend import FakeBackend
 from tests.rest.raw import hold
 from tests.rest.test_bad_inputs import HEAD, exchange
@@ -67,9 +71,12 @@ class Client:
         self.sent.append(message)
 
 
-async def answer(send: Send, status: int = 200) -> None:
-    await send({"type": "http.response.start", "status": status, "headers": [(b"own", b"header")]})
-    await send({"type": "http.response.body", "body": b"answer"})
+def answer() -> Response:
+    return Response(b"answer", headers={"own": "header"})
+
+
+def paths(endpoint: Endpoint) -> Paths:
+    return Paths([Route("/", endpoint, methods=["POST"])])
 
 
 def scope(**changes: Any) -> Scope:
@@ -113,17 +120,17 @@ async def test_another_request_id_is_replaced_by_a_new_one(running: Running, giv
 async def test_the_headers_of_an_answer_are_its_own_and_the_exchange_s() -> None:
     client = Client()
 
-    async def app(_: Scope, receive: Receive, send: Send) -> None:
-        await answer(send)
+    async def app(_: Request) -> Response:
+        return answer()
 
-    await Exchange(app, LIMITS, ByteBudget(1_000, 1_000), Metrics(), Gate())(
+    await Exchange(paths(app), LIMITS, ByteBudget(1_000, 1_000), Metrics(), Gate())(
         scope(headers=[(b"X-Request-ID", b"abc")]), client.receive, client.send
     )
     assert client.sent == [
         {
             "type": "http.response.start",
             "status": 200,
-            "headers": [(b"own", b"header"), (b"x-request-id", b"abc")],
+            "headers": [(b"own", b"header"), (b"content-length", b"6"), (b"x-request-id", b"abc")],
         },
         {"type": "http.response.body", "body": b"answer"},
     ]
@@ -187,15 +194,15 @@ async def test_a_request_without_a_body_leaves_the_connection_open(small: Runnin
 async def test_a_request_has_its_deadline_from_the_last_byte_on_and_its_bytes_until_the_end() -> None:
     budget, seen = ByteBudget(7, 7), []
 
-    async def app(_: Scope, receive: Receive, send: Send) -> None:
+    async def app(_: Request) -> Response:
         seen.append(remaining(0))
         budget.claim(3, "client")
         with pytest.raises(Overloaded):
             budget.claim(1, "client")
         budget.claim(-3, "client")
-        await answer(send)
+        return answer()
 
-    served = Exchange(app, LIMITS, budget, Metrics(), Gate())
+    served = Exchange(paths(app), LIMITS, budget, Metrics(), Gate())
     for _ in range(2):
         client = Client()
         await served(scope(), client.receive, client.send)
@@ -207,26 +214,15 @@ async def test_a_request_has_its_deadline_from_the_last_byte_on_and_its_bytes_un
 async def test_a_request_that_is_not_answered_by_its_deadline_is_told_so() -> None:
     client, metrics = Client(), Metrics()
 
-    async def app(_: Scope, receive: Receive, send: Send) -> None:
+    async def app(_: Request) -> Response:
         await asyncio.Event().wait()
 
     limits = ExchangeLimits(LIMITS.body, deadline_seconds=0.05)
-    await Exchange(app, limits, ByteBudget(1_000, 1_000), metrics, Gate())(
+    await Exchange(paths(app), limits, ByteBudget(1_000, 1_000), metrics, Gate())(
         scope(), client.receive, client.send
     )
     assert client.sent[0]["status"] == 504
-    assert count(metrics, "other", "deadline_exceeded") == 1
-
-
-async def test_what_is_not_http_is_passed_on_as_it_is() -> None:
-    client, metrics, seen = Client(), Metrics(), []
-
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        seen.append((scope, receive, send, current()))
-
-    given = {"type": "lifespan"}
-    await Exchange(app, LIMITS, ByteBudget(1_000, 1_000), metrics, Gate())(given, client.receive, client.send)
-    assert seen == [(given, client.receive, client.send, None)]
+    assert count(metrics, "/", "deadline_exceeded") == 1
 
 
 # What ends otherwise.
@@ -235,25 +231,30 @@ async def test_what_is_not_http_is_passed_on_as_it_is() -> None:
 async def test_a_client_who_leaves_is_counted_and_not_answered() -> None:
     client, metrics = Client({"type": "http.disconnect"}), Metrics()
 
-    async def app(_: Scope, receive: Receive, send: Send) -> None:
+    async def app(_: Request) -> Response:
         raise AssertionError("there is no request")
 
-    await Exchange(app, LIMITS, ByteBudget(1_000, 1_000), metrics, Gate())(
+    await Exchange(paths(app), LIMITS, ByteBudget(1_000, 1_000), metrics, Gate())(
         scope(), client.receive, client.send
     )
     assert client.sent == []
-    assert count(metrics, "other", "client_gone") == 1
+    assert count(metrics, "/", "client_gone") == 1
 
 
 async def test_an_error_after_the_answer_has_begun_is_counted_and_not_told() -> None:
     client, metrics = Client(), Metrics()
 
-    async def app(_: Scope, receive: Receive, send: Send) -> None:
-        await answer(send)
+    async def stream(_: Scope, receive: Receive, send: Send, lease: Lease) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
         raise Overloaded("too late", retry_after=1)
 
-    await Exchange(app, LIMITS, ByteBudget(1_000, 1_000), metrics, Gate())(
-        scope(), client.receive, client.send
-    )
-    assert [message["type"] for message in client.sent] == ["http.response.start", "http.response.body"]
+    await Exchange(
+        Paths([]),
+        LIMITS,
+        ByteBudget(1_000, 1_000),
+        metrics,
+        Gate(),
+        streaming={("POST", ""): stream},
+    )(scope(), client.receive, client.send)
+    assert [message["type"] for message in client.sent] == ["http.response.start"]
     assert count(metrics, "other", "overloaded") == 1

@@ -62,16 +62,14 @@ def build_app(shared: Shared, options: RestOptions) -> ASGIApp:
 
 
 def _with_exchange(app: FastAPI, shared: Shared, options: RestOptions) -> Exchange:
-    paths = Paths(app.routes)
     return Exchange(
-        paths,
+        Paths(app.routes),
         options.exchange,
         shared.budget,
         shared.metrics,
         shared.gate,
         streaming={("POST", BULK): Bulk(shared, options.bulk)},
         render_for=render_for(options.compat),
-        find=paths.find,
         hosts=options.hosts,
     )
 

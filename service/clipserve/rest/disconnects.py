@@ -11,11 +11,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
+from typing import TypeVar
 
 from starlette.types import Receive
 
 from clipserve.concurrency import clears_frame
 from clipserve.errors import DeadlineExceeded
+
+T = TypeVar("T")
 
 
 class ClientGone(Exception):
@@ -23,8 +26,8 @@ class ClientGone(Exception):
 
 
 @clears_frame
-async def run_until_answered(work: Awaitable[None], receive: Receive, seconds: float) -> None:
-    """Run `work`, which does not read from `receive` itself.
+async def run_until_answered(work: Awaitable[T], receive: Receive, seconds: float) -> T:
+    """What `work` gives, which does not read from `receive` itself.
 
     Raises:
         ClientGone: the client left before `work` ended.
@@ -36,11 +39,10 @@ async def run_until_answered(work: Awaitable[None], receive: Receive, seconds: f
     try:
         done, _ = await asyncio.wait({task, gone}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         if task in done:
-            task.result()
-        elif gone in done:
+            return task.result()
+        if gone in done:
             raise ClientGone
-        else:
-            raise DeadlineExceeded(f"there was no answer within {seconds:g} s.", limit=seconds)
+        raise DeadlineExceeded(f"there was no answer within {seconds:g} s.", limit=seconds)
     finally:
         gone.cancel()
         if not task.done():

@@ -11,13 +11,17 @@ import orjson
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import Response
 
 from clipserve.concurrency import SideThread
 
 _PACKAGE = "fastapi-swagger"  # only for the files of Swagger UI in it
 _FILES = Path(str(files("fastapi_swagger"))) / "resources"
-_NAMES = frozenset({"swagger-ui-bundle.js", "swagger-ui.css", "favicon-32x32.png"})
+_TYPES = {
+    "swagger-ui-bundle.js": "text/javascript",
+    "swagger-ui.css": "text/css",
+    "favicon-32x32.png": "image/png",
+}
 _FOR_A_YEAR = {"Cache-Control": "public, max-age=31536000, immutable"}  # the version is in the address
 _ASK_AGAIN = {"Cache-Control": "no-cache"}
 
@@ -57,6 +61,7 @@ def add_docs(app: FastAPI, side: SideThread) -> None:
 
     @app.router.route("/docs/{version}/{name}", include_in_schema=False)
     async def file(request: Request) -> Response:
-        if request.path_params["version"] != current or request.path_params["name"] not in _NAMES:
+        name = request.path_params["name"]
+        if request.path_params["version"] != current or name not in _TYPES:
             raise HTTPException(404)
-        return FileResponse(_FILES / request.path_params["name"], headers=_FOR_A_YEAR)
+        return Response((_FILES / name).read_bytes(), 200, _FOR_A_YEAR, _TYPES[name])

@@ -1,4 +1,4 @@
-"""One request and its answer: the ASGI middleware around all routes.
+"""One request and its answer: the ASGI application, around all routes.
 
 It gives the request its id and its deadline, asks for its key, reads the body, runs the route, and turns whatever
 is raised on the way into the answer. No other place renders an error of a whole request.
@@ -12,7 +12,9 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Message, Receive, Scope, Send
 
 from clipserve.access.gate import Gate
 from clipserve.access.hosts import ANY, Hosts
@@ -22,7 +24,7 @@ from clipserve.http1.cycle import STREAM
 from clipserve.rest.body import BodyLimits, announced_size, read_body
 from clipserve.rest.disconnects import ClientGone, run_until_answered
 from clipserve.rest.errors import Render, rendered
-from clipserve.rest.paths import NOWHERE, FoundRoute
+from clipserve.rest.paths import Paths
 from clipserve.telemetry.log import logger
 from clipserve.telemetry.metrics import CLIENT_GONE, Metrics
 from clipserve.telemetry.request import RequestContext, enter, request_id
@@ -47,52 +49,36 @@ class ExchangeLimits:
 
 
 class _Answer:
-    """Takes an answer and passes it on when it is whole, with the request's id and stage times.
+    """Passes an answer on, with the request's id and stage times.
 
     Attributes:
-        status: of the answer, once it is passed on.
+        status: of the answer, once its head is passed on.
         body_pending: part of the request's body may still be on its way, so that the connection must be closed.
     """
 
     def __init__(self, send: Send, request: RequestContext) -> None:
         self._send = send
         self._request = request
-        self._start: Message = {}
-        self._body: list[bytes] = []
         self.status: int | None = None
         self.body_pending = True
 
     async def __call__(self, message: Message) -> None:
+        """A part of it, which is passed on at once."""
         if message["type"] == "http.response.start":
-            self._start, self._body = message, []
-        else:
-            self._body.append(message.get("body", b""))
+            self.status = message["status"]
+            message["headers"] = [*message["headers"], *self._headers()]
+        await self._send(message)
 
-    async def pass_on(self, lease: Lease | None = None) -> None:
-        """Until the client has taken it. If it is large, its bytes are part of `lease` meanwhile.
-
-        Raises:
-            Overloaded: the budget has no room for it.
-        """
-        body = b"".join(self._body)
-        if lease and len(body) > _SMALL:
-            lease.grow(len(body))
-        self.status = self._start["status"]
-        self._start["headers"] = [*self._start["headers"], *self._headers()]
-        await self._send(self._start)
-        await self._send({"type": "http.response.body", "body": body})
+    async def whole(self, response: Response) -> None:
+        """All of it, until the client has taken it."""
+        status, headers = response.status_code, response.raw_headers
+        await self({"type": "http.response.start", "status": status, "headers": headers})
+        await self._send({"type": "http.response.body", "body": response.body})
 
     async def begin_stream(self, scope: Scope) -> None:
         """Where the connection is our own: see `STREAM`."""
         if STREAM in scope.get("extensions", {}):
             await self._send({"type": STREAM})
-
-    async def at_once(self, message: Message) -> None:
-        """Pass on a part of an answer that is not whole yet."""
-        if message["type"] == "http.response.start":
-            self.status = message["status"]
-            message["headers"] = [*message["headers"], *self._headers()]
-        await self._send(message)
 
     def _headers(self) -> Iterator[tuple[bytes, bytes]]:
         yield b"x-request-id", self._request.id.encode()
@@ -107,34 +93,29 @@ class Exchange:
 
     def __init__(
         self,
-        app: ASGIApp,
+        paths: Paths,
         limits: ExchangeLimits,
         budget: ByteBudget,
         metrics: Metrics,
         gate: Gate,
         streaming: Mapping[tuple[str, str], Streaming] = MappingProxyType({}),
         render_for: Callable[[str], Render | None] = lambda _: None,
-        find: Callable[[str], FoundRoute] = lambda _: NOWHERE,
         hosts: Hosts = ANY,
     ) -> None:
-        """`streaming`: (method, route) -> what answers there instead of `app`, and charges its bytes itself.
-        `render_for`: who renders the errors of a path, where they are not problem+json.
-        `find`: which route a path belongs to; `app` finds it in the scope. `hosts`: whom requests may be for.
+        """`streaming`: (method, route) -> what answers there instead of its endpoint, and charges its bytes itself.
+        `render_for`: who renders the errors of a path, where they are not problem+json. `hosts`: whom requests may
+        be for.
         """
-        self._app = app
+        self._paths = paths
         self._streaming = streaming
         self._limits = limits
         self._budget = budget
         self._metrics = metrics
         self._render_for = render_for
-        self._find = find
         self._hosts = hosts
         self._gate = gate
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
         started = time.perf_counter()
         headers = {key.lower(): value for key, value in scope["headers"]}
         request = RequestContext(
@@ -143,7 +124,7 @@ class Exchange:
         )
         enter(request)
         answer = _Answer(send, request)
-        scope["found"] = self._find(scope["path"])
+        scope["found"] = self._paths.find(scope["path"])
         try:
             await self._run(scope, headers, receive, answer, request)
             outcome = str(answer.status)
@@ -153,8 +134,7 @@ class Exchange:
             outcome, response = rendered(error, request.id, self._render_for(scope["path"]))
             error.__traceback__ = None  # `clears_frame` says why
             if answer.status is None:
-                await response(scope, receive, answer)
-                await answer.pass_on()
+                await answer.whole(response)
         self._record(scope, request, outcome, time.perf_counter() - started)
 
     async def _run(
@@ -172,7 +152,7 @@ class Exchange:
                 request.bulk = True
                 await answer.begin_stream(scope)
                 try:
-                    await stream(scope, receive, answer.at_once, lease)
+                    await stream(scope, receive, answer, lease)
                 except asyncio.CancelledError:
                     raise ClientGone from None
                 return
@@ -185,8 +165,11 @@ class Exchange:
                 await self._gate.charge(size=len(body) - announced)
             request.deadline = time.monotonic() + seconds
             scope["body"] = body  # the routes take it from there, and never from `receive`
-            await run_until_answered(self._app(scope, receive, answer), receive, seconds)
-            await answer.pass_on(lease)
+            answered = scope["found"].answer(Request(scope))
+            response = await run_until_answered(answered, receive, seconds)
+            if len(response.body) > _SMALL:
+                lease.grow(len(response.body))
+            await answer.whole(response)
 
     async def _enter(self, scope: Scope, headers: Mapping[bytes, bytes]) -> None:
         self._hosts.check(headers.get(b"host"))

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
-from starlette.types import Receive, Scope, Send
+
+Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 @dataclass(frozen=True)
@@ -17,50 +21,55 @@ class FoundRoute:
 
     Attributes:
         template: the path as the route has it, such as /label-sets/{name}; empty: there is none.
-        routes: by method.
+        endpoints: by method.
         names: what stands in the places of the template.
     """
 
     template: str = ""
-    routes: Mapping[str, Route] = field(default_factory=dict)
+    endpoints: Mapping[str, Endpoint] = field(default_factory=dict)
     names: Mapping[str, str] = field(default_factory=dict)
 
+    async def answer(self, request: Request) -> Response:
+        """What the endpoint gives.
 
-NOWHERE = FoundRoute()
+        Raises:
+            HTTPException: there is no such path, or not with this method.
+            Exception: whatever the endpoint raises.
+        """
+        if not self.endpoints:
+            raise HTTPException(HTTPStatus.NOT_FOUND)
+        endpoint = self.endpoints.get(request.method)
+        if endpoint is None:
+            allowed = ", ".join(sorted(self.endpoints))
+            raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED, headers={"Allow": allowed})
+        request.scope["path_params"] = self.names
+        return await endpoint(request)
+
+
+_NOWHERE = FoundRoute()
 
 
 class Paths:
-    """All routes. As an ASGI application it answers as the route does that `find` has found (`scope["found"]`).
-
-    A path is a route's or it is not: none is redirected to the same one with a slash behind it, or without.
-    """
+    """All routes. A path is a route's or it is not: a slash behind it makes it another one."""
 
     def __init__(self, routes: Iterable[BaseRoute]) -> None:
-        methods: dict[str, dict[str, Route]] = {}
+        """`routes`: the endpoint of each is a function of a request."""
+        endpoints: dict[str, dict[str, Endpoint]] = {}
+        patterns: dict[str, re.Pattern[str]] = {}  # of templates
         for route in routes:
             if isinstance(route, Route):
-                methods.setdefault(route.path, {}).update(dict.fromkeys(route.methods or (), route))
-        self._named = [FoundRoute(path, own) for path, own in methods.items() if "{" in path]
-        self._plain = {path: FoundRoute(path, own) for path, own in methods.items() if "{" not in path}
+                own = endpoints.setdefault(route.path, {})
+                own.update(dict.fromkeys(route.methods or (), route.endpoint))
+                patterns[route.path] = route.path_regex
+        found = {path: FoundRoute(path, own) for path, own in endpoints.items()}
+        self._plain = {path: each for path, each in found.items() if "{" not in path}
+        self._named = [(patterns[path], each) for path, each in found.items() if "{" in path]
 
     def find(self, path: str) -> FoundRoute:
-        """NOWHERE: it is no route's."""
+        """An empty one: it is no route's."""
         if found := self._plain.get(path):
             return found
-        for found in self._named:
-            pattern = next(iter(found.routes.values())).path_regex
+        for pattern, found in self._named:
             if match := pattern.fullmatch(path):  # `match` lets a line end stand behind
-                return FoundRoute(found.template, found.routes, match.groupdict())
-        return NOWHERE
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Raises HTTPException: there is no such path, or not with this method."""
-        found: FoundRoute = scope["found"]
-        if not found.routes:
-            raise HTTPException(HTTPStatus.NOT_FOUND)
-        route = found.routes.get(scope["method"])
-        if route is None:
-            allowed = ", ".join(sorted(found.routes))
-            raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED, headers={"Allow": allowed})
-        scope["path_params"] = found.names
-        await route.app(scope, receive, send)
+                return FoundRoute(found.template, found.endpoints, match.groupdict())
+        return _NOWHERE
