@@ -19,7 +19,7 @@ from clipserve.application.limits import at_most
 from clipserve.concurrency import SideThread
 from clipserve.errors import InvalidInput
 from clipserve.rest.json_body import JsonObject, decode_base64
-from clipserve.rest.label_sets_rendering import label_set_json, label_set_list_json, put_json
+from clipserve.rest.rendering import label_set_json, label_set_list_json, put_json
 from clipserve.rest.uploads import MAX_FAULTS, Uploads, faults_of
 
 _PATH = "/label-sets"

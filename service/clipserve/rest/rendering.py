@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 from collections.abc import Mapping, Sequence
+from http import HTTPStatus
 from typing import Any
 
 import numpy as np
@@ -22,7 +24,9 @@ from clipserve.application.answers import (
     Tokenization,
 )
 from clipserve.application.encodings import EmbeddingType, encode_vector
+from clipserve.application.label_sets.entry import LabelSet
 from clipserve.application.ranking import LabelLists
+from clipserve.application.shown import label_set_fields, model_fields, template_set_fields
 from clipserve.clip.template_sets import TemplateSet
 from clipserve.errors import ClipError
 from clipserve.rest.errors import fields
@@ -91,25 +95,33 @@ def tokenization_json(answer: Tokenization) -> Response:
 
 
 def models_json(states: Sequence[ModelState]) -> Response:
-    return json_response({"object": "list", "data": [_model(state) for state in states]})
+    return json_response(
+        {"object": "list", "data": [model_fields(state) | {"object": "model"} for state in states]}
+    )
 
 
 def template_sets_json(sets: Sequence[TemplateSet]) -> Response:
-    """Without the class names, which are five times the rest."""
-    return json_response({"template_sets": [_template_set(each) for each in sets]})
+    return json_response({"template_sets": [template_set_fields(each, whole=False) for each in sets]})
 
 
 def template_set_json(found: TemplateSet) -> Response:
-    return json_response(_template_set(found) | {"class_names": found.class_names})
+    return json_response(template_set_fields(found, whole=True))
 
 
-def _template_set(found: TemplateSet) -> dict[str, Any]:
-    return {
-        "name": found.name,
-        "templates": found.templates,
-        "classes": len(found.class_names),
-        "source": found.source,
-    }
+def label_set_list_json(states: Sequence[LabelSet]) -> Response:
+    return json_response({"label_sets": [label_set_fields(state, whole=False) for state in states]})
+
+
+def label_set_json(state: LabelSet) -> Response:
+    return json_response(label_set_fields(state, whole=True))
+
+
+def put_json(state: LabelSet) -> Response:
+    """200 if it is built, else 202."""
+    if state.state == "ready":
+        return label_set_json(state)
+    headers = {"Retry-After": str(math.ceil(state.retry_after))}
+    return json_response(label_set_fields(state, whole=True), HTTPStatus.ACCEPTED, headers)
 
 
 def _labels(result: LabelLists | ClipError, label_sets: Sequence[LabelSetVersion]) -> Any:
@@ -139,24 +151,3 @@ def vector_fields(
 
 def _heading(answer: Classification | Embedding | Similarities | Tokenization) -> dict[str, Any]:
     return {"model": answer.model, "fingerprint": answer.fingerprint}
-
-
-def _model(state: ModelState) -> dict[str, Any]:
-    manifest = state.manifest
-    return {
-        "id": manifest.name,
-        "object": "model",
-        "ready": state.ready,
-        "fingerprint": state.fingerprint,
-        "embed_dim": manifest.embed_dim,
-        "image_size": manifest.image.size,
-        "context_length": manifest.text.context_length,
-        "scoring": manifest.scoring.function,
-        "logit_scale": manifest.scoring.logit_scale,
-        "logit_bias": manifest.scoring.logit_bias,
-        "prompt_templates": manifest.prompt_templates,
-        "precision": manifest.precision,
-        "checkpoint": manifest.source.checkpoint,
-        "licence": manifest.source.licence,
-        "random_weights": manifest.source.random_weights,
-    }

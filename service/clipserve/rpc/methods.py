@@ -82,7 +82,7 @@ class Methods:
 
     async def list_template_sets(self, body: Body) -> bytes:
         await self._parsing.read(body, clip_pb2.ListTemplateSetsRequest, lambda *_: None)
-        return rendering.listed_template_sets(template_sets())
+        return rendering.template_sets(template_sets())
 
     async def get_template_set(self, body: Body) -> bytes:
         name = await self._parsing.read(

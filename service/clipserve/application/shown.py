@@ -1,0 +1,76 @@
+"""What is told of models, template sets and label sets: the fields of JSON, and of messages of the same names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from clipserve.application.answers import ModelState
+from clipserve.application.label_sets.definition import Definition
+from clipserve.application.label_sets.entry import LabelSet
+from clipserve.clip.few_shot import LeaveOneOut
+from clipserve.clip.template_sets import TemplateSet
+
+
+def model_fields(state: ModelState) -> dict[str, Any]:
+    manifest = state.manifest
+    return {
+        "id": manifest.name,
+        "ready": state.ready,
+        "fingerprint": state.fingerprint,
+        "embed_dim": manifest.embed_dim,
+        "image_size": manifest.image.size,
+        "context_length": manifest.text.context_length,
+        "scoring": manifest.scoring.function,
+        "logit_scale": manifest.scoring.logit_scale,
+        "logit_bias": manifest.scoring.logit_bias,
+        "prompt_templates": manifest.prompt_templates,
+        "precision": manifest.precision,
+        "checkpoint": manifest.source.checkpoint,
+        "licence": manifest.source.licence,
+        "random_weights": manifest.source.random_weights,
+    }
+
+
+def template_set_fields(found: TemplateSet, *, whole: bool) -> dict[str, Any]:
+    """`whole`: with the class names, which are five times the rest."""
+    shown = {
+        "name": found.name,
+        "templates": found.templates,
+        "classes": len(found.class_names),
+        "source": found.source,
+    }
+    return shown | {"class_names": found.class_names} if whole else shown
+
+
+def label_set_fields(state: LabelSet, *, whole: bool) -> dict[str, Any]:
+    """Those that it has. `whole`: with its definition, and how its build went."""
+    shown = {
+        "name": state.name,
+        "version": state.version,
+        "state": state.state,
+        "served_version": state.served_version,
+        "model": state.definition.model,
+        "fingerprint": state.fingerprint,
+        "label_count": len(state.definition.labels),
+        "prompts": state.prompts,
+        "prompts_done": state.prompts_done,
+        "read_only": state.read_only,
+        "error": state.error,
+    }
+    if whole:
+        definition = state.definition
+        shown |= definition.model_dump(exclude={"labels", "model", "expect_fingerprint"})
+        shown["labels"] = [label.model_dump(exclude_defaults=True) for label in definition.labels]
+        shown["loo"] = _loo(state.loo, definition) if state.loo else None
+        shown["truncated_labels"] = state.truncated_labels or None
+        shown["warnings"] = state.warnings or None
+    return {name: value for name, value in shown.items() if value is not None}
+
+
+def _loo(loo: LeaveOneOut, definition: Definition) -> dict[str, Any]:
+    names = definition.names
+    misread = [
+        {"label": names[each.label], "example": each.example, "taken_for": names[each.taken_for]}
+        for each in loo.misread
+    ]
+    return {"accuracy": loo.accuracy, "examples": loo.examples, "misread": misread}
