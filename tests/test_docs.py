@@ -15,7 +15,7 @@ from packaging.utils import canonicalize_name
 import clipserve
 import clipserve_models
 from clipserve import errors
-from clipserve.application.template_sets import template_sets
+from clipserve.clip.template_sets import TEMPLATE_SETS
 from clipserve.errors import ClipError
 from clipserve.rest.errors import STATUS, kinds
 from clipserve.rpc.errors import status_of as rpc_status
@@ -99,7 +99,7 @@ def test_the_reference_of_the_api_is_that_of_the_document_and_the_proto() -> Non
 def template_sets_table() -> str:
     """Name, size and origin of every template set."""
     rows = ["| name | templates | the first | class names | from |", "| --- | --- | --- | --- | --- |"]
-    for each in template_sets():
+    for each in TEMPLATE_SETS.values():
         sizes = f"{len(each.templates)} | `{each.templates[0]}` | {len(each.class_names) or ''}"
         rows.append(f"| `{each.name}` | {sizes} | {each.source} |")
     return "\n".join(rows)

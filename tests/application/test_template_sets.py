@@ -8,14 +8,14 @@ import pytest
 
 from clipserve.application.limits import RequestLimits
 from clipserve.application.requests import ClassifyRequest
-from clipserve.application.template_sets import template_set, template_sets
 from clipserve.clip.artifact import read_manifest
+from clipserve.clip.template_sets import TEMPLATE_SETS, template_set
 from clipserve.errors import UnknownTemplateSet
 from tests.support import write_toy_artifact
 
 
 def test_each_listed_set_is_found_by_its_name() -> None:
-    assert [template_set(each.name) for each in template_sets()] == list(template_sets())
+    assert [template_set(name) for name in TEMPLATE_SETS] == list(TEMPLATE_SETS.values())
 
 
 @pytest.mark.parametrize("name", ["", "Plain", "imagenet", "food101 ", "x" * 100_000])
@@ -27,7 +27,7 @@ def test_another_name_is_refused_and_told_which_there_are(name: str) -> None:
 
 async def test_one_request_may_use_any_set_with_all_its_class_names(tmp_path: Path) -> None:
     manifest, limits = read_manifest(await write_toy_artifact(tmp_path)), RequestLimits()
-    for each in template_sets():
+    for each in TEMPLATE_SETS.values():
         asked = ClassifyRequest([b"image"], each.class_names or ["a"], [each.name])
         asked.check(limits)
         assert asked.expanded_templates(manifest, limits) == each.templates

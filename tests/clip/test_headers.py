@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clipserve.clip.headers import Parts, walk
+from clipserve.clip.headers import METADATA, SCANS, SEGMENTS, Parts, walk
 from clipserve.clip.images import ImageLimits, decode_pixels
 from clipserve.clip.manifest import ImageSpec
 from clipserve.errors import ImageTooLarge, UndecodableImage
@@ -113,9 +113,9 @@ def test_a_good_file_has_few_parts_of_few_bytes(name: str) -> None:
     data = (GOLDEN / name).read_bytes()
     kind = {"png": "PNG", "jpg": "JPEG", "webp": "WEBP"}[name.rsplit(".", 1)[1]]
     parts = walk(kind, data, Parts(1_000, 1_000_000, 100))
-    assert parts.segments <= 20
-    assert parts.metadata_bytes < 1_200
-    assert parts.scans == (10 if name == "progressive.jpg" else 0)
+    assert parts[SEGMENTS] <= 20
+    assert parts[METADATA] < 1_200
+    assert parts[SCANS] == (10 if name == "progressive.jpg" else 0)
 
 
 @pytest.mark.parametrize(("data", "name"), [(JPEG, "JPEG"), (PNG, "PNG"), (WEBP, "WEBP")])
@@ -123,7 +123,7 @@ def test_a_file_at_the_limits_of_its_parts_is_decoded_and_one_beyond_is_refused(
     data: bytes, name: str
 ) -> None:
     parts = walk(name, data, Parts(1_000, 1_000_000, 100))
-    at = {"max_image_segments": parts.segments, "max_image_metadata_bytes": parts.metadata_bytes}
+    at = {"max_image_segments": parts[SEGMENTS], "max_image_metadata_bytes": parts[METADATA]}
     assert decoded(data, **at) == (8, 8, 3)
     for limit, actual in at.items():
         with pytest.raises(ImageTooLarge) as caught:
@@ -149,7 +149,7 @@ def test_pixels_of_all_scans_at_the_limit_are_decoded_and_one_more_is_refused() 
 
 def test_a_progressive_photo_of_12_megapixels_is_decoded() -> None:
     data = encoded(PHOTO.resize((4_000, 3_000)), "JPEG", progressive=True)
-    assert walk("JPEG", data, Parts(1_000, 1_000_000, 100)).scans == 10
+    assert walk("JPEG", data, Parts(1_000, 1_000_000, 100))[SCANS] == 10
     assert decoded(data) == (8, 8, 3)
 
 
@@ -188,7 +188,7 @@ def test_a_length_that_claims_more_than_there_is_is_a_broken_file_not_a_large_on
         ("PNG", png_with(b"\x7f\xff\xff\xfftEXt")),
         ("WEBP", webp_with(b"abcd\xff\xff\xff\x7f")),
     ):
-        assert walk(kind, data, Parts(1_000, 1_000_000, 100)).metadata_bytes < len(data)
+        assert walk(kind, data, Parts(1_000, 1_000_000, 100))[METADATA] < len(data)
     with pytest.raises(UndecodableImage):
         decoded(png_with(b"\x7f\xff\xff\xfftEXt"))
 

@@ -216,6 +216,7 @@ async def test_a_request_that_is_not_answered_by_its_deadline_is_told_so() -> No
 
     async def app(_: Request) -> Response:
         await asyncio.Event().wait()
+        return answer()
 
     limits = ExchangeLimits(LIMITS.body, deadline_seconds=0.05)
     await Exchange(paths(app), limits, ByteBudget(1_000, 1_000), metrics, Gate())(

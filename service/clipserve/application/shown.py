@@ -44,7 +44,7 @@ def template_set_fields(found: TemplateSet, *, whole: bool) -> dict[str, Any]:
 
 def label_set_fields(state: LabelSet, *, whole: bool) -> dict[str, Any]:
     """Those that it has. `whole`: with its definition, and how its build went."""
-    shown = {
+    shown: dict[str, Any] = {
         "name": state.name,
         "version": state.version,
         "state": state.state,

@@ -23,7 +23,7 @@ from PIL import Image
 from clipserve.clip.decode_cost import coefficient_bytes, decode_bytes
 from clipserve.clip.fitting import fitted, may_turn_last, resized, upright
 from clipserve.clip.formats import sniff
-from clipserve.clip.headers import Parts, walk
+from clipserve.clip.headers import SCANS, Parts, walk
 from clipserve.errors import ImageTooLarge, UndecodableImage
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ def _open(name: str, data: bytes, limits: ImageLimits) -> tuple[Image.Image, int
     A file of too many parts is refused before Pillow reads it.
     """
     parts = Parts(limits.max_image_segments, limits.max_image_metadata_bytes, limits.max_scans)
-    scans = walk(name, data, parts).scans
+    scans = walk(name, data, parts)[SCANS]
     image = Image.open(io.BytesIO(data), formats=[name])
     _check_size(image, limits)
     _check_scans(image, scans, limits)

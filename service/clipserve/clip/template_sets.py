@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+from clipserve.errors import UnknownTemplateSet
+
 _FILE = Path(__file__).with_name("template_sets.json")
 
 
@@ -37,5 +39,13 @@ def _read() -> Mapping[str, TemplateSet]:
     return MappingProxyType({each.name: each for each in sets})
 
 
-# By name. Read at the start, which takes less than a millisecond: a missing file must not be found by a request.
+# By name, the general ones first. Read at the start, which takes less than a millisecond: a missing file must not
+# be found by a request.
 TEMPLATE_SETS = _read()
+
+
+def template_set(name: str) -> TemplateSet:
+    """Raises UnknownTemplateSet: there is none of this name."""
+    if name not in TEMPLATE_SETS:
+        raise UnknownTemplateSet(f"there is no such template set. There are: {', '.join(TEMPLATE_SETS)}.")
+    return TEMPLATE_SETS[name]

@@ -27,7 +27,7 @@ from clipserve.application.encodings import EmbeddingType, encode_vector
 from clipserve.application.label_sets.entry import LabelSet
 from clipserve.application.ranking import LabelLists
 from clipserve.application.shown import label_set_fields, model_fields, template_set_fields
-from clipserve.clip.template_sets import TemplateSet
+from clipserve.clip.template_sets import TEMPLATE_SETS, TemplateSet
 from clipserve.errors import ClipError
 from clipserve.rest.errors import fields
 
@@ -100,8 +100,10 @@ def models_json(states: Sequence[ModelState]) -> Response:
     )
 
 
-def template_sets_json(sets: Sequence[TemplateSet]) -> Response:
-    return json_response({"template_sets": [template_set_fields(each, whole=False) for each in sets]})
+def template_sets_json() -> Response:
+    return json_response(
+        {"template_sets": [template_set_fields(each, whole=False) for each in TEMPLATE_SETS.values()]}
+    )
 
 
 def template_set_json(found: TemplateSet) -> Response:

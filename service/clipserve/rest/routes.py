@@ -16,7 +16,7 @@ from clipserve.application.encoder import ImageInput
 from clipserve.application.encodings import EmbeddingType
 from clipserve.application.inference import Inference
 from clipserve.application.requests import ClassifyRequest, EmbedRequest, SimilarityRequest, TokenizeRequest
-from clipserve.application.template_sets import template_set, template_sets
+from clipserve.clip.template_sets import template_set
 from clipserve.concurrency import SideThread
 from clipserve.rest.json_body import IMAGE_FIELDS
 from clipserve.rest.rendering import (
@@ -95,7 +95,7 @@ def add_routes(app: FastAPI, inference: Inference, uploads: Uploads, side: SideT
 
     @app.router.route("/template-sets")
     async def list_template_sets(_: Request) -> Response:
-        return template_sets_json(template_sets())
+        return template_sets_json()
 
     @app.router.route("/template-sets/{name}")
     async def get_template_set(request: Request) -> Response:

@@ -15,7 +15,7 @@ from clipserve.application.requests import (
     SimilarityRequest,
     TokenizeRequest,
 )
-from clipserve.application.template_sets import template_set, template_sets
+from clipserve.clip.template_sets import template_set
 from clipserve.concurrency import SideThread
 from clipserve.errors import ClipError, InvalidInput
 from clipserve.rpc import enums, rendering
@@ -82,7 +82,7 @@ class Methods:
 
     async def list_template_sets(self, body: Body) -> bytes:
         await self._parsing.read(body, clip_pb2.ListTemplateSetsRequest, lambda *_: None)
-        return rendering.template_sets(template_sets())
+        return rendering.template_sets()
 
     async def get_template_set(self, body: Body) -> bytes:
         name = await self._parsing.read(

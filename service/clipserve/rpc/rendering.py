@@ -13,7 +13,7 @@ from clipserve.application.encodings import EmbeddingType, encode_vector
 from clipserve.application.label_sets.entry import LabelSet
 from clipserve.application.ranking import ScoredLabel
 from clipserve.application.shown import label_set_fields, model_fields, template_set_fields
-from clipserve.clip.template_sets import TemplateSet
+from clipserve.clip.template_sets import TEMPLATE_SETS, TemplateSet
 from clipserve.errors import ClipError
 from clipserve.rpc import enums
 from clipserve.v1 import clip_pb2
@@ -97,8 +97,8 @@ def _label_set(state: LabelSet, *, whole: bool) -> dict[str, Any]:
     return shown | words
 
 
-def template_sets(sets: Sequence[TemplateSet]) -> bytes:
-    shown = [template_set_fields(each, whole=False) for each in sets]
+def template_sets() -> bytes:
+    shown = [template_set_fields(each, whole=False) for each in TEMPLATE_SETS.values()]
     return as_bytes(clip_pb2.ListTemplateSetsResponse(template_sets=shown))
 
 
@@ -126,7 +126,8 @@ def _embed_result(result: VectorOrError | EncodedText, embedding_type: Embedding
 
 
 def _item_error(error: ClipError) -> clip_pb2.ItemError:
-    return clip_pb2.ItemError(code=error.code, detail=error.detail, **error.figures)
+    figures: dict[str, Any] = dict(error.figures)
+    return clip_pb2.ItemError(code=error.code, detail=error.detail, **figures)
 
 
 def as_bytes(message: Message) -> bytes:
