@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from tritonclient.grpc import service_pb2
 
 from clipserve.engine.triton.contract import Tensor
-from clipserve.engine.triton.message import message
+from clipserve.engine.triton.message import TritonCall
 
 PIXELS = Tensor("pixels", "TYPE_UINT8", (4, 4, 3))
 TEXTS = (
@@ -19,8 +20,9 @@ TEXTS = (
 )
 
 
-def read(*arguments: Any) -> Any:
-    return service_pb2.ModelInferRequest.FromString(message("demo", "embedding", *arguments))
+def read(tensors: Sequence[Tensor], arrays: Sequence[npt.NDArray[Any]], seconds: float = 1) -> Any:
+    call = TritonCall("image", "demo", tensors, "embedding", arrays)
+    return service_pb2.ModelInferRequest.FromString(call.message(seconds))
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 300, 50_000])  # lengths of one to four bytes
@@ -30,12 +32,12 @@ def test_the_message_is_what_protobuf_would_write(rows: int) -> None:
     expected.inputs.add(name="pixels", datatype="UINT8", shape=[rows, 4, 4, 3])
     expected.outputs.add(name="embedding")
     expected.parameters["timeout"].int64_param = 1_500_000
-    assert read([PIXELS], [pixels], 1_500_000) == expected
+    assert read([PIXELS], [pixels], 1.5) == expected
 
 
 def test_each_tensor_has_the_shape_that_triton_wants() -> None:
     ids, lengths = np.arange(14, dtype=np.int32).reshape(2, 7), np.array([3, 7], np.int32)
-    made = read(TEXTS, (ids, lengths), 1)
+    made = read(TEXTS, (ids, lengths))
     assert [list(each.shape) for each in made.inputs] == [[2, 7], [2, 1]]
     assert list(made.raw_input_contents) == [ids.tobytes(), lengths.tobytes()]
 
@@ -43,4 +45,4 @@ def test_each_tensor_has_the_shape_that_triton_wants() -> None:
 @pytest.mark.parametrize("cut", [np.s_[:, ::-1], np.s_[:, :, 1:], np.s_[::2]])
 def test_rows_that_do_not_lie_together_are_sent_in_order(cut: Any) -> None:
     pixels: npt.NDArray[np.uint8] = np.random.default_rng(0).integers(0, 256, (4, 4, 4, 3), np.uint8)[cut]
-    assert list(read([PIXELS], [pixels], 1).raw_input_contents) == [pixels.tobytes()]
+    assert list(read([PIXELS], [pixels]).raw_input_contents) == [pixels.tobytes()]

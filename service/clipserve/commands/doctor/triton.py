@@ -63,28 +63,28 @@ async def _servers(manifest: ModelManifest, options: TritonOptions) -> AsyncIter
 
 
 async def _asked(server: str, address: Address, manifest: ModelManifest, options: TritonOptions) -> Finding:
-    from tritonclient.utils import InferenceServerException
+    import grpc
 
     from clipserve.engine.triton.expected import Expected
     from clipserve.errors import BackendUnavailable
 
-    expected, connection = Expected(manifest, options.credentials), options.connect(server, address)
+    expected, connection = Expected(manifest), options.connect(server, address)
     try:
         async with asyncio.timeout(_SECONDS):
-            if not await expected.ready(connection.client):
+            if not await expected.ready(connection):
                 names = " and ".join(expected.models.values())
                 return problem(
                     f"Triton at {server} does not serve {names} now", f"look at its log; {_REPOSITORY}"
                 )
-            rows = await expected.rows(connection.client)
+            rows = await expected.rows(connection)
     except BackendUnavailable as error:
         return problem(
             f"Triton at {server}: {error.detail}", f"serve the same artifact at both: {_REPOSITORY}"
         )
     except TimeoutError:
         return problem(f"Triton at {server} does not answer within {_SECONDS:g} s", f"start it, or {_URL}")
-    except InferenceServerException as error:
-        said = str(error.message())[:300]
+    except grpc.aio.AioRpcError as error:
+        said = str(error.details())[:300]
         return problem(f"Triton at {server} cannot be asked: {said}", f"start it, or {_URL}")
     finally:
         await connection.aclose()

@@ -26,10 +26,11 @@ from clipserve.clip.manifest import ModelManifest
 from clipserve.engine.backend import Embeddings, Lengths, Pixels, TokenIds
 from clipserve.engine.triton.address import Address, look_up
 from clipserve.engine.triton.contract import TOWERS, Tower, inputs, output
-from clipserve.engine.triton.endpoint import Endpoint, TritonCall
+from clipserve.engine.triton.endpoint import Endpoint
 from clipserve.engine.triton.endpoints import Endpoints, LookUp
 from clipserve.engine.triton.expected import Expected
 from clipserve.engine.triton.failures import TryElsewhere, gone
+from clipserve.engine.triton.message import TritonCall
 from clipserve.engine.triton.options import TritonOptions
 from clipserve.errors import BackendFailed, ClipError
 from clipserve.telemetry.log import logger
@@ -46,12 +47,11 @@ class TritonBackend:
         self, manifest: ModelManifest, options: TritonOptions, metrics: Metrics, look_up: LookUp = look_up
     ) -> None:
         """`look_up` finds the servers behind an address."""
-        self._embed_dim = manifest.embed_dim
         self._inputs = {tower: inputs(manifest, tower) for tower in TOWERS}
         self._output = output(manifest)
         self._options = options
         self._metrics = metrics
-        self._expected = Expected(manifest, options.credentials)
+        self._expected = Expected(manifest)
         self._endpoints = Endpoints(options.addresses, self._connect, look_up, options.look_up_seconds)
 
     @property
@@ -100,15 +100,12 @@ class TritonBackend:
         call = TritonCall(tower, model, self._inputs[tower], self._output.name, arrays)
         try:
             answer = await self._asked(call)
-            embeddings = np.asarray(answer.as_numpy(self._output.name), np.float32)  # [N, D]
+            return np.asarray(answer.as_numpy(self._output.name), np.float32)  # [N, D]
         except ClipError:
             raise
         except Exception:  # an answer that is no tensor, a channel closed under the call: no common base
             logger.exception("triton_answer")
             raise BackendFailed("Triton's answer cannot be read.") from None
-        if embeddings.shape != (call.rows, self._embed_dim):
-            raise BackendFailed(f"Triton gave embeddings of {embeddings.shape} for {call.rows} rows.")
-        return embeddings
 
     async def _asked(self, call: TritonCall) -> InferResult:
         """The answer of one server, or else of one other."""

@@ -10,42 +10,19 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import grpc
-import numpy.typing as npt
 from tritonclient.grpc import InferResult
 
 from clipserve.concurrency import clears_frame, kept_running
 from clipserve.engine.triton.connection import Channel
-from clipserve.engine.triton.contract import Tensor, Tower
 from clipserve.engine.triton.expected import Expected
 from clipserve.engine.triton.failures import TryElsewhere, translated
-from clipserve.engine.triton.message import message
+from clipserve.engine.triton.message import TritonCall
 from clipserve.engine.triton.watch import TritonWatch
 from clipserve.telemetry.tracing import called
 from clipserve.telemetry.triton_metrics import TritonMetrics
-
-
-@dataclass(frozen=True)
-class TritonCall:
-    """Rows of one tower, for any server: a Triton model, its inputs and its output, and an array for each input."""
-
-    tower: Tower
-    model: str
-    inputs: tuple[Tensor, ...]
-    output: str
-    arrays: tuple[npt.NDArray[Any], ...]
-
-    @property
-    def rows(self) -> int:
-        return len(self.arrays[0])
-
-    def message(self, seconds: float) -> bytes:
-        """What is sent; Triton may keep it in its queue for so long."""
-        return message(self.model, self.output, self.inputs, self.arrays, max(1, int(seconds * 1e6)))
 
 
 class Endpoint:
@@ -59,11 +36,10 @@ class Endpoint:
 
     def __init__(self, server: str, connection: Channel, expected: Expected, metrics: TritonMetrics) -> None:
         self._connection = connection
-        self._headers = expected.headers
         self._metrics = metrics.add(
             server, expected.name, up=lambda: self.watch.ready, rows=lambda: self.rows
         )
-        self.watch = TritonWatch(server, connection.client, expected, self._metrics)
+        self.watch = TritonWatch(server, connection, expected, self._metrics)
         self.rows = 0
         self.turn = 0
         self.leaving = False
@@ -89,7 +65,7 @@ class Endpoint:
             async with waiting:
                 self._waiting[waiting] = movable
                 answer = await called(
-                    "triton", self._connection.infer, call.message(seconds), seconds, headers=self._headers
+                    "triton", self._connection.infer, call.message(seconds), seconds, headers={}
                 )
         except TimeoutError:
             if not waiting.expired():

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from tritonclient.grpc import aio as triton
 
 from clipserve.clip.manifest import TEXT_BUCKETS, ModelManifest
 from clipserve.clip.reference import MIN_COSINE
 from clipserve.concurrency import together
 from clipserve.engine.backend import TokenIds
+from clipserve.engine.triton.connection import Channel
 from clipserve.engine.triton.contract import (
     FINGERPRINT,
     PRECISION,
@@ -46,16 +46,14 @@ class Expected:
     """The artifact that this gateway holds, to which servers are compared. All servers of a gateway share one.
 
     Attributes:
-        headers: of the questions.
         text_buckets: lengths below the context length that texts are padded to: those that every server accepted so
             far takes. A repository for a GPU has few, and a plan takes no others.
         precision: what Triton computes in, where it is not the artifact's own precision. The first server that is
             accepted decides it, and it stays: servers that compute in another one are refused.
     """
 
-    def __init__(self, manifest: ModelManifest, headers: dict[str, str]) -> None:
+    def __init__(self, manifest: ModelManifest) -> None:
         self._manifest = manifest
-        self.headers = headers
         self.models = {
             tower: triton_model(manifest, tower) for tower in TOWERS
         }  # tower -> its name in Triton
@@ -80,22 +78,19 @@ class Expected:
         padding = np.full((rows, length - tokens), spec.pad_id, token_ids.dtype)
         return np.concatenate([token_ids, padding], axis=1)
 
-    async def ready(self, client: triton.InferenceServerClient) -> bool:
-        """Whether the server says that it serves both models. Raises InferenceServerException."""
-        return all(
-            await together(
-                client.is_model_ready(model, headers=self.headers) for model in self.models.values()
-            )
-        )
+    async def ready(self, server: Channel) -> bool:
+        """Whether it says that it serves both models. Raises grpc.aio.AioRpcError."""
+        answers = await together(server.ask("ModelReady", model) for model in self.models.values())
+        return all(answer.ready for answer in answers)
 
-    async def rows(self, client: triton.InferenceServerClient) -> dict[Tower, int]:
+    async def rows(self, server: Channel) -> dict[Tower, int]:
         """Compare both models with the manifest. The rows that a call of each tower may have.
 
         Raises:
             BackendUnavailable: they are other models, or compute in another precision than is served already.
-            InferenceServerException: the server did not say.
+            grpc.aio.AioRpcError: the server did not say.
         """
-        image, text = [await self._checked(client, tower) for tower in TOWERS]
+        image, text = [await self._checked(server, tower) for tower in TOWERS]
         if image.precision != text.precision:
             raise BackendUnavailable(
                 f"Triton computes images in {image.precision} and texts in {text.precision}. "
@@ -112,14 +107,14 @@ class Expected:
             self.text_buckets = [each for each in self.text_buckets if each in shorter]
         return dict(zip(TOWERS, (image.rows, text.rows), strict=True))
 
-    async def _checked(self, client: triton.InferenceServerClient, tower: Tower) -> _Served:
+    async def _checked(self, server: Channel, tower: Tower) -> _Served:
         """Compare Triton's model with the manifest.
 
         Raises:
             BackendUnavailable: it is another model, or another build of this one.
         """
         name = self.models[tower]
-        config = (await client.get_model_config(name, headers=self.headers)).config
+        config = (await server.ask("ModelConfig", name)).config
         tensors = {each.name: (_type_of(each), list(each.dims)) for each in [*config.input, *config.output]}
         needed = [*inputs(self._manifest, tower), output(self._manifest)]
         expected = {each.name: (each.data_type, list(each.dims)) for each in needed}

@@ -8,36 +8,45 @@ one after the other. So protobuf writes everything but the tensors, and these ar
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from tritonclient.grpc import service_pb2
 
-from clipserve.engine.triton.contract import Tensor
+from clipserve.engine.triton.contract import Tensor, Tower
 
 _LENGTH_DELIMITED = 2  # protobuf's wire type of bytes
 _FIELD = service_pb2.ModelInferRequest.DESCRIPTOR.fields_by_name["raw_input_contents"].number
 
 
-def message(
-    model: str, output: str, tensors: Sequence[Tensor], arrays: Sequence[npt.NDArray[Any]], microseconds: int
-) -> bytes:
-    """A serialized ModelInferRequest.
-
-    Args:
-        output: the name of the only output that is wanted.
-        tensors: those of `arrays`, in the same order; the rows of each array are along its first axis.
-        microseconds: that Triton may keep the call in its queue.
+@dataclass(frozen=True)
+class TritonCall:
+    """Rows of one tower, for any server: a Triton model, its inputs, the name of its output, and an array for each
+    input, whose rows are along its first axis.
     """
-    request = service_pb2.ModelInferRequest(model_name=model)
-    for tensor, array in zip(tensors, arrays, strict=True):
-        dims = array.shape[1:] if tensor.graph_dims is None else tensor.dims
-        datatype = tensor.data_type.removeprefix("TYPE_")
-        request.inputs.add(name=tensor.name, datatype=datatype, shape=[len(array), *dims])
-    request.outputs.add(name=output)
-    request.parameters["timeout"].int64_param = microseconds
-    return b"".join((request.SerializeToString(), *_contents(arrays)))
+
+    tower: Tower
+    model: str
+    inputs: Sequence[Tensor]
+    output: str
+    arrays: Sequence[npt.NDArray[Any]]
+
+    @property
+    def rows(self) -> int:
+        return len(self.arrays[0])
+
+    def message(self, seconds: float) -> bytes:
+        """A serialized ModelInferRequest. Triton may keep it in its queue for so long."""
+        request = service_pb2.ModelInferRequest(model_name=self.model)
+        for tensor, array in zip(self.inputs, self.arrays, strict=True):
+            dims = array.shape[1:] if tensor.graph_dims is None else tensor.dims
+            datatype = tensor.data_type.removeprefix("TYPE_")
+            request.inputs.add(name=tensor.name, datatype=datatype, shape=[len(array), *dims])
+        request.outputs.add(name=self.output)
+        request.parameters["timeout"].int64_param = max(1, int(seconds * 1e6))
+        return b"".join((request.SerializeToString(), *_contents(self.arrays)))
 
 
 def _contents(arrays: Iterable[npt.NDArray[Any]]) -> Iterable[bytes | memoryview]:

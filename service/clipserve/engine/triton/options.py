@@ -54,8 +54,8 @@ class TritonOptions:
         return [parse_address(each) for each in self.url]
 
     @property
-    def credentials(self) -> dict[str, str]:
-        """The headers that say who is asking."""
+    def _headers(self) -> dict[str, str]:
+        """Those that say who is asking."""
         if self.token is None:
             return {}
         return {"authorization": f"Bearer {self.token}", "triton-grpc-protocol-token": self.token}
@@ -74,7 +74,7 @@ class TritonOptions:
         if address.is_name:  # what its certificate, and a proxy in front of it, know it by
             own = "grpc.ssl_target_name_override" if self.tls else "grpc.default_authority"
             channel.append((own, address.host if self.tls else f"{address.host}:{address.port}"))
-        return Channel(server, channel, self._tls_credentials())
+        return Channel(server, channel, self._headers, self._tls_credentials())
 
     def _tls_credentials(self) -> grpc.ChannelCredentials | None:
         if not self.tls:

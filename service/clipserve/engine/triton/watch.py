@@ -11,9 +11,9 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from tritonclient.grpc import aio as triton
-from tritonclient.utils import InferenceServerException
+import grpc
 
+from clipserve.engine.triton.connection import Channel
 from clipserve.engine.triton.contract import Tower
 from clipserve.engine.triton.expected import Expected
 from clipserve.errors import ClipError
@@ -38,10 +38,10 @@ class TritonWatch:
     """
 
     def __init__(
-        self, server: str, client: triton.InferenceServerClient, expected: Expected, metrics: EndpointMetrics
+        self, server: str, connection: Channel, expected: Expected, metrics: EndpointMetrics
     ) -> None:
         self._server = server
-        self._client = client
+        self._connection = connection
         self._expected = expected
         self._metrics = metrics
         self.ready = False
@@ -103,8 +103,8 @@ class TritonWatch:
             self._enter(
                 *(("ready", "") if self._question.result() else ("gone", "it does not serve both models"))
             )
-        except InferenceServerException as error:
-            self._enter("gone", str(error.message()))
+        except grpc.aio.AioRpcError as error:
+            self._enter("gone", str(error.details()))
         except ClipError as error:
             self._enter("mismatch", error.detail)
         except Exception:  # an answer that is none: no common base
@@ -115,10 +115,10 @@ class TritonWatch:
 
     async def _ask(self) -> bool:
         doubts = self._doubts
-        if not await self._expected.ready(self._client):
+        if not await self._expected.ready(self._connection):
             return False
         if not self.max_batch or doubts != self._settled:  # it may be another server than before
-            self.max_batch = await self._expected.rows(self._client)
+            self.max_batch = await self._expected.rows(self._connection)
         self._settled = doubts
         return True
 
@@ -139,10 +139,8 @@ class TritonWatch:
     async def _read_statistics(self) -> None:
         for model in self._expected.models.values():
             try:
-                answer = await self._client.get_inference_statistics(
-                    model, headers=self._expected.headers, client_timeout=_PROBE_SECONDS
-                )
-            except InferenceServerException:
+                answer = await self._connection.ask("ModelStatistics", model, _PROBE_SECONDS)
+            except grpc.aio.AioRpcError:
                 return  # the next look tells what is wrong
             for each in answer.model_stats:
                 for phase in _PHASES:
