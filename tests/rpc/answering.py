@@ -13,15 +13,16 @@ import pytest
 from clipserve.access.gate import Gate
 from clipserve.application.body import Body
 from clipserve.application.byte_budget import ByteBudget
-from clipserve.rpc.call import TakingLimits, Work
+from clipserve.rpc.call import Work
 from clipserve.rpc.dropping import know_tasks
-from clipserve.rpc.exchange import CallLimits, RpcExchange
+from clipserve.rpc.exchange import RpcExchange
+from clipserve.rpc.options import CallLimits
 from clipserve.rpc.reading import ReadLimits, Reads
 from clipserve.rpc.server import SERVICE
 from clipserve.telemetry.metrics import Metrics
 from tests.rpc.client import Client, Refused, refused
 
-LIMITS = {"grpc_max_calls": 100, "deadline_seconds": 20.0}
+LIMITS = {"grpc_max_calls": 100, "deadline_seconds": 20.0, "body_timeout_seconds": 20.0}
 
 
 class Answering:
@@ -31,10 +32,9 @@ class Answering:
         self.metrics = Metrics()
         self.budget = ByteBudget(10_000_000, 10_000_000)
         limits = {**LIMITS, **limits}
-        taking = TakingLimits(limits.pop("write_timeout_seconds", 20.0), 65_536)
         reads = Reads(ReadLimits(4, limits.pop("read_seconds", 20.0)))
         self.exchange = RpcExchange(
-            gate or Gate(), reads, self.budget, CallLimits(**limits), taking, self.metrics
+            gate or Gate(), reads, self.budget, CallLimits(**limits), self.metrics
         )
         self.server = grpc.aio.server()
         handlers = {"Embed": self.exchange.unary("Embed", work)}

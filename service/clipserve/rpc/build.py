@@ -5,8 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from clipserve.application.shared import Shared
-from clipserve.rpc.call import TakingLimits
-from clipserve.rpc.exchange import CallLimits, RpcExchange
+from clipserve.rpc.exchange import RpcExchange
 from clipserve.rpc.health import SERVICE as HEALTH
 from clipserve.rpc.health import Health
 from clipserve.rpc.label_sets import LabelSetMethods
@@ -17,7 +16,7 @@ from clipserve.rpc.reading import ReadLimits, Reads
 from clipserve.rpc.reflection import SERVICE as REFLECTION
 from clipserve.rpc.reflection import Reflection
 from clipserve.rpc.server import SERVICE, RpcServer
-from clipserve.rpc.small_calls import SmallCalls, SmallLimits
+from clipserve.rpc.small_calls import SmallCalls
 from clipserve.rpc.streaming import Streaming
 
 
@@ -32,15 +31,14 @@ def build_rpc(shared: Shared, options: RpcOptions) -> RpcServer:
         gate,
         Reads(ReadLimits(places, options.body_timeout_seconds)),
         shared.budget,
-        CallLimits(options.grpc_max_calls, options.deadline_seconds),
-        TakingLimits(options.write_timeout_seconds, options.min_body_bytes_per_second),
+        options,
         shared.metrics,
     )
     unary = {**methods.unary(), **label_sets.unary()}
     handlers = {name: exchange.unary(name, work) for name, work in unary.items()}
     streaming = Streaming(gate, shared.bulk_places, options)
     handlers["EmbedStream"] = exchange.stream("EmbedStream", partial(streaming, methods.embed_item))
-    small = SmallCalls(SmallLimits(options.grpc_max_calls, options.body_timeout_seconds))
+    small = SmallCalls(options)
     health = Health(inference, small, SERVICE)
     reflection = Reflection(gate, small, (SERVICE, HEALTH))
     services = {

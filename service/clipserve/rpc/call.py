@@ -6,7 +6,6 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
 
@@ -17,20 +16,13 @@ from clipserve.errors import ClipError, DeadlineExceeded, MalformedRequest
 from clipserve.http1.connections import address_of
 from clipserve.rpc.dropping import drop
 from clipserve.rpc.errors import Failure, failure_of
+from clipserve.rpc.options import CallLimits
 from clipserve.telemetry.metrics import CLIENT_GONE
 from clipserve.telemetry.request import RequestContext, request_id
 
 Work = Callable[[Body], Coroutine[Any, Any, bytes]]  # a message -> the bytes of its answer
 
 _UNTIL_CANCELLED_SECONDS = 0.05
-
-
-@dataclass(frozen=True)
-class TakingLimits:
-    """How fast an answer must be taken."""
-
-    write_timeout_seconds: float
-    min_body_bytes_per_second: int
 
 
 class Call:
@@ -46,7 +38,7 @@ class Call:
         task: what gRPC runs the call in, until its client has taken the answer or left.
     """
 
-    def __init__(self, method: str, context: Context, taking: TakingLimits) -> None:
+    def __init__(self, method: str, context: Context, limits: CallLimits) -> None:
         self.method = method
         self.endpoint = f"grpc {method}"
         self.started = time.perf_counter()
@@ -63,13 +55,14 @@ class Call:
         task = asyncio.current_task()
         assert task is not None
         self.task = task
-        self._taking = taking
+        self._limits = limits
         self._expiry: asyncio.TimerHandle | None = None
         self._failure: Failure | None = None
 
-    def seconds(self, most: float) -> float:
-        """The time that is left: what the caller gives it, and no more than `most`."""
-        remaining = self.context.time_remaining()
+    @property
+    def seconds(self) -> float:
+        """The time that is left: what the caller gives it, and no more than there is for any."""
+        remaining, most = self.context.time_remaining(), self._limits.deadline_seconds
         return most if remaining is None else min(most, remaining)
 
     async def without_message(self) -> ClipError:
@@ -123,7 +116,7 @@ class Call:
             self._expiry.cancel()
 
     def _must_be_taken(self, size: int, most: float = math.inf) -> None:
-        limits = self._taking
+        limits = self._limits
         seconds = limits.write_timeout_seconds + size / limits.min_body_bytes_per_second
         self._expiry = asyncio.get_running_loop().call_later(min(seconds, most), drop, self.task)
 

@@ -13,7 +13,6 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -26,7 +25,8 @@ from clipserve.access.keys import Scope
 from clipserve.application.body import Body
 from clipserve.application.byte_budget import ByteBudget, Lease
 from clipserve.errors import DeadlineExceeded, MalformedRequest, Overloaded
-from clipserve.rpc.call import Call, TakingLimits, Work
+from clipserve.rpc.call import Call, Work
+from clipserve.rpc.options import CallLimits
 from clipserve.rpc.reading import Reads
 from clipserve.telemetry.log import logger
 from clipserve.telemetry.metrics import Metrics
@@ -39,14 +39,6 @@ _PROBES = frozenset({"health.Check", "health.Watch"})  # they need no key, and a
 _SMALL = 65_536  # bytes of an answer: 64 MB for 1,000 calls
 
 
-@dataclass(frozen=True)
-class CallLimits:
-    """Calls at a time, and seconds from the end of a message to the answer."""
-
-    grpc_max_calls: int
-    deadline_seconds: float
-
-
 class RpcExchange:
     """See the module."""
 
@@ -56,14 +48,12 @@ class RpcExchange:
         reads: Reads,
         budget: ByteBudget,
         limits: CallLimits,
-        taking: TakingLimits,
         metrics: Metrics,
     ) -> None:
         self._gate = gate
         self._reads = reads
         self._budget = budget
         self._limits = limits
-        self._taking = taking
         self._metrics = metrics
         self._calls = 0
 
@@ -77,7 +67,7 @@ class RpcExchange:
 
     def _handler(self, method: str, answer: Answer) -> Callable[[object, Context], Awaitable[bytes]]:
         async def run(messages: object, context: Context) -> bytes:
-            call = Call(method, context, self._taking)
+            call = Call(method, context, self._limits)
             answered = await self._run(call, answer)
             aborting = call.answer(len(answered))
             # gRPC keeps the error that `abort` raises, and that this frame: it must not lead back to the call.
@@ -135,7 +125,7 @@ class RpcExchange:
         body = await self._reads.read(call.connection, lambda: _only_message(call))
         lease.grow(len(body))
         await self._gate.charge(size=len(body))
-        seconds = call.seconds(self._limits.deadline_seconds)
+        seconds = call.seconds
         call.request.deadline = time.monotonic() + seconds
         answered = await _within(seconds, work(body))
         if len(answered) > _SMALL:

@@ -13,7 +13,16 @@ MAX_CALLS = 1_000  # at a time: a full message for a few of them, and 128 KB for
 
 
 @dataclass(frozen=True, kw_only=True)
-class RpcOptions(TotalLimits, PaceLimits):
+class CallLimits(PaceLimits):
+    """Calls at a time, seconds from the end of a message to its answer, and how fast that must be taken."""
+
+    deadline_seconds: float
+    grpc_max_calls: int = MAX_CALLS
+    write_timeout_seconds: float = ConnectionLimits.write_timeout_seconds
+
+
+@dataclass(frozen=True, kw_only=True)
+class RpcOptions(CallLimits, TotalLimits):
     """Where to listen, limits as those of REST, and the time for the end. Bytes and seconds.
 
     Attributes:
@@ -31,10 +40,7 @@ class RpcOptions(TotalLimits, PaceLimits):
     max_json_bytes: int
     max_in_flight_bytes: int
     max_connections: int
-    deadline_seconds: float
     keep_alive_seconds: float
     drain_seconds: int
-    grpc_max_calls: int = MAX_CALLS
     max_header_bytes: int = ConnectionLimits.max_header_bytes
     first_byte_timeout_seconds: float = ConnectionLimits.first_byte_timeout_seconds
-    write_timeout_seconds: float = ConnectionLimits.write_timeout_seconds

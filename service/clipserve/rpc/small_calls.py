@@ -10,7 +10,6 @@ counted among the calls, and those of one method are a tenth of these at most: w
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import TypeVar
 
 from google.protobuf.message import Message as ProtoMessage
@@ -19,6 +18,7 @@ from grpc.aio import EOF
 from clipserve.application.stream import Places
 from clipserve.errors import BodyTooLarge
 from clipserve.rpc.call import Call
+from clipserve.rpc.options import CallLimits
 from clipserve.rpc.parsing import parsed
 from clipserve.rpc.reading import ReadLimits, Reads
 
@@ -29,18 +29,11 @@ _READINGS, _CROWDED_SECONDS = 2, 0.25
 _SHARE, _SHARE_OF_ADDRESS = 10, 40  # one call of so many may be of one method; and of one address besides
 
 
-@dataclass(frozen=True)
-class SmallLimits:
-    """All calls at a time, of which these are a part, and seconds for a message to come."""
-
-    grpc_max_calls: int
-    body_timeout_seconds: float
-
-
 class SmallCalls:
     """All calls of these kinds."""
 
-    def __init__(self, limits: SmallLimits) -> None:
+    def __init__(self, limits: CallLimits) -> None:
+        """`limits`: of all calls, of which these are a part."""
         self._reads = Reads(ReadLimits(_READINGS, limits.body_timeout_seconds, _CROWDED_SECONDS))
         self._limits = tuple(max(1, limits.grpc_max_calls // share) for share in (_SHARE, _SHARE_OF_ADDRESS))
         self._places: dict[str, Places] = {}
