@@ -58,20 +58,17 @@ def build_app(shared: Shared, options: RestOptions) -> ASGIApp:
     add_docs(app, side)
     if options.page:
         add_page(app)
-    return _with_cors(_with_exchange(app, shared, options), options.cors_origins)
-
-
-def _with_exchange(app: FastAPI, shared: Shared, options: RestOptions) -> Exchange:
-    return Exchange(
+    exchange = Exchange(
         Paths(app.routes),
         options.exchange,
         shared.budget,
         shared.metrics,
         shared.gate,
         streaming={("POST", BULK): Bulk(shared, options.bulk)},
-        render_for=render_for(options.compat),
+        render_for=render,
         hosts=options.hosts,
     )
+    return _with_cors(exchange, options.cors_origins)
 
 
 def _with_cors(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Container, Iterator
-from itertools import islice
+from collections.abc import Iterator
 from typing import Any
 
 from fastapi import FastAPI
-from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -17,10 +15,9 @@ from clipserve.application.label_sets.definition import LabelFields, LabelSetFie
 from clipserve.application.label_sets.request import PutRequest, check_name, put_request
 from clipserve.application.limits import at_most
 from clipserve.concurrency import SideThread
-from clipserve.errors import InvalidInput
 from clipserve.rest.json_body import JsonObject, decode_base64
 from clipserve.rest.rendering import label_set_json, label_set_list_json, put_json
-from clipserve.rest.uploads import MAX_FAULTS, Uploads, faults_of
+from clipserve.rest.uploads import Uploads, expected, unknown, validated
 
 _PATH = "/label-sets"
 _ONE = _PATH + "/{name}"
@@ -61,37 +58,22 @@ def add_label_sets(app: FastAPI, inference: Inference, uploads: Uploads, side: S
 
 def _read(request: Request, name: str, body: JsonObject) -> PutRequest:
     body.check_images(_encoded(body.fields.get("labels")))
-    fields = _fields(body.fields)
-    if not fields.expect_fingerprint:
-        expected = request.headers.get("x-expect-fingerprint")
-        fields = fields.model_copy(update={"expect_fingerprint": expected})
-    return put_request(name, fields, functools.partial(decode_base64, None))
-
-
-def _fields(said: dict[str, Any]) -> LabelSetFields:
-    """Raises InvalidInput: one is missing, unknown or of the wrong type; names it."""
-    faults = list(islice(_strange(said), MAX_FAULTS))
-    if not faults:
-        try:
-            return LabelSetFields.model_validate(said, strict=True)
-        except ValidationError as error:
-            faults = faults_of(error)
     own, of_label = (", ".join(schema.model_fields) for schema in (LabelSetFields, LabelFields))
-    raise InvalidInput(f"{'; '.join(faults)}. Known fields: {own}; of a label: {of_label}.")
+    hint = f" Known fields: {own}; of a label: {of_label}."
+    fields = validated(body.fields, LabelSetFields, _strange(body.fields), hint)
+    fingerprint = expected(request, fields.expect_fingerprint)
+    fields = fields.model_copy(update={"expect_fingerprint": fingerprint})
+    return put_request(name, fields, functools.partial(decode_base64, None))
 
 
 def _strange(said: dict[str, Any]) -> Iterator[str]:
     """What a request can have wrong any number of times. Pydantic would build an error for each."""
-    yield from _unknown("", said, LabelSetFields.model_fields)
+    yield from unknown("", said, LabelSetFields.model_fields)
     for position, label in enumerate(_items(said.get("labels"))):
         if isinstance(label, dict):
-            yield from _unknown(f"labels.{position}.", label, LabelFields.model_fields)
+            yield from unknown(f"labels.{position}.", label, LabelFields.model_fields)
         elif not isinstance(label, str):
             yield f"labels.{position}: must be a name or an object"
-
-
-def _unknown(place: str, said: dict[str, Any], known: Container[str]) -> Iterator[str]:
-    return (f"{place}{name[:64]}: no such field" for name in said if name not in known)
 
 
 def _encoded(labels: object) -> list[str]:

@@ -23,6 +23,7 @@ from clipserve.application.answers import (
     Similarity,
     Tokenization,
 )
+from clipserve.application.encoder import EncodedText, VectorOrError
 from clipserve.application.encodings import EmbeddingType, encode_vector
 from clipserve.application.label_sets.entry import LabelSet
 from clipserve.application.ranking import LabelLists
@@ -56,15 +57,8 @@ def classification_json(answer: Classification) -> Response:
 def embedding_json(
     answer: Embedding, encoding_format: str, embedding_type: EmbeddingType = "float32"
 ) -> Response:
-    results: list[dict[str, Any]] = [
-        {"error": fields(vector)}
-        if isinstance(vector, ClipError)
-        else vector_fields(vector, encoding_format, embedding_type)
-        for vector in answer.images
-    ]
-    for text in answer.texts:
-        shown = vector_fields(text.vector, encoding_format, embedding_type)
-        results.append(shown | {"tokens": text.tokens, "truncated": text.truncated})
+    items = [*answer.images, *answer.texts]
+    results = [result_fields(item, encoding_format, embedding_type) for item in items]
     return json_response(_heading(answer) | {"results": results})
 
 
@@ -135,6 +129,18 @@ def _labels(result: LabelLists | ClipError, label_sets: Sequence[LabelSetVersion
         named = zip(label_sets, lists, strict=True)
         lists = [{"label_sets": [{"label_set": each.name} | labels for each, labels in named]}]
     return orjson.Fragment(orjson.dumps(lists[0]))  # as text it takes a third of the memory
+
+
+def result_fields(
+    result: VectorOrError | EncodedText, encoding_format: str, embedding_type: EmbeddingType
+) -> dict[str, Any]:
+    """What is told of one item: its vector, or its error."""
+    if isinstance(result, ClipError):
+        return {"error": fields(result)}
+    if isinstance(result, EncodedText):
+        shown = vector_fields(result.vector, encoding_format, embedding_type)
+        return shown | {"tokens": result.tokens, "truncated": result.truncated}
+    return vector_fields(result, encoding_format, embedding_type)
 
 
 def vector_fields(

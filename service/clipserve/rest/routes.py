@@ -32,7 +32,7 @@ from clipserve.rest.rendering import (
     tokenization_json,
 )
 from clipserve.rest.schemas import ClassifyFields, EmbedFields, SimilarityFields, TokenizeFields
-from clipserve.rest.uploads import Upload, Uploads
+from clipserve.rest.uploads import Upload, Uploads, expected
 
 BULK = "/bulk"
 
@@ -124,9 +124,7 @@ def _fields(
     request: Request, upload: Upload, schema: type[BaseModel], image_fields: Sequence[str] = ("images",)
 ) -> dict[str, Any]:
     fields = dict(upload.read(schema, image_fields))
-    if not fields["expect_fingerprint"]:
-        fields["expect_fingerprint"] = request.headers.get("x-expect-fingerprint")
-    return fields
+    return fields | {"expect_fingerprint": expected(request, fields["expect_fingerprint"])}
 
 
 def _images(upload: Upload, name: str = "images") -> Sequence[ImageInput]:

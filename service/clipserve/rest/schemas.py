@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from clipserve.application.encodings import EmbeddingType
+from clipserve.application.label_sets.definition import Number, Texts
 from clipserve.clip.zeroshot import ScoringFunction
 
 _INT32 = 2**31 - 1
@@ -15,10 +16,6 @@ _INT32 = 2**31 - 1
 def whole(value: object) -> object:
     """In JSON 2.0 is a whole number, and some clients write all their numbers so."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-# The core checks their bounds; no text is a number that is none, or that has no end.
-Number = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class ChoiceFields(BaseModel):
@@ -31,10 +28,10 @@ class ChoiceFields(BaseModel):
 
 
 class ClassifyFields(ChoiceFields):
-    labels: list[str] = []
-    label_sets: list[str] = []
-    templates: list[str] = []
-    background: list[str] = []
+    labels: Texts = []
+    label_sets: Texts = []
+    templates: Texts = []
+    background: Texts = []
     scoring: ScoringFunction | None = None
     temperature: Number | None = None
     threshold: Number | None = None
@@ -43,7 +40,7 @@ class ClassifyFields(ChoiceFields):
 
 
 class EmbedFields(ChoiceFields):
-    texts: list[str] = []
+    texts: Texts = []
     truncate: bool = False
     encoding_format: Literal["float", "base64"] = "float"
     embedding_type: EmbeddingType = "float32"
@@ -56,10 +53,10 @@ class BulkFields(ChoiceFields):
 
 
 class SimilarityFields(ChoiceFields):
-    texts: list[str] = []
-    to_texts: list[str] = []
+    texts: Texts = []
+    to_texts: Texts = []
     truncate: bool = False
 
 
 class TokenizeFields(ChoiceFields):
-    texts: list[str]
+    texts: Texts

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import islice
 from typing import Any, TypeVar
 from urllib.parse import unquote_plus
 
@@ -34,7 +34,7 @@ _FORM_NAMES = {
 }
 _FORM_IMAGES = {"image": "images", "to_image": "to_images"} | {name: name for name in IMAGE_FIELDS}
 _LISTS = frozenset(_FORM_NAMES.values())
-MAX_FAULTS = 5
+_MAX_FAULTS = 5
 _CHARSETS = ("utf-8", "us-ascii")
 _MAX_CONTENT_TYPE = 1_024  # characters
 
@@ -53,37 +53,38 @@ class Upload:
         Raises:
             InvalidInput: one is missing, unknown or of the wrong type; names it.
         """
-        strange = (f"{name}: no such field" for name in self.images if name not in image_fields)
-        said = list(islice(chain(strange, _faults(self.fields, schema)), MAX_FAULTS))
-        if not said:
-            try:
-                return schema.model_validate(self.fields, strict=self.typed)
-            except ValidationError as error:
-                said = faults_of(error)
-        raise InvalidInput(
-            f"{'; '.join(said)}. Known fields: {', '.join([*image_fields, *schema.model_fields])}."
-        )
+        known = [*image_fields, *schema.model_fields]
+        strange = unknown("", (*self.images, *self.fields), known)
+        hint = f" Known fields: {', '.join(known)}."
+        return validated(self.fields, schema, strange, hint, strict=self.typed)
 
 
-def faults_of(error: ValidationError) -> list[str]:
-    """What a schema says of a request, at most five faults."""
-    faults = error.errors(include_url=False, include_input=False, include_context=False)
-    return [f"{'.'.join(map(str, f['loc']))}: {f['msg']}" for f in faults[:MAX_FAULTS]]
+def unknown(place: str, said: Iterable[str], known: Container[str]) -> Iterator[str]:
+    """The fields that there are not. A request can have any number, and Pydantic would build an error for each."""
+    return (f"{place}{name[:64]}: no such field" for name in said if name not in known)
 
 
-def _faults(fields: dict[str, Any], schema: type[BaseModel]) -> Iterator[str]:
-    """What a request can have wrong any number of times. Pydantic would build an error for each."""
-    for name, value in fields.items():
-        if name not in schema.model_fields:
-            yield f"{name[:64]}: no such field"
-        elif name not in _LISTS:
-            continue
-        elif not isinstance(value, list):
-            yield f"{name}: must be a list of strings"
-        elif (
-            wrong := next((i for i, item in enumerate(value) if not isinstance(item, str)), None)
-        ) is not None:
-            yield f"{name}.{wrong}: must be a string"
+def validated(
+    said: dict[str, Any],
+    schema: type[Fields],
+    strange: Iterable[str] = (),
+    hint: str = "",
+    *,
+    strict: bool = True,
+) -> Fields:
+    """The fields of a request by their schema. `strange`: faults that are known already. `hint` ends the error.
+
+    Raises:
+        InvalidInput: there is a fault; names five at most.
+    """
+    faults = list(islice(strange, _MAX_FAULTS))
+    if not faults:
+        try:
+            return schema.model_validate(said, strict=strict)
+        except ValidationError as error:
+            found = error.errors(include_url=False, include_input=False, include_context=False)
+            faults = [f"{'.'.join(map(str, f['loc']))}: {f['msg']}" for f in found[:_MAX_FAULTS]]
+    raise InvalidInput(f"{'; '.join(faults)}.{hint}")
 
 
 class Uploads:
@@ -127,6 +128,11 @@ class Uploads:
 
         body: Body = request.scope["body"]
         return await body.parsed(self._side, parsed)
+
+
+def expected(request: Request, said: str | None = None) -> str | None:
+    """The fingerprint of the vectors that the caller has: `said` in the request, or else in its header."""
+    return said or request.headers.get("x-expect-fingerprint")
 
 
 def query_fields(request: Request, schema: type[Fields]) -> Fields:

@@ -27,12 +27,11 @@ from clipserve.rest.compat.items import (
     listed,
     mixed,
     only_item,
-    options,
     shaped,
 )
 from clipserve.rest.json_body import JsonObject
 from clipserve.rest.rendering import vector_fields
-from clipserve.rest.uploads import Uploads
+from clipserve.rest.uploads import Uploads, validated
 from clipserve.telemetry.request import current
 
 _Type = Literal["float", "int8", "binary", "ubinary", "base64"]
@@ -70,7 +69,7 @@ def _read(request: Request, body: JsonObject, limits: RequestLimits) -> tuple[Mi
     name, items = _items(body.fields)
     if body.fields.get("truncate") == "START":
         raise InvalidInput("truncate START is not offered: a text is cut at its end (END) or refused (NONE).")
-    said = options(body, _Options)
+    said = validated(body.fields, _Options)
     choices = {"truncate": said.truncate == "END", "dimensions": said.output_dimension}
     asked = mixed(body, items, name, limits, **choices, **chosen(request, said.model))
     return asked, said.embedding_types or ["float"]

@@ -14,10 +14,10 @@ from clipserve.application.limits import RequestLimits
 from clipserve.application.requests import ClassifyRequest
 from clipserve.concurrency import SideThread
 from clipserve.errors import ClipError
-from clipserve.rest.compat.items import chosen, listed, options, shaped
+from clipserve.rest.compat.items import chosen, listed, shaped
 from clipserve.rest.errors import Failure, told
 from clipserve.rest.json_body import JsonObject, decode_base64
-from clipserve.rest.uploads import Uploads
+from clipserve.rest.uploads import Uploads, validated
 
 PREFIX = "/models/"
 
@@ -61,7 +61,7 @@ def _read(request: Request, body: JsonObject, limits: RequestLimits) -> Classify
     parameters = body.fields.get("parameters")
     if isinstance(parameters, dict) and isinstance(labels := parameters.get("candidate_labels"), list):
         listed(labels, "parameters.candidate_labels")
-    said = options(body, _Options)
+    said = validated(body.fields, _Options)
     body.check_images([said.inputs])
     template = said.parameters.hypothesis_template
     asked = ClassifyRequest(

@@ -6,16 +6,16 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError
+from pydantic import BeforeValidator, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
 from clipserve.application.answers import Classification, Embedding, Similarities
-from clipserve.application.encoder import ImageInput
+from clipserve.application.encoder import EncodedText, ImageInput
 from clipserve.application.inference import Inference
 from clipserve.application.limits import RequestLimits
 from clipserve.application.requests import EmbedRequest
@@ -30,10 +30,9 @@ from clipserve.errors import (
 from clipserve.rest.json_body import MAX_IMAGES, JsonObject, decode_base64
 from clipserve.rest.rendering import json_response
 from clipserve.rest.schemas import whole
-from clipserve.rest.uploads import faults_of
+from clipserve.rest.uploads import expected
 
 Vector = npt.NDArray[np.float32]
-Options = TypeVar("Options", bound=BaseModel)
 
 Dimensions = Annotated[int, BeforeValidator(whole), Field(ge=1)]
 
@@ -55,13 +54,7 @@ class EncodedItem:
 Item = str | EncodedItem
 
 
-@dataclass(frozen=True)
-class Result:
-    """The vector of one item; an image has no tokens. `tokens` counts what a text had before it was cut."""
-
-    vector: Vector
-    tokens: int = 0
-    truncated: bool = False
+Result = EncodedText  # of an item that may be an image, which has no tokens
 
 
 @dataclass(frozen=True)
@@ -80,8 +73,8 @@ class Mixed:
         """
         with self.places():
             answer = await inference.embed(self.asked)
-        images = (Result(vector) for vector in answer.images if not isinstance(vector, ClipError))
-        texts = (Result(text.vector, text.tokens, text.truncated) for text in answer.texts)
+        vectors = (vector for vector in answer.images if not isinstance(vector, ClipError))
+        images, texts = (Result(vector, 0, truncated=False) for vector in vectors), iter(answer.texts)
         return answer, [next(images) if is_image else next(texts) for is_image in self.are_images]
 
     @contextmanager
@@ -132,19 +125,7 @@ def shaped(body: object, answer: Classification | Embedding | Similarities) -> R
 
 def chosen(request: Request, model: str | None) -> dict[str, Any]:
     """Whom a request is for, as the core's requests take it."""
-    return {"model": model, "expect_fingerprint": request.headers.get("x-expect-fingerprint")}
-
-
-def options(body: JsonObject, schema: type[Options]) -> Options:
-    """The other fields of a request; those that the schema does not know are ignored.
-
-    Raises:
-        InvalidInput: one has a wrong type or value.
-    """
-    try:
-        return schema.model_validate(body.fields, strict=True)
-    except ValidationError as error:
-        raise InvalidInput(f"{'; '.join(faults_of(error))}.") from None
+    return {"model": model, "expect_fingerprint": expected(request)}
 
 
 def listed(value: object, name: str) -> list[Any]:

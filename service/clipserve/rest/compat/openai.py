@@ -28,13 +28,12 @@ from clipserve.rest.compat.items import (
     listed,
     mixed,
     only_item,
-    options,
     shaped,
 )
 from clipserve.rest.errors import Failure, told
 from clipserve.rest.json_body import JsonObject
 from clipserve.rest.rendering import vector_fields
-from clipserve.rest.uploads import Uploads
+from clipserve.rest.uploads import Uploads, validated
 
 PATH = "/v1/embeddings"
 
@@ -88,7 +87,7 @@ def _param(error: Failure) -> str | None:
 def _read(request: Request, body: JsonObject, limits: RequestLimits) -> tuple[Mixed, str]:
     """What is to be embedded, and the format of the vectors."""
     name, items = _items(body.fields)
-    said = options(body, _Options)
+    said = validated(body.fields, _Options)
     choices = {"truncate": bool(said.truncate), "dimensions": said.dimensions}
     asked = mixed(body, items, name, limits, **choices, **chosen(request, said.model))
     return asked, said.encoding_format or said.embedding_type or "float"
