@@ -7,7 +7,7 @@ from itertools import groupby
 
 from clipserve import errors
 from clipserve.errors import REFUSALS, ClipError
-from clipserve.rest.errors import kinds, status_of_kind
+from clipserve.rest.errors import kinds, status_of
 from clipserve.telemetry.metrics import Metrics
 from tests.monitoring.files import (
     ROOT,
@@ -112,7 +112,7 @@ def recorded(record: str, **labels: str) -> Rule:
 
 def test_errors_are_the_faults_of_the_service_and_refusals_are_none() -> None:
     counted = outcomes_of(recorded("job:clipserve_outcomes:rate5m", kind="error"))
-    faults = {kind.code for kind in kinds(ClipError) if status_of_kind(kind) >= 500} - REFUSALS
+    faults = {kind.code for kind in kinds(ClipError) if status_of(kind) >= 500} - REFUSALS
     assert counted == faults | {"5.."}
     assert {errors.Overloaded.code, errors.RateLimited.code} <= REFUSALS
 

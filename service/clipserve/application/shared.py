@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 from clipserve.access.gate import Gate
@@ -9,7 +10,10 @@ from clipserve.application.byte_budget import ByteBudget
 from clipserve.application.inference import Inference
 from clipserve.application.stream import BulkPlaces
 from clipserve.concurrency import SideThread
+from clipserve.errors import ClipError
+from clipserve.telemetry.log import logger
 from clipserve.telemetry.metrics import Metrics
+from clipserve.telemetry.request import RequestContext
 
 
 @dataclass(frozen=True)
@@ -22,3 +26,22 @@ class Shared:
     bulk_places: BulkPlaces
     gate: Gate
     metrics: Metrics
+
+
+def known(error: Exception) -> ClipError:
+    """Itself. A fault of ours is logged under the id of the request, and the caller is told no more of it."""
+    if isinstance(error, ClipError):
+        return error
+    logger.error("unexpected", exc_info=error)
+    return ClipError("the service failed unexpectedly.")
+
+
+def record(
+    metrics: Metrics, request: RequestContext, endpoint: str, outcome: str, began: float, *, quiet: bool
+) -> None:
+    """Count a request that has ended, and log it unless it is `quiet`. `began`: of time.perf_counter()."""
+    seconds = time.perf_counter() - began
+    metrics.request(endpoint, outcome, seconds)
+    if not quiet:
+        key = {"key": request.key} if request.key else {}
+        logger.info("request", endpoint=endpoint, outcome=outcome, ms=round(seconds * 1000, 1), **key)

@@ -12,8 +12,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from clipserve import errors
+from clipserve.application.shared import known
 from clipserve.errors import ClipError
-from clipserve.telemetry.log import logger
 
 # The most specific class decides.
 STATUS: dict[type[ClipError], HTTPStatus] = {
@@ -52,8 +52,6 @@ FRONT_CODES = {HTTPStatus.NOT_FOUND: "not_found", HTTPStatus.METHOD_NOT_ALLOWED:
 Failure = ClipError | HTTPException
 Render = Callable[[Failure, str], Response]
 
-_UNEXPECTED = ClipError("the service failed unexpectedly.")
-
 
 def rendered(error: Exception, request_id: str, render: Render | None = None) -> tuple[str, Response]:
     """Whatever made a request fail -> the word for it in metrics and logs, and the answer.
@@ -61,16 +59,13 @@ def rendered(error: Exception, request_id: str, render: Render | None = None) ->
     The word is a code of `clipserve.errors`, or a status where the framework itself refused (no such path).
     `render`: of paths whose clients know other errors than problem+json.
     """
-    if not isinstance(error, Failure):
-        # A fault of ours. The caller gets the request id; the log has the traceback under the same id.
-        logger.error("unexpected", exc_info=error)
-        error = _UNEXPECTED
-    word = str(error.status_code) if isinstance(error, HTTPException) else error.code
+    failure: Failure = error if isinstance(error, HTTPException) else known(error)
+    word = str(failure.status_code) if isinstance(failure, HTTPException) else failure.code
     try:
-        return word, (render or problem)(error, request_id)
+        return word, (render or problem)(failure, request_id)
     except Exception as fault:  # whatever cannot be written: an error about an error is an answer too
-        logger.error("unexpected", exc_info=fault)
-        return _UNEXPECTED.code, problem(_UNEXPECTED, request_id)
+        failure = known(fault)
+        return failure.code, problem(failure, request_id)
 
 
 def kinds(kind: type[ClipError] = ClipError) -> list[type[ClipError]]:
@@ -78,12 +73,7 @@ def kinds(kind: type[ClipError] = ClipError) -> list[type[ClipError]]:
     return [kind, *(each for child in kind.__subclasses__() for each in kinds(child))]
 
 
-def status_of(error: ClipError) -> HTTPStatus:
-    """The status of this error."""
-    return status_of_kind(type(error))
-
-
-def status_of_kind(kind: type[ClipError]) -> HTTPStatus:
+def status_of(kind: type[ClipError]) -> HTTPStatus:
     """The status of the nearest ancestor in STATUS."""
     return errors.of_nearest(kind, STATUS, HTTPStatus.INTERNAL_SERVER_ERROR)
 
@@ -118,4 +108,4 @@ def told(error: Failure) -> tuple[HTTPStatus, dict[str, Any], dict[str, str]]:
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
     if isinstance(error, errors.Unauthenticated):
         headers["WWW-Authenticate"] = "Bearer"
-    return status_of(error), fields(error), headers
+    return status_of(type(error)), fields(error), headers

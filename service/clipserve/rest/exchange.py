@@ -19,13 +19,13 @@ from starlette.types import Message, Receive, Scope, Send
 from clipserve.access.gate import Gate
 from clipserve.access.hosts import ANY, Hosts
 from clipserve.application.byte_budget import ByteBudget, Lease
+from clipserve.application.shared import record
 from clipserve.http1.connections import address_of
 from clipserve.http1.cycle import STREAM
 from clipserve.rest.body import BodyLimits, announced_size, read_body
 from clipserve.rest.disconnects import ClientGone, run_until_answered
 from clipserve.rest.errors import Render, rendered
 from clipserve.rest.paths import Paths
-from clipserve.telemetry.log import logger
 from clipserve.telemetry.metrics import CLIENT_GONE, Metrics
 from clipserve.telemetry.request import RequestContext, enter, request_id
 
@@ -116,7 +116,7 @@ class Exchange:
         self._gate = gate
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        started = time.perf_counter()
+        began = time.perf_counter()
         headers = {key.lower(): value for key, value in scope["headers"]}
         request = RequestContext(
             request_id(headers.get(b"x-request-id", b"").decode("latin-1")),
@@ -135,7 +135,8 @@ class Exchange:
             error.__traceback__ = None  # `clears_frame` says why
             if answer.status is None:
                 await answer.whole(response)
-        self._record(scope, request, outcome, time.perf_counter() - started)
+        endpoint = scope["found"].template or "other"
+        record(self._metrics, request, endpoint, outcome, began, quiet=endpoint in _QUIET)
 
     async def _run(
         self,
@@ -179,13 +180,6 @@ class Exchange:
                 authorization.decode("latin-1") if authorization else None,
                 "manage" if _operation(scope) in _MANAGING else "use",
             )
-
-    def _record(self, scope: Scope, request: RequestContext, outcome: str, seconds: float) -> None:
-        endpoint = scope["found"].template or "other"
-        self._metrics.request(endpoint, outcome, seconds)
-        if endpoint not in _QUIET:
-            key = {"key": request.key} if request.key else {}
-            logger.info("request", endpoint=endpoint, outcome=outcome, ms=round(seconds * 1000, 1), **key)
 
 
 def _operation(scope: Scope) -> tuple[str, str]:

@@ -19,7 +19,7 @@ from clipserve import __version__
 from clipserve.application.limits import RequestLimits
 from clipserve.clip.template_sets import TEMPLATE_SETS
 from clipserve.errors import ClipError, LabelSetNotReady, Overloaded
-from clipserve.rest.errors import FRONT_CODES, Render, kinds, problem, status_of_kind
+from clipserve.rest.errors import FRONT_CODES, Render, kinds, problem, status_of
 
 _FOLDER = files("clipserve.rest") / "document"
 _PARTS = ("classify", "embed", "similarity", "tokenize", "label_sets", "template_sets", "service")
@@ -89,7 +89,7 @@ def _failures(codes: Sequence[str], schema: str, render: Render) -> dict[str, An
     """The answers of errors, by their status."""
     by_status: dict[HTTPStatus, list[type[ClipError]]] = {}
     for code in sorted(codes, key=[*_KINDS].index):
-        by_status.setdefault(status_of_kind(_KINDS[code]), []).append(_KINDS[code])
+        by_status.setdefault(status_of(_KINDS[code]), []).append(_KINDS[code])
     return {str(int(status)): _failure(by_status[status], schema, render) for status in sorted(by_status)}
 
 
@@ -105,7 +105,7 @@ def _failure(raised: Sequence[type[ClipError]], schema: str, render: Render) -> 
     content = {"schema": {"$ref": f"#/components/schemas/{schema}"}, "example": orjson.loads(answer.body)}
     codes = ", ".join(kind.code for kind in raised)
     return {
-        "description": f"{status_of_kind(first).phrase}. Codes: {codes}.",
+        "description": f"{status_of(first).phrase}. Codes: {codes}.",
         "headers": headers,
         "content": {answer.media_type: content},
     }

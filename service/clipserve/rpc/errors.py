@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from google.protobuf import any_pb2, duration_pb2
+from google.protobuf.any import pack
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc import StatusCode
 
 from clipserve import errors
+from clipserve.application.shared import known
 from clipserve.errors import ClipError
-from clipserve.telemetry.log import logger
 
 DOMAIN = "clipserve"
 
@@ -38,8 +39,6 @@ STATUS: dict[type[ClipError], StatusCode] = {
     errors.BackendFailed: StatusCode.INTERNAL,
 }
 
-_UNEXPECTED = ClipError("the service failed unexpectedly.")
-
 
 @dataclass(frozen=True)
 class Failure:
@@ -53,10 +52,7 @@ class Failure:
 
 def failure_of(error: Exception, request_id: str) -> Failure:
     """Whatever made a call fail, as it is answered."""
-    if not isinstance(error, ClipError):
-        # A fault of ours. The caller gets the request id; the log has the traceback under the same id.
-        logger.error("unexpected", exc_info=error)
-        error = _UNEXPECTED
+    error = known(error)
     code = status_of(type(error))
     status = status_pb2.Status(code=code.value[0], message=error.detail, details=_details(error, request_id))
     return Failure(error.code, code, error.detail, status.SerializeToString())
@@ -76,10 +72,4 @@ def _details(error: ClipError, request_id: str) -> list[any_pb2.Any]:
         delay = duration_pb2.Duration()
         delay.FromMilliseconds(round(error.retry_after * 1000))
         details.append(error_details_pb2.RetryInfo(retry_delay=delay))
-    return [_packed(detail) for detail in details]
-
-
-def _packed(detail: Message) -> any_pb2.Any:
-    packed = any_pb2.Any()
-    packed.Pack(detail)
-    return packed
+    return [pack(detail) for detail in details]

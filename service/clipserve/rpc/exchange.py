@@ -24,11 +24,11 @@ from clipserve.access.gate import Gate
 from clipserve.access.keys import Scope
 from clipserve.application.body import Body
 from clipserve.application.byte_budget import ByteBudget, Lease
+from clipserve.application.shared import record
 from clipserve.errors import DeadlineExceeded, MalformedRequest, Overloaded
 from clipserve.rpc.call import Call, Work
 from clipserve.rpc.options import CallLimits
 from clipserve.rpc.reading import Reads
-from clipserve.telemetry.log import logger
 from clipserve.telemetry.metrics import Metrics
 from clipserve.telemetry.request import enter
 
@@ -103,13 +103,8 @@ class RpcExchange:
     def _close(self, call: Call) -> None:
         call.taken()
         self._calls -= 1
-        seconds = time.perf_counter() - call.started
-        self._metrics.request(call.endpoint, call.outcome, seconds)
-        if call.method not in _PROBES:
-            key = {"key": call.request.key} if call.request.key else {}
-            logger.info(
-                "request", endpoint=call.endpoint, outcome=call.outcome, ms=round(seconds * 1000, 1), **key
-            )
+        quiet = call.method in _PROBES
+        record(self._metrics, call.request, call.endpoint, call.outcome, call.started, quiet=quiet)
 
     async def _enter(self, call: Call) -> None:
         limit = self._limits.grpc_max_calls
