@@ -16,13 +16,13 @@ from clipserve.errors import BodyTooLarge, InvalidInput, TooMany
 class Items:
     """Counts how many were read."""
 
-    def __init__(self, count: int, size: int = 1) -> None:
-        self.count, self.size, self.read = count, size, 0
+    def __init__(self, count: int) -> None:
+        self.count, self.read = count, 0
 
-    async def __aiter__(self) -> AsyncGenerator[tuple[int, int], None]:
+    async def __aiter__(self) -> AsyncGenerator[int, None]:
         for number in range(self.count):
             self.read += 1
-            yield number, self.size
+            yield number
 
 
 async def squared_later(number: int) -> int:
@@ -44,8 +44,8 @@ async def test_answers_come_in_the_order_of_items_whatever_they_take() -> None:
     ("window", "read"), [(Window(5), 6), (Window(100, size=30), 4), (Window(100, size=3), 2)]
 )
 async def test_whoever_takes_no_answers_stops_the_reading(window: Window, read: int) -> None:
-    items = Items(1_000, size=10)
-    async with aclosing(in_order(items.__aiter__(), squared_later, window)) as answers:
+    items = Items(1_000)
+    async with aclosing(in_order(items.__aiter__(), squared_later, window, lambda _: 10)) as answers:
         pending = asyncio.ensure_future(anext(answers))
         await pending
         await asyncio.sleep(0.1)
@@ -77,9 +77,9 @@ async def test_closing_cancels_what_is_under_way_and_the_reading() -> None:
     assert len(asyncio.all_tasks()) == 1
 
 
-async def three_and(error: Exception) -> AsyncGenerator[tuple[int, int], None]:
+async def three_and(error: Exception) -> AsyncGenerator[int, None]:
     for number in range(3):
-        yield number, 1
+        yield number
     raise error
 
 

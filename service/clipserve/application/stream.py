@@ -116,9 +116,12 @@ class Total:
 
 
 async def in_order(
-    items: AsyncGenerator[tuple[T, int], None], work: Callable[[T], Coroutine[Any, Any, R]], window: Window
+    items: AsyncGenerator[T, None],
+    work: Callable[[T], Coroutine[Any, Any, R]],
+    window: Window,
+    size_of: Callable[[T], int] = lambda _: 0,
 ) -> AsyncGenerator[R, None]:
-    """The answers of `work`, in the order of `items`, each of which comes with its size in bytes.
+    """The answers of `work`, in the order of `items`. `size_of`: the bytes of an item.
 
     Close it (`contextlib.aclosing`): what is under way is then cancelled.
 
@@ -133,7 +136,8 @@ async def in_order(
     async def read() -> None:
         try:
             async with aclosing(items):
-                async for item, size in items:
+                async for item in items:
+                    size = size_of(item)
                     await room.take(size)
                     under_way.append(asyncio.create_task(work(item)))
                     started.put_nowait((under_way[-1], size))

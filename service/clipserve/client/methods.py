@@ -198,9 +198,9 @@ class AsyncMethods(ABC):
     ) -> list[R | ItemFailed]:
         """Of each item, in order."""
 
-        async def sized() -> AsyncGenerator[tuple[T, int], None]:
+        async def given() -> AsyncGenerator[T, None]:
             for item in items:
-                yield item, 0
+                yield item
 
         async def outcome(item: T) -> R | ItemFailed:
             try:
@@ -208,7 +208,7 @@ class AsyncMethods(ABC):
             except ItemFailed as error:
                 return error.with_traceback(None)
 
-        async with aclosing(in_order(sized(), outcome, Window(self.in_flight))) as outcomes:
+        async with aclosing(in_order(given(), outcome, Window(self.in_flight))) as outcomes:
             return [each async for each in outcomes]
 
 

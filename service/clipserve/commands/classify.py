@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import AsyncGenerator, Iterable, Iterator
 from dataclasses import asdict
+from operator import attrgetter
 from typing import Annotated, Any
 
 import typer
@@ -70,9 +71,9 @@ async def _outcomes(
 ) -> AsyncGenerator[Outcome, None]:
     """Of each file, in order."""
 
-    async def items(listed: Iterator[listing.Item]) -> AsyncGenerator[tuple[listing.Item, int], None]:
+    async def items(listed: Iterator[listing.Item]) -> AsyncGenerator[listing.Item, None]:
         for item in listed:
-            yield item, item.size
+            yield item
 
     async def outcome(item: listing.Item) -> Outcome:
         try:
@@ -80,7 +81,8 @@ async def _outcomes(
         except ItemFailed as error:
             return item.key, error
 
-    async for each in in_order(items(listing.images(files)), outcome, Window(4 * clip.in_flight)):
+    window = Window(4 * clip.in_flight)
+    async for each in in_order(items(listing.images(files)), outcome, window, attrgetter("size")):
         yield each
 
 

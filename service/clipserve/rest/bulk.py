@@ -14,6 +14,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
+from operator import attrgetter
 from typing import Any
 
 import orjson
@@ -31,9 +32,9 @@ from clipserve.errors import ClipError, UnsupportedMediaType
 from clipserve.rest.disconnects import ClientGone
 from clipserve.rest.errors import fields
 from clipserve.rest.lines import Line, Splitter, parse_line
-from clipserve.rest.rendering import vector_fields
+from clipserve.rest.rendering import result_fields
 from clipserve.rest.schemas import BulkFields
-from clipserve.rest.uploads import query_fields
+from clipserve.rest.uploads import expected, query_fields
 
 NDJSON = "application/x-ndjson"
 
@@ -52,11 +53,8 @@ class Bulk:
     """All bulk requests. One call is one request."""
 
     def __init__(self, shared: Shared, limits: BulkLimits) -> None:
-        self._inference = shared.inference
+        self._shared = shared
         self._limits = limits
-        self._side = shared.side
-        self._gate = shared.gate
-        self._places = shared.bulk_places
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send, lease: Lease) -> None:
         """Answer a request whose body has not been read.
@@ -64,14 +62,14 @@ class Bulk:
         Raises:
             ClipError, ClientGone: see `clipserve.errors`; a line has said it, if the answer had begun.
         """
-        with self._places.of_present(lease.address):
+        with self._shared.bulk_places.of_present(lease.address):
             await self._answer(Request(scope), receive, send, lease)
 
     async def _answer(self, request: Request, receive: Receive, send: Send, lease: Lease) -> None:
         said = _fields(request)
-        expected = said.expect_fingerprint or request.headers.get("x-expect-fingerprint")
-        choice = Choice(model=said.model, expect_fingerprint=expected)
-        model = self._inference.find(choice)
+        fingerprint = expected(request, said.expect_fingerprint)
+        choice = Choice(model=said.model, expect_fingerprint=fingerprint)
+        model = self._shared.inference.find(choice)
         headers = [(b"content-type", NDJSON.encode()), (b"x-model-fingerprint", model.fingerprint.encode())]
 
         pace = Pace(self._limits)
@@ -82,9 +80,9 @@ class Bulk:
             lease.shrink(line.size)
             return _rendered(line, result, said)
 
-        started = False
+        started, lines = False, self._lines(receive, lease, pace)
         try:
-            async with aclosing(in_order(self._lines(receive, lease, pace), embed, Window())) as answers:
+            async with aclosing(in_order(lines, embed, Window(), attrgetter("size"))) as answers:
                 async for answer in answers:
                     if not started:
                         await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -104,14 +102,12 @@ class Bulk:
             return line.item
         images, texts = ([], [line.item]) if isinstance(line.item, str) else ([line.item], [])
         asked = EmbedRequest(images, texts, truncate=said.truncate, model=said.model)
-        answer = await self._inference.embed_item(asked)
+        answer = await self._shared.inference.embed_item(asked)
         if isinstance(answer, ClipError):
             return answer.at(line.index)
         return [*answer.images, *answer.texts][0]
 
-    async def _lines(
-        self, receive: Receive, lease: Lease, pace: Pace
-    ) -> AsyncGenerator[tuple[Line, int], None]:
+    async def _lines(self, receive: Receive, lease: Lease, pace: Pace) -> AsyncGenerator[Line, None]:
         index, total = 0, Total(self._limits)
         async with aclosing(self._split(receive, total, pace)) as lines:
             async for data in lines:
@@ -122,7 +118,7 @@ class Bulk:
                 size = len(data)
                 if data and not data.isspace():
                     await lease.wait_for_room(size)
-                    yield await self._side.call(parse_line, index - 1, data, short=size <= _SHORT), size
+                    yield await self._shared.side.call(parse_line, index - 1, data, short=size <= _SHORT)
                 del data  # while the next is waited for
 
     async def _split(self, receive: Receive, total: Total, pace: Pace) -> AsyncGenerator[bytes, None]:
@@ -132,7 +128,7 @@ class Bulk:
             piece, more = await _piece(receive, pace)
             total.add(size=len(piece))
             if piece:
-                await when_there_is_room(partial(self._gate.charge, size=len(piece)))
+                await when_there_is_room(partial(self._shared.gate.charge, size=len(piece)))
             for line in splitter.feed(piece):
                 yield line
         yield splitter.rest()
@@ -171,11 +167,5 @@ def _rendered(line: Line, result: VectorOrError | EncodedText, said: BulkFields)
     shown: dict[str, Any] = {"index": line.index}
     if line.id is not None:
         shown["id"] = line.id
-    if isinstance(result, ClipError):
-        shown["error"] = fields(result)
-    elif isinstance(result, EncodedText):
-        shown |= vector_fields(result.vector, said.encoding_format, said.embedding_type)
-        shown |= {"tokens": result.tokens, "truncated": result.truncated}
-    else:
-        shown |= vector_fields(result, said.encoding_format, said.embedding_type)
+    shown |= result_fields(result, said.encoding_format, said.embedding_type)
     return orjson.dumps(shown, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE)

@@ -49,14 +49,15 @@ class Streaming:
             lease.shrink(size)
             return answered
 
+        messages = self._messages(call, lease, pace)
         with self._places.of_present(call.address):
-            async with aclosing(in_order(self._messages(call, lease, pace), answer, Window())) as answers:
+            async with aclosing(in_order(messages, answer, Window(), len)) as answers:
                 async for answered in answers:
                     with pace.giving(len(answered)) as seconds:
                         await call.write(answered, seconds)
         return b""
 
-    async def _messages(self, call: Call, lease: Lease, pace: Pace) -> AsyncGenerator[tuple[Body, int], None]:
+    async def _messages(self, call: Call, lease: Lease, pace: Pace) -> AsyncGenerator[Body, None]:
         total, read = Total(self._limits), partial(to_its_end, call.context.read)
         while (message := await pace.receive(read)) is not EOF:
             body, size = Body(message), len(message)
@@ -65,4 +66,4 @@ class Streaming:
             total.add(items=1, size=size)
             await lease.wait_for_room(size)
             await when_there_is_room(partial(self._gate.charge, size=size))
-            yield body, size
+            yield body

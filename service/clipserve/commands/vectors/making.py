@@ -90,8 +90,9 @@ async def _embed(
     with DaemonExecutor(_READERS, "read") as readers, DaemonExecutor(1, "list") as lister:
         worker = _Worker(clip, readers, truncate)
         listed = _listed(journal, items, shown, lister)
+        answers = in_order(listed, worker.outcome, window, lambda listed: listed[1].size)
         try:
-            async with aclosing(in_order(listed, worker.outcome, window)) as outcomes:
+            async with aclosing(answers) as outcomes:
                 async for number, outcome in outcomes:
                     if isinstance(outcome, ItemFailed):
                         journal.fail(number, outcome.code, outcome.detail)
@@ -107,7 +108,7 @@ async def _embed(
 
 async def _listed(
     journal: Journal, items: Iterator[Item], shown: Shown, lister: Executor
-) -> AsyncGenerator[tuple[Listed, int], None]:
+) -> AsyncGenerator[Listed, None]:
     position = 0
     loop = asyncio.get_running_loop()
     while chunk := await loop.run_in_executor(lister, lambda: list(islice(items, _LISTED))):
@@ -115,7 +116,7 @@ async def _listed(
             state, number = journal.expect(item, position)
             position += 1
             if state == "new":
-                yield (number, item), item.size
+                yield number, item
             else:
                 shown.advance(kept=state == "done")
         await asyncio.sleep(0)  # a long journal of what is done keeps nobody waiting
