@@ -1,7 +1,6 @@
-from clipserve.client.client import Client
 from clipserve.client.clip import Clip
 from clipserve.client.errors import ClipserveError
-from clipserve.client.remote import AsyncClient
+from clipserve.client.remote import AsyncClient, Client
 
 __all__ = ["AsyncClient", "Client", "Clip", "ClipserveError", "__version__"]
 __version__: str

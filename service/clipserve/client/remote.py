@@ -14,6 +14,7 @@ from clipserve.application.answers import Tokens
 from clipserve.application.ranking import IdentifiedLabel, ScoredLabel
 from clipserve.application.requests import ClassifyRequest
 from clipserve.client import shapes
+from clipserve.client.blocking import Blocking
 from clipserve.client.errors import (
     INVALID_VECTOR,
     OF_IMAGE,
@@ -186,6 +187,39 @@ class AsyncClient(AsyncMethods):
         if not abs(np.linalg.norm(vector.astype(np.float64)) - 1) < _OFF_UNIT:  # NaN is none either
             raise ItemFailed("the server answered no vector of unit length.", INVALID_VECTOR)
         return Embedded(vector, answer.fingerprint)
+
+
+class Client(Blocking):
+    """CLIP at a server that runs: `AsyncClient`, for programs without an event loop.
+
+    Connections are kept and used again: make one client and keep it. Threads may share it.
+    """
+
+    def __init__(
+        self,
+        url: str = URL,
+        *,
+        key: str | None = None,
+        model: str | None = None,
+        expect_fingerprint: str | None = None,
+        ca_file: str | Path | None = None,
+        timeout: float = 60.0,
+        retry_seconds: float = 120.0,
+        in_flight: int = 16,
+    ) -> None:
+        """See `AsyncClient`, whose arguments and errors these are."""
+        super().__init__(
+            AsyncClient(
+                url,
+                key=key,
+                model=model,
+                expect_fingerprint=expect_fingerprint,
+                ca_file=ca_file,
+                timeout=timeout,
+                retry_seconds=retry_seconds,
+                in_flight=in_flight,
+            )
+        )
 
 
 def _label(told: shapes.LabelShape) -> ScoredLabel:
