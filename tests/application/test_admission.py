@@ -171,7 +171,7 @@ def test_large_images_do_not_make_the_others_seem_slow() -> None:
     admission = taught(clock, 0.1)
     with ExitStack() as others:
         for _ in range(3):
-            others.enter_context(admission.admit(images=4)).are_large(80)
+            admission.are_large(others.enter_context(admission.admit(images=4)), 80)
         clock.now += 8.0
         for _ in range(5):
             with admission.admit(images=1):
@@ -184,39 +184,39 @@ def test_large_images_wait_for_large_images_and_are_refused_by_their_size() -> N
     clock = Clock()
     admission = taught(clock, 0.1)
     for _ in range(5):
-        with admission.admit(images=4) as ticket:
-            ticket.are_large(80)
+        with admission.admit(images=4) as counted:
+            admission.are_large(counted, 80)
             clock.now += 2.0  # 0.025 s a row
     with admission.admit(images=4) as ahead:
-        ahead.are_large(80)
-        with admission.admit(images=1) as ticket:
-            ticket.are_large(20)  # 0.5 s ahead
+        admission.are_large(ahead, 80)
+        with admission.admit(images=1) as counted:
+            admission.are_large(counted, 20)  # 0.5 s ahead
             clock.now += 0.5
-        with pytest.raises(Overloaded, match=r"1\.1 s of work"), admission.admit(images=2) as ticket:
-            ticket.are_large(44)
+        with pytest.raises(Overloaded, match=r"1\.1 s of work"), admission.admit(images=2) as counted:
+            admission.are_large(counted, 44)
         with admission.admit(images=4), admission.admit(images=4):
             pass
-    with admission.admit(images=4) as ticket:
-        ticket.are_large(80)
+    with admission.admit(images=4) as counted:
+        admission.are_large(counted, 80)
 
 
 def test_a_refused_request_of_large_images_leaves_nothing_behind() -> None:
     clock, metrics = Clock(), Metrics()
     admission = Admission(1.0, metrics, clock)
     for _ in range(5):
-        with admission.admit(images=1) as ticket:
-            ticket.are_large(1)
+        with admission.admit(images=1) as counted:
+            admission.are_large(counted, 1)
             clock.now += 1.0
     with admission.admit(images=2) as ahead:
-        ahead.are_large(2)
-        with pytest.raises(Overloaded), admission.admit(images=2, texts=3) as ticket:
-            ticket.are_large(2)
+        admission.are_large(ahead, 2)
+        with pytest.raises(Overloaded), admission.admit(images=2, texts=3) as counted:
+            admission.are_large(counted, 2)
         value = metrics.registry.get_sample_value
         assert value("clipserve_rows_in_flight", {"tower": "image"}) == 2
         assert value("clipserve_rows_in_flight", {"tower": "text"}) == 0
     assert value("clipserve_rows_in_flight", {"tower": "image"}) == 0
-    with admission.admit(images=2) as ticket:
-        ticket.are_large(2)
+    with admission.admit(images=2) as counted:
+        admission.are_large(counted, 2)
 
 
 def test_a_deadline_in_which_nothing_fits_is_no_fault_of_the_number_of_items() -> None:
@@ -242,7 +242,7 @@ def test_the_work_ahead_is_that_of_all_rows_in_flight_large_images_among_the_ima
     assert (ahead("image"), ahead("text")) == (0, 0)
     first, second = admissions
     with first.admit(images=3, texts=5), first.admit(images=1), second.admit(images=2) as large:
-        large.are_large(4)
+        second.are_large(large, 4)
         assert ahead("image") == pytest.approx(4 * 0.2 + 4 * 0.5)
         assert ahead("text") == pytest.approx(5 * 0.01)
     assert (ahead("image"), ahead("text")) == (0, 0)

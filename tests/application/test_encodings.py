@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from clipserve.application.encodings import EMBEDDING_TYPES, EmbeddingType, encode_vector
+from clipserve.application.encodings import EmbeddingType, encode_vector
 
 FINITE = st.floats(-1, 1, width=32, allow_subnormal=False)
 VECTORS = arrays(np.float32, st.integers(1, 40), elements=FINITE)
@@ -36,7 +38,7 @@ def test_each_type_has_its_numbers_little_endian(
 def test_the_table_above_them_names_them_all() -> None:
     from clipserve.application import encodings
 
-    for embedding_type in EMBEDDING_TYPES:
+    for embedding_type in get_args(EmbeddingType):
         assert f"| {embedding_type} |" in (encodings.__doc__ or "")
 
 
@@ -63,6 +65,6 @@ def test_bits_are_signs_with_the_first_value_in_the_highest_bit() -> None:
 
 
 def test_a_vector_of_zeros_is_zeros() -> None:
-    for embedding_type in EMBEDDING_TYPES:
+    for embedding_type in get_args(EmbeddingType):
         values = encode_vector(np.zeros(8, np.float32), embedding_type).values
         assert values.tolist() == ([-128] if embedding_type == "binary" else [0] * len(values))

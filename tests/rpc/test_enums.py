@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 
-from clipserve.application.encodings import EMBEDDING_TYPES
+from clipserve.application.encodings import EmbeddingType
 from clipserve.clip.zeroshot import SCORING_FUNCTIONS
 from clipserve.errors import InvalidInput
 from clipserve.rpc.enums import SCORINGS, STATES, embedding_type, scoring
@@ -12,7 +14,7 @@ from clipserve.v1 import clip_pb2
 
 
 def test_each_word_has_its_number_and_each_number_its_word() -> None:
-    assert [embedding_type(number) for number in range(1, 6)] == list(EMBEDDING_TYPES)
+    assert [embedding_type(number) for number in range(1, 6)] == list(get_args(EmbeddingType))
     assert [scoring(number) for number in range(1, 4)] == list(SCORING_FUNCTIONS)
     assert {word: scoring(number) for word, number in SCORINGS.items()} == {word: word for word in SCORINGS}
     assert STATES.keys() == {"ready", "building", "failed", None}

@@ -93,22 +93,7 @@ class _Lane:
         self._rows = self._rows * kept + rows
 
 
-class Ticket:
-    """One request that has been admitted."""
-
-    def __init__(self, admission: Admission, needs: dict[str, int]) -> None:
-        self._admission = admission
-        self.rows = needs  # lane -> rows
-
-    def are_large(self, rows: int) -> None:
-        """Its images are large, and as much work as so many rows. To be called once at most.
-
-        Raises:
-            Overloaded, TooMany: see `Admission.admit`.
-        """
-        self._admission.leave({"image": self.rows.pop("image")}, finished=False)
-        self._admission.enter({"large image": rows})
-        self.rows["large image"] = rows
+Counted = dict[str, int]  # lane -> rows of one request that has been admitted
 
 
 class Admission:
@@ -123,8 +108,8 @@ class Admission:
         metrics.work_ahead.append(self._seconds_ahead)
 
     @contextmanager
-    def admit(self, images: int = 0, texts: int = 0) -> Iterator[Ticket]:
-        """Count so many rows as in flight for the duration of the block.
+    def admit(self, images: int = 0, texts: int = 0) -> Iterator[Counted]:
+        """Count so many rows as in flight for the duration of the block; yields what `are_large` takes.
 
         Raises:
             Overloaded: too much is ahead; says after how many seconds to come back.
@@ -132,16 +117,16 @@ class Admission:
             DeadlineExceeded: nor could a single row.
         """
         needs = {tower: rows for tower, rows in (("image", images), ("text", texts)) if rows}
-        self.enter(needs)
-        ticket = Ticket(self, dict(needs))
+        self._enter(needs)
+        counted = dict(needs)
         for tower, rows in needs.items():
             self._metrics.rows_in_flight.labels(tower).inc(rows)
         finished = False
         try:
-            yield ticket
+            yield counted
             finished = True
         finally:
-            self.leave(ticket.rows, finished=finished)
+            self._leave(counted, finished=finished)
             for tower, rows in needs.items():
                 self._metrics.rows_in_flight.labels(tower).dec(rows)
 
@@ -149,14 +134,22 @@ class Admission:
         """So many rows took so long, when there was nothing else to do."""
         self._lanes[lane].learn_at_start(rows, seconds)
 
-    def enter(self, needs: dict[str, int]) -> None:
-        """Raises Overloaded, TooMany, DeadlineExceeded: see `admit`, which is what others call."""
+    def are_large(self, counted: Counted, rows: int) -> None:
+        """Its images are large, and as much work as so many rows. To be called once at most.
+
+        Raises:
+            Overloaded, TooMany: see `admit`.
+        """
+        self._leave({"image": counted.pop("image")}, finished=False)
+        self._enter({"large image": rows})
+        counted["large image"] = rows
+
+    def _enter(self, needs: Counted) -> None:
         self._refuse_if_late(needs)
         for lane, rows in needs.items():
             self._lanes[lane].enter(rows)
 
-    def leave(self, needs: dict[str, int], *, finished: bool) -> None:
-        """What has been entered."""
+    def _leave(self, needs: Counted, *, finished: bool) -> None:
         for lane, rows in needs.items():
             self._lanes[lane].leave(rows, finished=finished)
 
@@ -166,7 +159,7 @@ class Admission:
         images = lanes["image"].ahead(sys.maxsize) + lanes["large image"].ahead(sys.maxsize)
         return {"image": images, "text": lanes["text"].ahead(sys.maxsize)}
 
-    def _refuse_if_late(self, needs: dict[str, int]) -> None:
+    def _refuse_if_late(self, needs: Counted) -> None:
         lanes = [(self._lanes[lane], rows) for lane, rows in needs.items()]
         ahead = max((lane.ahead(rows) for lane, rows in lanes), default=0.0)
         if ahead > self._max_queue_seconds:

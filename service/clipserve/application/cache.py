@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Coroutine, Hashable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from cachetools import LRUCache
 
@@ -80,7 +80,7 @@ class SharedBuilds(Generic[V]):
         self._builds: dict[Hashable, _Build[V]] = {}
 
     @clears_frame
-    async def get(self, key: Hashable, start: Callable[[], Awaitable[V]]) -> V:
+    async def get(self, key: Hashable, start: Callable[[], Coroutine[Any, Any, V]]) -> V:
         """The result of the running build of `key`, or of a new one; its error goes to every waiter."""
         build = self._builds.get(key) or self._begin(key, start)
         waiting = current()
@@ -97,9 +97,9 @@ class SharedBuilds(Generic[V]):
                 self._forget(key, build)
                 build.task.cancel()
 
-    def _begin(self, key: Hashable, start: Callable[[], Awaitable[V]]) -> _Build[V]:
+    def _begin(self, key: Hashable, start: Callable[[], Coroutine[Any, Any, V]]) -> _Build[V]:
         context = SharedContext([])
-        task = asyncio.create_task(_awaited(start), context=task_context(context))
+        task = asyncio.create_task(start(), context=task_context(context))
         build = self._builds[key] = _Build(task, context)
         task.add_done_callback(functools.partial(self._forget, key, build))
         return build
@@ -107,7 +107,3 @@ class SharedBuilds(Generic[V]):
     def _forget(self, key: Hashable, build: _Build[V], _: object = None) -> None:
         if self._builds.get(key) is build:
             del self._builds[key]
-
-
-async def _awaited(start: Callable[[], Awaitable[V]]) -> V:
-    return await start()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
+from typing import Any, TypeVar
 
 from clipserve.access.gate import when_there_is_room
-from clipserve.application.admission import Ticket
-from clipserve.application.encoder import EncodedText, ImageInput, VectorOrError, encode_images
+from clipserve.application.admission import Counted
+from clipserve.application.encoder import ImageInput, VectorOrError, encode_images
 from clipserve.application.limits import RequestLimits
 from clipserve.application.requests import check_pixels
 from clipserve.application.served_model import ServedModel
@@ -15,6 +16,8 @@ from clipserve.clip.images import ImageHeader
 from clipserve.concurrency import both
 from clipserve.errors import ClipError
 from clipserve.telemetry.request import describe
+
+T = TypeVar("T")
 
 Charge = Callable[[int], Awaitable[None]]
 
@@ -31,21 +34,22 @@ class Rows:
         self._charge = charge
 
     async def encode(
-        self, model: ServedModel, images: Sequence[ImageInput], texts: Sequence[str], *, truncate: bool
-    ) -> tuple[list[VectorOrError], list[EncodedText]]:
-        """The vector of each image or its error, and that of each text.
+        self,
+        model: ServedModel,
+        images: Sequence[ImageInput],
+        texts: int,
+        encode_texts: Callable[[], Coroutine[Any, Any, T]],
+    ) -> tuple[list[VectorOrError], T]:
+        """The vector of each image or its error, and what `encode_texts` gives, which encodes so many texts.
 
         Raises:
             InvalidInput: a text has too many tokens, or the images have too many pixels together.
             Unauthenticated, RateLimited, Overloaded, BackendUnavailable, BackendFailed: see `clipserve.errors`.
         """
-        with model.admission.admit(len(images), len(texts)) as ticket:
-            headers = await self.read_headers(model, images, ticket)
-            await self.charge(len(images) + len(texts))
-            return await both(
-                encode_images(model.images.encode, images, headers),
-                model.texts.encode(texts, truncate=truncate),
-            )
+        with model.admission.admit(len(images), texts) as counted:
+            headers = await self._read_headers(model, images, counted)
+            await self.charge(len(images) + texts)
+            return await both(encode_images(model.images.encode, images, headers), encode_texts())
 
     async def charge(self, rows: int, *, wait: bool = False) -> None:
         """Take them from the rate. Raises Unauthenticated, and RateLimited unless it is to `wait`."""
@@ -55,8 +59,8 @@ class Rows:
         charge = partial(self._charge, rows)
         await (when_there_is_room(charge) if wait else charge())
 
-    async def read_headers(
-        self, model: ServedModel, images: Sequence[ImageInput], ticket: Ticket
+    async def _read_headers(
+        self, model: ServedModel, images: Sequence[ImageInput], counted: Counted
     ) -> list[ImageHeader | ClipError]:
         """What the images are, before anything is decoded.
 
@@ -68,5 +72,5 @@ class Rows:
         check_pixels(headers, self._limits)
         if any(isinstance(header, ImageHeader) and header.decode_bytes > _LARGE_BYTES for header in headers):
             sizes = [header.decode_bytes if isinstance(header, ImageHeader) else 0 for header in headers]
-            ticket.are_large(sum(1 + size // _ROW_BYTES for size in sizes))
+            model.admission.are_large(counted, sum(1 + size // _ROW_BYTES for size in sizes))
         return headers

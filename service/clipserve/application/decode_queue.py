@@ -39,15 +39,14 @@ class DecodeQueue(Generic[T]):
     def __init__(self) -> None:
         self._accounts: dict[Hashable, _Account[T]] = {}  # of requests with images here, the oldest first
         self._share = 0.0
-        self._waiting = 0  # counted, because a scrape of the metrics asks from another thread
 
     def __len__(self) -> int:
-        return self._waiting
+        """How many wait. A scrape of the metrics asks from another thread."""
+        return sum(len(account.waiting) for account in list(self._accounts.values()))
 
     def put(self, image: QueuedDecode[T]) -> None:
         """It waits, behind the others of its request."""
         self._accounts.setdefault(image.owner, _Account(self._share)).waiting.append(image)
-        self._waiting += 1
 
     def first(self) -> QueuedDecode[T] | None:
         """The image whose turn it is; None where none waits."""
@@ -59,7 +58,6 @@ class DecodeQueue(Generic[T]):
         account = self._accounts[image.owner]
         account.waiting.popleft()
         image.dealt = True
-        self._waiting -= 1
         account.running += 1
         account.dealt += image.size
 
@@ -67,7 +65,6 @@ class DecodeQueue(Generic[T]):
         """Nobody wants it any more, and it has not been dealt."""
         account = self._accounts[image.owner]
         account.waiting.remove(image)
-        self._waiting -= 1
         self._forget_idle(image.owner, account)
 
     def ended(self, image: QueuedDecode[T]) -> None:

@@ -144,15 +144,10 @@ def read_headers(
     images: Sequence[bytes | ClipError], spec: ImageSpec, limits: ImageLimits
 ) -> list[ImageHeader | ClipError]:
     """The header of each image, or the error that concerns it alone; of an error, itself."""
-    return [_read_header(index, image, spec, limits) for index, image in enumerate(images)]
-
-
-def _read_header(
-    index: int, image: bytes | ClipError, spec: ImageSpec, limits: ImageLimits
-) -> ImageHeader | ClipError:
-    if isinstance(image, ClipError):
-        return image
-    try:
-        return read_header(image, spec, limits)
-    except ClipError as error:
-        return error.at(index)
+    headers: list[ImageHeader | ClipError] = []
+    for index, image in enumerate(images):
+        try:
+            headers.append(image if isinstance(image, ClipError) else read_header(image, spec, limits))
+        except ClipError as error:
+            headers.append(error.at(index))
+    return headers

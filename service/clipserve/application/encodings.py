@@ -17,7 +17,7 @@ Values are little-endian and in the order of the vector; bits begin with the hig
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +25,6 @@ import numpy.typing as npt
 from clipserve.engine.backend import Vector
 
 EmbeddingType = Literal["float32", "float16", "int8", "binary", "ubinary"]
-EMBEDDING_TYPES: tuple[EmbeddingType, ...] = get_args(EmbeddingType)
 
 _INT8_MAX = 127
 

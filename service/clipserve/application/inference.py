@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 from clipserve.application.answers import (
     Classification,
@@ -17,7 +18,7 @@ from clipserve.application.answers import (
 )
 from clipserve.application.charging import Charge, Rows
 from clipserve.application.classifiers import Prompting
-from clipserve.application.encoder import VectorOrError, encode_images
+from clipserve.application.encoder import EncodedText, ImageInput, VectorOrError, encode_images
 from clipserve.application.label_sets.label_sets import LabelSets
 from clipserve.application.limits import RequestLimits
 from clipserve.application.models import Models
@@ -75,20 +76,16 @@ class Inference:
         templates = request.expanded_templates(model.manifest, self.limits)
         prompting = Prompting(templates, request.truncate)
         missing = model.classifiers.missing(labels, prompting)
-        with model.admission.admit(len(request.images), missing) as ticket:
-            headers = await self._rows.read_headers(model, request.images, ticket)
-            await self._rows.charge(len(request.images) + missing)
-            vectors, built = await both(
-                encode_images(model.images.encode, request.images, headers),
-                model.classifiers.get(labels, prompting),
-            )
+        vectors, built = await self._rows.encode(
+            model, request.images, missing, partial(model.classifiers.get, labels, prompting)
+        )
         classified = [(built.classifier, request.ranking)]
         return replace(await self._ranked(model, classified, vectors), truncated_labels=built.truncated)
 
     async def _classify_by_sets(self, request: ClassifyRequest) -> Classification:
         sets = self.label_sets.find(request.label_sets)
         model = self._models.find(request.of_models([each.definition.model for each in sets]))
-        images, _ = await self._rows.encode(model, request.images, (), truncate=False)
+        images, _ = await self._encoded(model, request.images, (), truncate=False)
         classified = [(each.classifier, each.ranking(request)) for each in sets]
         return replace(
             await self._ranked(model, classified, images),
@@ -115,9 +112,7 @@ class Inference:
         """
         model = self._models.find(request)
         request.check_dimensions(model.manifest)
-        images, texts = await self._rows.encode(
-            model, request.images, request.texts, truncate=request.truncate
-        )
+        images, texts = await self._encoded(model, request.images, request.texts, truncate=request.truncate)
         if request.all_or_nothing:
             _raise_first_error(images)
         if not texts:
@@ -134,7 +129,7 @@ class Inference:
                 `clipserve.errors`.
         """
         model = self._models.find(request)
-        images, texts = await self._rows.encode(
+        images, texts = await self._encoded(
             model,
             [*request.images, *request.to_images],
             [*request.texts, *request.to_texts],
@@ -149,6 +144,12 @@ class Inference:
             compared, own, others, model.manifest.scoring, short=len(own) * len(others) <= _SHORT
         )
         return Similarities(model.name, model.fingerprint, results)
+
+    async def _encoded(
+        self, model: ServedModel, images: Sequence[ImageInput], texts: Sequence[str], *, truncate: bool
+    ) -> tuple[list[VectorOrError], list[EncodedText]]:
+        encode_texts = partial(model.texts.encode, texts, truncate=truncate)
+        return await self._rows.encode(model, images, len(texts), encode_texts)
 
     def find(self, choice: Choice) -> ModelState:
         """The model that is meant, which is asked again and again.
