@@ -14,7 +14,7 @@ import pytest
 
 from clipserve.engine.backend import Backend, Vector
 from clipserve.engine.cuda import Accelerator
-from clipserve.engine.triton.endpoint import TritonCall
+from clipserve.engine.triton.message import TritonCall
 from clipserve.errors import BackendUnavailable, DeadlineExceeded
 from clipserve.settings import ModelSettings
 from clipserve.telemetry.metrics import Metrics

@@ -74,7 +74,8 @@ def similarity(answer: Similarities) -> bytes:
 
 
 def tokenization(answer: Tokenization) -> bytes:
-    return as_bytes(clip_pb2.TokenizeResponse(**vars(answer) | {"results": map(vars, answer.results)}))
+    fields = vars(answer) | {"results": [vars(result) for result in answer.results]}
+    return as_bytes(clip_pb2.TokenizeResponse(**fields))
 
 
 def models(states: Sequence[ModelState]) -> bytes:
