@@ -1,14 +1,19 @@
-"""What is told of models, template sets and label sets: the fields of JSON, and of messages of the same names."""
+"""What is told, as the fields of JSON and of messages of the same names."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from clipserve.application.answers import ModelState
+from clipserve.application.answers import Classification, Embedding, ModelState, Similarities, Tokenization
 from clipserve.application.label_sets.definition import Definition
 from clipserve.application.label_sets.entry import LabelSet
 from clipserve.clip.few_shot import LeaveOneOut
 from clipserve.clip.template_sets import TemplateSet
+
+
+def heading(answer: Classification | Embedding | Similarities | Tokenization) -> dict[str, Any]:
+    """Which model has answered."""
+    return {"model": answer.model, "fingerprint": answer.fingerprint}
 
 
 def model_fields(state: ModelState) -> dict[str, Any]:

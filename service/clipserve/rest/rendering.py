@@ -27,7 +27,7 @@ from clipserve.application.encoder import EncodedText, VectorOrError
 from clipserve.application.encodings import EmbeddingType, encode_vector
 from clipserve.application.label_sets.entry import LabelSet
 from clipserve.application.ranking import LabelLists
-from clipserve.application.shown import label_set_fields, model_fields, template_set_fields
+from clipserve.application.shown import heading, label_set_fields, model_fields, template_set_fields
 from clipserve.clip.template_sets import TEMPLATE_SETS, TemplateSet
 from clipserve.errors import ClipError
 from clipserve.rest.errors import fields
@@ -43,7 +43,7 @@ def json_response(body: Any, status: int = 200, headers: Mapping[str, str] | Non
 
 
 def classification_json(answer: Classification) -> Response:
-    body = _heading(answer)
+    body = heading(answer)
     if answer.label_sets:
         body["label_sets"] = answer.label_sets
     body["results"] = [_labels(result, answer.label_sets) for result in answer.results]
@@ -59,7 +59,7 @@ def embedding_json(
 ) -> Response:
     items = [*answer.images, *answer.texts]
     results = [result_fields(item, encoding_format, embedding_type) for item in items]
-    return json_response(_heading(answer) | {"results": results})
+    return json_response(heading(answer) | {"results": results})
 
 
 def npy_array(answer: Embedding, embedding_type: EmbeddingType = "float32") -> Response:
@@ -80,12 +80,12 @@ def similarity_json(answer: Similarities) -> Response:
         else {"error": fields(result)}
         for result in answer.results
     ]
-    return json_response(_heading(answer) | {"results": results})
+    return json_response(heading(answer) | {"results": results})
 
 
 def tokenization_json(answer: Tokenization) -> Response:
     body = {"context_length": answer.context_length, "results": answer.results}
-    return json_response(_heading(answer) | body)
+    return json_response(heading(answer) | body)
 
 
 def models_json(states: Sequence[ModelState]) -> Response:
@@ -155,7 +155,3 @@ def vector_fields(
         values = values.astype(np.float32)
     scale = {} if encoded.scale is None else {"scale": encoded.scale}
     return {"embedding": values} | scale
-
-
-def _heading(answer: Classification | Embedding | Similarities | Tokenization) -> dict[str, Any]:
-    return {"model": answer.model, "fingerprint": answer.fingerprint}

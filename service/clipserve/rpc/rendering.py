@@ -12,7 +12,7 @@ from clipserve.application.encoder import EncodedText, VectorOrError
 from clipserve.application.encodings import EmbeddingType, encode_vector
 from clipserve.application.label_sets.entry import LabelSet
 from clipserve.application.ranking import ScoredLabel
-from clipserve.application.shown import label_set_fields, model_fields, template_set_fields
+from clipserve.application.shown import heading, label_set_fields, model_fields, template_set_fields
 from clipserve.clip.template_sets import TEMPLATE_SETS, TemplateSet
 from clipserve.errors import ClipError
 from clipserve.rpc import enums
@@ -23,8 +23,7 @@ WithLabelSet = clip_pb2.GetLabelSetResponse | clip_pb2.PutLabelSetResponse
 
 def classification(answer: Classification) -> bytes:
     message = clip_pb2.ClassifyResponse(
-        model=answer.model,
-        fingerprint=answer.fingerprint,
+        **heading(answer),
         truncated_labels=answer.truncated_labels,
         warnings=answer.warnings,
     )
@@ -44,9 +43,7 @@ def classification(answer: Classification) -> bytes:
 
 def embedding(answer: Embedding, embedding_type: EmbeddingType) -> bytes:
     results = [_embed_result(result, embedding_type) for result in (*answer.images, *answer.texts)]
-    return as_bytes(
-        clip_pb2.EmbedResponse(model=answer.model, fingerprint=answer.fingerprint, results=results)
-    )
+    return as_bytes(clip_pb2.EmbedResponse(**heading(answer), results=results))
 
 
 def embedded_item(answer: Embedding | ClipError, embedding_type: EmbeddingType) -> bytes:
@@ -56,9 +53,7 @@ def embedded_item(answer: Embedding | ClipError, embedding_type: EmbeddingType) 
         message.result.error.ClearField("index")  # the order of the answers tells it
         return as_bytes(message)
     shown = _embed_result([*answer.images, *answer.texts][0], embedding_type)
-    return as_bytes(
-        clip_pb2.EmbedStreamResponse(model=answer.model, fingerprint=answer.fingerprint, result=shown)
-    )
+    return as_bytes(clip_pb2.EmbedStreamResponse(**heading(answer), result=shown))
 
 
 def similarity(answer: Similarities) -> bytes:
@@ -68,9 +63,7 @@ def similarity(answer: Similarities) -> bytes:
         else clip_pb2.SimilarityResult(cosine=result.cosine.tolist(), logit=result.logit.tolist())
         for result in answer.results
     ]
-    return as_bytes(
-        clip_pb2.SimilarityResponse(model=answer.model, fingerprint=answer.fingerprint, results=results)
-    )
+    return as_bytes(clip_pb2.SimilarityResponse(**heading(answer), results=results))
 
 
 def tokenization(answer: Tokenization) -> bytes:
