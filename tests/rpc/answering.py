@@ -33,9 +33,7 @@ class Answering:
         self.budget = ByteBudget(10_000_000, 10_000_000)
         limits = {**LIMITS, **limits}
         reads = Reads(ReadLimits(4, limits.pop("read_seconds", 20.0)))
-        self.exchange = RpcExchange(
-            gate or Gate(), reads, self.budget, CallLimits(**limits), self.metrics
-        )
+        self.exchange = RpcExchange(gate or Gate(), reads, self.budget, CallLimits(**limits), self.metrics)
         self.server = grpc.aio.server()
         handlers = {"Embed": self.exchange.unary("Embed", work)}
         self.server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
