@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -227,6 +228,20 @@ async def test_a_request_of_one_image_waits_for_no_more_of_a_large_one_than_what
     await office.executor.end()
     await office.executor.end()
     assert photo.done()
+
+
+async def test_the_error_of_an_image_that_was_given_up_is_not_logged() -> None:
+    logged: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: logged.append(context))
+    executor = ByHand()
+    decoders = Decoders(executor, DecodeLimits(1, 100), Metrics())
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await decoders.decode(b"no image", ImageHeader(1, 1), SPEC, LIMITS)
+    await executor.end()
+    gc.collect()
+    await settled()
+    assert logged == []
 
 
 async def test_a_thread_that_ends_after_the_loop_is_no_error() -> None:

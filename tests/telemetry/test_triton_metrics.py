@@ -52,5 +52,15 @@ def test_the_series_of_a_server_end_when_the_last_model_lets_go_of_it() -> None:
     assert B in _text(registry)
 
 
+def test_calls_of_a_few_milliseconds_are_told_apart() -> None:
+    registry = CollectorRegistry()
+    added(metrics := TritonMetrics(Instruments(registry)), A).answered("text", 0.002)
+    labels = {"endpoint": A, "tower": "text"}
+    for bound, count in (("0.001", 0), ("0.0025", 1), ("0.005", 1)):
+        name = "clipserve_triton_endpoint_seconds_bucket"
+        assert registry.get_sample_value(name, labels | {"le": bound}) == count
+    assert metrics
+
+
 def _text(registry: CollectorRegistry) -> str:
     return generate_latest(registry).decode()

@@ -33,6 +33,7 @@ class StandIn(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[mi
         shapes: of the first input of each of them.
         peers: the methods that were asked, each with the address that asked.
         value: every number of its vectors.
+        dim, output: how long its vectors are, and the name that they come by.
         failure: what calls get instead of vectors.
         answering: cleared, it answers no call and no question; set again, it answers them all.
         watched: cleared, it answers no question.
@@ -44,6 +45,7 @@ class StandIn(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[mi
         self.port = 0
         self.listening = grpc.aio.server()
         self.value = 0.0
+        self.dim, self.output = MANIFEST.embed_dim, "embedding"
         self.ready = True
         self.asked = 0
         self.calls: list[int] = []
@@ -105,9 +107,9 @@ class StandIn(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[mi
         except asyncio.CancelledError:
             self.cancelled += 1
             raise
-        vectors = np.full((rows, MANIFEST.embed_dim), self.value, np.float32)
+        vectors = np.full((rows, self.dim), self.value, np.float32)
         output = service_pb2.ModelInferResponse.InferOutputTensor(
-            name="embedding", datatype="FP32", shape=vectors.shape
+            name=self.output, datatype="FP32", shape=vectors.shape
         )
         return service_pb2.ModelInferResponse(outputs=[output], raw_output_contents=[vectors.tobytes()])
 

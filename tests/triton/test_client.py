@@ -132,3 +132,13 @@ async def test_it_starts_on_the_one_server_that_fits_and_on_none_that_does_not(
     with pytest.raises(BackendUnavailable, match="Make the repository anew"):
         async with backend_on(urls=[one.url, two.url]):
             pass
+
+
+async def test_vectors_of_another_shape_are_a_failure_of_the_backend(one: StandIn) -> None:
+    async with backend_on(one) as backend:
+        one.dim += 1
+        with pytest.raises(BackendFailed, match=r"gave embeddings of \(3, "):
+            await backend.server_of(rows=3)
+        one.dim, one.output = MANIFEST.embed_dim, "another"
+        with pytest.raises(BackendFailed, match=r"gave embeddings of \(\)"):
+            await backend.server_of()

@@ -113,7 +113,9 @@ class Gate:
     """Asks for a key and charges its rates. Without keys it is open to everybody."""
 
     def __init__(self, keys: Keys | None = None, rates: Rates | None = None) -> None:
-        """`rates`: of the keys, which need them."""
+        """`rates`: of the keys; one does not come without the other."""
+        if (keys is None) != (rates is None):
+            raise ValueError("keys and their rates come together.")
         self._keys = keys
         self._rates = rates
 

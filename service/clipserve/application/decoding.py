@@ -115,10 +115,15 @@ class Decoders:
         self._bytes -= waiting.size
         self._deal()
 
+    def _over(self, waiting: QueuedDecode[Dealt], job: asyncio.Future[Pixels]) -> None:
+        if not job.cancelled():
+            job.exception()  # nobody may be left to read it, and asyncio would write it into the log
+        self._ended(waiting)
+
     @clears_frame
     async def _run(self, waiting: QueuedDecode[Dealt], decode: Callable[[], Pixels]) -> Pixels:
         job = asyncio.get_running_loop().run_in_executor(self._executor, decode)
-        job.add_done_callback(lambda _: self._ended(waiting))
+        job.add_done_callback(functools.partial(self._over, waiting))
         try:
             async with asyncio.timeout(self._limits.seconds):
                 return await asyncio.shield(job)

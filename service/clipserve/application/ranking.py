@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import overload
 
 import numpy as np
+import numpy.typing as npt
 
 from clipserve.application.encoder import VectorOrError
 from clipserve.clip.zeroshot import FloatArray, Scores, ScoringFunction, ZeroShotClassifier
@@ -66,12 +67,20 @@ class RankedLabels(Sequence[ScoredLabel]):
     def __len__(self) -> int:
         return len(self._order)
 
-    def __getitem__(self, at: Any) -> Any:
-        return list(self)[at]
+    @overload
+    def __getitem__(self, at: int) -> ScoredLabel: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[ScoredLabel]: ...
+    def __getitem__(self, at: int | slice) -> ScoredLabel | list[ScoredLabel]:
+        if isinstance(at, slice):
+            return list(self._scored(self._order[at]))
+        return next(self._scored(self._order[at, np.newaxis]))
 
     def __iter__(self) -> Iterator[ScoredLabel]:
-        """NumPy turns all numbers of an array into Python's in one step."""
-        order = self._order
+        return self._scored(self._order)
+
+    def _scored(self, order: npt.NDArray[np.intp]) -> Iterator[ScoredLabel]:
+        """Those of these positions. NumPy turns all numbers of an array into Python's in one step."""
         columns = (
             each[0, order].tolist() for each in (self._scores.score, self._scores.cosine, self._scores.logit)
         )

@@ -50,6 +50,10 @@ def add_docs(app: FastAPI, side: SideThread) -> None:
     page = (_OWN / "docs.html").read_text("utf-8").replace("{version}", current)
     script = (_OWN / "docs.js").read_text("utf-8")
 
+    @functools.cache
+    def kept(name: str) -> bytes:
+        return (_FILES / name).read_bytes()
+
     @app.router.route("/docs", include_in_schema=False)
     async def docs(_: Request) -> Response:
         headers = {"Content-Security-Policy": _POLICY, "X-Content-Type-Options": "nosniff"}
@@ -64,4 +68,4 @@ def add_docs(app: FastAPI, side: SideThread) -> None:
         name = request.path_params["name"]
         if request.path_params["version"] != current or name not in _TYPES:
             raise HTTPException(404)
-        return Response((_FILES / name).read_bytes(), 200, _FOR_A_YEAR, _TYPES[name])
+        return Response(kept(name), 200, _FOR_A_YEAR, _TYPES[name])

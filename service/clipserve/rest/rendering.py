@@ -89,9 +89,8 @@ def tokenization_json(answer: Tokenization) -> Response:
 
 
 def models_json(states: Sequence[ModelState]) -> Response:
-    return json_response(
-        {"object": "list", "data": [model_fields(state) | {"object": "model"} for state in states]}
-    )
+    data = [{"id": state.manifest.name, "object": "model"} | model_fields(state) for state in states]
+    return json_response({"object": "list", "data": data})
 
 
 def template_sets_json() -> Response:

@@ -27,7 +27,9 @@ class Instruments:
         self._registry = registry
         self.gauge = functools.partial(Gauge, namespace="clipserve", registry=registry)
         self.plain_counter = functools.partial(Counter, namespace="clipserve", registry=registry)
-        self.plain_histogram = functools.partial(Histogram, namespace="clipserve", registry=registry)
+        self.plain_histogram = functools.partial(
+            Histogram, namespace="clipserve", registry=registry, buckets=SECONDS
+        )
 
     def counter(self, name: str, help_text: str, *labels: str) -> Callable[..., Counter]:
         return functools.cache(self.plain_counter(name, help_text, labels).labels)

@@ -6,7 +6,6 @@ import asyncio
 import gc
 import os
 import signal
-import socket
 import threading
 from collections.abc import Coroutine
 from contextlib import AbstractAsyncContextManager
@@ -65,11 +64,10 @@ async def _serve(settings: Settings, open_backend: OpenBackend | None) -> None:
         # Some load balancers send requests to a new instance until they have seen that it is not ready. If its port
         # is closed, they try another one.
         await asyncio.wait({warming}, timeout=_CLOSED_SECONDS)
-        listener = listen("CLIPSERVE_PORT", settings.host, settings.port)
-        serving = asyncio.create_task(_fronts(gateway, listener))
+        serving = asyncio.create_task(_fronts(gateway, settings))
         try:
             await asyncio.wait({serving, warming}, return_when=asyncio.FIRST_COMPLETED)
-            if warming.done() and not gateway.draining:
+            if warming.done() and not serving.done() and not gateway.draining:
                 warming.result()
                 settle_memory()
                 grpc = {"grpc_port": gateway.rpc.port} if gateway.rpc else {}
@@ -97,8 +95,9 @@ def _operations(settings: Settings, gateway: Gateway) -> AbstractAsyncContextMan
     return serving(listener, page, gateway.inference.ready)
 
 
-async def _fronts(gateway: Gateway, listener: socket.socket) -> None:
-    """Answer until the gateway is ended; gRPC must listen already."""
+async def _fronts(gateway: Gateway, settings: Settings) -> None:
+    """Answer until the gateway is ended; gRPC must listen already. Raises CannotListen."""
+    listener = listen("CLIPSERVE_PORT", settings.host, settings.port)
     serving: list[Coroutine[Any, Any, None]] = [gateway.server.serve([listener])]
     if gateway.rpc:
         serving.append(gateway.rpc.serve())

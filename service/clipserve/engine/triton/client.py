@@ -47,6 +47,7 @@ class TritonBackend:
         self, manifest: ModelManifest, options: TritonOptions, metrics: Metrics, look_up: LookUp = look_up
     ) -> None:
         """`look_up` finds the servers behind an address."""
+        self._embed_dim = manifest.embed_dim
         self._inputs = {tower: inputs(manifest, tower) for tower in TOWERS}
         self._output = output(manifest)
         self._options = options
@@ -100,12 +101,15 @@ class TritonBackend:
         call = TritonCall(tower, model, self._inputs[tower], self._output.name, arrays)
         try:
             answer = await self._asked(call)
-            return np.asarray(answer.as_numpy(self._output.name), np.float32)  # [N, D]
+            embeddings = np.asarray(answer.as_numpy(self._output.name), np.float32)  # [N, D]
         except ClipError:
             raise
         except Exception:  # an answer that is no tensor, a channel closed under the call: no common base
             logger.exception("triton_answer")
             raise BackendFailed("Triton's answer cannot be read.") from None
+        if embeddings.shape != (call.rows, self._embed_dim):
+            raise BackendFailed(f"Triton gave embeddings of {embeddings.shape} for {call.rows} rows.")
+        return embeddings
 
     async def _asked(self, call: TritonCall) -> InferResult:
         """The answer of one server, or else of one other."""
