@@ -50,7 +50,7 @@ def test_it_ends_at_once_while_its_port_is_closed(monkeypatch: pytest.MonkeyPatc
     process = Late()
     while True:  # the operations port is open from the beginning
         try:
-            assert httpx.get(process.operations_url + "/readyz").status_code == 503
+            assert httpx.get(process.operations_url + "/readyz", timeout=60).status_code == 503
             break
         except httpx.ConnectError:
             time.sleep(0.05)
