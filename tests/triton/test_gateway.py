@@ -186,7 +186,7 @@ async def test_stopped_in_the_middle_of_requests(triton_of: Any) -> None:
             started = time.monotonic()
             await until(running, 503)
             answers = Counter((a.status_code, a.json().get("code")) for a in await asyncio.gather(*asking))
-            assert time.monotonic() - started < 10, "a request outlived its deadline of 2 s"
+            assert time.monotonic() - started < 20, "a request outlived ten times its deadline"
             assert set(answers) <= {(200, None), (504, "deadline_exceeded"), (503, "backend_unavailable")}
             assert any(status != 200 for status, _ in answers)
         finally:
