@@ -13,6 +13,8 @@ EDITABLE := --no-deps --no-build-isolation -e service -e models
 PARTS := dist attacks browser prometheus neighbours redis triton image compose export
 MARKERS := $(PARTS) abuse clients
 FAST := not (slow or deploy $(MARKERS:%=or %))
+# FULL=1 adds the cases marked nightly: whole products of parameters where pairs or one of each prove the loop.
+PART := $(if $(FULL),, and not nightly)
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-slow test-all dist coverage mutants check check-deploy fmt docs proto lock image model load compare triton lines clean $(MARKERS:%=only-%)
@@ -24,10 +26,10 @@ run: .venv/service.stamp ## serve the demo model on http://localhost:8080 (setti
 	@exec $(BIN)/clipserve
 
 test: .venv/dev.stamp ## the fast tests: no GPU, no Docker, no hub
-	$(BIN)/python $(RUNNER) -m pytest -n 3 --dist worksteal --durations=25 --durations-min=5 -m '$(FAST)'
+	$(BIN)/python $(RUNNER) -m pytest -n 3 --dist worksteal --durations=25 --durations-min=5 -m '$(FAST)$(PART)'
 
 test-slow: .venv/dev.stamp ## what needs no more than `make test`, but minutes: real processes, long searches
-	$(BIN)/python $(RUNNER) -m pytest -n 3 --dist worksteal --durations=25 --durations-min=5 -m slow
+	$(BIN)/python $(RUNNER) -m pytest -n 3 --dist worksteal --durations=25 --durations-min=5 -m 'slow$(PART)'
 
 coverage: .venv/dev.stamp ## lines and branches that `make test` and `make test-slow` do not run
 	$(BIN)/coverage erase
@@ -44,7 +46,7 @@ only-export: .venv-export/export.stamp
 only-export: TESTS_IN := $(EXPORT)
 only-image only-compose: PYTEST_ARGS := -rP
 $(MARKERS:%=only-%): only-%: .venv/dev.stamp
-	$(or $(TESTS_IN),$(BIN))/python -m pytest -m $* $(PYTEST_ARGS) $(ARGS)
+	$(or $(TESTS_IN),$(BIN))/python -m pytest -m '$*$(PART)' $(PYTEST_ARGS) $(ARGS)
 
 image: ## build the image, and say of it what it is made of: make image [VARIANT=gpu] [ARGS="--pull"]
 	docker build --build-arg VARIANT=$(or $(VARIANT),cpu) --build-arg VERSION=`sed -n 's/^__version__ = "\(.*\)"/\1/p' service/clipserve/__init__.py` \
@@ -55,7 +57,7 @@ proto: .venv/dev.stamp ## make the stubs of clip.proto anew
 	  clipserve/v1/clip.proto
 
 mutants: .venv/dev.stamp ## break the code in 400 places, one at a time, and count what `make test` notices [ARGS="--against FILE"]
-	$(BIN)/python -m tests.mutants --marker '$(FAST)' $(ARGS)
+	$(BIN)/python -m tests.mutants --marker '$(FAST)$(PART)' $(ARGS)
 
 check: .venv/dev.stamp ## lint, format, types, layers; clip.proto: the released contract holds, the stubs are those of it
 	$(BIN)/ruff check .
