@@ -2,6 +2,7 @@
 
     python -m tests.mutants                          400 mutants of application, engine and rest
     python -m tests.mutants --against before.json    and what another commit's tests killed of the same ones
+    python -m tests.mutants --floors                 one broken promise of each floor (tests/mutants/floors.py)
 
 One run under coverage tells which tests run which line; a mutant meets those of its line alone, the nearest first.
 """
@@ -22,6 +23,7 @@ from queue import SimpleQueue
 
 from coverage import CoverageData
 
+from tests.mutants import floors
 from tests.mutants.mutate import Mutant, mutants_of
 from tests.mutants.run import exit_status
 
@@ -43,7 +45,12 @@ def main() -> None:
     parser.add_argument("--marker", default="", help="-m of the fast tests (make mutants gives it)")
     parser.add_argument("--out", type=Path, default=WORK / "mutants.json")
     parser.add_argument("--against", type=Path, help="what --out of another commit wrote")
+    parser.add_argument("--floors", action="store_true")
     asked = parser.parse_args()
+    if asked.floors:
+        with tempfile.TemporaryDirectory() as folder:
+            floors.show(ROOT, copied(Path(folder)), asked.marker)
+        return
     WORK.mkdir(exist_ok=True)
     results = run_all(choose(asked.of, asked.seed, asked.count), tests_of_lines(asked.marker), asked.workers)
     asked.out.write_text(json.dumps(results, indent=1))

@@ -1,4 +1,4 @@
-"""Which changes are made, and that a mutant is found again after the code around it has changed."""
+"""Which changes are made, that the floors' faults fit, and that a mutant is found again where code has moved."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.mutants.floors import FAULTS
 from tests.mutants.mutate import mutants_of
+
+ROOT = Path(__file__).parents[2]
 
 SOURCE = '''"""Ü."""
 LIMIT = 3
@@ -50,3 +53,9 @@ def test_one_expression_or_statement_of_a_function_changes(changes: dict[str, st
 def test_a_mutant_keeps_its_name_where_lines_move(changes: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "a.py").write_text("import os\n\n" + SOURCE)
     assert {each.key for each in mutants_of(tmp_path, "a.py")} == set(changes)
+
+
+@pytest.mark.parametrize("floor", FAULTS)
+def test_a_floor_s_fault_can_still_be_made(floor: str) -> None:
+    fault = FAULTS[floor]
+    assert (ROOT / fault.path).read_text().count(fault.before) == 1

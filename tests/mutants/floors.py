@@ -1,0 +1,114 @@
+"""One broken promise of each floor of the house, and the tests that must see it.
+
+make mutants ARGS=--floors
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.mutants.run import exit_status
+
+SERVICE = "service/clipserve"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """`before`, which stands once in the file `path`, becomes `after`; `tests` of the marker `marker` must fail."""
+
+    promise: str
+    path: str
+    before: str
+    after: str
+    tests: str
+    marker: str = ""  # that of the fast tests
+
+
+FAULTS = {
+    "clip": Fault(
+        "pixels are the reference's: the crop's offset is rounded, not cut",
+        f"{SERVICE}/clip/fitting.py",
+        "round((image.width - size) / 2), round((image.height - size) / 2)",
+        "(image.width - size) // 2, (image.height - size) // 2",
+        "tests/clip",
+    ),
+    "engine": Fault(
+        "a batch's vectors go to those whose rows they are",
+        f"{SERVICE}/engine/batching.py",
+        "for (job, row), vector in zip(batch.rows, vectors, strict=True)",
+        "for (job, row), vector in zip(batch.rows, vectors[::-1], strict=True)",
+        "tests/engine",
+    ),
+    "application": Fault(
+        "a label's embedding is that of its own template",
+        f"{SERVICE}/application/classifiers.py",
+        "own = encoded[position * per_label : (position + 1) * per_label]",
+        "own = encoded[position : position + per_label]",
+        "tests/application",
+    ),
+    "label sets": Fault(
+        "another model's embeddings are another version",
+        f"{SERVICE}/application/label_sets/definition.py",
+        'f"{digest}\\n{fingerprint}".encode()',
+        'f"{digest}\\n".encode()',
+        "tests/application/label_sets",
+    ),
+    "access": Fault(
+        "a key may only do what it is for",
+        f"{SERVICE}/access/keys.py",
+        "if scope not in key.scopes:",
+        "if not key.scopes:",
+        "tests/access",
+    ),
+    "rest": Fault(
+        "a body whose size is not announced has the same limit",
+        f"{SERVICE}/rest/body.py",
+        "_check_size(lease.size + len(chunk), limits)",
+        "_check_size(len(chunk), limits)",
+        "tests/rest",
+    ),
+    "rpc": Fault(
+        "who may only use label sets may not delete them",
+        f"{SERVICE}/rpc/exchange.py",
+        '"DeleteLabelSet": "manage"',
+        '"DeleteLabelSet": "use"',
+        "tests/rpc tests/fronts",
+    ),
+    "telemetry": Fault(
+        "a refusal is counted as one",
+        f"{SERVICE}/telemetry/metrics.py",
+        "if outcome in REFUSALS:",
+        "if outcome in FAILURES:",
+        "tests/telemetry tests/fronts tests/rest",
+    ),
+    "deploy": Fault(
+        "Kubernetes sends requests to what is ready",
+        "deploy/k8s/base/gateway/deployment.yaml",
+        "{path: /readyz, port: operations}",
+        "{path: /livez, port: operations}",
+        "tests/deploy",
+        "deploy",
+    ),
+}
+
+
+def show(source: Path, copy: Path, fast: str) -> None:
+    """Print for each floor whether its fault is seen. `copy`: a copy of the checkout `source`."""
+    if (source / ".deploy-tools").exists():  # of `make check-deploy`
+        (copy / ".deploy-tools").symlink_to(source / ".deploy-tools")
+    for floor, fault in FAULTS.items():
+        print("seen  " if seen(fault, copy, fast) else "UNSEEN", f"{floor}: {fault.promise}", flush=True)
+
+
+def seen(fault: Fault, copy: Path, fast: str) -> bool:
+    """Whether its tests, which must pass in `copy`, fail there with the fault."""
+    file, options = copy / fault.path, ("-m", fault.marker or fast)
+    right = file.read_text()
+    if exit_status(copy, fault.tests.split(), *options):
+        raise SystemExit(f"{fault.tests}: they fail without a fault")
+    file.write_text(right.replace(fault.before, fault.after))
+    try:
+        return exit_status(copy, fault.tests.split(), *options) != 0
+    finally:
+        file.write_text(right)
