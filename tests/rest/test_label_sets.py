@@ -168,6 +168,7 @@ async def test_before_they_are_loaded_there_is_no_answer(toy: Path) -> None:
             await running.client.get("/label-sets"),
             await running.client.get("/label-sets/pets"),
             await put(running, "pets", labels=["a"]),
+            await running.client.delete("/label-sets/pets"),
         ):
             assert answer.status_code == 503
 

@@ -114,6 +114,7 @@ class LabelSets:
     async def delete(self, name: str) -> None:
         """Forget a label set. Raises UnknownLabelSet, LabelSetReadOnly, StoreUnavailable."""
         check_name(name)
+        self._check_loaded()
         self._check_writable(name)
         if not await self._catalog.delete(name):
             raise self._unknown(name)
