@@ -22,7 +22,7 @@ class Models(dict[str, ServedModel]):
         name = choice.model
         model = next(iter(self.values())) if name is None else self.get(name)
         if model is None:
-            raise UnknownModel(f"no such model is served. Served: {', '.join(self)}.")
+            raise UnknownModel(f"no model {name[:100]!r} is served. Served: {', '.join(self)}.")
         if not model.started:
             raise BackendUnavailable("the model is still loading. Try again when the service is ready.")
         expected = choice.expect_fingerprint

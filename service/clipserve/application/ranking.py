@@ -93,6 +93,16 @@ class RankedLabels(Sequence[ScoredLabel]):
                 yield IdentifiedLabel(label, score, cosine, logit, own_id)
 
 
+_SINGLE = (
+    "a single label under softmax has the score 1 whatever the image shows: add labels, or background labels, or "
+    "ask for another scoring."
+)
+_COMMA = "a label with commas is one label: send each label in a field or an item of its own."
+_UNCALIBRATED = (
+    "the model was trained with softmax: under sigmoid the scores of wrong labels are high too. Compare them with "
+    "each other, or leave scoring out."
+)
+
 Classified = Sequence[tuple[ZeroShotClassifier, Ranking]]
 
 
@@ -114,12 +124,15 @@ def _labels(vector: FloatArray, classifier: ZeroShotClassifier, ranking: Ranking
 
 
 def warnings_of(classified: Classified) -> tuple[str, ...]:
-    """What is odd about these labels, for people."""
+    """What is odd about these labels and scores, each told once, for people."""
+    told: dict[str, None] = {}
     for classifier, ranking in classified:
-        function = ranking.function or classifier.scoring.function
-        if function == "softmax" and len(classifier.labels) == 1:
-            return (
-                "a single label under softmax has the score 1 whatever the image shows: add labels, or background "
-                "labels, or ask for another scoring.",
-            )
-    return ()
+        model = classifier.scoring.function
+        function = ranking.function or model
+        if len(classifier.labels) == 1 and "," in classifier.labels[0]:
+            told[_COMMA] = None
+        if len(classifier.labels) == 1 and function == "softmax":
+            told[_SINGLE] = None
+        if function == "sigmoid" and model == "softmax":
+            told[_UNCALIBRATED] = None
+    return tuple(told)

@@ -162,6 +162,11 @@ async def test_each_form_of_an_item_is_understood(
     np.testing.assert_array_equal(vectors_in(await post(running, **body)), wanted)
 
 
+@pytest.mark.parametrize("text", ["see http://a/b.png", {"text": "http://a/b.png"}, "http://a/b"])
+async def test_a_url_that_is_asked_for_as_a_text_is_one(running: Running, text: Any) -> None:
+    assert (await post(running, input=[text], truncate=True)).status_code == 200
+
+
 @pytest.mark.parametrize(
     ("body", "said"),
     [
@@ -196,6 +201,10 @@ async def test_each_form_of_an_item_is_understood(
             "is a URL, and URLs are not fetched: send the image",
         ),
         ({"input": ["https://a/b"], "modality": "image"}, "input[0]: image 0 is a URL"),
+        (
+            {"input": ["a", "https://a.example/b/Cat.JPG?w=2"]},
+            "input[1] is the URL of an image, and URLs are not fetched",
+        ),
     ],
 )
 async def test_what_cannot_be_done_is_refused_with_the_reason(

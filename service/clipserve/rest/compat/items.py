@@ -41,6 +41,7 @@ _MAX_PARTS = 8  # of a message, of which one may be more than an empty text
 
 # What begins like this is no sentence.
 _DATA_URI = re.compile(r"data:(?:image/|[\w.+/-]*;base64,)")
+_IMAGE_URL = re.compile(r"https?://\S+\.(?:jpe?g|png|webp|gif|bmp|tiff?|avif|heic)(?:\?\S*)?", re.IGNORECASE)
 _OF_IMAGES = (UndecodableImage, UnsupportedFormat, ImageTooLarge)
 
 
@@ -149,9 +150,14 @@ def item(value: object, name: str, *, are_images: bool = False) -> Item:
         are_images: a bare text is base64.
 
     Raises:
-        InvalidInput: it is none of these.
+        InvalidInput: it is none of these, or a text that is nothing but the URL of an image.
     """
     if isinstance(value, str):
+        if not are_images and _IMAGE_URL.fullmatch(value):
+            raise InvalidInput(
+                f"{name} is the URL of an image, and URLs are not fetched: send the image itself, as a data URI. "
+                'To embed the URL as a text, send {"text": "..."}.'
+            )
         return EncodedItem(value) if are_images or _DATA_URI.match(value) else value
     if isinstance(value, dict):
         given = {key: value[key] for key in ("text", "image", "image_url") if value.get(key) is not None}
