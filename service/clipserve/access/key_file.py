@@ -46,11 +46,13 @@ def read_keys(path: Path) -> tuple[Key, ...]:
     return tuple(key for key in _parsed(path, _lines(path)) if key)
 
 
-def add_key(path: Path, name: str, scopes: Sequence[str]) -> str:
+def add_key(path: Path, name: str, scopes: Sequence[str], **rates: int | None) -> str:
     """A new key of this name, which is in no other place than the answer. The file is made if there is none.
 
+    `rates`: `rows_per_second` and `bytes_per_second`, see `Key`.
+
     Raises:
-        KeyFileError: there is such a name already, it or a scope is none, or the file cannot be used.
+        KeyFileError: there is such a name already, it, a scope or a rate is none, or the file cannot be used.
     """
     lines = _lines(path) if path.exists() else _HEADER.splitlines()
     key = new_key()
@@ -59,13 +61,14 @@ def add_key(path: Path, name: str, scopes: Sequence[str]) -> str:
         "sha256": digest_of(key),
         "scopes": list(dict.fromkeys(scopes)),
         "created": datetime.now(UTC).date(),
+        **rates,
     }
     try:
         entry = Key.model_validate(fields)
     except ValidationError:
         raise KeyFileError(
             "a name has 1 to 64 of the characters A-Z a-z 0-9 . _ @ - and begins with a letter or a digit; scopes "
-            f"are of {', '.join(get_args(Scope))}."
+            f"are of {', '.join(get_args(Scope))}; rates are at most 10^9 rows and 10^12 bytes a second."
         ) from None
     lines = [*lines, entry.model_dump_json(exclude_none=True)]
     _parsed(path, lines)

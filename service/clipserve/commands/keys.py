@@ -17,6 +17,7 @@ File = Annotated[
     Path, typer.Option(envvar="CLIPSERVE_KEYS_FILE", help="The file of keys that the service reads.")
 ]
 Name = Annotated[str, typer.Argument(help="Who has the key; log lines of its requests show it.")]
+_RATE = " a second, a whole number; 0: no limit. Without it, the service's setting."
 
 
 @keys.command()
@@ -27,10 +28,13 @@ def add(
         list[str],
         typer.Option(help="`use`: all that serves; `manage`: what changes or watches the service."),
     ] = ["use"],  # noqa: B006 - typer makes its own
+    rows_per_second: Annotated[int | None, typer.Option(min=0, help=f"Images and texts{_RATE}")] = None,
+    bytes_per_second: Annotated[int | None, typer.Option(min=0, help=f"Bytes of bodies{_RATE}")] = None,
 ) -> None:
     """Make a key and print it, this once. A service that runs knows it within two seconds."""
     with failing(KeyFileError):
-        say(add_key(file, name, scope))
+        rates = {"rows_per_second": rows_per_second, "bytes_per_second": bytes_per_second}
+        say(add_key(file, name, scope, **rates))
     say("Keep it: it is not written down anywhere. Send `Authorization: Bearer KEY`.", err=True)
 
 
