@@ -128,7 +128,7 @@ def test_documents_name_load_tests_and_parts_of_make_test_all() -> None:
     assert listed
     markers = set(" ".join(listed.groups()).split())
     told = PYPROJECT["tool"]["pytest"]["ini_options"]["markers"]
-    assert markers | {"deploy", "slow"} == {line.partition(":")[0] for line in told}
+    assert markers | {"deploy", "nightly", "slow"} == {line.partition(":")[0] for line in told}
     for document in documents():
         text = document.read_text()
         assert set(re.findall(r"-m loadtests ([a-z][\w-]*)", text)) <= load_tests, document

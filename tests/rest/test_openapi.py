@@ -178,6 +178,18 @@ async def test_every_operation_has_a_name_and_examples_that_fit_their_schemas(ru
                 assert faults(document, content["schema"], example) == []
 
 
+async def test_every_operation_is_in_one_described_group_and_only_probes_ask_for_no_key(
+    running: Running,
+) -> None:
+    document = await document_of(running)
+    groups = [tag["name"] for tag in document["tags"] if tag["description"]]
+    used = [tag for _, operation in operations(document) for tag in operation["tags"]]
+    assert list(dict.fromkeys(used)) == groups
+    assert len(used) == len(list(operations(document)))
+    keyless = [operation["operationId"] for _, operation in operations(document) if "security" in operation]
+    assert keyless == ["livez", "readyz", "immich_ping"]
+
+
 async def test_each_field_with_an_example_accepts_it_and_models_are_named(running: Running) -> None:
     document = await document_of(running)
     schemas = document["components"]["schemas"]
