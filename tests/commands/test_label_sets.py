@@ -72,7 +72,7 @@ async def test_only_files_beside_it_are_sent(running: Running, tmp_path: Path) -
         (tmp_path / "folder" / "pets.json").write_text(json.dumps(definition))
         put = await run(running, "put", str(tmp_path / "folder" / "pets.json"))
         assert put.exit_code == 1, put.output
-        assert "base64" in put.stderr
+        assert f"example {example!r} is no file beside it" in put.stderr
 
 
 async def test_errors_are_in_the_words_of_the_server(running: Running) -> None:

@@ -143,9 +143,10 @@ def assert_as_shown(shown: str, printed: str) -> None:
 
 def reader_s_folder(folder: Path, photos: Mapping[str, bytes]) -> Path:
     """A folder with what a checkout has that pages name, some photos, and nothing to spoil."""
-    (folder / "docs").mkdir()
+    (folder / "docs/pictures").mkdir(parents=True)
     (folder / "photos").mkdir()
-    (folder / "docs/cat.jpg").write_bytes((ROOT / "docs/cat.jpg").read_bytes())
+    for path in ("docs/cat.jpg", "docs/pictures/page-light.png"):
+        (folder / path).write_bytes((ROOT / path).read_bytes())
     # The demo model in the place and under the name of the model that pages export.
     artifact = folder / CACHE / "ViT-B-32"
     shutil.copytree(DEMO, artifact, ignore=shutil.ignore_patterns("*.py", "*.md", "__pycache__"))

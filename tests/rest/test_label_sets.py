@@ -95,7 +95,16 @@ async def test_examples_are_judged_by_the_names_of_labels(running: Running) -> N
 
 async def test_examples_of_some_labels_alone_are_warned_of(running: Running) -> None:
     assert "1 of 3 labels" in (await kept(running, "pets", **PETS))["warnings"][0]
-    assert "warnings" not in await kept(running, "pets", labels=["a", "b"])
+    assert "warnings" not in await kept(running, "pets", labels=["a", "b"], background=["c"])
+
+
+async def test_background_labels_beside_examples_are_warned_of(running: Running) -> None:
+    labels = [
+        {"label": name, "examples": [base64.b64encode(png(seed)).decode()]} for seed, name in enumerate("ab")
+    ]
+    assert "warnings" not in await kept(running, "pets", labels=labels)
+    (warning,) = (await kept(running, "pets", labels=labels, background=["c"]))["warnings"]
+    assert warning.startswith("background labels have no examples")
 
 
 async def test_the_fingerprint_that_is_expected_is_the_model_s_or_nothing_is_kept(running: Running) -> None:

@@ -129,9 +129,16 @@ def _definition(file: str) -> Any:
 
 
 def _example(folder: Path, example: object) -> object:
-    """An image file beside the definition, as base64; what is none is sent as it is."""
-    if isinstance(example, str) and Path(example).name == example and os.path.isfile(folder / example):
+    """An image file beside the definition, as base64; what names none, as it is. Raises ValueError: a path."""
+    if not isinstance(example, str):
+        return example
+    if Path(example).name == example and os.path.isfile(folder / example):
         return base64.b64encode((folder / example).read_bytes()).decode()
+    if "." in example and not example.startswith("data:"):  # base64 has no dot
+        raise ValueError(
+            f"example {example[:200]!r} is no file beside it: give the name of an image file in the same folder, "
+            "base64 or a data URI"
+        )
     return example
 
 

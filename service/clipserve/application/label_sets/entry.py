@@ -107,14 +107,20 @@ class LabelSet:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What is odd about the definition, for people."""
-        labels = self.definition.labels
+        own, labels = self.definition, self.definition.labels
         with_examples = sum(bool(each.examples) for each in labels)
-        if self.definition.example_weight and 0 < with_examples < len(labels):
-            return (
+        odd = []
+        if own.example_weight and 0 < with_examples < len(labels):
+            odd.append(
                 f"{with_examples} of {len(labels)} labels have examples. An image is more alike to images "
-                "than to texts, so that these labels have higher scores: give examples to all, or to none.",
+                "than to texts, so that these labels have higher scores: give examples to all, or to none."
             )
-        return ()
+        if own.example_weight and with_examples and own.background:
+            odd.append(
+                "background labels have no examples, and so have lower scores beside labels with examples: use a "
+                "threshold in place of them."
+            )
+        return tuple(odd)
 
     @property
     def payer(self) -> str | None:
