@@ -36,8 +36,12 @@ def test_a_folder_becomes_a_file_that_a_search_finds_its_images_in(tmp_path: Pat
     assert (status, out.read_bytes() == before) == (1, True)
     assert "8 rows; embedded now: 0" in errors  # that which has failed is tried again, and fails
 
-    status, output, errors = run("search", out, "--image", ROOT / "docs/cat.jpg", "--top", "2")
-    assert (status, errors) == (0, "")
+    page = tmp_path / "found.html"
+    status, output, errors = run(
+        "search", out, "--image", ROOT / "docs/cat.jpg", "--top", "2", "--html", page
+    )
+    assert (status, errors) == (0, f"{page}: a page with pictures of what was found.\n")
+    assert page.read_text().count('src="data:image/jpeg;base64,') == 2
     first, *others = output.splitlines()
     assert len(others) == 1
     assert first == f"1.0000\t{folder}/cat.jpg"

@@ -103,6 +103,7 @@ def _write(page: Path, title: str, found: list[Found], file: Path, folder: Path 
     pictured = [(row, None if texts else _file_of(row.name, file, folder)) for row in found]
     about = f"{folder or file}, {facts.fingerprint}"
     page.write_text(contact_sheet(title, about, pictured), "utf-8", "backslashreplace")
+    say(f"{page}: a page with pictures of what was found.", err=True)
 
 
 def _file_of(name: str, file: Path, folder: Path | None) -> Path:
