@@ -47,7 +47,10 @@ class Engine(Protocol):
         """
 
     def call(self, graph: str, feeds: Feeds) -> EngineCall:
-        """Prepare one run of a graph. Several runs may go on at the same time."""
+        """Prepare one run of a graph. Several runs may go on at the same time.
+
+        The event loop calls it: alone of these methods it must not block.
+        """
 
     def close(self) -> None:
         """Free the weights."""

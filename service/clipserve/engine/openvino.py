@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
+from queue import SimpleQueue
+from threading import Lock
 from typing import Literal
 
 import numpy as np
@@ -29,6 +31,7 @@ class OpenVinoEngine:
 
     def __init__(self, folder: Path, threads: int, workers: int = 1, precision: Precision = "f32") -> None:
         self._folder = folder
+        self._workers = workers
         self._precision = precision
         self._options = {
             "NUM_STREAMS": str(workers),
@@ -39,6 +42,7 @@ class OpenVinoEngine:
             "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0",
         }
         self._models: dict[str, ov.CompiledModel] = {}
+        self._idle: dict[str, _Requests] = {}
 
     on_gpu = False
 
@@ -55,7 +59,10 @@ class OpenVinoEngine:
             # Reading a graph takes twice its size in memory for a moment. So both are read before one is compiled.
             graphs = {graph: self._read(core, self._folder / graph) for graph in (IMAGE_GRAPH, TEXT_GRAPH)}
             for graph, model in graphs.items():
-                self._models[graph] = core.compile_model(model, "CPU", self._options)
+                compiled = self._models[graph] = core.compile_model(model, "CPU", self._options)
+                self._idle[graph] = idle = _Requests()
+                for _ in range(self._workers):
+                    idle.put(compiled.create_infer_request())
         except (RuntimeError, ImportError) as error:
             raise BackendUnavailable(f"OpenVINO cannot load the graphs of {self._folder}: {error}") from error
         return_freed_memory()
@@ -75,28 +82,44 @@ class OpenVinoEngine:
         return model
 
     def call(self, graph: str, feeds: Feeds) -> EngineCall:
-        return _Run(self._models[graph].create_infer_request(), feeds)
+        return _Run(self._idle[graph], feeds)
 
     def lost(self) -> None:
         return None
 
     def close(self) -> None:
-        self._models = {}
+        self._models, self._idle = {}, {}
+
+
+_Requests = SimpleQueue[ov.InferRequest]
 
 
 class _Run:
-    """An `EngineCall` with an inference request of its own: several may run at a time, and one costs little."""
+    """An `EngineCall` on one of the graph's inference requests.
 
-    def __init__(self, request: ov.InferRequest, feeds: Feeds) -> None:
-        self._request = request
+    They are made when the graph is loaded, as many as calls run at a time: to make one waits until a stream is free.
+    """
+
+    def __init__(self, idle: _Requests, feeds: Feeds) -> None:
+        self._idle = idle
         self._feeds = feeds
+        self._request: ov.InferRequest | None = None
+        self._lock = Lock()  # a request that is given back is another call's, which nobody may cancel here
 
     def run(self) -> Embeddings:
-        results = self._request.infer(self._feeds, share_inputs=True)
-        return np.array(results[0])  # a copy: the result lives in the request
+        request = self._request = self._idle.get()
+        try:
+            results = request.infer(self._feeds, share_inputs=True)
+            return np.array(results[0])  # a copy: the result lives in the request
+        finally:
+            with self._lock:
+                self._request = None
+            self._idle.put(request)
 
     def cancel(self) -> None:
-        self._request.cancel()
+        with self._lock:
+            if self._request:
+                self._request.cancel()
 
 
 def computes_bf16() -> bool:
