@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
 import subprocess
@@ -36,9 +37,12 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 ROOT = Path(__file__).parents[2]
 SPEC, LIMITS = ImageSpec(size=32), ImageLimits()
 SMALL = png(1)
-LARGE = encoded(
-    Image.new("RGB", (5_000, 4_900)), "WEBP", lossless=True
-)  # 390 MB, and some tenths of a second
+
+
+@functools.cache
+def large() -> bytes:
+    """390 MB, and some tenths of a second."""
+    return encoded(Image.new("RGB", (5_000, 4_900)), "WEBP", lossless=True)
 
 
 class Group:
@@ -138,7 +142,7 @@ def test_an_image_that_takes_too_much_time_ends_its_process_and_the_next_is_serv
     group = start(seconds=0.02)
     pid = group.pid
     with pytest.raises(ImageTooLarge, match=r"takes longer than the limit of 0\.02 s") as caught:
-        group.processes.decode(LARGE, SPEC, LIMITS)
+        group.processes.decode(large(), SPEC, LIMITS)
     assert caught.value.limit == 0.02
     assert gone(pid)
     assert (group.replaced("late"), group.replaced("died")) == (1, 0)
@@ -160,7 +164,7 @@ def test_an_image_that_takes_more_memory_than_one_may_is_refused_and_the_next_is
 ) -> None:
     group = start(memory_bytes=10_000_000)
     with pytest.raises((ImageTooLarge, UndecodableImage)):
-        group.processes.decode(LARGE, SPEC, LIMITS)
+        group.processes.decode(large(), SPEC, LIMITS)
     group.decode()
 
 

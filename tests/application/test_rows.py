@@ -7,15 +7,18 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from clipserve.application.inference import Inference
 from clipserve.application.requests import ClassifyRequest, EmbedRequest, SimilarityRequest
 from clipserve.engine.backend import Embeddings, Lengths, Pixels, TokenIds
 from clipserve.errors import Overloaded, RateLimited
 from loadtests.fake_backend import FakeBackend
+from tests.clip.test_images import encoded
 from tests.support import DIM, inference_of, png, served_model, write_toy_artifact
 
-LARGE = png(size=(6_000, 6_000))
+# 100 MB when it is decoded; with so many bytes behind its end that it might be a photo.
+LARGE = encoded(Image.new("RGB", (2_500, 2_500)), "WEBP", lossless=True) + bytes(200_000)
 
 Ask = Callable[[Inference], Awaitable[object]]
 ASKED: dict[str, Ask] = {
