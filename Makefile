@@ -16,6 +16,9 @@ FAST := not (slow or deploy $(MARKERS:%=or %))
 # FULL=1 adds the cases marked nightly: whole products of parameters where pairs or one of each prove the loop.
 PART := $(if $(FULL),, and not nightly)
 
+# Some containers forbid it: then each of a hundred processes of the tests compiles all modules anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help run test test-slow test-all dist coverage mutants check check-deploy fmt docs proto lock image model load compare triton lines clean $(MARKERS:%=only-%)
 

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import httpx
@@ -19,8 +20,13 @@ import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from clipserve.settings import Settings
 from clipserve.v1 import clip_pb2, clip_pb2_grpc
-from tests.process import ROOT, Process, failed_start
+from clipserve.wiring.listening import CannotListen
+from clipserve.wiring.serve import serve
+from loadtests.fake_backend import FakeBackend
+from tests.process import ROOT, Process
+from tests.support import DIM
 
 
 def maps(process: Process) -> str:
@@ -29,7 +35,7 @@ def maps(process: Process) -> str:
 
 @pytest.fixture(scope="module")
 def demo() -> Iterator[Process]:
-    process = Process()
+    process = Process(backend="onnx")
     process.wait_ready()
     yield process
     status, log = process.stop()
@@ -47,7 +53,7 @@ def test_a_photo_has_the_vector_that_rest_gives_it(demo: Process, photos: dict[s
 
 
 def test_sigterm_answers_what_is_in_flight_and_ends_those_who_watch(photos: dict[str, bytes]) -> None:
-    process = Process(deadline_seconds=60, drain_seconds=35)  # a busy machine needs them
+    process = Process(backend="onnx", deadline_seconds=60, drain_seconds=35)  # a busy machine needs them
     process.wait_ready()
     with grpc.insecure_channel(process.rpc_address) as channel:
         stub = clip_pb2_grpc.ClipStub(channel)
@@ -73,7 +79,7 @@ def test_sigterm_answers_what_is_in_flight_and_ends_those_who_watch(photos: dict
 
 
 def test_calls_that_say_nothing_do_not_hold_the_end() -> None:
-    process = Process(drain_seconds=2)
+    process = Process(backend="onnx", drain_seconds=2)
     process.wait_ready()
     with grpc.insecure_channel(process.rpc_address) as channel:
         method = channel.stream_unary("/clipserve.v1.Clip/Embed")
@@ -87,22 +93,28 @@ def test_calls_that_say_nothing_do_not_hold_the_end() -> None:
         assert call.exception(20)
 
 
+def refused(**settings: Any) -> str:
+    """Why the service cannot listen."""
+    chosen = Settings(port=0, operations_port=0, decode_processes=False, **settings)
+    with pytest.raises(CannotListen) as error:
+        serve(chosen, lambda *_: FakeBackend(DIM))
+    return str(error.value)
+
+
 def test_a_taken_port_is_said() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        status, log = failed_start(grpc_port=port)
-    assert status == 1
-    assert f"CLIPSERVE_GRPC_PORT={port}: cannot listen on 127.0.0.1: address already in use" in log
+        said = refused(grpc_port=port)
+    assert f"CLIPSERVE_GRPC_PORT={port}: cannot listen on 127.0.0.1: address already in use" in said
 
 
 def test_files_of_tls_that_are_none_are_said(tmp_path: Path) -> None:
     nothing = tmp_path / "nothing.pem"
     nothing.write_text("nothing")
-    status, log = failed_start(grpc_tls_cert_file=str(nothing), grpc_tls_key_file=str(nothing))
-    assert status == 1
-    assert "look at the files that CLIPSERVE_GRPC_TLS_* name" in log
+    said = refused(grpc_port=0, grpc_tls_cert_file=nothing, grpc_tls_key_file=nothing)
+    assert "look at the files that CLIPSERVE_GRPC_TLS_* name" in said
 
 
 def test_grpc_is_not_loaded_where_it_is_not_asked_for() -> None:

@@ -67,7 +67,7 @@ def left_in_cycles() -> Counter[str]:
 
 @pytest.fixture
 def no_collector() -> Iterator[None]:
-    """The collector looks when it is asked to, and at what the test has made: a process has a million objects else."""
+    """The collector looks when it is asked to, and at what the test has made: others are a million."""
     gc.freeze()
     gc.disable()
     yield
