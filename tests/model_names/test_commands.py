@@ -10,8 +10,13 @@ from pathlib import Path
 
 import httpx
 import pytest
+from typer.testing import CliRunner
 
+from clipserve.__main__ import cli
+from clipserve.clip.artifact import ArtifactError
 from clipserve.demo import FOLDER as DEMO
+from clipserve.settings import Settings
+from clipserve.wiring.model_names import with_folders
 from tests.model_names.exporter import Exporter, events, left_in
 from tests.process import ROOT, Process, failed_start
 
@@ -28,18 +33,16 @@ def test_the_first_start_exports_before_it_listens_and_the_second_finds_it(
     assert "copying text.onnx" in [line.get("said") for line in events(log)]
     assert left_in(cache) == {"ViT-B-32", ".ViT-B-32.lock"}
 
-    again = Process(models="ViT-B-32", backend="onnx")
-    again.wait_ready()
-    assert "exporting_model" not in again.stop()[1]
+    assert with_folders(Settings(models=(Path("ViT-B-32"),))).models == (cache / "ViT-B-32",)
     assert exporter.runs == ["export ViT-B-32"]
 
 
 def test_a_name_may_be_forbidden_to_be_exported(cache: Path, exporter: Exporter) -> None:
-    status, said = failed_start(models="ViT-B-32", export="false")
-    assert (status, said) == (
-        1,
+    with pytest.raises(ArtifactError) as refused:
+        with_folders(Settings(models=(Path("ViT-B-32"),), export=False))
+    assert str(refused.value) == (
         f"ViT-B-32 is neither a folder nor a model in {cache}: CLIPSERVE_EXPORT=false forbids to export it here; "
-        "`clipserve models export ViT-B-32` does it",
+        "`clipserve models export ViT-B-32` does it"
     )
     assert exporter.runs == []
 
@@ -64,8 +67,8 @@ def test_the_option_stands_in_place_of_the_variable(cache: Path, command: list[s
 
 
 def test_the_option_of_a_command_stands_behind_it() -> None:
-    done = clipserve("--model", "demo", "classify", "cat.jpg")
-    assert done.returncode == 2
+    done = CliRunner().invoke(cli, ["--model", "demo", "classify", "cat.jpg"])
+    assert done.exit_code == 2
     assert "--model stands behind the command" in done.stderr
 
 
@@ -73,14 +76,15 @@ def test_a_command_exports_the_model_that_it_is_asked_for(cache: Path, exporter:
     models = {"CLIPSERVE_MODELS": "demo,ViT-L-14", "CLIPSERVE_BACKEND": "onnx"}
     for _ in range(2):
         options = ("--labels", "cat,dog", "--model", "ViT-B-32")
-        done = clipserve("classify", str(ROOT / "docs/cat.jpg"), *options, **models)
+        done = CliRunner().invoke(cli, ["classify", str(ROOT / "docs/cat.jpg"), *options], env=models)
         assert json.loads(done.stdout)["model"] == "ViT-B-32", done.stderr
     assert exporter.runs == ["export ViT-B-32"]
 
 
 def test_the_doctor_says_what_is_missing_and_exports_nothing(cache: Path, exporter: Exporter) -> None:
-    done = clipserve("doctor", "--only", "models", "--only", "engines", CLIPSERVE_MODELS="demo,ViT-B-32")
-    assert done.returncode == 1, done.stdout
+    environment = {"CLIPSERVE_MODELS": "demo,ViT-B-32", "CLIPSERVE_BACKEND": "onnx"}
+    done = CliRunner().invoke(cli, ["doctor", "--only", "models", "--only", "engines"], env=environment)
+    assert done.exit_code == 1, done.stdout
     assert f"ViT-B-32 is neither a folder nor a model in {cache}: `clipserve models export ViT-B-32`" in (
         " ".join(done.stdout.split())
     )

@@ -19,6 +19,7 @@ from clipserve_models.errors import ModelsError
 from clipserve_models.variants.job import GRAPHS, Job, Method
 from clipserve_models.variants.making import Plan, make_variant, plan_of
 from clipserve_models.variants.samples import read_photos, split
+from tests.models.asking import ask
 from tests.support import png, serving
 
 ROOT = Path(__file__).parents[3]
@@ -143,7 +144,7 @@ def test_a_broken_photo_is_named(tmp_path: Path) -> None:
 def test_too_few_photos_say_how_many_are_needed(method: Method, words: str, tmp_path: Path) -> None:
     for seed in range(3):
         (tmp_path / f"{seed}.png").write_bytes(png(seed))
-    result = cli(str(DEMO), "--photos", str(tmp_path), "--method", method, "--out", str(tmp_path / "out"))
+    result = refused(str(DEMO), "--photos", str(tmp_path), "--method", method, "--out", str(tmp_path / "out"))
     assert result.returncode == 1
     assert words in result.stderr
     assert len(result.stderr.splitlines()) == 1
@@ -185,7 +186,7 @@ def test_what_cannot_be_made_is_told(tmp_path: Path) -> None:
 
 
 def test_bf16_is_refused_with_what_computes_it_instead(tmp_path: Path) -> None:
-    result = cli(str(DEMO), "--precision", "bf16", "--photos", str(tmp_path))
+    result = refused(str(DEMO), "--precision", "bf16", "--photos", str(tmp_path))
     assert result.returncode == 1
     assert "onnxruntime's CPU provider has no bf16 convolution" in result.stderr
     assert "OpenVINO engine computes the fp32 artifact in bf16 by itself" in result.stderr
@@ -193,7 +194,7 @@ def test_bf16_is_refused_with_what_computes_it_instead(tmp_path: Path) -> None:
 
 
 def test_the_command_tells_an_error_in_one_line(tmp_path: Path) -> None:
-    result = cli(str(tmp_path), "--photos", str(tmp_path))
+    result = refused(str(tmp_path), "--photos", str(tmp_path))
     assert result.returncode == 1
     assert "has no model.json" in result.stderr
     assert len(result.stderr.splitlines()) == 1
@@ -205,6 +206,10 @@ def test_without_onnx_the_command_says_what_to_install(photos: Path, tmp_path: P
     assert result.returncode == 1
     assert "onnx is not installed: pip install 'clipserve-models[export]'" in result.stderr
     assert not (tmp_path / "out").exists()
+
+
+def refused(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return ask("variant", "--precision", "int8", *arguments)
 
 
 def cli(*arguments: str, python_path: Path = ROOT) -> subprocess.CompletedProcess[str]:
