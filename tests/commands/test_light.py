@@ -12,6 +12,7 @@ from tests.process import ROOT
 
 # Loaded when a command runs that needs it.
 HEAVY = ["httpx2", "sqlite3", "pyarrow", "rich.progress", "onnxruntime", "clipserve.wiring.use_cases"]
+CHECKS = "clipserve.commands.doctor.checks"
 
 
 def loaded(program: str, names: list[str]) -> str:
@@ -25,7 +26,15 @@ def loaded(program: str, names: list[str]) -> str:
 
 
 def test_the_commands_load_what_they_need_when_they_run() -> None:
-    assert loaded("import clipserve.__main__", HEAVY) == "[]"
+    command = CHECKS.replace("checks", "command")
+    assert loaded("import clipserve.__main__", [*HEAVY, CHECKS, command]) == f"['{command}']"
+
+
+def test_a_service_without_redis_and_grpc_loads_neither() -> None:
+    program = "import clipserve.wiring.serve"
+    assert (
+        loaded(program, ["redis", "grpc", "clipserve.wiring.use_cases"]) == "['clipserve.wiring.use_cases']"
+    )
 
 
 def test_the_package_loads_nothing_until_it_is_asked_for_something() -> None:

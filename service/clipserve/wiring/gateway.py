@@ -14,7 +14,6 @@ from starlette.types import ASGIApp
 from clipserve.access.gate import Gate, RateOptions, Rates
 from clipserve.access.key_file import following
 from clipserve.access.keys import Keys
-from clipserve.access.shared_windows import shared_windows
 from clipserve.access.windows import LocalWindows, Windows
 from clipserve.application.byte_budget import ByteBudget
 from clipserve.application.inference import Inference
@@ -131,6 +130,8 @@ async def _keys_and_gate(
     keys = await stack.enter_async_context(following(settings.keys_file))
     windows: Windows = LocalWindows()
     if settings.redis_url:
+        from clipserve.access.shared_windows import shared_windows  # loads Redis' client
+
         shared = shared_windows(settings.redis_url.get_secret_value(), metrics)
         windows = await stack.enter_async_context(shared)
     return keys, Gate(keys, Rates(rates, windows))

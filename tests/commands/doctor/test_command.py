@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -93,17 +91,6 @@ def test_wrong_use_is_status_2(words: list[str], said: str) -> None:
     told = run(*words)
     assert told.exit_code == 2
     assert said in told.stderr
-
-
-def test_a_start_of_the_service_loads_no_checks_and_no_http_client() -> None:
-    program = "import sys, clipserve.__main__; print(*sys.modules)"
-    loaded = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout.split()
-    assert "clipserve.commands.doctor.command" in loaded
-    assert not {"httpx2", "clipserve.commands.asking", "clipserve.commands.doctor.checks", "onnxruntime"} & {
-        *loaded
-    }
 
 
 @pytest.mark.slow
