@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from loadtests.fake_backend import FakeBackend
+from tests.application.label_sets.making import not_waiting
 from tests.rest.label_sets import (
     EXAMPLE,
     PETS,
@@ -155,7 +156,8 @@ async def test_until_it_is_built_it_is_told_how_far_it_is(slow: Running, held: H
 async def test_until_the_new_one_is_built_the_old_one_is_served(slow: Running, held: Held) -> None:
     old = await kept(slow, "pets", labels=[{"label": "old", "examples": [EXAMPLE]}, "other"])
     held.calls = 0
-    replaced = await put(slow, "pets", labels=["new"])
+    with not_waiting():
+        replaced = await put(slow, "pets", labels=["new"])
     assert replaced.status_code == 202
     state = replaced.json()
     assert state["version"] != state["served_version"] == old["version"]

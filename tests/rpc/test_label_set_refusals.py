@@ -13,6 +13,7 @@ import pytest
 from clipserve.access.key_file import add_key
 from clipserve.rpc.message import MAX_FIELDS, MAX_IMAGES
 from clipserve.v1 import clip_pb2
+from tests.application.label_sets.making import not_waiting
 from tests.rpc.client import Client, Refused
 from tests.rpc.label_sets import PETS, Slow, client_with, names, put, refusal
 from tests.support import png
@@ -120,7 +121,8 @@ async def test_a_set_that_is_not_built_yet_says_how_far_it_is_and_when_to_come_b
     backend = Slow()
     async with client_with(toy, backend) as client:
         backend.gate.clear()
-        kept = await put(client)
+        with not_waiting():
+            kept = await put(client)
         assert (kept["state"], kept["prompts_done"]) == ("building", 0)
         assert "served_version" not in kept
         refused = await refusal(client, "Classify", images=[FIRST], label_sets=["pets"])

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from clipserve.application.encoder import ImageInput
+from clipserve.application.label_sets import label_sets
 from clipserve.application.label_sets.definition import LabelSetFields
 from clipserve.application.label_sets.folder import Folder
 from clipserve.application.label_sets.request import LabelSetLimits, PutRequest, put_request
@@ -54,6 +59,14 @@ def put_of(name: str = "pets", /, **fields: Any) -> PutRequest:
     given = {"labels": ["cat", "dog"]} | fields
     given["labels"] = [named(label) for label in given["labels"]]
     return put_request(name, LabelSetFields.model_validate(given), examples.__getitem__)
+
+
+@contextmanager
+def not_waiting() -> Iterator[None]:
+    """A put that cannot be built says so at once, and not after two seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(label_sets, "_WAIT_SECONDS", 0.01)
+        yield
 
 
 async def rows_of(store: Store, kind: Kind) -> dict[str, bytes]:

@@ -21,15 +21,15 @@ from tests.application.label_sets.making import Counted
 from tests.application.label_sets.memory_store import MemoryStore
 from tests.application.label_sets.test_label_sets import classified, until, version_at
 
-DAMAGED = {
+DAMAGED = {  # by the name of the set whose row it is
     "nothing": b"",
     "zeros": bytes(100),
-    "half of it": b'{"digest": "a", "prev',
-    "no object": b"[1]",
+    "half-of-it": b'{"digest": "a", "prev',
+    "no-object": b"[1]",
     "deep": b"[" * 100_000,
-    "without its fields": b"{}",
-    "of a later version": b'{"model": "toy", "labels": [{"label": "cat"}], "later": 1}',
-    "numbers for words": b'{"digest": 1, "previous": 2, "size": "x", "total": "y", "built": "z"}',
+    "without-its-fields": b"{}",
+    "of-a-later-version": b'{"model": "toy", "labels": [{"label": "cat"}], "later": 1}',
+    "numbers-for-words": b'{"digest": 1, "previous": 2, "size": "x", "total": "y", "built": "z"}',
 }
 SHOWN = "what is stored of it cannot be read: put it again, or delete it."
 
@@ -45,41 +45,45 @@ def ready(site: Site, *names: str) -> Callable[[], Awaitable[bool]]:
     return are
 
 
-async def damage(store: Store, kind: Kind, name: str, row: bytes) -> None:
-    """When nobody writes any more: after a build its former versions are deleted."""
+async def damage(store: Store, kind: Kind, rows: dict[str, bytes]) -> None:
+    """When nobody writes any more: after a build its former versions are deleted. `rows`: by the set's name."""
     before = None
     while before != (before := await store.revision()):
         await asyncio.sleep(0.3)
-    (found,) = [each for each in await store.names(kind) if each.split("/")[0] == name]
-    await store.put({(kind, found): row})
+    names = await store.names(kind)
+    kept = {name: [each for each in names if each.split("/")[0] == name] for name in rows}
+    assert {len(found) for found in kept.values()} == {1}, kept
+    await store.put({(kind, kept[name][0]): row for name, row in rows.items()})
 
 
-@pytest.mark.parametrize("row", DAMAGED.values(), ids=DAMAGED)
 @pytest.mark.parametrize("kind", ["sets", "definitions"])
-async def test_a_damaged_row_is_shown_and_holds_up_no_other_set(
-    open_site: OpenSite, store: SqliteStore, tmp_path: Path, kind: Kind, row: bytes
+async def test_damaged_rows_are_shown_and_hold_up_no_other_set(
+    open_site: OpenSite, store: SqliteStore, tmp_path: Path, kind: Kind
 ) -> None:
     before = await open_site(store)
-    await before.put("good")
-    await before.put("bad")
-    await damage(store, kind, "bad", row)
+    for name in ("good", *DAMAGED):
+        await before.put(name)
+    await damage(store, kind, DAMAGED)
     files = tmp_path / "files"
     files.mkdir()
     site = await open_site(store, files=files)
-    assert shown(site) == {"bad": ("failed", SHOWN), "good": ("ready", None)}
-    with pytest.raises(LabelSetFailed, match=f"bad cannot be built: {SHOWN}"):
-        await classified(site, "bad")
+    assert shown(site) == dict.fromkeys(DAMAGED, ("failed", SHOWN)) | {"good": ("ready", None)}
+    for name in DAMAGED:
+        with pytest.raises(LabelSetFailed, match=f"{name} cannot be built: {SHOWN}"):
+            await classified(site, name)
     (files / "moods.json").write_text(json.dumps({"labels": ["glad", "sad"]}))
     assert (await site.put("other")).state == "ready"
     await until(ready(site, "moods", "other", "good"))
     assert loops_are_well()
-    assert (await site.put("bad", labels=["glad"])).state == "ready"
-    await damage(store, kind, "bad", row)
+    for name in DAMAGED:
+        assert (await site.put(name, labels=["glad"])).state == "ready", name
+    await damage(store, kind, DAMAGED)
     again = await open_site(store)
-    assert shown(again)["bad"] == ("failed", SHOWN)
-    await again.sets.delete("bad")
-    assert "bad" not in shown(again)
-    assert not [name for name in await store.names("builds") if name.startswith("bad/")]
+    for name in DAMAGED:
+        assert shown(again)[name] == ("failed", SHOWN)
+        await again.sets.delete(name)
+        assert name not in shown(again)
+    assert not {name.split("/")[0] for name in await store.names("builds")} & {*DAMAGED}
 
 
 async def test_a_set_whose_definition_is_gone_is_shown(open_site: OpenSite) -> None:
@@ -96,7 +100,7 @@ async def test_what_was_loaded_before_the_damage_is_served_on(open_site: OpenSit
     store = MemoryStore()
     site = await open_site(store)
     version = (await site.put()).version
-    await damage(store, "sets", "pets", b"damaged")
+    await damage(store, "sets", {"pets": b"damaged"})
 
     async def noticed() -> bool:
         return shown(site) == {"pets": ("failed", SHOWN)}
@@ -106,24 +110,23 @@ async def test_what_was_loaded_before_the_damage_is_served_on(open_site: OpenSit
     assert (await site.put()).state == "ready"
 
 
-@pytest.mark.parametrize("row", DAMAGED.values(), ids=DAMAGED)
 @pytest.mark.parametrize("is_file", [False, True], ids=["put", "a file"])
-async def test_a_damaged_row_of_a_build_is_written_anew(
-    open_site: OpenSite, tmp_path: Path, is_file: bool, row: bytes
+async def test_damaged_rows_of_builds_are_written_anew(
+    open_site: OpenSite, tmp_path: Path, is_file: bool
 ) -> None:
     store = MemoryStore()
     (files := tmp_path / "files").mkdir()
     (files / "moods.json").write_text(json.dumps({"labels": ["glad", "sad"]}))
-    if is_file:
-        (files / "pets.json").write_text(json.dumps({"labels": ["cat", "dog"]}))
+    for name in DAMAGED if is_file else ():
+        (files / f"{name}.json").write_text(json.dumps({"labels": ["cat", "dog"]}))
     before = await open_site(store, files=files)
-    if not is_file:
-        await before.put()
-    await until(ready(before, "pets", "moods"))
-    await damage(store, "builds", "pets", row)
+    for name in () if is_file else DAMAGED:
+        await before.put(name)
+    await until(ready(before, "moods", *DAMAGED))
+    await damage(store, "builds", DAMAGED)
     site = await open_site(store, files=files, backend=(backend := Counted()))
-    await until(ready(site, "pets", "moods"))
-    assert backend.texts == 0, "its embeddings are there"
+    await until(ready(site, "moods", *DAMAGED))
+    assert backend.texts == 0, "their embeddings are there"
 
 
 def _weights(**changed: Any) -> bytes:
@@ -160,7 +163,7 @@ def _packed_unknown() -> bytes:
 async def test_embeddings_that_are_damaged_are_made_again(open_site: OpenSite, damaged: bytes) -> None:
     store = MemoryStore()
     await (await open_site(store)).put()
-    await damage(store, "weights", "pets", damaged)
+    await damage(store, "weights", {"pets": damaged})
     again = await open_site(store)
     await until(ready(again, "pets"))
     assert await version_at(again) is not None

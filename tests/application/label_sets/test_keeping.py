@@ -11,7 +11,7 @@ import pytest
 
 from clipserve.application.label_sets import definition
 from tests.application.label_sets.conftest import OpenSite
-from tests.application.label_sets.making import Counted
+from tests.application.label_sets.making import Counted, not_waiting
 from tests.application.label_sets.memory_store import MemoryStore
 
 
@@ -20,7 +20,8 @@ async def test_a_put_that_needs_no_build_deletes_what_was_replaced_too(open_site
     await site.put()
     backend.gate.clear()
     for labels in (["cow"], ["hen"]):
-        assert (await site.put(labels=labels)).state == "building"
+        with not_waiting():
+            assert (await site.put(labels=labels)).state == "building"
     assert len(await store.names("definitions")) == 2
     assert (await site.put()).state == "ready"
     assert len(await store.names("definitions")) == 1

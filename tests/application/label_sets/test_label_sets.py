@@ -26,7 +26,7 @@ from clipserve.errors import (
     UnknownModel,
 )
 from tests.application.label_sets.conftest import OpenSite, Site
-from tests.application.label_sets.making import Counted, put_of, rows_of
+from tests.application.label_sets.making import Counted, not_waiting, put_of, rows_of
 from tests.application.label_sets.memory_store import MemoryStore
 from tests.support import png
 
@@ -193,7 +193,8 @@ async def test_until_a_new_version_is_built_the_old_one_is_served(open_site: Ope
     site = await open_site(backend=(backend := Counted()))
     old = await site.put()
     backend.gate.clear()
-    new = await site.put(labels=["cow", "pig"])
+    with not_waiting():
+        new = await site.put(labels=["cow", "pig"])
     assert (new.state, new.served_version, new.prompts, new.prompts_done) == ("building", old.version, 2, 0)
     assert await version_at(site) == old.version
     backend.gate.set()
@@ -204,7 +205,8 @@ async def test_until_a_new_version_is_built_the_old_one_is_served(open_site: Ope
 async def test_a_set_that_was_never_built_says_how_far_it_is(open_site: OpenSite) -> None:
     site = await open_site(backend=(backend := Counted()))
     backend.gate.clear()
-    assert (await site.put()).state == "building"
+    with not_waiting():
+        assert (await site.put()).state == "building"
     with pytest.raises(LabelSetNotReady, match="0 of 2 prompts") as caught:
         await classified(site, "pets")
     assert caught.value.retry_after >= 1
@@ -315,7 +317,8 @@ async def test_two_gateways_that_build_the_same_at_once_store_the_same(
     for site in (here, there):
         assert isinstance(site.backend, Counted)
         site.backend.gate.clear()
-    await here.put(**DEFINITION)
+    with not_waiting():
+        await here.put(**DEFINITION)
     await until(lambda: _knows_pets(there))
     for site in (here, there):
         assert isinstance(site.backend, Counted)
