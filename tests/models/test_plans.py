@@ -6,7 +6,6 @@ import hashlib
 import json
 import re
 import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +20,7 @@ from clipserve_models.triton_options import DEFAULTS, options_of
 from clipserve_models.triton_repository import write_repository
 from clipserve_models.triton_towers import towers
 from clipserve_models.trtexec import version_of
+from tests.models.asking import ask
 from tests.models.tensorrt import GPU, MANIFEST, TOWERS, demo_with_plans, programs
 
 ROOT = Path(__file__).parents[2]
@@ -33,19 +33,9 @@ def artifact(tmp_path: Path) -> Path:
 
 
 def models(*arguments: str | Path, path: Path | str = "") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "clipserve_models", *arguments],
-        cwd=ROOT,
-        env={
-            "PATH": f"{path}:/usr/bin:/bin",
-            "PYTHONPATH": f"{ROOT}/service:{ROOT}/models",
-            "COLUMNS": "200",
-        },
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", f"{path}:/usr/bin:/bin")
+        return ask(*map(str, arguments))
 
 
 def record_of(artifact: Path) -> PlansRecord:
@@ -195,11 +185,14 @@ def test_the_command_records_what_trtexec_built(artifact: Path, tmp_path: Path) 
     assert f"{MANIFEST.fingerprint()}, TensorRT 10.12.0, {GPU}" in result.stdout
 
 
-def test_a_tensorrt_below_10_12_is_refused_with_what_to_do(artifact: Path, tmp_path: Path) -> None:
+def test_a_tensorrt_below_10_12_is_refused_with_what_to_do(
+    artifact: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     result = models("tensorrt", artifact, path=programs(tmp_path / "bin", 101100))
     assert result.returncode == 1
-    assert "TensorRT 101100 is older than 101200" in result.stderr
-    assert "image of the same month" in result.stderr
+    built = capfd.readouterr().err
+    assert "TensorRT 101100 is older than 101200" in built
+    assert "image of the same month" in built
     assert "plans.sh has not built the plans" in result.stderr
     assert (artifact / "text.plan").read_text() == "text.plan", "nothing was built"
 

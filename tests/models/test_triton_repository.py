@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +25,7 @@ from clipserve_models.plans import PLANS, profiles
 from clipserve_models.triton_options import DEFAULTS, BackendName, RepositoryOptions, options_of
 from clipserve_models.triton_repository import write_repository
 from clipserve_models.triton_towers import towers
+from tests.models.asking import ask
 from tests.models.tensorrt import demo_with_plans
 
 ROOT = Path(__file__).parents[2]
@@ -247,26 +246,14 @@ def test_a_context_below_those_lengths_is_a_length_too() -> None:
         assert [length for (length,), _ in text.shapes] == lengths
 
 
-def cli(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "clipserve_models", *arguments],
-        cwd=ROOT,
-        env={"PATH": "", "COLUMNS": "200"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-
 def test_the_command_writes_a_repository(tmp_path: Path) -> None:
-    result = cli("triton", str(DEMO), "--out", str(tmp_path), "--backend", "python", "--max-batch-texts", "5")
+    result = ask("triton", str(DEMO), "--out", str(tmp_path), "--backend", "python", "--max-batch-texts", "5")
     assert result.returncode == 0, result.stderr
     assert read(tmp_path, "demo_text").max_batch_size == 5
 
 
 def test_without_plans_the_command_says_so_in_one_line(tmp_path: Path) -> None:
-    result = cli("triton", str(DEMO), "--out", str(tmp_path), "--backend", "tensorrt")
+    result = ask("triton", str(DEMO), "--out", str(tmp_path), "--backend", "tensorrt")
     assert result.returncode == 1
     assert "image.plan is not there" in result.stderr
     assert len(result.stderr.splitlines()) == 1

@@ -280,8 +280,10 @@ async def test_a_client_that_takes_no_answers_loses_its_place(toy: Path) -> None
     async with serving(FakeBackend(DIM), toy, write_timeout_seconds=60, **SLOW) as running:
         with pytest.raises(ConnectionError):  # noqa: PT012
             async with asyncio.timeout(60), duplex(running) as client:  # it has 2.4 s
+                # Its answers fill what the systems of both keep for it: each has the words of its line.
+                line = json.dumps({"text": "abc", "id": "x" * 256}).encode() + b"\n"
                 while True:
-                    await client.send(text_lines(*["abc"] * 500))
+                    await client.send(line * 100)
 
 
 async def test_half_of_the_places_are_for_one_address(toy: Path) -> None:

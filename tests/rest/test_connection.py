@@ -221,7 +221,9 @@ async def test_a_request_that_takes_longer_than_all_these_times_is_answered(toy:
         "first_byte_timeout_seconds": 0.3,
         "write_timeout_seconds": 0.3,
     }
-    async with serving(FakeBackend(DIM, delay=1.0), toy, keep_alive_seconds=0.3, **brief) as running:
+    backend = FakeBackend(DIM)
+    async with serving(backend, toy, keep_alive_seconds=0.3, **brief) as running:
+        backend._delay = 1.0  # not at the start, which calls it too
         assert (await ask(running, GOOD)).status == 200
 
 
