@@ -5,16 +5,21 @@ from __future__ import annotations
 import asyncio
 import io
 import itertools
+import json
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 import pytest
 import uvicorn.server
 import uvloop
 
 from clipserve.telemetry import log
+
+if TYPE_CHECKING:  # it loads the service
+    from tests.process import Process
 
 log.configure("CRITICAL")
 # A shell starts what it runs in the background deaf to Ctrl-C, and every process below inherits that.
@@ -57,6 +62,19 @@ def _quick_end() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(uvicorn.server, "asyncio", SimpleNamespace(**{**vars(asyncio), "sleep": sleep}))
         yield
+
+
+@pytest.fixture(scope="session")
+def demo_process() -> Iterator[Process]:
+    """The demo model on onnxruntime, for all tests that ask it and change nothing; a busy machine has its time."""
+    from tests.process import Process
+
+    process = Process(backend="onnx", deadline_seconds="60")
+    process.wait_ready()
+    yield process
+    status, log = process.stop()
+    assert status == 0
+    assert all(json.loads(line)["level"] == "info" for line in log.splitlines()), log
 
 
 @pytest.fixture

@@ -45,11 +45,8 @@ def client_of(kind: str, url: str, **options: Any) -> Iterator[Any]:
 
 
 @pytest.fixture(scope="session")
-def demo() -> Iterator[str]:
-    process = Process(**SETTINGS)
-    process.wait_ready()
-    yield process.url
-    assert process.stop()[0] == 0
+def demo(demo_process: Process) -> str:
+    return demo_process.url
 
 
 @pytest.fixture(scope="session")
