@@ -26,9 +26,14 @@ SETS = 100
 NAMES = ("pets", "moods", "tools", "trees")
 
 
+def starting(folder: Path, **settings: Any) -> Process:
+    """A service whose state is in `folder`, on its way up."""
+    return Process(state_dir=str(folder), backend="onnx", threads=1, grpc_enabled="false", **settings)
+
+
 def service(folder: Path, **settings: Any) -> Process:
-    """A service whose state is in `folder`; ready."""
-    process = Process(state_dir=str(folder), backend="onnx", threads=1, grpc_enabled="false", **settings)
+    """The same, ready."""
+    process = starting(folder, **settings)
     process.wait_ready()
     return process
 

@@ -7,12 +7,11 @@ import shutil
 import signal
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.e2e.test_label_sets import definition, put_at_once, service, until, version_at
+from tests.e2e.test_label_sets import definition, put_at_once, starting, until, version_at
 from tests.process import Process
 from tests.redis_server import RedisServer
 
@@ -21,10 +20,10 @@ pytestmark = [
     pytest.mark.skipif(not shutil.which("redis-server"), reason="needs Debian's package redis-server"),
 ]
 
-AWAY_SECONDS = 5
+AWAY_SECONDS = 2  # a change waits for Redis longer than this, so that one is refused
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def redis() -> Iterator[RedisServer]:
     server = RedisServer()
     asyncio.run(server.answers())
@@ -32,25 +31,33 @@ def redis() -> Iterator[RedisServer]:
     server.kill()
 
 
-def both_on(redis: RedisServer, folder: Path) -> tuple[Process, Process]:
-    here, there = (service(folder, label_set_store="redis", redis_url=redis.url) for _ in range(2))
-    return here, there
+@pytest.fixture(scope="module")
+def both(redis: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Process, Process]]:
+    """Two services on it, started side by side. All tests use them, each with sets of its own generation."""
+    folder = tmp_path_factory.mktemp("state")
+    shared = {"label_set_store": "redis", "redis_url": redis.url}
+    here, there = (starting(folder, **shared) for _ in range(2))
+    for process in (here, there):
+        process.wait_ready()
+    yield here, there
+    assert not list(folder.iterdir()), "nothing is kept in a file"
+    for process in (here, there):
+        assert process.stop()[0] == 0
 
 
-def test_what_is_put_at_one_service_is_served_at_the_other(redis: RedisServer, tmp_path: Path) -> None:
-    here, there = both_on(redis, tmp_path)
+def test_what_is_put_at_one_service_is_served_at_the_other(both: tuple[Process, Process]) -> None:
+    here, there = both
     for number, (one, other) in enumerate(((here, there), (there, here))):
         version = httpx.put(f"{one.url}/label-sets/pets", json=definition(number)).json()["version"]
         until(lambda other=other, version=version: version_at(other, "pets") == version)  # type: ignore[misc]
     put_at_once(here, there)
     until(lambda: version_at(here, "pets") == version_at(there, "pets") is not None)
-    assert not list(tmp_path.iterdir()), "nothing is kept in a file"
-    for process in (here, there):
-        assert process.stop()[0] == 0
 
 
-def test_without_redis_sets_are_served_and_not_changed(redis: RedisServer, tmp_path: Path) -> None:
-    here, there = both_on(redis, tmp_path)
+def test_without_redis_sets_are_served_and_not_changed(
+    both: tuple[Process, Process], redis: RedisServer
+) -> None:
+    here, there = both
     version = httpx.put(f"{here.url}/label-sets/pets", json=definition(1)).json()["version"]
     until(lambda: version_at(there, "pets") == version)
     redis.popen.send_signal(signal.SIGSTOP)
@@ -65,5 +72,3 @@ def test_without_redis_sets_are_served_and_not_changed(redis: RedisServer, tmp_p
     until(lambda: httpx.put(f"{there.url}/label-sets/pets", json=definition(3)).status_code == 200)
     version = httpx.get(f"{there.url}/label-sets/pets").json()["version"]
     until(lambda: version_at(here, "pets") == version)
-    for process in (here, there):
-        assert process.stop()[0] == 0
