@@ -22,7 +22,7 @@ from tests.monitoring.server import faster, prometheus
 pytestmark = pytest.mark.prometheus
 
 CONFIG = FOLDER / "alertmanager.yml"
-_SECONDS = 120.0  # in which what takes 15 must have come
+_SECONDS = 120.0  # in which what takes 8 must have come
 _TIMES = ("group_wait", "group_interval", "repeat_interval")
 
 
@@ -49,7 +49,7 @@ def receiver() -> Iterator[tuple[str, Queue[tuple[str, Any]]]]:
 
 @contextmanager
 def alertmanager(folder: Path, url: str) -> Iterator[str]:
-    """host:port of one that has the product's routes, fifteen times as fast, and a webhook for each receiver."""
+    """host:port of one that has the product's routes, thirty times as fast, and a webhook for each receiver."""
     config = read(CONFIG)
     for route in (config["route"], *config["route"]["routes"]):
         route |= {name: faster(route[name]) for name in _TIMES if name in route}

@@ -21,13 +21,14 @@ from loadtests.process import FakeTriton, fake_triton
 from tests.monitoring import load
 from tests.monitoring.files import queries
 from tests.monitoring.panels import ASKED_OF_PROMTOOL, as_asked
-from tests.monitoring.server import FASTER, Prometheus, faster_expression, prometheus
+from tests.monitoring.server import FASTER, SCRAPE_MILLISECONDS, Prometheus, faster_expression, prometheus
 from tests.process import Process
 
 pytestmark = pytest.mark.prometheus
 
-_SECONDS = 300.0  # in which something must happen that takes 45 at most
-_RATE_INTERVAL = f"{4 * 15_000 // FASTER}ms"  # Grafana's own: four scrapes
+_SECONDS = 300.0  # in which something must happen that takes 30 at most
+_USUAL_SECONDS = 300 / FASTER  # five minutes
+_RATE_INTERVAL = f"{4 * SCRAPE_MILLISECONDS}ms"  # Grafana's own: four scrapes
 
 
 class SlowService(Process):
@@ -89,18 +90,19 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
             models=str(DEMO), max_queue_seconds="0.3", state_dir=str(folder / "clipserve")
         )
         stack.callback(_end, clipserve)
-        for process in (gateway, clipserve):
-            process.wait_ready(_SECONDS)
+        # It is up to five seconds before Prometheus knows of them, and they take as long to start.
         made = Stage(stack.enter_context(prometheus(folder)), tritons, clipserve, gateway)
         made.scrape("clipserve", clipserve)
         made.scrape("gateway", gateway)
+        for process in (gateway, clipserve):
+            process.wait_ready(_SECONDS)
         made.until_scraped()
         yield made
 
 
 def test_in_usual_use_nothing_of_what_is_below_fires(stage: Stage) -> None:
     with stage.used():
-        end = time.monotonic() + 20
+        end = time.monotonic() + _USUAL_SECONDS
         while time.monotonic() < end:
             fired = {alert for alert, _ in stage.prometheus.firing()}
             assert not fired & {
@@ -133,8 +135,8 @@ def test_overload_fires(stage: Stage) -> None:
 def test_two_fingerprints_of_one_model_fire(stage: Stage) -> None:
     other = SlowService(models=str(DEMO), exif_transpose="false")
     try:
-        other.wait_ready(_SECONDS)
         stage.scrape("clipserve", other)
+        other.wait_ready(_SECONDS)
         stage.until_firing(("ClipserveFingerprintsMixed", "clipserve"))
     finally:
         _end(other)
