@@ -196,3 +196,10 @@ async def run(url: str, rpc_address: str, requests: int) -> Seen:
         return await neighbours.ask(requests)
     finally:
         await neighbours.aclose()
+
+
+def check(seen: Seen, requests: int) -> None:
+    """All vectors are right, and of so many requests most were answered, some had left, some had bad images."""
+    assert seen.worst > SAME, seen
+    assert seen.outcomes["answered"] > requests * 5 / 6, seen
+    assert min(seen.outcomes[name] for name in ("left", "bad image")) > requests / 60, seen
