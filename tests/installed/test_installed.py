@@ -12,6 +12,7 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 
@@ -22,6 +23,7 @@ pytestmark = pytest.mark.dist
 ROOT = Path(__file__).parents[2]
 DIST = ROOT / "dist"
 SECONDS = 300
+OF_PIP = ("INSTALLER", "RECORD", "REQUESTED", "direct_url.json")  # what it writes beside a package
 
 
 @dataclass(frozen=True)
@@ -50,26 +52,40 @@ class Installed:
         }
 
 
-@pytest.fixture(scope="module", params=["py3-none-any.whl", "tar.gz"])
+# What an sdist installs is compared with the wheel, file by file: that it works follows from that.
+SDIST = pytest.param("tar.gz", marks=pytest.mark.nightly)
+
+
+@pytest.fixture(scope="module", params=["py3-none-any.whl", SDIST])
 def installed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Installed:
     """With the versions that are pinned here: what is tested is the package, not today's releases of others."""
     folder = tmp_path_factory.mktemp("elsewhere")
-    subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "venv"], check=True)
     pins = re.findall(r"^[\w.-]+==[^\\\n]+", (ROOT / "requirements/service.txt").read_text(), re.MULTILINE)
     (folder / "constraints.txt").write_text("\n".join(pins))
-    ending = "-py3-none-any.whl" if request.param.endswith("whl") else ".tar.gz"
-    (service,) = DIST.glob(f"clipserve-*{ending}")
-    (models,) = DIST.glob(f"clipserve_models-*{ending}")
-    pip = [str(folder / "venv/bin/python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    subprocess.run(
-        [*pip, "-c", folder / "constraints.txt", f"{service}[cpu]", models], check=True, cwd=folder
-    )
+    service, models = distributions(request.param)
+    # Not compiled: most of what others bring is never imported here.
+    words = ("--no-compile", "-c", folder / "constraints.txt", f"{service}[cpu]", models)
+    pip(folder, "--python", folder / "venv/bin/python", "install", *words)
     (folder / "photos").mkdir()
     (folder / "photos/cat.jpg").write_bytes((ROOT / "docs/cat.jpg").read_bytes())
     return Installed(folder / "venv", folder / "photos")
 
 
-@pytest.fixture
+def distributions(ending: str) -> tuple[Path, Path]:
+    """The distribution files of clipserve and of clipserve-models that end so."""
+    separator = "." if ending == "tar.gz" else "-"
+    (service,) = DIST.glob(f"clipserve-*{separator}{ending}")
+    (models,) = DIST.glob(f"clipserve_models-*{separator}{ending}")
+    return service, models
+
+
+def pip(folder: Path, *words: str | Path) -> None:
+    command = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", *words]
+    subprocess.run(command, check=True, cwd=folder)
+
+
+@pytest.fixture(scope="module")
 def served(installed: Installed) -> Iterator[str]:
     """The address of the command without arguments."""
     ports = [free_port() for _ in range(3)]
@@ -138,3 +154,20 @@ def test_a_program_embeds_and_classifies(installed: Installed, served: str, made
     )
     told = installed.run("python", "-c", program)
     assert (told.stdout, told.stderr) == ("(1, 384)\ncat\n", "")
+
+
+def test_the_sdists_install_what_the_wheels_do(tmp_path: Path) -> None:
+    """Built by pip as anywhere else: in an environment with nothing but what they say that they need."""
+    words = ("--no-deps", "--no-compile", "--target", tmp_path / "target")
+    pip(tmp_path, "install", *words, *distributions("tar.gz"))
+    installed = {
+        str(path.relative_to(tmp_path / "target")): path.read_bytes()
+        for path in (tmp_path / "target").rglob("*")
+        if path.is_file() and path.name not in OF_PIP and path.parent.name != "bin"
+    }
+    packed = {}
+    for wheel in distributions("py3-none-any.whl"):
+        with ZipFile(wheel) as archive:
+            packed |= {name: archive.read(name) for name in archive.namelist() if Path(name).name != "RECORD"}
+    assert installed.keys() == packed.keys()
+    assert {name for name in packed if packed[name] != installed[name]} == set()
