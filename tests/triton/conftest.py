@@ -16,8 +16,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
+from clipserve.clip.artifact import read_manifest
 from clipserve.demo import FOLDER as DEMO
-from clipserve_models.triton_options import DEFAULTS, RepositoryOptions
+from clipserve_models.triton_options import DEFAULTS, RepositoryOptions, options_of
 from clipserve_models.triton_repository import write_repository
 from loadtests.process import free_port
 from tests.triton.stand_in import StandIn, standing_in
@@ -143,13 +144,61 @@ def demo_triton(triton_installed: None, tmp_path_factory: pytest.TempPathFactory
     server.kill()
 
 
+@pytest.fixture(scope="session")
+def demo_pair(triton_installed: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Triton]]:
+    """Two servers for all tests that end one; an instance each, so that they start in half the time."""
+    folder = tmp_path_factory.mktemp("pair")
+    write_repository(DEMO, folder / "models", options_of("python", instances=1))
+    servers = [Triton(folder / "models", folder / f"{name}.txt") for name in ("one", "two")]
+    yield servers
+    for server in servers:
+        server.kill()
+
+
 @pytest.fixture
 def triton(demo_triton: Triton) -> Triton:
-    """The demo model on a server that is up, whatever the test before did to it."""
-    demo_triton.resume()
-    demo_triton.start()
-    demo_triton.wait_ready()
-    return demo_triton
+    """The demo model on a server that is up, and that no test ends."""
+    return up(demo_triton)
+
+
+@pytest.fixture
+def brittle(demo_pair: list[Triton]) -> Triton:
+    """Another one, which tests end and start again: it is up, whatever the test before did to it."""
+    return up(demo_pair[0])
+
+
+@pytest.fixture
+def pair(demo_pair: list[Triton]) -> list[Triton]:
+    """Two of them."""
+    return [up(server) for server in demo_pair]
+
+
+def up(server: Triton) -> Triton:
+    server.resume()
+    server.start()
+    server.wait_ready()
+    return server
+
+
+@pytest.fixture(scope="session")
+def altered_triton(triton_installed: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Triton]:
+    """One whose repository states other things than ours would: three lengths of texts, and fp16."""
+    folder = tmp_path_factory.mktemp("altered")
+    write_repository(DEMO, folder / "models", options_of("python", instances=1))
+    manifest = read_manifest(DEMO)
+    changes = {
+        manifest.fingerprint(): manifest.fingerprint(precision="fp16"),
+        'string_value: "fp32"': 'string_value: "fp16"',
+        "8,10,12,16,24,32,48,77": "16,32,77",
+    }
+    for path in (folder / "models").glob("*/config.pbtxt"):
+        text = path.read_text()
+        for old, new in changes.items():
+            text = text.replace(old, new)
+        path.write_text(text)
+    server = Triton(folder / "models", folder / "log.txt")
+    yield up(server)
+    server.kill()
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.triton
 def test_vectors_rates_and_gateways_of_a_triton_are_measured(triton: Triton, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "loadtests", "gpu-check", "--triton", triton.url]
     metrics = f"http://127.0.0.1:{triton.metrics_port}/metrics"
-    few = ["--most", "7", "--seconds", "0.5", "--gateways", "1", "--gateways", "2", "--senders", "2"]
+    few = ["--most", "7", "--seconds", "0.2", "--gateways", "1", "--gateways", "2", "--senders", "2"]
     options = [*few, "--clients", "16", "--triton-metrics", metrics, "--out", str(tmp_path)]
     done = subprocess.run([*command, *options], cwd=ROOT, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr

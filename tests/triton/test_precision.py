@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from clipserve.clip.artifact import read_manifest
 from clipserve.demo import FOLDER as DEMO
-from clipserve_models.triton_options import options_of
 from tests.support import serving
 
 if TYPE_CHECKING:
@@ -17,18 +15,10 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.triton
 
-MANIFEST = read_manifest(DEMO)
-
 
 async def test_vectors_carry_the_fingerprint_of_the_precision_that_triton_states(
-    triton_of: Any, tmp_path: Path
+    altered_triton: Triton,
 ) -> None:
-    triton: Triton = triton_of(options_of("python"))
-    narrow = MANIFEST.fingerprint(precision="fp16")
-    for path in (tmp_path / "models").glob("*/config.pbtxt"):
-        own, text = MANIFEST.fingerprint(), path.read_text()
-        path.write_text(text.replace(own, narrow).replace('string_value: "fp32"', 'string_value: "fp16"'))
-    triton.restart()
-    async with serving(None, DEMO, backend="triton", triton_url=triton.url) as running:
+    async with serving(None, DEMO, backend="triton", triton_url=altered_triton.url) as running:
         answer = (await running.embed(text="a cat")).json()
-        assert answer["fingerprint"] == narrow
+        assert answer["fingerprint"] == read_manifest(DEMO).fingerprint(precision="fp16")

@@ -10,16 +10,11 @@ import asyncio
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 
-from clipserve.demo import FOLDER as DEMO
-from clipserve_models.triton_options import options_of
-from clipserve_models.triton_repository import write_repository
 from tests.process import Process
 from tests.support import form, png
 
@@ -30,23 +25,6 @@ pytestmark = pytest.mark.triton
 
 ROUNDS = int(os.environ.get("TRITON_ROUNDS", "2"))
 CLIENTS, DEADLINE_SECONDS, START_SECONDS = 4, 10, 120
-
-
-@pytest.fixture
-def pair(triton_installed: None, tmp_path: Path) -> Iterator[list[Triton]]:
-    """Two servers of the demo model."""
-    from .conftest import Triton
-
-    write_repository(DEMO, tmp_path / "models", options_of("python", instances=1))
-    servers = [Triton(tmp_path / "models", tmp_path / f"{name}.txt") for name in ("one", "two")]
-    for server in servers:
-        server.start()
-    for server in servers:
-        server.wait_ready(START_SECONDS)
-    yield servers
-    for server in servers:
-        server.resume()
-        server.kill()
 
 
 class Load:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -13,10 +12,12 @@ from clipserve.clip.manifest import TEXT_BUCKETS
 from clipserve.demo import FOLDER as DEMO
 from clipserve.engine.triton.contract import TEXT_LENGTHS
 from clipserve.errors import BackendUnavailable
-from clipserve_models.triton_options import options_of
 from tests.support import serving
 from tests.triton.backends import Backend, backend_on
 from tests.triton.stand_in import StandIn, until
+
+if TYPE_CHECKING:
+    from .conftest import Triton
 
 
 def state(server: StandIn, lengths: str) -> None:
@@ -67,25 +68,20 @@ async def test_lengths_without_the_context_length_are_refused(one: StandIn, leng
 
 @pytest.mark.triton
 async def test_texts_of_eight_lengths_are_three_calls_to_a_real_server_that_states_three(
-    triton_of: Any, tmp_path: Path
+    triton: Triton, altered_triton: Triton
 ) -> None:
-    triton = triton_of(options_of("python"))
-    path = tmp_path / "models" / "demo_text" / "config.pbtxt"
-    path.write_text(path.read_text().replace("8,10,12,16,24,32,48,77", "16,32,77"))
-
     async def calls() -> float:
         """Triton counts a call a moment after it has answered: the count that stays for a second."""
         seen: list[float] = []
         while len(seen) < 10 or len(set(seen[-10:])) > 1:
-            seen.append(triton.count("nv_inference_request_success", model="demo_text"))
+            seen.append(altered_triton.count("nv_inference_request_success", model="demo_text"))
             await asyncio.sleep(0.1)
         return seen[-1]
 
     texts = [" ".join(["cat"] * words) for words in (1, 7, 9, 12, 20, 28, 40, 70)]
     async with serving(None, DEMO, backend="triton", triton_url=triton.url) as running:
         eight = (await running.embed(text=texts)).json()
-    triton.restart()
-    async with serving(None, DEMO, backend="triton", triton_url=triton.url) as running:
+    async with serving(None, DEMO, backend="triton", triton_url=altered_triton.url) as running:
         before = await calls()
         three = (await running.embed(text=texts)).json()
         assert await calls() == before + 3

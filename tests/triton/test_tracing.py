@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from clipserve.demo import FOLDER as DEMO
-from clipserve_models.triton_options import DEFAULTS
+from clipserve_models.triton_options import options_of
 from tests.rpc.client import client_of
 from tests.support import Running, eventually, form, png, serving
 from tests.telemetry.collector import Collector, Sent, collecting
@@ -68,7 +68,7 @@ async def test_one_trace_leads_from_the_edge_through_the_gateway_into_triton(
     triton_of: Callable[..., Triton],
 ) -> None:
     with collecting() as collector:
-        triton = triton_of(DEFAULTS["python"], None, *traced_by(collector))
+        triton = triton_of(options_of("python", instances=1), None, *traced_by(collector))
         async with (
             serving(
                 None,
