@@ -165,7 +165,7 @@ def test_the_sdists_install_what_the_wheels_do(tmp_path: Path) -> None:
         for path in (tmp_path / "target").rglob("*")
         if path.is_file() and path.name not in OF_PIP and path.parent.name != "bin"
     }
-    packed = {}
+    packed: dict[str, bytes] = {}
     for wheel in distributions("py3-none-any.whl"):
         with ZipFile(wheel) as archive:
             packed |= {name: archive.read(name) for name in archive.namelist() if Path(name).name != "RECORD"}
