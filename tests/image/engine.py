@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ PYTHON = ("bookworm", "ca-certificates,python3,python3-venv")
 DEBIAN = ("trixie", "ca-certificates,haproxy,prometheus,prometheus-alertmanager,redis-server")
 # The users that those services run as own these folders in their images.
 TOOLS_FOLDERS = "install -d -o 65534 -g 65534 /prometheus /alertmanager && install -d -o 999 -g 999 /data"
+# Where programs are, as images of registries say.
+FOLDERS = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # Enough for a build, whatever the limits of the shell are.
 LIMITS = ("nofile=20000:20000", "nproc=90000:90000")
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
@@ -79,8 +82,13 @@ class Engine:
         return dict(json.loads(self.run("podman", "image", "inspect", image))[0])
 
     def bases(self) -> None:
-        """Make the images that stand in for those of registries, where they are missing."""
-        self._import(BASE, *PYTHON)
+        """Make the images that stand in for those of registries, where they are missing; side by side."""
+        with ThreadPoolExecutor(2) as executor:
+            base, tools = executor.submit(self._import, BASE, *PYTHON), executor.submit(self._tools)
+            base.result()
+            tools.result()
+
+    def _tools(self) -> None:
         if self._import(TOOLS, *DEBIAN):
             self._derive(TOOLS, f"FROM {TOOLS}\nRUN {TOOLS_FOLDERS}\n")
 
@@ -93,7 +101,8 @@ class Engine:
         options = [f"--build-arg={key}={value}" for key, value in {"BASE_CPU": BASE, **arguments}.items()]
         if CERTIFICATES.is_file():  # the registry of packages may be known to this machine's alone
             options.append(f"--volume={CERTIFICATES}:{CERTIFICATES}:ro")
-        self._bud(name, "--layers", *options, str(ROOT))
+        # Stages that need no other one are built side by side.
+        self._bud(name, "--layers", "--jobs=2", *options, str(ROOT))
         return name
 
     def _import(self, name: str, suite: str, packages: str) -> bool:
@@ -106,10 +115,12 @@ class Engine:
         root = context / "root.tar"
         if not root.exists():
             partial = context / "partial.tar"
-            self.run("mmdebstrap", "--quiet", "--variant=minbase", f"--include={packages}", suite, partial)
+            # Nobody waits for a disk: what is interrupted is made anew.
+            options = ("--quiet", "--variant=minbase", "--dpkgopt=force-unsafe-io", f"--include={packages}")
+            self.run("mmdebstrap", *options, suite, partial)
             partial.rename(root)
-        (context / "Dockerfile").write_text(f"FROM scratch\nADD root.tar /\nLABEL key={key}\n")
-        self._bud(name, str(context))
+        changes = (f"--change=LABEL key={key}", f"--change=ENV PATH={FOLDERS}")
+        self.run("podman", "import", "--quiet", *changes, root, name)
         return True
 
     def _derive(self, name: str, text: str) -> str:

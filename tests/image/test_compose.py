@@ -73,24 +73,6 @@ def test_haproxy_has_no_warning_about_the_configuration_of_the_edge(compose: Com
     compose.execute("edge", "haproxy", "-dW", "-c", "-f", "/usr/local/etc/haproxy/haproxy.cfg")
 
 
-def test_prometheus_scrapes_the_service_and_has_read_its_rules(compose: Compose) -> None:
-    url = f"http://127.0.0.1:{compose.ports['PROMETHEUS_PORT']}/api/v1"
-
-    def scraped() -> bool:
-        result = ask(f"{url}/query?query=up{{job='clipserve'}}").get("data", {}).get("result", [])
-        return any(each["value"][1] == "1" for each in result)
-
-    until(scraped, 120, lambda: str(ask(f"{url}/targets")))
-    assert ask(f"{url}/rules")["data"]["groups"]
-
-
-def test_prometheus_has_found_alertmanager(compose: Compose) -> None:
-    url = f"http://127.0.0.1:{compose.ports['PROMETHEUS_PORT']}/api/v1/alertmanagers"
-    until(lambda: bool(ask(url)["data"]["activeAlertmanagers"]), 60, lambda: str(ask(url)))
-    receivers = ask(f"http://127.0.0.1:{compose.ports['ALERTMANAGER_PORT']}/api/v2/receivers")
-    assert [each["name"] for each in receivers] == ["page", "ticket"]
-
-
 def test_label_sets_are_kept_in_redis(compose: Compose) -> None:
     url = f"http://127.0.0.1:{compose.ports['PORT']}/label-sets/pets"
     assert httpx.put(url, json={"labels": ["cat", "dog"]}, timeout=30).is_success
@@ -110,3 +92,24 @@ def test_no_service_has_a_capability_or_a_root_that_can_be_written(compose: Comp
     assert "NoNewPrivs:\t1" in status
     refused = compose.execute(service, "sh", "-c", "touch /made 2>/dev/null || echo refused")
     assert refused == "refused"
+
+
+# Last: Prometheus asks each 15 s whom to scrape, and then scrapes; the others need not wait for that.
+
+
+def test_prometheus_scrapes_the_service_and_has_read_its_rules(compose: Compose) -> None:
+    url = f"http://127.0.0.1:{compose.ports['PROMETHEUS_PORT']}/api/v1"
+
+    def scraped() -> bool:
+        result = ask(f"{url}/query?query=up{{job='clipserve'}}").get("data", {}).get("result", [])
+        return any(each["value"][1] == "1" for each in result)
+
+    until(scraped, 120, lambda: str(ask(f"{url}/targets")))
+    assert ask(f"{url}/rules")["data"]["groups"]
+
+
+def test_prometheus_has_found_alertmanager(compose: Compose) -> None:
+    url = f"http://127.0.0.1:{compose.ports['PROMETHEUS_PORT']}/api/v1/alertmanagers"
+    until(lambda: bool(ask(url)["data"]["activeAlertmanagers"]), 60, lambda: str(ask(url)))
+    receivers = ask(f"http://127.0.0.1:{compose.ports['ALERTMANAGER_PORT']}/api/v2/receivers")
+    assert [each["name"] for each in receivers] == ["page", "ticket"]

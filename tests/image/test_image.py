@@ -136,7 +136,7 @@ def test_stopped_under_load_it_ends_with_0_and_no_request_fails(engine: Engine, 
 
         kinds = {"rest": container.url, "grpc": f"127.0.0.1:{container.grpc_port}"}
         with load(kinds) as clients, ThreadPoolExecutor(1) as executor:
-            time.sleep(3)
+            time.sleep(1)
             stopping = time.monotonic()
             status = executor.submit(container.stop)
             # The clients go as soon as it is not ready, as a load balancer sends them away.
