@@ -78,13 +78,13 @@ fmt: .venv/dev.stamp ## mend what ruff can mend, and format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-check-deploy: .deploy-tools/stamp .venv/dev.stamp ## compose, with every profile, Kubernetes, alerts, workflows (needs Debian's docker-compose kustomize nodejs npm prometheus)
+check-deploy: .deploy-tools/stamp .venv/dev.stamp ## compose, with every profile, Kubernetes, workflows (needs Debian's docker-compose kustomize nodejs npm)
 	docker compose config --quiet
 	@for profile in `docker compose config --profiles`; do \
 	  echo "docker compose --profile $$profile config --quiet"; \
 	  docker compose --profile $$profile config --quiet || exit; \
 	done
-	$(BIN)/python -m pytest -n 2 -m 'deploy or prometheus' tests/deploy tests/monitoring/test_promtool.py
+	$(BIN)/python -m pytest -n 2 -m deploy tests/deploy
 
 dist: .dist-tools/stamp ## wheels and sdists of clipserve and clipserve-models, checked, in dist/
 	rm -rf dist
