@@ -46,7 +46,7 @@ PETS_FILE = '{"labels": ["cat", {"label": "dog", "id": "n1"}]}'
 async def place(where: str, folder: Path) -> AsyncIterator[tuple[Running, dict[str, str]]]:
     """A service such as the case needs, and its keys by name."""
     toy, backend = await write_toy_artifact(folder / "toy"), Odd()
-    settings: dict[str, Any] = {"max_pixels": 100_000}
+    settings: dict[str, Any] = {"max_pixels": 100_000, "state_dir": folder / "state"}
     keys: dict[str, str] = {"wrong": "clip_wrong"}
     if where in ("keyed", "used up"):
         file = settings["keys_file"] = folder / "keys"

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 from clipserve.rest.errors import kinds
 from clipserve.v1 import clip_pb2
@@ -13,7 +16,7 @@ from tests.fronts.asking import METHODS, by_rest, by_rpc, close
 from tests.fronts.cases import CASES, OF_ONE_FRONT, Case
 from tests.fronts.label_set_cases import LABEL_SET_CASES
 from tests.fronts.places import place
-from tests.rpc.client import client_of
+from tests.rpc.client import Client, client_of
 from tests.support import Running
 
 ALL = [*CASES, *LABEL_SET_CASES]
@@ -30,9 +33,27 @@ async def prepare(running: Running, case: Case) -> None:
         await label_sets.put(put_of(name, **fields))
 
 
+Served = tuple[Running, dict[str, str], Client]
+
+
+@asynccontextmanager
+async def served(where: str, folder: Path) -> AsyncIterator[Served]:
+    async with place(where, folder) as (running, keys), client_of(running.rpc_address) as client:
+        yield running, keys, client
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def usual(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
+    """The service of most cases, each of which finds the label sets that it needs, and no others."""
+    async with served("usual", tmp_path_factory.mktemp("usual")) as opened:
+        yield opened
+
+
+@pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("case", ALL, ids=lambda case: case.name)
-async def test_both_fronts_answer_the_same(case: Case, tmp_path: Path) -> None:
-    async with place(case.where, tmp_path) as (running, keys), client_of(running.rpc_address) as client:
+async def test_both_fronts_answer_the_same(case: Case, usual: Served, tmp_path: Path) -> None:
+    async with nullcontext(usual) if case.where == "usual" else served(case.where, tmp_path) as opened:
+        running, keys, client = opened
         key = keys[case.keys[0]] if case.keys else None
         await prepare(running, case)
         code, said = await by_rest(running, case, key)
