@@ -43,8 +43,8 @@ def _all_names(part: Any) -> set[str]:
 _KNOWN = _all_names(GatewayOptions.of(Settings()))
 
 
-def main() -> None:
-    constants = json.loads(os.environ["OTHER_CONSTANTS"])
+def run_with(constants: Mapping[str, Any]) -> None:
+    """The service, with these."""
     usual = GatewayOptions.of
 
     GatewayOptions.of = lambda settings: with_constants(usual(settings), constants)  # type: ignore[method-assign]
@@ -52,4 +52,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_with(json.loads(os.environ["OTHER_CONSTANTS"]))

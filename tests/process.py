@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import functools
 import json
 import os
 import shutil
@@ -19,8 +20,11 @@ import httpx
 from clipserve.demo import FOLDER as DEMO
 from loadtests.process import free_port
 from tests.constants import constants_among
+from tests.forking import Forked
 
 ROOT = Path(__file__).parents[1]
+# On a new connection each, and without the system's certificates: reading those takes most of the time.
+get = functools.partial(httpx.get, verify=False)
 
 
 class Process:
@@ -30,6 +34,7 @@ class Process:
     """
 
     module = "clipserve"  # what is run, if no constant is another one
+    fork = True  # without a prefix it is a fork of a process that has imported the service, for speed
 
     def __init__(self, *prefix: str, **settings: str | int) -> None:
         port, grpc_port, operations_port = free_port(), free_port(), free_port()
@@ -40,8 +45,6 @@ class Process:
         environment = os.environ | {
             f"CLIPSERVE_{name.upper()}": str(value) for name, value in chosen.items() if name not in constants
         }
-        module = "tests.constants" if constants else self.module
-        environment |= {"OTHER_CONSTANTS": json.dumps(constants)} if constants else {}
         self.url = f"http://127.0.0.1:{chosen['port']}"
         self.rpc_address = f"127.0.0.1:{chosen['grpc_port']}"
         self.operations_url = f"http://127.0.0.1:{operations_port}"
@@ -50,25 +53,27 @@ class Process:
         self._log = Path(path)
         weakref.finalize(self, self._log.unlink, missing_ok=True)
         with open(descriptor, "wb") as log:
-            self.popen = subprocess.Popen(
-                [*prefix, sys.executable, "-m", module], cwd=ROOT, env=environment, stderr=log
-            )
+            self.popen: Forked | subprocess.Popen[bytes]
+            if self.fork and not prefix:
+                self.popen = Forked(environment, constants, self._log)
+            else:
+                environment |= {"OTHER_CONSTANTS": json.dumps(constants)} if constants else {}
+                module = "tests.constants" if constants else self.module
+                command = [*prefix, sys.executable, "-m", module]
+                self.popen = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=log)
         atexit.register(self.popen.kill)  # a test that fails does not leave it behind
 
     def wait_ready(self, seconds: float = 120) -> float:
         """Seconds until /readyz said so, on both ports: the one of operations hears of it a beat later."""
         started = time.monotonic()
-        # One client: each reads the certificates of the machine, if it is not told to verify none.
-        with httpx.Client(verify=False, headers={"connection": "close"}) as client:
-            while time.monotonic() - started < seconds:
-                try:
-                    urls = (self.url, self.operations_url)
-                    if all(client.get(url + "/readyz").status_code == 200 for url in urls):
-                        return time.monotonic() - started
-                except httpx.TransportError:
-                    pass
-                assert self.popen.poll() is None, self.log()
-                time.sleep(0.05)
+        while time.monotonic() - started < seconds:
+            try:
+                if all(get(url + "/readyz").status_code == 200 for url in (self.url, self.operations_url)):
+                    return time.monotonic() - started
+            except httpx.TransportError:
+                pass
+            assert self.popen.poll() is None, self.log()
+            time.sleep(0.05)
         raise AssertionError(f"not ready within {seconds:g} s:\n{self.log()}")
 
     def resident(self) -> int:
@@ -88,6 +93,12 @@ class Process:
     def log(self) -> str:
         """What it has logged so far."""
         return self._log.read_text()
+
+
+class Fresh(Process):
+    """One that has imported all by itself."""
+
+    fork = False
 
 
 def failed_start(**settings: str | int) -> tuple[int, str]:

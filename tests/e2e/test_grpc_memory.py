@@ -7,7 +7,7 @@ import contextlib
 
 import pytest
 
-from tests.process import Process
+from tests.process import Fresh
 from tests.rpc.raw import connected
 from tests.rpc.withholding import WINDOW, Withholding
 
@@ -47,7 +47,7 @@ async def attack(address: str, paths: list[str]) -> int:
 def test_messages_that_are_withheld_take_the_memory_of_the_places_for_readings(
     places: int, paths: list[str]
 ) -> None:
-    process = Process(backend="onnx", max_body_bytes=BODY, max_in_flight_bytes=PLACES * BODY)
+    process = Fresh(backend="onnx", max_body_bytes=BODY, max_in_flight_bytes=PLACES * BODY)
     process.wait_ready()
     before = process.resident() * 1024
     peak = 0

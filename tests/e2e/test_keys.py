@@ -10,13 +10,13 @@ import pytest
 
 from clipserve.access.key_file import add_key, remove_key
 from tests.access.support import bearer
-from tests.process import Process, failed_start
+from tests.process import Process, failed_start, get
 
 pytestmark = pytest.mark.slow
 
 
 def status(process: Process, key: str) -> int:
-    return httpx.get(process.url + "/v1/models", headers=bearer(key), timeout=30).status_code
+    return get(process.url + "/v1/models", headers=bearer(key), timeout=30).status_code
 
 
 def seconds_until(process: Process, key: str, wanted: int) -> float:

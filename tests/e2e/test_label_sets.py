@@ -16,7 +16,7 @@ import pytest
 
 from clipserve.application.label_sets.definition import Definition
 from clipserve.application.label_sets.records import Pointer, Weights
-from tests.process import Process
+from tests.process import Process, get
 from tests.support import png
 
 pytestmark = pytest.mark.slow
@@ -66,7 +66,10 @@ def until(condition: Callable[[], bool], seconds: float = 20.0) -> float:
 
 def classified(process: Process, name: str) -> httpx.Response:
     return httpx.post(
-        f"{process.url}/classify?label_set={name}", content=png(), headers={"Content-Type": "image/png"}
+        f"{process.url}/classify?label_set={name}",
+        content=png(),
+        headers={"Content-Type": "image/png"},
+        verify=False,
     )
 
 
@@ -109,7 +112,7 @@ def test_a_kill_in_the_middle_of_puts_leaves_each_set_old_or_new(tmp_path: Path)
 
 
 def _state(process: Process, name: str) -> dict[str, Any]:
-    answer = httpx.get(f"{process.url}/label-sets/{name}")
+    answer = get(f"{process.url}/label-sets/{name}")
     assert answer.status_code == 200
     found: dict[str, Any] = answer.json()
     return found
@@ -147,9 +150,9 @@ def test_a_start_with_many_sets_encodes_nothing(tmp_path: Path) -> None:
             assert answer.status_code == 200
     assert first.stop()[0] == 0
     again = service(tmp_path)
-    states = httpx.get(again.url + "/label-sets").json()["label_sets"]
+    states = get(again.url + "/label-sets").json()["label_sets"]
     assert [state["state"] for state in states] == ["ready"] * SETS
-    metrics = httpx.get(again.operations_url + "/metrics").text
+    metrics = get(again.operations_url + "/metrics").text
     assert 'clipserve_label_sets{state="ready"} 100.0' in metrics
     built = [line for line in metrics.splitlines() if line.startswith("clipserve_label_set_builds_total{")]
     assert built == []
@@ -204,7 +207,7 @@ def test_a_large_set_that_was_cut_off_goes_on_after_a_restart(tmp_path: Path) ->
     kept = _state(again, "large")["prompts_done"]  # as the store has it
     until(lambda: _state(again, "large")["prompts_done"] > kept, 120)
     done = _state(again, "large")["prompts_done"]
-    metrics = httpx.get(again.operations_url + "/metrics").text
+    metrics = get(again.operations_url + "/metrics").text
     rows = [
         line for line in metrics.splitlines() if line.startswith('clipserve_batch_rows_sum{tower="text"}')
     ]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.process import Process
+from tests.process import Fresh, Process
 
 pytestmark = pytest.mark.slow
 
@@ -79,7 +79,7 @@ class Measured:
 
 @contextmanager
 def started() -> Iterator[Process]:
-    process = Process(
+    process = Fresh(
         backend="onnx",
         max_in_flight_bytes=IN_FLIGHT,
         max_in_flight_bytes_per_address=IN_FLIGHT,

@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from clipserve.operations.pulse import MAX_BLOCKED_SECONDS
-from tests.process import ROOT, Process
+from tests.process import ROOT, Process, get
 
 pytestmark = pytest.mark.slow
 
@@ -30,7 +30,7 @@ def test_a_thousand_idle_connections_on_the_operations_port_take_nothing_from_th
     idle = [socket.create_connection((url.host, url.port), 20) for _ in range(1_000)]
     for base in (process.url, process.operations_url):
         for path in ("/livez", "/readyz"):
-            assert httpx.get(base + path, timeout=20).status_code == 200
+            assert get(base + path, timeout=20).status_code == 200
     for connection in idle:
         connection.close()
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
@@ -44,7 +44,7 @@ def test_a_process_that_was_stopped_as_a_whole_is_not_taken_for_blocked() -> Non
     time.sleep(MAX_BLOCKED_SECONDS + 2)
     process.popen.send_signal(signal.SIGCONT)
     for _ in range(50):
-        assert httpx.get(process.operations_url + "/livez", timeout=20).status_code == 200
+        assert get(process.operations_url + "/livez", timeout=20).status_code == 200
     assert process.stop()[0] == 0
 
 
@@ -54,14 +54,14 @@ def test_while_it_drains_it_is_alive_and_not_ready() -> None:
     url = httpx.URL(process.url)
     body = b'{"texts": ["a cat"]}'
     header = f"POST /embed HTTP/1.1\r\nhost: a\r\ncontent-length: {len(body)}\r\n"
-    while httpx.get(process.operations_url + "/readyz").status_code != 200:
+    while get(process.operations_url + "/readyz").status_code != 200:
         pass
     with socket.create_connection((url.host, url.port), 200) as connection:
         connection.sendall(header.encode() + b"content-type: application/json\r\n\r\n" + body[:5])
         process.popen.send_signal(signal.SIGTERM)
-        while httpx.get(process.operations_url + "/readyz").status_code == 200:
+        while get(process.operations_url + "/readyz").status_code == 200:
             pass
-        assert httpx.get(process.operations_url + "/livez").status_code == 200
+        assert get(process.operations_url + "/livez").status_code == 200
         connection.sendall(body[5:])
         assert connection.recv(1_000).startswith(b"HTTP/1.1 200 ")
     assert process.ended()[0] == 0

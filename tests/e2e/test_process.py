@@ -15,14 +15,14 @@ import pytest
 from PIL import Image
 
 from clipserve.demo import FOLDER as DEMO
-from tests.process import Process, copy_of_demo, failed_start
+from tests.process import Fresh, Process, copy_of_demo, failed_start
 from tests.support import form
 
 pytestmark = pytest.mark.slow
 
 
 def test_it_is_alive_before_it_is_ready_and_ready_soon() -> None:
-    process = Process()
+    process = Fresh()
     assert process.wait_ready() < 60  # two seconds on an idle machine; 25 were seen at a load of 15
     metrics = httpx.get(process.operations_url + "/metrics").text
     assert "clipserve_batch_rows_bucket" in metrics
@@ -143,7 +143,7 @@ def test_an_engine_that_computes_something_else_is_refused(tmp_path: Path) -> No
     vectors = manifest["reference"]["text_embeddings"]
     manifest["reference"]["text_embeddings"] = vectors[1:] + vectors[:1]
     (copy / "model.json").write_text(json.dumps(manifest))
-    status, log = failed_start(models=str(copy))
+    status, log = failed_start(models=str(copy), backend="onnx")
     assert status == 1
     assert "self-test of demo: the text encoder is at cosine" in log
 
@@ -159,7 +159,7 @@ def test_an_engine_that_fails_on_the_self_test_is_said(tmp_path: Path) -> None:
 
 
 def test_a_misspelled_setting_is_warned_of() -> None:
-    process = Process(prot=1)
+    process = Process(prot=1, backend="onnx")
     process.wait_ready()
     _, log = process.stop()
     assert "CLIPSERVE_PROT" in log
@@ -188,7 +188,7 @@ def test_a_pipe_in_place_of_a_graph_is_refused_and_not_waited_for(tmp_path: Path
 
 
 def test_it_allows_itself_the_files_that_its_connections_need() -> None:
-    process = Process("sh", "-c", 'ulimit -Sn 64; exec "$@"', "sh")
+    process = Process("sh", "-c", 'ulimit -Sn 64; exec "$@"', "sh", backend="onnx")
     process.wait_ready()
     url = httpx.URL(process.url)
     assert url.port
@@ -200,7 +200,7 @@ def test_it_allows_itself_the_files_that_its_connections_need() -> None:
 
 
 def test_it_says_when_they_are_too_few() -> None:
-    process = Process("sh", "-c", 'ulimit -n 300; exec "$@"', "sh")
+    process = Process("sh", "-c", 'ulimit -n 300; exec "$@"', "sh", backend="onnx")
     process.wait_ready()
     status, log = process.stop()
     assert status == 0

@@ -20,7 +20,7 @@ from clipserve.v1 import clip_pb2, clip_pb2_grpc
 from loadtests.edge import CONFIGURATION, Replica, edge, on_loopback
 from loadtests.process import FakeTriton, fake_triton, free_port
 from loadtests.prometheus import parse
-from tests.process import ROOT, Process
+from tests.process import ROOT, Process, get
 from tests.support import png, write_toy_artifact
 
 pytestmark = [
@@ -78,7 +78,7 @@ def ask_by_grpc(address: str) -> int:
 
 def asked(process: Process) -> float:
     """Requests to /embed that it has counted."""
-    page = parse(httpx.get(process.operations_url + "/metrics", timeout=20).text)
+    page = parse(get(process.operations_url + "/metrics", timeout=20).text)
     return sum(
         value
         for (name, labels), value in page.items()

@@ -7,20 +7,20 @@ import time
 import httpx
 import pytest
 
-from tests.process import Process
+from tests.process import Fresh, get
 
 pytestmark = pytest.mark.slow
 
 
-class Late(Process):
+class Late(Fresh):
     module = "tests.e2e.late_service"
 
 
-def first_answer(process: Process) -> httpx.Response:
+def first_answer(process: Late) -> httpx.Response:
     """Of the port of REST, which refuses connections before."""
     while True:
         try:
-            return httpx.get(process.url + "/readyz", timeout=60)
+            return get(process.url + "/readyz", timeout=60)
         except httpx.ConnectError:
             assert process.popen.poll() is None, process.log()
             time.sleep(0.01)
@@ -50,7 +50,7 @@ def test_it_ends_at_once_while_its_port_is_closed(monkeypatch: pytest.MonkeyPatc
     process = Late()
     while True:  # the operations port is open from the beginning
         try:
-            assert httpx.get(process.operations_url + "/readyz", timeout=60).status_code == 503
+            assert get(process.operations_url + "/readyz", timeout=60).status_code == 503
             break
         except httpx.ConnectError:
             time.sleep(0.05)

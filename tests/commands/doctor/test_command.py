@@ -17,7 +17,7 @@ from clipserve.settings import Settings
 from loadtests.process import free_port
 from tests.commands.doctor.asking import doctor, doctor_process
 from tests.commands.hostile import in_a_terminal
-from tests.process import ROOT, Process
+from tests.process import ROOT, Fresh
 
 DOCUMENT = ROOT / "docs" / "doctor.md"
 
@@ -95,7 +95,7 @@ def test_wrong_use_is_status_2(words: list[str], said: str) -> None:
 
 @pytest.mark.slow
 def test_ports_of_a_service_that_runs_here_are_a_warning() -> None:
-    process = Process(backend="onnx", threads=1)
+    process = Fresh(backend="onnx", threads=1)
     process.wait_ready()
     port = int(process.url.rpartition(":")[2])
     told = doctor("--only", "ports", port=port, grpc_port=0, operations_port=0)
