@@ -8,6 +8,8 @@ STUBS ?= service
 PIP := -m pip install --quiet --disable-pip-version-check
 # This checkout, as the packages clipserve and clipserve-models: an edited file counts at once.
 EDITABLE := --no-deps --no-build-isolation -e service -e models
+# Prints where packages are installed.
+PACKAGES := 'import sysconfig; print(sysconfig.get_path("purelib"))'
 # Markers of tests that need more than `make test`. PARTS: what `make test-all` runs, and .ci/run as stages of their own. Not abuse
 # (all attacks; it measures time and needs a quiet machine) and clients (which installs for minutes).
 PARTS := dist attacks browser prometheus neighbours redis triton image compose export
@@ -45,8 +47,9 @@ test-all: $(addprefix only-,$(or $(ONLY),$(PARTS))) ## the slow rest (.ci/run ha
 $(if $(filter-out $(MARKERS),$(ONLY)),$(error ONLY="$(ONLY)": the parts are $(MARKERS)))
 only-dist: dist
 only-browser: .page-tools/stamp
-only-export: .venv-export/export.stamp
+only-export: .venv/dev.stamp .venv-export/export.stamp
 only-export: TESTS_IN := $(EXPORT)
+only-export: PYTEST_ARGS := -n 2 --dist loadfile tests/models tests/golden tests/engine
 only-image only-compose: PYTEST_ARGS := -rP
 $(MARKERS:%=only-%): only-%: .venv/dev.stamp
 	$(or $(TESTS_IN),$(BIN))/python -m pytest -m '$*$(PART)' $(PYTEST_ARGS) $(ARGS)
@@ -153,12 +156,13 @@ clean: ## remove what make installed
 	$(BIN)/python $(PIP) --require-hashes -r requirements/openvino.txt -r requirements/tracing.txt -r requirements/parquet.txt -r requirements/dev.txt
 	@touch $@
 
-.venv-export/export.stamp: requirements/service.txt requirements/openvino.txt requirements/tracing.txt requirements/parquet.txt requirements/dev.txt requirements/build.txt service/pyproject.toml models/pyproject.toml
+# Beside what .venv has, which its Python finds too: PyTorch, and what else is not there or must be another version. Its modules
+# are compiled when they are first imported, for most never are.
+.venv-export/export.stamp: .venv/service.stamp
 	@echo "installing PyTorch and the exporters into .venv-export (a few minutes) ..."
-	$(PYTHON) -m venv .venv-export
-	$(EXPORT)/python $(PIP) -r requirements/service.txt -r requirements/build.txt -r requirements/openvino.txt -r requirements/tracing.txt -r requirements/parquet.txt -r requirements/dev.txt
-	$(EXPORT)/python $(PIP) $(EDITABLE)
-	$(EXPORT)/python $(PIP) --no-build-isolation -e 'models[export]'
+	$(BIN)/python -m venv --without-pip .venv-export
+	@echo "import site; site.addsitedir('`$(BIN)/python -c $(PACKAGES)`')" >`$(EXPORT)/python -c $(PACKAGES)`/beside.pth
+	$(EXPORT)/python $(PIP) --no-compile --no-build-isolation -e 'models[export]'
 	@touch $@
 
 .dist-tools/stamp: requirements/dist.txt
