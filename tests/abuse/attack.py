@@ -56,6 +56,7 @@ class Attack:
         rpc: it goes to the gRPC port.
         slow: it takes seconds by its nature, or megabytes.
         keyed: it goes to a victim that asks for keys.
+        nightly: others together have all that it is made of.
     """
 
     kind: str
@@ -70,6 +71,7 @@ class Attack:
     rpc: bool = False
     slow: bool = False
     keyed: bool = False
+    nightly: bool = False
 
     @property
     def id(self) -> str:

@@ -11,7 +11,10 @@ from tests.abuse.victim import Victim
 
 
 def named(attacks: list[Attack]) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("attack", attacks, ids=[attack.id for attack in attacks])
+    cases = [
+        pytest.param(attack, id=attack.id, marks=[pytest.mark.nightly] * attack.nightly) for attack in attacks
+    ]
+    return pytest.mark.parametrize("attack", cases)
 
 
 @pytest.mark.slow

@@ -37,11 +37,12 @@ def test_a_server_that_dies_in_the_middle_and_comes_back_has_embedded_all(kind: 
     port = free_port()
     first = Process(port=port, **SETTINGS)
     first.wait_ready()
-    images = [png(seed) for seed in range(400)]
+    images = [png(seed) for seed in range(120)]
     with client_of(kind, first.url, in_flight=4) as client, ThreadPoolExecutor(1) as thread:
         before = client.embed_images(images[:4])
         embedding = thread.submit(client.embed_images, images)
-        time.sleep(0.2)
+        while first.log().count('"endpoint": "/embed"') < 12:
+            time.sleep(0.01)
         first.stop(signal.SIGKILL)
         assert not embedding.done()
         second = Process(port=port, **SETTINGS)

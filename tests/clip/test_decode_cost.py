@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import subprocess
 import sys
@@ -27,6 +28,7 @@ TURNED[0x0112] = 6
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 
+@functools.cache
 def picture(mode: str = "RGB", size: tuple[int, int] = (WIDTH, HEIGHT)) -> Image.Image:
     down, across = np.mgrid[: size[1], : size[0]]
     channels = np.stack([across % 256, down % 256, (across * down) % 256, (across + down) % 256], axis=-1)

@@ -13,7 +13,9 @@ from pathlib import Path
 import numpy as np
 import skimage.data
 from PIL import Image
+from typer.testing import CliRunner
 
+from clipserve.__main__ import cli
 from tests.process import ROOT
 
 
@@ -50,6 +52,12 @@ def run(*words: str | Path, given: str = "", **variables: str) -> tuple[int, str
     finally:
         process.kill()
     return process.returncode, output, errors
+
+
+def run_here(*words: str | Path, **variables: str) -> tuple[int, str, str]:
+    """The same in this process, which has imported all: for what another process has shown of it."""
+    done = CliRunner().invoke(cli, list(map(str, words)), env={"CLIPSERVE_BACKEND": "onnx"} | variables)
+    return done.exit_code, done.stdout, done.stderr
 
 
 def interrupt(out: Path, journal_bytes: int, signum: signal.Signals, *words: str | Path) -> tuple[int, str]:

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from clipserve.__main__ import cli
 from clipserve.access.key_file import add_key
-from tests.commands.files import interrupt, photos, run, start
+from tests.commands.files import interrupt, photos, run, run_here, start
 from tests.process import ROOT, Process
 
 
@@ -32,12 +32,12 @@ def test_a_folder_becomes_a_file_that_a_search_finds_its_images_in(tmp_path: Pat
 
     # What is there is not embedded again, and the file is the same.
     before = out.read_bytes()
-    status, _, errors = run("embed", folder, "--out", out)
+    status, _, errors = run_here("embed", folder, "--out", out)
     assert (status, out.read_bytes() == before) == (1, True)
     assert "8 rows; embedded now: 0" in errors  # that which has failed is tried again, and fails
 
     page = tmp_path / "found.html"
-    status, output, errors = run(
+    status, output, errors = run_here(
         "search", out, "--image", ROOT / "docs/cat.jpg", "--top", "2", "--html", page
     )
     assert (status, errors) == (0, f"{page}: a page with pictures of what was found.\n")
@@ -48,7 +48,7 @@ def test_a_folder_becomes_a_file_that_a_search_finds_its_images_in(tmp_path: Pat
 
     # Turned or not, the same photo may have another vector.
     for words in (("embed", folder, "--out", out), ("search", out, "a cat")):
-        status, _, errors = run(*words, CLIPSERVE_EXIF_TRANSPOSE="false")
+        status, _, errors = run_here(*words, CLIPSERVE_EXIF_TRANSPOSE="false")
         assert status == 1
         assert "demo@fp32-" in errors
         assert out.read_bytes() == before
@@ -72,13 +72,13 @@ def test_what_is_called_wrongly_is_said_before_a_model_is_loaded(tmp_path: Path)
 
 @pytest.mark.slow
 def test_a_run_that_was_interrupted_and_killed_makes_the_file_of_one_in_one_go(tmp_path: Path) -> None:
-    folder = photos(tmp_path / "photos", 1_200, bad=30)  # seconds of work after each signal
+    folder = photos(tmp_path / "photos", 500, bad=30)  # a second of work after each signal
     assert run("embed", folder, "--out", tmp_path / "whole.npz")[0] == 1
     parts = tmp_path / "parts.npz"
-    status, errors = interrupt(parts, 100_000, signal.SIGINT, folder)
+    status, errors = interrupt(parts, 40_000, signal.SIGINT, folder)
     assert (status, "the same command goes on" in errors) == (130, True), errors
-    assert interrupt(parts, 700_000, signal.SIGKILL, folder)[0] == -signal.SIGKILL
-    assert interrupt(parts, 1_200_000, signal.SIGTERM, folder)[0] == 143
+    assert interrupt(parts, 250_000, signal.SIGKILL, folder)[0] == -signal.SIGKILL
+    assert interrupt(parts, 450_000, signal.SIGTERM, folder)[0] == 143
     assert not parts.exists()
     status, _, errors = run("embed", folder, "--out", parts)
     assert status == 1
@@ -96,6 +96,7 @@ def test_a_service_that_refuses_by_rate_and_is_killed_meanwhile_embeds_every_ima
         "keys_file": str(tmp_path / "keys"),
         "rows_per_second": 10,
         "rate_window_seconds": 1,
+        "backend": "onnx",
     }
     service = Process(**settings)
     service.wait_ready(90)
@@ -137,12 +138,12 @@ def test_paths_come_from_standard_input_and_texts_from_a_file(tmp_path: Path) ->
 
     (tmp_path / "lines.txt").write_text("a cat\n\na photo of a dog\na cat\n" + "many words " * 1_000)
     texts = tmp_path / "texts.npz"
-    assert run("embed", "--text", tmp_path / "lines.txt", "--out", texts)[0] == 1
+    assert run_here("embed", "--text", tmp_path / "lines.txt", "--out", texts)[0] == 1
     arrays = np.load(texts)
     assert arrays["text"].tolist()[:4] == ["a cat", "", "a photo of a dog", "a cat"]
     assert (arrays["vector"][0] == arrays["vector"][3]).all()
     assert arrays["error"].tolist() == ["", "", "", "", "text_too_long"]
-    status, output, _ = run("search", texts, "a dog", "--top", "1")
+    status, output, _ = run_here("search", texts, "a dog", "--top", "1")
     assert (status, output.partition("\t")[2]) == (0, "a photo of a dog\n")
 
 
@@ -154,18 +155,18 @@ def test_classify_says_json_lines_and_names_what_failed(tmp_path: Path) -> None:
     assert (status, good["labels"][0]["label"], good["model"]) == (1, "cat", "demo")
     assert bad["error"]["code"] == "unsupported_format"
     assert f"{folder}/0/00001.jpg: unsupported_format" in errors
-    status, _, errors = run("classify", folder, "--labels", "cat,cat")
+    status, _, errors = run_here("classify", folder, "--labels", "cat,cat")
     assert (status, "is the same as label 0" in errors) == (1, True)
 
 
 @pytest.mark.slow
 def test_classify_by_a_label_set_is_the_same_here_and_at_a_service(tmp_path: Path) -> None:
     state = {"CLIPSERVE_STATE_DIR": str(tmp_path / "state")}
-    service = Process(state_dir=str(tmp_path / "state"))
+    service = Process(state_dir=str(tmp_path / "state"), backend="onnx")
     service.wait_ready(90)
     httpx.put(service.url + "/label-sets/pets", json={"labels": ["cat", "dog"]}).raise_for_status()
     words = ("classify", ROOT / "docs/cat.jpg", "--label-set", "pets")
-    there = run(*words, "--url", service.url)
+    there = run_here(*words, "--url", service.url)
     service.stop()
     here = run(*words, **state)
     assert (here[0], there[0]) == (0, 0), (here, there)

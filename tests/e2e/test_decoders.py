@@ -46,7 +46,7 @@ def embed(process: Process, seconds: float = 60) -> httpx.Response:
 
 
 def test_sigterm_waits_for_no_decoder_and_leaves_none_behind() -> None:
-    process = Process(decode_threads=2)
+    process = Process(decode_threads=2, backend="onnx")
     process.wait_ready()
     assert embed(process).status_code == 200
     decoders = decoders_of(process)
@@ -62,7 +62,7 @@ def test_sigterm_waits_for_no_decoder_and_leaves_none_behind() -> None:
 
 
 def test_a_killed_decoder_is_replaced_and_a_killed_service_leaves_none_behind() -> None:
-    process = Process(decode_threads=1)
+    process = Process(decode_threads=1, deadline_seconds=60, backend="onnx")
     process.wait_ready()
     (first,) = decoders_of(process)
     os.kill(first, signal.SIGKILL)
@@ -77,7 +77,7 @@ def test_a_killed_decoder_is_replaced_and_a_killed_service_leaves_none_behind() 
 
 
 def test_without_processes_it_decodes_in_threads() -> None:
-    process = Process(decode_processes="false")
+    process = Process(decode_processes="false", deadline_seconds=60, backend="onnx")
     process.wait_ready()
     assert embed(process).status_code == 200
     assert decoders_of(process) == []

@@ -9,12 +9,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 
 from clipserve.access.key_file import add_key
 from clipserve.v1 import clip_pb2
-from tests.process import Process
+from tests.process import Process, get
 from tests.rpc import raw
 
 pytestmark = pytest.mark.slow
@@ -22,13 +21,14 @@ pytestmark = pytest.mark.slow
 _LINE = b'{"text": "a cat on a mat"}\n'
 _MANY = 1_000_000 // len(_LINE)
 _ROWS = 'clipserve_batch_rows_sum{tower="text"}'
+FRONTS = ("/bulk", "grpc EmbedStream")
 _GONE = 'clipserve_requests_total{endpoint="%s",outcome="client_gone"}'
 
 
 Served = tuple[Process, Iterator[str]]
 
 
-@pytest.fixture(scope="module", params=[0, 1], ids=["without rates", "a row a second"])
+@pytest.fixture(scope="module")
 def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """A service and keys that nobody has used; with a rate, clients wait for it when they leave."""
     file = tmp_path_factory.mktemp("keys") / "keys"
@@ -40,7 +40,7 @@ def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 def metric(process: Process, series: str) -> float:
-    lines = httpx.get(process.operations_url + "/metrics", timeout=30).text.splitlines()
+    lines = get(process.operations_url + "/metrics", timeout=30).text.splitlines()
     return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(series))
 
 
@@ -81,8 +81,23 @@ def leave(plug: socket.socket, *, reset: bool) -> None:
     plug.close()
 
 
-@pytest.mark.parametrize("reset", [True, False], ids=["reset", "closed"])
-@pytest.mark.parametrize("front", ["/bulk", "grpc EmbedStream"])
+# By day each pair of values: a rate, a front and a way to leave.
+@pytest.mark.parametrize(
+    ("served", "front", "reset"),
+    [
+        pytest.param(
+            rate,
+            front,
+            reset,
+            id=f"{front}, {'reset' if reset else 'closed'}, {rate} rows a second",
+            marks=[pytest.mark.nightly] * ((rate + FRONTS.index(front) + reset) % 2),
+        )
+        for rate in (0, 1)
+        for front in FRONTS
+        for reset in (True, False)
+    ],
+    indirect=["served"],
+)
 def test_who_leaves_gives_back_the_places_and_the_work(served: Served, front: str, reset: bool) -> None:
     process, keys = served
     gone, rows = _GONE % front, metric(process, _ROWS)
@@ -96,14 +111,14 @@ def test_who_leaves_gives_back_the_places_and_the_work(served: Served, front: st
     while metric(process, gone) < before + 2:
         assert time.monotonic() - left < 10, "ten times what is promised: the places are still taken"
         time.sleep(0.05)
-    time.sleep(2)
+    time.sleep(1)  # for what was being encoded
     rows = metric(process, _ROWS)
     time.sleep(1)
     assert metric(process, _ROWS) == rows, "lines of clients who have left are still encoded"
     assert metric(process, 'clipserve_rows_in_flight{tower="text"}') == 0
 
 
-@pytest.mark.parametrize("front", ["/bulk", "grpc EmbedStream"])
+@pytest.mark.parametrize("front", FRONTS)
 def test_sigterm_waits_for_no_client_that_has_left(tmp_path: Path, front: str) -> None:
     key = f"Bearer {add_key(tmp_path / 'keys', 'bulk', ['use'])}"
     process = Process(keys_file=str(tmp_path / "keys"), backend="onnx", rows_per_second=1, drain_seconds=60)

@@ -37,11 +37,12 @@ def _in_query(number: str) -> bytes:
 
 
 def attacks() -> Iterator[Attack]:
-    for place, (method, path, around) in PLACES.items():
-        for number in NUMBERS:
+    for row, (place, (method, path, around)) in enumerate(PLACES.items()):
+        for column, number in enumerate(NUMBERS):
             body = around.replace("{}", number).encode()
             made = request(path, body, method=method)
-            yield Attack("odd numbers", f"{place} {number[:24]}", once(made), legal=True)
+            more = (row + column) % 5 != 3  # two or three numbers for each place, and places for each number
+            yield Attack("odd numbers", f"{place} {number[:24]}", once(made), legal=True, nightly=more)
     for number in (*NUMBERS, "nan", "inf", "-" + "9" * 4_299, "9" * 4_301, "1_0", "+1", "٣", "0x10"):
         made = _in_query("".join(f"%{byte:02x}" for byte in number.encode()))
         name = f"in a query {number[:20]}, {len(number)} characters"
