@@ -18,9 +18,12 @@ def test_every_operation_is_shown_and_no_other_host_is_asked(visit: Visit, url: 
     served = [path for path, operations in described.items() for _ in operations]
     assert {"/classify", "/bulk", "/v1/embeddings"} <= set(served)
     expect(paths).to_have_text(served, timeout=30_000)
-    for summary in visit.page.locator(".opblock-summary").all():
-        summary.click()
-    expect(visit.page.locator(".opblock-body")).to_have_count(len(served))
+    body = visit.page.locator(".opblock-body")
+    for summary in visit.page.locator(".opblock-summary-control").all():
+        summary.evaluate("each => each.click()")
+        expect(body).to_have_count(1)
+        summary.evaluate("each => each.click()")  # what is open makes the next one slower
+        expect(body).to_have_count(0)
     visit.page.wait_for_load_state("networkidle")
     assert visit.elsewhere(url) == set()
     assert f"{url}/openapi.json" in visit.asked

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass, field
+from typing import Literal
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page
+from playwright.sync_api import Browser, ConsoleMessage, Page, ViewportSize
 
 CHROMIUM = shutil.which("chromium")
 
@@ -21,6 +22,13 @@ FLAGS = (
     "--disable-sync",
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 )
+
+# Settings of services: a busy machine refuses nothing, so that what is counted is exact.
+PATIENT = {"max_queue_seconds": 60, "deadline_seconds": 60}
+Scheme = Literal["light", "dark"]
+SCHEMES: tuple[Scheme, ...] = ("light", "dark")  # of colours
+
+VIEWPORT: ViewportSize = {"width": 1280, "height": 720}  # Playwright's own
 
 in_a_browser = [
     pytest.mark.browser,
@@ -39,6 +47,11 @@ class Visit:
     def note(self, message: ConsoleMessage) -> None:
         if message.type == "error":
             self.complaints.append(message.text)
+
+    def forget(self) -> None:
+        """What came before is none of this visit."""
+        self.asked.clear()
+        self.complaints.clear()
 
     def elsewhere(self, url: str) -> set[str]:
         """The addresses asked for that are not of the service at `url`."""

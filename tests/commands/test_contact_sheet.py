@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import pytest
-
 from clipserve.commands.contact_sheet import contact_sheet
 from clipserve.commands.vectors.files import Found
 from tests.support import png
@@ -30,25 +28,3 @@ def test_names_are_escaped_pictures_are_inside_and_nothing_is_loaded(tmp_path: P
     assert not re.search(r'(src|href)="(?!data:)', page)
     assert "color-scheme: light dark" in page
     assert len(page) < 40_000
-
-
-@pytest.mark.browser
-def test_a_browser_shows_it_in_light_and_in_dark(tmp_path: Path) -> None:
-    from playwright.sync_api import sync_playwright
-
-    (tmp_path / "a.png").write_bytes(png(size=(90, 30)))
-    page_file = tmp_path / "found.html"
-    page_file.write_text(contact_sheet("cats", "photos", [(Found("a.png", 0.5), tmp_path / "a.png")]))
-    colours = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
-        for scheme in ("light", "dark"):
-            page = browser.new_page(color_scheme=scheme)
-            faults: list[str] = []
-            page.on("console", lambda message: faults.append(message.text))  # noqa: B023
-            page.goto(page_file.as_uri())
-            assert page.evaluate("document.querySelector('img').naturalWidth") == 90
-            colours.append(page.evaluate("getComputedStyle(document.body).backgroundColor"))
-            assert faults == []
-        browser.close()
-    assert colours[0] != colours[1]

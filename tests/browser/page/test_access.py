@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from itertools import product
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pytest
-from playwright.sync_api import Browser
 
 from tests.browser.page.tabs import TABS
-from tests.browser.visit import CHROMIUM, FLAGS, in_a_browser, visit_in
+from tests.browser.visit import CHROMIUM, FLAGS, SCHEMES, Visit, in_a_browser
 from tests.process import ROOT
 
 TOOLS = ROOT / ".page-tools" / "node_modules"
@@ -20,35 +20,34 @@ AXE = TOOLS / "axe-core" / "axe.min.js"
 LIGHTHOUSE = TOOLS / ".bin" / "lighthouse"
 TRIES = 3  # of Lighthouse, whose score of speed depends on what else the machine does
 
-pytestmark = [
-    *in_a_browser,
-    pytest.mark.skipif(
-        not LIGHTHOUSE.exists(), reason="axe and Lighthouse are not installed (make test-all ONLY=browser)"
-    ),
-]
+pytestmark = in_a_browser
 
 
-@pytest.mark.parametrize("width", [1280, 375])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.skipif(not AXE.exists(), reason="axe is not installed (make test-all ONLY=browser)")
 @pytest.mark.parametrize("tab", TABS)
-def test_axe_finds_nothing(
-    browser: Browser, url: str, tab: str, scheme: Literal["light", "dark"], width: int
-) -> None:
-    visit = visit_in(browser, viewport={"width": width, "height": 900}, color_scheme=scheme)
+def test_axe_finds_nothing(visit: Visit, url: str, tab: str) -> None:
+    page = visit.page
     TABS[tab](visit, url)
     # The policy forbids scripts that are not files of the service; what the debugger evaluates is not bound by it.
-    visit.page.evaluate(AXE.read_text())
-    found = visit.page.evaluate("axe.run(document, {resultTypes: ['violations']})")
-    told = [(each["id"], [node["html"] for node in each["nodes"]]) for each in found["violations"]]
-    assert told == []
-    assert visit.page.evaluate("document.documentElement.scrollWidth") <= width
+    page.evaluate(AXE.read_text())
+    for scheme, width in product(SCHEMES, (1280, 375)):
+        page.emulate_media(color_scheme=scheme)
+        page.set_viewport_size({"width": width, "height": 900})
+        found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+        told = [(each["id"], [node["html"] for node in each["nodes"]]) for each in found["violations"]]
+        assert told == [], (scheme, width)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert visit.complaints == []
     assert visit.elsewhere(url) == set()
-    visit.page.context.close()
 
 
+@pytest.mark.nightly
+@pytest.mark.skipif(
+    not LIGHTHOUSE.exists(), reason="Lighthouse is not installed (make test-all ONLY=browser FULL=1)"
+)
 @pytest.mark.parametrize("tab", TABS)
 def test_lighthouse_gives_95_or_more(url: str, tab: str, tmp_path: Path) -> None:
+    """It measures time."""
     scores: dict[str, float] = {}
     for _ in range(TRIES):
         for name, score in lighthouse(f"{url}/#{tab}", tmp_path / "report.json").items():

@@ -13,17 +13,18 @@ from pathlib import Path
 import grpc
 import pytest
 from google.protobuf import json_format
-from playwright.sync_api import expect
+from playwright.sync_api import Browser, expect
 
 from clipserve.v1 import clip_pb2, clip_pb2_grpc
 from tests.browser.page.classify import CAT, SECONDS, Classify
-from tests.browser.visit import Visit, in_a_browser
+from tests.browser.visit import in_a_browser, visit_in
 from tests.process import Process
 
 pytestmark = in_a_browser
 
 NASTY = ['it\'s a "cat"; 5% of <it>', "back\\slash $HOME `id`", "@ends {} here"]
 NAME = 'my, "cat";1 \'s.jpg'
+Everything = tuple[Classify, Path, dict[str, float]]
 
 
 def command(classify: Classify, kind: str) -> str:
@@ -75,44 +76,46 @@ def with_everything(classify: Classify, folder: Path) -> dict[str, float]:
     return shown
 
 
-def test_curl_quotes_whatever_labels_and_names_hold(classify: Classify, tmp_path: Path) -> None:
-    shown = with_everything(classify, tmp_path)
-    answer = json.loads(run(["bash", "-c", command(classify, "curl")], tmp_path))
+@pytest.fixture(scope="module")
+def everything(browser: Browser, url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Everything]:
+    """(a page with all that is hard to quote, a folder with its pictures, the scores of one)."""
+    folder = tmp_path_factory.mktemp("everything")
+    classify = Classify(visit_in(browser), url).open()
+    yield classify, folder, with_everything(classify, folder)
+    classify.page.context.close()
+
+
+def test_curl_quotes_whatever_labels_and_names_hold(
+    everything: Everything,
+) -> None:
+    classify, folder, shown = everything
+    answer = json.loads(run(["bash", "-c", command(classify, "curl")], folder))
     assert len(answer["results"]) == 2
     for result in answer["results"]:
         found = {each["label"]: each["score"] for each in result["labels"]}
         assert found == pytest.approx(shown, abs=1e-4)
 
 
-def test_python_quotes_whatever_labels_and_names_hold(classify: Classify, tmp_path: Path) -> None:
-    shown = with_everything(classify, tmp_path)
-    printed = run([sys.executable, "-c", command(classify, "Python")], tmp_path)
+def test_python_quotes_whatever_labels_and_names_hold(
+    everything: Everything,
+) -> None:
+    classify, folder, shown = everything
+    printed = run([sys.executable, "-c", command(classify, "Python")], folder)
     assert printed.count(NAME) == printed.count("second.jpg") == 3
     for label in shown:
         assert repr(label) in printed
 
 
-@pytest.fixture
-def both_fronts() -> Iterator[tuple[str, str]]:
-    """(address of REST, address of gRPC)."""
-    process = Process(backend="onnx")
-    process.wait_ready()
-    yield process.url, process.rpc_address
-    assert process.stop()[0] == 0
-
-
 def test_the_message_for_grpc_is_one_that_the_service_answers(
-    visit: Visit, both_fronts: tuple[str, str], tmp_path: Path
+    service: Process, everything: Everything
 ) -> None:
-    url, rpc_address = both_fronts
-    classify = Classify(visit, url).open()
-    shown = with_everything(classify, tmp_path)
+    classify, folder, shown = everything
     text = command(classify, "gRPC")
     message, _, call = text.partition(" |\n")
     assert call.strip() == "grpcurl -plaintext -d @ 127.0.0.1:8081 clipserve.v1.Clip/Classify"
-    request = json_format.Parse(run(["bash", "-c", message], tmp_path), clip_pb2.ClassifyRequest())
+    request = json_format.Parse(run(["bash", "-c", message], folder), clip_pb2.ClassifyRequest())
     assert list(request.images) == [CAT, CAT]
-    with grpc.insecure_channel(rpc_address) as channel:
+    with grpc.insecure_channel(service.rpc_address) as channel:
         answer = clip_pb2_grpc.ClipStub(channel).Classify(request, timeout=30)
     found = {each.label: each.score for each in answer.results[0].labels}
     assert found == pytest.approx(shown, abs=1e-4)

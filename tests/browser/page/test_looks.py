@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.browser.page.classify import SECONDS, Classify
-from tests.browser.visit import in_a_browser, visit_in
+from tests.browser.visit import SCHEMES, Visit, in_a_browser, visit_in
 
 pytestmark = in_a_browser
 
@@ -52,62 +49,57 @@ READABLE = [  # foreground, background, least contrast
 ]
 
 
-def in_a_context(browser: Browser, url: str, **context: Any) -> Classify:
-    return Classify(visit_in(browser, **context), url)
+def test_the_colours_follow_the_system_and_can_be_read(visit: Visit, url: str) -> None:
+    page = visit.page
+    page.goto(f"{url}/")
+    for scheme in SCHEMES:
+        page.emulate_media(color_scheme=scheme)
+        colours = page.evaluate(COLOURS)
+        faint = {
+            f"{front} on {back}": contrast
+            for front, back, least in READABLE
+            if (contrast := page.evaluate(CONTRAST, [colours[front], colours[back]])) < least
+        }
+        assert faint == {}, scheme
+        dark = page.evaluate(CONTRAST, [colours["ground"], "rgb(0, 0, 0)"]) < 2
+        assert dark == (scheme == "dark")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_colours_follow_the_system_and_can_be_read(browser: Browser, url: str, scheme: str) -> None:
-    classify = in_a_context(browser, url, color_scheme=scheme).open()
-    colours = classify.page.evaluate(COLOURS)
-    faint = {
-        f"{front} on {back}": contrast
-        for front, back, least in READABLE
-        if (contrast := classify.page.evaluate(CONTRAST, [colours[front], colours[back]])) < least
-    }
-    assert faint == {}
-    dark = classify.page.evaluate(CONTRAST, [colours["ground"], "rgb(0, 0, 0)"]) < 2
-    assert dark == (scheme == "dark")
-    classify.page.context.close()
-
-
-@pytest.mark.parametrize(("system", "clicks", "chosen"), [("light", 2, "dark"), ("dark", 1, "light")])
-def test_a_theme_can_be_chosen_and_is_kept(
-    browser: Browser, url: str, system: str, clicks: int, chosen: str
-) -> None:
-    classify = in_a_context(browser, url, color_scheme=system).open()
-    page = classify.page
-    before = page.evaluate(COLOURS)["ground"]
+def test_a_theme_can_be_chosen_and_is_kept(visit: Visit, url: str) -> None:
+    page = visit.page
+    page.goto(f"{url}/")
     switch = page.locator("#theme")
-    for _ in range(clicks):
+    # Against the system each time; auto comes between.
+    for system, chosen in (SCHEMES, SCHEMES[::-1]):
+        page.emulate_media(color_scheme=system)
+        before = page.evaluate(COLOURS)["ground"]
         switch.click()
-    expect(switch).to_have_text(f"Theme: {chosen}")
-    after = page.evaluate(COLOURS)["ground"]
-    assert after != before
-    page.reload()
-    expect(switch).to_have_text(f"Theme: {chosen}")
-    assert page.evaluate(COLOURS)["ground"] == after
-    page.context.close()
+        switch.click()
+        expect(switch).to_have_text(f"Theme: {chosen}")
+        after = page.evaluate(COLOURS)["ground"]
+        assert after != before
+        page.reload()
+        expect(switch).to_have_text(f"Theme: {chosen}")
+        assert page.evaluate(COLOURS)["ground"] == after
 
 
-@pytest.mark.parametrize("width", [320, 375, 768, 1280])
-def test_no_width_scrolls_to_the_side(browser: Browser, url: str, width: int) -> None:
-    classify = in_a_context(browser, url, viewport={"width": width, "height": 800}).open()
-    classify.page.get_by_text("Templates and scoring").click()
+def test_no_width_scrolls_to_the_side(classify: Classify) -> None:
+    page = classify.page
+    page.get_by_text("Templates and scoring").click()
     classify.type("a label that is rather long, as people sometimes have them" * 3)
     classify.choose(("a.png", b"x"), ("a" * 100 + ".heic", b"\0\0\0\x18ftypheic"), ("b.jpg", b"y"))
     expect(classify.results.locator("tbody tr")).to_have_count(2, timeout=SECONDS)
     expect(classify.results).to_have_attribute("aria-busy", "false", timeout=SECONDS)
     for kind in ("curl", "Python", "gRPC"):
-        classify.page.get_by_role("button", name=kind, exact=True).click()
-        assert classify.page.evaluate("document.documentElement.scrollWidth") <= width
-    classify.page.context.close()
+        page.get_by_role("button", name=kind, exact=True).click()
+        for width in (320, 375, 768, 1280):
+            page.set_viewport_size({"width": width, "height": 800})
+            assert page.evaluate("document.documentElement.scrollWidth") <= width, (kind, width)
 
 
 def test_a_phone_offers_its_camera(browser: Browser, url: str) -> None:
-    phone = in_a_context(
-        browser, url, is_mobile=True, has_touch=True, viewport={"width": 375, "height": 812}
-    ).open()
+    visit = visit_in(browser, is_mobile=True, has_touch=True, viewport={"width": 375, "height": 812})
+    phone = Classify(visit, url).open()
     expect(phone.page.locator("#classify input[capture=environment]")).to_have_count(1)
     expect(phone.page.get_by_role("button", name="Take a photo")).to_be_visible()
     expect(phone.page.get_by_text("or drop or paste them")).to_be_hidden()

@@ -4,32 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Route, expect
 
-from tests.access.support import write_keys
+from loadtests.process import free_port
 from tests.browser.page.search import Search
-from tests.browser.visit import Visit, in_a_browser
+from tests.browser.visit import PATIENT, Visit, in_a_browser
 from tests.process import Process, copy_of_demo
 from tests.support import png
 
 pytestmark = in_a_browser
 
 SIX = {f"{at}.png": png(at) for at in range(6)}
-
-
-@contextmanager
-def started(**settings: str | int) -> Iterator[Process]:
-    process = Process(backend="onnx", **settings)
-    process.wait_ready(120)
-    try:
-        yield process
-    finally:
-        process.stop()
 
 
 def other_model(folder: Path) -> Path:
@@ -41,6 +30,16 @@ def other_model(folder: Path) -> Path:
     said["files"]["tokenizer.json"] = sha256(tokenizer.read_bytes()).hexdigest()
     manifest.write_text(json.dumps(said))
     return model
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Where a service with that model answers."""
+    model = other_model(tmp_path_factory.mktemp("other"))
+    process = Process(models=str(model), backend="onnx", **PATIENT)
+    process.wait_ready()
+    yield process.url
+    assert process.stop()[0] == 0
 
 
 @pytest.fixture
@@ -71,69 +70,65 @@ def test_a_folder_can_be_dropped(visit: Visit, url: str, folder: Path) -> None:
     search.wait_ready(2)
 
 
-def test_a_busy_service_is_asked_again_when_it_says(visit: Visit, tmp_path: Path) -> None:
-    key = write_keys(tmp_path / "keys", somebody={"rows_per_second": 4})["somebody"]
-    with started(keys_file=str(tmp_path / "keys"), rate_window_seconds=1) as process:
-        search = Search(visit, process.url).open()
-        refused: list[int] = []
-        visit.page.on(
-            "response", lambda answer: refused.append(answer.status) if answer.status != 200 else None
-        )
-        visit.page.fill("#key", key)
-        visit.page.press("#key", "Enter")
-        search.choose(SIX | {f"more-{name}": each for name, each in SIX.items()})
-        search.wait_ready(12)
-        assert set(refused) == {429}
-        expect(search.panel.get_by_role("alert")).to_have_count(0)
-        assert len(search.look_for("noise")) == 12
+def test_a_busy_service_is_asked_again_when_it_says(visit: Visit, keyed: tuple[str, dict[str, str]]) -> None:
+    search = Search(visit, keyed[0]).open()
+    refused: list[int] = []
+    visit.page.on("response", lambda answer: refused.append(answer.status) if answer.status != 200 else None)
+    visit.page.fill("#key", keyed[1]["slow"])
+    visit.page.press("#key", "Enter")
+    search.choose(SIX | {f"more-{name}": each for name, each in SIX.items()})
+    search.wait_ready(12)
+    assert set(refused) == {429}
+    expect(search.panel.get_by_role("alert")).to_have_count(0)
+    assert len(search.look_for("noise")) == 12
 
 
-def test_vectors_of_another_fingerprint_are_made_anew_and_it_says_so(visit: Visit, tmp_path: Path) -> None:
-    with started() as first:
-        search = Search(visit, first.url).open()
-        search.choose(SIX)
-        search.wait_ready(6)
-        before = search.look_for("noise")
-    with started(models=str(other_model(tmp_path)), port=int(first.url.rpartition(":")[2])):
-        sent = search.sent("/embed")
-        after = search.look_for("some noise")
-        expect(search.panel.locator(".notice")).to_contain_text("The model has changed, from demo@fp32-")
-        search.wait_ready(6)
-        after = search.look_for("noise")
-        assert search.sent("/embed") - sent == 2 + 2  # two sentences, and six pictures in two requests
-        assert after == pytest.approx(before, abs=1e-4)  # only the name of the vectors is another
+def test_vectors_of_another_fingerprint_are_made_anew_and_it_says_so(
+    visit: Visit, url: str, other: str
+) -> None:
+    search = Search(visit, url).open()
+    search.choose(SIX)
+    search.wait_ready(6)
+    before = search.look_for("noise")
+    visit.page.route("**/embed", lambda route: route.continue_(url=f"{other}/embed"))
+    sent = search.sent("/embed")
+    after = search.look_for("some noise")
+    expect(search.panel.locator(".notice")).to_contain_text("The model has changed, from demo@fp32-")
+    search.wait_ready(6)
+    after = search.look_for("noise")
+    assert search.sent("/embed") - sent == 2 + 2  # two sentences, and six pictures in two requests
+    assert after == pytest.approx(before, abs=1e-4)  # only the name of the vectors is another
 
 
-def test_where_models_take_turns_it_stops_and_says_so(visit: Visit, url: str, tmp_path: Path) -> None:
+def test_where_models_take_turns_it_stops_and_says_so(visit: Visit, url: str, other: str) -> None:
     numbers = iter(range(100))
-    with started(models=str(other_model(tmp_path))) as other:
 
-        def either(route: Route) -> None:
-            route.continue_(url=f"{other.url if next(numbers) % 2 else url}/embed")
+    def either(route: Route) -> None:
+        route.continue_(url=f"{other if next(numbers) % 2 else url}/embed")
 
-        visit.page.route("**/embed", either)
-        search = Search(visit, url).open()
-        search.choose({name: SIX[name] for name in list(SIX)[:4]})  # one request
-        search.wait_ready(4)
-        visit.page.fill("#sentence", "noise")
-        visit.page.press("#sentence", "Enter")
-        alert = search.panel.get_by_role("alert")
-        expect(alert).to_contain_text("Several models seem to answer at this address", timeout=60_000)
-        visit.page.unroute("**/embed")
-        search.panel.get_by_role("button", name="Go on").click()
-        assert len(search.found("“noise”")) == 4
-        expect(alert).to_have_count(0)
+    visit.page.route("**/embed", either)
+    search = Search(visit, url).open()
+    search.choose({name: SIX[name] for name in list(SIX)[:4]})  # one request
+    search.wait_ready(4)
+    visit.page.fill("#sentence", "noise")
+    visit.page.press("#sentence", "Enter")
+    alert = search.panel.get_by_role("alert")
+    expect(alert).to_contain_text("Several models seem to answer at this address", timeout=60_000)
+    visit.page.unroute("**/embed")
+    search.panel.get_by_role("button", name="Go on").click()
+    assert len(search.found("“noise”")) == 4
+    expect(alert).to_have_count(0)
 
 
-def test_a_service_that_is_gone_is_told_and_asked_again(visit: Visit, tmp_path: Path) -> None:
-    with started() as first:
-        search = Search(visit, first.url).open()
-        search.page.wait_for_load_state("networkidle")
+def test_a_service_that_is_gone_is_told_and_asked_again(visit: Visit, url: str) -> None:
+    search = Search(visit, url).open()
+    gone = f"http://127.0.0.1:{free_port()}/embed"  # nobody listens there
+    visit.page.route("**/embed", lambda route: route.continue_(url=gone))
     search.choose(SIX)
     expect(search.panel.get_by_role("alert")).to_contain_text("The service gave no answer", timeout=60_000)
-    with started(port=int(first.url.rpartition(":")[2])):
-        search.panel.get_by_role("button", name="Go on").click()
-        search.wait_ready(6)
+    visit.page.unroute("**/embed")
+    search.panel.get_by_role("button", name="Go on").click()
+    search.wait_ready(6)
 
 
 def test_it_can_be_stopped_and_goes_on(visit: Visit, url: str) -> None:

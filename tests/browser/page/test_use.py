@@ -11,7 +11,6 @@ import pytest
 from playwright.sync_api import expect
 
 from clipserve.demo import FOLDER as DEMO
-from tests.access.support import write_keys
 from tests.browser.page.classify import CAT, SECONDS, Classify, classified
 from tests.browser.visit import Visit, in_a_browser
 from tests.process import Process, copy_of_demo
@@ -19,17 +18,6 @@ from tests.process import Process, copy_of_demo
 pytestmark = in_a_browser
 
 EXAMPLE = ["cat", "dog", "rabbit", "car"]
-
-
-@pytest.fixture(scope="module")
-def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
-    """(address of a service that asks for a key, a key)."""
-    file: Path = tmp_path_factory.mktemp("keys") / "keys"
-    key = write_keys(file, somebody={})["somebody"]
-    process = Process(keys_file=str(file), backend="onnx")
-    process.wait_ready()
-    yield process.url, key
-    assert process.stop()[0] == 0
 
 
 def test_an_error_is_told_in_the_words_of_the_api(classify: Classify, url: str) -> None:
@@ -68,8 +56,10 @@ def test_a_service_that_cannot_be_reached_is_told_and_tried_again(classify: Clas
     classify.wait_for([*EXAMPLE, "lorry"])
 
 
-def test_a_key_is_asked_for_used_and_forgotten_with_the_tab(visit: Visit, keyed: tuple[str, str]) -> None:
-    url, key = keyed
+def test_a_key_is_asked_for_used_and_forgotten_with_the_tab(
+    visit: Visit, keyed: tuple[str, dict[str, str]]
+) -> None:
+    url, key = keyed[0], keyed[1]["somebody"]
     classify = Classify(visit, url)
     page = visit.page
     page.goto(f"{url}/")
@@ -90,8 +80,12 @@ def test_a_key_is_asked_for_used_and_forgotten_with_the_tab(visit: Visit, keyed:
     assert [key in each for each in kept] == [True, False, False]
 
 
-def test_a_picture_of_too_many_bytes_is_told_in_the_words_of_the_api(classify: Classify) -> None:
-    classify.choose(("large.jpg", CAT + bytes(21_000_000)))
+def test_a_picture_of_too_many_bytes_is_told_in_the_words_of_the_api(
+    classify: Classify, tmp_path: Path
+) -> None:
+    large = tmp_path / "large.jpg"
+    large.write_bytes(CAT + bytes(21_000_000))
+    classify.page.locator("#classify input[type=file]").first.set_input_files(large)
     alert = classify.results.get_by_role("alert")
     expect(alert).to_contain_text("the limit is 20,000,000.", timeout=SECONDS)
 
