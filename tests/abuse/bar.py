@@ -20,7 +20,7 @@ MOST_LIVEZ_SECONDS = 0.25
 MOST_SECONDS = 60  # an unfinished request may last
 NOTHING = Cost(0.0, 0)
 _CLIENTS = 8
-_TRIES = 3
+TRIES = 3
 _BULK_SECONDS = 10  # ten times what it takes to see that a bulk client has left
 
 
@@ -45,13 +45,13 @@ class Verdict:
     livez_of_many: float | None = None
 
 
-def attacked(victim: Victim, attack: Attack, many_seconds: float = 0.0) -> Verdict:
+def attacked(victim: Victim, attack: Attack, many_seconds: float = 0.0, tries: int = TRIES) -> Verdict:
     """Attack once, and then with eight clients for so many seconds.
 
     Where it was only slow it is tried again: a pause of the machine's own does not come three times.
     """
     pieces = tuple(attack.make())
-    for _ in range(_TRIES):
+    for _ in range(tries):
         verdict = _attacked(victim, attack, pieces, many_seconds)
         if not verdict.slow or verdict.faults:
             break

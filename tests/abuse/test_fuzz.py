@@ -1,4 +1,4 @@
-"""A few thousand mutated inputs of each kind, and those that once were findings."""
+"""A thousand mutated inputs of each kind, nightly three, and those that once were findings."""
 
 from __future__ import annotations
 
@@ -28,11 +28,12 @@ def opened(name: str) -> Iterator[Target]:
 
 @pytest.mark.abuse
 @pytest.mark.attacks
+@pytest.mark.parametrize("executions", [1_000, pytest.param(3_000, marks=pytest.mark.nightly)])
 @pytest.mark.parametrize("name", TARGETS)
-def test_mutated_inputs_are_served_or_refused(name: str) -> None:
-    result = fuzz(name, seed=1, executions=3_000)
+def test_mutated_inputs_are_served_or_refused(name: str, executions: int) -> None:
+    result = fuzz(name, seed=1, executions=executions)
     assert result.findings == {}
-    assert sum(result.words.values()) == 3_000
+    assert sum(result.words.values()) == executions
     assert len(result.words) > 1, "what is all refused for one reason tests little"
 
 
