@@ -49,7 +49,7 @@ def photo(width: int, height: int, quality: int = 85, grain: float = GRAIN) -> b
     """
     import skimage.data  # not where only the service and its load tests' own parts are installed
 
-    picture = Image.fromarray(skimage.data.rocket())  # type: ignore[no-untyped-call]
+    picture = Image.fromarray(skimage.data.rocket())
     picture = picture.resize((width, height), Image.Resampling.LANCZOS)
     if grain:
         tile = np.random.default_rng(0).normal(0, grain, (_TILE, _TILE, 1)).round().astype(np.int16)

@@ -112,7 +112,7 @@ def test_a_photo_that_lies_gives_the_pixels_of_the_upright_one(
 
 
 def test_scaled_decode_changes_large_jpegs_alone_and_those_by_less_than_half_a_level() -> None:
-    tile = skimage.data.astronaut()  # type: ignore[no-untyped-call]
+    tile = skimage.data.astronaut()
     large = Image.fromarray(np.tile(tile, (4, 5, 1)))  # 2560 x 2048, sharp everywhere
     small = Image.fromarray(np.tile(tile, (2, 3, 1)))  # 1536 x 1024: below the threshold
     scaled = ImageLimits(scaled_decode=True)

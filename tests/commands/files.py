@@ -21,7 +21,7 @@ from tests.process import ROOT
 
 def photos(folder: Path, count: int, bad: int = 0) -> Path:
     """Small JPEGs that differ, in folders of a hundred; and `bad` files that are none."""
-    pixels = np.asarray(Image.fromarray(skimage.data.cat()).resize((96, 64)))  # type: ignore[no-untyped-call]
+    pixels = np.asarray(Image.fromarray(skimage.data.cat()).resize((96, 64)))
     for number in range(count + bad):
         path = folder / f"{number // 100}" / f"{number:05}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -80,7 +80,8 @@ async def test_the_official_client_gets_the_vectors_of_embed(
 async def test_so_does_the_client_that_is_not_async(running: Running) -> None:
     def ask() -> list[float]:
         with openai.OpenAI(api_key="none", base_url=f"{running.url}/v1", max_retries=0) as client:
-            return client.embeddings.create(model="toy", input="a cat", user="me").data[0].embedding
+            made = client.embeddings.create(model="toy", input="a cat", user="me")
+            return list(made.data[0].embedding)
 
     vector = await asyncio.to_thread(ask)
     np.testing.assert_array_equal(np.array([vector], np.float32), await vectors_of(running, texts=["a cat"]))
