@@ -46,10 +46,12 @@ test-all: $(addprefix only-,$(or $(ONLY),$(PARTS))) ## the slow rest (.ci/run ha
 
 $(if $(filter-out $(MARKERS),$(ONLY)),$(error ONLY="$(ONLY)": the parts are $(MARKERS)))
 only-dist: dist
-only-browser: .page-tools/stamp
+only-browser: .page-tools/axe.stamp $(if $(FULL),.page-tools/lighthouse.stamp)
 only-export: .venv/dev.stamp .venv-export/export.stamp
 only-export: TESTS_IN := $(EXPORT)
 only-export: PYTEST_ARGS := -n 2 --dist loadfile tests/models tests/golden tests/engine
+only-browser: PYTEST_ARGS := -n 2 --dist loadfile
+only-attacks: PYTEST_ARGS := -n 2
 only-image only-compose: PYTEST_ARGS := -rP
 $(MARKERS:%=only-%): only-%: .venv/dev.stamp
 	$(or $(TESTS_IN),$(BIN))/python -m pytest -m '$*$(PART)' $(PYTEST_ARGS) $(ARGS)
@@ -182,7 +184,9 @@ clean: ## remove what make installed
 	@touch $@
 
 # Versions that run on Debian's Node 20. Nothing here is locked: only `make test-all ONLY=browser` runs them, on pages of this checkout.
-.page-tools/stamp: Makefile
-	@echo "installing axe and Lighthouse into .page-tools ..."
-	npm install --prefix .page-tools --no-save --silent --no-audit --no-fund axe-core@4.14.1 lighthouse@12.8.2
+PAGE_TOOL_axe := axe-core@4.14.1
+PAGE_TOOL_lighthouse := lighthouse@12.8.2
+.page-tools/axe.stamp .page-tools/lighthouse.stamp: .page-tools/%.stamp: Makefile
+	@echo "installing $* into .page-tools ..."
+	npm install --prefix .page-tools/$* --no-save --silent --no-audit --no-fund $(PAGE_TOOL_$*)
 	@touch $@

@@ -19,8 +19,8 @@ class Models(dict[str, ServedModel]):
             BackendUnavailable: it is still loading.
             WrongFingerprint: its vectors are not those that the caller has.
         """
-        name = choice.model
-        model = next(iter(self.values())) if name is None else self.get(name)
+        name = next(iter(self)) if choice.model is None else choice.model
+        model = self.get(name)
         if model is None:
             raise UnknownModel(f"no model {name[:100]!r} is served. Served: {', '.join(self)}.")
         if not model.started:

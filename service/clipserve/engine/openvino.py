@@ -97,7 +97,7 @@ _Requests = SimpleQueue[ov.InferRequest]
 class _Run:
     """An `EngineCall` on one of the graph's inference requests.
 
-    They are made when the graph is loaded, as many as calls run at a time: to make one waits until a stream is free.
+    They are made when the graph is loaded, one for each call at a time: to make one waits until a stream is free.
     """
 
     def __init__(self, idle: _Requests, feeds: Feeds) -> None:

@@ -15,9 +15,8 @@ from tests.browser.page.tabs import TABS
 from tests.browser.visit import CHROMIUM, FLAGS, SCHEMES, Visit, in_a_browser
 from tests.process import ROOT
 
-TOOLS = ROOT / ".page-tools" / "node_modules"
-AXE = TOOLS / "axe-core" / "axe.min.js"
-LIGHTHOUSE = TOOLS / ".bin" / "lighthouse"
+AXE = ROOT / ".page-tools/axe/node_modules/axe-core/axe.min.js"
+LIGHTHOUSE = ROOT / ".page-tools/lighthouse/node_modules/.bin/lighthouse"
 TRIES = 3  # of Lighthouse, whose score of speed depends on what else the machine does
 
 pytestmark = in_a_browser
