@@ -44,7 +44,7 @@ BAD: dict[str, tuple[dict[str, Any], int, str]] = {
     "a scoring that is none": ({"labels": ["a"], "scoring": "best"}, 400, "scoring: "),
     "a prompt of too many tokens": ({"labels": ["b", "a" * 90]}, 400, "label 1 makes a prompt of"),
     "a template without a slot": ({"labels": ["a"], "templates": ["x"]}, 400, "template 0 has no slot"),
-    "a model that is unknown": ({"labels": ["a"], "model": "other"}, 404, "no such model"),
+    "a model that is unknown": ({"labels": ["a"], "model": "other"}, 404, "no model 'other' is served"),
     "an example that is no image": (
         {"labels": ["a", {"label": "b", "examples": [EXAMPLE, "AAAA"]}]}, 415, "example 1 of label 1",
     ),

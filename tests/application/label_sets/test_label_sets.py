@@ -391,7 +391,7 @@ async def test_examples_count_by_their_weight_and_are_judged(open_site: OpenSite
         ({"threshold": -3}, InvalidInput, "threshold is -3"),
         ({"example_weight": 1.5}, InvalidInput, "example_weight is 1.5"),
         ({"templates": ["no slot"]}, InvalidInput, "template 0 has no slot"),
-        ({"model": "other"}, UnknownModel, "no such model"),
+        ({"model": "other"}, UnknownModel, "no model .other. is served"),
         ({"labels": ["a", {"label": "b", "examples": [b"no image"]}]}, InvalidInput, "example 0 of label 1"),
         (
             {"labels": ["a", {"label": "b", "examples": [UndecodableImage("it is no base64")]}]},
