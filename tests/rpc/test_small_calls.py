@@ -133,7 +133,9 @@ async def test_probes_are_counted_and_not_logged_and_who_leaves_is_no_error(
 
     await eventually(lambda: count("health.Check", "OK") == 1)
     await eventually(lambda: count("health.Watch", "client_gone") == 1)
-    await eventually(lambda: count("reflection.ServerReflectionInfo", "client_gone") == 1)
+    # Of who leaves, gRPC says first that there are no more messages: a busy service has ended the call by then.
+    left = ("client_gone", "OK")
+    await eventually(lambda: sum(count("reflection.ServerReflectionInfo", each) or 0 for each in left) == 1)
     lines = [json.loads(line) for line in written.getvalue().splitlines()]
     assert [(each["level"], each["endpoint"]) for each in lines] == [
         ("info", "grpc reflection.ServerReflectionInfo")
