@@ -32,7 +32,7 @@ def test_every_operation_is_shown_and_no_other_host_is_asked(visit: Visit, url: 
 
 
 def test_an_example_can_be_sent_as_it_stands(visit: Visit, url: str) -> None:
-    visit.page.goto(f"{url}/docs#/default/classify")
+    visit.page.goto(f"{url}/docs#/images%20and%20texts/classify")
     visit.page.locator(".btn.execute").click(timeout=30_000)
     answer = visit.page.locator(".live-responses-table")
     expect(answer.locator(".response-col_status").last).to_contain_text("200")
@@ -41,7 +41,7 @@ def test_an_example_can_be_sent_as_it_stands(visit: Visit, url: str) -> None:
 
 
 def test_a_form_with_a_chosen_file_can_be_sent_as_it_stands(visit: Visit, url: str) -> None:
-    visit.page.goto(f"{url}/docs#/default/classify")
+    visit.page.goto(f"{url}/docs#/images%20and%20texts/classify")
     kinds = visit.page.locator(".opblock-section-request-body select").first
     kinds.select_option("multipart/form-data", timeout=30_000)
     picture = FilePayload(name="a.png", mimeType="image/png", buffer=png())
