@@ -54,27 +54,27 @@ class Contest:
 
     name: str
     module: str
-    turn: Callable[[float], Turn]
+    turn: Callable[[float, int], Turn]  # of seconds and clients
 
 
-def _embed(seconds: float) -> Turn:
+def _embed(seconds: float, clients: int) -> Turn:
     def turn(server: Server, _: int) -> tuple[float, int]:
-        load = Measurement(server, SCENARIOS["embed-640x480"]).closed(seconds, 8).load
+        load = Measurement(server, SCENARIOS["embed-640x480"]).closed(seconds, clients).load
         return load.goodput(), len(load.answers)
 
     return turn
 
 
-def _gateway(seconds: float) -> Turn:
+def _gateway(seconds: float, clients: int) -> Turn:
     def turn(server: Server, round_: int) -> tuple[float, int]:
-        texts = gateway(server, 16, seconds, 100_000 * (round_ + 1)).texts
+        texts = gateway(server, 2 * clients, seconds, 100_000 * (round_ + 1)).texts
         return texts.rate, texts.requests
 
     return turn
 
 
 CONTESTS = (
-    Contest("/embed of a photo, 8 clients", "clipserve", _embed),
+    Contest("/embed of a photo", "clipserve", _embed),
     Contest("the gateway alone, texts", "loadtests.fake_service", _gateway),
 )
 
@@ -85,11 +85,12 @@ def versus(
     seconds: Annotated[float, typer.Option(help="Of one turn.")] = 5.0,
     rounds: Annotated[int, typer.Option(help="Pairs of turns.")] = 9,
     backend: Annotated[str, typer.Option(help="As the setting of the same name.")] = "onnx",
+    clients: Annotated[int, typer.Option(help="That ask at a time; twice as many of the gateway alone.")] = 8,
 ) -> None:
     """This checkout beside another one, interleaved: requests a second of both, and their ratio."""
     rows = []
     for contest in CONTESTS:
-        here, there = _paces(contest, seconds, other, artifact, rounds, backend)
+        here, there = _paces(contest, contest.turn(seconds, clients), other, artifact, rounds, backend)
         rates = [[pace.rate for pace in paces] for paces in (here, there)]
         cpu = [[1000 * pace.cpu for pace in paces] for paces in (here, there)]
         rows.append([f"{contest.name}: requests/s", *_row(*rates)])
@@ -104,11 +105,10 @@ def _row(here: list[float], there: list[float]) -> list[str]:
 
 
 def _paces(
-    contest: Contest, seconds: float, other: Path, artifact: Path, rounds: int, backend: str
+    contest: Contest, turn: Turn, other: Path, artifact: Path, rounds: int, backend: str
 ) -> tuple[list[Pace], list[Pace]]:
     """The paces here and there."""
     settings = {"models": str(artifact.resolve()), "backend": backend, "max_queue_seconds": "60"}
-    turn = contest.turn(seconds)
     paces: tuple[list[Pace], list[Pace]] = ([], [])
     for start, first_round in enumerate(range(0, rounds, _ROUNDS_OF_A_START)):
         with _started(contest, (Path.cwd(), other), settings, start % 2) as servers:
