@@ -4,7 +4,7 @@
     python -m tests.mutants --against before.json    and what another commit's tests killed of the same ones
     python -m tests.mutants --floors                 one broken promise of each floor (tests/mutants/floors.py)
 
-One run under coverage tells which tests run which line; a mutant meets those of its line alone, the nearest first.
+One run under coverage tells which tests run which line; a mutant meets the 150 nearest of its line's.
 """
 
 from __future__ import annotations

@@ -205,7 +205,7 @@ class DynamicBatcher:
             return None if batch.deserted else BackendFailed(f"the {self._tower} encoder gave up.")
         except ClipError as error:
             return error.with_traceback(None)  # its frames hold the batch, whose callers will hold the error
-        except Exception:  # law (e): a backend may raise anything
+        except Exception:  # whatever a backend raises: those whose rows these are must be answered
             context.run(logger.exception, "backend_raised", tower=self._tower, rows=len(batch.rows))
             return BackendFailed(f"the {self._tower} encoder failed.")
         finally:
