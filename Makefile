@@ -64,7 +64,7 @@ proto: .venv/dev.stamp ## make the stubs of clip.proto anew
 	$(BIN)/python -m grpc_tools.protoc -I service --python_out=$(STUBS) --pyi_out=$(STUBS) --grpc_python_out=$(STUBS) \
 	  clipserve/v1/clip.proto
 
-mutants: .venv/dev.stamp ## break the code in 400 places, one at a time, and count what `make test` notices [ARGS="--against FILE"]
+mutants: .venv/dev.stamp ## break the code in 400 places, one at a time, and count what `make test` notices [ARGS="--beside OTHER"]
 	$(BIN)/python -m tests.mutants --marker '$(FAST)$(PART)' $(ARGS)
 
 check: .venv/dev.stamp ## lint, format, types, layers; clip.proto: the released contract holds, the stubs are those of it

@@ -1,10 +1,13 @@
 """Break the code in many places, one at a time, and count what the fast tests notice.
 
-    python -m tests.mutants                          400 mutants of application, engine and rest
-    python -m tests.mutants --against before.json    and what another commit's tests killed of the same ones
-    python -m tests.mutants --floors                 one broken promise of each floor (tests/mutants/floors.py)
+    python -m tests.mutants                            400 mutants of application, engine and rest
+    python -m tests.mutants --beside OTHER             only mutants that the checkout OTHER has too
+    python -m tests.mutants --survivors-of now.json    of another commit: which of them these tests kill
+    python -m tests.mutants --floors                   one broken promise of each floor (tests/mutants/floors.py)
 
 One run under coverage tells which tests run which line; a mutant meets the 150 nearest of its line's.
+To see what a change of the tests lost, run the new commit `--beside` the old one, then the old commit with
+`--survivors-of` what the first run wrote to `--out`: what it kills was lost.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
@@ -44,7 +48,8 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     parser.add_argument("--marker", default="", help="-m of the fast tests (make mutants gives it)")
     parser.add_argument("--out", type=Path, default=WORK / "mutants.json")
-    parser.add_argument("--against", type=Path, help="what --out of another commit wrote")
+    parser.add_argument("--beside", type=Path, default=ROOT, help="another checkout that has the mutants too")
+    parser.add_argument("--survivors-of", type=Path, help="what --out of another commit wrote")
     parser.add_argument("--floors", action="store_true")
     asked = parser.parse_args()
     if asked.floors:
@@ -52,17 +57,22 @@ def main() -> None:
             floors.show(ROOT, copied(Path(folder)), asked.marker)
         return
     WORK.mkdir(exist_ok=True)
-    results = run_all(choose(asked.of, asked.seed, asked.count), tests_of_lines(asked.marker), asked.workers)
+    if asked.survivors_of:
+        killed_there = json.loads(asked.survivors_of.read_text())
+        keys = {key for key, dead in killed_there.items() if not dead}
+    else:
+        keys = {mutant.key for mutant in every_mutant(asked.beside, asked.of)}
+    mutants = [mutant for mutant in every_mutant(ROOT, asked.of) if mutant.key in keys]
+    chosen = sorted(mutants, key=lambda mutant: mutant.digest(asked.seed))[: asked.count]
+    results = run_all(chosen, tests_of_lines(asked.marker), asked.workers)
     asked.out.write_text(json.dumps(results, indent=1))
     print(f"{sum(results.values())} of {len(results)} mutants were killed")
-    if asked.against:
-        compare(json.loads(asked.against.read_text()), results)
 
 
-def choose(rooms: list[str], seed: int, count: int) -> list[Mutant]:
-    paths = [path for path in tracked(*(f"{PACKAGE}/{room}" for room in rooms)) if path.endswith(".py")]
-    every = (mutant for path in paths for mutant in mutants_of(ROOT, path))
-    return sorted(every, key=lambda mutant: mutant.digest(seed))[:count]
+def every_mutant(checkout: Path, rooms: list[str]) -> Iterator[Mutant]:
+    for room in rooms:
+        for path in sorted((checkout / PACKAGE / room).rglob("*.py")):
+            yield from mutants_of(checkout, str(path.relative_to(checkout)))
 
 
 def tracked(*folders: str) -> list[str]:
@@ -142,15 +152,6 @@ def killed(mutant: Mutant, copy: Path, tests: list[str]) -> bool:
         return any(exit_status(copy, some) and exit_status(copy, some) for some in groups)
     finally:
         file.write_bytes(source)
-
-
-def compare(before: dict[str, bool], now: dict[str, bool]) -> None:
-    both = sorted(before.keys() & now.keys())
-    killed_before, killed_now = sum(before[key] for key in both), sum(now[key] for key in both)
-    print(f"of the {len(both)} in both: {killed_before} were killed before, {killed_now} now")
-    for key in both:
-        if before[key] and not now[key]:
-            print("no longer killed:", key)
 
 
 if __name__ == "__main__":
