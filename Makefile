@@ -10,11 +10,11 @@ PIP := -m pip install --quiet --disable-pip-version-check
 EDITABLE := --no-deps --no-build-isolation -e service -e models
 # Prints where packages are installed.
 PACKAGES := 'import sysconfig; print(sysconfig.get_path("purelib"))'
-# Markers of tests that need more than `make test`. PARTS: what `make test-all` runs, and .ci/run as stages of their own. Not abuse
-# (all attacks; it measures time and needs a quiet machine) and clients (which installs for minutes).
-PARTS := dist attacks browser prometheus neighbours redis triton image compose export
-MARKERS := $(PARTS) abuse clients
-FAST := not (slow or deploy $(MARKERS:%=or %))
+# Folders of tests/external, whose tests need more than `make test`. PARTS: what `make test-all` runs, and .ci/run as stages of their own.
+# Not abuse (it measures time and needs a quiet machine), clients (which installs for minutes) and deploy (`make check-deploy`).
+PARTS := dist attacks browser prometheus redis triton image export
+FOLDERS := $(PARTS) abuse clients
+FAST := not slow
 # FULL=1 adds the cases marked nightly: whole products of parameters where pairs or one of each prove the loop.
 PART := $(if $(FULL),, and not nightly)
 
@@ -22,7 +22,7 @@ PART := $(if $(FULL),, and not nightly)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow test-all dist coverage mutants check check-deploy fmt docs proto lock image model load compare triton lines clean $(MARKERS:%=only-%)
+.PHONY: help run test test-slow test-all dist coverage mutants check check-deploy fmt docs proto lock image model load compare triton lines clean $(FOLDERS:%=only-%)
 
 help: ## this list
 	@grep -hE '^[a-z -]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z -]+):.*## /\1\t/' | expand -t 16
@@ -44,17 +44,17 @@ coverage: .venv/dev.stamp ## lines and branches that `make test` and `make test-
 
 test-all: $(addprefix only-,$(or $(ONLY),$(PARTS))) ## the slow rest (.ci/run has its Debian packages), or parts of it: make test-all ONLY="redis triton" [ARGS="-k word"]
 
-$(if $(filter-out $(MARKERS),$(ONLY)),$(error ONLY="$(ONLY)": the parts are $(MARKERS)))
+$(if $(filter-out $(FOLDERS),$(ONLY)),$(error ONLY="$(ONLY)": the parts are $(FOLDERS)))
 only-dist: dist
 only-browser: .page-tools/axe.stamp $(if $(FULL),.page-tools/lighthouse.stamp)
 only-export: .venv/dev.stamp .venv-export/export.stamp
 only-export: TESTS_IN := $(EXPORT)
-only-export: PYTEST_ARGS := -n 2 --dist loadfile tests/models tests/golden tests/engine
+only-export: PYTEST_ARGS := -n 2 --dist loadfile
 only-browser: PYTEST_ARGS := -n 2 --dist loadfile
 only-attacks: PYTEST_ARGS := -n 2
-only-image only-compose: PYTEST_ARGS := -rP
-$(MARKERS:%=only-%): only-%: .venv/dev.stamp
-	$(or $(TESTS_IN),$(BIN))/python -m pytest -m '$*$(PART)' $(PYTEST_ARGS) $(ARGS)
+only-image: PYTEST_ARGS := -rP
+$(FOLDERS:%=only-%): only-%: .venv/dev.stamp
+	$(or $(TESTS_IN),$(BIN))/python -m pytest tests/external/$* $(if $(FULL),,-m 'not nightly') $(PYTEST_ARGS) $(ARGS)
 
 image: ## build the image, and say of it what it is made of: make image [VARIANT=gpu] [ARGS="--pull"]
 	docker build --build-arg VARIANT=$(or $(VARIANT),cpu) --build-arg VERSION=`sed -n 's/^__version__ = "\(.*\)"/\1/p' service/clipserve/__init__.py` \
@@ -89,7 +89,7 @@ check-deploy: .deploy-tools/stamp .venv/dev.stamp ## compose, with every profile
 	  echo "docker compose --profile $$profile config --quiet"; \
 	  docker compose --profile $$profile config --quiet || exit; \
 	done
-	$(BIN)/python -m pytest -n 2 -m deploy tests/deploy
+	$(BIN)/python -m pytest -n 2 tests/external/deploy
 
 dist: .dist-tools/stamp ## wheels and sdists of clipserve and clipserve-models, checked, in dist/
 	rm -rf dist

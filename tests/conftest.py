@@ -28,6 +28,13 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 _numbers = itertools.count()
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """What is external runs where it is asked for: what it needs is not everywhere."""
+    if collection_path != Path(__file__).with_name("external"):
+        return None
+    return not any("external" in argument for argument in config.args)
+
+
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     """A transport of uvloop is not quite one of asyncio: the service is tested on those it meets."""
     return {"uvloop": uvloop.new_event_loop}

@@ -1,4 +1,4 @@
-"""A real Redis for tests with the marker `redis`."""
+"""A real Redis, for the tests in `external/redis`."""
 
 from __future__ import annotations
 

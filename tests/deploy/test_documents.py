@@ -10,7 +10,7 @@ import yaml
 from clipserve import __version__
 from clipserve.settings import Settings
 from tests.deploy.builds import COMPONENTS, OVERLAYS
-from tests.deploy.manifests import K8S, Object, gpus, pods
+from tests.deploy.manifests import K8S
 
 FOLDERS = [*(f"overlays/{name}" for name in OVERLAYS), *(f"components/{name}" for name in COMPONENTS)]
 
@@ -25,21 +25,6 @@ def test_a_folder_explains_itself_in_a_few_lines(folder: str) -> None:
 def test_the_overview_has_every_folder_and_no_other() -> None:
     linked = set(re.findall(r"\]\((.+?)/README\.md\)", (K8S / "README.md").read_text()))
     assert linked == set(FOLDERS)
-
-
-@pytest.mark.deploy
-def test_the_overview_counts_the_gpus_that_are_asked_for_at_first(objects: dict[str, list[Object]]) -> None:
-    """A Job borrows one of them."""
-    told = re.findall(r"^\| \[(\S+)\]\(overlays/.*\| (\d) \|$", (K8S / "README.md").read_text(), re.MULTILINE)
-    held = {
-        name: sum(
-            gpus(each) * each.owner["spec"].get("replicas", 0)
-            for each in pods(objects[name])
-            if each.owner["kind"] == "Deployment"
-        )
-        for name in OVERLAYS
-    }
-    assert {name: int(number) for name, number in told} == held
 
 
 def test_the_documents_name_settings_that_exist() -> None:

@@ -37,7 +37,7 @@ def test_a_block_that_is_not_run_here_names_its_test_or_says_why(page: Path) -> 
         if kind == "run by":
             assert (ROOT / what).exists(), f"line {block.line}: there is no {what}"
         elif kind == "run with":
-            assert (ROOT / f"tests/clients/{what}.txt").exists(), (
+            assert (ROOT / f"tests/external/clients/{what}.txt").exists(), (
                 f"line {block.line}: there is no list {what}"
             )
         elif kind == "not run":

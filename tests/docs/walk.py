@@ -5,7 +5,7 @@
 - A block of `python` runs as a program; one whose first line is `# NAME.py` is saved under that name.
 - If the next block of the section is of `text`, it is what this one prints.
 - A comment right above a block says otherwise: `<!-- not run: REASON -->`, `<!-- run by: TEST -->`, or
-  `<!-- run with: NAME -->`, with the packages of tests/clients/NAME.txt.
+  `<!-- run with: NAME -->`, with the packages of tests/external/clients/NAME.txt.
 """
 
 from __future__ import annotations

@@ -164,10 +164,3 @@ def test_the_graph_of_the_trial_computes_a_convolution_and_a_product() -> None:
     windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), (2, 3))  # [2, 3, 4, 4, 3, 3]
     features = np.einsum("ncyxij,kcij->nkyx", windows, kernel.reshape(8, 3, 3, 3))
     np.testing.assert_allclose(y, features.reshape(2, 128) @ matrix.reshape(128, 4), rtol=1e-5)
-
-
-@pytest.mark.export
-def test_the_graph_of_the_trial_is_what_its_program_makes() -> None:
-    from clipserve_models.cuda_trial import FILE, build
-
-    assert build().SerializeToString(deterministic=True) == FILE.read_bytes()

@@ -1,6 +1,6 @@
 """`python -m loadtests gpu-check`: its judgements, and that it runs, here on the CPU.
 
-tests/triton/test_gpu_check.py runs it at a real Triton.
+tests/external/triton/test_gpu_check.py runs it at a real Triton.
 """
 
 from __future__ import annotations

@@ -21,7 +21,6 @@ from clipserve.application.models import Models
 from loadtests.fake_backend import FakeBackend
 from tests.application.label_sets.making import Counted, folder_of, put_of
 from tests.application.label_sets.memory_store import MemoryStore
-from tests.redis_server import RedisServer
 from tests.support import inference_of, served_model, write_toy_artifact
 
 
@@ -72,16 +71,6 @@ async def open_site(tmp_path: Path) -> AsyncIterator[OpenSite]:
             return Site(inference, backend, model.fingerprint)
 
         yield open_
-
-
-@pytest.fixture
-async def redis() -> AsyncIterator[RedisServer]:
-    server = RedisServer()
-    try:
-        await server.answers()
-        yield server
-    finally:
-        server.kill()
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ from clipserve.application.label_sets.store import Key, Store
 from tests.application.label_sets.making import rows_of
 from tests.application.label_sets.memory_store import MemoryStore
 from tests.application.label_sets.writer import KINDS, count, opened, started
-from tests.redis_server import RedisServer
 
 Open = Callable[[], Store]
 
@@ -22,26 +21,17 @@ B: Key = ("sets", "b")
 OTHER: Key = ("builds", "a")
 NAMES = ["pets", "Pets", "pets/1a2b", "a.b-c_d", "a" * 64 + "/" + "f" * 64, "0"]
 
-REDIS = pytest.param("redis", marks=pytest.mark.redis)
 
-
-def place(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if kind == "sqlite":
-        return str(tmp_path / "state")
-    redis: RedisServer = request.getfixturevalue("redis")
-    return redis.url
-
-
-@pytest.fixture(params=["sqlite", REDIS])
-def shared(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+@pytest.fixture
+def shared(tmp_path: Path) -> str:
     """Where a store is that another process can open."""
-    return place(request.param, request, tmp_path)
+    return str(tmp_path / "state")
 
 
-@pytest.fixture(params=["memory", "sqlite", REDIS])
-def where(request: pytest.FixtureRequest, tmp_path: Path) -> str | None:
+@pytest.fixture(params=["memory", "sqlite"])
+def where(request: pytest.FixtureRequest) -> str | None:
     """Where a store is; None: in memory."""
-    return None if request.param == "memory" else place(request.param, request, tmp_path)
+    return None if request.param == "memory" else request.getfixturevalue("shared")
 
 
 @pytest.fixture

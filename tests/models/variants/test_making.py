@@ -222,19 +222,3 @@ def cli(*arguments: str, python_path: Path = ROOT) -> subprocess.CompletedProces
         timeout=120,
         check=False,
     )
-
-
-@pytest.mark.export
-async def test_the_demo_model_s_text_tower_passes_in_int8_and_is_served(photos: Path, tmp_path: Path) -> None:
-    out = tmp_path / "demo@int8"
-    result = cli(str(DEMO), "--photos", str(photos), "--no-image", "--no-timing", "--out", str(out))
-    assert result.returncode == 0, result.stderr
-    assert "text cosine, mean" in result.stdout
-    record = read_manifest(out).variant
-    assert record
-    assert record.towers == ["text"]
-    assert 0.99 < record.text_mean_cosine < 0.9999
-    assert record.batch_cosine > 0.99999
-    assert (out / "image.onnx").read_bytes() == (DEMO / "image.onnx").read_bytes()
-    async with serving(None, out, backend="onnx") as running:
-        assert (await running.embed(text="a cat")).json()["fingerprint"].startswith("demo@int8-")

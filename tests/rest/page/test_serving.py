@@ -1,4 +1,4 @@
-"""GET / and its files come whole from this process. tests/browser/page looks at them with a browser."""
+"""GET / and its files come whole from this process. tests/external/browser/page looks at them with a browser."""
 
 from __future__ import annotations
 

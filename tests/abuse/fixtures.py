@@ -1,0 +1,35 @@
+"""One victim for all attacks of a session, and attacks as cases."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.abuse.attack import Attack
+from tests.abuse.victim import Victim
+
+
+@pytest.fixture(scope="session")
+def victim() -> Iterator[Victim]:
+    """A running service with the demo model, on onnxruntime."""
+    victim = Victim(backend="onnx")
+    yield victim
+    assert victim.close() == 0
+    assert victim.deaths == 0
+
+
+@pytest.fixture(scope="session")
+def keyed_victim() -> Iterator[Victim]:
+    """The same, which asks for keys."""
+    victim = Victim(backend="onnx", keyed=True)
+    yield victim
+    assert victim.close() == 0
+    assert victim.deaths == 0
+
+
+def named(attacks: list[Attack]) -> pytest.MarkDecorator:
+    cases = [
+        pytest.param(attack, id=attack.id, marks=[pytest.mark.nightly] * attack.nightly) for attack in attacks
+    ]
+    return pytest.mark.parametrize("attack", cases)

@@ -1,0 +1,37 @@
+"""Each tab of the page with results shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from playwright.sync_api import expect
+
+from tests.external.browser.page.classify import Classify
+from tests.external.browser.page.search import BROKEN, Search, sixty_pictures
+from tests.external.browser.visit import Visit
+
+
+def classified(visit: Visit, url: str) -> None:
+    Classify(visit, url).open()
+
+
+def searched(visit: Visit, url: str) -> None:
+    search = Search(visit, url).open()
+    pictures = sixty_pictures()
+    search.choose({"broken.jpg": BROKEN} | {name: pictures[name] for name in list(pictures)[:12]})
+    search.wait_ready(12, failed=1)
+    search.panel.get_by_text("1 picture could not be embedded").click()
+    search.look_for("a cat that looks at you")
+
+
+def compared(visit: Visit, url: str) -> None:
+    visit.page.goto(f"{url}/#compare")
+    visit.page.get_by_role("button", name="Try an example").click()
+    expect(visit.page.locator(".heat")).to_be_visible(timeout=30_000)
+
+
+TABS: dict[str, Callable[[Visit, str], None]] = {
+    "classify": classified,
+    "search": searched,
+    "compare": compared,
+}

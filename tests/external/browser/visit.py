@@ -1,0 +1,67 @@
+"""A page in a real browser, with the addresses that it asked for and what its console said."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, field
+from typing import Literal
+
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Page, ViewportSize
+
+CHROMIUM = shutil.which("chromium")
+
+# What a closed network needs too: nothing that the browser fetches for itself, and no host but this one.
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+)
+
+# Settings of services: a busy machine refuses nothing, so that what is counted is exact.
+PATIENT = {"max_queue_seconds": 60, "deadline_seconds": 60}
+Scheme = Literal["light", "dark"]
+SCHEMES: tuple[Scheme, ...] = ("light", "dark")  # of colours
+
+VIEWPORT: ViewportSize = {"width": 1280, "height": 720}  # Playwright's own
+
+in_a_browser = pytest.mark.skipif(
+    CHROMIUM is None, reason="chromium is not installed (apt-get install chromium)"
+)
+
+
+@dataclass
+class Visit:
+    """A page with the addresses that it asked for, and what its console said."""
+
+    page: Page
+    asked: list[str] = field(default_factory=list)
+    complaints: list[str] = field(default_factory=list)
+
+    def note(self, message: ConsoleMessage) -> None:
+        if message.type == "error":
+            self.complaints.append(message.text)
+
+    def forget(self) -> None:
+        """What came before is none of this visit."""
+        self.asked.clear()
+        self.complaints.clear()
+
+    def elsewhere(self, url: str) -> set[str]:
+        """The addresses asked for that are not of the service at `url`."""
+        return {address for address in self.asked if not address.startswith(("data:", "blob:", f"{url}/"))}
+
+
+def visit_in(browser: Browser, **context: object) -> Visit:
+    """A page in a context of its own, which shares nothing with others. `context`: options of Playwright's."""
+    visit = Visit(browser.new_context(**context).new_page())  # type: ignore[arg-type]
+    visit.page.on("request", lambda request: visit.asked.append(request.url))
+    visit.page.on("requestfailed", lambda request: visit.complaints.append(f"failed: {request.url}"))
+    visit.page.on("pageerror", lambda error: visit.complaints.append(str(error)))
+    visit.page.on("console", visit.note)
+    return visit

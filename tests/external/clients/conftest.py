@@ -1,0 +1,5 @@
+"""What the tests of documents have too."""
+
+from __future__ import annotations
+
+from tests.docs.conftest import demo, folder  # noqa: F401

@@ -1,0 +1,60 @@
+"""Recipes that need packages of their own, which are installed into `.clients/`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+import pytest
+
+from tests.docs.markdown import ROOT, Block, blocks
+from tests.docs.postgres import postgres
+from tests.docs.test_recipes import LISTS
+from tests.docs.walk import SECONDS, SETTINGS, Walk
+from tests.external.clients.environments import installed
+from tests.process import Process
+
+WITH_CLIENTS = [
+    (page, block)
+    for page in sorted((ROOT / "docs").rglob("*.md"))
+    for block in blocks(page.read_text())
+    if block.note.startswith("run with: ")
+]
+
+
+@pytest.fixture(scope="module")
+def other() -> Iterator[Process]:
+    """A service that makes vectors of another fingerprint."""
+    process = Process(exif_transpose="false", **SETTINGS)
+    process.wait_ready(SECONDS)
+    yield process
+    assert process.stop()[0] == 0
+
+
+@pytest.mark.parametrize("packages", LISTS, ids=lambda path: path.stem)
+def test_a_recipe_works_and_refuses_a_mix(
+    packages: Path, folder: Path, demo: Process, other: Process
+) -> None:
+    page = ROOT / f"docs/recipes/{packages.stem}.md"
+    beside: AbstractContextManager[dict[str, str]] = (
+        postgres() if "pgvector" in packages.stem else nullcontext({})
+    )
+    with beside as variables:
+        walk = Walk(page, folder, demo, installed(packages), variables)
+        walk.walk()
+        refused = walk.again(other)
+    assert len(refused) > 1, "no photo gets in, and no question is answered"
+    for each in refused:
+        assert each.returncode != 0
+        assert "vectors of the two cannot be compared" in each.stderr
+
+
+@pytest.mark.parametrize(
+    ("page", "block"), WITH_CLIENTS, ids=[f"{page.stem}-{block.line}" for page, block in WITH_CLIENTS]
+)
+def test_a_block_runs_with_the_packages_of_a_client(
+    page: Path, block: Block, folder: Path, demo: Process
+) -> None:
+    packages = ROOT / f"tests/external/clients/{block.note.removeprefix('run with: ')}.txt"
+    Walk(page, folder, demo, installed(packages)).do(block)

@@ -1,0 +1,104 @@
+"""The commands of deploy/k8s/README.md, one after the other: edits for real, applies as kustomize builds them."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.deploy.cluster import Cluster
+from tests.deploy.manifests import K8S
+
+README = (K8S / "README.md").read_text()
+_NOT_RUN = ("docker", "kind", "clipserve", "curl")  # nothing of the installation
+
+
+# A part of a line that is left out, and the harm that it is there against.
+_HARM = {
+    "kubectl -n clipserve scale deployment/clipserve --replicas=3\n": "would be cut to one pod",
+    " --force-conflicts": "conflict about .spec.replicas",
+    "kubectl -n clipserve delete pdb/clipserve\n": "has two budgets",
+    " -l clipserve/color=blue": "leads to nobody who is ready",
+}
+
+
+def commands(text: str) -> Iterator[tuple[str, str]]:
+    """Heading and line, in their order."""
+    for section in re.split(r"^## ", text, flags=re.MULTILINE)[1:]:
+        for block in re.findall(r"^```sh\n(.*?)^```", section, re.MULTILINE | re.DOTALL):
+            for line in block.splitlines():
+                yield section.partition("\n")[0], line
+
+
+def walk(text: str, folder: Path) -> Cluster:
+    """Raises AssertionError at the first command that does something else than is written, or harm."""
+    cluster = Cluster()
+    shutil.copytree(K8S, folder / "deploy" / "k8s")
+    for heading, command in commands(text):
+        line, _, told = command.partition(" # ")
+        if line.startswith("cd "):
+            folder = folder / line.removeprefix("cd ")
+        elif line.startswith("kubectl "):
+            changed = cluster.kubectl(line.removeprefix("kubectl "), folder)
+            faults = list(cluster.faults())
+            assert not faults, f"{heading}: {line}: {faults}"
+            if " apply " in line and " -k " in line and told != "new: everything":
+                assert changed == told, f"{heading}: {line}"
+        elif not line.startswith(_NOT_RUN):
+            done = subprocess.run(["bash", "-ec", line], cwd=folder, capture_output=True, text=True)
+            assert done.returncode == 0, f"{line}\n{done.stderr}"
+    return cluster
+
+
+def test_each_apply_changes_what_the_readme_says_and_harms_nobody(tmp_path: Path) -> None:
+    assert not walk(README, tmp_path).objects
+
+
+def test_the_walk_has_all_that_is_done_to_an_installation() -> None:
+    assert list(dict.fromkeys(heading for heading, _ in commands(README))) == [
+        "Install",
+        "Add a component",
+        "Upgrade, and back",
+        "Change a setting",
+        "Change the model",
+        "Remove",
+    ]
+
+
+def test_without_rights_on_the_cluster_nothing_of_it_is_applied(tmp_path: Path) -> None:
+    (patch,) = re.findall(r"^  (kustomize edit add patch .+)$", README, re.MULTILINE)
+    priority = patch.replace("v1, kind: Namespace", "scheduling.k8s.io/v1, kind: PriorityClass")
+    lines = [
+        "cd deploy",
+        "kustomize create --resources k8s/overlays/gpu-tensorrt",
+        patch,
+        priority.replace("name: clipserve", "name: clipserve-plans"),
+        "kubectl apply -k . # new: everything",
+    ]
+    cluster = walk("\n".join(["## Install", "```sh", *lines, "```"]), tmp_path)
+    assert cluster.objects
+    assert {each["metadata"]["namespace"] for each in cluster.objects.values()} == {"clipserve"}
+
+
+def test_an_upgrade_leaves_the_job_of_plans_as_it_is(tmp_path: Path) -> None:
+    """A Job cannot be changed: the apply would be refused."""
+    lines = [
+        "cd deploy",
+        "kustomize create --resources k8s/overlays/gpu-tensorrt",
+        "kubectl apply -k . # new: everything",
+        "kustomize edit set image clipserve=YOUR.REGISTRY/clipserve:0.2.0",
+        "kubectl apply -k . # changed: Deployment/clipserve, Deployment/triton",
+    ]
+    walk("\n".join(["## Upgrade", "```sh", *lines, "```"]), tmp_path)
+
+
+@pytest.mark.parametrize("step", _HARM)
+def test_each_precaution_is_needed(step: str, tmp_path: Path) -> None:
+    without = README.replace(step, "\n" if step.endswith("\n") else "", 1)
+    assert without != README
+    with pytest.raises(AssertionError, match=_HARM[step]):
+        walk(without, tmp_path)

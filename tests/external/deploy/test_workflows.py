@@ -1,0 +1,25 @@
+"""Workflows of the forge are what actionlint takes for right."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from tests.deploy.manifests import ROOT, TOOLS
+
+
+def complaints(*workflows: Path) -> str:
+    command = [f"{TOOLS}/bin/actionlint", "-oneline", *map(str, workflows)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False).stdout
+
+
+def test_actionlint_finds_nothing() -> None:
+    workflows = sorted((ROOT / ".github/workflows").glob("*.yml"))
+    assert workflows
+    assert complaints(*workflows) == ""
+
+
+def test_actionlint_knows_the_inputs_of_an_action(tmp_path: Path) -> None:
+    text = (ROOT / ".github/workflows/ci.yml").read_text()
+    (tmp_path / "ci.yml").write_text(text.replace("persist-credentials", "persist_credentials"))
+    assert 'input "persist_credentials" is not defined in action' in complaints(tmp_path / "ci.yml")

@@ -1,0 +1,171 @@
+"""What `make dist` has made, installed into an empty environment and used from another folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from zipfile import ZipFile
+
+import pytest
+
+from loadtests.process import free_port
+
+ROOT = Path(__file__).parents[3]
+DIST = ROOT / "dist"
+SECONDS = 300
+OF_PIP = ("INSTALLER", "RECORD", "REQUESTED", "direct_url.json")  # what it writes beside a package
+
+
+@dataclass(frozen=True)
+class Installed:
+    """An environment with nothing but the packages, and a folder far from the checkout."""
+
+    environment: Path
+    folder: Path
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [self.environment / "bin" / words[0], *words[1:]],
+            cwd=self.folder,
+            env=self.variables(),
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            check=False,
+        )
+
+    def variables(self) -> dict[str, str]:
+        return {
+            "PATH": f"{self.environment}/bin:{os.environ['PATH']}",
+            "HOME": str(self.folder),
+            "COLUMNS": "200",
+        }
+
+
+# What an sdist installs is compared with the wheel, file by file: that it works follows from that.
+SDIST = pytest.param("tar.gz", marks=pytest.mark.nightly)
+
+
+@pytest.fixture(scope="module", params=["py3-none-any.whl", SDIST])
+def installed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Installed:
+    """With the versions that are pinned here: what is tested is the package, not today's releases of others."""
+    folder = tmp_path_factory.mktemp("elsewhere")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "venv"], check=True)
+    pins = re.findall(r"^[\w.-]+==[^\\\n]+", (ROOT / "requirements/service.txt").read_text(), re.MULTILINE)
+    (folder / "constraints.txt").write_text("\n".join(pins))
+    service, models = distributions(request.param)
+    # Not compiled: most of what others bring is never imported here.
+    words = ("--no-compile", "-c", folder / "constraints.txt", f"{service}[cpu]", models)
+    pip(folder, "--python", folder / "venv/bin/python", "install", *words)
+    (folder / "photos").mkdir()
+    (folder / "photos/cat.jpg").write_bytes((ROOT / "docs/cat.jpg").read_bytes())
+    return Installed(folder / "venv", folder / "photos")
+
+
+def distributions(ending: str) -> tuple[Path, Path]:
+    """The distribution files of clipserve and of clipserve-models that end so."""
+    separator = "." if ending == "tar.gz" else "-"
+    (service,) = DIST.glob(f"clipserve-*{separator}{ending}")
+    (models,) = DIST.glob(f"clipserve_models-*{separator}{ending}")
+    return service, models
+
+
+def pip(folder: Path, *words: str | Path) -> None:
+    command = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", *words]
+    subprocess.run(command, check=True, cwd=folder)
+
+
+@pytest.fixture(scope="module")
+def served(installed: Installed) -> Iterator[str]:
+    """The address of the command without arguments."""
+    ports = [free_port() for _ in range(3)]
+    names = ("CLIPSERVE_PORT", "CLIPSERVE_GRPC_PORT", "CLIPSERVE_OPERATIONS_PORT")
+    own = installed.variables() | dict(zip(names, map(str, ports), strict=True))
+    process = subprocess.Popen([installed.environment / "bin/clipserve"], cwd=installed.folder, env=own)
+    until = time.monotonic() + SECONDS
+    try:
+        while not _ready(ports[0]):
+            assert process.poll() is None
+            assert time.monotonic() < until
+            time.sleep(0.1)
+        yield f"http://127.0.0.1:{ports[0]}"
+    finally:
+        process.terminate()
+        assert process.wait(SECONDS) == 0
+
+
+def _ready(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=SECONDS) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+def test_the_service_answers_about_the_demo_model(installed: Installed, served: str) -> None:
+    told = installed.run(
+        "clipserve", "classify", "cat.jpg", "--labels", "cat,dog,car", "--json", "--url", served
+    )
+    assert told.returncode == 0, told.stderr
+    assert json.loads(told.stdout)["labels"][0]["label"] == "cat"
+    healthy = installed.run("clipserve", "doctor", "--url", served)
+    assert healthy.returncode == 0, healthy.stdout
+
+
+def test_a_command_without_a_service_answers_the_same(installed: Installed) -> None:
+    told = installed.run("clipserve", "classify", "cat.jpg", "--labels", "cat,dog,car", "--json")
+    assert told.returncode == 0, told.stderr
+    assert json.loads(told.stdout)["labels"][0]["label"] == "cat"
+
+
+def test_the_doctor_finds_nothing(installed: Installed) -> None:
+    told = installed.run("clipserve", "doctor", "--json")
+    assert json.loads(told.stdout)["counts"]["problem"] == 0, told.stdout
+    assert told.returncode == 0
+
+
+def test_the_command_of_models_is_there(installed: Installed) -> None:
+    assert installed.run("clipserve", "models", "list").stdout.startswith("NAME")
+    refused = installed.run("clipserve", "models", "export", "ViT-B-32")
+    assert "pip install 'clipserve-models[export]'" in refused.stderr
+
+
+def test_it_is_imported_from_there(installed: Installed) -> None:
+    told = installed.run("python", "-c", "import clipserve; print(clipserve.__file__)")
+    assert Path(told.stdout.strip()).is_relative_to(installed.environment), told.stderr
+
+
+@pytest.mark.parametrize("made", ["Clip()", "Client(URL)"])
+def test_a_program_embeds_and_classifies(installed: Installed, served: str, made: str) -> None:
+    program = (
+        f"import clipserve\nURL = {served!r}\nwith clipserve.{made} as clip:\n"
+        "    print(clip.embed_images(['cat.jpg']).vectors.shape)\n"
+        "    print(clip.classify(['cat.jpg'], ['cat', 'dog']).labels[0][0].label)\n"
+    )
+    told = installed.run("python", "-c", program)
+    assert (told.stdout, told.stderr) == ("(1, 384)\ncat\n", "")
+
+
+def test_the_sdists_install_what_the_wheels_do(tmp_path: Path) -> None:
+    """Built by pip as anywhere else: in an environment with nothing but what they say that they need."""
+    words = ("--no-deps", "--no-compile", "--target", tmp_path / "target")
+    pip(tmp_path, "install", *words, *distributions("tar.gz"))
+    installed = {
+        str(path.relative_to(tmp_path / "target")): path.read_bytes()
+        for path in (tmp_path / "target").rglob("*")
+        if path.is_file() and path.name not in OF_PIP and path.parent.name != "bin"
+    }
+    packed: dict[str, bytes] = {}
+    for wheel in distributions("py3-none-any.whl"):
+        with ZipFile(wheel) as archive:
+            packed |= {name: archive.read(name) for name in archive.namelist() if Path(name).name != "RECORD"}
+    assert installed.keys() == packed.keys()
+    assert {name for name in packed if packed[name] != installed[name]} == set()

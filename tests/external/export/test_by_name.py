@@ -1,0 +1,175 @@
+"""A start by the name of a model, with the real exporter and random weights, and the artifact that it exports."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from clipserve.clip.artifact import read_manifest
+from clipserve.clip.reference import reference_pixels
+from clipserve.clip.tokenizer import load_tokenizer
+from clipserve.demo import FOLDER as DEMO
+from tests.external.export.test_export import entry
+from tests.process import Process, failed_start
+
+SECONDS = 900.0  # half a minute, on a machine that is not busy
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a service said that was told a name: the model that it serves, and its log."""
+
+    model: Any
+    log: str
+
+
+def start(cache: Path) -> Start:
+    process = Process(models="ViT-B-32-random", cache_dir=str(cache), backend="onnx")
+    process.wait_ready(SECONDS)
+    (model,) = httpx.get(process.url + "/v1/models").json()["data"]
+    return Start(model, process.stop()[1])
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def first(cache: Path) -> Start:
+    """It exports."""
+    return start(cache)
+
+
+@pytest.fixture(scope="module")
+def vit(cache: Path, first: Start) -> Path:
+    """What it has exported: all layers."""
+    return cache / "ViT-B-32-random"
+
+
+def test_the_first_start_exports_and_the_second_does_not(cache: Path, first: Start, vit: Path) -> None:
+    log = first.log
+    assert log.index("exporting_model") < log.index("comparing with PyTorch") < log.index("model_exported")
+    manifest = read_manifest(vit)
+    assert manifest.source.random_weights
+    assert (first.model["id"], first.model["fingerprint"]) == (manifest.name, manifest.fingerprint())
+    assert {path.name for path in cache.iterdir()} == {"ViT-B-32-random", ".ViT-B-32-random.lock"}
+
+    second = start(cache)
+    assert second.model == first.model
+    assert "exporting_model" not in second.log
+
+
+def test_an_unknown_name_is_told_with_those_that_are_like_it(tmp_path: Path) -> None:
+    status, said = failed_start(models="ViT-B-33", cache_dir=str(tmp_path))
+    assert status == 1
+    assert "ViT-B-33 is neither a folder nor a model in" in said
+    assert "Similar names: ViT-B-32" in said
+
+
+def operators(graph: Path) -> Counter[str]:
+    import onnx
+
+    return Counter(node.op_type for node in onnx.load(graph, load_external_data=False).graph.node)
+
+
+def test_a_transformer_is_exported_with_its_facts(vit: Path) -> None:
+    manifest = read_manifest(vit)
+    assert manifest.name == "ViT-B-32-random"
+    assert manifest.source.random_weights
+    assert (manifest.embed_dim, manifest.image.size, manifest.image.resize) == (512, 224, "shortest")
+    assert (manifest.text.context_length, manifest.text.padding, manifest.text.eot_id) == (77, "trim", 49407)
+    assert (manifest.scoring.function, manifest.scoring.logit_bias) == ("softmax", 0.0)
+    assert manifest.scoring.logit_scale == pytest.approx(1 / 0.07)
+    assert set(manifest.files) == {"image.onnx", "text.onnx", "tokenizer.json"}
+
+
+def test_a_text_at_its_own_length_equals_the_text_padded_to_the_context_length(vit: Path) -> None:
+    from clipserve_models.verify import Graph
+
+    tokenizer = load_tokenizer(vit, read_manifest(vit).text)
+    rows = tokenizer.encode(["a dog", "a cat on a mat", "x"])
+    graph = Graph(vit / "text.onnx")
+    short, full = (
+        graph.run(dict(zip(("token_ids", "lengths"), tokenizer.pad(rows, length), strict=True)))
+        for length in (8, 77)
+    )
+    assert short.shape == (3, 512)
+    np.testing.assert_allclose(short, full, atol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(short, axis=1), 1, atol=1e-6)
+
+
+def test_the_graphs_keep_the_contract(vit: Path) -> None:
+    import onnx
+
+    for name, inputs in (
+        ("image.onnx", {"pixels": ("UINT8", ["N", 224, 224, 3])}),
+        ("text.onnx", {"token_ids": ("INT32", ["N", "L"]), "lengths": ("INT32", ["N"])}),
+    ):
+        model = onnx.load(vit / name)
+        found = {
+            value.name: (
+                onnx.TensorProto.DataType.Name(value.type.tensor_type.elem_type),
+                [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim],
+            )
+            for value in model.graph.input
+        }
+        assert found == inputs
+        assert [value.name for value in model.graph.output] == ["embedding"]
+        assert model.ir_version <= 10
+        assert "ArgMax" not in operators(vit / name)
+        for weight in model.graph.initializer:
+            assert np.isfinite(onnx.numpy_helper.to_array(weight)).all(), weight.name
+
+
+def test_pixels_go_into_one_cast_and_nowhere_else(vit: Path) -> None:
+    """TensorRT refuses every other use of uint8."""
+    import onnx
+
+    from clipserve_models.uint8_rule import violations
+
+    for folder in (vit, DEMO):
+        graph = onnx.load(folder / "image.onnx").graph
+        assert [node.op_type for node in graph.node if "pixels" in node.input] == ["Cast"]
+        assert violations(graph) == []
+
+
+def test_what_nobody_reads_is_not_computed(vit: Path) -> None:
+    """Behind its keys and values, the last of 12 blocks works on one state of an image's 50."""
+    import onnx
+
+    graph = onnx.shape_inference.infer_shapes(onnx.load(vit / "image.onnx")).graph
+    shapes = {
+        value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in graph.value_info
+    }
+    weights = {tensor.name for tensor in graph.initializer}
+    products = [node for node in graph.node if node.op_type == "MatMul" and node.input[1] in weights]
+    states = [shapes[node.input[0]][-2] for node in products[:-1]]  # the last one is the projection
+    assert Counter(states) == {50: 11 * 4 + 1, 1: 4}
+
+
+def test_the_weights_decide_the_activation(vit: Path) -> None:
+    """OpenAI's tag means QuickGELU, x * sigmoid(1.702 x), though open_clip's configuration does not say so."""
+    import torch
+
+    from clipserve_models import checkpoint
+    from clipserve_models.verify import MIN_COSINE
+
+    assert operators(vit / "image.onnx")["Sigmoid"] == operators(vit / "text.onnx")["Sigmoid"] == 12
+    other = entry("ViT-B-32", "laion2b_s34b_b79k")
+    model, _ = checkpoint.load(other, weights=None, random_weights=True, seed=0)
+    assert not [each for each in model.modules() if type(each).__name__ == "QuickGELU"]
+
+    # The same seed, hence the same weights: what differs is the activation, enough for an export to be refused.
+    quick = np.array(read_manifest(vit).reference.image_embeddings)
+    with torch.no_grad():
+        pixels = checkpoint.normalized(model, reference_pixels(224))
+        plain = model.encode_image(pixels, normalize=True).numpy()
+    cosine = (quick * plain).sum(axis=1)
+    assert (cosine < MIN_COSINE).all()

@@ -1,0 +1,50 @@
+"""The rule of uint8 for every architecture of the catalog: TensorRT must be able to read each image graph."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from clipserve_models.catalog import read_catalog
+from tests.external.export.test_export import entry
+from tests.models.architectures import ALL, shorten
+
+# `export` ignores the warnings of torch, too.
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+# The tests of fp16 variants export these, and look at the rule too.
+ELSEWHERE = {"ViT-B-32", "RN50", "MobileCLIP2-S0", "ViT-B-16-SigLIP2"}
+MODELS = sorted({each.model for each in read_catalog().values()} - (set() if ALL else ELSEWHERE))
+# By day the small ones: of each kind that open_clip and timm build in another way.
+BY_DAY = ("MobileCLIP2-S4", "RN50x4", "ViT-B-16")
+
+
+@pytest.mark.parametrize(
+    "model",
+    [pytest.param(each, marks=[pytest.mark.nightly] * (each not in BY_DAY)) for each in MODELS],
+)
+def test_the_image_graph_of_each_architecture_reads_pixels_in_one_cast(model: str, tmp_path: Path) -> None:
+    """In fp32, and with EXPORT_ALL in half precision, as the tests of fp16 variants do for each kind of model."""
+    import onnx
+    import torch
+
+    from clipserve_models import checkpoint, tracing
+    from clipserve_models.half import HALF, fold_batch_norms, halve
+    from clipserve_models.towers import simplify
+    from clipserve_models.uint8_rule import violations
+
+    short = shorten(tmp_path, model, {"vocab_size": 400})  # the text tower is not looked at
+    with torch.no_grad():
+        for dtype in (torch.float32, HALF)[: 1 + ALL]:
+            built, _ = checkpoint.load(entry(short), weights=None, random_weights=True, seed=0)
+            size = int(np.ravel(built.visual.preprocess_cfg["size"])[0])  # a number, or two
+            if dtype is HALF:
+                fold_batch_norms(built.visual, torch.zeros(1, 3, size, size))
+                halve(built)
+            simplify(built)
+            tracing.trace_image(built, size, tmp_path / "image.onnx", dtype)  # it raises, or obeys
+            graph = onnx.load(tmp_path / "image.onnx", load_external_data=False).graph
+            assert violations(graph) == []
+            assert [node.op_type for node in graph.node if "pixels" in node.input] == ["Cast"]

@@ -1,0 +1,87 @@
+"""Tiny models to make variants of, and few photographs to judge them on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clipserve.clip.artifact import read_manifest
+from clipserve.clip.manifest import ModelManifest
+from clipserve_models.variants.making import Plan, make_variant, plan_of
+from tests.external.export.test_export import TINY_TEXT, TINY_VISION, add_model, entry, make
+from tests.models.variants.conftest import photos, write_photos  # noqa: F401
+
+Planner = Callable[..., Plan]
+TINY = {"embed_dim": 32, "vision_cfg": TINY_VISION, "text_cfg": TINY_TEXT}
+
+
+@pytest.fixture(scope="session")
+def few_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """33, enough to judge."""
+    return write_photos(tmp_path_factory.mktemp("few"), 11)
+
+
+@pytest.fixture(scope="session")
+def few_labels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Labels of the photos, and five others: few prompts."""
+    path = tmp_path_factory.mktemp("labels") / "classes.tsv"
+    labels = ("cat", "coffee", "rocket", "guitar", "street", "night sky", "page of text", "bread")
+    path.write_text("".join(f"{row}\t{label}\t{label}\n" for row, label in enumerate(labels)))
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny transformer, as an artifact."""
+    folder = tmp_path_factory.mktemp("tiny")
+    add_model(folder, "tiny-half", TINY)
+    make("tiny-half", None, folder / "artifact", say=lambda _: None)
+    return folder / "artifact"
+
+
+@pytest.fixture(scope="session")
+def tiny_fp16(tiny: Path, few_photos: Path, few_labels: Path) -> Path:
+    asked = _plan(few_photos, few_labels, tiny, tiny.parent / "fp16")
+    made = make_variant(asked, say=lambda _: None)
+    assert made == read_manifest(tiny.parent / "fp16")
+    return tiny.parent / "fp16"
+
+
+@pytest.fixture
+def plan(few_photos: Path, few_labels: Path) -> Planner:
+    """A plan of an artifact's fp16 variant in another folder, on few photos."""
+    return partial(_plan, few_photos, few_labels)
+
+
+def _plan(judged_on: Path, classes: Path, folder: Path, out: Path, **options: Any) -> Plan:
+    return plan_of(folder, judged_on, "fp16", out=out, classes=classes, **options)
+
+
+@pytest.fixture(scope="session")
+def with_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with weights of three tiny models: one, another, and one of which a layer gives large values."""
+    import open_clip
+    import torch
+
+    folder = tmp_path_factory.mktemp("weights")
+    add_model(folder, "tiny-file", TINY)
+    for seed, name in enumerate(("own", "other", "large")):
+        torch.manual_seed(seed)
+        model = open_clip.create_model("tiny-file")
+        if name == "large":
+            with torch.no_grad():
+                layer = model.visual.transformer.resblocks[0].mlp
+                layer.c_fc.weight[0, 0] = 7_000
+                layer.c_proj.weight[:, 0] = 0
+        torch.save(model.state_dict(), folder / f"{name}.pt")
+    return folder
+
+
+def export_file(folder: Path, weights: str, out: Path) -> ModelManifest:
+    from clipserve_models.export import export
+
+    return export(entry("tiny-file"), out, weights=folder / f"{weights}.pt", say=lambda _: None)

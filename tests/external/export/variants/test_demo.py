@@ -1,0 +1,25 @@
+"""A variant of the demo model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from clipserve.clip.artifact import read_manifest
+from clipserve.demo import FOLDER as DEMO
+from tests.models.variants.test_making import cli
+from tests.support import serving
+
+
+async def test_the_demo_model_s_text_tower_passes_in_int8_and_is_served(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "demo@int8"
+    result = cli(str(DEMO), "--photos", str(photos), "--no-image", "--no-timing", "--out", str(out))
+    assert result.returncode == 0, result.stderr
+    assert "text cosine, mean" in result.stdout
+    record = read_manifest(out).variant
+    assert record
+    assert record.towers == ["text"]
+    assert 0.99 < record.text_mean_cosine < 0.9999
+    assert record.batch_cosine > 0.99999
+    assert (out / "image.onnx").read_bytes() == (DEMO / "image.onnx").read_bytes()
+    async with serving(None, out, backend="onnx") as running:
+        assert (await running.embed(text="a cat")).json()["fingerprint"].startswith("demo@int8-")

@@ -1,0 +1,77 @@
+"""The int8 graphs themselves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from clipserve.clip.reference import cosines, reference_pixels
+from clipserve.demo import FOLDER as DEMO
+from clipserve_models.errors import ModelsError
+
+
+@pytest.mark.parametrize(("tower", "kept"), [("image", ("Conv_6", "Gemm_142")), ("text", ("MatMul_302",))])
+def test_weights_have_seven_bits_and_the_outer_layers_stay_fp32(
+    tower: str, kept: tuple[str, ...], tmp_path: Path
+) -> None:
+    import onnx
+    from onnx import numpy_helper
+
+    from clipserve_models.variants.int8 import quantize_graph
+
+    texts = {"token_ids": np.array([[101, 4937, 102]], np.int32), "lengths": np.array([3], np.int32)}
+    feeds = [{"pixels": reference_pixels(256)}] if tower == "image" else [texts]
+    source, target = DEMO / f"{tower}.onnx", tmp_path / f"{tower}.onnx"
+    quantize_graph(source, target, "static", feeds)
+    before, after = onnx.load(source), onnx.load(target)
+    assert after.ir_version == before.ir_version
+    assert {o.domain: o.version for o in after.opset_import} == {
+        o.domain: o.version for o in before.opset_import
+    }
+    writers = {output: node.op_type for node in after.graph.node for output in node.output}
+    products = [node for node in after.graph.node if node.op_type in ("Conv", "MatMul", "Gemm")]
+    for node in products:
+        assert (writers.get(node.input[1]) != "DequantizeLinear") == (
+            node.name in kept or not node_is_constant(node, writers)
+        ), node.name
+    matrices = [
+        numpy_helper.to_array(tensor)
+        for tensor in after.graph.initializer
+        if tensor.data_type == onnx.TensorProto.INT8 and tensor.name.endswith("_quantized")
+    ]
+    assert len(matrices) >= 35
+    assert max(np.abs(matrix.astype(int)).max() for matrix in matrices) <= 64
+
+
+def node_is_constant(node: object, writers: dict[str, str]) -> bool:
+    """Whether the second operand is a weight: attention multiplies two activations."""
+    return writers.get(node.input[1]) in (None, "DequantizeLinear")  # type: ignore[attr-defined]
+
+
+def test_smoothing_changes_nothing_in_fp32(tmp_path: Path) -> None:
+    import onnx
+    import onnxruntime
+
+    from clipserve_models.variants import int8
+
+    folded = tmp_path / "folded.onnx"
+    int8._fold(DEMO / "text.onnx", folded)
+    feeds = {"token_ids": np.array([[101, 4937, 102]], np.int32), "lengths": np.array([3], np.int32)}
+    model = onnx.load(folded)
+    products = int8._constant_products(model.graph)
+    assert len(products) == 36
+    int8._smooth(model, products, [feeds])
+    assert sum(node.name.endswith("/smooth") for node in model.graph.node) == 24
+    smoothed = onnxruntime.InferenceSession(model.SerializeToString()).run(None, feeds)[0]
+    plain = onnxruntime.InferenceSession(DEMO / "text.onnx").run(None, feeds)[0]
+    assert cosines(smoothed, plain).min() > 0.99999
+
+
+def test_convolutions_are_not_dynamic(tmp_path: Path) -> None:
+    from clipserve_models.variants.int8 import quantize_graph
+
+    with pytest.raises(ModelsError, match=r"image\.onnx is made of convolutions"):
+        quantize_graph(DEMO / "image.onnx", tmp_path / "image.onnx", "dynamic", [])
+    assert not list(tmp_path.iterdir())

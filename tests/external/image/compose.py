@@ -1,0 +1,67 @@
+"""docker-compose.yml, run by podman-compose on the engine's storage."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from loadtests.process import free_port
+from tests.external.image.engine import ROOT, Engine
+
+NAME = "clipserve-compose-test"
+# Where the file's images are found here.
+IMAGES = {
+    "ALERTMANAGER_IMAGE": "localhost/clipserve-alertmanager",
+    "CLIPSERVE_IMAGE": "localhost/clipserve",
+    "HAPROXY_IMAGE": "localhost/clipserve-haproxy",
+    "PROMETHEUS_IMAGE": "localhost/clipserve-prometheus",
+    "REDIS_IMAGE": "localhost/clipserve-redis",
+    "TENSORRT_IMAGE": "localhost/clipserve-tensorrt",
+}
+PORTS = ("PORT", "GRPC_PORT", "OPERATIONS_PORT", "EDGE_PORT", "PROMETHEUS_PORT", "ALERTMANAGER_PORT")
+
+
+def each_job_alone(folder: Path) -> Path:
+    """docker-compose.yml, but no service asks for a GPU or waits for another one; in `folder`."""
+    text = (ROOT / "docker-compose.yml").read_text()
+    for unwanted in (r"    deploy: \*gpu\n", r"    depends_on:\n(?:      .+\n)+"):
+        text, times = re.subn(unwanted, "", text)
+        assert times
+    file = folder / "docker-compose.yml"
+    file.write_text(text.replace("./", f"{ROOT}/"))
+    return file
+
+
+class Compose:
+    """A project of its own, with free ports."""
+
+    def __init__(self, engine: Engine, file: Path | None = None, **variables: str) -> None:
+        self._engine = engine
+        self.ports = {name: free_port() for name in PORTS}
+        ports = {name: str(port) for name, port in self.ports.items()}
+        self._variables = {**IMAGES, **ports, **variables}
+        self._file = [f"--file={file}"] if file else []
+
+    def run(self, *words: str, check: bool = True) -> str:
+        """podman-compose with these words; its standard output."""
+        command = ["podman-compose", "--project-name", NAME, *self._file, *words]
+        return self._engine.run(*command, check=check, **self._variables)
+
+    def up(self, *services: str, profiles: tuple[str, ...] = ()) -> None:
+        chosen = [word for profile in profiles for word in ("--profile", profile)]
+        self.run(*chosen, "up", "--detach", "--no-build", *services)
+
+    def job(self, profile: str, service: str) -> str:
+        """Run a service that ends, to its end."""
+        return self.run("--profile", profile, "run", "--rm", "--no-deps", "-T", service)
+
+    def container(self, service: str, number: int = 1) -> str:
+        return f"{NAME}_{service}_{number}"
+
+    def execute(self, service: str, *command: str) -> str:
+        return self._engine.run("podman", "exec", self.container(service), *command)
+
+    def down(self) -> None:
+        every = ("edge", "redis", "observe", "gpu", "tensorrt")
+        chosen = [word for profile in every for word in ("--profile", profile)]
+        self.run(*chosen, "down", "--volumes", "--timeout=1", check=False)

@@ -1,0 +1,113 @@
+"""Each profile of docker-compose.yml that needs no GPU, started for real; Debian has no Grafana."""
+
+from __future__ import annotations
+
+import ssl
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import grpc
+import httpx
+import pytest
+
+from tests.external.image.compose import Compose
+from tests.external.image.container import classify, classify_by_grpc, until
+from tests.external.image.edge import CERTIFICATE, certificate
+from tests.external.image.engine import Engine
+
+
+@pytest.fixture(scope="module")
+def compose(engine: Engine, image: str) -> Iterator[Compose]:
+    """The service, the edge, Prometheus, Alertmanager and Redis."""
+    engine.stand_in("haproxy")
+    engine.stand_in("redis")
+    engine.stand_in("prometheus", 'ENTRYPOINT ["/usr/bin/prometheus"]')
+    engine.stand_in("alertmanager", 'ENTRYPOINT ["/usr/bin/prometheus-alertmanager"]')
+    certificate(engine)
+    made = Compose(
+        engine,
+        CLIPSERVE_REDIS_URL="redis://redis:6379/0",
+        CLIPSERVE_LABEL_SET_STORE="redis",
+        CLIPSERVE_IMAGE=image,
+    )
+    try:
+        services = ("clipserve", "edge", "prometheus", "alertmanager", "redis")
+        made.up(*services, profiles=("edge", "observe", "redis"))
+        until(lambda: ready(made), 120, lambda: made.run("logs", "clipserve", check=False))
+        yield made
+    finally:
+        made.down()
+
+
+def ready(compose: Compose) -> bool:
+    return bool(ask(f"http://127.0.0.1:{compose.ports['OPERATIONS_PORT']}/readyz").get("status") == "ready")
+
+
+def ask(url: str) -> Any:
+    """JSON, or {} where nothing listens yet."""
+    try:
+        return httpx.get(url, timeout=10).json()
+    except httpx.TransportError:
+        return {}
+
+
+def secure(compose: Compose) -> str:
+    return f"localhost:{compose.ports['EDGE_PORT']}"
+
+
+def test_the_edge_speaks_tls_for_rest_and_grpc(compose: Compose) -> None:
+    context = ssl.create_default_context(cafile=CERTIFICATE)
+    with httpx.Client(base_url=f"https://{secure(compose)}", verify=context, timeout=30) as client:
+        until(lambda: client.get("/readyz").status_code == 200, 30, lambda: compose.run("logs", "edge"))
+        assert classify(client) == "cat"
+    credentials = grpc.ssl_channel_credentials(CERTIFICATE.read_bytes())
+    with grpc.secure_channel(secure(compose), credentials) as channel:
+        time.sleep(2)  # until the edge has asked for gRPC's sake too
+        assert classify_by_grpc(channel) == "cat"
+
+
+def test_haproxy_has_no_warning_about_the_configuration_of_the_edge(compose: Compose) -> None:
+    compose.execute("edge", "haproxy", "-dW", "-c", "-f", "/usr/local/etc/haproxy/haproxy.cfg")
+
+
+def test_label_sets_are_kept_in_redis(compose: Compose) -> None:
+    url = f"http://127.0.0.1:{compose.ports['PORT']}/label-sets/pets"
+    assert httpx.put(url, json={"labels": ["cat", "dog"]}, timeout=30).is_success
+    assert int(compose.execute("redis", "redis-cli", "dbsize")) > 0
+
+
+def test_redis_is_in_no_network_that_the_edge_is_in(compose: Compose) -> None:
+    resolved = "getent hosts redis || echo unknown"
+    assert compose.execute("edge", "sh", "-c", resolved) == "unknown"
+    assert compose.execute("clipserve", "sh", "-c", resolved) != "unknown"
+
+
+@pytest.mark.parametrize("service", ["clipserve", "edge", "prometheus", "alertmanager", "redis"])
+def test_no_service_has_a_capability_or_a_root_that_can_be_written(compose: Compose, service: str) -> None:
+    status = compose.execute(service, "cat", "/proc/1/status")
+    assert "CapEff:\t0000000000000000" in status
+    assert "NoNewPrivs:\t1" in status
+    refused = compose.execute(service, "sh", "-c", "touch /made 2>/dev/null || echo refused")
+    assert refused == "refused"
+
+
+# Last: Prometheus asks each 15 s whom to scrape, and then scrapes; the others need not wait for that.
+
+
+def test_prometheus_scrapes_the_service_and_has_read_its_rules(compose: Compose) -> None:
+    url = f"http://127.0.0.1:{compose.ports['PROMETHEUS_PORT']}/api/v1"
+
+    def scraped() -> bool:
+        result = ask(f"{url}/query?query=up{{job='clipserve'}}").get("data", {}).get("result", [])
+        return any(each["value"][1] == "1" for each in result)
+
+    until(scraped, 120, lambda: str(ask(f"{url}/targets")))
+    assert ask(f"{url}/rules")["data"]["groups"]
+
+
+def test_prometheus_has_found_alertmanager(compose: Compose) -> None:
+    url = f"http://127.0.0.1:{compose.ports['PROMETHEUS_PORT']}/api/v1/alertmanagers"
+    until(lambda: bool(ask(url)["data"]["activeAlertmanagers"]), 60, lambda: str(ask(url)))
+    receivers = ask(f"http://127.0.0.1:{compose.ports['ALERTMANAGER_PORT']}/api/v2/receivers")
+    assert [each["name"] for each in receivers] == ["page", "ticket"]

@@ -1,0 +1,73 @@
+"""Label sets of two services on one real Redis, which goes away and comes back."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from tests.e2e.test_label_sets import definition, put_at_once, starting, until, version_at
+from tests.process import Process
+from tests.redis_server import RedisServer
+
+pytestmark = pytest.mark.skipif(
+    not shutil.which("redis-server"), reason="needs Debian's package redis-server"
+)
+
+AWAY_SECONDS = 2  # a change waits for Redis longer than this, so that one is refused
+
+
+@pytest.fixture(scope="module")
+def redis() -> Iterator[RedisServer]:
+    server = RedisServer()
+    asyncio.run(server.answers())
+    yield server
+    server.kill()
+
+
+@pytest.fixture(scope="module")
+def both(redis: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Process, Process]]:
+    """Two services on it, started side by side. All tests use them, each with sets of its own generation."""
+    folder = tmp_path_factory.mktemp("state")
+    shared = {"label_set_store": "redis", "redis_url": redis.url}
+    here, there = (starting(folder, **shared) for _ in range(2))
+    for process in (here, there):
+        process.wait_ready()
+    yield here, there
+    assert not list(folder.iterdir()), "nothing is kept in a file"
+    for process in (here, there):
+        assert process.stop()[0] == 0
+
+
+def test_what_is_put_at_one_service_is_served_at_the_other(both: tuple[Process, Process]) -> None:
+    here, there = both
+    for number, (one, other) in enumerate(((here, there), (there, here))):
+        version = httpx.put(f"{one.url}/label-sets/pets", json=definition(number)).json()["version"]
+        until(lambda other=other, version=version: version_at(other, "pets") == version)  # type: ignore[misc]
+    put_at_once(here, there)
+    until(lambda: version_at(here, "pets") == version_at(there, "pets") is not None)
+
+
+def test_without_redis_sets_are_served_and_not_changed(
+    both: tuple[Process, Process], redis: RedisServer
+) -> None:
+    here, there = both
+    version = httpx.put(f"{here.url}/label-sets/pets", json=definition(1)).json()["version"]
+    until(lambda: version_at(there, "pets") == version)
+    redis.popen.send_signal(signal.SIGSTOP)
+    began = time.monotonic()
+    while time.monotonic() - began < AWAY_SECONDS:
+        for process in (here, there):
+            assert version_at(process, "pets") == version
+        refused = httpx.put(f"{here.url}/label-sets/pets", json=definition(2), timeout=30)
+        assert (refused.status_code, refused.json()["code"]) == (503, "store_unavailable")
+        assert httpx.get(here.url + "/readyz").status_code == 200
+    redis.popen.send_signal(signal.SIGCONT)
+    until(lambda: httpx.put(f"{there.url}/label-sets/pets", json=definition(3)).status_code == 200)
+    version = httpx.get(f"{there.url}/label-sets/pets").json()["version"]
+    until(lambda: version_at(here, "pets") == version)

@@ -1,0 +1,139 @@
+"""Label sets in Redis: what happens while it is away, and what is in it."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import AsyncIterator, Awaitable
+
+import pytest
+
+from clipserve.application.label_sets import redis_store
+from clipserve.application.label_sets.redis_store import PREFIX, RedisStore
+from clipserve.application.label_sets.store import Key
+from clipserve.errors import StoreUnavailable
+from tests.access.support import logged
+from tests.application.label_sets.making import rows_of
+from tests.redis_server import PASSWORD, RedisServer
+
+A: Key = ("sets", "a")
+
+
+@pytest.fixture
+async def store(redis: RedisServer) -> AsyncIterator[RedisStore]:
+    store = RedisStore(redis.url)
+    yield store
+    await store.aclose()
+
+
+async def fails(store: RedisStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All methods, within their limits of time; these are a fifth of the usual ones."""
+    small, large = redis_store._SECONDS / 5, redis_store._VALUE_SECONDS / 5
+
+    async def in_time(call: Awaitable[object], seconds: float) -> None:
+        begun = time.monotonic()
+        with pytest.raises(StoreUnavailable, match="CLIPSERVE_REDIS_URL runs"):
+            await call
+        assert time.monotonic() - begun < 10 * seconds
+
+    with monkeypatch.context() as patch:
+        patch.setattr(redis_store, "_SECONDS", small)
+        patch.setattr(redis_store, "_VALUE_SECONDS", large)
+        await in_time(store.revision(), small)
+        await in_time(store.names("sets"), small)
+        await in_time(store.get("sets", ["a"]), large)
+        await in_time(store.put({A: b"2"}), large)
+        await in_time(store.delete([A], 1), large)
+
+
+@pytest.mark.parametrize("how", ["killed", "stopped"])
+async def test_a_redis_that_is_away_is_unavailable_in_time_and_then_it_works_again(
+    store: RedisStore, redis: RedisServer, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await store.put({A: b"1"})
+    # Several connections, all of which will be broken.
+    await asyncio.gather(*(store.names("sets") for _ in range(10)))
+    redis.kill() if how == "killed" else redis.popen.send_signal(signal.SIGSTOP)
+    with logged() as log:
+        await fails(store, monkeypatch)
+    if how == "killed":
+        assert log.events.count("label_set_store_failed") == len(log.events) <= 4
+        redis.start()
+    else:
+        redis.popen.send_signal(signal.SIGCONT)
+    await redis.answers()
+    # The first call after a pause, and all that come with it.
+    await asyncio.gather(*(store.revision() for _ in range(10)))
+    await store.put({A: b"3"})
+    assert await rows_of(store, "sets") == {"a": b"3"}
+
+
+async def test_a_call_that_was_cut_off_does_not_get_into_the_next_ones_way(
+    store: RedisStore, redis: RedisServer
+) -> None:
+    await store.put({A: b"1" * 1_000_000, ("sets", "b"): b"2"})
+    for i in range(50):
+        cut = [
+            asyncio.ensure_future(store.get("sets", ["a"])),
+            asyncio.ensure_future(store.put({A: b"1" * 1_000_000})),
+        ]
+        await asyncio.sleep(i * 0.0001)
+        for each in cut:
+            each.cancel()
+        assert await store.get("sets", ["b"]) == {"b": b"2"}
+        await asyncio.gather(*cut, return_exceptions=True)
+
+
+async def test_a_redis_that_was_emptied_does_not_show_an_old_revision_again(
+    store: RedisStore, redis: RedisServer
+) -> None:
+    await store.put({A: b"1"})
+    before = await store.revision()
+    redis.kill()  # it keeps nothing
+    redis.start()
+    await redis.answers()
+    assert await store.revision() == 0
+    await store.put({A: b"1"})
+    assert await store.revision() not in (0, before)
+
+
+async def test_all_keys_are_on_one_node_of_a_cluster(store: RedisStore, redis: RedisServer) -> None:
+    await store.put({("sets", "a"): b"", ("definitions", "a"): b"", ("builds", "{b}"): b""})
+    listed = redis.ask("KEYS", "*").split()
+    assert sorted(listed) == sorted(PREFIX + name for name in ("sets", "definitions", "builds", "revision"))
+    assert len({redis.ask("CLUSTER", "KEYSLOT", key) for key in listed}) == 1
+    assert PREFIX == "{clipserve:label-sets}:"
+
+
+async def test_a_redis_without_memory_changes_nothing(store: RedisStore, redis: RedisServer) -> None:
+    await store.put({A: b"1", ("builds", "a"): b"1"})
+    before = await store.revision()
+    redis.ask("CONFIG", "SET", "maxmemory", "1")
+    with logged() as log, pytest.raises(StoreUnavailable):
+        await store.put({A: b"2" * 1_000_000, ("builds", "a"): b"2"})
+    assert "maxmemory" in log.lines[0]["reason"]
+    assert await store.revision() == before, "it is read from as ever"
+    assert await rows_of(store, "sets") == await rows_of(store, "builds") == {"a": b"1"}
+    redis.ask("CONFIG", "SET", "maxmemory", "0")
+    await store.put({A: b"2"})
+    assert await rows_of(store, "sets") == {"a": b"2"}
+
+
+async def test_a_redis_without_memory_deletes(store: RedisStore, redis: RedisServer) -> None:
+    await store.put({A: b"1", ("builds", "a"): b"1"})
+    before = await store.revision()
+    redis.ask("CONFIG", "SET", "maxmemory", "1")
+    assert not await store.delete([A], before - 1)
+    assert await store.delete([A, ("builds", "a")], before)
+    assert await store.revision() != before, "others see it"
+    assert await rows_of(store, "sets") == {}
+
+
+async def test_a_wrong_password_is_unavailable_and_not_logged(redis: RedisServer) -> None:
+    store = RedisStore(redis.url.replace(PASSWORD, "another-one"))
+    with logged() as log, pytest.raises(StoreUnavailable) as failed:
+        await store.revision()
+    await store.aclose()
+    assert log.events == ["label_set_store_failed"]
+    assert "another-one" not in log.getvalue() + failed.value.detail

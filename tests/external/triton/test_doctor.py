@@ -1,0 +1,33 @@
+"""`clipserve doctor` in front of a real Triton."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from clipserve.demo import FOLDER as DEMO
+from tests.commands.doctor.asking import doctor
+from tests.process import copy_of_demo
+from tests.triton.stand_in import MANIFEST
+
+if TYPE_CHECKING:
+    from .conftest import Triton
+
+
+def test_one_that_serves_the_artifact_is_no_fault(triton: Triton) -> None:
+    told = doctor("--only", "triton", backend="triton", triton_url=triton.url, models=DEMO)
+    assert (told.status, [line["level"] for line in told.lines()]) == (0, ["ok", "ok"]), told.output
+    assert f"serves {MANIFEST.fingerprint()} in fp32" in told.lines()[0]["found"]
+
+
+def test_one_that_serves_another_artifact_is_named_with_both_fingerprints(
+    triton: Triton, tmp_path: Path
+) -> None:
+    copy = copy_of_demo(tmp_path)
+    manifest = json.loads((copy / "model.json").read_text())
+    manifest["image"]["resize"] = "squash"
+    (copy / "model.json").write_text(json.dumps(manifest))
+    told = doctor("--only", "triton", backend="triton", triton_url=triton.url, models=copy)
+    assert told.status == 1
+    assert f"Triton's model demo_image is {MANIFEST.fingerprint()}" in told.only("problem")["found"]

@@ -1,0 +1,55 @@
+"""`python -m loadtests gpu-check --triton`: the whole of it, at a real Triton on this CPU."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from clipserve.clip.artifact import read_manifest
+from clipserve.demo import FOLDER as DEMO
+from tests.external.triton.conftest import Triton
+from tests.process import ROOT
+
+
+def test_vectors_rates_and_gateways_of_a_triton_are_measured(triton: Triton, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "loadtests", "gpu-check", "--triton", triton.url]
+    metrics = f"http://127.0.0.1:{triton.metrics_port}/metrics"
+    few = ["--most", "7", "--seconds", "0.2", "--gateways", "1", "--gateways", "2", "--senders", "2"]
+    options = [*few, "--clients", "16", "--triton-metrics", metrics, "--out", str(tmp_path)]
+    done = subprocess.run([*command, *options], cwd=ROOT, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (file,) = tmp_path.iterdir()
+    found = json.loads(file.read_text())
+    passed = {line["what"]: line["passed"] for line in found["lines"]}
+    names = ["image", *(f"text of {length} tokens" for length in read_manifest(DEMO).text.lengths)]
+    for name in names:
+        for rows in (1, 2, 3, 7):
+            assert passed[f"{name}, {rows} rows against the CPU, lowest cosine"] is True
+        assert passed[f"{name}, alone against in a batch, lowest cosine"] is True
+    assert [what for what in passed if "against the export" in what]
+    assert passed["rows an execution, 2 gateways"] is True
+    assert False not in passed.values()
+    speeds = found["speeds"]
+    assert [speed["what"] for speed in speeds if "rows/s" in speed] == names
+    assert all(speed["rows/s"] > 0 < speed["rows/s of computing"] for speed in speeds if "rows/s" in speed)
+    runs = [speed for speed in speeds if "JPEG/s" in speed]
+    assert [run["gateways"] for run in runs] == [1, 2]
+    assert all(run["JPEG/s"] > 0 == run["not answered"] for run in runs)
+    assert "| Triton fp32 | image, 7 rows against the CPU, lowest cosine |" in done.stdout
+
+
+def test_a_triton_that_serves_another_model_is_told(triton: Triton, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    manifest = json.loads((DEMO / "model.json").read_text())
+    manifest["prompt_templates"] = ["another {}"]
+    manifest["files"]["image.onnx"] = "0" * 64
+    (other / "model.json").write_text(json.dumps(manifest))
+    command = [sys.executable, "-m", "loadtests", "gpu-check", str(other), "--triton", triton.url]
+    done = subprocess.run(
+        [*command, "--out", str(tmp_path / "out")], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert f"Triton serves {read_manifest(DEMO).fingerprint()}, and none of the artifacts" in done.stdout

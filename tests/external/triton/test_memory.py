@@ -1,0 +1,57 @@
+"""A gateway that loses its Triton again and again does not grow."""
+
+from __future__ import annotations
+
+import asyncio
+
+import httpx
+import numpy as np
+import pytest
+
+from tests.external.triton.conftest import Triton, up
+from tests.external.triton.wire import Wire
+from tests.process import Process
+from tests.support import form, png
+
+PHOTO = png(size=(400, 300))
+
+
+@pytest.mark.parametrize("way", ["cut", pytest.param("killed", marks=pytest.mark.nightly)])
+async def test_fifty_losses_leave_no_memory_behind(brittle: Triton, way: str) -> None:
+    """A gateway sees the same of a server that is killed as of a wire to it that is cut: that takes no start."""
+    wire = Wire(brittle.grpc_port)
+    await wire.join()
+    process = Process(backend="triton", triton_url=wire.url, deadline_seconds=5, max_queue_seconds=60)
+    sizes = []
+    try:
+        await asyncio.to_thread(process.wait_ready)
+        async with httpx.AsyncClient(base_url=process.url, timeout=10) as client:
+            for _ in range(50):
+                assert await asked(client) == 200
+                await wire.cut()
+                if way == "killed":
+                    brittle.kill()
+                assert await asked(client) == 503
+                await said(client, 503)
+                if way == "killed":
+                    await asyncio.to_thread(up, brittle)
+                await wire.join()
+                await said(client, 200)
+                sizes.append(process.resident())
+        assert (await asyncio.to_thread(process.stop))[0] == 0
+    finally:
+        await wire.cut()
+    slope = float(np.polyfit(range(25), sizes[25:], 1)[0])  # KiB a loss
+    assert slope < 60, sizes
+
+
+async def asked(client: httpx.AsyncClient) -> int:
+    files = form([PHOTO] * 4, {"text": "cat"})
+    return (await client.post("/embed", files=files)).status_code
+
+
+async def said(client: httpx.AsyncClient, status: int) -> None:
+    """Wait until /readyz says so: ten times as long as is promised."""
+    async with asyncio.timeout(20):
+        while (await client.get("/readyz")).status_code != status:
+            await asyncio.sleep(0.02)

@@ -1,0 +1,242 @@
+"""What a real Triton server does with the repository that is written for it, and with those who call it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort
+import pytest
+import tritonclient.grpc.aio as client
+from tritonclient.utils import InferenceServerException, np_to_triton_dtype
+
+from clipserve.clip.artifact import read_manifest
+from clipserve.demo import FOLDER as DEMO
+from tests.support import eventually
+
+if TYPE_CHECKING:
+    from .conftest import Triton
+
+MANIFEST = read_manifest(DEMO)
+RANDOM = np.random.default_rng(0)
+PIXELS = RANDOM.integers(0, 256, (8, MANIFEST.image.size, MANIFEST.image.size, 3), dtype=np.uint8)
+LENGTHS = np.array([3, 16, 7, 2, 9, 12], np.int32)
+TOKEN_IDS = RANDOM.integers(1000, 2000, (6, 16), dtype=np.int32)
+
+
+@pytest.fixture
+async def server(triton: Triton) -> AsyncIterator[client.InferenceServerClient]:
+    async with client.InferenceServerClient(triton.url) as connected:
+        yield connected
+
+
+@pytest.fixture
+async def ending(brittle: Triton) -> AsyncIterator[client.InferenceServerClient]:
+    """A client of the server that may be ended."""
+    async with client.InferenceServerClient(brittle.url) as connected:
+        yield connected
+
+
+def tensor(name: str, array: npt.NDArray[Any]) -> client.InferInput:
+    made = client.InferInput(name, array.shape, np_to_triton_dtype(array.dtype))
+    made.set_data_from_numpy(array)
+    return made
+
+
+async def image(
+    server: client.InferenceServerClient, pixels: npt.NDArray[Any], **options: Any
+) -> npt.NDArray[Any]:
+    answer = await server.infer("demo_image", [tensor("pixels", pixels)], **options)
+    return np.asarray(answer.as_numpy("embedding"))
+
+
+async def text(server: client.InferenceServerClient, ids: npt.NDArray[Any], lengths: npt.NDArray[Any]) -> Any:
+    rows = [tensor("token_ids", ids), tensor("lengths", lengths[:, np.newaxis])]
+    return (await server.infer("demo_text", rows)).as_numpy("embedding")
+
+
+def expected(graph: str, **feeds: npt.NDArray[Any]) -> Any:
+    return ort.InferenceSession(DEMO / graph).run(None, feeds)[0]
+
+
+def cosine(one: Any, other: Any) -> float:
+    return float((one * other).sum(axis=1).min())
+
+
+async def outcome(call: Awaitable[Any]) -> str:
+    """`ok`, or the status and the message."""
+    try:
+        await call
+    except InferenceServerException as error:
+        return f"{error.status()} {error.message()}".removeprefix("StatusCode.")
+    except asyncio.CancelledError:
+        return "left"
+    return "ok"
+
+
+async def test_vectors_are_onnxruntimes(server: client.InferenceServerClient) -> None:
+    assert cosine(await image(server, PIXELS[:3]), expected("image.onnx", pixels=PIXELS[:3])) > 0.99999
+    for length in (16, 77):
+        ids = np.pad(TOKEN_IDS, ((0, 0), (0, length - 16)))
+        vectors = await text(server, ids, LENGTHS)
+        assert cosine(vectors, expected("text.onnx", token_ids=ids, lengths=LENGTHS)) > 0.99999
+
+
+async def test_it_says_which_artifact_it_serves(server: client.InferenceServerClient) -> None:
+    config = (await server.get_model_config("demo_text")).config
+    assert config.parameters["fingerprint"].string_value == MANIFEST.fingerprint()
+    assert config.max_batch_size == 32
+
+
+async def test_concurrent_requests_are_batched_and_not_mixed(
+    triton: Triton, server: client.InferenceServerClient
+) -> None:
+    rows = triton.count("nv_inference_count", model="demo_image")
+    calls = triton.count("nv_inference_exec_count", model="demo_image")
+    want = expected("image.onnx", pixels=PIXELS)
+    order = [0, 3, 3, 1, 7, 0, 2, 5] * 8
+    answers = await asyncio.gather(*(image(server, PIXELS[i : i + 1]) for i in order))
+    assert cosine(np.concatenate(answers), want[order]) > 0.99999
+    await eventually(lambda: triton.count("nv_inference_count", model="demo_image") - rows == len(order))
+    calls = triton.count("nv_inference_exec_count", model="demo_image") - calls
+    assert len(order) / calls > 1.5
+
+
+async def test_a_request_that_the_graph_cannot_run_fails_alone(server: client.InferenceServerClient) -> None:
+    bad = np.full((1, 16), 10**8, np.int32)  # no such token
+    calls = [text(server, bad if i == 2 else TOKEN_IDS[i : i + 1], LENGTHS[i : i + 1]) for i in range(6)]
+    answers: list[Any] = await asyncio.gather(*calls, return_exceptions=True)
+    failed = [i for i, answer in enumerate(answers) if isinstance(answer, InferenceServerException)]
+    assert failed == [2]
+    assert answers[2].status() == "StatusCode.INTERNAL"
+    good = [0, 1, 3, 4, 5]
+    want = expected("text.onnx", token_ids=TOKEN_IDS[good], lengths=LENGTHS[good])
+    assert cosine(np.concatenate([answers[i] for i in good]), want) > 0.99999
+
+
+@pytest.mark.parametrize("way", ["cancelled", "deadline"])
+async def test_who_leaves_is_not_computed(
+    triton: Triton, server: client.InferenceServerClient, way: str
+) -> None:
+    def count(name: str, **labels: str) -> float:
+        return triton.count(name, model="demo_image", **labels)
+
+    def dropped() -> float:
+        return count("nv_inference_request_failure", reason="CANCELED")
+
+    computed, cancelled = count("nv_inference_count"), dropped()
+    staying = [asyncio.create_task(outcome(image(server, PIXELS))) for _ in range(20)]
+    # Else the small ones overtake them.
+    await eventually(lambda: count("nv_inference_pending_request_count") >= 12)
+    limit = {"client_timeout": 0.2} if way == "deadline" else {}
+    leaving = [asyncio.create_task(outcome(image(server, PIXELS[:1], **limit))) for _ in range(20)]
+    if way == "cancelled":
+        await asyncio.sleep(0.1)  # to reach the queue
+        for task in leaving:
+            task.cancel()
+    answers = await asyncio.gather(*leaving)
+    assert answers.count("ok") < 10
+    assert await asyncio.gather(*staying) == ["ok"] * 20
+    assert await image(server, PIXELS[:1]) is not None, "all that was before it has been dealt with"
+    # Of those who left, some may not have reached the queue; none was computed.
+    await eventually(lambda: 4 <= dropped() - cancelled <= 20 - answers.count("ok"))
+    await eventually(lambda: count("nv_inference_count") - computed == 20 * 8 + answers.count("ok") + 1)
+
+
+async def test_a_full_queue_and_a_long_wait_are_refused(
+    triton: Triton, server: client.InferenceServerClient
+) -> None:
+    rejected = triton.count("nv_inference_request_failure", model="demo_image", reason="REJECTED")
+    full = Counter(await asyncio.gather(*(outcome(image(server, PIXELS[:1])) for _ in range(300))))
+    refused = {said for said in full if said != "ok"}
+    assert full["ok"] > 0
+    assert len(refused) == 1, "refused for one reason"
+    assert all(said.startswith("UNAVAILABLE ") and "queue" in said for said in refused)
+    assert triton.count("nv_inference_request_failure", model="demo_image", reason="REJECTED") == rejected
+    late = Counter(await asyncio.gather(*(outcome(image(server, PIXELS, timeout=1000)) for _ in range(20))))
+    assert set(late) == {"ok", "UNAVAILABLE Request timeout expired"}
+    await eventually(
+        lambda: (
+            triton.count("nv_inference_request_failure", model="demo_image", reason="REJECTED") - rejected
+            == late["UNAVAILABLE Request timeout expired"]
+        )
+    )
+
+
+async def test_what_does_not_fit_is_an_invalid_argument(server: client.InferenceServerClient) -> None:
+    small = await outcome(image(server, PIXELS[:1, :100, :100]))
+    assert small.startswith(
+        "INVALID_ARGUMENT [request id: <id_unknown>] unexpected shape for input 'pixels' for model 'demo_image'. "
+        "Expected [-1,256,256,3], got [1,100,100,3]."
+    )
+    many = await outcome(image(server, np.concatenate([PIXELS, PIXELS])))
+    assert (
+        many
+        == "INVALID_ARGUMENT [request id: <id_unknown>] inference request batch-size must be <= 8 for 'demo_image'"
+    )
+    kind = await outcome(image(server, PIXELS[:1].astype(np.float32)))
+    assert kind.startswith(
+        "INVALID_ARGUMENT [request id: <id_unknown>] inference input 'pixels' data-type is 'FP32'"
+    )
+    unknown = await outcome(server.infer("other", [tensor("pixels", PIXELS[:1])]))
+    assert unknown == "NOT_FOUND Request for unknown model: 'other' is not found"
+
+
+async def test_shared_memory_and_control_are_closed(server: client.InferenceServerClient) -> None:
+    closed = "UNAVAILABLE This protocol is restricted, expecting header 'triton-grpc-protocol-key'"
+    assert await outcome(server.register_system_shared_memory("x", "/x", 1)) == closed
+    assert await outcome(server.unload_model("demo_image")) == closed
+    assert await outcome(server.update_log_settings({"log_verbose_level": 9})) == closed
+
+
+async def test_killed_in_the_middle_and_restarted(
+    brittle: Triton, ending: client.InferenceServerClient
+) -> None:
+    calls = [asyncio.create_task(outcome(image(ending, PIXELS))) for _ in range(6)]
+    await asyncio.sleep(0.05)
+    brittle.kill()
+    assert all(answer == "ok" or answer.startswith("UNAVAILABLE ") for answer in await asyncio.gather(*calls))
+    down = await outcome(image(ending, PIXELS[:1]))
+    assert down.startswith("UNAVAILABLE "), "the words depend on how far the connection had got"
+    brittle.start()
+    brittle.wait_ready()
+    async with asyncio.timeout(5):
+        while await outcome(image(ending, PIXELS[:1])) != "ok":
+            await asyncio.sleep(0.02)
+
+
+async def test_stopped_and_continued(triton: Triton, server: client.InferenceServerClient) -> None:
+    triton.pause()
+    assert (
+        await outcome(image(server, PIXELS[:1], client_timeout=0.3)) == "DEADLINE_EXCEEDED Deadline Exceeded"
+    )
+    triton.resume()
+    assert await outcome(image(server, PIXELS[:1], client_timeout=5)) == "ok"
+
+
+async def arrived(brittle: Triton, calls: list[asyncio.Task[str]]) -> float:
+    """How many calls Triton has for certain: answered, on its instance, or in its queue."""
+    waiting = await asyncio.to_thread(brittle.count, "nv_inference_pending_request_count", model="demo_image")
+    return waiting + (waiting > 0) + sum(call.done() for call in calls)
+
+
+async def test_sigterm_lets_what_is_in_flight_end(
+    brittle: Triton, ending: client.InferenceServerClient
+) -> None:
+    calls = [asyncio.create_task(outcome(image(ending, PIXELS))) for _ in range(8)]
+    async with asyncio.timeout(60):
+        while await arrived(brittle, calls) < len(calls):
+            await asyncio.sleep(0.01)
+    brittle.terminate()
+    late: list[asyncio.Task[str]] = []
+    while not (refused := [each.result() for each in late if each.done() and each.result() != "ok"]):
+        late.append(asyncio.create_task(outcome(image(ending, PIXELS[:1]))))  # the signal may take its time
+        await asyncio.sleep(0.02)
+    assert refused[0].startswith("UNAVAILABLE [request id: <id_unknown>] Server is stopping")
+    assert set(await asyncio.gather(*calls)) == {"ok"}
+    await asyncio.gather(*late)
+    brittle.stop()
