@@ -8,12 +8,13 @@ import pytest
 
 from clipserve.clip.artifact import read_manifest
 from clipserve.demo import FOLDER as DEMO
+from clipserve.engine.batch_queue import BatchPolicy
 from clipserve.engine.cuda import Accelerator, CudaFacts
 from clipserve.engine.nvidia import Driver, Gpu
 from clipserve.errors import BackendUnavailable
 from clipserve.settings import ModelSettings, Settings
 from clipserve.telemetry.metrics import Metrics
-from clipserve.wiring.backends import open_engine, uses_gpu
+from clipserve.wiring.backends import image_policy, open_engine, uses_gpu
 from clipserve.wiring.use_cases import open_use_cases
 
 WITH_GPU = Accelerator(
@@ -39,7 +40,14 @@ def test_a_gpu_that_works_is_used_with_its_sizes(backend: str) -> None:
     assert engine(WITH_GPU, backend=backend) == "onnxruntime-cuda"
     settings = ModelSettings.model_validate({"backend": backend})
     sizes = [settings.calls(on_gpu=uses_gpu(settings, each)).max_batch_images for each in (WITH_GPU, WITHOUT)]
-    assert sizes == [64, 4]
+    assert sizes == [64, 16]
+
+
+def test_calls_of_images_are_bounded_by_time_on_a_cpu_where_no_size_is_set() -> None:
+    bounded = image_policy(ModelSettings(), on_gpu=False)
+    assert (bounded.max_batch_size, bounded.call_seconds, bounded.least_rows) == (16, 0.25, 4)
+    assert image_policy(ModelSettings(max_batch_images=16), on_gpu=False) == BatchPolicy(16)
+    assert image_policy(ModelSettings(), on_gpu=True) == BatchPolicy(64, concurrency=2)
 
 
 def test_the_cpu_is_used_where_it_is_asked_for() -> None:

@@ -68,6 +68,18 @@ def test_a_batch_has_no_more_rows_than_the_backend_takes_once_that_is_known() ->
         queue.drain()
 
 
+def test_a_batch_has_as_many_rows_as_fit_into_the_time_of_a_call() -> None:
+    queue = BatchQueue[Job](BatchPolicy(max_batch_size=16, call_seconds=0.25, least_rows=4))
+    queue.put(job(100))
+    assert len(queue.take().rows) == 4, "nothing has been measured"
+    queue.took(4, 0.1)
+    assert len(queue.take().rows) == 10
+    queue.took(10, 0.05)
+    assert len(queue.take().rows) == 16, "25 ms a row, then 5"
+    queue.took(16, 16.0)
+    assert len(queue.take().rows) == 4, "a large model's calls take longer than that"
+
+
 def test_a_batch_is_due_when_full_or_when_its_first_row_has_waited_long_enough() -> None:
     queue = BatchQueue[Job](BatchPolicy(2, max_queue_delay=0.5))
     assert queue.due(9.0) is None

@@ -8,6 +8,7 @@ batches as large as any.
 from __future__ import annotations
 
 import functools
+import math
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -36,6 +37,8 @@ class BatchPolicy:
         max_batch_tokens: for texts, rows x length of one call; 0 for no such bound.
         takes: rows that the backend takes in one call now, where that is known only once it runs; 0: not yet.
         servers: how many it has now, where they come and go.
+        call_seconds: what a call may take by the measure of those before, if it has more than `least_rows`.
+        least_rows: see `call_seconds`, and until a call has been measured.
     """
 
     max_batch_size: int
@@ -44,10 +47,15 @@ class BatchPolicy:
     max_batch_tokens: int = 0
     takes: Callable[[], int] | None = None
     servers: Callable[[], int] | None = None
+    call_seconds: float = math.inf
+    least_rows: int = 1
 
-    def rows_of(self, shape: Shape) -> int:
-        """How many rows of this shape one call takes; one is always taken, however long."""
+    def rows_of(self, shape: Shape, row_seconds: float | None = None) -> int:
+        """How many rows of this shape one call takes, where a row took so long; one is taken, however long."""
         most = min(self.max_batch_size, (self.takes and self.takes()) or self.max_batch_size)
+        if self.call_seconds < math.inf:
+            in_time = self.call_seconds / row_seconds if row_seconds else 0
+            most = min(most, max(self.least_rows, int(in_time)))
         if not self.max_batch_tokens:
             return most
         (length,) = shape[0]
@@ -127,6 +135,12 @@ class BatchQueue(Generic[J]):
         self._policy = policy
         self._quiet = quiet or Quiet()
         self._jobs: deque[J] = deque()
+        self._row_seconds: float | None = None  # of the calls of late
+
+    def took(self, rows: int, seconds: float) -> None:
+        """A call has ended."""
+        latest = seconds / rows
+        self._row_seconds = (self._row_seconds + latest) / 2 if self._row_seconds else latest
 
     def put(self, job: J) -> None:
         if not job.bulk:
@@ -173,7 +187,7 @@ class BatchQueue(Generic[J]):
         return [job for job in self._jobs if not job.bulk] or self._jobs
 
     def _most_rows(self, first: J) -> int:
-        most = self._policy.rows_of(first.shape)
+        most = self._policy.rows_of(first.shape, self._row_seconds)
         if not first.bulk or self._quiet.calls >= _QUIET_CALLS:
             return most
         return max(1, most // _BULK_SHARE)

@@ -214,7 +214,9 @@ class DynamicBatcher:
             return BackendFailed(
                 f"the {self._tower} encoder gave {len(vectors)} vectors for {len(batch.rows)} rows."
             )
-        self._metrics.batch(self._tower, len(batch.rows), time.monotonic() - started)
+        seconds = time.monotonic() - started
+        self._metrics.batch(self._tower, len(batch.rows), seconds)
+        self._queue.took(len(batch.rows), seconds)
         for (job, row), vector in zip(batch.rows, vectors, strict=True):
             job.deliver(row, vector)
         return None

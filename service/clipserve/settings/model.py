@@ -1,6 +1,6 @@
 """The settings that may differ from model to model: its encoders, Triton, its images.
 
-A GPU wants many rows in a call, and another call ready behind it; a CPU gains nothing by more than a few, and
+A GPU wants many rows in a call, and another call ready behind it; a CPU gains little by more than a few, and
 others wait longer. So the sizes have a default for each, and which one holds is known only where the service has
 seen whether CUDA works (`clipserve.engine.cuda.Accelerator`).
 """
@@ -47,7 +47,7 @@ class Calls:
 
 
 _FIELDS = frozenset(each.name for each in fields(Calls))
-ON_CPU = Calls(1, max_batch_images=4, max_batch_texts=32, max_batch_tokens=96, threads=0)
+ON_CPU = Calls(1, max_batch_images=16, max_batch_texts=32, max_batch_tokens=96, threads=0)
 # The CPU threads of a call on a GPU have nothing to compute; the second call is copied while the first computes.
 ON_GPU = Calls(2, max_batch_images=64, max_batch_texts=256, max_batch_tokens=4_096, threads=1)
 
@@ -79,7 +79,7 @@ class ModelSettings(BaseModel):
     )
     workers: int | None = Field(None, ge=1, le=64, description="encoder calls at a time")
     max_batch_images: int | None = Field(
-        None, ge=1, le=1024, description="images in one encoder call; more gain little on a CPU"
+        None, ge=1, le=1024, description="images in one encoder call; unset on a CPU, as many as take 0.25 s"
     )
     max_batch_texts: int | None = Field(
         None, ge=1, le=4096, description="texts in one encoder call; more raise its limit of tokens too"

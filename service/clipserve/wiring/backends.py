@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from clipserve.application.served_model import reference_feeds
@@ -21,6 +22,9 @@ from clipserve.telemetry.metrics import Metrics
 # Rows of one call to Triton, if its model takes so many; from there on a GPU gains little.
 _TRITON_IMAGES = 64
 _TRITON_TEXTS = 256
+# Images in one call on a CPU are as many as take a quarter of a second, at most `max_batch_images`: whoever arrives
+# meanwhile waits for it. Of a large model they are four, where most of the gain of a batch is reached.
+_CPU_CALL_SECONDS, _CPU_LEAST_IMAGES = 0.25, 4
 # Calls of each encoder at a time, for each server known: two to four keep it busy, and more make smaller batches.
 TRITON_CALLS = 4
 
@@ -96,10 +100,19 @@ def batched(inner: Backend, settings: ModelSettings, metrics: Metrics, *, on_gpu
     delay = settings.max_queue_delay_seconds
     return Batched(
         inner,
-        image=BatchPolicy(calls.max_batch_images, delay, calls.workers),
+        image=image_policy(settings, on_gpu=on_gpu),
         text=BatchPolicy(calls.max_batch_texts, delay, calls.workers, calls.max_batch_tokens),
         metrics=metrics,
     )
+
+
+def image_policy(settings: ModelSettings, *, on_gpu: bool) -> BatchPolicy:
+    """How images are gathered; a size that is set holds, whatever such a call takes."""
+    calls = settings.calls(on_gpu=on_gpu)
+    policy = BatchPolicy(calls.max_batch_images, settings.max_queue_delay_seconds, calls.workers)
+    if on_gpu or settings.max_batch_images is not None:
+        return policy
+    return replace(policy, call_seconds=_CPU_CALL_SECONDS, least_rows=_CPU_LEAST_IMAGES)
 
 
 def _on_triton(
