@@ -1,8 +1,7 @@
 """The limit: decode and encode in a loop, with no server around it.
 
-The same steps as a request for one vector: a JPEG, Pillow's decoder, the reference resize and crop, one
-`session.run`. `loops` threads each do one image after the other on a session of `threads` threads; the best
-arrangement for a machine is the limit there.
+The same steps as requests for vectors: a JPEG, Pillow's decoder, the reference resize and crop, one call of the
+engine. Threads each decode their batch and encode it; which engine and arrangement is best depends on the machine.
 """
 
 from __future__ import annotations
@@ -11,32 +10,65 @@ import io
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import onnxruntime as ort
 from PIL import Image
 
+Pixels = np.ndarray[Any, np.dtype[np.uint8]]
+Encode = Callable[[Pixels], object]  # uint8 [N, S, S, 3] -> vectors, in any of the loop's threads
 
-def bare_loop(artifact: Path, size: int, image: bytes, loops: int, threads: int) -> Callable[[float], float]:
+
+@dataclass(frozen=True)
+class Arrangement:
+    """`loops` threads, each with calls of `threads` threads on `batch` images."""
+
+    engine: Literal["onnxruntime", "openvino"]
+    precision: Literal["fp32", "bf16"]
+    loops: int
+    threads: int
+    batch: int
+
+    def __str__(self) -> str:
+        return f"bare loop, {self.engine} {self.precision}, {self.loops} x {self.threads}, batches of {self.batch}"
+
+
+def arrangements(cores: int) -> list[Arrangement]:
+    """Those that are worth a try here: one wide loop and narrow ones, for each engine and precision."""
+    found = [
+        Arrangement("onnxruntime", "fp32", 1, cores, 1),
+        Arrangement("onnxruntime", "fp32", cores, 1, 8),
+    ]
+    try:
+        from clipserve.engine.openvino import computes_bf16
+    except ImportError:
+        return found
+    found.append(Arrangement("openvino", "fp32", cores, 1, 8))
+    if computes_bf16():
+        found += [Arrangement("openvino", "bf16", cores, 1, 8), Arrangement("openvino", "bf16", 1, cores, 16)]
+    return found
+
+
+def bare_loop(artifact: Path, size: int, image: bytes, arranged: Arrangement) -> Callable[[float], float]:
     """A function of seconds that runs the loop for so long and gives images a second."""
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    session = ort.InferenceSession(artifact / "image.onnx", options, providers=["CPUExecutionProvider"])
+    encode = (_onnxruntime if arranged.engine == "onnxruntime" else _openvino)(
+        artifact / "image.onnx", arranged
+    )
 
     def measure(seconds: float) -> float:
-        counts = [0] * loops
+        counts = [0] * arranged.loops
         deadline = time.perf_counter() + seconds
 
         def loop(index: int) -> None:
             while time.perf_counter() < deadline:
-                session.run(None, {"pixels": _pixels(image, size)[np.newaxis]})
-                counts[index] += 1
+                encode(np.stack([_pixels(image, size) for _ in range(arranged.batch)]))
+                counts[index] += arranged.batch
 
         started = time.perf_counter()
-        workers = [threading.Thread(target=loop, args=(index,)) for index in range(loops)]
+        workers = [threading.Thread(target=loop, args=(index,)) for index in range(arranged.loops)]
         for worker in workers:
             worker.start()
         for worker in workers:
@@ -46,7 +78,37 @@ def bare_loop(artifact: Path, size: int, image: bytes, loops: int, threads: int)
     return measure
 
 
-def _pixels(image: bytes, size: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+def _onnxruntime(graph: Path, arranged: Arrangement) -> Encode:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = arranged.threads
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    return lambda pixels: session.run(None, {"pixels": pixels})
+
+
+def _openvino(graph: Path, arranged: Arrangement) -> Encode:
+    import openvino as ov
+
+    precision = "bf16" if arranged.precision == "bf16" else "f32"
+    options = {
+        "NUM_STREAMS": str(arranged.loops),
+        "INFERENCE_NUM_THREADS": str(arranged.loops * arranged.threads),
+        "ENABLE_CPU_PINNING": "NO",
+        "INFERENCE_PRECISION_HINT": precision,
+        "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0",
+    }
+    compiled = ov.Core().compile_model(graph, "CPU", options)
+    of_this_thread = threading.local()
+
+    def encode(pixels: Pixels) -> object:
+        if not hasattr(of_this_thread, "request"):
+            of_this_thread.request = compiled.create_infer_request()
+        return of_this_thread.request.infer({"pixels": pixels}, share_inputs=True)
+
+    return encode
+
+
+def _pixels(image: bytes, size: int) -> Pixels:
     picture = Image.open(io.BytesIO(image))
     short = min(picture.size)
     resized = picture.resize(

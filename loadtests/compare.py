@@ -17,7 +17,8 @@ from typing import Annotated
 
 import typer
 
-from loadtests.bare_loop import bare_loop
+from loadtests.bare_loop import arrangements, bare_loop
+from loadtests.observe import Others
 from loadtests.peers import report
 from loadtests.peers.contestants import PEERS, Contestant, clipserve
 from loadtests.peers.environments import CannotPrepare
@@ -72,7 +73,9 @@ def compare(
                 _say(f"{entry.name} is skipped: {error}")
         participants = _loops(artifact, photos[640, 480]) if limit else {}
         participants |= {each.contestant.name: each.turn for each in served}
+        others = Others()
         results = measure(participants, contests, rounds, seconds, _say)
+        _say(others.warning())
         facts = report.facts(artifact, served, skipped, photos)
     report.write(out, facts | {"rounds": rounds, "seconds": seconds, "contests": results})
     typer.echo((out / "compare.md").read_text("utf-8"))
@@ -142,13 +145,10 @@ def _check(served: Served, reference: Served | None) -> None:
 
 
 def _loops(artifact: Path, image: bytes) -> dict[str, TakeTurn]:
-    """The limit of the machine: the engine without a server, in two arrangements."""
+    """The limit of the machine: each engine without a server, in its arrangements."""
     cores = len(os.sched_getaffinity(0))
     size = json.loads((artifact / "model.json").read_text("utf-8"))["image"]["size"]
-    return {
-        f"bare loop, {loops} x {threads}": bare(bare_loop(artifact, size, image, loops, threads))
-        for loops, threads in sorted({(1, cores), (cores, 1)})
-    }
+    return {str(each): bare(bare_loop(artifact, size, image, each)) for each in arrangements(cores)}
 
 
 if __name__ == "__main__":

@@ -1,4 +1,8 @@
-"""A service of this checkout beside the limit of the machine."""
+"""A service of this checkout beside the limit of the machine.
+
+The limit is the best bare loop in the precision that the service computes in. The loop's own spread is the noise of
+the machine: what is within it says nothing.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +10,19 @@ import json
 import os
 import platform
 import statistics
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from loadtests.bare_loop import bare_loop
+from loadtests.bare_loop import arrangements, bare_loop
 from loadtests.bodies import classify, embed, photo
 from loadtests.closed_loop import run
+from loadtests.observe import Others
 from loadtests.process import started
+from loadtests.report import table
 
 Measures = dict[str, Callable[[float], float]]
 
@@ -28,7 +35,7 @@ def limit(
     width: int = 640,
     height: int = 480,
 ) -> None:
-    """Throughput of /embed and of /classify with ten warm labels beside a bare loop, interleaved; medians."""
+    """Throughput of /embed and of /classify with ten warm labels beside bare loops, interleaved; medians."""
     size = json.loads((artifact / "model.json").read_text("utf-8"))["image"]["size"]
     image = photo(width, height)
     labels = [f"thing number {i}" for i in range(10)]
@@ -40,14 +47,22 @@ def limit(
             return lambda seconds: run(server.url, body, clients, seconds).rate
 
         measures: Measures = {
-            f"bare loop, 1 x {cores} threads": bare_loop(artifact, size, image, 1, cores),
-            f"bare loop, {cores} x 1 thread": bare_loop(artifact, size, image, cores, 1),
             f"/embed, {clients} clients": served("embed"),
             f"/classify, 10 warm labels, {clients} clients": served("classify"),
         }
+        precision = "bf16" if "@bf16" in fingerprint(server.url) else "fp32"
+        for each in arrangements(cores):
+            if each.precision == precision:
+                measures[str(each)] = bare_loop(artifact, size, image, each)
         typer.echo(f"{platform.processor() or platform.machine()}, {cores} cores; JPEG {width} x {height}, "
                    f"{len(image):,} bytes; {rounds} rounds of {seconds:g} s")  # fmt: skip
         _report(measures, rounds, seconds)
+
+
+def fingerprint(url: str) -> str:
+    """Of the model that is served, with the precision that its encoders compute in."""
+    with urllib.request.urlopen(f"{url}/v1/models", timeout=60) as answer:
+        return str(json.load(answer)["data"][0]["fingerprint"])
 
 
 def _report(measures: Measures, rounds: int, seconds: float) -> None:
@@ -55,13 +70,18 @@ def _report(measures: Measures, rounds: int, seconds: float) -> None:
     for measure in measures.values():
         measure(min(2.0, seconds))  # warm: caches, pages, clocks
     rates: dict[str, list[float]] = {name: [] for name in measures}
+    others = Others()
     for number in range(rounds):
         for name, measure in measures.items():
             rates[name].append(measure(seconds))
             typer.echo(f"  round {number + 1}: {name}: {rates[name][-1]:.1f}/s", err=True)
     loops = [name for name in rates if name.startswith("bare loop")]
     best = max(loops, key=lambda name: statistics.median(rates[name]))
-    typer.echo("| | requests/s | of the bare loop |\n| --- | --- | --- |")
+    rows = []
     for name, values in rates.items():
         share = statistics.median(value / top for value, top in zip(values, rates[best], strict=True))
-        typer.echo(f"| {name} | {statistics.median(values):.1f} | {share:.2f} |")
+        spread = f"{min(values):.1f} to {max(values):.1f}"
+        rows.append([name, f"{statistics.median(values):.1f}", spread, f"{share:.2f}"])
+    typer.echo(table(("", "images/s", "lowest to highest", "of the best loop"), rows))
+    if warning := others.warning():
+        typer.echo(warning)

@@ -113,6 +113,24 @@ def cpu_seconds_of_all(pid: int) -> float:
     return total
 
 
+class Others:
+    """The CPU time of programs that are neither this one nor started by it: they falsify what is measured."""
+
+    def __init__(self) -> None:
+        self._began, self._taken = time.monotonic(), self._cpu_seconds()
+
+    def warning(self) -> str:
+        """A sentence, where they have taken more than a twentieth of the cores since; else nothing."""
+        whole = (time.monotonic() - self._began) * (os.cpu_count() or 1)
+        share = (self._cpu_seconds() - self._taken) / whole
+        return f"**Other programs took {share:.0%} of the cores: measure again.**" if share > 0.05 else ""
+
+    @staticmethod
+    def _cpu_seconds() -> float:
+        user, nice, system = map(int, Path("/proc/stat").read_text("utf-8").split()[1:4])
+        return (user + nice + system) / _TICKS - cpu_seconds_of_all(os.getpid())
+
+
 def process_tree(pid: int) -> list[int]:
     """The process and all its descendants, parents first. A child belongs to the thread that has started it."""
     found = [pid]

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from clipserve.demo import FOLDER as DEMO
 from loadtests.__main__ import cli
 from loadtests.edge import Replica, edge
 from loadtests.gateway import gateway
@@ -65,6 +66,21 @@ def test_one_gateway_and_two_behind_the_edge_are_measured_in_turns(monkeypatch: 
         assert float(row[2].replace(",", "")) > 0
         assert row[-1] == "0 |"
     assert rows[0][3].startswith("1.00 ")
+
+
+@pytest.mark.slow
+def test_the_service_is_measured_beside_the_bare_loops_of_its_precision(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("CLIPSERVE_BACKEND", "onnx")
+    result = CliRunner().invoke(cli, ["limit", str(DEMO), "--rounds", "1", "--seconds", "0.2"])
+    assert result.exit_code == 0, result.output
+    loops = re.findall(
+        r"^\| bare loop, (\w+ \w+), .+ \| ([\d.]+) \| .+ \| .+ \|$", result.output, re.MULTILINE
+    )
+    assert {name for name, _ in loops} == {"onnxruntime fp32", "openvino fp32"}
+    assert all(float(rate) > 0 for _, rate in loops)
 
 
 def test_without_haproxy_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

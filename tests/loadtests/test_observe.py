@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -12,7 +13,7 @@ import pytest
 from prometheus_client import generate_latest
 
 from clipserve.telemetry.metrics import Metrics
-from loadtests.observe import Memory, Observation, Observer, cpu_seconds, cpu_seconds_of_all, memory
+from loadtests.observe import Memory, Observation, Observer, Others, cpu_seconds, cpu_seconds_of_all, memory
 from loadtests.process import Server
 from loadtests.prometheus import Stage, between, parse
 
@@ -128,6 +129,22 @@ def test_the_seconds_of_processes_below_are_counted_whichever_thread_has_started
     finally:
         ended.set()
         thread.join()
+
+
+def test_a_program_that_takes_the_cores_is_told() -> None:
+    others = Others()
+    # Its parent ends at once, so that it is nobody's child here.
+    busy = f"{sys.executable} -c 'import time\nwhile time.process_time() < 20: pass' & echo $!"
+    with subprocess.Popen(["sh", "-c", busy], stdout=subprocess.PIPE, text=True) as shell:
+        assert shell.stdout is not None
+        pid = int(shell.stdout.readline())
+    try:
+        deadline = time.monotonic() + 60
+        while not others.warning() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert "of the cores: measure again" in others.warning()
+    finally:
+        os.kill(pid, signal.SIGKILL)
 
 
 def test_the_slope_of_memory_is_that_of_the_second_half() -> None:
