@@ -18,7 +18,7 @@ from starlette.responses import Response
 
 from clipserve import errors
 from clipserve.errors import ClipError, Overloaded
-from clipserve.rest.compat.hugging_face import hugging_face_error
+from clipserve.rest.compat.items import error_alone
 from clipserve.rest.compat.openai import openai_error
 from clipserve.rest.errors import STATUS, Failure, Render, fields, problem, rendered, status_of
 from clipserve.rpc.errors import failure_of
@@ -133,7 +133,7 @@ def test_whatever_fails_a_request_has_a_word_for_the_metrics_and_a_problem_for_t
         (float("nan"), None),
     ],
 )
-@pytest.mark.parametrize("render", [problem, openai_error, hugging_face_error])
+@pytest.mark.parametrize("render", [problem, openai_error, error_alone])
 def test_a_number_that_json_cannot_hold_is_told_as_well_as_it_can_be(
     render: Render, number: float, told: float | None
 ) -> None:
@@ -149,7 +149,7 @@ def test_a_number_that_json_cannot_hold_is_told_as_well_as_it_can_be(
     )
 
 
-@pytest.mark.parametrize("render", [problem, openai_error, hugging_face_error])
+@pytest.mark.parametrize("render", [problem, openai_error, error_alone])
 def test_a_detail_is_of_whole_characters_and_not_of_any_length(render: Render) -> None:
     error = errors.UnknownModel("no model " + "\ud800" + "m" * 100_000)
     assert (error.detail[:12], len(error.detail)) == ("no model ?mm", 2_003)

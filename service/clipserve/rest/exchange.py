@@ -32,7 +32,7 @@ from clipserve.telemetry.request import RequestContext, enter, request_id
 _SMALL = 65_536  # bytes of an answer: 32 MB for 512 connections
 # Answers a request while it arrives: `read_body` and the deadline are not for it.
 Streaming = Callable[[Scope, Receive, Send, Lease], Awaitable[None]]
-_QUIET = frozenset({"/livez", "/readyz", "/ping"})
+_QUIET = frozenset({"/livez", "/readyz", "/ping", "/.well-known/live", "/.well-known/ready"})
 # Routes that need no key: probes, and pages that hold no secret.
 _DOCS = frozenset({"/docs", "/docs/start.js", "/docs/{version}/{name}", "/openapi.json"})
 _OPEN = _QUIET | _DOCS | {"/", "/page/{name}"}

@@ -9,7 +9,8 @@ from fastapi import FastAPI
 
 from clipserve.application.inference import Inference
 from clipserve.concurrency import SideThread
-from clipserve.rest.compat import clip_as_service, cohere, hugging_face, immich, openai
+from clipserve.rest.compat import clip_as_service, cohere, hugging_face, immich, openai, weaviate
+from clipserve.rest.compat.items import error_alone
 from clipserve.rest.compat.names import Compat
 from clipserve.rest.errors import Render
 from clipserve.rest.uploads import Uploads
@@ -26,11 +27,10 @@ class Adapter:
 ADAPTERS: dict[Compat, Adapter] = {
     "openai": Adapter(openai.add_openai, {openai.PATH: openai.openai_error}),
     "cohere": Adapter(cohere.add_cohere),
-    "hugging-face": Adapter(
-        hugging_face.add_hugging_face, {hugging_face.PREFIX: hugging_face.hugging_face_error}
-    ),
+    "hugging-face": Adapter(hugging_face.add_hugging_face, {hugging_face.PREFIX: error_alone}),
     "immich": Adapter(immich.add_immich),
     "clip-as-service": Adapter(clip_as_service.add_clip_as_service),
+    "weaviate": Adapter(weaviate.add_weaviate, {weaviate.PATH: error_alone}),
 }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import orjson
 from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict
 from starlette.requests import Request
@@ -15,7 +14,6 @@ from clipserve.application.requests import ClassifyRequest
 from clipserve.concurrency import SideThread
 from clipserve.errors import ClipError
 from clipserve.rest.compat.items import chosen, listed, shaped
-from clipserve.rest.errors import Failure, told
 from clipserve.rest.json_body import JsonObject, decode_base64
 from clipserve.rest.uploads import Uploads, validated
 
@@ -48,13 +46,6 @@ def add_hugging_face(app: FastAPI, inference: Inference, uploads: Uploads, side:
             await uploads.read_json(request, lambda body: _read(request, body, inference.limits))
         )
         return await side.call(_rendered, scored, short=is_short(scored))
-
-
-def hugging_face_error(error: Failure, request_id: str) -> Response:  # noqa: ARG001 - X-Request-Id has it
-    """An error as the client reads it: {"error": "..."}."""
-    status, shown, headers = told(error)
-    body = {"error": shown.pop("detail")} | shown
-    return Response(orjson.dumps(body), status.value, headers, "application/json")
 
 
 def _read(request: Request, body: JsonObject, limits: RequestLimits) -> ClassifyRequest:

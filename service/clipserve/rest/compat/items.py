@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
+import orjson
 from pydantic import BeforeValidator, Field
 from starlette.requests import Request
 from starlette.responses import Response
@@ -27,6 +28,7 @@ from clipserve.errors import (
     UndecodableImage,
     UnsupportedFormat,
 )
+from clipserve.rest.errors import Failure, told
 from clipserve.rest.json_body import MAX_IMAGES, JsonObject, decode_base64
 from clipserve.rest.rendering import json_response
 from clipserve.rest.schemas import whole
@@ -122,6 +124,13 @@ def decoded(items: Sequence[Item]) -> tuple[list[ImageInput], list[str]]:
 def shaped(body: object, answer: Classification | Embedding | Similarities) -> Response:
     """An answer that has no field for the model's fingerprint."""
     return json_response(body, headers={"X-Model-Fingerprint": answer.fingerprint})
+
+
+def error_alone(error: Failure, request_id: str) -> Response:  # noqa: ARG001 - X-Request-Id has it
+    """An error of APIs that read it from {"error": "..."}."""
+    status, shown, headers = told(error)
+    body = {"error": shown.pop("detail")} | shown
+    return Response(orjson.dumps(body), status.value, headers, "application/json")
 
 
 def chosen(request: Request, model: str | None) -> dict[str, Any]:

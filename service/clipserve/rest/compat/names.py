@@ -4,4 +4,4 @@ from __future__ import annotations
 
 from typing import Literal
 
-Compat = Literal["openai", "cohere", "hugging-face", "immich", "clip-as-service"]
+Compat = Literal["openai", "cohere", "hugging-face", "immich", "clip-as-service", "weaviate"]
