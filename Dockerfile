@@ -42,6 +42,13 @@ RUN python3 -m venv /pip && python3 -m venv --without-pip /app/.venv \
 # container is read-only.
 # hadolint ignore=DL3006
 FROM base-${VARIANT} AS code
+# A compiler for the extension in C, and Debian's headers if this is Debian's Python. A base without apt-get brings its own, or
+# Pillow resizes images.
+# hadolint ignore=DL3008,SC2046
+RUN include=$(python3 -c 'import sysconfig; print(sysconfig.get_path("include"))') && command -v apt-get >/dev/null || exit 0; \
+    apt-get update -qq \
+    && apt-get install -qq --yes --no-install-recommends gcc libc6-dev $(test -f "$include/Python.h" || echo python3-dev) \
+    && rm -rf /var/lib/apt/lists/*
 COPY requirements/build.txt /requirements/
 RUN python3 -m venv /pip && python3 -m venv --without-pip /app/.venv \
     && /pip/bin/pip install --no-cache-dir --require-hashes -r /requirements/build.txt

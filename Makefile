@@ -94,6 +94,8 @@ check-deploy: .deploy-tools/stamp .venv/dev.stamp ## compose, with every profile
 dist: .dist-tools/stamp ## wheels and sdists of clipserve and clipserve-models, checked, in dist/
 	rm -rf dist
 	.dist-tools/bin/python -m build --no-isolation --outdir dist service
+	@# The name of the wheel says on which systems its extension runs. Where nothing was compiled this fails.
+	PATH=.dist-tools/bin:$$PATH auditwheel repair --wheel-dir dist dist/clipserve-*-linux_*.whl && rm dist/clipserve-*-linux_*.whl
 	.dist-tools/bin/python -m build --no-isolation --outdir dist models
 	.dist-tools/bin/twine check --strict dist/*
 	.dist-tools/bin/check-wheel-contents dist
@@ -130,7 +132,7 @@ lock: ## pin the dependencies in the pyproject.toml files anew (needs uv); ARGS=
 	$(LOCK) $(ARGS) --group dev -c requirements/openvino.txt -c requirements/tracing.txt -c requirements/parquet.txt -o requirements/dev.txt
 	$(LOCK) $(ARGS) --group deploy -o requirements/deploy.txt
 	$(LOCK) $(ARGS) --group sbom -o requirements/sbom.txt
-	$(LOCK) $(ARGS) --group build -o requirements/build.txt
+	$(LOCK) $(ARGS) --group build -c requirements/dev.txt -o requirements/build.txt
 	$(LOCK) $(ARGS) --group dist -c requirements/build.txt -o requirements/dist.txt
 
 lines: ## lines of Python by room, without the stubs of clip.proto
@@ -140,6 +142,7 @@ lines: ## lines of Python by room, without the stubs of clip.proto
 
 clean: ## remove what make installed
 	rm -rf .venv .venv-export .deploy-tools .dist-tools dist .page-tools .triton .peers .clients .image .mutants
+	rm -rf service/build service/*.egg-info service/clipserve/clip/*.so
 
 .venv/python.stamp:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -147,7 +150,8 @@ clean: ## remove what make installed
 	$(PYTHON) -m venv .venv
 	@touch $@
 
-.venv/service.stamp: .venv/python.stamp requirements/service.txt requirements/build.txt service/pyproject.toml models/pyproject.toml
+.venv/service.stamp: .venv/python.stamp requirements/service.txt requirements/build.txt service/pyproject.toml models/pyproject.toml \
+  service/setup.py service/clipserve/clip/_resample.c
 	@echo "installing the service into .venv ..."
 	$(BIN)/python $(PIP) --require-hashes -r requirements/service.txt -r requirements/build.txt
 	$(BIN)/python $(PIP) $(EDITABLE)

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
+from clipserve.clip.resampling import resampled
+
 if TYPE_CHECKING:
     from clipserve.clip.manifest import ImageSpec
 
@@ -20,6 +22,11 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 _SWAP_SIDES = frozenset(_TURNS[orientation] for orientation in (5, 6, 7, 8))
+# Those that turn an axis of the photo as it lies, too.
+_MIRROR_WIDTH = frozenset(_TURNS[orientation] for orientation in (2, 3, 7, 8))
+_MIRROR_HEIGHT = frozenset(_TURNS[orientation] for orientation in (3, 4, 6, 7))
+# Pillow resizes with premultiplied alpha, so that what cannot be seen has no colour.
+_PREMULTIPLIED = {"LA": "La", "RGBA": "RGBa"}
 # To turn a photo of 12 megapixels takes half as long as to decode it; to turn what it is resized to takes nothing.
 # The pixels are the same for images of these modes, whose sides are no more different than this and at least so
 # many times the encoder's. With alpha or a palette they would not be; and Pillow resizes what is more than twice as
@@ -42,20 +49,26 @@ def upright(image: Image.Image, spec: ImageSpec) -> tuple[Image.Image, Image.Tra
     return image.transpose(turn), None
 
 
-def fitted(image: Image.Image, spec: ImageSpec, turn: Image.Transpose | None = None) -> Image.Image:
-    """Resize it, turn it, and crop the centre, to `spec.size` x `spec.size`."""
-    size, resampling = spec.size, _RESAMPLING[spec.interpolation]
-    if turn in _SWAP_SIDES:
-        height, width = resized(image.size[::-1], spec)
-        # Of the upright photo Pillow would resize the width first, which is the height here.
-        image = _resize(image, (image.width, height), resampling)
-        image = _resize(image, (width, height), resampling)
+def fitted(image: Image.Image, spec: ImageSpec, turn: Image.Transpose | None = None) -> bytes:
+    """Resize it, crop the centre to `spec.size` x `spec.size`, and turn it: rows of RGB."""
+    lies = turn in _SWAP_SIDES
+    size = resized(image.size[::-1], spec)[::-1] if lies else resized(image.size, spec)
+    box, mode = _centre(size, spec.size, turn), image.mode
+    if mode in _PREMULTIPLIED and image.size != size:
+        image = image.convert(_PREMULTIPLIED[mode])
+    # Of the upright photo Pillow would resize the width first, which is the height here.
+    bands = resampled(image, size, box, spec.interpolation, height_first=lies)
+    if bands is not None and mode == "RGB" and turn is None:
+        return bands
+    if bands is not None:
+        part = Image.frombytes(image.mode, (spec.size, spec.size), bands)
     else:
-        image = _resize(image, resized(image.size, spec), resampling)
+        part = _resized_by_pillow(image, size, spec, height_first=lies).crop(box)
+    if part.mode != mode:
+        part = part.convert(mode)
     if turn is not None:
-        image = image.transpose(turn)
-    left, top = round((image.width - size) / 2), round((image.height - size) / 2)
-    return image.crop((left, top, left + size, top + size))
+        part = part.transpose(turn)
+    return part.convert("RGB").tobytes()
 
 
 def resized(before: tuple[int, int], spec: ImageSpec) -> tuple[int, int]:
@@ -77,5 +90,20 @@ def may_turn_last(image: Image.Image, spec: ImageSpec) -> bool:
     return image.mode in _TURNED_LAST and spec.resize == "shortest" and alike
 
 
-def _resize(image: Image.Image, size: tuple[int, int], resampling: Image.Resampling) -> Image.Image:
-    return image if image.size == size else image.resize(size, resampling)
+def _centre(size: tuple[int, int], side: int, turn: Image.Transpose | None) -> tuple[int, int, int, int]:
+    """The box that is the centre of the photo when it has been turned: half pixels are rounded there."""
+    left, top = round((size[0] - side) / 2), round((size[1] - side) / 2)
+    if turn in _MIRROR_WIDTH:
+        left = size[0] - side - left
+    if turn in _MIRROR_HEIGHT:
+        top = size[1] - side - top
+    return left, top, left + side, top + side
+
+
+def _resized_by_pillow(
+    image: Image.Image, size: tuple[int, int], spec: ImageSpec, *, height_first: bool
+) -> Image.Image:
+    resampling = _RESAMPLING[spec.interpolation]
+    if height_first:
+        image = image.resize((image.width, size[1]), resampling)
+    return image.resize(size, resampling)

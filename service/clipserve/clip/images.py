@@ -148,7 +148,7 @@ def decode_rgb(data: bytes, spec: ImageSpec, limits: ImageLimits) -> bytes:
         turn = None
         if limits.exif_transpose:
             image, turn = upright(image, spec)
-        return fitted(image, spec, turn).convert("RGB").tobytes()
+        return fitted(image, spec, turn)
 
 
 @contextmanager

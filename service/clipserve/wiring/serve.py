@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import uvloop
 
+from clipserve.clip.resampling import RESIZED_BY
 from clipserve.concurrency import together
 from clipserve.operations.page import Page
 from clipserve.operations.port import serving
@@ -76,6 +77,7 @@ async def _serve(settings: Settings, open_backend: OpenBackend | None) -> None:
                     url=f"http://{settings.host}:{settings.port}",
                     docs="/docs",
                     operations_port=settings.operations_port,
+                    resized_by=RESIZED_BY,
                     **grpc,
                 )
             await serving

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import platform
+
+import pytest
+
+from clipserve.clip import resampling
 from tests.commands.doctor.asking import doctor
 
 
@@ -37,3 +42,18 @@ def test_an_unknown_variable_and_what_was_meant() -> None:
 
 def test_variables_of_commands_are_not_unknown() -> None:
     assert doctor("--only", "settings", url="http://localhost:8080", key="k").status == 0
+
+
+def test_it_says_what_resizes_images_and_warns_where_it_could_be_faster(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(resampling, "RESIZED_BY", "clipserve (AVX2)")
+    found = [line["found"] for line in doctor("--only", "packages").lines("ok")]
+    assert "images are resized by clipserve (AVX2)" in found
+    monkeypatch.setattr(resampling, "RESIZED_BY", "Pillow")
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    line = doctor("--only", "packages").only("warning")
+    assert line["found"].startswith("images are resized by Pillow: ")
+    assert "gcc" in line["do"]
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    assert doctor("--only", "packages").status == 0

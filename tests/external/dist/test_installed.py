@@ -21,7 +21,8 @@ from loadtests.process import free_port
 ROOT = Path(__file__).parents[3]
 DIST = ROOT / "dist"
 SECONDS = 300
-OF_PIP = ("INSTALLER", "RECORD", "REQUESTED", "direct_url.json")  # what it writes beside a package
+NAMED = ("RECORD", "WHEEL")  # checksums, and what built a wheel for which system
+OF_PIP = ("INSTALLER", "REQUESTED", "direct_url.json", *NAMED)  # what it writes beside a package
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Installed:
 SDIST = pytest.param("tar.gz", marks=pytest.mark.nightly)
 
 
-@pytest.fixture(scope="module", params=["py3-none-any.whl", SDIST])
+@pytest.fixture(scope="module", params=["whl", SDIST])
 def installed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Installed:
     """With the versions that are pinned here: what is tested is the package, not today's releases of others."""
     folder = tmp_path_factory.mktemp("elsewhere")
@@ -72,9 +73,8 @@ def installed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
 
 def distributions(ending: str) -> tuple[Path, Path]:
     """The distribution files of clipserve and of clipserve-models that end so."""
-    separator = "." if ending == "tar.gz" else "-"
-    (service,) = DIST.glob(f"clipserve-*{separator}{ending}")
-    (models,) = DIST.glob(f"clipserve_models-*{separator}{ending}")
+    (service,) = DIST.glob(f"clipserve-*.{ending}")
+    (models,) = DIST.glob(f"clipserve_models-*.{ending}")
     return service, models
 
 
@@ -164,8 +164,10 @@ def test_the_sdists_install_what_the_wheels_do(tmp_path: Path) -> None:
         if path.is_file() and path.name not in OF_PIP and path.parent.name != "bin"
     }
     packed: dict[str, bytes] = {}
-    for wheel in distributions("py3-none-any.whl"):
+    for wheel in distributions("whl"):
         with ZipFile(wheel) as archive:
-            packed |= {name: archive.read(name) for name in archive.namelist() if Path(name).name != "RECORD"}
+            packed |= {
+                name: archive.read(name) for name in archive.namelist() if Path(name).name not in NAMED
+            }
     assert installed.keys() == packed.keys()
     assert {name for name in packed if packed[name] != installed[name]} == set()

@@ -87,6 +87,7 @@ def test_the_code_is_compiled(running: Container) -> None:
         return len(found.split())
 
     assert count("*.pyc") == count("*.py") > 0
+    assert count("_resample.abi3.so") == 1
 
 
 def test_the_list_of_packages_in_it_is_that_of_what_is_installed(running: Container, version: str) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from clipserve import __version__
 from clipserve.access.hosts import is_loopback
 from clipserve.access.key_file import KeyFileError, read_keys
+from clipserve.clip import resampling
 from clipserve.commands.doctor.context import Context
 from clipserve.commands.doctor.findings import Finding, ok, problem, warning
 from clipserve.settings import Settings
@@ -37,6 +38,13 @@ def packages(_: Context) -> Iterator[Finding]:
     versions = installed()
     shown = ", ".join(f"{name} {versions[name]}" for name in _SHOWN if name in versions)
     yield ok(f"clipserve {__version__}, Python {platform.python_version()}, {platform.platform()}; {shown}")
+    if resampling.RESIZED_BY == "Pillow" and platform.machine() == "x86_64":
+        yield warning(
+            "images are resized by Pillow: clipserve's own code, several times as fast, was not built",
+            "install gcc and Python's headers, then clipserve again",
+        )
+    else:
+        yield ok(f"images are resized by {resampling.RESIZED_BY}")
     if {"onnxruntime", "onnxruntime-gpu"} <= versions.keys():
         yield problem(
             "onnxruntime and onnxruntime-gpu are both installed: they overwrite each other's files",
