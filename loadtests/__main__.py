@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from loadtests import commands, limit, replicas, versus
+from loadtests.decode import decode
 from loadtests.gpu.command import gpu_check
 
 cli = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
@@ -14,6 +15,7 @@ cli.command("all")(commands.all_scenarios)
 cli.command()(commands.overload)
 cli.command()(commands.fair)
 cli.command()(commands.gateway)
+cli.command()(decode)
 cli.command()(commands.startup)
 cli.command()(replicas.replicas)
 cli.command()(versus.versus)

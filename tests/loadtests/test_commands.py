@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from clipserve.demo import FOLDER as DEMO
 from loadtests.__main__ import cli
+from loadtests.bodies import photo
 from loadtests.edge import Replica, edge
 from loadtests.gateway import gateway
 from loadtests.process import started
@@ -92,4 +93,11 @@ def test_without_haproxy_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_stranger_on_the_network_does_not_import_the_service() -> None:
     imports = re.compile(r"^\s*(from|import) clipserve\b", re.MULTILINE)
     found = {path.stem for path in (ROOT / "loadtests").glob("*.py") if imports.search(path.read_text())}
-    assert found == {"fake_backend", "fake_service", "fake_triton"}
+    assert found == {"decode", "fake_backend", "fake_service", "fake_triton"}
+
+
+def test_decoding_is_measured_with_both_resizes(tmp_path: Path) -> None:
+    (tmp_path / "photo.jpg").write_bytes(photo(320, 240))
+    result = CliRunner().invoke(cli, ["decode", str(tmp_path / "photo.jpg"), "--rounds", "1"])
+    assert result.exit_code == 0, result.output
+    assert re.search(r"photo\.jpg( \| [\d.]+){6} \|", result.output)

@@ -1,0 +1,65 @@
+"""What a decoder does to a photo, in this process: CPU time with Pillow's resize and with the service's own."""
+
+from __future__ import annotations
+
+import io
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from PIL import Image
+
+from clipserve.clip import fitting, resampling
+from clipserve.clip.images import ImageLimits, decode_rgb
+from clipserve.clip.manifest import ImageSpec
+from loadtests.bodies import photo
+from loadtests.report import ms, table
+
+SIZES = ((640, 480), (1024, 768), (4000, 3000))
+SPEC, LIMITS = ImageSpec(size=224), ImageLimits()
+
+
+def decode(
+    files: Annotated[list[Path] | None, typer.Argument(help="Photos; else three sizes of one.")] = None,
+    rounds: int = 9,
+) -> None:
+    """CPU time of a photo: its resize and crop to 224 x 224 alone, and with the decoding of JPEG."""
+    names = [f"{width} x {height}" for width, height in SIZES] if not files else [str(path) for path in files]
+    photos = [path.read_bytes() for path in files] if files else [photo(*size) for size in SIZES]
+    rows = []
+    for name, data in zip(names, photos, strict=True):
+        image = Image.open(io.BytesIO(data))
+        image.load()
+        alone = _medians(lambda image=image: fitting.fitted(image, SPEC), rounds)
+        whole = _medians(lambda data=data: decode_rgb(data, SPEC, LIMITS), rounds)
+        cells = [[ms(theirs), ms(own), f"{ratio:.1f}"] for theirs, own, ratio in (alone, whole)]
+        rows.append([name, *cells[0], *cells[1]])
+    head = ("photo", "resize: Pillow ms", "ours ms", "ratio", "decoder: Pillow ms", "ours ms", "ratio")
+    typer.echo(f"{table(head, rows)}\n\nOurs: {resampling.RESIZED_BY}. The pixels were compared.")
+
+
+def _medians(work: Callable[[], bytes], rounds: int) -> tuple[float, float, float]:
+    """CPU seconds with Pillow and with our own code, in turns, and their ratio."""
+    own = resampling.RESIZED_BY
+    pairs = []
+    for _ in range(rounds):
+        resampling.RESIZED_BY = "Pillow"
+        theirs, expected = _timed(work)
+        resampling.RESIZED_BY = own
+        ours, made = _timed(work)
+        assert made == expected
+        pairs.append((theirs, ours, theirs / ours))
+    theirs, ours, ratios = zip(*pairs, strict=True)
+    return statistics.median(theirs), statistics.median(ours), statistics.median(ratios)
+
+
+def _timed(work: Callable[[], bytes]) -> tuple[float, bytes]:
+    """Of one call, in a fifth of a second of them."""
+    started, calls = time.process_time(), 0
+    while (taken := time.process_time() - started) < 0.2:
+        made = work()
+        calls += 1
+    return taken / calls, made
