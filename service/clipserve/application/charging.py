@@ -49,7 +49,13 @@ class Rows:
         with model.admission.admit(len(images), texts) as counted:
             headers = await self._read_headers(model, images, counted)
             await self.charge(len(images) + texts)
-            return await both(encode_images(model.images.encode, images, headers), encode_texts())
+            vectors = encode_images(model.images.encode, images, headers)
+            if images and texts:
+                return await both(vectors, encode_texts())
+            return (
+                await vectors,
+                await encode_texts(),
+            )  # one of them has nothing to do: a task for each is dear
 
     async def charge(self, rows: int, *, wait: bool = False) -> None:
         """Take them from the rate. Raises Unauthenticated, and RateLimited unless it is to `wait`."""

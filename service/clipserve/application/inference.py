@@ -31,7 +31,7 @@ from clipserve.application.requests import (
     TokenizeRequest,
 )
 from clipserve.application.served_model import ServedModel
-from clipserve.concurrency import SideThread, both, loops_are_well
+from clipserve.concurrency import SideThread, loops_are_well
 from clipserve.errors import ClipError, PermissionDenied, Unauthenticated
 
 _SHORT = 1_000  # scores that are ranked, or tokens that are spelled, in a quarter of a millisecond
@@ -173,10 +173,8 @@ class Inference:
             request.check(self.limits)
             await self._rows.charge(1, wait=True)
             headers = await model.images.read_headers(request.images)
-            images, texts = await both(
-                encode_images(model.images.encode, request.images, headers),
-                model.texts.encode(request.texts, truncate=request.truncate),
-            )
+            images = await encode_images(model.images.encode, request.images, headers)
+            texts = await model.texts.encode(request.texts, truncate=request.truncate)
             _raise_first_error(images)
         except (Unauthenticated, PermissionDenied):
             raise

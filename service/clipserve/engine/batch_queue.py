@@ -7,7 +7,6 @@ batches as large as any.
 
 from __future__ import annotations
 
-import functools
 import math
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
@@ -71,6 +70,7 @@ class Job:
         departed: whether the caller has left, or has been answered.
         context: the request that the rows belong to.
         taken: rows that are in some batch, or have been.
+        shape: of a row.
     """
 
     arrays: Arrays
@@ -79,13 +79,9 @@ class Job:
     context: Context | None = None
     taken: int = 0
 
-    @property
-    def rows(self) -> int:
-        return len(self.arrays[0])
-
-    @functools.cached_property
-    def shape(self) -> Shape:
-        return tuple(array.shape[1:] for array in self.arrays)
+    def __post_init__(self) -> None:
+        self.rows = len(self.arrays[0])
+        self.shape: Shape = tuple(array.shape[1:] for array in self.arrays)
 
     @property
     def bulk(self) -> bool:
@@ -134,7 +130,7 @@ class BatchQueue(Generic[J]):
     def __init__(self, policy: BatchPolicy, quiet: Quiet | None = None) -> None:
         self._policy = policy
         self._quiet = quiet or Quiet()
-        self._jobs: deque[J] = deque()
+        self._jobs: list[J] = []
         self._row_seconds: float | None = None  # of the calls of late
 
     def took(self, rows: int, seconds: float) -> None:
@@ -149,9 +145,11 @@ class BatchQueue(Generic[J]):
 
     def due(self, now: float) -> float | None:
         """When the next batch should be taken; None with nothing waiting. A full batch is due at once."""
-        self._forget_departed()
+        self._jobs = [job for job in self._jobs if not job.departed()]
         if not self._jobs:
             return None
+        if not self._policy.max_queue_delay:
+            return now
         jobs = self._next_jobs()
         waiting = sum(job.rows - job.taken for job in jobs if job.shape == jobs[0].shape)
         if waiting >= self._most_rows(jobs[0]):
@@ -159,8 +157,10 @@ class BatchQueue(Generic[J]):
         return min(job.arrived for job in jobs) + self._policy.max_queue_delay
 
     def take(self) -> Batch[J]:
-        """As many rows of the first job's shape as one call takes, dealt round robin. Of bulk, if it is all."""
-        self._forget_departed()
+        """As many rows of the first job's shape as one call takes, dealt round robin. Of bulk, if it is all.
+
+        Those who have left since `due` are among them.
+        """
         jobs = self._next_jobs()
         most = self._most_rows(jobs[0])
         self._quiet.calls += jobs[0].bulk
@@ -174,13 +174,13 @@ class BatchQueue(Generic[J]):
                 sharing.append(job)
         # What is left of a job goes behind the others, also behind those of another shape.
         served = {job for job, _ in rows}
-        left = (job for job in self._jobs if job.taken < job.rows)
-        self._jobs = deque(sorted(left, key=lambda job: job in served))
+        left = [job for job in self._jobs if job.taken < job.rows]
+        self._jobs = sorted(left, key=served.__contains__)
         return Batch(rows)
 
     def drain(self) -> list[J]:
         """Remove and return all that waits."""
-        jobs, self._jobs = list(self._jobs), deque()
+        jobs, self._jobs = self._jobs, []
         return jobs
 
     def _next_jobs(self) -> Sequence[J]:
@@ -191,6 +191,3 @@ class BatchQueue(Generic[J]):
         if not first.bulk or self._quiet.calls >= _QUIET_CALLS:
             return most
         return max(1, most // _BULK_SHARE)
-
-    def _forget_departed(self) -> None:
-        self._jobs = deque(job for job in self._jobs if not job.departed())

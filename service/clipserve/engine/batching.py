@@ -48,12 +48,16 @@ class _Submission(Job):
         super().__init__(arrays, time.monotonic(), answer.done, current())
         self.spans = parents()  # what its batch is part of
         self.answer = answer
-        self._vectors: dict[int, npt.NDArray[np.float32]] = {}  # row -> [D]
+        self._vectors: Embeddings | None = None
+        self._missing = self.rows
 
     def deliver(self, row: int, vector: npt.NDArray[np.float32]) -> None:
+        if self._vectors is None:
+            self._vectors = np.empty((self.rows, len(vector)), np.float32)
         self._vectors[row] = vector
-        if len(self._vectors) == self.rows and not self.answer.done():
-            self.answer.set_result(np.stack([self._vectors[i] for i in range(self.rows)]))
+        self._missing -= 1
+        if not self._missing and not self.answer.done():
+            self.answer.set_result(self._vectors)
 
     def fail(self, error: ClipError) -> None:
         if not self.answer.done():
@@ -124,6 +128,8 @@ class DynamicBatcher:
         """As many calls at a time as the servers known now take; tasks that are too many for them wait."""
         servers = self._policy.servers() if self._policy.servers else 1
         most = self._policy.concurrency * max(1, servers)
+        if most == self._most_calls:
+            return
         self._metrics.workers.labels(self._tower).inc(most - self._most_calls)
         self._most_calls = most
         while len(self._tasks) < most:
