@@ -34,22 +34,23 @@ async def run_until_answered(work: Awaitable[T], receive: Receive, seconds: floa
         DeadlineExceeded: `work` took longer than `seconds`.
         Exception: whatever `work` raises.
     """
-    gone = asyncio.create_task(_disconnect(receive))
-    task = asyncio.ensure_future(work)
+    timer = asyncio.timeout(seconds)
+    gone = asyncio.create_task(_until_gone(receive, timer))
     try:
-        done, _ = await asyncio.wait({task, gone}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        if task in done:
-            return task.result()
-        if gone in done:
-            raise ClientGone
-        raise DeadlineExceeded(f"there was no answer within {seconds:g} s.", limit=seconds)
+        async with timer:
+            return await work
+    except TimeoutError:
+        if not timer.expired():
+            raise
+        if gone.done():
+            raise ClientGone from None
+        raise DeadlineExceeded(f"there was no answer within {seconds:g} s.", limit=seconds) from None
     finally:
         gone.cancel()
-        if not task.done():
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
 
 
-async def _disconnect(receive: Receive) -> None:
+async def _until_gone(receive: Receive, timer: asyncio.Timeout) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
+    if not timer.expired():
+        timer.reschedule(0.0)  # a time that has passed: the work is cancelled at once
