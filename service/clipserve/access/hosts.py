@@ -6,12 +6,14 @@ page's own server, and lets its scripts ask and change whatever they like. The h
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 from collections.abc import Collection
 
 from clipserve.errors import MisdirectedRequest
 
 
+@functools.lru_cache(16)  # to parse an address takes as long as to parse a request
 def is_loopback(host: str) -> bool:
     """Whether this is a name, or an address, of the machine itself. No other can be given `localhost` by DNS."""
     try:

@@ -24,6 +24,7 @@ their size. The others do not wait for it: decoders are dealt by bytes, see `cli
 
 from __future__ import annotations
 
+import functools
 import math
 import sys
 import time
@@ -104,7 +105,7 @@ class Admission:
     ) -> None:
         self._max_queue_seconds = max_queue_seconds
         self._lanes = {lane: _Lane(clock) for lane in ("image", "large image", "text")}
-        self._metrics = metrics
+        self._in_flight = functools.cache(metrics.rows_in_flight.labels)  # see `Instruments`
         metrics.work_ahead.append(self._seconds_ahead)
 
     @contextmanager
@@ -120,7 +121,7 @@ class Admission:
         self._enter(needs)
         counted = dict(needs)
         for tower, rows in needs.items():
-            self._metrics.rows_in_flight.labels(tower).inc(rows)
+            self._in_flight(tower).inc(rows)
         finished = False
         try:
             yield counted
@@ -128,7 +129,7 @@ class Admission:
         finally:
             self._leave(counted, finished=finished)
             for tower, rows in needs.items():
-                self._metrics.rows_in_flight.labels(tower).dec(rows)
+                self._in_flight(tower).dec(rows)
 
     def learn_at_start(self, lane: str, rows: int, seconds: float) -> None:
         """So many rows took so long, when there was nothing else to do."""

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from typing import Self
 
 from clipserve.errors import Overloaded
 
@@ -13,12 +12,21 @@ _NO_ROOM_SECONDS = 0.05  # until one that waits asks again
 
 
 class Lease:
-    """The part of one request, which came from `address`; it grows while its body arrives."""
+    """The part of one request, which came from `address`; it grows while its body arrives.
+
+    On leaving its block all of its bytes are free again.
+    """
 
     def __init__(self, budget: ByteBudget, address: str) -> None:
         self._budget = budget
         self.address = address
         self.size = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.shrink(self.size)
 
     def grow(self, size: int) -> None:
         """Take `size` bytes more.
@@ -53,14 +61,9 @@ class ByteBudget:
         self._used = 0
         self._by_address: Counter[str] = Counter()
 
-    @contextmanager
-    def lease(self, address: str) -> Iterator[Lease]:
-        """For one request; on leaving the block its bytes are free again. `address`: whose it is."""
-        lease = Lease(self, address)
-        try:
-            yield lease
-        finally:
-            lease.shrink(lease.size)
+    def lease(self, address: str) -> Lease:
+        """For one request. `address`: whose it is."""
+        return Lease(self, address)
 
     def give_back(self, size: int, address: str) -> None:
         """See `Lease.shrink`."""

@@ -8,7 +8,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -52,7 +52,7 @@ async def encode_images(
         except ClipError as error:
             return error.at(index)
 
-    return list(await asyncio.gather(*map(encoded, range(len(images)), images, headers)))
+    return await together(map(encoded, range(len(images)), images, headers)) if images else []
 
 
 class ImageEncoder:
@@ -123,8 +123,7 @@ def _size_of(key: bytes, vector: Vector) -> int:
     return len(key) + int(vector.nbytes)
 
 
-@dataclass(frozen=True)
-class EncodedText:
+class EncodedText(NamedTuple):
     """The vector of a text; `tokens` counts what it had before it was truncated."""
 
     vector: Vector

@@ -16,8 +16,7 @@ Values are little-endian and in the order of the vector; bits begin with the hig
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -29,8 +28,7 @@ EmbeddingType = Literal["float32", "float16", "int8", "binary", "ubinary"]
 _INT8_MAX = 127
 
 
-@dataclass(frozen=True)
-class Encoded:
+class Encoded(NamedTuple):
     """A vector as it is sent: `values` [D], or [D / 8] bytes of bits. `scale`: of int8, value = scale * integer."""
 
     values: npt.NDArray[Any]

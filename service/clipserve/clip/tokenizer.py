@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,8 +18,7 @@ from clipserve.errors import InvalidInput, TextTooLong
 _MAX_FILE_BYTES = 100_000_000  # a large multilingual tokenizer.json has 35 million
 
 
-@dataclass(frozen=True)
-class TokenizedText:
+class TokenizedText(NamedTuple):  # made for each text, in a third of a dataclass's time
     """One text. `tokens` counts what the text has, special tokens included, before any truncation."""
 
     ids: list[int]
@@ -90,13 +89,10 @@ class Tokenizer:
         A row's length ends at its first end-of-text token: that is where the reference pools, also when a
         caller's text spells the token out.
         """
-        token_ids = np.full((len(rows), length), self._spec.pad_id, np.int32)  # [N, L]
-        lengths = np.empty(len(rows), np.int32)  # [N]
-        for i, row in enumerate(rows):
-            token_ids[i, : len(row.ids)] = row.ids
-            eot = self._spec.eot_id
-            lengths[i] = row.ids.index(eot) + 1 if eot in row.ids else len(row.ids)
-        return token_ids, lengths
+        eot, padding = self._spec.eot_id, [self._spec.pad_id] * length
+        token_ids = [row.ids + padding[len(row.ids) :] for row in rows]
+        lengths = [row.ids.index(eot) + 1 if eot in row.ids else len(row.ids) for row in rows]
+        return np.array(token_ids, np.int32), np.array(lengths, np.int32)
 
 
 def _is_unicode(text: str) -> bool:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastapi import FastAPI
 from pydantic import BaseModel
@@ -32,7 +31,7 @@ from clipserve.rest.rendering import (
     tokenization_json,
 )
 from clipserve.rest.schemas import ClassifyFields, EmbedFields, SimilarityFields, TokenizeFields
-from clipserve.rest.uploads import Upload, Uploads, expected
+from clipserve.rest.uploads import Upload, Uploads, expected, header
 
 BULK = "/bulk"
 
@@ -111,8 +110,7 @@ def add_routes(app: FastAPI, inference: Inference, uploads: Uploads, side: SideT
         return json_response({"status": "ready" if ready else "not ready"}, 200 if ready else 503)
 
 
-@dataclass(frozen=True)
-class Vectors:
+class Vectors(NamedTuple):
     """How the caller wants them."""
 
     npy: bool
@@ -123,7 +121,7 @@ class Vectors:
 def _fields(
     request: Request, upload: Upload, schema: type[BaseModel], image_fields: Sequence[str] = ("images",)
 ) -> dict[str, Any]:
-    fields = dict(upload.read(schema, image_fields))
+    fields = vars(upload.read(schema, image_fields))
     return fields | {"expect_fingerprint": expected(request, fields["expect_fingerprint"])}
 
 
@@ -132,4 +130,4 @@ def _images(upload: Upload, name: str = "images") -> Sequence[ImageInput]:
 
 
 def _wants_npy(request: Request) -> bool:
-    return NPY in request.headers.get("accept", "")
+    return NPY in header(request, b"accept")

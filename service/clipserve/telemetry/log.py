@@ -74,6 +74,9 @@ def configure(level: str, output: Output = standard_error) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
         logger_factory=lambda *_: lines,
     )
+    bound = logger.bind()  # or each line would make a logger of its own first
+    for name in (*vars(lines), "exception", "log"):
+        setattr(logger, name, getattr(bound, name))
 
 
 class _Libraries(logging.Handler):

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import contextvars
 import re
+import secrets
 import time
-import uuid
 from collections.abc import Collection, Iterable, MutableMapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -26,7 +26,7 @@ _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 def request_id(given: str | None) -> str:
     """The caller's own id where it is a plain word, else a new one."""
-    return given if given and _ID.fullmatch(given) else uuid.uuid4().hex
+    return given if given and _ID.fullmatch(given) else secrets.token_hex(16)
 
 
 @dataclass(eq=False)
