@@ -12,7 +12,7 @@ EDITABLE := --no-deps --no-build-isolation --config-settings editable_mode=compa
 # Prints where packages are installed.
 PACKAGES := 'import sysconfig; print(sysconfig.get_path("purelib"))'
 # Folders of tests/external, whose tests need more than `make test`. PARTS: what `make test-all` runs, and .ci/run as stages of their own.
-# Not abuse (it measures time and needs a quiet machine), clients (which installs for minutes) and deploy (`make check-deploy`).
+# Not abuse (it measures time and needs a quiet machine), clients (which installs for minutes), deploy (`make check-deploy`) and site (`make site`).
 PARTS := dist attacks browser prometheus redis triton image export
 FOLDERS := $(PARTS) abuse clients
 FAST := not slow
@@ -23,7 +23,7 @@ PART := $(if $(FULL),, and not nightly)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow test-all dist coverage mutants check check-deploy fmt docs proto lock image model load compare triton lines clean $(FOLDERS:%=only-%)
+.PHONY: help run test test-slow test-all dist coverage mutants check check-deploy fmt docs site proto lock image model load compare triton lines clean $(FOLDERS:%=only-%)
 
 help: ## this list
 	@grep -hE '^[a-z -]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z -]+):.*## /\1\t/' | expand -t 16
@@ -68,7 +68,7 @@ proto: .venv/dev.stamp ## make the stubs of clip.proto anew
 mutants: .venv/dev.stamp ## break the code in 400 places, one at a time, and count what `make test` notices [ARGS="--beside OTHER"]
 	$(BIN)/python -m tests.mutants --marker '$(FAST)$(PART)' $(ARGS)
 
-check: .venv/dev.stamp ## lint, format, types, layers; clip.proto: the released contract holds, the stubs are those of it
+check: .venv/dev.stamp site ## lint, format, types, layers; the site; clip.proto: the released contract holds, the stubs are those of it
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --num-workers 2
@@ -124,6 +124,11 @@ docs: .venv/dev.stamp ## write what is made of other files: the reference in doc
 	$(BIN)/python -m tests.docs.pictures
 	$(BIN)/python -m tests.deploy.prometheus_rule
 
+site: .site-tools/stamp .venv/dev.stamp ## the documents as a site, in .site/html; a link that leads nowhere fails
+	.site-tools/bin/python -m tests.docs.site
+	.site-tools/bin/zensical build --clean --strict --config-file .site/zensical.toml
+	$(BIN)/python -m pytest -q tests/external/site
+
 lock: ## pin the dependencies in the pyproject.toml files anew (needs uv); ARGS="--upgrade" takes new versions
 	$(LOCK) $(ARGS) service/pyproject.toml --extra cpu -o requirements/service.txt
 	$(LOCK) $(ARGS) service/pyproject.toml --extra gpu -c requirements/service.txt -o requirements/service-gpu.txt
@@ -132,6 +137,7 @@ lock: ## pin the dependencies in the pyproject.toml files anew (needs uv); ARGS=
 	$(LOCK) $(ARGS) service/pyproject.toml --extra parquet -c requirements/openvino.txt -o requirements/parquet.txt
 	$(LOCK) $(ARGS) --group dev -c requirements/openvino.txt -c requirements/tracing.txt -c requirements/parquet.txt -o requirements/dev.txt
 	$(LOCK) $(ARGS) --group deploy -o requirements/deploy.txt
+	$(LOCK) $(ARGS) --group site -o requirements/site.txt
 	$(LOCK) $(ARGS) --group sbom -o requirements/sbom.txt
 	$(LOCK) $(ARGS) --group build -c requirements/dev.txt -o requirements/build.txt
 	$(LOCK) $(ARGS) --group dist -c requirements/build.txt -o requirements/dist.txt
@@ -142,7 +148,7 @@ lines: ## lines of Python by room, without the stubs of clip.proto
 	    END {for (name in of) print of[name] "\t" name}' | sort -k2
 
 clean: ## remove what make installed
-	rm -rf .venv .venv-export .deploy-tools .dist-tools dist .page-tools .triton .peers .clients .image .mutants
+	rm -rf .venv .venv-export .deploy-tools .dist-tools .site-tools .site dist .page-tools .triton .peers .clients .image .mutants
 	rm -rf service/build service/*.egg-info service/clipserve/clip/*.so
 
 .venv/python.stamp:
@@ -176,6 +182,12 @@ clean: ## remove what make installed
 	@echo "installing the tools that build distributions into .dist-tools ..."
 	$(PYTHON) -m venv .dist-tools
 	.dist-tools/bin/python $(PIP) --require-hashes -r requirements/dist.txt
+	@touch $@
+
+.site-tools/stamp: requirements/site.txt
+	@echo "installing what builds the site into .site-tools ..."
+	$(PYTHON) -m venv .site-tools
+	.site-tools/bin/python $(PIP) --no-compile --require-hashes -r requirements/site.txt
 	@touch $@
 
 .deploy-tools/stamp: requirements/deploy.txt tests/deploy/package.json tests/deploy/package-lock.json

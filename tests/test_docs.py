@@ -128,7 +128,7 @@ def test_documents_name_load_tests_and_parts_of_make_test_all() -> None:
     listed = re.search(r"^PARTS := (.+)\nFOLDERS := \$\(PARTS\) (.+)$", MAKEFILE, re.MULTILINE)
     assert listed
     parts = set(" ".join(listed.groups()).split())
-    assert parts | {"deploy"} == folders
+    assert parts | {"deploy", "site"} == folders
     for document in documents():
         text = document.read_text()
         assert set(re.findall(r"-m loadtests ([a-z][\w-]*)", text)) <= load_tests, document
@@ -190,6 +190,7 @@ def test_lock_files_hold_no_addresses() -> None:
         ("service-gpu", ["dependencies", "gpu"]),
         ("openvino", ["openvino"]),
         ("dev", ["dev"]),
+        ("site", ["site"]),
         ("sbom", ["sbom"]),
         ("build", ["build"]),
         ("dist", ["dist"]),
