@@ -119,8 +119,9 @@ triton: .venv/service.stamp ## a real Triton on this CPU, gRPC on 8001: make tri
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 	--no-emit-index-url
 
-docs: .venv/dev.stamp ## write what is made of other files: the reference in docs/api.md, pictures, the alerts for the Prometheus operator
+docs: .venv/dev.stamp ## write what is made of other files: the references of REST, gRPC and commands, pictures, the alerts for the Prometheus operator
 	$(BIN)/python -m tests.api_reference
+	$(BIN)/python -m tests.command_reference
 	$(BIN)/python -m tests.docs.pictures
 	$(BIN)/python -m tests.deploy.prometheus_rule
 

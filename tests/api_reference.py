@@ -1,4 +1,4 @@
-"""The reference part of docs/api.md, out of the document of the REST front and the proto: `make docs`."""
+"""The references of docs/rest.md and docs/grpc.md, out of the REST document and the proto: `make docs`."""
 
 from __future__ import annotations
 
@@ -22,16 +22,32 @@ from loadtests.fake_backend import FakeBackend
 from tests.support import DIM, serving, write_toy_artifact
 
 ROOT = Path(__file__).parents[1]
-DOCUMENT = ROOT / "docs/api.md"
+REST, GRPC = ROOT / "docs/rest.md", ROOT / "docs/grpc.md"
 PROTO = ROOT / "service/clipserve/v1/clip.proto"
 BEGIN, END = "<!-- make docs -->\n", "<!-- end of the reference -->\n"
 
 Schema = dict[str, Any]
 
 
-def reference() -> str:
-    """Markdown: every operation of the REST front, then every method and message of the proto."""
-    return "".join(line + "\n" for line in [*_rest(_openapi()), *_grpc(_described())])
+def rest_reference() -> str:
+    """Markdown: every operation of the REST front."""
+    return "".join(line + "\n" for line in _rest(_openapi()))
+
+
+def grpc_reference() -> str:
+    """Markdown: every method and message of the proto."""
+    return "".join(line + "\n" for line in _grpc(_described()))
+
+
+def made(page: Path) -> str:
+    """The part of a page that is made."""
+    return page.read_text().partition(BEGIN)[2].partition(END)[0]
+
+
+def tell(page: Path, reference: str) -> None:
+    """Put it into the page in place of the part that is made."""
+    before, _, rest = page.read_text().partition(BEGIN)
+    page.write_text(before + BEGIN + reference + END + rest.partition(END)[2])
 
 
 def _openapi() -> dict[str, Any]:
@@ -46,10 +62,9 @@ def _openapi() -> dict[str, Any]:
 
 
 def _rest(document: dict[str, Any]) -> Iterator[str]:
-    yield "## Reference: REST"
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
-            yield from ("", f"### {method.upper()} {path}", "", operation["summary"])
+            yield from ("", f"## {method.upper()} {path}", "", operation["summary"])
             yield from _said(operation)
             yield from _request(document, operation)
             yield from _answers(document, operation)
@@ -192,7 +207,7 @@ def _grpc(file: FileDescriptorProto) -> Iterator[str]:
         tuple(location.path): " ".join(location.leading_comments.split())
         for location in file.source_code_info.location
     }
-    yield from ("", f"## Reference: gRPC `{file.package}`")
+    yield from ("", f"## Reference: `{file.package}`")
     for s, service in enumerate(file.service):
         rows = [
             (f"`{m.name}`", _passes(m.client_streaming, m.input_type), _passes(m.server_streaming, m.output_type),
@@ -226,10 +241,9 @@ def _type(message: DescriptorProto, field: FieldDescriptorProto) -> str:
 
 
 def main() -> None:
-    """Write it into docs/api.md."""
-    text = DOCUMENT.read_text()
-    before, _, rest = text.partition(BEGIN)
-    DOCUMENT.write_text(before + BEGIN + reference() + END + rest.partition(END)[2])
+    """Write them into their pages."""
+    tell(REST, rest_reference())
+    tell(GRPC, grpc_reference())
 
 
 if __name__ == "__main__":

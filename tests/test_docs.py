@@ -5,6 +5,7 @@ from __future__ import annotations
 import pkgutil
 import re
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,12 +24,13 @@ from clipserve.settings import Settings
 from clipserve.settings.table import as_markdown
 from clipserve.settings.unknown import GONE
 from loadtests.__main__ import cli
-from tests.api_reference import BEGIN, DOCUMENT, END, reference
+from tests.api_reference import GRPC, REST, grpc_reference, made, rest_reference
+from tests.command_reference import COMMANDS, command_reference
 from tests.docs.markdown import documents
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-API = (ROOT / "docs/api.md").read_text()
+ERRORS, TEMPLATES = ((ROOT / f"docs/{name}.md").read_text() for name in ("errors", "templates"))
 MAKEFILE = (ROOT / "Makefile").read_text()
 PYPROJECT, SERVICE, MODELS = (
     tomllib.loads((ROOT / folder / "pyproject.toml").read_text()) for folder in ("", "service", "models")
@@ -72,8 +74,8 @@ def error_table() -> str:
 
 
 def test_the_documentation_has_every_error_code_with_its_status() -> None:
-    shown = API.partition("<!-- error codes -->\n")[2].partition("\n<!-- end of error codes -->")[0]
-    assert shown == error_table(), f"replace the table in docs/api.md by:\n{error_table()}"
+    shown = ERRORS.partition("<!-- error codes -->\n")[2].partition("\n<!-- end of error codes -->")[0]
+    assert shown == error_table(), f"replace the table in docs/errors.md by:\n{error_table()}"
 
 
 def grpc_statuses() -> str:
@@ -87,13 +89,17 @@ def grpc_statuses() -> str:
 
 
 def test_the_documentation_has_the_status_in_grpc_of_every_code() -> None:
-    shown = API.partition("<!-- grpc statuses -->\n")[2].partition("\n<!-- end of grpc statuses -->")[0]
-    assert shown == grpc_statuses(), f"replace the table in docs/api.md by:\n{grpc_statuses()}"
+    shown = ERRORS.partition("<!-- grpc statuses -->\n")[2].partition("\n<!-- end of grpc statuses -->")[0]
+    assert shown == grpc_statuses(), f"replace the table in docs/errors.md by:\n{grpc_statuses()}"
 
 
-def test_the_reference_of_the_api_is_that_of_the_document_and_the_proto() -> None:
-    told = DOCUMENT.read_text().partition(BEGIN)[2].partition(END)[0]
-    assert told == reference(), "write it anew with: make docs"
+@pytest.mark.parametrize(
+    ("page", "reference"),
+    [(REST, rest_reference), (GRPC, grpc_reference), (COMMANDS, command_reference)],
+    ids=["REST", "gRPC", "commands"],
+)
+def test_a_reference_is_what_its_source_says(page: Path, reference: Callable[[], str]) -> None:
+    assert made(page) == reference(), "write it anew with: make docs"
 
 
 def template_sets_table() -> str:
@@ -106,8 +112,8 @@ def template_sets_table() -> str:
 
 
 def test_the_documentation_has_every_template_set() -> None:
-    shown = API.partition("<!-- template sets -->\n")[2].partition("\n<!-- end of template sets -->")[0]
-    assert shown == template_sets_table(), f"replace the table in docs/api.md by:\n{template_sets_table()}"
+    shown = TEMPLATES.partition("<!-- template sets -->\n")[2].partition("\n<!-- end of template sets -->")[0]
+    assert shown == template_sets_table(), f"the table of docs/templates.md is:\n{template_sets_table()}"
 
 
 def makefile_targets() -> set[str]:

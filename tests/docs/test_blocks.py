@@ -27,7 +27,7 @@ def walked(page: Path) -> bool:
 def test_a_page_does_what_it_says(page: Path, folder: Path, demo: Process) -> None:
     walk = Walk(page, folder, demo)
     walk.walk()
-    assert walk.installs <= {"httpx", "numpy", "openai", "scikit-image"}, "others need a list in tests/docs/recipes/"
+    assert walk.installs <= {"httpx", "numpy", "openai", "scikit-image"}, "others: tests/docs/recipes/"
 
 
 @pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES], ids=shown)

@@ -117,9 +117,9 @@ def test_grpc_is_not_loaded_where_it_is_not_asked_for() -> None:
 def test_the_program_in_the_documentation_runs_with_stubs_of_its_own(
     demo_process: Process, tmp_path: Path
 ) -> None:
-    section = (ROOT / "docs/api.md").read_text().partition("\n## gRPC\n")[2].partition("\n## ")[0]
-    (program,) = re.findall(r"^```python\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
-    (command,) = re.findall(r"^python (-m grpc_tools\.protoc .*)$", section, re.MULTILINE)
+    page = (ROOT / "docs/grpc.md").read_text()
+    (program,) = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    (command,) = re.findall(r"^python (-m grpc_tools\.protoc .*)$", page, re.MULTILINE)
     for path in (tmp_path / "stubs", tmp_path / "docs"):
         path.mkdir()
     command = command.replace("-I service", f"-I {ROOT}/service")

@@ -17,7 +17,7 @@ from tests.rest.documents import resolved
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
-API = (ROOT / "docs/api.md").read_text()
+API, OTHER_SERVERS = ((ROOT / f"docs/{name}.md").read_text() for name in ("api", "other-servers"))
 
 
 def section(page: str, title: str) -> str:
@@ -109,7 +109,7 @@ def test_the_program_in_python_prints_what_is_shown(demo: str) -> None:
 
 def test_the_endpoints_for_clients_of_other_servers_are_in_the_api_s_document(demo: str) -> None:
     paths = httpx.get(f"{demo}/openapi.json").json()["paths"]
-    rows = "".join(re.findall(r"^\| (`.*)", section(API, "Clients of other servers"), re.MULTILINE))
+    rows = "".join(re.findall(r"^\| (`.*)", section(OTHER_SERVERS, "The adapters"), re.MULTILINE))
     told = set(re.findall(r"`([A-Z]+ /[^`]+)`", rows))
     assert told == {
         f"{method.upper()} {path}"

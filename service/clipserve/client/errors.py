@@ -39,7 +39,7 @@ class ClipserveError(Exception):
 
     Attributes:
         detail: one sentence for people.
-        code: stable, for programs; docs/api.md has those of a server.
+        code: stable, for programs; docs/errors.md has those of a server.
         request_id: of the request that failed, as the server's log has it; None: there was none.
     """
 

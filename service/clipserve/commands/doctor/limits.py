@@ -85,7 +85,7 @@ def memory(context: Context) -> Iterator[Finding]:
     if have < start:
         yield problem(
             f"{told}: it would be ended at the start",
-            "give it more memory, serve fewer models, or an int8 variant (docs/models.md)",
+            "give it more memory, serve fewer models, or an int8 variant (docs/precision.md)",
         )
     elif have < most:
         yield warning(
