@@ -44,10 +44,9 @@ def navigation() -> list[dict[str, Any]]:
     """
     found: list[dict[str, Any]] = [{"Start": ["README.md", {"All documents": shown(INDEX)}]}]
     for level, title, text in _SECTION.findall(INDEX.read_text()):
-        into = found[-1][next(iter(found[-1]))] if level else found
-        if rows := list(_rows(INDEX, text)):
-            into.append({title: rows})
-    return found
+        into = next(iter(found[-1].values())) if level else found
+        into.append({title: list(_rows(INDEX, text))})
+    return [section for section in found if all(section.values())]
 
 
 def _rows(index: Path, text: str) -> Iterator[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from typing import Any
 
@@ -29,6 +30,18 @@ def test_the_navigation_has_every_page_of_docs_once() -> None:
     told = leaves(site.navigation())
     assert len(told) == len(set(told))
     assert {shown(page) for page in site.pages() if page.is_relative_to(ROOT / "docs")} <= set(told)
+
+
+def test_the_sections_of_the_index_are_those_of_the_navigation() -> None:
+    index = "\n".join(line for line in site.INDEX.read_text().splitlines() if line.startswith("#"))
+    (guides,) = (section["Guides"] for section in site.navigation() if "Guides" in section)
+    assert [title for part in guides for title in part] == re.findall(
+        "^### (.+)", index.partition("## Guides\n")[2].partition("\n## ")[0], re.MULTILINE
+    )
+    assert [title for section in site.navigation() for title in section] == [
+        "Start",
+        *(title for title in re.findall("^## (.+)", index, re.MULTILINE) if title != "Files here"),
+    ]
 
 
 def test_the_navigation_is_written_as_toml() -> None:
