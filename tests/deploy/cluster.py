@@ -18,11 +18,13 @@ from tests.deploy.manifests import Object, of_kind, parsed, pods, run, selects, 
 _KINDS = {
     "configmap": "ConfigMap",
     "deployment": "Deployment",
+    "job": "Job",
     "hpa": "HorizontalPodAutoscaler",
     "pdb": "PodDisruptionBudget",
     "service": "Service",
 }
 _LOOKS = ("port-forward", "logs", "get")
+_IN_PODS = ("cp", "exec", "wait")  # these change no object
 
 
 class Cluster:
@@ -31,6 +33,7 @@ class Cluster:
     def __init__(self) -> None:
         self.objects: dict[str, Object] = {}
         self.ready: set[str] = set()
+        self._led: set[str] = set()  # Services that have led to somebody who was ready
         self._scaled: set[str] = set()  # Deployments whose number is not the manifest's
 
     def kubectl(self, line: str, folder: Path) -> str:
@@ -48,11 +51,14 @@ class Cluster:
             self.objects[title(secret)] = secret
         elif verb == "scale":
             self._scale(_title(rest[0]), int(rest[1].partition("=")[2]))
-        else:
+        elif verb not in _IN_PODS:
             assert verb == "rollout" or verb in _LOOKS, line
             named = _title(rest[1] if verb == "rollout" else rest[0])
             assert named in self.objects, f"{line}: there is no {named}"
             self.ready |= {named} if verb == "rollout" else set()
+        self._led |= {
+            title(each) for each in of_kind([*self.objects.values()], "Service") if self._leads(each)
+        }
         return difference(before, self.objects)
 
     def faults(self) -> Iterable[str]:
@@ -63,12 +69,20 @@ class Cluster:
             served = {_served(each.spec["containers"][0], each.spec, present) for each in chosen}
             if len(served) > 1:
                 yield f"{title(service)} leads to {len(served)} models"
-            if self.ready and not self.ready & {each.name for each in chosen}:
+            if title(service) in self._led and not self._leads(service):
                 yield f"{title(service)} leads to nobody who is ready"
         for each in pods(present):
             budgets = of_kind(present, "PodDisruptionBudget")
             if sum(selects(one["spec"]["selector"], each.labels) for one in budgets) > 1:
                 yield f"{each.name} has two budgets, and cannot be evicted"
+
+    def _leads(self, service: Object) -> bool:
+        """Whether it leads to somebody who is ready."""
+        selector = service["spec"]["selector"]
+        return any(
+            selects(selector, each.labels) and each.name in self.ready
+            for each in pods([*self.objects.values()])
+        )
 
     def _apply(self, objects: list[Object], force: bool) -> None:
         for each in objects:

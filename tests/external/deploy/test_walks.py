@@ -1,4 +1,4 @@
-"""The commands of deploy/k8s/README.md, one after the other: edits for real, applies as kustomize builds them."""
+"""The commands of the pages on Kubernetes, one by one: edits for real, applies as kustomize builds them."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 
 from tests.deploy.cluster import Cluster
-from tests.deploy.manifests import K8S
+from tests.deploy.manifests import K8S, pods, settings_of
+from tests.docs.markdown import ROOT
 
 README = (K8S / "README.md").read_text()
-_NOT_RUN = ("docker", "kind", "clipserve", "curl")  # nothing of the installation
+WITH_GPUS = (ROOT / "docs/kubernetes-gpu.md").read_text()
+_NOT_RUN = ("docker", "kind", "make", "clipserve", "curl", "pod=")  # nothing of the installation
 
 
 # A part of a line that is left out, and the harm that it is there against.
@@ -56,6 +58,17 @@ def walk(text: str, folder: Path) -> Cluster:
 
 def test_each_apply_changes_what_the_readme_says_and_harms_nobody(tmp_path: Path) -> None:
     assert not walk(README, tmp_path).objects
+
+
+def test_a_model_of_ones_own_comes_onto_gpus_as_its_page_says(tmp_path: Path) -> None:
+    cluster = walk(WITH_GPUS, tmp_path)
+    gateway, triton = (pod for pod in pods([*cluster.objects.values()]) if pod.owner["kind"] == "Deployment")
+    assert [each.owner["spec"]["replicas"] for each in (gateway, triton)] == [4, 1]
+    assert gateway.spec["containers"][0]["image"] == "YOUR.REGISTRY/clipserve:0.1.0"
+    assert gateway.spec["containers"][0]["resources"]["requests"]["cpu"] == "3"
+    for container in (gateway.spec["containers"][0], triton.spec["initContainers"][0]):
+        assert settings_of(container, [*cluster.objects.values()])["CLIPSERVE_MODELS"] == "/models/model"
+        assert "models" in {mount["name"] for mount in container["volumeMounts"]}
 
 
 def test_the_walk_has_all_that_is_done_to_an_installation() -> None:
