@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -48,12 +49,17 @@ _PAGE = """<!doctype html>
 def contact_sheet(title: str, about: str, found: Iterable[tuple[Found, Path | None]]) -> str:
     """The page. `found`: each with its file, if it is an image; one that is not there any more has no picture."""
     figures = [
-        f"<figure>{_picture(path)}<figcaption><b>{row.cosine:.3f}</b> {html.escape(row.name)}</figcaption></figure>"
+        f"<figure>{_picture(path)}<figcaption><b>{row.cosine:.3f}</b> {_name(row.name)}</figcaption></figure>"
         for row, path in found
     ]
     return _PAGE.format(
         title=html.escape(title), about=html.escape(about), style=_STYLE, figures="\n".join(figures)
     )
+
+
+def _name(path: str) -> str:
+    """A path that goes on in the next line behind a separator, and only without one in the midst of a word."""
+    return re.sub(r"([/\\_.-]+)(?=.)", r"\1<wbr>", html.escape(path))
 
 
 def _picture(path: Path | None) -> str:

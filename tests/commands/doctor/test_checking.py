@@ -61,4 +61,5 @@ def test_a_check_that_hangs_keeps_neither_the_next_one_nor_the_process() -> None
     )
     assert ended.returncode == 1, ended.stderr
     assert "the check did not end within 0.2 s" in ended.stdout
-    assert ended.stdout.endswith("ok\tgood\tgood\nproblems: 1, warnings: 0\n")
+    assert "\nok\tgood\tgood\n" in ended.stdout
+    assert ended.stdout.endswith("\nproblems: 1, warnings: 0\n")

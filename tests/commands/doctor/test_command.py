@@ -42,7 +42,8 @@ def test_a_machine_without_a_fault_has_no_problem(tmp_path: Path) -> None:
 def test_the_shape_of_its_json() -> None:
     report = doctor("--only", "keys", "--only", "triton").report
     assert report.keys() == {
-        *("format", "clipserve", "examined", "at", "level", "counts", "checks", "settings", "packages")
+        *("format", "clipserve", "examined", "at", "level", "counts", "checks", "not_checked", "settings"),
+        "packages",
     }
     assert (report["format"], report["examined"], report["level"]) == (1, "this machine", "ok")
     assert report["counts"] == {"ok": 2, "warning": 0, "problem": 0}
@@ -62,7 +63,7 @@ def test_it_has_the_settings_as_they_apply_and_the_packages() -> None:
 def test_programs_get_columns_apart_by_tabs() -> None:
     told = run("--only", "settings", CLIPSERVE_PROT="1")
     assert told.exit_code == 0
-    first, second, third, last = told.stdout.splitlines()
+    first, second, third, *_, last = told.stdout.splitlines()
     assert first.split("\t") == ["warning", "settings", "CLIPSERVE_PROT is no setting, and is ignored"]
     assert second.split("\t")[:2] == ["", ""]
     assert second.split("\t")[2].startswith("-> did you mean CLIPSERVE_PORT?")
@@ -70,10 +71,21 @@ def test_programs_get_columns_apart_by_tabs() -> None:
     assert last == "problems: 0, warnings: 1"
 
 
+def test_it_says_what_was_not_checked() -> None:
+    told = run("--only", "keys", "--only", "cpu").stdout.splitlines()
+    left_out, *beyond = (line for line in told if line.startswith("not checked: "))
+    assert left_out.startswith("not checked: settings, packages, gpu, ")
+    assert not re.search(r"\b(keys|cpu)\b", left_out)
+    assert [line for line in beyond if "proxy, TLS and firewall" in line]
+    assert doctor("--only", "keys").report["not_checked"][1:] == [
+        line.removeprefix("not checked: ") for line in beyond
+    ]
+
+
 def test_people_get_a_table() -> None:
     told = in_a_terminal("doctor", "--only", "keys", "--only", "triton").splitlines()
     plain = [re.sub("\x1b[^m]*m", "", line).rstrip() for line in told]
-    assert plain[0] == "ok       triton    no model is computed on Triton"
+    assert plain[0] == "ok       triton    nothing to check: no model is computed on Triton"
     assert plain[1].startswith("ok       keys      no keys")
     assert plain[-1] == "problems: 0, warnings: 0"
 

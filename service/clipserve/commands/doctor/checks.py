@@ -21,3 +21,9 @@ HERE = (
     Check("memory", limits.memory),
 )
 THERE = (Check("ready", remote.ready, 15), Check("models", remote.models, 15))
+# What none of them looks at.
+BEYOND_HERE = (
+    "whether others reach this machine, through proxy, TLS and firewall: there `clipserve doctor --url URL`",
+    "how many requests it takes: `python -m loadtests overload`",
+)
+BEYOND_THERE = ("the machine of the server: there `clipserve doctor`", "whether it classifies: ask it")

@@ -47,19 +47,29 @@ def doctor(
     only: Annotated[list[str] | None, typer.Option(help="Run this check alone; repeatable.")] = None,
 ) -> None:
     """Say what is wrong here, and what to do. Exit status: 0 without a problem, 1 with one, 2 for wrong use."""
-    from clipserve.commands.doctor.checks import HERE, THERE  # loads an HTTP client
+    from clipserve.commands.doctor.checks import (  # loads an HTTP client
+        BEYOND_HERE,
+        BEYOND_THERE,
+        HERE,
+        THERE,
+    )
 
     log.configure("CRITICAL")  # what engines log is told by the checks
     if url is None and ca_file:
         fail("--ca-file is for --url", status=_WRONG_USE)
     secrets = Secrets(os.environ, *([key] if key else []))
-    checks = _chosen(HERE if url is None else THERE, only)
+    there_are, beyond = (HERE, BEYOND_HERE) if url is None else (THERE, BEYOND_THERE)
+    checks = _chosen(there_are, only)
+    left_out = [check.name for check in there_are if check not in checks]
+    not_checked = [*([", ".join(left_out)] if left_out else []), *beyond]
     context = _context(secrets) if url is None else _server(url, key, ca_file)
     outcomes = _run(checks, context, secrets, quiet=json)
     levels = [line.level for outcome in outcomes for line in outcome.lines]
     if json:
-        say_json(secrets.hide(_report(context, outcomes, levels)), indent=2)
+        say_json(secrets.hide(_report(context, outcomes, levels) | {"not_checked": not_checked}), indent=2)
     else:
+        for each in not_checked:
+            say(f"not checked: {each}")
         say(f"problems: {levels.count('problem')}, warnings: {levels.count('warning')}")
     _end(int("problem" in levels), hangs=not all(outcome.ended for outcome in outcomes))
 

@@ -76,7 +76,7 @@ def redis(context: Context) -> Iterator[Finding]:
     """Whether Redis answers, and keeps what it is given."""
     settings = context.settings
     if settings.redis_url is None:
-        yield ok("not used: CLIPSERVE_REDIS_URL is not set")
+        yield ok("nothing to check: CLIPSERVE_REDIS_URL is not set")
         return
     from redis import Redis
     from redis.backoff import NoBackoff

@@ -26,7 +26,7 @@ def triton(context: Context) -> Iterator[Finding]:
     """Each server of each model that Triton computes."""
     wanted = [each for each in context.models() if each[2].backend == "triton"]
     if not wanted:
-        yield ok("no model is computed on Triton")
+        yield ok("nothing to check: no model is computed on Triton")
     for folder, manifest, own in wanted:
         yield from asyncio.run(_examined(folder, manifest, own))
 

@@ -140,6 +140,29 @@ def test_scores_with_options_are_those_of_classify(
     assert classify.shown() == pytest.approx(classified(url, labels, temperature=2.5, **fields), abs=1e-4)
 
 
+@pytest.mark.parametrize("scoring", ["softmax", "cosine"])
+def test_background_labels_and_a_threshold_are_those_of_classify(
+    classify: Classify, url: str, scoring: str
+) -> None:
+    page = classify.page
+    page.get_by_text("Templates and scoring").click()
+    page.select_option("#scoring", scoring)
+    page.fill("#background", "a pet, kitten")
+    options: dict[str, Any] = {"scoring": scoring, "background": ["a pet", "kitten"]}
+    classify.wait_for(EXAMPLE)
+    assert classify.shown() == pytest.approx(classified(url, EXAMPLE, **options), abs=1e-4)
+    page.fill("#threshold", "0.3")
+    above = classified(url, EXAMPLE, threshold=0.3, **options)
+    classify.wait_for(list(above))
+    assert 0 < len(above) < len(EXAMPLE)
+    expect(classify.results).not_to_contain_text("A single label")
+    assert classify.shown() == pytest.approx(above, abs=1e-4)
+    page.fill("#threshold", "0.99")
+    expect(classify.results).to_contain_text("No label reaches its threshold.", timeout=SECONDS)
+    page.fill("#threshold", "2")
+    expect(classify.results).to_contain_text("The threshold is a number from -1 to 1.")
+
+
 def test_only_the_best_are_shown(classify: Classify) -> None:
     classify.page.get_by_text("Templates and scoring").click()
     classify.page.fill("#best", "2")

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +15,7 @@ from playwright.sync_api import Browser, expect
 
 from clipserve.v1 import clip_pb2, clip_pb2_grpc
 from tests.external.browser.page.classify import CAT, SECONDS, Classify
+from tests.external.browser.page.commands import run
 from tests.external.browser.visit import in_a_browser, visit_in
 from tests.process import Process
 
@@ -30,15 +29,6 @@ Everything = tuple[Classify, Path, dict[str, float]]
 def command(classify: Classify, kind: str) -> str:
     classify.page.get_by_role("button", name=kind, exact=True).click()
     return classify.page.locator("#classify pre").inner_text()
-
-
-def run(arguments: list[str], folder: Path) -> str:
-    environment = os.environ | {"CLIPSERVE_KEY": "unused"}
-    done = subprocess.run(
-        arguments, cwd=folder, env=environment, capture_output=True, timeout=60, check=False
-    )
-    assert done.returncode == 0, done.stderr.decode()
-    return done.stdout.decode()
 
 
 def test_the_example_as_curl_runs_in_an_empty_folder(classify: Classify, tmp_path: Path) -> None:
@@ -62,6 +52,8 @@ def with_everything(classify: Classify, folder: Path) -> dict[str, float]:
     classify.page.get_by_label("Own templates").fill("a 'photo' of {}\nno {label} & no more")
     classify.page.select_option("#scoring", "sigmoid")
     classify.page.fill("#temperature", "2")
+    classify.page.fill("#threshold", "0.01")
+    classify.page.fill("#background", "a 'room', $HOME")
     classify.page.fill("#best", "3")
     classify.remove_all_labels()
     classify.type("dog", *NASTY)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from playwright.sync_api import Browser, FilePayload, expect
 
+from tests.external.browser.page.commands import run
 from tests.external.browser.page.search import BROKEN, Search, sixty_pictures
 from tests.external.browser.visit import Visit, in_a_browser, visit_in
 from tests.support import png
@@ -97,6 +100,20 @@ def test_the_same_search_is_offered_as_a_command(sixty: Search, url: str) -> Non
     expect(code).to_contain_text("--form-string 'to_texts=the web of a spider'")
     expect(code).to_contain_text(f"{url}/similarity")
     sixty.panel.get_by_role("button", name="Python").click()
+
+
+def test_without_pictures_it_offers_an_example(search: Search, tmp_path: Path) -> None:
+    search.page.get_by_role("button", name="Try an example").locator("visible=true").click()
+    search.wait_ready(4)
+    shown = search.found("“a cup of coffee”")
+    assert len(shown) == 4
+    assert next(iter(shown)) == "coffee.jpg"
+    expect(search.panel.locator("[data-place=empty]")).to_be_hidden()
+    printed = run([sys.executable, "-c", search.panel.locator("pre code").inner_text()], tmp_path)
+    assert [line.split()[1] for line in printed.splitlines()] == list(shown)
+    search.choose({"mine.jpg": PICTURES["coins.jpg"]})
+    search.wait_ready(1)
+    assert search.visit.complaints == []
 
 
 def test_a_broken_picture_among_good_ones_fails_alone(search: Search, url: str) -> None:

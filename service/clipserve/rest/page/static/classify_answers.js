@@ -79,14 +79,15 @@ export function answers(api, onAnswer) {
     );
 
   return {
-    // The scores of a picture. `asked`: {model, labels, templates, named, labelSet, scoring, temperature}; `templates` are
-    // sentences, `named` what the API is told in their place.
+    // The scores of a picture. `asked`: {model, labels, templates, named, labelSet, scoring, temperature, background, threshold};
+    // `templates` are sentences, `named` what the API is told in their place.
     async of(picture, asked) {
-      if (asked.labelSet || asked.labels.length * asked.templates.length > PROMPTS_AT_MOST) return byService(picture, asked);
+      const compared = [...asked.labels, ...asked.background];
+      if (asked.labelSet || compared.length * asked.templates.length > PROMPTS_AT_MOST) return byService(picture, asked);
       // Both at the same time, and an error of the labels is everybody's.
       const [image, labels] = await Promise.all([
         ofPicture(picture, asked.model),
-        ofLabels(asked.labels, asked.templates, asked.model),
+        ofLabels(compared, asked.templates, asked.model),
       ]);
       return { labels: scored(image, asked.labels, labels, asked) };
     },
@@ -101,12 +102,13 @@ export function answers(api, onAnswer) {
 }
 
 // The fields of a request to /classify, as [name, value] in their order; what is left to the service is left out.
-export function fields({ model, labels, named = [], labelSet, scoring, temperature, topK }) {
+export function fields({ model, labels, named = [], labelSet, scoring, temperature, background = [], threshold, topK }) {
   const said = [["model", model.id]];
   if (labelSet) said.push(["label_set", labelSet]);
-  else said.push(...labels.map((label) => ["labels", label]), ...named.map((template) => ["templates", template]));
+  else said.push(...[["labels", labels], ["templates", named], ["background", background]].flatMap(([name, values]) => values.map((value) => [name, value])));
   if (scoring) said.push(["scoring", scoring]);
   if (temperature && temperature !== 1) said.push(["temperature", String(temperature)]);
+  if (threshold !== undefined) said.push(["threshold", String(threshold)]);
   if (topK) said.push(["top_k", String(topK)]);
   return said;
 }

@@ -1,4 +1,5 @@
-// How labels are scored: templates, scoring, temperature, how many are shown; and label sets in place of labels.
+// How labels are scored: templates, scoring, temperature, background, threshold, how many are shown; and label sets in place of labels.
+import { split } from "./classify_labels.js";
 import { element, errorBox } from "./dom.js";
 import { wrongWith, written } from "./scoring.js";
 
@@ -20,6 +21,8 @@ export function optionFields({ place, setPlace, api, onChange, onLabels, onLabel
   const classes = element("button", { type: "button", hidden: true, onclick: takeClasses });
   const scoring = element("select", { id: "scoring", onchange: changed }, ...SCORINGS.map(([value, text]) => new Option(text, value)));
   const temperature = numberField("temperature", 1, { min: 0.001, max: 1000, step: "any" });
+  const background = element("input", { id: "background", type: "text", autocomplete: "off", placeholder: "none", "aria-describedby": "background-hint", oninput: changed });
+  const threshold = numberField("threshold", "", { min: -1, max: 1, step: "any", placeholder: "none" });
   const best = numberField("best", 10, { min: 1, max: 1000, step: 1 });
   const labelSet = element("select", { id: "label-set", onchange: setChosen });
   const problem = element("div", {});
@@ -28,7 +31,10 @@ export function optionFields({ place, setPlace, api, onChange, onLabels, onLabel
   place.append(
     field("templates", "Templates around each label", templates, own, shown, classes),
     field("scoring", "Scoring", scoring),
-    element("div", { class: "pair" }, field("temperature", "Temperature", temperature), field("best", "Show the best", best)),
+    field("background", "Background labels", background,
+      element("p", { class: "hint", id: "background-hint" }, "What else pictures may show, with commas between: it takes its share, and is not listed.")),
+    element("div", { class: "pair" }, field("temperature", "Temperature", temperature), field("threshold", "Threshold", threshold)),
+    element("div", { class: "pair" }, field("best", "Show the best", best)),
     problem,
   );
   setPlace.append(element("label", { class: "inline", for: "label-set" }, "From ", labelSet));
@@ -63,15 +69,21 @@ export function optionFields({ place, setPlace, api, onChange, onLabels, onLabel
 
   function setChosen() {
     const chosen = Boolean(labelSet.value);
-    for (const each of [templates, own, classes]) each.disabled = chosen;
+    for (const each of [templates, own, classes, background]) each.disabled = chosen;
     onLabelSet(labelSet.value);
   }
 
   const ownLines = () => own.value.split("\n").map((line) => line.trim()).filter(Boolean);
   const within = (input, otherwise) => (input.value && input.checkValidity() ? Number(input.value) : otherwise);
 
+  function numberProblem() {
+    if (!temperature.checkValidity()) return "The temperature is a number from 0.001 to 1000.";
+    if (!threshold.checkValidity()) return "The threshold is a number from -1 to 1.";
+    return undefined;
+  }
+
   return {
-    // What is chosen: {templates, named, labelSet, scoring, temperature, best, wrong}; see classify_answers.js.
+    // What is chosen: {templates, named, labelSet, scoring, temperature, background, threshold, best, wrong}; see classify_answers.js.
     // `wrong`: what must be mended first.
     values(model) {
       const named = templates.value === OWN ? ownLines() : [templates.value].filter(Boolean);
@@ -85,8 +97,10 @@ export function optionFields({ place, setPlace, api, onChange, onLabels, onLabel
         labelSet: labelSet.value,
         scoring: scoring.value,
         temperature: within(temperature, 1),
+        background: [...new Set(split(background.value))],
+        threshold: within(threshold, undefined),
         best: within(best, 10),
-        wrong: wrong ?? (temperature.checkValidity() ? undefined : "The temperature is a number from 0.001 to 1000."),
+        wrong: wrong ?? numberProblem(),
       };
     },
     // The template sets and label sets that the service has now.

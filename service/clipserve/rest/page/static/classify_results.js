@@ -79,13 +79,14 @@ export function scoreText(asked) {
 function notes(rows, asked) {
   const done = rows.filter((row) => row.labels);
   const set = done[0]?.labelSet;
+  const compared = asked.labels.length + asked.background.length;
   const most = Math.max(0, ...done.map((row) => row.labels.length));
   return [
     set && `Label set ${set.name}, version ${set.version}.`,
     ...(done[0]?.warnings ?? []),
     done.some((row) => !row.labels.length) && "No label reaches its threshold.",
     most > asked.best && `The best ${asked.best} of ${most} labels.`,
-    most === 1 && !asked.scoring && !set && asked.model.scoring === "softmax" && "A single label under softmax always has 100 %: add another.",
+    compared === 1 && !asked.scoring && !set && asked.model.scoring === "softmax" && "A single label under softmax always has 100 %: add another.",
   ].filter(Boolean);
 }
 

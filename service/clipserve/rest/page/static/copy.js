@@ -35,9 +35,7 @@ export function python({ pictures, fields, base, hasKey }) {
   return [
     ...client({ base, hasKey }),
     `names = ${list(pictures.map(({ name }) => plain(name)))}`,
-    ...pictures.filter(({ example }) => example).map(
-      ({ name, example }) => `open(${json(plain(name))}, "wb").write(clip.get(${json(`/${example}`)}).content)`,
-    ),
+    ...saved(pictures),
     'files = [("image", (name, open(name, "rb").read())) for name in names]',
     "data = {", ...data, "}",
     'answer = clip.post("/classify", files=files, data=data)',
@@ -60,8 +58,8 @@ export function grpcurl({ pictures, fields, base, hasKey }) {
   );
 }
 
-const REPEATED = { labels: "labels", templates: "templates", label_set: "label_sets" };
-const NUMBERS = ["temperature", "top_k"];
+const REPEATED = { labels: "labels", templates: "templates", background: "background", label_set: "label_sets" };
+const NUMBERS = ["temperature", "threshold", "top_k"];
 
 function member(name, values) {
   if (name in REPEATED) return [REPEATED[name], values];
@@ -74,10 +72,11 @@ function grouped(fields) {
   return names.map((name) => [name, fields.filter(([other]) => other === name).map(([, value]) => value)]);
 }
 
-function fetched(pictures, base) {
-  const examples = pictures.filter(({ example }) => example);
-  return examples.map(({ name, example }) => `curl -so ${sh(plain(name))} ${sh(`${base}/${example}`)}\n`).join("");
-}
+const examples = (pictures) => pictures.filter(({ example }) => example).map(({ name }) => name);
+
+// Lines that fetch the examples of this page, for a shell and for Python.
+export const fetched = (pictures, base) => examples(pictures).map((name) => `curl -so ${name} ${sh(`${base}/page/${name}`)}\n`).join("");
+export const saved = (pictures) => examples(pictures).map((name) => `open(${json(name)}, "wb").write(clip.get(${json(`/page/${name}`)}).content)`);
 
 // curl reads commas and semicolons in a file's name, unless it is in double quotes.
 export function quoted(name) {

@@ -9,7 +9,7 @@
 //   await pictures.add(blobs, more)   `more`: properties that the new ones have too
 //   pictures.remove(id), pictures.clear()
 //   onChange(all)         after each change; onRemove(picture) before it, of each that is gone
-// A picture may have a `source`, which is shown. Those that were added with {example: ...} make room for the first others.
+// A picture may have a `source`, which is shown. Those that were added with {example: true}, files of this page, make room for the first others.
 // A picker that is not visible takes no drops and no pastes, so that each tab may have one.
 import { bytes, element } from "./dom.js";
 import { dropped, onlyPictures } from "./folders.js";

@@ -28,14 +28,16 @@ export function ensemble(vectors) {
   return Float32Array.from(mean, (value) => value / length);
 }
 
-// Of one image: [{label, score, cosine, logit}], best first. `vectors`: of the labels, in their order.
-export function scored(image, labels, vectors, { model, scoring, temperature }) {
-  const rows = labels.map((label, at) => {
+// Of one image: [{label, score, cosine, logit}], best first. `vectors`: of the labels and, behind them, of the background, which joins
+// the softmax and is not returned; nor is a score below the threshold.
+export function scored(image, labels, vectors, { model, scoring, temperature, background = [], threshold = -Infinity }) {
+  const rows = [...labels, ...background].map((label, at) => {
     const similarity = cosine(image, vectors[at]);
     return { label, cosine: similarity, logit: model.logit_scale * similarity + model.logit_bias };
   });
   const scores = scoresOf(rows, scoring || model.scoring, temperature || 1);
-  return rows.map((row, at) => ({ ...row, score: scores[at] })).sort((a, b) => b.logit - a.logit);
+  const own = rows.slice(0, labels.length).map((row, at) => ({ ...row, score: scores[at] }));
+  return own.filter(({ score }) => score >= threshold).sort((a, b) => b.logit - a.logit);
 }
 
 function scoresOf(rows, scoring, temperature) {

@@ -9,6 +9,8 @@ import { Index } from "./search_index.js";
 import { counted, progressBox } from "./search_progress.js";
 import { Question } from "./search_question.js";
 
+const EXAMPLES = ["astronaut", "cat", "coffee", "rocket"]; // page/NAME.jpg; docs/page.md says whose they are
+const EXAMPLE = "a cup of coffee";
 const DRAWN_EVERY = 250; // ms, while pictures are embedded
 const SPOKEN = 3; // pictures that a screen reader says
 
@@ -55,6 +57,7 @@ export function start(panel, shared) {
     const { vector } = question;
     const rows = vector ? index.ranked(vector, question.picture?.id) : inOrder(chosen.all, state);
     at("results").hidden = !state.total && question.asksForNothing;
+    at("empty").hidden = !at("results").hidden;
     at("found").setAttribute("aria-busy", String(state.left > 0));
     heading.show(question, rows);
     grid.show(rows);
@@ -88,6 +91,15 @@ export function start(panel, shared) {
     at("pictures").querySelector("button").focus();
   }
 
+  async function tryExample() {
+    const files = await Promise.all(EXAMPLES.map((name) => exampleFile(`${name}.jpg`)));
+    if (!chosen.all.length) await chosen.add(files, { example: true });
+    sentence.value = EXAMPLE;
+    question.ask({ text: EXAMPLE });
+    heading.focus();
+  }
+
+  at("example").addEventListener("click", tryExample);
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     const text = sentence.value.trim();
@@ -100,6 +112,11 @@ export function start(panel, shared) {
     if (question.error?.status === 401) question.ask(question); // now there is a key
   });
   draw();
+}
+
+async function exampleFile(name) {
+  const blob = await (await fetch(`page/${name}`)).blob();
+  return new File([blob], name, { type: "image/jpeg" });
 }
 
 // The address of the service, which the page knows relative to itself.

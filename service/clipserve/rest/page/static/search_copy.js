@@ -1,15 +1,15 @@
 // The same search as a command: curl for the pictures of one request, Python for any number.
-import { list, plain, quoted, sh } from "./copy.js";
+import { fetched, list, plain, quoted, saved, sh } from "./copy.js";
 
 const IMAGES_AT_MOST = 32; // of a request, by default
 const json = JSON.stringify;
 
-// `request`: {question: {text} or {picture}, pictures: [{name}], base: address of the service, hasKey}
+// `request`: {question: {text} or {picture}, pictures: [{name, example}], base: address of the service, hasKey}
 function curl({ question, pictures, base, hasKey }) {
   const others = pictures.filter((each) => each !== question.picture);
   const some = others.slice(0, IMAGES_AT_MOST - (question.picture ? 1 : 0));
   const left = others.length - some.length;
-  return [
+  return fetched(pictures, base) + [
     ...(left ? [`# A request takes ${IMAGES_AT_MOST} images: ${left} are not in this one. Python asks in turn.`] : []),
     [
       "curl",
@@ -36,6 +36,7 @@ function python({ question, pictures, base, hasKey }) {
     "",
     `clip = httpx.Client(base_url=${json(base)}, timeout=30)`,
     ...(hasKey ? ['clip.headers["Authorization"] = "Bearer " + os.environ["CLIPSERVE_KEY"]'] : []),
+    ...saved(pictures),
     'FORMAT = {"encoding_format": "base64"}',
     "",
     "def file(name):",
