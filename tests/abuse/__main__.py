@@ -7,10 +7,11 @@ from typing import Annotated
 
 import typer
 
+from tests.abuse.attack import good
 from tests.abuse.attacks.table import ATTACKS
 from tests.abuse.bar import Verdict, attacked
 from tests.abuse.table import table
-from tests.abuse.victim import Victim
+from tests.abuse.victim import SIZES, Victim
 
 cli = typer.Typer(add_completion=False)
 
@@ -27,7 +28,7 @@ def abuse(
     chosen = [each for each in ATTACKS if re.search(only, each.id) and not (quick and each.slow)]
     victims = {keyed: Victim(backend="onnx", keyed=keyed) for keyed in {each.keyed for each in chosen}}
     for victim in victims.values():
-        print(f"good requests: {victim.good_costs}", flush=True)
+        print(f"good requests: {[victim.good_cost(len(good(*size))) for size in SIZES]}", flush=True)
     verdicts: list[Verdict] = []
     for attack in chosen:
         # One file of keys for all: a client takes away the keys of the others.

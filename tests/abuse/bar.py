@@ -45,17 +45,28 @@ class Verdict:
     livez_of_many: float | None = None
 
 
-def attacked(victim: Victim, attack: Attack, many_seconds: float = 0.0, tries: int = TRIES) -> Verdict:
+def attacked(victim: Victim, attack: Attack, many_seconds: float = 0.0) -> Verdict:
     """Attack once, and then with eight clients for so many seconds.
 
     Where it was only slow it is tried again: a pause of the machine's own does not come three times.
     """
     pieces = tuple(attack.make())
-    for _ in range(tries):
+    for _ in range(TRIES):
         verdict = _attacked(victim, attack, pieces, many_seconds)
         if not verdict.slow or verdict.faults:
             break
     verdict.faults += verdict.slow
+    return verdict
+
+
+def outlived(victim: Victim, attack: Attack, many_seconds: float) -> Verdict:
+    """Attack likewise; what it costs is not measured."""
+    pieces, verdict = tuple(attack.make()), Verdict(attack)
+    victim.refresh()
+    _count(verdict, _play(victim, attack, pieces, attack.patience))
+    for each in _play_many(victim, attack, pieces, many_seconds):
+        _count(verdict, each)
+    _judge_afterwards(verdict, victim, patient=True)
     return verdict
 
 
@@ -152,15 +163,16 @@ def _fault_of(answer: Answer, attack: Attack) -> str | None:
 
 def _judge_costs(verdict: Verdict, victim: Victim, played: Played) -> None:
     requests = max(1, len(played.answers))  # each is one of its own
-    same, photo = victim.allowed(played.sent // requests)
-    same = Cost(same.cpu * requests, same.memory)
     if verdict.attack.labels:
         same = victim.labels_cost
+    else:
+        alone = victim.good_cost(played.sent // requests)
+        same = Cost(alone.cpu * requests, alone.memory)
     cost = verdict.cost
     verdict.cpu, verdict.memory = cost.cpu / same.cpu, cost.memory / max(1, same.memory)
-    if cost.cpu > max(TIMES * same.cpu, photo.cpu):
+    if cost.cpu > TIMES * same.cpu and cost.cpu > victim.photo_cost.cpu:
         verdict.faults.append(f"{cost.cpu:.2f} s of CPU: {verdict.cpu:.0f} times a good request")
-    if cost.memory > max(TIMES * same.memory, photo.memory):
+    if cost.memory > TIMES * same.memory and cost.memory > victim.photo_cost.memory:
         verdict.faults.append(f"{cost.memory / 1e6:.0f} MB: {verdict.memory:.0f} times a good request")
 
 

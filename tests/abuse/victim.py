@@ -22,7 +22,7 @@ from tests.abuse.probe import Prober
 from tests.abuse.wire import Address, Played, play
 from tests.process import Process
 
-_SIZES = ((64, 48), (640, 480), (1_600, 1_200), (2_300, 1_725), (4_000, 3_000))  # 2 KB to 2 MB
+SIZES = ((64, 48), (640, 480), (1_600, 1_200), (2_300, 1_725), (4_000, 3_000))  # 2 KB to 2 MB
 _KEPT = 60_000_000  # bytes
 _LEAST_MEMORY = 1_000_000  # of a good request: the pixels of a small photo
 
@@ -72,15 +72,14 @@ class Victim:
         self._folder = tempfile.TemporaryDirectory()
         self._model = _cleaning_model(Path(self._folder.name))
         self._start()
-        self._idle_rate = self._measure_idle()
-        self.good_costs = {len(good(*size)): self._good_cost(size) for size in _SIZES}
+        self._good_costs: dict[int, Cost] = {}
 
     def _start(self) -> None:
         self.process = Process(*self._prefix, models=str(self._model), **self._settings)
         self.process.wait_ready()
         self.address = address_of(self.process)
         self.prober = Prober(self.address)
-        for size in _SIZES:
+        for size in SIZES:
             assert self.send_good(*size).answers[0].status == 200
         self.rest()
         self._resident = resident(self.pid)
@@ -141,11 +140,18 @@ class Victim:
         wire = request(f"/classify?{labels}", photo(640, 480), "image/jpeg")
         return self.cost(lambda: play(self.address, [wire], 1, 60))
 
-    def allowed(self, sent: int) -> tuple[Cost, Cost]:
-        """(a good request of no more bytes, a good photo of 12 megapixels)."""
-        sizes = sorted(self.good_costs)
-        same = max((size for size in sizes if size <= sent), default=sizes[0])
-        return self.good_costs[same], self.good_costs[sizes[-1]]
+    def good_cost(self, sent: int) -> Cost:
+        """Of the largest good request of no more than so many bytes, or of the smallest."""
+        sizes = {len(good(*size)): size for size in SIZES}
+        size = max((size for size in sizes if size <= sent), default=min(sizes))
+        if size not in self._good_costs:
+            self._good_costs[size] = self._measured(sizes[size])
+        return self._good_costs[size]
+
+    @property
+    def photo_cost(self) -> Cost:
+        """Of a good photo of 12 megapixels."""
+        return self.good_cost(len(good(*SIZES[-1])))
 
     def stop(self) -> int:
         """The exit status."""
@@ -157,12 +163,13 @@ class Victim:
         self._folder.cleanup()
         return self.stop()
 
-    def _measure_idle(self) -> float:
+    @functools.cached_property
+    def _idle_rate(self) -> float:
         before = cpu_seconds(self.pid)
         time.sleep(1)
         return cpu_seconds(self.pid) - before
 
-    def _good_cost(self, size: tuple[int, int]) -> Cost:
+    def _measured(self, size: tuple[int, int]) -> Cost:
         costs = [self.cost(lambda: self.send_good(*size)) for _ in range(5)]
         return Cost(
             sorted(cost.cpu for cost in costs)[2], max(max(cost.memory for cost in costs), _LEAST_MEMORY)
