@@ -193,22 +193,6 @@ async def test_shared_memory_and_control_are_closed(server: client.InferenceServ
     assert await outcome(server.update_log_settings({"log_verbose_level": 9})) == closed
 
 
-async def test_killed_in_the_middle_and_restarted(
-    brittle: Triton, ending: client.InferenceServerClient
-) -> None:
-    calls = [asyncio.create_task(outcome(image(ending, PIXELS))) for _ in range(6)]
-    await asyncio.sleep(0.05)
-    brittle.kill()
-    assert all(answer == "ok" or answer.startswith("UNAVAILABLE ") for answer in await asyncio.gather(*calls))
-    down = await outcome(image(ending, PIXELS[:1]))
-    assert down.startswith("UNAVAILABLE "), "the words depend on how far the connection had got"
-    brittle.start()
-    brittle.wait_ready()
-    async with asyncio.timeout(5):
-        while await outcome(image(ending, PIXELS[:1])) != "ok":
-            await asyncio.sleep(0.02)
-
-
 async def test_stopped_and_continued(triton: Triton, server: client.InferenceServerClient) -> None:
     triton.pause()
     assert (
