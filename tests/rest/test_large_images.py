@@ -12,19 +12,25 @@ from loadtests.fake_backend import FakeBackend
 from tests.clip.test_images import encoded
 from tests.support import DIM, eventually, png, serving, write_toy_artifact
 
-# 194 MB; with so many bytes behind its end that it might be a photo.
-LARGE = encoded(Image.new("RGB", (4_000, 3_000)), "WEBP", lossless=True) + bytes(200_000)
 MANY = 8
 
 
+@pytest.fixture(scope="module")
+def large_image() -> bytes:
+    """194 MB of pixels; with so many bytes behind its end that it might be a photo."""
+    return encoded(Image.new("RGB", (4_000, 3_000)), "WEBP", lossless=True) + bytes(200_000)
+
+
 @pytest.mark.parametrize("processes", [False, True])
-async def test_a_small_image_is_answered_before_many_large_ones(tmp_path: Path, processes: bool) -> None:
+async def test_a_small_image_is_answered_before_many_large_ones(
+    tmp_path: Path, large_image: bytes, processes: bool
+) -> None:
     toy = await write_toy_artifact(tmp_path / "toy")
     async with serving(
         FakeBackend(DIM), toy, decode_threads=1, decode_processes=processes, deadline_seconds=300
     ) as running:
         value = running.gateway.metrics.registry.get_sample_value
-        large = asyncio.create_task(running.embed(*[LARGE] * MANY))
+        large = asyncio.create_task(running.embed(*[large_image] * MANY))
         await eventually(lambda: value("clipserve_decode_waiting") == MANY - 1, 60)
         small = await running.embed(png())
         assert small.status_code == 200
@@ -34,11 +40,11 @@ async def test_a_small_image_is_answered_before_many_large_ones(tmp_path: Path, 
         assert (value("clipserve_decode_bytes"), value("clipserve_decode_waiting")) == (0, 0)
 
 
-async def test_the_images_of_a_client_who_left_are_not_decoded(tmp_path: Path) -> None:
+async def test_the_images_of_a_client_who_left_are_not_decoded(tmp_path: Path, large_image: bytes) -> None:
     toy = await write_toy_artifact(tmp_path / "toy")
     async with serving(FakeBackend(DIM), toy, decode_threads=1) as running:
         value = running.gateway.metrics.registry.get_sample_value
-        large = asyncio.create_task(running.embed(*[LARGE] * MANY))
+        large = asyncio.create_task(running.embed(*[large_image] * MANY))
         await eventually(lambda: value("clipserve_decode_waiting") == MANY - 1, 60)
         large.cancel()
         await eventually(lambda: value("clipserve_decode_waiting") == 0, 60)
@@ -50,11 +56,11 @@ async def test_the_images_of_a_client_who_left_are_not_decoded(tmp_path: Path) -
 
 
 async def test_large_images_of_more_pixels_than_a_request_may_have_are_refused_before_any_is_decoded(
-    tmp_path: Path,
+    tmp_path: Path, large_image: bytes
 ) -> None:
     toy = await write_toy_artifact(tmp_path / "toy")
     async with serving(FakeBackend(DIM), toy) as running:
-        answer = await running.embed(*[LARGE] * (MANY + 1))
+        answer = await running.embed(*[large_image] * (MANY + 1))
         assert answer.status_code == 413
         told = answer.json()
         assert (told["code"], told["limit"], told["actual"]) == ("too_many", 100_000_000, 108_000_000)
