@@ -7,10 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from clipserve.clip.artifact import read_manifest
 from clipserve.clip.manifest import ModelManifest
-from clipserve.clip.reference import REFERENCE_TEXTS
-from clipserve.clip.tokenizer import load_tokenizer
+from clipserve.demo import FOLDER as DEMO
 from clipserve_models.catalog import Entry, read_catalog, resolve
 from clipserve_models.errors import ModelsError
 
@@ -123,61 +121,38 @@ def test_a_graph_that_computes_in_uint8_is_refused(tmp_path: Path) -> None:
         obey(tmp_path / "image.onnx")
 
 
-def test_a_sigmoid_model_has_a_bias_a_fixed_length_and_squashed_images(tmp_path: Path) -> None:
+def test_the_images_of_a_siglip_are_squashed_as_its_tag_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    import open_clip
+
     from clipserve_models import checkpoint
-    from clipserve_models.verify import Graph
 
-    add_model(tmp_path, "tiny-sig", TINY_SIGLIP)
-    make("tiny-sig", None, tmp_path / "out")
-    manifest = read_manifest(tmp_path / "out")
-    assert (manifest.scoring.function, manifest.scoring.logit_bias) == ("sigmoid", -10.0)
-    assert (manifest.text.padding, manifest.text.context_length) == ("fixed", 64)
-    assert manifest.text.cleaning == "canonicalize"
-    tokenizer = load_tokenizer(tmp_path / "out", manifest.text)
-    token_ids, lengths = tokenizer.pad(tokenizer.encode(REFERENCE_TEXTS), 64)
-    # It pools at the last position: the lengths are an input and change nothing.
-    graph = Graph(tmp_path / "out" / "text.onnx")
-    one, other = (graph.run({"token_ids": token_ids, "lengths": n}) for n in (lengths, lengths - 1))
-    np.testing.assert_array_equal(one, other)
-
-    # The images of the real ones are squashed: the tag says so.
+    config = open_clip.get_model_config("ViT-B-16-SigLIP2")
+    config["text_cfg"] |= {"vocab_size": 400, "layers": 1}  # else half a gigabyte
+    monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, "ViT-B-16-SigLIP2", config)
     siglip, _ = checkpoint.load(entry("ViT-B-16-SigLIP2", "webli"), weights=None, random_weights=True, seed=0)
     assert siglip.visual.preprocess_cfg["resize_mode"] == "squash"
 
 
-def test_weights_from_a_file_are_the_ones_exported(tmp_path: Path) -> None:
-    import open_clip
-    import torch
+def test_clip_s_tokenizer_may_clean_texts_as_siglip_s_does(tmp_path: Path) -> None:
+    """Its ids are compared with open_clip's when it is written."""
+    from clipserve_models import checkpoint
+    from clipserve_models.export import _write_tokenizer
+    from clipserve_models.towers import TextEncoder
 
-    from clipserve_models.export import export
-
-    add_model(tmp_path, "tiny", {"embed_dim": 32, "vision_cfg": TINY_VISION, "text_cfg": TINY_TEXT})
-    model = open_clip.create_model("tiny")
-    with torch.no_grad():
-        model.logit_scale.fill_(np.log(100))
-    torch.save(model.state_dict(), tmp_path / "weights.pt")
-    manifest = export(entry("tiny"), tmp_path / "out", weights=tmp_path / "weights.pt")
-    assert manifest.name == "tiny"
-    assert manifest.scoring.logit_scale == pytest.approx(100)
-    assert (manifest.source.revision or "").startswith("sha256:")
-    assert not manifest.source.random_weights
-
-    (tmp_path / "torn.pt").write_bytes((tmp_path / "weights.pt").read_bytes()[:1000])
-    with pytest.raises(ModelsError, match=r"torn\.pt does not hold weights"):
-        export(entry("tiny"), tmp_path / "out", weights=tmp_path / "torn.pt")
+    add_model(tmp_path, "tiny-sig", TINY_SIGLIP)
+    model, _ = checkpoint.load(entry("tiny-sig"), weights=None, random_weights=True, seed=0)
+    text, original = _write_tokenizer("tiny-sig", TextEncoder(model).eval(), tmp_path)
+    assert type(original).__name__ == "SimpleTokenizer"
+    assert (text.cleaning, text.padding, text.context_length) == ("canonicalize", "fixed", 64)
 
 
-def test_a_graph_that_computes_something_else_is_refused(tmp_path: Path) -> None:
+def test_a_graph_that_computes_something_else_is_found_out() -> None:
     from clipserve_models.verify import Case, compare
 
-    add_model(tmp_path, "tiny", {"embed_dim": 32, "vision_cfg": TINY_VISION, "text_cfg": TINY_TEXT})
-    make("tiny", None, tmp_path / "out")
-    pixels = np.zeros((1, 32, 32, 3), np.uint8)
-    right = compare(
-        tmp_path / "out", [Case("black", "image.onnx", {"pixels": pixels}, np.ones((1, 32), "f"))]
-    )
-    assert not right[0].good
-    assert str(right[0]).endswith("WRONG")
+    pixels = np.zeros((1, 256, 256, 3), np.uint8)
+    (found,) = compare(DEMO, [Case("black", "image.onnx", {"pixels": pixels}, np.ones((1, 384), "f"))])
+    assert not found.good
+    assert str(found).endswith("WRONG")
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,8 @@ import pytest
 import tokenizers
 from tokenizers import normalizers, pre_tokenizers, processors, trainers
 
+from clipserve.clip.artifact import read_manifest
+from clipserve.clip.reference import REFERENCE_TEXTS
 from clipserve.clip.tokenizer import load_tokenizer
 from clipserve_models.errors import ModelsError
 from tests.external.export.test_export import TINY_SIGLIP, add_model, make
@@ -55,19 +57,41 @@ def add_siglip2(folder: Path, name: str, tokenizer: Path) -> None:
     add_model(folder, name, {**TINY_SIGLIP, "text_cfg": text})
 
 
-def test_a_model_with_a_tokenizer_of_transformers_is_exported_with_equal_ids(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def siglip2(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny one, as an artifact."""
+    folder = tmp_path_factory.mktemp("siglip2")
+    add_siglip2(folder, "tiny-siglip2", write_gemma_tokenizer(folder / "tokenizer"))
+    make("tiny-siglip2", None, folder / "out")
+    return folder / "out"
+
+
+def test_a_sigmoid_model_has_a_bias_and_texts_of_one_length(siglip2: Path) -> None:
+    from clipserve_models.verify import Graph
+
+    manifest = read_manifest(siglip2)
+    assert (manifest.scoring.function, manifest.scoring.logit_bias) == ("sigmoid", -10.0)
+    assert (manifest.text.padding, manifest.text.context_length) == ("fixed", 64)
+    tokenizer = load_tokenizer(siglip2, manifest.text)
+    token_ids, lengths = tokenizer.pad(tokenizer.encode(REFERENCE_TEXTS), 64)
+    # It pools at the last position: the lengths are an input and change nothing.
+    graph = Graph(siglip2 / "text.onnx")
+    one, other = (graph.run({"token_ids": token_ids, "lengths": n}) for n in (lengths, lengths - 1))
+    np.testing.assert_array_equal(one, other)
+
+
+def test_a_model_with_a_tokenizer_of_transformers_is_exported_with_equal_ids(siglip2: Path) -> None:
     import open_clip
 
     from tests.golden.make_tokens import hurting_strings
 
-    add_siglip2(tmp_path, "tiny-siglip2", write_gemma_tokenizer(tmp_path / "tokenizer"))
-    manifest = make("tiny-siglip2", None, tmp_path / "out")
+    manifest = read_manifest(siglip2)
     assert (manifest.text.cleaning, manifest.text.padding) == ("canonicalize", "fixed")
     assert (manifest.text.pad_id, manifest.text.eot_id) == (0, 1)
 
     original = open_clip.get_tokenizer("tiny-siglip2")
     assert type(original).__name__ == "HFTokenizer"
-    tokenizer = load_tokenizer(tmp_path / "out", manifest.text)
+    tokenizer = load_tokenizer(siglip2, manifest.text)
     texts = [*CAPTIONS, "", "A  Photo, of: a CAT!", "cat " * 100, *hurting_strings(2_000, seed=20261125)]
     ids, _ = tokenizer.pad(tokenizer.encode(texts, truncate=True), manifest.text.context_length)
     for text, own, expected in zip(texts, ids, original(texts).numpy(), strict=True):

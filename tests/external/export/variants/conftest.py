@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from clipserve.clip.artifact import read_manifest
@@ -72,8 +73,9 @@ def with_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for seed, name in enumerate(("own", "other", "large")):
         torch.manual_seed(seed)
         model = open_clip.create_model("tiny-file")
-        if name == "large":
-            with torch.no_grad():
+        with torch.no_grad():
+            model.logit_scale.fill_(np.log(100))
+            if name == "large":
                 layer = model.visual.transformer.resblocks[0].mlp
                 layer.c_fc.weight[0, 0] = 7_000
                 layer.c_proj.weight[:, 0] = 0

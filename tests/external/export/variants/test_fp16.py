@@ -1,4 +1,7 @@
-"""fp16 variants of the catalog's kinds of models, and what spoils one. Weights are random, and layers few."""
+"""What is made of one tiny transformer: its fp16 variant, graphs that are not that, and what refuses those.
+
+The tests of `tiny` are in one file, because each process that needs it exports it twice.
+"""
 
 from __future__ import annotations
 
@@ -11,78 +14,19 @@ import numpy as np
 import pytest
 
 from clipserve.clip.artifact import ArtifactError, read_manifest
-from clipserve.clip.manifest import ModelManifest
 from clipserve.clip.reference import lowest_cosine, reference_pixels
 from clipserve.demo import FOLDER as DEMO
 from clipserve_models.artifact import checksums, write_manifest
 from clipserve_models.errors import ModelsError
-from clipserve_models.variants.making import Plan, make_variant
-from tests.external.export.test_export import TINY_TEXT, TINY_VISION, make
-from tests.external.export.test_export_tokenizer import write_gemma_tokenizer
-from tests.models.architectures import ALL, shorten
+from clipserve_models.variants.job import Job, Largest
+from clipserve_models.variants.making import make_variant
+from tests.external.export.variants.conftest import Planner
+from tests.external.export.variants.faithful import assert_faithful
 from tests.support import png, serving
 
-Planner = Callable[..., Plan]
-TINY = {"embed_dim": 32, "vision_cfg": TINY_VISION, "text_cfg": {**TINY_TEXT, "vocab_size": 49408}}
 
-
-@pytest.mark.nightly
-@pytest.mark.parametrize("name", ["ViT-B-32", "RN50"])
-def test_openai_s_two_kinds_pass_as_fp16_with_all_layers(name: str, plan: Planner, tmp_path: Path) -> None:
-    """The export compares them with PyTorch."""
-    fp32 = make(name, "openai", tmp_path / "fp32", say=lambda _: None)
-    made = make_variant(plan(tmp_path / "fp32", tmp_path / "fp16"), say=lambda _: None)
-    assert_faithful(tmp_path / "fp16", made, fp32)
-
-
-@pytest.mark.parametrize(
-    "name", ["ViT-B-32", "RN50", "MobileCLIP2-S0", "ViT-B-16-SigLIP2", *["ViT-L-14"] * ALL]
-)
-def test_a_model_equals_pytorch_and_its_fp16_variant_passes(name: str, plan: Planner, tmp_path: Path) -> None:
-    """The export compares with PyTorch and holds the rule of uint8, or raises; the gate judges the variant."""
-    text = {}
-    if "SigLIP" in name:
-        text = {"vocab_size": 400, "hf_tokenizer_name": str(write_gemma_tokenizer(tmp_path / "tokenizer"))}
-    said: list[str] = []
-    fp32 = make(shorten(tmp_path, name, text), None, tmp_path / "fp32", say=said.append)
-    assert sum(line.endswith("ok") for line in said) == 6
-    made = make_variant(plan(tmp_path / "fp32", tmp_path / "fp16"), say=lambda _: None)
-    assert_faithful(tmp_path / "fp16", made, fp32)
-
-
-def assert_faithful(folder: Path, made: ModelManifest, fp32: ModelManifest) -> None:
-    import onnx
-
-    from clipserve_models.uint8_rule import violations
-
-    assert made.fingerprint().startswith(f"{fp32.name}@fp16-")
-    record = made.variant
-    assert record
-    assert (record.made_of, record.towers, record.photos) == (fp32.fingerprint(), ["image", "text"], 33)
-    assert min(record.mean_cosine, record.p1_cosine, record.text_mean_cosine, record.text_p1_cosine) > 0.99999
-    assert record.largest_value
-    assert 1 < record.largest_value < 1_000
-    for graph in ("image.onnx", "text.onnx"):
-        model = onnx.load(folder / graph)
-        onnx.checker.check_model(model, full_check=True)
-        assert (model.ir_version, model.opset_import[0].version) == (10, 18)
-        assert_products_are_half(model.graph)
-    assert violations(onnx.load(folder / "image.onnx").graph) == []
-
-
-def assert_products_are_half(graph: Any) -> None:
-    """Every product with weights has them in fp16, every normalization of a layer has its own in fp32."""
-    import onnx
-
-    types = {weights.name: weights.data_type for weights in graph.initializer}
-    wanted = {"LayerNormalization": onnx.TensorProto.FLOAT, "BatchNormalization": onnx.TensorProto.FLOAT}
-    wanted |= dict.fromkeys(("MatMul", "Conv", "Gemm"), onnx.TensorProto.FLOAT16)
-    found = {node.op_type: 0 for node in graph.node}
-    for node in graph.node:
-        if node.op_type in wanted and node.input[1] in types:
-            found[node.op_type] += 1
-            assert types[node.input[1]] == wanted[node.op_type], node.name
-    assert found.get("MatMul", 0) + found.get("Conv", 0) >= 4
+def test_the_variant_of_a_transformer_of_openai_s_kind_is_faithful(tiny: Path, tiny_fp16: Path) -> None:
+    assert_faithful(tiny_fp16, read_manifest(tiny_fp16), read_manifest(tiny))
 
 
 async def test_a_service_names_fp16_in_its_fingerprint(tiny: Path, tiny_fp16: Path) -> None:
@@ -110,13 +54,14 @@ def test_in_true_half_arithmetic_it_computes_the_same(tiny_fp16: Path) -> None:
     assert lowest_cosine(vectors, stored) > 0.9999
 
 
-async def test_a_service_refuses_the_graph_of_another_model(
-    tiny: Path, tiny_fp16: Path, plan: Planner, tmp_path: Path
-) -> None:
+async def test_a_service_refuses_a_graph_of_other_weights(tiny_fp16: Path, tmp_path: Path) -> None:
     """By its checksum; and by what it computes, where somebody wrote the checksum anew."""
-    make("tiny-half", None, tmp_path / "other", seed=1, say=lambda _: None)
+    import onnx
+
     mixed = shutil.copytree(tiny_fp16, tmp_path / "mixed")
-    shutil.copyfile(tmp_path / "other" / "image.onnx", mixed / "image.onnx")
+    model = onnx.load(mixed / "image.onnx")
+    shuffle_the_projection(model.graph)
+    onnx.save(model, mixed / "image.onnx")
     with pytest.raises(ArtifactError, match=r"image\.onnx has SHA-256 .*, but model\.json says"):
         async with serving(None, mixed, backend="onnx"):
             pass
@@ -141,3 +86,89 @@ def test_one_tower_may_stay_fp32(tiny: Path, plan: Planner, tmp_path: Path) -> N
     assert made.variant.towers == ["text"]
     assert made.variant.mean_cosine == pytest.approx(1, abs=1e-6)
     assert (tmp_path / "out" / "image.onnx").read_bytes() == (tiny / "image.onnx").read_bytes()
+
+
+def after(change: Callable[[Any], None], fp16: Path) -> Callable[[Job], Largest]:
+    """A writer whose graphs are those of the variant `fp16`, but for a change of the image graph."""
+
+    def write(job: Job) -> Largest:
+        import onnx
+
+        for graph in ("image.onnx", "text.onnx"):
+            shutil.copyfile(fp16 / graph, job.target / graph)
+        model = onnx.load(job.target / "image.onnx")
+        change(model.graph)
+        onnx.save(model, job.target / "image.onnx")
+        return Largest("image.onnx", "any", 1.0)
+
+    return write
+
+
+def scale_one_layer(graph: Any) -> None:
+    """By 1 %: it turns the vectors by less than the bounds of the gate."""
+    from onnx import numpy_helper
+
+    weights = next(
+        each for each in graph.initializer if "c_fc.weight" in each.name or list(each.dims) == [64, 256]
+    )
+    values = numpy_helper.to_array(weights)
+    weights.CopyFrom(numpy_helper.from_array((values * 1.01).astype(values.dtype), weights.name))
+
+
+def shuffle_the_projection(graph: Any) -> None:
+    """Its weights stay a set of the right numbers, in the wrong places."""
+    from onnx import numpy_helper
+
+    weights = next(each for each in graph.initializer if list(each.dims) == [64, 32])
+    values = numpy_helper.to_array(weights)
+    weights.CopyFrom(numpy_helper.from_array(values[::-1].copy(), weights.name))
+
+
+@pytest.mark.parametrize("change", [scale_one_layer, shuffle_the_projection])
+def test_a_wrong_weight_is_refused(
+    change: Callable[[Any], None], tiny: Path, tiny_fp16: Path, plan: Planner, tmp_path: Path
+) -> None:
+    with pytest.raises(ModelsError, match=r"image\.onnx is not the fp32 graph in half precision: its weight"):
+        make_variant(plan(tiny, tmp_path / "out"), after(change, tiny_fp16), lambda _: None)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_wrong_operator_is_refused_by_the_gate(
+    tiny: Path, tiny_fp16: Path, plan: Planner, tmp_path: Path
+) -> None:
+    """All weights are right; the activation is another one."""
+
+    def other(graph: Any) -> None:
+        for node in graph.node:
+            if node.op_type == "Erf":
+                node.op_type = "Neg"
+
+    with pytest.raises(
+        ModelsError, match=r"fp16 variant is not faithful .*image cosine, mean 0\."
+    ) as refusal:
+        make_variant(plan(tiny, tmp_path / "out"), after(other, tiny_fp16), lambda _: None)
+    assert "text cosine" not in str(refusal.value), "the text tower is as it was"
+
+
+def test_a_layer_normalization_in_half_precision_is_refused(
+    tiny: Path, tiny_fp16: Path, plan: Planner, tmp_path: Path
+) -> None:
+    from onnx import TensorProto, numpy_helper
+
+    def halve_norms(graph: Any) -> None:
+        norms = [node for node in graph.node if node.op_type == "LayerNormalization"]
+        assert norms
+        scales = {node.input[place] for node in norms for place in (1, 2)}
+        writers = {name: node for node in graph.node for name in node.output}
+        for weights in graph.initializer:
+            if weights.name in scales:
+                values = numpy_helper.to_array(weights).astype(np.float16)
+                weights.CopyFrom(numpy_helper.from_array(values, weights.name))
+        for node in norms:
+            cast = writers[node.input[0]]
+            assert cast.op_type == "Cast"
+            cast.attribute[0].i = TensorProto.FLOAT16
+        del graph.value_info[:]
+
+    with pytest.raises(ModelsError, match=r"layer normalization .* is in fp16; it must be in fp32"):
+        make_variant(plan(tiny, tmp_path / "out"), after(halve_norms, tiny_fp16), lambda _: None)

@@ -9,16 +9,37 @@ from pathlib import Path
 
 import pytest
 
+from clipserve.clip.artifact import read_manifest
 from clipserve_models.errors import ModelsError
 from clipserve_models.variants.making import make_variant
 from tests.external.export.variants.conftest import Planner, export_file
 
 
+@pytest.fixture(scope="module")
+def own(with_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The artifact of one of them."""
+    folder = tmp_path_factory.mktemp("own") / "fp32"
+    assert export_file(with_weights, "own", folder) == read_manifest(folder)
+    return folder
+
+
+def test_weights_from_a_file_are_the_ones_exported(with_weights: Path, own: Path, tmp_path: Path) -> None:
+    manifest = read_manifest(own)
+    assert manifest.name == "tiny-file"
+    assert manifest.scoring.logit_scale == pytest.approx(100)
+    assert (manifest.source.revision or "").startswith("sha256:")
+    assert not manifest.source.random_weights
+
+    (tmp_path / "torn.pt").write_bytes((with_weights / "own.pt").read_bytes()[:1000])
+    with pytest.raises(ModelsError, match=r"torn\.pt does not hold weights"):
+        export_file(tmp_path, "torn", tmp_path / "out")
+
+
 def test_weights_from_a_file_are_asked_for_and_compared(
-    with_weights: Path, plan: Planner, tmp_path: Path
+    with_weights: Path, own: Path, plan: Planner, tmp_path: Path
 ) -> None:
-    fp32 = export_file(with_weights, "own", tmp_path / "fp32")
-    asked = plan(tmp_path / "fp32", tmp_path / "out")
+    fp32 = read_manifest(own)
+    asked = plan(own, tmp_path / "out")
     with pytest.raises(
         ModelsError, match=rf"file of weights \({fp32.source.revision}\): give it with --weights"
     ):
@@ -28,7 +49,7 @@ def test_weights_from_a_file_are_asked_for_and_compared(
     ):
         make_variant(replace(asked, weights=with_weights / "other.pt"), say=lambda _: None)
     # An artifact whose manifest names another file: its vectors are those of neither.
-    lying = shutil.copytree(tmp_path / "fp32", tmp_path / "lying")
+    lying = shutil.copytree(own, tmp_path / "lying")
     stored = json.loads((lying / "model.json").read_text())
     stored["source"]["revision"] = "a commit of the hub"
     (lying / "model.json").write_text(json.dumps(stored))

@@ -1,0 +1,45 @@
+"""fp16 variants of the catalog's kinds of models. Weights are random, and layers few."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from clipserve_models.variants.making import make_variant
+from tests.external.export.test_export import make
+from tests.external.export.test_export_tokenizer import write_gemma_tokenizer
+from tests.external.export.variants.conftest import Planner
+from tests.external.export.variants.faithful import assert_faithful
+from tests.models.architectures import ALL, shorten
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("name", ["ViT-B-32", "RN50"])
+def test_openai_s_two_kinds_pass_as_fp16_with_all_layers(name: str, plan: Planner, tmp_path: Path) -> None:
+    """The export compares them with PyTorch."""
+    fp32 = make(name, "openai", tmp_path / "fp32", say=lambda _: None)
+    made = make_variant(plan(tmp_path / "fp32", tmp_path / "fp16"), say=lambda _: None)
+    assert_faithful(tmp_path / "fp16", made, fp32)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("ViT-B-32", marks=pytest.mark.nightly),  # `tiny` is of its kind
+        "RN50",
+        "MobileCLIP2-S0",
+        "ViT-B-16-SigLIP2",
+        *["ViT-L-14"] * ALL,
+    ],
+)
+def test_a_model_equals_pytorch_and_its_fp16_variant_passes(name: str, plan: Planner, tmp_path: Path) -> None:
+    """The export compares with PyTorch and holds the rule of uint8, or raises; the gate judges the variant."""
+    text = {}
+    if "SigLIP" in name:
+        text = {"vocab_size": 400, "hf_tokenizer_name": str(write_gemma_tokenizer(tmp_path / "tokenizer"))}
+    said: list[str] = []
+    fp32 = make(shorten(tmp_path, name, text), None, tmp_path / "fp32", say=said.append)
+    assert sum(line.endswith("ok") for line in said) == 6
+    made = make_variant(plan(tmp_path / "fp32", tmp_path / "fp16"), say=lambda _: None)
+    assert_faithful(tmp_path / "fp16", made, fp32)
