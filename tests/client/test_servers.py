@@ -22,6 +22,12 @@ from tests.support import png
 SECONDS = 300.0  # to notice a hang
 
 
+# By day `Client`, which has an `AsyncClient` inside, where services start.
+BY_DAY = pytest.mark.parametrize(
+    "kind", ["Client", pytest.param("AsyncClient", marks=pytest.mark.nightly)], indirect=True
+)
+
+
 @pytest.fixture(params=CLIENTS)
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
@@ -33,11 +39,12 @@ def refusal(retry_after: str) -> Parts:
 
 
 @pytest.mark.slow
+@BY_DAY
 def test_a_server_that_dies_in_the_middle_and_comes_back_has_embedded_all(kind: str) -> None:
     port = free_port()
     first = Process(port=port, **SETTINGS)
     first.wait_ready()
-    images = [png(seed) for seed in range(120)]
+    images = [png(seed) for seed in range(60)]
     with client_of(kind, first.url, in_flight=4) as client, ThreadPoolExecutor(1) as thread:
         before = client.embed_images(images[:4])
         embedding = thread.submit(client.embed_images, images)
@@ -54,6 +61,7 @@ def test_a_server_that_dies_in_the_middle_and_comes_back_has_embedded_all(kind: 
 
 
 @pytest.mark.slow
+@BY_DAY
 def test_a_server_that_is_replaced_by_another_model_is_found_out(kind: str) -> None:
     port = free_port()
     process = Process(port=port, **SETTINGS)

@@ -72,15 +72,15 @@ def test_what_is_called_wrongly_is_said_before_a_model_is_loaded(tmp_path: Path)
 
 @pytest.mark.slow
 def test_a_run_that_was_interrupted_and_killed_makes_the_file_of_one_in_one_go(tmp_path: Path) -> None:
-    folder = photos(tmp_path / "photos", 500, bad=30)  # a second of work after each signal
-    assert run("embed", folder, "--out", tmp_path / "whole.npz")[0] == 1
+    folder = photos(tmp_path / "photos", 300, bad=30)  # a second of work after each signal
+    assert run_here("embed", folder, "--out", tmp_path / "whole.npz")[0] == 1
     parts = tmp_path / "parts.npz"
     status, errors = interrupt(parts, 40_000, signal.SIGINT, folder)
     assert (status, "the same command goes on" in errors) == (130, True), errors
-    assert interrupt(parts, 250_000, signal.SIGKILL, folder)[0] == -signal.SIGKILL
-    assert interrupt(parts, 450_000, signal.SIGTERM, folder)[0] == 143
+    assert interrupt(parts, 150_000, signal.SIGKILL, folder)[0] == -signal.SIGKILL
+    assert interrupt(parts, 280_000, signal.SIGTERM, folder)[0] == 143
     assert not parts.exists()
-    status, _, errors = run("embed", folder, "--out", parts)
+    status, _, errors = run_here("embed", folder, "--out", parts)
     assert status == 1
     assert "30 have no vector" in errors
     assert "and 10 more" in errors
@@ -90,11 +90,11 @@ def test_a_run_that_was_interrupted_and_killed_makes_the_file_of_one_in_one_go(t
 
 @pytest.mark.slow
 def test_a_service_that_refuses_by_rate_and_is_killed_meanwhile_embeds_every_image(tmp_path: Path) -> None:
-    folder, out = photos(tmp_path / "photos", 60), tmp_path / "a.npz"
+    folder, out = photos(tmp_path / "photos", 30), tmp_path / "a.npz"
     key = add_key(tmp_path / "keys", "tests", ["use"])
     settings: dict[str, str | int] = {
         "keys_file": str(tmp_path / "keys"),
-        "rows_per_second": 10,
+        "rows_per_second": 5,
         "rate_window_seconds": 1,
         "backend": "onnx",
     }
@@ -115,7 +115,7 @@ def test_a_service_that_refuses_by_rate_and_is_killed_meanwhile_embeds_every_ima
     assert refused
     again.stop()
     arrays = np.load(out)
-    assert len({vector.tobytes() for vector in arrays["vector"]}) == 60
+    assert len({vector.tobytes() for vector in arrays["vector"]}) == 30
     assert set(arrays["error"]) == {""}
 
 
@@ -150,7 +150,7 @@ def test_paths_come_from_standard_input_and_texts_from_a_file(tmp_path: Path) ->
 @pytest.mark.slow
 def test_classify_says_json_lines_and_names_what_failed(tmp_path: Path) -> None:
     folder = photos(tmp_path / "photos", 1, bad=1)
-    status, output, errors = run("classify", folder, "--labels", "cat, car", "--top-k", "1")
+    status, output, errors = run_here("classify", folder, "--labels", "cat, car", "--top-k", "1")
     good, bad = map(json.loads, output.splitlines())
     assert (status, good["labels"][0]["label"], good["model"]) == (1, "cat", "demo")
     assert bad["error"]["code"] == "unsupported_format"

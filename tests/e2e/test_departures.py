@@ -13,7 +13,7 @@ import pytest
 
 from clipserve.access.key_file import add_key
 from clipserve.v1 import clip_pb2
-from tests.process import Process, get
+from tests.process import LIGHT, Process, get
 from tests.rpc import raw
 
 pytestmark = pytest.mark.slow
@@ -33,7 +33,7 @@ def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     """A service and keys that nobody has used; with a rate, clients wait for it when they leave."""
     file = tmp_path_factory.mktemp("keys") / "keys"
     keys = [f"Bearer {add_key(file, f'bulk-{number}', ['use'])}" for number in range(8)]
-    process = Process(keys_file=str(file), backend="onnx", rows_per_second=request.param, max_bulk_requests=2)
+    process = Process(keys_file=str(file), rows_per_second=request.param, max_bulk_requests=2, **LIGHT)
     process.wait_ready()
     yield process, iter(keys)
     assert process.stop()[0] == 0
@@ -121,7 +121,7 @@ def test_who_leaves_gives_back_the_places_and_the_work(served: Served, front: st
 @pytest.mark.parametrize("front", FRONTS)
 def test_sigterm_waits_for_no_client_that_has_left(tmp_path: Path, front: str) -> None:
     key = f"Bearer {add_key(tmp_path / 'keys', 'bulk', ['use'])}"
-    process = Process(keys_file=str(tmp_path / "keys"), backend="onnx", rows_per_second=1, drain_seconds=60)
+    process = Process(keys_file=str(tmp_path / "keys"), rows_per_second=1, drain_seconds=60, **LIGHT)
     process.wait_ready()
     url, wire = (process.url, bulk) if front == "/bulk" else (process.rpc_address, stream)
     plug = begun(url, wire(key))

@@ -16,13 +16,13 @@ import httpx
 import pytest
 
 from clipserve.operations.pulse import MAX_BLOCKED_SECONDS
-from tests.process import ROOT, Process, get
+from tests.process import LIGHT, ROOT, Process, get
 
 pytestmark = pytest.mark.slow
 
 
 def test_a_thousand_idle_connections_on_the_operations_port_take_nothing_from_the_service() -> None:
-    process = Process("sh", "-c", 'ulimit -n 600; exec "$@"', "sh", backend="onnx")
+    process = Process("sh", "-c", 'ulimit -n 600; exec "$@"', "sh", **LIGHT)
     process.wait_ready()
     url = httpx.URL(process.operations_url)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -34,11 +34,13 @@ def test_a_thousand_idle_connections_on_the_operations_port_take_nothing_from_th
     for connection in idle:
         connection.close()
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    assert process.stop()[0] == 0
+    status, log = process.stop()
+    assert status == 0
+    assert '"event": "few_open_files"' in log
 
 
 def test_a_process_that_was_stopped_as_a_whole_is_not_taken_for_blocked() -> None:
-    process = Process(backend="onnx")
+    process = Process(**LIGHT)
     process.wait_ready()
     process.popen.send_signal(signal.SIGSTOP)
     time.sleep(MAX_BLOCKED_SECONDS + 2)
@@ -49,7 +51,7 @@ def test_a_process_that_was_stopped_as_a_whole_is_not_taken_for_blocked() -> Non
 
 
 def test_while_it_drains_it_is_alive_and_not_ready() -> None:
-    process = Process(backend="onnx", min_body_bytes_per_second=1, drain_seconds=200)
+    process = Process(min_body_bytes_per_second=1, drain_seconds=200, **LIGHT)
     process.wait_ready()
     url = httpx.URL(process.url)
     body = b'{"texts": ["a cat"]}'
@@ -67,7 +69,7 @@ def test_while_it_drains_it_is_alive_and_not_ready() -> None:
     assert process.ended()[0] == 0
 
 
-def test_the_health_check_of_the_image_asks_the_operations_port() -> None:
+def test_the_health_check_of_the_image_asks_the_operations_port(demo_process: Process) -> None:
     found = re.search(r"^HEALTHCHECK .*\\\n +CMD (.*)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
     assert found
     command = [sys.executable, *json.loads(found[1])[1:]]
@@ -78,8 +80,5 @@ def test_the_health_check_of_the_image_asks_the_operations_port() -> None:
             subprocess.run(command, env=environment, stderr=subprocess.DEVNULL, check=False).returncode == 0
         )
 
-    process = Process(backend="onnx")
-    process.wait_ready()
-    assert healthy(httpx.URL(process.operations_url).port)
+    assert healthy(httpx.URL(demo_process.operations_url).port)
     assert not healthy(1)
-    assert process.stop()[0] == 0

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from clipserve.demo import FOLDER as DEMO
 from tests.process import copy_of_demo, failed_start
 
 pytestmark = pytest.mark.slow
@@ -18,7 +17,6 @@ pytestmark = pytest.mark.slow
     ("settings", "said"),
     [
         ({"models": ""}, "CLIPSERVE_MODELS='': it has an empty name: write names or folders"),
-        ({"models": f"{DEMO},"}, "it has an empty name: write names or folders"),
         ({"host": ""}, "CLIPSERVE_HOST='': String should have at least 1 character"),
         ({"host": "\udcff"}, "CLIPSERVE_HOST='\\udcff': Input should be a valid string"),
         ({"host": "ü..ü"}, "cannot listen on ü..ü"),

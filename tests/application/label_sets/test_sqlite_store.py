@@ -92,9 +92,12 @@ async def test_the_first_change_waits_for_one_that_has_begun_with_the_empty_file
     other.close()
 
 
-async def test_a_killed_process_leaves_whole_changes_and_all_that_it_was_told_of(folder: Path) -> None:
+@pytest.mark.parametrize("kills", [8, pytest.param(50, marks=pytest.mark.nightly)])
+async def test_a_killed_process_leaves_whole_changes_and_all_that_it_was_told_of(
+    folder: Path, kills: int
+) -> None:
     generation = 0
-    for _ in range(20):
+    for _ in range(kills):
         process = started("generations", str(folder), generation + 1)
         assert process.stdout
         told = int(await asyncio.to_thread(process.stdout.readline))
