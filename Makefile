@@ -182,7 +182,7 @@ clean: ## remove what make installed
 .dist-tools/stamp: requirements/dist.txt
 	@echo "installing the tools that build distributions into .dist-tools ..."
 	$(PYTHON) -m venv .dist-tools
-	.dist-tools/bin/python $(PIP) --require-hashes -r requirements/dist.txt
+	.dist-tools/bin/python $(PIP) --no-compile --require-hashes -r requirements/dist.txt
 	@touch $@
 
 .site-tools/stamp: requirements/site.txt

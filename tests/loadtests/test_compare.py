@@ -119,6 +119,7 @@ def test_the_picture_is_xml_and_has_every_bar() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.nightly  # the tests above have its parts, and three servers take their time
 def test_a_whole_comparison_of_the_demo_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(_: Path, __: Path) -> contestants.Contestant:
         raise CannotPrepare("it wants a protobuf of its own")

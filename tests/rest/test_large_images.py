@@ -29,6 +29,7 @@ async def test_a_small_image_is_answered_before_many_large_ones(
     async with serving(
         FakeBackend(DIM), toy, decode_threads=1, decode_processes=processes, deadline_seconds=300
     ) as running:
+        running.client.timeout = 300  # as the deadline: a busy machine takes more than the usual 20 s
         value = running.gateway.metrics.registry.get_sample_value
         large = asyncio.create_task(running.embed(*[large_image] * MANY))
         await eventually(lambda: value("clipserve_decode_waiting") == MANY - 1, 60)
