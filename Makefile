@@ -23,7 +23,7 @@ PART := $(if $(FULL),, and not nightly)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow test-all dist coverage mutants check check-deploy fmt docs site proto lock image model load compare triton lines clean $(FOLDERS:%=only-%)
+.PHONY: help run test test-slow test-all dist coverage mutants check check-deploy fmt docs site proto lock image model load compare triton lines clean triton-server $(FOLDERS:%=only-%)
 
 help: ## this list
 	@grep -hE '^[a-z -]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z -]+):.*## /\1\t/' | expand -t 16
@@ -53,6 +53,8 @@ only-export: TESTS_IN := $(EXPORT)
 only-export: PYTEST_ARGS := -n 2 --dist loadfile
 only-browser: PYTEST_ARGS := -n 2 --dist loadfile
 only-attacks: PYTEST_ARGS := -n 2
+only-triton: triton-server
+only-triton: PYTEST_ARGS := -n 2 --dist loadfile
 only-image: PYTEST_ARGS := -rP
 $(FOLDERS:%=only-%): only-%: .venv/dev.stamp
 	$(or $(TESTS_IN),$(BIN))/python -m pytest tests/external/$* $(if $(FULL),,-m 'not nightly') $(PYTEST_ARGS) $(ARGS)
@@ -111,8 +113,10 @@ load: .venv/dev.stamp ## throughput beside a bare loop: make load [FOLDER=servic
 compare: .venv/dev.stamp ## beside other servers, each in an environment of its own: make compare FOLDER=... [ARGS="--rounds 5"]
 	$(BIN)/python -m loadtests.compare $(or $(FOLDER),service/clipserve/demo) $(ARGS)
 
-triton: .venv/service.stamp ## a real Triton on this CPU, gRPC on 8001: make triton [FOLDER=service/clipserve/demo] [ARGS="--instances 2"]
+triton-server: .venv/service.stamp
 	deploy/triton/local.sh setup
+
+triton: triton-server ## a real Triton on this CPU, gRPC on 8001: make triton [FOLDER=service/clipserve/demo] [ARGS="--instances 2"]
 	$(BIN)/python -m clipserve_models triton $(or $(FOLDER),service/clipserve/demo) --backend python --out .triton/models $(ARGS)
 	@exec deploy/triton/local.sh serve .triton/models
 
