@@ -6,6 +6,7 @@ import io
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -29,31 +30,31 @@ def decode(
     """CPU time of a photo: its resize and crop to 224 x 224 alone, and with the decoding of JPEG."""
     names = [f"{width} x {height}" for width, height in SIZES] if not files else [str(path) for path in files]
     photos = [path.read_bytes() for path in files] if files else [photo(*size) for size in SIZES]
-    rows = []
-    for name, data in zip(names, photos, strict=True):
-        image = Image.open(io.BytesIO(data))
-        image.load()
-        alone = _medians(lambda image=image: fitting.fitted(image, SPEC), rounds)
-        whole = _medians(lambda data=data: decode_rgb(data, SPEC, LIMITS), rounds)
-        cells = [[ms(theirs), ms(own), f"{ratio:.1f}"] for theirs, own, ratio in (alone, whole)]
-        rows.append([name, *cells[0], *cells[1]])
+    rows = [[name, *_cells(data, rounds)] for name, data in zip(names, photos, strict=True)]
     head = ("photo", "resize: Pillow ms", "ours ms", "ratio", "decoder: Pillow ms", "ours ms", "ratio")
     typer.echo(f"{table(head, rows)}\n\nOurs: {resampling.RESIZED_BY}. The pixels were compared.")
 
 
-def _medians(work: Callable[[], bytes], rounds: int) -> tuple[float, float, float]:
+def _cells(data: bytes, rounds: int) -> list[str]:
+    image = Image.open(io.BytesIO(data))
+    image.load()
+    alone = _medians(partial(fitting.fitted, image, SPEC), rounds)
+    whole = _medians(partial(decode_rgb, data, SPEC, LIMITS), rounds)
+    return [cell for theirs, own, ratio in (alone, whole) for cell in (ms(theirs), ms(own), f"{ratio:.1f}")]
+
+
+def _medians(work: Callable[[], bytes], rounds: int) -> list[float]:
     """CPU seconds with Pillow and with our own code, in turns, and their ratio."""
     own = resampling.RESIZED_BY
-    pairs = []
+    found = []
     for _ in range(rounds):
         resampling.RESIZED_BY = "Pillow"
         theirs, expected = _timed(work)
         resampling.RESIZED_BY = own
         ours, made = _timed(work)
         assert made == expected
-        pairs.append((theirs, ours, theirs / ours))
-    theirs, ours, ratios = zip(*pairs, strict=True)
-    return statistics.median(theirs), statistics.median(ours), statistics.median(ratios)
+        found.append((theirs, ours, theirs / ours))
+    return [statistics.median(column) for column in zip(*found, strict=True)]
 
 
 def _timed(work: Callable[[], bytes]) -> tuple[float, bytes]:

@@ -9,6 +9,7 @@ resample = Extension(
     ["clipserve/clip/_resample.c"],
     # Multiplications and additions that are fused would give other weights than Pillow's.
     extra_compile_args=["-O3", "-g0", "-ffp-contract=off"],
+    libraries=["m"],
     py_limited_api=True,
     optional=True,  # Pillow resizes where there is no compiler
 )

@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from PIL import Image
+from PIL import Image, _imaging
 
 BANDS = {"L": 1, "La": 2, "RGB": 3, "RGBa": 4, "CMYK": 4}
 FILTERS = {True: Image.Resampling.BICUBIC, False: Image.Resampling.BILINEAR}
@@ -91,7 +91,7 @@ def main() -> None:
         module = loaded(asked.library)
     else:
         from clipserve.clip import _resample as module
-    Image.core.set_use_block_allocator(1)
+    _imaging.set_use_block_allocator(1)
     random = Random(asked.seed)
     for _ in range(asked.cases):
         compare(module.resize, random, asked.largest)

@@ -13,7 +13,7 @@ from random import Random
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, _imaging
 
 from clipserve.clip import fitting, resampling
 from clipserve.clip.manifest import ImageSpec
@@ -32,9 +32,8 @@ needs_gcc = pytest.mark.skipif(
 
 def built(folder: Path, *options: str) -> Path:
     library = folder / "_resample.so"
-    headers = sysconfig.get_path("include")
-    command = ["gcc", "-shared", "-fPIC", *STRICT, *options, f"-I{headers}", SOURCE, "-o", library, "-lm"]
-    subprocess.run(command, check=True)
+    words = ("-shared", "-fPIC", *STRICT, *options, f"-I{sysconfig.get_path('include')}")
+    subprocess.run(["gcc", *words, SOURCE, "-o", library, "-lm"], check=True)
     return library
 
 
@@ -115,11 +114,11 @@ def noise(size: tuple[int, int], mode: str) -> Image.Image:
 
 
 def test_the_picture_in_several_blocks_is_left_to_pillow() -> None:
-    Image.core.set_use_block_allocator(0)
+    _imaging.set_use_block_allocator(0)
     try:
         image = Image.effect_noise((3_000, 2_000), 50).convert("RGB")
     finally:
-        Image.core.set_use_block_allocator(int(resampling.RESIZED_BY != "Pillow"))
+        _imaging.set_use_block_allocator(int(resampling.RESIZED_BY != "Pillow"))
     size, box = (48, 32), (8, 0, 40, 32)
     assert resampling.resampled(image, size, box, "bicubic", height_first=False) is None
     expected = image.resize(size, Image.Resampling.BICUBIC).crop(box)

@@ -240,8 +240,35 @@ AVX2 static void across_four_rows(const uint8_t *const in[4], const Taps *taps, 
     }
 }
 
-AVX2 static void across_grey_row(const uint8_t *in, const Taps *taps, uint8_t *out) {
-    across_row(in, taps, 1, out); /* as the compiler sees fit for AVX2 */
+AVX2 INLINE __m128i four_bytes(const uint8_t *bytes) {
+    int32_t all;
+    memcpy(&all, bytes, sizeof all);
+    return _mm_cvtsi32_si128(all);
+}
+
+/* Four rows of pixels of one byte: each step multiplies STEP of them with their low and their high parts at once. */
+AVX2 static void across_four_grey_rows(const uint8_t *const in[4], const Taps *taps, uint8_t *const out[4]) {
+    const __m256i twice = _mm256_broadcastsi128_si256(
+        _mm_setr_epi8(0, -1, 1, -1, 0, -1, 1, -1, 2, -1, 3, -1, 2, -1, 3, -1));
+    for (int i = 0; i < taps->outputs; i++) {
+        const int16_t *parts = taps->parts + 2 * (size_t)i * (size_t)taps->most;
+        __m256i sums[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()}; /* low, high, low, high of each row */
+        for (int j = 0; j < taps->count[i]; j += STEP, parts += 2 * STEP) {
+            __m256i weights = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)parts));
+            for (int k = 0; k < 2; k++) {
+                __m128i upper = four_bytes(in[2 * k] + taps->first[i] + j);
+                __m128i lower = four_bytes(in[2 * k + 1] + taps->first[i] + j);
+                __m256i pixels = _mm256_inserti128_si256(_mm256_castsi128_si256(upper), lower, 1);
+                sums[k] = add_products(sums[k], _mm256_shuffle_epi8(pixels, twice), weights);
+            }
+        }
+        for (int k = 0; k < 2; k++) {
+            uint32_t parted[8];
+            _mm256_storeu_si256((__m256i *)parted, sums[k]);
+            out[2 * k][i] = rounded(parted[0] + parted[2] + ((parted[1] + parted[3]) << 16));
+            out[2 * k + 1][i] = rounded(parted[4] + parted[6] + ((parted[5] + parted[7]) << 16));
+        }
+    }
 }
 
 /* Output i of the 16 columns that begin with byte `x`. */
@@ -274,7 +301,7 @@ static void across(Rows in, int rows, int size, const Taps *taps, uint8_t *out) 
     size_t row = (size_t)taps->outputs * (size_t)size;
     int y = 0;
 #ifdef WITH_AVX2
-    for (; avx2 && size == 4 && taps->whole_steps && y < rows; y += 4) {
+    for (; avx2 && taps->whole_steps && y < rows; y += 4) {
         const uint8_t *from[4];
         uint8_t *to[4];
         for (int k = 0; k < 4; k++) { /* the last row again, where there is no fourth */
@@ -282,10 +309,8 @@ static void across(Rows in, int rows, int size, const Taps *taps, uint8_t *out) 
             from[k] = in.pixels + each * in.row;
             to[k] = out + each * row;
         }
-        across_four_rows(from, taps, to);
+        (size == 4 ? across_four_rows : across_four_grey_rows)(from, taps, to);
     }
-    for (; avx2 && size == 1 && y < rows; y++)
-        across_grey_row(in.pixels + (size_t)y * in.row, taps, out + (size_t)y * row);
 #endif
     for (; y < rows; y++)
         if (size == 4)

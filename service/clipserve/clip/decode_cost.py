@@ -1,8 +1,8 @@
 """The most memory that decoding an image takes, by its header.
 
 The figures are those of Pillow 13 with libjpeg-turbo, libwebp, libpng, libavif and libtiff, and
-`tests/clip/test_decode_cost.py` compares them with what the kernel has counted. Where `resampling` resizes, the same
-is enough: it keeps no more between its passes than Pillow, and of the result and the weights only what is cropped.
+`tests/clip/test_decode_cost.py` compares them with what the kernel has counted. They hold for `resampling` too:
+it keeps no more between its passes than Pillow does, and of weights and results only those of the crop.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ except ImportError:  # installed where there was no compiler, or not for this pr
 else:
     RESIZED_BY = f"clipserve ({_resample.INSTRUCTIONS})"
     # `_resample` reads pixels where they lie, by Pillow's Arrow interface, which asks for all of them in one block.
-    Image.core.set_use_block_allocator(1)
+    Image.core.set_use_block_allocator(1)  # type: ignore[attr-defined]
 
 _BANDS = {"L": 1, "La": 2, "RGB": 3, "CMYK": 4, "RGBa": 4}  # of a pixel, in modes whose bands are bytes
 
