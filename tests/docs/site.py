@@ -17,6 +17,7 @@ from tests.docs.markdown import ROOT, documents, links, shown
 SITE = ROOT / ".site"
 INDEX = ROOT / "docs/README.md"
 CONFIG = ROOT / "docs/zensical.toml"
+STYLE = ROOT / "docs/site.css"
 _SECTION = re.compile(r"^##(#?) (.+)\n((?:(?!##).*\n)*)", re.MULTILINE)
 _ROW = re.compile(r"^\| (?:\d+ \| )?(\[.+?\]\(.+?\)) \|", re.MULTILINE)
 _LINK = re.compile(r"\[([^\]]+)\]\(([^)]+)\)")
@@ -30,11 +31,11 @@ def pages() -> list[Path]:
 
 
 def files() -> set[Path]:
-    """What pages link to beside one another: pictures, and files of the repository."""
+    """What pages link to beside one another, pictures and files of the repository, and the style."""
     linked = {
         (page.parent / path).resolve() for page in pages() for path, _ in links(page.read_text()) if path
     }
-    return {path for path in linked if path.suffix != ".md"}
+    return {path for path in linked if path.suffix != ".md"} | {STYLE}
 
 
 def navigation() -> list[dict[str, Any]]:
