@@ -13,6 +13,8 @@ _FOLDERS = (".github", "docs", "deploy", "loadtests/results", "models", "service
 
 _FENCE = re.compile(r"^(`{3,})(\w*)\n(.*?)^\1\n?", re.MULTILINE | re.DOTALL)
 _HEADING = re.compile(r"^#{1,6} +(.+?) *$", re.MULTILINE)
+_INDENTED = re.compile(r"\n\n    \S")
+_OF_ALL = re.compile(r"^<!-- blocks: ([^\n]*) -->$", re.MULTILINE)
 _COMMENT_ABOVE = re.compile(r"<!-- ([^\n]*) -->\n+\Z")
 _LINKS = (
     re.compile(r"\]\(<?([^)>\s]+)>?(?: \"[^\"]*\")?\)"),  # [text](target) and ![text](target)
@@ -61,6 +63,18 @@ def blocks(text: str) -> list[Block]:
         section = len(_HEADING.findall(_FENCE.sub("", text[: fence.start()])))
         found.append(Block(fence[2], fence[3], line, section, above[1] if above else ""))
     return found
+
+
+def note_of_all(text: str) -> str | None:
+    """What the comment `<!-- blocks: ... -->` says of all blocks of a page, if there is one."""
+    found = _OF_ALL.search(text)
+    return found[1] if found else None
+
+
+def has_code(text: str) -> bool:
+    """Whether it has a block of code, fenced or indented."""
+    prose = _FENCE.sub("", text)
+    return prose != text or bool(_INDENTED.search(prose))
 
 
 def anchors(text: str) -> set[str]:
