@@ -162,6 +162,8 @@ def _fault_of(answer: Answer, attack: Attack) -> str | None:
 
 
 def _judge_costs(verdict: Verdict, victim: Victim, played: Played) -> None:
+    if verdict.cost == NOTHING:
+        return  # as of a process that has ended
     requests = max(1, len(played.answers))  # each is one of its own
     if verdict.attack.labels:
         same = victim.labels_cost

@@ -72,6 +72,7 @@ class Victim:
         self._folder = tempfile.TemporaryDirectory()
         self._model = _cleaning_model(Path(self._folder.name))
         self._start()
+        self._idle_rate = self._measure_idle()
         self._good_costs: dict[int, Cost] = {}
 
     def _start(self) -> None:
@@ -163,8 +164,7 @@ class Victim:
         self._folder.cleanup()
         return self.stop()
 
-    @functools.cached_property
-    def _idle_rate(self) -> float:
+    def _measure_idle(self) -> float:
         before = cpu_seconds(self.pid)
         time.sleep(1)
         return cpu_seconds(self.pid) - before
