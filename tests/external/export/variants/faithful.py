@@ -6,9 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from clipserve.clip.manifest import ModelManifest
+from clipserve_models.variants.job import GRAPHS, Tower
+from clipserve_models.variants.making import TOWERS
 
 
-def assert_faithful(folder: Path, made: ModelManifest, fp32: ModelManifest) -> None:
+def assert_faithful(
+    folder: Path, made: ModelManifest, fp32: ModelManifest, towers: tuple[Tower, ...] = TOWERS
+) -> None:
     import onnx
 
     from clipserve_models.uint8_rule import violations
@@ -16,12 +20,12 @@ def assert_faithful(folder: Path, made: ModelManifest, fp32: ModelManifest) -> N
     assert made.fingerprint().startswith(f"{fp32.name}@fp16-")
     record = made.variant
     assert record
-    assert (record.made_of, record.towers, record.photos) == (fp32.fingerprint(), ["image", "text"], 33)
+    assert (record.made_of, record.towers, record.photos) == (fp32.fingerprint(), [*towers], 33)
     assert min(record.mean_cosine, record.p1_cosine, record.text_mean_cosine, record.text_p1_cosine) > 0.99999
     assert record.largest_value
     assert 1 < record.largest_value < 1_000
-    for graph in ("image.onnx", "text.onnx"):
-        model = onnx.load(folder / graph)
+    for tower in towers:
+        model = onnx.load(folder / GRAPHS[tower])
         onnx.checker.check_model(model, full_check=True)
         assert (model.ir_version, model.opset_import[0].version) == (10, 18)
         assert_products_are_half(model.graph)
