@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from clipserve.cores import usable_cores, yield_to_event_loop
+from clipserve.cores import processor, usable_cores, yield_to_event_loop
 
 AFFINITY = len(os.sched_getaffinity(0))
 
@@ -47,3 +47,13 @@ def test_threads_that_compute_and_those_they_start_come_after_the_event_loop() -
     with ThreadPoolExecutor(1, initializer=yield_to_event_loop) as computing:
         mine, inherited = computing.submit(with_a_thread_of_its_own).result()
     assert priority() < mine == inherited
+
+
+def test_a_processor_is_what_it_is_and_can_and_not_how_fast_it_runs_now(tmp_path: Path) -> None:
+    cpuinfo = tmp_path / "cpuinfo"
+    told = set()
+    for mhz, flags in (("2500.1", "avx2"), ("3100.9", "avx2"), ("2500.1", "avx2 avx512_bf16")):
+        core = f"model name\t: Xeon\ncpu MHz\t\t: {mhz}\nflags\t\t: {flags}\n"
+        cpuinfo.write_text(f"processor\t: 0\n{core}\nprocessor\t: 1\n{core}")
+        told.add(processor(cpuinfo))
+    assert told == {"model name\t: Xeon\nflags\t\t: avx2", "model name\t: Xeon\nflags\t\t: avx2 avx512_bf16"}

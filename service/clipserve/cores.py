@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import platform
 import sys
 import threading
 from pathlib import Path
@@ -30,6 +31,16 @@ def affinity() -> int:
 def cpu_quota(cgroup: Path = Path("/sys/fs/cgroup")) -> float | None:
     """The cores that the cgroup (v2, else v1) may use on average; None: as many as there are."""
     return _quota_v2(cgroup) or _quota_v1(cgroup)
+
+
+def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    """What the first core is and can: its model and its features, as the system tells them."""
+    try:
+        first = cpuinfo.read_text("utf-8", "replace").split("\n\n")[0]
+    except OSError:
+        return platform.processor()
+    changes = ("cpu MHz", "bogomips", "apicid", "initial apicid", "processor")
+    return "\n".join(line for line in first.splitlines() if not line.startswith(changes))
 
 
 def yield_to_event_loop() -> None:

@@ -102,3 +102,20 @@ def test_a_single_engine_is_loaded_once_and_not_measured() -> None:
     fastest.load()
     assert only.loads == 1
     assert fastest.precision == "bf16"
+
+
+def test_the_one_that_was_chosen_before_is_loaded_alone_and_not_measured() -> None:
+    slow, fast, told = Arithmetic("slow", 10.0), Arithmetic("fast", 10.0), list[str]()
+    fastest = Fastest([slow, fast], INPUTS, "fast", told.append)
+    fastest.load()
+    assert (fastest.name, slow.loads, fast.loads, told) == ("fast", 0, 1, [])
+
+
+@pytest.mark.parametrize("recalled", [None, "unknown", "broken"])
+def test_what_a_trial_has_chosen_is_told_also_where_what_was_chosen_before_fails(
+    recalled: str | None,
+) -> None:
+    slow, broken, told = Arithmetic("slow", 0.002), Arithmetic("broken", 0.0, fails_at="load"), list[str]()
+    fastest = Fastest([slow, broken], INPUTS, recalled, told.append)
+    fastest.load()
+    assert (fastest.name, told) == ("slow", ["slow"])

@@ -15,6 +15,8 @@ from __future__ import annotations
 import errno
 import hashlib
 import stat
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -71,12 +73,9 @@ def verify_files(folder: Path, manifest: ModelManifest) -> None:
     Raises:
         ArtifactError: a file is missing, cut short or altered, or a graph has weights in a file without a checksum.
     """
-    for name, expected in manifest.files.items():
-        try:
-            with _regular(folder / name).open("rb") as file:
-                actual = hashlib.file_digest(file, "sha256").hexdigest()
-        except OSError as error:
-            raise ArtifactError(f"{folder / name} cannot be read: {error.strerror}") from None
+    with ThreadPoolExecutor() as threads:  # each file has a core: to hash waits for nobody
+        digests = list(threads.map(partial(_sha256, folder), manifest.files))
+    for (name, expected), actual in zip(manifest.files.items(), digests, strict=True):
         if actual != expected:
             raise ArtifactError(
                 f"{folder / name} has SHA-256 {actual}, but {MANIFEST_NAME} says {expected}: "
@@ -84,6 +83,14 @@ def verify_files(folder: Path, manifest: ModelManifest) -> None:
             )
     for graph in (IMAGE_GRAPH, TEXT_GRAPH):
         _check_external_files(folder / graph, manifest)
+
+
+def _sha256(folder: Path, name: str) -> str:
+    try:
+        with _regular(folder / name).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ArtifactError(f"{folder / name} cannot be read: {error.strerror}") from None
 
 
 def _check_external_files(graph: Path, manifest: ModelManifest) -> None:

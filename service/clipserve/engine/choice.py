@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from clipserve import __version__
 from clipserve.clip.manifest import ModelManifest
-from clipserve.cores import cpu_quota, usable_cores
+from clipserve.cores import cpu_quota, processor, usable_cores
 from clipserve.engine.fastest import Fastest
 from clipserve.engine.in_process import Engine, Feeds
+from clipserve.engine.trials import Trials
 from clipserve.errors import BackendUnavailable
 
 if TYPE_CHECKING:
@@ -27,6 +31,7 @@ class EngineOptions:
         threads: of one call; 0: the cores of the quota.
         workers: calls at a time.
         may_spin: whether threads may wait in a busy loop, where nothing speaks against it.
+        trials: the folder in which it is kept what a trial has chosen; None: each start tries.
     """
 
     engine: Literal["auto", "onnx", "openvino"]
@@ -34,6 +39,7 @@ class EngineOptions:
     threads: int
     workers: int
     may_spin: bool = True
+    trials: Path | None = None
 
 
 def choose_engine(
@@ -68,7 +74,24 @@ def choose_engine(
     # On a CPU without bf16 both are equally fast, in int8 too, and OpenVINO takes half as much memory again: a
     # trial would cost seconds of every start and gain nothing.
     onnx = _onnx(folder, options, threads)
-    return Fastest([onnx, openvino], trial_inputs()) if bf16 else onnx
+    if not bf16:
+        return onnx
+    engines = [onnx, openvino]
+    if options.trials is None:
+        return Fastest(engines, trial_inputs())
+    trials, trial = Trials(options.trials), _trial(manifest, options)
+    return Fastest(engines, trial_inputs(), trials.recall(trial), partial(trials.keep, trial))
+
+
+def _trial(manifest: ModelManifest, options: EngineOptions) -> str:
+    """All that its outcome depends on, as a digest."""
+    import onnxruntime
+    import openvino
+
+    software = (__version__, onnxruntime.__version__, openvino.__version__)
+    machine = (processor(), usable_cores(), cpu_quota())
+    facts = (manifest.fingerprint(), software, machine, replace(options, trials=None))
+    return hashlib.sha256(repr(facts).encode()).hexdigest()
 
 
 def _onnx(folder: Path, options: EngineOptions, threads: int) -> OnnxEngine:

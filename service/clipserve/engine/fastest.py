@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from clipserve.clip.artifact import IMAGE_GRAPH
 from clipserve.clip.reference import lowest_cosine
@@ -24,11 +24,20 @@ class Fastest:
 
     The vectors of the first are the standard for the others. Only one is in memory at a time, so one that wins
     before the last is tried is loaded twice. `inputs`: for each graph, what to measure on.
+    `recalled`: the name of the one that was chosen before; `keep` is told what a trial has chosen.
     """
 
-    def __init__(self, engines: Sequence[Engine], inputs: Mapping[str, Feeds]) -> None:
+    def __init__(
+        self,
+        engines: Sequence[Engine],
+        inputs: Mapping[str, Feeds],
+        recalled: str | None = None,
+        keep: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self._engines = engines
         self._inputs = inputs
+        self._recalled = recalled
+        self._keep = keep
         self._chosen = engines[0]
 
     @property
@@ -49,6 +58,8 @@ class Fastest:
         Raises:
             BackendUnavailable: the first cannot be loaded, or fails on `inputs`. Another that does is passed over.
         """
+        if self._load_recalled():
+            return
         first, *others = self._engines
         first.load()
         if not others:
@@ -68,6 +79,7 @@ class Fastest:
             loaded.close()
             self._chosen.load()
         logger.info("engine_chosen", engine=self.name, precision=self.precision)
+        self._keep(self.name)
 
     def call(self, graph: str, feeds: Feeds) -> EngineCall:
         return self._chosen.call(graph, feeds)
@@ -77,6 +89,20 @@ class Fastest:
 
     def close(self) -> None:
         self._chosen.close()
+
+    def _load_recalled(self) -> bool:
+        engine = next((each for each in self._engines if each.name == self._recalled), None)
+        if engine is None:
+            return False
+        try:
+            engine.load()
+        except BackendUnavailable as error:
+            engine.close()
+            logger.warning("engines_tried_again", engine=engine.name, reason=error.detail)
+            return False
+        self._chosen = engine
+        logger.info("engine_recalled", engine=self.name, precision=self.precision)
+        return True
 
     def _seconds_if_equal(self, engine: Engine, standard: list[Embeddings]) -> float | None:
         try:

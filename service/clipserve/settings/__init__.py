@@ -193,4 +193,6 @@ class Settings(ModelSettings, AccessSettings, CacheSettings, LabelSetSettings, B
         """The settings of one model: these, with its own from `model_settings` in their place."""
         own = self.model_settings.get(name, ModelSettings())
         chosen = {field: getattr(own, field) for field in own.model_fields_set}
-        return self.model_copy(update=chosen)
+        copy = self.model_copy(update=chosen)
+        copy._trials = self.state_dir
+        return copy

@@ -8,6 +8,7 @@ seen whether CUDA works (`clipserve.engine.cuda.Accelerator`).
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Literal, Self, TypeVar
 
 from pydantic import (
@@ -127,6 +128,12 @@ class ModelSettings(BaseModel):
     )
 
     _may_spin: bool = PrivateAttr(default=True)
+    _trials: Path | None = PrivateAttr(default=None)
+
+    @property
+    def trials(self) -> Path | None:
+        """The folder in which it is kept which engine a trial has chosen; None: each start tries them."""
+        return self._trials
 
     @property
     def may_spin(self) -> bool:

@@ -89,7 +89,9 @@ def open_engine(folder: Path, manifest: ModelManifest, settings: ModelSettings, 
     return choose_engine(
         folder,
         manifest,
-        EngineOptions(settings.backend, on_gpu, calls.threads, calls.workers, settings.may_spin),
+        EngineOptions(
+            settings.backend, on_gpu, calls.threads, calls.workers, settings.may_spin, settings.trials
+        ),
         lambda: reference_feeds(manifest, load_tokenizer(folder, manifest.text)),
     )
 

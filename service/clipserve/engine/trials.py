@@ -1,0 +1,53 @@
+"""Which engine a trial has chosen, in a file: the next start need not try them again while nothing has changed.
+
+The file says which engine is loaded, and no more. Its vectors are compared with the manifest's as after a trial.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from clipserve.clip.artifact import read_bounded
+from clipserve.telemetry.log import logger
+
+_MAX_BYTES = 65_536
+_MOST = 64  # trials that are kept, the latest
+
+
+class Trials:
+    """Of one machine. `folder`: where the file is; nothing is kept if it is not there."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "engines.json"
+
+    def recall(self, trial: str) -> str | None:
+        """The name of the engine that was chosen; None: it is not known. `trial`: all that it depends on."""
+        return self._read().get(trial)
+
+    def keep(self, trial: str, engine: str) -> None:
+        """From now on, what the trial has chosen. It is no fault if it cannot be kept."""
+        if not self._path.parent.is_dir():
+            return
+        others = {name: chosen for name, chosen in self._read().items() if name != trial}
+        kept = dict([*others.items(), (trial, engine)][-_MOST:])
+        own = self._path.with_suffix(f".{os.getpid()}")  # whoever reads meanwhile sees one file or the other
+        try:
+            own.write_text(json.dumps(kept), "utf-8")
+            own.replace(self._path)
+        except OSError as error:
+            logger.info("engine_not_kept", file=str(self._path), reason=error.strerror)
+
+    def _read(self) -> dict[str, str]:
+        try:
+            kept = json.loads(read_bounded(self._path, _MAX_BYTES))
+            if isinstance(kept, dict) and all(isinstance(each, str) for each in kept.values()):
+                return kept
+            reason = "it is no object of strings"
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, RecursionError) as error:
+            reason = str(error)
+        logger.warning("engines_tried_again", file=str(self._path), reason=reason)
+        return {}
