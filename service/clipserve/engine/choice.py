@@ -76,7 +76,7 @@ def choose_engine(
     onnx = _onnx(folder, options, threads)
     if not bf16:
         return onnx
-    engines = [onnx, openvino]
+    engines: list[Engine] = [onnx, openvino]
     if options.trials is None:
         return Fastest(engines, trial_inputs())
     trials, trial = Trials(options.trials), _trial(manifest, options)
