@@ -24,11 +24,15 @@ def test_what_a_trial_has_chosen_is_known_to_the_next_start(tmp_path: Path) -> N
     assert Trials(tmp_path).recall("a third one") is None
 
 
-def test_no_folder_is_made_for_it(tmp_path: Path) -> None:
-    trials = Trials(tmp_path / "state")
+def test_the_folder_is_made_and_where_it_cannot_be_nothing_is_kept(
+    tmp_path: Path, written: io.StringIO
+) -> None:
+    trials = Trials(tmp_path / "new" / "cache")
     trials.keep("this machine", "openvino")
-    assert trials.recall("this machine") is None
-    assert not (tmp_path / "state").exists()
+    assert trials.recall("this machine") == "openvino"
+    (tmp_path / "file").touch()
+    Trials(tmp_path / "file" / "cache").keep("this machine", "openvino")
+    assert "engine_not_kept" in written.getvalue()
 
 
 def test_the_latest_trials_are_kept(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ _MOST = 64  # trials that are kept, the latest
 
 
 class Trials:
-    """Of one machine. `folder`: where the file is; nothing is kept if it is not there."""
+    """Of one machine. `folder`: where the file is; it is made when something is kept."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / "engines.json"
@@ -28,12 +28,11 @@ class Trials:
 
     def keep(self, trial: str, engine: str) -> None:
         """From now on, what the trial has chosen. It is no fault if it cannot be kept."""
-        if not self._path.parent.is_dir():
-            return
         others = {name: chosen for name, chosen in self._read().items() if name != trial}
         kept = dict([*others.items(), (trial, engine)][-_MOST:])
         own = self._path.with_suffix(f".{os.getpid()}")  # whoever reads meanwhile sees one file or the other
         try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
             own.write_text(json.dumps(kept), "utf-8")
             own.replace(self._path)
         except OSError as error:

@@ -194,5 +194,5 @@ class Settings(ModelSettings, AccessSettings, CacheSettings, LabelSetSettings, B
         own = self.model_settings.get(name, ModelSettings())
         chosen = {field: getattr(own, field) for field in own.model_fields_set}
         copy = self.model_copy(update=chosen)
-        copy._trials = self.state_dir
+        copy._trials = self.cache_dir
         return copy

@@ -13,8 +13,8 @@ class CacheSettings(BaseModel):
 
     cache_dir: NamedFolder = Field(
         default_factory=lambda: xdg_folder("XDG_CACHE_HOME", "~/.cache", "/var/cache/clipserve"),
-        description="folder of models that are served by their names; `clipserve models export` writes there; in "
-        "place of ~/.cache it is XDG_CACHE_HOME, if that is set",
+        description="folder of models that are served by their names; `clipserve models export` writes there, and "
+        "a start which engine is the faster one here; in place of ~/.cache it is XDG_CACHE_HOME, if that is set",
     )
     export: bool = Field(
         True,

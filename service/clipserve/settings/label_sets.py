@@ -16,8 +16,7 @@ class LabelSetSettings(BaseModel):
     state_dir: NamedFolder = Field(
         default_factory=lambda: xdg_folder("XDG_STATE_HOME", "~/.local/state", "/var/lib/clipserve"),
         description="folder on a local disk for what must outlive the process, which is label sets; made at the "
-        "first change; once it is there, which engine was the faster one is kept in it too; in place of "
-        "~/.local/state it is XDG_STATE_HOME, if that is set",
+        "first change; in place of ~/.local/state it is XDG_STATE_HOME, if that is set",
     )
     label_set_store: Literal["sqlite", "redis"] = Field(
         "sqlite",
