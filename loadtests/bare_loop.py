@@ -43,11 +43,11 @@ def arrangements(cores: int) -> list[Arrangement]:
         Arrangement("onnxruntime", "fp32", cores, 1, 8),
     ]
     try:
-        from clipserve.engine.openvino import computes_bf16
+        import openvino as ov
     except ImportError:
         return found
     found.append(Arrangement("openvino", "fp32", cores, 1, 8))
-    if computes_bf16():
+    if "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         found += [Arrangement("openvino", "bf16", cores, 1, 8), Arrangement("openvino", "bf16", 1, cores, 16)]
     return found
 

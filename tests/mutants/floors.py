@@ -29,8 +29,8 @@ FAULTS = {
     "clip": Fault(
         "pixels are the reference's: the crop's offset is rounded, not cut",
         f"{SERVICE}/clip/fitting.py",
-        "round((image.width - size) / 2), round((image.height - size) / 2)",
-        "(image.width - size) // 2, (image.height - size) // 2",
+        "round((size[0] - side) / 2), round((size[1] - side) / 2)",
+        "(size[0] - side) // 2, (size[1] - side) // 2",
         "tests/clip",
     ),
     "engine": Fault(

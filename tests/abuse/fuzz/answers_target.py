@@ -22,7 +22,7 @@ from tests.abuse.answers import http_answers
 from tests.abuse.fuzz.odd_requests import Examples, odd_request
 from tests.support import DIM, write_toy_artifact
 
-_QUIET = (b"/livez", b"/readyz", b"/ping")  # have no line in the log
+_QUIET = (b"/livez", b"/readyz", b"/ping", b"/.well-known/")  # have no line in the log
 _SECONDS = 20.0  # to notice a hang
 _UNDOCUMENTED = (
     ("GET", "/"),
