@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
@@ -94,13 +93,13 @@ class RpcExchange:
 
     def _open(self, call: Call) -> Lease:
         """Count the call, until its client has taken the answer: then the task of gRPC that runs this ends."""
-        stack = ExitStack()
         self._calls += 1
-        stack.callback(self._close, call)
-        call.task.add_done_callback(lambda _: stack.close())
-        return stack.enter_context(self._budget.lease(call.address))
+        lease = self._budget.lease(call.address)
+        call.task.add_done_callback(lambda _: self._close(call, lease))
+        return lease
 
-    def _close(self, call: Call) -> None:
+    def _close(self, call: Call, lease: Lease) -> None:
+        lease.shrink(lease.size)
         call.taken()
         self._calls -= 1
         quiet = call.method in _PROBES
