@@ -154,6 +154,15 @@ def test_a_program_embeds_and_classifies(installed: Installed, served: str, made
     assert (told.stdout, told.stderr) == ("(1, 384)\ncat\n", "")
 
 
+def test_the_wheel_has_every_file_of_the_package_and_the_extension() -> None:
+    package = ROOT / "service/clipserve"
+    files = {path.relative_to(ROOT / "service") for path in package.rglob("*.*")}
+    expected = {str(path) for path in files if path.suffix not in (".c", ".pyc", ".so")}
+    with ZipFile(distributions("whl")[0]) as archive:
+        packed = {name for name in archive.namelist() if name.startswith("clipserve/") and Path(name).suffix}
+    assert packed == expected | {"clipserve/clip/_resample.abi3.so"}
+
+
 def test_the_sdists_install_what_the_wheels_do(tmp_path: Path) -> None:
     """Built by pip as anywhere else: in an environment with nothing but what they say that they need."""
     words = ("--no-deps", "--no-compile", "--target", tmp_path / "target")
