@@ -6,9 +6,8 @@ BIN := .venv/bin
 EXPORT := .venv-export/bin
 STUBS ?= service
 PIP := -m pip install --quiet --disable-pip-version-check
-# This checkout, as the packages clipserve and clipserve-models: an edited file counts at once. A path, where setuptools would have each
-# Python import a finder at its start.
-EDITABLE := --no-deps --no-build-isolation --config-settings editable_mode=compat -e service -e models
+# This checkout, as the packages clipserve and clipserve-models: an edited file counts at once.
+EDITABLE := --no-deps --no-build-isolation -e service -e models
 # Prints where packages are installed.
 PACKAGES := 'import sysconfig; print(sysconfig.get_path("purelib"))'
 # Folders of tests/external, whose tests need more than `make test`. PARTS: what `make test-all` runs, and .ci/run as stages of their own.
