@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from clipserve.cores import processor, usable_cores, yield_to_event_loop
+from clipserve.cores import processor, usable_cores
 
 AFFINITY = len(os.sched_getaffinity(0))
 
@@ -33,20 +30,6 @@ def test_cgroup_v1(tmp_path: Path, quota: str, cores: int) -> None:
 
 def test_without_a_cgroup_the_affinity_decides(tmp_path: Path) -> None:
     assert usable_cores(tmp_path) == AFFINITY
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has priorities of threads")
-def test_threads_that_compute_and_those_they_start_come_after_the_event_loop() -> None:
-    def priority() -> int:
-        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
-
-    def with_a_thread_of_its_own() -> tuple[int, int]:
-        with ThreadPoolExecutor(1) as started:
-            return priority(), started.submit(priority).result()
-
-    with ThreadPoolExecutor(1, initializer=yield_to_event_loop) as computing:
-        mine, inherited = computing.submit(with_a_thread_of_its_own).result()
-    assert priority() < mine == inherited
 
 
 def test_a_processor_is_what_it_is_and_can_and_not_how_fast_it_runs_now(tmp_path: Path) -> None:

@@ -1,17 +1,11 @@
-"""The CPU cores that this process may use, and who in it comes first."""
+"""The CPU cores that this process may use."""
 
 from __future__ import annotations
 
 import math
 import os
 import platform
-import sys
-import threading
 from pathlib import Path
-
-# Added to a thread's nice value: a thread of 0 gets three times the time of one of 5. Values go from -20 to 19, and
-# the lower comes first.
-_COMPUTING = 5
 
 
 def usable_cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
@@ -41,19 +35,6 @@ def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
         return platform.processor()
     changes = ("cpu MHz", "bogomips", "apicid", "initial apicid", "processor")
     return "\n".join(line for line in first.splitlines() if not line.startswith(changes))
-
-
-def yield_to_event_loop() -> None:
-    """Called in a thread that computes: from now on the event loop, which needs little, gets a core before it.
-
-    Without it a refusal waits until encoders and decoders have used up their turns. Threads that the thread starts,
-    onnxruntime's among them, inherit it. Linux alone has priorities of threads, and lets every process raise the
-    nice value of its own, from wherever it stands; to lower it needs a privilege.
-    """
-    if sys.platform == "linux":
-        thread = threading.get_native_id()
-        nice = os.getpriority(os.PRIO_PROCESS, thread)
-        os.setpriority(os.PRIO_PROCESS, thread, min(nice + _COMPUTING, 19))
 
 
 def _quota_v2(cgroup: Path) -> float | None:

@@ -22,8 +22,8 @@ from types import SimpleNamespace
 from typing import Any
 
 from clipserve.clip.images import ImageLimits, decode_rgb
-from clipserve.cores import yield_to_event_loop
 from clipserve.errors import ClipError
+from clipserve.turns import yield_to_event_loop
 
 QUESTION = struct.Struct("!IQ")  # bytes of the task, bytes of the image
 ANSWER = struct.Struct("!BI")  # kind, bytes

@@ -14,10 +14,10 @@ from typing import Any, Protocol
 from clipserve.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH
 from clipserve.clip.manifest import GPU_TEXT_BUCKETS, TEXT_BUCKETS
 from clipserve.concurrency import kept_running
-from clipserve.cores import yield_to_event_loop
 from clipserve.engine.backend import Embeddings, Lengths, Pixels, TokenIds
 from clipserve.errors import BackendFailed, BackendUnavailable
 from clipserve.telemetry.log import logger
+from clipserve.turns import yield_to_event_loop
 
 Feeds = dict[str, Any]  # input name -> array; see `clipserve.clip.artifact` for the graphs' contract
 

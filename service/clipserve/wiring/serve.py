@@ -21,6 +21,7 @@ from clipserve.operations.pulse import Pulse
 from clipserve.rest.errors import rendered
 from clipserve.settings import Settings
 from clipserve.telemetry.log import logger
+from clipserve.turns import come_first
 from clipserve.wiring.gateway import Gateway, open_gateway
 from clipserve.wiring.listening import (
     CannotListen,
@@ -51,6 +52,7 @@ def serve(settings: Settings, open_backend: OpenBackend | None = None) -> None:
     """
     warn_if_open(settings)
     allow_open_files(settings)
+    come_first()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(settings, open_backend))
 

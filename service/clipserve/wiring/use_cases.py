@@ -31,11 +31,12 @@ from clipserve.clip.images import ImageLimits
 from clipserve.clip.manifest import ModelManifest
 from clipserve.clip.tokenizer import load_tokenizer
 from clipserve.concurrency import DaemonExecutor, SideThread, together
-from clipserve.cores import usable_cores, yield_to_event_loop
+from clipserve.cores import usable_cores
 from clipserve.engine.backend import Backend
 from clipserve.engine.cuda import Accelerator
 from clipserve.settings import ModelSettings, Settings
 from clipserve.telemetry.metrics import Metrics
+from clipserve.turns import yield_to_event_loop
 from clipserve.wiring.backends import open_backend as open_chosen
 
 # Before gRPC is loaded: it prints on standard error, past our log, what its errors tell too.
