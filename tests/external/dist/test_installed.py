@@ -175,8 +175,7 @@ def test_the_sdists_install_what_the_wheels_do(tmp_path: Path) -> None:
     packed: dict[str, bytes] = {}
     for wheel in distributions("whl"):
         with ZipFile(wheel) as archive:
-            packed |= {
-                name: archive.read(name) for name in archive.namelist() if Path(name).name not in NAMED
-            }
+            files = [each.filename for each in archive.infolist() if not each.is_dir()]
+            packed |= {name: archive.read(name) for name in files if Path(name).name not in NAMED}
     assert installed.keys() == packed.keys()
     assert {name for name in packed if packed[name] != installed[name]} == set()
