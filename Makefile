@@ -1,5 +1,5 @@
 # Two commands matter: `make run` and `make test`. Both install what is missing into .venv and need nothing but
-# Python 3.11+, make and the package registry.
+# Python 3.11+, make and the package registry; where there is gcc, images are resized faster.
 
 PYTHON ?= python3
 BIN := .venv/bin

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from clipserve.clip.resampling import RESIZED_BY
 from clipserve.demo import FOLDER as DEMO
 from tests.process import Fresh, Process, copy_of_demo, failed_start
 from tests.support import form
@@ -31,6 +32,7 @@ def test_it_is_alive_before_it_is_ready_and_ready_soon() -> None:
     assert status == 0
     (ready,) = (line for line in map(json.loads, log.splitlines()) if line["event"] == "ready")
     assert ready["operations_port"] == httpx.URL(process.operations_url).port
+    assert ready["resized_by"] == RESIZED_BY
     assert "self_test_cosine" in log
 
 
