@@ -101,7 +101,8 @@ def _folder(settings: Settings, model: str | Path | None) -> Path:
 
 def _a_call_on_each_core(settings: Settings) -> Settings:
     """On CPUs as fast as any other arrangement (`make load` has it as a bare loop). What is named stays."""
-    alone = {"workers": usable_cores(), "threads": 1}
+    # A call has one row: the size decides how many images are on their way.
+    alone = {"workers": usable_cores(), "threads": 1, "max_batch_images": 4}
     return settings.model_copy(
         update={name: value for name, value in alone.items() if name not in settings.model_fields_set}
     )
