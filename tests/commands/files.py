@@ -61,11 +61,15 @@ def run_here(*words: str | Path, **variables: str) -> tuple[int, str, str]:
 
 
 def interrupt(out: Path, journal_bytes: int, signum: signal.Signals, *words: str | Path) -> tuple[int, str]:
-    """Start `embed`, send the signal when its journal has so many bytes; (exit status, standard error)."""
+    """Start `embed`, send the signal when its journal has so many bytes; (exit status, standard error).
+
+    Bytes of a run before do not count until this one has written, too.
+    """
+    before = _written(out)
     process = start("embed", *words, "--out", out)
     try:
         until = time.monotonic() + 120
-        while _size(out) < journal_bytes:
+        while _size(out) < journal_bytes or _written(out) == before:
             assert process.poll() is None, process.communicate()[1]
             assert time.monotonic() < until
             time.sleep(0.05)
@@ -76,6 +80,15 @@ def interrupt(out: Path, journal_bytes: int, signum: signal.Signals, *words: str
     return process.returncode, errors
 
 
-def _size(out: Path) -> int:
+def _journal(out: Path) -> list[os.stat_result]:
     files = (out.with_name(f"{out.name}.journal{suffix}") for suffix in ("", "-wal"))
-    return sum(file.stat().st_size for file in files if file.exists())
+    return [file.stat() for file in files if file.exists()]
+
+
+def _size(out: Path) -> int:
+    return sum(file.st_size for file in _journal(out))
+
+
+def _written(out: Path) -> list[int]:
+    """When."""
+    return [file.st_mtime_ns for file in _journal(out)]
