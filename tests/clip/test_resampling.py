@@ -43,6 +43,21 @@ def test_it_is_there_where_there_is_a_compiler() -> None:
 
 
 @needs_gcc
+def test_a_pillow_with_other_pixels_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert resampling.agrees()
+    as_it_is = Image.Image.resize
+
+    def resize(image: Image.Image, size: tuple[int, int], resample: int) -> Image.Image:
+        made = as_it_is(image, size, resample)
+        if resample == Image.Resampling.BILINEAR and size == (15, 11):
+            made.putpixel((14, 10), (0, 0, 0))
+        return made
+
+    monkeypatch.setattr(Image.Image, "resize", resize)
+    assert not resampling.agrees()
+
+
+@needs_gcc
 @pytest.mark.parametrize("options", [("-O3",), ("-O3", "-DPLAIN")], ids=["as it is", "plain"])
 def test_the_bytes_are_those_of_pillow(options: tuple[str, ...], tmp_path: Path) -> None:
     module = loaded(built(tmp_path, *options))

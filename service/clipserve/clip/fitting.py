@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from clipserve.clip.resampling import resampled
+from clipserve.clip.resampling import RESAMPLING, resampled
 
 if TYPE_CHECKING:
     from clipserve.clip.manifest import ImageSpec
@@ -32,7 +32,6 @@ _PREMULTIPLIED = {"LA": "La", "RGBA": "RGBa"}
 # many times the encoder's. With alpha or a palette they would not be; and Pillow resizes what is more than twice as
 # high as it is wide along its height first, all else along its width.
 _TURNED_LAST, _ASPECT, _MARGIN = frozenset(("RGB", "L", "CMYK")), 1.9, 2
-_RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 
 
 def upright(image: Image.Image, spec: ImageSpec) -> tuple[Image.Image, Image.Transpose | None]:
@@ -103,7 +102,7 @@ def _centre(size: tuple[int, int], side: int, turn: Image.Transpose | None) -> t
 def _resized_by_pillow(
     image: Image.Image, size: tuple[int, int], spec: ImageSpec, *, height_first: bool
 ) -> Image.Image:
-    resampling = _RESAMPLING[spec.interpolation]
+    resampling = RESAMPLING[spec.interpolation]
     if height_first:
         image = image.resize((image.width, size[1]), resampling)
     return image.resize(size, resampling)

@@ -40,8 +40,9 @@ def packages(_: Context) -> Iterator[Finding]:
     yield ok(f"clipserve {__version__}, Python {platform.python_version()}, {platform.platform()}; {shown}")
     if resampling.RESIZED_BY == "Pillow" and platform.machine() == "x86_64":
         yield warning(
-            "images are resized by Pillow: clipserve's own code, several times as fast, was not built",
-            "install gcc and Python's headers, then clipserve again",
+            "images are resized by Pillow: clipserve's own code, several times as fast, was not built, or gives "
+            "other pixels than this Pillow",
+            "install gcc and Python's headers, then clipserve again, with the Pillow of requirements/service.txt",
         )
     else:
         yield ok(f"images are resized by {resampling.RESIZED_BY}")
