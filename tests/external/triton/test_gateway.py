@@ -177,7 +177,7 @@ async def test_stopped_for_three_seconds_and_continued(triton: Triton) -> None:
 async def test_stopped_in_the_middle_of_requests(triton_of: Any) -> None:
     # Its own: it can crash long after it woke up, see below.
     triton: Triton = triton_of(options_of("python", instances=1))
-    async with gateway(triton, max_queue_seconds=60, deadline_seconds=2) as running:
+    async with gateway(triton, max_queue_seconds=60, deadline_seconds=6) as running:
         asking = [asyncio.create_task(running.embed(*photos(8))) for _ in range(6)]
         await asyncio.sleep(0.05)
         triton.pause()
@@ -185,7 +185,7 @@ async def test_stopped_in_the_middle_of_requests(triton_of: Any) -> None:
             started = time.monotonic()
             await until(running, 503)
             answers = Counter((a.status_code, a.json().get("code")) for a in await asyncio.gather(*asking))
-            assert time.monotonic() - started < 20, "a request outlived ten times its deadline"
+            assert time.monotonic() - started < 60, "a request outlived ten times its deadline"
             assert set(answers) <= {(200, None), (504, "deadline_exceeded"), (503, "backend_unavailable")}
             assert any(status != 200 for status, _ in answers)
         finally:
