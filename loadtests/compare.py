@@ -75,7 +75,8 @@ def compare(
         participants |= {each.contestant.name: each.turn for each in served}
         others = Others()
         results = measure(participants, contests, rounds, seconds, _say)
-        _say(others.warning())
+        if warning := others.warning():
+            _say(warning)
         facts = report.facts(artifact, served, skipped, photos)
     report.write(out, facts | {"rounds": rounds, "seconds": seconds, "contests": results})
     typer.echo((out / "compare.md").read_text("utf-8"))

@@ -52,10 +52,8 @@ class Rows:
             vectors = encode_images(model.images.encode, images, headers)
             if images and texts:
                 return await both(vectors, encode_texts())
-            return (
-                await vectors,
-                await encode_texts(),
-            )  # one of them has nothing to do: a task for each is dear
+            # One of them has nothing to do, and a task for each is dear.
+            return await vectors, await encode_texts()
 
     async def charge(self, rows: int, *, wait: bool = False) -> None:
         """Take them from the rate. Raises Unauthenticated, and RateLimited unless it is to `wait`."""

@@ -43,9 +43,8 @@ def resampled(
             interpolation == "bicubic",
             height_first,
         )
-    except (
-        ValueError
-    ):  # in several blocks, made before this module was imported; or a longer side than it takes
+    except ValueError:
+        # In several blocks, made before this module was imported; or a longer side than it takes.
         return None
 
 
