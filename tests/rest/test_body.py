@@ -178,7 +178,9 @@ async def test_bodies_may_fill_the_shared_budget_and_not_one_byte_more() -> None
 async def test_a_body_may_have_so_many_bytes_and_not_one_more(
     toy: Path, size: int, code: str, way: str
 ) -> None:
-    async with serving(FakeBackend(DIM), toy, max_body_bytes=1_000, max_json_bytes=2_000) as running:
+    async with serving(
+        FakeBackend(DIM), toy, max_body_bytes=1_000, max_json_bytes=2_000, body_timeout_seconds=120
+    ) as running:
 
         async def pieces() -> AsyncIterator[bytes]:
             for _ in range(size):
