@@ -95,7 +95,10 @@ class Mixed:
         is_image = isinstance(error, _OF_IMAGES)
         places = [place for place, each in enumerate(self.are_images) if each == is_image]
         own = error.at(places[error.index])
-        own.detail = f"{self.name}[{own.index}]: {error.detail}"
+        place = f"{self.name}[{own.index}]"
+        of_texts = f"text {error.index} "  # counted among the texts alone: not the caller's number
+        said = error.detail.removeprefix(of_texts)
+        own.detail = f"{place}: {said}" if said == error.detail else f"{place} {said}"
         return own
 
 
