@@ -3,6 +3,7 @@
     ClipError
     ├── InvalidInput              the caller can mend it
     │   ├── UndecodableImage        the bytes are not the image they claim to be
+    │   │   └── ImageNotFetched       the URL of an image leads nowhere that this service fetches from
     │   ├── UnsupportedFormat       an image format that is unknown or not switched on
     │   ├── UnsupportedMediaType    a request that is in none of the forms that the front reads
     │   ├── ImageTooLarge           pixels, sides, scans, metadata, memory or time over the limit
@@ -118,6 +119,10 @@ class InvalidInput(ClipError):
 
 class UndecodableImage(InvalidInput):
     code = "undecodable_image"
+
+
+class ImageNotFetched(UndecodableImage):
+    code = "image_not_fetched"
 
 
 class UnsupportedFormat(InvalidInput):

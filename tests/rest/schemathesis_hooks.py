@@ -73,12 +73,14 @@ def filter_failure(
     """False: no failure. A form knows text only: 5 for a text is the text "5", and one text is a list of one.
 
     What is no line has its error in the answer. A schema knows no arithmetic: the number of dimensions is the
-    model's, of many items some may be images, what immich asks for must be what it sends, and a text is no base64.
+    model's, of many items some may be images, what immich asks for must be what it sends, and a text is no base64;
+    the digest of an example, which it has learned from a GET, is base64 and no image.
     Labels may be names or objects, and background labels are a list of their own: no two of all may be equal. Nor
     does it know what is in a template set, or that a slot has two spellings.
     """
     if re.search(
         r"the vectors of toy have|the limit is (32|256|1,000)|entries asks for|is not valid base64"
+        r"|example \d+ of label \d+: the bytes are not an image"
         r"|is the same as label|the id of label|has a prompt twice"
         r"|\d templates; the limit is 100|template \d+ (is the same as|gives )",
         response.text,

@@ -61,7 +61,7 @@ def test_a_line_is_an_image_or_a_text_with_the_caller_s_id(
         (b'{"id": true, "text": "a"}', InvalidInput, "id: must be"),
         (b'{"id": "%b", "text": "a"}' % (b"x" * 257), InvalidInput, "id: must be"),
         (b'{"image": "!"}', UndecodableImage, "not valid base64"),
-        (b'{"image": "http://x/a.jpg"}', UndecodableImage, "URLs are not fetched"),
+        (b'{"image": "file:///a.jpg"}', UndecodableImage, "URLs are not fetched"),
         (b'{"text": [%b1]}' % (b"1," * 40_000), InvalidInput, "more than an image or a text"),
     ],
 )

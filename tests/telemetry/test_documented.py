@@ -36,6 +36,7 @@ def counted() -> Metrics:
     server.phases["toy_image", "queue"] = 1.0
     metrics.cache("images", "hit").inc()
     metrics.decoders_replaced("died").inc()
+    metrics.images_fetched("fetched").inc()
     metrics.spans("sent", 1)
     metrics.label_sets.labels("ready").set(1)
     metrics.label_set_built("ok", 0.1)

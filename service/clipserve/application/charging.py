@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeGuard, TypeVar
 
 from clipserve.access.gate import when_there_is_room
 from clipserve.application.admission import Counted
-from clipserve.application.encoder import ImageInput, VectorOrError, encode_images
+from clipserve.application.encoder import ImageInput, ImageSource, ImageUrl, VectorOrError, encode_images
+from clipserve.application.fetched import FetchedImages
 from clipserve.application.limits import RequestLimits
 from clipserve.application.requests import check_pixels
 from clipserve.application.served_model import ServedModel
@@ -28,15 +29,16 @@ _ROW_BYTES, _LARGE_BYTES = 20_000_000, 80_000_000
 class Rows:
     """What every use case does with the rows of its request before it has their vectors."""
 
-    def __init__(self, limits: RequestLimits, charge: Charge | None) -> None:
+    def __init__(self, limits: RequestLimits, charge: Charge | None, fetched: FetchedImages) -> None:
         """`charge` takes rows from the rate of whoever asks; it raises RateLimited."""
         self._limits = limits
         self._charge = charge
+        self._fetched = fetched
 
     async def encode(
         self,
         model: ServedModel,
-        images: Sequence[ImageInput],
+        images: Sequence[ImageSource],
         texts: int,
         encode_texts: Callable[[], Coroutine[Any, Any, T]],
     ) -> tuple[list[VectorOrError], T]:
@@ -46,6 +48,18 @@ class Rows:
             InvalidInput: a text has too many tokens, or the images have too many pixels together.
             Unauthenticated, RateLimited, Overloaded, BackendUnavailable, BackendFailed: see `clipserve.errors`.
         """
+        if _are_here(images):
+            return await self._encode(model, images, texts, encode_texts)
+        async with self._fetched.held(images) as fetched:
+            return await self._encode(model, fetched, texts, encode_texts)
+
+    async def _encode(
+        self,
+        model: ServedModel,
+        images: Sequence[ImageInput],
+        texts: int,
+        encode_texts: Callable[[], Coroutine[Any, Any, T]],
+    ) -> tuple[list[VectorOrError], T]:
         with model.admission.admit(len(images), texts) as counted:
             headers = await self._read_headers(model, images, counted)
             await self.charge(len(images) + texts)
@@ -54,6 +68,13 @@ class Rows:
                 return await both(vectors, encode_texts())
             # One of them has nothing to do, and a task for each is dear.
             return await vectors, await encode_texts()
+
+    async def encode_item(self, model: ServedModel, images: Sequence[ImageSource]) -> list[VectorOrError]:
+        """The vectors of what is part of something larger, neither admitted nor charged here."""
+        if _are_here(images):
+            return await _vectors(model, images)
+        async with self._fetched.held(images) as fetched:
+            return await _vectors(model, fetched)
 
     async def charge(self, rows: int, *, wait: bool = False) -> None:
         """Take them from the rate. Raises Unauthenticated, and RateLimited unless it is to `wait`."""
@@ -78,3 +99,11 @@ class Rows:
             sizes = [header.decode_bytes if isinstance(header, ImageHeader) else 0 for header in headers]
             model.admission.are_large(counted, sum(1 + size // _ROW_BYTES for size in sizes))
         return headers
+
+
+async def _vectors(model: ServedModel, images: Sequence[ImageInput]) -> list[VectorOrError]:
+    return await encode_images(model.images.encode, images, await model.images.read_headers(images))
+
+
+def _are_here(images: Sequence[ImageSource]) -> TypeGuard[Sequence[ImageInput]]:
+    return not any(isinstance(image, ImageUrl) for image in images)

@@ -24,6 +24,16 @@ from clipserve.telemetry.metrics import Metrics
 
 # An image as a front gives it: the bytes of a file, or why there are none (base64 that is broken, for example).
 ImageInput = bytes | ClipError
+
+
+class ImageUrl(NamedTuple):
+    """Where an image is that somebody has to fetch."""
+
+    url: str
+
+
+# An image as it may stand in a request.
+ImageSource = ImageInput | ImageUrl
 VectorOrError = Vector | ClipError
 Encode = Callable[[bytes, ImageHeader], Awaitable[Vector]]
 

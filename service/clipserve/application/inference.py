@@ -18,7 +18,12 @@ from clipserve.application.answers import (
 )
 from clipserve.application.charging import Charge, Rows
 from clipserve.application.classifiers import Prompting
-from clipserve.application.encoder import EncodedText, ImageInput, VectorOrError, encode_images
+from clipserve.application.encoder import (
+    EncodedText,
+    ImageSource,
+    VectorOrError,
+)
+from clipserve.application.fetched import FetchedImages
 from clipserve.application.label_sets.label_sets import LabelSets
 from clipserve.application.limits import RequestLimits
 from clipserve.application.models import Models
@@ -47,13 +52,14 @@ class Inference:
         limits: RequestLimits,
         side: SideThread,
         charge: Charge | None = None,
+        fetched: FetchedImages | None = None,
     ) -> None:
         """`charge` takes rows from the rate of whoever asks; it raises RateLimited."""
         self._models = models
         self.label_sets = label_sets
         self.limits = limits
         self._side = side
-        self._rows = Rows(limits, charge)
+        self._rows = Rows(limits, charge, fetched or FetchedImages())
         self.draining = False  # the end is near: not ready, though it serves what still comes
 
     @property
@@ -146,7 +152,7 @@ class Inference:
         return Similarities(model.name, model.fingerprint, results)
 
     async def _encoded(
-        self, model: ServedModel, images: Sequence[ImageInput], texts: Sequence[str], *, truncate: bool
+        self, model: ServedModel, images: Sequence[ImageSource], texts: Sequence[str], *, truncate: bool
     ) -> tuple[list[VectorOrError], list[EncodedText]]:
         encode_texts = partial(model.texts.encode, texts, truncate=truncate)
         return await self._rows.encode(model, images, len(texts), encode_texts)
@@ -172,8 +178,7 @@ class Inference:
             model = self._models.find(request)
             request.check(self.limits)
             await self._rows.charge(1, wait=True)
-            headers = await model.images.read_headers(request.images)
-            images = await encode_images(model.images.encode, request.images, headers)
+            images = await self._rows.encode_item(model, request.images)
             texts = await model.texts.encode(request.texts, truncate=request.truncate)
             _raise_first_error(images)
         except (Unauthenticated, PermissionDenied):

@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Self
 
-from clipserve.application.encoder import ImageInput
+from clipserve.application.encoder import ImageSource
 from clipserve.application.limits import (
     MAX_TEMPERATURE,
     MIN_TEMPERATURE,
@@ -69,7 +69,7 @@ class ClassifyRequest(Choice, ScoreOptions):
     `background`: labels that join the softmax and are not returned. `label_sets`: each a name, or name@version.
     """
 
-    images: Sequence[ImageInput]
+    images: Sequence[ImageSource]
     labels: Sequence[str] = ()
     templates: Sequence[str] = ()
     background: Sequence[str] = ()
@@ -135,7 +135,7 @@ class EmbedRequest(Choice):
     `dimensions`: how many numbers the caller expects in a vector.
     """
 
-    images: Sequence[ImageInput] = ()
+    images: Sequence[ImageSource] = ()
     texts: Sequence[str] = ()
     truncate: bool = False
     all_or_nothing: bool = False
@@ -165,9 +165,9 @@ class EmbedRequest(Choice):
 class SimilarityRequest(Choice):
     """Each of these images and texts beside each of `to_images` and `to_texts`."""
 
-    images: Sequence[ImageInput] = ()
+    images: Sequence[ImageSource] = ()
     texts: Sequence[str] = ()
-    to_images: Sequence[ImageInput] = ()
+    to_images: Sequence[ImageSource] = ()
     to_texts: Sequence[str] = ()
     truncate: bool = False
 

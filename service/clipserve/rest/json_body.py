@@ -11,13 +11,15 @@ import numpy as np
 import orjson
 
 from clipserve.application.body import Body
-from clipserve.application.encoder import ImageInput
+from clipserve.application.encoder import ImageInput, ImageSource, ImageUrl
+from clipserve.application.fetched import not_fetched
 from clipserve.errors import BodyTooLarge, InvalidInput, TooMany, UndecodableImage
 
 MAX_IMAGES = 4_096
 IMAGE_FIELDS = ("images", "to_images")
 # One of these is before each item of a list and each field of an object in JSON; base64 has none of them.
 _BEFORE_VALUES = b",[{"
+_URLS = ("http://", "https://")
 _PIECE = 1 << 20  # bytes that one call looks at; divisible by 4, as base64 is
 
 
@@ -63,7 +65,7 @@ def load_object(body: Body, max_json_bytes: int) -> JsonObject:
     return JsonObject(fields, len(data), max_json_bytes)
 
 
-def parse_json(body: Body, max_json_bytes: int) -> tuple[dict[str, list[ImageInput]], dict[str, Any]]:
+def parse_json(body: Body, max_json_bytes: int) -> tuple[dict[str, list[ImageSource]], dict[str, Any]]:
     """The fields of images, and all others as they are.
 
     Raises:
@@ -76,7 +78,7 @@ def parse_json(body: Body, max_json_bytes: int) -> tuple[dict[str, list[ImageInp
     encoded = {name: _strings(name, fields.pop(name)) for name in IMAGE_FIELDS if name in fields}
     loaded.check_images([image for images in encoded.values() for image in images])
     return {
-        name: [decode_base64(i, image) for i, image in enumerate(images)] for name, images in encoded.items()
+        name: [image_of(i, image) for i, image in enumerate(images)] for name, images in encoded.items()
     }, fields
 
 
@@ -102,6 +104,11 @@ def _check_besides(besides: int, limit: int, or_more: str = "") -> None:
         )
 
 
+def image_of(index: int, text: str) -> ImageSource:
+    """What `decode_base64` makes of it, or a URL, which somebody else may fetch."""
+    return ImageUrl(text) if text.startswith(_URLS) else decode_base64(index, text)
+
+
 def decode_base64(index: int | None, text: str) -> ImageInput:
     """Standard base64, bare or in a data URI. Nothing is fetched: a URL is an error like any other text.
 
@@ -113,12 +120,8 @@ def decode_base64(index: int | None, text: str) -> ImageInput:
         start = text.find(",") + 1 or len(text)
         if not text.endswith(";base64,", 0, start):
             return UndecodableImage(f"{name} is a data URI without ;base64.", index=index)
-    elif text.startswith(("http://", "https://", "file:")):
-        return UndecodableImage(
-            f"{name} is a URL, and URLs are not fetched: send the image itself, as base64 or as a data URI "
-            "(data:image/jpeg;base64,...).",
-            index=index,
-        )
+    elif text.startswith((*_URLS, "file:")):
+        return not_fetched(name, index)
     try:
         return b"".join(_decoded(text, start))
     except ValueError:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import orjson
 
-from clipserve.application.encoder import ImageInput
+from clipserve.application.encoder import ImageSource
 from clipserve.errors import BodyTooLarge, ClipError, InvalidInput
-from clipserve.rest.json_body import decode_base64
+from clipserve.rest.json_body import image_of
 
 _EXAMPLE = '{"id": 7, "text": "a cat"} or {"id": "a.jpg", "image": "<base64>"}'
 _MAX_ID = 256  # characters
@@ -23,7 +23,7 @@ class Line:
 
     index: int
     id: str | int | None
-    item: ImageInput | str | ClipError
+    item: ImageSource | str | ClipError
     size: int
 
 
@@ -72,7 +72,7 @@ class Splitter:
 def parse_line(index: int, data: bytes) -> Line:
     """What is wrong with a line is its item."""
     caller_id: str | int | None = None
-    item: ImageInput | str
+    item: ImageSource | str
     try:
         fields = _object(data)
         caller_id = _checked_id(fields.pop("id", None))
@@ -104,7 +104,7 @@ def _checked_id(value: object) -> str | int | None:
     return value
 
 
-def _item(index: int, fields: dict[str, object]) -> ImageInput | str:
+def _item(index: int, fields: dict[str, object]) -> ImageSource | str:
     if len(fields) != 1 or not fields.keys() <= {"text", "image"}:
         raise InvalidInput(
             f"the line must have either a text or an image, and nothing else. Send {_EXAMPLE}."
@@ -112,4 +112,4 @@ def _item(index: int, fields: dict[str, object]) -> ImageInput | str:
     ((name, value),) = fields.items()
     if not isinstance(value, str):
         raise InvalidInput(f"{name}: must be a string.")
-    return value if name == "text" else decode_base64(index, value)
+    return value if name == "text" else image_of(index, value)

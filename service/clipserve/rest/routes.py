@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from clipserve.application.answers import is_short
-from clipserve.application.encoder import ImageInput
+from clipserve.application.encoder import ImageSource
 from clipserve.application.encodings import EmbeddingType
 from clipserve.application.inference import Inference
 from clipserve.application.requests import ClassifyRequest, EmbedRequest, SimilarityRequest, TokenizeRequest
@@ -125,7 +125,7 @@ def _fields(
     return fields | {"expect_fingerprint": expected(request, fields["expect_fingerprint"])}
 
 
-def _images(upload: Upload, name: str = "images") -> Sequence[ImageInput]:
+def _images(upload: Upload, name: str = "images") -> Sequence[ImageSource]:
     return upload.images.get(name, ())
 
 

@@ -14,7 +14,7 @@ from starlette.datastructures import QueryParams
 from starlette.requests import Request
 
 from clipserve.application.body import Body
-from clipserve.application.encoder import ImageInput
+from clipserve.application.encoder import ImageSource
 from clipserve.concurrency import SideThread
 from clipserve.errors import InvalidInput, UnsupportedMediaType
 from clipserve.rest.forms import parse_form
@@ -42,7 +42,7 @@ _MAX_CONTENT_TYPE = 1_024  # characters
 class Upload(NamedTuple):
     """The fields of images, and every other as the client wrote it. `typed`: JSON, where "5" is not a number."""
 
-    images: Mapping[str, Sequence[ImageInput]]
+    images: Mapping[str, Sequence[ImageSource]]
     fields: dict[str, Any]
     typed: bool
 
@@ -215,7 +215,7 @@ def _options(content_type: str) -> dict[str, str]:
 
 
 def _form(body: bytes, boundary: str) -> Upload:
-    images: dict[str, list[ImageInput]] = {}
+    images: dict[str, list[ImageSource]] = {}
     rest = []
     for part in parse_form(body, boundary):
         if part.name not in _FORM_IMAGES:

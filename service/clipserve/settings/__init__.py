@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from clipserve import demo
 from clipserve.application.limits import RequestLimits
+from clipserve.fetching.hosts import Host
 from clipserve.rest.compat.names import Compat
 from clipserve.settings.access import AccessSettings
 from clipserve.settings.cache import CacheSettings
@@ -130,6 +131,12 @@ class Settings(ModelSettings, AccessSettings, CacheSettings, LabelSetSettings, B
         description="other servers whose clients find their endpoints here, comma-separated; empty: none",
     )
 
+    image_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="hosts from which images may be fetched by URL, comma-separated: `images.example.com`, "
+        "`*.example.com`, `http://files.internal:9000=10.0.0.0/8`; empty: none",
+    )
+
     @field_validator("max_in_flight_bytes", "max_in_flight_bytes_per_address")
     @classmethod
     def _has_room_for_a_body(cls, value: int, info: ValidationInfo) -> int:
@@ -169,10 +176,17 @@ class Settings(ModelSettings, AccessSettings, CacheSettings, LabelSetSettings, B
             )
         return value
 
-    @field_validator("compat", mode="before")
+    @field_validator("compat", "image_hosts", mode="before")
     @classmethod
-    def _split_compat(cls, value: object) -> object:
+    def _split_lists(cls, value: object) -> object:
         return () if value == "" else split(value)
+
+    @field_validator("image_hosts")
+    @classmethod
+    def _are_hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            Host.parse(text)
+        return value
 
     @field_validator("keys_file", "label_sets_folder", mode="before")
     @classmethod

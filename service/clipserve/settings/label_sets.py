@@ -40,6 +40,3 @@ class LabelSetSettings(BaseModel):
     max_label_set_prompts: int = Field(
         LabelSetLimits.max_label_set_prompts, ge=1, description="prompts of a label set, labels x templates"
     )
-    max_label_set_examples: int = Field(
-        LabelSetLimits.max_label_set_examples, ge=0, description="example images of a label set"
-    )

@@ -136,6 +136,9 @@ class Metrics:
             "Processes that decode images and were replaced, because they died or an image took too long.",
             "reason",
         )
+        self.images_fetched = make.counter(
+            "images_fetched_total", "Images that were to be fetched by their URL, by outcome.", "outcome"
+        )
         self.cache = make.counter(
             "cache_total",
             "Look-ups in the caches of classifiers, of label embeddings and of image vectors.",

@@ -16,6 +16,7 @@ from clipserve.application.classifiers import Classifiers
 from clipserve.application.decoder_processes import DecoderProcesses
 from clipserve.application.decoding import DECODE_SECONDS, DecodeLimits, Decoders
 from clipserve.application.encoder import ImageEncoder, TextEncoder
+from clipserve.application.fetched import FetchedImages
 from clipserve.application.inference import Inference
 from clipserve.application.label_sets.catalog import Catalog
 from clipserve.application.label_sets.folder import Folder
@@ -34,6 +35,8 @@ from clipserve.concurrency import DaemonExecutor, SideThread, together
 from clipserve.cores import usable_cores
 from clipserve.engine.backend import Backend
 from clipserve.engine.cuda import Accelerator
+from clipserve.fetching.fetcher import Fetcher
+from clipserve.fetching.hosts import Host
 from clipserve.settings import ModelSettings, Settings
 from clipserve.telemetry.metrics import Metrics
 from clipserve.turns import yield_to_event_loop
@@ -89,7 +92,6 @@ class Limits:
             settings.max_label_sets_bytes,
             settings.max_label_set_bytes,
             settings.max_label_set_prompts,
-            settings.max_label_set_examples,
         )
         return cls(requests, label_sets)
 
@@ -126,7 +128,8 @@ async def open_use_cases(
         by_name = _by_name(models, settings)
         label_sets = rooms.label_sets(settings, by_name, charge)
         stack.push_async_callback(label_sets.aclose)
-        inference = Inference(by_name, label_sets, limits.requests, rooms.side, charge)
+        fetched = FetchedImages(_fetcher(settings, metrics, stack))
+        inference = Inference(by_name, label_sets, limits.requests, rooms.side, charge, fetched)
         yield UseCases(models, inference, rooms.side)
 
 
@@ -185,6 +188,14 @@ def _store(settings: Settings) -> Store:
 
         return RedisStore(settings.redis_url.get_secret_value())
     return SqliteStore(settings.state_dir)
+
+
+def _fetcher(settings: Settings, metrics: Metrics, stack: AsyncExitStack) -> Fetcher | None:
+    if not settings.image_hosts:
+        return None
+    fetcher = Fetcher(list(map(Host.parse, settings.image_hosts)), settings.max_body_bytes, metrics)
+    stack.push_async_callback(fetcher.aclose)
+    return fetcher
 
 
 def _by_name(models: dict[Path, ServedModel], settings: Settings) -> Models:

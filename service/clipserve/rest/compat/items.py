@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from clipserve.application.answers import Classification, Embedding, Similarities
-from clipserve.application.encoder import EncodedText, ImageInput
+from clipserve.application.encoder import EncodedText, ImageSource
 from clipserve.application.inference import Inference
 from clipserve.application.limits import RequestLimits
 from clipserve.application.requests import EmbedRequest
@@ -29,7 +29,7 @@ from clipserve.errors import (
     UnsupportedFormat,
 )
 from clipserve.rest.errors import Failure, told
-from clipserve.rest.json_body import MAX_IMAGES, JsonObject, decode_base64
+from clipserve.rest.json_body import MAX_IMAGES, JsonObject, image_of
 from clipserve.rest.rendering import json_response
 from clipserve.rest.schemas import whole
 from clipserve.rest.uploads import expected
@@ -117,10 +117,10 @@ def mixed(body: JsonObject, items: Sequence[Item], name: str, limits: RequestLim
     return whole_list
 
 
-def decoded(items: Sequence[Item]) -> tuple[list[ImageInput], list[str]]:
+def decoded(items: Sequence[Item]) -> tuple[list[ImageSource], list[str]]:
     """Images and texts, each in their order."""
     encoded = [each.text for each in items if isinstance(each, EncodedItem)]
-    images = [decode_base64(index, text) for index, text in enumerate(encoded)]
+    images = [image_of(index, text) for index, text in enumerate(encoded)]
     return images, [each for each in items if isinstance(each, str)]
 
 

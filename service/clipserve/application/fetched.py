@@ -1,0 +1,51 @@
+"""Images of a request that are URLs, replaced by their bytes, which have a budget of their own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from clipserve.application.byte_budget import ByteBudget, Lease
+from clipserve.application.encoder import ImageInput, ImageSource, ImageUrl
+from clipserve.concurrency import together
+from clipserve.errors import ClipError, ImageNotFetched, UndecodableImage
+from clipserve.fetching.fetcher import Fetcher
+
+MAX_BYTES = 128_000_000  # of fetched images in memory
+
+
+class FetchedImages:
+    """Without a fetcher each URL is an error."""
+
+    def __init__(self, fetcher: Fetcher | None = None) -> None:
+        self._fetcher = fetcher
+        self._budget = ByteBudget(MAX_BYTES, MAX_BYTES)
+
+    @asynccontextmanager
+    async def held(self, images: Sequence[ImageSource]) -> AsyncIterator[list[ImageInput]]:
+        """The images, each URL as its bytes or its error, in memory until the end of the block.
+
+        Raises:
+            Overloaded: fetched images hold too many bytes already.
+        """
+        with self._budget.lease("") as lease:
+            yield await together(self._one(index, image, lease) for index, image in enumerate(images))
+
+    async def _one(self, index: int, image: ImageSource, lease: Lease) -> ImageInput:
+        if not isinstance(image, ImageUrl):
+            return image
+        if self._fetcher is None:
+            return not_fetched(f"image {index}", index)
+        try:
+            return await self._fetcher.fetch(image.url, lease.grow)
+        except ImageNotFetched as error:
+            return error.with_traceback(None).at(index)
+
+
+def not_fetched(name: str, index: int | None) -> ClipError:
+    """What a URL is where none is fetched."""
+    return UndecodableImage(
+        f"{name} is a URL, and URLs are not fetched: send the image itself, as base64 or as a data URI "
+        "(data:image/jpeg;base64,...).",
+        index=index,
+    )

@@ -1,0 +1,167 @@
+"""The bytes behind a URL, bounded in time, size, type and redirects, from addresses that were checked.
+
+How a name cannot lead inside: it is resolved once, each of its addresses is checked, and the connection is made to
+one of these addresses, not to the name. TLS asks for the certificate of the name. A redirect is a URL like the
+first: its host must be listed, and its addresses are checked.
+
+The caller learns one sentence, whatever went wrong, so that nobody can find out what answers inside a network. The
+reason is in the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Awaitable, Callable, Sequence
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+from urllib.parse import urljoin
+
+import httpcore2 as httpcore
+import structlog
+
+from clipserve.errors import ImageNotFetched
+from clipserve.fetching.hosts import Host, Place, listed, place_of
+
+if TYPE_CHECKING:
+    from clipserve.telemetry.metrics import Metrics
+
+AT_ONCE = 16  # fetches
+REDIRECTS = 3
+_MOVED = frozenset({301, 302, 303, 307, 308})
+_TYPES = ("image/", "application/octet-stream", "binary/octet-stream")  # the last two: of object stores
+_HEADERS = {"User-Agent": "clipserve", "Accept": "image/*", "Accept-Encoding": "identity"}
+
+Resolve = Callable[[str, int], Awaitable[list[str]]]  # a name and a port -> addresses
+Grow = Callable[[int], None]  # takes bytes of a budget
+
+log = structlog.get_logger()
+
+
+class _Refused(Exception):
+    """Why an image is not fetched, for the log."""
+
+
+async def resolve(host: str, port: int) -> list[str]:
+    """As the system resolves names. Raises OSError: it cannot."""
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [str(address[0]) for *_, address in found]
+
+
+class Fetcher:
+    """Fetches images from listed hosts, without cookies, keys, proxies or connections that are kept."""
+
+    def __init__(
+        self,
+        hosts: Sequence[Host],
+        max_bytes: int,
+        metrics: Metrics,
+        *,
+        seconds: float = 5.0,
+        resolve: Resolve = resolve,
+    ) -> None:
+        """`max_bytes`: of an image. `seconds`: of a fetch, its redirects included."""
+        self._hosts = hosts
+        self._max_bytes = max_bytes
+        self._metrics = metrics
+        self._seconds = seconds
+        self._resolve = resolve
+        # A connection is made to an address: kept, it could be taken for another name at that address.
+        self._pool = httpcore.AsyncConnectionPool(
+            ssl.create_default_context(), max_connections=AT_ONCE, max_keepalive_connections=0
+        )
+
+    async def fetch(self, url: str, grow: Grow) -> bytes:
+        """The bytes behind `url`. `grow` is told of bytes before they are kept; what it raises ends the fetch.
+
+        Raises:
+            ImageNotFetched: the host is not listed, leads elsewhere than it may, or does not answer with an image.
+        """
+        try:
+            async with asyncio.timeout(self._seconds):
+                data = await self._followed(url, grow)
+        except (_Refused, OSError, httpcore.NetworkError, httpcore.ProtocolError) as error:
+            self._metrics.images_fetched("failed").inc()
+            log.warning("image_not_fetched", url=url[:200], reason=str(error)[:200] or type(error).__name__)
+            raise ImageNotFetched(
+                "the image could not be fetched from its URL. The host must be one that this service fetches from "
+                f"(CLIPSERVE_IMAGE_HOSTS), and answer with an image of at most {self._max_bytes:,} bytes within "
+                f"{self._seconds:g} s. The log of the service has the reason."
+            ) from None
+        self._metrics.images_fetched("fetched").inc()
+        return data
+
+    async def aclose(self) -> None:
+        """End the fetches that are left."""
+        await self._pool.aclose()
+
+    async def _followed(self, url: str, grow: Grow) -> bytes:
+        for _ in range(1 + REDIRECTS):
+            place = place_of(url)
+            if place is None:
+                raise _Refused("not a URL that is fetched from any host")
+            address = await self._address(place)
+            answer = await self._pool.handle_async_request(_request(place, address))
+            try:
+                location = _location(answer) if answer.status in _MOVED else None
+                if location is None:
+                    return await self._body(answer, grow)
+            finally:
+                await answer.aclose()
+            url = urljoin(url, location)
+        raise _Refused(f"more than {REDIRECTS} redirects")
+
+    async def _address(self, place: Place) -> str:
+        """One that the name has, when all of them are such as it may have."""
+        host = listed(self._hosts, place.scheme, place.host, place.port)
+        if host is None:
+            raise _Refused("the host is not listed in CLIPSERVE_IMAGE_HOSTS")
+        addresses = await self._resolve(place.host, place.port)
+        for address in addresses:
+            if not host.admits(ip_address(address)):
+                raise _Refused(f"the host has the address {address}, which it may not have")
+        if not addresses:
+            raise _Refused("the host has no address")
+        return addresses[0]
+
+    async def _body(self, answer: httpcore.Response, grow: Grow) -> bytes:
+        headers = {name.lower(): value.decode("latin-1").lower() for name, value in answer.headers}
+        if answer.status != 200:
+            raise _Refused(f"the status is {answer.status}")
+        if not headers.get(b"content-type", "").startswith(_TYPES):
+            raise _Refused("the Content-Type is not that of an image")
+        if headers.get(b"content-encoding", "identity") != "identity":
+            raise _Refused("the body is compressed")
+        announced = headers.get(b"content-length", "0")
+        self._check_size(int(announced) if announced.isdecimal() else 0)
+        pieces: list[bytes] = []
+        size = 0
+        async for piece in answer.aiter_stream():
+            size += len(piece)
+            self._check_size(size)
+            grow(len(piece))
+            pieces.append(piece)
+        return b"".join(pieces)
+
+    def _check_size(self, size: int) -> None:
+        if size > self._max_bytes:
+            raise _Refused(f"the image has more than {self._max_bytes:,} bytes")
+
+
+def _request(place: Place, address: str) -> httpcore.Request:
+    """To an address, for a name."""
+    port = "" if place.port in {80, 443} else f":{place.port}"
+    return httpcore.Request(
+        "GET",
+        httpcore.URL(scheme=place.scheme, host=address, port=place.port, target=place.target),
+        headers=[("Host", place.host + port), *_HEADERS.items()],
+        extensions={"sni_hostname": place.host},
+    )
+
+
+def _location(answer: httpcore.Response) -> str:
+    for name, value in answer.headers:
+        if name.lower() == b"location":
+            return str(value.decode("latin-1"))
+    raise _Refused("a redirect leads nowhere")

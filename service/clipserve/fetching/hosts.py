@@ -1,0 +1,94 @@
+"""Which URLs may be fetched: those of listed hosts, whose names lead to public addresses or to a listed network.
+
+A URL is matched by one strict pattern, and what it matched is all that is used of it: a second parser that reads
+the same URL in another way would be a way round the list.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
+from typing import Self
+
+MAX_URL_CHARS = 4_096
+_PORTS = {"https": 443, "http": 80}
+_NAME = r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?"
+_LISTED = re.compile(rf"(?:(https?)://)?((?:\*\.)?{_NAME})(?::([0-9]{{1,5}}))?(?:=([0-9a-f.:/]+))?")
+# No user, no IPv6 address, no character outside ASCII, no backslash.
+_URL = re.compile(rf"(https?)://({_NAME})(?::([0-9]{{1,5}}))?([/?][!-\[\]-~]*)?", re.IGNORECASE | re.ASCII)
+# What IANA gives to public hosts; the other ranges have IPv4 addresses inside, or lead to this network.
+_PUBLIC_IPV6 = ip_network("2000::/3")
+_TUNNEL = ip_network("2002::/16")  # 6to4: an IPv4 address is inside
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a URL leads. `target`: path and query."""
+
+    scheme: str
+    host: str
+    port: int
+    target: str
+
+
+@dataclass(frozen=True)
+class Host:
+    """A line of the list. `name` may begin with `*.`, for any name below it, and not for that name itself."""
+
+    scheme: str
+    name: str
+    port: int
+    network: IPv4Network | IPv6Network | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Of `[http://]NAME[:PORT][=NETWORK]`; without a scheme https.
+
+        Raises:
+            ValueError: it is not of this form.
+        """
+        match = _LISTED.fullmatch(text)
+        if match is None:
+            raise ValueError(
+                f"{text[:200]!r} is not a host: write images.example.com, *.example.com, or "
+                "http://files.internal:9000=10.0.0.0/8 for one without TLS whose addresses are not public"
+            )
+        scheme = match[1] or "https"
+        return cls(scheme, match[2], _port(match[3], scheme), ip_network(match[4]) if match[4] else None)
+
+    def matches(self, scheme: str, host: str, port: int) -> bool:
+        """Whether this line is about that host."""
+        if (scheme, port) != (self.scheme, self.port):
+            return False
+        return host.endswith(self.name[1:]) if self.name.startswith("*.") else host == self.name
+
+    def admits(self, address: IPv4Address | IPv6Address) -> bool:
+        """Whether the name may lead there: into its network, or without one to any public address."""
+        if self.network is not None:
+            return address in self.network
+        if isinstance(address, IPv6Address) and (address not in _PUBLIC_IPV6 or address in _TUNNEL):
+            return False
+        return address.is_global and not address.is_multicast
+
+
+def place_of(url: str) -> Place | None:
+    """Where it leads, the fragment left out; None: it is no URL that is fetched from anywhere."""
+    match = _URL.fullmatch(url.partition("#")[0]) if len(url) <= MAX_URL_CHARS else None
+    if match is None:
+        return None
+    scheme = match[1].lower()
+    target = match[4] or "/"
+    return Place(
+        scheme, match[2].lower(), _port(match[3], scheme), target if target[0] == "/" else f"/{target}"
+    )
+
+
+def listed(hosts: Sequence[Host], scheme: str, host: str, port: int) -> Host | None:
+    """The first line that is about that host."""
+    return next((each for each in hosts if each.matches(scheme, host, port)), None)
+
+
+def _port(written: str | None, scheme: str) -> int:
+    return int(written) if written else _PORTS[scheme]

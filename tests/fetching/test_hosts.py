@@ -1,0 +1,110 @@
+"""What may be listed, which URLs then match, and which addresses a name may have."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+
+import pytest
+
+from clipserve.fetching.hosts import Host, Place, listed, place_of
+
+
+@pytest.mark.parametrize(
+    ("text", "host"),
+    [
+        ("images.example.com", Host("https", "images.example.com", 443)),
+        ("http://images.example.com", Host("http", "images.example.com", 80)),
+        ("*.example.com:8443", Host("https", "*.example.com", 8443)),
+    ],
+)
+def test_a_host_is_listed_with_its_scheme_and_port(text: str, host: Host) -> None:
+    assert Host.parse(text) == host
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "*",
+        "*.",
+        "a.*.com",
+        "Images.example.com",
+        "user@a.com",
+        "ftp://a.com",
+        "a.com/path",
+        "a.com=here",
+        "[::1]",
+    ],
+)
+def test_what_is_no_host_is_not_listed(text: str) -> None:
+    with pytest.raises(ValueError, match=r"is not a host|does not appear to be"):
+        Host.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("url", "place"),
+    [
+        ("https://a.com/x.jpg?y=1", Place("https", "a.com", 443, "/x.jpg?y=1")),
+        ("HTTPS://A.com", Place("https", "a.com", 443, "/")),
+        ("http://a.com:81?y#z", Place("http", "a.com", 81, "/?y")),
+    ],
+)
+def test_a_url_leads_to_one_place(url: str, place: Place) -> None:
+    assert place_of(url) == place
+
+
+def test_a_star_stands_for_any_name_below() -> None:
+    hosts = [Host.parse("*.example.com")]
+    assert listed(hosts, "https", "a.b.example.com", 443)
+    for host in ("example.com", "aexample.com", "example.com.evil.net", "a.example.com."):
+        assert not listed(hosts, "https", host, 443), host
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("0.0.0.0", "10.0.0.1", "100.64.0.1", "127.0.0.1", "127.1.2.3", "169.254.169.254", "172.16.0.1"),
+        *(
+            "192.0.0.1",
+            "192.0.2.1",
+            "192.168.0.1",
+            "198.18.0.1",
+            "203.0.113.1",
+            "224.0.0.1",
+            "224.0.1.1",
+            "239.1.2.3",
+        ),
+        *("240.0.0.1", "255.255.255.255"),
+        *(
+            "::",
+            "::1",
+            "::127.0.0.1",
+            "::ffff:127.0.0.1",
+            "::ffff:8.8.8.8",
+            "64:ff9b::7f00:1",
+            "64:ff9b:1::1",
+        ),
+        *(
+            "100::1",
+            "2001::1",
+            "2001:db8::1",
+            "2002:7f00:1::",
+            "fc00::1",
+            "fd00:ec2::254",
+            "fe80::1",
+            "fec0::1",
+            "ff02::1",
+        ),
+    ],
+)
+def test_no_name_leads_to_an_address_that_is_not_public(address: str) -> None:
+    assert not Host.parse("a.com").admits(ip_address(address))
+
+
+def test_a_listed_network_is_the_only_place_of_its_host() -> None:
+    host = Host.parse("files.internal=10.1.0.0/16")
+    assert host.admits(ip_address("10.1.2.3"))
+    for other in ("10.2.0.1", "8.8.8.8", "::ffff:10.1.2.3"):
+        assert not host.admits(ip_address(other)), other
+    for public in ("8.8.8.8", "2606:4700::1111"):
+        assert Host.parse("a.com").admits(ip_address(public)), public
