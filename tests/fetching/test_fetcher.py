@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from clipserve.errors import ImageNotFetched
-from clipserve.fetching.fetcher import Fetcher
+from clipserve.fetching.fetcher import Fetcher, Resolve
 from clipserve.fetching.hosts import Host
 from clipserve.telemetry.metrics import Metrics
 
@@ -54,7 +55,7 @@ class Names:
         self._addresses = addresses
         self.asked: list[str] = []
 
-    async def __call__(self, host: str, port: int) -> list[str]:
+    def __call__(self, host: str, port: int) -> list[str]:
         self.asked.append(host)
         answers = self._addresses.get(host.replace(".", "_").replace("-", "_"), [["127.0.0.1"]])
         return answers[min(self.asked.count(host), len(answers)) - 1]
@@ -70,7 +71,7 @@ async def listening() -> AsyncIterator[Listener]:
 
 
 @asynccontextmanager
-async def fetching(*hosts: str, names: Names | None = None, seconds: float = 5.0) -> AsyncIterator[Fetcher]:
+async def fetching(*hosts: str, names: Resolve | None = None, seconds: float = 5.0) -> AsyncIterator[Fetcher]:
     fetcher = Fetcher(
         list(map(Host.parse, hosts)), 1_000, Metrics(), seconds=seconds, resolve=names or Names()
     )
@@ -202,6 +203,19 @@ async def test_a_name_is_resolved_once_and_the_connection_goes_to_that_address()
 
 def redirect(location: str) -> bytes:
     return f"HTTP/1.1 302 Found\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n".encode()
+
+
+async def test_a_name_server_that_is_silent_is_waited_for_no_longer_than_an_answer() -> None:
+    def silent_names(host: str, port: int) -> list[str]:
+        time.sleep(20)
+        return []
+
+    fetcher = Fetcher([Host.parse("a.test")], 1_000, Metrics(), seconds=0.2, resolve=silent_names)
+    began = time.monotonic()
+    with pytest.raises(ImageNotFetched):
+        await fetched(fetcher, "https://a.test/")
+    await fetcher.aclose()
+    assert time.monotonic() - began < 10
 
 
 async def test_a_redirect_is_followed_to_a_listed_host_alone() -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin
@@ -21,6 +21,7 @@ from urllib.parse import urljoin
 import httpcore2 as httpcore
 import structlog
 
+from clipserve.concurrency import DaemonExecutor
 from clipserve.errors import ImageNotFetched
 from clipserve.fetching.hosts import Host, Place, listed, place_of
 
@@ -29,11 +30,12 @@ if TYPE_CHECKING:
 
 AT_ONCE = 16  # fetches
 REDIRECTS = 3
+_RESOLVERS = 4  # threads; the resolver of the system cannot be interrupted
 _MOVED = frozenset({301, 302, 303, 307, 308})
 _TYPES = ("image/", "application/octet-stream", "binary/octet-stream")  # the last two: of object stores
 _HEADERS = {"User-Agent": "clipserve", "Accept": "image/*", "Accept-Encoding": "identity"}
 
-Resolve = Callable[[str, int], Awaitable[list[str]]]  # a name and a port -> addresses
+Resolve = Callable[[str, int], list[str]]  # a name and a port -> addresses
 Grow = Callable[[int], None]  # takes bytes of a budget
 
 log = structlog.get_logger()
@@ -43,10 +45,9 @@ class _Refused(Exception):
     """Why an image is not fetched, for the log."""
 
 
-async def resolve(host: str, port: int) -> list[str]:
+def resolve(host: str, port: int) -> list[str]:
     """As the system resolves names. Raises OSError: it cannot."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return [str(address[0]) for *_, address in found]
+    return [str(address[0]) for *_, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
 
 
 class Fetcher:
@@ -67,6 +68,8 @@ class Fetcher:
         self._metrics = metrics
         self._seconds = seconds
         self._resolve = resolve
+        # Of its own: a name server that is silent for half a minute holds up other fetches alone.
+        self._resolving = DaemonExecutor(_RESOLVERS, "resolve")
         # A connection is made to an address: kept, it could be taken for another name at that address.
         self._pool = httpcore.AsyncConnectionPool(
             ssl.create_default_context(), max_connections=AT_ONCE, max_keepalive_connections=0
@@ -94,6 +97,7 @@ class Fetcher:
 
     async def aclose(self) -> None:
         """End the fetches that are left."""
+        self._resolving.shutdown()
         await self._pool.aclose()
 
     async def _followed(self, url: str, grow: Grow) -> bytes:
@@ -117,7 +121,8 @@ class Fetcher:
         host = listed(self._hosts, place.scheme, place.host, place.port)
         if host is None:
             raise _Refused("the host is not listed in CLIPSERVE_IMAGE_HOSTS")
-        addresses = await self._resolve(place.host, place.port)
+        loop = asyncio.get_running_loop()
+        addresses = await loop.run_in_executor(self._resolving, self._resolve, place.host, place.port)
         for address in addresses:
             if not host.admits(ip_address(address)):
                 raise _Refused(f"the host has the address {address}, which it may not have")
