@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from clipserve.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH
 from clipserve.clip.manifest import ModelManifest
+from clipserve.engine.triton.contract import CALL_ROWS
 from clipserve_models.errors import ModelsError
 from clipserve_models.triton_towers import Tower
 
@@ -56,15 +57,16 @@ class PlansRecord(_Frozen):
 
 
 def profiles(tower: Tower) -> list[Profile]:
-    """One for each shape of a row, from one row to a full batch, and tuned for a full batch.
+    """One for each shape of a row, from one row to a full batch, and tuned for a full call of a gateway.
 
     A length of texts is a profile of its own: one profile over all lengths would be tuned for one of them.
     """
     rows = tower.policy.max_batch_size
+    usual = min(rows, CALL_ROWS["text" if tower.graph == TEXT_GRAPH else "image"])
     return [
         Profile(
             smallest=_with_rows(tower, shape, 1),
-            usual=_with_rows(tower, shape, rows),
+            usual=_with_rows(tower, shape, usual),
             largest=_with_rows(tower, shape, rows),
         )
         for shape in tower.shapes

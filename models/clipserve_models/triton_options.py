@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 from clipserve.engine.batch_queue import BatchPolicy
+from clipserve.engine.triton.contract import CALL_ROWS, TOWERS
 from clipserve_models.errors import ModelsError
 
 BackendName = Literal["python", "onnxruntime", "tensorrt"]
@@ -37,9 +38,10 @@ class RepositoryOptions:
 
 
 # Two instances everywhere, so that one computes while the other receives its input: on two CPU cores they reach 0.9
-# to 1.0 of the speed of onnxruntime without Triton, and a single one 0.8 to 0.9. Large batches are for GPUs.
+# to 1.0 of the speed of onnxruntime without Triton, and a single one 0.8 to 0.9. Large batches are for GPUs: two
+# calls of a gateway, of which Triton splits none.
 _CPU_IMAGE, _CPU_TEXT = BatchPolicy(8, concurrency=2), BatchPolicy(32, concurrency=2)
-_GPU_IMAGE, _GPU_TEXT = BatchPolicy(64, concurrency=2), BatchPolicy(256, concurrency=2)
+_GPU_IMAGE, _GPU_TEXT = (BatchPolicy(2 * CALL_ROWS[tower], concurrency=2) for tower in TOWERS)
 DEFAULTS: dict[BackendName, RepositoryOptions] = {
     "python": RepositoryOptions("python", "cpu", _CPU_IMAGE, _CPU_TEXT),
     "onnxruntime": RepositoryOptions("onnxruntime", "gpu", _GPU_IMAGE, _GPU_TEXT, max_queue_size=1024),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from clipserve.engine.batch_queue import BatchPolicy, BatchQueue, Job, Quiet
+from clipserve.engine.batch_queue import Batch, BatchPolicy, BatchQueue, Job, Quiet
 from clipserve.telemetry.request import RequestContext
 
 
@@ -87,6 +87,18 @@ def test_a_batch_is_due_when_full_or_when_its_first_row_has_waited_long_enough()
     assert queue.due(10.1) == 10.5
     queue.put(job(1, arrived=10.2))
     assert queue.due(10.2) == 10.2
+
+
+def test_rows_are_gathered_while_calls_of_other_requests_run_and_not_for_a_request_alone() -> None:
+    queue = BatchQueue[Job](BatchPolicy(3, gathering=0.002))
+    mine, others = RequestContext("mine"), RequestContext("others")
+    queue.put(Job((np.zeros((2, 1)),), 10.0, context=mine))
+    own, foreign = (Batch([(Job((np.zeros((1, 1)),), 9.0, context=each), 0)]) for each in (mine, others))
+    assert queue.due(10.0) == 10.0
+    assert queue.due(10.0, [own, own]) == 10.0, "the call is of the same request"
+    assert queue.due(10.0, [own, foreign]) == 10.002
+    queue.put(Job((np.zeros((1, 1)),), 10.001, context=others))
+    assert queue.due(10.001, [foreign]) == 10.001, "it is full"
 
 
 def test_rows_of_a_caller_who_left_are_not_dealt_and_do_not_fill_a_batch() -> None:

@@ -67,7 +67,7 @@ def test_plans_are_built_again_only_for_another_gpu_another_tensorrt_or_other_li
     ]:
         assert run(script, gpu, tag).returncode == 0
         assert built(artifact) == plans
-    run(write_lines(artifact, options_of("tensorrt", max_batch_texts=512)), "Another", 101400)
+    run(write_lines(artifact, options_of("tensorrt", max_batch_texts=256)), "Another", 101400)
     assert built(artifact) == 8
 
 

@@ -57,7 +57,7 @@ def test_the_record_says_what_the_plans_are(artifact: Path) -> None:
         "files": {plan: hashlib.sha256(plan.encode()).hexdigest() for plan in ("image.plan", "text.plan")},
     }
     assert [each["largest"] for each in lengths["text.plan"]] == [
-        {"token_ids": [256, length], "lengths": [256]} for length in (16, 32, 77)
+        {"token_ids": [512, length], "lengths": [512]} for length in (16, 32, 77)
     ]
     assert [each["smallest"] for each in lengths["image.plan"]] == [{"pixels": [1, 256, 256, 3]}]
 
@@ -120,9 +120,9 @@ def build_for_the_lengths_of_a_cpu(folder: Path) -> None:
         (export_again, f"were built from {MANIFEST.fingerprint()}, but the artifact there is demo@fp32-"),
         (
             build_for_fewer_rows,
-            r"takes token_ids:32x16,lengths:32 or .*, but Triton is to send it token_ids:256x16,lengths:256 or ",
+            r"takes token_ids:32x16,lengths:32 or .*, but Triton is to send it token_ids:512x16,lengths:512 or ",
         ),
-        (build_for_the_lengths_of_a_cpu, r"text\.plan takes token_ids:256x8,lengths:256 or "),
+        (build_for_the_lengths_of_a_cpu, r"text\.plan takes token_ids:512x8,lengths:512 or "),
     ],
 )
 def test_plans_that_the_record_does_not_vouch_for_are_refused(

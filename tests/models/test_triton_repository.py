@@ -225,14 +225,18 @@ def test_a_plan_has_a_profile_for_each_length_up_to_a_full_batch() -> None:
     image, text = (profiles(tower) for tower in towers(MANIFEST, DEFAULTS["tensorrt"]))
     assert [each.smallest["token_ids"] for each in text] == [(1, 16), (1, 32), (1, 77)]
     assert [each.largest for each in text] == [
-        {"token_ids": (256, length), "lengths": (256,)} for length in (16, 32, 77)
+        {"token_ids": (512, length), "lengths": (512,)} for length in (16, 32, 77)
     ]
+    assert image[0].usual == {"pixels": (64, 256, 256, 3)}, "a full call of a gateway"
+    assert image[0].largest == {"pixels": (128, 256, 256, 3)}, "two of them, which Triton puts together"
+    (few,) = profiles(towers(MANIFEST, options_of("tensorrt", max_batch_images=8))[0])
+    assert few.usual == few.largest == {"pixels": (8, 256, 256, 3)}
     command = trtexec.command("trtexec", Path("text.onnx"), Path("text.plan"), text)
     assert command[3:7] == [
         "--profile=0",
         "--minShapes=token_ids:1x16,lengths:1",
         "--optShapes=token_ids:256x16,lengths:256",
-        "--maxShapes=token_ids:256x16,lengths:256",
+        "--maxShapes=token_ids:512x16,lengths:512",
     ]
     assert command[-3:] == ["--stronglyTyped", "--noTF32", "--skipInference"]
     single = trtexec.command("trtexec", Path("image.onnx"), Path("image.plan"), image)

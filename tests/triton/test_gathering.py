@@ -28,10 +28,11 @@ Asking = list[asyncio.Task[Vector]]
 
 @asynccontextmanager
 async def gathering(
-    *servers: StandIn, metrics: Metrics | None = None, calls: int = 2
+    *servers: StandIn, metrics: Metrics | None = None, calls: int = 2, delay: float | None = None
 ) -> AsyncIterator[Backend]:
     """The backend that settings ask for, on servers that stand in for Triton."""
-    settings = ModelSettings(backend="triton", triton_url=tuple(server.url for server in servers))
+    urls = tuple(server.url for server in servers)
+    settings = ModelSettings(backend="triton", triton_url=urls, max_queue_delay_seconds=delay)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("clipserve.wiring.backends.TRITON_CALLS", calls)
         backend = open_backend(5.0, Accelerator(), Path("unused"), MANIFEST, settings, metrics or Metrics())
@@ -66,6 +67,30 @@ async def test_rows_that_arrive_while_calls_are_on_their_way_share_the_next(one:
         one.computing.set()
         assert len(await asyncio.gather(*asking)) == 62
         assert one.calls == [1, 1, 60]
+
+
+async def test_the_delay_that_is_set_is_waited_for_by_a_text_alone_too(one: StandIn) -> None:
+    async with gathering(one, delay=0.2) as backend:
+        asking = started(backend, 1)
+        await asyncio.sleep(0.05)
+        asking += started(backend, 1)
+        await asyncio.gather(*asking)
+        assert one.calls == [2]
+
+
+async def test_rows_are_gathered_while_half_of_the_calls_run_for_others(one: StandIn) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("clipserve.wiring.backends._TRITON_GATHERING", 0.2)
+        async with gathering(one) as backend:
+            one.computing.clear()
+            asking = started(backend, 1)
+            await until(lambda: one.calls == [1])
+            asking += started(backend, 1)
+            await asyncio.sleep(0.05)
+            asking += started(backend, 1)
+            await until(lambda: one.calls == [1, 2])
+            one.computing.set()
+            await asyncio.gather(*asking)
 
 
 async def test_a_call_has_no_more_rows_than_the_model_takes(one: StandIn) -> None:

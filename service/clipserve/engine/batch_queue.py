@@ -32,6 +32,7 @@ class BatchPolicy:
     Attributes:
         max_batch_size: rows in one call.
         max_queue_delay: seconds that a row may wait for company while a serving task is free.
+        gathering: the same while half of the calls run, some for other requests: a request alone waits for nobody.
         concurrency: calls that run at a time, for each of the backend's servers.
         max_batch_tokens: for texts, rows x length of one call; 0 for no such bound.
         takes: rows that the backend takes in one call now, where that is known only once it runs; 0: not yet.
@@ -48,6 +49,7 @@ class BatchPolicy:
     servers: Callable[[], int] | None = None
     call_seconds: float = math.inf
     least_rows: int = 1
+    gathering: float = 0.0
 
     def rows_of(self, shape: Shape, row_seconds: float | None = None) -> int:
         """How many rows of this shape one call takes, where a row took so long; one is taken, however long."""
@@ -113,6 +115,10 @@ class Batch(Generic[J]):
     def deserted(self) -> bool:
         return all(job.departed() for job, _ in self.rows)
 
+    def has_others_than(self, one: Job) -> bool:
+        """Whether it has a row of another request."""
+        return any(job.context is not one.context for job, _ in self.rows)
+
     def arrays(self) -> Arrays:
         first, start = self.rows[0]
         count = len(first.arrays)
@@ -143,18 +149,24 @@ class BatchQueue(Generic[J]):
             self._quiet.calls = 0
         self._jobs.append(job)
 
-    def due(self, now: float) -> float | None:
-        """When the next batch should be taken; None with nothing waiting. A full batch is due at once."""
+    def due(self, now: float, running: Collection[Batch[J]] = ()) -> float | None:
+        """When the next batch should be taken; None with nothing waiting. A full batch is due at once.
+
+        `running`: the calls that have not ended, where they are many.
+        """
         self._jobs = [job for job in self._jobs if not job.departed()]
         if not self._jobs:
             return None
-        if not self._policy.max_queue_delay:
-            return now
         jobs = self._next_jobs()
+        delay = self._policy.max_queue_delay
+        if self._policy.gathering and any(batch.has_others_than(jobs[0]) for batch in running):
+            delay = max(delay, self._policy.gathering)
+        if not delay:
+            return now
         waiting = sum(job.rows - job.taken for job in jobs if job.shape == jobs[0].shape)
         if waiting >= self._most_rows(jobs[0]):
             return now
-        return min(job.arrived for job in jobs) + self._policy.max_queue_delay
+        return min(job.arrived for job in jobs) + delay
 
     def take(self) -> Batch[J]:
         """As many rows of the first job's shape as one call takes, dealt round robin. Of bulk, if it is all.

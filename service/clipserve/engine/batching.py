@@ -156,10 +156,11 @@ class DynamicBatcher:
         while True:
             now = time.monotonic()
             may_call = len(self._calls) < self._most_calls
-            due = self._queue.due(now) if may_call else None  # whoever ends a call looks again
+            busy = 2 * len(self._calls) >= self._most_calls
+            due = self._queue.due(now, self._calls if busy else ()) if may_call else None
             if due is not None and due <= now:
                 return self._queue.take()
-            self._arrived.clear()
+            self._arrived.clear()  # whoever ends a call looks again
             try:
                 async with asyncio.timeout(None if due is None else due - now):
                     await self._arrived.wait()

@@ -85,8 +85,12 @@ class ModelSettings(BaseModel):
     max_batch_texts: int | None = Field(
         None, ge=1, le=4096, description="texts in one encoder call; more raise its limit of tokens too"
     )
-    max_queue_delay_seconds: float = Field(
-        0.0, ge=0, le=1, description="how long a row may wait for company while the encoder is idle"
+    max_queue_delay_seconds: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="how long a row may wait for company while a call could be made; unset 0, and in front of "
+        "Triton 0.002 while calls of other requests run",
     )
     triton_url: Names = Field(
         ("localhost:8001",),

@@ -14,19 +14,19 @@ from clipserve.engine.batched import Batched
 from clipserve.engine.choice import EngineOptions, choose_engine
 from clipserve.engine.cuda import Accelerator
 from clipserve.engine.in_process import Engine, InProcess
-from clipserve.engine.triton.contract import Tower
+from clipserve.engine.triton.contract import CALL_ROWS, Tower
 from clipserve.errors import BackendUnavailable
 from clipserve.settings import ModelSettings
 from clipserve.telemetry.metrics import Metrics
 
-# Rows of one call to Triton, if its model takes so many; from there on a GPU gains little.
-_TRITON_IMAGES = 64
-_TRITON_TEXTS = 256
 # Images in one call on a CPU are as many as take a quarter of a second, at most `max_batch_images`: whoever arrives
 # meanwhile waits for it. Of a large model they are four, where most of the gain of a batch is reached.
 _CPU_CALL_SECONDS, _CPU_LEAST_IMAGES = 0.25, 4
 # Calls of each encoder at a time, for each server known: two to four keep it busy, and more make smaller batches.
 TRITON_CALLS = 4
+# Seconds in which rows are gathered while Triton computes for other requests. Without it the calls of a busy
+# gateway have few rows each, and what a call costs both ends, whatever it holds, is paid more often.
+_TRITON_GATHERING = 0.002
 
 
 def open_backend(
@@ -99,7 +99,7 @@ def open_engine(folder: Path, manifest: ModelManifest, settings: ModelSettings, 
 def batched(inner: Backend, settings: ModelSettings, metrics: Metrics, *, on_gpu: bool = False) -> Batched:
     """The batcher around encoders in this process."""
     calls = settings.calls(on_gpu=on_gpu)
-    delay = settings.max_queue_delay_seconds
+    delay = settings.max_queue_delay_seconds or 0.0
     return Batched(
         inner,
         image=image_policy(settings, on_gpu=on_gpu),
@@ -111,7 +111,8 @@ def batched(inner: Backend, settings: ModelSettings, metrics: Metrics, *, on_gpu
 def image_policy(settings: ModelSettings, *, on_gpu: bool) -> BatchPolicy:
     """How images are gathered; a size that is set holds, whatever such a call takes."""
     calls = settings.calls(on_gpu=on_gpu)
-    policy = BatchPolicy(calls.max_batch_images, settings.max_queue_delay_seconds, calls.workers)
+    delay = settings.max_queue_delay_seconds or 0.0
+    policy = BatchPolicy(calls.max_batch_images, delay, calls.workers)
     if on_gpu or settings.max_batch_images is not None:
         return policy
     return replace(policy, call_seconds=_CPU_CALL_SECONDS, least_rows=_CPU_LEAST_IMAGES)
@@ -129,9 +130,16 @@ def _on_triton(
     )
     backend = TritonBackend(manifest, options, metrics)
 
-    def policy(tower: Tower, rows: int) -> BatchPolicy:
+    delay = settings.max_queue_delay_seconds
+
+    def policy(tower: Tower) -> BatchPolicy:
         return BatchPolicy(
-            rows, concurrency=TRITON_CALLS, takes=lambda: backend.max_rows(tower), servers=backend.servers
+            CALL_ROWS[tower],
+            delay or 0.0,
+            TRITON_CALLS,
+            takes=lambda: backend.max_rows(tower),
+            servers=backend.servers,
+            gathering=_TRITON_GATHERING if delay is None else 0.0,
         )
 
-    return Batched(backend, policy("image", _TRITON_IMAGES), policy("text", _TRITON_TEXTS), metrics)
+    return Batched(backend, policy("image"), policy("text"), metrics)
