@@ -71,6 +71,15 @@ def test_plans_are_built_and_compared_before_triton_starts() -> None:
     assert "repository-of-plans" in services["triton"]["depends_on"]
 
 
+def test_images_of_nvidia_keep_their_entrypoint() -> None:
+    """It puts the libraries for older drivers in front."""
+    services = yaml.safe_load(COMPOSE)["services"]
+    images = ("${TENSORRT_IMAGE", "${TRITON_IMAGE")
+    of_nvidia = {name: each for name, each in services.items() if each.get("image", "").startswith(images)}
+    assert set(of_nvidia) == {"triton", "plans", "triton-facts"}
+    assert not [name for name, each in of_nvidia.items() if "entrypoint" in each]
+
+
 def test_a_service_is_given_the_time_to_drain_and_to_answer() -> None:
     grace = int(re.findall(r"stop_grace_period: (\d+)s", COMPOSE)[0])
     delay = int(re.findall(r"CLIPSERVE_DRAIN_DELAY_SECONDS: (\d+)", COMPOSE)[0])

@@ -51,7 +51,7 @@ BUILDS: dict[str, Build] = {
     "blue-green-gpu around": Build("blue-green-gpu", colors=("autoscaling-cpu", "model-pvc"), outside=_EDGES),
     "gpu-tensorrt+many": Build(
         "gpu-tensorrt",
-        ("keys", "redis", "monitoring", "autoscaling-cpu", "edge-loadbalancer", "model-image-volume"),
+        ("keys", "redis", "monitoring", "autoscaling-cpu", "edge-loadbalancer", "model-image-volume", "nvidia-runtime"),
     ),
 }
 # The builds that have every object of all others.

@@ -34,6 +34,14 @@ def a_job_gets_a_gpu_before_those_who_wait_for_it(objects: list[Object]) -> Iter
             yield f"{each.name}: has no priority, and waits for a GPU that others hold while they wait for it"
 
 
+def images_of_nvidia_keep_their_entrypoint(objects: list[Object]) -> Iterator[str]:
+    """It puts the libraries for older drivers in front: without them plans cannot be built there."""
+    for each in pods(objects):
+        for container in each.all_containers:
+            if container["image"].partition(":")[0] in ("tensorrt", "tritonserver") and "command" in container:
+                yield f"{each.name}: {container['name']} replaces the entrypoint by `command`"
+
+
 def who_waits_for_a_job_has_the_time(objects: list[Object]) -> Iterator[str]:
     """Who mounts the claim that a Job writes is not ready before it has ended."""
     for job in _jobs(objects):

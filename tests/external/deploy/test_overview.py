@@ -22,3 +22,11 @@ def test_the_overview_counts_the_gpus_that_are_asked_for_at_first(objects: dict[
         for name in OVERLAYS
     }
     assert {name: int(number) for name, number in told} == held
+
+
+def test_the_runtime_is_named_where_a_gpu_is_asked_for(objects: dict[str, list[Object]]) -> None:
+    """Tritons and the Job of plans, and nobody else."""
+    named = {each.name: each.spec.get("runtimeClassName") for each in pods(objects["gpu-tensorrt+many"])}
+    asks = {each.name for each in pods(objects["gpu-tensorrt+many"]) if gpus(each)}
+    assert len(asks) == 2
+    assert {name for name, runtime in named.items() if runtime == "nvidia"} == asks
