@@ -16,6 +16,7 @@ from clipserve.clip.artifact import read_manifest, verify_files
 from clipserve_models import trtexec
 from clipserve_models.errors import ModelsError
 from clipserve_models.plans import PLANS, PlansRecord, profiles, write_record
+from clipserve_models.tensorrt_types import for_tensorrt
 from clipserve_models.triton_options import RepositoryOptions
 from clipserve_models.triton_server import FACTS_SCRIPT, FACTS_SCRIPT_NAME, gpu_here
 from clipserve_models.triton_towers import towers
@@ -63,11 +64,14 @@ def write_lines(folder: Path, options: RepositoryOptions) -> Path:
 
     Raises:
         ArtifactError: `folder` is not a sound artifact.
+        ModelsError: TensorRT could not read one of its graphs.
     """
     manifest = read_manifest(folder)
     verify_files(folder, manifest)
     commands = (
-        trtexec.command("trtexec", Path(tower.graph), Path(PLANS[tower.graph]), profiles(tower))
+        trtexec.command(
+            "trtexec", Path(for_tensorrt(folder, tower.graph)), Path(PLANS[tower.graph]), profiles(tower)
+        )
         for tower in towers(manifest, options)
     )
     text = _SCRIPT.format(

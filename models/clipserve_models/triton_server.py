@@ -46,8 +46,8 @@ class TritonServer:
         if self.tensorrt and numbers(self.tensorrt) != numbers(record.tensorrt):
             raise ModelsError(
                 f"the plans in {folder} were built with TensorRT {record.tensorrt}, but Triton's image has "
-                f"{self.tensorrt}, which cannot read them. Take the TensorRT image whose TRT_VERSION is that one: of "
-                f"the Triton image's month, or of the month before or after, and {again}."
+                f"{self.tensorrt}, which cannot read them. Take the TensorRT image whose TRT_VERSION is that one: "
+                f"of the Triton image's month, or of the month before or after, and {again}."
             )
         if self.gpu and self.gpu != record.gpu:
             raise ModelsError(

@@ -51,7 +51,15 @@ BUILDS: dict[str, Build] = {
     "blue-green-gpu around": Build("blue-green-gpu", colors=("autoscaling-cpu", "model-pvc"), outside=_EDGES),
     "gpu-tensorrt+many": Build(
         "gpu-tensorrt",
-        ("keys", "redis", "monitoring", "autoscaling-cpu", "edge-loadbalancer", "model-image-volume", "nvidia-runtime"),
+        (
+            "keys",
+            "redis",
+            "monitoring",
+            "autoscaling-cpu",
+            "edge-loadbalancer",
+            "model-image-volume",
+            "nvidia-runtime",
+        ),
     ),
 }
 # The builds that have every object of all others.

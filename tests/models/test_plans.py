@@ -141,7 +141,7 @@ def test_plans_that_the_record_does_not_vouch_for_are_refused(
         (
             None,
             "10.14.0",
-            "built with TensorRT 10.13.1, but Triton's image has 10.14.0, .*whose TRT_VERSION is that one: of .*month before or after",
+            "10.13.1, but Triton's image has 10.14.0, .*whose TRT_VERSION is that one: .*month before or after",
         ),
         ("NVIDIA L4", None, f"built on {GPU}, but Triton's GPU is NVIDIA L4: build them again there"),
     ],

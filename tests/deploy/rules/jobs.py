@@ -38,7 +38,8 @@ def images_of_nvidia_keep_their_entrypoint(objects: list[Object]) -> Iterator[st
     """It puts the libraries for older drivers in front: without them plans cannot be built there."""
     for each in pods(objects):
         for container in each.all_containers:
-            if container["image"].partition(":")[0] in ("tensorrt", "tritonserver") and "command" in container:
+            of_nvidia = container["image"].partition(":")[0] in ("tensorrt", "tritonserver")
+            if of_nvidia and "command" in container:
                 yield f"{each.name}: {container['name']} replaces the entrypoint by `command`"
 
 
