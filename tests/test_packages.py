@@ -11,6 +11,7 @@ from collections import defaultdict
 from importlib.metadata import packages_distributions
 
 import pytest
+from packaging.requirements import Requirement
 
 from tests.process import ROOT
 
@@ -60,6 +61,15 @@ def test_these_start_without_the_packages_of_the_tests() -> None:
     )
     program = f"import sys; sys.modules['httpx'] = None; import {modules}"
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
+
+
+def test_the_onnxruntime_for_gpus_is_pinned_below_a_release_that_nobody_has_checked() -> None:
+    project = tomllib.loads((ROOT / "service/pyproject.toml").read_text("utf-8"))["project"]
+    (requirement,) = map(Requirement, project["optional-dependencies"]["gpu"])
+    assert [each.operator for each in requirement.specifier if each.operator.startswith("<")] == ["<"]
+    pins = (ROOT / "requirements/service-gpu.txt").read_text("utf-8")
+    (version,) = re.findall(r"^onnxruntime-gpu==(\S+)", pins, re.MULTILINE)
+    assert version in requirement.specifier
 
 
 def test_no_two_public_classes_of_the_service_share_a_name() -> None:
