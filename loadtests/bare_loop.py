@@ -7,8 +7,9 @@ engine. Threads each decode their batch and encode it; which engine and arrangem
 from __future__ import annotations
 
 import io
+import json
+import os
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from typing import Any, Literal
 import numpy as np
 import onnxruntime as ort
 from PIL import Image
+
+from loadtests.closed_loop import calls_per_second
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 Encode = Callable[[Pixels], object]  # uint8 [N, S, S, 3] -> vectors, in any of the loop's threads
@@ -38,10 +41,7 @@ class Arrangement:
 
 def arrangements(cores: int) -> list[Arrangement]:
     """Those that are worth a try here: one wide loop and narrow ones, for each engine and precision."""
-    found = [
-        Arrangement("onnxruntime", "fp32", 1, cores, 1),
-        Arrangement("onnxruntime", "fp32", cores, 1, 8),
-    ]
+    found = [Arrangement("onnxruntime", "fp32", 1, cores, 1), Arrangement("onnxruntime", "fp32", cores, 1, 8)]
     try:
         import openvino as ov
     except ImportError:
@@ -52,30 +52,22 @@ def arrangements(cores: int) -> list[Arrangement]:
     return found
 
 
-def bare_loop(artifact: Path, size: int, image: bytes, arranged: Arrangement) -> Callable[[float], float]:
-    """A function of seconds that runs the loop for so long and gives images a second."""
+def bare_loops(artifact: Path, image: bytes, *precisions: str) -> dict[str, Callable[[float], float]]:
+    """By arrangement, functions of seconds that run the loop for so long and give images a second."""
+    size = json.loads((artifact / "model.json").read_text("utf-8"))["image"]["size"]
+    arranged = (each for each in arrangements(len(os.sched_getaffinity(0))) if each.precision in precisions)
+    return {str(each): _bare_loop(artifact, size, image, each) for each in arranged}
+
+
+def _bare_loop(artifact: Path, size: int, image: bytes, arranged: Arrangement) -> Callable[[float], float]:
     encode = (_onnxruntime if arranged.engine == "onnxruntime" else _openvino)(
         artifact / "image.onnx", arranged
     )
 
-    def measure(seconds: float) -> float:
-        counts = [0] * arranged.loops
-        deadline = time.perf_counter() + seconds
+    def call() -> None:
+        encode(np.stack([_pixels(image, size) for _ in range(arranged.batch)]))
 
-        def loop(index: int) -> None:
-            while time.perf_counter() < deadline:
-                encode(np.stack([_pixels(image, size) for _ in range(arranged.batch)]))
-                counts[index] += arranged.batch
-
-        started = time.perf_counter()
-        workers = [threading.Thread(target=loop, args=(index,)) for index in range(arranged.loops)]
-        for worker in workers:
-            worker.start()
-        for worker in workers:
-            worker.join()
-        return sum(counts) / (time.perf_counter() - started)
-
-    return measure
+    return lambda seconds: arranged.batch * calls_per_second(call, seconds, arranged.loops)
 
 
 def _onnxruntime(graph: Path, arranged: Arrangement) -> Encode:

@@ -16,8 +16,7 @@ from loadtests.bodies import Call, Calls, always
 from loadtests.client import Client
 from loadtests.load import NO_ANSWER, Answer, Load
 
-__all__ = ["Load", "run"]
-
+_WARM, _LEAST = 2, 3  # calls
 _PAUSE = 0.1  # seconds after a refusal: asking again at once would fill the server's time with refusals
 
 
@@ -45,12 +44,30 @@ def run(url: str, call: Call | Calls, clients: int, seconds: float, first: int =
                     time.sleep(_PAUSE)
 
     cpu, started = time.process_time(), time.perf_counter()
-    _together(client, clients)
+    together(client, clients)
     elapsed = time.perf_counter() - started
     return Load(elapsed, answers, (time.process_time() - cpu) / max(1, len(answers)))
 
 
-def _together(work: Callable[[], None], count: int) -> None:
+def calls_per_second(call: Callable[[], object], seconds: float, threads: int = 1) -> float:
+    """Of all threads together, each doing one call after the other."""
+    for _ in range(_WARM):
+        call()
+    calls: list[None] = []  # appending is a single step of the interpreter
+    began = time.perf_counter()
+
+    def loop() -> None:
+        own = 0
+        while own < _LEAST or time.perf_counter() - began < seconds:
+            call()
+            calls.append(None)
+            own += 1
+
+    together(loop, threads)
+    return len(calls) / (time.perf_counter() - began)
+
+
+def together(work: Callable[[], None], count: int) -> None:
     """Run `work` in `count` threads and wait for them."""
     threads = [threading.Thread(target=work) for _ in range(count)]
     for thread in threads:

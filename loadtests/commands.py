@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -21,6 +21,8 @@ from loadtests.scenarios import SCENARIOS, Scenario
 DEMO = Path("service/clipserve/demo")
 # For closed loops, which look for the capacity: nobody is refused, and 1,000 labels may take their time.
 _PATIENT = {"max_queue_seconds": "60", "deadline_seconds": "60"}
+
+_tell = partial(typer.echo, err=True)
 
 Artifact = Annotated[Path, typer.Argument(help="The artifact to serve; best ViT-B-32 with random weights.")]
 Seconds = Annotated[float, typer.Option(help="Of each run.")]
@@ -113,12 +115,11 @@ def gateway(
         alone.gateway(server, connections, 1.0)
         runs = [alone.gateway(server, connections, seconds, 100_000 * (i + 1)) for i in range(rounds)]
     rows = [
-        [r.texts.generator, f"{r.texts.rate:,.0f}", ms(r.texts.p50), ms(r.texts.p99), str(r.texts.errors),
-         ms(r.server_cpu), ms(r.texts.client_cpu)]
+        [r.generator, f"{r.rate:,.0f}", ms(r.p50), ms(r.p99), str(r.errors), ms(r.server_cpu), ms(r.client_cpu)]
         for r in runs
     ]  # fmt: skip
     head = ("generator", "requests/s", "p50 ms", "p99 ms", "errors", "server CPU ms", "client CPU ms")
-    rate = statistics.median(r.texts.rate for r in runs)
+    rate = statistics.median(r.rate for r in runs)
     typer.echo(f"{table(head, rows)}\n\nMedian: {rate:,.0f} requests/s (target: >= 1,500).")
 
 
@@ -132,13 +133,10 @@ def startup(artifact: Artifact = DEMO, rounds: Rounds = 5, settings: Set = None)
     typer.echo(f"{artifact.name}: ready after {statistics.median(seconds):.2f} s (median of {rounds}).")
 
 
-@contextmanager
-def _server(artifact: Path, running: Server | None, settings: dict[str, str]) -> Iterator[Server]:
-    if running:
-        yield running
-        return
-    with started("clipserve", models=str(artifact), **settings) as server:
-        yield server
+def _server(
+    artifact: Path, running: Server | None, settings: dict[str, str]
+) -> AbstractContextManager[Server]:
+    return nullcontext(running) if running else started("clipserve", models=str(artifact), **settings)
 
 
 def _scenario(name: str) -> Scenario:
@@ -162,10 +160,6 @@ def _about(server: Server, settings: dict[str, str]) -> dict[str, str]:
 def _warm(measurement: Measurement, seconds: float) -> None:
     """Caches, pages, clocks."""
     measurement.closed(min(2.0, seconds))
-
-
-def _tell(line: str) -> None:
-    typer.echo(line, err=True)
 
 
 def _progress(result: Result) -> None:

@@ -6,33 +6,26 @@ down slows them alike. Read the ratios: they are medians of each round's own.
 
 from __future__ import annotations
 
-import json
-import math
-import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
 
-from loadtests.bare_loop import arrangements, bare_loop
+from loadtests.bare_loop import bare_loops
+from loadtests.bodies import photo
 from loadtests.observe import Others
 from loadtests.peers import report
 from loadtests.peers.contestants import PEERS, Contestant, clipserve
 from loadtests.peers.environments import CannotPrepare
-from loadtests.peers.rounds import CONTESTS, Served, TakeTurn, bare, measure, photographs
+from loadtests.peers.rounds import CONTESTS, Served, bare, measure
 from loadtests.peers.server import NotRunning, PeerServer
 from loadtests.process import free_port
 
 cli = typer.Typer(add_completion=False)
-
-
-def cosine(first: list[float], second: list[float]) -> float:
-    """Of two vectors of any length but zero."""
-    dot = sum(a * b for a, b in zip(first, second, strict=True))
-    return dot / math.sqrt(sum(a * a for a in first) * sum(b * b for b in second))
 
 
 def _say(line: str) -> None:
@@ -61,7 +54,7 @@ def compare(
 ) -> None:
     """Throughput and latency of clipserve and its peers, interleaved; writes compare.json, .md and .svg."""
     contests = [c for c in CONTESTS if not contest or c.name in contest]
-    photos = photographs(contests)
+    photos = {size: photo(*size) for size in {(640, 480), *((c.width, c.height) for c in contests)}}
     entries, skipped = _entries(artifact, peer or list(PEERS), variant or [], environments)
     with ExitStack() as stack:
         served: list[Served] = []
@@ -71,7 +64,8 @@ def compare(
             except NotRunning as error:
                 skipped[entry.name] = str(error)
                 _say(f"{entry.name} is skipped: {error}")
-        participants = _loops(artifact, photos[640, 480]) if limit else {}
+        loops = bare_loops(artifact, photos[640, 480], "fp32", "bf16") if limit else {}
+        participants = {name: bare(loop) for name, loop in loops.items()}
         participants |= {each.contestant.name: each.turn for each in served}
         others = Others()
         results = measure(participants, contests, rounds, seconds, _say)
@@ -139,17 +133,11 @@ def _check(served: Served, reference: Served | None) -> None:
     for image in served.photos.values():
         answer = served.server.wait_for_answer(contestant.embed(image))
         served.vectors.append(contestant.vector(answer))
-    expected = (reference or served).vectors
-    served.cosines = [cosine(a, b) for a, b in zip(served.vectors, expected, strict=True)]
+    ours, theirs = (np.array(each.vectors) for each in (served, reference or served))
+    norms = np.linalg.norm(ours, axis=1) * np.linalg.norm(theirs, axis=1)
+    served.cosines = ((ours * theirs).sum(axis=1) / norms).tolist()
     if min(served.cosines) < contestant.least_cosine:
         raise NotRunning(f"its vectors have a cosine of {min(served.cosines):.5f} to clipserve's")
-
-
-def _loops(artifact: Path, image: bytes) -> dict[str, TakeTurn]:
-    """The limit of the machine: each engine without a server, in its arrangements."""
-    cores = len(os.sched_getaffinity(0))
-    size = json.loads((artifact / "model.json").read_text("utf-8"))["image"]["size"]
-    return {str(each): bare(bare_loop(artifact, size, image, each)) for each in arrangements(cores)}
 
 
 if __name__ == "__main__":

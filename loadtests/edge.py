@@ -6,15 +6,12 @@ import re
 import shutil
 import subprocess
 import tempfile
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from loadtests.process import free_port
+from loadtests.process import free_port, ready, wait
 
 CONFIGURATION = Path("deploy/edge/haproxy.cfg")
 
@@ -54,7 +51,7 @@ def edge(replicas: Sequence[Replica]) -> Iterator[str]:
     """HAProxy in front of these, once it finds one ready; gives host:port of REST and gRPC.
 
     Raises:
-        SystemExit: HAProxy is not installed, or finds none ready within half a minute.
+        SystemExit: HAProxy is not installed, or finds none ready within a minute.
     """
     if not shutil.which("haproxy"):
         raise SystemExit("haproxy is not installed: apt install haproxy")
@@ -64,20 +61,8 @@ def edge(replicas: Sequence[Replica]) -> Iterator[str]:
         file.flush()
         process = subprocess.Popen(["haproxy", "-db", "-f", file.name], stdout=subprocess.DEVNULL)
         try:
-            _wait_ready(f"http://127.0.0.1:{port}/readyz", process)
+            wait(process, "haproxy", lambda: ready(f"http://127.0.0.1:{port}"))
             yield f"127.0.0.1:{port}"
         finally:
             process.kill()
             process.wait()
-
-
-def _wait_ready(url: str, process: subprocess.Popen[bytes]) -> None:
-    for _ in range(600):
-        if process.poll() is not None:
-            raise SystemExit("haproxy ended; its reason is above")
-        try:
-            with urllib.request.urlopen(url):
-                return
-        except (urllib.error.URLError, ConnectionError):
-            time.sleep(0.05)
-    raise SystemExit("haproxy finds no instance that is ready")

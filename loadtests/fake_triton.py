@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,46 +18,12 @@ from tritonclient.grpc import model_config_pb2, service_pb2, service_pb2_grpc
 
 from clipserve.clip.artifact import read_manifest
 from clipserve.clip.manifest import ModelManifest
-from clipserve.engine.triton.contract import FINGERPRINT, TOWERS, Tensor, Tower, inputs, output, triton_model
+from clipserve.engine.triton.contract import FINGERPRINT, TOWERS, Tensor, inputs, output, triton_model
 from loadtests.fake_backend import FakeBackend
 from loadtests.fake_service import write_fake_artifact
 
 _MAX_BATCH = 64
 _TYPES = {"TYPE_UINT8": np.uint8, "TYPE_INT32": np.int32}
-
-
-class _Model:
-    def __init__(self, manifest: ModelManifest, tower: Tower) -> None:
-        self._manifest = manifest
-        self._tower = tower
-        self._backend = FakeBackend(manifest.embed_dim)
-
-    async def start(self) -> None:
-        await self._backend.start()
-
-    def config(self) -> model_config_pb2.ModelConfig:
-        config = model_config_pb2.ModelConfig(
-            name=triton_model(self._manifest, self._tower), max_batch_size=_MAX_BATCH
-        )
-        for tensor in inputs(self._manifest, self._tower):
-            config.input.append(model_config_pb2.ModelInput(**_described(tensor)))
-        config.output.append(model_config_pb2.ModelOutput(**_described(output(self._manifest))))
-        config.parameters[FINGERPRINT].string_value = self._manifest.fingerprint()
-        return config
-
-    async def infer(self, contents: Sequence[bytes]) -> tuple[list[int], bytes]:
-        """The shape and the bytes of the embeddings, float32 [N, D]."""
-        tensors = inputs(self._manifest, self._tower)
-        arrays = [
-            np.frombuffer(raw, _TYPES[each.data_type]) for each, raw in zip(tensors, contents, strict=True)
-        ]
-        if self._tower == "image":
-            size = self._manifest.image.size
-            vectors = await self._backend.encode_image(arrays[0].reshape(-1, size, size, 3))
-        else:
-            ids, lengths = arrays
-            vectors = await self._backend.encode_text(ids.reshape(len(lengths), -1), lengths)
-        return list(vectors.shape), vectors.tobytes()
 
 
 def _described(tensor: Tensor) -> dict[str, Any]:
@@ -69,35 +34,52 @@ def _described(tensor: Tensor) -> dict[str, Any]:
 class _Servicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc]  # it has no types
     """The methods that a gateway calls."""
 
-    def __init__(self, models: dict[str, _Model]) -> None:
-        self._models = models
+    def __init__(self, manifest: ModelManifest) -> None:
+        self._manifest = manifest
+        self._towers = {triton_model(manifest, tower): tower for tower in TOWERS}
+        self.backend = FakeBackend(manifest.embed_dim)
 
     async def ModelReady(self, request: Any, _: Any) -> Any:
-        return service_pb2.ModelReadyResponse(ready=request.name in self._models)
+        return service_pb2.ModelReadyResponse(ready=request.name in self._towers)
 
     async def ModelConfig(self, request: Any, _: Any) -> Any:
-        return service_pb2.ModelConfigResponse(config=self._models[request.name].config())
+        taken = inputs(self._manifest, self._towers[request.name])
+        config = model_config_pb2.ModelConfig(
+            name=request.name,
+            max_batch_size=_MAX_BATCH,
+            input=[model_config_pb2.ModelInput(**_described(tensor)) for tensor in taken],
+            output=[model_config_pb2.ModelOutput(**_described(output(self._manifest)))],
+        )
+        config.parameters[FINGERPRINT].string_value = self._manifest.fingerprint()
+        return service_pb2.ModelConfigResponse(config=config)
 
     async def ModelStatistics(self, *_: Any) -> Any:
         return service_pb2.ModelStatisticsResponse()
 
     async def ModelInfer(self, request: Any, _: Any) -> Any:
-        shape, content = await self._models[request.model_name].infer(request.raw_input_contents)
+        tower = self._towers[request.model_name]
+        tensors = zip(inputs(self._manifest, tower), request.raw_input_contents, strict=True)
+        first, *others = (np.frombuffer(content, _TYPES[each.data_type]) for each, content in tensors)
+        if tower == "image":
+            size = self._manifest.image.size
+            vectors = await self.backend.encode_image(first.reshape(-1, size, size, 3))
+        else:
+            (lengths,) = others
+            vectors = await self.backend.encode_text(first.reshape(len(lengths), -1), lengths)
         answer = service_pb2.ModelInferResponse(model_name=request.model_name)
-        answer.outputs.add(name=request.outputs[0].name, datatype="FP32", shape=shape)
-        answer.raw_output_contents.append(content)
+        answer.outputs.add(name=request.outputs[0].name, datatype="FP32", shape=vectors.shape)
+        answer.raw_output_contents.append(vectors.tobytes())
         return answer
 
 
 async def serve(port: int, folder: Path) -> None:
     """Until cancelled. The port is taken when all is there, so that a connection is a sign of readiness."""
     manifest = read_manifest(folder)
-    models = {triton_model(manifest, tower): _Model(manifest, tower) for tower in TOWERS}
-    for model in models.values():
-        await model.start()
+    servicer = _Servicer(manifest)
+    await servicer.backend.start()
     options = [("grpc.max_receive_message_length", -1), ("grpc.so_reuseport", 0)]
     server = grpc.aio.server(options=options)
-    service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(_Servicer(models), server)
+    service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(servicer, server)
     server.add_insecure_port(f"127.0.0.1:{port}")
     await server.start()
     await server.wait_for_termination()

@@ -78,20 +78,19 @@ class Load:
     def statuses(self) -> Counter[int]:
         return Counter(answer.status for answer in self.answers)
 
-    @property
-    def rate(self) -> float:
-        """Requests a second answered with 200."""
-        return self.statuses[200] / self.seconds
-
     def goodput(self, within: float = math.inf) -> float:
         """Requests a second answered as they should be, in at most `within` seconds."""
         return sum(latency <= within for latency in self.good) / self.seconds
 
     @property
+    def client_cores(self) -> float:
+        """Cores that the generator took: one is all that a process of Python has."""
+        return self.client_cpu * len(self.answers) / self.seconds
+
+    @property
     def client_share(self) -> float:
-        """CPU time of the generator, of what this machine has: whether the generator matters."""
-        cores = len(os.sched_getaffinity(0))
-        return self.client_cpu * len(self.answers) / self.seconds / cores
+        """The same of all cores of this machine: whether the generator matters."""
+        return self.client_cores / len(os.sched_getaffinity(0))
 
     @property
     def lag(self) -> float:

@@ -16,16 +16,9 @@ from loadtests.bodies import Call, Calls, always
 from loadtests.client import Client
 from loadtests.load import Answer, Load
 
-CONNECTIONS = 256
-
 
 def run(
-    url: str,
-    call: Call | Calls,
-    rate: float,
-    seconds: float,
-    first: int = 0,
-    connections: int = CONNECTIONS,
+    url: str, call: Call | Calls, rate: float, seconds: float, first: int = 0, connections: int = 256
 ) -> Load:
     """Send `rate` requests a second for `seconds`, evenly spaced; at most `connections` at a time.
 

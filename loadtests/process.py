@@ -55,7 +55,7 @@ def fake_triton(artifact: Path) -> Iterator[FakeTriton]:
         command = [sys.executable, "-m", "loadtests.fake_triton", str(port), str(artifact), str(folder)]
         process = subprocess.Popen(command)
         try:
-            _wait(process, "the fake Triton", lambda: _listening(port))
+            wait(process, "the fake Triton", lambda: _listening(port))
             yield FakeTriton(f"127.0.0.1:{port}", folder, process.pid)
         finally:
             process.terminate()
@@ -92,7 +92,7 @@ def started(*module: str, folder: Path | str = ".", **settings: str | int | floa
     process = subprocess.Popen([sys.executable, "-m", *module], env=environment, cwd=root)
     url = f"http://127.0.0.1:{port}"
     try:
-        _wait(process, "the service", lambda: _ready(url))
+        wait(process, "the service", lambda: ready(url))
         seconds = time.perf_counter() - began
         yield Server(url, f"http://127.0.0.1:{operations_port}/metrics", process.pid, seconds)
     finally:
@@ -100,17 +100,18 @@ def started(*module: str, folder: Path | str = ".", **settings: str | int | floa
         process.wait(40)
 
 
-def _ready(url: str) -> bool:
-    with urllib.request.urlopen(f"{url}/readyz") as answer:
-        return bool(answer.status == 200)
-
-
 def _listening(port: int) -> bool:
     socket.create_connection(("127.0.0.1", port)).close()
     return True
 
 
-def _wait(process: subprocess.Popen[bytes], what: str, ready: Callable[[], bool]) -> None:
+def ready(url: str) -> bool:
+    """Whether it says so. Raises OSError where nobody answers, or says no."""
+    with urllib.request.urlopen(f"{url}/readyz") as answer:
+        return bool(answer.status == 200)
+
+
+def wait(process: subprocess.Popen[bytes], what: str, ready: Callable[[], bool]) -> None:
     """Until it is ready. Raises SystemExit if it ends before, or takes a minute."""
     for _ in range(1200):
         if process.poll() is not None:

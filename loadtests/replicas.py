@@ -14,7 +14,7 @@ import typer
 from loadtests import closed_loop
 from loadtests.edge import Replica, edge
 from loadtests.load import Load
-from loadtests.process import Server, fake_triton, started
+from loadtests.process import fake_triton, started
 from loadtests.report import ms, table
 from loadtests.scenarios import SCENARIOS
 
@@ -55,15 +55,11 @@ def edges(settings: dict[str, str]) -> Iterator[dict[int, str]]:
     """Two gateways with these settings: the URL of an edge in front of one of them, and of one in front of both."""
     with ExitStack() as stack:
         servers = [stack.enter_context(started("clipserve", **_PATIENT | settings)) for _ in _COUNTS]
-        ports = [_replica(server) for server in servers]
+        ports = [
+            Replica(urlsplit(each.url).port or 0, 0, urlsplit(each.metrics_url or "").port or 0)
+            for each in servers
+        ]
         yield {count: f"http://{stack.enter_context(edge(ports[:count]))}" for count in _COUNTS}
-
-
-def _replica(server: Server) -> Replica:
-    rest, operations = urlsplit(server.url).port, urlsplit(server.metrics_url or "").port
-    assert rest
-    assert operations
-    return Replica(rest, 0, operations)
 
 
 def turns_table(name: str, turns: list[dict[int, Load]]) -> str:

@@ -13,8 +13,7 @@ from typing import Any
 from loadtests.load import Load, percentile
 from loadtests.machine import machine_facts
 from loadtests.measure import Result
-from loadtests.observe import Observation
-from loadtests.prometheus import ServerMetrics, Stage
+from loadtests.prometheus import ServerMetrics
 
 _HEAD = (
     "scenario", "loop", "answers", "good/s", "p50 ms", "p95 ms", "p99 ms", "max ms", "refused", "refused p99 ms",
@@ -149,25 +148,22 @@ def _asked(result: Result) -> str:
 
 
 def _stages(metrics: ServerMetrics) -> str:
-    def rows(kind: str, stages: Mapping[str, Stage]) -> list[list[str]]:
-        return [[f"{kind} {name}", f"{s.count:,}", ms(s.mean_seconds)] for name, s in stages.items()]
-
-    return table(
-        ("in the server", "count", "mean ms"), rows("stage", metrics.stages) + rows("call", metrics.calls)
-    )
+    rows = [
+        [f"{kind} {name}", f"{stage.count:,}", ms(stage.mean_seconds)]
+        for kind, stages in (("stage", metrics.stages), ("call", metrics.calls))
+        for name, stage in stages.items()
+    ]
+    return table(("in the server", "count", "mean ms"), rows)
 
 
 def _batches(metrics: ServerMetrics) -> str:
-    shares = (f"{tower}: {_histogram(buckets)}" for tower, buckets in metrics.batches.items())
+    shares = []
+    for tower, buckets in metrics.batches.items():
+        bounds = (f"{'up to ' * (bound != '1')}{bound}: {count:,}" for bound, count in buckets.items())
+        shares.append(f"{tower}: {', '.join(bounds)}")
     outcomes = ", ".join(f"{name}: {count:,}" for name, count in metrics.outcomes.items())
     return (
         f"Encoder calls by rows: {'; '.join(shares) or 'none'}. The server counted: {outcomes or 'nothing'}."
-    )
-
-
-def _histogram(buckets: Mapping[str, int]) -> str:
-    return ", ".join(
-        f"{'' if bound == '1' else 'up to '}{bound}: {count:,}" for bound, count in buckets.items()
     )
 
 
@@ -178,14 +174,13 @@ def _megabytes(size: int | None) -> str:
 def _result_data(result: Result) -> dict[str, Any]:
     scenario = {name: value for name, value in vars(result.scenario).items() if isinstance(value, str | int)}
     numbers = {name: None if math.isnan(value) else value for name, value in figures(result.load).items()}
-    seen: Observation = result.observation
     return {
         "scenario": scenario | {"bytes_sent": result.bytes_sent},
         "loop": result.loop,
         "seconds": result.load.seconds,
         "figures": numbers | {"server_cpu": result.server_cpu},
         "statuses": {str(status): count for status, count in result.load.statuses.items()},
-        "observation": asdict(seen),
+        "observation": asdict(result.observation),
         "answers": [
             [round(a.due, 4), round(a.sent, 4), round(a.latency, 4), a.status, a.good]
             for a in result.load.answers

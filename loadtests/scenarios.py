@@ -53,16 +53,11 @@ class Scenario:
         return self.build(block * _BLOCK)
 
 
-@functools.cache
-def _photo(width: int, height: int) -> bytes:
-    return photo(width, height)
+_photo = functools.cache(photo)
 
 
 def _embed(width: int, height: int) -> Callable[[int], Calls]:
-    def build(_: int) -> Calls:
-        return always(embed(_photo(width, height)))
-
-    return build
+    return lambda _: always(embed(_photo(width, height)))
 
 
 def _classify_warm(first: int) -> Calls:
@@ -102,6 +97,7 @@ def _bulk(_: int) -> Calls:
     return always(embed_many([_photo(640, 480)] * 32))
 
 
+_MIX = "79 % embed of images of several sizes, 20 % classify with ten known labels, 1 % broken images"
 _VGA = {"width": 640, "height": 480}
 
 SCENARIOS = {
@@ -112,23 +108,10 @@ SCENARIOS = {
         Scenario("embed-12mp", "one photograph of 12 megapixels", _embed(4000, 3000), 1, 4000, 3000),
         Scenario("classify-10-warm", "ten labels, always the same", _classify_warm, 1, **_VGA, labels=10),
         Scenario("classify-10-new", "ten labels never seen before", _classify_new, 1, **_VGA, labels=10),
-        Scenario(
-            "classify-1000",
-            "1,000 labels never seen before",
-            _classify_1000,
-            1,
-            **_VGA,
-            labels=1_000,
-            clients=1,
-        ),
+        Scenario("classify-1000", "1,000 new labels", _classify_1000, 1, **_VGA, labels=1_000, clients=1),
         Scenario("text-8", "one text of up to 8 tokens, new each time", _text_short, texts=1),
         Scenario("text-77", "one text of about 72 tokens, new each time", _text_long, texts=1),
-        Scenario(
-            "mix",
-            "79 % embed of images of several sizes, 20 % classify with ten known labels, 1 % broken images",
-            _mix,
-            images=1,
-        ),
+        Scenario("mix", _MIX, _mix, images=1),
         Scenario("bulk", "32 images in one request", _bulk, 32, **_VGA, clients=2),
     )
 }

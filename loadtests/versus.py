@@ -12,19 +12,19 @@ decoders.
 
 from __future__ import annotations
 
-import json
 import statistics
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import typer
 
 from loadtests.bodies import embed, embed_text, photo
+from loadtests.client import ask
 from loadtests.gateway import gateway
 from loadtests.measure import Measurement
 from loadtests.observe import cpu_seconds_of_all
@@ -43,9 +43,8 @@ class Pace:
 
 _ROUNDS_OF_A_START = 2
 
-Turn = Callable[
-    [Server, int], tuple[float, int]
-]  # a service, the round's number -> requests a second, requests
+# A service, the round's number, seconds, clients -> requests a second, requests.
+Turn = Callable[[Server, int, float, int], tuple[float, int]]
 
 
 @dataclass(frozen=True)
@@ -54,23 +53,17 @@ class Contest:
 
     name: str
     module: str
-    turn: Callable[[float, int], Turn]  # of seconds and clients
+    turn: Turn
 
 
-def _embed(seconds: float, clients: int) -> Turn:
-    def turn(server: Server, _: int) -> tuple[float, int]:
-        load = Measurement(server, SCENARIOS["embed-640x480"]).closed(seconds, clients).load
-        return load.goodput(), len(load.answers)
-
-    return turn
+def _embed(server: Server, _: int, seconds: float, clients: int) -> tuple[float, int]:
+    load = Measurement(server, SCENARIOS["embed-640x480"]).closed(seconds, clients).load
+    return load.goodput(), len(load.answers)
 
 
-def _gateway(seconds: float, clients: int) -> Turn:
-    def turn(server: Server, round_: int) -> tuple[float, int]:
-        texts = gateway(server, 2 * clients, seconds, 100_000 * (round_ + 1)).texts
-        return texts.rate, texts.requests
-
-    return turn
+def _gateway(server: Server, number: int, seconds: float, clients: int) -> tuple[float, int]:
+    run = gateway(server, 2 * clients, seconds, 100_000 * (number + 1))
+    return run.rate, run.requests
 
 
 CONTESTS = (
@@ -90,7 +83,8 @@ def versus(
     """This checkout beside another one, interleaved: requests a second of both, and their ratio."""
     rows = []
     for contest in CONTESTS:
-        here, there = _paces(contest, contest.turn(seconds, clients), other, artifact, rounds, backend)
+        settings = {"models": str(artifact.resolve()), "backend": backend, "max_queue_seconds": "60"}
+        here, there = _paces(contest, partial(_pace, contest, seconds, clients), other, rounds, settings)
         rates = [[pace.rate for pace in paces] for paces in (here, there)]
         cpu = [[1000 * pace.cpu for pace in paces] for paces in (here, there)]
         rows.append([f"{contest.name}: requests/s", *_row(*rates)])
@@ -105,20 +99,19 @@ def _row(here: list[float], there: list[float]) -> list[str]:
 
 
 def _paces(
-    contest: Contest, turn: Turn, other: Path, artifact: Path, rounds: int, backend: str
+    contest: Contest, pace: Callable[[Server, int], Pace], other: Path, rounds: int, settings: dict[str, str]
 ) -> tuple[list[Pace], list[Pace]]:
     """The paces here and there."""
-    settings = {"models": str(artifact.resolve()), "backend": backend, "max_queue_seconds": "60"}
     paces: tuple[list[Pace], list[Pace]] = ([], [])
     for start, first_round in enumerate(range(0, rounds, _ROUNDS_OF_A_START)):
         with _started(contest, (Path.cwd(), other), settings, start % 2) as servers:
             if not start:
                 typer.echo(f"{contest.name}: {_compared(*servers)}", err=True)
             for server in servers:
-                turn(server, rounds)  # caches, pages, clocks
+                pace(server, rounds)  # caches, pages, clocks
             for number in range(first_round, min(first_round + _ROUNDS_OF_A_START, rounds)):
                 for which in (0, 1) if number % 2 else (1, 0):
-                    paces[which].append(_pace(turn, servers[which], number))
+                    paces[which].append(pace(servers[which], number))
     return paces
 
 
@@ -136,31 +129,20 @@ def _started(
         yield servers[0], servers[1]
 
 
-def _pace(turn: Turn, server: Server, number: int) -> Pace:
-    if server.pid is None:
-        raise ValueError("a server of another machine has no CPU seconds here")
+def _pace(contest: Contest, seconds: float, clients: int, server: Server, number: int) -> Pace:
+    assert server.pid  # we have started it
     before = cpu_seconds_of_all(server.pid)
-    rate, requests = turn(server, number)
+    rate, requests = contest.turn(server, number, seconds, clients)
     return Pace(rate, (cpu_seconds_of_all(server.pid) - before) / max(1, requests))
 
 
 def _compared(one: Server, other: Server) -> str:
     """Whether both give the same vectors for three photos and three texts."""
-    ours, theirs = _embedded(one), _embedded(other)
+    calls = [embed(photo(*size)) for size in ((640, 480), (480, 640), (1920, 1080))]
+    calls += [embed_text(text) for text in ("a cat", "a photo of two dogs in the snow", "0123456789")]
+    ours, theirs = ([ask(server.url, call) for call in calls] for server in (one, other))
     rows = [result["embedding"] for answer in ours for result in answer["results"]]
     others = [result["embedding"] for answer in theirs for result in answer["results"]]
     difference = float(np.abs(np.array(rows) - np.array(others)).max())
     names = {answer["fingerprint"] for answer in (*ours, *theirs)}
     return f"largest difference of a value {difference:g}; fingerprints {', '.join(sorted(names))}"
-
-
-def _embedded(server: Server) -> list[dict[str, Any]]:
-    calls = [embed(photo(*size)) for size in ((640, 480), (480, 640), (1920, 1080))]
-    calls += [embed_text(text) for text in ("a cat", "a photo of two dogs in the snow", "0123456789")]
-    answers = []
-    for call in calls:
-        headers = {"Content-Type": call.content_type}
-        request = urllib.request.Request(server.url + call.path, call.body, headers)
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            answers.append(json.load(answer))
-    return answers

@@ -6,37 +6,25 @@ CLIP and of BERT, so a phrase has five tokens and the two that mark start and en
 
 from __future__ import annotations
 
+import math
 
-def _words(text: str) -> list[str]:
-    return text.split()
-
-
-_SIZES = _words(
-    "big small tall short wide narrow heavy light old new young ancient clean dirty bright dark round square flat "
-    "thin thick soft hard smooth rough hot cold wet dry empty full broken"
-)
-_COLOURS = _words(
+_WORDS = (
+    "big small tall short wide narrow heavy light old new young ancient clean dirty bright dark round square "
+    "flat thin thick soft hard smooth rough hot cold wet dry empty full broken",
     "red green blue yellow orange purple pink brown black white grey gold silver beige cream ivory coral ruby "
-    "amber jade olive lime mint navy violet lavender rose peach rust copper bronze pearl"
-)
-_MATERIALS = _words(
-    "wooden metal plastic glass paper stone cotton leather rubber steel iron clay concrete brick silk wool linen "
-    "marble bamboo straw rope canvas velvet crystal carbon ceramic granite diamond lace foam wax sand"
-)
-_NOUNS = _words(
+    "amber jade olive lime mint navy violet lavender rose peach rust copper bronze pearl",
+    "wooden metal plastic glass paper stone cotton leather rubber steel iron clay concrete brick silk wool "
+    "linen marble bamboo straw rope canvas velvet crystal carbon ceramic granite diamond lace foam wax sand",
     "chair table lamp clock phone camera guitar piano violin drum bicycle car bus train boat ship plane truck "
-    "wheel engine bottle cup bowl plate knife spoon box bag basket book pen pencil key lock door window mirror bed "
-    "sofa shelf hat shirt shoe ring watch crown flag kite ball doll toy robot horse dog cat bird fish tree flower "
-    "house bridge tower castle apple"
+    "wheel engine bottle cup bowl plate knife spoon box bag basket book pen pencil key lock door window mirror "
+    "bed sofa shelf hat shirt shoe ring watch crown flag kite ball doll toy robot horse dog cat bird fish tree "
+    "flower house bridge tower castle apple",
+    "garden kitchen street beach forest desert mountain river lake field park market station airport museum "
+    "church school hospital office factory farm barn cave island harbor valley village city stadium theater "
+    "library bedroom",
 )
-_PLACES = _words(
-    "garden kitchen street beach forest desert mountain river lake field park market station airport museum church "
-    "school hospital office factory farm barn cave island harbor valley village city stadium theater library "
-    "bedroom"
-)
-
-_LISTS = (_SIZES, _COLOURS, _MATERIALS, _NOUNS, _PLACES)
-PHRASES = len(_SIZES) * len(_COLOURS) * len(_MATERIALS) * len(_NOUNS) * len(_PLACES)  # 2^26, about 67 million
+_LISTS = [words.split() for words in _WORDS]  # sizes, colours, materials, nouns, places
+PHRASES = math.prod(map(len, _LISTS))  # 2^26, about 67 million
 
 # Odd, and PHRASES is a power of two: multiplying shuffles the numbers without joining any two.
 _SHUFFLE = 40_503_297

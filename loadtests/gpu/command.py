@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -15,10 +15,12 @@ import typer
 
 from clipserve import __version__
 from clipserve.clip.artifact import read_manifest
+from clipserve.clip.manifest import GPU_TEXT_BUCKETS
 from clipserve.engine.cuda import look, tried, why_not
+from clipserve.engine.triton.contract import TEXT_LENGTHS, read_lengths
 from loadtests.gpu import encoders, service, triton
 from loadtests.gpu.findings import Findings, Line
-from loadtests.gpu.inputs import cases, lengths_of
+from loadtests.gpu.inputs import Case, cases
 from loadtests.gpu.rates import Plan, nvidia_smi
 from loadtests.gpu.sessions import Variant
 from loadtests.machine import machine_facts
@@ -62,26 +64,42 @@ def gpu_check(
         _in_process(findings, variants, plan)
     findings.facts["seconds"] = f"{time.perf_counter() - began:.0f}"
     findings.write()
-    verdict = f"{len(findings.failed)} of {len(findings.lines)} fail"
+    judged = sum(line.passed is not None for line in findings.lines)
+    verdict = f"{len(findings.failed)} of {judged} refuted"
     typer.echo(f"\n{findings.as_markdown()}\n{findings.path}: {verdict}")
     raise typer.Exit(1 if findings.failed else 0)
 
 
 def _in_process(findings: Findings, variants: Sequence[Variant], plan: Plan) -> None:
-    lengths = lengths_of(read_manifest(variants[0].folder).text)
-    asked = list(cases(variants[0].folder, lengths, max(plan.sizes)))
-    for variant in variants:
-        encoders.measured(findings, variant, asked, plan)
+    """What decides first: right vectors, then a service that answers, rates, and last where nodes run."""
+    asked = list[Case]()
+
+    def each(measure: Callable[[Variant, Case], None]) -> None:
+        for case in asked:
+            for variant in variants:
+                with findings.trying(variant.precision, case.name):
+                    measure(variant, case)
+
+    with findings.trying("the CPU", "vectors to compare with"):
+        lengths = read_manifest(variants[0].folder).text.lengths_of(GPU_TEXT_BUCKETS)
+        asked += cases(variants[0].folder, tuple(lengths), max(plan.sizes))
+    each(lambda variant, case: encoders.vectors(findings, variant, case, plan))
     for variant in variants:
         with findings.trying("service", variant.precision):
             service.measured(findings, variant, plan)
+    each(lambda variant, case: encoders.rates(findings, variant, case, plan))
+    each(lambda variant, case: encoders.nodes(findings, variant, case))
 
 
 def _behind_triton(
     findings: Findings, served: triton.Served, artifact: Path, plan: Plan, gateways: Sequence[int]
 ) -> None:
-    asked = list(cases(artifact, triton.lengths_of(served), max(plan.sizes)))
-    triton.encoders(findings, served, asked, plan)
+    lengths = read_lengths(served.models["text"].parameters[TEXT_LENGTHS].string_value)
+    asked = list(cases(artifact, tuple(lengths), max(plan.sizes)))
+    for measure in (triton.vectors, triton.rates):
+        for case in asked:
+            with findings.trying(served.name, case.name):
+                measure(findings, served, case, plan)
     for number in gateways:
         with findings.trying(served.name, f"{number} gateways"):
             triton.gateways(findings, served, number, plan)

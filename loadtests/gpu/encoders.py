@@ -13,29 +13,45 @@ from typing import Any
 import onnxruntime as ort
 
 from clipserve.engine.cuda import PROVIDER, PROVIDER_OPTIONS
+from loadtests.closed_loop import calls_per_second
 from loadtests.gpu.agreement import Encoder, compared
 from loadtests.gpu.findings import Findings, Line
 from loadtests.gpu.inputs import Case, Feeds, part
-from loadtests.gpu.rates import Plan, calls_per_second
+from loadtests.gpu.rates import Plan
 from loadtests.gpu.sessions import Bound, Variant, run
 
 Events = Sequence[dict[str, Any]]
 
 
-def measured(findings: Findings, variant: Variant, asked: Sequence[Case], plan: Plan) -> None:
-    """Each encoder of a variant; rates for each number of rows, of longer texts for the fewest and the most."""
-    for number, case in enumerate(asked):
-        with findings.trying(variant.precision, case.name):
-            events = profiled(variant, case.graph, part(case.feeds, 2))
-            session = variant.session(case.graph)
-            findings.add(*_options(variant, case.name, session), *placed(variant, case.name, events))
-            encoder = Encoder(variant.precision, variant.precision, partial(run, session))
-            findings.add(*compared(encoder, case, plan.sizes))
-            for rows in plan.sizes if number < 2 else sorted({1, max(plan.sizes)}):
-                feeds = part(case.feeds, rows)
-                calls = _calls_per_second(session, feeds, plan.seconds, cuda=variant.cuda)
-                rates = {f"{name}/s": rows * rate for name, rate in calls.items()}
-                findings.add_speed(encoder=variant.precision, what=case.name, rows=rows, **rates)
+def vectors(findings: Findings, variant: Variant, case: Case, plan: Plan) -> None:
+    """What the provider was told, and vectors beside the CPU's."""
+    session = variant.session(case.graph)
+    findings.add_each(_options(variant, case.name, session))
+    encoder = Encoder(variant.precision, variant.precision, partial(run, session))
+    findings.add_each(compared(encoder, case, plan.sizes))
+
+
+def rates(findings: Findings, variant: Variant, case: Case, plan: Plan) -> None:
+    """Rows a second for each number of rows, of longer texts for the fewest and the most, and what that proves."""
+    session, found = variant.session(case.graph), dict[int, dict[str, float]]()
+    short = case.name in ("image", "text of 16 tokens")
+    for rows in plan.sizes if short else sorted({1, max(plan.sizes)}):
+        feeds = part(case.feeds, rows)
+        calls = _calls_per_second(session, feeds, plan.seconds, cuda=variant.cuda)
+        found[rows] = {f"{name}/s": rows * rate for name, rate in calls.items()}
+        findings.add_speed(encoder=variant.precision, what=case.name, rows=rows, **found[rows])
+    if variant.cuda:
+        largest, of = max(found), variant.precision
+        for what, one, other in (
+            (f"{largest} rows in a call against one", found[largest]["run/s"], found[1]["run/s"]),
+            ("two calls at a time against one", found[largest]["two at a time/s"], found[largest]["run/s"]),
+        ):
+            findings.add(Line(of, f"{case.name}, {what}", f"{one / other:.2f}", "> 1", one > other))
+
+
+def nodes(findings: Findings, variant: Variant, case: Case) -> None:
+    """Where they run."""
+    findings.add_each(placed(variant, case.name, profiled(variant, case.graph, part(case.feeds, 2))))
 
 
 def _calls_per_second(

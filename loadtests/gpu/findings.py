@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from loadtests.report import table
+
+_WORDS = {True: "held", False: "REFUTED", None: ""}
 
 
 @dataclass(frozen=True)
@@ -40,29 +42,30 @@ class Findings:
     speeds: list[dict[str, Any]] = field(default_factory=list)
 
     def add(self, *lines: Line) -> None:
-        """Keep them, and print them at once: a run may be cut off."""
+        """Keep, print and write each as soon as it is known: what follows may fail, or the run be cut off."""
+        self.add_each(lines)
+
+    def add_each(self, lines: Iterable[Line]) -> None:
+        """The same while they are measured."""
         for line in lines:
             self.lines.append(line)
-            verdict = {True: "pass", False: "FAIL", None: "    "}[line.passed]
-            print(f"{verdict}  {line.part}: {line.what}: {line.value} {line.bound}", flush=True)
+            self.write()
+            print(f"{_WORDS[line.passed]:8}{line.part}: {line.what}: {line.value} {line.bound}", flush=True)
 
     def add_speed(self, **measured: Any) -> None:
         """A measurement. NaN, which JSON does not have, becomes null."""
         self.speeds.append({key: None if value != value else value for key, value in measured.items()})
-        print("     ", ", ".join(f"{key} {_short(value)}" for key, value in measured.items()), flush=True)
+        self.write()
+        print(" " * 7, ", ".join(f"{key} {_short(value)}" for key, value in measured.items()), flush=True)
 
     @contextmanager
     def trying(self, part: str, what: str) -> Iterator[None]:
-        """What the block raises is a line that has failed, and the rest goes on: the next run may be days away.
-
-        The file is written either way.
-        """
+        """What the block raises is a line that has failed, and the rest goes on: the next run may be days away."""
         try:
             yield
         except (Exception, SystemExit) as error:
             said = " ".join(str(error).split())[:500]
             self.add(Line(part, what, f"{type(error).__name__}: {said}", "it ends", passed=False))
-        self.write()
 
     @property
     def failed(self) -> list[Line]:
@@ -71,12 +74,13 @@ class Findings:
     def write(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         data = {"facts": self.facts, "lines": [vars(line) for line in self.lines], "speeds": self.speeds}
-        self.path.write_text(json.dumps(data, indent=1) + "\n", "utf-8")
+        new = self.path.with_suffix(".new")
+        new.write_text(json.dumps(data, indent=1) + "\n", "utf-8")
+        new.replace(self.path)  # whole at any time
 
     def as_markdown(self) -> str:
         """The machine, the lines with a bound or a value, and a table for each kind of speed."""
-        words = {True: "holds", False: "**fails**", None: ""}
-        lines = ([x.part, x.what, x.value, x.bound, words[x.passed]] for x in self.lines)
+        lines = ([x.part, x.what, x.value, x.bound, _WORDS[x.passed]] for x in self.lines)
         tables = [table(("", ""), self.facts.items()), table(("", "", "value", "bound", ""), lines)]
         for columns, speeds in groupby(self.speeds, key=tuple):
             tables.append(table(columns, ([_short(value) for value in speed.values()] for speed in speeds)))

@@ -14,14 +14,12 @@ import onnxruntime as ort
 from PIL import Image
 
 from clipserve.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH, read_manifest
-from clipserve.clip.manifest import TextSpec
 from clipserve.clip.reference import REFERENCE_TEXTS, reference_pixels
 from clipserve.clip.tokenizer import TokenizedText, Tokenizer, load_tokenizer
 from clipserve.engine.backend import Embeddings
 
 _PHOTO = Path(__file__).parents[2] / "docs" / "cat.jpg"
 _WORDS = "a the photo of cat dog red car tree on in old house near river man big sea night sun two"
-_LENGTHS = (16, 32, 77)
 _CHUNK = 16  # rows of a call that computes the reference
 
 Feeds = dict[str, Any]  # an input of the graph -> its rows
@@ -85,13 +83,6 @@ def jpegs(number: int) -> list[bytes]:
         image.save(file, "JPEG", quality=85)
         made.append(file.getvalue())
     return made
-
-
-def lengths_of(spec: TextSpec) -> tuple[int, ...]:
-    """Lengths to try: 16, 32 and 77 tokens, as far as the model has them."""
-    if spec.padding == "fixed":
-        return (spec.context_length,)
-    return tuple(length for length in _LENGTHS if length <= spec.context_length) or (spec.context_length,)
 
 
 def texts(number: int, length: int, tokenizer: Tokenizer) -> Feeds:

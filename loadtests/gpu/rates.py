@@ -16,10 +16,9 @@ from typing import Any
 
 from loadtests import closed_loop
 from loadtests.bodies import Call
+from loadtests.gpu.findings import Line
 from loadtests.load import Load
 
-_WARM = 2
-_LEAST = 3
 _PERIOD = 0.5  # seconds between two samples of the GPU
 
 
@@ -34,26 +33,6 @@ class Plan:
     seconds: float
     clients: int
     senders: int
-
-
-def calls_per_second(call: Callable[[], object], seconds: float, threads: int = 1) -> float:
-    """Of all threads together, each doing one call after the other."""
-    for _ in range(_WARM):
-        call()
-    counts = [0] * threads
-    began = time.perf_counter()
-
-    def loop(index: int) -> None:
-        while counts[index] < _LEAST or time.perf_counter() - began < seconds:
-            call()
-            counts[index] += 1
-
-    workers = [threading.Thread(target=loop, args=(index,)) for index in range(threads)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    return sum(counts) / (time.perf_counter() - began)
 
 
 def in_processes(function: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
@@ -73,13 +52,19 @@ def load_of(urls: Sequence[str], call: Call, clients: int, seconds: float) -> Lo
     return Load(max(load.seconds for load in loads), answers, cpu / max(1, len(answers)))
 
 
-def figures(load: Load) -> dict[str, float | int]:
+def keeps_up(part: str, what: str, cores: float) -> Line:
+    """Whether a process that sends, which took so many cores, could have sent more: else it was measured itself."""
+    value = f"{100 * cores:.0f} % of a core"
+    return Line(part, f"{what}, a generator", value, "< 80, or more senders", cores < 0.8)
+
+
+def figures(load: Load, senders: int) -> dict[str, float | int]:
     """For a table of speeds."""
     return {
         "p50 ms": 1000 * load.percentile(0.5),
         "p99 ms": 1000 * load.percentile(0.99),
         "not answered": load.failed + len(load.refusals),
-        "generator's CPU %": 100 * load.client_share,
+        "a generator's CPU %": 100 * load.client_cores / senders,
     }
 
 

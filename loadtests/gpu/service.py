@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import json
-import re
-import urllib.request
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 from loadtests.bodies import classify, embed, embed_many
+from loadtests.client import ask
 from loadtests.gpu.findings import Findings, Line
 from loadtests.gpu.inputs import jpegs
-from loadtests.gpu.rates import Plan, figures, gpu_use, load_of
+from loadtests.gpu.rates import Plan, figures, gpu_use, keeps_up, load_of
 from loadtests.gpu.sessions import Variant
 from loadtests.process import Server, started
+from loadtests.prometheus import read
 
 _LABELS = ["a photo of a cat", "a dog", "a red car", "the sea at night", "an old house"]
 _ASKED = 12  # images that both classify
 _MOST_APART = {"fp32": 1e-3, "fp16": 1e-2}  # of two scores
 _IN_A_REQUEST = 16
+_ROOM = str(2**30)  # bytes on their way: all clients have one address
+_PATIENT = {"max_queue_seconds": "60", "max_in_flight_bytes": _ROOM, "max_in_flight_bytes_per_address": _ROOM}
 
 Scores = dict[str, float]  # by label
 
@@ -28,7 +29,10 @@ def measured(findings: Findings, variant: Variant, plan: Plan) -> None:
     """Start the service on the device and on the CPU, one after the other."""
     images, name = jpegs(max(_ASKED, _IN_A_REQUEST)), variant.precision
     with _service(variant.folder, "cuda" if variant.cuda else "cpu") as server:
-        engine = _engine(server)
+        named = (
+            dict(labels) for name, labels in read(server.metrics_url or "") if name.endswith("model_info")
+        )
+        engine = next(named, {}).get("engine", "unknown")
         expected = "onnxruntime-cuda" if variant.cuda else "onnxruntime"
         findings.add(Line("service", f"{name}, engine", engine, expected, engine == expected))
         answers = [_scores(server, image) for image in images[:_ASKED]]
@@ -36,15 +40,17 @@ def measured(findings: Findings, variant: Variant, plan: Plan) -> None:
         for call, rows in ((embed(images[0]), 1), (embed_many(images[:_IN_A_REQUEST]), _IN_A_REQUEST)):
             with gpu_use() as used:
                 load = load_of([server.url] * plan.senders, call, each, 4 * plan.seconds)
-            rates = {"in a request": rows, "JPEG/s": load.goodput() * rows, **figures(load)}
+            rates = {"in a request": rows, "JPEG/s": load.goodput() * rows, **figures(load, plan.senders)}
             findings.add_speed(service=name, clients=each * plan.senders, **rates, **used)
+            what = f"{name}, {rows} JPEG in a request"
+            findings.add(keeps_up("service", what, load.client_cores / plan.senders))
     with _service(variant.folder, "cpu") as server:
         on_cpu = [_scores(server, image) for image in images[:_ASKED]]
     findings.add(*_same(name, answers, on_cpu))
 
 
 def _service(artifact: Path, device: str) -> AbstractContextManager[Server]:
-    return started("clipserve", models=str(artifact), device=device, backend="onnx", max_queue_seconds=60)
+    return started("clipserve", models=str(artifact), device=device, backend="onnx", **_PATIENT)
 
 
 def _same(name: str, answers: Sequence[Scores], on_cpu: Sequence[Scores]) -> list[Line]:
@@ -58,16 +64,6 @@ def _same(name: str, answers: Sequence[Scores], on_cpu: Sequence[Scores]) -> lis
     ]
 
 
-def _engine(server: Server) -> str:
-    assert server.metrics_url is not None
-    with urllib.request.urlopen(server.metrics_url) as answer:
-        found = re.search(r'^clipserve_model_info{engine="([^"]*)"', answer.read().decode(), re.MULTILINE)
-    return found[1] if found else "unknown"
-
-
 def _scores(server: Server, image: bytes) -> Scores:
-    call = classify(image, _LABELS)
-    request = urllib.request.Request(server.url + call.path, call.body, {"Content-Type": call.content_type})
-    with urllib.request.urlopen(request, timeout=60) as answer:
-        (result,) = json.load(answer)["results"]
+    (result,) = ask(server.url, classify(image, _LABELS))["results"]
     return {each["label"]: each["score"] for each in result["labels"]}

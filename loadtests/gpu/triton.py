@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -13,12 +14,13 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from clipserve.clip.artifact import IMAGE_GRAPH, read_manifest
 from clipserve.engine.backend import Embeddings
-from clipserve.engine.triton.contract import FINGERPRINT, TOWERS, triton_model
+from clipserve.engine.triton.contract import CALL_ROWS, FINGERPRINT, TOWERS, triton_model
 from loadtests.bodies import embed
+from loadtests.closed_loop import calls_per_second
 from loadtests.gpu.agreement import Encoder, compared
 from loadtests.gpu.findings import Findings, Line
 from loadtests.gpu.inputs import Case, Feeds, count, jpegs, part
-from loadtests.gpu.rates import Plan, calls_per_second, figures, gpu_use, in_processes, load_of
+from loadtests.gpu.rates import Plan, figures, gpu_use, in_processes, keeps_up, load_of
 from loadtests.gpu.sessions import Variant
 from loadtests.observe import cpu_seconds_of_all
 from loadtests.process import started
@@ -27,6 +29,7 @@ from loadtests.prometheus import read
 _INFER = "/inference.GRPCInferenceService/ModelInfer"
 _OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 _IN_FLIGHT = 8  # calls: two for each of Triton's instances, and as many on their way
+_PATIENCE = 60  # seconds for a call: a server that hangs is a line that has failed
 _COUNTERS = {
     "nv_inference_count_total": "rows",
     "nv_inference_exec_count_total": "executions",
@@ -69,37 +72,37 @@ def found(url: str, metrics_url: str, variants: Sequence[Variant]) -> Served:
     raise SystemExit(f"Triton serves {', '.join(sorted(stated))}, and none of the artifacts")
 
 
-def lengths_of(served: Served) -> tuple[int, ...]:
-    """The lengths that texts are padded to, as its text model states them."""
-    return tuple(map(int, served.models["text"].parameters["text_lengths"].string_value.split(",")))
-
-
-def encoders(findings: Findings, served: Served, asked: Sequence[Case], plan: Plan) -> None:
-    """Cosines, then full calls as fast as Triton takes them."""
-    for case in asked:
-        model = served.models[case.graph.removesuffix(".onnx")]
-        with findings.trying(served.name, case.name):
-            fitting = [size for size in plan.sizes if size <= model.max_batch_size]
-            findings.add(*_cosines(served, model.name, case, fitting))
-            full = part(case.feeds, model.max_batch_size)
-            call = (served.url, message(model.name, full), plan.seconds)
-            before = counted(served.metrics_url, case.graph)
-            with gpu_use() as used:
-                rate = sum(in_processes(send, [call] * plan.senders)) * count(full)
-            did = since(before, counted(served.metrics_url, case.graph))
-            findings.add_speed(encoder=served.name, what=case.name, **{"rows/s": rate}, **did, **used)
-
-
-def _cosines(served: Served, model: str, case: Case, sizes: Sequence[int]) -> list[Line]:
+def vectors(findings: Findings, served: Served, case: Case, plan: Plan) -> None:
+    """Cosines to the CPU's, of calls that the model takes."""
+    model = served.models[case.graph.removesuffix(".onnx")]
     with grpc.insecure_channel(served.url, _OPTIONS) as channel:
         infer = channel.unary_unary(_INFER)
 
         def compute(feeds: Feeds) -> Embeddings:
-            answer = service_pb2.ModelInferResponse.FromString(infer(message(model, feeds)))
+            answer = service_pb2.ModelInferResponse.FromString(
+                infer(message(model.name, feeds), timeout=_PATIENCE)
+            )
             vectors = np.frombuffer(answer.raw_output_contents[0], np.float32)
             return vectors.reshape(tuple(answer.outputs[0].shape))
 
-        return list(compared(Encoder(served.name, served.variant.precision, compute), case, sizes))
+        encoder = Encoder(served.name, served.variant.precision, compute)
+        findings.add_each(
+            compared(encoder, case, [size for size in plan.sizes if size <= model.max_batch_size])
+        )
+
+
+def rates(findings: Findings, served: Served, case: Case, plan: Plan) -> None:
+    """Full calls of a gateway as fast as Triton takes them."""
+    model = served.models[case.graph.removesuffix(".onnx")]
+    full = part(case.feeds, min(model.max_batch_size, CALL_ROWS["text" if "text" in case.graph else "image"]))
+    call = (served.url, message(model.name, full), plan.seconds)
+    before = counted(served.metrics_url, case.graph)
+    with gpu_use() as used:
+        sent = in_processes(send, [call] * plan.senders)
+    did = since(before, counted(served.metrics_url, case.graph))
+    rate, busiest = sum(calls for calls, _ in sent) * count(full), max(share for _, share in sent)
+    findings.add_speed(encoder=served.name, what=case.name, **{"rows/s": rate}, **did, **used)
+    findings.add(keeps_up(served.name, f"{case.name}, {plan.senders} senders", busiest))
 
 
 def message(model: str, feeds: Feeds) -> bytes:
@@ -114,11 +117,14 @@ def message(model: str, feeds: Feeds) -> bytes:
     return bytes(request.SerializeToString())
 
 
-def send(url: str, call: bytes, seconds: float) -> float:
-    """Calls a second from this process, several on their way at a time."""
+def send(url: str, call: bytes, seconds: float) -> tuple[float, float]:
+    """Calls a second from this process, several on their way at a time, and the cores that sending them took."""
     with grpc.insecure_channel(url, _OPTIONS) as channel:
         infer = channel.unary_unary(_INFER)
-        return calls_per_second(lambda: infer(call), seconds, _IN_FLIGHT)
+        infer(call, timeout=_PATIENCE)
+        cpu, began = time.process_time(), time.perf_counter()
+        rate = calls_per_second(lambda: infer(call, timeout=_PATIENCE), seconds, _IN_FLIGHT)
+        return rate, (time.process_time() - cpu) / (time.perf_counter() - began)
 
 
 def gateways(findings: Findings, served: Served, number: int, plan: Plan) -> None:
@@ -135,12 +141,15 @@ def gateways(findings: Findings, served: Served, number: int, plan: Plan) -> Non
             load = load_of(urls, call, plan.clients, 4 * plan.seconds)
         spent = 1000 * (sum(map(cpu_seconds_of_all, pids)) - cpu) / max(1, len(load.answers))
     did = since(before, counted(served.metrics_url, IMAGE_GRAPH))
-    rate = {"JPEG/s": load.goodput(), **figures(load), "gateway's CPU ms": spent}
+    rate = {"JPEG/s": load.goodput(), **figures(load, number), "gateway's CPU ms": spent}
     findings.add_speed(
         encoder=served.name, gateways=number, clients=number * plan.clients, **rate, **did, **used
     )
     rows, what = did["rows an execution"], f"rows an execution, {number} gateways"
-    findings.add(Line(served.name, what, f"{rows:.1f}", "> 1", rows > 1))
+    findings.add(
+        Line(served.name, what, f"{rows:.1f}", "> 1", rows > 1),
+        keeps_up(served.name, f"JPEG, {number} gateways", load.client_cores / number),
+    )
 
 
 def counted(metrics_url: str, graph: str) -> dict[str, float]:

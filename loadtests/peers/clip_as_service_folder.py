@@ -46,10 +46,7 @@ def visual(path: Path) -> onnx.ModelProto:
         value = makers[value].input[0]
     for node in scaling:
         graph.node.remove(node)
-    for node in graph.node:
-        for index, name in enumerate(node.input):
-            if name in replaced:
-                node.input[index] = "pixel_values"
+    _renamed(graph, replaced, "pixel_values")
     size = graph.input[0].type.tensor_type.shape.dim[1].dim_value
     _inputs(graph, helper.make_tensor_value_info("pixel_values", TensorProto.FLOAT, ["N", 3, size, size]))
     return model
@@ -59,10 +56,7 @@ def textual(path: Path) -> onnx.ModelProto:
     """input_ids and attention_mask int32 [N, 77] -> embedding float32 [N, D]."""
     model = onnx.load(path)
     graph = model.graph
-    for node in graph.node:
-        for index, name in enumerate(node.input):
-            if name == "token_ids":
-                node.input[index] = "input_ids"
+    _renamed(graph, {"token_ids"}, "input_ids")
     axis = helper.make_tensor("mask_axis", TensorProto.INT64, [1], [1])
     graph.initializer.append(axis)
     graph.node.insert(
@@ -74,6 +68,13 @@ def textual(path: Path) -> onnx.ModelProto:
         helper.make_tensor_value_info("attention_mask", TensorProto.INT32, ["N", "L"]),
     )
     return model
+
+
+def _renamed(graph: onnx.GraphProto, replaced: set[str], new: str) -> None:
+    for node in graph.node:
+        names = [new if name in replaced else name for name in node.input]
+        del node.input[:]
+        node.input.extend(names)
 
 
 def _inputs(graph: onnx.GraphProto, *inputs: onnx.ValueInfoProto) -> None:

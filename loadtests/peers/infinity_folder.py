@@ -64,25 +64,27 @@ def read_tower(path: Path) -> Tower:
 
 def _beside(one: Matrix, other: Matrix) -> Matrix:
     """One matrix that gives what both give of the same states."""
-    if one[1] is None or other[1] is None:
-        raise SystemExit("attention without a bias: not a CLIP that transformers knows")
-    return torch.cat([one[0], other[0]], dim=1), torch.cat([one[1], other[1]])
+    both = _biased(one), _biased(other)
+    return torch.cat([weight for weight, _ in both], dim=1), torch.cat([bias for _, bias in both])
+
+
+def _biased(matrix: Matrix) -> tuple[torch.Tensor, torch.Tensor]:
+    weight, bias = matrix
+    if bias is None:
+        raise SystemExit("a matrix without a bias: not a CLIP that transformers knows")
+    return weight, bias
 
 
 def layer_weights(tower: Tower, prefix: str, first_norm: int) -> Weights:
     """The transformer's layers under Hugging Face's names."""
     found: Weights = {}
     for layer in range(tower.layers):
-        (joint, joint_bias), *others = tower.matrices[4 * layer : 4 * layer + 4]
+        (joint, joint_bias), *others = map(_biased, tower.matrices[4 * layer : 4 * layer + 4])
         base = f"{prefix}.encoder.layers.{layer}"
-        if joint_bias is None:
-            raise SystemExit("attention without a bias: not a CLIP that transformers knows")
         for part, weight, bias in zip("qkv", joint.chunk(3, 1), joint_bias.chunk(3), strict=True):
             found[f"{base}.self_attn.{part}_proj.weight"] = weight.T.contiguous()
             found[f"{base}.self_attn.{part}_proj.bias"] = bias.clone()
         for name, (matrix, vector) in zip(("self_attn.out_proj", "mlp.fc1", "mlp.fc2"), others, strict=True):
-            if vector is None:
-                raise SystemExit(f"{name} without a bias: not a CLIP that transformers knows")
             found[f"{base}.{name}.weight"], found[f"{base}.{name}.bias"] = matrix.T.contiguous(), vector
         for number in (1, 2):
             weight, bias = tower.norms[first_norm + 2 * layer + number - 1]
@@ -135,34 +137,25 @@ def configuration(weights: Weights, image: Tower, text: Tower, manifest: dict[st
 
     tokens = weights["text_model.embeddings.token_embedding.weight"].shape[0]
     end = manifest["text"]["eot_id"]
-    return CLIPConfig(
-        projection_dim=manifest["embed_dim"],
-        vision_config=tower(image)
-        | {
-            "image_size": manifest["image"]["size"],
-            "patch_size": weights["vision_model.embeddings.patch_embedding.weight"].shape[-1],
-        },
-        text_config=tower(text)
-        | {"vocab_size": tokens, "max_position_embeddings": manifest["text"]["context_length"]}
-        | {"bos_token_id": end - 1, "eos_token_id": end, "pad_token_id": end},
-    )
+    patches = weights["vision_model.embeddings.patch_embedding.weight"]
+    size = {"image_size": manifest["image"]["size"], "patch_size": patches.shape[-1]}
+    length = {"vocab_size": tokens, "max_position_embeddings": manifest["text"]["context_length"]}
+    ends = {"bos_token_id": end - 1, "eos_token_id": end, "pad_token_id": end}
+    own = {"vision_config": tower(image) | size, "text_config": tower(text) | length | ends}
+    return CLIPConfig(projection_dim=manifest["embed_dim"], **own)
 
 
 def write_tokenizer(artifact: Path, folder: Path, manifest: dict[str, Any]) -> None:
     """The artifact's tokenizer, for transformers' CLIPTokenizerFast."""
     shutil.copy(artifact / "tokenizer.json", folder / "tokenizer.json")
     model = json.loads((artifact / "tokenizer.json").read_text("utf-8"))["model"]
-    end = next(token for token, number in model["vocab"].items() if number == manifest["text"]["eot_id"])
-    start = next(
-        token for token, number in model["vocab"].items() if number == manifest["text"]["eot_id"] - 1
-    )
+    tokens = {number: token for token, number in model["vocab"].items()}
+    end = tokens[manifest["text"]["eot_id"]]
     settings = {
         "tokenizer_class": "CLIPTokenizer",
         "model_max_length": manifest["text"]["context_length"],
-        "bos_token": start,
-        "eos_token": end,
-        "pad_token": end,
-        "unk_token": end,
+        "bos_token": tokens[manifest["text"]["eot_id"] - 1],
+        **dict.fromkeys(("eos_token", "pad_token", "unk_token"), end),
     }
     (folder / "tokenizer_config.json").write_text(json.dumps(settings), "utf-8")
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from loadtests import closed_loop
-from loadtests.bodies import Call, Calls, photo
+from loadtests.bodies import Call, Calls
 from loadtests.peers.contestants import Contestant
 from loadtests.peers.server import PeerServer
 from loadtests.words import phrases
@@ -98,12 +98,6 @@ class Served:
         return lambda number: classify(image, phrases(count * (number + 1), count))
 
 
-def photographs(contests: Sequence[Contest]) -> dict[tuple[int, int], bytes]:
-    """The JPEG of every size, by width and height."""
-    sizes = {(640, 480)} | {(contest.width, contest.height) for contest in contests}
-    return {size: photo(*size) for size in sizes}
-
-
 def measure(
     participants: Mapping[str, TakeTurn],
     contests: Sequence[Contest],
@@ -124,11 +118,12 @@ def measure(
                 if turn is None or not number:
                     continue
                 own = results.setdefault(contest.name, {"about": contest.about, "turns": {}})["turns"]
-                own.setdefault(name, []).append({key: _rounded(value) for key, value in asdict(turn).items()})
+                own.setdefault(name, []).append(
+                    {
+                        key: round(value, 3) if isinstance(value, float) else value
+                        for key, value in asdict(turn).items()
+                    }
+                )
                 failed = f", {turn.failed} FAILED" if turn.failed else ""
                 say(f"round {number}: {contest.name}: {name}: {turn.rate:.2f}/s{failed}")
     return results
-
-
-def _rounded(value: float | None) -> float | None:
-    return round(value, 3) if isinstance(value, float) else value

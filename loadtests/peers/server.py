@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import signal
 import subprocess
 import time
 import urllib.error
-import urllib.request
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
 from loadtests.bodies import Call
+from loadtests.client import ask
 from loadtests.observe import bytes_of_all, process_tree
 
 _START_SECONDS = 240.0
@@ -22,13 +22,6 @@ _STOP_SECONDS = 30.0
 
 class NotRunning(Exception):
     """The server ended or did not answer; the message has its last words."""
-
-
-def ask(url: str, call: Call, timeout: float = 60.0) -> Any:
-    """The JSON that answers one request. Raises OSError (URLError, HTTPError) where there is none."""
-    request = urllib.request.Request(url + call.path, call.body, {"Content-Type": call.content_type})
-    with urllib.request.urlopen(request, timeout=timeout) as answer:
-        return json.load(answer)
 
 
 class PeerServer:
@@ -50,6 +43,7 @@ class PeerServer:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+        self.pid = self._process.pid
 
     def wait_for_answer(self, call: Call) -> Any:
         """Ask until there is an answer; gives its JSON.
@@ -73,10 +67,6 @@ class PeerServer:
                 return answer
             time.sleep(0.1)
         raise NotRunning(f"no answer in {_START_SECONDS:g} s, last {last}: {self._last_words()}")
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
 
     def pause(self) -> None:
         self._signal(signal.SIGSTOP)
@@ -112,7 +102,5 @@ class PeerServer:
 
 
 def _send(pid: int, number: signal.Signals) -> None:
-    try:
+    with suppress(ProcessLookupError):
         os.kill(pid, number)
-    except ProcessLookupError:
-        return

@@ -15,9 +15,8 @@ from clipserve.demo import FOLDER as DEMO
 from loadtests.__main__ import cli
 from loadtests.bodies import photo
 from loadtests.edge import Replica, edge
-from loadtests.gateway import gateway
+from loadtests.gateway import available, gateway
 from loadtests.process import started
-from loadtests.wrk import available
 from tests.support import Running
 
 ROOT = Path(__file__).parents[2]
@@ -45,13 +44,13 @@ def test_the_gateway_is_measured_on_arithmetic(monkeypatch: pytest.MonkeyPatch, 
         pytest.skip("wrk is not installed")
     monkeypatch.chdir(ROOT)
     if not with_wrk:
-        monkeypatch.setattr("loadtests.wrk.available", lambda: False)
+        monkeypatch.setattr("loadtests.gateway.available", lambda: False)
     with started("loadtests.fake_service", models="service/clipserve/demo") as server:
         run = gateway(server, connections=2, seconds=0.2)
-    assert run.texts.rate > 10
-    assert run.texts.errors == 0
+    assert run.rate > 10
+    assert run.errors == 0
     assert run.server_cpu > 0
-    assert run.texts.generator == ("wrk" if with_wrk else "Python threads")
+    assert run.generator == ("wrk" if with_wrk else "Python threads")
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +18,18 @@ import pytest
 import yaml
 
 from clipserve.clip.artifact import read_manifest
-from clipserve.clip.manifest import TextSpec
 from clipserve.clip.tokenizer import load_tokenizer
 from clipserve.demo import FOLDER as DEMO
-from loadtests.gpu import inputs
+from loadtests.closed_loop import calls_per_second
+from loadtests.gpu import command, encoders, inputs
 from loadtests.gpu.agreement import Encoder, cosines, judged
 from loadtests.gpu.encoders import placed
-from loadtests.gpu.findings import Findings, at_least
-from loadtests.gpu.rates import calls_per_second, gpu_use, nvidia_smi
+from loadtests.gpu.findings import Findings, Line, at_least
+from loadtests.gpu.inputs import Case
+from loadtests.gpu.rates import Plan, gpu_use, keeps_up, nvidia_smi
 from loadtests.gpu.sessions import Variant
-from loadtests.gpu.triton import message, since
+from loadtests.gpu.triton import message, send, since
+from loadtests.process import fake_triton
 from tests.process import ROOT
 
 # Modules that only the tests bring: where a GPU is they may be missing.
@@ -70,7 +73,7 @@ def test_without_a_gpu_it_fails_with_the_reason(tmp_path: Path) -> None:
     (line,) = data["lines"]
     assert (status, line["what"], line["passed"]) == (1, "CUDA", False)
     assert line["value"].startswith("no NVIDIA GPU is found")
-    assert "1 of 1 fail" in said
+    assert "1 of 1 refuted" in said
 
 
 @pytest.mark.parametrize(
@@ -115,8 +118,6 @@ def test_inputs_are_as_asked_and_the_same_each_time() -> None:
     assert feeds["token_ids"].shape == (5, 16)
     assert feeds["lengths"].max() <= 16
     assert inputs.part(feeds, 2, 1)["lengths"].tolist() == feeds["lengths"][1:3].tolist()
-    assert inputs.lengths_of(manifest.text) == (16, 32, 77)
-    assert inputs.lengths_of(TextSpec(context_length=64, padding="fixed")) == (64,)
 
 
 def test_a_message_to_triton_has_one_number_of_tokens_a_row() -> None:
@@ -172,10 +173,89 @@ def test_what_goes_wrong_is_a_line_in_the_file_and_the_rest_goes_on(
         pass
     (line,) = findings.failed
     assert (line.what, line.value) == ("image", "RuntimeError: CUDA failure 2: out of memory")
-    assert "FAIL  fp16: image" in capsys.readouterr().out
+    assert "REFUTED fp16: image" in capsys.readouterr().out
     kept = json.loads((tmp_path / "new" / "check.json").read_text())
     assert kept["lines"] == [vars(line)]
     assert kept["speeds"] == [{"rate": None}]
+
+
+def test_what_was_measured_before_a_part_failed_or_the_run_was_killed_is_in_the_file(tmp_path: Path) -> None:
+    findings = Findings(tmp_path / "check.json")
+
+    def measuring() -> Iterator[Line]:
+        yield at_least("fp32", "1 row", 1.0, 0.9)
+        kept = json.loads(findings.path.read_text())
+        assert [line["what"] for line in kept["lines"]] == ["1 row"], "a kill here would lose it"
+        raise RuntimeError("out of memory")
+
+    with findings.trying("fp32", "image"):
+        findings.add_each(measuring())
+    kept = json.loads(findings.path.read_text())
+    assert [line["passed"] for line in kept["lines"]] == [True, False]
+
+
+def test_the_most_valuable_part_comes_first_and_one_that_fails_ends_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = list[str]()
+
+    def part(name: str) -> Callable[..., None]:
+        def measure(_: Findings, variant: Variant, *__: object) -> None:
+            done.append(f"{name} {variant.precision}")
+            if name in ("vectors", "service"):
+                raise RuntimeError(name)
+
+        return measure
+
+    for name in ("vectors", "rates", "nodes"):
+        monkeypatch.setattr(f"loadtests.gpu.encoders.{name}", part(name))
+    monkeypatch.setattr("loadtests.gpu.service.measured", part("service"))
+    monkeypatch.setattr(
+        command, "cases", lambda *_: [Case("image", "image.onnx", {}, np.zeros(0, np.float32), None)]
+    )
+    findings = Findings(tmp_path / "check.json")
+    variants = [Variant(precision, DEMO, cuda=False) for precision in ("fp32", "fp16")]
+    command._in_process(findings, variants, Plan([1], 0.0, 1, 1))
+    order = ("vectors", "service", "rates", "nodes")
+    assert done == [f"{name} {precision}" for name in order for precision in ("fp32", "fp16")]
+    assert [line.value for line in findings.failed] == [
+        f"RuntimeError: {name}" for name in order[:2] for _ in "12"
+    ]
+
+
+def test_on_a_gpu_a_rate_holds_or_refutes_what_the_document_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """64 rows a call and two calls at a time are the service's on a GPU, because they are said to be faster."""
+    calls = {1: 100.0, 64: 10.0}
+    monkeypatch.setattr(Variant, "session", lambda *_: None)
+    monkeypatch.setattr(
+        encoders,
+        "_calls_per_second",
+        lambda _, feeds, *__, **___: {"run": calls[len(feeds["pixels"])], "two at a time": 9.0},
+    )
+    findings = Findings(tmp_path / "check.json")
+    case = Case("image", "image.onnx", {"pixels": np.zeros((64, 1))}, np.zeros(0, np.float32), None)
+    encoders.rates(findings, Variant("fp32", DEMO, cuda=True), case, Plan([1, 64], 0.0, 1, 1))
+    assert {line.what: (line.value, line.passed) for line in findings.lines} == {
+        "image, 64 rows in a call against one": ("6.40", True),
+        "image, two calls at a time against one": ("0.90", False),
+    }
+
+
+def test_a_generator_that_is_too_slow_is_told() -> None:
+    assert keeps_up("Triton fp16", "image, 4 senders", 0.5).passed is True
+    slow = keeps_up("Triton fp16", "image, 4 senders", 0.97)
+    assert (slow.passed, slow.value) == (False, "97 % of a core")
+
+
+def test_a_process_that_sends_takes_a_tenth_of_a_millisecond_of_cpu_a_row_at_most() -> None:
+    """So that four of them send 40,000 rows a second; the messages are made before."""
+    manifest = read_manifest(DEMO)
+    feeds = inputs.texts(64, 16, load_tokenizer(DEMO, manifest.text))
+    with fake_triton(DEMO) as triton:
+        calls, cores = send(triton.url, message("demo_text", feeds), 1.0)
+    assert cores / (64 * calls) < 1e-4
 
 
 def test_the_document_starts_triton_as_compose_does() -> None:

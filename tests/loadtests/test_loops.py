@@ -108,7 +108,6 @@ def test_goodput_counts_what_was_expected_and_in_time() -> None:
     )
     assert load.goodput() == 1.5
     assert load.goodput(within=0.2) == 1.0
-    assert load.rate == 1.5
     assert load.refusals == [0.01]
     assert load.failed == 3
     assert len(load.latencies) == 6
