@@ -4,34 +4,58 @@ It takes constants of int8 before DequantizeLinear alone ("Int8 constant is only
 demo casts those that its weights are stored in. So plans are built from a copy, where such constants are fp32: the
 same values, which a Cast to fp32 leaves as they are. What no copy mends is refused before a build.
 
-The image that writes the lines has no `onnx`: of ONNX's message the fields below are read, and all others are kept.
+The image that writes the lines has no `onnx`, and its job little memory: what is needed of ONNX's message is read
+where it lies in the file, and all else is passed over.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 from clipserve_models.errors import ModelsError
 
-# The numbers are those of onnx.proto.
-_MESSAGES = {
-    "Model": {"graph": (7, "Graph")},
-    "Graph": {"node": (1, "Node*"), "initializer": (5, "Tensor*"), "value_info": (13, "Value*")},
-    "Node": {"input": (1, "string*"), "op_type": (4, "string"), "domain": (7, "string")},
-    "Tensor": {"data_type": (2, "int32"), "name": (8, "string"), "raw_data": (9, "bytes")},
-    "Value": {"name": (1, "string"), "type": (2, "Type")},
-    "Type": {"tensor_type": (1, "TensorType")},
-    "TensorType": {"elem_type": (1, "int32")},
-}
+# Numbers of fields in onnx.proto: of the model; its graph; a node; a constant; a value, its type and the
+# type of a tensor.
+_GRAPH = 7
+_NODE, _CONSTANT, _VALUE = 1, 5, 13
+_INPUT, _OPERATOR, _DOMAIN = 1, 4, 7
+_DATA_TYPE, _CONSTANT_NAME, _RAW_DATA = 2, 8, 9
+_VALUE_NAME, _TYPE, _TENSOR_TYPE, _ELEM_TYPE = 1, 2, 1, 1
+
 _NAMES = {1: "fp32", 2: "uint8", 3: "int8", 6: "int32", 7: "int64", 9: "bool", 10: "fp16", 16: "bf16"}
 _FLOAT, _UINT8, _INT8 = 1, 2, 3
-_TAKEN = {*_NAMES} - {_UINT8, _INT8}
 # What onnxruntime's quantization makes and TensorRT has not.
 _UNKNOWN = {"ConvInteger", "DynamicQuantizeLinear", "MatMulInteger", "QLinearConv", "QLinearMatMul"}
+
+
+@dataclass
+class Types:
+    """What a graph says of types. `read`: names that another node than DequantizeLinear reads."""
+
+    constants: dict[str, int] = field(default_factory=dict)
+    values: dict[str, int] = field(default_factory=dict)
+    operators: list[str] = field(default_factory=list)  # with the domain before it, if it is not ONNX's
+    read: set[str] = field(default_factory=set)
+
+    @property
+    def cast(self) -> list[str]:
+        """Constants of int8 that TensorRT would not take."""
+        return [name for name, kind in self.constants.items() if kind == _INT8 and name in self.read]
+
+    def violations(self) -> list[str]:
+        """What TensorRT does not take, in words."""
+        wrong = {name: kind for name, kind in self.constants.items() if kind not in _NAMES or kind == _UINT8}
+        wrong |= {name: kind for name, kind in self.values.items() if kind == _UINT8}
+        wrong |= dict.fromkeys(self.cast, _INT8)
+        found = [
+            f"{name} is {_NAMES.get(kind, f'of the type {kind} of ONNX')}" for name, kind in wrong.items()
+        ]
+        return found + [f"it has {name}" for name in self.operators if "." in name or name in _UNKNOWN]
 
 
 def for_tensorrt(folder: Path, graph: str) -> str:
@@ -40,76 +64,113 @@ def for_tensorrt(folder: Path, graph: str) -> str:
     Raises:
         ModelsError: TensorRT could not read it either.
     """
-    model = _model()
-    model.ParseFromString((folder / graph).read_bytes())
-    name, written = f"{Path(graph).stem}.tensorrt.onnx", _dequantize(model.graph)
-    if found := violations(model.graph):
+    name, cast = graph, set(types(folder / graph).cast)
+    if cast:
+        name = f"{Path(graph).stem}.tensorrt.onnx"
+        _write(folder / name, _mapped(folder / graph), cast)
+    if found := types(folder / name).violations():
         raise ModelsError(
             f"TensorRT could not read {folder / graph}: {'; '.join(found[:3])}. Build plans of the model in fp32, "
             "or of its fp16 variant: `clipserve models variant --precision fp16` makes one."
         )
-    if written:
-        (folder / name).write_bytes(model.SerializeToString())
-    return name if written else graph
+    return name
 
 
-def violations(graph: Any) -> list[str]:
-    """Constants, values and nodes of a graph that TensorRT does not take, in words."""
-    found = [f"{each.name} is {_named(each.data_type)}" for each in _casted(graph)]
-    found += [
-        f"{each.name} is {_named(each.data_type)}"
-        for each in graph.initializer
-        if each.data_type not in {*_TAKEN, _INT8}
-    ]
-    found += [f"{each.name} is uint8" for each in graph.value_info if _type(each) == _UINT8]
-    return found + [
-        f"it has the node {node.domain or 'ONNX'} {node.op_type}"
-        for node in graph.node
-        if node.domain or node.op_type in _UNKNOWN
-    ]
+def types(path: Path) -> Types:
+    """Of a graph in ONNX's format."""
+    found = Types()
+    for number, value, _ in _of_graph(_mapped(path)):
+        if number == _CONSTANT:
+            own = _last(value)
+            found.constants[_text(own[_CONSTANT_NAME])] = own[_DATA_TYPE]
+        elif number == _VALUE:
+            found.values[_text(_last(value)[_VALUE_NAME])] = _elem_type(value)
+        elif number == _NODE:
+            own = _last(value)
+            operator, domain = _text(own[_OPERATOR]), _text(own.get(_DOMAIN, b""))
+            found.operators.append(f"{domain}.{operator}" if domain else operator)
+            if operator != "DequantizeLinear":
+                found.read |= {_text(each) for name, each, _ in _fields(value) if name == _INPUT}
+    return found
 
 
-def _casted(graph: Any) -> list[Any]:
-    """Constants of int8 that another node than DequantizeLinear reads."""
-    read = {name for node in graph.node if node.op_type != "DequantizeLinear" for name in node.input}
-    return [each for each in graph.initializer if each.data_type == _INT8 and each.name in read]
+def _write(path: Path, model: memoryview, cast: set[str]) -> None:
+    """The model with these constants in fp32. What it says of int8 between nodes is left out, and known without."""
+    graph = list[Any]()
+    for number, value, whole in _of_graph(model):
+        if number == _CONSTANT and _text(_last(value)[_CONSTANT_NAME]) in cast:
+            graph.append(_dequantized(value) or whole)
+        elif number != _VALUE or _elem_type(value) != _INT8:
+            graph.append(whole)
+    with path.open("wb") as file:
+        for number, _, whole in _fields(model):
+            if number != _GRAPH:
+                file.write(whole)
+        file.write(_head(_GRAPH, sum(map(len, graph))))
+        file.writelines(graph)
 
 
-def _dequantize(graph: Any) -> bool:
-    """Make those fp32, if their values are in the file. Whether there were any."""
-    changed = [each for each in _casted(graph) if each.raw_data]
-    for each in changed:
-        each.raw_data = np.frombuffer(each.raw_data, np.int8).astype("<f4").tobytes()
-        each.data_type = _FLOAT
-    if changed:  # what is said of their types between nodes is known without it, and is another one now
-        kept = [value for value in graph.value_info if _type(value) != _INT8]
-        del graph.value_info[:]
-        graph.value_info.extend(kept)
-    return bool(changed)
+def _dequantized(constant: memoryview) -> bytes | None:
+    """The constant as a field of a graph; None where its values are not in it."""
+    if (raw := _last(constant).get(_RAW_DATA)) is None:
+        return None
+    floats = np.frombuffer(raw, np.int8).astype("<f4").tobytes()
+    kept = [bytes(whole) for number, _, whole in _fields(constant) if number not in (_DATA_TYPE, _RAW_DATA)]
+    made = b"".join([*kept, bytes([_DATA_TYPE << 3, _FLOAT]), _head(_RAW_DATA, len(floats)), floats])
+    return _head(_CONSTANT, len(made)) + made
 
 
-def _type(value: Any) -> int:
-    return int(value.type.tensor_type.elem_type)
+def _mapped(path: Path) -> memoryview:
+    return memoryview(np.memmap(path, np.uint8, "r"))  # type: ignore[arg-type]  # it has a buffer
 
 
-def _named(data_type: int) -> str:
-    return _NAMES.get(data_type, f"of ONNX's type {data_type}")
+def _of_graph(model: memoryview) -> Iterator[tuple[int, Any, memoryview]]:
+    return (each for number, value, _ in _fields(model) if number == _GRAPH for each in _fields(value))
 
 
-def _model() -> Any:
-    """An empty message."""
-    kinds = descriptor_pb2.FieldDescriptorProto
-    file = descriptor_pb2.FileDescriptorProto(name="onnx_part.proto", package="onnx_part", syntax="proto2")
-    for message, members in _MESSAGES.items():
-        made = file.message_type.add(name=message)
-        for name, (number, kind) in members.items():
-            plain = kind.rstrip("*")
-            label = kinds.LABEL_REPEATED if kind != plain else kinds.LABEL_OPTIONAL
-            field = made.field.add(name=name, number=number, label=label)
-            if plain in _MESSAGES:
-                field.type, field.type_name = kinds.TYPE_MESSAGE, f".onnx_part.{plain}"
-            else:
-                field.type = kinds.Type.Value(f"TYPE_{plain.upper()}")
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName("onnx_part.Model"))()
+def _elem_type(value: memoryview) -> int:
+    """Of a value between nodes; 0 where it is no tensor, or has no type."""
+    tensor = _last(_last(value).get(_TYPE, b"")).get(_TENSOR_TYPE, b"")
+    return int(_last(tensor).get(_ELEM_TYPE, 0))
+
+
+def _last(message: Any) -> dict[int, Any]:
+    """Values by number; of those that are repeated the last."""
+    return {number: value for number, value, _ in _fields(memoryview(message))}
+
+
+def _text(value: Any) -> str:
+    return bytes(value).decode()
+
+
+def _fields(message: memoryview) -> Iterator[tuple[int, Any, memoryview]]:
+    """Of a message of protocol buffers: number, value (an int, or bytes where they lie) and the whole field."""
+    at = 0
+    while at < len(message):
+        start = at
+        key, at = _varint(message, at)
+        value: Any
+        if key & 7 == 0:
+            value, at = _varint(message, at)
+        else:
+            size, at = _varint(message, at) if key & 7 == 2 else ({1: 8, 5: 4}[key & 7], at)
+            value, at = message[at : at + size], at + size
+        yield key >> 3, value, message[start:at]
+
+
+def _varint(message: memoryview, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = message[at]
+        value, shift, at = value | (byte & 127) << shift, shift + 7, at + 1
+        if byte < 128:
+            return value, at
+
+
+def _head(number: int, size: int) -> bytes:
+    """What comes before the bytes of a field."""
+    made = bytearray([number << 3 | 2])
+    while size > 127:
+        made.append(size & 127 | 128)
+        size >>= 7
+    return bytes([*made, size])
