@@ -99,25 +99,30 @@ def _write(path: Path, model: memoryview, cast: set[str]) -> None:
     graph = list[Any]()
     for number, value, whole in _of_graph(model):
         if number == _CONSTANT and _text(_last(value)[_CONSTANT_NAME]) in cast:
-            graph.append(_dequantized(value) or whole)
+            graph += _dequantized(value) or [whole]
         elif number != _VALUE or _elem_type(value) != _INT8:
             graph.append(whole)
     with path.open("wb") as file:
         for number, _, whole in _fields(model):
             if number != _GRAPH:
                 file.write(whole)
-        file.write(_head(_GRAPH, sum(map(len, graph))))
-        file.writelines(graph)
+        file.write(_head(_GRAPH, sum(map(_size, graph))))
+        for each in graph:
+            file.write(each.astype("<f4").data if isinstance(each, np.ndarray) else each)
 
 
-def _dequantized(constant: memoryview) -> bytes | None:
-    """The constant as a field of a graph; None where its values are not in it."""
+def _size(part: Any) -> int:
+    return 4 * part.size if isinstance(part, np.ndarray) else len(part)
+
+
+def _dequantized(constant: memoryview) -> list[Any]:
+    """The constant as a field of a graph, with an array in place of its values; empty if they are elsewhere."""
     if (raw := _last(constant).get(_RAW_DATA)) is None:
-        return None
-    floats = np.frombuffer(raw, np.int8).astype("<f4").tobytes()
-    kept = [bytes(whole) for number, _, whole in _fields(constant) if number not in (_DATA_TYPE, _RAW_DATA)]
-    made = b"".join([*kept, bytes([_DATA_TYPE << 3, _FLOAT]), _head(_RAW_DATA, len(floats)), floats])
-    return _head(_CONSTANT, len(made)) + made
+        return []
+    values = np.frombuffer(raw, np.int8)
+    kept = [whole for number, _, whole in _fields(constant) if number not in (_DATA_TYPE, _RAW_DATA)]
+    made = [*kept, bytes([_DATA_TYPE << 3, _FLOAT]), _head(_RAW_DATA, _size(values)), values]
+    return [_head(_CONSTANT, sum(map(_size, made))), *made]
 
 
 def _mapped(path: Path) -> memoryview:
