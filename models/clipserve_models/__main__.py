@@ -99,12 +99,21 @@ def verify(folder: Artifact) -> None:
 
 @app.command()
 def evaluate(
-    photos: Annotated[
-        Path, typer.Argument(help="A folder of labelled photos.", exists=True, file_okay=False)
+    data: Annotated[
+        Path,
+        typer.Argument(
+            help="Labelled photos: a folder, CIFAR's files, .tar (webdataset), .parquet, .csv or .tsv.",
+            exists=True,
+        ),
     ],
     classes: Annotated[
-        Path, typer.Option(help="A file with lines of: index, key, label.", exists=True, dir_okay=False)
-    ],
+        Path | None,
+        typer.Option(
+            help="A file with lines of: index, key, label. Default: the classes of the data.",
+            exists=True,
+            dir_okay=False,
+        ),
+    ] = None,
     url: Annotated[str, typer.Option(help="A running service.")] = "http://127.0.0.1:8080",
     template: Annotated[list[str] | None, typer.Option(help="Default: the model's own; repeatable.")] = None,
     label_set: Annotated[
@@ -112,9 +121,9 @@ def evaluate(
     ] = None,
 ) -> None:
     """Measure the zero-shot accuracy of a running service on labelled photos, over HTTP."""
-    from clipserve_models.evaluate import evaluate as measure
+    from clipserve_models.evaluation.measuring import evaluate as measure
 
-    typer.echo(str(measure(url, photos, classes, template or [], label_set)))
+    typer.echo(str(measure(url, data, classes, template or [], label_set)))
 
 
 @app.command()

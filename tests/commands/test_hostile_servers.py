@@ -19,7 +19,7 @@ import pytest
 
 from clipserve.client import http
 from clipserve_models.errors import ModelsError
-from clipserve_models.evaluate import evaluate
+from clipserve_models.evaluation.measuring import evaluate
 from tests.commands.hostile import (
     CAT,
     EMBEDDED,
@@ -147,7 +147,7 @@ def test_an_evaluation_asks_for_the_photos_of_its_classes(tmp_path: Path) -> Non
 def test_a_bad_photo_ends_an_evaluation_before_those_behind_it_are_asked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("clipserve_models.evaluate._PHOTOS", 1)
+    monkeypatch.setattr("clipserve_models.evaluation.measuring._ITEMS", 1)
     (tmp_path / "classes.tsv").write_text("0\tcat\ta cat\n", "utf-8")
     (photos(tmp_path) / "cat/2.jpg").write_bytes(CAT.read_bytes())
     refusal = json.dumps({"code": "unsupported_format", "detail": "it is no image."}).encode()

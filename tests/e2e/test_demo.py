@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from clipserve_models.errors import ModelsError
-from clipserve_models.evaluate import evaluate
+from clipserve_models.evaluation.measuring import evaluate
 
 TEN = ["cat", "dog", "car", "coffee", "rocket", "house", "tree", "person", "bicycle", "guitar"]
 

@@ -14,7 +14,8 @@ from clipserve.clip.manifest import ImageSpec, TextSpec
 from clipserve.clip.tokenizer import Tokenizer
 from clipserve.errors import InvalidInput, UnsupportedFormat
 from clipserve_models.errors import ModelsError
-from clipserve_models.evaluate import labelled_photos, read_classes
+from clipserve_models.evaluation.classes import read_classes
+from clipserve_models.evaluation.reading import labelled_photos
 from clipserve_models.verify import Feeds
 
 # With fewer photos the ranges of the activations, or the first percentile, are a matter of chance.

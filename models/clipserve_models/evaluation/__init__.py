@@ -1,0 +1,1 @@
+"""How right a served model is: labelled data in, a report out."""

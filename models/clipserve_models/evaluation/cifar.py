@@ -1,0 +1,121 @@
+"""CIFAR-10 and CIFAR-100 as their authors publish them: Python's pickles, or the binary form.
+
+https://www.cs.toronto.edu/~kriz/cifar.html describes both.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from clipserve_models.errors import ModelsError
+from clipserve_models.evaluation.items import Item
+
+_SIDE = 32
+_PIXELS = 3 * _SIDE * _SIDE
+_TESTS = ("test_batch", "test", "test_batch.bin", "test.bin")  # of CIFAR-10 and CIFAR-100
+_NAMES = ("batches.meta", "meta", "batches.meta.txt", "fine_label_names.txt")
+
+
+def fits(path: Path) -> bool:
+    """A file of one of the forms, or a folder with the test images."""
+    return (_test_file(path) or path).suffix in ("", ".bin") if path.is_file() else bool(_test_file(path))
+
+
+def items(path: Path) -> Iterator[Item]:
+    """The images of a batch, the test images of a folder."""
+    file = _test_file(path) or path
+    numbers, pixels = (_binary if file.suffix == ".bin" else _pickled)(file)
+    images = pixels.reshape(-1, 3, _SIDE, _SIDE).transpose(0, 2, 3, 1)  # [N, 32, 32, 3]
+    for row, (number, image) in enumerate(zip(numbers, images, strict=True)):
+        yield Item(f"{file.name}:{row}", image, (str(number),))
+
+
+def names(path: Path) -> list[str]:
+    """The classes, in the order of their numbers, as the file beside the images has them; none without it."""
+    folder = path if path.is_dir() else path.parent
+    file = next((folder / name for name in _NAMES if (folder / name).is_file()), None)
+    if file is None:
+        return []
+    if file.suffix == ".txt":
+        found = file.read_text("utf-8").split()
+    else:
+        table = _unpickled(file)
+        found = [name.decode() for name in table.get(b"label_names") or table.get(b"fine_label_names") or ()]
+    return [name.replace("_", " ") for name in found]
+
+
+def _test_file(path: Path) -> Path | None:
+    return next((path / name for name in _TESTS if (path / name).is_file()), None)
+
+
+def _binary(file: Path) -> tuple[list[int], npt.NDArray[np.uint8]]:
+    """Numbers of classes, and pixels, uint8 [N, 3072]. CIFAR-100 has a coarse class in front."""
+    head = 1 if "_batch" in file.name else 2
+    rows = np.fromfile(file, np.uint8).reshape(-1, head + _PIXELS)
+    return rows[:, head - 1].tolist(), rows[:, head:]
+
+
+def _pickled(file: Path) -> tuple[list[int], npt.NDArray[np.uint8]]:
+    """As `_binary`."""
+    table = _unpickled(file)
+    data = table.get(b"data")
+    numbers = table.get(b"labels") or table.get(b"fine_labels")
+    if not isinstance(data, _Array) or not isinstance(numbers, list):
+        raise ValueError("it is not a batch of CIFAR")
+    return numbers, data.pixels()
+
+
+class _Array:
+    """In place of NumPy's array, and of its type: it keeps what a pickle says of them, and runs nothing."""
+
+    def __init__(self, *_: object) -> None:
+        self.state: tuple[Any, ...] = ()
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self.state = state
+
+    def pixels(self) -> npt.NDArray[np.uint8]:
+        """uint8 [N, 3072]. Raises ValueError: it is of another kind."""
+        _, shape, _, fortran, content = self.state
+        return np.frombuffer(content, np.uint8).reshape(shape, order="F" if fortran else "C")
+
+
+def _latin1(text: str, _: str) -> bytes:
+    """How Python 3 writes bytes for Python 2."""
+    return text.encode("latin1")
+
+
+_KNOWN = {
+    ("numpy.core.multiarray", "_reconstruct"): _Array,
+    ("numpy._core.multiarray", "_reconstruct"): _Array,
+    ("numpy", "ndarray"): _Array,
+    ("numpy", "dtype"): _Array,
+    ("_codecs", "encode"): _latin1,
+}
+
+
+class _Restricted(pickle.Unpickler):
+    """A pickle is a program: this one may name nothing but the five above."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) in _KNOWN:
+            return _KNOWN[module, name]
+        raise pickle.UnpicklingError(f"it asks for {module}.{name}, and only arrays are read")
+
+
+def _unpickled(file: Path) -> dict[bytes, Any]:
+    """Raises ModelsError: it is none of CIFAR's pickles, or asks for more than arrays."""
+    try:
+        with file.open("rb") as opened:
+            table = _Restricted(opened, encoding="bytes").load()
+    except (pickle.UnpicklingError, EOFError, ValueError) as error:
+        raise ModelsError(f"{file} is none of CIFAR's pickles: {error}.") from None
+    if not isinstance(table, dict):
+        raise ModelsError(f"{file} is none of CIFAR's pickles: it holds no table.")
+    return {key if isinstance(key, bytes) else str(key).encode(): value for key, value in table.items()}

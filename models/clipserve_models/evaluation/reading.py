@@ -1,0 +1,143 @@
+"""Labelled data, file by file: a reader for each form behind one table."""
+
+from __future__ import annotations
+
+import csv
+import json
+import tarfile
+from collections.abc import Callable, Collection, Iterator
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+from typing import NamedTuple
+
+from clipserve.commands.vectors.listing import SUFFIXES
+from clipserve_models.errors import ModelsError
+from clipserve_models.evaluation import cifar
+from clipserve_models.evaluation.items import Item, item_of, truths_of
+
+_ROWS = 64  # of a Parquet file that are in memory at a time
+_FAULTS = (OSError, ValueError, KeyError, EOFError, csv.Error, tarfile.TarError)
+
+
+def labelled_photos(folder: Path, keys: Collection[str]) -> Iterator[tuple[Path, str]]:
+    """The photos that have one of these keys, each with it.
+
+    A photo's key is the name of its folder (ImageNet's layout), or the part of its own name before the first `_`.
+    """
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() in SUFFIXES:
+            for key in (path.parent.name, path.stem.partition("_")[0]):
+                if key in keys:
+                    yield path, key
+                    break
+
+
+def _folder(folder: Path, keys: Collection[str]) -> Iterator[Item]:
+    """With keys the photos that have one; without, each folder in it is a class."""
+    keys = keys or [path.name for path in folder.iterdir() if path.is_dir()]
+    for path, key in labelled_photos(folder, keys):
+        yield Item(str(path.relative_to(folder)), path, (key,))
+
+
+def _table(file: Path, _: Collection[str]) -> Iterator[Item]:
+    """A CSV or TSV with a header. Rows of one image that follow each other are one item."""
+    with file.open(encoding="utf-8-sig", newline="") as lines:
+        delimiter = "\t" if file.suffix.lower() == ".tsv" else ","
+        rows = csv.DictReader(lines, delimiter=delimiter)
+        each = (item_of(f"{file.name}, row {number}", row, file.parent) for number, row in enumerate(rows, 1))
+        for _image, same in groupby(each, lambda item: item.image):
+            first, *others = same
+            classes = first.classes + sum((item.classes for item in others), ())
+            captions = first.captions + sum((item.captions for item in others), ())
+            yield Item(first.id, first.image, classes, captions)
+
+
+def _parquet(file: Path, _: Collection[str]) -> Iterator[Item]:
+    try:
+        from pyarrow import parquet
+    except ModuleNotFoundError:
+        raise ModelsError(f"{file}: to read Parquet, pip install 'clipserve[parquet]'.") from None
+    row = 0
+    with parquet.ParquetFile(file) as opened:
+        for batch in opened.iter_batches(_ROWS):
+            for fields in batch.to_pylist():
+                row += 1
+                yield item_of(f"{file.name}, row {row}", fields, file.parent)
+
+
+def _tar(file: Path, _: Collection[str]) -> Iterator[Item]:
+    """A webdataset: files of one stem that follow each other are one item."""
+    with tarfile.open(file, "r|*") as archive:
+        named = ((*_stem(member.name), member) for member in archive if member.isfile())
+        for stem, members in groupby(named, itemgetter(0)):
+            parts: dict[str, bytes] = {}
+            for _stem_again, suffix, member in members:
+                content = archive.extractfile(member)
+                parts[suffix] = content.read() if content else b""
+            if any(f".{suffix}" in SUFFIXES for suffix in parts):
+                yield _sample(f"{file.name}: {stem}", parts)
+
+
+def _stem(name: str) -> tuple[str, str]:
+    """`a/b.c.jpg`: `a/b` and `c.jpg`, as webdataset has it."""
+    folder, slash, file = name.rpartition("/")
+    stem, _, suffix = file.partition(".")
+    return folder + slash + stem, suffix.lower()
+
+
+def _sample(where: str, parts: dict[str, bytes]) -> Item:
+    image = next(content for suffix, content in parts.items() if f".{suffix}" in SUFFIXES)
+    classes, captions = truths_of(json.loads(parts.get("json", b"{}")))
+    if "cls" in parts:
+        classes = (parts["cls"].decode().strip(),)
+    elif "txt" in parts:
+        captions = tuple(line for line in parts["txt"].decode().splitlines() if line.strip())
+    if not classes and not captions:
+        raise ValueError(f"{where} has neither .cls, .txt nor a label or caption in .json")
+    return Item(where, image, classes, captions)
+
+
+def _cifar(path: Path, _: Collection[str]) -> Iterator[Item]:
+    return cifar.items(path)
+
+
+class _Form(NamedTuple):
+    fits: Callable[[Path], bool]
+    items: Callable[[Path, Collection[str]], Iterator[Item]]
+
+
+# The first that fits. A folder of shards is one of the files in it.
+_FORMS = (
+    _Form(cifar.fits, _cifar),
+    _Form(lambda path: path.name.lower().endswith((".tar", ".tar.gz", ".tgz")), _tar),
+    _Form(lambda path: path.suffix.lower() == ".parquet", _parquet),
+    _Form(lambda path: path.suffix.lower() in (".csv", ".tsv"), _table),
+    _Form(Path.is_dir, _folder),
+)
+
+
+def read_items(data: Path, keys: Collection[str] = ()) -> Iterator[Item]:
+    """All items, in an order that depends on the data alone. `keys`: of the classes, for a folder of photos.
+
+    Raises:
+        ModelsError: the data are of no known form, or damaged.
+    """
+    for path in _shards(data):
+        form = next((form for form in _FORMS if form.fits(path)), None)
+        if form is None:
+            raise ModelsError(
+                f"{path} is none of: a folder of photos, CIFAR's files, .tar, .parquet, .csv or .tsv."
+            )
+        try:
+            yield from form.items(path, keys)
+        except _FAULTS as error:
+            raise ModelsError(f"{path} cannot be read: {error}.") from None
+
+
+def _shards(data: Path) -> list[Path]:
+    if data.is_dir():
+        for suffix in (".tar", ".parquet"):
+            if found := sorted(data.glob(f"*{suffix}")):
+                return found
+    return [data]
