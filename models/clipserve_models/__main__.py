@@ -15,6 +15,7 @@ from clipserve.clip.artifact import ArtifactError, read_manifest
 from clipserve_models.cache import Artifact, in_cache
 from clipserve_models.catalog import RANDOM, base_of, read_catalog, resolve
 from clipserve_models.errors import ModelsError, not_installed
+from clipserve_models.evaluation.command import evaluate
 
 if TYPE_CHECKING:
     from clipserve_models.plans import PlansRecord
@@ -97,33 +98,7 @@ def verify(folder: Artifact) -> None:
     )
 
 
-@app.command()
-def evaluate(
-    data: Annotated[
-        Path,
-        typer.Argument(
-            help="Labelled photos: a folder, CIFAR's files, .tar (webdataset), .parquet, .csv or .tsv.",
-            exists=True,
-        ),
-    ],
-    classes: Annotated[
-        Path | None,
-        typer.Option(
-            help="A file with lines of: index, key, label. Default: the classes of the data.",
-            exists=True,
-            dir_okay=False,
-        ),
-    ] = None,
-    url: Annotated[str, typer.Option(help="A running service.")] = "http://127.0.0.1:8080",
-    template: Annotated[list[str] | None, typer.Option(help="Default: the model's own; repeatable.")] = None,
-    label_set: Annotated[
-        str | None, typer.Option(help="A label set of the service, with these labels.")
-    ] = None,
-) -> None:
-    """Measure the zero-shot accuracy of a running service on labelled photos, over HTTP."""
-    from clipserve_models.evaluation.measuring import evaluate as measure
-
-    typer.echo(str(measure(url, data, classes, template or [], label_set)))
+app.command()(evaluate)
 
 
 @app.command()

@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 
 from clipserve.client import http
+from clipserve.client.errors import OddAnswer
 from clipserve_models.errors import ModelsError
-from clipserve_models.evaluation.measuring import evaluate
 from tests.commands.hostile import (
     CAT,
     EMBEDDED,
@@ -36,6 +36,7 @@ from tests.commands.hostile import (
     run,
     serving,
 )
+from tests.models.evaluation.asking import evaluated
 
 ODD = "answered something that is not clipserve's: "
 MEGABYTE = bytes(1_000_000)
@@ -112,8 +113,8 @@ def test_an_odd_answer_behind_good_ones_is_a_line(content: bytes, tmp_path: Path
         is_a_line(run(*WORDS["classify"], "--url", url))
         is_a_line(run("embed", CAT, "--out", tmp_path / "a.npz", "--url", url))
         (tmp_path / "classes.tsv").write_text("0\tcat\ta cat\n", "utf-8")
-        with pytest.raises(ModelsError, match="clipserve's"):
-            evaluate(url, photos(tmp_path), tmp_path / "classes.tsv", [])
+        with pytest.raises(OddAnswer, match="clipserve's"):
+            evaluated(url, photos(tmp_path), tmp_path / "classes.tsv")
     assert not (tmp_path / "a.npz").exists()
 
 
@@ -126,9 +127,9 @@ def photos(folder: Path) -> Path:
 def test_an_evaluation_asks_for_the_photos_of_its_classes(tmp_path: Path) -> None:
     (tmp_path / "classes.tsv").write_text("0\tcat\ta\n1\tdog\ta dog\n", "utf-8")
     with serving(good_but({})) as (url, requests):
-        accuracy = evaluate(url, photos(tmp_path), tmp_path / "classes.tsv", [])
-    assert (accuracy.photos, accuracy.labels, accuracy.top1) == (1, 2, 1.0)
-    head, _, sent = requests[0].partition(b"\r\n\r\n")
+        figures = evaluated(url, photos(tmp_path), tmp_path / "classes.tsv").figures
+    assert (figures["images"], figures["classes"], figures["top1"]) == (1, 2, 1.0)
+    head, _, sent = requests[-1].partition(b"\r\n\r\n")
     kind = re.search(rb"(?i)content-type: *(multipart/form-data; *boundary=\S+)", head)
     assert kind
     form = message_from_bytes(b"Content-Type: " + kind[1] + b"\r\n\r\n" + sent)
@@ -140,23 +141,20 @@ def test_an_evaluation_asks_for_the_photos_of_its_classes(tmp_path: Path) -> Non
         ("image", CAT.read_bytes()),
         ("labels", b"a"),
         ("labels", b"a dog"),
-        ("top_k", b"5"),
+        ("model", b"toy"),
+        ("expect_fingerprint", b"toy@1"),
     ]
 
 
-def test_a_bad_photo_ends_an_evaluation_before_those_behind_it_are_asked(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("clipserve_models.evaluation.measuring._ITEMS", 1)
+def test_a_bad_photo_ends_an_evaluation(tmp_path: Path) -> None:
     (tmp_path / "classes.tsv").write_text("0\tcat\ta cat\n", "utf-8")
     (photos(tmp_path) / "cat/2.jpg").write_bytes(CAT.read_bytes())
     refusal = json.dumps({"code": "unsupported_format", "detail": "it is no image."}).encode()
     with (
-        serving(good_but({"/classify": body(refusal, 415)})) as (url, requests),
+        serving(good_but({"/classify": body(refusal, 415)})) as (url, _),
         pytest.raises(ModelsError, match=r"1\.jpg: unsupported_format"),
     ):
-        evaluate(url, tmp_path, tmp_path / "classes.tsv", [])
-    assert sum(each.startswith(b"POST /classify ") for each in requests) == 1
+        evaluated(url, tmp_path, tmp_path / "classes.tsv")
 
 
 LONG: dict[str, tuple[Any, str]] = {

@@ -10,8 +10,9 @@ import httpx
 import numpy as np
 import pytest
 
+from clipserve.client.errors import Unreachable
 from clipserve_models.errors import ModelsError
-from clipserve_models.evaluation.measuring import evaluate
+from tests.models.evaluation.asking import evaluated
 
 TEN = ["cat", "dog", "car", "coffee", "rocket", "house", "tree", "person", "bicycle", "guitar"]
 
@@ -60,35 +61,41 @@ def test_evaluate_measures_a_running_service(demo: str, photos: dict[str, bytes]
     (tmp_path / "unlabelled.jpg").write_bytes(photos["cat"])
     classes = tmp_path / "classes.tsv"
     classes.write_text("0\tn1\tcat\n1\tn2\tcoffee\n2\tn3\trocket\n3\tn4\tguitar\n")
-    accuracy = evaluate(demo, tmp_path, classes, [])
-    assert (accuracy.photos, accuracy.labels) == (4, 4)
-    assert (accuracy.top1, accuracy.top5) == (0.75, 1.0)
-    assert "top-1 75.0%" in str(accuracy)
+    report = evaluated(demo, tmp_path, classes)
+    figures = report.figures
+    assert [figures[each] for each in ("images", "classes", "classes_that_occur")] == [4, 4, 3]
+    assert (figures["top1"], figures["mean_per_class"]) == (0.75, pytest.approx((0.5 + 1 + 1) / 3, abs=1e-6))
+    assert figures["confusions"] == [{"truth": "cat", "said": "coffee", "times": 1, "of": 2}]
+    assert "| right label first (top-1) | 75.00% |" in report.as_markdown()
     # A set in which the labels are described as one another: what was right is wrong.
     crossed = [{"label": "cat", "prompts": ["coffee"]}, {"label": "coffee", "prompts": ["cat"]}]
     put = httpx.put(f"{demo}/label-sets/crossed", json={"labels": [*crossed, "rocket", "guitar"]}, timeout=30)
     assert put.json()["state"] == "ready"
-    assert evaluate(demo, tmp_path, classes, [], "crossed").top1 == 0.5
+    assert evaluated(demo, tmp_path, classes, label_set="crossed").figures["top1"] == 0.5
     # A set that gives no label to what it is not sure of.
     strict = {"labels": ["cat", "coffee", "rocket", "guitar"], "threshold": 1.0, "scoring": "cosine"}
     put = httpx.put(f"{demo}/label-sets/strict", json=strict, timeout=30)
     assert put.json()["state"] == "ready"
-    accuracy = evaluate(demo, tmp_path, classes, [], "strict")
-    assert (accuracy.photos, accuracy.top1, accuracy.top5) == (4, 0.0, 0.0)
+    figures = evaluated(demo, tmp_path, classes, label_set="strict").figures
+    assert (figures["images"], figures["top1"], figures["calibration"]) == (4, 0.0, None)
+    assert figures["confusions"] == figures["surest_mistakes"] == []
     with pytest.raises(ModelsError, match="--template or --label-set"):
-        evaluate(demo, tmp_path, classes, ["a {}"], "strict")
+        evaluated(demo, tmp_path, classes, templates=("a {}",), label_set="strict")
+    classes.write_text("0\tn1\tcat\n1\tn2\tcoffee\n2\tn3\trocket\n")
+    with pytest.raises(ModelsError, match="answers 'guitar', which is none of the 3 classes"):
+        evaluated(demo, tmp_path, classes, label_set="crossed")
 
 
 def test_evaluate_says_what_is_missing(demo: str, tmp_path: Path) -> None:
     classes = tmp_path / "classes.tsv"
     classes.write_text("0\tn1\tcat\n")
-    with pytest.raises(ModelsError, match="holds no photo"):
-        evaluate(demo, tmp_path, classes, [])
+    with pytest.raises(ModelsError, match="holds no image with a class of"):
+        evaluated(demo, tmp_path, classes)
     (tmp_path / "n1_cat.jpg").write_bytes(b"x")
     with pytest.raises(ModelsError, match="unsupported_format"):
-        evaluate(demo, tmp_path, classes, [])
-    with pytest.raises(ModelsError, match="cannot be asked"):
-        evaluate("http://127.0.0.1:9", tmp_path, classes, [])
+        evaluated(demo, tmp_path, classes)
+    with pytest.raises(Unreachable, match="cannot be asked"):
+        evaluated("http://127.0.0.1:9", tmp_path, classes)
 
 
 def test_a_text_finds_its_photograph(demo: str, photos: dict[str, bytes]) -> None:

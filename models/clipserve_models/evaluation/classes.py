@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from clipserve.clip.template_sets import TEMPLATE_SETS
 from clipserve_models.errors import ModelsError
 from clipserve_models.evaluation import cifar
 from clipserve_models.evaluation.items import Item
@@ -14,8 +15,15 @@ from clipserve_models.evaluation.items import Item
 
 @dataclass(frozen=True)
 class Classes:
-    """`labels`: K different ones. `keys`: what data may call a class, to its place among the labels."""
+    """The classes, in the order of their numbers.
 
+    Attributes:
+        names: of all of them; two may have the same (ImageNet has "crane" twice).
+        labels: the K different names.
+        keys: what data may call a class, to its place among the labels.
+    """
+
+    names: tuple[str, ...]
     labels: tuple[str, ...]
     keys: Mapping[str, int]
 
@@ -34,14 +42,17 @@ class Classes:
             ) from None
 
 
-def named(labels: Sequence[str], keys: Iterable[str] = ()) -> Classes:
-    """Classes in the order of their numbers. Two with one name (ImageNet has "crane" twice) are one label."""
-    places = {label: place for place, label in enumerate(dict.fromkeys(labels))}
-    by_number = {str(number): places[label] for number, label in enumerate(labels)}
-    return Classes((*places,), by_number | places | dict(zip(keys, by_number.values(), strict=False)))
+def named(names: Sequence[str], keys: Iterable[str] = ()) -> Classes:
+    """Classes of these names. Data may call them by name (with _ for a space), by number, or by a key of each."""
+    places = {name: place for place, name in enumerate(dict.fromkeys(names))}
+    by_number = {str(number): places[name] for number, name in enumerate(names)}
+    by_name = {name.replace(" ", "_"): place for name, place in places.items()} | places
+    return Classes(
+        (*names,), (*places,), by_number | by_name | dict(zip(keys, by_number.values(), strict=False))
+    )
 
 
-def read_classes(path: Path) -> dict[str, str]:
+def read_keys(path: Path) -> dict[str, str]:
     """Key -> label, from lines of `index <tab> key <tab> label`, as in ImageNet's lists.
 
     Raises:
@@ -54,15 +65,45 @@ def read_classes(path: Path) -> dict[str, str]:
     return {key: label for _, key, label in rows}
 
 
-def classes_of(file: Path | None, data: Path, names: Iterable[str]) -> Classes:
-    """Those of a file, else those that the data bring along. `names`: what the items call them.
+def read_classes(given: str | Path) -> Classes:
+    """Of a file, see `read_keys`, or with a name in each line; or of the template set of a data set.
 
     Raises:
-        ModelsError: the file has another form, or there are numbers alone.
+        ModelsError: there is no such file or set, or the file has another form.
     """
-    if file is not None:
-        by_key = read_classes(file)
-        return named([*by_key.values()], by_key)
+    path = Path(given)
+    if path.is_file():
+        lines = path.read_text("utf-8").splitlines()
+        if any("\t" in line for line in lines):
+            by_key = read_keys(path)
+            return named([*by_key.values()], by_key)
+        names: Sequence[str] = [line.strip() for line in lines if line.strip()]
+    else:
+        names = TEMPLATE_SETS[str(given)].class_names if str(given) in TEMPLATE_SETS else ()
+    if not names:
+        sets = ", ".join(each.name for each in TEMPLATE_SETS.values() if each.class_names)
+        raise ModelsError(
+            f"{given} is neither a file of classes nor a data set whose classes are known: {sets}."
+        )
+    return named(names)
+
+
+def read_templates(given: Sequence[str]) -> tuple[str, ...]:
+    """Each as it is, or the lines of a file of this name."""
+    files = [Path(each) for each in given]
+    lines = (
+        file.read_text("utf-8").splitlines() if "{" not in each and file.is_file() else [each]
+        for each, file in zip(given, files, strict=True)
+    )
+    return tuple(line for found in lines for line in found if line.strip())
+
+
+def classes_in(data: Path, names: Iterable[str]) -> Classes:
+    """Those that the data bring along. `names`: what the items call them.
+
+    Raises:
+        ModelsError: there are numbers alone.
+    """
     if own := cifar.names(data):
         return named(own)
     found = sorted(set(names))

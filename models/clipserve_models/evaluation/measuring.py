@@ -1,84 +1,126 @@
-"""Zero-shot accuracy of a running service, measured as its users see it: over HTTP."""
+"""An evaluation from its data to its report."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import islice
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from clipserve import Client, ClipserveError
+from clipserve.application.requests import ClassifyRequest
+from clipserve.client.methods import AsyncMethods
+from clipserve.commands.progress import Shown
 from clipserve_models.errors import ModelsError
-from clipserve_models.evaluation.classes import Classes, classes_of
+from clipserve_models.evaluation.asking import Asker, answer_all
+from clipserve_models.evaluation.classes import Classes, classes_in, read_classes, read_templates
+from clipserve_models.evaluation.figures import of_captions, of_labels
 from clipserve_models.evaluation.items import Item
+from clipserve_models.evaluation.journal import Journal
 from clipserve_models.evaluation.reading import read_items
+from clipserve_models.evaluation.report import Report
 
-_ITEMS = 100  # between two looks at whether one has failed, which ends the evaluation
+JOURNAL = "answers.bin"
 
 
 @dataclass(frozen=True)
-class Accuracy:
-    """Of `photos` photos, how many have a right label first, and among the first five."""
+class Plan:
+    """What to evaluate.
 
-    photos: int
-    labels: int
-    top1: float
-    top5: float
-    fingerprint: str
+    Attributes:
+        classes: a file of them, or a data set's name; None: those that the data bring along.
+        templates: names of sets and files too; none: the model's own.
+        label_set: of the service, with these classes, in place of templates. It may have prompts and examples of
+            its own, and a threshold: an image without a label counts as wrong.
+        out: a folder for the report, and for the answers, so that an evaluation which is killed can go on.
+    """
 
-    def __str__(self) -> str:
-        return (
-            f"{self.fingerprint}: top-1 {self.top1:.1%}, top-5 {self.top5:.1%} "
-            f"({self.photos:,} photos, {self.labels:,} labels)"
-        )
+    data: Path
+    classes: str | Path | None = None
+    templates: tuple[str, ...] = ()
+    label_set: str | None = None
+    out: Path | None = None
 
 
-def evaluate(
-    url: str, data: Path, classes: Path | None, templates: list[str], label_set: str | None = None
-) -> Accuracy:
-    """Classify each photo among all labels, many at a time.
-
-    `classes`: a file; None: those that the data bring along. `label_set`: of the service, with these labels, which
-    may have prompts and examples of their own, and a threshold: a photo without a label counts as wrong.
+async def evaluate(clip: AsyncMethods, plan: Plan) -> Report:
+    """Ask about each item, and count.
 
     Raises:
-        ModelsError: there are no photos, or templates beside a label set, or the service refuses a request or
-            cannot be reached, or its model changes.
+        ModelsError: there are no items, one has no answer, or `out` has answers of something else.
+        ClipserveError: the service refuses a request, cannot be reached, or its model changes.
     """
-    if label_set and templates:
+    if plan.label_set and plan.templates:
         raise ModelsError("a label set has templates of its own: give --template or --label-set, not both.")
-    names = (name for item in read_items(data) for name in item.classes)
-    chosen = classes_of(classes, data, names)
-    asked = {"label_set": label_set} if label_set else {"labels": chosen.labels, "templates": templates}
-    try:
-        ranks, fingerprint = _ranks(url, read_items(data, chosen.keys), chosen, asked)
-    except ClipserveError as error:
-        raise ModelsError(f"{error}. Start a service: make run.") from None
-    if not ranks:
-        raise ModelsError(f"{data} holds no photo whose folder or name begins with a key of {classes}.")
-    first, five = (sum(rank < k for rank in ranks) / len(ranks) for k in (1, 5))
-    return Accuracy(len(ranks), len(chosen.labels), first, five, fingerprint)
+    given = read_classes(plan.classes) if plan.classes else None
+    keys = given.keys if given else ()
+    items = [
+        replace(item, image=b"") for item in read_items(plan.data, keys)
+    ]  # what is right, without what is asked
+    if not items:
+        of = f" with a class of {plan.classes}" if plan.classes else ""
+        raise ModelsError(f"{plan.data} holds no image{of}.")
+    if plan.out:
+        plan.out.mkdir(parents=True, exist_ok=True)
+    if any(item.classes for item in items):
+        classes = given or classes_in(plan.data, (name for item in items for name in item.classes))
+        report = await _classify(clip, plan, items, classes, read_items(plan.data, keys))
+    else:
+        report = await _retrieve(clip, plan, items, read_items(plan.data, keys))
+    if plan.out:
+        report.write(plan.out)
+    return report
 
 
-def _ranks(url: str, items: Iterator[Item], classes: Classes, asked: dict[str, Any]) -> tuple[list[int], str]:
-    """Of each photo how many labels come before a right one, five where none is right; and the fingerprint.
+async def _classify(
+    clip: AsyncMethods, plan: Plan, items: Sequence[Item], classes: Classes, images: Iterator[Item]
+) -> Report:
+    served, asker = await clip.served_by(), Asker(clip)
+    right = [classes.of(item) for item in items]
+    places = {label: place for place, label in enumerate(classes.labels)}
+    labels = () if plan.label_set else classes.labels
+    sets = [plan.label_set] if plan.label_set else []
+    templates = read_templates(plan.templates)
+    question = ClassifyRequest([], labels, templates, label_sets=sets)
+    asked = {"templates": list(templates), "label_set": plan.label_set}
+    about = {
+        "fingerprint": served.fingerprint,
+        "data": _digest(items),
+        "classes": _hash(classes.labels),
+        **asked,
+    }
+    with Journal(_journal(plan), about, len(places) + 1) as journal, Shown("images") as shown:
+        shown.total = len(items)
+        if journal.kept < len(items):
+            await asker.prepare(next(read_items(plan.data, classes.keys)), question)
+        await answer_all(clip, images, lambda item: asker.logits(item, question, places), journal, shown)
+        figures = of_labels(items, journal.rows(), right, classes.labels)
+    return Report(served.model, served.fingerprint, plan.data.name, asked, figures)
 
-    Raises:
-        ClipserveError: as `Client.classify`.
-        ModelsError: a photo cannot be classified, or the model has changed.
-    """
-    ranks: list[int] = []
-    fingerprints = set[str]()
-    with Client(url, timeout=120) as client:
-        while some := list(islice(items, _ITEMS)):
-            right = [{classes.labels[place] for place in classes.of(item)} for item in some]
-            answer = client.classify([item.image for item in some], **asked, top_k=5)
-            for position, failed in sorted(answer.errors.items()):
-                raise ModelsError(f"{some[position].id}: {failed}")
-            for truths, labels in zip(right, answer.labels, strict=True):
-                ranks.append(next((i for i, each in enumerate(labels) if each.label in truths), 5))
-            fingerprints.add(answer.fingerprint)
-    if len(fingerprints) > 1:
-        raise ModelsError("the model of the service has changed meanwhile. Evaluate it again.")
-    return ranks, next(iter(fingerprints), "")
+
+async def _retrieve(clip: AsyncMethods, plan: Plan, items: Sequence[Item], images: Iterator[Item]) -> Report:
+    served, asker = await clip.served_by(), Asker(clip)
+    captions = [caption for item in items for caption in item.captions]
+    about = {"fingerprint": served.fingerprint, "data": _digest(items)}
+
+    def works() -> Iterator[Item | str]:
+        yield from images
+        yield from captions
+
+    with Journal(_journal(plan), about, served.embed_dim) as journal, Shown("images and captions") as shown:
+        shown.total = len(items) + len(captions)
+        await answer_all(clip, works(), asker.vector, journal, shown)
+        figures = of_captions(journal.rows(), [len(item.captions) for item in items])
+    return Report(served.model, served.fingerprint, plan.data.name, {}, figures)
+
+
+def _journal(plan: Plan) -> Path | None:
+    return plan.out / JOURNAL if plan.out else None
+
+
+def _digest(items: Sequence[Item]) -> str:
+    """Of what is evaluated: other items, or other truths, are another evaluation."""
+    return _hash([(item.id, item.classes, item.captions) for item in items])
+
+
+def _hash(value: object) -> str:
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:16]

@@ -14,7 +14,7 @@ from clipserve.clip.manifest import ImageSpec, TextSpec
 from clipserve.clip.tokenizer import Tokenizer
 from clipserve.errors import InvalidInput, UnsupportedFormat
 from clipserve_models.errors import ModelsError
-from clipserve_models.evaluation.classes import read_classes
+from clipserve_models.evaluation.classes import read_keys
 from clipserve_models.evaluation.reading import labelled_photos
 from clipserve_models.verify import Feeds
 
@@ -72,7 +72,7 @@ def read_photos(folder: Path, classes: Path | None, spec: ImageSpec) -> Photos:
     if classes is None:
         labelled = [(path, None) for path in sorted(folder.rglob("*")) if path.is_file()]
     else:
-        by_key = read_classes(classes)
+        by_key = read_keys(classes)
         labels = tuple(dict.fromkeys(by_key.values()))
         labelled = [*labelled_photos(folder, by_key)]
         if not labelled:

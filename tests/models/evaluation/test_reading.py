@@ -18,7 +18,7 @@ from pyarrow import parquet
 
 from clipserve.client.images import as_file
 from clipserve_models.errors import ModelsError
-from clipserve_models.evaluation.classes import classes_of
+from clipserve_models.evaluation.classes import classes_in, read_classes
 from clipserve_models.evaluation.reading import read_items
 from tests.models.evaluation.data import LABELS, TRUTHS, cifar_pickle, picture, pixels
 
@@ -129,7 +129,8 @@ def test_every_form_gives_the_same_photos_with_the_same_truths(write: Writer, tm
     items = list(read_items(data))
     own = None if write not in NUMBERS_ALONE else listed
     for file in (own, listed):
-        classes = classes_of(file, data, (name for item in items for name in item.classes))
+        names = (name for item in items for name in item.classes)
+        classes = read_classes(file) if file else classes_in(data, names)
         found = {as_file(item.image): classes.labels[classes.of(item)[0]] for item in items}
         assert found == {picture(number): LABELS[truth] for number, truth in enumerate(TRUTHS)}
     assert len({item.id for item in items}) == len(TRUTHS)
@@ -138,13 +139,13 @@ def test_every_form_gives_the_same_photos_with_the_same_truths(write: Writer, tm
 def test_numbers_without_names_ask_for_names(tmp_path: Path) -> None:
     data = tar(tmp_path)
     with pytest.raises(ModelsError, match=r"numbers of classes and no names: give them with --classes"):
-        classes_of(None, data, ["0", "1"])
+        classes_in(data, ["0", "1"])
 
 
 def test_a_class_that_is_not_listed_is_said_with_its_item(tmp_path: Path) -> None:
     (item, *_) = read_items(table(tmp_path))
     with pytest.raises(ModelsError, match=r"set\.csv, row 1: there is no class 'red square'. There are 1"):
-        classes_of(None, tmp_path, ["other"]).of(item)
+        classes_in(tmp_path, ["other"]).of(item)
 
 
 def test_captions_of_one_photo_are_one_item(tmp_path: Path) -> None:
@@ -170,7 +171,7 @@ class Evil:
 
 PICKLES: dict[str, Callable[[Path], object]] = {
     "test_batch": lambda data: list(read_items(data)),
-    "batches.meta": lambda data: classes_of(None, data, []),
+    "batches.meta": lambda data: classes_in(data, []),
 }
 
 

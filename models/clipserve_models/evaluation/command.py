@@ -1,0 +1,75 @@
+"""`clipserve models evaluate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from clipserve.commands.opening import IN_FLIGHT, InFlight, Key, Model, open_clip
+from clipserve.commands.printing import say
+from clipserve.commands.running import run
+
+
+def evaluate(
+    data: Annotated[
+        Path,
+        typer.Argument(
+            help="Labelled images: a folder, CIFAR's files, .tar (webdataset), .parquet, .csv or .tsv.",
+            exists=True,
+        ),
+    ],
+    classes: Annotated[
+        str | None,
+        typer.Option(
+            help="A file with lines of index, key and label, or of labels; or the name of a data set "
+            "(`cifar10`). Default: the classes of the data."
+        ),
+    ] = None,
+    template: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A template, a file of them, or the name of a template set; default: the model's own; repeatable."
+        ),
+    ] = None,
+    label_set: Annotated[
+        str | None, typer.Option(help="A label set of the service, with these labels.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="A folder for report.md, report.json and the answers, so that it can go on."),
+    ] = None,
+    restart: Annotated[bool, typer.Option("--restart", help="Forget the answers in --out.")] = False,
+    url: Annotated[str, typer.Option(envvar="CLIPSERVE_URL", help="A running service.")] = (
+        "http://127.0.0.1:8080"
+    ),
+    in_process: Annotated[
+        bool, typer.Option("--in-process", help="The model of --model in this process, without a service.")
+    ] = False,
+    key: Key = None,
+    model: Model = None,
+    in_flight: InFlight = IN_FLIGHT,
+) -> None:
+    """Measure how right a service is on labelled images, or on images with captions.
+
+    Prints the report. With --out the same command goes on where an earlier one was interrupted.
+    """
+    from clipserve_models.evaluation.measuring import JOURNAL, Plan
+    from clipserve_models.evaluation.measuring import evaluate as measure
+
+    plan = Plan(data, classes, tuple(template or ()), label_set, out)
+    if restart and out:
+        (out / JOURNAL).unlink(missing_ok=True)
+
+    async def evaluated() -> int:
+        async with open_clip(None if in_process else url, key, model, in_flight, exact=True) as clip:
+            report = await measure(clip, plan)
+        for line in report.as_markdown().splitlines():
+            say(line)
+        return 0
+
+    run(
+        evaluated(),
+        f"interrupted. The answers so far are in {out}: the same command goes on." if out else "interrupted.",
+    )

@@ -1,0 +1,75 @@
+"""What has been answered so far, in a file: an evaluation that is killed goes on where it stopped."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import BinaryIO, Self
+
+import numpy as np
+
+from clipserve_models.errors import ModelsError
+from clipserve_models.evaluation.metrics import Floats
+
+
+class Journal:
+    """Rows of float32, [width] each, in the order of the items, behind a line of JSON that says what they answer.
+
+    Attributes:
+        kept: how many rows there were when it was opened.
+    """
+
+    def __init__(self, path: Path | None, about: Mapping[str, object], width: int) -> None:
+        """`path`: None: it is of no use to another run, and kept nowhere.
+
+        Raises:
+            ModelsError: the file has answers to something else, or another process writes it.
+        """
+        self._width = width
+        self._file: BinaryIO = tempfile.TemporaryFile() if path is None else path.open("a+b")  # noqa: SIM115
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._start = self._head(path, {**about, "numbers": width})
+        except (BlockingIOError, ModelsError) as error:
+            self._file.close()
+            if isinstance(error, ModelsError):
+                raise
+            raise ModelsError(f"{path} is being written by another evaluation.") from None
+        self.kept = (self._file.seek(0, 2) - self._start) // (4 * width)
+        self._file.truncate(self._start + self.kept * 4 * width)  # a row may have been cut short
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def append(self, row: Floats) -> None:
+        """The next row. It is with the system when this returns: a process that is killed loses none."""
+        self._file.write(row.astype("<f4").tobytes())
+        self._file.flush()
+
+    def rows(self) -> Floats:
+        """All, float32 [N, width]."""
+        self._file.seek(self._start)
+        return np.frombuffer(self._file.read(), "<f4").reshape(-1, self._width)
+
+    def _head(self, path: Path | None, about: Mapping[str, object]) -> int:
+        """Where the rows begin; what the file has must be about the same."""
+        head = json.dumps(about).encode() + b"\n"
+        self._file.seek(0)
+        found = self._file.readline()
+        if not found.endswith(b"\n"):  # new, or killed at once
+            self._file.truncate(0)
+            self._file.write(head)
+        elif found != head:
+            before = json.loads(found)
+            other = ", ".join(name for name in about if before.get(name) != about[name])
+            raise ModelsError(
+                f"{path} has answers of another evaluation: {other} differ. Give another folder to --out, or begin "
+                "anew with --restart."
+            )
+        return len(head)

@@ -1,0 +1,19 @@
+"""An evaluation by a service, or in this process."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+from clipserve.commands.opening import open_clip
+from clipserve_models.evaluation.measuring import Plan, evaluate
+from clipserve_models.evaluation.report import Report
+
+
+def evaluated(url: str | None, data: Path, classes: Path | None = None, **plan: Any) -> Report:
+    async def evaluation() -> Report:
+        async with open_clip(url, None, None, in_flight=8, exact=True) as clip:
+            return await evaluate(clip, Plan(data, classes, **plan))
+
+    return asyncio.run(evaluation())
