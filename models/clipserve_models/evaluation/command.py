@@ -36,6 +36,12 @@ def evaluate(
     label_set: Annotated[
         str | None, typer.Option(help="A label set of the service, with these labels.")
     ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            help="A data set with a published figure (`cifar10`): chooses its classes and templates, and compares."
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(help="A folder for report.md, report.json and the answers, so that it can go on."),
@@ -57,8 +63,9 @@ def evaluate(
     """
     from clipserve_models.evaluation.measuring import JOURNAL, Plan
     from clipserve_models.evaluation.measuring import evaluate as measure
+    from clipserve_models.evaluation.presets import preset_of
 
-    plan = Plan(data, classes, tuple(template or ()), label_set, out)
+    plan = Plan(data, classes, tuple(template or ()), label_set, preset_of(preset) if preset else None, out)
     if restart and out:
         (out / JOURNAL).unlink(missing_ok=True)
 

@@ -17,6 +17,7 @@ from clipserve_models.evaluation.classes import Classes, classes_in, read_classe
 from clipserve_models.evaluation.figures import of_captions, of_labels
 from clipserve_models.evaluation.items import Item
 from clipserve_models.evaluation.journal import Journal
+from clipserve_models.evaluation.presets import Preset, compared
 from clipserve_models.evaluation.reading import read_items
 from clipserve_models.evaluation.report import Report
 
@@ -32,6 +33,7 @@ class Plan:
         templates: names of sets and files too; none: the model's own.
         label_set: of the service, with these classes, in place of templates. It may have prompts and examples of
             its own, and a threshold: an image without a label counts as wrong.
+        preset: a set of presets.toml, whose classes and templates are asked where no others are given.
         out: a folder for the report, and for the answers, so that an evaluation which is killed can go on.
     """
 
@@ -39,6 +41,7 @@ class Plan:
     classes: str | Path | None = None
     templates: tuple[str, ...] = ()
     label_set: str | None = None
+    preset: Preset | None = None
     out: Path | None = None
 
 
@@ -51,6 +54,8 @@ async def evaluate(clip: AsyncMethods, plan: Plan) -> Report:
     """
     if plan.label_set and plan.templates:
         raise ModelsError("a label set has templates of its own: give --template or --label-set, not both.")
+    if plan.preset:
+        plan = _by_preset(plan, plan.preset)
     given = read_classes(plan.classes) if plan.classes else None
     keys = given.keys if given else ()
     items = [
@@ -69,6 +74,11 @@ async def evaluate(clip: AsyncMethods, plan: Plan) -> Report:
     if plan.out:
         report.write(plan.out)
     return report
+
+
+def _by_preset(plan: Plan, preset: Preset) -> Plan:
+    templates = (preset.templates,) if preset.templates and not plan.label_set else ()
+    return replace(plan, classes=plan.classes or preset.names, templates=plan.templates or templates)
 
 
 async def _classify(
@@ -94,7 +104,8 @@ async def _classify(
             await asker.prepare(next(read_items(plan.data, classes.keys)), question)
         await answer_all(clip, images, lambda item: asker.logits(item, question, places), journal, shown)
         figures = of_labels(items, journal.rows(), right, classes.labels)
-    return Report(served.model, served.fingerprint, plan.data.name, asked, figures)
+    told = compared(plan.preset, served.model, figures, classes.names, templates) if plan.preset else None
+    return Report(served.model, served.fingerprint, plan.data.name, asked, figures, told)
 
 
 async def _retrieve(clip: AsyncMethods, plan: Plan, items: Sequence[Item], images: Iterator[Item]) -> Report:
@@ -110,7 +121,8 @@ async def _retrieve(clip: AsyncMethods, plan: Plan, items: Sequence[Item], image
         shown.total = len(items) + len(captions)
         await answer_all(clip, works(), asker.vector, journal, shown)
         figures = of_captions(journal.rows(), [len(item.captions) for item in items])
-    return Report(served.model, served.fingerprint, plan.data.name, {}, figures)
+    told = compared(plan.preset, served.model, figures) if plan.preset else None
+    return Report(served.model, served.fingerprint, plan.data.name, {}, figures, told)
 
 
 def _journal(plan: Plan) -> Path | None:

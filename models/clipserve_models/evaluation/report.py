@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from clipserve_models.evaluation.figures import Figures
+from clipserve_models.evaluation.presets import verdict
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,7 @@ class Report:
         data: the name of the file or folder.
         asked: templates, or the label set; nothing for captions.
         figures: see `clipserve_models.evaluation.figures`.
+        expected: of a preset, see `clipserve_models.evaluation.presets.compared`.
     """
 
     model: str
@@ -26,6 +28,7 @@ class Report:
     data: str
     asked: dict[str, Any]
     figures: Figures
+    expected: Figures | None = None
 
     def as_json(self) -> str:
         return json.dumps({"format": 1, **asdict(self)}, indent=2, ensure_ascii=False) + "\n"
@@ -44,10 +47,16 @@ def _lines(report: Report) -> Iterator[str]:
     figures = report.figures
     if "captions" in figures:
         yield f"{figures['images']:,} images with {figures['captions']:,} captions.\n"
+        yield from _expected(report.expected)
         yield from _of_captions(figures)
         return
     yield f"{figures['images']:,} images, {figures['classes']:,} classes, {_asked(report.asked)}.\n"
+    yield from _expected(report.expected)
     yield from _of_labels(figures)
+
+
+def _expected(told: Figures | None) -> Iterator[str]:
+    yield from (f"{sentence}\n" for sentence in (verdict(told) if told else ()))
 
 
 def _asked(asked: dict[str, Any]) -> str:
