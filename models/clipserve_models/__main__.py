@@ -102,6 +102,20 @@ app.command()(evaluate)
 
 
 @app.command()
+def card(
+    folder: Artifact,
+    evaluation: Annotated[
+        Path | None,
+        typer.Option(help="report.json of an evaluation of this model.", exists=True, dir_okay=False),
+    ] = None,
+) -> None:
+    """Print a model card in Markdown: what an artifact says of itself, and how right it was found to be."""
+    from clipserve_models.card import card as written
+
+    typer.echo(written(folder, evaluation), nl=False)
+
+
+@app.command()
 def variant(
     folder: Artifact,
     precision: Annotated[VariantPrecision, typer.Option(help="What the variant computes in.")],
