@@ -15,7 +15,7 @@ from clipserve.clip.artifact import ArtifactError, read_manifest
 from clipserve_models.cache import Artifact, in_cache
 from clipserve_models.catalog import RANDOM, base_of, read_catalog, resolve
 from clipserve_models.errors import ModelsError, not_installed
-from clipserve_models.evaluation.command import evaluate
+from clipserve_models.evaluation.command import card, evaluate
 
 if TYPE_CHECKING:
     from clipserve_models.plans import PlansRecord
@@ -99,20 +99,7 @@ def verify(folder: Artifact) -> None:
 
 
 app.command()(evaluate)
-
-
-@app.command()
-def card(
-    folder: Artifact,
-    evaluation: Annotated[
-        Path | None,
-        typer.Option(help="report.json of an evaluation of this model.", exists=True, dir_okay=False),
-    ] = None,
-) -> None:
-    """Print a model card in Markdown: what an artifact says of itself, and how right it was found to be."""
-    from clipserve_models.card import card as written
-
-    typer.echo(written(folder, evaluation), nl=False)
+app.command()(card)
 
 
 @app.command()

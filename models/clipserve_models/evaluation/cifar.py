@@ -1,7 +1,4 @@
-"""CIFAR-10 and CIFAR-100 as their authors publish them: Python's pickles, or the binary form.
-
-https://www.cs.toronto.edu/~kriz/cifar.html describes both.
-"""
+"""CIFAR-10 and CIFAR-100 as their authors publish them for Python: https://www.cs.toronto.edu/~kriz/cifar.html."""
 
 from __future__ import annotations
 
@@ -17,21 +14,23 @@ from clipserve_models.errors import ModelsError
 from clipserve_models.evaluation.items import Item
 
 _SIDE = 32
-_PIXELS = 3 * _SIDE * _SIDE
-_TESTS = ("test_batch", "test", "test_batch.bin", "test.bin")  # of CIFAR-10 and CIFAR-100
-_NAMES = ("batches.meta", "meta", "batches.meta.txt", "fine_label_names.txt")
+_TESTS = ("test_batch", "test")  # of CIFAR-10 and CIFAR-100
+_NAMES = ("batches.meta", "meta")
 
 
 def fits(path: Path) -> bool:
-    """A file of one of the forms, or a folder with the test images."""
-    return (_test_file(path) or path).suffix in ("", ".bin") if path.is_file() else bool(_test_file(path))
+    """A batch, or a folder with the test images."""
+    return path.suffix == "" if path.is_file() else _test_file(path) is not None
 
 
 def items(path: Path) -> Iterator[Item]:
-    """The images of a batch, the test images of a folder."""
+    """The images of a batch, the test images of a folder. Raises ValueError: it is no batch."""
     file = _test_file(path) or path
-    numbers, pixels = (_binary if file.suffix == ".bin" else _pickled)(file)
-    images = pixels.reshape(-1, 3, _SIDE, _SIDE).transpose(0, 2, 3, 1)  # [N, 32, 32, 3]
+    table = _unpickled(file)
+    data, numbers = table.get(b"data"), table.get(b"labels") or table.get(b"fine_labels")
+    if not isinstance(data, _Array) or not isinstance(numbers, list):
+        raise ValueError("it is not a batch of CIFAR")
+    images = data.pixels().reshape(-1, 3, _SIDE, _SIDE).transpose(0, 2, 3, 1)  # [N, 32, 32, 3]
     for row, (number, image) in enumerate(zip(numbers, images, strict=True)):
         yield Item(f"{file.name}:{row}", image, (str(number),))
 
@@ -40,35 +39,13 @@ def names(path: Path) -> list[str]:
     """The classes, in the order of their numbers, as the file beside the images has them; none without it."""
     folder = path if path.is_dir() else path.parent
     file = next((folder / name for name in _NAMES if (folder / name).is_file()), None)
-    if file is None:
-        return []
-    if file.suffix == ".txt":
-        found = file.read_text("utf-8").split()
-    else:
-        table = _unpickled(file)
-        found = [name.decode() for name in table.get(b"label_names") or table.get(b"fine_label_names") or ()]
-    return [name.replace("_", " ") for name in found]
+    table = _unpickled(file) if file else {}
+    found = table.get(b"label_names") or table.get(b"fine_label_names") or ()
+    return [name.decode().replace("_", " ") for name in found]
 
 
 def _test_file(path: Path) -> Path | None:
     return next((path / name for name in _TESTS if (path / name).is_file()), None)
-
-
-def _binary(file: Path) -> tuple[list[int], npt.NDArray[np.uint8]]:
-    """Numbers of classes, and pixels, uint8 [N, 3072]. CIFAR-100 has a coarse class in front."""
-    head = 1 if "_batch" in file.name else 2
-    rows = np.fromfile(file, np.uint8).reshape(-1, head + _PIXELS)
-    return rows[:, head - 1].tolist(), rows[:, head:]
-
-
-def _pickled(file: Path) -> tuple[list[int], npt.NDArray[np.uint8]]:
-    """As `_binary`."""
-    table = _unpickled(file)
-    data = table.get(b"data")
-    numbers = table.get(b"labels") or table.get(b"fine_labels")
-    if not isinstance(data, _Array) or not isinstance(numbers, list):
-        raise ValueError("it is not a batch of CIFAR")
-    return numbers, data.pixels()
 
 
 class _Array:

@@ -31,8 +31,10 @@ class Classes:
         """The places of the right labels.
 
         Raises:
-            ModelsError: there is no such class.
+            ModelsError: there is no such class, or the item has none.
         """
+        if not item.classes:
+            raise ModelsError(f"{item.id} has no class, and other items have.")
         try:
             return [self.keys[each] for each in item.classes]
         except KeyError as missing:
@@ -90,12 +92,11 @@ def read_classes(given: str | Path) -> Classes:
 
 def read_templates(given: Sequence[str]) -> tuple[str, ...]:
     """Each as it is, or the lines of a file of this name."""
-    files = [Path(each) for each in given]
-    lines = (
-        file.read_text("utf-8").splitlines() if "{" not in each and file.is_file() else [each]
-        for each, file in zip(given, files, strict=True)
-    )
-    return tuple(line for found in lines for line in found if line.strip())
+    lines: list[str] = []
+    for each in given:
+        file = Path(each)
+        lines += file.read_text("utf-8").splitlines() if "{" not in each and file.is_file() else [each]
+    return tuple(filter(str.strip, lines))
 
 
 def classes_in(data: Path, names: Iterable[str]) -> Classes:

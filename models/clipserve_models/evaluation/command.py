@@ -1,4 +1,4 @@
-"""`clipserve models evaluate`."""
+"""`clipserve models evaluate`, and `card`, which prints what it has found."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import typer
 from clipserve.commands.opening import IN_FLIGHT, InFlight, Key, Model, open_clip
 from clipserve.commands.printing import say
 from clipserve.commands.running import run
+from clipserve_models.cache import Artifact
 
 
 def evaluate(
@@ -80,3 +81,17 @@ def evaluate(
         evaluated(),
         f"interrupted. The answers so far are in {out}: the same command goes on." if out else "interrupted.",
     )
+
+
+def card(
+    folder: Artifact,
+    evaluation: Annotated[
+        Path | None,
+        typer.Option(help="report.json of an evaluation of this model.", exists=True, dir_okay=False),
+    ] = None,
+) -> None:
+    """Print a model card in Markdown: what an artifact says of itself, and how right it was found to be."""
+    from clipserve_models.card import card as written
+
+    for line in written(folder, evaluation).splitlines():
+        say(line)

@@ -77,7 +77,7 @@ def _calibration(logits: Floats, scores: Floats, truths: Numbers, hits: Flags) -
     if not (np.isfinite(logits).all() and np.isfinite(scores).all()):
         return None
     temperature = metrics.best_temperature(logits, truths)
-    then = metrics.softmax(logits, temperature).max(axis=1)
+    then = metrics.largest_shares(logits, temperature)
     return {
         "mean_score": _share(float(scores.mean(dtype=np.float64))),
         "error": _share(metrics.calibration_error(scores, hits)),

@@ -45,15 +45,10 @@ def item_of(where: str, fields: Mapping[str, Any], root: Path) -> Item:
         image = root / image
     if not isinstance(image, bytes | Path):
         raise ValueError(f"{where} has no image: name its column one of {', '.join(_IMAGE)}")
-    classes, captions = truths_of(fields)
+    classes, captions = _all(fields, _CLASS), _all(fields, _CAPTION)
     if not classes and not captions:
         raise ValueError(f"{where} has no truth: name its column {_CLASS[0]} or {_CAPTION[0]}")
     return Item(where, image, classes, captions)
-
-
-def truths_of(fields: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Classes, captions."""
-    return _all(fields, _CLASS), _all(fields, _CAPTION)
 
 
 def _all(fields: Mapping[str, Any], names: Iterable[str]) -> tuple[str, ...]:

@@ -58,9 +58,8 @@ async def evaluate(clip: AsyncMethods, plan: Plan) -> Report:
         plan = _by_preset(plan, plan.preset)
     given = read_classes(plan.classes) if plan.classes else None
     keys = given.keys if given else ()
-    items = [
-        replace(item, image=b"") for item in read_items(plan.data, keys)
-    ]  # what is right, without what is asked
+    # What is right, without what is asked: the images are read again, a few at a time.
+    items = [replace(item, image=b"") for item in read_items(plan.data, keys)]
     if not items:
         of = f" with a class of {plan.classes}" if plan.classes else ""
         raise ModelsError(f"{plan.data} holds no image{of}.")

@@ -14,10 +14,10 @@ from typing import NamedTuple
 from clipserve.commands.vectors.listing import SUFFIXES
 from clipserve_models.errors import ModelsError
 from clipserve_models.evaluation import cifar
-from clipserve_models.evaluation.items import Item, item_of, truths_of
+from clipserve_models.evaluation.items import Item, item_of
 
 _ROWS = 64  # of a Parquet file that are in memory at a time
-_FAULTS = (OSError, ValueError, KeyError, EOFError, csv.Error, tarfile.TarError)
+_FAULTS = (OSError, ValueError, TypeError, EOFError, csv.Error, tarfile.TarError)
 
 
 def labelled_photos(folder: Path, keys: Collection[str]) -> Iterator[tuple[Path, str]]:
@@ -76,7 +76,7 @@ def _tar(file: Path, _: Collection[str]) -> Iterator[Item]:
                 content = archive.extractfile(member)
                 parts[suffix] = content.read() if content else b""
             if any(f".{suffix}" in SUFFIXES for suffix in parts):
-                yield _sample(f"{file.name}: {stem}", parts)
+                yield _sample(f"{file.name}: {stem}", parts, file.parent)
 
 
 def _stem(name: str) -> tuple[str, str]:
@@ -86,16 +86,14 @@ def _stem(name: str) -> tuple[str, str]:
     return folder + slash + stem, suffix.lower()
 
 
-def _sample(where: str, parts: dict[str, bytes]) -> Item:
-    image = next(content for suffix, content in parts.items() if f".{suffix}" in SUFFIXES)
-    classes, captions = truths_of(json.loads(parts.get("json", b"{}")))
+def _sample(where: str, parts: dict[str, bytes], root: Path) -> Item:
+    fields = json.loads(parts.get("json", b"{}"))
+    fields["image"] = next(content for suffix, content in parts.items() if f".{suffix}" in SUFFIXES)
     if "cls" in parts:
-        classes = (parts["cls"].decode().strip(),)
-    elif "txt" in parts:
-        captions = tuple(line for line in parts["txt"].decode().splitlines() if line.strip())
-    if not classes and not captions:
-        raise ValueError(f"{where} has neither .cls, .txt nor a label or caption in .json")
-    return Item(where, image, classes, captions)
+        fields["label"] = parts["cls"].decode()
+    if "txt" in parts:
+        fields["caption"] = [line for line in parts["txt"].decode().splitlines() if line.strip()]
+    return item_of(where, fields, root)
 
 
 def _cifar(path: Path, _: Collection[str]) -> Iterator[Item]:

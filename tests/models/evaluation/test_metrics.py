@@ -68,6 +68,7 @@ def test_the_best_temperature_is_the_one_whose_shares_are_the_shares_that_are_ri
     found = metrics.best_temperature(logits, truths)
     assert found == pytest.approx(2 / math.log(3), rel=1e-5)
     assert metrics.softmax(logits, found)[0] == pytest.approx([0.75, 0.25])
+    assert metrics.largest_shares(logits, found) == pytest.approx([0.75] * 4)
 
 
 @pytest.mark.parametrize("scale", [0.01, 100])

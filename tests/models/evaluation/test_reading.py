@@ -96,28 +96,7 @@ def cifar100(at: Path) -> Path:
     return at / "test"
 
 
-def cifar10_binary(at: Path) -> Path:
-    rows = [
-        bytes([truth]) + pixels(number).transpose(2, 0, 1).tobytes() for number, truth in enumerate(TRUTHS)
-    ]
-    (at / "test_batch.bin").write_bytes(b"".join(rows))
-    (at / "batches.meta.txt").write_text("\n".join(name.replace(" ", "_") for name in LABELS) + "\n")
-    return at
-
-
-def cifar100_binary(at: Path) -> Path:
-    rows = [
-        bytes([9, truth]) + pixels(number).transpose(2, 0, 1).tobytes() for number, truth in enumerate(TRUTHS)
-    ]
-    (at / "test.bin").write_bytes(b"".join(rows))
-    (at / "fine_label_names.txt").write_text("\n".join(name.replace(" ", "_") for name in LABELS) + "\n")
-    return at
-
-
-FORMS: list[Writer] = [
-    folder, tar, tar_of_json, parquet_of_bytes, parquet_of_paths, table, cifar10, cifar100, cifar10_binary,
-    cifar100_binary,
-]  # fmt: skip
+FORMS: list[Writer] = [folder, tar, tar_of_json, parquet_of_bytes, parquet_of_paths, table, cifar10, cifar100]
 NUMBERS_ALONE = (tar, parquet_of_bytes)
 
 
@@ -190,7 +169,6 @@ def test_a_pickle_that_is_a_program_is_not_run(
 
 DAMAGED = {
     "test_batch": (b"\x80\x02}q\x00.", "it is not a batch of CIFAR"),
-    "a.bin": (bytes(100), "cannot be read"),
     "a.tar": (b"no archive" * 100, "cannot be read"),
     "a.parquet": (b"PAR1", "cannot be read"),
     "a.csv": (b"path,colour\n1.png,red\n", r"a\.csv, row 1 has no truth: name its column label or caption"),
