@@ -9,7 +9,7 @@ from pathlib import Path
 from clipserve.clip.artifact import read_manifest
 from clipserve.clip.manifest import ModelManifest, Variant
 from clipserve_models.errors import ModelsError
-from clipserve_models.evaluation.report import Report
+from clipserve_models.evaluation.report import Report, table
 
 
 def card(folder: Path, evaluation: Path | None) -> str:
@@ -20,45 +20,39 @@ def card(folder: Path, evaluation: Path | None) -> str:
         ModelsError: the report cannot be read, or is of another model.
     """
     manifest = read_manifest(folder)
-    lines = [*_about(manifest)]
+    lines = [f"# {manifest.name}\n", *table(("", ""), *_about(manifest))]
     if manifest.variant:
-        lines += _variant(manifest.variant)
+        lines += ["\n## Beside the fp32 artifact\n", *table(("", ""), *_beside(manifest.variant))]
     if evaluation:
-        lines += _evaluation(_report(evaluation, manifest))
+        report = _report(evaluation, manifest)
+        _, _, body = report.as_markdown().rstrip().partition("\n")
+        lines += [f"\n## Evaluation on {report.data}", body.replace("\n## ", "\n### ")]
     return "\n".join(lines) + "\n"
 
 
-def _about(manifest: ModelManifest) -> Iterator[str]:
+def _about(manifest: ModelManifest) -> Iterator[tuple[str, str]]:
     source, image, text, scoring = manifest.source, manifest.image, manifest.text, manifest.scoring
     bias = f" {scoring.logit_bias:+g}" if scoring.logit_bias else ""
-    yield from (f"# {manifest.name}\n", "| | |", "| --- | --- |")
-    yield f"| fingerprint | `{manifest.fingerprint()}` |"
-    yield f"| weights | {source.checkpoint}{f', {source.revision}' if source.revision else ''} |"
+    yield "fingerprint", f"`{manifest.fingerprint()}`"
+    yield "weights", f"{source.checkpoint}{f', {source.revision}' if source.revision else ''}"
     if source.random_weights:
-        yield "| | **random: never trained, for timing and tests** |"
-    yield f"| licence of the weights | {source.licence} |"
-    yield f"| vectors | {manifest.embed_dim:,} numbers, of unit length |"
-    yield f"| computes in | {manifest.precision} |"
-    yield f"| images | {image.size} x {image.size} pixels; {image.resize}, {image.interpolation} |"
-    yield f"| texts | up to {text.context_length:,} tokens; cleaning: {text.cleaning} |"
-    yield f"| scores | {scoring.function} of {scoring.logit_scale:g} x cosine{bias} |"
-    yield f"| its own templates | {', '.join(f'`{each}`' for each in manifest.prompt_templates)} |"
+        yield "training", "**none: the weights are random, for timing and tests**"
+    yield "licence of the weights", source.licence
+    yield "vectors", f"{manifest.embed_dim:,} numbers, of unit length"
+    yield "computes in", manifest.precision
+    yield "images", f"{image.size} x {image.size} pixels; {image.resize}, {image.interpolation}"
+    yield "texts", f"up to {text.context_length:,} tokens; cleaning: {text.cleaning}"
+    yield "scores", f"{scoring.function} of {scoring.logit_scale:g} x cosine{bias}"
+    yield "its own templates", ", ".join(f"`{each}`" for each in manifest.prompt_templates)
 
 
-def _variant(variant: Variant) -> Iterator[str]:
-    yield from ("\n## Beside the fp32 artifact\n", "| | |", "| --- | ---: |")
-    yield f"| made of | {variant.made_of or 'unknown'} |"
-    yield f"| photos that judged it | {variant.photos:,} |"
-    yield f"| mean cosine of the photos' vectors | {variant.mean_cosine:.5f} |"
-    yield f"| mean cosine of the prompts' vectors | {variant.text_mean_cosine:.5f} |"
+def _beside(variant: Variant) -> Iterator[tuple[str, str]]:
+    yield "made of", variant.made_of or "unknown"
+    yield "photos that judged it", f"{variant.photos:,}"
+    yield "mean cosine of the photos' vectors", f"{variant.mean_cosine:.5f}"
+    yield "mean cosine of the prompts' vectors", f"{variant.text_mean_cosine:.5f}"
     if variant.top1_agreement is not None:
-        yield f"| photos with the same first label | {variant.top1_agreement:.2%} |"
-
-
-def _evaluation(report: Report) -> Iterator[str]:
-    _, _, body = report.as_markdown().rstrip().partition("\n")
-    yield f"\n## Evaluation on {report.data}"
-    yield body.replace("\n## ", "\n### ")
+        yield "photos with the same first label", f"{variant.top1_agreement:.2%}"
 
 
 def _report(file: Path, manifest: ModelManifest) -> Report:

@@ -66,4 +66,4 @@ def test_the_card_of_a_variant_says_how_near_it_is_to_what_it_was_made_of(tmp_pa
     lines = ask("card", str(copy)).stdout.splitlines()
     assert "| made of | demo@fp32-1 |" in lines
     assert "| photos with the same first label | 97.50% |" in lines
-    assert "| | **random: never trained, for timing and tests** |" in lines
+    assert "| training | **none: the weights are random, for timing and tests** |" in lines

@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from clipserve_models.evaluation.figures import Figures
 from clipserve_models.evaluation.presets import verdict
+
+# Figures that are shares, as people read them.
+_SHARES = {
+    "top1": "right label first (top-1)",
+    "top5": "right label among the first five (top-5)",
+    "mean_per_class": "top-1, mean over the classes",
+    "mean_average_precision": "mean average precision, 11 points",
+}
+_RECALLS = {
+    "captions_of_an_image": "a caption of the image",
+    "image_of_a_caption": "the image of the caption",
+}
+_LISTS = {
+    "confusions": ("Taken for each other", ("is", "is taken for", "times", "of")),
+    "surest_mistakes": ("The surest mistakes", ("item", "is", "is taken for", "score")),
+}
 
 
 @dataclass(frozen=True)
@@ -42,80 +58,50 @@ class Report:
         (folder / "report.md").write_text(self.as_markdown(), "utf-8")
 
 
+def table(*rows: Iterable[object]) -> Iterator[str]:
+    """Lines of Markdown; the first row is the head."""
+    for number, row in enumerate(rows):
+        cells = [str(cell).replace("|", "\\|").replace("\n", " ") for cell in row]
+        yield f"| {' | '.join(cells)} |"
+        if not number:
+            yield "| " + " | ".join("---" for _ in cells) + " |"
+
+
 def _lines(report: Report) -> Iterator[str]:
-    yield f"# {report.fingerprint} on {report.data}\n"
     figures = report.figures
+    yield f"# {report.fingerprint} on {report.data}\n"
     if "captions" in figures:
         yield f"{figures['images']:,} images with {figures['captions']:,} captions.\n"
-        yield from _expected(report.expected)
-        yield from _of_captions(figures)
+    else:
+        yield f"{figures['images']:,} images, {figures['classes']:,} classes, {_asked(report.asked)}.\n"
+    if report.expected:
+        yield from (f"{sentence}\n" for sentence in verdict(report.expected))
+    if "captions" in figures:
+        recalls = [(name, *map(_percent, figures[key].values())) for key, name in _RECALLS.items()]
+        yield from table(("recall", "at 1", "at 5", "at 10"), *recalls)
         return
-    yield f"{figures['images']:,} images, {figures['classes']:,} classes, {_asked(report.asked)}.\n"
-    yield from _expected(report.expected)
-    yield from _of_labels(figures)
-
-
-def _expected(told: Figures | None) -> Iterator[str]:
-    yield from (f"{sentence}\n" for sentence in (verdict(told) if told else ()))
+    shares = [(name, _percent(figures[key])) for key, name in _SHARES.items() if key in figures]
+    yield from table(("figure", ""), *shares, *_calibration(figures.get("calibration")))
+    for key, (title, head) in _LISTS.items():
+        if figures.get(key):
+            yield f"\n## {title}\n"
+            yield from table(head, *(each.values() for each in figures[key]))
 
 
 def _asked(asked: dict[str, Any]) -> str:
     if asked.get("label_set"):
-        return f"label set {_cell(asked['label_set'])}"
-    templates: list[str] = asked.get("templates") or []
-    if not templates:
-        return "the model's own template"
-    return f"templates {', '.join(f'`{each}`' for each in templates)}"
+        return f"label set {asked['label_set']}"
+    templates = ", ".join(f"`{each}`" for each in asked.get("templates", ()))
+    return f"templates {templates}" if templates else "the model's own template"
 
 
-def _of_labels(figures: Figures) -> Iterator[str]:
-    names = {
-        "top1": "right label first (top-1)",
-        "top5": "right label among the first five (top-5)",
-        "mean_per_class": "top-1, mean over the classes",
-        "mean_average_precision": "mean average precision, 11 points",
-    }
-    yield from ("| figure | |", "| --- | ---: |")
-    yield from (f"| {name} | {_percent(figures[key])} |" for key, name in names.items() if key in figures)
-    if calibration := figures.get("calibration"):
-        yield f"| mean score of the first label | {_percent(calibration['mean_score'])} |"
-        yield f"| calibration error (ECE, 15 bins) | {_percent(calibration['error'])} |"
-        yield (
-            f"| the same with temperature {calibration['best_temperature']:g}, the best for these images | "
-            f"{_percent(calibration['error_at_best_temperature'])} |"
-        )
-    if pairs := figures.get("confusions"):
-        yield from (
-            "\n## Taken for each other\n",
-            "| is | is taken for | times | of |",
-            "| --- | --- | ---: | ---: |",
-        )
-        yield from (
-            f"| {_cell(p['truth'])} | {_cell(p['said'])} | {p['times']:,} | {p['of']:,} |" for p in pairs
-        )
-    if mistakes := figures.get("surest_mistakes"):
-        yield from (
-            "\n## The surest mistakes\n",
-            "| item | is | is taken for | score |",
-            "| --- | --- | --- | ---: |",
-        )
-        for each in mistakes:
-            cells = map(_cell, (each["item"], each["truth"], each["said"]))
-            yield f"| {' | '.join(cells)} | {each['score']:.3f} |"
-
-
-def _of_captions(figures: Figures) -> Iterator[str]:
-    yield from ("| recall | at 1 | at 5 | at 10 |", "| --- | ---: | ---: | ---: |")
-    for key, name in (
-        ("captions_of_an_image", "a caption of the image"),
-        ("image_of_a_caption", "the image of the caption"),
-    ):
-        yield f"| {name} | {' | '.join(map(_percent, figures[key].values()))} |"
+def _calibration(told: Figures | None) -> Iterator[tuple[str, str]]:
+    if told:
+        yield "mean score of the first label", _percent(told["mean_score"])
+        yield "calibration error (ECE, 15 bins)", _percent(told["error"])
+        best = f"the same with temperature {told['best_temperature']:g}, the best for these images"
+        yield best, _percent(told["error_at_best_temperature"])
 
 
 def _percent(share: float) -> str:
     return f"{share:.2%}"
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
