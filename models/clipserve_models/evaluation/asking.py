@@ -66,12 +66,17 @@ class Asker:
         try:
             templates = len(expand(question.templates)) or 1
         except ClipError as error:
-            raise ModelsError(f"{error.detail}") from None
+            raise ModelsError(error.detail) from None
         step = max(1, _PROMPTS // templates)
-        if len(question.labels) > step:
+        if len(question.labels) <= step:
+            return
+        with Shown("labels") as shown:
+            shown.total = len(question.labels)
             for start in range(0, len(question.labels), step):
                 some = question.labels[start : start + step]
                 await self._labelled(item, replace(question, labels=some, top_k=1))
+                for _ in some:
+                    shown.advance()
 
     async def logits(self, item: Item, question: ClassifyRequest, places: dict[str, int]) -> Floats:
         """Logits of all K labels in the order of `places`, -inf of those left out; then the score of the first.
