@@ -96,7 +96,7 @@ def _differences(
     if len(names) != preset.classes:
         found.append(f"{len(names):,} classes are asked, not {preset.classes:,}")
     elif preset.sha256 and hashlib.sha256("\n".join(names).encode()).hexdigest() != preset.sha256:
-        found.append("the classes have other names than openai/CLIP gives them")
+        found.append("the classes have other names than open_clip gives them")
     if missing := figures.get("classes", 0) - figures.get("classes_that_occur", 0):
         found.append(f"{missing:,} of the classes have no image")
     if [*templates] != [preset.templates]:

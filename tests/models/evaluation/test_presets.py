@@ -62,7 +62,7 @@ def test_other_class_names_of_imagenet_are_another_set() -> None:
     first, second, note = verdict(
         compared(preset_of("imagenet"), "ViT-B-32", figures, names, ["imagenet-80"])
     )
-    assert "the classes have other names than openai/CLIP gives them" in first
+    assert "the classes have other names than open_clip gives them" in first
     assert second == "Expected 63.32 (top1, open_clip's results table), got 63.32: within 0.3."
     assert note.startswith("imagenet: missile and sunglasses")
 
