@@ -87,8 +87,7 @@ def _calibration(logits: Floats, scores: Floats, truths: Numbers, hits: Flags) -
 
 
 def _confusions(truths: Numbers, said: Numbers, labels: Sequence[str]) -> list[Figures]:
-    some = said >= 0  # an image without a label is taken for nothing
-    pairs = metrics.confusions(truths[some], said[some], len(labels), _SHOWN)
+    pairs = metrics.confusions(truths, said, len(labels), _SHOWN)
     return [
         {"truth": labels[pair.truth], "said": labels[pair.said], "times": pair.times, "of": pair.images}
         for pair in pairs

@@ -55,8 +55,11 @@ def mean_per_class(truths: Numbers, hits: Flags) -> float:
 
 
 def confusions(truths: Numbers, said: Numbers, labels: int, most: int) -> list[Confusion]:
-    """The pairs of classes that are taken for each other most often: at most `most`, the worst first."""
-    wrong = truths != said
+    """The pairs of classes that are taken for each other most often: at most `most`, the worst first.
+
+    `said`: [N]; -1: nothing was said, which is no pair.
+    """
+    wrong = (truths != said) & (said >= 0)
     pairs, counts = np.unique(truths[wrong] * labels + said[wrong], return_counts=True)
     images = np.bincount(truths, minlength=labels)
     worst = np.argsort(-counts, kind="stable")[:most]
