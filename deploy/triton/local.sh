@@ -34,25 +34,29 @@ ask() {
 setup() {
   [[ $(uname -sm) == "Linux x86_64" ]] || fail "the server on PyPI is for Linux on x86_64; use NVIDIA's image."
   [[ -x $python ]] || fail "$python is not there: run 'make run' once, or set TRITON_PYTHON."
-  local version stub
+  local version
   version=$(ask "'%d.%d' % sys.version_info[:2]")
   library=$(ask "'/'.join(map(sysconfig.get_config_var, ('LIBDIR', 'INSTSONAME')))")
   [[ $library == *.so* && -f $library ]] ||
     fail "$python has no shared library ($library): install it (Debian: libpython$version), or set TRITON_PYTHON."
   site=$home/pytriton-$VERSION-py$version
   [[ ! -d $site ]] || return 0
-
-  echo "triton: installing the server into $site ..." >&2
-  local partial=$site.partial
-  rm -rf "$partial"
   mkdir -p "$home"
+  (flock 9 && [[ -d $site ]] || install "$version") 9>"$home/lock" # two who need it at once: one installs
+}
+
+# install VERSION: for this version of Python, into `site`.
+install() {
+  echo "triton: installing the server into $site ..." >&2
+  local partial=$site.partial stub
+  rm -rf "$partial"
   # pip takes a hash from a requirements file only.
   "$python" -m pip install --quiet --disable-pip-version-check --no-deps --no-compile --require-hashes \
     --target "$partial" -r <(echo "nvidia-pytriton==$VERSION --hash=sha256:$SHA256")
-  stub=$partial/pytriton/tritonserver/python_backend_stubs/$version/triton_python_backend_stub
-  [[ -f $stub ]] || fail "nvidia-pytriton $VERSION has no stub for Python $version: set TRITON_PYTHON to an older one."
+  stub=$partial/pytriton/tritonserver/python_backend_stubs/$1/triton_python_backend_stub
+  [[ -f $stub ]] || fail "nvidia-pytriton $VERSION has no stub for Python $1: set TRITON_PYTHON to an older one."
   cp "$stub" "$partial/pytriton/tritonserver/backends/python/"
-  if [[ $version == 3.13 ]]; then # the stub brings a library of its own, which does not fit a later 3.13.x
+  if [[ $1 == 3.13 ]]; then # the stub brings a library of its own, which does not fit a later 3.13.x
     ln -sf "$library" "$partial"/nvidia_pytriton.libs/libpython3-*.13.so.1.0
   fi
   mv "$partial" "$site"

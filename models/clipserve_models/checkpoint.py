@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from clipserve.clip.manifest import ModelManifest, Source
 from clipserve_models.catalog import Entry
-from clipserve_models.errors import ModelsError
+from clipserve_models.errors import ModelsError, first_line, not_from_hub
 
 _PREPROCESSING = ("mean", "std", "interpolation", "resize_mode")
 
@@ -52,11 +52,15 @@ def load(entry: Entry, *, weights: Path | None, random_weights: bool, seed: int)
     torch.manual_seed(seed)
     # The activation and the preprocessing belong to the weights, and open_clip leaves both to the caller unless
     # it loads the weights itself: OpenAI's need QuickGELU, and the configuration of "ViT-B-32" says GELU.
-    model = open_clip.create_model(
-        entry.model,
-        force_quick_gelu=tag.get("quick_gelu", False),
-        force_preprocess_cfg={key: tag[key] for key in _PREPROCESSING if key in tag},
-    )
+    try:
+        model = open_clip.create_model(
+            entry.model,
+            force_quick_gelu=tag.get("quick_gelu", False),
+            force_preprocess_cfg={key: tag[key] for key in _PREPROCESSING if key in tag},
+            pretrained_text=False,  # a text encoder of transformers has its weights from the checkpoint, too
+        )
+    except OSError as error:  # transformers': it looks for the configuration of its encoder
+        raise not_from_hub(f"the configuration of {entry.model}'s text encoder", error) from None
     if path is None:
         _randomize_zeros(model)
     else:
@@ -113,12 +117,6 @@ def _names(entry: Entry) -> dict[str, Any]:
 
 def _refuse_unsupported(entry: Entry) -> None:
     config = open_clip.get_model_config(entry.model)
-    if "multimodal_cfg" in config:
-        raise ModelsError(f"{entry.model} is a CoCa model: an artifact cannot hold its captioning part.")
-    if "hf_model_name" in config["text_cfg"]:
-        raise ModelsError(
-            f"{entry.model} has a text encoder from transformers, which cannot be exported exactly."
-        )
     size = config["vision_cfg"].get("image_size", 224)
     if not isinstance(size, int) and len(set(size)) != 1:
         raise ModelsError(
@@ -134,13 +132,9 @@ def _download(entry: Entry, tag: dict[str, Any]) -> Path:
     ) as error:  # huggingface_hub, httpx, urllib and open_clip each have exceptions of their own
         raise ModelsError(
             f"the weights {entry.pretrained!r} of {entry.model} could not be downloaded from {_origin(tag)}: "
-            f"{_first_line(error)}\nBehind a proxy, set HTTPS_PROXY. If the weights are in a cache of the hub's, "
+            f"{first_line(error)}\nBehind a proxy, set HTTPS_PROXY. If the weights are in a cache of the hub's, "
             "set HF_HOME. If you have the file, give --weights FILE. For timing or tests, use --random-weights."
         ) from None
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
 
 
 def _origin(tag: dict[str, Any]) -> str:
@@ -160,7 +154,7 @@ def _load_weights(model: nn.Module, path: Path) -> None:
     try:
         open_clip.load_checkpoint(model, str(path))
     except Exception as error:  # a file cut short, another format, another model: three kinds of exceptions
-        raise ModelsError(f"{path} does not hold weights of this model: {_first_line(error)}") from None
+        raise ModelsError(f"{path} does not hold weights of this model: {first_line(error)}") from None
 
 
 def _randomize_zeros(model: nn.Module) -> None:

@@ -14,3 +14,16 @@ def not_installed(error: ImportError) -> ModelsError:
     return ModelsError(
         f"{reason}: pip install 'clipserve-models[export]', or in a checkout use `make model`."
     )
+
+
+def not_from_hub(what: str, error: Exception) -> ModelsError:
+    """The error of an export that needs `what`, which is on a model hub only."""
+    return ModelsError(
+        f"{what} could not be loaded from the model hub: {first_line(error)}\nAn artifact needs it, also with "
+        "random weights. Behind a proxy, set HTTPS_PROXY. If it is in a cache of the hub's, set HF_HOME."
+    )
+
+
+def first_line(error: BaseException) -> str:
+    """What is said of an error of another library: its first line, or its name where it has none."""
+    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__

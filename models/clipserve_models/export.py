@@ -25,9 +25,9 @@ from clipserve.clip.tokenizer import Tokenizer, load_tokenizer
 from clipserve_models import checkpoint, verify
 from clipserve_models.artifact import checksums, replacing, write_manifest
 from clipserve_models.catalog import RANDOM, Entry
-from clipserve_models.errors import ModelsError, not_installed
+from clipserve_models.errors import ModelsError, not_from_hub, not_installed
 from clipserve_models.tokenizer_json import convert
-from clipserve_models.towers import TextEncoder, simplify
+from clipserve_models.towers import simplify, text_encoder
 from clipserve_models.tracing import trace_image, trace_text
 from clipserve_models.verify import Case
 
@@ -63,10 +63,10 @@ def export(
         say(f"building {entry.model} ({'random weights' if random_weights else entry.pretrained or weights})")
         model, source = checkpoint.load(entry, weights=weights, random_weights=random_weights, seed=seed)
         image = _image_spec(model)
-        text_encoder = TextEncoder(model).eval()
+        texts = text_encoder(model).eval()
 
         say("converting the tokenizer")
-        text, original = _write_tokenizer(entry.model, text_encoder, folder)
+        text, original = _write_tokenizer(entry.model, folder, trims=texts.trims)
 
         say("computing the expected vectors")
         cases = _cases(model, image, load_tokenizer(folder, text), original, text)
@@ -75,7 +75,7 @@ def export(
         say("exporting the image encoder")
         trace_image(model, image.size, folder / IMAGE_GRAPH)
         say("exporting the text encoder")
-        trace_text(text_encoder, text, folder / TEXT_GRAPH)
+        trace_text(texts, text, folder / TEXT_GRAPH)
 
         say("comparing with PyTorch")
         manifest = _manifest(entry, model, image, text, source, cases, checksums(folder))
@@ -98,8 +98,8 @@ def _image_spec(model: Any) -> ImageSpec:
     return ImageSpec(size=sides.pop(), resize=resize, interpolation=interpolation)
 
 
-def _write_tokenizer(model_name: str, encoder: TextEncoder, folder: Path) -> tuple[TextSpec, Any]:
-    """Write tokenizer.json.
+def _write_tokenizer(model_name: str, folder: Path, *, trims: bool) -> tuple[TextSpec, Any]:
+    """Write tokenizer.json; `trims`: that of the text encoder.
 
     Returns:
         its rules, and open_clip's tokenizer, which gives the same ids.
@@ -112,16 +112,12 @@ def _write_tokenizer(model_name: str, encoder: TextEncoder, folder: Path) -> tup
     except ImportError as error:  # open_clip imports transformers only for the tokenizers that need it
         raise not_installed(error) from None
     except Exception as error:  # transformers, huggingface_hub and httpx each have exceptions of their own
-        raise ModelsError(
-            f"the tokenizer of {model_name} could not be loaded from the model hub: "
-            f"{str(error).strip().splitlines()[0][:200]}\nAn artifact needs it, also with random weights. Behind a "
-            "proxy, set HTTPS_PROXY. If it is in a cache of the hub's, set HF_HOME."
-        ) from None
+        raise not_from_hub(f"the tokenizer of {model_name}", error) from None
     converted = convert(original)
     converted.tokenizer.save(str(folder / TOKENIZER), pretty=False)
     text = TextSpec(
-        context_length=encoder.positional_embedding.shape[0],
-        padding="trim" if encoder.causal and not encoder.pools_last else "fixed",
+        context_length=original.context_length,
+        padding="trim" if trims else "fixed",
         pad_id=converted.pad_id,
         eot_id=converted.eot_id,
         cleaning=converted.cleaning,

@@ -32,7 +32,7 @@ class InFp32(nn.Module):
 
 def halve(model: Any) -> None:
     """Change an fp32 model of open_clip in place, before its towers are wrapped."""
-    kept = {id(getattr(model, "text", model).positional_embedding)}
+    kept = {id(getattr(getattr(model, "text", model), "positional_embedding", None))}
     for module in model.modules():
         if not isinstance(module, (*_IN_FP32, nn.Embedding)):
             for own in (*module.parameters(recurse=False), *module.buffers(recurse=False)):

@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
+from open_clip.hf_model import HFTextEncoder
+from open_clip.transformer import AttentionalPooler, ResidualAttentionBlock, VisionTransformer
 from torch import Tensor, nn
 
 from clipserve_models.errors import ModelsError
@@ -44,7 +45,8 @@ class ImageEncoder(nn.Module):
 class TextEncoder(nn.Module):
     """token_ids int32 [N, L], lengths int32 [N] -> embedding float32 [N, D], unit length.
 
-    `causal`: the tower does not look ahead, so L may be any length up to the context length.
+    `trims`: the tower does not look ahead and pools where a text ends, so L may be any length up to the context
+    length.
     """
 
     mask: Tensor | None  # [context length, context length]
@@ -58,8 +60,6 @@ class TextEncoder(nn.Module):
         super().__init__()
         text = getattr(model, "text", model)  # CLIP holds the parts itself, CustomTextCLIP in `text`
         pool = getattr(text, "pool_type", None) or getattr(text, "text_pool_type", None)
-        if getattr(text, "cls_emb", None) is not None or getattr(text, "use_pad_mask", False):
-            raise ModelsError("a text encoder with a class token or a padding mask cannot be exported.")
         if pool not in ("argmax", "eos", "last"):
             raise ModelsError(f"a text encoder that pools by {pool!r} cannot be exported.")
         *blocks, last = text.transformer.resblocks
@@ -72,9 +72,10 @@ class TextEncoder(nn.Module):
         self.norm = text.ln_final
         self.projection = text.text_projection
         self.pools_last = pool == "last"
-        self.causal = text.attn_mask is not None
+        causal = text.attn_mask is not None
+        self.trims = causal and not self.pools_last
         self.dtype = dtype
-        mask = torch.full_like(text.attn_mask, MASKED, dtype=dtype).triu(1) if self.causal else None
+        mask = torch.full_like(text.attn_mask, MASKED, dtype=dtype).triu(1) if causal else None
         self.register_buffer("mask", mask)
 
     def forward(self, token_ids: Tensor, lengths: Tensor) -> Tensor:
@@ -100,6 +101,43 @@ class TextEncoder(nn.Module):
         elif self.projection is not None:
             pooled = pooled @ self.projection
         return _unit(pooled)
+
+
+class WholeTextEncoder(nn.Module):
+    """token_ids int32 [N, context length], lengths int32 [N] -> embedding float32 [N, D], unit length.
+
+    For towers that find the padding by its id, and make a mask of it: those of transformers, and CoCa's, whose
+    class token follows the padding. They are traced as they are.
+    """
+
+    trims = False
+
+    def __init__(self, text: nn.Module) -> None:
+        super().__init__()
+        self.text = text
+
+    def forward(self, token_ids: Tensor, lengths: Tensor) -> Tensor:  # noqa: ARG002 - of the contract of the graph
+        pooled = self.text(token_ids.to(torch.int64))
+        return _unit(pooled[0] if isinstance(pooled, tuple) else pooled)  # CoCa's captions read the others
+
+
+def text_encoder(model: Any, dtype: torch.dtype = torch.float32) -> TextEncoder | WholeTextEncoder:
+    """The text tower of an open_clip model; `dtype` as for TextEncoder.
+
+    Raises:
+        ModelsError: it is of a kind not known here.
+    """
+    return WholeTextEncoder(model.text) if masks_padding(model) else TextEncoder(model, dtype)
+
+
+def masks_padding(model: Any) -> bool:
+    """Whether its text tower needs `WholeTextEncoder`."""
+    text = getattr(model, "text", model)
+    return (
+        isinstance(text, HFTextEncoder)
+        or getattr(text, "cls_emb", None) is not None
+        or getattr(text, "use_pad_mask", False)
+    )
 
 
 class LastBlock(nn.Module):
@@ -169,22 +207,33 @@ class PlainAttention(nn.Module):
         return self.original.out_proj(mixed), None
 
 
-def simplify(model: nn.Module) -> None:
+def simplify(model: Any) -> None:
     """Change an open_clip model, in place, to one that computes the same in fewer steps on the same weights."""
     visual = model.visual
-    if isinstance(visual, VisionTransformer) and visual.attn_pool is None and visual.pool_type == "tok":
-        *blocks, last = visual.transformer.resblocks
-        if isinstance(last, ResidualAttentionBlock):
-            visual.transformer.resblocks = nn.ModuleList([*blocks, FirstState(last)])
-    _with_plain_attention(model)
+    if isinstance(visual, VisionTransformer):
+        visual.output_tokens = False  # CoCa's captions would read them
+        if visual.pool_type == "tok":
+            _pool_first_state(visual)
+    _with_plain_attention(visual)
+    if not masks_padding(model):
+        _with_plain_attention(getattr(model, "text", model))
+
+
+def _pool_first_state(visual: VisionTransformer) -> None:
+    """The other states are not computed where they end."""
+    *blocks, last = visual.transformer.resblocks
+    if visual.attn_pool is not None:
+        visual.attn_pool.query = nn.Parameter(visual.attn_pool.query[:1])
+    elif isinstance(last, ResidualAttentionBlock):
+        visual.transformer.resblocks = nn.ModuleList([*blocks, FirstState(last)])
 
 
 def _with_plain_attention(module: nn.Module) -> None:
-    """Replace every nn.MultiheadAttention inside."""
+    """Replace every nn.MultiheadAttention inside of a tensor with itself."""
     for name, child in module.named_children():
         if isinstance(child, nn.MultiheadAttention):
             setattr(module, name, PlainAttention(child))
-        else:
+        elif not isinstance(child, AttentionalPooler):
             _with_plain_attention(child)
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from clipserve.clip.manifest import TextSpec
 from clipserve_models import uint8_rule
-from clipserve_models.towers import ImageEncoder, TextEncoder
+from clipserve_models.towers import ImageEncoder, TextEncoder, WholeTextEncoder
 
 OPSET = 18
 # A protobuf message cannot be larger than 2 GiB. Weights larger than this are written to a file beside the graph.
@@ -31,7 +31,7 @@ def trace_image(model: Any, size: int, path: Path, dtype: torch.dtype = torch.fl
     uint8_rule.obey(path)
 
 
-def trace_text(encoder: TextEncoder, text: TextSpec, path: Path) -> None:
+def trace_text(encoder: TextEncoder | WholeTextEncoder, text: TextSpec, path: Path) -> None:
     """Write the graph of the text tower."""
     trims = text.padding == "trim"
     length = 5 if trims else text.context_length
@@ -46,14 +46,19 @@ def trace_text(encoder: TextEncoder, text: TextSpec, path: Path) -> None:
 
 def _trace(module: nn.Module, inputs: dict[str, Tensor], shapes: dict[str, Any], path: Path) -> None:
     size = sum(weight.nbytes for weight in module.state_dict().values())
-    torch.onnx.export(
+    program = torch.onnx.export(
         module,
         kwargs=inputs,
-        f=path,
         input_names=list(inputs),
         output_names=["embedding"],
         opset_version=OPSET,
         dynamic_shapes=shapes,
-        external_data=size > _INLINE_BYTES,
         verbose=False,
     )
+    assert program is not None  # of the exporter that takes dynamic_shapes
+    # The result of an nn.Embedding has this name too, and a graph with two values of one name is none.
+    (result,) = program.model.graph.outputs
+    for value in (value for node in program.model.graph for value in node.outputs):
+        if value.name == result.name and value is not result:
+            value.name = "looked_up"
+    program.save(path, external_data=size > _INLINE_BYTES)

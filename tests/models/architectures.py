@@ -30,6 +30,7 @@ def shorten(folder: Path, name: str, text: dict[str, Any] | None = None) -> str:
     if not ALL:
         vision = config["vision_cfg"]
         config["text_cfg"]["layers"] = BLOCKS
+        config.get("multimodal_cfg", {})["layers"] = BLOCKS
         if "timm_model_name" in vision:
             vision["timm_model_name"] = _short_of_timm(vision["timm_model_name"])
         elif isinstance(vision["layers"], list):
@@ -52,6 +53,8 @@ def _short_of_timm(name: str) -> str:
     if name.startswith("fastvit"):
         stages = len(timm.create_model(name, pretrained=False).stages)
         fewer = {"layers": (1,) * stages}
+    elif name.startswith("convnext"):
+        fewer = {"depths": (1, 1, 1, 1)}
 
     def make(pretrained: bool = False, **options: Any) -> Any:
         return original(pretrained, **fewer, **options)

@@ -10,6 +10,7 @@ import warnings
 from typing import Any
 
 import numpy as np
+import open_clip
 import torch
 
 from clipserve.clip import reference
@@ -18,7 +19,7 @@ from clipserve.clip.tokenizer import load_tokenizer
 from clipserve_models import checkpoint
 from clipserve_models.errors import ModelsError
 from clipserve_models.half import HALF, fold_batch_norms, halve
-from clipserve_models.towers import TextEncoder, simplify
+from clipserve_models.towers import simplify, text_encoder
 from clipserve_models.tracing import trace_image, trace_text
 from clipserve_models.variants.job import GRAPHS, Job, Largest
 from clipserve_models.variants.survey import refuse_overflow, survey
@@ -29,10 +30,12 @@ def write_fp16(job: Job) -> Largest:
     """Write the graphs of `job.towers` in half precision, exported from the checkpoint.
 
     Raises:
-        ModelsError: a value of the fp32 graphs is too large, the checkpoint cannot be had or is not the artifact's,
-            or a graph does not have its weights.
+        ModelsError: the text encoder must stay fp32, a value of the fp32 graphs is too large, the checkpoint cannot
+            be had or is not the artifact's, or a graph does not have its weights.
     """
     checkpoint.check_origin(job.manifest, job.weights)  # it would be a pity to survey first
+    if "text" in job.towers:
+        _refuse_masks(job.manifest.source.model or "")
     found = []
     for tower in job.towers:
         job.say(f"looking for the largest values in {GRAPHS[tower]}")
@@ -46,16 +49,26 @@ def write_fp16(job: Job) -> Largest:
         fold_batch_norms(model.visual, torch.zeros(1, 3, size, size))
         _check_origin(model, job)
         halve(model)
-        text_encoder = TextEncoder(model, HALF).eval()
+        texts = text_encoder(model, HALF).eval() if "text" in job.towers else None
         simplify(model)
         for tower in job.towers:
             job.say(f"exporting {GRAPHS[tower]} in half precision")
             path = job.target / GRAPHS[tower]
-            if tower == "image":
-                trace_image(model, size, path, HALF)
+            if texts and tower == "text":
+                trace_text(texts, job.manifest.text, path)
             else:
-                trace_text(text_encoder, job.manifest.text, path)
+                trace_image(model, size, path, HALF)
     return max(found, key=lambda largest: largest.value)
+
+
+def _refuse_masks(model: str) -> None:
+    """Raises ModelsError if the model's text encoder is a `WholeTextEncoder`, whose masks do not fit fp16."""
+    text = open_clip.get_model_config(model)["text_cfg"]
+    if "hf_model_name" in text or text.get("embed_cls"):
+        raise ModelsError(
+            f"the text encoder of {model} masks padding with values that fp16 does not have: give --no-text, which "
+            "keeps it in fp32."
+        )
 
 
 def _check_origin(model: Any, job: Job) -> None:

@@ -114,3 +114,12 @@ def test_a_tokenizer_that_the_hub_does_not_give_is_told_with_what_to_set(tmp_pat
     with pytest.raises(ModelsError, match=r"could not be loaded from the model hub(.|\n)*HF_HOME") as refusal:
         make("tiny-absent", None, tmp_path / "out")
     assert "not installed" not in str(refusal.value)
+
+
+def test_a_text_encoder_of_transformers_that_the_hub_does_not_give_is_told_so(tmp_path: Path) -> None:
+    text = {"hf_model_name": str(tmp_path / "absent"), "hf_tokenizer_name": str(tmp_path / "absent")}
+    add_model(tmp_path, "tiny-none", {**TINY_SIGLIP, "text_cfg": text})
+    with pytest.raises(
+        ModelsError, match=r"configuration of tiny-none's text encoder could not be loaded(.|\n)*HF_HOME"
+    ):
+        make("tiny-none", None, tmp_path / "out")
