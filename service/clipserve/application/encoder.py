@@ -142,7 +142,11 @@ class EncodedText(NamedTuple):
 
 
 class TextEncoder:
-    """Tokenizes, groups texts of similar length, and asks the backend once for each group."""
+    """Tokenizes, groups texts of similar length, and asks the backend once for each group.
+
+    Attributes:
+        tokenizer: what makes tokens of them.
+    """
 
     def __init__(
         self,
@@ -153,7 +157,7 @@ class TextEncoder:
         metrics: Metrics,
     ) -> None:
         self._manifest = manifest
-        self._tokenizer = tokenizer
+        self.tokenizer = tokenizer
         self._backend = backend
         self._side = side
         self._metrics = metrics
@@ -186,15 +190,15 @@ class TextEncoder:
         rows: list[TokenizedText] = []
         with self._metrics.stage("tokenize"):
             for part in _parts(texts):
-                rows += await self._side.call(self._tokenizer.encode, part, truncate, len(rows), short=short)
+                rows += await self._side.call(self.tokenizer.encode, part, truncate, len(rows), short=short)
         return rows
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
         """How each token is written in the vocabulary."""
-        return self._tokenizer.pieces(ids)
+        return self.tokenizer.pieces(ids)
 
     async def _encode_rows(self, rows: list[TokenizedText], length: int) -> Embeddings:
-        token_ids, lengths = self._tokenizer.pad(rows, length)  # [N, L], [N]
+        token_ids, lengths = self.tokenizer.pad(rows, length)  # [N, L], [N]
         with self._metrics.stage("encode_text"):
             embeddings = await self._backend.encode_text(token_ids, lengths)  # [N, D]
         check_embeddings(embeddings, len(rows), self._manifest.embed_dim)

@@ -18,6 +18,7 @@ from clipserve.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH, ArtifactError, veri
 from clipserve.clip.manifest import ModelManifest
 from clipserve.clip.prompts import expand
 from clipserve.clip.reference import REFERENCE_TEXTS, check, reference_pixels
+from clipserve.clip.reference_inputs import check_inputs
 from clipserve.clip.tokenizer import Tokenizer
 from clipserve.engine.backend import Backend, Embeddings
 from clipserve.errors import BackendUnavailable, BadPromptTemplate, ClipError, DeadlineExceeded, Overloaded
@@ -71,11 +72,11 @@ class ServedModel:
         return self.started and await self._backend.ready()
 
     async def start(self, folder: Path) -> None:
-        """Verify the files in `folder`, load the backend, and compare its vectors with the manifest's.
+        """Verify the files in `folder`, load the backend, and compare what both make with the manifest.
 
         Raises:
-            ArtifactError: a file is damaged, a template has no slot or is there twice, or the engine computes
-                something else.
+            ArtifactError: a file is damaged, a template has no slot or is there twice, photos or texts become
+                something else here, or the engine computes something else.
             BackendUnavailable: the engine can never be loaded.
             BackendFailed: it fails on the reference inputs.
         """
@@ -85,6 +86,7 @@ class ServedModel:
         except BadPromptTemplate as error:
             raise ArtifactError(f"prompt_templates of {self.name}: {error.detail}") from None
         await asyncio.to_thread(verify_files, folder, self.manifest)
+        await asyncio.to_thread(check_inputs, self.manifest, self.texts.tokenizer)
         await self._backend.start()
         precision = self._backend.precision  # an engine may compute in less than the artifact's own
         self.fingerprint = self.manifest.fingerprint(*self._choices, precision=precision)

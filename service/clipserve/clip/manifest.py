@@ -105,10 +105,17 @@ class Source(_Frozen):
 
 
 class ReferenceVectors(_Frozen):
-    """What the exporting framework computed for `clipserve.clip.reference`'s inputs; checked before serving."""
+    """What the exporting framework made of `clipserve.clip.reference`'s inputs; checked before serving.
+
+    The last two are of `clipserve.clip.reference_inputs`; None in artifacts that were made before there were any.
+    """
 
     image_embeddings: list[list[float]]  # [n, D]
     text_embeddings: list[list[float]]  # [n, D]
+    pixels: list[int] | None = Field(
+        default=None, min_length=192, max_length=192, description="64 that the photo becomes: R, G, B"
+    )
+    token_ids: str | None = Field(default=None, description="SHA-256 of the ids that the texts become")
 
 
 class Variant(_Frozen):

@@ -2,7 +2,7 @@
 
 Export runs them through the original framework and writes the vectors into the manifest; the service runs them
 through its own engine before it is ready, and refuses to serve when the two disagree. They are computed from
-integers alone, so that every platform has the same bytes.
+integers alone, so that every platform has the same bytes. `reference_inputs` has what comes before an engine.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ REFERENCE_TEXTS = ("a photo of a cat.", "two dogs playing in the snow", "0123456
 
 # By precision: the lowest cosine to the original framework's vectors at which an engine still computes the same
 # model. Engines in fp32 differ only in the order of additions; in the others, numbers are rounded to fewer bits.
+# GELU in place of QuickGELU is below that of fp32 (`tests/external/export/test_sabotage.py`), and was above 0.9999.
 # That of fp16 is the first percentile that the maker of a variant asks for (`clipserve_models.variants.gate`).
-MIN_COSINE = {"fp32": 0.9999, "fp16": 0.9995, "bf16": 0.99, "int8": 0.97}
+MIN_COSINE = {"fp32": 0.99999, "fp16": 0.9995, "bf16": 0.99, "int8": 0.97}
 
 
 def reference_pixels(size: int) -> npt.NDArray[np.uint8]:
@@ -27,10 +28,17 @@ def reference_pixels(size: int) -> npt.NDArray[np.uint8]:
     Returns:
         uint8 [2, size, size, 3].
     """
-    row, column, channel = np.indices((size, size, 3), dtype=np.uint32)
-    gradient = (row * (channel + 1) + column * (3 - channel)) * 255 // (5 * size)
-    noise = (np.arange(size * size * 3, dtype=np.uint32) * np.uint32(2654435761)) >> np.uint32(24)
-    return np.stack([gradient, noise.reshape(size, size, 3)]).astype(np.uint8)  # [2, S, S, 3]
+    return np.stack(gradient_and_noise(size, size)).astype(np.uint8)  # [2, S, S, 3]
+
+
+def gradient_and_noise(
+    height: int, width: int
+) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32]]:  # both [height, width, 3], 0 to 255
+    """The two images of `reference_pixels`, of any shape."""
+    row, column, channel = np.indices((height, width, 3), dtype=np.uint32)
+    gradient = (row * (channel + 1) + column * (3 - channel)) * 255 // (5 * max(height, width))
+    noise = (np.arange(height * width * 3, dtype=np.uint32) * np.uint32(2654435761)) >> np.uint32(24)
+    return gradient, noise.reshape(height, width, 3)
 
 
 def cosines(one: npt.NDArray[np.float32], other: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -18,6 +18,7 @@ from structlog.testing import capture_logs
 
 from clipserve.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH, ArtifactError, read_manifest
 from clipserve.clip.reference import check
+from clipserve.clip.reference_inputs import check_inputs
 from clipserve.clip.tokenizer import load_tokenizer
 from clipserve.engine.cuda import Accelerator
 from clipserve.errors import ClipError
@@ -32,7 +33,9 @@ def tried(folder: Path, settings: ModelSettings) -> dict[str, Any]:
     from clipserve.wiring.backends import open_engine, uses_gpu
 
     manifest = read_manifest(folder)
-    feeds = reference_feeds(manifest, load_tokenizer(folder, manifest.text))
+    tokenizer = load_tokenizer(folder, manifest.text)
+    check_inputs(manifest, tokenizer)
+    feeds = reference_feeds(manifest, tokenizer)
     on_gpu = uses_gpu(settings, Accelerator())
     with capture_logs() as events:
         engine = open_engine(folder, manifest, settings, on_gpu=on_gpu)
