@@ -54,7 +54,8 @@ def _nllb_tokenizer(folder: Path) -> None:
     )
 
 
-def _xlm_r(folder: Path) -> dict[str, Any]:
+def xlm_r(folder: Path) -> dict[str, Any]:
+    """Options of open_clip for a text encoder of this kind, whose files are then in `folder`."""
     _xlm_r_tokenizer(folder)
     sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
     return _of_transformers(
@@ -96,7 +97,7 @@ FAMILIES: dict[str, tuple[str, Callable[[Path], dict[str, Any]] | None]] = {
     "MobileCLIP2": ("MobileCLIP2-S0", None),
     "ViTamin": ("ViTamin-S", None),
     "CoCa": ("coca_ViT-B-32", None),
-    "XLM-R": ("xlm-roberta-base-ViT-B-32", _xlm_r),
+    "XLM-R": ("xlm-roberta-base-ViT-B-32", xlm_r),
     "NLLB": ("nllb-clip-base", _nllb),
 }
 

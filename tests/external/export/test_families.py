@@ -39,7 +39,7 @@ from tests.support import serving
 PHOTOS = os.environ.get("FAMILY_PHOTOS")
 DOCUMENT = Path(__file__).parents[3] / "docs" / "models.md"
 MIN_COSINE = 0.9999
-# By day the kind that no other test exports: that of CoCa is in test_sabotage.py.
+# By day what no other test exports: CoCa's image encoder is in test_sabotage.py.
 BY_DAY = ("XLM-R",)
 
 Vectors = npt.NDArray[np.float32]  # [N, D]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,31 +10,39 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
 
-from clipserve.clip import images
-from clipserve.clip.artifact import ArtifactError, read_manifest
-from clipserve.clip.fitting import fitted
-from clipserve.clip.manifest import ImageSpec
+from clipserve.clip.artifact import ArtifactError
 from clipserve.commands.doctor.trial import tried
 from clipserve.engine.in_process import InProcess
 from clipserve.engine.onnx import OnnxEngine, OnnxOptions
 from clipserve.errors import ClipError
 from clipserve.settings import ModelSettings
-from clipserve_models.artifact import checksums, write_manifest
 from clipserve_models.errors import ModelsError
 from clipserve_models.variants.job import Job, Largest
 from clipserve_models.variants.making import make_variant, plan_of
 from clipserve_models.verify import verify
+from tests.external.export.families import xlm_r
+from tests.external.export.faults import (
+    Plant,
+    bgr,
+    bgr_in_graph,
+    exchange_mean_and_deviation,
+    exchange_towers,
+    in_decoder,
+    in_graph,
+    in_manifest,
+    other_weights,
+    quick_gelu,
+    too_large_for_fp16,
+    without_antialias,
+)
 from tests.external.export.test_export import TINY_TEXT, TINY_VISION, add_model, entry
 from tests.models.variants.conftest import write_photos
 from tests.support import served_model
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "models.md"
 WEIGHTS = "weights.pt"
-Plant = Callable[[Path, pytest.MonkeyPatch], None]
 
 
 @dataclass(frozen=True)
@@ -46,128 +53,6 @@ class Fault:
     plant: Plant
     said: str  # a regular expression
     noticed_by: tuple[str, ...] = field(default=("verify", "start", "doctor"))
-
-
-def seal(folder: Path, **changes: Any) -> None:
-    """Write model.json anew, as somebody does who means it: checksums fit the files."""
-    manifest = read_manifest(folder)
-    (folder / "model.json").unlink()
-    write_manifest(folder, manifest.model_copy(update={**changes, "files": checksums(folder)}))
-
-
-def in_manifest(part: str, **facts: Any) -> Plant:
-    def plant(folder: Path, _: pytest.MonkeyPatch) -> None:
-        stored = json.loads((folder / "model.json").read_text())
-        stored[part] |= facts
-        (folder / "model.json").write_text(json.dumps(stored))
-
-    return plant
-
-
-def in_graph(change: Callable[[Any], None], precision: str = "fp32") -> Plant:
-    """`change`: of the image graph, in place."""
-
-    def plant(folder: Path, _: pytest.MonkeyPatch) -> None:
-        import onnx
-
-        model = onnx.load(folder / "image.onnx")
-        change(model.graph)
-        onnx.save(model, folder / "image.onnx")
-        if precision == "int8":
-            from onnxruntime.quantization import quantize_dynamic
-
-            quantize_dynamic(folder / "image.onnx", folder / "image.onnx")
-        seal(folder, precision=precision)
-
-    return plant
-
-
-def in_decoder(other: Callable[[Image.Image, ImageSpec], bytes]) -> Plant:
-    """`other` in place of what resizes and crops."""
-
-    def plant(_: Path, patch: pytest.MonkeyPatch) -> None:
-        patch.setattr(images, "fitted", lambda image, spec, turn: other(image, spec))
-
-    return plant
-
-
-def bgr(image: Image.Image, spec: ImageSpec) -> bytes:
-    return np.frombuffer(fitted(image, spec), np.uint8).reshape(-1, 3)[:, ::-1].tobytes()
-
-
-def without_antialias(image: Image.Image, spec: ImageSpec) -> bytes:
-    """Cubic interpolation between the four nearest pixels, whatever lies between those that are taken."""
-    scale = min(image.size) / spec.size
-    left, top = ((side - spec.size * scale) / 2 for side in image.size)
-    size = spec.size, spec.size
-    box = (scale, 0, left, 0, scale, top)
-    return image.transform(size, Image.Transform.AFFINE, box, Image.Resampling.BICUBIC).tobytes()
-
-
-def weights_of(graph: Any, *dims: int) -> Any:
-    return next(each for each in graph.initializer if list(each.dims) == [*dims])
-
-
-def change_weights(weights: Any, change: Callable[[Any], Any]) -> None:
-    from onnx import numpy_helper
-
-    values = np.ascontiguousarray(change(numpy_helper.to_array(weights)), np.float32)
-    weights.CopyFrom(numpy_helper.from_array(values, weights.name))
-
-
-def bgr_in_graph(graph: Any) -> None:
-    """The first convolution takes red for blue."""
-    change_weights(weights_of(graph, 64, 3, 16, 16), lambda values: values[:, ::-1])
-
-
-def exchange_mean_and_deviation(graph: Any) -> None:
-    """The graph has 1 / (255 std) and mean / std."""
-    from onnx import numpy_helper
-
-    scale, shift = (
-        next(each for each in graph.initializer if each.name == name) for name in ("scale", "shift")
-    )
-    std = 1 / (255 * numpy_helper.to_array(scale))
-    mean = numpy_helper.to_array(shift) * std
-    assert (mean > std).all(), "these are others"
-    change_weights(scale, lambda _: 1 / (255 * mean))
-    change_weights(shift, lambda _: std / mean)
-
-
-def quick_gelu(graph: Any) -> None:
-    """erf(x / sqrt 2) of GELU becomes what makes it x * sigmoid(1.702 x)."""
-    from onnx import helper, numpy_helper
-
-    factor = np.float32(1.702 / 2 * np.sqrt(2))
-    graph.initializer.append(numpy_helper.from_array(factor, "quick"))
-    nodes = list(graph.node)
-    del graph.node[:]
-    for node in nodes:
-        if node.op_type == "Erf":
-            graph.node.append(helper.make_node("Mul", [node.input[0], "quick"], [f"{node.output[0]}/quick"]))
-            node = helper.make_node("Tanh", [f"{node.output[0]}/quick"], [node.output[0]])
-        graph.node.append(node)
-
-
-def other_weights(graph: Any) -> None:
-    """Another model of the same shapes: each matrix has its numbers in another order."""
-    random = np.random.default_rng(0)
-    for weights in graph.initializer:
-        if len(weights.dims) > 1:
-            change_weights(weights, random.permuted)
-
-
-def too_large_for_fp16(graph: Any) -> None:
-    """One layer gives values of millions, which the next normalization makes small."""
-    change_weights(weights_of(graph, 64, 3, 16, 16), lambda values: values * 1e6)
-
-
-def exchange_towers(folder: Path, _: pytest.MonkeyPatch) -> None:
-    image, text = (folder / name for name in ("image.onnx", "text.onnx"))
-    image.rename(folder / "other")
-    text.rename(image)
-    (folder / "other").rename(text)
-    seal(folder)
 
 
 OTHER_PIXELS = r"a photo becomes other pixels than at its export: they differ by \d+ of 255, more than 2\."
@@ -184,7 +69,7 @@ FAULTS = [
     Fault("bilinear in place of bicubic", in_manifest("image", interpolation="bilinear"), OTHER_PIXELS),
     Fault("texts cut to fewer tokens", in_manifest("text", context_length=16), OTHER_TOKENS),
     Fault("the end lost of texts that are cut", in_manifest("text", eot_id=None), OTHER_TOKENS),
-    Fault("padding with another token", in_manifest("text", pad_id=1), OTHER_TOKENS),
+    Fault("padding with another token", in_manifest("text", pad_id=0), OTHER_TOKENS),
     Fault("texts not cleaned", in_manifest("text", cleaning="none"), OTHER_TOKENS),
     Fault(
         "texts trimmed whose encoder sees the padding",
@@ -217,19 +102,22 @@ NAMES = {
 
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The artifact of a tiny CoCa: a pool of attention, and a text encoder that masks padding."""
+    """The artifact of a tiny CoCa with a text encoder of transformers, whose tokenizer is loaded in no time."""
     import open_clip
     import torch
 
     from clipserve_models.export import export
 
     folder = tmp_path_factory.mktemp("sound")
-    vision = {**TINY_VISION, "attentional_pool": True, "output_tokens": True}
-    text = {**TINY_TEXT, "context_length": 76}
-    own = {"vision_cfg": vision, "text_cfg": {**text, "embed_cls": True, "output_tokens": True}}
-    add_model(folder, "tiny-sound", {"embed_dim": 32, "custom_text": True, "multimodal_cfg": text, **own})
+    (folder / "hub").mkdir()
+    config = {
+        "vision_cfg": {**TINY_VISION, "attentional_pool": True, "output_tokens": True},
+        "text_cfg": {**xlm_r(folder / "hub"), "output_tokens": True},
+        "multimodal_cfg": TINY_TEXT,
+    }
+    add_model(folder, "tiny-sound", {"embed_dim": 32, "custom_text": True, **config})
     torch.manual_seed(0)
-    model: Any = open_clip.create_model("tiny-sound")
+    model: Any = open_clip.create_model("tiny-sound", pretrained_text=False)
     # Weights that were never trained are so small that every activation is nearly a line.
     with torch.no_grad():
         for block in model.visual.transformer.resblocks:
