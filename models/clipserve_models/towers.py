@@ -214,9 +214,8 @@ def simplify(model: Any) -> None:
         visual.output_tokens = False  # CoCa's captions would read them
         if visual.pool_type == "tok":
             _pool_first_state(visual)
-    _with_plain_attention(visual)
-    if not masks_padding(model):
-        _with_plain_attention(getattr(model, "text", model))
+    # Masks of padding are not of the shape that PlainAttention adds.
+    _with_plain_attention(visual if masks_padding(model) else model)
 
 
 def _pool_first_state(visual: VisionTransformer) -> None:
