@@ -31,7 +31,7 @@ class Servers:
         policy = BatchPolicy(1, concurrency=2, servers=lambda: self.count)
         running = DynamicBatcher("image", self.engine, policy, self.metrics)
         running.start()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(50):
             try:
                 yield running
             finally:

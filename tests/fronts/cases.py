@@ -126,6 +126,7 @@ CASES = [
 
 # Errors of one front alone, each with the tests that hold it.
 OF_ONE_FRONT = {
+    "image_not_fetched": "gRPC has no URLs; tests/rest/test_images_by_url.py",
     "unsupported_media_type": "gRPC has one form of a request; tests/rest/test_uploads.py",
     "misdirected_request": "no browser speaks gRPC to a name that leads here; tests/access/test_hosts.py",
     "malformed_request": "bytes of another protocol; tests/rest/test_connection.py, tests/rpc/",

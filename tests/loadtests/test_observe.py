@@ -81,8 +81,8 @@ def test_the_metrics_of_the_service_are_understood() -> None:
 def test_a_process_is_observed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("loadtests.observe._PERIOD", 0.02)
     with Observer(Server("http://nowhere", pid=os.getpid())) as observer:
-        until = time.perf_counter() + 0.15
-        while time.perf_counter() < until:
+        until = time.process_time() + 0.15
+        while time.process_time() < until:
             pass
     seen = observer.observation
     assert seen.cpu_seconds is not None

@@ -183,7 +183,7 @@ class Settings(ModelSettings, AccessSettings, CacheSettings, LabelSetSettings, B
 
     @field_validator("image_hosts")
     @classmethod
-    def _are_hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+    def _are_hosts_of_images(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for text in value:
             Host.parse(text)
         return value
