@@ -39,7 +39,7 @@ def url(service: Process) -> str:
 def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, dict[str, str]]]:
     """(address of a service that asks for keys, name -> key)."""
     file = tmp_path_factory.mktemp("keys") / "keys"
-    keys = write_keys(file, somebody={}, slow={"rows_per_second": 4})
+    keys = write_keys(file, somebody={}, slow={"rows_per_second": 4}, keeper={"scopes": ["use", "manage"]})
     process = Process(keys_file=str(file), rate_window_seconds=1, backend="onnx", **PATIENT)
     process.wait_ready()
     yield process.url, keys

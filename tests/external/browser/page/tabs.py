@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import httpx
 from playwright.sync_api import expect
 
-from tests.external.browser.page.classify import Classify
+from tests.external.browser.page.classify import CAT, Classify
+from tests.external.browser.page.label_sets import LabelSets
 from tests.external.browser.page.search import BROKEN, Search, sixty_pictures
 from tests.external.browser.visit import Visit
 
@@ -30,8 +32,26 @@ def compared(visit: Visit, url: str) -> None:
     expect(visit.page.locator(".heat")).to_be_visible(timeout=30_000)
 
 
+def mended(visit: Visit, url: str) -> None:
+    sets = LabelSets(visit, url).open()
+    sets.make("access", "cat", "rocket", background="a wall")
+    sets.give("rocket", "cat.jpg", CAT)
+    sets.save()
+    sets.attempt(cat=CAT)
+    sets.page.get_by_label("Wrong: cat.jpg").click()
+    sets.page.get_by_role("button", name="Export").click()
+    expect(sets.panel.locator(".files a")).to_have_count(2)
+    sets.page.fill("#set-add", "cat,")  # it is there already: nothing is added
+    sets.label("cat").get_by_label("Label", exact=True).fill("")
+    sets.panel.get_by_role("button", name="Save").click()
+    expect(sets.alert).to_be_visible()
+    visit.complaints.clear()  # that it was refused
+    httpx.delete(f"{url}/label-sets/access").raise_for_status()
+
+
 TABS: dict[str, Callable[[Visit, str], None]] = {
     "classify": classified,
     "search": searched,
     "compare": compared,
+    "label-sets": mended,
 }

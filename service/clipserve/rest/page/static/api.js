@@ -57,7 +57,7 @@ export async function call(path, { method, json, form, signal } = {}) {
       signal,
       credentials: "omit",
     });
-    body = await response.json();
+    body = response.status === 204 ? {} : await response.json();
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new ApiError({ code: "unreachable", detail: "The service gave no answer that this page can read. Is it running?" });

@@ -1,10 +1,10 @@
 // Labels as chips: typed with Enter or a comma, or pasted, one a line or with commas between them.
 import { element } from "./dom.js";
 
-// Returns {all, add(texts), set(texts)}; onChange(all) after each change.
-export function labelField(place, { id, onChange, announce }) {
+// Returns {all, add(texts), set(texts)}; onChange(all) after each change. `name`: of the list, for a screen reader.
+export function labelField(place, { id, name = "Labels", onChange, announce }) {
   let all = [];
-  const list = element("ul", { class: "chips", "aria-label": "Labels" });
+  const list = element("ul", { class: "chips", "aria-label": name });
   const input = element("input", {
     id, type: "text", autocomplete: "off", placeholder: "another label", enterkeyhint: "done", "aria-describedby": `${id}-hint`,
     onkeydown: onKey, oninput: onInput, onpaste: onPaste, onblur: () => take(input.value),

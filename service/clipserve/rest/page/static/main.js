@@ -13,9 +13,10 @@ import * as api from "./api.js";
 import * as classify from "./classify.js";
 import * as compare from "./compare.js";
 import { element, errorBox } from "./dom.js";
+import * as labelSets from "./label_sets.js";
 import * as search from "./search.js";
 
-const STARTS = { classify: classify.start, search: search.start, compare: compare.start };
+const STARTS = { classify: classify.start, search: search.start, compare: compare.start, "label-sets": labelSets.start };
 const started = new Set();
 const byId = (id) => document.getElementById(id);
 

@@ -10,7 +10,8 @@
 //   pictures.remove(id), pictures.clear()
 //   onChange(all)         after each change; onRemove(picture) before it, of each that is gone
 // A picture may have a `source`, which is shown. Those that were added with {example: true}, files of this page, make room for the first others.
-// A picker that is not visible takes no drops and no pastes, so that each tab may have one.
+//   here: true            drops and pastes are taken on the picker itself alone; without it, everywhere but on another one
+// A picker that is not visible takes none, so that each tab may have some.
 import { bytes, element } from "./dom.js";
 import { dropped, onlyPictures } from "./folders.js";
 
@@ -23,7 +24,7 @@ const HEIC_ADVICE =
 let ids = 0;
 
 export function picker(place, options) {
-  const { onChange, onRemove = () => {}, onOthers = () => {}, several = true, listed = true, folders = false, announce = () => {} } = options;
+  const { onChange, onRemove = () => {}, onOthers = () => {}, several = true, listed = true, folders = false, here = false, announce = () => {} } = options;
   let all = [];
   const list = element("ul", { class: "thumbnails" });
   const input = element("input", { type: "file", accept: ACCEPTED, multiple: several, hidden: true, onchange: chosen });
@@ -98,25 +99,29 @@ export function picker(place, options) {
     },
   };
 
-  const visible = () => zone.offsetParent !== null;
+  function takes({ target }) {
+    const over = target.closest?.(".drop");
+    return zone.offsetParent !== null && (over ? over === zone : !here);
+  }
+
   document.addEventListener("paste", (event) => {
     const files = picturesAmong(event.clipboardData);
     const text = event.target.matches?.("input, textarea") && event.clipboardData.types.includes("text/plain");
-    if (!visible() || !files.length || text) return; // an office program copies text as a picture too
+    if (!takes(event) || !files.length || text) return; // an office program copies text as a picture too
     event.preventDefault();
     pictures.add(files);
   });
   document.addEventListener("dragover", (event) => {
-    if (!visible() || !event.dataTransfer.types.includes("Files")) return;
-    event.preventDefault();
-    zone.classList.add("over");
+    const taken = takes(event) && event.dataTransfer.types.includes("Files");
+    zone.classList.toggle("over", taken);
+    if (taken) event.preventDefault();
   });
   document.addEventListener("dragleave", (event) => {
     if (!event.relatedTarget) zone.classList.remove("over");
   });
   document.addEventListener("drop", (event) => {
     zone.classList.remove("over");
-    if (!visible() || !event.dataTransfer.files.length) return;
+    if (!takes(event) || !event.dataTransfer.files.length) return;
     event.preventDefault();
     dropped(event.dataTransfer).then(addFound);
   });

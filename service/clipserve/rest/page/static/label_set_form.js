@@ -1,0 +1,61 @@
+// The fields of a label set, and what PUT takes, or a file of CLIPSERVE_LABEL_SETS_FOLDER has.
+import { labelField } from "./classify_labels.js";
+import { labelRow } from "./label_set_row.js";
+
+const NOT_SHOWN = ["templates", "truncate", "scoring", "temperature", "model"]; // kept as they were
+
+// Returns {show(set, given), definition(exampleOf), rows(), fail(error)}; see label_set_row.js for `given`.
+export function setForm(at, { onChange, announce }) {
+  let rows = [];
+  let others = {}; // what of the chosen set has no field
+  const [threshold, weight] = ["set-threshold", "set-weight"].map((id) => document.getElementById(id));
+  const background = labelField(at("background"), { id: "set-background", name: "Background labels", announce, onChange });
+  const adding = labelField(at("add"), { id: "set-add", announce, onChange: add });
+  const rowOf = (label, given) => labelRow(label, given, { onChange, onRemove: drop, announce });
+  const number = ({ value }) => (value ? Number(value) : undefined);
+
+  function add(labels) {
+    if (!labels.length) return;
+    adding.set([]);
+    const fresh = labels.filter((label) => !rows.some(({ name }) => name() === label)).map((label) => rowOf({ label }, new Map()));
+    rows = [...rows, ...fresh];
+    at("labels").append(...fresh.map(({ item }) => item));
+    onChange();
+  }
+
+  function drop(row) {
+    const position = rows.indexOf(row);
+    rows = rows.filter((each) => each !== row);
+    row.item.remove();
+    announce(`${row.name()} removed`);
+    onChange();
+    (rows[Math.min(position, rows.length - 1)]?.item ?? at("add")).querySelector("input").focus();
+  }
+
+  return {
+    rows: () => rows,
+    show(set, given) {
+      others = Object.fromEntries(NOT_SHOWN.map((name) => [name, set[name]]));
+      rows = set.labels.map((label) => rowOf(label, given));
+      at("labels").replaceChildren(...rows.map(({ item }) => item));
+      background.set(set.background);
+      threshold.value = set.threshold ?? "";
+      weight.value = set.example_weight ?? "";
+      return Promise.all(rows.map(({ ready }) => ready));
+    },
+    // `exampleOf(file, label, at)`: what stands for an example: a data URI, or the name of a file.
+    async definition(exampleOf) {
+      const labels = rows.map(async (row, label) => ({
+        ...row.fields(), examples: await Promise.all(row.photos().map((file, position) => exampleOf(file, label, position))),
+      }));
+      const numbers = { threshold: number(threshold), example_weight: number(weight) };
+      return { ...others, labels: await Promise.all(labels), background: background.all, ...numbers };
+    },
+    // Whether the error is shown beside the label that it concerns. Without one the last is taken away.
+    fail(error) {
+      const row = error && !error.message.startsWith("background") ? rows[error.index] : undefined;
+      rows.forEach((each) => each.fail(each === row ? error : undefined));
+      return Boolean(row);
+    },
+  };
+}

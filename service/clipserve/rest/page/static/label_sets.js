@@ -1,0 +1,147 @@
+// The tab "label sets": make a classifier with a name, try it, and mend it. Photos that are given here as examples are in this
+// page's memory alone: the service shows their SHA-256, and nothing else of them.
+import { element, errorBox } from "./dom.js";
+import { changes, judged } from "./label_set_changes.js";
+import { showFiles } from "./label_set_export.js";
+import { setForm } from "./label_set_form.js";
+import { tryBox } from "./label_set_try.js";
+
+const ASKED_EVERY = 1000; // ms, while a set is built
+const HINT = "A label is a name, with prompts that describe it or example photos, if you have some.";
+
+export function start(panel, shared) {
+  const { api, announce } = shared;
+  const at = (name) => panel.querySelector(`[data-place=${name}]`);
+  const [choice, name, without] = ["choice", "name", "without"].map((each) => panel.querySelector(`#set-${each}`));
+  const given = new Map(); // SHA-256 -> photo
+  let set; // the chosen one as the service last said; undefined: a new one
+  let unsaved = false;
+  let turn = 0; // what is on its way for a former choice is let go
+  const fields = setForm(at, { onChange: edited, announce });
+  const trying = tryBox(at, {
+    api, announce,
+    labels: () => (set?.read_only ? [] : fields.rows().map((row) => row.name())),
+    onWrong: (picture, label) => fields.rows().find((row) => row.name() === label)?.add(picture.blob),
+  });
+  const path = (which) => `label-sets/${encodeURIComponent(which)}`;
+
+  const still = (is) => (at("fields").inert = at("tried").inert = is); // while it would be lost, nothing can be changed
+
+  // `work(wanted)` may fail; `wanted()`: nobody has chosen another set meanwhile.
+  async function attempt(work) {
+    turn += 1;
+    const mine = turn;
+    fail();
+    still(true);
+    const failed = await work(() => mine === turn).catch((error) => error);
+    if (mine !== turn) return;
+    still(false);
+    if (failed) fail(failed);
+    choice.value = set?.name ?? "";
+  }
+
+  async function list() {
+    const found = (await api.call("label-sets")).body.label_sets;
+    choice.replaceChildren(new Option("new set", ""), ...found.map((each) => new Option(each.read_only ? `${each.name} (a file)` : each.name, each.name)));
+    choice.value = set?.name ?? "";
+    return found;
+  }
+
+  async function choose(wanted) {
+    if (unsaved && !confirm("What was changed here is not saved. Leave it?")) return;
+    const found = choice.value ? (await api.call(path(choice.value))).body : undefined;
+    if (!wanted()) return;
+    await show(found);
+    report("How it is judged", found ? judged(found) : []);
+  }
+
+  async function show(next) {
+    set = next;
+    await fields.show(set ?? { labels: [], background: [] }, given);
+    without.checked = false;
+    name.value = set?.name ?? "";
+    name.readOnly = Boolean(set);
+    at("fields").disabled = at("save").hidden = Boolean(set?.read_only);
+    at("delete").hidden = !set || set.read_only;
+    const more = set?.read_only ? "It comes from a file, which alone can change it." : (set?.error ?? "");
+    at("about").textContent = set ? `Version ${set.version}, ${set.state}, of the model ${set.model}. ${more}` : HINT;
+    edited();
+    unsaved = false;
+    return trying.use(set);
+  }
+
+  function edited() {
+    unsaved = true;
+    at("files").replaceChildren();
+    const lacking = fields.rows().filter((row) => row.missing);
+    at("lost").hidden = !lacking.length;
+    without.required = Boolean(lacking.length);
+    at("lacking").textContent = lacking.map((row) => `${row.name()} (${row.missing})`).join(", ");
+  }
+
+  function fail(error) {
+    const beside = fields.fail(error);
+    at("problem").replaceChildren(...(error && !beside ? [errorBox(error)] : []));
+  }
+
+  async function save(wanted) {
+    const before = set;
+    if (!set && (await list()).some((each) => each.name === name.value)) {
+      throw new Error(`There is a label set ${name.value} already: choose it above, or take another name.`);
+    }
+    const sent = fields.rows().map((row) => row.photos());
+    const json = await fields.definition(dataUri);
+    json.model ??= shared.model()?.id;
+    let { body } = await api.call(path(name.value), { method: "PUT", json });
+    if (!wanted()) return;
+    set = body;
+    name.readOnly = true;
+    set.labels.forEach(({ examples = [] }, label) => examples.forEach((sha, index) => given.set(sha, sent[label][index])));
+    shared.reload(); // other tabs choose among the sets too
+    while (body.state === "building") {
+      at("about").textContent = `${body.prompts_done} of ${body.prompts} prompts are encoded. ${body.error ?? ""}`;
+      await new Promise((resolve) => setTimeout(resolve, ASKED_EVERY));
+      body = (await api.call(path(body.name))).body;
+      if (!wanted()) return;
+    }
+    if (body.state === "failed") throw new Error(body.error);
+    const moved = await show(body);
+    const what = [...changes(before, body), ...(before && !moved.length ? ["No tried picture has another label."] : moved)];
+    report("What has changed", [...what, ...judged(body)]);
+    announce(`Saved. ${what.join(" ")}`);
+  }
+
+  function report(title, sentences) {
+    at("changes").hidden = !sentences.length;
+    at("changes").replaceChildren(element("h2", {}, title), element("ul", {}, ...sentences.map((each) => element("li", {}, each))));
+  }
+
+  async function remove() {
+    if (!confirm(`Delete the label set ${set.name}, its examples and its embeddings?`)) return;
+    await api.call(path(set.name), { method: "DELETE" });
+    announce(`${set.name} deleted`);
+    await show(undefined);
+    report("", []);
+    choice.focus();
+    shared.reload();
+  }
+
+  const form = panel.querySelector("form");
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    if (!at("fields").inert) attempt(save);
+  });
+  form.addEventListener("input", ({ target }) => [choice, without].includes(target) || edited());
+  choice.addEventListener("change", () => attempt(choose));
+  at("delete").addEventListener("click", () => attempt(remove));
+  at("export").addEventListener("click", () => form.reportValidity() && showFiles(at("files"), name.value, fields));
+  shared.onModel(() => list().catch(fail));
+  show(undefined);
+}
+
+const dataUri = (file) => new Promise((resolve, reject) => {
+  const reader = new FileReader();
+  reader.onload = () => resolve(reader.result);
+  reader.onerror = () => reject(new Error(`${file.name} cannot be read any more: it was moved, changed or deleted after it was chosen.`));
+  reader.readAsDataURL(file);
+});
