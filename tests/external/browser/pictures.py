@@ -16,6 +16,7 @@ from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 
 from tests.external.browser.page.classify import Classify
+from tests.external.browser.page.label_sets import LabelSets
 from tests.external.browser.page.search import Search, sixty_pictures
 from tests.external.browser.page.tabs import compared
 from tests.external.browser.visit import CHROMIUM, FLAGS, Visit, visit_in
@@ -70,6 +71,22 @@ def take_compare(browser: Browser, url: str, folder: Path = FOLDER) -> Path:
     return _kept(visit, folder / "compare-dark.png")
 
 
+def take_label_sets(browser: Browser, url: str, folder: Path = FOLDER) -> Path:
+    """The tab "label sets", light, as PNG with a palette."""
+    visit = visit_in(browser, viewport={"width": 1120, "height": 880}, color_scheme="light")
+    sets = LabelSets(visit, url).open()
+    pictures = sixty_pictures(side=480)
+    sets.make("album", "staff", "rocket")
+    sets.give("staff", "camera.jpg", pictures["camera.jpg"])
+    sets.give("rocket", "rocket.jpg", pictures["rocket.jpg"])
+    sets.save()
+    sets.attempt(**{name: pictures[f"{name}.jpg"] for name in ("astronaut", "camera", "rocket")})
+    sets.mark_wrong("astronaut.jpg", "staff")
+    sets.save()
+    visit.page.evaluate("scrollTo(0, 0)")
+    return _kept(visit, folder / "label-sets-light.png")
+
+
 def _kept(visit: Visit, path: Path) -> Path:
     visit.page.wait_for_timeout(500)  # until pictures are drawn and bars have moved
     shot = Image.open(io.BytesIO(visit.page.screenshot())).convert("RGB")
@@ -86,6 +103,7 @@ def main() -> None:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         takes = [partial(take, browser, process.url, name) for name in SHOTS]
         takes += [partial(take_search, browser, process.url), partial(take_compare, browser, process.url)]
+        takes.append(partial(take_label_sets, browser, process.url))
         for each in takes:
             path = each()
             if path.stat().st_size > MOST_BYTES:
