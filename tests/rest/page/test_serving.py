@@ -33,7 +33,9 @@ async def test_every_module_that_is_imported_is_served(running: Running) -> None
         seen.add(name)
         answer = await running.client.get(f"/page/{name}")
         assert (answer.status_code, answer.headers["content-type"]) == (200, "text/javascript; charset=utf-8")
-        left |= set(re.findall(r'^import .* from "\./([^"]+)";', answer.text, re.MULTILINE)) - seen
+        left |= (
+            set(re.findall(r'^(?:import .* from | *import\()"\./([^"]+)"', answer.text, re.MULTILINE)) - seen
+        )
     assert seen == {path.name for path in STATIC.glob("*.js")}
 
 

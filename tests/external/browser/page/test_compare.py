@@ -115,6 +115,8 @@ def test_it_works_with_the_keyboard_alone(tab: Compare) -> None:
     expect(tab.panel.get_by_text("0 labels.")).to_be_visible()  # the page has started
     tab.page.locator("#tab-classify").focus()
     tab.page.keyboard.press("End")
+    expect(tab.page.locator("#tab-label-sets")).to_be_focused()
+    tab.page.keyboard.press("ArrowLeft")
     expect(tab.page.locator("#tab-compare")).to_be_focused()
     while tab.page.evaluate("document.activeElement.id") != "compared":
         tab.page.keyboard.press("Tab")

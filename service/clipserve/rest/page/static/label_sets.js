@@ -137,6 +137,7 @@ export function start(panel, shared) {
   at("export").addEventListener("click", () => form.reportValidity() && showFiles(at("files"), name.value, fields));
   shared.onModel(() => list().catch(fail));
   show(undefined);
+  for (const each of panel.children) each.hidden = false;
 }
 
 const dataUri = (file) => new Promise((resolve, reject) => {

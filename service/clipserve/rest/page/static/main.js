@@ -13,10 +13,12 @@ import * as api from "./api.js";
 import * as classify from "./classify.js";
 import * as compare from "./compare.js";
 import { element, errorBox } from "./dom.js";
-import * as labelSets from "./label_sets.js";
 import * as search from "./search.js";
 
-const STARTS = { classify: classify.start, search: search.start, compare: compare.start, "label-sets": labelSets.start };
+// What is large and seldom the first is fetched when it is shown.
+const labelSets = (panel, shared) =>
+  import("./label_sets.js").then(({ start }) => start(panel, shared)).catch((error) => panel.append(errorBox(error)));
+const STARTS = { classify: classify.start, search: search.start, compare: compare.start, "label-sets": labelSets };
 const started = new Set();
 const byId = (id) => document.getElementById(id);
 
