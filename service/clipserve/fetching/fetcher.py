@@ -84,9 +84,12 @@ class Fetcher:
         try:
             async with asyncio.timeout(self._seconds):
                 data = await self._followed(url, grow)
-        except (_Refused, OSError, httpcore.NetworkError, httpcore.ProtocolError) as error:
+        # ValueError: a name that no DNS query can hold, or a redirect that is no URL.
+        except (_Refused, OSError, ValueError, httpcore.NetworkError, httpcore.ProtocolError) as error:
             self._metrics.images_fetched("failed").inc()
-            log.warning("image_not_fetched", url=url[:200], reason=str(error)[:200] or type(error).__name__)
+            place = place_of(url)  # its path and query may hold what is nobody else's business
+            reason = str(error)[:200] or type(error).__name__
+            log.warning("image_not_fetched", host=place.host if place else None, reason=reason)
             raise ImageNotFetched(
                 "the image could not be fetched from its URL. The host must be one that this service fetches from "
                 f"(CLIPSERVE_IMAGE_HOSTS), and answer with an image of at most {self._max_bytes:,} bytes within "
