@@ -40,6 +40,7 @@ def _cleaning_model(folder: Path) -> Path:
     copy = Path(shutil.copytree(DEMO, folder / "demo", ignore=shutil.ignore_patterns("*.py", "*.md")))
     manifest = json.loads((copy / "model.json").read_text())
     manifest["text"]["cleaning"] = "lower"
+    del manifest["reference"]["token_ids"]  # of other tokens: a start compares them
     (copy / "model.json").write_text(json.dumps(manifest))
     return copy
 
