@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
-from typing import Any, TypeGuard, TypeVar
+from typing import Any, TypeVar
 
 from clipserve.access.gate import when_there_is_room
 from clipserve.application.admission import Counted
-from clipserve.application.encoder import ImageInput, ImageSource, ImageUrl, VectorOrError, encode_images
+from clipserve.application.encoder import ImageInput, ImageSource, VectorOrError, encode_images
 from clipserve.application.fetched import FetchedImages
 from clipserve.application.limits import RequestLimits
 from clipserve.application.requests import check_pixels
@@ -48,33 +48,20 @@ class Rows:
             InvalidInput: a text has too many tokens, or the images have too many pixels together.
             Unauthenticated, RateLimited, Overloaded, BackendUnavailable, BackendFailed: see `clipserve.errors`.
         """
-        if _are_here(images):
-            return await self._encode(model, images, texts, encode_texts)
-        async with self._fetched.held(images) as fetched:
-            return await self._encode(model, fetched, texts, encode_texts)
-
-    async def _encode(
-        self,
-        model: ServedModel,
-        images: Sequence[ImageInput],
-        texts: int,
-        encode_texts: Callable[[], Coroutine[Any, Any, T]],
-    ) -> tuple[list[VectorOrError], T]:
-        with model.admission.admit(len(images), texts) as counted:
-            headers = await self._read_headers(model, images, counted)
-            await self.charge(len(images) + texts)
-            vectors = encode_images(model.images.encode, images, headers)
-            if images and texts:
-                return await both(vectors, encode_texts())
-            # One of them has nothing to do, and a task for each is dear.
-            return await vectors, await encode_texts()
+        async with self._fetched.held(images) as here:
+            with model.admission.admit(len(here), texts) as counted:
+                headers = await self._read_headers(model, here, counted)
+                await self.charge(len(here) + texts)
+                vectors = encode_images(model.images.encode, here, headers)
+                if here and texts:
+                    return await both(vectors, encode_texts())
+                # One of them has nothing to do, and a task for each is dear.
+                return await vectors, await encode_texts()
 
     async def encode_item(self, model: ServedModel, images: Sequence[ImageSource]) -> list[VectorOrError]:
         """The vectors of what is part of something larger, neither admitted nor charged here."""
-        if _are_here(images):
-            return await _vectors(model, images)
-        async with self._fetched.held(images) as fetched:
-            return await _vectors(model, fetched)
+        async with self._fetched.held(images) as here:
+            return await encode_images(model.images.encode, here, await model.images.read_headers(here))
 
     async def charge(self, rows: int, *, wait: bool = False) -> None:
         """Take them from the rate. Raises Unauthenticated, and RateLimited unless it is to `wait`."""
@@ -99,11 +86,3 @@ class Rows:
             sizes = [header.decode_bytes if isinstance(header, ImageHeader) else 0 for header in headers]
             model.admission.are_large(counted, sum(1 + size // _ROW_BYTES for size in sizes))
         return headers
-
-
-async def _vectors(model: ServedModel, images: Sequence[ImageInput]) -> list[VectorOrError]:
-    return await encode_images(model.images.encode, images, await model.images.read_headers(images))
-
-
-def _are_here(images: Sequence[ImageSource]) -> TypeGuard[Sequence[ImageInput]]:
-    return not any(isinstance(image, ImageUrl) for image in images)

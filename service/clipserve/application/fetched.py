@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from typing import TypeGuard
 
 from clipserve.application.byte_budget import ByteBudget, Lease
 from clipserve.application.encoder import ImageInput, ImageSource, ImageUrl
@@ -21,13 +22,15 @@ class FetchedImages:
         self._fetcher = fetcher
         self._budget = ByteBudget(MAX_BYTES, MAX_BYTES)
 
-    @asynccontextmanager
-    async def held(self, images: Sequence[ImageSource]) -> AsyncIterator[list[ImageInput]]:
+    def held(self, images: Sequence[ImageSource]) -> AbstractAsyncContextManager[Sequence[ImageInput]]:
         """The images, each URL as its bytes or its error, in memory until the end of the block.
 
-        Raises:
-            Overloaded: fetched images hold too many bytes already.
+        Entering it raises Overloaded: fetched images hold too many bytes already.
         """
+        return nullcontext(images) if _are_here(images) else self._fetch(images)
+
+    @asynccontextmanager
+    async def _fetch(self, images: Sequence[ImageSource]) -> AsyncIterator[Sequence[ImageInput]]:
         with self._budget.lease("") as lease:
             yield await together(self._one(index, image, lease) for index, image in enumerate(images))
 
@@ -40,6 +43,10 @@ class FetchedImages:
             return await self._fetcher.fetch(image.url, lease.grow)
         except ImageNotFetched as error:
             return error.with_traceback(None).at(index)
+
+
+def _are_here(images: Sequence[ImageSource]) -> TypeGuard[Sequence[ImageInput]]:
+    return not any(isinstance(image, ImageUrl) for image in images)
 
 
 def not_fetched(name: str, index: int | None) -> ClipError:

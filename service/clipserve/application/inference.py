@@ -18,11 +18,7 @@ from clipserve.application.answers import (
 )
 from clipserve.application.charging import Charge, Rows
 from clipserve.application.classifiers import Prompting
-from clipserve.application.encoder import (
-    EncodedText,
-    ImageSource,
-    VectorOrError,
-)
+from clipserve.application.encoder import EncodedText, ImageSource, VectorOrError
 from clipserve.application.fetched import FetchedImages
 from clipserve.application.label_sets.label_sets import LabelSets
 from clipserve.application.limits import RequestLimits

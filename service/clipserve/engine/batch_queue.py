@@ -157,10 +157,12 @@ class BatchQueue(Generic[J]):
         self._jobs = [job for job in self._jobs if not job.departed()]
         if not self._jobs:
             return None
+        delay, gathering = self._policy.max_queue_delay, self._policy.gathering if running else 0.0
+        if not delay and not gathering:
+            return now
         jobs = self._next_jobs()
-        delay = self._policy.max_queue_delay
-        if self._policy.gathering and any(batch.has_others_than(jobs[0]) for batch in running):
-            delay = max(delay, self._policy.gathering)
+        if gathering and any(batch.has_others_than(jobs[0]) for batch in running):
+            delay = max(delay, gathering)
         if not delay:
             return now
         waiting = sum(job.rows - job.taken for job in jobs if job.shape == jobs[0].shape)

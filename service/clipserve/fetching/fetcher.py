@@ -159,11 +159,10 @@ class Fetcher:
 
 def _request(place: Place, address: str) -> httpcore.Request:
     """To an address, for a name."""
-    port = "" if place.port in {80, 443} else f":{place.port}"
     return httpcore.Request(
         "GET",
         httpcore.URL(scheme=place.scheme, host=address, port=place.port, target=place.target),
-        headers=[("Host", place.host + port), *_HEADERS.items()],
+        headers=[("Host", place.authority), *_HEADERS.items()],
         extensions={"sni_hostname": place.host},
     )
 

@@ -32,6 +32,11 @@ class Place:
     port: int
     target: str
 
+    @property
+    def authority(self) -> str:
+        """For the header Host."""
+        return self.host if self.port == _PORTS[self.scheme] else f"{self.host}:{self.port}"
+
 
 @dataclass(frozen=True)
 class Host:
