@@ -6,6 +6,8 @@ down slows them alike. Read the ratios: they are medians of each round's own.
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -46,6 +48,7 @@ def compare(
     ] = None,
     rounds: int = 5,
     seconds: float = 3.0,
+    busy: Annotated[int, typer.Option(help="Programs of the same session that compute all the time.")] = 0,
     limit: Annotated[bool, typer.Option(help="Measure the bare engine loop too.")] = True,
     environments: Annotated[Path, typer.Option(help="The peers' virtual environments.")] = Path(".peers"),
     out: Annotated[Path, typer.Option(help="Folder of compare.json, .md and .svg.")] = Path(
@@ -57,6 +60,8 @@ def compare(
     photos = {size: photo(*size) for size in {(640, 480), *((c.width, c.height) for c in contests)}}
     entries, skipped = _entries(artifact, peer or list(PEERS), variant or [], environments)
     with ExitStack() as stack:
+        for _ in range(busy):
+            stack.callback(subprocess.Popen([sys.executable, "-c", "while True: pass"]).kill)
         served: list[Served] = []
         for entry in entries:
             try:

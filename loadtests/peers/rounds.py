@@ -82,8 +82,8 @@ class Served:
         finally:
             self.server.pause()
         good = len(load.good)
-        p50, p95 = (1000 * load.percentile(share) for share in (0.5, 0.95)) if good else (None, None)
-        return Turn(good / load.seconds, p50, p95, good, len(load.answers) - good)
+        p50, p95 = (round(1000 * load.percentile(at), 3) for at in (0.5, 0.95)) if good else (None, None)
+        return Turn(round(good / load.seconds, 3), p50, p95, good, len(load.answers) - good)
 
     def _calls(self, contest: Contest) -> Call | Calls | None:
         image = self.photos[contest.width, contest.height]
@@ -118,12 +118,7 @@ def measure(
                 if turn is None or not number:
                     continue
                 own = results.setdefault(contest.name, {"about": contest.about, "turns": {}})["turns"]
-                own.setdefault(name, []).append(
-                    {
-                        key: round(value, 3) if isinstance(value, float) else value
-                        for key, value in asdict(turn).items()
-                    }
-                )
+                own.setdefault(name, []).append(asdict(turn))
                 failed = f", {turn.failed} FAILED" if turn.failed else ""
                 say(f"round {number}: {contest.name}: {name}: {turn.rate:.2f}/s{failed}")
     return results

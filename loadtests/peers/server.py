@@ -41,7 +41,7 @@ class PeerServer:
             env=os.environ | environment,
             stdout=self._log,
             stderr=subprocess.STDOUT,
-            start_new_session=True,
+            process_group=0,  # of the same session, so that Linux shares the cores among all
         )
         self.pid = self._process.pid
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -77,3 +79,25 @@ def test_engines_are_tried_again_when_something_has_changed_that_may_decide(
     monkeypatch.setattr("clipserve.engine.choice.processor", lambda: "another one")
     assert [trials_of_a_start(threads=1), trials_of_a_start(threads=1)] == [1, 0]
     assert trials_of_a_start(threads=1, trials=None) == 1
+
+
+def test_a_start_that_knows_the_engine_and_sees_no_gpu_imports_no_other_engine(tmp_path: Path) -> None:
+    """onnxruntime's import takes a tenth of a start."""
+    program = f"""
+import sys
+from pathlib import Path
+from clipserve.clip.artifact import read_manifest
+from clipserve.demo import FOLDER
+from clipserve.engine import choice, cuda, openvino
+openvino.computes_bf16 = lambda: True
+cuda.ask_driver = cuda.Driver
+options = choice.EngineOptions("auto", False, 1, 1, trials=Path({str(tmp_path)!r}))
+manifest = read_manifest(FOLDER)
+choice.Trials(options.trials).keep(choice._trial(manifest, options), "openvino")
+assert not cuda.Accelerator().chosen("auto")
+engine = choice.choose_engine(Path(FOLDER), manifest, options, dict)
+engine.load()
+print(engine.name, "onnxruntime" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "openvino False"

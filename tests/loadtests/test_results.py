@@ -21,7 +21,7 @@ def read(folder: Path) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("folder", [FOLDER, FOLDER / "zen4"], ids=lambda path: path.name)
+@pytest.mark.parametrize("folder", [FOLDER, FOLDER / "zen4", FOLDER / "xeon-amx"], ids=lambda path: path.name)
 def test_tables_and_picture_are_those_of_the_figures(folder: Path) -> None:
     found = read(folder)
     assert (folder / "compare.svg").read_text() == picture(found)

@@ -6,19 +6,20 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from importlib.metadata import distributions
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from clipserve import __version__
 from clipserve.clip.manifest import ModelManifest
 from clipserve.cores import cpu_quota, processor, usable_cores
 from clipserve.engine.fastest import Fastest
 from clipserve.engine.in_process import Engine, Feeds
+from clipserve.engine.onnx import OnnxEngine, OnnxOptions
 from clipserve.engine.trials import Trials
 from clipserve.errors import BackendUnavailable
 
-if TYPE_CHECKING:
-    from clipserve.engine.onnx import OnnxEngine
+_LIBRARIES = ("onnxruntime", "onnxruntime-gpu", "openvino")
 
 
 @dataclass(frozen=True)
@@ -85,23 +86,14 @@ def choose_engine(
 
 def _trial(manifest: ModelManifest, options: EngineOptions) -> str:
     """All that its outcome depends on, as a digest."""
-    import onnxruntime
-    import openvino
-
-    software = (__version__, onnxruntime.__version__, openvino.__version__)
+    installed = [each.version for name in _LIBRARIES for each in distributions(name=name)]
+    software = (__version__, *installed)
     machine = (processor(), usable_cores(), cpu_quota())
     facts = (manifest.fingerprint(), software, machine, replace(options, trials=None))
     return hashlib.sha256(repr(facts).encode()).hexdigest()
 
 
 def _onnx(folder: Path, options: EngineOptions, threads: int) -> OnnxEngine:
-    try:
-        from clipserve.engine.onnx import OnnxEngine, OnnxOptions
-    except ImportError as error:
-        raise BackendUnavailable(
-            f"onnxruntime cannot be imported ({error}): pip install 'clipserve[cpu]', or with an NVIDIA GPU "
-            "'clipserve[gpu]'."
-        ) from None
     # With fewer threads the other cores are left to others: a busy loop would take them, and look like load. From a
     # quota it would take time that the kernel then refuses to the work itself.
     whole = cpu_quota() is None and threads * options.workers >= usable_cores()

@@ -84,6 +84,12 @@ def tried(facts: CudaFacts) -> CudaFacts:
     return replace(facts, trial=trial()) if why_not(facts) is None else facts
 
 
+def _seen() -> CudaFacts:
+    """Without a GPU onnxruntime is not even imported."""
+    driver = ask_driver()
+    return tried(look()) if driver.present else CudaFacts(driver)
+
+
 def why_not(facts: CudaFacts) -> Reason | None:
     """Why CUDA is not used; None where nothing that is known speaks against it."""
     if not facts.driver.present:
@@ -136,7 +142,7 @@ class Accelerator:
     `look`: replaces what is seen of the machine.
     """
 
-    def __init__(self, look: Callable[[], CudaFacts] = lambda: tried(look())) -> None:
+    def __init__(self, look: Callable[[], CudaFacts] = _seen) -> None:
         self._look = look
         self._facts: CudaFacts | None = None
         self._told = False

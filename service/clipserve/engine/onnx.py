@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-
-import onnxruntime as ort
+from typing import TYPE_CHECKING
 
 from clipserve.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH
 from clipserve.engine.backend import Embeddings
@@ -13,6 +12,9 @@ from clipserve.engine.cuda import PROVIDER, PROVIDER_OPTIONS, trial
 from clipserve.engine.in_process import EngineCall, Feeds, return_freed_memory
 from clipserve.errors import BackendUnavailable
 from clipserve.telemetry.log import logger
+
+if TYPE_CHECKING:
+    import onnxruntime as ort  # for a third of a second: not where another engine serves
 
 _CPU = "CPUExecutionProvider"
 
@@ -52,6 +54,13 @@ class OnnxEngine:
         return "onnxruntime-cuda" if self._options.cuda else "onnxruntime"
 
     def load(self) -> None:
+        try:
+            import onnxruntime  # noqa: F401
+        except ImportError as error:
+            raise BackendUnavailable(
+                f"onnxruntime cannot be imported ({error}): pip install 'clipserve[cpu]', or with an NVIDIA GPU "
+                "'clipserve[gpu]'."
+            ) from None
         for graph in (IMAGE_GRAPH, TEXT_GRAPH):
             try:
                 self._sessions[graph] = self._open(graph)
@@ -81,6 +90,8 @@ class OnnxEngine:
         return_freed_memory()
 
     def _open(self, graph: str) -> ort.InferenceSession:
+        import onnxruntime as ort
+
         # Without a fall-back: onnxruntime would go on on the CPU, also after an error in the middle of a call, and
         # print what happened past our log.
         session = ort.InferenceSession(
@@ -96,6 +107,8 @@ class OnnxEngine:
 
 def session_options(chosen: OnnxOptions) -> ort.SessionOptions:
     """How a session runs."""
+    import onnxruntime as ort
+
     options = ort.SessionOptions()
     options.intra_op_num_threads = chosen.threads
     options.inter_op_num_threads = 1
@@ -121,6 +134,8 @@ class _Run:
     """A `EngineCall`."""
 
     def __init__(self, session: ort.InferenceSession, feeds: Feeds) -> None:
+        import onnxruntime as ort
+
         self._session = session
         self._feeds = feeds
         self._options = ort.RunOptions()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Lock
@@ -58,17 +60,20 @@ class OpenVinoEngine:
         try:
             # Reading a graph takes twice its size in memory for a moment. So both are read before one is compiled.
             graphs = {graph: self._read(core, self._folder / graph) for graph in (IMAGE_GRAPH, TEXT_GRAPH)}
-            for graph, model in graphs.items():
-                compiled = self._models[graph] = core.compile_model(model, "CPU", self._options)
-                self._idle[graph] = idle = _Requests()
-                for _ in range(self._workers):
-                    idle.put(compiled.create_infer_request())
+            with ThreadPoolExecutor() as threads:
+                list(threads.map(partial(self._compile, core), graphs, graphs.values()))
         except (RuntimeError, ImportError) as error:
             raise BackendUnavailable(f"OpenVINO cannot load the graphs of {self._folder}: {error}") from error
         return_freed_memory()
         logger.info(
             "openvino_ready", precision=self.precision, **{k.lower(): v for k, v in self._options.items()}
         )
+
+    def _compile(self, core: ov.Core, graph: str, model: ov.Model) -> None:
+        compiled = self._models[graph] = core.compile_model(model, "CPU", self._options)
+        self._idle[graph] = idle = _Requests()
+        for _ in range(self._workers):
+            idle.put(compiled.create_infer_request())
 
     def _read(self, core: ov.Core, path: Path) -> ov.Model:
         model = core.read_model(path)
