@@ -1,1 +1,1 @@
-"""CLIP from Python: `Clip` in this process, `Client` and `AsyncClient` at a server, with the same methods."""
+"""CLIP from Python: `Clip` in this process, `Client` and `AsyncClient` on a server, with the same methods."""

@@ -1,4 +1,4 @@
-"""Whom a client may ask, and where its key may go: over https, or to this machine."""
+"""Which addresses a client accepts. A key is sent only over https or to this machine."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from clipserve.client.errors import BadAddress
 
 
 def check_address(url: str, key: str | None = None) -> dict[str, str]:
-    """The header with the key.
+    """The `Authorization` header with the key; empty without a key.
 
     Raises:
-        BadAddress: no service has such an address or key, or the key could be read on the way.
+        BadAddress: the address or the key is malformed, or the key would be sent unencrypted to another machine.
     """
     try:
         parsed = httpx2.URL(url)
@@ -34,7 +34,7 @@ def check_address(url: str, key: str | None = None) -> dict[str, str]:
 
 
 def keeps_secrets(url: str) -> bool:
-    """Whether nobody on the way reads what is sent: it is encrypted, or stays on this machine."""
+    """Whether a connection to `url` is encrypted, or stays on this machine."""
     try:
         parsed = httpx2.URL(url)
         host = parsed.raw_host.decode("ascii")  # the one that is connected to
@@ -44,7 +44,7 @@ def keeps_secrets(url: str) -> bool:
 
 
 def shown(url: str) -> str:
-    """An address without user, password and options."""
+    """The address without user, password, query and fragment."""
     try:
         return str(httpx2.URL(url).copy_with(userinfo=b"", query=None, fragment=None)).rstrip("/")
     except (httpx2.InvalidURL, ValueError):

@@ -1,4 +1,4 @@
-"""The methods for programs without an event loop: each is run on one in a thread of its own."""
+"""The methods for programs without an event loop. A thread of each object runs a loop for them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _blocking(
 
 
 class Blocking:
-    """`AsyncMethods` that wait. Threads may share it: calls of several run side by side."""
+    """Blocking versions of `AsyncMethods`. Threads may share an object: their calls run concurrently."""
 
     def __init__(self, opened: AbstractAsyncContextManager[AsyncMethods]) -> None:
         with ExitStack() as stack:
@@ -47,7 +47,7 @@ class Blocking:
     tokenize = _blocking(AsyncMethods.tokenize)
 
     def close(self) -> None:
-        """End it; it cannot be used any more."""
+        """Close it. Later calls raise RuntimeError."""
         self._close()
 
     def __enter__(self) -> Self:

@@ -15,7 +15,7 @@ from clipserve.settings import Settings
 class Clip(Blocking):
     """A model in this process, without a server. It needs an engine: `pip install 'clipserve[cpu]'`.
 
-    The same image gives the same bits on the same machine, whatever is embedded beside it. Threads may share it.
+    The same image gives the same bits on the same machine, whichever images share its call. Threads may share it.
 
     >>> import clipserve
     >>> clip = clipserve.Clip(backend="onnx")
@@ -35,14 +35,14 @@ class Clip(Blocking):
         """Load the model, which takes a second or more.
 
         Args:
-            model: a folder with an artifact, or the name of one in CLIPSERVE_MODELS; None: the first there,
-                which is the demo model where nothing is said.
-            settings: any of docs/settings.md, without CLIPSERVE_: `backend="onnx"`. Others are taken from the
-                environment. Images are decoded in threads of this process, unless `decode_processes=True`.
+            model: a folder with an artifact, or a name in CLIPSERVE_MODELS. None: the first model of
+                CLIPSERVE_MODELS, by default the demo model.
+            settings: any of docs/settings.md, without CLIPSERVE_: `backend="onnx"`. The environment gives the
+                others. Threads of this process decode images, unless `decode_processes=True`.
 
         Raises:
-            ClipserveError: there is no such model, no engine, or the model does not pass its self-test.
-            ValueError: a setting that cannot be used.
+            ClipserveError: the model or the engine does not exist, or the self-test fails.
+            ValueError: a setting is invalid.
         """
         try:
             chosen = Settings(**{"decode_processes": False, **settings})

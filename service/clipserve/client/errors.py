@@ -1,12 +1,12 @@
-"""What can go wrong for a program that uses CLIP.
+"""The errors of the Python API.
 
 ClipserveError
-├── ItemFailed                one image or text has no result; it stands among the `errors` of a result
-├── Refused                   a call as a whole; `code` says why
-│   └── FingerprintChanged      the model makes other vectors than those that are expected
+├── ItemFailed                one image or text has no result; the result lists it in `errors`
+├── Refused                   the whole call failed; `code` says why
+│   └── FingerprintChanged      the model's fingerprint is not the expected one
 ├── Unreachable               no server answers
-│   └── BadAddress              there can be none at this address, or no key like this
-└── OddAnswer                 what answers is no clipserve
+│   └── BadAddress              the address or the key is malformed
+└── OddAnswer                 the answer is not one of clipserve
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import ClassVar
 
 from clipserve import errors
 
-# Codes of errors that are an item's own: the next item may be well. Every other one is about the whole call.
+# Codes of errors of one item: the next item may succeed. Every other code is about the whole call.
 OF_IMAGE = frozenset(
     kind.code
     for kind in (
@@ -29,18 +29,18 @@ OF_TEXT = frozenset(
     kind.code for kind in (errors.BodyTooLarge, errors.InvalidInput, errors.TextTooLong, errors.TooMany)
 )
 UNREADABLE = "unreadable_file"
-INVALID_VECTOR = "invalid_vector"  # what a server answered is none of its model
-# An item may be at fault, or the encoders: who asks has to find out, with an item that is known to be good.
+INVALID_VECTOR = "invalid_vector"  # the server's answer is not a vector of its model
+# The item or the encoders may be at fault. A request with a known good item tells which.
 DOUBTFUL = frozenset({INVALID_VECTOR, errors.BackendFailed.code, errors.ClipError.code})
 
 
 class ClipserveError(Exception):
-    """Root of the tree.
+    """Base class of all errors here.
 
     Attributes:
         detail: one sentence for people.
-        code: stable, for programs; docs/errors.md has those of a server.
-        request_id: of the request that failed, as the server's log has it; None: there was none.
+        code: stable, for programs; docs/errors.md lists those of a server.
+        request_id: of the failed request, as in the server's log; None: no server gave one.
     """
 
     default_code: ClassVar[str] = "failed"
@@ -56,23 +56,23 @@ class ClipserveError(Exception):
 
 
 class ItemFailed(ClipserveError):
-    """One image or text has no result. Those beside it have theirs."""
+    """One image or text has no result. The other items of the call are not affected."""
 
     def __str__(self) -> str:
         return f"{self.code}: {self.detail}"
 
     @property
     def doubtful(self) -> bool:
-        """It may be the item's fault, or that of the encoders."""
+        """Whether the encoders may be at fault rather than the item."""
         return self.code in DOUBTFUL
 
 
 class Refused(ClipserveError):
-    """The whole call has failed: its `code` says why.
+    """The whole call failed; `code` says why.
 
     Attributes:
         status: of HTTP; None in this process.
-        retry_after: seconds after which it may be asked again; None: nobody has said.
+        retry_after: seconds to wait before a retry; None: the server did not say.
     """
 
     status: int | None = None
@@ -83,33 +83,33 @@ class Refused(ClipserveError):
 
 
 class FingerprintChanged(Refused):
-    """The model makes other vectors than those that are expected; they cannot be compared with those."""
+    """The model's fingerprint is not the expected one: vectors of the two cannot be compared."""
 
 
 class Unreachable(ClipserveError):
-    """Nothing answers, or not in time."""
+    """No server answered, or not in time."""
 
     default_code = "unreachable"
 
 
 class BadAddress(Unreachable):
-    """Nothing can be sent with this address or key."""
+    """The address or the key is malformed; nothing was sent."""
 
 
 class OddAnswer(ClipserveError):
-    """It is too long, or none of a clipserve; the message says which server answered, and what is odd."""
+    """An answer is too long, or not one of clipserve. The message names the server and the reason."""
 
     default_code = "odd_answer"
 
 
 def refusal(code: str, detail: str, request_id: str | None = None) -> Refused:
-    """The error of a call."""
+    """The error of a whole call, by its code."""
     kind = FingerprintChanged if code == errors.WrongFingerprint.code else Refused
     return kind(detail, code, request_id)
 
 
 def of_item(error: Refused, own: frozenset[str]) -> ItemFailed | Refused:
-    """The error of a call about one item. `own`: the codes that are about its item."""
+    """The error of a call with one item: `ItemFailed` if its code is in `own` or in `DOUBTFUL`."""
     if error.code in own or error.code in DOUBTFUL:
         return ItemFailed(error.detail, error.code, error.request_id)
     return error

@@ -1,9 +1,8 @@
-"""HTTP with a server that is not trusted: whom it may be, and how much of an answer is read and believed.
+"""HTTP with an untrusted server: limits of bytes and time, and a check of each answer's shape.
 
-A key goes where nobody can read it on the way: over https, or to this machine; what goes to this machine passes
-no proxy. Nothing follows a redirect, keeps a cookie or reads ~/.netrc. An answer is never decompressed, and dropped
-above a limit of bytes or of time; what has not the shape of a clipserve's answer becomes one line, whatever it is
-instead.
+A key is sent only over https or to this machine; requests to this machine bypass proxies. Redirects, cookies and
+~/.netrc are ignored. An answer is never decompressed, and is dropped beyond a limit of bytes or of time. An answer
+of another shape than clipserve's becomes an error of one line.
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ S = TypeVar("S", bound=Shape)
 
 @dataclass(frozen=True)
 class Answer:
-    """What came, whole. `url`: of the server."""
+    """A whole answer. `url`: of the server."""
 
     url: str
     status: int
@@ -56,7 +55,7 @@ class Answer:
 
     @property
     def json(self) -> Any:
-        """None where it is not JSON."""
+        """The parsed JSON; None if it is not JSON."""
         try:
             return from_json(self.content, allow_inf_nan=False)
         except ValueError:
@@ -67,7 +66,7 @@ class Answer:
         return self.content.decode("utf-8", "replace")
 
     def shaped(self, shape: type[S]) -> S:
-        """The JSON of it. Raises OddAnswer: it has another shape."""
+        """The JSON as `shape`. Raises OddAnswer: it has another shape."""
         if (found := self.json) is None:
             raise _odd(self.url, "it is not JSON")
         try:
@@ -78,7 +77,7 @@ class Answer:
             raise _odd(self.url, f"{where}: {fault['msg']}") from None
 
     def problem(self) -> ProblemShape | None:
-        """The error that it is; None where a proxy, or another server, has answered."""
+        """Clipserve's error; None if a proxy or another server answered."""
         try:
             told = self.shaped(ProblemShape)
         except OddAnswer:
@@ -86,7 +85,7 @@ class Answer:
         return told.model_copy(update={"detail": told.detail[:_MOST_WORDS]})
 
     def refusal(self) -> Refused:
-        """The error that it is, in the words of whoever has answered."""
+        """The error, in the words of the server that answered."""
         code, detail = f"HTTP {self.status}", " ".join(self.text.split())[:200] or "without a word"
         if (told := self.problem()) is not None:
             code, detail = told.code, told.detail
@@ -102,10 +101,10 @@ class Answer:
 def open_http(
     url: str, key: str | None, *, ca_file: str | Path | None, seconds: float, connections: int
 ) -> httpx2.AsyncClient:
-    """What requests to `url` are sent with. `ca_file`: certificates to trust, PEM; None: the system's.
+    """An HTTP client for `url`. `ca_file`: certificates to trust, PEM; None: the system's. `seconds`: the timeout.
 
     Raises:
-        BadAddress: no service has such an address or key, or the key could be read on the way.
+        BadAddress: the address or the key is malformed, or the key would be sent unencrypted to another machine.
         OSError: `ca_file` cannot be read.
     """
     headers = check_address(url, key)
@@ -124,12 +123,12 @@ def open_http(
 
 
 async def exchange(client: httpx2.AsyncClient, method: str, path: str, **content: Any) -> Answer:
-    """One request, and all of its answer, whatever it says.
+    """Send one request and read its whole answer, of any status.
 
     Raises:
         Unreachable: there is no answer, or none in time.
-        OddAnswer: it is too long, too slow or compressed.
-        Refused: a text cannot be sent.
+        OddAnswer: the answer is too long, too slow or compressed.
+        Refused: a text is not valid Unicode.
     """
     where = shown(str(client.base_url))
     try:
@@ -149,7 +148,7 @@ async def exchange(client: httpx2.AsyncClient, method: str, path: str, **content
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds, out of a number or a date in `Retry-After`; None: there is none that can be read."""
+    """Seconds, from a number or a date in `Retry-After`; None: it is missing or malformed."""
     told = headers.get("retry-after", "")
     try:
         seconds = float(told)
@@ -162,7 +161,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def said(error: BaseException) -> str:
-    """In one line: the system's own words for it, if it has some."""
+    """The error in one line: the system's message if it has one."""
     found: BaseException | None = error
     while found is not None:
         if isinstance(found, ConnectionError) and found.errno:

@@ -1,4 +1,4 @@
-"""Images as programs have them, to the bytes of a file; and lists of items, which are no item."""
+"""Images of a program, as the bytes of an image file; and a check that a list of items is a list."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ MAX_FILE_BYTES = 20_000_000  # as CLIPSERVE_MAX_BODY_BYTES, which no file over a
 
 
 def as_file(image: ImageLike, max_bytes: int = MAX_FILE_BYTES) -> bytes:
-    """The bytes of an image file: those of the path, or pixels as PNG, turned upright by their EXIF tag.
+    """The bytes of an image file: the file's own, or a PNG of the pixels. PIL images are turned upright by EXIF.
 
     Raises:
         ItemFailed: the file cannot be read.
-        TypeError, ValueError: it is no image, or an array of another kind than uint8 [H, W, 3].
+        TypeError, ValueError: it is not an image, or an array that is not uint8 [H, W, 3].
     """
     if isinstance(image, str | Path):
         return read_file(image, max_bytes)
@@ -46,7 +46,7 @@ def as_file(image: ImageLike, max_bytes: int = MAX_FILE_BYTES) -> bytes:
 
 
 def listed(items: Iterable[T]) -> Sequence[T]:
-    """A text is a sequence of texts too, and bytes are one of numbers: one item alone is taken for a mistake."""
+    """The items as a list. Raises TypeError for a single item: a str and bytes are iterable too."""
     if isinstance(items, str | bytes | Image.Image) or not isinstance(items, Iterable):
         raise TypeError(f"this takes a list of items, not one of them alone: [{type(items).__name__}].")
     if isinstance(items, np.ndarray) and items.ndim == 3:
@@ -58,7 +58,7 @@ def read_file(path: str | Path, max_bytes: int) -> bytes:
     """The content of a regular file.
 
     Raises:
-        ItemFailed: it cannot be read, is something else, or has more bytes.
+        ItemFailed: it cannot be read, is not a regular file, or has more than `max_bytes`.
     """
     try:
         # A pipe without a writer, or a device, would keep the reader for ever.

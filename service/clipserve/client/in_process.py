@@ -1,4 +1,4 @@
-"""CLIP in this process: what is behind the service's fronts, without a port."""
+"""CLIP in this process: the service's use cases without its fronts."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ async def open_in_process(
     exact: bool,
     warn: Callable[[str], object] = warnings.warn,
 ) -> AsyncIterator[MethodsInProcess]:
-    """The model of this name or in this folder, else the first of the settings; started.
+    """Start the model of this name or in this folder; None: the first of the settings.
 
-    `exact`: on CPUs the same item gives the same bits, whatever is embedded beside it.
+    `exact`: on CPUs the same item gives the same bits, whichever items share its call.
 
     Raises:
-        ClipserveError: there is none of this name, or it cannot be served; the message says why.
+        ClipserveError: the model does not exist, or cannot be served; the message says why.
     """
     quiet = not structlog.is_configured()
     if quiet:
@@ -114,7 +114,7 @@ def _one_row_a_call(folder: Path, manifest: ModelManifest, settings: ModelSettin
 
 
 class MethodsInProcess(AsyncMethods):
-    """Those of one model, which has started."""
+    """The methods of one started model."""
 
     def __init__(self, use_cases: UseCases, settings: Settings, calls: Calls) -> None:
         self._use_cases = use_cases

@@ -1,4 +1,4 @@
-"""The methods that every CLIP has, over what each does for one item."""
+"""The methods of all clients. Subclasses implement them for one item."""
 
 from __future__ import annotations
 
@@ -38,32 +38,32 @@ _AT_A_TIME = RequestLimits.max_texts  # of texts in a request
 class AsyncMethods(ABC):
     """One model: images and texts in; vectors, labels and tokens out.
 
-    Each method takes any number of items. One that is bad has its error in the result, and the others go on. Every
-    method raises ClipserveError (`clipserve.client.errors` has the tree) where the call as a whole has failed, and
-    TypeError or ValueError where it was called wrongly.
+    Each method takes any number of items. A bad item has its error in the result, and does not affect the others.
+    Every method raises ClipserveError (`clipserve.client.errors` has the tree) if the whole call fails, and
+    TypeError or ValueError for a wrong argument.
     """
 
     in_flight: int = 16  # items at a time
 
     @abstractmethod
     async def served_by(self) -> ServedBy:
-        """The model that answers: its name, its fingerprint, and how many dimensions its vectors have."""
+        """The model: its name, its fingerprint, and the number of dimensions of its vectors."""
 
     @abstractmethod
     async def embed_image(self, image: bytes) -> Embedded:
-        """`image`: a file's content. Raises ItemFailed, and what ends a call."""
+        """The vector of one image. `image`: a file's content. Raises ItemFailed, and the errors of a whole call."""
 
     @abstractmethod
     async def embed_text(self, text: str, *, truncate: bool) -> Embedded:
-        """Raises ItemFailed, and what ends a call."""
+        """The vector of one text. Raises ItemFailed, and the errors of a whole call."""
 
     @abstractmethod
     async def classify_image(self, image: bytes, question: ClassifyRequest) -> Labelled:
-        """`question`: without images. Raises ItemFailed, and what ends a call."""
+        """The labels of one image. `question` has no images. Raises ItemFailed, and the errors of a whole call."""
 
     @abstractmethod
     async def tokenize_texts(self, texts: Sequence[str]) -> Tokenized:
-        """So many texts as a request may have."""
+        """The tokens of at most as many texts as one request may have."""
 
     async def embed_images(self, images: Iterable[ImageLike]) -> Embeddings:
         """The vector of each image: float32 [N, D], of unit length.
@@ -92,10 +92,10 @@ class AsyncMethods(ABC):
         threshold: float | None = None,
         top_k: int | None = None,
     ) -> Classified:
-        """Which of `labels`, or of the labels of a label set, fit each image best: the best first.
+        """Rank `labels`, or the labels of a label set, for each image: the best first.
 
-        The other arguments are those of `POST /classify`, as docs/api.md explains them. None: as the label set
-        or the model says.
+        The other arguments are those of `POST /classify`, explained in docs/api.md. None: the value of the label
+        set or of the model.
         """
         question = ClassifyRequest(
             [],
@@ -128,9 +128,9 @@ class AsyncMethods(ABC):
         to_texts: Iterable[str] = (),
         truncate: bool = False,
     ) -> Compared:
-        """Each of `images` and `texts` beside each of `to_images` and `to_texts`: cosines, float32 [N, M].
+        """Compare each of `images` and `texts` with each of `to_images` and `to_texts`: cosines, float32 [N, M].
 
-        It embeds all of them, so who compares the same items again keeps their vectors and multiplies himself.
+        Each call embeds all items. To compare the same items again, keep their vectors and multiply those.
         """
         both = [listed(images), listed(to_images)], [listed(texts), listed(to_texts)]
         served, text = await self.served_by(), self._text(truncate)
@@ -148,7 +148,7 @@ class AsyncMethods(ABC):
         return Compared(cosines, logits, served.fingerprint, errors, other_errors)
 
     async def tokenize(self, texts: Iterable[str]) -> Tokenized:
-        """The tokens of each text. One that is too long is cut, and says so."""
+        """The tokens of each text. A text that is too long is cut, and its `truncated` is true."""
         unread = iter(listed(texts))
         parts = []
         while some := list(islice(unread, _AT_A_TIME)):

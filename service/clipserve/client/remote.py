@@ -1,4 +1,4 @@
-"""CLIP behind an address: a running server, asked over REST with many requests in flight."""
+"""CLIP on a running server: REST with many requests in flight."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ S = TypeVar("S", bound=shapes.Shape)
 
 
 class AsyncClient(AsyncMethods):
-    """CLIP at a server that runs, for programs with an event loop.
+    """CLIP on a running server, for programs with an event loop.
 
-    Connections are kept and used again: make one client and keep it, in one event loop. Requests that the server
-    refuses for now are sent again when it says (`Retry-After`), and so are those that nothing answers.
+    A client reuses its connections: make one and keep it, in one event loop. It retries requests that the server
+    refuses for now, after the time in `Retry-After`, and requests that get no answer.
     """
 
     def __init__(
@@ -58,20 +58,20 @@ class AsyncClient(AsyncMethods):
         retry_seconds: float = 120.0,
         in_flight: int = 16,
     ) -> None:
-        """A client; nothing is sent yet.
+        """Make a client. Nothing is sent yet.
 
         Args:
-            url: http://host:port, or https://; a path in front too.
-            key: sent with every request, over https or to this machine alone.
-            model: its name; None: the first that is served.
-            expect_fingerprint: of the vectors that you have; another one raises FingerprintChanged.
+            url: http://host:port or https://host:port, with a path if the server is behind one.
+            key: sent with every request, only over https or to this machine.
+            model: its name; None: the server's first.
+            expect_fingerprint: that of the vectors that you have; another one raises FingerprintChanged.
             ca_file: certificates to trust, PEM; None: the system's.
             timeout: seconds for one answer.
-            retry_seconds: how long requests are sent again while none of them is answered; 0: never.
+            retry_seconds: how long requests are retried while the server answers none of them; 0: never.
             in_flight: requests at a time.
 
         Raises:
-            BadAddress: no server has such an address or key, or the key could be read on the way.
+            BadAddress: the address or the key is malformed, or the key would be sent over http to another machine.
             OSError: `ca_file` cannot be read.
         """
         self._http = open_http(url, key, ca_file=ca_file, seconds=timeout, connections=in_flight)
@@ -90,7 +90,7 @@ class AsyncClient(AsyncMethods):
         await self.aclose()
 
     async def aclose(self) -> None:
-        """End it and its connections; it cannot be used any more."""
+        """Close the client and its connections. It cannot be used afterwards."""
         await self._http.aclose()
 
     async def served_by(self) -> ServedBy:
@@ -110,7 +110,7 @@ class AsyncClient(AsyncMethods):
         return found
 
     async def pin(self) -> ServedBy:
-        """The model that answers now; from now on its vectors alone are taken."""
+        """The model that answers now. From now on the client accepts only its vectors."""
         self._pinned = await self.served_by()
         self._model, self._expected = self._pinned.model, self._pinned.fingerprint
         return self._pinned
@@ -190,9 +190,9 @@ class AsyncClient(AsyncMethods):
 
 
 class Client(Blocking):
-    """CLIP at a server that runs: `AsyncClient`, for programs without an event loop.
+    """CLIP on a running server: `AsyncClient` for programs without an event loop.
 
-    Connections are kept and used again: make one client and keep it. Threads may share it.
+    A client reuses its connections: make one and keep it. Threads may share it.
     """
 
     def __init__(
@@ -207,7 +207,7 @@ class Client(Blocking):
         retry_seconds: float = 120.0,
         in_flight: int = 16,
     ) -> None:
-        """See `AsyncClient`, whose arguments and errors these are."""
+        """Arguments and errors are those of `AsyncClient`."""
         super().__init__(
             AsyncClient(
                 url,

@@ -1,4 +1,4 @@
-"""What comes back."""
+"""The results of the methods."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ class Embeddings:
     """A row for each item, in the order given.
 
     Attributes:
-        vectors: float32 [N, D], of unit length; NaN in the rows of items that have failed.
-        fingerprint: of all vectors; those of another one cannot be compared with them.
-        errors: of the items that have failed, by their position.
+        vectors: float32 [N, D], of unit length; the rows of failed items are NaN.
+        fingerprint: of all vectors; vectors of another one cannot be compared with them.
+        errors: of the failed items, by position.
     """
 
     vectors: FloatRows
@@ -63,11 +63,11 @@ class Classified:
     """The labels of each image, in the order given.
 
     Attributes:
-        labels: of each image, best first, each with `label`, `score`, `cosine` and `logit`, and `id` where its
-            label set gives it one; none for an image that has failed.
+        labels: of each image, best first. Each has `label`, `score`, `cosine` and `logit`, and `id` if its label
+            set has one. A failed image has no labels.
         fingerprint: of the model.
-        errors: of the images that have failed, by their position.
-        warnings: what is odd about what was asked, for people.
+        errors: of the failed images, by position.
+        warnings: about the labels and the scoring of the request, for people.
     """
 
     labels: list[Sequence[ScoredLabel]]
@@ -78,14 +78,14 @@ class Classified:
 
 @dataclass(frozen=True)
 class Compared:
-    """Each of N items beside each of M others; images come first, then texts.
+    """Each of N items compared with each of M others; images come first, then texts.
 
     Attributes:
-        cosines: float32 [N, M]; NaN where one of the two has failed.
+        cosines: float32 [N, M]; NaN if one of the two items failed.
         logits: float32 [N, M]: cosine times the model's scale, plus its bias.
         fingerprint: of the model.
-        errors: of the items that have failed, by their position.
-        other_errors: the same of the others.
+        errors: of the failed items among the N, by position.
+        other_errors: of the failed items among the M, by position.
     """
 
     cosines: FloatRows
@@ -97,12 +97,12 @@ class Compared:
 
 @dataclass(frozen=True)
 class Tokenized:
-    """The tokens of each text as the encoder is given them, special tokens included.
+    """The tokens of each text as the encoder gets them, special tokens included.
 
     Attributes:
-        tokens: of each text `ids`, `pieces` (how each is written in the vocabulary), `tokens` (how many it has) and
-            `truncated` (that is more than fit).
-        context_length: how many fit.
+        tokens: of each text `ids`, `pieces` (their spelling in the vocabulary), `tokens` (their number before the
+            text was cut) and `truncated` (whether the text was cut).
+        context_length: the most tokens that the encoder takes.
         fingerprint: of the model.
     """
 

@@ -1,4 +1,4 @@
-"""When a server is asked again that could not answer: for all requests together, so that they do not press on."""
+"""When requests are retried. All requests to a server share the waiting time, so that they do not overload it."""
 
 from __future__ import annotations
 
@@ -20,20 +20,21 @@ _backoff = wait_exponential(multiplier=0.5, max=30)  # without a word of the ser
 
 
 class Retrying:
-    """Shared by all requests to one server. What one of them is told holds for all."""
+    """Shared by all requests to one server: a `Retry-After` for one of them delays all."""
 
     def __init__(self, seconds: float, in_flight: int) -> None:
-        """`seconds`: how long to try while nobody has an answer."""
+        """`seconds`: how long to retry while no request gets an answer."""
         self._seconds = seconds
         self._places = asyncio.Semaphore(in_flight)
         self._not_before = 0.0  # of time.monotonic(): what the server has asked of everybody
         self._answered = 0.0  # of time.monotonic(): when it last did
 
     async def __call__(self, ask: Callable[[], Awaitable[Answer]]) -> Answer:
-        """A good answer.
+        """A successful answer, after retries.
 
         Raises:
-            Refused, Unreachable: another one, or none for too long.
+            Refused: the server refused the request, for good or until the time was over.
+            Unreachable: the server did not answer until the time was over.
             OddAnswer: see `exchange`.
         """
         again = AsyncRetrying(

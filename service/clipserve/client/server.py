@@ -1,4 +1,4 @@
-"""A server asked once, by a program that has nothing to do meanwhile: no retries, and no connection is kept."""
+"""Single blocking requests to a server, without retries and without a kept connection."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from clipserve.client.http import Answer, exchange, open_http, said
 
 @dataclass(frozen=True)
 class Server:
-    """Where it is and how to ask it.
+    """A server's address and how to call it.
 
     Attributes:
-        url: http://host:port, a path in front too.
+        url: http://host:port, with a path if the server is behind one.
         key: sent as `Authorization: Bearer KEY`.
-        ca_file: certificates to trust, PEM; without it the system's.
-        seconds: for an answer.
+        ca_file: certificates to trust, PEM; None: the system's.
+        seconds: the timeout of an answer.
     """
 
     url: str
@@ -28,11 +28,11 @@ class Server:
     seconds: float = 30.0
 
     def ask(self, method: str, path: str, *, json: object = None) -> Answer:
-        """Any answer, errors too. Raises Unreachable, OddAnswer: there is none, or none that can be read."""
+        """The answer, also an error. Raises Unreachable: there is none. Raises OddAnswer: it cannot be read."""
         return asyncio.run(self._ask(method, path, json))
 
     def result(self, method: str, path: str, *, json: object = None) -> Answer:
-        """An answer that is none of errors. Raises Unreachable, OddAnswer, and Refused: it is an error."""
+        """A successful answer. Raises Refused: it is an error. Raises Unreachable, OddAnswer: see `ask`."""
         answer = self.ask(method, path, json=json)
         if answer.status >= 300:
             raise answer.refusal()

@@ -1,4 +1,4 @@
-"""What an answer of a clipserve must hold. Fields that are not named here may be there too, and are kept."""
+"""The fields that an answer of clipserve must have. Other fields are allowed and kept."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ Name = Annotated[str, Field(max_length=1_000)]
 
 
 class Shape(BaseModel):
-    """Any of them. A number is no text, and a text no number."""
+    """Base of all shapes. It is strict: it converts no text to a number, and no number to a text."""
 
     model_config = ConfigDict(strict=True, extra="allow")
 
 
 class ProblemShape(Shape):
-    """An error, as every front says it."""
+    """An error, in the form of all fronts."""
 
     code: Annotated[str, Field(max_length=100)]
     detail: str
@@ -100,7 +100,7 @@ class StatusShape(Shape):
 
 
 class LabelSetShape(Shape):
-    """One of `LabelSetsShape`, in short; GET and PUT /label-sets/NAME have more."""
+    """One of `LabelSetsShape`; GET and PUT /label-sets/NAME have more fields."""
 
     name: str
     state: str
