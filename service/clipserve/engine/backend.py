@@ -1,4 +1,4 @@
-"""The one seam between the service and whatever computes the vectors."""
+"""The interface between the service and the encoders."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ Vector = npt.NDArray[np.float32]  # [D], one of them
 
 
 class Backend(Protocol):
-    """Two encoders. A call may be cancelled at any time; others are not touched by it.
+    """Two encoders. A call may be cancelled at any time; this does not affect other calls.
 
-    Every method may raise `BackendUnavailable` (not started, or not reachable) and `BackendFailed` (it ran, and
-    went wrong). Rows of the answer are in the order of the rows of the call.
+    Every method may raise `BackendUnavailable` (not started, or not reachable) and `BackendFailed` (the computation
+    failed). The rows of an answer have the order of the rows of the call.
     """
 
     @property
     def engine(self) -> str:
-        """A word for what computes; known once it has started."""
+        """The engine's name; known after `start`."""
 
     @property
     def precision(self) -> str | None:
-        """What it computes in where that is narrower than the artifact's precision; known once it has started."""
+        """The precision, if it is narrower than the artifact's; else None. Known after `start`."""
 
     @property
     def text_buckets(self) -> Sequence[int]:
-        """Lengths that texts are padded to, where they are below the context length; known once it has started."""
+        """The lengths below the context length to which texts are padded; known after `start`."""
 
     async def start(self) -> None:
-        """Load or connect. Called once, before anything else; raises when it can never work."""
+        """Load the engine or connect to it. Called once, before all else. Raises if the backend can never work."""
 
     async def encode_image(self, pixels: Pixels) -> Embeddings:
         """uint8 [N, S, S, 3] -> float32 [N, D]."""
@@ -44,7 +44,7 @@ class Backend(Protocol):
         """int32 [N, L], int32 [N] -> float32 [N, D]."""
 
     async def ready(self) -> bool:
-        """Whether a call made now would be served."""
+        """Whether a call made now would succeed."""
 
     async def aclose(self) -> None:
-        """End what `start` began. Calls still running fail with `BackendUnavailable`."""
+        """Stop the backend. Calls in flight fail with `BackendUnavailable`."""

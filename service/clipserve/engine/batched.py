@@ -11,7 +11,7 @@ from clipserve.telemetry.metrics import Metrics
 
 
 class Batched:
-    """A backend around a backend: the same encoders, called with batches."""
+    """A backend that gathers rows of several requests into batches, and calls another backend with them."""
 
     def __init__(self, inner: Backend, image: BatchPolicy, text: BatchPolicy, metrics: Metrics) -> None:
         self._inner = inner

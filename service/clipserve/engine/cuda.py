@@ -1,8 +1,8 @@
-"""All that is known of CUDA: whether onnxruntime can use a GPU here, why it cannot, and how it does.
+"""Whether onnxruntime can use a GPU here, why it cannot, and the options with which it does.
 
-`look` asks NVIDIA's driver and onnxruntime, `why_not` says in words what is missing, and `Accelerator` decides
-once for all models. Whether CUDA works is not concluded from what is installed: a small graph is run on it, because
-a driver, libraries and a provider that are all there can still fail together.
+`look` asks NVIDIA's driver and onnxruntime, `why_not` says what is missing, and `Accelerator` decides
+once for all models. An installed driver, libraries and provider may still fail together, so a small graph is run on
+the GPU before it is used.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ class CudaFacts:
     """What decides whether a GPU is used.
 
     Attributes:
-        provider: whether this onnxruntime has been built with its CUDA provider.
-        built_for: the CUDA that it was built for, "13.0"; "" where it was built for none.
-        missing: libraries of CUDA that do not load, with the linker's reason if they are there.
-        trial: why the small graph did not run; None where it has, or was not tried.
+        provider: whether this onnxruntime has its CUDA provider.
+        built_for: the CUDA that onnxruntime was built for, "13.0"; "": none.
+        missing: libraries of CUDA that do not load, with the linker's reason if they exist.
+        trial: why the small graph did not run; None: it ran, or was not tried.
     """
 
     driver: Driver = field(default_factory=Driver)
@@ -55,21 +55,21 @@ class CudaFacts:
 
     @property
     def major(self) -> int:
-        """Of `built_for`; 0 where that is not known."""
+        """The major version of `built_for`; 0: unknown."""
         major = self.built_for.partition(".")[0]
         return int(major) if major.isdecimal() else 0
 
 
 @dataclass(frozen=True)
 class Reason:
-    """Why no GPU is used: `found` is what was found, `do` what helps."""
+    """Why no GPU is used. `found`: the cause. `do`: the remedy."""
 
     found: str
     do: str
 
 
 def look(dev: Path = Path("/dev"), library: str = "libcuda.so.1") -> CudaFacts:
-    """All but the trial, which allocates on the GPU. `dev`, `library`: see `ask_driver`."""
+    """All facts without the trial, which allocates on the GPU. `dev`, `library`: see `ask_driver`."""
     try:
         import onnxruntime as ort  # a gateway in front of Triton has none
     except ImportError:
@@ -80,7 +80,7 @@ def look(dev: Path = Path("/dev"), library: str = "libcuda.so.1") -> CudaFacts:
 
 
 def tried(facts: CudaFacts) -> CudaFacts:
-    """The same with the trial, if nothing else speaks against it."""
+    """The facts with the result of the trial, which runs only if `why_not` finds no reason against it."""
     return replace(facts, trial=trial()) if why_not(facts) is None else facts
 
 
@@ -91,7 +91,7 @@ def _seen() -> CudaFacts:
 
 
 def why_not(facts: CudaFacts) -> Reason | None:
-    """Why CUDA is not used; None where nothing that is known speaks against it."""
+    """Why CUDA cannot be used; None: the facts show no reason."""
     if not facts.driver.present:
         return Reason(
             "no NVIDIA GPU is found", "give it one: in docker --gpus all, in Kubernetes nvidia.com/gpu"
@@ -137,9 +137,9 @@ def _of_driver(driver: Driver, built_for: str, major: int) -> Reason | None:
 
 
 class Accelerator:
-    """Whether encoders run on the GPU of this machine: looked at once, when first needed, for all models.
+    """Decides whether encoders run on the GPU of this machine: once, when first needed, for all models.
 
-    `look`: replaces what is seen of the machine.
+    `look`: gives the facts about the machine.
     """
 
     def __init__(self, look: Callable[[], CudaFacts] = _seen) -> None:
@@ -148,16 +148,16 @@ class Accelerator:
         self._told = False
 
     def facts(self) -> CudaFacts:
-        """What was seen. The first call may take seconds, where there is a GPU: call it in a thread."""
+        """The facts about the machine. With a GPU the first call may take seconds: call it in a thread."""
         if self._facts is None:
             self._facts = self._look()
         return self._facts
 
     def chosen(self, device: Device) -> bool:
-        """Whether a model with this setting runs on the GPU. A GPU that `auto` cannot use is logged, once.
+        """Whether a model with this setting runs on the GPU. It logs once if `auto` cannot use a GPU.
 
         Raises:
-            BackendUnavailable: `cuda` is asked for, and cannot be had.
+            BackendUnavailable: `device` is `cuda`, and CUDA cannot be used.
         """
         if device == "cpu":
             return False
@@ -180,7 +180,7 @@ class Accelerator:
 
     @property
     def unused(self) -> Reason | None:
-        """Why a GPU that is there cannot be used; None where it can, where there is none, and before a look."""
+        """Why an existing GPU cannot be used; None: it can, there is none, or `facts` was not called yet."""
         return why_not(self._facts) if self._facts and self._facts.driver.present else None
 
 
@@ -212,7 +212,7 @@ def _missing(major: int) -> tuple[str, ...]:
 
 
 def trial() -> str | None:
-    """Run a convolution and a product on the GPU, and compare. Why it does not work, in words."""
+    """Run a convolution and a product on the GPU, and compare with the CPU. Why this fails; None: it works."""
     import onnxruntime as ort
 
     x = np.arange(2 * 4 * 4 * 3, dtype=np.uint8).reshape(2, 4, 4, 3)

@@ -1,4 +1,4 @@
-"""NVIDIA's driver, asked in this process: which GPUs it has, and which CUDA it runs."""
+"""Asks NVIDIA's driver, in this process, which GPUs it has and which CUDA it runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NAME_BYTES = 256
 
 @dataclass(frozen=True)
 class Gpu:
-    """`capability`: which instructions it has, as NVIDIA numbers them: (9, 0) is Hopper."""
+    """A GPU. `capability`: its compute capability; (9, 0) is Hopper."""
 
     name: str
     memory_bytes: int
@@ -28,13 +28,13 @@ class Gpu:
 
 @dataclass(frozen=True)
 class Driver:
-    """What is known of GPUs without onnxruntime.
+    """What the driver and /dev say about GPUs, without onnxruntime.
 
     Attributes:
-        gpus: as the driver numbers them; encoders run on the first. CUDA_VISIBLE_DEVICES decides which these are.
-        devices: the device files of GPUs, which may be there where the driver's library is not.
-        newest_cuda: the newest CUDA that the driver runs; None where there is no driver.
-        fault: why the driver has no GPU to give; None where it has.
+        gpus: in the driver's order; encoders run on the first. CUDA_VISIBLE_DEVICES selects them.
+        devices: the device files of GPUs, which may exist without the driver's library.
+        newest_cuda: the newest CUDA that the driver runs; None: there is no driver.
+        fault: why the driver gives no GPU; None: it gives one.
     """
 
     gpus: tuple[Gpu, ...] = ()
@@ -56,9 +56,9 @@ class _Refused(Exception):
 
 
 def ask_driver(dev: Path = Path("/dev"), library: str = "libcuda.so.1") -> Driver:
-    """Ask the driver; nothing is allocated on a GPU. Where there is no driver this takes microseconds.
+    """Ask the driver. It allocates nothing on a GPU. Without a driver it takes microseconds.
 
-    `dev`: the folder of device files. `library`: the driver's, as the dynamic linker finds it.
+    `dev`: the folder of device files. `library`: the driver's name for the dynamic linker.
     """
     devices = tuple(sorted(each.name for each in dev.glob("nvidia[0-9]*")))
     try:

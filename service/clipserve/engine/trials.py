@@ -1,6 +1,6 @@
-"""Which engine a trial has chosen, in a file: the next start need not try them again while nothing has changed.
+"""A file of the engines that trials have chosen, so that the next start need not repeat them.
 
-The file says which engine is loaded, and no more. Its vectors are compared with the manifest's as after a trial.
+The file names only the engine to load. The self-test compares its vectors with the manifest's as after a trial.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ _MOST = 64  # trials that are kept, the latest
 
 
 class Trials:
-    """Of one machine. `folder`: where the file is; it is made when something is kept."""
+    """The trials of one machine. `folder`: that of the file, made when the first choice is kept."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / "engines.json"
 
     def recall(self, trial: str) -> str | None:
-        """The name of the engine that was chosen; None: it is not known. `trial`: all that it depends on."""
+        """The name of the chosen engine; None: it is unknown. `trial`: everything that the choice depends on."""
         return self._read().get(trial)
 
     def keep(self, trial: str, engine: str) -> None:
-        """From now on, what the trial has chosen. It is no fault if it cannot be kept."""
+        """Store the engine that a trial has chosen. If the file cannot be written, it only logs that."""
         others = {name: chosen for name, chosen in self._read().items() if name != trial}
         kept = dict([*others.items(), (trial, engine)][-_MOST:])
-        own = self._path.with_suffix(f".{os.getpid()}")  # whoever reads meanwhile sees one file or the other
+        own = self._path.with_suffix(f".{os.getpid()}")  # a concurrent reader sees one file or the other
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             own.write_text(json.dumps(kept), "utf-8")

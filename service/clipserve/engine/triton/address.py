@@ -1,4 +1,4 @@
-"""Where Triton servers are: what the setting says, and the addresses behind a name."""
+"""Addresses of Triton servers: parses the setting, and looks names up."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _WRITTEN = re.compile(r"(?:\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|(?P<host>[A-Za-z0-9._-]+
 
 @dataclass(frozen=True)
 class Address:
-    """host:port as an operator writes it; `host` is a name, or an address of IPv4 or IPv6 without brackets."""
+    """The host and port in a setting. `host`: a name, or an address of IPv4 or of IPv6 without brackets."""
 
     host: str
     port: int
@@ -27,12 +27,12 @@ class Address:
         return False
 
     def at(self, ip: str) -> str:
-        """This port of an address, as gRPC takes it."""
+        """This port of an IP address, in gRPC's form."""
         return f"[{ip}]:{self.port}" if ":" in ip else f"{ip}:{self.port}"
 
 
 def parse_address(text: str) -> Address:
-    """host:port or [IPv6]:port. Raises ValueError, whose message is for the operator."""
+    """Parse host:port or [IPv6]:port. Raises ValueError with a message for the operator."""
     written = _WRITTEN.fullmatch(text)
     address = Address(written["ipv6"] or written["host"], int(written["port"])) if written else None
     if address is None or not 0 < address.port < 65_536 or (text.startswith("[") and address.is_name):
@@ -44,12 +44,12 @@ def parse_address(text: str) -> Address:
 
 
 async def look_up(address: Address) -> list[str]:
-    """Every server behind it, as gRPC takes them. Of a name that has both, those of IPv4 alone.
+    """All addresses behind a name, in gRPC's form. If a name has addresses of IPv4 and IPv6, only those of IPv4.
 
-    One server may have both, and would count as two.
+    One server may have both, and would count twice.
 
     Raises:
-        OSError: the name has no address, or nobody answers who knows.
+        OSError: the name has no address, or no name server answers.
     """
     if not address.is_name:
         return [address.at(address.host)]

@@ -2,15 +2,15 @@
 
 An artifact `name` is two Triton models, `name_image` and `name_text` (`clipserve models triton` writes them).
 
-How it works. Each server is an `Endpoint` with a channel and a watch of its own, which looks whether both models
-are served there, and whether they are the artifact that this gateway holds (`Expected`). The gateway may be started
-before Triton, and servers may go and come back: a call is refused at once only where all of them are known to be
+How it works. Each server is an `Endpoint` with its own channel and its own watch, which checks that the server has
+both models, and that they are the artifact that this gateway holds (`Expected`). The gateway may start
+before Triton, and servers may stop and come back: a call is refused at once only if all servers are known to be
 gone. `Endpoints` finds the servers and chooses one for each call.
 
-A call that meets a server which is gone or leaving (UNAVAILABLE, NOT_FOUND), or which falls silent while the call
-waits, is made again once on another server, in what is left of its deadline; the first is set aside until its watch
-has found it ready again. Encoding has no effects, so nothing is harmed if both compute it. A full queue and a
-deadline are answers, not failures of a server: such a call is not made again, which would only pass the load on.
+If a server is gone or leaving (UNAVAILABLE, NOT_FOUND), or does not respond while a call waits, the call is retried
+once on another server, within its deadline. The first server gets calls again when its watch
+has found it ready. Encoding has no side effects, so both may compute it. A full queue and a missed
+deadline are answers, not failures of a server: such a call is not retried, which would only move the load.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class TritonBackend:
     def __init__(
         self, manifest: ModelManifest, options: TritonOptions, metrics: Metrics, look_up: LookUp = look_up
     ) -> None:
-        """`look_up` finds the servers behind an address."""
+        """`look_up`: gives the servers behind an address."""
         self._embed_dim = manifest.embed_dim
         self._inputs = {tower: inputs(manifest, tower) for tower in TOWERS}
         self._output = output(manifest)
@@ -64,7 +64,7 @@ class TritonBackend:
         return self._expected.text_buckets
 
     async def start(self) -> None:
-        """Connect, and wait until a server serves the two models: for as long as it takes.
+        """Connect, and wait without a limit until a server serves both models.
 
         Raises:
             BackendUnavailable: all servers have other models under these names, or the certificates cannot be read.
@@ -82,11 +82,11 @@ class TritonBackend:
         return self._endpoints.ready
 
     def max_rows(self, tower: Tower) -> int:
-        """Rows that a call may have: no server takes more. 0: none is known yet."""
+        """The most rows that every server takes in one call. 0: no server is known yet."""
         return self._endpoints.max_batch(tower)
 
     def servers(self) -> int:
-        """How many are known now."""
+        """The number of servers known now."""
         return self._endpoints.servers
 
     async def aclose(self) -> None:

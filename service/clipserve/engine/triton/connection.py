@@ -1,4 +1,4 @@
-"""A connection to a Triton server: questions as messages of protobuf, and calls as bytes."""
+"""A connection to a Triton server. Small requests are protobuf messages, inference requests are bytes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _INFER = f"/{service_pb2.DESCRIPTOR.services_by_name['GRPCInferenceService'].ful
 
 
 class Channel:
-    """Whatever is sent over it has `headers`."""
+    """A gRPC channel to one server. Every request has `headers` as metadata."""
 
     def __init__(
         self,
@@ -21,7 +21,7 @@ class Channel:
         headers: Mapping[str, str],
         credentials: grpc.ChannelCredentials | None = None,
     ) -> None:
-        """`credentials`: of TLS; None: no TLS."""
+        """`credentials`: for TLS; None: no TLS."""
         self._headers = headers
         self._channel = (
             grpc.aio.secure_channel(server, credentials, options=options)
@@ -34,17 +34,17 @@ class Channel:
         )
 
     async def ask(self, method: str, model: str, seconds: float | None = None) -> Any:
-        """The answer to a question about a model, such as ModelReady. Raises grpc.aio.AioRpcError."""
+        """Call a method about a model, such as ModelReady, and return its answer. Raises grpc.aio.AioRpcError."""
         question = getattr(service_pb2, f"{method}Request")(name=model)
         return await getattr(self._stub, method)(
             question, timeout=seconds, metadata=tuple(self._headers.items())
         )
 
     async def infer(self, message: bytes, seconds: float, *, headers: Mapping[str, str]) -> InferResult:
-        """The answer to a serialized ModelInferRequest. Raises grpc.aio.AioRpcError."""
+        """Send a serialized ModelInferRequest and return its answer. Raises grpc.aio.AioRpcError."""
         metadata = (*self._headers.items(), *headers.items())
         return InferResult(await self._infer(message, timeout=seconds, metadata=metadata))
 
     async def aclose(self) -> None:
-        """End what is still asked here."""
+        """Close the channel. Its requests in flight are cancelled."""
         await self._channel.close()

@@ -36,9 +36,9 @@ class Tensor:
     """One input or output of a Triton model.
 
     Attributes:
-        data_type: as Triton's model configuration spells it, "TYPE_UINT8".
-        dims: on the wire, without the batch; -1 where requests have different sizes.
-        graph_dims: those of the graph, without the batch, where they are others.
+        data_type: in the spelling of Triton's model configuration, "TYPE_UINT8".
+        dims: on the wire, without the batch; -1: requests have different sizes.
+        graph_dims: those of the graph, without the batch; None: the same as `dims`.
     """
 
     name: str
@@ -48,12 +48,12 @@ class Tensor:
 
 
 def triton_model(manifest: ModelManifest, tower: Tower) -> str:
-    """A tower's name in Triton, which is also a folder's name: what is not safe in both becomes `-`."""
+    """The name of an encoder in Triton, which is also a folder's name: unsafe characters become `-`."""
     return f"{re.sub(r'[^A-Za-z0-9._-]', '-', manifest.name)}_{tower}"
 
 
 def inputs(manifest: ModelManifest, tower: Tower) -> tuple[Tensor, ...]:
-    """The inputs of a tower, in the order of the arguments of `Backend.encode_image` and `Backend.encode_text`."""
+    """An encoder's inputs, in the order of the arguments of `Backend.encode_image` and `Backend.encode_text`."""
     if tower == "image":
         return (Tensor("pixels", "TYPE_UINT8", (manifest.image.size, manifest.image.size, 3)),)
     lengths = manifest.text.lengths
@@ -69,10 +69,10 @@ def stated_lengths(lengths: Sequence[int]) -> str:
 
 
 def read_lengths(stated: str) -> list[int]:
-    """The lengths of such a value; none of an empty one. Raises ValueError where it is none."""
+    """The lengths in a value of TEXT_LENGTHS; none if it is empty. Raises ValueError: it is malformed."""
     return [int(each) for each in stated.split(",") if stated]
 
 
 def output(manifest: ModelManifest) -> Tensor:
-    """The one output, which both towers have."""
+    """The output, which is the same for both encoders."""
     return Tensor("embedding", "TYPE_FP32", (manifest.embed_dim,))

@@ -1,8 +1,8 @@
-"""One Triton server: its channel, its watch, and the rows that it owes.
+"""One Triton server: its channel, its watch, and its unanswered rows.
 
-Calls that a server owes when it falls silent, or leaves without answering them, are ended here and made again
-elsewhere. Each call waits inside an
-`asyncio.timeout` without a time, which costs no task; to move the call is to let that run out.
+If a server does not respond, or leaves without answering, its calls are cancelled here and retried on another
+server. Each call waits inside an `asyncio.timeout` without a time, which costs no task; to move a call, that
+timeout is set to expire.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from clipserve.telemetry.triton_metrics import TritonMetrics
 
 
 class Endpoint:
-    """A server.
+    """One server.
 
     Attributes:
-        rows: sent to it and not yet answered.
-        turn: grows each time that it is chosen.
-        leaving: its name does not stand for it any more; it gets no new calls.
+        rows: sent to the server and not yet answered.
+        turn: the number of the last choice that took this server.
+        leaving: the look-up of its name no longer gives its address; it gets no new calls.
     """
 
     def __init__(self, server: str, connection: Channel, expected: Expected, metrics: TritonMetrics) -> None:
@@ -47,15 +47,15 @@ class Endpoint:
         self._watching: asyncio.Task[None] | None = None
 
     def start(self, on_lost: Callable[[], None]) -> None:
-        """Begin to look at it; `on_lost` is called again and again while what it owes will not come."""
+        """Begin to watch the server. `on_lost` is called repeatedly while its calls cannot be expected to end."""
         self._watching = kept_running("triton_watch", partial(self.watch.run, on_lost))
 
     @clears_frame
     async def infer(self, call: TritonCall, seconds: float, *, movable: bool) -> InferResult:
-        """Its answer, in at most so many seconds. `movable`: `move_calls` may end it.
+        """The server's answer to a call. `seconds`: the timeout. `movable`: `move_calls` may cancel it.
 
         Raises:
-            TryElsewhere: the server is gone or leaving, or has fallen silent; it is set aside.
+            TryElsewhere: the server is gone or leaving, or does not respond.
             ClipError: see `failures`.
         """
         self.rows += call.rows
@@ -84,11 +84,11 @@ class Endpoint:
         return answer
 
     def move_calls(self) -> None:
-        """End every call that it owes and that has not been moved yet: each raises TryElsewhere."""
+        """Cancel every unanswered call that is `movable`: each raises TryElsewhere."""
         self._end([waiting for waiting, movable in self._waiting.items() if movable])
 
     async def aclose(self) -> None:
-        """End its watch, the calls that it still owes, and its channel."""
+        """End the watch, cancel the unanswered calls, and close the channel."""
         self._metrics.close()
         self._end([*self._waiting])  # or gRPC would end them, as if their callers had left
         if self._watching is not None:

@@ -1,13 +1,13 @@
 """All Triton servers of an artifact: found by their names, and chosen for each call.
 
-A name is looked up again every few seconds, and each of its addresses is a server with a channel of its own: gRPC
-itself would stay on one of them, or spread calls to one that is leaving. Addresses that the name has lost get no
-new calls and are closed when they owe nothing, but not before one of those that it has is ready. While a name
-cannot be looked up, its addresses stay.
+A name is looked up again every few seconds, and each of its addresses is a server with its own channel: gRPC
+itself would stay on one of them, or send calls to one that is leaving. When one of a name's present servers is
+ready, servers that the name has lost get no new calls, and are closed when their last call is answered. While the
+look-up fails, the known servers stay.
 
-A call goes to the server that is ready and owes the fewest rows, of several such the one that has waited longest.
-Where none is ready, one that is silent or has just failed is asked all the same: on few cores a busy server is slow
-to answer its watch, and to refuse at once would turn load into an outage.
+A call goes to the ready server with the fewest unanswered rows, among equals to the one chosen longest ago.
+If none is ready, a call goes to a server that does not respond or has just failed: on few cores a busy server
+answers its watch slowly, and refusing calls would turn load into an outage.
 """
 
 from __future__ import annotations
@@ -51,14 +51,14 @@ class Endpoints:
 
     @property
     def ready(self) -> bool:
-        """Whether at least one server serves the artifact now."""
+        """Whether at least one server can serve the artifact now."""
         return any(endpoint.watch.ready for endpoint in self._endpoints.values())
 
     async def start(self) -> None:
-        """Find the servers, and follow their names from now on; return when one of them is ready.
+        """Find the servers, and keep looking their names up. Returns when one server is ready.
 
         Raises:
-            BackendUnavailable: all of them serve something else.
+            BackendUnavailable: all servers have another artifact.
         """
         self._following = kept_running("triton_names", self._follow)
         while not self.ready:
@@ -70,16 +70,16 @@ class Endpoints:
 
     @property
     def servers(self) -> int:
-        """How many are known now, whether or not they are ready."""
+        """The number of servers known now, ready or not."""
         return len(self._endpoints)
 
     def max_batch(self, tower: Tower) -> int:
-        """Rows that a call may have whichever server it goes to; 0: there is none."""
+        """The most rows that every server takes in one call; 0: no server is known."""
         limits = [endpoint.watch.max_batch.get(tower, 0) for endpoint in self._endpoints.values()]
         return min(filter(None, limits), default=0)
 
     def choose(self, tower: Tower, rows: int, but: Endpoint | None = None) -> Endpoint | None:
-        """The server for a call of so many rows; None: no server but `but` could take it."""
+        """The server for a call of so many rows; None: there is none except `but`."""
         fit = (
             each
             for each in self._endpoints.values()
@@ -92,7 +92,7 @@ class Endpoints:
         return chosen
 
     async def aclose(self) -> None:
-        """Close all of them."""
+        """Close all connections."""
         if self._following is not None:
             self._following.cancel()
             await asyncio.gather(self._following, return_exceptions=True)

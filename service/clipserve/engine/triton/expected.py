@@ -1,4 +1,4 @@
-"""What every Triton server must serve: one artifact, computed in one precision."""
+"""The check that all Triton servers have one artifact and compute it in one precision."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ class _Served:
 
 
 class Expected:
-    """The artifact that this gateway holds, to which servers are compared. All servers of a gateway share one.
+    """The artifact that this gateway holds, and with which it compares each server. All servers share one object.
 
     Attributes:
-        text_buckets: lengths below the context length that texts are padded to: those that every server accepted so
-            far takes. A repository for a GPU has few, and a plan takes no others.
-        precision: what Triton computes in, where it is not the artifact's own precision. The first server that is
-            accepted decides it, and it stays: servers that compute in another one are refused.
+        text_buckets: lengths below the context length to which texts are padded: those that every server accepted
+            so far takes. A repository for a GPU has few, and a plan takes no others.
+        precision: Triton's precision; None: it is the artifact's. The first accepted server decides it: servers
+            with another precision are refused.
     """
 
     def __init__(self, manifest: ModelManifest) -> None:
@@ -69,7 +69,7 @@ class Expected:
         return None if self._precision == self._manifest.precision else self._precision
 
     def padded(self, token_ids: TokenIds) -> TokenIds:
-        """int32 [N, L], padded to a length that every server takes: one of them may be newer than the padding."""
+        """int32 [N, L], padded again: a server that came after the first padding may not take its length."""
         rows, tokens = token_ids.shape
         spec = self._manifest.text
         length = spec.padded_length(tokens, self.text_buckets)
@@ -79,16 +79,16 @@ class Expected:
         return np.concatenate([token_ids, padding], axis=1)
 
     async def ready(self, server: Channel) -> bool:
-        """Whether it says that it serves both models. Raises grpc.aio.AioRpcError."""
+        """Whether the server says that both models are ready. Raises grpc.aio.AioRpcError."""
         answers = await together(server.ask("ModelReady", model) for model in self.models.values())
         return all(answer.ready for answer in answers)
 
     async def rows(self, server: Channel) -> dict[Tower, int]:
-        """Compare both models with the manifest. The rows that a call of each tower may have.
+        """Compare both models with the manifest, and return for each encoder the most rows of a call.
 
         Raises:
-            BackendUnavailable: they are other models, or compute in another precision than is served already.
-            grpc.aio.AioRpcError: the server did not say.
+            BackendUnavailable: the models are others, or compute in another precision than the first server's.
+            grpc.aio.AioRpcError: the server did not answer.
         """
         image, text = [await self._checked(server, tower) for tower in TOWERS]
         if image.precision != text.precision:

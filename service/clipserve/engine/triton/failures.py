@@ -1,7 +1,7 @@
-"""Triton's failures in the core's words.
+"""Translates Triton's errors into ours.
 
-UNAVAILABLE says that the server is gone, but also that its queue is full or that a row waited too long in it; only
-the message tells these apart.
+UNAVAILABLE means that the server is gone, or that its queue is full, or that a row waited too long in the queue;
+only the message tells these apart.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Reason = Literal["unavailable", "not_found", "silent"]
 
 
 class TryElsewhere(Exception):
-    """This server cannot do it now; another one may."""
+    """This server cannot serve the call now; another one may."""
 
     def __init__(self, reason: Reason) -> None:
         super().__init__(reason)
@@ -27,7 +27,7 @@ class TryElsewhere(Exception):
 
 
 def translated(error: grpc.aio.AioRpcError) -> ClipError | TryElsewhere:
-    """What the failure of a call means, to be raised."""
+    """The exception to raise for the failure of a call."""
     status, message = str(error.code()), str(error.details()).lower()
     if "maximum queue size" in message:
         return Overloaded("Triton's queue is full.", retry_after=1)
@@ -44,5 +44,5 @@ def translated(error: grpc.aio.AioRpcError) -> ClipError | TryElsewhere:
 
 
 def gone() -> BackendUnavailable:
-    """There is no server, or no other one, that could do it."""
+    """The error of a call for which there is no server."""
     return BackendUnavailable(GONE)

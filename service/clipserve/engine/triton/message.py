@@ -1,4 +1,4 @@
-"""A call as the bytes that gRPC sends: Triton's ModelInferRequest, in one copy of the tensors.
+"""Serializes a call as Triton's ModelInferRequest, copying the tensors once.
 
 tritonclient copies each tensor into a bytes object, protobuf copies that into the message, and writing the message
 copies it once more. In protobuf's encoding fields may stand in any order, and a message is the bytes of its fields
@@ -23,8 +23,12 @@ _FIELD = service_pb2.ModelInferRequest.DESCRIPTOR.fields_by_name["raw_input_cont
 
 @dataclass(frozen=True)
 class TritonCall:
-    """Rows of one tower, for any server: a Triton model, its inputs, the name of its output, and an array for each
-    input, whose rows are along its first axis.
+    """Rows for one encoder, not yet bound to a server.
+
+    Attributes:
+        model: its name in Triton.
+        output: the name of the output tensor.
+        arrays: one for each of `inputs`, with the rows along the first axis.
     """
 
     tower: Tower
@@ -38,7 +42,7 @@ class TritonCall:
         return len(self.arrays[0])
 
     def message(self, seconds: float) -> bytes:
-        """A serialized ModelInferRequest. Triton may keep it in its queue for so long."""
+        """A serialized ModelInferRequest. `seconds`: how long it may wait in Triton's queue."""
         request = service_pb2.ModelInferRequest(model_name=self.model)
         for tensor, array in zip(self.inputs, self.arrays, strict=True):
             dims = array.shape[1:] if tensor.graph_dims is None else tensor.dims

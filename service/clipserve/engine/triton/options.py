@@ -1,4 +1,4 @@
-"""How to reach Triton: what the operator has said, and gRPC's own knobs."""
+"""The operator's settings for the connection to Triton, and gRPC's options."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ _CHANNEL: tuple[tuple[str, int | str], ...] = (
 
 @dataclass(frozen=True)
 class TritonOptions:
-    """Where Triton is and how to reach it.
+    """Triton's addresses and how to connect to them.
 
     Attributes:
-        url: host:port of the gRPC endpoints. A name stands for every address that it has.
-        tls: encrypt; `ca_file` holds the certificates to trust, without it the system's.
+        url: host:port of the gRPC endpoints. A name stands for all its addresses.
+        tls: whether to encrypt. `ca_file`: the certificates to trust; None: the system's.
         token: sent with every call: for a proxy as `authorization: Bearer TOKEN`, for Triton itself as its key
             `token`, `--grpc-restricted-protocol=inference,health,model-config,statistics:token=TOKEN`.
-        timeout_seconds: of a call made outside any request.
+        timeout_seconds: of a call that belongs to no request.
         look_up_seconds: between two look-ups of a name.
     """
 
@@ -61,7 +61,7 @@ class TritonOptions:
         return {"authorization": f"Bearer {self.token}", "triton-grpc-protocol-token": self.token}
 
     def check_certificates(self) -> None:
-        """Raises BackendUnavailable: they cannot be read."""
+        """Raises BackendUnavailable: the certificates cannot be read."""
         try:
             if self.tls and self.ca_file is not None:
                 self.ca_file.read_bytes()
@@ -69,7 +69,7 @@ class TritonOptions:
             raise BackendUnavailable(f"{self.ca_file} cannot be read: {error.strerror}") from None
 
     def connect(self, server: str, address: Address) -> Channel:
-        """With one of the servers behind `address`. Raises OSError: the certificates cannot be read."""
+        """A channel to one server behind `address`. Raises OSError: the certificates cannot be read."""
         channel = [*_CHANNEL]
         if address.is_name:  # what its certificate, and a proxy in front of it, know it by
             own = "grpc.ssl_target_name_override" if self.tls else "grpc.default_authority"

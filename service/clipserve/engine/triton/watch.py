@@ -1,8 +1,9 @@
-"""Whether a Triton server serves an artifact now, and how many rows a call may have.
+"""Checks whether a Triton server serves an artifact, and how many rows a call may have.
 
-Looked at a few times a second, so that readiness tells the truth within a second of a change. A server that says
-no, or that refuses the connection, is gone; one that gives no sign of life for a while is silent: not ready, but it
-may be asked all the same. The answer of any call is a sign of life: a busy server may be slow to answer a question.
+The check runs a few times a second, so that readiness follows a change within a second. A server that says
+no, or refuses the connection, is gone. A server that does not respond for a while is silent: it is not ready, but
+may still get calls if no other server is. An answer to any call counts as a response: a busy server may answer the
+check slowly.
 """
 
 from __future__ import annotations
@@ -29,12 +30,12 @@ _PHASES = ("queue", "compute_input", "compute_infer", "compute_output")
 
 
 class TritonWatch:
-    """Looks at the two models of one artifact on one server.
+    """Checks the two models of one artifact on one server.
 
     Attributes:
-        ready: both are served, as the last look saw it.
-        max_batch: tower -> rows that one call may have; empty while Triton is gone.
-        refused: why this server must not be used, where it serves something else.
+        ready: whether the last check found both models ready.
+        max_batch: encoder -> the most rows of one call; empty while Triton is gone.
+        refused: why this server must not be used; None: it has the right artifact, or was not compared yet.
     """
 
     def __init__(
@@ -55,22 +56,22 @@ class TritonWatch:
 
     @property
     def trusted(self) -> bool:
-        """Ready, and no call has failed since it was asked."""
+        """Whether it is ready, and no call has failed since that check began."""
         return self.ready and self._doubts == self._settled
 
     def doubt(self) -> None:
-        """A call has found it gone: set it aside until a look that begins after this finds it ready."""
+        """A call failed: distrust the server until a check that begins after this finds it ready."""
         self._doubts += 1
 
     def heard(self) -> None:
-        """It has answered a call."""
+        """The server answered a call."""
         self._alive_at = time.monotonic()
 
     async def run(self, on_lost: Callable[[], None]) -> None:
-        """Look until cancelled.
+        """Check until cancelled.
 
-        `on_lost` is called after each look at a server that is not ready and has answered no call for a while: one
-        that is silent, or that is leaving and will not answer any more.
+        `on_lost` is called after each check if the server is not ready and has answered no call for a while: it is
+        silent, or is leaving and will not answer any more.
         """
         looks = 0
         try:
