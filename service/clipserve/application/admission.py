@@ -1,8 +1,8 @@
-"""Refuses at once what could not be answered in time.
+"""Refuses a request at once if it could not be answered in time.
 
-How it works. Work is counted in rows: images, and texts that have to be encoded, each kind in a lane of its own,
-because they cost differently. A lane measures seconds per row from the intervals at which rows leave while there is
-work, so that it holds for any backend, batched or remote, and for whatever else takes the cores meanwhile.
+How it works. Work is counted in rows: images, and texts that have to be encoded. Each kind has its own lane,
+because their costs differ. A lane measures seconds per row from the intervals at which rows leave while there is
+work. So the measure holds for any backend, batched or remote, and includes other work on the cores.
 
 Batches are dealt round robin from the waiting requests, so a request of n rows waits for at most n rows of each
 other request in its lane: one of a thousand rows is not ahead of one that has a single row. What is ahead of a
@@ -10,16 +10,16 @@ request is therefore
 
     seconds per row * sum over the others in the lane of min(their rows, n)
 
-and it is refused when that is more than `max_queue_seconds`, or when it and the request's own rows do not fit into
-what is left of its deadline. A request that finds its lanes empty is not: estimates can be wrong. But one whose own
-rows take many times what is left is told so, instead of computing until its deadline for nothing.
+A request is refused if that is more than `max_queue_seconds`, or if that and the request's own rows do not fit
+into the rest of its deadline. A request that finds its lanes empty is not refused: estimates can be wrong. But if
+its own rows take many times the rest of its deadline, it is refused instead of computing for nothing until then.
 
 While a lane is empty nothing corrects its measure: after a slow minute, requests could be refused as too large for
-ever. So the measure of an empty lane goes back to that of the start, when there was nothing else to do.
+ever. So the measure of an empty lane decays to that of the start, when there was no other work.
 
 An image that takes ten times as long to decode would make all images seem slow. So a request of large images
-changes to a lane of its own when their headers are read, and may still be refused there; its rows are counted by
-their size. The others do not wait for it: decoders are dealt by bytes, see `clipserve.application.decode_queue`.
+moves to a separate lane when their headers are read, and may still be refused there; its rows are counted by their
+size. Other requests do not wait for it: decoders are shared by bytes (`clipserve.application.decode_queue`).
 """
 
 from __future__ import annotations
@@ -110,12 +110,12 @@ class Admission:
 
     @contextmanager
     def admit(self, images: int = 0, texts: int = 0) -> Iterator[Counted]:
-        """Count so many rows as in flight for the duration of the block; yields what `are_large` takes.
+        """Count these rows as in flight in this block. Yields the argument of `are_large`.
 
         Raises:
-            Overloaded: too much is ahead; says after how many seconds to come back.
-            TooMany: it could not be answered even if nothing were ahead.
-            DeadlineExceeded: nor could a single row.
+            Overloaded: too much work is ahead. It has the seconds until a retry.
+            TooMany: the deadline is too short for the request even without work ahead.
+            DeadlineExceeded: the deadline is too short for a single row.
         """
         needs = {tower: rows for tower, rows in (("image", images), ("text", texts)) if rows}
         self._enter(needs)
@@ -132,11 +132,11 @@ class Admission:
                 self._in_flight(tower).dec(rows)
 
     def learn_at_start(self, lane: str, rows: int, seconds: float) -> None:
-        """So many rows took so long, when there was nothing else to do."""
+        """Record that `rows` took `seconds` without other work."""
         self._lanes[lane].learn_at_start(rows, seconds)
 
     def are_large(self, counted: Counted, rows: int) -> None:
-        """Its images are large, and as much work as so many rows. To be called once at most.
+        """Move a request of large images to their lane; they are as much work as `rows`. Call it at most once.
 
         Raises:
             Overloaded, TooMany: see `admit`.

@@ -1,4 +1,4 @@
-"""What is answered. Each front renders it in its own way."""
+"""The answers of the use cases, which each front renders."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SHORT_VECTORS = 32
 
 @dataclass(frozen=True)
 class LabelSetVersion:
-    """A label set as it was used: its version changes with all that decides its scores."""
+    """The label set of an answer. Its version changes with everything that decides its scores."""
 
     name: str
     version: str
@@ -32,8 +32,8 @@ class LabelSetVersion:
 class Classification:
     """For each image its labels, best first, or its error.
 
-    The labels of an image are one list, or one for each of `label_sets` if these are several. `warnings`: what
-    is odd about what was asked, for people.
+    An image has one list of labels, or one for each of several `label_sets`. `warnings`: about the labels and the
+    scoring of the request, for people.
     """
 
     model: str
@@ -56,9 +56,9 @@ class Embedding:
 
 @dataclass(frozen=True)
 class Similarity:
-    """One item beside all those it is compared with: two arrays, float32 [M].
+    """One item compared with M others: two arrays, float32 [M].
 
-    `logit`: the model's own of each cosine, which its scores are made of.
+    `logit`: the cosine with the model's scale and bias applied.
     """
 
     cosine: npt.NDArray[np.float32]
@@ -67,7 +67,7 @@ class Similarity:
 
 @dataclass(frozen=True)
 class Similarities:
-    """For each item its similarities, images first, or the image's error."""
+    """For each item its similarities, or the error of an image; images come first."""
 
     model: str
     fingerprint: str
@@ -76,9 +76,13 @@ class Similarities:
 
 @dataclass(frozen=True)
 class Tokens:
-    """One text as the encoder is given it: `ids`, and how each is written in the vocabulary.
+    """The tokens of one text.
 
-    `tokens` counts what the text has, special tokens included; `truncated`: there are more than fit.
+    Attributes:
+        ids: of the tokens that the encoder gets.
+        pieces: the spelling of each in the vocabulary.
+        tokens: the number of tokens before the text was cut, special tokens included.
+        truncated: whether the text was cut.
     """
 
     ids: list[int]
@@ -89,7 +93,7 @@ class Tokens:
 
 @dataclass(frozen=True)
 class Tokenization:
-    """The tokens of each text; `context_length`: how many fit."""
+    """The tokens of each text. `context_length`: the most tokens that the encoder takes."""
 
     model: str
     fingerprint: str
@@ -107,7 +111,7 @@ class ModelState:
 def compared(
     items: Sequence[VectorOrError], others: Sequence[VectorOrError], scoring: ScoringSpec
 ) -> list[Similarity | ClipError]:
-    """Of each item its similarities to the others, none of which is an error, or its error."""
+    """The similarities of each item to `others`, which has no errors; or the item's error."""
     matrix = np.stack([other for other in others if not isinstance(other, ClipError)])  # [M, D]
     cosines = (item if isinstance(item, ClipError) else matrix @ item for item in items)  # [M]
     return [
@@ -117,12 +121,12 @@ def compared(
 
 
 def spelled(rows: Sequence[TokenizedText], pieces: Callable[[Sequence[int]], list[str]]) -> list[Tokens]:
-    """`pieces`: ids -> how each is written."""
+    """The tokens of each text. `pieces`: ids -> the spelling of each."""
     return [Tokens(row.ids, pieces(row.ids), row.tokens, row.truncated) for row in rows]
 
 
 def is_short(answer: Classification | Embedding | Similarities | Tokenization) -> bool:
-    """Whether it is rendered faster than a thread is woken, or nearly so."""
+    """Whether the answer is so small that rendering it takes about as long as waking a thread."""
     if isinstance(answer, Embedding):
         return len(answer.images) + len(answer.texts) <= _SHORT_VECTORS
     if isinstance(answer, Classification):

@@ -1,4 +1,4 @@
-"""The bytes of a request, from when all of them have come until they are parsed."""
+"""The bytes of a received request, until they are parsed."""
 
 from __future__ import annotations
 
@@ -14,22 +14,25 @@ _SHORT = 4_096  # bytes: they are parsed in a millisecond or two, whatever they 
 
 
 class Body:
-    """Nothing else holds the bytes: whoever takes them frees them as soon as they are parsed."""
+    """The only reference to a request's bytes, so that they are freed as soon as they are parsed."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
 
     def __len__(self) -> int:
-        """Bytes; none when they are taken."""
+        """The number of bytes; 0 after `take`."""
         return len(self._data)
 
     def take(self) -> bytes:
-        """All of it, once."""
+        """The bytes, the first time; then none."""
         data, self._data = self._data, b""
         return data
 
     async def parsed(self, side: SideThread, parse: Callable[[Body], T], size: int | None = None) -> T:
-        """What `parse` makes of it, in the side thread unless it is short. `size`: bytes to parse, if not all."""
+        """The result of `parse`, which runs in the side thread unless the body is short.
+
+        `size`: the bytes to parse; None: all.
+        """
         return await side.call(_freed, self, parse, short=(len(self) if size is None else size) <= _SHORT)
 
 

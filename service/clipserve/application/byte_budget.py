@@ -1,4 +1,4 @@
-"""The bytes that the bodies of all requests may hold in memory together: one budget for all fronts."""
+"""The limit of bytes that the bodies of all requests hold in memory, for all fronts together."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _NO_ROOM_SECONDS = 0.05  # until one that waits asks again
 
 
 class Lease:
-    """The part of one request, which came from `address`; it grows while its body arrives.
+    """The bytes of one request from `address`. It grows while the body arrives.
 
-    On leaving its block all of its bytes are free again.
+    At the end of its block all its bytes are given back.
     """
 
     def __init__(self, budget: ByteBudget, address: str) -> None:
@@ -32,13 +32,13 @@ class Lease:
         """Take `size` bytes more.
 
         Raises:
-            Overloaded: the others have left too few, or the same address has its share.
+            Overloaded: the budget, or the share of the address, has too few bytes left.
         """
         self._budget.claim(size, self.address)
         self.size += size
 
     async def wait_for_room(self, size: int) -> None:
-        """`grow`, of a request that can wait while others hold the budget."""
+        """`grow`, but wait until the budget has room instead of raising Overloaded."""
         while True:
             try:
                 return self.grow(size)
@@ -52,17 +52,17 @@ class Lease:
 
 
 class ByteBudget:
-    """What all may hold, and of that one address: a client who sends slowly leaves room for the others."""
+    """The limit for all requests, and for those of one address, so that slow clients leave room for others."""
 
     def __init__(self, limit: int, limit_per_address: int) -> None:
-        """Bytes."""
+        """Both limits are in bytes."""
         self._limit = limit
         self._limit_per_address = limit_per_address
         self._used = 0
         self._by_address: Counter[str] = Counter()
 
     def lease(self, address: str) -> Lease:
-        """For one request. `address`: whose it is."""
+        """A lease for one request. `address`: that of its client."""
         return Lease(self, address)
 
     def give_back(self, size: int, address: str) -> None:
@@ -73,7 +73,7 @@ class ByteBudget:
             del self._by_address[address]
 
     def claim(self, size: int, address: str) -> None:
-        """See `Lease.grow`, which remembers what it has claimed."""
+        """See `Lease.grow`, which records the size."""
         for whose, used, limit in (
             ("the requests in flight", self._used, self._limit),
             ("the requests in flight from your address", self._by_address[address], self._limit_per_address),

@@ -1,4 +1,4 @@
-"""A cache bounded in bytes, and builds that are shared by all who ask for the same thing at the same time."""
+"""A cache with a limit of bytes, and builds that concurrent requests for the same key share."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _ENTRY_OVERHEAD = 256  # bytes of Python objects around a key and its value, rou
 
 
 class BoundedCache(Generic[K, V]):
-    """The entries used last, as many as fit into `max_bytes`; 0 keeps none.
+    """A least recently used cache of at most `max_bytes`; 0 keeps no entry.
 
-    `size_of`: bytes of a key and its value. `name` is a word of the metric `clipserve_cache_total`.
+    `size_of`: the bytes of a key and its value. `name`: a label of the metric `clipserve_cache_total`.
     """
 
     def __init__(self, name: str, max_bytes: int, size_of: Callable[[K, V], int], metrics: Metrics) -> None:
@@ -37,19 +37,19 @@ class BoundedCache(Generic[K, V]):
         return key in self._entries
 
     def get(self, key: K) -> V | None:
-        """The value, now the last used, or None; counted as a hit or a miss."""
+        """The value, or None. It counts as a use, and as a hit or a miss."""
         entry = self._entries.get(key)
         self._metrics.cache(self._name, "miss" if entry is None else "hit").inc()
         return None if entry is None else entry[0]
 
     def put(self, key: K, value: V) -> None:
-        """Keep it, unless it alone is larger than the cache."""
+        """Store the entry, unless it is larger than the whole cache."""
         size = self._size_of(key, value) + _ENTRY_OVERHEAD
         if size <= self._entries.maxsize:
             self._entries[key] = value, size
 
     async def get_or_build(self, key: K, build: Callable[[], Awaitable[V]]) -> V:
-        """The value, built and kept if it is not there. Its error goes to all who wait, and is not kept."""
+        """The value, built and stored if it is missing. All waiting callers get an error, which is not stored."""
         known = self.get(key)
         if known is not None:
             return known
@@ -70,10 +70,10 @@ class _Build(Generic[V]):
 
 
 class SharedBuilds(Generic[V]):
-    """One build per key at a time: whoever asks meanwhile waits for it.
+    """Runs one build of a key at a time. Other callers wait for it.
 
-    A waiter who is cancelled does not end the build for the others; the last one does. The build has no deadline,
-    because requests with more time than the first may join.
+    If a waiting caller is cancelled, the build goes on for the others; if all are, it is cancelled. The build has
+    no deadline, because requests with a later deadline than the first may join.
     """
 
     def __init__(self) -> None:
@@ -81,7 +81,7 @@ class SharedBuilds(Generic[V]):
 
     @clears_frame
     async def get(self, key: Hashable, start: Callable[[], Coroutine[Any, Any, V]]) -> V:
-        """The result of the running build of `key`, or of a new one; its error goes to every waiter."""
+        """The result of the running build of `key`, or of a new one. All waiting callers get its error."""
         build = self._builds.get(key) or self._begin(key, start)
         waiting = current()
         mine = list(waiting.requests) if waiting else []

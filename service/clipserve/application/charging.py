@@ -1,4 +1,4 @@
-"""Rows of a request, images and texts: admitted, charged, encoded. What is not admitted is not charged."""
+"""Admits, charges and encodes the rows of a request: images and texts. A refused request is not charged."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _ROW_BYTES, _LARGE_BYTES = 20_000_000, 80_000_000
 
 
 class Rows:
-    """What every use case does with the rows of its request before it has their vectors."""
+    """The steps from the rows of a request to their vectors, which all use cases share."""
 
     def __init__(self, limits: RequestLimits, charge: Charge | None, fetched: FetchedImages) -> None:
-        """`charge` takes rows from the rate of whoever asks; it raises RateLimited."""
+        """`charge`: takes rows from the rate of the caller's key; raises RateLimited."""
         self._limits = limits
         self._charge = charge
         self._fetched = fetched
@@ -42,10 +42,10 @@ class Rows:
         texts: int,
         encode_texts: Callable[[], Coroutine[Any, Any, T]],
     ) -> tuple[list[VectorOrError], T]:
-        """The vector of each image or its error, and what `encode_texts` gives, which encodes so many texts.
+        """The vector of each image or its error, and the result of `encode_texts`, which encodes `texts` texts.
 
         Raises:
-            InvalidInput: a text has too many tokens, or the images have too many pixels together.
+            InvalidInput: a text has too many tokens, or the images together have too many pixels.
             Unauthenticated, RateLimited, Overloaded, BackendUnavailable, BackendFailed: see `clipserve.errors`.
         """
         async with self._fetched.held(images) as here:
@@ -59,12 +59,12 @@ class Rows:
                 return await vectors, await encode_texts()
 
     async def encode_item(self, model: ServedModel, images: Sequence[ImageSource]) -> list[VectorOrError]:
-        """The vectors of what is part of something larger, neither admitted nor charged here."""
+        """The vectors of an item of a bulk request, without admission and without a charge."""
         async with self._fetched.held(images) as here:
             return await encode_images(model.images.encode, here, await model.images.read_headers(here))
 
     async def charge(self, rows: int, *, wait: bool = False) -> None:
-        """Take them from the rate. Raises Unauthenticated, and RateLimited unless it is to `wait`."""
+        """Take rows from the rate. Raises Unauthenticated, and RateLimited unless `wait`."""
         describe(rows=rows)
         if self._charge is None:
             return

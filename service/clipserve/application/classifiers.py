@@ -1,4 +1,4 @@
-"""Builds zero-shot classifiers once and keeps them."""
+"""Builds zero-shot classifiers and caches them."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from clipserve.engine.backend import Vector
 from clipserve.errors import InvalidInput, TextTooLong
 from clipserve.telemetry.metrics import Metrics
 
-# Prompts that are encoded before the embeddings of their labels are kept. A request that runs out of time in the
-# middle has not worked for nothing: when it is sent again, it goes on where it stopped.
+# Prompts that are encoded before the embeddings of their labels are cached. A request that misses its deadline
+# continues there when it is sent again.
 _CHUNK = 128
 _STRING = 64  # bytes of a Python string besides its characters, roughly
 
 
 @dataclass(frozen=True)
 class Prompting:
-    """How a label becomes texts: the templates, slots and all, and whether a prompt may be truncated."""
+    """How a label becomes prompts. `templates`: with their slots. `truncate`: whether a prompt may be cut."""
 
     templates: tuple[str, ...]
     truncate: bool = False
@@ -32,7 +32,7 @@ class Prompting:
 
 @dataclass(frozen=True)
 class LabelEmbedding:
-    """The mean of one label's prompts, float32 [D], unit length; `truncated` if one of them was."""
+    """The mean of one label's prompts, float32 [D], unit length. `truncated`: whether one of them was cut."""
 
     vector: Vector
     truncated: bool
@@ -40,7 +40,7 @@ class LabelEmbedding:
 
 @dataclass(frozen=True)
 class BuiltClassifier:
-    """A classifier, and those of its labels whose prompts were truncated."""
+    """A classifier. `truncated`: the labels of which a prompt was cut."""
 
     classifier: ZeroShotClassifier
     truncated: tuple[str, ...]
@@ -49,13 +49,13 @@ class BuiltClassifier:
 class Classifiers:
     """Two caches in front of one text encoder.
 
-    A label's embedding is kept by (label, prompting), a whole classifier by (labels, prompting): a new list
-    of known labels costs no inference, a known list not even a look at each label. Requests that ask for the
-    same classifier at the same time share one build, which goes on as long as one of them waits.
+    The key of a label's embedding is (label, prompting), that of a whole classifier (labels, prompting). So a new
+    list of known labels needs no inference, and a known list needs no look-up of each label. Concurrent requests
+    for the same classifier share one build, which goes on as long as one of them waits.
     """
 
     def __init__(self, texts: TextEncoder, scoring: ScoringSpec, cache_bytes: int, metrics: Metrics) -> None:
-        """`cache_bytes`: of both caches together."""
+        """`cache_bytes`: the size of both caches together."""
         self._texts = texts
         self._scoring = scoring
         self._labels = BoundedCache[tuple[str, Prompting], LabelEmbedding](
@@ -66,14 +66,14 @@ class Classifiers:
         )
 
     def missing(self, labels: tuple[str, ...], prompting: Prompting) -> int:
-        """How many texts `get` would have to encode now."""
+        """The number of texts that `get` would encode now."""
         if (labels, prompting) in self._classifiers:
             return 0
         unknown = sum((label, prompting) not in self._labels for label in labels)
         return unknown * len(prompting.templates)
 
     async def get(self, labels: tuple[str, ...], prompting: Prompting) -> BuiltClassifier:
-        """The classifier of `labels`, which are distinct; each label's embedding is the mean of its prompts.
+        """The classifier of these distinct labels. A label's embedding is the mean of its prompts' embeddings.
 
         Raises:
             TextTooLong: a prompt exceeds the context length; the index is that of its label.
@@ -119,7 +119,7 @@ class Classifiers:
 
 
 def of_label(error: InvalidInput, index: int) -> InvalidInput:
-    """The error of a prompt, in the words of the label that the caller has sent."""
+    """The error of a prompt, as an error of its label in the request."""
     if not isinstance(error, TextTooLong):  # the only other thing that a tokenizer refuses
         return InvalidInput(f"label {index} is not valid Unicode: it holds a lone surrogate.", index=index)
     return TextTooLong(

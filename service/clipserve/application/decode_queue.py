@@ -1,9 +1,9 @@
-"""The images that wait to be decoded, and whose turn it is. Pure: no clock, no tasks.
+"""The images that wait to be decoded, and their order: fair queueing by bytes. Pure: no clock, no tasks.
 
-Each request has an account of the bytes that were dealt to it, and next comes the request with the least. A request
-that arrives begins with the fair share: what would have been dealt to a request that had been here all along. So an
-image that arrives alone comes before the second image of a large request whose first is still being decoded; and a
-large request has its turn again when the others have been dealt as much.
+Each request has an account of the bytes of its images that were started, and the request with the smallest account
+comes next. A new request begins with the fair share: the account of a request that had been here all along. So a
+single image comes before the second image of a large request whose first is still being decoded; and a
+large request has its turn again when the others have had as many bytes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 @dataclass(eq=False)
 class QueuedDecode(Generic[T]):
-    """An image of `owner`, the request, and the bytes that decoding it takes. `dealt`: it waits no more."""
+    """A waiting image. `owner`: its request. `size`: bytes to decode it. `dealt`: its decoding has begun."""
 
     owner: Hashable
     size: int
@@ -34,27 +34,27 @@ class _Account(Generic[T]):
 
 
 class DecodeQueue(Generic[T]):
-    """See the module. Each image is `put`; then either `removed`, or `deal`t and, later, `ended`."""
+    """The queue. The calls for each image are `put`, then either `removed`, or `deal` and later `ended`."""
 
     def __init__(self) -> None:
         self._accounts: dict[Hashable, _Account[T]] = {}  # of requests with images here, the oldest first
         self._share = 0.0
 
     def __len__(self) -> int:
-        """How many wait. A scrape of the metrics asks from another thread."""
+        """The number of waiting images. The thread of the metrics calls this."""
         return sum(len(account.waiting) for account in list(self._accounts.values()))
 
     def put(self, image: QueuedDecode[T]) -> None:
-        """It waits, behind the others of its request."""
+        """Add an image behind the others of its request."""
         self._accounts.setdefault(image.owner, _Account(self._share)).waiting.append(image)
 
     def first(self) -> QueuedDecode[T] | None:
-        """The image whose turn it is; None where none waits."""
+        """The image whose turn it is; None: none waits."""
         waiting = [account for account in self._accounts.values() if account.waiting]
         return min(waiting, key=lambda account: account.dealt).waiting[0] if waiting else None
 
     def deal(self, image: QueuedDecode[T]) -> None:
-        """Its decoding begins; it is `first`."""
+        """The decoding of `image` begins. It must be `first`."""
         account = self._accounts[image.owner]
         account.waiting.popleft()
         image.dealt = True
@@ -62,13 +62,13 @@ class DecodeQueue(Generic[T]):
         account.dealt += image.size
 
     def removed(self, image: QueuedDecode[T]) -> None:
-        """Nobody wants it any more, and it has not been dealt."""
+        """Remove an image whose decoding has not begun."""
         account = self._accounts[image.owner]
         account.waiting.remove(image)
         self._forget_idle(image.owner, account)
 
     def ended(self, image: QueuedDecode[T]) -> None:
-        """Its decoding has ended."""
+        """The decoding of `image` has ended."""
         account = self._accounts[image.owner]
         self._share += image.size / len(self._accounts)
         account.running -= 1

@@ -1,7 +1,7 @@
-"""Processes that decode images: they can be killed, and a flaw in a decoder ends one of them and not the service.
+"""Processes that decode images. They can be killed, and a bug in a decoder ends one of them, not the service.
 
-The callers are threads, one for each process, and wait in a system call. So the queue in front of them is the same
-as where the threads decode themselves.
+One thread calls each process, and waits in a system call. So the queue in front of the threads is the same as
+without processes.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ _START_SECONDS = 60.0  # it needs a tenth of a second of CPU time
 
 
 class DecoderProcesses:
-    """`decode` may be called by so many threads at a time. Two processes start now, others when they are needed."""
+    """A pool of processes. `threads` may call `decode` at a time. Two processes start now, others when needed."""
 
     def __init__(self, threads: int, memory_bytes: int, seconds: float, metrics: Metrics) -> None:
-        """`memory_bytes`: for one image at most. `seconds`: CPU time for one image."""
+        """`memory_bytes`: the limit for one image. `seconds`: the limit of CPU time for one image."""
         self._memory_bytes = memory_bytes
         self._seconds = seconds
         self._metrics = metrics
@@ -49,12 +49,12 @@ class DecoderProcesses:
         self._idle = [self._started() for _ in range(min(threads, 2))]  # the last used is the next
 
     def decode(self, image: bytes, spec: ImageSpec, limits: ImageLimits) -> Pixels:
-        """`decode_pixels`, in a process.
+        """Decode in a process: uint8 [S, S, 3].
 
         Raises:
             UnsupportedFormat, ImageTooLarge, UndecodableImage: see `decode_pixels`.
-            ImageTooLarge: it takes too much CPU time; its process was ended.
-            UndecodableImage: it made its process end.
+            ImageTooLarge: the image takes too much CPU time; its process was ended.
+            UndecodableImage: the process ended at the image.
             BackendUnavailable: a process cannot be started.
         """
         process = self._next()
@@ -72,7 +72,7 @@ class DecoderProcesses:
         return answer
 
     def close(self) -> None:
-        """End all of them now, whatever they do."""
+        """Kill all processes."""
         self._closed = True
         for process in list(self._all):
             process.end()

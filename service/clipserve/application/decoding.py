@@ -1,7 +1,7 @@
-"""Images to pixels within the limits of this process: so many at a time, and so much memory for all of them.
+"""Decodes images within the limits of this process: a number at a time, and memory for all of them together.
 
-The bytes and the thread of an image are free again when its decoding has really ended. A request that was cancelled
-is not waited for, but what it has begun goes on: decoders cannot be interrupted.
+An image holds its bytes and its thread until its decoding has really ended. A cancelled request does not wait for
+that, but decoding goes on: decoders cannot be interrupted.
 """
 
 from __future__ import annotations
@@ -31,10 +31,12 @@ DECODE_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class DecodeLimits:
-    """Of all images together.
+    """Limits of all images together.
 
-    `threads`: images at a time. `memory_bytes`: what these may take. `seconds`: after which an image is given up,
-    though its thread goes on; None where `decode` gives it up itself.
+    Attributes:
+        threads: images at a time.
+        memory_bytes: for these images together.
+        seconds: the timeout of an image, after which its thread goes on; None: `decode` has its own timeout.
     """
 
     threads: int
@@ -43,7 +45,7 @@ class DecodeLimits:
 
 
 class Decoders:
-    """One for all models. `executor` has a thread for each of `limits.threads`, in which it calls `decode`."""
+    """Decodes the images of all models. `decode` runs in `executor`, which has `limits.threads` threads."""
 
     def __init__(
         self, executor: Executor, limits: DecodeLimits, metrics: Metrics, decode: Decode = decode_pixels
@@ -58,10 +60,10 @@ class Decoders:
         metrics.decode_waiting.set_function(lambda: len(self._queue))
 
     async def decode(self, image: bytes, header: ImageHeader, spec: ImageSpec, limits: ImageLimits) -> Pixels:
-        """`decode_pixels`, when it is this image's turn.
+        """Wait for this image's turn, and decode it: uint8 [S, S, 3].
 
         Raises:
-            ImageTooLarge: it alone takes more memory than there is for all, or too long.
+            ImageTooLarge: it takes more memory than all images may, or too long.
             UnsupportedFormat, ImageTooLarge, UndecodableImage: see `decode_pixels`.
         """
         waiting = QueuedDecode(_owner(), self._checked(header), asyncio.get_running_loop().create_future())
@@ -132,7 +134,7 @@ class Decoders:
 
 
 def took_too_long(seconds: float) -> ImageTooLarge:
-    """The error of an image that has been given up after so many seconds."""
+    """The error of an image whose decoding exceeded the timeout."""
     return ImageTooLarge(
         f"decoding the image takes longer than the limit of {seconds:g} s. Send a smaller image.",
         limit=seconds,
@@ -148,7 +150,7 @@ def _owner() -> Hashable:
 def read_headers(
     images: Sequence[bytes | ClipError], spec: ImageSpec, limits: ImageLimits
 ) -> list[ImageHeader | ClipError]:
-    """The header of each image, or the error that concerns it alone; of an error, itself."""
+    """The header of each image, or its error. An error in `images` is returned as it is."""
     headers: list[ImageHeader | ClipError] = []
     for index, image in enumerate(images):
         try:

@@ -22,12 +22,12 @@ from clipserve.engine.backend import Backend, Embeddings, Pixels, Vector
 from clipserve.errors import BackendFailed, ClipError
 from clipserve.telemetry.metrics import Metrics
 
-# An image as a front gives it: the bytes of a file, or why there are none (base64 that is broken, for example).
+# An image from a front: the bytes of a file, or the error that the front found (such as malformed base64).
 ImageInput = bytes | ClipError
 
 
 class ImageUrl(NamedTuple):
-    """Where an image is that somebody has to fetch."""
+    """The URL of an image that must be fetched."""
 
     url: str
 
@@ -50,7 +50,7 @@ _CALL_CHARS = 8_192
 async def encode_images(
     encode: Encode, images: Sequence[ImageInput], headers: Sequence[ImageHeader | ClipError]
 ) -> list[VectorOrError]:
-    """Each image's vector, in order, or the error that concerns it alone. `headers`: from `read_headers`."""
+    """The vector of each image, in order, or its error. `headers`: from `read_headers`."""
 
     async def encoded(index: int, image: ImageInput, header: ImageHeader | ClipError) -> VectorOrError:
         if isinstance(image, ClipError):
@@ -66,10 +66,10 @@ async def encode_images(
 
 
 class ImageEncoder:
-    """Decodes the bytes of an image file, then asks the backend, or else a cache.
+    """Decodes and encodes image files, with an optional cache.
 
-    With a cache the same image in several requests, or twice in one, is encoded once, also while the first is still
-    on its way. There is one for each model, so that model, precision and preprocessing need not be in the key.
+    With a cache the same image in several requests, or twice in one, is encoded once, also by concurrent requests.
+    Each model has its own encoder, so the key needs no model, precision or preprocessing.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class ImageEncoder:
         metrics: Metrics,
         cache_bytes: int = 0,
     ) -> None:
-        """`executor`: threads that read headers and compute keys. `cache_bytes`: of what is kept; 0: no cache."""
+        """`executor`: threads that read headers and compute keys. `cache_bytes`: the cache's size; 0: no cache."""
         self._manifest = manifest
         self._backend = backend
         self._executor = executor
@@ -93,7 +93,7 @@ class ImageEncoder:
         self._cache = cache if cache_bytes else None
 
     async def read_headers(self, images: Sequence[ImageInput]) -> list[ImageHeader | ClipError]:
-        """What each image is by its header, or the error that concerns it alone, in order."""
+        """The header of each image, in order, or its error."""
         if not images:
             return []
         with self._metrics.stage("decode"):
@@ -102,11 +102,11 @@ class ImageEncoder:
             )
 
     async def check(self, image: bytes, header: ImageHeader) -> None:
-        """Decode it and nothing more. Raises the errors of `Decoders.decode`."""
+        """Decode an image without encoding it. Raises the errors of `Decoders.decode`."""
         await self._decoded(image, header)
 
     async def encode(self, image: bytes, header: ImageHeader) -> Vector:
-        """Its vector, float32 [D]. Raises the errors of `Decoders.decode` and of `Backend`."""
+        """The image's vector, float32 [D]. Raises the errors of `Decoders.decode` and of `Backend`."""
         if self._cache is None:
             return await self._encoded(image, header)
         key = await asyncio.get_running_loop().run_in_executor(self._executor, _digest, image)
@@ -134,7 +134,7 @@ def _size_of(key: bytes, vector: Vector) -> int:
 
 
 class EncodedText(NamedTuple):
-    """The vector of a text; `tokens` counts what it had before it was truncated."""
+    """The vector of a text. `tokens`: their number before the text was truncated."""
 
     vector: Vector
     tokens: int
@@ -142,11 +142,7 @@ class EncodedText(NamedTuple):
 
 
 class TextEncoder:
-    """Tokenizes, groups texts of similar length, and asks the backend once for each group.
-
-    Attributes:
-        tokenizer: what makes tokens of them.
-    """
+    """Tokenizes texts, groups them by padded length, and calls the backend once for each group."""
 
     def __init__(
         self,
@@ -194,7 +190,7 @@ class TextEncoder:
         return rows
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
-        """How each token is written in the vocabulary."""
+        """The spelling of each token in the vocabulary."""
         return self.tokenizer.pieces(ids)
 
     async def _encode_rows(self, rows: list[TokenizedText], length: int) -> Embeddings:
@@ -221,10 +217,10 @@ def _parts(texts: Sequence[str]) -> Iterator[Sequence[str]]:
 
 
 def check_embeddings(embeddings: Embeddings, rows: int, embed_dim: int) -> None:
-    """Refuse impossible vectors: one of them in somebody's index is worse than an error.
+    """Reject invalid vectors: one in a user's index is worse than an error.
 
     Raises:
-        BackendFailed: not float [rows, embed_dim], or a value is not finite.
+        BackendFailed: the shape is not [rows, embed_dim], or a value is not finite.
     """
     expected = (rows, embed_dim)
     if embeddings.shape != expected:

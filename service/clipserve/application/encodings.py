@@ -1,9 +1,9 @@
-"""Vectors in fewer bytes. What each does to a search is in docs/api.md.
+"""Encodings of vectors in fewer bytes. docs/api.md says how each affects a search.
 
-A vector has a scale of its own for int8, because the values of a unit vector of 512 are about 0.04: at steps of
-1/127 they would have five levels. A cosine needs no scale.
+With int8 each vector has its own scale, because the values of a unit vector of 512 dimensions are about 0.04: in
+steps of 1/127 they would have five levels. A cosine does not need the scale.
 
-Values are little-endian and in the order of the vector; bits begin with the highest of each byte.
+Values are little-endian and in the order of the vector; the first bit of a byte is its highest.
 
 | encoding | of D values | what it is |
 | --- | --- | --- |
@@ -29,14 +29,14 @@ _INT8_MAX = 127
 
 
 class Encoded(NamedTuple):
-    """A vector as it is sent: `values` [D], or [D / 8] bytes of bits. `scale`: of int8, value = scale * integer."""
+    """An encoded vector. `values`: [D], or [D / 8] bytes of bits. `scale`: for int8, value = scale * integer."""
 
     values: npt.NDArray[Any]
     scale: float | None = None
 
 
 def encode_vector(vector: Vector, embedding_type: EmbeddingType) -> Encoded:
-    """`vector`: float32 [D], finite."""
+    """Encode a vector, float32 [D], finite."""
     if embedding_type == "float32":
         return Encoded(np.ascontiguousarray(vector, "<f4"))
     if embedding_type == "float16":

@@ -1,4 +1,4 @@
-"""Images of a request that are URLs, replaced by their bytes, which have a budget of their own."""
+"""Replaces the URLs among the images of a request by the images' bytes, which have a separate budget."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ MAX_BYTES = 128_000_000  # of fetched images in memory
 
 
 class FetchedImages:
-    """Without a fetcher each URL is an error."""
+    """Fetches images. Without a fetcher each URL is an error."""
 
     def __init__(self, fetcher: Fetcher | None = None) -> None:
         self._fetcher = fetcher
         self._budget = ByteBudget(MAX_BYTES, MAX_BYTES)
 
     def held(self, images: Sequence[ImageSource]) -> AbstractAsyncContextManager[Sequence[ImageInput]]:
-        """The images, each URL as its bytes or its error, in memory until the end of the block.
+        """The images, with each URL replaced by its bytes or its error. The bytes stay in memory during the block.
 
         Entering it raises Overloaded: fetched images hold too many bytes already.
         """
@@ -50,7 +50,7 @@ def _are_here(images: Sequence[ImageSource]) -> TypeGuard[Sequence[ImageInput]]:
 
 
 def not_fetched(name: str, index: int | None) -> ClipError:
-    """What a URL is where none is fetched."""
+    """The error of a URL if none is fetched."""
     return UndecodableImage(
         f"{name} is a URL, and URLs are not fetched: send the image itself, as base64 or as a data URI "
         "(data:image/jpeg;base64,...).",

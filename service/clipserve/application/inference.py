@@ -1,4 +1,4 @@
-"""The use cases. Every front calls these, and nothing below knows which front called."""
+"""The use cases, which all fronts call."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _SHORT = 1_000  # scores that are ranked, or tokens that are spelled, in a quart
 
 
 class Inference:
-    """Admits, runs and answers requests that have been checked. Without the name of a model, the first is meant."""
+    """Admits, runs and answers checked requests. A request without a model's name is for the first model."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class Inference:
         charge: Charge | None = None,
         fetched: FetchedImages | None = None,
     ) -> None:
-        """`charge` takes rows from the rate of whoever asks; it raises RateLimited."""
+        """`charge`: takes rows from the rate of the caller's key; raises RateLimited."""
         self._models = models
         self.label_sets = label_sets
         self.limits = limits
@@ -60,14 +60,14 @@ class Inference:
 
     @property
     def names(self) -> list[str]:
-        """Of the models served, the first being the one meant where none is named."""
+        """The names of the served models. The first is the default."""
         return list(self._models)
 
     async def classify(self, request: ClassifyRequest) -> Classification:
         """Score each image against all labels.
 
         Raises:
-            InvalidInput: templates are over a limit, a prompt has too many tokens, or every image is bad.
+            InvalidInput: templates exceed a limit, a prompt has too many tokens, or every image is bad.
             UnknownModel, WrongFingerprint, RateLimited, Overloaded, BackendUnavailable, BackendFailed: see
                 `clipserve.errors`.
         """
@@ -107,8 +107,8 @@ class Inference:
         """The vector of each image and of each text.
 
         Raises:
-            InvalidInput: a text of too many tokens unless `truncate`, other dimensions than the model's, too many
-                pixels together, or every item is a bad image.
+            InvalidInput: a text has too many tokens and `truncate` is false, `dimensions` is not the model's, the
+                images have too many pixels, or every item is a bad image.
             UnknownModel, WrongFingerprint, RateLimited, Overloaded, BackendUnavailable, BackendFailed: see
                 `clipserve.errors`.
         """
@@ -122,11 +122,11 @@ class Inference:
         return Embedding(model.name, model.fingerprint, images, texts)
 
     async def similarity(self, request: SimilarityRequest) -> Similarities:
-        """Each item beside each of those it is compared with.
+        """The similarities of each item to each of those that it is compared with.
 
         Raises:
-            InvalidInput: a text of too many tokens unless `truncate`, too many pixels together, every item is a
-                bad image, or one of `to_images` is: its index counts all images of the request.
+            InvalidInput: a text has too many tokens and `truncate` is false, the images have too many pixels, every
+                item is a bad image, or one of `to_images` is bad. Its index counts all images of the request.
             UnknownModel, WrongFingerprint, RateLimited, Overloaded, BackendUnavailable, BackendFailed: see
                 `clipserve.errors`.
         """
@@ -154,7 +154,7 @@ class Inference:
         return await self._rows.encode(model, images, len(texts), encode_texts)
 
     def find(self, choice: Choice) -> ModelState:
-        """The model that is meant, which is asked again and again.
+        """The state of the chosen model.
 
         Raises:
             UnknownModel, WrongFingerprint, BackendUnavailable: see `clipserve.errors`.
@@ -163,12 +163,12 @@ class Inference:
         return ModelState(model.manifest, model.fingerprint, ready=True)
 
     async def embed_item(self, request: EmbedRequest) -> Embedding | ClipError:
-        """The vector of the one image or text of `request`, which is part of something larger, or its error.
+        """The vector of one item of a bulk request, or its error. `request` has one image or one text.
 
-        It is checked here, and not refused for what is ahead of it: it waits, for its rate too.
+        It checks the request. Admission never refuses the item: it waits, also for the rate of its key.
 
         Raises:
-            Unauthenticated, PermissionDenied: the key of all of it has been taken away.
+            Unauthenticated, PermissionDenied: the key was removed meanwhile.
         """
         try:
             model = self._models.find(request)
@@ -184,7 +184,7 @@ class Inference:
         return Embedding(model.name, model.fingerprint, images, texts)
 
     async def tokenize(self, request: TokenizeRequest) -> Tokenization:
-        """The tokens of each text, as the encoder would be given them.
+        """The tokens of each text as the encoder gets them.
 
         Raises:
             InvalidInput: a text is not valid Unicode.
@@ -198,14 +198,14 @@ class Inference:
         return Tokenization(model.name, model.fingerprint, model.manifest.text.context_length, results)
 
     async def models(self) -> list[ModelState]:
-        """Each model served, as it is now."""
+        """The present state of each served model."""
         return [
             ModelState(model.manifest, model.fingerprint, await model.ready())
             for model in self._models.values()
         ]
 
     async def ready(self) -> bool:
-        """Whether every model would serve a request made now, and by label sets too, and no loop has failed."""
+        """Whether all models and the label sets would serve a request now, and no background task has failed."""
         if self.draining or not self.label_sets.started or not loops_are_well():
             return False
         return all([await model.ready() for model in self._models.values()])

@@ -1,4 +1,4 @@
-"""What a request may hold, and the checks of it that several kinds of requests share."""
+"""The limits of a request, and the checks that several kinds of requests share."""
 
 from __future__ import annotations
 
@@ -11,10 +11,14 @@ from clipserve.errors import InvalidInput, TextTooLong, TooMany
 
 @dataclass(frozen=True)
 class RequestLimits:
-    """What one request may hold. `max_request_pixels`: of its images together, by their headers.
+    """The limits of one request.
 
-    `max_label_chars` is of one label, `max_label_bytes` of all together. A prompt is a template with a label in its
-    slots: `max_prompt_chars` is of one, `max_prompts_chars` of all together.
+    Attributes:
+        max_request_pixels: of its images together, by their headers.
+        max_label_chars: of one label.
+        max_label_bytes: of all labels together.
+        max_prompt_chars: of one prompt, a template with a label in its slots.
+        max_prompts_chars: of all prompts together.
     """
 
     max_images: int = 32
@@ -57,7 +61,7 @@ def chars_at_most(what: str, actual: int, limit: int, index: int) -> None:
 
 
 def prompts_at_most(labels: Sequence[str], templates: Sequence[str], limits: RequestLimits) -> None:
-    """Counts only: a prompt is made when it is known that all of them fit."""
+    """Raises TextTooLong or TooMany: the prompts would be over a limit. It counts, and makes no prompt."""
     longest = max(range(len(labels)), key=lambda index: len(labels[index]))
     chars = max(filled_chars(template, len(labels[longest])) for template in templates)
     if chars > limits.max_prompt_chars:
@@ -73,9 +77,9 @@ def prompts_at_most(labels: Sequence[str], templates: Sequence[str], limits: Req
 
 
 def check_labels(labels: Sequence[str], background: Sequence[str], limits: RequestLimits) -> None:
-    """Raises InvalidInput, TooMany or TextTooLong: one is empty or there twice, or they are over a limit.
+    """Raises InvalidInput, TooMany or TextTooLong: a label is empty or a duplicate, or the labels exceed a limit.
 
-    A single label is allowed: its score under softmax is 1, but its cosine and its logit say something.
+    A single label is allowed: its score under softmax is 1, but its cosine and its logit are meaningful.
     """
     together = [*labels, *background]
     at_most("labels", len(together), limits.max_labels)
@@ -97,7 +101,7 @@ def check_labels(labels: Sequence[str], background: Sequence[str], limits: Reque
 
 
 def check_range(name: str, value: float | None, least: float, most: float) -> None:
-    """Raises InvalidInput: a number is outside of its bounds, or is none."""
+    """Raises InvalidInput: the number is outside its bounds, or NaN."""
     if value is not None and not least <= value <= most:
         raise InvalidInput(
             f"{name} is {value:g}; it must be from {least:g} to {most:g}.",

@@ -1,4 +1,4 @@
-"""The models served."""
+"""The served models."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from clipserve.telemetry.request import describe
 
 
 class Models(dict[str, ServedModel]):
-    """By name. Where none is named, the first is meant."""
+    """The served models by name. The first is the default."""
 
     def find(self, choice: Choice) -> ServedModel:
         """The model that a request is for.
 
         Raises:
-            UnknownModel: none of this name is served.
-            BackendUnavailable: it is still loading.
-            WrongFingerprint: its vectors are not those that the caller has.
+            UnknownModel: no model of this name is served.
+            BackendUnavailable: the model is still loading.
+            WrongFingerprint: the model's fingerprint is not the expected one.
         """
         name = next(iter(self)) if choice.model is None else choice.model
         model = self.get(name)

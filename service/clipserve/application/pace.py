@@ -1,8 +1,9 @@
-"""How slow the client of one bulk request may be. Only time counts in which the server waits for it.
+"""How slow the client of one bulk request may be. Only time counts in which the server waits for the client.
 
-It may send nothing for as long as a body may take. Over minutes it must send at a least rate, and take its answers
-at the same one, or it could hold its place for ever: each byte buys time, up to so many seconds. No time passes
-while its items are worked on, or wait for the rate of its key or for room: it may itself wait for their answers.
+The client may pause for as long as a body may take. Over minutes it must send at a minimum rate, and take its
+answers at the same rate, or it could hold its place for ever: each byte extends the deadline, up to a maximum. The
+clock stops while the server works on items, or makes them wait for the rate of the key or for memory: the client
+may itself wait for their answers.
 """
 
 from __future__ import annotations
@@ -26,14 +27,14 @@ MIN_BODY_BYTES_PER_SECOND = 65_536
 
 @dataclass(frozen=True)
 class PaceLimits:
-    """Those of one body, of which the least rate is a part."""
+    """The limits of one body. The minimum rate of a bulk request is a fraction of the body's."""
 
     body_timeout_seconds: float
     min_body_bytes_per_second: int = MIN_BODY_BYTES_PER_SECOND
 
 
 class Pace:
-    """Of one request. `receive` must not be called again before it has returned."""
+    """The pace of one request. Calls of `receive` must not overlap."""
 
     def __init__(self, limits: PaceLimits) -> None:
         self._now = asyncio.get_running_loop().time
@@ -48,7 +49,7 @@ class Pace:
 
     @contextmanager
     def at_work(self) -> Iterator[None]:
-        """No time passes: it is not the client that is waited for."""
+        """Stop the clock in this block: the server does not wait for the client."""
         self._stop()
         if self._timer and not self._timer.expired():
             self._timer.reschedule(None)
@@ -60,10 +61,10 @@ class Pace:
             self._go_on()
 
     async def receive(self, receive: Callable[[], Awaitable[T]]) -> T:
-        """What `receive` gives.
+        """Await `receive` and return its result.
 
         Raises:
-            BodyTooSlow: it took too long, alone or with what was waited for before.
+            BodyTooSlow: the client paused too long, or was too slow over all.
         """
         timer = asyncio.timeout(None)
         try:
@@ -80,12 +81,12 @@ class Pace:
             self._timer = None
 
     def received(self, size: int) -> None:
-        """So many bytes have come."""
+        """`size` bytes were received."""
         self._to_send = self._bought(self._to_send, size)
 
     @contextmanager
     def giving(self, size: int) -> Iterator[float]:
-        """Give an answer of so many bytes in this block; yields the seconds in which the client must take it."""
+        """Send an answer of `size` bytes in this block. Yields the seconds in which the client must take it."""
         began = self._now()
         with self.at_work():
             yield max(0.0, self._to_take)

@@ -1,4 +1,4 @@
-"""The labels of an image in order: scored, those below a threshold left out, the best first."""
+"""Ranks the labels of an image: the best first, without those below a threshold."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class ScoredLabel:
 
 @dataclass
 class IdentifiedLabel(ScoredLabel):
-    """A label that its label set gives an id."""
+    """A label with the id from its label set."""
 
     id: str
 
@@ -37,9 +37,10 @@ class Ranking:
     """Which labels are returned, and with what scores; see `ZeroShotClassifier.scores`.
 
     Attributes:
-        threshold: a label with a lower score is left out; one number, or one of each label, [K].
-        top_k: how many are returned at most.
-        ids: of each label, [K]; empty: none has one.
+        threshold: labels with a lower score are not returned. One number, or one for each label, [K].
+        top_k: the most labels that are returned; None: all.
+        background: the number of labels at the end that are not returned.
+        ids: of each label, [K]; empty: no label has one.
     """
 
     function: ScoringFunction | None = None
@@ -51,7 +52,7 @@ class Ranking:
 
 
 class RankedLabels(Sequence[ScoredLabel]):
-    """The labels of one image, best first. Numbers in arrays, because as objects they take ten times the memory."""
+    """The labels of one image, best first. Numbers stay in arrays: as objects they take ten times the memory."""
 
     def __init__(self, labels: Sequence[str], scores: Scores, ranking: Ranking) -> None:
         """`scores`: each [1, K], for the K labels."""
@@ -107,7 +108,7 @@ Classified = Sequence[tuple[ZeroShotClassifier, Ranking]]
 
 
 def ranked(classified: Classified, vectors: Sequence[VectorOrError]) -> list[LabelLists | ClipError]:
-    """Of each image its labels by each classifier, or its error."""
+    """The labels of each image by each classifier, or the image's error."""
     return [
         vector
         if isinstance(vector, ClipError)
@@ -124,7 +125,7 @@ def _labels(vector: FloatArray, classifier: ZeroShotClassifier, ranking: Ranking
 
 
 def warnings_of(classified: Classified) -> tuple[str, ...]:
-    """What is odd about these labels and scores, each told once, for people."""
+    """Warnings about these labels and their scoring, for people, without duplicates."""
     told: dict[str, None] = {}
     for classifier, ranking in classified:
         model = classifier.scoring.function

@@ -1,6 +1,6 @@
-"""What may be asked. Whoever makes one of these calls its `check` before `Inference` is given it.
+"""The requests. A front calls `check` before it passes one to `Inference`.
 
-A front does so where it has parsed the request, beside the event loop, so that what is over a limit is freed there.
+It does so in the thread that parses the request, so that a request over a limit is freed there.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from clipserve.errors import ClipError, InvalidInput
 
 @dataclass(frozen=True)
 class Choice:
-    """Whom it is for. No model: the first. `expect_fingerprint`: that of vectors the caller has; empty: any."""
+    """The model to use. `model`: its name; None: the first. `expect_fingerprint`: the caller's; None or "": any."""
 
     model: str | None = field(default=None, kw_only=True)
     expect_fingerprint: str | None = field(default=None, kw_only=True)
@@ -38,13 +38,13 @@ class Choice:
 
 @dataclass(frozen=True)
 class ScoreOptions:
-    """How labels are scored and which are returned; None: as the label set says, else as the model does.
+    """How labels are scored and which are returned. None: the value of the label set, or else of the model.
 
     Attributes:
-        scoring: the function that makes scores; see `ZeroShotClassifier.scores`.
-        temperature: it divides logits; of no effect on cosines.
-        threshold: labels with a lower score are left out.
-        top_k: how many labels are returned at most; None: all.
+        scoring: the function that computes scores; see `ZeroShotClassifier.scores`.
+        temperature: divides logits; cosines are not affected.
+        threshold: labels with a lower score are not returned.
+        top_k: the most labels that are returned; None: all.
     """
 
     scoring: ScoringFunction | None = field(default=None, kw_only=True)
@@ -53,7 +53,7 @@ class ScoreOptions:
     top_k: int | None = field(default=None, kw_only=True)
 
     def check_scores(self) -> None:
-        """Raises InvalidInput: one of them is out of its range."""
+        """Raises InvalidInput: an option is out of its range."""
         if self.scoring not in (None, *SCORING_FUNCTIONS):
             raise InvalidInput(f"scoring must be one of {', '.join(SCORING_FUNCTIONS)}.")
         if self.top_k is not None and self.top_k < 1:
@@ -64,9 +64,12 @@ class ScoreOptions:
 
 @dataclass(frozen=True)
 class ClassifyRequest(Choice, ScoreOptions):
-    """Images, and labels or the names of label sets. No templates: the model's own.
+    """Images, with labels or names of label sets.
 
-    `background`: labels that join the softmax and are not returned. `label_sets`: each a name, or name@version.
+    Attributes:
+        templates: none: the model's own.
+        background: labels that take part in the softmax and are not returned.
+        label_sets: each a name, or name@version.
     """
 
     images: Sequence[ImageSource]
@@ -78,16 +81,16 @@ class ClassifyRequest(Choice, ScoreOptions):
 
     @property
     def ranking(self) -> Ranking:
-        """Of its own labels."""
+        """The ranking of the request's own labels."""
         return Ranking(
             self.scoring, self.temperature or 1.0, self.threshold, self.top_k, len(self.background)
         )
 
     def of_models(self, names: Collection[str]) -> ClassifyRequest:
-        """The same, for the one model of its label sets.
+        """The request, for the one model of its label sets. `names`: the models of the sets.
 
         Raises:
-            InvalidInput: they are of several, or of another than the request names.
+            InvalidInput: the sets are of several models, or of another model than the request names.
         """
         wanted = {*names, self.model or next(iter(names))}
         if len(wanted) > 1:
@@ -130,9 +133,11 @@ class ClassifyRequest(Choice, ScoreOptions):
 
 @dataclass(frozen=True)
 class EmbedRequest(Choice):
-    """Images and texts. `all_or_nothing`: the error of one image is the error of the request.
+    """Images and texts to embed.
 
-    `dimensions`: how many numbers the caller expects in a vector.
+    Attributes:
+        all_or_nothing: whether the error of one image fails the request.
+        dimensions: the number of dimensions that the caller expects; None: any.
     """
 
     images: Sequence[ImageSource] = ()
@@ -163,7 +168,7 @@ class EmbedRequest(Choice):
 
 @dataclass(frozen=True)
 class SimilarityRequest(Choice):
-    """Each of these images and texts beside each of `to_images` and `to_texts`."""
+    """Compare each of `images` and `texts` with each of `to_images` and `to_texts`."""
 
     images: Sequence[ImageSource] = ()
     texts: Sequence[str] = ()
@@ -172,7 +177,7 @@ class SimilarityRequest(Choice):
     truncate: bool = False
 
     def check(self, limits: RequestLimits) -> Self:
-        """Itself. Raises InvalidInput, TooMany or TextTooLong: nothing to compare, or both sides over a limit."""
+        """Itself. Raises InvalidInput, TooMany or TextTooLong: a side is empty, or both together exceed a limit."""
         if not self.images and not self.texts:
             raise InvalidInput("there is nothing to compare: send at least one image or text.")
         if not self.to_images and not self.to_texts:
@@ -186,7 +191,7 @@ class SimilarityRequest(Choice):
 
 @dataclass(frozen=True)
 class TokenizeRequest(Choice):
-    """Texts; those that are too long are not an error."""
+    """Texts to tokenize. A text that is too long for the model is cut, and is not an error."""
 
     texts: Sequence[str] = ()
 
@@ -201,13 +206,13 @@ class TokenizeRequest(Choice):
 def expanded_templates(
     templates: Sequence[str], labels: Sequence[str], manifest: ModelManifest, limits: RequestLimits
 ) -> tuple[str, ...]:
-    """The templates, each with its slots `{}`: names of template sets replaced, without any the model's own.
+    """The templates, with names of template sets replaced by their templates; if there are none, the model's own.
 
-    The prompts that they make of the labels are within the limits too.
+    It also checks the limits of the prompts that these make of `labels`.
 
     Raises:
-        BadPromptTemplate: one has no slot and is no set's name, has too many slots, or is there twice.
-        TooMany, TextTooLong: over a limit.
+        BadPromptTemplate: a template without a slot is not a set's name, one has too many slots, or is a duplicate.
+        TooMany, TextTooLong: a limit is exceeded.
     """
     at_most("templates", len(templates), limits.max_templates)
     each_at_most("template", templates, limits.max_label_chars)
@@ -219,7 +224,7 @@ def expanded_templates(
 
 
 def check_pixels(headers: Sequence[ImageHeader | ClipError], limits: RequestLimits) -> None:
-    """Of one image alone, its own limit is enough.
+    """Check the pixels of several images together. A single image has its own limit.
 
     Raises:
         TooMany: the images have too many pixels together.

@@ -1,4 +1,4 @@
-"""One model with all that serves it."""
+"""One served model, with its encoders, classifiers and admission."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ _SELF_TEST_AGAIN_SECONDS = 0.5
 
 
 class ServedModel:
-    """A model that can be asked as soon as `start` has returned.
+    """A model that serves requests after `start`.
 
     Attributes:
         started: whether `start` has returned.
-        fingerprint: changes whenever the same input could give another vector; final once the model has started.
+        fingerprint: changes if the same input could give another vector; final after `start`.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class ServedModel:
         classifiers: Classifiers,
         admission: Admission,
     ) -> None:
-        """`choices`: what the service does differently from what the artifact says, for the fingerprint."""
+        """`choices`: settings that change vectors beyond the artifact; part of the fingerprint."""
         self.manifest = manifest
         self.images = images
         self.texts = texts
@@ -63,20 +63,20 @@ class ServedModel:
 
     @property
     def info(self) -> ServedModelInfo:
-        """What metrics say of it; final once the model has started."""
+        """The labels of the metric `clipserve_model_info`; final after `start`."""
         precision = self._backend.precision or self.manifest.precision
         return ServedModelInfo(self.name, self.fingerprint, self._backend.engine, precision)
 
     async def ready(self) -> bool:
-        """Whether a request made now would be served."""
+        """Whether the model would serve a request made now."""
         return self.started and await self._backend.ready()
 
     async def start(self, folder: Path) -> None:
-        """Verify the files in `folder`, load the backend, and compare what both make with the manifest.
+        """Verify the files in `folder`, load the backend, and run the self-test.
 
         Raises:
-            ArtifactError: a file is damaged, a template has no slot or is there twice, photos or texts become
-                something else here, or the engine computes something else.
+            ArtifactError: a file is damaged, a template has no slot or is a duplicate, or pixels, tokens or vectors
+                differ from those in the artifact.
             BackendUnavailable: the engine can never be loaded.
             BackendFailed: it fails on the reference inputs.
         """
@@ -103,7 +103,7 @@ class ServedModel:
         )
 
     async def aclose(self) -> None:
-        """End what `start` began."""
+        """Stop the backend."""
         await self._backend.aclose()
 
     async def _teach_admission(self) -> None:
@@ -131,7 +131,7 @@ class ServedModel:
 
 
 def reference_feeds(manifest: ModelManifest, tokenizer: Tokenizer) -> dict[str, dict[str, Any]]:
-    """Graph -> its inputs for `clipserve.clip.reference`'s images and texts, texts padded to one length."""
+    """Graph -> its inputs for the images and texts of `clipserve.clip.reference`; texts have one padded length."""
     rows = tokenizer.encode(REFERENCE_TEXTS, truncate=True)
     length = manifest.text.padded_length(max(len(row.ids) for row in rows))
     token_ids, lengths = tokenizer.pad(rows, length)

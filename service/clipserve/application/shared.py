@@ -1,4 +1,4 @@
-"""What all fronts have in common."""
+"""The objects and functions that all fronts share."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from clipserve.telemetry.request import RequestContext
 
 @dataclass(frozen=True)
 class Shared:
-    """The use cases, and what bounds and counts the requests of all fronts together."""
+    """The use cases, and the limits and metrics of the requests of all fronts together."""
 
     inference: Inference
     side: SideThread
@@ -29,7 +29,7 @@ class Shared:
 
 
 def known(error: Exception) -> ClipError:
-    """Itself. A fault of ours is logged under the id of the request, and the caller is told no more of it."""
+    """The error for the caller. An unexpected error is logged with the request id; the caller gets no details."""
     if isinstance(error, ClipError):
         return error
     logger.error("unexpected", exc_info=error)
@@ -39,7 +39,7 @@ def known(error: Exception) -> ClipError:
 def record(
     metrics: Metrics, request: RequestContext, endpoint: str, outcome: str, began: float, *, quiet: bool
 ) -> None:
-    """Count a request that has ended, and log it unless it is `quiet`. `began`: of time.perf_counter()."""
+    """Count an ended request, and log it unless `quiet`. `began`: of time.perf_counter()."""
     seconds = time.perf_counter() - began
     metrics.request(endpoint, outcome, seconds)
     if not quiet:

@@ -1,4 +1,4 @@
-"""What is told, as the fields of JSON and of messages of the same names."""
+"""The fields of answers. JSON and gRPC's messages use the same names."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from clipserve.clip.template_sets import TemplateSet
 
 
 def heading(answer: Classification | Embedding | Similarities | Tokenization) -> dict[str, Any]:
-    """Which model has answered."""
+    """The fields that name the model of an answer."""
     return {"model": answer.model, "fingerprint": answer.fingerprint}
 
 
@@ -37,7 +37,7 @@ def model_fields(state: ModelState) -> dict[str, Any]:
 
 
 def template_set_fields(found: TemplateSet, *, whole: bool) -> dict[str, Any]:
-    """`whole`: with the class names, which are five times the rest."""
+    """The fields of a template set. `whole`: with the class names, which are five times as large as the rest."""
     shown = {
         "name": found.name,
         "templates": found.templates,
@@ -48,7 +48,7 @@ def template_set_fields(found: TemplateSet, *, whole: bool) -> dict[str, Any]:
 
 
 def label_set_fields(state: LabelSet, *, whole: bool) -> dict[str, Any]:
-    """Those that it has. `whole`: with its definition, and how its build went."""
+    """The fields of a label set that have a value. `whole`: with its definition and the result of its build."""
     shown: dict[str, Any] = {
         "name": state.name,
         "version": state.version,

@@ -1,8 +1,8 @@
-"""Items one after the other, without end, and their answers in the same order: what bulk requests are made of.
+"""Bulk requests: an endless stream of items, and their answers in the same order.
 
-How it works. One task reads items and starts the work on each; the caller takes answers, the oldest first. Both are
-bound by a window of items and of bytes: what is being worked on, and what is done and not yet taken. So a caller
-who takes no answers stops the reading, and memory stays as it is.
+How it works. One task reads items and starts the work on each; the caller takes answers, the oldest first. A window
+limits the items, and their bytes, that are being worked on or whose answers are not yet taken. So if a caller takes
+no answers, reading stops and memory does not grow.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class Window:
-    """What may be between the reader of items and the taker of answers; one item always may."""
+    """The most items and bytes between the reader of items and the taker of answers. One item always fits."""
 
     items: int = 64
     size: int = 32_000_000  # bytes
@@ -35,7 +35,7 @@ MAX_BULK_REQUESTS = 4
 
 
 class Places:
-    """How many of a kind may be at work at a time: in all, and of one caller."""
+    """Limits concurrent requests of one kind: in all, and of one caller."""
 
     def __init__(self, what: str, limit: int, limit_of_one: int, retry_after: float = 1) -> None:
         self._what = what
@@ -46,10 +46,10 @@ class Places:
 
     @contextmanager
     def taken(self, caller: str, who: str = "your address") -> Iterator[None]:
-        """A place for this caller, which is called `who` in errors, until the block ends.
+        """Hold a place for this caller in this block. `who`: the caller's name in errors.
 
         Raises:
-            Overloaded: there is none, or the caller has its share.
+            Overloaded: no place is free, or the caller has its share.
         """
         self._check(f"{who} has", self._taken[caller], self._limit_of_one)
         self._check("there are", self._taken.total(), self._limit)
@@ -71,16 +71,16 @@ class Places:
 
 
 class BulkPlaces(Places):
-    """Those of bulk requests, of all fronts; half for one key, or one address without keys.
+    """The places for bulk requests of all fronts. One key, or one address without keys, may have half of them.
 
-    `shared`: one address is that of all callers, a proxy's, and may have all of them.
+    `shared`: all callers have the address of a proxy, which may have all places.
     """
 
     def __init__(self, limit: int = MAX_BULK_REQUESTS, *, shared: bool = False) -> None:
         super().__init__("bulk requests", limit, limit if shared else (limit + 1) // 2, retry_after=10)
 
     def of_present(self, address: str) -> AbstractContextManager[None]:
-        """`taken` by the caller of the present request, which came from this address."""
+        """`taken` for the caller of the present request, which came from `address`."""
         request = current()
         key = request.key if isinstance(request, RequestContext) else None
         return self.taken(f"key {key}", "your key") if key else self.taken(address)
@@ -88,24 +88,24 @@ class BulkPlaces(Places):
 
 @dataclass(frozen=True, kw_only=True)
 class TotalLimits:
-    """What one bulk request may send in all: a million lines of 10 KB. A line is an item."""
+    """The most that one bulk request may send: a million lines of 10 KB. A line is an item."""
 
     max_bulk_lines: int = 1_000_000
     max_bulk_bytes: int = 10_000_000_000
 
 
 class Total:
-    """What one bulk request has sent so far."""
+    """Counts what one bulk request has sent."""
 
     def __init__(self, limits: TotalLimits) -> None:
         self._limits = limits
         self._items = self._size = 0
 
     def add(self, *, items: int = 0, size: int = 0) -> None:
-        """Count items, and bytes.
+        """Count items and bytes.
 
         Raises:
-            TooMany, BodyTooLarge: these are more than it may send.
+            TooMany, BodyTooLarge: the total exceeds the limit.
         """
         self._items += items
         self._size += size
@@ -123,11 +123,11 @@ async def in_order(
 ) -> AsyncGenerator[R, None]:
     """The answers of `work`, in the order of `items`. `size_of`: the bytes of an item.
 
-    Close it (`contextlib.aclosing`): what is under way is then cancelled.
+    Close it (`contextlib.aclosing`), which cancels running work.
 
     Raises:
-        ClipError: what `items` raises, behind the answers of those before.
-        Exception: what else `items` raises, at once; and whatever `work` raises.
+        ClipError: one of `items`, after the answers of the items before it.
+        Exception: any other error of `items`, at once; and any error of `work`.
     """
     room = _Room(window)
     started: asyncio.Queue[tuple[asyncio.Task[R], int] | None] = asyncio.Queue()  # None: no more will come
