@@ -26,14 +26,14 @@ from clipserve.rest.uploads import Uploads
 
 @dataclass(frozen=True)
 class RestOptions:
-    """What the REST front is told.
+    """The options of the REST front.
 
     Attributes:
         max_json_bytes: of a body besides its images.
-        compat: the names of the adapters of `rest.compat` that are switched on.
+        compat: the names of the enabled adapters of `rest.compat`.
         page: whether `/` is the page for people.
-        cors_origins: scripts of pages from these may ask, and read all answers.
-        hosts: whom requests may be for.
+        cors_origins: scripts of pages from these origins may send requests and read all answers.
+        hosts: the accepted values of the header Host.
     """
 
     exchange: ExchangeLimits
@@ -46,7 +46,7 @@ class RestOptions:
 
 
 def build_app(shared: Shared, options: RestOptions) -> ASGIApp:
-    """The routes, and around them the exchange, which answers for whatever they raise."""
+    """The application: all routes, inside the exchange that renders their errors."""
     app = FastAPI(openapi_url=None)
     inference, side, uploads = shared.inference, shared.side, Uploads(options.max_json_bytes, shared.side)
     add_routes(app, inference, uploads, side)

@@ -1,4 +1,4 @@
-"""The body of a request: read whole, bounded in bytes, in time and in how slowly it may come."""
+"""Reads the whole body of a request, with limits of bytes, of time and of its minimum rate."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LONGEST_PAUSE_SECONDS = 5.0  # that bytes can buy: a lost packet is sent again 
 
 @dataclass(frozen=True)
 class BodyLimits:
-    """Bytes, seconds in which all must come, and the rate at which it must after the first two."""
+    """The limits of a body: its bytes, its seconds, and its minimum rate after the first two seconds."""
 
     max_body_bytes: int
     body_timeout_seconds: float
@@ -28,7 +28,7 @@ class BodyLimits:
 
 
 def announced_size(headers: Mapping[bytes, bytes]) -> int:
-    """Bytes of the body, by its headers; 0: there is none, or that is not known yet."""
+    """The bytes of the body by its headers; 0: there is no body, or its size is unknown."""
     announced = headers.get(b"content-length", b"")
     return int(announced) if announced.isdigit() else 0
 
@@ -36,13 +36,13 @@ def announced_size(headers: Mapping[bytes, bytes]) -> int:
 async def read_body(
     headers: Mapping[bytes, bytes], receive: Receive, limits: BodyLimits, lease: Lease
 ) -> Body:
-    """All of it. `headers` have names in lower case.
+    """Read the whole body. The names in `headers` are in lower case.
 
     Raises:
-        BodyTooLarge, BodyTooSlow: over a limit; as soon as it is known.
-        InvalidInput: it is compressed.
-        Overloaded: the budget that `lease` is part of has no room.
-        ClientGone: the client left in the middle.
+        BodyTooLarge, BodyTooSlow: a limit is exceeded; raised as soon as that is known.
+        InvalidInput: the body is compressed.
+        Overloaded: the budget of `lease` has no room.
+        ClientGone: the client left before the end.
     """
     _check_size(announced_size(headers), limits)
     if headers.get(b"content-encoding", b"identity").lower() != b"identity":
@@ -67,7 +67,7 @@ async def read_body(
 
 
 class _Pace:
-    """Until when the next bytes must come: what came has bought time at the least rate, seconds at most.
+    """The deadline of the next bytes. Each received byte extends it by 1 / minimum rate, up to 5 s ahead.
 
     So a body whose last byte is withheld is given up as soon as one that has hardly begun.
     """

@@ -1,10 +1,10 @@
 """POST /bulk: lines of JSON in, a line of JSON out for each, in order, while they arrive.
 
-It takes as long as it takes: there is no deadline, and rows of others come first. What is bounded is what it holds
-at a time (`clipserve.application.stream`), the bytes and the lines of one request, how slowly it may come and be
-taken (`clipserve.application.pace`), and how many such requests there are.
+A request has no deadline, and rows of other requests have priority. There are limits for what it holds in memory
+(`clipserve.application.stream`), for its bytes and lines, for the rates at which it sends and takes answers
+(`clipserve.application.pace`), and for the number of such requests.
 
-The answer begins with the first result. What goes wrong with the request afterwards is its last line.
+The answer begins with the first result. A later error of the request becomes its last line.
 """
 
 from __future__ import annotations
@@ -44,23 +44,23 @@ _BREATH = 256  # lines between which others have their turn
 
 @dataclass(frozen=True, kw_only=True)
 class BulkLimits(TotalLimits, PaceLimits):
-    """Of one bulk request. A line is bounded like a body."""
+    """The limits of one bulk request. A line has the limit of a body."""
 
     max_body_bytes: int
 
 
 class Bulk:
-    """All bulk requests. One call is one request."""
+    """Answers bulk requests; each call answers one."""
 
     def __init__(self, shared: Shared, limits: BulkLimits) -> None:
         self._shared = shared
         self._limits = limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send, lease: Lease) -> None:
-        """Answer a request whose body has not been read.
+        """Answer a request while its body arrives.
 
         Raises:
-            ClipError, ClientGone: see `clipserve.errors`; a line has said it, if the answer had begun.
+            ClipError, ClientGone: see `clipserve.errors`. If the answer had begun, its last line has the error.
         """
         with self._shared.bulk_places.of_present(lease.address):
             await self._answer(Request(scope), receive, send, lease)

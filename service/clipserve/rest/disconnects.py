@@ -1,10 +1,10 @@
-"""Runs a request until one of three things happens: an answer, the deadline, or the departure of the client.
+"""Runs a request until it is answered, its deadline is over, or its client leaves.
 
-Starlette and FastAPI let a handler run on after its client has left. Here the departure cancels the work, all
-the way down to the engine, and so does the deadline.
+Starlette and FastAPI let a handler continue after its client has left. Here the departure and the deadline cancel
+the work, all the way down to the engine.
 
-A request that is answered while it arrives (`clipserve.http1.cycle.STREAM`) reads its own messages, and may wait
-for much else when its client leaves: the connection cancels it.
+A streaming request (`clipserve.http1.cycle.STREAM`) reads its own messages, and may be waiting for something else
+when its client leaves: the connection cancels it.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ T = TypeVar("T")
 
 
 class ClientGone(Exception):
-    """The client closed its connection; there is nobody to answer."""
+    """The client closed its connection; no answer is sent."""
 
 
 @clears_frame
 async def run_until_answered(work: Awaitable[T], receive: Receive, seconds: float) -> T:
-    """What `work` gives, which does not read from `receive` itself.
+    """Await `work`, which must not read from `receive`, and return its result.
 
     Raises:
         ClientGone: the client left before `work` ended.
         DeadlineExceeded: `work` took longer than `seconds`.
-        Exception: whatever `work` raises.
+        Exception: any error of `work`.
     """
     timer = asyncio.timeout(seconds)
     gone = asyncio.create_task(_until_gone(receive, timer))

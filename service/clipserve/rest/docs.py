@@ -1,4 +1,4 @@
-"""/docs: Swagger UI, all of it from this process, so that it works where no other host can be reached."""
+"""/docs: Swagger UI. This process serves all its files, so it works without internet access."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _OWN = files("clipserve.rest") / "document"  # addresses in it are relative, for
 
 
 def add_docs(app: FastAPI, side: SideThread) -> None:
-    """The page, its files and the OpenAPI document, in which none of them is. It is made when somebody asks."""
+    """Add the page, its files and the OpenAPI document, which is made when first requested, and omits these."""
 
     @functools.cache
     def document() -> bytes:

@@ -1,4 +1,4 @@
-"""The core's errors as HTTP: one table, and one body (RFC 9457, application/problem+json) for most paths."""
+"""Errors as HTTP answers: a table of statuses, and one body (RFC 9457, application/problem+json) for most paths."""
 
 from __future__ import annotations
 
@@ -54,10 +54,10 @@ Render = Callable[[Failure, str], Response]
 
 
 def rendered(error: Exception, request_id: str, render: Render | None = None) -> tuple[str, Response]:
-    """Whatever made a request fail -> the word for it in metrics and logs, and the answer.
+    """An error of a request -> its word in metrics and logs, and the answer.
 
-    The word is a code of `clipserve.errors`, or a status where the framework itself refused (no such path).
-    `render`: of paths whose clients know other errors than problem+json.
+    The word is a code of `clipserve.errors`, or a status if the framework refused the request (no such path).
+    `render`: renders the error for clients that expect another form than problem+json.
     """
     failure: Failure = error if isinstance(error, HTTPException) else known(error)
     word = str(failure.status_code) if isinstance(failure, HTTPException) else failure.code
@@ -69,7 +69,7 @@ def rendered(error: Exception, request_id: str, render: Render | None = None) ->
 
 
 def kinds(kind: type[ClipError] = ClipError) -> list[type[ClipError]]:
-    """The whole tree of errors, in the order of the source."""
+    """All error classes, in the order of the source."""
     return [kind, *(each for child in kind.__subclasses__() for each in kinds(child))]
 
 
@@ -79,12 +79,12 @@ def status_of(kind: type[ClipError]) -> HTTPStatus:
 
 
 def fields(error: ClipError) -> dict[str, Any]:
-    """The fields of an error in an answer, also of one item among several."""
+    """The fields of an error in an answer, for a whole request or for one item."""
     return {"code": error.code, "detail": error.detail, **error.figures}
 
 
 def problem(error: Failure, request_id: str) -> Response:
-    """The answer to a request that failed as a whole."""
+    """The answer to a failed request, as problem+json."""
     status, shown, headers = told(error)
     body = {
         "type": f"urn:clipserve:error:{shown['code']}",
@@ -97,7 +97,7 @@ def problem(error: Failure, request_id: str) -> Response:
 
 
 def told(error: Failure) -> tuple[HTTPStatus, dict[str, Any], dict[str, str]]:
-    """What every rendering of an error tells: its status, its fields, its headers."""
+    """The status, fields and headers of an error, which all renderings share."""
     if isinstance(error, HTTPException):
         status = HTTPStatus(error.status_code)
         detail = f"{status.phrase}. See /docs." if error.detail == status.phrase else error.detail

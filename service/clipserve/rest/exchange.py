@@ -1,7 +1,7 @@
-"""One request and its answer: the ASGI application, around all routes.
+"""The ASGI application around all routes: one request and its answer.
 
-It gives the request its id and its deadline, asks for its key, reads the body, runs the route, and turns whatever
-is raised on the way into the answer. No other place renders an error of a whole request.
+It gives the request its id and its deadline, checks its key, reads the body, runs the route, and turns any error
+into the answer. Errors of whole requests are rendered only here.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class _Answer:
 
 
 class Exchange:
-    """See the module."""
+    """Answers requests; see the module."""
 
     def __init__(
         self,
@@ -102,9 +102,12 @@ class Exchange:
         render_for: Callable[[str], Render | None] = lambda _: None,
         hosts: Hosts = ANY,
     ) -> None:
-        """`streaming`: (method, route) -> what answers there instead of its endpoint, and charges its bytes itself.
-        `render_for`: who renders the errors of a path, where they are not problem+json. `hosts`: whom requests may
-        be for.
+        """Make the application.
+
+        Args:
+            streaming: (method, route) -> a function that answers instead of the endpoint, and charges the bytes.
+            render_for: path -> the function that renders its errors; None: as problem+json.
+            hosts: the accepted values of the header Host.
         """
         self._paths = paths
         self._streaming = streaming

@@ -1,7 +1,7 @@
-"""multipart/form-data (RFC 7578), taken apart in a time that grows with its bytes, whatever they are.
+"""Parses multipart/form-data (RFC 7578) in linear time.
 
-The parser is given the body in one piece: it finds the next boundary with one search, and gives the bytes of a part
-in one piece too. It bounds the headers of one part itself.
+The parser gets the body in one piece: it finds each boundary with one search, and returns the bytes of a part
+in one piece too. The parser itself limits the headers of one part.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _MAX_HEADERS = 1_000_000  # bytes of all parts' headers: a hostile megabyte take
 
 @dataclass(frozen=True)
 class Part:
-    """`data`: text, or the bytes of a file where the part has a file name."""
+    """A part of a form. `data`: text, or bytes if the part has a file name."""
 
     name: str
     data: str | bytes
@@ -28,9 +28,9 @@ def parse_form(body: bytes, boundary: str) -> list[Part]:
     """The parts, in order.
 
     Raises:
-        InvalidInput: the body is no form, or ends before its last boundary; a name or a text in it is not UTF-8;
-            its parts have too many headers.
-        TooMany: it has more than MAX_PARTS parts.
+        InvalidInput: the body is not a form, or ends before its last boundary; a name or a text is not UTF-8;
+            the parts have too many headers.
+        TooMany: the form has more than MAX_PARTS parts.
     """
     parts: list[Part] = []
     headers = 0

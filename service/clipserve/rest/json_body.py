@@ -1,4 +1,4 @@
-"""JSON with images in base64, bounded before it is parsed."""
+"""Parses JSON with images in base64. Limits are checked before."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ _PIECE = 1 << 20  # bytes that one call looks at; divisible by 4, as base64 is
 
 @dataclass(frozen=True)
 class JsonObject:
-    """A JSON object whose images are still text. `size`: bytes of all; at most `max_besides` besides the images."""
+    """A JSON object whose images are still base64. `size`: its bytes. `max_besides`: the limit without images."""
 
     fields: dict[str, Any]
     size: int
     max_besides: int
 
     def check_images(self, encoded: Collection[str]) -> None:
-        """To be called with all of them before any is decoded.
+        """Check the limits. Call it with all images before decoding one.
 
         Raises:
-            BodyTooLarge: the JSON holds too much besides these.
-            TooMany: they are more than MAX_IMAGES.
+            BodyTooLarge: the JSON has too many bytes besides the images.
+            TooMany: there are more than MAX_IMAGES images.
         """
         _check_besides(self.size - sum(map(len, encoded)), self.max_besides)
         if (count := len(encoded)) > MAX_IMAGES:
@@ -47,8 +47,8 @@ def load_object(body: Body, max_json_bytes: int) -> JsonObject:
     """Take the body and parse it.
 
     Raises:
-        InvalidInput: the body is no JSON object.
-        BodyTooLarge: it has more values than `max_json_bytes`, so that images cannot be what makes it large.
+        InvalidInput: the body is not a JSON object.
+        BodyTooLarge: it has more values than `max_json_bytes`, so it is too large even without its images.
     """
     data = body.take()
     if len(data) > max_json_bytes:
@@ -66,11 +66,11 @@ def load_object(body: Body, max_json_bytes: int) -> JsonObject:
 
 
 def parse_json(body: Body, max_json_bytes: int) -> tuple[dict[str, list[ImageSource]], dict[str, Any]]:
-    """The fields of images, and all others as they are.
+    """The images by field, decoded, and the other fields.
 
     Raises:
-        InvalidInput: the body is no JSON object, or a field of images in it is not a list of strings.
-        BodyTooLarge: it holds more than `max_json_bytes` besides its images.
+        InvalidInput: the body is not a JSON object, or a field of images is not a list of strings.
+        BodyTooLarge: it has more than `max_json_bytes` besides its images.
         TooMany: it has more than MAX_IMAGES images.
     """
     loaded = load_object(body, max_json_bytes)
@@ -105,14 +105,14 @@ def _check_besides(besides: int, limit: int, or_more: str = "") -> None:
 
 
 def image_of(index: int, text: str) -> ImageSource:
-    """What `decode_base64` makes of it, or a URL, which somebody else may fetch."""
+    """The image of a base64 string or data URI, or an `ImageUrl` to fetch later."""
     return ImageUrl(text) if text.startswith(_URLS) else decode_base64(index, text)
 
 
 def decode_base64(index: int | None, text: str) -> ImageInput:
-    """Standard base64, bare or in a data URI. Nothing is fetched: a URL is an error like any other text.
+    """Decode standard base64, bare or in a data URI. A URL is an error.
 
-    `index`: of the image in the request, for errors; None: whoever calls names it.
+    `index`: of the image in the request, for errors; None: the caller names the image.
     """
     name = "the image" if index is None else f"image {index}"
     start = 0

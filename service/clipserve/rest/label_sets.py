@@ -1,4 +1,4 @@
-"""The endpoints of label sets: parse, call, render. What a label set means is decided by `LabelSets`."""
+"""The endpoints of label sets: parse, call `LabelSets`, render."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SHORT_SETS, _SHORT_LABELS = 64, 64  # rendered faster than a thread is woken, o
 
 
 def add_label_sets(app: FastAPI, inference: Inference, uploads: Uploads, side: SideThread) -> None:
-    """Their routes."""
+    """Add the routes of label sets."""
     label_sets = inference.label_sets
 
     @app.router.route(_PATH)

@@ -1,4 +1,4 @@
-"""Lines of JSON, each an image or a text. No sockets here, no asyncio."""
+"""Parses JSON lines, each with an image or a text. No sockets, no asyncio."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LONG, _FEW_COMMAS = 65_536, 8
 
 @dataclass(frozen=True)
 class Line:
-    """What one line asks for, or why that cannot be known. `id`: the caller's own."""
+    """One parsed line. `id`: the caller's, if any. `item`: the image or text, or the error of the line."""
 
     index: int
     id: str | int | None
@@ -28,7 +28,7 @@ class Line:
 
 
 class Splitter:
-    """Bytes in any pieces -> lines."""
+    """Splits a stream of bytes into lines."""
 
     def __init__(self, max_line_bytes: int) -> None:
         self._limit = max_line_bytes
@@ -36,7 +36,7 @@ class Splitter:
         self._size = 0
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """The lines that end in `data`, without their ends.
+        """The lines that end in `data`, without their line ends.
 
         Raises:
             BodyTooLarge: a line is longer than the limit.
@@ -49,7 +49,7 @@ class Splitter:
         self._keep(data[start:])
 
     def rest(self) -> bytes:
-        """The last line, if it has no end."""
+        """The last line, if it has no line end."""
         return self._taken()
 
     def _keep(self, piece: bytes) -> None:
@@ -70,7 +70,7 @@ class Splitter:
 
 
 def parse_line(index: int, data: bytes) -> Line:
-    """What is wrong with a line is its item."""
+    """Parse a line. Its error, if any, becomes its item."""
     caller_id: str | int | None = None
     item: ImageSource | str
     try:

@@ -1,7 +1,7 @@
-"""What /openapi.json says: the files of `document/`, filled in with what this service serves and allows.
+"""Makes /openapi.json from the files of `document/`, with this service's models and limits filled in.
 
 In these files `$name` stands for a value of `_values`. `x-errors` of an operation are codes of errors, or names of
-lists of them in `service.json`; `x-error` is the schema of their answers, if they are not problem+json.
+lists of codes in `service.json`; `x-error` is the schema of their answers, if these are not problem+json.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ RenderFor = Callable[[str], Render | None]
 def described(
     limits: RequestLimits, models: Sequence[str], compat: Iterable[str], render_for: RenderFor
 ) -> dict[str, Any]:
-    """The document of a service with these models and adapters. `render_for`: who renders the errors of a path."""
+    """The document of a service with these models and adapters. `render_for`: path -> renders its errors."""
     values = _values(limits, models)
     document: dict[str, Any] = {"paths": {}, "components": {}}
     for name in (*_PARTS, *compat):

@@ -1,4 +1,4 @@
-"""Which route a path belongs to. It is asked once for each request, so that nobody takes a path for another."""
+"""Finds the route of a path, once for each request, so that all parts of the front agree on it."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 @dataclass(frozen=True)
 class FoundRoute:
-    """What belongs to a path.
+    """The route of a path.
 
     Attributes:
-        template: the path as the route has it, such as /label-sets/{name}; empty: there is none.
+        template: the route's path, such as /label-sets/{name}; empty: there is no route.
         endpoints: by method.
-        names: what stands in the places of the template.
+        names: the values of the template's parameters.
     """
 
     template: str = ""
@@ -30,11 +30,11 @@ class FoundRoute:
     names: Mapping[str, str] = field(default_factory=dict)
 
     async def answer(self, request: Request) -> Response:
-        """What the endpoint gives.
+        """The answer of the endpoint.
 
         Raises:
-            HTTPException: there is no such path, or not with this method.
-            Exception: whatever the endpoint raises.
+            HTTPException: the path does not exist, or not with this method.
+            Exception: any error of the endpoint.
         """
         if not self.endpoints:
             raise HTTPException(HTTPStatus.NOT_FOUND)
@@ -50,7 +50,7 @@ _NOWHERE = FoundRoute()
 
 
 class Paths:
-    """All routes. A path is a route's or it is not: a slash behind it makes it another one."""
+    """All routes. Paths must match exactly: a trailing slash makes another path."""
 
     def __init__(self, routes: Iterable[BaseRoute]) -> None:
         """`routes`: the endpoint of each is a function of a request."""
@@ -66,7 +66,7 @@ class Paths:
         self._named = [(patterns[path], each) for path, each in found.items() if "{" in path]
 
     def find(self, path: str) -> FoundRoute:
-        """An empty one: it is no route's."""
+        """The route of this path; an empty one if there is none."""
         if found := self._plain.get(path):
             return found
         for pattern, found in self._named:

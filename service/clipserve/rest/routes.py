@@ -1,4 +1,4 @@
-"""The endpoints: parse, call, render. What a request means is decided by `Inference`."""
+"""The endpoints: parse, call `Inference`, render."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ BULK = "/bulk"
 
 
 def add_routes(app: FastAPI, inference: Inference, uploads: Uploads, side: SideThread) -> None:
-    """All endpoints. On the application itself: FastAPI takes longer to find one in a router."""
+    """Add all endpoints to the application itself: in a router FastAPI finds them more slowly."""
 
     def to_classify(request: Request, upload: Upload) -> ClassifyRequest:
         said = _fields(request, upload, ClassifyFields)
@@ -111,7 +111,7 @@ def add_routes(app: FastAPI, inference: Inference, uploads: Uploads, side: SideT
 
 
 class Vectors(NamedTuple):
-    """How the caller wants them."""
+    """The form of vectors that the caller asks for."""
 
     npy: bool
     encoding_format: str

@@ -1,4 +1,4 @@
-"""What a request may say besides its images. `document/` says what each field means."""
+"""The fields of requests except images. `document/` says what each field means."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _INT32 = 2**31 - 1
 
 
 def whole(value: object) -> object:
-    """In JSON 2.0 is a whole number, and some clients write all their numbers so."""
+    """A whole float as an int: some JSON clients write all numbers as floats."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 class ChoiceFields(BaseModel):
-    """Whom a request is for."""
+    """The fields that choose the model."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -1,4 +1,4 @@
-"""The three forms of a request, read into one: multipart, the bytes of one image, JSON with base64."""
+"""Reads the three forms of a request: multipart, the bytes of one image, JSON with base64."""
 
 from __future__ import annotations
 
@@ -40,17 +40,17 @@ _MAX_CONTENT_TYPE = 1_024  # characters
 
 
 class Upload(NamedTuple):
-    """The fields of images, and every other as the client wrote it. `typed`: JSON, where "5" is not a number."""
+    """The images and the other fields, unparsed. `typed`: the fields are JSON, where "5" is not a number."""
 
     images: Mapping[str, Sequence[ImageSource]]
     fields: dict[str, Any]
     typed: bool
 
     def read(self, schema: type[Fields], image_fields: Sequence[str] = ("images",)) -> Fields:
-        """The fields by their schema. `image_fields`: those that may hold images.
+        """The fields, validated by their schema. `image_fields`: the fields that may hold images.
 
         Raises:
-            InvalidInput: one is missing, unknown or of the wrong type; names it.
+            InvalidInput: a field is missing, unknown or of the wrong type; the message names it.
         """
         known, hint = _known(schema, tuple(image_fields))
         strange = unknown("", (*self.images, *self.fields), known)
@@ -65,7 +65,7 @@ def _known(schema: type[BaseModel], image_fields: tuple[str, ...]) -> tuple[list
 
 
 def unknown(place: str, said: Iterable[str], known: Container[str]) -> Iterator[str]:
-    """The fields that there are not. A request can have any number, and Pydantic would build an error for each."""
+    """The errors of unknown fields, made lazily: a request can have any number of them."""
     return (f"{place}{name[:64]}: no such field" for name in said if name not in known)
 
 
@@ -77,10 +77,10 @@ def validated(
     *,
     strict: bool = True,
 ) -> Fields:
-    """The fields of a request by their schema. `strange`: faults that are known already. `hint` ends the error.
+    """The fields of a request, validated by their schema. `strange`: errors found before. `hint`: ends the message.
 
     Raises:
-        InvalidInput: there is a fault; names five at most.
+        InvalidInput: a field is invalid; the message names five at most.
     """
     faults = list(islice(strange, _MAX_FAULTS))
     if not faults:
@@ -93,17 +93,17 @@ def validated(
 
 
 class Uploads:
-    """Reads requests; what is more than short beside the event loop."""
+    """Reads requests: large ones in the side thread."""
 
     def __init__(self, max_json_bytes: int, side: SideThread) -> None:
         self._max_json_bytes = max_json_bytes
         self._side = side
 
     async def read(self, request: Request, make: Callable[[Request, Upload], Asked]) -> Asked:
-        """What `make` makes of it.
+        """Parse the request, and return the result of `make`.
 
         Raises:
-            InvalidInput, UnsupportedMediaType, BodyTooLarge, TooMany: see `parse`, and what `make` raises.
+            InvalidInput, UnsupportedMediaType, BodyTooLarge, TooMany: see `parse`; and the errors of `make`.
         """
         content_type = header(request, b"content-type")
         query: bytes = request.scope["query_string"]
@@ -115,11 +115,11 @@ class Uploads:
         return await body.parsed(self._side, parsed, len(query) if _is_image(_kind(content_type)) else None)
 
     async def read_json(self, request: Request, make: Callable[[JsonObject], Asked]) -> Asked:
-        """What `make` makes of a JSON object of which it knows itself where the images are.
+        """Parse a JSON object, and return the result of `make`, which finds the images in it.
 
         Raises:
-            UnsupportedMediaType: another Content-Type than JSON.
-            InvalidInput, BodyTooLarge: see `load_object`, and what `make` raises.
+            UnsupportedMediaType: the Content-Type is not JSON.
+            InvalidInput, BodyTooLarge: see `load_object`; and the errors of `make`.
         """
         content_type = header(request, b"content-type")
 
@@ -136,35 +136,35 @@ class Uploads:
 
 
 def header(request: Request, name: bytes) -> str:
-    """Empty where there is none. `name` is in lower case; Starlette's own look-up costs six times as much."""
+    """A header's value, or "". `name` is in lower case. Starlette's look-up takes six times as long."""
     value: bytes = next((value for key, value in request.scope["headers"] if key == name), b"")
     return value.decode("latin-1")
 
 
 def expected(request: Request, said: str | None = None) -> str | None:
-    """The fingerprint of the vectors that the caller has: `said` in the request, or else in its header."""
+    """The fingerprint that the caller expects: `said` in the request, or else that in the header."""
     return said or header(request, b"x-expect-fingerprint") or None
 
 
 def query_fields(request: Request, schema: type[Fields]) -> Fields:
-    """The fields of the query, where the body holds something else.
+    """The fields in the query of a request whose body holds none.
 
     Raises:
-        InvalidInput: one is unknown or of the wrong type; names it.
+        InvalidInput: a field is unknown or of the wrong type; the message names it.
     """
     fields = _gathered(QueryParams(request.scope["query_string"]).multi_items())
     return Upload({}, fields, typed=False).read(schema, ())
 
 
 def parse(content_type: str, query: bytes, body: Body, max_json_bytes: int) -> Upload:
-    """Take the body and read it by its Content-Type.
+    """Take the body and parse it by its Content-Type.
 
     Raises:
-        InvalidInput: the body is not what its Content-Type says; fields in the query beside a form or JSON; text
-            in a form that is not UTF-8.
-        UnsupportedMediaType: a Content-Type that is none of the three forms; a charset that is not UTF-8 or ASCII.
-        BodyTooLarge: the JSON holds more than `max_json_bytes` besides its images.
-        TooMany: a form has too many parts, or JSON too many images.
+        InvalidInput: the body does not match its Content-Type; the query of a form or of JSON has fields; a text
+            in a form is not UTF-8.
+        UnsupportedMediaType: the Content-Type is none of the three forms, or the charset is not UTF-8 or ASCII.
+        BodyTooLarge: the JSON has more than `max_json_bytes` besides its images.
+        TooMany: a form has too many parts, or JSON has too many images.
     """
     kind = _kind(content_type)
     if _is_image(kind):

@@ -1,1 +1,1 @@
-"""Shapes that the clients of other servers know, each by one adapter: parse, call `Inference`, render."""
+"""The APIs of other servers, for their clients. Each adapter parses, calls `Inference` and renders."""

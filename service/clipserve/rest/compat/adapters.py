@@ -1,4 +1,4 @@
-"""All adapters: a row each. `CLIPSERVE_COMPAT` switches them on by name."""
+"""The table of adapters. `CLIPSERVE_COMPAT` enables them by name."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from clipserve.rest.uploads import Uploads
 
 @dataclass(frozen=True)
 class Adapter:
-    """`add` adds its routes. `errors`: who renders the errors of paths that begin so, if not as problem+json."""
+    """An adapter. `add`: adds its routes. `errors`: prefix of paths -> renders their errors; else problem+json."""
 
     add: Callable[[FastAPI, Inference, Uploads, SideThread], None]
     errors: Mapping[str, Render] = field(default_factory=dict)
@@ -35,6 +35,6 @@ ADAPTERS: dict[Compat, Adapter] = {
 
 
 def render_for(names: Iterable[Compat]) -> Callable[[str], Render | None]:
-    """Who renders the errors of a path; None: nobody in particular."""
+    """A function: path -> what renders its errors; None: problem+json."""
     prefixes = [prefix for name in names for prefix in ADAPTERS[name].errors.items()]
     return lambda path: next((render for prefix, render in prefixes if path.startswith(prefix)), None)

@@ -1,4 +1,4 @@
-"""POST /post as clients of clip-as-service know it: Jina's documents with embeddings, or with ranked matches."""
+"""POST /post of clip-as-service: Jina's documents with embeddings, or with ranked matches."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class _Encoding:
 
 
 def add_clip_as_service(app: FastAPI, inference: Inference, uploads: Uploads, side: SideThread) -> None:
-    """The route of all its endpoints, which are named in the body."""
+    """Add its route. The body names the endpoint."""
 
     @app.router.route("/post", methods=["POST"])
     async def post(request: Request) -> Response:

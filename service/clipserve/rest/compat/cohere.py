@@ -1,4 +1,4 @@
-"""POST /v2/embed as Cohere's clients know it."""
+"""POST /v2/embed of Cohere's API."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Zero-shot image classification as Hugging Face's InferenceClient and Inference Endpoints know it."""
+"""Zero-shot image classification, as in Hugging Face's InferenceClient and Inference Endpoints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Smart search of immich: POST /predict and GET /ping of its machine-learning server; no faces and no OCR."""
+"""immich's smart search: POST /predict and GET /ping of its machine-learning server, without faces and OCR."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FORM = "entries must be JSON such as " + '{"clip": {"visual": {"modelName": "Vi
 
 
 def add_immich(app: FastAPI, inference: Inference, uploads: Uploads, side: SideThread) -> None:
-    """Its two routes."""
+    """Add its two routes."""
 
     @app.router.route("/predict", methods=["POST"])
     async def predict(request: Request) -> Response:

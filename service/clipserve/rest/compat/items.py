@@ -1,4 +1,4 @@
-"""Texts and images mixed in one list, as these APIs take them: JSON -> `EmbedRequest`, and answers in its order."""
+"""Lists of mixed texts and images, for several APIs: JSON -> `EmbedRequest`, and answers in the list's order."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _OF_IMAGES = (UndecodableImage, UnsupportedFormat, ImageTooLarge)
 
 @dataclass(frozen=True)
 class EncodedItem:
-    """An image as it stands in JSON: base64, or a data URI."""
+    """An image in JSON: base64 or a data URI."""
 
     text: str
 
@@ -62,17 +62,17 @@ Result = EncodedText  # of an item that may be an image, which has no tokens
 
 @dataclass(frozen=True)
 class Mixed:
-    """A request, and where its items stand in the caller's list, whose name is `name`."""
+    """A request, and the order of its items in the caller's list. `name`: the name of that list."""
 
     asked: EmbedRequest
     are_images: Sequence[bool]
     name: str
 
     async def embed(self, inference: Inference) -> tuple[Embedding, list[Result]]:
-        """The answer, and its results each in the place of its item.
+        """The answer, and its results in the order of the list.
 
         Raises:
-            ClipError: see `Inference.embed`; one item's error is that of the request, and names its place.
+            ClipError: see `Inference.embed`. An item's error fails the request, and names the item's position.
         """
         with self.places():
             answer = await inference.embed(self.asked)
@@ -82,7 +82,7 @@ class Mixed:
 
     @contextmanager
     def places(self) -> Iterator[None]:
-        """An error of the third image, say, is told as one of the place of that image in the list."""
+        """Translate the position of an error, for example of the third image, to that in the list."""
         try:
             yield
         except ClipError as error:
@@ -106,7 +106,7 @@ def mixed(body: JsonObject, items: Sequence[Item], name: str, limits: RequestLim
     """Decode the images of `items`, the field called `name`. `choices`: of the `EmbedRequest`.
 
     Raises:
-        BodyTooLarge: the JSON holds too much besides these images.
+        BodyTooLarge: the JSON has too many bytes besides these images.
         InvalidInput, TooMany, TextTooLong: see `EmbedRequest.check`.
     """
     body.check_images([each.text for each in items if isinstance(each, EncodedItem)])
@@ -118,31 +118,31 @@ def mixed(body: JsonObject, items: Sequence[Item], name: str, limits: RequestLim
 
 
 def decoded(items: Sequence[Item]) -> tuple[list[ImageSource], list[str]]:
-    """Images and texts, each in their order."""
+    """The images and the texts among the items."""
     encoded = [each.text for each in items if isinstance(each, EncodedItem)]
     images = [image_of(index, text) for index, text in enumerate(encoded)]
     return images, [each for each in items if isinstance(each, str)]
 
 
 def shaped(body: object, answer: Classification | Embedding | Similarities) -> Response:
-    """An answer that has no field for the model's fingerprint."""
+    """An answer without a field for the model's fingerprint, which a header has."""
     return json_response(body, headers={"X-Model-Fingerprint": answer.fingerprint})
 
 
 def error_alone(error: Failure, request_id: str) -> Response:  # noqa: ARG001 - X-Request-Id has it
-    """An error of APIs that read it from {"error": "..."}."""
+    """An error as {"error": "..."}."""
     status, shown, headers = told(error)
     body = {"error": shown.pop("detail")} | shown
     return Response(orjson.dumps(body), status.value, headers, "application/json")
 
 
 def chosen(request: Request, model: str | None) -> dict[str, Any]:
-    """Whom a request is for, as the core's requests take it."""
+    """The fields of `Choice` for a request."""
     return {"model": model, "expect_fingerprint": expected(request)}
 
 
 def listed(value: object, name: str) -> list[Any]:
-    """Raises InvalidInput or TooMany: it is no list, or of more items than anything here looks at."""
+    """The value as a list. Raises InvalidInput or TooMany: it is not a list, or has more than MAX_ITEMS items."""
     if not isinstance(value, list):
         raise InvalidInput(f"{name} must be a list.")
     if len(value) > MAX_ITEMS:
@@ -158,11 +158,11 @@ def item(value: object, name: str, *, are_images: bool = False) -> Item:
     """One item: a text, a data URI, {"text": ...}, {"image": ...}, or a part of an OpenAI message.
 
     Args:
-        name: where it stands, for errors.
-        are_images: a bare text is base64.
+        name: the position of the item, for errors.
+        are_images: whether a bare text is base64.
 
     Raises:
-        InvalidInput: it is none of these, or a text that is nothing but the URL of an image.
+        InvalidInput: it is none of these, or a text that is only the URL of an image.
     """
     if isinstance(value, str):
         if not are_images and _IMAGE_URL.fullmatch(value):

@@ -1,4 +1,4 @@
-"""POST /v1/embeddings as OpenAI's clients know it, with images as infinity, Jina and vLLM send them."""
+"""POST /v1/embeddings of OpenAI's API, with images in the forms of infinity, Jina and vLLM."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class _Options(BaseModel):
 
 
 def add_openai(app: FastAPI, inference: Inference, uploads: Uploads, side: SideThread) -> None:
-    """The route. Its errors are rendered by `openai_error`."""
+    """Add the route. `openai_error` renders its errors."""
 
     @app.router.route(PATH, methods=["POST"])
     async def embeddings(request: Request) -> Response:
@@ -71,7 +71,7 @@ def add_openai(app: FastAPI, inference: Inference, uploads: Uploads, side: SideT
 
 
 def openai_error(error: Failure, request_id: str) -> Response:  # noqa: ARG001 - X-Request-Id has it
-    """An error of this API: {"error": {"message", "type", "param", "code"}}, with the status and code of ours."""
+    """An error as {"error": {"message", "type", "param", "code"}}, with our status and code."""
     status, shown, headers = told(error)
     kind = _TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
     said = {"message": shown["detail"], "type": kind, "param": _param(error), "code": shown["code"]}

@@ -1,4 +1,4 @@
-"""GET /: the page for people. It is files of this package alone, and works where no other host can be reached."""
+"""GET /: the page for people. All its files are in this package, so it works without internet access."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ _HEADERS = {
 
 
 def add_page(app: FastAPI) -> None:
-    """The page at `/`, and its files below `/page/`: those that are there at the start, and no others.
+    """Add the page at `/`, and its files below `/page/`, which are read at the start.
 
-    Addresses in it are relative, so that it works behind a proxy that adds a prefix. A browser asks each time
-    whether a file has changed: its ETag is a part of its SHA-256.
+    Its addresses are relative, so that it works behind a proxy that adds a prefix. A browser checks each time
+    whether a file has changed: the ETag is a part of its SHA-256.
     """
     kept = {path.name: _File(path) for path in sorted(_STATIC.iterdir()) if path.suffix in _TYPES}
 
