@@ -1,4 +1,4 @@
-"""The gRPC front, put together."""
+"""Wires the gRPC front."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from clipserve.rpc.streaming import Streaming
 
 
 def build_rpc(shared: Shared, options: RpcOptions) -> RpcServer:
-    """A server that does not listen yet."""
+    """The gRPC server, which does not listen yet."""
     inference, side, gate = shared.inference, shared.side, shared.gate
     parsing = Parsing(side, inference.limits, options.max_json_bytes)
     methods = Methods(inference, side, parsing)

@@ -1,4 +1,4 @@
-"""One call: who makes it, and how it ends."""
+"""One call: its metadata, its deadline and its outcome."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ _UNTIL_CANCELLED_SECONDS = 0.05
 
 
 class Call:
-    """What the exchange knows of a call.
+    """The state of a call.
 
     Attributes:
-        method: its name in clip.proto; of another service, behind that of the service.
-        request: its id, and what the work for it is counted in.
+        method: its name in clip.proto; for another service "SERVICE.METHOD".
+        request: the context of the work for the call, with its id.
         authorization, traceparent: the metadata of these names.
         connection: the address and the port of the caller.
-        address: whose the connection is.
+        address: the address to which limits apply; see `address_of`.
         outcome: a word for metrics and logs.
-        task: what gRPC runs the call in, until its client has taken the answer or left.
+        task: gRPC's task of the call, which runs until the client has taken the answer or left.
     """
 
     def __init__(self, method: str, context: Context, limits: CallLimits) -> None:
@@ -61,14 +61,14 @@ class Call:
 
     @property
     def seconds(self) -> float:
-        """The time that is left: what the caller gives it, and no more than there is for any."""
+        """The seconds left: the caller's deadline, and at most `deadline_seconds`."""
         remaining, most = self.context.time_remaining(), self._limits.deadline_seconds
         return most if remaining is None else min(most, remaining)
 
     async def without_message(self) -> ClipError:
-        """What is wrong with a call whose messages have ended before the first.
+        """The error of a call that ended without a message.
 
-        One that is cancelled, or whose deadline is over, reads the same; gRPC cancels its task a moment later.
+        A cancelled call, or one whose deadline is over, looks the same; gRPC cancels its task a moment later.
         """
         await asyncio.sleep(_UNTIL_CANCELLED_SECONDS)
         if self.context.time_remaining() == 0:
@@ -76,25 +76,25 @@ class Call:
         return MalformedRequest("the call ended without a message.")
 
     def failed(self, error: Exception) -> None:
-        """The answer is this error."""
+        """Answer the call with this error."""
         self._failure = failure_of(error, self.request.id)
         self.outcome = self._failure.word
         error.__traceback__ = None  # `clears_frame` says why
 
     def cancelled(self) -> None:
-        """There is nobody to answer: the caller has left, or its deadline is over."""
+        """Record that the caller has left, or that its deadline is over: no answer is sent."""
         self.outcome = "deadline_exceeded" if self.context.time_remaining() == 0 else CLIENT_GONE
 
     async def write(self, answer: bytes, seconds: float = math.inf) -> None:
-        """One of several answers; the call ends if its client does not take it, within `seconds` at most."""
+        """Send one of several answers. The call is dropped if the client does not take it in time (`seconds`)."""
         self._must_be_taken(len(answer), seconds)
         await self.context.write(answer)
         self.taken()
 
     def answer(self, size: int) -> Coroutine[Any, Any, None] | None:
-        """Give gRPC the metadata, which it sends when the method returns; of a call that failed, what to await.
+        """Set the metadata, which gRPC sends when the method returns. For a failed call, return what to await.
 
-        `size`: of what is still to be sent; the call ends if its client does not take it.
+        `size`: the bytes that are still to be sent. The call is dropped if the client does not take them.
         """
         self._must_be_taken(size)
         metadata: list[tuple[str, str | bytes]] = [("x-request-id", self.request.id)]
@@ -111,7 +111,7 @@ class Call:
         return aborting
 
     def taken(self) -> None:
-        """The client has taken what was sent, or it is gone."""
+        """Record that the client has taken the answer, or is gone."""
         if self._expiry:
             self._expiry.cancel()
 

@@ -1,10 +1,10 @@
 """Ends a call whose client takes no answer.
 
-gRPC for asyncio cannot cancel a call from the server's side: a client that gives no room for its answer (flow
-control) would keep the call, and the memory of the answer, for as long as the connection lives. The library runs
-each call in a task, and this within another, which waits for the client's departure. Where both end without a
-status the library lets go of the call, which resets its stream. The second is nowhere to be found but when it
-makes the first.
+gRPC for asyncio cannot cancel a call from the server's side: a client that blocks its answer by flow
+control would keep the call, and the memory of the answer, for as long as the connection lives. The library runs
+each call in an inner task, and an outer task waits for the client's departure. If both end without a
+status, the library releases the call, which resets its stream. The outer task can be found only while it makes the
+inner one.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ _outer: WeakKeyDictionary[Task, ReferenceType[Task]] = WeakKeyDictionary()
 
 
 def know_tasks(loop: asyncio.AbstractEventLoop) -> None:
-    """From now on, calls on this loop can be dropped."""
+    """Install a task factory, so that `drop` can end calls on this loop."""
     loop.set_task_factory(_make)
 
 
 def drop(call: Task) -> None:
-    """End a call by the task that runs it, whatever it waits for."""
+    """End a call. `call`: the inner task, which runs it."""
     outer = _outer[call]() if call in _outer else None
     if outer:
         outer.cancel()

@@ -1,4 +1,4 @@
-"""The enums of clip.proto, and the words of the core that they stand for."""
+"""Translates the enums of clip.proto to and from the application's words."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ STATES: Mapping[State, Any] = {word: number for number, word in _words(clip_pb2.
 
 
 def embedding_type(number: int) -> EmbeddingType:
-    """Raises InvalidInput: it is none of those known."""
+    """The type of a number in the enum. Raises InvalidInput: the number is unknown."""
     return _word("embedding_type", number, _EMBEDDING_TYPES, "float32")
 
 
 def scoring(number: int) -> ScoringFunction | None:
-    """Raises InvalidInput: it is none of those known."""
+    """The scoring of a number in the enum. Raises InvalidInput: the number is unknown."""
     return _word("scoring", number, _SCORINGS, "that of the label set or the model")
 
 

@@ -1,4 +1,4 @@
-"""The core's errors as gRPC: one table, one status with details (google.rpc)."""
+"""Errors as gRPC statuses: one table, and a status with details (google.rpc)."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from clipserve.errors import ClipError
 
 DOMAIN = "clipserve"
 
-# The most specific class decides. What is over a limit, however often it is sent, is INVALID_ARGUMENT; but gRPC
-# itself says RESOURCE_EXHAUSTED of a message of too many bytes, and so do we.
+# The most specific class decides. A request over a limit, which no retry can help, is INVALID_ARGUMENT; but like
+# gRPC itself we answer a message of too many bytes with RESOURCE_EXHAUSTED.
 STATUS: dict[type[ClipError], StatusCode] = {
     errors.InvalidInput: StatusCode.INVALID_ARGUMENT,
     errors.BodyTooLarge: StatusCode.RESOURCE_EXHAUSTED,
@@ -42,7 +42,7 @@ STATUS: dict[type[ClipError], StatusCode] = {
 
 @dataclass(frozen=True)
 class Failure:
-    """`word`: for metrics and logs. `details`: a google.rpc.Status, for the metadata `grpc-status-details-bin`."""
+    """A failed call. `word`: for metrics and logs. `details`: a google.rpc.Status for `grpc-status-details-bin`."""
 
     word: str
     code: StatusCode
@@ -51,7 +51,7 @@ class Failure:
 
 
 def failure_of(error: Exception, request_id: str) -> Failure:
-    """Whatever made a call fail, as it is answered."""
+    """The status that answers an error."""
     error = known(error)
     code = status_of(type(error))
     status = status_pb2.Status(code=code.value[0], message=error.detail, details=_details(error, request_id))

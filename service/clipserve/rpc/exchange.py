@@ -1,10 +1,10 @@
-"""One call and its answer, of every method.
+"""Runs the calls of all methods.
 
-It gives the call its id and its deadline, asks the gate before a byte of a message is read, runs the method, and
-turns whatever is raised on the way into the status. No other place renders an error of a whole call.
+It gives a call its id and its deadline, checks its key before it reads a byte of a message, runs the method, and
+turns any error into the status. Errors of whole calls are rendered only here.
 
-A method gets bytes and gives bytes, and is registered as one that reads a stream. On the wire this is the same,
-and so it is decided here when a message is read, and whether at all.
+A method takes bytes and returns bytes, and is registered as a streaming one. On the wire this is the same, and it
+lets this module decide when to read a message, and whether to read it at all.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _SMALL = 65_536  # bytes of an answer: 64 MB for 1,000 calls
 
 
 class RpcExchange:
-    """See the module."""
+    """Runs calls; see the module."""
 
     def __init__(
         self,
@@ -57,11 +57,11 @@ class RpcExchange:
         self._calls = 0
 
     def unary(self, method: str, work: Work) -> grpc.RpcMethodHandler:
-        """A method of one message and one answer."""
+        """The handler of a method with one message and one answer."""
         return grpc.stream_unary_rpc_method_handler(self._handler(method, partial(self._answer, work)))
 
     def stream(self, method: str, answer: Answer) -> grpc.RpcMethodHandler:
-        """A method of many messages and answers, which `answer` reads and writes itself."""
+        """The handler of a method with many messages and answers, which `answer` reads and writes."""
         return grpc.stream_stream_rpc_method_handler(self._handler(method, answer))
 
     def _handler(self, method: str, answer: Answer) -> Callable[[object, Context], Awaitable[bytes]]:

@@ -1,6 +1,6 @@
 """grpc.health.v1: the service as a whole (""), the service of clip.proto, and each model by its name.
 
-The servicer that comes with the package forgets all who watch a service when one of them leaves.
+The package's servicer is not used: it forgets all watchers of a service when one of them leaves.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ _Response = health_pb2.HealthCheckResponse
 
 
 class Health:
-    """Follows the readiness of the service while `follow` runs."""
+    """Answers calls of health. The readiness is updated while `follow` runs."""
 
     def __init__(self, inference: Inference, calls: SmallCalls, service: str) -> None:
-        """`service`: the full name of the one that the models are served by."""
+        """`service`: the full name of the service of clip.proto."""
         self._inference = inference
         self._calls = calls
         self._services = ("", service)
@@ -38,7 +38,7 @@ class Health:
         self._ended = False
 
     async def follow(self) -> None:
-        """Until it is cancelled: then nothing is ready any more, and whoever watches is told so, and sent away."""
+        """Update the readiness until cancelled. Then tell watchers that nothing is ready, and end their calls."""
         self._ended = False
         try:
             while True:
@@ -49,7 +49,7 @@ class Health:
             self._tell(dict.fromkeys(self._ready, False))
 
     async def check(self, call: Call, _: Lease) -> bytes:
-        """The state of one service or model now."""
+        """Answer with the present state of one service or model."""
         with self._calls.place(call):
             service = await self._asked(call)
             if service not in self._ready:
@@ -58,7 +58,7 @@ class Health:
         return b""
 
     async def watch(self, call: Call, _: Lease) -> bytes:
-        """The state now, and again whenever it changes, or when it has not for a while."""
+        """Answer with the present state, and again after each change, and after a while without one."""
         with self._calls.place(call):
             service = await self._asked(call)
             while True:

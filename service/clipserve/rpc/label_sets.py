@@ -1,4 +1,4 @@
-"""The methods about label sets: parse, call, render."""
+"""The methods of label sets: parse, call `LabelSets`, render."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _EXAMPLES = {clip_pb2.NewLabel.EXAMPLES_FIELD_NUMBER: "examples"}
 
 
 class LabelSetMethods:
-    """Each takes a message and gives the bytes of its answer."""
+    """Each method takes a message and returns the bytes of its answer."""
 
     def __init__(self, label_sets: LabelSets, side: SideThread, parsing: Parsing) -> None:
         self._label_sets = label_sets
@@ -31,7 +31,7 @@ class LabelSetMethods:
         self._parsing = parsing
 
     def unary(self) -> Mapping[str, Work]:
-        """All of them, by their names in clip.proto."""
+        """All methods, by their names in clip.proto."""
         return {
             "ListLabelSets": self.list_all,
             "GetLabelSet": self.get,

@@ -1,9 +1,9 @@
-"""A message of protocol buffers, taken apart and bounded before it is parsed.
+"""Splits a protobuf message and checks its limits before it is parsed.
 
-The parser would build an object for each field of as little as two bytes, and copy every image. So the outermost
-fields are walked first: images are cut out of the bytes, and what is left is counted and has a limit. Messages of
-this front are flat: no field that is left holds another message. Of a label set alone the labels are messages with
-images of their own: each is cut out whole, walked in its turn, and counted with the others.
+The parser would build an object for each field of as little as two bytes, and copy every image. So a walk over the
+outermost fields comes first: it cuts images out of the bytes, and counts and limits the other fields. Messages of
+this front are flat: no remaining field holds another message. Only the labels of a label set are messages with
+images: each is cut out whole, walked in its turn, and counted with the others.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ Images = Mapping[str, Sequence[bytes]]  # by the names of their fields
 
 
 class Walk:
-    """Takes apart a message and those that it holds; the limits are of all of them together.
+    """Splits a message and its inner messages. The limits are for all of them together.
 
     Its methods raise
-        MalformedRequest: the bytes are no message.
-        BodyTooLarge: there is more than `max_bytes` besides images.
+        MalformedRequest: the bytes are not a message.
+        BodyTooLarge: there are more than `max_bytes` besides images.
         TooMany: there are more than MAX_IMAGES images, or MAX_FIELDS other fields.
     """
 
@@ -36,14 +36,14 @@ class Walk:
         self._images = self._fields = self._besides = 0
 
     def images(self, message: bytes, image_fields: Mapping[int, str]) -> tuple[Images, bytes]:
-        """The images by the names of their fields, and all other fields as a message.
+        """The images by the names of their fields, and a message of all other fields.
 
         `image_fields`: number -> name.
         """
         return self._cut(message, image_fields, self._count_image)
 
     def messages(self, message: bytes, wanted: int) -> tuple[list[bytes], bytes]:
-        """The messages in the field of this number, to be taken apart too, and all other fields as a message."""
+        """The inner messages in field number `wanted`, to be split too, and a message of all other fields."""
         messages, rest = self._cut(message, {wanted: ""}, self._count)
         return messages[""], rest
 

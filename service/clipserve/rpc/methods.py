@@ -1,4 +1,4 @@
-"""The methods: parse, call, render. What a call means is decided by `Inference`."""
+"""The methods: parse, call `Inference`, render."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from clipserve.v1 import clip_pb2
 
 
 class Methods:
-    """Each takes a message and gives the bytes of its answer."""
+    """Each method takes a message and returns the bytes of its answer."""
 
     def __init__(self, inference: Inference, side: SideThread, parsing: Parsing) -> None:
         self._inference = inference
@@ -34,7 +34,7 @@ class Methods:
         self._parsing = parsing
 
     def unary(self) -> Mapping[str, Work]:
-        """Those of one message and one answer, by their names in clip.proto."""
+        """The methods with one message and one answer, by their names in clip.proto."""
         return {
             "Classify": self.classify,
             "Embed": self.embed,
@@ -66,7 +66,7 @@ class Methods:
         return await self._side.call(rendering.tokenization, tokenized, short=is_short(tokenized))
 
     async def embed_item(self, body: Body) -> bytes:
-        """Of EmbedStream: one message and its answer, which is the item's own error if it has one."""
+        """Answer one message of EmbedStream. The answer has the item's error, if any."""
         embedding_type: EmbeddingType = "float32"
         try:
             asked, embedding_type = await self._parsing.read(

@@ -1,4 +1,4 @@
-"""What the gRPC front is told; apart from the rest, which loads gRPC."""
+"""The options of the gRPC front, in a module that does not load gRPC."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MAX_CALLS = 1_000  # at a time: a full message for a few of them, and 128 KB for
 
 @dataclass(frozen=True, kw_only=True)
 class CallLimits(PaceLimits):
-    """Calls at a time, seconds from the end of a message to its answer, and how fast that must be taken."""
+    """The number of concurrent calls, the seconds from a message to its answer, and the rate of taking answers."""
 
     deadline_seconds: float
     grpc_max_calls: int = MAX_CALLS
@@ -23,11 +23,11 @@ class CallLimits(PaceLimits):
 
 @dataclass(frozen=True, kw_only=True)
 class RpcOptions(CallLimits, TotalLimits):
-    """Where to listen, limits as those of REST, and the time for the end. Bytes and seconds.
+    """Where to listen, the limits, which are those of REST, and the time to drain. In bytes and seconds.
 
     Attributes:
         max_json_bytes: of a message besides its images.
-        max_in_flight_bytes: of all messages.
+        max_in_flight_bytes: of all messages together.
         max_header_bytes: of metadata.
     """
 

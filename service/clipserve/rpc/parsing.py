@@ -1,4 +1,4 @@
-"""Messages bounded, and then parsed."""
+"""Checks the limits of messages, and parses them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _CHOICE = ("model", "expect_fingerprint")
 
 
 class Parsing:
-    """Takes a message and makes something of it."""
+    """Turns the bytes of messages into requests."""
 
     def __init__(self, side: SideThread, limits: RequestLimits, max_bytes: int) -> None:
         """`max_bytes`: of a message besides its images."""
@@ -35,10 +35,10 @@ class Parsing:
         kind: type[Message],
         make: Callable[[Message, Images, RequestLimits], Asked],
     ) -> Asked:
-        """What `make` makes of the message and its images, which are not in it any more.
+        """Parse a message, and return the result of `make`, which gets the images separately.
 
         Raises:
-            MalformedRequest, BodyTooLarge, TooMany: see `Walk`, and what `make` raises.
+            MalformedRequest, BodyTooLarge, TooMany: see `Walk`; and the errors of `make`.
         """
 
         def parse(body: Body, walk: Walk) -> Asked:
@@ -48,12 +48,12 @@ class Parsing:
         return await self.read_by(body, parse)
 
     async def read_by(self, body: Body, parse: Callable[[Body, Walk], Asked]) -> Asked:
-        """What `parse` gives, for messages that are taken apart in another way."""
+        """The result of `parse`, for messages that need another split."""
         return await body.parsed(self._side, lambda body: parse(body, Walk(self._max_bytes)))
 
 
 def parsed(kind: type[Message], data: bytes) -> Message:
-    """Raises MalformedRequest: the bytes are no message of this kind."""
+    """Parse a message. Raises MalformedRequest: the bytes are not a message of this kind."""
     try:
         message: Message = kind.FromString(data)
     except DecodeError:
@@ -62,12 +62,12 @@ def parsed(kind: type[Message], data: bytes) -> Message:
 
 
 def choice(message: Any) -> dict[str, Any]:
-    """Of any request: the fields of `Choice` that it has."""
+    """The fields of `Choice` that a request has."""
     return given(message, *_CHOICE)
 
 
 def given(message: Any, *names: str) -> dict[str, Any]:
-    """Those of these optional fields that the message has."""
+    """The optional fields among `names` that the message has."""
     return {name: getattr(message, name) for name in names if message.HasField(name)}
 
 

@@ -1,19 +1,18 @@
-"""The reading of messages, bounded in memory and in time.
+"""Reads messages with limits of memory and time.
 
-How it works. gRPC gives a message when all of it has come. Until then it is in the memory of gRPC's own library,
-which tells nobody how much of it there is, and takes from a client only what somebody waits for: up to a message
-of the greatest size for each reading, and 64 KB for each call that nobody reads. So the memory of messages on
-their way is the number of readings times that size, and the readings have places, as many as there may be such
-messages.
+How it works. gRPC returns a message when all of it was received. Until then the message is in the memory of gRPC's
+library, which does not say how large it is. The library receives up to one message of the maximum size for each
+read, and 64 KB for each call without a read. So the memory of incoming messages is the number of reads times that
+size, and a fixed number of places limits the reads.
 
-Who finds no place waits for one. Places are dealt in turn to connections, and within one to who came first, so
-that a connection with a thousand calls takes no more than one with a single call. While somebody waits, a reading
-that has lasted two seconds is given up, the longest first: a client that withholds the end of a message, or has a
-slow line, keeps a place only for as long as nobody else wants it.
+A read without a place waits for one. Places go to connections in turn, and within a connection to the oldest read.
+So a connection with a thousand calls gets no more than one with a single call. While a read waits, reads
+that have lasted two seconds are given up, the longest first: a client that withholds the end of a message, or has a
+slow line, keeps a place only as long as no other read waits.
 
-What is given up must not be cancelled. The library still holds a pointer to where the message will be put, and a
-message that is put there for nobody is never freed. So a reading is a task of its own, which ends by itself when
-the call does: whoever reads then answers the error, and that ends the call.
+A read that is given up must not be cancelled. The library still holds a pointer to the buffer of the message, and
+a message that arrives there without a reader is never freed. So each read is a separate task, which ends by itself
+when the call does: the caller of `read` answers the error, and that ends the call.
 """
 
 from __future__ import annotations
@@ -32,9 +31,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class ReadLimits:
-    """`places`: readings at a time. `seconds`: of one reading, and of the wait for its place.
+    """The limits of reads.
 
-    `crowded_seconds`: of one reading while others wait.
+    Attributes:
+        places: reads at a time.
+        seconds: the timeout of a read, and that of the wait for its place.
+        crowded_seconds: the timeout of a read while others wait.
     """
 
     places: int
@@ -43,7 +45,7 @@ class ReadLimits:
 
 
 class Reads:
-    """The readings of all calls."""
+    """The reads of all calls."""
 
     def __init__(self, limits: ReadLimits) -> None:
         self._limits = limits
@@ -54,10 +56,10 @@ class Reads:
         self._check: asyncio.TimerHandle | None = None
 
     async def read(self, connection: str, receive: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """What `receive` gives, which must end by itself when its call has been answered.
+        """Await `receive` and return its result. It must end by itself when its call is answered.
 
         Raises:
-            BodyTooSlow: it took too long.
+            BodyTooSlow: the read took too long.
             Overloaded: no place became free in time.
         """
         if self._free:
@@ -155,7 +157,7 @@ class Reads:
 
 @clears_frame
 async def to_its_end(receive: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """What `receive` gives; whoever gives up waiting for it does not cancel it."""
+    """Await `receive` and return its result. A caller that is cancelled does not cancel it."""
     task = asyncio.get_running_loop().create_task(receive())
     task.add_done_callback(_looked_at)
     return await asyncio.shield(task)

@@ -1,4 +1,4 @@
-"""grpc.reflection.v1alpha, which describes the methods to clients like grpcurl, by the package's own servicer."""
+"""grpc.reflection.v1alpha, which describes the methods to clients such as grpcurl, with the package's servicer."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ SERVICE = reflection.SERVICE_NAME
 
 
 class Reflection:
-    """A call of it is a stream of questions, and ends when none comes for a while."""
+    """Answers calls of reflection. A call is a stream of requests, and ends when none comes for a while."""
 
     def __init__(self, gate: Gate, calls: SmallCalls, services: Iterable[str]) -> None:
-        """`services`: the full names of those that there are besides this."""
+        """`services`: the full names of the other services."""
         self._gate = gate
         self._calls = calls
         self._servicer = reflection.aio.ReflectionServicer((*services, SERVICE))
 
     async def info(self, call: Call, _: Lease) -> bytes:
-        """Answer all questions.
+        """Answer all requests of a call.
 
         Raises:
-            Overloaded, BodyTooLarge, BodyTooSlow: see `clipserve.errors`, behind the answers to those before.
+            Overloaded, BodyTooLarge, BodyTooSlow: see `clipserve.errors`; after the answers to the requests before.
         """
         with self._calls.place(call):
             async with aclosing(self._servicer.ServerReflectionInfo(self._questions(call), None)) as answers:

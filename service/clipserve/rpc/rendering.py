@@ -1,4 +1,4 @@
-"""Answers as messages."""
+"""Renders answers as serialized messages."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def embedding(answer: Embedding, embedding_type: EmbeddingType) -> bytes:
 
 
 def embedded_item(answer: Embedding | ClipError, embedding_type: EmbeddingType) -> bytes:
-    """Of one item in a stream."""
+    """The answer of one item in a stream."""
     if isinstance(answer, ClipError):
         message = clip_pb2.EmbedStreamResponse(result=_embed_result(answer, embedding_type))
         message.result.error.ClearField("index")  # the order of the answers tells it
@@ -81,7 +81,7 @@ def label_sets(states: Sequence[LabelSet]) -> bytes:
 
 
 def label_set(kind: type[WithLabelSet], state: LabelSet) -> bytes:
-    """`kind`: of the answer."""
+    """A label set. `kind`: the message of the answer."""
     return as_bytes(kind(label_set=_label_set(state, whole=True)))
 
 
@@ -125,6 +125,6 @@ def _item_error(error: ClipError) -> clip_pb2.ItemError:
 
 
 def as_bytes(message: Message) -> bytes:
-    """On the wire."""
+    """The serialized message."""
     data: bytes = message.SerializeToString()
     return data

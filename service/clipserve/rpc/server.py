@@ -1,4 +1,4 @@
-"""The gRPC server: what gRPC itself bounds, its port, its start and its end."""
+"""The gRPC server: gRPC's own limits, its port, its start and its end."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _KEEPALIVE_SECONDS, _KEEPALIVE_TIMEOUT_SECONDS = 60.0, 20.0  # a client that has
 
 
 class RpcServer:
-    """Listens from `listen` on, and answers while `serve` runs.
+    """Listens after `listen`, and answers while `serve` runs.
 
     Attributes:
-        port: once it listens, the one that it listens on.
+        port: the port after `listen`; before, that of the options.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class RpcServer:
         health: Health,
         options: RpcOptions,
     ) -> None:
-        """`services`: by full name, then by method. A running event loop is needed."""
+        """`services`: the handlers by full name, then by method. It needs a running event loop."""
         self._options = options
         self._health = health
         self._ending = asyncio.Event()
@@ -51,7 +51,7 @@ class RpcServer:
         """Take the port.
 
         Raises:
-            RuntimeError: it cannot be used, or the certificates cannot.
+            RuntimeError: the port or the certificates cannot be used.
         """
         options = self._options
         host = f"[{options.host}]" if ":" in options.host else options.host
@@ -62,7 +62,7 @@ class RpcServer:
             self.port = self._server.add_insecure_port(address)
 
     async def serve(self) -> None:
-        """Until `end` is called and calls in flight have ended, or the time to drain is over."""
+        """Serve until `end` is called and calls in flight have ended, or the time to drain is over."""
         following = kept_running("grpc_health", self._health.follow)
         try:
             know_tasks(asyncio.get_running_loop())
@@ -75,7 +75,7 @@ class RpcServer:
             stopping.cancel()
 
     def end(self, *, at_once: bool = False) -> None:
-        """Take no more calls; `at_once`: and wait for none of those in flight."""
+        """Refuse new calls and drain. `at_once`: do not wait for calls in flight."""
         if at_once:
             self._at_once.set()
         self._ending.set()

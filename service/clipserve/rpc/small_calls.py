@@ -1,10 +1,10 @@
-"""What the calls of health and of reflection have in common: small messages, and few calls at a time.
+"""The limits of calls of health and of reflection: small messages, and few calls at a time.
 
-Health is open to everybody, and gRPC's own library takes a message up to the greatest size, whoever sends it,
-before it says how large it is. So these calls have a few places for readings, of their own: what they may hold is
-bounded, and Clip's calls wait for none of them. A small message comes with its headers, so that a reading while
-others wait is soon given up. Turns are dealt to addresses: who has many connections waits for himself. All are
-counted among the calls, and those of one method are a tenth of these at most: who watches keeps nobody out.
+Health needs no key, and gRPC's library receives a message of up to the maximum size before it says how large it is.
+So these calls have a few separate places for reads: their memory is limited, and other calls never wait for
+them. A small message comes with its headers, so a read is given up soon while others wait. Places go to addresses
+in turn, so many connections of one address give it no advantage. They count as calls, and those of one method
+are at most a tenth of all, so that watchers do not keep others out.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ _SHARE, _SHARE_OF_ADDRESS = 10, 40  # one call of so many may be of one method; 
 
 
 class SmallCalls:
-    """All calls of these kinds."""
+    """The calls of health and of reflection."""
 
     def __init__(self, limits: CallLimits) -> None:
-        """`limits`: of all calls, of which these are a part."""
+        """`limits`: those of all calls."""
         self._reads = Reads(ReadLimits(_READINGS, limits.body_timeout_seconds, _CROWDED_SECONDS))
         self._limits = tuple(max(1, limits.grpc_max_calls // share) for share in (_SHARE, _SHARE_OF_ADDRESS))
         self._places: dict[str, Places] = {}
 
     def place(self, call: Call) -> AbstractContextManager[None]:
-        """One of the places for calls of this method, until the block ends. See `Places.taken`."""
+        """Hold a place for calls of this method in the block. See `Places.taken`."""
         if call.method not in self._places:
             self._places[call.method] = Places(f"calls of {call.method}", *self._limits)
         return self._places[call.method].taken(call.address)
 
     async def read(self, call: Call, kind: type[Message]) -> Message | None:
-        """The next message; None: there are no more.
+        """The next message; None: the stream has ended.
 
         Raises:
             BodyTooLarge, BodyTooSlow, MalformedRequest, Overloaded: see `clipserve.errors`.

@@ -1,9 +1,9 @@
 """A call of many messages, each answered with one, in order, while they arrive.
 
-It takes as long as it takes, unless its client gives it a deadline, and rows of others come first. What is
-bounded is what it holds at a time (`clipserve.application.stream`), its messages and their bytes, how slowly they
-may come and be taken (`clipserve.application.pace`), and how many such calls there are. A client that takes no
-answers stops the reading, and is sent away.
+A call has no deadline except its client's, and rows of other requests have priority. There are limits for what it
+holds in memory (`clipserve.application.stream`), for its messages and their bytes, for the rates at which it sends
+and takes answers (`clipserve.application.pace`), and for the number of such calls. If a client takes no answers,
+reading stops, and after a timeout the call is dropped.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from clipserve.rpc.reading import to_its_end
 
 
 class Streaming:
-    """All calls of this kind. One call of it is one of them."""
+    """Answers streaming calls; each call of this object answers one."""
 
     def __init__(self, gate: Gate, places: BulkPlaces, limits: RpcOptions) -> None:
         self._gate = gate
@@ -33,11 +33,11 @@ class Streaming:
         self._limits = limits
 
     async def __call__(self, work: Work, call: Call, lease: Lease) -> bytes:
-        """Answer all messages by `work`, which raises no error of a single one.
+        """Answer all messages by `work`, which returns the error of a message as its answer.
 
         Raises:
             Overloaded: too many such calls are running.
-            TooMany, BodyTooLarge, BodyTooSlow: see `clipserve.errors`, behind the answers to the messages before.
+            TooMany, BodyTooLarge, BodyTooSlow: see `clipserve.errors`; after the answers to the messages before.
         """
         call.request.bulk = True
         pace = Pace(self._limits)
