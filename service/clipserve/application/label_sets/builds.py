@@ -1,9 +1,9 @@
 """The builds of this gateway.
 
-How it works. With each report of progress the embeddings so far are stored, and a row of `builds` that says who
-works on them and until when that is to be believed; it is renewed while a piece takes long. Others wait meanwhile.
-If the gateway dies, another goes on from there when that time is up, or the same one when it starts again. Nothing
-is locked: of two that begin in the same moment, the one whose row was overwritten stops at its next report.
+How it works. Each report of progress stores the embeddings so far, and a row of `builds` that is a lease: it names
+the gateway that builds, and when the lease ends. A task renews it while a piece takes long. Other gateways wait. If
+the gateway dies, another continues from there when the lease has ended, or the same one when it starts again. There
+are no locks: if two gateways begin at the same moment, the one whose row was overwritten stops at its next report.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ _BELIEVED_SECONDS = 15.0  # without a report
 
 
 class Builds:
-    """Two at a time: a small set does not wait for a large one. They give way to requests."""
+    """Runs two builds at a time, so that a small set does not wait for a large one. Requests have priority."""
 
     def __init__(
         self, shelf: Shelf, metrics: Metrics, note: Callable[[], None], charge: Charge | None
     ) -> None:
-        """`note`: called when a build has ended. `charge`: see `Account`."""
+        """`note`: called after each build. `charge`: see `Account`."""
         self._shelf = shelf
         self._metrics = metrics
         self._note = note
@@ -54,13 +54,13 @@ class Builds:
         return Build(digest=digest, total=prompts, owner=self._owner, until=until)
 
     def is_elsewhere(self, build: Build | None) -> bool:
-        """Whether another gateway works on it now."""
+        """Whether another gateway holds the lease of this build."""
         if build is None or build.owner == self._owner:
             return False
         return build.built is None and build.until > time.time()
 
     async def take(self, label_set: LabelSet) -> None:
-        """Serve what is built of it; else see that it is."""
+        """Serve a label set that is built; otherwise build it, and serve the previous definition meanwhile."""
         build, weights = await self._stored(label_set)
         if build and build.built is not None:
             await label_set.serve(label_set.digest, label_set.definition, weights)

@@ -1,11 +1,10 @@
-"""All label sets as this gateway has them, which follow the store and the folder of files.
+"""The label sets of this gateway, which follow the store and the folder of files.
 
-How it works. The store says which definition each name is to have. `refresh` compares that with what is served
-here: what is built already is loaded, what is not is built, what is gone is dropped. It runs at the start,
-after each change that this gateway makes, and whenever the store's revision says that somebody has changed
-something. So a set that is put here, one that was put at another gateway, one whose build ended with a crash,
-and one that was built for another model's fingerprint are all one case. Until a new version is built, the old
-one is served.
+How it works. The store has the wanted definition of each name. `refresh` compares it with the served one: it
+loads definitions that are built, builds the others, and drops deleted sets. It runs at the start, after each
+change that this gateway makes, and whenever the store's revision has changed. So the same code handles a set that
+was put here or at another gateway, one whose build was interrupted by a crash, and one that was built for another
+model's fingerprint. Until a new version is built, the old one is served.
 """
 
 from __future__ import annotations
@@ -36,9 +35,12 @@ _AGAIN_SECONDS = 2.0  # after a build that may succeed later, and to see whether
 
 
 class Catalog:
-    """See the module. `entries`, and the `sizes` in bytes of those in the store: by name.
+    """The label sets of this gateway; see the module.
 
-    `loaded`: whether the store has been read once.
+    Attributes:
+        entries: by name.
+        sizes: the bytes of the sets in the store, by name.
+        loaded: whether the store was read at least once.
     """
 
     def __init__(
@@ -49,7 +51,7 @@ class Catalog:
         metrics: Metrics,
         charge: Charge | None = None,
     ) -> None:
-        """`charge` takes the rows of a build from the rate of the key that has put the set."""
+        """`charge`: takes the rows of a build from the rate of the key that put the set."""
         self.entries: dict[str, LabelSet] = {}
         self.sizes: dict[str, int] = {}
         self.loaded = False
@@ -66,14 +68,14 @@ class Catalog:
         self._following: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Load what is there, and follow it from now on."""
+        """Load all label sets, and follow changes from now on."""
         with suppress(StoreUnavailable):
             await self.refresh()
             await self._shelf.drop_orphans([name for name, each in self.entries.items() if each.read_only])
         self._following = kept_running("label_sets", self._follow)
 
     async def aclose(self) -> None:
-        """End that, and all builds; give back the store."""
+        """Stop following changes, cancel all builds, and close the store."""
         running = [entry.task for entry in self.entries.values() if entry.task]
         running += [self._following] if self._following else []
         self._following = None
@@ -81,12 +83,12 @@ class Catalog:
         await self._shelf.aclose()
 
     async def settled(self, name: str) -> None:
-        """Until it is built, or cannot be, or there is none."""
+        """Wait until the set is built, has failed or is deleted."""
         while (entry := self.entries.get(name)) and entry.state == "building":
             await self._changed.wait()
 
     async def put(self, name: str, wanted: Resolved, fingerprint: str, size: int, payer: str | None) -> None:
-        """Keep it, and begin its build; see `Pointer`. Raises StoreUnavailable."""
+        """Store a label set, and begin its build; see `Pointer`. Raises StoreUnavailable."""
         entry = self.entries.get(name)
         served = entry.served.digest if entry and entry.served else None
         pointer = Pointer(
@@ -104,7 +106,7 @@ class Catalog:
             await self._builds.tidy(entry)
 
     async def delete(self, name: str) -> bool:
-        """False: there is none. Raises StoreUnavailable."""
+        """Delete a label set. False: there is no such set. Raises StoreUnavailable."""
         deleted = await self._shelf.forget(name)
         await self.refresh()
         return deleted
@@ -128,7 +130,7 @@ class Catalog:
         return await self._shelf.revision() != self._revision
 
     async def refresh(self) -> None:
-        """Make what is served, or on its way, what it should be.
+        """Make the served sets and the builds match the store and the files.
 
         Raises:
             StoreUnavailable: sets of the store stay as they are.

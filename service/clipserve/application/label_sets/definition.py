@@ -1,4 +1,4 @@
-"""A label set as it is defined: its fields, as a request in JSON has them, and a file; and what is made of them.
+"""The definition of a label set: its fields in a request or a file, its stored form, its digest and its version.
 
 docs/label-sets.md says what the fields mean.
 """
@@ -23,7 +23,7 @@ Number = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class LabelFields(BaseModel):
-    """A label with more than its name. `examples`: base64 or data URIs; in a file, names of files beside it."""
+    """A label with its options. `examples`: base64 or data URIs; in a file, names of files in its folder."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -43,7 +43,7 @@ _Label = Annotated[Annotated[str, Tag("name")] | Annotated[LabelFields, Tag("obj
 
 
 class LabelSetFields(BaseModel):
-    """A label set: what its labels are, and how they are scored."""
+    """A label set: its labels, and how they are scored."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -60,7 +60,7 @@ class LabelSetFields(BaseModel):
 
 
 class Definition(LabelSetFields):
-    """With all that was left to the model filled in: what is hashed, stored and built.
+    """A label set with the model's defaults filled in, to be hashed, stored and built.
 
     Its examples are the SHA-256 of their files.
     """
@@ -70,20 +70,20 @@ class Definition(LabelSetFields):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of all labels, the background at the end."""
+        """The names of all labels, the background at the end."""
         return (*(each.label for each in self.labels), *self.background)
 
     @property
     def examples(self) -> list[str]:
-        """Of all labels, in their order."""
+        """The examples of all labels, in the order of the labels."""
         return [image for label in self.labels for image in label.examples]
 
     def rows(self, digest: str) -> set[str]:
-        """The names of the rows that it is stored in: its own, and those of its examples."""
+        """The names of its rows in the store: `digest`, that of the definition, and those of its examples."""
         return {digest, *self.examples}
 
     def prompt_count(self, names: int | None = None) -> int:
-        """Texts to encode, of the first `names`, or of all."""
+        """The number of texts to encode for the first `names` names; None: for all."""
         return sum(map(len, self._templates()[:names]))
 
     def prompts(self, start: int) -> Iterator[tuple[str, ...]]:
@@ -101,15 +101,15 @@ class Definition(LabelSetFields):
 
     @classmethod
     def from_bytes(cls, stored: bytes) -> Definition:
-        """Raises ValueError: it is damaged, or a later version has written it."""
+        """Parse a stored definition. Raises ValueError: it is damaged, or of a later version of the service."""
         return cls.model_validate_json(stored)
 
 
 def digest_of(definition: bytes) -> str:
-    """What names a definition: a part of its SHA-256, in hexadecimal."""
+    """The name of a definition: 32 hexadecimal digits of its SHA-256."""
     return hashlib.sha256(definition).hexdigest()[:_DIGEST]
 
 
 def version_of(digest: str, fingerprint: str) -> str:
-    """What names the classifier that a model makes of a definition: 16 hexadecimal digits of a SHA-256."""
+    """The version of a label set: 16 hexadecimal digits of a SHA-256 of the digest and the fingerprint."""
     return hashlib.sha256(f"{digest}\n{fingerprint}".encode()).hexdigest()[:_VERSION]

@@ -1,4 +1,4 @@
-"""The prompts and examples of a label set, as embeddings: a piece at a time, behind all requests."""
+"""Encodes the prompts and examples of a label set, a piece at a time, with lower priority than requests."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ async def check_prompts(model: ServedModel, definition: Definition) -> None:
 
 
 async def check_examples(model: ServedModel, definition: Definition, images: Mapping[str, bytes]) -> None:
-    """Decode all examples; to encode them is left to the build. `images`: by their SHA-256.
+    """Decode all examples; the build encodes them later. `images`: by their SHA-256.
 
     Raises:
-        InvalidInput: one is no image, or over a limit of images; the index is that of its label.
+        InvalidInput: an example is not an image, or exceeds a limit; the index is that of its label.
     """
     await _of_examples(model, definition, images, model.images.check)
 
@@ -52,7 +52,7 @@ async def check_examples(model: ServedModel, definition: Definition, images: Map
 async def encode_examples(
     model: ServedModel, definition: Definition, images: Mapping[str, bytes]
 ) -> FloatArray:
-    """Float32 [E, D], of all examples in the order of their labels. `images`: by their SHA-256.
+    """The vectors of all examples, float32 [E, D], in the order of their labels. `images`: by their SHA-256.
 
     Raises:
         InvalidInput: see `check_examples`.
@@ -65,7 +65,7 @@ async def encode_examples(
 async def encode_prompts(
     model: ServedModel, definition: Definition, weights: Weights, account: Account
 ) -> AsyncIterator[Weights]:
-    """`weights` with more and more names, until it has all.
+    """Yield `weights` with the embeddings of more names after each piece, until it has all names.
 
     Raises:
         RateLimited, LabelSetFailed: see `Account.require`.

@@ -1,4 +1,4 @@
-"""One label set as a gateway has it."""
+"""The state of one label set in a gateway."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ _RETRY_SECONDS = 5.0  # where there is no progress to measure by
 
 @dataclass
 class LabelSet:
-    """The definition that a name is to have here, and what there is of it.
+    """The wanted definition of a name, and the state of its build.
 
     Attributes:
-        digest, version: of `definition`; empty: what is stored of it cannot be read.
-        pointer: what the store says of it; None: it comes from a file.
-        images: examples of a file, by their SHA-256; None: they are in the store.
-        served: what requests get, which is an older version while the set is built; None: nothing yet.
-        prompts, prompts_done: of `version`, to be encoded, and encoded.
-        failure: why it is not built, so far. `final`: trying again would change nothing.
-        account: what of its build is paid.
+        digest, version: of `definition`; empty: the stored definition is unreadable.
+        pointer: the pointer in the store; None: the set comes from a file.
+        images: the examples of a file, by their SHA-256; None: they are in the store.
+        served: the set that requests use, an older version during a build; None: there is none yet.
+        prompts, prompts_done: the number of prompts of `version`, and of those that are encoded.
+        failure: why the last build failed. `final`: whether a retry would fail too.
+        account: the rows of its build that are charged.
     """
 
     name: str
@@ -62,7 +62,7 @@ class LabelSet:
 
     @property
     def read_only(self) -> bool:
-        """Whether it comes from a file."""
+        """Whether the set comes from a file."""
         return self.images is not None
 
     @property
@@ -89,24 +89,24 @@ class LabelSet:
 
     @property
     def truncated_labels(self) -> tuple[str, ...]:
-        """Of `version`, once it is built."""
+        """The labels of `version` of which a prompt was cut; empty until it is built."""
         return self.served.truncated if self.served and self.ready else ()
 
     @property
     def loo(self) -> LeaveOneOut | None:
-        """Of `version`, once it is built."""
+        """The leave-one-out check of `version`; None until it is built."""
         return self.served.loo if self.served and self.ready else None
 
     @property
     def retry_after(self) -> float:
-        """Seconds until it is built, as far as progress tells."""
+        """The estimated seconds until the set is built, from its progress."""
         if not self.done:
             return _RETRY_SECONDS
         return max(1.0, (time.monotonic() - self.began) / self.done * (self.prompts - self.done))
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What is odd about the definition, for people."""
+        """Warnings about the definition, for people."""
         own, labels = self.definition, self.definition.labels
         with_examples = sum(bool(each.examples) for each in labels)
         odd = []
@@ -124,13 +124,13 @@ class LabelSet:
 
     @property
     def payer(self) -> str | None:
-        """The SHA-256 of the key that pays for its build; None: nobody does."""
+        """The SHA-256 of the key that pays for the build; None: it is free."""
         return self.pointer.payer if self.pointer and self.pointer.pays_for == self.version else None
 
     def is_settled(self, digest: str, pointer: Pointer | None) -> bool:
-        """Whether there is nothing to do for this definition, or it is being done. `pointer`: None: of a file.
+        """Whether this definition needs no new build. `pointer`: None: the set comes from a file.
 
-        One that is put again by another key is built for that one, and one that has failed for good is tried again.
+        A new build is needed if another key puts an unfinished set again, or if a finally failed set is put again.
         """
         before = self.pointer
         if self.digest != digest or self.read_only != (pointer is None):
@@ -140,20 +140,20 @@ class LabelSet:
         return self.ready or is_built_for or has_failed
 
     async def serve(self, digest: str, definition: Definition, weights: Weights | None) -> None:
-        """Serve this definition from now on, if there are the embeddings of all of it."""
+        """Serve this definition from now on, if `weights` has all its embeddings."""
         if weights and len(weights.texts) == len(definition.names):
             self.served = await asyncio.to_thread(
                 served_set, self.name, digest, definition, weights, self.model
             )
 
     def fail(self, error: ClipError, *, final: bool) -> None:
-        """It is not built, for this reason. `final`: trying again would change nothing."""
+        """Record why the build failed. `final`: whether a retry would fail too."""
         # Its frames, and those of what it came from, hold what was to be written.
         error.__traceback__ = error.__context__ = error.__cause__ = None
         self.failure, self.final = error, final
 
     def not_ready(self) -> LabelSetNotReady | LabelSetFailed:
-        """Why there is nothing to be served."""
+        """The error of a request for this set while no version is served."""
         if self.failure and self.final:
             return LabelSetFailed(f"{self.name} cannot be built: {self.error}")
         why = f" Its build has failed so far: {self.error}" if self.error else ""

@@ -1,7 +1,7 @@
-"""Label sets that are files: `pets.toml` or `pets.json` in a folder, such as a ConfigMap of Kubernetes.
+"""Label sets in files: `pets.toml` or `pets.json` in a folder, such as a ConfigMap of Kubernetes.
 
-A file holds what a request to put the set would; its examples are names of image files beside it. A file that
-cannot be read or is wrong is said in the log, and the set stays as it was.
+A file has the fields of a request to put the set; its examples are names of image files in the folder. If a file
+is unreadable or invalid, the log says so, and the set stays as it was.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Signature = dict[str, tuple[int, int, int]]  # name of a file -> inode, time of 
 
 @dataclass
 class Folder:
-    """The files of one folder, and the label sets that they were when they were last right."""
+    """The files of one folder, and the label sets of their last valid contents."""
 
     path: Path
     limits: RequestLimits
@@ -42,7 +42,7 @@ class Folder:
     _lost: bool = False
 
     async def read(self, models: Models) -> Mapping[str, LabelSet]:
-        """The label sets, by name; those whose file is wrong now, as they were. While no file changes, the same."""
+        """The label sets by name, from the last valid contents. The same object while no file changes."""
         return await asyncio.to_thread(self._sets_of, models)
 
     def _signature(self) -> Signature:

@@ -1,4 +1,4 @@
-"""The use cases of label sets, and the label sets that a classification uses."""
+"""The use cases of label sets, and the look-up of those that a classification uses."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SHOWN_NAMES = 10
 
 
 class LabelSets:
-    """Puts, shows, deletes and finds them. `started`: what was stored has been loaded, or could not be."""
+    """Puts, shows, deletes and finds label sets. `started`: whether `start` has returned."""
 
     def __init__(
         self,
@@ -44,24 +44,24 @@ class LabelSets:
         self.started = False
 
     async def start(self) -> None:
-        """Load what is stored; to be called when the models have started.
+        """Load the stored label sets. Call it after the models have started.
 
-        Without its store, the service starts too.
+        The service starts even if the store is not available.
         """
         await self._catalog.start()
         self.started = True
 
     async def aclose(self) -> None:
-        """End what `start` began."""
+        """Stop the builds and close the store."""
         await self._catalog.aclose()
 
     def find(self, names: Sequence[str]) -> list[ServedSet]:
-        """Each as it is served now. `names`: each a name, or name@version.
+        """The served label sets of these names. `names`: each a name, or name@version.
 
         Raises:
-            UnknownLabelSet: there is none of this name, or its version is another.
-            LabelSetNotReady: it is not built yet.
-            LabelSetFailed: it cannot be built.
+            UnknownLabelSet: there is no set of this name, or its version is another.
+            LabelSetNotReady: the set is not built yet.
+            LabelSetFailed: the set cannot be built.
             StoreUnavailable: the store has not been read yet.
         """
         found = [self._find(*each.partition("@")[::2]) for each in names]
@@ -78,14 +78,13 @@ class LabelSets:
         return copy(self._entry(name))
 
     async def put(self, request: PutRequest) -> LabelSet:
-        """Keep a label set, in place of the one of its name, and build it.
+        """Store a label set, which replaces the one of its name, and build it.
 
-        It answers when the set is built, or after two seconds. The caller's key pays for the build. What a set
-        cannot be made of is found before anything is kept. Of two at the same time, the last is kept; both get the
-        state that is then.
+        Returns when the set is built, or after two seconds. The caller's key pays for the build. All checks come
+        before the set is stored. Of two concurrent puts of a name the last wins, and both return its state.
 
         Raises:
-            InvalidInput: it is over a limit, a prompt has too many tokens, an example is no image.
+            InvalidInput: the set exceeds a limit, a prompt has too many tokens, or an example is not an image.
             UnknownModel, WrongFingerprint: its model is not served.
             LabelSetReadOnly: the name is that of a file.
             StoreUnavailable, BackendUnavailable, BackendFailed: see `clipserve.errors`.
@@ -112,7 +111,7 @@ class LabelSets:
         return self.get(request.name)
 
     async def delete(self, name: str) -> None:
-        """Forget a label set. Raises UnknownLabelSet, LabelSetReadOnly, StoreUnavailable."""
+        """Delete a label set. Raises UnknownLabelSet, LabelSetReadOnly, StoreUnavailable."""
         check_name(name)
         self._check_loaded()
         self._check_writable(name)

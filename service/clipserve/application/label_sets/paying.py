@@ -1,7 +1,7 @@
-"""What a build costs the key that has put the label set: a row for each prompt and each example.
+"""Charges a build to the key that put the label set: a row for each prompt and each example.
 
-A build takes longer than a request may, and so it waits for the rate instead of being refused. It lets other builds
-go on meanwhile.
+A build may take longer than a request, so it waits for the rate instead of being refused. Other builds continue
+meanwhile.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ Charge = Callable[[int], Awaitable[None]]
 
 @dataclass
 class Account:
-    """Rows that are paid and not encoded yet. `charge` takes them from the rate; None: they cost nothing.
+    """Rows that are charged and not encoded yet. `charge` takes them from the rate; None: they are free.
 
-    They are paid one at a time: so a key pays for what is more than its rate allows at once, and goes on with other
-    requests beside it.
+    Rows are charged one at a time. So a key can pay for more than its rate allows at once, and can still send other
+    requests.
     """
 
     charge: Charge | None = None
@@ -29,11 +29,11 @@ class Account:
     needed: int = 0
 
     async def require(self, rows: int) -> None:
-        """Before so many rows are encoded; then `spend` them.
+        """Charge `rows` before they are encoded. Call `spend` afterwards.
 
         Raises:
-            RateLimited: the rate has no room for all of them now; `save` until it has.
-            LabelSetFailed: the key is not known any more.
+            RateLimited: the rate does not allow all of them now; call `save` to wait.
+            LabelSetFailed: the key was removed.
         """
         self.needed = rows
         try:
@@ -46,9 +46,9 @@ class Account:
             ) from None
 
     def spend(self, rows: int) -> None:
-        """They are encoded."""
+        """`rows` were encoded."""
         self.paid = max(0, self.paid - rows)
 
     async def save(self) -> None:
-        """Until what was required last is paid. Raises LabelSetFailed."""
+        """Wait until the rows of the last `require` are charged. Raises LabelSetFailed."""
         await when_there_is_room(partial(self.require, self.needed))

@@ -1,17 +1,17 @@
-"""What the rows of the store mean.
+"""The rows of the store.
 
     definitions   name/digest           a Definition
     images        name/SHA-256          the file of an example
-    weights       name/version          Weights: the embeddings so far, which grow until there is one of each name
-    builds        name/version          Build: how far they are, and who works on them
-    sets          name                  Pointer: which definition is meant, and which was before
+    weights       name/version          Weights: the embeddings so far, until each name has one
+    builds        name/version          Build: the progress, and the gateway that builds
+    sets          name                  Pointer: the wanted definition, and the previous one
 
-A definition, an image and the embeddings of a version are what their names say, whoever writes them: to write
-them twice changes nothing. Only the pointer decides what is served. A row of `builds` is a hint, which may be
-wrong: then two gateways make the same embeddings, or one makes them again.
+The name of a definition, an image or the weights of a version determines the content: writing them twice changes
+nothing. Only the pointer decides what is served. A row of `builds` is a hint, which may be wrong: then two gateways
+compute the same embeddings, or one computes them again.
 
 A version belongs to a definition and to a model's fingerprint. So gateways with different models, or in the middle
-of an upgrade, share one store: each builds and serves the version of its own.
+of an upgrade, share one store: each builds and serves its own version.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from clipserve.clip.zeroshot import FloatArray
 
 
 class _Row(BaseModel, frozen=True):
-    """As JSON. Fields that a later version has added are left out when it is read."""
+    """A row as JSON. Reading ignores unknown fields, which a later version of the service may have added."""
 
     def to_bytes(self) -> bytes:
         return self.model_dump_json().encode()
 
     @classmethod
     def found(cls, stored: bytes | None) -> Self | None:
-        """None: there is no such row, or it is damaged."""
+        """Parse a row. None: the row is missing or damaged."""
         try:
             return None if stored is None else cls.model_validate_json(stored)
         except ValueError:
@@ -44,10 +44,14 @@ class _Row(BaseModel, frozen=True):
 
 
 class Pointer(_Row):
-    """`digest`: of the definition that is wanted. `previous`: that of the one that is served until then.
+    """The definition of a label set's name.
 
-    `size`: bytes that the set takes, or will. `put`: when it was, seconds since 1970. `payer`: the SHA-256 of the
-    key that put it, which pays for the build of `pays_for`, a version, and of no other.
+    Attributes:
+        digest: of the wanted definition.
+        previous: the digest of the definition that is served until the wanted one is built.
+        size: the bytes of the set when it is built.
+        put: the time of the put, seconds since 1970.
+        payer: the SHA-256 of the key that put it, and pays for the build of the version `pays_for` only.
     """
 
     digest: str
@@ -59,9 +63,13 @@ class Pointer(_Row):
 
 
 class Build(_Row):
-    """`done` of `total` prompts. `owner` works on it, and is believed to until `until`, seconds since 1970.
+    """The progress of a build. Times are seconds since 1970.
 
-    `built`: when it was, seconds since 1970; None: it is not. `of_file`: the set is a file, and has no pointer.
+    Attributes:
+        done: the encoded prompts, of `total`.
+        owner: the gateway that builds. Its lease ends at `until`.
+        built: when the build ended; None: it has not.
+        of_file: whether the set comes from a file, and so has no pointer.
     """
 
     digest: str
@@ -75,11 +83,11 @@ class Build(_Row):
 
 @dataclass(frozen=True)
 class Weights:
-    """Embeddings of a definition; while it is built, of its first names only.
+    """The embeddings of a definition; during its build, of its first names only.
 
     Attributes:
-        texts: float32 [n, D], of each name's prompts.
-        truncated: bool [n], whether one of them was.
+        texts: float32 [n, D], for each name the mean of its prompts.
+        truncated: bool [n], whether one of these prompts was cut.
         examples: float32 [E, D], of all examples in the order of their labels.
     """
 
@@ -89,11 +97,11 @@ class Weights:
 
     @classmethod
     def none(cls, examples: FloatArray) -> Weights:
-        """Nothing but the examples."""
+        """The embeddings of the examples, without those of any name."""
         return cls(np.zeros((0, examples.shape[1]), np.float32), np.zeros(0, np.bool_), examples)
 
     def more(self, texts: FloatArray, truncated: npt.NDArray[np.bool_]) -> Weights:
-        """With the next names."""
+        """These embeddings, and those of the next names."""
         return replace(
             self,
             texts=np.concatenate([self.texts, texts]),
@@ -101,7 +109,7 @@ class Weights:
         )
 
     def fit(self, definition: Definition, dim: int) -> bool:
-        """Whether they can be those of the first names of this definition, or of all."""
+        """Whether shapes and dtypes fit this definition, or its first names."""
         done = len(self.texts)
         return (
             self.texts.shape == (done, dim)
@@ -118,7 +126,7 @@ class Weights:
 
     @classmethod
     def from_bytes(cls, stored: bytes) -> Weights | None:
-        """None: they are damaged."""
+        """Parse stored embeddings. None: they are damaged."""
         try:
             with np.load(io.BytesIO(stored), allow_pickle=False) as arrays:
                 return cls(arrays["texts"], arrays["truncated"], arrays["examples"])

@@ -1,8 +1,8 @@
 """Label sets in Redis, for services of several machines.
 
-A hash holds all rows of a kind, and what is changed in one step is a transaction or a script. The keys share a hash
-tag, so that a cluster has them on one node, as these demand. For label sets to last, Redis must write to disk
-(`appendonly yes`) and throw nothing away (`maxmemory-policy noeviction`).
+A hash holds all rows of a kind, and each change is a transaction or a script. These need all keys on one node of a
+cluster, so the keys share a hash tag. To keep label sets, Redis must write to disk (`appendonly yes`) and evict
+nothing (`maxmemory-policy noeviction`).
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ _DELETE_WHEN_FULL = "#!lua flags=allow-oom\n" + _DELETE
 
 
 class RedisStore:
-    """A `Store` in Redis. A change that took too long may still be made."""
+    """A `Store` in Redis. A change that timed out may still be made."""
 
     def __init__(self, url: str) -> None:
-        """`url`: redis:// or rediss://, a password in it as usual. The first call connects."""
+        """`url`: redis:// or rediss://, with the password. The first call connects."""
         pool = ConnectionPool.from_url(
             url,
             socket_timeout=_VALUE_SECONDS,

@@ -1,4 +1,4 @@
-"""What may be asked of label sets, checked before anything is computed."""
+"""The request to put a label set, and its checks, which come before any computation."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ MAX_ID = 128  # characters
 
 @dataclass(frozen=True)
 class LabelSetLimits:
-    """`max_label_sets` and `max_label_sets_bytes` are of all, the others of one; see these settings."""
+    """`max_label_sets` and `max_label_sets_bytes` limit all sets together, the others one set."""
 
     max_label_sets: int = 1_000
     max_label_sets_bytes: int = 256_000_000
@@ -41,17 +41,17 @@ class LabelSetLimits:
 
 @dataclass(frozen=True)
 class PutRequest(Choice):
-    """A label set to be kept under a name. `examples`: of each label, image files, or why there are none."""
+    """A label set to store under a name. `examples`: for each label image files, or their errors."""
 
     name: str
     fields: LabelSetFields
     examples: Sequence[Sequence[ImageInput]]
 
     def resolved(self, manifest: ModelManifest, limits: RequestLimits, own: LabelSetLimits) -> Resolved:
-        """With all that is left to the model filled in.
+        """Check the label set, and fill in the model's defaults.
 
         Raises:
-            InvalidInput and its kinds: it is not within the limits, or it makes no sense.
+            InvalidInput and its subclasses: the set exceeds a limit, or is invalid.
         """
         check_name(self.name)
         fields = self.fields
@@ -86,7 +86,7 @@ class PutRequest(Choice):
 
 
 class Resolved(NamedTuple):
-    """`stored`: the definition's bytes. `digest`: theirs. `images`: its examples, by their SHA-256."""
+    """A checked label set. `stored`: the definition's bytes. `digest`: of these. `images`: by their SHA-256."""
 
     definition: Definition
     stored: bytes
@@ -95,7 +95,7 @@ class Resolved(NamedTuple):
 
 
 def put_request(name: str, fields: LabelSetFields, image: Callable[[str], ImageInput]) -> PutRequest:
-    """`image`: what a front writes in `examples` -> the image."""
+    """Make a request. `image`: an entry of `examples` in the front's form -> the image."""
     examples = [
         [*map(image, each.examples)] if isinstance(each, LabelFields) else [] for each in fields.labels
     ]
@@ -105,7 +105,7 @@ def put_request(name: str, fields: LabelSetFields, image: Callable[[str], ImageI
 
 
 def check_name(name: str) -> None:
-    """Raises InvalidInput: it is no name of a label set."""
+    """Raises InvalidInput: the name of the label set is malformed."""
     if not NAME.fullmatch(name):
         raise InvalidInput(
             "the name of a label set has 1 to 64 letters, digits, dots, hyphens and underscores, of ASCII, and "
@@ -114,7 +114,7 @@ def check_name(name: str) -> None:
 
 
 def of_example(error: ClipError, label: int, example: int) -> ClipError:
-    """The error of an example image, as one of its label's."""
+    """The error of an example image, as an error of its label."""
     own = error.at(label)
     own.detail = f"example {example} of label {label}: {error.detail}"
     own.args = (own.detail,)

@@ -1,4 +1,4 @@
-"""A label set that is ready: its classifier, and how a request is answered with it."""
+"""A label set that is ready: its classifier, and the ranking of a request with it."""
 
 from __future__ import annotations
 
@@ -17,9 +17,14 @@ from clipserve.clip.zeroshot import FloatArray, ZeroShotClassifier
 
 @dataclass(frozen=True)
 class ServedSet:
-    """`digest`: of `definition`. `truncated`: labels with a prompt that was cut. `loo`: of its examples, if any.
+    """A built label set.
 
-    `ids` and `thresholds`: of each label, [K]; empty and None: no label has one.
+    Attributes:
+        digest: of `definition`.
+        truncated: the labels of which a prompt was cut.
+        loo: the leave-one-out check of its examples, if any.
+        ids: of each label, [K]; empty: no label has one.
+        thresholds: of each label, [K]; None: no label has one.
     """
 
     name: str
@@ -33,7 +38,7 @@ class ServedSet:
     thresholds: FloatArray | None
 
     def ranking(self, asked: ScoreOptions) -> Ranking:
-        """What a request says comes before what the set says."""
+        """The ranking of a request. Its options take precedence over those of the set."""
         own = self.definition
         return Ranking(
             asked.scoring or own.scoring,
@@ -48,7 +53,7 @@ class ServedSet:
 def served_set(
     name: str, digest: str, definition: Definition, weights: Weights, model: ServedModel
 ) -> ServedSet:
-    """`weights`: of all names of `definition`."""
+    """Make the served set of a definition. `weights`: the embeddings of all its names."""
     examples, classifier = _joined(definition, weights)
     loo = leave_one_out(weights.texts, examples, classifier, definition.example_weight)
     truncated = (each for each, was in zip(definition.names, weights.truncated, strict=True) if was)

@@ -1,4 +1,4 @@
-"""The records of label sets in a store: read, written, and deleted when no pointer leads to them any more."""
+"""Reads and writes the records of label sets in a store, and deletes those that no pointer refers to."""
 
 from __future__ import annotations
 
@@ -15,38 +15,38 @@ _VERSIONS = 3
 
 
 class Shelf:
-    """All methods raise StoreUnavailable."""
+    """The records of one store. All methods raise StoreUnavailable."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
     async def revision(self) -> int:
-        """Another one after each change."""
+        """See `Store.revision`."""
         return await self._store.revision()
 
     async def pointers(self) -> dict[str, Pointer | None]:
-        """By the names of the sets; None: it is damaged."""
+        """The pointers by the names of their sets. None: a pointer is damaged."""
         rows = await self._store.get("sets", await self._store.names("sets"))
         return {name: Pointer.found(row) for name, row in rows.items()}
 
     async def definition(self, name: str, digest: str) -> Definition:
-        """Raises ValueError: it is not there, or it is damaged."""
+        """A stored definition. Raises ValueError: it is missing or damaged."""
         row = await self._row("definitions", f"{name}/{digest}")
         if row is None:
             raise ValueError("there is no such definition")
         return await asyncio.to_thread(Definition.from_bytes, row)
 
     async def images(self, name: str, digests: Iterable[str]) -> dict[str, bytes]:
-        """Those that are there, by their SHA-256."""
+        """The stored images among these, by their SHA-256."""
         rows = await self._store.get("images", [f"{name}/{digest}" for digest in digests])
         return {key.removeprefix(f"{name}/"): file for key, file in rows.items()}
 
     async def build(self, name: str, version: str) -> Build | None:
-        """None: it is not there, or damaged."""
+        """The row of a build. None: it is missing or damaged."""
         return Build.found(await self._row("builds", f"{name}/{version}"))
 
     async def weights(self, name: str, version: str, definition: Definition, dim: int) -> Weights | None:
-        """None: they are not there, damaged, or not those of the definition. They are made again then."""
+        """The stored embeddings. None: they are missing, damaged or do not fit the definition: build them again."""
         row = await self._row("weights", f"{name}/{version}")
         weights = None if row is None else await asyncio.to_thread(Weights.from_bytes, row)
         return weights if weights and weights.fit(definition, dim) else None
@@ -54,10 +54,10 @@ class Shelf:
     async def keep(
         self, name: str, pointer: Pointer, definition: bytes, images: Mapping[str, bytes], announced: Build
     ) -> None:
-        """From now on this is the definition of its name. If others put it at the same time, the last is kept.
+        """Store a definition under its name. Of concurrent calls the last wins.
 
-        The same definition again is written again: so a damaged row is mended. `images`: by their SHA-256.
-        `announced`: if nothing is known of its build yet.
+        The rows of an equal definition are written again, which repairs damaged ones. `images`: by their SHA-256.
+        `announced`: the row of the build, written if there is none.
         """
         build = f"{name}/{pointer.pays_for}"
         rows: dict[Key, bytes] = {("images", f"{name}/{image}"): file for image, file in images.items()}
@@ -68,9 +68,9 @@ class Shelf:
         await self._store.put(rows)
 
     async def drop_unused(self, name: str, used: Collection[str], built: str | None = None) -> None:
-        """Delete definitions and images but those `used`; once a version is `built`, older embeddings too.
+        """Delete the definitions and images that are not in `used`; if a version is `built`, older embeddings too.
 
-        Nothing is deleted if the pointer leads to something else by now: whoever has put that calls this again.
+        If the pointer refers to another definition by now, nothing is deleted: the put of that one calls this too.
         """
 
         async def unused() -> list[Key]:
@@ -89,7 +89,7 @@ class Shelf:
         await self._delete(unused)
 
     async def report(self, name: str, version: str, build: Build, weights: Weights | None) -> None:
-        """How far a build is. If the set was replaced or deleted meanwhile, nothing of it is left behind."""
+        """Store the progress of a build. If the set was replaced or deleted meanwhile, delete its rows."""
         key = f"{name}/{version}"
         rows: dict[Key, bytes] = {("builds", key): build.to_bytes()}
         if weights:
@@ -105,7 +105,7 @@ class Shelf:
             await self._delete(left_behind)
 
     async def forget(self, name: str) -> bool:
-        """Delete all of a label set; False: there is none."""
+        """Delete all rows of a label set. False: there is no such set."""
 
         async def everything() -> list[Key]:
             if await self._row("sets", name) is None:
@@ -115,9 +115,9 @@ class Shelf:
         return await self._delete(everything)
 
     async def drop_orphans(self, files: Collection[str]) -> None:
-        """Delete what a gateway that was killed has left of sets that are gone. `files`: names of those in files.
+        """Delete the rows that a killed gateway left of deleted sets. `files`: the names of sets in files.
 
-        Another gateway's files may be others; their builds say so.
+        Another gateway may have other files; rows of `builds` with `of_file` protect their sets.
         """
 
         async def orphans() -> list[Key]:
@@ -129,7 +129,7 @@ class Shelf:
         await self._delete(orphans)
 
     async def aclose(self) -> None:
-        """Give back connections."""
+        """Close the store."""
         await self._store.aclose()
 
     async def _delete(self, unused: Callable[[], Awaitable[list[Key]]]) -> bool:

@@ -1,11 +1,11 @@
-"""Label sets in a file, for the services of one machine.
+"""Label sets in an SQLite file, for the services of one machine.
 
-SQLite does what is hard: a change is whole or not there, also after a crash, and processes take turns. Two rules
-are ours. Nothing is made before the first put, so that a service without label sets leaves no file. And each call
-looks whether the file is still the one that is open: one that was moved away or put back is noticed.
+SQLite makes changes atomic, also across a crash, and serializes processes. Two rules are ours. The first put makes
+the file, so that a service without label sets leaves none. Each call checks whether the open file is still the one
+at the path, so that a file that was moved away or restored is noticed.
 
-To delete takes room too, for the journal: on a disk that is full nothing could be deleted to make room. So a file
-beside it keeps a little in reserve, which is given up for that.
+A deletion needs disk space for the journal, so on a full disk nothing could be deleted. A second file therefore
+reserves some space, and is removed for the deletion.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ class NewerSchema(Exception):
 
 
 class SqliteStore:
-    """A `Store` in `label-sets.sqlite`, which any number of processes of one machine may have open."""
+    """A `Store` in `label-sets.sqlite`, which any number of processes of one machine may open."""
 
     def __init__(self, folder: Path) -> None:
-        """`folder`: on a local disk; it and the file are made at the first put."""
+        """`folder`: on a local disk. The first put makes it and the file."""
         self._path = folder.absolute() / FILE
         self._reserve = self._path.with_suffix(".reserve")
         self._thread = DaemonExecutor(1, "label-sets")  # whatever follows is of this thread alone

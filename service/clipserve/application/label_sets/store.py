@@ -1,7 +1,7 @@
-"""Where label sets are kept: rows of bytes, which `label_sets.records` gives a meaning.
+"""The interface of stores for label sets. A store sees rows of bytes; `label_sets.records` defines them.
 
-All rows but a set's pointer are named by what they are made of, and so nobody can write a wrong one. A store needs
-no more than to write some rows at once, and to delete only if nothing has changed since that was decided.
+The name of each row, except a pointer's, determines its content, so concurrent writers agree. A store must write
+several rows atomically, and delete rows only if nothing has changed since the revision that the caller read.
 """
 
 from __future__ import annotations
@@ -26,29 +26,29 @@ class Store(Protocol):
     """
 
     async def revision(self) -> int:
-        """A number that is another one after each change, by whichever process. Asked several times a second."""
+        """A number that differs after each change by any process. It is read several times a second."""
 
     async def names(self, kind: Kind) -> list[str]:
         """The names of all rows of this kind."""
 
     async def get(self, kind: Kind, names: Collection[str]) -> dict[str, bytes]:
-        """The values of these rows, of one moment; those that are not there are left out."""
+        """The values of these rows, from one snapshot. Missing rows are left out."""
 
     async def put(self, rows: Mapping[Key, bytes]) -> None:
-        """Write them in one step: a reader, or a start after a crash, finds all of them or none."""
+        """Write rows atomically: a reader, or a start after a crash, finds all of them or none."""
 
     async def delete(self, keys: Collection[Key], revision: int) -> bool:
-        """Delete them in one step. False: the revision is not this one any more, and nothing is deleted."""
+        """Delete rows atomically. False: the revision has changed, and nothing is deleted."""
 
     async def aclose(self) -> None:
-        """Give back connections."""
+        """Close the connections."""
 
 
 def revision_step() -> int:
-    """What a change adds to the revision: 1 to 2**31, at random.
+    """The increment of the revision by one change: 1 to 2**31, at random.
 
-    With steps of 1, a store that was emptied, or put back from a copy, would come to numbers again that stood for
-    other rows. The revision stays below 2**63 for four billion changes at least.
+    With steps of 1, a store that was emptied or restored from a copy would repeat revisions that stood for other
+    rows. The revision stays below 2**63 for at least four billion changes.
     """
     return secrets.randbelow(2**31) + 1
 
@@ -56,19 +56,19 @@ def revision_step() -> int:
 class Failures:
     """Turns errors of a library into StoreUnavailable, and logs the first of each kind.
 
-    A kind is logged again when a call has succeeded in between: a store is asked twice a second, and may be away
-    for hours. So calls that can fail while others succeed, as changes on a full disk, have an object of their own.
+    A kind is logged again only after a call has succeeded: a store is read several times a second, and may be down
+    for hours. So calls that can fail while others succeed, such as changes on a full disk, need a separate object.
     """
 
     def __init__(self, kinds: tuple[type[Exception], ...], advice: Callable[[Exception], str]) -> None:
-        """`kinds`: the errors that are meant. `advice`: what to do about one, for people who cannot see the log."""
+        """`kinds`: the errors to translate. `advice`: what to do about one, for people who cannot see the log."""
         self._kinds = kinds
         self._advice = advice
         self._logged: set[tuple[str, str]] = set()
 
     @contextmanager
     def translated(self) -> Iterator[None]:
-        """Around one call of the store."""
+        """Wrap one call of the store in this block."""
         try:
             yield
         except self._kinds as error:
