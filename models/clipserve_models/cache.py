@@ -18,13 +18,14 @@ def in_cache(name: str) -> Path:
     return _settings().cache_dir / name
 
 
-def _folder_of(model: Path) -> Path:
-    return find(model, _settings())
+def folder_of(model: Path | None) -> Path | None:
+    """Of an artifact by its folder or its name in the cache. Raises ArtifactError: there is none of this name."""
+    return None if model is None else find(model, _settings())
 
 
 # A command gets the folder.
 Artifact = Annotated[
-    Path, typer.Argument(help="An artifact: its folder, or its name in the cache.", callback=_folder_of)
+    Path, typer.Argument(help="An artifact: its folder, or its name in the cache.", callback=folder_of)
 ]
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from clipserve.clip.manifest import ModelManifest, Source
 from clipserve_models.catalog import Entry
-from clipserve_models.errors import ModelsError, first_line, not_from_hub
+from clipserve_models.errors import ModelsError, first_line, not_from_hub, not_installed
 
 _PREPROCESSING = ("mean", "std", "interpolation", "resize_mode")
 
@@ -68,6 +68,16 @@ def load(entry: Entry, *, weights: Path | None, random_weights: bool, seed: int)
     return model.eval(), source
 
 
+def tokenizer_of(model_name: str) -> Any:
+    """open_clip's own. Raises ModelsError: it needs a package or files that are not there."""
+    try:
+        return open_clip.get_tokenizer(model_name)
+    except ImportError as error:  # open_clip imports transformers only for the tokenizers that need it
+        raise not_installed(error) from None
+    except Exception as error:  # transformers, huggingface_hub and httpx each have exceptions of their own
+        raise not_from_hub(f"the tokenizer of {model_name}", error) from None
+
+
 def normalized(model: Any, pixels: npt.NDArray[np.uint8]) -> Tensor:
     """What the model's own preprocessing makes of pixels at its size: [N, S, S, 3] -> float32 [N, 3, S, S]."""
     config = model.visual.preprocess_cfg
@@ -82,7 +92,7 @@ def check_origin(manifest: ModelManifest, weights: Path | None) -> None:
         raise ModelsError(
             f"{manifest.name} does not say which model of open_clip it was exported from ({source.checkpoint}): "
             "its weights cannot be loaded again. Export it again if it was exported by an earlier version; a model "
-            "that open_clip does not have can have no fp16 variant."
+            "that open_clip does not have has no fp16 variant, and cannot be a reference."
         )
     if not (source.random_weights or source.pretrained or weights):
         raise ModelsError(

@@ -1,9 +1,9 @@
 """Checkpoint -> artifact.
 
-Only this module, `checkpoint` and `towers` import torch and open_clip. The graphs are traced from open_clip's
-modules, which are wrapped to keep the contract of `clipserve.clip.artifact`. The expected vectors are computed by
-the unchanged open_clip model, with texts padded to the full context length: the comparison at the end also checks
-the wrapping.
+Only what this module imports, and `evaluation.reference`, import torch and open_clip. The graphs are traced from
+open_clip's modules, which are wrapped to keep the contract of `clipserve.clip.artifact`. The expected vectors are
+computed by the unchanged open_clip model, with texts padded to the full context length: the comparison at the end
+also checks the wrapping.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import open_clip
 import torch
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
@@ -28,7 +27,7 @@ from clipserve.clip.tokenizer import Tokenizer, load_tokenizer
 from clipserve_models import checkpoint, verify
 from clipserve_models.artifact import checksums, replacing, write_manifest
 from clipserve_models.catalog import RANDOM, Entry
-from clipserve_models.errors import ModelsError, not_from_hub, not_installed
+from clipserve_models.errors import ModelsError
 from clipserve_models.tokenizer_json import convert
 from clipserve_models.towers import simplify, text_encoder
 from clipserve_models.tracing import trace_image, trace_text
@@ -101,12 +100,7 @@ def _write_tokenizer(model_name: str, folder: Path, *, trims: bool) -> tuple[Tex
     Raises:
         ModelsError: open_clip's tokenizer cannot be loaded or converted, or the two give different ids.
     """
-    try:
-        original = open_clip.get_tokenizer(model_name)
-    except ImportError as error:  # open_clip imports transformers only for the tokenizers that need it
-        raise not_installed(error) from None
-    except Exception as error:  # transformers, huggingface_hub and httpx each have exceptions of their own
-        raise not_from_hub(f"the tokenizer of {model_name}", error) from None
+    original = checkpoint.tokenizer_of(model_name)
     converted = convert(original)
     converted.tokenizer.save(str(folder / TOKENIZER), pretty=False)
     text = TextSpec(

@@ -100,11 +100,15 @@ class Asker:
     async def vector(self, work: Item | str) -> Floats:
         """Of an image, or of a caption: float32 [D]."""
         if isinstance(work, Item):
-            return (await self._asked(work.id, self._clip.embed_image(await _file(work)))).vector
+            return (
+                await self._asked(work.id, self._clip.embed_image(await asyncio.to_thread(file_of, work)))
+            ).vector
         return (await self._asked(repr(work), self._clip.embed_text(work, truncate=True))).vector
 
     async def _labelled(self, item: Item, question: ClassifyRequest) -> Labelled:
-        return await self._asked(item.id, self._clip.classify_image(await _file(item), question))
+        return await self._asked(
+            item.id, self._clip.classify_image(await asyncio.to_thread(file_of, item), question)
+        )
 
     async def _asked(self, what: str, answer: Coroutine[None, None, T]) -> T:
         try:
@@ -113,8 +117,9 @@ class Asker:
             raise ModelsError(f"{what}: {error}") from None
 
 
-async def _file(item: Item) -> bytes:
+def file_of(item: Item) -> bytes:
+    """Raises ModelsError: it cannot be read."""
     try:
-        return await asyncio.to_thread(as_file, item.image)
+        return as_file(item.image)
     except ItemFailed as error:
         raise ModelsError(f"{item.id}: {error}") from None

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from clipserve.commands.opening import IN_FLIGHT, InFlight, Key, Model, open_clip
 from clipserve.commands.printing import say
 from clipserve.commands.running import run
-from clipserve_models.cache import Artifact
+from clipserve_models.cache import Artifact, folder_of
+from clipserve_models.errors import not_installed
+
+if TYPE_CHECKING:
+    from clipserve_models.evaluation.agreement import Original
 
 
 def evaluate(
@@ -43,6 +48,19 @@ def evaluate(
             help="A data set with a published figure (`cifar10`): chooses its classes and templates, and compares."
         ),
     ] = None,
+    reference: Annotated[
+        Path | None,
+        typer.Option(
+            help="An artifact: compare with the model of open_clip that it was exported from, in PyTorch.",
+            callback=folder_of,
+        ),
+    ] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            help="Of --reference: its weights, if `export` was given a file.", exists=True, dir_okay=False
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(help="A folder for report.md, report.json and the answers, so that it can go on."),
@@ -62,13 +80,16 @@ def evaluate(
 
     Prints the report. With --out the same command goes on where an earlier one was interrupted.
     """
-    from clipserve_models.evaluation.measuring import JOURNAL, Plan
+    from clipserve_models.evaluation.measuring import JOURNAL, VECTORS, Plan
     from clipserve_models.evaluation.measuring import evaluate as measure
     from clipserve_models.evaluation.presets import preset_of
 
-    plan = Plan(data, classes, tuple(template or ()), label_set, preset_of(preset) if preset else None, out)
+    chosen = preset_of(preset) if preset else None
+    original = _original(reference, weights) if reference else None
+    plan = Plan(data, classes, tuple(template or ()), label_set, chosen, out, original)
     if restart and out:
-        (out / JOURNAL).unlink(missing_ok=True)
+        for answers in (JOURNAL, VECTORS):
+            (out / answers).unlink(missing_ok=True)
 
     async def evaluated() -> int:
         async with open_clip(None if in_process else url, key, model, in_flight, exact=True) as clip:
@@ -81,6 +102,15 @@ def evaluate(
         evaluated(),
         f"interrupted. The answers so far are in {out}: the same command goes on." if out else "interrupted.",
     )
+
+
+def _original(folder: Path, weights: Path | None) -> Original:
+    try:
+        from clipserve_models.evaluation.reference import Reference
+    except ModuleNotFoundError as error:
+        raise not_installed(error) from None
+    logging.disable(logging.WARNING)  # open_clip logs a lot
+    return Reference(folder, weights)
 
 
 def card(

@@ -37,13 +37,13 @@ def of_labels(
         "images": len(items),
         "classes": len(labels),
         "classes_that_occur": int(right.any(axis=0).sum()),
-        "top1": _share(metrics.recall_at(found, 1)),
+        "top1": rounded(metrics.recall_at(found, 1)),
     }
     if len(labels) > 5:
-        figures["top5"] = _share(metrics.recall_at(found, 5))
+        figures["top5"] = rounded(metrics.recall_at(found, 5))
     if (right.sum(axis=1) > 1).any():
-        return figures | {"mean_average_precision": _share(metrics.mean_average_precision(logits, right))}
-    figures["mean_per_class"] = _share(metrics.mean_per_class(truths, hits))
+        return figures | {"mean_average_precision": rounded(metrics.mean_average_precision(logits, right))}
+    figures["mean_per_class"] = rounded(metrics.mean_per_class(truths, hits))
     figures["calibration"] = _calibration(logits, scores, truths, hits)
     figures["confusions"] = _confusions(truths, np.where(np.isneginf(logits.max(axis=1)), -1, said), labels)
     figures["surest_mistakes"] = _mistakes(items, scores, truths, said, hits, labels)
@@ -66,9 +66,9 @@ def of_captions(rows: Floats, captions: Sequence[int]) -> Figures:
     return {
         "images": len(images),
         "captions": len(texts),
-        "captions_of_an_image": {f"recall_at_{k}": _share(metrics.recall_at(to_text, k)) for k in _RECALLS},
-        "image_of_a_caption": {f"recall_at_{k}": _share(metrics.recall_at(to_image, k)) for k in _RECALLS},
-        "mean_recall_at_1": _share(both),
+        "captions_of_an_image": {f"recall_at_{k}": rounded(metrics.recall_at(to_text, k)) for k in _RECALLS},
+        "image_of_a_caption": {f"recall_at_{k}": rounded(metrics.recall_at(to_image, k)) for k in _RECALLS},
+        "mean_recall_at_1": rounded(both),
     }
 
 
@@ -79,10 +79,10 @@ def _calibration(logits: Floats, scores: Floats, truths: Numbers, hits: Flags) -
     temperature = metrics.best_temperature(logits, truths)
     then = metrics.largest_shares(logits, temperature)
     return {
-        "mean_score": _share(float(scores.mean(dtype=np.float64))),
-        "error": _share(metrics.calibration_error(scores, hits)),
+        "mean_score": rounded(float(scores.mean(dtype=np.float64))),
+        "error": rounded(metrics.calibration_error(scores, hits)),
         "best_temperature": round(temperature, 4),
-        "error_at_best_temperature": _share(metrics.calibration_error(then, hits)),
+        "error_at_best_temperature": rounded(metrics.calibration_error(then, hits)),
     }
 
 
@@ -110,6 +110,6 @@ def _mistakes(
     ]
 
 
-def _share(value: float) -> float:
-    """To the millionth: the last bits of a vector depend on its batch, and a report is the same again."""
-    return round(value, 6)
+def rounded(value: float | np.floating[Any]) -> float:
+    """A share or a cosine to the millionth: the last bits of a vector depend on its batch, a report must not."""
+    return round(float(value), 6)

@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import accumulate, chain
 from pathlib import Path
 
 from clipserve.application.requests import ClassifyRequest
 from clipserve.client.methods import AsyncMethods
+from clipserve.clip.prompts import expand, fill
 from clipserve.commands.progress import Shown
 from clipserve_models.errors import ModelsError
-from clipserve_models.evaluation.asking import Asker, answer_all
+from clipserve_models.evaluation.agreement import Answers, Asked, Original, beside, first_of, oddities
+from clipserve_models.evaluation.asking import Asker, answer_all, file_of
 from clipserve_models.evaluation.classes import Classes, classes_in, read_classes, read_templates
-from clipserve_models.evaluation.figures import of_captions, of_labels
+from clipserve_models.evaluation.figures import Figures, of_captions, of_labels
 from clipserve_models.evaluation.items import Item
 from clipserve_models.evaluation.journal import Journal
+from clipserve_models.evaluation.metrics import Floats, Numbers
 from clipserve_models.evaluation.presets import Preset, compared
 from clipserve_models.evaluation.reading import read_items
 from clipserve_models.evaluation.report import Report
 
 JOURNAL = "answers.bin"
+VECTORS = "vectors.bin"  # beside a reference
+Images = Callable[[], Iterator[Item]]  # read anew
 
 
 @dataclass(frozen=True)
@@ -35,6 +42,7 @@ class Plan:
             its own, and a threshold: an image without a label counts as wrong.
         preset: a set of presets.toml, whose classes and templates are asked where no others are given.
         out: a folder for the report, and for the answers, so that an evaluation which is killed can go on.
+        reference: what is asked the same, beside the service.
     """
 
     data: Path
@@ -43,23 +51,30 @@ class Plan:
     label_set: str | None = None
     preset: Preset | None = None
     out: Path | None = None
+    reference: Original | None = None
 
 
 async def evaluate(clip: AsyncMethods, plan: Plan) -> Report:
     """Ask about each item, and count.
 
     Raises:
-        ModelsError: there are no items, one has no answer, or `out` has answers of something else.
+        ModelsError: there are no items, one has no answer, `out` has answers of something else, or the reference
+            cannot be compared.
         ClipserveError: the service refuses a request, cannot be reached, or its model changes.
     """
     if plan.label_set and plan.templates:
         raise ModelsError("a label set has templates of its own: give --template or --label-set, not both.")
+    if plan.label_set and plan.reference:
+        raise ModelsError("a label set is the service's own: give --reference or --label-set, not both.")
+    served = await clip.served_by()
+    if plan.reference and plan.reference.embed_dim != served.embed_dim:
+        raise ModelsError(f"{served.fingerprint} has vectors of another length than {plan.reference.about}.")
     if plan.preset:
         plan = _by_preset(plan, plan.preset)
     given = read_classes(plan.classes) if plan.classes else None
-    keys = given.keys if given else ()
+    images = partial(read_items, plan.data, given.keys if given else ())
     # What is right, without what is asked: the images are read again, a few at a time.
-    items = [replace(item, image=b"") for item in read_items(plan.data, keys)]
+    items = [replace(item, image=b"") for item in images()]
     if not items:
         of = f" with a class of {plan.classes}" if plan.classes else ""
         raise ModelsError(f"{plan.data} holds no image{of}.")
@@ -67,9 +82,9 @@ async def evaluate(clip: AsyncMethods, plan: Plan) -> Report:
         plan.out.mkdir(parents=True, exist_ok=True)
     if any(item.classes for item in items):
         classes = given or classes_in(plan.data, (name for item in items for name in item.classes))
-        report = await _classify(clip, plan, items, classes, read_items(plan.data, keys))
+        report = await _classify(clip, plan, items, classes, images)
     else:
-        report = await _retrieve(clip, plan, items, read_items(plan.data, keys))
+        report = await _retrieve(clip, plan, items, images)
     if plan.out:
         report.write(plan.out)
     return report
@@ -81,7 +96,7 @@ def _by_preset(plan: Plan, preset: Preset) -> Plan:
 
 
 async def _classify(
-    clip: AsyncMethods, plan: Plan, items: Sequence[Item], classes: Classes, images: Iterator[Item]
+    clip: AsyncMethods, plan: Plan, items: Sequence[Item], classes: Classes, images: Images
 ) -> Report:
     served, asker = await clip.served_by(), Asker(clip)
     right = [classes.of(item) for item in items]
@@ -97,35 +112,84 @@ async def _classify(
         "classes": _hash(classes.labels),
         **asked,
     }
-    with Journal(_journal(plan), about, len(places) + 1) as journal, Shown("images") as shown:
+    with Journal(_kept_in(plan, JOURNAL), about, len(places) + 1) as journal, Shown("images") as shown:
         shown.total = len(items)
         if journal.kept < len(items):
-            await asker.prepare(next(read_items(plan.data, classes.keys)), question)
-        await answer_all(clip, images, lambda item: asker.logits(item, question, places), journal, shown)
-        figures = of_labels(items, journal.rows(), right, classes.labels)
+            await asker.prepare(next(images()), question)
+        await answer_all(clip, images(), lambda item: asker.logits(item, question, places), journal, shown)
+        rows = journal.rows()
+    figures = of_labels(items, rows, right, classes.labels)
+    if plan.reference:
+        filled = expand(templates) or tuple(plan.reference.templates)
+        # All templates are in what both choose by; of the vectors of prompts, those of one tell enough.
+        texts = [fill(filled[0], label) for label in classes.labels]
+        both = Asked(items, right, classes.labels, texts, served.fingerprint)
+        vectors = await _vectors(clip, plan, VECTORS, both.items, images, texts)
+        first = rows[:, :-1].argmax(axis=1)
+        figures["reference"] = await _beside(plan.reference, both, vectors, first, images, filled)
     told = compared(plan.preset, served.model, figures, classes.names, templates) if plan.preset else None
     return Report(served.model, served.fingerprint, plan.data.name, asked, figures, told)
 
 
-async def _retrieve(clip: AsyncMethods, plan: Plan, items: Sequence[Item], images: Iterator[Item]) -> Report:
-    served, asker = await clip.served_by(), Asker(clip)
+async def _retrieve(clip: AsyncMethods, plan: Plan, items: Sequence[Item], images: Images) -> Report:
+    served, counts = await clip.served_by(), [len(item.captions) for item in items]
     captions = [caption for item in items for caption in item.captions]
-    about = {"fingerprint": served.fingerprint, "data": _digest(items)}
-
-    def works() -> Iterator[Item | str]:
-        yield from images
-        yield from captions
-
-    with Journal(_journal(plan), about, served.embed_dim) as journal, Shown("images and captions") as shown:
-        shown.total = len(items) + len(captions)
-        await answer_all(clip, works(), asker.vector, journal, shown)
-        figures = of_captions(journal.rows(), [len(item.captions) for item in items])
+    vectors = await _vectors(clip, plan, JOURNAL, items, images, captions)
+    figures = of_captions(vectors, counts)
+    if plan.reference:
+        ends = list(accumulate(counts))
+        right = [range(end - count, end) for end, count in zip(ends, counts, strict=True)]
+        both = Asked(items, right, captions, captions, served.fingerprint)
+        first = first_of(vectors[: len(items)], vectors[len(items) :])
+        figures["reference"] = await _beside(plan.reference, both, vectors, first, images)
     told = compared(plan.preset, served.model, figures) if plan.preset else None
     return Report(served.model, served.fingerprint, plan.data.name, {}, figures, told)
 
 
-def _journal(plan: Plan) -> Path | None:
-    return plan.out / JOURNAL if plan.out else None
+async def _vectors(
+    clip: AsyncMethods, plan: Plan, kept_in: str, items: Sequence[Item], images: Images, texts: Sequence[str]
+) -> Floats:
+    """Of N images, then of M texts: float32 [N + M, D]."""
+    served, asker = await clip.served_by(), Asker(clip)
+    about = {"fingerprint": served.fingerprint, "data": _digest(items), "texts": _hash(texts)}
+    journal = Journal(_kept_in(plan, kept_in), about, served.embed_dim)
+    with journal, Shown("images and texts") as shown:
+        shown.total = len(items) + len(texts)
+        works: Iterator[Item | str] = chain(images(), texts)
+        await answer_all(clip, works, asker.vector, journal, shown)
+        return journal.rows()
+
+
+async def _beside(
+    original: Original,
+    both: Asked,
+    vectors: Floats,
+    first: Numbers,
+    images: Images,
+    templates: Sequence[str] = (),
+) -> Figures:
+    """The service's `vectors`, [N + M, D], and `first`, [N], beside the original's.
+
+    `templates`: where there are several, a label is their mean; else it is its text.
+    """
+    odd: list[str] = []
+
+    def files() -> Iterator[tuple[str, bytes]]:
+        for item in images():
+            file = file_of(item)
+            odd.append(oddities(file))
+            yield item.id, file
+
+    own_images, own_texts = await original.images(files()), await original.texts(both.texts)
+    labels = await original.labels(both.labels, templates) if len(templates) > 1 else own_texts
+    count = len(both.items)
+    served = Answers(vectors[:count], vectors[count:], first)
+    own = Answers(own_images, own_texts, first_of(own_images, labels))
+    return {"of": original.about, **beside(both, odd, served, own, labels)}
+
+
+def _kept_in(plan: Plan, name: str) -> Path | None:
+    return plan.out / name if plan.out else None
 
 
 def _digest(items: Sequence[Item]) -> str:

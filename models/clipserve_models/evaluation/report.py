@@ -79,13 +79,42 @@ def _lines(report: Report) -> Iterator[str]:
     if "captions" in figures:
         recalls = [(name, *map(_percent, figures[key].values())) for key, name in _RECALLS.items()]
         yield from table(("recall", "at 1", "at 5", "at 10"), *recalls)
-        return
-    shares = [(name, _percent(figures[key])) for key, name in _SHARES.items() if key in figures]
-    yield from table(("figure", ""), *shares, *_calibration(figures.get("calibration")))
+    else:
+        shares = [(name, _percent(figures[key])) for key, name in _SHARES.items() if key in figures]
+        yield from table(("figure", ""), *shares, *_calibration(figures.get("calibration")))
     for key, (title, head) in _LISTS.items():
         if figures.get(key):
             yield f"\n## {title}\n"
             yield from table(head, *(each.values() for each in figures[key]))
+    if "reference" in figures:
+        yield from _beside(figures["reference"])
+
+
+def _beside(told: Figures) -> Iterator[str]:
+    yield f"\n## Beside open_clip in PyTorch\n\n{told['of']}\n"
+    images, texts, alone = told["image_cosine"], told["text_cosine"], told["right_alone"]
+    odd = "; ".join(f"{what}: {times:,}" for what, times in told["in_their_files"].items())
+    yield from table(
+        ("figure", ""),
+        ("items", f"{told['items']:,}"),
+        ("top-1 of the service", _percent(told["top1"]["service"])),
+        ("top-1 of open_clip", _percent(told["top1"]["open_clip"])),
+        ("both have the same first", _percent(told["agreement"])),
+        ("cosine of an image's two vectors, lowest", f"{images['lowest']:.6f}"),
+        ("cosine of an image's two vectors, mean", f"{images['mean']:.6f}"),
+        (f"cosine of a text's two vectors, lowest: {texts['text']}", f"{texts['lowest']:.6f}"),
+        ("right in the service alone, in open_clip alone", f"{alone['service']:,}, {alone['open_clip']:,}"),
+        ("p of McNemar's exact test: both are right equally often", f"{told['mcnemar_p']:g}"),
+        (
+            f"items that differ: another first, or a cosine below {told['least_cosine']}",
+            f"{told['differing']:,}",
+        ),
+        *([("what is in their files", odd)] if odd else []),
+    )
+    if told["items_that_differ"]:
+        yield "\n## Items that differ from open_clip\n"
+        head = ("item", "cosine", "the service says", "open_clip says", "its lead", "in its file")
+        yield from table(head, *(each.values() for each in told["items_that_differ"]))
 
 
 def _asked(asked: dict[str, Any]) -> str:
