@@ -25,11 +25,8 @@ _MODES = {
     "P": "palette",
     "CMYK": "CMYK",
 }
-_SMALL_SIDE, _MANY_PIXELS, _LONG = (
-    64,
-    2_000_000,
-    3,
-)  # a service with scaled decoding scales above so many pixels
+_SMALL_SIDE, _LONG = 64, 3
+_MANY_PIXELS = 2_000_000  # above it a service with scaled decoding decodes at a smaller scale
 _LISTED = 20  # items
 _CHUNK = 1_000  # rows at a time, so that memory stays small
 
@@ -97,7 +94,7 @@ def mcnemar(one_alone: int, other_alone: int) -> float:
     """The two-sided p-value of McNemar's exact test: that two classifiers are wrong equally often.
 
     Of the items that one alone has right, and the other alone, each falls to either with probability 1/2: a
-    binomial test (McNemar 1947, Psychometrika 12, p. 153; exact as in Agresti, Categorical Data Analysis, 10.1).
+    binomial test of the pairs of McNemar (1947, Psychometrika 12, p. 153), exact in place of its chi-square.
     """
     pairs, fewer = one_alone + other_alone, min(one_alone, other_alone)
     ways = total = 1  # to choose 0 of the pairs

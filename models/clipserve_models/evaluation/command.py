@@ -84,6 +84,8 @@ def evaluate(
     from clipserve_models.evaluation.measuring import evaluate as measure
     from clipserve_models.evaluation.presets import preset_of
 
+    if weights and not reference:
+        raise typer.BadParameter("--weights are those of --reference, which is missing.")
     chosen = preset_of(preset) if preset else None
     original = _original(reference, weights) if reference else None
     plan = Plan(data, classes, tuple(template or ()), label_set, chosen, out, original)

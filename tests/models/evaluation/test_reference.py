@@ -246,3 +246,5 @@ def test_what_cannot_be_compared_is_refused(
     assert (done.returncode, done.stdout) == (1, "")
     assert "torch is not installed: pip install 'clipserve-models[export]'" in done.stderr
     assert "nothing is neither a folder nor a model in " in ask(*words, "nothing").stderr
+    alone = ask("evaluate", str(data), "--weights", str(next(data.rglob("*.png"))))
+    assert "--weights are those of --reference, which is missing" in " ".join(alone.stderr.split())
