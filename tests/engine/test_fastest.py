@@ -82,7 +82,7 @@ def test_the_faster_of_two_that_agree() -> None:
 
 
 def test_the_faster_one_is_found_on_a_machine_that_is_busy_while_it_is_tried() -> None:
-    slow, fast = Arithmetic("slow", 0.02), Arithmetic("fast", 0.002, held_up=0.05)
+    slow, fast = Arithmetic("slow", 0.05), Arithmetic("fast", 0.002, held_up=0.1)
     assert chosen(slow, fast) == "fast"
 
 
