@@ -9,12 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from clipserve.application.served_model import reference_feeds
 from clipserve.clip.artifact import read_manifest
-from clipserve.clip.tokenizer import load_tokenizer
 from clipserve.demo import FOLDER as DEMO
 from clipserve.engine.choice import EngineOptions, choose_engine
 from clipserve.engine.trials import Trials
+from tests.engine.test_fastest import INPUTS, Arithmetic
 
 
 def test_what_a_trial_has_chosen_is_known_to_the_next_start(tmp_path: Path) -> None:
@@ -62,13 +61,19 @@ def test_engines_are_tried_again_when_something_has_changed_that_may_decide(
     tmp_path: Path, written: io.StringIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("clipserve.engine.openvino.computes_bf16", lambda: True)
+    memory: list[str] = []
+    for library, engine_class in (
+        ("onnxruntime", "choice.OnnxEngine"),
+        ("openvino", "openvino.OpenVinoEngine"),
+    ):
+        made = Arithmetic(library, 0.001, in_memory=memory)
+        monkeypatch.setattr(f"clipserve.engine.{engine_class}", lambda *_, made=made: made)
     manifest = read_manifest(DEMO)
-    feeds = reference_feeds(manifest, load_tokenizer(DEMO, manifest.text))
 
     def trials_of_a_start(threads: int, trials: Path | None = tmp_path) -> int:
         before = written.getvalue().count("engine_tried")
         engine = choose_engine(
-            DEMO, manifest, EngineOptions("auto", False, threads, 1, trials=trials), lambda: feeds
+            DEMO, manifest, EngineOptions("auto", False, threads, 1, trials=trials), lambda: INPUTS
         )
         engine.load()
         engine.close()
