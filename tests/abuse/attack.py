@@ -57,6 +57,7 @@ class Attack:
         slow: it takes seconds by its nature, or megabytes.
         keyed: it goes to a victim that asks for keys.
         nightly: others together have all that it is made of.
+        concurrent: its requests are served at the same time, and each decoder has an image of its own.
     """
 
     kind: str
@@ -72,6 +73,7 @@ class Attack:
     slow: bool = False
     keyed: bool = False
     nightly: bool = False
+    concurrent: bool = False
 
     @property
     def id(self) -> str:

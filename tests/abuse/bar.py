@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from clipserve.cores import usable_cores
 from tests.abuse.answers import Answer
 from tests.abuse.attack import Attack, Piece
 from tests.abuse.probe import Probe, percentile
@@ -174,7 +175,8 @@ def _judge_costs(verdict: Verdict, victim: Victim, played: Played) -> None:
     verdict.cpu, verdict.memory = cost.cpu / same.cpu, cost.memory / max(1, same.memory)
     if cost.cpu > TIMES * same.cpu and cost.cpu > victim.photo_cost.cpu:
         verdict.faults.append(f"{cost.cpu:.2f} s of CPU: {verdict.cpu:.0f} times a good request")
-    if cost.memory > TIMES * same.memory and cost.memory > victim.photo_cost.memory:
+    images = usable_cores() if verdict.attack.concurrent else 1  # so many decoders there are
+    if cost.memory > TIMES * same.memory * images and cost.memory > victim.photo_cost.memory:
         verdict.faults.append(f"{cost.memory / 1e6:.0f} MB: {verdict.memory:.0f} times a good request")
 
 

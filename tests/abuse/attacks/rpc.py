@@ -152,7 +152,17 @@ def _announced() -> bytes:
 
 def attacks() -> Iterator[Attack]:
     for name, make in FLOODS.items():
-        yield Attack(_KIND, name, make, silent=True, legal=True, patience=2.0, answers=10_000, rpc=True)
+        yield Attack(
+            _KIND,
+            name,
+            make,
+            silent=True,
+            legal=True,
+            patience=2.0,
+            answers=10_000,
+            rpc=True,
+            concurrent="costly calls" in name,
+        )
     for name, message in MESSAGES.items():
         yield Attack(_KIND, name, whole(partial(_asked, message)), rpc=True)
     yield Attack(_KIND, "a PNG of 20 MP", whole(partial(_asked, _large)), legal=True, rpc=True)
