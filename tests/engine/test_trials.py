@@ -87,7 +87,6 @@ def test_engines_are_tried_again_when_something_has_changed_that_may_decide(
 
 
 def test_a_start_that_knows_the_engine_and_sees_no_gpu_imports_no_other_engine(tmp_path: Path) -> None:
-    """onnxruntime's import takes a tenth of a start."""
     program = f"""
 import sys
 from pathlib import Path

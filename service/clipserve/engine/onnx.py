@@ -14,7 +14,7 @@ from clipserve.errors import BackendUnavailable
 from clipserve.telemetry.log import logger
 
 if TYPE_CHECKING:
-    import onnxruntime as ort  # for a third of a second: not where another engine serves
+    import onnxruntime as ort  # else where it is used: a start with another engine does not wait for it
 
 _CPU = "CPUExecutionProvider"
 
