@@ -87,6 +87,7 @@ fmt: .venv/dev.stamp ## mend what ruff can mend, and format
 
 check-deploy: .deploy-tools/stamp .venv/dev.stamp ## compose, with every profile, Kubernetes, workflows (needs Debian's docker-compose kustomize nodejs npm)
 	docker compose config --quiet
+	docker compose -f docker-compose.yml -f deploy/triton/shared-memory.yml --profile gpu config --quiet
 	@for profile in `docker compose config --profiles`; do \
 	  echo "docker compose --profile $$profile config --quiet"; \
 	  docker compose --profile $$profile config --quiet || exit; \

@@ -85,3 +85,9 @@ def test_a_service_is_given_the_time_to_drain_and_to_answer() -> None:
     delay = int(re.findall(r"CLIPSERVE_DRAIN_DELAY_SECONDS: (\d+)", COMPOSE)[0])
     drain = 25  # CLIPSERVE_DRAIN_SECONDS
     assert grace >= delay + drain + 5
+
+
+def test_with_shared_memory_triton_has_the_same_command_and_one_option_more() -> None:
+    shared = yaml.safe_load((ROOT / "deploy" / "triton" / "shared-memory.yml").read_text())["services"]
+    base = yaml.safe_load(COMPOSE)["services"]["triton"]["command"]
+    assert shared["triton"]["command"] == [*base, "--allow-client-shm=true"]

@@ -10,6 +10,7 @@
 #   TRITON_PYTHON=.venv/bin/python             a Python with numpy and onnxruntime; it runs the models
 #   TRITON_ADDRESS=127.0.0.1  TRITON_GRPC_PORT=8001  TRITON_METRICS_PORT=8002
 #   TRITON_HTTP_PORT=                          none: HTTP is off, gRPC and metrics do not need it
+#   TRITON_SHARED_MEMORY=                      1: clients of the same user may share memory with the server
 set -euo pipefail
 
 readonly VERSION=0.7.0 # of nvidia-pytriton
@@ -69,6 +70,8 @@ serve() {
   # packages, where the first `python3` of PATH is; it does not read PYTHONPATH.
   export LD_LIBRARY_PATH=$site/nvidia_pytriton.libs:${library%/*} PATH=${python%/*}:$PATH
   local http=(--allow-http=false)
+  local closed=model-repository,logging,trace
+  [[ ${TRITON_SHARED_MEMORY:-} == 1 ]] || closed+=,shared-memory
   [[ -z ${TRITON_HTTP_PORT:-} ]] || http=(--http-address="${TRITON_ADDRESS:-127.0.0.1}" --http-port="$TRITON_HTTP_PORT")
   # A client that pings a silent server is no attacker (the default answers its third ping with GOAWAY). This
   # version has no switch for client shared memory: a key that nobody knows closes it, with all that changes the
@@ -80,7 +83,7 @@ serve() {
     --grpc-http2-max-ping-strikes=0 \
     --grpc-address="${TRITON_ADDRESS:-127.0.0.1}" --grpc-port="${TRITON_GRPC_PORT:-8001}" "${http[@]}" \
     --metrics-address="${TRITON_ADDRESS:-127.0.0.1}" --metrics-port="${TRITON_METRICS_PORT:-8002}" \
-    --allow-gpu-metrics=false --grpc-restricted-protocol="shared-memory,model-repository,logging,trace:key=$key" \
+    --allow-gpu-metrics=false --grpc-restricted-protocol="$closed:key=$key" \
     "${@:2}"
 }
 

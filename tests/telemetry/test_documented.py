@@ -32,7 +32,7 @@ def counted() -> Metrics:
     metrics.workers.labels("image").inc()
     metrics.rows_in_flight.labels("image").inc()
     metrics.work_ahead.append(lambda: {"image": 1.0})
-    server = metrics.triton.add("triton:8001", "toy", up=lambda: True, rows=lambda: 0)
+    server = metrics.triton.add("triton:8001", "toy", up=lambda: True, rows=lambda: 0, shared_bytes=lambda: 0)
     server.phases["toy_image", "queue"] = 1.0
     metrics.cache("images", "hit").inc()
     metrics.decoders_replaced("died").inc()

@@ -12,7 +12,7 @@ A, B = "10.0.0.1:8001", "10.0.0.2:8001"
 
 
 def added(metrics: TritonMetrics, server: str, model: str = "demo", rows: int = 0) -> EndpointMetrics:
-    return metrics.add(server, model, up=lambda: True, rows=lambda: rows)
+    return metrics.add(server, model, up=lambda: True, rows=lambda: rows, shared_bytes=lambda: 0)
 
 
 def test_sums_of_triton_s_time_are_counters_of_each_server() -> None:

@@ -45,6 +45,12 @@ class TritonMetrics:
             self._rows,
         )
         make.read(
+            "triton_shared_memory_bytes",
+            "Memory shared with a Triton server, for the pixels of calls; 0: they are sent over gRPC.",
+            ["endpoint", "model"],
+            lambda: [((each.endpoint, each.model), each.shared_bytes()) for each in list(self._endpoints)],
+        )
+        make.read(
             "triton_phase_seconds",
             "What a Triton server reports of its own time, summed since it started: queue and compute. The "
             "network's share is clipserve_batch_seconds less these.",
@@ -54,10 +60,16 @@ class TritonMetrics:
         )
 
     def add(
-        self, endpoint: str, model: str, *, up: Callable[[], bool], rows: Callable[[], int]
+        self,
+        endpoint: str,
+        model: str,
+        *,
+        up: Callable[[], bool],
+        rows: Callable[[], int],
+        shared_bytes: Callable[[], int],
     ) -> EndpointMetrics:
         """One server, as one model sees it. `rows`: sent to it and not yet answered."""
-        made = EndpointMetrics(endpoint, model, up, rows, self._seconds, self._remove)
+        made = EndpointMetrics(endpoint, model, up, rows, shared_bytes, self._seconds, self._remove)
         self._endpoints.append(made)
         return made
 
@@ -93,10 +105,12 @@ class EndpointMetrics:
         model: str,
         up: Callable[[], bool],
         rows: Callable[[], int],
+        shared_bytes: Callable[[], int],
         seconds: Histogram,
         remove: Callable[[EndpointMetrics], None],
     ) -> None:
         self.endpoint, self.model, self.up, self.rows = endpoint, model, up, rows
+        self.shared_bytes = shared_bytes
         self.phases: dict[tuple[str, str], float] = {}
         self._seconds = {tower: seconds.labels(endpoint, tower) for tower in ("image", "text")}
         self._remove = remove

@@ -29,8 +29,9 @@ LOCAL = ROOT / "deploy" / "triton" / "local.sh"
 class Triton:
     """A server on `repository`. It and the processes of its models are one process group, signalled together."""
 
-    def __init__(self, repository: Path, log: Path, *options: str) -> None:
+    def __init__(self, repository: Path, log: Path, *options: str, shared_memory: bool = False) -> None:
         self._options = options
+        self._shared_memory = str(int(shared_memory))
         self.grpc_port, self.metrics_port = free_port(), free_port()
         self._repository = repository
         self._log = log
@@ -57,7 +58,9 @@ class Triton:
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 [LOCAL, "serve", self._repository, *self._options],
-                env=os.environ | {"TRITON_PYTHON": sys.executable} | ports,
+                env=os.environ
+                | {"TRITON_PYTHON": sys.executable, "TRITON_SHARED_MEMORY": self._shared_memory}
+                | ports,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
@@ -119,6 +122,12 @@ class Triton:
         # The parser adds `_total` to the names of counters.
         samples = (sample for sample in self.metrics() if sample.name in (name, f"{name}_total"))
         return sum(sample.value for sample in samples if labels.items() <= sample.labels.items())
+
+    def cpu_seconds(self) -> float:
+        """That the server itself has used, without the processes of the Python backend."""
+        assert self._process is not None
+        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def _signal(self, number: signal.Signals) -> None:
         if self.running and self._process:

@@ -33,9 +33,12 @@ class Channel:
             _INFER, response_deserializer=service_pb2.ModelInferResponse.FromString
         )
 
-    async def ask(self, method: str, model: str, seconds: float | None = None) -> Any:
-        """Call a method about a model, such as ModelReady, and return its answer. Raises grpc.aio.AioRpcError."""
-        question = getattr(service_pb2, f"{method}Request")(name=model)
+    async def ask(self, method: str, name: str, seconds: float | None = None, **fields: str | int) -> Any:
+        """Call a method about a model or a region, such as ModelReady, and return its answer.
+
+        `fields`: more of the request. Raises grpc.aio.AioRpcError.
+        """
+        question = getattr(service_pb2, f"{method}Request")(name=name, **fields)
         return await getattr(self._stub, method)(
             question, timeout=seconds, metadata=tuple(self._headers.items())
         )

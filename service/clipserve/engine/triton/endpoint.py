@@ -1,5 +1,7 @@
 """One Triton server: its channel, its watch, and its unanswered rows.
 
+The pixels of a call go into shared memory where the server reads them there, else over gRPC (`shared_memory`).
+
 If a server does not respond, or leaves without answering, its calls are cancelled here and retried on another
 server. Each call waits inside an `asyncio.timeout` without a time, which costs no task; to move a call, that
 timeout is set to expire.
@@ -17,9 +19,11 @@ from tritonclient.grpc import InferResult
 
 from clipserve.concurrency import clears_frame, kept_running
 from clipserve.engine.triton.connection import Channel
+from clipserve.engine.triton.contract import CALL_ROWS
 from clipserve.engine.triton.expected import Expected
 from clipserve.engine.triton.failures import TryElsewhere, translated
 from clipserve.engine.triton.message import TritonCall
+from clipserve.engine.triton.shared_memory import SharedMemory
 from clipserve.engine.triton.watch import TritonWatch
 from clipserve.telemetry.tracing import called
 from clipserve.telemetry.triton_metrics import TritonMetrics
@@ -37,9 +41,14 @@ class Endpoint:
     def __init__(self, server: str, connection: Channel, expected: Expected, metrics: TritonMetrics) -> None:
         self._connection = connection
         self._metrics = metrics.add(
-            server, expected.name, up=lambda: self.watch.ready, rows=lambda: self.rows
+            server,
+            expected.name,
+            up=lambda: self.watch.ready,
+            rows=lambda: self.rows,
+            shared_bytes=lambda: self._shared.size,
         )
         self.watch = TritonWatch(server, connection, expected, self._metrics)
+        self._shared = SharedMemory(server, connection)
         self.rows = 0
         self.turn = 0
         self.leaving = False
@@ -64,9 +73,7 @@ class Endpoint:
         try:
             async with waiting:
                 self._waiting[waiting] = movable
-                answer = await called(
-                    "triton", self._connection.infer, call.message(seconds), seconds, headers={}
-                )
+                answer = await self._answer(call, seconds)
         except TimeoutError:
             if not waiting.expired():
                 raise
@@ -83,6 +90,26 @@ class Endpoint:
         self._metrics.answered(call.tower, time.perf_counter() - started)
         return answer
 
+    async def _answer(self, call: TritonCall, seconds: float) -> InferResult:
+        """Send the call, with its pixels in shared memory where the server reads them there."""
+        region = None
+        if call.tower == "image":
+            most = min(CALL_ROWS["image"], self.watch.max_batch.get("image", 0))
+            region = await self._shared.lend(call.arrays[0], max(most, call.rows))
+        if region is not None:
+            try:
+                return await self._send(call.message(seconds, region.name), seconds)
+            except grpc.aio.AioRpcError as error:
+                if error.code() is not grpc.StatusCode.NOT_FOUND:  # of a region, or of the model
+                    raise
+                self._shared.forget(region, str(error.details()))
+            finally:
+                self._shared.give_back(region)
+        return await self._send(call.message(seconds), seconds)
+
+    async def _send(self, message: bytes, seconds: float) -> InferResult:
+        return await called("triton", self._connection.infer, message, seconds, headers={})
+
     def move_calls(self) -> None:
         """Cancel every unanswered call that is `movable`: each raises TryElsewhere."""
         self._end([waiting for waiting, movable in self._waiting.items() if movable])
@@ -94,6 +121,7 @@ class Endpoint:
         if self._watching is not None:
             self._watching.cancel()
             await asyncio.gather(self._watching, return_exceptions=True)
+        await self._shared.aclose()
         await self._connection.aclose()
 
     def _end(self, calls: list[asyncio.Timeout]) -> None:

@@ -2,7 +2,8 @@
 
 tritonclient copies each tensor into a bytes object, protobuf copies that into the message, and writing the message
 copies it once more. In protobuf's encoding fields may stand in any order, and a message is the bytes of its fields
-one after the other. So protobuf writes everything but the tensors, and these are put behind it.
+one after the other. So protobuf writes everything but the tensors, and these are put behind it. A tensor that lies
+in shared memory is only named.
 """
 
 from __future__ import annotations
@@ -41,16 +42,24 @@ class TritonCall:
     def rows(self) -> int:
         return len(self.arrays[0])
 
-    def message(self, seconds: float) -> bytes:
-        """A serialized ModelInferRequest. `seconds`: how long it may wait in Triton's queue."""
+    def message(self, seconds: float, region: str | None = None) -> bytes:
+        """A serialized ModelInferRequest.
+
+        `seconds`: how long it may wait in Triton's queue. `region`: of shared memory, which has the only tensor at
+        its beginning.
+        """
         request = service_pb2.ModelInferRequest(model_name=self.model)
         for tensor, array in zip(self.inputs, self.arrays, strict=True):
             dims = array.shape[1:] if tensor.graph_dims is None else tensor.dims
             datatype = tensor.data_type.removeprefix("TYPE_")
-            request.inputs.add(name=tensor.name, datatype=datatype, shape=[len(array), *dims])
+            told = request.inputs.add(name=tensor.name, datatype=datatype, shape=[len(array), *dims])
+            if region is not None:
+                told.parameters["shared_memory_region"].string_param = region
+                told.parameters["shared_memory_byte_size"].int64_param = array.nbytes
         request.outputs.add(name=self.output)
         request.parameters["timeout"].int64_param = max(1, int(seconds * 1e6))
-        return b"".join((request.SerializeToString(), *_contents(self.arrays)))
+        contents = _contents(self.arrays) if region is None else ()
+        return b"".join((request.SerializeToString(), *contents))
 
 
 def _contents(arrays: Iterable[npt.NDArray[Any]]) -> Iterable[bytes | memoryview]:

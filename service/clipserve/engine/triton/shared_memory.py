@@ -1,0 +1,204 @@
+"""Shared memory for the pixels of a call, where a Triton server runs on this machine and shares `/dev/shm`.
+
+Over gRPC the pixels of a call are copied into a message, through the kernel, and out of a message. Here they are
+copied once, into a region that both processes have mapped, and the message only names the region.
+
+A region is a file in `/dev/shm` with a name that cannot be guessed. Triton maps it when it is registered; then the
+file is removed, so that nothing is left of it however the two processes end. To register fails where Triton runs
+elsewhere, runs as another user, or forbids it: then calls carry their pixels as bytes.
+
+A region is free again when its call ends, also without an answer: Triton only reads it, and if it still does so for
+a call that was cancelled, nobody reads that answer.
+
+A gateway that is killed cannot unregister its regions, and Triton would keep their memory. So each gateway holds a
+lock on an empty file in the same folder. Another gateway that finds such a file unlocked unregisters the regions.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import mmap
+import os
+import secrets
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import grpc
+import numpy as np
+
+from clipserve.engine.backend import Pixels
+from clipserve.engine.triton.connection import Channel
+from clipserve.telemetry.log import logger
+
+FOLDER = Path("/dev/shm")  # noqa: S108  not for temporary files: what is here is memory, and files are made with O_EXCL
+_MOST = 4  # regions of a server: as many calls of images are sent to Triton at a time
+_SECONDS = 1.0  # for Triton to register a region
+_AGAIN_SECONDS = 60.0  # until registering is tried again
+
+
+class Region:
+    """Memory that Triton has mapped too. `name`: the one that it is registered by."""
+
+    def __init__(self, name: str, size: int) -> None:
+        """Make the file. Raises OSError: there is no such folder, or it is full."""
+        self.name, self.size = name, size
+        self._file = FOLDER / name
+        file = os.open(self._file, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+        try:
+            os.posix_fallocate(file, 0, size)  # or to write into a full folder would end the process (SIGBUS)
+            self._memory = mmap.mmap(file, size)
+        except OSError:
+            self.remove_file()
+            raise
+        finally:
+            os.close(file)
+
+    def remove_file(self) -> None:
+        """The memory stays for those who have mapped it."""
+        self._file.unlink(missing_ok=True)
+
+    def write(self, pixels: Pixels) -> None:
+        """Copy pixels, uint8 [N, S, S, 3], to its beginning."""
+        to = np.frombuffer(self._memory, np.uint8, pixels.nbytes).reshape(pixels.shape)
+        np.copyto(to, pixels)
+
+
+class SharedMemory:
+    """The regions of one server."""
+
+    def __init__(self, server: str, connection: Channel) -> None:
+        self._server = server
+        self._connection = connection
+        self._owner: _Owner | None = None
+        self._regions: set[Region] = set()  # those that the server has mapped
+        self._free: list[Region] = []
+        self._numbered = self._registering = 0
+        self._off_until = 0.0
+        self._reason = ""  # that was logged last
+
+    @property
+    def size(self) -> int:
+        """Bytes of all regions; 0: calls carry their pixels as bytes."""
+        return sum(region.size for region in self._regions)
+
+    async def lend(self, pixels: Pixels, most_rows: int) -> Region | None:
+        """A region that holds the pixels, until it is given back; None: there is none, or it is not possible here.
+
+        `most_rows`: of a call.
+        """
+        if not self._free:
+            await self._add(pixels[0].nbytes * most_rows)
+        if not self._free or self._free[-1].size < pixels.nbytes:
+            return None
+        region = self._free.pop()
+        region.write(pixels)
+        return region
+
+    def give_back(self, region: Region) -> None:
+        """Its call has ended."""
+        if region in self._regions:
+            self._free.append(region)
+
+    def forget(self, region: Region, reason: str) -> None:
+        """The server does not know this region, which it had mapped: it has restarted, and knows none of then."""
+        if region in self._regions:
+            self._regions, self._free = set(), []
+            self._tell(reason)
+
+    async def aclose(self) -> None:
+        """Unregister all, if the server still answers."""
+        self._off_until = float("inf")
+        names = [region.name for region in self._regions]
+        self._regions, self._free = set(), []
+        if self._owner:
+            self._owner.close(keep_file=not await self._unregister(names))
+
+    async def _add(self, size: int) -> None:
+        """Make a region and have it mapped; or else do not try again for a while."""
+        if len(self._regions) + self._registering >= _MOST or time.monotonic() < self._off_until:
+            return
+        self._registering += 1
+        try:
+            region = await self._registered(size)
+        except (OSError, grpc.aio.AioRpcError) as error:
+            self._off_until = time.monotonic() + _AGAIN_SECONDS
+            self._tell(str(error.details() if isinstance(error, grpc.aio.AioRpcError) else error))
+        else:
+            self._regions.add(region)
+            self._free.append(region)
+            self._tell("")
+        finally:
+            self._registering -= 1
+
+    def _tell(self, reason: str) -> None:
+        """Log how many regions there are, and why there are no more; the same reason once."""
+        if not reason or reason != self._reason:
+            logger.info(
+                "triton_shared_memory", endpoint=self._server, regions=len(self._regions), reason=reason
+            )
+        self._reason = reason
+
+    async def _registered(self, size: int) -> Region:
+        if self._owner is None:
+            self._owner = _Owner()
+            await self._clean_up()
+        self._numbered += 1
+        region = Region(f"{self._owner.name}.{self._numbered}", size)
+        try:
+            await self._connection.ask(
+                "SystemSharedMemoryRegister",
+                region.name,
+                _SECONDS,
+                key=f"/{region.name}",
+                byte_size=size,
+            )
+        finally:
+            region.remove_file()
+        return region
+
+    async def _clean_up(self) -> None:
+        """Unregister what gateways left that were killed."""
+        if owners := set(_abandoned()):
+            known = await self._connection.ask("SystemSharedMemoryStatus", "", _SECONDS)
+            await self._unregister(name for name in known.regions if name.partition(".")[0] in owners)
+
+    async def _unregister(self, names: Iterable[str]) -> bool:
+        """Whether it was possible. A region that is still read, for a call that was cancelled, cannot go yet."""
+        done = await asyncio.gather(
+            *(self._connection.ask("SystemSharedMemoryUnregister", name, _SECONDS) for name in names),
+            return_exceptions=True,
+        )
+        return not any(isinstance(each, BaseException) for each in done)
+
+
+class _Owner:
+    """A name for regions, and a file of that name that is locked while this process lives."""
+
+    def __init__(self) -> None:
+        """Raises OSError."""
+        self.name = f"clipserve-{secrets.token_hex(16)}"
+        unlocked = FOLDER / f".{self.name}"  # which nobody looks at
+        self._file = os.open(unlocked, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+        fcntl.flock(self._file, fcntl.LOCK_EX)
+        unlocked.rename(FOLDER / self.name)
+
+    def close(self, *, keep_file: bool) -> None:
+        """Unlock the file. `keep_file`: for another gateway to find, where regions could not be unregistered."""
+        if not keep_file:
+            (FOLDER / self.name).unlink(missing_ok=True)
+        os.close(self._file)
+
+
+def _abandoned() -> Iterator[str]:
+    """The names of owners that were killed; what is left of them in the folder is removed."""
+    for path in FOLDER.glob("clipserve-*"):
+        if "." in path.name:  # a region's, on its way to Triton
+            continue
+        with suppress(OSError), path.open("r+b") as file:  # locked, removed meanwhile, or another user's
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for left in FOLDER.glob(f"{path.name}*"):
+                left.unlink(missing_ok=True)
+            yield path.name

@@ -1,0 +1,196 @@
+"""Pixels in shared memory: with a server that maps regions as Triton does, and with those that cannot."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import mmap
+import secrets
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import numpy.typing as npt
+import pytest
+from tritonclient.grpc import service_pb2, service_pb2_grpc
+
+from clipserve.engine.triton import shared_memory
+from clipserve.errors import Overloaded
+from tests.triton.backends import Backend, backend_on, sent
+from tests.triton.stand_in import MANIFEST, StandIn, until
+
+FOLDER = Path("/dev/shm")
+SIZE = MANIFEST.image.size
+
+
+class Sharing(StandIn):
+    """It maps the regions that it is told of, and answers with the first value of each row's pixels.
+
+    Attributes:
+        regions: those that are registered.
+        sizes: bytes of pixels in the message of each call.
+        unregistered: regions that are no more.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.regions: dict[str, mmap.mmap] = {}
+        self.sizes: list[int] = []
+        self.unregistered: list[str] = []
+
+    async def SystemSharedMemoryRegister(self, request: Any, context: Any) -> Any:  # noqa: N802
+        with (FOLDER / request.key.removeprefix("/")).open("r+b") as file:
+            self.regions[request.name] = mmap.mmap(file.fileno(), request.byte_size)
+        return service_pb2.SystemSharedMemoryRegisterResponse()
+
+    async def SystemSharedMemoryUnregister(self, request: Any, context: Any) -> Any:  # noqa: N802
+        self.regions.pop(request.name, None)
+        self.unregistered.append(request.name)
+        return service_pb2.SystemSharedMemoryUnregisterResponse()
+
+    async def SystemSharedMemoryStatus(self, request: Any, context: Any) -> Any:  # noqa: N802
+        answer = service_pb2.SystemSharedMemoryStatusResponse()
+        for name in self.regions:
+            answer.regions[name].name = name
+        return answer
+
+    async def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802
+        self.sizes.append(sum(map(len, request.raw_input_contents)))
+        pixels = await self._pixels(request.inputs[0], request.raw_input_contents, context)
+        await super().ModelInfer(request, context)
+        vectors = np.repeat(pixels[:, :1].astype(np.float32), self.dim, axis=1)
+        output = service_pb2.ModelInferResponse.InferOutputTensor(
+            name=self.output, datatype="FP32", shape=vectors.shape
+        )
+        return service_pb2.ModelInferResponse(outputs=[output], raw_output_contents=[vectors.tobytes()])
+
+    async def _pixels(self, told: Any, contents: Any, context: Any) -> npt.NDArray[np.uint8]:
+        """uint8 [N, S * S * 3]."""
+        memory: Any = contents[0] if contents else None
+        if memory is None:
+            name = told.parameters["shared_memory_region"].string_param
+            if name not in self.regions:
+                await context.abort(grpc.StatusCode.NOT_FOUND, f"Unable to find region '{name}'")
+            memory = self.regions[name][: told.parameters["shared_memory_byte_size"].int64_param]
+        return np.frombuffer(memory, np.uint8).reshape(told.shape[0], -1)
+
+
+@pytest.fixture(autouse=True)
+def nothing_left() -> Iterator[None]:
+    """After each test the folder has none of our files that it did not have before."""
+    before = set(FOLDER.glob("*clipserve-*"))
+    yield
+    assert set(FOLDER.glob("*clipserve-*")) <= before
+
+
+@pytest.fixture
+async def sharing() -> AsyncIterator[Sharing]:
+    server, listening = Sharing(), grpc.aio.server()
+    service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(server, listening)
+    server.port = listening.add_insecure_port("127.0.0.1:0")
+    await listening.start()
+    yield server
+    server.answering.set()
+    await listening.stop(None)
+
+
+def rows(*values: int) -> npt.NDArray[np.uint8]:
+    """Pixels of as many rows, each of one value."""
+    return np.stack([np.full((SIZE, SIZE, 3), value, np.uint8) for value in values])
+
+
+async def firsts(backend: Backend, *values: int) -> list[float]:
+    return [float(vector[0]) for vector in await backend.encode_image(rows(*values))]
+
+
+def shared_bytes(backend: Backend, server: StandIn) -> float | None:
+    labels = {"endpoint": server.url, "model": MANIFEST.name}
+    return backend.counted.registry.get_sample_value("clipserve_triton_shared_memory_bytes", labels)
+
+
+async def test_pixels_are_read_from_a_region_and_not_from_the_message(sharing: Sharing) -> None:
+    before = set(FOLDER.glob("clipserve-*"))
+    async with backend_on(sharing) as backend:
+        assert await firsts(backend, 7, 8, 9) == [7, 8, 9]
+        assert await firsts(backend, 200) == [200]
+        assert sharing.sizes == [0, 0]
+        assert len(sharing.regions) == 1, "a region that is free is used again"
+        assert shared_bytes(backend, sharing) == len(next(iter(sharing.regions.values())))
+        (lock,) = set(FOLDER.glob("clipserve-*")) - before
+        assert lock.stat().st_size == 0, "the file of the region is gone"
+    assert not sharing.regions, "who leaves unregisters what is his"
+
+
+async def test_calls_at_a_time_have_a_region_each_and_one_too_many_has_none(sharing: Sharing) -> None:
+    async with backend_on(sharing) as backend:
+        sharing.answering.clear()
+        asking = [asyncio.create_task(firsts(backend, value)) for value in range(5)]
+        await sent(sharing, 5)
+        sharing.answering.set()
+        assert await asyncio.gather(*asking) == [[0], [1], [2], [3], [4]]
+        assert sorted(sharing.sizes) == [0, 0, 0, 0, SIZE * SIZE * 3]
+
+
+async def test_the_region_of_a_call_that_is_taken_back_serves_the_next(sharing: Sharing) -> None:
+    async with backend_on(sharing) as backend:
+        sharing.answering.clear()
+        asking = asyncio.create_task(firsts(backend, 1))
+        await sent(sharing, 1)
+        asking.cancel()
+        await until(lambda: sharing.cancelled == 1)
+        sharing.answering.set()
+        assert await firsts(backend, 2) == [2]
+        assert len(sharing.regions) == 1
+
+
+async def test_a_server_that_knows_no_region_any_more_gets_bytes_and_then_a_new_region(
+    sharing: Sharing,
+) -> None:
+    async with backend_on(sharing) as backend:
+        await firsts(backend, 1)
+        sharing.regions.clear()
+        assert await firsts(backend, 2) == [2]
+        assert await firsts(backend, 3) == [3]
+        assert sharing.sizes == [0, 0, SIZE * SIZE * 3, 0]
+
+
+async def test_another_error_is_the_call_s_own(sharing: Sharing) -> None:
+    async with backend_on(sharing) as backend:
+        sharing.failure = (grpc.StatusCode.UNAVAILABLE, "[request id: 1] Exceeds maximum queue size")
+        with pytest.raises(Overloaded):
+            await firsts(backend, 1)
+        assert len(sharing.sizes) == 1
+
+
+async def test_a_server_that_shares_nothing_is_sent_bytes_and_not_asked_again_at_once(one: StandIn) -> None:
+    async with backend_on(one) as backend:
+        one.value = 5
+        assert await firsts(backend, 1) == [5]
+        assert await firsts(backend, 1) == [5]
+        assert shared_bytes(backend, one) == 0
+
+
+async def test_where_there_is_no_such_folder_pixels_are_sent(
+    sharing: Sharing, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(shared_memory, "FOLDER", tmp_path / "none")
+    async with backend_on(sharing) as backend:
+        assert await firsts(backend, 1) == [1]
+        assert sharing.sizes == [SIZE * SIZE * 3]
+
+
+async def test_what_a_killed_gateway_left_is_unregistered(sharing: Sharing) -> None:
+    dead, alive = (f"clipserve-{secrets.token_hex(16)}" for _ in range(2))
+    (FOLDER / dead).touch()
+    (FOLDER / f"{dead}.2").write_bytes(b"a region that was on its way")
+    sharing.regions |= {f"{name}.1": mmap.mmap(-1, 4096) for name in (dead, alive)}
+    with (FOLDER / alive).open("xb") as locked:
+        fcntl.flock(locked, fcntl.LOCK_EX)
+        async with backend_on(sharing) as backend:
+            await firsts(backend, 1)
+            assert sharing.unregistered == [f"{dead}.1"]
+            assert not [*FOLDER.glob(f"{dead}*")]
+            assert f"{alive}.1" in sharing.regions
+        (FOLDER / alive).unlink()
