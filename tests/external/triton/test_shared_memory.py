@@ -169,7 +169,7 @@ async def test_pixels_in_shared_memory_take_at_most_half_of_the_cpu_time(
     The Python backend hands the pixels on to a process of its own, at the same cost either way. It is left out: no
     other backend has one.
     """
-    write_repository(DEMO, tmp_path / "models", options_of("python", instances=1, max_batch_images=64))
+    write_repository(DEMO, tmp_path / "models", options_of("python", max_batch_images=64))
     program = tmp_path / "models" / f"{MANIFEST.name}_image" / "1" / "model.py"
     run = '(embeddings,) = self._session.run(["embedding"], rows)'
     nothing = f'embeddings = np.ones((len(rows["pixels"]), {MANIFEST.embed_dim}), np.float32)'
