@@ -160,7 +160,7 @@ def test_background_labels_and_a_threshold_are_those_of_classify(
     page.fill("#threshold", "0.99")
     expect(classify.results).to_contain_text("No label reaches its threshold.", timeout=SECONDS)
     page.fill("#threshold", "2")
-    expect(classify.results).to_contain_text("The threshold is a number from -1 to 1.")
+    expect(classify.results).to_contain_text("The threshold must be a number from -1 to 1.")
 
 
 def test_only_the_best_are_shown(classify: Classify) -> None:

@@ -69,7 +69,7 @@ def test_a_template_is_put_around_each_label(tab: Compare, url: str, template: s
 def test_the_two_that_compete_are_named(tab: Compare) -> None:
     tab.compare("\n".join(LABELS))
     expect(tab.said).to_contain_text("“cat” and “kitten” are the most alike")
-    expect(tab.said).to_contain_text("these two compete")
+    expect(tab.said).to_contain_text("compete for the same pictures")
     expect(tab.said).not_to_contain_text("truck")
     expect(tab.panel.locator("td.marked")).to_have_count(2)
     expect(tab.page.locator("#announcer")).to_contain_text("“cat” and “kitten”")

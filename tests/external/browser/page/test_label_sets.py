@@ -48,7 +48,7 @@ def test_a_set_is_made_tried_and_mended(sets: LabelSets, url: str) -> None:
     sets.label("rocket").get_by_label("Threshold").fill("0.25")
     sets.page.fill("#set-weight", "0.75")
     sets.save()
-    expect(sets.changes).to_contain_text("pets is made: cat, rocket.")
+    expect(sets.changes).to_contain_text("pets was created: cat, rocket.")
     made = shown(url, "pets")
     cat, rocket = made["labels"]
     assert (len(cat["examples"]), len(rocket["examples"])) == (1, 1)
@@ -68,7 +68,7 @@ def test_a_set_is_made_tried_and_mended(sets: LabelSets, url: str) -> None:
     best = said["results"][0]["labels"][0]
     assert after["coffee.jpg"] == f"cat, {100 * best['score']:.1f} %"
     loo = shown(url, "pets")["loo"]
-    expect(sets.changes).to_contain_text(f"{100 * loo['accuracy']:.1f} % of 3 examples come out right")
+    expect(sets.changes).to_contain_text(f"{100 * loo['accuracy']:.1f} % of 3 examples get their own label")
     assert shown(url, "pets")["version"] != made["version"]
     assert sets.visit.complaints == []
     assert sets.visit.elsewhere(url) == set()
@@ -194,6 +194,6 @@ def test_what_is_not_saved_is_not_left_unasked(sets: LabelSets) -> None:
     sets.page.fill("#set-add", "boat,")
     asked = answering(sets.page, accept=False)
     sets.page.select_option("#set-choice", "")
-    assert asked == ["What was changed here is not saved. Leave it?"]
+    assert asked == ["Your changes are not saved. Discard them?"]
     expect(sets.page.locator("#set-choice")).to_have_value("pets")
     expect(sets.label("boat")).to_be_visible()

@@ -57,7 +57,7 @@ def test_of_a_folder_the_pictures_are_taken(visit: Visit, url: str, folder: Path
     search = Search(visit, url).open()
     search.panel.locator("input[webkitdirectory]").set_input_files(folder)
     search.wait_ready(2)
-    expect(search.panel.get_by_text("2 files that are no pictures were left out.")).to_be_visible()
+    expect(search.panel.get_by_text("2 files are not pictures and were left out.")).to_be_visible()
     assert set(search.look_for("noise")) == {"a.png", "b.png"}
 
 
@@ -93,7 +93,7 @@ def test_vectors_of_another_fingerprint_are_made_anew_and_it_says_so(
     visit.page.route("**/embed", lambda route: route.continue_(url=f"{other}/embed"))
     sent = search.sent("/embed")
     after = search.look_for("some noise")
-    expect(search.panel.locator(".notice")).to_contain_text("The model has changed, from demo@fp32-")
+    expect(search.panel.locator(".notice")).to_contain_text("The model has changed from demo@fp32-")
     search.wait_ready(6)
     after = search.look_for("noise")
     assert search.sent("/embed") - sent == 2 + 2  # two sentences, and six pictures in two requests

@@ -3,13 +3,11 @@
 const KEY = "clipserve.key";
 let key = stored();
 
-// "unauthenticated": a call needs a key, or another one; its detail is the ApiError. "answered": a call was answered; its detail is what `call`
-// returns.
+// "unauthenticated": a call needs a key, or another key; `detail` is the ApiError. "answered": `detail` is what `call` returns.
 export const events = new EventTarget();
 
-// What went wrong, in the words of the API: `code`, `message` (its detail), `limit`, `actual`, `index`, `status`,
-// `requestId`, `retryAfter` in seconds. Those that do not apply are undefined. `code` is "unreachable" where there was no
-// answer.
+// An error as the API describes it: `code`, `message` (its detail), `limit`, `actual`, `index`, `status`, `requestId`,
+// `retryAfter` in seconds. Fields that do not apply are undefined. Without an answer, `code` is "unreachable".
 export class ApiError extends Error {
   constructor(problem, more = {}) {
     super(problem.detail);
@@ -85,8 +83,8 @@ export function parsedTiming(header) {
   return [...header.matchAll(/([^\s,;]+);dur=([\d.]+)/g)].map(([, name, ms]) => ({ name, ms: Number(ms) }));
 }
 
-// Vectors of blobs of images and of texts, of unit length. Returns what `call` does, and `images` and `texts`: for each a
-// Float32Array, or an ApiError for an image that has none.
+// Vectors of image blobs and of texts, of unit length. Returns what `call` does, and `images` and `texts`: a Float32Array each,
+// or the ApiError of an image.
 export async function embed({ images = [], texts = [], model, fingerprint, signal }) {
   const fields = { encoding_format: "base64" };
   if (model) fields.model = model;

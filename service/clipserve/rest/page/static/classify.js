@@ -1,4 +1,4 @@
-// The tab "classify": which labels fit a picture. A picture is sent once; what is computed from its vector is in scoring.js.
+// The tab "classify": which labels fit a picture. A picture is sent once; scoring.js computes scores from its vector.
 import { answers, fields } from "./classify_answers.js";
 import { labelField } from "./classify_labels.js";
 import { optionFields } from "./classify_options.js";
@@ -67,7 +67,7 @@ export function start(panel, shared) {
     at("results").setAttribute("aria-busy", String(is));
   }
 
-  // An error of one picture among several is its own; one of the whole request is thrown.
+  // The error of one picture is its result; that of the whole request is thrown.
   async function scoresOrError(picture, asked) {
     try {
       return await ask.of(picture, asked);
@@ -115,7 +115,7 @@ function whatIsMissing(pictures, asked) {
   return undefined;
 }
 
-// Draws at most once in a frame, however many pictures are answered in it; after `never` not at all.
+// Draws at most once in a frame, and not after `never`.
 function inFrames(draw) {
   let waits = false;
   let ended = false;

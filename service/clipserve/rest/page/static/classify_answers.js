@@ -1,12 +1,12 @@
-// What the service is asked for the tab "classify", each thing once: the vector of a picture, the vectors of labels, and
-// where that is not enough, the scores of a picture from /classify.
+// The requests of the tab "classify", each sent once: the vector of a picture, the vectors of labels, and, where these are
+// not enough, the scores of a picture from /classify.
 import { ensemble, prompts, scored } from "./scoring.js";
 
-const PROMPTS_AT_ONCE = 64; // texts of a request: a part of a second's work, so that others come between
-const PROMPTS_AT_MOST = 2560; // beyond it, sending the picture again is less work than sending vectors
+const PROMPTS_AT_ONCE = 64; // texts of a request: less than a second of work, so that other requests get their turn
+const PROMPTS_AT_MOST = 2560; // with more, sending the picture again is less than receiving vectors
 const REQUESTS_AT_A_TIME = 2;
-const TRIES = 6; // of a request that is refused because others are ahead
-const LONGEST_WAIT = 15; // seconds that are waited without saying so
+const TRIES = 6; // of a request that is refused as overloaded
+const LONGEST_WAIT = 15; // seconds to wait for a retry
 
 // onAnswer(what, answer): after each request, with what `api.call` gave.
 export function answers(api, onAnswer) {
@@ -14,7 +14,7 @@ export function answers(api, onAnswer) {
   const scores = new Map(); // of pictures by /classify -> promise
   const inTurn = pool(REQUESTS_AT_A_TIME);
 
-  // A failure that may pass is forgotten, so that it is asked again.
+  // A failure that may be temporary is not kept, so that the request is sent again.
   function once(map, key, ask) {
     if (!map.has(key)) {
       const promise = ask();
@@ -80,11 +80,11 @@ export function answers(api, onAnswer) {
 
   return {
     // The scores of a picture. `asked`: {model, labels, templates, named, labelSet, scoring, temperature, background, threshold};
-    // `templates` are sentences, `named` what the API is told in their place.
+    // `templates` are sentences, `named` the names or templates that the API gets.
     async of(picture, asked) {
       const compared = [...asked.labels, ...asked.background];
       if (asked.labelSet || compared.length * asked.templates.length > PROMPTS_AT_MOST) return byService(picture, asked);
-      // Both at the same time, and an error of the labels is everybody's.
+      // Both at the same time. An error of the labels is the error of every picture.
       const [image, labels] = await Promise.all([
         ofPicture(picture, asked.model),
         ofLabels(compared, asked.templates, asked.model),
@@ -101,7 +101,7 @@ export function answers(api, onAnswer) {
   };
 }
 
-// The fields of a request to /classify, as [name, value] in their order; what is left to the service is left out.
+// The fields of a request to /classify, as [name, value] in their order, without those that have the default.
 export function fields({ model, labels, named = [], labelSet, scoring, temperature, background = [], threshold, topK }) {
   const said = [["model", model.id]];
   if (labelSet) said.push(["label_set", labelSet]);
@@ -113,7 +113,7 @@ export function fields({ model, labels, named = [], labelSet, scoring, temperatu
   return said;
 }
 
-// Runs at most so many of what it is given at a time; what is refused for a while keeps its place and waits.
+// Runs at most `places` functions at a time. One that waits for a retry keeps its place.
 function pool(places) {
   const waiting = [];
   return async function inTurn(work) {

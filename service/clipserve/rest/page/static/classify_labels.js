@@ -1,4 +1,4 @@
-// Labels as chips: typed with Enter or a comma, or pasted, one a line or with commas between them.
+// Labels as chips: typed with Enter or a comma, or pasted, one per line or separated by commas.
 import { element } from "./dom.js";
 
 // Returns {all, add(texts), set(texts)}; onChange(all) after each change. `name`: of the list, for a screen reader.
@@ -9,7 +9,7 @@ export function labelField(place, { id, name = "Labels", onChange, announce }) {
     id, type: "text", autocomplete: "off", placeholder: "another label", enterkeyhint: "done", "aria-describedby": `${id}-hint`,
     onkeydown: onKey, oninput: onInput, onpaste: onPaste, onblur: () => take(input.value),
   });
-  place.append(list, input, element("p", { class: "hint", id: `${id}-hint` }, "Enter or a comma after each; a list can be pasted."));
+  place.append(list, input, element("p", { class: "hint", id: `${id}-hint` }, "Press Enter or type a comma after each label, or paste a list."));
 
   function changed() {
     list.replaceChildren(...all.map(chip));
@@ -55,7 +55,7 @@ export function labelField(place, { id, name = "Labels", onChange, announce }) {
   }
 
   function onInput(event) {
-    if (input.value.includes(",") && !event.isComposing) take(input.value); // phones tell no key of a comma
+    if (input.value.includes(",") && !event.isComposing) take(input.value); // phones send no key event for a comma
   }
 
   function onPaste(event) {

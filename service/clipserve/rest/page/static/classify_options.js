@@ -16,7 +16,7 @@ const SCORINGS = [
 export function optionFields({ place, setPlace, api, onChange, onLabels, onLabelSet }) {
   let templateSets = [];
   const templates = element("select", { id: "templates", onchange: templatesChosen });
-  const own = element("textarea", { id: "own-templates", rows: 3, spellcheck: "false", "aria-label": "Own templates, one a line", hidden: true, oninput: changed });
+  const own = element("textarea", { id: "own-templates", rows: 3, spellcheck: "false", "aria-label": "Own templates, one per line", hidden: true, oninput: changed });
   const shown = element("p", { class: "hint", id: "templates-shown" });
   const classes = element("button", { type: "button", hidden: true, onclick: takeClasses });
   const scoring = element("select", { id: "scoring", onchange: changed }, ...SCORINGS.map(([value, text]) => new Option(text, value)));
@@ -32,7 +32,7 @@ export function optionFields({ place, setPlace, api, onChange, onLabels, onLabel
     field("templates", "Templates around each label", templates, own, shown, classes),
     field("scoring", "Scoring", scoring),
     field("background", "Background labels", background,
-      element("p", { class: "hint", id: "background-hint" }, "What else pictures may show, with commas between: it takes its share, and is not listed.")),
+      element("p", { class: "hint", id: "background-hint" }, "What else pictures may show, separated by commas. These labels take part in the softmax and are not listed.")),
     element("div", { class: "pair" }, field("temperature", "Temperature", temperature), field("threshold", "Threshold", threshold)),
     element("div", { class: "pair" }, field("best", "Show the best", best)),
     problem,
@@ -77,19 +77,19 @@ export function optionFields({ place, setPlace, api, onChange, onLabels, onLabel
   const within = (input, otherwise) => (input.value && input.checkValidity() ? Number(input.value) : otherwise);
 
   function numberProblem() {
-    if (!temperature.checkValidity()) return "The temperature is a number from 0.001 to 1000.";
-    if (!threshold.checkValidity()) return "The threshold is a number from -1 to 1.";
+    if (!temperature.checkValidity()) return "The temperature must be a number from 0.001 to 1000.";
+    if (!threshold.checkValidity()) return "The threshold must be a number from -1 to 1.";
     return undefined;
   }
 
   return {
     // What is chosen: {templates, named, labelSet, scoring, temperature, background, threshold, best, wrong}; see classify_answers.js.
-    // `wrong`: what must be mended first.
+    // `wrong`: what must be corrected first.
     values(model) {
       const named = templates.value === OWN ? ownLines() : [templates.value].filter(Boolean);
       const sentences = written(templates.value === OWN ? named : (found()?.templates ?? model.prompt_templates));
       const more = sentences.length > 1 ? ` and ${sentences.length - 1} more` : "";
-      shown.textContent = templates.value === OWN ? "One a line; {} stands for the label." : `“${sentences[0]}”${more}`;
+      shown.textContent = templates.value === OWN ? "One per line; {} stands for the label." : `“${sentences[0]}”${more}`;
       const wrong = labelSet.value ? undefined : sentences.map(wrongWith).find(Boolean);
       return {
         templates: sentences.length ? sentences : model.prompt_templates,

@@ -11,8 +11,8 @@ export function number(value) {
   return value.toFixed(3).replace("-", MINUS);
 }
 
-// Returns {show(rows, asked), fail(error, retry), say(text, ...elements)}. `rows`: of each picture {picture, labels, labelSet} or
-// {picture, error}, or without either while it is on its way; `asked`: see classify_answers.js, and `best`.
+// Returns {show(rows, asked), fail(error, retry), say(text, ...elements)}. `rows`: for each picture {picture, labels, labelSet},
+// {picture, error}, or {picture} before its answer; `asked`: see classify_answers.js, and `best`.
 export function resultBox(place) {
   const details = element("button", { type: "button", class: "kind", "aria-pressed": "false", hidden: true, onclick: toggle }, "Cosine and logit");
   const head = element("div", { class: "row between" }, element("h2", {}, "Result"), details);

@@ -44,7 +44,7 @@ export function start(panel, shared) {
   const request = (texts) => ({ texts, to_texts: texts, model: shared.model()?.id });
 
   function waiting(seconds) {
-    at("problem").replaceChildren(element("p", { class: "notice" }, `The service is busy: it is asked again in ${seconds} s.`));
+    at("problem").replaceChildren(element("p", { class: "notice" }, `The service is busy: this page tries again in ${seconds} s.`));
   }
 
   function show(labels, texts, body) {
@@ -58,7 +58,7 @@ export function start(panel, shared) {
       element("h2", {}, "The most alike"),
       element("p", { class: "competing" }, said),
       matrixTable(labels, cosines, pairs),
-      element("p", { class: "hint" }, `Cosines by the model ${body.model}, ${body.fingerprint}. The more colour in a cell, the more alike the two.`),
+      element("p", { class: "hint" }, `Cosines of the model ${body.model}, ${body.fingerprint}. The stronger a cell's colour, the more alike its two labels.`),
     );
     copies.show({ texts, model: body.model, base: new URL(".", document.baseURI).href.replace(/\/$/, ""), hasKey: api.hasKey() });
     announce(said);
@@ -98,7 +98,7 @@ export function start(panel, shared) {
 }
 
 function whatIsWrong(labels, template) {
-  if (labels.length < 2) return "There is nothing to compare: write at least two labels that are not the same.";
+  if (labels.length < 2) return "Type at least two different labels to compare.";
   return template ? wrongWith(template) : undefined;
 }
 
@@ -106,7 +106,7 @@ function promptsOf(labels, template) {
   return template ? labels.map((label) => prompts(label, written([template]))[0]) : labels;
 }
 
-// What `ask` gives; a service that says when to come again is asked then, while `wanted()`.
+// Returns what `ask` does. Retries after each Retry-After while `wanted()`.
 async function patiently(ask, onWait, wanted) {
   for (;;) {
     try {

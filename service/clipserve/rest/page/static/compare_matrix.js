@@ -7,8 +7,8 @@ export function number(value, digits = 2) {
   return value.toFixed(digits).replace("-", "\u2212");
 }
 
-// The pairs that are most alike, that one first: [{a, b, cosine}]. Cosines of labels lie in another range for each model,
-// so a pair is named besides the first one if it is in the upper quarter between the middle pair and the first.
+// The most alike pairs, best first: [{a, b, cosine}]. The range of cosines differs between models, so a further pair is
+// named if its cosine is in the upper quarter between the median pair's and the first's.
 export function competing(labels, cosines) {
   const pairs = [];
   for (let a = 0; a < labels.length; a += 1) {
@@ -24,7 +24,7 @@ export function competing(labels, cosines) {
 export function sentence(pairs) {
   const [first, ...others] = pairs.map(({ a, b, cosine }) => [`“${a}” and “${b}”`, number(cosine)]);
   const also = others.map(([pair, cosine]) => `${pair} (${cosine})`).join(", ");
-  return `${first[0]} are the most alike (${first[1]}): these two compete for a picture before all others.${also && ` Nearly as alike: ${also}.`}`;
+  return `${first[0]} are the most alike (${first[1]}): these two compete for the same pictures.${also && ` Nearly as alike: ${also}.`}`;
 }
 
 // `cosines`: of each label with each. `pairs`: those that are marked.

@@ -1,10 +1,10 @@
-// What was just done, as a command for somebody else: curl, Python and grpcurl. They ask /classify, once for all pictures.
+// The last classification as a command: curl, Python and grpcurl. Each calls /classify once for all pictures.
 import { element } from "./dom.js";
 
 export const GRPC_PORT = 8081; // the default; the page cannot know another
 
 export const sh = (text) => (/^[\w./:@=+-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`);
-const json = JSON.stringify; // a string of JSON is one of Python's too, but for true, false and null, which are not used
+const json = JSON.stringify; // JSON is Python too, except true, false and null, which are not used
 export const list = (values) => `[${values.map((value) => json(value)).join(", ")}]`;
 export const plain = (name) => name.replace(/[/\\\0]/g, "_");
 
@@ -92,7 +92,7 @@ export function copyBox(place, { announce, kinds: makers = KINDS }) {
   const code = element("code");
   const copied = element("button", { type: "button", onclick: copy }, "Copy");
   const buttons = Object.keys(makers).map((name) => element("button", { type: "button", class: "kind", onclick: () => choose(name) }, name));
-  const port = element("p", { class: "hint" }, `gRPC listens on port ${GRPC_PORT}, unless CLIPSERVE_GRPC_PORT says otherwise. It needs grpcurl.`);
+  const port = element("p", { class: "hint" }, `This command needs grpcurl. gRPC listens on port ${GRPC_PORT} unless CLIPSERVE_GRPC_PORT is set.`);
   const kinds = element("div", { class: "row", role: "group", "aria-label": "Language" }, ...buttons);
   place.append(
     element("div", { class: "row between" }, element("h2", {}, "The same from your code"), kinds),

@@ -1,7 +1,7 @@
-// Making elements. Text is always set as text: nothing that a user or the service says is ever read as HTML.
+// Makes elements. Text is always set as text: nothing from a user or from the service is parsed as HTML.
 
 // element("button", {class: "chip", type: "button", onclick: go}, "Remove", otherElement)
-// A key that begins with "on" is a listener, "class" the class; what is false or undefined is left out.
+// A key that begins with "on" is a listener; false, null and undefined are left out.
 export function element(tag, attributes = {}, ...children) {
   const made = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
@@ -13,7 +13,7 @@ export function element(tag, attributes = {}, ...children) {
   return made;
 }
 
-// What went wrong, for people: the sentence of the API, its code, and the request id if there is one.
+// An error for people: the sentence of the API, its code, and the request id if there is one.
 export function errorBox(error, more = "", role = "alert") {
   const about = [error.code, error.requestId && `request ${error.requestId}`].filter(Boolean).join(", ");
   return element(

@@ -1,4 +1,4 @@
-// How long the last requests took, there and back and in the service.
+// The times of the last requests: the round trip, and the stages in the service.
 import { element } from "./dom.js";
 
 // `kinds`: name of a kind of request -> how it is called. Returns {model(model), note(kind, answer of api.call)}.
@@ -14,7 +14,7 @@ export function factList(place, kinds) {
     model: (model) => set("Model", `${model.id} `, element("code", {}, model.fingerprint)),
     note(kind, { ms, timing, requestId }) {
       const stages = timing.map((each) => `${each.name} ${each.ms.toFixed(1)}`).join(", ");
-      set(kinds[kind], `${ms.toFixed(0)} ms there and back${stages && `; in the service ${stages} ms`} `, element("code", {}, requestId));
+      set(kinds[kind], `${ms.toFixed(0)} ms round trip${stages && `; in the service ${stages} ms`} `, element("code", {}, requestId));
     },
   };
 }

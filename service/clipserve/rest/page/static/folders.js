@@ -1,13 +1,13 @@
 // The files of a folder: chosen, or dropped.
 const PICTURES = /\.(jpe?g|png|webp|gif|bmp|tiff?|avif|hei[cf])$/i;
 
-// Of files that nobody chose one by one: those that are pictures, and how many others there were.
+// Splits the files of a folder: the pictures, and the number of other files.
 export function onlyPictures(files) {
   const pictures = files.filter((file) => !file.name.startsWith(".") && (file.type.startsWith("image/") || PICTURES.test(file.name)));
   return { pictures, others: files.length - pictures.length };
 }
 
-// What was dropped: files as they are, and the pictures below each folder. To be called while the event is handled.
+// The dropped files, and the pictures below each dropped folder. Must be called while the event is handled.
 export async function dropped(dataTransfer) {
   const entries = [...dataTransfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
   if (!entries.some((entry) => entry.isDirectory)) return { pictures: [...dataTransfer.files], others: 0 };
@@ -20,7 +20,7 @@ export async function dropped(dataTransfer) {
 
 const fileOf = (entry) => new Promise((resolve, reject) => entry.file(resolve, reject));
 
-// A folder gives its entries in parts, and an empty part at the end.
+// readEntries returns the entries in parts, and an empty part at the end.
 async function walk(folder, files) {
   const reader = folder.createReader();
   for (;;) {

@@ -1,4 +1,4 @@
-// The fields of a label set, and what PUT takes, or a file of CLIPSERVE_LABEL_SETS_FOLDER has.
+// The fields of a label set, and its definition for PUT or for a file in CLIPSERVE_LABEL_SETS_FOLDER.
 import { labelField } from "./classify_labels.js";
 import { labelRow } from "./label_set_row.js";
 
@@ -7,7 +7,7 @@ const NOT_SHOWN = ["templates", "truncate", "scoring", "temperature", "model"]; 
 // Returns {show(set, given), definition(exampleOf), rows(), fail(error)}; see label_set_row.js for `given`.
 export function setForm(at, { onChange, announce }) {
   let rows = [];
-  let others = {}; // what of the chosen set has no field
+  let others = {}; // values of the chosen set that have no field
   const [threshold, weight] = ["set-threshold", "set-weight"].map((id) => document.getElementById(id));
   const background = labelField(at("background"), { id: "set-background", name: "Background labels", announce, onChange });
   const adding = labelField(at("add"), { id: "set-add", announce, onChange: add });
@@ -51,7 +51,7 @@ export function setForm(at, { onChange, announce }) {
       const numbers = { threshold: number(threshold), example_weight: number(weight) };
       return { ...others, labels: await Promise.all(labels), background: background.all, ...numbers };
     },
-    // Whether the error is shown beside the label that it concerns. Without one the last is taken away.
+    // Shows the error beside its label and returns true; false if it is not about a label. Without an error, clears the last one.
     fail(error) {
       const row = error && !error.message.startsWith("background") ? rows[error.index] : undefined;
       rows.forEach((each) => each.fail(each === row ? error : undefined));

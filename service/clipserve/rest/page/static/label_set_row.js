@@ -8,12 +8,12 @@ export function labelRow({ label, id, threshold, prompts = [], examples = [] }, 
   const known = examples.map((sha) => given.get(sha)).filter(Boolean);
   const name = element("input", { type: "text", value: label, autocomplete: "off", oninput: named });
   const least = element("input", { type: "number", value: threshold, min: -1, max: 1, step: "any", inputmode: "decimal", placeholder: "set's" });
-  const sentences = element("textarea", { rows: 1, placeholder: "by the templates" }, prompts.join("\n"));
+  const sentences = element("textarea", { rows: 1, placeholder: "from the templates" }, prompts.join("\n"));
   const remove = element("button", { type: "button", class: "quiet", onclick: () => onRemove(row) }, "✕");
   const problem = element("div", {});
   const place = element("div", {});
   const names = element("div", { class: "set-label" }, field("Label", name), field("Threshold", least), remove);
-  const item = element("div", { role: "group", class: "stack" }, names, field("Prompts, one a line", sentences), place, problem);
+  const item = element("div", { role: "group", class: "stack" }, names, field("Prompts, one per line", sentences), place, problem);
   const pictures = picker(place, { here: true, onChange, announce: (text) => announce(`${name.value}: ${text}`) });
 
   function named() {

@@ -1,11 +1,11 @@
-// Pictures, classified by the chosen set, as a grid; and what is wrong about one of them.
+// A grid of pictures that the chosen set classifies, with a way to correct each label.
 import { answers } from "./classify_answers.js";
 import { scoreText } from "./classify_results.js";
 import { element } from "./dom.js";
 import { picker } from "./pictures.js";
 
-// Returns {use(set)}, which gives the pictures that have another label by a new version, as sentences. `labels()`: among which the
-// right one is chosen, none if the set cannot be changed. onWrong(picture, label): this is the right one.
+// Returns {use(set)}, which returns a sentence for each picture whose label has changed. `labels()`: the choices for the right
+// label, none if the set cannot be changed. onWrong(picture, label): `label` is the right one.
 export function tryBox(at, { api, announce, labels, onWrong }) {
   let set;
   const ask = answers(api, () => {});

@@ -1,5 +1,5 @@
-// The tab "label sets": make a classifier with a name, try it, and mend it. Photos that are given here as examples are in this
-// page's memory alone: the service shows their SHA-256, and nothing else of them.
+// The tab "label sets": make a named classifier, try it, and correct it. Example photos added here are only in this page's
+// memory: the service returns nothing of them but their SHA-256.
 import { element, errorBox } from "./dom.js";
 import { changes, judged } from "./label_set_changes.js";
 import { showFiles } from "./label_set_export.js";
@@ -7,7 +7,7 @@ import { setForm } from "./label_set_form.js";
 import { tryBox } from "./label_set_try.js";
 
 const ASKED_EVERY = 1000; // ms, while a set is built
-const HINT = "A label is a name, with prompts that describe it or example photos, if you have some.";
+const HINT = "A label has a name, and optionally prompts that describe it and example photos.";
 
 export function start(panel, shared) {
   const { api, announce } = shared;
@@ -16,7 +16,7 @@ export function start(panel, shared) {
   const given = new Map(); // SHA-256 -> photo
   let set; // the chosen one as the service last said; undefined: a new one
   let unsaved = false;
-  let turn = 0; // what is on its way for a former choice is let go
+  let turn = 0; // answers for an earlier choice are ignored
   const fields = setForm(at, { onChange: edited, announce });
   const trying = tryBox(at, {
     api, announce,
@@ -25,9 +25,9 @@ export function start(panel, shared) {
   });
   const path = (which) => `label-sets/${encodeURIComponent(which)}`;
 
-  const still = (is) => (at("fields").inert = at("tried").inert = is); // while it would be lost, nothing can be changed
+  const still = (is) => (at("fields").inert = at("tried").inert = is); // a change made now would be lost
 
-  // `work(wanted)` may fail; `wanted()`: nobody has chosen another set meanwhile.
+  // `work(wanted)` may fail; `wanted()`: whether this is still the chosen set.
   async function attempt(work) {
     turn += 1;
     const mine = turn;
@@ -48,7 +48,7 @@ export function start(panel, shared) {
   }
 
   async function choose(wanted) {
-    if (unsaved && !confirm("What was changed here is not saved. Leave it?")) return;
+    if (unsaved && !confirm("Your changes are not saved. Discard them?")) return;
     const found = choice.value ? (await api.call(path(choice.value))).body : undefined;
     if (!wanted()) return;
     await show(found);
@@ -63,7 +63,7 @@ export function start(panel, shared) {
     name.readOnly = Boolean(set);
     at("fields").disabled = at("save").hidden = Boolean(set?.read_only);
     at("delete").hidden = !set || set.read_only;
-    const more = set?.read_only ? "It comes from a file, which alone can change it." : (set?.error ?? "");
+    const more = set?.read_only ? "It comes from a file, and only that file can change it." : (set?.error ?? "");
     at("about").textContent = set ? `Version ${set.version}, ${set.state}, of the model ${set.model}. ${more}` : HINT;
     edited();
     unsaved = false;
@@ -87,7 +87,7 @@ export function start(panel, shared) {
   async function save(wanted) {
     const before = set;
     if (!set && (await list()).some((each) => each.name === name.value)) {
-      throw new Error(`There is a label set ${name.value} already: choose it above, or take another name.`);
+      throw new Error(`There is a label set ${name.value} already: choose it above, or type another name.`);
     }
     const sent = fields.rows().map((row) => row.photos());
     const json = await fields.definition(dataUri);
@@ -106,7 +106,7 @@ export function start(panel, shared) {
     }
     if (body.state === "failed") throw new Error(body.error);
     const moved = await show(body);
-    const what = [...changes(before, body), ...(before && !moved.length ? ["No tried picture has another label."] : moved)];
+    const what = [...changes(before, body), ...(before && !moved.length ? ["No tried picture has changed its label."] : moved)];
     report("What has changed", [...what, ...judged(body)]);
     announce(`Saved. ${what.join(" ")}`);
   }

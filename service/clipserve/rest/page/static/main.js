@@ -2,12 +2,12 @@
 //
 // To add a tab: a link with role="tab" and a section with role="tabpanel" in index.html, a module that exports
 // `start(panel, shared)`, and a line in STARTS. `start` is called once, when the tab is first shown: `panel` is the
-// section. What a tab does later, it does by its own events. `shared` is
-//   api       the module api.js: every call to the service goes through it
-//   model()   the chosen model as GET /v1/models describes it, or undefined while nothing is known
-//   onModel(then)   calls then(model) now, if it is known, and each time that it changes
-//   reload()  asks for the models again, after which onModel's functions are called again
-//   announce(text)  says it to a screen reader
+// section. `shared` is
+//   api       the module api.js, which makes every call to the service
+//   model()   the chosen model as GET /v1/models describes it, or undefined before the first answer
+//   onModel(then)   calls then(model) now, if there is a model, and whenever it changes
+//   reload()  gets the models again, and calls onModel's functions again
+//   announce(text)  makes a screen reader say it
 // dom.js makes elements and shows errors; pictures.js chooses pictures.
 import * as api from "./api.js";
 import * as classify from "./classify.js";
@@ -15,7 +15,7 @@ import * as compare from "./compare.js";
 import { element, errorBox } from "./dom.js";
 import * as search from "./search.js";
 
-// What is large and seldom the first is fetched when it is shown.
+// Large, and seldom the first tab: fetched when it is shown.
 const labelSets = (panel, shared) =>
   import("./label_sets.js").then(({ start }) => start(panel, shared)).catch((error) => panel.append(errorBox(error)));
 const STARTS = { classify: classify.start, search: search.start, compare: compare.start, "label-sets": labelSets };
@@ -90,7 +90,7 @@ function onTabKey(event) {
   go(event, tabs[(to + tabs.length) % tabs.length]);
 }
 
-// --- theme: that of the system, until somebody says otherwise ----------------------------------------------------
+// --- theme: the system's, unless somebody chooses one ----------------------------------------------------------
 const THEMES = ["auto", "light", "dark"];
 
 function setTheme(theme) {

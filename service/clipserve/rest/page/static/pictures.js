@@ -1,17 +1,17 @@
 // Choosing pictures: dropped, pasted, chosen from files, taken by the camera of a phone.
 //
 //   const pictures = picker(element, {onChange, several, listed, folders, announce});
-//   listed: false         shows none of them: somebody else does
-//   folders: true         a whole folder can be chosen; a dropped one is taken anyway. onOthers(n): so many of its files are
-//                         no pictures
+//   listed: false         the caller shows the pictures
+//   folders: true         offers to choose a folder; a dropped one is always read. onOthers(n): n of its files are not
+//                         pictures
 //   pictures.all          of each: {id, name, blob, size, url, width, height, error}; `url` is for an <img>, `error` says
-//                         why it cannot be sent, `width` is undefined until it is known, and where the browser cannot tell
+//                         why it cannot be sent, `width` is undefined until the browser knows it, if it ever does
 //   await pictures.add(blobs, more)   `more`: properties that the new ones have too
 //   pictures.remove(id), pictures.clear()
-//   onChange(all)         after each change; onRemove(picture) before it, of each that is gone
-// A picture may have a `source`, which is shown. Those that were added with {example: true}, files of this page, make room for the first others.
-//   here: true            drops and pastes are taken on the picker itself alone; without it, everywhere but on another one
-// A picker that is not visible takes none, so that each tab may have some.
+//   onChange(all)         after each change; onRemove(picture) before it, for each removed one
+// A picture may have a `source`, which is shown. The first pictures of the user replace those added with {example: true}.
+//   here: true            takes drops and pastes only on the picker itself; without it, anywhere except on another picker
+// A hidden picker takes none, so that each tab may have pickers.
 import { bytes, element } from "./dom.js";
 import { dropped, onlyPictures } from "./folders.js";
 
@@ -107,7 +107,7 @@ export function picker(place, options) {
   document.addEventListener("paste", (event) => {
     const files = picturesAmong(event.clipboardData);
     const text = event.target.matches?.("input, textarea") && event.clipboardData.types.includes("text/plain");
-    if (!takes(event) || !files.length || text) return; // an office program copies text as a picture too
+    if (!takes(event) || !files.length || text) return; // office programs copy text as a picture too
     event.preventDefault();
     pictures.add(files);
   });

@@ -1,11 +1,11 @@
-// What /classify computes from vectors, so that another label needs no image again: prompts, the mean of a label's
-// prompts, cosines, and scores by the model's scale and bias. tests/browser compares it with /classify.
+// Computes what /classify does from vectors, so that no image is sent again for another label: prompts, the mean of a
+// label's prompts, cosines, and scores by the model's scale and bias. tests/external/browser compares it with /classify.
 import { cosine } from "./api.js";
 
 export const SLOT = "{}";
 const NAMED_SLOT = "{label}";
 
-// Templates with every slot written as {}, and none twice.
+// Templates with every slot written as {}, without duplicates.
 export function written(templates) {
   return [...new Set(templates.map((each) => each.split(NAMED_SLOT).join(SLOT)))];
 }
@@ -28,8 +28,8 @@ export function ensemble(vectors) {
   return Float32Array.from(mean, (value) => value / length);
 }
 
-// Of one image: [{label, score, cosine, logit}], best first. `vectors`: of the labels and, behind them, of the background, which joins
-// the softmax and is not returned; nor is a score below the threshold.
+// Scores of one image: [{label, score, cosine, logit}], best first. `vectors`: of the labels, then of the background labels, which
+// take part in the softmax and are not returned. Scores below the threshold are omitted.
 export function scored(image, labels, vectors, { model, scoring, temperature, background = [], threshold = -Infinity }) {
   const rows = [...labels, ...background].map((label, at) => {
     const similarity = cosine(image, vectors[at]);

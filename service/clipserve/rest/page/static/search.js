@@ -1,4 +1,4 @@
-// The tab "search": pictures in the order in which they are like a sentence, or like one of them.
+// The tab "search": pictures sorted by their similarity to a sentence or to one of them.
 import { copyBox } from "./copy.js";
 import { element, errorBox } from "./dom.js";
 import { factList } from "./facts.js";
@@ -22,7 +22,7 @@ export function start(panel, shared) {
   const index = new Index(api, {
     change: () => soon(),
     answer: (answer) => facts.note("pictures", answer),
-    renewed: (from, to) => progress.notice(`The model has changed, from ${from} to ${to}. All pictures are embedded anew.`),
+    renewed: (from, to) => progress.notice(`The model has changed from ${from} to ${to}: all pictures are embedded again.`),
   });
   const question = new Question({
     api, index, model: shared.model, on: { change: () => draw(), answer: (answer) => facts.note("sentence", answer) },
@@ -30,7 +30,7 @@ export function start(panel, shared) {
   const chosen = picker(at("pictures"), {
     folders: true, listed: false, announce,
     onChange: (all) => index.set(all),
-    onOthers: (count) => progress.notice(`${count === 1 ? "1 file that is no picture was" : `${count} files that are no pictures were`} left out.`),
+    onOthers: (count) => progress.notice(`${count === 1 ? "1 file is not a picture and was" : `${count} files are not pictures and were`} left out.`),
     onRemove: (picture) => {
       grid.forget(picture);
       if (question.picture === picture) question.ask({});
@@ -124,7 +124,7 @@ function base() {
   return new URL(".", document.baseURI).href.replace(/\/$/, "");
 }
 
-// As they were chosen, but for those that have failed.
+// In the order in which they were chosen, without those that failed.
 function inOrder(all, { failed }) {
   const bad = new Set(failed.map(({ picture }) => picture.id));
   return all.filter(({ id }) => !bad.has(id)).map((picture) => ({ picture }));
@@ -157,12 +157,12 @@ function headingOf(place, { onClear, onAgain }) {
 }
 
 function hintOf({ asksForNothing, wait, error, vector, text }, rows) {
-  if (asksForNothing) return "Say what you look for, and they are put in order.";
+  if (asksForNothing) return "Type what you look for to sort them.";
   if (error) return "";
-  if (wait) return `The service is busy: the sentence is embedded in ${wait} s.`;
-  if (!vector) return "On its way …";
-  if (!rows.length) return text ? "Add pictures to look among." : "Add more pictures to compare with.";
-  const small = text ? " That of a sentence and a picture is low even where they fit: what counts is the order." : "";
+  if (wait) return `The service is busy: this page tries again in ${wait} s.`;
+  if (!vector) return "Waiting for the answer …";
+  if (!rows.length) return text ? "Add pictures to search." : "Add more pictures to compare with.";
+  const small = text ? " For a sentence it is low even if a picture fits: only the order counts." : "";
   return `${counted(rows.length)}, the most alike first. The number is the cosine of the two vectors.${small}`;
 }
 

@@ -10,7 +10,7 @@ function curl({ question, pictures, base, hasKey }) {
   const some = others.slice(0, IMAGES_AT_MOST - (question.picture ? 1 : 0));
   const left = others.length - some.length;
   return fetched(pictures, base) + [
-    ...(left ? [`# A request takes ${IMAGES_AT_MOST} images: ${left} are not in this one. Python asks in turn.`] : []),
+    ...(left ? [`# A request takes at most ${IMAGES_AT_MOST} images: ${left} are left out. The Python program has all.`] : []),
     [
       "curl",
       ...(hasKey ? ['-H "Authorization: Bearer $CLIPSERVE_KEY"'] : []),

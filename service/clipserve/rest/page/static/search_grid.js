@@ -3,8 +3,8 @@ import { element } from "./dom.js";
 
 const SHOWN = 60; // at first, and more at a time
 
-// Returns {show(rows)}. `rows`: [{picture, score}], or without scores while nothing is looked for. onLike(picture): others
-// like this one are wanted; `canLike(picture)`: it has a vector.
+// Returns {show(rows)}. `rows`: [{picture, score}], without scores while there is no question. onLike(picture): search for
+// pictures like it; `canLike(picture)`: whether it has a vector.
 export function pictureGrid(place, { onLike, canLike }) {
   let rows = [];
   let shown = SHOWN;
@@ -33,7 +33,7 @@ export function pictureGrid(place, { onLike, canLike }) {
     more.textContent = `Show more (${rows.length - visible.length})`;
   }
 
-  // What has the focus keeps it, although its place in the document is another.
+  // Keeps the focus on its element, although that moves in the document.
   function arrange(items) {
     if (items.length === list.children.length && items.every((item, at) => item === list.children[at])) return;
     const focused = list.contains(document.activeElement) ? document.activeElement : undefined;

@@ -1,15 +1,15 @@
-// Vectors of pictures, made in the background: a few pictures in a request, a few requests at a time. They are in this
-// page's memory alone, all of one fingerprint.
+// Vectors of pictures, made in the background: a few pictures in a request, a few requests at a time. They are only in this
+// page's memory, all of one fingerprint.
 //
-// A picture that is broken fails alone. A service that says when to come again is asked then. One that gives no answer is
-// asked again a few times; after that `state.problem` says why nothing goes on, until `goOn` is called.
+// A broken picture fails alone. Requests are retried after Retry-After, and a few times without an answer; then
+// `state.problem` has the reason, and the index waits for `goOn`.
 import { cosine } from "./api.js";
 
 const PICTURES_AT_MOST = 4; // of a request
 const BYTES_AT_MOST = 8_000_000; // of a request of several pictures; the service takes 20 MB by default
 const REQUESTS_AT_A_TIME = 2;
 const TRIES = 4; // in a row without an answer
-const CHANGES_AT_MOST = 3; // of the fingerprint, before somebody has to say that it shall go on
+const CHANGES_AT_MOST = 3; // of the fingerprint, before it waits for `goOn`
 
 const REFUSED = [400, 413, 415, 422]; // for what is in the request
 const MAY_PASS = [408, 500, 502, 503, 504];
@@ -61,8 +61,8 @@ export class Index {
     else this.#pump();
   }
 
-  // An answer has come with this fingerprint. Vectors of two are never compared: with another one all are made anew, but
-  // for those of `batch`.
+  // An answer has this fingerprint. If it has changed, all vectors are made again, except those of `batch`: vectors of
+  // different fingerprints are never compared.
   meet(fingerprint, batch = []) {
     const before = this.#fingerprint;
     this.#fingerprint = fingerprint;
@@ -177,7 +177,7 @@ export class Index {
     } else if (!readable.every(Boolean)) {
       batch.forEach((entry, at) => (readable[at] ? again(entry) : fail(entry, new Error(GONE))));
     } else if (REFUSED.includes(error.status)) {
-      // Of several pictures one may be to blame, or all of them together are too much.
+      // One of several pictures may be the cause, or all of them together are too large.
       batch.forEach((entry) => (batch.length > 1 ? again(entry) : fail(entry, error)));
     } else {
       batch.forEach(again);
@@ -215,12 +215,12 @@ function again(entry) {
 
 function mixed(changes, before, now) {
   return (
-    `The answers have changed their fingerprint ${changes} times, at last from ${before} to ${now}. Several models seem to ` +
-    "answer at this address; their vectors cannot be compared."
+    `The fingerprint of the answers has changed ${changes} times, last from ${before} to ${now}. Several models seem to ` +
+    "answer at this address, and their vectors cannot be compared."
   );
 }
 
-// Where a file is gone, the request fails as if there were no network.
+// If a file is gone, the request fails like one without a network.
 async function canBeRead({ picture }) {
   try {
     await picture.blob.slice(0, 1).arrayBuffer();

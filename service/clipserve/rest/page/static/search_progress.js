@@ -1,4 +1,4 @@
-// How far the pictures are, what hinders, and which of them have failed.
+// The progress of the pictures, the reason of a pause, and the pictures that failed.
 import { element, errorBox } from "./dom.js";
 
 const SAID_AT_MOST = 100; // failures that are listed
@@ -68,10 +68,10 @@ function sentence({ total, done, left, failed, stopped, problem, wait }) {
   if (!left) return `${counted(done)} ready${failed.length ? `, ${failed.length} not` : ""}.`;
   const so = `${total - left} of ${counted(total)} embedded.`;
   if (problem || stopped) return `${so} Stopped.`;
-  return wait ? `${so} The service is busy: it goes on in ${wait} s.` : so;
+  return wait ? `${so} The service is busy: this page tries again in ${wait} s.` : so;
 }
 
-// Of two buttons in one place one is hidden: the focus goes to the other.
+// One of two buttons is hidden: if it had the focus, the other one gets it.
 function keepFocus(buttons, hidden) {
   const focused = buttons.findIndex((button) => button === document.activeElement);
   buttons.forEach((button, at) => (button.hidden = hidden[at]));

@@ -1,4 +1,4 @@
-// What is looked for: a sentence, embedded as it was typed, or one of the pictures.
+// The question: a sentence, embedded as it was typed, or one of the pictures.
 export class Question {
   #api;
   #index;
@@ -11,7 +11,7 @@ export class Question {
   text; // what is looked for: this,
   picture; // this, or neither
   error; // of the last request, if it has failed
-  wait; // seconds until it is asked again, if the service said so
+  wait; // seconds until the retry, if the service said so
 
   // `model()`: the chosen one. `on`: {change(), answer(answer of api.embed)}
   constructor({ api, index, model, on }) {
@@ -31,13 +31,13 @@ export class Question {
     this.#on.change();
   }
 
-  // The pictures have the fingerprint of `state` now: a sentence of another one is embedded anew.
+  // Embeds the sentence again if its vector has another fingerprint than the pictures.
   follow(state) {
     const other = this.#vector && this.#fingerprint !== state.fingerprint;
     if (other && !this.#asking && !this.error && !state.problem) this.#embed();
   }
 
-  // What the pictures are compared with, or undefined while it is not known.
+  // The vector that the pictures are compared with, or undefined.
   get vector() {
     if (this.picture) return this.#index.vectorOf(this.picture.id);
     return this.#fingerprint === this.#index.state.fingerprint ? this.#vector : undefined;
