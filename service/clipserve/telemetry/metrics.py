@@ -24,7 +24,7 @@ _BUILD_SECONDS = (0.01, 0.1, 1.0, 10.0, 60.0, 300.0, 1_800.0)
 
 
 class ServedModelInfo(NamedTuple):
-    """What a metric says of a model, in the order of its labels."""
+    """The labels of `model_info`, in their order."""
 
     model: str
     fingerprint: str
@@ -33,16 +33,16 @@ class ServedModelInfo(NamedTuple):
 
 
 class Metrics:
-    """One registry a service, so that two services can live in one process.
+    """The metrics of one service in a registry of its own, so that two services can run in one process.
 
-    What counts by itself, without a method here, is a metric: `metrics.ready.set_function(...)`,
+    A metric without a method here is used directly: `metrics.ready.set_function(...)`,
     `metrics.cache("images", "hit").inc()`.
 
     Attributes:
-        tracing: which requests are traced; none, unless somebody sets it.
-        triton: those of Triton servers.
-        work_ahead: functions that give tower -> seconds when somebody asks, in that thread; their sums are told.
-        models: gives the models that have started, likewise.
+        tracing: decides which requests are traced; none by default.
+        triton: the metrics of Triton servers.
+        work_ahead: functions called at each scrape, in its thread, that return tower -> seconds; added up.
+        models: returns the models that have started; called likewise.
     """
 
     def __init__(self) -> None:
@@ -57,12 +57,12 @@ class Metrics:
 
     def _about_the_service(self, make: Instruments) -> None:
         self.ready = make.gauge("ready", "1 while /readyz says ready, else 0.")
-        self.draining = make.gauge("draining", "1 from the signal to end on, else 0.")
+        self.draining = make.gauge("draining", "1 after the signal to end, else 0.")
         make.gauge("build_info", "Always 1: the version that runs.", ["version"]).labels(__version__).set(1)
         self.models: Callable[[], list[ServedModelInfo]] = list
         make.read(
             "model_info",
-            "Always 1: a model that has started, its fingerprint, what computes it and in which precision.",
+            "Always 1: a model that has started, with its fingerprint, engine and precision.",
             ServedModelInfo._fields,
             lambda: [(info, 1.0) for info in self.models()],
         )
@@ -76,7 +76,7 @@ class Metrics:
         )
         self.redis_failures = make.plain_counter(
             "redis_failures_total",
-            "Questions that Redis did not answer; for two seconds after each, this process counts rates alone.",
+            "Calls that Redis did not answer. For two seconds after each, this process counts rates by itself.",
         )
 
     def _about_requests(self, make: Instruments) -> None:
@@ -87,11 +87,11 @@ class Metrics:
             "outcome",
         )
         self._request_seconds = make.histogram(
-            "request_seconds", "From the first byte read to the answer.", "endpoint"
+            "request_seconds", "Time from the first byte read to the answer.", "endpoint"
         )
         self._refused = make.counter(
             "refused_total",
-            "Requests and connections refused for now, by the code of the error: they may be tried again.",
+            "Requests and connections refused for now, by error code: a retry may succeed.",
             "reason",
         )
         self._cancelled = make.counter(
@@ -104,7 +104,7 @@ class Metrics:
         )
         self._spans = make.counter(
             "spans_total",
-            "Spans of traces: sent; failed: the collector did not take them; left_out: of a request with too many.",
+            "Spans of traces: sent; failed: the collector did not take them; left_out: their request had too many.",
             "outcome",
         )
 
@@ -113,7 +113,7 @@ class Metrics:
         self._batch_seconds = make.histogram("batch_seconds", "Duration of one call of an encoder.", "tower")
         self.queue_seconds = make.histogram(
             "queue_seconds",
-            "From the submission of rows to the start of their batch; once for each request in a batch.",
+            "Time from the submission of rows to the start of their batch, for each request in it.",
             "tower",
         )
         self.workers = make.gauge("workers", "Batches that can run at once.", ["tower"])
@@ -128,7 +128,7 @@ class Metrics:
             self._work_ahead,
         )
         self.decode_bytes = make.gauge(
-            "decode_bytes", "Memory that images being decoded take, by their headers."
+            "decode_bytes", "Memory of the images that are being decoded, by their headers."
         )
         self.decode_waiting = make.gauge("decode_waiting", "Images that wait to be decoded.")
         self.decoders_replaced = make.counter(
@@ -137,7 +137,7 @@ class Metrics:
             "reason",
         )
         self.images_fetched = make.counter(
-            "images_fetched_total", "Images that were to be fetched by their URL, by outcome.", "outcome"
+            "images_fetched_total", "Images given by URL, by the outcome of the fetch.", "outcome"
         )
         self.cache = make.counter(
             "cache_total",
@@ -159,7 +159,7 @@ class Metrics:
             "label_set_build_seconds", "Duration of a build that has succeeded.", buckets=_BUILD_SECONDS
         )
         self.label_sets_used = make.plain_counter(
-            "label_sets_used_total", "Classifications by a label set: its labels were encoded already."
+            "label_sets_used_total", "Classifications by a label set, whose labels were encoded before."
         )
 
     def _work_ahead(self) -> Samples:
@@ -170,7 +170,7 @@ class Metrics:
         return [((tower,), seconds) for tower, seconds in ahead.items()]
 
     def request(self, endpoint: str, outcome: str, seconds: float) -> None:
-        """`outcome`: a status, or a code of `clipserve.errors`."""
+        """Count an answered request. `outcome`: a status, or a code of `clipserve.errors`."""
         context = current()
         span = context.span if isinstance(context, RequestContext) else None
         self._requests(endpoint, outcome).inc()
@@ -189,22 +189,22 @@ class Metrics:
         self._batch_seconds(tower).observe(seconds)
 
     def label_set_built(self, outcome: str, seconds: float) -> None:
-        """`outcome`: ok, or the code of an error."""
+        """Count a build that ended. `outcome`: ok, or the code of an error."""
         self._builds(outcome).inc()
         if outcome == "ok":
             self._build_seconds.observe(seconds)
 
     def spans(self, outcome: str, count: int) -> None:
-        """`outcome`: sent, failed or left_out. It may be called in any thread."""
+        """Count spans. `outcome`: sent, failed or left_out. Thread-safe."""
         self._spans(outcome).inc(count)
 
     def stage(self, name: str) -> _Stage:
-        """Time a stage, for Prometheus, for the requests that the block works for, and for their traces."""
+        """Time a block as a stage of the current requests: for Prometheus, Server-Timing and traces."""
         return _Stage(name, self._stage_seconds(name))
 
 
 class _Stage:
-    """Not `contextmanager`, whose generator costs as much as what is counted here."""
+    """A class because the generator of `contextmanager` costs as much as the rest of this."""
 
     def __init__(self, name: str, counted: Histogram) -> None:
         self._name = name
@@ -224,5 +224,5 @@ class _Stage:
 
 
 def _exemplar(span: Span | None) -> dict[str, str] | None:
-    """What leads from a histogram in Prometheus to a trace."""
+    """The exemplar that links a histogram in Prometheus to a trace."""
     return {"trace_id": span.trace_id} if span else None

@@ -1,7 +1,7 @@
-"""The metrics of Triton servers. `endpoint` is host:port, as the operator or his name server gives it.
+"""The metrics of Triton servers. `endpoint` is host:port, as the operator or DNS gives it.
 
-What a gateway knows of each server now is read when somebody asks, so that a call pays for nothing but its seconds.
-The series of a server that has gone away go with it.
+Gauges are read at each scrape, so that a call counts nothing but its seconds. The series of a server end when it
+goes away.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from clipserve.telemetry.instruments import Instruments, Samples
 
 
 class TritonMetrics:
-    """The servers of all models; `add` one, and `close` what it gives."""
+    """The metrics of the servers of all models. `add` a server, and `close` the result when it goes away."""
 
     def __init__(self, make: Instruments) -> None:
         self._endpoints: list[EndpointMetrics] = []
@@ -27,11 +27,11 @@ class TritonMetrics:
         )
         self.retries = make.counter(
             "triton_retries_total",
-            "Calls made again on another Triton server, by what the first did: unavailable, not_found, silent.",
+            "Calls retried on another Triton server, by the failure of the first: unavailable, not_found, silent.",
             "reason",
         )
         for reason in ("unavailable", "not_found", "silent"):
-            self.retries(reason)  # 0 until the first: a rate needs that
+            self.retries(reason)  # a rate needs the 0 before the first
         make.read(
             "triton_endpoint_up",
             "Whether a Triton server serves the model, as it said when last asked.",
@@ -52,8 +52,8 @@ class TritonMetrics:
         )
         make.read(
             "triton_phase_seconds",
-            "What a Triton server reports of its own time, summed since it started: queue and compute. The "
-            "network's share is clipserve_batch_seconds less these.",
+            "Time that a Triton server reports for its queue and for computing, summed since it started. "
+            "clipserve_batch_seconds minus both is the network's share.",
             ["endpoint", "model", "phase"],
             self._phases,
             CounterMetricFamily,
@@ -68,7 +68,7 @@ class TritonMetrics:
         rows: Callable[[], int],
         shared_bytes: Callable[[], int],
     ) -> EndpointMetrics:
-        """One server, as one model sees it. `rows`: sent to it and not yet answered."""
+        """Add one server of one model. `rows`: returns those sent and not yet answered."""
         made = EndpointMetrics(endpoint, model, up, rows, shared_bytes, self._seconds, self._remove)
         self._endpoints.append(made)
         return made
@@ -78,7 +78,7 @@ class TritonMetrics:
         if all(other.endpoint != gone.endpoint for other in self._endpoints):
             self._seconds.remove_by_labels({"endpoint": gone.endpoint})
 
-    # Both are read in another thread than the one that adds and closes: hence the copies.
+    # Copies, because another thread adds and closes meanwhile.
 
     def _rows(self) -> Samples:
         sums: Counter[str] = Counter()
@@ -93,7 +93,7 @@ class TritonMetrics:
 
 
 class EndpointMetrics:
-    """One server, as one model sees it.
+    """The metrics of one server for one model.
 
     Attributes:
         phases: (Triton's model, phase) -> seconds that the server has counted since it started.
@@ -119,5 +119,5 @@ class EndpointMetrics:
         self._seconds[tower].observe(seconds)
 
     def close(self) -> None:
-        """The gateway does not use the server any more: its series end."""
+        """End the series: the gateway no longer uses the server."""
         self._remove(self)
