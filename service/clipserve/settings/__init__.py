@@ -22,7 +22,7 @@ from clipserve.settings.values import split
 __all__ = ["ModelSettings", "Settings"]
 
 
-# The last of these classes is read first: AccessSettings looks at what LabelSetSettings has.
+# Fields of the last class are validated first: AccessSettings needs those of LabelSetSettings.
 class Settings(ModelSettings, AccessSettings, CacheSettings, LabelSetSettings, BaseSettings):
     """`python -m clipserve settings` prints this as a table."""
 
@@ -48,9 +48,7 @@ class Settings(ModelSettings, AccessSettings, CacheSettings, LabelSetSettings, B
     grpc_tls_client_ca_file: FilePath | None = Field(
         None, description="gRPC clients must have a certificate that one of these has signed, PEM"
     )
-    operations_port: int = Field(
-        8082, ge=0, le=65535, description="port of /livez, /readyz and /metrics alone"
-    )
+    operations_port: int = Field(8082, ge=0, le=65535, description="port of /livez, /readyz and /metrics")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="least level logged")
     otlp_endpoint: str | None = Field(
         None,
@@ -58,7 +56,7 @@ class Settings(ModelSettings, AccessSettings, CacheSettings, LabelSetSettings, B
         "requests whose `traceparent` says sampled; needs `clipserve[tracing]`",
     )
     trace_ratio: float = Field(
-        0.0, ge=0, le=1, description="share of the requests without `traceparent` that are traced too"
+        0.0, ge=0, le=1, description="share of the requests without `traceparent` that are traced"
     )
     model_settings: dict[str, ModelSettings] = Field(
         {},
@@ -71,11 +69,11 @@ class Settings(ModelSettings, AccessSettings, CacheSettings, LabelSetSettings, B
     decode_memory_bytes: int = Field(
         512_000_000,
         ge=10_000_000,
-        description="memory that decoding may take, of all images at a time; one that takes more alone is refused",
+        description="memory of all images that are being decoded; an image that needs more is refused",
     )
     decode_processes: bool = Field(
         True,
-        description="decode in processes of their own, which can be ended; false: in threads of the service",
+        description="decode in separate processes, which can be killed; false: in threads of the service",
     )
     deadline_seconds: float = Field(
         10.0, gt=0, le=3600, description="time for one request, from its last byte"
@@ -86,13 +84,13 @@ class Settings(ModelSettings, AccessSettings, CacheSettings, LabelSetSettings, B
         256_000_000,
         ge=1,
         validate_default=True,
-        description="bodies of all requests in memory, and large answers; at least max_body_bytes",
+        description="all bodies of requests in memory, and large answers; at least max_body_bytes",
     )
     max_in_flight_bytes_per_address: int = Field(
         128_000_000,
         ge=1,
         validate_default=True,
-        description="of one client's address, at least max_body_bytes; give a proxy in front all of it",
+        description="of one client address, at least max_body_bytes; behind a proxy, set it to max_in_flight_bytes",
     )
     max_connections: int = Field(
         512,
@@ -109,8 +107,8 @@ class Settings(ModelSettings, AccessSettings, CacheSettings, LabelSetSettings, B
         0.0,
         ge=0,
         le=3600,
-        description="time after SIGTERM in which it is not ready and still listens; behind a load balancer longer "
-        "than this takes to see it",
+        description="time after SIGTERM in which it is not ready and still listens; longer than a load balancer "
+        "needs to see it",
     )
     drain_seconds: int = Field(25, ge=0, description="time for requests in flight to end after that")
     max_images: int = Field(RequestLimits.max_images, ge=1, description="images in a request")
@@ -123,12 +121,10 @@ class Settings(ModelSettings, AccessSettings, CacheSettings, LabelSetSettings, B
         description="labels in a request; more raise the limits of their text and of JSON too",
     )
 
-    page: bool = Field(
-        True, description="the page for people at `/` of the REST port; false: it is not found"
-    )
+    page: bool = Field(True, description="serve the page for people at `/` of the REST port")
     compat: Annotated[tuple[Compat, ...], NoDecode] = Field(
         get_args(Compat),
-        description="other servers whose clients find their endpoints here, comma-separated; empty: none",
+        description="other servers whose endpoints are served for their clients, comma-separated; empty: none",
     )
 
     image_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
@@ -140,7 +136,7 @@ class Settings(ModelSettings, AccessSettings, CacheSettings, LabelSetSettings, B
     @field_validator("max_in_flight_bytes", "max_in_flight_bytes_per_address")
     @classmethod
     def _has_room_for_a_body(cls, value: int, info: ValidationInfo) -> int:
-        # What does not fit now may wait until it does, and this would wait for ever.
+        # A body that does not fit now may wait; one that never fits would wait for ever.
         if value < (body := info.data.get("max_body_bytes", 0)):
             raise ValueError(
                 f"a body may have CLIPSERVE_MAX_BODY_BYTES={body}, and would never fit: allow that many"
@@ -150,7 +146,7 @@ class Settings(ModelSettings, AccessSettings, CacheSettings, LabelSetSettings, B
     @field_validator("grpc_tls_key_file")
     @classmethod
     def _with_certificate(cls, value: Path | None, read: ValidationInfo) -> Path | None:
-        # What is not valid itself is not in `read.data`, and has an error of its own.
+        # An invalid value is not in `read.data`, and has its own error.
         if (value is None) != (read.data.get("grpc_tls_cert_file", value) is None):
             raise ValueError("grpc_tls_cert_file and grpc_tls_key_file are set both or neither")
         return value
@@ -204,7 +200,7 @@ class Settings(ModelSettings, AccessSettings, CacheSettings, LabelSetSettings, B
         return folders
 
     def of_model(self, name: str) -> ModelSettings:
-        """The settings of one model: these, with its own from `model_settings` in their place."""
+        """The settings of one model: these, overridden by its own in `model_settings`."""
         own = self.model_settings.get(name, ModelSettings())
         chosen = {field: getattr(own, field) for field in own.model_fields_set}
         copy = self.model_copy(update=chosen)

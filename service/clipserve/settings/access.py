@@ -1,4 +1,4 @@
-"""The settings of who may ask, and how often."""
+"""The settings of access: keys, rates, and origins."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class AccessSettings(BaseModel):
     """A part of `Settings`."""
 
     keys_file: Path | None = Field(
-        None, description="file of keys, which `clipserve keys add` writes; without it anybody may ask"
+        None, description="file of keys, which `clipserve keys add` writes; without it, no key is needed"
     )
     rows_per_second: int = Field(
         0, ge=0, le=10**9, description="images, texts and new prompts of one key; 0: no limit"
@@ -25,20 +25,20 @@ class AccessSettings(BaseModel):
     redis_url: SecretStr | None = Field(
         None,
         validate_default=True,
-        description="redis://:password@host:6379/0, rediss:// with TLS: rates of keys are those of all gateways "
-        "together, without it each counts alone; and label sets are kept there, if label_set_store is `redis`",
+        description="redis://:password@host:6379/0, rediss:// with TLS: gateways share the rates of keys, which "
+        "each counts by itself without it; also stores label sets, if label_set_store is `redis`",
     )
     metrics_open: bool = Field(True, description="/metrics needs no key; false: one with the scope `manage`")
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
-        description="origins of pages whose scripts may ask, comma-separated: https://app.example.com; `*` for all",
+        description="origins whose scripts may call it, comma-separated: https://app.example.com; `*` for all",
     )
 
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
-        description="names in the header Host, comma-separated, that are answered besides localhost where it "
-        "listens on loopback without keys, such as those that a proxy here passes on; `*` for all. Elsewhere, and "
-        "with keys, all are",
+        description="values of the header Host, comma-separated, that a service without keys on loopback accepts "
+        "besides localhost, such as those that a proxy here passes on; `*` for all. Any other service accepts "
+        "all",
     )
 
     @field_validator("rows_per_second", "bytes_per_second", "metrics_open")
@@ -52,7 +52,7 @@ class AccessSettings(BaseModel):
     @field_validator("redis_url")
     @classmethod
     def _of_redis(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
-        # What is not valid itself is not in `info.data`, and has an error of its own.
+        # An invalid value is not in `info.data`, and has its own error.
         keys, store = info.data.get("keys_file", ...), info.data.get("label_set_store", ...)
         if value is None and store == "redis":
             raise ValueError("CLIPSERVE_LABEL_SET_STORE=redis needs it")

@@ -1,4 +1,4 @@
-"""The settings of where models are that are served by their names, and the model that ships."""
+"""The settings of the folder of models that are served by name, and the name of the model that ships."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ class CacheSettings(BaseModel):
 
     cache_dir: NamedFolder = Field(
         default_factory=lambda: xdg_folder("XDG_CACHE_HOME", "~/.cache", "/var/cache/clipserve"),
-        description="folder of models that are served by their names; `clipserve models export` writes there, and "
-        "a start which engine is the faster one here; in place of ~/.cache it is XDG_CACHE_HOME, if that is set",
+        description="folder of models that are served by name; `clipserve models export` writes there, and a start "
+        "stores which engine is faster here; XDG_CACHE_HOME, if set, replaces ~/.cache",
     )
     export: bool = Field(
         True,
-        description="export a model of the catalog that is not in cache_dir before the start goes on, where "
+        description="export a model of the catalog that is not in cache_dir at the start, if "
         "`clipserve-models[export]` is installed; false: refuse to start",
     )
 
 
 class CacheEnvironment(CacheSettings, BaseSettings):
-    """These settings alone, as the environment has them: whatever the others are."""
+    """Only these settings, from the environment, even if others are invalid."""
 
     model_config = SettingsConfigDict(env_prefix="CLIPSERVE_")

@@ -1,4 +1,4 @@
-"""The settings of label sets: where they are kept, and how many."""
+"""The settings of label sets: their store and their limits."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ class LabelSetSettings(BaseModel):
 
     state_dir: NamedFolder = Field(
         default_factory=lambda: xdg_folder("XDG_STATE_HOME", "~/.local/state", "/var/lib/clipserve"),
-        description="folder on a local disk for what must outlive the process, which is label sets; made at the "
-        "first change; in place of ~/.local/state it is XDG_STATE_HOME, if that is set",
+        description="folder on a local disk for data that must outlive the process: label sets; created at the "
+        "first change; XDG_STATE_HOME, if set, replaces ~/.local/state",
     )
     label_set_store: Literal["sqlite", "redis"] = Field(
         "sqlite",
-        description="where label sets are kept: `sqlite`, a file in state_dir, for the gateways of one machine; "
-        "`redis`, which needs redis_url, for those of several",
+        description="store of label sets: `sqlite`, a file in state_dir, for gateways of one machine; `redis`, "
+        "which needs redis_url, for those of several",
     )
 
     label_sets_folder: DirectoryPath | None = Field(
         None,
-        description="folder of label sets as files, `pets.toml` or `pets.json`; followed when they change",
+        description="folder of label sets as files, `pets.toml` or `pets.json`; changes are loaded",
     )
-    max_label_sets: int = Field(LabelSetLimits.max_label_sets, ge=0, description="label sets kept")
+    max_label_sets: int = Field(LabelSetLimits.max_label_sets, ge=0, description="label sets stored")
     max_label_sets_bytes: int = Field(
-        LabelSetLimits.max_label_sets_bytes, ge=0, description="all label sets kept, with their embeddings"
+        LabelSetLimits.max_label_sets_bytes, ge=0, description="all label sets stored, with their embeddings"
     )
     max_label_set_bytes: int = Field(
         LabelSetLimits.max_label_set_bytes,

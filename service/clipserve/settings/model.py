@@ -1,8 +1,8 @@
-"""The settings that may differ from model to model: its encoders, Triton, its images.
+"""The settings that may differ between models: encoders, Triton, images.
 
-A GPU wants many rows in a call, and another call ready behind it; a CPU gains little by more than a few, and
-others wait longer. So the sizes have a default for each, and which one holds is known only where the service has
-seen whether CUDA works (`clipserve.engine.cuda.Accelerator`).
+A GPU needs many rows in a call, and a next call ready; a CPU gains little from more than a few rows, and others
+wait longer. So sizes have a default for each, and the service chooses after it has tried CUDA
+(`clipserve.engine.cuda.Accelerator`).
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from clipserve.settings.values import Names
 
 T = TypeVar("T")
 
-_PROGRESSIVE_SCANS = 10  # that encoders write
+_PROGRESSIVE_SCANS = 10  # of usual JPEG encoders
 
 
 @dataclass(frozen=True)
 class Calls:
-    """How large the encoder calls are, and how many run at a time.
+    """The size of encoder calls, and the number at a time.
 
-    `max_batch_tokens`, padding included: more gain a little for texts, and images beside them wait longer. It grows
+    `max_batch_tokens`, padding included: more gain a little for texts, and images wait longer. It grows
     in proportion to `max_batch_texts`.
     """
 
@@ -49,27 +49,27 @@ class Calls:
 
 _FIELDS = frozenset(each.name for each in fields(Calls))
 ON_CPU = Calls(1, max_batch_images=16, max_batch_texts=32, max_batch_tokens=96, threads=0)
-# The CPU threads of a call on a GPU have nothing to compute; the second call is copied while the first computes.
+# The CPU threads of a call on a GPU compute nothing; the second call's data is copied while the first computes.
 ON_GPU = Calls(2, max_batch_images=64, max_batch_texts=256, max_batch_tokens=4_096, threads=1)
 
 
 class ModelSettings(BaseModel):
-    """`model_settings` may hold each of them.
+    """`model_settings` may contain each of these.
 
-    Where a field of `Calls` is None (`threads`: 0), the device decides. Defaults of images are those of
-    `ImageLimits`, which has their other limits too.
+    A field of `Calls` that is None (`threads`: 0) has the device's default. The defaults of images are those of
+    `ImageLimits`, which also has their other limits.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     backend: Literal["auto", "onnx", "openvino", "triton"] = Field(
         "auto",
-        description="where the encoders run: `onnx` (onnxruntime) or `openvino` in this process, `auto` the faster "
-        "of these where both are installed and agree; `triton` on a Triton server",
+        description="where the encoders run: `onnx` (onnxruntime) or `openvino` in this process; `auto`: the "
+        "faster of these, if both are installed and agree; `triton`: on a Triton server",
     )
     device: Device = Field(
         "auto",
-        description="`cuda` refuses to start where CUDA does not run; `auto` takes CUDA where it runs, and warns "
+        description="`cuda` refuses to start if CUDA does not work; `auto` uses CUDA if it works, and warns "
         "of a GPU that it cannot use",
     )
     threads: int = Field(
@@ -89,14 +89,14 @@ class ModelSettings(BaseModel):
         None,
         ge=0,
         le=1,
-        description="how long a row may wait for company while a call could be made; unset 0, and in front of "
-        "Triton 0.002 while calls of other requests run",
+        description="time to hold a row so that others can join its batch; unset 0, and in front of Triton 0.002 "
+        "while calls of other requests run",
     )
     triton_url: Names = Field(
         ("localhost:8001",),
         min_length=1,
         description="host:port of Triton's gRPC endpoints, comma-separated; a name stands for all its addresses, "
-        "and is looked up again every few seconds",
+        "and is resolved again every few seconds",
     )
     triton_tls: bool = Field(False, description="encrypt the connection to Triton")
     triton_ca_file: FilePath | None = Field(
@@ -122,36 +122,34 @@ class ModelSettings(BaseModel):
         description="decode JPEGs above 2 megapixels at a reduced scale: 3 times as fast, nearly the same pixels",
     )
     max_queue_seconds: float = Field(
-        1.0, ge=0, le=3600, description="work that may be ahead of a request before it is refused"
+        1.0, ge=0, le=3600, description="refuse a request if more work than this is queued before it"
     )
     label_cache_bytes: int = Field(
-        64_000_000, ge=0, description="classifiers and label embeddings of a model"
+        64_000_000, ge=0, description="cached classifiers and label embeddings of a model"
     )
-    image_cache_bytes: int = Field(
-        0, ge=0, description="vectors of images seen before, of a model; 0: off, each image is encoded"
-    )
+    image_cache_bytes: int = Field(0, ge=0, description="cached vectors of images, of a model; 0: no cache")
 
     _may_spin: bool = PrivateAttr(default=True)
     _trials: Path | None = PrivateAttr(default=None)
 
     @property
     def trials(self) -> Path | None:
-        """The folder in which it is kept which engine a trial has chosen; None: each start tries them."""
+        """The folder that stores the engine chosen by a trial; None: each start tries them."""
         return self._trials
 
     @property
     def may_spin(self) -> bool:
-        """Whether threads may wait for their work in a busy loop: not in a program that has other work."""
+        """Whether threads may wait for work in a busy loop: not in a program with other work."""
         return self._may_spin
 
     def without_spinning(self) -> Self:
-        """A copy whose threads sleep while they have nothing to do."""
+        """A copy whose threads sleep while they wait for work."""
         copy = self.model_copy()
         copy._may_spin = False
         return copy
 
     def calls(self, *, on_gpu: bool) -> Calls:
-        """What is set, and the device's own for the rest."""
+        """The values that are set, and the device's defaults for the others."""
         given = {name: getattr(self, name, None) for name in _FIELDS}
         usual = ON_GPU if on_gpu else ON_CPU
         chosen = replace(usual, **{name: value for name, value in given.items() if value})
@@ -159,7 +157,7 @@ class ModelSettings(BaseModel):
         return replace(chosen, max_batch_tokens=max(usual.max_batch_tokens, tokens))
 
     def image_limits(self, others: ImageLimits | None = None) -> ImageLimits:
-        """These, and `others` for what is no setting. A photo of any size may be progressive."""
+        """These, and `others` for limits that are not settings. A photo of any size may be progressive."""
         others = others or ImageLimits()
         scans = max(others.max_scan_pixels, _PROGRESSIVE_SCANS * self.max_pixels)
         named = {each.name for each in fields(ImageLimits)}
@@ -192,7 +190,7 @@ class ModelSettings(BaseModel):
 
 
 def default_by_device(name: str) -> str | None:
-    """The default of a setting that depends on the device, in words; None for any other."""
+    """The default of a setting in words, if it depends on the device, else None."""
     if name not in _FIELDS or ModelSettings.model_fields[name].default is not None:
         return None
     return f"{getattr(ON_CPU, name)}, on a GPU {getattr(ON_GPU, name)}"

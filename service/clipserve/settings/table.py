@@ -9,7 +9,7 @@ from clipserve.settings.model import default_by_device
 
 
 def as_markdown() -> str:
-    """All settings as the table of docs/settings.md. Those that may differ from model to model come last."""
+    """All settings as the table of docs/settings.md. Those that may differ between models come last."""
     rows = ["| variable | default | meaning | by model |", "| --- | --- | --- | --- |"]
     fields = Settings.model_fields
     parts = (LabelSetSettings.model_fields, AccessSettings.model_fields, ModelSettings.model_fields)

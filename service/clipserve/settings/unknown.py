@@ -1,4 +1,4 @@
-"""CLIPSERVE_* variables that are no setting: misspelled ones, and those of settings that are gone."""
+"""Finds CLIPSERVE_* variables that are not settings: misspelled ones, and those of removed settings."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from clipserve.settings import Settings
 
-_OF_CLIENTS = {"CLIPSERVE_URL", "CLIPSERVE_KEY"}  # of commands that ask a server, and no settings
+_OF_CLIENTS = {"CLIPSERVE_URL", "CLIPSERVE_KEY"}  # of commands that call a server; not settings
 _OF_COMPOSE = {"CLIPSERVE_IMAGE"}  # of docker-compose.yml
 _REPLACED = {
     "MAX_BATCH_TOKENS": "it follows CLIPSERVE_MAX_BATCH_TEXTS",
@@ -33,12 +33,12 @@ _FIXED = (
     "WRITE_TIMEOUT_SECONDS",
 )  # fmt: skip
 GONE = {f"CLIPSERVE_{name}": instead for name, instead in _REPLACED.items()} | {
-    f"CLIPSERVE_{name}": "it is a constant, which docs/settings.md tells" for name in _FIXED
+    f"CLIPSERVE_{name}": "it is a constant now, see docs/settings.md" for name in _FIXED
 }
 
 
 def unknown_variables(environment: Iterable[str]) -> dict[str, str]:
-    """Each that would otherwise be ignored in silence, and what to do about it."""
+    """Each variable that would be ignored silently, and what to do about it."""
     known = {f"CLIPSERVE_{name.upper()}" for name in Settings.model_fields}
     found = (name for name in sorted(environment) if name.startswith("CLIPSERVE_"))
     return {name: _hint(name, known) for name in found if name not in known | _OF_CLIENTS | _OF_COMPOSE}
@@ -53,7 +53,7 @@ def _hint(name: str, known: Iterable[str]) -> str:
 
 
 def opens_a_port(environment: Mapping[str, str]) -> str | None:
-    """Why not to start where a variable that is gone asks for a closed port; None: none does."""
+    """The reason not to start, if a removed variable asks for a closed port, else None."""
     name = "CLIPSERVE_OPERATIONS_ENABLED"
     if environment.get(name, "").strip().lower() not in {"0", "f", "false", "n", "no", "off"}:
         return None

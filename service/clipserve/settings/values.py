@@ -1,4 +1,4 @@
-"""Values as the environment has them: lists with commas, and folders of the user."""
+"""Parses values from the environment: lists with commas, and folders of the user."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pydantic_settings import NoDecode
 
 
 def xdg_folder(variable: str, usual: str, without_home: str) -> Path:
-    """clipserve's, below the folder that `variable` names, else below `usual`.
+    """clipserve's folder in the one that `variable` names, else in `usual`.
 
-    `without_home`: of a user without one. As in the XDG Base Directory Specification, a relative folder in the
-    variable does not count.
+    `without_home`: for a user without a home. As in the XDG Base Directory Specification, a relative folder in the
+    variable is ignored.
     """
     base = Path(os.environ.get(variable, ""))
     if not base.is_absolute():
-        base = Path(os.path.expanduser(usual))  # left as it is for a user without a home
+        base = Path(os.path.expanduser(usual))  # unchanged for a user without a home
     return base / "clipserve" if base.is_absolute() else Path(without_home)
 
 
@@ -35,7 +35,7 @@ NamedFolder = Annotated[Path, BeforeValidator(_named)]  # `~` is expanded
 
 
 def split(value: object) -> object:
-    """A list is written with commas: CLIPSERVE_MODELS=demo,ViT-B-32."""
+    """Split a list at its commas: CLIPSERVE_MODELS=demo,ViT-B-32."""
     return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
 
 
