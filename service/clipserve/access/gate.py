@@ -1,4 +1,4 @@
-"""Who may ask, and how much: rows and bytes a second of a key. The fronts ask here before they read a body."""
+"""Checks keys, and charges their rates: rows and bytes a second. The fronts call it before they read a body."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _LEAST_SECONDS = 0.01
 
 @dataclass(frozen=True)
 class RateOptions:
-    """For keys without rates of their own; 0: no limit.
+    """The rates of keys that have none of their own; 0: no limit.
 
-    A key that has used nothing may use what the seconds of the window allow at once; no request may have more.
+    An unused key may use the whole window's share at once, which is also the most of one request.
     """
 
     rows_per_second: int
@@ -34,7 +34,7 @@ class RateOptions:
 
 
 class Rates:
-    """How much of their rates the keys have used."""
+    """Counts how much of their rates the keys have used."""
 
     def __init__(self, options: RateOptions, windows: Windows) -> None:
         self._options = options
@@ -42,10 +42,10 @@ class Rates:
         self._used_up: dict[str, tuple[float, RateLimitItem]] = {}  # digest -> until when
 
     def check(self, key: Key) -> None:
-        """Asks nobody: whether it is known that the key has nothing left.
+        """Refuse a key that is known to have used up its rate, without a look at the counts.
 
         Raises:
-            RateLimited: it is.
+            RateLimited: it has.
         """
         if key.sha256 not in self._used_up:
             return
@@ -56,11 +56,11 @@ class Rates:
         del self._used_up[key.sha256]
 
     async def charge(self, key: Key, rows: int, size: int) -> None:
-        """Take these from the rate of the key.
+        """Charge rows and bytes to the rates of the key.
 
         Raises:
             RateLimited: they do not fit now.
-            TooMany, BodyTooLarge: they never would.
+            TooMany, BodyTooLarge: they never will.
         """
         if rows and (rate := _own_or(key.rows_per_second, self._options.rows_per_second)):
             await self._take(key, _item("rows", rate, self._options.rate_window_seconds), rows)
@@ -70,10 +70,10 @@ class Rates:
     async def _take(self, key: Key, item: RateLimitItem, cost: int) -> None:
         if cost > item.amount:
             raise _never(item, cost)
-        # Not by its name: that is in the log of requests, and in no other place.
+        # By the digest: a key's name appears only in the log of requests.
         refusal = await self._windows.take(item, key.sha256[:16], cost)
         if refusal:
-            # Not zero, although there may be room already: those who wait would ask again without a pause.
+            # At least this, even if there is room already: with 0, waiting requests would retry without a pause.
             seconds = max(refusal.seconds, _LEAST_SECONDS)
             self._used_up[key.sha256] = time.monotonic() + refusal.seconds_for_one, item
             raise _limited(item, seconds)
@@ -110,10 +110,10 @@ def _said(item: RateLimitItem) -> str:
 
 
 class Gate:
-    """Asks for a key and charges its rates. Without keys it is open to everybody."""
+    """Requires a key and charges its rates. Without keys, it lets everybody in."""
 
     def __init__(self, keys: Keys | None = None, rates: Rates | None = None) -> None:
-        """`rates`: of the keys; one does not come without the other."""
+        """`keys` and `rates` are given together or not at all."""
         if (keys is None) != (rates is None):
             raise ValueError("keys and their rates come together.")
         self._keys = keys
@@ -125,8 +125,8 @@ class Gate:
         `authorization`: the header or the metadata of that name.
 
         Raises:
-            Unauthenticated: there is no key, or not one that is known.
-            PermissionDenied: the key is not for this.
+            Unauthenticated: there is no key, or it is unknown.
+            PermissionDenied: the key lacks the scope.
             RateLimited: the key has used up its rate already.
         """
         if self._keys is None or self._rates is None:
@@ -138,30 +138,28 @@ class Gate:
         self._rates.check(allow(key, scope))
 
     async def charge(self, *, rows: int = 0, size: int = 0) -> None:
-        """Take rows, and bytes of a body, from the rate of the key that the present request came with.
-
-        A request that came without a key is charged nothing.
+        """Charge rows, and bytes of a body, to the rates of the current request's key; nothing without a key.
 
         Raises:
-            Unauthenticated, PermissionDenied: the key is not known any more, or not for this any more.
-            RateLimited: it has used up its rate; says after how many seconds to come back.
-            TooMany, BodyTooLarge: these are more than the rate allows at once, now or later.
+            Unauthenticated, PermissionDenied: the key is no longer known, or has lost the scope.
+            RateLimited: it has used up its rate; has the seconds until a retry.
+            TooMany, BodyTooLarge: these are more than the rate ever allows at once.
         """
         if self._keys is None or self._rates is None:
             return
         request = current()
         if isinstance(request, RequestContext) and request.digest and request.scope:
-            # Not by its name: another key may have it now.
+            # By the digest: another key may have its name now.
             key = allow(self._keys.of(request.digest), request.scope)
             await self._rates.charge(key, rows, size)
 
 
 async def when_there_is_room(charge: Callable[[], Awaitable[None]]) -> None:
-    """Charge as soon as the rate has room for it: for a request that can wait.
+    """Charge as soon as the rate has room: for a request that can wait.
 
     Raises:
-        Unauthenticated, PermissionDenied: the key has been taken away meanwhile.
-        TooMany, BodyTooLarge: it never will have.
+        Unauthenticated, PermissionDenied: the key was removed, or lost the scope, meanwhile.
+        TooMany, BodyTooLarge: the rate never has room for this.
     """
     while True:
         try:

@@ -1,7 +1,7 @@
-"""The names by which the service may be called where only its machine is trusted.
+"""The host names that the service answers to if only its own machine is trusted.
 
-A web page can have its own name lead to 127.0.0.1 (DNS rebinding). The browser then takes the service for the
-page's own server, and lets its scripts ask and change whatever they like. The header Host has the page's name.
+A web page's own name can resolve to 127.0.0.1 (DNS rebinding). The browser then takes the service for the page's
+server, and lets the page's scripts read and change everything. The header Host has the page's name.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from clipserve.errors import MisdirectedRequest
 
 @functools.lru_cache(16)  # to parse an address takes as long as to parse a request
 def is_loopback(host: str) -> bool:
-    """Whether this is a name, or an address, of the machine itself. No other can be given `localhost` by DNS."""
+    """Whether this is `localhost`, which DNS cannot give to another machine, or a loopback address."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -23,7 +23,7 @@ def is_loopback(host: str) -> bool:
 
 
 def name_of(host: str) -> str:
-    """A header Host without its port, in lower case."""
+    """The value of a header Host without its port, in lower case."""
     host = host.strip().lower()
     if host.startswith("["):
         return host[1:].partition("]")[0]
@@ -31,16 +31,16 @@ def name_of(host: str) -> str:
 
 
 class Hosts:
-    """`besides`: the names that are answered besides those of loopback; None: all are."""
+    """Checks the header Host. `besides`: accepted names besides those of loopback; None: all names."""
 
     def __init__(self, besides: Collection[str] | None = None) -> None:
         self._besides = besides
 
     def check(self, host: bytes | None) -> None:
-        """Of a header Host. No browser leaves it out.
+        """Check the value of a header Host, which every browser sends.
 
         Raises:
-            MisdirectedRequest: it is not for this service.
+            MisdirectedRequest: the name is not accepted.
         """
         if self._besides is None or not host:
             return

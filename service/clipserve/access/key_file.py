@@ -1,4 +1,4 @@
-"""The file of keys: a line of JSON for each, none of which is a secret. The service follows its changes."""
+"""Reads and writes the file of keys: a line of JSON for each, without secrets. The service follows its changes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from clipserve.concurrency import ended, kept_running
 from clipserve.telemetry.log import logger
 
 _MAX_BYTES = 1_000_000
-_MAX_KEYS = 1_000  # each is compared with what comes: a tenth of a millisecond for so many
+_MAX_KEYS = 1_000  # each is compared with a presented key: a tenth of a millisecond for so many
 _LOOK_SECONDS = 0.5  # a change counts within two
 _HEADER = (
     "# Keys of clipserve, a line of JSON for each: `clipserve keys add NAME` adds one, `keys remove NAME` takes\n"
@@ -28,31 +28,31 @@ _HEADER = (
     '# "bytes_per_second": 1000000. A service that runs reads this file again within two seconds of a change.\n'
 )
 
-# Not inotify: a secret of Kubernetes changes by a symbolic link to its folder, which `stat` follows and inotify
-# does not, and it does not see what another machine does to a network's file system.
+# `stat`, because inotify neither follows the symbolic link by which a secret of Kubernetes changes, nor sees
+# changes that another machine makes in a network file system.
 Signature = tuple[int, ...] | None  # of a file; None: there is none
 
 
 class KeyFileError(Exception):
-    """The file of keys cannot be used; the message says why and where."""
+    """The file of keys cannot be used; the message says where and why."""
 
 
 def read_keys(path: Path) -> tuple[Key, ...]:
-    """All keys of the file.
+    """Read all keys of the file.
 
     Raises:
-        KeyFileError: it cannot be read, or is not what it should be.
+        KeyFileError: it cannot be read, or is malformed.
     """
     return tuple(key for key in _parsed(path, _lines(path)) if key)
 
 
 def add_key(path: Path, name: str, scopes: Sequence[str], **rates: int | None) -> str:
-    """A new key of this name, which is in no other place than the answer. The file is made if there is none.
+    """Add a new key of this name and return it; it is stored nowhere else. Creates the file if it is missing.
 
     `rates`: `rows_per_second` and `bytes_per_second`, see `Key`.
 
     Raises:
-        KeyFileError: there is such a name already, it, a scope or a rate is none, or the file cannot be used.
+        KeyFileError: the name is taken; the name, a scope or a rate is invalid; or the file cannot be used.
     """
     lines = _lines(path) if path.exists() else _HEADER.splitlines()
     key = new_key()
@@ -77,10 +77,10 @@ def add_key(path: Path, name: str, scopes: Sequence[str], **rates: int | None) -
 
 
 def remove_key(path: Path, name: str) -> None:
-    """From now on the key of this name is not known.
+    """Remove the key of this name.
 
     Raises:
-        KeyFileError: there is none, or the file cannot be used.
+        KeyFileError: there is no such key, or the file cannot be used.
     """
     lines = _lines(path)
     keys = _parsed(path, lines)
@@ -92,12 +92,12 @@ def remove_key(path: Path, name: str) -> None:
 
 @asynccontextmanager
 async def following(path: Path) -> AsyncIterator[Keys]:
-    """The keys of the file as it is now, and whenever it has changed.
+    """The keys of the file, updated in the block whenever the file changes.
 
-    A file that is spoilt later on is logged, and the keys stay as they were.
+    If the file becomes unusable later, that is logged, and the keys stay as they were.
 
     Raises:
-        KeyFileError: the file cannot be used.
+        KeyFileError: the file cannot be used at the start.
     """
     seen = _signature(path)
     keys = Keys(read_keys(path))
@@ -125,7 +125,7 @@ def _lines(path: Path) -> list[str]:
 
 
 def _parsed(path: Path, lines: Iterable[str]) -> list[Key | None]:
-    """The key of each line; None for one without."""
+    """The key of each line; None for a line without a key."""
     keys: list[Key | None] = []
     names: set[str] = set()
     digests: set[str] = set()
@@ -149,7 +149,7 @@ def _key(path: Path, number: int, line: str) -> Key | None:
     try:
         return Key.model_validate_json(line)
     except ValidationError as error:
-        # Not what stands there: it may be a key, by mistake.
+        # Without the line's text, which may be a key by mistake.
         fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
         where = ".".join(map(str, fault["loc"]))
         said = f"{where}: {fault['msg']}" if where else fault["msg"].partition(" at line ")[0]
@@ -157,7 +157,7 @@ def _key(path: Path, number: int, line: str) -> Key | None:
 
 
 def _write(path: Path, lines: Iterable[str]) -> None:
-    """All of it at once, so that nobody reads half a file."""
+    """Replace the file atomically."""
     path = path.resolve()
     try:
         mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o644
@@ -173,11 +173,11 @@ def _write(path: Path, lines: Iterable[str]) -> None:
 async def _follow(path: Path, keys: Keys, seen: Signature) -> None:
     while True:
         await asyncio.sleep(_LOOK_SECONDS)
-        # In a thread: a disk, above all one of the network, may take its time.
+        # In a thread: a disk, above all a network disk, may be slow.
         now = await asyncio.to_thread(_signature, path)
         if now == seen:
             continue
-        seen = now  # of before it is read: what changes meanwhile is seen the next time
+        seen = now  # taken before the read, so that a change during the read is seen the next time
         try:
             keys.replace(await asyncio.to_thread(read_keys, path))
         except KeyFileError as error:

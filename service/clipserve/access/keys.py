@@ -1,13 +1,13 @@
-"""Keys: 256 random bits each. Only their SHA-256 is kept.
+"""Keys of 256 random bits. Only their SHA-256 is stored.
 
-One hash, without salt and without a slow function: these are for passwords, which can be guessed. There is no list
-in which 256 random bits stand, and to try them all takes 2^255 hashes on average, fast or slow (NIST SP 800-63B,
-5.1.2.2, asks for no more where a secret has 112 bits).
+One hash, without a salt and without a slow function: those protect passwords, which can be guessed. No list has
+256 random bits, and a search takes 2^255 hashes on average, fast or slow (NIST SP 800-63B, 5.1.2.2, asks for no
+more if a secret has 112 bits).
 
-What the time of a refusal can tell: nothing about a key. It is the digest of what came that is compared, with all
-known digests and each to its end. Who wanted to use the time of a comparison would have to find keys whose digests
-begin alike, and would know no more of the key in the end. No key, a malformed one and a wrong one go the same way;
-what their times still tell is what was sent, which the sender knows.
+The time of a refusal reveals nothing about a key: the digest of the presented key is compared with all known
+digests, each in constant time. To use the time of a comparison, an attacker would have to find keys whose digests
+begin alike, and would still not know the key. A missing, a malformed and a wrong key take the same path; their
+times depend only on what was sent, which the sender knows.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from clipserve.errors import PermissionDenied, Unauthenticated
 
 Scope = Literal["use", "manage"]
 
-_PREFIX = "clip_"  # so that a key is known for one, by people and by what searches repositories for secrets
+_PREFIX = "clip_"  # so that people and secret scanners recognise a key
 _BYTES = 32
 _NOTHING = "Bearer " + "-" * 48  # as long as a header with a key
 
 
 class Key(BaseModel):
-    """What is kept of a key. Rates are those of all keys where it has none of its own; 0: no limit."""
+    """A stored key. Rate None: the rate of all keys; 0: no limit."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -44,23 +44,23 @@ class Key(BaseModel):
 
 
 def new_key() -> str:
-    """A key that nobody has had before, of 48 characters."""
+    """A new random key of 48 characters."""
     return _PREFIX + secrets.token_urlsafe(_BYTES)
 
 
 def digest_of(key: str) -> str:
-    """What is kept of it, in hexadecimal."""
+    """The SHA-256 of a key, in hexadecimal."""
     return sha256(key.encode()).hexdigest()
 
 
 class Keys:
-    """All keys that are known now. Every thread may ask."""
+    """The known keys. Thread-safe."""
 
     def __init__(self, keys: Iterable[Key]) -> None:
         self.replace(keys)
 
     def replace(self, keys: Iterable[Key]) -> None:
-        """From now on these, and no others."""
+        """Replace all keys by these."""
         self._keys = tuple((bytes.fromhex(key.sha256), key) for key in keys)
         self._by_digest = {key.sha256: key for _, key in self._keys}
 
@@ -68,7 +68,7 @@ class Keys:
         return len(self._keys)
 
     def of(self, digest: str) -> Key | None:
-        """The key with this SHA-256, if it is still known."""
+        """The key with this SHA-256, if it is known."""
         return self._by_digest.get(digest)
 
     def find(self, authorization: str | None) -> Key | None:
@@ -84,19 +84,19 @@ class Keys:
         return found
 
     def check(self, authorization: str | None, scope: Scope) -> None:
-        """Whether it holds a key that is for this.
+        """Check that `authorization` has a known key with the scope.
 
         Raises:
-            Unauthenticated, PermissionDenied: it does not.
+            Unauthenticated, PermissionDenied: it has not.
         """
         allow(self.find(authorization), scope)
 
 
 def allow(key: Key | None, scope: str) -> Key:
-    """The key, if there is one and it is for this.
+    """Return the key, if there is one and it has the scope.
 
     Raises:
-        Unauthenticated, PermissionDenied: see there.
+        Unauthenticated, PermissionDenied: there is none, or it lacks the scope.
     """
     if key is None:
         raise Unauthenticated("there is no key, or none that is known: send `Authorization: Bearer KEY`.")

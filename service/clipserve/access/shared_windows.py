@@ -1,8 +1,9 @@
-"""Rates that several gateways share through Redis, and that each counts alone while Redis is away.
+"""Rates that several gateways share through Redis, and that each counts by itself while Redis does not answer.
 
-Redis is asked with a short limit of time, and after a failure not at all for a while. Meanwhile each gateway lets
-through the whole rate, so that n of them let through up to n times as much: to refuse everybody because one part is
-missing would be worse. When the while is over, one request asks again.
+Calls to Redis have a short timeout, and after a failure there are none for a pause. Meanwhile each gateway allows
+the
+whole rate, so n gateways allow up to n times a rate: refusing everybody because Redis is missing would be worse.
+After the pause one request calls Redis again.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from clipserve.access.windows import LocalWindows, Refusal, Windows, refusal
 from clipserve.telemetry.log import logger
 from clipserve.telemetry.metrics import Metrics
 
-_TIMEOUT_SECONDS = 0.25  # for an answer of Redis: a thousand times what it takes
+_TIMEOUT_SECONDS = 0.25  # for an answer of Redis: a thousand times the usual
 _PAUSE_SECONDS = 2.0  # after a failure
 
 
@@ -31,7 +32,7 @@ _PAUSE_SECONDS = 2.0  # after a failure
 async def shared_windows(redis_url: str, metrics: Metrics) -> AsyncIterator[Windows]:
     """The windows of all gateways on this Redis.
 
-    `redis_url`: redis:// or rediss://, a password in it as usual.
+    `redis_url`: redis:// or rediss://, which may contain a password.
     """
     pool = ConnectionPool.from_url(
         redis_url,
@@ -53,7 +54,7 @@ async def shared_windows(redis_url: str, metrics: Metrics) -> AsyncIterator[Wind
 
 
 class RedisWindows:
-    """`Windows` in a storage of `limits`."""
+    """`Windows` in Redis, through the library `limits`."""
 
     def __init__(self, storage: RedisStorage) -> None:
         self._storage = storage
@@ -68,7 +69,7 @@ class RedisWindows:
 
 
 class SharedWindows:
-    """See the module."""
+    """`Windows` in Redis, or in this process while Redis does not answer."""
 
     def __init__(self, shared: Windows, local: Windows, metrics: Metrics) -> None:
         self._shared = shared
@@ -83,7 +84,7 @@ class SharedWindows:
         try:
             async with asyncio.timeout(_TIMEOUT_SECONDS):
                 refused = await self._shared.take(item, name, cost)
-        except Exception as error:  # an answer that is none has no common error
+        except Exception as error:  # a malformed answer has no common exception
             self._fail(type(error).__name__)
             return await self._local.take(item, name, cost)
         if self._lost:

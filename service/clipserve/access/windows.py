@@ -1,16 +1,16 @@
-"""What was used lately, counted in windows of some seconds; how much of it still counts, and until when.
+"""Counts recent use in windows of some seconds, and computes when a cost fits.
 
 The strategy is the sliding window counter of the library `limits`. With a limit L for a window of E seconds,
-`previous` used in the window before and `current` in this one, a cost fits if
+`previous` used in the previous window and `current` in this one, a cost fits if
 
     floor(previous * left / E) + current + cost <= L
 
-where `left` are the seconds until the window before has slid out. So whoever has used nothing has L at once, and
-after that L / E a second, steadily. It takes two numbers a key, whatever the cost: the moving window would keep an
-entry for each row and byte. A fixed window lets 2 L pass around its border, and counts what it refuses.
+where `left` is the number of seconds until the previous window has slid out. So an unused key has L at once, and
+then a steady L / E a second. This takes two numbers a key, whatever the cost: the moving window would keep an
+entry for each row and byte. A fixed window allows 2 L around its border, and counts refused costs.
 
-In Redis it is `limits` that counts, in one step. In this process a dozen lines do: its storage in memory starts a
-task and looks through all counters at each hit, and follows a clock that may be set back.
+In Redis, `limits` counts, in one atomic step. In this process a dozen lines do: the memory storage of `limits`
+starts a task, scans all counters at each hit, and uses a clock that may be set back.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ from limits import RateLimitItem
 
 @dataclass(frozen=True)
 class Refusal:
-    """Seconds until the whole cost fits, and until the least does."""
+    """The seconds until the whole cost fits, and until a cost of 1 fits."""
 
     seconds: float
     seconds_for_one: float
 
 
 class Windows(Protocol):
-    """Counts of many names."""
+    """Counts the use of many names."""
 
     async def take(self, item: RateLimitItem, name: str, cost: int) -> Refusal | None:
-        """Count it, if it fits. `cost` is at most what the item allows in a window."""
+        """Count `cost` if it fits. It must be at most what the item allows in a window."""
 
 
 class LocalWindows:
-    """`Windows` in this process. What it keeps of a name is a few numbers, and stays."""
+    """`Windows` in this process. It keeps a few numbers of each name, for ever."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -65,15 +65,15 @@ Window = tuple[int, float, int, float]
 
 
 def refusal(item: RateLimitItem, cost: int, window: Window) -> Refusal:
-    """Of a cost that does not fit now. `window`: see `seconds_until`."""
+    """The refusal of a cost that does not fit now. `window`: see `seconds_until`."""
     return Refusal(*(seconds_until(item.amount - each, item.get_expiry(), window) for each in (cost, 1)))
 
 
 def seconds_until(room: int, expiry: int, window: Window) -> float:
-    """Until at most `room` counts, if nothing else is used meanwhile.
+    """The seconds until at most `room` counts, without further use.
 
-    `window`: the counts of the window before and of this one, each with its time to live, as `limits` has them: the
-    latter lives until it has slid out, `expiry` seconds after its end.
+    `window`: the counts of the previous window and of this one, each with its time to live, as `limits` has them:
+    the latter lives until it has slid out, `expiry` seconds after its end.
     """
     previous, left, current, lives = window
     if current <= room:
@@ -83,5 +83,5 @@ def seconds_until(room: int, expiry: int, window: Window) -> float:
 
 
 def _left_at(room: int, expiry: int, count: int) -> float:
-    """The most seconds that may be left of a window with this count, so that at most `room` of it counts."""
+    """The largest `left` of a window with this count for which at most `room` of it counts."""
     return min(float(expiry), expiry * (room + 1) / count) if count else float(expiry)

@@ -7,7 +7,7 @@ The contract of the graphs:
                  lengths    int32   [N]
 
 Scaling, mean and deviation, layout and the L2 norm are nodes of the graph. `lengths` counts the tokens of a row
-up to and including the end-of-text token; what lies beyond is padding.
+up to and including the end-of-text token; the rest is padding.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def read_manifest(folder: Path) -> ModelManifest:
     """Read `folder`/model.json.
 
     Raises:
-        ArtifactError: no such file, or it does not say what a manifest must say.
+        ArtifactError: the file is missing or malformed.
     """
     path = folder / MANIFEST_NAME
     try:
@@ -73,7 +73,7 @@ def verify_files(folder: Path, manifest: ModelManifest) -> None:
     Raises:
         ArtifactError: a file is missing, cut short or altered, or a graph has weights in a file without a checksum.
     """
-    with ThreadPoolExecutor() as threads:  # each file has a core: to hash waits for nobody
+    with ThreadPoolExecutor() as threads:  # one file a core: hashing releases the GIL
         digests = list(threads.map(partial(_sha256, folder), manifest.files))
     for (name, expected), actual in zip(manifest.files.items(), digests, strict=True):
         if actual != expected:
@@ -102,7 +102,7 @@ def _check_external_files(graph: Path, manifest: ModelManifest) -> None:
 
 
 def _faults(error: ValidationError) -> str:
-    """The first faults in a line."""
+    """The first faults in one line."""
     told = []
     for fault in error.errors(include_url=False, include_context=False, include_input=False):
         place = ".".join(map(str, fault["loc"]))[:100]
@@ -112,7 +112,7 @@ def _faults(error: ValidationError) -> str:
 
 
 def read_bounded(path: Path, most: int) -> bytes:
-    """What is in a file of at most `most` bytes.
+    """Read a file of at most `most` bytes.
 
     Raises:
         OSError: it is larger, not a regular file, or cannot be read.
@@ -125,10 +125,10 @@ def read_bounded(path: Path, most: int) -> bytes:
 
 
 def _regular(path: Path) -> Path:
-    """The path, if it is a regular file or leads to one: to open a pipe would wait for ever.
+    """Return the path if it is, or links to, a regular file: opening a pipe would block for ever.
 
     Raises:
-        OSError: it is something else, or not there.
+        OSError: it is something else, or missing.
     """
     if not stat.S_ISREG(path.stat().st_mode):
         raise OSError(errno.EINVAL, "not a regular file")

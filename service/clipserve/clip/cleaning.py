@@ -1,4 +1,4 @@
-"""The cleaning of texts, as open_clip does it, in a time that grows with their length and not with its square."""
+"""Cleans texts as open_clip does, in linear instead of quadratic time."""
 
 from __future__ import annotations
 
@@ -15,46 +15,46 @@ from ftfy.fixes import remove_control_chars, remove_terminal_escapes
 
 
 def _of_any_width(pattern: str) -> str:
-    """A pattern that also takes the full-width forms of its characters, which ftfy makes plain."""
+    """A pattern that also matches the full-width forms of its characters, which ftfy replaces."""
     return re.sub(r"[&#;\w]", lambda c: f"[{c[0]}{chr(ord(c[0]) + 0xFEE0)}]", pattern)
 
 
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 _SPACES = str.maketrans("\t\n\r", "   ")
 _BLANK_LINES = re.compile(r"\n[\r\n]*\n")
-# At most 20 zeros: an entity of more than 24 characters is none to ftfy.
+# At most 20 zeros: ftfy ignores entities of more than 24 characters.
 _AMP = "(?:{})".format("|".join(map(_of_any_width, ["amp;", "AMP;", "#@38;", "#x@26;", "#X@26;"]))).replace(
     "@", _of_any_width("0") + "{0,20}"
 )
 _ESCAPED_AMPERSANDS = re.compile(rf"({_of_any_width('&')})(?:{_AMP})+({_AMP})")
-# `int` refuses more digits than these. Any number that long is none of a character.
+# `int` refuses more digits than these, and no character has a number so long.
 _ENDLESS_NUMBER = re.compile(r"&#[0-9]{4301,};?")
 _SHORT = 256  # characters
-# ftfy mends some mojibake one character in a round over the whole line, and takes a tenth of a millisecond for each
-# line however short. So of a long text it is given no more lines than these, and mojibake in pieces, which are cut
-# before what may begin a character.
+# ftfy fixes some mojibake one character a pass over the whole line, and takes at least a tenth of a millisecond a
+# line. So of a long text it gets at most so many lines, and mojibake in pieces, which are cut before a byte that
+# may begin a character.
 _MAX_LINES = 32
 _FEW_ODD = 64  # characters
 _PIECES = re.compile("(?s).{32,64}(?<=[ -~])(?![ -~])|.{32,64}(?=[\xc2-\xf4]|\\Z)|.{1,64}")
-# The only marks that are made of two marks.
+# The only marks that decompose into two marks.
 _DOUBLE_MARKS = {0xF73: "\u0f71\u0f72", 0xF75: "\u0f71\u0f74", 0xF81: "\u0f71\u0f80"}
 
 
 def _basic(text: str) -> str:
-    """What open_clip's function of this name does (tokenizer.py, basic_clean), but for the kind of white space."""
+    """Like open_clip's function of this name (tokenizer.py, basic_clean), except the kind of white space."""
     if "&" not in text and text.isascii() and (spaced := text.translate(_SPACES)).isprintable():
-        return spaced.strip()  # all that the functions below do to such a text, in a fiftieth of the time
-    # Short texts go to ftfy as they are: exactly the reference's way, and at most a millisecond or two.
+        return spaced.strip()  # the same result as below for such a text, in a fiftieth of the time
+    # ftfy gets short texts unchanged, as in the reference: at most a millisecond or two.
     fixed = ftfy.fix_text(text) if len(text) <= _SHORT else _mended(_shortened(_ordered(text)))
     # Twice, because captions from the web contain "&amp;amp;".
     return _unescape(_unescape(fixed)).strip()
 
 
 def _shortened(text: str) -> str:
-    """A text that ftfy makes the same of, apart from blank lines, in time that is not quadratic.
+    """A text with the same result of ftfy, apart from blank lines, but in linear time.
 
-    ftfy works line by line, and takes one `amp;` off each `&amp;amp;` in a round over the whole line, until nothing
-    changes. From the first line with a `<` on it leaves such escapes alone.
+    ftfy works line by line, and removes one `amp;` of each `&amp;amp;` a pass over the whole line, until nothing
+    changes. It leaves such escapes alone from the first line with a `<`.
     """
     text = _BLANK_LINES.sub("\n", text)
     tag = text.find("<")
@@ -63,11 +63,11 @@ def _shortened(text: str) -> str:
 
 
 def _ordered(text: str) -> str:
-    """The text with its marks (combining characters) in the order that normalization gives them.
+    """The text with its combining characters in the order of Unicode normalization.
 
-    Normalization orders them itself, in time that is quadratic in the length of a run of marks.
+    Normalization itself sorts a run of them in quadratic time.
     """
-    if not text.isprintable():  # what ftfy removes may part a run
+    if not text.isprintable():  # characters that ftfy removes may split a run
         text = remove_control_chars(remove_terminal_escapes(text))
     if unicodedata.is_normalized("NFC", text):
         return text
@@ -76,7 +76,7 @@ def _ordered(text: str) -> str:
 
 
 def _mended(text: str) -> str:
-    """What ftfy makes of a long text, in time that is not quadratic."""
+    """The result of ftfy for a long text, in linear time."""
     if text.count("\n") > _MAX_LINES:
         text = text.replace("\n", " ")
     fixed = []
@@ -89,7 +89,7 @@ def _mended(text: str) -> str:
 
 
 def _is_mojibake(line: str) -> bool:
-    """Whether ftfy would mend the encoding of much of it."""
+    """Whether ftfy would change the encoding of much of the line."""
     odd = len(line) - len(line.encode("ascii", "ignore")) + line.count("&")
     if odd <= _FEW_ODD:
         return False
@@ -107,7 +107,7 @@ def _squeeze(text: str) -> str:
     return " ".join(text.split())
 
 
-# TextSpec.cleaning -> what open_clip's function of the same name does.
+# TextSpec.cleaning -> the equivalent of open_clip's function of that name.
 CLEANING: dict[str, Callable[[str], str]] = {
     "lower": lambda text: _squeeze(_basic(text)).lower(),
     "whitespace": lambda text: _squeeze(_basic(text)),

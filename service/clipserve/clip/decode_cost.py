@@ -1,27 +1,27 @@
-"""The most memory that decoding an image takes, by its header.
+"""Computes an upper bound for the memory of decoding an image, from its header.
 
-The figures are those of Pillow 13 with libjpeg-turbo, libwebp, libpng, libavif and libtiff, and
-`tests/clip/test_decode_cost.py` compares them with what the kernel has counted. They hold for `resampling` too:
-it keeps no more between its passes than Pillow does, and of weights and results only those of the crop.
+The figures are those of Pillow 13 with libjpeg-turbo, libwebp, libpng, libavif and libtiff;
+`tests/clip/test_decode_cost.py` compares them with the kernel's counts. They hold for `resampling` too: between its
+passes it needs no more memory than Pillow, and it keeps only the weights and results of the crop.
 """
 
 from __future__ import annotations
 
 from PIL import Image
 
-# Bytes of a pixel in Pillow's memory, by mode; all others take 4, RGB too.
+# Bytes of a pixel in Pillow's memory, by mode; all others take 4, including RGB.
 _PIXEL_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 2}
-# Bytes of a pixel in the decoder and in its image together, where a decoder keeps pictures of its own. WebP: two
-# canvases and a copy of one, and another copy if it has alpha. AVIF: planes of 16 bits. TIFF: a file of one strip.
-# GIF: a frame, and what it is drawn on.
+# Bytes of a pixel in decoder and image together, for decoders with buffers of their own. WebP: two canvases and a
+# copy of one, and another copy with alpha. AVIF: planes of 16 bits. TIFF: a file of one strip. GIF: a frame and its
+# canvas.
 _DECODER_BYTES = {"WEBP": 16, "AVIF": 24, "TIFF": 16, "GIF": 8}
 _WITH_ALPHA = frozenset(("LA", "PA", "RGBA", "La", "RGBa"))
 _BLOCK_BYTES = 128  # 8 x 8 coefficients of 16 bits
-_ROWS_AND_TABLES = 2_000_000  # buffers that do not grow with the picture
+_ROWS_AND_TABLES = 2_000_000  # buffers of constant size
 
 
 def coefficient_bytes(image: Image.Image, scans: int) -> int:
-    """What libjpeg keeps of a JPEG of several scans: all coefficients, in whole blocks of each component."""
+    """Bytes that libjpeg keeps for a JPEG of several scans: all coefficients, in whole blocks of each component."""
     if not scans:
         return 0
     layers = [(across, down) for _, across, down, _ in image.layer]  # type: ignore[attr-defined]
@@ -33,11 +33,11 @@ def coefficient_bytes(image: Image.Image, scans: int) -> int:
 def decode_bytes(
     image: Image.Image, file_bytes: int, coefficients: int, resized: tuple[int, int], *, may_turn: bool
 ) -> int:
-    """The peak of an image that has been opened and not loaded.
+    """The peak memory of loading and fitting an opened image, in bytes.
 
-    `file_bytes`: of the file, of which some decoders make a copy. `coefficients`: see `coefficient_bytes`.
-    `resized`: the size before the crop. `may_turn`: it may be turned as its EXIF orientation says, which copies it;
-    so does resizing a picture with alpha.
+    `file_bytes`: of the file, which some decoders copy. `coefficients`: see `coefficient_bytes`. `resized`: the
+    size before the crop. `may_turn`: its EXIF orientation may turn it, which copies it, as resizing with alpha
+    does.
     """
     pixels, kept = image.width * image.height, _PIXEL_BYTES.get(image.mode, 4)
     alpha = image.mode in _WITH_ALPHA

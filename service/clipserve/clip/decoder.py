@@ -1,7 +1,7 @@
-"""`python -m clipserve.clip.decoder`: decodes images for the service, one after the other, in a process of its own.
+"""`python -m clipserve.clip.decoder`: decodes images for the service, one after the other, in a separate process.
 
-It can be killed, which a thread cannot, and a flaw in a decoder reaches no more than this process. So it imports no
-more than Pillow, holds no setting and no secret, and answers in bytes and JSON, which cannot run anything.
+It can be killed, unlike a thread, and a vulnerability of a decoder reaches only this process. So it imports only
+Pillow, holds no setting and no secret, and answers in bytes and JSON, which cannot run code.
 
 Standard input is a socket. One byte says that the process is ready. A question is the length of a task and that of
 an image, then both; a task is JSON. An answer is a kind, a length and as many bytes: pixels, or an error as JSON.
@@ -29,15 +29,15 @@ QUESTION = struct.Struct("!IQ")  # bytes of the task, bytes of the image
 ANSWER = struct.Struct("!BI")  # kind, bytes
 PIXELS, ERROR = 0, 1
 READY = b"!"
-# On top of what images may take: Python, and what malloc keeps between them.
+# In addition to the memory of images: Python, and memory that malloc keeps between images.
 _SPARE_BYTES = 128_000_000
 
 
 def receive(connection: socket.socket, size: int) -> bytearray:
-    """Exactly so many bytes.
+    """Receive exactly so many bytes.
 
     Raises:
-        EOFError: the other side has ended.
+        EOFError: the other side has closed the socket.
     """
     received = bytearray(size)
     rest = memoryview(received)
@@ -58,7 +58,7 @@ def _read_task(task: bytes) -> tuple[Any, ImageLimits, float]:
 
 
 def _answer(task: bytes, image: bytes) -> tuple[int, bytes]:
-    """SIGPROF ends the process where decoding takes too much CPU time, however busy the machine is."""
+    """Decode and answer. SIGPROF ends the process if decoding takes too much CPU time, on a busy machine too."""
     spec, limits, seconds = _read_task(task)
     signal.setitimer(signal.ITIMER_PROF, seconds)
     try:
@@ -71,18 +71,18 @@ def _answer(task: bytes, image: bytes) -> tuple[int, bytes]:
 
 
 def _confine(memory_bytes: int) -> None:
-    """What this process may do from now on. Each step is one that any process may take, where the system has it."""
-    import resource  # not on every system, and the service imports this module too
+    """Limit what this process may do, as far as an unprivileged process can on this system."""
+    import resource  # not on every system, and the service imports this module
 
     for signum in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(signum, signal.SIG_IGN)  # the service ends it, by closing the socket
+        signal.signal(signum, signal.SIG_IGN)  # the service ends this process by closing the socket
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if sys.platform == "linux":
         pages = int(Path("/proc/self/statm").read_text("utf-8").split()[0])
         limit = pages * os.sysconf("SC_PAGE_SIZE") + memory_bytes + _SPARE_BYTES
-        with suppress(ValueError):  # a lower one is set
+        with suppress(ValueError):  # the present limit is lower
             resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-        with suppress(OSError):  # rather this process than the service
+        with suppress(OSError):  # let the kernel kill this process, not the service
             Path("/proc/self/oom_score_adj").write_text("1000", "utf-8")
     yield_to_event_loop()
 

@@ -1,6 +1,6 @@
-"""The files beside an ONNX graph that hold its weights, where these are not in the graph itself.
+"""Finds the files beside an ONNX graph that hold its weights, if the graph does not contain them.
 
-The engines refuse a file outside of the graph's folder, but read any inside, also one that no checksum covers.
+The engines refuse a file outside of the graph's folder, but read any inside, even one without a checksum.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ import mmap
 import re
 from pathlib import Path
 
-# As protocol buffers write an entry of a tensor's `external_data`: the key "location", then the length of the name.
+# An entry of a tensor's `external_data` in protocol buffers: the key "location", then the length of the name.
 _LOCATION = re.compile(rb"\x0a\x08location\x12([\x80-\xff]?[\x00-\x7f])")
 
 
 def external_files(graph: Path) -> set[str]:
-    """The names of the files, as the graph has them; empty where it holds its weights itself. May raise OSError."""
-    if not graph.stat().st_size:  # nothing to map; an engine will say that it is no graph
+    """The names of the files as the graph has them; empty if it contains its weights. May raise OSError."""
+    if not graph.stat().st_size:  # an empty file cannot be mapped; an engine will refuse it
         return set()
     with graph.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         return {_name(data, found) for found in _LOCATION.finditer(data)}

@@ -1,4 +1,4 @@
-"""Example images beside a label's prompts: one embedding of both, and how far the examples can be trusted."""
+"""Combines a label's prompts with example images, and measures how well the examples are classified."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from clipserve.clip.zeroshot import FloatArray, ensemble
 def with_examples(text: FloatArray, examples: FloatArray, weight: float) -> FloatArray:
     """The embedding of a label that has example images.
 
-    It is (1 - weight) * text + weight * mean(examples), where the mean is brought to unit length first, and the
-    sum after. An image is more alike to any image than to its own caption (Liang et al., "Mind the Gap"), so that
-    a label with examples has higher scores than one without.
+    It is (1 - weight) * text + weight * mean(examples), with the mean and then the sum scaled to unit length. An
+    image is more similar to any image than to its own caption (Liang et al., "Mind the Gap"), so a label with
+    examples has higher scores than one without.
 
     Args:
         text: float32 [D], of the label's prompts, unit length.
-        examples: float32 [E, D], rows of unit length; without any, the result is `text`.
-        weight: 0..1; 1: the examples alone.
+        examples: float32 [E, D], rows of unit length; if empty, the result is `text`.
+        weight: 0..1; 1: only the examples.
 
     Returns:
         float32 [D], unit length.
@@ -33,7 +33,7 @@ def with_examples(text: FloatArray, examples: FloatArray, weight: float) -> Floa
 
 @dataclass(frozen=True)
 class Misread:
-    """An example that the classifier takes for another label: `label` and `example` are its positions."""
+    """An example that gets another label. `label` and `example` are its positions."""
 
     label: int
     example: int
@@ -42,7 +42,7 @@ class Misread:
 
 @dataclass(frozen=True)
 class LeaveOneOut:
-    """`accuracy`: of all examples, each judged by the classifier that is made without it."""
+    """Leave-one-out: `accuracy` is over all examples, each classified without itself."""
 
     accuracy: float
     examples: int
@@ -52,7 +52,7 @@ class LeaveOneOut:
 def leave_one_out(
     texts: FloatArray, examples: Sequence[FloatArray], classifier: FloatArray, weight: float
 ) -> LeaveOneOut | None:
-    """Judge each example by all labels, its own being made without it; None if there are no examples.
+    """Classify each example among all labels, its own label built without it; None if there are no examples.
 
     Args:
         texts: float32 [K, D], of the labels' prompts.

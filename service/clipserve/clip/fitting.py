@@ -1,4 +1,4 @@
-"""A decoded image turned upright, resized and cropped as the reference does it, in the image's own mode."""
+"""Turns, resizes and crops a decoded image as the reference does, in the image's own mode."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 _SWAP_SIDES = frozenset(_TURNS[orientation] for orientation in (5, 6, 7, 8))
-# Those that turn an axis of the photo as it lies, too.
+# EXIF orientations that also swap the axes.
 _MIRROR_WIDTH = frozenset(_TURNS[orientation] for orientation in (2, 3, 7, 8))
 _MIRROR_HEIGHT = frozenset(_TURNS[orientation] for orientation in (3, 4, 6, 7))
-# Pillow resizes with premultiplied alpha, so that what cannot be seen has no colour.
+# Pillow resizes with premultiplied alpha, so that invisible pixels add no colour.
 _PREMULTIPLIED = {"LA": "La", "RGBA": "RGBa"}
-# To turn a photo of 12 megapixels takes half as long as to decode it; to turn what it is resized to takes nothing.
-# The pixels are the same for images of these modes, whose sides are no more different than this and at least so
-# many times the encoder's. With alpha or a palette they would not be; and Pillow resizes what is more than twice as
-# high as it is wide along its height first, all else along its width.
+# Turning a photo of 12 megapixels takes half the time of decoding it; turning the resized one takes almost none.
+# The pixels are the same for images of these modes with at most this ratio of sides, which are at least so many
+# times the encoder's. With alpha or a palette they differ; and Pillow resizes an image of more than twice its
+# width in height along its height first, any other along its width.
 _TURNED_LAST, _ASPECT, _MARGIN = frozenset(("RGB", "L", "CMYK")), 1.9, 2
 
 
 def upright(image: Image.Image, spec: ImageSpec) -> tuple[Image.Image, Image.Transpose | None]:
-    """The photo as its EXIF orientation says, or as it lies and what turns it, for `fitted`.
+    """The photo turned by its EXIF orientation, or unturned with the transposition that `fitted` applies later.
 
-    If the EXIF block is broken, it stays as it is.
+    With a broken EXIF block it stays as it is.
     """
     try:
         turn = _TURNS.get(image.getexif().get(_EXIF_ORIENTATION, 1))
-    except Exception:  # on hostile bytes the parser raises nearly anything
+    except Exception:  # on hostile bytes the parser raises almost any exception
         return image, None
     if turn is None or may_turn_last(image, spec):
         return image, turn
@@ -49,13 +49,13 @@ def upright(image: Image.Image, spec: ImageSpec) -> tuple[Image.Image, Image.Tra
 
 
 def fitted(image: Image.Image, spec: ImageSpec, turn: Image.Transpose | None = None) -> bytes:
-    """Resize it, crop the centre to `spec.size` x `spec.size`, and turn it: rows of RGB."""
+    """Resize, crop the centre to `spec.size` x `spec.size`, and turn. Returns rows of RGB."""
     lies = turn in _SWAP_SIDES
     size = resized(image.size[::-1], spec)[::-1] if lies else resized(image.size, spec)
     box, mode = _centre(size, spec.size, turn), image.mode
     if mode in _PREMULTIPLIED and image.size != size:
         image = image.convert(_PREMULTIPLIED[mode])
-    # Of the upright photo Pillow would resize the width first, which is the height here.
+    # Pillow would resize the width of the upright photo first, which is the height here.
     bands = resampled(image, size, box, spec.interpolation, height_first=lies)
     if bands is not None and mode == "RGB" and turn is None:
         return bands
@@ -83,14 +83,14 @@ def resized(before: tuple[int, int], spec: ImageSpec) -> tuple[int, int]:
 
 
 def may_turn_last(image: Image.Image, spec: ImageSpec) -> bool:
-    """Whether the photo may be resized as it lies: nothing makes a second copy of it."""
+    """Whether the photo may be resized before it is turned, which saves a second copy."""
     short, long = sorted(image.size)
     alike = long <= _ASPECT * short and short >= _MARGIN * spec.size
     return image.mode in _TURNED_LAST and spec.resize == "shortest" and alike
 
 
 def _centre(size: tuple[int, int], side: int, turn: Image.Transpose | None) -> tuple[int, int, int, int]:
-    """The box that is the centre of the photo when it has been turned: half pixels are rounded there."""
+    """The box that becomes the centre of the turned photo, where half pixels are rounded."""
     left, top = round((size[0] - side) / 2), round((size[1] - side) / 2)
     if turn in _MIRROR_WIDTH:
         left = size[0] - side - left

@@ -11,7 +11,7 @@ def _iso_brand(*brands: bytes) -> Callable[[bytes], bool]:
     return lambda head: head[4:8] == b"ftyp" and head[8:12] in brands
 
 
-# Name (also Pillow's) -> whether a file that begins like this is of that format. A setting says which are decoded.
+# Name, as in Pillow -> whether a file that begins like this has that format. A setting lists those to decode.
 FORMATS: dict[str, Callable[[bytes], bool]] = {
     "JPEG": lambda head: head.startswith(b"\xff\xd8\xff"),
     "PNG": lambda head: head.startswith(b"\x89PNG\r\n\x1a\n"),
@@ -22,7 +22,7 @@ FORMATS: dict[str, Callable[[bytes], bool]] = {
     "AVIF": _iso_brand(b"avif", b"avis"),
 }
 
-# Formats that are never decoded; the error names them.
+# Formats that are never decoded, for the error.
 _FOREIGN: dict[str, Callable[[bytes], bool]] = {
     "HEIC": _iso_brand(b"heic", b"heix", b"hevc", b"mif1"),
     "JPEG 2000": lambda head: head.startswith((b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")),

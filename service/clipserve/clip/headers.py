@@ -1,8 +1,8 @@
-"""The parts of an image file, counted before a decoder reads them.
+"""Counts the parts of an image file before a decoder reads them.
 
-Pillow keeps each segment of a JPEG and each chunk of a PNG that comes before the pixels, joins those of one kind,
-and inflates colour profiles: a file of many small parts costs it seconds. The walks here only jump from part to
-part. They end where the file ends or is broken; Pillow then says what is wrong with it.
+Pillow keeps each segment of a JPEG and each chunk of a PNG before the pixels, joins those of one kind, and inflates
+colour profiles: a file of many small parts takes it seconds. The walks here only jump from part to part. They stop
+at the end of the file or where it is broken; Pillow then reports the fault.
 """
 
 from __future__ import annotations
@@ -12,27 +12,27 @@ from collections import Counter
 
 from clipserve.errors import ImageTooLarge
 
-# What is counted, as errors name it.
+# The counted parts, by their names in errors.
 SEGMENTS, METADATA, SCANS = "segments or chunks besides its pixels", "bytes besides its pixels", "scans"
 _PIXEL_PARTS, _PROFILES = "chunks of pixels", "colour profiles"
 _STRAY_BYTES, _PHOTOSHOP = "bytes between its segments", "segments of Photoshop's"
 _LIMITS = {
-    # Parts that hold pixels, frame by frame: writers cut them into pieces of 4 to 64 KB. Many small ones cost time
+    # Parts that hold pixels: writers cut frames into pieces of 4 to 64 KB. Many small ones cost time
     # too.
     _PIXEL_PARTS: 50_000,
-    _PROFILES: 1,  # of a PNG: a small one may inflate to a megabyte
-    # Pillow goes byte by byte, in Python, through what lies between segments, and block by block, of 12 bytes or
-    # more, through what Photoshop leaves in APP13: a megabyte of either takes it half a second.
+    _PROFILES: 1,  # of a PNG: a small profile may inflate to a megabyte
+    # Pillow reads bytes between segments one by one, in Python, and Photoshop's data in APP13 in blocks of 12 bytes
+    # or more: a megabyte of either takes it half a second.
     _STRAY_BYTES: 65_536,
     _PHOTOSHOP: 16,
 }
-# Before the first scan each marker counts. In the data of a scan 0xFF is followed by 0 where it is no marker, and
-# restart markers belong to the data.
+# Before the first scan each marker counts. In the data of a scan, 0xFF followed by 0 is not a marker, and restart
+# markers belong to the data.
 _MARKER = re.compile(rb"\xff[^\x00\xff]")
 _MARKER_AFTER_SCAN = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")
 _SOS, _EOI, _APP13 = 0xDA, 0xD9, 0xED
-_SEQUENTIAL = frozenset((0xC0, 0xC1, 0xC9))  # frames that one scan may hold whole
-# Markers that no length follows, for Pillow: TEM and JPG, restarts, start and end of image, JPG0 to JPG13.
+_SEQUENTIAL = frozenset((0xC0, 0xC1, 0xC9))  # frames that one scan may hold completely
+# Markers without a length, in Pillow: TEM and JPG, restarts, start and end of image, JPG0 to JPG13.
 _BARE_MARKERS = frozenset((0x01, 0xC8, *range(0xD0, 0xDA), *range(0xF0, 0xFE)))
 _WINDOW = 1 << 18
 _PNG_KIND = re.compile(rb"\w{4}")
@@ -41,10 +41,10 @@ _WEBP_PIXELS = frozenset((b"VP8 ", b"VP8L", b"ALPH", b"ANMF"))
 
 
 class Parts(Counter[str]):
-    """What a walk has found so far, and the limits at which it ends.
+    """The counts of a walk, and its limits.
 
-    Segments and bytes of metadata are of all parts without pixels, with what lies between them; scans are those of
-    a JPEG that has its pixels in several.
+    Segments and metadata bytes are those of all parts without pixels and of the bytes between them; scans are those
+    of a JPEG with several.
     """
 
     def __init__(self, max_segments: int, max_metadata_bytes: int, max_scans: int) -> None:
@@ -52,10 +52,10 @@ class Parts(Counter[str]):
         self.limits = _LIMITS | {SEGMENTS: max_segments, METADATA: max_metadata_bytes, SCANS: max_scans}
 
     def add(self, what: str, count: int = 1) -> None:
-        """The walk ends at the limit, so that the error tells the least that the file has.
+        """Count parts. The walk stops at a limit, so the error has the least count that the file can have.
 
         Raises:
-            ImageTooLarge: these are too many.
+            ImageTooLarge: a limit is exceeded.
         """
         self[what] += count
         actual, limit = self[what], self.limits[what]
@@ -83,7 +83,7 @@ def walk(name: str, data: bytes, parts: Parts) -> Parts:
 
 
 def _walk_jpeg(data: bytes, parts: Parts) -> None:
-    at, in_frame = 2, 0  # behind the start of the image; components of a sequential JPEG
+    at, in_frame = 2, 0  # after the start of the image; components of a sequential JPEG
     while match := _next_marker(data, at, parts):
         start, at, marker = at, match.end(), data[match.end() - 1]
         if not parts[SCANS]:
@@ -93,15 +93,15 @@ def _walk_jpeg(data: bytes, parts: Parts) -> None:
         if marker == _SOS:
             in_scan = _byte(data, at + 2)
             if not parts[SCANS] and in_scan == in_frame > 0:
-                return  # the scan holds all of a sequential JPEG; the decoder takes no other
+                return  # the scan has the whole sequential JPEG; the decoder reads no other scan
             parts.add(SCANS)
             if int.from_bytes(data[at : at + 2], "big") == 6 + 2 * in_scan:
                 at += 6 + 2 * in_scan  # the decoder refuses a header of another length
         elif marker == _EOI and parts[SCANS]:
-            return  # what follows is another file: the film of a motion photo, for example
+            return  # another file follows, such as the video of a motion photo
         else:
             if parts[SCANS]:
-                start = at  # what lies before it is pixels
+                start = at  # the bytes before it are pixels
             elif marker in _SEQUENTIAL and not in_frame:
                 in_frame = _byte(data, at + 7)
             if marker not in _BARE_MARKERS:
@@ -112,7 +112,7 @@ def _walk_jpeg(data: bytes, parts: Parts) -> None:
 
 
 def _next_marker(data: bytes, at: int, parts: Parts) -> re.Match[bytes] | None:
-    """In windows: `search` holds the interpreter's lock, and on hostile bytes it is 20 times slower than usual."""
+    """Find the next marker, in windows: `search` holds the GIL, and hostile bytes make it 20 times slower."""
     pattern, end = _MARKER_AFTER_SCAN, len(data)
     if not parts[SCANS]:
         pattern, end = _MARKER, min(end, at + parts.limits[METADATA] + 2)
@@ -133,7 +133,7 @@ def _walk_png(data: bytes, parts: Parts) -> None:
         if kind in _PNG_PIXELS:
             parts.add(_PIXEL_PARTS)
         else:
-            parts.add_metadata(min(size, len(data) - at))  # a length may claim more than there is
+            parts.add_metadata(min(size, len(data) - at))  # a length may exceed the file
         if kind == b"iCCP":
             parts.add(_PROFILES)
         at += size

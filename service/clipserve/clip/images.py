@@ -1,9 +1,9 @@
 """Image bytes -> the pixels that the image encoder expects, equal to the reference transform.
 
 The reference (openai/CLIP and open_clip, torchvision on Pillow) resizes *before* it converts to RGB. So a
-palette or 1-bit image is resized by nearest neighbour and an RGBA image with premultiplied alpha; doing it the
-other way round is a different picture. The steps here keep that order, and every limit is checked on the header,
-before a pixel is decoded: C decoders cannot be interrupted.
+palette or 1-bit image is resized by nearest neighbour and an RGBA image with premultiplied alpha; the other order
+gives other pixels. The steps here keep that order. Every limit is checked on the header, before a pixel is decoded,
+because C decoders cannot be interrupted.
 """
 
 from __future__ import annotations
@@ -32,27 +32,27 @@ if TYPE_CHECKING:
 
     from clipserve.clip.manifest import ImageSpec
 
-# Pillow's own bomb check (an error at 179 megapixels) cannot name our limit, and ours is lower.
+# Pillow's own check (an error at 179 megapixels) does not know our limit, which is lower.
 Image.MAX_IMAGE_PIXELS = None
-# Pillow would print a warning for each photo whose EXIF block is broken.
+# Pillow would print a warning for each photo with a broken EXIF block.
 warnings.filterwarnings("ignore", "Corrupt EXIF data", UserWarning)
-# libtiff would print past our log what is wrong with a file, and Pillow raises it. A system's own libtiff may be
-# out of reach.
+# libtiff would print a file's faults to standard error; Pillow raises them anyway. A system's own libtiff may not
+# be reachable.
 with contextlib.suppress(OSError, AttributeError):
     ctypes.CDLL(PIL._imaging.__file__).TIFFSetErrorHandler(None)
 # Load the decoders now, not during the first malformed request.
 Image.init()
 
-_ORIENTED = frozenset(("exif", "xmp"))  # blocks that Pillow takes an orientation from
+_ORIENTED = frozenset(("exif", "xmp"))  # blocks from which Pillow reads an orientation
 # Scaled decoding is for photos of more pixels than the first number. The decoded side is at least the second number
-# times the encoder's: with less, the decoder's own filter shows in the result.
+# times the encoder's: with less, the decoder's filter affects the result.
 _SCALED_ABOVE, _SCALED_MARGIN = 2_000_000, 3
-_ANY_DENSITY_BYTES = 100_000_000  # of memory: what decoding a photo of 20 megapixels takes
+_ANY_DENSITY_BYTES = 100_000_000  # of memory, as for decoding a photo of 20 megapixels
 
 
 @dataclass(frozen=True)
 class ImageLimits:
-    """What is decoded. Sizes are in pixels of the header, before any rotation."""
+    """The limits and options of decoding. Sizes are in pixels of the header, before any rotation."""
 
     image_formats: tuple[str, ...] = ("JPEG", "PNG", "WEBP")
     max_pixels: int = 50_000_000
@@ -62,15 +62,15 @@ class ImageLimits:
     max_scan_pixels: int = (
         500_000_000  # encoders write 10 scans for a progressive photo: 50 megapixels of them
     )
-    max_pixels_per_byte: int = 60  # of 61 photos as WebP of quality 50 one had 45
+    max_pixels_per_byte: int = 60  # the most of 61 photos as WebP of quality 50 was 45
     max_image_segments: int = 1_000
-    max_image_metadata_bytes: int = 8_000_000  # phones put previews and depth maps of some megabytes there
+    max_image_metadata_bytes: int = 8_000_000  # phones store previews and depth maps of some megabytes there
     exif_transpose: bool = True
     scaled_decode: bool = False
 
     @property
     def choices(self) -> list[str]:
-        """The choices here that change vectors, for `ModelManifest.fingerprint`; none with the defaults."""
+        """The options here that change vectors, for `ModelManifest.fingerprint`; none by default."""
         choices = []
         if not self.exif_transpose:
             choices.append("exif_transpose=false")
@@ -81,9 +81,10 @@ class ImageLimits:
 
 @dataclass(frozen=True)
 class ImageHeader:
-    """What is known of an image before it is decoded.
+    """The facts about an image before it is decoded.
 
-    `decode_bytes`: the most memory that decoding it takes. `size`: (width, height) in pixels, before any rotation.
+    `decode_bytes`: an upper bound for the memory of decoding it. `size`: (width, height) in pixels, before any
+    rotation.
     """
 
     pixels: int
@@ -92,12 +93,12 @@ class ImageHeader:
 
 
 def read_header(data: bytes, spec: ImageSpec, limits: ImageLimits) -> ImageHeader:
-    """Check every limit of an image, and say what it will cost. Nothing is decoded.
+    """Check every limit of an image, and compute the memory of decoding it. Decodes nothing.
 
     Raises:
         UnsupportedFormat: not one of `limits.image_formats`.
         ImageTooLarge: over a limit.
-        UndecodableImage: the header is broken, or not what its first bytes claim.
+        UndecodableImage: the header is broken, or of another format than its first bytes claim.
     """
     name = sniff(data, limits.image_formats)
     with _broken_is_undecodable(name):
@@ -105,9 +106,9 @@ def read_header(data: bytes, spec: ImageSpec, limits: ImageLimits) -> ImageHeade
         before, coefficients = image.size, coefficient_bytes(image, scans)
         pixels = image.width * image.height
         _draft(image, spec, limits)
-        # A PNG may bring its EXIF block after its pixels.
+        # A PNG may have its EXIF block after its pixels.
         oriented = name != "JPEG" or not image.info.keys().isdisjoint(_ORIENTED)
-        # Pillow turns a TIFF while it loads it, whatever we choose.
+        # Pillow always turns a TIFF while it loads it.
         whole = name == "TIFF" or (limits.exif_transpose and not may_turn_last(image, spec))
         may_turn = oriented and whole
         cost = decode_bytes(image, len(data), coefficients, resized(image.size, spec), may_turn=may_turn)
@@ -125,20 +126,20 @@ def decode_pixels(data: bytes, spec: ImageSpec, limits: ImageLimits) -> npt.NDAr
     Raises:
         UnsupportedFormat, ImageTooLarge, UndecodableImage: see `decode_rgb`.
     """
-    import numpy as np  # a process that does nothing but decode has no need of it
+    import numpy as np  # a decoder process does not need it
 
     return np.frombuffer(decode_rgb(data, spec, limits), np.uint8).reshape(spec.size, spec.size, 3)
 
 
 def decode_rgb(data: bytes, spec: ImageSpec, limits: ImageLimits) -> bytes:
-    """Decode the first frame and bring it to the encoder's size.
+    """Decode the first frame and fit it to the encoder's size.
 
     Returns:
         Rows of RGB, size x size x 3 bytes: the reference transform before scaling and normalisation.
 
     Raises:
         UnsupportedFormat, ImageTooLarge: see `read_header`.
-        UndecodableImage: broken, cut short, or not what its first bytes claim.
+        UndecodableImage: broken, truncated, or of another format than its first bytes claim.
     """
     name = sniff(data, limits.image_formats)
     with _broken_is_undecodable(name):
@@ -159,12 +160,12 @@ def _broken_is_undecodable(name: str) -> Iterator[None]:
         raise
     except MemoryError:
         raise ImageTooLarge("decoding the image takes more memory than there is for one.") from None
-    except Exception:  # on hostile bytes Pillow's decoders raise nearly anything, from EOFError to TypeError
+    except Exception:  # on hostile bytes Pillow raises almost any exception, from EOFError to TypeError
         raise UndecodableImage(f"the image begins as {name} but is broken or cut short.") from None
 
 
 def _open(name: str, data: bytes, limits: ImageLimits) -> tuple[Image.Image, int]:
-    """The image, not loaded, and the scans of a JPEG that has several, else 0.
+    """Open an image without loading it; also return the number of scans of a JPEG with several, else 0.
 
     A file of too many parts is refused before Pillow reads it.
     """
@@ -178,12 +179,12 @@ def _open(name: str, data: bytes, limits: ImageLimits) -> tuple[Image.Image, int
 
 def _draft(image: Image.Image, spec: ImageSpec, limits: ImageLimits) -> None:
     if limits.scaled_decode and image.width * image.height > _SCALED_ABOVE:
-        # Pillow does this for JPEGs only. It takes the smallest scale that gives at least this size.
+        # Pillow does this only for JPEGs. It takes the smallest scale that gives at least this size.
         image.draft(None, (_SCALED_MARGIN * spec.size, _SCALED_MARGIN * spec.size))
 
 
 def _check_density(pixels: int, size: int, limits: ImageLimits) -> None:
-    """Megapixels in a few bytes are no photo, and a client could send any number of them."""
+    """Refuse megapixels in a few bytes: they are not a photo, and a client could send many of them."""
     actual, limit = pixels / size, limits.max_pixels_per_byte
     if actual > limit:
         raise ImageTooLarge(
@@ -211,7 +212,7 @@ def _check_size(image: Image.Image, limits: ImageLimits) -> None:
 
 
 def _check_scans(image: Image.Image, scans: int, limits: ImageLimits) -> None:
-    """Each scan can cost a pass over the whole picture, about a second for a gigapixel, and be a few bytes."""
+    """Refuse too many scans: one of a few bytes can cost a pass over all pixels, about a second for a gigapixel."""
     actual, limit = scans * image.width * image.height, limits.max_scan_pixels
     if actual > limit:
         raise ImageTooLarge(

@@ -1,6 +1,6 @@
-"""What an artifact says about itself: the contents of `model.json`.
+"""The manifest of an artifact: the contents of `model.json`.
 
-Every fact about a model that the service needs is here or inside the graphs; no model is known by name in the code.
+Every fact about a model that the service needs is here or in the graphs; the code knows no model by name.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from typing import Literal, Self
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
 
 # Texts are padded to the next of these. The cost of a text is proportional to its padded length. Most labels have
-# 8 to 12 tokens with their template, so the steps are small there. Long texts are rarer, and with large steps they
+# 8 to 12 tokens with their template, so the steps are small there. Long texts are rare, and large steps let them
 # share batches.
 TEXT_BUCKETS = (8, 10, 12, 16, 24, 32, 48)
-# On a GPU a call of a hundred texts takes little longer than one of ten, so texts that share a call are worth more
-# than tokens saved: few lengths, most labels in the first.
+# On a GPU a call of a hundred texts takes little longer than one of ten, so shared calls save more than fewer
+# tokens: few lengths, with most labels in the first.
 GPU_TEXT_BUCKETS = (16, 32)
 
 _MAX_ID = 2**31 - 1  # ids are int32
@@ -29,7 +29,7 @@ class _Frozen(BaseModel):
 
 
 class ImageSpec(_Frozen):
-    """How pixels are made: the checkpoint's own preprocessing, up to uint8.
+    """The checkpoint's preprocessing of images, up to uint8.
 
     `shortest`: resize the shorter side to `size`, then crop the centre. `squash`: resize both sides to `size`.
     """
@@ -40,11 +40,11 @@ class ImageSpec(_Frozen):
 
 
 class TextSpec(_Frozen):
-    """How token ids are made.
+    """The checkpoint's preprocessing of texts.
 
-    `cleaning` is what the reference does to a text before its BPE: `lower` (OpenAI CLIP), `whitespace`,
-    `canonicalize` (SigLIP: no punctuation, lower case), or `none`. `padding`: `trim` allows rows shorter than
-    the context length (a causal tower does not see what follows the end-of-text token); `fixed` does not.
+    `cleaning`: the reference's step before its BPE: `lower` (OpenAI CLIP), `whitespace`, `canonicalize` (SigLIP: no
+    punctuation, lower case), or `none`. `padding`: `trim` allows rows shorter than the context length (a causal
+    encoder ignores tokens after the end-of-text token); `fixed` does not.
     """
 
     context_length: int = Field(ge=2, le=131_072, description="tokens, special ones included")
@@ -61,7 +61,7 @@ class TextSpec(_Frozen):
         return self.lengths_of(TEXT_BUCKETS)
 
     def lengths_of(self, buckets: Sequence[int]) -> list[int]:
-        """Those of `buckets` that texts may be padded to; ascending, and the last is the context length."""
+        """The lengths among `buckets` that texts may be padded to, ascending; the last is the context length."""
         if self.padding == "fixed":
             return [self.context_length]
         return [*sorted(each for each in buckets if each < self.context_length), self.context_length]
@@ -81,18 +81,18 @@ class TextSpec(_Frozen):
 
 
 class ScoringSpec(_Frozen):
-    """`logit = logit_scale * cosine + logit_bias`; the multiplier itself, not its logarithm."""
+    """`logit = logit_scale * cosine + logit_bias`. `logit_scale` is the factor itself, not its logarithm."""
 
     function: Literal["softmax", "sigmoid"] = "softmax"
-    # OpenAI's scale is 100, SigLIP's 117 and its bias -17. Far larger ones would overflow the scores.
+    # OpenAI's scale is 100, SigLIP's 117 with a bias of -17. Far larger values would overflow the scores.
     logit_scale: float = Field(gt=0, le=1e6)
     logit_bias: float = Field(0.0, ge=-1e6, le=1e6)
 
 
 class Source(_Frozen):
-    """Where the weights come from.
+    """The origin of the weights.
 
-    The last three are for `models variant`, which loads the model again; None where open_clip does not have it.
+    The last three are for `models variant`, which loads the model again; None if open_clip does not have the model.
     """
 
     checkpoint: str
@@ -105,9 +105,9 @@ class Source(_Frozen):
 
 
 class ReferenceVectors(_Frozen):
-    """What the exporting framework made of `clipserve.clip.reference`'s inputs; checked before serving.
+    """The exporting framework's vectors for the inputs of `clipserve.clip.reference`, checked before serving.
 
-    The last two are of `clipserve.clip.reference_inputs`; None in artifacts that were made before there were any.
+    The last two are for `clipserve.clip.reference_inputs`; None in older artifacts.
     """
 
     image_embeddings: list[list[float]]  # [n, D]
@@ -119,10 +119,10 @@ class ReferenceVectors(_Frozen):
 
 
 class Variant(_Frozen):
-    """How a variant of an fp32 artifact was made, and how far it is from it on photos that judged it alone.
+    """How a variant of an fp32 artifact was made, and its difference from that on photos used only for the gate.
 
-    The figures about labels are None where the weights were never trained (they name nothing), `top1` and its drop
-    also where the photos had no labels.
+    The figures about labels are None if the weights were never trained; `top1` and its drop also if the photos
+    had no labels.
     """
 
     made_of: str | None = Field(default=None, description="the fingerprint of the fp32 artifact")
@@ -164,7 +164,7 @@ class ModelManifest(_Frozen):
     files: dict[str, str]
     source: Source
     reference: ReferenceVectors
-    # `quantization`: its name in int8 variants that were made before there were others.
+    # `quantization`: its name in older int8 variants.
     variant: Variant | None = Field(default=None, validation_alias=AliasChoices("variant", "quantization"))
 
     @model_validator(mode="after")
@@ -177,15 +177,15 @@ class ModelManifest(_Frozen):
         return self
 
     def fingerprint(self, *choices: str, precision: str | None = None) -> str:
-        """Name, precision and a digest of all that decides a vector: weights, tokenizer, preprocessing.
+        """Name, precision and a digest of everything that vectors depend on: weights, tokenizer, preprocessing.
 
-        `choices` are the service's own that change a vector, beyond what the artifact says. `precision` is what an
-        engine computes in, where that is narrower than the artifact's precision: it makes other vectors.
+        `choices`: options of the service that change vectors, besides the artifact. `precision`: the engine's, if
+        it is lower than the artifact's, because that changes vectors.
         """
         files = [f"{name}={digest}" for name, digest in sorted(self.files.items())]
         facts = [*files, self.image.model_dump_json(), self.text.model_dump_json(), *choices]
         if precision:
             facts.append(f"precision={precision}")
         digest = hashlib.sha256("\n".join(facts).encode()).hexdigest()[:12]
-        # A variant is named for its precision ("ViT-B-32@int8"), to be served beside the model it was made of.
+        # A variant has its precision in its name ("ViT-B-32@int8"), so that it can be served beside its model.
         return f"{self.name.removesuffix(f'@{self.precision}')}@{precision or self.precision}-{digest}"

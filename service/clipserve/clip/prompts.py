@@ -13,13 +13,13 @@ MAX_SLOTS = 2
 
 
 def expand(templates: Sequence[str]) -> tuple[str, ...]:
-    """Replace each name of a set by its templates; keep what has a slot, and write each slot as `{}`.
+    """Replace each name of a template set by its templates, and write each slot as `{}`.
 
     Raises:
-        BadPromptTemplate: one is neither a set's name nor a sentence with one or two slots, or it gives a template
-            that there is already, alone or in a set; names its index.
+        BadPromptTemplate: an item is neither a set's name nor a sentence with one or two slots, or gives a template
+            a second time, alone or in a set; has its index.
     """
-    given_by: dict[str, int] = {}  # template -> index of the one that gave it
+    given_by: dict[str, int] = {}  # template -> index of its item
     for index, template in enumerate(templates):
         for each in _templates_of(index, template):
             if each in given_by:
@@ -29,17 +29,17 @@ def expand(templates: Sequence[str]) -> tuple[str, ...]:
 
 
 def slots_in(text: str) -> int:
-    """How many slots it has, in either spelling."""
+    """The number of slots, in either spelling."""
     return text.count(SLOT) + text.count(NAMED_SLOT)
 
 
 def one_spelling(text: str) -> str:
-    """The same with each slot written as `{}`: what `filled_chars` and `fill` take."""
+    """The template with each slot written as `{}`, for `filled_chars` and `fill`."""
     return text.replace(NAMED_SLOT, SLOT)
 
 
 def filled_chars(template: str, label_chars: int, labels: int = 1) -> int:
-    """Characters of what `fill` makes of `labels` labels that have `label_chars` characters together."""
+    """Characters of all that `fill` makes of `labels` labels that have `label_chars` characters together."""
     slots = template.count(SLOT)
     return (len(template) - slots * len(SLOT)) * labels + slots * label_chars
 
@@ -47,8 +47,8 @@ def filled_chars(template: str, label_chars: int, labels: int = 1) -> int:
 def fill(template: str, label: str) -> str:
     """Put `label` into every slot of a template, all written as `{}`.
 
-    Literal replacement, in one pass: `str.format` would let a caller reach into objects, and a `{}` that the label
-    itself brings is no slot.
+    Literal replacement, in one pass: `str.format` would give a caller access to objects, and a `{}` in the label is
+    not a slot.
     """
     return template.replace(SLOT, label)
 
@@ -74,7 +74,7 @@ def _templates_of(index: int, template: str) -> Sequence[str]:
 
 
 def _repeated(templates: Sequence[str], first: int, second: int, repeated: str) -> BadPromptTemplate:
-    """Under the mean of all prompts a template that is there twice would count twice."""
+    """The error for a template that occurs twice, which would count twice in the mean of the prompts."""
     if templates[first] in TEMPLATE_SETS or templates[second] in TEMPLATE_SETS:
         detail = f"template {second} gives {repeated!r}, which template {first} gives already. Name one set alone, "
         detail += "or write out the templates that you want."

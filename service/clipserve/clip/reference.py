@@ -1,8 +1,8 @@
-"""Fixed inputs, and the comparison of an engine's vectors for them with those in the manifest.
+"""The self-test: compares an engine's vectors for fixed inputs with those in the manifest.
 
-Export runs them through the original framework and writes the vectors into the manifest; the service runs them
-through its own engine before it is ready, and refuses to serve when the two disagree. They are computed from
-integers alone, so that every platform has the same bytes. `reference_inputs` has what comes before an engine.
+The export computes the vectors with the original framework and writes them into the manifest. The service computes
+them with its own engine before it is ready, and refuses to serve if the two differ. The inputs are computed only
+from integers, so every platform has the same bytes. `reference_inputs` tests the steps before an engine.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from clipserve.clip.manifest import ModelManifest
 
 REFERENCE_TEXTS = ("a photo of a cat.", "two dogs playing in the snow", "0123456789")
 
-# By precision: the lowest cosine to the original framework's vectors at which an engine still computes the same
-# model. Engines in fp32 differ only in the order of additions; in the others, numbers are rounded to fewer bits.
-# GELU in place of QuickGELU is below that of fp32 (`tests/external/export/test_sabotage.py`), and was above 0.9999.
-# That of fp16 is the first percentile that the maker of a variant asks for (`clipserve_models.variants.gate`).
+# The lowest allowed cosine to the original framework's vectors, by precision. Engines in fp32 differ only in the
+# order of additions; lower precisions round numbers to fewer bits. GELU in place of QuickGELU gives a cosine
+# below the bound of fp32 (`tests/external/export/test_sabotage.py`), but above 0.9999. The bound of fp16 is the
+# first percentile that `clipserve_models.variants.gate` requires.
 MIN_COSINE = {"fp32": 0.99999, "fp16": 0.9995, "bf16": 0.99, "int8": 0.97}
 
 
 def reference_pixels(size: int) -> npt.NDArray[np.uint8]:
-    """Two images: a smooth gradient and noise (Knuth's multiplicative hash of the position).
+    """Return two images: a smooth gradient, and noise (Knuth's multiplicative hash of the position).
 
     Returns:
         uint8 [2, size, size, 3].
@@ -42,17 +42,17 @@ def gradient_and_noise(
 
 
 def cosines(one: npt.NDArray[np.float32], other: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """The cosine of each row of [N, D] to the same row of the other: [N].
+    """The cosine of each row of [N, D] and the same row of the other: [N].
 
-    It is NaN where a value is not finite, or where all are 0.
+    It is NaN if a value is not finite, or if all values are 0.
     """
-    with np.errstate(invalid="ignore"):  # an engine may answer anything
+    with np.errstate(invalid="ignore"):  # an engine may return any values
         norms = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
         return np.asarray((one * other).sum(axis=1) / norms, np.float32)
 
 
 def lowest_cosine(one: npt.NDArray[np.float32], other: npt.NDArray[np.float32]) -> float:
-    """The lowest of `cosines`. Compare it by `not cosine >= bound`, which is also true for NaN."""
+    """The lowest of `cosines`. Compare with `not cosine >= bound`, which is also true for NaN."""
     return float(cosines(one, other).min())
 
 
@@ -64,13 +64,13 @@ def check(
 ) -> float:
     """Compare an engine's vectors with the manifest's.
 
-    `precision`: that of the engine, where it is narrower than the artifact's.
+    `precision`: the engine's, if it is lower than the artifact's.
 
     Returns:
-        the lowest cosine found.
+        the lowest cosine.
 
     Raises:
-        ArtifactError: it is below MIN_COSINE of the precision, or not a number.
+        ArtifactError: it is below MIN_COSINE of the precision, or NaN.
     """
     bound = min(MIN_COSINE[manifest.precision], MIN_COSINE[precision or manifest.precision])
     lowest = 1.0

@@ -1,6 +1,7 @@
-"""The comparison of what a file and strings become, on the way to an encoder, with what the manifest says.
+"""Compares the pixels of a file and the token ids of strings with those in the manifest.
 
-As `clipserve.clip.reference` does for vectors, which random weights, a wide bound or short texts could let pass.
+This finds faults of preprocessing that `clipserve.clip.reference` may miss with random weights, a wide bound or
+short texts.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from clipserve.clip.manifest import ModelManifest
 from clipserve.clip.reference import REFERENCE_TEXTS, gradient_and_noise
 from clipserve.clip.tokenizer import Tokenizer
 
-# Among them an empty text, one that is too long, special words, capitals, entities, other scripts.
+# Among them an empty text, a text that is too long, special tokens, capitals, entities, other scripts.
 TOKEN_TEXTS = (
     *REFERENCE_TEXTS,
     "",
@@ -28,12 +29,12 @@ TOKEN_TEXTS = (
     "na\u00efve \u732b \U0001f408",
 )
 
-# Another processor may round a pixel otherwise, once along each side. A fault moves some by ten and more.
+# Another processor may round a pixel differently, once along each side. A fault changes some by ten and more.
 MAX_PIXEL_DIFFERENCE = 2
 
 
 def reference_photo(size: int) -> bytes:
-    """A PNG that shows each step of the preprocessing for `size` in the pixels that it becomes.
+    """A PNG whose preprocessed pixels depend on each step of the preprocessing for `size`.
 
     It is noise on a gradient, wider than high, and larger than `size` on both sides.
     """
@@ -44,22 +45,22 @@ def reference_photo(size: int) -> bytes:
 
 
 def sample(pixels: npt.NDArray[np.uint8]) -> list[int]:
-    """R, G, B of 64 pixels of [S, S, 3], in eight rows: what the manifest has of the photo."""
+    """R, G, B of 64 pixels of [S, S, 3], in eight rows, as the manifest stores the photo."""
     at = np.arange(1, 16, 2) * len(pixels) // 16
     sampled: list[int] = pixels[np.ix_(at, at)].ravel().tolist()
     return sampled
 
 
 def digest(token_ids: npt.NDArray[np.integer]) -> str:
-    """SHA-256 of ids [n, context length]: what the manifest has of the texts."""
+    """SHA-256 of ids [n, context length], as the manifest stores the texts."""
     return hashlib.sha256(token_ids.astype("<i4").tobytes()).hexdigest()
 
 
 def check_inputs(manifest: ModelManifest, tokenizer: Tokenizer) -> None:
-    """Compare what the photo and the texts become before an encoder with what they were for the export.
+    """Compare the pixels of the photo and the ids of the texts with the export's.
 
     Raises:
-        ArtifactError: they become something else.
+        ArtifactError: they differ.
     """
     image, text, stored = manifest.image, manifest.text, manifest.reference
     if stored.pixels is not None:

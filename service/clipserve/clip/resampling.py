@@ -1,4 +1,4 @@
-"""A resize and a crop in one, by `_resample.c` where that was built: Pillow's pixels in a fraction of its time."""
+"""Resizes and crops in one step with `_resample.c`, if it was built: Pillow's pixels in a fraction of its time."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from PIL import Image
 
 try:
     from clipserve.clip import _resample
-except ImportError:  # installed where there was no compiler, or not for this processor
+except ImportError:  # installed without a compiler, or not for this processor
     RESIZED_BY = "Pillow"
 else:
     RESIZED_BY = f"clipserve ({_resample.INSTRUCTIONS})"
-    # `_resample` reads pixels where they lie, by Pillow's Arrow interface, which asks for all of them in one block.
+    # `_resample` reads pixels in place through Pillow's Arrow interface, which needs all of them in one block.
     Image.core.set_use_block_allocator(1)  # type: ignore[attr-defined]
 
 RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
-_BANDS = {"L": 1, "La": 2, "RGB": 3, "CMYK": 4, "RGBa": 4}  # of a pixel, in modes whose bands are bytes
+_BANDS = {"L": 1, "La": 2, "RGB": 3, "CMYK": 4, "RGBa": 4}  # modes with bands of one byte
 
 
 def resampled(
@@ -25,9 +25,9 @@ def resampled(
     *,
     height_first: bool,
 ) -> bytes | None:
-    """What of `image.resize(size)` is in `box`: rows of its bands, a byte each; None: Pillow must resize it.
+    """The part `box` of `image.resize(size)`: rows of its bands, a byte each; None: Pillow must resize it.
 
-    `height_first`: along the height first, then along the width; else in the order that Pillow chooses.
+    `height_first`: along the height first, then along the width; else in Pillow's order.
     """
     if RESIZED_BY == "Pillow" or image.mode not in _BANDS:
         return None
@@ -44,12 +44,12 @@ def resampled(
             height_first,
         )
     except ValueError:
-        # In several blocks, made before this module was imported; or a longer side than it takes.
+        # In several blocks, from before this module was imported; or a side is too long.
         return None
 
 
 def agrees() -> bool:
-    """Whether these are the pixels of this Pillow, whose next release may round or order its passes differently."""
+    """Whether the results equal this Pillow's: its next release may round differently, or in another order."""
     smaller, height_first, larger = ((40, 30), (17, 13)), ((20, 90), (15, 11)), ((9, 8), (23, 31))
     for before, after in (smaller, height_first, larger):
         image = Image.frombytes("RGB", before, bytes(i * i % 251 for i in range(3 * before[0] * before[1])))

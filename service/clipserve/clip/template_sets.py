@@ -1,6 +1,6 @@
 """The template sets: named lists of prompt templates, read from `template_sets.json` beside this file.
 
-The file says where the text comes from, and holds its licence.
+The file has the origin of the texts, and their licence.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _FILE = Path(__file__).with_name("template_sets.json")
 
 @dataclass(frozen=True)
 class TemplateSet:
-    """`class_names`: of the data set that the templates were written for, in its order; may be empty.
+    """`class_names`: those of the data set that the templates were written for, in its order; may be empty.
     `source`: where the text was published.
     """
 
@@ -39,8 +39,8 @@ def _read() -> Mapping[str, TemplateSet]:
     return MappingProxyType({each.name: each for each in sets})
 
 
-# By name, the general ones first. Read at the start, which takes less than a millisecond: a missing file must not
-# be found by a request.
+# By name, general sets first. Read at the start, in less than a millisecond, so that a missing file does not fail a
+# request.
 TEMPLATE_SETS = _read()
 
 

@@ -1,4 +1,4 @@
-"""Text -> token ids and lengths, exactly as the model's reference tokenizer makes them."""
+"""Text -> token ids and lengths, exactly as from the model's reference tokenizer."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from clipserve.errors import InvalidInput, TextTooLong
 _MAX_FILE_BYTES = 100_000_000  # a large multilingual tokenizer.json has 35 million
 
 
-class TokenizedText(NamedTuple):  # made for each text, in a third of a dataclass's time
-    """One text. `tokens` counts what the text has, special tokens included, before any truncation."""
+class TokenizedText(NamedTuple):  # a third of a dataclass's time for each text
+    """One text. `tokens`: its number of tokens before truncation, special tokens included."""
 
     ids: list[int]
     tokens: int
@@ -30,7 +30,7 @@ class TokenizedText(NamedTuple):  # made for each text, in a third of a dataclas
 
 
 class Tokenizer:
-    """The reference's cleaning of texts, then the artifact's tokenizer.json."""
+    """Applies the reference's cleaning of texts, then the artifact's tokenizer.json."""
 
     def __init__(self, spec: TextSpec, encoder: tokenizers.Tokenizer) -> None:
         self._spec = spec
@@ -41,10 +41,10 @@ class Tokenizer:
         """Token ids of each text, special tokens included, not padded.
 
         A text longer than the context length keeps its first tokens and its end-of-text token if `truncate`.
-        `first`: the position of the first of these texts among those of the request, for errors.
+        `first`: the position of the first text in the request, for errors.
 
         Raises:
-            TextTooLong: a text has more tokens than the context length, and not `truncate`; names its index.
+            TextTooLong: without `truncate`, a text has more tokens than the context length; has its index.
             InvalidInput: a text is not valid Unicode (a lone surrogate).
         """
         return [
@@ -71,14 +71,14 @@ class Tokenizer:
     def _encode_all(self, texts: Sequence[str], first: int) -> list[tokenizers.Encoding]:
         try:
             return self._encoder.encode_batch_fast([self._clean(text) for text in texts])
-        except TypeError:  # what the library says of a str that is not UTF-8
+        except TypeError:  # the library's error for a str with a lone surrogate
             bad = first + next(i for i, text in enumerate(texts) if not _is_unicode(text))
             raise InvalidInput(
                 f"text {bad} is not valid Unicode: it holds a lone surrogate.", index=bad
             ) from None
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
-        """How each token is written in the vocabulary; "" for an id that it does not have."""
+        """Each token as the vocabulary writes it; "" for an unknown id."""
         return [self._encoder.id_to_token(token) or "" for token in ids]
 
     def pad(
@@ -86,8 +86,8 @@ class Tokenizer:
     ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
         """Rows of at most `length` tokens -> token ids int32 [N, length] and lengths int32 [N].
 
-        A row's length ends at its first end-of-text token: that is where the reference pools, also when a
-        caller's text spells the token out.
+        A row's length ends at its first end-of-text token, where the reference pools, even if the caller's text
+        contains that token.
         """
         eot, padding = self._spec.eot_id, [self._spec.pad_id] * length
         token_ids = [row.ids + padding[len(row.ids) :] for row in rows]
@@ -112,10 +112,10 @@ def load_tokenizer(folder: Path, spec: TextSpec) -> Tokenizer:
     path = folder / TOKENIZER
     try:
         encoder = tokenizers.Tokenizer.from_buffer(read_bounded(path, _MAX_FILE_BYTES))
-        encoder.encode("a \u0378")  # to meet now what would fail at a text of unknown characters
+        encoder.encode("a \u0378")  # fail now, not at the first text with an unknown character
     except OSError as error:
         raise ArtifactError(f"{path} cannot be read: {error.strerror}") from None
-    except Exception as error:  # ValueError for a file, and Exception itself for a text
+    except Exception as error:  # the library raises ValueError for a file, and Exception itself for a text
         raise ArtifactError(f"{path} is not a tokenizer: {error}") from None
     encoder.no_padding()
     encoder.no_truncation()

@@ -1,1 +1,1 @@
-"""Images by URL, from hosts that the operator has listed; off unless there are some."""
+"""Fetches images by URL from hosts that the operator lists; off without any."""

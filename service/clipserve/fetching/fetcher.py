@@ -1,10 +1,11 @@
-"""The bytes behind a URL, bounded in time, size, type and redirects, from addresses that were checked.
+"""Fetches a URL with limits of time, size, type and redirects, from checked addresses.
 
-How a name cannot lead inside: it is resolved once, each of its addresses is checked, and the connection is made to
-one of these addresses, not to the name. TLS asks for the certificate of the name. A redirect is a URL like the
-first: its host must be listed, and its addresses are checked.
+A name cannot lead into the internal network: it is resolved once, each of its addresses is checked, and the
+connection is made to one of these addresses, not to the name. TLS verifies the certificate for the name. A
+redirect is
+treated like the first URL: its host must be listed, and its addresses are checked.
 
-The caller learns one sentence, whatever went wrong, so that nobody can find out what answers inside a network. The
+Every failure gives the caller the same sentence, so that nobody can find out what answers inside a network. The
 reason is in the log.
 """
 
@@ -30,28 +31,28 @@ if TYPE_CHECKING:
 
 AT_ONCE = 16  # fetches
 REDIRECTS = 3
-_RESOLVERS = 4  # threads; the resolver of the system cannot be interrupted
+_RESOLVERS = 4  # threads; the system's resolver cannot be interrupted
 _MOVED = frozenset({301, 302, 303, 307, 308})
-_TYPES = ("image/", "application/octet-stream", "binary/octet-stream")  # the last two: of object stores
+_TYPES = ("image/", "application/octet-stream", "binary/octet-stream")  # object stores send the last two
 _HEADERS = {"User-Agent": "clipserve", "Accept": "image/*", "Accept-Encoding": "identity"}
 
-Resolve = Callable[[str, int], list[str]]  # a name and a port -> addresses
-Grow = Callable[[int], None]  # takes bytes of a budget
+Resolve = Callable[[str, int], list[str]]  # (name, port) -> addresses
+Grow = Callable[[int], None]  # takes bytes from a budget
 
 log = structlog.get_logger()
 
 
 class _Refused(Exception):
-    """Why an image is not fetched, for the log."""
+    """An image is not fetched; the message is for the log."""
 
 
 def resolve(host: str, port: int) -> list[str]:
-    """As the system resolves names. Raises OSError: it cannot."""
+    """The addresses of a name by the system's resolver. Raises OSError: there are none."""
     return [str(address[0]) for *_, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
 
 
 class Fetcher:
-    """Fetches images from listed hosts, without cookies, keys, proxies or connections that are kept."""
+    """Fetches images from listed hosts, without cookies, keys, proxies or persistent connections."""
 
     def __init__(
         self,
@@ -62,32 +63,33 @@ class Fetcher:
         seconds: float = 5.0,
         resolve: Resolve = resolve,
     ) -> None:
-        """`max_bytes`: of an image. `seconds`: of a fetch, its redirects included."""
+        """`max_bytes`: of an image. `seconds`: of a fetch with its redirects."""
         self._hosts = hosts
         self._max_bytes = max_bytes
         self._metrics = metrics
         self._seconds = seconds
         self._resolve = resolve
-        # Of its own: a name server that is silent for half a minute holds up other fetches alone.
+        # A separate pool: a name server that does not answer for half a minute delays only other fetches.
         self._resolving = DaemonExecutor(_RESOLVERS, "resolve")
-        # A connection is made to an address: kept, it could be taken for another name at that address.
+        # No keep-alive: a connection is made to an address, and could be reused for another name at that address.
         self._pool = httpcore.AsyncConnectionPool(
             ssl.create_default_context(), max_connections=AT_ONCE, max_keepalive_connections=0
         )
 
     async def fetch(self, url: str, grow: Grow) -> bytes:
-        """The bytes behind `url`. `grow` is told of bytes before they are kept; what it raises ends the fetch.
+        """Fetch the bytes of `url`. `grow` is called with each number of bytes before they are stored, and may
+        raise.
 
         Raises:
-            ImageNotFetched: the host is not listed, leads elsewhere than it may, or does not answer with an image.
+            ImageNotFetched: the host is not listed, resolves to a forbidden address, or does not return an image.
         """
         try:
             async with asyncio.timeout(self._seconds):
                 data = await self._followed(url, grow)
-        # ValueError: a name that no DNS query can hold, or a redirect that is no URL.
+        # ValueError: a name that no DNS query can hold, or an invalid URL of a redirect.
         except (_Refused, OSError, ValueError, httpcore.NetworkError, httpcore.ProtocolError) as error:
             self._metrics.images_fetched("failed").inc()
-            place = place_of(url)  # its path and query may hold what is nobody else's business
+            place = place_of(url)  # only the host is logged: path and query may hold secrets
             reason = str(error)[:200] or type(error).__name__
             log.warning("image_not_fetched", host=place.host if place else None, reason=reason)
             raise ImageNotFetched(
@@ -99,7 +101,7 @@ class Fetcher:
         return data
 
     async def aclose(self) -> None:
-        """End the fetches that are left."""
+        """Cancel the running fetches."""
         self._resolving.shutdown()
         await self._pool.aclose()
 
@@ -120,7 +122,7 @@ class Fetcher:
         raise _Refused(f"more than {REDIRECTS} redirects")
 
     async def _address(self, place: Place) -> str:
-        """One that the name has, when all of them are such as it may have."""
+        """One address of the name, if all its addresses are allowed."""
         host = listed(self._hosts, place.scheme, place.host, place.port)
         if host is None:
             raise _Refused("the host is not listed in CLIPSERVE_IMAGE_HOSTS")
@@ -158,7 +160,7 @@ class Fetcher:
 
 
 def _request(place: Place, address: str) -> httpcore.Request:
-    """To an address, for a name."""
+    """The request to an address, for a name."""
     return httpcore.Request(
         "GET",
         httpcore.URL(scheme=place.scheme, host=address, port=place.port, target=place.target),

@@ -1,7 +1,7 @@
-"""Which URLs may be fetched: those of listed hosts, whose names lead to public addresses or to a listed network.
+"""Decides which URLs may be fetched: those of listed hosts that resolve to public addresses or to a listed network.
 
-A URL is matched by one strict pattern, and what it matched is all that is used of it: a second parser that reads
-the same URL in another way would be a way round the list.
+One strict pattern matches a URL, and only its groups are used: a second parser that read the URL differently could
+bypass the list.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ _NAME = r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?"
 _LISTED = re.compile(rf"(?:(https?)://)?((?:\*\.)?{_NAME})(?::([0-9]{{1,5}}))?(?:=([0-9a-f.:/]+))?")
 # No user, no IPv6 address, no character outside ASCII, no backslash.
 _URL = re.compile(rf"(https?)://({_NAME})(?::([0-9]{{1,5}}))?([/?][!-\[\]-~]*)?", re.IGNORECASE | re.ASCII)
-# What IANA gives to public hosts; the other ranges have IPv4 addresses inside, or lead to this network.
+# The range that IANA assigns to public hosts; others contain IPv4 addresses, or are of this network.
 _PUBLIC_IPV6 = ip_network("2000::/3")
 _TUNNEL = ip_network("2002::/16")  # 6to4: an IPv4 address is inside
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a URL leads. `target`: path and query."""
+    """The parts of a URL. `target`: path and query."""
 
     scheme: str
     host: str
@@ -34,13 +34,13 @@ class Place:
 
     @property
     def authority(self) -> str:
-        """For the header Host."""
+        """The value of the header Host."""
         return self.host if self.port == _PORTS[self.scheme] else f"{self.host}:{self.port}"
 
 
 @dataclass(frozen=True)
 class Host:
-    """A line of the list. `name` may begin with `*.`, for any name below it, and not for that name itself."""
+    """An entry of the list. A `name` that begins with `*.` matches any subdomain, but not the domain itself."""
 
     scheme: str
     name: str
@@ -49,10 +49,10 @@ class Host:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Of `[http://]NAME[:PORT][=NETWORK]`; without a scheme https.
+        """Parse `[http://]NAME[:PORT][=NETWORK]`; the default scheme is https.
 
         Raises:
-            ValueError: it is not of this form.
+            ValueError: the entry is malformed.
         """
         match = _LISTED.fullmatch(text)
         if match is None:
@@ -64,13 +64,13 @@ class Host:
         return cls(scheme, match[2], _port(match[3], scheme), ip_network(match[4]) if match[4] else None)
 
     def matches(self, scheme: str, host: str, port: int) -> bool:
-        """Whether this line is about that host."""
+        """Whether this entry is for that host."""
         if (scheme, port) != (self.scheme, self.port):
             return False
         return host.endswith(self.name[1:]) if self.name.startswith("*.") else host == self.name
 
     def admits(self, address: IPv4Address | IPv6Address) -> bool:
-        """Whether the name may lead there: into its network, or without one to any public address."""
+        """Whether the name may resolve to this address: one of its network; without a network, any public one."""
         if self.network is not None:
             return address in self.network
         if isinstance(address, IPv6Address) and (address not in _PUBLIC_IPV6 or address in _TUNNEL):
@@ -79,7 +79,7 @@ class Host:
 
 
 def place_of(url: str) -> Place | None:
-    """Where it leads, the fragment left out; None: it is no URL that is fetched from anywhere."""
+    """The parts of a URL, without the fragment; None: it can never be fetched."""
     match = _URL.fullmatch(url.partition("#")[0]) if len(url) <= MAX_URL_CHARS else None
     if match is None:
         return None
@@ -91,7 +91,7 @@ def place_of(url: str) -> Place | None:
 
 
 def listed(hosts: Sequence[Host], scheme: str, host: str, port: int) -> Host | None:
-    """The first line that is about that host."""
+    """The first entry for that host."""
     return next((each for each in hosts if each.matches(scheme, host, port)), None)
 
 

@@ -1,1 +1,1 @@
-"""Probes and metrics on a port of their own, which answers also when the service cannot."""
+"""Probes and metrics on a separate port, which answers even if the service cannot."""

@@ -1,4 +1,4 @@
-"""What the operations port answers, as an ASGI application."""
+"""The ASGI application of the operations port."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _PROBLEM = "application/problem+json"
 
 @dataclass(frozen=True)
 class Page:
-    """What is known of this process. It is asked in the thread of the operations port.
+    """Answers /livez, /readyz and /metrics, in the thread of the operations port.
 
-    `render`: of errors. `keys`: which may read the metrics; None: everybody may. `hosts`: whom requests may be for.
-    `max_blocked_seconds`: /livez is 503 when the service's event loop has given no sign for longer.
+    `render`: renders errors. `keys`: those that may read the metrics; None: everybody may. `hosts`: checks the
+    header Host. `max_blocked_seconds`: /livez is 503 if the service's event loop is blocked for longer.
     """
 
     pulse: Pulse
@@ -41,7 +41,7 @@ class Page:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             response = self._answer(scope, dict(scope["headers"]))
-        except Exception as error:  # a refusal, a fault of ours, or of the library that writes the metrics
+        except Exception as error:  # a refusal, a bug of ours, or one of the library that writes the metrics
             _, response = self.render(error, uuid.uuid4().hex)
         await response(scope, receive, send)
 
@@ -82,7 +82,7 @@ class Page:
         return _json(HTTPStatus.SERVICE_UNAVAILABLE, {"status": "not ready"})
 
     def _metrics(self, headers: Mapping[bytes, bytes]) -> Response:
-        """In the format that is asked for; to ask for one that cannot be understood is to ask for none."""
+        """The metrics in the requested format. A malformed `Accept` counts as none."""
         authorization = headers.get(b"authorization")
         if self.keys is not None:
             self.keys.check(authorization.decode("latin-1") if authorization else None, "manage")

@@ -1,6 +1,6 @@
-"""The operations port: our HTTP server once more, in a thread with a small event loop of its own.
+"""Serves the operations port: our HTTP server in a thread with its own event loop.
 
-It answers when the service's event loop cannot, and so can say that this one is blocked.
+It answers while the service's event loop is blocked, and so can report that.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from clipserve.http1.server import build_server
 from clipserve.operations.page import Page
 from clipserve.telemetry.metrics import Metrics
 
-_CONNECTIONS = 64  # one more takes the place of another
-_CONNECTION_SECONDS = 5.0  # from its beginning to its end: a connection is for one request
+_CONNECTIONS = 64  # another one replaces one of these
+_CONNECTION_SECONDS = 5.0  # of a connection, which has one request
 _MAX_HEADER_BYTES = 8_192
 
 
@@ -28,9 +28,9 @@ _MAX_HEADER_BYTES = 8_192
 async def serving(
     listener: socket.socket, page: Page, ready: Callable[[], Awaitable[bool]]
 ) -> AsyncIterator[None]:
-    """Answer on `listener`, which is closed in the end, about the event loop that runs this.
+    """Answer on `listener` about the event loop that runs this. The block's end closes `listener`.
 
-    `ready` is asked on this loop, and must answer at once.
+    `ready` is called on this loop and must not block.
     """
     seconds = _CONNECTION_SECONDS
     limits = ConnectionLimits(
@@ -42,10 +42,10 @@ async def serving(
         write_timeout_seconds=seconds,
     )
     connections = Connections(limits, for_own=Phase.READING)
-    connections.draining = True  # each answer is the last of its connection
-    # Metrics of its own, which nobody reads: what is refused here is no request to the service.
+    connections.draining = True  # one request for each connection
+    # Separate metrics, which nobody reads: requests refused here are not requests to the service.
     server = build_server(page, 1, connections, page.render, Metrics(), _Brief)
-    server.config.backlog = _CONNECTIONS  # asyncio accepts so many in one go, each of which is an open file
+    server.config.backlog = _CONNECTIONS  # asyncio accepts so many at once, and each is an open file
 
     async def serve() -> None:
         watching = asyncio.create_task(page.pulse.watch())
@@ -64,7 +64,7 @@ async def serving(
 
 
 class _Brief(Connection):
-    """It ends in time. A client that has said all, and stops sending, still gets its answer."""
+    """A connection of limited duration. A client that closes its sending side still gets its answer."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._timer = asyncio.get_running_loop().call_later(_CONNECTION_SECONDS, transport.abort)

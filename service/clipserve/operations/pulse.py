@@ -1,7 +1,7 @@
-"""Whether an event loop lives, as a second loop in a thread beside it sees.
+"""Detects whether an event loop is blocked, from a second loop in another thread.
 
-That one answers when the first cannot. Both share Python's lock (the GIL): C code that holds it for long holds up
-both.
+The second loop answers if the first cannot. Both share Python's global interpreter lock (GIL): C code that holds it
+blocks both.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ _READY_SECONDS = 2.0  # without a beat for so long, the service is not ready
 
 
 class Pulse:
-    """The first loop beats, and the other counts the time since it did.
+    """The first loop beats, and the second counts the time since the last beat.
 
-    The other counts only time in which it ran itself. A process that was stopped as a whole, or held up by Python's
-    lock, is not taken for blocked when it goes on.
+    The second counts only time in which it ran itself. So a process that was stopped as a whole, or that waited for
+    the GIL, does not count as blocked when it continues.
 
     Attributes:
-        blocked_seconds: how long the first loop has given no sign.
+        blocked_seconds: time since the last beat of the first loop.
     """
 
     def __init__(self) -> None:
@@ -31,18 +31,18 @@ class Pulse:
 
     @property
     def ready(self) -> bool:
-        """What the first loop last said, if that was not long ago."""
+        """Whether the first loop was ready at its last beat, and that was recent."""
         return self._ready and self.blocked_seconds < _READY_SECONDS
 
     async def beat(self, ready: Callable[[], Awaitable[bool]]) -> None:
-        """On the first event loop, until cancelled."""
+        """Beat on the first loop until cancelled."""
         while True:
             self._ready = await ready()
             self._beats += 1
             await asyncio.sleep(_BEAT_SECONDS)
 
     async def watch(self) -> None:
-        """On the other, until cancelled."""
+        """Count on the second loop until cancelled."""
         while True:
             seen = self._beats
             await asyncio.sleep(_BEAT_SECONDS)

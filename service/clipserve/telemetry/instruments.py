@@ -11,16 +11,16 @@ from prometheus_client.registry import Collector
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
-Samples = Iterable[tuple[Sequence[str], float]]  # the values of the labels, and the sample's own
+Samples = Iterable[tuple[Sequence[str], float]]  # (label values, sample value)
 Family = type[CounterMetricFamily] | type[GaugeMetricFamily]
 
 
 class Instruments:
-    """The library's metrics, in one registry. Names get the prefix `clipserve_`.
+    """Makes prometheus_client's metrics in one registry. Names get the prefix `clipserve_`.
 
-    `labels` of a metric takes a lock and checks its arguments each time, most of what counting costs. So `counter`
-    and `histogram` give a function of the labels' values that is cached; labels have few words, so the caches stay
-    small.
+    A metric's `labels` takes a lock and checks its arguments at each call, which is most of the cost of counting.
+    So `counter` and `histogram` return a cached function of the label values. Labels have few values, so the
+    caches stay small.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
@@ -47,7 +47,7 @@ class Instruments:
         samples: Callable[[], Samples],
         family: Family = GaugeMetricFamily,
     ) -> None:
-        """What somebody else counts. `samples` is called when Prometheus asks, in a thread of its own."""
+        """A metric whose values `samples` returns. It is called at each scrape, in another thread."""
         make = functools.partial(family, f"clipserve_{name}", help_text, labels=labels)
         self._registry.register(_Read(make, samples))
 

@@ -1,4 +1,4 @@
-"""Logs: one line of JSON an event, on standard error; coloured text on a terminal. Libraries' lines too."""
+"""The log on standard error: a line of JSON for each event, libraries' too, or coloured text on a terminal."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ standard_error = LineWriter(lambda lines: logger.warning("log_lines_dropped", li
 
 
 def start() -> None:
-    """Once in a process, when it starts: write to standard error, and take what libraries say there."""
+    """Begin to write to standard error, and log what libraries log. Called once, at the start of a process."""
     standard_error.start(_descriptor())
     atexit.register(standard_error.flush, _FLUSH_SECONDS)
     configure("INFO")
     logging.captureWarnings(True)
-    # Not INFO: it is about the libraries' own matters, and DEBUG is about what callers send.
+    # Not INFO, which is about the libraries' internals, nor DEBUG, which has callers' data.
     logging.basicConfig(handlers=[_Libraries()], level=logging.WARNING, force=True)
     sys.excepthook = lambda *error: logger.critical("unexpected_end", exc_info=error)
     threading.excepthook = lambda failed: logger.error(
@@ -52,15 +52,15 @@ def start() -> None:
 
 
 def configure(level: str, output: Output = standard_error) -> None:
-    """Set up structlog. `level` is a name of the standard library's, e.g. INFO."""
+    """Configure structlog. `level` is a name of the standard library's, such as INFO."""
 
     def write(line: str) -> None:
         output.write(line + "\n")
 
     lines = SimpleNamespace(**dict.fromkeys(("debug", "info", "warning", "error", "critical"), write))
     if output.isatty():
-        # By default tracebacks are drawn with rich, if that is installed: with local variables, which are callers'
-        # data, and so slowly that every request waits meanwhile.
+        # By default rich, if installed, renders tracebacks: with local variables, which are callers' data, and so
+        # slowly that all requests wait.
         last: list[Any] = [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
     else:
         last = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
@@ -74,30 +74,30 @@ def configure(level: str, output: Output = standard_error) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
         logger_factory=lambda *_: lines,
     )
-    bound = logger.bind()  # or each line would make a logger of its own first
+    bound = logger.bind()  # otherwise each line would bind a logger first
     for name in (*vars(lines), "exception", "log"):
         setattr(logger, name, getattr(bound, name))
 
 
 class _Libraries(logging.Handler):
-    """What is logged with the standard library's `logging`, as lines like ours."""
+    """Writes the records of the standard library's `logging` as lines like ours."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        # structlog knows no levels between these.
+        # structlog has no levels between these.
         level = min(max(record.levelno // 10 * 10, logging.DEBUG), logging.CRITICAL)
         try:
             event = record.getMessage()
-        except Exception:  # the library's fault: its text and its values do not fit
+        except Exception:  # the library's bug: its format and its values do not match
             event = str(record.msg)
         logger.log(level, event, logger=record.name, exc_info=record.exc_info)
 
 
 def _descriptor() -> int:
-    """Where lines are written: standard error, or nowhere if the process was started without one."""
+    """The file descriptor to write to: standard error, or /dev/null if the process was started without it."""
     for descriptor in (0, 1, 2):
         try:
             os.fstat(descriptor)
         except OSError:
-            # Or the next file or connection would get its number, and what a library prints. This gets the lowest.
+            # Else the next file or connection would get its number, and libraries' output. `open` takes the lowest.
             os.open(os.devnull, os.O_RDWR)
     return 2 if sys.stderr else os.open(os.devnull, os.O_WRONLY)

@@ -1,7 +1,7 @@
-"""Spans sent by a thread of OpenTelemetry's SDK, with OTLP over HTTP. Loaded only where traces are wanted.
+"""Sends spans over OTLP/HTTP from a thread of OpenTelemetry's SDK. Imported only if tracing is on.
 
-Nothing here waits for the collector: what it does not take in time is dropped. The provider is not made the
-process's own, so that libraries which trace by themselves stay silent.
+Nothing here waits for the collector: spans that it does not take in time are dropped. The provider is not the
+global one, so that libraries which trace by themselves send nothing.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, TraceFl
 from clipserve import __version__
 from clipserve.telemetry.spans import Count, Span, Trace, Tracing
 
-# https://www.w3.org/TR/trace-context/#traceparent-header: a later version may have more behind the flags. Not by
-# OpenTelemetry's propagator: it takes ten times as long and logs a line for each header that is too long.
+# https://www.w3.org/TR/trace-context/#traceparent-header: a later version may add fields after the flags. Not
+# OpenTelemetry's propagator, which takes ten times as long and logs a line for each header that is too long.
 _TRACEPARENT = re.compile(r"(?!ff)([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 _CLOSE_SECONDS = 1.0
 
@@ -35,12 +35,12 @@ def exporter_to(endpoint: str) -> SpanExporter:
 
 
 class Otlp(Tracing):
-    """Traces requests whose `traceparent` says so, and some of those that come without this header."""
+    """Traces requests whose `traceparent` is sampled, and a share of those without this header."""
 
     def __init__(self, exporter: SpanExporter, ratio: float, count: Count) -> None:
         """`ratio`: the share of requests without the header."""
         own = Resource.create({SERVICE_NAME: "clipserve", SERVICE_VERSION: __version__})
-        resource = own.merge(OTELResourceDetector().detect())  # what the operator says goes first
+        resource = own.merge(OTELResourceDetector().detect())  # the operator's attributes have priority
         self._ratio = ratio
         self._count = count
         self._exporter = exporter
@@ -58,12 +58,12 @@ class Otlp(Tracing):
         return self._root(trace.set_span_in_context(NonRecordingSpan(parent), Context())) if parent else None
 
     def close(self) -> None:
-        """Send what waits, for a second at most."""
+        """Send the queued spans, for a second at most."""
         ending = threading.Thread(target=self._provider.shutdown, name="traces", daemon=True)
         ending.start()
         ending.join(_CLOSE_SECONDS)
         if ending.is_alive():
-            self._exporter.shutdown()  # it would try again for half a minute
+            self._exporter.shutdown()  # it would retry for half a minute
 
     def _root(self, context: Context) -> Span:
         span = self._tracer.start_span("request", context, SpanKind.SERVER)
@@ -71,7 +71,7 @@ class Otlp(Tracing):
 
 
 class _Counting(SpanExporter):
-    """Counts what is sent and what is not."""
+    """Counts the spans that are sent and those that are not."""
 
     def __init__(self, exporter: SpanExporter, count: Count) -> None:
         self._exporter = exporter
@@ -87,7 +87,7 @@ class _Counting(SpanExporter):
 
 
 def _sampled(traceparent: str) -> SpanContext | None:
-    """The caller's span, if the header is one and its flag says that the caller records it."""
+    """The caller's span, if the header is valid and sampled."""
     found = _TRACEPARENT.fullmatch(traceparent)
     if not found:
         return None

@@ -1,11 +1,11 @@
-"""What a request carries with it: its id, its deadline, and the seconds it spent in each stage.
+"""The context of a request: its id, its deadline, and the seconds that it spent in each stage.
 
-A front sets it once, and all code that works for the request finds it in one context variable: log lines take
-the id from here, a call to another machine the deadline.
+A front sets it once in a context variable, which all code that works for the request reads: log lines take the id
+from it, a call to another machine the deadline.
 
-Some work is done for several requests: a batch, or a value that is built once for all who asked for it. Such
-work has a `SharedContext`, which knows all of them. So the failure of a batch is logged with the id of every
-request that sees it, and a stage of a shared build counts for everyone who waited for it.
+Some work is done for several requests: a batch, or a value that is built once for all requests that need it. Such
+work has a `SharedContext`, which has all of them. So the failure of a batch is logged with the ids of all its
+requests, and a stage of a shared build counts for every request that waited for it.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 def request_id(given: str | None) -> str:
-    """The caller's own id where it is a plain word, else a new one."""
+    """The caller's id if it is valid, else a new one."""
     return given if given and _ID.fullmatch(given) else secrets.token_hex(16)
 
 
 @dataclass(eq=False)
 class RequestContext:
-    """One request.
+    """The context of one request.
 
     Attributes:
-        id: unique, or what the caller has given.
-        deadline: when it must be answered, in seconds of `time.monotonic()`; None: no limit.
-        key: the name of the key that it came with.
-        digest, scope: that key's SHA-256, and what it was let in for; None: it came without a key.
-        bulk: it gives way to requests that somebody waits for.
-        span: of the request, if it is traced.
-        model: the name of the model that it is for, once it is found.
-        rows: images and texts that are encoded for it.
-        stage_seconds: stage -> seconds; the images of a request add up.
+        id: unique, or the caller's.
+        deadline: in seconds of `time.monotonic()`; None: none.
+        key: the name of its key.
+        digest, scope: its key's SHA-256, and the scope that was checked; None: it has no key.
+        bulk: its rows give way to those of other requests.
+        span: its span, if it is traced.
+        model: the name of its model, once that is known.
+        rows: the number of images and texts encoded for it.
+        stage_seconds: stage -> seconds, summed over the images of the request.
     """
 
     id: str
@@ -62,22 +62,22 @@ class RequestContext:
 
     @property
     def described(self) -> dict[str, str | int | float]:
-        """What its span says of it."""
+        """The attributes of its span."""
         model = {"model": self.model} if self.model else {}
         return {"request_id": self.id, "rows": self.rows, **model}
 
     @property
     def server_timing(self) -> str:
-        """The stages as the header Server-Timing has them, in milliseconds; empty where there were none."""
+        """The stages in milliseconds, as the header Server-Timing has them; empty without stages."""
         stages = self.stage_seconds.items()
         return ", ".join(f"{stage};dur={seconds * 1000:.1f}" for stage, seconds in stages)
 
 
 @dataclass(eq=False)
 class SharedContext:
-    """Work for several requests. Requests may be added and removed while it goes on.
+    """The context of work for several requests, which may be added and removed meanwhile.
 
-    `deadline`: as above; None where more requests may come, which have more time than the first.
+    `deadline`: as above; None if requests with a later deadline may still join.
     """
 
     requests: list[RequestContext]
@@ -94,17 +94,17 @@ _current: ContextVar[Context | None] = ContextVar("request", default=None)
 
 
 def enter(context: Context | None) -> None:
-    """From now on, the code in this task works for `context`; None: for no request."""
+    """Set the context of the current task; None: no request."""
     _current.set(context)
 
 
 def current() -> Context | None:
-    """What the code at hand works for; None outside of any request."""
+    """The context of the current task; None outside of requests."""
     return _current.get()
 
 
 def of_batch(contexts: Iterable[Context | None]) -> SharedContext:
-    """The context of a call that computes rows of all these: it has until the latest of their deadlines."""
+    """The context of a call that computes rows of all these. Its deadline is the latest of theirs."""
     known = {id(context): context for context in contexts}.values()
     requests = {id(request): request for context in known if context for request in context.requests}
     deadlines = [context.deadline for context in known if context and context.deadline is not None]
@@ -113,14 +113,14 @@ def of_batch(contexts: Iterable[Context | None]) -> SharedContext:
 
 
 def task_context(context: Context) -> contextvars.Context:
-    """For `asyncio.create_task(..., context=...)`: the present context, but at work for `context`."""
+    """A copy of the current `contextvars` context with this request context, for `asyncio.create_task`."""
     copy = contextvars.copy_context()
     copy.run(_current.set, context)
     return copy
 
 
 def remaining(default: float) -> float:
-    """Seconds left until the deadline, at least 0; `default` where there is none."""
+    """Seconds until the deadline, at least 0; `default` without a deadline."""
     context = _current.get()
     if context is None or context.deadline is None:
         return default
@@ -128,7 +128,7 @@ def remaining(default: float) -> float:
 
 
 def describe(model: str | None = None, rows: int = 0) -> None:
-    """Say more of the request at hand, for its span: its model, or rows besides those said before."""
+    """Add to the current request, for its span: set its model, or add to its rows."""
     context = _current.get()
     if isinstance(context, RequestContext):
         context.model = model or context.model
@@ -136,14 +136,14 @@ def describe(model: str | None = None, rows: int = 0) -> None:
 
 
 def add_stage_seconds(stage: str, seconds: float) -> None:
-    """Count a stage for every request that the code at hand works for."""
+    """Add the seconds of a stage to every request of the current context."""
     context = _current.get()
     for request in context.requests if context else ():
         request.stage_seconds[stage] = request.stage_seconds.get(stage, 0.0) + seconds
 
 
 def add_request_ids(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """A processor for structlog: `request_id`, or `request_ids` of work that is shared; the same of traces."""
+    """A structlog processor that adds `request_id`, or `request_ids` of shared work, and the ids of traces."""
     context = _current.get()
     if isinstance(context, RequestContext):
         event.setdefault("request_id", context.id)

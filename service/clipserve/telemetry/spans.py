@@ -1,4 +1,4 @@
-"""The spans of a request that is traced, around OpenTelemetry's; `clipserve.telemetry.otlp` sends them."""
+"""Spans of a traced request, which wrap OpenTelemetry's; `clipserve.telemetry.otlp` sends them."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Link, SpanKind, StatusCode, Tracer
 
 Attribute = str | int | float
-Count = Callable[[str, int], None]  # outcome, spans; called in several threads
+Count = Callable[[str, int], None]  # (outcome, spans); called in several threads
 
-_MAX_SPANS = 256  # of a request: one of a thousand images would have four thousand
+_MAX_SPANS = 256  # of a request: one with a thousand images would have four thousand
 _MAX_LINKS = 128  # of a span; OpenTelemetry's own limit
 _NAMESPACE = "clipserve."
 
 
 @dataclass(eq=False)
 class Trace:
-    """What the spans of one request share: who makes them, and how many there may be."""
+    """Shared by the spans of one request: the tracer, and the number of spans left."""
 
     tracer: Tracer
     count: Count
@@ -28,7 +28,7 @@ class Trace:
     left_out: int = 0
 
     def full(self) -> bool:
-        """Whether there is no room for one more, which is counted."""
+        """Whether there is no room for another span, which is then counted as left out."""
         if self.spans == _MAX_SPANS:
             self.left_out += 1
             self.count("left_out", 1)
@@ -38,11 +38,11 @@ class Trace:
 
 
 class Span:
-    """A piece of work for one request that is traced.
+    """A span: a piece of work for one traced request.
 
     Attributes:
-        trace_id: 32 hexadecimal digits, the same in all spans of the request, the caller's and Triton's too.
-        traceparent: what makes a span of another process a child of this one (W3C Trace Context).
+        trace_id: 32 hexadecimal digits, the same in all spans of the request, including the caller's and Triton's.
+        traceparent: the header that makes a span of another process a child of this one (W3C Trace Context).
     """
 
     def __init__(self, span: trace.Span, of: Trace) -> None:
@@ -60,10 +60,10 @@ class Span:
         began: float | None = None,
         kind: SpanKind = SpanKind.INTERNAL,
     ) -> Span | None:
-        """A part of this work; None if the request has as many spans as it may.
+        """A new child span; None if the request has the maximum number of spans.
 
-        `links`: spans of other requests that the same work is for. `began`: seconds of `time.monotonic()`; None: it
-        begins now.
+        `links`: spans of other requests that the same work is for. `began`: seconds of `time.monotonic()`; None:
+        now.
         """
         if self._of.full():
             return None
@@ -78,15 +78,15 @@ class Span:
         return Span(span, self._of)
 
     def fail(self, error: str) -> None:
-        """`error`: a word for why it failed."""
+        """Mark the span as failed. `error`: the reason in one word."""
         self._span.set_status(StatusCode.ERROR, error)
 
     def end(self) -> None:
-        """The work is done."""
+        """End the span."""
         self._span.end()
 
     def end_request(self, name: str, attributes: Mapping[str, Attribute]) -> None:
-        """The same of the span that `Tracing.begin` gave, whose name is known only now."""
+        """End the span that `Tracing.begin` returned, whose name is known only now."""
         self._span.update_name(name)
         left_out = {"spans_left_out": self._of.left_out} if self._of.left_out else {}
         self._span.set_attributes(_named({**attributes, **left_out}))
@@ -94,10 +94,10 @@ class Span:
 
 
 class Tracing:
-    """Decides which requests are traced: none, here."""
+    """Decides which requests are traced. This class: none."""
 
     def begin(self, traceparent: str | bytes | None) -> Span | None:  # noqa: ARG002
-        """The span of a request that has just come, with this header; None: it is not traced."""
+        """The span of a new request with this header; None: it is not traced."""
         return None
 
 

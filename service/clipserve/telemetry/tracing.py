@@ -1,10 +1,10 @@
-"""Spans around the work for requests that are traced. For all other requests this costs next to nothing.
+"""Makes spans around the work of traced requests. For other requests this costs next to nothing.
 
-A request that is traced has a span, and each part of its work has one that is a child of it: stages, the wait for a
-batch, the batch, the call to Triton. A part inside another finds it in a context variable, as a child of it.
+A traced request has a span, and each part of its work has a child span: stages, the wait for a batch, the batch,
+the call to Triton. A context variable has the parent of a nested part.
 
-Some work is done for several requests. It is then a span in the trace of each: the first is linked to what it is
-part of in the others' traces, and theirs are linked to the first.
+Work for several requests has a span in the trace of each. The first of these links to its parents in the other
+traces, and the others link to the first.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ _open: ContextVar[Spans] = ContextVar("spans", default=())
 
 
 class TracingUnavailable(Exception):
-    """Traces are wanted, and cannot be made; the message says why."""
+    """Tracing is on but cannot work; the message says why."""
 
 
 @contextmanager
 def tracing_to(endpoint: str | None, ratio: float, count: Count) -> Iterator[Tracing]:
-    """Send spans to a collector; at the end, those that still wait.
+    """Send spans to a collector. The block's end sends those that still wait.
 
-    `endpoint`: its URL, None: no traces. `ratio`: the share of requests without `traceparent` that are traced too.
+    `endpoint`: its URL; None: no traces. `ratio`: the share of requests without `traceparent` that are traced.
 
     Raises:
-        TracingUnavailable: what sends them is not installed.
+        TracingUnavailable: OpenTelemetry is not installed.
     """
     if endpoint is None:
         yield Tracing()
@@ -58,20 +58,20 @@ def tracing_to(endpoint: str | None, ratio: float, count: Count) -> Iterator[Tra
 
 
 def parents() -> Spans:
-    """What work that begins now is part of, in each trace; mostly nothing."""
+    """The parents of work that begins now, one for each trace; mostly none."""
     if spans := _open.get():
         return spans
     context = current()
-    if isinstance(context, RequestContext):  # first, because it is so nearly always
+    if isinstance(context, RequestContext):  # first, because it is the usual case
         return (context.span,) if context.span else ()
     return tuple(request.span for request in context.requests if request.span) if context else ()
 
 
 class Work:
-    """A piece of work; in its block, what further work in this task is part of.
+    """A piece of work with its spans. In its `with` block, they are the parents of further work in this task.
 
     Attributes:
-        spans: none if it is not traced.
+        spans: empty if it is not traced.
     """
 
     def __init__(self, spans: Spans) -> None:
@@ -92,7 +92,7 @@ class Work:
             span.end()
 
     def fail(self, error: BaseException) -> None:
-        """It has failed, though no error leaves its block."""
+        """Mark it as failed if no exception leaves its block."""
         for span in self.spans:
             span.fail(_word(error))
 
@@ -103,13 +103,13 @@ _UNTRACED = Work(())
 def begin(
     name: str, within: Spans | None = None, kind: SpanKind = SpanKind.INTERNAL, **attributes: Attribute
 ) -> Work:
-    """Work that begins. `within`: what it is part of, if not `parents()`."""
+    """Begin work. `within`: its parents, if not `parents()`."""
     found = parents() if within is None else within
     return Work(_children(found, name, attributes, kind=kind)) if found else _UNTRACED
 
 
 def waited(name: str, within: Spans, since: float, **attributes: Attribute) -> None:
-    """Something that has ended now; `since` in seconds of `time.monotonic()`."""
+    """Add a span that ends now. `since`: seconds of `time.monotonic()`."""
     for span in _children(within, name, attributes, since):
         span.end()
 
@@ -117,7 +117,7 @@ def waited(name: str, within: Spans, since: float, **attributes: Attribute) -> N
 async def called(
     name: str, function: Callable[..., Awaitable[T]], *args: Any, headers: Mapping[str, str], **kwargs: Any
 ) -> T:
-    """Call another server: a span, and a header that makes the other's spans children of it."""
+    """Begin a call to another server: its span, and the header that makes the server's spans children of it."""
     with begin(name, kind=SpanKind.CLIENT) as work:
         if work.spans:
             headers = {**headers, "traceparent": work.spans[0].traceparent}
@@ -136,7 +136,7 @@ def _children(
     since: float | None = None,
     kind: SpanKind = SpanKind.INTERNAL,
 ) -> Spans:
-    """A child of each, with their links."""
+    """A child of each span, with links between the children."""
     made: list[Span] = []
     for number, parent in enumerate(within):
         child = parent.child(name, attributes, made[:1] if number else within[1:], since, kind)
