@@ -61,7 +61,7 @@ def export(
     ] = None,
     random_weights: Annotated[
         bool,
-        typer.Option("--random-weights", help="Weights never trained, no download: for timing and tests."),
+        typer.Option("--random-weights", help="Untrained weights without a download, for timing and tests."),
     ] = False,
     out: Annotated[Path | None, typer.Option(help="Default: NAME in CLIPSERVE_CACHE_DIR.")] = None,
     seed: Annotated[int, typer.Option(help="The seed of the random weights.")] = 0,
@@ -124,8 +124,8 @@ def variant(
         typer.Option(help="Of fp16: the artifact's weights, if `export` was given a file.", exists=True),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Default: NAME@PRECISION beside FOLDER.")] = None,
-    image: Annotated[bool, typer.Option("--image/--no-image", help="The image tower in it, or fp32.")] = True,
-    text: Annotated[bool, typer.Option("--text/--no-text", help="The text tower in it, or fp32.")] = True,
+    image: Annotated[bool, typer.Option("--image/--no-image", help="Convert the image encoder.")] = True,
+    text: Annotated[bool, typer.Option("--text/--no-text", help="Convert the text encoder.")] = True,
     timing: Annotated[
         bool, typer.Option("--timing/--no-timing", help="Measure speed on this CPU, 8 s.")
     ] = True,
@@ -152,16 +152,16 @@ def triton(
     max_batch_images: Images = None,
     max_batch_texts: Texts = None,
     instances: Annotated[
-        int | None, typer.Option(min=1, help="Copies of each tower and of its weights.")
+        int | None, typer.Option(min=1, help="Copies of each encoder and its weights.")
     ] = None,
     threads: Annotated[
         int | None, typer.Option(min=0, help="Threads of a call on the CPU; 0: all cores.")
     ] = None,
     queue_delay_ms: Annotated[
-        float | None, typer.Option(min=0, help="How long to wait for a fuller batch.")
+        float | None, typer.Option(min=0, help="Time to wait for a fuller batch.")
     ] = None,
     queue_timeout_ms: Annotated[
-        float | None, typer.Option(min=1, help="How long a request may wait.")
+        float | None, typer.Option(min=1, help="The longest wait of a request.")
     ] = None,
     max_queue_size: Annotated[int | None, typer.Option(min=1, help="Requests that may wait.")] = None,
     gpu: Annotated[str | None, typer.Option(help="For plans: Triton's GPU, as nvidia-smi names it.")] = None,
@@ -207,7 +207,7 @@ def tensorrt(folder: Artifact, max_batch_images: Images = None, max_batch_texts:
 
 @app.command("plan-lines")
 def plan_lines(folder: Artifact, max_batch_images: Images = None, max_batch_texts: Texts = None) -> None:
-    """Write plans.sh into an artifact: it builds its plans on a machine with TensorRT and nothing of clipserve."""
+    """Write plans.sh into an artifact: it builds the plans on a machine with TensorRT, without clipserve."""
     from clipserve_models.plan_lines import write_lines
 
     script = write_lines(folder, _of_plans(max_batch_images, max_batch_texts))
@@ -216,7 +216,7 @@ def plan_lines(folder: Artifact, max_batch_images: Images = None, max_batch_text
 
 @app.command("record-plans")
 def record_plans(folder: Artifact, max_batch_images: Images = None, max_batch_texts: Texts = None) -> None:
-    """Write plans.json, the record of plans that plans.sh has built: `triton` asks for it."""
+    """Write plans.json, the record of plans built by plans.sh, which `triton` requires."""
     from clipserve_models.plan_lines import record
 
     _tell_plans(folder, record(folder, _of_plans(max_batch_images, max_batch_texts)))

@@ -104,4 +104,6 @@ class SharedWindows:
         self._ask_at = time.monotonic() + _PAUSE_SECONDS
         if not self._lost:
             self._lost = True
-            logger.warning("redis_lost", error=error, hint="each gateway counts rates alone until it is back")
+            logger.warning(
+                "redis_lost", error=error, hint="each gateway counts rates by itself until it is back"
+            )

@@ -1,1 +1,1 @@
-"""The commands of `clipserve`, a file each. They run in a terminal, beside a service or without one."""
+"""The commands of `clipserve`, one file each. They run in a terminal, with or without a service."""

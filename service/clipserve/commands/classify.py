@@ -1,4 +1,4 @@
-"""`clipserve classify`: images to labels, as a table or as lines of JSON."""
+"""`clipserve classify`: labels of images, as a table or as JSON lines."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Outcome = tuple[str, Labelled | ItemFailed]
 
 def classify(
     files: Annotated[list[str], typer.Argument(metavar="FILES", help="Images, or folders of them.")],
-    labels: Annotated[str | None, typer.Option(help='What they may be: "cat,dog".')] = None,
+    labels: Annotated[str | None, typer.Option(help='The candidate labels: "cat,dog".')] = None,
     label_set: Annotated[
         str | None, typer.Option(help="The name of a label set, in place of labels.")
     ] = None,
@@ -35,16 +35,18 @@ def classify(
         list[str] | None, typer.Option(help='"a photo of a {}", or the name of a template set.')
     ] = None,
     scoring: Annotated[str | None, typer.Option(help="softmax, sigmoid or cosine.")] = None,
-    top_k: Annotated[int | None, typer.Option(min=1, help="Show the best so many labels.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Lines of JSON, as where no terminal reads.")] = False,
+    top_k: Annotated[int | None, typer.Option(min=1, help="How many labels to show, best first.")] = None,
+    json: Annotated[
+        bool, typer.Option("--json", help="JSON lines, not a table; the default without a terminal.")
+    ] = False,
     url: Url = None,
     key: Key = None,
     model: Model = None,
     in_flight: InFlight = IN_FLIGHT,
 ) -> None:
-    """Say which labels fit images best.
+    """Find the labels that fit images best.
 
-    Exit status: 0, all are classified; 1, some are not, or the command could not go on; 2, it was called wrongly.
+    Exit status: 0 if all are classified; 1 if some are not, or the command failed; 2 for wrong usage.
     """
     chosen = [each.strip() for each in (labels or "").split(",") if each.strip()]
     if bool(chosen) == (label_set is not None):
@@ -69,7 +71,7 @@ def classify(
 async def _outcomes(
     clip: AsyncMethods, question: ClassifyRequest, files: Iterable[str]
 ) -> AsyncGenerator[Outcome, None]:
-    """Of each file, in order."""
+    """The outcome of each file, in order."""
 
     async def items(listed: Iterator[listing.Item]) -> AsyncGenerator[listing.Item, None]:
         for item in listed:
@@ -87,7 +89,7 @@ async def _outcomes(
 
 
 async def _write(outcomes: AsyncGenerator[Outcome, None], served: ServedBy, *, as_json: bool) -> int:
-    """Each as it comes; in the table what is of no known width is at the end. The exit status."""
+    """Print each outcome as it arrives, columns of unknown width last; return the exit status."""
     if not as_json:
         say(f"score   cosine  label ({served.fingerprint})")
     failed, warnings = 0, dict[str, None]()

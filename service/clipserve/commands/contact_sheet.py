@@ -1,4 +1,4 @@
-"""What a search has found as one HTML page that needs nothing else: small pictures, names, cosines."""
+"""Renders the results of a search as one self-contained HTML page: thumbnails, names, cosines."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from clipserve.clip.manifest import ImageSpec
 from clipserve.commands.vectors.files import Found
 from clipserve.errors import ClipError
 
-_SIDE = 320  # pixels of a small picture's longer side
+_SIDE = 320  # pixels of a thumbnail's longer side
 _STYLE = """
 :root { color-scheme: light dark; font: 15px/1.4 system-ui, sans-serif; }
 body { margin: 2rem; background: Canvas; color: CanvasText; }
@@ -47,7 +47,7 @@ _PAGE = """<!doctype html>
 
 
 def contact_sheet(title: str, about: str, found: Iterable[tuple[Found, Path | None]]) -> str:
-    """The page. `found`: each with its file, if it is an image; one that is not there any more has no picture."""
+    """The page. `found`: each result with its file, if it is an image; a deleted file has no thumbnail."""
     figures = [
         f"<figure>{_picture(path)}<figcaption><b>{row.cosine:.3f}</b> {_name(row.name)}</figcaption></figure>"
         for row, path in found
@@ -58,7 +58,7 @@ def contact_sheet(title: str, about: str, found: Iterable[tuple[Found, Path | No
 
 
 def _name(path: str) -> str:
-    """A path that goes on in the next line behind a separator, and only without one in the midst of a word."""
+    """A path that breaks lines after separators, and inside a word only without any."""
     return re.sub(r"([/\\_.-]+)(?=.)", r"\1<wbr>", html.escape(path))
 
 
@@ -73,7 +73,7 @@ def _picture(path: Path | None) -> str:
 
 
 def _small(image: bytes) -> bytes:
-    """As a small JPEG, upright; within the limits of a service. Raises ClipError: it cannot be decoded."""
+    """An upright JPEG thumbnail, within the limits of a service. Raises ClipError: it cannot be decoded."""
     read_header(image, ImageSpec(size=_SIDE), ImageLimits(image_formats=tuple(FORMATS)))
     try:
         with Image.open(io.BytesIO(image), formats=[sniff(image, FORMATS)]) as opened:
@@ -82,6 +82,6 @@ def _small(image: bytes) -> bytes:
             upright.thumbnail((_SIDE, _SIDE))
             file = io.BytesIO()
             upright.convert("RGB").save(file, "JPEG", quality=80)
-    except Exception:  # of a decoder, as in clipserve.clip.images
+    except Exception:  # from a decoder, as in clipserve.clip.images
         raise ClipError("the image cannot be decoded.") from None
     return file.getvalue()

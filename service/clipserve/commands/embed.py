@@ -33,17 +33,17 @@ def embed(
         Path | None, typer.Option(help="A file of texts, one a line, in place of images.")
     ] = None,
     truncate: Annotated[bool, typer.Option(help="Cut texts of too many tokens.")] = False,
-    restart: Annotated[bool, typer.Option(help="Forget what --out and its journal have.")] = False,
-    prune: Annotated[bool, typer.Option(help="Leave out rows of --out that are not named now.")] = False,
+    restart: Annotated[bool, typer.Option(help="Discard the vectors of --out and its journal.")] = False,
+    prune: Annotated[bool, typer.Option(help="Drop rows of --out that are not named now.")] = False,
     url: Url = None,
     key: Key = None,
     model: Model = None,
     in_flight: InFlight = IN_FLIGHT,
 ) -> None:
-    """Embed images into a file of vectors; when it is interrupted, the same command goes on.
+    """Embed images into a file of vectors. After an interruption, the same command resumes.
 
-    Folders are searched for images, without hidden files. Exit status: 0, all have a vector; 1, some have none, and
-    the file says why, or the command could not go on; 2, it was called wrongly.
+    Folders are searched for images, without hidden files. Exit status: 0 if all have a vector; 1 if some have none,
+    and the file says why, or the command failed; 2 for wrong usage.
     """
     from clipserve.commands.vectors.making import make_file  # loads SQLite
 
@@ -64,13 +64,13 @@ def embed(
 
 
 def check_file(path: Path) -> None:
-    """End the command where no file of vectors has such a name, or its format needs what is not installed."""
+    """End the command if the name is not one of a file of vectors, or its format needs a missing package."""
     with failing(VectorFileError, status=2):
         format_of(path)
 
 
 def tell(made: Finished, out: Path) -> int:
-    """Say on standard error what the file has; the exit status."""
+    """Summarise the file on standard error; return the exit status."""
     others = f", {made.others:,} of them from earlier and not named now" if made.others else ""
     say(f"{out}: {made.count:,} rows{others}; embedded now: {made.embedded:,}.", err=True)
     if not made.failed:
@@ -94,7 +94,7 @@ def _images(sources: list[str]) -> VectorSource:
 
         return VectorSource("image", read, countable=False)
     for each in sources:
-        if not os.path.exists(each):  # Path.exists raises where a name is too long
+        if not os.path.exists(each):  # Path.exists raises if a name is too long
             fail(f"there is no file or folder {listing.shown(each)}.", status=2)
     return VectorSource("image", lambda: listing.images(sources))
 
@@ -104,7 +104,7 @@ def _texts(file: Path) -> VectorSource:
         fail(f"there is no file {file}.", status=2)
 
     def read() -> Iterator[Item]:
-        # What is not UTF-8 is embedded as it is shown.
+        # Bytes that are not UTF-8 are embedded as shown.
         source = 0 if str(file) == _STDIN else file
         with open(
             source, encoding="utf-8", errors="backslashreplace", newline="\n", closefd=bool(source)

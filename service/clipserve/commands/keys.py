@@ -31,7 +31,7 @@ def add(
     rows_per_second: Annotated[int | None, typer.Option(min=0, help=f"Images and texts{_RATE}")] = None,
     bytes_per_second: Annotated[int | None, typer.Option(min=0, help=f"Bytes of bodies{_RATE}")] = None,
 ) -> None:
-    """Make a key and print it, this once. A service that runs knows it within two seconds."""
+    """Create a key and print it, only this once. A running service accepts it within two seconds."""
     with failing(KeyFileError):
         rates = {"rows_per_second": rows_per_second, "bytes_per_second": bytes_per_second}
         say(add_key(file, name, scope, **rates))
@@ -40,7 +40,7 @@ def add(
 
 @keys.command("list")
 def show(file: File) -> None:
-    """Names, scopes and days of making."""
+    """List names, scopes and dates of creation."""
     rows = []
     with failing(KeyFileError):
         for key in read_keys(file):
@@ -52,6 +52,6 @@ def show(file: File) -> None:
 
 @keys.command()
 def remove(name: Name, file: File) -> None:
-    """End a key. A service that runs refuses it within two seconds."""
+    """Remove a key. A running service refuses it within two seconds."""
     with failing(KeyFileError):
         remove_key(file, name)

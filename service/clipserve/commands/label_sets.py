@@ -33,20 +33,18 @@ ApiKey = Annotated[
     ),
 ]
 CaFile = Annotated[Path | None, typer.Option(help="Certificates to trust, PEM.", exists=True, dir_okay=False)]
-Json = Annotated[
-    bool, typer.Option("--json", help="JSON, as the server says it; also where the output is no terminal.")
-]
+Json = Annotated[bool, typer.Option("--json", help="The server's JSON; the default without a terminal.")]
 Name = Annotated[str, typer.Argument(help="Of the label set.")]
 
 _HERE = "http://localhost:8080"
 _COLUMNS = ("name", "state", "labels", "prompts", "model", "version")
-_SCORES = ("templates", "background", "scoring", "temperature", "threshold")  # of one that has them
+_SCORES = ("templates", "background", "scoring", "temperature", "threshold")  # printed if the set has them
 _SHOWN = (*_SCORES, "served_version", "error", "warnings")
 
 
 @label_sets.command("list")
 def listed(url: Url = _HERE, key: ApiKey = None, ca_file: CaFile = None, as_json: Json = False) -> None:
-    """All label sets in short."""
+    """List all label sets."""
     with _asked(url, key, ca_file) as server:
         answer = server.result("GET", "/label-sets")
         label_sets = answer.shaped(LabelSetsShape).label_sets
@@ -60,7 +58,7 @@ def listed(url: Url = _HERE, key: ApiKey = None, ca_file: CaFile = None, as_json
 def show(
     name: Name, url: Url = _HERE, key: ApiKey = None, ca_file: CaFile = None, as_json: Json = False
 ) -> None:
-    """One label set: its labels, how it scores, how far its build is."""
+    """Show one label set: its labels, its scoring, the progress of its build."""
     with _asked(url, key, ca_file) as server:
         answer = server.result("GET", _path(name))
         shown = answer.shaped(WholeLabelSetShape)
@@ -81,7 +79,7 @@ def put(
     ca_file: CaFile = None,
     as_json: Json = False,
 ) -> None:
-    """Make a label set, or replace it. Examples that name image files beside FILE are sent."""
+    """Create or replace a label set. Image files beside FILE that examples name are sent with it."""
     if name is None and file == "-":
         fail("standard input has no name: give one, --name NAME", status=2)
     try:
@@ -96,14 +94,14 @@ def put(
 
 @label_sets.command()
 def delete(name: Name, url: Url = _HERE, key: ApiKey = None, ca_file: CaFile = None) -> None:
-    """Forget a label set, its examples and its embeddings."""
+    """Delete a label set with its examples and embeddings."""
     with _asked(url, key, ca_file) as server:
         server.result("DELETE", _path(name))
 
 
 @contextmanager
 def _asked(url: str, key: str | None, ca_file: Path | None) -> Iterator[Server]:
-    """The server; what goes wrong is said in a line, in its own words."""
+    """Open the server. An error is printed in one line, in the server's words."""
     from clipserve.client.server import Server  # loads an HTTP client
 
     with failing(ClipserveError):
@@ -115,7 +113,7 @@ def _path(name: str) -> str:
 
 
 def _definition(file: str) -> Any:
-    """What is sent. Raises OSError, ValueError: it cannot be read."""
+    """The definition to send. Raises OSError, ValueError: it cannot be read."""
     if file == "-":
         return json.loads(sys.stdin.buffer.read())
     path = Path(file)
@@ -129,7 +127,7 @@ def _definition(file: str) -> Any:
 
 
 def _example(folder: Path, example: object) -> object:
-    """An image file beside the definition, as base64; what names none, as it is. Raises ValueError: a path."""
+    """The base64 of an image file beside the definition; any other text unchanged. Raises ValueError: a path."""
     if not isinstance(example, str):
         return example
     if Path(example).name == example and os.path.isfile(folder / example):

@@ -1,4 +1,4 @@
-"""Which CLIP a command uses, by its options."""
+"""Opens the CLIP that a command's options name."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ Url = Annotated[
     str | None,
     typer.Option(
         envvar="CLIPSERVE_URL",
-        help="Ask a running service, http://localhost:8080, in place of a model in this process.",
+        help="A running service, http://localhost:8080, in place of a model in this process.",
     ),
 ]
 Key = Annotated[
     str | None,
-    typer.Option(envvar="CLIPSERVE_KEY", help="The key for it, if it asks for one; better in CLIPSERVE_KEY."),
+    typer.Option(envvar="CLIPSERVE_KEY", help="The service's key, if it needs one; safer in CLIPSERVE_KEY."),
 ]
 Model = Annotated[
     str | None,
@@ -38,12 +38,12 @@ IN_FLIGHT = 16  # requests: a quarter of a second of work for two cores; a servi
 async def open_clip(
     url: str | None, key: str | None, model: str | None, in_flight: int = IN_FLIGHT, *, exact: bool = False
 ) -> AsyncIterator[AsyncMethods]:
-    """The service at `url`, else the model of CLIPSERVE_MODELS in this process; one fingerprint until the end.
+    """The service at `url`, else the model of CLIPSERVE_MODELS in this process, with one fingerprint until the end.
 
-    `exact`: on the CPUs of this process the same item gives the same bits, whatever is embedded beside it.
+    `exact`: on the CPUs of this process an item gives the same bits, whatever else is in its batch.
 
     Raises:
-        ClipserveError: there is none; the message says why.
+        ClipserveError: neither can be used; the message says why.
         BadSettings: see `read_settings`.
     """
     if url is not None:

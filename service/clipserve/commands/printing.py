@@ -1,4 +1,4 @@
-"""What commands print. All of it passes here, so that no text of others is obeyed by the terminal."""
+"""Prints the output of commands, escaped so that the terminal interprets no foreign text."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import zip_longest
 
-# C0, DEL and C1; marks, embeddings and isolates of writing direction; ends of lines; halves of surrogate pairs.
+# C0, DEL and C1; characters of writing direction; line separators; lone surrogates.
 _UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-_FIRST_BYTE, _LAST_BYTE = 0xDC80, 0xDCFF  # what `os.fsdecode` makes of a byte that is not UTF-8
+_FIRST_BYTE, _LAST_BYTE = 0xDC80, 0xDCFF  # `os.fsdecode` of bytes that are not UTF-8
 
 
 def visible(text: str) -> str:
-    """The same with `\\x1b`, `\\n` or `\\u202e` in place of what a terminal would obey: one line."""
+    """The text in one line, with escapes such as `\\x1b` or `\\u202e` for what a terminal would interpret."""
     return _UNSEEN.sub(_escape, text)
 
 
 def say(*columns: str, err: bool = False) -> None:
-    """Print a line, its columns apart by tabs, at once. What the terminal cannot write is escaped too."""
+    """Print and flush a line of columns separated by tabs; escape what the terminal cannot encode."""
     stream = sys.stderr if err else sys.stdout
     line = "\t".join(map(visible, columns))
     encoding = stream.encoding or "utf-8"
@@ -34,9 +34,9 @@ def say_table(
     widths: Sequence[int] = (),
     styles: Mapping[str, str] = {},
 ) -> None:
-    """Print rows: as a table in a terminal, elsewhere without the header, columns apart by tabs.
+    """Print rows: as a table in a terminal, else without the header and separated by tabs.
 
-    `widths`: the least of each column. `styles`: of cells that have this text.
+    `widths`: the minimum of each column. `styles`: cell text -> style.
     """
     if not sys.stdout.isatty():
         for row in rows:
@@ -55,7 +55,7 @@ def say_table(
 
 
 def say_json(value: object, *, indent: int | None = None) -> None:
-    """Print a value as JSON: the same value, whoever reads it."""
+    """Print a value as JSON, which every parser reads as the same value."""
     all_of_it = (sys.stdout.encoding or "utf-8").lower().startswith("utf")
     text = json.dumps(value, ensure_ascii=not all_of_it, indent=indent)
     for line in text.split("\n"):

@@ -1,4 +1,4 @@
-"""How far a long command is, on standard error: a bar in a terminal, else a line now and then."""
+"""Shows the progress of a long command on standard error: a bar in a terminal, else a line every few seconds."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-_UPDATE_SECONDS = 0.1  # between two looks at the rate
+_UPDATE_SECONDS = 0.1  # between two updates of the rate
 _LINE_SECONDS = 10.0  # between two lines
-_RATE_SECONDS = 20.0  # of work that the rate is about
+_RATE_SECONDS = 20.0  # window of the rate
 
 
 class Shown:
-    """A context; `total` may be known later than the first items. Counts are of items."""
+    """Shows progress in its block. `total` may become known after the first items. Counts are items."""
 
     def __init__(self, what: str) -> None:
-        """`what`: items of which kind, in the plural."""
+        """`what`: the kind of items, in the plural."""
         self._what = what
         self.total: int | None = None
         self.ended = False
@@ -43,7 +43,7 @@ class Shown:
         self.ended = True
 
     def advance(self, *, failed: bool = False, kept: bool = False) -> None:
-        """One item more is done; `kept`: by an earlier run, and no part of the bar and of the rate."""
+        """Count one more item. `kept`: it is from an earlier run, and does not count in the bar and the rate."""
         self.done += 1
         self.failed += failed
         self.kept += kept
@@ -59,7 +59,7 @@ class Shown:
             self._console.print(f"{self.done:,}{of} {self._what}, {self._told()}", soft_wrap=True)
 
     def _told(self) -> str:
-        """Rate, time left, failures."""
+        """The rate, the time left, and the failures."""
         (task,) = self._bar.tasks
         told = [f"{task.speed or 0:.1f}/s"]
         if task.time_remaining is not None:

@@ -1,4 +1,4 @@
-"""The settings as commands read them, and what a command says that cannot go on."""
+"""Reads the settings of commands, and ends a command that cannot continue."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from clipserve.commands.printing import say
 from clipserve.settings import ModelSettings, Settings
 from clipserve.settings.unknown import GONE
 
-_USER = re.compile(r"[^/@\s'\",]+(?=@)")  # of a URL, with its password
+_USER = re.compile(r"[^/@\s'\",]+(?=@)")  # the user and password of a URL
 _JSON = ("CLIPSERVE_MODEL_SETTINGS",)
 
 
 class BadSettings(Exception):
-    """CLIPSERVE_* variables that cannot be used: `variables`; each of `reasons` is a line for people."""
+    """Invalid CLIPSERVE_* variables: `variables`. Each of `reasons` is a line for people."""
 
     def __init__(self, *reasons: str, variables: Collection[str] = ()) -> None:
         super().__init__("\n".join(reasons))
@@ -30,10 +30,10 @@ class BadSettings(Exception):
 
 
 def read_settings(**given: object) -> Settings:
-    """The settings of the environment, with those that are given in their place.
+    """The settings of the environment, overridden by the given ones.
 
     Raises:
-        BadSettings: it names each variable that is wrong, without the value of a secret.
+        BadSettings: has each invalid variable, without the value of a secret.
     """
     try:
         return Settings(**given)  # type: ignore[arg-type] # it is checked
@@ -47,7 +47,7 @@ def read_settings(**given: object) -> Settings:
 
 
 def fail(*reasons: str, status: int = 1) -> NoReturn:
-    """Say why a command in a terminal cannot go on, on standard error, and end it with this exit status."""
+    """Print the reason on standard error, and end the command with this exit status."""
     for reason in reasons:
         say(f"clipserve: {reason}", err=True)
     raise typer.Exit(status)
@@ -55,7 +55,7 @@ def fail(*reasons: str, status: int = 1) -> NoReturn:
 
 @contextmanager
 def failing(*kinds: type[Exception], status: int = 1) -> Iterator[None]:
-    """An error of these kinds is said, and ends the command."""
+    """Print an error of these kinds, and end the command."""
     try:
         yield
     except kinds as error:

@@ -1,4 +1,4 @@
-"""The event loop of a command, and how the command ends."""
+"""Runs the event loop of a command, and ends the command."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from clipserve.client.errors import ClipserveError
 from clipserve.commands.reading import BadSettings, fail
 from clipserve.commands.vectors.rows import VectorFileError
 
-_INTERRUPTED = 128  # and the number of the signal, as shells have it
+_INTERRUPTED = 128  # plus the signal's number, as in shells
 
 
 def run(command: Coroutine[Any, Any, int], interrupted: str = "interrupted.") -> NoReturn:
-    """Run it and end with the exit status that it gives. `interrupted`: what is said after Ctrl-C or SIGTERM."""
+    """Run it and exit with the status that it returns. `interrupted`: the message after Ctrl-C or SIGTERM."""
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             status = runner.run(_until_told(command))
@@ -33,7 +33,7 @@ def run(command: Coroutine[Any, Any, int], interrupted: str = "interrupted.") ->
         fail(interrupted, status=_INTERRUPTED + signal.SIGINT)
     except asyncio.CancelledError:
         fail(interrupted, status=_INTERRUPTED + signal.SIGTERM)
-    except BrokenPipeError:  # whoever reads has had enough, as `head` has
+    except BrokenPipeError:  # the reader has closed the pipe, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(1) from None
     except OSError as error:

@@ -29,7 +29,7 @@ IN_FOLDER = ".clipserve.npz"  # hidden, so that it is not embedded itself
 def search(
     where: Annotated[Path, typer.Argument(metavar="FILE|FOLDER", help="A file of `embed`, or a folder.")],
     sentence: Annotated[str | None, typer.Argument(help="What to look for, in words.")] = None,
-    image: Annotated[Path | None, typer.Option(help="Look for what is like this image.")] = None,
+    image: Annotated[Path | None, typer.Option(help="Find images like this one.")] = None,
     top: Annotated[int, typer.Option(min=1, max=10_000, help="How many to show.")] = 10,
     page: Annotated[Path | None, typer.Option("--html", help="Also write a page with pictures.")] = None,
     url: Url = None,
@@ -39,7 +39,7 @@ def search(
 ) -> None:
     """Find images by a sentence or by an image.
 
-    A folder is embedded first, into FOLDER/.clipserve.npz, the next time what is new. Prints cosines and paths.
+    A folder is embedded first into FOLDER/.clipserve.npz, later only its changes. Prints cosines and paths.
     """
     if (sentence is None) == (image is None):
         fail("say what to look for: a sentence, or --image FILE.", status=2)
@@ -88,7 +88,7 @@ async def _nearest(
 
 
 async def _asked(clip: AsyncMethods, sentence: str | None, image: Path | None) -> Vector:
-    """Of the sentence or the image, float32 [D]."""
+    """The vector of the sentence or the image, float32 [D]."""
     try:
         if image is not None:
             return (await clip.embed_image(read_file(str(image), MAX_FILE_BYTES))).vector
@@ -107,5 +107,5 @@ def _write(page: Path, title: str, found: list[Found], file: Path, folder: Path 
 
 
 def _file_of(name: str, file: Path, folder: Path | None) -> Path:
-    """Where the image of a row is: beside the file, if it is that of a folder; else as it was named."""
+    """The path of a row's image: relative to the file, if that is a folder's; else as it was given."""
     return (folder or Path()) / name if folder or os.path.exists(name) else file.parent / name

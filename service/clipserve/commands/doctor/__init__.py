@@ -1,1 +1,1 @@
-"""`clipserve doctor`: what is wrong here, and what to do."""
+"""`clipserve doctor`: finds faults of an installation or a server, and says what to do."""

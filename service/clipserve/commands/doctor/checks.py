@@ -1,4 +1,4 @@
-"""The checks, a row each. docs/doctor.md says what each means, and what to do."""
+"""The table of checks. docs/doctor.md says what each means, and what to do."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HERE = (
     Check("memory", limits.memory),
 )
 THERE = (Check("ready", remote.ready, 15), Check("models", remote.models, 15))
-# What none of them looks at.
+# Subjects without a check.
 BEYOND_HERE = (
     "whether others reach this machine, through proxy, TLS and firewall: there `clipserve doctor --url URL`",
     "how many requests it takes: `python -m loadtests overload`",

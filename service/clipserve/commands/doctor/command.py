@@ -1,4 +1,4 @@
-"""`clipserve doctor`: what is wrong here, or at a server, and what to do. It loads the checks when it is called."""
+"""The command `clipserve doctor`, which imports the checks when it is called."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from clipserve.telemetry import log
 if TYPE_CHECKING:  # it loads an HTTP client
     from clipserve.client.server import Server
 
-FORMAT = 1  # of the JSON; a field that is new does not change it
+FORMAT = 1  # version of the JSON; a new field does not change it
 _WRONG_USE = 2
 _STYLES = {"ok": "green", "warning": "yellow", "problem": "red"}
 _WIDTHS = (len("problem"), len("settings"))
@@ -37,16 +37,16 @@ def doctor(
             "--json", help="One object of JSON, for programs and bug reports: no secrets, no images."
         ),
     ] = False,
-    url: Annotated[str | None, typer.Option(help="Ask a server that runs, in place of this machine.")] = None,
+    url: Annotated[str | None, typer.Option(help="Check a running server, not this machine.")] = None,
     key: Annotated[
         str | None, typer.Option(envvar="CLIPSERVE_KEY", help="With --url: a key that the server knows.")
     ] = None,
     ca_file: Annotated[
         Path | None, typer.Option(help="With --url: certificates to trust, PEM.", exists=True, dir_okay=False)
     ] = None,
-    only: Annotated[list[str] | None, typer.Option(help="Run this check alone; repeatable.")] = None,
+    only: Annotated[list[str] | None, typer.Option(help="Run only this check; repeatable.")] = None,
 ) -> None:
-    """Say what is wrong here, and what to do. Exit status: 0 without a problem, 1 with one, 2 for wrong use."""
+    """Find problems, and say what to do. Exit status: 0 without a problem, 1 with one, 2 for wrong usage."""
     from clipserve.commands.doctor.checks import (  # loads an HTTP client
         BEYOND_HERE,
         BEYOND_THERE,
@@ -54,7 +54,7 @@ def doctor(
         THERE,
     )
 
-    log.configure("CRITICAL")  # what engines log is told by the checks
+    log.configure("CRITICAL")  # the checks report what engines log
     if url is None and ca_file:
         fail("--ca-file is for --url", status=_WRONG_USE)
     secrets = Secrets(os.environ, *([key] if key else []))
@@ -101,7 +101,7 @@ def _server(url: str, key: str | None, ca_file: Path | None) -> Server:
 
 
 def _run(checks: Sequence[Check], context: object, secrets: Secrets, *, quiet: bool) -> list[Outcome]:
-    """Print what each has found when it is there, unless `quiet`. One after the other: the self-test is timed."""
+    """Run checks one after the other, because the self-test is timed; print each result, unless `quiet`."""
     outcomes = []
     for check in checks:
         outcome = check.run(context)
@@ -132,7 +132,7 @@ def _report(context: Context | Server, outcomes: list[Outcome], levels: list[Any
 
 
 def _end(status: int, *, hangs: bool) -> None:
-    """A check that hangs must not keep the process: libraries wait for their threads at its end."""
+    """End the process even if a check hangs: libraries would wait for their threads."""
     if hangs:
         sys.stdout.flush()
         sys.stderr.flush()

@@ -1,4 +1,4 @@
-"""What the checks of this machine know."""
+"""The context of the checks of this machine."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from clipserve.wiring.model_names import find
 
 @dataclass(frozen=True)
 class Context:
-    """What checks know, and where they look.
+    """The settings that checks use, and the folders that they read.
 
     Attributes:
-        settings: those of the environment; a default in place of each that is wrong.
-        faults: a line for each setting that is wrong.
+        settings: those of the environment; the default for each invalid one.
+        faults: a line for each invalid setting.
         proc, cgroup: folders of the kernel.
     """
 
@@ -31,19 +31,19 @@ class Context:
     cgroup: Path = Path("/sys/fs/cgroup")
 
     def models(self) -> Iterator[tuple[Path, ModelManifest, ModelSettings]]:
-        """Each artifact that can be read: its folder, its manifest, its settings."""
+        """The folder, the manifest and the settings of each readable artifact."""
         for model in self.settings.models:
-            with suppress(ArtifactError):  # the check of models says so; nothing is exported
+            with suppress(ArtifactError):  # the check of models reports it; nothing is exported
                 folder = find(model, self.settings)
                 manifest = read_manifest(folder)
                 yield folder, manifest, self.settings.of_model(manifest.name)
 
 
 def context_here() -> Context:
-    """Of this process's environment. A variable that cannot be used is left out: the other checks go on.
+    """The context of this process's environment, without its invalid variables, so that other checks can run.
 
     Raises:
-        BadSettings: without a variable the settings are wrong too.
+        BadSettings: the settings are invalid even without these variables.
     """
     faults: list[str] = []
     left_out: set[str] = set()
@@ -54,7 +54,7 @@ def context_here() -> Context:
         except BadSettings as error:
             faults.extend(each for each in error.reasons if each not in faults)
             ours = {name for name in os.environ if name.upper().startswith("CLIPSERVE_")} - left_out
-            # One that is wrong because another was left out: without any.
+            # A setting that is invalid because another was left out: use none.
             wrong = {name for name in ours if name.upper() in error.variables} or ours
             if not wrong:
                 raise

@@ -1,4 +1,4 @@
-"""What checks find, and how they are run: one that hangs or raises becomes a line of the report, not its end."""
+"""Findings of checks, and their run: a check that hangs or raises becomes a line of the report, not its end."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from functools import partial
 from typing import Any, Literal
 
 Level = Literal["ok", "warning", "problem"]
-LEVELS: tuple[Level, ...] = ("ok", "warning", "problem")  # from good to bad
+LEVELS: tuple[Level, ...] = ("ok", "warning", "problem")  # from best to worst
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of a report. `do`: what to do about it; None where it is ok."""
+    """One line of a report. `do`: what to do about it; None if it is ok."""
 
     level: Level
     found: str
@@ -23,15 +23,13 @@ class Finding:
 
 
 ok = partial(Finding, "ok")  # as it should be
-warning = partial(
-    Finding, "warning"
-)  # it serves all the same, but worse than it could, or not under every load
-problem = partial(Finding, "problem")  # it does not serve, or not as the settings say
+warning = partial(Finding, "warning")  # it serves, but not as well as it could, or not under every load
+problem = partial(Finding, "problem")  # it does not serve, or not as set
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one check found. `ended`: False where it did not end in its time."""
+    """The findings of one check. `ended`: False if it did not end in time."""
 
     name: str
     level: Level
@@ -45,9 +43,9 @@ class Check:
     """A row of a table of checks.
 
     Attributes:
-        name: one word; `--only` takes it.
-        find: gives what it finds, line by line; may raise anything. Its argument is a `Context`, or a `Server`.
-        seconds: the time that it may take.
+        name: one word, for `--only`.
+        find: yields findings; may raise anything. Its argument is a `Context` or a `Server`.
+        seconds: its timeout.
     """
 
     name: str
@@ -55,7 +53,7 @@ class Check:
     seconds: float = 5.0
 
     def run(self, context: object) -> Outcome:
-        """In a thread, which is left behind if it hangs: one that waits for the system cannot be ended."""
+        """Run a check in a thread, and abandon the thread if it hangs: one in a system call cannot be ended."""
         work: list[Finding] = []
         thread = threading.Thread(target=self._work, args=(context, work), daemon=True)
         began = time.monotonic()
@@ -71,13 +69,13 @@ class Check:
     def _work(self, context: object, lines: list[Finding]) -> None:
         try:
             for line in self.find(context):
-                lines.append(line)  # one by one: what is found before it hangs is told
-        except BaseException as error:  # SystemExit of a library too: it is a line, not the end
+                lines.append(line)  # one by one, to report findings from before it hangs
+        except BaseException as error:  # also a library's SystemExit: a line, not the end
             said = " ".join(str(error).split())[:500]
             lines.append(
                 problem(
                     f"the check itself failed: {type(error).__name__}: {said}".removesuffix(": "),
-                    "this is a fault of clipserve, or something that it did not think of: report it with the "
+                    "this is a bug of clipserve, or a case that it does not know: report it with the "
                     "output of `clipserve doctor --json`",
                 )
             )

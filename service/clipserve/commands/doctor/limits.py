@@ -1,7 +1,7 @@
-"""Checks of what the system lets the service have: CPU, memory, open files, disk.
+"""Checks of the system's limits: CPU, memory, open files, disk.
 
-Limits are the least of this process's cgroup and of those around it, which a container, or systemd, sets. Of cgroup
-v1 only the root of each controller is seen, which in a container is its own.
+A limit is the lowest of this process's cgroup and its parents, which a container or systemd sets. With cgroup v1
+only the root of each controller is read, which in a container is the container's own.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ from clipserve.wiring.listening import OTHER_FILES, files_needed
 _FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "asimd", "i8mm", "bf16")
 BF16 = {"avx512_bf16", "amx_bf16", "bf16"}
 
-_UNLIMITED_V1 = 1 << 60  # a number near 2**63 is "no limit"
+_UNLIMITED_V1 = 1 << 60  # a number near 2**63 means no limit
 
 _MB = 1_000_000
-_LIBRARIES = 226 * _MB  # of a process with encoders of its own, the weights not counted
+_LIBRARIES = 226 * _MB  # of a process with its own encoders, without the weights
 _IN_FRONT_OF_TRITON = 150 * _MB
 _DECODER = 33 * _MB
 _KEPT_BY_THE_C_LIBRARY = 64 * _MB
-_READINGS = 2  # of health and reflection over gRPC, as in `clipserve.rpc.small_calls`, which loads gRPC
+_READINGS = 2  # of health and reflection over gRPC, as in `clipserve.rpc.small_calls`, which imports gRPC
 
 
 def cpu_features(context: Context) -> list[str]:
-    """Those of `_FEATURES` that the CPU has; empty where /proc does not say."""
+    """The CPU's features among `_FEATURES`; empty if /proc does not say."""
     flags = _cpuinfo(context, "flags|Features").split()
     return [each for each in _FEATURES if each in flags]
 
 
 def cpu(context: Context) -> Iterator[Finding]:
-    """Its features, cores and threads, and the quota of the cgroup and of those around it."""
+    """Check features, cores and threads, and the CPU quota."""
     settings, features = context.settings, cpu_features(context)
     limit, cores = _least_quota(context), affinity()
     quota = "without a quota" if limit is None else f"quota {limit[0]:g}"
@@ -65,8 +65,8 @@ def cpu(context: Context) -> Iterator[Finding]:
     if threads * workers > usable + 0.5:
         yield warning(
             f"{threads} threads x {workers} workers on {usable:g} cores: they wait for each other",
-            f"lower CLIPSERVE_THREADS or CLIPSERVE_WORKERS: together {max(1, int(usable))} at most. A quota of a "
-            "cgroup further out is not seen by the service",
+            f"lower CLIPSERVE_THREADS or CLIPSERVE_WORKERS: together {max(1, int(usable))} at most. The "
+            "service does not see the quota of a parent cgroup",
         )
 
 
@@ -76,7 +76,7 @@ def _cpuinfo(context: Context, names: str) -> str:
 
 
 def memory(context: Context) -> Iterator[Finding]:
-    """The memory that there is, against what the settings allow the service to take (docs/memory.md)."""
+    """Compare the available memory with what the settings allow the service to use (docs/memory.md)."""
     have, whose = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), "the machine has"
     if (limit := _least_memory(context)) and limit[0] < have:
         have, whose = limit[0], f"the limit of {limit[1]} is"
@@ -97,7 +97,7 @@ def memory(context: Context) -> Iterator[Finding]:
 
 
 def files(context: Context) -> Iterator[Finding]:
-    """The limit of open files against the connections that the settings allow."""
+    """Compare the limit of open files with the connections that the settings allow."""
     needed = files_needed(context.settings)
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     unlimited = hard == resource.RLIM_INFINITY
@@ -114,7 +114,7 @@ def files(context: Context) -> Iterator[Finding]:
 
 
 def disk(context: Context) -> Iterator[Finding]:
-    """The folder of label sets, and room in it."""
+    """Check the folder of label sets, and its free space."""
     settings = context.settings
     if settings.label_set_store == "redis":
         yield ok("label sets are kept in Redis: CLIPSERVE_STATE_DIR is not used")
@@ -137,9 +137,9 @@ def _mb(count: float) -> str:
 
 
 def bound(context: Context) -> tuple[int, int]:
-    """What the service takes of memory: (when it is ready, at most) in bytes, as docs/memory.md explains it.
+    """The memory of the service, (when ready, at most) in bytes, as in docs/memory.md.
 
-    About: engines differ.
+    An estimate: engines differ.
     """
     settings = context.settings
     weights, models, inside = 0, 0, False
@@ -155,7 +155,7 @@ def bound(context: Context) -> tuple[int, int]:
 
 
 def rows(settings: Settings, models: int = 1) -> dict[str, int]:
-    """What it may take besides: the rows of the table, in bytes."""
+    """The further memory by settings, as rows of the table, in bytes."""
     decoders = settings.decode_threads or usable_cores()
     return {
         "bodies": settings.max_in_flight_bytes,
@@ -176,13 +176,13 @@ def rows(settings: Settings, models: int = 1) -> dict[str, int]:
 
 
 def _least_quota(context: Context) -> tuple[float, Path] | None:
-    """The least CPU quota, in cores, and the folder that has it."""
+    """The lowest CPU quota, in cores, and its folder."""
     quotas = ((cpu_quota(folder), folder) for folder in _folders(context))
     return min(((quota, folder) for quota, folder in quotas if quota is not None), default=None)
 
 
 def _least_memory(context: Context) -> tuple[int, Path] | None:
-    """The least limit of memory, in bytes, and the file that has it."""
+    """The lowest limit of memory, in bytes, and its file."""
     files = [folder / "memory.max" for folder in _folders(context)]
     files.append(context.cgroup / "memory" / "memory.limit_in_bytes")
     limits = ((_text_of(file).strip(), file) for file in files)
@@ -191,16 +191,16 @@ def _least_memory(context: Context) -> tuple[int, Path] | None:
 
 
 def _folders(context: Context) -> Iterator[Path]:
-    """The process's own of cgroup v2, then those around it."""
+    """The folders of the process's cgroup v2, then of its parents."""
     lines = _text_of(context.proc / "self" / "cgroup").splitlines()
     own = next((Path(line.removeprefix("0::/")) for line in lines if line.startswith("0::/")), Path())
-    if ".." not in own.parts:  # else it is another namespace's
+    if ".." not in own.parts:  # else it belongs to another namespace
         yield from (context.cgroup / each for each in (own, *own.parents) if each != Path())
     yield context.cgroup
 
 
 def _text_of(path: Path) -> str:
-    """Of a file; empty where there is none."""
+    """The text of a file; empty if it is missing."""
     try:
         return path.read_text("utf-8", "replace")
     except OSError:

@@ -1,4 +1,4 @@
-"""Checks of artifacts and of what computes them: engines, and a GPU."""
+"""Checks of artifacts, engines, and the GPU."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:  # it loads onnxruntime
     from clipserve.engine.cuda import CudaFacts
 
 _DRIVER = Path("/proc/driver/nvidia/version")  # a container sees its host's
-SECONDS = 110.0  # of one trial: a large model, tried on two engines
+SECONDS = 110.0  # timeout of a trial: a large model on two engines
 
 
 def models(context: Context) -> Iterator[Finding]:
-    """Each artifact: its manifest, its files against their checksums, its tokenizer."""
+    """Check each artifact: its manifest, the checksums of its files, its tokenizer."""
     names: dict[str, Path] = {}
     for model in context.settings.models:
         try:
@@ -57,7 +57,7 @@ def models(context: Context) -> Iterator[Finding]:
 
 
 def engines(context: Context) -> Iterator[Finding]:
-    """The self-test of each artifact on the engine that would serve it, in a process of its own."""
+    """Run the self-test of each artifact on the engine that would serve it, in a separate process."""
     features = set(cpu_features(context))
     for folder, manifest, own in context.models():
         if own.backend == "triton":
@@ -81,7 +81,7 @@ def engines(context: Context) -> Iterator[Finding]:
 
 
 def gpu(context: Context) -> Iterator[Finding]:
-    """Whether a GPU is there and used."""
+    """Check whether there is a GPU, and whether it is used."""
     from clipserve.engine.cuda import look
 
     yield from told(look(), {own.device for _, _, own in context.models() if own.backend in {"auto", "onnx"}})
@@ -117,11 +117,11 @@ def told(facts: CudaFacts, wanted: set[str], driver: Path = _DRIVER) -> Iterator
 
 
 def _tried(folder: Path, own: ModelSettings) -> dict[str, Any]:
-    """What `trial` answers, or why it did not."""
+    """The answer of `trial`, or why there is none."""
     settings = own.model_dump(mode="json", include=set(ModelSettings.model_fields), exclude={"triton_token"})
     question = json.dumps({"folder": str(folder.absolute()), "settings": settings})
     command = [sys.executable, "-P", "-m", "clipserve.commands.doctor.trial", question]
-    reading, held = os.pipe()  # the trial ends when this process does: it sees the other end closed
+    reading, held = os.pipe()  # the trial ends with this process, whose end closes the pipe
     try:
         ended = subprocess.run(  # noqa: S603 - this Python, and a question that it reads as JSON
             command, stdin=reading, capture_output=True, text=True, timeout=SECONDS, check=False

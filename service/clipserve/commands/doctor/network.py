@@ -1,4 +1,4 @@
-"""Checks of what the service listens on, and of Redis."""
+"""Checks of the service's ports, and of Redis."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LISTENING = "0A"  # in /proc/net/tcp
 
 
 def ports(context: Context) -> Iterator[Finding]:
-    """Whether each port can be listened on; if not, who has it."""
+    """Check whether each port is free; if not, report who uses it."""
     settings = context.settings
     wanted = {"CLIPSERVE_PORT": settings.port}
     if settings.grpc_enabled:
@@ -44,7 +44,7 @@ def _taken(name: str, port: int, error: str) -> Finding:
     if (process := listener_on(port)) is None:
         do = f"choose another, or another CLIPSERVE_HOST; `ss -ltnp` as root tells who has {port}"
         return problem(said, do)
-    # Arguments may be secrets: of them no more is told than that it is clipserve.
+    # Arguments may be secrets: report only whether it is clipserve.
     words = (process / "cmdline").read_text("utf-8", "replace").split("\0")
     if any(Path(word).name == "clipserve" for word in words[:3]):
         return warning(
@@ -57,7 +57,7 @@ def _taken(name: str, port: int, error: str) -> Finding:
 
 
 def listener_on(port: int) -> Path | None:
-    """The folder in /proc of a process that listens; None where there is none, or it belongs to somebody else."""
+    """The folder in /proc of the listening process; None if there is none, or another user has it."""
     sockets = set[str]()
     for table in ("tcp", "tcp6"):
         with suppress(OSError):
@@ -66,14 +66,14 @@ def listener_on(port: int) -> Path | None:
                 if fields[3] == _LISTENING and int(fields[1].rpartition(":")[2], 16) == port:
                     sockets.add(f"socket:[{fields[9]}]")
     for file in glob.iglob("/proc/[0-9]*/fd/*") if sockets else ():
-        with suppress(OSError):  # it is closed, or another user's
+        with suppress(OSError):  # closed meanwhile, or another user's
             if os.readlink(file) in sockets:
                 return Path(file).parents[1]
     return None
 
 
 def redis(context: Context) -> Iterator[Finding]:
-    """Whether Redis answers, and keeps what it is given."""
+    """Check whether Redis answers, and whether it evicts data."""
     settings = context.settings
     if settings.redis_url is None:
         yield ok("nothing to check: CLIPSERVE_REDIS_URL is not set")
@@ -91,15 +91,15 @@ def redis(context: Context) -> Iterator[Finding]:
         once = {"retry": Retry(NoBackoff(), 0), "socket_timeout": _SECONDS}
         with Redis.from_url(url, socket_connect_timeout=_SECONDS, **once) as client:
             client.ping()
-            with suppress(NoPermissionError):  # this user may not ask
+            with suppress(NoPermissionError):  # this user may not call INFO
                 about = client.info()
         yield ok(f"{where} answers: version {about.get('redis_version', 'unknown')}")
     except (RedisError, OSError, ValueError) as error:
         said = " ".join(str(error).split())[:300].rstrip(".") or type(error).__name__
         yield problem(
             f"{where} cannot be asked: {said}",
-            "start it, or correct CLIPSERVE_REDIS_URL. Meanwhile each gateway counts rates alone, and label sets "
-            "that are kept there cannot be read or put",
+            "start it, or correct CLIPSERVE_REDIS_URL. Meanwhile each gateway counts rates by itself, and label "
+            "sets that are stored there cannot be read or put",
         )
     policy = about.get("maxmemory_policy") if about.get("maxmemory") else "noeviction"
     if about and settings.label_set_store == "redis" and (not about["aof_enabled"] or policy != "noeviction"):

@@ -1,4 +1,4 @@
-"""Checks of a server that runs: whether it is ready, and what it serves."""
+"""Checks of a running server: whether it is ready, and what it serves."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from clipserve.commands.doctor.findings import Finding, ok, problem
 
 
 def ready(server: Server) -> Iterator[Finding]:
-    """Whether a clipserve answers there, and says yes."""
+    """Check whether a clipserve answers there, and is ready."""
     try:
         server.result("GET", "/readyz").shaped(StatusShape)
     except Refused as error:
@@ -30,7 +30,7 @@ def ready(server: Server) -> Iterator[Finding]:
 
 
 def models(server: Server) -> Iterator[Finding]:
-    """Its models with their fingerprints."""
+    """Report its models with their fingerprints."""
     try:
         listed = server.result("GET", "/v1/models").shaped(ModelsShape).data
     except ClipserveError as error:

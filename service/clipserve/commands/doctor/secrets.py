@@ -1,4 +1,4 @@
-"""What must not be told: it is not put into a line in the first place, and taken out of every line in the end."""
+"""Keeps secrets out of the report: checks do not write them, and every line is filtered at the end."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ _NESTED = re.compile(
     r'"\w*(?:token|secret|password|redis_url)"\s*:\s*\[?\s*"([^"]+)"', re.IGNORECASE
 )  # in JSON
 _USER_OF_A_URL = re.compile(r"(?<=://)[^/@\s'\"]+(?=@)")
-_SHORTEST = 6  # of what is looked for in lines: a shorter one would take words and numbers apart
+_SHORTEST = 6  # characters of a secret that is replaced: a shorter one would match in words and numbers
 
 
 class Secrets:
-    """The secrets of an environment, and what a user gave beside it."""
+    """The secrets of an environment, and those that the user gave on the command line."""
 
     def __init__(self, environment: Mapping[str, str], *others: str) -> None:
         found = {*others, *_of(environment)}
         self._all = sorted((each for each in found if len(each) >= _SHORTEST), key=len, reverse=True)
 
     def hide(self, value: Any) -> Any:
-        """The same text, or JSON, without them, and without users and passwords of URLs."""
+        """The text, or JSON, without the secrets, and without users and passwords of URLs."""
         if isinstance(value, Mapping):
             return {self.hide(name): self.hide(each) for name, each in value.items()}
         if isinstance(value, list | tuple):
@@ -44,7 +44,7 @@ def _of(environment: Mapping[str, str]) -> Iterator[str]:
         if _NAME.search(name):
             yield from (value, value.strip())
         yield from _NESTED.findall(value)
-        if name.upper() == "CLIPSERVE_OTLP_ENDPOINT":  # some have a token in their paths
+        if name.upper() == "CLIPSERVE_OTLP_ENDPOINT":  # some have a token in the path
             yield value.partition("://")[2]
         if "://" in value:
             yield from _of_url(value)

@@ -21,10 +21,10 @@ _SHOWN = ("grpcio", "numpy", "onnxruntime", "onnxruntime-gpu", "openvino", "pill
 
 
 def settings(context: Context) -> Iterator[Finding]:
-    """Whether every CLIPSERVE_* variable can be used, and is one. Values are not shown: they may be secrets."""
+    """Check whether every CLIPSERVE_* variable is known and valid. Values are not shown: they may be secrets."""
     for fault in context.faults:
         yield problem(
-            fault, "mend it: the service does not start. The checks below take the default in its place"
+            fault, "correct it: the service does not start. The checks below use the default instead"
         )
     for name, hint in unknown_variables(os.environ).items():
         yield warning(f"{name} is no setting, and is ignored", hint)
@@ -34,7 +34,7 @@ def settings(context: Context) -> Iterator[Finding]:
 
 
 def packages(_: Context) -> Iterator[Finding]:
-    """Python and what is installed in its environment."""
+    """Report Python and the packages of its environment."""
     versions = installed()
     shown = ", ".join(f"{name} {versions[name]}" for name in _SHOWN if name in versions)
     yield ok(f"clipserve {__version__}, Python {platform.python_version()}, {platform.platform()}; {shown}")
@@ -54,20 +54,20 @@ def packages(_: Context) -> Iterator[Finding]:
 
 
 def installed() -> dict[str, str]:
-    """Each package in this Python's environment and its version, by name."""
+    """The packages of this Python's environment: name -> version."""
     found = importlib.metadata.distributions()
     return dict(sorted((each.name.lower().replace("_", "-"), each.version) for each in found))
 
 
 def keys(context: Context) -> Iterator[Finding]:
-    """The file of keys: good, and changed by nobody else. Nothing of what is in it is told but the number."""
+    """Check that the file of keys is valid, and that no other user can change it. Shows only the number of keys."""
     path, host = context.settings.keys_file, context.settings.host
     if path is None and is_loopback(host):
         yield ok(f"no keys: anybody on this machine may ask ({host})")
     elif path is None:
         yield warning(
             f"no keys, and it listens on {host}: whoever reaches this address may use it",
-            "set CLIPSERVE_KEYS_FILE (`clipserve keys add NAME`), or put in front what asks who calls",
+            "set CLIPSERVE_KEYS_FILE (`clipserve keys add NAME`), or put an authenticating proxy in front",
         )
     else:
         try:
@@ -82,6 +82,6 @@ def keys(context: Context) -> Iterator[Finding]:
             )
         if path.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH):
             yield warning(
-                f"{path} can be written by others than its owner: whoever can write it can let himself in",
+                f"{path} can be written by other users than its owner, who could add a key of their own",
                 f"chmod go-w {path}",
             )

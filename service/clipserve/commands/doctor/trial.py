@@ -1,7 +1,7 @@
 """`python -m clipserve.commands.doctor.trial QUESTION`: the self-test of an artifact on its real engine.
 
-A program of its own: an engine that crashes, hangs or takes all memory ends this process, and not the doctor. The
-question and the answer, a line on standard output, are JSON.
+A separate program: an engine that crashes, hangs or takes all memory ends this process, not the doctor. The
+question, and the answer, a line on standard output, are JSON.
 """
 
 from __future__ import annotations
@@ -24,11 +24,15 @@ from clipserve.engine.cuda import Accelerator
 from clipserve.errors import ClipError
 from clipserve.settings import ModelSettings
 
-_EVENTS = ("engine_tried", "engine_passed_over", "gpu_not_used")  # why the engine was chosen
+_EVENTS = (
+    "engine_tried",
+    "engine_passed_over",
+    "gpu_not_used",
+)  # events that explain the choice of the engine
 
 
 def tried(folder: Path, settings: ModelSettings) -> dict[str, Any]:
-    """What was chosen, how it agrees with the export, and what was tried besides."""
+    """The chosen engine, its agreement with the export, and the other tried engines."""
     from clipserve.application.served_model import reference_feeds
     from clipserve.wiring.backends import open_engine, uses_gpu
 
@@ -46,7 +50,7 @@ def tried(folder: Path, settings: ModelSettings) -> dict[str, Any]:
     return {
         "engine": engine.name,
         "cuda": on_gpu,
-        "narrower": engine.precision,  # than the artifact's
+        "narrower": engine.precision,  # than the artifact's precision
         "cosine": round(cosine, 6),
         "seconds": round(time.monotonic() - began, 2),
         "tried": "".join(_shown(event) for event in events if event["event"] in _EVENTS),
@@ -59,20 +63,20 @@ def _shown(event: Any) -> str:
 
 
 def main(question: str) -> None:
-    """Print the answer, or {"error": why there is none}. When whoever asked is gone, end."""
+    """Print the answer, or {"error": the reason}. End if the doctor ends."""
     threading.Thread(target=_end_with_the_input, daemon=True).start()
     asked = json.loads(question)
     try:
         answer = tried(Path(asked["folder"]), ModelSettings(**asked["settings"]))
     except (ArtifactError, ClipError) as error:
         answer = {"error": str(error)}
-    except Exception as error:  # the engines' exceptions have no common base but Exception
+    except Exception as error:  # the engines' exceptions have no common base except Exception
         answer = {"error": f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"}
     sys.stdout.write(json.dumps(answer, default=str) + "\n")
 
 
 def _end_with_the_input() -> None:
-    os.read(0, 1)  # not sys.stdin, whose lock would be held at the end of this program
+    os.read(0, 1)  # not sys.stdin, whose lock would be held at the program's end
     os._exit(1)
 
 

@@ -1,4 +1,4 @@
-"""The check of Triton servers: reachable, and serving the artifact that this gateway holds."""
+"""Checks Triton servers: whether they are reachable, and serve the artifact of this gateway."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _REPOSITORY = "write its repository from this artifact: `clipserve models triton
 
 
 def triton(context: Context) -> Iterator[Finding]:
-    """Each server of each model that Triton computes."""
+    """Check each server of each model on Triton."""
     wanted = [each for each in context.models() if each[2].backend == "triton"]
     if not wanted:
         yield ok("nothing to check: no model is computed on Triton")
@@ -95,7 +95,7 @@ async def _asked(server: str, address: Address, manifest: ModelManifest, options
 
 
 async def _self_test(folder: Path, manifest: ModelManifest, options: TritonOptions) -> Finding:
-    """The reference inputs, through the client that the service has."""
+    """Run the self-test through the service's client."""
     from clipserve.application.served_model import reference_feeds
     from clipserve.clip.reference import check
     from clipserve.clip.tokenizer import load_tokenizer

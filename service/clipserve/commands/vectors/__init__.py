@@ -1,1 +1,1 @@
-"""Vectors in files: what is to be embedded, the journal meanwhile, and the finished file."""
+"""Files of vectors: the list of items, the journal of a run, and the finished file."""

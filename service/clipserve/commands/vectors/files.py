@@ -1,4 +1,4 @@
-"""Files of vectors by their suffix: npz needs nothing, parquet needs pyarrow."""
+"""Opens and writes files of vectors by their suffix: npz, or parquet, which needs pyarrow."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def format_of(path: Path) -> ModuleType:
     """The module that reads and writes files of this suffix, with `opened` and `write`.
 
     Raises:
-        VectorFileError: no file of vectors has such a suffix, or what it needs is not installed.
+        VectorFileError: the suffix is unknown, or its package is not installed.
     """
     if path.suffix not in SUFFIXES:
         raise VectorFileError(f"{path}: a file of vectors ends with {' or '.join(SUFFIXES)}.")
@@ -35,20 +35,20 @@ def format_of(path: Path) -> ModuleType:
 
 
 def open_vectors(path: Path) -> AbstractContextManager[OpenFile]:
-    """To be read.
+    """Open a file of vectors for reading.
 
     Raises:
-        VectorFileError: see `format_of`; on entering, it is no file of vectors, or is damaged.
+        VectorFileError: see `format_of`; on entering, it is not a file of vectors, or is damaged.
     """
     opened: AbstractContextManager[OpenFile] = format_of(path).opened(path)
     return opened
 
 
 def write_vectors(path: Path, table: Finished) -> None:
-    """Write the file, then put it in place of one that is there; a crash leaves the old one.
+    """Write the file and replace an existing one atomically.
 
     Raises:
-        OSError: the disk is full, for example.
+        OSError: for example, the disk is full.
     """
     part = path.with_name(f"{path.name}.part")
     try:
@@ -59,7 +59,7 @@ def write_vectors(path: Path, table: Finished) -> None:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
-    with suppress(OSError):  # some file systems cannot do that with a folder
+    with suppress(OSError):  # some file systems cannot sync a folder
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
@@ -68,25 +68,25 @@ def write_vectors(path: Path, table: Finished) -> None:
 
 
 class Found(NamedTuple):
-    """A row, and its cosine to what was asked."""
+    """A row, and its cosine with the query."""
 
     name: str
     cosine: float
 
 
 def facts_of(path: Path) -> Facts:
-    """What is the same for all rows. Raises VectorFileError: it is no file of vectors."""
+    """The facts of a file. Raises VectorFileError: it is not a file of vectors."""
     with open_vectors(path) as file:
         return file.facts
 
 
 def nearest(path: Path, query: Vector, most: int) -> list[Found]:
-    """At most so many rows, the nearest first; of two with the same cosine, that which comes first in the file.
+    """At most `most` rows, nearest first; rows with the same cosine in the order of the file.
 
     `query`: float32 [D], of unit length, as all vectors are.
 
     Raises:
-        VectorFileError: it is no file of vectors, or is damaged.
+        VectorFileError: it is not a file of vectors, or is damaged.
     """
     best: list[Found] = []
     with open_vectors(path) as file:

@@ -1,7 +1,7 @@
-"""What is embedded so far, beside the file that is to be made: a command that was interrupted goes on from there.
+"""The journal of an embedding run, beside the future file, from which an interrupted command resumes.
 
-It is an SQLite database in WAL mode: changes are appended to `.journal-wal` with checksums, and a record that was
-torn when the process was killed is dropped when the journal is opened again. Nothing is held in memory.
+It is an SQLite database in WAL mode: changes are appended to `.journal-wal` with checksums, and opening the journal
+drops a record that was torn when the process was killed. Nothing is held in memory.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ CREATE TABLE rows (
     height INTEGER NOT NULL DEFAULT 0, code TEXT, detail TEXT NOT NULL DEFAULT ''
 );
 CREATE TABLE vectors (id INTEGER PRIMARY KEY, vector BLOB NOT NULL);
-"""  # rows.code: NULL until there is an outcome, then '' or that of an error
-State = Literal["new", "done", "again"]  # `again`: it was named before in this run
+"""  # rows.code: NULL without an outcome, then '' or the code of an error
+State = Literal["new", "done", "again"]  # `again`: a duplicate of this run
 
 
 class Journal:
-    """Open until `close`. One process has it at a time."""
+    """A journal, open until `close`, in one process at a time."""
 
     def __init__(self, out: Path, kind: Kind, served_by: ServedBy, *, restart: bool = False) -> None:
-        """That of an earlier run, or a new one with the rows that `out` has. `restart`: an empty one.
+        """Open the journal of an earlier run, or a new one with the rows of `out`. `restart`: an empty one.
 
         Raises:
-            OtherVectors: the journal, or `out`, has vectors that cannot be compared with those of `served_by`.
+            OtherVectors: the vectors of the journal, or of `out`, cannot be compared with those of `served_by`.
             VectorFileError: one of them cannot be used; the message says why.
         """
         self._path = out.with_name(f"{out.name}.journal")
@@ -64,7 +64,7 @@ class Journal:
             raise
 
     def _begin(self, out: Path | None) -> None:
-        """All of it is one transaction: it was begun wholly, or not at all."""
+        """Begin the journal in one transaction, so completely or not at all."""
         if not self._database.execute("SELECT 1 FROM sqlite_master").fetchone():
             for statement in _SCHEMA.split(";\n")[:-1]:
                 self._database.execute(statement)
@@ -93,9 +93,9 @@ class Journal:
                 self._store(found.lastrowid, vector)
 
     def expect(self, item: Item, position: int) -> tuple[State, int]:
-        """Count an item as one of this run, at this position. `new`: it is to be embedded. Also its number.
+        """Add an item to this run at this position; return its number and its state, `new` if it must be embedded.
 
-        One whose file has changed is new, and so is one that failed.
+        An item whose file has changed is new, and so is one that failed.
         """
         found = self._database.execute(
             "SELECT id, run, size, modified, code FROM rows WHERE key = ?", (item.key,)
@@ -117,7 +117,7 @@ class Journal:
         return ("done" if done else "new"), number
 
     def keep(self, number: int, size: tuple[int, int], vector: Vector) -> None:
-        """The outcome of an item."""
+        """Store the vector of an item."""
         self._embedded += 1
         self._database.execute(
             "UPDATE rows SET width = ?, height = ?, code = '', detail = '' WHERE id = ?", (*size, number)
@@ -125,19 +125,19 @@ class Journal:
         self._store(number, vector)
 
     def fail(self, number: int, code: str, detail: str) -> None:
-        """The outcome of an item that has no vector."""
+        """Store the error of an item."""
         self._database.execute(
             "UPDATE rows SET width = 0, height = 0, code = ?, detail = ? WHERE id = ?", (code, detail, number)
         )
         self._database.execute("DELETE FROM vectors WHERE id = ?", (number,))
 
     def commit(self) -> None:
-        """What is kept so far survives the process."""
+        """Commit, so that the stored outcomes survive a crash."""
         self._database.execute("COMMIT")
         self._database.execute("BEGIN IMMEDIATE")
 
     def finish(self, *, prune: bool) -> Finished:
-        """All rows in order: those that this run has not named, unless `prune`, then its own."""
+        """All rows in order: those of earlier runs alone, unless `prune`, then those of this run."""
         self._database.execute("CREATE TEMP TABLE ordered (place INTEGER PRIMARY KEY, id INTEGER)")
         self._database.execute(
             "INSERT INTO ordered (id) "
@@ -147,13 +147,13 @@ class Journal:
         return Finished(self._database, self._facts, self._run, self._embedded)
 
     def close(self) -> None:
-        """Keep it for the next run."""
+        """Close the journal and keep it for the next run."""
         if self._database.in_transaction:
             self._database.execute("COMMIT")
         self._database.close()
 
     def remove(self) -> None:
-        """There is none any more. Close it first."""
+        """Delete the journal. Close it first."""
         for suffix in _SUFFIXES:
             self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
 

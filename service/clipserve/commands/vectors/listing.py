@@ -1,4 +1,4 @@
-"""What is to be embedded, in an order that depends on the names alone: files in folders, or lines of text."""
+"""Lists the items to embed, files in folders or lines of text, in an order that depends only on the names."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Literal, TextIO
 
 from clipserve.clip.formats import FORMATS
 
-# Of every format that some setting lets a service decode. What is not accepted is told, and not passed over.
+# Every format that a setting can allow. A file that the service refuses is reported, not skipped.
 _OTHER_SUFFIXES = {"JPEG": (".jpg", ".jpe", ".jfif"), "TIFF": (".tif",)}
 SUFFIXES = frozenset(
     suffix for name in FORMATS for suffix in (f".{name.lower()}", *_OTHER_SUFFIXES.get(name, ()))
@@ -22,13 +22,13 @@ Kind = Literal["image", "text"]
 
 @dataclass(frozen=True)
 class Item:
-    """One row to be.
+    """An item to embed: a future row.
 
     Attributes:
-        key: names it in the journal; for an image its path as the file of vectors has it.
+        key: its name in the journal; for an image, its path in the file of vectors.
         path: of an image file, for the system.
-        text: a line, if it is that.
-        size: bytes; `modified`: nanoseconds since 1970. Both 0 for a text, and where the system does not tell them.
+        text: the line of a text.
+        size: bytes; `modified`: nanoseconds since 1970. Both 0 for a text, and if the system does not report them.
     """
 
     key: str
@@ -40,7 +40,7 @@ class Item:
 
 @dataclass(frozen=True)
 class VectorSource:
-    """What is to be embedded. `items`: lists it anew at each call. `countable`: it can be listed twice."""
+    """The items to embed. Each call of `items` lists them again. `countable`: they can be listed twice."""
 
     kind: Kind
     items: Callable[[], Iterator[Item]]
@@ -50,8 +50,8 @@ class VectorSource:
 def images(sources: Iterable[str], root: str | None = None) -> Iterator[Item]:
     """The named files, and in folders all files with a known suffix, without hidden ones, sorted by name.
 
-    A folder that is reached twice, by symbolic links, is taken once. One that cannot be read is an item, which then
-    fails as a file does, and so is a link that leads to itself. `root`: keys are relative to it.
+    A folder that symbolic links reach twice is listed once. An unreadable folder, or a link to itself, becomes an
+    item that fails like a file. `root`: keys are relative to it.
     """
     seen: set[tuple[int, int]] = set()
     for source in sources:
@@ -61,7 +61,7 @@ def images(sources: Iterable[str], root: str | None = None) -> Iterator[Item]:
 
 
 def texts(lines: Iterable[str]) -> Iterator[Item]:
-    """One item a line, without its end; empty lines too, so that the row's number is that of the line."""
+    """One item for each line, without its end; also for empty lines, so that row and line have the same number."""
     for number, line in enumerate(lines):
         text = line.removesuffix("\n").removesuffix("\r")
         yield Item(f"{number}:{text}", text=text)
@@ -73,14 +73,14 @@ def text_of(key: str) -> str:
 
 
 def paths(lines: TextIO) -> Iterator[str]:
-    """One path a line; empty lines are none."""
+    """One path for each line that is not empty."""
     for line in lines:
         if path := line.removesuffix("\n"):
             yield path
 
 
 def shown(path: str) -> str:
-    """A path as text: bytes that are not UTF-8, which names of files may have, as `\\xff`."""
+    """A path as text. Bytes that are not UTF-8 become escapes such as `\\xff`."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
@@ -88,7 +88,7 @@ def _walk(top: str, seen: set[tuple[int, int]]) -> Iterator[str]:
     waiting = [(top, True)]
     while waiting:
         path, is_folder = waiting.pop()
-        with suppress(OSError):  # a folder that cannot be read fails as a file does
+        with suppress(OSError):  # an unreadable folder fails like a file
             if is_folder:
                 waiting += reversed(_entries(path, seen))
                 continue
@@ -96,7 +96,7 @@ def _walk(top: str, seen: set[tuple[int, int]]) -> Iterator[str]:
 
 
 def _entries(folder: str, seen: set[tuple[int, int]]) -> list[tuple[str, bool]]:
-    """(path, whether it is a folder) of what is in it and may be embedded. Raises OSError: it cannot be read."""
+    """(path, is folder) of each entry that may be embedded. Raises OSError: the folder cannot be read."""
     status = os.stat(folder)
     if (status.st_dev, status.st_ino) in seen:
         return []
@@ -110,7 +110,7 @@ def _entries(folder: str, seen: set[tuple[int, int]]) -> list[tuple[str, bool]]:
         try:
             is_folder = entry.is_dir()
             wanted = is_folder or (Path(entry.name).suffix.lower() in SUFFIXES and entry.is_file())
-        except OSError:  # of this entry alone, as of a link that leads to itself: it fails as a file does
+        except OSError:  # only this entry, such as a link to itself: it fails like a file
             is_folder, wanted = False, True
         if wanted:
             found.append((entry.path, is_folder))

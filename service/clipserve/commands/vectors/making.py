@@ -1,4 +1,4 @@
-"""A file of vectors, from its first item to its last, over any number of runs: read, embedded and kept."""
+"""Makes a file of vectors over any number of runs: reads, embeds and stores items."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from clipserve.concurrency import DaemonExecutor
 from clipserve.engine.backend import Vector
 from clipserve.errors import UndecodableImage
 
-_READERS = 4  # threads that read files: one that is slow to come does not hold up the others
-_LISTED = 256  # items that are listed at a time
-_COMMIT_SECONDS = 1.0  # work that a process which is killed has done for nothing
+_READERS = 4  # threads that read files, so that a slow file does not delay the others
+_LISTED = 256  # items listed at a time
+_COMMIT_SECONDS = 1.0  # work that is lost if the process is killed
 _WINDOW_BYTES = 64_000_000
 
-Listed = tuple[int, Item]  # the item's number in the journal
+Listed = tuple[int, Item]  # (number in the journal, item)
 SizedVector = tuple[tuple[int, int], Vector]  # (width, height) of an image as its file has it; float32 [D]
 
 
@@ -46,13 +46,13 @@ async def make_file(
     restart: bool = False,
     prune: bool = False,
 ) -> Finished:
-    """Embed what `out` and its journal do not have yet, then put the finished file in the place of `out`.
+    """Embed the items that `out` and its journal lack, then replace `out` by the finished file.
 
-    When this ends early, what was embedded is in the journal, and the next call goes on. `truncate`: cut
-    texts that are too long. `restart`: from nothing. `prune`: leave out rows that `source` does not name.
+    If this ends early, the journal has the embedded items, and the next call resumes. `truncate`: cut texts that
+    are too long. `restart`: discard earlier vectors. `prune`: drop rows that are not in `source`.
 
     Raises:
-        ClipserveError: the service, or the encoders, fail whatever they are asked.
+        ClipserveError: the service, or the encoders, fail for every item.
         VectorFileError: the journal or `out` cannot be used, or has vectors of another fingerprint or model.
         OSError: the disk is full, for example.
     """
@@ -71,7 +71,7 @@ async def make_file(
 
 
 def _count(source: VectorSource, shown: Shown) -> None:
-    """How many items there are, while the first are embedded."""
+    """Count the items while the first are embedded."""
     total = 0
     for _ in source.items():
         if shown.ended:
@@ -83,10 +83,10 @@ def _count(source: VectorSource, shown: Shown) -> None:
 async def _embed(
     journal: Journal, clip: AsyncMethods, items: Iterator[Item], shown: Shown, *, truncate: bool
 ) -> None:
-    """Embed what the journal does not have yet. What is done when it ends early is kept."""
+    """Embed the items that the journal lacks. Finished items are stored even if this ends early."""
     window = Window(4 * clip.in_flight, _WINDOW_BYTES)
     committed = time.monotonic()
-    # Of no thread that waits for a file, a pipe or a disk, the end of the command waits.
+    # Daemon threads: the command's end waits for no thread that reads a file, a pipe or a disk.
     with DaemonExecutor(_READERS, "read") as readers, DaemonExecutor(1, "list") as lister:
         worker = _Worker(clip, readers, truncate)
         listed = _listed(journal, items, shown, lister)
@@ -119,12 +119,12 @@ async def _listed(
                 yield number, item
             else:
                 shown.advance(kept=state == "done")
-        await asyncio.sleep(0)  # a long journal of what is done keeps nobody waiting
+        await asyncio.sleep(0)  # a long list of finished items does not block the loop
 
 
 @dataclass(frozen=True)
 class _Worker:
-    """One item to its outcome."""
+    """Brings items to their outcome, one at a time."""
 
     clip: AsyncMethods
     readers: Executor
@@ -149,7 +149,7 @@ class _Worker:
         return size_of(image), vector
 
     async def _see_whether_others_work(self, item: Item, error: ItemFailed) -> None:
-        """An error of an encoder is the item's own only if the same encoder does what is known to be good."""
+        """Blame an encoder's error on the item only if the same encoder succeeds with a known good item."""
         try:
             if item.text is not None:
                 await self.clip.embed_text("a cat", truncate=True)
@@ -160,11 +160,11 @@ class _Worker:
 
 
 def size_of(image: bytes) -> tuple[int, int]:
-    """(width, height) in pixels, as the file has it. Raises ItemFailed: it has no header."""
+    """(width, height) in pixels from the header. Raises ItemFailed: there is no valid header."""
     try:
         with Image.open(io.BytesIO(image), formats=[sniff(image, FORMATS)]) as opened:
             return opened.size
-    except Exception:  # of a decoder, as in clipserve.clip.images: the service says that it is an image
+    except Exception:  # from a decoder, as in clipserve.clip.images; the service accepted the image
         raise ItemFailed("the service embeds it, but it has no header.", UndecodableImage.code) from None
 
 

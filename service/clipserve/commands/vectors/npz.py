@@ -1,4 +1,4 @@
-"""Files of vectors as NumPy's .npz: arrays that `numpy.load` reads without pickle.
+"""Reads and writes files of vectors as NumPy's .npz: arrays that `numpy.load` reads without pickle.
 
     path         <U [N]           or text: what was embedded
     size         int32 [N, 2]     width, height in pixels; zeros for a text, and where there is no vector
@@ -11,7 +11,7 @@
     fingerprint  <U []            of all vectors
     model        <U []
 
-The same rows give the same bytes: the entries have a fixed time. An array is written, and read, a piece at a time.
+The same rows give the same bytes: entries have a fixed time. Arrays are written and read in pieces.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ import numpy.typing as npt
 
 from clipserve.commands.vectors.rows import CHUNK, Columns, Facts, Finished, OpenFile, VectorFileError
 
-_TIME = (1980, 1, 1, 0, 0, 0)  # the first that a zip file knows
+_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest in a zip file
 Chunks = Iterable[npt.NDArray[Any] | bytes]
 
 
@@ -61,7 +61,7 @@ def write(file: BinaryIO, table: Finished) -> None:
 
 
 def _text(lengths: Iterable[int]) -> str:
-    """The type of texts of so many characters."""
+    """The dtype of texts of so many characters."""
     return f"<U{max(lengths, default=0) or 1}"
 
 
@@ -74,7 +74,7 @@ def _array(rows: list[tuple[Any, ...]], kind: str) -> npt.NDArray[Any]:
 def _put(archive: zipfile.ZipFile, name: str, kind: str, shape: tuple[int, ...], chunks: Chunks) -> None:
     entry = zipfile.ZipInfo(f"{name}.npy", _TIME)
     entry.create_system = 3  # the same bytes on every system
-    # Texts have the length of the longest: most of them are zeros. Vectors do not become smaller.
+    # Texts are padded to the longest with zeros, which compress well. Vectors do not compress.
     entry.compress_type = zipfile.ZIP_DEFLATED if kind.startswith("<U") else zipfile.ZIP_STORED
     header = {"descr": kind, "fortran_order": False, "shape": shape}
     with archive.open(entry, "w", force_zip64=True) as stream:
@@ -85,7 +85,7 @@ def _put(archive: zipfile.ZipFile, name: str, kind: str, shape: tuple[int, ...],
 
 @contextmanager
 def opened(path: Path) -> Iterator[OpenFile]:
-    """To be read.
+    """Open a file for reading.
 
     Raises:
         VectorFileError: it is not a file that `write` has written, or is damaged.
@@ -119,7 +119,7 @@ def _batches(archive: zipfile.ZipFile, name: str) -> Iterator[Columns]:
 
 
 def _pieces(archive: zipfile.ZipFile, name: str) -> Iterator[npt.NDArray[Any]]:
-    """So many rows at a time; an array without dimensions is one row."""
+    """The rows in pieces; an array without dimensions is one row."""
     with archive.open(f"{name}.npy") as stream:
         kind, shape = _read_header(stream)
         count, *inner = shape or (1,)

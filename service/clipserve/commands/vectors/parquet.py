@@ -1,7 +1,7 @@
-"""Files of vectors as Parquet, by pyarrow, which the extra `parquet` installs.
+"""Reads and writes files of vectors as Parquet, with pyarrow, which the extra `parquet` installs.
 
-Columns `path` or `text`, `width`, `height`, `vector` (float32 [D], null where there is none), `error` and `detail`
-(null where there is a vector), `bytes`, `modified`; `fingerprint` and `model` in the schema's metadata.
+Columns `path` or `text`, `width`, `height`, `vector` (float32 [D], null without a vector), `error` and `detail`
+(null with a vector), `bytes`, `modified`; `fingerprint` and `model` in the schema's metadata.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def write(file: BinaryIO, table: Finished) -> None:
 
 @contextmanager
 def opened(path: Path) -> Iterator[OpenFile]:
-    """To be read.
+    """Open a file for reading.
 
     Raises:
         VectorFileError: it is not a file that `write` has written, or is damaged.

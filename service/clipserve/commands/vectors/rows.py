@@ -1,4 +1,4 @@
-"""What a file of vectors holds, whatever its format."""
+"""The contents of a file of vectors, for every format."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import numpy.typing as npt
 
 from clipserve.commands.vectors.listing import Kind, text_of
 
-if TYPE_CHECKING:  # loaded when a command writes a file
+if TYPE_CHECKING:  # imported when a command writes a file
     import sqlite3
 
-CHUNK = 1_024  # rows that are in memory at a time
+CHUNK = 1_024  # rows in memory at a time
 _SHOWN_FAILURES = 20
 
 
@@ -23,11 +23,11 @@ class VectorFileError(Exception):
 
 
 class OtherVectors(VectorFileError):
-    """Its vectors cannot be compared with those of the model."""
+    """The file's vectors cannot be compared with those of the model."""
 
 
 class Facts(NamedTuple):
-    """What is the same for all rows of a file."""
+    """The facts that hold for all rows of a file."""
 
     kind: Kind
     model: str
@@ -36,14 +36,14 @@ class Facts(NamedTuple):
 
 
 class Columns(NamedTuple):
-    """So many rows, column by column.
+    """Some rows, as columns.
 
     Attributes:
-        names: the path of an image, or the text.
+        names: paths of images, or texts.
         sizes: (width, height) of an image in pixels.
-        vectors: float32 [n, D]; zeros in a row that has failed.
-        codes, details: why a row has failed; "" where it has a vector.
-        bytes, modified: of its file, the latter in nanoseconds since 1970.
+        vectors: float32 [n, D]; zeros in a failed row.
+        codes, details: the error of a failed row, else "".
+        bytes, modified: of the file, the latter in nanoseconds since 1970.
     """
 
     names: Sequence[str]
@@ -56,19 +56,19 @@ class Columns(NamedTuple):
 
 
 class OpenFile(NamedTuple):
-    """A file of vectors that is open to be read: all its rows, in order."""
+    """A file of vectors, open for reading: all its rows, in order."""
 
     facts: Facts
     batches: Iterator[Columns]
 
 
 class Finished:
-    """The rows of a file that is to be written, read again for each array, a piece at a time.
+    """The rows of a file to write, read again in pieces for each array.
 
     Attributes:
-        count: rows; `failed`: of these, without a vector; `others`: not named by this run, from an earlier one.
-        embedded: by this run, without those that have failed.
-        failures: the first that have failed: name, code, detail.
+        count: rows; `failed`: those without a vector; `others`: those of earlier runs that are not in this one.
+        embedded: rows that this run has embedded.
+        failures: name, code and detail of the first failed rows.
     """
 
     def __init__(self, database: sqlite3.Connection, facts: Facts, run: int, embedded: int) -> None:
@@ -82,7 +82,7 @@ class Finished:
         self.failures = [(self.name(key), code, detail) for key, code, detail in first]
 
     def chunks(self, columns: str, where: str = "true") -> Iterator[list[tuple[Any, ...]]]:
-        """These columns of `rows` (and `vector`, `place`), so many rows at a time, in order."""
+        """These columns of `rows` (and `vector`, `place`), in pieces, in order."""
         query = (
             f"SELECT {columns} FROM ordered CROSS JOIN rows USING (id) LEFT JOIN vectors USING (id) WHERE {where} "  # noqa: S608
             "ORDER BY place"
@@ -92,7 +92,7 @@ class Finished:
                 yield rows
 
     def name(self, key: str) -> str:
-        """What the file calls a row."""
+        """The name of a row in the file: its path or its text."""
         return text_of(key) if self.facts.kind == "text" else key
 
     def _one(self, query: str, *values: int) -> tuple[int, ...]:
