@@ -11,9 +11,9 @@ _HOMES = {"AsyncClient": "remote", "Client": "remote", "Clip": "clip", "Clipserv
 
 
 def __getattr__(name: str) -> object:
-    """The Python API, when it is asked for: every command imports this package, and few need an HTTP client.
+    """Import the Python API on first use: every command imports this package, and few need an HTTP client.
 
-    `__init__.pyi` says the same to mypy and to editors.
+    `__init__.pyi` has the same for mypy and editors.
     """
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

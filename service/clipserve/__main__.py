@@ -1,4 +1,4 @@
-"""The command `clipserve`, also as `python -m clipserve`; without a command of its own it serves until a signal."""
+"""The command `clipserve`, also `python -m clipserve`. Without a subcommand it serves until a signal."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import typer
 from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
-# NumPy's BLAS is asked for small products only: the scores of some labels. A second thread makes them no
-# faster, and waits for more in a busy loop of 50 ms, in which an encoder lacks a core. Read when NumPy is first
-# imported, which comes after this; a program that imports clipserve has products of its own.
+# NumPy's BLAS computes only small products here: the scores of some labels. A second thread makes them no faster,
+# and waits for more in a busy loop of 50 ms that takes a core from an encoder. NumPy reads this when it is first
+# imported, after this line; not set by the package, because programs that import it have products of their own.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from clipserve.access.key_file import KeyFileError
@@ -36,12 +36,12 @@ from clipserve.telemetry.tracing import TracingUnavailable
 from clipserve.wiring.listening import CannotListen
 from clipserve.wiring.model_names import with_folders
 
-# Why a start may be impossible: each is told in one line.
+# Reasons why a start fails, each shown as one line.
 _START_FAULTS = (ArtifactError, CannotListen, ClipError, KeyFileError, TracingUnavailable)
 
 
 class _Commands(TyperGroup):
-    """A word that is wrongly used may be the name of a file: it is shown as others are."""
+    """An invalid word may be the name of a file: it is escaped like others."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         with _visible_errors():
@@ -112,7 +112,7 @@ def serve(model: Model = None) -> None:
         raise typer.Exit(2)
     for name, hint in unknown_variables(os.environ).items():
         logger.warning("unknown_setting", variable=name, hint=hint)
-    from clipserve.wiring.serve import serve as run  # loads what other commands do without
+    from clipserve.wiring.serve import serve as run  # loads modules that other commands do not need
 
     try:
         run(with_folders(chosen))

@@ -1,4 +1,4 @@
-"""Ways to wait, and not to wait, that the standard library does not have."""
+"""Concurrency that the standard library lacks: tasks, threads, and errors without reference cycles."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ Ts = TypeVarTuple("Ts")
 
 _logger: Any = structlog.get_logger("clipserve")
 
-_AGAIN_SECONDS = 1.0  # after a loop has failed
-_WELL_SECONDS = 5.0  # a loop that has run for so long since then is well again
-_failed: set[object] = set()  # loops that are not
+_AGAIN_SECONDS = 1.0  # pause after a loop has failed
+_WELL_SECONDS = 5.0  # a loop that has run for so long after a failure counts as well
+_failed: set[object] = set()  # loops that have failed lately
 
 
 def clears_frame(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
-    """For a function that awaits a task or a future which it has a name for.
+    """Decorate a function that awaits a task or a future in one of its variables.
 
-    An error's traceback holds the frames that it came through, and these hold what they worked on, such as bodies
-    and pixels. A frame that also holds the task or the future with the error forms a cycle with it, and all of it
-    would stay in memory until the garbage collector runs. So an error leaves this function with its line, and
-    without its variables.
+    The traceback of an error holds the frames that it passed, and these hold their variables, such as bodies and
+    pixels. A frame that also holds the task or future with the error forms a reference cycle, which stays in memory
+    until the garbage collector runs. So this clears the variables of the function's frame when an error leaves it;
+    the line stays in the traceback.
     """
 
     @functools.wraps(function)
@@ -47,15 +47,15 @@ def clears_frame(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, C
 
 
 def loops_are_well() -> bool:
-    """Whether no loop of `kept_running` has failed in the last seconds. /readyz asks."""
+    """Whether no loop of `kept_running` has failed in the last seconds. /readyz uses it."""
     return not _failed
 
 
 def kept_running(name: str, loop: Callable[[], Coroutine[Any, Any, None]]) -> asyncio.Task[None]:
-    """A task in which `loop` runs until it returns or the task is cancelled.
+    """A task that runs `loop` until it returns or the task is cancelled.
 
-    If it fails that is logged, it begins anew after a second, and until it has run for a while `loops_are_well` is
-    false.
+    A failure is logged, and the loop restarts after a second. `loops_are_well` is false until it has run for a
+    while.
     """
     return asyncio.create_task(_keep_running(name, loop), name=name)
 
@@ -68,7 +68,7 @@ async def _keep_running(name: str, loop: Callable[[], Coroutine[Any, Any, None]]
             try:
                 await loop()
                 return
-            except Exception:  # whatever a loop raises: nobody waits for its task, so it would end in silence
+            except Exception:  # any error: nobody awaits its task, so the loop would end silently
                 _failed.add(this)
                 _logger.exception("loop_failed", loop=name, again_in_seconds=_AGAIN_SECONDS)
             finally:
@@ -80,9 +80,9 @@ async def _keep_running(name: str, loop: Callable[[], Coroutine[Any, Any, None]]
 
 @clears_frame
 async def together(coroutines: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """Run side by side; the first error ends the others and is raised as it is.
+    """Run concurrently. The first error cancels the others and is raised unwrapped.
 
-    Not a TaskGroup: in Python 3.11 its errors make cycles themselves.
+    Not a TaskGroup: in Python 3.11 its errors form reference cycles.
     """
     first, *others = coroutines
     if not others:
@@ -98,7 +98,7 @@ async def together(coroutines: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
 
 
 async def ended(tasks: list[asyncio.Task[None]]) -> None:
-    """Cancel them, and wait for their end. The list is empty then: see `clears_frame`."""
+    """Cancel the tasks and wait for their end. Empties the list: see `clears_frame`."""
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
@@ -106,35 +106,35 @@ async def ended(tasks: list[asyncio.Task[None]]) -> None:
 
 
 async def both(first: Coroutine[Any, Any, T], second: Coroutine[Any, Any, U]) -> tuple[T, U]:
-    """`together`, of two that give different things."""
+    """`together` for two awaitables of different types."""
     coroutines: list[Coroutine[Any, Any, Any]] = [first, second]
     one, two = await together(coroutines)
     return one, two
 
 
 class SideThread:
-    """One thread for what computes on a caller's data in Python: parsing, tokenizing, ranking, rendering.
+    """One thread for Python code that computes on a caller's data: parsing, tokenizing, ranking, rendering.
 
-    One, because such calls hold the interpreter's lock, so that two side by side take twice as long each; because
-    each may hold copies of a body; and because calls in one queue take turns. Nobody waits there for images to be
-    decoded. Whoever calls keeps each call below a tenth of a second.
+    One, because such calls hold the GIL, so that two at a time take twice as long each; because each may hold
+    copies of a body; and because calls in one queue take turns. No call here waits for images to be decoded. The
+    caller keeps each call below a tenth of a second.
     """
 
     def __init__(self, executor: Executor) -> None:
-        """`executor`: of one thread, at the event loop's own priority, because the loop waits for the lock too."""
+        """`executor`: of one thread, at the event loop's priority, because the loop also waits for the GIL."""
         self._executor = executor
 
     async def call(self, function: Callable[[*Ts], T], *args: *Ts, short: bool) -> T:
-        """Its result or error. A call that is `short` runs here: to wake a thread takes 50 microseconds."""
+        """Call `function` in the thread. A `short` call runs here: waking a thread takes 50 microseconds."""
         if short:
             return function(*args)
         return await asyncio.get_running_loop().run_in_executor(self._executor, function, *args)
 
 
 class DaemonExecutor(Executor):
-    """Threads for work that cannot be interrupted: nobody waits for them, and not the end of the process either.
+    """Daemon threads for work that cannot be interrupted: not even the end of the process waits for them.
 
-    A ThreadPoolExecutor is joined when it is shut down, and again by the interpreter as it exits.
+    A ThreadPoolExecutor is joined at its shutdown, and again at the interpreter's exit.
     """
 
     def __init__(self, threads: int, name: str, initializer: Callable[[], object] = object) -> None:
@@ -148,7 +148,7 @@ class DaemonExecutor(Executor):
             ).start()
 
     def submit(self, job: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Do it in the next free thread."""
+        """Run `job` in the next free thread."""
         if self._ended:
             raise RuntimeError("the threads have been told to end.")
         future: Future[T] = Future()
@@ -156,7 +156,7 @@ class DaemonExecutor(Executor):
         return future
 
     def shutdown(self, wait: bool = False, *, cancel_futures: bool = True) -> None:  # noqa: ARG002
-        """End each thread when its job has ended; jobs that have not begun are cancelled. It never waits."""
+        """Cancel queued jobs, and end each thread after its present job. Never blocks."""
         if self._ended:
             return
         self._ended = True
@@ -170,7 +170,7 @@ class DaemonExecutor(Executor):
         initializer()
         while taken := self._jobs.get():
             _do(*taken)
-            del taken  # or an idle thread would keep the last body and its pixels
+            del taken  # else an idle thread would keep the last body and its pixels
 
 
 def _do(future: Future[T], job: Callable[[], T]) -> None:
@@ -178,8 +178,8 @@ def _do(future: Future[T], job: Callable[[], T]) -> None:
         return
     try:
         result = job()
-    except BaseException as error:  # the future's, whatever it is
+    except BaseException as error:  # any error belongs to the future
         future.set_exception(error)
-        del future, job  # or this frame and the future would hold each other: `clears_frame`
+        del future, job  # else this frame and the future would hold each other: `clears_frame`
     else:
         future.set_result(result)

@@ -18,17 +18,17 @@ def usable_cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
 
 
 def affinity() -> int:
-    """The cores that this process may run on; where the system does not say, all that there are."""
+    """The cores that this process may run on; all cores if the system does not say."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def cpu_quota(cgroup: Path = Path("/sys/fs/cgroup")) -> float | None:
-    """The cores that the cgroup (v2, else v1) may use on average; None: as many as there are."""
+    """The cores that the cgroup (v2, else v1) may use on average; None: no quota."""
     return _quota_v2(cgroup) or _quota_v1(cgroup)
 
 
 def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
-    """What the first core is and can: its model and its features, as the system tells them."""
+    """The model and the features of the first core, as the system reports them."""
     try:
         first = cpuinfo.read_text("utf-8", "replace").split("\n\n")[0]
     except OSError:

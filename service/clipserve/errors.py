@@ -1,40 +1,40 @@
-"""Everything that can go wrong, in the words of the core.
+"""All errors that the fronts render.
 
     ClipError
-    ├── InvalidInput              the caller can mend it
+    ├── InvalidInput              the caller can correct it
     │   ├── UndecodableImage        the bytes are not the image they claim to be
-    │   │   └── ImageNotFetched       the URL of an image leads nowhere that this service fetches from
-    │   ├── UnsupportedFormat       an image format that is unknown or not switched on
-    │   ├── UnsupportedMediaType    a request that is in none of the forms that the front reads
+    │   │   └── ImageNotFetched       the URL of an image cannot be fetched, or may not
+    │   ├── UnsupportedFormat       an image format that is unknown or off
+    │   ├── UnsupportedMediaType    a request of a content type that the front does not read
     │   ├── ImageTooLarge           pixels, sides, scans, metadata, memory or time over the limit
     │   ├── TextTooLong             more characters or tokens than the limit
     │   ├── TooMany                 more images, pixels, texts, labels or templates than the limit
-    │   ├── BadPromptTemplate       an unknown template set; a template there twice, or with no slot or too many
+    │   ├── BadPromptTemplate       an unknown template set; a template twice, without a slot, or with too many
     │   ├── MisdirectedRequest      a request for a host that is not this service
     │   ├── MalformedRequest        bytes that are not a request of the front's protocol
-    │   ├── HeadersTooLarge         more bytes or fields before the body, or behind it, than the limit
+    │   ├── HeadersTooLarge         more bytes or fields before or after the body than the limit
     │   ├── HeadersTooSlow          the headers did not arrive in time
     │   ├── BodyTooLarge            more bytes in the request body, or in its JSON, than the limit
     │   └── BodyTooSlow             the request body did not arrive in time
     ├── UnknownModel              no such model is served
     ├── UnknownTemplateSet        no such template set
     ├── UnknownLabelSet           no such label set, or not in this version
-    ├── LabelSetReadOnly          the label set comes from a file, which alone can change it
+    ├── LabelSetReadOnly          the label set comes from a file; only that file can change it
     ├── LabelSetNotReady          the label set is still being built; carries `retry_after`
-    ├── LabelSetFailed            the label set cannot be built: somebody must put it again
+    ├── LabelSetFailed            the label set cannot be built until it is put again
     ├── StoreUnavailable          label sets cannot be read or changed now
-    ├── WrongFingerprint          the model makes other vectors than those that the caller expects
-    ├── Unauthenticated           no key, or none that is known
-    ├── PermissionDenied          the key is known, and not for this
+    ├── WrongFingerprint          the model's fingerprint is not the one that the caller expects
+    ├── Unauthenticated           no key, or an unknown one
+    ├── PermissionDenied          the key lacks the scope
     ├── TooManyConnections        no room for another connection
     ├── Overloaded                the work queued now does not fit in the deadline; carries `retry_after`
     │   └── RateLimited             the key has used up its rate; carries `retry_after` too
     ├── DeadlineExceeded          the answer was not ready in time
     ├── BackendUnavailable        the encoders are not ready, or cannot be reached
-    └── BackendFailed             the encoders answered with an error, or with something impossible
+    └── BackendFailed             the encoders returned an error, or invalid vectors
 
-An error names what was wrong, and where it applies the limit and the actual value. It carries no status
-code: each front has one table that translates errors, and nothing else does.
+An error says what was wrong, and has the limit and the actual value if they apply. It has no status code: only the
+table of each front translates errors.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from typing import ClassVar, Self, TypeVar
 
 T = TypeVar("T")
 
-_MOST_CHARS = 2_000  # of a detail: what it repeats of a request may be of any length
+_MOST_CHARS = 2_000  # of a detail: text of a request that it repeats may have any length
 _SMALLEST, _LARGEST = -(2**63), 2**63 - 1
 
 
@@ -55,9 +55,9 @@ class ClipError(Exception):
     Attributes:
         detail: one sentence for the caller; no paths, no text of other exceptions.
         limit: the limit that was exceeded, in the unit that `detail` names.
-        actual: the value that exceeded it, in the same unit; None where no front could write it, such as 1e400.
-        index: the position in the request of the image, text or label that is meant.
-        retry_after: seconds after which it is worth to ask again; None: that is not known.
+        actual: the value that exceeded it, in the same unit; None if no front can write it, such as 1e400.
+        index: the position in the request of the image, text or label that the error is about.
+        retry_after: seconds until a retry may succeed; None: unknown.
     """
 
     code: ClassVar[str] = "internal_error"
@@ -79,31 +79,31 @@ class ClipError(Exception):
 
     @property
     def figures(self) -> dict[str, float]:
-        """`limit`, `actual` and `index`, those that it has."""
+        """`limit`, `actual` and `index`, without those that are None."""
         figures = {"limit": self.limit, "actual": self.actual, "index": self.index}
         return {name: figure for name, figure in figures.items() if figure is not None}
 
     def at(self, index: int) -> Self:
-        """The same error, of the item at this position. A copy: requests that share work share its error."""
+        """A copy with this position, because requests that share work share its error."""
         own = self.__class__.__new__(self.__class__, *self.args)
         own.__dict__.update(self.__dict__, index=index)
         return own
 
 
 def of_nearest(kind: type[ClipError], table: Mapping[type[ClipError], T], default: T) -> T:
-    """What a table has for this class, or else for the nearest of its ancestors."""
+    """The table's value for this class, or for its nearest ancestor."""
     return next((table[ancestor] for ancestor in kind.__mro__ if ancestor in table), default)
 
 
 def _text(detail: str) -> str:
-    """As every front can write it: without lone surrogates, and not longer than it is read."""
+    """A text that every front can write: without lone surrogates, and not too long."""
     if len(detail) > _MOST_CHARS:
         detail = detail[:_MOST_CHARS] + "..."
     return detail.encode("utf-8", "replace").decode()
 
 
 def _number(value: float | None) -> float | None:
-    """As every front can write it: an integer of 64 bits, or a number that is finite; None: it is neither."""
+    """A number that every front can write: a 64-bit integer or a finite float; else None."""
     if value is None or (isinstance(value, int) and _SMALLEST <= value <= _LARGEST):
         return value
     try:
@@ -194,7 +194,7 @@ class LabelSetNotReady(ClipError):
     retry_after: float
 
     def __init__(self, detail: str, *, retry_after: float) -> None:
-        """`retry_after`: seconds until it is expected to be built."""
+        """`retry_after`: expected seconds until it is built."""
         super().__init__(detail)
         self.retry_after = retry_after
 
@@ -228,7 +228,7 @@ class Overloaded(ClipError):
     retry_after: float
 
     def __init__(self, detail: str, *, retry_after: float) -> None:
-        """`retry_after`: seconds until there is expected to be room, as measured."""
+        """`retry_after`: seconds until there is room, as estimated from measurements."""
         super().__init__(detail)
         self.retry_after = retry_after
 
@@ -249,9 +249,9 @@ class BackendFailed(ClipError):
     code = "backend_failed"
 
 
-# Codes of refusals: there is nothing wrong with the request, nor with the service, and later it may be answered.
+# Codes of refusals: neither the request nor the service is at fault, and a retry may succeed.
 REFUSALS = frozenset(kind.code for kind in (TooManyConnections, Overloaded, RateLimited, LabelSetNotReady))
-# Codes of failures: the request was good, and the service did not answer it.
+# Codes of failures: the request was valid, and the service could not answer it.
 FAILURES = frozenset(
     kind.code for kind in (ClipError, StoreUnavailable, DeadlineExceeded, BackendUnavailable, BackendFailed)
 )

@@ -1,12 +1,12 @@
-"""Which of the threads that share a core runs first: the event loop, then those that compute.
+"""Sets the scheduling of threads that share a core: the event loop first, then threads that compute.
 
-Without it a refusal waits until encoders and decoders have used up their turns.
+Without it a refusal waits until encoders and decoders have used up their time slices.
 
-How it works. Since Linux 6.12 a thread may choose the length of its turns (sched_setattr(2)), and one that wakes
-takes the core of a thread with longer ones at once, as long as it has had no more than its share (EEVDF). So the
-event loop has the shortest turns that there are, and what computes keeps its share of the cores beside other
-programs. On an older Linux what computes has a higher nice value, which lets other programs of the same session go
-first too. No other system has priorities of threads.
+How it works. Since Linux 6.12 a thread may choose the length of its slices (sched_setattr(2)). A thread that wakes
+preempts one with longer slices at once, unless it has had more than its share (EEVDF). So the event loop has the
+shortest slices, and computing threads keep their share of the cores beside other programs. On an older Linux,
+computing threads have a higher nice value, which also gives other programs of the same session priority. Other
+systems have no priorities of threads.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ import platform
 import sys
 import threading
 
-_TURN = 100_000  # nanoseconds; the kernel takes none that is shorter
-# Added to a thread's nice value: a thread of 0 gets three times the time of one of 5. Values go from -20 to 19, and
-# the lower comes first.
+_TURN = 100_000  # nanoseconds; the kernel's minimum
+# Added to a thread's nice value: a thread of 0 gets three times the time of one of 5. Values are -20 to 19, lower
+# ones first.
 _COMPUTING = 5
 _NUMBERS = {"x86_64": (314, 315), "aarch64": (274, 275)}  # of sched_setattr and sched_getattr
 
 
 class _Attributes(ctypes.Structure):
-    """struct sched_attr of <linux/sched/types.h>, as its first version has it."""
+    """The first version of struct sched_attr of <linux/sched/types.h>."""
 
     _fields_ = (
         ("size", ctypes.c_uint32),
@@ -33,29 +33,29 @@ class _Attributes(ctypes.Structure):
         ("flags", ctypes.c_uint64),
         ("nice", ctypes.c_int32),
         ("priority", ctypes.c_uint32),
-        ("runtime", ctypes.c_uint64),  # the length of a turn; 0 where the kernel knows none
+        ("runtime", ctypes.c_uint64),  # the length of a slice; 0 on older kernels
         ("deadline", ctypes.c_uint64),
         ("period", ctypes.c_uint64),
     )
 
 
 def come_first() -> None:
-    """Called in the thread of an event loop. Threads and processes that it starts inherit it."""
+    """Give this thread, an event loop's, the shortest slices. Threads and processes that it starts inherit them."""
     _take_turns(_TURN)
 
 
 def yield_to_event_loop() -> None:
-    """Called in a thread that computes. Threads that it starts, onnxruntime's among them, inherit it."""
+    """Let the event loop preempt this thread, which computes. Threads that it starts inherit that."""
     if sys.platform != "linux" or _take_turns(0):  # 0: of the usual length
         return
     thread = threading.get_native_id()
-    # Every process may raise the nice value of its own; to lower it needs a privilege.
+    # Every process may raise its nice value; lowering it needs a privilege.
     nice = os.getpriority(os.PRIO_PROCESS, thread)
     os.setpriority(os.PRIO_PROCESS, thread, min(nice + _COMPUTING, 19))
 
 
 def _take_turns(nanoseconds: int) -> bool:
-    """Whether this thread has turns of that length now."""
+    """Set the length of this thread's slices; return whether it is set."""
     numbers = _NUMBERS.get(platform.machine())
     if sys.platform != "linux" or numbers is None:
         return False

@@ -122,7 +122,7 @@ def card(
         typer.Option(help="report.json of an evaluation of this model.", exists=True, dir_okay=False),
     ] = None,
 ) -> None:
-    """Print a model card in Markdown: what an artifact says of itself, and how right it was found to be."""
+    """Print a model card in Markdown: the facts of an artifact, and its accuracy in an evaluation."""
     from clipserve_models.card import card as written
 
     for line in written(folder, evaluation).splitlines():

@@ -1,9 +1,9 @@
-"""An HTTP/1.1 server for ASGI applications, with bounds on bytes and on time. It knows nothing of CLIP.
+"""An HTTP/1.1 server for ASGI applications, with limits of bytes and time. It knows nothing of CLIP.
 
-server       uvicorn's listener and its end, around our connections
-connections  all of them: how many there may be, and which one makes room for another
-connection   one of them: bytes in, requests out, each phase in its time
-cycle        one request and its answer, as ASGI sees them
-requests     bytes -> a request, by httptools, bounded
+server       uvicorn's listener and shutdown, around our connections
+connections  all connections: their limit, and which one is closed for a new one
+connection   one connection: bytes in, requests out, with a timeout for each phase
+cycle        one request and its answer, in ASGI
+requests     bytes -> a request, by httptools, with limits
 answers      an answer -> bytes
 """

@@ -1,4 +1,4 @@
-"""HTTP/1.1 on the wire: one answer into bytes; and the answers that no application gives."""
+"""Writes HTTP/1.1 answers as bytes, and answers connections without a request for the application."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from clipserve.telemetry.log import logger
 from clipserve.telemetry.metrics import Metrics
 
 Headers = Iterable[tuple[bytes, bytes]]
-# An error and the id of the request -> a word for metrics and logs, and the answer.
+# (error, request id) -> (outcome for metrics and logs, answer).
 Render = Callable[[Exception, str], tuple[str, Response]]
 Refuse = Callable[[ClipError, float, Headers], bytes]  # the last arguments of `refusal`
 
@@ -27,9 +27,9 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 def refusal(
     render: Render, metrics: Metrics, error: ClipError, seconds: float, default_headers: Headers
 ) -> bytes:
-    """The whole answer where there is no request for the application, the last of its connection.
+    """The whole answer to a connection without a request for the application, whose last answer it is.
 
-    It is counted and logged. `seconds`: what the client has taken so far.
+    It is counted and logged. `seconds`: the time since the connection's phase began.
     """
     request_id = uuid.uuid4().hex
     outcome, response = render(error, request_id)
@@ -41,7 +41,7 @@ def refusal(
 
 
 def answer_head(status: int, headers: Headers, *, keep_alive: bool, chunked: bool) -> bytes:
-    """The status line and the headers, to the empty line. `headers`: without a Connection."""
+    """The status line and the headers, with the empty line. `headers`: without Connection."""
     lines = [_STATUS_LINES[status]]
     for name, value in headers:
         lines += name, b": ", value, b"\r\n"

@@ -1,22 +1,23 @@
-"""One connection of a client: bytes in, requests out, one after the other; bounded in bytes and in time.
+"""One connection: reads bytes and handles requests one after the other, with limits of bytes and time.
 
-How it works. The phases, and what leads from one to the next:
+How it works. The phases, and the events between them:
 
            first byte           last byte            answer written          answer taken
     IDLE ------------> READING ----------> WORKING ----------------> FLUSHING ------------> IDLE, or closed
 
-From the end of its head to the end of WORKING a request is in the hands of the application (`Cycle`). It may answer
-before it has read the body, with 413, say. The rest of the body is then read and dropped for a moment: closing at
-once would make the client's system forget the answer that it has not yet read.
+From the end of its head to the end of WORKING the application (`Cycle`) handles a request. It may answer before it
+has read the body, with 413, say. The rest of the body is then read and dropped for a moment: closing at once would
+make the client's system discard an answer that the client has not read yet.
 
-A request that is answered while it arrives is in WORKING from the moment that its answer is begun.
+A request that is answered while it arrives is in WORKING as soon as its answer begins.
 
-Reading never stops for what comes behind a request, because that is how a client's departure is seen. Such bytes
-are kept, up to the size of a head, and are the next request; a client that sends more of them gets this answer, and
-no other. It does stop while a body is not taken: `Connections.watch` then looks for the departure, and always at
-how long each phase takes.
+Reading continues after the end of a request, because only a read shows that the client has left. Bytes after it are
+stored, up to the size of a head, for the next request; a client that sends more gets this answer and no other.
+While
+the application does not take a body, reading stops: `Connections.watch` then checks whether the client has left. It
+always checks the time of each phase.
 
-uvicorn gives us the listener and the end (`shutdown`); this class stands where its own protocol would.
+uvicorn has the listener and the shutdown (`shutdown`); this class replaces its protocol.
 """
 
 from __future__ import annotations
@@ -35,12 +36,12 @@ from clipserve.http1.connections import Connections, Phase, Taking, address_of, 
 from clipserve.http1.cycle import Cycle, scope_of
 from clipserve.http1.requests import IncomingRequest
 
-_READ_AHEAD = 262_144  # bytes of a body that wait for the application, before the client must
+_READ_AHEAD = 262_144  # bytes of a body that wait for the application before reading stops
 _LINGER_SECONDS = 2.0
 
 
 class Connection(asyncio.Protocol):
-    """See the module. `state`: uvicorn's, which waits at its end for what is in there."""
+    """See the module. `state`: uvicorn's; its shutdown waits for the connections in it."""
 
     def __init__(self, app: ASGIApp, table: Connections, refuse: Refuse, state: ServerState) -> None:
         self.address = ""
@@ -53,12 +54,12 @@ class Connection(asyncio.Protocol):
         self._refuse = refuse
         self._state = state
         self._transport: asyncio.Transport
-        self._ends: tuple[Any, Any] = (None, None)  # of the connection: ours and the client's address
+        self._ends: tuple[Any, Any] = (None, None)  # our address and the client's
         self._expires = math.inf
         self._incoming = IncomingRequest(self._limits.max_header_bytes)
         self._behind = bytearray()
         self._cycle: Cycle | None = None
-        self._deaf = False  # what comes is dropped
+        self._deaf = False  # received bytes are dropped
         self._left = False  # nothing more is written
         self._writable = asyncio.Event()
         self._writable.set()
@@ -107,7 +108,7 @@ class Connection(asyncio.Protocol):
     # What uvicorn and `Connections` call.
 
     def shutdown(self) -> None:
-        """The end of the service. A request that is on its way is the last one: `Connections.draining`."""
+        """Shut down. A request in flight is the last one: `Connections.draining`."""
         if self.phase is Phase.IDLE:
             self._transport.close()
 
@@ -130,7 +131,7 @@ class Connection(asyncio.Protocol):
             self._transport.write(part)
 
     async def writable(self) -> None:
-        """Wait until the client has taken most of what was written."""
+        """Wait until the client has taken most of the written bytes."""
         await self._writable.wait()
 
     def go_on_reading(self) -> None:
@@ -138,14 +139,14 @@ class Connection(asyncio.Protocol):
             self._transport.resume_reading()
 
     def at_work(self) -> None:
-        """The request is being answered, though its body may still arrive."""
+        """Note that the answer begins, although the body may still arrive."""
         self._enter(Phase.WORKING)
 
     def answered(self) -> None:
-        """The answer is written."""
+        """Note that the answer is written."""
         self._cycle = None
         self._enter(Phase.FLUSHING)
-        self._deaf = not self._incoming.complete  # or the rest of the body would begin it again
+        self._deaf = not self._incoming.complete  # else the rest of the body would start reading again
         if self._writable.is_set():
             self._next()
 
@@ -189,7 +190,7 @@ class Connection(asyncio.Protocol):
             self._keep(behind)
 
     def _keep(self, data: bytes) -> None:
-        """Bytes of the next request."""
+        """Store bytes of the next request."""
         if self._incoming.keep_alive:
             self._behind += data
             if len(self._behind) > self._limits.max_header_bytes:
@@ -198,13 +199,13 @@ class Connection(asyncio.Protocol):
     def _begin(self) -> None:
         cycle = Cycle(self, self._incoming, scope_of(self._incoming, *self._ends))
         self._cycle = cycle
-        self._expires = math.inf  # the application has the time of a body in its hands
+        self._expires = math.inf  # the application limits the time of the body
         task = asyncio.get_running_loop().create_task(cycle.run(self._app))
         self._state.tasks.add(task)
         task.add_done_callback(self._state.tasks.discard)
 
     def _next(self) -> None:
-        """The answer is taken, or nearly so: the next request, or the end."""
+        """The answer is taken, or nearly so: begin the next request, or close."""
         if not self.keeps_alive:
             self._leave()
             return
@@ -224,7 +225,7 @@ class Connection(asyncio.Protocol):
             self.go_on_reading()
             self._transport.write_eof()
 
-    # What goes wrong before there is a request.
+    # Errors before there is a request.
 
     def _expire(self) -> None:
         if self.phase is Phase.READING:

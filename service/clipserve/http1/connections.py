@@ -1,4 +1,4 @@
-"""All connections of the front: how many there may be, who makes room for whom, and who has had its time."""
+"""The connections of a front: limits their number and the time of each phase, and closes some for new ones."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ _SECONDS_BETWEEN_CHECKS = 0.25
 
 
 class Phase(IntEnum):
-    """What a connection is doing now, in the order in which connections make room for others."""
+    """The phases of a connection, in the order in which connections are closed for new ones."""
 
-    IDLE = 0  # no byte of a request has come
-    FLUSHING = 1  # the answer is written, and not yet taken
-    READING = 2  # a part of a request has come, and the rest is waited for
-    WORKING = 3  # all of it has come, or it is answered while it comes; never closed for another
+    IDLE = 0  # no byte of a request has arrived
+    FLUSHING = 1  # the answer is written but not yet taken
+    READING = 2  # a part of a request has arrived
+    WORKING = 3  # all of it has arrived, or it is answered meanwhile; never closed for another connection
 
 
 @dataclass(frozen=True)
 class ConnectionLimits:
-    """Numbers, bytes and seconds.
+    """The limits of connections, in bytes and seconds.
 
     Attributes:
-        keep_alive_seconds: between two requests; longer than a proxy's in front.
-        max_header_bytes: of the request line and headers, or of trailers; nginx takes 32 KB, HAProxy 16.
-        first_byte_timeout_seconds: of a new connection.
+        keep_alive_seconds: idle time between two requests; longer than a proxy's in front.
+        max_header_bytes: of the request line and headers, or of trailers; nginx allows 32 KB, HAProxy 16.
+        first_byte_timeout_seconds: until the first byte of a new connection.
         header_timeout_seconds: from the first byte of a head to its last.
         write_timeout_seconds: in which a client must take a part of its answer.
     """
@@ -46,32 +46,32 @@ class ConnectionLimits:
 
 
 class Member(Protocol):
-    """What is known here of a connection. `since`: when its phase began, in seconds of `time.monotonic()`."""
+    """A connection, as seen here. `since`: when its phase began, in seconds of `time.monotonic()`."""
 
     address: str
     phase: Phase
     since: float
 
     def check(self, now: float) -> None:
-        """Close it if it has had its time."""
+        """Close it if a timeout is over."""
 
     def abort(self) -> None:
         """Close it now."""
 
 
 class Connections:
-    """A connection that comes when there is no room takes the place of one that is not at work.
+    """The open connections. At the limit, a new one closes one that is not working.
 
-    Of one from an address that has more connections than the newcomer's, the one with most of them first: an idle
-    one if there is any, else one whose request is still on its way. If no address has more, of an idle one from its
-    own. So a proxy alone may use all, and an address that floods the service takes nothing from the others.
+    That is one of an address with more connections than the new one's, the address with most first: an idle one if
+    there is any, else one whose answer is not taken or whose request is incomplete. If no address has one, it is an
+    idle one of the same address. So a single proxy may use all, and an address that floods takes none from others.
     """
 
     def __init__(self, limits: ConnectionLimits, for_own: Phase = Phase.IDLE) -> None:
-        """`for_own`: the last phase in which a connection makes room for one of its own address."""
+        """`for_own`: the last phase in which a connection is closed for a new one of its own address."""
         self.limits = limits
         self._for_own = for_own
-        self.draining = False  # answers from now on are the last of their connections
+        self.draining = False  # each answer is the last of its connection
         self._all: set[Member] = set()
         self._by_address: dict[str, set[Member]] = {}
 
@@ -79,10 +79,10 @@ class Connections:
         return len(self._all)
 
     def admit(self, newcomer: Member) -> None:
-        """Count a connection, in the place of another if need be.
+        """Count a new connection, and close another one if necessary.
 
         Raises:
-            TooManyConnections: no other makes room.
+            TooManyConnections: no other one can be closed.
         """
         own = self._by_address.get(newcomer.address, set())
         limit, actual = self.limits.max_connections, len(self._all)
@@ -97,7 +97,7 @@ class Connections:
         self._by_address.setdefault(newcomer.address, set()).add(newcomer)
 
     def discard(self, member: Member) -> None:
-        """Count a connection no longer. Nothing happens if it was not counted."""
+        """Stop counting a connection; does nothing if it was not counted."""
         self._all.discard(member)
         own = self._by_address.get(member.address, set())
         own.discard(member)
@@ -105,7 +105,7 @@ class Connections:
             self._by_address.pop(member.address, None)
 
     async def watch(self) -> None:
-        """Look at each connection again and again: cheaper than a timer for each, set and reset at each request."""
+        """Check all connections periodically: cheaper than a timer for each, set and reset at each request."""
         while True:
             await asyncio.sleep(_SECONDS_BETWEEN_CHECKS)
             now = time.monotonic()
@@ -113,7 +113,7 @@ class Connections:
                 member.check(now)
 
     def abort(self) -> None:
-        """Close all that are left."""
+        """Close all remaining connections."""
         for member in list(self._all):
             member.abort()
 
@@ -125,7 +125,7 @@ class Connections:
         )
 
     def _close_one(self, members: Iterable[Member], latest: Phase) -> bool:
-        """Of those in phases up to `latest`, the first phase first, close the one that has been in it longest."""
+        """Close the connection in the earliest phase, up to `latest`, and in it for the longest time."""
         chosen = min(
             (member for member in members if member.phase <= latest),
             key=lambda member: (member.phase, member.since),
@@ -139,20 +139,20 @@ class Connections:
 
 
 class Taking:
-    """Whether a client takes what is written for it."""
+    """Tracks whether a client takes the written bytes."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self._written = 0  # bytes, in all
-        self._taken = 0  # of these, by the client's system, at `_taken_at`
+        self._written = 0  # bytes in total
+        self._taken = 0  # by the client's system, at `_taken_at`
         self._taken_at = 0.0
 
     def add(self, size: int) -> None:
-        """So many bytes more are written."""
+        """Count written bytes."""
         self._written += size
 
     def stands_still(self, waiting: int, now: float) -> bool:
-        """Whether nothing was taken for too long. `waiting`: bytes that are written and not yet taken."""
+        """Whether nothing was taken for too long. `waiting`: bytes written and not yet taken."""
         if not waiting or self._written - waiting > self._taken:
             self._taken, self._taken_at = self._written - waiting, now
             return False
@@ -160,14 +160,14 @@ class Taking:
 
 
 def has_left(transport: asyncio.Transport) -> bool:
-    """Whether the client has closed or reset its connection. While nothing is read there, no event says so."""
+    """Whether the client has closed or reset its connection. Without a read, no event reports that."""
     poll = select.poll()
     poll.register(transport.get_extra_info("socket"), select.POLLRDHUP)
     return bool(poll.poll(0))
 
 
 def address_of(host: str) -> str:
-    """Whose a connection is: an IPv4 address, or the 64 bits of an IPv6 address that one customer has whole."""
+    """The client address of a connection: IPv4, or the first 64 bits of IPv6, which belong to one customer."""
     if ":" not in host:
         return host
     address = IPv6Address(host.partition("%")[0])

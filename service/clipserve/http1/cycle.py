@@ -1,4 +1,4 @@
-"""One request and its answer, as the application sees them: ASGI's `receive` and `send`."""
+"""One request and its answer: ASGI's `receive` and `send`."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:  # it imports this module
     from clipserve.http1.connection import Connection
 
 _ONE_WRITE = 65_536  # up to here, head and body of an answer are joined: a copy costs less than a system call
-# A message of ours to the connection: the request is answered while it arrives. From then on its connection is at
-# work, and its client's departure cancels the task that sent this.
+# Our own message to the connection: the request is answered while it arrives. From then on the connection is
+# WORKING, and if the client leaves, the task that sent this is cancelled.
 STREAM = "clipserve.stream"
 _EXTENSIONS: dict[str, dict[str, str]] = {STREAM: {}}
 
@@ -34,16 +34,16 @@ class Cycle:
         self._news = asyncio.Event()
         self._failure: ClipError | None = None
         self._body_given = False
-        self._start: Message | None = None  # of the answer, until its first byte is written
+        self._start: Message | None = None  # the answer's start, until its first byte is written
         self._chunked = False
         self._answered = False
-        self._stream: asyncio.Task[Any] | None = None  # what answers while the body arrives
+        self._stream: asyncio.Task[Any] | None = None  # the task that answers while the body arrives
 
     async def run(self, app: ASGIApp) -> None:
-        """Let the application answer. If it does not, the connection is closed."""
+        """Run the application. If it does not answer, close the connection."""
         try:
             await app(self._scope, self._receive, self._send)
-        except Exception as error:  # a fault of the exchange itself, which answers for whatever routes raise
+        except Exception as error:  # a bug of the exchange itself, which renders all errors of routes
             logger.error("unexpected", exc_info=error)
         finally:
             self._stream = None  # it holds this object
@@ -51,13 +51,13 @@ class Cycle:
                 self._line.abort()
 
     def wake(self) -> None:
-        """A piece of the body has come, or the client has left."""
+        """Wake `receive`: a part of the body has arrived, or the client has left."""
         self._news.set()
         if self._stream and self._line.gone:
             self._stream.cancel()
 
     def fail(self, error: ClipError) -> None:
-        """What came is no body: `receive` raises it."""
+        """Let `receive` raise this error: the received bytes are not a body."""
         self._failure = error
         self._news.set()
 
@@ -112,7 +112,7 @@ class Cycle:
         self._start = None
         self._incoming.expects_continue = False
         names = {name for name, _ in given}
-        # HTTP/1.0 knows no chunks: there the end of the connection is that of the answer.
+        # HTTP/1.0 has no chunks: closing the connection ends the answer.
         bounded = b"content-length" in names or status in (204, 304)
         self._chunked = not bounded and self._incoming.http_version == "1.1"
         if (b"connection", b"close") in given:
@@ -123,10 +123,10 @@ class Cycle:
 
 
 def scope_of(incoming: IncomingRequest, server: tuple[str, int], client: tuple[str, int]) -> Scope:
-    """ASGI's scope of a request whose head is complete.
+    """The ASGI scope of a request whose head is complete.
 
     Raises:
-        MalformedRequest: it asks for something that is not a path.
+        MalformedRequest: its target is not a path.
     """
     try:
         url = parse_url(incoming.target)

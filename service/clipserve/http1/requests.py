@@ -1,14 +1,14 @@
-"""HTTP/1.1 on the wire: one request out of bytes, bounded. No sockets here, no asyncio.
+"""Parses one HTTP/1.1 request from bytes, with limits. No sockets, no asyncio.
 
-How it works. httptools (llhttp, the parser of Node) parses what it is fed to the end: several requests in one go,
-header values of any length, trailers for ever. So it is never given more than it should see:
+How it works. httptools (llhttp, the parser of Node) parses all bytes that it gets: several requests at once, header
+values of any length, endless trailers. So it gets only bytes that it should parse:
 
-- bytes of the head are fed up to the first empty line and no further, and counted before they are fed;
-- where a Content-Length says how long the body is, the parser is done: the body is so many bytes;
-- a chunked body is fed in small pieces, and the bytes between those of the body are counted.
+- the bytes of the head up to the first empty line, counted before they are parsed;
+- no body with a Content-Length: that is the next so many bytes;
+- a chunked body in small pieces, with the bytes between those of the body counted.
 
-What comes behind the request is given back to the caller, unseen by the parser. So the next request waits as plain
-bytes until this one has been answered, and each has a parser of its own, which no earlier request has touched.
+Bytes after the request return to the caller unparsed. So the next request waits as plain bytes until this one is
+answered, and each request has its own parser, which no earlier request has touched.
 
 `Upgrade` is ignored, as RFC 9110 allows (7.8): the parser takes the head's end for the end of HTTP, but the body is
 read as above.
@@ -21,11 +21,11 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from clipserve.errors import ClipError, HeadersTooLarge, MalformedRequest
 
 _HEAD_END = b"\r\n\r\n"
-# The parser cannot be stopped at the end of a chunked body: what comes behind it in the same piece is lost.
+# The parser cannot stop at the end of a chunked body: bytes after it in the same piece are lost.
 _PIECE = 16_384
-# Bytes of the body that pay for one between chunks. A chunk of a byte takes five others, and a callback.
+# Bytes of the body that allow one byte between chunks. A chunk of one byte takes five others, and a callback.
 _CHUNK = 8
-# As Apache has it (LimitRequestFields): more have no use, and each costs a callback and a place in every look-up.
+# As in Apache (LimitRequestFields): more are useless, and each costs a callback and time in every look-up.
 _MAX_HEADERS = 100
 
 _CHUNKS_FOLLOW = b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -36,12 +36,12 @@ class IncomingRequest:
 
     Attributes:
         headers: names in lower case, in order.
-        begun: a byte of it has come.
-        head_complete: all but the body is known.
-        complete: the last byte of the body has come.
+        begun: its first byte has arrived.
+        head_complete: the head has arrived.
+        complete: the last byte of the body has arrived.
         keep_alive: another request may follow on this connection.
         expects_continue: the client waits for 100 Continue before it sends the body.
-        buffered: bytes of the body that `take` would give.
+        buffered: bytes of the body that `take` would return.
     """
 
     def __init__(self, max_header_bytes: int) -> None:
@@ -54,15 +54,15 @@ class IncomingRequest:
         self.keep_alive = self.expects_continue = False
         self.buffered = 0
         self._limit = max_header_bytes
-        self._header_bytes = 0  # of the head; then of what came between bytes of a chunked body
-        self._tail = b""  # the head's last bytes: its end may be cut in two
-        self._between = 0  # bytes that are not of a chunked body, less those that it has paid for
-        self._missing = 0  # bytes of the body, where it is not chunked
+        self._header_bytes = 0  # of the head; then since the last byte of a chunked body
+        self._tail = b""  # the head's last bytes: a read may split its end
+        self._between = 0  # bytes between the bytes of a chunked body, minus those that it allows
+        self._missing = 0  # bytes of a body that is not chunked
         self._body: list[bytes] = []
         self._parser: HttpRequestParser | None = HttpRequestParser(self)
 
     def feed(self, data: bytes) -> bytes:
-        """Take what belongs to this request; returns what came behind it.
+        """Consume the bytes of this request; return the bytes after it.
 
         Raises:
             MalformedRequest: it is not HTTP/1.1.
@@ -76,18 +76,18 @@ class IncomingRequest:
         return self._feed_chunks(data) if self._parser else self._take_missing(data)
 
     def take(self) -> bytes:
-        """The bytes of the body that have come since the last call."""
+        """The bytes of the body that arrived since the last call."""
         taken = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         self._body.clear()
         self.buffered = 0
         return taken
 
     def close(self) -> None:
-        """Let go of the parser, which holds this object: the two would wait for the garbage collector."""
+        """Break the cycle with the parser, which holds this object."""
         self._parser = None
 
     def _feed_head(self, data: bytes) -> bytes:
-        if not self._tail:  # RFC 9112 has a server ignore empty lines before a request (2.2)
+        if not self._tail:  # RFC 9112 (2.2): a server ignores empty lines before a request
             self._header_bytes += len(data)
             data = data.lstrip(b"\r\n")
             self._header_bytes -= len(data)
@@ -121,7 +121,7 @@ class IncomingRequest:
         encoding = fields.get(b"transfer-encoding")
         if encoding is not None and encoding.strip().lower() != b"chunked":
             raise MalformedRequest("Transfer-Encoding may be chunked, and nothing else.")
-        self._missing = int(fields.get(b"content-length", b"0"))  # digits: the parser has seen to that
+        self._missing = int(fields.get(b"content-length", b"0"))  # digits: the parser has checked
         self.complete = encoding is None and not self._missing
         self.expects_continue = not self.complete and fields.get(b"expect", b"").lower() == b"100-continue"
         self.close()
@@ -131,7 +131,7 @@ class IncomingRequest:
             self._parser.feed_data(_CHUNKS_FOLLOW)
 
     def _check_once(self) -> None:
-        """With two, a proxy may have read the other one. RFC 9112 has a server refuse all but one Host (3.2)."""
+        """Refuse duplicates, of which a proxy may have read the other one; RFC 9112 (3.2) requires one Host."""
         names = [name for name, _ in self.headers]
         if names.count(b"authorization") > 1:
             raise MalformedRequest("the request has two Authorization headers or more; send one.")
@@ -171,7 +171,7 @@ class IncomingRequest:
         except HttpParserUpgrade:
             pass
         except HttpParserError as error:
-            if self.complete:  # something behind a chunked body, in the same piece
+            if self.complete:  # bytes after a chunked body, in the same piece
                 self.keep_alive = False
             elif isinstance(error.__context__, ClipError):
                 raise error.__context__ from None
@@ -179,11 +179,11 @@ class IncomingRequest:
                 raise MalformedRequest(f"the request is not HTTP/1.1: {_reason(error)}.") from None
 
     def add(self, piece: bytes) -> None:
-        """For the parser of chunks: a piece of the body."""
+        """Add a piece of the body; called by the parser of chunks."""
         self._body.append(piece)
         self.buffered += len(piece)
 
-    # What the parser calls while it reads the head.
+    # Callbacks of the parser of the head.
 
     def on_url(self, url: bytes) -> None:
         self.target += url
@@ -215,7 +215,7 @@ class IncomingRequest:
 
 
 class _Chunks:
-    """What the parser of a chunked body calls."""
+    """Callbacks of the parser of a chunked body."""
 
     def __init__(self, request: IncomingRequest) -> None:
         self._request = request
@@ -230,5 +230,5 @@ class _Chunks:
 
 
 def _reason(error: HttpParserError) -> str:
-    """In the parser's words, which are fixed; those about a callback of ours say nothing."""
+    """The parser's reason, which is a fixed text; it says nothing about an error in our callbacks."""
     return str(error).strip(" .'\"").lower() or "it cannot be parsed"

@@ -1,4 +1,4 @@
-"""The HTTP server: uvicorn's listener and end, around our own connections."""
+"""The HTTP server: uvicorn's listener and shutdown, around our own connections."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def build_server(
     metrics: Metrics,
     kind: type[Connection] = Connection,
 ) -> uvicorn.Server:
-    """`serve(sockets)` runs it until `should_exit` is set.
+    """Make a server; `serve(sockets)` runs it until `should_exit` is set.
 
-    Then requests in flight have `drain_seconds` to end. `kind`: of connections.
+    Then requests in flight have `drain_seconds` to end. `kind`: the class of connections.
     """
     refuse = partial(refusal, render, metrics)
 
@@ -67,5 +67,5 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
     def capture_signals(self) -> AbstractContextManager[None]:  # type: ignore[override]
-        """Signals are for whoever runs it: uvicorn's own handling ends the process by the signal, not with 0."""
+        """Leave signals to the caller: uvicorn would end the process by the signal, not with status 0."""
         return nullcontext()

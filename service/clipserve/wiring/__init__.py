@@ -1,1 +1,1 @@
-"""Settings in, a running service out: the only room that knows all others."""
+"""Builds a running service from settings: the only package that knows all others."""

@@ -1,4 +1,4 @@
-"""Which backend serves an artifact: encoders in this process or on Triton, with a batcher around either."""
+"""Chooses the backend of an artifact: encoders in this process or on Triton, with a batcher around either."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from clipserve.errors import BackendUnavailable
 from clipserve.settings import ModelSettings
 from clipserve.telemetry.metrics import Metrics
 
-# Images in one call on a CPU are as many as take a quarter of a second, at most `max_batch_images`: whoever arrives
-# meanwhile waits for it. Of a large model they are four, where most of the gain of a batch is reached.
+# A call on a CPU has as many images as take a quarter of a second, at most `max_batch_images`: later requests wait
+# for it. For a large model these are four, which reach most of the gain of a batch.
 _CPU_CALL_SECONDS, _CPU_LEAST_IMAGES = 0.25, 4
-# Calls of each encoder at a time, for each server known: two to four keep it busy, and more make smaller batches.
+# Calls of each encoder at a time, for each known server: two to four keep it busy, and more make smaller batches.
 TRITON_CALLS = 4
-# Seconds in which rows are gathered while Triton computes for other requests. Without it the calls of a busy
-# gateway have few rows each, and what a call costs both ends, whatever it holds, is paid more often.
+# Seconds to gather rows while Triton computes for other requests. Without it the calls of a busy gateway have few
+# rows each, and pay the fixed cost of a call more often.
 _TRITON_GATHERING = 0.002
 
 
@@ -37,10 +37,10 @@ def open_backend(
     settings: ModelSettings,
     metrics: Metrics,
 ) -> Backend:
-    """The backend that the settings ask for, not started yet. `accelerator`: who knows whether CUDA works.
+    """The backend of the settings, not started. `accelerator`: knows whether CUDA works.
 
     Raises:
-        BackendUnavailable: it is not installed, or CUDA is asked for and does not work.
+        BackendUnavailable: it is not installed, or the settings require CUDA and it does not work.
     """
     if settings.backend == "triton":
         return _on_triton(deadline_seconds, manifest, settings, metrics)
@@ -50,7 +50,7 @@ def open_backend(
 
 
 def in_process(folder: Path, manifest: ModelManifest, settings: ModelSettings, *, on_gpu: bool) -> InProcess:
-    """The encoders in this process, without a batcher.
+    """Encoders in this process, without a batcher.
 
     Raises:
         BackendUnavailable: the engine is not installed.
@@ -63,7 +63,7 @@ def uses_gpu(settings: ModelSettings, accelerator: Accelerator) -> bool:
     """Whether encoders in this process run on the GPU.
 
     Raises:
-        BackendUnavailable: CUDA is asked for, and does not work or is not for this engine.
+        BackendUnavailable: the settings require CUDA, and it does not work or the engine does not support it.
     """
     if settings.backend == "triton":
         return False
@@ -78,7 +78,7 @@ def uses_gpu(settings: ModelSettings, accelerator: Accelerator) -> bool:
 
 
 def open_engine(folder: Path, manifest: ModelManifest, settings: ModelSettings, *, on_gpu: bool) -> Engine:
-    """The engine in this process that the settings ask for, not loaded yet. `on_gpu`: see `uses_gpu`.
+    """The engine of the settings in this process, not loaded. `on_gpu`: see `uses_gpu`.
 
     Raises:
         BackendUnavailable: it is not installed.
@@ -109,7 +109,7 @@ def batched(inner: Backend, settings: ModelSettings, metrics: Metrics, *, on_gpu
 
 
 def image_policy(settings: ModelSettings, *, on_gpu: bool) -> BatchPolicy:
-    """How images are gathered; a size that is set holds, whatever such a call takes."""
+    """The batching of images. A size in the settings is used whatever its call takes."""
     calls = settings.calls(on_gpu=on_gpu)
     delay = settings.max_queue_delay_seconds or 0.0
     policy = BatchPolicy(calls.max_batch_images, delay, calls.workers)

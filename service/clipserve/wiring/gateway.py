@@ -1,4 +1,4 @@
-"""All that serves, as one object: settings in, a gateway out. Everything that is opened here is closed here."""
+"""Builds a gateway from settings, and closes everything that it opened."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ if TYPE_CHECKING:  # it loads gRPC
 
 @dataclass(frozen=True)
 class Gateway:
-    """All that serves: the fronts and the models behind them, which are ready when `warm_up` has returned.
+    """The fronts and their models, which are ready when `warm_up` has returned.
 
-    `rpc`: the gRPC front, if the settings want it. `keys`: those that are known; None: nobody is asked for one.
+    `rpc`: the gRPC front, if the settings enable it. `keys`: the known keys; None: no key is needed.
     """
 
     app: ASGIApp
@@ -66,18 +66,18 @@ class Gateway:
         return self.inference.draining
 
     def drain(self) -> None:
-        """Not ready from now on; each answer is the last one on its connection."""
+        """Report not ready from now on, and close each connection after its answer."""
         self.inference.draining = self.connections.draining = True
 
     def end(self, *, at_once: bool = False) -> None:
-        """Take no more requests; `at_once`: and wait for none of those in flight."""
+        """Accept no more requests. `at_once`: do not wait for those in flight."""
         self.server.should_exit = True
         self.server.force_exit = self.server.force_exit or at_once
         if self.rpc:
             self.rpc.end(at_once=at_once)
 
     async def warm_up(self) -> None:
-        """Start all models, side by side, then load the label sets.
+        """Start all models concurrently, then load the label sets.
 
         Raises:
             ArtifactError, BackendUnavailable, BackendFailed: a model cannot be served; the message says why.
@@ -90,15 +90,15 @@ class Gateway:
 async def open_gateway(
     settings: Settings, open_backend: OpenBackend | None = None, options: GatewayOptions | None = None
 ) -> AsyncIterator[Gateway]:
-    """Build all objects; on leaving, end all that they began.
+    """Build all objects. The block's end stops everything that they started.
 
-    `open_backend` replaces the backend that the settings ask for, `options` what they make of the rooms' options.
+    `open_backend` replaces the backend of the settings, `options` the options made from them.
 
     Raises:
         ArtifactError: a folder of `settings.models` is not an artifact, or two hold models of one name.
         BackendUnavailable: a backend is not installed.
         KeyFileError: the file of keys cannot be used.
-        TracingUnavailable: traces are wanted, and OpenTelemetry is not installed.
+        TracingUnavailable: tracing is on, and OpenTelemetry is not installed.
     """
     metrics, options = Metrics(), options or GatewayOptions.of(settings)
     async with AsyncExitStack() as stack:

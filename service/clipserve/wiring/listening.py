@@ -1,4 +1,4 @@
-"""Sockets to listen on, and what is said where there are none."""
+"""Opens the sockets to listen on, with messages about ports, open files and missing keys."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from clipserve.settings import Settings
 from clipserve.telemetry.log import logger
 
 _BACKLOG = 2048
-OTHER_FILES = 256  # that are open besides connections: libraries, artifacts, the operations port, Triton
+OTHER_FILES = 256  # open files besides connections: libraries, artifacts, the operations port, Triton
 
 
 class CannotListen(Exception):
@@ -19,15 +19,15 @@ class CannotListen(Exception):
 
 
 def listen(setting: str, host: str, port: int) -> socket.socket:
-    """A socket that listens. `setting`: the variable that names the port.
+    """A listening socket. `setting`: the variable that has the port.
 
     Raises:
-        CannotListen: it cannot be used.
+        CannotListen: the address or the port cannot be used.
     """
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family, backlog=_BACKLOG)
-    except (OSError, TypeError, ValueError) as error:  # a name that is none is not always an OSError
+    except (OSError, TypeError, ValueError) as error:  # an invalid name does not always raise OSError
         reason = (getattr(error, "strerror", None) or str(error)).lower()
         taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
         hint = " `clipserve doctor` says who has it." if taken else ""
@@ -37,13 +37,13 @@ def listen(setting: str, host: str, port: int) -> socket.socket:
 
 
 def files_needed(settings: Settings) -> int:
-    """How many files one process may have open with these settings, connections included."""
-    fronts = 2 if settings.grpc_enabled else 1  # each of which may have so many connections
+    """The most open files of one process with these settings, connections included."""
+    fronts = 2 if settings.grpc_enabled else 1  # each with its own limit of connections
     return fronts * settings.max_connections + OTHER_FILES
 
 
 def allow_open_files(settings: Settings) -> None:
-    """A shell often allows 1,024; what the system allows at most is higher."""
+    """Raise the limit of open files: a shell often allows 1,024, below the system's maximum."""
     needed = files_needed(settings)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < needed:
@@ -53,7 +53,7 @@ def allow_open_files(settings: Settings) -> None:
 
 
 def warn_if_open(settings: Settings) -> None:
-    """Where others can reach the service, and nobody is asked who they are."""
+    """Warn if the service listens beyond loopback without keys."""
     if settings.keys_file is None and not is_loopback(settings.host):
         logger.warning(
             "open_to_all",
@@ -64,6 +64,6 @@ def warn_if_open(settings: Settings) -> None:
 
 
 def hosts_of(settings: Settings) -> Hosts:
-    """Whom requests may be for: where nothing but the address keeps others out, it must not be a name of theirs."""
+    """The accepted host names. If only a loopback address keeps others out, a foreign name must not reach it."""
     trusting = settings.keys_file is None and is_loopback(settings.host)
     return Hosts(settings.allowed_hosts) if trusting and "*" not in settings.allowed_hosts else ANY

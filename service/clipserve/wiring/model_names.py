@@ -1,7 +1,7 @@
-"""A model by its name: the folder of its artifact, which is exported first where it can be.
+"""Finds the folder of a model's artifact by its name, and exports the model first if it can.
 
-Whatever opens an artifact asks here for its folder. The catalog of names belongs to `clipserve_models`, which is
-never imported: it exports in a process of its own, and its words are passed on.
+All code that opens an artifact gets its folder here. The catalog of names belongs to `clipserve_models`, which is
+never imported: it exports in a separate process, whose output is logged.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ from clipserve.settings import Settings
 from clipserve.settings.cache import CacheSettings
 from clipserve.telemetry.log import logger
 
-_NAME = re.compile(r"\w[\w.@-]*", re.ASCII)  # with a slash it is a path
+_NAME = re.compile(r"\w[\w.@-]*", re.ASCII)  # a name with a slash is a path
 _EXPORTER = "clipserve_models"
-_LAST_LINES = 3  # of an exporter that failed, in the error
+_LAST_LINES = 3  # lines of a failed exporter in the error
 _MAX_LINE_CHARS = 500
 
 
 class NoSuchModel(ArtifactError):
-    """A name that stands for no folder; the message says how it gets one."""
+    """There is no folder for a name; the message says how to make one."""
 
 
 def with_folders(settings: Settings) -> Settings:
-    """These settings with the folder of each model in place of its name; what is not there is exported first.
+    """The settings with each model's folder in place of its name. Missing models are exported first.
 
     Raises:
         ArtifactError: see `provide`.
@@ -52,7 +52,7 @@ def find(model: Path, settings: CacheSettings) -> Path:
     """`model` itself if it is a folder or a path, else the folder of that name: `demo`, or one in the cache.
 
     Raises:
-        NoSuchModel: it is a name, and there is none.
+        NoSuchModel: there is no folder of that name.
     """
     name = str(model)
     if os.path.isdir(model) or not _NAME.fullmatch(name):
@@ -66,12 +66,12 @@ def find(model: Path, settings: CacheSettings) -> Path:
 
 
 def provide(model: Path, settings: CacheSettings) -> Path:
-    """As `find`; a model that is in no folder yet is exported into the cache, which takes minutes.
+    """Like `find`, but export a missing model into the cache, which takes minutes.
 
-    Processes that want the same model wait for the first of them.
+    Processes that need the same model wait for the first of them.
 
     Raises:
-        NoSuchModel: it may not be exported, or cannot be here.
+        NoSuchModel: the settings forbid the export, or it is not possible here.
         ArtifactError: the export failed; the message has the exporter's last lines.
     """
     try:
@@ -83,7 +83,7 @@ def provide(model: Path, settings: CacheSettings) -> Path:
     try:
         settings.cache_dir.mkdir(parents=True, exist_ok=True)
         with _ended_by_signals(), _alone(folder) as lock:
-            if not _is_artifact(folder):  # the process before this one has not exported it
+            if not _is_artifact(folder):  # no process before this one has exported it
                 _export(folder, lock)
     except OSError as error:
         raise ArtifactError(
@@ -95,7 +95,7 @@ def provide(model: Path, settings: CacheSettings) -> Path:
 
 def _export(folder: Path, lock: int) -> None:
     name, temporary = folder.name, folder.with_name(f".{folder.name}.exporting")
-    shutil.rmtree(temporary, ignore_errors=True)  # what a process left that was killed
+    shutil.rmtree(temporary, ignore_errors=True)  # left by a process that was killed
     temporary.mkdir()
     began = time.monotonic()
     logger.info("exporting_model", model=name, folder=str(folder))
@@ -108,17 +108,17 @@ def _export(folder: Path, lock: int) -> None:
     try:
         os.rename(temporary / name, folder)
     except OSError:
-        if not _is_artifact(folder):  # `clipserve models export` by hand has not been faster
+        if not _is_artifact(folder):  # unless a `clipserve models export` was faster
             raise
     shutil.rmtree(temporary, ignore_errors=True)
     logger.info("model_exported", model=name, folder=str(folder), seconds=round(time.monotonic() - began, 1))
 
 
 def _run_exporter(name: str, out: Path, lock: int) -> tuple[int, Sequence[str]]:
-    """Its exit status and what it said last; all that it says is logged.
+    """Run the exporter and log its output; return its exit status and its last lines.
 
-    It holds the lock too: if this process is killed, nobody exports beside it until it has ended, which it does at
-    its next word, since nobody hears it.
+    It holds the lock too: if this process is killed, no other one exports until the exporter has ended, which
+    happens at its next line, because nobody reads its output.
     """
     command = [sys.executable, "-P", "-u", "-m", _EXPORTER, "export", name, "--out", str(out)]
     last: deque[str] = deque(maxlen=_LAST_LINES)
@@ -128,7 +128,7 @@ def _run_exporter(name: str, out: Path, lock: int) -> tuple[int, Sequence[str]]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         pass_fds=(lock,),
-        env=os.environ | {"TQDM_MININTERVAL": "5"},  # a line of a download's progress each five seconds
+        env=os.environ | {"TQDM_MININTERVAL": "5"},  # a progress line of a download every five seconds
         text=True,
         errors="replace",
     ) as exporter:
@@ -146,7 +146,7 @@ def _run_exporter(name: str, out: Path, lock: int) -> tuple[int, Sequence[str]]:
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[int]:
-    """While no other process exports the same model. Gives the descriptor of the lock."""
+    """Hold the lock of this model's export; yield its descriptor."""
     lock = os.open(folder.with_name(f".{folder.name}.lock"), os.O_RDWR | os.O_CREAT, 0o666)
     try:
         try:
@@ -155,14 +155,14 @@ def _alone(folder: Path) -> Iterator[int]:
             logger.info("waiting_for_export", model=folder.name, hint="another process exports it")
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield lock
-        fcntl.flock(lock, fcntl.LOCK_UN)  # also for what the exporter may have left behind with it
+        fcntl.flock(lock, fcntl.LOCK_UN)  # also of a child that the exporter may have left with it
     finally:
         os.close(lock)
 
 
 @contextmanager
 def _ended_by_signals() -> Iterator[None]:
-    """SIGTERM ends this process here, as Ctrl-C does, and the exporter with it: nothing else listens to it yet."""
+    """Let SIGTERM end this process like Ctrl-C, and the exporter with it: there is no other handler yet."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,4 +1,4 @@
-"""The options of each room: of the settings what it needs, and its own constants for the rest."""
+"""Makes the options of each package from the settings, with its own constants for the rest."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LEAST_JSON_BYTES, _JSON_PART = 1_000_000, 20  # a twentieth of a body may be JS
 
 @dataclass(frozen=True)
 class GatewayOptions:
-    """Of a gateway."""
+    """The options of a gateway."""
 
     limits: Limits
     rates: RateOptions
@@ -73,7 +73,7 @@ def _rpc(settings: Settings) -> RpcOptions:
 
 
 def _json_bytes(settings: Settings) -> int:
-    """More for larger bodies, and up to all of a body for more texts and labels or larger label sets than usual."""
+    """A share of a body, and up to all of it for more texts and labels or larger label sets than by default."""
     usual, size = Settings.model_fields, settings.max_body_bytes
     names = ("max_texts", "max_labels", "max_label_set_bytes")
     more: float = max(getattr(settings, name) / usual[name].default for name in names)

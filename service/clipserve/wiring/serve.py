@@ -1,4 +1,4 @@
-"""The life of the process: start, serve until a signal, end."""
+"""Runs the process: start, serve until a signal, end."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ from clipserve.wiring.use_cases import OpenBackend
 if TYPE_CHECKING:  # it loads gRPC
     from clipserve.rpc.server import RpcServer
 
-# A start that takes longer opens its port all the same, and says to each request that it is not ready.
+# A start that takes longer opens its port anyway, and answers each request that it is not ready.
 _CLOSED_SECONDS = 5.0
-# After the time to drain: for cancelled requests and backends to end. Then the process ends, whatever still runs.
+# After the drain, time for cancelled requests and backends to end. Then the process ends whatever still runs.
 _MARGIN_SECONDS = 3.0
 
 
 def serve(settings: Settings, open_backend: OpenBackend | None = None) -> None:
-    """Serve until SIGTERM or Ctrl-C, then answer what is in flight and end.
+    """Serve until SIGTERM or Ctrl-C, then answer the requests in flight and end.
 
-    `open_backend` replaces the backend that the settings ask for.
+    `open_backend` replaces the backend of the settings.
 
     Raises:
         ArtifactError, ClipError: a model cannot be served; the message says why.
@@ -59,7 +59,7 @@ def serve(settings: Settings, open_backend: OpenBackend | None = None) -> None:
 
 async def _serve(settings: Settings, open_backend: OpenBackend | None) -> None:
     async with open_gateway(settings, open_backend) as gateway, _operations(settings, gateway):
-        listen("CLIPSERVE_PORT", settings.host, settings.port).close()  # a port that is taken is told at once
+        listen("CLIPSERVE_PORT", settings.host, settings.port).close()  # report a port in use at once
         _listen_grpc(settings, gateway.rpc)
         warming = asyncio.create_task(gateway.warm_up())
         for signum in (signal.SIGTERM, signal.SIGINT):
@@ -90,7 +90,7 @@ async def _serve(settings: Settings, open_backend: OpenBackend | None) -> None:
 
 
 def _operations(settings: Settings, gateway: Gateway) -> AbstractAsyncContextManager[None]:
-    """Probes and metrics on their own port."""
+    """Serve probes and metrics on their own port."""
     pulse = Pulse()
     gateway.metrics.ready.set_function(lambda: pulse.ready)
     keys = None if settings.metrics_open else gateway.keys
@@ -100,7 +100,7 @@ def _operations(settings: Settings, gateway: Gateway) -> AbstractAsyncContextMan
 
 
 async def _fronts(gateway: Gateway, settings: Settings) -> None:
-    """Answer until the gateway is ended; gRPC must listen already. Raises CannotListen."""
+    """Serve until the gateway ends; gRPC must listen already. Raises CannotListen."""
     listener = listen("CLIPSERVE_PORT", settings.host, settings.port)
     serving: list[Coroutine[Any, Any, None]] = [gateway.server.serve([listener])]
     if gateway.rpc:
@@ -109,7 +109,7 @@ async def _fronts(gateway: Gateway, settings: Settings) -> None:
 
 
 def _listen_grpc(settings: Settings, rpc: RpcServer | None) -> None:
-    """gRPC takes its port itself, and does not say what is wrong with it.
+    """Let gRPC open its port, about whose failure it gives no reason.
 
     Raises:
         CannotListen: it cannot be used, or the certificates cannot.
@@ -126,9 +126,9 @@ def _listen_grpc(settings: Settings, rpc: RpcServer | None) -> None:
 
 
 def _end(gateway: Gateway, settings: Settings, warming: asyncio.Task[None]) -> None:
-    """The first signal lets requests in flight end; the second does not wait for them.
+    """End after a signal. The first lets requests in flight end; the second does not wait for them.
 
-    A load balancer needs a moment to see that this instance is not ready any more. Until then it still listens.
+    A load balancer needs a moment to see that this instance is no longer ready. Until then it still listens.
     """
     if gateway.draining:
         gateway.end(at_once=True)
@@ -144,10 +144,10 @@ def _end(gateway: Gateway, settings: Settings, warming: asyncio.Task[None]) -> N
 
 
 def settle_memory() -> None:
-    """For a process that is ready: what is in memory now stays, so the garbage collector need not look at it again.
+    """Exclude the present objects of a ready process from garbage collection, because they stay.
 
-    Nor need it run often: neither an answer nor a failure leaves cycles behind (`clipserve.concurrency`). It took a
-    sixth of the gateway's own time.
+    Also make collections rare: neither answers nor failures leave reference cycles (`clipserve.concurrency`).
+    Collections took a sixth of the gateway's own time.
     """
     gc.collect()
     gc.freeze()

@@ -1,4 +1,4 @@
-"""Wiring of what is behind the fronts: settings in, models and use cases out. What is opened here is closed."""
+"""Builds models and use cases, the part behind the fronts, from settings, and closes what it opened."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ from clipserve.telemetry.metrics import Metrics
 from clipserve.turns import yield_to_event_loop
 from clipserve.wiring.backends import open_backend as open_chosen
 
-# Before gRPC is loaded: it prints on standard error, past our log, what its errors tell too.
+# Before gRPC is loaded: it prints its errors, which it also raises, to standard error.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 OpenBackend = Callable[[Path, ModelManifest, ModelSettings, Metrics], Backend]
@@ -50,14 +50,14 @@ OpenBackend = Callable[[Path, ModelManifest, ModelSettings, Metrics], Backend]
 
 @dataclass(frozen=True)
 class UseCases:
-    """The models by their folders, and the use cases; a model can be asked when it has started."""
+    """The models by folder, and the use cases. A model serves once it has started."""
 
     models: dict[Path, ServedModel]
     inference: Inference
     side: SideThread
 
     async def start_models(self) -> None:
-        """Start all models, side by side.
+        """Start all models concurrently.
 
         Raises:
             ArtifactError, BackendUnavailable, BackendFailed: a model cannot be served; the message says why.
@@ -67,7 +67,7 @@ class UseCases:
 
 @dataclass(frozen=True)
 class Limits:
-    """Of requests, label sets and images; of single models the settings may say otherwise."""
+    """The limits of requests, label sets and images. `model_settings` may override those of single models."""
 
     requests: RequestLimits
     label_sets: LabelSetLimits
@@ -76,7 +76,7 @@ class Limits:
 
     @classmethod
     def of(cls, settings: Settings) -> Limits:
-        """With more labels than usual, as much more text may come; two images of the largest size fit always."""
+        """The limits of the settings. More labels allow more text; two images of the largest size always fit."""
         max_pixels = max(each.max_pixels for each in (settings, *settings.model_settings.values()))
         labels = settings.max_labels / RequestLimits.max_labels
         requests = RequestLimits(
@@ -105,14 +105,14 @@ async def open_use_cases(
     accelerator: Accelerator | None = None,
     limits: Limits | None = None,
 ) -> AsyncIterator[UseCases]:
-    """Build the models and the use cases; on leaving, end all that they began.
+    """Build the models and the use cases. The block's end stops everything that they started.
 
-    `open_backend` replaces the backend that the settings ask for. `charge`: see `Inference`. `accelerator`: one
-    that has looked already.
+    `open_backend` replaces the backend of the settings. `charge`: see `Inference`. `accelerator`: one that has
+    tried CUDA already.
 
     Raises:
         ArtifactError: a folder of `settings.models` is not an artifact, or two hold models of one name.
-        BackendUnavailable: a backend is not installed, or CUDA is asked for and does not work.
+        BackendUnavailable: a backend is not installed, or the settings require CUDA and it does not work.
     """
     open_backend = open_backend or await _chosen_by_settings(settings, accelerator or Accelerator())
     limits = limits or Limits.of(settings)
@@ -136,13 +136,13 @@ async def open_use_cases(
 async def _chosen_by_settings(settings: Settings, accelerator: Accelerator) -> OpenBackend:
     models = (settings, *settings.model_settings.values())
     if any(model.backend in {"auto", "onnx"} and model.device != "cpu" for model in models):
-        # Seconds where there is a GPU, in which the event loop goes on: it follows the file of keys already.
+        # In a thread: with a GPU this takes seconds, and the event loop follows the file of keys already.
         await asyncio.to_thread(accelerator.facts)
     return functools.partial(open_chosen, settings.deadline_seconds, accelerator)
 
 
 class _Rooms:
-    """What all models have in common."""
+    """Objects that all models share."""
 
     def __init__(self, settings: Settings, limits: Limits, stack: AsyncExitStack, metrics: Metrics) -> None:
         self._limits = limits
@@ -183,7 +183,7 @@ class _Rooms:
 
 
 def _store(settings: Settings) -> Store:
-    if settings.label_set_store == "redis" and settings.redis_url:  # the settings have seen that it is there
+    if settings.label_set_store == "redis" and settings.redis_url:  # the settings have checked that it is set
         from clipserve.application.label_sets.redis_store import RedisStore  # loads Redis' client
 
         return RedisStore(settings.redis_url.get_secret_value())
