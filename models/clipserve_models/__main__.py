@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from clipserve_models.plans import PlansRecord
     from clipserve_models.triton_options import RepositoryOptions
 
-# The same as those of `triton_options` and `variants.job`, which load too much for every command.
+# The same as in `triton_options` and `variants.job`, which import too much for every command.
 BackendName = Literal["python", "onnxruntime", "tensorrt"]
 TritonDevice = Literal["cpu", "gpu"]
 VariantPrecision = Literal["fp16", "bf16", "int8"]
 Int8Method = Literal["dynamic", "static"]
-# Those of plans must be those of the repository that serves them.
+# A repository must have the same values as the plans that it serves.
 Images = Annotated[int | None, typer.Option(min=1, help="Most images in one call.")]
 Texts = Annotated[int | None, typer.Option(min=1, help="Most texts in one call.")]
 
@@ -73,7 +73,7 @@ def export(
         from clipserve_models.export import export as make
     except ModuleNotFoundError as error:
         if not (pretrained or weights or random_weights):
-            resolve(name, None, read_catalog(), {})  # without weights given it must be of the catalog
+            resolve(name, None, read_catalog(), {})  # without --weights it must be in the catalog
         raise not_installed(error) from None
 
     logging.disable(logging.WARNING)  # open_clip and the exporter log a lot

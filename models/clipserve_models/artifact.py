@@ -1,4 +1,4 @@
-"""Writing an artifact's folder: all of it, or nothing."""
+"""Writes an artifact's folder atomically."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from clipserve_models.errors import ModelsError
 
 @contextmanager
 def replacing(out: Path) -> Iterator[Path]:
-    """A new folder beside `out` that takes its place when the block ends without an exception.
+    """A new folder beside `out` that replaces it when the block ends without an exception.
 
-    After an exception `out` is as it was before. The unfinished folder stays beside it, so that it can be looked
-    at; the next export to the same place removes it.
+    After an exception `out` is unchanged. The unfinished folder stays beside it for inspection; the next export to
+    the same place removes it.
 
     Raises:
         ModelsError: `out` exists and is not an artifact, so it must not be replaced.
@@ -45,7 +45,7 @@ def replacing(out: Path) -> Iterator[Path]:
 
 
 def link(source: Path, target: Path) -> None:
-    """A hard link where the file system allows it, otherwise a copy."""
+    """Make a hard link if the file system allows it, else a copy."""
     try:
         os.link(source.resolve(), target)
     except OSError:

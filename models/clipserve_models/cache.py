@@ -1,4 +1,4 @@
-"""The folder in which `clipserve` looks for a model by its name, and commands here too."""
+"""The folder in which `clipserve` and the commands here look for a model by its name."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from clipserve_models.errors import ModelsError
 
 
 def in_cache(name: str) -> Path:
-    """Where an export of this name goes, unless it is told otherwise."""
+    """The default folder of an export of this name."""
     return _settings().cache_dir / name
 
 
 def folder_of(model: Path | None) -> Path | None:
-    """Of an artifact by its folder or its name in the cache. Raises ArtifactError: there is none of this name."""
+    """The folder of an artifact, by folder or by name in the cache. Raises ArtifactError: there is none."""
     return None if model is None else find(model, _settings())
 
 

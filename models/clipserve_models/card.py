@@ -1,4 +1,4 @@
-"""A model card in Markdown: what an artifact says of itself, and how right it was found to be."""
+"""Renders a model card in Markdown: the facts of an artifact, and its accuracy in an evaluation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def card(folder: Path, evaluation: Path | None) -> str:
     """The card. `evaluation`: the report.json of an evaluation of this model.
 
     Raises:
-        ArtifactError: the folder is no artifact.
+        ArtifactError: the folder is not an artifact.
         ModelsError: the report cannot be read, or is of another model.
     """
     manifest = read_manifest(folder)

@@ -1,4 +1,4 @@
-"""The catalog: names for weights, and what open_clip does not know about them (their licence)."""
+"""The catalog: names for weights, and facts that open_clip does not have, such as their licence."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from clipserve_models.errors import ModelsError
 
 CATALOG = Path(__file__).with_name("catalog.toml")
-RANDOM = "-random"  # behind the name of a model: the same with random weights
+RANDOM = "-random"  # suffix of a model's name: the same model with random weights
 UNKNOWN_LICENCE = "unknown: read the card of the weights"
 
 
@@ -45,7 +45,7 @@ def resolve(
     catalog: Mapping[str, Entry],
     tags: Mapping[str, Iterable[str]],  # open_clip's models -> the tags of their weights
 ) -> Entry:
-    """What `export NAME --pretrained TAG` means. "ViT-B/32" is understood as "ViT-B-32".
+    """The entry that `export NAME --pretrained TAG` names. "ViT-B/32" means "ViT-B-32".
 
     Raises:
         ModelsError: neither the catalog nor open_clip has this name or this tag; the message suggests similar ones.

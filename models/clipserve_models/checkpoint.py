@@ -1,4 +1,4 @@
-"""A model of open_clip with its weights, or with random ones."""
+"""Loads a model of open_clip with its weights, or with random ones."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def tags() -> dict[str, list[str]]:
 
 
 def load(entry: Entry, *, weights: Path | None, random_weights: bool, seed: int) -> tuple[Any, Source]:
-    """The model in evaluation mode, fp32, and where its weights come from.
+    """The model in evaluation mode, fp32, and the origin of its weights.
 
     `weights`: a file with the weights of the entry's tag, instead of a download.
 
@@ -50,16 +50,16 @@ def load(entry: Entry, *, weights: Path | None, random_weights: bool, seed: int)
         )
 
     torch.manual_seed(seed)
-    # The activation and the preprocessing belong to the weights, and open_clip leaves both to the caller unless
-    # it loads the weights itself: OpenAI's need QuickGELU, and the configuration of "ViT-B-32" says GELU.
+    # The activation and the preprocessing belong to the weights, but open_clip sets them only if it loads the
+    # weights itself: OpenAI's need QuickGELU, and the configuration of "ViT-B-32" has GELU.
     try:
         model = open_clip.create_model(
             entry.model,
             force_quick_gelu=tag.get("quick_gelu", False),
             force_preprocess_cfg={key: tag[key] for key in _PREPROCESSING if key in tag},
-            pretrained_text=False,  # a text encoder of transformers has its weights from the checkpoint, too
+            pretrained_text=False,  # the checkpoint also has the weights of a text encoder of transformers
         )
-    except OSError as error:  # transformers': it looks for the configuration of its encoder
+    except OSError as error:  # from transformers, which looks for its encoder's configuration
         raise not_from_hub(f"the configuration of {entry.model}'s text encoder", error) from None
     if path is None:
         _randomize_zeros(model)
@@ -69,7 +69,7 @@ def load(entry: Entry, *, weights: Path | None, random_weights: bool, seed: int)
 
 
 def tokenizer_of(model_name: str) -> Any:
-    """open_clip's own. Raises ModelsError: it needs a package or files that are not there."""
+    """open_clip's tokenizer. Raises ModelsError: it needs a missing package or missing files."""
     try:
         return open_clip.get_tokenizer(model_name)
     except ImportError as error:  # open_clip imports transformers only for the tokenizers that need it
@@ -79,14 +79,14 @@ def tokenizer_of(model_name: str) -> Any:
 
 
 def normalized(model: Any, pixels: npt.NDArray[np.uint8]) -> Tensor:
-    """What the model's own preprocessing makes of pixels at its size: [N, S, S, 3] -> float32 [N, 3, S, S]."""
+    """Apply the model's own preprocessing to pixels of its size: [N, S, S, 3] -> float32 [N, 3, S, S]."""
     config = model.visual.preprocess_cfg
     mean, std = (torch.tensor(config[key]).reshape(3, 1, 1) for key in ("mean", "std"))
     return (torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255 - mean) / std
 
 
 def check_origin(manifest: ModelManifest, weights: Path | None) -> None:
-    """Raises ModelsError if an artifact does not say enough to load its model again."""
+    """Raises ModelsError if an artifact lacks what is needed to load its model again."""
     source = manifest.source
     if source.model is None:
         raise ModelsError(
@@ -104,7 +104,7 @@ def load_again(manifest: ModelManifest, weights: Path | None) -> Any:
     """The model that an artifact was exported from, with its weights.
 
     Raises:
-        ModelsError: as `check_origin` and `load`, or the weights that are found are of another revision.
+        ModelsError: see `check_origin` and `load`; or the found weights are of another revision.
     """
     check_origin(manifest, weights)
     source = manifest.source
@@ -153,7 +153,7 @@ def _origin(tag: dict[str, Any]) -> str:
 
 
 def _revision(path: Path) -> str:
-    """The hub's commit if the file lies in its cache (.../snapshots/COMMIT/file), otherwise its SHA-256."""
+    """The hub's commit if the file is in its cache (.../snapshots/COMMIT/file), else its SHA-256."""
     if path.parent.parent.name == "snapshots":
         return path.parent.name
     with path.open("rb") as file:
@@ -163,14 +163,14 @@ def _revision(path: Path) -> str:
 def _load_weights(model: nn.Module, path: Path) -> None:
     try:
         open_clip.load_checkpoint(model, str(path))
-    except Exception as error:  # a file cut short, another format, another model: three kinds of exceptions
+    except Exception as error:  # the exception depends on whether the file is truncated or of another model
         raise ModelsError(f"{path} does not hold weights of this model: {first_line(error)}") from None
 
 
 def _randomize_zeros(model: nn.Module) -> None:
     """Give random weights to the layers that are zero before training.
 
-    While they are zero, the branches of a ResNet add nothing, and a wrong graph would give the right vectors.
+    With zeros the branches of a ResNet add nothing, and a wrong graph could give the right vectors.
     """
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):

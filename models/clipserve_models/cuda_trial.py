@@ -1,7 +1,7 @@
-"""The small graph with which the service finds out whether CUDA works: `python -m clipserve_models.cuda_trial`.
+"""Builds the small graph that the service uses to try CUDA: `python -m clipserve_models.cuda_trial`.
 
-A convolution needs cuDNN, a product cuBLAS, and both kernels for this very GPU. All weights are positive, so that
-nothing cancels and two right answers are equal to a few bits.
+A convolution needs cuDNN, a product cuBLAS, and both need kernels for the present GPU. All weights are positive, so
+that nothing cancels, and two correct results differ by a few bits at most.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""What can go wrong while an artifact is made."""
+"""Errors of making artifacts."""
 
 
 class ModelsError(Exception):
-    """The artifact cannot be made or is not right; the message says why and what to do."""
+    """The artifact cannot be made or is wrong; the message says why and what to do."""
 
 
 def not_installed(error: ImportError) -> ModelsError:
-    """The error to raise where a package of the extra `export` is missing, or cannot be imported."""
+    """The error to raise if a package of the extra `export` is missing or cannot be imported."""
     if isinstance(error, ModuleNotFoundError) and error.name:
         reason = f"{error.name} is not installed"
     else:
@@ -25,5 +25,5 @@ def not_from_hub(what: str, error: Exception) -> ModelsError:
 
 
 def first_line(error: BaseException) -> str:
-    """What is said of an error of another library: its first line, or its name where it has none."""
+    """The first line of another library's error, or its name if it has no text."""
     return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__

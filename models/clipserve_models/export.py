@@ -1,9 +1,9 @@
 """Checkpoint -> artifact.
 
-Only what this module imports, and `evaluation.reference`, import torch and open_clip. The graphs are traced from
-open_clip's modules, which are wrapped to keep the contract of `clipserve.clip.artifact`. The expected vectors are
-computed by the unchanged open_clip model, with texts padded to the full context length: the comparison at the end
-also checks the wrapping.
+Only this module's imports and `evaluation.reference` import torch and open_clip. The graphs are traced from
+open_clip's modules, wrapped for the contract of `clipserve.clip.artifact`. The unchanged open_clip model computes
+the expected vectors, with texts padded to the full context length, so the comparison at the end also checks the
+wrapping.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def export(
 ) -> ModelManifest:
     """Write the artifact of `entry` to the folder `out`, and check it in onnxruntime; `say` gets each stage.
 
-    An artifact that was at `out` is replaced only after the new one has passed the check.
+    An artifact at `out` is replaced only after the new one has passed the check.
 
     Raises:
         ModelsError: the weights cannot be obtained, the model cannot be exported, or the graphs differ from it.
@@ -154,7 +154,7 @@ def _cases(model: Any, image: ImageSpec, tokenizer: Tokenizer, original: Any, te
 
 
 def _reference_vectors(model: Any, image: ImageSpec, original: Any, cases: list[Case]) -> ReferenceVectors:
-    """What open_clip makes of the reference inputs: vectors, and from a file and from strings pixels and tokens."""
+    """open_clip's results for the reference inputs: vectors, the pixels of a file, and the tokens of strings."""
     images, texts = (case.expected.astype(float).round(8).tolist() for case in cases[:2])
     config = model.visual.preprocess_cfg
     transform = image_transform_v2(PreprocessCfg(**config), is_train=False)

@@ -1,8 +1,8 @@
-"""A model of open_clip with its weights in half precision, as open_clip's own `precision="fp16"` has them.
+"""Converts a model of open_clip to half precision, like open_clip's own `precision="fp16"`.
 
-Normalizations stay fp32: their input is cast to it and their result back, as open_clip's `LayerNormFp32` does,
-because sums of squares would overflow. The table of tokens and the positions of a text stay fp32 too; what is
-looked up is cast. open_clip is not asked for all this when it builds the model: its random weights would be others.
+Normalizations stay fp32, with casts of their input and result, as in open_clip's `LayerNormFp32`, because sums of
+squares would overflow. The token table and the positions of a text stay fp32 too; the looked-up rows are cast.
+open_clip does not build the model like this, because its random weights would differ.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ def halve(model: Any) -> None:
 
 
 def fold_batch_norms(visual: nn.Module, images: Tensor) -> None:
-    """Make each batch normalization that reads nothing but a convolution's result a part of that convolution.
+    """Fold each batch normalization into the convolution whose result is its only input.
 
-    Which reads which is seen in a run on `images`, float32 [1, 3, S, S].
+    A run on `images`, float32 [1, 3, S, S], shows which reads which.
     """
     writers: dict[int, nn.Conv2d] = {}
     pairs: dict[nn.BatchNorm2d, nn.Conv2d] = {}
-    alive: list[Tensor] = []  # the id of a tensor is given again when the tensor is gone
+    alive: list[Tensor] = []  # keeps the tensors, because Python reuses the id of a deleted one
 
     def wrote(module: nn.Module, _: Any, result: Tensor) -> None:
         if isinstance(module, nn.Conv2d):
@@ -69,12 +69,12 @@ def fold_batch_norms(visual: nn.Module, images: Tensor) -> None:
     for norm, into in pairs.items():
         statistics = norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
         into.weight, into.bias = fuse_conv_bn_weights(into.weight, into.bias, *statistics)
-    # timm's kind of batch normalization has the activation that follows it inside.
+    # timm's batch normalization contains the following activation.
     _replace(visual, {norm: getattr(norm, "act", nn.Identity()) for norm in pairs})
 
 
 def _replace(root: nn.Module, modules: Mapping[nn.Module, nn.Module]) -> None:
-    """Put each value in the place of its key, wherever below `root` it is."""
+    """Replace each key by its value everywhere below `root`."""
     for parent in list(root.modules()):
         for name, child in parent.named_children():
             if child in modules and parent is not modules[child]:

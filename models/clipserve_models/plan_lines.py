@@ -1,9 +1,8 @@
-"""TensorRT plans: the two graphs of an artifact, compiled by a script, and the record of what it has built.
+"""Compiles the two graphs of an artifact to TensorRT plans with a script, and records what the script has built.
 
-`plans.sh` lies in the artifact's folder and needs a shell, trtexec and nvidia-smi, not clipserve: so it runs in
-NVIDIA's image as well as here. What it has built it builds
-again only if the script, the kind of GPU or the version of TensorRT is another one. `triton-facts.sh` beside it is
-for Triton's image (`clipserve_models.triton_server`).
+`plans.sh` in the artifact's folder needs a shell, trtexec and nvidia-smi, not clipserve, so it also runs in
+NVIDIA's image. It builds plans again only if the script, the GPU model or the version of TensorRT has changed.
+`triton-facts.sh` beside it is for Triton's image (`clipserve_models.triton_server`).
 """
 
 from __future__ import annotations
@@ -63,7 +62,7 @@ def write_lines(folder: Path, options: RepositoryOptions) -> Path:
         the path of plans.sh.
 
     Raises:
-        ArtifactError: `folder` is not a sound artifact.
+        ArtifactError: `folder` is not a valid artifact.
         ModelsError: TensorRT could not read one of its graphs.
     """
     manifest = read_manifest(folder)
@@ -89,10 +88,10 @@ def write_lines(folder: Path, options: RepositoryOptions) -> Path:
 
 
 def build(folder: Path, options: RepositoryOptions) -> PlansRecord:
-    """Write the script, run it on this machine, which takes minutes for each plan, and record what it built.
+    """Write the script, run it here, which takes minutes for each plan, and record the plans.
 
     Raises:
-        ArtifactError: `folder` is not a sound artifact.
+        ArtifactError: `folder` is not a valid artifact.
         ModelsError: there is no GPU here, or the script fails, which says why on standard error.
     """
     script = write_lines(folder, options)
@@ -110,7 +109,7 @@ def record(folder: Path, options: RepositoryOptions) -> PlansRecord:
     """Write plans.json beside the plans that plans.sh has built. `options`: those given to `write_lines`.
 
     Raises:
-        ArtifactError: `folder` is not a sound artifact.
+        ArtifactError: `folder` is not a valid artifact.
         ModelsError: plans.sh has not run to its end, or with a TensorRT that is too old.
     """
     manifest = read_manifest(folder)

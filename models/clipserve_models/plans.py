@@ -1,8 +1,8 @@
 """The record of TensorRT plans: plans.json, beside the plans in the artifact's folder.
 
-A plan does not say what it was made from, and works with one version of TensorRT on one kind of GPU. The record
-says all of it, so that a plan of another artifact, another GPU or another TensorRT is refused before Triton meets
-it. A plan computes in the artifact's own precision: TensorRT takes the type of every tensor from the graph.
+A plan does not contain its origin, and works with one version of TensorRT on one model of GPU. The record has all
+of these, so that a plan of another artifact, GPU or TensorRT is refused before Triton loads it. A plan computes
+in the artifact's precision: TensorRT takes the type of every tensor from the graph.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class _Frozen(BaseModel):
 
 
 class Profile(_Frozen):
-    """The shapes that one optimization profile of a plan takes. `usual`: what it is tuned for."""
+    """The shapes of one optimization profile of a plan. `usual`: the shape that it is tuned for."""
 
     smallest: Shapes
     usual: Shapes
@@ -57,9 +57,9 @@ class PlansRecord(_Frozen):
 
 
 def profiles(tower: Tower) -> list[Profile]:
-    """One for each shape of a row, from one row to a full batch, and tuned for a full call of a gateway.
+    """One profile for each shape of a row, from one row to a full batch, tuned for a full call of a gateway.
 
-    A length of texts is a profile of its own: one profile over all lengths would be tuned for one of them.
+    Each text length has its own profile: a profile over all lengths would be tuned for only one of them.
     """
     rows = tower.policy.max_batch_size
     usual = min(rows, CALL_ROWS["text" if tower.graph == TEXT_GRAPH else "image"])
@@ -76,7 +76,7 @@ def profiles(tower: Tower) -> list[Profile]:
 def write_record(
     folder: Path, manifest: ModelManifest, towers: Sequence[Tower], tensorrt: str, gpu: str
 ) -> PlansRecord:
-    """Record the plans that lie in `folder`, which were built from its artifact with the `profiles` of `towers`."""
+    """Record the plans in `folder`, which were built from its artifact with the `profiles` of `towers`."""
     record = PlansRecord(
         artifact=manifest.fingerprint(),
         tensorrt=tensorrt,
@@ -89,11 +89,11 @@ def write_record(
 
 
 def read_record(folder: Path, manifest: ModelManifest, towers: Sequence[Tower]) -> PlansRecord:
-    """The record of the plans in `folder`, after comparing it with all that it speaks of.
+    """The record of the plans in `folder`, checked against the plans and the artifact.
 
     Raises:
-        ModelsError: a plan or the record is missing, a plan is another one than the record says, or the plans were
-            built from another artifact or for other shapes than those of `towers`.
+        ModelsError: a plan or the record is missing, a plan differs from the record, or the plans were built from
+            another artifact or for other shapes than those of `towers`.
     """
     again = f"build the plans again, on a GPU: `clipserve models tensorrt {folder}`."
     for plan in PLANS.values():
@@ -142,7 +142,7 @@ def _told(made: Sequence[Profile]) -> str:
 
 
 def trtexec_shapes(shapes: Shapes) -> str:
-    """As trtexec writes them: `token_ids:256x16,lengths:256`."""
+    """The shapes as an argument of trtexec: `token_ids:256x16,lengths:256`."""
     return ",".join(f"{name}:{'x'.join(map(str, shape))}" for name, shape in shapes.items())
 
 

@@ -1,11 +1,11 @@
-"""Graphs of types that TensorRT takes.
+"""Makes graphs with only the types that TensorRT supports.
 
-It takes constants of int8 before DequantizeLinear alone ("Int8 constant is only allowed before DQ node"), and the
-demo casts those that its weights are stored in. So plans are built from a copy, where such constants are fp32: the
-same values, which a Cast to fp32 leaves as they are. What no copy mends is refused before a build.
+It supports int8 constants only before DequantizeLinear ("Int8 constant is only allowed before DQ node"), but the
+demo stores weights in int8 and casts them. So plans are built from a copy with such constants in fp32: the same
+values, which the Cast to fp32 does not change. Graphs that no copy corrects are refused before a build.
 
-The image that writes the lines has no `onnx`. What is needed of its message is declared here, and protobuf keeps
-the fields that it does not know as they are.
+The image that writes the script has no `onnx`. The needed fields of its messages are declared here, and protobuf
+keeps unknown fields unchanged.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _PACKAGE = "clipserve_models.onnx"
 
 _NAMES = {1: "fp32", 2: "uint8", 3: "int8", 6: "int32", 7: "int64", 9: "bool", 10: "fp16", 16: "bf16"}
 _FLOAT, _UINT8, _INT8 = 1, 2, 3
-# What onnxruntime's quantization makes and TensorRT has not.
+# Operators of onnxruntime's quantization that TensorRT lacks.
 _UNKNOWN = {"ConvInteger", "DynamicQuantizeLinear", "MatMulInteger", "QLinearConv", "QLinearMatMul"}
 
 
@@ -57,10 +57,10 @@ Model = _model()
 
 
 def for_tensorrt(folder: Path, graph: str) -> str:
-    """The file in `folder` to build a plan of `graph` from: itself, or a copy that is written beside it.
+    """The file to build the plan of `graph` from: the graph itself, or a corrected copy written beside it.
 
     Raises:
-        ModelsError: TensorRT could not read it either.
+        ModelsError: TensorRT could not read the copy either.
     """
     model, name = Model.FromString((folder / graph).read_bytes()), graph
     if cast := _cast(model.graph):
@@ -76,7 +76,7 @@ def for_tensorrt(folder: Path, graph: str) -> str:
 
 
 def violations(graph: Any) -> list[str]:
-    """What TensorRT does not take of a graph, in words."""
+    """The features of a graph that TensorRT does not support, in words."""
     types = {each.name: each.data_type for each in graph.initializer}
     wrong = {name: kind for name, kind in types.items() if kind not in _NAMES or kind == _UINT8}
     wrong |= {each.name: _UINT8 for each in graph.value_info if each.type.tensor_type.elem_type == _UINT8}
@@ -87,13 +87,13 @@ def violations(graph: Any) -> list[str]:
 
 
 def _cast(graph: Any) -> list[str]:
-    """Constants of int8 that TensorRT would not take: another node than DequantizeLinear reads them."""
+    """int8 constants that TensorRT would refuse, because another node than DequantizeLinear reads them."""
     read = {name for node in graph.node if node.op_type != "DequantizeLinear" for name in node.input}
     return [each.name for each in graph.initializer if each.data_type == _INT8 and each.name in read]
 
 
 def _dequantize(graph: Any, names: list[str]) -> None:
-    """These constants in fp32. What the graph says of int8 between nodes is left out, and known without."""
+    """Convert these constants to fp32. Drops int8 type annotations between nodes, which are inferred anyway."""
     for each in graph.initializer:
         if each.name in names and each.HasField("raw_data"):
             each.raw_data = np.frombuffer(each.raw_data, np.int8).astype("<f4").tobytes()

@@ -63,7 +63,7 @@ class ClipBpe(Protocol):
 
 
 def convert(original: Any) -> Converted:
-    """What `open_clip.get_tokenizer` returns, converted.
+    """Convert the result of `open_clip.get_tokenizer`.
 
     Raises:
         ModelsError: it changes texts or ids in a way that `clipserve.clip.tokenizer` does not.

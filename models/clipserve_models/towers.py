@@ -1,6 +1,7 @@
-"""open_clip's encoders as modules that are traced to the graphs that `clipserve.clip.artifact` describes.
+"""Wraps open_clip's encoders as modules, which are traced to the graphs that `clipserve.clip.artifact` describes.
 
-The last block of a transformer computes the pooled state only: nothing reads the others. The vectors are the same.
+The last block of a transformer computes only the pooled state, because nothing reads the others. The vectors are
+the same.
 """
 
 from __future__ import annotations
@@ -45,8 +46,7 @@ class ImageEncoder(nn.Module):
 class TextEncoder(nn.Module):
     """token_ids int32 [N, L], lengths int32 [N] -> embedding float32 [N, D], unit length.
 
-    `trims`: the tower does not look ahead and pools where a text ends, so L may be any length up to the context
-    length.
+    `trims`: the encoder is causal and pools where a text ends, so L may be any length up to the context length.
     """
 
     mask: Tensor | None  # [context length, context length]
@@ -106,8 +106,8 @@ class TextEncoder(nn.Module):
 class WholeTextEncoder(nn.Module):
     """token_ids int32 [N, context length], lengths int32 [N] -> embedding float32 [N, D], unit length.
 
-    For towers that find the padding by its id, and make a mask of it: those of transformers, and CoCa's, whose
-    class token follows the padding. They are traced as they are.
+    For encoders that mask the padding by its id: those of transformers, and CoCa's, whose class token follows the
+    padding. They are traced unchanged.
     """
 
     trims = False
@@ -118,7 +118,7 @@ class WholeTextEncoder(nn.Module):
 
     def forward(self, token_ids: Tensor, lengths: Tensor) -> Tensor:  # noqa: ARG002 - of the contract of the graph
         pooled = self.text(token_ids.to(torch.int64))
-        return _unit(pooled[0] if isinstance(pooled, tuple) else pooled)  # CoCa's captions read the others
+        return _unit(pooled[0] if isinstance(pooled, tuple) else pooled)  # CoCa's captioning uses the others
 
 
 def text_encoder(model: Any, dtype: torch.dtype = torch.float32) -> TextEncoder | WholeTextEncoder:
@@ -143,8 +143,8 @@ def masks_padding(model: Any) -> bool:
 class LastBlock(nn.Module):
     """A transformer's last block, for the one state of each row that is pooled.
 
-    The results for the other states would not be used: these states give keys and values only. A block takes 12
-    products of W x W for each state, and 2 are enough for these: a tower of 12 blocks has a fifteenth less to do.
+    The other states give only keys and values. A block computes 12 products of W x W for each state, and 2 are
+    enough for these: an encoder of 12 blocks computes a fifteenth less.
     """
 
     def __init__(self, block: ResidualAttentionBlock) -> None:
@@ -185,8 +185,8 @@ class FirstState(nn.Module):
 class PlainAttention(nn.Module):
     """nn.MultiheadAttention of a tensor with itself in a dozen plain nodes.
 
-    torch's own becomes many more nodes (it puts the sequence first, and asks the tensor for its sizes at every
-    step), which runtimes do not recognise as attention.
+    torch's own gives many more nodes (it puts the sequence first, and reads the tensor's sizes at every step),
+    which runtimes do not recognise as attention.
     """
 
     def __init__(self, original: nn.MultiheadAttention) -> None:
@@ -211,15 +211,15 @@ def simplify(model: Any) -> None:
     """Change an open_clip model, in place, to one that computes the same in fewer steps on the same weights."""
     visual = model.visual
     if isinstance(visual, VisionTransformer):
-        visual.output_tokens = False  # CoCa's captions would read them
+        visual.output_tokens = False  # only for CoCa's captioning
         if visual.pool_type == "tok":
             _pool_first_state(visual)
-    # Masks of padding are not of the shape that PlainAttention adds.
+    # Padding masks have another shape than PlainAttention's.
     _with_plain_attention(visual if masks_padding(model) else model)
 
 
 def _pool_first_state(visual: VisionTransformer) -> None:
-    """The other states are not computed where they end."""
+    """Compute only the first state in the last block."""
     *blocks, last = visual.transformer.resblocks
     if visual.attn_pool is not None:
         visual.attn_pool.query = nn.Parameter(visual.attn_pool.query[:1])

@@ -56,7 +56,7 @@ def _trace(module: nn.Module, inputs: dict[str, Tensor], shapes: dict[str, Any],
         verbose=False,
     )
     assert program is not None  # of the exporter that takes dynamic_shapes
-    # The result of an nn.Embedding has this name too, and a graph with two values of one name is none.
+    # The result of an nn.Embedding has this name too, and a graph with two values of one name is invalid.
     (result,) = program.model.graph.outputs
     for value in (value for node in program.model.graph for value in node.outputs):
         if value.name == result.name and value is not result:

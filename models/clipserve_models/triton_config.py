@@ -1,10 +1,10 @@
-"""Triton's configuration for an artifact: one model for each tower, written as config.pbtxt.
+"""Triton's configuration for an artifact: one model for each encoder, written as config.pbtxt.
 
-`clipserve.engine.triton.contract` has their names and tensors. Requests of different text lengths are not put in
-one batch.
+`clipserve.engine.triton.contract` has their names and tensors. Requests of different text lengths do not share a
+batch.
 
-The configuration is NVIDIA's own protocol buffer, so that a field cannot be misspelled, and complete, so that
-Triton does not guess anything from the graph.
+The configuration is NVIDIA's own protocol buffer, so that no field can be misspelled, and complete, so that Triton
+infers nothing from the graph.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ MODEL_FILES: dict[BackendName, str] = {
 def config(manifest: ModelManifest, tower: Tower, options: RepositoryOptions) -> pb.ModelConfig:
     """config.pbtxt of a tower.
 
-    Its parameters `fingerprint` and `precision` tell the service which artifact is served, and what computes it;
-    `text_lengths`, of the text model, tell it what to pad to.
+    Its parameters tell the service which artifact is served (`fingerprint`), in which precision (`precision`), and,
+    for the text model, which lengths to pad to (`text_lengths`).
     """
     group = pb.ModelInstanceGroup
     made = pb.ModelConfig(
@@ -84,7 +84,7 @@ def _output(tensor: Tensor) -> pb.ModelOutput:
 
 
 def _profiles(tower: Tower, options: RepositoryOptions) -> list[str]:
-    """The profiles of a plan, one for each shape. Triton uses the first alone, unless they are named."""
+    """The profiles of a plan, one for each shape. Triton uses only the first unless they are named."""
     if options.backend != "tensorrt" or len(tower.shapes) == 1:
         return []
     return [str(number) for number in range(len(tower.shapes))]
@@ -107,32 +107,32 @@ def _dynamic_batching(policy: BatchPolicy, options: RepositoryOptions) -> pb.Mod
 
 
 def _parameters(options: RepositoryOptions) -> dict[str, str]:
-    """Settings of the backend, under the names that it has for them."""
+    """The backend's settings by its own names."""
     match options.backend, options.device:
         case "python", _:
             return {"threads": str(options.threads)}
         case "onnxruntime", "cpu":
-            # A memory pattern is kept for every shape of input ever seen; text has many.
+            # A memory pattern is kept for every input shape; texts have many.
             return {
                 "intra_op_thread_count": str(options.threads),
                 "inter_op_thread_count": "1",
                 "enable_mem_pattern": "0",
             }
         case "onnxruntime", _:
-            # Where a model has any parameter, as ours have, the backend takes these from the parameters alone: what
-            # the accelerator says of them is overwritten by defaults (onnxruntime_backend, onnxruntime.cc).
+            # If a model has any parameter, as ours have, the backend reads these only from the parameters: it
+            # overwrites the accelerator's values by defaults (onnxruntime_backend, onnxruntime.cc).
             return {
                 "intra_op_thread_count": "1",
                 "enable_mem_pattern": "0",
-                "cudnn_conv_algo_search": "1",  # heuristic: an exhaustive search is made for each new size of batch
-                "arena_extend_strategy": "1",  # as much as is asked for, not the next power of two
+                "cudnn_conv_algo_search": "1",  # heuristic: an exhaustive search would run for each new batch size
+                "arena_extend_strategy": "1",  # the requested size, not the next power of two
             }
         case _:
             return {}
 
 
 def _accelerators(options: RepositoryOptions) -> pb.ModelOptimizationPolicy | None:
-    """CUDA as onnxruntime's provider. TF32 is on by default, and is not what an fp32 fingerprint promises."""
+    """CUDA as onnxruntime's provider, without TF32, which is on by default and less precise than fp32."""
     if (options.backend, options.device) != ("onnxruntime", "gpu"):
         return None
     accelerator = pb.ModelOptimizationPolicy.ExecutionAccelerators.Accelerator
@@ -145,7 +145,7 @@ def _accelerators(options: RepositoryOptions) -> pb.ModelOptimizationPolicy | No
 
 
 def _warm_up(tower: Tower) -> Iterator[pb.ModelWarmup]:
-    """Each shape in the smallest and the largest batch, so that no request is slow because it is the first."""
+    """Warm up each shape in the smallest and the largest batch, so that no first request is slow."""
     for shape in tower.shapes:
         for rows in sorted({1, tower.policy.max_batch_size}):
             sample = pb.ModelWarmup(name=f"{rows} of {'x'.join(map(str, shape[0]))}", batch_size=rows)

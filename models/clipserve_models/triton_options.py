@@ -1,4 +1,4 @@
-"""How Triton serves an artifact: what may be chosen, and the defaults of each backend."""
+"""The options of Triton for an artifact, and the defaults of each backend."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class RepositoryOptions:
         backend: `python`: onnxruntime in Triton's Python backend, for a server that has neither of the others.
             `onnxruntime`: Triton's own backend of that name. `tensorrt`: plans made by `clipserve models tensorrt`.
         device: what it runs on. `python` runs on the CPU only, `tensorrt` on a GPU only.
-        image, text: `concurrency` is the number of instances of a tower, each with its copy of the weights.
-        threads: of one call on the CPU; 0: as many as the cores that the server sees.
-        queue_timeout: seconds that a request may wait; a request may ask for less, not for more.
+        image, text: `concurrency` is the number of instances of an encoder, each with its copy of the weights.
+        threads: of one call on the CPU; 0: all cores of the server.
+        queue_timeout: seconds that a request may wait; a request may set less, not more.
         max_queue_size: requests that may wait; further ones are refused.
     """
 
@@ -62,7 +62,7 @@ def options_of(
     queue_timeout: float | None = None,
     max_queue_size: int | None = None,
 ) -> RepositoryOptions:
-    """The defaults of `backend`; each argument that is given replaces one.
+    """The defaults of `backend`, overridden by the given arguments.
 
     Raises:
         ModelsError: the backend does not run on `device`.

@@ -1,14 +1,15 @@
-"""Triton's Python backend: one tower of an artifact on onnxruntime, on the CPU.
+"""Triton's Python backend: one encoder of an artifact on onnxruntime, on the CPU.
 
-Copied into the model repository by `clipserve models triton --backend python`; runs inside Triton, in a process
-of its own for each instance, with numpy and onnxruntime and nothing of this repository.
+`clipserve models triton --backend python` copies it into the model repository. It runs inside Triton, in a separate
+process for each instance, with numpy and onnxruntime and without this repository.
 
 Triton hands over the requests of one dynamic batch at a time: pixels uint8 [n, S, S, 3], or token_ids int32
 [n, L] and lengths int32 [n], of n rows each. They become one call of the graph. A failed call is repeated
 request by request, so that a bad request fails alone. A request whose caller has left is not computed.
 
-Tensors are passed in both directions by DLPack. `as_numpy()` and `pb.Tensor()` of a server built against numpy 1
-are silently wrong with numpy 2: they treat an item as 0 bytes long, so that all values of an input equal the first.
+Tensors are passed by DLPack in both directions. `as_numpy()` and `pb.Tensor()` of a server built against numpy 1
+are
+silently wrong with numpy 2: they treat an item as 0 bytes long, so that all values of an input equal the first.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ Feeds = dict[str, npt.NDArray[Any]]  # input's name -> its rows
 
 
 class TritonPythonModel:
-    """The name is Triton's; one object for each instance of the model."""
+    """The class that Triton looks for by this name; one object for each instance of the model."""
 
     def initialize(self, args: dict[str, str]) -> None:
         """Load `model.onnx` from the model's version folder; an exception ends the server's start."""
@@ -38,9 +39,9 @@ class TritonPythonModel:
         threads = int(config["parameters"]["threads"]["string_value"])
         options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
         options.inter_op_num_threads = 1
-        # Instances share the cores: a thread that waits in a busy loop takes time from the others.
+        # Instances share the cores: a thread in a busy loop takes time from the others.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        # A memory pattern is kept for every shape of input ever seen; text has many.
+        # A memory pattern is kept for every input shape; texts have many.
         options.enable_mem_pattern = False
         graph = Path(args["model_repository"], args["model_version"], "model.onnx")
         self._session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
@@ -66,7 +67,7 @@ class TritonPythonModel:
         return {name: np.from_dlpack(pb.get_input_tensor_by_name(request, name)) for name in self._inputs}
 
     def _answer(self, group: list[tuple[int, Feeds]]) -> dict[int, Any]:
-        """Responses of requests of one shape, by index."""
+        """The responses to requests of one shape, by index."""
         try:
             embeddings = self._run([feeds for _, feeds in group])
         except Exception as error:  # onnxruntime's exceptions have no common base but Exception

@@ -1,4 +1,4 @@
-"""An artifact as a Triton model repository.
+"""Writes an artifact as a Triton model repository.
 
 OUT/<name>_image/  config.pbtxt   see `clipserve_models.triton_config`
 OUT/<name>_text/   1/             the graph: model.onnx or model.plan, with model.py for the Python backend
@@ -30,15 +30,15 @@ def write_repository(
 ) -> list[str]:
     """Write the two models of the artifact `folder` into `out`; other models there stay as they are.
 
-    `gpu`, `tensorrt`: what the server has, if plans are to be compared with that (`triton_server`).
+    `gpu`, `tensorrt`: the server's, to compare plans with (`triton_server`).
 
     Returns:
         their names in Triton.
 
     Raises:
-        ArtifactError: `folder` is not a sound artifact.
-        ModelsError: the backend is TensorRT and the artifact's plans are not what the record says, or not for this
-            server; or a model's folder in `out` is not one.
+        ArtifactError: `folder` is not a valid artifact.
+        ModelsError: the backend is TensorRT and the artifact's plans differ from their record, or are for another
+            server; or a model's folder in `out` is something else.
     """
     manifest = read_manifest(folder)
     verify_files(folder, manifest)
@@ -61,7 +61,7 @@ def write_repository(
 
 
 def _graphs(folder: Path, tower: Tower, backend: BackendName) -> dict[Path, str]:
-    """Files of a tower in the artifact, and their names in a model's version."""
+    """The files of an encoder in the artifact, and their names in a model's version."""
     if backend == "tensorrt":
         return {folder / PLANS[tower.graph]: "model.plan"}
     # A graph of more than 2 GB has its weights in files beside it, which it knows by name.
@@ -73,7 +73,7 @@ def _emptied(model: Path) -> Path:
     """The folder of a model, empty.
 
     Raises:
-        ModelsError: something else is in its place, which must not be removed.
+        ModelsError: its path is something else, which must not be removed.
     """
     if model.exists():
         if not (model / "config.pbtxt").is_file():

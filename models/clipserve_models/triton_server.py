@@ -1,7 +1,7 @@
-"""The Triton server that is to serve plans: its GPU and its TensorRT, as far as they are known here.
+"""The Triton server that will serve plans: its GPU and its TensorRT, as far as they are known here.
 
-Known are, in this order: what a command was told; what `triton-facts.sh`, run in Triton's image, has written into
-the artifact's folder; the GPU of this machine.
+They come from, in this order: the command's options; the file that `triton-facts.sh`, run in Triton's image, has
+written into the artifact's folder; the GPU of this machine.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ printf 'gpu=%s\\ntensorrt=%s\\n' "$gpu" "$tensorrt" >{FACTS_NAME}
 
 @dataclass(frozen=True)
 class TritonServer:
-    """What is known of it. `gpu`: as nvidia-smi names it; `tensorrt`: its version."""
+    """The known facts. `gpu`: as nvidia-smi names it; `tensorrt`: its version."""
 
     gpu: str | None = None
     tensorrt: str | None = None
@@ -57,7 +57,7 @@ class TritonServer:
 
 
 def server_of(folder: Path, gpu: str | None = None, tensorrt: str | None = None) -> TritonServer:
-    """The server for the artifact in `folder`; `gpu` and `tensorrt`: what the command was told."""
+    """The server for the artifact in `folder`; `gpu` and `tensorrt`: the command's options."""
     try:
         lines = (folder / FACTS_NAME).read_text("utf-8", errors="replace").splitlines()
     except FileNotFoundError:

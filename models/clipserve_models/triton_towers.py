@@ -1,4 +1,4 @@
-"""The two models that an artifact becomes in Triton, and the shapes that the service sends them."""
+"""The two Triton models of an artifact, and the shapes that the service sends them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Tower:
 
 
 def towers(manifest: ModelManifest, options: RepositoryOptions) -> tuple[Tower, Tower]:
-    """The two models that an artifact becomes."""
+    """The two Triton models of an artifact."""
     (pixels,), (token_ids, lengths) = inputs(manifest, "image"), inputs(manifest, "text")
     image = Tower(
         triton_model(manifest, "image"),

@@ -1,8 +1,8 @@
-"""TensorRT's own tool, trtexec: the command that builds a plan, and the version that it tells.
+"""TensorRT's tool trtexec: the command that builds a plan, and the version that it prints.
 
-TensorRT 11 takes the type of every tensor from the graph. From 10.12 on that is asked for by `--stronglyTyped`,
-which 11 takes and ignores; older ones are not what others use this with, and are refused. TF32, which is on by
-default, is off: a fingerprint of fp32 promises more.
+TensorRT 11 takes the type of every tensor from the graph. From 10.12 on `--stronglyTyped` requests that, which 11
+accepts and ignores; older versions are refused, because strong typing is not the recommended way there. TF32, which
+is on by default, is off: it is less precise than fp32.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from pathlib import Path
 from clipserve_models.errors import ModelsError
 from clipserve_models.plans import Profile, trtexec_shapes
 
-FIRST = (10, 12)  # the first version whose strong typing is the recommended way
-FIRST_TAG = 101200  # the same, as trtexec writes it
+FIRST = (10, 12)  # the first version with strong typing as the recommended way
+FIRST_TAG = 101200  # the same in trtexec's format
 
 
 def command(trtexec: str, graph: Path, plan: Path, profiles: Sequence[Profile]) -> list[str]:
@@ -32,7 +32,7 @@ def command(trtexec: str, graph: Path, plan: Path, profiles: Sequence[Profile]) 
 
 
 def version_of(output: str) -> str | None:
-    """TensorRT's version as trtexec says it in its first line: "10.13.1"; None if it does not."""
+    """TensorRT's version in the first line of trtexec: "10.13.1"; None if there is none."""
     # "&&&& RUNNING TensorRT.trtexec [TensorRT v101301] ...", which is "v8601" up to TensorRT 9.
     said = re.search(r"\[TensorRT v(\d{1,2}?)(\d\d?)(\d\d)\]", output)
     return ".".join(str(int(part)) for part in said.groups()) if said else None

@@ -1,7 +1,7 @@
-"""TensorRT takes uint8 at the input of a graph alone, and there in a Cast: not in a Shape or a Transpose of it.
+"""Rewires image graphs for TensorRT, which supports uint8 only as a graph's input that a Cast reads.
 
-The exporter asks `pixels` for its sizes, and a network may turn the axes first. So an image graph is rewired after
-its export: one Cast reads `pixels`, and all that read it before reads what the Cast gives. The values are the same.
+The exporter reads the sizes of `pixels`, and a network may transpose them first. So an exported image graph is
+rewired: one Cast reads `pixels`, and all its former readers read the Cast's result. The values are the same.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def obey(path: Path) -> None:
     """Rewire the image graph in place.
 
     Raises:
-        ModelsError: it uses uint8 in a way that is not known here.
+        ModelsError: it uses uint8 in an unknown way.
     """
     model = onnx.load(path, load_external_data=False)
     graph = model.graph
@@ -35,14 +35,14 @@ def obey(path: Path) -> None:
         first = onnx.NodeProto()
         first.CopyFrom(cast)
         graph.node.remove(cast)
-        graph.node.insert(0, first)  # before all that reads it now
+        graph.node.insert(0, first)  # before all its readers
     if found := violations(graph):
         raise ModelsError(f"TensorRT could not read {path.name}: {'; '.join(found)}.")
     onnx.save(model, path)
 
 
 def violations(graph: onnx.GraphProto) -> list[str]:
-    """Where a graph uses uint8 in a way that TensorRT refuses, in words."""
+    """The uses of uint8 in a graph that TensorRT refuses, in words."""
     found = [f"{node.op_type} reads {PIXELS}" for node in _readers(graph, PIXELS) if node.op_type != "Cast"]
     if (count := len(_readers(graph, PIXELS))) != 1:
         found.append(f"{count} nodes read {PIXELS}")
@@ -52,7 +52,7 @@ def violations(graph: onnx.GraphProto) -> list[str]:
 
 
 def _cast_first(graph: onnx.GraphProto, turn: onnx.NodeProto) -> None:
-    """Transpose, then Cast -> Cast, then Transpose; as they are, if something else reads what is turned."""
+    """Transpose, then Cast -> Cast, then Transpose; unchanged if something else reads the transposed value."""
     turned = turn.output[0]
     readers = _readers(graph, turned)
     if len(readers) != 1 or readers[0].op_type != "Cast":

@@ -1,4 +1,4 @@
-"""Checks that an artifact computes what its original computes: in onnxruntime alone, without torch."""
+"""Checks in onnxruntime, without torch, that an artifact computes the same as its original."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from clipserve.clip.tokenizer import load_tokenizer
 from clipserve.cores import usable_cores
 from clipserve_models.errors import ModelsError
 
-# How far an fp32 export may be from the framework it came from: only the order of additions may differ.
+# The largest difference of an fp32 export from its framework: only the order of additions may differ.
 MIN_COSINE = reference.MIN_COSINE["fp32"]
 MAX_DIFFERENCE = 1e-4
 
@@ -27,7 +27,7 @@ Feeds = Mapping[str, npt.NDArray[np.generic]]
 
 @dataclass(frozen=True)
 class Case:
-    """One run of one graph, and what the original framework gave for it."""
+    """One run of one graph, and the original framework's result."""
 
     what: str
     graph: str
@@ -37,7 +37,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How far a case's vectors are from the expected ones: the lowest cosine, the largest difference."""
+    """The difference of a case's vectors from the expected ones: the lowest cosine, the largest difference."""
 
     what: str
     cosine: float
@@ -85,7 +85,7 @@ class Graph:
 
 
 def compare(folder: Path, cases: Sequence[Case]) -> list[Outcome]:
-    """Run the cases and compare; the cosine is NaN where the graph gave values that are not finite."""
+    """Run the cases and compare. The cosine is NaN if the graph returned values that are not finite."""
     graphs = {name: Graph(folder / name) for name in {case.graph for case in cases}}
     outcomes = []
     for case in cases:

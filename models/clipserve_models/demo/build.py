@@ -124,7 +124,7 @@ def write_graph(
 
 
 def manifest(folder: Path, reference: ReferenceVectors, dim: int) -> ModelManifest:
-    """What the artifact in `folder` says about itself."""
+    """The manifest of the artifact in `folder`."""
     files = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in FILES}
     return ModelManifest(
         name="demo",
@@ -171,7 +171,7 @@ def build(folder: Path) -> None:
     texts = {"token_ids": token_ids, "lengths": lengths}
     write_graph(text, texts, {"token_ids": {0: n, 1: length}, "lengths": {0: n}}, folder / TEXT_GRAPH)
 
-    # Pixels are the service's own, which tests/golden compares with torchvision's.
+    # The service's preprocessing, which tests/golden compares with torchvision's.
     photo = decode_pixels(inputs.reference_photo(SIDE), IMAGE, ImageLimits())
     own = load_tokenizer(folder, TEXT)
     reference = ReferenceVectors(

@@ -1,7 +1,7 @@
-"""The writer of fp16 variants: from PyTorch, not from the fp32 graphs.
+"""Writes fp16 variants from PyTorch, not from the fp32 graphs.
 
-A converter of graphs leaves casts around everything that it does not know. So the checkpoint is loaded again, shown
-to be the artifact's, and exported in half precision, after a survey of what the fp32 graphs compute.
+A converter of graphs adds casts around every operator that it does not know. So the checkpoint is loaded again,
+verified to be the artifact's, and exported in half precision, after a survey of the values of the fp32 graphs.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ def write_fp16(job: Job) -> Largest:
     """Write the graphs of `job.towers` in half precision, exported from the checkpoint.
 
     Raises:
-        ModelsError: the text encoder must stay fp32, a value of the fp32 graphs is too large, the checkpoint cannot
-            be had or is not the artifact's, or a graph does not have its weights.
+        ModelsError: the text encoder must stay fp32, a value of the fp32 graphs is too large, the checkpoint is
+            missing or not the artifact's, or a graph does not have its weights.
     """
-    checkpoint.check_origin(job.manifest, job.weights)  # it would be a pity to survey first
+    checkpoint.check_origin(job.manifest, job.weights)  # before the survey, which is slow
     if "text" in job.towers:
         _refuse_masks(job.manifest.source.model or "")
     found = []

@@ -1,6 +1,6 @@
-"""Whether a variant is close enough to fp32, measured in onnxruntime on photos that judge alone.
+"""The gate: measures in onnxruntime, on photos used for nothing else, whether a variant is close enough to fp32.
 
-BOUNDS is the one table of what each precision must keep.
+BOUNDS is the table of the bounds of each precision.
 """
 
 from __future__ import annotations
@@ -28,9 +28,10 @@ FloatArray = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Bounds:
-    """What the figures of the same names in the record must keep: both cosines for both towers.
+    """The bounds of the record's figures of the same names. Both cosines apply to each encoder.
 
-    `largest_value`: of the fp32 graphs, where the precision has a smaller range than fp32. `digits` are shown.
+    `largest_value`: of the fp32 graphs, if the precision has a smaller range than fp32. `digits`: shown in the
+    table.
     """
 
     mean_cosine: float
@@ -42,8 +43,8 @@ class Bounds:
 
 
 BOUNDS: dict[VariantPrecision, Bounds] = {
-    # fp16 ends at 65,504. On other photos and texts a value may be a few times larger than on these, and a sum of
-    # products may pass through larger values than its result where an engine adds up in half precision.
+    # The largest fp16 value is 65,504. On other photos and texts a value may be a few times larger than on these,
+    # and partial sums of products may exceed the result if an engine adds in half precision.
     "fp16": Bounds(mean_cosine=0.9999, p1_cosine=0.9995, largest_value=8_000, digits=6),
     "int8": Bounds(mean_cosine=0.99, p1_cosine=0.97),
 }
@@ -51,7 +52,7 @@ BOUNDS: dict[VariantPrecision, Bounds] = {
 
 @dataclass(frozen=True)
 class Vectors:
-    """The vectors that one artifact gives for the photos and for the labels' prompts; rows of unit length.
+    """The vectors of one artifact for the photos and for the labels' prompts; rows of unit length.
 
     Attributes:
         images: [N, D].
@@ -159,7 +160,7 @@ def measure(
 
 
 def verdicts(precision: VariantPrecision, measured: Variant) -> list[Verdict]:
-    """Each figure that decides, with its bound."""
+    """Each figure with its bound."""
     needed = BOUNDS[precision]
     figures: list[tuple[str, float | None, float]] = [
         ("image cosine, mean", measured.mean_cosine, needed.mean_cosine),
@@ -177,10 +178,10 @@ def verdicts(precision: VariantPrecision, measured: Variant) -> list[Verdict]:
 
 
 def judge(precision: VariantPrecision, measured: Variant) -> None:
-    """Accept a variant whose figures all keep their bounds.
+    """Accept a variant if all its figures are within their bounds.
 
     Raises:
-        ModelsError: one does not; the message says each figure that failed, its bound, and what to try.
+        ModelsError: one is not; the message has each failed figure, its bound, and what to try.
     """
     failed = [verdict for verdict in verdicts(precision, measured) if not verdict.good]
     if not failed:

@@ -1,4 +1,4 @@
-"""What a writer is given, and what it gives back: one for each precision writes the graphs of a variant."""
+"""The input and the result of writers. Each precision has a writer of graphs."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ GRAPHS: dict[Tower, str] = {"image": IMAGE_GRAPH, "text": TEXT_GRAPH}
 
 @dataclass(frozen=True)
 class Job:
-    """What to write.
+    """The task of a writer.
 
     Attributes:
         source: the folder of the fp32 artifact.
         manifest: that artifact's.
         target: the folder to write the graphs into.
-        towers: those to write.
-        photos: photos that the writer may look at.
+        towers: the encoders to write.
+        photos: photos that the writer may use.
         method: how int8 finds the ranges of activations.
         weights: a file with the artifact's weights, in place of a download.
         say: gets each stage.
@@ -46,7 +46,7 @@ class Job:
     say: Callable[[str], None]
 
     def feeds(self, tower: Tower) -> list[Feeds]:
-        """Inputs of a tower that the writer may look at, one photo in a batch. The gate judges by other prompts."""
+        """Inputs of an encoder that the writer may use, one photo a batch. The gate uses other prompts."""
         if tower == "image":
             return list(self.photos.feeds(batch=1))
         templates = TEMPLATE_SETS["imagenet-7"].templates
@@ -57,12 +57,12 @@ class Job:
 
 @dataclass(frozen=True)
 class Largest:
-    """The tensor of a graph with the largest absolute value; infinite where one was not finite."""
+    """The tensor of a graph with the largest absolute value; infinite if a value was not finite."""
 
     graph: str
     tensor: str
     value: float
 
 
-# It gives the largest value that it has seen in the fp32 graphs, if it has looked.
+# Returns the largest value of the fp32 graphs, if it has measured that.
 Writer = Callable[[Job], Largest | None]

@@ -30,9 +30,11 @@ TOWERS: tuple[Tower, ...] = ("image", "text")
 
 @dataclass(frozen=True)
 class Plan:
-    """What to make. `classes` gives the photos labels, as for `evaluate`; a tower not in `towers` stays fp32.
+    """The plan of a variant. `classes`: labels of the photos, as for `evaluate`. Encoders not in `towers` stay
+    fp32.
 
-    `method` is None but for int8; `weights`: a file with the artifact's weights, for the precisions that load them.
+    `method`: only for int8, else None; `weights`: a file with the artifact's weights, for precisions that load
+    them.
     """
 
     folder: Path
@@ -60,7 +62,7 @@ def plan_of(
 
     Raises:
         ArtifactError: `folder` is not an artifact.
-        ModelsError: the artifact cannot have this variant, an option is of another precision, or `out` exists.
+        ModelsError: the artifact cannot have this variant, an option is for another precision, or `out` exists.
     """
     manifest = read_manifest(folder)
     if manifest.precision != "fp32":
@@ -100,7 +102,7 @@ def make_variant(
 ) -> ModelManifest:
     """Write the variant to `plan.out`, if it is faithful to fp32.
 
-    `write` writes the graphs; by default that of the precision.
+    `write`: the writer of graphs; default: the precision's.
 
     Raises:
         ArtifactError: a file of the fp32 artifact was altered.
@@ -112,7 +114,7 @@ def make_variant(
     calibration, judges = split(photos, calibrate=plan.method == "static")
     write = write or _writer(plan.precision)
     say(f"{len(calibration)} photos calibrate, {len(judges)} others judge, with {len(photos.labels)} labels")
-    # What a writer does not fit to its photos, it may look at in those that judge.
+    # A writer that fits nothing to its photos may also use those of the gate.
     seen = (
         calibration if plan.precision == "int8" else photos.take(spread(len(photos), MAX_CALIBRATION_PHOTOS))
     )
@@ -173,7 +175,7 @@ def _judged(
 
 
 def _writer(precision: VariantPrecision) -> Writer:
-    """The writer of a precision: the one place that names them. They need what the service does not have."""
+    """The writer of a precision, imported here because writers need packages that the service lacks."""
     try:
         if precision == "fp16":
             from clipserve_models.variants.fp16 import write_fp16
@@ -212,7 +214,7 @@ def _self_test(variant: Path, precision: VariantPrecision) -> None:
 
 @contextmanager
 def _emptied_on_failure(folder: Path) -> Iterator[None]:
-    """Delete the files of a variant that failed, so that nobody serves it by mistake."""
+    """Delete the files of a failed variant, so that nobody serves it by mistake."""
     try:
         yield
     except BaseException:

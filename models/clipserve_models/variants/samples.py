@@ -1,4 +1,4 @@
-"""The photos and prompts that calibrate a variant, and those that judge it."""
+"""Reads the photos and prompts for calibrating a variant and for the gate."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from clipserve_models.evaluation.classes import read_keys
 from clipserve_models.evaluation.reading import labelled_photos
 from clipserve_models.verify import Feeds
 
-# With fewer photos the ranges of the activations, or the first percentile, are a matter of chance.
+# With fewer photos the ranges of activations, or the first percentile, are random.
 CALIBRATION_PHOTOS = 32
 GATE_PHOTOS = 32
-# With more the figures no longer change, and the run takes hours instead of minutes.
+# More photos do not change the figures, and take hours instead of minutes.
 MAX_CALIBRATION_PHOTOS = 256
 MAX_PHOTOS = 1_000
 CALIBRATION_PROMPTS = 128
 BATCH = 8
 
-# The labels for photos that have none: what matters is only whether both precisions choose the same label.
+# Labels for photos without labels: only whether both precisions choose the same label matters.
 EVERYDAY = (
     "cat", "dog", "horse", "cow", "bird", "fish", "insect", "snake", "bear", "elephant", "person",
     "crowd", "child", "face", "hand", "car", "truck", "bus", "train", "bicycle", "motorcycle",
@@ -93,10 +93,10 @@ def read_photos(folder: Path, classes: Path | None, spec: ImageSpec) -> Photos:
 
 
 def split(photos: Photos, *, calibrate: bool) -> tuple[Photos, Photos]:
-    """Photos to calibrate on, and photos to judge by.
+    """Split the photos into those for calibration and those for the gate.
 
-    No photo is in both, because the ranges always fit the photos that they were measured on. A third, evenly
-    spaced, calibrates and the rest judges; if not `calibrate`, all of them judge.
+    No photo is in both, because ranges always fit the photos that they were measured on. A third, evenly spaced, is
+    for calibration, the rest for the gate; without `calibrate`, all are for the gate.
 
     Raises:
         ModelsError: there are too few; the message says how many are needed.
@@ -125,7 +125,7 @@ def spread(total: int, count: int) -> npt.NDArray[np.intp]:
 def text_feeds(
     texts: Sequence[str], tokenizer: Tokenizer, spec: TextSpec, batch: int = BATCH
 ) -> Iterator[Feeds]:
-    """Batches as the service would make them: padded to a length of `spec.lengths`."""
+    """Batches as in the service: padded to a length of `spec.lengths`."""
     rows = tokenizer.encode(texts, truncate=True)
     for start in range(0, len(rows), batch):
         some = rows[start : start + batch]

@@ -1,10 +1,10 @@
-"""The largest absolute value that each tensor of an fp32 graph takes: whether its values fit half precision.
+"""Measures the largest absolute value of each tensor of an fp32 graph, to see whether it fits half precision.
 
-The fp32 graph is surveyed, not the fp16 one: on a CPU onnxruntime computes most operators of fp16 in fp32, so that
-a value that is infinite on a GPU is finite here.
+The survey runs the fp32 graph, not the fp16 one: on a CPU onnxruntime computes most operators of fp16 in fp32, so a
+value that is infinite on a GPU would be finite.
 
-The graph is run as it is, unoptimized, with a maximum beside each tensor. Weights are looked at too. A causal mask
-(-10,000, and its sums with attention scores) is no value that could overflow: the scores are judged before the sum.
+The graph runs unoptimized, with a maximum added for each tensor. Weights count too. A causal mask (-10,000, and its
+sums with attention scores) does not count, because it cannot overflow: the scores are measured before the sum.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def _probe(model: Any, folder: Path) -> list[str]:
     names = [
         name
         for node in graph.node
-        if PIXELS not in node.input  # what was uint8 ends at 255
+        if PIXELS not in node.input  # a former uint8 is at most 255
         for name in node.output
         if types.get(name) in _FLOATS and name not in masks
     ]
@@ -101,7 +101,7 @@ def _probe(model: Any, folder: Path) -> list[str]:
 
 
 def _masks(graph: Any, folder: Path) -> set[str]:
-    """Causal masks, what only moves them, and the sums of scores with one."""
+    """Causal masks, nodes that only reshape them, and the sums of scores and masks."""
     moved = {weights.name for weights in graph.initializer if _is_mask(weights, folder)}
     sums: set[str] = set()
     for node in graph.node:

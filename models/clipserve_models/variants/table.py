@@ -1,4 +1,4 @@
-"""A table of a variant's size, speed and figures beside those of fp32."""
+"""Renders a table of a variant's size, speed and figures beside those of fp32."""
 
 from __future__ import annotations
 

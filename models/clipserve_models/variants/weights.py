@@ -1,8 +1,8 @@
-"""Whether an fp16 graph has the weights of the fp32 graph, rounded, and its layer normalizations in fp32.
+"""Checks that an fp16 graph has the rounded weights of the fp32 graph, and its layer normalizations in fp32.
 
-The gate cannot see every wrong weight: one layer of a residual network that is scaled by 1 % turns the vectors by
-less than its bounds. So the weights themselves are compared, each with that of the same name, and otherwise (a fold
-of constants gives new names) with all of the same shape.
+The gate cannot detect every wrong weight: one layer of a residual network scaled by 1 % changes the vectors by less
+than the bounds. So each weight is compared with the weight of the same name, else (folding of constants gives new
+names) with all weights of the same shape.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from onnx import TensorProto, numpy_helper
 
 from clipserve_models.errors import ModelsError
 
-# Half precision has 11 bits: rounding is off by 2^-11 at most, and batch normalizations were folded in another
-# order of additions. Below the smallest normal number, 6e-5, the steps are 6e-8.
+# Half precision has 11 bits: rounding changes a value by at most 2^-11, and folding batch normalizations changed
+# the order of additions. Below the smallest normal number, 6e-5, the steps are 6e-8.
 _RELATIVE, _ABSOLUTE = 2.0**-10, 1.2e-7
 _FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16)
 
