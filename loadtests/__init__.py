@@ -1,1 +1,1 @@
-"""Load tests: a stranger on the network. Nothing here imports the service."""
+"""Load tests, which act as any client on the network."""

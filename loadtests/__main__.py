@@ -1,4 +1,4 @@
-"""`python -m loadtests`: measure a service as a stranger on the network would."""
+"""`python -m loadtests`: measures a service as any client on the network sees it."""
 
 from __future__ import annotations
 

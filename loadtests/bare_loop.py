@@ -1,7 +1,7 @@
-"""The limit: decode and encode in a loop, with no server around it.
+"""The upper limit: decodes and encodes in a loop, without a server.
 
 The same steps as requests for vectors: a JPEG, Pillow's decoder, the reference resize and crop, one call of the
-engine. Threads each decode their batch and encode it; which engine and arrangement is best depends on the machine.
+engine. Each thread decodes and encodes its batch. The best engine and arrangement depend on the machine.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Arrangement:
 
 
 def arrangements(cores: int) -> list[Arrangement]:
-    """Those that are worth a try here: one wide loop and narrow ones, for each engine and precision."""
+    """The arrangements to try on this machine: one wide loop and narrow ones, for each engine and precision."""
     found = [Arrangement("onnxruntime", "fp32", 1, cores, 1), Arrangement("onnxruntime", "fp32", cores, 1, 8)]
     try:
         import openvino as ov
@@ -53,7 +53,7 @@ def arrangements(cores: int) -> list[Arrangement]:
 
 
 def bare_loops(artifact: Path, image: bytes, *precisions: str) -> dict[str, Callable[[float], float]]:
-    """By arrangement, functions of seconds that run the loop for so long and give images a second."""
+    """Arrangement -> function of seconds that runs the loop for so long and returns images a second."""
     size = json.loads((artifact / "model.json").read_text("utf-8"))["image"]["size"]
     arranged = (each for each in arrangements(len(os.sched_getaffinity(0))) if each.precision in precisions)
     return {str(each): _bare_loop(artifact, size, image, each) for each in arranged}

@@ -1,4 +1,4 @@
-"""Request bodies: photographs of stated sizes, and the forms that carry them."""
+"""Makes request bodies: photographs of given sizes, and forms with them."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from PIL import Image
 GRAIN = 5.0  # 640 x 480 pixels then have about 70 KB, as photographs do
 _TILE = 512  # pixels of grain, repeated
 _BOUNDARY = "clipserve-load-test"
-# What a server may answer to an image that is none. Not 429: a refused request was not looked at.
+# Allowed answers to an invalid image. Not 429: a refused request was not read.
 _BAD_IMAGE = frozenset({400, 413, 415, 422})
 
 
 @dataclass(frozen=True)
 class Call:
-    """One prepared HTTP request. `expected`: the statuses of a right answer."""
+    """One prepared HTTP request. `expected`: the statuses of a correct answer."""
 
     path: str
     body: bytes
@@ -29,7 +29,7 @@ class Call:
     expected: frozenset[int] = frozenset({200})
 
 
-Calls = Callable[[int], Call]  # the request of a number
+Calls = Callable[[int], Call]  # number -> request
 
 
 def always(call: Call) -> Calls:
@@ -45,9 +45,9 @@ def photo(width: int, height: int, quality: int = 85, grain: float = GRAIN) -> b
     """scikit-image's photograph of a rocket as a JPEG of this size.
 
     `grain`: standard deviation of brightness noise, of 255 steps. The original has 640 x 427 pixels; enlarged
-    without the grain of a sensor it has nothing between its pixels, and is coded and decoded too cheaply.
+    without the grain of a sensor it has no detail, and is encoded and decoded too fast.
     """
-    import skimage.data  # not where only the service and its load tests' own parts are installed
+    import skimage.data  # optional: not installed with the service and the load tests' own parts
 
     picture = Image.fromarray(skimage.data.rocket())
     picture = picture.resize((width, height), Image.Resampling.LANCZOS)
@@ -84,7 +84,7 @@ def classify(image: bytes, labels: list[str]) -> Call:
 
 
 def json_image(image: bytes) -> str:
-    """The image as JSON carries it."""
+    """The image as JSON has it."""
     return base64.b64encode(image).decode()
 
 
@@ -95,7 +95,7 @@ def classify_json(image: str, labels: list[str]) -> Call:
 
 
 def broken_image() -> Call:
-    """POST /embed with half a JPEG, which is the caller's fault."""
+    """POST /embed with half a JPEG: an error of the caller."""
     image = photo(320, 240)
     return Call("/embed", image[: len(image) // 2], "image/jpeg", _BAD_IMAGE)
 

@@ -1,6 +1,6 @@
-"""One client: a connection that is kept open, on the standard library's HTTP.
+"""One client with a persistent connection, on the standard library's HTTP.
 
-About 0.2 ms of CPU a request with a small body, a fifth of what the richer clients take; a run says what it took.
+About 0.2 ms of CPU a request with a small body, a fifth of richer clients; a run reports its client's share.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from urllib.parse import urlsplit
 from loadtests.bodies import Call
 from loadtests.load import NO_ANSWER
 
-_IDLE_SECONDS = 2.0  # servers close a silent connection, uvicorn after 5 s; a request must not meet that
+_IDLE_SECONDS = 2.0  # servers close an idle connection, uvicorn after 5 s; no request must race with that
 
 
 def ask(url: str, call: Call, timeout: float = 60.0) -> Any:
-    """The JSON that answers one request. Raises OSError (URLError, HTTPError) where there is none."""
+    """Return the JSON answer to one request. Raises OSError (URLError, HTTPError) without one."""
     request = urllib.request.Request(url + call.path, call.body, {"Content-Type": call.content_type})
     with urllib.request.urlopen(request, timeout=timeout) as answer:
         return json.load(answer)
 
 
 class Client:
-    """Use from one thread at a time. `timeout`: seconds of silence after which there is no answer."""
+    """A client for one thread at a time. `timeout`: seconds without a byte until the answer counts as missing."""
 
     def __init__(self, url: str, timeout: float = 60.0) -> None:
         self._connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=timeout)
@@ -36,7 +36,7 @@ class Client:
         self._connection.close()
 
     def send(self, call: Call) -> int:
-        """The status of the answer, once its last byte is here; `NO_ANSWER` where none came."""
+        """Send a request; return the status after the last byte of the answer, or `NO_ANSWER`."""
         if time.perf_counter() - self._last > _IDLE_SECONDS:
             self._connection.close()
         try:

@@ -1,7 +1,7 @@
-"""A closed loop: a number of clients, each sending its next request when it has the answer to the last.
+"""A closed loop: a number of clients, each of which sends its next request after the answer to the last.
 
-It finds the capacity. It says little about latency: a server that stalls stops the clients too, so that the
-requests that would have met the stall are never sent. `open_loop` measures that.
+It measures capacity. It says little about latency: a server that stalls also stops the clients, so the requests
+that would have waited are never sent. `open_loop` measures latency.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from loadtests.client import Client
 from loadtests.load import NO_ANSWER, Answer, Load
 
 _WARM, _LEAST = 2, 3  # calls
-_PAUSE = 0.1  # seconds after a refusal: asking again at once would fill the server's time with refusals
+_PAUSE = 0.1  # seconds after a refusal: without a pause the server would only refuse
 
 
 def run(url: str, call: Call | Calls, clients: int, seconds: float, first: int = 0) -> Load:
     """Send requests from `clients` connections for `seconds`.
 
-    `call`: one for all, or a function of the request's number, counted from `first`.
+    `call`: one request for all, or a function of the request's number, counted from `first`.
     """
     calls = always(call) if isinstance(call, Call) else call
     numbers = itertools.count(first)  # shared: taking one is a single step of the interpreter
@@ -50,7 +50,7 @@ def run(url: str, call: Call | Calls, clients: int, seconds: float, first: int =
 
 
 def calls_per_second(call: Callable[[], object], seconds: float, threads: int = 1) -> float:
-    """Of all threads together, each doing one call after the other."""
+    """The rate of all threads together, each of which does one call after the other."""
     for _ in range(_WARM):
         call()
     calls: list[None] = []  # appending is a single step of the interpreter

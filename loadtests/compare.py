@@ -1,7 +1,7 @@
-"""`python -m loadtests.compare ARTIFACT`: this service beside others, on one machine, with the same weights.
+"""`python -m loadtests.compare ARTIFACT`: compares this service with others, on one machine, with the same weights.
 
-Each contestant has its own environment and its own process; all take turns in rounds, so that a machine that slows
-down slows them alike. Read the ratios: they are medians of each round's own.
+Each contestant has its own environment and process; all take turns in rounds, so that a slower machine slows all of
+them. Read the ratios: each is the median of the rounds' ratios.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def compare(
 def _entries(
     artifact: Path, peers: list[str], variants: list[str], environments: Path
 ) -> tuple[list[Contestant], dict[str, str]]:
-    """Who takes part, clipserve first; and who cannot be prepared, with the reason."""
+    """The contestants, clipserve first; and those that cannot be prepared, with the reason."""
     entries, skipped = [clipserve(artifact)], {}
     for variant in variants:
         name, _, rest = variant.partition("=")
@@ -112,7 +112,7 @@ def _running(
     """The contestant, started, checked against the reference's vectors and paused.
 
     Raises:
-        NotRunning: it does not start, or its vectors are others.
+        NotRunning: it does not start, or its vectors differ.
     """
     port = str(free_port())
     _say(f"starting {contestant.name}")
@@ -133,7 +133,7 @@ def _running(
 
 
 def _check(served: Served, reference: Served | None) -> None:
-    """Wait for the contestant and compare its vectors; a comparison of different computations says nothing."""
+    """Wait for the contestant and compare its vectors: different computations cannot be compared in speed."""
     contestant = served.contestant
     for image in served.photos.values():
         answer = served.server.wait_for_answer(contestant.embed(image))

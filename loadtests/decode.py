@@ -1,4 +1,4 @@
-"""What a decoder does to a photo, in this process: CPU time with Pillow's resize and with the service's own."""
+"""Measures decoding in this process: CPU time with Pillow's resize and with the service's own."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def decode(
     files: Annotated[list[Path] | None, typer.Argument(help="Photos; else three sizes of one.")] = None,
     rounds: int = 9,
 ) -> None:
-    """CPU time of a photo: its resize and crop to 224 x 224 alone, and with the decoding of JPEG."""
+    """CPU time of a photo: only its resize and crop to 224 x 224, and with the decoding of JPEG."""
     names = [f"{width} x {height}" for width, height in SIZES] if not files else [str(path) for path in files]
     photos = [path.read_bytes() for path in files] if files else [photo(*size) for size in SIZES]
     rows = [[name, *_cells(data, rounds)] for name, data in zip(names, photos, strict=True)]
@@ -44,7 +44,7 @@ def _cells(data: bytes, rounds: int) -> list[str]:
 
 
 def _medians(work: Callable[[], bytes], rounds: int) -> list[float]:
-    """CPU seconds with Pillow and with our own code, in turns, and their ratio."""
+    """CPU seconds with Pillow and with our code, in turns, and their ratio."""
     own = resampling.RESIZED_BY
     found = []
     for _ in range(rounds):
@@ -58,7 +58,7 @@ def _medians(work: Callable[[], bytes], rounds: int) -> list[float]:
 
 
 def _timed(work: Callable[[], bytes]) -> tuple[float, bytes]:
-    """Of one call, in a fifth of a second of them."""
+    """The CPU seconds of one call, from a fifth of a second of calls."""
     started, calls = time.process_time(), 0
     while (taken := time.process_time() - started) < 0.2:
         made = work()

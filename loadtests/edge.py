@@ -1,4 +1,4 @@
-"""The edge of deploy/ on loopback: its own haproxy.cfg, in front of instances that each have ports of their own."""
+"""Runs the edge of deploy/ on loopback: its haproxy.cfg, in front of instances with different ports."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Replica:
 
 
 def on_loopback(configuration: str, replicas: Sequence[Replica], port: int, metrics_port: int) -> str:
-    """The configuration for these instances in place of those that DNS would name, and without TLS."""
+    """The configuration with these instances in place of those from DNS, and without TLS."""
 
     def servers(match: re.Match[str]) -> str:
         backend, rest = match.groups()
@@ -48,7 +48,7 @@ def on_loopback(configuration: str, replicas: Sequence[Replica], port: int, metr
 
 @contextmanager
 def edge(replicas: Sequence[Replica]) -> Iterator[str]:
-    """HAProxy in front of these, once it finds one ready; gives host:port of REST and gRPC.
+    """Run HAProxy in front of these; yield host:port of REST and gRPC once it finds one ready.
 
     Raises:
         SystemExit: HAProxy is not installed, or finds none ready within a minute.

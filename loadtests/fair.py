@@ -1,4 +1,4 @@
-"""Fairness: what single images wait while another client has a thousand labels encoded."""
+"""Measures fairness: the latency of single images while another client has a thousand labels encoded."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from loadtests.scenarios import SCENARIOS
 
 _LOAD = 0.3  # of the capacity
 _MOST = 3.0  # times the latency alone
-_HEAD_START = 0.3  # seconds until the big request is being worked on
+_HEAD_START = 0.3  # seconds until the service works on the big request
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Pair:
 
 
 def fair(server: Server, seconds: float, rounds: int, report: Callable[[Result], None]) -> list[Pair]:
-    """Single images in an open loop at a moderate rate, alone and beside, in turns."""
+    """Single images in an open loop at a moderate rate, in turns alone and beside the labels."""
     single = Measurement(server, SCENARIOS["embed-640x480"])
     thousand = Measurement(server, SCENARIOS["classify-1000"])
     single.closed(1.0)

@@ -1,4 +1,4 @@
-"""An encoder of arithmetic, for the contract suite and for measuring the gateway alone. It knows nothing."""
+"""A fake encoder, for the contract suite and for measuring the gateway alone."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from clipserve.errors import BackendUnavailable
 
 
 class FakeBackend:
-    """Vectors that depend on every byte of their row and on nothing else.
+    """Returns vectors that depend on every byte of their row and on nothing else.
 
     `delay`: seconds that each call takes, however many rows it has.
     """

@@ -1,8 +1,8 @@
-"""`python -m loadtests.fake_service`: the gateway with encoders of arithmetic behind it.
+"""`python -m loadtests.fake_service`: runs the gateway with fake encoders.
 
-The service has no setting for this, so that nobody serves arithmetic by mistake. Hence this launcher, the one file
-of the load tests that imports the service. All else is as in `python -m clipserve`: the artifacts are those of the
-settings, but their reference vectors are computed by arithmetic, so that the self-test passes.
+The service has no setting for this, so that nobody serves fake vectors by mistake. Hence this launcher, which
+imports the service. All else is as in `python -m clipserve`: the artifacts are those of the settings, but their
+reference vectors come from the fake encoders, so that the self-test passes.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from loadtests.fake_backend import FakeBackend
 
 
 def open_fake(_: Path, manifest: ModelManifest, settings: ModelSettings, metrics: Metrics) -> Backend:
-    """Arithmetic behind the batcher of an embedded backend."""
+    """Fake encoders behind the batcher of a backend in process."""
     return batched(FakeBackend(manifest.embed_dim), settings, metrics)
 
 
 def write_fake_artifact(source: Path, folder: Path) -> Path:
-    """The artifact in `source` as one of arithmetic: its tokenizer, empty graphs, other reference vectors."""
+    """Write a copy of the artifact for fake encoders: its tokenizer, empty graphs, other reference vectors."""
     manifest = asyncio.run(_fake_manifest(source))
     folder.mkdir()
     (folder / TOKENIZER).write_bytes((source / TOKENIZER).read_bytes())
@@ -60,7 +60,7 @@ async def _fake_manifest(source: Path) -> ModelManifest:
 
 
 def main(open_backend: OpenBackend = open_fake) -> None:
-    """Serve what the settings say on these backends until a signal."""
+    """Serve the models of the settings on these backends until a signal."""
     log.start()
     settings = Settings()
     log.configure(settings.log_level)

@@ -1,8 +1,7 @@
-"""`python -m loadtests.fake_triton PORT ARTIFACT FOLDER`: a Triton server that answers at once, with arithmetic.
+"""`python -m loadtests.fake_triton PORT ARTIFACT FOLDER`: a Triton server with fake encoders that answer at once.
 
-It writes the artifact as one of arithmetic into a new folder, for gateways, and serves both models of it in
-Triton's own protocol. So a gateway in front of it does all that it does in front of a real one, and its encoders
-cost next to nothing.
+It writes a copy of the artifact for fake encoders into a new folder, for gateways, and serves both models in
+Triton's own protocol. So a gateway does the same work as for a real Triton, and the encoders cost next to nothing.
 """
 
 from __future__ import annotations
@@ -73,7 +72,7 @@ class _Servicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[
 
 
 async def serve(port: int, folder: Path) -> None:
-    """Until cancelled. The port is taken when all is there, so that a connection is a sign of readiness."""
+    """Serve until cancelled. The port opens last, so that a connection means readiness."""
     manifest = read_manifest(folder)
     servicer = _Servicer(manifest)
     await servicer.backend.start()

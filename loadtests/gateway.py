@@ -1,7 +1,7 @@
-"""The gateway alone: what HTTP, parsing, tokenizing, batching and answering cost when engines cost nothing.
+"""Measures the gateway alone: the cost of HTTP, parsing, tokenizing, batching and answering with fake engines.
 
-It is asked by wrk where that is installed (Debian: apt-get install wrk), a compiled generator for rates at which a
-Python client would take the CPU from the server.
+The generator is wrk, if it is installed (Debian: apt-get install wrk): it is compiled, and at these rates a Python
+client would take the CPU from the server.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _SCRIPT = Path(__file__).parent / "text.lua"
 
 @dataclass(frozen=True)
 class GatewayRun:
-    """New short texts in a closed loop. Seconds; `rate`: answers with 200 a second; CPU: of one request."""
+    """A closed loop of new short texts. Times in seconds; `rate`: answers with 200 a second; CPU: of a request."""
 
     generator: str
     requests: int
@@ -36,7 +36,7 @@ class GatewayRun:
 
 
 def gateway(server: Server, connections: int, seconds: float, first: int = 0) -> GatewayRun:
-    """POST /embed as fast as `connections` can ask."""
+    """POST /embed as fast as `connections` can."""
     with Observer(server) as observer:
         ask = _wrk if available() else _python
         found = ask(server.url, connections, seconds, first)
@@ -49,9 +49,9 @@ def available() -> bool:
 
 
 def _wrk(url: str, connections: int, seconds: float, _: int) -> GatewayRun:
-    """From one thread."""
+    """Run wrk with one thread."""
     command = ["wrk", "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "-s", str(_SCRIPT), url]
-    before = sum(os.times()[2:4])  # CPU seconds of the processes that this one has started and seen end
+    before = sum(os.times()[2:4])  # CPU seconds of ended child processes
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     cpu = sum(os.times()[2:4]) - before
     said = json.loads(output.strip().splitlines()[-1])

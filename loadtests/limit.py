@@ -1,7 +1,7 @@
-"""A service of this checkout beside the limit of the machine.
+"""Compares a service of this checkout with the limit of the machine.
 
-The limit is the best bare loop in the precision that the service computes in. The loop's own spread is the noise of
-the machine: what is within it says nothing.
+The limit is the best bare loop in the precision of the service. The loop's own spread is the noise of the machine:
+differences within it mean nothing.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def limit(
 
 
 def _report(participants: dict[str, TakeTurn], rounds: int, seconds: float) -> None:
-    """Interleaved rounds; then for each the median of its rates, and of its ratios to the best bare loop."""
+    """Run interleaved rounds; report the median rates, and median ratios to the best bare loop."""
     others = Others()
     say = partial(typer.echo, err=True)
     turns = measure(participants, CONTESTS[:1], rounds, seconds, say)[CONTESTS[0].name]["turns"]

@@ -1,4 +1,4 @@
-"""What a run gave: every answer, and the figures that follow from them."""
+"""The result of a run: every answer, and figures computed from them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 REFUSALS = frozenset({429, 503})
-NO_ANSWER = 0  # in place of a status: the connection broke, or nothing came in time
+NO_ANSWER = 0  # in place of a status: the connection broke, or the answer timed out
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The least of `values` that at least `share` of them do not exceed (nearest rank); NaN where there is none."""
+    """The least of `values` that at least `share` of them do not exceed (nearest rank); NaN if there are none."""
     if not values:
         return math.nan
     rank = math.ceil(round(share * len(values), 6))  # rounded: 0.07 x 100 is a little more than 7
@@ -22,7 +22,7 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 
 def median(values: Iterable[float]) -> float:
-    """Of those that are numbers; NaN where none is."""
+    """The median of the values that are not NaN; NaN if there are none."""
     numbers = [value for value in values if not math.isnan(value)]
     return statistics.median(numbers) if numbers else math.nan
 
@@ -31,8 +31,8 @@ def median(values: Iterable[float]) -> float:
 class Answer:
     """One request. Times in seconds: `due` and `sent` since the start of the run, `latency` since `due`.
 
-    In a closed loop a request is due when it is sent. `good`: the status is one that the request expected, which
-    is 4xx for a broken image.
+    In a closed loop a request is due when it is sent. `good`: the status is an expected one, such as 4xx for a
+    broken image.
     """
 
     due: float
@@ -48,7 +48,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Load:
-    """A run. `seconds`: until the last answer; `client_cpu`: CPU seconds of this process a request."""
+    """The result of a run. `seconds`: to the last answer; `client_cpu`: CPU seconds of this process a request."""
 
     seconds: float
     answers: list[Answer] = field(repr=False)
@@ -56,22 +56,22 @@ class Load:
 
     @property
     def latencies(self) -> list[float]:
-        """Seconds, of all answered requests."""
+        """The latencies of all answered requests, in seconds."""
         return [answer.latency for answer in self.answers if answer.status != NO_ANSWER]
 
     @property
     def good(self) -> list[float]:
-        """Seconds, of the requests that were answered as they should be."""
+        """The latencies of the good answers, in seconds."""
         return [answer.latency for answer in self.answers if answer.good]
 
     @property
     def refusals(self) -> list[float]:
-        """Seconds, of the requests that were refused for want of capacity."""
+        """The latencies of the refusals for lack of capacity, in seconds."""
         return [answer.latency for answer in self.answers if answer.refused]
 
     @property
     def failed(self) -> int:
-        """Requests that were neither answered as they should be nor refused."""
+        """The number of requests with neither a good answer nor a refusal."""
         return len(self.answers) - len(self.good) - len(self.refusals)
 
     @property
@@ -79,24 +79,24 @@ class Load:
         return Counter(answer.status for answer in self.answers)
 
     def goodput(self, within: float = math.inf) -> float:
-        """Requests a second answered as they should be, in at most `within` seconds."""
+        """Good answers a second with at most `within` seconds of latency."""
         return sum(latency <= within for latency in self.good) / self.seconds
 
     @property
     def client_cores(self) -> float:
-        """Cores that the generator took: one is all that a process of Python has."""
+        """The cores that the generator used; a Python process cannot use more than one."""
         return self.client_cpu * len(self.answers) / self.seconds
 
     @property
     def client_share(self) -> float:
-        """The same of all cores of this machine: whether the generator matters."""
+        """The generator's share of all cores of this machine."""
         return self.client_cores / len(os.sched_getaffinity(0))
 
     @property
     def lag(self) -> float:
-        """Seconds by which a request was sent after it was due, 99th percentile: is the generator keeping up?"""
+        """Seconds between due and sent, 99th percentile: whether the generator keeps up."""
         return percentile([answer.sent - answer.due for answer in self.answers], 0.99)
 
     def percentile(self, share: float) -> float:
-        """Seconds; `share` of the answered requests were at least as fast."""
+        """The latency in seconds that `share` of the answered requests do not exceed."""
         return percentile(self.latencies, share)

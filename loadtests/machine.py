@@ -1,4 +1,4 @@
-"""What a figure depends on besides the program: the machine and the versions."""
+"""The facts that a figure depends on besides the program: the machine and the versions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PACKAGES = (
 
 
 def machine_facts() -> dict[str, str]:
-    """Of the machine that sends the requests, on which a server of our own runs too."""
+    """The facts of this machine, which sends the requests and runs our own servers."""
     facts = {
         "CPU": _cpu_line("model name") or platform.processor() or platform.machine(),
         "cores": str(len(os.sched_getaffinity(0))),

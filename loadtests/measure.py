@@ -1,4 +1,4 @@
-"""One measurement: a scenario, a server, a loop, and everything that was seen of the three."""
+"""One measurement: a scenario, a server, a loop, and all their results."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ class Result:
 
     @property
     def p99(self) -> float:
-        """Seconds, of the good answers; NaN where there is none."""
+        """The 99th percentile of good answers, in seconds; NaN without any."""
         return percentile(self.load.good, 0.99)
 
     @property
     def server_cpu(self) -> float | None:
-        """CPU seconds of the server a request, refused ones included."""
+        """CPU seconds of the server for each request, refused ones included."""
         seconds = self.observation.cpu_seconds
         return None if seconds is None else seconds / max(1, len(self.load.answers))
 
 
 class Measurement:
-    """A scenario at a server, measured as often as is asked; no request is sent twice where all must be new."""
+    """A scenario at a server, for repeated measurements; sends no request twice if the scenario needs new ones."""
 
     def __init__(self, server: Server, scenario: Scenario, seed: int = 0) -> None:
         self._server = server
@@ -44,7 +44,7 @@ class Measurement:
         self._next = 0
 
     def closed(self, seconds: float, clients: int | None = None) -> Result:
-        """By `clients`, without which the scenario's own number, each waiting for its answers."""
+        """Measure a closed loop of `clients`, by default the scenario's number."""
         count = clients or self._scenario.clients
         with Observer(self._server) as observer:
             load = closed_loop.run(self._server.url, self._calls, count, seconds, self._next)
@@ -52,7 +52,7 @@ class Measurement:
         return self._result(f"closed, {count} client{'s' * (count > 1)}", load, observer)
 
     def open(self, rate: float, seconds: float) -> Result:
-        """At `rate` requests a second, whatever becomes of them."""
+        """Measure an open loop of `rate` requests a second."""
         with Observer(self._server) as observer:
             load = open_loop.run(self._server.url, self._calls, rate, seconds, self._next)
         self._next += len(load.answers)

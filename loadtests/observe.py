@@ -1,4 +1,4 @@
-"""What a server process does while it is loaded: memory, CPU time, and its own metrics. Linux only."""
+"""Observes a server process under load: memory, CPU time, and its own metrics. Linux only."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PERIOD = 0.25  # seconds between two samples of memory
 
 @dataclass(frozen=True)
 class Memory:
-    """`at`: seconds since the observation began; `rss`: bytes in memory then."""
+    """A sample. `at`: seconds since the observation began; `rss`: bytes in memory."""
 
     at: float
     rss: int
@@ -28,7 +28,7 @@ class Memory:
 
 @dataclass(frozen=True)
 class Observation:
-    """`cpu_seconds`: of the process during the run. `peak`: the most bytes it had in memory since it started."""
+    """The result. `cpu_seconds`: of the process during the run. `peak`: its most bytes in memory since its start."""
 
     cpu_seconds: float | None = None
     peak: int | None = None
@@ -42,7 +42,7 @@ class Observation:
 
     @property
     def growth(self) -> float:
-        """KiB a minute by which memory grew in the second half: the line of least squares."""
+        """Growth of memory in the second half, in KiB a minute: the slope of the least squares line."""
         half = self.memory[len(self.memory) // 2 :]
         if len(half) < 2:
             return 0.0
@@ -50,7 +50,7 @@ class Observation:
 
 
 class Observer:
-    """Observes `server` for the time of the `with` block; afterwards `observation` holds what there was."""
+    """Observes `server` during the `with` block; afterwards `observation` has the result."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
@@ -71,7 +71,7 @@ class Observer:
         self._stop.set()
         self._thread.join()
         if error is not None:
-            return  # the server may be gone
+            return  # the server may have ended
         url, pid = self._server.metrics_url, self._server.pid
         self.observation = Observation(
             cpu_seconds=cpu_seconds(pid) - self._cpu if pid else None,
@@ -97,12 +97,12 @@ def cpu_seconds(pid: int) -> float:
     """CPU seconds of all threads of a process since it started."""
     fields = (
         Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()
-    )  # after a name with spaces
+    )  # after a name, which may have spaces
     return (int(fields[11]) + int(fields[12])) / _TICKS  # utime, stime
 
 
 def cpu_seconds_of_all(pid: int) -> float:
-    """CPU seconds of a process and of all below it that live: workers, decoders."""
+    """CPU seconds of a process and all its living descendants: workers, decoders."""
     total = 0.0
     for member in process_tree(pid):
         with suppress(OSError):  # it has just ended
@@ -111,13 +111,13 @@ def cpu_seconds_of_all(pid: int) -> float:
 
 
 class Others:
-    """The CPU time of programs that are neither this one nor started by it: they falsify what is measured."""
+    """Measures the CPU time of all other programs except descendants, which would falsify a measurement."""
 
     def __init__(self) -> None:
         self._began, self._taken = time.monotonic(), self._cpu_seconds()
 
     def warning(self) -> str:
-        """A sentence, where they have taken more than a twentieth of the cores since; else nothing."""
+        """A warning if they have used more than a twentieth of the cores since; else nothing."""
         whole = (time.monotonic() - self._began) * (os.cpu_count() or 1)
         share = (self._cpu_seconds() - self._taken) / whole
         return f"**Other programs took {share:.0%} of the cores: measure again.**" if share > 0.05 else ""
@@ -129,7 +129,7 @@ class Others:
 
 
 def process_tree(pid: int) -> list[int]:
-    """The process and all its descendants, parents first. A child belongs to the thread that has started it."""
+    """The process and all its descendants, parents first. A child belongs to the thread that started it."""
     found = [pid]
     for parent in found:  # grows while it is walked
         for listing in Path(f"/proc/{parent}/task").glob("*/children"):
@@ -139,7 +139,7 @@ def process_tree(pid: int) -> list[int]:
 
 
 def bytes_of_all(pid: int, kind: str) -> int:
-    """Bytes of each process of the tree, added up, as `memory` names them; what they share counts for each."""
+    """The sum of `memory` over the tree of processes, in bytes; shared memory counts for each."""
     total = 0
     for member in process_tree(pid):
         with suppress(OSError, KeyError):  # it has just ended
@@ -148,7 +148,7 @@ def bytes_of_all(pid: int, kind: str) -> int:
 
 
 def memory(pid: int) -> dict[str, int]:
-    """Bytes: `VmRSS` in memory now, `VmHWM` the most so far."""
+    """Bytes in memory: `VmRSS` now, `VmHWM` the maximum so far."""
     lines = Path(f"/proc/{pid}/status").read_text("utf-8").splitlines()
     return {
         line.split()[0].rstrip(":"): int(line.split()[1]) * 1024 for line in lines if line.endswith(" kB")

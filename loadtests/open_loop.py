@@ -1,10 +1,10 @@
-"""An open loop: requests are sent at a fixed rate, whatever becomes of those before them.
+"""An open loop: sends requests at a fixed rate, whether or not earlier ones are answered.
 
-Latency counts from the moment at which a request was due. Where a server stalls, the requests that should have been
-sent meanwhile wait too, and their waiting is measured rather than left out ("coordinated omission").
+Latency counts from the time at which a request was due. If a server stalls, the requests due meanwhile wait too,
+and their wait is measured, not omitted ("coordinated omission").
 
-One thread keeps the time and hands each request, when it is due, to a pool that grows as requests stay unanswered.
-When all its threads wait for answers, requests go out late, and `Load.lag` says so.
+One thread keeps the time and gives each due request to a pool that grows while requests are unanswered. If all its
+threads wait for answers, requests are sent late, which `Load.lag` shows.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ def run(
 ) -> Load:
     """Send `rate` requests a second for `seconds`, evenly spaced; at most `connections` at a time.
 
-    `call`: one for all, or a function of the request's number, counted from `first`.
+    `call`: one request for all, or a function of the request's number, counted from `first`.
     """
     calls = always(call) if isinstance(call, Call) else call
     total = max(1, round(rate * seconds))
     answers: list[Answer] = []
-    idle: list[Client] = []  # the last used on top: few connections, and those stay open
+    idle: list[Client] = []  # a stack: few connections, which stay open
 
     def send(prepared: Call, due: float) -> None:
         sent = time.perf_counter() - started

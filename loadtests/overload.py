@@ -1,4 +1,4 @@
-"""More than it can do: the goodput of a server that is asked for a multiple of its capacity."""
+"""Measures the goodput of a server at multiples of its capacity."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _MOST_REFUSAL_SECONDS = 0.05
 
 @dataclass(frozen=True)
 class Level:
-    """One run at a multiple of the capacity. `rate`: asked a second; `peak`: the best goodput of its round."""
+    """One run at a multiple of the capacity. `rate`: requests a second; `peak`: the best goodput of its round."""
 
     multiple: float
     rate: float
     load: Load
     peak: float
-    deadline: float  # seconds; later answers are no goodput
+    deadline: float  # seconds; later answers do not count as goodput
 
     @property
     def figures(self) -> dict[str, float]:
@@ -42,7 +42,7 @@ class Level:
 def overload(
     measurement: Measurement, seconds: float, rounds: int, deadline: float, report: Callable[[Result], None]
 ) -> tuple[list[Level], list[Result]]:
-    """Capacity in a closed loop, then an open loop at each multiple of it; `rounds` times; all levels and runs."""
+    """Measure the capacity in a closed loop, then an open loop at each multiple; `rounds` times; all runs."""
     levels: list[Level] = []
     results: list[Result] = []
     for _ in range(rounds):

@@ -1,4 +1,4 @@
-"""A service of our own to load: started on a free port, stopped when the block ends."""
+"""Runs a service to load on a free port, until the block ends."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from pathlib import Path
 
 _FIRST_PORT, _LAST_PORT, _RANGES = 10_000, 32_000, 8
 _given: set[int] = set()
-_chance = random.SystemRandom()  # no seed of a test decides it
+_chance = random.SystemRandom()  # independent of tests' seeds
 
 
 def free_port() -> int:
-    """A TCP port that nobody has now: of those that Linux gives to no connection by itself, and chosen at random.
+    """A random free TCP port outside of Linux's ephemeral range.
 
-    One that the system gives may be the port of somebody's connection a moment later. None is given twice, and
-    processes that run tests side by side have a range each: a server takes a second until it listens.
+    An ephemeral port may become the port of a connection a moment later. No port is returned twice, and parallel
+    test processes have separate ranges, because a server takes a second until it listens.
     """
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % _RANGES
     width = (_LAST_PORT - _FIRST_PORT) // _RANGES
@@ -39,7 +39,7 @@ def free_port() -> int:
 
 @dataclass(frozen=True)
 class FakeTriton:
-    """Encoders of arithmetic behind Triton's protocol. `artifact`: what a gateway in front of it serves."""
+    """Fake encoders behind Triton's protocol. `artifact`: the artifact for a gateway in front."""
 
     url: str
     artifact: Path
@@ -48,7 +48,7 @@ class FakeTriton:
 
 @contextmanager
 def fake_triton(artifact: Path) -> Iterator[FakeTriton]:
-    """`loadtests.fake_triton`, which answers when the block begins."""
+    """Run `loadtests.fake_triton`, which answers when the block begins."""
     port = free_port()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary, "artifact")
@@ -64,9 +64,9 @@ def fake_triton(artifact: Path) -> Iterator[FakeTriton]:
 
 @dataclass(frozen=True)
 class Server:
-    """A server under load. Without `metrics_url` or `pid` less is observed of it.
+    """A server under load. Without `metrics_url` or `pid` less can be observed.
 
-    `startup_seconds`: from the start of the process until it was ready; None where that was not seen.
+    `startup_seconds`: from the start of the process until it was ready; None if unknown.
     """
 
     url: str
@@ -77,7 +77,7 @@ class Server:
 
 @contextmanager
 def started(*module: str, folder: Path | str = ".", **settings: str | int | float) -> Iterator[Server]:
-    """`python -m` the module and its arguments, with these settings and an operations port; gives it once ready.
+    """Run `python -m` the module, with these settings and an operations port; yield the server once it is ready.
 
     `folder`: the checkout whose code it runs.
     """
@@ -106,17 +106,17 @@ def _listening(port: int) -> bool:
 
 
 def ready(url: str) -> bool:
-    """Whether it says so. Raises OSError where nobody answers, or says no."""
+    """Whether the server is ready. Raises OSError if it does not answer, or is not ready."""
     with urllib.request.urlopen(f"{url}/readyz") as answer:
         return bool(answer.status == 200)
 
 
 def wait(process: subprocess.Popen[bytes], what: str, ready: Callable[[], bool]) -> None:
-    """Until it is ready. Raises SystemExit if it ends before, or takes a minute."""
+    """Wait until it is ready. Raises SystemExit if it ends before, or takes a minute."""
     for _ in range(1200):
         if process.poll() is not None:
             raise SystemExit(f"{what} ended before it was ready")
-        with suppress(OSError):  # nobody listens yet, or it answers that it is not ready
+        with suppress(OSError):  # it does not listen yet, or is not ready
             if ready():
                 return
         time.sleep(0.05)

@@ -1,4 +1,4 @@
-"""Prometheus's text format, and what changed between two readings of it."""
+"""Reads Prometheus's text format, and the difference of two readings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]  # (name, labels) 
 
 @dataclass(frozen=True)
 class Stage:
-    """How often a stage ran, and for how many seconds on average."""
+    """The number of runs of a stage, and their mean seconds."""
 
     count: int
     mean_seconds: float
@@ -21,10 +21,10 @@ class Stage:
 
 @dataclass(frozen=True)
 class ServerMetrics:
-    """What the server counted during a run.
+    """The server's counts during a run.
 
-    `outcomes`: requests by endpoint and status or error code. `batches`: for each encoder the calls by number of
-    rows, under the bucket's upper bound. `calls`: for each encoder its calls and their mean duration.
+    `outcomes`: requests by endpoint and status or error code. `batches`: for each encoder the calls by the upper
+    bound of their rows' bucket. `calls`: for each encoder its calls and their mean duration.
     """
 
     outcomes: dict[str, int]
@@ -34,7 +34,7 @@ class ServerMetrics:
 
 
 def parse(text: str) -> Samples:
-    """Every sample of a reading."""
+    """All samples of a reading."""
     return {
         (sample.name, frozenset(sample.labels.items())): sample.value
         for family in text_string_to_metric_families(text)
@@ -49,7 +49,7 @@ def read(url: str) -> Samples:
 
 
 def between(before: Samples, after: Samples) -> ServerMetrics:
-    """What was counted between two readings of a clipserve."""
+    """The counts between two readings of a clipserve."""
     grown = {
         key: value - before.get(key, 0.0) for key, value in after.items() if value > before.get(key, 0.0)
     }
@@ -79,7 +79,7 @@ def _stages(grown: Samples, name: str, label: str) -> dict[str, Stage]:
 
 
 def _buckets(grown: Samples, name: str, label: str) -> dict[str, dict[str, int]]:
-    """Prometheus's buckets hold all smaller ones too; here each holds its own."""
+    """Convert Prometheus's cumulative buckets to separate ones."""
     cumulative: dict[str, list[tuple[float, str, float]]] = defaultdict(list)
     for labels, value in _named(grown, f"{name}_bucket"):
         cumulative[labels[label]].append((float(labels["le"]), labels["le"], value))

@@ -1,4 +1,4 @@
-"""One gateway and two behind the edge, in front of a Triton that costs little: what does the second bring?"""
+"""Compares one gateway with two behind the edge, in front of a fake Triton: the gain of the second."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def replicas(
     seconds: Annotated[float, typer.Option(help="Of each turn.")] = 4.0,
     rounds: Annotated[int, typer.Option(help="Print the medians of so many.")] = 5,
 ) -> None:
-    """Requests a second of one gateway and of two behind HAProxy, in turns, before a Triton of arithmetic."""
+    """Requests a second of one gateway and of two behind HAProxy, in turns, in front of a fake Triton."""
     calls = SCENARIOS[name].calls()
     turns: list[dict[int, Load]] = []
     with fake_triton(artifact) as triton:
@@ -52,7 +52,7 @@ def replicas(
 
 @contextmanager
 def edges(settings: dict[str, str]) -> Iterator[dict[int, str]]:
-    """Two gateways with these settings: the URL of an edge in front of one of them, and of one in front of both."""
+    """Run two gateways with these settings; yield the URLs of an edge before one, and of an edge before both."""
     with ExitStack() as stack:
         servers = [stack.enter_context(started("clipserve", **_PATIENT | settings)) for _ in _COUNTS]
         ports = [

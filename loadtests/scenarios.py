@@ -1,8 +1,8 @@
-"""What is asked: named scenarios, each a function from a request's number to the request.
+"""Named scenarios of requests, each a function from a request's number to the request.
 
-The same name, seed and number always give the same request. Images are made once and sent again and again, so a
-server that remembers the vectors of images must not do so here; only texts and labels that must
-be new are made for each request: 1,000 labels take about a millisecond, and a server takes seconds for them.
+The same name, seed and number always give the same request. Images are made once and sent repeatedly, so a server's
+cache of image vectors must be off; only texts and labels that must be new are made for each request: 1,000 labels
+take about a millisecond, and a server takes seconds for them.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from loadtests.bodies import (
 )
 from loadtests.words import phrase, phrases
 
-_DECK = 1_000  # requests of the mix, in a shuffled order that repeats
+_DECK = 1_000  # requests of the mix in shuffled order, which repeats
 _SIZES = ((320, 240), (640, 480), (800, 600), (1024, 768), (1280, 960), (1920, 1080), (4000, 3000))
 _SIZE_WEIGHTS = (30, 30, 15, 10, 8, 6, 1)
-_BLOCK = 1 << 20  # phrases that a scenario may use before it comes to those of the next
+_BLOCK = 1 << 20  # phrases of a scenario
 _BLOCKS = 64
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """A kind of request. `clients`: for the closed loop. Counts and sizes are of one request."""
+    """A kind of request. `clients`: of the closed loop. Counts and sizes: of one request."""
 
     name: str
     about: str
-    build: Callable[[int], Calls]  # of the first of its phrases
+    build: Callable[[int], Calls]  # first phrase -> requests
     images: int = 0
     width: int = 0  # pixels; 0: none, or several sizes
     height: int = 0
@@ -48,7 +48,7 @@ class Scenario:
     clients: int = 8
 
     def calls(self, seed: int = 0) -> Calls:
-        """The requests by number. Another seed, below 6, has other phrases, for a server that is asked twice."""
+        """The requests by number. Another seed, below 6, has other phrases, for repeated runs on one server."""
         block = (seed * len(SCENARIOS) + list(SCENARIOS).index(self.name)) % _BLOCKS
         return self.build(block * _BLOCK)
 

@@ -1,12 +1,12 @@
-"""Two checkouts of this repository, side by side: is one slower than the other?
+"""Compares the speed of two checkouts of this repository.
 
-Both services run at the same time, and only one is under load at a time. The turns are short and alternate, so that
-a machine whose speed drifts is as fast for one as for the other. The ratio is the median of those of the rounds.
+Both services run at the same time, and one at a time is under load. The turns are short and alternate, so that
+drift of the machine's speed affects both equally. The ratio is the median of the rounds' ratios.
 
-A start decides up to a tenth of a service's rate for as long as it runs, also where both checkouts are the same. So
-both are started anew after a few rounds, in the other order each time.
+A start changes a service's rate by up to a tenth for as long as it runs, even with the same checkout. So both are
+restarted after a few rounds, in the other order each time.
 
-CPU seconds a request depend less than the rate on what else the machine does. They are those of the service and its
+CPU seconds a request depend less than the rate on other work of the machine. They are those of the service and its
 decoders.
 """
 
@@ -35,7 +35,7 @@ from loadtests.scenarios import SCENARIOS
 
 @dataclass(frozen=True)
 class Pace:
-    """Of one turn: requests a second, and CPU seconds of the service a request."""
+    """One turn: requests a second, and CPU seconds of the service for each request."""
 
     rate: float
     cpu: float
@@ -43,13 +43,13 @@ class Pace:
 
 _ROUNDS_OF_A_START = 2
 
-# A service, the round's number, seconds, clients -> requests a second, requests.
+# (service, round, seconds, clients) -> (requests a second, requests).
 Turn = Callable[[Server, int, float, int], tuple[float, int]]
 
 
 @dataclass(frozen=True)
 class Contest:
-    """What is compared: a module to start in each checkout, and one turn of load."""
+    """A comparison: a module to start in each checkout, and one turn of load."""
 
     name: str
     module: str
@@ -80,7 +80,7 @@ def versus(
     backend: Annotated[str, typer.Option(help="As the setting of the same name.")] = "onnx",
     clients: Annotated[int, typer.Option(help="That ask at a time; twice as many of the gateway alone.")] = 8,
 ) -> None:
-    """This checkout beside another one, interleaved: requests a second of both, and their ratio."""
+    """Compare this checkout with another one, interleaved: requests a second of both, and their ratio."""
     rows = []
     for contest in CONTESTS:
         settings = {"models": str(artifact.resolve()), "backend": backend, "max_queue_seconds": "60"}
@@ -101,7 +101,7 @@ def _row(here: list[float], there: list[float]) -> list[str]:
 def _paces(
     contest: Contest, pace: Callable[[Server, int], Pace], other: Path, rounds: int, settings: dict[str, str]
 ) -> tuple[list[Pace], list[Pace]]:
-    """The paces here and there."""
+    """The paces of both checkouts."""
     paces: tuple[list[Pace], list[Pace]] = ([], [])
     for start, first_round in enumerate(range(0, rounds, _ROUNDS_OF_A_START)):
         with _started(contest, (Path.cwd(), other), settings, start % 2) as servers:
@@ -119,12 +119,12 @@ def _paces(
 def _started(
     contest: Contest, folders: tuple[Path, Path], settings: dict[str, str], first: int
 ) -> Iterator[tuple[Server, Server]]:
-    """The services of both folders; that of `folders[first]` is started first."""
+    """Run the services of both folders; that of `folders[first]` is started first."""
     servers: dict[int, Server] = {}
     with ExitStack() as stack:
         for which in (first, 1 - first):
             server = stack.enter_context(started(contest.module, folder=folders[which], **settings))
-            # Another version may have its metrics elsewhere, and only rates are compared.
+            # Without metrics: another version may have them elsewhere, and only rates are compared.
             servers[which] = replace(server, metrics_url=None)
         yield servers[0], servers[1]
 
@@ -137,7 +137,7 @@ def _pace(contest: Contest, seconds: float, clients: int, server: Server, number
 
 
 def _compared(one: Server, other: Server) -> str:
-    """Whether both give the same vectors for three photos and three texts."""
+    """Compare the vectors of both for three photos and three texts."""
     calls = [embed(photo(*size)) for size in ((640, 480), (480, 640), (1920, 1080))]
     calls += [embed_text(text) for text in ("a cat", "a photo of two dogs in the snow", "0123456789")]
     ours, theirs = ([ask(server.url, call) for call in calls] for server in (one, other))

@@ -1,7 +1,7 @@
-"""Texts that no server has seen: every number has its own phrase.
+"""Makes texts that no server has cached: every number has its own phrase.
 
-A phrase is five words, for example `small red wooden chair garden`. Each word is one token in the vocabularies of
-CLIP and of BERT, so a phrase has five tokens and the two that mark start and end.
+A phrase is five words, such as `small red wooden chair garden`. Each word is one token in the vocabularies of
+CLIP and BERT, so a phrase has five tokens and the two that mark start and end.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ _WORDS = (
 _LISTS = [words.split() for words in _WORDS]  # sizes, colours, materials, nouns, places
 PHRASES = math.prod(map(len, _LISTS))  # 2^26, about 67 million
 
-# Odd, and PHRASES is a power of two: multiplying shuffles the numbers without joining any two.
+# Odd, and PHRASES is a power of two: multiplying permutes the numbers.
 _SHUFFLE = 40_503_297
 
 
 def phrase(number: int) -> str:
-    """Another five words for each of `PHRASES` numbers; neighbours share few."""
+    """Five words for a number below `PHRASES`; neighbours share few."""
     rest = number * _SHUFFLE % PHRASES
     words = []
     for choices in _LISTS:
@@ -41,5 +41,5 @@ def phrase(number: int) -> str:
 
 
 def phrases(first: int, count: int) -> list[str]:
-    """The phrases of `count` numbers from `first`."""
+    """The phrases of `count` numbers from `first` on."""
     return [phrase(number) for number in range(first, first + count)]

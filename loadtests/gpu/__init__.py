@@ -1,1 +1,1 @@
-"""`python -m loadtests gpu-check`: what encoders compute on a GPU, and how fast, in process and behind Triton."""
+"""`python -m loadtests gpu-check`: checks encoders on a GPU, their vectors and rates, in process and on Triton."""

@@ -1,4 +1,4 @@
-"""Vectors of an encoder beside those of the CPU in fp32, for each number of rows; in process and behind Triton."""
+"""Compares an encoder's vectors with the CPU's in fp32, for each number of rows; in process and on Triton."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ALONE = 7
 
 @dataclass(frozen=True)
 class Encoder:
-    """What is judged. `precision`: fp32 or fp16."""
+    """An encoder to check. `precision`: fp32 or fp16."""
 
     name: str
     precision: str
@@ -27,7 +27,7 @@ class Encoder:
 
 
 def cosines(one: Embeddings, other: Embeddings) -> npt.NDArray[np.float64]:
-    """Of each row to the same row: [N], in double precision; NaN where a value is not finite."""
+    """The cosine of each row and the same row: [N], in double precision; NaN if a value is not finite."""
     a, b = one.astype(np.float64), other.astype(np.float64)
     with np.errstate(all="ignore"):
         found = (a * b).sum(1) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1))
@@ -35,7 +35,7 @@ def cosines(one: Embeddings, other: Embeddings) -> npt.NDArray[np.float64]:
 
 
 def judged(encoder: Encoder, what: str, found: npt.NDArray[np.float64]) -> Iterator[Line]:
-    """By the lowest cosine; fp16 by the mean too."""
+    """The findings about cosines: the lowest, and for fp16 the mean too."""
     bound = FP32 if encoder.precision == "fp32" else MIN_COSINE[encoder.precision]
     yield at_least(encoder.name, f"{what}, lowest cosine", float(found.min()), bound)
     if encoder.precision != "fp32":
@@ -43,7 +43,7 @@ def judged(encoder: Encoder, what: str, found: npt.NDArray[np.float64]) -> Itera
 
 
 def compared(encoder: Encoder, case: Case, sizes: Sequence[int]) -> Iterator[Line]:
-    """A line for each number of rows, for rows alone against the same in the largest batch, and for the export."""
+    """A line for each number of rows, for single rows against the largest batch, and for the export's vectors."""
     together = case.expected
     for rows in sizes:
         together = encoder.compute(part(case.feeds, rows))

@@ -1,6 +1,6 @@
-"""`python -m loadtests gpu-check`: prove or refute each line about encoders on a GPU.
+"""The command `python -m loadtests gpu-check`: checks each claim about encoders on a GPU.
 
-It needs no more than the service, and no network: tools of the tests may be missing where a GPU is.
+It needs only the service and no network, because machines with a GPU may lack the tools of the tests.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def gpu_check(
     most: Annotated[int | None, typer.Option(help="Most rows in a call. Default: 256, on a CPU 7.")] = None,
     out: Annotated[Path, typer.Option(help="Folder for check-GPU.json.")] = _RESULTS,
 ) -> None:
-    """Vectors against the CPU's, where nodes run, rates and JPEG load; in process or, with --triton, behind it."""
+    """Check vectors against the CPU's, the placement of nodes, rates and JPEG load; in process or with --triton."""
     began, findings = time.perf_counter(), Findings(out / "check.json")
     on_gpu = device == "cuda" and not triton_url
     beside = fp16 or artifact.with_name(f"{artifact.name}@fp16")
@@ -71,7 +71,7 @@ def gpu_check(
 
 
 def _in_process(findings: Findings, variants: Sequence[Variant], plan: Plan) -> None:
-    """What decides first: right vectors, then a service that answers, rates, and last where nodes run."""
+    """The checks in the order of importance: vectors, a service that answers, rates, the placement of nodes."""
     asked = list[Case]()
 
     def each(measure: Callable[[Variant, Case], None]) -> None:
@@ -106,7 +106,7 @@ def _behind_triton(
 
 
 def _machine(findings: Findings, variants: Sequence[Variant], where: str) -> None:
-    """The facts, and in process whether CUDA works; the file is named for the GPU."""
+    """The facts of the machine, and in process whether CUDA works. The GPU's name is in the file's."""
     facts = tried(look()) if where == "cuda" else look()
     told, driver = nvidia_smi(*_SMI), facts.driver
     findings.facts |= {

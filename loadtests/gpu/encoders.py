@@ -1,4 +1,4 @@
-"""Encoders in process: their vectors, where their nodes run, and rows a second beside the engine's own ceiling."""
+"""Checks encoders in process: vectors, the placement of nodes, and rows a second beside the engine's maximum."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Events = Sequence[dict[str, Any]]
 
 
 def vectors(findings: Findings, variant: Variant, case: Case, plan: Plan) -> None:
-    """What the provider was told, and vectors beside the CPU's."""
+    """Check the provider's options, and vectors against the CPU's."""
     session = variant.session(case.graph)
     findings.add_each(_options(variant, case.name, session))
     encoder = Encoder(variant.precision, variant.precision, partial(run, session))
@@ -32,7 +32,7 @@ def vectors(findings: Findings, variant: Variant, case: Case, plan: Plan) -> Non
 
 
 def rates(findings: Findings, variant: Variant, case: Case, plan: Plan) -> None:
-    """Rows a second for each number of rows, of longer texts for the fewest and the most, and what that proves."""
+    """Measure rows a second for each number of rows (longer texts: the fewest and the most), and check claims."""
     session, found = variant.session(case.graph), dict[int, dict[str, float]]()
     short = case.name in ("image", "text of 16 tokens")
     for rows in plan.sizes if short else sorted({1, max(plan.sizes)}):
@@ -50,14 +50,14 @@ def rates(findings: Findings, variant: Variant, case: Case, plan: Plan) -> None:
 
 
 def nodes(findings: Findings, variant: Variant, case: Case) -> None:
-    """Where they run."""
+    """Check where nodes run."""
     findings.add_each(placed(variant, case.name, profiled(variant, case.graph, part(case.feeds, 2))))
 
 
 def _calls_per_second(
     session: ort.InferenceSession, feeds: Feeds, seconds: float, *, cuda: bool
 ) -> dict[str, float]:
-    """As the service calls it, one at a time and two; and with bound memory: without copies it is the ceiling."""
+    """Rates as in the service, one and two calls at a time; and with bound memory, the maximum without copies."""
     bound = Bound(session, feeds, cuda=cuda)
     return {
         "run": calls_per_second(lambda: run(session, feeds), seconds),
@@ -68,7 +68,7 @@ def _calls_per_second(
 
 
 def profiled(variant: Variant, graph: str, feeds: Feeds) -> Events:
-    """What each node's `args` say of one call: op_name, provider."""
+    """The `args` of each node in one call: op_name, provider."""
     with tempfile.TemporaryDirectory() as folder:
         session = variant.session(graph, Path(folder))
         run(session, feeds)
@@ -81,7 +81,7 @@ def profiled(variant: Variant, graph: str, feeds: Feeds) -> Events:
 
 
 def placed(variant: Variant, name: str, events: Events) -> Iterator[Line]:
-    """Nodes on the GPU and on the CPU, and copies between the two."""
+    """The numbers of nodes on the GPU and on the CPU, and of copies between them."""
     of = variant.precision
     on_cpu = Counter(event["op_name"] for event in events if event["provider"] != PROVIDER)
     named = ", ".join(f"{op} {times}" for op, times in on_cpu.most_common())
@@ -94,7 +94,7 @@ def placed(variant: Variant, name: str, events: Events) -> Iterator[Line]:
 
 
 def _options(variant: Variant, name: str, session: ort.InferenceSession) -> Iterator[Line]:
-    """What the provider says its options are, beside what it was told."""
+    """Compare the provider's options with the requested ones."""
     if variant.cuda:
         has: dict[str, Any] = session.get_provider_options()[PROVIDER]
         wrong = [f"{key}={has.get(key)}" for key, value in PROVIDER_OPTIONS.items() if has.get(key) != value]

@@ -1,4 +1,4 @@
-"""What was found, line by line: a value, and where there is a bound, whether it holds."""
+"""Findings of checks: a value, and whether it is within its bound, if there is one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _WORDS = {True: "held", False: "REFUTED", None: ""}
 
 @dataclass(frozen=True)
 class Line:
-    """`bound`: what `value` must be, in words; "" where nothing is promised. `passed`: None without a bound."""
+    """A finding. `bound`: the condition for `value` in words, or "". `passed`: None without a bound."""
 
     part: str
     what: str
@@ -28,13 +28,13 @@ class Line:
 
 
 def at_least(part: str, what: str, value: float, bound: float) -> Line:
-    """Passed if `value` is not below; a value that is not a number has failed."""
+    """A line that passes if `value` is at least the bound; NaN fails."""
     return Line(part, what, f"{value:.7f}", f">= {bound}", value >= bound)
 
 
 @dataclass
 class Findings:
-    """`facts`: what the machine is. `speeds`: a dict for each measurement. `path`: of the JSON with all of it."""
+    """All findings. `facts`: of the machine. `speeds`: a dict for each measurement. `path`: of the JSON file."""
 
     path: Path
     facts: dict[str, str] = field(default_factory=dict)
@@ -42,25 +42,25 @@ class Findings:
     speeds: list[dict[str, Any]] = field(default_factory=list)
 
     def add(self, *lines: Line) -> None:
-        """Keep, print and write each as soon as it is known: what follows may fail, or the run be cut off."""
+        """Store, print and write a line at once, because later checks may fail, or the run may be ended."""
         self.add_each(lines)
 
     def add_each(self, lines: Iterable[Line]) -> None:
-        """The same while they are measured."""
+        """Add each line as soon as it is measured."""
         for line in lines:
             self.lines.append(line)
             self.write()
             print(f"{_WORDS[line.passed]:8}{line.part}: {line.what}: {line.value} {line.bound}", flush=True)
 
     def add_speed(self, **measured: Any) -> None:
-        """A measurement. NaN, which JSON does not have, becomes null."""
+        """Add a measurement. NaN, which JSON lacks, becomes null."""
         self.speeds.append({key: None if value != value else value for key, value in measured.items()})
         self.write()
         print(" " * 7, ", ".join(f"{key} {_short(value)}" for key, value in measured.items()), flush=True)
 
     @contextmanager
     def trying(self, part: str, what: str) -> Iterator[None]:
-        """What the block raises is a line that has failed, and the rest goes on: the next run may be days away."""
+        """Turn an exception of the block into a failed line and continue: the next run may be days away."""
         try:
             yield
         except (Exception, SystemExit) as error:
@@ -76,7 +76,7 @@ class Findings:
         data = {"facts": self.facts, "lines": [vars(line) for line in self.lines], "speeds": self.speeds}
         new = self.path.with_suffix(".new")
         new.write_text(json.dumps(data, indent=1) + "\n", "utf-8")
-        new.replace(self.path)  # whole at any time
+        new.replace(self.path)  # atomic
 
     def as_markdown(self) -> str:
         """The machine, the lines with a bound or a value, and a table for each kind of speed."""

@@ -1,4 +1,4 @@
-"""Images and texts to compute: made here, the same on every machine, each unlike the others."""
+"""Makes images and texts as inputs: the same on every machine, and all different."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _computed(graph: Path, feeds: Feeds) -> Embeddings:
 
 
 def crops(number: int, size: tuple[int, int]) -> list[Image.Image]:
-    """Parts of one photograph, of a fixed choice: turned, and brighter or darker."""
+    """Fixed parts of one photograph, turned, brighter or darker."""
     photo, chance, made = Image.open(_PHOTO).convert("RGB"), random.Random(0), []
     for _ in range(number):
         side = chance.randint(80, min(photo.size))
@@ -107,5 +107,5 @@ def part(feeds: Feeds, rows: int, start: int = 0) -> Feeds:
 
 
 def count(feeds: Feeds) -> int:
-    """How many rows there are."""
+    """The number of rows."""
     return len(next(iter(feeds.values())))

@@ -1,4 +1,4 @@
-"""Rates: of calls in this process, and of requests from several, because one generator alone would be the limit."""
+"""Measures rates of calls in this process, and of requests from several: one generator would be the limit."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PERIOD = 0.5  # seconds between two samples of the GPU
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is measured: rows of calls, seconds of each rate, clients of each service, processes that send.
+    """The amount of measuring: rows of calls, seconds of each rate, clients of each service, processes that send.
 
     JPEG load takes four times as long.
     """
@@ -36,7 +36,7 @@ class Plan:
 
 
 def in_processes(function: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
-    """What `function` gives for each of these arguments, each in a process of its own at the same time."""
+    """The results of `function` for these arguments, each in its own process at the same time."""
     if len(arguments) == 1:
         return [function(*arguments[0])]
     with ProcessPoolExecutor(len(arguments), get_context("spawn")) as pool:
@@ -45,7 +45,7 @@ def in_processes(function: Callable[..., Any], arguments: Sequence[tuple[Any, ..
 
 
 def load_of(urls: Sequence[str], call: Call, clients: int, seconds: float) -> Load:
-    """A closed loop of `clients` at each address, each from a process of its own; all together."""
+    """Closed loops of `clients` at all addresses at the same time, each from its own process."""
     loads = in_processes(closed_loop.run, [(url, call, clients, seconds) for url in urls])
     answers = [answer for load in loads for answer in load.answers]
     cpu = sum(load.client_cpu * len(load.answers) for load in loads)
@@ -53,13 +53,13 @@ def load_of(urls: Sequence[str], call: Call, clients: int, seconds: float) -> Lo
 
 
 def keeps_up(part: str, what: str, cores: float) -> Line:
-    """Whether a process that sends, which took so many cores, could have sent more: else it was measured itself."""
+    """Whether a sending process, which took so many cores, was not the limit itself."""
     value = f"{100 * cores:.0f} % of a core"
     return Line(part, f"{what}, a generator", value, "< 80, or more senders", cores < 0.8)
 
 
 def figures(load: Load, senders: int) -> dict[str, float | int]:
-    """For a table of speeds."""
+    """The figures of a load, for a table of speeds."""
     return {
         "p50 ms": 1000 * load.percentile(0.5),
         "p99 ms": 1000 * load.percentile(0.99),
@@ -80,7 +80,7 @@ def nvidia_smi(*fields: str) -> list[str]:
 
 @contextmanager
 def gpu_use() -> Iterator[dict[str, float | None]]:
-    """After the block: per cent of its time in which the first GPU computed, and MiB in use; None without one."""
+    """Filled after the block: per cent of its time that the first GPU computed, MiB in use; None without a GPU."""
     used: dict[str, float | None] = {"GPU busy %": None, "GPU MiB": None}
     samples, stop = list[list[str]](), threading.Event()
 

@@ -1,4 +1,4 @@
-"""The service itself on the device: what it says it runs on, how fast it answers, and whether it says the same."""
+"""Checks the service on the device: the engine that it reports, its rate, and its scores against the CPU's."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from loadtests.process import Server, started
 from loadtests.prometheus import read
 
 _LABELS = ["a photo of a cat", "a dog", "a red car", "the sea at night", "an old house"]
-_ASKED = 12  # images that both classify
+_ASKED = 12  # images that both services classify
 _MOST_APART = {"fp32": 1e-3, "fp16": 1e-2}  # of two scores
 _IN_A_REQUEST = 16
-_ROOM = str(2**30)  # bytes on their way: all clients have one address
+_ROOM = str(2**30)  # bytes in flight: all clients have one address
 _PATIENT = {"max_queue_seconds": "60", "max_in_flight_bytes": _ROOM, "max_in_flight_bytes_per_address": _ROOM}
 
 Scores = dict[str, float]  # by label

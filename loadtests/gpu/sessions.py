@@ -1,4 +1,4 @@
-"""Sessions of onnxruntime as the service opens them; plain runs and runs with bound memory."""
+"""Opens sessions of onnxruntime as the service does, for plain runs and runs with bound memory."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from loadtests.gpu.inputs import Feeds
 
 @dataclass(frozen=True)
 class Variant:
-    """What is computed: the graphs in `folder`, on the GPU or not. `precision`: fp32, fp16."""
+    """The graphs in `folder`, on the GPU or the CPU. `precision`: fp32, fp16."""
 
     precision: str
     folder: Path
     cuda: bool
 
     def session(self, graph: str, profile_in: Path | None = None) -> ort.InferenceSession:
-        """As the service opens it. `profile_in`: a folder for a profile of its nodes."""
+        """A session as in the service. `profile_in`: a folder for a profile of its nodes."""
         chosen = OnnxOptions(self.cuda, 1 if self.cuda else usable_cores())
         options = session_options(chosen)
         if profile_in is not None:
@@ -45,7 +45,7 @@ def run(session: ort.InferenceSession, feeds: Feeds) -> Embeddings:
 
 
 class Bound:
-    """A call whose inputs have a place on the device (IOBinding)."""
+    """A call with its inputs on the device (IOBinding)."""
 
     def __init__(self, session: ort.InferenceSession, feeds: Feeds, *, cuda: bool) -> None:
         device = "cuda" if cuda else "cpu"
@@ -58,13 +58,13 @@ class Bound:
             self._binding.bind_output(output.name, device, 0)
 
     def with_copies(self) -> Embeddings:
-        """As a request has it: inputs come from the host's memory, vectors go there."""
+        """Run as for a request: copy inputs from the host, and vectors to it."""
         for name, value in self._values.items():
             value.update_inplace(np.ascontiguousarray(self._feeds[name]))
         self.compute_only()
         return np.asarray(self._binding.copy_outputs_to_cpu()[0], np.float32)
 
     def compute_only(self) -> None:
-        """Inputs and vectors stay where they are."""
+        """Run without copies."""
         self._session.run_with_iobinding(self._binding)
         self._binding.synchronize_outputs()

@@ -1,4 +1,4 @@
-"""Encoders behind a real Triton that runs: their vectors, what Triton takes, and what gateways in front serve."""
+"""Checks encoders on a running Triton: their vectors, Triton's rates, and the rates of gateways in front."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ from loadtests.prometheus import read
 
 _INFER = "/inference.GRPCInferenceService/ModelInfer"
 _OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
-_IN_FLIGHT = 8  # calls: two for each of Triton's instances, and as many on their way
-_PATIENCE = 60  # seconds for a call: a server that hangs is a line that has failed
+_IN_FLIGHT = 8  # calls: two for each of Triton's instances, and as many in transit
+_PATIENCE = 60  # timeout of a call in seconds: a server that hangs is a failed line
 _COUNTERS = {
     "nv_inference_count_total": "rows",
     "nv_inference_exec_count_total": "executions",
@@ -40,7 +40,7 @@ _COUNTERS = {
 
 @dataclass(frozen=True)
 class Served:
-    """A Triton, the variant that it serves, and its models by encoder. `url`: gRPC host:port."""
+    """A Triton, its variant, and its models by encoder. `url`: gRPC host:port."""
 
     url: str
     metrics_url: str
@@ -53,7 +53,7 @@ class Served:
 
 
 def found(url: str, metrics_url: str, variants: Sequence[Variant]) -> Served:
-    """The one of these variants of a model that this Triton says it serves.
+    """Find out which of these variants of a model this Triton serves.
 
     Raises:
         SystemExit: it serves none of them.
@@ -73,7 +73,7 @@ def found(url: str, metrics_url: str, variants: Sequence[Variant]) -> Served:
 
 
 def vectors(findings: Findings, served: Served, case: Case, plan: Plan) -> None:
-    """Cosines to the CPU's, of calls that the model takes."""
+    """Check cosines with the CPU's vectors, for sizes that the model allows."""
     model = served.models[case.graph.removesuffix(".onnx")]
     with grpc.insecure_channel(served.url, _OPTIONS) as channel:
         infer = channel.unary_unary(_INFER)
@@ -92,7 +92,7 @@ def vectors(findings: Findings, served: Served, case: Case, plan: Plan) -> None:
 
 
 def rates(findings: Findings, served: Served, case: Case, plan: Plan) -> None:
-    """Full calls of a gateway as fast as Triton takes them."""
+    """Measure full calls of a gateway, as fast as Triton accepts them."""
     model = served.models[case.graph.removesuffix(".onnx")]
     full = part(case.feeds, min(model.max_batch_size, CALL_ROWS["text" if "text" in case.graph else "image"]))
     call = (served.url, message(model.name, full), plan.seconds)
@@ -106,7 +106,7 @@ def rates(findings: Findings, served: Served, case: Case, plan: Plan) -> None:
 
 
 def message(model: str, feeds: Feeds) -> bytes:
-    """A call as it goes over the network, made once; `lengths` is [N, 1] there."""
+    """A serialized call, made once; its `lengths` are [N, 1]."""
     request = service_pb2.ModelInferRequest(model_name=model)
     for name, array in feeds.items():
         shape = [*array.shape, 1] if array.ndim == 1 else array.shape
@@ -118,7 +118,7 @@ def message(model: str, feeds: Feeds) -> bytes:
 
 
 def send(url: str, call: bytes, seconds: float) -> tuple[float, float]:
-    """Calls a second from this process, several on their way at a time, and the cores that sending them took."""
+    """Send several calls at a time; return calls a second and the cores that sending took."""
     with grpc.insecure_channel(url, _OPTIONS) as channel:
         infer = channel.unary_unary(_INFER)
         infer(call, timeout=_PATIENCE)
@@ -128,7 +128,7 @@ def send(url: str, call: bytes, seconds: float) -> tuple[float, float]:
 
 
 def gateways(findings: Findings, served: Served, number: int, plan: Plan) -> None:
-    """JPEG in, vectors out, through so many gateways, each with clients of its own."""
+    """Measure JPEG in, vectors out, through so many gateways, each with its own clients."""
     own = {"models": str(served.variant.folder), "backend": "triton", "triton_url": served.url}
     call = embed(jpegs(1)[0])
     with ExitStack() as stack:
@@ -153,7 +153,7 @@ def gateways(findings: Findings, served: Served, number: int, plan: Plan) -> Non
 
 
 def counted(metrics_url: str, graph: str) -> dict[str, float]:
-    """Of one encoder since Triton started: rows, executions, requests, microseconds of computing."""
+    """Triton's counts of one encoder since its start: rows, executions, requests, microseconds of computing."""
     suffix = f"_{graph.removesuffix('.onnx')}"
     return {
         _COUNTERS[name]: value
@@ -163,7 +163,7 @@ def counted(metrics_url: str, graph: str) -> dict[str, float]:
 
 
 def since(before: dict[str, float], after: dict[str, float]) -> dict[str, float]:
-    """What an encoder did. `rows/s of computing`: as if nothing else took time, of one instance."""
+    """The work of an encoder since `before`. `rows/s of computing`: of one instance, of computing time alone."""
     grown = {what: after.get(what, 0.0) - before.get(what, 0.0) for what in _COUNTERS.values()}
     executions = max(1.0, grown["executions"])
     # Triton counts the time of an execution once for each of its requests.

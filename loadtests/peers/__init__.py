@@ -1,1 +1,1 @@
-"""Other servers of CLIP models, and what starts, feeds and measures them (`python -m loadtests.compare`)."""
+"""Starts and measures other servers of CLIP models (`python -m loadtests.compare`)."""

@@ -1,7 +1,7 @@
-"""Artifact -> the two graphs that clip-as-service runs, with the same weights, and the flow that serves them.
+"""Artifact -> the two graphs of clip-as-service, with the same weights, and its flow file.
 
-Runs in its environment: `python clip_as_service_folder.py ARTIFACT FOLDER`. Its visual.onnx takes pixels that are
-normalised already, its textual.onnx a mask in place of lengths; the rest of the graphs stays as it is.
+Runs in its environment: `python clip_as_service_folder.py ARTIFACT FOLDER`. Its visual.onnx takes normalised
+pixels, its textual.onnx a mask in place of lengths; the rest of the graphs is unchanged.
 """
 
 from __future__ import annotations

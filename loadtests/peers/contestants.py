@@ -1,4 +1,4 @@
-"""Who takes part: how each is started, how it is asked for a vector and for scores, where its answer is."""
+"""The contestants: the command of each, its requests for a vector and for scores, and the place of the answer."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from loadtests.peers.environments import HERE, converted, install, versions
 
 _ROOT = HERE.parent.parent
 _PACKAGES = ("fastapi", "uvicorn", "onnxruntime", "pillow", "tokenizers")
-# For the peer that has no templates; clipserve and the plain app know the artifact's.
+# For the peer without templates; clipserve and the plain app have the artifact's.
 _PROMPT = "a photo of a {}."
 
 
@@ -27,8 +27,8 @@ _PROMPT = "a photo of a {}."
 class Contestant:
     """A server. `{port}` in its command and environment stands for the port it is given.
 
-    `vector`: of the JSON that answers `embed`. `least_cosine` to clipserve's vector of the same photo: below it,
-    it computes something else and the comparison would say nothing. `classify`: None where it has no such thing.
+    `vector`: reads the answer to `embed`. `least_cosine`: with clipserve's vector of the same photo; below it, the
+    contestant computes something else and cannot be compared. `classify`: None if it does not classify.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Contestant:
 
 
 def shown(command_line: str) -> str:
-    """Fit to be published: paths in this checkout become relative, of others the end stays, no addresses."""
+    """The command to publish: paths in this checkout are relative, others keep only their end, no addresses."""
     relative = re.sub(r"https?://\S+", "(address)", command_line.replace(f"{_ROOT}/", ""))
     return re.sub(r"(?<![\w./])/(?:[^/\s]+/)+", "", relative)
 
@@ -56,7 +56,7 @@ def shown(command_line: str) -> str:
 def clipserve(
     artifact: Path, name: str = "clipserve", least_cosine: float = 0.9999, **settings: str
 ) -> Contestant:
-    """This checkout in this environment, with its default settings but a queue that refuses nobody."""
+    """This checkout in this environment, with default settings, except a queue that refuses nobody."""
     return Contestant(
         name=name,
         command=(sys.executable, "-m", "clipserve"),
@@ -77,7 +77,7 @@ def clipserve(
 
 
 def plain(artifact: Path, environments: Path) -> Contestant:
-    """FastAPI and onnxruntime as one writes it in an afternoon; takes clipserve's request bodies."""
+    """A simple server of FastAPI and onnxruntime, with clipserve's request bodies."""
     programs = install("plain", environments)
     return Contestant(
         name="plain app",
@@ -95,7 +95,7 @@ def plain(artifact: Path, environments: Path) -> Contestant:
 
 
 def infinity(artifact: Path, environments: Path) -> Contestant:
-    """infinity on torch. It has no zero-shot classification of images."""
+    """infinity on torch, which has no zero-shot classification of images."""
     programs = install("infinity", environments)
     folder = converted("infinity", programs, artifact, environments)
     return Contestant(
@@ -153,6 +153,6 @@ def _clip_as_service_embed(image: bytes) -> Call:
 
 def _clip_as_service_rank(image: bytes, labels: list[str]) -> Call:
     matches = json.dumps([{"text": _PROMPT.format(label)} for label in labels])
-    # By hand: json.dumps would look through the image again for every request.
+    # By hand: json.dumps would scan the image for every request.
     body = f'{{"data": [{{"blob": "{_base64(image)}", "matches": {matches}}}], "execEndpoint": "/rank"}}'
     return Call("/post", body.encode(), "application/json")

@@ -1,4 +1,4 @@
-"""What a peer needs before it starts: its virtual environment, and its copy of the weights."""
+"""Prepares a peer: its virtual environment, and its copy of the weights."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _CONVERT_SECONDS = 300.0
 
 
 class CannotPrepare(Exception):
-    """The peer cannot be installed, or the weights cannot be given to it; the message says why."""
+    """The peer cannot be installed, or cannot use the weights; the message says why."""
 
 
 def install(name: str, environments: Path) -> Path:
-    """Make the virtual environment of a peer unless it is there; gives the folder of its programs.
+    """Make the virtual environment of a peer if it is missing; return the folder of its programs.
 
     Raises:
         CannotPrepare: pip could not install it.
@@ -28,10 +28,10 @@ def install(name: str, environments: Path) -> Path:
 
 
 def converted(name: str, programs: Path, artifact: Path, environments: Path) -> Path:
-    """The artifact as the peer wants it, made once by its NAME_folder.py.
+    """The artifact in the peer's format, made once by its NAME_folder.py.
 
     Raises:
-        CannotPrepare: the artifact is of a kind that the peer does not know.
+        CannotPrepare: the peer does not support such a model.
     """
     files = json.loads((artifact / "model.json").read_text("utf-8"))["files"]  # the graphs' checksums
     script = HERE / f"{name.replace('-', '_')}_folder.py"

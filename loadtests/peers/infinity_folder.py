@@ -1,8 +1,8 @@
 """Artifact -> a CLIP folder as Hugging Face's transformers and so infinity read it, with the same weights.
 
 Runs in infinity's environment: `python infinity_folder.py ARTIFACT FOLDER`. The exporter renames most weights and
-stores equal ones once, so they are not found by name: both graphs compute layer after layer, and their matrices
-and norms are taken in the order of use. Only ViTs with OpenAI's text tower are built that way.
+stores equal ones once, so they cannot be found by name: the graphs compute layer after layer, and this reads
+matrices and norms in the order of use. This works only for ViTs with OpenAI's text encoder.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def read_tower(path: Path) -> Tower:
     """Read a graph of an artifact."""
     graph = onnx.load(path).graph
     named = {i.name: torch.from_numpy(numpy_helper.to_array(i).copy()) for i in graph.initializer}
-    bias_of = {}  # what a MatMul gives -> the vector added to it
+    bias_of = {}  # result of a MatMul -> the vector added to it
     for node in graph.node:
         if node.op_type == "Add":
             for value, other in (tuple(node.input), tuple(node.input)[::-1]):
@@ -55,7 +55,7 @@ def read_tower(path: Path) -> Tower:
         if node.op_type == "MatMul" and node.input[1] in named
     ]
     norms = [(named[n.input[1]], named[n.input[2]]) for n in graph.node if n.op_type == "LayerNormalization"]
-    # The last layer has a query for the pooled state alone: a matrix of its own, behind a norm of its own.
+    # The last layer's query is only for the pooled state: it has its own matrix, after its own norm.
     *matrices, query, rest, mixed, fc1, fc2, projection = matrices
     matrices += [_beside(query, rest), mixed, fc1, fc2, projection]
     del norms[-4]
@@ -63,7 +63,7 @@ def read_tower(path: Path) -> Tower:
 
 
 def _beside(one: Matrix, other: Matrix) -> Matrix:
-    """One matrix that gives what both give of the same states."""
+    """The concatenation of two matrices for the same states."""
     both = _biased(one), _biased(other)
     return torch.cat([weight for weight, _ in both], dim=1), torch.cat([bias for _, bias in both])
 
@@ -122,7 +122,7 @@ def all_weights(image: Tower, text: Tower, logit_scale: float) -> Weights:
 
 
 def configuration(weights: Weights, image: Tower, text: Tower, manifest: dict[str, Any]) -> CLIPConfig:
-    """What transformers must know beside the weights."""
+    """The configuration for transformers."""
 
     def tower(found: Tower) -> dict[str, Any]:
         width = found.norms[0][0].shape[0]

@@ -1,8 +1,8 @@
-"""A CLIP server as one writes it in an afternoon: FastAPI, Pillow, tokenizers, onnxruntime with its defaults.
+"""A simple CLIP server: FastAPI, Pillow, tokenizers, onnxruntime with its defaults.
 
     ARTIFACT=~/.cache/clipserve/ViT-B-32 uvicorn plain_app:app
 
-Runs in its own environment and imports nothing of clipserve. Endpoints are plain functions, so each request has a
+Runs in its own environment and does not import clipserve. Endpoints are plain functions, so each request has a
 thread of the pool, and threads share the two sessions.
 """
 

@@ -1,4 +1,4 @@
-"""What was measured, as JSON for machines, as tables and as a picture. All are made of what compare.json holds."""
+"""Writes the results as JSON, as tables and as a picture, all from the contents of compare.json."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from loadtests.peers.contestants import shown
 from loadtests.peers.rounds import Served
 from loadtests.report import table
 
-Turns = Sequence[Mapping[str, Any]]  # of a contestant in a contest, in the order of rounds
-OURS = "clipserve"  # and what begins with it
-_BASES = ("plain app", "infinity")  # whose multiples the others are given as
+Turns = Sequence[Mapping[str, Any]]  # turns of a contestant in a contest, in the order of rounds
+OURS = "clipserve"  # and names that begin with it
+_BASES = ("plain app", "infinity")  # the others are given as multiples of these
 
 
 def facts(
@@ -27,7 +27,7 @@ def facts(
     skipped: Mapping[str, str],
     photos: Mapping[tuple[int, int], bytes],
 ) -> dict[str, Any]:
-    """What the figures depend on. To be called while the contestants still run: it reads their peak memory."""
+    """The facts that the figures depend on. Call it while the contestants run: it reads their peak memory."""
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "command": shown(" ".join(["python -m loadtests.compare", *sys.argv[1:]])),
@@ -57,24 +57,24 @@ def write(folder: Path, found: Mapping[str, Any]) -> None:
 
 
 def rate(turns: Turns) -> float:
-    """Median, right answers a second."""
+    """The median of good answers a second."""
     return float(statistics.median(turn["rate"] for turn in turns))
 
 
 def p50(turns: Turns) -> float | None:
-    """Median of the rounds' medians, milliseconds."""
+    """The median of the rounds' medians, in milliseconds."""
     found = [turn["p50"] for turn in turns if turn["p50"] is not None]
     return statistics.median(found) if found else None
 
 
 def ratio(first: Turns, second: Turns) -> float:
-    """Median of each round's rate of `first` over that of `second`; infinite where `second` answers nothing."""
+    """The median of the rounds' ratios of the two rates; infinite if `second` answers nothing."""
     pairs = zip(first, second, strict=True)
     return statistics.median(a["rate"] / b["rate"] if b["rate"] else float("inf") for a, b in pairs)
 
 
 def markdown(found: Mapping[str, Any]) -> str:
-    """The tables: one a contest, then the servers, then what all depends on."""
+    """The tables: one for each contest, then the servers, then the facts."""
     parts = [
         "# clipserve beside others\n",
         f"`{found['command']}`, {found['date']}. Medians of {found['rounds']} interleaved rounds of "
@@ -92,7 +92,7 @@ def markdown(found: Mapping[str, Any]) -> str:
 
 
 def picture(found: Mapping[str, Any]) -> str:
-    """SVG: a panel a contest, a bar a contestant, as long as its requests a second."""
+    """SVG with a panel for each contest, and a bar for each contestant's requests a second."""
     panels = [
         Panel(
             contest["about"],

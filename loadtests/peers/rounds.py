@@ -12,12 +12,12 @@ from loadtests.peers.contestants import Contestant
 from loadtests.peers.server import PeerServer
 from loadtests.words import phrases
 
-_ROUND = 10_000  # requests with new labels that a round may send
+_ROUND = 10_000  # the most requests with new labels in a round
 
 
 @dataclass(frozen=True)
 class Contest:
-    """What is asked. `labels`: 0 asks for the image's vector; `new`: other labels in each request."""
+    """The requests of a contest. `labels`: 0 asks for the image's vector; `new`: other labels in each request."""
 
     name: str
     about: str
@@ -39,7 +39,7 @@ CONTESTS = (
 
 @dataclass(frozen=True)
 class Turn:
-    """One measurement. `rate` in right answers a second; `p50` and `p95` in milliseconds, None without requests."""
+    """One measurement. `rate`: good answers a second; `p50` and `p95` in milliseconds, None without requests."""
 
     rate: float
     p50: float | None = None
@@ -48,19 +48,19 @@ class Turn:
     failed: int = 0
 
 
-# What a participant does in a contest, in the round of this number, 0 being the rehearsal, for so many seconds.
-# None: it cannot do this.
+# (contest, round, seconds) -> turn of a participant; round 0 is the rehearsal. None: it does not support the
+# contest.
 TakeTurn = Callable[[Contest, int, float], Turn | None]
 
 
 def bare(measure: Callable[[float], float]) -> TakeTurn:
-    """The turns of a loop without a server: no latency, and only the plain contest. `measure`: seconds -> rate."""
+    """Turns of a loop without a server: only the plain contest, without latency. `measure`: seconds -> rate."""
     return lambda contest, _, seconds: Turn(measure(seconds)) if contest.name == "embed" else None
 
 
 @dataclass
 class Served:
-    """A contestant that runs. `photos`: by width and height; `cosines`: of its vectors of them to clipserve's."""
+    """A running contestant. `photos`: by width and height; `cosines`: its vectors of them with clipserve's."""
 
     contestant: Contestant
     server: PeerServer
@@ -69,14 +69,14 @@ class Served:
     cosines: list[float] = field(default_factory=list)
 
     def turn(self, contest: Contest, number: int, seconds: float) -> Turn | None:
-        """A closed loop; the server is stopped before and after."""
+        """Run a closed loop; the server is stopped before and after."""
         calls = self._calls(contest)
         if calls is None:
             return None
         first = number * _ROUND
         self.server.resume()
         try:
-            # One request to come out of the pause, and for the labels that are to be known.
+            # One request to leave the pause, and to fill the cache of labels.
             closed_loop.run(self.server.url, calls, 1, 0.01, first + _ROUND // 2)
             load = closed_loop.run(self.server.url, calls, contest.clients, seconds, first)
         finally:
@@ -105,10 +105,10 @@ def measure(
     seconds: float,
     say: Callable[[str], None],
 ) -> dict[str, Any]:
-    """A short rehearsal that is not counted, then the rounds: A B C D, A B C D, ... in each contest.
+    """Run a short rehearsal, which does not count, then the rounds: A B C D, A B C D, ... in each contest.
 
     Returns:
-        by contest what it is `about`, and the `turns` of each participant, in the order of rounds.
+        contest -> its description, `about`, and the `turns` of each participant, in the order of rounds.
     """
     results: dict[str, Any] = {}
     for number in range(rounds + 1):

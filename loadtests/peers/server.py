@@ -1,4 +1,4 @@
-"""One contestant's process: started, asked until it answers, stopped between its turns, measured, ended."""
+"""Runs one contestant's process: starts, waits for an answer, stops it between turns, measures, ends."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _STOP_SECONDS = 30.0
 
 
 class NotRunning(Exception):
-    """The server ended or did not answer; the message has its last words."""
+    """The server ended or did not answer; the message has its last output."""
 
 
 class PeerServer:
     """A running contestant. `startup_seconds`: from the start of the process to the first answer.
 
-    It is stopped (SIGSTOP) while it has no turn, so that none, spinning or awake on a timer, takes from another.
+    It is stopped (SIGSTOP) between turns, so that no idle contestant takes CPU time by spinning or timers.
     """
 
     def __init__(self, command: list[str], environment: dict[str, str], url: str, log: Path) -> None:
@@ -41,15 +41,15 @@ class PeerServer:
             env=os.environ | environment,
             stdout=self._log,
             stderr=subprocess.STDOUT,
-            process_group=0,  # of the same session, so that Linux shares the cores among all
+            process_group=0,  # in the same session, so that Linux shares the cores fairly
         )
         self.pid = self._process.pid
 
     def wait_for_answer(self, call: Call) -> Any:
-        """Ask until there is an answer; gives its JSON.
+        """Send requests until there is an answer; return its JSON.
 
         Raises:
-            NotRunning: the process ended, or gave none in four minutes.
+            NotRunning: the process ended, or did not answer within four minutes.
         """
         last = ""
         while time.perf_counter() - self._began < _START_SECONDS:
@@ -75,11 +75,11 @@ class PeerServer:
         self._signal(signal.SIGCONT)
 
     def peak_bytes(self) -> int:
-        """Highest resident memory of each of its processes, added up."""
+        """The sum of the peak resident memory of its processes."""
         return bytes_of_all(self.pid, "VmHWM")
 
     def stop(self) -> None:
-        """End the process and what it started."""
+        """End the process and its descendants."""
         members = process_tree(self.pid)
         self.resume()
         self._process.send_signal(signal.SIGTERM)
@@ -88,7 +88,7 @@ class PeerServer:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        for member in members[1:]:  # what outlives its parent
+        for member in members[1:]:  # descendants that outlive it
             _send(member, signal.SIGKILL)
         self._log.close()
 
