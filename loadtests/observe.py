@@ -28,7 +28,7 @@ class Memory:
 
 @dataclass(frozen=True)
 class Observation:
-    """The result. `cpu_seconds`: of the process during the run. `peak`: its most bytes in memory since its start."""
+    """The result. `cpu_seconds`: of the process in the run. `peak`: its most bytes in memory since its start."""
 
     cpu_seconds: float | None = None
     peak: int | None = None

@@ -36,8 +36,8 @@ from clipserve.errors import DeadlineExceeded, Overloaded, TooMany
 from clipserve.telemetry.metrics import Metrics
 from clipserve.telemetry.request import remaining
 
-# The average forgets: after so many seconds of work an old measurement counts 1/e. This is longer than a large
-# request takes, because its rows are only seen to leave when the last one does.
+# A moving average: after so many seconds of work an old measurement counts 1/e. This is longer than a large request
+# takes, because its rows count as done only when the last one is.
 _MEMORY = 10.0
 # In an empty lane, what a row takes beyond the measure of the start is 1/e of it after so many seconds.
 _RECOVERY = 30.0
@@ -51,8 +51,8 @@ class _Lane:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._sizes: Counter[int] = Counter()  # rows of a request -> how many such requests
-        self._last_change = 0.0  # when rows last left, or the first arrived
-        self._seconds = 0.0  # of work, fading
+        self._last_change = 0.0  # when rows last finished, or the first arrived
+        self._seconds = 0.0  # of work, decaying
         self._rows = 0.0  # done in those seconds
         self._at_start = 0.0  # seconds per row
 

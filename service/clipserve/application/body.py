@@ -10,7 +10,7 @@ from clipserve.errors import ClipError
 
 T = TypeVar("T")
 
-_SHORT = 4_096  # bytes: they are parsed in a millisecond or two, whatever they are
+_SHORT = 4_096  # bytes, which are parsed in a millisecond or two, whatever they contain
 
 
 class Body:
@@ -40,6 +40,6 @@ def _freed(body: Body, parse: Callable[[Body], T]) -> T:
     try:
         return parse(body)
     except ClipError as error:
-        # What was refused is freed here, and not when the event loop comes to it.
+        # Free a refused body here, not when the event loop gets to it.
         error.__context__ = None
         raise error.with_traceback(None) from None

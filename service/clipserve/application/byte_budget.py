@@ -8,7 +8,7 @@ from typing import Self
 
 from clipserve.errors import Overloaded
 
-_NO_ROOM_SECONDS = 0.05  # until one that waits asks again
+_NO_ROOM_SECONDS = 0.05  # until a waiting reader tries again
 
 
 class Lease:

@@ -55,7 +55,7 @@ class Rows:
                 vectors = encode_images(model.images.encode, here, headers)
                 if here and texts:
                     return await both(vectors, encode_texts())
-                # One of them has nothing to do, and a task for each is dear.
+                # One of the two has nothing to do, and a task for each is expensive.
                 return await vectors, await encode_texts()
 
     async def encode_item(self, model: ServedModel, images: Sequence[ImageSource]) -> list[VectorOrError]:

@@ -120,7 +120,7 @@ class Classifiers:
 
 def of_label(error: InvalidInput, index: int) -> InvalidInput:
     """The error of a prompt, as an error of its label in the request."""
-    if not isinstance(error, TextTooLong):  # the only other thing that a tokenizer refuses
+    if not isinstance(error, TextTooLong):  # the only other error of a tokenizer
         return InvalidInput(f"label {index} is not valid Unicode: it holds a lone surrogate.", index=index)
     return TextTooLong(
         f"label {index} makes a prompt of {error.actual} tokens, special tokens included; the limit is "

@@ -30,7 +30,7 @@ from clipserve.telemetry.metrics import Metrics
 _COMMAND = (sys.executable, "-P", "-m", "clipserve.clip.decoder")  # -P: not from the working directory
 _ERRORS = {kind.code: kind for kind in (ImageTooLarge, UndecodableImage, UnsupportedFormat)}
 _MAX_ERROR_BYTES = 10_000
-# A decoder ends itself by its CPU time. One that sleeps, which none should, is ended after so many times as long.
+# A decoder ends itself by its CPU time. One that sleeps, which none should, is killed after this multiple of it.
 _PATIENCE = 20
 _NOT_STARTED = "a decoder could not be started. The log of the service may say why."
 _START_SECONDS = 60.0  # it needs a tenth of a second of CPU time
@@ -46,7 +46,7 @@ class DecoderProcesses:
         self._metrics = metrics
         self._closed = False
         self._all: set[_Process] = set()
-        self._idle = [self._started() for _ in range(min(threads, 2))]  # the last used is the next
+        self._idle = [self._started() for _ in range(min(threads, 2))]  # a stack: the last used is the next
 
     def decode(self, image: bytes, spec: ImageSpec, limits: ImageLimits) -> Pixels:
         """Decode in a process: uint8 [S, S, 3].
@@ -61,7 +61,7 @@ class DecoderProcesses:
         try:
             process.wait_ready()
             answer = process.ask(_task(spec, limits, self._seconds), image, spec.size)
-        except Exception as error:  # its end, its silence, or whatever is answered by one that was taken over
+        except Exception as error:  # it ended, timed out, or was taken over and answers anything
             started, status = process.ready, process.end()
             late = status == -signal.SIGPROF or isinstance(error, TimeoutError)
             self._count(process, "late" if late else "died", status)
@@ -95,7 +95,7 @@ class DecoderProcesses:
             logger.exception("decoder_not_started")
             raise BackendUnavailable(_NOT_STARTED) from None
         self._all.add(process)
-        if self._closed:  # the service ends
+        if self._closed:  # the service is ending
             process.end()
         return process
 
@@ -129,7 +129,7 @@ class _Process:
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 env={name: value for name, value in os.environ.items() if not name.startswith("CLIPSERVE_")},
-                process_group=0,  # Ctrl-C is for the service, which lets its requests end
+                process_group=0,  # Ctrl-C reaches only the service, which lets its requests end
             )
 
     @property

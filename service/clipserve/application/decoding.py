@@ -21,11 +21,11 @@ from clipserve.errors import ClipError, ImageTooLarge
 from clipserve.telemetry.metrics import Metrics
 from clipserve.telemetry.request import current
 
-Dealt = asyncio.Future[None]  # done when an image has its turn
+Dealt = asyncio.Future[None]  # done when it is an image's turn
 Decode = Callable[[bytes, ImageSpec, ImageLimits], Pixels]  # in a thread, with the errors of `decode_pixels`
 
 
-# Of one image: of the CPU in a process, of the clock in a thread.
+# For one image: CPU time in a process, elapsed time in a thread.
 DECODE_SECONDS = 5.0
 
 
@@ -109,7 +109,7 @@ class Decoders:
             self._ended(waiting)
         else:
             self._queue.removed(waiting)
-            self._deal()  # those behind it may fit
+            self._deal()  # the next ones may fit
 
     def _ended(self, waiting: QueuedDecode[Dealt]) -> None:
         self._queue.ended(waiting)
@@ -119,7 +119,7 @@ class Decoders:
 
     def _over(self, waiting: QueuedDecode[Dealt], job: asyncio.Future[Pixels]) -> None:
         if not job.cancelled():
-            job.exception()  # nobody may be left to read it, and asyncio would write it into the log
+            job.exception()  # retrieve it: nobody else may, and asyncio would log that
         self._ended(waiting)
 
     @clears_frame

@@ -22,7 +22,7 @@ from clipserve.engine.backend import Backend, Embeddings, Pixels, Vector
 from clipserve.errors import BackendFailed, ClipError
 from clipserve.telemetry.metrics import Metrics
 
-# An image from a front: the bytes of a file, or the error that the front found (such as malformed base64).
+# An image from a front: the bytes of a file, or the front's error, such as malformed base64.
 ImageInput = bytes | ClipError
 
 
@@ -32,17 +32,17 @@ class ImageUrl(NamedTuple):
     url: str
 
 
-# An image as it may stand in a request.
+# An image of a request.
 ImageSource = ImageInput | ImageUrl
 VectorOrError = Vector | ClipError
 Encode = Callable[[bytes, ImageHeader], Awaitable[Vector]]
 
-# Few plain texts are tokenized faster than a thread is woken; more would hold up every other request.
+# A few plain texts are tokenized faster than a thread wakes; more would block all other requests.
 _SHORT_TEXTS = 32
 _SHORT_CHARS = 2_048
-_ODD = 8  # plain characters that one counts for where a text is not plain ASCII: its cleaning is dear
-# What is tokenized in one call: a few milliseconds, after which others have their turn, and a request that has been
-# cancelled ends. Encodings hold a hundred bytes a token, the ids that are kept a few.
+_ODD = 8  # a character of a text that is not ASCII counts as so many, because its cleaning is slow
+# The texts of one call: a few milliseconds, after which others have their turn, and a cancelled request ends.
+# Encodings take a hundred bytes a token, the ids that are kept a few.
 _CALL_TEXTS = 64
 _CALL_CHARS = 8_192
 

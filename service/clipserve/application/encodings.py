@@ -44,5 +44,5 @@ def encode_vector(vector: Vector, embedding_type: EmbeddingType) -> Encoded:
     if embedding_type == "int8":
         scale = float(np.abs(vector).max()) / _INT8_MAX or 1.0
         return Encoded(np.rint(vector / scale).astype(np.int8), scale)
-    bits = np.packbits(vector > 0)  # uint8 [D / 8]; the last byte is filled up with zeros
+    bits = np.packbits(vector > 0)  # uint8 [D / 8]; the last byte is padded with zeros
     return Encoded(bits if embedding_type == "ubinary" else (bits.astype(np.int16) - 128).astype(np.int8))

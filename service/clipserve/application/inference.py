@@ -35,7 +35,7 @@ from clipserve.application.served_model import ServedModel
 from clipserve.concurrency import SideThread, loops_are_well
 from clipserve.errors import ClipError, PermissionDenied, Unauthenticated
 
-_SHORT = 1_000  # scores that are ranked, or tokens that are spelled, in a quarter of a millisecond
+_SHORT = 1_000  # scores to rank, or tokens to spell, in a quarter of a millisecond
 
 
 class Inference:
@@ -56,7 +56,7 @@ class Inference:
         self.limits = limits
         self._side = side
         self._rows = Rows(limits, charge, fetched or FetchedImages())
-        self.draining = False  # the end is near: not ready, though it serves what still comes
+        self.draining = False  # shutting down: not ready, but still serving new requests
 
     @property
     def names(self) -> list[str]:

@@ -21,7 +21,7 @@ T = TypeVar("T")
 _TIMES = 8  # the time of a body: two minutes by default
 _PART = 512  # of the rate of a body: 128 bytes a second
 
-# Half a megabit a second, at which a body must come and an answer be taken.
+# Half a megabit a second: the minimum rate of a body, and of reading an answer.
 MIN_BODY_BYTES_PER_SECOND = 65_536
 
 
@@ -45,7 +45,7 @@ class Pace:
         self._at_work = 0
         self._timer: asyncio.Timeout | None = None  # of `receive`
         self._since: float | None = None  # when time began to pass
-        self._behind = False  # the rate gives less time than silence does
+        self._behind = False  # the rate allows less time than the timeout of a pause
 
     @contextmanager
     def at_work(self) -> Iterator[None]:

@@ -88,7 +88,7 @@ class ServedModel:
         await asyncio.to_thread(verify_files, folder, self.manifest)
         await asyncio.to_thread(check_inputs, self.manifest, self.texts.tokenizer)
         await self._backend.start()
-        precision = self._backend.precision  # an engine may compute in less than the artifact's own
+        precision = self._backend.precision  # an engine may compute in a lower precision than the artifact's
         self.fingerprint = self.manifest.fingerprint(*self._choices, precision=precision)
         images, texts = await self._reference_embeddings()
         cosine = check(self.manifest, images, texts, precision)
@@ -109,7 +109,7 @@ class ServedModel:
     async def _teach_admission(self) -> None:
         """What a row costs about: the first requests are judged too. The self-test has warmed up for this."""
         images = reference_pixels(self.manifest.image.size)
-        with suppress(ClipError):  # it is not what the start depends on
+        with suppress(ClipError):  # the start does not depend on it
             began = time.monotonic()
             await self._backend.encode_image(images)
             between = time.monotonic()

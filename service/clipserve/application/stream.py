@@ -30,7 +30,7 @@ class Window:
     size: int = 32_000_000  # bytes
 
 
-# Each has a window of its own, of up to 32 MB.
+# Each has its own window of up to 32 MB.
 MAX_BULK_REQUESTS = 4
 
 
@@ -141,10 +141,10 @@ async def in_order(
                     await room.take(size)
                     under_way.append(asyncio.create_task(work(item)))
                     started.put_nowait((under_way[-1], size))
-                    del item  # while the next is waited for
+                    del item  # do not hold it while waiting for the next
         except ClipError:
             raise
-        except Exception:  # the client has left, or a fault: nobody waits for the answers any more
+        except Exception:  # the client has left, or a bug: nobody waits for the answers any more
             _cancel(under_way)
             raise
         finally:
@@ -173,7 +173,7 @@ async def _answer(task: asyncio.Task[R], reader: asyncio.Task[None]) -> R:
         return await task
     except asyncio.CancelledError:
         if task.cancelled() and reader.done():
-            reader.result()  # raises why
+            reader.result()  # raises its error
         raise
 
 

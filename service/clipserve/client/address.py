@@ -37,7 +37,7 @@ def keeps_secrets(url: str) -> bool:
     """Whether a connection to `url` is encrypted, or stays on this machine."""
     try:
         parsed = httpx2.URL(url)
-        host = parsed.raw_host.decode("ascii")  # the one that is connected to
+        host = parsed.raw_host.decode("ascii")  # the host that is connected to
         return parsed.scheme == "https" or host == "localhost" or ipaddress.ip_address(host).is_loopback
     except (httpx2.InvalidURL, ValueError):
         return False

@@ -62,6 +62,6 @@ class Blocking:
         future: Future[T] = self._portal.start_task_soon(call)
         try:
             return future.result()
-        except BaseException:  # Ctrl-C, with requests under way
+        except BaseException:  # Ctrl-C, with requests in flight
             future.cancel()
             raise

@@ -30,7 +30,7 @@ OF_TEXT = frozenset(
 )
 UNREADABLE = "unreadable_file"
 INVALID_VECTOR = "invalid_vector"  # the server's answer is not a vector of its model
-# The item or the encoders may be at fault. A request with a known good item tells which.
+# The item or the encoders may be the cause. A request with a known good item tells which.
 DOUBTFUL = frozenset({INVALID_VECTOR, errors.BackendFailed.code, errors.ClipError.code})
 
 

@@ -31,7 +31,7 @@ from clipserve.errors import BodyTooLarge, InvalidInput
 MAX_BYTES = 32_000_000  # of one answer: twice the largest label set
 _SECONDS = 60.0  # from the head of an answer to its end
 _CONNECT_SECONDS = 10.0
-_MOST_ASKED_SECONDS = 600.0  # that a server may ask to wait
+_MOST_ASKED_SECONDS = 600.0  # the longest Retry-After that is honoured
 _HOPELESS = (
     httpx2.UnsupportedProtocol,
     httpx2.LocalProtocolError,
@@ -39,7 +39,7 @@ _HOPELESS = (
     ValueError,
     OverflowError,
 )
-_MOST_WORDS = 1_000  # characters of an error that are told and kept
+_MOST_WORDS = 1_000  # characters of an error that are kept
 
 S = TypeVar("S", bound=Shape)
 
@@ -108,13 +108,13 @@ def open_http(
         OSError: `ca_file` cannot be read.
     """
     headers = check_address(url, key)
-    local = url.lower().startswith("http:") and keeps_secrets(url)  # what stays here goes through no proxy
+    local = url.lower().startswith("http:") and keeps_secrets(url)  # no proxy for addresses of this machine
     verify = False if url.lower().startswith("http:") else ssl.create_default_context(cafile=ca_file)
     return httpx2.AsyncClient(
         base_url=url.rstrip("/"),
-        # A body that is compressed may become any size.
+        # A compressed body may decompress to any size.
         headers={"Accept-Encoding": "identity"} | headers,
-        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),  # a server could send ever more
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),  # none: a server could send ever more
         trust_env=not local,
         verify=verify,
         timeout=httpx2.Timeout(seconds, connect=min(seconds, _CONNECT_SECONDS), pool=None),

@@ -19,9 +19,9 @@ from clipserve.errors import BodyTooLarge
 T = TypeVar("T")
 
 ImageLike = str | Path | bytes | Image.Image | npt.NDArray[np.uint8]
-# In its own mode: a palette is resized in another way than its colours are.
+# In its own mode: resizing a palette differs from resizing its colours.
 _PNG_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "I", "I;16"})
-MAX_FILE_BYTES = 20_000_000  # as CLIPSERVE_MAX_BODY_BYTES, which no file over a network may pass
+MAX_FILE_BYTES = 20_000_000  # as CLIPSERVE_MAX_BODY_BYTES, the limit over a network
 
 
 def as_file(image: ImageLike, max_bytes: int = MAX_FILE_BYTES) -> bytes:
@@ -61,11 +61,11 @@ def read_file(path: str | Path, max_bytes: int) -> bytes:
         ItemFailed: it cannot be read, is not a regular file, or has more than `max_bytes`.
     """
     try:
-        # A pipe without a writer, or a device, would keep the reader for ever.
+        # A pipe without a writer, or a device, would block the reader for ever.
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise ItemFailed("it is not a file, or a folder that cannot be read.", UNREADABLE)
         with open(path, "rb") as file:
-            # Not as many as it may have: a buffer of that size for each file leaves holes in the heap.
+            # Not the maximum: a buffer of that size for each file would fragment the heap.
             content = file.read(min(os.fstat(file.fileno()).st_size, max_bytes) + 1)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "its name is not one of a file"

@@ -32,7 +32,7 @@ from clipserve.wiring.backends import in_process, uses_gpu
 from clipserve.wiring.model_names import NoSuchModel, find, provide
 from clipserve.wiring.use_cases import OpenBackend, UseCases, open_use_cases
 
-_LABEL_SET_SECONDS = 600.0  # to build one that is new for this model: a thousand labels by eighty templates
+_LABEL_SET_SECONDS = 600.0  # to build one for this model: a thousand labels by eighty templates
 _LABEL_SET_AGAIN = 0.25
 _TRITON_IN_FLIGHT = 128  # two of its batches
 _MOST_IN_FLIGHT = 256  # each is a file in memory
@@ -59,7 +59,7 @@ async def open_in_process(
     try:
         own, accelerator = _of_one_model(settings, model), Accelerator()
         if quiet:
-            log.configure("ERROR", sys.stderr)  # what concerns one image is that image's error
+            log.configure("ERROR", sys.stderr)  # an image's warnings are in its error
         open_backend: OpenBackend | None = None
         on_gpu = await asyncio.to_thread(uses_gpu, own, accelerator)
         if unused := accelerator.unused:
@@ -89,7 +89,7 @@ def _folder(settings: Settings, model: str | Path | None) -> Path:
         return provide(settings.models[0], settings)
     known: dict[str, Path] = {}
     for each in reversed(settings.models):
-        with suppress(NoSuchModel):  # one that would have to be exported, and is not asked for
+        with suppress(NoSuchModel):  # a model that would have to be exported, but is not used
             folder = find(each, settings)
             known[read_manifest(folder).name] = folder
     try:
@@ -101,7 +101,7 @@ def _folder(settings: Settings, model: str | Path | None) -> Path:
 
 def _a_call_on_each_core(settings: Settings) -> Settings:
     """On CPUs as fast as any other arrangement (`make load` has it as a bare loop). What is named stays."""
-    # A call has one row: the size decides how many images are on their way.
+    # A call has one row: the size limits the images in flight.
     alone = {"workers": usable_cores(), "threads": 1, "max_batch_images": 4}
     return settings.model_copy(
         update={name: value for name, value in alone.items() if name not in settings.model_fields_set}
@@ -119,7 +119,7 @@ class MethodsInProcess(AsyncMethods):
     def __init__(self, use_cases: UseCases, settings: Settings, calls: Calls) -> None:
         self._use_cases = use_cases
         (self._model,) = use_cases.models.values()
-        # So many that a call waits while another runs, and that every decoder has its next image.
+        # Enough that a call waits while another runs, and that every decoder has its next image.
         batches = min(_MOST_IN_FLIGHT, 4 * calls.max_batch_images * calls.workers)
         self.in_flight = max(_TRITON_IN_FLIGHT if settings.backend == "triton" else 16, batches)
 

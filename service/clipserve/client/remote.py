@@ -33,7 +33,7 @@ from clipserve.client.results import Embedded, Labelled, ServedBy, Tokenized
 from clipserve.client.retrying import Retrying
 from clipserve.errors import WrongFingerprint
 
-_OFF_UNIT = 0.01  # of a vector's length: what float16 loses is less
+_OFF_UNIT = 0.01  # of a vector's length; float16 rounds by less
 URL = "http://localhost:8080"
 
 S = TypeVar("S", bound=shapes.Shape)
@@ -184,7 +184,7 @@ class AsyncClient(AsyncMethods):
             raise ItemFailed(
                 f"the server answered {len(vector):,} numbers; its model has {wanted:,}.", INVALID_VECTOR
             )
-        if not abs(np.linalg.norm(vector.astype(np.float64)) - 1) < _OFF_UNIT:  # NaN is none either
+        if not abs(np.linalg.norm(vector.astype(np.float64)) - 1) < _OFF_UNIT:  # `not <`, for NaN
             raise ItemFailed("the server answered no vector of unit length.", INVALID_VECTOR)
         return Embedded(vector, answer.fingerprint)
 

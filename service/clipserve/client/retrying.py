@@ -12,11 +12,11 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_exp
 from clipserve.client.errors import DOUBTFUL, BadAddress, Refused, Unreachable
 from clipserve.client.http import Answer
 
-# What a proxy says of a server that is away counts too, and so does a deadline missed.
+# Includes a proxy's answers for an absent server, and a missed deadline.
 _LATER = frozenset({408, 425, 429, 502, 503, 504})
-_FIRST_SECONDS = 2.0  # an address where nothing is should be told soon
-_JITTER = 0.25  # of a wait, added to it: those that were refused together do not come back together
-_backoff = wait_exponential(multiplier=0.5, max=30)  # without a word of the server
+_FIRST_SECONDS = 2.0  # report an address without a server soon
+_JITTER = 0.25  # of a wait, added at random, so that clients refused together do not retry together
+_backoff = wait_exponential(multiplier=0.5, max=30)  # without a Retry-After
 
 
 class Retrying:
@@ -26,8 +26,8 @@ class Retrying:
         """`seconds`: how long to retry while no request gets an answer."""
         self._seconds = seconds
         self._places = asyncio.Semaphore(in_flight)
-        self._not_before = 0.0  # of time.monotonic(): what the server has asked of everybody
-        self._answered = 0.0  # of time.monotonic(): when it last did
+        self._not_before = 0.0  # of time.monotonic(): the server's Retry-After, for all calls
+        self._answered = 0.0  # of time.monotonic(): the last answer
 
     async def __call__(self, ask: Callable[[], Awaitable[Answer]]) -> Answer:
         """A successful answer, after retries.

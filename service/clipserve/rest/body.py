@@ -15,7 +15,7 @@ from clipserve.errors import BodyTooLarge, BodyTooSlow, InvalidInput
 from clipserve.rest.disconnects import ClientGone
 
 _GRACE_SECONDS = 2.0  # before the rate counts
-_LONGEST_PAUSE_SECONDS = 5.0  # that bytes can buy: a lost packet is sent again after three
+_LONGEST_PAUSE_SECONDS = 5.0  # that received bytes allow: a lost packet is sent again after three
 
 
 @dataclass(frozen=True)

@@ -38,8 +38,8 @@ from clipserve.rest.uploads import expected, query_fields
 
 NDJSON = "application/x-ndjson"
 
-_SHORT = 4_096  # bytes of a line that is parsed faster than a thread is woken
-_BREATH = 256  # lines between which others have their turn
+_SHORT = 4_096  # bytes of a line, which is parsed faster than a thread wakes
+_BREATH = 256  # lines until other tasks have their turn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +119,7 @@ class Bulk:
                 if data and not data.isspace():
                     await lease.wait_for_room(size)
                     yield await self._shared.side.call(parse_line, index - 1, data, short=size <= _SHORT)
-                del data  # while the next is waited for
+                del data  # do not hold it while waiting for the next
 
     async def _split(self, receive: Receive, total: Total, pace: Pace) -> AsyncGenerator[bytes, None]:
         splitter = Splitter(self._limits.max_body_bytes)

@@ -25,7 +25,7 @@ _TYPES = {
 _FOR_A_YEAR = {"Cache-Control": "public, max-age=31536000, immutable"}  # the version is in the address
 _ASK_AGAIN = {"Cache-Control": "no-cache"}
 
-# All that Swagger UI needs besides its own files: small pictures in its style sheet, which are data URIs.
+# Besides its own files Swagger UI needs only the small pictures in its style sheet, which are data URIs.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"

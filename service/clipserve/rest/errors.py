@@ -45,10 +45,10 @@ STATUS: dict[type[ClipError], HTTPStatus] = {
     errors.BackendFailed: HTTPStatus.BAD_GATEWAY,
 }
 
-# Errors that only this front knows: the path or the method is wrong.
+# Errors of this front alone: the path or the method is wrong.
 FRONT_CODES = {HTTPStatus.NOT_FOUND: "not_found", HTTPStatus.METHOD_NOT_ALLOWED: "method_not_allowed"}
 
-# What a request failed with -> the answer; the text is the id of the request.
+# (error, request id) -> answer.
 Failure = ClipError | HTTPException
 Render = Callable[[Failure, str], Response]
 
@@ -63,7 +63,7 @@ def rendered(error: Exception, request_id: str, render: Render | None = None) ->
     word = str(failure.status_code) if isinstance(failure, HTTPException) else failure.code
     try:
         return word, (render or problem)(failure, request_id)
-    except Exception as fault:  # whatever cannot be written: an error about an error is an answer too
+    except Exception as fault:  # an error that cannot be rendered needs an answer too
         failure = known(fault)
         return failure.code, problem(failure, request_id)
 

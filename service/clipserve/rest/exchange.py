@@ -30,13 +30,13 @@ from clipserve.telemetry.metrics import CLIENT_GONE, Metrics
 from clipserve.telemetry.request import RequestContext, enter, request_id
 
 _SMALL = 65_536  # bytes of an answer: 32 MB for 512 connections
-# Answers a request while it arrives: `read_body` and the deadline are not for it.
+# Answers a request while it arrives, without `read_body` and a deadline.
 Streaming = Callable[[Scope, Receive, Send, Lease], Awaitable[None]]
 _QUIET = frozenset({"/livez", "/readyz", "/ping", "/.well-known/live", "/.well-known/ready"})
 # Routes that need no key: probes, and pages that hold no secret.
 _DOCS = frozenset({"/docs", "/docs/start.js", "/docs/{version}/{name}", "/openapi.json"})
 _OPEN = _QUIET | _DOCS | {"/", "/page/{name}"}
-# What changes the service is for keys that may do that.
+# Methods that change the service need a key with this scope.
 _MANAGING = frozenset({("PUT", "/label-sets/{name}"), ("DELETE", "/label-sets/{name}")})
 
 
@@ -133,7 +133,7 @@ class Exchange:
             outcome = str(answer.status)
         except ClientGone:
             outcome = CLIENT_GONE
-        except Exception as error:  # whatever a route raises; `rendered` knows what it is
+        except Exception as error:  # any error of a route; `rendered` distinguishes them
             outcome, response = rendered(error, request.id, self._render_for(scope["path"]))
             error.__traceback__ = None  # `clears_frame` says why
             if answer.status is None:
@@ -168,7 +168,7 @@ class Exchange:
             if len(body) > announced:
                 await self._gate.charge(size=len(body) - announced)
             request.deadline = time.monotonic() + seconds
-            scope["body"] = body  # the routes take it from there, and never from `receive`
+            scope["body"] = body  # routes read it from here, never from `receive`
             answered = scope["found"].answer(Request(scope))
             response = await run_until_answered(answered, receive, seconds)
             if len(response.body) > _SMALL:

@@ -53,7 +53,7 @@ def parse_form(body: bytes, boundary: str) -> list[Part]:
                     data = event
     except MultipartError as error:
         error.__traceback__ = (
-            None  # the parser keeps its error, whose frames would keep the parser and the body
+            None  # the parser holds its error, whose frames would hold the parser and the body
         )
         raise InvalidInput(f"the body is not multipart/form-data: {error.args[0]}.") from None
     return parts

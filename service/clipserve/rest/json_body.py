@@ -17,10 +17,10 @@ from clipserve.errors import BodyTooLarge, InvalidInput, TooMany, UndecodableIma
 
 MAX_IMAGES = 4_096
 IMAGE_FIELDS = ("images", "to_images")
-# One of these is before each item of a list and each field of an object in JSON; base64 has none of them.
+# One of these precedes each item of a list and each field of an object in JSON; base64 has none of them.
 _BEFORE_VALUES = b",[{"
 _URLS = ("http://", "https://")
-_PIECE = 1 << 20  # bytes that one call looks at; divisible by 4, as base64 is
+_PIECE = 1 << 20  # bytes of one call; divisible by 4, like base64
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def load_object(body: Body, max_json_bytes: int) -> JsonObject:
     """
     data = body.take()
     if len(data) > max_json_bytes:
-        # Parsed, a few bytes may be a hundred: that many values are refused before.
+        # A few bytes may become a hundred in memory: refuse too many values before parsing.
         _check_besides(_values(data), max_json_bytes, "or more ")
     try:
         fields = orjson.loads(data)

@@ -21,7 +21,7 @@ from clipserve.rest.uploads import Uploads, expected, unknown, validated
 
 _PATH = "/label-sets"
 _ONE = _PATH + "/{name}"
-_SHORT_SETS, _SHORT_LABELS = 64, 64  # rendered faster than a thread is woken, or nearly so
+_SHORT_SETS, _SHORT_LABELS = 64, 64  # rendered about as fast as a thread wakes
 
 
 def add_label_sets(app: FastAPI, inference: Inference, uploads: Uploads, side: SideThread) -> None:

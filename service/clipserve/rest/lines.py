@@ -13,7 +13,7 @@ from clipserve.rest.json_body import image_of
 
 _EXAMPLE = '{"id": 7, "text": "a cat"} or {"id": "a.jpg", "image": "<base64>"}'
 _MAX_ID = 256  # characters
-# A longer line holds an image, and base64 has no commas: so few values cannot be many bytes in memory.
+# A longer line has an image, and base64 has no commas: so few values cannot take much memory.
 _LONG, _FEW_COMMAS = 65_536, 8
 
 
@@ -32,7 +32,7 @@ class Splitter:
 
     def __init__(self, max_line_bytes: int) -> None:
         self._limit = max_line_bytes
-        self._begun: list[bytes] = []  # of a line whose end has not come
+        self._begun: list[bytes] = []  # of a line without its end
         self._size = 0
 
     def feed(self, data: bytes) -> Iterator[bytes]:

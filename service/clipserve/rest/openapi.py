@@ -26,7 +26,7 @@ _PARTS = ("classify", "embed", "similarity", "tokenize", "label_sets", "template
 _PLACE = re.compile(r'"\$(\w+)"|\$(\w+)')
 _KINDS = {kind.code: kind for kind in kinds()}
 _REQUEST_ID = "4b0f6d6d3f1c4f0e9a3e5d7c2b1a0987"
-# Of two by two pixels, so that the service accepts the requests as they stand.
+# Of two by two pixels, so that the service accepts the examples as they are.
 _PNG = "iVBORw0KGgoAAAANSUhEUgAAAAIAAAACCAIAAAD91JpzAAAAEUlEQVR42mM4UaHBAAFyUQsAEzwCgd6c9XYAAAAASUVORK5CYII="
 
 RenderFor = Callable[[str], Render | None]

@@ -70,6 +70,6 @@ class Paths:
         if found := self._plain.get(path):
             return found
         for pattern, found in self._named:
-            if match := pattern.fullmatch(path):  # `match` lets a line end stand behind
+            if match := pattern.fullmatch(path):  # `match` would allow a line end after the path
                 return FoundRoute(found.template, found.endpoints, match.groupdict())
         return _NOWHERE

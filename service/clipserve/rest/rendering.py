@@ -127,7 +127,7 @@ def _labels(result: LabelLists | ClipError, label_sets: Sequence[LabelSetVersion
     if len(label_sets) > 1:
         named = zip(label_sets, lists, strict=True)
         lists = [{"label_sets": [{"label_set": each.name} | labels for each, labels in named]}]
-    return orjson.Fragment(orjson.dumps(lists[0]))  # as text it takes a third of the memory
+    return orjson.Fragment(orjson.dumps(lists[0]))  # as JSON it takes a third of the memory
 
 
 def result_fields(
@@ -150,7 +150,7 @@ def vector_fields(
     values: Any = encoded.values
     if encoding_format == "base64":
         values = base64.b64encode(values.tobytes()).decode()
-    elif values.dtype == np.float16:  # not one of the types that the JSON library knows
+    elif values.dtype == np.float16:  # the JSON library does not know this type
         values = values.astype(np.float32)
     scale = {} if encoded.scale is None else {"scale": encoded.scale}
     return {"embedding": values} | scale

@@ -46,7 +46,7 @@ def add_routes(app: FastAPI, inference: Inference, uploads: Uploads, side: SideT
     def to_embed(request: Request, upload: Upload) -> tuple[EmbedRequest, Vectors]:
         said = _fields(request, upload, EmbedFields)
         vectors = Vectors(_wants_npy(request), said.pop("encoding_format"), said.pop("embedding_type"))
-        # An array has no place for the error of one item.
+        # An array has no place for an item's error.
         asked = EmbedRequest(_images(upload), all_or_nothing=vectors.npy, **said)
         return asked.check(inference.limits), vectors
 

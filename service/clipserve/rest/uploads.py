@@ -23,7 +23,7 @@ from clipserve.rest.json_body import IMAGE_FIELDS, JsonObject, load_object, pars
 Fields = TypeVar("Fields", bound=BaseModel)
 Asked = TypeVar("Asked")
 
-# In a form a field is repeated rather than a list, so its singular reads better; both are understood.
+# A form repeats a field instead of a list, so the singular reads better; both are accepted.
 _FORM_NAMES = {
     "text": "texts",
     "label": "labels",
@@ -206,7 +206,7 @@ def _options(content_type: str) -> dict[str, str]:
         )
     options: dict[str, str] = parse_options_header(content_type)[1]
     charset = options.get("charset", "utf-8")
-    # Some of Python's codecs take a time that is quadratic, or fail in ways of their own.
+    # Some of Python's codecs take quadratic time, or raise unusual errors.
     if charset.lower() not in _CHARSETS:
         raise UnsupportedMediaType(
             f"the charset {charset[:32]} is not accepted: send {' or '.join(_CHARSETS)}."
@@ -244,5 +244,5 @@ def _gathered(items: Iterable[tuple[str, str | bytes]]) -> dict[str, Any]:
         else:
             fields[name] = value
     if fields.get("labels") and fields.get("label_sets") == [""]:
-        del fields["label_sets"]  # a page's form sends what was left empty
+        del fields["label_sets"]  # HTML forms send empty fields
     return fields

@@ -20,7 +20,7 @@ from clipserve.rpc.options import CallLimits
 from clipserve.telemetry.metrics import CLIENT_GONE
 from clipserve.telemetry.request import RequestContext, request_id
 
-Work = Callable[[Body], Coroutine[Any, Any, bytes]]  # a message -> the bytes of its answer
+Work = Callable[[Body], Coroutine[Any, Any, bytes]]  # message -> bytes of the answer
 
 _UNTIL_CANCELLED_SECONDS = 0.05
 
@@ -46,7 +46,7 @@ class Call:
         pairs = tuple(context.invocation_metadata() or ())
         metadata = dict(pairs)
         self.request = RequestContext(request_id(_text(metadata.get("x-request-id"))))
-        # Of several there is none to be believed: together they are no key.
+        # Several values are ambiguous: joined, they match no key.
         self.authorization = ", ".join(str(value) for name, value in pairs if name == "authorization") or None
         self.traceparent = _text(metadata.get("traceparent"))
         self.connection = context.peer()

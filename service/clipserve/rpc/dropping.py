@@ -40,7 +40,7 @@ def _make(
     **context: Any,
 ) -> Task:
     task: Task = asyncio.Task(coroutine, loop=loop, **context)
-    if type(coroutine) is CoroutineType:  # Python's own, and the library is in Cython
+    if type(coroutine) is CoroutineType:  # a Python coroutine; the library's are Cython's
         return task
     if getattr(coroutine, "__name__", None) == _INNER and (outer := asyncio.current_task()):
         _outer[task] = ref(outer)

@@ -16,8 +16,8 @@ from clipserve.errors import ClipError
 
 DOMAIN = "clipserve"
 
-# The most specific class decides. A request over a limit, which no retry can help, is INVALID_ARGUMENT; but like
-# gRPC itself we answer a message of too many bytes with RESOURCE_EXHAUSTED.
+# The most specific class decides. A request over a limit is INVALID_ARGUMENT, because no retry can succeed; but a
+# message of too many bytes is RESOURCE_EXHAUSTED, as in gRPC itself.
 STATUS: dict[type[ClipError], StatusCode] = {
     errors.InvalidInput: StatusCode.INVALID_ARGUMENT,
     errors.BodyTooLarge: StatusCode.RESOURCE_EXHAUSTED,
@@ -65,7 +65,7 @@ def status_of(kind: type[ClipError]) -> StatusCode:
 
 def _details(error: ClipError, request_id: str) -> list[any_pb2.Any]:
     metadata = {"code": error.code} | {name: str(figure) for name, figure in error.figures.items()}
-    # The reason is the code as google.rpc wants it written.
+    # The reason is the code in the format of google.rpc.
     info = error_details_pb2.ErrorInfo(reason=error.code.upper(), domain=DOMAIN, metadata=metadata)
     details: list[Message] = [info, error_details_pb2.RequestInfo(request_id=request_id)]
     if error.retry_after is not None:

@@ -31,7 +31,7 @@ from clipserve.rpc.reading import Reads
 from clipserve.telemetry.metrics import Metrics
 from clipserve.telemetry.request import enter
 
-Answer = Callable[[Call, Lease], Awaitable[bytes]]  # what is left to be sent when it returns
+Answer = Callable[[Call, Lease], Awaitable[bytes]]  # returns the rest to send
 
 _SCOPES: Mapping[str, Scope] = {"PutLabelSet": "manage", "DeleteLabelSet": "manage"}  # all others: use
 _PROBES = frozenset({"health.Check", "health.Watch"})  # they need no key, and are not logged
@@ -69,7 +69,7 @@ class RpcExchange:
             call = Call(method, context, self._limits)
             answered = await self._run(call, answer)
             aborting = call.answer(len(answered))
-            # gRPC keeps the error that `abort` raises, and that this frame: it must not lead back to the call.
+            # gRPC holds the error of `abort`, whose traceback holds this frame: clear its reference to the call.
             del messages, context, call
             if aborting:
                 await aborting
@@ -87,7 +87,7 @@ class RpcExchange:
         except asyncio.CancelledError:
             call.cancelled()
             raise
-        except Exception as error:  # whatever a method raises; `failure_of` knows what it is
+        except Exception as error:  # any error of a method; `failure_of` distinguishes them
             call.failed(error)
             return b""
 

@@ -20,7 +20,7 @@ from clipserve.rpc.small_calls import SmallCalls
 SERVICE = health.SERVICE_NAME
 
 _SECONDS_BETWEEN_LOOKS = 0.25
-_SECONDS_BETWEEN_NEWS = 60.0  # then a watcher is told again: one that takes no answers is dropped
+_SECONDS_BETWEEN_NEWS = 60.0  # then the status is sent again, to drop a watcher that reads no answers
 
 _Response = health_pb2.HealthCheckResponse
 

@@ -17,7 +17,7 @@ from clipserve.rpc.message import Walk
 from clipserve.rpc.parsing import Parsing, given, parsed
 from clipserve.v1 import clip_pb2
 
-_SHORT_SETS, _SHORT_PROMPTS = 64, 256  # rendered faster than a thread is woken, or nearly so
+_SHORT_SETS, _SHORT_PROMPTS = 64, 256  # rendered about as fast as a thread wakes
 _LABELS = clip_pb2.PutLabelSetRequest.LABELS_FIELD_NUMBER
 _EXAMPLES = {clip_pb2.NewLabel.EXAMPLES_FIELD_NUMBER: "examples"}
 
@@ -78,7 +78,7 @@ def _labels(messages: list[bytes], walk: Walk, images: list[bytes]) -> Iterator[
     """Each label; its example images are added to `images`, and in the label their positions stand for them."""
     messages.reverse()
     while messages:
-        own, rest = walk.images(messages.pop(), _EXAMPLES)  # popped: no image is in memory twice
+        own, rest = walk.images(messages.pop(), _EXAMPLES)  # popped, so that no image is in memory twice
         start = len(images)
         images += own["examples"]
         label = parsed(clip_pb2.NewLabel, rest)

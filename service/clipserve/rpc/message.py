@@ -15,11 +15,11 @@ from clipserve.errors import BodyTooLarge, ClipError, MalformedRequest, TooMany
 MAX_IMAGES = 4_096
 MAX_FIELDS = 65_536  # besides images: a walk of 50 ms
 
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # the wire types that are not of groups
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # the wire types except groups
 _MAX_VARINT = 10  # bytes
 
 
-Images = Mapping[str, Sequence[bytes]]  # by the names of their fields
+Images = Mapping[str, Sequence[bytes]]  # field -> images
 
 
 class Walk:
@@ -101,7 +101,7 @@ def _value(message: bytes, at: int, kind: int) -> tuple[int, int]:
 
 def _varint(message: bytes, at: int) -> tuple[int, int]:
     """Seven bits a byte, the lowest first, as long as the highest bit is set; and where it ends."""
-    if at < len(message) and (byte := message[at]) < 0x80:  # nearly all are of one byte
+    if at < len(message) and (byte := message[at]) < 0x80:  # nearly all have one byte
         return byte, at + 1
     value = 0
     for place, byte in enumerate(message[at : at + _MAX_VARINT]):

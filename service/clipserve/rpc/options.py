@@ -9,7 +9,7 @@ from clipserve.application.pace import PaceLimits
 from clipserve.application.stream import TotalLimits
 from clipserve.http1.connections import ConnectionLimits
 
-MAX_CALLS = 1_000  # at a time: a full message for a few of them, and 128 KB for each
+MAX_CALLS = 1_000  # at a time: a full message for a few calls, and 128 KB for each
 
 
 @dataclass(frozen=True, kw_only=True)

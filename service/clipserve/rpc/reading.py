@@ -51,8 +51,8 @@ class Reads:
         self._limits = limits
         self._free = limits.places
         self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()  # by connection
-        self._reading: dict[asyncio.Timeout, float] = {}  # -> when it began, the oldest first
-        self._leaving = 0  # readings that are given up and have not ended yet
+        self._reading: dict[asyncio.Timeout, float] = {}  # -> start time, the oldest first
+        self._leaving = 0  # cancelled readings that have not ended yet
         self._check: asyncio.TimerHandle | None = None
 
     async def read(self, connection: str, receive: Callable[[], Coroutine[Any, Any, T]]) -> T:
@@ -103,7 +103,7 @@ class Reads:
             connection, queue = self._waiting.popitem(last=False)
             place = queue.popleft()
             if queue:
-                self._waiting[connection] = queue  # behind the others
+                self._waiting[connection] = queue  # after the others
             if not place.cancelled():
                 place.set_result(None)
                 return

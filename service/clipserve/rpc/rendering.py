@@ -50,7 +50,7 @@ def embedded_item(answer: Embedding | ClipError, embedding_type: EmbeddingType) 
     """The answer of one item in a stream."""
     if isinstance(answer, ClipError):
         message = clip_pb2.EmbedStreamResponse(result=_embed_result(answer, embedding_type))
-        message.result.error.ClearField("index")  # the order of the answers tells it
+        message.result.error.ClearField("index")  # the order of the answers gives it
         return as_bytes(message)
     shown = _embed_result([*answer.images, *answer.texts][0], embedding_type)
     return as_bytes(clip_pb2.EmbedStreamResponse(**heading(answer), result=shown))

@@ -18,9 +18,9 @@ SERVICE = clip_pb2.DESCRIPTOR.services_by_name["Clip"].full_name
 
 _MAX_STREAMS = 100  # calls at a time on one connection, as RFC 9113 recommends
 _STREAM_WINDOW = 65_536  # bytes that a client may send before somebody reads
-_MIN_PING_SECONDS = 10.0  # what clients may send: more often, and the connection is closed
+_MIN_PING_SECONDS = 10.0  # between a client's pings; a client that sends more is disconnected
 _MAX_PING_STRIKES = 2
-_KEEPALIVE_SECONDS, _KEEPALIVE_TIMEOUT_SECONDS = 60.0, 20.0  # a client that has vanished is noticed so
+_KEEPALIVE_SECONDS, _KEEPALIVE_TIMEOUT_SECONDS = 60.0, 20.0  # to detect a client that has vanished
 
 
 class RpcServer:
@@ -89,16 +89,16 @@ def _arguments(options: RpcOptions) -> Iterator[tuple[str, int]]:
     """Channel arguments of gRPC's library; times are in milliseconds."""
     yield "grpc.so_reuseport", 0  # a port in use is an error
     yield "grpc.max_receive_message_length", options.max_body_bytes
-    yield "grpc.max_send_message_length", -1  # bounded by what one may ask
-    # It bounds a message before it is unpacked, and not after: a bomb. Compressed bytes are no message of ours.
+    yield "grpc.max_send_message_length", -1  # limited by the limits of requests
+    # Its limit applies before decompression: a bomb would pass. So compressed messages are refused.
     yield "grpc.per_message_decompression", 0
     yield "grpc.max_metadata_size", options.max_header_bytes
     yield "grpc.absolute_max_metadata_size", options.max_header_bytes
     yield "grpc.max_concurrent_streams", _MAX_STREAMS
-    # It counts streams that have ended too, until all of them is freed, and refuses calls of honest clients.
+    # It also counts ended streams until they are freed, and so refuses calls of honest clients.
     yield "grpc.http.overload_protection", 0
     yield "grpc.max_allowed_incoming_connections", options.max_connections
-    # By itself the window grows with the speed of the line, for calls too that nobody reads.
+    # By default the window grows with the bandwidth, even for calls that nobody reads.
     yield "grpc.http2.bdp_probe", 0
     yield "grpc.http2.lookahead_bytes", _STREAM_WINDOW
     yield "grpc.http2.min_ping_interval_without_data_ms", _milliseconds(_MIN_PING_SECONDS)

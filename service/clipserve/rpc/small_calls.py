@@ -26,7 +26,7 @@ Message = TypeVar("Message", bound=ProtoMessage)
 
 _MAX_BYTES = 1_024
 _READINGS, _CROWDED_SECONDS = 2, 0.25
-_SHARE, _SHARE_OF_ADDRESS = 10, 40  # one call of so many may be of one method; and of one address besides
+_SHARE, _SHARE_OF_ADDRESS = 10, 40  # the most calls of one method: all over this; and of one address
 
 
 class SmallCalls:
@@ -54,7 +54,7 @@ class SmallCalls:
         if data is EOF:
             return None
         if (size := len(data)) > _MAX_BYTES:
-            del data  # the error's traceback would keep it
+            del data  # the error's traceback would hold it
             raise BodyTooLarge(
                 f"the message has {size:,} bytes; the limit of {call.method} is {_MAX_BYTES:,}. Send fewer.",
                 limit=_MAX_BYTES,

@@ -61,7 +61,7 @@ class Streaming:
         total, read = Total(self._limits), partial(to_its_end, call.context.read)
         while (message := await pace.receive(read)) is not EOF:
             body, size = Body(message), len(message)
-            del message  # `body` alone holds it
+            del message  # only `body` holds it
             pace.received(size)
             total.add(items=1, size=size)
             await lease.wait_for_room(size)

@@ -18,7 +18,7 @@ def test_a_redis_that_is_not_there() -> None:
     line = told.only("problem")
     assert told.status == 1
     assert line["found"].startswith(f"Redis at redis://127.0.0.1:{port}/0 cannot be asked: Error 111")
-    assert "each gateway counts rates by itself, and label sets that are stored there cannot be read" in line["do"]
+    assert "counts rates by itself, and label sets that are stored there cannot be read" in line["do"]
     assert "a-password" not in told.output
 
 

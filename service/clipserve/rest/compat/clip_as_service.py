@@ -69,9 +69,9 @@ def _read(request: Request, body: JsonObject, limits: RequestLimits) -> _Encodin
     documents = listed(data.get("docs") if isinstance(data, dict) else data, "data")
     endpoint, model = _endpoint(body.fields)
     items = [_item(document, f"data[{i}]") for i, document in enumerate(documents)]
-    # The original cuts long texts as well; here their documents are tagged.
+    # Like the original, cut long texts; their documents are tagged.
     choices = {"truncate": True, **chosen(request, model)}
-    # Of the documents only what is answered is kept, and not their images.
+    # Keep only the returned fields of documents, not their images.
     shown = [_shown(document) for document in documents]
     if endpoint != "rank":
         return _Encoding(mixed(body, items, "data", limits, **choices), shown)
@@ -129,7 +129,7 @@ def _ranked(ranking: _Ranking, answer: Similarities) -> Response:
     documents = zip(ranking.documents, ranking.rows, ranking.matches, ranking.columns, strict=True)
     for document, row, matches, columns in documents:
         result = answer.results[row]
-        if isinstance(result, ClipError):  # these documents have no place for one
+        if isinstance(result, ClipError):  # these documents have no place for an error
             raise result
         scored = _scored(matches, Similarity(result.cosine[columns], result.logit[columns]))
         data.append(document | {"matches": scored})

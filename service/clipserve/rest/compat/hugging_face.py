@@ -19,7 +19,7 @@ from clipserve.rest.uploads import Uploads, validated
 
 PREFIX = "/models/"
 
-# That of the pipeline in `transformers`, so that scores are those that its users have.
+# The template of the pipeline in `transformers`, so that its users get the same scores.
 _TEMPLATE = "This is a photo of {}."
 
 

@@ -39,9 +39,9 @@ Vector = npt.NDArray[np.float32]
 Dimensions = Annotated[int, BeforeValidator(whole), Field(ge=1)]
 
 MAX_ITEMS = MAX_IMAGES
-_MAX_PARTS = 8  # of a message, of which one may be more than an empty text
+_MAX_PARTS = 8  # of a message, only one of which may be more than an empty text
 
-# What begins like this is no sentence.
+# A text that begins like this is a URL.
 _DATA_URI = re.compile(r"data:(?:image/|[\w.+/-]*;base64,)")
 _IMAGE_URL = re.compile(r"https?://\S+\.(?:jpe?g|png|webp|gif|bmp|tiff?|avif|heic)(?:\?\S*)?", re.IGNORECASE)
 _OF_IMAGES = (UndecodableImage, UnsupportedFormat, ImageTooLarge)
@@ -57,7 +57,7 @@ class EncodedItem:
 Item = str | EncodedItem
 
 
-Result = EncodedText  # of an item that may be an image, which has no tokens
+Result = EncodedText  # also of an image, without tokens
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class Mixed:
         places = [place for place, each in enumerate(self.are_images) if each == is_image]
         own = error.at(places[error.index])
         place = f"{self.name}[{own.index}]"
-        of_texts = f"text {error.index} "  # counted among the texts alone: not the caller's number
+        of_texts = f"text {error.index} "  # numbered among the texts, not as in the caller's list
         said = error.detail.removeprefix(of_texts)
         own.detail = f"{place}: {said}" if said == error.detail else f"{place} {said}"
         return own

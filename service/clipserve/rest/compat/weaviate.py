@@ -65,7 +65,7 @@ def _read(request: Request, body: JsonObject, limits: RequestLimits) -> EmbedReq
     asked = EmbedRequest(
         [decode_base64(index, image) for index, image in enumerate(images)],
         said.texts or [],
-        truncate=True,  # what Weaviate stores as a text may have any length
+        truncate=True,  # Weaviate's texts may have any length
         all_or_nothing=True,
         **chosen(request, None),
     )

@@ -21,7 +21,7 @@ _TYPES = {
     ".svg": "image/svg+xml",
 }
 
-# `blob:` is for thumbnails of pictures that were chosen and have not been sent.
+# `blob:` is for thumbnails of chosen pictures before they are sent.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
