@@ -20,7 +20,7 @@ _PERIOD = 0.25  # seconds between two samples of memory
 
 @dataclass(frozen=True)
 class Memory:
-    """A sample. `at`: seconds since the observation began; `rss`: bytes in memory."""
+    """`at`: seconds since the observation began; `rss`: bytes in memory then."""
 
     at: float
     rss: int
@@ -97,7 +97,7 @@ def cpu_seconds(pid: int) -> float:
     """CPU seconds of all threads of a process since it started."""
     fields = (
         Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()
-    )  # after a name, which may have spaces
+    )  # after a name with spaces
     return (int(fields[11]) + int(fields[12])) / _TICKS  # utime, stime
 
 

@@ -1,7 +1,7 @@
 """`python -m clipserve.clip.decoder`: decodes images for the service, one after the other, in a separate process.
 
 It can be killed, unlike a thread, and a vulnerability of a decoder reaches only this process. So it imports only
-Pillow, holds no setting and no secret, and answers in bytes and JSON, which cannot run code.
+Pillow and code for images, holds no setting and no secret, and answers in bytes and JSON, which cannot run code.
 
 Standard input is a socket. One byte says that the process is ready. A question is the length of a task and that of
 an image, then both; a task is JSON. An answer is a kind, a length and as many bytes: pixels, or an error as JSON.

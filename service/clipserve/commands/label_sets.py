@@ -38,7 +38,7 @@ Name = Annotated[str, typer.Argument(help="Of the label set.")]
 
 _HERE = "http://localhost:8080"
 _COLUMNS = ("name", "state", "labels", "prompts", "model", "version")
-_SCORES = ("templates", "background", "scoring", "temperature", "threshold")  # printed if the set has them
+_SCORES = ("templates", "background", "scoring", "temperature", "threshold")  # of one that has them
 _SHOWN = (*_SCORES, "served_version", "error", "warnings")
 
 

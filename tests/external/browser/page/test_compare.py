@@ -83,7 +83,7 @@ def test_a_label_that_is_there_twice_is_compared_once(tab: Compare) -> None:
 
 @pytest.mark.parametrize(
     ("labels", "template", "said"),
-    [("cat", "", "at least two labels"), ("cat, dog", "a photo", "needs one or two slots {}")],
+    [("cat", "", "at least two different labels"), ("cat, dog", "a photo", "needs one or two slots {}")],
 )
 def test_what_cannot_be_compared_is_said_before_it_is_sent(
     tab: Compare, visit: Visit, labels: str, template: str, said: str

@@ -63,7 +63,7 @@ export function start(panel, shared) {
     name.readOnly = Boolean(set);
     at("fields").disabled = at("save").hidden = Boolean(set?.read_only);
     at("delete").hidden = !set || set.read_only;
-    const more = set?.read_only ? "It comes from a file, and only that file can change it." : (set?.error ?? "");
+    const more = set?.read_only ? "It comes from a file, which alone can change it." : (set?.error ?? "");
     at("about").textContent = set ? `Version ${set.version}, ${set.state}, of the model ${set.model}. ${more}` : HINT;
     edited();
     unsaved = false;
