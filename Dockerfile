@@ -7,7 +7,7 @@
 ARG VARIANT=cpu
 # Any image with Python 3.11 or newer and its module venv.
 ARG BASE_CPU=python:3.12-slim-bookworm
-# CUDA and cuDNN come with the packages of requirements/service-gpu.txt, the driver with the machine: no image of NVIDIA's.
+# Not NVIDIA's image: CUDA and cuDNN come with the packages of requirements/service-gpu.txt, the driver with the machine.
 ARG BASE_GPU=python:3.12-slim-bookworm
 
 # hadolint ignore=DL3006
@@ -15,10 +15,10 @@ FROM ${BASE_CPU} AS base-cpu
 FROM base-cpu AS base-export
 # hadolint ignore=DL3006
 FROM ${BASE_GPU} AS base-gpu
-# What NVIDIA's container runtime puts into the container: GPUs, and of the driver what computes.
+# NVIDIA's container runtime adds the GPUs, and the driver's libraries for computing.
 ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
 
-# The packages in /app/.venv, by a pip that stays outside of it, and the list of them: lock files do not know the variant.
+# The packages in /app/.venv, installed by a pip outside of it, and their list: lock files do not know the variant.
 # hadolint ignore=DL3006
 FROM base-${VARIANT} AS build
 ARG VARIANT
@@ -26,7 +26,7 @@ ARG VARIANT
 ARG PIP_EXTRA_INDEX_URL
 WORKDIR /requirements
 COPY requirements/ .
-# Of OpenVINO goes what runs on GPUs and NPUs of Intel's, a third of it: the engine asks for the CPU.
+# Delete OpenVINO's plugins for Intel's GPUs and NPUs, a third of it: the engine uses the CPU.
 RUN python3 -m venv /pip && python3 -m venv --without-pip /app/.venv \
     && case "$VARIANT" in \
          gpu) set -- -r service-gpu.txt -r tracing.txt ;; \
@@ -38,11 +38,11 @@ RUN python3 -m venv /pip && python3 -m venv --without-pip /app/.venv \
       /app/.venv/lib/python3*/site-packages/openvino/libs/cache.json \
     && /pip/bin/pip install --no-cache-dir --require-hashes -r sbom.txt
 
-# The code changes more often than what is installed: it is a layer of its own. Compiled here, because the root of a running
+# The code has its own layer, because it changes more often than the packages. Compiled here, because the root of a running
 # container is read-only.
 # hadolint ignore=DL3006
 FROM base-${VARIANT} AS code
-# A compiler for the extension in C, and Debian's headers if this is Debian's Python. A base without apt-get brings its own, or
+# A compiler for the extension in C, and Debian's headers if this is Debian's Python. A base without apt-get must have them, else
 # Pillow resizes images.
 # hadolint ignore=DL3008,SC2046
 RUN include=$(python3 -c 'import sysconfig; print(sysconfig.get_path("include"))') && command -v apt-get >/dev/null || exit 0; \
@@ -57,7 +57,7 @@ COPY models/ /source/models/
 RUN /pip/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /wheels /source/service /source/models \
     && /pip/bin/pip --python /app/.venv/bin/python install --no-cache-dir --no-deps --no-compile /wheels/*.whl \
     && python3 -m compileall -q --invalidation-mode unchecked-hash /app/.venv/lib/python3*/site-packages/clipserve* \
-    # The demo model by a path that does not change with Python, for manifests.
+    # The demo model at a path without Python's version, for manifests.
     && ln -s /app/.venv/lib/python3*/site-packages/clipserve/demo /app/demo
 
 FROM build AS packages-cpu
@@ -81,7 +81,7 @@ RUN rm -rf /usr/local/bin/pip* /usr/local/lib/python3*/ensurepip /usr/local/lib/
       /usr/lib/python3*/ensurepip /usr/share/python-wheels \
     && useradd --uid 10001 --home-dir /var/lib/clipserve --no-create-home --shell /usr/sbin/nologin clipserve \
     && install --directory --owner=10001 --group=10001 --mode=0700 /var/lib/clipserve \
-    # Docker gives a new volume the owner of the folder that it covers.
+    # A new volume gets the owner of the folder that it covers.
     && install --directory --owner=10001 --group=10001 /artifact /repository
 COPY --from=packages /app /app
 COPY --from=code /app /app
@@ -91,7 +91,7 @@ USER 10001:10001
 ENV PATH=/app/.venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1 HOME=/var/lib/clipserve \
     CLIPSERVE_HOST=0.0.0.0 CLIPSERVE_STATE_DIR=/var/lib/clipserve CLIPSERVE_EXPORT=false
 EXPOSE 8080 8081 8082
-# Not /readyz: what restarts unhealthy containers must not restart one that drains or waits for Triton.
+# Not /readyz: a container that drains or waits for Triton must not be restarted as unhealthy.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=60s \
     CMD ["python3", "-c", "import os, urllib.request as r; port = os.environ.get('CLIPSERVE_OPERATIONS_PORT', '8082'); r.urlopen(f'http://127.0.0.1:{port}/livez', timeout=2)"]
 ENTRYPOINT ["clipserve"]

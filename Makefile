@@ -6,19 +6,19 @@ BIN := .venv/bin
 EXPORT := .venv-export/bin
 STUBS ?= service
 PIP := -m pip install --quiet --disable-pip-version-check
-# This checkout, as the packages clipserve and clipserve-models: an edited file counts at once.
+# This checkout, as the packages clipserve and clipserve-models: edits need no new installation.
 EDITABLE := --no-deps --no-build-isolation -e service -e models
 # Prints where packages are installed.
 PACKAGES := 'import sysconfig; print(sysconfig.get_path("purelib"))'
-# Folders of tests/external, whose tests need more than `make test`. PARTS: what `make test-all` runs, and .ci/run as stages of their own.
-# Not abuse (it measures time and needs a quiet machine), clients (which installs for minutes), deploy (`make check-deploy`) and site (`make site`).
+# Folders of tests/external, whose tests need more than `make test`. PARTS: run by `make test-all`, and by .ci/run as separate stages.
+# Without abuse (it measures time and needs a quiet machine), clients (minutes of installation), deploy (`make check-deploy`) and site (`make site`).
 PARTS := dist attacks browser prometheus redis triton image export
 FOLDERS := $(PARTS) abuse clients
 FAST := not slow
-# FULL=1 adds the cases marked nightly: whole products of parameters where pairs or one of each prove the loop.
+# FULL=1 adds the cases marked nightly: all combinations of parameters, where the other cases have pairs or one of each.
 PART := $(if $(FULL),, and not nightly)
 
-# Some containers forbid it: then each of a hundred processes of the tests compiles all modules anew.
+# Some containers forbid it: then each of a hundred test processes would compile all modules again.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
@@ -33,7 +33,7 @@ run: .venv/service.stamp ## serve the demo model on http://localhost:8080 (setti
 test: .venv/dev.stamp ## the fast tests: no GPU, no Docker, no hub
 	$(BIN)/python $(RUNNER) -m pytest -n 3 --dist worksteal --durations=25 --durations-min=5 -m '$(FAST)$(PART)'
 
-test-slow: .venv/dev.stamp ## what needs no more than `make test`, but minutes: real processes, long searches
+test-slow: .venv/dev.stamp ## the tests with the needs of `make test` that take minutes: real processes, long searches
 	$(BIN)/python $(RUNNER) -m pytest -n 3 --dist worksteal --durations=25 --durations-min=5 -m 'slow$(PART)'
 
 coverage: .venv/dev.stamp ## lines and branches that `make test` and `make test-slow` do not run
@@ -58,18 +58,18 @@ only-image: PYTEST_ARGS := -rP
 $(FOLDERS:%=only-%): only-%: .venv/dev.stamp
 	$(or $(TESTS_IN),$(BIN))/python -m pytest tests/external/$* $(if $(FULL),,-m 'not nightly') $(PYTEST_ARGS) $(ARGS)
 
-image: ## build the image, and say of it what it is made of: make image [VARIANT=gpu] [ARGS="--pull"]
+image: ## build the image, labelled with version and revision: make image [VARIANT=gpu] [ARGS="--pull"]
 	docker build --build-arg VARIANT=$(or $(VARIANT),cpu) --build-arg VERSION=`sed -n 's/^__version__ = "\(.*\)"/\1/p' service/clipserve/__init__.py` \
 	  --build-arg REVISION=`git rev-parse HEAD` -t clipserve$(VARIANT:%=:%) $(ARGS) .
 
-proto: .venv/dev.stamp ## make the stubs of clip.proto anew
+proto: .venv/dev.stamp ## make the stubs of clip.proto again
 	$(BIN)/python -m grpc_tools.protoc -I service --python_out=$(STUBS) --pyi_out=$(STUBS) --grpc_python_out=$(STUBS) \
 	  clipserve/v1/clip.proto
 
-mutants: .venv/dev.stamp ## break the code in 400 places, one at a time, and count what `make test` notices [ARGS="--beside OTHER"]
+mutants: .venv/dev.stamp ## break the code in 400 places, one at a time, and count those that `make test` detects [ARGS="--beside OTHER"]
 	$(BIN)/python -m tests.mutants --marker '$(FAST)$(PART)' $(ARGS)
 
-check: .venv/dev.stamp site ## lint, format, types, layers; the site; clip.proto: the released contract holds, the stubs are those of it
+check: .venv/dev.stamp site ## lint, format, types, layers; the site; clip.proto against the released contract and its stubs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --num-workers 2
@@ -81,7 +81,7 @@ check: .venv/dev.stamp site ## lint, format, types, layers; the site; clip.proto
 	  diff -r -x __init__.py -x __pycache__ -x '*.proto' $$stubs/clipserve/v1 service/clipserve/v1; \
 	  found=$$?; rm -r $$stubs; exit $$found
 
-fmt: .venv/dev.stamp ## mend what ruff can mend, and format
+fmt: .venv/dev.stamp ## fix what ruff can fix, and format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
@@ -97,7 +97,7 @@ check-deploy: .deploy-tools/stamp .venv/dev.stamp ## compose, with every profile
 dist: .dist-tools/stamp ## wheels and sdists of clipserve and clipserve-models, checked, in dist/
 	rm -rf dist
 	.dist-tools/bin/python -m build --no-isolation --outdir dist service
-	@# The name of the wheel says on which systems its extension runs. Where nothing was compiled this fails.
+	@# The name of the wheel says on which systems its extension runs. This fails if nothing was compiled.
 	PATH=.dist-tools/bin:$$PATH auditwheel repair --wheel-dir dist dist/clipserve-*-linux_*.whl && rm dist/clipserve-*-linux_*.whl
 	.dist-tools/bin/python -m build --no-isolation --outdir dist models
 	.dist-tools/bin/twine check --strict dist/*
@@ -107,10 +107,10 @@ model: .venv-export/export.stamp ## export a model into the cache: make model NA
 	@test -n "$(NAME)" || { echo 'usage: make model NAME=ViT-B-32 [ARGS="--pretrained openai"]'; exit 2; }
 	$(EXPORT)/python -m clipserve_models export $(NAME) $(ARGS)
 
-load: .venv/dev.stamp ## throughput beside a bare loop: make load [FOLDER=service/clipserve/demo]; `python -m loadtests` has all the others
+load: .venv/dev.stamp ## throughput beside a bare loop: make load [FOLDER=service/clipserve/demo]; `python -m loadtests` lists all load tests
 	$(BIN)/python -m loadtests limit $(or $(FOLDER),service/clipserve/demo)
 
-compare: .venv/dev.stamp ## beside other servers, each in an environment of its own: make compare FOLDER=... [ARGS="--rounds 5"]
+compare: .venv/dev.stamp ## compare with other servers, each in its own environment: make compare FOLDER=... [ARGS="--rounds 5"]
 	$(BIN)/python -m loadtests.compare $(or $(FOLDER),service/clipserve/demo) $(ARGS)
 
 triton-server: .venv/service.stamp
@@ -123,18 +123,18 @@ triton: triton-server ## a real Triton on this CPU, gRPC on 8001: make triton [F
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 	--no-emit-index-url
 
-docs: .venv/dev.stamp ## write what is made of other files: the references of REST, gRPC and commands, pictures, the alerts for the Prometheus operator
+docs: .venv/dev.stamp ## write the generated files: the references of REST, gRPC and commands, pictures, the alerts for the Prometheus operator
 	$(BIN)/python -m tests.api_reference
 	$(BIN)/python -m tests.command_reference
 	$(BIN)/python -m tests.docs.pictures
 	$(BIN)/python -m tests.deploy.prometheus_rule
 
-site: .site-tools/stamp .venv/dev.stamp ## the documents as a site, in .site/html; a link that leads nowhere fails
+site: .site-tools/stamp .venv/dev.stamp ## build the documents as a site, in .site/html; fails at a broken link
 	.site-tools/bin/python -m tests.docs.site
 	.site-tools/bin/zensical build --clean --strict --config-file .site/zensical.toml
 	$(BIN)/python -m pytest -q tests/external/site
 
-lock: ## pin the dependencies in the pyproject.toml files anew (needs uv); ARGS="--upgrade" takes new versions
+lock: ## pin the dependencies of the pyproject.toml files again (needs uv); ARGS="--upgrade" takes new versions
 	$(LOCK) $(ARGS) service/pyproject.toml --extra cpu -o requirements/service.txt
 	$(LOCK) $(ARGS) service/pyproject.toml --extra gpu -c requirements/service.txt -o requirements/service-gpu.txt
 	$(LOCK) $(ARGS) service/pyproject.toml --extra openvino -c requirements/service.txt -o requirements/openvino.txt
@@ -147,7 +147,7 @@ lock: ## pin the dependencies in the pyproject.toml files anew (needs uv); ARGS=
 	$(LOCK) $(ARGS) --group build -c requirements/dev.txt -o requirements/build.txt
 	$(LOCK) $(ARGS) --group dist -c requirements/build.txt -o requirements/dist.txt
 
-lines: ## lines of Python by room, without the stubs of clip.proto
+lines: ## count lines of Python by package, without the stubs of clip.proto
 	@git ls-files 'service/*.py' 'models/*.py' 'loadtests/*.py' 'tests/*.py' | grep -v _pb2 | xargs wc -l | \
 	  awk '$$2 != "total" {n = split($$2, p, "/"); of[p[1]] += $$1; if (p[1] == "service") of["  " (n > 3 ? p[3] : "(top)")] += $$1} \
 	    END {for (name in of) print of[name] "\t" name}' | sort -k2
@@ -174,8 +174,8 @@ clean: ## remove what make installed
 	$(BIN)/python $(PIP) --require-hashes -r requirements/openvino.txt -r requirements/tracing.txt -r requirements/parquet.txt -r requirements/dev.txt
 	@touch $@
 
-# Beside what .venv has, which its Python finds too: PyTorch, and what else is not there or must be another version. Its modules
-# are compiled when they are first imported, for most never are.
+# In addition to .venv, which its Python also searches: PyTorch, and packages that are missing there or need another version. Modules
+# are compiled when they are first imported, because most never are.
 .venv-export/export.stamp: .venv/service.stamp
 	@echo "installing PyTorch and the exporters into .venv-export (a few minutes) ..."
 	$(BIN)/python -m venv --without-pip .venv-export
@@ -199,13 +199,13 @@ clean: ## remove what make installed
 	@echo "installing the tools that check manifests into .deploy-tools (a minute) ..."
 	$(PYTHON) -m venv .deploy-tools
 	cp tests/deploy/package.json tests/deploy/package-lock.json .deploy-tools/
-	@# Side by side; of a hundred packages Python compiles what it imports, and no more.
+	@# In parallel; Python compiles only the modules that it imports.
 	npm ci --prefix .deploy-tools --silent --no-audit --no-fund & npm=$$!; \
 	  .deploy-tools/bin/python $(PIP) --no-compile --require-hashes -r requirements/deploy.txt; pip=$$?; \
 	  wait $$npm && exit $$pip
 	@touch $@
 
-# Versions that run on Debian's Node 20. Nothing here is locked: only `make test-all ONLY=browser` runs them, on pages of this checkout.
+# Versions that run on Debian's Node 20. They are not locked: only `make test-all ONLY=browser` runs them, on pages of this checkout.
 PAGE_TOOL_axe := axe-core@4.14.1
 PAGE_TOOL_lighthouse := lighthouse@12.8.2
 .page-tools/axe.stamp .page-tools/lighthouse.stamp: .page-tools/%.stamp: Makefile

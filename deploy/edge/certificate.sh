@@ -1,10 +1,10 @@
 #!/bin/sh
-# A certificate for tests: self-signed, for a year. For others put yours, with its chain and its key, into one file there.
+# A self-signed certificate for tests, valid for a year. For production put yours, with its chain and key, into one file there.
 #   deploy/edge/certificate.sh [HOST]     writes deploy/edge/private/tls/site.pem
 set -eu
 host=${1:-localhost}
 cd "$(dirname "$0")"
-# The proxy's user in the container reads the file; on the host only its owner can reach it.
+# The proxy's user in the container reads the file; on the host only the owner of the folder can.
 mkdir -p private/tls
 chmod 0700 private
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -noenc -days 365 -subj "/CN=$host" \

@@ -43,7 +43,7 @@ setup() {
   site=$home/pytriton-$VERSION-py$version
   [[ ! -d $site ]] || return 0
   mkdir -p "$home"
-  (flock 9 && [[ -d $site ]] || install "$version") 9>"$home/lock" # two who need it at once: one installs
+  (flock 9 && [[ -d $site ]] || install "$version") 9>"$home/lock" # one of concurrent callers installs
 }
 
 # install VERSION: for this version of Python, into `site`.
@@ -66,16 +66,15 @@ install() {
 serve() {
   local server=$site/pytriton/tritonserver key
   key=$(ask "__import__('secrets').token_hex(16)")
-  # The stub is a Python of its own. It takes its shared library from LD_LIBRARY_PATH, and is at home, with the
-  # packages, where the first `python3` of PATH is; it does not read PYTHONPATH.
+  # The stub is a separate Python. It takes its shared library from LD_LIBRARY_PATH, and its home, with the packages,
+  # is that of the first `python3` of PATH; it does not read PYTHONPATH.
   export LD_LIBRARY_PATH=$site/nvidia_pytriton.libs:${library%/*} PATH=${python%/*}:$PATH
   local http=(--allow-http=false)
   local closed=model-repository,logging,trace
   [[ ${TRITON_SHARED_MEMORY:-} == 1 ]] || closed+=,shared-memory
   [[ -z ${TRITON_HTTP_PORT:-} ]] || http=(--http-address="${TRITON_ADDRESS:-127.0.0.1}" --http-port="$TRITON_HTTP_PORT")
-  # A client that pings a silent server is no attacker (the default answers its third ping with GOAWAY). This
-  # version has no switch for client shared memory: a key that nobody knows closes it, with all that changes the
-  # server while it runs.
+  # Do not treat a client's pings as an attack (by default the third ping gets GOAWAY). This version cannot turn off
+  # client shared memory: a random key protects it, and everything that changes the running server.
   exec "$server/bin/tritonserver" \
     --model-repository="$1" --model-control-mode=none --disable-auto-complete-config \
     --backend-directory="$server/backends" --backend-config=python,stub-timeout-seconds=120 \
