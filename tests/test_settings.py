@@ -42,7 +42,7 @@ def test_of_a_setting_that_is_gone_it_is_told_what_takes_its_place() -> None:
     assert (
         told["CLIPSERVE_PROCESSES"] == "the setting is gone: run replicas behind a proxy (docs/production.md)"
     )
-    assert told["CLIPSERVE_MAX_SIDE"] == "the setting is gone: it is a constant, which docs/settings.md tells"
+    assert told["CLIPSERVE_MAX_SIDE"] == "the setting is gone: it is a constant now, see docs/settings.md"
     assert told["CLIPSERVE_METRICS_PORT"] == "the setting is gone: it is CLIPSERVE_OPERATIONS_PORT"
     removed = (ROOT / "CHANGELOG.md").read_text().partition("\n### Removed\n")[2].partition("\n### ")[0]
     for name in GONE:

@@ -8,8 +8,7 @@ Triton hands over the requests of one dynamic batch at a time: pixels uint8 [n, 
 request by request, so that a bad request fails alone. A request whose caller has left is not computed.
 
 Tensors are passed by DLPack in both directions. `as_numpy()` and `pb.Tensor()` of a server built against numpy 1
-are
-silently wrong with numpy 2: they treat an item as 0 bytes long, so that all values of an input equal the first.
+are silently wrong with numpy 2: they treat an item as 0 bytes long, so that all values of an input equal the first.
 """
 
 from __future__ import annotations

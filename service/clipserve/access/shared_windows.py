@@ -1,9 +1,8 @@
 """Rates that several gateways share through Redis, and that each counts by itself while Redis does not answer.
 
 Calls to Redis have a short timeout, and after a failure there are none for a pause. Meanwhile each gateway allows
-the
-whole rate, so n gateways allow up to n times a rate: refusing everybody because Redis is missing would be worse.
-After the pause one request calls Redis again.
+the whole rate, so n gateways allow up to n times a rate: refusing everybody because Redis is missing would be
+worse. After the pause one request calls Redis again.
 """
 
 from __future__ import annotations

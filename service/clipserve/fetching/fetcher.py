@@ -1,9 +1,8 @@
 """Fetches a URL with limits of time, size, type and redirects, from checked addresses.
 
 A name cannot lead into the internal network: it is resolved once, each of its addresses is checked, and the
-connection is made to one of these addresses, not to the name. TLS verifies the certificate for the name. A
-redirect is
-treated like the first URL: its host must be listed, and its addresses are checked.
+connection is made to one of these addresses, not to the name. TLS verifies the certificate for the name. A redirect
+is treated like the first URL: its host must be listed, and its addresses are checked.
 
 Every failure gives the caller the same sentence, so that nobody can find out what answers inside a network. The
 reason is in the log.

@@ -13,9 +13,8 @@ A request that is answered while it arrives is in WORKING as soon as its answer 
 
 Reading continues after the end of a request, because only a read shows that the client has left. Bytes after it are
 stored, up to the size of a head, for the next request; a client that sends more gets this answer and no other.
-While
-the application does not take a body, reading stops: `Connections.watch` then checks whether the client has left. It
-always checks the time of each phase.
+While the application does not take a body, reading stops: `Connections.watch` then checks whether the client has
+left. It always checks the time of each phase.
 
 uvicorn has the listener and the shutdown (`shutdown`); this class replaces its protocol.
 """
