@@ -190,8 +190,8 @@ async def test_the_queue_of_one_model_is_its_own(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"cert"}, "are set both or neither"),
-        ({"key"}, "are set both or neither"),
+        ({"cert"}, "set both grpc_tls_cert_file"),
+        ({"key"}, "set both grpc_tls_cert_file"),
         ({"client_ca"}, "it needs grpc_tls_cert_file and grpc_tls_key_file"),
         ({"cert", "key"}, ""),
         ({"cert", "key", "client_ca"}, ""),

@@ -150,7 +150,7 @@ class DaemonExecutor(Executor):
     def submit(self, job: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Run `job` in the next free thread."""
         if self._ended:
-            raise RuntimeError("the threads have been told to end.")
+            raise RuntimeError("the threads are shut down.")
         future: Future[T] = Future()
         self._jobs.put((future, lambda: job(*args, **kwargs)))
         return future

@@ -47,8 +47,8 @@ class Hosts:
         name = name_of(host.decode("latin-1"))
         if not is_loopback(name) and name not in self._besides:
             raise MisdirectedRequest(
-                f"the request is for the host `{name[:64]}`; a service that listens on loopback and asks for no "
-                "keys answers to localhost alone. Ask for localhost, or name this host in CLIPSERVE_ALLOWED_HOSTS."
+                f"the request is for the host `{name[:64]}`; without keys, a service on loopback accepts only "
+                "localhost. Use localhost, or add this host to CLIPSERVE_ALLOWED_HOSTS."
             )
 
 

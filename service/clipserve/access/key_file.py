@@ -181,7 +181,7 @@ async def _follow(path: Path, keys: Keys, seen: Signature) -> None:
         try:
             keys.replace(await asyncio.to_thread(read_keys, path))
         except KeyFileError as error:
-            logger.error("keys_unchanged", reason=str(error), hint="the keys are those of before")
+            logger.error("keys_unchanged", reason=str(error), hint="the keys stay as they were")
         else:
             logger.info("keys", count=len(keys))
 

@@ -99,7 +99,7 @@ def allow(key: Key | None, scope: str) -> Key:
         Unauthenticated, PermissionDenied: there is none, or it lacks the scope.
     """
     if key is None:
-        raise Unauthenticated("there is no key, or none that is known: send `Authorization: Bearer KEY`.")
+        raise Unauthenticated("the key is missing or unknown: send `Authorization: Bearer KEY`.")
     if scope not in key.scopes:
         raise PermissionDenied(f"the key is not for this: it lacks the scope `{scope}`.")
     return key

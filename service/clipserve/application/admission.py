@@ -165,7 +165,7 @@ class Admission:
         ahead = max((lane.ahead(rows) for lane, rows in lanes), default=0.0)
         if ahead > self._max_queue_seconds:
             raise Overloaded(
-                f"{ahead:.1f} s of work are ahead; the limit is {self._max_queue_seconds:g} s. "
+                f"{ahead:.1f} s of work are queued; the limit is {self._max_queue_seconds:g} s. "
                 "Try again later, or add capacity.",
                 retry_after=ahead - self._max_queue_seconds / 2,
             )
@@ -183,13 +183,13 @@ class Admission:
                 )
             raise TooMany(
                 f"the request is as much work as {rows:,} images or texts, about {own:.0f} s, and {left:.1f} s are "
-                f"left to its deadline: about {fit:,} fit. Send fewer at once; labels count once a template.",
+                f"left to its deadline: about {fit:,} fit. Send fewer at once; a label counts once a template.",
                 limit=fit,
                 actual=rows,
             )
         if ahead and ahead + own > left:
             raise Overloaded(
-                f"{ahead:.1f} s of work are ahead and the request itself takes about {own:.1f} s, but {left:.1f} s "
-                "are left to its deadline. Try again later, or send fewer items at once.",
+                f"{ahead:.1f} s of work are queued and the request itself takes about {own:.1f} s, but {left:.1f} "
+                "s are left to its deadline. Try again later, or send fewer items at once.",
                 retry_after=ahead,
             )

@@ -29,7 +29,7 @@ class Models(dict[str, ServedModel]):
         if expected and expected != model.fingerprint:
             raise WrongFingerprint(
                 f"the fingerprint of {model.name} is {model.fingerprint}, and {expected[:200]} is expected: "
-                "vectors of the two cannot be compared. Embed anew what you have, or serve the former model."
+                "vectors of the two cannot be compared. Embed your items again, or serve the former model."
             )
         describe(model=model.name)
         return model

@@ -95,8 +95,8 @@ class ClassifyRequest(Choice, ScoreOptions):
         wanted = {*names, self.model or next(iter(names))}
         if len(wanted) > 1:
             raise InvalidInput(
-                f"an image is encoded by one model, and these label sets and the request are of several: "
-                f"{', '.join(sorted(wanted))}. Send a request for each."
+                f"a request has one model, and this one and its label sets name several: "
+                f"{', '.join(sorted(wanted))}. Send one for each."
             )
         return replace(self, model=wanted.pop())
 

@@ -159,7 +159,7 @@ def _broken_is_undecodable(name: str) -> Iterator[None]:
     except ImageTooLarge:
         raise
     except MemoryError:
-        raise ImageTooLarge("decoding the image takes more memory than there is for one.") from None
+        raise ImageTooLarge("decoding the image needs more memory than one image may use.") from None
     except Exception:  # on hostile bytes Pillow raises almost any exception, from EOFError to TypeError
         raise UndecodableImage(f"the image begins as {name} but is broken or cut short.") from None
 

@@ -120,7 +120,7 @@ class IncomingRequest:
         fields = dict(self.headers)
         encoding = fields.get(b"transfer-encoding")
         if encoding is not None and encoding.strip().lower() != b"chunked":
-            raise MalformedRequest("Transfer-Encoding may be chunked, and nothing else.")
+            raise MalformedRequest("Transfer-Encoding must be chunked.")
         self._missing = int(fields.get(b"content-length", b"0"))  # digits: the parser has checked
         self.complete = encoding is None and not self._missing
         self.expects_continue = not self.complete and fields.get(b"expect", b"").lower() == b"100-continue"
@@ -203,7 +203,7 @@ class IncomingRequest:
         self.method = self._parser.get_method().decode()
         self.http_version = self._parser.get_http_version()
         if self.http_version not in ("1.0", "1.1"):
-            raise MalformedRequest(f"HTTP/{self.http_version} is not spoken here: use HTTP/1.1.")
+            raise MalformedRequest(f"HTTP/{self.http_version} is not supported: use HTTP/1.1.")
         self.keep_alive = self.http_version == "1.1" and self._parser.should_keep_alive()
 
     def _too_large(self, what: str, actual: int) -> HeadersTooLarge:

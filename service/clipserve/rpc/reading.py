@@ -85,7 +85,7 @@ class Reads:
                     raise
         except TimeoutError:
             raise Overloaded(
-                "many messages are on their way, and this one had no turn. Try again later.", retry_after=1
+                "many messages are being read, and this one had no turn. Try again later.", retry_after=1
             ) from None
 
     def _leave(self, connection: str, place: asyncio.Future[None]) -> None:

@@ -139,7 +139,7 @@ class Settings(ModelSettings, AccessSettings, CacheSettings, LabelSetSettings, B
         # A body that does not fit now may wait; one that never fits would wait for ever.
         if value < (body := info.data.get("max_body_bytes", 0)):
             raise ValueError(
-                f"a body may have CLIPSERVE_MAX_BODY_BYTES={body}, and would never fit: allow that many"
+                f"a body of CLIPSERVE_MAX_BODY_BYTES={body} would never fit: allow at least that many"
             )
         return value
 
@@ -148,7 +148,7 @@ class Settings(ModelSettings, AccessSettings, CacheSettings, LabelSetSettings, B
     def _with_certificate(cls, value: Path | None, read: ValidationInfo) -> Path | None:
         # An invalid value is not in `read.data`, and has its own error.
         if (value is None) != (read.data.get("grpc_tls_cert_file", value) is None):
-            raise ValueError("grpc_tls_cert_file and grpc_tls_key_file are set both or neither")
+            raise ValueError("set both grpc_tls_cert_file and grpc_tls_key_file, or neither")
         return value
 
     @field_validator("grpc_tls_client_ca_file")

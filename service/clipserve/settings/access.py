@@ -46,7 +46,7 @@ class AccessSettings(BaseModel):
     def _needs_keys(cls, value: object, info: ValidationInfo) -> object:
         without = cls.model_fields[str(info.field_name)].default
         if info.data.get("keys_file") is None and value != without:
-            raise ValueError("it is about keys: it needs CLIPSERVE_KEYS_FILE")
+            raise ValueError("without keys it has no effect: it needs CLIPSERVE_KEYS_FILE")
         return value
 
     @field_validator("redis_url")
