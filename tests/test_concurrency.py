@@ -166,7 +166,7 @@ def test_the_end_waits_for_nothing_and_cancels_what_has_not_begun() -> None:
         waiting = executor.submit(int)
     with pytest.raises(CancelledError):
         waiting.result(60)
-    with pytest.raises(RuntimeError, match="told to end"):
+    with pytest.raises(RuntimeError, match="shut down"):
         executor.submit(int)
     end.set()
     assert running.result(60) is True

@@ -466,7 +466,7 @@ async def _holds_one_image(store: MemoryStore) -> bool:
 async def test_sets_of_two_models_are_two_requests(open_site: OpenSite) -> None:
     site = await open_site()
     await site.put()
-    with pytest.raises(InvalidInput, match="an image is encoded by one model"):
+    with pytest.raises(InvalidInput, match="a request has one model"):
         await site.inference.classify(ClassifyRequest([png()], label_sets=["pets"], model="other"))
 
 
