@@ -21,7 +21,6 @@ from clipserve.errors import Overloaded
 from tests.triton.backends import Backend, backend_on, sent
 from tests.triton.stand_in import MANIFEST, StandIn, until
 
-FOLDER = Path("/dev/shm")
 SIZE = MANIFEST.image.size
 
 
@@ -41,7 +40,7 @@ class Sharing(StandIn):
         self.unregistered: list[str] = []
 
     async def SystemSharedMemoryRegister(self, request: Any, context: Any) -> Any:  # noqa: N802
-        with (FOLDER / request.key.removeprefix("/")).open("r+b") as file:
+        with (shared_memory.FOLDER / request.key.removeprefix("/")).open("r+b") as file:
             self.regions[request.name] = mmap.mmap(file.fileno(), request.byte_size)
         return service_pb2.SystemSharedMemoryRegisterResponse()
 
@@ -78,11 +77,11 @@ class Sharing(StandIn):
 
 
 @pytest.fixture(autouse=True)
-def nothing_left() -> Iterator[None]:
-    """After each test the folder has none of our files that it did not have before."""
-    before = set(FOLDER.glob("*clipserve-*"))
-    yield
-    assert set(FOLDER.glob("*clipserve-*")) <= before
+def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+    """A folder in place of /dev/shm, which other tests use too. After the test it is empty."""
+    monkeypatch.setattr(shared_memory, "FOLDER", tmp_path)
+    yield tmp_path
+    assert not [*tmp_path.iterdir()]
 
 
 @pytest.fixture
@@ -110,15 +109,14 @@ def shared_bytes(backend: Backend, server: StandIn) -> float | None:
     return backend.counted.registry.get_sample_value("clipserve_triton_shared_memory_bytes", labels)
 
 
-async def test_pixels_are_read_from_a_region_and_not_from_the_message(sharing: Sharing) -> None:
-    before = set(FOLDER.glob("clipserve-*"))
+async def test_pixels_are_read_from_a_region_and_not_from_the_message(sharing: Sharing, folder: Path) -> None:
     async with backend_on(sharing) as backend:
         assert await firsts(backend, 7, 8, 9) == [7, 8, 9]
         assert await firsts(backend, 200) == [200]
         assert sharing.sizes == [0, 0]
         assert len(sharing.regions) == 1, "a region that is free is used again"
         assert shared_bytes(backend, sharing) == len(next(iter(sharing.regions.values())))
-        (lock,) = set(FOLDER.glob("clipserve-*")) - before
+        (lock,) = folder.iterdir()
         assert lock.stat().st_size == 0, "the file of the region is gone"
     assert not sharing.regions, "who leaves unregisters what is his"
 
@@ -173,24 +171,24 @@ async def test_a_server_that_shares_nothing_is_sent_bytes_and_not_asked_again_at
 
 
 async def test_where_there_is_no_such_folder_pixels_are_sent(
-    sharing: Sharing, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    sharing: Sharing, monkeypatch: pytest.MonkeyPatch, folder: Path
 ) -> None:
-    monkeypatch.setattr(shared_memory, "FOLDER", tmp_path / "none")
+    monkeypatch.setattr(shared_memory, "FOLDER", folder / "none")
     async with backend_on(sharing) as backend:
         assert await firsts(backend, 1) == [1]
         assert sharing.sizes == [SIZE * SIZE * 3]
 
 
-async def test_what_a_killed_gateway_left_is_unregistered(sharing: Sharing) -> None:
+async def test_what_a_killed_gateway_left_is_unregistered(sharing: Sharing, folder: Path) -> None:
     dead, alive = (f"clipserve-{secrets.token_hex(16)}" for _ in range(2))
-    (FOLDER / dead).touch()
-    (FOLDER / f"{dead}.2").write_bytes(b"a region that was on its way")
+    (folder / dead).touch()
+    (folder / f"{dead}.2").write_bytes(b"a region that was on its way")
     sharing.regions |= {f"{name}.1": mmap.mmap(-1, 4096) for name in (dead, alive)}
-    with (FOLDER / alive).open("xb") as locked:
+    with (folder / alive).open("xb") as locked:
         fcntl.flock(locked, fcntl.LOCK_EX)
         async with backend_on(sharing) as backend:
             await firsts(backend, 1)
             assert sharing.unregistered == [f"{dead}.1"]
-            assert not [*FOLDER.glob(f"{dead}*")]
+            assert not [*folder.glob(f"{dead}*")]
             assert f"{alive}.1" in sharing.regions
-        (FOLDER / alive).unlink()
+        (folder / alive).unlink()
