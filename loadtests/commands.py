@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import statistics
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -15,19 +14,18 @@ from loadtests import gateway as alone
 from loadtests import overload as overloading
 from loadtests.measure import Measurement, Result
 from loadtests.process import Server, started
-from loadtests.report import Report, ms, results_table, table, write
+from loadtests.report import Report, ms, results_table, table, tell, write
 from loadtests.scenarios import SCENARIOS, Scenario
 
 DEMO = Path("service/clipserve/demo")
 # For closed loops, which look for the capacity: nobody is refused, and 1,000 labels may take their time.
 _PATIENT = {"max_queue_seconds": "60", "deadline_seconds": "60"}
 
-_tell = partial(typer.echo, err=True)
-
 Artifact = Annotated[Path, typer.Argument(help="The artifact to serve; best ViT-B-32 with random weights.")]
 Seconds = Annotated[float, typer.Option(help="Of each run.")]
 Rounds = Annotated[int, typer.Option(help="Print the medians of so many rounds.")]
 Out = Annotated[Path | None, typer.Option(help="A folder for the report: Markdown and JSON.")]
+Html = Annotated[Path | None, typer.Option(help="A file for a page with pictures: latency, CPU, memory.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="A setting of the service, as in threads=1.")]
 
 
@@ -38,12 +36,11 @@ def scenario(
     rate: Annotated[float | None, typer.Option(help="Open loop of so many requests a second.")] = None,
     seconds: Seconds = 10.0,
     out: Out = None,
+    html: Html = None,
     url: Annotated[str | None, typer.Option(help="A server that runs, in place of our own.")] = None,
     metrics_url: Annotated[str | None, typer.Option(help="Of that server: http://host:8082/metrics.")] = None,
     pid: Annotated[int | None, typer.Option(help="Of that server, if it runs here.")] = None,
-    seed: Annotated[
-        int, typer.Option(help="0 to 5. Another one has labels and texts that are new again.")
-    ] = 0,
+    seed: Annotated[int, typer.Option(help="0 to 5: each has labels and texts of its own.")] = 0,
     settings: Set = None,
 ) -> None:
     """One scenario, in a closed loop, or with --rate in an open one."""
@@ -52,13 +49,17 @@ def scenario(
     with _server(artifact, Server(url, metrics_url, pid) if url else None, own) as server:
         measurement = Measurement(server, chosen, seed)
         _warm(measurement, seconds)
-        _tell(f"{name} for {seconds:g} s ...")
+        tell(f"{name} for {seconds:g} s ...")
         result = measurement.open(rate, seconds) if rate else measurement.closed(seconds, clients)
-    _finish(f"{name}: {url or artifact.name}", [result], out, server=_about(server, own))
+    _finish(Report(f"{name}: {url or artifact.name}", [result], server=_about(server, own)), out, html)
 
 
 def all_scenarios(
-    artifact: Artifact = DEMO, seconds: Seconds = 10.0, out: Out = None, settings: Set = None
+    artifact: Artifact = DEMO,
+    seconds: Seconds = 10.0,
+    out: Out = None,
+    html: Html = None,
+    settings: Set = None,
 ) -> None:
     """Every scenario in a closed loop, at one service."""
     own = settings_of(settings, _PATIENT)
@@ -67,9 +68,9 @@ def all_scenarios(
         for chosen in SCENARIOS.values():
             measurement = Measurement(server, chosen)
             _warm(measurement, seconds)
-            _tell(f"{chosen.name} for {seconds:g} s ...")
+            tell(f"{chosen.name} for {seconds:g} s ...")
             results.append(measurement.closed(seconds))
-    _finish(f"All scenarios: {artifact.name}", results, out, server=_about(server, own))
+    _finish(Report(f"All scenarios: {artifact.name}", results, server=_about(server, own)), out, html)
 
 
 def overload(
@@ -79,6 +80,7 @@ def overload(
     rounds: Rounds = 5,
     deadline: Annotated[float, typer.Option(help="Seconds; the service's, and that of good answers.")] = 10.0,
     out: Out = None,
+    html: Html = None,
     settings: Set = None,
 ) -> None:
     """Capacity in a closed loop, then open loops at 0.5, 0.7, 0.9, 1.5 and 2 times as much."""
@@ -88,7 +90,7 @@ def overload(
         _warm(measurement, seconds)
         levels, results = overloading.overload(measurement, seconds, rounds, deadline, _progress)
     text = overloading.levels_table(levels)
-    _finish(f"Overload: {name}, {artifact.name}", results, out, text, _about(server, own))
+    _finish(Report(f"Overload: {name}, {artifact.name}", results, text, _about(server, own)), out, html)
 
 
 def fair(
@@ -96,6 +98,7 @@ def fair(
     seconds: Seconds = 15.0,
     rounds: Rounds = 3,
     out: Out = None,
+    html: Html = None,
     settings: Set = None,
 ) -> None:
     """Single images alone, then while another client has 1,000 new labels scored, again and again."""
@@ -104,7 +107,7 @@ def fair(
         pairs = fairness.fair(server, seconds, rounds, _progress)
     results = [result for pair in pairs for result in (pair.alone, pair.beside, pair.big)]
     text = fairness.pairs_table(pairs)
-    _finish(f"Fairness: {artifact.name}", results, out, text, _about(server, own))
+    _finish(Report(f"Fairness: {artifact.name}", results, text, _about(server, own)), out, html)
 
 
 def gateway(
@@ -129,14 +132,12 @@ def startup(artifact: Artifact = DEMO, rounds: Rounds = 5, settings: Set = None)
     for number in range(rounds):
         with _server(artifact, None, settings_of(settings, {})) as server:
             seconds.append(server.startup_seconds or 0.0)
-        _tell(f"  start {number + 1}: {seconds[-1]:.2f} s")
+        tell(f"  start {number + 1}: {seconds[-1]:.2f} s")
     typer.echo(f"{artifact.name}: ready after {statistics.median(seconds):.2f} s (median of {rounds}).")
 
 
-def _server(
-    artifact: Path, running: Server | None, settings: dict[str, str]
-) -> AbstractContextManager[Server]:
-    return nullcontext(running) if running else started("clipserve", models=str(artifact), **settings)
+def _server(artifact: Path, running: Server | None, own: dict[str, str]) -> AbstractContextManager[Server]:
+    return nullcontext(running) if running else started("clipserve", models=str(artifact), **own)
 
 
 def _scenario(name: str) -> Scenario:
@@ -164,17 +165,14 @@ def _warm(measurement: Measurement, seconds: float) -> None:
 
 def _progress(result: Result) -> None:
     load = result.load
-    _tell(
+    tell(
         f"  {result.scenario.name}, {result.loop}: {load.goodput():.1f} good/s, {len(load.refusals)} refused"
     )
 
 
-def _finish(
-    title: str, results: list[Result], out: Path | None, text: str = "", server: dict[str, str] | None = None
-) -> None:
-    typer.echo(results_table(results))
-    if text:
-        typer.echo(f"\n{text}")
-    if out:
-        for path in write(Report(title, results, text, server or {}), out):
-            _tell(f"wrote {path}")
+def _finish(report: Report, out: Path | None, html: Path | None) -> None:
+    typer.echo(results_table(report.results))
+    if report.text:
+        typer.echo(f"\n{report.text}")
+    for path in write(report, out, html):
+        tell(f"wrote {path}")

@@ -26,12 +26,9 @@ from loadtests.peers.environments import CannotPrepare
 from loadtests.peers.rounds import CONTESTS, Served, bare, measure
 from loadtests.peers.server import NotRunning, PeerServer
 from loadtests.process import free_port
+from loadtests.report import tell
 
 cli = typer.Typer(add_completion=False)
-
-
-def _say(line: str) -> None:
-    typer.echo(line, err=True)
 
 
 @cli.command()
@@ -68,14 +65,14 @@ def compare(
                 served.append(stack.enter_context(_running(entry, photos, served[0] if served else None)))
             except NotRunning as error:
                 skipped[entry.name] = str(error)
-                _say(f"{entry.name} is skipped: {error}")
+                tell(f"{entry.name} is skipped: {error}")
         loops = bare_loops(artifact, photos[640, 480], "fp32", "bf16") if limit else {}
         participants = {name: bare(loop) for name, loop in loops.items()}
         participants |= {each.contestant.name: each.turn for each in served}
         others = Others()
-        results = measure(participants, contests, rounds, seconds, _say)
+        results = measure(participants, contests, rounds, seconds, tell)
         if warning := others.warning():
-            _say(warning)
+            tell(warning)
         facts = report.facts(artifact, served, skipped, photos)
     report.write(out, facts | {"rounds": rounds, "seconds": seconds, "contests": results})
     typer.echo((out / "compare.md").read_text("utf-8"))
@@ -96,12 +93,12 @@ def _entries(
     for name in peers:
         if name not in PEERS:
             raise typer.BadParameter(f"{name!r} is none of {', '.join(PEERS)}")
-        _say(f"preparing {name}")
+        tell(f"preparing {name}")
         try:
             entries.append(PEERS[name](artifact, environments))
         except CannotPrepare as error:
             skipped[name] = str(error)
-            _say(f"{name} is skipped: {error}")
+            tell(f"{name} is skipped: {error}")
     return entries, skipped
 
 
@@ -115,7 +112,7 @@ def _running(
         NotRunning: it does not start, or its vectors differ.
     """
     port = str(free_port())
-    _say(f"starting {contestant.name}")
+    tell(f"starting {contestant.name}")
     with tempfile.TemporaryDirectory() as folder:
         server = PeerServer(
             [part.replace("{port}", port) for part in contestant.command],

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import platform
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -22,7 +21,7 @@ from loadtests.observe import Others
 from loadtests.peers.report import rate, ratio
 from loadtests.peers.rounds import CONTESTS, TakeTurn, bare, measure
 from loadtests.process import started
-from loadtests.report import table
+from loadtests.report import table, tell
 
 
 def limit(
@@ -55,8 +54,7 @@ def limit(
 def _report(participants: dict[str, TakeTurn], rounds: int, seconds: float) -> None:
     """Run interleaved rounds; report the median rates, and median ratios to the best bare loop."""
     others = Others()
-    say = partial(typer.echo, err=True)
-    turns = measure(participants, CONTESTS[:1], rounds, seconds, say)[CONTESTS[0].name]["turns"]
+    turns = measure(participants, CONTESTS[:1], rounds, seconds, tell)[CONTESTS[0].name]["turns"]
     best = max((name for name in turns if name.startswith("bare loop")), key=lambda name: rate(turns[name]))
     rows = []
     for name, own in turns.items():

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import platform
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 _FLAGS = ("fma", "avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16")
-_PACKAGES = (
-    "onnxruntime",
-    "onnxruntime-gpu",
-    "openvino",
-    "numpy",
-    "Pillow",
-    "tokenizers",
-    "fastapi",
-    "uvicorn",
-)
+_PACKAGES = "onnxruntime onnxruntime-gpu openvino numpy Pillow tokenizers fastapi uvicorn"
 
 
 def machine_facts() -> dict[str, str]:
@@ -30,19 +22,13 @@ def machine_facts() -> dict[str, str]:
         "kernel": platform.release(),
         "Python": platform.python_version(),
     }
-    return facts | {name: version for name in _PACKAGES if (version := _version(name))}
+    for name in _PACKAGES.split():
+        with suppress(PackageNotFoundError):
+            facts[name] = version(name)
+    return facts
 
 
 def _cpu_line(key: str) -> str | None:
-    try:
-        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
-    except FileNotFoundError:
-        return None
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text("utf-8").splitlines() if cpuinfo.exists() else []
     return next((line.partition(":")[2].strip() for line in lines if line.startswith(key)), None)
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None

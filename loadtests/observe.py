@@ -20,10 +20,15 @@ _PERIOD = 0.25  # seconds between two samples of memory
 
 @dataclass(frozen=True)
 class Memory:
-    """`at`: seconds since the observation began; `rss`: bytes in memory then."""
+    """`at`: seconds since the observation began; `rss`: bytes in memory then.
+
+    `cpu` and `all`: CPU seconds so far, and bytes, of the process and of all below it.
+    """
 
     at: float
     rss: int
+    cpu: float = 0.0
+    all: int = 0
 
 
 @dataclass(frozen=True)
@@ -88,16 +93,15 @@ class Observer:
                 rss = memory(pid)["VmRSS"]
             except (FileNotFoundError, KeyError):
                 return  # it ended
-            self._memory.append(Memory(time.perf_counter() - self._started, rss))
+            at = time.perf_counter() - self._started
+            self._memory.append(Memory(at, rss, cpu_seconds_of_all(pid), bytes_of_all(pid, "VmRSS")))
             if self._stop.wait(_PERIOD):
                 return
 
 
 def cpu_seconds(pid: int) -> float:
     """CPU seconds of all threads of a process since it started."""
-    fields = (
-        Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()
-    )  # after a name with spaces
+    fields = Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()  # behind the name
     return (int(fields[11]) + int(fields[12])) / _TICKS  # utime, stime
 
 

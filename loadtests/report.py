@@ -1,14 +1,20 @@
-"""A report of runs: report.md to read, report.json to compute and draw with."""
+"""A report of runs: report.md to read, report.json to compute with, and a page of pictures."""
 
 from __future__ import annotations
 
 import json
 import math
+import shlex
+import subprocess
+import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+import typer
 
 from loadtests.load import Load, percentile
 from loadtests.machine import machine_facts
@@ -19,6 +25,8 @@ _HEAD = (
     "scenario", "loop", "answers", "good/s", "p50 ms", "p95 ms", "p99 ms", "max ms", "refused", "refused p99 ms",
     "failed", "server CPU ms", "client CPU ms", "RSS MB", "peak MB",
 )  # fmt: skip
+tell = partial(typer.echo, err=True)
+_PAGE = Path(__file__).with_name("page.html")
 _NOTES = """\
 `good/s`: answers a second with the status that the request asked for. Percentiles are of those. `refused`: 429 and
 503. CPU: of one request. `peak` since the server started. Latency in an open loop counts from the moment at which
@@ -37,21 +45,39 @@ class Report:
     machine: Mapping[str, str] = field(default_factory=machine_facts)
 
 
-def write(report: Report, folder: Path) -> list[Path]:
-    """Write both forms of the report."""
-    folder.mkdir(parents=True, exist_ok=True)
-    markdown, data = folder / "report.md", folder / "report.json"
-    markdown.write_text(as_markdown(report), "utf-8")
-    data.write_text(json.dumps(as_data(report)), "utf-8")
-    return [markdown, data]
+def write(report: Report, folder: Path | None, page: Path | None = None) -> list[Path]:
+    """Write Markdown and JSON into a folder, and the page."""
+    forms = {page: as_html(report)} if page else {}
+    if folder:
+        folder.mkdir(parents=True, exist_ok=True)
+        forms[folder / "report.md"] = as_markdown(report)
+        forms[folder / "report.json"] = json.dumps(as_data(report))
+    for path, text in forms.items():
+        path.write_text(text, "utf-8")
+    return [*forms]
+
+
+def as_html(report: Report) -> str:
+    """The report as one page with pictures, which loads nothing. Its script draws them from the report's data."""
+    data = json.dumps(as_data(report) | {"facts": _facts(report)})
+    return _PAGE.read_text("utf-8").replace("DATA", data.replace("<", r"\u003c"), 1)
+
+
+def _facts(report: Report) -> dict[str, str]:
+    """What the figures depend on, by name."""
+    git = ["git", "describe", "--always", "--dirty"]
+    about = {
+        "command": shlex.join(["python", "-m", "loadtests", *sys.argv[1:]]),
+        "commit": subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip(),
+    }
+    return {**about, **report.machine, **report.server, "measured": time.strftime("%Y-%m-%d %H:%M")}
 
 
 def as_markdown(report: Report) -> str:
     """The report as a document."""
-    facts = {**report.machine, **report.server, "measured": time.strftime("%Y-%m-%d %H:%M")}
     parts = [
         f"# {report.title}",
-        table(("", ""), facts.items()),
+        table(("", ""), _facts(report).items()),
         report.text,
         results_table(report.results),
         _NOTES,

@@ -12,18 +12,8 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from loadtests.bodies import (
-    Calls,
-    always,
-    broken_image,
-    classify,
-    classify_json,
-    embed,
-    embed_many,
-    embed_text,
-    json_image,
-    photo,
-)
+from loadtests import bodies
+from loadtests.bodies import Calls, always
 from loadtests.words import phrase, phrases
 
 _DECK = 1_000  # requests of the mix in shuffled order, which repeats
@@ -53,48 +43,48 @@ class Scenario:
         return self.build(block * _BLOCK)
 
 
-_photo = functools.cache(photo)
+_photo = functools.cache(bodies.photo)
 
 
 def _embed(width: int, height: int) -> Callable[[int], Calls]:
-    return lambda _: always(embed(_photo(width, height)))
+    return lambda _: always(bodies.embed(_photo(width, height)))
 
 
 def _classify_warm(first: int) -> Calls:
-    return always(classify(_photo(640, 480), phrases(first, 10)))
+    return always(bodies.classify(_photo(640, 480), phrases(first, 10)))
 
 
 def _classify_new(first: int) -> Calls:
     image = _photo(640, 480)
-    return lambda number: classify(image, phrases(first + 10 * number, 10))
+    return lambda number: bodies.classify(image, phrases(first + 10 * number, 10))
 
 
 def _classify_1000(first: int) -> Calls:
-    image = json_image(_photo(640, 480))
-    return lambda number: classify_json(image, phrases(first + 1_000 * number, 1_000))
+    image = bodies.json_image(_photo(640, 480))
+    return lambda number: bodies.classify_json(image, phrases(first + 1_000 * number, 1_000))
 
 
 def _text_short(first: int) -> Calls:
-    return lambda number: embed_text(phrase(first + number))
+    return lambda number: bodies.embed_text(phrase(first + number))
 
 
 def _text_long(first: int) -> Calls:
     """14 phrases of 5 words: 70 tokens and the two at the ends."""
-    return lambda number: embed_text(" ".join(phrases(first + 14 * number, 14)))
+    return lambda number: bodies.embed_text(" ".join(phrases(first + 14 * number, 14)))
 
 
 def _mix(first: int) -> Calls:
     chance = random.Random(first)
     sizes = chance.choices(_SIZES, _SIZE_WEIGHTS, k=_DECK * 79 // 100)
     warm = _classify_warm(first)(0)
-    deck = [embed(_photo(*size)) for size in sizes]
-    deck += [broken_image()] * (_DECK // 100) + [warm] * (_DECK // 5)
+    deck = [bodies.embed(_photo(*size)) for size in sizes]
+    deck += [bodies.broken_image()] * (_DECK // 100) + [warm] * (_DECK // 5)
     chance.shuffle(deck)
     return lambda number: deck[number % _DECK]
 
 
 def _bulk(_: int) -> Calls:
-    return always(embed_many([_photo(640, 480)] * 32))
+    return always(bodies.embed_many([_photo(640, 480)] * 32))
 
 
 _MIX = "79 % embed of images of several sizes, 20 % classify with ten known labels, 1 % broken images"

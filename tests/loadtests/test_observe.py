@@ -91,6 +91,8 @@ def test_a_process_is_observed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert seen.peak is not None
     assert seen.peak >= seen.rss > 1_000_000
     assert len(seen.memory) >= 2
+    assert seen.memory[-1].cpu > seen.memory[0].cpu
+    assert seen.memory[-1].all >= seen.memory[-1].rss * 0.9
     assert seen.metrics is None
 
 

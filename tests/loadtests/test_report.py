@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from loadtests.measure import Result
 from loadtests.observe import Memory, Observation
 from loadtests.overload import Level, levels_table
 from loadtests.prometheus import ServerMetrics, Stage
-from loadtests.report import Report, as_data, as_markdown, ms, write
+from loadtests.report import Report, as_data, as_html, as_markdown, ms, write
 from loadtests.scenarios import SCENARIOS
 
 METRICS = ServerMetrics(
@@ -24,7 +25,8 @@ METRICS = ServerMetrics(
     batches={"image": {"1": 3, "8": 12}},
     calls={"image": Stage(15, 0.25)},
 )
-SEEN = Observation(2.5, 900_000_000, [Memory(0.0, 700_000_000), Memory(1.0, 800_000_000)], METRICS)
+MEMORY = [Memory(0.0, 700_000_000, 1.0, 900_000_000), Memory(1.0, 800_000_000, 2.5, 950_000_000)]
+SEEN = Observation(2.5, 900_000_000, MEMORY, METRICS)
 
 
 def load(latency: float = 0.1, count: int = 100, refused: int = 1) -> Load:
@@ -68,6 +70,23 @@ def test_a_report_is_data_too() -> None:
     assert run["observation"]["metrics"]["batches"] == {"image": {"1": 3, "8": 12}}
     assert len(run["answers"]) == 100
     assert run["scenario"]["bytes_sent"] == 70_520
+
+
+def test_a_page_holds_what_it_draws_and_loads_nothing() -> None:
+    page = as_html(Report("</script><b>Title", [result()], server={"setting threads": "2"}))
+    embedded = re.search(r'<script id="data" type="application/json">(.*?)</script>', page, re.DOTALL)
+    assert embedded
+    data = json.loads(embedded[1])
+    assert data["title"] == "</script><b>Title"
+    assert data["facts"]["setting threads"] == "2"
+    assert data["facts"]["command"].startswith("python -m loadtests")
+    assert re.fullmatch(r"([0-9a-f]{7,}(-dirty)?)?", data["facts"]["commit"])
+    (run,) = data["results"]
+    assert len(run["answers"]) == 100
+    assert run["observation"]["memory"][1] == {
+        "at": 1.0, "rss": 800_000_000, "cpu": 2.5, "all": 950_000_000
+    }  # fmt: skip
+    assert not re.search(r"(?:src|href)=\"(?!data:)|url\(|@import|fetch\(", page)
 
 
 def test_a_run_without_any_answer_is_reported(tmp_path: Path) -> None:
