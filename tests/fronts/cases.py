@@ -10,6 +10,7 @@ from tests.support import png
 BROKEN = b"\x89PNG\r\n\x1a\n"
 GIF = png(kind="GIF")
 LARGE = png(size=(400, 300))
+FINGERPRINT = "that of the model"  # in a case, which is written before there is a model
 
 
 @dataclass(frozen=True)

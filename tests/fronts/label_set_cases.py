@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.fronts.cases import BROKEN, IMAGE, TWO, Case
+from tests.application.label_sets.trained import BIASES, LABELS, WEIGHTS
+from tests.fronts.cases import BROKEN, FINGERPRINT, IMAGE, TWO, Case
 from tests.support import png
 
 PETS: dict[str, Any] = {
@@ -25,6 +26,12 @@ LIKE: dict[str, Any] = {
     "labels": [{"label": "a", "examples": [png(1), png(2)]}, {"label": "b", "examples": [png(1)]}]
 }
 BOTH = {"pets": PETS, "food": FOOD}
+TRAINED: dict[str, Any] = {
+    "labels": [{"label": label} for label in LABELS],
+    "weights": WEIGHTS.tobytes(),
+    "biases": BIASES,
+    "expect_fingerprint": FINGERPRINT,
+}
 AB = IMAGE | {"labels": ["a", "b"]}
 
 
@@ -60,6 +67,15 @@ ANSWERED = [
     put("a set is replaced", {"name": "pets", "labels": ["a"]}),
     put("a set for a model", {"model": "toy"}),
     put("a set by a key for it", {}, None, "keyed", "manager"),
+    put("a set with trained weights", TRAINED),
+    put("a set with trained weights and without biases", TRAINED | {"biases": []}),
+    Case("one set with trained weights", "label_set", {"name": "trained"}, sets={"trained": TRAINED}),
+    Case(
+        "labels of trained weights",
+        "classify",
+        TWO | {"label_sets": ["trained", "pets"], "temperature": 3.0},
+        sets=BOTH | {"trained": TRAINED},
+    ),
     Case("no set", "label_sets", {}),
     Case("sets in short", "label_sets", {}, sets=BOTH),
     Case("one set", "label_set", {"name": "pets"}, sets=BOTH),
@@ -98,6 +114,28 @@ REFUSED = [
     put("a set with a template without a slot", {"templates": ["x"]}, "bad_prompt_template"),
     put("a set for no such model", {"model": "none"}, "unknown_model"),
     put("a set for another fingerprint", {"expect_fingerprint": "old"}, "wrong_fingerprint"),
+    *(
+        put(f"trained weights: {name}", TRAINED | change, "invalid_input")
+        for name, change in (
+            ("none", {"weights": b""}),
+            ("a byte too many", {"weights": WEIGHTS.tobytes() + b"1"}),
+            ("no numbers", {"weights": b"\xff" * WEIGHTS.nbytes}),
+            ("no fingerprint", {"expect_fingerprint": ""}),
+            ("a bias too few", {"biases": BIASES[1:]}),
+            ("a large bias", {"biases": [0.0, 0.0, -1e7]}),
+            ("templates too", {"templates": ["a {}"]}),
+            ("cosines", {"scoring": "cosine"}),
+        )
+    ),
+    put("biases alone", {"biases": [1.0]}, "invalid_input"),
+    put("trained weights of another model", TRAINED | {"expect_fingerprint": "old"}, "wrong_fingerprint"),
+    Case(
+        "cosines of trained weights",
+        "classify",
+        IMAGE | {"label_sets": ["trained"], "scoring": "cosine"},
+        "invalid_input",
+        sets={"trained": TRAINED},
+    ),
     put("a set by a key to use them", {}, "permission_denied", "keyed", "user"),
     Case(
         "a set deleted by such a key",

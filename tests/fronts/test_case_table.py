@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -13,13 +15,19 @@ from clipserve.rest.errors import kinds
 from clipserve.v1 import clip_pb2
 from tests.application.label_sets.making import put_of
 from tests.fronts.asking import METHODS, by_rest, by_rpc, close
-from tests.fronts.cases import CASES, OF_ONE_FRONT, Case
+from tests.fronts.cases import CASES, FINGERPRINT, OF_ONE_FRONT, Case
 from tests.fronts.label_set_cases import LABEL_SET_CASES
 from tests.fronts.places import place
 from tests.rpc.client import Client, client_of
 from tests.support import Running
 
 ALL = [*CASES, *LABEL_SET_CASES]
+
+
+def with_fingerprint(fields: dict[str, Any], running: Running) -> dict[str, Any]:
+    (model,) = running.gateway.models.values()
+    known = fields.get("expect_fingerprint") == FINGERPRINT
+    return fields | {"expect_fingerprint": model.fingerprint} if known else fields
 
 
 async def prepare(running: Running, case: Case) -> None:
@@ -30,7 +38,7 @@ async def prepare(running: Running, case: Case) -> None:
         if not state.read_only:
             await label_sets.delete(state.name)
     for name, fields in case.sets.items():
-        await label_sets.put(put_of(name, **fields))
+        await label_sets.put(put_of(name, **with_fingerprint(fields, running)))
 
 
 Served = tuple[Running, dict[str, str], Client]
@@ -55,6 +63,7 @@ async def test_both_fronts_answer_the_same(case: Case, usual: Served, tmp_path: 
     async with nullcontext(usual) if case.where == "usual" else served(case.where, tmp_path) as opened:
         running, keys, client = opened
         key = keys[case.keys[0]] if case.keys else None
+        case = replace(case, fields=with_fingerprint(case.fields, running))
         await prepare(running, case)
         code, said = await by_rest(running, case, key)
         await prepare(running, case)

@@ -76,12 +76,15 @@ def filter_failure(
     model's, of many items some may be images, what immich asks for must be what it sends, and a text is no base64;
     the digest of an example, which it has learned from a GET, is base64 and no image.
     Labels may be names or objects, and background labels are a list of their own: no two of all may be equal. Nor
-    does it know what is in a template set, or that a slot has two spellings.
+    does it know what is in a template set, or that a slot has two spellings; nor how many weights labels need, and
+    what these exclude.
     """
     if re.search(
         r"the vectors of toy have|the limit is (32|256|1,000)|entries asks for|is not valid base64"
         r"|example \d+ of label \d+: the bytes are not an image"
         r"|is the same as label|the id of label|has a prompt twice"
+        r"|weights (has|are|or|is not)|(a weight|the bias) of label"
+        r"|biases (belong|for)|the set has (weights|trained)"
         r"|\d templates; the limit is 100|template \d+ (is the same as|gives )",
         response.text,
     ):

@@ -65,6 +65,7 @@ label_sets = st.builds(
         )
     ),
     templates=st.lists(st.text(max_size=5)),
+    weights=st.none() | st.binary(max_size=300),
 )
 
 
@@ -73,12 +74,14 @@ def test_messages_in_a_message_and_their_images_are_what_the_parser_finds(
     message: clip_pb2.PutLabelSetRequest,
 ) -> None:
     walk = Walk(100_000)
-    messages, rest = walk.messages(message.SerializeToString(), 2)
+    messages, cut, rest = walk.messages(message.SerializeToString(), 2, {12: "weights"})
     parts = [walk.images(each, {4: "examples"}) for each in messages]
     assert [images["examples"] for images, _ in parts] == [list(label.examples) for label in message.labels]
     for label, (_, own) in zip(message.labels, parts, strict=True):
         del label.examples[:]
         assert clip_pb2.NewLabel.FromString(own).SerializeToString() == label.SerializeToString()  # NaN
+    assert cut["weights"] == [message.weights] * message.HasField("weights")
+    message.ClearField("weights")
     del message.labels[:]
     assert clip_pb2.PutLabelSetRequest.FromString(rest) == message
 
@@ -89,7 +92,7 @@ def test_limits_are_of_a_message_and_of_those_in_it_together() -> None:
 
     def walk(max_bytes: int) -> None:
         walk = Walk(max_bytes)
-        for each in walk.messages(message, 2)[0]:
+        for each in walk.messages(message, 2, {})[0]:
             walk.images(each, {4: "examples"})
 
     walk(3 + 2 * (2 + 4))

@@ -87,8 +87,8 @@ class Inference:
     async def _classify_by_sets(self, request: ClassifyRequest) -> Classification:
         sets = self.label_sets.find(request.label_sets)
         model = self._models.find(request.of_models([each.definition.model for each in sets]))
-        images, _ = await self._encoded(model, request.images, (), truncate=False)
         classified = [(each.classifier, each.ranking(request)) for each in sets]
+        images, _ = await self._encoded(model, request.images, (), truncate=False)
         return replace(
             await self._ranked(model, classified, images),
             truncated_labels=tuple(dict.fromkeys(label for each in sets for label in each.truncated)),

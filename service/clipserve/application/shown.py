@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 from clipserve.application.answers import Classification, Embedding, ModelState, Similarities, Tokenization
 from clipserve.application.label_sets.definition import Definition
 from clipserve.application.label_sets.entry import LabelSet
+from clipserve.application.label_sets.trained import matrix_of
 from clipserve.clip.few_shot import LeaveOneOut
 from clipserve.clip.template_sets import TemplateSet
+
+_SHOWN_OTHERWISE = {"labels", "model", "expect_fingerprint", "weights", "biases"}
 
 
 def heading(answer: Classification | Embedding | Similarities | Tokenization) -> dict[str, Any]:
@@ -64,12 +68,23 @@ def label_set_fields(state: LabelSet, *, whole: bool) -> dict[str, Any]:
     }
     if whole:
         definition = state.definition
-        shown |= definition.model_dump(exclude={"labels", "model", "expect_fingerprint"})
+        shown |= definition.model_dump(exclude=_SHOWN_OTHERWISE)
         shown["labels"] = [label.model_dump(exclude_defaults=True) for label in definition.labels]
+        shown["weights"] = _weights(definition) if definition.weights else None
         shown["loo"] = _loo(state.loo, definition) if state.loo else None
         shown["truncated_labels"] = state.truncated_labels or None
         shown["warnings"] = state.warnings or None
     return {name: value for name, value in shown.items() if value is not None}
+
+
+def _weights(definition: Definition) -> dict[str, Any]:
+    """What trained weights are, in place of megabytes of them."""
+    weights = matrix_of(definition)
+    return {
+        "dim": weights.shape[1],
+        "sha256": hashlib.sha256(weights.data).hexdigest(),
+        "fingerprint": definition.expect_fingerprint,
+    }
 
 
 def _loo(loo: LeaveOneOut, definition: Definition) -> dict[str, Any]:

@@ -39,7 +39,7 @@ Name = Annotated[str, typer.Argument(help="Of the label set.")]
 _HERE = "http://localhost:8080"
 _COLUMNS = ("name", "state", "labels", "prompts", "model", "version")
 _SCORES = ("templates", "background", "scoring", "temperature", "threshold")  # of one that has them
-_SHOWN = (*_SCORES, "served_version", "error", "warnings")
+_SHOWN = (*_SCORES, "weights", "served_version", "error", "warnings")
 
 
 @label_sets.command("list")
@@ -151,6 +151,7 @@ def _echo(answer: dict[str, Any], label_set: WholeLabelSetShape, for_people: boo
     rows = [*zip(_COLUMNS, _row(label_set), strict=True)]
     for name in _SHOWN:
         if value := answer.get(name):
+            value = [f"{key} {each}" for key, each in value.items()] if isinstance(value, dict) else value
             rows.append((name, "; ".join(map(str, value)) if isinstance(value, list) else str(value)))
     say_table(rows)
     for label in label_set.labels:

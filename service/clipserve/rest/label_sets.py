@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from clipserve.application.inference import Inference
 from clipserve.application.label_sets.definition import LabelFields, LabelSetFields
+from clipserve.application.label_sets.entry import LabelSet
 from clipserve.application.label_sets.request import PutRequest, check_name, put_request
 from clipserve.application.limits import at_most
 from clipserve.concurrency import SideThread
@@ -36,7 +37,7 @@ def add_label_sets(app: FastAPI, inference: Inference, uploads: Uploads, side: S
     @app.router.route(_ONE)
     async def shown(request: Request) -> Response:
         state = label_sets.get(request.path_params["name"])
-        return await side.call(label_set_json, state, short=state.prompts <= _SHORT_LABELS)
+        return await side.call(label_set_json, state, short=_is_short(state))
 
     @app.router.route(_ONE, methods=["PUT"])
     async def kept(request: Request) -> Response:
@@ -48,7 +49,7 @@ def add_label_sets(app: FastAPI, inference: Inference, uploads: Uploads, side: S
             return _read(request, name, body)
 
         state = await label_sets.put(await uploads.read_json(request, read))
-        return await side.call(put_json, state, short=state.prompts <= _SHORT_LABELS)
+        return await side.call(put_json, state, short=_is_short(state))
 
     @app.router.route(_ONE, methods=["DELETE"])
     async def deleted(request: Request) -> Response:
@@ -56,8 +57,13 @@ def add_label_sets(app: FastAPI, inference: Inference, uploads: Uploads, side: S
         return Response(status_code=204)
 
 
+def _is_short(state: LabelSet) -> bool:
+    """Whether it is rendered at once. Of weights, which may be megabytes, a digest is computed."""
+    return state.prompts <= _SHORT_LABELS and state.definition.weights is None
+
+
 def _read(request: Request, name: str, body: JsonObject) -> PutRequest:
-    body.check_images(_encoded(body.fields.get("labels")))
+    body.check_images(_encoded(body.fields))
     own, of_label = (", ".join(schema.model_fields) for schema in (LabelSetFields, LabelFields))
     hint = f" Known fields: {own}; of a label: {of_label}."
     fields = validated(body.fields, LabelSetFields, _strange(body.fields), hint)
@@ -76,15 +82,11 @@ def _strange(said: dict[str, Any]) -> Iterator[str]:
             yield f"labels.{position}: must be a name or an object"
 
 
-def _encoded(labels: object) -> list[str]:
-    """Whatever stands where example images do."""
-    return [
-        text
-        for label in _items(labels)
-        if isinstance(label, dict)
-        for text in _items(label.get("examples"))
-        if isinstance(text, str)
-    ]
+def _encoded(said: dict[str, Any]) -> list[str]:
+    """Whatever stands where weights and example images do."""
+    labels = [label for label in _items(said.get("labels")) if isinstance(label, dict)]
+    examples = [each for label in labels for each in _items(label.get("examples"))]
+    return [each for each in (said.get("weights"), *examples) if isinstance(each, str)]
 
 
 def _items(value: object) -> list[Any]:

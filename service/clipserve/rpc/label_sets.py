@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import base64
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from clipserve.application.body import Body
@@ -19,6 +20,7 @@ from clipserve.v1 import clip_pb2
 
 _SHORT_SETS, _SHORT_PROMPTS = 64, 256  # rendered about as fast as a thread wakes
 _LABELS = clip_pb2.PutLabelSetRequest.LABELS_FIELD_NUMBER
+_WEIGHTS = {clip_pb2.PutLabelSetRequest.WEIGHTS_FIELD_NUMBER: "weights"}
 _EXAMPLES = {clip_pb2.NewLabel.EXAMPLES_FIELD_NUMBER: "examples"}
 
 
@@ -58,7 +60,10 @@ class LabelSetMethods:
         return rendering.as_bytes(clip_pb2.DeleteLabelSetResponse())
 
     async def _rendered(self, kind: Any, state: LabelSet) -> bytes:
-        return await self._side.call(rendering.label_set, kind, state, short=state.prompts <= _SHORT_PROMPTS)
+        short = (
+            state.prompts <= _SHORT_PROMPTS and state.definition.weights is None
+        )  # of these a digest is made
+        return await self._side.call(rendering.label_set, kind, state, short=short)
 
 
 def _name(message: Any, *_: object) -> str:
@@ -67,11 +72,12 @@ def _name(message: Any, *_: object) -> str:
 
 
 def _to_put(body: Body, walk: Walk) -> PutRequest:
-    messages, rest = walk.messages(body.take(), _LABELS)
+    messages, cut, rest = walk.messages(body.take(), _LABELS, _WEIGHTS)
     own = parsed(clip_pb2.PutLabelSetRequest, rest)
     images: list[bytes] = []
     labels: list[str | LabelFields] = [*_labels(messages, walk, images)]
-    return put_request(own.name, _fields(own, labels), lambda position: images[int(position)])
+    fields = _fields(own, labels, cut["weights"])
+    return put_request(own.name, fields, lambda position: images[int(position)])
 
 
 def _labels(messages: list[bytes], walk: Walk, images: list[bytes]) -> Iterator[LabelFields]:
@@ -90,13 +96,20 @@ def _labels(messages: list[bytes], walk: Walk, images: list[bytes]) -> Iterator[
         )
 
 
-def _fields(message: clip_pb2.PutLabelSetRequest, labels: list[str | LabelFields]) -> LabelSetFields:
-    """Not validated once more: a message has its types, and the check of the request refuses NaN."""
+def _fields(
+    message: clip_pb2.PutLabelSetRequest, labels: list[str | LabelFields], weights: Sequence[bytes]
+) -> LabelSetFields:
+    """Not validated once more: a message has its types, and the check of the request refuses NaN.
+
+    `weights`: each time that the field is there; as in any message the last one counts.
+    """
     return LabelSetFields.model_construct(
         labels=labels,
         templates=list(message.templates),
         background=list(message.background),
         truncate=message.truncate,
         scoring=enums.scoring(message.scoring),
+        weights=base64.b64encode(weights[-1]).decode() if weights else None,
+        biases=list(message.biases),
         **given(message, "model", "expect_fingerprint", "temperature", "threshold", "example_weight"),
     )

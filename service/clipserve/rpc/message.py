@@ -3,12 +3,13 @@
 The parser would build an object for each field of as little as two bytes, and copy every image. So a walk over the
 outermost fields comes first: it cuts images out of the bytes, and counts and limits the other fields. Messages of
 this front are flat: no remaining field holds another message. Only the labels of a label set are messages with
-images: each is cut out whole, walked in its turn, and counted with the others.
+images: each is cut out whole, walked in its turn, and counted with the others. The
+weights of a label set are cut out as images are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from clipserve.errors import BodyTooLarge, ClipError, MalformedRequest, TooMany
 
@@ -40,29 +41,29 @@ class Walk:
 
         `image_fields`: number -> name.
         """
-        return self._cut(message, image_fields, self._count_image)
+        _, images, rest = self.messages(message, None, image_fields)
+        return images, rest
 
-    def messages(self, message: bytes, wanted: int) -> tuple[list[bytes], bytes]:
-        """The inner messages in field number `wanted`, to be split too, and a message of all other fields."""
-        messages, rest = self._cut(message, {wanted: ""}, self._count)
-        return messages[""], rest
-
-    def _cut(
-        self, message: bytes, wanted: Mapping[int, str], count: Callable[[int], None]
-    ) -> tuple[dict[str, list[bytes]], bytes]:
-        """The values of the wanted fields, and the rest. `count` is given the bytes in front of each value."""
-        values: dict[str, list[bytes]] = {name: [] for name in wanted.values()}
+    def messages(
+        self, message: bytes, wanted: int | None, image_fields: Mapping[int, str]
+    ) -> tuple[list[bytes], Images, bytes]:
+        """The inner messages in field number `wanted`, to be split too; the images; a message of what is left."""
+        messages: list[bytes] = []
+        images: dict[str, list[bytes]] = {name: [] for name in image_fields.values()}
         rest: list[bytes] = []
         for number, kind, at, start, end in _fields(message):
-            if kind == _BYTES and number in wanted:
-                count(start - at)
-                values[wanted[number]].append(message[start:end])
+            if kind == _BYTES and number in image_fields:
+                self._count_image()
+                images[image_fields[number]].append(message[start:end])
+            elif kind == _BYTES and number == wanted:
+                self._count(start - at)
+                messages.append(message[start:end])
             else:
                 self._count(end - at)
                 rest.append(message[at:end])
-        return values, b"".join(rest)
+        return messages, images, b"".join(rest)
 
-    def _count_image(self, _: int) -> None:
+    def _count_image(self) -> None:
         self._images += 1
         _at_most("images", self._images, MAX_IMAGES)
 

@@ -73,6 +73,10 @@ def _put(definition: Any, name: str = "x") -> bytes:
     return request(f"/label-sets/{name}", json.dumps(definition).encode(), method="PUT")
 
 
+def _trained(weights: Any, **fields: Any) -> bytes:
+    return _put({"labels": ["a"], "weights": weights, "expect_fingerprint": "", **fields})
+
+
 LABEL_SETS: dict[str, Callable[[], bytes]] = {
     "1,001 labels": lambda: _put({"labels": [str(n) for n in range(1_001)]}),
     "a megabyte of labels": lambda: _put({"labels": ["a"] * 190_000}),
@@ -95,6 +99,10 @@ LABEL_SETS: dict[str, Callable[[], bytes]] = {
     "examples that are URLs": lambda: _put(
         {"labels": [{"label": "a", "examples": ["http://169.254.169.254/latest/meta-data"]}]}
     ),
+    "20 MB of weights": lambda: _trained("A" * 19_900_000),
+    "weights of one label less than nothing": lambda: _trained("===="),
+    "100,000 biases": lambda: _trained("AAAA", biases=[0] * 100_000),
+    "60,000 lists of weights": lambda: _trained([["A"]] * 60_000),
     "a name of 60 KB": lambda: _put({"labels": ["a"]}, "x" * 60_000),
     "a name with dots": lambda: _put({"labels": ["a"]}, "..%2fx"),
     "a name with a line end": lambda: _put({"labels": ["a"]}, "a%0Ab"),

@@ -21,6 +21,7 @@ from clipserve.application.models import Models
 from loadtests.fake_backend import FakeBackend
 from tests.application.label_sets.making import Counted, folder_of, put_of
 from tests.application.label_sets.memory_store import MemoryStore
+from tests.application.label_sets.writer import opened
 from tests.support import inference_of, served_model, write_toy_artifact
 
 
@@ -41,6 +42,7 @@ class Site:
 
 
 OpenSite = Callable[..., Awaitable[Site]]
+OpenStore = Callable[[], Store]
 
 
 @pytest.fixture
@@ -85,3 +87,30 @@ async def store(folder: Path) -> AsyncIterator[SqliteStore]:
     store = SqliteStore(folder)
     yield store
     await store.aclose()
+
+
+@pytest.fixture
+def shared(tmp_path: Path) -> str:
+    """Where a store is that another process can open."""
+    return str(tmp_path / "state")
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def where(request: pytest.FixtureRequest) -> str | None:
+    """Where a store is; None: in memory."""
+    return None if request.param == "memory" else request.getfixturevalue("shared")
+
+
+@pytest.fixture
+async def another(where: str | None) -> AsyncIterator[OpenStore]:
+    """Opens the same store again, as another gateway does; one in memory has no other."""
+    stores: list[Store] = []
+    memory = MemoryStore()
+
+    def open_it() -> Store:
+        stores.append(opened(where) if where else memory)
+        return stores[-1]
+
+    yield open_it
+    for store in stores:
+        await store.aclose()

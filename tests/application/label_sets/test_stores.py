@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
-from collections.abc import AsyncIterator, Callable
-from pathlib import Path
 
 import pytest
 
 from clipserve.application.label_sets.store import Key, Store
+from tests.application.label_sets.conftest import OpenStore
 from tests.application.label_sets.making import rows_of
-from tests.application.label_sets.memory_store import MemoryStore
 from tests.application.label_sets.writer import KINDS, count, opened, started
-
-Open = Callable[[], Store]
 
 A: Key = ("sets", "a")
 B: Key = ("sets", "b")
@@ -23,34 +19,7 @@ NAMES = ["pets", "Pets", "pets/1a2b", "a.b-c_d", "a" * 64 + "/" + "f" * 64, "0"]
 
 
 @pytest.fixture
-def shared(tmp_path: Path) -> str:
-    """Where a store is that another process can open."""
-    return str(tmp_path / "state")
-
-
-@pytest.fixture(params=["memory", "sqlite"])
-def where(request: pytest.FixtureRequest) -> str | None:
-    """Where a store is; None: in memory."""
-    return None if request.param == "memory" else request.getfixturevalue("shared")
-
-
-@pytest.fixture
-async def another(where: str | None) -> AsyncIterator[Open]:
-    """Opens the same store again, as another gateway does; one in memory has no other."""
-    stores: list[Store] = []
-    memory = MemoryStore()
-
-    def open_it() -> Store:
-        stores.append(opened(where) if where else memory)
-        return stores[-1]
-
-    yield open_it
-    for store in stores:
-        await store.aclose()
-
-
-@pytest.fixture
-def store(another: Open) -> Store:
+def store(another: OpenStore) -> Store:
     return another()
 
 
@@ -87,7 +56,7 @@ async def test_what_is_deleted_is_gone(store: Store) -> None:
     assert await rows_of(store, "builds") == {"a": b"1"}
 
 
-async def test_nothing_is_deleted_once_something_has_changed(another: Open) -> None:
+async def test_nothing_is_deleted_once_something_has_changed(another: OpenStore) -> None:
     one, other = another(), another()
     await one.put({A: b"1"})
     revision = await one.revision()
@@ -110,7 +79,7 @@ async def test_before_the_first_put_there_is_nothing_to_delete(store: Store) -> 
     assert await store.names("sets") == ["b"]
 
 
-async def test_the_revision_is_another_one_after_each_change(another: Open) -> None:
+async def test_the_revision_is_another_one_after_each_change(another: OpenStore) -> None:
     one, other = another(), another()
     seen = [await one.revision()]
     for i in range(20):
@@ -124,7 +93,7 @@ async def test_the_revision_is_another_one_after_each_change(another: Open) -> N
     assert seen == sorted(set(seen)), "it grows"
 
 
-async def test_a_change_is_seen_through_another_store(another: Open) -> None:
+async def test_a_change_is_seen_through_another_store(another: OpenStore) -> None:
     one, other = another(), another()
     assert await other.get("sets", ["a"]) == {}
     await one.put({A: b"1", OTHER: b"1"})
@@ -147,7 +116,7 @@ async def test_names_are_told_apart(store: Store, name: str) -> None:
     assert await rows_of(store, "definitions") == others
 
 
-async def test_a_value_may_have_tens_of_megabytes(another: Open) -> None:
+async def test_a_value_may_have_tens_of_megabytes(another: OpenStore) -> None:
     one, other = another(), another()
     large = bytes(range(256)) * 40_000
     changed = large[:-1] + b"x"
@@ -157,14 +126,14 @@ async def test_a_value_may_have_tens_of_megabytes(another: Open) -> None:
     assert await one.get("weights", ["a"]) == {"a": changed}
 
 
-async def test_of_two_that_change_at_once_neither_undoes_the_other(another: Open) -> None:
+async def test_of_two_that_change_at_once_neither_undoes_the_other(another: OpenStore) -> None:
     times = 30
     await asyncio.gather(count(another(), times), count(another(), times))
     assert len(await another().names("builds")) == 2 * times
     assert await another().names("weights") == []
 
 
-async def test_a_reader_never_sees_half_of_a_change(another: Open) -> None:
+async def test_a_reader_never_sees_half_of_a_change(another: OpenStore) -> None:
     writer, reader = another(), another()
 
     async def write() -> None:

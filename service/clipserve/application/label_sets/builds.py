@@ -20,6 +20,7 @@ from clipserve.application.label_sets.entry import LabelSet
 from clipserve.application.label_sets.paying import Charge
 from clipserve.application.label_sets.records import Build, Weights
 from clipserve.application.label_sets.shelf import Shelf
+from clipserve.application.label_sets.trained import of_other_model
 from clipserve.concurrency import ended
 from clipserve.errors import ClipError, InvalidInput, LabelSetFailed, RateLimited, StoreUnavailable
 from clipserve.telemetry.log import logger
@@ -60,14 +61,23 @@ class Builds:
         return build.built is None and build.until > time.time()
 
     async def take(self, label_set: LabelSet) -> None:
-        """Serve a label set that is built; otherwise build it, and serve the previous definition meanwhile."""
-        build, weights = await self._stored(label_set)
-        if build and build.built is not None:
-            await label_set.serve(label_set.digest, label_set.definition, weights)
+        """Serve a label set that is built; otherwise build it, and serve the previous definition meanwhile.
+
+        One with trained weights needs no build: it is served at once, or never by this model.
+        """
+        definition, build, weights = label_set.definition, None, None
+        if definition.weights is None:
+            build, weights = await self._stored(label_set)
+        if definition.weights is not None or (build and build.built is not None):
+            await label_set.serve(label_set.digest, definition, weights)
         if label_set.served is None and label_set.pointer and label_set.pointer.previous:
             await self._serve_former(label_set, label_set.pointer.previous)
         if label_set.ready:
             label_set.failure = None
+        elif definition.weights is not None:
+            error = of_other_model(definition, label_set.fingerprint)
+            label_set.fail(error, final=True)
+            logger.warning("label_set_not_built", label_set=label_set.name, reason=error.detail)
         elif build and self.is_elsewhere(build):
             label_set.done = build.done
         else:

@@ -16,6 +16,7 @@ from clipserve.clip.prompts import SLOT, fill
 from clipserve.clip.zeroshot import ScoringFunction
 
 _DIGEST, _VERSION = 32, 16  # hexadecimal digits
+_OF_WEIGHTS = {"weights", "biases", "expect_fingerprint"}  # no part of another set
 
 # One fault of a list is enough: an error for each item would be a caller's way to make a great many.
 Texts = Annotated[list[str], FailFast()]
@@ -43,7 +44,10 @@ _Label = Annotated[Annotated[str, Tag("name")] | Annotated[LabelFields, Tag("obj
 
 
 class LabelSetFields(BaseModel):
-    """A label set: its labels, and how they are scored."""
+    """A label set: its labels, and how they are scored.
+
+    `weights`: base64 of float32 [K, D], little-endian, of a linear classifier; see `label_sets.trained`.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -57,6 +61,8 @@ class LabelSetFields(BaseModel):
     temperature: Number | None = None
     threshold: Number | None = None
     example_weight: Number = 0.5
+    weights: str | None = None
+    biases: Annotated[list[Number], FailFast()] = []
 
 
 class Definition(LabelSetFields):
@@ -95,9 +101,14 @@ class Definition(LabelSetFields):
         own = [each.prompts or self.templates for each in self.labels]
         return own + [self.templates] * len(self.background)
 
+    def fits(self, fingerprint: str) -> bool:
+        """Whether it can be served with this model: weights are of one fingerprint, prompts and examples of any."""
+        return self.weights is None or self.expect_fingerprint == fingerprint
+
     def to_bytes(self) -> bytes:
         """JSON; equal definitions give equal bytes."""
-        return orjson.dumps(self.model_dump(exclude={"expect_fingerprint"}), option=orjson.OPT_SORT_KEYS)
+        left_out = _OF_WEIGHTS if self.weights is None else None
+        return orjson.dumps(self.model_dump(exclude=left_out), option=orjson.OPT_SORT_KEYS)
 
     @classmethod
     def from_bytes(cls, stored: bytes) -> Definition:

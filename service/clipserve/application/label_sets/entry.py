@@ -140,8 +140,9 @@ class LabelSet:
         return self.ready or is_built_for or has_failed
 
     async def serve(self, digest: str, definition: Definition, weights: Weights | None) -> None:
-        """Serve this definition from now on, if `weights` has all its embeddings."""
-        if weights and len(weights.texts) == len(definition.names):
+        """Serve this definition from now on, if `weights` has all its embeddings, or if its own fit."""
+        complete = weights is not None and len(weights.texts) == len(definition.names)
+        if complete if definition.weights is None else definition.fits(self.fingerprint):
             self.served = await asyncio.to_thread(
                 served_set, self.name, digest, definition, weights, self.model
             )

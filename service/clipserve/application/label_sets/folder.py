@@ -22,6 +22,7 @@ from clipserve.application.label_sets.entry import LabelSet
 from clipserve.application.label_sets.request import LabelSetLimits, put_request
 from clipserve.application.limits import RequestLimits
 from clipserve.application.models import Models
+from clipserve.application.requests import Choice
 from clipserve.errors import ClipError, InvalidInput, UndecodableImage
 from clipserve.telemetry.log import logger
 
@@ -80,7 +81,9 @@ class Folder:
         text = self._bytes(file.name).decode()
         fields: dict[str, Any] = tomllib.loads(text) if file.suffix == ".toml" else json.loads(text)
         request = put_request(file.stem, LabelSetFields.model_validate(fields), self._image)
-        model = models.find(request)
+        # One that was trained for another fingerprint is not to vanish: it fails, and says why.
+        own = request if request.fields.weights is None else Choice(model=request.model)
+        model = models.find(own)
         wanted = request.resolved(model.manifest, self.limits, self.own_limits)
         return LabelSet(file.stem, model, wanted.digest, wanted.definition, images=wanted.images)
 

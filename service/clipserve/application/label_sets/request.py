@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from clipserve.application.encoder import ImageInput
 from clipserve.application.label_sets.definition import Definition, LabelFields, LabelSetFields, digest_of
+from clipserve.application.label_sets.trained import check_trained
 from clipserve.application.limits import (
     MAX_TEMPERATURE,
     MIN_TEMPERATURE,
@@ -63,6 +64,7 @@ class PutRequest(Choice):
         check_range("threshold", fields.threshold, -1.0, 1.0)
         check_range("example_weight", fields.example_weight, 0.0, 1.0)
         _check_each(given, limits)
+        check_trained(fields, given, manifest)
         at_most("example images", sum(map(len, self.examples)), own.max_label_set_examples)
         images: dict[str, bytes] = {}
         labels = [
@@ -74,8 +76,10 @@ class PutRequest(Choice):
             )
             for index, (each, files) in enumerate(zip(given, self.examples, strict=True))
         ]
-        by_template = [each.label for each in labels if not each.prompts]
-        templates = expanded_templates(fields.templates, [*by_template, *fields.background], manifest, limits)
+        templates: Sequence[str] = ()
+        if fields.weights is None:
+            by_template = [each.label for each in labels if not each.prompts] + fields.background
+            templates = expanded_templates(fields.templates, by_template, manifest, limits)
         resolved = {"labels": labels, "templates": [*templates], "model": manifest.name}
         definition = Definition.model_construct(**dict(fields) | resolved)
         at_most("prompts (labels x templates)", definition.prompt_count(), own.max_label_set_prompts)

@@ -8,6 +8,7 @@ import numpy as np
 
 from clipserve.application.label_sets.definition import Definition, version_of
 from clipserve.application.label_sets.records import Weights
+from clipserve.application.label_sets.trained import no_cosines, trained_classifier
 from clipserve.application.ranking import Ranking
 from clipserve.application.requests import ScoreOptions
 from clipserve.application.served_model import ServedModel
@@ -38,8 +39,13 @@ class ServedSet:
     thresholds: FloatArray | None
 
     def ranking(self, asked: ScoreOptions) -> Ranking:
-        """The ranking of a request. Its options take precedence over those of the set."""
+        """The ranking of a request. Its options take precedence over those of the set.
+
+        Raises InvalidInput: the set has trained weights, and the request asks for cosines.
+        """
         own = self.definition
+        if own.weights is not None and asked.scoring == "cosine":
+            raise no_cosines(self.name)
         return Ranking(
             asked.scoring or own.scoring,
             asked.temperature or own.temperature or 1.0,
@@ -51,18 +57,23 @@ class ServedSet:
 
 
 def served_set(
-    name: str, digest: str, definition: Definition, weights: Weights, model: ServedModel
+    name: str, digest: str, definition: Definition, weights: Weights | None, model: ServedModel
 ) -> ServedSet:
-    """Make the served set of a definition. `weights`: the embeddings of all its names."""
-    examples, classifier = _joined(definition, weights)
-    loo = leave_one_out(weights.texts, examples, classifier, definition.example_weight)
-    truncated = (each for each, was in zip(definition.names, weights.truncated, strict=True) if was)
+    """Make the served set of a definition. `weights`: the embeddings of all its names; None: it has its own."""
+    loo, truncated = None, list[str]()
+    if weights is None:
+        classifier = trained_classifier(definition)
+    else:
+        examples, joined = _joined(definition, weights)
+        classifier = ZeroShotClassifier(definition.names, joined, model.manifest.scoring)
+        loo = leave_one_out(weights.texts, examples, joined, definition.example_weight)
+        truncated = [each for each, was in zip(definition.names, weights.truncated, strict=True) if was]
     return ServedSet(
         name,
         digest,
         version_of(digest, model.fingerprint),
         definition,
-        ZeroShotClassifier(definition.names, classifier, model.manifest.scoring),
+        classifier,
         tuple(truncated),
         loo,
         _ids(definition),

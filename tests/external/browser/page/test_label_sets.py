@@ -119,6 +119,26 @@ def test_what_is_exported_is_the_same_set_as_files(sets: LabelSets, url: str, tm
     assert process.stop()[0] == 0
 
 
+def test_trained_weights_are_tried_and_not_lost(sets: LabelSets, url: str) -> None:
+    model = httpx.get(f"{url}/v1/models").json()["data"][0]
+    weights = base64.b64encode(bytes(4 * 2 * model["embed_dim"])).decode()
+    fields = {"labels": ["cat", "rocket"], "weights": weights, "biases": [0, 9]}
+    fields["expect_fingerprint"] = model["fingerprint"]
+    httpx.put(f"{url}/label-sets/trained", json=fields).raise_for_status()
+    sets.page.reload()
+    sets.choose("trained")
+    expect(sets.about).to_contain_text("Its weights were trained")
+    expect(sets.label("cat").get_by_label("Label", exact=True)).to_be_disabled()
+    for button in ("Save", "Export"):
+        expect(sets.panel.locator("form").get_by_role("button", name=button)).to_have_count(0)
+    sets.attempt(coffee=COFFEE)
+    assert sets.tried()["coffee.jpg"].startswith("rocket, ")
+    answering(sets.page, accept=True)
+    sets.panel.get_by_role("button", name="Delete").click()
+    expect(sets.page.locator("#set-name")).to_have_value("")
+    expect(sets.panel.get_by_role("button", name="Export")).to_be_visible()
+
+
 def test_examples_from_elsewhere_are_not_lost_unasked(sets: LabelSets, url: str) -> None:
     httpx.put(f"{url}/label-sets/kinds", json=KINDS, timeout=30).raise_for_status()
     sets.open()

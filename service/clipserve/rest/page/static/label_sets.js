@@ -20,9 +20,11 @@ export function start(panel, shared) {
   const fields = setForm(at, { onChange: edited, announce });
   const trying = tryBox(at, {
     api, announce,
-    labels: () => (set?.read_only ? [] : fields.rows().map((row) => row.name())),
+    labels: () => (unchangeable() ? [] : fields.rows().map((row) => row.name())),
     onWrong: (picture, label) => fields.rows().find((row) => row.name() === label)?.add(picture.blob),
   });
+  // What the form has no field for would be lost: all of the weights.
+  const unchangeable = () => (set?.read_only && "It comes from a file, which alone can change it.") || (set?.weights && "Its weights were trained: a file or PUT changes them.");
   const path = (which) => `label-sets/${encodeURIComponent(which)}`;
 
   const still = (is) => (at("fields").inert = at("tried").inert = is); // a change made now would be lost
@@ -61,9 +63,10 @@ export function start(panel, shared) {
     without.checked = false;
     name.value = set?.name ?? "";
     name.readOnly = Boolean(set);
-    at("fields").disabled = at("save").hidden = Boolean(set?.read_only);
+    at("fields").disabled = at("save").hidden = Boolean(unchangeable());
+    at("export").hidden = Boolean(set?.weights);
     at("delete").hidden = !set || set.read_only;
-    const more = set?.read_only ? "It comes from a file, which alone can change it." : (set?.error ?? "");
+    const more = [unchangeable(), set?.error].filter(Boolean).join(" ");
     at("about").textContent = set ? `Version ${set.version}, ${set.state}, of the model ${set.model}. ${more}` : HINT;
     edited();
     unsaved = false;
