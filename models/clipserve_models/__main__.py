@@ -15,7 +15,7 @@ from clipserve.clip.artifact import ArtifactError, read_manifest
 from clipserve_models.cache import Artifact, in_cache
 from clipserve_models.catalog import RANDOM, base_of, read_catalog, resolve
 from clipserve_models.errors import ModelsError, not_installed
-from clipserve_models.evaluation.command import card, evaluate
+from clipserve_models.evaluation.command import card, evaluate, probe
 
 if TYPE_CHECKING:
     from clipserve_models.plans import PlansRecord
@@ -99,6 +99,7 @@ def verify(folder: Artifact) -> None:
 
 
 app.command()(evaluate)
+app.command()(probe)
 app.command()(card)
 
 

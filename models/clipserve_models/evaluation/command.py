@@ -1,8 +1,9 @@
-"""`clipserve models evaluate`, and `card`, which prints what it has found."""
+"""`clipserve models evaluate`, `probe`, and `card`, which prints what the first has found."""
 
 from __future__ import annotations
 
 import logging
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,6 +19,33 @@ if TYPE_CHECKING:
     from clipserve_models.evaluation.agreement import Original
 
 
+Classes = Annotated[
+    str | None,
+    typer.Option(
+        help="A file with lines of index, key and label, or of labels; or the name of a data set "
+        "(`cifar10`). Default: the classes of the data."
+    ),
+]
+Template = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="A template, a file of them, or the name of a template set; default: the model's own; repeatable."
+    ),
+]
+PresetName = Annotated[
+    str | None,
+    typer.Option(
+        help="A data set with a published figure (`cifar10`): chooses its classes and templates, and compares."
+    ),
+]
+Restart = Annotated[bool, typer.Option("--restart", help="Forget the answers in --out.")]
+Url = Annotated[str, typer.Option(envvar="CLIPSERVE_URL", help="A running service.")]
+InProcess = Annotated[
+    bool, typer.Option("--in-process", help="The model of --model in this process, without a service.")
+]
+_HERE = "http://127.0.0.1:8080"
+
+
 def evaluate(
     data: Annotated[
         Path,
@@ -26,28 +54,12 @@ def evaluate(
             exists=True,
         ),
     ],
-    classes: Annotated[
-        str | None,
-        typer.Option(
-            help="A file with lines of index, key and label, or of labels; or the name of a data set "
-            "(`cifar10`). Default: the classes of the data."
-        ),
-    ] = None,
-    template: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="A template, a file of them, or the name of a template set; default: the model's own; repeatable."
-        ),
-    ] = None,
+    classes: Classes = None,
+    template: Template = None,
     label_set: Annotated[
         str | None, typer.Option(help="A label set of the service, with these labels.")
     ] = None,
-    preset: Annotated[
-        str | None,
-        typer.Option(
-            help="A data set with a published figure (`cifar10`): chooses its classes and templates, and compares."
-        ),
-    ] = None,
+    preset: PresetName = None,
     reference: Annotated[
         Path | None,
         typer.Option(
@@ -65,13 +77,9 @@ def evaluate(
         Path | None,
         typer.Option(help="A folder for report.md, report.json and the answers, so that it can go on."),
     ] = None,
-    restart: Annotated[bool, typer.Option("--restart", help="Forget the answers in --out.")] = False,
-    url: Annotated[str, typer.Option(envvar="CLIPSERVE_URL", help="A running service.")] = (
-        "http://127.0.0.1:8080"
-    ),
-    in_process: Annotated[
-        bool, typer.Option("--in-process", help="The model of --model in this process, without a service.")
-    ] = False,
+    restart: Restart = False,
+    url: Url = _HERE,
+    in_process: InProcess = False,
     key: Key = None,
     model: Model = None,
     in_flight: InFlight = IN_FLIGHT,
@@ -80,7 +88,7 @@ def evaluate(
 
     Prints the report. With --out the same command goes on where an earlier one was interrupted.
     """
-    from clipserve_models.evaluation.measuring import JOURNAL, VECTORS, Plan
+    from clipserve_models.evaluation.measuring import Plan
     from clipserve_models.evaluation.measuring import evaluate as measure
     from clipserve_models.evaluation.presets import preset_of
 
@@ -90,8 +98,7 @@ def evaluate(
     original = _original(reference, weights) if reference else None
     plan = Plan(data, classes, tuple(template or ()), label_set, chosen, out, original)
     if restart and out:
-        for answers in (JOURNAL, VECTORS):
-            (out / answers).unlink(missing_ok=True)
+        _forget(out)
 
     async def evaluated() -> int:
         async with open_clip(None if in_process else url, key, model, in_flight, exact=True) as clip:
@@ -100,9 +107,110 @@ def evaluate(
             say(line)
         return 0
 
-    run(
-        evaluated(),
-        f"interrupted. The answers so far are in {out}: the same command goes on." if out else "interrupted.",
+    run(evaluated(), _interrupted(out))
+
+
+def probe(
+    data: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Labelled images to learn from, as of `evaluate`; of several files all.", exists=True
+        ),
+    ],
+    test: Annotated[
+        Path | None, typer.Option(help="Labelled images to test on. Default: a part of DATA.", exists=True)
+    ] = None,
+    test_share: Annotated[
+        float, typer.Option(help="Without --test: the part of each class's images.", min=0.01, max=0.9)
+    ] = 0.2,
+    classes: Classes = None,
+    template: Template = None,
+    preset: PresetName = None,
+    shots: Annotated[
+        str | None,
+        typer.Option(help="Learn of so few images of each class too: 1,2,4,8,16.", metavar="NUMBERS"),
+    ] = None,
+    repetitions: Annotated[int, typer.Option(help="Of each of --shots, by other images.", min=1)] = 3,
+    seed: Annotated[int, typer.Option(help="Of all that is drawn.", min=0)] = 0,
+    set_file: Annotated[
+        Path | None,
+        typer.Option("--set", help="A .json for the label set that /classify can serve.", dir_okay=False),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="A folder for report.md, report.json, curve.svg and the answers, so that it can go on."
+        ),
+    ] = None,
+    restart: Restart = False,
+    url: Url = _HERE,
+    in_process: InProcess = False,
+    key: Key = None,
+    model: Model = None,
+    in_flight: InFlight = IN_FLIGHT,
+) -> None:
+    """Learn a linear classifier on a model's vectors of labelled images, and measure it beside zero-shot.
+
+    Needs scikit-learn. Prints the report. With --out the same command goes on where an earlier one was interrupted.
+    """
+    from clipserve_models.evaluation.presets import preset_of
+    from clipserve_models.evaluation.probing import ProbePlan, gather, learn, write_set
+
+    plan = ProbePlan(
+        data[0],
+        classes,
+        tuple(template or ()),
+        preset=preset_of(preset) if preset else None,
+        out=out,
+        more=tuple(data[1:]),
+        test=test,
+        test_share=test_share,
+        shots=_numbers(shots),
+        repetitions=repetitions,
+        seed=seed,
+    )
+    if restart and out:
+        _forget(out)
+
+    async def probed() -> int:
+        async with open_clip(None if in_process else url, key, model, in_flight, exact=True) as clip:
+            found = await gather(clip, plan)
+        for end in (signal.SIGINT, signal.SIGTERM):  # from here on nothing is awaited that these could cancel
+            signal.signal(end, signal.default_int_handler)
+        report, learned = learn(found, plan)
+        if out:
+            report.write(out)
+        if set_file:
+            write_set(set_file, found, learned)
+        for line in report.as_markdown().splitlines():
+            say(line)
+        return 0
+
+    run(probed(), _interrupted(out))
+
+
+def _numbers(text: str | None) -> tuple[int, ...]:
+    try:
+        numbers = tuple(map(int, text.split(","))) if text else ()
+    except ValueError:
+        numbers = (0,)
+    if any(number < 1 for number in numbers):
+        raise typer.BadParameter(
+            f"--shots {text}: give numbers from 1 with commas between them, as 1,2,4,8,16."
+        )
+    return numbers
+
+
+def _forget(out: Path) -> None:
+    from clipserve_models.evaluation.measuring import JOURNAL, VECTORS
+
+    for answers in (JOURNAL, VECTORS):
+        (out / answers).unlink(missing_ok=True)
+
+
+def _interrupted(out: Path | None) -> str:
+    return (
+        f"interrupted. The answers so far are in {out}: the same command goes on." if out else "interrupted."
     )
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import accumulate, chain
 from pathlib import Path
+from typing import TypeVar
 
 from clipserve.application.requests import ClassifyRequest
 from clipserve.client.methods import AsyncMethods
@@ -54,6 +55,9 @@ class Plan:
     reference: Original | None = None
 
 
+P = TypeVar("P", bound=Plan)
+
+
 async def evaluate(clip: AsyncMethods, plan: Plan) -> Report:
     """Ask about each item, and count.
 
@@ -70,19 +74,15 @@ async def evaluate(clip: AsyncMethods, plan: Plan) -> Report:
     if plan.reference and plan.reference.embed_dim != served.embed_dim:
         raise ModelsError(f"{served.fingerprint} has vectors of another length than {plan.reference.about}.")
     if plan.preset:
-        plan = _by_preset(plan, plan.preset)
+        plan = by_preset(plan, plan.preset)
     given = read_classes(plan.classes) if plan.classes else None
     images = partial(read_items, plan.data, given.keys if given else ())
-    # What is right, without what is asked: the images are read again, a few at a time.
-    items = [replace(item, image=b"") for item in images()]
-    if not items:
-        of = f" with a class of {plan.classes}" if plan.classes else ""
-        raise ModelsError(f"{plan.data} holds no image{of}.")
+    items = truths_of(images(), plan.data, plan.classes)
     if plan.out:
         plan.out.mkdir(parents=True, exist_ok=True)
     if any(item.classes for item in items):
         classes = given or classes_in(plan.data, (name for item in items for name in item.classes))
-        report = await _classify(clip, plan, items, classes, images)
+        report = await classify(clip, plan, items, classes, images)
     else:
         report = await _retrieve(clip, plan, items, images)
     if plan.out:
@@ -90,14 +90,27 @@ async def evaluate(clip: AsyncMethods, plan: Plan) -> Report:
     return report
 
 
-def _by_preset(plan: Plan, preset: Preset) -> Plan:
+def by_preset(plan: P, preset: Preset) -> P:
+    """The plan, with the preset's classes and templates where it has none."""
     templates = (preset.templates,) if preset.templates and not plan.label_set else ()
     return replace(plan, classes=plan.classes or preset.names, templates=plan.templates or templates)
 
 
-async def _classify(
+def truths_of(items: Iterable[Item], data: Path, classes: object = None) -> list[Item]:
+    """What is right, without what is asked: the images are read again, a few at a time.
+
+    Raises:
+        ModelsError: there is no item. `data`, `classes`: what it says was given.
+    """
+    if found := [replace(item, image=b"") for item in items]:
+        return found
+    raise ModelsError(f"{data} holds no image{f' with a class of {classes}' if classes else ''}.")
+
+
+async def classify(
     clip: AsyncMethods, plan: Plan, items: Sequence[Item], classes: Classes, images: Images
 ) -> Report:
+    """Ask for the labels of each item. `images`: the same items, with what is asked. Raises as `evaluate`."""
     served, asker = await clip.served_by(), Asker(clip)
     right = [classes.of(item) for item in items]
     places = {label: place for place, label in enumerate(classes.labels)}
@@ -124,7 +137,7 @@ async def _classify(
         # All templates are in what both choose by; of the vectors of prompts, those of one tell enough.
         texts = [fill(filled[0], label) for label in classes.labels]
         both = Asked(items, right, classes.labels, texts, served.fingerprint)
-        vectors = await _vectors(clip, plan, VECTORS, both.items, images, texts)
+        vectors = await vectors_of(clip, plan, VECTORS, both.items, images, texts)
         first = rows[:, :-1].argmax(axis=1)
         figures["reference"] = await _beside(plan.reference, both, vectors, first, images, filled)
     told = compared(plan.preset, served.model, figures, classes.names, templates) if plan.preset else None
@@ -134,7 +147,7 @@ async def _classify(
 async def _retrieve(clip: AsyncMethods, plan: Plan, items: Sequence[Item], images: Images) -> Report:
     served, counts = await clip.served_by(), [len(item.captions) for item in items]
     captions = [caption for item in items for caption in item.captions]
-    vectors = await _vectors(clip, plan, JOURNAL, items, images, captions)
+    vectors = await vectors_of(clip, plan, JOURNAL, items, images, captions)
     figures = of_captions(vectors, counts)
     if plan.reference:
         ends = list(accumulate(counts))
@@ -146,7 +159,7 @@ async def _retrieve(clip: AsyncMethods, plan: Plan, items: Sequence[Item], image
     return Report(served.model, served.fingerprint, plan.data.name, {}, figures, told)
 
 
-async def _vectors(
+async def vectors_of(
     clip: AsyncMethods, plan: Plan, kept_in: str, items: Sequence[Item], images: Images, texts: Sequence[str]
 ) -> Floats:
     """Of N images, then of M texts: float32 [N + M, D]."""

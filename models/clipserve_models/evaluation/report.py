@@ -12,7 +12,7 @@ from clipserve_models.evaluation.figures import Figures
 from clipserve_models.evaluation.presets import verdict
 
 # Figures that are shares, as people read them.
-_SHARES = {
+SHARES = {
     "top1": "right label first (top-1)",
     "top5": "right label among the first five (top-5)",
     "mean_per_class": "top-1, mean over the classes",
@@ -73,14 +73,14 @@ def _lines(report: Report) -> Iterator[str]:
     if "captions" in figures:
         yield f"{figures['images']:,} images with {figures['captions']:,} captions.\n"
     else:
-        yield f"{figures['images']:,} images, {figures['classes']:,} classes, {_asked(report.asked)}.\n"
+        yield f"{figures['images']:,} images, {figures['classes']:,} classes, {asked_of(report.asked)}.\n"
     if report.expected:
         yield from (f"{sentence}\n" for sentence in verdict(report.expected))
     if "captions" in figures:
-        recalls = [(name, *map(_percent, figures[key].values())) for key, name in _RECALLS.items()]
+        recalls = [(name, *map(percent, figures[key].values())) for key, name in _RECALLS.items()]
         yield from table(("recall", "at 1", "at 5", "at 10"), *recalls)
     else:
-        shares = [(name, _percent(figures[key])) for key, name in _SHARES.items() if key in figures]
+        shares = [(name, percent(figures[key])) for key, name in SHARES.items() if key in figures]
         yield from table(("figure", ""), *shares, *_calibration(figures.get("calibration")))
     for key, (title, head) in _LISTS.items():
         if figures.get(key):
@@ -97,9 +97,9 @@ def _beside(told: Figures) -> Iterator[str]:
     yield from table(
         ("figure", ""),
         ("items", f"{told['items']:,}"),
-        ("top-1 of the service", _percent(told["top1"]["service"])),
-        ("top-1 of open_clip", _percent(told["top1"]["open_clip"])),
-        ("both have the same first", _percent(told["agreement"])),
+        ("top-1 of the service", percent(told["top1"]["service"])),
+        ("top-1 of open_clip", percent(told["top1"]["open_clip"])),
+        ("both have the same first", percent(told["agreement"])),
         ("cosine of an image's two vectors, lowest", f"{images['lowest']:.6f}"),
         ("cosine of an image's two vectors, mean", f"{images['mean']:.6f}"),
         (f"cosine of a text's two vectors, lowest: {texts['text']}", f"{texts['lowest']:.6f}"),
@@ -117,7 +117,8 @@ def _beside(told: Figures) -> Iterator[str]:
         yield from table(head, *(each.values() for each in told["items_that_differ"]))
 
 
-def _asked(asked: dict[str, Any]) -> str:
+def asked_of(asked: dict[str, Any]) -> str:
+    """`Report.asked`, for people."""
     if asked.get("label_set"):
         return f"label set {asked['label_set']}"
     templates = ", ".join(f"`{each}`" for each in asked.get("templates", ()))
@@ -126,11 +127,12 @@ def _asked(asked: dict[str, Any]) -> str:
 
 def _calibration(told: Figures | None) -> Iterator[tuple[str, str]]:
     if told:
-        yield "mean score of the first label", _percent(told["mean_score"])
-        yield "calibration error (ECE, 15 bins)", _percent(told["error"])
+        yield "mean score of the first label", percent(told["mean_score"])
+        yield "calibration error (ECE, 15 bins)", percent(told["error"])
         best = f"the same with temperature {told['best_temperature']:g}, the best for these images"
-        yield best, _percent(told["error_at_best_temperature"])
+        yield best, percent(told["error_at_best_temperature"])
 
 
-def _percent(share: float) -> str:
+def percent(share: float) -> str:
+    """0.5 -> 50.00%."""
     return f"{share:.2%}"

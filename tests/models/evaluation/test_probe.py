@@ -1,0 +1,234 @@
+"""Linear probes: beside scikit-learn alone on the same vectors, and what a service makes of the label set."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import httpx
+import numpy as np
+import pytest
+import skimage.data
+from PIL import Image
+from sklearn.linear_model import LogisticRegression
+
+import clipserve
+from clipserve.demo import FOLDER as DEMO
+from clipserve_models.errors import ModelsError
+from clipserve_models.evaluation.logistic import Part, fitted, of_few, shares, swept
+from clipserve_models.evaluation.measuring import VECTORS
+from tests.models.asking import ask
+from tests.models.evaluation.asking import evaluated
+from tests.process import Process
+
+PHOTOS = ("astronaut", "cat", "coffee", "rocket")
+CUTS = 10  # of each photograph
+FEW = ("--shots", "1,2", "--repetitions", 2)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folders `train` and `test`, with squares of four photographs, of which some are hard to tell apart."""
+    root, rng = tmp_path_factory.mktemp("photos"), np.random.default_rng(0)
+    for name in PHOTOS:
+        photo = Image.fromarray(getattr(skimage.data, name)())
+        for number in range(CUTS):
+            folder = root / ("test" if number < 4 else "train") / name
+            folder.mkdir(parents=True, exist_ok=True)
+            side = int(rng.integers(24, 90))
+            x, y = (int(rng.integers(0, whole - side)) for whole in photo.size)
+            photo.crop((x, y, x + side, y + side)).resize((48, 48)).save(folder / f"{number}.png")
+    return root
+
+
+Told = tuple[dict[str, Any], Path, str]  # report.json, the folder, and what was printed
+
+
+@pytest.fixture(scope="module")
+def told(photos: Path, demo_process: Process, tmp_path_factory: pytest.TempPathFactory) -> Told:
+    out = tmp_path_factory.mktemp("out")
+    words = ["--test", photos / "test", "--url", demo_process.url, *FEW]
+    return probed(out, photos / "train", *words)
+
+
+def probed(out: Path, *words: object) -> Told:
+    asked = ask("probe", *map(str, words), "--out", str(out), "--set", str(out / "probe.json"))
+    assert asked.returncode == 0, asked.stderr
+    return json.loads((out / "report.json").read_text()), out, asked.stdout
+
+
+@pytest.fixture(scope="module")
+def vectors(photos: Path, demo_process: Process) -> dict[str, tuple[Any, Any]]:
+    """Of each part float64 vectors and classes, by the Python API."""
+    found = {}
+    with clipserve.Client(demo_process.url) as clip:
+        for part in ("train", "test"):
+            files = sorted((photos / part).rglob("*.png"))
+            found[part] = (
+                clip.embed_images(files).vectors.astype(float),
+                np.array([f.parent.name for f in files]),
+            )
+    return found
+
+
+@pytest.fixture(scope="module")
+def alone(told: Told, vectors: dict[str, tuple[Any, Any]]) -> LogisticRegression:
+    """scikit-learn with the C that was reported, on vectors of its own asking."""
+    return LogisticRegression(C=told[0]["c"], max_iter=1_000).fit(*vectors["train"])
+
+
+def test_scikit_learn_alone_is_right_as_often(
+    told: Told, alone: LogisticRegression, vectors: dict[str, tuple[Any, Any]]
+) -> None:
+    report, out, printed = told
+    assert report["probe"]["top1"] == round(alone.score(*vectors["test"]), 6)
+    assert (report["training_images"], report["probe"]["images"], report["test"]) == (24, 16, "test")
+    assert report["zero_shot"]["figures"]["top1"] != report["probe"]["top1"]
+    assert printed == (out / "report.md").read_text()
+
+
+def test_beside_it_stands_what_evaluate_says(told: Told, photos: Path, demo_process: Process) -> None:
+    assert told[0]["zero_shot"]["figures"] == evaluated(demo_process.url, photos / "test").figures
+
+
+def test_the_served_label_set_gives_the_probabilities_of_scikit_learn(
+    told: Told,
+    alone: LogisticRegression,
+    vectors: dict[str, tuple[Any, Any]],
+    photos: Path,
+    demo_process: Process,
+) -> None:
+    fields = json.loads((told[1] / "probe.json").read_text())
+    answer = httpx.put(f"{demo_process.url}/label-sets/probe", json=fields)
+    assert answer.json()["state"] == "ready", answer.text
+    expected = alone.predict_proba(vectors["test"][0])
+    with clipserve.Client(demo_process.url) as client:
+        served = client.classify(sorted((photos / "test").rglob("*.png")), label_set="probe")
+    for own, ranked in zip(expected, served.labels, strict=True):
+        scores = {each.label: each.score for each in ranked}
+        assert scores == pytest.approx(dict(zip(alone.classes_, own, strict=True)), abs=1e-5)
+    by_set = evaluated(demo_process.url, photos / "test", label_set="probe").figures
+    assert by_set["top1"] == told[0]["probe"]["top1"]
+    other = httpx.put(
+        f"{demo_process.url}/label-sets/other", json=fields | {"expect_fingerprint": "demo@fp32-0"}
+    )
+    assert (other.status_code, other.json()["code"]) == (409, "wrong_fingerprint")
+
+
+def test_the_curve_has_a_point_for_each_number_of_shots_and_one_for_all(told: Told) -> None:
+    report, out, printed = told
+    assert [(each["images"], len(each["top1"])) for each in report["shots"]] == [(1, 2), (2, 2)]
+    picture = ElementTree.fromstring((out / "curve.svg").read_text())
+    words = [each.text for each in picture.iter("{http://www.w3.org/2000/svg}text")]
+    assert {"1", "2", "all", f"- - zero-shot {report['zero_shot']['figures']['top1']:.1%}"} <= set(words)
+    assert len([*picture.iter("{http://www.w3.org/2000/svg}circle")]) == 3
+    assert "## Of few images of each class, 2 times" in printed
+
+
+def test_the_same_command_goes_on_where_it_was_killed_and_says_the_same(
+    told: Told, photos: Path, demo_process: Process
+) -> None:
+    report, out, printed = told
+    words = ["--test", photos / "test", "--url", demo_process.url, *FEW]
+    whole = (out / VECTORS).read_bytes()
+    (out / VECTORS).write_bytes(whole[: len(whole) // 2])
+    assert probed(out, photos / "train", *words) == (report, out, printed)
+    assert len((out / VECTORS).read_bytes()) == len(whole)
+
+
+def test_without_a_test_part_one_is_drawn_by_the_seed(
+    photos: Path, demo_process: Process, tmp_path: Path
+) -> None:
+    words = ["--url", demo_process.url, "--test-share", 0.25, "--seed", 7]
+    report, _, printed = probed(tmp_path, photos / "train", *words)
+    assert (report["test"], report["training_images"], report["probe"]["images"]) == (None, 16, 8)
+    assert "8 to test on, set apart with seed 7" in printed
+
+
+def points(count: int, classes: int, seed: int = 0) -> Part:
+    """Vectors of unit length around `classes` directions."""
+    rng = np.random.default_rng(seed)
+    truths = np.arange(count) % classes
+    found = np.eye(8)[truths] + rng.normal(0, 0.6, (count, 8))
+    return Part((found / np.linalg.norm(found, axis=1, keepdims=True)).astype(np.float32), truths)
+
+
+@pytest.mark.parametrize("classes", [2, 5])
+def test_logits_are_those_of_scikit_learn_for_two_classes_too(classes: int) -> None:
+    training, test = points(60, classes), points(40, classes, 1)
+    own, model = fitted(training, 10.0), LogisticRegression(C=10.0, max_iter=1_000)
+    model.fit(training.vectors.astype(float), training.truths)
+    rows = own.rows(test.vectors, classes)
+    assert (own.said(test.vectors) == model.predict(test.vectors.astype(float))).all()
+    shares_of_all = np.exp(rows[:, :-1] - rows[:, :-1].max(axis=1, keepdims=True))
+    shares_of_all /= shares_of_all.sum(axis=1, keepdims=True)
+    expected = model.predict_proba(test.vectors.astype(float))
+    assert shares_of_all == pytest.approx(expected, abs=1e-6)
+    assert rows[:, -1] == pytest.approx(expected.max(axis=1), abs=1e-6)
+
+
+def test_a_class_that_was_not_learned_is_never_said() -> None:
+    training = points(60, 3)
+    own = fitted(training.of(np.flatnonzero(training.truths != 1)), 1.0)
+    rows = own.rows(training.vectors, 3)
+    assert np.isneginf(rows[:, 1]).all()
+    assert set(own.said(training.vectors)) == {0, 2}
+
+
+def test_the_sweep_tries_seven_values_and_then_closes_in_on_the_best() -> None:
+    training, validation = points(60, 5), points(400, 5, 1)
+    tried = swept(training, validation)
+    exponents = {round(8 * np.log10(each.c)) for each in tried}
+    assert {-48, -32, -16, 0, 16, 32, 48} <= exponents
+    best, *others = tried
+    at = round(8 * np.log10(best.c))
+    assert {at - 1, at + 1} <= exponents
+    assert len(tried) <= 7 + 2 * 4
+    for each in others:
+        assert (each.top1, -each.loss) <= (best.top1, -best.loss)
+        again = fitted(training, each.c).said(validation.vectors)
+        assert each.top1 == (again == validation.truths).mean()
+
+
+def test_each_class_gives_its_share() -> None:
+    truths = np.array([0] * 10 + [1] * 5 + [2])
+    rest, taken = shares(truths, 0.2, np.random.default_rng(0))
+    assert sorted([*rest, *taken]) == [*range(16)]
+    assert np.bincount(truths[taken], minlength=3).tolist() == [2, 1, 0]
+    again, other = (shares(truths, 0.2, np.random.default_rng(seed))[1] for seed in (0, 1))
+    assert taken.tolist() == again.tolist() != other.tolist()
+
+
+def test_more_images_help_and_too_many_are_refused() -> None:
+    training, test = points(100, 5), points(300, 5, 1)
+    few, many = (
+        np.mean([of_few(training, test, shots, np.random.default_rng(seed)) for seed in range(3)])
+        for shots in (1, 16)
+    )
+    assert 0.2 < few < many
+    with pytest.raises(ModelsError, match="no class has more than 20 images"):
+        of_few(training, test, 20, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        (["--shots", "1;2"], 2, "--shots 1;2: give numbers from 1 with commas"),
+        (["--shots", "0,1"], 2, "--shots 0,1"),
+        (["--test-share", "0.01"], 1, "no image to test on"),
+        (["--classes", "nowhere"], 1, "nowhere is neither a file of classes"),
+    ],
+)
+def test_what_cannot_be_learned_is_said(photos: Path, words: list[str], status: int, said: str) -> None:
+    told = ask("probe", str(photos / "train"), "--in-process", "--model", str(DEMO), *words)
+    assert told.returncode == status
+    assert said in " ".join(told.stderr.split())
+
+
+def test_images_of_several_classes_are_refused(tmp_path: Path, photos: Path) -> None:
+    photo = next((photos / "train/cat").iterdir())
+    (tmp_path / "set.csv").write_text(f"path,label\n{photo},cat\n{photo},dog\n")
+    told = ask("probe", str(tmp_path / "set.csv"), "--in-process", "--model", str(DEMO))
+    assert (told.returncode, "has 2 classes" in told.stderr) == (1, True)
