@@ -12,6 +12,7 @@ import re
 import ssl
 import time
 from collections.abc import Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -132,7 +133,9 @@ async def exchange(client: httpx2.AsyncClient, method: str, path: str, **content
     """
     where = shown(str(client.base_url))
     try:
-        async with client.stream(method, path, **content) as response:
+        request = client.build_request(method, path, **content)
+        request.read()  # the parts of a form together: each would be written by itself, five for each label
+        async with aclosing(await client.send(request, stream=True)) as response:
             body = await _body(response, where)
         return Answer(where, response.status_code, response.headers, body)
     except httpx2.TimeoutException as error:

@@ -108,7 +108,7 @@ def test_the_served_label_set_gives_the_probabilities_of_scikit_learn(
         served = client.classify(sorted((photos / "test").rglob("*.png")), label_set="probe")
     for own, ranked in zip(expected, served.labels, strict=True):
         scores = {each.label: each.score for each in ranked}
-        assert scores == pytest.approx(dict(zip(alone.classes_, own, strict=True)), abs=1e-5)
+        assert scores == pytest.approx(dict(zip(alone.classes_, own, strict=True)), abs=1e-6)
     by_set = evaluated(demo_process.url, photos / "test", label_set="probe").figures
     assert by_set["top1"] == told[0]["probe"]["top1"]
     other = httpx.put(
