@@ -21,13 +21,10 @@ except ModuleNotFoundError:
     raise ModelsError("scikit-learn is not installed: pip install 'clipserve-models[probe]'.") from None
 
 MAX_ITERATIONS = 1_000
-_STEPS, _FIRST = (
-    96,
-    16,
-)  # of C from 1e-6 to 1e6, eight a decade; two decades apart at first, so 1e-6, 1e-4 ... 1e6
-_MOST_TO_CHOOSE_BY = (
-    4  # images of a class for the choice of C beside a few shots, as in CoOp (Zhou et al. 2022)
-)
+# Steps of C from 1e-6 to 1e6, eight a decade; two decades apart at first, so 1e-6, 1e-4 ... 1e6.
+_STEPS, _FIRST = 96, 16
+# Images of a class for the choice of C beside a few shots, as in CoOp (Zhou et al. 2022).
+_MOST_TO_CHOOSE_BY = 4
 
 Doubles = npt.NDArray[np.float64]
 
