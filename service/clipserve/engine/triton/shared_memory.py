@@ -81,8 +81,8 @@ class SharedMemory:
 
     @property
     def size(self) -> int:
-        """Bytes of all regions; 0: calls carry their pixels as bytes."""
-        return sum(region.size for region in self._regions)
+        """Bytes of all regions; 0: calls carry their pixels as bytes. Read in another thread: hence the copy."""
+        return sum(region.size for region in list(self._regions))
 
     async def lend(self, pixels: Pixels, most_rows: int) -> Region | None:
         """A region that holds the pixels, until it is given back; None: there is none, or it is not possible here.
