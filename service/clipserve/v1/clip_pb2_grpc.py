@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class ClipStub:
-    """Images and texts in one space, by a CLIP model. A message and what it may hold is limited; messages are not
+    """A CLIP model, which embeds images and texts in one space. Sizes and counts of messages are limited; messages are not
     compressed.
     """
 
@@ -99,91 +99,91 @@ class ClipStub:
 
 
 class ClipServicer:
-    """Images and texts in one space, by a CLIP model. A message and what it may hold is limited; messages are not
+    """A CLIP model, which embeds images and texts in one space. Sizes and counts of messages are limited; messages are not
     compressed.
     """
 
     def Classify(self, request, context):
-        """Which of these labels fits each image?
+        """Classifies each image by labels or label sets.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Embed(self, request, context):
-        """Vectors of unit length, of images and texts, in one space.
+        """Embeds images and texts: vectors of unit length, in one space.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def EmbedStream(self, request_iterator, context):
-        """Vectors of any number of images and texts, one in a message, answered in their order. It gives way to calls that
-        somebody waits for. A client that reads no answers stops the reading of its items.
+        """Embeds any number of images and texts, one in a message, and answers in their order. Other calls take precedence.
+        While a client reads no answers, its items are not read.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Similarity(self, request, context):
-        """How alike are these images and texts, each beside each of those?
+        """Compares each image and text with each of `to_images` and `to_texts`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Tokenize(self, request, context):
-        """The tokens that texts become, and whether they would be cut.
+        """Returns the tokens of texts, and whether the texts would be cut.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListModels(self, request, context):
-        """The models served, and whether each is ready.
+        """Lists the served models, and whether each is ready.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListTemplateSets(self, request, context):
-        """The prompt templates that have a name, most of them published for a data set.
+        """Lists the named sets of prompt templates, most of them published for a data set.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetTemplateSet(self, request, context):
-        """One template set, with the class names of its data set.
+        """Returns one template set, with the class names of its data set.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListLabelSets(self, request, context):
-        """All label sets in short.
+        """Lists all label sets in short.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetLabelSet(self, request, context):
-        """One label set: its labels, how it scores, and how far its build is.
+        """Returns one label set: its labels, how it scores, the progress of its build.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def PutLabelSet(self, request, context):
-        """Make a label set, or replace it. The former version is served until the new one is built. With keys, it needs one
-        for `manage`.
+        """Creates or replaces a label set. The previous version is served until the new one is built. With keys, it needs
+        one with the scope `manage`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteLabelSet(self, request, context):
-        """Forget a label set, its examples and its embeddings. With keys, it needs one for `manage`.
+        """Deletes a label set, its examples and its embeddings. With keys, it needs one with the scope `manage`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -261,7 +261,7 @@ def add_ClipServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class Clip:
-    """Images and texts in one space, by a CLIP model. A message and what it may hold is limited; messages are not
+    """A CLIP model, which embeds images and texts in one space. Sizes and counts of messages are limited; messages are not
     compressed.
     """
 
