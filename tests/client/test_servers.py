@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -143,11 +144,13 @@ def test_it_gives_up_where_it_is_refused_again_and_again(kind: str) -> None:
 
 def test_where_nothing_answers_it_is_said_soon(kind: str) -> None:
     began = time.monotonic()
-    with (
-        client_of(kind, f"http://127.0.0.1:{free_port()}") as client,
-        pytest.raises(Unreachable, match="Connection refused"),
-    ):
-        client.embed_texts(["a"])
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # it does not listen, and no other program can
+        with (
+            client_of(kind, f"http://127.0.0.1:{taken.getsockname()[1]}") as client,
+            pytest.raises(Unreachable, match="Connection refused"),
+        ):
+            client.embed_texts(["a"])
     assert time.monotonic() - began < 20
 
 
