@@ -60,9 +60,8 @@ class LabelSetMethods:
         return rendering.as_bytes(clip_pb2.DeleteLabelSetResponse())
 
     async def _rendered(self, kind: Any, state: LabelSet) -> bytes:
-        short = (
-            state.prompts <= _SHORT_PROMPTS and state.definition.weights is None
-        )  # of these a digest is made
+        # Of weights, which may be megabytes, a digest is computed.
+        short = state.prompts <= _SHORT_PROMPTS and state.definition.weights is None
         return await self._side.call(rendering.label_set, kind, state, short=short)
 
 

@@ -61,10 +61,7 @@ class Builds:
         return build.built is None and build.until > time.time()
 
     async def take(self, label_set: LabelSet) -> None:
-        """Serve a label set that is built; otherwise build it, and serve the previous definition meanwhile.
-
-        One with trained weights needs no build: it is served at once, or never by this model.
-        """
+        """Serve a set that is built or has trained weights; else build it, and serve the previous one meanwhile."""
         definition, build, weights = label_set.definition, None, None
         if definition.weights is None:
             build, weights = await self._stored(label_set)
