@@ -10,31 +10,38 @@ import sys
 import tempfile
 import time
 import urllib.request
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-_FIRST_PORT, _LAST_PORT, _RANGES = 10_000, 32_000, 8
-_given: set[int] = set()
+_FIRST_PORT, _LAST_PORT = 10_000, 32_000
+_claims: deque[socket.socket] = deque()
+_CLAIMS = 100
 _chance = random.SystemRandom()  # independent of tests' seeds
 
 
 def free_port() -> int:
     """A random free TCP port outside of Linux's ephemeral range.
 
-    An ephemeral port may become the port of a connection a moment later. No port is returned twice, and parallel
-    test processes have separate ranges, because a server takes a second until it listens.
+    An ephemeral port may become the port of a connection a moment later. A server takes a second until it listens:
+    until 100 ports later no process on this machine is given the same port, because this one holds a name for it.
     """
-    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % _RANGES
-    width = (_LAST_PORT - _FIRST_PORT) // _RANGES
     while True:
-        port = _FIRST_PORT + worker * width + _chance.randrange(width)
-        with socket.socket() as listener, suppress(OSError):
-            listener.bind(("127.0.0.1", port))
-            if port not in _given:
-                _given.add(port)
-                return port
+        port = _chance.randrange(_FIRST_PORT, _LAST_PORT)
+        claim = socket.socket(socket.AF_UNIX)
+        try:
+            claim.bind(f"\0clipserve-port-{port}")  # a name without a file, which ends with the process
+            with socket.socket() as listener:
+                listener.bind(("127.0.0.1", port))
+        except OSError:
+            claim.close()
+            continue
+        _claims.append(claim)
+        if len(_claims) > _CLAIMS:
+            _claims.popleft().close()
+        return port
 
 
 @dataclass(frozen=True)

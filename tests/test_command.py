@@ -18,7 +18,8 @@ from clipserve.settings.table import as_markdown
 from loadtests.process import free_port
 
 COMMAND = Path(sys.executable).parent / "clipserve"
-ENVIRONMENT = {"PATH": os.environ["PATH"], "COLUMNS": "200"}
+PORTS = ("CLIPSERVE_PORT", "CLIPSERVE_GRPC_PORT", "CLIPSERVE_OPERATIONS_PORT")
+ENVIRONMENT = {"PATH": os.environ["PATH"], "COLUMNS": "200", **dict.fromkeys(PORTS, "0")}
 
 
 @pytest.fixture
@@ -72,7 +73,7 @@ def test_without_an_engine_it_says_what_to_install(elsewhere: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-P", "-c", program],
         cwd=elsewhere,
-        env=ENVIRONMENT | {"CLIPSERVE_PORT": "0", "CLIPSERVE_OPERATIONS_PORT": "0"},
+        env=ENVIRONMENT,
         capture_output=True,
         text=True,
         timeout=60,

@@ -55,7 +55,7 @@ async def test_the_time_of_a_request_is_counted_in_seconds(toy: Path) -> None:
             )
 
         await eventually(lambda: seconds() > 0)
-        assert 0.05 <= seconds() < 5
+        assert 0.045 <= seconds() < 5  # a timer may be early by a tick
 
 
 async def test_each_request_is_one_line_of_the_log_and_a_probe_is_none(

@@ -109,7 +109,7 @@ async def test_a_long_reading_makes_room_when_another_waits_and_not_before() -> 
 
 
 async def test_a_reading_that_has_just_begun_keeps_its_place_for_the_time_it_has() -> None:
-    reads = Reads(ReadLimits(1, LONG, crowded_seconds=0.3))
+    reads = Reads(ReadLimits(1, LONG, crowded_seconds=30))
     slow, other = Sender(), Sender()
     first = reading(reads, slow)
     await begun(slow)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import subprocess
 
 import pytest
@@ -135,22 +136,24 @@ async def test_of_two_that_change_at_once_neither_undoes_the_other(another: Open
 
 async def test_a_reader_never_sees_half_of_a_change(another: OpenStore) -> None:
     writer, reader = another(), another()
+    read: set[bytes] = set()
 
     async def write() -> None:
-        for i in range(100):
+        for i in itertools.count():
+            if len(read) > 10:
+                return
             await writer.put({("sets", name): b"%d" % i for name in ("a", "b", "c")})
             await asyncio.sleep(0)
 
-    writing = asyncio.ensure_future(write())
-    reads = 0
-    while not writing.done():
-        found = await reader.get("sets", ["a", "b", "c"])
-        assert len(set(found.values())) <= 1
-        assert len(found) in (0, 3)
-        reads += 1
-        await asyncio.sleep(0)
-    await writing
-    assert reads > 10
+    async with asyncio.timeout(60):
+        writing = asyncio.ensure_future(write())
+        while not writing.done():
+            found = await reader.get("sets", ["a", "b", "c"])
+            assert len(set(found.values())) <= 1
+            assert len(found) in (0, 3)
+            read.update(found.values())
+            await asyncio.sleep(0)
+        await writing
 
 
 async def status_of(process: subprocess.Popen[str]) -> int:

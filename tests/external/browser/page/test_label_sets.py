@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import time
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,15 @@ def shown(url: str, name: str) -> dict[str, Any]:
     answer.raise_for_status()
     body: dict[str, Any] = answer.json()
     return body
+
+
+def once_built(url: str, name: str) -> dict[str, Any]:
+    """What the service says of a set when it can be used."""
+    until = time.monotonic() + 60
+    while (said := shown(url, name))["state"] != "ready":
+        assert time.monotonic() < until, said
+        time.sleep(0.05)
+    return said
 
 
 def with_pets(sets: LabelSets) -> None:
@@ -103,7 +113,7 @@ def test_what_is_exported_is_the_same_set_as_files(sets: LabelSets, url: str, tm
     version = shown(url, "pets")["version"]
     process = Process(label_sets_folder=str(tmp_path), backend="onnx", **PATIENT)
     process.wait_ready()
-    read = shown(process.url, "pets")
+    read = once_built(process.url, "pets")
     assert (read["version"], read["read_only"]) == (version, True)
 
     there = LabelSets(sets.visit, process.url).open()
@@ -125,6 +135,7 @@ def test_trained_weights_are_tried_and_not_lost(sets: LabelSets, url: str) -> No
     fields = {"labels": ["cat", "rocket"], "weights": weights, "biases": [0, 9]}
     fields["expect_fingerprint"] = model["fingerprint"]
     httpx.put(f"{url}/label-sets/trained", json=fields).raise_for_status()
+    once_built(url, "trained")
     sets.page.reload()
     sets.choose("trained")
     expect(sets.about).to_contain_text("Its weights were trained")
