@@ -29,10 +29,15 @@ _numbers = itertools.count()
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """What is external runs where it is asked for: what it needs is not everywhere."""
-    if collection_path != Path(__file__).with_name("external"):
-        return None
-    return not any("external" in argument for argument in config.args)
+    """What is external runs where it is asked for: what it needs is not everywhere.
+
+    And `make test-slow` reads only files with a slow test, because each of its processes would import all others.
+    """
+    if collection_path == Path(__file__).with_name("external"):
+        return not any("external" in argument for argument in config.args)
+    if config.option.markexpr.startswith("slow") and collection_path.match("test_*.py"):
+        return "mark.slow" not in collection_path.read_text() or None
+    return None
 
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:

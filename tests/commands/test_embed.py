@@ -72,13 +72,13 @@ def test_what_is_called_wrongly_is_said_before_a_model_is_loaded(tmp_path: Path)
 
 @pytest.mark.slow
 def test_a_run_that_was_interrupted_and_killed_makes_the_file_of_one_in_one_go(tmp_path: Path) -> None:
-    folder = photos(tmp_path / "photos", 500, bad=30)  # a second of work after each signal
+    folder = photos(tmp_path / "photos", 300, bad=30)  # half a second of work after each signal
     assert run_here("embed", folder, "--out", tmp_path / "whole.npz")[0] == 1
     parts = tmp_path / "parts.npz"
-    status, errors = interrupt(parts, 40_000, signal.SIGINT, folder)
+    status, errors = interrupt(parts, 24_000, signal.SIGINT, folder)
     assert (status, "the same command goes on" in errors) == (130, True), errors
-    assert interrupt(parts, 250_000, signal.SIGKILL, folder)[0] == -signal.SIGKILL
-    assert interrupt(parts, 450_000, signal.SIGTERM, folder)[0] == 143
+    assert interrupt(parts, 110_000, signal.SIGKILL, folder)[0] == -signal.SIGKILL
+    assert interrupt(parts, 200_000, signal.SIGTERM, folder)[0] == 143
     assert not parts.exists()
     status, _, errors = run_here("embed", folder, "--out", parts)
     assert status == 1

@@ -9,7 +9,7 @@ from tests.process import Process
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("requests", [600, pytest.param(3_000, marks=pytest.mark.nightly)])
+@pytest.mark.parametrize("requests", [240, pytest.param(3_000, marks=pytest.mark.nightly)])
 async def test_an_item_among_neighbours_has_the_vector_that_it_has_alone(requests: int) -> None:
     process = Process(backend="onnx")
     process.wait_ready()

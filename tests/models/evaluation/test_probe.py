@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 import httpx
@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import skimage.data
 from PIL import Image
-from sklearn.linear_model import LogisticRegression
 
 import clipserve
 from clipserve.demo import FOLDER as DEMO
@@ -22,6 +21,9 @@ from clipserve_models.evaluation.measuring import VECTORS
 from tests.models.asking import ask
 from tests.models.evaluation.asking import evaluated
 from tests.process import Process
+
+if TYPE_CHECKING:  # the tests that use it import it: it takes seconds, in each process
+    from sklearn.linear_model import LogisticRegression
 
 PHOTOS = ("astronaut", "cat", "coffee", "rocket")
 CUTS = 10  # of each photograph
@@ -76,6 +78,8 @@ def vectors(photos: Path, demo_process: Process) -> dict[str, tuple[Any, Any]]:
 @pytest.fixture(scope="module")
 def alone(told: Told, vectors: dict[str, tuple[Any, Any]]) -> LogisticRegression:
     """scikit-learn with the C that was reported, on vectors of its own asking."""
+    from sklearn.linear_model import LogisticRegression
+
     return LogisticRegression(C=told[0]["c"], max_iter=1_000).fit(*vectors["train"])
 
 
@@ -157,6 +161,8 @@ def points(count: int, classes: int, seed: int = 0) -> Part:
 
 @pytest.mark.parametrize("classes", [2, 5])
 def test_logits_are_those_of_scikit_learn_for_two_classes_too(classes: int) -> None:
+    from sklearn.linear_model import LogisticRegression
+
     training, test = points(60, classes), points(40, classes, 1)
     own, model = fitted(training, 10.0), LogisticRegression(C=10.0, max_iter=1_000)
     model.fit(training.vectors.astype(float), training.truths)
