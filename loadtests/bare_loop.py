@@ -11,7 +11,7 @@ import json
 import os
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,7 +30,7 @@ class Arrangement:
     """`loops` threads, each with calls of `threads` threads on `batch` images."""
 
     engine: Literal["onnxruntime", "openvino"]
-    precision: Literal["fp32", "bf16"]
+    precision: str
     loops: int
     threads: int
     batch: int
@@ -39,24 +39,28 @@ class Arrangement:
         return f"bare loop, {self.engine} {self.precision}, {self.loops} x {self.threads}, batches of {self.batch}"
 
 
-def arrangements(cores: int) -> list[Arrangement]:
-    """The arrangements to try on this machine: one wide loop and narrow ones, for each engine and precision."""
-    found = [Arrangement("onnxruntime", "fp32", 1, cores, 1), Arrangement("onnxruntime", "fp32", cores, 1, 8)]
+def arrangements(precision: str, cores: int) -> list[Arrangement]:
+    """What to try for an artifact of this precision here: one wide loop and narrow ones, with each engine.
+
+    An fp32 artifact is computed in bf16 too, where the CPU can.
+    """
+    narrow = Arrangement("onnxruntime", precision, cores, 1, 8)
+    found = [replace(narrow, loops=1, threads=cores, batch=1), narrow]
     try:
         import openvino as ov
     except ImportError:
         return found
-    found.append(Arrangement("openvino", "fp32", cores, 1, 8))
-    if "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+    found.append(replace(narrow, engine="openvino"))
+    if precision == "fp32" and "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         found += [Arrangement("openvino", "bf16", cores, 1, 8), Arrangement("openvino", "bf16", 1, cores, 16)]
     return found
 
 
-def bare_loops(artifact: Path, image: bytes, *precisions: str) -> dict[str, Callable[[float], float]]:
+def bare_loops(artifact: Path, image: bytes) -> dict[str, Callable[[float], float]]:
     """Arrangement -> function of seconds that runs the loop for so long and returns images a second."""
-    size = json.loads((artifact / "model.json").read_text("utf-8"))["image"]["size"]
-    arranged = (each for each in arrangements(len(os.sched_getaffinity(0))) if each.precision in precisions)
-    return {str(each): _bare_loop(artifact, size, image, each) for each in arranged}
+    manifest = json.loads((artifact / "model.json").read_text("utf-8"))
+    arranged = arrangements(manifest.get("precision", "fp32"), len(os.sched_getaffinity(0)))
+    return {str(each): _bare_loop(artifact, manifest["image"]["size"], image, each) for each in arranged}
 
 
 def _bare_loop(artifact: Path, size: int, image: bytes, arranged: Arrangement) -> Callable[[float], float]:

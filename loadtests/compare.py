@@ -23,7 +23,7 @@ from loadtests.observe import Others
 from loadtests.peers import report
 from loadtests.peers.contestants import PEERS, Contestant, clipserve
 from loadtests.peers.environments import CannotPrepare
-from loadtests.peers.rounds import CONTESTS, Served, bare, measure
+from loadtests.peers.rounds import CONTESTS, Served, TakeTurn, bare, measure
 from loadtests.peers.server import NotRunning, PeerServer
 from loadtests.process import free_port
 from loadtests.report import tell
@@ -66,8 +66,10 @@ def compare(
             except NotRunning as error:
                 skipped[entry.name] = str(error)
                 tell(f"{entry.name} is skipped: {error}")
-        loops = bare_loops(artifact, photos[640, 480], "fp32", "bf16") if limit else {}
-        participants = {name: bare(loop) for name, loop in loops.items()}
+        participants: dict[str, TakeTurn] = {}
+        for folder in _artifacts(entries) if limit else ():
+            loops = bare_loops(folder, photos[640, 480])
+            participants |= {name: bare(loop) for name, loop in loops.items()}
         participants |= {each.contestant.name: each.turn for each in served}
         others = Others()
         results = measure(participants, contests, rounds, seconds, tell)
@@ -100,6 +102,12 @@ def _entries(
             skipped[name] = str(error)
             tell(f"{name} is skipped: {error}")
     return entries, skipped
+
+
+def _artifacts(entries: list[Contestant]) -> list[Path]:
+    """What clipserve serves, each artifact once."""
+    folders = (entry.environment.get("CLIPSERVE_MODELS") for entry in entries)
+    return [Path(folder) for folder in dict.fromkeys(folders) if folder]
 
 
 @contextmanager

@@ -44,8 +44,9 @@ def limit(
             f"/embed, {clients} clients": served(embed(image)),
             f"/classify, 10 warm labels, {clients} clients": served(classify(image, labels)),
         }
-        precision = "bf16" if "@bf16" in ask(server.url, embed(image))["fingerprint"] else "fp32"
-        turns |= {name: bare(loop) for name, loop in bare_loops(artifact, image, precision).items()}
+        precision = ask(server.url, embed(image))["fingerprint"].rpartition("@")[2].partition("-")[0]
+        loops = {name: loop for name, loop in bare_loops(artifact, image).items() if f" {precision}," in name}
+        turns |= {name: bare(loop) for name, loop in loops.items()}
         cpu = f"{platform.processor() or platform.machine()}, {len(os.sched_getaffinity(0))} cores"
         typer.echo(f"{cpu}; JPEG {width} x {height}, {len(image):,} bytes; {rounds} rounds of {seconds:g} s")
         _report(turns, rounds, seconds)

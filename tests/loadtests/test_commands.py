@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from clipserve.demo import FOLDER as DEMO
 from loadtests.__main__ import cli
+from loadtests.bare_loop import arrangements
 from loadtests.bodies import photo
 from loadtests.edge import Replica, edge
 from loadtests.gateway import available, gateway
@@ -84,6 +85,11 @@ def test_the_service_is_measured_beside_the_bare_loops_of_its_precision(
     )
     assert {name for name, _ in loops} == {"onnxruntime fp32", "openvino fp32"}
     assert all(float(rate) > 0 for _, rate in loops)
+
+
+def test_a_variant_is_measured_beside_bare_loops_on_its_own_graphs() -> None:
+    found = {(each.engine, each.precision) for each in arrangements("int8", cores=2)}
+    assert found == {("onnxruntime", "int8"), ("openvino", "int8")}
 
 
 def test_without_haproxy_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
