@@ -11,6 +11,8 @@ from clipserve.engine.triton.address import Address, look_up, parse_address
     ("text", "address"),
     [
         ("triton:8001", Address("triton", 8001)),
+        ("triton:1", Address("triton", 1)),
+        ("triton:65535", Address("triton", 65_535)),
         ("triton.clipserve.svc.cluster.local:8001", Address("triton.clipserve.svc.cluster.local", 8001)),
         ("10.0.0.7:8001", Address("10.0.0.7", 8001)),
         ("[fd00::7]:8001", Address("fd00::7", 8001)),
