@@ -11,6 +11,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -18,12 +19,14 @@ from prometheus_client.samples import Sample
 
 from clipserve.clip.artifact import read_manifest
 from clipserve.demo import FOLDER as DEMO
-from clipserve_models.triton_options import DEFAULTS, RepositoryOptions, options_of
+from clipserve_models.triton_options import RepositoryOptions, options_of
 from clipserve_models.triton_repository import write_repository
 from loadtests.process import free_port
 
 ROOT = Path(__file__).parents[3]
 LOCAL = ROOT / "deploy" / "triton" / "local.sh"
+# A busy machine may compute 160 images in more than the default ten seconds.
+PATIENT: Any = {"backend": "python", "queue_timeout": 60}
 
 
 class Triton:
@@ -146,7 +149,7 @@ def triton_installed() -> None:
 def demo_triton(triton_installed: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Triton]:
     """One server for all tests; take `triton`, which is sure to be up."""
     folder = tmp_path_factory.mktemp("triton")
-    write_repository(DEMO, folder / "models", DEFAULTS["python"])
+    write_repository(DEMO, folder / "models", options_of(**PATIENT))
     server = Triton(folder / "models", folder / "log.txt")
     yield server
     server.kill()
@@ -156,7 +159,7 @@ def demo_triton(triton_installed: None, tmp_path_factory: pytest.TempPathFactory
 def demo_pair(triton_installed: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Triton]]:
     """Two servers for all tests that end one; an instance each, so that they start in half the time."""
     folder = tmp_path_factory.mktemp("pair")
-    write_repository(DEMO, folder / "models", options_of("python", instances=1))
+    write_repository(DEMO, folder / "models", options_of(**PATIENT, instances=1))
     servers = [Triton(folder / "models", folder / f"{name}.txt") for name in ("one", "two")]
     yield servers
     for server in servers:
@@ -192,7 +195,7 @@ def up(server: Triton) -> Triton:
 def altered_triton(triton_installed: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Triton]:
     """One whose repository states other things than ours would: three lengths of texts, and fp16."""
     folder = tmp_path_factory.mktemp("altered")
-    write_repository(DEMO, folder / "models", options_of("python", instances=1))
+    write_repository(DEMO, folder / "models", options_of(**PATIENT, instances=1))
     manifest = read_manifest(DEMO)
     changes = {
         manifest.fingerprint(): manifest.fingerprint(precision="fp16"),
