@@ -12,7 +12,8 @@ def not_installed(error: ImportError) -> ModelsError:
     else:
         reason = str(error).strip().partition("\n")[0]
     return ModelsError(
-        f"{reason}: pip install 'clipserve-models[export]', or in a checkout use `make model`."
+        f"{reason}: pip install 'clipserve-models[export]'. In a checkout `make model NAME=...` exports a model; "
+        "for other commands run `.venv-export/bin/python -m clipserve_models` in place of `clipserve models`."
     )
 
 

@@ -46,6 +46,8 @@ def test_export_without_torch_says_what_to_install(tmp_path: Path) -> None:
     result = run("export", "ViT-B-32", python_path=tmp_path)
     assert result.returncode == 1
     assert "is not installed: pip install 'clipserve-models[export]'" in result.stderr
+    assert "In a checkout `make model NAME=...` exports a model" in result.stderr
+    assert "run `.venv-export/bin/python -m clipserve_models`" in result.stderr
     assert "Traceback" not in result.stderr
 
 
