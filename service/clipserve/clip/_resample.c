@@ -1,9 +1,9 @@
-/* Pillow's resize of 8-bit pixels, bit for bit, and of its result no more than a crop keeps.
+/* Pillow's resize of 8-bit pixels, bit for bit. It computes only the part of the result that a crop keeps.
 
    The arithmetic is that of Pillow 13 (src/libImaging/Resample.c): weights of 22 fractional bits, two passes, each
-   rounded to 8 bits. Sums are taken modulo 2^32, in any order: those of an output's weights are 1.27 * 2^22 at most
-   without their signs, so that the whole sum, of 255 times as much, fits into 32 bits, and what overflows on the way
-   to it is of no account.
+   rounded to 8 bits. Sums are modulo 2^32, in any order. The absolute values of an output's weights sum to at most
+   1.27 * 2^22, and pixels are at most 255, so the final sum fits into 32 bits. Intermediate sums may overflow: modulo
+   2^32 that does not change the final sum.
 
    resize(schema, array, source, bands, size, box, bicubic, height_first) -> bytes; see _resample.pyi. */
 
@@ -29,9 +29,9 @@
 
 enum { PRECISION = 22, HALF = 1 << (PRECISION - 1), STEP = 4, MAX_SIDE = 65535 };
 
-static int avx2; /* whether this processor has it */
+static int avx2; /* whether this processor has AVX2 */
 
-/* What Arrow's C data interface fixes for ever: https://arrow.apache.org/docs/format/CDataInterface.html */
+/* The stable ABI of Arrow's C data interface: https://arrow.apache.org/docs/format/CDataInterface.html */
 typedef struct ArrowSchema {
     const char *format, *name, *metadata;
     int64_t flags, n_children;
@@ -48,9 +48,9 @@ typedef struct ArrowArray {
     void *private_data;
 } ArrowArray;
 
-/* How outputs are summed along one side. Output i is the sum of inputs[first[i] + j] * weights[i * most + j] for j below
-   count[i]. All of these inputs exist. Counts are multiples of STEP, with weights of 0, where the side is long enough:
-   `whole_steps`. `parts` has each two weights as four numbers of 16 bits: both low halves, then both high ones. */
+/* The weights of all outputs along one side. Output i is the sum of inputs[first[i] + j] * weights[i * most + j] for j
+   below count[i]. All of these inputs exist. `whole_steps`: the side is long enough that all counts are multiples of
+   STEP, padded with weights of 0. `parts` has two weights as four 16-bit numbers: both low halves, both high halves. */
 typedef struct {
     int outputs, most, whole_steps;
     int *first, *count;
@@ -85,7 +85,7 @@ static void free_taps(Taps *taps) {
     free(taps->parts);
 }
 
-/* The weights of output i, of which there are `count`, from the input `from` on; as precompute_coeffs of Pillow. */
+/* Computes the `count` weights of output i, from the input `from` on, as precompute_coeffs of Pillow does. */
 static void weigh(const Taps *taps, int i, int from, int count, double center, double scale, int is_bicubic) {
     int32_t *weights = taps->weights + (size_t)i * (size_t)taps->most + (from - taps->first[i]);
     double inverse = 1.0 / scale, sum = 0.0;
@@ -103,7 +103,7 @@ static void weigh(const Taps *taps, int i, int from, int count, double center, d
         }
 }
 
-/* For the outputs from `begin` to `end` of a side that goes from `in` to `out` pixels. False: no memory. */
+/* Makes the taps of outputs `begin` to `end` of a side that is resized from `in` to `out` pixels. False: no memory. */
 static int make_taps(Taps *taps, int in, int out, int begin, int end, int is_bicubic) {
     double scale = (double)in / out, filter_scale = scale < 1.0 ? 1.0 : scale;
     double support = (is_bicubic ? 2.0 : 1.0) * filter_scale;
@@ -123,15 +123,15 @@ static int make_taps(Taps *taps, int in, int out, int begin, int end, int is_bic
         int from = (int)(center - support + 0.5), to = (int)(center + support + 0.5);
         from = from < 0 ? 0 : from;
         to = to > in ? in : to;
-        to = to > from + most ? from + most : to; /* never: the ends are 2 * support apart, and each is rounded once */
-        /* Whole steps: more inputs, of weight 0, and begun earlier where the side would end before. */
+        to = to > from + most ? from + most : to; /* never so: the ends are 2 * support apart, each rounded once */
+        /* Whole steps: adds inputs of weight 0, and begins earlier where the side would end too soon. */
         int count = (to - from + STEP - 1) / STEP * STEP;
         count = count > in ? in : count;
         taps->count[i] = count;
         taps->first[i] = from > in - count ? in - count : from;
         weigh(taps, i, from, to - from, center, filter_scale, is_bicubic);
     }
-    /* Every window has the middle of its filter, so that no weight is above 1.13 * 2^22: a part fits into 16 bits. */
+    /* Every window contains the middle of its filter, so no weight is above 1.13 * 2^22: its parts fit into 16 bits. */
     for (size_t j = 0; j < all; j++) {
         int32_t low = (int16_t)(taps->weights[j] & 0xFFFF), high = (taps->weights[j] - low) / 65536;
         taps->parts[j / 2 * 4 + j % 2] = (int16_t)low;
@@ -140,7 +140,7 @@ static int make_taps(Taps *taps, int in, int out, int begin, int end, int is_bic
     return 1;
 }
 
-/* The inputs that any output needs begin with *begin, and are so many. From now on they count from there. */
+/* Returns how many inputs all outputs need together, beginning with *begin. Shifts `first` to count from there. */
 static int needed(Taps *taps, int *begin) {
     int end = 0;
     *begin = MAX_SIDE;
@@ -159,7 +159,7 @@ INLINE uint8_t rounded(uint32_t sum) {
     return (uint8_t)(value < 0 ? 0 : value > 255 ? 255 : value);
 }
 
-/* One row along its width, of pixels of `size` bytes. */
+/* Resizes one row of pixels of `size` bytes along its width. */
 INLINE void across_row(const uint8_t *in, const Taps *taps, int size, uint8_t *out) {
     for (int i = 0; i < taps->outputs; i++) {
         const int32_t *weights = taps->weights + (size_t)i * (size_t)taps->most;
@@ -173,7 +173,7 @@ INLINE void across_row(const uint8_t *in, const Taps *taps, int size, uint8_t *o
     }
 }
 
-/* Output i of so many bytes of a row, along the height. */
+/* Computes `bytes` bytes of output row i, along the height. */
 INLINE void down_row(Rows in, const Taps *taps, int i, int bytes, uint8_t *out) {
     const int32_t *weights = taps->weights + (size_t)i * (size_t)taps->most;
     for (int x = 0; x < bytes; x += 16) {
@@ -189,8 +189,8 @@ INLINE void down_row(Rows in, const Taps *taps, int i, int bytes, uint8_t *out) 
 }
 
 #ifdef WITH_AVX2
-/* A weight w is 65536 * high + low. vpmaddwd multiplies two pixels of 8 bits with two parts of 16 and adds the products,
-   which fit into 25 bits. */
+/* A weight is 65536 * high + low. vpmaddwd multiplies two 8-bit pixels by two 16-bit parts and adds the products; a sum
+   fits into 25 bits. */
 AVX2 INLINE __m256i pair_of(const int16_t *parts) {
     int32_t both;
     memcpy(&both, parts, sizeof both);
@@ -211,9 +211,9 @@ AVX2 INLINE __m256i two_rows(const uint8_t *upper, const uint8_t *lower) {
     return _mm256_inserti128_si256(_mm256_castsi128_si256(a), b, 1);
 }
 
-/* Four rows of pixels of 4 bytes; in[] and out[] may repeat one. Each step reads STEP pixels, 16 bytes, of each row. */
+/* Resizes four rows of 4-byte pixels; in[] and out[] may repeat a row. A step reads STEP pixels of each row. */
 AVX2 static void across_four_rows(const uint8_t *const in[4], const Taps *taps, uint8_t *const out[4]) {
-    /* Of pixels 0 and 1, or 2 and 3: both their first bands as numbers of 16 bits, then the others. */
+    /* For pixels 0 and 1, or 2 and 3: the first bands of both as 16-bit numbers, then the other bands. */
     const __m256i first_two = _mm256_broadcastsi128_si256(
         _mm_setr_epi8(0, -1, 4, -1, 1, -1, 5, -1, 2, -1, 6, -1, 3, -1, 7, -1));
     const __m256i last_two = _mm256_broadcastsi128_si256(
@@ -232,7 +232,7 @@ AVX2 static void across_four_rows(const uint8_t *const in[4], const Taps *taps, 
         }
         __m256i words = _mm256_packs_epi32(values(low[0], high[0]), values(low[1], high[1]));
         __m256i bytes = _mm256_packus_epi16(words, words);
-        for (int k = 0; k < 4; k++) { /* rows 0 and 2 are in the lower half */
+        for (int k = 0; k < 4; k++) { /* the lower half holds rows 0 and 2 */
             __m128i half = k % 2 ? _mm256_extracti128_si256(bytes, 1) : _mm256_castsi256_si128(bytes);
             int32_t pixel = k < 2 ? _mm_cvtsi128_si32(half) : _mm_extract_epi32(half, 1);
             memcpy(out[k] + 4 * i, &pixel, sizeof pixel);
@@ -246,7 +246,7 @@ AVX2 INLINE __m128i four_bytes(const uint8_t *bytes) {
     return _mm_cvtsi32_si128(all);
 }
 
-/* Four rows of pixels of one byte: each step multiplies STEP of them with their low and their high parts at once. */
+/* Resizes four rows of 1-byte pixels: a step multiplies STEP pixels by their low and their high parts at once. */
 AVX2 static void across_four_grey_rows(const uint8_t *const in[4], const Taps *taps, uint8_t *const out[4]) {
     const __m256i twice = _mm256_broadcastsi128_si256(
         _mm_setr_epi8(0, -1, 1, -1, 0, -1, 1, -1, 2, -1, 3, -1, 2, -1, 3, -1));
@@ -271,7 +271,7 @@ AVX2 static void across_four_grey_rows(const uint8_t *const in[4], const Taps *t
     }
 }
 
-/* Output i of the 16 columns that begin with byte `x`. */
+/* Computes output row i of the 16 columns that begin with byte `x`. */
 AVX2 INLINE void down_16(Rows in, const Taps *taps, int i, int x, uint8_t *out) {
     const int16_t *parts = taps->parts + 2 * (size_t)i * (size_t)taps->most;
     const uint8_t *pixels = in.pixels + (size_t)taps->first[i] * in.row + x;
@@ -296,7 +296,7 @@ AVX2 static void down_row_by_16(Rows in, const Taps *taps, int i, int bytes, uin
 }
 #endif
 
-/* All outputs of so many rows, along their width. */
+/* Resizes `rows` rows along their width. */
 static void across(Rows in, int rows, int size, const Taps *taps, uint8_t *out) {
     size_t row = (size_t)taps->outputs * (size_t)size;
     int y = 0;
@@ -304,7 +304,7 @@ static void across(Rows in, int rows, int size, const Taps *taps, uint8_t *out) 
     for (; avx2 && taps->whole_steps && y < rows; y += 4) {
         const uint8_t *from[4];
         uint8_t *to[4];
-        for (int k = 0; k < 4; k++) { /* the last row again, where there is no fourth */
+        for (int k = 0; k < 4; k++) { /* repeats the last row if fewer than four remain */
             size_t each = (size_t)(y + k < rows ? y + k : rows - 1);
             from[k] = in.pixels + each * in.row;
             to[k] = out + each * row;
@@ -319,7 +319,7 @@ static void across(Rows in, int rows, int size, const Taps *taps, uint8_t *out) 
             across_row(in.pixels + (size_t)y * in.row, taps, 1, out + (size_t)y * row);
 }
 
-/* All outputs of so many bytes of each row, along the height. */
+/* Resizes along the height; each row has `bytes` bytes. */
 static void down(Rows in, int bytes, const Taps *taps, uint8_t *out) {
     for (int i = 0; i < taps->outputs; i++, out += bytes)
 #ifdef WITH_AVX2
@@ -330,7 +330,7 @@ static void down(Rows in, int bytes, const Taps *taps, uint8_t *out) {
             down_row(in, taps, i, bytes, out);
 }
 
-/* Both passes over rows of `size` bytes a pixel. `out` has room for all outputs, of `size` bytes each. False: no memory. */
+/* Runs both passes. Pixels have `size` bytes, and `out` has room for the whole result. False: no memory. */
 static int both(Rows in, int size, Taps *wide, Taps *high, int height_first, uint8_t *out) {
     int begin, count = needed(height_first ? wide : high, &begin);
     int outputs = height_first ? high->outputs : wide->outputs;
@@ -349,7 +349,7 @@ static int both(Rows in, int size, Taps *wide, Taps *high, int height_first, uin
     return 1;
 }
 
-/* Of pixels of 4 bytes so many. Of two bands the second is the fourth byte, as Pillow keeps it. */
+/* Copies `count` 4-byte pixels without their unused bytes. Pillow stores the second of two bands in the fourth byte. */
 static void pack(const uint8_t *pixels, size_t count, int bands, uint8_t *out) {
     for (size_t i = 0; i < count; i++, pixels += 4, out += bands)
         if (bands == 3) {
@@ -360,7 +360,7 @@ static void pack(const uint8_t *pixels, size_t count, int bands, uint8_t *out) {
         }
 }
 
-/* The pixels of an image of so many, if they are bytes, one or four each. NULL: they are not, and an error is set. */
+/* Returns the `count` pixels of an image, of one or four bytes each. NULL: it has another form; an error is set. */
 static const uint8_t *pixels_of(PyObject *schema_capsule, PyObject *array_capsule, int64_t count, int *size) {
     const ArrowSchema *schema = PyCapsule_GetPointer(schema_capsule, "arrow_schema");
     const ArrowArray *array = schema ? PyCapsule_GetPointer(array_capsule, "arrow_array") : NULL;
@@ -404,7 +404,7 @@ static PyObject *resize(PyObject *module, PyObject *args) {
     uint8_t *bytes = (uint8_t *)PyBytes_AsString(result), *out = bytes;
     Taps wide = {0}, high = {0};
     int done;
-    Py_BEGIN_ALLOW_THREADS /* the capsules of the caller keep the pixels, and nobody else has `result` */
+    Py_BEGIN_ALLOW_THREADS /* the caller's capsules keep the pixels, and only this thread has `result` */
     if (size != bands)
         out = malloc(count * (size_t)size);
     done = out && make_taps(&wide, width, to_width, left, right, is_bicubic) &&
