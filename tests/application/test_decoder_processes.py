@@ -190,7 +190,7 @@ def test_an_image_whose_process_dies_is_an_error_and_the_next_is_served(start: C
         until(lambda: not group.processes._idle)
         time.sleep(0.05)  # it waits for the answer; were it earlier, it would be replaced first
         os.kill(group.pid, signal.SIGKILL)
-        with pytest.raises(UndecodableImage, match="the decoder ended at the image"):
+        with pytest.raises(UndecodableImage, match="the decoder ended at this image"):
             job.result(60)
     assert group.replaced("died") == 1
     group.decode()

@@ -41,7 +41,7 @@ def test_a_name_may_be_forbidden_to_be_exported(cache: Path, exporter: Exporter)
     with pytest.raises(ArtifactError) as refused:
         with_folders(Settings(models=(Path("ViT-B-32"),), export=False))
     assert str(refused.value) == (
-        f"ViT-B-32 is neither a folder nor a model in {cache}: CLIPSERVE_EXPORT=false forbids to export it here; "
+        f"ViT-B-32 is neither a folder nor a model in {cache}: CLIPSERVE_EXPORT=false forbids an export here; "
         "`clipserve models export ViT-B-32` does it"
     )
     assert exporter.runs == []

@@ -129,7 +129,7 @@ async def test_it_starts_on_the_one_server_that_fits_and_on_none_that_does_not(
     async with backend_on(two, urls=[one.url, two.url]) as backend:
         assert [await backend.server_of() for _ in range(4)] == [2] * 4
     two.state("fingerprint", "another")
-    with pytest.raises(BackendUnavailable, match="Make the repository anew"):
+    with pytest.raises(BackendUnavailable, match="Write the repository again"):
         async with backend_on(urls=[one.url, two.url]):
             pass
 

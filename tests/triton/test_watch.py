@@ -92,7 +92,7 @@ async def test_another_artifact_or_an_unknown_precision_is_refused(
     server: StandIn, backend: TritonBackend, key: str, value: str
 ) -> None:
     server.state(key, value)
-    with pytest.raises(BackendUnavailable, match="Make the repository anew"):
+    with pytest.raises(BackendUnavailable, match="Write the repository again"):
         await backend.start()
 
 

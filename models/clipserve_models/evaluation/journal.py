@@ -69,7 +69,7 @@ class Journal:
             before = json.loads(found)
             other = ", ".join(name for name in about if before.get(name) != about[name])
             raise ModelsError(
-                f"{path} has answers of another evaluation: {other} differ. Give another folder to --out, or begin "
-                "anew with --restart."
+                f"{path} has answers of another evaluation: {other} differ. Give another folder to --out, or start "
+                "over with --restart."
             )
         return len(head)

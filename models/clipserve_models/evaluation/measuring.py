@@ -29,7 +29,7 @@ from clipserve_models.evaluation.report import Report
 
 JOURNAL = "answers.bin"
 VECTORS = "vectors.bin"  # beside a reference
-Images = Callable[[], Iterator[Item]]  # read anew
+Images = Callable[[], Iterator[Item]]  # read from the beginning
 
 
 @dataclass(frozen=True)

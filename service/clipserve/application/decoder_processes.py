@@ -111,7 +111,7 @@ class DecoderProcesses:
         if late:
             return took_too_long(self._seconds)
         return UndecodableImage(
-            "the decoder ended at the image: it is broken, or larger than its header says."
+            "the decoder ended at this image: the image is broken, or larger than its header says."
         )
 
 

@@ -111,7 +111,7 @@ class Pace:
         if not self._behind:
             return BodyTooSlow(f"nothing arrived within {self._silence:g} s.", limit=self._silence)
         return BodyTooSlow(
-            f"the request is {self._most:g} s behind {self._rate:,g} bytes a second, the least rate at which it "
-            "must come while it is waited for. Send faster, or end it and begin another when there is more.",
+            f"the request is {self._most:g} s behind the minimum rate, {self._rate:,g} bytes a second, which holds "
+            "while the service waits for it. Send faster, or end it and begin another when there is more.",
             limit=self._rate,
         )

@@ -87,7 +87,7 @@ def check(
         if not cosine >= bound:  # also true of NaN
             raise ArtifactError(
                 f"self-test of {manifest.name}: the {tower} encoder is at cosine {cosine:.6f} to the vectors of "
-                f"its export, below {bound}. The engine computes something else."
+                f"its export, below {bound}. The engine computes other vectors."
             )
         lowest = min(lowest, cosine)
     return lowest

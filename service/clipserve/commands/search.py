@@ -82,7 +82,7 @@ async def _nearest(
     if said != wanted:
         raise OtherVectors(
             f"{file} has vectors of {said}, and the model makes those of {wanted}. A cosine between two "
-            "fingerprints means nothing. Use the model that made the file, or embed it anew."
+            "fingerprints means nothing. Use the model that made the file, or embed it again."
         )
     return nearest(file, await _asked(clip, sentence, image), top)
 

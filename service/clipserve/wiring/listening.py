@@ -59,7 +59,7 @@ def warn_if_open(settings: Settings) -> None:
             "open_to_all",
             host=settings.host,
             hint="whoever reaches this address may use it: set CLIPSERVE_KEYS_FILE (clipserve keys add NAME), or "
-            "put something in front that asks who is calling",
+            "put an authenticating proxy in front",
         )
 
 

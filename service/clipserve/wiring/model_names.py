@@ -103,7 +103,7 @@ def _export(folder: Path, lock: int) -> None:
     if status:
         how = f"by {signal.Signals(-status).name}" if status < 0 else f"with status {status}"
         raise ArtifactError(
-            f"{_absent(folder)}, and its export ended {how}: {' | '.join(last) or 'it said nothing'}"
+            f"{_absent(folder)}, and its export ended {how}: {' | '.join(last) or 'it printed nothing'}"
         )
     try:
         os.rename(temporary / name, folder)
@@ -187,7 +187,7 @@ def _remedy(name: str, settings: CacheSettings) -> str:
         base, _, precision = name.partition("@")
         return f"make it with `clipserve models variant {base} --precision {precision} --photos PHOTOS`"
     if not settings.export:
-        return f"CLIPSERVE_EXPORT=false forbids to export it here; `clipserve models export {name}` does it"
+        return f"CLIPSERVE_EXPORT=false forbids an export here; `clipserve models export {name}` does it"
     if not _can_export():
         return 'install what exports it: pip install "clipserve-models[export]"'
     return f"`clipserve models export {name}` makes it, as does a start of the service"

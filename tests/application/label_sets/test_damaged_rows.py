@@ -31,7 +31,7 @@ DAMAGED = {  # by the name of the set whose row it is
     "of-a-later-version": b'{"model": "toy", "labels": [{"label": "cat"}], "later": 1}',
     "numbers-for-words": b'{"digest": 1, "previous": 2, "size": "x", "total": "y", "built": "z"}',
 }
-SHOWN = "what is stored of it cannot be read: put it again, or delete it."
+SHOWN = "its stored data cannot be read: put it again, or delete it."
 
 
 def shown(site: Site) -> dict[str, tuple[str, str | None]]:

@@ -138,7 +138,7 @@ async def test_a_key_that_is_removed_ends_its_build_and_another_key_goes_on_with
             while (await running.client.get("/label-sets/pets", headers=sent)).json()["state"] != "failed":
                 await asyncio.sleep(0.05)
         shown = (await running.client.get("/label-sets/pets", headers=sent)).json()
-        assert "taken away" in shown["error"]
+        assert "was removed before its build was complete" in shown["error"]
         assert backend.texts == 0
         assert (await put(running, keys["other"]))["state"] == "ready"
 

@@ -67,10 +67,10 @@ async def test_after_a_start_with_another_model_it_fails_says_what_to_do_and_com
     state = other.sets.get("pets")
     assert (state.state, state.served_version) == ("failed", None)
     assert state.error == (
-        f"its weights were trained for {first.fingerprint}, and {other.fingerprint} is served: train them anew and "
-        "put the set again, or serve the former model."
+        f"its weights were trained for {first.fingerprint}, and {other.fingerprint} is served: train them again "
+        "and put the set again, or serve the former model."
     )
-    with pytest.raises(LabelSetFailed, match="train them anew"):
+    with pytest.raises(LabelSetFailed, match="train them again"):
         await classified(other, "pets")
     assert await scores(await open_site(another())) == before
     assert (await other.put(**trained(other.fingerprint))).state == "ready", "it can be replaced there"
@@ -126,7 +126,7 @@ async def test_weights_that_are_damaged_in_the_store_are_not_served(
     again = await open_site(another())
     assert (again.sets.get("pets").state, again.sets.get("pets").error) == (
         "failed",
-        "what is stored of it cannot be read: put it again, or delete it.",
+        "its stored data cannot be read: put it again, or delete it.",
     )
 
 
@@ -179,5 +179,5 @@ async def test_a_file_is_served_like_a_put_and_with_another_model_it_is_shown_as
     assert (await scores(site)) == pytest.approx(expected(await vector_at(site)), abs=1e-6)
     other = await open_site(None, "another choice", files=tmp_path)
     assert [each.state for each in other.sets.all()] == ["failed", "failed"]
-    with pytest.raises(ClipError, match="train them anew"):
+    with pytest.raises(ClipError, match="train them again"):
         await classified(other, "pets")

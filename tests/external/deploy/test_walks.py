@@ -16,7 +16,7 @@ from tests.docs.markdown import ROOT
 
 README = (K8S / "README.md").read_text()
 WITH_GPUS = (ROOT / "docs/kubernetes-gpu.md").read_text()
-_NOT_RUN = ("docker", "kind", "make", "clipserve", ".venv-export", "curl", "pod=")  # not its business
+_NOT_RUN = ("docker", "kind", "make", "clipserve", ".venv-export", "curl", "pod=")  # not run here
 
 
 # A part of a line that is left out, and the harm that it is there against.

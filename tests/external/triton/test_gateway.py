@@ -288,7 +288,7 @@ async def test_another_artifact_in_triton_is_refused(triton: Triton, tmp_path: P
     manifest["text"]["cleaning"] = "lower"
     del manifest["reference"]["token_ids"]  # those of the demo, which such an artifact would not have
     (other / "model.json").write_text(json.dumps(manifest))
-    with pytest.raises(BackendUnavailable, match="Make the repository anew"):
+    with pytest.raises(BackendUnavailable, match="Write the repository again"):
         async with gateway(triton, other):
             pass
 

@@ -27,7 +27,7 @@ from clipserve.telemetry.log import logger
 from clipserve.telemetry.metrics import Metrics
 from clipserve.telemetry.request import RequestContext, task_context
 
-CANNOT_BE_READ = "what is stored of it cannot be read: put it again, or delete it."
+CANNOT_BE_READ = "its stored data cannot be read: put it again, or delete it."
 
 _SMALL = 2_000  # prompts: a second or two
 _REPORT_SECONDS = 1.0

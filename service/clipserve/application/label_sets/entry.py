@@ -112,12 +112,12 @@ class LabelSet:
         odd = []
         if own.example_weight and 0 < with_examples < len(labels):
             odd.append(
-                f"{with_examples} of {len(labels)} labels have examples. An image is more alike to images "
-                "than to texts, so that these labels have higher scores: give examples to all, or to none."
+                f"{with_examples} of {len(labels)} labels have examples. An image is more similar to images "
+                "than to texts, so these labels have higher scores: give examples to all, or to none."
             )
         if own.example_weight and with_examples and own.background:
             odd.append(
-                "background labels have no examples, and so have lower scores beside labels with examples: use a "
+                "background labels have no examples, and so have lower scores than labels with examples: use a "
                 "threshold in place of them."
             )
         return tuple(odd)

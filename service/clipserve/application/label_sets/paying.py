@@ -42,7 +42,7 @@ class Account:
                 self.paid += 1
         except (Unauthenticated, PermissionDenied):
             raise LabelSetFailed(
-                "the key that has put it was taken away before all of it was built: put it again."
+                "the key that put it was removed before its build was complete: put it again."
             ) from None
 
     def spend(self, rows: int) -> None:

@@ -133,7 +133,7 @@ class Shelf:
         await self._store.aclose()
 
     async def _delete(self, unused: Callable[[], Awaitable[list[Key]]]) -> bool:
-        """Delete these rows, decided anew if anything has changed since they were. False: there are none."""
+        """Delete these rows, decided again if anything has changed since they were. False: there are none."""
         while True:
             revision = await self.revision()
             keys = await unused()

@@ -134,7 +134,7 @@ class SqliteStore:
 
     @contextmanager
     def _transaction(self, begin: str, schema: Sequence[str] = ()) -> Iterator[sqlite3.Connection]:
-        """Committed at the end, or rolled back: then the next call connects anew.
+        """Committed at the end, or rolled back: then the next call connects again.
 
         `schema` makes the tables if there are none. Raises FileNotFoundError: there is no file, or no tables.
         """
@@ -235,7 +235,7 @@ def _advice(error: Exception) -> str:
     if code in _SPOILT:
         return (
             "The file of label sets in CLIPSERVE_STATE_DIR is damaged or no such file: put a copy of it in its "
-            "place, or move it away and store the label sets anew."
+            "place, or move it away and put the label sets again."
         )
     return (
         "Label sets cannot be read or changed: CLIPSERVE_STATE_DIR must be a folder on a local disk with free "

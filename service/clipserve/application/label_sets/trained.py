@@ -53,7 +53,7 @@ def of_other_model(definition: Definition, fingerprint: str) -> LabelSetFailed:
     """The error of a set with weights beside a model of another fingerprint, that of the model given here."""
     return LabelSetFailed(
         f"its weights were trained for {definition.expect_fingerprint}, and {fingerprint} is served: train them "
-        "anew and put the set again, or serve the former model."
+        "again and put the set again, or serve the former model."
     )
 
 

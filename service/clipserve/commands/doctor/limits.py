@@ -84,7 +84,7 @@ def memory(context: Context) -> Iterator[Finding]:
     told = f"{whose} {_mb(have)}; the service takes about {_mb(start)} when it is ready, {_mb(most)} at most"
     if have < start:
         yield problem(
-            f"{told}: it would be ended at the start",
+            f"{told}: the kernel would end it at the start",
             "give it more memory, serve fewer models, or an int8 variant (docs/precision.md)",
         )
     elif have < most:

@@ -73,7 +73,7 @@ def keys(context: Context) -> Iterator[Finding]:
         try:
             known = read_keys(path)
         except KeyFileError as error:
-            yield problem(str(error), "correct that line, or make a file anew: `clipserve keys add NAME`")
+            yield problem(str(error), "correct that line, or make a new file: `clipserve keys add NAME`")
             return
         yield ok(f"{path}: {len(known)} keys")
         if not known:

@@ -75,7 +75,7 @@ class Journal:
             self._database.execute("INSERT INTO about VALUES (?, ?, ?, ?, ?, 0)", (_VERSION, *self._facts))
         version, *said, self._run = self._database.execute("SELECT * FROM about").fetchone()
         if version != _VERSION:
-            raise VectorFileError(f"{self._path} is of another version of clipserve. Begin anew: --restart.")
+            raise VectorFileError(f"{self._path} is of another version of clipserve. Start over: --restart.")
         _check(Facts(*said), self._facts, self._path)
         self._run += 1
         self._database.execute("UPDATE about SET run = ?", (self._run,))
@@ -175,7 +175,7 @@ def _check(said: Facts, wanted: Facts, path: Path) -> None:
         f"{path} has vectors of {said.fingerprint}, and the model makes those of {wanted.fingerprint}. Vectors of "
         "two fingerprints cannot be compared, so no file ever has both. Use the former model and settings "
         "(CLIPSERVE_BACKEND=auto may have chosen another engine: name one), choose another --out, or embed "
-        "everything anew with --restart."
+        "everything again with --restart."
     )
 
 
@@ -183,5 +183,5 @@ def _cannot_use(path: Path, error: sqlite3.Error) -> str:
     if getattr(error, "sqlite_errorname", "").startswith("SQLITE_BUSY"):
         return f"{path} is in use: another command writes the same file now."
     if getattr(error, "sqlite_errorname", "") in ("SQLITE_NOTADB", "SQLITE_CORRUPT"):
-        return f"{path} is not a journal, or is damaged. Begin anew: --restart."
+        return f"{path} is not a journal, or is damaged. Start over: --restart."
     return f"{path} cannot be written: {error}. The journal lies beside --out."

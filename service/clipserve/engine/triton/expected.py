@@ -94,7 +94,7 @@ class Expected:
         if image.precision != text.precision:
             raise BackendUnavailable(
                 f"Triton computes images in {image.precision} and texts in {text.precision}. "
-                "Make the repository anew from one artifact."
+                "Write the repository again from one artifact."
             )
         if self._precision not in (None, image.precision):
             raise BackendUnavailable(
@@ -132,7 +132,7 @@ class Expected:
                 f"Triton's model {name} is {served or 'of unknown origin'}"
                 + (f", computed in {stated}" if stated else "")
                 + f"; this gateway has {self._manifest.fingerprint()}. "
-                "Make the repository anew from the same artifact."
+                "Write the repository again from the same artifact."
             )
         lengths = self._lengths(name, config.parameters[TEXT_LENGTHS].string_value)
         return _Served(max(1, int(config.max_batch_size)), known[served], lengths)
@@ -147,7 +147,7 @@ class Expected:
         if lengths and longest not in lengths:
             raise BackendUnavailable(
                 f"Triton's model {model} states the text lengths {stated!r}; they must be numbers, {longest} among "
-                "them. Make the repository anew from the same artifact."
+                "them. Write the repository again from the same artifact."
             )
         return lengths
 
