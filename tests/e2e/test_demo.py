@@ -82,7 +82,7 @@ def test_evaluate_measures_a_running_service(demo: str, photos: dict[str, bytes]
     with pytest.raises(ModelsError, match="--template or --label-set"):
         evaluated(demo, tmp_path, classes, templates=("a {}",), label_set="strict")
     classes.write_text("0\tn1\tcat\n1\tn2\tcoffee\n2\tn3\trocket\n")
-    with pytest.raises(ModelsError, match="answers 'guitar', which is none of the 3 classes"):
+    with pytest.raises(ModelsError, match="answered 'guitar', which is none of the 3 classes"):
         evaluated(demo, tmp_path, classes, label_set="crossed")
 
 

@@ -1,1 +1,1 @@
-"""How right a served model is: labelled data in, a report out."""
+"""Measures the accuracy of a served model: labelled data in, a report out."""

@@ -1,4 +1,4 @@
-"""A service beside the original model on the same items: how often they agree, and what is odd if not."""
+"""Compares a service with the original model on the same items: how often they agree, and what differs."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Original(Protocol):
     Attributes:
         about: which weights of which model.
         embed_dim: D.
-        templates: what the service fills with a label where it is asked without any.
+        templates: those of the service, for requests without templates.
     """
 
     about: str
@@ -45,24 +45,24 @@ class Original(Protocol):
     templates: list[str]
 
     async def images(self, files: Iterable[tuple[str, bytes]]) -> Floats:
-        """[N, D], of each id and file. Raises ModelsError: one cannot be read."""
+        """The vectors of files, each with its id: [N, D]. Raises ModelsError: a file cannot be read."""
 
     async def texts(self, texts: Sequence[str]) -> Floats:
-        """[M, D]."""
+        """The vectors of texts, [M, D]."""
 
     async def labels(self, labels: Sequence[str], templates: Sequence[str]) -> Floats:
-        """[K, D]: of each label the mean over the templates."""
+        """The vectors of labels, [K, D]: each is the mean over the templates."""
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What both were asked.
+    """What the service and the original model were asked.
 
     Attributes:
         items: N.
-        right: of each item the places of its right labels, or of its captions.
-        labels: K labels or captions, one of which is first.
-        texts: M, whose vectors are compared.
+        right: for each item, the positions of its right labels or of its captions.
+        labels: K labels or captions, the first of which is chosen for each item.
+        texts: M texts, whose vectors are compared.
         fingerprint: of the service.
     """
 
@@ -75,7 +75,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Answers:
-    """`images`: [N, D]; `texts`: [M, D]; `first`: [N], the place of each image's first label."""
+    """`images`: [N, D]; `texts`: [M, D]; `first`: [N], the position of each image's first label."""
 
     images: Floats
     texts: Floats
@@ -83,7 +83,7 @@ class Answers:
 
 
 def first_of(images: Floats, labels: Floats) -> Numbers:
-    """The place of the nearest label, [N]; of equals the first. float32 [N, D] and [K, D]."""
+    """The position of the label nearest to each image, [N]; of equals the first. float32 [N, D] and [K, D]."""
     parts = (
         (images[start : start + _CHUNK] @ labels.T).argmax(axis=1) for start in range(0, len(images), _CHUNK)
     )
@@ -93,8 +93,8 @@ def first_of(images: Floats, labels: Floats) -> Numbers:
 def mcnemar(one_alone: int, other_alone: int) -> float:
     """The two-sided p-value of McNemar's exact test: that two classifiers are wrong equally often.
 
-    Of the items that one alone has right, and the other alone, each falls to either with probability 1/2: a
-    binomial test of the pairs of McNemar (1947, Psychometrika 12, p. 153), exact in place of its chi-square.
+    It counts the items that only one of them has right. Under the hypothesis each belongs to either with
+    probability 1/2: the test of McNemar (1947, Psychometrika 12, p. 153), binomial instead of his chi-square.
     """
     pairs, fewer = one_alone + other_alone, min(one_alone, other_alone)
     ways = total = 1  # to choose 0 of the pairs
@@ -109,7 +109,7 @@ def oddities(file: bytes) -> str:
     try:
         with Image.open(io.BytesIO(file)) as image:
             return ", ".join(_oddities(image)) or NOTHING_ODD
-    except Exception:  # Pillow raises nearly anything; who decodes it says what
+    except Exception:  # Pillow raises nearly any error; the decoder reports it
         return "not readable here"
 
 
@@ -129,7 +129,7 @@ def _oddities(image: Image.Image) -> Iterator[str]:
 
 
 def beside(asked: Asked, odd: Sequence[str], served: Answers, own: Answers, labels: Floats) -> Figures:
-    """The figures of both; shares are 0..1.
+    """The figures of the comparison; shares are 0..1.
 
     Args:
         odd: of each item, see `oddities`.

@@ -1,4 +1,4 @@
-"""Items to rows of numbers, by a CLIP: many at a time, in order, into the journal."""
+"""Asks a CLIP about many items at a time, and appends the answers to the journal in order, as rows of numbers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from clipserve_models.evaluation.journal import Journal
 from clipserve_models.evaluation.metrics import Floats
 
 T = TypeVar("T")
-_PROMPTS = 256  # of new labels that one request brings
+_PROMPTS = 256  # new prompts in one request
 
 
 async def answer_all(
@@ -40,7 +40,7 @@ async def answer_all(
     """Append the row of each work that the journal does not have yet.
 
     Raises:
-        ClipserveError, ModelsError: what `one` raises. The rows of those before are kept.
+        ClipserveError, ModelsError: what `one` raises. The rows before it are kept.
     """
 
     async def unanswered() -> AsyncGenerator[T, None]:
@@ -56,13 +56,13 @@ async def answer_all(
 
 
 class Asker:
-    """One CLIP. Each method raises ModelsError where an item has no answer, ClipserveError where nothing has."""
+    """Asks one CLIP. Methods raise ModelsError if the item has an error, ClipserveError if the request fails."""
 
     def __init__(self, clip: AsyncMethods) -> None:
         self._clip = clip
 
     async def prepare(self, item: Item, question: ClassifyRequest) -> None:
-        """Let the service embed the prompts of many labels, some at a time: all at once could come too late."""
+        """Let the service embed the prompts of many labels, some at a time: all at once could miss the deadline."""
         try:
             templates = len(expand(question.templates)) or 1
         except ClipError as error:
@@ -81,7 +81,7 @@ class Asker:
     async def logits(self, item: Item, question: ClassifyRequest, places: dict[str, int]) -> Floats:
         """Logits of all K labels in the order of `places`, -inf of those left out; then the score of the first.
 
-        float32 [K + 1]. The score is NaN where it is no share: nothing, or a cosine.
+        float32 [K + 1]. The score is NaN if there is no label, or if it is a cosine and not a share.
         """
         row = np.full(len(places) + 1, -math.inf, np.float32)
         row[-1] = math.nan
@@ -89,7 +89,7 @@ class Asker:
         for each in labels:
             if each.label not in places:
                 raise ModelsError(
-                    f"the service answers {each.label!r}, which is none of the {len(places):,} classes: a "
+                    f"the service answered {each.label!r}, which is none of the {len(places):,} classes: a "
                     "label set must have the labels of --classes."
                 )
             row[places[each.label]] = each.logit
@@ -98,7 +98,7 @@ class Asker:
         return row
 
     async def vector(self, work: Item | str) -> Floats:
-        """Of an image, or of a caption: float32 [D]."""
+        """The vector of an image or of a caption, float32 [D]."""
         if isinstance(work, Item):
             return (
                 await self._asked(work.id, self._clip.embed_image(await asyncio.to_thread(file_of, work)))
@@ -118,7 +118,7 @@ class Asker:
 
 
 def file_of(item: Item) -> bytes:
-    """Raises ModelsError: it cannot be read."""
+    """The bytes of its image. Raises ModelsError: they cannot be read."""
     try:
         return as_file(item.image)
     except ItemFailed as error:

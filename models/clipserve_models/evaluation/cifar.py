@@ -19,12 +19,12 @@ _NAMES = ("batches.meta", "meta")
 
 
 def fits(path: Path) -> bool:
-    """A batch, or a folder with the test images."""
+    """Whether it is a batch, or a folder with the test images."""
     return path.suffix == "" if path.is_file() else _test_file(path) is not None
 
 
 def items(path: Path) -> Iterator[Item]:
-    """The images of a batch, the test images of a folder. Raises ValueError: it is no batch."""
+    """The images of a batch, or the test images of a folder. Raises ValueError: it is not a batch."""
     file = _test_file(path) or path
     table = _unpickled(file)
     data, numbers = table.get(b"data"), table.get(b"labels") or table.get(b"fine_labels")
@@ -49,7 +49,7 @@ def _test_file(path: Path) -> Path | None:
 
 
 class _Array:
-    """In place of NumPy's array, and of its type: it keeps what a pickle says of them, and runs nothing."""
+    """Takes the place of NumPy's array and of its type: it keeps what a pickle says of them, and runs nothing."""
 
     def __init__(self, *_: object) -> None:
         self.state: tuple[Any, ...] = ()
@@ -58,7 +58,7 @@ class _Array:
         self.state = state
 
     def pixels(self) -> npt.NDArray[np.uint8]:
-        """uint8 [N, 3072]. Raises ValueError: it is of another kind."""
+        """uint8 [N, 3072]. Raises ValueError: the array has another type or shape."""
         _, shape, _, fortran, content = self.state
         return np.frombuffer(content, np.uint8).reshape(shape, order="F" if fortran else "C")
 
@@ -87,12 +87,12 @@ class _Restricted(pickle.Unpickler):
 
 
 def _unpickled(file: Path) -> dict[bytes, Any]:
-    """Raises ModelsError: it is none of CIFAR's pickles, or asks for more than arrays."""
+    """Raises ModelsError: it is not one of CIFAR's pickles, or asks for more than arrays."""
     try:
         with file.open("rb") as opened:
             table = _Restricted(opened, encoding="bytes").load()
     except (pickle.UnpicklingError, EOFError, ValueError) as error:
-        raise ModelsError(f"{file} is none of CIFAR's pickles: {error}.") from None
+        raise ModelsError(f"{file} is not one of CIFAR's pickles: {error}.") from None
     if not isinstance(table, dict):
-        raise ModelsError(f"{file} is none of CIFAR's pickles: it holds no table.")
+        raise ModelsError(f"{file} is not one of CIFAR's pickles: it holds no table.")
     return {key if isinstance(key, bytes) else str(key).encode(): value for key, value in table.items()}

@@ -1,4 +1,4 @@
-"""The classes that images are classified among, and what the data call them."""
+"""The classes that images are classified among, and how the data name them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Classes:
     Attributes:
         names: of all of them; two may have the same (ImageNet has "crane" twice).
         labels: the K different names.
-        keys: what data may call a class, to its place among the labels.
+        keys: each name that data may use for a class, to its position among the labels.
     """
 
     names: tuple[str, ...]
@@ -28,19 +28,19 @@ class Classes:
     keys: Mapping[str, int]
 
     def of(self, item: Item) -> list[int]:
-        """The places of the right labels.
+        """The positions of the right labels.
 
         Raises:
             ModelsError: there is no such class, or the item has none.
         """
         if not item.classes:
-            raise ModelsError(f"{item.id} has no class, and other items have.")
+            raise ModelsError(f"{item.id} has no class, but other items have one.")
         try:
             return [self.keys[each] for each in item.classes]
         except KeyError as missing:
             raise ModelsError(
-                f"{item.id}: there is no class {missing}. There are {len(self.labels)}, the first "
-                f"{self.labels[0]!r}: give those of these data with --classes."
+                f"{item.id}: there is no class {missing}. There are {len(self.labels)}, the first is "
+                f"{self.labels[0]!r}: name the classes of these data with --classes."
             ) from None
 
 
@@ -68,7 +68,7 @@ def read_keys(path: Path) -> dict[str, str]:
 
 
 def read_classes(given: str | Path) -> Classes:
-    """Of a file, see `read_keys`, or with a name in each line; or of the template set of a data set.
+    """The classes of a file, see `read_keys`, or with a name in each line; or of the template set of a data set.
 
     Raises:
         ModelsError: there is no such file or set, or the file has another form.
@@ -91,7 +91,7 @@ def read_classes(given: str | Path) -> Classes:
 
 
 def read_templates(given: Sequence[str]) -> tuple[str, ...]:
-    """Each as it is, or the lines of a file of this name."""
+    """Each template as it is, or the lines of the file with this name."""
     lines: list[str] = []
     for each in given:
         file = Path(each)
@@ -100,14 +100,14 @@ def read_templates(given: Sequence[str]) -> tuple[str, ...]:
 
 
 def classes_in(data: Path, names: Iterable[str]) -> Classes:
-    """Those that the data bring along. `names`: what the items call them.
+    """The classes that the data define. `names`: the names of classes in the items.
 
     Raises:
-        ModelsError: there are numbers alone.
+        ModelsError: the data have only numbers of classes.
     """
     if own := cifar.names(data):
         return named(own)
     found = sorted(set(names))
     if all(name.isdecimal() for name in found):
-        raise ModelsError(f"{data} has numbers of classes and no names: give them with --classes.")
+        raise ModelsError(f"{data} has numbers of classes and no names: give the names with --classes.")
     return named([name.replace("_", " ") for name in found], found)

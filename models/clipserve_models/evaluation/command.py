@@ -1,4 +1,4 @@
-"""`clipserve models evaluate`, `probe`, and `card`, which prints what the first has found."""
+"""`clipserve models evaluate`, `probe`, and `card`, which prints an evaluation."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ PresetName = Annotated[
         help="A data set with a published figure (`cifar10`): chooses its classes and templates, and compares."
     ),
 ]
-Restart = Annotated[bool, typer.Option("--restart", help="Forget the answers in --out.")]
+Restart = Annotated[bool, typer.Option("--restart", help="Delete the answers in --out.")]
 Url = Annotated[str, typer.Option(envvar="CLIPSERVE_URL", help="A running service.")]
 InProcess = Annotated[
-    bool, typer.Option("--in-process", help="The model of --model in this process, without a service.")
+    bool, typer.Option("--in-process", help="Use the model of --model in this process, without a service.")
 ]
 _HERE = "http://127.0.0.1:8080"
 
@@ -75,7 +75,7 @@ def evaluate(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="A folder for report.md, report.json and the answers, so that it can go on."),
+        typer.Option(help="A folder for report.md, report.json and the answers, to resume from."),
     ] = None,
     restart: Restart = False,
     url: Url = _HERE,
@@ -84,9 +84,9 @@ def evaluate(
     model: Model = None,
     in_flight: InFlight = IN_FLIGHT,
 ) -> None:
-    """Measure how right a service is on labelled images, or on images with captions.
+    """Measure the accuracy of a service on labelled images, or on images with captions.
 
-    Prints the report. With --out the same command goes on where an earlier one was interrupted.
+    Prints the report. With --out the same command resumes after an interruption.
     """
     from clipserve_models.evaluation.measuring import Plan
     from clipserve_models.evaluation.measuring import evaluate as measure
@@ -114,33 +114,35 @@ def probe(
     data: Annotated[
         list[Path],
         typer.Argument(
-            help="Labelled images to learn from, as of `evaluate`; of several files all.", exists=True
+            help="Labelled images to train on, as for `evaluate`; several files are one data set.",
+            exists=True,
         ),
     ],
     test: Annotated[
         Path | None, typer.Option(help="Labelled images to test on. Default: a part of DATA.", exists=True)
     ] = None,
     test_share: Annotated[
-        float, typer.Option(help="Without --test: the part of each class's images.", min=0.01, max=0.9)
+        float,
+        typer.Option(help="Without --test: the share of each class's images to test on.", min=0.01, max=0.9),
     ] = 0.2,
     classes: Classes = None,
     template: Template = None,
     preset: PresetName = None,
     shots: Annotated[
         str | None,
-        typer.Option(help="Learn of so few images of each class too: 1,2,4,8,16.", metavar="NUMBERS"),
+        typer.Option(help="Also train on so few images of each class: 1,2,4,8,16.", metavar="NUMBERS"),
     ] = None,
-    repetitions: Annotated[int, typer.Option(help="Of each of --shots, by other images.", min=1)] = 3,
-    seed: Annotated[int, typer.Option(help="Of all that is drawn.", min=0)] = 0,
+    repetitions: Annotated[
+        int, typer.Option(help="Trainings for each of --shots, on other images.", min=1)
+    ] = 3,
+    seed: Annotated[int, typer.Option(help="The seed of all random choices.", min=0)] = 0,
     set_file: Annotated[
         Path | None,
-        typer.Option("--set", help="A .json for the label set that /classify can serve.", dir_okay=False),
+        typer.Option("--set", help="A .json file for the label set of the classifier.", dir_okay=False),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(
-            help="A folder for report.md, report.json, curve.svg and the answers, so that it can go on."
-        ),
+        typer.Option(help="A folder for report.md, report.json, curve.svg and the answers, to resume from."),
     ] = None,
     restart: Restart = False,
     url: Url = _HERE,
@@ -149,9 +151,9 @@ def probe(
     model: Model = None,
     in_flight: InFlight = IN_FLIGHT,
 ) -> None:
-    """Learn a linear classifier on a model's vectors of labelled images, and measure it beside zero-shot.
+    """Train a linear classifier on a model's vectors of labelled images, and compare it with zero-shot.
 
-    Needs scikit-learn. Prints the report. With --out the same command goes on where an earlier one was interrupted.
+    Needs scikit-learn. Prints the report. With --out the same command resumes after an interruption.
     """
     from clipserve_models.evaluation.presets import preset_of
     from clipserve_models.evaluation.probing import ProbePlan, gather, learn, write_set
@@ -210,7 +212,7 @@ def _forget(out: Path) -> None:
 
 def _interrupted(out: Path | None) -> str:
     return (
-        f"interrupted. The answers so far are in {out}: the same command goes on." if out else "interrupted."
+        f"interrupted. The answers so far are in {out}: the same command resumes." if out else "interrupted."
     )
 
 

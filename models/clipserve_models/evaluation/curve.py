@@ -14,7 +14,7 @@ text { font: 13px system-ui, sans-serif; fill: #6e7781 } path { fill: none; stro
 @media (prefers-color-scheme: dark) { text { fill: #e6edf3 } }
 """
 
-Point = tuple[str, float, float, float]  # what stands below it; mean, lowest and highest share
+Point = tuple[str, float, float, float]  # its label on the axis; mean, lowest and highest share
 
 
 def curve(points: Sequence[Point], zero_shot: float) -> str:

@@ -1,4 +1,4 @@
-"""Answers and truths to the figures of a report: plain values, as JSON has them."""
+"""Computes the figures of a report from answers and right labels, as plain values for JSON."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ Figures = dict[str, Any]
 def of_labels(
     items: Sequence[Item], rows: Floats, places: Sequence[Sequence[int]], labels: Sequence[str]
 ) -> Figures:
-    """Of N images among K labels.
+    """The figures of N images that were classified among K labels.
 
     Args:
         rows: float32 [N, K + 1], see `Asker.logits`.
-        places: of each image its right labels.
+        places: the positions of the right labels of each image.
     """
     logits, scores = rows[:, :-1], rows[:, -1]
     right = np.zeros(logits.shape, np.bool_)
@@ -51,7 +51,7 @@ def of_labels(
 
 
 def of_captions(rows: Floats, captions: Sequence[int]) -> Figures:
-    """Of images and captions, each found by the other.
+    """The recall of captions by images, and of images by captions.
 
     Args:
         rows: float32 [N + M, D], the vectors of N images and then of M captions.
@@ -73,7 +73,7 @@ def of_captions(rows: Floats, captions: Sequence[int]) -> Figures:
 
 
 def _calibration(logits: Floats, scores: Floats, truths: Numbers, hits: Flags) -> Figures | None:
-    """None: labels were left out, or scores are no shares."""
+    """None: labels were left out, or scores are not shares."""
     if not (np.isfinite(logits).all() and np.isfinite(scores).all()):
         return None
     temperature = metrics.best_temperature(logits, truths)

@@ -9,7 +9,7 @@ from typing import Any
 
 from clipserve.client.images import ImageLike
 
-# What the columns of tables and the fields of JSON are called, the more usual name first.
+# Names of columns in tables and of fields in JSON, the more usual name first.
 _IMAGE = ("image", "img", "jpg", "png", "bytes", "path", "file", "filename", "file_name", "filepath")
 _CLASS = ("label", "labels", "class", "cls", "fine_label")
 _CAPTION = ("caption", "captions", "text", "texts", "sentences")
@@ -17,10 +17,10 @@ _CAPTION = ("caption", "captions", "text", "texts", "sentences")
 
 @dataclass(frozen=True)
 class Item:
-    """An image, and what is right about it: classes or captions.
+    """An image with its right classes or captions.
 
     Attributes:
-        id: where in the data it is, for people.
+        id: its place in the data, for people.
         image: a path, the bytes of a file, or pixels; see `clipserve.client.images.as_file`.
         classes: each the name or the number of a class, as the data have it; usually one.
         captions: sentences about it.
@@ -47,12 +47,14 @@ def item_of(where: str, fields: Mapping[str, Any], root: Path) -> Item:
         raise ValueError(f"{where} has no image: name its column one of {', '.join(_IMAGE)}")
     classes, captions = _all(fields, _CLASS), _all(fields, _CAPTION)
     if not classes and not captions:
-        raise ValueError(f"{where} has no truth: name its column {_CLASS[0]} or {_CAPTION[0]}")
+        raise ValueError(
+            f"{where} has neither label nor caption: name its column {_CLASS[0]} or {_CAPTION[0]}"
+        )
     return Item(where, image, classes, captions)
 
 
 def _all(fields: Mapping[str, Any], names: Iterable[str]) -> tuple[str, ...]:
-    """What the first column there has, one or several."""
+    """The values of the first of these columns that the row has."""
     found = next((fields[name] for name in names if fields.get(name) not in (None, "")), ())
     each = found if isinstance(found, list | tuple) else (found,)
     return tuple(str(value).strip() for value in each)

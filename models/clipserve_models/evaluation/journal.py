@@ -1,4 +1,4 @@
-"""What has been answered so far, in a file: an evaluation that is killed goes on where it stopped."""
+"""The answers so far, in a file, so that an evaluation that was killed can resume."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Journal:
     """
 
     def __init__(self, path: Path | None, about: Mapping[str, object], width: int) -> None:
-        """`path`: None: it is of no use to another run, and kept nowhere.
+        """`path`: None: a temporary file, which no other run can use.
 
         Raises:
             ModelsError: the file has answers to something else, or another process writes it.
@@ -48,17 +48,17 @@ class Journal:
         self._file.close()
 
     def append(self, row: Floats) -> None:
-        """The next row. It is with the system when this returns: a process that is killed loses none."""
+        """Append a row. The operating system has it when this returns, so a killed process loses no row."""
         self._file.write(row.astype("<f4").tobytes())
         self._file.flush()
 
     def rows(self) -> Floats:
-        """All, float32 [N, width]."""
+        """All rows, float32 [N, width]."""
         self._file.seek(self._start)
         return np.frombuffer(self._file.read(), "<f4").reshape(-1, self._width)
 
     def _head(self, path: Path | None, about: Mapping[str, object]) -> int:
-        """Where the rows begin; what the file has must be about the same."""
+        """Where the rows begin. Raises ModelsError: the file is about another evaluation."""
         head = json.dumps(about).encode() + b"\n"
         self._file.seek(0)
         found = self._file.readline()

@@ -56,7 +56,7 @@ class Linear:
     converged: bool
 
     def rows(self, vectors: Floats, classes: int) -> Floats:
-        """Logits, and behind them the score of the first: float32 [N, classes + 1], as `Asker.logits` has them."""
+        """Logits, and then the score of the first: float32 [N, classes + 1], as `Asker.logits` has them."""
         logits = vectors @ self.weights.T + self.biases  # float64 [N, k]
         rows = np.full((len(vectors), classes + 1), -np.inf, np.float32)
         rows[:, self.places] = logits
@@ -64,7 +64,7 @@ class Linear:
         return rows
 
     def said(self, vectors: Floats) -> Numbers:
-        """The place of the first class of each image, [N]."""
+        """The position of the first class of each image, [N]."""
         return np.asarray(self.places[(vectors @ self.weights.T + self.biases).argmax(axis=1)])
 
 
@@ -78,10 +78,10 @@ class Tried:
 
 
 def fitted(part: Part, c: float) -> Linear:
-    """`LogisticRegression(C=c)`, with L2 and lbfgs. Two classes, which it has one row for, have half of it each."""
+    """`LogisticRegression(C=c)`, with L2 and lbfgs. Of two classes it has one row; each class gets half of it."""
     model = LogisticRegression(C=c, max_iter=MAX_ITERATIONS)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # `converged` says it
+        warnings.simplefilter("ignore", ConvergenceWarning)  # `converged` reports it
         model.fit(part.vectors.astype(np.float64), part.truths)
     weights, biases = model.coef_, model.intercept_
     if len(weights) == 1:
@@ -93,8 +93,8 @@ def swept(training: Part, validation: Part) -> list[Tried]:
     """The values of C that were tried, the best first.
 
     The paper's search: seven values two decades apart; then those half as far from the best one, and so on down to
-    an eighth of a decade. Of values with the same top-1, of which the paper says nothing, the one of least loss is
-    the best: its scores fit too.
+    an eighth of a decade. The paper does not order values with the same top-1; here the one with the least loss is
+    the best, because its scores fit too.
     """
     tried: dict[int, Tried] = {}
 
@@ -122,21 +122,21 @@ def _judged(training: Part, validation: Part, c: float) -> Tried:
 
 
 def shuffled(truths: Numbers, rng: np.random.Generator) -> list[Numbers]:
-    """The places of the images of each class that occurs, in random order."""
+    """The positions of the images of each class that occurs, in random order."""
     return [rng.permutation(np.flatnonzero(truths == each)) for each in np.unique(truths)]
 
 
 def shares(truths: Numbers, share: float, rng: np.random.Generator) -> tuple[Numbers, Numbers]:
-    """The places of all images in two parts: of each class, rounded, `1 - share` and `share`."""
+    """The positions of all images in two parts, which have `1 - share` and `share` of each class, rounded."""
     second = np.concatenate([own[: round(share * len(own))] for own in shuffled(truths, rng)])
     return np.setdiff1d(np.arange(len(truths)), second), np.sort(second)
 
 
 def of_few(training: Part, test: Part, shots: int, rng: np.random.Generator) -> float:
-    """Top-1 on the test part after so many images of each class. C is chosen by up to four other images of each.
+    """Top-1 on the test part, trained on `shots` images of each class. C is chosen with up to four others of each.
 
     Raises:
-        ModelsError: no class has an image more than that.
+        ModelsError: no class has more than `shots` images.
     """
     own = shuffled(training.truths, rng)
     few, behind = (
@@ -144,6 +144,6 @@ def of_few(training: Part, test: Part, shots: int, rng: np.random.Generator) -> 
         for start, end in ((0, shots), (shots, shots + min(shots, _MOST_TO_CHOOSE_BY)))
     )
     if not len(behind.truths):
-        raise ModelsError(f"no class has more than {shots} images to learn from: ask for fewer shots.")
+        raise ModelsError(f"no class has more than {shots} images to train on: ask for fewer shots.")
     model = fitted(few, swept(few, behind)[0].c)
     return float((model.said(test.vectors) == test.truths).mean())

@@ -1,4 +1,4 @@
-"""An evaluation from its data to its report."""
+"""Evaluates a service, from the data to the report."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ class Plan:
     """What to evaluate.
 
     Attributes:
-        classes: a file of them, or a data set's name; None: those that the data bring along.
-        templates: names of sets and files too; none: the model's own.
+        classes: a file of them, or a data set's name; None: the classes that the data define.
+        templates: templates, names of template sets or files; none: the model's own.
         label_set: of the service, with these classes, in place of templates. It may have prompts and examples of
             its own, and a threshold: an image without a label counts as wrong.
-        preset: a set of presets.toml, whose classes and templates are asked where no others are given.
-        out: a folder for the report, and for the answers, so that an evaluation which is killed can go on.
-        reference: what is asked the same, beside the service.
+        preset: a set of presets.toml; its classes and templates are used unless others are given.
+        out: a folder for the report, and for the answers, so that an evaluation that was killed can resume.
+        reference: the original model, which gets the same questions.
     """
 
     data: Path
@@ -59,7 +59,7 @@ P = TypeVar("P", bound=Plan)
 
 
 async def evaluate(clip: AsyncMethods, plan: Plan) -> Report:
-    """Ask about each item, and count.
+    """Ask the service about each item, and compute the figures.
 
     Raises:
         ModelsError: there are no items, one has no answer, `out` has answers of something else, or the reference
@@ -97,7 +97,7 @@ def by_preset(plan: P, preset: Preset) -> P:
 
 
 def truths_of(items: Iterable[Item], data: Path, classes: object = None) -> list[Item]:
-    """What is right, without what is asked: the images are read again, a few at a time.
+    """The items with their right answers, without images, which are read again, a few at a time.
 
     Raises:
         ModelsError: there is no item. `data`, `classes`: what it says was given.
@@ -134,7 +134,7 @@ async def classify(
     figures = of_labels(items, rows, right, classes.labels)
     if plan.reference:
         filled = expand(templates) or tuple(plan.reference.templates)
-        # All templates are in what both choose by; of the vectors of prompts, those of one tell enough.
+        # Both choose with all templates. To compare the vectors of prompts, one template is enough.
         texts = [fill(filled[0], label) for label in classes.labels]
         both = Asked(items, right, classes.labels, texts, served.fingerprint)
         vectors = await vectors_of(clip, plan, VECTORS, both.items, images, texts)
@@ -162,7 +162,7 @@ async def _retrieve(clip: AsyncMethods, plan: Plan, items: Sequence[Item], image
 async def vectors_of(
     clip: AsyncMethods, plan: Plan, kept_in: str, items: Sequence[Item], images: Images, texts: Sequence[str]
 ) -> Floats:
-    """Of N images, then of M texts: float32 [N + M, D]."""
+    """The vectors of N images, then of M texts: float32 [N + M, D]."""
     served, asker = await clip.served_by(), Asker(clip)
     about = {"fingerprint": served.fingerprint, "data": _digest(items), "texts": _hash(texts)}
     journal = Journal(_kept_in(plan, kept_in), about, served.embed_dim)
@@ -183,7 +183,7 @@ async def _beside(
 ) -> Figures:
     """The service's `vectors`, [N + M, D], and `first`, [N], beside the original's.
 
-    `templates`: where there are several, a label is their mean; else it is its text.
+    `templates`: if there are several, a label is their mean, and else its text.
     """
     odd: list[str] = []
 
@@ -206,7 +206,7 @@ def _kept_in(plan: Plan, name: str) -> Path | None:
 
 
 def _digest(items: Sequence[Item]) -> str:
-    """Of what is evaluated: other items, or other truths, are another evaluation."""
+    """The digest of the items and their right answers: if it differs, it is another evaluation."""
     return _hash([(item.id, item.classes, item.captions) for item in items])
 
 

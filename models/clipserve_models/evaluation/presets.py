@@ -1,4 +1,4 @@
-"""Data sets with a published figure, and what it is worth beside a measured one."""
+"""Data sets with a published figure, and how it is compared with a measured one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from clipserve_models.evaluation.figures import Figures
 _PRESETS = Path(__file__).with_name("presets.toml")
 _PUBLISHED = Path(__file__).with_name("published.csv")
 _SOURCE = "open_clip's results table"
-_WITHIN = 0.003  # is the same: decoders, precision and the order of additions move a few images
+_WITHIN = 0.003  # counts as equal: decoders, precision and the order of additions change a few answers
 
 
 class Preset(BaseModel):
@@ -85,7 +85,7 @@ def compared(
 def _differences(
     preset: Preset, figures: Figures, names: Sequence[str], templates: Sequence[str]
 ) -> list[str]:
-    """Why the figure is of another set than the published one."""
+    """Why the measured figure cannot be compared with the published one."""
     found = []
     if preset.figure not in figures:
         found.append(f"it has no {preset.figure}")

@@ -1,4 +1,4 @@
-"""What a linear probe has found, as JSON, as Markdown and as a picture."""
+"""The report of a linear probe, as JSON, as Markdown and as a picture."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from clipserve_models.evaluation.report import SHARES, Report, asked_of, percent
 
 @dataclass(frozen=True)
 class FewShots:
-    """`top1` of each repetition, learned of `images` of each class."""
+    """`top1` of each repetition, trained on `images` images of each class."""
 
     images: int
     top1: list[float]
@@ -27,7 +27,7 @@ class FewShots:
 
 @dataclass(frozen=True)
 class ProbeReport:
-    """Figures of the test part, zero-shot and learned; see `clipserve_models.evaluation.figures`.
+    """Figures of the test part, zero-shot and of the probe; see `clipserve_models.evaluation.figures`.
 
     Attributes:
         test: the name of the data to test on; None: a part of the data was set apart.
@@ -72,9 +72,9 @@ def _lines(report: ProbeReport) -> Iterator[str]:
     before, after, asked = report.zero_shot.figures, report.probe, asked_of(report.zero_shot.asked)
     of = report.test or f"set apart with seed {report.seed}"
     yield f"# A linear probe of {report.zero_shot.fingerprint} on {report.zero_shot.data}\n"
-    yield f"{report.training_images:,} images to learn from, of {report.learned_classes:,} classes."
+    yield f"{report.training_images:,} images to train on, of {report.learned_classes:,} classes."
     yield f"{before['images']:,} to test on, {of}, of {before['classes_that_occur']:,} classes.\n"
-    chosen = f"top-1 {percent(report.validation_top1)} on a fifth of the former"
+    chosen = f"top-1 {percent(report.validation_top1)} on a fifth of the training images"
     yield f"C = {report.c:g}, the best of {report.values_of_c}: {chosen}."
     if not report.converged:
         yield "The fit has not converged: its figures may be better with more images or another C."
@@ -89,7 +89,7 @@ def _lines(report: ProbeReport) -> Iterator[str]:
         )
     yield from table(("figure", f"zero-shot, {asked}", "linear probe"), *both)
     if report.shots:
-        yield f"\n## Of few images of each class, {len(report.shots[0].top1)} times\n"
+        yield f"\n## Trained on few images of each class, {len(report.shots[0].top1)} times\n"
         rows = [
             (each.images, *map(percent, (each.mean, min(each.top1), max(each.top1)))) for each in report.shots
         ]

@@ -1,4 +1,4 @@
-"""A linear probe: a classifier learned on a model's vectors of labelled images, beside the zero-shot one."""
+"""A linear probe: a classifier trained on a model's vectors of labelled images, beside the zero-shot one."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ VALIDATION_SHARE = 0.2  # of the training part
 
 @dataclass(frozen=True)
 class ProbePlan(Plan):
-    """What to learn and to test.
+    """What to train on and to test.
 
     Attributes:
         more: more files of the data, such as CIFAR's other batches.
         test: data to test on; None: `test_share` of each class's images are set apart for it, drawn by `seed`.
-        shots: of how many images of each class to learn too, each so many times as `repetitions` says.
+        shots: numbers of images of each class to train on too, each `repetitions` times.
     """
 
     more: tuple[Path, ...] = ()
@@ -47,7 +47,7 @@ class ProbePlan(Plan):
 
 @dataclass(frozen=True)
 class Gathered:
-    """The vectors of both parts. `tests`: the items of the test part; `zero_shot`: how right the model is there."""
+    """The vectors of both parts. `tests`: the items of the test part; `zero_shot`: the model's accuracy there."""
 
     classes: Classes
     training: Part
@@ -77,7 +77,9 @@ async def gather(clip: AsyncMethods, plan: ProbePlan) -> Gathered:
     else:
         training, test = shares(truths, plan.test_share, np.random.default_rng(plan.seed))
     if not len(test):
-        raise ModelsError(f"{plan.test_share:g} of each class are no image to test on: give more, or --test.")
+        raise ModelsError(
+            f"{plan.test_share:g} of each class give no image to test on: give more data, or --test."
+        )
     if plan.out:
         plan.out.mkdir(parents=True, exist_ok=True)
 
@@ -95,17 +97,15 @@ async def gather(clip: AsyncMethods, plan: ProbePlan) -> Gathered:
 
 
 def learn(found: Gathered, plan: ProbePlan) -> tuple[ProbeReport, Linear]:
-    """Choose C on a fifth of the training part, learn of all of it, and test.
+    """Choose C on a fifth of the training part, train on all of it, and test.
 
     Raises:
-        ModelsError: there are too few images to learn from.
+        ModelsError: there are too few images to train on.
     """
     training, test = found.training, found.test
     rest, validation = map(training.of, shares(training.truths, VALIDATION_SHARE, _rng(plan)))
     if len(np.unique(rest.truths)) < 2 or not len(validation.truths):
-        raise ModelsError(
-            "it takes two classes, and three images of one of them, to learn from: give more data."
-        )
+        raise ModelsError("training needs two classes, and three images of one of them: give more data.")
     tried = swept(rest, validation)
     model = fitted(training, tried[0].c)
     labels = found.classes.labels
@@ -157,7 +157,7 @@ def _read(files: tuple[Path, ...], given: Classes | None) -> Iterator[Item]:
 def _class_of(item: Item, classes: Classes) -> int:
     places = classes.of(item)
     if len(places) > 1:
-        raise ModelsError(f"{item.id} has {len(places)} classes: a probe learns of images with one.")
+        raise ModelsError(f"{item.id} has {len(places)} classes: a probe needs images with one class.")
     return places[0]
 
 

@@ -21,7 +21,7 @@ _FAULTS = (OSError, ValueError, TypeError, EOFError, csv.Error, tarfile.TarError
 
 
 def labelled_photos(folder: Path, keys: Collection[str]) -> Iterator[tuple[Path, str]]:
-    """The photos that have one of these keys, each with it.
+    """The photos that have one of these keys, each with its key.
 
     A photo's key is the name of its folder (ImageNet's layout), or the part of its own name before the first `_`.
     """
@@ -34,14 +34,14 @@ def labelled_photos(folder: Path, keys: Collection[str]) -> Iterator[tuple[Path,
 
 
 def _folder(folder: Path, keys: Collection[str]) -> Iterator[Item]:
-    """With keys the photos that have one; without, each folder in it is a class."""
+    """With keys, the photos that have one; without keys, each folder in `folder` is a class."""
     keys = keys or [path.name for path in folder.iterdir() if path.is_dir()]
     for path, key in labelled_photos(folder, keys):
         yield Item(str(path.relative_to(folder)), path, (key,))
 
 
 def _table(file: Path, _: Collection[str]) -> Iterator[Item]:
-    """A CSV or TSV with a header. Rows of one image that follow each other are one item."""
+    """A CSV or TSV with a header. Consecutive rows with the same image are one item."""
     with file.open(encoding="utf-8-sig", newline="") as lines:
         delimiter = "\t" if file.suffix.lower() == ".tsv" else ","
         rows = csv.DictReader(lines, delimiter=delimiter)
@@ -67,7 +67,7 @@ def _parquet(file: Path, _: Collection[str]) -> Iterator[Item]:
 
 
 def _tar(file: Path, _: Collection[str]) -> Iterator[Item]:
-    """A webdataset: files of one stem that follow each other are one item."""
+    """A webdataset: consecutive files with the same stem are one item."""
     with tarfile.open(file, "r|*") as archive:
         named = ((*_stem(member.name), member) for member in archive if member.isfile())
         for stem, members in groupby(named, itemgetter(0)):
@@ -80,7 +80,7 @@ def _tar(file: Path, _: Collection[str]) -> Iterator[Item]:
 
 
 def _stem(name: str) -> tuple[str, str]:
-    """`a/b.c.jpg`: `a/b` and `c.jpg`, as webdataset has it."""
+    """Splits `a/b.c.jpg` into `a/b` and `c.jpg`, as webdataset does."""
     folder, slash, file = name.rpartition("/")
     stem, _, suffix = file.partition(".")
     return folder + slash + stem, suffix.lower()
@@ -119,13 +119,13 @@ def read_items(data: Path, keys: Collection[str] = ()) -> Iterator[Item]:
     """All items, in an order that depends on the data alone. `keys`: of the classes, for a folder of photos.
 
     Raises:
-        ModelsError: the data are of no known form, or damaged.
+        ModelsError: the data have no known format, or are damaged.
     """
     for path in _shards(data):
         form = next((form for form in _FORMS if form.fits(path)), None)
         if form is None:
             raise ModelsError(
-                f"{path} is none of: a folder of photos, CIFAR's files, .tar, .parquet, .csv or .tsv."
+                f"{path} is not a folder of photos, CIFAR's files, .tar, .parquet, .csv or .tsv."
             )
         try:
             yield from form.items(path, keys)

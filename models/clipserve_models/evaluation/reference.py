@@ -1,6 +1,6 @@
-"""The model that an artifact was exported from, in PyTorch, asked as open_clip's README asks it.
+"""The model that an artifact was exported from, in PyTorch, used as open_clip's README shows.
 
-With the exporter it shares where weights come from; decoding, pixels, tokens and classifiers are open_clip's own.
+It loads weights as the exporter does; decoding, pixels, tokens and classifiers are open_clip's own.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Reference:
         return await _by_parts("texts by open_clip", texts, _PROMPTS, self._texts)
 
     async def labels(self, labels: Sequence[str], templates: Sequence[str]) -> Floats:
-        # Not as strings: open_clip's `str.format` takes one slot, and braces of a label for slots.
+        # Not as strings: open_clip's `str.format` fills one slot only, and takes braces of a label for slots.
         fillers = [partial(fill, template) for template in templates]
         part = max(1, _PROMPTS // len(templates))
         return await _by_parts("labels by open_clip", labels, part, partial(self._labels, templates=fillers))

@@ -30,7 +30,7 @@ _LISTS = {
 
 @dataclass(frozen=True)
 class Report:
-    """What was asked of which model, and how right it was.
+    """What was asked of which model, and its figures.
 
     Attributes:
         data: the name of the file or folder.

@@ -129,7 +129,7 @@ class Fetcher:
         addresses = await loop.run_in_executor(self._resolving, self._resolve, place.host, place.port)
         for address in addresses:
             if not host.admits(ip_address(address)):
-                raise _Refused(f"the host has the address {address}, which it may not have")
+                raise _Refused(f"the host has the address {address}, which is not allowed")
         if not addresses:
             raise _Refused("the host has no address")
         return addresses[0]

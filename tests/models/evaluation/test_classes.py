@@ -17,7 +17,7 @@ def test_a_class_is_called_by_its_label_its_number_or_its_key(tmp_path: Path) ->
     assert (len(classes.names), classes.labels) == (4, ("bald eagle", "crane", "tench"))
     item = Item("x", b"", ("bald eagle", "bald_eagle", "0", "n1", "2", "n2", "tench", "3"))
     assert classes.of(item) == [0, 0, 0, 0, 1, 1, 2, 2]
-    with pytest.raises(ModelsError, match="x has no class, and other items have"):
+    with pytest.raises(ModelsError, match="x has no class, but other items have one"):
         classes.of(Item("x", b"", (), ("a caption",)))
 
 

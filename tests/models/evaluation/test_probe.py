@@ -128,7 +128,7 @@ def test_the_curve_has_a_point_for_each_number_of_shots_and_one_for_all(told: To
     words = [each.text for each in picture.iter("{http://www.w3.org/2000/svg}text")]
     assert {"1", "2", "all", f"- - zero-shot {report['zero_shot']['figures']['top1']:.1%}"} <= set(words)
     assert len([*picture.iter("{http://www.w3.org/2000/svg}circle")]) == 3
-    assert "## Of few images of each class, 2 times" in printed
+    assert "## Trained on few images of each class, 2 times" in printed
 
 
 def test_the_same_command_goes_on_where_it_was_killed_and_says_the_same(

@@ -117,7 +117,7 @@ def test_every_form_gives_the_same_photos_with_the_same_truths(write: Writer, tm
 
 def test_numbers_without_names_ask_for_names(tmp_path: Path) -> None:
     data = tar(tmp_path)
-    with pytest.raises(ModelsError, match=r"numbers of classes and no names: give them with --classes"):
+    with pytest.raises(ModelsError, match=r"numbers of classes and no names: give the names with --classes"):
         classes_in(data, ["0", "1"])
 
 
@@ -171,9 +171,12 @@ DAMAGED = {
     "test_batch": (b"\x80\x02}q\x00.", "it is not a batch of CIFAR"),
     "a.tar": (b"no archive" * 100, "cannot be read"),
     "a.parquet": (b"PAR1", "cannot be read"),
-    "a.csv": (b"path,colour\n1.png,red\n", r"a\.csv, row 1 has no truth: name its column label or caption"),
+    "a.csv": (
+        b"path,colour\n1.png,red\n",
+        r"a\.csv, row 1 has neither label nor caption: name its column label or caption",
+    ),
     "b.csv": (b"picture,label\n1.png,red\n", r"b\.csv, row 1 has no image: name its column one of image, "),
-    "a.txt": (b"", r"is none of: a folder of photos, CIFAR's files"),
+    "a.txt": (b"", r"is not a folder of photos, CIFAR's files"),
 }
 
 
