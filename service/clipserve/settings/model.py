@@ -119,7 +119,7 @@ class ModelSettings(BaseModel):
     )
     scaled_decode: bool = Field(
         ImageLimits.scaled_decode,
-        description="decode JPEGs above 2 megapixels at a reduced scale: 3 times as fast, nearly the same pixels",
+        description="decode JPEGs above 2 megapixels at reduced scale: over twice as fast, nearly the same pixels",
     )
     max_queue_seconds: float = Field(
         1.0, ge=0, le=3600, description="refuse a request if more work than this is queued before it"
