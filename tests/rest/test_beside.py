@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 from starlette.requests import Request
 
-from clipserve.application.answers import Classification, Embedding, is_short
+from clipserve.application.answers import Classification, Embedding
 from clipserve.application.body import Body
 from clipserve.application.encoder import EncodedText
 from clipserve.application.ranking import ScoredLabel
+from clipserve.application.shared import is_short
 from clipserve.concurrency import SideThread
 from clipserve.errors import UndecodableImage
 from clipserve.rest.schemas import EmbedFields
-from clipserve.rest.uploads import Uploads
+from clipserve.rest.uploads import Uploads, parse, parse_object
 from tests.rest.test_uploads import read_json
 from tests.support import Counting
 
@@ -27,7 +28,7 @@ async def jobs_of(content_type: str, body: bytes, query: bytes = b"") -> int:
     """Calls in the thread for this request to embed."""
     executor = Counting()
     await Uploads(1_000_000, SideThread(executor)).read(
-        request(content_type, body, query), lambda _, upload: upload.read(EmbedFields)
+        request(content_type, body, query), lambda _, upload: upload.read(EmbedFields), parse
     )
     return executor.jobs
 
@@ -52,8 +53,8 @@ async def test_a_request_of_more_than_4_kb_is_read_in_a_thread(size: int, jobs: 
 @pytest.mark.parametrize(("size", "jobs"), [(4_096, 0), (4_097, 1)])
 async def test_so_is_json_of_another_server_s_shape(size: int, jobs: int) -> None:
     executor, body = Counting(), b'{"input": "' + b"a" * (size - 13) + b'"}'
-    fields = await Uploads(1_000_000, SideThread(executor)).read_json(
-        request("application/json", body), lambda body: body.fields
+    fields = await Uploads(1_000_000, SideThread(executor)).read(
+        request("application/json", body), lambda _, body: body.fields, parse_object
     )
     assert len(fields["input"]) == size - 13
     assert executor.jobs == jobs

@@ -15,10 +15,6 @@ from clipserve.clip.tokenizer import TokenizedText
 from clipserve.clip.zeroshot import logits
 from clipserve.errors import ClipError
 
-# Results that a front renders in half a millisecond at most.
-_SHORT_LABELS = 256
-_SHORT_VECTORS = 32
-
 
 @dataclass(frozen=True)
 class LabelSetVersion:
@@ -123,13 +119,3 @@ def compared(
 def spelled(rows: Sequence[TokenizedText], pieces: Callable[[Sequence[int]], list[str]]) -> list[Tokens]:
     """The tokens of each text. `pieces`: ids -> the spelling of each."""
     return [Tokens(row.ids, pieces(row.ids), row.tokens, row.truncated) for row in rows]
-
-
-def is_short(answer: Classification | Embedding | Similarities | Tokenization) -> bool:
-    """Whether the answer is so small that rendering it takes about as long as waking a thread."""
-    if isinstance(answer, Embedding):
-        return len(answer.images) + len(answer.texts) <= _SHORT_VECTORS
-    if isinstance(answer, Classification):
-        lists = (lists for lists in answer.results if not isinstance(lists, ClipError))
-        return sum(len(labels) for each in lists for labels in each) <= _SHORT_LABELS
-    return len(answer.results) <= _SHORT_VECTORS

@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from clipserve.access.gate import Gate
+from clipserve.application.answers import Classification, Embedding, Similarities, Tokenization
 from clipserve.application.byte_budget import ByteBudget
 from clipserve.application.inference import Inference
+from clipserve.application.label_sets.entry import LabelSet
 from clipserve.application.stream import BulkPlaces
 from clipserve.concurrency import SideThread
 from clipserve.errors import ClipError
 from clipserve.telemetry.log import logger
 from clipserve.telemetry.metrics import Metrics
 from clipserve.telemetry.request import RequestContext
+
+Answer = TypeVar("Answer")
+Rendered = TypeVar("Rendered")
+
+# Answers that a front renders in half a millisecond at most.
+_SHORT_LABELS = 256
+_SHORT_LIST = 32
+_SHORT_PROMPTS = 64  # of a label set
 
 
 @dataclass(frozen=True)
@@ -26,6 +38,27 @@ class Shared:
     bulk_places: BulkPlaces
     gate: Gate
     metrics: Metrics
+
+
+@dataclass(frozen=True)
+class Question(Generic[Answer, Rendered]):
+    """A request that is read and checked. `ask` calls its use case; `render` renders the answer for its front."""
+
+    ask: Callable[[Inference], Awaitable[Answer]]
+    render: Callable[[Answer], Rendered]
+
+
+def is_short(answer: object) -> bool:
+    """Whether the answer is so small that rendering it takes about as long as waking a thread."""
+    if isinstance(answer, Embedding):
+        return len(answer.images) + len(answer.texts) <= _SHORT_LIST
+    if isinstance(answer, Classification):
+        lists = (lists for lists in answer.results if not isinstance(lists, ClipError))
+        return sum(len(labels) for each in lists for labels in each) <= _SHORT_LABELS
+    if isinstance(answer, LabelSet):  # of weights, which may be megabytes, a digest is computed
+        return answer.prompts <= _SHORT_PROMPTS and answer.definition.weights is None
+    listed = answer.results if isinstance(answer, Similarities | Tokenization) else answer
+    return not isinstance(listed, Sequence) or len(listed) <= _SHORT_LIST
 
 
 def known(error: Exception) -> ClipError:

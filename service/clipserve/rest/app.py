@@ -12,13 +12,12 @@ from starlette.types import ASGIApp
 from clipserve.access.hosts import Hosts
 from clipserve.application.shared import Shared
 from clipserve.rest.bulk import Bulk, BulkLimits
-from clipserve.rest.compat.adapters import ADAPTERS, render_for
+from clipserve.rest.compat.adapters import add_adapters, render_for
 from clipserve.rest.compat.names import Compat
-from clipserve.rest.docs import add_docs
 from clipserve.rest.exchange import Exchange, ExchangeLimits
 from clipserve.rest.label_sets import add_label_sets
 from clipserve.rest.openapi import described
-from clipserve.rest.page.serving import add_page
+from clipserve.rest.pages import add_docs, add_page
 from clipserve.rest.paths import Paths
 from clipserve.rest.routes import BULK, add_routes
 from clipserve.rest.uploads import Uploads
@@ -48,14 +47,12 @@ class RestOptions:
 def build_app(shared: Shared, options: RestOptions) -> ASGIApp:
     """The application: all routes, inside the exchange that renders their errors."""
     app = FastAPI(openapi_url=None)
-    inference, side, uploads = shared.inference, shared.side, Uploads(options.max_json_bytes, shared.side)
-    add_routes(app, inference, uploads, side)
-    add_label_sets(app, inference, uploads, side)
-    for name in options.compat:
-        ADAPTERS[name].add(app, inference, uploads, side)
+    inference, uploads = shared.inference, Uploads(options.max_json_bytes, shared.side)
+    add_routes(app, inference, uploads)
+    add_label_sets(app, inference, uploads)
+    add_adapters(app, inference, uploads, options.compat)
     render = render_for(options.compat)
-    app.openapi = lambda: described(inference.limits, inference.names, options.compat, render)  # type: ignore[method-assign]
-    add_docs(app, side)
+    add_docs(app, shared.side, lambda: described(inference.limits, inference.names, options.compat, render))
     if options.page:
         add_page(app)
     exchange = Exchange(

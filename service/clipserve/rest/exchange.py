@@ -126,6 +126,7 @@ class Exchange:
             span=self._metrics.tracing.begin(headers.get(b"traceparent")),
         )
         enter(request)
+        scope["request_id"] = request.id
         answer = _Answer(send, request)
         scope["found"] = self._paths.find(scope["path"])
         try:

@@ -13,43 +13,32 @@ from starlette.responses import Response
 from clipserve.application.inference import Inference
 from clipserve.application.label_sets.definition import LabelFields, LabelSetFields
 from clipserve.application.label_sets.entry import LabelSet
-from clipserve.application.label_sets.request import PutRequest, check_name, put_request
-from clipserve.application.limits import at_most
-from clipserve.concurrency import SideThread
+from clipserve.application.label_sets.request import put_request
+from clipserve.application.limits import RequestLimits, at_most
+from clipserve.application.shared import Question, is_short
 from clipserve.rest.json_body import JsonObject, decode_base64
+from clipserve.rest.questions import asking
 from clipserve.rest.rendering import label_set_json, label_set_list_json, put_json
-from clipserve.rest.uploads import Uploads, expected, unknown, validated
+from clipserve.rest.uploads import Uploads, expected, parse_object, unknown, validated
 
 _PATH = "/label-sets"
 _ONE = _PATH + "/{name}"
-_SHORT_SETS, _SHORT_LABELS = 64, 64  # rendered about as fast as a thread wakes
 
 
-def add_label_sets(app: FastAPI, inference: Inference, uploads: Uploads, side: SideThread) -> None:
+def add_label_sets(app: FastAPI, inference: Inference, uploads: Uploads) -> None:
     """Add the routes of label sets."""
-    label_sets = inference.label_sets
+    label_sets, side = inference.label_sets, uploads.side
+    app.router.add_route(_ONE, asking(uploads, inference, _put, parse_object), methods=["PUT"])
 
     @app.router.route(_PATH)
     async def listed(_: Request) -> Response:
         states = label_sets.all()
-        return await side.call(label_set_list_json, states, short=len(states) <= _SHORT_SETS)
+        return await side.call(label_set_list_json, states, short=is_short(states))
 
     @app.router.route(_ONE)
     async def shown(request: Request) -> Response:
         state = label_sets.get(request.path_params["name"])
-        return await side.call(label_set_json, state, short=_is_short(state))
-
-    @app.router.route(_ONE, methods=["PUT"])
-    async def kept(request: Request) -> Response:
-        name = request.path_params["name"]
-        check_name(name)
-
-        def read(body: JsonObject) -> PutRequest:
-            at_most("labels", len(_items(body.fields.get("labels"))), inference.limits.max_labels)
-            return _read(request, name, body)
-
-        state = await label_sets.put(await uploads.read_json(request, read))
-        return await side.call(put_json, state, short=_is_short(state))
+        return await side.call(label_set_json, state, short=is_short(state))
 
     @app.router.route(_ONE, methods=["DELETE"])
     async def deleted(request: Request) -> Response:
@@ -57,19 +46,16 @@ def add_label_sets(app: FastAPI, inference: Inference, uploads: Uploads, side: S
         return Response(status_code=204)
 
 
-def _is_short(state: LabelSet) -> bool:
-    """Whether it is rendered at once. Of weights, which may be megabytes, a digest is computed."""
-    return state.prompts <= _SHORT_LABELS and state.definition.weights is None
-
-
-def _read(request: Request, name: str, body: JsonObject) -> PutRequest:
+def _put(request: Request, body: JsonObject, limits: RequestLimits) -> Question[LabelSet, Response]:
+    at_most("labels", len(_items(body.fields.get("labels"))), limits.max_labels)
     body.check_images(_encoded(body.fields))
     own, of_label = (", ".join(schema.model_fields) for schema in (LabelSetFields, LabelFields))
     hint = f" Known fields: {own}; of a label: {of_label}."
     fields = validated(body.fields, LabelSetFields, _strange(body.fields), hint)
     fingerprint = expected(request, fields.expect_fingerprint)
     fields = fields.model_copy(update={"expect_fingerprint": fingerprint})
-    return put_request(name, fields, functools.partial(decode_base64, None))
+    asked = put_request(request.path_params["name"], fields, functools.partial(decode_base64, None))
+    return Question(lambda of: of.label_sets.put(asked), put_json)
 
 
 def _strange(said: dict[str, Any]) -> Iterator[str]:

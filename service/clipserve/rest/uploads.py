@@ -21,7 +21,9 @@ from clipserve.rest.forms import parse_form
 from clipserve.rest.json_body import IMAGE_FIELDS, JsonObject, load_object, parse_json
 
 Fields = TypeVar("Fields", bound=BaseModel)
-Asked = TypeVar("Asked")
+Made = TypeVar("Made")
+Parsed = TypeVar("Parsed")
+Parse = Callable[[str, bytes, Body, int], Parsed]  # its arguments: see `parse`
 
 # A form repeats a field instead of a list, so the singular reads better; both are accepted.
 _FORM_NAMES = {
@@ -97,9 +99,11 @@ class Uploads:
 
     def __init__(self, max_json_bytes: int, side: SideThread) -> None:
         self._max_json_bytes = max_json_bytes
-        self._side = side
+        self.side = side
 
-    async def read(self, request: Request, make: Callable[[Request, Upload], Asked]) -> Asked:
+    async def read(
+        self, request: Request, make: Callable[[Request, Parsed], Made], parse: Parse[Parsed]
+    ) -> Made:
         """Parse the request, and return the result of `make`.
 
         Raises:
@@ -108,31 +112,11 @@ class Uploads:
         content_type = header(request, b"content-type")
         query: bytes = request.scope["query_string"]
 
-        def parsed(body: Body) -> Asked:
+        def parsed(body: Body) -> Made:
             return make(request, parse(content_type, query, body, self._max_json_bytes))
 
         body: Body = request.scope["body"]
-        return await body.parsed(self._side, parsed, len(query) if _is_image(_kind(content_type)) else None)
-
-    async def read_json(self, request: Request, make: Callable[[JsonObject], Asked]) -> Asked:
-        """Parse a JSON object, and return the result of `make`, which finds the images in it.
-
-        Raises:
-            UnsupportedMediaType: the Content-Type is not JSON.
-            InvalidInput, BodyTooLarge: see `load_object`; and the errors of `make`.
-        """
-        content_type = header(request, b"content-type")
-
-        def parsed(body: Body) -> Asked:
-            if (kind := _kind(content_type)) != "application/json":
-                raise UnsupportedMediaType(
-                    f"Content-Type is {kind[:64] or 'missing'}; this endpoint takes application/json."
-                )
-            _options(content_type)
-            return make(load_object(body, self._max_json_bytes))
-
-        body: Body = request.scope["body"]
-        return await body.parsed(self._side, parsed)
+        return await body.parsed(self.side, parsed, len(query) if _is_image(_kind(content_type)) else None)
 
 
 def header(request: Request, name: bytes) -> str:
@@ -186,6 +170,21 @@ def parse(content_type: str, query: bytes, body: Body, max_json_bytes: int) -> U
         images, fields = parse_json(body, max_json_bytes)
         return Upload(images, fields, typed=True)
     return _form(body.take(), options.get("boundary", ""))
+
+
+def parse_object(content_type: str, _: bytes, body: Body, max_json_bytes: int) -> JsonObject:
+    """Take the body and parse it as a JSON object, whose images the caller finds.
+
+    Raises:
+        UnsupportedMediaType: the Content-Type is not JSON.
+        InvalidInput, BodyTooLarge: see `load_object`.
+    """
+    if (kind := _kind(content_type)) != "application/json":
+        raise UnsupportedMediaType(
+            f"Content-Type is {kind[:64] or 'missing'}; this endpoint takes application/json."
+        )
+    _options(content_type)
+    return load_object(body, max_json_bytes)
 
 
 def _kind(content_type: str) -> str:

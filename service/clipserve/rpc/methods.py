@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from clipserve.application.answers import is_short
 from clipserve.application.body import Body
 from clipserve.application.encodings import EmbeddingType
 from clipserve.application.inference import Inference
@@ -15,6 +14,7 @@ from clipserve.application.requests import (
     SimilarityRequest,
     TokenizeRequest,
 )
+from clipserve.application.shared import is_short
 from clipserve.clip.template_sets import template_set
 from clipserve.concurrency import SideThread
 from clipserve.errors import ClipError, InvalidInput

@@ -43,6 +43,8 @@ async def test_a_ping_is_answered(running: Running) -> None:
         (VISUAL, {}, "the form has 0 images"),
         (VISUAL, {"text": "a"}, "the form has 0 images"),
         (TEXTUAL, {"image": png(1)}, "the form has 0 texts"),
+        (VISUAL, {"image": png(1), "text": "a"}, "the form has 1 texts too, which it does not name"),
+        (TEXTUAL, {"image": png(1), "text": "a"}, "the form has 1 images too, which it does not name"),
         ({"facial-recognition": {}}, {"image": png(1)}, "Faces and OCR are not served"),
         (VISUAL | {"ocr": {}}, {"image": png(1)}, "Faces and OCR are not served"),
         ({"clip": {"visual": {}}}, {"image": png(1)}, "with `visual` or `textual`"),

@@ -2,39 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
 
 from fastapi import FastAPI
 
 from clipserve.application.inference import Inference
-from clipserve.concurrency import SideThread
 from clipserve.rest.compat import clip_as_service, cohere, hugging_face, immich, openai, weaviate
 from clipserve.rest.compat.items import error_alone
 from clipserve.rest.compat.names import Compat
 from clipserve.rest.errors import Render
-from clipserve.rest.uploads import Uploads
+from clipserve.rest.questions import Read, asking
+from clipserve.rest.uploads import Parse, Uploads, parse, parse_object
 
 
 @dataclass(frozen=True)
 class Adapter:
-    """An adapter. `add`: adds its routes. `errors`: prefix of paths -> renders their errors; else problem+json."""
+    """The API of another server.
 
-    add: Callable[[FastAPI, Inference, Uploads, SideThread], None]
-    errors: Mapping[str, Render] = field(default_factory=dict)
+    Attributes:
+        path, read, parse: of its POST; see `asking`.
+        error: renders errors of this path; None: as problem+json.
+        add_probes: adds the paths by which its clients ask what runs here.
+    """
+
+    path: str
+    read: Read
+    parse: Parse[Any] = parse_object
+    error: Render | None = None
+    add_probes: Callable[[FastAPI, Inference], None] = lambda *_: None
 
 
 ADAPTERS: dict[Compat, Adapter] = {
-    "openai": Adapter(openai.add_openai, {openai.PATH: openai.openai_error}),
-    "cohere": Adapter(cohere.add_cohere),
-    "hugging-face": Adapter(hugging_face.add_hugging_face, {hugging_face.PREFIX: error_alone}),
-    "immich": Adapter(immich.add_immich),
-    "clip-as-service": Adapter(clip_as_service.add_clip_as_service),
-    "weaviate": Adapter(weaviate.add_weaviate, {weaviate.PATH: error_alone}),
+    "openai": Adapter("/v1/embeddings", openai.read, error=openai.openai_error),
+    "cohere": Adapter("/v2/embed", cohere.read),
+    "hugging-face": Adapter("/models/{model}", hugging_face.read, error=error_alone),
+    "immich": Adapter("/predict", immich.read, parse, add_probes=immich.add_ping),
+    "clip-as-service": Adapter("/post", clip_as_service.read),
+    "weaviate": Adapter("/vectorize", weaviate.read, error=error_alone, add_probes=weaviate.add_probes),
 }
+
+
+def add_adapters(app: FastAPI, inference: Inference, uploads: Uploads, names: Iterable[Compat]) -> None:
+    for own in map(ADAPTERS.__getitem__, names):
+        app.router.add_route(own.path, asking(uploads, inference, own.read, own.parse), methods=["POST"])
+        own.add_probes(app, inference)
 
 
 def render_for(names: Iterable[Compat]) -> Callable[[str], Render | None]:
     """A function: path -> what renders its errors; None: problem+json."""
-    prefixes = [prefix for name in names for prefix in ADAPTERS[name].errors.items()]
-    return lambda path: next((render for prefix, render in prefixes if path.startswith(prefix)), None)
+    own = [(ADAPTERS[name].path.partition("{")[0], ADAPTERS[name].error) for name in names]
+    return lambda path: next((error for prefix, error in own if error and path.startswith(prefix)), None)

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
-from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import Response
 
-from clipserve.application.answers import Embedding, Similarities, Similarity, is_short
-from clipserve.application.inference import Inference
+from clipserve.application.answers import Embedding, Similarities, Similarity
 from clipserve.application.limits import RequestLimits
 from clipserve.application.requests import SimilarityRequest
-from clipserve.concurrency import SideThread
+from clipserve.application.shared import Question
 from clipserve.errors import ClipError, InvalidInput
 from clipserve.rest.compat.items import (
     EncodedItem,
     Item,
     Mixed,
-    Result,
     chosen,
     decoded,
     listed,
@@ -29,42 +26,21 @@ from clipserve.rest.compat.items import (
     shaped,
 )
 from clipserve.rest.json_body import JsonObject
-from clipserve.rest.uploads import Uploads
 
 Document = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class _Ranking:
-    """A request to rank: its documents, each with its row among the answers, and its matches with their columns."""
+class _Ranking(NamedTuple):
+    """A document to rank the matches of: its row among the answers, and the columns of its matches."""
 
-    asked: SimilarityRequest
-    documents: Sequence[Document]
-    rows: Sequence[int]
-    matches: Sequence[Sequence[Document]]
-    columns: Sequence[Sequence[int]]
+    document: Document
+    row: int
+    matches: list[Document]
+    columns: list[int]
 
 
-@dataclass(frozen=True)
-class _Encoding:
-    asked: Mixed
-    documents: Sequence[Document]
-
-
-def add_clip_as_service(app: FastAPI, inference: Inference, uploads: Uploads, side: SideThread) -> None:
-    """Add its route. The body names the endpoint."""
-
-    @app.router.route("/post", methods=["POST"])
-    async def post(request: Request) -> Response:
-        posted = await uploads.read_json(request, lambda body: _read(request, body, inference.limits))
-        if isinstance(posted, _Encoding):
-            answer, results = await posted.asked.embed(inference)
-            return await side.call(_embedded, posted.documents, answer, results, short=is_short(answer))
-        ranked = await inference.similarity(posted.asked)
-        return await side.call(_ranked, posted, ranked, short=is_short(ranked))
-
-
-def _read(request: Request, body: JsonObject, limits: RequestLimits) -> _Encoding | _Ranking:
+def read(request: Request, body: JsonObject, limits: RequestLimits) -> Question[Any, Response]:
+    """What is asked. The body names the endpoint."""
     data = body.fields.pop("data", None)
     documents = listed(data.get("docs") if isinstance(data, dict) else data, "data")
     endpoint, model = _endpoint(body.fields)
@@ -74,7 +50,8 @@ def _read(request: Request, body: JsonObject, limits: RequestLimits) -> _Encodin
     # Keep only the returned fields of documents, not their images.
     shown = [_shown(document) for document in documents]
     if endpoint != "rank":
-        return _Encoding(mixed(body, items, "data", limits, **choices), shown)
+        asked = mixed(body, items, "data", limits, **choices)
+        return Question(asked.embed, partial(_embedded, shown, asked))
     lists = [listed(each.get("matches"), f"data[{i}].matches") for i, each in enumerate(documents)]
     listed([match for own in lists for match in own], "matches of all documents")
     matches = [
@@ -82,12 +59,14 @@ def _read(request: Request, body: JsonObject, limits: RequestLimits) -> _Encodin
     ]
     body.check_images([each.text for each in (*items, *matches) if isinstance(each, EncodedItem)])
     to_images, to_texts = decoded(matches)
-    asked = SimilarityRequest(*decoded(items), to_images=to_images, to_texts=to_texts, **choices)
-    asked.check(limits)
+    compared = SimilarityRequest(*decoded(items), to_images=to_images, to_texts=to_texts, **choices)
+    compared.check(limits)
     columns = iter(_positions(matches))
-    own_columns = [[next(columns) for _ in own] for own in lists]
-    shown_matches = [[_shown(match) for match in own] for own in lists]
-    return _Ranking(asked, shown, _positions(items), shown_matches, own_columns)
+    rankings = [
+        _Ranking(document, row, [_shown(match) for match in own], [next(columns) for _ in own])
+        for document, row, own in zip(shown, _positions(items), lists, strict=True)
+    ]
+    return Question(lambda of: of.similarity(compared), partial(_ranked, rankings))
 
 
 def _endpoint(fields: Document) -> tuple[str, str | None]:
@@ -116,23 +95,22 @@ def _item(document: object, name: str) -> Item:
     raise InvalidInput(f"{name} must be a document with a `text`, or with an image as base64 in `blob`.")
 
 
-def _embedded(documents: Sequence[Document], answer: Embedding, results: Sequence[Result]) -> Response:
+def _embedded(documents: Sequence[Document], asked: Mixed, answer: Embedding) -> Response:
     data = [
         document | {"embedding": result.vector} | ({"tags": {"truncated": True}} if result.truncated else {})
-        for document, result in zip(documents, results, strict=True)
+        for document, result in zip(documents, asked.results(answer), strict=True)
     ]
     return shaped({"data": data}, answer)
 
 
-def _ranked(ranking: _Ranking, answer: Similarities) -> Response:
+def _ranked(rankings: Sequence[_Ranking], answer: Similarities) -> Response:
     data = []
-    documents = zip(ranking.documents, ranking.rows, ranking.matches, ranking.columns, strict=True)
-    for document, row, matches, columns in documents:
-        result = answer.results[row]
+    for each in rankings:
+        result = answer.results[each.row]
         if isinstance(result, ClipError):  # these documents have no place for an error
             raise result
-        scored = _scored(matches, Similarity(result.cosine[columns], result.logit[columns]))
-        data.append(document | {"matches": scored})
+        scored = _scored(each.matches, Similarity(result.cosine[each.columns], result.logit[each.columns]))
+        data.append(each.document | {"matches": scored})
     return shaped({"data": data}, answer)
 
 

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict
 from starlette.requests import Request
 from starlette.responses import Response
 
-from clipserve.application.answers import Classification, is_short
-from clipserve.application.inference import Inference
+from clipserve.application.answers import Classification
 from clipserve.application.limits import RequestLimits
 from clipserve.application.requests import ClassifyRequest
-from clipserve.concurrency import SideThread
+from clipserve.application.shared import Question
 from clipserve.errors import ClipError
 from clipserve.rest.compat.items import chosen, listed, shaped
 from clipserve.rest.json_body import JsonObject, decode_base64
-from clipserve.rest.uploads import Uploads, validated
-
-PREFIX = "/models/"
+from clipserve.rest.uploads import validated
 
 # The template of the pipeline in `transformers`, so that its users get the same scores.
 _TEMPLATE = "This is a photo of {}."
@@ -39,16 +35,7 @@ class _Options(BaseModel):
     parameters: _Parameters
 
 
-def add_hugging_face(app: FastAPI, inference: Inference, uploads: Uploads, side: SideThread) -> None:
-    @app.router.route(PREFIX + "{model}", methods=["POST"])
-    async def classify(request: Request) -> Response:
-        scored = await inference.classify(
-            await uploads.read_json(request, lambda body: _read(request, body, inference.limits))
-        )
-        return await side.call(_rendered, scored, short=is_short(scored))
-
-
-def _read(request: Request, body: JsonObject, limits: RequestLimits) -> ClassifyRequest:
+def read(request: Request, body: JsonObject, limits: RequestLimits) -> Question[Classification, Response]:
     parameters = body.fields.get("parameters")
     if isinstance(parameters, dict) and isinstance(labels := parameters.get("candidate_labels"), list):
         listed(labels, "parameters.candidate_labels")
@@ -60,9 +47,8 @@ def _read(request: Request, body: JsonObject, limits: RequestLimits) -> Classify
         said.parameters.candidate_labels,
         [_TEMPLATE if template is None else template],
         **chosen(request, request.path_params["model"]),
-    )
-    asked.check(limits)
-    return asked
+    ).check(limits)
+    return Question(lambda of: of.classify(asked), _rendered)
 
 
 def _rendered(scored: Classification) -> Response:

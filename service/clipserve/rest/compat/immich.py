@@ -7,47 +7,40 @@ from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from clipserve.application.answers import Embedding, is_short
+from clipserve.application.answers import Embedding
 from clipserve.application.inference import Inference
 from clipserve.application.limits import RequestLimits
 from clipserve.application.requests import EmbedRequest
-from clipserve.concurrency import SideThread
+from clipserve.application.shared import Question
 from clipserve.errors import ClipError, InvalidInput
 from clipserve.rest.compat.items import chosen, shaped
-from clipserve.rest.uploads import Upload, Uploads
+from clipserve.rest.uploads import Upload
 
 _MAX_ENTRIES = 4_096  # characters; immich sends a hundred
 _FORM = "entries must be JSON such as " + '{"clip": {"visual": {"modelName": "ViT-B-32__openai"}}}'
 
 
-def add_immich(app: FastAPI, inference: Inference, uploads: Uploads, side: SideThread) -> None:
-    """Add its two routes."""
-
-    @app.router.route("/predict", methods=["POST"])
-    async def predict(request: Request) -> Response:
-        embedded = await inference.embed(
-            await uploads.read(request, lambda _, form: _read(request, form, inference.limits))
-        )
-        return await side.call(_rendered, embedded, short=is_short(embedded))
-
+def add_ping(app: FastAPI, _: Inference) -> None:
     @app.router.route("/ping")
     async def ping(_: Request) -> Response:
         return PlainTextResponse("pong")
 
 
-def _read(request: Request, upload: Upload, limits: RequestLimits) -> EmbedRequest:
+def read(request: Request, upload: Upload, limits: RequestLimits) -> Question[Embedding, Response]:
     kind, model = _entry(upload.fields.get("entries"))
     images, texts = upload.images.get("images", ()), upload.fields.get("texts", ())
-    if kind == "visual" and len(images) != 1:
-        raise InvalidInput(f"entries asks for the vector of an image, and the form has {len(images)} images.")
-    if kind == "textual" and len(texts) != 1:
-        raise InvalidInput(f"entries asks for the vector of a text, and the form has {len(texts)} texts.")
-    if kind == "visual":
-        asked = EmbedRequest(images, **chosen(request, model))
-    else:
-        asked = EmbedRequest((), texts, truncate=True, **chosen(request, model))  # as immich does
-    asked.check(limits)
-    return asked
+    named, other = ("image", "text") if kind == "visual" else ("text", "image")
+    parts = {"image": images, "text": texts}
+    said = f"entries asks for the vector of one {named}, and the form has"
+    if (count := len(parts[named])) != 1:
+        raise InvalidInput(f"{said} {count} {named}s.")
+    if parts[other]:
+        raise InvalidInput(
+            f"{said} {len(parts[other])} {other}s too, which it does not name: leave them out."
+        )
+    # Like immich, cut a long text.
+    asked = EmbedRequest(images, texts, truncate=True, **chosen(request, model)).check(limits)
+    return Question(lambda of: of.embed(asked), _rendered)
 
 
 def _entry(entries: object) -> tuple[str, str]:

@@ -68,17 +68,20 @@ class Mixed:
     are_images: Sequence[bool]
     name: str
 
-    async def embed(self, inference: Inference) -> tuple[Embedding, list[Result]]:
-        """The answer, and its results in the order of the list.
+    async def embed(self, inference: Inference) -> Embedding:
+        """The answer.
 
         Raises:
             ClipError: see `Inference.embed`. An item's error fails the request, and names the item's position.
         """
         with self.places():
-            answer = await inference.embed(self.asked)
+            return await inference.embed(self.asked)
+
+    def results(self, answer: Embedding) -> list[Result]:
+        """The results in the order of the list."""
         vectors = (vector for vector in answer.images if not isinstance(vector, ClipError))
         images, texts = (Result(vector, 0, truncated=False) for vector in vectors), iter(answer.texts)
-        return answer, [next(images) if is_image else next(texts) for is_image in self.are_images]
+        return [next(images) if is_image else next(texts) for is_image in self.are_images]
 
     @contextmanager
     def places(self) -> Iterator[None]:

@@ -6,23 +6,19 @@ from http import HTTPStatus
 from typing import Any, Literal
 
 import orjson
-from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict
 from starlette.requests import Request
 from starlette.responses import Response
 
 from clipserve import errors
-from clipserve.application.answers import Embedding, is_short
-from clipserve.application.inference import Inference
+from clipserve.application.answers import Embedding
 from clipserve.application.limits import RequestLimits
-from clipserve.concurrency import SideThread
+from clipserve.application.shared import Question
 from clipserve.errors import ClipError, InvalidInput
 from clipserve.rest.compat.items import (
     MAX_ITEMS,
     Dimensions,
     Item,
-    Mixed,
-    Result,
     chosen,
     item,
     listed,
@@ -33,9 +29,7 @@ from clipserve.rest.compat.items import (
 from clipserve.rest.errors import Failure, told
 from clipserve.rest.json_body import JsonObject
 from clipserve.rest.rendering import vector_fields
-from clipserve.rest.uploads import Uploads, validated
-
-PATH = "/v1/embeddings"
+from clipserve.rest.uploads import validated
 
 _TYPES = {
     HTTPStatus.UNAUTHORIZED: "authentication_error",
@@ -58,16 +52,24 @@ class _Options(BaseModel):
     truncate: bool | None = None
 
 
-def add_openai(app: FastAPI, inference: Inference, uploads: Uploads, side: SideThread) -> None:
-    """Add the route. `openai_error` renders its errors."""
+def read(request: Request, body: JsonObject, limits: RequestLimits) -> Question[Embedding, Response]:
+    name, items = _items(body.fields)
+    said = validated(body.fields, _Options)
+    choices = {"truncate": bool(said.truncate), "dimensions": said.dimensions}
+    asked = mixed(body, items, name, limits, **choices, **chosen(request, said.model))
+    encoding_format = said.encoding_format or said.embedding_type or "float"
 
-    @app.router.route(PATH, methods=["POST"])
-    async def embeddings(request: Request) -> Response:
-        asked, encoding_format = await uploads.read_json(
-            request, lambda body: _read(request, body, inference.limits)
-        )
-        answer, results = await asked.embed(inference)
-        return await side.call(_rendered, answer, results, encoding_format, short=is_short(answer))
+    def rendered(answer: Embedding) -> Response:
+        results = asked.results(answer)
+        data = [
+            {"object": "embedding", "index": index} | vector_fields(result.vector, encoding_format, "float32")
+            for index, result in enumerate(results)
+        ]
+        tokens = sum(result.tokens for result in results)
+        usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+        return shaped({"object": "list", "data": data, "model": answer.model, "usage": usage}, answer)
+
+    return Question(asked.embed, rendered)
 
 
 def openai_error(error: Failure, request_id: str) -> Response:  # noqa: ARG001 - X-Request-Id has it
@@ -82,15 +84,6 @@ def _param(error: Failure) -> str | None:
     if isinstance(error, errors.UnknownModel):
         return "model"
     return "input" if isinstance(error, ClipError) and error.index is not None else None
-
-
-def _read(request: Request, body: JsonObject, limits: RequestLimits) -> tuple[Mixed, str]:
-    """What is to be embedded, and the format of the vectors."""
-    name, items = _items(body.fields)
-    said = validated(body.fields, _Options)
-    choices = {"truncate": bool(said.truncate), "dimensions": said.dimensions}
-    asked = mixed(body, items, name, limits, **choices, **chosen(request, said.model))
-    return asked, said.encoding_format or said.embedding_type or "float"
 
 
 def _items(fields: dict[str, Any]) -> tuple[str, list[Item]]:
@@ -123,14 +116,3 @@ def _of_messages(messages: object) -> Item:
         else:
             parts += [(f"{name}[{k}]", part) for k, part in enumerate(listed(content, name))]
     return only_item(parts, "messages")
-
-
-def _rendered(answer: Embedding, results: list[Result], encoding_format: str) -> Response:
-    data = [
-        {"object": "embedding", "index": index} | vector_fields(result.vector, encoding_format, "float32")
-        for index, result in enumerate(results)
-    ]
-    tokens = sum(result.tokens for result in results)
-    usage = {"prompt_tokens": tokens, "total_tokens": tokens}
-    body = {"object": "list", "data": data, "model": answer.model, "usage": usage}
-    return shaped(body, answer)

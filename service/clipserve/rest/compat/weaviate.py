@@ -7,17 +7,15 @@ from pydantic import BaseModel, ConfigDict
 from starlette.requests import Request
 from starlette.responses import Response
 
-from clipserve.application.answers import Embedding, is_short
+from clipserve.application.answers import Embedding
 from clipserve.application.inference import Inference
 from clipserve.application.limits import RequestLimits
 from clipserve.application.requests import EmbedRequest
-from clipserve.concurrency import SideThread
+from clipserve.application.shared import Question
 from clipserve.rest.compat.items import chosen, listed, shaped
 from clipserve.rest.json_body import JsonObject, decode_base64
 from clipserve.rest.rendering import json_response
-from clipserve.rest.uploads import Uploads, validated
-
-PATH = "/vectorize"
+from clipserve.rest.uploads import validated
 
 
 class _Items(BaseModel):
@@ -29,14 +27,7 @@ class _Items(BaseModel):
     images: list[str] | None = None
 
 
-def add_weaviate(app: FastAPI, inference: Inference, uploads: Uploads, side: SideThread) -> None:
-    @app.router.route(PATH, methods=["POST"])
-    async def vectorize(request: Request) -> Response:
-        embedded = await inference.embed(
-            await uploads.read_json(request, lambda body: _read(request, body, inference.limits))
-        )
-        return await side.call(_rendered, embedded, short=is_short(embedded))
-
+def add_probes(app: FastAPI, inference: Inference) -> None:
     @app.router.route("/meta")
     async def meta(_: Request) -> Response:
         first, *_others = await inference.models()
@@ -56,7 +47,7 @@ def add_weaviate(app: FastAPI, inference: Inference, uploads: Uploads, side: Sid
         return Response(status_code=204 if await inference.ready() else 503)
 
 
-def _read(request: Request, body: JsonObject, limits: RequestLimits) -> EmbedRequest:
+def read(request: Request, body: JsonObject, limits: RequestLimits) -> Question[Embedding, Response]:
     for name in ("texts", "images"):
         listed(body.fields.get(name) or [], name)
     said = validated(body.fields, _Items)
@@ -68,9 +59,8 @@ def _read(request: Request, body: JsonObject, limits: RequestLimits) -> EmbedReq
         truncate=True,  # Weaviate's texts may have any length
         all_or_nothing=True,
         **chosen(request, None),
-    )
-    asked.check(limits)
-    return asked
+    ).check(limits)
+    return Question(lambda of: of.embed(asked), _rendered)
 
 
 def _rendered(embedded: Embedding) -> Response:
