@@ -8,10 +8,8 @@ from clipserve.application.shared import Shared
 from clipserve.rpc.exchange import RpcExchange
 from clipserve.rpc.health import SERVICE as HEALTH
 from clipserve.rpc.health import Health
-from clipserve.rpc.label_sets import LabelSetMethods
-from clipserve.rpc.methods import Methods
+from clipserve.rpc.methods import METHODS, asking, embedding_items
 from clipserve.rpc.options import RpcOptions
-from clipserve.rpc.parsing import Parsing
 from clipserve.rpc.reading import ReadLimits, Reads
 from clipserve.rpc.reflection import SERVICE as REFLECTION
 from clipserve.rpc.reflection import Reflection
@@ -22,24 +20,18 @@ from clipserve.rpc.streaming import Streaming
 
 def build_rpc(shared: Shared, options: RpcOptions) -> RpcServer:
     """The gRPC server, which does not listen yet."""
-    inference, side, gate = shared.inference, shared.side, shared.gate
-    parsing = Parsing(side, inference.limits, options.max_json_bytes)
-    methods = Methods(inference, side, parsing)
-    label_sets = LabelSetMethods(inference.label_sets, side, parsing)
-    places = max(1, options.max_in_flight_bytes // options.max_body_bytes)
-    exchange = RpcExchange(
-        gate,
-        Reads(ReadLimits(places, options.body_timeout_seconds)),
-        shared.budget,
-        options,
-        shared.metrics,
-    )
-    unary = {**methods.unary(), **label_sets.unary()}
-    handlers = {name: exchange.unary(name, work) for name, work in unary.items()}
+    gate, places = shared.gate, max(1, options.max_in_flight_bytes // options.max_body_bytes)
+    reads = Reads(ReadLimits(places, options.body_timeout_seconds))
+    exchange = RpcExchange(gate, reads, shared.budget, options, shared.metrics)
+    handlers = {
+        name: exchange.unary(name, asking(shared, options.max_json_bytes, read))
+        for name, read in METHODS.items()
+    }
+    items = embedding_items(shared, options.max_json_bytes)
     streaming = Streaming(gate, shared.bulk_places, options)
-    handlers["EmbedStream"] = exchange.stream("EmbedStream", partial(streaming, methods.embed_item))
+    handlers["EmbedStream"] = exchange.stream("EmbedStream", partial(streaming, items))
     small = SmallCalls(options)
-    health = Health(inference, small, SERVICE)
+    health = Health(shared.inference, small, SERVICE)
     reflection = Reflection(gate, small, (SERVICE, HEALTH))
     services = {
         SERVICE: handlers,

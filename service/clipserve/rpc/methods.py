@@ -1,12 +1,13 @@
-"""The methods: parse, call `Inference`, render."""
+"""The methods: read a message into a `Question`, ask it, render the answer."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
+from typing import Any, TypeVar
 
+from clipserve.application.answers import Classification, Embedding, Similarities, Tokenization
 from clipserve.application.body import Body
-from clipserve.application.encodings import EmbeddingType
-from clipserve.application.inference import Inference
 from clipserve.application.limits import RequestLimits
 from clipserve.application.requests import (
     ClassifyRequest,
@@ -14,85 +15,51 @@ from clipserve.application.requests import (
     SimilarityRequest,
     TokenizeRequest,
 )
-from clipserve.application.shared import is_short
-from clipserve.clip.template_sets import template_set
-from clipserve.concurrency import SideThread
+from clipserve.application.shared import Question, Shared, is_short
+from clipserve.clip.template_sets import TEMPLATE_SETS, template_set
 from clipserve.errors import ClipError, InvalidInput
 from clipserve.rpc import enums, rendering
 from clipserve.rpc.call import Work
-from clipserve.rpc.message import Images
-from clipserve.rpc.parsing import Parsing, choice, given
+from clipserve.rpc.label_sets import read_put
+from clipserve.rpc.message import Images, Walk
+from clipserve.rpc.parsing import Read, choice, given, reads
 from clipserve.v1 import clip_pb2
 
+T = TypeVar("T")
 
-class Methods:
-    """Each method takes a message and returns the bytes of its answer."""
 
-    def __init__(self, inference: Inference, side: SideThread, parsing: Parsing) -> None:
-        self._inference = inference
-        self._side = side
-        self._parsing = parsing
+def asking(shared: Shared, max_bytes: int, read: Read) -> Work:
+    """A method with one message and one answer. `max_bytes`: of a message besides its images."""
+    inference, side = shared.inference, shared.side
 
-    def unary(self) -> Mapping[str, Work]:
-        """The methods with one message and one answer, by their names in clip.proto."""
-        return {
-            "Classify": self.classify,
-            "Embed": self.embed,
-            "Similarity": self.similarity,
-            "Tokenize": self.tokenize,
-            "ListModels": self.list_models,
-            "ListTemplateSets": self.list_template_sets,
-            "GetTemplateSet": self.get_template_set,
-        }
+    async def answer(body: Body) -> bytes:
+        question = await body.parsed(side, lambda body: read(body, Walk(max_bytes), inference.limits))
+        answered = await question.ask(inference)
+        return await side.call(question.render, answered, short=is_short(answered))
 
-    async def classify(self, body: Body) -> bytes:
-        asked = await self._parsing.read(body, clip_pb2.ClassifyRequest, _to_classify)
-        scored = await self._inference.classify(asked)
-        return await self._side.call(rendering.classification, scored, short=is_short(scored))
+    return answer
 
-    async def embed(self, body: Body) -> bytes:
-        asked, embedding_type = await self._parsing.read(body, clip_pb2.EmbedRequest, _to_embed)
-        embedded = await self._inference.embed(asked)
-        return await self._side.call(rendering.embedding, embedded, embedding_type, short=is_short(embedded))
 
-    async def similarity(self, body: Body) -> bytes:
-        asked = await self._parsing.read(body, clip_pb2.SimilarityRequest, _to_compare)
-        compared = await self._inference.similarity(asked)
-        return await self._side.call(rendering.similarity, compared, short=is_short(compared))
+def embedding_items(shared: Shared, max_bytes: int) -> Work:
+    """Answers one message of EmbedStream. The answer has the item's error, if any."""
+    inference, read = shared.inference, reads(clip_pb2.EmbedStreamRequest, _embed_item)
 
-    async def tokenize(self, body: Body) -> bytes:
-        asked = await self._parsing.read(body, clip_pb2.TokenizeRequest, _to_tokenize)
-        tokenized = await self._inference.tokenize(asked)
-        return await self._side.call(rendering.tokenization, tokenized, short=is_short(tokenized))
-
-    async def embed_item(self, body: Body) -> bytes:
-        """Answer one message of EmbedStream. The answer has the item's error, if any."""
-        embedding_type: EmbeddingType = "float32"
+    async def answer(body: Body) -> bytes:
         try:
-            asked, embedding_type = await self._parsing.read(
-                body, clip_pb2.EmbedStreamRequest, _to_embed_item
+            question = await body.parsed(
+                shared.side, lambda body: read(body, Walk(max_bytes), inference.limits)
             )
         except ClipError as error:
-            return rendering.embedded_item(error, embedding_type)
-        return rendering.embedded_item(await self._inference.embed_item(asked), embedding_type)
+            return rendering.embedded_item(error)
+        return question.render(await question.ask(inference))
 
-    async def list_models(self, body: Body) -> bytes:
-        await self._parsing.read(body, clip_pb2.ListModelsRequest, lambda *_: None)
-        return rendering.models(await self._inference.models())
-
-    async def list_template_sets(self, body: Body) -> bytes:
-        await self._parsing.read(body, clip_pb2.ListTemplateSetsRequest, lambda *_: None)
-        return rendering.template_sets()
-
-    async def get_template_set(self, body: Body) -> bytes:
-        name = await self._parsing.read(
-            body, clip_pb2.GetTemplateSetRequest, lambda message, *_: message.name
-        )
-        return rendering.template_set(template_set(name))
+    return answer
 
 
-def _to_classify(message: clip_pb2.ClassifyRequest, images: Images, limits: RequestLimits) -> ClassifyRequest:
-    return ClassifyRequest(
+def _classify(
+    message: clip_pb2.ClassifyRequest, images: Images, limits: RequestLimits
+) -> Question[Classification, bytes]:
+    asked = ClassifyRequest(
         images["images"],
         list(message.labels),
         list(message.templates),
@@ -103,29 +70,33 @@ def _to_classify(message: clip_pb2.ClassifyRequest, images: Images, limits: Requ
         **given(message, "temperature", "threshold", "top_k"),
         **choice(message),
     ).check(limits)
+    return Question(lambda of: of.classify(asked), rendering.classification)
 
 
-def _to_embed(
+def _embed(
     message: clip_pb2.EmbedRequest, images: Images, limits: RequestLimits
-) -> tuple[EmbedRequest, EmbeddingType]:
+) -> Question[Embedding, bytes]:
     asked = EmbedRequest(images["images"], list(message.texts), message.truncate, **choice(message))
-    return asked.check(limits), enums.embedding_type(message.embedding_type)
+    asked.check(limits)
+    rendered = partial(rendering.embedding, embedding_type=enums.embedding_type(message.embedding_type))
+    return Question(lambda of: of.embed(asked), rendered)
 
 
-def _to_embed_item(
+def _embed_item(
     message: clip_pb2.EmbedStreamRequest, images: Images, _: RequestLimits
-) -> tuple[EmbedRequest, EmbeddingType]:
+) -> Question[Embedding | ClipError, bytes]:
     texts = [message.text] if message.HasField("text") else []
     if len(images["image"]) + len(texts) != 1:
         raise InvalidInput("each message has one item: an image or a text.")
     asked = EmbedRequest(images["image"], texts, message.truncate, **choice(message))
-    return asked, enums.embedding_type(message.embedding_type)
+    rendered = partial(rendering.embedded_item, embedding_type=enums.embedding_type(message.embedding_type))
+    return Question(lambda of: of.embed_item(asked), rendered)
 
 
-def _to_compare(
+def _similarity(
     message: clip_pb2.SimilarityRequest, images: Images, limits: RequestLimits
-) -> SimilarityRequest:
-    return SimilarityRequest(
+) -> Question[Similarities, bytes]:
+    asked = SimilarityRequest(
         images["images"],
         list(message.texts),
         images["to_images"],
@@ -133,7 +104,50 @@ def _to_compare(
         message.truncate,
         **choice(message),
     ).check(limits)
+    return Question(lambda of: of.similarity(asked), rendering.similarity)
 
 
-def _to_tokenize(message: clip_pb2.TokenizeRequest, _: Images, limits: RequestLimits) -> TokenizeRequest:
-    return TokenizeRequest(list(message.texts), **choice(message)).check(limits)
+def _tokenize(
+    message: clip_pb2.TokenizeRequest, _: Images, limits: RequestLimits
+) -> Question[Tokenization, bytes]:
+    asked = TokenizeRequest(list(message.texts), **choice(message)).check(limits)
+    return Question(lambda of: of.tokenize(asked), rendering.tokenization)
+
+
+async def _at_once(answer: T) -> T:
+    return answer
+
+
+def _get_template_set(message: clip_pb2.GetTemplateSetRequest, *_: object) -> Question[Any, bytes]:
+    name = message.name
+    return Question(lambda _: _at_once(template_set(name)), rendering.template_set)
+
+
+def _get_label_set(message: clip_pb2.GetLabelSetRequest, *_: object) -> Question[Any, bytes]:
+    name, rendered = message.name, partial(rendering.label_set, clip_pb2.GetLabelSetResponse)
+    return Question(lambda of: _at_once(of.label_sets.get(name)), rendered)
+
+
+def _delete_label_set(message: clip_pb2.DeleteLabelSetRequest, *_: object) -> Question[None, bytes]:
+    name = message.name
+    return Question(lambda of: of.label_sets.delete(name), lambda _: b"")
+
+
+_MODELS = Question(lambda of: of.models(), rendering.models)
+_SETS = Question(lambda of: _at_once(of.label_sets.all()), rendering.label_sets)
+_TEMPLATE_SETS = Question(lambda _: _at_once([*TEMPLATE_SETS.values()]), rendering.template_sets)
+
+# Those with one message and one answer, by their names in clip.proto.
+METHODS: Mapping[str, Read] = {
+    "Classify": reads(clip_pb2.ClassifyRequest, _classify),
+    "Embed": reads(clip_pb2.EmbedRequest, _embed),
+    "Similarity": reads(clip_pb2.SimilarityRequest, _similarity),
+    "Tokenize": reads(clip_pb2.TokenizeRequest, _tokenize),
+    "ListModels": reads(clip_pb2.ListModelsRequest, lambda *_: _MODELS),
+    "ListTemplateSets": reads(clip_pb2.ListTemplateSetsRequest, lambda *_: _TEMPLATE_SETS),
+    "GetTemplateSet": reads(clip_pb2.GetTemplateSetRequest, _get_template_set),
+    "ListLabelSets": reads(clip_pb2.ListLabelSetsRequest, lambda *_: _SETS),
+    "GetLabelSet": reads(clip_pb2.GetLabelSetRequest, _get_label_set),
+    "PutLabelSet": read_put,
+    "DeleteLabelSet": reads(clip_pb2.DeleteLabelSetRequest, _delete_label_set),
+}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -11,45 +10,28 @@ from google.protobuf.message import Message as ProtoMessage
 
 from clipserve.application.body import Body
 from clipserve.application.limits import RequestLimits
-from clipserve.concurrency import SideThread
+from clipserve.application.shared import Question
 from clipserve.rpc.message import Images, Walk, malformed
 
 Message = TypeVar("Message", bound=ProtoMessage)
-Asked = TypeVar("Asked")
+
+# Takes the body, and checks the request. Raises MalformedRequest, BodyTooLarge, TooMany: see `Walk`; and others.
+Read = Callable[[Body, Walk, RequestLimits], Question[Any, bytes]]
 
 _CHOICE = ("model", "expect_fingerprint")
 
 
-class Parsing:
-    """Turns the bytes of messages into requests."""
+def reads(
+    kind: type[Message], make: Callable[[Message, Images, RequestLimits], Question[Any, bytes]]
+) -> Read:
+    """What reads messages of this kind: `make` gets the images separately."""
+    image_fields = _image_fields(kind.DESCRIPTOR)
 
-    def __init__(self, side: SideThread, limits: RequestLimits, max_bytes: int) -> None:
-        """`max_bytes`: of a message besides its images."""
-        self._side = side
-        self._limits = limits
-        self._max_bytes = max_bytes
+    def read(body: Body, walk: Walk, limits: RequestLimits) -> Question[Any, bytes]:
+        images, rest = walk.images(body.take(), image_fields)
+        return make(parsed(kind, rest), images, limits)
 
-    async def read(
-        self,
-        body: Body,
-        kind: type[Message],
-        make: Callable[[Message, Images, RequestLimits], Asked],
-    ) -> Asked:
-        """Parse a message, and return the result of `make`, which gets the images separately.
-
-        Raises:
-            MalformedRequest, BodyTooLarge, TooMany: see `Walk`; and the errors of `make`.
-        """
-
-        def parse(body: Body, walk: Walk) -> Asked:
-            images, rest = walk.images(body.take(), _image_fields(kind.DESCRIPTOR))
-            return make(parsed(kind, rest), images, self._limits)
-
-        return await self.read_by(body, parse)
-
-    async def read_by(self, body: Body, parse: Callable[[Body, Walk], Asked]) -> Asked:
-        """The result of `parse`, for messages that need another split."""
-        return await body.parsed(self._side, lambda body: parse(body, Walk(self._max_bytes)))
+    return read
 
 
 def parsed(kind: type[Message], data: bytes) -> Message:
@@ -71,7 +53,6 @@ def given(message: Any, *names: str) -> dict[str, Any]:
     return {name: getattr(message, name) for name in names if message.HasField(name)}
 
 
-@functools.cache
 def _image_fields(descriptor: Any) -> Mapping[int, str]:
     """A message's fields of bytes: number -> name."""
     fields = descriptor.fields

@@ -13,7 +13,7 @@ from clipserve.application.encodings import EmbeddingType, encode_vector
 from clipserve.application.label_sets.entry import LabelSet
 from clipserve.application.ranking import ScoredLabel
 from clipserve.application.shown import heading, label_set_fields, model_fields, template_set_fields
-from clipserve.clip.template_sets import TEMPLATE_SETS, TemplateSet
+from clipserve.clip.template_sets import TemplateSet
 from clipserve.errors import ClipError
 from clipserve.rpc import enums
 from clipserve.v1 import clip_pb2
@@ -46,7 +46,7 @@ def embedding(answer: Embedding, embedding_type: EmbeddingType) -> bytes:
     return as_bytes(clip_pb2.EmbedResponse(**heading(answer), results=results))
 
 
-def embedded_item(answer: Embedding | ClipError, embedding_type: EmbeddingType) -> bytes:
+def embedded_item(answer: Embedding | ClipError, embedding_type: EmbeddingType = "float32") -> bytes:
     """The answer of one item in a stream."""
     if isinstance(answer, ClipError):
         message = clip_pb2.EmbedStreamResponse(result=_embed_result(answer, embedding_type))
@@ -91,8 +91,8 @@ def _label_set(state: LabelSet, *, whole: bool) -> dict[str, Any]:
     return shown | words
 
 
-def template_sets() -> bytes:
-    shown = [template_set_fields(each, whole=False) for each in TEMPLATE_SETS.values()]
+def template_sets(found: Sequence[TemplateSet]) -> bytes:
+    shown = [template_set_fields(each, whole=False) for each in found]
     return as_bytes(clip_pb2.ListTemplateSetsResponse(template_sets=shown))
 
 
