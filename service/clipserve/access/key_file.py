@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from clipserve.access.keys import Key, Keys, Scope, digest_of, new_key
 from clipserve.concurrency import ended, kept_running
+from clipserve.files import read_bounded
 from clipserve.telemetry.log import logger
 
 _MAX_BYTES = 1_000_000
@@ -111,13 +112,7 @@ async def following(path: Path) -> AsyncIterator[Keys]:
 
 def _lines(path: Path) -> list[str]:
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise KeyFileError(f"{path}: not a regular file.")
-        with path.open("rb") as file:
-            content = file.read(_MAX_BYTES + 1)
-        if len(content) > _MAX_BYTES:
-            raise KeyFileError(f"{path}: more than {_MAX_BYTES:,} bytes.")
-        return content.decode().splitlines()
+        return read_bounded(path, _MAX_BYTES).decode().splitlines()
     except OSError as error:
         raise KeyFileError(f"{path}: {(error.strerror or 'cannot be read').lower()}.") from None
     except UnicodeDecodeError:

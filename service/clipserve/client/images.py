@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import errno
 import io
-import os
-import stat
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,6 +14,7 @@ from PIL import Image, ImageOps
 
 from clipserve.client.errors import UNREADABLE, ItemFailed
 from clipserve.errors import BodyTooLarge
+from clipserve.files import read_bounded
 
 T = TypeVar("T")
 
@@ -61,21 +61,16 @@ def read_file(path: str | Path, max_bytes: int) -> bytes:
         ItemFailed: it cannot be read, is not a regular file, or has more than `max_bytes`.
     """
     try:
-        # A pipe without a writer, or a device, would block the reader for ever.
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            raise ItemFailed("it is not a file, or a folder that cannot be read.", UNREADABLE)
-        with open(path, "rb") as file:
-            # Not the maximum: a buffer of that size for each file would fragment the heap.
-            content = file.read(min(os.fstat(file.fileno()).st_size, max_bytes) + 1)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "its name is not one of a file"
-        raise ItemFailed(f"{reason}.", UNREADABLE) from None
-    if len(content) > max_bytes:
-        raise ItemFailed(
-            f"the file has more than {max_bytes:,} bytes, the limit. Make a smaller image of it.",
-            BodyTooLarge.code,
-        )
-    return content
+        return read_bounded(path, max_bytes)
+    except OSError as error:
+        if error.errno == errno.EFBIG:
+            raise ItemFailed(
+                f"the file has more than {max_bytes:,} bytes, the limit. Make a smaller image of it.",
+                BodyTooLarge.code,
+            ) from None
+        raise ItemFailed(f"{error.strerror}.", UNREADABLE) from None
+    except ValueError:
+        raise ItemFailed("its name is not one of a file.", UNREADABLE) from None
 
 
 def _pixels(array: npt.NDArray[Any]) -> Image.Image:

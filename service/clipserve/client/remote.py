@@ -116,14 +116,16 @@ class AsyncClient(AsyncMethods):
         return self._pinned
 
     async def embed_image(self, image: bytes) -> Embedded:
-        asked = self._asked(OF_IMAGE, shapes.EmbeddedShape)
-        headers = {"Content-Type": "application/octet-stream"}
-        params = self._choice() | {"encoding_format": "base64"}
-        return self._vector(await asked("POST", "/embed", params=params, content=image, headers=headers))
+        content = {
+            "params": self._choice() | {"encoding_format": "base64"},
+            "content": image,
+            "headers": {"Content-Type": "application/octet-stream"},
+        }
+        return self._vector(await self._ask_of(OF_IMAGE, "/embed", shapes.EmbeddedShape, content))
 
     async def embed_text(self, text: str, *, truncate: bool) -> Embedded:
         asked = {"texts": [text], "truncate": truncate, "encoding_format": "base64"} | self._choice()
-        return self._vector(await self._asked(OF_TEXT, shapes.EmbeddedShape)("POST", "/embed", json=asked))
+        return self._vector(await self._ask_of(OF_TEXT, "/embed", shapes.EmbeddedShape, {"json": asked}))
 
     async def classify_image(self, image: bytes, question: ClassifyRequest) -> Labelled:
         form: list[Any] = [("image", ("image", image))]
@@ -135,7 +137,7 @@ class AsyncClient(AsyncMethods):
             for name, value in (single | self._choice()).items()
             if value is not None
         ]
-        answer = await self._asked(OF_IMAGE, shapes.ClassifiedShape)("POST", "/classify", files=form)
+        answer = await self._ask_of(OF_IMAGE, "/classify", shapes.ClassifiedShape, {"files": form})
         labels = [_label(each) for each in answer.results[0].labels]
         return Labelled(labels, self._check(answer.fingerprint), answer.warnings)
 
@@ -154,16 +156,12 @@ class AsyncClient(AsyncMethods):
     async def _ask(self, method: str, path: str, **content: Any) -> Answer:
         return await self._retrying(partial(exchange, self._http, method, path, **content))
 
-    def _asked(self, own: frozenset[str], shape: type[S]) -> Any:
-        """Asks about one item."""
-
-        async def ask(method: str, path: str, **content: Any) -> S:
-            try:
-                return (await self._ask(method, path, **content)).shaped(shape)
-            except Refused as error:
-                raise of_item(error, own) from None
-
-        return ask
+    async def _ask_of(self, own: frozenset[str], path: str, shape: type[S], content: dict[str, Any]) -> S:
+        """Ask about one item. `own`: see `of_item`."""
+        try:
+            return (await self._ask("POST", path, **content)).shaped(shape)
+        except Refused as error:
+            raise of_item(error, own) from None
 
     def _check(self, fingerprint: str) -> str:
         """Also of what is answered: a server may know nothing of what it was asked for."""

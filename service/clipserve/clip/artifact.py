@@ -12,9 +12,7 @@ up to and including the end-of-text token; the rest is padding.
 
 from __future__ import annotations
 
-import errno
 import hashlib
-import stat
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -23,6 +21,7 @@ from pydantic import ValidationError
 
 from clipserve.clip.external import external_files
 from clipserve.clip.manifest import ModelManifest
+from clipserve.files import read_bounded, regular
 
 MANIFEST_NAME = "model.json"
 IMAGE_GRAPH = "image.onnx"
@@ -89,7 +88,7 @@ def verify_files(folder: Path, manifest: ModelManifest) -> None:
 
 def _sha256(folder: Path, name: str) -> str:
     try:
-        with _regular(folder / name).open("rb") as file:
+        with open(regular(folder / name), "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise ArtifactError(f"{folder / name} cannot be read: {error.strerror}") from None
@@ -111,27 +110,3 @@ def _faults(error: ValidationError) -> str:
         told.append(f"{place}: {fault['msg']}" if place else fault["msg"].removeprefix("Value error, "))
     more = [f"and {len(told) - 3:,} more faults"] if len(told) > 3 else []
     return "; ".join([*told[:3], *more])
-
-
-def read_bounded(path: Path, most: int) -> bytes:
-    """Read a file of at most `most` bytes.
-
-    Raises:
-        OSError: it is larger, not a regular file, or cannot be read.
-    """
-    with _regular(path).open("rb") as file:
-        data = file.read(most + 1)
-    if len(data) > most:
-        raise OSError(errno.EFBIG, f"more than {most:,} bytes")
-    return data
-
-
-def _regular(path: Path) -> Path:
-    """Return the path if it is, or links to, a regular file: opening a pipe would block for ever.
-
-    Raises:
-        OSError: it is something else, or missing.
-    """
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise OSError(errno.EINVAL, "not a regular file")
-    return path

@@ -10,10 +10,11 @@ import numpy as np
 import numpy.typing as npt
 import tokenizers
 
-from clipserve.clip.artifact import TOKENIZER, ArtifactError, read_bounded
+from clipserve.clip.artifact import TOKENIZER, ArtifactError
 from clipserve.clip.cleaning import CLEANING
 from clipserve.clip.manifest import TextSpec
 from clipserve.errors import InvalidInput, TextTooLong
+from clipserve.files import read_bounded
 
 _MAX_FILE_BYTES = 100_000_000  # a large multilingual tokenizer.json has 35 million
 

@@ -9,7 +9,7 @@ import json
 import os
 from pathlib import Path
 
-from clipserve.clip.artifact import read_bounded
+from clipserve.files import read_bounded
 from clipserve.telemetry.log import logger
 
 _MAX_BYTES = 65_536
