@@ -95,6 +95,16 @@ def of_nearest(kind: type[ClipError], table: Mapping[type[ClipError], T], defaul
     return next((table[ancestor] for ancestor in kind.__mro__ if ancestor in table), default)
 
 
+def at_most(kind: type[ClipError], said: str, actual: float, limit: float) -> None:
+    """Check a limit. `said`: what has so many, with `{:,}` in place of `actual`.
+
+    Raises:
+        ClipError: of this kind; `actual` is more than `limit`.
+    """
+    if actual > limit:
+        raise kind(f"{said.format(actual)}; the limit is {limit:,.15g}.", limit=limit, actual=actual)
+
+
 def _text(detail: str) -> str:
     """A text that every front can write: without lone surrogates, and not too long."""
     if len(detail) > _MOST_CHARS:

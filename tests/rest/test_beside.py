@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,23 +15,36 @@ from clipserve.application.answers import Classification, Embedding
 from clipserve.application.body import Body
 from clipserve.application.encoder import EncodedText
 from clipserve.application.ranking import ScoredLabel
-from clipserve.application.shared import is_short
+from clipserve.application.shared import Question, is_short
 from clipserve.concurrency import SideThread
 from clipserve.errors import UndecodableImage
+from clipserve.rest.questions import asking
 from clipserve.rest.schemas import EmbedFields
-from clipserve.rest.uploads import Uploads, parse, parse_object
+from clipserve.rest.uploads import Parse, parse, parse_object
 from tests.rest.test_uploads import read_json
 from tests.support import Counting
 
 FORM = "multipart/form-data; boundary=b"
 
 
-async def jobs_of(content_type: str, body: bytes, query: bytes = b"") -> int:
-    """Calls in the thread for this request to embed."""
+async def jobs_of(
+    content_type: str, body: bytes, query: bytes = b"", read: Parse[Any] = parse, field: str = ""
+) -> int:
+    """Calls in the thread for this request, whose answer is short."""
     executor = Counting()
-    await Uploads(1_000_000, SideThread(executor)).read(
-        request(content_type, body, query), lambda _, upload: upload.read(EmbedFields), parse
-    )
+    shared: Any = SimpleNamespace(inference=SimpleNamespace(limits=None), side=SideThread(executor))
+
+    async def nothing(_: object) -> None:
+        return None
+
+    def asked(_: Request, parsed: Any, __: object) -> Question[Any, Any]:
+        if field:
+            assert len(parsed.fields[field]) > 4_000
+        else:
+            parsed.read(EmbedFields)
+        return Question(nothing, lambda _: None)
+
+    await asking(shared, 1_000_000, asked, read)(request(content_type, body, query))
     return executor.jobs
 
 
@@ -52,12 +67,8 @@ async def test_a_request_of_more_than_4_kb_is_read_in_a_thread(size: int, jobs: 
 
 @pytest.mark.parametrize(("size", "jobs"), [(4_096, 0), (4_097, 1)])
 async def test_so_is_json_of_another_server_s_shape(size: int, jobs: int) -> None:
-    executor, body = Counting(), b'{"input": "' + b"a" * (size - 13) + b'"}'
-    fields = await Uploads(1_000_000, SideThread(executor)).read(
-        request("application/json", body), lambda _, body: body.fields, parse_object
-    )
-    assert len(fields["input"]) == size - 13
-    assert executor.jobs == jobs
+    body = b'{"input": "' + b"a" * (size - 13) + b'"}'
+    assert await jobs_of("application/json", body, read=parse_object, field="input") == jobs
 
 
 async def test_an_image_alone_needs_no_reading() -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 
-from clipserve.errors import ImageTooLarge
+from clipserve.errors import ImageTooLarge, at_most
 
 # The counted parts, by their names in errors.
 SEGMENTS, METADATA, SCANS = "segments or chunks besides its pixels", "bytes besides its pixels", "scans"
@@ -58,13 +58,7 @@ class Parts(Counter[str]):
             ImageTooLarge: a limit is exceeded.
         """
         self[what] += count
-        actual, limit = self[what], self.limits[what]
-        if actual > limit:
-            raise ImageTooLarge(
-                f"the image has at least {actual:,} {what}; the limit is {limit:,}.",
-                limit=limit,
-                actual=actual,
-            )
+        at_most(ImageTooLarge, "the image has at least {:,} " + what, self[what], self.limits[what])
 
     def add_metadata(self, size: int) -> None:
         self.add(SEGMENTS)

@@ -24,7 +24,7 @@ from clipserve.clip.decode_cost import coefficient_bytes, decode_bytes
 from clipserve.clip.fitting import fitted, may_turn_last, resized, upright
 from clipserve.clip.formats import sniff
 from clipserve.clip.headers import SCANS, Parts, walk
-from clipserve.errors import ImageTooLarge, UndecodableImage
+from clipserve.errors import ImageTooLarge, UndecodableImage, at_most
 
 if TYPE_CHECKING:
     import numpy as np
@@ -172,8 +172,7 @@ def _open(name: str, data: bytes, limits: ImageLimits) -> tuple[Image.Image, int
     parts = Parts(limits.max_image_segments, limits.max_image_metadata_bytes, limits.max_scans)
     scans = walk(name, data, parts)[SCANS]
     image = Image.open(io.BytesIO(data), formats=[name])
-    _check_size(image, limits)
-    _check_scans(image, scans, limits)
+    _check_size(image, scans, limits)
     return image, scans
 
 
@@ -195,29 +194,15 @@ def _check_density(pixels: int, size: int, limits: ImageLimits) -> None:
         )
 
 
-def _check_size(image: Image.Image, limits: ImageLimits) -> None:
+def _check_size(image: Image.Image, scans: int, limits: ImageLimits) -> None:
     width, height = image.size
-    long, short = max(width, height), min(width, height)
-    for what, actual, limit in (
-        ("pixels", width * height, limits.max_pixels),
-        ("pixels on its longer side", long, limits.max_side),
-        ("times as long as it is wide", long / max(short, 1), limits.max_aspect),
-    ):
-        if actual > limit:
-            raise ImageTooLarge(
-                f"the image is {width} x {height}: {actual:,.10g} {what}; the limit is {limit:,.10g}.",
-                limit=limit,
-                actual=actual,
-            )
-
-
-def _check_scans(image: Image.Image, scans: int, limits: ImageLimits) -> None:
-    """Refuse too many scans: one of a few bytes can cost a pass over all pixels, about a second for a gigapixel."""
-    actual, limit = scans * image.width * image.height, limits.max_scan_pixels
-    if actual > limit:
-        raise ImageTooLarge(
-            f"the image is {image.width} x {image.height} in {scans} scans: {actual:,} pixels in all scans; "
-            f"the limit is {limit:,}.",
-            limit=limit,
-            actual=actual,
-        )
+    said = f"the image is {width} x {height}"
+    at_most(ImageTooLarge, said + ": {:,} pixels", width * height, limits.max_pixels)
+    at_most(ImageTooLarge, said + ": {:,} pixels on its longer side", max(image.size), limits.max_side)
+    aspect = max(image.size) / max(min(image.size), 1)
+    at_most(ImageTooLarge, said + ": {:,.10g} times as long as it is wide", aspect, limits.max_aspect)
+    # A scan of a few bytes can cost a pass over all pixels, about a second for a gigapixel.
+    said += f" in {scans} scans"
+    at_most(
+        ImageTooLarge, said + ": {:,} pixels in all scans", scans * width * height, limits.max_scan_pixels
+    )

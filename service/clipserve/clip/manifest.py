@@ -72,11 +72,9 @@ class TextSpec(_Frozen):
         Raises:
             ValueError: the text is longer than the context length.
         """
-        if tokens <= self.context_length:
-            fits = () if self.padding == "fixed" else buckets
-            return min(
-                (each for each in fits if tokens <= each < self.context_length), default=self.context_length
-            )
+        for length in self.lengths_of(buckets):
+            if tokens <= length:
+                return length
         raise ValueError(f"{tokens} tokens do not fit the context length, {self.context_length}")
 
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
-from clipserve.errors import ClipError, HeadersTooLarge, MalformedRequest
+from clipserve.errors import ClipError, HeadersTooLarge, MalformedRequest, at_most
 
 _HEAD_END = b"\r\n\r\n"
 # The parser cannot stop at the end of a chunked body: bytes after it in the same piece are lost.
@@ -104,8 +104,8 @@ class IncomingRequest:
         return data
 
     def _check_head(self) -> None:
-        if self._header_bytes > self._limit:
-            raise self._too_large("the request line and the headers have", self._header_bytes)
+        said = "the request line and the headers have {:,} bytes or more"
+        at_most(HeadersTooLarge, said, self._header_bytes, self._limit)
 
     def _end_of_head(self, data: bytes) -> int:
         if self._tail:
@@ -157,9 +157,8 @@ class IncomingRequest:
             of_body = self.buffered - before
             self._header_bytes = 0 if of_body else self._header_bytes + len(piece)
             self._between += len(piece) - of_body * (_CHUNK + 1) // _CHUNK
-            for between in (self._header_bytes, self._between):
-                if between > self._limit:
-                    raise self._too_large("what is between chunks of the body has", between)
+            said = "what is between chunks of the body has {:,} bytes or more"
+            at_most(HeadersTooLarge, said, max(self._header_bytes, self._between), self._limit)
         if self.complete:
             self.close()
         return bytes(pieces)
@@ -205,13 +204,6 @@ class IncomingRequest:
         if self.http_version not in ("1.0", "1.1"):
             raise MalformedRequest(f"HTTP/{self.http_version} is not supported: use HTTP/1.1.")
         self.keep_alive = self.http_version == "1.1" and self._parser.should_keep_alive()
-
-    def _too_large(self, what: str, actual: int) -> HeadersTooLarge:
-        return HeadersTooLarge(
-            f"{what} {actual:,} bytes or more; the limit is {self._limit:,}.",
-            limit=self._limit,
-            actual=actual,
-        )
 
 
 class _Chunks:

@@ -20,7 +20,6 @@ from clipserve.rest.openapi import described
 from clipserve.rest.pages import add_docs, add_page
 from clipserve.rest.paths import Paths
 from clipserve.rest.routes import BULK, add_routes
-from clipserve.rest.uploads import Uploads
 
 
 @dataclass(frozen=True)
@@ -47,10 +46,10 @@ class RestOptions:
 def build_app(shared: Shared, options: RestOptions) -> ASGIApp:
     """The application: all routes, inside the exchange that renders their errors."""
     app = FastAPI(openapi_url=None)
-    inference, uploads = shared.inference, Uploads(options.max_json_bytes, shared.side)
-    add_routes(app, inference, uploads)
-    add_label_sets(app, inference, uploads)
-    add_adapters(app, inference, uploads, options.compat)
+    inference = shared.inference
+    add_routes(app, shared, options.max_json_bytes)
+    add_label_sets(app, shared, options.max_json_bytes)
+    add_adapters(app, shared, options.max_json_bytes, options.compat)
     render = render_for(options.compat)
     add_docs(app, shared.side, lambda: described(inference.limits, inference.names, options.compat, render))
     if options.page:

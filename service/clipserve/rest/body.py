@@ -11,9 +11,10 @@ from starlette.types import Receive
 from clipserve.application.body import Body
 from clipserve.application.byte_budget import Lease
 from clipserve.application.pace import MIN_BODY_BYTES_PER_SECOND
-from clipserve.errors import BodyTooLarge, BodyTooSlow, InvalidInput
+from clipserve.errors import BodyTooLarge, BodyTooSlow, InvalidInput, at_most
 from clipserve.rest.disconnects import ClientGone
 
+_TOO_LARGE = "the body has {:,} bytes or more"
 _GRACE_SECONDS = 2.0  # before the rate counts
 _LONGEST_PAUSE_SECONDS = 5.0  # that received bytes allow: a lost packet is sent again after three
 
@@ -44,7 +45,7 @@ async def read_body(
         Overloaded: the budget of `lease` has no room.
         ClientGone: the client left before the end.
     """
-    _check_size(announced_size(headers), limits)
+    at_most(BodyTooLarge, _TOO_LARGE, announced_size(headers), limits.max_body_bytes)
     if headers.get(b"content-encoding", b"identity").lower() != b"identity":
         raise InvalidInput("Content-Encoding is not accepted: send the body as it is.")
     chunks: list[bytes] = []
@@ -56,7 +57,7 @@ async def read_body(
                 if message["type"] == "http.disconnect":
                     raise ClientGone
                 chunk = message.get("body", b"")
-                _check_size(lease.size + len(chunk), limits)
+                at_most(BodyTooLarge, _TOO_LARGE, lease.size + len(chunk), limits.max_body_bytes)
                 lease.grow(len(chunk))
                 chunks.append(chunk)
                 if not message.get("more_body"):
@@ -97,11 +98,3 @@ class _Pace:
 
     def _bounded(self, until: float) -> float:
         return min(until, self._end)
-
-
-def _check_size(size: int, limits: BodyLimits) -> None:
-    limit = limits.max_body_bytes
-    if size > limit:
-        raise BodyTooLarge(
-            f"the body has {size:,} bytes or more; the limit is {limit:,}.", limit=limit, actual=size
-        )

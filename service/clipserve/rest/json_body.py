@@ -13,7 +13,7 @@ import orjson
 from clipserve.application.body import Body
 from clipserve.application.encoder import ImageInput, ImageSource, ImageUrl
 from clipserve.application.fetched import not_fetched
-from clipserve.errors import BodyTooLarge, InvalidInput, TooMany, UndecodableImage
+from clipserve.errors import BodyTooLarge, InvalidInput, TooMany, UndecodableImage, at_most
 
 MAX_IMAGES = 4_096
 IMAGE_FIELDS = ("images", "to_images")
@@ -38,7 +38,8 @@ class JsonObject:
             BodyTooLarge: the JSON has too many bytes besides the images.
             TooMany: there are more than MAX_IMAGES images.
         """
-        _check_besides(self.size - sum(map(len, encoded)), self.max_besides)
+        besides = self.size - sum(map(len, encoded))
+        at_most(BodyTooLarge, "the JSON has {:,} bytes besides its images", besides, self.max_besides)
         if (count := len(encoded)) > MAX_IMAGES:
             raise TooMany(f"the JSON has more than {MAX_IMAGES:,} images.", limit=MAX_IMAGES, actual=count)
 
@@ -53,7 +54,8 @@ def load_object(body: Body, max_json_bytes: int) -> JsonObject:
     data = body.take()
     if len(data) > max_json_bytes:
         # A few bytes may become a hundred in memory: refuse too many values before parsing.
-        _check_besides(_values(data), max_json_bytes, "or more ")
+        said = "the JSON has {:,} bytes or more besides its images"
+        at_most(BodyTooLarge, said, _values(data), max_json_bytes)
     try:
         fields = orjson.loads(data)
     except orjson.JSONDecodeError as error:
@@ -93,15 +95,6 @@ def _values(data: bytes) -> int:
     array = np.frombuffer(data, np.uint8)  # bytes.count takes five times as long
     pieces = (array[start : start + _PIECE] for start in range(0, len(array), _PIECE))
     return sum(int(np.count_nonzero(piece == byte)) for piece in pieces for byte in _BEFORE_VALUES)
-
-
-def _check_besides(besides: int, limit: int, or_more: str = "") -> None:
-    if besides > limit:
-        raise BodyTooLarge(
-            f"the JSON has {besides:,} bytes {or_more}besides its images; the limit is {limit:,}.",
-            limit=limit,
-            actual=besides,
-        )
 
 
 def image_of(index: int, text: str) -> ImageSource:

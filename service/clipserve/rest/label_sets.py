@@ -10,25 +10,24 @@ from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import Response
 
-from clipserve.application.inference import Inference
 from clipserve.application.label_sets.definition import LabelFields, LabelSetFields
 from clipserve.application.label_sets.entry import LabelSet
 from clipserve.application.label_sets.request import put_request
 from clipserve.application.limits import RequestLimits, at_most
-from clipserve.application.shared import Question, is_short
+from clipserve.application.shared import Question, Shared, is_short
 from clipserve.rest.json_body import JsonObject, decode_base64
 from clipserve.rest.questions import asking
 from clipserve.rest.rendering import label_set_json, label_set_list_json, put_json
-from clipserve.rest.uploads import Uploads, expected, parse_object, unknown, validated
+from clipserve.rest.uploads import expected, parse_object, unknown, validated
 
 _PATH = "/label-sets"
 _ONE = _PATH + "/{name}"
 
 
-def add_label_sets(app: FastAPI, inference: Inference, uploads: Uploads) -> None:
+def add_label_sets(app: FastAPI, shared: Shared, max_json_bytes: int) -> None:
     """Add the routes of label sets."""
-    label_sets, side = inference.label_sets, uploads.side
-    app.router.add_route(_ONE, asking(uploads, inference, _put, parse_object), methods=["PUT"])
+    label_sets, side = shared.inference.label_sets, shared.side
+    app.router.add_route(_ONE, asking(shared, max_json_bytes, _put, parse_object), methods=["PUT"])
 
     @app.router.route(_PATH)
     async def listed(_: Request) -> Response:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import orjson
 
 from clipserve.application.encoder import ImageSource
-from clipserve.errors import BodyTooLarge, ClipError, InvalidInput
+from clipserve.errors import BodyTooLarge, ClipError, InvalidInput, at_most
 from clipserve.rest.json_body import image_of
 
 _EXAMPLE = '{"id": 7, "text": "a cat"} or {"id": "a.jpg", "image": "<base64>"}'
@@ -55,12 +55,7 @@ class Splitter:
     def _keep(self, piece: bytes) -> None:
         self._begun.append(piece)
         self._size += len(piece)
-        if self._size > self._limit:
-            raise BodyTooLarge(
-                f"a line has {self._size:,} bytes or more; the limit is {self._limit:,}.",
-                limit=self._limit,
-                actual=self._size,
-            )
+        at_most(BodyTooLarge, "a line has {:,} bytes or more", self._size, self._limit)
 
     def _taken(self) -> bytes:
         line = b"".join(self._begun)

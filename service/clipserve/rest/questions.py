@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -11,11 +11,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from clipserve.application.answers import Classification, Embedding, Similarities, Tokenization
+from clipserve.application.body import Body
 from clipserve.application.encoder import ImageSource
-from clipserve.application.inference import Inference
 from clipserve.application.limits import RequestLimits
 from clipserve.application.requests import ClassifyRequest, EmbedRequest, SimilarityRequest, TokenizeRequest
-from clipserve.application.shared import Question, is_short
+from clipserve.application.shared import Question, Shared, answered
 from clipserve.rest.json_body import IMAGE_FIELDS
 from clipserve.rest.paths import Endpoint
 from clipserve.rest.rendering import (
@@ -27,22 +27,28 @@ from clipserve.rest.rendering import (
     tokenization_json,
 )
 from clipserve.rest.schemas import ClassifyFields, EmbedFields, SimilarityFields, TokenizeFields
-from clipserve.rest.uploads import Parse, Upload, Uploads, expected, header, parse
+from clipserve.rest.uploads import Parse, Upload, expected, header, is_image, parse
 
 # (request, its parsed body, limits) -> what to ask. It checks the request.
 Read = Callable[[Request, Any, RequestLimits], Question[Any, Response]]
 
 
-def asking(uploads: Uploads, inference: Inference, read: Read, parse: Parse[Any] = parse) -> Endpoint:
-    """The endpoint that reads a request, asks the use case and renders its answer. `parse`: what reads the body."""
+def asking(shared: Shared, max_json_bytes: int, read: Read, parse: Parse[Any] = parse) -> Endpoint:
+    """The endpoint that reads a request, asks the use case and renders its answer.
 
-    def checked(request: Request, body: Any) -> Question[Any, Response]:
-        return read(request, body, inference.limits)
+    `parse`: reads the body. `max_json_bytes`: of JSON besides its images.
+    """
+    limits = shared.inference.limits
 
-    async def answer(request: Request) -> Response:
-        question = await uploads.read(request, checked, parse)
-        answered = await question.ask(inference)
-        return await uploads.side.call(question.render, answered, short=is_short(answered))
+    def answer(request: Request) -> Awaitable[Response]:
+        content_type = header(request, b"content-type")
+        query: bytes = request.scope["query_string"]
+
+        def parsed(body: Body) -> Question[Any, Response]:
+            return read(request, parse(content_type, query, body, max_json_bytes), limits)
+
+        size = len(query) if is_image(content_type) else None
+        return answered(shared, request.scope["body"], parsed, size)
 
     return answer
 

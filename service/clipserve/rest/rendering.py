@@ -27,8 +27,7 @@ from clipserve.application.encoder import EncodedText, VectorOrError
 from clipserve.application.encodings import EmbeddingType, encode_vector
 from clipserve.application.label_sets.entry import LabelSet
 from clipserve.application.ranking import LabelLists
-from clipserve.application.shown import heading, label_set_fields, model_fields, template_set_fields
-from clipserve.clip.template_sets import TEMPLATE_SETS, TemplateSet
+from clipserve.application.shown import heading, label_set_fields, model_fields
 from clipserve.errors import ClipError
 from clipserve.rest.errors import fields
 
@@ -91,16 +90,6 @@ def tokenization_json(answer: Tokenization) -> Response:
 def models_json(states: Sequence[ModelState]) -> Response:
     data = [{"id": state.manifest.name, "object": "model"} | model_fields(state) for state in states]
     return json_response({"object": "list", "data": data})
-
-
-def template_sets_json() -> Response:
-    return json_response(
-        {"template_sets": [template_set_fields(each, whole=False) for each in TEMPLATE_SETS.values()]}
-    )
-
-
-def template_set_json(found: TemplateSet) -> Response:
-    return json_response(template_set_fields(found, whole=True))
 
 
 def label_set_list_json(states: Sequence[LabelSet]) -> Response:

@@ -6,19 +6,20 @@ from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import Response
 
-from clipserve.application.inference import Inference
-from clipserve.clip.template_sets import template_set
+from clipserve.application.shared import Shared
+from clipserve.application.shown import template_set_fields
+from clipserve.clip.template_sets import TEMPLATE_SETS, template_set
 from clipserve.rest.questions import QUESTIONS, asking
-from clipserve.rest.rendering import json_response, models_json, template_set_json, template_sets_json
-from clipserve.rest.uploads import Uploads
+from clipserve.rest.rendering import json_response, models_json
 
 BULK = "/bulk"
 
 
-def add_routes(app: FastAPI, inference: Inference, uploads: Uploads) -> None:
+def add_routes(app: FastAPI, shared: Shared, max_json_bytes: int) -> None:
     """Add all endpoints to the application itself: in a router FastAPI finds them more slowly."""
+    inference = shared.inference
     for path, read in QUESTIONS.items():
-        app.router.add_route(path, asking(uploads, inference, read), methods=["POST"])
+        app.router.add_route(path, asking(shared, max_json_bytes, read), methods=["POST"])
 
     @app.router.route(BULK, methods=["POST"])
     async def bulk(_: Request) -> Response:
@@ -30,11 +31,13 @@ def add_routes(app: FastAPI, inference: Inference, uploads: Uploads) -> None:
 
     @app.router.route("/template-sets")
     async def list_template_sets(_: Request) -> Response:
-        return template_sets_json()
+        sets = [template_set_fields(each, whole=False) for each in TEMPLATE_SETS.values()]
+        return json_response({"template_sets": sets})
 
     @app.router.route("/template-sets/{name}")
     async def get_template_set(request: Request) -> Response:
-        return template_set_json(template_set(request.path_params["name"]))
+        found = template_set(request.path_params["name"])
+        return json_response(template_set_fields(found, whole=True))
 
     @app.router.route("/livez")
     async def livez(_: Request) -> Response:

@@ -15,13 +15,11 @@ from starlette.requests import Request
 
 from clipserve.application.body import Body
 from clipserve.application.encoder import ImageSource
-from clipserve.concurrency import SideThread
-from clipserve.errors import InvalidInput, UnsupportedMediaType
+from clipserve.errors import InvalidInput, UnsupportedMediaType, at_most
 from clipserve.rest.forms import parse_form
 from clipserve.rest.json_body import IMAGE_FIELDS, JsonObject, load_object, parse_json
 
 Fields = TypeVar("Fields", bound=BaseModel)
-Made = TypeVar("Made")
 Parsed = TypeVar("Parsed")
 Parse = Callable[[str, bytes, Body, int], Parsed]  # its arguments: see `parse`
 
@@ -94,31 +92,6 @@ def validated(
     raise InvalidInput(f"{'; '.join(faults)}.{hint}")
 
 
-class Uploads:
-    """Reads requests: large ones in the side thread."""
-
-    def __init__(self, max_json_bytes: int, side: SideThread) -> None:
-        self._max_json_bytes = max_json_bytes
-        self.side = side
-
-    async def read(
-        self, request: Request, make: Callable[[Request, Parsed], Made], parse: Parse[Parsed]
-    ) -> Made:
-        """Parse the request, and return the result of `make`.
-
-        Raises:
-            InvalidInput, UnsupportedMediaType, BodyTooLarge, TooMany: see `parse`; and the errors of `make`.
-        """
-        content_type = header(request, b"content-type")
-        query: bytes = request.scope["query_string"]
-
-        def parsed(body: Body) -> Made:
-            return make(request, parse(content_type, query, body, self._max_json_bytes))
-
-        body: Body = request.scope["body"]
-        return await body.parsed(self.side, parsed, len(query) if _is_image(_kind(content_type)) else None)
-
-
 def header(request: Request, name: bytes) -> str:
     """A header's value, or "". `name` is in lower case. Starlette's look-up takes six times as long."""
     value: bytes = next((value for key, value in request.scope["headers"] if key == name), b"")
@@ -151,7 +124,7 @@ def parse(content_type: str, query: bytes, body: Body, max_json_bytes: int) -> U
         TooMany: a form has too many parts, or JSON has too many images.
     """
     kind = _kind(content_type)
-    if _is_image(kind):
+    if is_image(content_type):
         fields = _gathered(QueryParams(query).multi_items())
         return Upload({"images": [body.take()]}, fields, typed=False)
     if kind not in ("multipart/form-data", "application/json"):
@@ -191,18 +164,16 @@ def _kind(content_type: str) -> str:
     return content_type[:_MAX_CONTENT_TYPE].partition(";")[0].strip().lower()
 
 
-def _is_image(kind: str) -> bool:
+def is_image(content_type: str) -> bool:
+    """Whether the body is the bytes of one image."""
+    kind = _kind(content_type)
     return kind.startswith("image/") or kind == "application/octet-stream"
 
 
 def _options(content_type: str) -> dict[str, str]:
     """What the Content-Type says besides the kind; its charset is checked."""
-    if len(content_type) > _MAX_CONTENT_TYPE:
-        raise UnsupportedMediaType(
-            f"the Content-Type has {len(content_type):,} characters; the limit is {_MAX_CONTENT_TYPE:,}.",
-            limit=_MAX_CONTENT_TYPE,
-            actual=len(content_type),
-        )
+    said = "the Content-Type has {:,} characters"
+    at_most(UnsupportedMediaType, said, len(content_type), _MAX_CONTENT_TYPE)
     options: dict[str, str] = parse_options_header(content_type)[1]
     charset = options.get("charset", "utf-8")
     # Some of Python's codecs take quadratic time, or raise unusual errors.

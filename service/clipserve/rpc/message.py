@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from clipserve.errors import BodyTooLarge, ClipError, MalformedRequest, TooMany
+from clipserve.errors import BodyTooLarge, ClipError, MalformedRequest, TooMany, at_most
 
 MAX_IMAGES = 4_096
 MAX_FIELDS = 65_536  # besides images: a walk of 50 ms
@@ -70,7 +70,8 @@ class Walk:
     def _count(self, size: int) -> None:
         self._besides += size
         self._fields += 1
-        _check_besides(self._besides, self._max_bytes)
+        said = "the message has {:,} bytes or more besides its images"
+        at_most(BodyTooLarge, said, self._besides, self._max_bytes)
         _at_most("fields besides its images", self._fields, MAX_FIELDS)
 
 
@@ -121,12 +122,3 @@ def malformed() -> ClipError:
 def _at_most(what: str, actual: int, limit: int) -> None:
     if actual > limit:
         raise TooMany(f"the message has more than {limit:,} {what}.", limit=limit, actual=actual)
-
-
-def _check_besides(besides: int, limit: int) -> None:
-    if besides > limit:
-        raise BodyTooLarge(
-            f"the message has {besides:,} bytes or more besides its images; the limit is {limit:,}.",
-            limit=limit,
-            actual=besides,
-        )

@@ -15,7 +15,7 @@ from clipserve.application.requests import (
     SimilarityRequest,
     TokenizeRequest,
 )
-from clipserve.application.shared import Question, Shared, is_short
+from clipserve.application.shared import Question, Shared, answered
 from clipserve.clip.template_sets import TEMPLATE_SETS, template_set
 from clipserve.errors import ClipError, InvalidInput
 from clipserve.rpc import enums, rendering
@@ -30,14 +30,8 @@ T = TypeVar("T")
 
 def asking(shared: Shared, max_bytes: int, read: Read) -> Work:
     """A method with one message and one answer. `max_bytes`: of a message besides its images."""
-    inference, side = shared.inference, shared.side
-
-    async def answer(body: Body) -> bytes:
-        question = await body.parsed(side, lambda body: read(body, Walk(max_bytes), inference.limits))
-        answered = await question.ask(inference)
-        return await side.call(question.render, answered, short=is_short(answered))
-
-    return answer
+    limits = shared.inference.limits
+    return lambda body: answered(shared, body, lambda body: read(body, Walk(max_bytes), limits))
 
 
 def embedding_items(shared: Shared, max_bytes: int) -> Work:

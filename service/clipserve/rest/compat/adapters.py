@@ -9,12 +9,13 @@ from typing import Any
 from fastapi import FastAPI
 
 from clipserve.application.inference import Inference
+from clipserve.application.shared import Shared
 from clipserve.rest.compat import clip_as_service, cohere, hugging_face, immich, openai, weaviate
 from clipserve.rest.compat.items import error_alone
 from clipserve.rest.compat.names import Compat
 from clipserve.rest.errors import Render
 from clipserve.rest.questions import Read, asking
-from clipserve.rest.uploads import Parse, Uploads, parse, parse_object
+from clipserve.rest.uploads import Parse, parse, parse_object
 
 
 @dataclass(frozen=True)
@@ -44,10 +45,11 @@ ADAPTERS: dict[Compat, Adapter] = {
 }
 
 
-def add_adapters(app: FastAPI, inference: Inference, uploads: Uploads, names: Iterable[Compat]) -> None:
+def add_adapters(app: FastAPI, shared: Shared, max_json_bytes: int, names: Iterable[Compat]) -> None:
     for own in map(ADAPTERS.__getitem__, names):
-        app.router.add_route(own.path, asking(uploads, inference, own.read, own.parse), methods=["POST"])
-        own.add_probes(app, inference)
+        endpoint = asking(shared, max_json_bytes, own.read, own.parse)
+        app.router.add_route(own.path, endpoint, methods=["POST"])
+        own.add_probes(app, shared.inference)
 
 
 def render_for(names: Iterable[Compat]) -> Callable[[str], Render | None]:

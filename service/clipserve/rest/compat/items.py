@@ -27,6 +27,7 @@ from clipserve.errors import (
     TooMany,
     UndecodableImage,
     UnsupportedFormat,
+    at_most,
 )
 from clipserve.rest.errors import Failure, told
 from clipserve.rest.json_body import MAX_IMAGES, JsonObject, image_of
@@ -148,12 +149,7 @@ def listed(value: object, name: str) -> list[Any]:
     """The value as a list. Raises InvalidInput or TooMany: it is not a list, or has more than MAX_ITEMS items."""
     if not isinstance(value, list):
         raise InvalidInput(f"{name} must be a list.")
-    if len(value) > MAX_ITEMS:
-        raise TooMany(
-            f"{name} has {len(value):,} items; the limit is {MAX_ITEMS:,}.",
-            limit=MAX_ITEMS,
-            actual=len(value),
-        )
+    at_most(TooMany, name + " has {:,} items", len(value), MAX_ITEMS)
     return value
 
 
