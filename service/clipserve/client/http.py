@@ -62,10 +62,6 @@ class Answer:
         except ValueError:
             return None
 
-    @property
-    def text(self) -> str:
-        return self.content.decode("utf-8", "replace")
-
     def shaped(self, shape: type[S]) -> S:
         """The JSON as `shape`. Raises OddAnswer: it has another shape."""
         if (found := self.json) is None:
@@ -87,7 +83,8 @@ class Answer:
 
     def refusal(self) -> Refused:
         """The error, in the words of the server that answered."""
-        code, detail = f"HTTP {self.status}", " ".join(self.text.split())[:200] or "without a word"
+        words = self.content.decode("utf-8", "replace").split()
+        code, detail = f"HTTP {self.status}", " ".join(words)[:200] or "without a word"
         if (told := self.problem()) is not None:
             code, detail = told.code, told.detail
         elif self.status == httpx2.codes.CONTENT_TOO_LARGE:

@@ -7,15 +7,15 @@ import math
 import sys
 import time
 import warnings
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
 import structlog
 
 from clipserve.application.requests import ClassifyRequest, TokenizeRequest
-from clipserve.client.errors import OF_IMAGE, OF_TEXT, ClipserveError, Refused, of_item, refusal
+from clipserve.client.errors import OF_IMAGE, OF_TEXT, ClipserveError, of_item, refusal
 from clipserve.client.methods import AsyncMethods
 from clipserve.client.results import Embedded, Labelled, ServedBy, Tokenized
 from clipserve.clip.artifact import ArtifactError, read_manifest
@@ -135,39 +135,31 @@ class MethodsInProcess(AsyncMethods):
         )
 
     async def embed_image(self, image: bytes) -> Embedded:
-        try:
+        with _refusing(OF_IMAGE):
             (header,) = await self._model.images.read_headers([image])
             if isinstance(header, ClipError):
                 raise header
             return Embedded(await self._model.images.encode(image, header), self._model.fingerprint)
-        except ClipError as error:
-            raise of_item(_refused(error), OF_IMAGE) from None
 
     async def embed_text(self, text: str, *, truncate: bool) -> Embedded:
-        try:
+        with _refusing(OF_TEXT):
             (encoded,) = await self._model.texts.encode([text], truncate=truncate)
-        except ClipError as error:
-            raise of_item(_refused(error), OF_TEXT) from None
         return Embedded(encoded.vector, self._model.fingerprint)
 
     async def classify_image(self, image: bytes, question: ClassifyRequest) -> Labelled:
-        try:
+        with _refusing(OF_IMAGE):
             if question.label_sets:
                 await self._built(question.label_sets)
             inference = self._use_cases.inference
             asked = replace(question, images=[image])
             answer = await inference.classify(asked.check(inference.limits))
-        except ClipError as error:
-            raise of_item(_refused(error), OF_IMAGE) from None
         (labels,) = answer.results[0]  # type: ignore[misc] # the error of the only image is raised
         return Labelled(labels, answer.fingerprint, answer.warnings)
 
     async def tokenize_texts(self, texts: Sequence[str]) -> Tokenized:
-        try:
+        with _refusing():
             inference = self._use_cases.inference
             answer = await inference.tokenize(TokenizeRequest(texts).check(inference.limits))
-        except ClipError as error:
-            raise _refused(error) from None
         return Tokenized(answer.results, answer.context_length, answer.fingerprint)
 
     async def _built(self, names: Sequence[str]) -> None:
@@ -187,5 +179,11 @@ class MethodsInProcess(AsyncMethods):
                 await asyncio.sleep(_LABEL_SET_AGAIN)
 
 
-def _refused(error: ClipError) -> Refused:
-    return refusal(error.code, error.detail)
+@contextmanager
+def _refusing(own: frozenset[str] | None = None) -> Iterator[None]:
+    """Raise the service's errors as those of the Python API. `own`: see `of_item`; None: of a whole call."""
+    try:
+        yield
+    except ClipError as error:
+        refused = refusal(error.code, error.detail)
+        raise (refused if own is None else of_item(refused, own)) from None

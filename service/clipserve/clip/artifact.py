@@ -81,9 +81,14 @@ def verify_files(folder: Path, manifest: ModelManifest) -> None:
                 "the file was cut short or altered. Export or copy the artifact again."
             )
     # Without another file in the folder there is nothing unverified to load: half a second for each GB is saved.
-    if {path.name for path in folder.iterdir()} - manifest.files.keys() - {MANIFEST_NAME}:
-        for graph in (IMAGE_GRAPH, TEXT_GRAPH):
-            _check_external_files(folder / graph, manifest)
+    others = {path.name for path in folder.iterdir()} - manifest.files.keys() - {MANIFEST_NAME}
+    for graph in (IMAGE_GRAPH, TEXT_GRAPH) if others else ():
+        if unverified := external_files(folder / graph) - manifest.files.keys():
+            raise ArtifactError(
+                f"{folder / graph} has weights in {sorted(unverified)[0][:100]!r}, a file of which {MANIFEST_NAME} "
+                "has no checksum. Weights must be in the graph, or in a file of the artifact that is listed in "
+                "`files`."
+            )
 
 
 def _sha256(folder: Path, name: str) -> str:
@@ -92,14 +97,6 @@ def _sha256(folder: Path, name: str) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise ArtifactError(f"{folder / name} cannot be read: {error.strerror}") from None
-
-
-def _check_external_files(graph: Path, manifest: ModelManifest) -> None:
-    if unverified := external_files(graph) - manifest.files.keys():
-        raise ArtifactError(
-            f"{graph} has weights in {sorted(unverified)[0][:100]!r}, a file of which {MANIFEST_NAME} has no "
-            "checksum. Weights must be in the graph, or in a file of the artifact that is listed in `files`."
-        )
 
 
 def _faults(error: ValidationError) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +17,7 @@ from clipserve.clip.manifest import TextSpec
 from clipserve.errors import InvalidInput, TextTooLong
 from clipserve.files import read_bounded
 
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
 _MAX_FILE_BYTES = 100_000_000  # a large multilingual tokenizer.json has 35 million
 
 
@@ -73,7 +75,7 @@ class Tokenizer:
         try:
             return self._encoder.encode_batch_fast([self._clean(text) for text in texts])
         except TypeError:  # the library's error for a str with a lone surrogate
-            bad = first + next(i for i, text in enumerate(texts) if not _is_unicode(text))
+            bad = first + next(i for i, text in enumerate(texts) if _SURROGATE.search(text))
             raise InvalidInput(
                 f"text {bad} is not valid Unicode: it holds a lone surrogate.", index=bad
             ) from None
@@ -94,14 +96,6 @@ class Tokenizer:
         token_ids = [row.ids + padding[len(row.ids) :] for row in rows]
         lengths = [row.ids.index(eot) + 1 if eot in row.ids else len(row.ids) for row in rows]
         return np.array(token_ids, np.int32), np.array(lengths, np.int32)
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def load_tokenizer(folder: Path, spec: TextSpec) -> Tokenizer:
