@@ -73,7 +73,7 @@ def test_engines_are_tried_again_when_something_has_changed_that_may_decide(
     def trials_of_a_start(threads: int, trials: Path | None = tmp_path) -> int:
         before = written.getvalue().count("engine_tried")
         engine = choose_engine(
-            DEMO, manifest, EngineOptions("auto", False, threads, 1, trials=trials), lambda: INPUTS
+            DEMO, manifest, EngineOptions("auto", False, threads, 1, cache_dir=trials), lambda: INPUTS
         )
         engine.load()
         engine.close()
@@ -95,9 +95,9 @@ from clipserve.demo import FOLDER
 from clipserve.engine import choice, cuda, openvino
 openvino.computes_bf16 = lambda: True
 cuda.ask_driver = cuda.Driver
-options = choice.EngineOptions("auto", False, 1, 1, trials=Path({str(tmp_path)!r}))
+options = choice.EngineOptions("auto", False, 1, 1, cache_dir=Path({str(tmp_path)!r}))
 manifest = read_manifest(FOLDER)
-choice.Trials(options.trials).keep(choice._trial(manifest, options), "openvino")
+choice.Trials(options.cache_dir).keep(choice._trial(manifest, options), "openvino")
 assert not cuda.Accelerator().chosen("auto")
 engine = choice.choose_engine(Path(FOLDER), manifest, options, dict)
 engine.load()

@@ -35,7 +35,7 @@ async def gathering(
     settings = ModelSettings(backend="triton", triton_url=urls, max_queue_delay_seconds=delay)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("clipserve.wiring.backends.TRITON_CALLS", calls)
-        backend = open_backend(5.0, Accelerator(), Path("unused"), MANIFEST, settings, metrics or Metrics())
+        backend = open_backend(Accelerator(), Path("unused"), MANIFEST, settings, metrics or Metrics())
     try:
         await backend.start()
         yield backend

@@ -27,20 +27,20 @@ class EngineOptions:
     """What may be chosen.
 
     Attributes:
-        engine: `auto`: the faster of those that are installed and agree.
+        backend: `auto`: the faster of those that are installed and agree.
         cuda: on the GPU, which has been seen to work.
         threads: of one call; 0: the cores of the quota.
         workers: calls at a time.
         may_spin: whether threads may wait in a busy loop, where nothing speaks against it.
-        trials: the folder in which it is kept what a trial has chosen; None: each start tries.
+        cache_dir: the folder in which it is kept what a trial has chosen; None: each start tries.
     """
 
-    engine: Literal["auto", "onnx", "openvino"]
+    backend: Literal["auto", "onnx", "openvino"]
     cuda: bool
     threads: int
     workers: int
     may_spin: bool = True
-    trials: Path | None = None
+    cache_dir: Path | None = None
 
 
 def choose_engine(
@@ -55,12 +55,12 @@ def choose_engine(
         BackendUnavailable: the engine that is asked for is not installed.
     """
     threads = options.threads or usable_cores()
-    if options.engine == "onnx" or options.cuda:
+    if options.backend == "onnx" or options.cuda:
         return _onnx(folder, options, threads)
     try:
         from clipserve.engine.openvino import OpenVinoEngine, Precision, computes_bf16  # optional
     except ImportError:
-        if options.engine == "openvino":
+        if options.backend == "openvino":
             raise BackendUnavailable(
                 "backend=openvino, but OpenVINO is not installed: pip install 'clipserve[openvino]', or set "
                 "CLIPSERVE_BACKEND=auto."
@@ -70,7 +70,7 @@ def choose_engine(
     # Beside int8, bf16 gains 5 % and costs agreement.
     precision: Precision = "bf16" if bf16 and manifest.precision == "fp32" else "f32"
     openvino = OpenVinoEngine(folder, threads * options.workers, options.workers, precision)
-    if options.engine == "openvino":
+    if options.backend == "openvino":
         return openvino
     # On a CPU without bf16 both are equally fast, in int8 too, and OpenVINO takes half as much memory again: a
     # trial would cost seconds of every start and gain nothing.
@@ -78,9 +78,9 @@ def choose_engine(
     if not bf16:
         return onnx
     engines: list[Engine] = [onnx, openvino]
-    if options.trials is None:
+    if options.cache_dir is None:
         return Fastest(engines, trial_inputs())
-    trials, trial = Trials(options.trials), _trial(manifest, options)
+    trials, trial = Trials(options.cache_dir), _trial(manifest, options)
     return Fastest(engines, trial_inputs(), trials.recall(trial), partial(trials.keep, trial))
 
 
@@ -89,7 +89,7 @@ def _trial(manifest: ModelManifest, options: EngineOptions) -> str:
     installed = [each.version for name in _LIBRARIES for each in distributions(name=name)]
     software = (__version__, *installed)
     machine = (processor(), usable_cores(), cpu_quota())
-    facts = (manifest.fingerprint(), software, machine, replace(options, trials=None))
+    facts = (manifest.fingerprint(), software, machine, replace(options, cache_dir=None))
     return hashlib.sha256(repr(facts).encode()).hexdigest()
 
 

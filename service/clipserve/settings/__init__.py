@@ -17,7 +17,7 @@ from clipserve.settings.access import AccessSettings
 from clipserve.settings.cache import CacheSettings
 from clipserve.settings.label_sets import LabelSetSettings
 from clipserve.settings.model import ModelSettings
-from clipserve.settings.values import split
+from clipserve.settings.values import Several, split
 
 __all__ = ["ModelSettings", "Settings"]
 
@@ -122,12 +122,12 @@ class Settings(ModelSettings, AccessSettings, CacheSettings, LabelSetSettings, B
     )
 
     page: bool = Field(True, description="serve the page for people at `/` of the REST port")
-    compat: Annotated[tuple[Compat, ...], NoDecode] = Field(
+    compat: Several[Compat] = Field(
         get_args(Compat),
         description="other servers whose endpoints are served for their clients, comma-separated; empty: none",
     )
 
-    image_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+    image_hosts: Several[str] = Field(
         (),
         description="hosts from which images may be fetched by URL, comma-separated: `images.example.com`, "
         "`*.example.com`, `http://files.internal:9000=10.0.0.0/8`; empty: none",
@@ -172,11 +172,6 @@ class Settings(ModelSettings, AccessSettings, CacheSettings, LabelSetSettings, B
             )
         return value
 
-    @field_validator("compat", "image_hosts", mode="before")
-    @classmethod
-    def _split_lists(cls, value: object) -> object:
-        return () if value == "" else split(value)
-
     @field_validator("image_hosts")
     @classmethod
     def _are_hosts_of_images(cls, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -200,9 +195,6 @@ class Settings(ModelSettings, AccessSettings, CacheSettings, LabelSetSettings, B
         return folders
 
     def of_model(self, name: str) -> ModelSettings:
-        """The settings of one model: these, overridden by its own in `model_settings`."""
+        """All settings, those of one model overridden by its own in `model_settings`."""
         own = self.model_settings.get(name, ModelSettings())
-        chosen = {field: getattr(own, field) for field in own.model_fields_set}
-        copy = self.model_copy(update=chosen)
-        copy._trials = self.cache_dir
-        return copy
+        return self.model_copy(update={field: getattr(own, field) for field in own.model_fields_set})

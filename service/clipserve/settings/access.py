@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
 from pydantic import BaseModel, Field, SecretStr, ValidationInfo, field_validator
-from pydantic_settings import NoDecode
 
 from clipserve.access.hosts import name_of
-from clipserve.settings.values import split
+from clipserve.settings.values import Several
 
 
 class AccessSettings(BaseModel):
@@ -29,12 +27,12 @@ class AccessSettings(BaseModel):
         "each counts by itself without it; also stores label sets, if label_set_store is `redis`",
     )
     metrics_open: bool = Field(True, description="/metrics needs no key; false: one with the scope `manage`")
-    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+    cors_origins: Several[str] = Field(
         (),
         description="origins whose scripts may call it, comma-separated: https://app.example.com; `*` for all",
     )
 
-    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+    allowed_hosts: Several[str] = Field(
         (),
         description="values of the header Host, comma-separated, that a service without keys on loopback accepts "
         "besides localhost, such as those that a proxy here passes on; `*` for all. Any other service accepts "
@@ -63,12 +61,6 @@ class AccessSettings(BaseModel):
         if value is not None and not value.get_secret_value().startswith(("redis://", "rediss://")):
             raise ValueError("an address of Redis begins with redis:// or rediss://")
         return value
-
-    @field_validator("cors_origins", "allowed_hosts", mode="before")
-    @classmethod
-    def _split_names(cls, value: object) -> object:
-        parts = split(value)
-        return [part for part in parts if part] if isinstance(parts, list) else parts
 
     @field_validator("allowed_hosts")
     @classmethod

@@ -8,18 +8,9 @@ wait longer. So sizes have a default for each, and the service chooses after it 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
-from typing import Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    FilePath,
-    PrivateAttr,
-    SecretStr,
-    field_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, FilePath, PrivateAttr, SecretStr, field_validator
 
 from clipserve.clip.formats import FORMATS
 from clipserve.clip.images import ImageLimits
@@ -27,7 +18,10 @@ from clipserve.engine.nvidia import Device
 from clipserve.engine.triton.address import parse_address
 from clipserve.settings.values import Names
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+    Options = TypeVar("Options", bound=DataclassInstance)
 
 _PROGRESSIVE_SCANS = 10  # of usual JPEG encoders
 
@@ -130,12 +124,15 @@ class ModelSettings(BaseModel):
     image_cache_bytes: int = Field(0, ge=0, description="cached vectors of images, of a model; 0: no cache")
 
     _may_spin: bool = PrivateAttr(default=True)
-    _trials: Path | None = PrivateAttr(default=None)
 
-    @property
-    def trials(self) -> Path | None:
-        """The folder that stores the engine chosen by a trial; None: each start tries them."""
-        return self._trials
+    def options(self, kind: type[Options], usual: Options | None = None, **others: Any) -> Options:
+        """Options of a room: `others`, and the settings that have the names of its fields.
+
+        A field that is neither has the value of `usual`, or else its default.
+        """
+        names = {each.name for each in fields(kind)} & type(self).model_fields.keys()
+        chosen = {name: getattr(self, name) for name in names} | others
+        return replace(usual, **chosen) if usual else kind(**chosen)
 
     @property
     def may_spin(self) -> bool:
@@ -160,8 +157,7 @@ class ModelSettings(BaseModel):
         """These, and `others` for limits that are not settings. A photo of any size may be progressive."""
         others = others or ImageLimits()
         scans = max(others.max_scan_pixels, _PROGRESSIVE_SCANS * self.max_pixels)
-        named = {each.name for each in fields(ImageLimits)}
-        return replace(others, max_scan_pixels=scans, **self.model_dump(include=named))
+        return self.options(ImageLimits, others, max_scan_pixels=scans)
 
     @field_validator("triton_url")
     @classmethod

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from pydantic import BeforeValidator
 from pydantic_settings import NoDecode
+
+T = TypeVar("T")
 
 
 def xdg_folder(variable: str, usual: str, without_home: str) -> Path:
@@ -39,4 +41,9 @@ def split(value: object) -> object:
     return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
 
 
+def _some(value: object) -> object:
+    return [part for each in value.split(",") if (part := each.strip())] if isinstance(value, str) else value
+
+
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(split)]
+Several = Annotated[tuple[T, ...], NoDecode, BeforeValidator(_some)]  # or none: empty items are left out

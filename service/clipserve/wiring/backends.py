@@ -30,7 +30,6 @@ _TRITON_GATHERING = 0.002
 
 
 def open_backend(
-    deadline_seconds: float,
     accelerator: Accelerator,
     folder: Path,
     manifest: ModelManifest,
@@ -43,7 +42,7 @@ def open_backend(
         BackendUnavailable: it is not installed, or the settings require CUDA and it does not work.
     """
     if settings.backend == "triton":
-        return _on_triton(deadline_seconds, manifest, settings, metrics)
+        return _on_triton(manifest, settings, metrics)
     on_gpu = uses_gpu(settings, accelerator)
     inner = in_process(folder, manifest, settings, on_gpu=on_gpu)
     return batched(inner, settings, metrics, on_gpu=on_gpu)
@@ -86,13 +85,11 @@ def open_engine(folder: Path, manifest: ModelManifest, settings: ModelSettings, 
     if settings.backend == "triton":
         raise ValueError("encoders on Triton are not in this process.")
     calls = settings.calls(on_gpu=on_gpu)
+    options = settings.options(
+        EngineOptions, cuda=on_gpu, threads=calls.threads, workers=calls.workers, may_spin=settings.may_spin
+    )
     return choose_engine(
-        folder,
-        manifest,
-        EngineOptions(
-            settings.backend, on_gpu, calls.threads, calls.workers, settings.may_spin, settings.trials
-        ),
-        lambda: reference_feeds(manifest, load_tokenizer(folder, manifest.text)),
+        folder, manifest, options, lambda: reference_feeds(manifest, load_tokenizer(folder, manifest.text))
     )
 
 
@@ -118,18 +115,11 @@ def image_policy(settings: ModelSettings, *, on_gpu: bool) -> BatchPolicy:
     return replace(policy, call_seconds=_CPU_CALL_SECONDS, least_rows=_CPU_LEAST_IMAGES)
 
 
-def _on_triton(
-    deadline_seconds: float, manifest: ModelManifest, settings: ModelSettings, metrics: Metrics
-) -> Backend:
+def _on_triton(manifest: ModelManifest, settings: ModelSettings, metrics: Metrics) -> Backend:
     from clipserve.engine.triton.client import TritonBackend  # loads gRPC
     from clipserve.engine.triton.options import TritonOptions
 
-    token = settings.triton_token.get_secret_value() if settings.triton_token else None
-    options = TritonOptions(
-        settings.triton_url, settings.triton_tls, settings.triton_ca_file, token, deadline_seconds
-    )
-    backend = TritonBackend(manifest, options, metrics)
-
+    backend = TritonBackend(manifest, settings.options(TritonOptions), metrics)
     delay = settings.max_queue_delay_seconds
 
     def policy(tower: Tower) -> BatchPolicy:

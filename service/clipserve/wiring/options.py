@@ -32,44 +32,16 @@ class GatewayOptions:
 
     @classmethod
     def of(cls, settings: Settings) -> GatewayOptions:
-        return cls(
-            Limits.of(settings),
-            RateOptions(settings.rows_per_second, settings.bytes_per_second),
-            ConnectionLimits(settings.max_connections, settings.keep_alive_seconds),
-            _rest(settings),
-            _rpc(settings),
+        chosen, json_bytes = settings.options, _json_bytes(settings)
+        rest = chosen(
+            RestOptions,
+            exchange=chosen(ExchangeLimits, body=chosen(BodyLimits)),
+            bulk=chosen(BulkLimits),
+            max_json_bytes=json_bytes,
+            hosts=hosts_of(settings),
         )
-
-
-def _rest(settings: Settings) -> RestOptions:
-    size, seconds = settings.max_body_bytes, settings.body_timeout_seconds
-    return RestOptions(
-        ExchangeLimits(BodyLimits(size, seconds), settings.deadline_seconds),
-        BulkLimits(max_body_bytes=size, body_timeout_seconds=seconds),
-        _json_bytes(settings),
-        settings.compat,
-        settings.page,
-        settings.cors_origins,
-        hosts_of(settings),
-    )
-
-
-def _rpc(settings: Settings) -> RpcOptions:
-    return RpcOptions(
-        host=settings.host,
-        grpc_port=settings.grpc_port,
-        grpc_tls_cert_file=settings.grpc_tls_cert_file,
-        grpc_tls_key_file=settings.grpc_tls_key_file,
-        grpc_tls_client_ca_file=settings.grpc_tls_client_ca_file,
-        max_body_bytes=settings.max_body_bytes,
-        max_json_bytes=_json_bytes(settings),
-        max_in_flight_bytes=settings.max_in_flight_bytes,
-        max_connections=settings.max_connections,
-        body_timeout_seconds=settings.body_timeout_seconds,
-        deadline_seconds=settings.deadline_seconds,
-        keep_alive_seconds=settings.keep_alive_seconds,
-        drain_seconds=settings.drain_seconds,
-    )
+        rpc = chosen(RpcOptions, max_json_bytes=json_bytes)
+        return cls(Limits.of(settings), chosen(RateOptions), chosen(ConnectionLimits), rest, rpc)
 
 
 def _json_bytes(settings: Settings) -> int:

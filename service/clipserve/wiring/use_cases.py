@@ -79,21 +79,13 @@ class Limits:
         """The limits of the settings. More labels allow more text; two images of the largest size always fit."""
         max_pixels = max(each.max_pixels for each in (settings, *settings.model_settings.values()))
         labels = settings.max_labels / RequestLimits.max_labels
-        requests = RequestLimits(
-            max_images=settings.max_images,
+        requests = settings.options(
+            RequestLimits,
             max_request_pixels=max(RequestLimits.max_request_pixels, 2 * max_pixels),
-            max_texts=settings.max_texts,
-            max_labels=settings.max_labels,
             max_label_bytes=round(RequestLimits.max_label_bytes * max(1.0, labels)),
             max_prompts_chars=round(RequestLimits.max_prompts_chars * max(1.0, labels)),
         )
-        label_sets = LabelSetLimits(
-            settings.max_label_sets,
-            settings.max_label_sets_bytes,
-            settings.max_label_set_bytes,
-            settings.max_label_set_prompts,
-        )
-        return cls(requests, label_sets)
+        return cls(requests, settings.options(LabelSetLimits))
 
 
 @asynccontextmanager
@@ -138,7 +130,7 @@ async def _chosen_by_settings(settings: Settings, accelerator: Accelerator) -> O
     if any(model.backend in {"auto", "onnx"} and model.device != "cpu" for model in models):
         # In a thread: with a GPU this takes seconds, and the event loop follows the file of keys already.
         await asyncio.to_thread(accelerator.facts)
-    return functools.partial(open_chosen, settings.deadline_seconds, accelerator)
+    return functools.partial(open_chosen, accelerator)
 
 
 class _Rooms:

@@ -35,8 +35,7 @@ async def _examined(folder: Path, manifest: ModelManifest, own: ModelSettings) -
     from clipserve.engine.triton.options import TritonOptions
     from clipserve.errors import BackendUnavailable
 
-    token = own.triton_token.get_secret_value() if own.triton_token else None
-    options = TritonOptions(own.triton_url, own.triton_tls, own.triton_ca_file, token, _SECONDS)
+    options = own.options(TritonOptions, deadline_seconds=_SECONDS)
     try:
         options.check_certificates()
     except BackendUnavailable as error:

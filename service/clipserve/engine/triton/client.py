@@ -130,4 +130,4 @@ class TritonBackend:
             raise gone() from None
 
     def _seconds(self) -> float:
-        return remaining(self._options.timeout_seconds)
+        return remaining(self._options.deadline_seconds)

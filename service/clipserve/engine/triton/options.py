@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
+from pydantic import SecretStr
 
 from clipserve.engine.triton.address import Address, parse_address
 from clipserve.engine.triton.connection import Channel
@@ -34,49 +35,50 @@ class TritonOptions:
     """Triton's addresses and how to connect to them.
 
     Attributes:
-        url: host:port of the gRPC endpoints. A name stands for all its addresses.
-        tls: whether to encrypt. `ca_file`: the certificates to trust; None: the system's.
-        token: sent with every call: for a proxy as `authorization: Bearer TOKEN`, for Triton itself as its key
-            `token`, `--grpc-restricted-protocol=inference,health,model-config,statistics:token=TOKEN`.
-        timeout_seconds: of a call that belongs to no request.
+        triton_url: host:port of the gRPC endpoints. A name stands for all its addresses.
+        triton_tls: whether to encrypt. `triton_ca_file`: the certificates to trust; None: the system's.
+        triton_token: sent with every call: for a proxy as `authorization: Bearer TOKEN`, for Triton itself as its
+            key `token`, `--grpc-restricted-protocol=inference,health,model-config,statistics:token=TOKEN`.
+        deadline_seconds: of a call that belongs to no request.
         look_up_seconds: between two look-ups of a name.
     """
 
-    url: Sequence[str]
-    tls: bool = False
-    ca_file: Path | None = None
-    token: str | None = field(default=None, repr=False)
-    timeout_seconds: float = 10.0
+    triton_url: Sequence[str]
+    triton_tls: bool = False
+    triton_ca_file: Path | None = None
+    triton_token: SecretStr | None = None
+    deadline_seconds: float = 10.0
     look_up_seconds: float = 3.0
 
     @property
     def addresses(self) -> list[Address]:
-        return [parse_address(each) for each in self.url]
+        return [parse_address(each) for each in self.triton_url]
 
     @property
     def _headers(self) -> dict[str, str]:
         """Those that say who is asking."""
-        if self.token is None:
+        if self.triton_token is None:
             return {}
-        return {"authorization": f"Bearer {self.token}", "triton-grpc-protocol-token": self.token}
+        token = self.triton_token.get_secret_value()
+        return {"authorization": f"Bearer {token}", "triton-grpc-protocol-token": token}
 
     def check_certificates(self) -> None:
         """Raises BackendUnavailable: the certificates cannot be read."""
         try:
-            if self.tls and self.ca_file is not None:
-                self.ca_file.read_bytes()
+            self._tls_credentials()
         except OSError as error:
-            raise BackendUnavailable(f"{self.ca_file} cannot be read: {error.strerror}") from None
+            raise BackendUnavailable(f"{self.triton_ca_file} cannot be read: {error.strerror}") from None
 
     def connect(self, server: str, address: Address) -> Channel:
         """A channel to one server behind `address`. Raises OSError: the certificates cannot be read."""
         channel = [*_CHANNEL]
         if address.is_name:  # what its certificate, and a proxy in front of it, know it by
-            own = "grpc.ssl_target_name_override" if self.tls else "grpc.default_authority"
-            channel.append((own, address.host if self.tls else f"{address.host}:{address.port}"))
+            own = "grpc.ssl_target_name_override" if self.triton_tls else "grpc.default_authority"
+            channel.append((own, address.host if self.triton_tls else f"{address.host}:{address.port}"))
         return Channel(server, channel, self._headers, self._tls_credentials())
 
     def _tls_credentials(self) -> grpc.ChannelCredentials | None:
-        if not self.tls:
+        if not self.triton_tls:
             return None
-        return grpc.ssl_channel_credentials(self.ca_file.read_bytes() if self.ca_file else None)
+        file = self.triton_ca_file
+        return grpc.ssl_channel_credentials(file.read_bytes() if file else None)
