@@ -32,8 +32,9 @@ def used(digest: str) -> set[str]:
 
 
 async def report(shelf: Shelf, digest: str, built: float | None = None) -> None:
+    """`built`: when it ended; None: it has not."""
     weights = Weights.none(np.zeros((0, 16), np.float32))
-    build = Build(digest=digest, total=1, built=built)
+    build = Build(digest=digest, total=1, done=int(built is not None), until=built or 0.0)
     await shelf.report("pets", f"v-{digest}", build, weights)
 
 

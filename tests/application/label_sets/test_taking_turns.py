@@ -41,7 +41,7 @@ async def test_a_build_is_believed_while_a_piece_takes_long(
     backend.gate.set()
     assert (await putting).state == "ready"
     await asyncio.sleep(0.2)
-    assert (await only_build(store))[1].built is not None, "it is not renewed any more"
+    assert (await only_build(store))[1].finished, "it is not renewed any more"
 
 
 async def test_a_build_stops_when_another_gateway_works_on_it(

@@ -1,7 +1,7 @@
 """The builds of this gateway.
 
-How it works. Each report of progress stores the embeddings so far, and a row of `builds` that is a lease: it names
-the gateway that builds, and when the lease ends. A task renews it while a piece takes long. Other gateways wait. If
+How it works. A build is one loop. It waits for the next embeddings, and reports: it stores those so far, and a row
+of `builds` that is a lease, with the gateway that builds and the time when the lease ends. Other gateways wait. If
 the gateway dies, another continues from there when the lease has ended, or the same one when it starts again. There
 are no locks: if two gateways begin at the same moment, the one whose row was overwritten stops at its next report.
 """
@@ -11,17 +11,19 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager, suppress
+from functools import partial
 
+from clipserve.access.gate import when_there_is_room
 from clipserve.application.label_sets.definition import version_of
-from clipserve.application.label_sets.encoding import encode_examples, encode_prompts
+from clipserve.application.label_sets.encoding import encode
 from clipserve.application.label_sets.entry import LabelSet
 from clipserve.application.label_sets.paying import Charge
 from clipserve.application.label_sets.records import Build, Weights
 from clipserve.application.label_sets.shelf import Shelf
 from clipserve.application.label_sets.trained import of_other_model
-from clipserve.concurrency import ended
+from clipserve.concurrency import or_none
 from clipserve.errors import ClipError, InvalidInput, LabelSetFailed, RateLimited, StoreUnavailable
 from clipserve.telemetry.log import logger
 from clipserve.telemetry.metrics import Metrics
@@ -32,7 +34,7 @@ CANNOT_BE_READ = "its stored data cannot be read: put it again, or delete it."
 _SMALL = 2_000  # prompts: a second or two
 _REPORT_SECONDS = 1.0
 _RENEW_SECONDS = 5.0
-_BELIEVED_SECONDS = 15.0  # without a report
+_LEASE_SECONDS = 15.0
 
 
 class Builds:
@@ -51,27 +53,27 @@ class Builds:
 
     def announced(self, digest: str, prompts: int) -> Build:
         """The row of a build that this gateway is about to begin."""
-        until = time.time() + _BELIEVED_SECONDS
+        until = time.time() + _LEASE_SECONDS
         return Build(digest=digest, total=prompts, owner=self._owner, until=until)
 
     def is_elsewhere(self, build: Build | None) -> bool:
         """Whether another gateway holds the lease of this build."""
         if build is None or build.owner == self._owner:
             return False
-        return build.built is None and build.until > time.time()
+        return not build.finished and build.until > time.time()
 
     async def take(self, label_set: LabelSet) -> None:
         """Serve a set that is built or has trained weights; else build it, and serve the previous one meanwhile."""
-        definition, build, weights = label_set.definition, None, None
-        if definition.weights is None:
-            build, weights = await self._stored(label_set)
-        if definition.weights is not None or (build and build.built is not None):
+        definition = label_set.definition
+        trained = definition.weights is not None
+        build, weights = (None, None) if trained else await self._stored(label_set)
+        if trained or (build and build.finished):
             await label_set.serve(label_set.digest, definition, weights)
         if label_set.served is None and label_set.pointer and label_set.pointer.previous:
             await self._serve_former(label_set, label_set.pointer.previous)
         if label_set.ready:
             label_set.failure = None
-        elif definition.weights is not None:
+        elif trained:
             error = of_other_model(definition, label_set.fingerprint)
             label_set.fail(error, final=True)
             logger.warning("label_set_not_built", label_set=label_set.name, reason=error.detail)
@@ -131,73 +133,74 @@ class Builds:
         self._metrics.label_set_built(outcome, seconds)
 
     async def _weights(self, label_set: LabelSet) -> Weights | None:
-        """Of all names. None: another gateway works on them, or the set has been replaced."""
-        while True:
-            try:
-                async with self._small if label_set.prompts <= _SMALL else self._large:
-                    return await self._go_on(label_set)
-            except RateLimited:
-                await label_set.account.save()
+        """Of all names. None: another gateway works on them, or has built them."""
+        async with AsyncExitStack() as turn:
+            lock = self._small if label_set.prompts <= _SMALL else self._large
+            await turn.enter_async_context(lock)
+            build, weights = await self._stored(label_set)
+            if self.is_elsewhere(build):
+                return None
+            label_set.encoded(weights)
+            await self._report(label_set)
+            images, paid = partial(self._images, label_set), partial(self._paid, label_set, turn, lock)
+            pieces = encode(label_set.model, label_set.definition, weights, images, paid)
+            return await self._reported(label_set, weights, pieces)
 
-    async def _go_on(self, label_set: LabelSet) -> Weights | None:
-        """Raises RateLimited: its key has no rate left for what comes next; what there is so far is stored."""
-        build, weights = await self._stored(label_set)
-        if self.is_elsewhere(build):
-            return None
-        definition = label_set.definition
-        if weights:
-            label_set.done = definition.prompt_count(len(weights.texts))
-        await self._report(label_set)
-        reported = time.monotonic()
-        renewing = asyncio.create_task(self._renew(label_set))
+    async def _reported(
+        self, label_set: LabelSet, weights: Weights | None, pieces: AsyncGenerator[Weights, None]
+    ) -> Weights | None:
+        """The last of `pieces`. Each second it stores the latest, and renews the lease while one takes long."""
+        stored, last = weights, time.monotonic()
         try:
-            if weights is None:
-                weights = await self._examples(label_set)
-            async for so_far in encode_prompts(label_set.model, definition, weights, label_set.account):
-                weights = so_far
-                label_set.done = definition.prompt_count(len(weights.texts))
-                if time.monotonic() - reported > _REPORT_SECONDS:
-                    if not await self._still_reports(label_set, weights):
-                        return None
-                    reported = time.monotonic()
-            await ended([renewing])  # or it might say after the last report that the set is not built
-            await self._report(label_set, weights, built=time.time())
-        except (asyncio.CancelledError, RateLimited):
-            await ended([renewing])
+            async with aclosing(or_none(pieces, _RENEW_SECONDS)) as steps:
+                async for more in steps:
+                    weights = more or weights
+                    label_set.encoded(weights)
+                    if time.monotonic() - last > _REPORT_SECONDS:
+                        if not await self._still_reports(label_set, None if weights is stored else weights):
+                            return None
+                        stored, last = weights, time.monotonic()
+            await self._report(label_set, weights)
+        except BaseException:
             with suppress(StoreUnavailable):
-                await self._report(label_set, weights, believed=0.0)  # another may go on at once
+                await self._report(label_set, weights, seconds=0.0)  # another may go on at once
             raise
-        finally:
-            renewing.cancel()
         return weights
 
-    async def _renew(self, label_set: LabelSet) -> None:
-        """So that others believe in the build while its examples, or one piece, take long."""
-        while True:
-            await asyncio.sleep(_RENEW_SECONDS)
-            with suppress(StoreUnavailable):  # the next report of progress fails too
-                await self._still_reports(label_set)
+    @asynccontextmanager
+    async def _paid(
+        self, label_set: LabelSet, turn: AsyncExitStack, lock: asyncio.Lock, rows: int
+    ) -> AsyncIterator[None]:
+        """Charge rows, which are encoded in this block. While they wait for their rate, others build."""
+        account = label_set.account
+        try:
+            await account.require(rows)
+        except RateLimited:
+            await turn.aclose()
+            await when_there_is_room(partial(account.require, rows))
+            await turn.enter_async_context(lock)
+        yield
+        account.spend(rows)
+
+    async def _images(self, label_set: LabelSet) -> Mapping[str, bytes]:
+        """The files of its examples, by their SHA-256."""
+        if label_set.images is not None:
+            return label_set.images
+        digests = label_set.definition.examples
+        images = await self._shelf.images(label_set.name, digests)
+        if images.keys() != set(digests):
+            raise LabelSetFailed(CANNOT_BE_READ)
+        return images
 
     async def _still_reports(self, label_set: LabelSet, weights: Weights | None = None) -> bool:
         """False: another gateway has reported since this one did: it works on the set, or has built it."""
         build = None
         with _needed_by(label_set):
             build = await self._shelf.build(label_set.name, label_set.version)
-        if build and build.owner != self._owner and (build.built is not None or self.is_elsewhere(build)):
+        if build and build.owner != self._owner and (build.finished or self.is_elsewhere(build)):
             return False
         await self._report(label_set, weights)
         return True
-
-    async def _examples(self, label_set: LabelSet) -> Weights:
-        digests, images = label_set.definition.examples, label_set.images
-        await label_set.account.require(len(digests))
-        if images is None:
-            images = await self._shelf.images(label_set.name, digests)
-            if images.keys() != set(digests):
-                raise LabelSetFailed(CANNOT_BE_READ)
-        encoded = await encode_examples(label_set.model, label_set.definition, images)
-        label_set.account.spend(len(digests))
-        return Weights.none(encoded)
 
     async def _stored(self, label_set: LabelSet) -> tuple[Build | None, Weights | None]:
         """What there is already; no embeddings while another gateway works on them."""
@@ -220,20 +223,15 @@ class Builds:
                 await label_set.serve(digest, definition, weights)
 
     async def _report(
-        self,
-        label_set: LabelSet,
-        weights: Weights | None = None,
-        *,
-        believed: float = _BELIEVED_SECONDS,
-        built: float | None = None,
+        self, label_set: LabelSet, weights: Weights | None = None, seconds: float = _LEASE_SECONDS
     ) -> None:
+        """`weights`: those to store; None: the same as before. `seconds`: of the lease."""
         build = Build(
             digest=label_set.digest,
             total=label_set.prompts,
             done=label_set.done,
             owner=self._owner,
-            until=time.time() + believed,
-            built=built,
+            until=time.time() + seconds,
             of_file=label_set.read_only,
         )
         with _needed_by(label_set):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager
 from itertools import groupby
 from operator import itemgetter
 from typing import Any, NamedTuple, TypeVar
@@ -11,12 +12,11 @@ import numpy as np
 
 from clipserve.application.classifiers import of_label
 from clipserve.application.label_sets.definition import Definition
-from clipserve.application.label_sets.paying import Account
 from clipserve.application.label_sets.records import Weights
 from clipserve.application.label_sets.request import of_example
 from clipserve.application.served_model import ServedModel
 from clipserve.clip.images import ImageHeader
-from clipserve.clip.zeroshot import FloatArray, ensemble
+from clipserve.clip.zeroshot import ensemble
 from clipserve.concurrency import together
 from clipserve.errors import ClipError, InvalidInput
 
@@ -49,33 +49,32 @@ async def check_examples(model: ServedModel, definition: Definition, images: Map
     await _of_examples(model, definition, images, model.images.check)
 
 
-async def encode_examples(
-    model: ServedModel, definition: Definition, images: Mapping[str, bytes]
-) -> FloatArray:
-    """The vectors of all examples, float32 [E, D], in the order of their labels. `images`: by their SHA-256.
+async def encode(
+    model: ServedModel,
+    definition: Definition,
+    weights: Weights | None,
+    images: Callable[[], Awaitable[Mapping[str, bytes]]],
+    paid: Callable[[int], AbstractAsyncContextManager[None]],
+) -> AsyncGenerator[Weights, None]:
+    """Yield more embeddings after each piece, until there are those of all examples and of all names.
+
+    `weights`: those that there are; None: none. `images`: gives the examples by their SHA-256. `paid`: charges so
+    many rows, which are encoded in its block.
 
     Raises:
-        InvalidInput: see `check_examples`.
+        InvalidInput: see `check_prompts` and `check_examples`.
         BackendUnavailable, BackendFailed: see `Backend`.
     """
-    vectors = await _of_examples(model, definition, images, model.images.encode)
-    return np.stack(vectors) if vectors else np.zeros((0, model.manifest.embed_dim), np.float32)
-
-
-async def encode_prompts(
-    model: ServedModel, definition: Definition, weights: Weights, account: Account
-) -> AsyncIterator[Weights]:
-    """Yield `weights` with the embeddings of more names after each piece, until it has all names.
-
-    Raises:
-        RateLimited, LabelSetFailed: see `Account.require`.
-        InvalidInput: see `check_prompts`.
-        BackendUnavailable, BackendFailed: see `Backend`.
-    """
+    if weights is None:
+        async with paid(len(definition.examples)):
+            vectors = await _of_examples(model, definition, await images(), model.images.encode)
+        weights = Weights.none(np.array(vectors, np.float32).reshape(-1, model.manifest.embed_dim))
+        yield weights
     for piece in _pieces(definition, len(weights.texts)):
-        await account.require(len(piece.prompts))
-        encoded = await _of_prompts(piece, model.texts.encode(piece.prompts, truncate=definition.truncate))
-        account.spend(len(piece.prompts))
+        async with paid(len(piece.prompts)):
+            encoded = await _of_prompts(
+                piece, model.texts.encode(piece.prompts, truncate=definition.truncate)
+            )
         pairs = zip(piece.names, encoded, strict=True)
         own = [[text for _, text in group] for _, group in groupby(pairs, itemgetter(0))]  # by name
         weights = weights.more(

@@ -139,6 +139,10 @@ class LabelSet:
         has_failed = self.final and (before and before.put) == (pointer and pointer.put)
         return self.ready or is_built_for or has_failed
 
+    def encoded(self, weights: Weights | None) -> None:
+        """Record how far the build is."""
+        self.done = self.definition.prompt_count(len(weights.texts)) if weights else 0
+
     async def serve(self, digest: str, definition: Definition, weights: Weights | None) -> None:
         """Serve this definition from now on, if `weights` has all its embeddings, or if its own fit."""
         complete = weights is not None and len(weights.texts) == len(definition.names)

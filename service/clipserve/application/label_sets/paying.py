@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from functools import partial
 
-from clipserve.access.gate import when_there_is_room
 from clipserve.errors import LabelSetFailed, PermissionDenied, Unauthenticated
 
 Charge = Callable[[int], Awaitable[None]]
@@ -26,16 +24,14 @@ class Account:
 
     charge: Charge | None = None
     paid: int = 0
-    needed: int = 0
 
     async def require(self, rows: int) -> None:
         """Charge `rows` before they are encoded. Call `spend` afterwards.
 
         Raises:
-            RateLimited: the rate does not allow all of them now; call `save` to wait.
+            RateLimited: the rate does not allow all of them now; those that are charged stay so.
             LabelSetFailed: the key was removed.
         """
-        self.needed = rows
         try:
             while self.charge and self.paid < rows:
                 await self.charge(1)
@@ -48,7 +44,3 @@ class Account:
     def spend(self, rows: int) -> None:
         """`rows` were encoded."""
         self.paid = max(0, self.paid - rows)
-
-    async def save(self) -> None:
-        """Wait until the rows of the last `require` are charged. Raises LabelSetFailed."""
-        await when_there_is_room(partial(self.require, self.needed))

@@ -67,8 +67,7 @@ class Build(_Row):
 
     Attributes:
         done: the encoded prompts, of `total`.
-        owner: the gateway that builds. Its lease ends at `until`.
-        built: when the build ended; None: it has not.
+        owner: the gateway that builds. Its lease ends at `until`, a fixed time after its last report.
         of_file: whether the set comes from a file, and so has no pointer.
     """
 
@@ -77,8 +76,12 @@ class Build(_Row):
     done: int = 0
     owner: str = ""
     until: float = 0.0
-    built: float | None = None
     of_file: bool = False
+
+    @property
+    def finished(self) -> bool:
+        """Whether all embeddings are stored."""
+        return self.done >= self.total
 
 
 @dataclass(frozen=True)

@@ -155,8 +155,8 @@ class Shelf:
         rows = await self._store.get("builds", [name for kind, name in records if kind == "builds"])
         for name, row in rows.items():
             build = Build.found(row)
-            if build and (build.built is not None or build.digest in used):
-                found.append((float("inf") if build.built is None else build.built, name))
+            if build and (build.finished or build.digest in used):
+                found.append((build.until if build.finished else float("inf"), name))
         return {name for _, name in sorted(found, reverse=True)[:_VERSIONS]}
 
     async def _row(self, kind: Kind, name: str) -> bytes | None:
