@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
-from prometheus_client import Histogram
 from prometheus_client.core import CounterMetricFamily
 
 from clipserve.telemetry.instruments import Instruments, Samples
@@ -20,7 +20,7 @@ class TritonMetrics:
 
     def __init__(self, make: Instruments) -> None:
         self._endpoints: list[EndpointMetrics] = []
-        self._seconds = make.plain_histogram(
+        self.seconds = make.plain_histogram(
             "triton_endpoint_seconds",
             "Duration of a call that a Triton server has answered.",
             ["endpoint", "tower"],
@@ -31,7 +31,7 @@ class TritonMetrics:
             "reason",
         )
         for reason in ("unavailable", "not_found", "silent"):
-            self.retries(reason)  # a rate needs the 0 before the first
+            self.retries(reason)
         make.read(
             "triton_endpoint_up",
             "Whether a Triton server serves the model, as it said when last asked.",
@@ -59,24 +59,18 @@ class TritonMetrics:
             CounterMetricFamily,
         )
 
-    def add(
-        self,
-        endpoint: str,
-        model: str,
-        *,
-        up: Callable[[], bool],
-        rows: Callable[[], int],
-        shared_bytes: Callable[[], int],
-    ) -> EndpointMetrics:
-        """Add one server of one model. `rows`: returns those sent and not yet answered."""
-        made = EndpointMetrics(endpoint, model, up, rows, shared_bytes, self._seconds, self._remove)
+    def add(self, endpoint: str, model: str, **read: Callable[[], int]) -> EndpointMetrics:
+        """Add one server of one model. `read`: see `EndpointMetrics`."""
+        made = EndpointMetrics(self, endpoint, model, **read)
         self._endpoints.append(made)
+        for tower in ("image", "text"):
+            self.seconds.labels(endpoint, tower)  # a rate needs the 0 before the first
         return made
 
-    def _remove(self, gone: EndpointMetrics) -> None:
+    def remove(self, gone: EndpointMetrics) -> None:
         self._endpoints.remove(gone)
         if all(other.endpoint != gone.endpoint for other in self._endpoints):
-            self._seconds.remove_by_labels({"endpoint": gone.endpoint})
+            self.seconds.remove_by_labels({"endpoint": gone.endpoint})
 
     # Copies, because another thread adds and closes meanwhile.
 
@@ -92,32 +86,26 @@ class TritonMetrics:
                 yield (each.endpoint, model, phase), seconds
 
 
+@dataclass(eq=False)
 class EndpointMetrics:
     """The metrics of one server for one model.
 
     Attributes:
+        up, rows, shared_bytes: whether it serves the model, its unanswered rows, and the memory shared with it.
         phases: (Triton's model, phase) -> seconds that the server has counted since it started.
     """
 
-    def __init__(
-        self,
-        endpoint: str,
-        model: str,
-        up: Callable[[], bool],
-        rows: Callable[[], int],
-        shared_bytes: Callable[[], int],
-        seconds: Histogram,
-        remove: Callable[[EndpointMetrics], None],
-    ) -> None:
-        self.endpoint, self.model, self.up, self.rows = endpoint, model, up, rows
-        self.shared_bytes = shared_bytes
-        self.phases: dict[tuple[str, str], float] = {}
-        self._seconds = {tower: seconds.labels(endpoint, tower) for tower in ("image", "text")}
-        self._remove = remove
+    _all: TritonMetrics
+    endpoint: str
+    model: str
+    up: Callable[[], int]
+    rows: Callable[[], int]
+    shared_bytes: Callable[[], int]
+    phases: dict[tuple[str, str], float] = field(default_factory=dict, init=False)
 
     def answered(self, tower: str, seconds: float) -> None:
-        self._seconds[tower].observe(seconds)
+        self._all.seconds.labels(self.endpoint, tower).observe(seconds)
 
     def close(self) -> None:
         """End the series: the gateway no longer uses the server."""
-        self._remove(self)
+        self._all.remove(self)
