@@ -43,8 +43,8 @@ FAULTS = {
     "application": Fault(
         "a label's embedding is that of its own template",
         f"{SERVICE}/application/classifiers.py",
-        "own = encoded[position * per_label : (position + 1) * per_label]",
-        "own = encoded[position : position + per_label]",
+        "own = [list(islice(encoded, len(prompts))) for _, prompts in labels]",
+        "own = [list(islice(encoded, len(labels))) for _, prompts in labels]",
         "tests/application",
     ),
     "label sets": Fault(

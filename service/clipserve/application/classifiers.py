@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 
@@ -19,6 +21,7 @@ from clipserve.telemetry.metrics import Metrics
 # Prompts that are encoded before the embeddings of their labels are cached. A request that misses its deadline
 # continues there when it is sent again.
 _CHUNK = 128
+Prompts = Sequence[tuple[int, Sequence[str]]]  # the index of a label, and its prompts
 _STRING = 64  # bytes of a Python string besides its characters, roughly
 
 
@@ -90,36 +93,50 @@ class Classifiers:
         step = max(1, _CHUNK // len(prompting.templates))
         for start in range(0, len(new), step):
             chunk = new[start : start + step]
-            embeddings.update(await self._embed(chunk, prompting))
+            prompts = [
+                (index, [fill(template, label) for template in prompting.templates]) for index, label in chunk
+            ]
+            embedded = await embed_labels(self._texts, prompts, truncate=prompting.truncate)
+            for (_, label), embedding in zip(chunk, embedded, strict=True):
+                self._labels.put((label, prompting), embedding)
+                embeddings[label] = embedding
         return BuiltClassifier(
             ZeroShotClassifier(labels, np.stack([embeddings[k].vector for k in labels]), self._scoring),
             tuple(label for label in labels if embeddings[label].truncated),
         )
 
-    async def _embed(
-        self, labels: Sequence[tuple[int, str]], prompting: Prompting
-    ) -> dict[str, LabelEmbedding]:
-        """Embed labels, each with its index in the request, and keep the embeddings."""
-        prompts = [
-            (index, fill(template, label)) for index, label in labels for template in prompting.templates
-        ]
-        try:
-            encoded = await self._texts.encode([text for _, text in prompts], truncate=prompting.truncate)
-        except InvalidInput as error:
-            raise of_label(error, prompts[error.index or 0][0]) from None
-        per_label = len(prompting.templates)
-        embeddings = {}
-        for position, (_, label) in enumerate(labels):
-            own = encoded[position * per_label : (position + 1) * per_label]
-            vector = ensemble(np.stack([text.vector for text in own]))  # [T, D] -> [D]
-            embedding = LabelEmbedding(vector, any(text.truncated for text in own))
-            self._labels.put((label, prompting), embedding)
-            embeddings[label] = embedding
-        return embeddings
+
+async def embed_labels(texts: TextEncoder, labels: Prompts, *, truncate: bool) -> list[LabelEmbedding]:
+    """The embedding of each label. Raises TextTooLong, InvalidInput: see `tell_label`."""
+    with tell_label(labels):
+        encoded = iter(
+            await texts.encode([text for _, prompts in labels for text in prompts], truncate=truncate)
+        )
+    own = [list(islice(encoded, len(prompts))) for _, prompts in labels]
+    return [
+        LabelEmbedding(
+            ensemble(np.stack([text.vector for text in each])), any(text.truncated for text in each)
+        )
+        for each in own
+    ]
 
 
-def of_label(error: InvalidInput, index: int) -> InvalidInput:
-    """The error of a prompt, as an error of its label in the request."""
+@contextmanager
+def tell_label(labels: Prompts) -> Iterator[None]:
+    """Raise the error of a prompt in this block as an error of its label.
+
+    Raises:
+        TextTooLong: a prompt exceeds the context length.
+        InvalidInput: a label is not valid Unicode.
+    """
+    try:
+        yield
+    except InvalidInput as error:
+        places = [index for index, prompts in labels for _ in prompts]
+        raise _of_label(error, places[error.index or 0]) from None
+
+
+def _of_label(error: InvalidInput, index: int) -> InvalidInput:
     if not isinstance(error, TextTooLong):  # the only other error of a tokenizer
         return InvalidInput(f"label {index} is not valid Unicode: it holds a lone surrogate.", index=index)
     return TextTooLong(

@@ -189,10 +189,6 @@ class TextEncoder:
                 rows += await self._side.call(self.tokenizer.encode, part, truncate, len(rows), short=short)
         return rows
 
-    def pieces(self, ids: Sequence[int]) -> list[str]:
-        """The spelling of each token in the vocabulary."""
-        return self.tokenizer.pieces(ids)
-
     async def _encode_rows(self, rows: list[TokenizedText], length: int) -> Embeddings:
         token_ids, lengths = self.tokenizer.pad(rows, length)  # [N, L], [N]
         with self._metrics.stage("encode_text"):

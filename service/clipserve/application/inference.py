@@ -193,7 +193,7 @@ class Inference:
         model = self._models.find(request)
         rows = await model.texts.tokenize(request.texts, truncate=True)
         results = await self._side.call(
-            spelled, rows, model.texts.pieces, short=sum(len(row.ids) for row in rows) <= _SHORT
+            spelled, rows, model.texts.tokenizer.pieces, short=sum(len(row.ids) for row in rows) <= _SHORT
         )
         return Tokenization(model.name, model.fingerprint, model.manifest.text.context_length, results)
 

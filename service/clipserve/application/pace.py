@@ -72,10 +72,8 @@ class Pace:
                 self._timer = timer
                 self._go_on()
                 return await receive()
-        except TimeoutError:
-            if not timer.expired():
-                raise
-            raise self._too_slow() from None
+        except TimeoutError as error:
+            raise self._too_slow() if timer.expired() else error from None
         finally:
             self._stop()
             self._timer = None

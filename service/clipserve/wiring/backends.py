@@ -64,16 +64,12 @@ def uses_gpu(settings: ModelSettings, accelerator: Accelerator) -> bool:
     Raises:
         BackendUnavailable: the settings require CUDA, and it does not work or the engine does not support it.
     """
-    if settings.backend == "triton":
-        return False
-    if settings.backend == "openvino":
-        if settings.device == "cuda":
-            raise BackendUnavailable(
-                "device=cuda, but backend=openvino, which runs on the CPU: set CLIPSERVE_BACKEND=onnx or "
-                "CLIPSERVE_DEVICE=cpu."
-            )
-        return False
-    return accelerator.chosen(settings.device)
+    if settings.backend == "openvino" and settings.device == "cuda":
+        raise BackendUnavailable(
+            "device=cuda, but backend=openvino, which runs on the CPU: set CLIPSERVE_BACKEND=onnx or "
+            "CLIPSERVE_DEVICE=cpu."
+        )
+    return settings.backend in {"auto", "onnx"} and accelerator.chosen(settings.device)
 
 
 def open_engine(folder: Path, manifest: ModelManifest, settings: ModelSettings, *, on_gpu: bool) -> Engine:
@@ -82,8 +78,6 @@ def open_engine(folder: Path, manifest: ModelManifest, settings: ModelSettings, 
     Raises:
         BackendUnavailable: it is not installed.
     """
-    if settings.backend == "triton":
-        raise ValueError("encoders on Triton are not in this process.")
     calls = settings.calls(on_gpu=on_gpu)
     options = settings.options(
         EngineOptions, cuda=on_gpu, threads=calls.threads, workers=calls.workers, may_spin=settings.may_spin
@@ -127,8 +121,8 @@ def _on_triton(manifest: ModelManifest, settings: ModelSettings, metrics: Metric
             CALL_ROWS[tower],
             delay or 0.0,
             TRITON_CALLS,
-            takes=lambda: backend.max_rows(tower),
-            servers=backend.servers,
+            takes=lambda: backend.endpoints.max_batch(tower),
+            servers=lambda: backend.endpoints.servers,
             gathering=_TRITON_GATHERING if delay is None else 0.0,
         )
 

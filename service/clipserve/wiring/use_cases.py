@@ -7,14 +7,14 @@ import functools
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from clipserve.application.admission import Admission
 from clipserve.application.charging import Charge
 from clipserve.application.classifiers import Classifiers
 from clipserve.application.decoder_processes import DecoderProcesses
-from clipserve.application.decoding import DECODE_SECONDS, DecodeLimits, Decoders
+from clipserve.application.decoding import DECODE_SECONDS, Decode, DecodeLimits, Decoders
 from clipserve.application.encoder import ImageEncoder, TextEncoder
 from clipserve.application.fetched import FetchedImages
 from clipserve.application.inference import Inference
@@ -28,7 +28,7 @@ from clipserve.application.limits import RequestLimits
 from clipserve.application.models import Models
 from clipserve.application.served_model import ServedModel
 from clipserve.clip.artifact import ArtifactError, read_manifest
-from clipserve.clip.images import ImageLimits
+from clipserve.clip.images import ImageLimits, decode_pixels
 from clipserve.clip.manifest import ModelManifest
 from clipserve.clip.tokenizer import load_tokenizer
 from clipserve.concurrency import DaemonExecutor, SideThread, together
@@ -145,16 +145,12 @@ class _Rooms:
             stack.enter_context(DaemonExecutor(threads, name, yield_to_event_loop))
             for name in ("preprocess", "decode")
         )
-        memory_bytes, seconds = settings.decode_memory_bytes, limits.decode_seconds
-        if settings.decode_processes:
-            processes = stack.enter_context(
-                closing(DecoderProcesses(threads, memory_bytes, seconds, metrics))
-            )
-            self._decoders = Decoders(
-                decoding, DecodeLimits(threads, memory_bytes), metrics, processes.decode
-            )
-        else:
-            self._decoders = Decoders(decoding, DecodeLimits(threads, memory_bytes, seconds), metrics)
+        decode: Decode = decode_pixels
+        most = DecodeLimits(threads, settings.decode_memory_bytes, limits.decode_seconds)
+        if settings.decode_processes:  # which have a timeout of their own
+            processes = DecoderProcesses(threads, most.memory_bytes, limits.decode_seconds, metrics)
+            decode, most = stack.enter_context(closing(processes)).decode, replace(most, seconds=None)
+        self._decoders = Decoders(decoding, most, metrics, decode)
 
     def served_model(
         self, folder: Path, manifest: ModelManifest, settings: ModelSettings, backend: Backend

@@ -56,7 +56,7 @@ class Catalog:
         self.sizes: dict[str, int] = {}
         self.loaded = False
         self._models = models
-        self._shelf = Shelf(store)
+        self._store, self._shelf = store, Shelf(store)
         self._folder = folder
         self._metrics = metrics
         self._builds = Builds(self._shelf, metrics, self._note, charge)
@@ -80,7 +80,7 @@ class Catalog:
         running += [self._following] if self._following else []
         self._following = None
         await ended(running)
-        await self._shelf.aclose()
+        await self._store.aclose()
 
     async def settled(self, name: str) -> None:
         """Wait until the set is built, has failed or is deleted."""
@@ -127,7 +127,7 @@ class Catalog:
         unfinished = not all(entry.ready or entry.final for entry in self.entries.values())
         if unfinished and seconds > _AGAIN_SECONDS:
             return True
-        return await self._shelf.revision() != self._revision
+        return await self._store.revision() != self._revision
 
     async def refresh(self) -> None:
         """Make the served sets and the builds match the store and the files.
@@ -138,7 +138,7 @@ class Catalog:
         async with self._lock:
             files = await self._folder.read(self._models) if self._folder else {}
             try:
-                revision = await self._shelf.revision()
+                revision = await self._store.revision()
                 pointers = await self._shelf.pointers()
             except StoreUnavailable:
                 kept = [name for name, entry in self.entries.items() if not entry.read_only]
@@ -174,7 +174,7 @@ class Catalog:
         except StoreUnavailable:
             raise
         except Exception:  # rows that a later version has written, or a damaged disk: the other sets are well
-            if await self._shelf.revision() == revision:  # else it may just have been replaced
+            if await self._store.revision() == revision:  # else it may just have been replaced
                 self._unreadable(name)
 
     def _unreadable(self, name: str) -> None:

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from itertools import groupby
-from operator import itemgetter
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
-from clipserve.application.classifiers import of_label
+from clipserve.application.classifiers import Prompts, embed_labels, tell_label
 from clipserve.application.label_sets.definition import Definition
 from clipserve.application.label_sets.records import Weights
 from clipserve.application.label_sets.request import of_example
 from clipserve.application.served_model import ServedModel
 from clipserve.clip.images import ImageHeader
-from clipserve.clip.zeroshot import ensemble
 from clipserve.concurrency import together
 from clipserve.errors import ClipError, InvalidInput
 
@@ -27,17 +24,12 @@ _PROMPTS = 256
 _IMAGES = 16
 
 
-class _Piece(NamedTuple):
-    """All prompts of some names, and of each prompt the position of its name."""
-
-    prompts: list[str]
-    names: list[int]
-
-
 async def check_prompts(model: ServedModel, definition: Definition) -> None:
     """Raises TextTooLong or InvalidInput: a prompt cannot be encoded; the index is that of its label."""
     for piece in _pieces(definition, 0):
-        await _of_prompts(piece, model.texts.tokenize(piece.prompts, truncate=definition.truncate))
+        with tell_label(piece):
+            texts = [text for _, prompts in piece for text in prompts]
+            await model.texts.tokenize(texts, truncate=definition.truncate)
 
 
 async def check_examples(model: ServedModel, definition: Definition, images: Mapping[str, bytes]) -> None:
@@ -71,38 +63,26 @@ async def encode(
         weights = Weights.none(np.array(vectors, np.float32).reshape(-1, model.manifest.embed_dim))
         yield weights
     for piece in _pieces(definition, len(weights.texts)):
-        async with paid(len(piece.prompts)):
-            encoded = await _of_prompts(
-                piece, model.texts.encode(piece.prompts, truncate=definition.truncate)
-            )
-        pairs = zip(piece.names, encoded, strict=True)
-        own = [[text for _, text in group] for _, group in groupby(pairs, itemgetter(0))]  # by name
+        async with paid(sum(len(prompts) for _, prompts in piece)):
+            embedded = await embed_labels(model.texts, piece, truncate=definition.truncate)
         weights = weights.more(
-            np.stack([ensemble(np.stack([text.vector for text in each])) for each in own]),
-            np.array([any(text.truncated for text in each) for each in own]),
+            np.stack([label.vector for label in embedded]), np.array([label.truncated for label in embedded])
         )
         yield weights
 
 
-def _pieces(definition: Definition, start: int) -> Iterator[_Piece]:
+def _pieces(definition: Definition, start: int) -> Iterator[Prompts]:
     """The prompts of the names from `start` on."""
-    piece = _Piece([], [])
-    for name, prompts in enumerate(definition.prompts(start), start):
-        if piece.names and len(piece.names) + len(prompts) > _PROMPTS:
+    piece: list[tuple[int, Sequence[str]]] = []
+    size = 0
+    for name in enumerate(definition.prompts(start), start):
+        if piece and size + len(name[1]) > _PROMPTS:
             yield piece
-            piece = _Piece([], [])
-        piece.prompts.extend(prompts)
-        piece.names.extend([name] * len(prompts))
-    if piece.names:
+            piece, size = [], 0
+        piece.append(name)
+        size += len(name[1])
+    if piece:
         yield piece
-
-
-async def _of_prompts(piece: _Piece, work: Awaitable[list[T]]) -> list[T]:
-    """What the texts' encoder gives; its error is told of the label."""
-    try:
-        return await work
-    except InvalidInput as error:
-        raise of_label(error, piece.names[error.index or 0]) from None
 
 
 async def _of_examples(

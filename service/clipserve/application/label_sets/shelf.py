@@ -20,10 +20,6 @@ class Shelf:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    async def revision(self) -> int:
-        """See `Store.revision`."""
-        return await self._store.revision()
-
     async def pointers(self) -> dict[str, Pointer | None]:
         """The pointers by the names of their sets. None: a pointer is damaged."""
         rows = await self._store.get("sets", await self._store.names("sets"))
@@ -128,14 +124,10 @@ class Shelf:
 
         await self._delete(orphans)
 
-    async def aclose(self) -> None:
-        """Close the store."""
-        await self._store.aclose()
-
     async def _delete(self, unused: Callable[[], Awaitable[list[Key]]]) -> bool:
         """Delete these rows, decided again if anything has changed since they were. False: there are none."""
         while True:
-            revision = await self.revision()
+            revision = await self._store.revision()
             keys = await unused()
             if not keys or await self._store.delete(keys, revision):
                 return bool(keys)

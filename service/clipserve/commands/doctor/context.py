@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,25 +46,19 @@ def context_here() -> Context:
         BadSettings: the settings are invalid even without these variables.
     """
     faults: list[str] = []
-    left_out: set[str] = set()
-    while True:
-        try:
-            with _without(left_out):
-                return Context(read_settings(), faults)
-        except BadSettings as error:
-            faults.extend(each for each in error.reasons if each not in faults)
-            ours = {name for name in os.environ if name.upper().startswith("CLIPSERVE_")} - left_out
-            # A setting that is invalid because another was left out: use none.
-            wrong = {name for name in ours if name.upper() in error.variables} or ours
-            if not wrong:
-                raise
-            left_out |= wrong
-
-
-@contextmanager
-def _without(names: set[str]) -> Iterator[None]:
-    kept = {name: os.environ.pop(name) for name in names}
+    environment = dict(os.environ)
     try:
-        yield
+        while True:
+            try:
+                return Context(read_settings(), faults)
+            except BadSettings as error:
+                faults.extend(each for each in error.reasons if each not in faults)
+                ours = {name for name in os.environ if name.upper().startswith("CLIPSERVE_")}
+                # A setting that is invalid because another was left out: use none.
+                wrong = {name for name in ours if name.upper() in error.variables} or ours
+                if not wrong:
+                    raise
+                for name in wrong:
+                    del os.environ[name]
     finally:
-        os.environ.update(kept)
+        os.environ.update(environment)

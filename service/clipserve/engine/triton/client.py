@@ -29,17 +29,17 @@ from clipserve.engine.triton.contract import TOWERS, Tower, inputs, output
 from clipserve.engine.triton.endpoint import Endpoint
 from clipserve.engine.triton.endpoints import Endpoints, LookUp
 from clipserve.engine.triton.expected import Expected
-from clipserve.engine.triton.failures import TryElsewhere, gone
+from clipserve.engine.triton.failures import TryElsewhere
 from clipserve.engine.triton.message import TritonCall
 from clipserve.engine.triton.options import TritonOptions
-from clipserve.errors import BackendFailed, ClipError
+from clipserve.errors import BackendFailed, BackendUnavailable, ClipError
 from clipserve.telemetry.log import logger
 from clipserve.telemetry.metrics import Metrics
 from clipserve.telemetry.request import remaining
 
 
 class TritonBackend:
-    """Calls the two models of one artifact."""
+    """Calls the two models of one artifact. `endpoints`: the servers known now."""
 
     engine = "triton"
 
@@ -53,7 +53,7 @@ class TritonBackend:
         self._options = options
         self._metrics = metrics
         self._expected = Expected(manifest)
-        self._endpoints = Endpoints(options.addresses, self._connect, look_up, options.look_up_seconds)
+        self.endpoints = Endpoints(options.addresses, self._connect, look_up, options.look_up_seconds)
 
     @property
     def precision(self) -> str | None:
@@ -70,7 +70,7 @@ class TritonBackend:
             BackendUnavailable: all servers have other models under these names, or the certificates cannot be read.
         """
         self._options.check_certificates()
-        await self._endpoints.start()
+        await self.endpoints.start()
 
     async def encode_image(self, pixels: Pixels) -> Embeddings:
         return await self._infer("image", pixels)
@@ -79,18 +79,10 @@ class TritonBackend:
         return await self._infer("text", self._expected.padded(token_ids), lengths)
 
     async def ready(self) -> bool:
-        return self._endpoints.ready
-
-    def max_rows(self, tower: Tower) -> int:
-        """The most rows that every server takes in one call. 0: no server is known yet."""
-        return self._endpoints.max_batch(tower)
-
-    def servers(self) -> int:
-        """The number of servers known now."""
-        return self._endpoints.servers
+        return self.endpoints.ready
 
     async def aclose(self) -> None:
-        await self._endpoints.aclose()
+        await self.endpoints.aclose()
 
     def _connect(self, server: str, address: Address) -> Endpoint:
         connection = self._options.connect(server, address)
@@ -113,21 +105,14 @@ class TritonBackend:
 
     async def _asked(self, call: TritonCall) -> InferResult:
         """The answer of one server, or else of one other."""
-        first = self._endpoints.choose(call.tower, call.rows)
-        if first is None:
-            raise gone()
-        try:
-            return await first.infer(call, self._seconds(), movable=True)
-        except TryElsewhere as failure:
-            reason = failure.reason
-        other = self._endpoints.choose(call.tower, call.rows, but=first)
-        if other is None:
-            raise gone()
-        self._metrics.triton.retries(reason).inc()
-        try:
-            return await other.infer(call, self._seconds(), movable=False)
-        except TryElsewhere:
-            raise gone() from None
-
-    def _seconds(self) -> float:
-        return remaining(self._options.deadline_seconds)
+        first, reason = None, ""
+        while server := self.endpoints.choose(call.tower, call.rows, but=first):
+            if first:
+                self._metrics.triton.retries(reason).inc()
+            try:
+                return await server.infer(call, remaining(self._options.deadline_seconds), movable=not first)
+            except TryElsewhere as failure:
+                if first:
+                    break
+                first, reason = server, failure.reason
+        raise BackendUnavailable("Triton is not reachable, or does not serve this model now.")

@@ -74,10 +74,8 @@ class Endpoint:
             async with waiting:
                 self._waiting[waiting] = movable
                 answer = await self._answer(call, seconds)
-        except TimeoutError:
-            if not waiting.expired():
-                raise
-            raise TryElsewhere("silent") from None
+        except TimeoutError as error:
+            raise TryElsewhere("silent") if waiting.expired() else error from None
         except grpc.aio.AioRpcError as error:
             failure = translated(error)
             if isinstance(failure, TryElsewhere):

@@ -10,10 +10,8 @@ from typing import Literal
 
 import grpc
 
-from clipserve.errors import BackendFailed, BackendUnavailable, ClipError, DeadlineExceeded, Overloaded
+from clipserve.errors import BackendFailed, ClipError, DeadlineExceeded, Overloaded
 from clipserve.telemetry.log import logger
-
-GONE = "Triton is not reachable, or does not serve this model now."
 
 Reason = Literal["unavailable", "not_found", "silent"]
 
@@ -41,8 +39,3 @@ def translated(error: grpc.aio.AioRpcError) -> ClipError | TryElsewhere:
         return TryElsewhere("not_found")
     logger.error("triton_failed", status=status, message=message[:500])
     return BackendFailed("Triton failed on this request.")
-
-
-def gone() -> BackendUnavailable:
-    """The error of a call for which there is no server."""
-    return BackendUnavailable(GONE)
