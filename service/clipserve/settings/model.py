@@ -135,6 +135,11 @@ class ModelSettings(BaseModel):
         return replace(usual, **chosen) if usual else kind(**chosen)
 
     @property
+    def supports_cuda(self) -> bool:
+        """Whether the backend runs in this process, and on a GPU where CUDA works."""
+        return self.backend in {"auto", "onnx"}
+
+    @property
     def may_spin(self) -> bool:
         """Whether threads may wait for work in a busy loop: not in a program with other work."""
         return self._may_spin

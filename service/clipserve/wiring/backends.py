@@ -69,7 +69,7 @@ def uses_gpu(settings: ModelSettings, accelerator: Accelerator) -> bool:
             "device=cuda, but backend=openvino, which runs on the CPU: set CLIPSERVE_BACKEND=onnx or "
             "CLIPSERVE_DEVICE=cpu."
         )
-    return settings.backend in {"auto", "onnx"} and accelerator.chosen(settings.device)
+    return settings.supports_cuda and accelerator.chosen(settings.device)
 
 
 def open_engine(folder: Path, manifest: ModelManifest, settings: ModelSettings, *, on_gpu: bool) -> Engine:

@@ -127,7 +127,7 @@ async def open_use_cases(
 
 async def _chosen_by_settings(settings: Settings, accelerator: Accelerator) -> OpenBackend:
     models = (settings, *settings.model_settings.values())
-    if any(model.backend in {"auto", "onnx"} and model.device != "cpu" for model in models):
+    if any(model.supports_cuda and model.device != "cpu" for model in models):
         # In a thread: with a GPU this takes seconds, and the event loop follows the file of keys already.
         await asyncio.to_thread(accelerator.facts)
     return functools.partial(open_chosen, accelerator)

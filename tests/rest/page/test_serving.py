@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from clipserve.clip.formats import FORMATS
 from loadtests.fake_backend import FakeBackend
 from tests.access.support import write_keys
 from tests.process import ROOT
@@ -37,6 +38,12 @@ async def test_every_module_that_is_imported_is_served(running: Running) -> None
             set(re.findall(r'^(?:import .* from | *import\()"\./([^"]+)"', answer.text, re.MULTILINE)) - seen
         )
     assert seen == {path.name for path in STATIC.glob("*.js")}
+
+
+def test_every_format_that_a_setting_can_allow_may_be_chosen() -> None:
+    accepted = re.search(r'ACCEPTED = "(.+)"', (STATIC / "pictures.js").read_text())
+    assert accepted
+    assert accepted[1] == ",".join(f"image/{name.lower()}" for name in FORMATS)
 
 
 @pytest.mark.parametrize("path", ["/", "/page/main.js", "/page/style.css", "/page/cat.jpg", "/page/icon.svg"])

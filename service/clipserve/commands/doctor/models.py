@@ -84,7 +84,7 @@ def gpu(context: Context) -> Iterator[Finding]:
     """Check whether there is a GPU, and whether it is used."""
     from clipserve.engine.cuda import look
 
-    yield from told(look(), {own.device for _, _, own in context.models() if own.backend in {"auto", "onnx"}})
+    yield from told(look(), {own.device for _, _, own in context.models() if own.supports_cuda})
 
 
 def told(facts: CudaFacts, wanted: set[str], driver: Path = _DRIVER) -> Iterator[Finding]:
