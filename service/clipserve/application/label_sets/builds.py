@@ -34,6 +34,7 @@ CANNOT_BE_READ = "its stored data cannot be read: put it again, or delete it."
 _SMALL = 2_000  # prompts: a second or two
 _REPORT_SECONDS = 1.0
 _RENEW_SECONDS = 5.0
+_AGAIN_SECONDS = 2.0  # after a build that may succeed later, and to see whether another gateway still builds
 _LEASE_SECONDS = 15.0
 
 
@@ -64,23 +65,26 @@ class Builds:
 
     async def take(self, label_set: LabelSet) -> None:
         """Serve a set that is built or has trained weights; else build it, and serve the previous one meanwhile."""
-        definition = label_set.definition
-        trained = definition.weights is not None
-        build, weights = (None, None) if trained else await self._stored(label_set)
-        if trained or (build and build.finished):
-            await label_set.serve(label_set.digest, definition, weights)
+        trained = label_set.definition.weights is not None
+        await (label_set.serve(label_set.digest, label_set.definition) if trained else self.look(label_set))
         if label_set.served is None and label_set.pointer and label_set.pointer.previous:
             await self._serve_former(label_set, label_set.pointer.previous)
-        if label_set.ready:
-            label_set.failure = None
-        elif trained:
-            error = of_other_model(definition, label_set.fingerprint)
+        if trained and not label_set.ready:
+            error = of_other_model(label_set.definition, label_set.fingerprint)
             label_set.fail(error, final=True)
             logger.warning("label_set_not_built", label_set=label_set.name, reason=error.detail)
-        elif build and self.is_elsewhere(build):
-            label_set.done = build.done
-        else:
+        elif not label_set.ready:
             self._start(label_set)
+
+    async def look(self, label_set: LabelSet) -> bool:
+        """Serve a set that is built. Whether it is to be built here: nobody has, and no other gateway does."""
+        build = await self._row(label_set)
+        if build and build.finished:
+            await label_set.serve(label_set.digest, label_set.definition, await self._stored(label_set))
+        label_set.elsewhere = self.is_elsewhere(build)
+        if build and label_set.elsewhere:
+            label_set.done = build.done
+        return not label_set.ready and not label_set.elsewhere
 
     async def tidy(self, label_set: LabelSet) -> None:
         """Delete what was stored of other definitions, and of former versions once this one is ready."""
@@ -100,47 +104,45 @@ class Builds:
         label_set.task = asyncio.create_task(self._run(label_set), context=task_context(request))
 
     async def _run(self, label_set: LabelSet) -> None:
-        try:
-            await self._build(label_set)
-        finally:
-            if label_set.task is asyncio.current_task():  # else there is a new one in its place
-                label_set.task = None
+        """Until it is served, or can never be."""
+        while not label_set.ready and not label_set.final:
+            began = label_set.began = time.monotonic()
+            outcome = await self._outcome(label_set)
             self._note()
+            if outcome:
+                self._metrics.label_set_built(outcome, time.monotonic() - began)
+            if outcome != "ok":
+                await asyncio.sleep(_AGAIN_SECONDS)
         if label_set.ready:
             await self.tidy(label_set)
 
-    async def _build(self, label_set: LabelSet) -> None:
+    async def _outcome(self, label_set: LabelSet) -> str | None:
+        """Of a build: `ok`, or the code of an error. None: another gateway builds it."""
         said = {"label_set": label_set.name, "version": label_set.version}
-        outcome, began = "ok", time.monotonic()
-        label_set.began = began
         try:
             weights = await self._weights(label_set)
             if weights is None:
-                return
+                return None
             await label_set.serve(label_set.digest, label_set.definition, weights)
-            label_set.failure = None
         except ClipError as error:
-            outcome = error.code
             label_set.fail(error, final=isinstance(error, InvalidInput | LabelSetFailed))
             logger.warning("label_set_not_built", **said, reason=error.detail)
+            return error.code
         except Exception:  # a fault of ours must not be tried for ever, nor end the service
-            outcome = "internal_error"
             label_set.fail(ClipError("the service failed unexpectedly."), final=True)
             logger.exception("label_set_not_built", **said)
-        seconds = time.monotonic() - began
-        if outcome == "ok":
-            logger.info("label_set_built", **said, seconds=round(seconds, 2))
-        self._metrics.label_set_built(outcome, seconds)
+            return "internal_error"
+        logger.info("label_set_built", **said, seconds=round(time.monotonic() - label_set.began, 2))
+        return "ok"
 
     async def _weights(self, label_set: LabelSet) -> Weights | None:
         """Of all names. None: another gateway works on them, or has built them."""
         async with AsyncExitStack() as turn:
             lock = self._small if label_set.prompts <= _SMALL else self._large
             await turn.enter_async_context(lock)
-            build, weights = await self._stored(label_set)
-            if self.is_elsewhere(build):
+            if not await self.look(label_set):  # it has waited for its turn
                 return None
-            label_set.encoded(weights)
+            label_set.encoded(weights := await self._stored(label_set))
             await self._report(label_set)
             images, paid = partial(self._images, label_set), partial(self._paid, label_set, turn, lock)
             pieces = encode(label_set.model, label_set.definition, weights, images, paid)
@@ -194,32 +196,31 @@ class Builds:
 
     async def _still_reports(self, label_set: LabelSet, weights: Weights | None = None) -> bool:
         """False: another gateway has reported since this one did: it works on the set, or has built it."""
-        build = None
-        with _needed_by(label_set):
-            build = await self._shelf.build(label_set.name, label_set.version)
+        build = await self._row(label_set)
         if build and build.owner != self._owner and (build.finished or self.is_elsewhere(build)):
             return False
         await self._report(label_set, weights)
         return True
 
-    async def _stored(self, label_set: LabelSet) -> tuple[Build | None, Weights | None]:
-        """What there is already; no embeddings while another gateway works on them."""
-        name, version, dim = label_set.name, label_set.version, label_set.model.manifest.embed_dim
-        build = weights = None
+    async def _row(self, label_set: LabelSet) -> Build | None:
         with _needed_by(label_set):
-            build = await self._shelf.build(name, version)
-            if not self.is_elsewhere(build):
-                weights = await self._shelf.weights(name, version, label_set.definition, dim)
-        return build, weights
+            return await self._shelf.build(label_set.name, label_set.version)
+        return None
+
+    async def _stored(self, label_set: LabelSet) -> Weights | None:
+        with _needed_by(label_set):
+            name, version, dim = label_set.name, label_set.version, label_set.dim
+            return await self._shelf.weights(name, version, label_set.definition, dim)
+        return None
 
     async def _serve_former(self, label_set: LabelSet, digest: str) -> None:
         """Until the new definition is built."""
         name, model = label_set.name, label_set.model
         with suppress(ValueError):  # it is not there, or damaged
             definition = await self._shelf.definition(name, digest)
-            version, dim = version_of(digest, model.fingerprint), model.manifest.embed_dim
+            version = version_of(digest, model.fingerprint)
             if definition.model == model.name:
-                weights = await self._shelf.weights(name, version, definition, dim)
+                weights = await self._shelf.weights(name, version, definition, label_set.dim)
                 await label_set.serve(digest, definition, weights)
 
     async def _report(

@@ -13,7 +13,6 @@ import asyncio
 import time
 from collections.abc import Collection, Mapping
 from contextlib import suppress
-from dataclasses import replace
 
 from clipserve.application.label_sets.builds import CANNOT_BE_READ, Builds
 from clipserve.application.label_sets.definition import Definition, version_of
@@ -31,7 +30,6 @@ from clipserve.telemetry.log import logger
 from clipserve.telemetry.metrics import Metrics
 
 _POLL_SECONDS = 0.25
-_AGAIN_SECONDS = 2.0  # after a build that may succeed later, and to see whether another gateway still builds
 
 
 class Catalog:
@@ -112,22 +110,12 @@ class Catalog:
         return deleted
 
     async def _follow(self) -> None:
-        last = time.monotonic()
         while True:
             await asyncio.sleep(_POLL_SECONDS)
             with suppress(StoreUnavailable):  # the store has said so in the log
-                if await self._due(time.monotonic() - last):
-                    last = time.monotonic()
+                files = await self._folder.read(self._models) if self._folder else self._files
+                if files is not self._files or await self._store.revision() != self._revision:
                     await self.refresh()
-
-    async def _due(self, seconds: float) -> bool:
-        """Whether to look again, so many seconds after the last time. The store comes last: it may be away."""
-        if self._folder and await self._folder.read(self._models) is not self._files:
-            return True
-        unfinished = not all(entry.ready or entry.final for entry in self.entries.values())
-        if unfinished and seconds > _AGAIN_SECONDS:
-            return True
-        return await self._store.revision() != self._revision
 
     async def refresh(self) -> None:
         """Make the served sets and the builds match the store and the files.
@@ -155,7 +143,7 @@ class Catalog:
         for name in self.entries.keys() - files.keys() - set(stored):
             self._drop(name)
         for each in files.values():
-            if not self._is_settled(each.name, each.digest, None):
+            if not await self._is_settled(each.name, each.digest, None):
                 await self._want(each)
         self._files = files
         self._note()
@@ -164,7 +152,7 @@ class Catalog:
         try:
             if pointer is None:
                 raise ValueError("its pointer is damaged")
-            if self._is_settled(name, pointer.digest, pointer):
+            if await self._is_settled(name, pointer.digest, pointer):
                 return
             definition = await self._shelf.definition(name, pointer.digest)
             if model := self._models.get(definition.model):
@@ -196,18 +184,20 @@ class Catalog:
             self._without_model.add(name)
             logger.warning("label_set_without_model", label_set=name, model=model)
 
-    def _is_settled(self, name: str, digest: str, pointer: Pointer | None) -> bool:
+    async def _is_settled(self, name: str, digest: str, pointer: Pointer | None) -> bool:
         entry = self.entries.get(name)
-        return entry is not None and entry.is_settled(digest, pointer)
+        if entry is None or not entry.is_settled(digest, pointer):
+            return False
+        if entry.elsewhere and not entry.ready:  # it may be built now
+            await self._builds.look(entry)
+        return True
 
     async def _want(self, entry: LabelSet) -> None:
         former = self._drop(entry.name)
-        if former and former.version == entry.version:
-            # It is tried again, perhaps for another key.
-            former.failure = None if former.final else former.failure
-            entry = replace(former, pointer=entry.pointer, images=entry.images, final=False, task=None)
-        elif former and former.model is entry.model:  # one of another model is not served any more
+        if former and former.model is entry.model:  # one of another model is not served any more
             entry.served = former.served
+        if former and former.version == entry.version:
+            entry.account = former.account
         self.entries[entry.name] = entry
         await self._builds.take(entry)
 

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Literal, get_args
 
 from clipserve.application.label_sets.definition import Definition, version_of
@@ -33,6 +34,7 @@ class LabelSet:
         served: the set that requests use, an older version during a build; None: there is none yet.
         prompts, prompts_done: the number of prompts of `version`, and of those that are encoded.
         failure: why the last build failed. `final`: whether a retry would fail too.
+        elsewhere: whether another gateway builds it.
         account: the rows of its build that are charged.
     """
 
@@ -46,6 +48,7 @@ class LabelSet:
     done: int = 0
     failure: ClipError | None = None
     final: bool = False
+    elsewhere: bool = False
     began: float = field(default_factory=time.monotonic)
     task: asyncio.Task[None] | None = None
     account: Account = field(default_factory=Account)
@@ -59,6 +62,10 @@ class LabelSet:
     @property
     def fingerprint(self) -> str:
         return self.model.fingerprint
+
+    @property
+    def dim(self) -> int:
+        return self.model.manifest.embed_dim
 
     @property
     def read_only(self) -> bool:
@@ -128,28 +135,27 @@ class LabelSet:
         return self.pointer.payer if self.pointer and self.pointer.pays_for == self.version else None
 
     def is_settled(self, digest: str, pointer: Pointer | None) -> bool:
-        """Whether this definition needs no new build. `pointer`: None: the set comes from a file.
+        """Whether this is the wanted set. `pointer`: None: the set comes from a file.
 
-        A new build is needed if another key puts an unfinished set again, or if a finally failed set is put again.
+        It is not if another key has put an unfinished set again, or if one that has failed for good is put again.
         """
-        before = self.pointer
         if self.digest != digest or self.read_only != (pointer is None):
             return False
-        is_built_for = self.task is not None and (before and before.payer) == (pointer and pointer.payer)
-        has_failed = self.final and (before and before.put) == (pointer and pointer.put)
-        return self.ready or is_built_for or has_failed
+        decides = attrgetter("put" if self.final else "payer")
+        return self.ready or not pointer or not self.pointer or decides(pointer) == decides(self.pointer)
 
     def encoded(self, weights: Weights | None) -> None:
         """Record how far the build is."""
         self.done = self.definition.prompt_count(len(weights.texts)) if weights else 0
 
-    async def serve(self, digest: str, definition: Definition, weights: Weights | None) -> None:
+    async def serve(self, digest: str, definition: Definition, weights: Weights | None = None) -> None:
         """Serve this definition from now on, if `weights` has all its embeddings, or if its own fit."""
         complete = weights is not None and len(weights.texts) == len(definition.names)
         if complete if definition.weights is None else definition.fits(self.fingerprint):
             self.served = await asyncio.to_thread(
                 served_set, self.name, digest, definition, weights, self.model
             )
+            self.failure = None if self.ready else self.failure
 
     def fail(self, error: ClipError, *, final: bool) -> None:
         """Record why the build failed. `final`: whether a retry would fail too."""

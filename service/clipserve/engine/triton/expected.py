@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -27,15 +26,8 @@ from clipserve.engine.triton.contract import (
 from clipserve.errors import BackendUnavailable
 
 
-@dataclass(frozen=True)
-class _Served:
-    """What a model's configuration says.
-
-    Attributes:
-        rows: that one call may have.
-        precision: that computes.
-        lengths: that texts may have; none where it does not say.
-    """
+class _Served(NamedTuple):
+    """Of a model's configuration: the rows of a call, what it computes in, and the lengths of texts, if stated."""
 
     rows: int
     precision: str
