@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import pytest
 
-from clipserve.application.label_sets.store import Failures, Key
+from clipserve.application.label_sets.store import Failures, Key, Kind
 from clipserve.errors import StoreUnavailable
 from tests.application.label_sets.conftest import OpenSite, Site
 from tests.application.label_sets.memory_store import MemoryStore
@@ -67,6 +67,28 @@ async def test_a_gateway_that_starts_without_its_store_loads_it_later(open_site:
         site.sets.all()
     store.away = False
     await until(lambda: _has_pets(site))
+
+
+class GoesAway(MemoryStore):
+    """It is away when rows of builds are read, as often as that."""
+
+    times = 2
+
+    async def get(self, kind: Kind, names: Collection[str]) -> dict[str, bytes]:
+        if kind == "builds" and self.times:
+            self.times -= 1
+            raise StoreUnavailable("the store is away.")
+        return await super().get(kind, names)
+
+
+async def test_a_store_that_goes_away_while_a_set_is_loaded_is_asked_again(open_site: OpenSite) -> None:
+    store = GoesAway()
+    store.times, times = 0, store.times
+    version = (await (await open_site(store)).put()).version
+    store.times = times
+    site = await open_site(store)
+    await until(lambda: _has_pets(site))
+    assert (store.times, site.sets.get("pets").served_version) == (0, version)
 
 
 async def _has_pets(site: Site) -> bool:

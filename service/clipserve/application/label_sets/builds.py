@@ -111,10 +111,7 @@ class Builds:
             self._note()
             if outcome:
                 self._metrics.label_set_built(outcome, time.monotonic() - began)
-            if outcome != "ok":
-                await asyncio.sleep(_AGAIN_SECONDS)
-        if label_set.ready:
-            await self.tidy(label_set)
+            await (self.tidy(label_set) if outcome == "ok" else asyncio.sleep(_AGAIN_SECONDS))
 
     async def _outcome(self, label_set: LabelSet) -> str | None:
         """Of a build: `ok`, or the code of an error. None: another gateway builds it."""

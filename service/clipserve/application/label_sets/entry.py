@@ -135,11 +135,12 @@ class LabelSet:
         return self.pointer.payer if self.pointer and self.pointer.pays_for == self.version else None
 
     def is_settled(self, digest: str, pointer: Pointer | None) -> bool:
-        """Whether this is the wanted set. `pointer`: None: the set comes from a file.
+        """Whether this is the wanted set, served or on its way. `pointer`: None: the set comes from a file.
 
         It is not if another key has put an unfinished set again, or if one that has failed for good is put again.
         """
-        if self.digest != digest or self.read_only != (pointer is None):
+        begun = self.ready or self.final or self.task
+        if self.digest != digest or self.read_only != (pointer is None) or not begun:
             return False
         decides = attrgetter("put" if self.final else "payer")
         return self.ready or not pointer or not self.pointer or decides(pointer) == decides(self.pointer)
