@@ -67,12 +67,12 @@ def label_set_fields(state: LabelSet, *, whole: bool) -> dict[str, Any]:
         "error": state.error,
     }
     if whole:
-        definition = state.definition
+        definition, built = state.definition, state.built
         shown |= definition.model_dump(exclude=_SHOWN_OTHERWISE)
         shown["labels"] = [label.model_dump(exclude_defaults=True) for label in definition.labels]
         shown["weights"] = _weights(definition) if definition.weights else None
-        shown["loo"] = _loo(state.loo, definition) if state.loo else None
-        shown["truncated_labels"] = state.truncated_labels or None
+        shown["loo"] = _loo(built.loo, definition) if built and built.loo else None
+        shown["truncated_labels"] = (built and built.truncated) or None
         shown["warnings"] = state.warnings or None
     return {name: value for name, value in shown.items() if value is not None}
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin
@@ -111,13 +111,15 @@ class Fetcher:
                 raise _Refused("not a URL that is fetched from any host")
             address = await self._address(place)
             answer = await self._pool.handle_async_request(_request(place, address))
+            headers = {name.lower(): value.decode("latin-1") for name, value in answer.headers}
             try:
-                location = _location(answer) if answer.status in _MOVED else None
-                if location is None:
-                    return await self._body(answer, grow)
+                if answer.status not in _MOVED:
+                    return await self._body(answer, headers, grow)
             finally:
                 await answer.aclose()
-            url = urljoin(url, location)
+            if b"location" not in headers:
+                raise _Refused("a redirect leads nowhere")
+            url = urljoin(url, headers[b"location"])
         raise _Refused(f"more than {REDIRECTS} redirects")
 
     async def _address(self, place: Place) -> str:
@@ -134,13 +136,12 @@ class Fetcher:
             raise _Refused("the host has no address")
         return addresses[0]
 
-    async def _body(self, answer: httpcore.Response, grow: Grow) -> bytes:
-        headers = {name.lower(): value.decode("latin-1").lower() for name, value in answer.headers}
+    async def _body(self, answer: httpcore.Response, headers: Mapping[bytes, str], grow: Grow) -> bytes:
         if answer.status != 200:
             raise _Refused(f"the status is {answer.status}")
-        if not headers.get(b"content-type", "").startswith(_TYPES):
+        if not headers.get(b"content-type", "").lower().startswith(_TYPES):
             raise _Refused("the Content-Type is not that of an image")
-        if headers.get(b"content-encoding", "identity") != "identity":
+        if headers.get(b"content-encoding", "identity").lower() != "identity":
             raise _Refused("the body is compressed")
         announced = headers.get(b"content-length", "0")
         self._check_size(int(announced) if announced.isdecimal() else 0)
@@ -166,10 +167,3 @@ def _request(place: Place, address: str) -> httpcore.Request:
         headers=[("Host", place.authority), *_HEADERS.items()],
         extensions={"sni_hostname": place.host},
     )
-
-
-def _location(answer: httpcore.Response) -> str:
-    for name, value in answer.headers:
-        if name.lower() == b"location":
-            return str(value.decode("latin-1"))
-    raise _Refused("a redirect leads nowhere")

@@ -174,12 +174,12 @@ class ModelSettings(BaseModel):
     @field_validator("triton_token", mode="before")
     @classmethod
     def _in_a_header(cls, value: object) -> object:
-        token = (
-            value.strip() if isinstance(value, str) else ""
-        )  # a file that it was read from ends with a newline
-        if isinstance(value, str) and not (token.isascii() and token.isprintable() and token):
+        if not isinstance(value, str):
+            return value
+        token = value.strip()  # a file that it was read from ends with a newline
+        if not (token and token.isascii() and token.isprintable()):
             raise ValueError("a token has printable ASCII characters only")
-        return token or value
+        return token
 
     @field_validator("image_formats")
     @classmethod

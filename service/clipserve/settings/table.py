@@ -7,6 +7,8 @@ from clipserve.settings.access import AccessSettings
 from clipserve.settings.label_sets import LabelSetSettings
 from clipserve.settings.model import default_by_device
 
+_SHOWN = {"models": "demo", "cache_dir": "~/.cache/clipserve", "state_dir": "~/.local/state/clipserve"}
+
 
 def as_markdown() -> str:
     """All settings as the table of docs/settings.md. Those that may differ between models come last."""
@@ -22,15 +24,9 @@ def as_markdown() -> str:
 
 
 def _default_text(name: str) -> str:
-    if by_device := default_by_device(name):
-        return by_device
+    if shown := _SHOWN.get(name) or default_by_device(name):
+        return shown
     value = Settings.model_fields[name].default
-    if name == "models":
-        return "demo"
-    if name == "cache_dir":
-        return "~/.cache/clipserve"
-    if name == "state_dir":
-        return "~/.local/state/clipserve"
     if isinstance(value, tuple):
         return ",".join(value) or "None"
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -361,9 +361,10 @@ async def test_examples_count_by_their_weight_and_are_judged(open_site: OpenSite
         example_weight=1.0,
     )
     # The fake's vectors have nothing to do with each other: an example is known by its double alone.
-    assert state.loo is not None
-    assert state.loo.examples == 5
-    assert {(each.label, each.example) for each in state.loo.misread} <= {(0, 2)}
+    assert state.built
+    assert state.built.loo is not None
+    assert state.built.loo.examples == 5
+    assert {(each.label, each.example) for each in state.built.loo.misread} <= {(0, 2)}
     assert not state.warnings
     top = rows((await classified(site, "pets")).results[0])[0]
     assert top[0] == "a"

@@ -14,7 +14,6 @@ from clipserve.application.label_sets.paying import Account
 from clipserve.application.label_sets.records import Pointer, Weights
 from clipserve.application.label_sets.served_set import ServedSet, served_set
 from clipserve.application.served_model import ServedModel
-from clipserve.clip.few_shot import LeaveOneOut
 from clipserve.errors import ClipError, LabelSetFailed, LabelSetNotReady
 
 State = Literal["ready", "building", "failed"]
@@ -73,8 +72,13 @@ class LabelSet:
         return self.images is not None
 
     @property
+    def built(self) -> ServedSet | None:
+        """The served set, if it is of `version`."""
+        return self.served if self.served and self.served.version == self.version else None
+
+    @property
     def ready(self) -> bool:
-        return self.served is not None and self.served.version == self.version
+        return self.built is not None
 
     @property
     def state(self) -> State:
@@ -93,16 +97,6 @@ class LabelSet:
     @property
     def error(self) -> str | None:
         return self.failure.detail if self.failure else None
-
-    @property
-    def truncated_labels(self) -> tuple[str, ...]:
-        """The labels of `version` of which a prompt was cut; empty until it is built."""
-        return self.served.truncated if self.served and self.ready else ()
-
-    @property
-    def loo(self) -> LeaveOneOut | None:
-        """The leave-one-out check of `version`; None until it is built."""
-        return self.served.loo if self.served and self.ready else None
 
     @property
     def retry_after(self) -> float:
