@@ -91,11 +91,11 @@ async def place(where: str, folder: Path) -> AsyncIterator[tuple[Running, dict[s
             (files / "pets.json").write_text(PETS_FILE)
             await _has_pets(running, "building")
         if where == "damaged":
-            shelf = running.gateway.inference.label_sets._catalog._shelf
-            await shelf._store.put({("sets", "pets"): b"damaged"})
+            await running.gateway.inference.label_sets._catalog._store.put({("sets", "pets"): b"damaged"})
             await _has_pets(running, "failed")
         if where == "no store":
-            running.gateway.inference.label_sets._catalog._shelf._store = store = MemoryStore()
+            catalog = running.gateway.inference.label_sets._catalog
+            catalog._store = catalog._shelf._store = store = MemoryStore()
             store.away = True
         yield running, keys
         if where == "busy":
