@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import typer
 
-from loadtests import commands, limit, replicas, versus
+from loadtests import commands, gathering, limit, replicas, versus
 from loadtests.decode import decode
 from loadtests.gpu.command import gpu_check
+from loadtests.gpu.generator import generator
 
 cli = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
 cli.command()(limit.limit)
@@ -18,8 +19,10 @@ cli.command()(commands.gateway)
 cli.command()(decode)
 cli.command()(commands.startup)
 cli.command()(replicas.replicas)
+cli.command()(gathering.gathering)
 cli.command()(versus.versus)
 cli.command()(gpu_check)
+cli.command()(generator)
 
 if __name__ == "__main__":
     cli()

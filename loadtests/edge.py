@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from loadtests.process import free_port, ready, wait
+from loadtests.process import free_port, ready, running
 
 CONFIGURATION = Path("deploy/edge/haproxy.cfg")
 
@@ -59,10 +59,8 @@ def edge(replicas: Sequence[Replica]) -> Iterator[str]:
     with tempfile.NamedTemporaryFile("w", suffix=".cfg") as file:
         file.write(on_loopback(CONFIGURATION.read_text("utf-8"), replicas, port, free_port()))
         file.flush()
-        process = subprocess.Popen(["haproxy", "-db", "-f", file.name], stdout=subprocess.DEVNULL)
-        try:
-            wait(process, "haproxy", lambda: ready(f"http://127.0.0.1:{port}"))
+        command = ["haproxy", "-db", "-f", file.name]
+        with running(
+            command, "haproxy", lambda: ready(f"http://127.0.0.1:{port}"), stdout=subprocess.DEVNULL
+        ):
             yield f"127.0.0.1:{port}"
-        finally:
-            process.kill()
-            process.wait()

@@ -34,11 +34,11 @@ class FakeBackend:
 
     async def encode_image(self, pixels: Pixels) -> Embeddings:
         await self._work()
-        return self._vectors([image.tobytes() for image in pixels])
+        return self.vectors(pixels)
 
     async def encode_text(self, token_ids: TokenIds, lengths: Lengths) -> Embeddings:
         await self._work()
-        return self._vectors([ids[:n].tobytes() for ids, n in zip(token_ids, lengths, strict=True)])
+        return self.vectors(token_ids, lengths)
 
     async def ready(self) -> bool:
         return self._started
@@ -52,8 +52,10 @@ class FakeBackend:
         if self._delay:
             await asyncio.sleep(self._delay)
 
-    def _vectors(self, rows: list[bytes]) -> Embeddings:
-        vectors = np.stack([self._vector(row) for row in rows])  # [N, D]
+    def vectors(self, rows: Pixels | TokenIds, lengths: Lengths | None = None) -> Embeddings:
+        """float32 [N, D] of pixels, or of token ids with their lengths."""
+        used = rows if lengths is None else (ids[:n] for ids, n in zip(rows, lengths, strict=True))
+        vectors = np.stack([self._vector(row.tobytes()) for row in used])
         return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.float32)
 
     def _vector(self, row: bytes) -> npt.NDArray[np.float32]:

@@ -13,21 +13,19 @@ from typing import Any
 
 import grpc
 import numpy as np
-from tritonclient.grpc import model_config_pb2, service_pb2, service_pb2_grpc
+from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from clipserve.clip.artifact import read_manifest
 from clipserve.clip.manifest import ModelManifest
-from clipserve.engine.triton.contract import FINGERPRINT, TOWERS, Tensor, inputs, output, triton_model
+from clipserve.engine.triton.contract import TOWERS, inputs, triton_model
+from clipserve_models.triton_config import config
+from clipserve_models.triton_options import options_of
+from clipserve_models.triton_towers import towers
 from loadtests.fake_backend import FakeBackend
 from loadtests.fake_service import write_fake_artifact
 
-_MAX_BATCH = 64
+_OPTIONS = options_of("python", max_batch_images=64, max_batch_texts=64)
 _TYPES = {"TYPE_UINT8": np.uint8, "TYPE_INT32": np.int32}
-
-
-def _described(tensor: Tensor) -> dict[str, Any]:
-    kind = model_config_pb2.DataType.Value(tensor.data_type)
-    return {"name": tensor.name, "data_type": kind, "dims": tensor.dims}
 
 
 class _Servicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc]  # it has no types
@@ -36,21 +34,14 @@ class _Servicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[
     def __init__(self, manifest: ModelManifest) -> None:
         self._manifest = manifest
         self._towers = {triton_model(manifest, tower): tower for tower in TOWERS}
+        self._configs = {each.name: config(manifest, each, _OPTIONS) for each in towers(manifest, _OPTIONS)}
         self.backend = FakeBackend(manifest.embed_dim)
 
     async def ModelReady(self, request: Any, _: Any) -> Any:
         return service_pb2.ModelReadyResponse(ready=request.name in self._towers)
 
     async def ModelConfig(self, request: Any, _: Any) -> Any:
-        taken = inputs(self._manifest, self._towers[request.name])
-        config = model_config_pb2.ModelConfig(
-            name=request.name,
-            max_batch_size=_MAX_BATCH,
-            input=[model_config_pb2.ModelInput(**_described(tensor)) for tensor in taken],
-            output=[model_config_pb2.ModelOutput(**_described(output(self._manifest)))],
-        )
-        config.parameters[FINGERPRINT].string_value = self._manifest.fingerprint()
-        return service_pb2.ModelConfigResponse(config=config)
+        return service_pb2.ModelConfigResponse(config=self._configs[request.name])
 
     async def ModelStatistics(self, *_: Any) -> Any:
         return service_pb2.ModelStatisticsResponse()

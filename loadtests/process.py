@@ -11,10 +11,11 @@ import tempfile
 import time
 import urllib.request
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 _FIRST_PORT, _LAST_PORT = 10_000, 32_000
 _claims: deque[socket.socket] = deque()
@@ -60,13 +61,8 @@ def fake_triton(artifact: Path) -> Iterator[FakeTriton]:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary, "artifact")
         command = [sys.executable, "-m", "loadtests.fake_triton", str(port), str(artifact), str(folder)]
-        process = subprocess.Popen(command)
-        try:
-            wait(process, "the fake Triton", lambda: _listening(port))
-            yield FakeTriton(f"127.0.0.1:{port}", folder, process.pid)
-        finally:
-            process.terminate()
-            process.wait(40)
+        with running(command, "the fake Triton", lambda: listening(port)) as pid:
+            yield FakeTriton(f"127.0.0.1:{port}", folder, pid)
 
 
 @dataclass(frozen=True)
@@ -95,19 +91,27 @@ def started(*module: str, folder: Path | str = ".", **settings: str | int | floa
     environment = os.environ | {f"CLIPSERVE_{name.upper()}": str(value) for name, value in chosen.items()}
     paths = [root / "service", root / "models", root]
     environment["PYTHONPATH"] = os.pathsep.join(map(str, (path.resolve() for path in paths)))
-    began = time.perf_counter()
-    process = subprocess.Popen([sys.executable, "-m", *module], env=environment, cwd=root)
-    url = f"http://127.0.0.1:{port}"
-    try:
-        wait(process, "the service", lambda: ready(url))
+    began, url = time.perf_counter(), f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", *module]
+    with running(command, "the service", lambda: ready(url), env=environment, cwd=root) as pid:
         seconds = time.perf_counter() - began
-        yield Server(url, f"http://127.0.0.1:{operations_port}/metrics", process.pid, seconds)
+        yield Server(url, f"http://127.0.0.1:{operations_port}/metrics", pid, seconds)
+
+
+@contextmanager
+def running(command: Sequence[str], what: str, ready: Callable[[], bool], **options: Any) -> Iterator[int]:
+    """Run a command with these options of Popen; yield its pid once it is ready (see `wait`)."""
+    process = subprocess.Popen(command, **options)
+    try:
+        wait(process, what, ready)
+        yield process.pid
     finally:
         process.terminate()
         process.wait(40)
 
 
-def _listening(port: int) -> bool:
+def listening(port: int) -> bool:
+    """Whether a server listens on this port. Raises OSError if not."""
     socket.create_connection(("127.0.0.1", port)).close()
     return True
 

@@ -12,10 +12,9 @@ decoders.
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -25,115 +24,106 @@ import typer
 
 from loadtests.bodies import embed, embed_text, photo
 from loadtests.client import ask
+from loadtests.commands import DEMO, Artifact, Rounds, Seconds
 from loadtests.gateway import gateway
+from loadtests.load import median
 from loadtests.measure import Measurement
 from loadtests.observe import cpu_seconds_of_all
 from loadtests.process import Server, started
-from loadtests.report import table
+from loadtests.report import table, tell
 from loadtests.scenarios import SCENARIOS
-
-
-@dataclass(frozen=True)
-class Pace:
-    """One turn: requests a second, and CPU seconds of the service for each request."""
-
-    rate: float
-    cpu: float
-
+from loadtests.turns import interleaved, ratios
 
 _ROUNDS_OF_A_START = 2
 
-# (service, round, seconds, clients) -> (requests a second, requests).
-Turn = Callable[[Server, int, float, int], tuple[float, int]]
+# (service, clients, seconds) -> (requests a second, requests).
+Turn = Callable[[Server, int, float], tuple[float, int]]
+# Of one turn: requests a second, and CPU milliseconds of the service for each request.
+Pace = tuple[float, float]
 
 
-@dataclass(frozen=True)
-class Contest:
-    """A comparison: a module to start in each checkout, and one turn of load."""
-
-    name: str
-    module: str
-    turn: Turn
-
-
-def _embed(server: Server, _: int, seconds: float, clients: int) -> tuple[float, int]:
+def _embed(server: Server, clients: int, seconds: float) -> tuple[float, int]:
     load = Measurement(server, SCENARIOS["embed-640x480"]).closed(seconds, clients).load
     return load.goodput(), len(load.answers)
 
 
-def _gateway(server: Server, number: int, seconds: float, clients: int) -> tuple[float, int]:
-    run = gateway(server, 2 * clients, seconds, 100_000 * (number + 1))
+def _gateway(server: Server, clients: int, seconds: float) -> tuple[float, int]:
+    run = gateway(server, 2 * clients, seconds)
     return run.rate, run.requests
 
 
-CONTESTS = (
-    Contest("/embed of a photo", "clipserve", _embed),
-    Contest("the gateway alone, texts", "loadtests.fake_service", _gateway),
-)
+# The module that is started in each checkout, and its turn of load.
+CONTESTS: dict[str, tuple[str, Turn]] = {
+    "/embed of a photo": ("clipserve", _embed),
+    "the gateway alone, texts": ("loadtests.fake_service", _gateway),
+}
 
 
 def versus(
     other: Annotated[Path, typer.Argument(help="Another checkout, of the commit to compare with.")],
-    artifact: Annotated[Path, typer.Argument(help="An artifact.")] = Path("service/clipserve/demo"),
-    seconds: Annotated[float, typer.Option(help="Of one turn.")] = 5.0,
-    rounds: Annotated[int, typer.Option(help="Pairs of turns.")] = 9,
+    artifact: Artifact = DEMO,
+    seconds: Seconds = 5.0,
+    rounds: Rounds = 9,
     backend: Annotated[str, typer.Option(help="As the setting of the same name.")] = "onnx",
     clients: Annotated[int, typer.Option(help="That ask at a time; twice as many of the gateway alone.")] = 8,
 ) -> None:
     """Compare this checkout with another one, interleaved: requests a second of both, and their ratio."""
+    settings = {"models": str(artifact.resolve()), "backend": backend, "max_queue_seconds": "60"}
     rows = []
-    for contest in CONTESTS:
-        settings = {"models": str(artifact.resolve()), "backend": backend, "max_queue_seconds": "60"}
-        here, there = _paces(contest, partial(_pace, contest, seconds, clients), other, rounds, settings)
-        rates = [[pace.rate for pace in paces] for paces in (here, there)]
-        cpu = [[1000 * pace.cpu for pace in paces] for paces in (here, there)]
-        rows.append([f"{contest.name}: requests/s", *_row(*rates)])
-        rows.append([f"{contest.name}: CPU ms a request", *_row(*cpu)])
+    for name, (module, turn) in CONTESTS.items():
+        paces = _paces(name, module, partial(_pace, turn, clients), other, seconds, rounds, settings)
+        here, there = (list(zip(*own, strict=True)) for own in paces)
+        rows += [[f"{name}: requests/s", *_row(here[0], there[0])]]
+        rows += [[f"{name}: CPU ms a request", *_row(here[1], there[1])]]
     typer.echo(table(("", "here", "there", "ratio", "of single rounds"), rows))
 
 
-def _row(here: list[float], there: list[float]) -> list[str]:
-    ratios = [one / two for one, two in zip(here, there, strict=True)]
-    medians = [f"{statistics.median(values):,.4g}" for values in (here, there)]
-    return [*medians, f"{statistics.median(ratios):.3f}", f"{min(ratios):.3f} to {max(ratios):.3f}"]
+def _row(here: Sequence[float], there: Sequence[float]) -> list[str]:
+    ratio, least, most = ratios(here, there)
+    return [f"{median(here):,.4g}", f"{median(there):,.4g}", f"{ratio:.3f}", f"{least:.3f} to {most:.3f}"]
 
 
 def _paces(
-    contest: Contest, pace: Callable[[Server, int], Pace], other: Path, rounds: int, settings: dict[str, str]
+    name: str,
+    module: str,
+    pace: Callable[[Server, float], Pace],
+    other: Path,
+    seconds: float,
+    rounds: int,
+    settings: dict[str, str],
 ) -> tuple[list[Pace], list[Pace]]:
     """The paces of both checkouts."""
-    paces: tuple[list[Pace], list[Pace]] = ([], [])
-    for start, first_round in enumerate(range(0, rounds, _ROUNDS_OF_A_START)):
-        with _started(contest, (Path.cwd(), other), settings, start % 2) as servers:
+    here, there = list[Pace](), list[Pace]()
+    for start, first in enumerate(range(0, rounds, _ROUNDS_OF_A_START)):
+        with _started(module, (Path.cwd(), other), settings, start % 2) as (one, two):
             if not start:
-                typer.echo(f"{contest.name}: {_compared(*servers)}", err=True)
-            for server in servers:
-                pace(server, rounds)  # caches, pages, clocks
-            for number in range(first_round, min(first_round + _ROUNDS_OF_A_START, rounds)):
-                for which in (0, 1) if number % 2 else (1, 0):
-                    paces[which].append(pace(servers[which], number))
-    return paces
+                tell(f"{name}: {_compared(one, two)}")
+            loops = {"here": partial(pace, one), "there": partial(pace, two)}
+            count = min(_ROUNDS_OF_A_START, rounds - first)
+            found = interleaved(loops, seconds, count, lambda each: each[0])
+        here += found["here"]
+        there += found["there"]
+    return here, there
 
 
 @contextmanager
 def _started(
-    contest: Contest, folders: tuple[Path, Path], settings: dict[str, str], first: int
+    module: str, folders: tuple[Path, Path], settings: dict[str, str], first: int
 ) -> Iterator[tuple[Server, Server]]:
     """Run the services of both folders; that of `folders[first]` is started first."""
     servers: dict[int, Server] = {}
     with ExitStack() as stack:
         for which in (first, 1 - first):
-            server = stack.enter_context(started(contest.module, folder=folders[which], **settings))
+            server = stack.enter_context(started(module, folder=folders[which], **settings))
             # Without metrics: another version may have them elsewhere, and only rates are compared.
             servers[which] = replace(server, metrics_url=None)
         yield servers[0], servers[1]
 
 
-def _pace(contest: Contest, seconds: float, clients: int, server: Server, number: int) -> Pace:
-    assert server.pid  # we have started it
-    before = cpu_seconds_of_all(server.pid)
-    rate, requests = contest.turn(server, number, seconds, clients)
-    return Pace(rate, (cpu_seconds_of_all(server.pid) - before) / max(1, requests))
+def _pace(turn: Turn, clients: int, server: Server, seconds: float) -> Pace:
+    before = cpu_seconds_of_all(server.pid or 0)
+    rate, requests = turn(server, clients, seconds)
+    return rate, 1000 * (cpu_seconds_of_all(server.pid or 0) - before) / max(1, requests)
 
 
 def _compared(one: Server, other: Server) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import functools
 import json
 import re
@@ -136,9 +135,7 @@ PEERS: dict[str, Callable[[Path, Path], Contestant]] = {
 }
 
 
-@functools.cache
-def _base64(image: bytes) -> str:
-    return base64.b64encode(image).decode()
+_base64 = functools.cache(bodies.json_image)
 
 
 def _infinity_embed(image: bytes) -> Call:

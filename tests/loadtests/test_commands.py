@@ -17,7 +17,9 @@ from loadtests.bare_loop import arrangements
 from loadtests.bodies import photo
 from loadtests.edge import Replica, edge
 from loadtests.gateway import available, gateway
+from loadtests.load import Answer, Load
 from loadtests.process import started
+from loadtests.turns import turns_table
 from tests.support import Running
 
 ROOT = Path(__file__).parents[2]
@@ -109,3 +111,27 @@ def test_decoding_is_measured_with_both_resizes(tmp_path: Path) -> None:
     result = CliRunner().invoke(cli, ["decode", str(tmp_path / "photo.jpg"), "--rounds", "1"])
     assert result.exit_code == 0, result.output
     assert re.search(r"photo\.jpg( \| [\d.]+){6} \|", result.output)
+
+
+def test_what_the_generators_of_the_gpu_check_can_send_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    result = CliRunner().invoke(cli, ["generator", "--senders", "1", "--seconds", "0.1"])
+    assert result.exit_code == 0, result.output
+    rows = re.findall(r"^\| (.+) \| (\d+) \| ([\d,]+) \| ([\d.,]+) \|$", result.output, re.MULTILINE)
+    assert [row[:2] for row in rows] == [("texts of 16 tokens", "256"), ("images of 256 x 256", "64")]
+    for _, _, rate, cpu in rows:
+        assert int(rate.replace(",", "")) > 0 < float(cpu.replace(",", ""))
+
+
+def test_servers_are_compared_by_the_ratios_of_each_round() -> None:
+    """Not by the ratio of the medians: the machine was slow in one round."""
+
+    def load(answers: int, latency: float) -> Load:
+        return Load(1.0, [Answer(0.0, 0.0, latency, 200, good=True)] * answers, 0.0)
+
+    turns = {"one": [load(n, 0.1) for n in (2, 40, 10)], "two": [load(n, 0.05) for n in (6, 80, 20)]}
+    rows = [line.split(" | ") for line in turns_table("server", {"texts": turns}).splitlines()[2:]]
+    assert [row[1:5] for row in rows] == [
+        ["one", "10.0", "1.00 (1.00 to 1.00)", "100"],
+        ["two", "20.0", "2.00 (2.00 to 3.00)", "50"],
+    ]

@@ -28,11 +28,17 @@ Asking = list[asyncio.Task[Vector]]
 
 @asynccontextmanager
 async def gathering(
-    *servers: StandIn, metrics: Metrics | None = None, calls: int = 2, delay: float | None = None
+    *servers: StandIn,
+    metrics: Metrics | None = None,
+    calls: int = 2,
+    delay: float | None = None,
+    texts: int | None = None,
 ) -> AsyncIterator[Backend]:
     """The backend that settings ask for, on servers that stand in for Triton."""
     urls = tuple(server.url for server in servers)
-    settings = ModelSettings(backend="triton", triton_url=urls, max_queue_delay_seconds=delay)
+    settings = ModelSettings(
+        backend="triton", triton_url=urls, max_queue_delay_seconds=delay, max_batch_texts=texts
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("clipserve.wiring.backends.TRITON_CALLS", calls)
         backend = open_backend(Accelerator(), Path("unused"), MANIFEST, settings, metrics or Metrics())
@@ -105,6 +111,13 @@ async def test_a_call_has_no_more_rows_than_the_model_takes(one: StandIn) -> Non
         one.computing.set()
         await asyncio.gather(*asking)
         assert one.calls == [1, 7, 7, 1]
+
+
+async def test_a_call_has_no_more_rows_than_is_set(one: StandIn) -> None:
+    async with gathering(one, calls=1, texts=4) as backend:
+        vectors = await backend.encode_text(np.ones((10, 8), np.int32), np.ones(10, np.int32))
+        assert vectors.shape == (10, MANIFEST.embed_dim)
+        assert one.calls == [4, 4, 2]
 
 
 async def test_a_large_request_is_split_into_calls_that_the_servers_take(one: StandIn, two: StandIn) -> None:

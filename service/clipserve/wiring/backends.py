@@ -115,10 +115,11 @@ def _on_triton(manifest: ModelManifest, settings: ModelSettings, metrics: Metric
 
     backend = TritonBackend(manifest, settings.options(TritonOptions), metrics)
     delay = settings.max_queue_delay_seconds
+    asked = {"image": settings.max_batch_images, "text": settings.max_batch_texts}
 
     def policy(tower: Tower) -> BatchPolicy:
         return BatchPolicy(
-            CALL_ROWS[tower],
+            min(asked[tower] or CALL_ROWS[tower], CALL_ROWS[tower]),
             delay or 0.0,
             TRITON_CALLS,
             takes=lambda: backend.endpoints.max_batch(tower),
