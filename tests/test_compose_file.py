@@ -42,9 +42,34 @@ def test_no_variable_is_set_and_none_has_to_be() -> None:
 def test_a_service_of_which_there_can_be_several_has_no_name_and_no_port_of_the_host() -> None:
     services = yaml.safe_load(COMPOSE)["services"]
     several = {name: each for name, each in services.items() if "replicas" in each.get("deploy", {})}
-    assert set(several) == {"gateway"}
-    assert not {"ports", "container_name", "hostname"} & set(several["gateway"])
-    assert services["gateway-edge"]["environment"] == {"EDGE_TO": "gateway"}, "the edge has the port"
+    assert set(several) == {"gateway", "cuda"}
+    for name, each in several.items():
+        assert not {"ports", "container_name", "hostname"} & set(each)
+        edge = services[f"{name}-edge"]
+        assert edge["environment"] == {"EDGE_TO": name}, "the edge has the port"
+        assert edge["ports"]
+        assert edge["profiles"] == each["profiles"]
+        assert {"default"} <= set(each["networks"]), "the edge's network"
+
+
+def test_gateways_with_the_model_on_the_gpu_share_it_and_the_cores() -> None:
+    services = yaml.safe_load(COMPOSE)["services"]
+    cuda, triton = services["cuda"], services["triton"]
+    assert "VARIANT=gpu" in cuda["build"]["args"]
+    assert cuda["environment"]["CLIPSERVE_DEVICE"] == "cuda", "it falls back to no CPU"
+    assert "CLIPSERVE_DECODE_THREADS" in cuda["environment"]
+    resources = cuda["deploy"]["resources"]
+    assert resources["reservations"] == triton["deploy"]["resources"]["reservations"]
+    assert resources["limits"] == {"cpus": "${GATEWAY_CORES:-0}"}, "its decoders follow its cores"
+    assert not cuda.get("depends_on"), "it needs no Triton"
+
+
+def test_prometheus_reads_every_gateway() -> None:
+    services = yaml.safe_load(COMPOSE)["services"]
+    serving = {name for name, each in services.items() if "CLIPSERVE_MODELS" in each.get("environment", {})}
+    config = yaml.safe_load((ROOT / "deploy/monitoring/prometheus.yml").read_text())
+    (job,) = (job for job in config["scrape_configs"] if job["job_name"] == "clipserve")
+    assert {name for each in job["dns_sd_configs"] for name in each["names"]} == serving
 
 
 def test_ports_are_open_to_this_host_alone_unless_a_variable_says_otherwise() -> None:
