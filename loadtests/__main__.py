@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import typer
 
-from loadtests import commands, gathering, limit, replicas, versus
+from loadtests import bare_loop, commands, gateways, versus
 from loadtests.decode import decode
 from loadtests.gpu.command import gpu_check
-from loadtests.gpu.generator import generator
+from loadtests.gpu.triton import generator
 
 cli = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
-cli.command()(limit.limit)
+cli.command()(bare_loop.limit)
 cli.command()(commands.scenario)
 cli.command("all")(commands.all_scenarios)
 cli.command()(commands.overload)
@@ -18,8 +18,8 @@ cli.command()(commands.fair)
 cli.command()(commands.gateway)
 cli.command()(decode)
 cli.command()(commands.startup)
-cli.command()(replicas.replicas)
-cli.command()(gathering.gathering)
+cli.command()(gateways.replicas)
+cli.command()(gateways.gathering)
 cli.command()(versus.versus)
 cli.command()(gpu_check)
 cli.command()(generator)

@@ -1,4 +1,4 @@
-"""Fake encoders in Triton's Python backend: `loadtests.gathering` copies this file into a model repository.
+"""Fake encoders in Triton's Python backend: `loadtests.gateways` copies this file into a model repository.
 
 It runs inside Triton, in a process for each instance. LOADTESTS: the paths of this package and of what it imports.
 """

@@ -13,13 +13,11 @@ from loadtests import fair as fairness
 from loadtests import gateway as alone
 from loadtests import overload as overloading
 from loadtests.measure import Measurement, Result
-from loadtests.process import Server, started
+from loadtests.process import PATIENT, Server, started
 from loadtests.report import Report, ms, results_table, table, tell, write
 from loadtests.scenarios import SCENARIOS, Scenario
 
 DEMO = Path("service/clipserve/demo")
-# For closed loops, which look for the capacity: nobody is refused, and 1,000 labels may take their time.
-_PATIENT = {"max_queue_seconds": "60", "deadline_seconds": "60"}
 
 Artifact = Annotated[Path, typer.Argument(help="The artifact to serve; best ViT-B-32 with random weights.")]
 Seconds = Annotated[float, typer.Option(help="Of each run.")]
@@ -45,7 +43,7 @@ def scenario(
 ) -> None:
     """One scenario, in a closed loop, or with --rate in an open one."""
     chosen = _scenario(name)
-    own = settings_of(settings, {} if rate else _PATIENT)
+    own = settings_of(settings, {} if rate else PATIENT)
     with _server(artifact, Server(url, metrics_url, pid) if url else None, own) as server:
         measurement = Measurement(server, chosen, seed)
         _warm(measurement, seconds)
@@ -62,7 +60,7 @@ def all_scenarios(
     settings: Set = None,
 ) -> None:
     """Every scenario in a closed loop, at one service."""
-    own = settings_of(settings, _PATIENT)
+    own = settings_of(settings, PATIENT)
     results = []
     with _server(artifact, None, own) as server:
         for chosen in SCENARIOS.values():

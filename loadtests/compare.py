@@ -21,8 +21,7 @@ from loadtests.bare_loop import bare_loops
 from loadtests.bodies import photo
 from loadtests.observe import Others
 from loadtests.peers import report
-from loadtests.peers.contestants import PEERS, Contestant, clipserve
-from loadtests.peers.environments import CannotPrepare
+from loadtests.peers.contestants import PEERS, CannotPrepare, Contestant, clipserve
 from loadtests.peers.rounds import CONTESTS, Served, TakeTurn, bare, measure
 from loadtests.peers.server import NotRunning, PeerServer
 from loadtests.process import free_port

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+# Settings for loads that look for the capacity: nobody is refused, and 1,000 labels may take their time.
+PATIENT = {"max_queue_seconds": "60", "deadline_seconds": "60"}
 _FIRST_PORT, _LAST_PORT = 10_000, 32_000
 _claims: deque[socket.socket] = deque()
 _CLAIMS = 100

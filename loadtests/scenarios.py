@@ -3,24 +3,62 @@
 The same name, seed and number always give the same request. Images are made once and sent repeatedly, so a server's
 cache of image vectors must be off; only texts and labels that must be new are made for each request: 1,000 labels
 take about a millisecond, and a server takes seconds for them.
+
+A text that no server has cached is a phrase of five words, such as `small red wooden chair garden`: every number
+has its own. Each word is one token in the vocabularies of CLIP and BERT.
 """
 
 from __future__ import annotations
 
 import functools
+import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from loadtests import bodies
 from loadtests.bodies import Calls, always
-from loadtests.words import phrase, phrases
 
 _DECK = 1_000  # requests of the mix in shuffled order, which repeats
 _SIZES = ((320, 240), (640, 480), (800, 600), (1024, 768), (1280, 960), (1920, 1080), (4000, 3000))
 _SIZE_WEIGHTS = (30, 30, 15, 10, 8, 6, 1)
 _BLOCK = 1 << 20  # phrases of a scenario
 _BLOCKS = 64
+_WORDS = (
+    "big small tall short wide narrow heavy light old new young ancient clean dirty bright dark round square "
+    "flat thin thick soft hard smooth rough hot cold wet dry empty full broken",
+    "red green blue yellow orange purple pink brown black white grey gold silver beige cream ivory coral ruby "
+    "amber jade olive lime mint navy violet lavender rose peach rust copper bronze pearl",
+    "wooden metal plastic glass paper stone cotton leather rubber steel iron clay concrete brick silk wool "
+    "linen marble bamboo straw rope canvas velvet crystal carbon ceramic granite diamond lace foam wax sand",
+    "chair table lamp clock phone camera guitar piano violin drum bicycle car bus train boat ship plane truck "
+    "wheel engine bottle cup bowl plate knife spoon box bag basket book pen pencil key lock door window mirror "
+    "bed sofa shelf hat shirt shoe ring watch crown flag kite ball doll toy robot horse dog cat bird fish tree "
+    "flower house bridge tower castle apple",
+    "garden kitchen street beach forest desert mountain river lake field park market station airport museum "
+    "church school hospital office factory farm barn cave island harbor valley village city stadium theater "
+    "library bedroom",
+)
+_LISTS = [words.split() for words in _WORDS]  # sizes, colours, materials, nouns, places
+PHRASES = math.prod(map(len, _LISTS))  # 2^26, about 67 million
+
+# Odd, and PHRASES is a power of two: multiplying permutes the numbers.
+_SHUFFLE = 40_503_297
+
+
+def phrase(number: int) -> str:
+    """Five words for a number below `PHRASES`; neighbours share few."""
+    rest = number * _SHUFFLE % PHRASES
+    words = []
+    for choices in _LISTS:
+        rest, index = divmod(rest, len(choices))
+        words.append(choices[index])
+    return " ".join(words)
+
+
+def phrases(first: int, count: int) -> list[str]:
+    """The phrases of `count` numbers from `first` on."""
+    return [phrase(number) for number in range(first, first + count)]
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,6 @@ from loadtests.scenarios import SCENARIOS
 
 T = TypeVar("T")
 Turns = Mapping[str, Sequence[Load]]  # server -> its loads, one of each round
-# Settings of a service that refuses nobody.
-PATIENT = {"max_queue_seconds": "60", "deadline_seconds": "60", "grpc_enabled": "false"}
 
 
 def interleaved(

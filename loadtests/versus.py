@@ -71,8 +71,17 @@ def versus(
     settings = {"models": str(artifact.resolve()), "backend": backend, "max_queue_seconds": "60"}
     rows = []
     for name, (module, turn) in CONTESTS.items():
-        paces = _paces(name, module, partial(_pace, turn, clients), other, seconds, rounds, settings)
-        here, there = (list(zip(*own, strict=True)) for own in paces)
+        paces: dict[str, list[Pace]] = {"here": [], "there": []}
+        for start, first in enumerate(range(0, rounds, _ROUNDS_OF_A_START)):
+            with _started(module, (Path.cwd(), other), settings, start % 2) as servers:
+                if not start:
+                    tell(f"{name}: {_compared(*servers)}")
+                pairs = zip(paces, servers, strict=True)
+                loops = {where: partial(_pace, turn, server, clients) for where, server in pairs}
+                count = min(_ROUNDS_OF_A_START, rounds - first)
+                found = interleaved(loops, seconds, count, lambda pace: pace[0])
+            paces = {where: own + found[where] for where, own in paces.items()}
+        here, there = (list(zip(*own, strict=True)) for own in paces.values())
         rows += [[f"{name}: requests/s", *_row(here[0], there[0])]]
         rows += [[f"{name}: CPU ms a request", *_row(here[1], there[1])]]
     typer.echo(table(("", "here", "there", "ratio", "of single rounds"), rows))
@@ -81,29 +90,6 @@ def versus(
 def _row(here: Sequence[float], there: Sequence[float]) -> list[str]:
     ratio, least, most = ratios(here, there)
     return [f"{median(here):,.4g}", f"{median(there):,.4g}", f"{ratio:.3f}", f"{least:.3f} to {most:.3f}"]
-
-
-def _paces(
-    name: str,
-    module: str,
-    pace: Callable[[Server, float], Pace],
-    other: Path,
-    seconds: float,
-    rounds: int,
-    settings: dict[str, str],
-) -> tuple[list[Pace], list[Pace]]:
-    """The paces of both checkouts."""
-    here, there = list[Pace](), list[Pace]()
-    for start, first in enumerate(range(0, rounds, _ROUNDS_OF_A_START)):
-        with _started(module, (Path.cwd(), other), settings, start % 2) as (one, two):
-            if not start:
-                tell(f"{name}: {_compared(one, two)}")
-            loops = {"here": partial(pace, one), "there": partial(pace, two)}
-            count = min(_ROUNDS_OF_A_START, rounds - first)
-            found = interleaved(loops, seconds, count, lambda each: each[0])
-        here += found["here"]
-        there += found["there"]
-    return here, there
 
 
 @contextmanager
@@ -120,7 +106,7 @@ def _started(
         yield servers[0], servers[1]
 
 
-def _pace(turn: Turn, clients: int, server: Server, seconds: float) -> Pace:
+def _pace(turn: Turn, server: Server, clients: int, seconds: float) -> Pace:
     before = cpu_seconds_of_all(server.pid or 0)
     rate, requests = turn(server, clients, seconds)
     return rate, 1000 * (cpu_seconds_of_all(server.pid or 0) - before) / max(1, requests)

@@ -23,7 +23,7 @@ from loadtests.gpu.findings import Findings, Line
 from loadtests.gpu.inputs import Case, cases
 from loadtests.gpu.rates import Plan, nvidia_smi
 from loadtests.gpu.sessions import Variant
-from loadtests.machine import machine_facts
+from loadtests.report import machine_facts
 
 _RESULTS = Path(__file__).parents[1] / "results" / "gpu"
 _SIZES = (1, 2, 3, 7, 64, 256)
@@ -96,7 +96,7 @@ def _behind_triton(
 ) -> None:
     lengths = read_lengths(served.models["text"].parameters[TEXT_LENGTHS].string_value)
     asked = list(cases(artifact, tuple(lengths), max(plan.sizes)))
-    for measure in (triton.vectors, triton.rates):
+    for measure in (triton.vectors, triton.rates, triton.graphs):
         for case in asked:
             with findings.trying(served.name, case.name):
                 measure(findings, served, case, plan)

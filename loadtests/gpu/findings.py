@@ -42,11 +42,10 @@ class Findings:
     speeds: list[dict[str, Any]] = field(default_factory=list)
 
     def add(self, *lines: Line) -> None:
-        """Store, print and write a line at once, because later checks may fail, or the run may be ended."""
         self.add_each(lines)
 
     def add_each(self, lines: Iterable[Line]) -> None:
-        """Add each line as soon as it is measured."""
+        """Store, print and write each line as it is measured: later checks may fail, or the run may be ended."""
         for line in lines:
             self.lines.append(line)
             self.write()

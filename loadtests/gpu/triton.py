@@ -1,30 +1,39 @@
-"""Checks encoders on a running Triton: their vectors, Triton's rates, and the rates of gateways in front."""
+"""Checks encoders on a running Triton: their vectors, Triton's rates, and the rates of gateways in front.
+
+`generator` measures what the check's senders can send, which is the most that it can measure.
+"""
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import grpc
 import numpy as np
+import typer
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from clipserve.clip.artifact import IMAGE_GRAPH, read_manifest
+from clipserve.clip.manifest import GPU_TEXT_BUCKETS
+from clipserve.clip.tokenizer import load_tokenizer
 from clipserve.engine.backend import Embeddings
-from clipserve.engine.triton.contract import CALL_ROWS, FINGERPRINT, TOWERS, triton_model
+from clipserve.engine.triton.contract import CALL_ROWS, FINGERPRINT, TOWERS, Tower, triton_model
 from loadtests.bodies import embed
 from loadtests.closed_loop import calls_per_second
-from loadtests.gpu.agreement import Encoder, compared
+from loadtests.commands import DEMO, Seconds
+from loadtests.gpu.encoders import Encoder, compared
 from loadtests.gpu.findings import Findings, Line
-from loadtests.gpu.inputs import Case, Feeds, count, jpegs, part
+from loadtests.gpu.inputs import Case, Feeds, count, jpegs, part, pixels, texts
 from loadtests.gpu.rates import Plan, figures, gpu_use, in_processes, keeps_up, load_of
 from loadtests.gpu.sessions import Variant
 from loadtests.observe import cpu_seconds_of_all
-from loadtests.process import started
+from loadtests.process import PATIENT, fake_triton, started
 from loadtests.prometheus import read
+from loadtests.report import table
 
 _INFER = "/inference.GRPCInferenceService/ModelInfer"
 _OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
@@ -49,7 +58,8 @@ class Served:
 
     @property
     def name(self) -> str:
-        return f"Triton {self.variant.precision}"
+        graphs = any(model.optimization.cuda.graphs for model in self.models.values())
+        return f"Triton {self.variant.precision}{', CUDA graphs' * graphs}"
 
 
 def found(url: str, metrics_url: str, variants: Sequence[Variant]) -> Served:
@@ -105,6 +115,18 @@ def rates(findings: Findings, served: Served, case: Case, plan: Plan) -> None:
     findings.add(keeps_up(served.name, f"{case.name}, {plan.senders} senders", busiest))
 
 
+def graphs(findings: Findings, served: Served, case: Case, plan: Plan) -> None:
+    """Compare single calls of a number of rows that has a CUDA graph with those of a row less, without one."""
+    model = served.models[case.graph.removesuffix(".onnx")]
+    captured = {spec.batch_size for spec in model.optimization.cuda.graph_spec}
+    rows = max((size for size in captured if 2 < size <= 8 and size - 1 not in captured), default=0)
+    if rows:
+        calls = (message(model.name, part(case.feeds, each)) for each in (rows, rows - 1))
+        graph, none = (send(served.url, call, plan.seconds, 1)[0] for call in calls)
+        what = f"{case.name}, a call of {rows} rows as a CUDA graph against {rows - 1} without"
+        findings.add(Line(served.name, what, f"{graph / none:.2f}", "> 1", graph > none))
+
+
 def message(model: str, feeds: Feeds) -> bytes:
     """A serialized call, made once; its `lengths` are [N, 1]."""
     request = service_pb2.ModelInferRequest(model_name=model)
@@ -117,13 +139,13 @@ def message(model: str, feeds: Feeds) -> bytes:
     return bytes(request.SerializeToString())
 
 
-def send(url: str, call: bytes, seconds: float) -> tuple[float, float]:
-    """Send several calls at a time; return calls a second and the cores that sending took."""
+def send(url: str, call: bytes, seconds: float, at_a_time: int = _IN_FLIGHT) -> tuple[float, float]:
+    """Send calls, several at a time; return calls a second and the cores that sending took."""
     with grpc.insecure_channel(url, _OPTIONS) as channel:
         infer = channel.unary_unary(_INFER)
         infer(call, timeout=_PATIENCE)
         cpu, began = time.process_time(), time.perf_counter()
-        rate = calls_per_second(lambda: infer(call, timeout=_PATIENCE), seconds, _IN_FLIGHT)
+        rate = calls_per_second(lambda: infer(call, timeout=_PATIENCE), seconds, at_a_time)
         return rate, (time.process_time() - cpu) / (time.perf_counter() - began)
 
 
@@ -132,8 +154,7 @@ def gateways(findings: Findings, served: Served, number: int, plan: Plan) -> Non
     own = {"models": str(served.variant.folder), "backend": "triton", "triton_url": served.url}
     call = embed(jpegs(1)[0])
     with ExitStack() as stack:
-        patient = {"max_queue_seconds": "60", "deadline_seconds": "60"}
-        servers = [stack.enter_context(started("clipserve", **own, **patient)) for _ in range(number)]
+        servers = [stack.enter_context(started("clipserve", **own, **PATIENT)) for _ in range(number)]
         urls, pids = [server.url for server in servers], [server.pid or 0 for server in servers]
         load_of(urls, call, plan.clients, min(plan.seconds, 2.0))  # caches, pages, clocks
         before, cpu = counted(served.metrics_url, IMAGE_GRAPH), sum(map(cpu_seconds_of_all, pids))
@@ -173,3 +194,29 @@ def since(before: dict[str, float], after: dict[str, float]) -> dict[str, float]
         "ms of computing an execution": own / executions * 1000,
         "rows/s of computing": grown["rows"] / own if own else 0.0,
     }
+
+
+def generator(
+    senders: Annotated[int, typer.Option(help="Processes that send.")] = 2, seconds: Seconds = 5.0
+) -> None:
+    """Rows a second that gpu-check's generators can send, to a fake Triton, and their CPU time a row."""
+    manifest = read_manifest(DEMO)
+    length, size = min(manifest.text.lengths_of(GPU_TEXT_BUCKETS)), manifest.image.size
+    short = texts(CALL_ROWS["text"], length, load_tokenizer(DEMO, manifest.text))
+    sent: dict[Tower, tuple[str, Feeds]] = {
+        "text": (f"{length} tokens", short),
+        "image": (f"{size} x {size}", pixels(CALL_ROWS["image"], size)),
+    }
+    rows = []
+    with fake_triton(DEMO) as triton:
+        for tower, (of, feeds) in sent.items():
+            call = (triton.url, message(triton_model(manifest, tower), feeds), seconds)
+            found = in_processes(send, [call] * senders)
+            rate, cores = (sum(each) for each in zip(*found, strict=True))
+            rate *= count(feeds)
+            rows.append(
+                [f"{tower}s of {of}", str(count(feeds)), f"{rate:,.0f}", f"{1e6 * cores / rate:,.1f}"]
+            )
+    head = ("", "rows in a call", "rows/s", "CPU microseconds a row")
+    about = f"{senders} senders on {len(os.sched_getaffinity(0))} cores, which the fake Triton shares"
+    typer.echo(f"{table(head, rows)}\n\n{about}; target: >= 10,000 texts/s.")

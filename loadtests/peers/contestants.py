@@ -1,11 +1,13 @@
-"""The contestants: the command of each, its requests for a vector and for scores, and the place of the answer."""
+"""The contestants: the environment of each, its command, its requests, and the place of the vector in an answer."""
 
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 import re
 import shlex
+import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,9 +16,11 @@ from typing import Any
 
 from loadtests import bodies
 from loadtests.bodies import Call
-from loadtests.peers.environments import HERE, converted, install, versions
 
-_ROOT = HERE.parent.parent
+_HERE = Path(__file__).parent
+_ROOT = _HERE.parents[1]
+_INSTALL_SECONDS = 1800.0
+_CONVERT_SECONDS = 300.0
 _PACKAGES = ("fastapi", "uvicorn", "onnxruntime", "pillow", "tokenizers")
 # For the peer without templates; clipserve and the plain app have the artifact's.
 _PROMPT = "a photo of a {}."
@@ -33,11 +37,11 @@ class Contestant:
     name: str
     command: tuple[str, ...]
     environment: Mapping[str, str]
-    embed: Callable[[bytes], Call]
     vector: Callable[[Any], list[float]]
-    least_cosine: float
     versions: Mapping[str, str]
-    classify: Callable[[bytes, list[str]], Call] | None = None
+    least_cosine: float = 0.9999
+    embed: Callable[[bytes], Call] = bodies.embed
+    classify: Callable[[bytes, list[str]], Call] | None = bodies.classify
 
     @property
     def command_line(self) -> str:
@@ -67,8 +71,6 @@ def clipserve(
             "CLIPSERVE_GRPC_ENABLED": "false",
             **{f"CLIPSERVE_{setting.upper()}": value for setting, value in settings.items()},
         },
-        embed=bodies.embed,
-        classify=bodies.classify,
         vector=lambda answer: list(answer["results"][0]["embedding"]),
         least_cosine=least_cosine,
         versions=versions(Path(sys.executable).parent, _PACKAGES),
@@ -81,14 +83,11 @@ def plain(artifact: Path, environments: Path) -> Contestant:
     return Contestant(
         name="plain app",
         command=(
-            *(str(programs / "uvicorn"), "--app-dir", str(HERE), "plain_app:app"),
+            *(str(programs / "uvicorn"), "--app-dir", str(_HERE), "plain_app:app"),
             *("--port", "{port}", "--no-access-log"),
         ),
         environment={"ARTIFACT": str(artifact.absolute())},
-        embed=bodies.embed,
-        classify=bodies.classify,
         vector=lambda answer: list(answer["embedding"]),
-        least_cosine=0.9999,
         versions=versions(programs, _PACKAGES),
     )
 
@@ -106,6 +105,7 @@ def infinity(artifact: Path, environments: Path) -> Contestant:
         ),
         environment={"INFINITY_ANONYMOUS_USAGE_STATS": "0", "DO_NOT_TRACK": "1", "HF_HUB_OFFLINE": "1"},
         embed=_infinity_embed,
+        classify=None,
         vector=lambda answer: list(answer["data"][0]["embedding"]),
         least_cosine=0.999,
         versions=versions(programs, ("infinity-emb", "torch", "transformers", "fastapi", "pillow")),
@@ -153,3 +153,59 @@ def _clip_as_service_rank(image: bytes, labels: list[str]) -> Call:
     # By hand: json.dumps would scan the image for every request.
     body = f'{{"data": [{{"blob": "{_base64(image)}", "matches": {matches}}}], "execEndpoint": "/rank"}}'
     return Call("/post", body.encode(), "application/json")
+
+
+class CannotPrepare(Exception):
+    """The peer cannot be installed, or cannot use the weights; the message says why."""
+
+
+def install(name: str, environments: Path) -> Path:
+    """Make the virtual environment of a peer if it is missing; return the folder of its programs.
+
+    Raises:
+        CannotPrepare: pip could not install it.
+    """
+    folder = environments / name
+    _run([str(_HERE / "setup.sh"), name, str(folder)], _INSTALL_SECONDS)
+    return folder.absolute() / "bin"
+
+
+def converted(name: str, programs: Path, artifact: Path, environments: Path) -> Path:
+    """The artifact in the peer's format, made once by its NAME_folder.py.
+
+    Raises:
+        CannotPrepare: the peer does not support such a model.
+    """
+    files = json.loads((artifact / "model.json").read_text("utf-8"))["files"]  # the graphs' checksums
+    script = _HERE / f"{name.replace('-', '_')}_folder.py"
+    made_from = hashlib.sha256(json.dumps(files).encode() + script.read_bytes()).hexdigest()
+    folder = (environments / "models" / f"{name}-{made_from[:12]}").absolute()
+    if not (folder / "ready").exists():
+        _run([str(programs / "python"), str(script), str(artifact), str(folder)], _CONVERT_SECONDS)
+        (folder / "ready").touch()
+    return folder
+
+
+def versions(programs: Path, packages: tuple[str, ...]) -> dict[str, str]:
+    """The installed versions of these packages, with Python's own."""
+    script = (
+        "import sys, platform, json; from importlib.metadata import version;"
+        "print(json.dumps({'Python': platform.python_version()} | {name: version(name) for name in sys.argv[1:]}))"
+    )
+    found: dict[str, str] = json.loads(
+        subprocess.check_output([programs / "python", "-c", script, *packages], text=True)
+    )
+    return found
+
+
+def _run(command: list[str], seconds: float) -> None:
+    try:
+        done = subprocess.run(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=seconds, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise CannotPrepare(f"`{command[0]} {command[1]}` was not done in {seconds:g} s") from None
+    if done.returncode:
+        lines = [line.strip() for line in done.stdout.strip().splitlines() if line.strip()]
+        errors = [line for line in lines if "error" in line.lower()] or lines
+        raise CannotPrepare(" | ".join(errors[-3:])[-600:])

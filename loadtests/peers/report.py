@@ -10,11 +10,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from loadtests.machine import machine_facts
 from loadtests.peers.chart import Bar, Panel, chart
 from loadtests.peers.contestants import shown
 from loadtests.peers.rounds import Served
-from loadtests.report import table
+from loadtests.report import machine_facts, table
 
 Turns = Sequence[Mapping[str, Any]]  # turns of a contestant in a contest, in the order of rounds
 OURS = "clipserve"  # and names that begin with it

@@ -10,7 +10,7 @@ from loadtests import closed_loop
 from loadtests.bodies import Call, Calls
 from loadtests.peers.contestants import Contestant
 from loadtests.peers.server import PeerServer
-from loadtests.words import phrases
+from loadtests.scenarios import phrases
 
 _ROUND = 10_000  # the most requests with new labels in a round
 

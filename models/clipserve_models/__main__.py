@@ -165,6 +165,9 @@ def triton(
         float | None, typer.Option(min=1, help="The longest wait of a request.")
     ] = None,
     max_queue_size: Annotated[int | None, typer.Option(min=1, help="Requests that may wait.")] = None,
+    cuda_graphs: Annotated[
+        bool, typer.Option("--cuda-graphs", help="For plans: capture calls of some sizes as CUDA graphs.")
+    ] = False,
     gpu: Annotated[str | None, typer.Option(help="For plans: Triton's GPU, as nvidia-smi names it.")] = None,
     tensorrt_version: Annotated[
         str | None, typer.Option(help="For plans: the TensorRT of Triton's image.")
@@ -184,6 +187,7 @@ def triton(
         threads,
         None if queue_timeout_ms is None else queue_timeout_ms / 1000,
         max_queue_size,
+        cuda_graphs,
     )
     names = write_repository(folder, out, options, gpu, tensorrt_version)
     typer.echo(f"{' and '.join(names)} in {out}: {backend} on the {options.device}")

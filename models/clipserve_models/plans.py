@@ -15,7 +15,6 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from clipserve.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH
 from clipserve.clip.manifest import ModelManifest
-from clipserve.engine.triton.contract import CALL_ROWS
 from clipserve_models.errors import ModelsError
 from clipserve_models.triton_towers import Tower
 
@@ -62,11 +61,10 @@ def profiles(tower: Tower) -> list[Profile]:
     Each text length has its own profile: a profile over all lengths would be tuned for only one of them.
     """
     rows = tower.policy.max_batch_size
-    usual = min(rows, CALL_ROWS["text" if tower.graph == TEXT_GRAPH else "image"])
     return [
         Profile(
             smallest=_with_rows(tower, shape, 1),
-            usual=_with_rows(tower, shape, usual),
+            usual=_with_rows(tower, shape, tower.full_call),
             largest=_with_rows(tower, shape, rows),
         )
         for shape in tower.shapes

@@ -26,6 +26,7 @@ class RepositoryOptions:
         threads: of one call on the CPU; 0: all cores of the server.
         queue_timeout: seconds that a request may wait; a request may set less, not more.
         max_queue_size: requests that may wait; further ones are refused.
+        cuda_graphs: whether a plan's executions with some numbers of rows are captured as CUDA graphs.
     """
 
     backend: BackendName
@@ -35,6 +36,7 @@ class RepositoryOptions:
     threads: int = 0
     queue_timeout: float = 10.0
     max_queue_size: int = 128
+    cuda_graphs: bool = False
 
 
 # Two instances everywhere, so that one computes while the other receives its input: on two CPU cores they reach 0.9
@@ -61,13 +63,16 @@ def options_of(
     threads: int | None = None,
     queue_timeout: float | None = None,
     max_queue_size: int | None = None,
+    cuda_graphs: bool = False,
 ) -> RepositoryOptions:
     """The defaults of `backend`, overridden by the given arguments.
 
     Raises:
-        ModelsError: the backend does not run on `device`.
+        ModelsError: the backend does not run on `device`, or has no CUDA graphs.
     """
     default = DEFAULTS[backend]
+    if cuda_graphs and backend != "tensorrt":
+        raise ModelsError(f"Triton's backend {backend} captures no CUDA graphs, tensorrt does.")
     if backend != "onnxruntime" and device not in (None, default.device):
         raise ModelsError(f"the backend {backend} runs on the {default.device} only.")
 
@@ -86,6 +91,7 @@ def options_of(
         _given(threads, default.threads),
         _given(queue_timeout, default.queue_timeout),
         _given(max_queue_size, default.max_queue_size),
+        cuda_graphs,
     )
 
 

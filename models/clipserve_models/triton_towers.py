@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from clipserve.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH
 from clipserve.clip.manifest import GPU_TEXT_BUCKETS, TEXT_BUCKETS, ModelManifest
 from clipserve.engine.batch_queue import BatchPolicy
-from clipserve.engine.triton.contract import Tensor, inputs, triton_model
+from clipserve.engine.triton.contract import CALL_ROWS, Tensor, inputs, triton_model
 from clipserve_models.triton_options import Device, RepositoryOptions
 
 _BUCKETS: dict[Device, tuple[int, ...]] = {"cpu": TEXT_BUCKETS, "gpu": GPU_TEXT_BUCKETS}
@@ -22,6 +22,11 @@ class Tower:
     inputs: tuple[Tensor, ...]
     policy: BatchPolicy
     shapes: tuple[tuple[tuple[int, ...], ...], ...]
+
+    @property
+    def full_call(self) -> int:
+        """The rows of a gateway's full call, as far as the model takes them."""
+        return min(self.policy.max_batch_size, CALL_ROWS["text" if self.graph == TEXT_GRAPH else "image"])
 
 
 def towers(manifest: ModelManifest, options: RepositoryOptions) -> tuple[Tower, Tower]:

@@ -15,9 +15,9 @@ from typer.testing import CliRunner
 
 from loadtests import compare
 from loadtests.bodies import Call
-from loadtests.peers import contestants, environments
+from loadtests.peers import contestants
 from loadtests.peers.chart import Bar, Panel, chart
-from loadtests.peers.environments import CannotPrepare
+from loadtests.peers.contestants import CannotPrepare
 from loadtests.peers.report import ratio
 from loadtests.peers.rounds import CONTESTS, Contest, TakeTurn, Turn, measure
 from loadtests.peers.server import NotRunning, PeerServer
@@ -96,7 +96,7 @@ def test_a_server_that_ends_at_once_is_reported_with_its_last_words(tmp_path: Pa
 
 def test_a_peer_that_cannot_be_installed_says_why(tmp_path: Path) -> None:
     with pytest.raises(CannotPrepare, match=r"there is no .*nobody\.txt"):
-        environments.install("nobody", tmp_path)
+        contestants.install("nobody", tmp_path)
 
 
 @pytest.mark.parametrize(

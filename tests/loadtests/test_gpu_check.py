@@ -22,8 +22,7 @@ from clipserve.clip.tokenizer import load_tokenizer
 from clipserve.demo import FOLDER as DEMO
 from loadtests.closed_loop import calls_per_second
 from loadtests.gpu import command, encoders, inputs
-from loadtests.gpu.agreement import Encoder, cosines, judged
-from loadtests.gpu.encoders import placed
+from loadtests.gpu.encoders import Encoder, cosines, judged, placed
 from loadtests.gpu.findings import Findings, Line, at_least
 from loadtests.gpu.inputs import Case
 from loadtests.gpu.rates import Plan, gpu_use, keeps_up, nvidia_smi
@@ -32,8 +31,8 @@ from loadtests.gpu.triton import message, send, since
 from loadtests.process import fake_triton
 from tests.process import ROOT
 
-# Modules that only the tests bring: where a GPU is they may be missing.
-TOOLS = ("skimage", "httpx", "hypothesis", "pytest", "yaml")
+# Modules of other packages and of the tests: where a GPU is they may be missing.
+TOOLS = ("clipserve_models", "skimage", "httpx", "hypothesis", "pytest", "yaml")
 WITHOUT_TOOLS = (
     f"import sys; sys.modules.update(dict.fromkeys({TOOLS}))\n"
     "import runpy; sys.argv[0] = 'loadtests'; runpy.run_module('loadtests', run_name='__main__')"
@@ -232,8 +231,13 @@ def test_on_a_gpu_a_rate_holds_or_refutes_what_the_document_says(
     monkeypatch.setattr(
         encoders,
         "_calls_per_second",
-        lambda _, feeds, *__, **___: {"run": calls[len(feeds["pixels"])], "two at a time": 9.0},
+        lambda _, feeds, *__, **___: {
+            "run": calls[len(feeds["pixels"])],
+            "two at a time": 9.0,
+            "without copies": 200.0,
+        },
     )
+    monkeypatch.setattr(encoders, "graphed", lambda *_: [])
     findings = Findings(tmp_path / "check.json")
     case = Case("image", "image.onnx", {"pixels": np.zeros((64, 1))}, np.zeros(0, np.float32), None)
     encoders.rates(findings, Variant("fp32", DEMO, cuda=True), case, Plan([1, 64], 0.0, 1, 1))

@@ -11,12 +11,11 @@ import pytest
 
 from loadtests.fair import Pair, pairs_table
 from loadtests.load import Answer, Load
-from loadtests.machine import machine_facts
 from loadtests.measure import Result
 from loadtests.observe import Memory, Observation
 from loadtests.overload import Level, levels_table
 from loadtests.prometheus import ServerMetrics, Stage
-from loadtests.report import Report, as_data, as_html, as_markdown, ms, write
+from loadtests.report import Report, as_data, as_html, as_markdown, machine_facts, ms, write
 from loadtests.scenarios import SCENARIOS
 
 METRICS = ServerMetrics(

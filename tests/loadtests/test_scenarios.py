@@ -16,8 +16,7 @@ from PIL import Image
 
 from clipserve.settings import Settings
 from loadtests.bodies import Call
-from loadtests.scenarios import SCENARIOS
-from loadtests.words import PHRASES, phrase
+from loadtests.scenarios import PHRASES, SCENARIOS, phrase
 from tests.support import Running
 
 ROOT = Path(__file__).parents[2]
