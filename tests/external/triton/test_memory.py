@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 
 import httpx
-import numpy as np
 import pytest
 
 from tests.external.triton.conftest import Triton, up
 from tests.external.triton.wire import Wire
 from tests.process import Process
 from tests.support import form, png
+from tests.trends import slope
 
 PHOTO = png(size=(400, 300))
 
@@ -41,8 +41,7 @@ async def test_fifty_losses_leave_no_memory_behind(brittle: Triton, way: str) ->
         assert (await asyncio.to_thread(process.stop))[0] == 0
     finally:
         await wire.cut()
-    slope = float(np.polyfit(range(25), sizes[25:], 1)[0])  # KiB a loss
-    assert slope < 60, sizes
+    assert slope(sizes[25:]) < 60, sizes  # KiB a loss
 
 
 async def asked(client: httpx.AsyncClient) -> int:
