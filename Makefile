@@ -72,7 +72,7 @@ mutants: .venv/dev.stamp ## break the code in 400 places, one at a time, and cou
 check: .venv/dev.stamp site ## lint, format, types, layers; the site; clip.proto against the released contract and its stubs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy --num-workers 2
+	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/hadolint Dockerfile
 	$(BIN)/buf lint

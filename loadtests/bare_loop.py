@@ -147,7 +147,9 @@ def limit(
             f"/classify, 10 warm labels, {clients} clients": served(classify(image, labels)),
         }
         precision = ask(server.url, embed(image))["fingerprint"].rpartition("@")[2].partition("-")[0]
-        loops |= {name: loop for name, loop in bare_loops(artifact, image).items() if f" {precision}," in name}
+        loops |= {
+            name: loop for name, loop in bare_loops(artifact, image).items() if f" {precision}," in name
+        }
         cpu = f"{facts['CPU']}, {facts['cores']} cores"
         typer.echo(f"{cpu}; JPEG {width} x {height}, {len(image):,} bytes; {rounds} rounds of {seconds:g} s")
         rates = interleaved(loops, seconds, rounds, float)
