@@ -21,10 +21,10 @@ T = TypeVar("T")
 ImageLike = str | Path | bytes | Image.Image | npt.NDArray[np.uint8]
 # In its own mode: resizing a palette differs from resizing its colours.
 _PNG_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "I", "I;16"})
-MAX_FILE_BYTES = 20_000_000  # as CLIPSERVE_MAX_BODY_BYTES, the limit over a network
+_MAX_FILE_BYTES = 20_000_000  # as CLIPSERVE_MAX_BODY_BYTES, the limit over a network
 
 
-def as_file(image: ImageLike, max_bytes: int = MAX_FILE_BYTES) -> bytes:
+def as_file(image: ImageLike) -> bytes:
     """The bytes of an image file: the file's own, or a PNG of the pixels. PIL images are turned upright by EXIF.
 
     Raises:
@@ -32,7 +32,7 @@ def as_file(image: ImageLike, max_bytes: int = MAX_FILE_BYTES) -> bytes:
         TypeError, ValueError: it is not an image, or an array that is not uint8 [H, W, 3].
     """
     if isinstance(image, str | Path):
-        return read_file(image, max_bytes)
+        return read_file(image)
     if isinstance(image, bytes):
         return image
     if isinstance(image, np.ndarray):
@@ -54,21 +54,23 @@ def listed(items: Iterable[T]) -> Sequence[T]:
     return list(items)
 
 
-def read_file(path: str | Path, max_bytes: int) -> bytes:
+def read_file(path: str | Path) -> bytes:
     """The content of a regular file.
 
     Raises:
-        ItemFailed: it cannot be read, is not a regular file, or has more than `max_bytes`.
+        ItemFailed: it cannot be read, is not a regular file, or is larger than the limit.
     """
     try:
-        return read_bounded(path, max_bytes)
+        return read_bounded(path, _MAX_FILE_BYTES)
     except OSError as error:
         if error.errno == errno.EFBIG:
             raise ItemFailed(
-                f"the file has more than {max_bytes:,} bytes, the limit. Make a smaller image of it.",
+                f"the file has more than {_MAX_FILE_BYTES:,} bytes, the limit. Make a smaller image of it.",
                 BodyTooLarge.code,
             ) from None
-        raise ItemFailed(f"{error.strerror}.", UNREADABLE) from None
+        no_file = "it is not a file, or a folder that cannot be read"
+        reason = no_file if error.errno == errno.EINVAL else error.strerror
+        raise ItemFailed(f"{reason}.", UNREADABLE) from None
     except ValueError:
         raise ItemFailed("its name is not one of a file.", UNREADABLE) from None
 

@@ -13,7 +13,7 @@ import typer
 from clipserve.application.requests import ClassifyRequest
 from clipserve.application.stream import Window, in_order
 from clipserve.client.errors import ItemFailed
-from clipserve.client.images import MAX_FILE_BYTES, read_file
+from clipserve.client.images import read_file
 from clipserve.client.methods import AsyncMethods
 from clipserve.client.results import Labelled, ServedBy
 from clipserve.commands.opening import IN_FLIGHT, InFlight, Key, Model, Url, open_clip
@@ -79,7 +79,7 @@ async def _outcomes(
 
     async def outcome(item: listing.Item) -> Outcome:
         try:
-            return item.key, await clip.classify_image(read_file(item.path, MAX_FILE_BYTES), question)
+            return item.key, await clip.classify_image(read_file(item.path), question)
         except ItemFailed as error:
             return item.key, error
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from PIL import Image, ImageOps
 
 from clipserve.client.errors import ItemFailed
-from clipserve.client.images import MAX_FILE_BYTES, read_file
+from clipserve.client.images import read_file
 from clipserve.clip.formats import FORMATS, sniff
 from clipserve.clip.images import ImageLimits, read_header
 from clipserve.clip.manifest import ImageSpec
@@ -66,7 +66,7 @@ def _picture(path: Path | None) -> str:
     if path is None:
         return ""
     try:
-        content = _small(read_file(str(path), MAX_FILE_BYTES))
+        content = _small(read_file(str(path)))
     except (ItemFailed, ClipError):
         return '<div class="none" role="img" aria-label="no picture"></div>'
     return f'<img alt="" src="data:image/jpeg;base64,{base64.b64encode(content).decode()}">'

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from clipserve.client.errors import ClipserveError, ItemFailed
-from clipserve.client.images import MAX_FILE_BYTES, read_file
+from clipserve.client.images import read_file
 from clipserve.client.methods import AsyncMethods
 from clipserve.commands.contact_sheet import contact_sheet
 from clipserve.commands.embed import check_file, tell
@@ -91,7 +91,7 @@ async def _asked(clip: AsyncMethods, sentence: str | None, image: Path | None) -
     """The vector of the sentence or the image, float32 [D]."""
     try:
         if image is not None:
-            return (await clip.embed_image(read_file(str(image), MAX_FILE_BYTES))).vector
+            return (await clip.embed_image(read_file(str(image)))).vector
         return (await clip.embed_text(sentence or "", truncate=False)).vector
     except ItemFailed as error:
         raise ClipserveError(f"{image or 'the sentence'}: {error.detail} ({error.code})") from None

@@ -50,7 +50,7 @@ def test_a_link_to_itself_fails_alone_and_its_folder_is_taken(tmp_path: Path) ->
         (tmp_path / name).symlink_to(name)
     assert found(tmp_path, root=tmp_path) == ["1.jpg", "a", "b/2.jpg", "loop.jpg", "z.jpg"]
     with pytest.raises(ItemFailed, match=r"unreadable_file: Too many levels of symbolic links\.$"):
-        read_file(str(tmp_path / "a"), 1)
+        read_file(str(tmp_path / "a"))
 
 
 def test_a_name_that_is_not_utf_8_has_a_key_that_is(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from PIL import Image
 
 from clipserve.application.stream import Window, in_order
 from clipserve.client.errors import ClipserveError, ItemFailed
-from clipserve.client.images import MAX_FILE_BYTES, read_file
+from clipserve.client.images import read_file
 from clipserve.client.methods import AsyncMethods
 from clipserve.clip.formats import FORMATS, sniff
 from clipserve.commands.progress import Shown
@@ -144,7 +144,7 @@ class _Worker:
             embedded = await self.clip.embed_text(item.text, truncate=self.truncate)
             return (0, 0), embedded.vector
         read = asyncio.get_running_loop().run_in_executor
-        image = await read(self.readers, read_file, item.path, MAX_FILE_BYTES)
+        image = await read(self.readers, read_file, item.path)
         vector = (await self.clip.embed_image(image)).vector
         return size_of(image), vector
 
