@@ -20,7 +20,7 @@ from typing import Any
 # Settings for loads that look for the capacity: nobody is refused, and 1,000 labels may take their time.
 PATIENT = {"max_queue_seconds": "60", "deadline_seconds": "60"}
 _FIRST_PORT, _LAST_PORT = 10_000, 32_000
-_claims: deque[socket.socket] = deque()
+_claims: deque[int] = deque()
 _CLAIMS = 100
 _chance = random.SystemRandom()  # independent of tests' seeds
 
@@ -41,9 +41,9 @@ def free_port() -> int:
         except OSError:
             claim.close()
             continue
-        _claims.append(claim)
+        _claims.append(claim.detach())  # open until it is closed by number
         if len(_claims) > _CLAIMS:
-            _claims.popleft().close()
+            os.close(_claims.popleft())
         return port
 
 
