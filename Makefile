@@ -6,6 +6,8 @@ BIN := .venv/bin
 EXPORT := .venv-export/bin
 STUBS ?= service
 PIP := -m pip install --quiet --disable-pip-version-check
+# $(call install,ENVIRONMENT): pip, or several times as fast: UV=uv make ...
+install = $(if $(UV),$(UV) pip install --quiet --python $(1)/bin/python,$(1)/bin/python $(PIP) --no-compile)
 # This checkout, as the packages clipserve and clipserve-models: edits need no new installation.
 EDITABLE := --no-deps --no-build-isolation -e service -e models
 # Prints where packages are installed.
@@ -156,7 +158,7 @@ lines: ## count lines of Python by package, without the stubs of clip.proto
 	    END {for (name in of) print of[name] "\t" name}' | sort -k2
 
 clean: ## remove what make installed
-	rm -rf .venv .venv-export .deploy-tools .dist-tools .site-tools .site dist .page-tools .triton .peers .clients .image .mutants
+	rm -rf .uv .venv .venv-export .deploy-tools .dist-tools .site-tools .site dist .page-tools .triton .peers .clients .image .mutants
 	rm -rf service/build service/*.egg-info service/clipserve/clip/*.so
 
 .venv/python.stamp:
@@ -168,13 +170,13 @@ clean: ## remove what make installed
 .venv/service.stamp: .venv/python.stamp requirements/service.txt requirements/build.txt service/pyproject.toml models/pyproject.toml \
   service/setup.py service/clipserve/clip/_resample.c
 	@echo "installing the service into .venv ..."
-	$(BIN)/python $(PIP) --require-hashes -r requirements/service.txt -r requirements/build.txt
-	$(BIN)/python $(PIP) $(EDITABLE)
+	$(call install,.venv) --require-hashes -r requirements/service.txt -r requirements/build.txt
+	$(call install,.venv) $(EDITABLE)
 	@touch $@
 
 .venv/dev.stamp: .venv/service.stamp requirements/openvino.txt requirements/tracing.txt requirements/parquet.txt requirements/dev.txt
 	@echo "installing the test tools into .venv ..."
-	$(BIN)/python $(PIP) --require-hashes -r requirements/openvino.txt -r requirements/tracing.txt -r requirements/parquet.txt -r requirements/dev.txt
+	$(call install,.venv) --require-hashes -r requirements/openvino.txt -r requirements/tracing.txt -r requirements/parquet.txt -r requirements/dev.txt
 	@touch $@
 
 # In addition to .venv, which its Python also searches: PyTorch, and packages that are missing there or need another version. Modules
@@ -189,13 +191,13 @@ clean: ## remove what make installed
 .dist-tools/stamp: requirements/dist.txt
 	@echo "installing the tools that build distributions into .dist-tools ..."
 	$(PYTHON) -m venv .dist-tools
-	.dist-tools/bin/python $(PIP) --no-compile --require-hashes -r requirements/dist.txt
+	$(call install,.dist-tools) --require-hashes -r requirements/dist.txt
 	@touch $@
 
 .site-tools/stamp: requirements/site.txt
 	@echo "installing what builds the site into .site-tools ..."
 	$(PYTHON) -m venv .site-tools
-	.site-tools/bin/python $(PIP) --no-compile --require-hashes -r requirements/site.txt
+	$(call install,.site-tools) --require-hashes -r requirements/site.txt
 	@touch $@
 
 .deploy-tools/stamp: requirements/deploy.txt tests/deploy/package.json tests/deploy/package-lock.json
@@ -204,7 +206,7 @@ clean: ## remove what make installed
 	cp tests/deploy/package.json tests/deploy/package-lock.json .deploy-tools/
 	@# In parallel; Python compiles only the modules that it imports.
 	npm ci --prefix .deploy-tools --silent --no-audit --no-fund & npm=$$!; \
-	  .deploy-tools/bin/python $(PIP) --no-compile --require-hashes -r requirements/deploy.txt; pip=$$?; \
+	  $(call install,.deploy-tools) --require-hashes -r requirements/deploy.txt; pip=$$?; \
 	  wait $$npm && exit $$pip
 	@touch $@
 

@@ -114,7 +114,9 @@ def test_everything_can_be_done_with_the_keyboard(sets: LabelSets, url: str) -> 
     tab_to(page, "Wrong: coffee.jpg")
     page.keyboard.press("Enter")
     tab_to(page, "Right label of coffee.jpg")
-    right = page.evaluate("document.activeElement.value")
+    choices = page.get_by_label("Right label of coffee.jpg")
+    expect(choices).not_to_have_value("")  # they are filled in once the page hears that they are open
+    right = choices.input_value()
     tab_to(page, "Add to its examples")
     page.keyboard.press("Enter")
     expect(sets.label(right).locator(".thumbnails")).to_contain_text("coffee.jpg")
