@@ -12,6 +12,7 @@ import pytest
 
 from clipserve.client.errors import Unreachable
 from clipserve_models.errors import ModelsError
+from tests.label_sets import built
 from tests.models.evaluation.asking import evaluated
 
 TEN = ["cat", "dog", "car", "coffee", "rocket", "house", "tree", "person", "bicycle", "guitar"]
@@ -69,13 +70,11 @@ def test_evaluate_measures_a_running_service(demo: str, photos: dict[str, bytes]
     assert "| right label first (top-1) | 75.00% |" in report.as_markdown()
     # A set in which the labels are described as one another: what was right is wrong.
     crossed = [{"label": "cat", "prompts": ["coffee"]}, {"label": "coffee", "prompts": ["cat"]}]
-    put = httpx.put(f"{demo}/label-sets/crossed", json={"labels": [*crossed, "rocket", "guitar"]}, timeout=30)
-    assert put.json()["state"] == "ready"
+    built(demo, "crossed", {"labels": [*crossed, "rocket", "guitar"]})
     assert evaluated(demo, tmp_path, classes, label_set="crossed").figures["top1"] == 0.5
     # A set that gives no label to what it is not sure of.
     strict = {"labels": ["cat", "coffee", "rocket", "guitar"], "threshold": 1.0, "scoring": "cosine"}
-    put = httpx.put(f"{demo}/label-sets/strict", json=strict, timeout=30)
-    assert put.json()["state"] == "ready"
+    built(demo, "strict", strict)
     figures = evaluated(demo, tmp_path, classes, label_set="strict").figures
     assert (figures["images"], figures["top1"], figures["calibration"]) == (4, 0.0, None)
     assert figures["confusions"] == figures["surest_mistakes"] == []

@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from tests.e2e.test_label_sets import definition, put_at_once, starting, until, version_at
+from tests.label_sets import built
 from tests.process import Process
 from tests.redis_server import RedisServer
 
@@ -47,7 +48,7 @@ def both(redis: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 def test_what_is_put_at_one_service_is_served_at_the_other(both: tuple[Process, Process]) -> None:
     here, there = both
     for number, (one, other) in enumerate(((here, there), (there, here))):
-        version = httpx.put(f"{one.url}/label-sets/pets", json=definition(number)).json()["version"]
+        version = built(one.url, "pets", definition(number))["version"]
         until(lambda other=other, version=version: version_at(other, "pets") == version)  # type: ignore[misc]
     put_at_once(here, there)
     until(lambda: version_at(here, "pets") == version_at(there, "pets") is not None)
@@ -57,7 +58,7 @@ def test_without_redis_sets_are_served_and_not_changed(
     both: tuple[Process, Process], redis: RedisServer
 ) -> None:
     here, there = both
-    version = httpx.put(f"{here.url}/label-sets/pets", json=definition(1)).json()["version"]
+    version = built(here.url, "pets", definition(1))["version"]
     until(lambda: version_at(there, "pets") == version)
     redis.popen.send_signal(signal.SIGSTOP)
     began = time.monotonic()
@@ -68,6 +69,6 @@ def test_without_redis_sets_are_served_and_not_changed(
         assert (refused.status_code, refused.json()["code"]) == (503, "store_unavailable")
         assert httpx.get(here.url + "/readyz").status_code == 200
     redis.popen.send_signal(signal.SIGCONT)
-    until(lambda: httpx.put(f"{there.url}/label-sets/pets", json=definition(3)).status_code == 200)
-    version = httpx.get(f"{there.url}/label-sets/pets").json()["version"]
+    until(lambda: httpx.put(f"{there.url}/label-sets/pets", json=definition(3), timeout=30).is_success)
+    version = built(there.url, "pets")["version"]
     until(lambda: version_at(here, "pets") == version)

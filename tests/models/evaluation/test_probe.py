@@ -18,6 +18,7 @@ from clipserve.demo import FOLDER as DEMO
 from clipserve_models.errors import ModelsError
 from clipserve_models.evaluation.logistic import Part, fitted, of_few, shares, swept
 from clipserve_models.evaluation.measuring import VECTORS
+from tests.label_sets import built
 from tests.models.asking import ask
 from tests.models.evaluation.asking import evaluated
 from tests.process import Process
@@ -105,8 +106,7 @@ def test_the_served_label_set_gives_the_probabilities_of_scikit_learn(
     demo_process: Process,
 ) -> None:
     fields = json.loads((told[1] / "probe.json").read_text())
-    answer = httpx.put(f"{demo_process.url}/label-sets/probe", json=fields)
-    assert answer.json()["state"] == "ready", answer.text
+    built(demo_process.url, "probe", fields)
     expected = alone.predict_proba(vectors["test"][0])
     with clipserve.Client(demo_process.url) as client:
         served = client.classify(sorted((photos / "test").rglob("*.png")), label_set="probe")

@@ -11,6 +11,7 @@ from playwright.sync_api import expect
 
 from tests.external.browser.page.classify import CAT, SECONDS, Classify, classified
 from tests.external.browser.visit import in_a_browser
+from tests.label_sets import built
 from tests.support import png
 
 pytestmark = in_a_browser
@@ -205,7 +206,7 @@ def test_several_pictures_are_a_table_in_which_a_broken_one_has_its_error(
 
 def test_a_label_set_of_the_service_can_be_used(classify: Classify, url: str) -> None:
     body = {"labels": ["cat", {"label": "car", "id": "7"}], "background": ["a wall"], "temperature": 3}
-    httpx.put(f"{url}/label-sets/pets", json=body, timeout=30).raise_for_status()
+    built(url, "pets", body)
     classify.page.reload()
     classify.page.select_option("#label-set", "pets", timeout=SECONDS)
     classify.wait_for(["cat", "car"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from tests.external.browser.page.classify import CAT
 from tests.external.browser.page.label_sets import LabelSets, answering
 from tests.external.browser.page.search import sixty_pictures
 from tests.external.browser.visit import PATIENT, in_a_browser
+from tests.label_sets import built
 from tests.process import Process
 
 pytestmark = in_a_browser
@@ -31,15 +31,6 @@ def shown(url: str, name: str) -> dict[str, Any]:
     answer.raise_for_status()
     body: dict[str, Any] = answer.json()
     return body
-
-
-def once_built(url: str, name: str) -> dict[str, Any]:
-    """What the service says of a set when it can be used."""
-    until = time.monotonic() + 60
-    while (said := shown(url, name))["state"] != "ready":
-        assert time.monotonic() < until, said
-        time.sleep(0.05)
-    return said
 
 
 def with_pets(sets: LabelSets) -> None:
@@ -113,7 +104,7 @@ def test_what_is_exported_is_the_same_set_as_files(sets: LabelSets, url: str, tm
     version = shown(url, "pets")["version"]
     process = Process(label_sets_folder=str(tmp_path), backend="onnx", **PATIENT)
     process.wait_ready()
-    read = once_built(process.url, "pets")
+    read = built(process.url, "pets")
     assert (read["version"], read["read_only"]) == (version, True)
 
     there = LabelSets(sets.visit, process.url).open()
@@ -134,8 +125,7 @@ def test_trained_weights_are_tried_and_not_lost(sets: LabelSets, url: str) -> No
     weights = base64.b64encode(bytes(4 * 2 * model["embed_dim"])).decode()
     fields = {"labels": ["cat", "rocket"], "weights": weights, "biases": [0, 9]}
     fields["expect_fingerprint"] = model["fingerprint"]
-    httpx.put(f"{url}/label-sets/trained", json=fields).raise_for_status()
-    once_built(url, "trained")
+    built(url, "trained", fields)
     sets.page.reload()
     sets.choose("trained")
     expect(sets.about).to_contain_text("Its weights were trained")
@@ -151,7 +141,7 @@ def test_trained_weights_are_tried_and_not_lost(sets: LabelSets, url: str) -> No
 
 
 def test_examples_from_elsewhere_are_not_lost_unasked(sets: LabelSets, url: str) -> None:
-    httpx.put(f"{url}/label-sets/kinds", json=KINDS, timeout=30).raise_for_status()
+    built(url, "kinds", KINDS)
     sets.open()
     sets.page.reload()
     sets.choose("kinds")
@@ -199,7 +189,7 @@ def test_a_broken_photo_is_told_beside_its_label(sets: LabelSets) -> None:
 
 
 def test_a_new_set_does_not_take_the_place_of_another(sets: LabelSets, url: str) -> None:
-    httpx.put(f"{url}/label-sets/pets", json={"labels": ["cow"]}, timeout=30).raise_for_status()
+    built(url, "pets", {"labels": ["cow"]})
     sets.make("pets", "cat")
     sets.panel.get_by_role("button", name="Save").click()
     expect(sets.alert).to_contain_text("There is a label set pets already")

@@ -1,0 +1,26 @@
+"""A label set in a service that runs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+
+
+def built(url: str, name: str, definition: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Put this definition, or none, and wait until the set is built. Returns what the service says of it.
+
+    PUT itself waits for two seconds, and a busy machine takes longer.
+    """
+    at = f"{url}/label-sets/{name}"
+    answer = httpx.put(at, json=definition, timeout=30) if definition else httpx.get(at, timeout=30)
+    until = time.monotonic() + 60
+    while answer.raise_for_status().json()["state"] == "building":
+        assert time.monotonic() < until, answer.text
+        time.sleep(0.05)
+        answer = httpx.get(at, timeout=30)
+    said: dict[str, Any] = answer.json()
+    assert said["state"] == "ready", said
+    return said
