@@ -71,7 +71,7 @@ async def granted(running: Running, until: float) -> int:
 async def test_two_gateways_on_one_redis_let_through_the_rate_of_one(
     tmp_path: Path, redis: RedisServer
 ) -> None:
-    seconds, rate = 5, 80
+    seconds, rate = 5, 20  # a busy machine can ask for more than so many
     async with gateways(tmp_path, redis, rate, 1) as pair:
         # The first window counts as one second, used or not: the rate is that from the end of a burst on.
         until = time.monotonic() + seconds
