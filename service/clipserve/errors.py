@@ -95,7 +95,7 @@ def of_nearest(kind: type[ClipError], table: Mapping[type[ClipError], T], defaul
     return next((table[ancestor] for ancestor in kind.__mro__ if ancestor in table), default)
 
 
-def at_most(kind: type[ClipError], said: str, actual: float, limit: float) -> None:
+def check_limit(kind: type[ClipError], said: str, actual: float, limit: float) -> None:
     """Check a limit. `said`: what has so many, with `{:,}` in place of `actual`.
 
     Raises:

@@ -64,8 +64,8 @@ FAULTS = {
     "rest": Fault(
         "a body whose size is not announced has the same limit",
         f"{SERVICE}/rest/body.py",
-        "at_most(BodyTooLarge, _TOO_LARGE, lease.size + len(chunk), limits.max_body_bytes)",
-        "at_most(BodyTooLarge, _TOO_LARGE, len(chunk), limits.max_body_bytes)",
+        "check_limit(BodyTooLarge, _TOO_LARGE, lease.size + len(chunk), limits.max_body_bytes)",
+        "check_limit(BodyTooLarge, _TOO_LARGE, len(chunk), limits.max_body_bytes)",
         "tests/rest",
     ),
     "rpc": Fault(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 
-from clipserve.errors import ImageTooLarge, at_most
+from clipserve.errors import ImageTooLarge, check_limit
 
 # The counted parts, by their names in errors.
 SEGMENTS, METADATA, SCANS = "segments or chunks besides its pixels", "bytes besides its pixels", "scans"
@@ -58,7 +58,7 @@ class Parts(Counter[str]):
             ImageTooLarge: a limit is exceeded.
         """
         self[what] += count
-        at_most(ImageTooLarge, "the image has at least {:,} " + what, self[what], self.limits[what])
+        check_limit(ImageTooLarge, "the image has at least {:,} " + what, self[what], self.limits[what])
 
     def add_metadata(self, size: int) -> None:
         self.add(SEGMENTS)

@@ -24,7 +24,7 @@ from clipserve.clip.decode_cost import coefficient_bytes, decode_bytes
 from clipserve.clip.fitting import fitted, may_turn_last, resized, upright
 from clipserve.clip.formats import sniff
 from clipserve.clip.headers import SCANS, Parts, walk
-from clipserve.errors import ImageTooLarge, UndecodableImage, at_most
+from clipserve.errors import ImageTooLarge, UndecodableImage, check_limit
 
 if TYPE_CHECKING:
     import numpy as np
@@ -197,12 +197,12 @@ def _check_density(pixels: int, size: int, limits: ImageLimits) -> None:
 def _check_size(image: Image.Image, scans: int, limits: ImageLimits) -> None:
     width, height = image.size
     said = f"the image is {width} x {height}"
-    at_most(ImageTooLarge, said + ": {:,} pixels", width * height, limits.max_pixels)
-    at_most(ImageTooLarge, said + ": {:,} pixels on its longer side", max(image.size), limits.max_side)
+    check_limit(ImageTooLarge, said + ": {:,} pixels", width * height, limits.max_pixels)
+    check_limit(ImageTooLarge, said + ": {:,} pixels on its longer side", max(image.size), limits.max_side)
     aspect = max(image.size) / max(min(image.size), 1)
-    at_most(ImageTooLarge, said + ": {:,.10g} times as long as it is wide", aspect, limits.max_aspect)
+    check_limit(ImageTooLarge, said + ": {:,.10g} times as long as it is wide", aspect, limits.max_aspect)
     # A scan of a few bytes can cost a pass over all pixels, about a second for a gigapixel.
     said += f" in {scans} scans"
-    at_most(
+    check_limit(
         ImageTooLarge, said + ": {:,} pixels in all scans", scans * width * height, limits.max_scan_pixels
     )

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
-from clipserve.errors import ClipError, HeadersTooLarge, MalformedRequest, at_most
+from clipserve.errors import ClipError, HeadersTooLarge, MalformedRequest, check_limit
 
 _HEAD_END = b"\r\n\r\n"
 # The parser cannot stop at the end of a chunked body: bytes after it in the same piece are lost.
@@ -105,7 +105,7 @@ class IncomingRequest:
 
     def _check_head(self) -> None:
         said = "the request line and the headers have {:,} bytes or more"
-        at_most(HeadersTooLarge, said, self._header_bytes, self._limit)
+        check_limit(HeadersTooLarge, said, self._header_bytes, self._limit)
 
     def _end_of_head(self, data: bytes) -> int:
         if self._tail:
@@ -158,7 +158,7 @@ class IncomingRequest:
             self._header_bytes = 0 if of_body else self._header_bytes + len(piece)
             self._between += len(piece) - of_body * (_CHUNK + 1) // _CHUNK
             said = "what is between chunks of the body has {:,} bytes or more"
-            at_most(HeadersTooLarge, said, max(self._header_bytes, self._between), self._limit)
+            check_limit(HeadersTooLarge, said, max(self._header_bytes, self._between), self._limit)
         if self.complete:
             self.close()
         return bytes(pieces)

@@ -11,7 +11,7 @@ from starlette.types import Receive
 from clipserve.application.body import Body
 from clipserve.application.byte_budget import Lease
 from clipserve.application.pace import MIN_BODY_BYTES_PER_SECOND
-from clipserve.errors import BodyTooLarge, BodyTooSlow, InvalidInput, at_most
+from clipserve.errors import BodyTooLarge, BodyTooSlow, InvalidInput, check_limit
 from clipserve.rest.disconnects import ClientGone
 
 _TOO_LARGE = "the body has {:,} bytes or more"
@@ -45,7 +45,7 @@ async def read_body(
         Overloaded: the budget of `lease` has no room.
         ClientGone: the client left before the end.
     """
-    at_most(BodyTooLarge, _TOO_LARGE, announced_size(headers), limits.max_body_bytes)
+    check_limit(BodyTooLarge, _TOO_LARGE, announced_size(headers), limits.max_body_bytes)
     if headers.get(b"content-encoding", b"identity").lower() != b"identity":
         raise InvalidInput("Content-Encoding is not accepted: send the body as it is.")
     chunks: list[bytes] = []
@@ -57,7 +57,7 @@ async def read_body(
                 if message["type"] == "http.disconnect":
                     raise ClientGone
                 chunk = message.get("body", b"")
-                at_most(BodyTooLarge, _TOO_LARGE, lease.size + len(chunk), limits.max_body_bytes)
+                check_limit(BodyTooLarge, _TOO_LARGE, lease.size + len(chunk), limits.max_body_bytes)
                 lease.grow(len(chunk))
                 chunks.append(chunk)
                 if not message.get("more_body"):

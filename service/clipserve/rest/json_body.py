@@ -13,7 +13,7 @@ import orjson
 from clipserve.application.body import Body
 from clipserve.application.encoder import ImageInput, ImageSource, ImageUrl
 from clipserve.application.fetched import not_fetched
-from clipserve.errors import BodyTooLarge, InvalidInput, TooMany, UndecodableImage, at_most
+from clipserve.errors import BodyTooLarge, InvalidInput, TooMany, UndecodableImage, check_limit
 
 MAX_IMAGES = 4_096
 IMAGE_FIELDS = ("images", "to_images")
@@ -39,7 +39,7 @@ class JsonObject:
             TooMany: there are more than MAX_IMAGES images.
         """
         besides = self.size - sum(map(len, encoded))
-        at_most(BodyTooLarge, "the JSON has {:,} bytes besides its images", besides, self.max_besides)
+        check_limit(BodyTooLarge, "the JSON has {:,} bytes besides its images", besides, self.max_besides)
         if (count := len(encoded)) > MAX_IMAGES:
             raise TooMany(f"the JSON has more than {MAX_IMAGES:,} images.", limit=MAX_IMAGES, actual=count)
 
@@ -55,7 +55,7 @@ def load_object(body: Body, max_json_bytes: int) -> JsonObject:
     if len(data) > max_json_bytes:
         # A few bytes may become a hundred in memory: refuse too many values before parsing.
         said = "the JSON has {:,} bytes or more besides its images"
-        at_most(BodyTooLarge, said, _values(data), max_json_bytes)
+        check_limit(BodyTooLarge, said, _values(data), max_json_bytes)
     try:
         fields = orjson.loads(data)
     except orjson.JSONDecodeError as error:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import orjson
 
 from clipserve.application.encoder import ImageSource
-from clipserve.errors import BodyTooLarge, ClipError, InvalidInput, at_most
+from clipserve.errors import BodyTooLarge, ClipError, InvalidInput, check_limit
 from clipserve.rest.json_body import image_of
 
 _EXAMPLE = '{"id": 7, "text": "a cat"} or {"id": "a.jpg", "image": "<base64>"}'
@@ -55,7 +55,7 @@ class Splitter:
     def _keep(self, piece: bytes) -> None:
         self._begun.append(piece)
         self._size += len(piece)
-        at_most(BodyTooLarge, "a line has {:,} bytes or more", self._size, self._limit)
+        check_limit(BodyTooLarge, "a line has {:,} bytes or more", self._size, self._limit)
 
     def _taken(self) -> bytes:
         line = b"".join(self._begun)

@@ -15,7 +15,7 @@ from starlette.requests import Request
 
 from clipserve.application.body import Body
 from clipserve.application.encoder import ImageSource
-from clipserve.errors import InvalidInput, UnsupportedMediaType, at_most
+from clipserve.errors import InvalidInput, UnsupportedMediaType, check_limit
 from clipserve.rest.forms import parse_form
 from clipserve.rest.json_body import IMAGE_FIELDS, JsonObject, load_object, parse_json
 
@@ -173,7 +173,7 @@ def is_image(content_type: str) -> bool:
 def _options(content_type: str) -> dict[str, str]:
     """What the Content-Type says besides the kind; its charset is checked."""
     said = "the Content-Type has {:,} characters"
-    at_most(UnsupportedMediaType, said, len(content_type), _MAX_CONTENT_TYPE)
+    check_limit(UnsupportedMediaType, said, len(content_type), _MAX_CONTENT_TYPE)
     options: dict[str, str] = parse_options_header(content_type)[1]
     charset = options.get("charset", "utf-8")
     # Some of Python's codecs take quadratic time, or raise unusual errors.

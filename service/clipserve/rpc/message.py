@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from clipserve.errors import BodyTooLarge, ClipError, MalformedRequest, TooMany, at_most
+from clipserve.errors import BodyTooLarge, ClipError, MalformedRequest, TooMany, check_limit
 
 MAX_IMAGES = 4_096
 MAX_FIELDS = 65_536  # besides images: a walk of 50 ms
@@ -71,7 +71,7 @@ class Walk:
         self._besides += size
         self._fields += 1
         said = "the message has {:,} bytes or more besides its images"
-        at_most(BodyTooLarge, said, self._besides, self._max_bytes)
+        check_limit(BodyTooLarge, said, self._besides, self._max_bytes)
         _at_most("fields besides its images", self._fields, MAX_FIELDS)
 
 

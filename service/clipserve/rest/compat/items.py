@@ -27,7 +27,7 @@ from clipserve.errors import (
     TooMany,
     UndecodableImage,
     UnsupportedFormat,
-    at_most,
+    check_limit,
 )
 from clipserve.rest.errors import Failure, told
 from clipserve.rest.json_body import MAX_IMAGES, JsonObject, image_of
@@ -149,7 +149,7 @@ def listed(value: object, name: str) -> list[Any]:
     """The value as a list. Raises InvalidInput or TooMany: it is not a list, or has more than MAX_ITEMS items."""
     if not isinstance(value, list):
         raise InvalidInput(f"{name} must be a list.")
-    at_most(TooMany, name + " has {:,} items", len(value), MAX_ITEMS)
+    check_limit(TooMany, name + " has {:,} items", len(value), MAX_ITEMS)
     return value
 
 
