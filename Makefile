@@ -16,6 +16,8 @@ PACKAGES := 'import sysconfig; print(sysconfig.get_path("purelib"))'
 # Without abuse (it measures time and needs a quiet machine), clients (minutes of installation), deploy (`make check-deploy`) and site (`make site`).
 PARTS := dist attacks browser prometheus redis triton image export
 FOLDERS := $(PARTS) abuse clients
+# Each run of tests says which took longest.
+SLOWEST := --durations=25 --durations-min=5
 FAST := not slow
 # FULL=1 adds the cases marked nightly: all combinations of parameters, where the other cases have pairs or one of each.
 PART := $(if $(FULL),, and not nightly)
@@ -33,10 +35,10 @@ run: .venv/service.stamp ## serve the demo model on http://localhost:8080 (setti
 	@exec $(BIN)/clipserve
 
 test: .venv/dev.stamp ## the fast tests: no GPU, no Docker, no hub
-	$(BIN)/python $(RUNNER) -m pytest -n 3 --dist worksteal --durations=25 --durations-min=5 -m '$(FAST)$(PART)'
+	$(BIN)/python $(RUNNER) -m pytest -n 3 --dist worksteal $(SLOWEST) -m '$(FAST)$(PART)'
 
 test-slow: .venv/dev.stamp ## the tests with the needs of `make test` that take minutes: real processes, long searches
-	$(BIN)/python $(RUNNER) -m pytest -n 3 --dist worksteal --durations=25 --durations-min=5 -m 'slow$(PART)'
+	$(BIN)/python $(RUNNER) -m pytest -n 3 --dist worksteal $(SLOWEST) -m 'slow$(PART)'
 
 coverage: .venv/dev.stamp ## lines and branches that `make test` and `make test-slow` do not run
 	$(BIN)/coverage erase
@@ -58,7 +60,7 @@ only-triton: triton-server
 only-triton: PYTEST_ARGS := -n 2 --dist loadfile
 only-image: PYTEST_ARGS := -rP
 $(FOLDERS:%=only-%): only-%: .venv/dev.stamp
-	$(or $(TESTS_IN),$(BIN))/python -m pytest tests/external/$* $(if $(FULL),,-m 'not nightly') $(PYTEST_ARGS) $(ARGS)
+	$(or $(TESTS_IN),$(BIN))/python -m pytest tests/external/$* $(SLOWEST) $(if $(FULL),,-m 'not nightly') $(PYTEST_ARGS) $(ARGS)
 
 image: ## build the image, labelled with version and revision: make image [VARIANT=gpu] [ARGS="--pull"]
 	docker build --build-arg VARIANT=$(or $(VARIANT),cpu) --build-arg VERSION=`sed -n 's/^__version__ = "\(.*\)"/\1/p' service/clipserve/__init__.py` \
@@ -94,7 +96,7 @@ check-deploy: .deploy-tools/stamp .venv/dev.stamp ## compose, with every profile
 	  echo "docker compose --profile $$profile config --quiet"; \
 	  docker compose --profile $$profile config --quiet || exit; \
 	done
-	$(BIN)/python -m pytest -n 2 tests/external/deploy
+	$(BIN)/python -m pytest -n 2 $(SLOWEST) tests/external/deploy
 
 dist: .dist-tools/stamp ## wheels and sdists of clipserve and clipserve-models, checked, in dist/
 	rm -rf dist
