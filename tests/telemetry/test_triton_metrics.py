@@ -52,6 +52,14 @@ def test_the_series_of_a_server_end_when_the_last_model_lets_go_of_it() -> None:
     assert B in _text(registry)
 
 
+def test_an_answer_that_comes_after_the_end_brings_no_series_back() -> None:
+    registry = CollectorRegistry()
+    endpoint = added(TritonMetrics(Instruments(registry)), A)
+    endpoint.close()
+    endpoint.answered("image", 0.1)
+    assert A not in _text(registry)
+
+
 def test_calls_of_a_few_milliseconds_are_told_apart() -> None:
     registry = CollectorRegistry()
     added(metrics := TritonMetrics(Instruments(registry)), A).answered("text", 0.002)

@@ -63,8 +63,6 @@ class TritonMetrics:
         """Add one server of one model. `read`: see `EndpointMetrics`."""
         made = EndpointMetrics(self, endpoint, model, **read)
         self._endpoints.append(made)
-        for tower in ("image", "text"):
-            self.seconds.labels(endpoint, tower)  # a rate needs the 0 before the first
         return made
 
     def remove(self, gone: EndpointMetrics) -> None:
@@ -103,8 +101,12 @@ class EndpointMetrics:
     shared_bytes: Callable[[], int]
     phases: dict[tuple[str, str], float] = field(default_factory=dict, init=False)
 
+    def __post_init__(self) -> None:
+        # A rate needs the 0 before the first. A late answer that asked for a series would bring back a removed one.
+        self._seconds = {tower: self._all.seconds.labels(self.endpoint, tower) for tower in ("image", "text")}
+
     def answered(self, tower: str, seconds: float) -> None:
-        self._all.seconds.labels(self.endpoint, tower).observe(seconds)
+        self._seconds[tower].observe(seconds)
 
     def close(self) -> None:
         """End the series: the gateway no longer uses the server."""
