@@ -11,6 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 HANGS = 60  # seconds of one test: a mutant that hangs is noticed
+LONGEST = 300  # seconds of them all: some mutants keep pytest itself from its end
 PRELOADED = [
     *(
         "pytest",
@@ -45,6 +46,8 @@ def exit_status(copy: Path, tests: list[str], *options: str) -> int:
     quiet = ["-q", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
     process = PROCESSES.Process(target=_run, args=(copy, ["-x", *quiet, *limit, *options, f"@{named}"]))
     process.start()
+    process.join(LONGEST)
+    process.kill()  # what has ended does not mind
     process.join()
     assert process.exitcode is not None
     return process.exitcode
