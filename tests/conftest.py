@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import io
 import itertools
 import json
@@ -26,6 +27,13 @@ log.configure("CRITICAL")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _numbers = itertools.count()
+# What is collected stays to the end: to search it for garbage again and again takes as long as to collect it.
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
