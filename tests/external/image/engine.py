@@ -82,18 +82,20 @@ class Engine:
         return dict(json.loads(self.run("podman", "image", "inspect", image))[0])
 
     def bases(self) -> None:
-        """Make the images that stand in for those of registries, where they are missing; side by side."""
-        with ThreadPoolExecutor(2) as executor:
-            base, tools = executor.submit(self._import, BASE, *PYTHON), executor.submit(self._tools)
-            base.result()
-            tools.result()
+        """Make the images that stand in for those of registries, where they are missing.
 
-    def _tools(self) -> None:
+        That of the programs is made while others are built: `stand_in` waits for it.
+        """
+        self._tools = ThreadPoolExecutor(1).submit(self._make_tools)
+        self._import(BASE, *PYTHON)
+
+    def _make_tools(self) -> None:
         if self._import(TOOLS, *DEBIAN):
             self._derive(TOOLS, f"FROM {TOOLS}\nRUN {TOOLS_FOLDERS}\n")
 
     def stand_in(self, name: str, *lines: str) -> str:
         """The image of those programs under another name, with more lines of a Dockerfile."""
+        self._tools.result()
         return self._derive(f"localhost/clipserve-{name}", "\n".join([f"FROM {TOOLS}", *lines, ""]))
 
     def build(self, name: str, **arguments: str) -> str:
