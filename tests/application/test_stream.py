@@ -9,8 +9,8 @@ from contextlib import aclosing
 
 import pytest
 
-from clipserve.application.stream import Total, TotalLimits, Window, in_order
-from clipserve.errors import BodyTooLarge, InvalidInput, TooMany
+from clipserve.application.stream import BulkPlaces, Total, TotalLimits, Window, in_order
+from clipserve.errors import BodyTooLarge, InvalidInput, Overloaded, TooMany
 
 
 class Items:
@@ -124,3 +124,21 @@ def test_a_request_may_send_its_limits_and_not_one_more() -> None:
     with pytest.raises(TooMany) as many:
         total.add(items=1)
     assert (many.value.limit, many.value.actual) == (3, 4)
+
+
+def test_one_caller_has_half_of_the_places_and_all_callers_together_have_them_all() -> None:
+    places = BulkPlaces(3)
+    with places.taken("a"), places.taken("a"):
+        with (
+            pytest.raises(Overloaded, match=r"^your address has 2 bulk .* the limit is 2, of 3"),
+            places.taken("a"),
+        ):
+            pass
+        with (
+            places.taken("b"),
+            pytest.raises(Overloaded, match=r"^there are 3 bulk .* the limit is 3, of 3"),
+            places.taken("c"),
+        ):
+            pass
+        with places.taken("c"):
+            pass

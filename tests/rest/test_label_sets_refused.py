@@ -38,6 +38,7 @@ BAD: dict[str, tuple[dict[str, Any], int, str]] = {
     "one of a label": ({"labels": [{"label": "a", "name": "b"}]}, 400, "labels.0.name: no such field"),
     "very many of these": ({"labels": [{f"f{n}": 1 for n in range(50_000)}]}, 400, "f4: no such field. "),
     "an id twice": ({"labels": [{"label": c, "id": "7"} for c in "ab"]}, 400, "id of label 1"),
+    "an id too long": ({"labels": [{"label": "a", "id": "7" * 129}]}, 400, "id of label 0 has 129 characters"),
     "a threshold that is text": ({"labels": ["a"], "threshold": "0.5"}, 400, "threshold: "),
     "a threshold too high": ({"labels": ["a"], "threshold": 2}, 400, "threshold is 2"),
     "a temperature too low": ({"labels": ["a"], "temperature": 0}, 400, "temperature is 0"),
