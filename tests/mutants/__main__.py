@@ -136,7 +136,9 @@ def tests_of(mutant: Mutant, data: CoverageData) -> list[str]:
 
 
 def copied(folder: Path) -> Path:
-    for path in tracked():
+    """`folder`, with what is committed and the compiled extension."""
+    extensions = (str(path.relative_to(ROOT)) for path in (ROOT / PACKAGE).rglob("*.so"))
+    for path in (*tracked(), *extensions):
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / path, folder / path)
     return folder
