@@ -1,6 +1,6 @@
 """Break the code in many places, one at a time, and count what the fast tests notice.
 
-    python -m tests.mutants                            400 mutants of application, engine and rest
+    python -m tests.mutants                            400 mutants of the six rooms where answers are made
     python -m tests.mutants --beside OTHER             only mutants that the checkout OTHER has too
     python -m tests.mutants --survivors-of now.json    of another commit: which of them these tests kill
     python -m tests.mutants --floors                   one broken promise of each floor (tests/mutants/floors.py)
@@ -36,15 +36,14 @@ WORK = ROOT / ".mutants"
 PACKAGE = "service/clipserve"
 FIRST = 30  # tests that are tried first
 MOST = 150  # tests that a mutant meets: what so many do not notice is a survivor
+ROOMS = ["application", "engine", "clip", "rest", "rpc", "access"]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.mutants")
     parser.add_argument("--count", type=int, default=400)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument(
-        "--of", nargs="+", default=["application", "engine", "rest"], help="rooms of the service"
-    )
+    parser.add_argument("--of", nargs="+", default=ROOMS, help="rooms of the service")
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     parser.add_argument("--marker", default="", help="-m of the fast tests (make mutants gives it)")
     parser.add_argument("--out", type=Path, default=WORK / "mutants.json")
