@@ -35,10 +35,10 @@ run: .venv/service.stamp ## serve the demo model on http://localhost:8080 (setti
 	@exec $(BIN)/clipserve
 
 test: .venv/dev.stamp ## the fast tests: no GPU, no Docker, no hub
-	$(BIN)/python $(RUNNER) -m pytest -n 3 --dist worksteal $(SLOWEST) -m '$(FAST)$(PART)'
+	$(BIN)/python $(RUNNER) -m pytest -n 4 --dist worksteal $(SLOWEST) -m '$(FAST)$(PART)'
 
 test-slow: .venv/dev.stamp ## the tests with the needs of `make test` that take minutes: real processes, long searches
-	$(BIN)/python $(RUNNER) -m pytest -n 3 --dist worksteal $(SLOWEST) -m 'slow$(PART)'
+	$(BIN)/python $(RUNNER) -m pytest -n 4 --dist worksteal $(SLOWEST) -m 'slow$(PART)'
 
 coverage: .venv/dev.stamp ## lines and branches that `make test` and `make test-slow` do not run
 	$(BIN)/coverage erase
