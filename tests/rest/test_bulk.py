@@ -82,7 +82,7 @@ async def test_each_line_has_its_answer_in_order_and_equal_to_that_of_embed(runn
         assert answer.get("tokens") == one.get("tokens")
 
 
-async def test_whoever_sends_many_lines_gives_way_to_others_and_does_not_wait(running: Running) -> None:
+async def test_many_lines_are_read_without_a_wait(running: Running) -> None:
     """They are read in a fraction of a second; a wait of a second at each turn would take a minute."""
     async with asyncio.timeout(30):
         (answer,) = await bulk(running, b"\n" * 16_000 + text_lines("a"))
