@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import glob
 import hashlib
 import json
 import os
@@ -9,6 +11,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from uuid import uuid4
 
 from clipserve.clip.artifact import MANIFEST_NAME
 from clipserve.clip.manifest import ModelManifest
@@ -20,28 +23,65 @@ def replacing(out: Path) -> Iterator[Path]:
     """A new folder beside `out` that replaces it when the block ends without an exception.
 
     After an exception `out` is unchanged. The unfinished folder stays beside it for inspection; the next export to
-    the same place removes it.
+    the same place removes it, unless the process that writes it is alive. A crash between the two renames leaves
+    the old artifact aside, and the next export puts it back first.
 
     Raises:
         ModelsError: `out` exists and is not an artifact, so it must not be replaced.
     """
     if out.exists() and not (out / MANIFEST_NAME).is_file() and not (out.is_dir() and not any(out.iterdir())):
         raise ModelsError(f"{out} exists and is not an artifact. Choose another folder with --out.")
-    partial = out.with_name(f".{out.name}.partial")
+    out.parent.mkdir(parents=True, exist_ok=True)
     previous = out.with_name(f".{out.name}.previous")
-    shutil.rmtree(partial, ignore_errors=True)
-    shutil.rmtree(previous, ignore_errors=True)
-    partial.mkdir(parents=True)
+    with _locked(out.parent):
+        if previous.exists() and not out.exists():
+            previous.rename(out)
+        _remove_abandoned(out)
+        partial = out.with_name(f".{out.name}.partial-{uuid4().hex[:8]}")
+        partial.mkdir()
+        lock = _lock(partial)
     try:
         yield partial
-    except BaseException:
-        if not any(partial.iterdir()):
+        with _locked(out.parent):
+            shutil.rmtree(previous, ignore_errors=True)
+            if out.exists():
+                out.rename(previous)
+            partial.rename(out)
+            shutil.rmtree(previous, ignore_errors=True)
+    finally:
+        os.close(lock)
+        if partial.exists() and not any(partial.iterdir()):
             partial.rmdir()
+
+
+def _remove_abandoned(out: Path) -> None:
+    """Remove the unfinished folders of exports to `out` that have ended."""
+    for partial in out.parent.glob(f".{glob.escape(out.name)}.partial-*"):
+        try:
+            os.close(_lock(partial, fcntl.LOCK_NB))
+        except BlockingIOError:
+            continue  # its process is alive
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _lock(folder: Path, options: int = 0) -> int:
+    """A descriptor that holds the lock of a folder until it is closed, or its process ends."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | options)
+    except BaseException:
+        os.close(descriptor)
         raise
-    if out.exists():
-        out.rename(previous)
-    partial.rename(out)
-    shutil.rmtree(previous, ignore_errors=True)
+    return descriptor
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    descriptor = _lock(folder)
+    try:
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def link(source: Path, target: Path) -> None:

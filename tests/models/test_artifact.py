@@ -34,7 +34,34 @@ def test_a_failure_leaves_the_old_artifact_and_the_unfinished_one(tmp_path: Path
     with pytest.raises(ModelsError, match="figures"):
         fail()
     assert (out / "model.json").read_text() == "old"
-    assert (tmp_path / ".model.partial" / "model.json").read_text() == "unfinished"
+    (unfinished,) = tmp_path.glob(".model.partial-*")
+    assert (unfinished / "model.json").read_text() == "unfinished"
+
+    with replacing(out) as folder:
+        artifact(folder, "new")
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_a_crash_between_the_two_renames_loses_nothing(tmp_path: Path) -> None:
+    out = tmp_path / "model"
+    with replacing(out) as folder:
+        artifact(folder, "the only good copy")
+    out.rename(tmp_path / ".model.previous")  # and here the process ended
+
+    with pytest.raises(ModelsError, match="figures"), replacing(out):
+        raise ModelsError("the figures are wrong")
+    assert (out / "model.json").read_text() == "the only good copy"
+
+
+def test_an_export_leaves_alone_what_another_one_to_the_same_place_writes(tmp_path: Path) -> None:
+    out = tmp_path / "model"
+    with replacing(out) as slow:
+        artifact(slow, "slow")
+        with replacing(out) as fast:
+            artifact(fast, "fast")
+        assert (out / "model.json").read_text() == "fast"
+    assert (out / "model.json").read_text() == "slow"
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
 def test_a_folder_that_is_no_artifact_is_not_replaced(tmp_path: Path) -> None:
