@@ -24,6 +24,7 @@ from onnxruntime.quantization import (
     quantize_static,
 )
 
+from clipserve.clip.external import external_files
 from clipserve_models.errors import ModelsError
 from clipserve_models.variants.job import GRAPHS, Job, Method
 from clipserve_models.verify import Feeds
@@ -57,13 +58,15 @@ def write_int8(job: Job) -> None:
 def quantize_graph(source: Path, target: Path, method: Method, feeds: Sequence[Feeds]) -> None:
     """Write the int8 variant of the graph `source`; `feeds` are the inputs that calibrate a static variant.
 
+    If `source` has its weights in files beside it, as graphs above 2 GB must, so has the variant.
+
     Raises:
         ModelsError: the graph is convolutional and the method is `dynamic`.
     """
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
         folded = Path(scratch) / "folded.onnx"
-        _fold(source, folded)
-        model = onnx.load(folded)
+        beside = bool(external_files(source))
+        model = _fold(source, folded)
         products = _constant_products(model.graph)
         keep = [products[-1].name] + [products[0].name] * (products[0].op_type == "Conv")
         convolutional = any(node.op_type == "Conv" for node in products[1:])
@@ -75,21 +78,31 @@ def quantize_graph(source: Path, target: Path, method: Method, feeds: Sequence[F
                 )
             options = {"MatMulConstBOnly": True}
             types = ["MatMul", "Gemm"]
-            quantize_dynamic(folded, target, types, nodes_to_exclude=keep, extra_options=options, **_WEIGHTS)
+            quantize_dynamic(
+                folded,
+                target,
+                types,
+                nodes_to_exclude=keep,
+                use_external_data_format=beside,
+                extra_options=options,
+                **_WEIGHTS,
+            )
             return
         if not convolutional:
             _smooth(model, [node for node in products if node.name not in keep], feeds)
-            onnx.save(model, folded)
-        _write_static(folded, target, [*_PRODUCTS, *(_BETWEEN if convolutional else ())], keep, feeds)
+            _save(model, folded)
+        del model  # a copy of all weights
+        _write_static(folded, target, [*_PRODUCTS, *(_BETWEEN if convolutional else ())], keep, feeds, beside)
 
 
 def _write_static(
-    source: Path, target: Path, types: list[str], keep: list[str], feeds: Iterable[Feeds]
+    source: Path, target: Path, types: list[str], keep: list[str], feeds: Iterable[Feeds], beside: bool
 ) -> None:
     quantize_static(
         source,
         target,
         _Reader(feeds),
+        use_external_data_format=beside,
         quant_format=QuantFormat.QDQ,
         op_types_to_quantize=types,
         activation_type=QuantType.QUInt8,
@@ -112,9 +125,20 @@ class _Reader(CalibrationDataReader):  # type: ignore[misc]  # untyped
         return None if feed is None else dict(feed)
 
 
-def _fold(source: Path, target: Path) -> None:
-    """Compute constant nodes in advance: some graphs store weights in a small type, and nodes convert them."""
+def _save(model: Any, path: Path) -> None:
+    """Write a graph with its weights in a file beside it, and take them from `model`."""
+    path.with_name(f"{path.name}.data").unlink(missing_ok=True)  # onnx appends to it
+    onnx.save(model, path, save_as_external_data=True, location=f"{path.name}.data")
+
+
+def _fold(source: Path, target: Path) -> Any:
+    """Compute constant nodes in advance: some graphs store weights in a small type, and nodes convert them.
+
+    Returns:
+        the graph, which is written to `target` too.
+    """
     options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.optimized_model_external_initializers_file_name", "folded.data")
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.optimized_model_filepath = str(target)
     options.log_severity_level = 3  # it warns that the file is for this machine only, not true here
@@ -127,7 +151,8 @@ def _fold(source: Path, target: Path) -> None:
     opsets = [opset for opset in model.opset_import if opset.domain in used]
     del model.opset_import[:]
     model.opset_import.extend(opsets)
-    onnx.save(model, target)
+    _save(model, target)
+    return onnx.load(target)
 
 
 def _constant_products(graph: Any) -> list[Any]:
@@ -202,7 +227,10 @@ def _peaks(
     probe = onnx.ModelProto()
     probe.CopyFrom(model)
     probe.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in names)
-    session = onnxruntime.InferenceSession(probe.SerializeToString(), providers=["CPUExecutionProvider"])
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "probe.onnx"
+        _save(probe, path)
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     peaks: dict[str, npt.NDArray[np.float32]] = {}
     for feed in feeds:
         for name, values in zip(names, session.run(names, dict(feed)), strict=True):

@@ -67,7 +67,12 @@ def plan_of(
     manifest = read_manifest(folder)
     if manifest.precision != "fp32":
         raise ModelsError(f"{folder} is already {manifest.precision}: give the fp32 artifact it was made of.")
-    _refuse_what_cannot_be(folder, manifest, precision)
+    if precision == "bf16":
+        raise ModelsError(
+            "a bf16 variant cannot be made: onnxruntime's CPU provider has no bf16 convolution (ONNX has it since "
+            "opset 22), so that neither the gate nor the self-test of a service could run it. On a CPU with bf16 "
+            "the OpenVINO engine computes the fp32 artifact in bf16 by itself, and the fingerprint says so."
+        )
     if method and precision != "int8":
         raise ModelsError(f"--method is of int8; {precision} has none.")
     if weights and precision == "int8":
@@ -80,21 +85,6 @@ def plan_of(
     if precision == "int8":
         method = method or "static"
     return Plan(folder, photos, out, precision, classes, method, towers, weights)
-
-
-def _refuse_what_cannot_be(folder: Path, manifest: ModelManifest, precision: VariantPrecision) -> None:
-    if precision == "bf16":
-        raise ModelsError(
-            "a bf16 variant cannot be made: onnxruntime's CPU provider has no bf16 convolution (ONNX has it since "
-            "opset 22), so that neither the gate nor the self-test of a service could run it. On a CPU with bf16 "
-            "the OpenVINO engine computes the fp32 artifact in bf16 by itself, and the fingerprint says so."
-        )
-    strangers = manifest.files.keys() - {IMAGE_GRAPH, TEXT_GRAPH, TOKENIZER}
-    if strangers and precision == "int8":
-        raise ModelsError(
-            f"{folder} keeps weights beside its graphs ({', '.join(sorted(strangers))}): models above 2 GB cannot "
-            "be quantized yet."
-        )
 
 
 def make_variant(

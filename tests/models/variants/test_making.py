@@ -166,13 +166,9 @@ def test_int8_variants_of_before_are_read(faithful: Path) -> None:
 def test_what_cannot_be_made_is_told(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="is not an artifact"):
         plan_of(tmp_path, tmp_path, "int8")
-    for changes, words in (
-        ({"precision": "int8"}, "is already int8"),
-        ({"files": MANIFEST.files | {"text.onnx.data": ""}}, r"text\.onnx\.data"),
-    ):
-        (tmp_path / "model.json").write_text(MANIFEST.model_copy(update=changes).model_dump_json())
-        with pytest.raises(ModelsError, match=words):
-            plan_of(tmp_path, tmp_path, "int8")
+    (tmp_path / "model.json").write_text(MANIFEST.model_copy(update={"precision": "int8"}).model_dump_json())
+    with pytest.raises(ModelsError, match="is already int8"):
+        plan_of(tmp_path, tmp_path, "int8")
     with pytest.raises(ModelsError, match=r"exists\. Remove it, or choose another folder with --out"):
         plan_of(DEMO, tmp_path, "int8", out=tmp_path)
     with pytest.raises(ModelsError, match="nothing to do"):

@@ -10,6 +10,7 @@ import pytest
 from clipserve.clip.reference import cosines, reference_pixels
 from clipserve.demo import FOLDER as DEMO
 from clipserve_models.errors import ModelsError
+from clipserve_models.variants.job import Method
 
 
 @pytest.mark.parametrize(("tower", "kept"), [("image", ("Conv_6", "Gemm_142")), ("text", ("MatMul_302",))])
@@ -51,15 +52,13 @@ def node_is_constant(node: object, writers: dict[str, str]) -> bool:
 
 
 def test_smoothing_changes_nothing_in_fp32(tmp_path: Path) -> None:
-    import onnx
     import onnxruntime
 
     from clipserve_models.variants import int8
 
     folded = tmp_path / "folded.onnx"
-    int8._fold(DEMO / "text.onnx", folded)
+    model = int8._fold(DEMO / "text.onnx", folded)
     feeds = {"token_ids": np.array([[101, 4937, 102]], np.int32), "lengths": np.array([3], np.int32)}
-    model = onnx.load(folded)
     products = int8._constant_products(model.graph)
     assert len(products) == 36
     int8._smooth(model, products, [feeds])
@@ -67,6 +66,33 @@ def test_smoothing_changes_nothing_in_fp32(tmp_path: Path) -> None:
     smoothed = onnxruntime.InferenceSession(model.SerializeToString()).run(None, feeds)[0]
     plain = onnxruntime.InferenceSession(DEMO / "text.onnx").run(None, feeds)[0]
     assert cosines(smoothed, plain).min() > 0.99999
+
+
+@pytest.mark.parametrize("method", ["static", "dynamic"])
+def test_weights_beside_a_graph_become_weights_beside_its_variant(method: Method, tmp_path: Path) -> None:
+    """As of a graph above 2 GB, which one message cannot hold."""
+    import onnx
+    import onnxruntime
+
+    from clipserve.clip.external import external_files
+    from clipserve_models.variants.int8 import quantize_graph
+
+    source = tmp_path / "fp32" / "text.onnx"
+    source.parent.mkdir()
+    onnx.save(onnx.load(DEMO / "text.onnx"), source, save_as_external_data=True, location="text.onnx.data")
+    feeds = {"token_ids": np.array([[101, 4937, 102]], np.int32), "lengths": np.array([3], np.int32)}
+    vectors = []
+    for graph in (source, DEMO / "text.onnx"):
+        target = tmp_path / graph.parent.name / "text-int8.onnx"
+        target.parent.mkdir(exist_ok=True)
+        quantize_graph(graph, target, method, [feeds])
+        assert bool(external_files(target)) == bool(external_files(graph))
+        vectors.append(onnxruntime.InferenceSession(target).run(None, feeds)[0])
+    np.testing.assert_array_equal(*vectors)
+    assert {path.name for path in source.parent.iterdir()} == {
+        *("text.onnx", "text.onnx.data"),
+        *("text-int8.onnx", "text-int8.onnx.data"),
+    }
 
 
 def test_convolutions_are_not_dynamic(tmp_path: Path) -> None:
