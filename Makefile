@@ -148,6 +148,7 @@ lock: ## pin the dependencies of the pyproject.toml files again (needs uv); ARGS
 	$(LOCK) $(ARGS) service/pyproject.toml --extra tracing -c requirements/openvino.txt -o requirements/tracing.txt
 	$(LOCK) $(ARGS) service/pyproject.toml --extra parquet -c requirements/openvino.txt -o requirements/parquet.txt
 	$(LOCK) $(ARGS) --group dev -c requirements/openvino.txt -c requirements/tracing.txt -c requirements/parquet.txt -o requirements/dev.txt
+	$(LOCK) $(ARGS) models/pyproject.toml --extra export --overrides requirements/not-in-export.txt -c requirements/dev.txt -o requirements/export.txt
 	$(LOCK) $(ARGS) --group deploy -o requirements/deploy.txt
 	$(LOCK) $(ARGS) --group site -o requirements/site.txt
 	$(LOCK) $(ARGS) --group sbom -o requirements/sbom.txt
@@ -183,10 +184,12 @@ clean: ## remove what make installed
 
 # In addition to .venv, which its Python also searches: PyTorch, and packages that are missing there or need another version. Modules
 # are compiled when they are first imported, because most never are.
-.venv-export/export.stamp: .venv/service.stamp
+.venv-export/export.stamp: .venv/service.stamp requirements/export.txt
 	@echo "installing PyTorch and the exporters into .venv-export (a few minutes) ..."
 	$(BIN)/python -m venv --without-pip .venv-export
 	@echo "import site; site.addsitedir('`$(BIN)/python -c $(PACKAGES)`')" >`$(EXPORT)/python -c $(PACKAGES)`/beside.pth
+	$(EXPORT)/python $(PIP) --no-compile --no-deps --require-hashes -r requirements/export.txt
+	@# What is left: torch, whose right build depends on the machine.
 	$(EXPORT)/python $(PIP) --no-compile --no-build-isolation -e 'models[export]'
 	@touch $@
 
