@@ -28,8 +28,9 @@ from clipserve_models import checkpoint, verify
 from clipserve_models.artifact import checksums, replacing, write_manifest
 from clipserve_models.catalog import RANDOM, Entry
 from clipserve_models.errors import ModelsError
+from clipserve_models.simplified import reparameterize, simplify
 from clipserve_models.tokenizer_json import convert
-from clipserve_models.towers import simplify, text_encoder
+from clipserve_models.towers import text_encoder
 from clipserve_models.tracing import trace_image, trace_text
 from clipserve_models.verify import Case
 
@@ -64,6 +65,7 @@ def export(
         cases = _cases(model, image, load_tokenizer(folder, text), original, text)
         vectors = _reference_vectors(model, image, original, cases)
 
+        reparameterize(model)
         simplify(model)
         say("exporting the image encoder")
         trace_image(model, image.size, folder / IMAGE_GRAPH)

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from open_clip.hf_model import HFTextEncoder
-from open_clip.transformer import AttentionalPooler, ResidualAttentionBlock, VisionTransformer
+from open_clip.transformer import ResidualAttentionBlock
 from torch import Tensor, nn
 
 from clipserve_models.errors import ModelsError
@@ -163,80 +163,13 @@ class LastBlock(nn.Module):
             for of, weight, bias in zip((own, states), self.weights, self.biases, strict=True)
         )
         key, value = both.chunk(2, dim=-1)
-        mixed = self.out_proj(_attend(query, key, value, self.head_dim, mask))
+        mixed = self.out_proj(attend(query, key, value, self.head_dim, mask))
         own = own + self.block.ls_1(mixed)
         result: Tensor = own + self.block.ls_2(self.block.mlp(self.block.ln_2(own)))
         return result
 
 
-class FirstState(nn.Module):
-    """The last block of a tower that pools its first state."""
-
-    def __init__(self, block: ResidualAttentionBlock) -> None:
-        super().__init__()
-        self.last = LastBlock(block)
-
-    def forward(self, states: Tensor, attn_mask: None = None) -> Tensor:  # noqa: ARG002 - open_clip passes it
-        """[N, L, W] -> [N, 1, W]."""
-        pooled: Tensor = self.last(states, states[:, :1])
-        return pooled
-
-
-class PlainAttention(nn.Module):
-    """nn.MultiheadAttention of a tensor with itself in a dozen plain nodes.
-
-    torch's own gives many more nodes (it puts the sequence first, and reads the tensor's sizes at every step),
-    which runtimes do not recognise as attention.
-    """
-
-    def __init__(self, original: nn.MultiheadAttention) -> None:
-        super().__init__()
-        self.original = original
-
-    def forward(
-        self,
-        query: Tensor,  # [N, L, W]; key and value are the same tensor
-        _key: Tensor,
-        _value: Tensor,
-        need_weights: bool,  # noqa: ARG002 - open_clip passes it by name, always False
-        attn_mask: Tensor | None,  # [L, L]
-    ) -> tuple[Tensor, None]:
-        joint = nn.functional.linear(query, self.original.in_proj_weight, self.original.in_proj_bias)
-        q, k, v = joint.chunk(3, dim=-1)
-        mixed = _attend(q, k, v, self.original.head_dim, attn_mask)
-        return self.original.out_proj(mixed), None
-
-
-def simplify(model: Any) -> None:
-    """Change an open_clip model, in place, to one that computes the same in fewer steps on the same weights."""
-    visual = model.visual
-    if isinstance(visual, VisionTransformer):
-        visual.output_tokens = False  # only for CoCa's captioning
-        if visual.pool_type == "tok":
-            _pool_first_state(visual)
-    # Padding masks have another shape than PlainAttention's.
-    _with_plain_attention(visual if masks_padding(model) else model)
-
-
-def _pool_first_state(visual: VisionTransformer) -> None:
-    """Compute only the first state in the last block."""
-    *blocks, last = visual.transformer.resblocks
-    if visual.attn_pool is not None:
-        visual.attn_pool.query = nn.Parameter(visual.attn_pool.query[:1])
-    elif isinstance(last, ResidualAttentionBlock):
-        visual.transformer.resblocks = nn.ModuleList([*blocks, FirstState(last)])
-
-
-def _with_plain_attention(module: nn.Module) -> None:
-    """Replace every nn.MultiheadAttention inside of a tensor with itself."""
-    for name, child in module.named_children():
-        if isinstance(child, nn.MultiheadAttention):
-            setattr(module, name, PlainAttention(child))
-        elif not isinstance(child, AttentionalPooler):
-            _with_plain_attention(child)
-
-
-def _attend(query: Tensor, key: Tensor, value: Tensor, head_dim: int, mask: Tensor | None) -> Tensor:
+def attend(query: Tensor, key: Tensor, value: Tensor, head_dim: int, mask: Tensor | None) -> Tensor:
     """Scaled dot-product attention of projected states: [N, Q, W], twice [N, L, W] -> [N, Q, W]."""
     q, k, v = (
         part.reshape(*part.shape[:2], -1, head_dim).transpose(1, 2)  # [N, heads, Q or L, W / heads]

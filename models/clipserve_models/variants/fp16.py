@@ -19,7 +19,8 @@ from clipserve.clip.tokenizer import load_tokenizer
 from clipserve_models import checkpoint
 from clipserve_models.errors import ModelsError
 from clipserve_models.half import HALF, fold_batch_norms, halve
-from clipserve_models.towers import simplify, text_encoder
+from clipserve_models.simplified import reparameterize, simplify
+from clipserve_models.towers import text_encoder
 from clipserve_models.tracing import trace_image, trace_text
 from clipserve_models.variants.job import GRAPHS, Job, Largest
 from clipserve_models.variants.survey import refuse_overflow, survey
@@ -46,6 +47,7 @@ def write_fp16(job: Job) -> Largest:
         job.say(f"loading {job.manifest.source.checkpoint}")
         model = checkpoint.load_again(job.manifest, job.weights)
         size = job.manifest.image.size
+        reparameterize(model)
         fold_batch_norms(model.visual, torch.zeros(1, 3, size, size))
         _check_origin(model, job)
         halve(model)

@@ -32,7 +32,7 @@ def test_the_image_graph_of_each_architecture_reads_pixels_in_one_cast(model: st
 
     from clipserve_models import checkpoint, tensorrt_types, tracing
     from clipserve_models.half import HALF, fold_batch_norms, halve
-    from clipserve_models.towers import simplify
+    from clipserve_models.simplified import simplify
     from clipserve_models.uint8_rule import violations
 
     short = shorten(tmp_path, model, {"vocab_size": 400})  # the text tower is not looked at
