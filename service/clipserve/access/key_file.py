@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import stat
 import tempfile
-from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -55,7 +56,6 @@ def add_key(path: Path, name: str, scopes: Sequence[str], **rates: int | None) -
     Raises:
         KeyFileError: the name is taken; the name, a scope or a rate is invalid; or the file cannot be used.
     """
-    lines = _lines(path) if path.exists() else _HEADER.splitlines()
     key = new_key()
     fields = {
         "name": name,
@@ -71,9 +71,11 @@ def add_key(path: Path, name: str, scopes: Sequence[str], **rates: int | None) -
             "a name has 1 to 64 of the characters A-Z a-z 0-9 . _ @ - and begins with a letter or a digit; scopes "
             f"are of {', '.join(get_args(Scope))}; rates are at most 10^9 rows and 10^12 bytes a second."
         ) from None
-    lines = [*lines, entry.model_dump_json(exclude_none=True)]
-    _parsed(path, lines)
-    _write(path, lines)
+    with _locked(path):
+        lines = _lines(path) if path.exists() else _HEADER.splitlines()
+        lines.append(entry.model_dump_json(exclude_none=True))
+        _parsed(path, lines)
+        _write(path, lines)
     return key
 
 
@@ -83,12 +85,13 @@ def remove_key(path: Path, name: str) -> None:
     Raises:
         KeyFileError: there is no such key, or the file cannot be used.
     """
-    lines = _lines(path)
-    keys = _parsed(path, lines)
-    kept = [line for line, key in zip(lines, keys, strict=True) if key is None or key.name != name]
-    if len(kept) == len(lines):
-        raise KeyFileError(f"there is no key with the name {name!r}. `clipserve keys list` shows all.")
-    _write(path, kept)
+    with _locked(path):
+        lines = _lines(path)
+        keys = _parsed(path, lines)
+        kept = [line for line, key in zip(lines, keys, strict=True) if key is None or key.name != name]
+        if len(kept) == len(lines):
+            raise KeyFileError(f"there is no key with the name {name!r}. `clipserve keys list` shows all.")
+        _write(path, kept)
 
 
 @asynccontextmanager
@@ -151,18 +154,63 @@ def _key(path: Path, number: int, line: str) -> Key | None:
         raise KeyFileError(f"{path}, line {number}: {said}.") from None
 
 
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Keep other commands from changing the file in the block: each writes what it has read, and its change."""
+    try:
+        folder = os.open(
+            path.resolve().parent, os.O_RDONLY
+        )  # the file itself is replaced, and its lock with it
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise KeyFileError(f"{path}: {(error.strerror or 'cannot be locked').lower()}.") from None
+
+
 def _write(path: Path, lines: Iterable[str]) -> None:
-    """Replace the file atomically."""
+    """Replace the file atomically. Who could read and write it still can, and nobody else."""
     path = path.resolve()
     try:
-        mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o644
         descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.writelines(line + "\n" for line in lines)
-            os.fchmod(file.fileno(), mode)
-        os.replace(name, path)
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                file.writelines(line + "\n" for line in lines)
+                _give_access(file.fileno(), path)
+            os.replace(name, path)
+        except BaseException:
+            os.unlink(name)
+            raise
     except OSError as error:
         raise KeyFileError(f"{path}: {(error.strerror or 'cannot be written').lower()}.") from None
+
+
+def _give_access(file: int, path: Path) -> None:
+    """Give the open file the owner, group, mode and access control list of the one at the path, if there is one."""
+    if not path.exists():
+        os.fchmod(file, 0o644)
+        return
+    old = path.stat()
+    try:
+        os.fchown(file, old.st_uid, old.st_gid)
+        for name in _access_lists(file):
+            os.removexattr(file, name)  # it comes from the folder
+        for name in _access_lists(path):
+            os.setxattr(file, name, os.getxattr(path, name))
+        os.fchmod(file, stat.S_IMODE(old.st_mode))
+    except PermissionError:
+        raise KeyFileError(
+            f"{path}: the file belongs to user {old.st_uid} and group {old.st_gid}, and user {os.geteuid()} cannot "
+            "make a new one with the same owner, group and access list. Nothing was changed; run this command as "
+            "the owner or as root."
+        ) from None
+
+
+def _access_lists(file: int | Path) -> list[str]:
+    """The attributes with access control lists: POSIX's, or those of NFS."""
+    return [name for name in os.listxattr(file) if name.startswith("system.")]
 
 
 async def _follow(path: Path, keys: Keys, seen: Signature) -> None:
