@@ -27,6 +27,7 @@ def counted() -> Metrics:
     metrics.request("/embed", CLIENT_GONE, 0.1)
     with metrics.stage("decode"):
         pass
+    metrics.key_used("camera", 1, 1)
     metrics.batch("image", 1, 0.1)
     metrics.queue_seconds("image").observe(0.1)
     metrics.workers.labels("image").inc()

@@ -70,7 +70,7 @@ class Rates:
     async def _take(self, key: Key, item: RateLimitItem, cost: int) -> None:
         if cost > item.amount:
             raise _never(item, cost)
-        # By the digest: a key's name appears only in the log of requests.
+        # By the digest: a new key with the name of an old one has a rate of its own.
         refusal = await self._windows.take(item, key.sha256[:16], cost)
         if refusal:
             # At least this, even if there is room already: with 0, waiting requests would retry without a pause.
@@ -112,12 +112,18 @@ def _said(item: RateLimitItem) -> str:
 class Gate:
     """Requires a key and charges its rates. Without keys, it lets everybody in."""
 
-    def __init__(self, keys: Keys | None = None, rates: Rates | None = None) -> None:
-        """`keys` and `rates` are given together or not at all."""
+    def __init__(
+        self,
+        keys: Keys | None = None,
+        rates: Rates | None = None,
+        count_usage: Callable[[str, int, int], None] = lambda *_: None,
+    ) -> None:
+        """`keys` and `rates` come together or not at all. `count_usage` takes a key's name, rows, bytes."""
         if (keys is None) != (rates is None):
             raise ValueError("keys and their rates come together.")
         self._keys = keys
         self._rates = rates
+        self._count_usage = count_usage
 
     async def enter(self, authorization: str | None, scope: Scope) -> None:
         """Let a request in, and note the name of its key in its `RequestContext`.
@@ -152,6 +158,9 @@ class Gate:
             # By the digest: another key may have its name now.
             key = allow(self._keys.of(request.digest), request.scope)
             await self._rates.charge(key, rows, size)
+            request.charged_rows += rows
+            request.charged_bytes += size
+            self._count_usage(key.name, rows, size)
 
 
 async def when_there_is_room(charge: Callable[[], Awaitable[None]]) -> None:

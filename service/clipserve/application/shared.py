@@ -91,5 +91,7 @@ def record(
     seconds = time.perf_counter() - began
     metrics.request(endpoint, outcome, seconds)
     if not quiet:
-        key = {"key": request.key} if request.key else {}
-        logger.info("request", endpoint=endpoint, outcome=outcome, ms=round(seconds * 1000, 1), **key)
+        usage: dict[str, str | int] = {}
+        if request.key:
+            usage = {"key": request.key, "rows": request.charged_rows, "bytes": request.charged_bytes}
+        logger.info("request", endpoint=endpoint, outcome=outcome, ms=round(seconds * 1000, 1), **usage)

@@ -28,10 +28,16 @@ class BodyLimits:
     min_body_bytes_per_second: int = MIN_BODY_BYTES_PER_SECOND
 
 
-def announced_size(headers: Mapping[bytes, bytes]) -> int:
-    """The bytes of the body by its headers; 0: there is no body, or its size is unknown."""
+def announced_size(headers: Mapping[bytes, bytes], limits: BodyLimits) -> int:
+    """The bytes of the body by its headers; 0: there is no body, or its size is unknown.
+
+    Raises:
+        BodyTooLarge: they are more than the limit.
+    """
     announced = headers.get(b"content-length", b"")
-    return int(announced) if announced.isdigit() else 0
+    size = int(announced) if announced.isdigit() else 0
+    check_limit(BodyTooLarge, _TOO_LARGE, size, limits.max_body_bytes)
+    return size
 
 
 async def read_body(
@@ -45,7 +51,7 @@ async def read_body(
         Overloaded: the budget of `lease` has no room.
         ClientGone: the client left before the end.
     """
-    check_limit(BodyTooLarge, _TOO_LARGE, announced_size(headers), limits.max_body_bytes)
+    announced_size(headers, limits)
     if headers.get(b"content-encoding", b"identity").lower() != b"identity":
         raise InvalidInput("Content-Encoding is not accepted: send the body as it is.")
     chunks: list[bytes] = []

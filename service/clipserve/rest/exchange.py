@@ -161,7 +161,7 @@ class Exchange:
                 except asyncio.CancelledError:
                     raise ClientGone from None
                 return
-            announced = announced_size(headers)
+            announced = announced_size(headers, self._limits.body)
             if announced:
                 await self._gate.charge(size=announced)
             body = await read_body(headers, receive, self._limits.body, lease)

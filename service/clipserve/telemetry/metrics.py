@@ -1,4 +1,4 @@
-"""The metrics for Prometheus. Label values are fixed words of this program, never a caller's text."""
+"""The metrics for Prometheus. Label values are words of this program or keys' names, never a caller's text."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from clipserve.telemetry.tracing import begin
 from clipserve.telemetry.triton_metrics import TritonMetrics
 
 CLIENT_GONE = "client_gone"  # the outcome of a request whose client has left
+_OTHER_KEYS = "(others)"  # no key can have this name
+_MAX_KEY_NAMES = 2_000  # of all files of keys that this process has read; a file has at most 1,000
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128)
 _BUILD_SECONDS = (0.01, 0.1, 1.0, 10.0, 60.0, 300.0, 1_800.0)
 
@@ -96,6 +98,13 @@ class Metrics:
         )
         self._cancelled = make.counter(
             "cancelled_total", "Requests whose client left before the answer.", "endpoint"
+        )
+        self._key_names: set[str] = set()
+        self._key_rows = make.counter(
+            "key_rows_total", "Images and texts charged to a key, by the key's name.", "key"
+        )
+        self._key_bytes = make.counter(
+            "key_bytes_total", "Bytes of bodies charged to a key, by the key's name.", "key"
         )
         self._stage_seconds = make.histogram(
             "stage_seconds",
@@ -183,6 +192,16 @@ class Metrics:
             if outcome in FAILURES:
                 span.fail(outcome)
             span.end_request(endpoint, {"endpoint": endpoint, "outcome": outcome, **context.described})
+
+    def key_used(self, name: str, rows: int, size: int) -> None:
+        """Count rows and bytes of the key of this name. Names after the first 2,000 are counted together."""
+        if name not in self._key_names:
+            if len(self._key_names) < _MAX_KEY_NAMES:
+                self._key_names.add(name)
+            else:
+                name = _OTHER_KEYS
+        self._key_rows(name).inc(rows)
+        self._key_bytes(name).inc(size)
 
     def batch(self, tower: str, rows: int, seconds: float) -> None:
         self._batch_rows(tower).observe(rows)

@@ -42,6 +42,7 @@ class RequestContext:
         span: its span, if it is traced.
         model: the name of its model, once that is known.
         rows: the number of images and texts encoded for it.
+        charged_rows, charged_bytes: what its key was charged.
         stage_seconds: stage -> seconds, summed over the images of the request.
     """
 
@@ -54,6 +55,8 @@ class RequestContext:
     span: Span | None = None
     model: str | None = None
     rows: int = 0
+    charged_rows: int = 0
+    charged_bytes: int = 0
     stage_seconds: dict[str, float] = field(default_factory=dict)
 
     @property

@@ -134,4 +134,4 @@ async def _keys_and_gate(
 
         shared = shared_windows(settings.redis_url.get_secret_value(), metrics)
         windows = await stack.enter_async_context(shared)
-    return keys, Gate(keys, Rates(rates, windows))
+    return keys, Gate(keys, Rates(rates, windows), metrics.key_used)
