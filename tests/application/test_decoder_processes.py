@@ -205,14 +205,18 @@ def test_signals_of_the_terminal_and_of_a_supervisor_do_not_end_it(shared: Group
     assert shared.pid == pid
 
 
-def test_it_has_no_setting_in_its_environment_and_may_be_killed_first(
+def test_it_has_no_secret_in_its_environment_and_may_be_killed_first(
     start: Callable[..., Group], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("CLIPSERVE_TRITON_TOKEN", "secret")
+    for name in ("CLIPSERVE_TRITON_TOKEN", "OTEL_EXPORTER_OTLP_HEADERS", "AWS_SECRET_ACCESS_KEY", "HF_TOKEN"):
+        monkeypatch.setenv(name, "secret")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
     group = start(memory_bytes=10**8)
     group.decode()
     proc = Path(f"/proc/{group.pid}")
-    assert b"CLIPSERVE" not in (proc / "environ").read_bytes()
+    environment = (proc / "environ").read_bytes()
+    assert b"secret" not in environment
+    assert f"PYTHONPATH={ROOT}\0".encode() in environment
     assert (proc / "oom_score_adj").read_text() == "1000\n"
     limit = next(line for line in (proc / "limits").read_text().splitlines() if "address space" in line)
     assert 228_000_000 < int(limit.split()[3]) < 500_000_000

@@ -28,6 +28,9 @@ from clipserve.telemetry.log import logger
 from clipserve.telemetry.metrics import Metrics
 
 _COMMAND = (sys.executable, "-P", "-m", "clipserve.clip.decoder")  # -P: not from the working directory
+# What the interpreter and the loader of libraries need. Everything else may be a secret.
+_PYTHON = ("PYTHONHOME", "PYTHONPATH", "PYTHONUSERBASE", "PYTHONNOUSERSITE")
+_ENVIRONMENT = {"HOME", "PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH", "LD_PRELOAD", *_PYTHON}
 _ERRORS = {kind.code: kind for kind in (ImageTooLarge, UndecodableImage, UnsupportedFormat)}
 _MAX_ERROR_BYTES = 10_000
 # A decoder ends itself by its CPU time. One that sleeps, which none should, is killed after this multiple of it.
@@ -128,7 +131,7 @@ class _Process:
                 [*_COMMAND, str(memory_bytes)],
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
-                env={name: value for name, value in os.environ.items() if not name.startswith("CLIPSERVE_")},
+                env={name: value for name, value in os.environ.items() if name in _ENVIRONMENT},
                 process_group=0,  # Ctrl-C reaches only the service, which lets its requests end
             )
 
