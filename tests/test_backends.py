@@ -62,7 +62,10 @@ def test_openvino_is_for_the_cpu() -> None:
 
 
 async def test_where_the_cpu_is_asked_for_nobody_looks_for_a_gpu() -> None:
-    settings = Settings(models=(DEMO,), device="cpu", backend="onnx", decode_processes=False)
+    own = {read_manifest(DEMO).name: ModelSettings(workers=2)}
+    settings = Settings(
+        models=(DEMO,), device="cpu", backend="onnx", decode_processes=False, model_settings=own
+    )
     async with open_use_cases(settings, Metrics(), accelerator=Accelerator(nobody_looks)) as core:
         await core.start_models()
         (model,) = core.models.values()

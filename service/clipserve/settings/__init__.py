@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 from urllib.parse import urlsplit
@@ -193,6 +194,11 @@ class Settings(ModelSettings, AccessSettings, CacheSettings, LabelSetSettings, B
         if isinstance(folders, list) and "" in folders:
             raise ValueError("it has an empty name: write names or folders, with one comma between two")
         return folders
+
+    @property
+    def of_models(self) -> Sequence[ModelSettings]:
+        """All settings, and those of each model that has its own."""
+        return [self, *(self.of_model(name) for name in self.model_settings)]
 
     def of_model(self, name: str) -> ModelSettings:
         """All settings, those of one model overridden by its own in `model_settings`."""

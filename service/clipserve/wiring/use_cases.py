@@ -77,7 +77,7 @@ class Limits:
     @classmethod
     def of(cls, settings: Settings) -> Limits:
         """The limits of the settings. More labels allow more text; two images of the largest size always fit."""
-        max_pixels = max(each.max_pixels for each in (settings, *settings.model_settings.values()))
+        max_pixels = max(each.max_pixels for each in settings.of_models)
         labels = settings.max_labels / RequestLimits.max_labels
         requests = settings.options(
             RequestLimits,
@@ -126,8 +126,7 @@ async def open_use_cases(
 
 
 async def _chosen_by_settings(settings: Settings, accelerator: Accelerator) -> OpenBackend:
-    models = (settings, *settings.model_settings.values())
-    if any(model.supports_cuda and model.device != "cpu" for model in models):
+    if any(model.supports_cuda and model.device != "cpu" for model in settings.of_models):
         # In a thread: with a GPU this takes seconds, and the event loop follows the file of keys already.
         await asyncio.to_thread(accelerator.facts)
     return functools.partial(open_chosen, accelerator)
