@@ -117,6 +117,25 @@ def test_a_file_is_written_by_one_process_at_a_time(tmp_path: Path) -> None:
     journal(tmp_path / "a.npz").close()
 
 
+def test_a_restart_leaves_the_journal_to_a_command_that_runs(tmp_path: Path) -> None:
+    first = journal(tmp_path / "a.npz")
+    fill(first, range(3))
+    with pytest.raises(VectorFileError, match="in use"):
+        journal(tmp_path / "a.npz", restart=True)
+    first.commit()
+    first.close()
+    resumed = journal(tmp_path / "a.npz")
+    assert [resumed.expect(item(number), number)[0] for number in range(4)] == ["done"] * 3 + ["new"]
+    resumed.close()
+
+
+def test_a_restart_replaces_a_journal_that_is_damaged(tmp_path: Path) -> None:
+    (tmp_path / "a.npz.journal").write_bytes(b"something else" * 100)
+    anew = journal(tmp_path / "a.npz", restart=True)
+    assert anew.expect(item(0), 0)[0] == "new"
+    anew.close()
+
+
 def test_what_is_no_journal_and_no_file_of_vectors_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.npz.journal").write_bytes(b"something else" * 100)
     with pytest.raises(VectorFileError, match=r"a\.npz\.journal is not a journal"):

@@ -43,17 +43,11 @@ class Journal:
             VectorFileError: one of them cannot be used; the message says why.
         """
         self._path = out.with_name(f"{out.name}.journal")
-        if restart:
-            self.remove()
         fresh = not self._path.exists()
         self._embedded = 0
         self._facts = Facts(kind, served_by.model, served_by.fingerprint, served_by.embed_dim)
         try:
-            self._database = sqlite3.connect(self._path, timeout=1.0, isolation_level=None)
-            self._database.execute("PRAGMA locking_mode = EXCLUSIVE")
-            self._database.execute("PRAGMA journal_mode = WAL")
-            self._database.execute("PRAGMA synchronous = NORMAL")
-            self._database.execute("BEGIN IMMEDIATE")
+            self._database = self._emptied() if restart else _locked(self._path)
             self._begin(None if restart or not out.exists() else out)
         except sqlite3.Error as error:
             raise VectorFileError(_cannot_use(self._path, error)) from None
@@ -63,9 +57,22 @@ class Journal:
                 self.remove()
             raise
 
+    def _emptied(self) -> sqlite3.Connection:
+        """The journal without rows. It is not removed before its lock is held: a command that runs may have it."""
+        try:
+            database = _locked(self._path)
+            for table in ("about", "rows", "vectors"):
+                database.execute(f"DROP TABLE IF EXISTS {table}")
+        except sqlite3.DatabaseError as error:
+            if not _is_damaged(error):
+                raise
+            self.remove()
+            return _locked(self._path)
+        return database
+
     def _begin(self, out: Path | None) -> None:
         """Begin the journal in one transaction, so completely or not at all."""
-        if not self._database.execute("SELECT 1 FROM sqlite_master").fetchone():
+        if not self._database.execute("SELECT 1 FROM sqlite_master WHERE name = 'about'").fetchone():
             for statement in _SCHEMA.split(";\n")[:-1]:
                 self._database.execute(statement)
             if out is not None:
@@ -164,6 +171,24 @@ class Journal:
         )
 
 
+def _locked(path: Path) -> sqlite3.Connection:
+    """The database, in a transaction; no other process can open it until it is closed."""
+    database = sqlite3.connect(path, timeout=1.0, isolation_level=None)
+    try:
+        database.execute("PRAGMA locking_mode = EXCLUSIVE")
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("PRAGMA synchronous = NORMAL")
+        database.execute("BEGIN IMMEDIATE")
+    except sqlite3.Error:
+        database.close()
+        raise
+    return database
+
+
+def _is_damaged(error: sqlite3.Error) -> bool:
+    return getattr(error, "sqlite_errorname", "") in ("SQLITE_NOTADB", "SQLITE_CORRUPT")
+
+
 def _check(said: Facts, wanted: Facts, path: Path) -> None:
     if said == wanted:
         return
@@ -182,6 +207,6 @@ def _check(said: Facts, wanted: Facts, path: Path) -> None:
 def _cannot_use(path: Path, error: sqlite3.Error) -> str:
     if getattr(error, "sqlite_errorname", "").startswith("SQLITE_BUSY"):
         return f"{path} is in use: another command writes the same file now."
-    if getattr(error, "sqlite_errorname", "") in ("SQLITE_NOTADB", "SQLITE_CORRUPT"):
+    if _is_damaged(error):
         return f"{path} is not a journal, or is damaged. Start over: --restart."
     return f"{path} cannot be written: {error}. The journal lies beside --out."
