@@ -18,6 +18,7 @@ from limits.aio.strategies import SlidingWindowCounterRateLimiter
 from redis.asyncio import ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.maint_notifications import MaintNotificationsConfig
 
 from clipserve.access.windows import LocalWindows, Refusal, Windows, refusal
 from clipserve.telemetry.log import logger
@@ -38,6 +39,8 @@ async def shared_windows(redis_url: str, metrics: Metrics) -> AsyncIterator[Wind
         socket_timeout=_TIMEOUT_SECONDS,
         socket_connect_timeout=_TIMEOUT_SECONDS,
         retry=Retry(NoBackoff(), 0),
+        # With them on, a connection is not looked at before it is used, and one that Redis has closed fails.
+        maint_notifications_config=MaintNotificationsConfig(enabled=False),
     )
     storage = RedisStorage(
         "async+redis://",
