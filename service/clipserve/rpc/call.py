@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 from urllib.parse import unquote
 
+from grpc.aio import InternalError
 from grpc.aio import ServicerContext as Context
 
 from clipserve.application.body import Body
@@ -86,9 +87,18 @@ class Call:
         self.outcome = "deadline_exceeded" if self.context.time_remaining() == 0 else CLIENT_GONE
 
     async def write(self, answer: bytes, seconds: float = math.inf) -> None:
-        """Send one of several answers. The call is dropped if the client does not take it in time (`seconds`)."""
+        """Send one of several answers. The call is dropped if the client does not take it in time (`seconds`).
+
+        Raises:
+            CancelledError: the client has left.
+        """
         self._must_be_taken(len(answer), seconds)
-        await self.context.write(answer)
+        try:
+            await self.context.write(answer)
+        except (
+            InternalError
+        ):  # so gRPC ends a write whose client leaves, if it does not cancel the task first
+            raise asyncio.CancelledError from None
         self.taken()
 
     def answer(self, size: int) -> Coroutine[Any, Any, None] | None:

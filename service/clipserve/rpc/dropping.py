@@ -4,7 +4,8 @@ gRPC for asyncio cannot cancel a call from the server's side: a client that bloc
 control would keep the call, and the memory of the answer, for as long as the connection lives. The library runs
 each call in an inner task, and an outer task waits for the client's departure. If both end without a
 status, the library releases the call, which resets its stream. The outer task can be found only while it makes the
-inner one.
+inner one. It is known by the name of the library's coroutine, which a new version may change: `drop` then logs
+`grpc_calls_kept`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from collections.abc import Coroutine, Generator
 from types import CoroutineType
 from typing import Any
 from weakref import ReferenceType, WeakKeyDictionary, ref
+
+from clipserve.telemetry.log import logger
 
 _INNER = "_handle_exceptions"  # the library's coroutine that runs a call
 
@@ -28,8 +31,14 @@ def know_tasks(loop: asyncio.AbstractEventLoop) -> None:
 
 def drop(call: Task) -> None:
     """End a call. `call`: the inner task, which runs it."""
-    outer = _outer[call]() if call in _outer else None
-    if outer:
+    if call not in _outer:
+        logger.warning(
+            "grpc_calls_kept",
+            reason=f"this version of grpcio has no {_INNER}",
+            hint="a call whose client takes no answer keeps its memory until the connection ends: install the "
+            "version of requirements/service.txt",
+        )
+    elif outer := _outer[call]():
         outer.cancel()
     call.cancel()
 
