@@ -53,7 +53,7 @@ async def test_it_classifies_and_names_what_cannot_be_decoded(clip: AsyncMethods
 
 async def test_a_folder_becomes_a_file_with_its_failures(clip: AsyncMethods, tmp_path: Path) -> None:
     folder = photos(tmp_path / "photos", 8, bad=2)
-    source = VectorSource("image", lambda: images([str(folder)]))
+    source = VectorSource("image", lambda left_out: images([str(folder)], left_out))
     made = await make_file(clip, source, tmp_path / "a.npz")
     assert (made.count, made.failed, made.embedded, made.others) == (10, 2, 8, 0)
     assert [name for name, *_ in made.failures] == [f"{folder}/0/00008.jpg", f"{folder}/0/00009.jpg"]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncGenerator, Iterable, Iterator
+from collections import Counter
+from collections.abc import AsyncGenerator, Iterator
 from dataclasses import asdict
 from operator import attrgetter
 from typing import Annotated, Any
@@ -46,7 +47,8 @@ def classify(
 ) -> None:
     """Find the labels that fit images best.
 
-    Exit status: 0 if all are classified; 1 if some are not, or the command failed; 2 for wrong usage.
+    Exit status: 0 if all are classified; 1 if some are not, if none was found, or the command failed; 2 for wrong
+    usage.
     """
     chosen = [each.strip() for each in (labels or "").split(",") if each.strip()]
     if bool(chosen) == (label_set is not None):
@@ -62,18 +64,22 @@ def classify(
 
     async def classified() -> int:
         async with open_clip(url, key, model, in_flight) as clip:
-            outcomes, served = _outcomes(clip, question, files), await clip.served_by()
-            return await _write(outcomes, served, as_json=json or not sys.stdout.isatty())
+            left_out = Counter[str]()
+            outcomes = _outcomes(clip, question, listing.images(files, left_out))
+            status = await _write(outcomes, await clip.served_by(), as_json=json or not sys.stdout.isatty())
+            if summary := listing.summary(left_out):
+                say(summary, err=True)
+            return status
 
     run(classified())
 
 
 async def _outcomes(
-    clip: AsyncMethods, question: ClassifyRequest, files: Iterable[str]
+    clip: AsyncMethods, question: ClassifyRequest, listed: Iterator[listing.Item]
 ) -> AsyncGenerator[Outcome, None]:
     """The outcome of each file, in order."""
 
-    async def items(listed: Iterator[listing.Item]) -> AsyncGenerator[listing.Item, None]:
+    async def items() -> AsyncGenerator[listing.Item, None]:
         for item in listed:
             yield item
 
@@ -84,7 +90,7 @@ async def _outcomes(
             return item.key, error
 
     window = Window(4 * clip.in_flight)
-    async for each in in_order(items(listing.images(files)), outcome, window, attrgetter("size")):
+    async for each in in_order(items(), outcome, window, attrgetter("size")):
         yield each
 
 
@@ -92,8 +98,9 @@ async def _write(outcomes: AsyncGenerator[Outcome, None], served: ServedBy, *, a
     """Print each outcome as it arrives, columns of unknown width last; return the exit status."""
     if not as_json:
         say(f"score   cosine  label ({served.fingerprint})")
-    failed, warnings = 0, dict[str, None]()
+    found, failed, warnings = 0, 0, dict[str, None]()
     async for path, outcome in outcomes:
+        found += 1
         if isinstance(outcome, Exception):
             failed += 1
             say(f"clipserve: {path}: {outcome.code}: {outcome.detail}", err=True)
@@ -107,7 +114,9 @@ async def _write(outcomes: AsyncGenerator[Outcome, None], served: ServedBy, *, a
                 say(f"{label.score:5.3f}  {label.cosine:7.3f}  {label.label}")
     for warning in warnings:
         say(f"clipserve: {warning}", err=True)
-    return 1 if failed else 0
+    if not found:
+        say("clipserve: no image was found to classify.", err=True)
+    return 1 if failed or not found else 0
 
 
 def _fields(outcome: Labelled | ItemFailed) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
@@ -43,7 +44,7 @@ def embed(
     """Embed images into a file of vectors. After an interruption, the same command resumes.
 
     Folders are searched for images, without hidden files. Exit status: 0 if all have a vector; 1 if some have none,
-    and the file says why, or the command failed; 2 for wrong usage.
+    and the file says why, if nothing was found, or the command failed; 2 for wrong usage.
     """
     from clipserve.commands.vectors.making import make_file  # loads SQLite
 
@@ -58,7 +59,7 @@ def embed(
     async def embedded() -> int:
         async with open_clip(url, key, model, in_flight, exact=True) as clip:
             made = await make_file(clip, source, out, truncate=truncate, restart=restart, prune=prune)
-            return tell(made, out)
+            return tell(made, out, source)
 
     run(embedded(), f"interrupted. What is done is in {out}.journal: the same command goes on from there.")
 
@@ -69,10 +70,12 @@ def check_file(path: Path) -> None:
         format_of(path)
 
 
-def tell(made: Finished, out: Path) -> int:
+def tell(made: Finished, out: Path, source: VectorSource) -> int:
     """Summarise the file on standard error; return the exit status."""
     others = f", {made.others:,} of them from earlier and not named now" if made.others else ""
     say(f"{out}: {made.count:,} rows{others}; embedded now: {made.embedded:,}.", err=True)
+    if left_out := listing.summary(source.left_out):
+        say(left_out, err=True)
     if not made.failed:
         return 0
     say(f"{made.failed:,} have no vector:", err=True)
@@ -86,24 +89,24 @@ def tell(made: Finished, out: Path) -> int:
 def _images(sources: list[str]) -> VectorSource:
     if sources == [_STDIN]:
 
-        def read() -> Iterator[Item]:
+        def read(left_out: Counter[str]) -> Iterator[Item]:
             with open(
                 0, encoding=sys.getfilesystemencoding(), errors="surrogateescape", closefd=False
             ) as lines:
-                yield from listing.images(listing.paths(lines))
+                yield from listing.images(listing.paths(lines), left_out)
 
         return VectorSource("image", read, countable=False)
     for each in sources:
         if not os.path.exists(each):  # Path.exists raises if a name is too long
             fail(f"there is no file or folder {listing.shown(each)}.", status=2)
-    return VectorSource("image", lambda: listing.images(sources))
+    return VectorSource("image", lambda left_out: listing.images(sources, left_out))
 
 
 def _texts(file: Path) -> VectorSource:
     if str(file) != _STDIN and not os.path.isfile(file):
         fail(f"there is no file {file}.", status=2)
 
-    def read() -> Iterator[Item]:
+    def read(_: Counter[str]) -> Iterator[Item]:
         # Bytes that are not UTF-8 are embedded as shown.
         source = 0 if str(file) == _STDIN else file
         with open(

@@ -71,8 +71,8 @@ def search(
 async def _embed(clip: AsyncMethods, folder: Path, file: Path) -> None:
     from clipserve.commands.vectors.making import make_file  # loads SQLite
 
-    source = VectorSource("image", lambda: listing.images([str(folder)], root=str(folder)))
-    tell(await make_file(clip, source, file, prune=True), file)
+    source = VectorSource("image", lambda left_out: listing.images([str(folder)], left_out, str(folder)))
+    tell(await make_file(clip, source, file, prune=True), file, source)
 
 
 async def _nearest(

@@ -53,8 +53,8 @@ async def test_a_broken_encoder_ends_the_command_although_the_other_one_works(
 ) -> None:
     (tmp_path / "1.png").write_bytes(png())
     sources = {
-        "image": VectorSource("image", lambda: images([str(tmp_path)])),
-        "text": VectorSource("text", lambda: texts(["a cat", "a dog"])),
+        "image": VectorSource("image", lambda left_out: images([str(tmp_path)], left_out)),
+        "text": VectorSource("text", lambda _: texts(["a cat", "a dog"])),
     }
     out = tmp_path / "a.npz"
     with pytest.raises(ClipserveError, match="the encoders fail, whatever they are given"):

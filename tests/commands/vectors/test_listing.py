@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ def files(folder: Path, *names: str) -> None:
 
 
 def found(*sources: Path, root: Path | None = None) -> list[str]:
-    return [item.key for item in images(map(str, sources), None if root is None else str(root))]
+    return [item.key for item in images(map(str, sources), Counter(), str(root) if root else None)]
 
 
 def test_images_in_folders_come_by_name_whatever_the_order_in_which_they_were_made(tmp_path: Path) -> None:
@@ -64,7 +65,7 @@ def test_a_name_that_is_not_utf_8_has_a_key_that_is(tmp_path: Path) -> None:
 def test_an_item_knows_the_size_and_the_time_of_its_file(tmp_path: Path) -> None:
     files(tmp_path, "a.jpg")
     os.utime(tmp_path / "a.jpg", ns=(5, 7))
-    (item,) = images([str(tmp_path)])
+    (item,) = images([str(tmp_path)], Counter())
     assert (item.size, item.modified, item.path) == (1, 7, str(tmp_path / "a.jpg"))
 
 

@@ -33,7 +33,7 @@ State = Literal["new", "done", "again"]  # `again`: a duplicate of this run
 
 
 class Journal:
-    """A journal, open until `close`, in one process at a time."""
+    """A journal, open until `close`, in one process at a time. `fresh`: there was none before."""
 
     def __init__(self, out: Path, kind: Kind, served_by: ServedBy, *, restart: bool = False) -> None:
         """Open the journal of an earlier run, or a new one with the rows of `out`. `restart`: an empty one.
@@ -43,7 +43,7 @@ class Journal:
             VectorFileError: one of them cannot be used; the message says why.
         """
         self._path = out.with_name(f"{out.name}.journal")
-        fresh = not self._path.exists()
+        self.fresh = not self._path.exists()
         self._embedded = 0
         self._facts = Facts(kind, served_by.model, served_by.fingerprint, served_by.embed_dim)
         try:
@@ -53,7 +53,7 @@ class Journal:
             raise VectorFileError(_cannot_use(self._path, error)) from None
         except VectorFileError:
             self._database.close()
-            if fresh:
+            if self.fresh:
                 self.remove()
             raise
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TextIO
 
@@ -16,6 +17,8 @@ _OTHER_SUFFIXES = {"JPEG": (".jpg", ".jpe", ".jfif"), "TIFF": (".tif",)}
 SUFFIXES = frozenset(
     suffix for name in FORMATS for suffix in (f".{name.lower()}", *_OTHER_SUFFIXES.get(name, ()))
 )
+
+_SHOWN_SUFFIXES = 5
 
 Kind = Literal["image", "text"]
 
@@ -40,22 +43,29 @@ class Item:
 
 @dataclass(frozen=True)
 class VectorSource:
-    """The items to embed. Each call of `items` lists them again. `countable`: they can be listed twice."""
+    """The items to embed.
+
+    Attributes:
+        items: lists them, again at each call, and counts in its argument what it leaves out, by suffix.
+        countable: they can be listed twice.
+        left_out: what was left out when they were embedded.
+    """
 
     kind: Kind
-    items: Callable[[], Iterator[Item]]
+    items: Callable[[Counter[str]], Iterator[Item]]
     countable: bool = True
+    left_out: Counter[str] = field(default_factory=Counter)
 
 
-def images(sources: Iterable[str], root: str | None = None) -> Iterator[Item]:
+def images(sources: Iterable[str], left_out: Counter[str], root: str | None = None) -> Iterator[Item]:
     """The named files, and in folders all files with a known suffix, without hidden ones, sorted by name.
 
     A folder that symbolic links reach twice is listed once. An unreadable folder, or a link to itself, becomes an
-    item that fails like a file. `root`: keys are relative to it.
+    item that fails like a file. `left_out`: counts files with another suffix. `root`: keys are relative to it.
     """
     seen: set[tuple[int, int]] = set()
     for source in sources:
-        found = _walk(source, seen) if os.path.isdir(source) else iter((source,))
+        found = _walk(source, seen, left_out) if os.path.isdir(source) else iter((source,))
         for path in found:
             yield _item(path, root)
 
@@ -79,24 +89,43 @@ def paths(lines: TextIO) -> Iterator[str]:
             yield path
 
 
+def summary(left_out: Counter[str]) -> str:
+    """A sentence about the files that were left out; empty: there were none."""
+    if not left_out:
+        return ""
+    counts = [
+        f"{count:,} {suffix or 'without one'}" for suffix, count in left_out.most_common(_SHOWN_SUFFIXES)
+    ]
+    if others := len(left_out) - len(counts):
+        counts.append(f"and files of {others:,} more suffixes")
+    return (
+        f"Left out by suffix: {', '.join(counts)}. Convert images of other formats, such as HEIC, to JPEG; a file "
+        "that is named itself is taken whatever its suffix is."
+    )
+
+
 def shown(path: str) -> str:
     """A path as text. Bytes that are not UTF-8 become escapes such as `\\xff`."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
-def _walk(top: str, seen: set[tuple[int, int]]) -> Iterator[str]:
+def _walk(top: str, seen: set[tuple[int, int]], left_out: Counter[str]) -> Iterator[str]:
     waiting = [(top, True)]
     while waiting:
         path, is_folder = waiting.pop()
         with suppress(OSError):  # an unreadable folder fails like a file
             if is_folder:
-                waiting += reversed(_entries(path, seen))
+                waiting += reversed(_entries(path, seen, left_out))
                 continue
         yield path
 
 
-def _entries(folder: str, seen: set[tuple[int, int]]) -> list[tuple[str, bool]]:
-    """(path, is folder) of each entry that may be embedded. Raises OSError: the folder cannot be read."""
+def _entries(folder: str, seen: set[tuple[int, int]], left_out: Counter[str]) -> list[tuple[str, bool]]:
+    """(path, is folder) of each entry that may be embedded. `left_out`: see `images`.
+
+    Raises:
+        OSError: the folder cannot be read.
+    """
     status = os.stat(folder)
     if (status.st_dev, status.st_ino) in seen:
         return []
@@ -108,8 +137,11 @@ def _entries(folder: str, seen: set[tuple[int, int]]) -> list[tuple[str, bool]]:
         if entry.name.startswith("."):
             continue
         try:
-            is_folder = entry.is_dir()
-            wanted = is_folder or (Path(entry.name).suffix.lower() in SUFFIXES and entry.is_file())
+            is_folder, is_file = entry.is_dir(), entry.is_file()
+            suffix = Path(entry.name).suffix.lower()
+            wanted = is_folder or (is_file and suffix in SUFFIXES)
+            if is_file and not wanted:
+                left_out[suffix] += 1
         except OSError:  # only this entry, such as a link to itself: it fails like a file
             is_folder, wanted = False, True
         if wanted:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import time
+from collections import Counter
 from collections.abc import AsyncGenerator, Iterator
 from concurrent.futures import Executor
 from contextlib import aclosing
@@ -22,8 +23,8 @@ from clipserve.clip.formats import FORMATS, sniff
 from clipserve.commands.progress import Shown
 from clipserve.commands.vectors.files import write_vectors
 from clipserve.commands.vectors.journal import Journal
-from clipserve.commands.vectors.listing import Item, VectorSource
-from clipserve.commands.vectors.rows import Finished
+from clipserve.commands.vectors.listing import Item, VectorSource, summary
+from clipserve.commands.vectors.rows import Finished, VectorFileError
 from clipserve.concurrency import DaemonExecutor
 from clipserve.engine.backend import Vector
 from clipserve.errors import UndecodableImage
@@ -53,7 +54,8 @@ async def make_file(
 
     Raises:
         ClipserveError: the service, or the encoders, fail for every item.
-        VectorFileError: the journal or `out` cannot be used, or has vectors of another fingerprint or model.
+        VectorFileError: the journal or `out` cannot be used, or has vectors of another fingerprint or model; or
+            nothing to embed was found, and `out` stays as it was.
         OSError: the disk is full, for example.
     """
     journal = Journal(out, source.kind, await clip.served_by(), restart=restart)
@@ -61,19 +63,25 @@ async def make_file(
         with Shown(f"{source.kind}s") as shown, DaemonExecutor(1, "count") as counter:
             if source.countable:
                 counter.submit(_count, source, shown)
-            await _embed(journal, clip, source.items(), shown, truncate=truncate)
+            items = source.items(source.left_out)
+            await _embed(journal, clip, items, shown, truncate=truncate)
         finished = journal.finish(prune=prune)
-        write_vectors(out, finished)
+        found = finished.count > finished.others
+        if found:
+            write_vectors(out, finished)
     finally:
         journal.close()
-    journal.remove()
+    if found or journal.fresh:
+        journal.remove()
+    if not found:
+        raise VectorFileError(f"no {source.kind} was found to embed. {summary(source.left_out)}".rstrip())
     return finished
 
 
 def _count(source: VectorSource, shown: Shown) -> None:
     """Count the items while the first are embedded."""
     total = 0
-    for _ in source.items():
+    for _ in source.items(Counter()):
         if shown.ended:
             return
         total += 1

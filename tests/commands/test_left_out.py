@@ -1,0 +1,75 @@
+"""What `embed`, `search` and `classify` leave out of folders is said, and nothing to do is a failure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.commands.files import photos, run_here
+
+LABELS = ("--labels", "cat,dog")
+
+
+@pytest.fixture
+def heic(tmp_path: Path) -> Path:
+    """A folder as a phone fills it."""
+    folder = tmp_path / "phone"
+    folder.mkdir()
+    for number in range(12):
+        (folder / f"IMG_{number:04}.HEIC").write_bytes(b"\0\0\0\x18ftypheic")
+    (folder / "clip.mov").write_bytes(b"1")
+    (folder / ".hidden.txt").write_bytes(b"1")
+    return folder
+
+
+def commands(folder: Path, out: Path) -> list[list[str | Path]]:
+    return [
+        ["embed", folder, "--out", out],
+        ["search", folder, "a cat"],
+        ["classify", folder, *LABELS],
+    ]
+
+
+def test_a_folder_of_heic_fails_and_its_files_are_counted_by_suffix(heic: Path, tmp_path: Path) -> None:
+    for command in commands(heic, tmp_path / "a.npz"):
+        status, output, errors = run_here(*command)
+        assert (status, output) == (1, ""), command
+        assert "no image was found" in errors
+        assert "Left out by suffix: 12 .heic, 1 .mov." in errors
+    assert list(tmp_path.iterdir()) == [heic]
+
+
+def test_an_empty_folder_fails(tmp_path: Path) -> None:
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    for command in commands(folder, tmp_path / "a.npz"):
+        status, _, errors = run_here(*command)
+        assert status == 1, command
+        assert "no image was found" in errors
+        assert "Left out" not in errors
+    assert list(tmp_path.rglob("*")) == [folder]
+
+
+def test_what_is_left_out_beside_images_is_said_and_is_no_failure(tmp_path: Path) -> None:
+    folder = photos(tmp_path / "photos", 1)
+    for name in ("a.heic", "notes", "b.x1", "b.x2", "b.x3", "b.x4", "b.x5"):
+        (folder / name).write_bytes(b"1")
+    (folder / "more.heic").write_bytes(b"1")
+    for command in commands(folder, tmp_path / "a.npz"):
+        status, _, errors = run_here(*command)
+        assert status == 0, command
+        assert "Left out by suffix: 2 .heic, 1 " in errors
+        assert ", and files of 2 more suffixes." in errors
+
+
+def test_where_nothing_is_found_the_rows_of_before_stay(tmp_path: Path) -> None:
+    folder, out = photos(tmp_path / "photos", 2), tmp_path / "a.npz"
+    assert run_here("embed", folder, "--out", out)[0] == 0
+    before = out.read_bytes()
+    for file in folder.rglob("*.jpg"):
+        file.unlink()
+    for more in ((), ("--prune",), ("--restart",)):
+        assert run_here("embed", folder, "--out", out, *more)[0] == 1
+        assert out.read_bytes() == before
+        assert sorted(tmp_path.iterdir()) == [out, folder]
