@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from loadtests.process import free_port
+from tests.external.image.container import until
 from tests.external.image.engine import ROOT, Engine
 
 NAME = "clipserve-compose-test"
@@ -42,10 +43,10 @@ class Compose:
         self._variables = {**IMAGES, **ports, **variables}
         self._file = [f"--file={file}"] if file else []
 
-    def run(self, *words: str, check: bool = True) -> str:
+    def run(self, *words: str) -> str:
         """podman-compose with these words; its standard output."""
         command = ["podman-compose", "--project-name", NAME, *self._file, *words]
-        return self._engine.run(*command, check=check, **self._variables)
+        return self._engine.run(*command, **self._variables)
 
     def up(self, *services: str, profiles: tuple[str, ...] = ()) -> None:
         chosen = [word for profile in profiles for word in ("--profile", profile)]
@@ -61,7 +62,22 @@ class Compose:
     def execute(self, service: str, *command: str) -> str:
         return self._engine.run("podman", "exec", self.container(service), *command)
 
+    def finds(self, service: str, other: str) -> bool:
+        """Whether a service's container knows the address of another one's."""
+        return self.execute(service, "sh", "-c", f"getent hosts {other} || echo unknown") != "unknown"
+
+    def wait_found(self, service: str, other: str) -> None:
+        """Names are known a moment after their containers have started."""
+        until(
+            lambda: self.finds(service, other),
+            30,
+            lambda: f"no {other} for {service}\n{self._engine.names()}",
+        )
+
+    def log(self, service: str) -> str:
+        return self._engine.log(self.container(service))
+
     def down(self) -> None:
         every = ("edge", "redis", "observe", "gpu", "tensorrt")
         chosen = [word for profile in every for word in ("--profile", profile)]
-        self.run(*chosen, "down", "--volumes", "--timeout=1", check=False)
+        self.run(*chosen, "down", "--volumes", "--timeout=1")

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from clipserve import __version__
+from tests.external.image.apart import own_network
 from tests.external.image.container import Container
 from tests.external.image.engine import Engine
 
@@ -28,7 +29,9 @@ def version() -> str:
 
 @pytest.fixture(scope="session")
 def image(engine: Engine, version: str) -> str:
-    return engine.build(IMAGE, VERSION=version, REVISION=REVISION)
+    built = engine.build(IMAGE, VERSION=version, REVISION=REVISION)
+    own_network()  # nothing is downloaded any more
+    return built
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import time
 from collections.abc import Callable
 
@@ -61,11 +60,7 @@ class Container:
         return int(self._engine.run("podman", "inspect", "--format={{.State.ExitCode}}", self.id))
 
     def log(self) -> str:
-        # Standard error has it.
-        command = ["podman", "logs", self.id]
-        return subprocess.run(
-            command, env=self._engine.environment, capture_output=True, text=True, check=False
-        ).stderr[-3000:]
+        return self._engine.log(self.id)
 
     def remove(self) -> None:
         self._engine.run("podman", "rm", "--force", "--time=0", "--volumes", self.id)

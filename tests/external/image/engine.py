@@ -17,8 +17,12 @@ from typing import Any
 
 import pytest
 
+from tests.external.image.apart import own_mounts
+
 ROOT = Path(__file__).parents[3]
 KEPT = ROOT / ".image"
+STATE = KEPT / "run"
+NAMES = Path("/run/containers/networks/aardvark-dns")
 PROGRAMS = ("buildah", "mmdebstrap", "netavark", "podman", "podman-compose", "runc")
 BASE, TOOLS = "localhost/clipserve-base", "localhost/clipserve-tools"
 # Of the suite that the Dockerfile's own base is made of.
@@ -43,9 +47,10 @@ def configure() -> dict[str, str]:
     (KEPT / "containers.conf").write_text(
         f"[containers]\ndefault_ulimits = [{limits}]\n"
         '[engine]\nruntime = "runc"\ncgroup_manager = "cgroupfs"\nevents_logger = "file"\n'
+        f'[network]\nnetwork_config_dir = "{STATE}/networks"\n'
     )
     (KEPT / "storage.conf").write_text(
-        f'[storage]\ndriver = "overlay"\ngraphroot = "{KEPT}/storage"\nrunroot = "{KEPT}/run"\n'
+        f'[storage]\ndriver = "overlay"\ngraphroot = "{KEPT}/storage"\nrunroot = "{STATE}"\n'
     )
     return os.environ | {
         "PATH": _path(),
@@ -60,10 +65,13 @@ def _path() -> str:
 
 
 class Engine:
-    """Runs commands on that storage."""
+    """Runs commands on that storage, without the containers and volumes that a killed run has left there."""
 
     def __init__(self) -> None:
         self.environment = configure()
+        own_mounts(STATE)
+        self.run("podman", "rm", "--all", "--force", "--time=0")
+        self.run("podman", "volume", "rm", "--all", "--force")
 
     def run(self, *command: str | Path, check: bool = True, **variables: str) -> str:
         """Standard output of a command.
@@ -106,6 +114,20 @@ class Engine:
         # Stages that need no other one are built side by side.
         self._bud(name, "--layers", "--jobs=2", *options, str(ROOT))
         return name
+
+    def log(self, container: str) -> str:
+        """The end of what a container has written."""
+        done = subprocess.run(
+            ("podman", "logs", container), capture_output=True, text=True, env=self.environment, check=False
+        )
+        return f"{done.stdout[-3000:]}{done.stderr[-3000:]}"
+
+    def names(self) -> str:
+        """What could answer a container that asks for another one's name: addresses, aardvark-dns and its files."""
+        told = [f"{file}:\n{file.read_text()}" for file in sorted(NAMES.glob("*"))]
+        commands = (("ip", "-brief", "address"), ("ss", "--listening", "--udp", "--numeric", "--processes"))
+        told += [f"{' '.join(command)}:\n{self.run(*command)}" for command in commands]
+        return "\n".join(told)
 
     def _import(self, name: str, suite: str, packages: str) -> bool:
         """Whether the image was missing, and now is a root with these packages."""
