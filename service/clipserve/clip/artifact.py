@@ -45,12 +45,9 @@ def read_manifest(folder: Path) -> ModelManifest:
     try:
         manifest = ModelManifest.model_validate_json(read_bounded(path, _MAX_MANIFEST_BYTES))
     except OSError as error:
-        missing = isinstance(error, FileNotFoundError | NotADirectoryError)
-        fault = (
-            f"it has no {MANIFEST_NAME}"
-            if missing
-            else f"{MANIFEST_NAME} in it cannot be read: {error.strerror}"
-        )
+        fault = f"{MANIFEST_NAME} in it cannot be read: {error.strerror}"
+        if isinstance(error, FileNotFoundError | NotADirectoryError):
+            fault = f"it has no {MANIFEST_NAME}" if folder.is_dir() else "there is no such folder"
         raise ArtifactError(
             f"{folder} is not an artifact: {fault}. Make one with `clipserve models export`, or set "
             "CLIPSERVE_MODELS=demo."

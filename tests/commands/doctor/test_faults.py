@@ -60,11 +60,16 @@ def test_a_graph_that_was_cut_short(tmp_path: Path) -> None:
 def test_a_model_that_is_missing(tmp_path: Path) -> None:
     told = doctor("--only", "models", models=f"{DEMO},{tmp_path / 'nothing'}")
     line = told.only("problem")
-    assert (told.status, line["found"].partition(": ")[0]) == (
-        1,
-        f"{tmp_path / 'nothing'} is not an artifact",
-    )
+    assert told.status == 1
+    assert line["found"].startswith(f"{tmp_path / 'nothing'} is not an artifact: there is no such folder. ")
     assert "CLIPSERVE_MODELS" in line["do"]
+
+
+def test_a_name_that_may_be_misspelt_is_not_promised_to_be_made(tmp_path: Path) -> None:
+    found = doctor("--only", "models", models="ViT-B-31", cache_dir=tmp_path).only("problem")["found"]
+    assert "ViT-B-31 is neither a folder nor a model" in found
+    assert "if `clipserve models list` has it" in found
+    assert "if not, correct the name" in found
 
 
 async def test_a_triton_that_serves_something_else(triton: StandIn) -> None:

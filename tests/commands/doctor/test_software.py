@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import platform
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from clipserve.clip import resampling
+from clipserve.commands.doctor.trial import explained
 from tests.commands.doctor.asking import doctor
 
 
@@ -32,6 +36,58 @@ def test_settings_that_cannot_be_are_lines_and_the_other_checks_go_on() -> None:
 def test_a_setting_that_needs_one_that_is_wrong_does_not_stop_it() -> None:
     told = doctor("--only", "settings", keys_file="", rows_per_second="many", metrics_open="false")
     assert told.status == 1
+
+
+def test_a_file_of_keys_that_cannot_be_read_has_no_line_to_correct(tmp_path: Path) -> None:
+    told = [
+        doctor("--only", "keys", keys_file=path).only("problem") for path in (tmp_path, tmp_path / "gone")
+    ]
+    if os.geteuid() != 0:  # who may read every file
+        (tmp_path / "closed").touch(0)
+        told.append(doctor("--only", "keys", keys_file=tmp_path / "closed").only("problem"))
+    for line in told:
+        assert f"a file that user {os.geteuid()}, who runs this, can read" in line["do"]
+        assert "line" not in line["do"]
+    (tmp_path / "broken").write_text("{")
+    assert (
+        "correct that line" in doctor("--only", "keys", keys_file=tmp_path / "broken").only("problem")["do"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("event", "said"),
+    [
+        (
+            {
+                "event": "engine_tried",
+                "engine": "openvino",
+                "precision": "bf16",
+                "cosine": 0.780782,
+                "ms_per_call": 44.9,
+            },
+            "; openvino was tried in bf16 and is not used, because its vectors differ: cosine 0.780782, and 0.9995 "
+            "is needed",
+        ),
+        (
+            {
+                "event": "engine_tried",
+                "engine": "openvino",
+                "precision": "bf16",
+                "cosine": 0.99981,
+                "ms_per_call": 4.5,
+            },
+            "; openvino was tried in bf16: cosine 0.999810, 4.5 ms a call",
+        ),
+        (
+            {"event": "engine_passed_over", "engine": "openvino", "error": "no memory"},
+            "; openvino was tried and is not used, because it failed: no memory",
+        ),
+        ({"event": "model_ready"}, ""),
+    ],
+    ids=["differs", "agrees", "fails", "about something else"],
+)
+def test_an_engine_that_was_tried_is_told_with_what_came_of_it(event: dict[str, Any], said: str) -> None:
+    assert explained(event) == said
 
 
 def test_an_unknown_variable_and_what_was_meant() -> None:

@@ -7,6 +7,7 @@ import os
 import platform
 import stat
 from collections.abc import Iterator
+from pathlib import Path
 
 from clipserve import __version__
 from clipserve.access.hosts import is_loopback
@@ -73,7 +74,7 @@ def keys(context: Context) -> Iterator[Finding]:
         try:
             known = read_keys(path)
         except KeyFileError as error:
-            yield problem(str(error), "correct that line, or make a new file: `clipserve keys add NAME`")
+            yield problem(str(error), _keys_remedy(path))
             return
         yield ok(f"{path}: {len(known)} keys")
         if not known:
@@ -85,3 +86,12 @@ def keys(context: Context) -> Iterator[Finding]:
                 f"{path} can be written by other users than its owner, who could add a key of their own",
                 f"chmod go-w {path}",
             )
+
+
+def _keys_remedy(path: Path) -> str:
+    if os.path.isfile(path) and os.access(path, os.R_OK):
+        return "correct that line, or make a new file: `clipserve keys add NAME`"
+    return (
+        f"let CLIPSERVE_KEYS_FILE name a file that user {os.geteuid()}, who runs this, can read; `clipserve keys "
+        "add NAME` makes one"
+    )

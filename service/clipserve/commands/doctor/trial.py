@@ -11,6 +11,7 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +22,9 @@ from clipserve.clip.reference import check
 from clipserve.clip.reference_inputs import check_inputs
 from clipserve.clip.tokenizer import load_tokenizer
 from clipserve.engine.cuda import Accelerator
+from clipserve.engine.fastest import MIN_AGREEMENT
 from clipserve.errors import ClipError
 from clipserve.settings import ModelSettings
-
-_EVENTS = (
-    "engine_tried",
-    "engine_passed_over",
-    "gpu_not_used",
-)  # events that explain the choice of the engine
 
 
 def tried(folder: Path, settings: ModelSettings) -> dict[str, Any]:
@@ -53,13 +49,28 @@ def tried(folder: Path, settings: ModelSettings) -> dict[str, Any]:
         "narrower": engine.precision,  # than the artifact's precision
         "cosine": round(cosine, 6),
         "seconds": round(time.monotonic() - began, 2),
-        "tried": "".join(_shown(event) for event in events if event["event"] in _EVENTS),
+        "tried": "".join(map(explained, events)),
     }
 
 
-def _shown(event: Any) -> str:
-    values = ", ".join(f"{name} {event[name]}" for name in event if name not in ("event", "log_level"))
-    return f"; {event['event']}: {values[:300]}"
+def explained(event: Mapping[str, Any]) -> str:
+    """The sentence about an event that explains the choice of the engine; empty: it does not."""
+    match event["event"]:
+        case "engine_tried" if event["cosine"] < MIN_AGREEMENT:
+            return (
+                f"; {event['engine']} was tried in {event['precision']} and is not used, because its vectors "
+                f"differ: cosine {event['cosine']:.6f}, and {MIN_AGREEMENT} is needed"
+            )
+        case "engine_tried":
+            return (
+                f"; {event['engine']} was tried in {event['precision']}: cosine {event['cosine']:.6f}, "
+                f"{event['ms_per_call']} ms a call"
+            )
+        case "engine_passed_over":
+            return f"; {event['engine']} was tried and is not used, because it failed: {event['error'][:300]}"
+        case "gpu_not_used":
+            return f"; {event['gpu']} is not used: {event['reason']}"
+    return ""
 
 
 def main(question: str) -> None:
