@@ -84,12 +84,6 @@ def test_without_an_engine_it_says_what_to_install(elsewhere: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_it_does_not_start_where_the_operations_port_was_closed(elsewhere: Path) -> None:
-    done = run(cwd=elsewhere, CLIPSERVE_OPERATIONS_ENABLED="no")
-    assert done.returncode == 2
-    assert "CLIPSERVE_OPERATIONS_ENABLED=no: the setting is gone" in done.stderr
-
-
 @pytest.mark.parametrize("arguments", [[], ["serve"]])
 def test_it_serves_until_a_signal(elsewhere: Path, arguments: list[str]) -> None:
     port = free_port()

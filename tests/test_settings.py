@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +15,9 @@ from clipserve.engine.backend import Embeddings, Lengths, Pixels, TokenIds
 from clipserve.rest.compat.adapters import ADAPTERS
 from clipserve.settings import ModelSettings, Settings
 from clipserve.settings.table import as_markdown
-from clipserve.settings.unknown import GONE, opens_a_port, unknown_variables
+from clipserve.settings.unknown import unknown_variables
 from loadtests.fake_backend import FakeBackend
 from tests.support import DIM, png, serving, write_toy_artifact
-
-ROOT = Path(__file__).parents[1]
 
 
 def with_models(**own: dict[str, Any]) -> Settings:
@@ -37,39 +34,13 @@ def test_variables_of_clients_and_of_compose_are_not_misspelled_settings() -> No
     assert unknown_variables(["CLIPSERVE_URL", "CLIPSERVE_KEY", "CLIPSERVE_IMAGE"]) == {}
 
 
-def test_of_a_setting_that_is_gone_it_is_told_what_takes_its_place() -> None:
-    told = unknown_variables(["CLIPSERVE_PROCESSES", "CLIPSERVE_MAX_SIDE", "CLIPSERVE_METRICS_PORT"])
-    assert (
-        told["CLIPSERVE_PROCESSES"] == "the setting is gone: run replicas behind a proxy (docs/production.md)"
-    )
-    assert told["CLIPSERVE_MAX_SIDE"] == "the setting is gone: it is a constant now, see docs/settings.md"
-    assert told["CLIPSERVE_METRICS_PORT"] == "the setting is gone: it is CLIPSERVE_OPERATIONS_PORT"
-    removed = (ROOT / "CHANGELOG.md").read_text().partition("\n### Removed\n")[2].partition("\n### ")[0]
-    for name in GONE:
-        assert name.removeprefix("CLIPSERVE_").lower() not in Settings.model_fields
-        assert re.search(rf"`(CLIPSERVE_)?{name.removeprefix('CLIPSERVE_')}`", removed), name
-
-
-def test_a_setting_of_a_model_that_is_gone_is_told_apart_from_a_misspelled_one(
+def test_an_unknown_setting_of_a_model_is_refused_with_those_that_there_are(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for name, said in {
-        "max_side": "the setting is gone: it is a constant",
-        "triton_calls": "the setting is gone: there are four",
-        "thread": "not a setting that may differ from model to model. Those are: backend, ",
-    }.items():
-        monkeypatch.setenv("CLIPSERVE_MODEL_SETTINGS", json.dumps({"a": {name: 2}}))
-        with pytest.raises(BadSettings, match=rf"CLIPSERVE_MODEL_SETTINGS\.a\.{name}=2: {said}"):
-            read_settings()
-
-
-@pytest.mark.parametrize(
-    ("value", "starts"), [("false", False), ("0", False), (" OFF", False), ("true", True)]
-)
-def test_a_port_that_was_closed_is_not_opened_in_silence(value: str, starts: bool) -> None:
-    reason = opens_a_port({"CLIPSERVE_OPERATIONS_ENABLED": value})
-    assert (reason is None) == starts
-    assert opens_a_port({}) is None
+    monkeypatch.setenv("CLIPSERVE_MODEL_SETTINGS", json.dumps({"a": {"thread": 2}}))
+    said = "not a setting that may differ from model to model. Those are: backend, "
+    with pytest.raises(BadSettings, match=rf"CLIPSERVE_MODEL_SETTINGS\.a\.thread=2: {said}"):
+        read_settings()
 
 
 def test_there_are_no_more_settings_than_somebody_can_read() -> None:

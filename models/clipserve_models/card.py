@@ -47,7 +47,7 @@ def _about(manifest: ModelManifest) -> Iterator[tuple[str, str]]:
 
 
 def _beside(variant: Variant) -> Iterator[tuple[str, str]]:
-    yield "made of", variant.made_of or "unknown"
+    yield "made of", variant.made_of
     yield "photos that judged it", f"{variant.photos:,}"
     yield "mean cosine of the photos' vectors", f"{variant.mean_cosine:.5f}"
     yield "mean cosine of the prompts' vectors", f"{variant.text_mean_cosine:.5f}"

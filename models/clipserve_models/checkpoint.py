@@ -91,8 +91,8 @@ def check_origin(manifest: ModelManifest, weights: Path | None) -> None:
     if source.model is None:
         raise ModelsError(
             f"{manifest.name} does not say which model of open_clip it was exported from ({source.checkpoint}): "
-            "its weights cannot be loaded again. Export it again if it was exported by an earlier version; a model "
-            "that open_clip does not have has no fp16 variant, and cannot be a reference."
+            "its weights cannot be loaded again. A model that open_clip does not have has no fp16 variant, and "
+            "cannot be a reference."
         )
     if not (source.random_weights or source.pretrained or weights):
         raise ModelsError(

@@ -42,7 +42,7 @@ from clipserve.commands.reading import BadSettings, read_settings
 from clipserve.commands.search import search
 from clipserve.errors import ClipError
 from clipserve.settings.table import as_markdown
-from clipserve.settings.unknown import opens_a_port, unknown_variables
+from clipserve.settings.unknown import unknown_variables
 from clipserve.telemetry import log
 from clipserve.telemetry.log import logger
 from clipserve.telemetry.tracing import TracingUnavailable
@@ -120,9 +120,6 @@ def serve(model: Model = None) -> None:
             _cannot_start(reason)
         raise typer.Exit(2) from None
     log.configure(chosen.log_level)
-    if unwanted := opens_a_port(os.environ):
-        _cannot_start(unwanted)
-        raise typer.Exit(2)
     for name, hint in unknown_variables(os.environ).items():
         logger.warning("unknown_setting", variable=name, hint=hint)
     from clipserve.wiring.serve import serve as run  # loads modules that other commands do not need

@@ -56,6 +56,6 @@ def test_what_a_photo_and_texts_become_is_compared_with_the_export(
     other = MANIFEST.model_copy(update={part: getattr(MANIFEST, part).model_copy(update=change)})
     with pytest.raises(ArtifactError, match=said):
         check_inputs(other, load_tokenizer(DEMO, other.text))
-    # An artifact of an earlier version does not say what they became.
+    # Of an artifact that does not say what they became, nothing is compared.
     unknown = MANIFEST.reference.model_copy(update={"pixels": None, "token_ids": None})
     check_inputs(other.model_copy(update={"reference": unknown}), load_tokenizer(DEMO, other.text))

@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Sequence
 from typing import Literal, Self
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 # Texts are padded to the next of these. The cost of a text is proportional to its padded length. Most labels have
 # 8 to 12 tokens with their template, so the steps are small there. Long texts are rare, and large steps let them
@@ -105,7 +105,7 @@ class Source(_Frozen):
 class ReferenceVectors(_Frozen):
     """The exporting framework's vectors for the inputs of `clipserve.clip.reference`, checked before serving.
 
-    The last two are for `clipserve.clip.reference_inputs`; None in older artifacts.
+    The last two are for `clipserve.clip.reference_inputs`; None: not compared.
     """
 
     image_embeddings: list[list[float]]  # [n, D]
@@ -123,7 +123,7 @@ class Variant(_Frozen):
     had no labels.
     """
 
-    made_of: str | None = Field(default=None, description="the fingerprint of the fp32 artifact")
+    made_of: str = Field(description="the fingerprint of the fp32 artifact")
     method: Literal["dynamic", "static"] | None = Field(
         default=None, description="int8's activation ranges: of each call, or calibrated"
     )
@@ -162,8 +162,7 @@ class ModelManifest(_Frozen):
     files: dict[str, str]
     source: Source
     reference: ReferenceVectors
-    # `quantization`: its name in older int8 variants.
-    variant: Variant | None = Field(default=None, validation_alias=AliasChoices("variant", "quantization"))
+    variant: Variant | None = None
 
     @model_validator(mode="after")
     def _vectors_of_embed_dim(self) -> Self:

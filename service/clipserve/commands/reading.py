@@ -14,7 +14,6 @@ from pydantic_settings import SettingsError
 
 from clipserve.commands.printing import say
 from clipserve.settings import ModelSettings, Settings
-from clipserve.settings.unknown import GONE
 
 _USER = re.compile(r"[^/@\s'\",]+(?=@)")  # the user and password of a URL
 _JSON = ("CLIPSERVE_MODEL_SETTINGS",)
@@ -72,9 +71,6 @@ def _reason(fault: ErrorDetails) -> str:
 
 def _said(fault: ErrorDetails) -> str:
     if fault["type"] == "extra_forbidden":
-        instead = GONE.get(f"CLIPSERVE_{str(fault['loc'][-1]).upper()}")
-        if instead:
-            return f"the setting is gone: {instead}"
         names = ", ".join(ModelSettings.model_fields)
         return f"not a setting that may differ from model to model. Those are: {names}"
     return fault["msg"].removeprefix("Value error, ")

@@ -13,6 +13,7 @@ from clipserve_models.variants.gate import Vectors, judge, measure, verdicts
 from clipserve_models.variants.samples import Photos
 
 FAITHFUL = Variant(
+    made_of="any",
     method="static",
     towers=["image", "text"],
     calibration_photos=40,

@@ -116,7 +116,7 @@ def test_a_fingerprint_names_the_precision_once() -> None:
 
 def test_a_manifest_without_the_record_is_valid_and_written_as_before() -> None:
     stored = json.loads((DEMO / "model.json").read_text())
-    assert not {"variant", "quantization"} & stored.keys()
+    assert "variant" not in stored
     assert ModelManifest.model_validate(stored).variant is None
 
 
@@ -149,18 +149,6 @@ def test_too_few_photos_say_how_many_are_needed(method: Method, words: str, tmp_
     assert words in result.stderr
     assert len(result.stderr.splitlines()) == 1
     assert not (tmp_path / "out").exists()
-
-
-def test_int8_variants_of_before_are_read(faithful: Path) -> None:
-    """Their record had the name of the one precision that there was, and does not say what they were made of."""
-    stored = json.loads((faithful / "model.json").read_text())
-    record = stored.pop("variant")
-    for new in ("made_of", "largest_value", "largest_tensor"):
-        del record[new]
-    read = ModelManifest.model_validate(stored | {"quantization": record})
-    assert read.variant
-    assert (read.variant.method, read.variant.made_of) == ("static", None)
-    assert read.fingerprint() == read_manifest(faithful).fingerprint()
 
 
 def test_what_cannot_be_made_is_told(tmp_path: Path) -> None:
