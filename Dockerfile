@@ -26,7 +26,7 @@ ARG VARIANT
 ARG PIP_EXTRA_INDEX_URL
 WORKDIR /requirements
 COPY requirements/ .
-# Delete OpenVINO's plugins for Intel's GPUs and NPUs, a third of it: the engine uses the CPU.
+# Delete OpenVINO's plugins for Intel's GPUs and NPUs, a third of it: the engine uses the CPU. And onnx's tests, half of it.
 RUN python3 -m venv /pip && python3 -m venv --without-pip /app/.venv \
     && case "$VARIANT" in \
          gpu) set -- -r service-gpu.txt -r tracing.txt ;; \
@@ -36,6 +36,7 @@ RUN python3 -m venv /pip && python3 -m venv --without-pip /app/.venv \
     && /pip/bin/pip --python /app/.venv/bin/python install --no-cache-dir --require-hashes "$@" \
     && rm -f /app/.venv/lib/python3*/site-packages/openvino/libs/libopenvino_intel_[gn]pu_plugin.so \
       /app/.venv/lib/python3*/site-packages/openvino/libs/cache.json \
+    && rm -rf /app/.venv/lib/python3*/site-packages/onnx/backend/test \
     && /pip/bin/pip install --no-cache-dir --require-hashes -r sbom.txt
 
 # The code has its own layer, because it changes more often than the packages. Compiled here, because the root of a running

@@ -208,12 +208,19 @@ def test_a_lock_file_pins_what_pyproject_asks_for(lock: str, lists: list[str]) -
     pins = {canonicalize_name(name): version for name, version in lines}
     for line in (line for name in lists for line in every[name]):
         asked = Requirement(line)
+        if asked.name == "clipserve-models":  # of this checkout: not pinned, and its dependencies are
+            own = {canonicalize_name(Requirement(each).name) for each in MODELS["project"]["dependencies"]}
+            assert own - {"clipserve"} <= pins.keys(), "run make lock"
+            continue
         assert asked.specifier.contains(pins[canonicalize_name(asked.name)]), f"{line}: run make lock"
 
 
 def test_both_distributions_have_one_version() -> None:
     assert clipserve.__version__ == clipserve_models.__version__
-    assert MODELS["project"]["dependencies"] == [f"clipserve=={clipserve.__version__}"]
+    own = f"=={clipserve.__version__}"
+    assert f"clipserve{own}" in MODELS["project"]["dependencies"]
+    for extra in ("cpu", "gpu"):
+        assert f"clipserve-models{own}" in SERVICE["project"]["optional-dependencies"][extra]
 
 
 def test_both_distributions_have_the_licence_of_the_repository() -> None:

@@ -66,7 +66,7 @@ def test_these_start_without_the_packages_of_the_tests() -> None:
 
 def test_the_onnxruntime_for_gpus_is_pinned_below_a_release_that_nobody_has_checked() -> None:
     project = tomllib.loads((ROOT / "service/pyproject.toml").read_text("utf-8"))["project"]
-    (requirement,) = map(Requirement, project["optional-dependencies"]["gpu"])
+    _, requirement = map(Requirement, project["optional-dependencies"]["gpu"])
     assert [each.operator for each in requirement.specifier if each.operator.startswith("<")] == ["<"]
     pins = (ROOT / "requirements/service-gpu.txt").read_text("utf-8")
     (version,) = re.findall(r"^onnxruntime-gpu==(\S+)", pins, re.MULTILINE)

@@ -113,7 +113,7 @@ def quick_gelu(graph: Any) -> None:
     """erf(x / sqrt 2) of GELU becomes what makes it x * sigmoid(1.702 x)."""
     from onnx import helper, numpy_helper
 
-    factor = np.float32(1.702 / 2 * np.sqrt(2))
+    factor = np.array(1.702 / 2 * np.sqrt(2), np.float32)
     graph.initializer.append(numpy_helper.from_array(factor, "quick"))
     nodes = list(graph.node)
     del graph.node[:]
