@@ -1,0 +1,184 @@
+"""What a CLIP of two transformers is: the record between the readers of layouts and the writers of graphs.
+
+`roles` names every tensor that the two encoders compute with. Weights of linear layers are [out, in], as PyTorch
+has them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from clipserve_models.errors import ModelsError
+from clipserve_models.weights import Tensor
+
+# x * Phi(x); its approximation with tanh; x * sigmoid(1.702 x), which OpenAI's CLIP has.
+Activation = Literal["gelu", "gelu_tanh", "quick_gelu"]
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Tower:
+    """A transformer with its norms before attention and MLP. `epsilon`: added to the variance by every norm."""
+
+    width: int
+    layers: int
+    heads: int
+    mlp: int
+    activation: Activation
+    epsilon: float
+
+    def __post_init__(self) -> None:
+        """Raises ModelsError: no such transformer can be."""
+        if self.layers < 1 or self.heads < 1 or self.width % self.heads:
+            raise ModelsError(
+                f"{self.layers} layers, {self.heads} heads and a width of {self.width} are no transformer: it "
+                "needs a layer, and a width that its heads divide. Correct the model's configuration."
+            )
+
+
+@dataclass(frozen=True)
+class ImageTower(Tower):
+    """A vision transformer on images of `size` pixels, cut into patches of `patch`; what is left over is dropped.
+
+    `pooling`: `class` is the state of a token before the patches; `attention` asks the patches with a learned
+    query, and passes the answer through an MLP of its own (SigLIP). `pre_norm`: a norm before the first block.
+    """
+
+    size: int
+    patch: int
+    pooling: Literal["class", "attention"]
+    pre_norm: bool
+    patch_bias: bool
+    projection: bool  # else W is D
+
+    @property
+    def grid(self) -> int:
+        """Patches in a row."""
+        return self.size // self.patch
+
+
+@dataclass(frozen=True)
+class TextTower(Tower):
+    """A transformer on tokens. `pooling`: the state where the text ends, or the last, padding included."""
+
+    vocabulary: int
+    context_length: int
+    causal: bool
+    pooling: Literal["eot", "last"]
+    projection_bias: bool
+
+    @property
+    def trims(self) -> bool:
+        """Whether the encoder sees nothing after the end of a text, so that no padding is needed."""
+        return self.causal and self.pooling == "eot"
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """The two encoders, whose embeddings have `embed_dim` numbers."""
+
+    image: ImageTower
+    text: TextTower
+    embed_dim: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, told: Mapping[str, Any]) -> Architecture:
+        """The inverse of `to_dict`."""
+        return cls(ImageTower(**told["image"]), TextTower(**told["text"]), told["embed_dim"])
+
+
+def roles(architecture: Architecture) -> dict[str, Shape]:
+    """The shape of every tensor, by role.
+
+    Roles of an encoder begin with `image.` or `text.`, those of a block with `image.blocks.0.`; a layer has
+    `.weight` and mostly `.bias`. `qkv` are the projections to queries, keys and values, in this order.
+    """
+    image, text, dim = architecture.image, architecture.text, architecture.embed_dim
+    return {f"image.{role}": shape for role, shape in _image(image, dim)} | {
+        f"text.{role}": shape for role, shape in _text(text, dim)
+    }
+
+
+def check_tensors(architecture: Architecture, tensors: Mapping[str, Tensor]) -> None:
+    """Compare tensors by role with those that the architecture needs.
+
+    Raises:
+        ModelsError: one is missing, has another shape or no role, or is not of floating point.
+    """
+    needed = roles(architecture)
+    for role in (*needed, *tensors):
+        wanted, found = needed.get(role), tensors.get(role)
+        if found is None or wanted is None:
+            have, lack = ("architecture", "weights") if found is None else ("weights", "architecture")
+            raise ModelsError(
+                f"{role!r} is among the tensors of the {have} and not of the {lack}: these are other weights "
+                "than those of the configuration."
+            )
+        if found.shape != wanted:
+            raise ModelsError(
+                f"the tensor {role!r} has the shape {list(found.shape)}; the configuration says {list(wanted)}."
+            )
+        if not found.floating:
+            raise ModelsError(f"the tensor {role!r} is of integers; needed: F32, F16 or BF16.")
+
+
+def _image(tower: ImageTower, dim: int) -> Iterator[tuple[str, Shape]]:
+    width, has_class = tower.width, tower.pooling == "class"
+    yield "patch.weight", (width, 3, tower.patch, tower.patch)
+    if tower.patch_bias:
+        yield "patch.bias", (width,)
+    if has_class:
+        yield "class", (width,)
+    yield "positions", (tower.grid**2 + has_class, width)
+    if tower.pre_norm:
+        yield from _norm("pre_norm", width)
+    yield from _blocks(tower)
+    yield from _norm("norm", width)
+    if tower.pooling == "attention":
+        yield "pool.probe", (width,)
+        yield from _linear("pool.q", width, width)
+        yield from _linear("pool.kv", 2 * width, width)
+        yield from _linear("pool.out", width, width)
+        yield from _mlp("pool", tower)
+    if tower.projection:
+        yield "projection.weight", (dim, width)
+
+
+def _text(tower: TextTower, dim: int) -> Iterator[tuple[str, Shape]]:
+    yield "tokens", (tower.vocabulary, tower.width)
+    yield "positions", (tower.context_length, tower.width)
+    yield from _blocks(tower)
+    yield from _norm("norm", tower.width)
+    yield "projection.weight", (dim, tower.width)
+    if tower.projection_bias:
+        yield "projection.bias", (dim,)
+
+
+def _blocks(tower: Tower) -> Iterator[tuple[str, Shape]]:
+    for block in (f"blocks.{index}" for index in range(tower.layers)):
+        yield from _norm(f"{block}.norm1", tower.width)
+        yield from _linear(f"{block}.qkv", 3 * tower.width, tower.width)
+        yield from _linear(f"{block}.out", tower.width, tower.width)
+        yield from _mlp(block, tower, "norm2")
+
+
+def _mlp(where: str, tower: Tower, norm: str = "norm") -> Iterator[tuple[str, Shape]]:
+    yield from _norm(f"{where}.{norm}", tower.width)
+    yield from _linear(f"{where}.up", tower.mlp, tower.width)
+    yield from _linear(f"{where}.down", tower.width, tower.mlp)
+
+
+def _linear(role: str, outputs: int, inputs: int) -> Iterator[tuple[str, Shape]]:
+    yield f"{role}.weight", (outputs, inputs)
+    yield f"{role}.bias", (outputs,)
+
+
+def _norm(role: str, width: int) -> Iterator[tuple[str, Shape]]:
+    yield f"{role}.weight", (width,)
+    yield f"{role}.bias", (width,)

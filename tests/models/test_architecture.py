@@ -1,0 +1,79 @@
+"""An architecture names its tensors; weights that are not exactly these are refused by name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from clipserve_models.architecture import Architecture, check_tensors, roles
+from clipserve_models.errors import ModelsError
+from clipserve_models.weights import Tensor, constant
+from tests.models.towers import CLIP, SIGLIP
+
+
+def tensors(architecture: Architecture) -> dict[str, Tensor]:
+    return {role: constant(np.zeros(shape)) for role, shape in roles(architecture).items()}
+
+
+def test_roles_of_clip_have_the_published_shapes() -> None:
+    named = roles(CLIP)
+    assert named["image.patch.weight"] == (64, 3, 8, 8)
+    assert named["image.positions"] == (17, 64)  # 4 x 4 patches and the class token
+    assert named["text.blocks.1.qkv.weight"] == (96, 32)
+    assert named["text.projection.weight"] == (48, 32)
+    assert not {"image.patch.bias", "text.projection.bias", "image.pool.probe"} & named.keys()
+
+
+def test_roles_of_siglip_have_attention_pooling_and_no_class_token() -> None:
+    named = roles(SIGLIP)
+    assert named["image.positions"] == (9, 64)  # 50 // 16 patches in a row: two pixels are dropped
+    assert named["image.pool.kv.weight"] == (128, 64)
+    assert named["text.projection.bias"] == (64,)
+    assert not {"image.class", "image.pre_norm.weight", "image.projection.weight"} & named.keys()
+
+
+@pytest.mark.parametrize("architecture", [CLIP, SIGLIP])
+def test_an_architecture_survives_json(architecture: Architecture) -> None:
+    assert Architecture.from_dict(json.loads(json.dumps(architecture.to_dict()))) == architecture
+
+
+def test_the_right_tensors_are_accepted() -> None:
+    for architecture in (CLIP, SIGLIP):
+        check_tensors(architecture, tensors(architecture))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            lambda t: t.pop("text.tokens"),
+            "'text.tokens' is among the tensors of the architecture and not of the weights",
+        ),
+        (
+            lambda t: t.update({"image.lora": constant([1.0])}),
+            "'image.lora' is among the tensors of the weights and not of the architecture",
+        ),
+        (
+            lambda t: t.update({"image.class": constant(np.zeros(63))}),
+            r"'image.class' has the shape \[63\]; the configuration says \[64\]",
+        ),
+        (
+            lambda t: t.update({"image.class": replace(t["image.class"], floating=False)}),
+            "'image.class' is of integers",
+        ),
+    ],
+)
+def test_other_tensors_are_refused_by_name(change: Callable[[dict[str, Tensor]], None], said: str) -> None:
+    given = tensors(CLIP)
+    change(given)
+    with pytest.raises(ModelsError, match=said):
+        check_tensors(CLIP, given)
+
+
+def test_heads_that_do_not_divide_the_width_are_refused() -> None:
+    with pytest.raises(ModelsError, match="7 heads and a width of 64 are no transformer"):
+        replace(CLIP.image, heads=7)
