@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
-from clipserve_models.architecture import Architecture, ImageTower, TextTower, roles
+from clipserve_models.architecture import Activation, Architecture, ImageTower, TextTower, roles
+from clipserve_models.graphs.towers import write_image, write_text
+from clipserve_models.graphs.weights import image_weights, text_weights
 from clipserve_models.weights import Tensor, constant
 
 CLIP = Architecture(
@@ -77,3 +80,23 @@ def random_tensors(architecture: Architecture, seed: int = 0) -> dict[str, Tenso
         return drawn / np.sqrt(np.prod(shape[1:])) if role.endswith("weight") else 0.2 * drawn
 
     return {role: constant(values(role, shape)) for role, shape in roles(architecture).items()}
+
+
+MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)
+
+
+def with_activation(architecture: Architecture, activation: Activation) -> Architecture:
+    return replace(
+        architecture,
+        image=replace(architecture.image, activation=activation),
+        text=replace(architecture.text, activation=activation),
+    )
+
+
+def write_graphs(folder: Path, architecture: Architecture, tensors: dict[str, Tensor]) -> tuple[Path, Path]:
+    """image.onnx and text.onnx of these weights."""
+    folder.mkdir(exist_ok=True)
+    image, text = folder / "image.onnx", folder / "text.onnx"
+    write_image(image, architecture, image_weights(architecture, tensors, MEAN, STD))
+    write_text(text, architecture, text_weights(architecture, tensors))
+    return image, text

@@ -1,0 +1,204 @@
+"""The nodes of the two encoders.
+
+N rows, L states of width W, D the embedding's width. The last block computes only the pooled state, because nothing
+reads the others. In half precision the norms, the tables of a text and the lengths of vectors stay fp32.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+from onnx import TensorProto, ValueInfoProto, helper
+
+from clipserve_models.architecture import Architecture, ImageTower, TextTower, Tower
+from clipserve_models.graphs.file import Graph
+from clipserve_models.weights import Tensor
+
+
+def write_image(
+    path: Path, architecture: Architecture, weights: Mapping[str, Tensor], *, half: bool = False
+) -> None:
+    """Write the graph of the image encoder, of the weights that `graphs.weights.image_weights` gives."""
+    graph, tower = Graph(weights, half), architecture.image
+    states = _patches(graph, tower)  # [N, L, W]
+    if tower.pooling == "class":
+        states = _blocks(graph, states, tower, tower.layers - 1)
+        own = graph.node("Gather", states, graph.integers(0), axis=1)  # [N, 1, W]
+        pooled = _norm(graph, _last(graph, states, own, tower), "norm", tower)
+    else:
+        states = _norm(graph, _blocks(graph, states, tower, tower.layers), "norm", tower)
+        pooled = _attention_pool(graph, states, tower)
+    _embedding(graph, pooled, tower.width)
+    pixels = _input("pixels", TensorProto.UINT8, "N", tower.size, tower.size, 3)
+    graph.save(path, [pixels], architecture.embed_dim, architecture)
+
+
+def write_text(
+    path: Path, architecture: Architecture, weights: Mapping[str, Tensor], *, half: bool = False
+) -> None:
+    """Write the graph of the text encoder, of the weights that `graphs.weights.text_weights` gives."""
+    graph, tower = Graph(weights, half), architecture.text
+    states, mask = _tokens(graph, tower)  # [N, L, W], [L, L]
+    states = _blocks(graph, states, tower, tower.layers - 1, mask)
+    if tower.pooling == "last":
+        own = graph.node("Gather", states, graph.integers(tower.context_length - 1), axis=1)  # [N, 1, W]
+        pooled = _last(graph, states, own, tower)
+    else:
+        lengths = graph.node("Cast", "lengths", to=TensorProto.INT64)
+        ends = graph.node("Sub", lengths, graph.integers(1))  # [N]
+        rows = graph.node("Reshape", ends, graph.integers(-1, 1, 1))
+        own = graph.node("GatherND", states, rows, batch_dims=1)  # [N, 1, W]
+        seen = None
+        if mask:
+            seen = graph.node("Unsqueeze", graph.node("Gather", mask, ends), graph.integers(1, 2))
+        pooled = _last(graph, states, own, tower, seen)
+    _embedding(graph, _norm(graph, pooled, "norm", tower), tower.width)
+    length = "L" if tower.trims else tower.context_length
+    token_ids = _input("token_ids", TensorProto.INT32, "N", length)
+    lengths = _input("lengths", TensorProto.INT32, "N")
+    graph.save(path, [token_ids, lengths], architecture.embed_dim, architecture)
+
+
+def _input(name: str, kind: int, *shape: int | str) -> ValueInfoProto:
+    return helper.make_tensor_value_info(name, kind, shape)
+
+
+def _patches(graph: Graph, tower: ImageTower) -> str:
+    """pixels uint8 [N, S, S, 3] -> states [N, L, W]."""
+    # The cast comes first: TensorRT takes uint8 as a graph's input only.
+    image = graph.node("Cast", "pixels", to=TensorProto.FLOAT)
+    image = graph.node("Mul", image, graph.weight("scale", full=True))
+    image = graph.node("Sub", image, graph.weight("shift", full=True))
+    image = graph.to_half(graph.node("Transpose", image, perm=[0, 3, 1, 2]))  # [N, 3, S, S]
+    kernel = [graph.weight("patch.weight"), *([graph.weight("patch.bias")] if tower.patch_bias else [])]
+    grid = graph.node("Conv", image, *kernel, strides=[tower.patch] * 2, kernel_shape=[tower.patch] * 2)
+    rows = graph.node("Reshape", grid, graph.integers(0, tower.width, -1))  # [N, W, patches]
+    states = graph.node("Transpose", rows, perm=[0, 2, 1])
+    if tower.pooling == "class":  # the class token is in the positions
+        states = graph.node("Pad", states, graph.integers(0, 1, 0, 0, 0, 0))
+    states = graph.node("Add", states, graph.weight("positions"))
+    return _norm(graph, states, "pre_norm", tower) if tower.pre_norm else states
+
+
+def _tokens(graph: Graph, tower: TextTower) -> tuple[str, str | None]:
+    """token_ids int32 [N, L] -> states [N, L, W]; the mask [L, L] of a causal encoder."""
+    states = graph.node("Gather", graph.weight("tokens", full=True), "token_ids")
+    positions = graph.weight("positions", full=True)
+    mask = graph.weight("mask") if tower.causal else None
+    if tower.trims and mask:
+        zero, length = graph.integers(0), graph.node("Shape", "token_ids", start=1, end=2)
+        positions = graph.node("Slice", positions, zero, length)
+        square = graph.node("Concat", length, length, axis=0)
+        mask = graph.node("Slice", mask, graph.integers(0, 0), square)
+    return graph.to_half(graph.node("Add", states, positions)), mask
+
+
+def _blocks(graph: Graph, states: str, tower: Tower, count: int, mask: str | None = None) -> str:
+    """The first blocks: [N, L, W] -> [N, L, W]."""
+    for block in (f"blocks.{index}" for index in range(count)):
+        graph.scope = f"{block}/"
+        joint = _linear(graph, _norm(graph, states, f"{block}.norm1", tower), f"{block}.qkv")
+        query, key, value = graph.split(joint, 3)
+        mixed = _attend(graph, _query(graph, query, tower), key, value, tower, mask)
+        states = graph.node("Add", states, _linear(graph, mixed, f"{block}.out"))
+        states = _mlp(graph, states, block, "norm2", tower)
+    graph.scope = ""
+    return states
+
+
+def _last(graph: Graph, states: str, own: str, tower: Tower, mask: str | None = None) -> str:
+    """The last block for one state of each row: [N, L, W], [N, 1, W], a mask [N, 1, 1, L] -> [N, 1, W].
+
+    The other states give only keys and values: 2 products of W x W for each, and not 12.
+    """
+    block = f"blocks.{tower.layers - 1}"
+    graph.scope = f"{block}/"
+    query = _linear(graph, _norm(graph, own, f"{block}.norm1", tower), f"{block}.q")
+    both = _linear(graph, _norm(graph, states, f"{block}.norm1", tower), f"{block}.kv")
+    key, value = graph.split(both, 2)
+    mixed = _attend(graph, _query(graph, query, tower), key, value, tower, mask)
+    own = graph.node("Add", own, _linear(graph, mixed, f"{block}.out"))
+    own = _mlp(graph, own, block, "norm2", tower)
+    graph.scope = ""
+    return own
+
+
+def _attention_pool(graph: Graph, states: str, tower: Tower) -> str:
+    """[N, L, W] -> [N, 1, W]: what the learned query asks of the states, then an MLP."""
+    graph.scope = "pool/"
+    key, value = graph.split(_linear(graph, states, "pool.kv"), 2)
+    mixed = _attend(graph, graph.weight("pool.query"), key, value, tower)
+    pooled = _mlp(graph, _linear(graph, mixed, "pool.out"), "pool", "norm", tower)
+    graph.scope = ""
+    return pooled
+
+
+def _attend(graph: Graph, query: str, key: str, value: str, tower: Tower, mask: str | None = None) -> str:
+    """Queries [N, heads, Q, W / heads] and two of [N, L, W] -> [N, Q, W]."""
+    key, value = (
+        _heads(graph, each, tower, perm) for each, perm in ((key, (0, 2, 3, 1)), (value, (0, 2, 1, 3)))
+    )
+    scores = graph.node("MatMul", query, key)  # [N, heads, Q, L]
+    if mask:
+        scores = graph.node("Add", scores, mask)
+    mixed = graph.node("MatMul", graph.node("Softmax", scores, axis=-1), value)
+    return graph.node(
+        "Reshape", graph.node("Transpose", mixed, perm=[0, 2, 1, 3]), graph.integers(0, -1, tower.width)
+    )
+
+
+def _query(graph: Graph, query: str, tower: Tower) -> str:
+    """[N, Q, W] -> [N, heads, Q, W / heads], scaled."""
+    scaled = graph.node("Mul", query, graph.number((tower.width // tower.heads) ** -0.5))
+    return _heads(graph, scaled, tower, (0, 2, 1, 3))
+
+
+def _heads(graph: Graph, states: str, tower: Tower, perm: tuple[int, ...]) -> str:
+    """[N, L, W] -> [N, L, heads, W / heads], then turned."""
+    apart = graph.node("Reshape", states, graph.integers(0, -1, tower.heads, tower.width // tower.heads))
+    return graph.node("Transpose", apart, perm=perm)
+
+
+def _mlp(graph: Graph, states: str, where: str, norm: str, tower: Tower) -> str:
+    """[N, L, W] -> [N, L, W], the states themselves added."""
+    inner = _linear(graph, _norm(graph, states, f"{where}.{norm}", tower), f"{where}.up")  # [N, L, mlp]
+    return graph.node("Add", states, _linear(graph, _activation(graph, inner, tower), f"{where}.down"))
+
+
+def _activation(graph: Graph, x: str, tower: Tower) -> str:
+    """In the nodes that engines know as one operator."""
+    if tower.activation == "quick_gelu":
+        return graph.node("Mul", x, graph.node("Sigmoid", graph.node("Mul", x, graph.number(1.702))))
+    one, half = graph.number(1), graph.number(0.5)
+    if tower.activation == "gelu":
+        bent = graph.node("Erf", graph.node("Div", x, graph.number(math.sqrt(2))))
+    else:
+        # Not x ** 3, which fp16 has up to 40 only.
+        square = graph.node("Mul", graph.node("Mul", x, graph.number(0.044715)), x)
+        scaled = graph.node("Mul", x, graph.number(math.sqrt(2 / math.pi)))
+        bent = graph.node("Tanh", graph.node("Mul", graph.node("Add", square, one), scaled))
+    return graph.node("Mul", graph.node("Mul", x, half), graph.node("Add", bent, one))
+
+
+def _linear(graph: Graph, states: str, name: str) -> str:
+    product = graph.node("MatMul", states, graph.weight(f"{name}.weight"))
+    bias = f"{name}.bias"
+    return graph.node("Add", product, graph.weight(bias)) if bias in graph.weights else product
+
+
+def _norm(graph: Graph, states: str, name: str, tower: Tower) -> str:
+    affine = (graph.weight(f"{name}.{part}", full=True) for part in ("weight", "bias"))
+    full = graph.to_full(states)
+    return graph.to_half(graph.node("LayerNormalization", full, *affine, axis=-1, epsilon=tower.epsilon))
+
+
+def _embedding(graph: Graph, pooled: str, width: int) -> None:
+    """[N, 1, W] -> embedding fp32 [N, D], of unit length."""
+    pooled = graph.node("Reshape", pooled, graph.integers(-1, width))
+    if "projection.weight" in graph.weights:
+        pooled = _linear(graph, pooled, "projection")
+    pooled = graph.to_full(pooled)
+    norm = graph.node("ReduceL2", pooled, graph.integers(-1), keepdims=1)  # [N, 1]
+    graph.node("Div", pooled, graph.node("Max", norm, graph.number(1e-12, full=True)), name="embedding")

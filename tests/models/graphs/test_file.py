@@ -1,0 +1,98 @@
+"""A graph's file is written weight by weight, and large weights go to a file beside it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+from clipserve.clip.external import external_files
+from clipserve_models.graphs import file
+from clipserve_models.graphs.file import Graph, stored
+from clipserve_models.weights import Tensor, constant
+from tests.models.towers import CLIP
+
+WEIGHTS = {
+    "matrix": constant(np.arange(400 * 3, dtype=np.float32).reshape(400, 3)),
+    "bias": constant([1, 2, 3]),
+}
+
+
+def product(weights: dict[str, Tensor]) -> Graph:
+    graph = Graph(weights, half=False)
+    product = graph.node("MatMul", "rows", graph.weight("matrix"))
+    graph.node("Add", product, graph.weight("bias"), name="embedding")
+    return graph
+
+
+def save(path: Path, inline_bytes: int = file.INLINE_BYTES) -> None:
+    rows = onnx.helper.make_tensor_value_info("rows", onnx.TensorProto.FLOAT, ["N", 400])
+    product(WEIGHTS).save(path, [rows], 3, CLIP, inline_bytes)
+
+
+@pytest.mark.parametrize(("inline_bytes", "beside"), [(10_000, set()), (4_811, {"graph.onnx.data"})])
+def test_weights_above_the_limit_go_to_a_file_beside_the_graph(
+    inline_bytes: int, beside: set[str], tmp_path: Path
+) -> None:
+    path = tmp_path / "graph.onnx"
+    save(path, inline_bytes)
+    assert external_files(path) == beside
+    assert {each.name for each in tmp_path.iterdir()} == beside | {"graph.onnx"}
+    onnx.checker.check_model(path, full_check=True)
+    rows = np.eye(400, dtype=np.float32)[:2]
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    assert session.run(None, {"rows": rows})[0].tolist() == [[1, 3, 5], [4, 6, 8]]
+    found = stored(path)
+    assert found is not None
+    architecture, weights = found
+    assert architecture == CLIP
+    assert {name: each.read().tolist() for name, each in weights.items()} == {
+        name: each.read().tolist() for name, each in WEIGHTS.items()
+    }
+
+
+def test_a_graph_of_another_writer_has_no_architecture(tmp_path: Path) -> None:
+    save(tmp_path / "graph.onnx")
+    model = onnx.load(tmp_path / "graph.onnx")
+    del model.metadata_props[:]
+    onnx.save(model, tmp_path / "other.onnx")
+    assert stored(tmp_path / "other.onnx") is None
+
+
+# 100 tensors of 4 MB: read one at a time, or 400 MB.
+WRITES = """
+import resource, sys
+from pathlib import Path
+import numpy as np, onnx
+from clipserve_models.graphs.file import Graph
+from clipserve_models.weights import Tensor
+from tests.models.towers import CLIP
+weights = {f"w{i}": Tensor((1000, 1000), lambda: np.ones((1000, 1000), np.float32)) for i in range(100)}
+graph, value = Graph(weights, half=False), "rows"
+for name in weights:
+    value = graph.node("MatMul", value, graph.weight(name), name="embedding" if name == "w99" else "")
+rows = onnx.helper.make_tensor_value_info("rows", 1, ["N", 1000])
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+graph.save(Path(sys.argv[1]), [rows], 1000, CLIP)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+def test_the_weights_are_never_in_memory_together(tmp_path: Path) -> None:
+    path = tmp_path / "graph.onnx"
+    root = Path(__file__).parents[3]
+    told = subprocess.run(
+        [sys.executable, "-c", WRITES, path],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=root,
+        env={"PYTHONPATH": f"{root}:{root / 'service'}:{root / 'models'}"},
+    ).stdout
+    assert path.stat().st_size > 400_000_000
+    assert int(told) < 40_000  # kilobytes

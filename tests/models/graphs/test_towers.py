@@ -1,0 +1,154 @@
+"""The graphs compute what the numpy forward pass computes, and have the facts of their architecture.
+
+The facts are read from the nodes, because vectors hardly notice another epsilon or the other GELU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime
+import pytest
+from onnx import numpy_helper
+
+from clipserve.engine.in_process import Engine
+from clipserve.engine.onnx import OnnxEngine, OnnxOptions
+from clipserve.engine.openvino import OpenVinoEngine
+from clipserve_models import reference, tensorrt_types, uint8_rule
+from clipserve_models.architecture import Activation, Architecture
+from clipserve_models.graphs.file import stored
+from clipserve_models.graphs.towers import write_image, write_text
+from tests.models.towers import CLIP, MEAN, SIGLIP, STD, random_tensors, with_activation, write_graphs
+
+CASES = {
+    "CLIP": CLIP,
+    "CLIP with GELU": with_activation(CLIP, "gelu"),
+    "CLIP of one layer, without a norm before": replace(
+        CLIP, image=replace(CLIP.image, layers=1, pre_norm=False), text=replace(CLIP.text, layers=1)
+    ),
+    "SigLIP": SIGLIP,
+    "SigLIP with GELU": with_activation(SIGLIP, "gelu"),
+    "CLIPA: pools the last state, padding included": replace(
+        CLIP, text=replace(CLIP.text, causal=False, pooling="last")
+    ),
+    "causal, pools the last state": replace(CLIP, text=replace(CLIP.text, pooling="last")),
+    "pools the end, not causal": replace(CLIP, text=replace(CLIP.text, causal=False)),
+}
+OPERATORS = {"gelu": "Erf", "gelu_tanh": "Tanh", "quick_gelu": "Sigmoid"}
+
+
+def run(path: Path, **feeds: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    embedding: npt.NDArray[np.float32] = session.run(["embedding"], feeds)[0]
+    return embedding
+
+
+def pixels_of(architecture: Architecture) -> npt.NDArray[np.uint8]:
+    side = architecture.image.size
+    return np.random.default_rng(1).integers(0, 256, (3, side, side, 3), np.uint8)
+
+
+def texts_of(architecture: Architecture) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+    length = architecture.text.context_length
+    ids = np.random.default_rng(2).integers(0, architecture.text.vocabulary, (3, length), np.int32)
+    return ids, np.array([5, 9, length], np.int32)
+
+
+ENGINES: dict[str, Callable[[Path], Engine]] = {
+    "onnxruntime": lambda folder: OnnxEngine(folder, OnnxOptions(threads=1, spinning=False)),
+    "OpenVINO": lambda folder: OpenVinoEngine(folder, 1),
+}
+
+
+@pytest.mark.parametrize("engine", ENGINES.values(), ids=ENGINES)
+@pytest.mark.parametrize("architecture", CASES.values(), ids=CASES)
+def test_a_graph_computes_what_numpy_computes(
+    architecture: Architecture, engine: Callable[[Path], Engine], tmp_path: Path
+) -> None:
+    tensors = random_tensors(architecture)
+    write_graphs(tmp_path, architecture, tensors)
+    pixels, (ids, lengths) = pixels_of(architecture), texts_of(architecture)
+    images = reference.encode_images(architecture, tensors, pixels, MEAN, STD)
+    texts = reference.encode_texts(architecture, tensors, ids, lengths)
+    assert images.dtype == texts.dtype == np.float32
+    loaded = engine(tmp_path)
+    loaded.load()
+    assert np.abs(loaded.call("image.onnx", {"pixels": pixels}).run() - images).max() < 1e-6
+    assert np.abs(loaded.call("text.onnx", {"token_ids": ids, "lengths": lengths}).run() - texts).max() < 1e-6
+    loaded.close()
+
+
+def test_a_causal_encoder_gives_the_same_for_a_text_without_its_padding(tmp_path: Path) -> None:
+    _, text = write_graphs(tmp_path, CLIP, random_tensors(CLIP))
+    ids, lengths = texts_of(CLIP)
+    whole = run(text, token_ids=ids, lengths=lengths)
+    assert np.abs(run(text, token_ids=ids[:2, :9], lengths=lengths[:2]) - whole[:2]).max() < 1e-6
+
+
+@pytest.mark.parametrize("architecture", [CLIP, SIGLIP], ids=["CLIP", "SigLIP"])
+def test_half_precision_keeps_norms_and_tables_and_gives_nearly_the_same(
+    architecture: Architecture, tmp_path: Path
+) -> None:
+    for path, write in zip(
+        write_graphs(tmp_path, architecture, random_tensors(architecture)),
+        (write_image, write_text),
+        strict=True,
+    ):
+        found = stored(path)
+        assert found is not None
+        half = tmp_path / "half.onnx"
+        write(half, *found, half=True)
+        onnx.checker.check_model(half, full_check=True)
+        ids, lengths = texts_of(architecture)
+        feeds: dict[str, Any] = (
+            {"pixels": pixels_of(architecture)}
+            if write is write_image
+            else {"token_ids": ids, "lengths": lengths}
+        )
+        assert np.abs(run(half, **feeds) - run(path, **feeds)).max() < 2e-3
+        graph = onnx.load(half).graph
+        types = {weight.name: weight.data_type for weight in graph.initializer}
+        for node in graph.node:
+            if node.op_type == "LayerNormalization":
+                assert {types[name] for name in node.input[1:]} == {onnx.TensorProto.FLOAT}
+            elif node.op_type in ("MatMul", "Conv"):
+                assert onnx.TensorProto.FLOAT not in [types.get(name) for name in node.input]
+        assert types.get("tokens", onnx.TensorProto.FLOAT) == onnx.TensorProto.FLOAT
+        assert tensorrt_types.violations(graph) == []
+        assert write is write_text or uint8_rule.violations(graph) == []
+
+
+@pytest.mark.parametrize("activation", OPERATORS)
+@pytest.mark.parametrize("base", [CLIP, SIGLIP], ids=["CLIP", "SigLIP"])
+def test_the_nodes_have_the_facts_of_the_architecture(
+    base: Architecture, activation: Activation, tmp_path: Path
+) -> None:
+    base = with_activation(base, activation)
+    odd = replace(base, image=replace(base.image, epsilon=0.25), text=replace(base.text, epsilon=0.125))
+    for path, tower in zip(
+        write_graphs(tmp_path, odd, random_tensors(odd)), (odd.image, odd.text), strict=True
+    ):
+        onnx.checker.check_model(path, full_check=True)
+        graph = onnx.load(path).graph
+        norms = [node for node in graph.node if node.op_type == "LayerNormalization"]
+        assert {each.f for norm in norms for each in norm.attribute if each.name == "epsilon"} == {
+            tower.epsilon
+        }
+        curves = {node.op_type for node in graph.node} & set(OPERATORS.values())
+        assert curves == {OPERATORS[activation]}
+        shapes = [numpy_helper.to_array(each).tolist() for each in graph.initializer if each.data_type == 7]
+        heads = [shape for shape in shapes if isinstance(shape, list) and len(shape) == 4]
+        assert heads == [[0, -1, tower.heads, tower.width // tower.heads]]
+
+
+def test_equal_weights_give_equal_bytes(tmp_path: Path) -> None:
+    for folder in ("one", "other"):
+        write_graphs(tmp_path / folder, CLIP, random_tensors(CLIP))
+    for name in ("image.onnx", "text.onnx"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "other" / name).read_bytes()
