@@ -83,6 +83,14 @@ class Architecture:
     text: TextTower
     embed_dim: int
 
+    def __post_init__(self) -> None:
+        """Raises ModelsError: the two do not meet in one space."""
+        if not self.image.projection and self.image.width != self.embed_dim:
+            raise ModelsError(
+                f"an image encoder of width {self.image.width} without a projection gives no embedding of "
+                f"{self.embed_dim} numbers, as that of texts has. Correct the model's configuration."
+            )
+
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it."""
         return asdict(self)

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
@@ -75,7 +74,7 @@ def export(
         say("comparing with PyTorch")
         manifest = _manifest(entry, model, image, text, source, vectors, checksums(folder))
         write_manifest(folder, manifest)
-        _check(folder, cases, say)
+        verify.check(folder, cases, "PyTorch", say)
     say(f"wrote {out}: {manifest.fingerprint()}")
     return manifest
 
@@ -124,35 +123,12 @@ def _write_tokenizer(model_name: str, folder: Path, *, trims: bool) -> tuple[Tex
 
 
 def _cases(model: Any, image: ImageSpec, tokenizer: Tokenizer, original: Any, text: TextSpec) -> list[Case]:
-    """The runs on which the graphs are compared; the first two give the manifest's reference vectors.
-
-    The expected vectors are open_clip's own, from its own normalisation and its own token ids.
-    """
-
-    def encode(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        return np.asarray(
-            model.encode_image(checkpoint.normalized(model, pixels), normalize=True), np.float32
-        )
-
-    pixels = reference.reference_pixels(image.size)  # [2, S, S, 3]
+    """What the graphs must give: open_clip's own vectors, from its own normalisation and its own token ids."""
     three = np.random.default_rng(0).integers(0, 256, (3, image.size, image.size, 3), np.uint8)
-    texts = list(reference.REFERENCE_TEXTS)
-    expected = np.asarray(model.encode_text(original(texts), normalize=True))  # [3, D]
-    rows = tokenizer.encode(texts, truncate=True)
-    shortest = max(len(row.ids) for row in rows) if text.padding == "trim" else text.context_length
-
-    def text_case(what: str, count: int, length: int) -> Case:
-        token_ids, lengths = tokenizer.pad(rows[:count], length)
-        return Case(what, TEXT_GRAPH, {"token_ids": token_ids, "lengths": lengths}, expected[:count])
-
-    return [
-        Case("the reference images", IMAGE_GRAPH, {"pixels": pixels}, encode(pixels)),
-        text_case("the reference texts", len(texts), shortest),
-        Case("a batch of 3 images", IMAGE_GRAPH, {"pixels": three}, encode(three)),
-        Case("one image", IMAGE_GRAPH, {"pixels": three[:1]}, encode(three[:1])),
-        text_case(f"texts padded to {text.context_length}", len(texts), text.context_length),
-        text_case("one text", 1, shortest),
-    ]
+    pixels = np.concatenate([reference.reference_pixels(image.size), three])  # [5, S, S, 3]
+    images = model.encode_image(checkpoint.normalized(model, pixels), normalize=True)
+    texts = model.encode_text(original(list(reference.REFERENCE_TEXTS)), normalize=True)
+    return verify.cases(pixels, np.asarray(images, np.float32), tokenizer, text, np.asarray(texts))
 
 
 def _reference_vectors(model: Any, image: ImageSpec, original: Any, cases: list[Case]) -> ReferenceVectors:
@@ -197,15 +173,3 @@ def _manifest(
         source=source,
         reference=vectors,
     )
-
-
-def _check(folder: Path, cases: list[Case], say: Callable[[str], None]) -> None:
-    outcomes = verify.compare(folder, cases)
-    for outcome in outcomes:
-        say(f"  {outcome}")
-    if not all(outcome.good for outcome in outcomes):
-        raise ModelsError(
-            f"the graphs do not compute what PyTorch computes (cosine must be above {verify.MIN_COSINE}, "
-            f"differences below {verify.MAX_DIFFERENCE}). The unfinished artifact is in {folder}."
-        )
-    verify.verify(folder)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,9 +12,9 @@ import onnxruntime
 
 from clipserve.clip import reference
 from clipserve.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH, read_manifest, verify_files
-from clipserve.clip.manifest import ModelManifest
+from clipserve.clip.manifest import ModelManifest, TextSpec
 from clipserve.clip.reference_inputs import check_inputs
-from clipserve.clip.tokenizer import load_tokenizer
+from clipserve.clip.tokenizer import Tokenizer, load_tokenizer
 from clipserve.cores import usable_cores
 from clipserve_models.errors import ModelsError
 
@@ -84,12 +84,63 @@ class Graph:
         return embeddings
 
 
+def cases(
+    pixels: npt.NDArray[np.uint8],  # [5, S, S, 3], the two of `reference.reference_pixels` first
+    images: npt.NDArray[np.float32],  # [5, D], what they become
+    tokenizer: Tokenizer,
+    text: TextSpec,
+    texts: npt.NDArray[np.float32],  # [3, D], what `reference.REFERENCE_TEXTS` become
+) -> list[Case]:
+    """The runs on which the graphs are compared; the first two give the manifest's reference vectors."""
+    rows = tokenizer.encode(reference.REFERENCE_TEXTS, truncate=True)
+    shortest = max(len(row.ids) for row in rows) if text.padding == "trim" else text.context_length
+
+    def text_case(what: str, count: int, length: int) -> Case:
+        token_ids, lengths = tokenizer.pad(rows[:count], length)
+        return Case(what, TEXT_GRAPH, {"token_ids": token_ids, "lengths": lengths}, texts[:count])
+
+    return [
+        Case("the reference images", IMAGE_GRAPH, {"pixels": pixels[:2]}, images[:2]),
+        text_case("the reference texts", len(rows), shortest),
+        Case("a batch of 3 images", IMAGE_GRAPH, {"pixels": pixels[2:]}, images[2:]),
+        Case("one image", IMAGE_GRAPH, {"pixels": pixels[2:3]}, images[2:3]),
+        text_case(f"texts padded to {text.context_length}", len(rows), text.context_length),
+        text_case("one text", 1, shortest),
+    ]
+
+
+def check(folder: Path, cases: Sequence[Case], framework: str, say: Callable[[str], None]) -> None:
+    """Compare the graphs with what `framework` computed, then the whole artifact with its manifest.
+
+    Raises:
+        ArtifactError, ModelsError: they differ.
+    """
+    outcomes = compare(folder, cases)
+    for outcome in outcomes:
+        say(f"  {outcome}")
+    if not all(outcome.good for outcome in outcomes):
+        raise ModelsError(
+            f"the graphs do not compute what {framework} computes (cosine must be above {MIN_COSINE}, "
+            f"differences below {MAX_DIFFERENCE}). The unfinished artifact is in {folder}."
+        )
+    verify(folder)
+
+
 def compare(folder: Path, cases: Sequence[Case]) -> list[Outcome]:
-    """Run the cases and compare. The cosine is NaN if the graph returned values that are not finite."""
-    graphs = {name: Graph(folder / name) for name in {case.graph for case in cases}}
-    outcomes = []
+    """Run the cases and compare, one graph after the other, because each takes more memory than its file."""
+    names = dict.fromkeys(case.graph for case in cases)
+    return [
+        outcome
+        for name in names
+        for outcome in _compare(folder / name, [case for case in cases if case.graph == name])
+    ]
+
+
+def _compare(path: Path, cases: Sequence[Case]) -> list[Outcome]:
+    """The cosine is NaN if the graph returned values that are not finite."""
+    graph, outcomes = Graph(path), []
     for case in cases:
-        actual = graphs[case.graph].run(case.feeds)  # [N, D]
+        actual = graph.run(case.feeds)  # [N, D]
         if actual.shape != case.expected.shape:
             raise ModelsError(f"{case.what}: the graph gave {actual.shape}, not {case.expected.shape}")
         cosine = reference.lowest_cosine(actual, case.expected)

@@ -77,3 +77,8 @@ def test_other_tensors_are_refused_by_name(change: Callable[[dict[str, Tensor]],
 def test_heads_that_do_not_divide_the_width_are_refused() -> None:
     with pytest.raises(ModelsError, match="7 heads and a width of 64 are no transformer"):
         replace(CLIP.image, heads=7)
+
+
+def test_encoders_that_do_not_meet_in_one_space_are_refused() -> None:
+    with pytest.raises(ModelsError, match="width 64 without a projection gives no embedding of 48 numbers"):
+        replace(SIGLIP, embed_dim=48)

@@ -6,10 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import tokenizers
 
+from clipserve.clip.manifest import ImageSpec, ScoringSpec, TextSpec
 from clipserve_models.architecture import Activation, Architecture, ImageTower, TextTower, roles
 from clipserve_models.graphs.towers import write_image, write_text
 from clipserve_models.graphs.weights import image_weights, text_weights
+from clipserve_models.model_files import Checkpoint
 from clipserve_models.weights import Tensor, constant
 
 CLIP = Architecture(
@@ -100,3 +103,36 @@ def write_graphs(folder: Path, architecture: Architecture, tensors: dict[str, Te
     write_image(image, architecture, image_weights(architecture, tensors, MEAN, STD))
     write_text(text, architecture, text_weights(architecture, tensors))
     return image, text
+
+
+def checkpoint_of(architecture: Architecture, seed: int = 0) -> Checkpoint:
+    """A model with a tokenizer of single bytes, and squashed images for SigLIP."""
+    causal = architecture.text.causal
+    return Checkpoint(
+        architecture=architecture,
+        tensors=random_tensors(architecture, seed),
+        image=ImageSpec(size=architecture.image.size, resize="shortest" if causal else "squash"),
+        mean=MEAN,
+        std=STD,
+        text=TextSpec(
+            context_length=architecture.text.context_length,
+            padding="trim" if architecture.text.trims else "fixed",
+            eot_id=257,
+        ),
+        tokenizer=_bytes(),
+        scoring=ScoringSpec(logit_scale=3.25),
+        layout="random weights",
+        files=(),
+    )
+
+
+def _bytes() -> tokenizers.Tokenizer:
+    """256 tokens, then those that begin and end a text."""
+    letters = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {letter: index for index, letter in enumerate([*letters, "<begin>", "<end>"])}
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE(vocabulary, []))
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.post_processor = tokenizers.processors.TemplateProcessing(
+        single="<begin> $A <end>", special_tokens=[("<begin>", 256), ("<end>", 257)]
+    )
+    return tokenizer

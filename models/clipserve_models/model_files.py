@@ -1,0 +1,35 @@
+"""What files say of a model: the record between the readers of layouts and the builder of artifacts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import tokenizers
+
+from clipserve.clip.manifest import ImageSpec, ScoringSpec, TextSpec
+from clipserve_models.architecture import Architecture
+from clipserve_models.weights import Tensor
+
+Triple = tuple[float, float, float]  # of red, green, blue
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One model. `tensors`: by role (`architecture.roles`), read when asked.
+
+    `mean`, `std`: an image's values are (pixel / 255 - mean) / std. `layout`: whose format the files
+    have, for people. `files`: all that were read.
+    """
+
+    architecture: Architecture
+    tensors: Mapping[str, Tensor]
+    image: ImageSpec
+    mean: Triple
+    std: Triple
+    text: TextSpec
+    tokenizer: tokenizers.Tokenizer
+    scoring: ScoringSpec
+    layout: str
+    files: tuple[Path, ...]
