@@ -19,16 +19,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import regex
 import tokenizers
 from tokenizers import decoders, pre_tokenizers, processors
 from tokenizers.models import BPE
 
+from clipserve.clip.manifest import Cleaning
 from clipserve_models.errors import ModelsError
-
-Cleaning = Literal["lower", "whitespace", "canonicalize", "none"]  # TextSpec.cleaning
 
 WORD_END = "</w>"
 SPECIAL_WORDS = ("<start_of_text>", "<end_of_text>")

@@ -3,8 +3,8 @@
     python -m tests.golden.make_tokens
 
 `tokens.json.gz` holds pairs of a text and the ids that open_clip's SimpleTokenizer gives it, special tokens
-included, not truncated. `clip_tokenizer.json.gz` is CLIP's tokenizer.json, so that the pairs can be checked where
-open_clip is not installed.
+included, not truncated. `clip_tokenizer.json.gz` is CLIP's tokenizer.json, which folders of
+open_clip get where it is not installed.
 """
 # Look-alike characters and lists written as words are the point of this file.
 # ruff: noqa: RUF001, SIM905
@@ -21,7 +21,6 @@ from pathlib import Path
 
 GOLDEN = Path(__file__).parent
 TOKENS = GOLDEN / "tokens.json.gz"
-CLIP_TOKENIZER = GOLDEN / "clip_tokenizer.json.gz"
 
 _WORDS = (
     "a photo of the cat dog naïve café Straße ПРИВЕТ привет Ελλάδα İstanbul ıı ǅ ﬁne ﬃ ſo K Å 東京 日本語 한국어 "
@@ -146,6 +145,7 @@ def _is_settled(text: str) -> bool:
 def main() -> None:
     from open_clip.tokenizer import SimpleTokenizer
 
+    from clipserve_models.layouts.texts import OPEN_CLIP
     from clipserve_models.tokenizer_json import clip_tokenizer
 
     original = SimpleTokenizer()
@@ -155,10 +155,8 @@ def main() -> None:
     # mtime=0: the same content gives the same file
     TOKENS.write_bytes(gzip.compress(json.dumps(pairs, separators=(",", ":")).encode(), mtime=0))
     tokenizer = clip_tokenizer(original).to_str().encode()
-    CLIP_TOKENIZER.write_bytes(gzip.compress(tokenizer, mtime=0))
-    print(
-        f"{len(pairs)} texts: {TOKENS.stat().st_size} bytes; tokenizer: {CLIP_TOKENIZER.stat().st_size} bytes"
-    )
+    OPEN_CLIP.write_bytes(gzip.compress(tokenizer, mtime=0))
+    print(f"{len(pairs)} texts: {TOKENS.stat().st_size} bytes; tokenizer: {OPEN_CLIP.stat().st_size} bytes")
 
 
 if __name__ == "__main__":

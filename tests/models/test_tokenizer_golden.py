@@ -2,21 +2,22 @@
 
 import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from clipserve.clip.manifest import TextSpec
-from clipserve.clip.tokenizer import Tokenizer, load_tokenizer
+from clipserve.clip.tokenizer import Tokenizer
+from clipserve_models.layouts.texts import open_clip_texts
+from tests.models.towers import CLIP
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
 
 @pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
-    folder = tmp_path_factory.mktemp("clip")
-    (folder / "tokenizer.json").write_bytes(gzip.decompress((GOLDEN / "clip_tokenizer.json.gz").read_bytes()))
-    return load_tokenizer(folder, TextSpec(context_length=100_000, eot_id=49407))
+def tokenizer() -> Tokenizer:
+    texts = open_clip_texts(replace(CLIP.text, context_length=100_000))
+    return Tokenizer(texts.spec, texts.tokenizer)
 
 
 def test_ids_equal_open_clips_on_ten_thousand_strings(tokenizer: Tokenizer) -> None:

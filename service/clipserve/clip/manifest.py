@@ -22,6 +22,7 @@ GPU_TEXT_BUCKETS = (16, 32)
 _MAX_ID = 2**31 - 1  # ids are int32
 
 Precision = Literal["fp32", "bf16", "fp16", "int8"]
+Cleaning = Literal["lower", "whitespace", "canonicalize", "none"]
 
 
 class _Frozen(BaseModel):
@@ -53,7 +54,7 @@ class TextSpec(_Frozen):
     eot_id: int | None = Field(
         default=None, ge=0, le=_MAX_ID, description="the token that ends a text; kept when truncating"
     )
-    cleaning: Literal["lower", "whitespace", "canonicalize", "none"] = "lower"
+    cleaning: Cleaning = "lower"
 
     @property
     def lengths(self) -> list[int]:

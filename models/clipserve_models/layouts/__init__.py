@@ -1,0 +1,74 @@
+"""Reads models of other people's layouts, told apart by their files; `Checkpoint` is what all have in common.
+
+A layout is one file here. Whatever it does not know is refused: a tensor without a role, a key that changes what is
+computed, a fact that is missing or contradicts another. Nothing of a folder is run.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from clipserve_models.architecture import Activation
+from clipserve_models.errors import ModelsError
+from clipserve_models.layouts import open_clip_folder, transformers_folder
+from clipserve_models.layouts.assigning import weight_files
+from clipserve_models.model_files import Checkpoint, Triple
+
+
+def read(
+    path: Path,
+    *,
+    architecture: str | None = None,
+    mean: Triple | None = None,
+    std: Triple | None = None,
+    activation: Activation | None = None,
+) -> Checkpoint:
+    """The model of a folder, or of a file of safetensors.
+
+    `architecture`: open_clip's name of a file's architecture. `mean`, `std`: only where the files do not say.
+    `activation`: of a file, if not its architecture's.
+
+    Raises:
+        ModelsError: there is no such file, it is of another family, or something is missing or contradictory.
+    """
+    try:
+        if path.is_dir():
+            if architecture or activation:
+                raise ModelsError(
+                    f"the files of {path} say what its architecture and activation are: do not give them."
+                )
+            return _folder(path, mean, std)
+        if path.suffix != ".safetensors" or not path.is_file():
+            raise ModelsError(
+                f"{path} is neither a folder nor a file of safetensors. A pickle (.pt, .bin) may run code when it "
+                "is read: save its weights as safetensors."
+            )
+        if architecture is None:
+            raise ModelsError(
+                f"{path} does not say its architecture: give open_clip's name of it with --model."
+            )
+        return open_clip_folder.read_single(path, architecture, mean, std, activation)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ModelsError(f"{path}: {where} cannot be {first['input']!r}: {first['msg']}.") from None
+
+
+def _folder(folder: Path, mean: Triple | None, std: Triple | None) -> Checkpoint:
+    ours, theirs = ((folder / layout.CONFIG).is_file() for layout in (open_clip_folder, transformers_folder))
+    if not (ours or theirs):
+        raise ModelsError(
+            f"{folder} has neither {transformers_folder.CONFIG} nor {open_clip_folder.CONFIG}: it is no model "
+            "of transformers or open_clip."
+        )
+    # Many repositories have both, and then transformers' may need code of their own.
+    if ours and theirs:
+        try:
+            weight_files(folder, open_clip_folder.WEIGHTS)
+        except ModelsError:
+            ours = False
+    return (open_clip_folder.read_open_clip if ours else transformers_folder.read_transformers)(
+        folder, mean, std
+    )

@@ -1,0 +1,116 @@
+"""Gives the tensors of files their roles; a tensor without a role is refused."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from pathlib import Path
+
+from clipserve.clip.manifest import ScoringSpec
+from clipserve_models.architecture import Architecture, check_tensors
+from clipserve_models.errors import ModelsError
+from clipserve_models.layouts.facts import read_facts
+from clipserve_models.weights import Tensor, concatenated, open_weights
+
+_COMPUTED = ("position_ids", "attn_mask")  # the last word of names of tensors that hold no weights
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+
+
+def weight_files(folder: Path, stems: Iterable[str]) -> list[Path]:
+    """The safetensors of the first stem that the folder has: a file, or the shards of an index after the index.
+
+    Raises:
+        ModelsError: it has none, or lacks a shard.
+    """
+    stems = list(stems)
+    for stem in stems:
+        if (whole := folder / f"{stem}.safetensors").is_file():
+            return [whole]
+        if (index := folder / f"{stem}.safetensors.index.json").is_file():
+            named = read_facts(index).section("weight_map").values
+            shards = [folder / str(name) for name in sorted(set(named.values()))]
+            for shard in shards:
+                if shard.parent != folder or not shard.is_file():
+                    raise ModelsError(
+                        f"{index} names {shard.name}, which is missing from {folder}: download it."
+                    )
+            return [index, *shards]
+    wanted = " or ".join(f"{stem}.safetensors" for stem in stems)
+    pickles = sorted(path.name for pattern in _PICKLES for path in folder.glob(pattern))
+    if pickles:
+        raise ModelsError(
+            f"{folder} has its weights as {pickles[0]}, a pickle, which may run code when it is read, and not as "
+            f"{wanted}. Take a revision with safetensors, or save the model again with its own library."
+        )
+    raise ModelsError(f"{folder} has no weights: {wanted} is missing.")
+
+
+class Assignment:
+    """The tensors of files, which get roles one after the other."""
+
+    def __init__(self, files: list[Path]) -> None:
+        """Open the files of `weight_files`. Raises ModelsError as `open_weights`; or an index names others."""
+        self._where = files[-1] if len(files) == 1 else files[0]
+        self._left = open_weights(path for path in files if path.suffix == ".safetensors")
+        if files[0].suffix == ".json":
+            named = read_facts(files[0]).section("weight_map").values.keys()
+            if wrong := named ^ self._left.keys():
+                raise ModelsError(
+                    f"{files[0]} and its shards differ in the tensor {min(wrong)!r}: download them again."
+                )
+        self.roles: dict[str, Tensor] = {}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._left
+
+    def take(self, name: str, *shape: int) -> Tensor:
+        """The tensor of this name, which then has a role. Raises ModelsError: it is missing, or not of `shape`."""
+        if name not in self._left:
+            raise ModelsError(
+                f"{self._where} has no tensor {name!r}, which its configuration asks for: these are other "
+                "weights, or a part of them."
+            )
+        tensor = self._left.pop(name)
+        if shape and tensor.shape != shape:
+            raise ModelsError(
+                f"{self._where}: the tensor {name!r} has the shape {list(tensor.shape)}; the configuration "
+                f"says {list(shape)}."
+            )
+        return tensor
+
+    def give(self, role: str, *names: str, bias: bool = True) -> None:
+        """A layer or norm: weight and bias; of several names they are joined."""
+        for part in ("weight", "bias") if bias else ("weight",):
+            taken = [self.take(f"{name}.{part}") for name in names]
+            if len({tensor.shape for tensor in taken}) > 1:
+                raise ModelsError(f"{self._where}: {names[0]}.{part} and its neighbours have other shapes.")
+            self.roles[f"{role}.{part}"] = concatenated(taken) if len(taken) > 1 else taken[0]
+
+    def scoring(self, *, sigmoid: bool) -> ScoringSpec:
+        """From `logit_scale`, a logarithm in the file, and `logit_bias`. Raises ModelsError: no numbers."""
+        values = []
+        for name in ("logit_scale", "logit_bias") if sigmoid else ("logit_scale",):
+            tensor = self.take(name)
+            value = float(tensor.read().ravel()[0]) if tensor.size == 1 and tensor.floating else math.nan
+            if not abs(value) < (13.8 if name == "logit_scale" else 1e6):  # exp(13.8) is a million
+                raise ModelsError(
+                    f"{self._where}: the tensor {name!r} is {value:g}, which cannot scale scores."
+                )
+            values.append(value)
+        scale, *bias = values
+        return ScoringSpec(
+            function="sigmoid" if sigmoid else "softmax",
+            logit_scale=math.exp(scale),
+            logit_bias=bias[0] if bias else 0.0,
+        )
+
+    def finished(self, architecture: Architecture) -> dict[str, Tensor]:
+        """The tensors by role. Raises ModelsError: one has no role, or `check_tensors` refuses them."""
+        left = [name for name in self._left if name.rpartition(".")[2] not in _COMPUTED]
+        if left:
+            raise ModelsError(
+                f"{self._where}: the tensor {min(left)!r} has no role in this architecture, so vectors would be "
+                f"others ({len(left)} such tensors)."
+            )
+        check_tensors(architecture, self.roles)
+        return self.roles

@@ -1,0 +1,217 @@
+"""Folders of open_clip (`hf-hub:`), and its weights alone with the name of their architecture."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from pathlib import Path
+from typing import Any
+
+from clipserve.clip.manifest import Cleaning, ImageSpec
+from clipserve_models.architecture import Activation, Architecture, ImageTower, TextTower, Tower
+from clipserve_models.errors import ModelsError
+from clipserve_models.layouts.assigning import Assignment, weight_files
+from clipserve_models.layouts.facts import Facts, read_facts
+from clipserve_models.layouts.siglip_of_timm import assign_timm, only, timm_tower
+from clipserve_models.layouts.texts import Texts, open_clip_texts, read_texts
+from clipserve_models.model_files import Checkpoint, Triple
+
+CONFIG = "open_clip_config.json"
+WEIGHTS = ("open_clip_model", "open_clip_pytorch_model")
+# Those of open_clip's own configurations that are read here, as tests/golden/make_architectures.py copies them.
+ARCHITECTURES = Path(__file__).with_name("architectures.json")
+
+_CLEANING: dict[str, Cleaning] = {each: each for each in ("lower", "whitespace", "canonicalize")}
+
+_MODEL = {"embed_dim", "vision_cfg", "text_cfg", "quick_gelu", "custom_text"}
+_MODEL |= {"init_logit_scale", "init_logit_bias", "nonscalar_logit_scale"}
+_TOWER = {"width", "layers", "mlp_ratio", "act_kwargs", "norm_kwargs"}
+_VISION = _TOWER | {"image_size", "patch_size", "head_width", "no_ln_pre", "pool_type", "pos_embed_type"}
+_TEXT = _TOWER | {"context_length", "vocab_size", "heads", "no_causal_mask", "pool_type", "eos_id"}
+_TEXT |= {"proj_bias", "proj_type", "hf_tokenizer_name", "tokenizer_kwargs"}
+
+
+def read_open_clip(folder: Path, mean: Triple | None, std: Triple | None) -> Checkpoint:
+    """The model of a folder, or of a repository of the hub. `mean`, `std`: for a configuration that does not say.
+
+    Raises:
+        ModelsError: it is of another family, or its files lack or contradict something.
+    """
+    config = read_facts(folder / CONFIG)
+    return _read(folder, config, weight_files(folder, WEIGHTS), mean, std, (folder / CONFIG,))
+
+
+def read_single(
+    file: Path, name: str, mean: Triple | None, std: Triple | None, activation: Activation | None
+) -> Checkpoint:
+    """The model of a file of weights alone. `name`: its architecture in open_clip.
+
+    Raises:
+        ModelsError: no such architecture; `mean` or `std` is missing; the weights are of another one.
+    """
+    known: dict[str, Any] = json.loads(ARCHITECTURES.read_text("utf-8"))
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=4, cutoff=0.5) or sorted(known)[:8]
+        raise ModelsError(
+            f"no architecture {name!r} of open_clip is built here. Similar: {', '.join(close)}."
+        )
+    if mean is None or std is None:
+        raise ModelsError(
+            f"{file} does not say how images are normalised: give --mean and --std as in its training, three "
+            "numbers each."
+        )
+    told = known[name]
+    if activation is not None:
+        if activation == "gelu_tanh" or "timm_model_name" in told["model_cfg"]["vision_cfg"]:
+            raise ModelsError(
+                f"the activation of {name} cannot be {activation}: give the architecture that has it."
+            )
+        told["model_cfg"]["quick_gelu"] = activation == "quick_gelu"
+    return _read(file.parent, Facts(f"{name} of open_clip", told), [file], mean, std, ())
+
+
+def _read(
+    folder: Path,
+    config: Facts,
+    weights: list[Path],
+    mean: Triple | None,
+    std: Triple | None,
+    files: tuple[Path, ...],
+) -> Checkpoint:
+    model = config.section("model_cfg")
+    architecture = architecture_of(model)
+    images = config.section("preprocess_cfg", {})
+    image = ImageSpec(
+        size=architecture.image.size,
+        resize=images.choice("resize_mode", {"shortest": "shortest", "squash": "squash"}, "shortest"),
+        interpolation=images.choice(
+            "interpolation", {"bicubic": "bicubic", "bilinear": "bilinear"}, "bicubic"
+        ),
+    )
+    if images.side("size", image.size) != image.size:
+        images.refuse("size", f"model_cfg.vision_cfg.image_size is {image.size}")
+    mean, std = images.triple("mean", mean), images.triple("std", std)
+    texts = _texts(folder, model.section("text_cfg"), architecture.text)
+    found = Assignment(weights)
+    timm = architecture.image.pooling == "attention"
+    (assign_timm if timm else _vit)(found, architecture.image)
+    _text(found, architecture.text)
+    return Checkpoint(
+        architecture=architecture,
+        scoring=found.scoring(sigmoid="init_logit_bias" in model),
+        tensors=found.finished(architecture),
+        image=image,
+        mean=mean,
+        std=std,
+        text=texts.spec,
+        tokenizer=texts.tokenizer,
+        layout="open_clip",
+        files=(*files, *texts.files, *weights),
+    )
+
+
+def architecture_of(model: Facts) -> Architecture:
+    """From `model_cfg`. Raises ModelsError: it says something that is not built here."""
+    only(model, _MODEL)
+    vision, text, dim = model.section("vision_cfg"), model.section("text_cfg"), model.integer("embed_dim")
+    quick = model.flag("quick_gelu", False)
+    if "timm_model_name" in vision:
+        image = timm_tower(vision, dim)
+    else:
+        only(vision, _VISION)
+        for key, value in (("pool_type", "tok"), ("pos_embed_type", "learnable")):
+            vision.choice(key, {value: value}, value)
+        width, head = vision.integer("width", 768), vision.integer("head_width", 64)
+        image = ImageTower(
+            **_tower(vision, width, quick),
+            heads=width // max(head, 1),
+            size=vision.side("image_size", 224),
+            patch=vision.side("patch_size", 16),
+            pooling="class",
+            pre_norm=not vision.flag("no_ln_pre", False),
+            patch_bias=False,
+            projection=True,
+        )
+    only(text, _TEXT)
+    text.choice("proj_type", {"linear": "linear"}, "linear")
+    words = TextTower(
+        **_tower(text, text.integer("width", 512), quick),
+        heads=text.integer("heads", 8),
+        vocabulary=text.integer("vocab_size", 49408),
+        context_length=text.integer("context_length", 77),
+        causal=not text.flag("no_causal_mask", False),
+        pooling=text.choice("pool_type", {"argmax": "eot", "eos": "eot", "last": "last"}, "argmax"),
+        projection_bias=text.flag("proj_bias", False),
+    )
+    return Architecture(image, words, dim)
+
+
+def _tower(told: Facts, width: int, quick: bool) -> dict[str, Any]:
+    act, norm = told.section("act_kwargs", {}), told.section("norm_kwargs", {})
+    only(act, ("approximate",))
+    only(norm, ("eps",))
+    exact: dict[str, Activation] = {"none": "gelu", "tanh": "gelu_tanh"}
+    if quick and act.values:
+        told.refuse("act_kwargs", "model_cfg.quick_gelu has none")
+    return {
+        "width": width,
+        "layers": told.integer("layers", 12),
+        "mlp": int(width * told.number("mlp_ratio", 4.0)),
+        "activation": "quick_gelu" if quick else act.choice("approximate", exact, "none"),
+        "epsilon": norm.number("eps", 1e-5),
+    }
+
+
+def _texts(folder: Path, told: Facts, tower: TextTower) -> Texts:
+    options = told.section("tokenizer_kwargs", {})
+    only(options, ("clean",))
+    if told.text("hf_tokenizer_name", "") == "":
+        told.choice("vocab_size", {49408: 49408}, 49408)  # those of open_clip's own tokenizer
+        texts = open_clip_texts(tower, options.choice("clean", _CLEANING, "lower"))
+    else:
+        cleaning = options.choice("clean", _CLEANING, "whitespace")
+        texts = read_texts(folder, "", tower, cleaning, cuts=False)
+    if tower.pooling == "eot":
+        by_highest = told.text("pool_type", "argmax") == "argmax"
+        end = tower.vocabulary - 1 if by_highest else told.integer("eos_id", 2)
+        if end != texts.spec.eot_id:
+            key = "vocab_size" if by_highest else "eos_id"
+            told.refuse(
+                key, f"the tokenizer's end of a text, where the model pools, has the id {texts.spec.eot_id}"
+            )
+    return texts
+
+
+def _vit(found: Assignment, tower: ImageTower) -> None:
+    found.give("image.patch", "visual.conv1", bias=False)
+    found.roles["image.class"] = found.take("visual.class_embedding")
+    found.roles["image.positions"] = found.take("visual.positional_embedding")
+    if tower.pre_norm:
+        found.give("image.pre_norm", "visual.ln_pre")
+    _blocks(found, "image", "visual.transformer", tower)
+    found.give("image.norm", "visual.ln_post")
+    found.roles["image.projection.weight"] = found.take("visual.proj").transposed
+
+
+def _text(found: Assignment, tower: TextTower) -> None:
+    at = "text." if "text.token_embedding.weight" in found else ""  # CustomTextCLIP, or CLIP
+    found.roles["text.tokens"] = found.take(f"{at}token_embedding.weight")
+    found.roles["text.positions"] = found.take(f"{at}positional_embedding")
+    _blocks(found, "text", f"{at}transformer", tower)
+    found.give("text.norm", f"{at}ln_final")
+    if tower.projection_bias:
+        found.give("text.projection", f"{at}text_projection")
+    else:
+        found.roles["text.projection.weight"] = found.take(f"{at}text_projection").transposed
+
+
+def _blocks(found: Assignment, role: str, where: str, tower: Tower) -> None:
+    for index in range(tower.layers):
+        block, layer = f"{role}.blocks.{index}", f"{where}.resblocks.{index}"
+        found.give(f"{block}.norm1", f"{layer}.ln_1")
+        for part in ("weight", "bias"):
+            found.roles[f"{block}.qkv.{part}"] = found.take(f"{layer}.attn.in_proj_{part}")
+        found.give(f"{block}.out", f"{layer}.attn.out_proj")
+        found.give(f"{block}.norm2", f"{layer}.ln_2")
+        found.give(f"{block}.up", f"{layer}.mlp.c_fc")
+        found.give(f"{block}.down", f"{layer}.mlp.c_proj")

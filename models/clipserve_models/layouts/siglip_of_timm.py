@@ -1,0 +1,84 @@
+"""The image encoder of open_clip's SigLIP, which is a model of timm: its facts are in its name alone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+
+from clipserve_models.architecture import ImageTower
+from clipserve_models.errors import ModelsError
+from clipserve_models.layouts.assigning import Assignment
+from clipserve_models.layouts.facts import Facts
+
+_WIDTHS = {"base": (768, 12, 12, 4.0), "large": (1024, 24, 16, 4.0), "so400m": (1152, 27, 16, 3.7362)}
+_WIDTHS["giantopt"] = (1536, 40, 16, 4.0)  # width, layers, heads, the MLP's part of the width
+_TIMM = re.compile(rf"vit_({'|'.join(_WIDTHS)})_patch(\d+)_siglip_(\d+)")
+# timm computes the others with exact GELU, also where transformers says tanh of the same weights.
+_TIMM_TANH = re.compile(r"base_patch32_|large_patch16_siglip_512|so400m_patch16_|giantopt_")
+
+# Keys that say nothing about what a model computes when it is served.
+_IDLE = {"patch_dropout", "output_tokens", "timm_model_pretrained", "timm_drop", "timm_drop_path", "pad_id"}
+_IDLE |= {"attn_pooler_queries", "attn_pooler_heads", "hf_model_pretrained", "hf_proj_type", "hf_pooler_type"}
+_VISION = {"image_size", "timm_model_name", "timm_pool", "timm_proj"}
+
+
+def only(told: Facts, keys: Collection[str]) -> None:
+    """Refuse what is not known here, unless it is off."""
+    for key, value in told.values.items():
+        if value and key not in keys and key not in _IDLE:
+            told.refuse(key, "models with this are not built from their weights")
+
+
+def timm_tower(vision: Facts, dim: int) -> ImageTower:
+    """From `vision_cfg`; `dim`: the model's `embed_dim`. Raises ModelsError: timm has no such SigLIP."""
+    only(vision, _VISION)
+    vision.choice("timm_pool", {"map": "map"})
+    vision.choice("timm_proj", {"none": "none"})
+    name = vision.text("timm_model_name")
+    match = _TIMM.fullmatch(name)
+    if match is None:
+        vision.refuse("timm_model_name", "of timm's models only SigLIP's are built from their weights")
+    width, layers, heads, ratio = _WIDTHS[match[1]]
+    if (size := vision.side("image_size")) != int(match[3]):
+        vision.refuse("image_size", f"{name} has {match[3]}")
+    if width != dim:
+        raise ModelsError(f"{vision.file}: model_cfg.embed_dim is {dim}, and {name} gives {width} numbers.")
+    return ImageTower(
+        width=width,
+        layers=layers,
+        heads=heads,
+        mlp=int(width * ratio),
+        activation="gelu_tanh" if _TIMM_TANH.match(name.removeprefix("vit_")) else "gelu",
+        epsilon=1e-6,
+        size=size,
+        patch=int(match[2]),
+        pooling="attention",
+        pre_norm=False,
+        patch_bias=True,
+        projection=False,
+    )
+
+
+def assign_timm(found: Assignment, tower: ImageTower) -> None:
+    """Give its tensors their roles. Raises ModelsError: one is missing."""
+    trunk, pool, width = "visual.trunk", "visual.trunk.attn_pool", tower.width
+    found.give("image.patch", f"{trunk}.patch_embed.proj")
+    positions = found.take(f"{trunk}.pos_embed", 1, tower.grid**2, width)
+    found.roles["image.positions"] = positions.reshaped(tower.grid**2, width)
+    for index in range(tower.layers):
+        block, layer = f"image.blocks.{index}", f"{trunk}.blocks.{index}"
+        for role, name in (("norm1", "norm1"), ("qkv", "attn.qkv"), ("out", "attn.proj"), ("norm2", "norm2")):
+            found.give(f"{block}.{role}", f"{layer}.{name}")
+        found.give(f"{block}.up", f"{layer}.mlp.fc1")
+        found.give(f"{block}.down", f"{layer}.mlp.fc2")
+    found.give("image.norm", f"{trunk}.norm")
+    found.roles["image.pool.probe"] = found.take(f"{pool}.latent", 1, 1, width).reshaped(width)
+    for role, name in (
+        ("q", "q"),
+        ("kv", "kv"),
+        ("out", "proj"),
+        ("norm", "norm"),
+        ("up", "mlp.fc1"),
+        ("down", "mlp.fc2"),
+    ):
+        found.give(f"image.pool.{role}", f"{pool}.{name}")

@@ -1,0 +1,196 @@
+"""The tokenizer of a folder, with the ids of the folder's own library: transformers' AutoTokenizer or open_clip's.
+
+A tokenizer.json is taken as it stands, but for two classes of transformers, which build theirs from the vocabulary
+and the merges (CLIPTokenizer) or from a SentencePiece model (SiglipTokenizer), whatever else the files say.
+"""
+
+from __future__ import annotations
+
+import gzip
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tokenizers import AddedToken, Regex, Tokenizer, normalizers, pre_tokenizers, processors
+from tokenizers.models import BPE
+
+from clipserve.clip.manifest import Cleaning, TextSpec
+from clipserve_models.architecture import TextTower
+from clipserve_models.errors import ModelsError, first_line
+from clipserve_models.layouts.facts import Facts, read_facts, read_object
+from clipserve_models.layouts.sentencepiece import siglip_tokenizer
+
+# open_clip's SimpleTokenizer, made by tests/golden/make_tokens.py
+OPEN_CLIP = Path(__file__).with_name("clip_tokenizer.json.gz")
+_OPEN_CLIP_END = 49407
+_MAX_BYTES = 100_000_000  # the service's own limit for a tokenizer.json
+_ENDLESS = 1_000_000  # transformers writes 1e30 where a tokenizer has no longest text
+_WORDS = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+
+
+@dataclass(frozen=True)
+class Texts:
+    """A tokenizer, the rules around it, and the files it is from."""
+
+    tokenizer: Tokenizer
+    spec: TextSpec
+    files: tuple[Path, ...] = ()
+
+
+def open_clip_texts(tower: TextTower, cleaning: Cleaning = "lower") -> Texts:
+    """open_clip's own tokenizer, which it takes for every folder that names no other."""
+    tokenizer = Tokenizer.from_buffer(gzip.decompress(OPEN_CLIP.read_bytes()))
+    return Texts(tokenizer, _spec(tower, 0, _OPEN_CLIP_END, cleaning))
+
+
+def read_texts(
+    folder: Path, default_class: str, tower: TextTower, cleaning: Cleaning = "none", *, cuts: bool = True
+) -> Texts:
+    """The tokenizer of transformers in a folder.
+
+    `default_class`: where tokenizer_config.json names none. `cuts`: its own longest text is the model's.
+
+    Raises:
+        ModelsError: files are missing or contradictory, or the tokenizer is of an unknown kind.
+    """
+    config = read_facts(folder / "tokenizer_config.json")
+    if "auto_map" in config:
+        config.refuse("auto_map", "this is code of the repository's own, which is never run")
+    name = config.text("tokenizer_class", default_class).removesuffix("Fast")
+    special = _Special(folder, config)
+    if name == "CLIPTokenizer":
+        tokenizer, files = _clip(folder, config, special)
+    elif name == "SiglipTokenizer":
+        files = [folder / "spiece.model"]
+        tokenizer = siglip_tokenizer(files[0], config, special.named("eos_token", "</s>"))
+    else:
+        files = [folder / "tokenizer.json"]
+        tokenizer = _as_it_stands(files[0])
+    largest = max(tokenizer.get_vocab(with_added_tokens=True).values())
+    if largest >= tower.vocabulary:
+        raise ModelsError(
+            f"{files[0]} has the id {largest}, and the model only {tower.vocabulary:,} tokens: these are of two."
+        )
+    if (
+        config.text("padding_side", "right" if tokenizer.padding is None else tokenizer.padding["direction"])
+        != "right"
+    ):
+        config.refuse("padding_side", "texts padded on the left are not supported")
+    if (
+        cuts
+        and (most := config.number("model_max_length", _ENDLESS)) < _ENDLESS
+        and most != tower.context_length
+    ):
+        config.refuse("model_max_length", f"the model has positions for {tower.context_length} tokens")
+    pad, end = (special.id_of(tokenizer, key) for key in ("pad_token", "eos_token"))
+    if tokenizer.encode("").ids[-1:] != [end]:
+        raise ModelsError(f"{files[0]} ends no text with the eos_token of {config.file}: the two do not fit.")
+    return Texts(tokenizer, _spec(tower, pad, end, cleaning), (Path(config.file), *special.files, *files))
+
+
+def _spec(tower: TextTower, pad: int, end: int, cleaning: Cleaning) -> TextSpec:
+    return TextSpec(
+        context_length=tower.context_length,
+        padding="trim" if tower.trims else "fixed",
+        pad_id=pad,
+        eot_id=end,
+        cleaning=cleaning,
+    )
+
+
+class _Special:
+    """The special tokens by their part, from tokenizer_config.json or special_tokens_map.json."""
+
+    def __init__(self, folder: Path, config: Facts) -> None:
+        self._config = config
+        path = folder / "special_tokens_map.json"
+        self._map = read_facts(path) if path.is_file() else Facts(path, {})
+        self.files = [path] if path.is_file() else []
+
+    def named(self, key: str, default: str | None = None) -> str:
+        """Its text."""
+        told = self._config if key in self._config or key not in self._map else self._map
+        value = told.get(key, default)
+        value = value.get("content") if isinstance(value, dict) else value
+        if not isinstance(value, str):
+            told.refuse(key, "a token is needed")
+        return value
+
+    def id_of(self, tokenizer: Tokenizer, key: str) -> int:
+        """Its number. Raises ModelsError: the tokenizer does not know it."""
+        number = tokenizer.token_to_id(self.named(key))
+        if number is None:
+            self._config.refuse(key, f"the tokenizer has no token {self.named(key)!r}")
+        return int(number)
+
+
+def _as_it_stands(path: Path) -> Tokenizer:
+    read_object(path, _MAX_BYTES)  # for its errors
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises Exception itself
+        raise ModelsError(f"{path} is not a tokenizer: {first_line(error)}.") from None
+    tokenizer.no_truncation()
+    return tokenizer
+
+
+def _clip(folder: Path, config: Facts, special: _Special) -> tuple[Tokenizer, list[Path]]:
+    """As transformers' CLIPTokenizer: from tokenizer.json or from vocab.json and merges.txt."""
+    start, end = special.named("bos_token", "<|startoftext|>"), special.named("eos_token", "<|endoftext|>")
+    files = [folder / "tokenizer.json"]
+    added: list[dict[str, Any]] = []
+    if files[0].is_file():
+        whole = read_object(files[0], _MAX_BYTES)
+        added = whole.get("added_tokens") or []
+        told = Facts(files[0], whole).section("model")
+        vocabulary = told.section("vocab").values
+        merges = [
+            tuple(each.split(" ") if isinstance(each, str) else each) for each in told.get("merges", [])
+        ]
+    else:
+        files = [folder / "vocab.json", folder / "merges.txt"]
+        vocabulary, merges = read_object(files[0], _MAX_BYTES), _merges(files[1])
+    if not merges:
+        raise ModelsError(f"{files[-1]} has no merges: its words would become single letters.")
+    try:
+        tokenizer = Tokenizer(BPE(vocabulary, merges, end_of_word_suffix="</w>", unk_token=end))
+        tokenizer.normalizer = normalizers.Sequence(
+            [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
+        )
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+            [
+                pre_tokenizers.Split(Regex(_WORDS), "removed", invert=True),
+                pre_tokenizers.ByteLevel(add_prefix_space=False),
+            ]
+        )
+        tokenizer.add_tokens(_added(config, added, start, end))
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single=f"{start} $A {end}",
+            special_tokens=[(each, tokenizer.token_to_id(each)) for each in (start, end)],
+        )
+    except Exception as error:  # the library raises Exception itself
+        raise ModelsError(f"{files[0]} is not CLIP's vocabulary: {first_line(error)}.") from None
+    return tokenizer, files
+
+
+def _merges(path: Path) -> list[tuple[str, ...]]:
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except FileNotFoundError:
+        raise ModelsError(f"{path} is missing, without which vocab.json is no tokenizer.") from None
+    except (OSError, ValueError) as error:
+        raise ModelsError(f"{path} cannot be read: {error}.") from None
+    return [tuple(line.split(" ")) for line in lines if line and not line.startswith("#version")]
+
+
+def _added(config: Facts, added: list[dict[str, Any]], *special: str) -> list[AddedToken]:
+    """Tokens found in a text as they are: those of the files in the order of their ids, and start and end."""
+    told = {int(number): token for number, token in config.section("added_tokens_decoder", {}).values.items()}
+    told = told or {token["id"]: token for token in added}
+    flags = ("single_word", "lstrip", "rstrip", "normalized", "special")
+    tokens = [
+        AddedToken(token["content"], **{flag: token[flag] for flag in flags if flag in token})
+        for _, token in sorted(told.items())
+    ]
+    known = {token.content for token in tokens}
+    return [*tokens, *(AddedToken(each, special=True) for each in special if each not in known)]

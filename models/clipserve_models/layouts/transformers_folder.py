@@ -1,0 +1,233 @@
+"""Folders of transformers' CLIPModel, MetaClip2Model and SiglipModel."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from clipserve.clip.manifest import ImageSpec
+from clipserve_models.architecture import Activation, Architecture, ImageTower, TextTower, Tower
+from clipserve_models.layouts.assigning import Assignment, weight_files
+from clipserve_models.layouts.facts import Facts, read_facts
+from clipserve_models.layouts.texts import Texts, read_texts
+from clipserve_models.model_files import Checkpoint, Triple
+
+CONFIG = "config.json"
+WEIGHTS = ("model",)
+# What transformers' classes of configurations take for a key that config.json does not have.
+_TOWER = {"num_hidden_layers": 12}
+_CLIP_TEXT = _TOWER | {
+    "vocab_size": 49408,
+    "hidden_size": 512,
+    "intermediate_size": 2048,
+    "num_attention_heads": 8,
+    "max_position_embeddings": 77,
+    "hidden_act": "quick_gelu",
+    "layer_norm_eps": 1e-5,
+    "eos_token_id": 49407,
+}
+_CLIP_VISION = _TOWER | {
+    "hidden_size": 768,
+    "intermediate_size": 3072,
+    "num_attention_heads": 12,
+    "image_size": 224,
+    "patch_size": 32,
+    "hidden_act": "quick_gelu",
+    "layer_norm_eps": 1e-5,
+}
+_SIGLIP_VISION = _CLIP_VISION | {"patch_size": 16, "hidden_act": "gelu_pytorch_tanh", "layer_norm_eps": 1e-6}
+_SIGLIP_TEXT = _SIGLIP_VISION | {"vocab_size": 32000, "max_position_embeddings": 64}
+# model_type -> its class, its tokenizer where no file names one, and the defaults
+_KINDS: dict[str, tuple[str, str, dict[str, Any], dict[str, Any]]] = {
+    "clip": ("CLIPModel", "CLIPTokenizer", _CLIP_TEXT, _CLIP_VISION),
+    "metaclip_2": ("MetaClip2Model", "XLMRobertaTokenizer", _CLIP_TEXT, _CLIP_VISION),
+    "siglip": ("SiglipModel", "SiglipTokenizer", _SIGLIP_TEXT, _SIGLIP_VISION),
+}
+_ACTIVATIONS: dict[str, Activation] = {
+    "gelu": "gelu",
+    "quick_gelu": "quick_gelu",
+    "gelu_pytorch_tanh": "gelu_tanh",
+}
+_RESAMPLE = {2: "bilinear", 3: "bicubic"}  # Pillow's numbers
+
+
+def read_transformers(folder: Path, mean: Triple | None, std: Triple | None) -> Checkpoint:
+    """The model of a folder, or of a repository of the hub. `mean`, `std`: for a preprocessor that does not say.
+
+    Raises:
+        ModelsError: it is of another family, or its files lack or contradict something.
+    """
+    config = read_facts(folder / CONFIG)
+    kind, tokenizer_class, text, vision = _kind(config)
+    architecture = _architecture(config, _told(config, "text", text), _told(config, "vision", vision))
+    image, mean, std, preprocessor = _preprocessing(folder, architecture.image.size, mean, std)
+    texts = read_texts(folder, tokenizer_class, architecture.text)
+    _check_lengths(config, _told(config, "text", text), texts, architecture)
+    weights = weight_files(folder, WEIGHTS)
+    found = Assignment(weights)
+    sigmoid = architecture.image.pooling == "attention"
+    _assign(found, architecture)
+    return Checkpoint(
+        architecture=architecture,
+        scoring=found.scoring(sigmoid=sigmoid),
+        tensors=found.finished(architecture),
+        image=image,
+        mean=mean,
+        std=std,
+        text=texts.spec,
+        tokenizer=texts.tokenizer,
+        layout=f"transformers' {kind}",
+        files=(folder / CONFIG, preprocessor, *texts.files, *weights),
+    )
+
+
+def _kind(config: Facts) -> tuple[str, str, dict[str, Any], dict[str, Any]]:
+    if "auto_map" in config:
+        config.refuse("auto_map", "this is code of the repository's own, which is never run")
+    model_type = config.text("model_type")
+    if model_type == "siglip2":
+        config.refuse("model_type", "this is NaFlex, for images of any shape; take one of a fixed resolution")
+    if model_type not in _KINDS:
+        config.refuse("model_type", f"supported: {', '.join(_KINDS)}")
+    kind = _KINDS[model_type]
+    if "architectures" in config and config.get("architectures") != [kind[0]]:
+        config.refuse("architectures", f"{kind[0]} is needed, which has both encoders")
+    return kind
+
+
+def _told(config: Facts, which: str, defaults: dict[str, Any]) -> Facts:
+    """text_config or vision_config with all keys. In files of 2022, `..._config_dict` replaces it."""
+    section = config.section(f"{which}_config", {})
+    values = defaults | section.values
+    if f"{which}_config_dict" in config:
+        values |= defaults | config.section(f"{which}_config_dict").values
+    return Facts(config.file, values, f"{which}_config.")
+
+
+def _architecture(config: Facts, text: Facts, vision: Facts) -> Architecture:
+    siglip = config.text("model_type") == "siglip"
+    if siglip and not vision.flag("vision_use_head", True):
+        vision.refuse("vision_use_head", "without its head SigLIP gives no vector")
+    if vision.integer("num_channels", 3) != 3:
+        vision.refuse("num_channels", "3 are needed")
+    dim = vision.integer("hidden_size") if siglip else config.integer("projection_dim", 512)
+    if siglip and text.integer("projection_size", text.integer("hidden_size")) != dim:
+        text.refuse("projection_size", f"vision_config.hidden_size is {dim}, and the two must be equal")
+    image = ImageTower(
+        **_tower(vision),
+        size=vision.side("image_size"),
+        patch=vision.side("patch_size"),
+        pooling="attention" if siglip else "class",
+        pre_norm=not siglip,
+        patch_bias=siglip,
+        projection=not siglip,
+    )
+    words = TextTower(
+        **_tower(text),
+        vocabulary=text.integer("vocab_size"),
+        context_length=text.integer("max_position_embeddings"),
+        causal=not siglip,
+        pooling="last" if siglip else "eot",
+        projection_bias=siglip,
+    )
+    return Architecture(image, words, dim)
+
+
+def _tower(told: Facts) -> dict[str, Any]:
+    return {
+        "width": told.integer("hidden_size"),
+        "layers": told.integer("num_hidden_layers"),
+        "heads": told.integer("num_attention_heads"),
+        "mlp": told.integer("intermediate_size"),
+        "activation": told.choice("hidden_act", _ACTIVATIONS),
+        "epsilon": told.number("layer_norm_eps"),
+    }
+
+
+def _preprocessing(
+    folder: Path, size: int, mean: Triple | None, std: Triple | None
+) -> tuple[ImageSpec, Triple, Triple, Path]:
+    """From preprocessor_config.json, or where transformers 5 also puts it."""
+    path = folder / "preprocessor_config.json"
+    if not path.is_file() and (folder / "processor_config.json").is_file():
+        path = folder / "processor_config.json"
+        told = read_facts(path).section("image_processor")
+    else:
+        told = read_facts(path)
+    for step in ("do_resize", "do_rescale", "do_normalize"):
+        if not told.flag(step, True):
+            told.refuse(step, "images without this step are not supported")
+    if told.flag("do_pad", False):
+        told.refuse("do_pad", "padded images are not supported")
+    if abs(told.number("rescale_factor", 1 / 255) - 1 / 255) > 1e-9:
+        told.refuse("rescale_factor", "1/255 is needed")
+    shortest = isinstance(told.get("size"), int) or list(told.get("size")) == ["shortest_edge"]
+    if shortest and not told.flag("do_center_crop", True):
+        told.refuse("size", "images whose shorter side has this size, uncropped, are not square")
+    crops = shortest or told.flag("do_center_crop", False)
+    for key in ("size", "crop_size") if crops else ("size",):
+        if told.side(key) != size:
+            told.refuse(key, f"{size} is needed, which {CONFIG} says in vision_config.image_size")
+    image = ImageSpec(
+        size=size,
+        resize="shortest" if shortest else "squash",
+        interpolation=told.choice("resample", _RESAMPLE),
+    )
+    return image, told.triple("image_mean", mean), told.triple("image_std", std), path
+
+
+def _check_lengths(config: Facts, text: Facts, texts: Texts, architecture: Architecture) -> None:
+    """The model pools where a text ends: configuration and tokenizer must mean the same place."""
+    if architecture.text.pooling != "eot":
+        return
+    eos = text.integer("eos_token_id")
+    if config.text("model_type") == "clip" and eos == 2:
+        # Files from before transformers 4.31 say 2, and mean the highest id.
+        eos = max(texts.tokenizer.get_vocab(with_added_tokens=True).values())
+    if eos != texts.spec.eot_id:
+        text.refuse("eos_token_id", f"the tokenizer's end of a text has the id {texts.spec.eot_id}")
+
+
+def _assign(found: Assignment, architecture: Architecture) -> None:
+    image, text = architecture.image, architecture.text
+    vision, words = "vision_model.embeddings", "text_model.embeddings"
+    found.give("image.patch", f"{vision}.patch_embedding", bias=image.patch_bias)
+    found.roles["image.positions"] = found.take(f"{vision}.position_embedding.weight")
+    _blocks(found, "image", "vision_model", image)
+    found.give("image.norm", "vision_model.post_layernorm")
+    if image.pooling == "attention":
+        _pool(found, image.width)
+    else:
+        found.roles["image.class"] = found.take(f"{vision}.class_embedding")
+        found.give("image.pre_norm", "vision_model.pre_layrnorm")  # so spelled
+        found.give("image.projection", "visual_projection", bias=False)
+    found.roles["text.tokens"] = found.take(f"{words}.token_embedding.weight")
+    found.roles["text.positions"] = found.take(f"{words}.position_embedding.weight")
+    _blocks(found, "text", "text_model", text)
+    found.give("text.norm", "text_model.final_layer_norm")
+    projection = "text_model.head" if text.projection_bias else "text_projection"
+    found.give("text.projection", projection, bias=text.projection_bias)
+
+
+def _blocks(found: Assignment, role: str, model: str, tower: Tower) -> None:
+    for index in range(tower.layers):
+        block, layer = f"{role}.blocks.{index}", f"{model}.encoder.layers.{index}"
+        found.give(f"{block}.norm1", f"{layer}.layer_norm1")
+        found.give(f"{block}.qkv", *(f"{layer}.self_attn.{each}_proj" for each in "qkv"))
+        found.give(f"{block}.out", f"{layer}.self_attn.out_proj")
+        found.give(f"{block}.norm2", f"{layer}.layer_norm2")
+        found.give(f"{block}.up", f"{layer}.mlp.fc1")
+        found.give(f"{block}.down", f"{layer}.mlp.fc2")
+
+
+def _pool(found: Assignment, width: int) -> None:
+    head = "vision_model.head"
+    found.roles["image.pool.probe"] = found.take(f"{head}.probe", 1, 1, width).reshaped(width)
+    for part, shape in (("weight", (3 * width, width)), ("bias", (3 * width,))):
+        joint = found.take(f"{head}.attention.in_proj_{part}", *shape)
+        found.roles[f"image.pool.q.{part}"] = joint.rows(0, width)
+        found.roles[f"image.pool.kv.{part}"] = joint.rows(width)
+    found.give("image.pool.out", f"{head}.attention.out_proj")
+    found.give("image.pool.norm", f"{head}.layernorm")
+    found.give("image.pool.up", f"{head}.mlp.fc1")
+    found.give("image.pool.down", f"{head}.mlp.fc2")
