@@ -14,10 +14,7 @@ from open_clip.transformer import ResidualAttentionBlock
 from torch import Tensor, nn
 
 from clipserve_models.errors import ModelsError
-
-# Added to the attention score of a token that must not be seen. Finite, and within fp16 (its lowest is -65504) even
-# after a score is added to it; exp(-10000) is 0 in every format, as exp(-inf) is.
-MASKED = -1e4
+from clipserve_models.graphs.weights import MASKED
 
 
 class ImageEncoder(nn.Module):

@@ -1,4 +1,4 @@
-"""Writes fp16 variants from PyTorch, not from the fp32 graphs.
+"""Writes fp16 variants of traced artifacts from PyTorch, not from the fp32 graphs.
 
 A converter of graphs adds casts around every operator that it does not know. So the checkpoint is loaded again,
 verified to be the artifact's, and exported in half precision, after a survey of the values of the fp32 graphs.
@@ -23,7 +23,7 @@ from clipserve_models.simplified import reparameterize, simplify
 from clipserve_models.towers import text_encoder
 from clipserve_models.tracing import trace_image, trace_text
 from clipserve_models.variants.job import GRAPHS, Job, Largest
-from clipserve_models.variants.survey import refuse_overflow, survey
+from clipserve_models.variants.survey import survey_all
 from clipserve_models.verify import MIN_COSINE
 
 
@@ -37,11 +37,7 @@ def write_fp16(job: Job) -> Largest:
     checkpoint.check_origin(job.manifest, job.weights)  # before the survey, which is slow
     if "text" in job.towers:
         _refuse_masks(job.manifest.source.model or "")
-    found = []
-    for tower in job.towers:
-        job.say(f"looking for the largest values in {GRAPHS[tower]}")
-        found.append(survey(job.source / GRAPHS[tower], job.feeds(tower)))
-        refuse_overflow(found[-1])
+    largest = survey_all(job)
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         job.say(f"loading {job.manifest.source.checkpoint}")
@@ -60,7 +56,7 @@ def write_fp16(job: Job) -> Largest:
                 trace_text(texts, job.manifest.text, path)
             else:
                 trace_image(model, size, path, HALF)
-    return max(found, key=lambda largest: largest.value)
+    return largest
 
 
 def _refuse_masks(model: str) -> None:

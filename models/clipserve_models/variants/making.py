@@ -102,7 +102,7 @@ def make_variant(
     verify_files(plan.folder, manifest)
     photos = read_photos(plan.photos, plan.classes, manifest.image)
     calibration, judges = split(photos, calibrate=plan.method == "static")
-    write = write or _writer(plan.precision)
+    write = write or _writer(plan)
     say(f"{len(calibration)} photos calibrate, {len(judges)} others judge, with {len(photos.labels)} labels")
     # A writer that fits nothing to its photos may also use those of the gate.
     seen = (
@@ -164,10 +164,16 @@ def _judged(
     return ModelManifest.model_validate(fp32.model_dump() | changes)
 
 
-def _writer(precision: VariantPrecision) -> Writer:
-    """The writer of a precision, imported here because writers need packages that the service lacks."""
+def _writer(plan: Plan) -> Writer:
+    """The writer of a plan, imported here because writers need packages that the service lacks."""
     try:
-        if precision == "fp16":
+        if plan.precision == "fp16":
+            from clipserve_models.graphs.file import stored
+
+            if stored(plan.folder / IMAGE_GRAPH):
+                from clipserve_models.variants.built import write_built
+
+                return write_built
             from clipserve_models.variants.fp16 import write_fp16
 
             return write_fp16

@@ -22,18 +22,32 @@ from onnx import TensorProto, helper, numpy_helper
 from clipserve.clip.external import external_files
 from clipserve_models.artifact import link
 from clipserve_models.errors import ModelsError
+from clipserve_models.graphs.weights import MASKED
 from clipserve_models.uint8_rule import PIXELS
 from clipserve_models.variants.gate import BOUNDS
-from clipserve_models.variants.job import Largest
+from clipserve_models.variants.job import GRAPHS, Job, Largest
 from clipserve_models.verify import Feeds
 
 LIMIT = BOUNDS["fp16"].largest_value or 0.0
-MASKED = -1e4  # as in clipserve_models.towers, which needs torch
 _FLOATS = (TensorProto.FLOAT, TensorProto.DOUBLE)
 _MOVES = frozenset(
     {"Slice", "Gather", "Unsqueeze", "Squeeze", "Reshape", "Transpose", "Expand", "Identity", "Cast"}
 )
 _PREFIX = "largest of "
+
+
+def survey_all(job: Job) -> Largest:
+    """The largest value of the graphs of `job.towers` on the job's feeds.
+
+    Raises:
+        ModelsError: it is too large for half precision, or onnxruntime does not run a graph.
+    """
+    found = []
+    for tower in job.towers:
+        job.say(f"looking for the largest values in {GRAPHS[tower]}")
+        found.append(survey(job.source / GRAPHS[tower], job.feeds(tower)))
+        refuse_overflow(found[-1])
+    return max(found, key=lambda largest: largest.value)
 
 
 def survey(graph: Path, feeds: Iterable[Feeds]) -> Largest:
