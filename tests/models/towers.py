@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from zlib import crc32
 
 import numpy as np
 import tokenizers
@@ -13,7 +17,7 @@ from clipserve_models.architecture import Activation, Architecture, ImageTower, 
 from clipserve_models.graphs.towers import write_image, write_text
 from clipserve_models.graphs.weights import image_weights, text_weights
 from clipserve_models.model_files import Checkpoint
-from clipserve_models.weights import Tensor, constant
+from clipserve_models.weights import Floats, Tensor
 
 CLIP = Architecture(
     image=ImageTower(
@@ -73,16 +77,29 @@ SIGLIP = Architecture(
 
 
 def random_tensors(architecture: Architecture, seed: int = 0) -> dict[str, Tensor]:
-    """Every role, with values that make each layer matter: no norm is one, no bias zero."""
-    generator = np.random.default_rng(seed)
+    """Every role, drawn when it is read, with values that make each layer matter: no norm is one, no bias zero."""
 
-    def values(role: str, shape: tuple[int, ...]) -> np.ndarray:
-        drawn = generator.standard_normal(shape, np.float32)
+    def draw(role: str, shape: tuple[int, ...]) -> Floats:
+        # Not `hash`, which Python salts in each process.
+        drawn = np.random.default_rng([seed, crc32(role.encode())]).standard_normal(shape, np.float32)
         if "norm" in role and role.endswith("weight"):
             return 1 + 0.2 * drawn
-        return drawn / np.sqrt(np.prod(shape[1:])) if role.endswith("weight") else 0.2 * drawn
+        return drawn / np.float32(np.sqrt(np.prod(shape[1:]))) if role.endswith("weight") else 0.2 * drawn
 
-    return {role: constant(values(role, shape)) for role, shape in roles(architecture).items()}
+    return {role: Tensor(shape, partial(draw, role, shape)) for role, shape in roles(architecture).items()}
+
+
+def write_safetensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """All in fp32, one at a time."""
+    header, end = {}, 0
+    for name, tensor in tensors.items():
+        start, end = end, end + 4 * tensor.size
+        header[name] = {"dtype": "F32", "shape": tensor.shape, "data_offsets": [start, end]}
+    told = json.dumps(header).encode()
+    with path.open("wb") as file:
+        file.write(len(told).to_bytes(8, "little") + told)
+        for tensor in tensors.values():
+            file.write(tensor.read().tobytes())
 
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)
@@ -105,12 +122,14 @@ def write_graphs(folder: Path, architecture: Architecture, tensors: dict[str, Te
     return image, text
 
 
-def checkpoint_of(architecture: Architecture, seed: int = 0) -> Checkpoint:
-    """A model with a tokenizer of single bytes, and squashed images for SigLIP."""
+def checkpoint_of(
+    architecture: Architecture, seed: int = 0, tensors: Mapping[str, Tensor] | None = None
+) -> Checkpoint:
+    """A model with a tokenizer of single bytes, and squashed images for SigLIP; random weights by default."""
     causal = architecture.text.causal
     return Checkpoint(
         architecture=architecture,
-        tensors=random_tensors(architecture, seed),
+        tensors=tensors or random_tensors(architecture, seed),
         image=ImageSpec(size=architecture.image.size, resize="shortest" if causal else "squash"),
         mean=MEAN,
         std=STD,
