@@ -50,6 +50,10 @@ def read(
                 f"{path} does not say its architecture: give open_clip's name of it with --model."
             )
         return open_clip_folder.read_single(path, architecture, mean, std, activation)
+    except ModelsError as error:
+        if str(path) in str(error):
+            raise
+        raise ModelsError(f"{path}: {error}") from None
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
