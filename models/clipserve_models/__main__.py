@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -12,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from clipserve.clip.artifact import ArtifactError, read_manifest
-from clipserve_models.cache import Artifact, in_cache
-from clipserve_models.catalog import RANDOM, base_of, read_catalog, resolve
-from clipserve_models.errors import ModelsError, not_installed
+from clipserve_models.cache import Artifact
+from clipserve_models.errors import ModelsError
 from clipserve_models.evaluation.command import card, evaluate, probe
+from clipserve_models.export_command import export, list_models, remove
 
 if TYPE_CHECKING:
     from clipserve_models.plans import PlansRecord
@@ -38,53 +37,9 @@ app = typer.Typer(
 )
 
 
-@app.command("list")
-def list_models() -> None:
-    """The catalog: names that `export` knows, their weights and licences."""
-    entries = read_catalog().values()
-    rows = [("NAME", "MODEL", "PRETRAINED", "LICENCE", "ABOUT")]
-    rows += [(e.name, e.model, e.pretrained or "", e.licence, e.about) for e in entries]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-
-
-@app.command()
-def export(
-    name: Annotated[
-        str, typer.Argument(help="A name of the catalog, or any model of open_clip; NAME-random too.")
-    ],
-    pretrained: Annotated[str | None, typer.Option(help="The tag of the weights in open_clip.")] = None,
-    weights: Annotated[
-        Path | None,
-        typer.Option(help="A file with these weights, instead of a download.", exists=True, dir_okay=False),
-    ] = None,
-    random_weights: Annotated[
-        bool,
-        typer.Option("--random-weights", help="Untrained weights without a download, for timing and tests."),
-    ] = False,
-    out: Annotated[Path | None, typer.Option(help="Default: NAME in CLIPSERVE_CACHE_DIR.")] = None,
-    seed: Annotated[int, typer.Option(help="The seed of the random weights.")] = 0,
-) -> None:
-    """Make the artifact of a model with open_clip, and compare it with PyTorch."""
-    name, random_weights = base_of(name, random_weights)
-    try:
-        from clipserve_models import checkpoint
-        from clipserve_models.export import export as make
-    except ModuleNotFoundError as error:
-        if not (pretrained or weights or random_weights):
-            resolve(name, None, read_catalog(), {})  # without --weights it must be in the catalog
-        raise not_installed(error) from None
-
-    logging.disable(logging.WARNING)  # open_clip and the exporter log a lot
-    entry = resolve(name, pretrained, read_catalog(), checkpoint.tags())
-    folder = out or in_cache(entry.name + RANDOM * random_weights)
-    started = time.monotonic()
-
-    def say(line: str) -> None:
-        typer.echo(f"{time.monotonic() - started:6.1f} s  {line}")
-
-    make(entry, folder, weights=weights, random_weights=random_weights, seed=seed, say=say)
+app.command("list")(list_models)
+app.command()(export)
+app.command()(remove)
 
 
 @app.command()

@@ -94,11 +94,13 @@ def link(source: Path, target: Path) -> None:
 
 def checksums(folder: Path) -> dict[str, str]:
     """SHA-256 of each file, in hexadecimal, by name."""
-    files = {}
-    for path in sorted(folder.iterdir()):
-        with path.open("rb") as file:
-            files[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
-    return files
+    return {path.name: sha256_of(path) for path in sorted(folder.iterdir())}
+
+
+def sha256_of(path: Path) -> str:
+    """In hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_manifest(folder: Path, manifest: ModelManifest) -> None:
@@ -106,7 +108,7 @@ def write_manifest(folder: Path, manifest: ModelManifest) -> None:
     told = manifest.model_dump(mode="json", exclude={"reference"})
     if manifest.variant is None:
         del told["variant"]
-    for fact in ("model", "pretrained", "seed"):
+    for fact in ("model", "pretrained", "seed", "files"):
         if told["source"][fact] is None:
             del told["source"][fact]
     head = json.dumps(told, indent=2)

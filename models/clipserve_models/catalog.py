@@ -26,6 +26,15 @@ class Entry(BaseModel):
     pretrained: str | None
     licence: str
     about: str = ""
+    repository: str | None = None  # of the hub
+    revision: str | None = None  # its commit
+    digest: str | None = None  # SHA-256 of the weights there
+    traced: bool = False  # by PyTorch
+
+    @property
+    def built(self) -> bool:
+        """Whether its graphs are built from weights of the hub."""
+        return self.repository is not None and not self.traced
 
 
 def read_catalog(path: Path = CATALOG) -> dict[str, Entry]:

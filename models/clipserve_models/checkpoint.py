@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from clipserve.clip.manifest import ModelManifest, Source
+from clipserve_models.artifact import sha256_of
 from clipserve_models.catalog import Entry
 from clipserve_models.errors import ModelsError, first_line, not_from_hub, not_installed
 
@@ -24,15 +25,25 @@ def tags() -> dict[str, list[str]]:
     return {name: open_clip.list_pretrained_tags_by_model(name) for name in open_clip.list_models()}
 
 
-def load(entry: Entry, *, weights: Path | None, random_weights: bool, seed: int) -> tuple[Any, Source]:
+def load(
+    entry: Entry,
+    *,
+    weights: Path | None,
+    random_weights: bool,
+    seed: int,
+    own: tuple[str, Mapping[str, Any]] | None = None,
+) -> tuple[Any, Source]:
     """The model in evaluation mode, fp32, and the origin of its weights.
 
-    `weights`: a file with the weights of the entry's tag, instead of a download.
+    `weights`: a file with the weights of the entry's tag, instead of a download. `own`: if they are the user's,
+    their origin, and what is told of them as a tag tells it.
 
     Raises:
         ModelsError: a model of this kind cannot be exported, or its weights cannot be obtained.
     """
     tag = open_clip.get_pretrained_cfg(entry.model, entry.pretrained) if entry.pretrained else {}
+    if own:
+        tag = dict(own[1])
     _refuse_unsupported(entry)
     if random_weights:
         path = None
@@ -46,7 +57,10 @@ def load(entry: Entry, *, weights: Path | None, random_weights: bool, seed: int)
     else:
         path = weights or _download(entry, tag)
         source = Source(
-            checkpoint=_origin(tag), revision=_revision(path), licence=entry.licence, **_names(entry)
+            checkpoint=own[0] if own else _origin(tag),
+            revision=_revision(path),
+            licence=entry.licence,
+            **_names(entry),
         )
 
     torch.manual_seed(seed)
@@ -135,6 +149,16 @@ def _refuse_unsupported(entry: Entry) -> None:
 
 
 def _download(entry: Entry, tag: dict[str, Any]) -> Path:
+    path = _downloaded(entry, tag)
+    if entry.digest and (digest := sha256_of(path)) != entry.digest:
+        raise ModelsError(
+            f"{path} has the SHA-256 {digest}, and the catalog has {entry.digest} of the weights of {entry.name}: "
+            "they are others. Upgrade clipserve-models, or do not use this mirror."
+        )
+    return path
+
+
+def _downloaded(entry: Entry, tag: dict[str, Any]) -> Path:
     try:
         return Path(open_clip.download_pretrained(tag))
     except (
@@ -156,8 +180,7 @@ def _revision(path: Path) -> str:
     """The hub's commit if the file is in its cache (.../snapshots/COMMIT/file), else its SHA-256."""
     if path.parent.parent.name == "snapshots":
         return path.parent.name
-    with path.open("rb") as file:
-        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+    return f"sha256:{sha256_of(path)}"
 
 
 def _load_weights(model: nn.Module, path: Path) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +41,13 @@ def export(
     weights: Path | None = None,
     random_weights: bool = False,
     seed: int = 0,
+    own: tuple[str, Mapping[str, Any]] | None = None,
     say: Callable[[str], None] = print,
 ) -> ModelManifest:
     """Write the artifact of `entry` to the folder `out`, and check it in onnxruntime; `say` gets each stage.
 
-    An artifact at `out` is replaced only after the new one has passed the check.
+    `weights`, `own`: see `checkpoint.load`. An artifact at `out` is replaced only after the new one has passed the
+    check.
 
     Raises:
         ModelsError: the weights cannot be obtained, the model cannot be exported, or the graphs differ from it.
@@ -53,7 +55,9 @@ def export(
     with replacing(out) as folder, torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         say(f"building {entry.model} ({'random weights' if random_weights else entry.pretrained or weights})")
-        model, source = checkpoint.load(entry, weights=weights, random_weights=random_weights, seed=seed)
+        model, source = checkpoint.load(
+            entry, weights=weights, random_weights=random_weights, seed=seed, own=own
+        )
         image = _image_spec(model)
         texts = text_encoder(model).eval()
 

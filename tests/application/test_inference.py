@@ -39,9 +39,10 @@ async def inference(tmp_path: Path) -> Inference:
 
 
 async def test_models_are_found_by_name_and_the_first_is_meant_without_one(tmp_path: Path) -> None:
-    inference = await inference_on(tmp_path, "first", "second")
-    assert inference.names == ["first", "second"]
-    for asked, answered in ((None, "first"), ("first", "first"), ("second", "second")):
+    inference = await inference_on(tmp_path, "first", "org--second")
+    assert inference.names == ["first", "org--second"]
+    second = "org--second"  # a repository of the hub
+    for asked, answered in ((None, "first"), ("first", "first"), (second, second), ("org/second", second)):
         embedding = await inference.embed(EmbedRequest(texts=["a"], model=asked))
         assert embedding.model == answered
         assert embedding.fingerprint.startswith(f"{answered}@fp32-")

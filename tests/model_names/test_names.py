@@ -25,9 +25,7 @@ def test_without_the_tools_it_says_the_one_command(
     settings: CacheSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "clipserve_models", None)  # as if it were not installed
-    with pytest.raises(
-        NoSuchModel, match=r'install what exports it: pip install "clipserve-models\[export\]"$'
-    ):
+    with pytest.raises(NoSuchModel, match=r'install what exports it: pip install "clipserve\[cpu\]"$'):
         provide(NAME, settings)
 
 
@@ -45,17 +43,45 @@ def test_demo_is_the_model_that_ships_and_a_path_is_no_name(
     settings: CacheSettings, exporter: Exporter
 ) -> None:
     assert find(Path("demo"), settings) == DEMO == Settings().models[0]
-    for path in ("models/ViT-B-32", "/nowhere/ViT-B-32", "../ViT-B-32", "-v", ".hidden"):
+    for path in ("/nowhere/ViT-B-32", "../ViT-B-32", "a/b/c", "-v", ".hidden"):
         assert provide(Path(path), settings) == Path(path)  # whoever opens it says what is wrong
     assert exporter.runs == []
+
+
+@pytest.mark.parametrize("name", ["org/name", "org/name@main", "org/name@refs/pr/7"])
+def test_a_repository_of_the_hub_is_exported_by_its_name(
+    name: str, settings: CacheSettings, exporter: Exporter, cache: Path
+) -> None:
+    for _ in range(2):
+        assert provide(Path(name), settings) == cache / name.replace("/", "--")
+    assert exporter.runs == [f"export {name}"]
+
+
+def test_a_folder_of_weights_is_exported_again_once_it_has_others(
+    settings: CacheSettings, exporter: Exporter, cache: Path, tmp_path: Path
+) -> None:
+    weights = tmp_path / "fine-tune"
+    weights.mkdir()
+    (weights / "config.json").write_text("{}")
+    with pytest.raises(
+        NoSuchModel, match=f"fine-tune is a folder of weights, of which {cache} has no artifact"
+    ):
+        find(weights, settings)
+    first = provide(weights, settings)
+    assert provide(weights, settings) == first
+    assert (first.parent, first.name.rpartition("-")[0]) == (cache, "fine-tune")
+    (weights / "model.safetensors").touch()
+    assert provide(weights, settings) != first
+    assert exporter.runs == [f"export {weights}"] * 2
 
 
 def test_a_variant_is_found_beside_its_model_and_never_exported(
     settings: CacheSettings, exporter: Exporter, cache: Path
 ) -> None:
     variant = Path("ViT-B-32@int8")
-    with pytest.raises(NoSuchModel, match=r"models variant ViT-B-32 --precision int8 --photos PHOTOS`$"):
-        provide(variant, settings)
+    for base in ("ViT-B-32", "org/name"):
+        with pytest.raises(NoSuchModel, match=rf"models variant {base} --precision int8 --photos PHOTOS`$"):
+            provide(Path(f"{base}@int8"), settings)
     os.rename(copy_of_demo(provide(NAME, settings).parent), cache / variant)
     assert provide(variant, settings) == cache / variant
     assert exporter.runs == ["export ViT-B-32"]

@@ -43,7 +43,7 @@ def test_list_and_verify_do_not_load_torch(tmp_path: Path) -> None:
 def test_export_without_torch_says_what_to_install(tmp_path: Path) -> None:
     for name in ("torch", "open_clip"):
         (tmp_path / f"{name}.py").write_text(f"raise ModuleNotFoundError('no', name={name!r})")
-    result = run("export", "ViT-B-32", python_path=tmp_path)
+    result = run("export", "RN50", python_path=tmp_path)
     assert result.returncode == 1
     assert "is not installed: pip install 'clipserve-models[export]'" in result.stderr
     assert "In a checkout `make model NAME=...` exports a model" in result.stderr

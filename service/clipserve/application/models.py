@@ -20,7 +20,7 @@ class Models(dict[str, ServedModel]):
             WrongFingerprint: the model's fingerprint is not the expected one.
         """
         name = next(iter(self)) if choice.model is None else choice.model
-        model = self.get(name)
+        model = self.get(name.replace("/", "--"))  # a repository of the hub, and the name of its artifact
         if model is None:
             raise UnknownModel(f"no model {name[:100]!r} is served. Served: {', '.join(self)}.")
         if not model.started:

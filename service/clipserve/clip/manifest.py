@@ -91,7 +91,8 @@ class ScoringSpec(_Frozen):
 class Source(_Frozen):
     """The origin of the weights.
 
-    The last three are for `models variant`, which loads the model again; None if open_clip does not have the model.
+    `model`, `pretrained` and `seed` are for `models variant`, which loads the model again; None if open_clip does
+    not have the model.
     """
 
     checkpoint: str
@@ -101,6 +102,9 @@ class Source(_Frozen):
     model: str | None = Field(default=None, description="its name in open_clip")
     pretrained: str | None = Field(default=None, description="the tag of its weights there")
     seed: int | None = Field(default=None, description="of random weights")
+    files: dict[str, str] | None = Field(
+        default=None, description="SHA-256 of each file that was read, by name"
+    )
 
 
 class ReferenceVectors(_Frozen):

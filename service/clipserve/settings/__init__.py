@@ -32,8 +32,9 @@ class Settings(ModelSettings, AccessSettings, CacheSettings, LabelSetSettings, B
     models: Annotated[tuple[Path, ...], NoDecode] = Field(
         (demo.FOLDER,),
         min_length=1,
-        description="folders of artifacts, or names of models, comma-separated; the first is the default model; "
-        "`demo`, or a name of `clipserve models list`, which is looked for in cache_dir",
+        description="models, comma-separated, the first is the default: `demo`, a name of `clipserve models list`, "
+        "a repository of the Hugging Face hub (`org/name`, `org/name@revision`), or a folder of an artifact or of "
+        "weights",
     )
     host: str = Field("127.0.0.1", min_length=1, description="address to listen on; 0.0.0.0 for all")
     port: int = Field(8080, ge=0, le=65535, description="REST port")

@@ -1,4 +1,4 @@
-"""The settings of the folder of models that are served by name, and the name of the model that ships."""
+"""The settings of the folder of models that are served by name."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class CacheSettings(BaseModel):
     )
     export: bool = Field(
         True,
-        description="export a model of the catalog that is not in cache_dir at the start, if "
-        "`clipserve-models[export]` is installed; false: refuse to start",
+        description="make the artifact of a model that is not in cache_dir at the start, downloading its weights; "
+        "false: refuse to start",
     )
 
 

@@ -1,37 +1,30 @@
-"""Finds the folder of a model's artifact by its name, and exports the model first if it can.
+"""Finds the folder of a model's artifact by what names the model, and has the artifact made first if it can.
 
-All code that opens an artifact gets its folder here. The catalog of names belongs to `clipserve_models`, which is
-never imported: it exports in a separate process, whose output is logged.
+A model is named by a name of the catalog (`ViT-B-32`), by a repository of the Hugging Face hub (`org/name`,
+`org/name@revision`), or by a folder: of an artifact, or of weights. All code that opens an artifact gets its folder
+here. The catalog belongs to `clipserve_models`, which is never imported: `model_export` runs it.
 """
 
 from __future__ import annotations
 
-import fcntl
+import hashlib
 import importlib.util
 import os
 import re
-import shutil
-import signal
-import subprocess
-import sys
-import threading
-import time
-from collections import deque
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
+from typing import get_args
 
 from clipserve import demo
 from clipserve.clip.artifact import MANIFEST_NAME, ArtifactError
+from clipserve.clip.manifest import Precision
 from clipserve.settings import Settings
 from clipserve.settings.cache import CacheSettings
-from clipserve.telemetry.log import logger
+from clipserve.wiring.model_export import EXPORTER, export_into
 
-_NAME = re.compile(r"\w[\w.@-]*", re.ASCII)  # a name with a slash is a path
-_EXPORTER = "clipserve_models"
-_LAST_LINES = 3  # lines of a failed exporter in the error
-_MAX_LINE_CHARS = 500
+# A name of the catalog or of a variant; or a repository of the hub, at a branch, tag, commit or pull request.
+_NAME = re.compile(r"\w[\w.@-]*", re.ASCII)
+HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*(@\w[\w./-]*)?", re.ASCII)
+_WEIGHTS = ("config.json", "open_clip_config.json")  # one of them is in each folder of weights
 
 
 class NoSuchModel(ArtifactError):
@@ -49,137 +42,79 @@ def with_folders(settings: Settings) -> Settings:
 
 
 def find(model: Path, settings: CacheSettings) -> Path:
-    """`model` itself if it is a folder or a path, else the folder of that name: `demo`, or one in the cache.
+    """`model` itself if it is an artifact or another path, else its folder: `demo`, or one in the cache.
 
     Raises:
-        NoSuchModel: there is no folder of that name.
+        NoSuchModel: the model has no artifact yet.
     """
-    name = str(model)
-    if os.path.isdir(model) or not _NAME.fullmatch(name):
-        return model
-    if name == "demo":
-        return demo.FOLDER
-    folder = settings.cache_dir / name
-    if not _is_artifact(folder):
-        raise NoSuchModel(f"{_absent(folder)}: {_remedy(name, settings)}")
+    folder = _folder(model, settings.cache_dir)
+    if folder not in (model, demo.FOLDER) and not is_artifact(folder):
+        raise NoSuchModel(f"{_absent(model, settings)}: {_remedy(str(model), settings)}")
     return folder
 
 
 def provide(model: Path, settings: CacheSettings) -> Path:
-    """Like `find`, but export a missing model into the cache, which takes minutes.
+    """Like `find`, but export a missing model into the cache, which takes seconds or minutes.
 
     Processes that need the same model wait for the first of them.
 
     Raises:
         NoSuchModel: the settings forbid the export, or it is not possible here.
-        ArtifactError: the export failed; the message has the exporter's last lines.
+        ArtifactError: the export failed; the message has what the exporter said.
     """
     try:
         return find(model, settings)
     except NoSuchModel:
         if _is_variant(str(model)) or not settings.export or not _can_export():
             raise
-    folder = settings.cache_dir / model
+    folder = _folder(model, settings.cache_dir)
     try:
         settings.cache_dir.mkdir(parents=True, exist_ok=True)
-        with _ended_by_signals(), _alone(folder) as lock:
-            if not _is_artifact(folder):  # no process before this one has exported it
-                _export(folder, lock)
+        if failure := export_into(folder, str(model), is_artifact):
+            raise ArtifactError(f"{_absent(model, settings)}, and its export ended {failure}")
     except OSError as error:
         raise ArtifactError(
-            f"{_absent(folder)}, and it cannot be exported there: {error.strerror}. Name another folder "
+            f"{_absent(model, settings)}, and it cannot be exported there: {error.strerror}. Name another folder "
             "in CLIPSERVE_CACHE_DIR."
         ) from None
     return folder
 
 
-def _export(folder: Path, lock: int) -> None:
-    name, temporary = folder.name, folder.with_name(f".{folder.name}.exporting")
-    shutil.rmtree(temporary, ignore_errors=True)  # left by a process that was killed
-    temporary.mkdir()
-    began = time.monotonic()
-    logger.info("exporting_model", model=name, folder=str(folder))
-    status, last = _run_exporter(name, temporary / name, lock)
-    if status:
-        how = f"by {signal.Signals(-status).name}" if status < 0 else f"with status {status}"
-        raise ArtifactError(
-            f"{_absent(folder)}, and its export ended {how}: {' | '.join(last) or 'it printed nothing'}"
-        )
-    try:
-        os.rename(temporary / name, folder)
-    except OSError:
-        if not _is_artifact(folder):  # unless a `clipserve models export` was faster
-            raise
-    shutil.rmtree(temporary, ignore_errors=True)
-    logger.info("model_exported", model=name, folder=str(folder), seconds=round(time.monotonic() - began, 1))
+def folder_name(name: str) -> str:
+    """The name of a model's folder in the cache, and of its artifact: a repository's slashes become `--`."""
+    return name.replace("/", "--")
 
 
-def _run_exporter(name: str, out: Path, lock: int) -> tuple[int, Sequence[str]]:
-    """Run the exporter and log its output; return its exit status and its last lines.
-
-    It holds the lock too: if this process is killed, no other one exports until the exporter has ended, which
-    happens at its next line, because nobody reads its output.
-    """
-    command = [sys.executable, "-P", "-u", "-m", _EXPORTER, "export", name, "--out", str(out)]
-    last: deque[str] = deque(maxlen=_LAST_LINES)
-    with subprocess.Popen(  # noqa: S603 - this Python, and a name without blanks and slashes
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        pass_fds=(lock,),
-        env=os.environ | {"TQDM_MININTERVAL": "5"},  # a progress line of a download every five seconds
-        text=True,
-        errors="replace",
-    ) as exporter:
-        assert exporter.stdout is not None
-        try:
-            for line in exporter.stdout:
-                if said := line.strip()[:_MAX_LINE_CHARS]:
-                    last.append(said)
-                    logger.info("export_progress", model=name, said=said)
-        except BaseException:
-            exporter.kill()
-            raise
-    return exporter.returncode, last
+def is_artifact(folder: Path) -> bool:
+    """Whether it can be served."""
+    return os.path.isfile(folder / MANIFEST_NAME)
 
 
-@contextmanager
-def _alone(folder: Path) -> Iterator[int]:
-    """Hold the lock of this model's export; yield its descriptor."""
-    lock = os.open(folder.with_name(f".{folder.name}.lock"), os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            logger.info("waiting_for_export", model=folder.name, hint="another process exports it")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield lock
-        fcntl.flock(lock, fcntl.LOCK_UN)  # also of a child that the exporter may have left with it
-    finally:
-        os.close(lock)
+def _folder(model: Path, cache: Path) -> Path:
+    """The folder of the artifact of `model`, which need not be there; `model` itself if it names no other."""
+    name = str(model)
+    if os.path.isdir(model):
+        if is_artifact(model) or not any(os.path.isfile(model / each) for each in _WEIGHTS):
+            return model
+        return cache / f"{model.resolve().name}-{_state(model)}"
+    if name == "demo":
+        return demo.FOLDER
+    if _NAME.fullmatch(name) or HUB_NAME.fullmatch(name):
+        return cache / folder_name(name)
+    return model
 
 
-@contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """Let SIGTERM end this process like Ctrl-C, and the exporter with it: there is no other handler yet."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def end(number: int, _: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def _state(weights: Path) -> str:
+    """Eight digits that are others for another folder, and once a file in it is written again."""
+    files = sorted(path for path in weights.iterdir() if path.is_file())
+    facts = [f"{path.name} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in files]
+    return hashlib.sha256("\n".join([str(weights.resolve()), *facts]).encode()).hexdigest()[:8]
 
 
-def _absent(folder: Path) -> str:
-    return f"{folder.name} is neither a folder nor a model in {folder.parent}"
+def _absent(model: Path, settings: CacheSettings) -> str:
+    if os.path.isdir(model):
+        return f"{model} is a folder of weights, of which {settings.cache_dir} has no artifact"
+    return f"{model} is neither a folder nor a model in {settings.cache_dir}"
 
 
 def _remedy(name: str, settings: CacheSettings) -> str:
@@ -189,7 +124,7 @@ def _remedy(name: str, settings: CacheSettings) -> str:
     if not settings.export:
         return f"CLIPSERVE_EXPORT=false forbids an export here; `clipserve models export {name}` does it"
     if not _can_export():
-        return 'install what exports it: pip install "clipserve-models[export]"'
+        return 'install what exports it: pip install "clipserve[cpu]"'
     return (
         f"if `clipserve models list` has it, `clipserve models export {name}` makes it, as does a start of the "
         "service; if not, correct the name"
@@ -197,12 +132,8 @@ def _remedy(name: str, settings: CacheSettings) -> str:
 
 
 def _is_variant(name: str) -> bool:
-    return "@" in name
-
-
-def _is_artifact(folder: Path) -> bool:
-    return os.path.isfile(folder / MANIFEST_NAME)
+    return name.rpartition("@")[2] in get_args(Precision) and not os.path.isdir(name)
 
 
 def _can_export() -> bool:
-    return importlib.util.find_spec(_EXPORTER) is not None
+    return importlib.util.find_spec(EXPORTER) is not None

@@ -1,0 +1,136 @@
+"""The commands that make artifacts of models by name, and list and remove them."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from clipserve_models.cache import Artifact, cache_folder, in_cache
+from clipserve_models.catalog import RANDOM, Entry, base_of, read_catalog, resolve
+from clipserve_models.errors import ModelsError, not_installed
+from clipserve_models.exporting import Own, plan
+
+_Three = tuple[float, float, float]
+
+
+def list_models(
+    installed: Annotated[
+        bool, typer.Option("--installed", help="The artifacts in the cache instead.")
+    ] = False,
+) -> None:
+    """The catalog: names that `export` knows, their weights and licences."""
+    if installed:
+        from clipserve_models import installed as cached
+
+        _print_table([cached.HEADINGS, *cached.installed(cache_folder())])
+        return
+    entries = read_catalog().values()
+    rows = [(e.name, e.model, e.pretrained or "", e.licence, e.about) for e in entries]
+    _print_table([("NAME", "MODEL", "PRETRAINED", "LICENCE", "ABOUT"), *rows])
+
+
+def remove(folder: Artifact) -> None:
+    """Delete an artifact from the cache. What the hub's own cache has of it stays there."""
+    from clipserve_models.installed import remove as delete
+
+    size = delete(folder, cache_folder())
+    typer.echo(f"removed {folder}: {size / 1e6:,.0f} MB")
+
+
+def export(
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="A name of the catalog; a repository of the Hugging Face hub, ORG/NAME or ORG/NAME@REVISION; a "
+            "folder or file of weights; any model of open_clip, NAME-random too."
+        ),
+    ],
+    name: Annotated[
+        str | None,
+        typer.Option(help="The name of the artifact; the default is that of the repository or folder."),
+    ] = None,
+    licence: Annotated[
+        str | None, typer.Option(help="Of weights of your own, or of a repository that does not state it.")
+    ] = None,
+    architecture: Annotated[
+        str | None, typer.Option("--model", help="Of a file of weights: its architecture in open_clip.")
+    ] = None,
+    mean: Annotated[_Three | None, typer.Option(help="Of images, where the files do not say it.")] = None,
+    std: Annotated[_Three | None, typer.Option(help="Of images, where the files do not say it.")] = None,
+    activation: Annotated[
+        Literal["gelu", "quick_gelu"] | None,
+        typer.Option(help="Of a file of weights, if not the architecture's."),
+    ] = None,
+    pretrained: Annotated[
+        str | None, typer.Option(help="The tag of the weights in open_clip; traced with PyTorch.")
+    ] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            help="A file with these weights, instead of a download; without --pretrained they are your own.",
+            exists=True,
+            dir_okay=False,
+        ),
+    ] = None,
+    random_weights: Annotated[
+        bool,
+        typer.Option("--random-weights", help="Untrained weights without a download, for timing and tests."),
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Default: the artifact's name in CLIPSERVE_CACHE_DIR.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="The seed of the random weights.")] = 0,
+) -> None:
+    """Make the artifact of a model, and check it against a second computation of the same weights."""
+    started = time.monotonic()
+
+    def say(line: str) -> None:
+        typer.echo(f"{time.monotonic() - started:6.1f} s  {line}")
+
+    if weights and not pretrained:
+        model, architecture = str(weights), architecture or model
+    own = Own(name, licence, architecture, mean, std, activation)
+    if not (pretrained or random_weights) and (planned := plan(model, own)):
+        called, write = planned
+        write(out or in_cache(called), say)
+        return
+    if own != Own():
+        raise ModelsError(
+            f"{model} is traced from open_clip, which says its name, licence, architecture and preprocessing: "
+            "leave out --name, --licence, --model, --mean, --std and --activation."
+        )
+    model, random_weights = base_of(model, random_weights)
+    entry, make = _traced(model, pretrained, known=not (pretrained or weights or random_weights))
+    make(
+        entry,
+        out or in_cache(entry.name + RANDOM * random_weights),
+        weights=weights,
+        random_weights=random_weights,
+        seed=seed,
+        say=say,
+    )
+
+
+def _traced(name: str, pretrained: str | None, *, known: bool) -> tuple[Entry, Callable[..., object]]:
+    """What is traced, and what traces it. `known`: only the catalog can have it."""
+    try:
+        from clipserve_models import checkpoint
+        from clipserve_models.export import export as make
+    except ModuleNotFoundError as error:
+        if known:
+            resolve(name, None, read_catalog(), {})
+        raise not_installed(error) from None
+
+    logging.disable(logging.WARNING)  # open_clip and the exporter log a lot
+    return resolve(name, pretrained, read_catalog(), checkpoint.tags()), make
+
+
+def _print_table(rows: Sequence[Sequence[str]]) -> None:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

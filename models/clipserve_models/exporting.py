@@ -1,0 +1,168 @@
+"""Exports what a name stands for: an entry of the catalog, a repository of the hub, or files of one's own.
+
+Graphs of the families that `layouts` reads are built from weights; other models of open_clip are traced.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from clipserve.clip.manifest import Source
+from clipserve.wiring.model_names import HUB_NAME, folder_name
+from clipserve_models.artifact import sha256_of
+from clipserve_models.catalog import Entry, read_catalog
+from clipserve_models.errors import ModelsError, not_installed
+
+if TYPE_CHECKING:  # loads onnx, which most commands do not need
+    from clipserve_models.architecture import Activation
+    from clipserve_models.model_files import Checkpoint, Triple
+
+NOT_STATED = "not stated"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,99}")  # as in the manifest
+_SHIPS = "demo"
+_PICKLES = (".pt", ".pth", ".bin", ".ckpt")
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Own:
+    """What the command line says of a model that is not in the catalog; None: the files say it."""
+
+    name: str | None = None
+    licence: str | None = None
+    architecture: str | None = None  # its name in open_clip
+    mean: Triple | None = None
+    std: Triple | None = None
+    activation: Activation | None = None
+
+
+def plan(model: str, own: Own) -> tuple[str, Callable[[Path, Say], object]] | None:
+    """The name of the artifact of `model`, and what writes it to a folder; None: it is traced from open_clip.
+
+    Raises:
+        ModelsError: the name is taken or cannot be one; options are given that say what the catalog says.
+    """
+    path = Path(model)
+    if path.is_dir() or path.is_file():
+        name = _own_name(own.name or (path.resolve().name if path.is_dir() else None), model)
+        return name, lambda out, say: _from_files(path, out, name, own, say)
+    if entry := read_catalog().get(model.replace("/", "-")):
+        if own != Own():
+            raise ModelsError(
+                f"the catalog says all of {entry.name}: for a name or facts of your own give {entry.repository}, "
+                "or a folder."
+            )
+        return (entry.name, lambda out, say: _from_catalog(entry, out, say)) if entry.built else None
+    if HUB_NAME.fullmatch(model):
+        name = _own_name(own.name or folder_name(model), model)
+        return name, lambda out, say: _from_hub(model, out, name, own, say)
+    return None
+
+
+def _from_catalog(entry: Entry, out: Path, say: Say) -> None:
+    from clipserve_models import hub
+
+    assert entry.repository is not None
+    where = hub.Repository(entry.repository, entry.revision or hub.MAIN)
+    say(f"downloading {where.url}")
+    found = hub.download(where)
+    if entry.digest and entry.digest not in found.digests.values():
+        raise ModelsError(
+            f"no file of {where.url} at {found.commit} has the SHA-256 {entry.digest}, which the catalog has of "
+            f"the weights of {entry.name}: they are others. Upgrade clipserve-models, or do not use this mirror."
+        )
+    source = Source(
+        checkpoint=where.url,
+        revision=found.commit,
+        licence=entry.licence,
+        model=entry.model,
+        pretrained=entry.pretrained,
+    )
+    _build(_read(found.folder, Own()), out, entry.name, source, found.digests, say)
+
+
+def _from_hub(model: str, out: Path, name: str, own: Own, say: Say) -> None:
+    from clipserve_models import hub
+
+    repository, _, revision = model.partition("@")
+    where = hub.Repository(repository, revision or hub.MAIN)
+    say(f"downloading {where.url}")
+    found = hub.download(where)
+    licence = own.licence or found.licence or f"{NOT_STATED}: read {where.url}"
+    source = Source(checkpoint=where.url, revision=found.commit, licence=licence)
+    _build(_read(found.folder, own), out, name, source, found.digests, say)
+
+
+def _from_files(path: Path, out: Path, name: str, own: Own, say: Say) -> None:
+    source = Source(checkpoint=f"a file of yours: {path.name}", licence=own.licence or NOT_STATED)
+    if path.is_dir():
+        source = source.model_copy(update={"checkpoint": f"a folder of yours: {path.resolve().name}"})
+    elif own.architecture and not _is_built(own.architecture):
+        _trace(path, out, name, own, source, say)
+        return
+    if path.suffix not in _PICKLES:
+        _build(_read(path, own), out, name, source, {}, say)
+        return
+    from clipserve_models.pickles import as_safetensors
+
+    with TemporaryDirectory() as folder:
+        say(f"reading {path.name} with PyTorch, weights only")
+        converted = as_safetensors(path, Path(folder) / f"{path.stem}.safetensors")
+        source = source.model_copy(update={"revision": f"sha256:{sha256_of(path)}"})
+        _build(_read(converted, own), out, name, source, {}, say)
+
+
+def _is_built(architecture: str) -> bool:
+    from clipserve_models.layouts.open_clip_folder import ARCHITECTURES
+
+    return architecture in json.loads(ARCHITECTURES.read_text("utf-8"))
+
+
+def _trace(path: Path, out: Path, name: str, own: Own, source: Source, say: Say) -> None:
+    """Of an architecture that no reader knows. Raises ModelsError: see `export`; or mean or std is not told."""
+    if own.mean is None or own.std is None:
+        raise ModelsError(
+            f"{path} does not say how images are normalised: give --mean and --std, as it was trained."
+        )
+    try:
+        from clipserve_models.export import export
+    except ModuleNotFoundError as error:
+        raise not_installed(error) from None
+    entry = Entry(name=name, model=own.architecture or "", pretrained=None, licence=source.licence)
+    told = {"mean": own.mean, "std": own.std, "quick_gelu": own.activation == "quick_gelu"}
+    export(entry, out, weights=path, own=(source.checkpoint, told), say=say)
+
+
+def _read(path: Path, own: Own) -> Checkpoint:
+    from clipserve_models.layouts import read
+
+    return read(path, architecture=own.architecture, mean=own.mean, std=own.std, activation=own.activation)
+
+
+def _build(
+    checkpoint: Checkpoint, out: Path, name: str, source: Source, digests: Mapping[str, str], say: Say
+) -> None:
+    from clipserve_models.build import build
+
+    files = {path.name: digests.get(path.name) or sha256_of(path) for path in checkpoint.files}
+    build(checkpoint, out, name=name, source=source.model_copy(update={"files": files}), say=say)
+
+
+def _own_name(name: str | None, model: str) -> str:
+    """Raises ModelsError: it is missing, of the catalog, or no name."""
+    if name is None:
+        raise ModelsError(f"{model} is a file of yours: give the model's name with --name.")
+    if name in read_catalog() or name == _SHIPS:
+        raise ModelsError(f"{name} is the name of another model: give {model} a name of its own with --name.")
+    if not _NAME.fullmatch(name):
+        raise ModelsError(
+            f"a model cannot be named {name[:120]!r}: give --name, up to 100 letters, digits, and . _ @ -, the "
+            "first a letter or digit."
+        )
+    return name

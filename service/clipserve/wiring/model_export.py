@@ -1,0 +1,141 @@
+"""Exports a model in a separate process, whose output is logged: its memory goes back, and no two do it at once."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from clipserve.telemetry.log import logger
+
+EXPORTER = "clipserve_models"
+_LAST_LINES = 3  # lines of a failed exporter in the error, if none of them says that it is one
+_MAX_LINE_CHARS = 500
+_ERROR = "error: "
+
+
+def export_into(folder: Path, name: str, is_there: Callable[[Path], bool]) -> str | None:
+    """Export the model `name` to `folder`, unless `is_there` once no other process does the same.
+
+    Returns:
+        how the exporter failed, in words; None if it did not.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    with _ended_by_signals(), _alone(folder) as lock:
+        if is_there(folder):  # a process before this one has exported it
+            return None
+        temporary = folder.with_name(f".{folder.name}.exporting")
+        shutil.rmtree(temporary, ignore_errors=True)  # left by a process that was killed
+        temporary.mkdir()
+        try:
+            return _export(folder, name, temporary / folder.name, lock, is_there)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _export(folder: Path, name: str, out: Path, lock: int, is_there: Callable[[Path], bool]) -> str | None:
+    began = time.monotonic()
+    logger.info("exporting_model", model=name, folder=str(folder))
+    status, said = _run_exporter(name, out, lock)
+    if status:
+        how = f"by {signal.Signals(-status).name}" if status < 0 else f"with status {status}"
+        return f"{how}: {said or 'it printed nothing'}"
+    try:
+        os.rename(out, folder)
+    except OSError:
+        if not is_there(folder):  # unless a `clipserve models export` was faster
+            raise
+    logger.info("model_exported", model=name, folder=str(folder), seconds=round(time.monotonic() - began, 1))
+    return None
+
+
+def _run_exporter(name: str, out: Path, lock: int) -> tuple[int, str]:
+    """Run the exporter and log its output; return its exit status, and its error or last lines.
+
+    It holds the lock too: if this process is killed, no other one exports until the exporter has ended, which
+    happens at its next line, because nobody reads its output.
+    """
+    command = [sys.executable, "-P", "-u", "-m", EXPORTER, "export", name, "--out", str(out)]
+    lines: deque[str] = deque(maxlen=_LAST_LINES)
+    with subprocess.Popen(  # noqa: S603 - this Python, and the name of a model or folder that begins with no dash
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        pass_fds=(lock,),
+        env=os.environ | {"TQDM_MININTERVAL": "5"},  # a progress line of a download every five seconds
+        text=True,
+        errors="replace",
+    ) as exporter:
+        assert exporter.stdout is not None
+        try:
+            for line in exporter.stdout:
+                if said := line.strip()[:_MAX_LINE_CHARS]:
+                    if said.startswith(_ERROR):
+                        lines.clear()
+                    lines.append(said)
+                    logger.info("export_progress", model=name, said=said)
+        except BaseException:
+            exporter.kill()
+            raise
+    return exporter.returncode, " | ".join(lines)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[int]:
+    """Hold the lock of this model's export; yield its descriptor. The file goes with its last holder."""
+    path = folder.with_name(f".{folder.name}.lock")
+    lock = _locked(path)
+    try:
+        yield lock
+        path.unlink(missing_ok=True)
+        fcntl.flock(lock, fcntl.LOCK_UN)  # also of a child that the exporter may have left with it
+    finally:
+        os.close(lock)
+
+
+def _locked(path: Path) -> int:
+    """The descriptor of a locked file, which is still that of this path: its former holder may have removed it."""
+    while True:
+        lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            logger.info("waiting_for_export", model=path.name[1:-5], hint="another process exports it")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            if os.path.samestat(os.fstat(lock), os.stat(path)):
+                return lock
+        except FileNotFoundError:
+            pass
+        os.close(lock)
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Let SIGTERM end this process like Ctrl-C, and the exporter with it: there is no other handler yet."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(number: int, _: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

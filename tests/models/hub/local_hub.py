@@ -1,0 +1,200 @@
+"""The part of the Hugging Face hub's API that a download uses, with repositories that misbehave as told."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+LARGE = 1_000_000  # bytes, or weights: their digest is SHA-256
+
+
+def commit_of(seed: str) -> str:
+    return hashlib.sha1(seed.encode()).hexdigest()
+
+
+@dataclass
+class Pull:
+    """A pull request: its files, and the commit that it follows."""
+
+    files: dict[str, bytes]
+    after: str
+    author: str = "SFconvertbot"
+    status: str = "open"
+    number: int = 7
+
+    @property
+    def commit(self) -> str:
+        return commit_of(f"pull {self.number}")
+
+
+@dataclass
+class Repo:
+    """One repository, whose branches are all at its one commit; what misbehaves is a file's name, or a status."""
+
+    files: dict[str, bytes]
+    licence: str | None = "mit"
+    branches: tuple[str, ...] = ("main",)
+    pulls: list[Pull] = field(default_factory=list)
+    status: int | None = None  # of every answer
+    file_status: int | None = None  # of every file
+    half: str | None = None  # a file of which half is sent, and the connection closed
+    nothing: bool = False  # every connection is closed without an answer
+    altered: str | None = None  # a file with one other byte than its digest says
+    asked: list[str] = field(default_factory=list)  # "METHOD path", for tests
+
+    commit = commit_of("main")
+
+    @classmethod
+    def of(cls, folder: Path, **how: Any) -> Repo:
+        return cls({path.name: path.read_bytes() for path in sorted(folder.iterdir())}, **how)
+
+    def at(self, revision: str) -> tuple[str, dict[str, bytes]] | None:
+        """The commit and files of a revision."""
+        if revision in (*self.branches, self.commit):
+            return self.commit, self.files
+        for pull in self.pulls:
+            if revision in (f"refs/pr/{pull.number}", pull.commit):
+                return pull.commit, pull.files
+        return None
+
+
+class LocalHub:
+    """A server of `repos`, by name; `url` is its HF_ENDPOINT."""
+
+    def __init__(self) -> None:
+        self.repos: dict[str, Repo] = {}
+        handler = type("Handler", (_Handler,), {"hub": self})
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+
+    @contextmanager
+    def running(self) -> Iterator[LocalHub]:
+        thread = Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+        thread.start()
+        try:
+            yield self
+        finally:
+            self._server.shutdown()
+            self._server.server_close()
+            thread.join()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    hub: LocalHub
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        path = unquote(urlsplit(self.path).path).strip("/")
+        parts = path.removeprefix("api/models/").split("/")
+        repo = self.hub.repos.get("/".join(parts[:2]))
+        if repo is None:
+            return self._refuse(404, "RepoNotFound")
+        repo.asked.append(f"{self.command} {path}")
+        if repo.nothing:
+            self.close_connection = True
+            return None
+        if repo.status:
+            return self._refuse(repo.status, "GatedRepo" if repo.status == 403 else "")
+        rest = "/".join(parts[3:])
+        if path.startswith("api/models/"):
+            return self._api(
+                repo, "/".join(parts[:2]), parts[2] if len(parts) > 2 else "revision", rest or "main"
+            )
+        return self._file(repo, rest)
+
+    do_HEAD = do_GET  # noqa: N815 - as the library calls it
+
+    def _api(self, repo: Repo, name: str, what: str, revision: str) -> None:
+        if what == "discussions":
+            found = [
+                {
+                    "title": "Adding `safetensors` variant of this model",
+                    "num": pull.number,
+                    "author": {"name": pull.author},
+                    "createdAt": "2023-03-01T00:00:00.000Z",
+                    "status": pull.status,
+                    "repo": {"name": name, "type": "model"},
+                    "isPullRequest": True,
+                }
+                for pull in repo.pulls
+            ]
+            return self._json({"count": len(found), "start": 0, "discussions": found})
+        if (at := repo.at(revision)) is None:
+            return self._refuse(404, "RevisionNotFound")
+        commit, files = at
+        if what == "commits":
+            parents = [pull.after for pull in repo.pulls if pull.commit == commit]
+            return self._json(
+                [
+                    {
+                        "id": each,
+                        "authors": [],
+                        "date": "2023-03-01T00:00:00.000Z",
+                        "title": "",
+                        "message": "",
+                    }
+                    for each in (commit, *parents)
+                ]
+            )
+        siblings: list[dict[str, Any]] = [{"rfilename": file} for file in files]
+        for each in siblings:
+            content = files[each["rfilename"]]
+            each["size"] = len(content)
+            if _is_large(each["rfilename"]):
+                digest = hashlib.sha256(content).hexdigest()
+                each["lfs"] = {"sha256": digest, "size": len(content), "pointerSize": 134}
+        card = {"license": repo.licence} if repo.licence else {}
+        return self._json({"id": name, "sha": commit, "siblings": siblings, "cardData": card})
+
+    def _file(self, repo: Repo, rest: str) -> None:
+        revision, _, file = rest.rpartition("/")
+        if (at := repo.at(revision)) is None:
+            return self._refuse(404, "RevisionNotFound")
+        commit, files = at
+        if file not in files:
+            return self._refuse(404, "EntryNotFound")
+        if repo.file_status:
+            return self._refuse(repo.file_status, "")
+        content = files[file]
+        etag = (
+            hashlib.sha256(content).hexdigest()
+            if _is_large(file)
+            else hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+        )
+        if file == repo.altered:
+            content = content[:-1] + bytes([content[-1] ^ 1])
+        headers = {"ETag": f'"{etag}"', "X-Repo-Commit": commit, "Content-Length": str(len(content))}
+        if file == repo.half and self.command == "GET":
+            content, self.close_connection = content[: len(content) // 2], True
+        return self._answer(200, headers, content)
+
+    def _json(self, value: Any) -> None:
+        body = json.dumps(value).encode()
+        self._answer(200, {"Content-Type": "application/json", "Content-Length": str(len(body))}, body)
+
+    def _refuse(self, status: int, code: str) -> None:
+        headers = {"X-Error-Code": code, "Content-Length": "0"}
+        self._answer(status, {key: value for key, value in headers.items() if value}, b"")
+
+    def _answer(self, status: int, headers: dict[str, str], body: bytes) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        """Nothing is printed."""
+
+
+def _is_large(file: str) -> bool:
+    return file.endswith(".safetensors")

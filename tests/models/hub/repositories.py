@@ -1,0 +1,39 @@
+"""A repository of each layout with small random weights, and folders that a hub serves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from tests.models.layouts.folders import open_clip_folder, transformers_folder, without, write_shards
+from tests.models.towers import CLIP, SIGLIP
+
+# open_clip's own tokenizer has a fixed vocabulary.
+_OPEN_CLIP = replace(CLIP, text=replace(CLIP.text, vocabulary=49408, width=8), embed_dim=16)
+
+
+def clip(folder: Path) -> None:
+    transformers_folder(folder, CLIP)
+
+
+def sharded(folder: Path) -> None:
+    arrays = transformers_folder(folder, CLIP)
+    without(folder, "model.safetensors")
+    write_shards(folder, arrays, "BF16")
+
+
+def siglip(folder: Path) -> None:
+    transformers_folder(folder, SIGLIP, "siglip")
+
+
+def open_clip(folder: Path) -> None:
+    open_clip_folder(folder, _OPEN_CLIP)
+
+
+LAYOUTS: dict[str, Callable[[Path], None]] = {
+    "clip": clip,
+    "sharded-bf16": sharded,
+    "siglip": siglip,
+    "open-clip": open_clip,
+}

@@ -1,0 +1,148 @@
+"""Models by their name on the hub: what is downloaded, at which commit, and what the artifact says of it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from clipserve.clip.artifact import read_manifest
+from clipserve_models.catalog import read_catalog
+from tests.models.hub.conftest import Export
+from tests.models.hub.local_hub import LocalHub, Pull, Repo, commit_of
+from tests.models.hub.repositories import LAYOUTS, clip
+from tests.process import ROOT
+
+OTHERS = {"pytorch_model.bin": b"pickle", "modeling_own.py": b"raise SystemExit", "README.md": b"#"}
+
+
+def repo(tmp_path: Path, layout: str = "clip", **how: object) -> Repo:
+    LAYOUTS[layout](tmp_path / layout)
+    made = Repo.of(tmp_path / layout, **how)
+    made.files |= OTHERS
+    return made
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_repository_becomes_an_artifact_that_says_where_it_is_from(
+    layout: str, hub: LocalHub, export: Export, tmp_path: Path
+) -> None:
+    hub.repos["org/name"] = served = repo(tmp_path, layout)
+    done = export("org/name")
+    assert done.returncode == 0, done.stderr
+    manifest = read_manifest(tmp_path / "cache/org--name")
+    assert manifest.name == "org--name"
+    source = manifest.source
+    assert (source.checkpoint, source.revision, source.licence) == (
+        f"{hub.url}/org/name",
+        served.commit,
+        "mit",
+    )
+    assert source.files
+    assert source.files == {name: hashlib.sha256(served.files[name]).hexdigest() for name in source.files}
+    assert any(name.endswith(".safetensors") for name in source.files)
+    assert not [each for each in served.asked if re.search(r"\.(bin|py|md)$", each)]
+
+
+def test_a_revision_is_another_artifact(hub: LocalHub, export: Export, tmp_path: Path) -> None:
+    hub.repos["org/name"] = repo(tmp_path, branches=("main", "v2"), licence=None)
+    assert export("org/name@v2").returncode == 0
+    manifest = read_manifest(tmp_path / "cache/org--name@v2")
+    assert (manifest.name, manifest.source.licence) == (
+        "org--name@v2",
+        f"not stated: read {hub.url}/org/name",
+    )
+
+
+def test_a_name_and_a_licence_may_be_told(hub: LocalHub, export: Export, tmp_path: Path) -> None:
+    hub.repos["org/name"] = repo(tmp_path, licence=None)
+    assert export("org/name", "--name", "mine", "--licence", "CC0-1.0").returncode == 0
+    manifest = read_manifest(tmp_path / "cache/mine")
+    assert (manifest.name, manifest.source.licence) == ("mine", "CC0-1.0")
+
+
+def converted(tmp_path: Path, **how: object) -> tuple[Repo, Pull]:
+    """A repository with a pickle, and a pull request with safetensors that follows its commit."""
+    clip(tmp_path / "clip")
+    files = {path.name: path.read_bytes() for path in (tmp_path / "clip").iterdir()}
+    old = {name: content for name, content in files.items() if name != "model.safetensors"}
+    pull = Pull(files, **{"after": Repo.commit, **how})  # type: ignore[arg-type]
+    return Repo(old | OTHERS, pulls=[pull]), pull
+
+
+def test_safetensors_are_taken_from_the_converter_s_pull_request(
+    hub: LocalHub, export: Export, tmp_path: Path
+) -> None:
+    hub.repos["openai/clip"], pull = converted(tmp_path)
+    hub.repos["openai/clip"].pulls.insert(0, Pull({}, after=commit_of("older"), number=3))
+    done = export("openai/clip")
+    assert done.returncode == 0, done.stderr
+    assert read_manifest(tmp_path / "cache/openai--clip").source.revision == pull.commit
+
+
+@pytest.mark.parametrize(
+    "how", [{"author": "mallory"}, {"status": "closed"}, {"after": commit_of("an older one")}], ids=str
+)
+def test_another_pull_request_is_not_taken(
+    how: dict[str, str], hub: LocalHub, export: Export, tmp_path: Path
+) -> None:
+    hub.repos["openai/clip"], _ = converted(tmp_path, **how)
+    done = export("openai/clip")
+    assert done.returncode == 1
+    assert "has its weights as pytorch_model.bin only, a pickle, which may run code" in done.stderr
+    assert not [each for each in hub.repos["openai/clip"].asked if "resolve" in each]
+
+
+def test_what_was_downloaded_is_enough_offline(hub: LocalHub, export: Export, tmp_path: Path) -> None:
+    hub.repos["org/name"] = served = repo(tmp_path)
+    first = export("org/name").stdout.splitlines()[-1]
+    del hub.repos["org/name"]
+    again = export("org/name", HF_HUB_OFFLINE="1")
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.splitlines()[-1].split(":")[-1] == first.split(":")[-1], "equal weights, equal bytes"
+    assert read_manifest(tmp_path / "cache/org--name").source.revision == served.commit
+    missing = export("org/other", HF_HUB_OFFLINE="1")
+    assert "could not be downloaded: HF_HUB_OFFLINE forbids downloads" in missing.stderr
+
+
+def test_a_download_that_was_altered_is_removed_and_the_next_succeeds(
+    hub: LocalHub, export: Export, tmp_path: Path
+) -> None:
+    hub.repos["org/name"] = repo(tmp_path, altered="model.safetensors")
+    assert "is removed. Try again" in export("org/name").stderr
+    hub.repos["org/name"].altered = None
+    assert export("org/name").returncode == 0
+
+
+def test_pins_are_written_into_the_catalog_and_other_weights_are_refused(
+    hub: LocalHub, export: Export, tmp_path: Path
+) -> None:
+    served = repo(tmp_path, "open-clip")
+    hub.repos |= {entry.repository: served for entry in read_catalog().values() if entry.repository}
+    # A copy of the package has a catalog of its own.
+    own = Path(shutil.copytree(ROOT / "models/clipserve_models", tmp_path / "own/clipserve_models"))
+    variables = {
+        "PYTHONPATH": os.pathsep.join(map(str, (own.parent, ROOT / "service"))),
+        "HF_HOME": str(tmp_path),
+    }
+    subprocess.run(
+        [sys.executable, "-P", "-m", "clipserve_models.pin"],
+        env=os.environ | variables,
+        check=True,
+        timeout=120,
+    )
+    digest = hashlib.sha256(served.files["open_clip_model.safetensors"]).hexdigest()
+    for entry in read_catalog(own / "catalog.toml").values():
+        assert (entry.revision, entry.digest) == (served.commit, digest)
+    assert export("ViT-B-32", **variables).returncode == 0
+    assert read_manifest(tmp_path / "cache/ViT-B-32").source.licence == "MIT"
+
+    served.files["open_clip_model.safetensors"] += b" "
+    refused = export("ViT-B-16", **variables | {"HF_HOME": str(tmp_path / "hf")})
+    assert f"has the SHA-256 {digest}, which the catalog has of the weights of ViT-B-16" in refused.stderr

@@ -1,0 +1,168 @@
+"""Repositories and hubs that are broken or hostile: a sentence each, nothing in the cache, nothing run."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.models.hub.conftest import Export
+from tests.models.hub.local_hub import LocalHub, Repo
+from tests.models.hub.repositories import clip, open_clip, sharded
+from tests.models.layouts.folders import edit, without
+
+pytestmark = pytest.mark.slow  # a process for each
+
+_CHANGES: dict[str, tuple[Callable[[Path], object], Callable[[Path], object], str]] = {
+    "no preprocessor": (
+        clip,
+        lambda at: without(at, "preprocessor_config.json"),
+        r"preprocessor_config\.json",
+    ),
+    "contradictory sizes": (
+        clip,
+        lambda at: edit(
+            at / "preprocessor_config.json", (["size"], {"shortest_edge": 48}), (["crop_size"], 48)
+        ),
+        r"preprocessor_config\.json.*48",
+    ),
+    "contradictory sizes, open_clip": (
+        open_clip,
+        lambda at: edit(at / "open_clip_config.json", (["preprocess_cfg", "size"], 999)),
+        r"open_clip_config\.json.*999",
+    ),
+    "a truncated shard": (
+        sharded,
+        lambda at: _cut(at / "model-00002-of-00002.safetensors"),
+        r"model-00002-of-00002\.safetensors.*cut short",
+    ),
+    "a shard that is missing": (
+        sharded,
+        lambda at: without(at, "model-00002-of-00002.safetensors"),
+        r"index\.json names model-00002-of-00002\.safetensors, which is missing",
+    ),
+    "a header of a petabyte": (
+        clip,
+        lambda at: (at / "model.safetensors").write_bytes((1 << 50).to_bytes(8, "little") + b"{"),
+        r"model\.safetensors is no safetensors file.*a header of 1,125,899,906,842,624 bytes",
+    ),
+    "a tokenizer without its merges": (clip, lambda at: without(at, "merges.txt"), r"merges\.txt"),
+    "a configuration that asks for remote code": (
+        clip,
+        lambda at: edit(
+            at / "config.json",
+            (["model_type"], "own_clip"),
+            (["auto_map"], {"AutoModel": "modeling_own.OwnModel"}),
+        ),
+        r"config\.json: auto_map is .*code of the repository's own, which is never run",
+    ),
+    "another family": (
+        clip,
+        lambda at: edit(at / "config.json", (["model_type"], "chinese_clip")),
+        r"config\.json.*chinese_clip",
+    ),
+    "a pickle that runs code": (
+        clip,
+        lambda at: _hostile(at),
+        r"as pytorch_model\.bin only, a pickle, which may run code",
+    ),
+    "a configuration that is no JSON": (
+        clip,
+        lambda at: (at / "config.json").write_text("<html>"),
+        r"config\.json",
+    ),
+}
+_HUBS: dict[str, tuple[dict[str, Any], str]] = {
+    "401": ({"status": 401}, r"refused by the hub with 401: set HF_TOKEN"),
+    "403": ({"status": 403}, r"asks for consent: accept its conditions on its page, and set HF_TOKEN"),
+    "404": ({"status": 404}, r"the hub answers 404"),
+    "429": ({"status": 429}, r"429, too many requests: wait some minutes"),
+    "half a file": (
+        {"half": "model.safetensors"},
+        r"could not be downloaded: peer closed connection.*Try again",
+    ),
+    "nothing": ({"nothing": True}, r"could not be downloaded: Server disconnected.*Try again"),
+    "a digest that differs": (
+        {"altered": "model.safetensors"},
+        r"model\.safetensors has the digest \w{64}, and what was downloaded has \w{64}: .* is removed\. Try again",
+    ),
+}
+
+
+class _Runs:
+    def __reduce__(self) -> tuple[Callable[..., int], tuple[str, str]]:
+        return Path.write_text, (Path("ran"), "code")  # type: ignore[return-value]
+
+
+def _hostile(folder: Path) -> None:
+    without(folder, "model.safetensors")
+    (folder / "pytorch_model.bin").write_bytes(pickle.dumps(_Runs()))
+
+
+def _cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def check(hub: LocalHub, export: Export, said: str, tmp_path: Path, name: str = "org/name") -> None:
+    for code in ("modeling_own.py", "setup.py", "__init__.py"):
+        for repo in hub.repos.values():
+            repo.files[code] = f"open({str(tmp_path / 'ran')!r}, 'w')".encode()
+    done = export(name)
+    assert done.returncode == 1, done.stdout
+    (sentence,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert re.search(said, sentence), sentence
+    assert sentence.endswith((".", "?"))
+    assert "Traceback" not in done.stderr
+    assert not list((tmp_path / "cache").glob("*"))
+    assert not list((tmp_path / "cache").glob(".*"))
+    assert not (tmp_path / "ran").exists()
+    assert not Path("ran").exists()
+    assert not list(tmp_path.glob("hf/**/*.py"))
+    assert not list(tmp_path.glob("hf/**/*.bin"))
+
+
+@pytest.mark.parametrize("name", _CHANGES)
+def test_a_sabotaged_repository_is_refused(name: str, hub: LocalHub, export: Export, tmp_path: Path) -> None:
+    write, change, said = _CHANGES[name]
+    write(tmp_path / "repository")
+    change(tmp_path / "repository")
+    hub.repos["org/name"] = Repo.of(tmp_path / "repository")
+    check(hub, export, said, tmp_path)
+
+
+@pytest.mark.parametrize("name", _HUBS)
+def test_a_hub_that_fails_is_told_in_a_sentence(
+    name: str, hub: LocalHub, export: Export, tmp_path: Path
+) -> None:
+    how, said = _HUBS[name]
+    clip(tmp_path / "repository")
+    hub.repos["org/name"] = Repo.of(tmp_path / "repository", **how)
+    check(hub, export, said, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("org/name@gone", r"at 'gone' does not exist: the repository has no such branch"),
+        ("org/absent", r"does not exist, or is private: correct the name, or set HF_TOKEN"),
+        ("org/a..b", r"cannot be a repository: Cannot have -- or \.\."),
+    ],
+)
+def test_what_is_not_there_is_said(
+    name: str, said: str, hub: LocalHub, export: Export, tmp_path: Path
+) -> None:
+    clip(tmp_path / "repository")
+    hub.repos["org/name"] = Repo.of(tmp_path / "repository")
+    check(hub, export, said, tmp_path, name)
+
+
+def test_a_hub_without_weights_is_told_apart(hub: LocalHub, export: Export, tmp_path: Path) -> None:
+    hub.repos["org/name"] = Repo({"config.json": json.dumps({}).encode()}, licence=None)
+    check(
+        hub, export, r"has no open_clip_model\.safetensors or model\.safetensors at its top.*It has", tmp_path
+    )

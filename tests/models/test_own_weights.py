@@ -1,0 +1,94 @@
+"""Weights of one's own: their names, licences and origins, and what must be told of them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from clipserve.clip.artifact import read_manifest
+from tests.models.asking import ask
+from tests.models.hub.repositories import clip, open_clip
+from tests.models.layouts.folders import write_safetensors
+
+FILE = ("--model", "ViT-B-32", "--mean", "0.1", "0.2", "0.3", "--std", "0.4", "0.5", "0.6")
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("CLIPSERVE_CACHE_DIR", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def test_a_folder_says_that_it_is_yours_and_two_of_them_are_listed_and_removed(
+    cache: Path, tmp_path: Path
+) -> None:
+    for write, name in ((clip, "street"), (open_clip, "fashion")):
+        write(tmp_path / name)
+        assert ask("export", str(tmp_path / name)).returncode == 0
+    source = read_manifest(cache / "street").source
+    assert (source.checkpoint, source.licence) == ("a folder of yours: street", "not stated")
+    assert "model.safetensors" in (source.files or {})
+
+    heading, *rows = ask("list", "--installed").stdout.splitlines()
+    assert heading.split() == ["NAME", "PRECISION", "SIZE", "MADE", "LICENCE", "FROM"]
+    assert [row.split()[:2] for row in rows] == [["fashion", "fp32"], ["street", "fp32"]]
+    assert ask("remove", "street").stdout.startswith(f"removed {cache}/street: ")
+    assert [path.name for path in cache.iterdir()] == ["fashion"]
+    assert "neither a folder nor a model" in ask("remove", "street").stderr
+
+
+def test_only_what_is_in_the_cache_is_removed(cache: Path, tmp_path: Path) -> None:
+    clip(tmp_path / "street")
+    assert ask("export", str(tmp_path / "street"), "--out", str(tmp_path / "kept")).returncode == 0
+    assert f"is no artifact in {cache}" in ask("remove", str(tmp_path / "kept")).stderr
+    assert (tmp_path / "kept/model.json").is_file()
+
+
+@pytest.mark.parametrize("how", [("--name", "ViT-B-32"), ("--name", "demo")])
+def test_own_weights_take_no_name_of_another_model(how: tuple[str, ...], cache: Path, tmp_path: Path) -> None:
+    clip(tmp_path / "street")
+    refused = ask("export", str(tmp_path / "street"), *how)
+    assert refused.returncode == 1
+    assert f"{how[-1]} is the name of another model: give" in refused.stderr
+    assert not cache.exists()
+
+
+def test_a_folder_called_as_a_catalog_s_model_needs_a_name(cache: Path, tmp_path: Path) -> None:
+    clip(tmp_path / "ViT-B-32")
+    assert "give" in ask("export", str(tmp_path / "ViT-B-32")).stderr
+    assert ask("export", str(tmp_path / "ViT-B-32"), "--name", "mine").returncode == 0
+    assert read_manifest(cache / "mine").source.licence == "not stated"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("FILE",), "is a file of yours: give the model's name with --name"),
+        (("ViT-B-32", "--weights", "FILE"), "is a file of yours: give the model's name with --name"),
+        (("FILE", "--name", "mine"), "--model"),
+        (("FILE", "--name", "mine", "--model", "ViT-B-32"), "give --mean and --std"),
+        (("FILE", "--name", "mine", "--model", "RN50"), "give --mean and --std"),
+        (("ViT-B-32", "--weights", "FILE", "--name", "ViT-B-32"), "is the name of another model"),
+        (("ViT-B-32", "--licence", "MIT"), "the catalog says all of ViT-B-32"),
+        (("ViT-B-32", "--name", "mine"), "the catalog says all of ViT-B-32"),
+        (("RN50-random", "--name", "mine"), "is traced from open_clip"),
+    ],
+)
+def test_what_nothing_says_must_be_told(
+    words: tuple[str, ...], said: str, cache: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "epoch_1.safetensors"
+    write_safetensors(file, {})
+    refused = ask("export", *(str(file) if word == "FILE" else word for word in words))
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert said in refused.stderr
+    assert not cache.exists()
+
+
+def test_a_pickle_needs_pytorch(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    (tmp_path / "epoch_1.pt").write_bytes(b"no pickle")
+    refused = ask("export", str(tmp_path / "epoch_1.pt"), "--name", "mine", *FILE)
+    assert "pip install 'clipserve-models[export]'" in refused.stderr
