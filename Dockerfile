@@ -90,7 +90,7 @@ COPY --from=listed /app/sbom.cdx.json /app/
 WORKDIR /app
 USER 10001:10001
 ENV PATH=/app/.venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1 HOME=/var/lib/clipserve \
-    CLIPSERVE_HOST=0.0.0.0 CLIPSERVE_STATE_DIR=/var/lib/clipserve CLIPSERVE_EXPORT=false
+    CLIPSERVE_HOST=0.0.0.0 CLIPSERVE_STATE_DIR=/var/lib/clipserve
 EXPOSE 8080 8081 8082
 # Not /readyz: a container that drains or waits for Triton must not be restarted as unhealthy.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=60s \

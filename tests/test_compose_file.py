@@ -19,6 +19,9 @@ HANDED_ON = {
     "BASE_CPU",
     "VERSION",
     "REVISION",
+    "HF_TOKEN",
+    "HF_ENDPOINT",
+    "HF_HUB_OFFLINE",
 }
 
 
