@@ -57,6 +57,7 @@ def configure() -> dict[str, str]:
         "CONTAINERS_CONF": str(KEPT / "containers.conf"),
         "CONTAINERS_STORAGE_CONF": str(KEPT / "storage.conf"),
         "PODMAN_IGNORE_CGROUPSV1_WARNING": "1",
+        "AARDVARK_NO_PROXY": "1",  # no server of other names can be reached: they are unknown at once
     }
 
 
