@@ -13,12 +13,14 @@ from loadtests.fake_backend import FakeBackend
 from tests.access.support import bearer, logged, write_keys
 from tests.rest.raw import connected
 from tests.rpc.client import client_of, request
-from tests.support import DIM, Running, serving, write_toy_artifact
+from tests.support import DIM, Running, eventually, serving, write_toy_artifact
 
 
 @pytest.fixture
 def keys(tmp_path: Path) -> dict[str, str]:
-    return write_keys(tmp_path / "keys", camera={}, slow={"rows_per_second": 1}, idle={})
+    return write_keys(
+        tmp_path / "keys", camera={}, slow={"rows_per_second": 1}, editor={"scopes": ["manage"]}
+    )
 
 
 @pytest.fixture
@@ -58,6 +60,8 @@ async def test_each_front_counts_rows_and_bytes_for_the_key_that_came(
         )
         async with client_of(running.rpc_address) as client:
             await client.stub.Embed(message, metadata=[("authorization", f"Bearer {keys['slow']}")])
+        # A call of gRPC ends when its answer has been taken.
+        await eventually(lambda: log.events.count("request") == 3)
     assert used(running.gateway.metrics) == {
         "camera": (8, len(sent) + len(lines)),
         "slow": (2, message.ByteSize()),
@@ -68,6 +72,15 @@ async def test_each_front_counts_rows_and_bytes_for_the_key_that_came(
         ("camera", 5, len(lines)),
         ("slow", 2, message.ByteSize()),
     ]
+
+
+async def test_the_key_that_put_a_label_set_has_used_the_rows_of_its_build(
+    running: Running, keys: dict[str, str]
+) -> None:
+    labels = {"labels": ["a", "b", "c"], "templates": ["{}", "the {}"]}
+    put = await running.client.put("/label-sets/pets", json=labels, headers=bearer(keys["editor"]))
+    assert put.status_code == 200, put.text
+    await eventually(lambda: used(running.gateway.metrics)["editor"][0] == 6)
 
 
 async def test_a_refused_request_has_used_no_rows(running: Running, keys: dict[str, str]) -> None:
