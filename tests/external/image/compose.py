@@ -46,7 +46,7 @@ class Compose:
     def run(self, *words: str) -> str:
         """podman-compose with these words; its standard output."""
         command = ["podman-compose", "--project-name", NAME, *self._file, *words]
-        return self._engine.run(*command, **self._variables)
+        return self._engine.run(*command, check=True, **self._variables)
 
     def up(self, *services: str, profiles: tuple[str, ...] = ()) -> None:
         chosen = [word for profile in profiles for word in ("--profile", profile)]
