@@ -27,6 +27,8 @@ _PIECE = 16_384
 _CHUNK = 8
 # As in Apache (LimitRequestFields): more are useless, and each costs a callback and time in every look-up.
 _MAX_HEADERS = 100
+# Of a Content-Length. The parser counts in 64 bits, but reads any number of leading zeros.
+_MAX_LENGTH_DIGITS = 19
 
 _CHUNKS_FOLLOW = b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n"
 
@@ -121,7 +123,12 @@ class IncomingRequest:
         encoding = fields.get(b"transfer-encoding")
         if encoding is not None and encoding.strip().lower() != b"chunked":
             raise MalformedRequest("Transfer-Encoding must be chunked.")
-        self._missing = int(fields.get(b"content-length", b"0"))  # digits: the parser has checked
+        length = fields.get(b"content-length", b"0")  # digits: the parser has checked
+        if len(length) > _MAX_LENGTH_DIGITS:
+            raise MalformedRequest(
+                f"Content-Length has {len(length):,} digits; the limit is {_MAX_LENGTH_DIGITS}."
+            )
+        self._missing = int(length)
         self.complete = encoding is None and not self._missing
         self.expects_continue = not self.complete and fields.get(b"expect", b"").lower() == b"100-continue"
         self.close()
@@ -133,8 +140,9 @@ class IncomingRequest:
     def _check_once(self) -> None:
         """Refuse duplicates, of which a proxy may have read the other one; RFC 9112 (3.2) requires one Host."""
         names = [name for name, _ in self.headers]
-        if names.count(b"authorization") > 1:
-            raise MalformedRequest("the request has two Authorization headers or more; send one.")
+        for name in ("Authorization", "Transfer-Encoding"):
+            if names.count(name.lower().encode()) > 1:
+                raise MalformedRequest(f"the request has two {name} headers or more; send one.")
         hosts = names.count(b"host")
         if hosts > 1 or (hosts == 0 and self.http_version == "1.1"):
             raise MalformedRequest(

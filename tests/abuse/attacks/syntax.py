@@ -31,6 +31,7 @@ LENGTHS: dict[str, bytes] = {
     "a word": _post("Content-Length: many"),
     "20 digits": _post("Content-Length: 99999999999999999999"),
     "5,000 digits": _post("Content-Length: " + "9" * 5_000),
+    "5,000 digits, zeros and 16": _post("Content-Length: " + "16".zfill(5_000)),
     "18 digits": _post("Content-Length: 999999999999999999"),
     "20,000,001": _post("Content-Length: 20000001"),
     "with chunked": _post("Content-Length: 16", _CHUNKED, body=b"0\r\n\r\n"),
@@ -39,6 +40,7 @@ LENGTHS: dict[str, bytes] = {
 ENCODINGS: dict[str, bytes] = {
     "gzip, chunked": _post("Transfer-Encoding: gzip, chunked", body=b"0\r\n\r\n"),
     "chunked, gzip": _post("Transfer-Encoding: chunked, gzip", body=b"0\r\n\r\n"),
+    "gzip and chunked in two lines": _post("Transfer-Encoding: gzip", _CHUNKED, body=b"0\r\n\r\n"),
     "chunked twice": _post(_CHUNKED, _CHUNKED, body=b"0\r\n\r\n"),
     "identity": _post("Transfer-Encoding: identity"),
     "unknown": _post("Transfer-Encoding: x"),
