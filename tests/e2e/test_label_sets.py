@@ -201,8 +201,6 @@ def test_a_large_set_that_was_cut_off_goes_on_after_a_restart(tmp_path: Path) ->
     assert put.status_code == 202
     assert "retry-after" in put.headers
     until(lambda: _state(first, "large")["prompts_done"] > 600, 120)
-    refused = classified(first, "large")
-    assert (refused.status_code, refused.json()["code"]) == (503, "label_set_not_ready")
     first.popen.kill()
     first.popen.wait(10)
     again = service(tmp_path)

@@ -55,6 +55,8 @@ async def place(where: str, folder: Path) -> AsyncIterator[tuple[Running, dict[s
         settings |= {"rows_per_second": 1, "rate_window_seconds": 15}
     if where == "hanging":
         settings["deadline_seconds"] = 0.3
+    if where == "slow":
+        settings["deadline_seconds"] = 1.0
     if where == "busy":
         settings |= {"max_queue_seconds": 0.0}
     if where in ("files", "slow"):

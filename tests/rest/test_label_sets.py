@@ -128,7 +128,7 @@ async def held() -> Held:
 
 @pytest.fixture
 async def slow(toy: Path, held: Held) -> AsyncIterator[Running]:
-    async with serving(held, toy) as running:
+    async with serving(held, toy, deadline_seconds=5) as running:
         yield running
         held.released.set()
 

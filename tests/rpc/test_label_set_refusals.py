@@ -119,7 +119,7 @@ async def test_sets_are_put_and_deleted_with_a_key_for_it_and_used_with_another(
 
 async def test_a_set_that_is_not_built_yet_says_how_far_it_is_and_when_to_come_back(toy: Path) -> None:
     backend = Slow()
-    async with client_with(toy, backend) as client:
+    async with client_with(toy, backend, deadline_seconds=2) as client:
         backend.gate.clear()
         with not_waiting():
             kept = await put(client)

@@ -85,7 +85,7 @@ class Inference:
         return replace(await self._ranked(model, classified, vectors), truncated_labels=built.truncated)
 
     async def _classify_by_sets(self, request: ClassifyRequest) -> Classification:
-        sets = self.label_sets.find(request.label_sets)
+        sets = await self.label_sets.find(request.label_sets)
         model = self._models.find(request.of_models([each.definition.model for each in sets]))
         classified = [(each.classifier, each.ranking(request)) for each in sets]
         images, _ = await self._encoded(model, request.images, (), truncate=False)

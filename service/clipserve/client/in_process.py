@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import math
 import sys
-import time
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -23,7 +22,7 @@ from clipserve.clip.manifest import ModelManifest
 from clipserve.cores import usable_cores
 from clipserve.engine.cuda import Accelerator
 from clipserve.engine.in_process import InProcess
-from clipserve.errors import ClipError, LabelSetNotReady
+from clipserve.errors import ClipError
 from clipserve.settings import ModelSettings, Settings
 from clipserve.settings.model import Calls
 from clipserve.telemetry import log
@@ -33,7 +32,6 @@ from clipserve.wiring.model_names import NoSuchModel, find, provide
 from clipserve.wiring.use_cases import OpenBackend, UseCases, open_use_cases
 
 _LABEL_SET_SECONDS = 600.0  # to build one for this model: a thousand labels by eighty templates
-_LABEL_SET_AGAIN = 0.25
 _TRITON_IN_FLIGHT = 128  # two of its batches
 _MOST_IN_FLIGHT = 256  # each is a file in memory
 
@@ -167,16 +165,11 @@ class MethodsInProcess(AsyncMethods):
         label_sets = self._use_cases.inference.label_sets
         if not label_sets.started:
             await label_sets.start()
-        until = time.monotonic() + _LABEL_SET_SECONDS
-        while True:
-            try:
-                label_sets.find(names)
-                return
-            except LabelSetNotReady:
-                state = label_sets.get(names[0].partition("@")[0]).state
-                if state == "failed" or time.monotonic() > until:
-                    raise
-                await asyncio.sleep(_LABEL_SET_AGAIN)
+        try:
+            async with asyncio.timeout(_LABEL_SET_SECONDS):
+                await label_sets.find(names)
+        except TimeoutError:
+            raise label_sets.get(names[0].partition("@")[0]).not_ready() from None
 
 
 @contextmanager

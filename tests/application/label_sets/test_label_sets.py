@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any, get_args
 
@@ -25,6 +26,7 @@ from clipserve.errors import (
     UnknownLabelSet,
     UnknownModel,
 )
+from clipserve.telemetry.request import RequestContext, enter
 from tests.application.label_sets.conftest import OpenSite, Site
 from tests.application.label_sets.making import Counted, not_waiting, put_of, rows_of
 from tests.application.label_sets.memory_store import MemoryStore
@@ -48,10 +50,13 @@ async def classified(site: Site, *names: str, **options: Any) -> Classification:
 
 
 async def version_at(site: Site, name: str = "pets") -> str | None:
+    enter(RequestContext("a", time.monotonic() + 0.1))
     try:
         return (await classified(site, name)).label_sets[0].version
     except (UnknownLabelSet, LabelSetNotReady):
         return None
+    finally:
+        enter(None)
 
 
 async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 10.0) -> None:
@@ -207,8 +212,10 @@ async def test_a_set_that_was_never_built_says_how_far_it_is(open_site: OpenSite
     backend.gate.clear()
     with not_waiting():
         assert (await site.put()).state == "building"
+    enter(RequestContext("a", time.monotonic() + 0.1))
     with pytest.raises(LabelSetNotReady, match="0 of 2 prompts") as caught:
         await classified(site, "pets")
+    enter(None)
     assert caught.value.retry_after >= 1
     backend.gate.set()
 

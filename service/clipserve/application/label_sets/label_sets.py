@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Sequence
 from contextlib import suppress
 from copy import copy
@@ -17,9 +18,10 @@ from clipserve.application.models import Models
 from clipserve.concurrency import SideThread
 from clipserve.errors import LabelSetReadOnly, StoreUnavailable, TooMany, UnknownLabelSet
 from clipserve.telemetry.metrics import Metrics
-from clipserve.telemetry.request import RequestContext, current
+from clipserve.telemetry.request import RequestContext, current, remaining
 
 _WAIT_SECONDS = 2.0  # what a PUT waits for a build before it answers that it has begun
+_PART_FOR_BUILD = 0.75  # of what is left to its deadline a request waits for a first build
 _SHOWN_NAMES = 10
 
 
@@ -55,15 +57,23 @@ class LabelSets:
         """Stop the builds and close the store."""
         await self._catalog.aclose()
 
-    def find(self, names: Sequence[str]) -> list[ServedSet]:
+    async def find(self, names: Sequence[str]) -> list[ServedSet]:
         """The served label sets of these names. `names`: each a name, or name@version.
+
+        It waits for first builds, and leaves a quarter of the time to the request's deadline.
 
         Raises:
             UnknownLabelSet: there is no set of this name, or its version is another.
-            LabelSetNotReady: the set is not built yet.
+            LabelSetNotReady: the set was not built in time.
             LabelSetFailed: the set cannot be built.
             StoreUnavailable: the store has not been read yet.
         """
+        entries = [self._entry(each.partition("@")[0]) for each in names]
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_PART_FOR_BUILD * remaining(math.inf)):
+                for entry in entries:
+                    if entry.served is None:
+                        await self._catalog.settled(entry.name)
         found = [self._find(*each.partition("@")[::2]) for each in names]
         self._metrics.label_sets_used.inc(len(found))
         return found
