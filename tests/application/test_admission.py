@@ -80,13 +80,49 @@ def test_a_slow_minute_is_not_held_against_requests_that_come_long_after_it() ->
         with admission.admit(texts=1):
             clock.now += 5.0
     for _ in range(3):  # a refusal is no reason to believe it longer
-        with a_request_with(seconds=5), pytest.raises(TooMany), admission.admit(texts=100):
+        with a_request_with(seconds=5), pytest.raises(Overloaded), admission.admit(texts=100):
             pass
         clock.now += 5.0
     clock.now += 300.0
     with a_request_with(seconds=5), admission.admit(texts=100):
         clock.now += 1.0
     with a_request_with(seconds=5), pytest.raises(TooMany), admission.admit(texts=5_000):  # it still is
+        pass
+
+
+@pytest.mark.parametrize("lane", ["image", "large image"])
+def test_after_a_stall_a_request_is_told_to_come_again_and_not_that_it_is_too_large(lane: str) -> None:
+    clock = Clock()
+    admission = Admission(1.0, Metrics(), clock)
+    admission.learn_at_start("image", 10, 0.1)
+
+    @contextmanager
+    def admitted(rows: int) -> Iterator[None]:
+        with admission.admit(images=1 if lane == "large image" else rows) as counted:
+            if lane == "large image":
+                admission.are_large(counted, rows)
+            yield
+
+    for _ in range(3):
+        with admitted(1):
+            clock.now += 20.0
+    with a_request_with(seconds=5), pytest.raises(Overloaded, match="usually takes") as caught, admitted(32):
+        pass
+    assert 1 <= caught.value.retry_after <= 30
+    clock.now += 300.0
+    with a_request_with(seconds=5), admitted(32):
+        clock.now += 0.32
+    with a_request_with(seconds=5), pytest.raises(TooMany), admitted(5_000):
+        pass
+
+
+def test_what_was_learned_at_the_start_is_what_an_idle_service_comes_back_to() -> None:
+    clock = Clock()
+    clock.now = 1_000_000.0  # of a machine that has run for days
+    admission = Admission(1.0, Metrics(), clock)
+    admission.learn_at_start("text", 10, 1.0)
+    clock.now += 600.0
+    with a_request_with(seconds=1), pytest.raises(TooMany), admission.admit(texts=100):
         pass
 
 

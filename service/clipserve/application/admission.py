@@ -14,8 +14,9 @@ A request is refused if that is more than `max_queue_seconds`, or if that and th
 into the rest of its deadline. A request that finds its lanes empty is not refused: estimates can be wrong. But if
 its own rows take many times the rest of its deadline, it is refused instead of computing for nothing until then.
 
-While a lane is empty nothing corrects its measure: after a slow minute, requests could be refused as too large for
-ever. So the measure of an empty lane decays to that of the start, when there was no other work.
+While a lane is empty nothing corrects its measure: after a slow minute, requests could be refused for ever. So the
+measure of an empty lane decays to that of the start, when there was no other work. A request is too large only if
+it would be so by that measure, too; until then the service is overloaded, and a retry may succeed.
 
 An image that takes ten times as long to decode would make all images seem slow. So a request of large images
 moves to a separate lane when their headers are read, and may still be refused there; its rows are counted by their
@@ -32,7 +33,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from clipserve.errors import DeadlineExceeded, Overloaded, TooMany
+from clipserve.errors import ClipError, DeadlineExceeded, Overloaded, TooMany
 from clipserve.telemetry.metrics import Metrics
 from clipserve.telemetry.request import remaining
 
@@ -54,15 +55,15 @@ class _Lane:
         self._last_change = 0.0  # when rows last finished, or the first arrived
         self._seconds = 0.0  # of work, decaying
         self._rows = 0.0  # done in those seconds
-        self._at_start = 0.0  # seconds per row
+        self.at_start = 0.0  # seconds per row without other work; 0: not measured
 
     @property
     def seconds_per_row(self) -> float:
         measured = self._seconds / self._rows if self._rows else 0.0
-        if self._sizes or measured <= self._at_start:
+        if self._sizes or measured <= self.at_start:
             return measured
         kept = math.exp((self._last_change - self._clock()) / _RECOVERY)
-        return self._at_start + (measured - self._at_start) * kept
+        return self.at_start + (measured - self.at_start) * kept
 
     def ahead(self, rows: int) -> float:
         """Seconds until a request of so many rows would have its turn."""
@@ -86,7 +87,7 @@ class _Lane:
 
     def learn_at_start(self, rows: int, seconds: float) -> None:
         self._learn(rows, seconds)
-        self._at_start, self._last_change = self.seconds_per_row, self._clock()
+        self.at_start, self._last_change = seconds / rows, self._clock()
 
     def _learn(self, rows: int, seconds: float) -> None:
         kept = math.exp(-seconds / _MEMORY)
@@ -134,6 +135,8 @@ class Admission:
     def learn_at_start(self, lane: str, rows: int, seconds: float) -> None:
         """Record that `rows` took `seconds` without other work."""
         self._lanes[lane].learn_at_start(rows, seconds)
+        if lane == "image":  # rows of large images are counted so that they take about as long
+            self._lanes["large image"].at_start = seconds / rows
 
     def are_large(self, counted: Counted, rows: int) -> None:
         """Move a request of large images to their lane; they are as much work as `rows`. Call it at most once.
@@ -172,24 +175,35 @@ class Admission:
         own = max((lane.seconds_per_row * rows for lane, rows in lanes), default=0.0)
         left = remaining(math.inf)
         if own > _HOPELESS * left:
-            lane, rows = max(lanes, key=lambda each: each[0].seconds_per_row * each[1])
-            fit = int(left / lane.seconds_per_row)
-            if not fit:  # no request is so small: the caller has given it too little time
-                raise DeadlineExceeded(
-                    f"{left:.2g} s are left to the deadline, and one image or text takes about "
-                    f"{lane.seconds_per_row:.2g} s.",
-                    limit=left,
-                    actual=lane.seconds_per_row,
-                )
-            raise TooMany(
-                f"the request is as much work as {rows:,} images or texts, about {own:.0f} s, and {left:.1f} s are "
-                f"left to its deadline: about {fit:,} fit. Send fewer at once; a label counts once a template.",
-                limit=fit,
-                actual=rows,
-            )
+            raise _hopeless(*max(lanes, key=lambda each: each[0].seconds_per_row * each[1]), left)
         if ahead and ahead + own > left:
             raise Overloaded(
                 f"{ahead:.1f} s of work are queued and the request itself takes about {own:.1f} s, but {left:.1f} "
                 "s are left to its deadline. Try again later, or send fewer items at once.",
                 retry_after=ahead,
             )
+
+
+def _hopeless(lane: _Lane, rows: int, left: float) -> ClipError:
+    """The error of a request of so many rows that cannot be answered in the `left` seconds."""
+    now = lane.seconds_per_row
+    usual = min(now, lane.at_start or now)
+    if usual * rows <= _HOPELESS * left:
+        return Overloaded(
+            f"the request takes about {now * rows:.0f} s, {now / usual:.0f} times what it usually takes, and "
+            f"{left:.1f} s are left to its deadline. Try again later.",
+            retry_after=min(now * rows, _RECOVERY),
+        )
+    fit = int(left / usual)
+    if not fit:  # no request is so small: the caller has given it too little time
+        return DeadlineExceeded(
+            f"{left:.2g} s are left to the deadline, and one image or text takes about {usual:.2g} s.",
+            limit=left,
+            actual=usual,
+        )
+    return TooMany(
+        f"the request is as much work as {rows:,} images or texts, about {usual * rows:.0f} s, and {left:.1f} s "
+        f"are left to its deadline: about {fit:,} fit. Send fewer at once; a label counts once a template.",
+        limit=fit,
+        actual=rows,
+    )
