@@ -9,7 +9,7 @@ import threading
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
 from concurrent.futures import Executor, Future
 from contextlib import suppress
-from typing import Any, ParamSpec, TypeVar, TypeVarTuple
+from typing import Any, ParamSpec, Protocol, TypeVar, TypeVarTuple
 
 import structlog
 
@@ -131,9 +131,9 @@ async def both(first: Coroutine[Any, Any, T], second: Coroutine[Any, Any, U]) ->
 class SideThread:
     """One thread for Python code that computes on a caller's data: parsing, tokenizing, ranking, rendering.
 
-    One, because such calls hold the GIL, so that two at a time take twice as long each; because each may hold
-    copies of a body; and because calls in one queue take turns. No call here waits for images to be decoded. The
-    caller keeps each call below a tenth of a second.
+    One, because such calls hold the GIL, so that two at a time take twice as long each, and because each may hold
+    copies of a body. No call here waits for images to be decoded. The caller keeps each call below a tenth of a
+    second.
     """
 
     def __init__(self, executor: Executor) -> None:
@@ -147,15 +147,34 @@ class SideThread:
         return await asyncio.get_running_loop().run_in_executor(self._executor, function, *args)
 
 
+Job = tuple[Future[Any], Callable[[], Any]]
+
+
+class Jobs(Protocol):
+    """What `DaemonExecutor` needs of a queue; its methods are those of `queue.SimpleQueue`. None ends a thread."""
+
+    def put(self, job: Job | None, /) -> None: ...
+
+    def get(self) -> Job | None: ...
+
+    def get_nowait(self) -> Job | None: ...
+
+
 class DaemonExecutor(Executor):
     """Daemon threads for work that cannot be interrupted: not even the end of the process waits for them.
 
     A ThreadPoolExecutor is joined at its shutdown, and again at the interpreter's exit.
     """
 
-    def __init__(self, threads: int, name: str, initializer: Callable[[], object] = object) -> None:
-        """`initializer` is called in each thread before its first job."""
-        self._jobs: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = queue.SimpleQueue()
+    def __init__(
+        self,
+        threads: int,
+        name: str,
+        initializer: Callable[[], object] = object,
+        jobs: Jobs | None = None,
+    ) -> None:
+        """`initializer` is called in each thread before its first job. `jobs`: an empty queue; None: in order."""
+        self._jobs: Jobs = queue.SimpleQueue() if jobs is None else jobs
         self._threads = threads
         self._ended = False
         for number in range(threads):

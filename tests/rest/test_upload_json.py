@@ -73,10 +73,17 @@ def test_json_may_have_so_many_bytes_besides_its_images_and_not_one_more() -> No
 
 
 def test_json_of_too_many_values_is_refused_before_it_is_parsed() -> None:
-    for piece in (b"[],", b"0,", b'"",', b'{"a":[]},'):
-        body = b'{"texts": [' + piece * 1_000  # no JSON: parsed, it would be refused as that
-        with pytest.raises(BodyTooLarge, match="bytes or more besides its images; the limit is 900"):
-            read("application/json", body, max_json_bytes=900)
+    for piece in (b"[],", b"0,", b'"",', b'{"a":[]},', rb'"\\",'):
+        body = b'{"texts": [' + piece * 10_000  # no JSON: parsed, it would be refused as that
+        with pytest.raises(TooMany, match=r"values or more; the limit is 5,096\.") as caught:
+            read("application/json", body, max_json_bytes=8_000)
+        assert 10_000 < (caught.value.actual or 0) < 30_010
+
+
+def test_what_stands_in_strings_is_no_value_wherever_the_body_is_cut() -> None:
+    text = r"\"[{,\\" * 300_000
+    for before in range(3):
+        assert read_json({"texts": [" " * before + text]}, max_json_bytes=8_000_000).fields
 
 
 def test_json_may_have_4096_images_and_no_more() -> None:
@@ -100,7 +107,7 @@ def test_the_first_item_of_a_wrong_type_is_named_and_no_other(name: str) -> None
     "fields", [{"texts": [0] * 400_000}, {"texts": [[]] * 300_000}, {str(i): 0 for i in range(80_000)}]
 )
 def test_a_megabyte_of_faults_costs_no_more_memory_than_its_parsing(fields: dict[str, Any]) -> None:
-    upload = read_json(fields, max_json_bytes=2_000_000)
+    upload = read_json(fields, max_json_bytes=8_000_000)
     tracemalloc.start()
     try:
         refusal(upload, EmbedFields)

@@ -123,6 +123,7 @@ class Exchange:
         headers = {key.lower(): value for key, value in scope["headers"]}
         request = RequestContext(
             request_id(headers.get(b"x-request-id", b"").decode("latin-1")),
+            address=address_of(scope["client"][0]),
             span=self._metrics.tracing.begin(headers.get(b"traceparent")),
         )
         enter(request)
@@ -151,7 +152,7 @@ class Exchange:
         request: RequestContext,
     ) -> None:
         seconds = self._limits.deadline_seconds
-        with self._budget.lease(address_of(scope["client"][0])) as lease:
+        with self._budget.lease(request.address) as lease:
             await self._enter(scope, headers)
             if stream := self._streaming.get(_operation(scope)):
                 request.bulk = True

@@ -46,12 +46,12 @@ class Call:
         self.context = context
         pairs = tuple(context.invocation_metadata() or ())
         metadata = dict(pairs)
-        self.request = RequestContext(request_id(_text(metadata.get("x-request-id"))))
         # Several values are ambiguous: joined, they match no key.
         self.authorization = ", ".join(str(value) for name, value in pairs if name == "authorization") or None
         self.traceparent = _text(metadata.get("traceparent"))
         self.connection = context.peer()
         self.address = address_of(_host(self.connection))
+        self.request = RequestContext(request_id(_text(metadata.get("x-request-id"))), address=self.address)
         self.outcome = "OK"
         task = asyncio.current_task()
         assert task is not None

@@ -36,6 +36,7 @@ class RequestContext:
     Attributes:
         id: unique, or the caller's.
         deadline: in seconds of `time.monotonic()`; None: none.
+        address: of its client; see `http1.connections.address_of`.
         key: the name of its key.
         digest, scope: its key's SHA-256, and the scope that was checked; None: it has no key.
         bulk: its rows give way to those of other requests.
@@ -48,6 +49,7 @@ class RequestContext:
 
     id: str
     deadline: float | None = None
+    address: str = ""
     key: str | None = None
     digest: str | None = None
     scope: str | None = None
@@ -62,6 +64,11 @@ class RequestContext:
     @property
     def requests(self) -> Collection[RequestContext]:
         return (self,)
+
+    @property
+    def caller(self) -> str:
+        """Whose turns it takes, where callers take turns: its key's, or its address's without keys."""
+        return self.digest or self.address
 
     @property
     def described(self) -> dict[str, str | int | float]:
@@ -90,6 +97,10 @@ class SharedContext:
     def bulk(self) -> bool:
         return all(request.bulk for request in self.requests)
 
+    @property
+    def caller(self) -> str:
+        return next((request.caller for request in self.requests), "")
+
 
 Context = RequestContext | SharedContext
 
@@ -104,6 +115,12 @@ def enter(context: Context | None) -> None:
 def current() -> Context | None:
     """The context of the current task; None outside of requests."""
     return _current.get()
+
+
+def caller() -> str:
+    """The caller of the current task's request; empty outside of requests."""
+    context = _current.get()
+    return context.caller if context else ""
 
 
 def of_batch(contexts: Iterable[Context | None]) -> SharedContext:

@@ -27,6 +27,7 @@ from clipserve.application.label_sets.store import Store
 from clipserve.application.limits import RequestLimits
 from clipserve.application.models import Models
 from clipserve.application.served_model import ServedModel
+from clipserve.application.turn_queue import TurnQueue
 from clipserve.clip.artifact import ArtifactError, read_manifest
 from clipserve.clip.images import ImageLimits, decode_pixels
 from clipserve.clip.manifest import ModelManifest
@@ -139,7 +140,7 @@ class _Rooms:
         self._limits = limits
         self._metrics = metrics
         threads = settings.decode_threads or usable_cores()
-        self.side = SideThread(stack.enter_context(DaemonExecutor(1, "side")))
+        self.side = SideThread(stack.enter_context(DaemonExecutor(1, "side", jobs=TurnQueue())))
         self._executor, decoding = (
             stack.enter_context(DaemonExecutor(threads, name, yield_to_event_loop))
             for name in ("preprocess", "decode")
