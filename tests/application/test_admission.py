@@ -148,6 +148,52 @@ def test_a_large_request_is_not_ahead_of_a_small_one_but_of_another_large_one() 
             pass
 
 
+@contextmanager
+def asked_by(whose: str) -> Iterator[None]:
+    enter(RequestContext(whose, address=whose))
+    try:
+        yield
+    finally:
+        enter(None)
+
+
+@contextmanager
+def in_flight(admission: Admission, whose: str, **rows: int) -> Iterator[None]:
+    """A request of this caller, while the block lasts, which is nobody's."""
+    request = admission.admit(**rows)
+    with asked_by(whose):
+        request.__enter__()
+    yield
+    with asked_by(whose):
+        request.__exit__(None, None, None)
+
+
+def test_a_caller_alone_fills_the_queue_and_another_finds_a_place_all_the_same() -> None:
+    admission = taught(Clock(), 0.1)
+    with ExitStack() as others:
+        for _ in range(11):
+            others.enter_context(in_flight(admission, "many", images=1))
+        with asked_by("many"), pytest.raises(Overloaded, match=r"1\.1 s of work"), admission.admit(images=1):
+            pass
+        for _ in range(5):  # each waits for as many rows of the other as it has itself
+            others.enter_context(in_flight(admission, "few", images=1))
+        with asked_by("few"), pytest.raises(Overloaded, match=r"1\.1 s of work"), admission.admit(images=1):
+            pass
+        with asked_by("third"), admission.admit(images=3):
+            pass
+
+
+def test_what_a_caller_waits_for_is_no_more_than_all_that_the_others_have() -> None:
+    admission = taught(Clock(), 0.1)
+    with ExitStack() as others:
+        for whose in "abc":
+            others.enter_context(in_flight(admission, whose, images=1))
+        for _ in range(8):
+            others.enter_context(in_flight(admission, "many", images=1))
+        with asked_by("many"), pytest.raises(Overloaded, match=r"1\.1 s of work"), admission.admit(images=1):
+            pass
+
+
 def test_a_request_that_would_miss_its_deadline_is_refused_at_once() -> None:
     clock = Clock()
     admission = taught(clock, 0.1)

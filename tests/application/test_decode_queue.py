@@ -13,8 +13,8 @@ BOMB, PHOTO = 500, 35
 class Desk(DecodeQueue[str]):
     """A queue, and what was dealt from it."""
 
-    def arrive(self, owner: str, *sizes: int) -> list[QueuedDecode[str]]:
-        images = [QueuedDecode(owner, size, f"{owner}{number}") for number, size in enumerate(sizes)]
+    def arrive(self, owner: str, *sizes: int, caller: str = "") -> list[QueuedDecode[str]]:
+        images = [QueuedDecode(owner, size, f"{owner}{number}", caller) for number, size in enumerate(sizes)]
         for image in images:
             self.put(image)
         return images
@@ -82,6 +82,25 @@ def test_requests_are_dealt_the_same_number_of_bytes() -> None:
     desk.arrive("small", *[10] * 100)
     dealt = desk.dealt_one_by_one()[:80]
     assert sum(item.startswith("large") for item in dealt) == 20
+
+
+def test_callers_take_turns_however_many_requests_they_have_and_so_do_the_requests_of_each() -> None:
+    desk = Desk()
+    for owner in "abc":
+        desk.arrive(owner, 1, 1, caller="many")
+    desk.arrive("one", 1, 1, caller="one")
+    assert desk.dealt_one_by_one() == ["a0", "one0", "b0", "one1", "c0", "a1", "b1", "c1"]
+
+
+def test_a_new_caller_waits_for_no_more_than_what_runs() -> None:
+    desk = Desk()
+    for number in range(100):
+        desk.arrive(f"many{number}", PHOTO, caller="many")
+    running = [desk.next(), desk.next()]
+    desk.arrive("one", PHOTO, caller="one")
+    assert desk.next().owner == "one"
+    for image in running:
+        desk.ended(image)
 
 
 def test_a_request_that_alone_was_served_long_does_not_wait_for_that_later() -> None:

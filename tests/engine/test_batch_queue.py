@@ -22,6 +22,31 @@ def test_a_large_job_shares_each_batch_with_small_ones() -> None:
     assert [owner for owner, _ in queue.take().rows].count(small) == 1
 
 
+def of(caller: str, count: int = 1, width: int = 1) -> Job:
+    return Job((np.zeros((count, width), np.float32),), 0.0, context=RequestContext("a", address=caller))
+
+
+def test_callers_take_turns_row_by_row_however_many_jobs_they_have() -> None:
+    queue = BatchQueue[Job](BatchPolicy(6))
+    many, few = [of("many") for _ in range(20)], [of("few", 2), of("few", 9)]
+    for each in (*many, *few):
+        queue.put(each)
+    owners = [owner for owner, _ in queue.take().rows]
+    assert owners == [many[0], few[0], many[1], few[1], many[2], few[0]]
+
+
+def test_who_has_waited_comes_before_callers_that_were_served_also_if_its_shape_is_another() -> None:
+    queue = BatchQueue[Job](BatchPolicy(2))
+    for _ in range(6):
+        queue.put(of("many"))
+    one, other = of("one", width=8), of("other")
+    queue.put(one)
+    assert {owner.caller for owner, _ in queue.take().rows} == {"many"}
+    queue.put(other)
+    assert [owner for owner, _ in queue.take().rows] == [one]
+    assert [owner.caller for owner, _ in queue.take().rows] == ["many", "other"]
+
+
 def test_a_large_job_of_one_shape_does_not_starve_another_shape() -> None:
     queue = BatchQueue[Job](BatchPolicy(4))
     long, short = job(100, width=77), job(2, width=8)

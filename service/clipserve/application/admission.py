@@ -4,15 +4,18 @@ How it works. Work is counted in rows: images, and texts that have to be encoded
 because their costs differ. A lane measures seconds per row from the intervals at which rows leave while there is
 work. So the measure holds for any backend, batched or remote, and includes other work on the cores.
 
-Batches are dealt round robin from the waiting requests, so a request of n rows waits for at most n rows of each
-other request in its lane: one of a thousand rows is not ahead of one that has a single row. What is ahead of a
-request is therefore
+Callers (keys, or addresses without keys) take turns in the queues behind this, row by row, and so do the requests
+of a caller. So a request of n rows waits for at most n rows of each other request of its caller: one of a thousand
+rows is not ahead of one that has a single row. While so many rows of its caller have their turn, m with its own, it
+waits for at most m rows of each other caller. What is ahead of a request is therefore
 
-    seconds per row * sum over the others in the lane of min(their rows, n)
+    seconds per row * (sum over its caller's others in the lane of min(their rows, n)
+                       + sum over the other callers of min(all their rows, m))
 
-A request is refused if that is more than `max_queue_seconds`, or if that and the request's own rows do not fit
-into the rest of its deadline. A request that finds its lanes empty is not refused: estimates can be wrong. But if
-its own rows take many times the rest of its deadline, it is refused instead of computing for nothing until then.
+So a caller alone may fill the queue, and another one finds a place all the same. A request is refused if that is
+more than `max_queue_seconds`, or if that and the request's own rows do not fit into the rest of its deadline. A
+request that finds its lanes empty is not refused: estimates can be wrong. But if its own rows take many times the
+rest of its deadline, it is refused instead of computing for nothing until then.
 
 While a lane is empty nothing corrects its measure: after a slow minute, requests could be refused for ever. So the
 measure of an empty lane decays to that of the start, when there was no other work. A request is too large only if
@@ -35,7 +38,7 @@ from contextlib import contextmanager
 
 from clipserve.errors import ClipError, DeadlineExceeded, Overloaded, TooMany
 from clipserve.telemetry.metrics import Metrics
-from clipserve.telemetry.request import remaining
+from clipserve.telemetry.request import caller, remaining
 
 # A moving average: after so many seconds of work an old measurement counts 1/e. This is longer than a large request
 # takes, because its rows count as done only when the last one is.
@@ -51,7 +54,8 @@ class _Lane:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._sizes: Counter[int] = Counter()  # rows of a request -> how many such requests
+        # Caller -> rows of a request -> how many such requests. Without empty ones.
+        self._sizes: dict[str, Counter[int]] = {}
         self._last_change = 0.0  # when rows last finished, or the first arrived
         self._seconds = 0.0  # of work, decaying
         self._rows = 0.0  # done in those seconds
@@ -65,20 +69,26 @@ class _Lane:
         kept = math.exp((self._last_change - self._clock()) / _RECOVERY)
         return self.at_start + (measured - self.at_start) * kept
 
-    def ahead(self, rows: int) -> float:
-        """Seconds until a request of so many rows would have its turn."""
-        return self.seconds_per_row * sum(min(size, rows) * n for size, n in list(self._sizes.items()))
+    def ahead(self, rows: int, whose: str = "") -> float:
+        """Seconds until a request of so many rows of this caller would have its turn."""
+        sizes = {who: list(own.items()) for who, own in list(self._sizes.items())}
+        own = sum(min(size, rows) * n for size, n in sizes.pop(whose, ()))
+        others = (sum(size * n for size, n in theirs) for theirs in sizes.values())
+        return self.seconds_per_row * (own + sum(min(theirs, own + rows) for theirs in others))
 
-    def enter(self, rows: int) -> None:
+    def enter(self, rows: int, whose: str) -> None:
         if not self._sizes:
             self._seconds = self.seconds_per_row * self._rows
             self._last_change = self._clock()
-        self._sizes[rows] += 1
+        self._sizes.setdefault(whose, Counter())[rows] += 1
 
-    def leave(self, rows: int, *, finished: bool) -> None:
-        self._sizes[rows] -= 1
-        if not self._sizes[rows]:
-            del self._sizes[rows]
+    def leave(self, rows: int, whose: str, *, finished: bool) -> None:
+        own = self._sizes[whose]
+        own[rows] -= 1
+        if not own[rows]:
+            del own[rows]
+        if not own:
+            del self._sizes[whose]
         now = self._clock()
         if finished:
             self._learn(rows, now - self._last_change)
@@ -119,7 +129,8 @@ class Admission:
             DeadlineExceeded: the deadline is too short for a single row.
         """
         needs = {tower: rows for tower, rows in (("image", images), ("text", texts)) if rows}
-        self._enter(needs)
+        whose = caller()
+        self._enter(needs, whose)
         counted = dict(needs)
         for tower, rows in needs.items():
             self._in_flight(tower).inc(rows)
@@ -128,7 +139,7 @@ class Admission:
             yield counted
             finished = True
         finally:
-            self._leave(counted, finished=finished)
+            self._leave(counted, whose, finished=finished)
             for tower, rows in needs.items():
                 self._in_flight(tower).dec(rows)
 
@@ -144,18 +155,19 @@ class Admission:
         Raises:
             Overloaded, TooMany: see `admit`.
         """
-        self._leave({"image": counted.pop("image")}, finished=False)
-        self._enter({"large image": rows})
+        whose = caller()
+        self._leave({"image": counted.pop("image")}, whose, finished=False)
+        self._enter({"large image": rows}, whose)
         counted["large image"] = rows
 
-    def _enter(self, needs: Counted) -> None:
-        self._refuse_if_late(needs)
+    def _enter(self, needs: Counted, whose: str) -> None:
+        self._refuse_if_late(needs, whose)
         for lane, rows in needs.items():
-            self._lanes[lane].enter(rows)
+            self._lanes[lane].enter(rows, whose)
 
-    def _leave(self, needs: Counted, *, finished: bool) -> None:
+    def _leave(self, needs: Counted, whose: str, *, finished: bool) -> None:
         for lane, rows in needs.items():
-            self._lanes[lane].leave(rows, finished=finished)
+            self._lanes[lane].leave(rows, whose, finished=finished)
 
     def _seconds_ahead(self) -> dict[str, float]:
         """Of everything in flight, by tower; called in another thread."""
@@ -163,9 +175,9 @@ class Admission:
         images = lanes["image"].ahead(sys.maxsize) + lanes["large image"].ahead(sys.maxsize)
         return {"image": images, "text": lanes["text"].ahead(sys.maxsize)}
 
-    def _refuse_if_late(self, needs: Counted) -> None:
+    def _refuse_if_late(self, needs: Counted, whose: str) -> None:
         lanes = [(self._lanes[lane], rows) for lane, rows in needs.items()]
-        ahead = max((lane.ahead(rows) for lane, rows in lanes), default=0.0)
+        ahead = max((lane.ahead(rows, whose) for lane, rows in lanes), default=0.0)
         if ahead > self._max_queue_seconds:
             raise Overloaded(
                 f"{ahead:.1f} s of work are queued; the limit is {self._max_queue_seconds:g} s. "

@@ -1,9 +1,9 @@
 """The images that wait to be decoded, and their order: fair queueing by bytes. Pure: no clock, no tasks.
 
-Each request has an account of the bytes of its images that were started, and the request with the smallest account
-comes next. A new request begins with the fair share: the account of a request that had been here all along. So a
-single image comes before the second image of a large request whose first is still being decoded; and a
-large request has its turn again when the others have had as many bytes.
+Each caller has an account of the bytes of its images that were started, and the caller with the smallest account
+comes next; in the same way the requests of a caller. Who is new begins with the fair share: the account of one that
+had been here all along. So a single image comes before the second image of a large request whose first is still
+being decoded; and a large request has its turn again when the others have had as many bytes.
 """
 
 from __future__ import annotations
@@ -23,11 +23,20 @@ class QueuedDecode(Generic[T]):
     owner: Hashable
     size: int
     item: T
+    caller: str = ""
     dealt: bool = False
 
 
 @dataclass
+class _Caller:
+    dealt: float
+    requests: int = 0  # with images here
+    share: float = 0.0  # the fair one of a request
+
+
+@dataclass
 class _Account(Generic[T]):
+    caller: _Caller
     dealt: float
     waiting: deque[QueuedDecode[T]] = field(default_factory=deque)
     running: int = 0
@@ -38,7 +47,8 @@ class DecodeQueue(Generic[T]):
 
     def __init__(self) -> None:
         self._accounts: dict[Hashable, _Account[T]] = {}  # of requests with images here, the oldest first
-        self._share = 0.0
+        self._callers: dict[str, _Caller] = {}  # with images here
+        self._share = 0.0  # the fair one of a caller
 
     def __len__(self) -> int:
         """The number of waiting images. The thread of the metrics calls this."""
@@ -46,12 +56,18 @@ class DecodeQueue(Generic[T]):
 
     def put(self, image: QueuedDecode[T]) -> None:
         """Add an image behind the others of its request."""
-        self._accounts.setdefault(image.owner, _Account(self._share)).waiting.append(image)
+        account = self._accounts.get(image.owner)
+        if account is None:
+            caller = self._callers.setdefault(image.caller, _Caller(self._share))
+            caller.requests += 1
+            account = self._accounts[image.owner] = _Account(caller, caller.share)
+        account.waiting.append(image)
 
     def first(self) -> QueuedDecode[T] | None:
         """The image whose turn it is; None: none waits."""
         waiting = [account for account in self._accounts.values() if account.waiting]
-        return min(waiting, key=lambda account: account.dealt).waiting[0] if waiting else None
+        first = min(waiting, key=lambda account: (account.caller.dealt, account.dealt), default=None)
+        return first.waiting[0] if first else None
 
     def deal(self, image: QueuedDecode[T]) -> None:
         """The decoding of `image` begins. It must be `first`."""
@@ -60,20 +76,26 @@ class DecodeQueue(Generic[T]):
         image.dealt = True
         account.running += 1
         account.dealt += image.size
+        account.caller.dealt += image.size
 
     def removed(self, image: QueuedDecode[T]) -> None:
         """Remove an image whose decoding has not begun."""
         account = self._accounts[image.owner]
         account.waiting.remove(image)
-        self._forget_idle(image.owner, account)
+        self._forget_idle(image, account)
 
     def ended(self, image: QueuedDecode[T]) -> None:
         """The decoding of `image` has ended."""
         account = self._accounts[image.owner]
-        self._share += image.size / len(self._accounts)
+        self._share += image.size / len(self._callers)
+        account.caller.share += image.size / account.caller.requests
         account.running -= 1
-        self._forget_idle(image.owner, account)
+        self._forget_idle(image, account)
 
-    def _forget_idle(self, owner: Hashable, account: _Account[T]) -> None:
-        if not account.waiting and not account.running:
-            del self._accounts[owner]
+    def _forget_idle(self, image: QueuedDecode[T], account: _Account[T]) -> None:
+        if account.waiting or account.running:
+            return
+        del self._accounts[image.owner]
+        account.caller.requests -= 1
+        if not account.caller.requests:
+            del self._callers[image.caller]

@@ -19,7 +19,7 @@ from clipserve.concurrency import clears_frame
 from clipserve.engine.backend import Pixels
 from clipserve.errors import ClipError, ImageTooLarge
 from clipserve.telemetry.metrics import Metrics
-from clipserve.telemetry.request import current
+from clipserve.telemetry.request import caller, current
 
 Dealt = asyncio.Future[None]  # done when it is an image's turn
 Decode = Callable[[bytes, ImageSpec, ImageLimits], Pixels]  # in a thread, with the errors of `decode_pixels`
@@ -66,7 +66,8 @@ class Decoders:
             ImageTooLarge: it takes more memory than all images may, or too long.
             UnsupportedFormat, ImageTooLarge, UndecodableImage: see `decode_pixels`.
         """
-        waiting = QueuedDecode(_owner(), self._checked(header), asyncio.get_running_loop().create_future())
+        turn: Dealt = asyncio.get_running_loop().create_future()
+        waiting = QueuedDecode(_owner(), self._checked(header), turn, caller())
         self._queue.put(waiting)
         self._deal()
         try:

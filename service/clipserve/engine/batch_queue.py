@@ -89,6 +89,10 @@ class Job:
     def bulk(self) -> bool:
         return self.context is not None and self.context.bulk
 
+    @property
+    def caller(self) -> str:
+        return self.context.caller if self.context else ""
+
 
 @dataclass
 class Quiet:
@@ -171,25 +175,33 @@ class BatchQueue(Generic[J]):
         return min(job.arrived for job in jobs) + delay
 
     def take(self) -> Batch[J]:
-        """As many rows of the first job's shape as one call takes, dealt round robin. Of bulk, if it is all.
+        """As many rows of the first job's shape as one call takes. Of bulk, if it is all.
 
-        Those who have left since `due` are among them.
+        Callers take turns, and so do the jobs of each. Those who have left since `due` are among them.
         """
         jobs = self._next_jobs()
         most = self._most_rows(jobs[0])
         self._quiet.calls += jobs[0].bulk
-        sharing = deque(job for job in jobs if job.shape == jobs[0].shape)
+        by_caller: dict[str, deque[J]] = {}
+        for job in jobs:
+            if job.shape == jobs[0].shape:
+                by_caller.setdefault(job.caller, deque()).append(job)
+        turns = deque(by_caller.values())
         rows: list[tuple[J, int]] = []
-        while sharing and len(rows) < most:
-            job = sharing.popleft()
+        while turns and len(rows) < most:
+            own = turns.popleft()
+            job = own.popleft()
             rows.append((job, job.taken))
             job.taken += 1
             if job.taken < job.rows:
-                sharing.append(job)
-        # What is left of a job goes behind the others, also behind those of another shape.
+                own.append(job)
+            if own:
+                turns.append(own)
+        # Who was served goes behind the others, also behind those of another shape: callers, then jobs.
         served = {job for job, _ in rows}
+        callers = {job.caller for job in served}
         left = [job for job in self._jobs if job.taken < job.rows]
-        self._jobs = sorted(left, key=served.__contains__)
+        self._jobs = sorted(left, key=lambda job: (job.caller in callers, job in served))
         return Batch(rows)
 
     def drain(self) -> list[J]:
