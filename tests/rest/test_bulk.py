@@ -228,7 +228,13 @@ async def test_whoever_leaves_is_missed_though_more_of_his_lines_came_than_are_r
 
 
 async def test_a_stream_at_work_makes_no_room_for_other_connections(toy: Path) -> None:
-    async with serving(FakeBackend(DIM), toy, max_connections=2) as running, duplex(running) as client:
+    shared: dict[str, Any] = {
+        "max_in_flight_bytes_per_address": 256_000_000
+    }  # by clients of one address, which may have all
+    async with (
+        serving(FakeBackend(DIM), toy, max_connections=2, **shared) as running,
+        duplex(running) as client,
+    ):
         await client.send(text_lines("a"))
         await client.reader.readuntil(b"\r\n\r\n")
         await client.line()

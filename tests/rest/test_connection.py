@@ -269,9 +269,14 @@ async def small(running: Running, source: str) -> int:
     return (await ask(running, get(), source=source)).status
 
 
+ONE_ADDRESS: dict[str, Any] = {
+    "max_in_flight_bytes_per_address": 256_000_000
+}  # that of a proxy, which may have all connections
+
+
 async def test_idle_connections_make_room_for_new_ones(toy: Path) -> None:
     async with (
-        serving(FakeBackend(DIM), toy, max_connections=2) as running,
+        serving(FakeBackend(DIM), toy, max_connections=2, **ONE_ADDRESS) as running,
         connected(running) as first,
         connected(running) as second,
     ):
@@ -291,7 +296,7 @@ async def test_one_connection_is_enough_to_serve(toy: Path) -> None:
 
 async def test_half_a_request_makes_room_for_another_address_and_not_for_its_own(toy: Path) -> None:
     async with (
-        serving(FakeBackend(DIM), toy, max_connections=2) as running,
+        serving(FakeBackend(DIM), toy, max_connections=2, **ONE_ADDRESS) as running,
         connected(running) as first,
         connected(running) as second,
     ):

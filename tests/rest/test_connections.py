@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -34,8 +35,8 @@ class Member:
         self.aborted = True
 
 
-def full(*members: Member) -> Connections:
-    connections = Connections(LIMITS)
+def full(*members: Member, shares_address: bool = True) -> Connections:
+    connections = Connections(LIMITS, shares_address=shares_address)
     for member in members:
         connections.admit(member)
     return connections
@@ -101,6 +102,25 @@ def test_one_at_work_is_never_closed_for_another() -> None:
     connections = full(*(Member("a") for _ in range(4)))
     with pytest.raises(TooManyConnections):
         connections.admit(Member("b"))
+
+
+@pytest.mark.parametrize("phase", Phase)
+def test_an_address_leaves_half_of_the_connections_to_others_whatever_its_own_do(phase: Phase) -> None:
+    own = [Member("a", phase, 1.0), Member("a", phase, 2.0)]
+    connections = full(*own, shares_address=False)
+    if phase is Phase.IDLE:
+        connections.admit(Member("a"))
+        assert [member.aborted for member in own] == [True, False]
+    else:
+        with pytest.raises(TooManyConnections, match=r"your address has 2 connections, .* limit is 2\."):
+            connections.admit(Member("a"))
+    connections.admit(Member("b"))
+    connections.admit(Member("b"))
+    assert len(connections) == 4
+
+
+def test_a_connection_is_left_to_an_address_where_there_is_only_one() -> None:
+    Connections(replace(LIMITS, max_connections=1)).admit(Member("a"))
 
 
 def test_one_that_has_left_is_not_counted_and_may_leave_twice() -> None:

@@ -116,6 +116,25 @@ async def test_no_more_calls_are_answered_at_a_time_than_may_be() -> None:
     assert counted("clipserve_cancelled_total", {"endpoint": "grpc Embed"}) == 1
 
 
+@pytest.mark.parametrize(("shares_address", "most"), [(False, 2), (True, 4)])
+async def test_an_address_has_half_of_the_calls_unless_it_is_a_proxy_s(
+    shares_address: bool, most: int
+) -> None:
+    work = Hanging()
+    async with (
+        answering(work, grpc_max_calls=4, shares_address=shares_address) as running,
+        client_of(running.address) as client,
+    ):
+        method = client.channel.unary_unary(f"/{SERVICE}/Embed")
+        calls = [asyncio.ensure_future(method(b"")) for _ in range(most)]
+        await eventually(lambda: running.exchange.calls == most)
+        failed = await status_of(method(b""))
+        assert failed.fields["code"] == "overloaded"
+        assert f"{most + 1} calls in flight; the limit is {most}" in failed.fields["detail"]
+        for call in calls:
+            call.cancel()
+
+
 async def test_a_budget_without_room_refuses(toy: Path) -> None:
     async with answering(echo) as running, client_of(running.address) as client:
         running.budget._limit = 10

@@ -105,7 +105,7 @@ async def test_where_keys_are_asked_for_health_needs_none_and_reflection_does(
 
 async def test_they_are_calls_like_others(toy: Path) -> None:
     async with (
-        serving(FakeBackend(DIM), toy, grpc_enabled=True, grpc_max_calls=2) as running,
+        serving(FakeBackend(DIM), toy, grpc_enabled=True, grpc_max_calls=4) as running,
         client_of(running.rpc_address) as client,
     ):
         open_calls = [client.channel.stream_stream(path)() for path in (WATCH, REFLECTION)]

@@ -60,17 +60,28 @@ class Member(Protocol):
 
 
 class Connections:
-    """The open connections. At the limit, a new one closes one that is not working.
+    """The open connections. At a limit, a new one closes one that is not working.
 
-    That is one of an address with more connections than the new one's, the address with most first: an idle one if
-    there is any, else one whose answer is not taken or whose request is incomplete. If no address has one, it is an
-    idle one of the same address. So a single proxy may use all, and an address that floods takes none from others.
+    An address has at most half of all, whatever they do; if it has so many, that is an idle one of its own.
+
+    If all together are too many, it is one of an address with more connections than the new one's, the address
+    with most first: an idle one if there is any, else one whose answer is not taken or whose request is incomplete.
+    If no address has one, it is an idle one of the same address.
     """
 
-    def __init__(self, limits: ConnectionLimits, for_own: Phase = Phase.IDLE) -> None:
-        """`for_own`: the last phase in which a connection is closed for a new one of its own address."""
+    def __init__(
+        self, limits: ConnectionLimits, for_own: Phase = Phase.IDLE, *, shares_address: bool = False
+    ) -> None:
+        """Make a table.
+
+        Args:
+            for_own: the last phase in which a connection is closed for a new one of its own address.
+            shares_address: all clients have the address of a proxy, which may have all connections.
+        """
         self.limits = limits
         self._for_own = for_own
+        most = limits.max_connections
+        self._limit_of_address = most if shares_address else (most + 1) // 2
         self.draining = False  # each answer is the last of its connection
         self._all: set[Member] = set()
         self._by_address: dict[str, set[Member]] = {}
@@ -85,14 +96,11 @@ class Connections:
             TooManyConnections: no other one can be closed.
         """
         own = self._by_address.get(newcomer.address, set())
+        if len(own) >= self._limit_of_address and not self._close_one(own, self._for_own):
+            raise _too_many("your address has", len(own), self._limit_of_address)
         limit, actual = self.limits.max_connections, len(self._all)
         if actual >= limit and not self._make_room(own):
-            raise TooManyConnections(
-                f"there are {actual:,} connections, none of them idle; the limit is {limit:,}. Keep fewer open, or "
-                "try again later.",
-                limit=limit,
-                actual=actual,
-            )
+            raise _too_many("there are", actual, limit)
         self._all.add(newcomer)
         self._by_address.setdefault(newcomer.address, set()).add(newcomer)
 
@@ -136,6 +144,15 @@ class Connections:
         self.discard(chosen)
         chosen.abort()
         return True
+
+
+def _too_many(who: str, actual: int, limit: int) -> TooManyConnections:
+    return TooManyConnections(
+        f"{who} {actual:,} connections, none of them idle; the limit is {limit:,}. Keep fewer open, or try again "
+        "later.",
+        limit=limit,
+        actual=actual,
+    )
 
 
 class Taking:

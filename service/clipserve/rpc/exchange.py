@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from functools import partial
 from typing import Any
@@ -54,7 +55,12 @@ class RpcExchange:
         self._budget = budget
         self._limits = limits
         self._metrics = metrics
-        self._calls = 0
+        self._calls: Counter[str] = Counter()  # in flight, by address
+
+    @property
+    def calls(self) -> int:
+        """The number of calls in flight."""
+        return self._calls.total()
 
     def unary(self, method: str, work: Work) -> grpc.RpcMethodHandler:
         """The handler of a method with one message and one answer."""
@@ -93,7 +99,7 @@ class RpcExchange:
 
     def _open(self, call: Call) -> Lease:
         """Count the call, until its client has taken the answer: then the task of gRPC that runs this ends."""
-        self._calls += 1
+        self._calls[call.address] += 1
         lease = self._budget.lease(call.address)
         call.task.add_done_callback(lambda _: self._close(call, lease))
         return lease
@@ -101,17 +107,24 @@ class RpcExchange:
     def _close(self, call: Call, lease: Lease) -> None:
         lease.shrink(lease.size)
         call.taken()
-        self._calls -= 1
+        self._calls[call.address] -= 1
+        if not self._calls[call.address]:
+            del self._calls[call.address]
         quiet = call.method in _PROBES
         record(self._metrics, call.request, call.endpoint, call.outcome, call.started, quiet=quiet)
 
     async def _enter(self, call: Call) -> None:
-        limit = self._limits.grpc_max_calls
-        if self._calls > limit:
-            raise Overloaded(
-                f"there are {self._calls:,} calls in flight; the limit is {limit:,}. Try again later.",
-                retry_after=1,
-            )
+        own, most = self._calls[call.address], self._limits.grpc_max_calls
+        of_address = most if self._limits.shares_address else (most + 1) // 2
+        for who, calls, limit in (
+            ("there are", self.calls, most),
+            ("your address has", own, of_address),
+        ):
+            if calls > limit:
+                raise Overloaded(
+                    f"{who} {calls:,} calls in flight; the limit is {limit:,}. Try again later.",
+                    retry_after=1,
+                )
         if call.method not in _PROBES:
             await self._gate.enter(call.authorization, _SCOPES.get(call.method, "use"))
 

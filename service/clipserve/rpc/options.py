@@ -14,10 +14,14 @@ MAX_CALLS = 1_000  # at a time: a full message for a few calls, and 128 KB for e
 
 @dataclass(frozen=True, kw_only=True)
 class CallLimits(PaceLimits):
-    """The number of concurrent calls, the seconds from a message to its answer, and the rate of taking answers."""
+    """The number of concurrent calls, the seconds from a message to its answer, and the rate of taking answers.
+
+    `shares_address`: all clients have the address of a proxy, which may have all calls; else an address has half.
+    """
 
     deadline_seconds: float
     grpc_max_calls: int = MAX_CALLS
+    shares_address: bool = False
     write_timeout_seconds: float = ConnectionLimits.write_timeout_seconds
 
 

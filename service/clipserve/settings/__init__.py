@@ -92,7 +92,8 @@ class Settings(ModelSettings, AccessSettings, CacheSettings, LabelSetSettings, B
         128_000_000,
         ge=1,
         validate_default=True,
-        description="of one client address, at least max_body_bytes; behind a proxy, set it to max_in_flight_bytes",
+        description="of one client address, at least max_body_bytes; behind a proxy set it to max_in_flight_bytes, "
+        "and one address may have all connections, calls of gRPC and bulk requests, of which it has half otherwise",
     )
     max_connections: int = Field(
         512,
@@ -200,6 +201,11 @@ class Settings(ModelSettings, AccessSettings, CacheSettings, LabelSetSettings, B
     def of_models(self) -> Sequence[ModelSettings]:
         """All settings, and those of each model that has its own."""
         return [self, *(self.of_model(name) for name in self.model_settings)]
+
+    @property
+    def shares_address(self) -> bool:
+        """Whether all clients may have one address, that of a proxy."""
+        return self.max_in_flight_bytes_per_address >= self.max_in_flight_bytes
 
     def of_model(self, name: str) -> ModelSettings:
         """All settings, those of one model overridden by its own in `model_settings`."""

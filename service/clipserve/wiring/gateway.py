@@ -109,10 +109,10 @@ async def open_gateway(
         opened = open_use_cases(settings, metrics, open_backend, charge, limits=options.limits)
         use_cases = await stack.enter_async_context(opened)
         budget = ByteBudget(settings.max_in_flight_bytes, settings.max_in_flight_bytes_per_address)
-        shares_address = settings.max_in_flight_bytes_per_address >= settings.max_in_flight_bytes
-        places = BulkPlaces(options.max_bulk_requests, shared=shares_address and keys is None)
+        places = BulkPlaces(options.max_bulk_requests, shared=settings.shares_address and keys is None)
         shared = Shared(use_cases.inference, use_cases.side, budget, places, gate, metrics)
-        app, connections = build_app(shared, options.rest), Connections(options.connections)
+        app = build_app(shared, options.rest)
+        connections = Connections(options.connections, shares_address=settings.shares_address)
         server = build_server(app, settings.drain_seconds, connections, rendered, metrics)
         rpc = None
         if settings.grpc_enabled:

@@ -40,7 +40,7 @@ class GatewayOptions:
             max_json_bytes=json_bytes,
             hosts=hosts_of(settings),
         )
-        rpc = chosen(RpcOptions, max_json_bytes=json_bytes)
+        rpc = chosen(RpcOptions, max_json_bytes=json_bytes, shares_address=settings.shares_address)
         return cls(Limits.of(settings), chosen(RateOptions), chosen(ConnectionLimits), rest, rpc)
 
 
