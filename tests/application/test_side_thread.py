@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 
-from clipserve.application.turn_queue import TurnQueue
+from clipserve.application.taking_turns import TurnQueue
 from clipserve.concurrency import DaemonExecutor, SideThread
 from clipserve.telemetry.request import RequestContext, enter
 

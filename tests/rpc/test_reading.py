@@ -148,8 +148,8 @@ async def test_who_gets_no_turn_in_time_is_told_to_come_back() -> None:
         await reads.read("b", Sender().receive)
     assert caught.value.retry_after == 1
     await ended(busy)
-    assert reads._free == 1
-    assert not reads._waiting
+    assert reads._turns.free == 1
+    assert not reads._turns.waiting
 
 
 @pytest.fixture
@@ -176,7 +176,7 @@ async def test_who_leaves_while_waiting_leaves_nothing_behind(
     assert not gone.begun
     stays.whole.set()
     await staying
-    assert reads._free == 1
+    assert reads._turns.free == 1
 
 
 async def test_who_leaves_as_a_place_is_given_passes_it_on(
@@ -186,10 +186,10 @@ async def test_who_leaves_as_a_place_is_given_passes_it_on(
     other = Sender()
     waiting = reading(reads, other, "b")
     await settle()
-    reads._pass_on()  # as at the end of a reading, and before whoever waits goes on
+    reads._turns.pass_on()  # as at the end of a reading, and before whoever waits goes on
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
-    assert reads._free == 1
+    assert reads._turns.free == 1
     assert not other.begun
 
 
@@ -218,4 +218,4 @@ async def test_the_error_of_a_reading_is_the_reader_s() -> None:
     reads = Reads(ReadLimits(1, LONG))
     with pytest.raises(ValueError, match="broken"):
         await reads.read("a", broken)
-    assert reads._free == 1
+    assert reads._turns.free == 1

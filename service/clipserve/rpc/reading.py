@@ -18,11 +18,11 @@ when the call does: the caller of `read` answers the error, and that ends the ca
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict, deque
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from clipserve.application.taking_turns import Turns
 from clipserve.concurrency import clears_frame
 from clipserve.errors import BodyTooSlow, Overloaded
 
@@ -49,8 +49,7 @@ class Reads:
 
     def __init__(self, limits: ReadLimits) -> None:
         self._limits = limits
-        self._free = limits.places
-        self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()  # by connection
+        self._turns = Turns(limits.places)
         self._reading: dict[asyncio.Timeout, float] = {}  # -> start time, the oldest first
         self._leaving = 0  # cancelled readings that have not ended yet
         self._check: asyncio.TimerHandle | None = None
@@ -62,52 +61,23 @@ class Reads:
             BodyTooSlow: the read took too long.
             Overloaded: no place became free in time.
         """
-        if self._free:
-            self._free -= 1
-        else:
+        if not self._turns.take():
             await self._turn(connection)
         try:
             return await self._timed(receive)
         finally:
-            self._pass_on()
+            self._turns.pass_on()
 
-    @clears_frame
     async def _turn(self, connection: str) -> None:
-        place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(connection, deque()).append(place)
+        place = self._turns.join(connection)
         self._make_room()
         try:
             async with asyncio.timeout(self._limits.seconds):
-                try:
-                    await place
-                except asyncio.CancelledError:
-                    self._leave(connection, place)
-                    raise
+                await self._turns.wait(connection, place)
         except TimeoutError:
             raise Overloaded(
                 "many messages are being read, and this one had no turn. Try again later.", retry_after=1
             ) from None
-
-    def _leave(self, connection: str, place: asyncio.Future[None]) -> None:
-        """Who waited does so no longer; a place that it was given in the same moment is free again."""
-        if not place.cancelled():
-            self._pass_on()
-        elif (queue := self._waiting.get(connection)) and place in queue:
-            queue.remove(place)
-            if not queue:
-                del self._waiting[connection]
-
-    def _pass_on(self) -> None:
-        """A place is free: the first of the next connection has it."""
-        while self._waiting:
-            connection, queue = self._waiting.popitem(last=False)
-            place = queue.popleft()
-            if queue:
-                self._waiting[connection] = queue  # after the others
-            if not place.cancelled():
-                place.set_result(None)
-                return
-        self._free += 1
 
     async def _timed(self, receive: Callable[[], Coroutine[Any, Any, T]]) -> T:
         began = asyncio.get_running_loop().time()
@@ -115,7 +85,7 @@ class Reads:
         self._reading[timer] = began
         try:
             async with timer:
-                if self._waiting:
+                if self._turns.waiting:
                     self._make_room()
                 return await to_its_end(receive)
         except TimeoutError:
@@ -129,7 +99,7 @@ class Reads:
     def _make_room(self) -> None:
         """Give up the readings that have lasted too long, as many as wait, and look again when the next has."""
         now = asyncio.get_running_loop().time()
-        wanted = sum(map(len, self._waiting.values())) - self._leaving
+        wanted = self._turns.waiting - self._leaving
         for timer, began in list(self._reading.items())[: max(0, wanted)]:
             due = began + self._limits.crowded_seconds
             if now < due:

@@ -27,7 +27,7 @@ from clipserve.application.label_sets.store import Store
 from clipserve.application.limits import RequestLimits
 from clipserve.application.models import Models
 from clipserve.application.served_model import ServedModel
-from clipserve.application.turn_queue import TurnQueue
+from clipserve.application.taking_turns import TurnQueue
 from clipserve.clip.artifact import ArtifactError, read_manifest
 from clipserve.clip.images import ImageLimits, decode_pixels
 from clipserve.clip.manifest import ModelManifest

@@ -534,3 +534,28 @@ async def test_what_an_earlier_version_has_stored_is_served(open_site: OpenSite)
         "threshold": 0.25,
     }
     assert (await site.put(**same)).version == version
+
+
+async def test_who_puts_many_sets_delays_those_of_another_caller_by_a_few_and_not_by_all(
+    open_site: OpenSite,
+) -> None:
+    site = await open_site(backend=(backend := Counted()))
+    order: list[str] = []
+
+    async def put(caller: str, name: str) -> None:
+        enter(RequestContext(name, address=caller))
+        await site.put(name)
+        order.append(name)
+
+    backend.gate.clear()
+    many = [asyncio.create_task(put("many", f"many-{number:02}")) for number in range(20)]
+    await asyncio.sleep(0)
+    one = asyncio.create_task(put("one", "one"))
+    await until(lambda: _begun(site))
+    backend.gate.set()
+    await asyncio.gather(one, *many)
+    assert order.index("one") < 12, order
+
+
+async def _begun(site: Site) -> bool:
+    return bool(site.sets.all())

@@ -15,14 +15,16 @@ from clipserve.application.label_sets.request import LabelSetLimits, PutRequest,
 from clipserve.application.label_sets.served_set import ServedSet
 from clipserve.application.limits import RequestLimits
 from clipserve.application.models import Models
+from clipserve.application.taking_turns import Turns
 from clipserve.concurrency import SideThread
 from clipserve.errors import LabelSetReadOnly, StoreUnavailable, TooMany, UnknownLabelSet
 from clipserve.telemetry.metrics import Metrics
-from clipserve.telemetry.request import RequestContext, current, remaining
+from clipserve.telemetry.request import RequestContext, caller, current, remaining
 
 _WAIT_SECONDS = 2.0  # what a PUT waits for a build before it answers that it has begun
 _PART_FOR_BUILD = 0.75  # of what is left to its deadline a request waits for a first build
 _SHOWN_NAMES = 10
+_CHANGES = 8  # puts and deletions at a time
 
 
 class LabelSets:
@@ -43,6 +45,7 @@ class LabelSets:
         self._limits = limits
         self._own_limits = own_limits
         self._metrics = metrics
+        self._turns = Turns(_CHANGES)
         self.started = False
 
     async def start(self) -> None:
@@ -91,7 +94,8 @@ class LabelSets:
         """Store a label set, which replaces the one of its name, and build it.
 
         Returns when the set is built, or after two seconds. The caller's key pays for the build. All checks come
-        before the set is stored. Of two concurrent puts of a name the last wins, and both return its state.
+        before the set is stored. Of two concurrent puts of a name the last wins, and both return its state. Eight
+        changes are made at a time; for more, callers take turns.
 
         Raises:
             InvalidInput: the set exceeds a limit, a prompt has too many tokens, or an example is not an image.
@@ -99,6 +103,10 @@ class LabelSets:
             LabelSetReadOnly: the name is that of a file.
             StoreUnavailable, BackendUnavailable, BackendFailed: see `clipserve.errors`.
         """
+        async with self._turns.turn(caller()):
+            return await self._put(request)
+
+    async def _put(self, request: PutRequest) -> LabelSet:
         model = self._models.find(request)
         limits = self._limits, self._own_limits
         wanted = await self._side.call(request.resolved, model.manifest, *limits, short=False)
@@ -125,8 +133,9 @@ class LabelSets:
         check_name(name)
         self._check_loaded()
         self._check_writable(name)
-        if not await self._catalog.delete(name):
-            raise self._unknown(name)
+        async with self._turns.turn(caller()):
+            if not await self._catalog.delete(name):
+                raise self._unknown(name)
 
     def _check_writable(self, name: str) -> None:
         entry = self._catalog.entries.get(name)
