@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from clipserve.access.gate import Gate
@@ -13,6 +13,7 @@ from clipserve.application.body import Body
 from clipserve.application.byte_budget import ByteBudget
 from clipserve.application.inference import Inference
 from clipserve.application.label_sets.entry import LabelSet
+from clipserve.application.refusals import Refusals
 from clipserve.application.stream import BulkPlaces
 from clipserve.concurrency import SideThread
 from clipserve.errors import ClipError
@@ -39,6 +40,7 @@ class Shared:
     bulk_places: BulkPlaces
     gate: Gate
     metrics: Metrics
+    refusals: Refusals = field(default_factory=Refusals)
 
 
 class Question(NamedTuple, Generic[Answer, Rendered]):

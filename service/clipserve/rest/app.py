@@ -63,6 +63,7 @@ def build_app(shared: Shared, options: RestOptions) -> ASGIApp:
         streaming={("POST", BULK): Bulk(shared, options.bulk)},
         render_for=render,
         hosts=options.hosts,
+        refusals=shared.refusals,
     )
     return _with_cors(exchange, options.cors_origins)
 

@@ -19,7 +19,9 @@ from starlette.types import Message, Receive, Scope, Send
 from clipserve.access.gate import Gate
 from clipserve.access.hosts import ANY, Hosts
 from clipserve.application.byte_budget import ByteBudget, Lease
+from clipserve.application.refusals import Refusals
 from clipserve.application.shared import record
+from clipserve.errors import Overloaded
 from clipserve.http1.connections import address_of
 from clipserve.http1.cycle import STREAM
 from clipserve.rest.body import BodyLimits, announced_size, read_body
@@ -101,6 +103,7 @@ class Exchange:
         streaming: Mapping[tuple[str, str], Streaming] = MappingProxyType({}),
         render_for: Callable[[str], Render | None] = lambda _: None,
         hosts: Hosts = ANY,
+        refusals: Refusals | None = None,
     ) -> None:
         """Make the application.
 
@@ -108,6 +111,7 @@ class Exchange:
             streaming: (method, route) -> a function that answers instead of the endpoint, and charges the bytes.
             render_for: path -> the function that renders its errors; None: as problem+json.
             hosts: the accepted values of the header Host.
+            refusals: of all fronts together; None: of this one.
         """
         self._paths = paths
         self._streaming = streaming
@@ -117,6 +121,7 @@ class Exchange:
         self._render_for = render_for
         self._hosts = hosts
         self._gate = gate
+        self._refusals = refusals or Refusals()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         began = time.perf_counter()
@@ -138,6 +143,8 @@ class Exchange:
         except Exception as error:  # any error of a route; `rendered` distinguishes them
             outcome, response = rendered(error, request.id, self._render_for(scope["path"]))
             error.__traceback__ = None  # `clears_frame` says why
+            if isinstance(error, Overloaded) and (seconds := self._refusals.seconds(request.caller)):
+                await asyncio.sleep(seconds)
             if answer.status is None:
                 await answer.whole(response)
         endpoint = scope["found"].template or "other"
@@ -154,6 +161,7 @@ class Exchange:
         seconds = self._limits.deadline_seconds
         with self._budget.lease(request.address) as lease:
             await self._enter(scope, headers)
+            self._refusals.asked(request.caller)
             if stream := self._streaming.get(_operation(scope)):
                 request.bulk = True
                 await answer.begin_stream(scope)

@@ -22,7 +22,7 @@ def build_rpc(shared: Shared, options: RpcOptions) -> RpcServer:
     """The gRPC server, which does not listen yet."""
     gate, places = shared.gate, max(1, options.max_in_flight_bytes // options.max_body_bytes)
     reads = Reads(ReadLimits(places, options.body_timeout_seconds))
-    exchange = RpcExchange(gate, reads, shared.budget, options, shared.metrics)
+    exchange = RpcExchange(gate, reads, shared.budget, options, shared.metrics, shared.refusals)
     handlers = {
         name: exchange.unary(name, asking(shared, options.max_json_bytes, read))
         for name, read in METHODS.items()

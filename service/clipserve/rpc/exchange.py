@@ -24,6 +24,7 @@ from clipserve.access.gate import Gate
 from clipserve.access.keys import Scope
 from clipserve.application.body import Body
 from clipserve.application.byte_budget import ByteBudget, Lease
+from clipserve.application.refusals import Refusals
 from clipserve.application.shared import record
 from clipserve.errors import DeadlineExceeded, MalformedRequest, Overloaded
 from clipserve.rpc.call import Call, Work
@@ -49,12 +50,15 @@ class RpcExchange:
         budget: ByteBudget,
         limits: CallLimits,
         metrics: Metrics,
+        refusals: Refusals | None = None,
     ) -> None:
+        """`refusals`: of all fronts together; None: of this one."""
         self._gate = gate
         self._reads = reads
         self._budget = budget
         self._limits = limits
         self._metrics = metrics
+        self._refusals = refusals or Refusals()
         self._calls: Counter[str] = Counter()  # in flight, by address
 
     @property
@@ -95,6 +99,8 @@ class RpcExchange:
             raise
         except Exception as error:  # any error of a method; `failure_of` distinguishes them
             call.failed(error)
+            if isinstance(error, Overloaded) and (seconds := self._refusals.seconds(call.request.caller)):
+                await asyncio.sleep(seconds)
             return b""
 
     def _open(self, call: Call) -> Lease:
@@ -127,6 +133,7 @@ class RpcExchange:
                 )
         if call.method not in _PROBES:
             await self._gate.enter(call.authorization, _SCOPES.get(call.method, "use"))
+            self._refusals.asked(call.request.caller)
 
     async def _answer(self, work: Work, call: Call, lease: Lease) -> bytes:
         body = await self._reads.read(call.connection, lambda: _only_message(call))
