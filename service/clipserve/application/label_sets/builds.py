@@ -23,11 +23,12 @@ from clipserve.application.label_sets.paying import Charge
 from clipserve.application.label_sets.records import Build, Weights
 from clipserve.application.label_sets.shelf import Shelf
 from clipserve.application.label_sets.trained import of_other_model
+from clipserve.application.taking_turns import Turns
 from clipserve.concurrency import or_none
 from clipserve.errors import ClipError, InvalidInput, LabelSetFailed, RateLimited, StoreUnavailable
 from clipserve.telemetry.log import logger
 from clipserve.telemetry.metrics import Metrics
-from clipserve.telemetry.request import RequestContext, task_context
+from clipserve.telemetry.request import RequestContext, caller, task_context
 
 CANNOT_BE_READ = "its stored data cannot be read: put it again, or delete it."
 
@@ -39,7 +40,7 @@ _LEASE_SECONDS = 15.0
 
 
 class Builds:
-    """Runs two builds at a time, so that a small set does not wait for a large one. Requests have priority."""
+    """Runs two builds at a time, so that a small set does not wait for a large one. Callers take turns."""
 
     def __init__(
         self, shelf: Shelf, metrics: Metrics, note: Callable[[], None], charge: Charge | None
@@ -50,7 +51,7 @@ class Builds:
         self._note = note
         self._charge = charge
         self._owner = uuid.uuid4().hex
-        self._small, self._large = asyncio.Lock(), asyncio.Lock()
+        self._small, self._large = Turns(1), Turns(1)
 
     def announced(self, digest: str, prompts: int) -> Build:
         """The row of a build that this gateway is about to begin."""
@@ -98,9 +99,8 @@ class Builds:
     def _start(self, label_set: LabelSet) -> None:
         """Build it in a task, which is then `label_set.task`."""
         label_set.account.charge = self._charge
-        request = RequestContext(
-            f"label-set-{label_set.version}", bulk=True, digest=label_set.payer, scope="manage"
-        )
+        request = RequestContext(f"label-set-{label_set.version}", address=caller(), bulk=True)
+        request.digest, request.scope = label_set.payer, "manage"
         label_set.task = asyncio.create_task(self._run(label_set), context=task_context(request))
 
     async def _run(self, label_set: LabelSet) -> None:
@@ -135,13 +135,13 @@ class Builds:
     async def _weights(self, label_set: LabelSet) -> Weights | None:
         """Of all names. None: another gateway works on them, or has built them."""
         async with AsyncExitStack() as turn:
-            lock = self._small if label_set.prompts <= _SMALL else self._large
-            await turn.enter_async_context(lock)
+            turns = self._small if label_set.prompts <= _SMALL else self._large
+            await turn.enter_async_context(turns.turn(caller()))
             if not await self.look(label_set):  # it has waited for its turn
                 return None
             label_set.encoded(weights := await self._stored(label_set))
             await self._report(label_set)
-            images, paid = partial(self._images, label_set), partial(self._paid, label_set, turn, lock)
+            images, paid = partial(self._images, label_set), partial(self._paid, label_set, turn, turns)
             pieces = encode(label_set.model, label_set.definition, weights, images, paid)
             return await self._reported(label_set, weights, pieces)
 
@@ -168,7 +168,7 @@ class Builds:
 
     @asynccontextmanager
     async def _paid(
-        self, label_set: LabelSet, turn: AsyncExitStack, lock: asyncio.Lock, rows: int
+        self, label_set: LabelSet, turn: AsyncExitStack, turns: Turns, rows: int
     ) -> AsyncIterator[None]:
         """Charge rows, which are encoded in this block. While they wait for their rate, others build."""
         account = label_set.account
@@ -177,7 +177,7 @@ class Builds:
         except RateLimited:
             await turn.aclose()
             await when_there_is_room(partial(account.require, rows))
-            await turn.enter_async_context(lock)
+            await turn.enter_async_context(turns.turn(caller()))
         yield
         account.spend(rows)
 

@@ -24,7 +24,7 @@ from clipserve.telemetry.request import RequestContext, caller, current, remaini
 _WAIT_SECONDS = 2.0  # what a PUT waits for a build before it answers that it has begun
 _PART_FOR_BUILD = 0.75  # of what is left to its deadline a request waits for a first build
 _SHOWN_NAMES = 10
-_CHANGES = 8  # puts and deletions at a time
+_CHANGES = 4  # puts and deletions at a time, until they are stored
 
 
 class LabelSets:
@@ -94,7 +94,7 @@ class LabelSets:
         """Store a label set, which replaces the one of its name, and build it.
 
         Returns when the set is built, or after two seconds. The caller's key pays for the build. All checks come
-        before the set is stored. Of two concurrent puts of a name the last wins, and both return its state. Eight
+        before the set is stored. Of two concurrent puts of a name the last wins, and both return its state. Four
         changes are made at a time; for more, callers take turns.
 
         Raises:
@@ -104,9 +104,13 @@ class LabelSets:
             StoreUnavailable, BackendUnavailable, BackendFailed: see `clipserve.errors`.
         """
         async with self._turns.turn(caller()):
-            return await self._put(request)
+            await self._put(request)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_WAIT_SECONDS):
+                await self._catalog.settled(request.name)
+        return self.get(request.name)
 
-    async def _put(self, request: PutRequest) -> LabelSet:
+    async def _put(self, request: PutRequest) -> None:
         model = self._models.find(request)
         limits = self._limits, self._own_limits
         wanted = await self._side.call(request.resolved, model.manifest, *limits, short=False)
@@ -123,10 +127,6 @@ class LabelSets:
         size = len(wanted.stored) + sum(map(len, images.values())) + vectors_size
         self._check_room(request.name, size)
         await self._catalog.put(request.name, wanted, model.fingerprint, size, payer)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_WAIT_SECONDS):
-                await self._catalog.settled(request.name)
-        return self.get(request.name)
 
     async def delete(self, name: str) -> None:
         """Delete a label set. Raises UnknownLabelSet, LabelSetReadOnly, StoreUnavailable."""
