@@ -57,6 +57,7 @@ class Attack:
         slow: it takes seconds by its nature, or megabytes.
         keyed: it goes to a victim that asks for keys.
         nightly: others together have all that it is made of.
+        loops: so many connections of one address repeat it, on a route of `tests.abuse.loops`, while another asks.
         concurrent: its requests are served at the same time, and each decoder has an image of its own.
     """
 
@@ -74,6 +75,7 @@ class Attack:
     keyed: bool = False
     nightly: bool = False
     concurrent: bool = False
+    loops: tuple[int, str] | None = None
 
     @property
     def id(self) -> str:

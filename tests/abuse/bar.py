@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 from clipserve.cores import usable_cores
 from tests.abuse.answers import Answer
 from tests.abuse.attack import Attack, Piece
+from tests.abuse.loops import loops
 from tests.abuse.probe import Probe, percentile
+from tests.abuse.scenario import good_clients, seen_for
 from tests.abuse.victim import Cost, Victim, play_attack
 from tests.abuse.wire import Played
 
@@ -22,6 +24,8 @@ MOST_SECONDS = 60  # an unfinished request may last
 NOTHING = Cost(0.0, 0)
 _CLIENTS = 8
 TRIES = 3
+_LOOPS_SECONDS = 5.0
+_MOST_LOST, _MOST_LOOPS_SECONDS = 0.05, 1.0  # of another address, and its p99
 _BULK_SECONDS = 10  # ten times what it takes to see that a bulk client has left
 
 
@@ -53,7 +57,7 @@ def attacked(victim: Victim, attack: Attack, many_seconds: float = 0.0) -> Verdi
     """
     pieces = tuple(attack.make())
     for _ in range(TRIES):
-        verdict = _attacked(victim, attack, pieces, many_seconds)
+        verdict = _beside(victim, attack) if attack.loops else _attacked(victim, attack, pieces, many_seconds)
         if not verdict.slow or verdict.faults:
             break
     verdict.faults += verdict.slow
@@ -87,6 +91,25 @@ def _attacked(victim: Victim, attack: Attack, pieces: tuple[Piece, ...], many_se
             _count(verdict, each)
         verdict.livez_of_many = _livez(victim, verdict, started, f"{_CLIENTS} clients")
     _judge_afterwards(verdict, victim, patient=bool(many_seconds))
+    return verdict
+
+
+def _beside(victim: Victim, attack: Attack) -> Verdict:
+    """Attack from one address while another asks for the same, and judge what the other sees."""
+    assert attack.loops
+    count, route = attack.loops
+    victim.refresh()
+    verdict = Verdict(attack)
+    with good_clients(victim.address, 1, route) as clients, loops(victim.address, count, route, "127.0.0.2"):
+        started = time.monotonic()
+        company = seen_for(clients, _LOOPS_SECONDS)
+        verdict.livez = _livez(victim, verdict, started, f"{count} connections in loops")
+    verdict.seconds, verdict.statuses = time.monotonic() - started, company.statuses
+    if not company.probes or company.lost > _MOST_LOST:
+        verdict.faults.append(f"another address lost {company.lost:.0%} of {len(company.probes)}")
+    if company.p99 >= _MOST_LOOPS_SECONDS:
+        verdict.slow.append(f"another address waited {company.p99:.2f} s")
+    _judge_afterwards(verdict, victim, patient=True)
     return verdict
 
 

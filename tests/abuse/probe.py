@@ -2,6 +2,7 @@
 
     python -m tests.abuse.probe livez HOST PORT [SOURCE]    /livez every 20 ms
     python -m tests.abuse.probe photos HOST PORT [SOURCE]   a photo twice a second, each fourth of 12 megapixels
+    python -m tests.abuse.probe ROUTE HOST PORT [SOURCE]    a route of `loops.ROUTES` ten times a second
 
 Each time on a new connection, as a kubelet does. A line for each answer: when it was asked and how long it took, in
 nanoseconds of the monotonic clock, and the status, 0 where there was none.
@@ -14,13 +15,16 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tests.abuse.attack import good, head
+from tests.abuse.loops import ROUTES
 from tests.abuse.wire import Address, play
 
 PERIOD = 0.02  # seconds between two questions to /livez
 _PHOTO_PERIOD = 0.5  # four such clients use a third of two cores
+_ROUTE_PERIOD = 0.1
 _LIVEZ = head("/livez", "Connection: close", method="GET")
 
 
@@ -72,11 +76,19 @@ def percentile(values: list[float], share: float = 0.99) -> float:
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
 
 
+def _questions(what: str) -> tuple[float, Iterator[bytes]]:
+    """The seconds between two, and each."""
+    if what == "livez":
+        return PERIOD, itertools.repeat(_LIVEZ)
+    if what == "photos":
+        return _PHOTO_PERIOD, itertools.cycle((*([good(1_200, 900)] * 3), good(4_000, 3_000)))
+    return _ROUTE_PERIOD, iter(ROUTES[what], None)
+
+
 def main() -> None:
     what, host, port, *source = sys.argv[1:]
-    period = PERIOD if what == "livez" else _PHOTO_PERIOD
-    requests = (_LIVEZ,) if what == "livez" else (*([good(1_200, 900)] * 3), good(4_000, 3_000))
-    for request in itertools.cycle(requests):
+    period, requests = _questions(what)
+    for request in requests:
         asked = time.monotonic_ns()
         answers = play((host, int(port)), [request], 1, 60, source[0] if source else None).answers
         took = time.monotonic_ns() - asked

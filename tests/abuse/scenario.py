@@ -24,8 +24,8 @@ class Company:
 
     @property
     def lost(self) -> float:
-        """The share that had no 200."""
-        return sum(probe.status != 200 for probe in self.probes) / max(1, len(self.probes))
+        """The share that had no 200, nor the 202 of a label set that is being built."""
+        return sum(probe.status not in (200, 202) for probe in self.probes) / max(1, len(self.probes))
 
     @property
     def p99(self) -> float:

@@ -13,6 +13,7 @@ from tests.abuse.attacks import (
     images,
     metadata,
     numbers,
+    one_address,
     revoked_keys,
     rpc,
     small_calls,
@@ -36,6 +37,7 @@ _MODULES = (
     small_calls,
     departures,
     revoked_keys,
+    one_address,
 )
 ATTACKS: tuple[Attack, ...] = tuple(chain.from_iterable(module.attacks() for module in _MODULES))
 BY_ID = {attack.id: attack for attack in ATTACKS}
@@ -79,6 +81,8 @@ WORST = (
     "similarity: bombs on both sides",
     "label sets: 990 labels x 101 templates",
     "odd numbers: top_k 1e400",
+    "one address: 540 connections in loops: tokenize",
+    "one address: 540 connections in loops: embed",
 )
 # What the slow tests play, and where each takes seconds; with ABUSE_ALL=1 more, in most of an hour.
 _ALL = bool(os.environ.get("ABUSE_ALL"))
