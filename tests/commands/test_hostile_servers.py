@@ -7,7 +7,6 @@ import functools
 import gzip
 import json
 import re
-import time
 import zlib
 from collections.abc import Iterator
 from email import message_from_bytes
@@ -17,7 +16,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from clipserve.client import http
 from clipserve.client.errors import OddAnswer
 from clipserve_models.errors import ModelsError
 from tests.commands.hostile import (
@@ -187,20 +185,6 @@ def test_the_memory_for_an_answer_is_bounded(command: str, answer: Any, tmp_path
     with serving(lambda _: answer(megabytes)) as (url, _):
         status, most = peak_megabytes(tmp_path / "errors", *WORDS[command], "--url", url)
     assert (status, most < 500) == (1, True), (most, (tmp_path / "errors").read_text("utf-8"))
-
-
-def test_an_answer_that_never_ends_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "_SECONDS", 0.2)
-
-    def drops() -> Iterator[bytes]:
-        yield head("Content-Length: 1000")
-        for _ in range(1_000):
-            time.sleep(0.05)
-            yield b" "
-
-    for command in ("classify", "list"):
-        with serving(lambda _: drops()) as (url, _):
-            is_a_line(run(*WORDS[command], "--url", url), ODD + "it does not end within 0.2 s")
 
 
 def floats(*values: float) -> str:

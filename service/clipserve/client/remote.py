@@ -66,8 +66,9 @@ class AsyncClient(AsyncMethods):
             model: its name; None: the server's first.
             expect_fingerprint: that of the vectors that you have; another one raises FingerprintChanged.
             ca_file: certificates to trust, PEM; None: the system's.
-            timeout: seconds for one answer.
-            retry_seconds: how long requests are retried while the server answers none of them; 0: never.
+            timeout: seconds for one try: to connect, to send the request and to read the whole answer.
+            retry_seconds: how long requests are retried while the server answers none of them, and the longest wait
+                between two tries; 0: never.
             in_flight: requests at a time.
 
         Raises:

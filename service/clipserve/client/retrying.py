@@ -15,18 +15,21 @@ from clipserve.client.http import Answer
 # Includes a proxy's answers for an absent server, and a missed deadline.
 _LATER = frozenset({408, 425, 429, 502, 503, 504})
 _FIRST_SECONDS = 2.0  # report an address without a server soon
+_LEAST_SECONDS = (
+    0.1  # a shorter Retry-After says nothing: without a wait of its own the client would only repeat
+)
 _JITTER = 0.25  # of a wait, added at random, so that clients refused together do not retry together
 _backoff = wait_exponential(multiplier=0.5, max=30)  # without a Retry-After
 
 
 class Retrying:
-    """Shared by all requests to one server: a `Retry-After` for one of them delays all."""
+    """Shared by all requests to one server: a `Retry-After` that one of them waits for delays all."""
 
     def __init__(self, seconds: float, in_flight: int) -> None:
-        """`seconds`: how long to retry while no request gets an answer."""
+        """`seconds`: how long to retry while no request gets an answer. No wait is longer."""
         self._seconds = seconds
         self._places = asyncio.Semaphore(in_flight)
-        self._not_before = 0.0  # of time.monotonic(): the server's Retry-After, for all calls
+        self._not_before = 0.0  # of time.monotonic(): a Retry-After that some request waits for
         self._answered = 0.0  # of time.monotonic(): the last answer
 
     async def __call__(self, ask: Callable[[], Awaitable[Answer]]) -> Answer:
@@ -38,15 +41,20 @@ class Retrying:
             OddAnswer: see `exchange`.
         """
         again = AsyncRetrying(
-            retry=retry_if_exception(_may_pass), wait=self._wait, stop=self._is_over, reraise=True
+            retry=retry_if_exception(_may_pass),
+            wait=self._wait,
+            stop=self._is_over,
+            before_sleep=self._delay_others,
+            reraise=True,
         )
         answer: Answer = await again(self._once, ask)
         return answer
 
     async def _once(self, ask: Callable[[], Awaitable[Answer]]) -> Answer:
         async with self._places:
-            while (seconds := self._not_before - time.monotonic()) > 0:
-                await asyncio.sleep(_jittered(seconds))
+            patience = time.monotonic() + self._seconds
+            while (now := time.monotonic()) < min(self._not_before, patience):
+                await asyncio.sleep(min(_jittered(self._not_before - now), patience - now))
             answer = await ask()
         error = answer.refusal() if answer.status >= 300 else None
         if error is None or not _may_pass(error):
@@ -57,10 +65,11 @@ class Retrying:
 
     def _wait(self, state: RetryCallState) -> float:
         asked = _asked(state)
-        if asked is None:
-            return _jittered(_backoff(state))
-        self._not_before = max(self._not_before, time.monotonic() + asked)
-        return _jittered(self._not_before - time.monotonic())
+        return _jittered(_backoff(state) if asked is None or asked < _LEAST_SECONDS else asked)
+
+    def _delay_others(self, state: RetryCallState) -> None:
+        if asked := _asked(state):
+            self._not_before = max(self._not_before, time.monotonic() + asked)
 
     def _is_over(self, state: RetryCallState) -> bool:
         """Before the next wait: it would be over too late. A server that answers others is waited for."""

@@ -19,7 +19,7 @@ class Server:
         url: http://host:port, with a path if the server is behind one.
         key: sent as `Authorization: Bearer KEY`.
         ca_file: certificates to trust, PEM; None: the system's.
-        seconds: the timeout of an answer.
+        seconds: for a request and its whole answer.
     """
 
     url: str

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+from pydantic import BaseModel, ConfigDict, FailFast, Field, FiniteFloat
 
+T = TypeVar("T")
+
+# An error of a list is its first item's: those of all items would take a hundred times the answer's memory.
+List = Annotated[list[T], FailFast()]
+_MAX_DIM = 65_536
+_MAX_BASE64 = 4 * -(-_MAX_DIM * 4 // 3)  # characters for a vector
 Name = Annotated[str, Field(max_length=1_000)]
 
 
@@ -28,7 +34,7 @@ class ModelShape(Shape):
     id: Name
     fingerprint: Name
     ready: bool = True
-    embed_dim: Annotated[int, Field(ge=1, le=65_536)]
+    embed_dim: Annotated[int, Field(ge=1, le=_MAX_DIM)]
     logit_scale: FiniteFloat = 1.0
     logit_bias: FiniteFloat = 0.0
 
@@ -36,20 +42,20 @@ class ModelShape(Shape):
 class ModelsShape(Shape):
     """GET /v1/models."""
 
-    data: Annotated[list[ModelShape], Field(min_length=1)]
+    data: Annotated[List[ModelShape], Field(min_length=1)]
 
 
 class EmbeddingShape(Shape):
     """One of `EmbeddedShape`: base64 of float32 [D], little-endian."""
 
-    embedding: str
+    embedding: Annotated[str, Field(max_length=_MAX_BASE64)]
 
 
 class EmbeddedShape(Shape):
     """POST /embed of one item."""
 
     fingerprint: Name
-    results: Annotated[list[EmbeddingShape], Field(min_length=1, max_length=1)]
+    results: Annotated[List[EmbeddingShape], Field(min_length=1, max_length=1)]
 
 
 class LabelShape(Shape):
@@ -65,22 +71,22 @@ class LabelShape(Shape):
 class LabelsShape(Shape):
     """One of `ClassifiedShape`: best first."""
 
-    labels: list[LabelShape]
+    labels: List[LabelShape]
 
 
 class ClassifiedShape(Shape):
     """POST /classify of one image."""
 
     fingerprint: Name
-    results: Annotated[list[LabelsShape], Field(min_length=1, max_length=1)]
-    warnings: list[str] = []
+    results: Annotated[List[LabelsShape], Field(min_length=1, max_length=1)]
+    warnings: List[str] = []
 
 
 class TextTokensShape(Shape):
     """One of `TokenizedShape`."""
 
-    ids: list[int]
-    pieces: list[str]
+    ids: List[int]
+    pieces: List[str]
     tokens: int
     truncated: bool
 
@@ -90,7 +96,7 @@ class TokenizedShape(Shape):
 
     fingerprint: Name
     context_length: int
-    results: list[TextTokensShape]
+    results: List[TextTokensShape]
 
 
 class StatusShape(Shape):
@@ -115,17 +121,17 @@ class LabelSetShape(Shape):
 class LabelSetsShape(Shape):
     """GET /label-sets."""
 
-    label_sets: list[LabelSetShape]
+    label_sets: List[LabelSetShape]
 
 
 class LabelOfSetShape(Shape):
     """One of `WholeLabelSetShape`."""
 
     label: str
-    examples: list[str] = []
+    examples: List[str] = []
 
 
 class WholeLabelSetShape(LabelSetShape):
     """GET and PUT /label-sets/NAME."""
 
-    labels: list[LabelOfSetShape]
+    labels: List[LabelOfSetShape]
