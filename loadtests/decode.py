@@ -14,7 +14,7 @@ import typer
 from PIL import Image
 
 from clipserve.clip import fitting, resampling
-from clipserve.clip.images import ImageLimits, decode_rgb
+from clipserve.clip.images import ImageLimits, configure_pillow, decode_rgb
 from clipserve.clip.manifest import ImageSpec
 from loadtests.bodies import photo
 from loadtests.report import ms, table
@@ -28,6 +28,7 @@ def decode(
     rounds: int = 9,
 ) -> None:
     """CPU time of a photo: only its resize and crop to 224 x 224, and with the decoding of JPEG."""
+    configure_pillow()
     names = [f"{width} x {height}" for width, height in SIZES] if not files else [str(path) for path in files]
     photos = [path.read_bytes() for path in files] if files else [photo(*size) for size in SIZES]
     rows = [[name, *_cells(data, rounds)] for name, data in zip(names, photos, strict=True)]

@@ -17,12 +17,14 @@ import pytest
 import uvicorn.server
 import uvloop
 
+from clipserve.clip.images import configure_pillow
 from clipserve.telemetry import log
 
 if TYPE_CHECKING:  # it loads the service
     from tests.process import Process
 
 log.configure("CRITICAL")
+configure_pillow()
 # A shell starts what it runs in the background deaf to Ctrl-C, and every process below inherits that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

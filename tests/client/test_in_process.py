@@ -17,7 +17,6 @@ from clipserve.commands.vectors.listing import VectorSource, images
 from clipserve.commands.vectors.making import make_file, size_of
 from clipserve.demo import FOLDER as DEMO
 from clipserve.settings import Settings
-from clipserve.telemetry import log
 from tests.commands.files import photos
 from tests.process import ROOT, copy_of_demo
 from tests.support import png
@@ -30,7 +29,6 @@ async def clip() -> AsyncIterator[AsyncMethods]:
     settings = Settings(models=(DEMO,), backend="onnx", decode_processes=False)
     async with open_in_process(settings, None, exact=True) as opened:
         yield opened
-    log.configure("INFO")
 
 
 async def test_the_bits_of_a_vector_do_not_depend_on_its_company(clip: AsyncMethods) -> None:

@@ -188,3 +188,15 @@ def test_as_many_in_a_file_of_a_photo_s_size_are_not() -> None:
     assert read_header(padded, SPEC, ImageLimits()).decode_bytes > 100_000_000
     with pytest.raises(ImageTooLarge):
         read_header(padded[:-1], SPEC, ImageLimits())
+
+
+def test_an_image_that_pillow_refuses_in_a_program_s_process_is_too_large(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A process of clipserve's own has no limit of Pillow's; see `configure_pillow`."""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1_000)
+    spec = ImageSpec(size=8)
+    assert read_header(encoded(Image.new("RGB", (30, 30)), "PNG"), spec, ImageLimits()).pixels == 900
+    with pytest.raises(ImageTooLarge, match=r"PIL\.Image\.MAX_IMAGE_PIXELS is 1,000") as refused:
+        read_header(encoded(Image.new("RGB", (50, 50)), "PNG"), spec, ImageLimits())
+    assert refused.value.limit == 1_000

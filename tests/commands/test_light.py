@@ -44,11 +44,6 @@ def test_the_package_loads_nothing_until_it_is_asked_for_something() -> None:
     )
 
 
-def test_a_client_loads_no_engine() -> None:
-    heavy = ["onnxruntime", "clipserve.wiring.use_cases", "clipserve.settings", "fastapi", "grpc"]
-    assert loaded("import clipserve; clipserve.Client", heavy) == "[]"
-
-
 def test_the_stub_names_what_is_loaded_late() -> None:
     stub = (ROOT / "service/clipserve/__init__.pyi").read_text()
     homes = re.findall(r"^from (clipserve\.client\.\w+) import (.+)", stub, re.MULTILINE)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from clipserve.application.encoder import EncodedText, VectorOrError
 from clipserve.application.ranking import LabelLists
 from clipserve.clip.manifest import ModelManifest, ScoringSpec
-from clipserve.clip.tokenizer import TokenizedText
 from clipserve.clip.zeroshot import logits
 from clipserve.errors import ClipError
+
+if TYPE_CHECKING:  # they load Pillow and tokenizers, and a client has answers too
+    from clipserve.application.encoder import EncodedText, VectorOrError
+    from clipserve.clip.tokenizer import TokenizedText
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import overload
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 import numpy.typing as npt
 
-from clipserve.application.encoder import VectorOrError
 from clipserve.clip.zeroshot import FloatArray, Scores, ScoringFunction, ZeroShotClassifier
 from clipserve.errors import ClipError
+
+if TYPE_CHECKING:  # it loads Pillow, and a client has labels too
+    from clipserve.application.encoder import VectorOrError
 
 
 @dataclass  # not frozen: a thousand of these would take three times as long to make

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-from clipserve.application.encoder import ImageSource
 from clipserve.application.limits import (
     MAX_TEMPERATURE,
     MIN_TEMPERATURE,
@@ -21,11 +20,14 @@ from clipserve.application.limits import (
     prompts_at_most,
 )
 from clipserve.application.ranking import Ranking
-from clipserve.clip.images import ImageHeader
 from clipserve.clip.manifest import ModelManifest
 from clipserve.clip.prompts import expand
 from clipserve.clip.zeroshot import SCORING_FUNCTIONS, ScoringFunction
 from clipserve.errors import ClipError, InvalidInput
+
+if TYPE_CHECKING:  # they load Pillow, and a client has requests too
+    from clipserve.application.encoder import ImageSource
+    from clipserve.clip.images import ImageHeader
 
 
 @dataclass(frozen=True)
@@ -229,7 +231,7 @@ def check_pixels(headers: Sequence[ImageHeader | ClipError], limits: RequestLimi
     Raises:
         TooMany: the images have too many pixels together.
     """
-    pixels = [header.pixels for header in headers if isinstance(header, ImageHeader)]
+    pixels = [header.pixels for header in headers if not isinstance(header, ClipError)]
     if len(pixels) > 1:
         at_most(f"pixels in its {len(pixels)} images", sum(pixels), limits.max_request_pixels)
 

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import errno
 import io
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, Union
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
 
 from clipserve.client.errors import UNREADABLE, ItemFailed
 from clipserve.errors import BodyTooLarge
 from clipserve.files import read_bounded
 
+if TYPE_CHECKING:
+    from typing import TypeGuard
+
+    from PIL import Image
+
 T = TypeVar("T")
 
-ImageLike = str | Path | bytes | Image.Image | npt.NDArray[np.uint8]
+ImageLike = Union[str, Path, bytes, "Image.Image", npt.NDArray[np.uint8]]
 # In its own mode: resizing a palette differs from resizing its colours.
 _PNG_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "I", "I;16"})
 _MAX_FILE_BYTES = 20_000_000  # as CLIPSERVE_MAX_BODY_BYTES, the limit over a network
@@ -37,7 +42,9 @@ def as_file(image: ImageLike) -> bytes:
         return image
     if isinstance(image, np.ndarray):
         return _png(_pixels(image))
-    if isinstance(image, Image.Image):
+    if _is_pillow_s(image):
+        from PIL import ImageOps
+
         upright = ImageOps.exif_transpose(image)
         return _png(upright if upright.mode in _PNG_MODES else upright.convert("RGB"))
     raise TypeError(
@@ -47,7 +54,7 @@ def as_file(image: ImageLike) -> bytes:
 
 def listed(items: Iterable[T]) -> Sequence[T]:
     """The items as a list. Raises TypeError for a single item: a str and bytes are iterable too."""
-    if isinstance(items, str | bytes | Image.Image) or not isinstance(items, Iterable):
+    if isinstance(items, str | bytes) or _is_pillow_s(items) or not isinstance(items, Iterable):
         raise TypeError(f"this takes a list of items, not one of them alone: [{type(items).__name__}].")
     if isinstance(items, np.ndarray) and items.ndim == 3:
         raise TypeError("this takes a list of images: [array], or an array [N, H, W, 3].")
@@ -75,7 +82,15 @@ def read_file(path: str | Path) -> bytes:
         raise ItemFailed("its name is not one of a file.", UNREADABLE) from None
 
 
+def _is_pillow_s(image: object) -> TypeGuard[Image.Image]:
+    """Whether it is one of Pillow's images, which nobody has who has not loaded Pillow."""
+    module = sys.modules.get("PIL.Image")
+    return module is not None and isinstance(image, module.Image)
+
+
 def _pixels(array: npt.NDArray[Any]) -> Image.Image:
+    from PIL import Image
+
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or not array.size:
         shape = f"{array.dtype} {list(array.shape)}"
         raise ValueError(f"an array must be uint8 [H, W, 3], in RGB; this one is {shape}.")

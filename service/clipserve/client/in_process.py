@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import math
-import sys
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-
-import structlog
 
 from clipserve.application.requests import ClassifyRequest, TokenizeRequest
 from clipserve.client.errors import OF_IMAGE, OF_TEXT, ClipserveError, of_item, refusal
@@ -25,7 +22,6 @@ from clipserve.engine.in_process import InProcess
 from clipserve.errors import ClipError
 from clipserve.settings import ModelSettings, Settings
 from clipserve.settings.model import Calls
-from clipserve.telemetry import log
 from clipserve.telemetry.metrics import Metrics
 from clipserve.wiring.backends import in_process, uses_gpu
 from clipserve.wiring.model_names import NoSuchModel, find, provide
@@ -43,21 +39,19 @@ async def open_in_process(
     *,
     exact: bool,
     warn: Callable[[str], object] = warnings.warn,
+    when_found: Callable[[], object] = lambda: None,
 ) -> AsyncIterator[MethodsInProcess]:
     """Start the model of this name or in this folder; None: the first of the settings.
 
-    `exact`: on CPUs the same item gives the same bits, whichever items share its call.
+    `exact`: on CPUs the same item gives the same bits, whichever items share its call. `when_found` is called when
+    the model exists, whose export may take minutes, and before it is loaded.
 
     Raises:
         ClipserveError: the model does not exist, or cannot be served; the message says why.
     """
-    quiet = not structlog.is_configured()
-    if quiet:
-        log.configure("INFO", sys.stderr)  # for an export, which takes minutes
     try:
         own, accelerator = _of_one_model(settings, model), Accelerator()
-        if quiet:
-            log.configure("ERROR", sys.stderr)  # an image's warnings are in its error
+        when_found()
         open_backend: OpenBackend | None = None
         on_gpu = await asyncio.to_thread(uses_gpu, own, accelerator)
         if unused := accelerator.unused:

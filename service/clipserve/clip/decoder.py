@@ -21,7 +21,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from clipserve.clip.images import ImageLimits, decode_rgb
+from clipserve.clip.images import ImageLimits, configure_pillow, decode_rgb
 from clipserve.errors import ClipError
 from clipserve.turns import yield_to_event_loop
 
@@ -89,6 +89,7 @@ def _confine(memory_bytes: int) -> None:
 
 def main(memory_bytes: int) -> None:
     """Answer until the service closes its end of the socket."""
+    configure_pillow()
     _confine(memory_bytes)
     with socket.socket(fileno=os.dup(0)) as connection, suppress(EOFError, ConnectionError):
         connection.sendall(READY)

@@ -4,6 +4,9 @@ The reference (openai/CLIP and open_clip, torchvision on Pillow) resizes *before
 palette or 1-bit image is resized by nearest neighbour and an RGBA image with premultiplied alpha; the other order
 gives other pixels. The steps here keep that order. Every limit is checked on the header, before a pixel is decoded,
 because C decoders cannot be interrupted.
+
+To import this changes nothing of Pillow's, because a program may import it that uses Pillow itself. A process of
+clipserve's own calls `configure_pillow`.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from clipserve.clip.decode_cost import coefficient_bytes, decode_bytes
 from clipserve.clip.fitting import fitted, may_turn_last, resized, upright
 from clipserve.clip.formats import sniff
 from clipserve.clip.headers import SCANS, Parts, walk
+from clipserve.clip.resampling import allocate_in_one_block
 from clipserve.errors import ImageTooLarge, UndecodableImage, check_limit
 
 if TYPE_CHECKING:
@@ -32,14 +36,6 @@ if TYPE_CHECKING:
 
     from clipserve.clip.manifest import ImageSpec
 
-# Pillow's own check (an error at 179 megapixels) does not know our limit, which is lower.
-Image.MAX_IMAGE_PIXELS = None
-# Pillow would print a warning for each photo with a broken EXIF block.
-warnings.filterwarnings("ignore", "Corrupt EXIF data", UserWarning)
-# libtiff would print a file's faults to standard error; Pillow raises them anyway. A system's own libtiff may not
-# be reachable.
-with contextlib.suppress(OSError, AttributeError):
-    ctypes.CDLL(PIL._imaging.__file__).TIFFSetErrorHandler(None)
 # Load the decoders now, not during the first malformed request.
 Image.init()
 
@@ -48,6 +44,19 @@ _ORIENTED = frozenset(("exif", "xmp"))  # blocks from which Pillow reads an orie
 # times the encoder's: with less, the decoder's filter affects the result.
 _SCALED_ABOVE, _SCALED_MARGIN = 2_000_000, 3
 _ANY_DENSITY_BYTES = 100_000_000  # of memory, as for decoding a photo of 20 megapixels
+
+
+def configure_pillow() -> None:
+    """Set what Pillow has once for a process. Only for processes that are clipserve's own."""
+    # Pillow's own check (an error at 179 megapixels) does not know our limit, which is lower.
+    Image.MAX_IMAGE_PIXELS = None
+    # Pillow would print a warning for each photo with a broken EXIF block.
+    warnings.filterwarnings("ignore", "Corrupt EXIF data", UserWarning)
+    # libtiff would print a file's faults to standard error; Pillow raises them anyway. A system's own libtiff may
+    # not be reachable.
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(PIL._imaging.__file__).TIFFSetErrorHandler(None)
+    allocate_in_one_block()
 
 
 @dataclass(frozen=True)
@@ -158,6 +167,12 @@ def _broken_is_undecodable(name: str) -> Iterator[None]:
         yield
     except ImageTooLarge:
         raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise ImageTooLarge(
+            f"the image has more pixels than Pillow opens in this process: PIL.Image.MAX_IMAGE_PIXELS is "
+            f"{Image.MAX_IMAGE_PIXELS:,}. Send a smaller image.",
+            limit=Image.MAX_IMAGE_PIXELS,
+        ) from None
     except MemoryError:
         raise ImageTooLarge("decoding the image needs more memory than one image may use.") from None
     except Exception:  # on hostile bytes Pillow raises almost any exception, from EOFError to TypeError

@@ -10,11 +10,19 @@ except ImportError:  # installed without a compiler, or not for this processor
     RESIZED_BY = "Pillow"
 else:
     RESIZED_BY = f"clipserve ({_resample.INSTRUCTIONS})"
-    # `_resample` reads pixels in place through Pillow's Arrow interface, which needs all of them in one block.
-    Image.core.set_use_block_allocator(1)  # type: ignore[attr-defined]
 
 RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 _BANDS = {"L": 1, "La": 2, "RGB": 3, "CMYK": 4, "RGBa": 4}  # modes with bands of one byte
+
+
+def allocate_in_one_block() -> None:
+    """Let Pillow allocate all images of this process in one block, however large.
+
+    `_resample` reads pixels in place through Pillow's Arrow interface, which needs that. Otherwise images of more
+    than 16 MB are left to Pillow, which takes longer for the same pixels.
+    """
+    if RESIZED_BY != "Pillow":
+        Image.core.set_use_block_allocator(1)  # type: ignore[attr-defined]
 
 
 def resampled(
@@ -44,7 +52,7 @@ def resampled(
             height_first,
         )
     except ValueError:
-        # In several blocks, from before this module was imported; or a side is too long.
+        # In several blocks, see `allocate_in_one_block`; or a side is too long.
         return None
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Annotated
 
+import structlog
 import typer
 
 from clipserve.client.methods import AsyncMethods
+from clipserve.clip.images import configure_pillow
 from clipserve.commands.printing import say
 from clipserve.commands.reading import read_settings
+from clipserve.telemetry import log
 
 Url = Annotated[
     str | None,
@@ -46,6 +50,7 @@ async def open_clip(
         ClipserveError: neither can be used; the message says why.
         BadSettings: see `read_settings`.
     """
+    configure_pillow()
     if url is not None:
         from clipserve.client.remote import AsyncClient  # loads the HTTP client
 
@@ -55,6 +60,15 @@ async def open_clip(
     else:
         from clipserve.client.in_process import open_in_process  # loads the engines
 
-        said = partial(say, err=True)
-        async with open_in_process(read_settings(), model, exact=exact, warn=said) as local:
+        quiet, said = not structlog.is_configured(), partial(say, err=True)
+
+        def log_from(level: str) -> None:
+            if quiet:
+                log.configure(level, sys.stderr)
+
+        log_from("INFO")  # for an export, which takes minutes
+        errors_alone = partial(log_from, "ERROR")  # an image's warnings are in its error
+        async with open_in_process(
+            read_settings(), model, exact=exact, warn=said, when_found=errors_alone
+        ) as local:
             yield local

@@ -15,7 +15,18 @@ import structlog
 from clipserve.telemetry.line_writer import LineWriter
 from clipserve.telemetry.request import add_request_ids
 
-logger: Any = structlog.get_logger("clipserve")
+_LIBRARY_S = logging.getLogger("clipserve")
+_LIBRARY_S.addHandler(logging.NullHandler())  # silent, unless a program configures `logging`
+# Until `configure` is called, lines go to the standard library's logger: the process may be another program's.
+logger: Any = structlog.wrap_logger(
+    _LIBRARY_S,
+    processors=[
+        structlog.stdlib.filter_by_level,
+        structlog.processors.format_exc_info,
+        structlog.processors.KeyValueRenderer(key_order=["event"]),
+    ],
+    wrapper_class=structlog.stdlib.BoundLogger,
+)
 
 _FLUSH_SECONDS = 1.0  # at the end of the process
 
@@ -52,7 +63,12 @@ def start() -> None:
 
 
 def configure(level: str, output: Output = standard_error) -> None:
-    """Configure structlog. `level` is a name of the standard library's, such as INFO."""
+    """Configure structlog, and gRPC, in a process of clipserve's own.
+
+    `level` is a name of the standard library's, such as INFO. Call it before gRPC is loaded, which prints errors
+    that it also raises.
+    """
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
     def write(line: str) -> None:
         output.write(line + "\n")
@@ -74,7 +90,7 @@ def configure(level: str, output: Output = standard_error) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
         logger_factory=lambda *_: lines,
     )
-    bound = logger.bind()  # otherwise each line would bind a logger first
+    bound = structlog.get_logger("clipserve").bind()  # otherwise each line would bind a logger first
     for name in (*vars(lines), "exception", "log"):
         setattr(logger, name, getattr(bound, name))
 

@@ -17,9 +17,10 @@ import time
 from collections.abc import Collection, Iterable, MutableMapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from clipserve.telemetry.spans import Span
+if TYPE_CHECKING:  # it loads OpenTelemetry, and a client has contexts too
+    from clipserve.telemetry.spans import Span
 
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 

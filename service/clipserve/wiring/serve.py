@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import uvloop
 
+from clipserve.clip.images import configure_pillow
 from clipserve.clip.resampling import RESIZED_BY
 from clipserve.concurrency import together
 from clipserve.operations.page import Page
@@ -50,6 +51,7 @@ def serve(settings: Settings, open_backend: OpenBackend | None = None) -> None:
         ArtifactError, ClipError: a model cannot be served; the message says why.
         CannotListen, KeyFileError, TracingUnavailable: see there.
     """
+    configure_pillow()
     warn_if_open(settings)
     allow_open_files(settings)
     come_first()

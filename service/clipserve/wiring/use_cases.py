@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass, field, replace
@@ -42,9 +41,6 @@ from clipserve.settings import ModelSettings, Settings
 from clipserve.telemetry.metrics import Metrics
 from clipserve.turns import yield_to_event_loop
 from clipserve.wiring.backends import open_backend as open_chosen
-
-# Before gRPC is loaded: it prints its errors, which it also raises, to standard error.
-os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 OpenBackend = Callable[[Path, ModelManifest, ModelSettings, Metrics], Backend]
 
