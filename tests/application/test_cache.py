@@ -8,7 +8,7 @@ import pytest
 
 from clipserve.application.cache import BoundedCache, SharedBuilds
 from clipserve.telemetry.metrics import Metrics
-from clipserve.telemetry.request import RequestContext, add_stage_seconds, current, enter, remaining
+from clipserve.telemetry.request import RequestContext, add_stage, current, enter, remaining
 
 
 class Builder:
@@ -117,12 +117,12 @@ async def test_a_build_that_all_have_left_is_joined_by_nobody_while_it_ends() ->
 
 async def test_a_shared_build_works_for_all_who_wait_and_for_nobody_who_left() -> None:
     builds, gate = SharedBuilds[list[str]](), asyncio.Event()
-    requests = [RequestContext(name, deadline=1.0) for name in ("first", "second", "third")]
+    requests = [RequestContext(name, deadline=1.0, began=0.0) for name in ("first", "second", "third")]
 
     async def build() -> list[str]:
         assert remaining(7.0) == 7.0, "it has the deadline of one of them"
         await gate.wait()
-        add_stage_seconds("encode_text", 0.5)
+        add_stage("encode_text", 1.0, 1.5)
         context = current()
         assert context is not None
         return [request.id for request in context.requests]

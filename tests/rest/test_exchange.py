@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from clipserve.telemetry.request import remaining
 from loadtests.fake_backend import FakeBackend
 from tests.rest.raw import hold
 from tests.rest.test_bad_inputs import HEAD, exchange
-from tests.support import DIM, Running, png, serving
+from tests.support import DIM, Running, form, png, serving
 
 LIMITS = ExchangeLimits(
     BodyLimits(max_body_bytes=1_000, body_timeout_seconds=0.3, min_body_bytes_per_second=65_536),
@@ -173,6 +174,16 @@ async def test_an_answer_tells_the_milliseconds_of_each_stage_it_went_through(to
             assert 45 <= milliseconds[stage] < 5_000  # a timer may be early by a tick
         assert "server-timing" not in (await running.client.get("/livez")).headers
         assert "server-timing" not in (await posted(running, b"{")).headers
+
+
+async def test_no_stage_is_longer_than_its_request_however_many_images_it_has(toy: Path) -> None:
+    async with serving(FakeBackend(DIM, delay=0.05), toy) as running:
+        began = time.perf_counter()
+        answer = await running.client.post("/embed", files=form([png(seed) for seed in range(12)], {}))
+        most = (time.perf_counter() - began) * 1_000
+    stages = re.findall(r"(\w+);dur=([\d.]+)", answer.headers["server-timing"])
+    assert {name for name, _ in stages} == {"decode", "encode_image"}
+    assert all(float(milliseconds) <= most for _, milliseconds in stages), (stages, most)
 
 
 # The connection.

@@ -13,7 +13,7 @@ from clipserve.telemetry.request import (
     RequestContext,
     SharedContext,
     add_request_ids,
-    add_stage_seconds,
+    add_stage,
     current,
     enter,
     of_batch,
@@ -33,7 +33,7 @@ def nobody_s_request() -> Iterator[None]:
 def test_outside_of_a_request_there_is_no_deadline_and_nothing_to_count() -> None:
     assert current() is None
     assert remaining(7.0) == 7.0
-    add_stage_seconds("decode", 1.0)
+    add_stage("decode", 1.0, 2.0)
     assert add_request_ids(None, "info", {"event": "x"}) == {"event": "x"}
 
 
@@ -46,13 +46,46 @@ def test_the_seconds_left_are_never_negative() -> None:
     assert remaining(7.0) == 7.0
 
 
-def test_stages_of_one_kind_add_up() -> None:
-    request = RequestContext("a")
+def test_times_of_one_stage_add_up() -> None:
+    request = RequestContext("a", began=10.0)
     enter(request)
-    add_stage_seconds("decode", 1.0)
-    add_stage_seconds("decode", 0.5)
-    add_stage_seconds("tokenize", 0.25)
+    add_stage("decode", 10.0, 11.0)
+    add_stage("decode", 12.0, 12.5)
+    add_stage("tokenize", 12.0, 12.25)
     assert request.stage_seconds == {"decode": 1.5, "tokenize": 0.25}
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        [(10.0, 13.0), (10.0, 13.0)],
+        [(10.0, 12.0), (11.0, 13.0)],
+        [(10.0, 11.0), (12.0, 12.5), (10.5, 13.0)],
+        [(11.0, 12.0), (10.0, 13.0)],
+        [(10.0, 13.0), (11.0, 12.0)],
+        [(5.0, 13.0)],
+    ],
+    ids=["equal", "overlapping", "over two", "around", "inside", "begun before the request, for others"],
+)
+def test_what_runs_at_the_same_time_counts_once(times: list[tuple[float, float]]) -> None:
+    request = RequestContext("a", began=10.0)
+    for began, ended in times:
+        request.add_stage("decode", began, ended)
+    assert request.stage_seconds == {"decode": 3.0}
+
+
+def test_the_times_of_a_long_request_are_kept_in_a_bounded_number() -> None:
+    request = RequestContext("a", began=10.0)
+    for second in range(10, 1_010):
+        request.add_stage("decode", second, second + 0.5)
+    assert request.stage_seconds == {"decode": 500.0}
+    assert len(request.stages["decode"]) <= 100
+
+
+def test_a_stage_that_ended_before_the_request_does_not_count() -> None:
+    request = RequestContext("a", began=10.0)
+    request.add_stage("encode_text", 5.0, 9.0)
+    assert request.server_timing == "encode_text;dur=0.0"
 
 
 def test_a_batch_has_the_latest_deadline_of_its_rows() -> None:
@@ -98,5 +131,7 @@ def test_a_plain_word_is_the_id_of_a_request_and_anything_else_is_replaced() -> 
 
 def test_the_stages_are_told_in_milliseconds_and_none_is_nothing() -> None:
     assert RequestContext("a").server_timing == ""
-    request = RequestContext("a", stage_seconds={"decode": 0.01234, "tokenize": 0.001})
+    request = RequestContext(
+        "a", stages={"decode": [(1.0, 1.01234)], "tokenize": [(1.0, 1.0005), (2.0, 2.0005)]}
+    )
     assert request.server_timing == "decode;dur=12.3, tokenize;dur=1.0"

@@ -86,11 +86,9 @@ def known(error: Exception) -> ClipError:
     return ClipError("the service failed unexpectedly.")
 
 
-def record(
-    metrics: Metrics, request: RequestContext, endpoint: str, outcome: str, began: float, *, quiet: bool
-) -> None:
-    """Count an ended request, and log it unless `quiet`. `began`: of time.perf_counter()."""
-    seconds = time.perf_counter() - began
+def record(metrics: Metrics, request: RequestContext, endpoint: str, outcome: str, *, quiet: bool) -> None:
+    """Count an ended request, and log it unless `quiet`."""
+    seconds = time.perf_counter() - request.began
     metrics.request(endpoint, outcome, seconds)
     if not quiet:
         usage: dict[str, str | int] = {}

@@ -124,7 +124,6 @@ class Exchange:
         self._refusals = refusals or Refusals()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        began = time.perf_counter()
         headers = {key.lower(): value for key, value in scope["headers"]}
         request = RequestContext(
             request_id(headers.get(b"x-request-id", b"").decode("latin-1")),
@@ -148,7 +147,7 @@ class Exchange:
             if answer.status is None:
                 await answer.whole(response)
         endpoint = scope["found"].template or "other"
-        record(self._metrics, request, endpoint, outcome, began, quiet=endpoint in _QUIET)
+        record(self._metrics, request, endpoint, outcome, quiet=endpoint in _QUIET)
 
     async def _run(
         self,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 from urllib.parse import unquote
@@ -42,7 +41,6 @@ class Call:
     def __init__(self, method: str, context: Context, limits: CallLimits) -> None:
         self.method = method
         self.endpoint = f"grpc {method}"
-        self.started = time.perf_counter()
         self.context = context
         pairs = tuple(context.invocation_metadata() or ())
         metadata = dict(pairs)

@@ -117,7 +117,7 @@ class RpcExchange:
         if not self._calls[call.address]:
             del self._calls[call.address]
         quiet = call.method in _PROBES
-        record(self._metrics, call.request, call.endpoint, call.outcome, call.started, quiet=quiet)
+        record(self._metrics, call.request, call.endpoint, call.outcome, quiet=quiet)
 
     async def _enter(self, call: Call) -> None:
         own, most = self._calls[call.address], self._limits.grpc_max_calls

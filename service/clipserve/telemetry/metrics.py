@@ -13,7 +13,7 @@ from clipserve import __version__
 from clipserve.errors import FAILURES, REFUSALS
 from clipserve.telemetry.instruments import Instruments, Samples
 from clipserve.telemetry.log import standard_error
-from clipserve.telemetry.request import RequestContext, add_stage_seconds, current
+from clipserve.telemetry.request import RequestContext, add_stage, current
 from clipserve.telemetry.spans import Span, Tracing
 from clipserve.telemetry.tracing import begin
 from clipserve.telemetry.triton_metrics import TritonMetrics
@@ -89,7 +89,9 @@ class Metrics:
             "outcome",
         )
         self._request_seconds = make.histogram(
-            "request_seconds", "Time from the first byte read to the answer.", "endpoint"
+            "request_seconds",
+            "Time from the first byte read to the answer, without the requests that were refused for now.",
+            "endpoint",
         )
         self._refused = make.counter(
             "refused_total",
@@ -183,10 +185,11 @@ class Metrics:
         context = current()
         span = context.span if isinstance(context, RequestContext) else None
         self._requests(endpoint, outcome).inc()
-        self._request_seconds(endpoint).observe(seconds, _exemplar(span))
-        if outcome in REFUSALS:
+        if outcome in REFUSALS:  # at once: they would make an overloaded service look fast
             self._refused(outcome).inc()
-        elif outcome == CLIENT_GONE:
+        else:
+            self._request_seconds(endpoint).observe(seconds, _exemplar(span))
+        if outcome == CLIENT_GONE:
             self._cancelled(endpoint).inc()
         if span and isinstance(context, RequestContext):
             if outcome in FAILURES:
@@ -237,9 +240,9 @@ class _Stage:
     def __exit__(self, *error: Any) -> None:
         work = self._work
         work.__exit__(*error)
-        seconds = time.perf_counter() - self._started
-        self._counted.observe(seconds, _exemplar(work.spans[0]) if work.spans else None)
-        add_stage_seconds(self._name, seconds)
+        ended = time.perf_counter()
+        self._counted.observe(ended - self._started, _exemplar(work.spans[0]) if work.spans else None)
+        add_stage(self._name, self._started, ended)
 
 
 def _exemplar(span: Span | None) -> dict[str, str] | None:

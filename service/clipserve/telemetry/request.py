@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # it loads OpenTelemetry, and a client has contexts too
     from clipserve.telemetry.spans import Span
 
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_MAX_TIMES = 64  # of a stage that are kept apart; the oldest become one of their length
 
 
 def request_id(given: str | None) -> str:
@@ -45,7 +46,8 @@ class RequestContext:
         model: the name of its model, once that is known.
         rows: the number of images and texts encoded for it.
         charged_rows, charged_bytes: what its key was charged.
-        stage_seconds: stage -> seconds, summed over the images of the request.
+        began: of time.perf_counter().
+        stages: stage -> disjoint times of time.perf_counter() (from, to), in order.
     """
 
     id: str
@@ -60,7 +62,8 @@ class RequestContext:
     rows: int = 0
     charged_rows: int = 0
     charged_bytes: int = 0
-    stage_seconds: dict[str, float] = field(default_factory=dict)
+    began: float = field(default_factory=time.perf_counter)
+    stages: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
 
     @property
     def requests(self) -> Collection[RequestContext]:
@@ -78,10 +81,28 @@ class RequestContext:
         return {"request_id": self.id, "rows": self.rows, **model}
 
     @property
+    def stage_seconds(self) -> dict[str, float]:
+        """Stage -> seconds in which something of the request was in it: what runs at the same time counts once."""
+        return {stage: sum(to - began for began, to in times) for stage, times in self.stages.items()}
+
+    @property
     def server_timing(self) -> str:
         """The stages in milliseconds, as the header Server-Timing has them; empty without stages."""
         stages = self.stage_seconds.items()
         return ", ".join(f"{stage};dur={seconds * 1000:.1f}" for stage, seconds in stages)
+
+    def add_stage(self, stage: str, began: float, ended: float) -> None:
+        """Add a time in this stage, when it has ended. What ran before the request, for others, does not count."""
+        times = self.stages.setdefault(stage, [])
+        began = max(began, self.began)
+        while times and times[-1][1] >= began:
+            earlier = times.pop()
+            began, ended = min(began, earlier[0]), max(ended, earlier[1])
+        if began < ended:
+            times.append((began, ended))
+        if len(times) > _MAX_TIMES:  # a bulk request may have a million
+            (began, ended), second = times[:2]
+            times[:2] = [(second[0] - (ended - began), second[1])]
 
 
 @dataclass(eq=False)
@@ -156,11 +177,11 @@ def describe(model: str | None = None, rows: int = 0) -> None:
         context.rows += rows
 
 
-def add_stage_seconds(stage: str, seconds: float) -> None:
-    """Add the seconds of a stage to every request of the current context."""
+def add_stage(stage: str, began: float, ended: float) -> None:
+    """`RequestContext.add_stage` for every request of the current context."""
     context = _current.get()
     for request in context.requests if context else ():
-        request.stage_seconds[stage] = request.stage_seconds.get(stage, 0.0) + seconds
+        request.add_stage(stage, began, ended)
 
 
 def add_request_ids(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
