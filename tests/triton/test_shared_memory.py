@@ -7,6 +7,7 @@ import fcntl
 import mmap
 import secrets
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ import pytest
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from clipserve.engine.triton import shared_memory
+from clipserve.engine.triton.connection import Channel
+from clipserve.engine.triton.shared_memory import SharedMemory
 from clipserve.errors import Overloaded
 from tests.triton.backends import Backend, backend_on, sent
 from tests.triton.stand_in import MANIFEST, StandIn, until
@@ -31,6 +34,7 @@ class Sharing(StandIn):
         regions: those that are registered.
         sizes: bytes of pixels in the message of each call.
         unregistered: regions that are no more.
+        registering, unregistering: cleared, these are done and not answered.
     """
 
     def __init__(self) -> None:
@@ -38,13 +42,18 @@ class Sharing(StandIn):
         self.regions: dict[str, mmap.mmap] = {}
         self.sizes: list[int] = []
         self.unregistered: list[str] = []
+        self.registering, self.unregistering = asyncio.Event(), asyncio.Event()
+        self.registering.set()
+        self.unregistering.set()
 
     async def SystemSharedMemoryRegister(self, request: Any, context: Any) -> Any:  # noqa: N802
         with (shared_memory.FOLDER / request.key.removeprefix("/")).open("r+b") as file:
             self.regions[request.name] = mmap.mmap(file.fileno(), request.byte_size)
+        await self.registering.wait()
         return service_pb2.SystemSharedMemoryRegisterResponse()
 
     async def SystemSharedMemoryUnregister(self, request: Any, context: Any) -> Any:  # noqa: N802
+        await self.unregistering.wait()
         self.regions.pop(request.name, None)
         self.unregistered.append(request.name)
         return service_pb2.SystemSharedMemoryUnregisterResponse()
@@ -91,7 +100,8 @@ async def sharing() -> AsyncIterator[Sharing]:
     server.port = listening.add_insecure_port("127.0.0.1:0")
     await listening.start()
     yield server
-    server.answering.set()
+    for event in (server.answering, server.registering, server.unregistering):
+        event.set()
     await listening.stop(None)
 
 
@@ -192,3 +202,70 @@ async def test_what_a_killed_gateway_left_is_unregistered(sharing: Sharing, fold
             assert not [*folder.glob(f"{dead}*")]
             assert f"{alive}.1" in sharing.regions
         (folder / alive).unlink()
+
+
+@asynccontextmanager
+async def memory_on(server: Sharing) -> AsyncIterator[SharedMemory]:
+    """It waits a fifth of a second for the server, and tries again at once."""
+    channel = Channel(server.url, [], {})
+    memory = SharedMemory(server.url, channel, seconds=0.2, again_seconds=0.0)
+    yield memory
+    await memory.aclose()
+    await channel.aclose()
+
+
+async def test_a_region_whose_registration_is_not_answered_goes_before_the_next_comes(
+    sharing: Sharing,
+) -> None:
+    async with memory_on(sharing) as memory:
+        sharing.registering.clear()
+        for _ in range(3):
+            assert await memory.lend(rows(1), 1) is None
+        assert (len(sharing.regions), len(sharing.unregistered)) == (1, 2)
+        sharing.registering.set()
+        region = await memory.lend(rows(1), 1)
+        assert region is not None
+        assert [*sharing.regions] == [region.name]
+    assert not sharing.regions
+
+
+async def test_regions_without_an_answer_count_among_those_of_the_server(sharing: Sharing) -> None:
+    async with memory_on(sharing) as memory:
+        sharing.registering.clear()
+        sharing.unregistering.clear()
+        assert await asyncio.gather(*(memory.lend(rows(1), 1) for _ in range(4))) == [None] * 4
+        assert memory.size == 4 * rows(1).nbytes == sum(map(len, sharing.regions.values()))
+        assert await memory.lend(rows(1), 1) is None
+        assert len(sharing.regions) == 4, "one more was registered"
+        sharing.registering.set()
+        sharing.unregistering.set()
+        assert await memory.lend(rows(1), 1) is not None
+        assert memory.size == rows(1).nbytes
+
+
+async def test_a_region_whose_registration_is_cancelled_is_unregistered_too(sharing: Sharing) -> None:
+    async with memory_on(sharing) as memory:
+        sharing.registering.clear()
+        lending = asyncio.create_task(memory.lend(rows(1), 1))
+        await until(lambda: bool(sharing.regions))
+        lending.cancel()
+        await asyncio.wait([lending])
+        assert memory.size == rows(1).nbytes
+    assert not sharing.regions
+
+
+async def test_who_leaves_regions_behind_that_may_be_mapped_leaves_their_owner_s_file(
+    sharing: Sharing, folder: Path
+) -> None:
+    sharing.registering.clear()
+    sharing.unregistering.clear()
+    async with memory_on(sharing) as memory:
+        await memory.lend(rows(1), 1)
+    (left,) = sharing.regions
+    assert [path.name for path in folder.iterdir()] == [left.partition(".")[0]]
+    sharing.registering.set()
+    sharing.unregistering.set()
+    async with memory_on(sharing) as memory:
+        region = await memory.lend(rows(1), 1)
+        assert region is not None
+        assert [*sharing.regions] == [region.name], "the next gateway has unregistered it"

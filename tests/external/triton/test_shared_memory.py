@@ -110,6 +110,22 @@ async def test_a_triton_that_is_killed_gets_bytes_and_new_regions_when_it_is_bac
         assert shared_bytes(metrics, sharing) == sum((await regions(sharing)).values()) > 0
 
 
+async def test_a_triton_that_is_paused_while_it_is_told_of_regions_keeps_none(sharing: Triton) -> None:
+    """It is paused for twice the time that a registration has, at moments that differ."""
+    for delay in (0.0, 0.001, 0.003):
+        async with backend_on(sharing) as (backend, metrics):
+            asking = asyncio.create_task(backend.encode_image(noise(1)))
+            await asyncio.sleep(delay)
+            sharing.pause()
+            await asyncio.sleep(2)
+            sharing.resume()
+            assert len(await asking) == 1
+            counted = shared_bytes(metrics, sharing)
+            assert counted is not None
+            assert sum((await regions(sharing)).values()) <= counted
+        assert await regions(sharing) == {}
+
+
 async def test_of_a_gateway_that_is_killed_nothing_is_left_once_another_has_come(sharing: Triton) -> None:
     photo = (Path(__file__).parents[3] / "docs" / "cat.jpg").read_bytes()
 

@@ -12,6 +12,9 @@ a call that was cancelled, nobody reads that answer.
 
 A gateway that is killed cannot unregister its regions, and Triton would keep their memory. So each gateway holds a
 lock on an empty file in the same folder. Another gateway that finds such a file unlocked unregisters the regions.
+
+Where Triton does not answer to a registration, it may have mapped the region all the same. Such a region counts as
+one of its own, and is unregistered before the next is registered.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ import mmap
 import os
 import secrets
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -37,6 +40,10 @@ FOLDER = Path("/dev/shm")  # noqa: S108  not for temporary files: what is here i
 _MOST = 4  # regions of a server: as many calls of images are sent to Triton at a time
 _SECONDS = 1.0  # for Triton to register a region
 _AGAIN_SECONDS = 60.0  # until registering is tried again
+# Errors of gRPC that leave open whether the server has done what it was asked for.
+_UNANSWERED = frozenset(
+    (grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE)
+)
 
 
 class Region:
@@ -69,12 +76,22 @@ class Region:
 class SharedMemory:
     """The regions of one server."""
 
-    def __init__(self, server: str, connection: Channel) -> None:
+    def __init__(
+        self,
+        server: str,
+        connection: Channel,
+        *,
+        seconds: float = _SECONDS,
+        again_seconds: float = _AGAIN_SECONDS,
+    ) -> None:
+        """`seconds`: for an answer about regions. `again_seconds`: until registering is tried again."""
         self._server = server
         self._connection = connection
+        self._seconds, self._again_seconds = seconds, again_seconds
         self._owner: _Owner | None = None
         self._regions: set[Region] = set()  # those that the server has mapped
         self._free: list[Region] = []
+        self._unanswered: dict[str, int] = {}  # regions that it may have mapped: name -> bytes
         self._numbered = self._registering = 0
         self._off_until = 0.0
         self._reason = ""  # that was logged last
@@ -82,7 +99,7 @@ class SharedMemory:
     @property
     def size(self) -> int:
         """Bytes of all regions; 0: calls carry their pixels as bytes. Read in another thread: hence the copy."""
-        return sum(region.size for region in list(self._regions))
+        return sum(region.size for region in list(self._regions)) + sum(list(self._unanswered.values()))
 
     async def lend(self, pixels: Pixels, most_rows: int) -> Region | None:
         """A region that holds the pixels, until it is given back; None: there is none, or it is not possible here.
@@ -111,27 +128,27 @@ class SharedMemory:
     async def aclose(self) -> None:
         """Unregister all, if the server still answers."""
         self._off_until = float("inf")
-        names = [region.name for region in self._regions]
-        self._regions, self._free = set(), []
+        names = [region.name for region in self._regions] + [*self._unanswered]
+        self._regions, self._free, self._unanswered = set(), [], {}
         if self._owner:
             self._owner.close(keep_file=not await self._unregister(names))
 
     async def _add(self, size: int) -> None:
         """Make a region and have it mapped; or else do not try again for a while."""
-        if len(self._regions) + self._registering >= _MOST or time.monotonic() < self._off_until:
+        if time.monotonic() < self._off_until:
             return
-        self._registering += 1
         try:
+            await self._settle()
+            if len(self._regions) + len(self._unanswered) + self._registering >= _MOST:
+                return
             region = await self._registered(size)
         except (OSError, grpc.aio.AioRpcError) as error:
-            self._off_until = time.monotonic() + _AGAIN_SECONDS
+            self._off_until = time.monotonic() + self._again_seconds
             self._tell(str(error.details() if isinstance(error, grpc.aio.AioRpcError) else error))
         else:
             self._regions.add(region)
             self._free.append(region)
             self._tell("")
-        finally:
-            self._registering -= 1
 
     def _tell(self, reason: str) -> None:
         """Log how many regions there are, and why there are no more; the same reason once."""
@@ -141,37 +158,63 @@ class SharedMemory:
             )
         self._reason = reason
 
+    async def _settle(self) -> None:
+        """Unregister the regions that the server may have mapped. Raises OSError: it does not answer to that."""
+        if self._unanswered and not await self._unregister([*self._unanswered]):
+            raise OSError(f"it may have mapped {len(self._unanswered)} regions, and does not unregister them")
+
     async def _registered(self, size: int) -> Region:
-        if self._owner is None:
-            self._owner = _Owner()
-            await self._clean_up()
-        self._numbered += 1
-        region = Region(f"{self._owner.name}.{self._numbered}", size)
+        self._registering += 1
+        try:
+            if self._owner is None:
+                self._owner = _Owner()
+                await self._clean_up()
+            self._numbered += 1
+            region = Region(f"{self._owner.name}.{self._numbered}", size)
+            try:
+                await self._register(region)
+            finally:
+                region.remove_file()
+            return region
+        finally:
+            self._registering -= 1
+
+    async def _register(self, region: Region) -> None:
+        answered = False
         try:
             await self._connection.ask(
                 "SystemSharedMemoryRegister",
                 region.name,
-                _SECONDS,
+                self._seconds,
                 key=f"/{region.name}",
-                byte_size=size,
+                byte_size=region.size,
             )
+            answered = True
+        except grpc.aio.AioRpcError as error:
+            answered = error.code() not in _UNANSWERED
+            raise
         finally:
-            region.remove_file()
-        return region
+            if not answered:  # also if the call that needs it is cancelled
+                self._unanswered[region.name] = region.size
 
     async def _clean_up(self) -> None:
         """Unregister what gateways left that were killed."""
         if owners := set(_abandoned()):
-            known = await self._connection.ask("SystemSharedMemoryStatus", "", _SECONDS)
-            await self._unregister(name for name in known.regions if name.partition(".")[0] in owners)
+            known = await self._connection.ask("SystemSharedMemoryStatus", "", self._seconds)
+            await self._unregister([name for name in known.regions if name.partition(".")[0] in owners])
 
-    async def _unregister(self, names: Iterable[str]) -> bool:
+    async def _unregister(self, names: Sequence[str]) -> bool:
         """Whether it was possible. A region that is still read, for a call that was cancelled, cannot go yet."""
-        done = await asyncio.gather(
-            *(self._connection.ask("SystemSharedMemoryUnregister", name, _SECONDS) for name in names),
+        outcomes = await asyncio.gather(
+            *(self._connection.ask("SystemSharedMemoryUnregister", name, self._seconds) for name in names),
             return_exceptions=True,
         )
-        return not any(isinstance(each, BaseException) for each in done)
+        done = [
+            name for name, each in zip(names, outcomes, strict=True) if not isinstance(each, BaseException)
+        ]
+        for name in done:
+            self._unanswered.pop(name, None)
+        return len(done) == len(names)
 
 
 class _Owner:
