@@ -51,6 +51,14 @@ def test_a_removed_key_is_not_known_and_all_other_lines_stay_as_they_are(path: P
     assert [key.name for key in read_keys(path)] == ["b", "c"]
 
 
+def test_a_file_that_links_to_itself_is_told(path: Path) -> None:
+    path.symlink_to(path)
+    with pytest.raises(KeyFileError, match="too many levels of symbolic links"):
+        remove_key(path, "a")
+    add_key(path, "a", ["use"])  # as where there is no file
+    assert [key.name for key in read_keys(path)] == ["a"]
+
+
 def test_a_name_that_is_there_cannot_be_added(path: Path) -> None:
     add_key(path, "a", ["use"])
     before = path.read_bytes()

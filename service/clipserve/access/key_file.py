@@ -158,9 +158,8 @@ def _key(path: Path, number: int, line: str) -> Key | None:
 def _locked(path: Path) -> Iterator[None]:
     """Keep other commands from changing the file in the block: each writes what it has read, and its change."""
     try:
-        folder = os.open(
-            path.resolve().parent, os.O_RDONLY
-        )  # the file itself is replaced, and its lock with it
+        # Of the folder, because the file is replaced. Path.resolve raises a RuntimeError at a link to itself.
+        folder = os.open(os.path.dirname(os.path.realpath(path)), os.O_RDONLY)
         try:
             fcntl.flock(folder, fcntl.LOCK_EX)
             yield
@@ -172,7 +171,7 @@ def _locked(path: Path) -> Iterator[None]:
 
 def _write(path: Path, lines: Iterable[str]) -> None:
     """Replace the file atomically. Who could read and write it still can, and nobody else."""
-    path = path.resolve()
+    path = Path(os.path.realpath(path))
     try:
         descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
