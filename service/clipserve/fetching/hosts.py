@@ -20,7 +20,12 @@ _LISTED = re.compile(rf"(?:(https?)://)?((?:\*\.)?{_NAME})(?::([0-9]{{1,5}}))?(?
 _URL = re.compile(rf"(https?)://({_NAME})(?::([0-9]{{1,5}}))?([/?][!-\[\]-~]*)?", re.IGNORECASE | re.ASCII)
 # The range that IANA assigns to public hosts; others contain IPv4 addresses, or are of this network.
 _PUBLIC_IPV6 = ip_network("2000::/3")
-_TUNNEL = ip_network("2002::/16")  # 6to4: an IPv4 address is inside
+# Of IANA's registries of special-purpose addresses, what ipaddress takes for global in some release of Python:
+# protocol assignments, relays of 6to4, AS112 and AMT, 6to4 with an IPv4 address inside, documentation.
+_SPECIAL = [
+    *(ip_network(f"192.{rest}/24") for rest in ("0.0.0", "31.196.0", "52.193.0", "88.99.0", "175.48.0")),
+    *map(ip_network, ("2001::/23", "2002::/16", "2620:4f:8000::/48", "3fff::/20")),
+]
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,9 @@ class Host:
         """Whether the name may resolve to this address: one of its network; without a network, any public one."""
         if self.network is not None:
             return address in self.network
-        if isinstance(address, IPv6Address) and (address not in _PUBLIC_IPV6 or address in _TUNNEL):
+        if isinstance(address, IPv6Address) and address not in _PUBLIC_IPV6:
+            return False
+        if any(address in network for network in _SPECIAL):
             return False
         return address.is_global and not address.is_multicast
 
