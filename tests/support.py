@@ -20,9 +20,11 @@ from PIL import Image
 from tokenizers import models, pre_tokenizers, processors
 
 from clipserve.application.admission import Admission
+from clipserve.application.charging import Charge
 from clipserve.application.classifiers import Classifiers
 from clipserve.application.decoding import DecodeLimits, Decoders
 from clipserve.application.encoder import ImageEncoder, TextEncoder
+from clipserve.application.fetched import FetchedImages
 from clipserve.application.inference import Inference
 from clipserve.application.label_sets.catalog import Catalog
 from clipserve.application.label_sets.folder import Folder
@@ -148,13 +150,15 @@ def inference_of(
     store: Store | None = None,
     folder: Folder | None = None,
     own_limits: LabelSetLimits | None = None,
+    charge: Charge | None = None,
+    fetched: FetchedImages | None = None,
 ) -> Inference:
     """The use cases with these models, and label sets in `store`, or in memory. `own_limits`: of label sets."""
     known, limits, metrics = Models(models), limits or RequestLimits(), Metrics()
     side, store = SideThread(executor or ThreadPoolExecutor(1)), store or MemoryStore()
     catalog = Catalog(known, store, folder, metrics)
     label_sets = LabelSets(known, catalog, side, limits, own_limits or LabelSetLimits(), metrics)
-    return Inference(known, label_sets, limits, side)
+    return Inference(known, label_sets, limits, side, charge, fetched)
 
 
 class Counting(ThreadPoolExecutor):

@@ -208,6 +208,18 @@ class DaemonExecutor(Executor):
             del taken  # else an idle thread would keep the last body and its pixels
 
 
+def in_own_thread(name: str, job: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+    """Run `job` in a new daemon thread: for rare work that cannot be interrupted. The caller limits their number.
+
+    Raises:
+        RuntimeError: the system has no thread left.
+    """
+    future: Future[T] = Future()
+    call = functools.partial(job, *args, **kwargs)
+    threading.Thread(target=_do, args=(future, call), name=name, daemon=True).start()
+    return future
+
+
 def _do(future: Future[T], job: Callable[[], T]) -> None:
     if not future.set_running_or_notify_cancel():
         return

@@ -66,15 +66,13 @@ async def listening() -> AsyncIterator[Listener]:
 
 
 @asynccontextmanager
-async def fetching(*hosts: str, names: Resolve | None = None, seconds: float = 5.0) -> AsyncIterator[Fetcher]:
-    fetcher = Fetcher(
-        list(map(Host.parse, hosts)), 1_000, Metrics(), seconds=seconds, resolve=names or Names()
-    )
-    try:
-        yield fetcher
-    finally:
-        await fetcher.aclose()
+async def fetching(
+    *hosts: str, names: Resolve | None = None, seconds: float = 5.0, max_bytes: int = 1_000
+) -> AsyncIterator[Fetcher]:
+    listed = list(map(Host.parse, hosts))
+    yield Fetcher(listed, max_bytes, Metrics(), seconds=seconds, resolve=names or Names())
 
 
-async def fetched(fetcher: Fetcher, url: str) -> bytes:
-    return await fetcher.fetch(url, lambda _: None)
+async def fetched(fetcher: Fetcher, url: str, caller: str = "") -> bytes:
+    async with fetcher.fetched(url, caller) as data:
+        return data

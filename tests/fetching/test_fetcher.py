@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+from threading import Event, Semaphore, Thread
 
 import pytest
 
-from clipserve.errors import ImageNotFetched
+from clipserve.errors import ImageNotFetched, Overloaded
+from clipserve.fetching.fetcher import AT_ONCE, MAX_BYTES
 from tests.access.support import logged
 from tests.fetching.support import HEAD, IMAGE, Answer, fetched, fetching, listening
 
@@ -106,10 +108,88 @@ async def test_the_log_has_the_reason_and_of_the_url_the_host_alone() -> None:
     assert "secret" not in log.getvalue()
 
 
-async def test_a_budget_that_is_full_ends_the_fetch() -> None:
-    def full(_: int) -> None:
-        raise MemoryError
+# What a host may send without an end, which brings no image.
+ENDLESS = {
+    "two-byte chunks": (HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"2\r\nab\r\n"),
+    "early hints": (b"", b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n"),
+    "headers": (HEAD, b"X: y\r\n"),
+}
 
-    async with listening() as server, fetching(f"http://a.test:{server.port}=127.0.0.0/8") as fetcher:
-        with pytest.raises(MemoryError):
-            await fetcher.fetch(f"http://a.test:{server.port}/", full)
+
+@pytest.mark.parametrize("kind", ENDLESS)
+async def test_a_host_cannot_make_the_service_parse_for_ever(kind: str) -> None:
+    first, more = ENDLESS[kind]
+
+    async def answer(_: bytes, writer: asyncio.StreamWriter) -> None:
+        writer.write(first)
+        while not writer.is_closing():
+            writer.write(more * 1_000)
+            await writer.drain()
+
+    async with listening() as server:
+        at = f"http://a.test:{server.port}"
+        server.answers = {b"/": answer}
+        async with fetching(f"{at}=127.0.0.0/8", seconds=60.0, max_bytes=10**9) as fetcher:
+            with logged() as log, pytest.raises(ImageNotFetched):
+                await fetched(fetcher, at)
+    assert "bytes of headers or between chunks" in log.lines[0]["reason"]
+
+
+async def test_callers_wait_for_their_own_fetches_and_that_is_not_the_hosts_time() -> None:
+    async with listening() as server:
+        at = f"http://a.test:{server.port}"
+        server.answers = {b"/silent": silent}
+        async with fetching(f"{at}=127.0.0.0/8", seconds=1.0) as fetcher:
+            tasks = [asyncio.create_task(fetched(fetcher, f"{at}/silent", "a")) for _ in range(AT_ONCE)]
+            await asyncio.sleep(0)
+            own = asyncio.create_task(fetched(fetcher, f"{at}/cat.png", "a"))
+            assert await fetched(fetcher, f"{at}/cat.png", "b") == IMAGE
+            assert not any(task.done() for task in (*tasks, own)), "b waits for none of them"
+            assert await own == IMAGE, "two seconds later"
+            failed = await asyncio.gather(*tasks, return_exceptions=True)
+    assert {type(each) for each in failed} == {ImageNotFetched}
+
+
+async def test_a_name_server_that_is_silent_holds_up_its_caller_alone() -> None:
+    asked, go = Semaphore(0), Event()
+
+    def names(host: str, port: int) -> list[str]:
+        if host != "a.test":
+            asked.release()
+            go.wait(60)
+        return ["127.0.0.1"]
+
+    async with listening() as server:
+        hosts = [f"http://{name}:{server.port}=127.0.0.0/8" for name in ("a.test", "*.slow.test")]
+        async with fetching(*hosts, names=names, seconds=1.0) as fetcher:
+            slow = [f"http://{number}.slow.test:{server.port}/" for number in range(AT_ONCE // 2)]
+            tasks = [asyncio.create_task(fetched(fetcher, url, "a")) for url in slow]
+            await asyncio.gather(*(asyncio.to_thread(asked.acquire) for _ in slow))
+            own = asyncio.create_task(fetched(fetcher, f"http://a.test:{server.port}/", "a"))
+            await asyncio.gather(*tasks, return_exceptions=True)
+            assert await fetched(fetcher, f"http://a.test:{server.port}/", "b") == IMAGE
+            assert not own.done(), "their threads go on, and hold the places of a"
+            go.set()
+            assert await own == IMAGE
+
+
+async def test_a_fetch_waits_for_memory_and_that_is_not_the_hosts_time() -> None:
+    async with listening() as server:
+        at = f"http://a.test:{server.port}"
+        server.answers = {b"/": HEAD + b"\r\n" + IMAGE}  # of no length: as long as images may be
+        async with fetching(f"{at}=127.0.0.0/8", seconds=1.0, max_bytes=MAX_BYTES) as fetcher:
+            async with fetcher.fetched(at, "a"):
+                waiting = asyncio.create_task(fetched(fetcher, at, "b"))
+                await asyncio.sleep(1.5)  # longer than a fetch may take
+                assert not waiting.done()
+            assert await waiting == IMAGE
+
+
+async def test_a_service_without_a_thread_for_a_name_is_overloaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_thread(_: Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async with fetching("a.test") as fetcher:
+        monkeypatch.setattr(Thread, "start", no_thread)
+        with pytest.raises(Overloaded):
+            await fetched(fetcher, "https://a.test/")

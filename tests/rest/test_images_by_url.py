@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 
 from loadtests.fake_backend import FakeBackend
+from tests.access.support import bearer, write_keys
+from tests.fetching.support import HEAD, listening
 from tests.support import DIM, Running, png, serving
 
 PHOTO = png()
@@ -115,18 +117,41 @@ async def test_the_certificate_of_a_stranger_is_not_accepted(
 async def test_nothing_is_fetched_where_no_host_is_listed(toy: Path, address: str) -> None:
     async with serving(FakeBackend(DIM), toy) as running:
         refused = await post(running, "/embed", {"images": [f"https://{address}/cat.png"]})
-    assert (refused["code"], refused["index"]) == ("undecodable_image", 0)
+    assert (refused["code"], refused["index"]) == ("image_not_fetched", 0)
     assert "URLs are not fetched" in refused["detail"]
 
 
-async def test_fetched_images_have_a_budget(
-    running: Running, address: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from clipserve.application.byte_budget import ByteBudget
+async def test_a_refused_request_fetches_nothing(toy: Path, tmp_path: Path) -> None:
+    """A key may use the rows of ten seconds at once."""
+    keys = write_keys(tmp_path / "keys", slow={"rows_per_second": 5}, other={})
+    async with listening() as host:
+        host.answers = {b"/cat.png": HEAD + b"\r\n" + PHOTO}
+        at = f"http://127.0.0.1:{host.port}"
+        settings: dict[str, Any] = {"keys_file": tmp_path / "keys", "image_hosts": (f"{at}=127.0.0.0/8",)}
+        async with serving(FakeBackend(DIM), toy, **settings) as running:
+            asked = {"images": [f"{at}/cat.png"] * 32}
+            answers = [
+                await running.client.post("/embed", json=asked, headers=bearer(keys[name]))
+                for name in ("slow", "slow", "slow", "other")
+            ]
+    assert [answer.status_code for answer in answers] == [200, 429, 429, 200]
+    assert answers[1].json()["code"] == "rate_limited"
+    assert host.connections == 64
 
-    small = ByteBudget(len(PHOTO) + 1, len(PHOTO) + 1)
-    monkeypatch.setattr(running.gateway.inference._rows._fetched, "_budget", small)
-    url = f"https://{address}/cat.png"
-    assert "results" in await post(running, "/embed", {"images": [url]})
-    assert (await post(running, "/embed", {"images": [url, url]}))["code"] == "overloaded"
-    assert "results" in await post(running, "/embed", {"images": [url]}), "the bytes are free again"
+
+@pytest.mark.parametrize(("number", "delay"), [(36, 1.0), pytest.param(200, 0.5, marks=pytest.mark.slow)])
+async def test_no_line_of_a_bulk_request_is_refused_because_of_those_before_it(
+    toy: Path, number: int, delay: float
+) -> None:
+    """Of images that take more memory together than all fetched images may."""
+    photo = PHOTO + bytes(4_000_000)
+    async with listening() as host:
+        host.answers = {b"/large": HEAD + b"Content-Length: %d\r\n\r\n" % len(photo) + photo}
+        at = f"http://127.0.0.1:{host.port}"
+        async with serving(FakeBackend(DIM, delay=delay), toy, image_hosts=(f"{at}=127.0.0.0/8",)) as running:
+            lines = json.dumps({"image": f"{at}/large"}) + "\n"
+            headers = {"Content-Type": "application/x-ndjson"}
+            answer = await running.client.post("/bulk", content=lines * number, headers=headers, timeout=300)
+    results = [json.loads(line) for line in answer.text.splitlines()]
+    assert [each for each in results if "error" in each] == []
+    assert len(results) == number

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clipserve.errors import BodyTooLarge, ClipError, InvalidInput, UndecodableImage
+from clipserve.errors import BodyTooLarge, ClipError, ImageNotFetched, InvalidInput, UndecodableImage
 from clipserve.rest.lines import Splitter, parse_line
 
 B64 = base64.b64encode(b"\x89PNG").decode()
@@ -61,7 +61,7 @@ def test_a_line_is_an_image_or_a_text_with_the_caller_s_id(
         (b'{"id": true, "text": "a"}', InvalidInput, "id: must be"),
         (b'{"id": "%b", "text": "a"}' % (b"x" * 257), InvalidInput, "id: must be"),
         (b'{"image": "!"}', UndecodableImage, "not valid base64"),
-        (b'{"image": "file:///a.jpg"}', UndecodableImage, "URLs are not fetched"),
+        (b'{"image": "file:///a.jpg"}', ImageNotFetched, "URLs are not fetched"),
         (b'{"text": [%b1]}' % (b"1," * 40_000), InvalidInput, "more than an image or a text"),
     ],
 )

@@ -120,8 +120,10 @@ class Admission:
         metrics.work_ahead.append(self._seconds_ahead)
 
     @contextmanager
-    def admit(self, images: int = 0, texts: int = 0) -> Iterator[Counted]:
+    def admit(self, images: int = 0, texts: int = 0, *, refuse: bool = True) -> Iterator[Counted]:
         """Count these rows as in flight in this block. Yields the argument of `are_large`.
+
+        `refuse`: false for rows of a request that `check` has admitted.
 
         Raises:
             Overloaded: too much work is ahead. It has the seconds until a retry.
@@ -130,7 +132,7 @@ class Admission:
         """
         needs = {tower: rows for tower, rows in (("image", images), ("text", texts)) if rows}
         whose = caller()
-        self._enter(needs, whose)
+        self._enter(needs, whose, refuse=refuse)
         counted = dict(needs)
         for tower, rows in needs.items():
             self._in_flight(tower).inc(rows)
@@ -143,13 +145,17 @@ class Admission:
             for tower, rows in needs.items():
                 self._in_flight(tower).dec(rows)
 
+    def check(self, images: int, texts: int) -> None:
+        """Raise what `admit` would raise now, and count nothing: the rows are not here yet."""
+        self._refuse_if_late({"image": images, "text": texts}, caller())
+
     def learn_at_start(self, lane: str, rows: int, seconds: float) -> None:
         """Record that `rows` took `seconds` without other work."""
         self._lanes[lane].learn_at_start(rows, seconds)
         if lane == "image":  # rows of large images are counted so that they take about as long
             self._lanes["large image"].at_start = seconds / rows
 
-    def are_large(self, counted: Counted, rows: int) -> None:
+    def are_large(self, counted: Counted, rows: int, *, refuse: bool = True) -> None:
         """Move a request of large images to their lane; they are as much work as `rows`. Call it at most once.
 
         Raises:
@@ -157,11 +163,12 @@ class Admission:
         """
         whose = caller()
         self._leave({"image": counted.pop("image")}, whose, finished=False)
-        self._enter({"large image": rows}, whose)
+        self._enter({"large image": rows}, whose, refuse=refuse)
         counted["large image"] = rows
 
-    def _enter(self, needs: Counted, whose: str) -> None:
-        self._refuse_if_late(needs, whose)
+    def _enter(self, needs: Counted, whose: str, *, refuse: bool) -> None:
+        if refuse:
+            self._refuse_if_late(needs, whose)
         for lane, rows in needs.items():
             self._lanes[lane].enter(rows, whose)
 

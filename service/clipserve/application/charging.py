@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
+from itertools import starmap
 from typing import Any, TypeVar
 
 from clipserve.access.gate import when_there_is_room
 from clipserve.application.admission import Counted
 from clipserve.application.encoder import ImageInput, ImageSource, VectorOrError, encode_images
-from clipserve.application.fetched import FetchedImages
+from clipserve.application.fetched import FetchedImages, are_here
 from clipserve.application.limits import RequestLimits
 from clipserve.application.requests import check_pixels
 from clipserve.application.served_model import ServedModel
 from clipserve.clip.images import ImageHeader
-from clipserve.concurrency import both
+from clipserve.concurrency import both, together
 from clipserve.errors import ClipError
 from clipserve.telemetry.request import describe
 
@@ -48,20 +49,57 @@ class Rows:
             InvalidInput: a text has too many tokens, or the images together have too many pixels.
             Unauthenticated, RateLimited, Overloaded, BackendUnavailable, BackendFailed: see `clipserve.errors`.
         """
-        async with self._fetched.held(images) as here:
-            with model.admission.admit(len(here), texts) as counted:
-                headers = await self._read_headers(model, here, counted)
-                await self.charge(len(here) + texts)
-                vectors = encode_images(model.images.encode, here, headers)
-                if here and texts:
-                    return await both(vectors, encode_texts())
-                # One of the two has nothing to do, and a task for each is expensive.
-                return await vectors, await encode_texts()
+        if not are_here(images):
+            return await self._encode_by_url(model, images, texts, encode_texts)
+        with model.admission.admit(len(images), texts) as counted:
+            headers = await self._read_headers(model, images, counted)
+            await self.charge(len(images) + texts)
+            vectors = encode_images(model.images.encode, images, headers)
+            if images and texts:
+                return await both(vectors, encode_texts())
+            # One of the two has nothing to do, and a task for each is expensive.
+            return await vectors, await encode_texts()
+
+    async def _encode_by_url(
+        self,
+        model: ServedModel,
+        images: Sequence[ImageSource],
+        texts: int,
+        encode_texts: Callable[[], Coroutine[Any, Any, T]],
+    ) -> tuple[list[VectorOrError], T]:
+        """As `encode`, for a request with URLs: it is admitted and charged before anything is fetched.
+
+        Each image is fetched and encoded by itself, so a request never holds the bytes of all. It counts as work
+        once it is here: a slow host would look like slow encoders.
+        """
+        headers: list[ImageHeader | ClipError] = []
+
+        async def encoded(index: int, image: ImageSource) -> VectorOrError:
+            async with self._fetched.held(image, index) as here:
+                if isinstance(here, ClipError):
+                    return here
+                with model.admission.admit(images=1, refuse=False) as counted:
+                    header = await self._read_headers(model, [here], counted, headers)
+                    (vector,) = await encode_images(model.images.encode, [here], header)
+            return vector.at(index) if isinstance(vector, ClipError) else vector
+
+        async def encoded_texts() -> T:
+            with model.admission.admit(texts=texts, refuse=False):
+                return await encode_texts()
+
+        with self._fetched.queued(images):
+            model.admission.check(len(images), texts)
+            await self.charge(len(images) + texts)
+            return await both(together(starmap(encoded, enumerate(images))), encoded_texts())
 
     async def encode_item(self, model: ServedModel, images: Sequence[ImageSource]) -> list[VectorOrError]:
         """The vectors of an item of a bulk request, without admission and without a charge."""
-        async with self._fetched.held(images) as here:
-            return await encode_images(model.images.encode, here, await model.images.read_headers(here))
+        vectors: list[VectorOrError] = []
+        for image in images:
+            async with self._fetched.held(image, 0) as here:
+                header = await model.images.read_headers([here])
+                vectors += await encode_images(model.images.encode, [here], header)
+        return vectors
 
     async def charge(self, rows: int, *, wait: bool = False) -> None:
         """Take rows from the rate. Raises Unauthenticated, and RateLimited unless `wait`."""
@@ -72,17 +110,26 @@ class Rows:
         await (when_there_is_room(charge) if wait else charge())
 
     async def _read_headers(
-        self, model: ServedModel, images: Sequence[ImageInput], counted: Counted
+        self,
+        model: ServedModel,
+        images: Sequence[ImageInput],
+        counted: Counted,
+        fetched: list[ImageHeader | ClipError] | None = None,
     ) -> list[ImageHeader | ClipError]:
         """What the images are, before anything is decoded.
+
+        `fetched`: if they come one by one, those of their request so far, which was admitted; they are added.
 
         Raises:
             TooMany: they have too many pixels together.
             Overloaded: they are large, and too many such images are ahead.
         """
         headers = await model.images.read_headers(images)
-        check_pixels(headers, self._limits)
+        if fetched is not None:
+            fetched += headers
+        check_pixels(headers if fetched is None else fetched, self._limits)
         if any(isinstance(header, ImageHeader) and header.decode_bytes > _LARGE_BYTES for header in headers):
             sizes = [header.decode_bytes if isinstance(header, ImageHeader) else 0 for header in headers]
-            model.admission.are_large(counted, sum(1 + size // _ROW_BYTES for size in sizes))
+            rows = sum(1 + size // _ROW_BYTES for size in sizes)
+            model.admission.are_large(counted, rows, refuse=fetched is None)
         return headers

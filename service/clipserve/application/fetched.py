@@ -1,18 +1,20 @@
-"""Replaces the URLs among the images of a request by the images' bytes, which have a separate budget."""
+"""The images of a request that are URLs: each is fetched when it is its turn, and held until it is encoded."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
 from typing import TypeGuard
 
-from clipserve.application.byte_budget import ByteBudget, Lease
 from clipserve.application.encoder import ImageInput, ImageSource, ImageUrl
-from clipserve.concurrency import together
-from clipserve.errors import ClipError, ImageNotFetched, UndecodableImage
+from clipserve.errors import ClipError, ImageNotFetched
 from clipserve.fetching.fetcher import Fetcher
+from clipserve.fetching.shares import Shares
+from clipserve.telemetry.request import caller, current
 
-MAX_BYTES = 128_000_000  # of fetched images in memory
+QUEUED = (
+    1_024  # images by URL in requests that were admitted and are not answered, without those of bulk requests
+)
 
 
 class FetchedImages:
@@ -20,39 +22,49 @@ class FetchedImages:
 
     def __init__(self, fetcher: Fetcher | None = None) -> None:
         self._fetcher = fetcher
-        self._budget = ByteBudget(MAX_BYTES, MAX_BYTES)
+        self._queue = Shares("images by URL", QUEUED)
 
-    def held(self, images: Sequence[ImageSource]) -> AbstractAsyncContextManager[Sequence[ImageInput]]:
-        """The images, with each URL replaced by its bytes or its error. The bytes stay in memory during the block.
+    def queued(self, images: Sequence[ImageSource]) -> AbstractContextManager[None]:
+        """The URLs among the images of a request count in this block.
 
-        Entering it raises Overloaded: fetched images hold too many bytes already.
+        Entering it raises Overloaded: there are too many already, of this caller or of all.
         """
-        return nullcontext(images) if _are_here(images) else self._fetch(images)
+        return self._queue.taken(_caller(), sum(isinstance(image, ImageUrl) for image in images))
 
     @asynccontextmanager
-    async def _fetch(self, images: Sequence[ImageSource]) -> AsyncIterator[Sequence[ImageInput]]:
-        with self._budget.lease("") as lease:
-            yield await together(self._one(index, image, lease) for index, image in enumerate(images))
+    async def held(self, image: ImageSource, index: int) -> AsyncIterator[ImageInput]:
+        """The image, or if it is a URL its bytes or its error. The bytes stay in memory during the block.
 
-    async def _one(self, index: int, image: ImageSource, lease: Lease) -> ImageInput:
-        if not isinstance(image, ImageUrl):
-            return image
-        if self._fetcher is None:
-            return not_fetched(f"image {index}", index)
-        try:
-            return await self._fetcher.fetch(image.url, lease.grow)
-        except ImageNotFetched as error:
-            return error.with_traceback(None).at(index)
+        Entering it raises Overloaded: other images took too much of the request's time.
+        """
+        async with AsyncExitStack() as stack:
+            if not isinstance(image, ImageUrl):
+                here: ImageInput = image
+            elif self._fetcher is None:
+                here = not_fetched(f"image {index}", index)
+            else:
+                try:
+                    here = await stack.enter_async_context(self._fetcher.fetched(image.url, _caller()))
+                except ImageNotFetched as error:
+                    here = error.with_traceback(None).at(index)
+            yield here
 
 
-def _are_here(images: Sequence[ImageSource]) -> TypeGuard[Sequence[ImageInput]]:
+def are_here(images: Sequence[ImageSource]) -> TypeGuard[Sequence[ImageInput]]:
+    """Whether none of them is a URL."""
     return not any(isinstance(image, ImageUrl) for image in images)
 
 
 def not_fetched(name: str, index: int | None) -> ClipError:
     """The error of a URL if none is fetched."""
-    return UndecodableImage(
+    return ImageNotFetched(
         f"{name} is a URL, and URLs are not fetched: send the image itself, as base64 or as a data URI "
         "(data:image/jpeg;base64,...).",
         index=index,
     )
+
+
+def _caller() -> str:
+    """Whose shares the images of this request take. Those of bulk requests wait, and have their own."""
+    request = current()
+    return f"{caller()}, bulk" if request and request.bulk else caller()

@@ -13,36 +13,35 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin
 
-import httpcore2 as httpcore
 import structlog
 
-from clipserve.concurrency import DaemonExecutor
-from clipserve.errors import ImageNotFetched
+from clipserve.concurrency import in_own_thread
+from clipserve.errors import ImageNotFetched, Overloaded
 from clipserve.fetching.hosts import Host, Place, listed, place_of
+from clipserve.fetching.response import NotAnImage, Response
+from clipserve.fetching.shares import Held, Shares
 
 if TYPE_CHECKING:
     from clipserve.telemetry.metrics import Metrics
 
-AT_ONCE = 16  # fetches
+AT_ONCE = 64  # images that are being fetched, or are here and not yet encoded
+MAX_BYTES = 128_000_000  # of fetched images in memory
 REDIRECTS = 3
-_RESOLVERS = 4  # threads; the system's resolver cannot be interrupted
+_READ_BYTES = 16_384  # which are parsed in two milliseconds at most
 _MOVED = frozenset({301, 302, 303, 307, 308})
 _TYPES = ("image/", "application/octet-stream", "binary/octet-stream")  # object stores send the last two
-_HEADERS = {"User-Agent": "clipserve", "Accept": "image/*", "Accept-Encoding": "identity"}
+_HEADERS = "User-Agent: clipserve\r\nAccept: image/*\r\nAccept-Encoding: identity\r\n\r\n"
 
 Resolve = Callable[[str, int], list[str]]  # (name, port) -> addresses
-Grow = Callable[[int], None]  # takes bytes from a budget
+Reserve = Callable[[int], Awaitable[None]]  # waits for so many bytes
 
 log = structlog.get_logger()
-
-
-class _Refused(Exception):
-    """An image is not fetched; the message is for the log."""
 
 
 def resolve(host: str, port: int) -> list[str]:
@@ -51,7 +50,11 @@ def resolve(host: str, port: int) -> list[str]:
 
 
 class Fetcher:
-    """Fetches images from listed hosts, without cookies, keys, proxies or persistent connections."""
+    """Fetches images from listed hosts, without cookies, keys, proxies or persistent connections.
+
+    Callers share its places and its bytes: see `Shares`. The time of a fetch begins when it has a place, and stands
+    still while it waits for bytes: a busy service must not look like a slow host.
+    """
 
     def __init__(
         self,
@@ -68,102 +71,112 @@ class Fetcher:
         self._metrics = metrics
         self._seconds = seconds
         self._resolve = resolve
-        # A separate pool: a name server that does not answer for half a minute delays only other fetches.
-        self._resolving = DaemonExecutor(_RESOLVERS, "resolve")
-        # No keep-alive: a connection is made to an address, and could be reused for another name at that address.
-        self._pool = httpcore.AsyncConnectionPool(
-            ssl.create_default_context(), max_connections=AT_ONCE, max_keepalive_connections=0
-        )
+        self._places = Shares("places for fetched images", AT_ONCE)
+        self._bytes = Shares("bytes for fetched images", max(MAX_BYTES, max_bytes))
+        self._tls = ssl.create_default_context()
 
-    async def fetch(self, url: str, grow: Grow) -> bytes:
-        """Fetch the bytes of `url`. `grow` is called with each number of bytes before they are stored, and may
-        raise.
+    @asynccontextmanager
+    async def fetched(self, url: str, caller: str) -> AsyncIterator[bytes]:
+        """The bytes of `url`, which are in memory during the block. `caller`: whose share they are of.
 
         Raises:
             ImageNotFetched: the host is not listed, resolves to a forbidden address, or does not return an image.
+            Overloaded: other images took too much of the request's time.
         """
-        try:
-            async with asyncio.timeout(self._seconds):
-                data = await self._followed(url, grow)
-        # ValueError: a name that no DNS query can hold, or an invalid URL of a redirect.
-        except (_Refused, OSError, ValueError, httpcore.NetworkError, httpcore.ProtocolError) as error:
-            self._metrics.images_fetched("failed").inc()
-            place = place_of(url)  # only the host is logged: path and query may hold secrets
-            reason = str(error)[:200] or type(error).__name__
-            log.warning("image_not_fetched", host=place.host if place else None, reason=reason)
-            raise ImageNotFetched(
-                "the image could not be fetched from its URL. The host must be one that this service fetches from "
-                f"(CLIPSERVE_IMAGE_HOSTS), and answer with an image of at most {self._max_bytes:,} bytes within "
-                f"{self._seconds:g} s. The log of the service has the reason."
-            ) from None
-        self._metrics.images_fetched("fetched").inc()
-        return data
+        async with AsyncExitStack() as stack:
+            held = await stack.enter_async_context(self._places.awaited(caller, 1))
+            clock = asyncio.timeout(self._seconds)
 
-    async def aclose(self) -> None:
-        """Cancel the running fetches."""
-        self._resolving.shutdown()
-        await self._pool.aclose()
+            async def reserve(size: int) -> None:
+                began = asyncio.get_running_loop().time()
+                until = clock.when() or began
+                clock.reschedule(None)
+                await stack.enter_async_context(self._bytes.awaited(caller, size))
+                clock.reschedule(until + asyncio.get_running_loop().time() - began)
 
-    async def _followed(self, url: str, grow: Grow) -> bytes:
+            try:
+                async with clock:
+                    data = await self._followed(url, held, reserve)
+            # ValueError: a name that no DNS query can hold, or an invalid URL of a redirect.
+            except (NotAnImage, OSError, ValueError) as error:
+                raise self._failed(url, error) from None
+            self._metrics.images_fetched("fetched").inc()
+            yield data
+
+    def _failed(self, url: str, error: Exception) -> ImageNotFetched:
+        self._metrics.images_fetched("failed").inc()
+        place = place_of(url)  # only the host is logged: path and query may hold secrets
+        reason = str(error)[:200] or type(error).__name__
+        log.warning("image_not_fetched", host=place.host if place else None, reason=reason)
+        return ImageNotFetched(
+            "the image could not be fetched from its URL. The host must be one that this service fetches from "
+            f"(CLIPSERVE_IMAGE_HOSTS), and answer with an image of at most {self._max_bytes:,} bytes within "
+            f"{self._seconds:g} s. The log of the service has the reason."
+        )
+
+    async def _followed(self, url: str, held: Held, reserve: Reserve) -> bytes:
         for _ in range(1 + REDIRECTS):
             place = place_of(url)
             if place is None:
-                raise _Refused("not a URL that is fetched from any host")
-            address = await self._address(place)
-            answer = await self._pool.handle_async_request(_request(place, address))
-            headers = {name.lower(): value.decode("latin-1") for name, value in answer.headers}
-            try:
-                if answer.status not in _MOVED:
-                    return await self._body(answer, headers, grow)
-            finally:
-                await answer.aclose()
-            if b"location" not in headers:
-                raise _Refused("a redirect leads nowhere")
-            url = urljoin(url, headers[b"location"])
-        raise _Refused(f"more than {REDIRECTS} redirects")
+                raise NotAnImage("not a URL that is fetched from any host")
+            address = await self._address(place, held)
+            async with self._asked(place, address) as (response, reader):
+                while not response.status:
+                    await _read(response, reader)
+                if response.status not in _MOVED:
+                    return await self._body(response, reader, reserve)
+            if b"location" not in response.headers:
+                raise NotAnImage("a redirect leads nowhere")
+            url = urljoin(url, response.headers[b"location"])
+        raise NotAnImage(f"more than {REDIRECTS} redirects")
 
-    async def _address(self, place: Place) -> str:
+    async def _address(self, place: Place, held: Held) -> str:
         """One address of the name, if all its addresses are allowed."""
         host = listed(self._hosts, place.scheme, place.host, place.port)
         if host is None:
-            raise _Refused("the host is not listed in CLIPSERVE_IMAGE_HOSTS")
-        loop = asyncio.get_running_loop()
-        addresses = await loop.run_in_executor(self._resolving, self._resolve, place.host, place.port)
+            raise NotAnImage("the host is not listed in CLIPSERVE_IMAGE_HOSTS")
+        # The system's resolver cannot be interrupted: a fetch whose time is over holds its place as long as this.
+        try:
+            job = in_own_thread("resolve", self._resolve, place.host, place.port)
+        except RuntimeError:
+            raise Overloaded("no thread is left to resolve the name of a host.", retry_after=1) from None
+        held.until = asyncio.wrap_future(job)
+        addresses: list[str] = await asyncio.shield(held.until)
         for address in addresses:
             if not host.admits(ip_address(address)):
-                raise _Refused(f"the host has the address {address}, which is not allowed")
+                raise NotAnImage(f"the host has the address {address}, which is not allowed")
         if not addresses:
-            raise _Refused("the host has no address")
+            raise NotAnImage("the host has no address")
         return addresses[0]
 
-    async def _body(self, answer: httpcore.Response, headers: Mapping[bytes, str], grow: Grow) -> bytes:
-        if answer.status != 200:
-            raise _Refused(f"the status is {answer.status}")
-        if not headers.get(b"content-type", "").lower().startswith(_TYPES):
-            raise _Refused("the Content-Type is not that of an image")
-        if headers.get(b"content-encoding", "identity").lower() != "identity":
-            raise _Refused("the body is compressed")
-        announced = headers.get(b"content-length", "0")
-        self._check_size(int(announced) if announced.isdecimal() else 0)
-        pieces: list[bytes] = []
-        size = 0
-        async for piece in answer.aiter_stream():
-            size += len(piece)
-            self._check_size(size)
-            grow(len(piece))
-            pieces.append(piece)
-        return b"".join(pieces)
+    @asynccontextmanager
+    async def _asked(
+        self, place: Place, address: str
+    ) -> AsyncIterator[tuple[Response, asyncio.StreamReader]]:
+        """The request is sent to an address, for a name; the response is to be read."""
+        tls, name = (self._tls, place.host) if place.scheme == "https" else (None, None)
+        reader, writer = await asyncio.open_connection(address, place.port, ssl=tls, server_hostname=name)
+        response = Response(self._max_bytes)
+        try:
+            writer.write(f"GET {place.target} HTTP/1.1\r\nHost: {place.authority}\r\n{_HEADERS}".encode())
+            yield response, reader
+        finally:
+            response.close()
+            writer.transport.abort()
 
-    def _check_size(self, size: int) -> None:
-        if size > self._max_bytes:
-            raise _Refused(f"the image has more than {self._max_bytes:,} bytes")
+    async def _body(self, response: Response, reader: asyncio.StreamReader, reserve: Reserve) -> bytes:
+        if response.status != 200:
+            raise NotAnImage(f"the status is {response.status}")
+        if not response.headers.get(b"content-type", "").lower().startswith(_TYPES):
+            raise NotAnImage("the Content-Type is not that of an image")
+        if response.headers.get(b"content-encoding", "identity").lower() != "identity":
+            raise NotAnImage("the body is compressed")
+        await reserve(self._max_bytes if response.announced is None else response.announced)
+        while not response.complete:
+            await _read(response, reader)
+        return response.body
 
 
-def _request(place: Place, address: str) -> httpcore.Request:
-    """The request to an address, for a name."""
-    return httpcore.Request(
-        "GET",
-        httpcore.URL(scheme=place.scheme, host=address, port=place.port, target=place.target),
-        headers=[("Host", place.authority), *_HEADERS.items()],
-        extensions={"sni_hostname": place.host},
-    )
+async def _read(response: Response, reader: asyncio.StreamReader) -> None:
+    response.feed(await reader.read(_READ_BYTES))
+    await asyncio.sleep(0)  # the reader does not wait where it has more: others have their turn

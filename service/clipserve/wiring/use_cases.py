@@ -117,7 +117,7 @@ async def open_use_cases(
         by_name = _by_name(models, settings)
         label_sets = rooms.label_sets(settings, by_name, charge)
         stack.push_async_callback(label_sets.aclose)
-        fetched = FetchedImages(_fetcher(settings, metrics, stack))
+        fetched = FetchedImages(_fetcher(settings, metrics))
         inference = Inference(by_name, label_sets, limits.requests, rooms.side, charge, fetched)
         yield UseCases(models, inference, rooms.side)
 
@@ -174,12 +174,10 @@ def _store(settings: Settings) -> Store:
     return SqliteStore(settings.state_dir)
 
 
-def _fetcher(settings: Settings, metrics: Metrics, stack: AsyncExitStack) -> Fetcher | None:
+def _fetcher(settings: Settings, metrics: Metrics) -> Fetcher | None:
     if not settings.image_hosts:
         return None
-    fetcher = Fetcher(list(map(Host.parse, settings.image_hosts)), settings.max_body_bytes, metrics)
-    stack.push_async_callback(fetcher.aclose)
-    return fetcher
+    return Fetcher(list(map(Host.parse, settings.image_hosts)), settings.max_body_bytes, metrics)
 
 
 def _by_name(models: dict[Path, ServedModel], settings: Settings) -> Models:
