@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from clipserve.demo import FOLDER as DEMO
 from loadtests.bodies import photo
-from tests.abuse import keys
+from tests.abuse import hostile_host, keys
 from tests.abuse.answers import RpcAnswers, http_answers
 from tests.abuse.attack import Attack, Piece, good, request
 from tests.abuse.measure import Peak, cpu_seconds, resident
@@ -68,6 +68,7 @@ class Victim:
         if keyed:
             keys.both()
             settings["keys_file"] = str(keys.FILE)
+        settings["image_hosts"] = f"{hostile_host.url()}=127.0.0.0/8"
         self._prefix, self._settings = prefix, settings
         self.deaths = 0
         self._folder = tempfile.TemporaryDirectory()

@@ -20,6 +20,7 @@ from tests.abuse.attacks import (
     syntax,
     texts,
     transport,
+    urls,
     use_cases,
 )
 
@@ -38,6 +39,7 @@ _MODULES = (
     departures,
     revoked_keys,
     one_address,
+    urls,
 )
 ATTACKS: tuple[Attack, ...] = tuple(chain.from_iterable(module.attacks() for module in _MODULES))
 BY_ID = {attack.id: attack for attack in ATTACKS}
@@ -83,6 +85,8 @@ WORST = (
     "odd numbers: top_k 1e400",
     "one address: 540 connections in loops: tokenize",
     "one address: 540 connections in loops: embed",
+    "images by URL: 32 silent ones",
+    "images by URL: 32 in chunks of two bytes",
 )
 # What the slow tests play, and where each takes seconds; with ABUSE_ALL=1 more, in most of an hour.
 _ALL = bool(os.environ.get("ABUSE_ALL"))

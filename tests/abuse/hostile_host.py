@@ -1,0 +1,89 @@
+"""A host of images that does harm by the path of a request, in a process of its own.
+
+    python -m tests.abuse.hostile_host FD
+
+FD: a socket that listens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import functools
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+
+from loadtests.bodies import photo
+from tests.process import ROOT
+
+_photo = functools.cache(lambda: photo(640, 480))
+_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: image/jpeg\r\n"
+_CHUNKED = _HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+_AROUND = b"HTTP/1.1 302 Found\r\nLocation: /around\r\nContent-Length: 0\r\n\r\n"
+
+
+@functools.cache
+def url() -> str:
+    """Where it listens; the first call starts it."""
+    with socket.create_server(("127.0.0.1", 0), backlog=1_024) as listener:
+        command = [sys.executable, "-m", "tests.abuse.hostile_host", str(listener.fileno())]
+        host = subprocess.Popen(command, cwd=ROOT, pass_fds=[listener.fileno()])
+        atexit.register(host.kill)
+        return f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+async def _silent() -> AsyncIterator[bytes]:
+    await asyncio.sleep(600)
+    yield b""
+
+
+async def _drip() -> AsyncIterator[bytes]:
+    yield _HEAD + b"Content-Length: 1000000\r\n\r\n"
+    while True:
+        yield b"x"
+        await asyncio.sleep(0.01)
+
+
+async def _after(first: bytes, then: bytes = b"") -> AsyncIterator[bytes]:
+    """`first`, and `then` without an end."""
+    yield first
+    while then:
+        yield then
+
+
+# By path what is sent.
+ANSWERS: dict[str, Callable[[], AsyncIterator[bytes]]] = {
+    "/photo": lambda: _after(_HEAD + b"\r\n" + _photo()),
+    "/silent": _silent,
+    "/drip": _drip,
+    "/chunks": lambda: _after(_CHUNKED, b"2\r\nab\r\n" * 2_000),
+    "/hints": lambda: _after(b"", b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" * 400),
+    "/headers": lambda: _after(_HEAD, b"X: y\r\n" * 2_000),
+    "/around": lambda: _after(_AROUND),
+    "/zeros": lambda: _after(_HEAD + b"\r\n" + bytes(20_000_000)),
+}
+
+
+async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        path = (await reader.readuntil(b"\r\n\r\n")).split(b" ")[1].decode()
+        async for piece in ANSWERS[path]():
+            writer.write(piece)
+            await writer.drain()
+    except (ConnectionError, asyncio.IncompleteReadError):
+        pass
+    finally:
+        writer.close()
+
+
+async def main() -> None:
+    os.nice(19)  # hostile hosts bring their own CPUs
+    server = await asyncio.start_server(_serve, sock=socket.socket(fileno=int(sys.argv[1])))
+    await server.serve_forever()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
