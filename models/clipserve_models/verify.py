@@ -16,6 +16,7 @@ from clipserve.clip.manifest import ModelManifest, TextSpec
 from clipserve.clip.reference_inputs import check_inputs
 from clipserve.clip.tokenizer import Tokenizer, load_tokenizer
 from clipserve.cores import usable_cores
+from clipserve.engine.in_process import return_freed_memory
 from clipserve_models.errors import ModelsError
 
 # The largest difference of an fp32 export from its framework: only the order of additions may differ.
@@ -52,8 +53,10 @@ class Outcome:
         return f"{self.what:<32} cosine {self.cosine:.8f}  max difference {self.difference:.1e}  {verdict}"
 
 
-def session_of(path: Path) -> onnxruntime.InferenceSession:
+def session_of(path: Path, *, prepack: bool = True) -> onnxruntime.InferenceSession:
     """A graph, loaded in onnxruntime on all cores of this machine.
+
+    `prepack`: a second copy of the weights, in the order of the kernels, which pays after a few calls.
 
     Raises:
         ModelsError: onnxruntime does not load it.
@@ -61,6 +64,7 @@ def session_of(path: Path) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = usable_cores()
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.disable_prepacking", "0" if prepack else "1")
     try:
         return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's exceptions have no common base but this
@@ -70,10 +74,10 @@ def session_of(path: Path) -> onnxruntime.InferenceSession:
 class Graph:
     """One graph of an artifact, loaded."""
 
-    def __init__(self, path: Path) -> None:
-        """Raises ModelsError if onnxruntime does not load it."""
+    def __init__(self, path: Path, *, prepack: bool = True) -> None:
+        """`prepack` as for `session_of`. Raises ModelsError if onnxruntime does not load it."""
         self._path = path
-        self._session = session_of(path)
+        self._session = session_of(path, prepack=prepack)
 
     def run(self, feeds: Feeds) -> npt.NDArray[np.float32]:
         """The embeddings [N, D]. Raises ModelsError if the graph fails on these feeds."""
@@ -138,7 +142,7 @@ def compare(folder: Path, cases: Sequence[Case]) -> list[Outcome]:
 
 def _compare(path: Path, cases: Sequence[Case]) -> list[Outcome]:
     """The cosine is NaN if the graph returned values that are not finite."""
-    graph, outcomes = Graph(path), []
+    graph, outcomes = Graph(path, prepack=False), []
     for case in cases:
         actual = graph.run(case.feeds)  # [N, D]
         if actual.shape != case.expected.shape:
@@ -146,6 +150,8 @@ def _compare(path: Path, cases: Sequence[Case]) -> list[Outcome]:
         cosine = reference.lowest_cosine(actual, case.expected)
         difference = np.abs(actual - case.expected).max()
         outcomes.append(Outcome(case.what, cosine, float(difference)))
+    del graph
+    return_freed_memory()
     return outcomes
 
 
@@ -167,6 +173,7 @@ def verify(folder: Path) -> tuple[ModelManifest, float]:
     longest = max(len(row.ids) for row in rows)
     token_ids, lengths = tokenizer.pad(rows, manifest.text.padded_length(longest))
     pixels = reference.reference_pixels(manifest.image.size)
-    images = Graph(folder / IMAGE_GRAPH).run({"pixels": pixels})
-    texts = Graph(folder / TEXT_GRAPH).run({"token_ids": token_ids, "lengths": lengths})
+    images = Graph(folder / IMAGE_GRAPH, prepack=False).run({"pixels": pixels})
+    return_freed_memory()
+    texts = Graph(folder / TEXT_GRAPH, prepack=False).run({"token_ids": token_ids, "lengths": lengths})
     return manifest, reference.check(manifest, images, texts)
