@@ -5,6 +5,7 @@ The facts are read from the nodes, because vectors hardly notice another epsilon
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -152,3 +153,29 @@ def test_equal_weights_give_equal_bytes(tmp_path: Path) -> None:
         write_graphs(tmp_path / folder, CLIP, random_tensors(CLIP))
     for name in ("image.onnx", "text.onnx"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "other" / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("architecture", "rows"),
+    [
+        (CLIP, {"image": {17: 5, 1: 4}, "text": {77: 5, 1: 4}}),
+        (SIGLIP, {"image": {9: 9, 1: 3}, "text": {16: 5, 1: 4}}),
+    ],
+    ids=["CLIP", "SigLIP"],
+)
+def test_what_nobody_reads_is_not_computed(
+    architecture: Architecture, rows: dict[str, dict[int, int]], tmp_path: Path
+) -> None:
+    """Behind its keys and values, the last of two blocks works on the pooled state alone."""
+    fixed = replace(
+        architecture, text=replace(architecture.text, causal=False)
+    )  # texts of one length, for shapes
+    for path in write_graphs(tmp_path, fixed, random_tensors(fixed)):
+        graph = onnx.shape_inference.infer_shapes(onnx.load(path), data_prop=True).graph
+        shapes = {
+            each.name: [dim.dim_value for dim in each.type.tensor_type.shape.dim] for each in graph.value_info
+        }
+        weights = {each.name for each in graph.initializer}
+        products = [node for node in graph.node if node.op_type == "MatMul" and node.input[1] in weights]
+        states = [shapes[node.input[0]] for node in products]
+        assert Counter(shape[1] for shape in states if len(shape) == 3) == rows[path.stem]
