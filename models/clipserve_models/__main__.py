@@ -15,6 +15,7 @@ from clipserve_models.cache import Artifact
 from clipserve_models.errors import ModelsError
 from clipserve_models.evaluation.command import card, evaluate, probe
 from clipserve_models.export_command import export, list_models, remove
+from clipserve_models.import_command import import_model
 
 if TYPE_CHECKING:
     from clipserve_models.plans import PlansRecord
@@ -53,6 +54,7 @@ def verify(folder: Artifact) -> None:
     )
 
 
+app.command("import")(import_model)
 app.command()(evaluate)
 app.command()(probe)
 app.command()(card)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from clipserve.clip.manifest import ScoringSpec
@@ -48,17 +48,23 @@ def weight_files(folder: Path, stems: Iterable[str]) -> list[Path]:
 class Assignment:
     """The tensors of files, which get roles one after the other."""
 
-    def __init__(self, files: list[Path]) -> None:
-        """Open the files of `weight_files`. Raises ModelsError as `open_weights`; or an index names others."""
-        self._where = files[-1] if len(files) == 1 else files[0]
-        self._left = open_weights(path for path in files if path.suffix == ".safetensors")
+    def __init__(self, where: Path | str, tensors: Mapping[str, Tensor]) -> None:
+        """`where`: what errors call their file."""
+        self._where = where
+        self._left = dict(tensors)
+        self.roles: dict[str, Tensor] = {}
+
+    @classmethod
+    def of_files(cls, files: list[Path]) -> Assignment:
+        """Of those of `weight_files`. Raises ModelsError as `open_weights`; or an index names other tensors."""
+        tensors = open_weights(path for path in files if path.suffix == ".safetensors")
         if files[0].suffix == ".json":
             named = read_facts(files[0]).section("weight_map").values.keys()
-            if wrong := named ^ self._left.keys():
+            if wrong := named ^ tensors.keys():
                 raise ModelsError(
                     f"{files[0]} and its shards differ in the tensor {min(wrong)!r}: download them again."
                 )
-        self.roles: dict[str, Tensor] = {}
+        return cls(files[0], tensors)
 
     def __contains__(self, name: str) -> bool:
         return name in self._left

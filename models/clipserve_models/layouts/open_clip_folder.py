@@ -13,7 +13,7 @@ from clipserve_models.errors import ModelsError
 from clipserve_models.layouts.assigning import Assignment, weight_files
 from clipserve_models.layouts.facts import Facts, read_facts
 from clipserve_models.layouts.siglip_of_timm import assign_timm, only, timm_tower
-from clipserve_models.layouts.texts import Texts, open_clip_texts, read_texts
+from clipserve_models.layouts.texts import Texts, TextShape, open_clip_texts, read_texts
 from clipserve_models.model_files import Checkpoint, Triple
 
 CONFIG = "open_clip_config.json"
@@ -81,18 +81,10 @@ def _read(
     model = config.section("model_cfg")
     architecture = architecture_of(model)
     images = config.section("preprocess_cfg", {})
-    image = ImageSpec(
-        size=architecture.image.size,
-        resize=images.choice("resize_mode", {"shortest": "shortest", "squash": "squash"}, "shortest"),
-        interpolation=images.choice(
-            "interpolation", {"bicubic": "bicubic", "bilinear": "bilinear"}, "bicubic"
-        ),
-    )
-    if images.side("size", image.size) != image.size:
-        images.refuse("size", f"model_cfg.vision_cfg.image_size is {image.size}")
+    image = image_of(images, architecture.image.size)
     mean, std = images.triple("mean", mean), images.triple("std", std)
-    texts = _texts(folder, model.section("text_cfg"), architecture.text)
-    found = Assignment(weights)
+    texts = texts_of(folder, model.section("text_cfg"), architecture.text)
+    found = Assignment.of_files(weights)
     timm = architecture.image.pooling == "attention"
     (assign_timm if timm else _vit)(found, architecture.image)
     _text(found, architecture.text)
@@ -107,6 +99,18 @@ def _read(
         tokenizer=texts.tokenizer,
         layout="open_clip",
         files=(*files, *texts.files, *weights),
+    )
+
+
+def image_of(images: Facts, size: int) -> ImageSpec:
+    """From `preprocess_cfg`; `size`: the encoder's. Raises ModelsError: they differ, or it is not supported."""
+    if images.side("size", size) != size:
+        images.refuse("size", f"vision_cfg.image_size is {size}")
+    filters = {"bicubic": "bicubic", "bilinear": "bilinear"}
+    return ImageSpec(
+        size=size,
+        resize=images.choice("resize_mode", {"shortest": "shortest", "squash": "squash"}, "shortest"),
+        interpolation=images.choice("interpolation", filters, "bicubic"),
     )
 
 
@@ -162,7 +166,8 @@ def _tower(told: Facts, width: int, quick: bool) -> dict[str, Any]:
     }
 
 
-def _texts(folder: Path, told: Facts, tower: TextTower) -> Texts:
+def texts_of(folder: Path, told: Facts, tower: TextShape) -> Texts:
+    """The tokenizer that `text_cfg` asks for. Raises ModelsError: see `read_texts`."""
     options = told.section("tokenizer_kwargs", {})
     only(options, ("clean",))
     if told.text("hf_tokenizer_name", "") == "":

@@ -9,13 +9,12 @@ from __future__ import annotations
 import gzip
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from tokenizers import AddedToken, Regex, Tokenizer, normalizers, pre_tokenizers, processors
 from tokenizers.models import BPE
 
 from clipserve.clip.manifest import Cleaning, TextSpec
-from clipserve_models.architecture import TextTower
 from clipserve_models.errors import ModelsError, first_line
 from clipserve_models.layouts.facts import Facts, read_facts, read_object
 from clipserve_models.layouts.sentencepiece import siglip_tokenizer
@@ -28,6 +27,19 @@ _ENDLESS = 1_000_000  # transformers writes 1e30 where a tokenizer has no longes
 _WORDS = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 
 
+class TextShape(Protocol):
+    """What a tokenizer must fit: a `TextTower`, or the text graph of somebody else."""
+
+    @property
+    def context_length(self) -> int: ...
+    @property
+    def vocabulary(self) -> int: ...
+    @property
+    def pooling(self) -> str: ...
+    @property
+    def trims(self) -> bool: ...
+
+
 @dataclass(frozen=True)
 class Texts:
     """A tokenizer, the rules around it, and the files it is from."""
@@ -37,14 +49,14 @@ class Texts:
     files: tuple[Path, ...] = ()
 
 
-def open_clip_texts(tower: TextTower, cleaning: Cleaning = "lower") -> Texts:
+def open_clip_texts(tower: TextShape, cleaning: Cleaning = "lower") -> Texts:
     """open_clip's own tokenizer, which it takes for every folder that names no other."""
     tokenizer = Tokenizer.from_buffer(gzip.decompress(OPEN_CLIP.read_bytes()))
     return Texts(tokenizer, _spec(tower, 0, _OPEN_CLIP_END, cleaning))
 
 
 def read_texts(
-    folder: Path, default_class: str, tower: TextTower, cleaning: Cleaning = "none", *, cuts: bool = True
+    folder: Path, default_class: str, tower: TextShape, cleaning: Cleaning = "none", *, cuts: bool = True
 ) -> Texts:
     """The tokenizer of transformers in a folder.
 
@@ -88,7 +100,7 @@ def read_texts(
     return Texts(tokenizer, _spec(tower, pad, end, cleaning), (Path(config.file), *special.files, *files))
 
 
-def _spec(tower: TextTower, pad: int, end: int, cleaning: Cleaning) -> TextSpec:
+def _spec(tower: TextShape, pad: int, end: int, cleaning: Cleaning) -> TextSpec:
     return TextSpec(
         context_length=tower.context_length,
         padding="trim" if tower.trims else "fixed",

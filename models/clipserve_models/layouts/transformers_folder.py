@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,8 @@ from clipserve_models.model_files import Checkpoint, Triple
 CONFIG = "config.json"
 WEIGHTS = ("model",)
 # What transformers' classes of configurations take for a key that config.json does not have.
-_TOWER = {"num_hidden_layers": 12}
-_CLIP_TEXT = _TOWER | {
+_CLIP_TEXT = {
+    "num_hidden_layers": 12,
     "vocab_size": 49408,
     "hidden_size": 512,
     "intermediate_size": 2048,
@@ -26,14 +27,12 @@ _CLIP_TEXT = _TOWER | {
     "layer_norm_eps": 1e-5,
     "eos_token_id": 49407,
 }
-_CLIP_VISION = _TOWER | {
+_CLIP_VISION = _CLIP_TEXT | {
     "hidden_size": 768,
     "intermediate_size": 3072,
     "num_attention_heads": 12,
     "image_size": 224,
     "patch_size": 32,
-    "hidden_act": "quick_gelu",
-    "layer_norm_eps": 1e-5,
 }
 _SIGLIP_VISION = _CLIP_VISION | {"patch_size": 16, "hidden_act": "gelu_pytorch_tanh", "layer_norm_eps": 1e-6}
 _SIGLIP_TEXT = _SIGLIP_VISION | {"vocab_size": 32000, "max_position_embeddings": 64}
@@ -51,34 +50,53 @@ _ACTIVATIONS: dict[str, Activation] = {
 _RESAMPLE = {2: "bilinear", 3: "bicubic"}  # Pillow's numbers
 
 
+@dataclass(frozen=True)
+class Described:
+    """All that a folder says of its model but the weights."""
+
+    kind: str
+    architecture: Architecture
+    image: ImageSpec
+    mean: Triple
+    std: Triple
+    texts: Texts
+    files: tuple[Path, ...]
+
+
 def read_transformers(folder: Path, mean: Triple | None, std: Triple | None) -> Checkpoint:
     """The model of a folder, or of a repository of the hub. `mean`, `std`: for a preprocessor that does not say.
 
     Raises:
         ModelsError: it is of another family, or its files lack or contradict something.
     """
+    told = described(folder, mean, std)
+    weights = weight_files(folder, WEIGHTS)
+    found = Assignment.of_files(weights)
+    _assign(found, told.architecture)
+    return Checkpoint(
+        architecture=told.architecture,
+        scoring=found.scoring(sigmoid=told.architecture.image.pooling == "attention"),
+        tensors=found.finished(told.architecture),
+        image=told.image,
+        mean=told.mean,
+        std=told.std,
+        text=told.texts.spec,
+        tokenizer=told.texts.tokenizer,
+        layout=f"transformers' {told.kind}",
+        files=(*told.files, *weights),
+    )
+
+
+def described(folder: Path, mean: Triple | None = None, std: Triple | None = None) -> Described:
+    """What the folder says without its weights. Raises ModelsError as `read_transformers`."""
     config = read_facts(folder / CONFIG)
     kind, tokenizer_class, text, vision = _kind(config)
     architecture = _architecture(config, _told(config, "text", text), _told(config, "vision", vision))
     image, mean, std, preprocessor = _preprocessing(folder, architecture.image.size, mean, std)
     texts = read_texts(folder, tokenizer_class, architecture.text)
     _check_lengths(config, _told(config, "text", text), texts, architecture)
-    weights = weight_files(folder, WEIGHTS)
-    found = Assignment(weights)
-    sigmoid = architecture.image.pooling == "attention"
-    _assign(found, architecture)
-    return Checkpoint(
-        architecture=architecture,
-        scoring=found.scoring(sigmoid=sigmoid),
-        tensors=found.finished(architecture),
-        image=image,
-        mean=mean,
-        std=std,
-        text=texts.spec,
-        tokenizer=texts.tokenizer,
-        layout=f"transformers' {kind}",
-        files=(folder / CONFIG, preprocessor, *texts.files, *weights),
-    )
+    files = (folder / CONFIG, preprocessor, *texts.files)
+    return Described(kind, architecture, image, mean, std, texts, files)
 
 
 def _kind(config: Facts) -> tuple[str, str, dict[str, Any], dict[str, Any]]:

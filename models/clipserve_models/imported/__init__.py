@@ -1,0 +1,167 @@
+"""Imports ready ONNX graphs of other exporters, told apart by their files: immich's and transformers.js's.
+
+The graphs keep their nodes; `surgery` changes what is in front and behind. They are compared
+with themselves as they were.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from clipserve.clip import reference
+from clipserve.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH, TOKENIZER
+from clipserve.clip.images import ImageLimits, decode_pixels
+from clipserve.clip.manifest import ImageSpec, ModelManifest, ReferenceVectors, ScoringSpec, Source
+from clipserve.clip.reference_inputs import TOKEN_TEXTS, digest, reference_photo, sample
+from clipserve.clip.tokenizer import load_tokenizer
+from clipserve_models import verify
+from clipserve_models.artifact import checksums, replacing, write_manifest
+from clipserve_models.errors import ModelsError
+from clipserve_models.imported.surgery import Surgery, output_of
+from clipserve_models.layouts.facts import read_facts
+from clipserve_models.layouts.open_clip_folder import image_of, texts_of
+from clipserve_models.layouts.texts import Texts
+from clipserve_models.layouts.transformers_folder import described
+from clipserve_models.model_files import Triple
+
+
+@dataclass(frozen=True)
+class _TextGraph:
+    """What a tokenizer must fit. `last`: the graph itself finds the end of a text, so nothing is compared."""
+
+    context_length: int
+    vocabulary: int
+    pooling: str = "last"
+    trims: bool = False
+
+
+@dataclass(frozen=True)
+class _Export:
+    """Two graphs, and the facts around them."""
+
+    kind: str
+    image_graph: Path
+    text_graph: Path
+    dim: int
+    image: ImageSpec
+    mean: Triple
+    std: Triple
+    texts: Texts
+
+
+def import_folder(
+    folder: Path,
+    out: Path,
+    *,
+    name: str,
+    scoring: ScoringSpec,
+    licence: str,
+    say: Callable[[str], None] = print,
+) -> ModelManifest:
+    """Write the artifact of the graphs in `folder` to `out`, and check it; `say` gets each stage.
+
+    Raises:
+        ModelsError: no known export, its files lack or contradict something, or a graph cannot be changed.
+    """
+    export = _read(folder)
+    size, text = export.image.size, export.texts.spec
+    with replacing(out) as made:
+        say(f"importing the graphs of {export.kind}: vectors are those of that export")
+        image, words = Surgery.of(export.image_graph), Surgery.of(export.text_graph)
+        image.images(size, export.mean, export.std)
+        words.texts(text.context_length)
+        image.save(made / IMAGE_GRAPH, export.dim)
+        words.save(made / TEXT_GRAPH, export.dim)
+        export.texts.tokenizer.save(str(made / TOKENIZER), pretty=False)
+        tokenizer = load_tokenizer(made, text)
+
+        say("comparing with the graphs as they were")
+        pixels = reference.reference_pixels(size)[[0, 1, 1, 0, 1]]
+        rows = tokenizer.encode(reference.REFERENCE_TEXTS, truncate=True)
+        images = _vectors(export.image_graph, _as_before(image, pixels, export.mean, export.std))
+        texts = _vectors(
+            export.text_graph, _ids_as_before(words, tokenizer.pad(rows, text.context_length)[0])
+        )
+        rows = tokenizer.encode(TOKEN_TEXTS, truncate=True)
+        manifest = ModelManifest(
+            name=name,
+            embed_dim=export.dim,
+            image=export.image,
+            text=text,
+            scoring=scoring,
+            files=checksums(made),
+            source=Source(checkpoint=f"ONNX of {export.kind}: {folder.resolve().name}", licence=licence),
+            reference=ReferenceVectors(
+                image_embeddings=images[:2].astype(float).round(8).tolist(),
+                text_embeddings=texts.astype(float).round(8).tolist(),
+                pixels=sample(decode_pixels(reference_photo(size), export.image, ImageLimits())),
+                token_ids=digest(tokenizer.pad(rows, text.context_length)[0]),
+            ),
+        )
+        write_manifest(made, manifest)
+        verify.check(made, verify.cases(pixels, images, tokenizer, text, texts), "the export", say)
+    say(f"wrote {out}: {manifest.fingerprint()}")
+    return manifest
+
+
+def _read(folder: Path) -> _Export:
+    """Raises ModelsError: it is no export of these two, or its facts are missing."""
+    if (folder / "visual" / "model.onnx").is_file():
+        return _immich(folder)
+    if (folder / "onnx" / "vision_model.onnx").is_file():
+        told = described(folder)
+        texts = Texts(told.texts.tokenizer, told.texts.spec.model_copy(update={"padding": "fixed"}))
+        dim = told.architecture.embed_dim
+        onnx = folder / "onnx"
+        graphs = onnx / "vision_model.onnx", onnx / "text_model.onnx"
+        return _Export("transformers.js", *graphs, dim, told.image, told.mean, told.std, texts)
+    raise ModelsError(
+        f"{folder} has neither visual/model.onnx (immich) nor onnx/vision_model.onnx (transformers.js): "
+        "other exports are not imported."
+    )
+
+
+def _immich(folder: Path) -> _Export:
+    config, images = read_facts(folder / "config.json"), read_facts(folder / "visual" / "preprocess_cfg.json")
+    text = config.section("text_cfg")
+    tower = _TextGraph(text.integer("context_length", 77), text.integer("vocab_size", 49408))
+    return _Export(
+        "immich",
+        folder / "visual" / "model.onnx",
+        folder / "textual" / "model.onnx",
+        config.integer("embed_dim"),
+        image_of(images, config.section("vision_cfg").side("image_size", 224)),
+        images.triple("mean", None),
+        images.triple("std", None),
+        texts_of(folder / "textual", text, tower),
+    )
+
+
+def _as_before(
+    graph: Surgery, pixels: npt.NDArray[np.uint8], mean: Triple, std: Triple
+) -> dict[str, npt.NDArray[np.generic]]:
+    (name,) = graph.inputs
+    if graph.takes_pixels:
+        return {name: pixels}
+    normalised = (pixels / 255 - np.array(mean)) / np.array(std)
+    return {name: normalised.transpose(0, 3, 1, 2).astype(np.float32)}
+
+
+def _ids_as_before(graph: Surgery, token_ids: npt.NDArray[np.int32]) -> dict[str, npt.NDArray[np.generic]]:
+    given = {
+        name: np.ones_like(token_ids) if name == "attention_mask" else token_ids for name in graph.inputs
+    }
+    return {name: values.astype(graph.dtype_of(name)) for name, values in given.items()}
+
+
+def _vectors(path: Path, feeds: dict[str, npt.NDArray[np.generic]]) -> npt.NDArray[np.float32]:
+    """Of unit length, whatever the graph gives."""
+    session = verify.session_of(path)
+    names = [each.name for each in session.get_outputs()]
+    vectors: npt.NDArray[np.float32] = session.run([output_of(names)], feeds)[0]
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=-1, keepdims=True), np.float32)
