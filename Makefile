@@ -13,9 +13,10 @@ EDITABLE := --no-deps --no-build-isolation -e service -e models
 # Prints where packages are installed.
 PACKAGES := 'import sysconfig; print(sysconfig.get_path("purelib"))'
 # Folders of tests/external, whose tests need more than `make test`. PARTS: run by `make test-all`, and by .ci/run as separate stages.
-# Without abuse (it measures time and needs a quiet machine), clients (minutes of installation), deploy (`make check-deploy`) and site (`make site`).
+# Without abuse (it measures time and needs a quiet machine), clients (minutes of installation), hub (gigabytes of the real hub), deploy
+# (`make check-deploy`) and site (`make site`).
 PARTS := dist attacks browser prometheus redis triton image export
-FOLDERS := $(PARTS) abuse clients
+FOLDERS := $(PARTS) abuse clients hub
 # Each run of tests says which took longest.
 SLOWEST := --durations=25 --durations-min=5
 FAST := not slow
@@ -58,7 +59,7 @@ only-browser: PYTEST_ARGS := -n 2 --dist loadfile
 only-attacks: PYTEST_ARGS := -n 2
 only-triton: triton-server
 only-triton: PYTEST_ARGS := -n 2 --dist loadfile
-only-image: PYTEST_ARGS := -rP
+only-image only-hub: PYTEST_ARGS := -rP
 $(FOLDERS:%=only-%): only-%: .venv/dev.stamp
 	$(or $(TESTS_IN),$(BIN))/python -m pytest tests/external/$* $(SLOWEST) $(if $(FULL),,-m 'not nightly') $(PYTEST_ARGS) $(ARGS)
 

@@ -35,7 +35,9 @@ BUILDS: dict[str, Build] = {
     **{f"cpu+{part}": Build("cpu", (part,)) for part in COMPONENTS},
     "gpu around": Build("gpu", outside=(*_EDGES, "autoscaling-cpu", "model-pvc")),
     "cpu around": Build(
-        "cpu", outside=(*_EDGES, "autoscaling", "model-pvc"), resources=("components/model-pvc/fill",)
+        "cpu",
+        outside=(*_EDGES, "autoscaling", "model-pvc"),
+        resources=("components/model-pvc/fill", "components/model-pvc/download"),
     ),
     "cpu elsewhere": Build(
         "cpu",
