@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from clipserve.clip.manifest import Source
-from clipserve.wiring.model_names import HUB_NAME, folder_name
+from clipserve.wiring.model_names import HUB_NAME, folder_name, is_artifact
 from clipserve_models.artifact import sha256_of
 from clipserve_models.catalog import Entry, read_catalog
 from clipserve_models.errors import ModelsError, not_installed
@@ -49,7 +49,7 @@ def plan(model: str, own: Own) -> tuple[str, Callable[[Path, Say], object]] | No
         ModelsError: the name is taken or cannot be one; options are given that say what the catalog says.
     """
     path = Path(model)
-    if path.is_dir() or path.is_file():
+    if path.is_file() or (path.is_dir() and not is_artifact(path)):  # `--out ViT-B-32` made one in this folder
         name = _own_name(own.name or (path.resolve().name if path.is_dir() else None), model)
         return name, lambda out, say: _from_files(path, out, name, own, say)
     if entry := read_catalog().get(model.replace("/", "-")):
