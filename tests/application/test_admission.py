@@ -158,9 +158,9 @@ def asked_by(whose: str) -> Iterator[None]:
 
 
 @contextmanager
-def in_flight(admission: Admission, whose: str, **rows: int) -> Iterator[None]:
+def in_flight(admission: Admission, whose: str, images: int = 0, texts: int = 0) -> Iterator[None]:
     """A request of this caller, while the block lasts, which is nobody's."""
-    request = admission.admit(**rows)
+    request = admission.admit(images, texts)
     with asked_by(whose):
         request.__enter__()
     yield
