@@ -134,7 +134,7 @@ def test_the_doctor_finds_nothing(installed: Installed) -> None:
 
 def test_the_command_of_models_is_there(installed: Installed) -> None:
     assert installed.run("clipserve", "models", "list").stdout.startswith("NAME")
-    refused = installed.run("clipserve", "models", "export", "ViT-B-32")
+    refused = installed.run("clipserve", "models", "export", "RN50")
     assert "pip install 'clipserve-models[export]'" in refused.stderr
 
 
