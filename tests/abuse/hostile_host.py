@@ -1,8 +1,8 @@
 """A host of images that does harm by the path of a request, in a process of its own.
 
-    python -m tests.abuse.hostile_host FD
+    python -m tests.abuse.hostile_host FD NICE
 
-FD: a socket that listens.
+FD: a socket that listens. NICE: what is added to its nice value.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ _AROUND = b"HTTP/1.1 302 Found\r\nLocation: /around\r\nContent-Length: 0\r\n\r\n
 
 
 @functools.cache
-def url() -> str:
-    """Where it listens; the first call starts it."""
+def url(nice: int = 19) -> str:
+    """Where it listens; the first call starts it. Hostile hosts bring their own CPUs; with 0 it is a good one."""
     with socket.create_server(("127.0.0.1", 0), backlog=1_024) as listener:
-        command = [sys.executable, "-m", "tests.abuse.hostile_host", str(listener.fileno())]
+        command = [sys.executable, "-m", "tests.abuse.hostile_host", str(listener.fileno()), str(nice)]
         host = subprocess.Popen(command, cwd=ROOT, pass_fds=[listener.fileno()])
         atexit.register(host.kill)
         return f"http://127.0.0.1:{listener.getsockname()[1]}"
@@ -80,7 +80,7 @@ async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
 
 
 async def main() -> None:
-    os.nice(19)  # hostile hosts bring their own CPUs
+    os.nice(int(sys.argv[2]))
     server = await asyncio.start_server(_serve, sock=socket.socket(fileno=int(sys.argv[1])))
     await server.serve_forever()
 

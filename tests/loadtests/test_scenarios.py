@@ -25,7 +25,9 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(scope="module", params=["CLIP", "BERT"])
 def tokenizer(request: pytest.FixtureRequest) -> tokenizers.Tokenizer:
     if request.param == "CLIP":
-        stored = gzip.decompress((ROOT / "models/clipserve_models/layouts/clip_tokenizer.json.gz").read_bytes())
+        stored = gzip.decompress(
+            (ROOT / "models/clipserve_models/layouts/clip_tokenizer.json.gz").read_bytes()
+        )
         return tokenizers.Tokenizer.from_str(stored.decode())
     return tokenizers.Tokenizer.from_file(str(ROOT / "service/clipserve/demo/tokenizer.json"))
 
