@@ -49,7 +49,9 @@ def plan(model: str, own: Own) -> tuple[str, Callable[[Path, Say], object]] | No
         ModelsError: the name is taken or cannot be one; options are given that say what the catalog says.
     """
     path = Path(model)
-    if path.is_file() or (path.is_dir() and not is_artifact(path)):  # `--out ViT-B-32` made one in this folder
+    if path.is_file() or (
+        path.is_dir() and not is_artifact(path)
+    ):  # `--out ViT-B-32` made one in this folder
         name = _own_name(own.name or (path.resolve().name if path.is_dir() else None), model)
         return name, lambda out, say: _from_files(path, out, name, own, say)
     if entry := read_catalog().get(model.replace("/", "-")):
