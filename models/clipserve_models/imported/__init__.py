@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from clipserve.clip import reference
 from clipserve.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH, TOKENIZER
-from clipserve.clip.images import ImageLimits, decode_pixels
 from clipserve.clip.manifest import ImageSpec, ModelManifest, ReferenceVectors, ScoringSpec, Source
 from clipserve.clip.reference_inputs import TOKEN_TEXTS, digest, reference_photo, sample
 from clipserve.clip.tokenizer import load_tokenizer
@@ -28,6 +29,9 @@ from clipserve_models.layouts.open_clip_folder import image_of, texts_of
 from clipserve_models.layouts.texts import Texts
 from clipserve_models.layouts.transformers_folder import described
 from clipserve_models.model_files import Triple
+from clipserve_models.reference import preprocessed
+
+_ANY = 2**31  # tokens; a text encoder of transformers does not say its number
 
 
 @dataclass(frozen=True)
@@ -99,7 +103,7 @@ def import_folder(
             reference=ReferenceVectors(
                 image_embeddings=images[:2].astype(float).round(8).tolist(),
                 text_embeddings=texts.astype(float).round(8).tolist(),
-                pixels=sample(decode_pixels(reference_photo(size), export.image, ImageLimits())),
+                pixels=sample(preprocessed(Image.open(BytesIO(reference_photo(size))), export.image)),
                 token_ids=digest(tokenizer.pad(rows, text.context_length)[0]),
             ),
         )
@@ -129,7 +133,7 @@ def _read(folder: Path) -> _Export:
 def _immich(folder: Path) -> _Export:
     config, images = read_facts(folder / "config.json"), read_facts(folder / "visual" / "preprocess_cfg.json")
     text = config.section("text_cfg")
-    tower = _TextGraph(text.integer("context_length", 77), text.integer("vocab_size", 49408))
+    tower = _TextGraph(text.integer("context_length", 77), text.integer("vocab_size", _ANY))
     return _Export(
         "immich",
         folder / "visual" / "model.onnx",

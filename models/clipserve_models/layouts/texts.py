@@ -23,7 +23,6 @@ from clipserve_models.layouts.sentencepiece import siglip_tokenizer
 OPEN_CLIP = Path(__file__).with_name("clip_tokenizer.json.gz")
 _OPEN_CLIP_END = 49407
 _MAX_BYTES = 100_000_000  # the service's own limit for a tokenizer.json
-_ENDLESS = 1_000_000  # transformers writes 1e30 where a tokenizer has no longest text
 _WORDS = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 
 
@@ -78,6 +77,8 @@ def read_texts(
     else:
         files = [folder / "tokenizer.json"]
         tokenizer = _as_it_stands(files[0])
+        if "add_eos_token" in config or "add_bos_token" in config:
+            _add_ends(tokenizer, config, special)
     largest = max(tokenizer.get_vocab(with_added_tokens=True).values())
     if largest >= tower.vocabulary:
         raise ModelsError(
@@ -88,11 +89,7 @@ def read_texts(
         != "right"
     ):
         config.refuse("padding_side", "texts padded on the left are not supported")
-    if (
-        cuts
-        and (most := config.number("model_max_length", _ENDLESS)) < _ENDLESS
-        and most != tower.context_length
-    ):
+    if cuts and config.number("model_max_length", tower.context_length) < tower.context_length:
         config.refuse("model_max_length", f"the model has positions for {tower.context_length} tokens")
     pad, end = (special.id_of(tokenizer, key) for key in ("pad_token", "eos_token"))
     if tokenizer.encode("").ids[-1:] != [end]:
@@ -144,6 +141,19 @@ def _as_it_stands(path: Path) -> Tokenizer:
         raise ModelsError(f"{path} is not a tokenizer: {first_line(error)}.") from None
     tokenizer.no_truncation()
     return tokenizer
+
+
+def _add_ends(tokenizer: Tokenizer, config: Facts, special: _Special) -> None:
+    """The tokens around a text that the configuration asks for, as transformers adds them."""
+    start, end = (
+        special.named(f"{each}_token") if config.flag(f"add_{each}_token", False) else ""
+        for each in ("bos", "eos")
+    )
+    numbers = {each: tokenizer.token_to_id(each) for each in (start, end) if each}
+    if None not in numbers.values():
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single=f"{start} $A {end}".strip(), special_tokens=list(numbers.items())
+        )
 
 
 def _clip(folder: Path, config: Facts, special: _Special) -> tuple[Tokenizer, list[Path]]:

@@ -71,8 +71,7 @@ def read_transformers(folder: Path, mean: Triple | None, std: Triple | None) -> 
     """
     told = described(folder, mean, std)
     weights = weight_files(folder, WEIGHTS)
-    found = Assignment.of_files(weights)
-    _assign(found, told.architecture)
+    _assign(found := Assignment.of_files(weights), told.architecture)
     return Checkpoint(
         architecture=told.architecture,
         scoring=found.scoring(sigmoid=told.architecture.image.pooling == "attention"),

@@ -155,6 +155,22 @@ def test_a_tokenizer_json_of_another_class_is_taken_as_it_stands(tmp_path: Path)
     assert ids(read(tmp_path), "CAT") != ids(read(tmp_path), "cat")
 
 
+def test_a_configuration_may_ask_for_the_tokens_around_a_text(tmp_path: Path) -> None:
+    transformers_folder(tmp_path, CLIP)
+    read(tmp_path).tokenizer.save(str(tmp_path / "tokenizer.json"))
+    edit(tmp_path / "tokenizer.json", (["post_processor"], None))
+    ends = {"add_bos_token": False, "add_eos_token": True, "tokenizer_class": "GemmaTokenizer"}
+    edit(tmp_path / "tokenizer_config.json", *(([key], value) for key, value in ends.items()))
+    read_back = read(tmp_path)
+    assert ids(read_back, "cat") == [read_back.tokenizer.token_to_id("cat</w>"), 599]
+
+
+def test_a_tokenizer_may_allow_longer_texts_than_the_model(tmp_path: Path) -> None:
+    transformers_folder(tmp_path, CLIP)
+    edit(tmp_path / "tokenizer_config.json", (["model_max_length"], 10**30))
+    assert read(tmp_path).text.context_length == 77
+
+
 def test_special_tokens_may_be_in_a_file_of_their_own(tmp_path: Path) -> None:
     transformers_folder(tmp_path, CLIP)
     edit(tmp_path / "tokenizer_config.json", *(([key], ...) for key in ("eos_token", "pad_token")))
