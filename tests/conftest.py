@@ -89,9 +89,9 @@ def _quick_end() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def demo_process() -> Iterator[Process]:
     """The demo model on onnxruntime, for all tests that ask it and change nothing; a busy machine has its time."""
-    from tests.process import Process
+    from tests.process import PATIENT, Process
 
-    process = Process(backend="onnx", deadline_seconds="60")
+    process = Process(backend="onnx", **PATIENT)
     process.wait_ready()
     yield process
     status, log = process.stop()

@@ -48,6 +48,7 @@ from clipserve.wiring.options import GatewayOptions
 from loadtests.fake_backend import FakeBackend
 from tests.application.label_sets.memory_store import MemoryStore
 from tests.constants import constants_among, with_constants
+from tests.process import PATIENT
 
 DIM, SIZE, CONTEXT, EOT = 16, 32, 12, 2
 TEXT = TextSpec(context_length=CONTEXT, pad_id=0, eot_id=EOT)
@@ -211,9 +212,10 @@ async def serving(
 
     It decodes in threads, unless a test asks for processes: each of these takes a tenth of a second to start. Nor
     does it speak gRPC, unless a test asks for it. It is called `a` and `x` in tests that write their own headers.
-    `settings` may name constants of the rooms too.
+    `settings` may name constants of the rooms too. A busy machine refuses nothing, unless a test asks for it.
     """
     defaults = {"decode_processes": False, "grpc_enabled": False, "grpc_port": 0, "allowed_hosts": ("a", "x")}
+    defaults |= PATIENT
     constants = constants_among(settings)
     own = {name: value for name, value in settings.items() if name not in constants}
     chosen = Settings(models=folders, port=0, **{**defaults, **own})
@@ -232,7 +234,7 @@ async def serving(
             if warm:
                 await gateway.warm_up()
             url = f"http://127.0.0.1:{port}"
-            async with httpx.AsyncClient(base_url=url, timeout=20, verify=False) as client:
+            async with httpx.AsyncClient(base_url=url, timeout=60, verify=False) as client:
                 yield Running(gateway, url, client)
         finally:
             gateway.end()

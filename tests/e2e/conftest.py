@@ -9,13 +9,13 @@ import pytest
 import skimage.data
 from PIL import Image
 
-from tests.process import Process
+from tests.process import PATIENT, Process
 
 
 @pytest.fixture(scope="session")
 def demo() -> Iterator[str]:
     """The address of one service for the whole session."""
-    process = Process()
+    process = Process(**PATIENT)
     process.wait_ready()
     yield process.url
     assert process.stop()[0] == 0

@@ -43,7 +43,8 @@ def test_alone_equals_in_a_mixed_batch(demo: str, photos: dict[str, bytes]) -> N
     texts = ["cat", "a cup of coffee on a wooden table, seen from above", "rocket"]
 
     def embed(body: dict[str, Any]) -> np.ndarray[Any, np.dtype[np.float64]]:
-        answer = httpx.post(f"{demo}/embed", json=body, timeout=30)
+        answer = httpx.post(f"{demo}/embed", json=body, timeout=60)
+        assert answer.status_code == 200, answer.text
         return np.array([result["embedding"] for result in answer.json()["results"]])
 
     together = embed({"images": encoded * 3, "texts": texts})

@@ -8,8 +8,8 @@ import pytest
 from playwright.sync_api import Browser, expect, sync_playwright
 
 from tests.access.support import write_keys
-from tests.external.browser.visit import CHROMIUM, FLAGS, PATIENT, VIEWPORT, Visit, visit_in
-from tests.process import Process
+from tests.external.browser.visit import CHROMIUM, FLAGS, VIEWPORT, Visit, visit_in
+from tests.process import PATIENT, Process
 
 expect.set_options(timeout=30_000)  # ms: ten times what a page takes on a busy machine
 

@@ -23,8 +23,6 @@ FLAGS = (
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 )
 
-# Settings of services: a busy machine refuses nothing, so that what is counted is exact.
-PATIENT = {"max_queue_seconds": 60, "deadline_seconds": 60}
 Scheme = Literal["light", "dark"]
 SCHEMES: tuple[Scheme, ...] = ("light", "dark")  # of colours
 

@@ -12,9 +12,9 @@ from playwright.sync_api import expect
 from tests.external.browser.page.classify import CAT
 from tests.external.browser.page.label_sets import LabelSets, answering
 from tests.external.browser.page.search import sixty_pictures
-from tests.external.browser.visit import PATIENT, in_a_browser
+from tests.external.browser.visit import in_a_browser
 from tests.label_sets import built
-from tests.process import Process
+from tests.process import PATIENT, Process
 
 pytestmark = in_a_browser
 

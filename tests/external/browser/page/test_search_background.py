@@ -12,8 +12,8 @@ from playwright.sync_api import Route, expect
 
 from loadtests.process import free_port
 from tests.external.browser.page.search import Search
-from tests.external.browser.visit import PATIENT, Visit, in_a_browser
-from tests.process import Process, copy_of_demo
+from tests.external.browser.visit import Visit, in_a_browser
+from tests.process import PATIENT, Process, copy_of_demo
 from tests.support import png
 
 pytestmark = in_a_browser
