@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from clipserve.application.pace import Pace, PaceLimits
+from clipserve.application.pace import PaceLimits, StreamPace
 from clipserve.errors import BodyTooSlow
 
 # A bulk request has eight times these seconds, and a 512th of the rate: 100 bytes buy a second.
@@ -18,7 +18,7 @@ async def after(seconds: float) -> bytes:
     return b"a"
 
 
-async def received(pace: Pace, seconds: float, size: int, most: float = 4) -> float:
+async def received(pace: StreamPace, seconds: float, size: int, most: float = 4) -> float:
     """Pieces of this size, so many seconds apart, until they are refused; when that was, `most` seconds at most."""
     loop = asyncio.get_running_loop()
     began = loop.time()
@@ -34,26 +34,26 @@ async def received(pace: Pace, seconds: float, size: int, most: float = 4) -> fl
 
 async def test_silence_is_too_slow() -> None:
     with pytest.raises(BodyTooSlow, match=r"nothing arrived within 0\.2 s") as caught:
-        await Pace(LIMITS).receive(lambda: after(60))
+        await StreamPace(LIMITS).receive(lambda: after(60))
     assert caught.value.limit == 0.2
 
 
 async def test_what_drips_is_too_slow_in_the_end_and_at_the_least_rate_it_may_go_on() -> None:
     slow, steady = await asyncio.gather(
-        received(Pace(LIMITS), 0.05, 1), received(Pace(LIMITS), 0.05, 20, most=2.5)
+        received(StreamPace(LIMITS), 0.05, 1), received(StreamPace(LIMITS), 0.05, 20, most=2.5)
     )
     assert 1.6 <= slow < 4
     assert steady == float("inf")
 
 
 async def test_what_came_early_buys_no_more_than_the_whole_time() -> None:
-    pace = Pace(LIMITS)
+    pace = StreamPace(LIMITS)
     pace.received(1_000_000)
     assert await received(pace, 0.05, 1) < 4
 
 
 async def test_no_time_passes_while_the_server_works() -> None:
-    pace, ended = Pace(LIMITS), asyncio.Event()
+    pace, ended = StreamPace(LIMITS), asyncio.Event()
 
     async def work() -> None:
         with pace.at_work():
@@ -69,7 +69,7 @@ async def test_no_time_passes_while_the_server_works() -> None:
 
 
 async def test_answers_must_be_taken_at_the_least_rate() -> None:
-    pace, left = Pace(LIMITS), []
+    pace, left = StreamPace(LIMITS), []
     for size in (0, 0, 1_000):
         with pace.giving(size) as seconds:
             left.append(seconds)
@@ -83,6 +83,6 @@ async def test_answers_must_be_taken_at_the_least_rate() -> None:
 
 
 async def test_time_in_which_it_takes_answers_is_not_one_in_which_it_sends_nothing() -> None:
-    pace = Pace(LIMITS)
+    pace = StreamPace(LIMITS)
     with pace.giving(0):
         assert await pace.receive(lambda: after(0.5)) == b"a"

@@ -9,7 +9,7 @@ from contextlib import aclosing
 
 import pytest
 
-from clipserve.application.stream import BulkPlaces, Total, TotalLimits, Window, in_order
+from clipserve.application.stream import BulkPlaces, InFlightLimit, Total, TotalLimits, in_order
 from clipserve.errors import BodyTooLarge, InvalidInput, Overloaded, TooMany
 
 
@@ -36,14 +36,15 @@ async def collect(source: AsyncIterator[int], into: list[int]) -> None:
 
 
 async def test_answers_come_in_the_order_of_items_whatever_they_take() -> None:
-    answers = [answer async for answer in in_order(Items(200).__aiter__(), squared_later, Window(16))]
+    answers = [answer async for answer in in_order(Items(200).__aiter__(), squared_later, InFlightLimit(16))]
     assert answers == [number * number for number in range(200)]
 
 
 @pytest.mark.parametrize(
-    ("window", "read"), [(Window(5), 6), (Window(100, size=30), 4), (Window(100, size=3), 2)]
+    ("window", "read"),
+    [(InFlightLimit(5), 6), (InFlightLimit(100, size=30), 4), (InFlightLimit(100, size=3), 2)],
 )
-async def test_whoever_takes_no_answers_stops_the_reading(window: Window, read: int) -> None:
+async def test_whoever_takes_no_answers_stops_the_reading(window: InFlightLimit, read: int) -> None:
     items = Items(1_000)
     async with aclosing(in_order(items.__aiter__(), squared_later, window, lambda _: 10)) as answers:
         pending = asyncio.ensure_future(anext(answers))
@@ -67,7 +68,7 @@ async def test_closing_cancels_what_is_under_way_and_the_reading() -> None:
             ended.append(number)
         return number
 
-    answers = in_order(Items(10).__aiter__(), hang, Window(4))
+    answers = in_order(Items(10).__aiter__(), hang, InFlightLimit(4))
     first = asyncio.ensure_future(anext(answers))
     while len(begun) < 4:
         await asyncio.sleep(0.001)
@@ -86,7 +87,7 @@ async def three_and(error: Exception) -> AsyncGenerator[int, None]:
 async def test_an_error_of_the_items_comes_behind_the_answers_of_those_before() -> None:
     answers: list[int] = []
     with pytest.raises(InvalidInput, match="no more"):
-        await collect(in_order(three_and(InvalidInput("no more")), squared_later, Window()), answers)
+        await collect(in_order(three_and(InvalidInput("no more")), squared_later, InFlightLimit()), answers)
     assert answers == [0, 1, 4]
 
 
@@ -97,7 +98,7 @@ async def test_any_other_error_of_the_items_ends_what_is_under_way() -> None:
 
     answers: list[int] = []
     with pytest.raises(ValueError, match="gone"):
-        await collect(in_order(three_and(ValueError("gone")), hang, Window()), answers)
+        await collect(in_order(three_and(ValueError("gone")), hang, InFlightLimit()), answers)
     assert answers == []
     assert len(asyncio.all_tasks()) == 1
 
@@ -110,7 +111,7 @@ async def test_an_error_of_the_work_ends_it() -> None:
 
     answers: list[int] = []
     with pytest.raises(ValueError, match="two"):
-        await collect(in_order(Items(50).__aiter__(), fail, Window(8)), answers)
+        await collect(in_order(Items(50).__aiter__(), fail, InFlightLimit(8)), answers)
     assert answers == [0, 1]
     assert len(asyncio.all_tasks()) == 1
 

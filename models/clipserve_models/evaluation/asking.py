@@ -13,7 +13,7 @@ from typing import TypeVar
 import numpy as np
 
 from clipserve.application.requests import ClassifyRequest
-from clipserve.application.stream import Window, in_order
+from clipserve.application.stream import InFlightLimit, in_order
 from clipserve.client.errors import ItemFailed
 from clipserve.client.images import as_file
 from clipserve.client.methods import AsyncMethods
@@ -49,7 +49,7 @@ async def answer_all(
         for work in works:
             yield work
 
-    async with aclosing(in_order(unanswered(), one, Window(4 * clip.in_flight))) as rows:
+    async with aclosing(in_order(unanswered(), one, InFlightLimit(4 * clip.in_flight))) as rows:
         async for row in rows:
             journal.append(row)
             shown.advance()

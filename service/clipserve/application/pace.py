@@ -33,7 +33,7 @@ class PaceLimits:
     min_body_bytes_per_second: int = MIN_BODY_BYTES_PER_SECOND
 
 
-class Pace:
+class StreamPace:
     """The pace of one request. Calls of `receive` must not overlap."""
 
     def __init__(self, limits: PaceLimits) -> None:

@@ -23,7 +23,7 @@ R = TypeVar("R")
 
 
 @dataclass(frozen=True)
-class Window:
+class InFlightLimit:
     """The most items and bytes between the reader of items and the taker of answers. One item always fits."""
 
     items: int = 64
@@ -118,7 +118,7 @@ class Total:
 async def in_order(
     items: AsyncGenerator[T, None],
     work: Callable[[T], Coroutine[Any, Any, R]],
-    window: Window,
+    window: InFlightLimit,
     size_of: Callable[[T], int] = lambda _: 0,
 ) -> AsyncGenerator[R, None]:
     """The answers of `work`, in the order of `items`. `size_of`: the bytes of an item.
@@ -185,7 +185,7 @@ def _cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:
 class _Room:
     """What is left of a window."""
 
-    def __init__(self, window: Window) -> None:
+    def __init__(self, window: InFlightLimit) -> None:
         self._window = window
         self._items = self._size = 0
         self._changed = asyncio.Event()

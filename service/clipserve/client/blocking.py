@@ -22,10 +22,10 @@ def _blocking(
 ) -> Callable[Concatenate[Blocking, P], T]:
     @functools.wraps(method)
     def call(self: Blocking, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        own: Callable[P, Coroutine[Any, Any, T]] = getattr(
+        bound: Callable[P, Coroutine[Any, Any, T]] = getattr(
             self._clip, method.__name__
         )  # `method` may be abstract
-        return self._run(lambda: own(*args, **kwargs))
+        return self._run(lambda: bound(*args, **kwargs))
 
     return call
 

@@ -108,8 +108,8 @@ def refusal(code: str, detail: str, request_id: str | None = None) -> Refused:
     return kind(detail, code, request_id)
 
 
-def of_item(error: Refused, own: frozenset[str]) -> ItemFailed | Refused:
-    """The error of a call with one item: `ItemFailed` if its code is in `own` or in `DOUBTFUL`."""
-    if error.code in own or error.code in DOUBTFUL:
+def of_item(error: Refused, item_codes: frozenset[str]) -> ItemFailed | Refused:
+    """The error of a call with one item: `ItemFailed` if its code is in `item_codes` or in `DOUBTFUL`."""
+    if error.code in item_codes or error.code in DOUBTFUL:
         return ItemFailed(error.detail, error.code, error.request_id)
     return error

@@ -80,17 +80,17 @@ class Answer:
     def problem(self) -> ProblemShape | None:
         """Clipserve's error; None if a proxy or another server answered."""
         try:
-            told = self.shaped(ProblemShape)
+            problem = self.shaped(ProblemShape)
         except OddAnswer:
             return None
-        return told.model_copy(update={"detail": told.detail[:_MOST_WORDS]})
+        return problem.model_copy(update={"detail": problem.detail[:_MOST_WORDS]})
 
     def refusal(self) -> Refused:
         """The error, in the words of the server that answered."""
         words = self.content[:_MOST_WORDS].decode("utf-8", "replace").split()
         code, detail = f"HTTP {self.status}", " ".join(words)[:200] or "without a word"
-        if (told := self.problem()) is not None:
-            code, detail = told.code, told.detail
+        if (problem := self.problem()) is not None:
+            code, detail = problem.code, problem.detail
         elif self.status == httpx2.codes.CONTENT_TOO_LARGE:
             code, detail = BodyTooLarge.code, "a server on the way takes no body of this size."
         if self.status in (httpx2.codes.UNAUTHORIZED, httpx2.codes.FORBIDDEN):
@@ -147,25 +147,25 @@ async def exchange(client: httpx2.AsyncClient, method: str, path: str, **content
     except UnicodeEncodeError:
         raise refusal(InvalidInput.code, "a text is not valid Unicode.") from None
     except _HOPELESS as error:
-        raise BadAddress(f"{where} cannot be asked: {said(error)}") from None
+        raise BadAddress(f"{where} cannot be asked: {reason_of(error)}") from None
     except (httpx2.HTTPError, OSError) as error:
-        raise Unreachable(f"{where} cannot be asked: {said(error)}") from None
+        raise Unreachable(f"{where} cannot be asked: {reason_of(error)}") from None
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
     """Seconds, from a number or a date in `Retry-After`; None: it is missing or malformed."""
-    told = headers.get("retry-after", "")
+    header = headers.get("retry-after", "")
     try:
-        seconds = float(told)
+        seconds = float(header)
     except ValueError:
         try:
-            seconds = (parsedate_to_datetime(told) - datetime.now(UTC)).total_seconds()
+            seconds = (parsedate_to_datetime(header) - datetime.now(UTC)).total_seconds()
         except (TypeError, ValueError, OverflowError):
             return None
     return min(max(seconds, 0.0), _MOST_ASKED_SECONDS) if seconds == seconds else None
 
 
-def said(error: BaseException) -> str:
+def reason_of(error: BaseException) -> str:
     """The error in one line: the system's message if it has one."""
     found: BaseException | None = error
     while found is not None:

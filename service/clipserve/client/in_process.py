@@ -50,17 +50,17 @@ async def open_in_process(
         ClipserveError: the model does not exist, or cannot be served; the message says why.
     """
     try:
-        own, accelerator = _of_one_model(settings, model), Accelerator()
+        chosen, accelerator = _of_one_model(settings, model), Accelerator()
         when_found()
         open_backend: OpenBackend | None = None
-        on_gpu = await asyncio.to_thread(uses_gpu, own, accelerator)
+        on_gpu = await asyncio.to_thread(uses_gpu, chosen, accelerator)
         if unused := accelerator.unused:
             warn(f"The GPU is not used: {unused.found}. To use it: {unused.do}.")
-        if exact and own.backend != "triton" and not on_gpu:  # these two need batches
-            own, open_backend = _a_call_on_each_core(own), _one_row_a_call
-        async with open_use_cases(own, Metrics(), open_backend, accelerator=accelerator) as use_cases:
+        if exact and chosen.backend != "triton" and not on_gpu:  # these two need batches
+            chosen, open_backend = _a_call_on_each_core(chosen), _one_row_a_call
+        async with open_use_cases(chosen, Metrics(), open_backend, accelerator=accelerator) as use_cases:
             await use_cases.start_models()
-            yield MethodsInProcess(use_cases, own, own.calls(on_gpu=on_gpu))
+            yield MethodsInProcess(use_cases, chosen, chosen.calls(on_gpu=on_gpu))
     except ArtifactError as error:
         raise ClipserveError(str(error)) from None
     except ClipError as error:
@@ -71,8 +71,8 @@ def _of_one_model(settings: Settings, model: str | Path | None) -> Settings:
     """No other model is loaded, and nobody is refused: whoever asks is alone, and waits."""
     folder = _folder(settings, model)
     alone = {"models": (folder,), "model_settings": {}, "max_queue_seconds": math.inf}
-    own = settings.of_model(read_manifest(folder).name).model_copy(update=alone)
-    return own.without_spinning()  # type: ignore[return-value] # a copy of Settings
+    chosen = settings.of_model(read_manifest(folder).name).model_copy(update=alone)
+    return chosen.without_spinning()  # type: ignore[return-value] # a copy of Settings
 
 
 def _folder(settings: Settings, model: str | Path | None) -> Path:
@@ -167,10 +167,10 @@ class MethodsInProcess(AsyncMethods):
 
 
 @contextmanager
-def _refusing(own: frozenset[str] | None = None) -> Iterator[None]:
-    """Raise the service's errors as those of the Python API. `own`: see `of_item`; None: of a whole call."""
+def _refusing(item_codes: frozenset[str] | None = None) -> Iterator[None]:
+    """Raise the service's errors as those of the Python API. `item_codes`: see `of_item`; None: of a whole call."""
     try:
         yield
     except ClipError as error:
         refused = refusal(error.code, error.detail)
-        raise (refused if own is None else of_item(refused, own)) from None
+        raise (refused if item_codes is None else of_item(refused, item_codes)) from None

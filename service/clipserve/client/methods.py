@@ -13,7 +13,7 @@ import numpy as np
 
 from clipserve.application.limits import RequestLimits
 from clipserve.application.requests import ClassifyRequest
-from clipserve.application.stream import Window, in_order
+from clipserve.application.stream import InFlightLimit, in_order
 from clipserve.client.errors import FingerprintChanged, ItemFailed, OddAnswer
 from clipserve.client.images import ImageLike, as_file, listed
 from clipserve.client.results import (
@@ -208,7 +208,7 @@ class AsyncMethods(ABC):
             except ItemFailed as error:
                 return error.with_traceback(None)
 
-        async with aclosing(in_order(given(), outcome, Window(self.in_flight))) as outcomes:
+        async with aclosing(in_order(given(), outcome, InFlightLimit(self.in_flight))) as outcomes:
             return [each async for each in outcomes]
 
 

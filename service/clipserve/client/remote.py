@@ -151,18 +151,20 @@ class AsyncClient(AsyncMethods):
         return Tokenized(tokens, answer.context_length, self._check(answer.fingerprint))
 
     def _choice(self) -> dict[str, str]:
-        own = {"model": self._model, "expect_fingerprint": self._expected}
-        return {name: value for name, value in own.items() if value is not None}
+        fields = {"model": self._model, "expect_fingerprint": self._expected}
+        return {name: value for name, value in fields.items() if value is not None}
 
     async def _ask(self, method: str, path: str, **content: Any) -> Answer:
         return await self._retrying(partial(exchange, self._http, method, path, **content))
 
-    async def _ask_of(self, own: frozenset[str], path: str, shape: type[S], content: dict[str, Any]) -> S:
-        """Ask about one item. `own`: see `of_item`."""
+    async def _ask_of(
+        self, item_codes: frozenset[str], path: str, shape: type[S], content: dict[str, Any]
+    ) -> S:
+        """Ask about one item. `item_codes`: see `of_item`."""
         try:
             return (await self._ask("POST", path, **content)).shaped(shape)
         except Refused as error:
-            raise of_item(error, own) from None
+            raise of_item(error, item_codes) from None
 
     def _check(self, fingerprint: str) -> str:
         """Also of what is answered: a server may know nothing of what it was asked for."""
@@ -221,6 +223,6 @@ class Client(Blocking):
         )
 
 
-def _label(told: shapes.LabelShape) -> ScoredLabel:
-    numbers = (told.label, told.score, told.cosine, told.logit)
-    return ScoredLabel(*numbers) if told.id is None else IdentifiedLabel(*numbers, told.id)
+def _label(shape: shapes.LabelShape) -> ScoredLabel:
+    numbers = (shape.label, shape.score, shape.cosine, shape.logit)
+    return ScoredLabel(*numbers) if shape.id is None else IdentifiedLabel(*numbers, shape.id)

@@ -15,9 +15,8 @@ from clipserve.client.http import Answer
 # Includes a proxy's answers for an absent server, and a missed deadline.
 _LATER = frozenset({408, 425, 429, 502, 503, 504})
 _FIRST_SECONDS = 2.0  # report an address without a server soon
-_LEAST_SECONDS = (
-    0.1  # a shorter Retry-After says nothing: without a wait of its own the client would only repeat
-)
+# A shorter Retry-After says nothing: without a wait of its own the client would only repeat.
+_LEAST_SECONDS = 0.1
 _JITTER = 0.25  # of a wait, added at random, so that clients refused together do not retry together
 _backoff = wait_exponential(multiplier=0.5, max=30)  # without a Retry-After
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from clipserve.client.address import shown
 from clipserve.client.errors import BadAddress
-from clipserve.client.http import Answer, exchange, open_http, said
+from clipserve.client.http import Answer, exchange, open_http, reason_of
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,6 @@ class Server:
         try:
             client = open_http(self.url, self.key, ca_file=self.ca_file, seconds=self.seconds, connections=1)
         except OSError as error:
-            raise BadAddress(f"{self.shown} cannot be asked: {said(error)}") from None
+            raise BadAddress(f"{self.shown} cannot be asked: {reason_of(error)}") from None
         async with client:
             return await exchange(client, method, path, json=json)

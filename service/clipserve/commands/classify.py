@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from clipserve.application.requests import ClassifyRequest
-from clipserve.application.stream import Window, in_order
+from clipserve.application.stream import InFlightLimit, in_order
 from clipserve.client.errors import ItemFailed
 from clipserve.client.images import read_file
 from clipserve.client.methods import AsyncMethods
@@ -89,7 +89,7 @@ async def _outcomes(
         except ItemFailed as error:
             return item.key, error
 
-    window = Window(4 * clip.in_flight)
+    window = InFlightLimit(4 * clip.in_flight)
     async for each in in_order(items(), outcome, window, attrgetter("size")):
         yield each
 

@@ -55,9 +55,9 @@ async def read_body(
     if headers.get(b"content-encoding", b"identity").lower() != b"identity":
         raise InvalidInput("Content-Encoding is not accepted: send the body as it is.")
     chunks: list[bytes] = []
-    pace = _Pace(limits)
+    deadline = _BodyDeadline(limits)
     try:
-        async with asyncio.timeout_at(pace.until) as timer:
+        async with asyncio.timeout_at(deadline.until) as timer:
             while True:
                 message = await receive()
                 if message["type"] == "http.disconnect":
@@ -68,12 +68,12 @@ async def read_body(
                 chunks.append(chunk)
                 if not message.get("more_body"):
                     return Body(b"".join(chunks))
-                timer.reschedule(pace.moved(len(chunk)))
+                timer.reschedule(deadline.moved(len(chunk)))
     except TimeoutError:
-        raise pace.too_slow(lease.size) from None
+        raise deadline.too_slow(lease.size) from None
 
 
-class _Pace:
+class _BodyDeadline:
     """The deadline of the next bytes. Each received byte extends it by 1 / minimum rate, up to 5 s ahead.
 
     So a body whose last byte is withheld is given up as soon as one that has hardly begun.

@@ -24,10 +24,10 @@ from starlette.types import Receive, Scope, Send
 from clipserve.access.gate import when_there_is_room
 from clipserve.application.byte_budget import Lease
 from clipserve.application.encoder import EncodedText, VectorOrError
-from clipserve.application.pace import Pace, PaceLimits
+from clipserve.application.pace import PaceLimits, StreamPace
 from clipserve.application.requests import Choice, EmbedRequest
 from clipserve.application.shared import Shared
-from clipserve.application.stream import Total, TotalLimits, Window, in_order
+from clipserve.application.stream import InFlightLimit, Total, TotalLimits, in_order
 from clipserve.errors import ClipError, UnsupportedMediaType
 from clipserve.rest.disconnects import ClientGone
 from clipserve.rest.errors import fields
@@ -72,7 +72,7 @@ class Bulk:
         model = self._shared.inference.find(choice)
         headers = [(b"content-type", NDJSON.encode()), (b"x-model-fingerprint", model.fingerprint.encode())]
 
-        pace = Pace(self._limits)
+        pace = StreamPace(self._limits)
 
         async def embed(line: Line) -> bytes:
             with pace.at_work():
@@ -82,7 +82,7 @@ class Bulk:
 
         started, lines = False, self._lines(receive, lease, pace)
         try:
-            async with aclosing(in_order(lines, embed, Window(), attrgetter("size"))) as answers:
+            async with aclosing(in_order(lines, embed, InFlightLimit(), attrgetter("size"))) as answers:
                 async for answer in answers:
                     if not started:
                         await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -107,7 +107,7 @@ class Bulk:
             return answer.at(line.index)
         return [*answer.images, *answer.texts][0]
 
-    async def _lines(self, receive: Receive, lease: Lease, pace: Pace) -> AsyncGenerator[Line, None]:
+    async def _lines(self, receive: Receive, lease: Lease, pace: StreamPace) -> AsyncGenerator[Line, None]:
         index, total = 0, Total(self._limits)
         async with aclosing(self._split(receive, total, pace)) as lines:
             async for data in lines:
@@ -121,7 +121,7 @@ class Bulk:
                     yield await self._shared.side.call(parse_line, index - 1, data, short=size <= _SHORT)
                 del data  # do not hold it while waiting for the next
 
-    async def _split(self, receive: Receive, total: Total, pace: Pace) -> AsyncGenerator[bytes, None]:
+    async def _split(self, receive: Receive, total: Total, pace: StreamPace) -> AsyncGenerator[bytes, None]:
         splitter = Splitter(self._limits.max_body_bytes)
         more = True
         while more:
@@ -134,7 +134,7 @@ class Bulk:
         yield splitter.rest()
 
 
-async def _piece(receive: Receive, pace: Pace) -> tuple[bytes, bool]:
+async def _piece(receive: Receive, pace: StreamPace) -> tuple[bytes, bool]:
     message = await pace.receive(receive)
     if message["type"] == "http.disconnect":
         raise ClientGone
@@ -143,7 +143,7 @@ async def _piece(receive: Receive, pace: Pace) -> tuple[bytes, bool]:
     return piece, message.get("more_body", False)
 
 
-async def _give(answer: bytes, send: Send, pace: Pace) -> None:
+async def _give(answer: bytes, send: Send, pace: StreamPace) -> None:
     """Who does not take it is as good as gone."""
     with pace.giving(len(answer)) as seconds:
         try:

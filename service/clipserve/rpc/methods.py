@@ -22,13 +22,13 @@ from clipserve.rpc import enums, rendering
 from clipserve.rpc.call import Work
 from clipserve.rpc.label_sets import read_put
 from clipserve.rpc.message import Images, Walk
-from clipserve.rpc.parsing import Read, choice, given, reads
+from clipserve.rpc.parsing import MessageReader, choice, given, message_reader
 from clipserve.v1 import clip_pb2
 
 T = TypeVar("T")
 
 
-def asking(shared: Shared, max_bytes: int, read: Read) -> Work:
+def asking(shared: Shared, max_bytes: int, read: MessageReader) -> Work:
     """A method with one message and one answer. `max_bytes`: of a message besides its images."""
     limits = shared.inference.limits
     return lambda body: answered(shared, body, lambda body: read(body, Walk(max_bytes), limits))
@@ -36,7 +36,7 @@ def asking(shared: Shared, max_bytes: int, read: Read) -> Work:
 
 def embedding_items(shared: Shared, max_bytes: int) -> Work:
     """Answers one message of EmbedStream. The answer has the item's error, if any."""
-    inference, read = shared.inference, reads(clip_pb2.EmbedStreamRequest, _embed_item)
+    inference, read = shared.inference, message_reader(clip_pb2.EmbedStreamRequest, _embed_item)
 
     async def answer(body: Body) -> bytes:
         try:
@@ -132,16 +132,16 @@ _SETS = Question(lambda of: _at_once(of.label_sets.all()), rendering.label_sets)
 _TEMPLATE_SETS = Question(lambda _: _at_once([*TEMPLATE_SETS.values()]), rendering.template_sets)
 
 # Those with one message and one answer, by their names in clip.proto.
-METHODS: Mapping[str, Read] = {
-    "Classify": reads(clip_pb2.ClassifyRequest, _classify),
-    "Embed": reads(clip_pb2.EmbedRequest, _embed),
-    "Similarity": reads(clip_pb2.SimilarityRequest, _similarity),
-    "Tokenize": reads(clip_pb2.TokenizeRequest, _tokenize),
-    "ListModels": reads(clip_pb2.ListModelsRequest, lambda *_: _MODELS),
-    "ListTemplateSets": reads(clip_pb2.ListTemplateSetsRequest, lambda *_: _TEMPLATE_SETS),
-    "GetTemplateSet": reads(clip_pb2.GetTemplateSetRequest, _get_template_set),
-    "ListLabelSets": reads(clip_pb2.ListLabelSetsRequest, lambda *_: _SETS),
-    "GetLabelSet": reads(clip_pb2.GetLabelSetRequest, _get_label_set),
+METHODS: Mapping[str, MessageReader] = {
+    "Classify": message_reader(clip_pb2.ClassifyRequest, _classify),
+    "Embed": message_reader(clip_pb2.EmbedRequest, _embed),
+    "Similarity": message_reader(clip_pb2.SimilarityRequest, _similarity),
+    "Tokenize": message_reader(clip_pb2.TokenizeRequest, _tokenize),
+    "ListModels": message_reader(clip_pb2.ListModelsRequest, lambda *_: _MODELS),
+    "ListTemplateSets": message_reader(clip_pb2.ListTemplateSetsRequest, lambda *_: _TEMPLATE_SETS),
+    "GetTemplateSet": message_reader(clip_pb2.GetTemplateSetRequest, _get_template_set),
+    "ListLabelSets": message_reader(clip_pb2.ListLabelSetsRequest, lambda *_: _SETS),
+    "GetLabelSet": message_reader(clip_pb2.GetLabelSetRequest, _get_label_set),
     "PutLabelSet": read_put,
-    "DeleteLabelSet": reads(clip_pb2.DeleteLabelSetRequest, _delete_label_set),
+    "DeleteLabelSet": message_reader(clip_pb2.DeleteLabelSetRequest, _delete_label_set),
 }

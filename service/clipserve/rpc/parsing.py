@@ -16,14 +16,14 @@ from clipserve.rpc.message import Images, Walk, malformed
 Message = TypeVar("Message", bound=ProtoMessage)
 
 # Takes the body, and checks the request. Raises MalformedRequest, BodyTooLarge, TooMany: see `Walk`; and others.
-Read = Callable[[Body, Walk, RequestLimits], Question[Any, bytes]]
+MessageReader = Callable[[Body, Walk, RequestLimits], Question[Any, bytes]]
 
 _CHOICE = ("model", "expect_fingerprint")
 
 
-def reads(
+def message_reader(
     kind: type[Message], make: Callable[[Message, Images, RequestLimits], Question[Any, bytes]]
-) -> Read:
+) -> MessageReader:
     """What reads messages of this kind: `make` gets the images separately."""
     image_fields = _image_fields(kind.DESCRIPTOR)
 

@@ -17,8 +17,8 @@ from grpc.aio import EOF
 from clipserve.access.gate import Gate, when_there_is_room
 from clipserve.application.body import Body
 from clipserve.application.byte_budget import Lease
-from clipserve.application.pace import Pace
-from clipserve.application.stream import BulkPlaces, Total, Window, in_order
+from clipserve.application.pace import StreamPace
+from clipserve.application.stream import BulkPlaces, InFlightLimit, Total, in_order
 from clipserve.rpc.call import Call, Work
 from clipserve.rpc.options import RpcOptions
 from clipserve.rpc.reading import to_its_end
@@ -40,7 +40,7 @@ class Streaming:
             TooMany, BodyTooLarge, BodyTooSlow: see `clipserve.errors`; after the answers to the messages before.
         """
         call.request.bulk = True
-        pace = Pace(self._limits)
+        pace = StreamPace(self._limits)
 
         async def answer(body: Body) -> bytes:
             size = len(body)
@@ -51,13 +51,13 @@ class Streaming:
 
         messages = self._messages(call, lease, pace)
         with self._places.of_present(call.address):
-            async with aclosing(in_order(messages, answer, Window(), len)) as answers:
+            async with aclosing(in_order(messages, answer, InFlightLimit(), len)) as answers:
                 async for answered in answers:
                     with pace.giving(len(answered)) as seconds:
                         await call.write(answered, seconds)
         return b""
 
-    async def _messages(self, call: Call, lease: Lease, pace: Pace) -> AsyncGenerator[Body, None]:
+    async def _messages(self, call: Call, lease: Lease, pace: StreamPace) -> AsyncGenerator[Body, None]:
         total, read = Total(self._limits), partial(to_its_end, call.context.read)
         while (message := await pace.receive(read)) is not EOF:
             body, size = Body(message), len(message)

@@ -106,20 +106,20 @@ async def open_use_cases(
     open_backend = open_backend or await _chosen_by_settings(settings, accelerator or Accelerator())
     limits = limits or Limits.of(settings)
     async with AsyncExitStack() as stack:
-        rooms = _Rooms(settings, limits, stack, metrics)
+        parts = _SharedParts(settings, limits, stack, metrics)
         models: dict[Path, ServedModel] = {}
         for folder in settings.models:
             manifest = read_manifest(folder)
             own = settings.of_model(manifest.name)
             backend = open_backend(folder, manifest, own, metrics)
             stack.push_async_callback(backend.aclose)
-            models[folder] = rooms.served_model(folder, manifest, own, backend)
+            models[folder] = parts.served_model(folder, manifest, own, backend)
         by_name = _by_name(models, settings)
-        label_sets = rooms.label_sets(settings, by_name, charge)
+        label_sets = parts.label_sets(settings, by_name, charge)
         stack.push_async_callback(label_sets.aclose)
         fetched = FetchedImages(_fetcher(settings, metrics))
-        inference = Inference(by_name, label_sets, limits.requests, rooms.side, charge, fetched)
-        yield UseCases(models, inference, rooms.side)
+        inference = Inference(by_name, label_sets, limits.requests, parts.side, charge, fetched)
+        yield UseCases(models, inference, parts.side)
 
 
 async def _chosen_by_settings(settings: Settings, accelerator: Accelerator) -> OpenBackend:
@@ -129,7 +129,7 @@ async def _chosen_by_settings(settings: Settings, accelerator: Accelerator) -> O
     return functools.partial(open_chosen, accelerator)
 
 
-class _Rooms:
+class _SharedParts:
     """Objects that all models share."""
 
     def __init__(self, settings: Settings, limits: Limits, stack: AsyncExitStack, metrics: Metrics) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from clipserve.application.stream import Window, in_order
+from clipserve.application.stream import InFlightLimit, in_order
 from clipserve.client.errors import ClipserveError, ItemFailed
 from clipserve.client.images import read_file
 from clipserve.client.methods import AsyncMethods
@@ -92,7 +92,7 @@ async def _embed(
     journal: Journal, clip: AsyncMethods, items: Iterator[Item], shown: Shown, *, truncate: bool
 ) -> None:
     """Embed the items that the journal lacks. Finished items are stored even if this ends early."""
-    window = Window(4 * clip.in_flight, _WINDOW_BYTES)
+    window = InFlightLimit(4 * clip.in_flight, _WINDOW_BYTES)
     committed = time.monotonic()
     # Daemon threads: the command's end waits for no thread that reads a file, a pipe or a disk.
     with DaemonExecutor(_READERS, "read") as readers, DaemonExecutor(1, "list") as lister:
