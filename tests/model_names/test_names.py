@@ -52,6 +52,8 @@ def test_demo_is_the_model_that_ships_and_a_path_is_no_name(
 def test_a_repository_of_the_hub_is_exported_by_its_name(
     name: str, settings: CacheSettings, exporter: Exporter, cache: Path
 ) -> None:
+    with pytest.raises(NoSuchModel, match=f"if the hub has it, `clipserve models export {name}` makes it"):
+        find(Path(name), settings)
     for _ in range(2):
         assert provide(Path(name), settings) == cache / name.replace("/", "--")
     assert exporter.runs == [f"export {name}"]
@@ -64,7 +66,8 @@ def test_a_folder_of_weights_is_exported_again_once_it_has_others(
     weights.mkdir()
     (weights / "config.json").write_text("{}")
     with pytest.raises(
-        NoSuchModel, match=f"fine-tune is a folder of weights, of which {cache} has no artifact"
+        NoSuchModel,
+        match=f"fine-tune is a folder of weights, of which {cache} has no artifact: `clipserve models export",
     ):
         find(weights, settings)
     first = provide(weights, settings)

@@ -125,10 +125,11 @@ def _remedy(name: str, settings: CacheSettings) -> str:
         return f"CLIPSERVE_EXPORT=false forbids an export here; `clipserve models export {name}` does it"
     if not _can_export():
         return 'install what exports it: pip install "clipserve[cpu]"'
-    return (
-        f"if `clipserve models list` has it, `clipserve models export {name}` makes it, as does a start of the "
-        "service; if not, correct the name"
-    )
+    makes = f"`clipserve models export {name}` makes it, as does a start of the service"
+    if os.path.isdir(name):
+        return makes
+    who = "the hub" if "/" in name else "`clipserve models list`"
+    return f"if {who} has it, {makes}; if not, correct the name"
 
 
 def _is_variant(name: str) -> bool:
