@@ -33,6 +33,17 @@ def test_beside_another_a_caller_gets_a_few_at_once_and_the_rest_at_a_rate() -> 
     assert refusals.seconds("one") == 0
 
 
+def test_callers_that_have_gone_are_forgotten_also_if_nobody_is_refused() -> None:
+    clock = Clock()
+    refusals = Refusals(clock)
+    for number in range(100):
+        refusals.asked(f"{number}")
+    assert refusals.present == 100
+    clock.now += 11
+    refusals.asked("one")
+    assert refusals.present == 1
+
+
 def test_a_caller_that_has_not_asked_for_a_while_is_gone() -> None:
     clock = Clock()
     refusals = Refusals(clock)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -143,7 +144,8 @@ class Exchange:
             outcome, response = rendered(error, request.id, self._render_for(scope["path"]))
             error.__traceback__ = None  # `clears_frame` says why
             if isinstance(error, Overloaded) and (seconds := self._refusals.seconds(request.caller)):
-                await asyncio.sleep(seconds)
+                with suppress(asyncio.CancelledError):  # the client of a stream has left
+                    await asyncio.sleep(seconds)
             if answer.status is None:
                 await answer.whole(response)
         endpoint = scope["found"].template or "other"
