@@ -66,6 +66,7 @@ async def test_a_call_whose_request_has_ended_is_not_made_and_holds_up_nobody() 
         gone, present = side.call(one, "gone"), side.call(one, "present")
         await asyncio.sleep(0)
         gone.cancel()
+        await asyncio.wait([gone])  # the thread may know it now
         side.go.set()
         await present
         assert side.order == ["present"]
