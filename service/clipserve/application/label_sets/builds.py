@@ -52,6 +52,7 @@ class Builds:
         self._charge = charge
         self._owner = uuid.uuid4().hex
         self._small, self._large = Turns(1), Turns(1)
+        self.putters: dict[str, str] = {}  # name -> the caller who put it here, whose turns its build takes
 
     def announced(self, digest: str, prompts: int) -> Build:
         """The row of a build that this gateway is about to begin."""
@@ -99,7 +100,9 @@ class Builds:
     def _start(self, label_set: LabelSet) -> None:
         """Build it in a task, which is then `label_set.task`."""
         label_set.account.charge = self._charge
-        request = RequestContext(f"label-set-{label_set.version}", address=caller(), bulk=True)
+        request = RequestContext(
+            f"label-set-{label_set.version}", address=self.putters.get(label_set.name, ""), bulk=True
+        )
         request.digest, request.scope = label_set.payer, "manage"
         label_set.task = asyncio.create_task(self._run(label_set), context=task_context(request))
 

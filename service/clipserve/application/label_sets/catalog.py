@@ -28,6 +28,7 @@ from clipserve.concurrency import ended, kept_running
 from clipserve.errors import ClipError, StoreUnavailable
 from clipserve.telemetry.log import logger
 from clipserve.telemetry.metrics import Metrics
+from clipserve.telemetry.request import caller
 
 _POLL_SECONDS = 0.25
 
@@ -98,6 +99,7 @@ class Catalog:
             pays_for=version_of(wanted.digest, fingerprint),
         )
         announced = self._builds.announced(wanted.digest, wanted.definition.prompt_count())
+        self._builds.putters[name] = caller()  # another's refresh may begin the build
         await self._shelf.keep(name, pointer, wanted.stored, wanted.images, announced)
         await self.refresh()
         if entry := self.entries.get(name):
@@ -106,6 +108,7 @@ class Catalog:
     async def delete(self, name: str) -> bool:
         """Delete a label set. False: there is no such set. Raises StoreUnavailable."""
         deleted = await self._shelf.forget(name)
+        self._builds.putters.pop(name, None)
         await self.refresh()
         return deleted
 
