@@ -114,7 +114,7 @@ def cases(
 
 
 def check(folder: Path, cases: Sequence[Case], framework: str, say: Callable[[str], None]) -> None:
-    """Compare the graphs with what `framework` computed, then the whole artifact with its manifest.
+    """Compare the graphs with what `framework` computed, then files, pixels and tokens with the manifest.
 
     Raises:
         ArtifactError, ModelsError: they differ.
@@ -127,7 +127,7 @@ def check(folder: Path, cases: Sequence[Case], framework: str, say: Callable[[st
             f"the graphs do not compute what {framework} computes (cosine must be above {MIN_COSINE}, "
             f"differences below {MAX_DIFFERENCE}). The unfinished artifact is in {folder}."
         )
-    verify(folder)
+    _verified_inputs(folder)
 
 
 def compare(folder: Path, cases: Sequence[Case]) -> list[Outcome]:
@@ -165,10 +165,7 @@ def verify(folder: Path) -> tuple[ModelManifest, float]:
         ArtifactError: the artifact is incomplete, altered, or computes something else.
         ModelsError: a graph does not run.
     """
-    manifest = read_manifest(folder)
-    verify_files(folder, manifest)
-    tokenizer = load_tokenizer(folder, manifest.text)
-    check_inputs(manifest, tokenizer)
+    manifest, tokenizer = _verified_inputs(folder)
     rows = tokenizer.encode(reference.REFERENCE_TEXTS, truncate=True)
     longest = max(len(row.ids) for row in rows)
     token_ids, lengths = tokenizer.pad(rows, manifest.text.padded_length(longest))
@@ -177,3 +174,12 @@ def verify(folder: Path) -> tuple[ModelManifest, float]:
     return_freed_memory()
     texts = Graph(folder / TEXT_GRAPH, prepack=False).run({"token_ids": token_ids, "lengths": lengths})
     return manifest, reference.check(manifest, images, texts)
+
+
+def _verified_inputs(folder: Path) -> tuple[ModelManifest, Tokenizer]:
+    """All of `verify` but the vectors."""
+    manifest = read_manifest(folder)
+    verify_files(folder, manifest)
+    tokenizer = load_tokenizer(folder, manifest.text)
+    check_inputs(manifest, tokenizer)
+    return manifest, tokenizer
