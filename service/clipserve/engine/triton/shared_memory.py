@@ -44,6 +44,8 @@ _AGAIN_SECONDS = 60.0  # until registering is tried again
 _UNANSWERED = frozenset(
     (grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE)
 )
+# In the details of Triton's answer where --grpc-restricted-protocol closes shared memory: UNAVAILABLE, but an answer.
+_RESTRICTED = "protocol is restricted"
 
 
 class Region:
@@ -191,7 +193,7 @@ class SharedMemory:
             )
             answered = True
         except grpc.aio.AioRpcError as error:
-            answered = error.code() not in _UNANSWERED
+            answered = error.code() not in _UNANSWERED or _RESTRICTED in (error.details() or "")
             raise
         finally:
             if not answered:  # also if the call that needs it is cancelled
