@@ -32,7 +32,6 @@ import functools
 import math
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -55,7 +54,7 @@ class _Lane:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         # Caller -> rows of a request -> how many such requests. Without empty ones.
-        self._sizes: dict[str, Counter[int]] = {}
+        self._sizes: dict[str, dict[int, int]] = {}
         self._last_change = 0.0  # when rows last finished, or the first arrived
         self._seconds = 0.0  # of work, decaying
         self._rows = 0.0  # done in those seconds
@@ -71,16 +70,21 @@ class _Lane:
 
     def ahead(self, rows: int, whose: str = "") -> float:
         """Seconds until a request of so many rows of this caller would have its turn."""
-        sizes = {who: list(own.items()) for who, own in list(self._sizes.items())}
-        own = sum(min(size, rows) * n for size, n in sizes.pop(whose, ()))
-        others = (sum(size * n for size, n in theirs) for theirs in sizes.values())
-        return self.seconds_per_row * (own + sum(min(theirs, own + rows) for theirs in others))
+        own = ahead = 0
+        if sizes := self._sizes.get(whose):
+            own = ahead = sum([min(size, rows) * n for size, n in list(sizes.items())])
+        if len(self._sizes) > (sizes is not None):
+            for theirs in list(self._sizes.values()):  # copies: the metrics ask in another thread
+                if theirs is not sizes:
+                    ahead += min(sum(size * n for size, n in list(theirs.items())), own + rows)
+        return self.seconds_per_row * ahead
 
     def enter(self, rows: int, whose: str) -> None:
         if not self._sizes:
             self._seconds = self.seconds_per_row * self._rows
             self._last_change = self._clock()
-        self._sizes.setdefault(whose, Counter())[rows] += 1
+        own = self._sizes.setdefault(whose, {})
+        own[rows] = own.get(rows, 0) + 1
 
     def leave(self, rows: int, whose: str, *, finished: bool) -> None:
         own = self._sizes[whose]

@@ -31,21 +31,22 @@ class Refusals:
 
     def asked(self, caller: str) -> None:
         """A request of this caller has come."""
-        self._forget()
-        self._asked[caller] = self._clock()
+        now = self._clock()
+        self._asked[caller] = now
         self._asked.move_to_end(caller)
+        self._forget(now)
 
     def seconds(self, caller: str) -> float:
         """How long the refusal of a request of this caller is to be held back; counts it."""
-        self._forget()
+        now = self._clock()
+        self._forget(now)
         if self.present < 2:
             return 0.0
-        now = self._clock()
         due = max(now - _AT_ONCE / _A_SECOND, self._due.get(caller, 0.0))
         self._due[caller] = min(due + 1 / _A_SECOND, now + _MAX_SECONDS)
         return max(0.0, due - now)
 
-    def _forget(self) -> None:
-        while self._asked and self._clock() - next(iter(self._asked.values())) > _PRESENT_SECONDS:
+    def _forget(self, now: float) -> None:
+        while self._asked and now - next(iter(self._asked.values())) > _PRESENT_SECONDS:
             gone, _ = self._asked.popitem(last=False)
             self._due.pop(gone, None)

@@ -198,10 +198,11 @@ class BatchQueue(Generic[J]):
             if own:
                 turns.append(own)
         # Who was served goes behind the others, also behind those of another shape: callers, then jobs.
-        served = {job for job, _ in rows}
-        callers = {job.caller for job in served}
-        left = [job for job in self._jobs if job.taken < job.rows]
-        self._jobs = sorted(left, key=lambda job: (job.caller in callers, job in served))
+        self._jobs = [job for job in self._jobs if job.taken < job.rows]
+        if self._jobs:
+            served = {job for job, _ in rows}
+            callers = {job.caller for job in served}
+            self._jobs.sort(key=lambda job: (job.caller in callers, job in served))
         return Batch(rows)
 
     def drain(self) -> list[J]:

@@ -140,9 +140,11 @@ class IncomingRequest:
     def _check_once(self) -> None:
         """Refuse duplicates, of which a proxy may have read the other one; RFC 9112 (3.2) requires one Host."""
         names = [name for name, _ in self.headers]
-        for name in ("Authorization", "Transfer-Encoding"):
-            if names.count(name.lower().encode()) > 1:
-                raise MalformedRequest(f"the request has two {name} headers or more; send one.")
+        for name in (b"authorization", b"transfer-encoding"):
+            if names.count(name) > 1:
+                raise MalformedRequest(
+                    f"the request has two {name.decode().title()} headers or more; send one."
+                )
         hosts = names.count(b"host")
         if hosts > 1 or (hosts == 0 and self.http_version == "1.1"):
             raise MalformedRequest(

@@ -83,18 +83,20 @@ class RequestContext:
     @property
     def stage_seconds(self) -> dict[str, float]:
         """Stage -> seconds in which something of the request was in it: what runs at the same time counts once."""
-        return {stage: sum(to - began for began, to in times) for stage, times in self.stages.items()}
+        return {stage: sum([to - began for began, to in times]) for stage, times in self.stages.items()}
 
     @property
     def server_timing(self) -> str:
         """The stages in milliseconds, as the header Server-Timing has them; empty without stages."""
-        stages = self.stage_seconds.items()
-        return ", ".join(f"{stage};dur={seconds * 1000:.1f}" for stage, seconds in stages)
+        return ", ".join([f"{stage};dur={each * 1000:.1f}" for stage, each in self.stage_seconds.items()])
 
     def add_stage(self, stage: str, began: float, ended: float) -> None:
         """Add a time in this stage, when it has ended. What ran before the request, for others, does not count."""
-        times = self.stages.setdefault(stage, [])
-        began = max(began, self.began)
+        if began < self.began:
+            began = self.began
+        times = self.stages.get(stage)
+        if times is None:
+            times = self.stages[stage] = []
         while times and times[-1][1] >= began:
             earlier = times.pop()
             began, ended = min(began, earlier[0]), max(ended, earlier[1])

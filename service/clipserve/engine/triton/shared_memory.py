@@ -44,7 +44,7 @@ _AGAIN_SECONDS = 60.0  # until registering is tried again
 _UNANSWERED = frozenset(
     (grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE)
 )
-# In the details of Triton's answer where --grpc-restricted-protocol closes shared memory: UNAVAILABLE, but an answer.
+# In Triton's answer where --grpc-restricted-protocol closes shared memory: UNAVAILABLE all the same.
 _RESTRICTED = "protocol is restricted"
 
 
