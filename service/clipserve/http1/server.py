@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
@@ -12,6 +13,7 @@ from starlette.types import ASGIApp
 from uvicorn.server import ServerState
 
 from clipserve.concurrency import kept_running
+from clipserve.http1.accepting import Waiting
 from clipserve.http1.answers import Render, refusal
 from clipserve.http1.connection import Connection
 from clipserve.http1.connections import Connections
@@ -33,6 +35,7 @@ def build_server(
     refuse = partial(refusal, render, metrics)
 
     def connect(server_state: ServerState, **_: Any) -> Connection:
+        server.waiting.accept_soon()
         return kind(app, connections, refuse, server_state)
 
     config = uvicorn.Config(
@@ -46,13 +49,24 @@ def build_server(
         proxy_headers=False,
         timeout_graceful_shutdown=drain_seconds,
     )
-    return _Server(config, connections)
+    server = _Server(config, connections, connect)
+    return server
 
 
 class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, connections: Connections) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        connections: Connections,
+        connect: Callable[[ServerState], Connection],
+    ) -> None:
         super().__init__(config)
         self._connections = connections
+        self.waiting = Waiting(lambda: connect(self.server_state))
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.waiting.listen(sockets or ())
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         watching = kept_running("connections", self._connections.watch)
@@ -64,6 +78,7 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._connections.draining = True
+        self.waiting.close()
         await super().shutdown(sockets)
 
     def capture_signals(self) -> AbstractContextManager[None]:  # type: ignore[override]
