@@ -78,6 +78,8 @@ def beside(address: Address, connections: int, route: str) -> Company:
 
 
 def judge(company: Company) -> None:
+    lost = f"{company.lost:.0%} lost, p99 {company.p99:.2f} s" if company.probes else "none answered"
+    print(f"{len(company.probes)} requests of another address: {lost}")
     assert company.probes
     assert company.lost <= 0.05, company.statuses
     assert company.p99 < 1.0, f"{company.p99:.2f} s"
