@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import resource
 import shutil
+import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,7 +26,7 @@ ALL_BYTES = 256_000_000  # as CLIPSERVE_MAX_IN_FLIGHT_BYTES
 # The service's edge, as far as it is about connections: deploy/edge/haproxy.cfg.
 CONFIGURATION = """
 global
-    maxconn 10000
+    maxconn 9000
 defaults
     mode http
     timeout connect 2s
@@ -49,13 +51,21 @@ def _many_files() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 @contextmanager
 def haproxy(folder: Path, service: Address) -> Iterator[Address]:
     """Where it listens."""
     port, configuration = free_port(), folder / "haproxy.cfg"
     configuration.write_text(CONFIGURATION.format(port=port, host=service[0], service=service[1]))
-    process = subprocess.Popen(["haproxy", "-db", "-f", str(configuration)], stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(["haproxy", "-db", "-f", str(configuration)])
     try:
+        while not listens(port):
+            assert process.poll() is None, "haproxy has ended; its output says why"
+            time.sleep(0.1)
         yield "127.0.0.1", port
     finally:
         process.kill()
