@@ -12,8 +12,7 @@ from starlette.types import Message
 
 from clipserve.application.byte_budget import ByteBudget, Lease
 from clipserve.errors import BodyTooLarge, BodyTooSlow, ClipError, InvalidInput, Overloaded
-from clipserve.rest.body import BodyLimits, read_body
-from clipserve.rest.disconnects import ClientGone
+from clipserve.rest.body import BodyLimits, ClientGone, read_body
 from loadtests.fake_backend import FakeBackend
 from tests.support import DIM, serving
 

@@ -245,21 +245,6 @@ async def test_a_request_has_its_deadline_from_the_last_byte_on_and_its_bytes_un
     assert len(seen) == 2
 
 
-async def test_a_request_that_is_not_answered_by_its_deadline_is_told_so() -> None:
-    client, metrics = Client(), Metrics()
-
-    async def app(_: Request) -> Response:
-        await asyncio.Event().wait()
-        return answer()
-
-    limits = ExchangeLimits(LIMITS.body, deadline_seconds=0.05)
-    await Exchange(paths(app), limits, ByteBudget(1_000, 1_000), metrics, Gate())(
-        scope(), client.receive, client.send
-    )
-    assert client.sent[0]["status"] == 504
-    assert count(metrics, "/", "deadline_exceeded") == 1
-
-
 # What ends otherwise.
 
 

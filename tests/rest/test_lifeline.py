@@ -1,33 +1,59 @@
-"""A request runs until one of three things happens: an answer, the deadline, the departure of its client."""
+"""The work for a request ends when its client leaves, or at its deadline."""
 
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
-from starlette.types import Message
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
-from clipserve.errors import DeadlineExceeded
-from clipserve.rest.disconnects import ClientGone, run_until_answered
+from clipserve.access.gate import Gate
+from clipserve.application.byte_budget import ByteBudget
+from clipserve.http1.cycle import ANSWERING, Cycle, scope_of
+from clipserve.http1.requests import IncomingRequest
+from clipserve.rest.exchange import Exchange, ExchangeLimits
+from clipserve.telemetry.metrics import Metrics
+from tests.rest.raw import post
+from tests.rest.test_exchange import LIMITS, Client, count, paths, scope
 
 
-class Client:
-    """Stays until `leaves` is set; first comes what the server still has for it."""
+class Line:
+    """A connection without a network."""
 
-    def __init__(self, *first: Message) -> None:
-        self.leaves = asyncio.Event()
-        self._first = list(first)
-        self.listened = 0  # calls of `receive` that are waiting now
+    gone = False
+    keeps_alive = True
 
-    async def receive(self) -> Message:
-        if self._first:
-            return self._first.pop(0)
-        self.listened += 1
-        try:
-            await self.leaves.wait()
-        finally:
-            self.listened -= 1
-        return {"type": "http.disconnect"}
+    def __init__(self) -> None:
+        self.default_headers: list[tuple[bytes, bytes]] = []
+        self.written = b""
+        self.aborted = False
+
+    def write(self, *parts: bytes) -> None:
+        self.written += b"".join(parts)
+
+    async def writable(self) -> None:
+        pass
+
+    def go_on_reading(self) -> None:
+        pass
+
+    def at_work(self) -> None:
+        pass
+
+    def answered(self) -> None:
+        pass
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+def cycle_of(line: Line) -> Cycle:
+    incoming = IncomingRequest(1_000)
+    incoming.feed(post(b"", path=b"/"))
+    return Cycle(line, incoming, scope_of(incoming, ("127.0.0.1", 1), ("127.0.0.1", 2)))
 
 
 class Hanging:
@@ -37,91 +63,65 @@ class Hanging:
         self.cancelled = False
         self.started = asyncio.Event()
 
-    async def __call__(self) -> None:
+    async def __call__(self, _: Request) -> Response:
         self.started.set()
         try:
             await asyncio.Event().wait()
         finally:
             await asyncio.sleep(0)
             self.cancelled = True
+        return Response()
 
 
-async def settle() -> None:
-    """Let every task run until it waits for something outside."""
-    for _ in range(20):
-        await asyncio.sleep(0)
+def exchange_of(work: Any, metrics: Metrics, seconds: float = 20) -> Exchange:
+    limits = ExchangeLimits(LIMITS.body, deadline_seconds=seconds)
+    return Exchange(paths(work), limits, ByteBudget(1_000, 1_000), metrics, Gate())
 
 
-async def test_work_that_has_ended_is_the_end_and_nobody_listens_any_more() -> None:
-    client = Client()
-
-    async def work() -> None:
-        await asyncio.sleep(0)
-
-    await run_until_answered(work(), client.receive, 20)
-    await asyncio.sleep(0)
-    assert client.listened == 0
-
-
-async def test_what_work_raises_is_raised() -> None:
-    client = Client()
-
-    async def work() -> None:
-        raise KeyError("x")
-
-    with pytest.raises(KeyError):
-        await run_until_answered(work(), client.receive, 20)
-    await asyncio.sleep(0)
-    assert client.listened == 0
-
-
-async def test_the_departure_of_the_client_cancels_the_work_before_it_is_told() -> None:
-    client, work = Client({"type": "http.request", "body": b"", "more_body": False}), Hanging()
-    running = asyncio.create_task(run_until_answered(work(), client.receive, 20))
+async def test_a_departure_cancels_the_work_before_it_is_counted() -> None:
+    line, work, metrics = Line(), Hanging(), Metrics()
+    cycle = cycle_of(line)
+    running = asyncio.create_task(cycle.run(exchange_of(work.__call__, metrics)))
     await work.started.wait()
-    client.leaves.set()
-    with pytest.raises(ClientGone):
-        await running
-    assert work.cancelled
+    line.gone = True
+    cycle.wake()
+    await running
+    assert (work.cancelled, line.written, line.aborted) == (True, b"", True)
+    assert count(metrics, "/", "client_gone") == 1
 
 
-async def test_a_message_that_is_no_departure_ends_nothing() -> None:
-    client, work = Client({"type": "http.request"}, {"type": "http.request"}), Hanging()
-    running = asyncio.create_task(run_until_answered(work(), client.receive, 20))
-    await work.started.wait()
-    await settle()
-    assert not running.done()
-    client.leaves.set()
-    with pytest.raises(ClientGone):
-        await running
+@pytest.mark.parametrize("before", [True, False])
+async def test_who_has_left_before_the_work_begins_is_noticed_too(before: bool) -> None:
+    line = Line()
+    cycle = cycle_of(line)
+
+    async def app(_: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        line.gone = before
+        await send({"type": ANSWERING})
+        line.gone = True
+        cycle.wake()
+        await asyncio.sleep(60)
+
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.create_task(cycle.run(app))
+
+
+async def test_an_answer_that_is_written_is_not_taken_back_by_a_departure() -> None:
+    line, metrics = Line(), Metrics()
+
+    async def work(_: Request) -> Response:
+        return Response(b"answer")
+
+    await cycle_of(line).run(exchange_of(work, metrics))
+    assert line.written.endswith(b"answer")
+    assert count(metrics, "/", "200") == 1
 
 
 async def test_the_deadline_cancels_the_work_before_it_is_told() -> None:
-    client, work = Client(), Hanging()
-    with pytest.raises(DeadlineExceeded, match=r"no answer within 0\.05 s") as caught:
-        await run_until_answered(work(), client.receive, 0.05)
-    assert caught.value.limit == 0.05
+    client, work, metrics = Client(), Hanging(), Metrics()
+    await exchange_of(work.__call__, metrics, 0.05)(scope(), client.receive, client.send)
     assert work.cancelled
-    await asyncio.sleep(0)
-    assert client.listened == 0
-
-
-async def test_an_answer_and_a_departure_at_once_are_an_answer() -> None:
-    client = Client()
-    client.leaves.set()
-
-    async def work() -> None:
-        raise KeyError("the answer")
-
-    with pytest.raises(KeyError):
-        await run_until_answered(work(), client.receive, 20)
-
-
-async def test_who_is_cancelled_cancels_the_work() -> None:
-    client, work = Client(), Hanging()
-    running = asyncio.create_task(run_until_answered(work(), client.receive, 20))
-    await work.started.wait()
-    running.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await running
-    assert work.cancelled
+    assert client.sent[0]["status"] == 504
+    assert b"no answer within 0.05 s" in client.sent[1]["body"]
+    assert count(metrics, "/", "deadline_exceeded") == 1

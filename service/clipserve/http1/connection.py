@@ -122,7 +122,7 @@ class Connection(asyncio.Protocol):
         ):
             self.abort()
 
-    # What `Cycle` calls.
+    # What `Cycle` calls: see `Line`.
 
     def write(self, *parts: bytes) -> None:
         for part in parts:
@@ -130,7 +130,6 @@ class Connection(asyncio.Protocol):
             self._transport.write(part)
 
     async def writable(self) -> None:
-        """Wait until the client has taken most of the written bytes."""
         await self._writable.wait()
 
     def go_on_reading(self) -> None:
@@ -138,11 +137,10 @@ class Connection(asyncio.Protocol):
             self._transport.resume_reading()
 
     def at_work(self) -> None:
-        """Note that the answer begins, although the body may still arrive."""
-        self._enter(Phase.WORKING)
+        if self.phase is not Phase.WORKING:
+            self._enter(Phase.WORKING)
 
     def answered(self) -> None:
-        """Note that the answer is written."""
         self._cycle = None
         self._enter(Phase.FLUSHING)
         self._deaf = not self._incoming.complete  # else the rest of the body would start reading again

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 from urllib.parse import unquote
 
 from httptools import HttpParserError, parse_url
@@ -14,20 +14,49 @@ from clipserve.http1.answers import CONTINUE, answer_head, chunk
 from clipserve.http1.requests import IncomingRequest
 from clipserve.telemetry.log import logger
 
-if TYPE_CHECKING:  # it imports this module
-    from clipserve.http1.connection import Connection
-
 _ONE_WRITE = 65_536  # up to here, head and body of an answer are joined: a copy costs less than a system call
-# Our own message to the connection: the request is answered while it arrives. From then on the connection is
-# WORKING, and if the client leaves, the task that sent this is cancelled.
-STREAM = "clipserve.stream"
-_EXTENSIONS: dict[str, dict[str, str]] = {STREAM: {}}
+# Our own message to the connection: the request is being answered, even if its body still arrives. From then on the
+# connection is WORKING, and if the client leaves, the task of the request is cancelled.
+ANSWERING = "clipserve.answering"
+_EXTENSIONS: dict[str, dict[str, str]] = {ANSWERING: {}}
+
+
+class Line(Protocol):
+    """The connection of a request; see `Connection`."""
+
+    gone: bool
+
+    @property
+    def default_headers(self) -> list[tuple[bytes, bytes]]:
+        """The headers of every answer."""
+
+    @property
+    def keeps_alive(self) -> bool:
+        """Whether another request may follow."""
+
+    def write(self, *parts: bytes) -> None:
+        """Send these bytes."""
+
+    async def writable(self) -> None:
+        """Wait until the client has taken most of the written bytes."""
+
+    def go_on_reading(self) -> None:
+        """Read more of the body."""
+
+    def at_work(self) -> None:
+        """Note that the answer begins, although the body may still arrive."""
+
+    def answered(self) -> None:
+        """Note that the answer is written."""
+
+    def abort(self) -> None:
+        """Close the connection now."""
 
 
 class Cycle:
     """See the module."""
 
-    def __init__(self, line: Connection, incoming: IncomingRequest, scope: Scope) -> None:
+    def __init__(self, line: Line, incoming: IncomingRequest, scope: Scope) -> None:
         self._line = line
         self._incoming = incoming
         self._scope = scope
@@ -37,7 +66,7 @@ class Cycle:
         self._start: Message | None = None  # the answer's start, until its first byte is written
         self._chunked = False
         self._answered = False
-        self._stream: asyncio.Task[Any] | None = None  # the task that answers while the body arrives
+        self._answering: asyncio.Task[Any] | None = None  # cancelled if the client leaves
 
     async def run(self, app: ASGIApp) -> None:
         """Run the application. If it does not answer, close the connection."""
@@ -46,15 +75,15 @@ class Cycle:
         except Exception as error:  # a bug of the exchange itself, which renders all errors of routes
             logger.error("unexpected", exc_info=error)
         finally:
-            self._stream = None  # it holds this object
+            self._answering = None  # it holds this object
             if not self._answered:
                 self._line.abort()
 
     def wake(self) -> None:
         """Wake `receive`: a part of the body has arrived, or the client has left."""
         self._news.set()
-        if self._stream and self._line.gone:
-            self._stream.cancel()
+        if self._answering and self._line.gone:
+            self._answering.cancel()
 
     def fail(self, error: ClipError) -> None:
         """Let `receive` raise this error: the received bytes are not a body."""
@@ -81,11 +110,12 @@ class Cycle:
             await self._news.wait()
 
     async def _send(self, message: Message) -> None:
-        if self._line.gone:
-            return
-        if message["type"] == STREAM:
-            self._stream = asyncio.current_task()
+        if message["type"] == ANSWERING:
+            self._answering = asyncio.current_task()
             self._line.at_work()
+            self.wake()  # the client may have left before
+            return
+        if self._line.gone:
             return
         if message["type"] == "http.response.start":
             self._start = message

@@ -12,11 +12,14 @@ from clipserve.application.body import Body
 from clipserve.application.byte_budget import Lease
 from clipserve.application.pace import MIN_BODY_BYTES_PER_SECOND
 from clipserve.errors import BodyTooLarge, BodyTooSlow, InvalidInput, check_limit
-from clipserve.rest.disconnects import ClientGone
 
 _TOO_LARGE = "the body has {:,} bytes or more"
 _GRACE_SECONDS = 2.0  # before the rate counts
 _LONGEST_PAUSE_SECONDS = 5.0  # that received bytes allow: a lost packet is sent again after three
+
+
+class ClientGone(Exception):
+    """The client closed its connection; no answer is sent."""
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from clipserve.application.requests import Choice, EmbedRequest
 from clipserve.application.shared import Shared
 from clipserve.application.stream import InFlightLimit, Total, TotalLimits, in_order
 from clipserve.errors import ClipError, UnsupportedMediaType
-from clipserve.rest.disconnects import ClientGone
+from clipserve.rest.body import ClientGone
 from clipserve.rest.errors import fields
 from clipserve.rest.lines import Line, Splitter, parse_line
 from clipserve.rest.rendering import result_fields

@@ -22,11 +22,10 @@ from clipserve.access.hosts import ANY, Hosts
 from clipserve.application.byte_budget import ByteBudget, Lease
 from clipserve.application.refusals import Refusals
 from clipserve.application.shared import record
-from clipserve.errors import Overloaded
+from clipserve.errors import DeadlineExceeded, Overloaded
 from clipserve.http1.connections import address_of
-from clipserve.http1.cycle import STREAM
-from clipserve.rest.body import BodyLimits, announced_size, read_body
-from clipserve.rest.disconnects import ClientGone, run_until_answered
+from clipserve.http1.cycle import ANSWERING
+from clipserve.rest.body import BodyLimits, ClientGone, announced_size, read_body
 from clipserve.rest.errors import Render, rendered
 from clipserve.rest.paths import Paths
 from clipserve.telemetry.metrics import CLIENT_GONE, Metrics
@@ -78,10 +77,10 @@ class _Answer:
         await self({"type": "http.response.start", "status": status, "headers": headers})
         await self._send({"type": "http.response.body", "body": response.body})
 
-    async def begin_stream(self, scope: Scope) -> None:
-        """Where the connection is our own: see `STREAM`."""
-        if STREAM in scope.get("extensions", {}):
-            await self._send({"type": STREAM})
+    async def begin(self, scope: Scope) -> None:
+        """Cancel this task if the client leaves from now on, where the connection is our own: see `ANSWERING`."""
+        if ANSWERING in scope.get("extensions", ()):
+            await self._send({"type": ANSWERING})
 
     def _headers(self) -> Iterator[tuple[bytes, bytes]]:
         yield b"x-request-id", self._request.id.encode()
@@ -138,13 +137,13 @@ class Exchange:
         try:
             await self._run(scope, headers, receive, answer, request)
             outcome = str(answer.status)
-        except ClientGone:
+        except (ClientGone, asyncio.CancelledError):  # the latter: see `ANSWERING`
             outcome = CLIENT_GONE
         except Exception as error:  # any error of a route; `rendered` distinguishes them
             outcome, response = rendered(error, request.id, self._render_for(scope["path"]))
             error.__traceback__ = None  # `clears_frame` says why
             if isinstance(error, Overloaded) and (seconds := self._refusals.seconds(request.caller)):
-                with suppress(asyncio.CancelledError):  # the client of a stream has left
+                with suppress(asyncio.CancelledError):  # the client has left
                     await asyncio.sleep(seconds)
             if answer.status is None:
                 await answer.whole(response)
@@ -165,11 +164,8 @@ class Exchange:
             self._refusals.asked(request.caller)
             if stream := self._streaming.get(_operation(scope)):
                 request.bulk = True
-                await answer.begin_stream(scope)
-                try:
-                    await stream(scope, receive, answer, lease)
-                except asyncio.CancelledError:
-                    raise ClientGone from None
+                await answer.begin(scope)
+                await stream(scope, receive, answer, lease)
                 return
             announced = announced_size(headers, self._limits.body)
             if announced:
@@ -180,8 +176,8 @@ class Exchange:
                 await self._gate.charge(size=len(body) - announced)
             request.deadline = time.monotonic() + seconds
             scope["body"] = body  # routes read it from here, never from `receive`
-            answered = scope["found"].answer(Request(scope))
-            response = await run_until_answered(answered, receive, seconds)
+            await answer.begin(scope)
+            response = await _within(seconds, scope["found"].answer(Request(scope)))
             if len(response.body) > _SMALL:
                 lease.grow(len(response.body))
             await answer.whole(response)
@@ -194,6 +190,16 @@ class Exchange:
                 authorization.decode("latin-1") if authorization else None,
                 "manage" if _operation(scope) in _MANAGING else "use",
             )
+
+
+async def _within(seconds: float, work: Awaitable[Response]) -> Response:
+    try:
+        async with asyncio.timeout(seconds) as timer:
+            return await work
+    except TimeoutError:
+        if not timer.expired():
+            raise
+        raise DeadlineExceeded(f"there was no answer within {seconds:g} s.", limit=seconds) from None
 
 
 def _operation(scope: Scope) -> tuple[str, str]:
