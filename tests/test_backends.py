@@ -8,6 +8,7 @@ import pytest
 
 from clipserve.clip.artifact import read_manifest
 from clipserve.demo import FOLDER as DEMO
+from clipserve.engine.backends import BACKENDS
 from clipserve.engine.batch_queue import BatchPolicy
 from clipserve.engine.cuda import Accelerator, CudaFacts
 from clipserve.engine.nvidia import Driver, Gpu
@@ -16,6 +17,7 @@ from clipserve.settings import ModelSettings, Settings
 from clipserve.telemetry.metrics import Metrics
 from clipserve.wiring.backends import image_policy, open_engine, uses_gpu
 from clipserve.wiring.use_cases import open_use_cases
+from tests.engine import test_backend as contract
 
 WITH_GPU = Accelerator(
     lambda: CudaFacts(
@@ -23,6 +25,15 @@ WITH_GPU = Accelerator(
     )
 )
 WITHOUT = Accelerator(CudaFacts)
+
+
+def test_every_backend_can_be_asked_for_and_held_to_the_contract_of_backends() -> None:
+    held = Path(__file__).parent / "external"  # by a test on its own servers
+    for name, kind in BACKENDS.items():
+        assert ModelSettings(backend=name).backend_kind is kind
+        assert f"`{name}`: {kind.meaning}" in str(ModelSettings.model_fields["backend"].description)
+        assert (kind.open_engine is None) != (kind.connect is None), name
+        assert name in contract.BACKENDS or (held / name / "test_contract.py").is_file(), name
 
 
 def nobody_looks() -> CudaFacts:

@@ -7,11 +7,10 @@ import pytest
 from clipserve.application.limits import RequestLimits
 from clipserve.clip.artifact import read_manifest
 from clipserve.clip.images import ImageLimits
-from clipserve.clip.manifest import ModelManifest
 from clipserve.cores import usable_cores
 from clipserve.demo import FOLDER as DEMO
-from clipserve.engine.choice import EngineOptions, choose_engine
-from clipserve.engine.onnx import OnnxEngine
+from clipserve.engine.backends.onnx import open_onnx
+from clipserve.engine.in_process import EngineOptions
 from clipserve.settings import ModelSettings, Settings
 from clipserve.wiring.backends import open_engine
 from clipserve.wiring.options import GatewayOptions
@@ -62,27 +61,25 @@ def test_two_images_of_the_largest_size_fit_a_request() -> None:
         assert GatewayOptions.of(settings).limits.requests.max_request_pixels == pixels
 
 
-@pytest.mark.parametrize(
-    ("threads", "workers", "whole"), [(0, 1, True), (usable_cores(), 1, True), (1, usable_cores(), True)]
-)
+@pytest.mark.parametrize(("threads", "workers"), [(usable_cores(), 1), (1, usable_cores())])
 def test_threads_spin_where_no_core_is_left_to_others(
-    threads: int, workers: int, whole: bool, monkeypatch: pytest.MonkeyPatch
+    threads: int, workers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("clipserve.engine.choice.cpu_quota", lambda: None)
-    assert spins(threads, workers) == whole
+    monkeypatch.setattr("clipserve.engine.backends.onnx.cpu_quota", lambda: None)
+    assert spins(threads, workers)
 
 
 def test_threads_do_not_spin_where_a_core_is_left_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("clipserve.engine.choice.cpu_quota", lambda: None)
-    monkeypatch.setattr("clipserve.engine.choice.usable_cores", lambda: 8)
+    monkeypatch.setattr("clipserve.engine.backends.onnx.cpu_quota", lambda: None)
+    monkeypatch.setattr("clipserve.engine.backends.onnx.usable_cores", lambda: 8)
     assert not spins(7, 1)
     assert spins(4, 2)
 
 
 def test_threads_do_not_spin_under_a_quota_nor_in_another_program(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("clipserve.engine.choice.cpu_quota", lambda: 64.0)
-    assert not spins(0, 1)
-    monkeypatch.setattr("clipserve.engine.choice.cpu_quota", lambda: None)
+    monkeypatch.setattr("clipserve.engine.backends.onnx.cpu_quota", lambda: 64.0)
+    assert not spins(usable_cores(), 1)
+    monkeypatch.setattr("clipserve.engine.backends.onnx.cpu_quota", lambda: None)
     engine = open_engine(DEMO, read_manifest(DEMO), ModelSettings(backend="onnx", device="cpu"), on_gpu=False)
     alone = ModelSettings(backend="onnx", device="cpu").without_spinning()
     quiet = open_engine(DEMO, read_manifest(DEMO), alone, on_gpu=False)
@@ -90,7 +87,4 @@ def test_threads_do_not_spin_under_a_quota_nor_in_another_program(monkeypatch: p
 
 
 def spins(threads: int, workers: int) -> bool:
-    manifest = ModelManifest.model_validate_json((DEMO / "model.json").read_text())
-    engine = choose_engine(DEMO, manifest, EngineOptions("onnx", False, threads, workers), dict)
-    assert isinstance(engine, OnnxEngine)
-    return engine._options.spinning
+    return open_onnx(DEMO, EngineOptions(cuda=False, threads=threads, workers=workers))._options.spinning

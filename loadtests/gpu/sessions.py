@@ -11,8 +11,8 @@ import onnxruntime as ort
 
 from clipserve.cores import usable_cores
 from clipserve.engine.backend import Embeddings
+from clipserve.engine.backends.onnx import OnnxOptions, providers, session_options
 from clipserve.engine.cuda import PROVIDER, PROVIDER_OPTIONS
-from clipserve.engine.onnx import OnnxOptions, providers, session_options
 from loadtests.gpu.inputs import Feeds, count
 
 

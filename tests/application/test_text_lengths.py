@@ -13,8 +13,8 @@ from clipserve.clip.manifest import GPU_TEXT_BUCKETS, TEXT_BUCKETS
 from clipserve.clip.tokenizer import load_tokenizer
 from clipserve.concurrency import SideThread
 from clipserve.demo import FOLDER as DEMO
+from clipserve.engine.backends.onnx import OnnxEngine, OnnxOptions
 from clipserve.engine.in_process import InProcess
-from clipserve.engine.onnx import OnnxEngine, OnnxOptions
 from clipserve.telemetry.metrics import Metrics
 from tests.support import Counting, Recording
 

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
 import pytest_asyncio
 
+from clipserve.application.served_model import reference_feeds
 from clipserve.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH, read_manifest
 from clipserve.clip.reference import REFERENCE_TEXTS, check, reference_pixels
 from clipserve.clip.tokenizer import load_tokenizer
 from clipserve.demo import FOLDER as DEMO
 from clipserve.engine.backend import Backend, Embeddings
-from clipserve.engine.in_process import Engine, InProcess
-from clipserve.engine.onnx import OnnxEngine, OnnxOptions
-from clipserve.engine.openvino import OpenVinoEngine
+from clipserve.engine.backends.auto import open_fastest
+from clipserve.engine.backends.onnx import OnnxEngine, OnnxOptions
+from clipserve.engine.backends.openvino import OpenVinoEngine
+from clipserve.engine.in_process import Engine, EngineOptions, Feeds, InProcess
 from clipserve.errors import BackendFailed, BackendUnavailable
 from loadtests.fake_backend import FakeBackend
 from tests.engine.support import batched
@@ -34,6 +36,7 @@ BACKENDS: dict[str, Callable[[], Backend]] = {
     "fake": lambda: FakeBackend(MANIFEST.embed_dim),
     "batched fake": lambda: batched(FakeBackend(MANIFEST.embed_dim)),
     "onnx": lambda: InProcess(OnnxEngine(DEMO, OnnxOptions())),
+    "auto": lambda: InProcess(open_fastest(DEMO, MANIFEST, EngineOptions(False, 1, 1), trial_inputs)),
     "batched onnx": lambda: batched(InProcess(OnnxEngine(DEMO, OnnxOptions()), workers=2)),
     "openvino": lambda: InProcess(OpenVinoEngine(DEMO, threads=2)),
     "batched openvino": lambda: batched(InProcess(OpenVinoEngine(DEMO, threads=2, workers=2), workers=2)),
@@ -51,6 +54,10 @@ async def backend(request: pytest.FixtureRequest) -> AsyncIterator[Backend]:
 
 def cosine(one: Embeddings, other: Embeddings) -> float:
     return float((one * other).sum(axis=1).min())
+
+
+def trial_inputs() -> Mapping[str, Feeds]:
+    return reference_feeds(MANIFEST, TOKENIZER)
 
 
 async def texts(backend: Backend, length: int | None = None) -> Embeddings:

@@ -14,9 +14,9 @@ import pytest
 
 from clipserve.demo import FOLDER as DEMO
 from clipserve.engine import cuda
+from clipserve.engine.backends.onnx import OnnxEngine, OnnxOptions, providers, session_options
 from clipserve.engine.cuda import PROVIDER, Accelerator, CudaFacts, look, tried, why_not
 from clipserve.engine.nvidia import Driver, Gpu
-from clipserve.engine.onnx import OnnxEngine, OnnxOptions, providers, session_options
 from clipserve.errors import BackendUnavailable
 from tests.engine.libcuda import dev, libcuda
 

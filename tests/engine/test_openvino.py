@@ -9,8 +9,8 @@ import pytest
 from clipserve.clip.artifact import IMAGE_GRAPH, read_manifest
 from clipserve.clip.reference import reference_pixels
 from clipserve.demo import FOLDER as DEMO
+from clipserve.engine.backends.openvino import OpenVinoEngine
 from clipserve.engine.in_process import Feeds
-from clipserve.engine.openvino import OpenVinoEngine
 
 FEEDS: Feeds = {"pixels": reference_pixels(read_manifest(DEMO).image.size)}  # [2, S, S, 3]
 

@@ -40,7 +40,7 @@ async def gathering(
         backend="triton", triton_url=urls, max_queue_delay_seconds=delay, max_batch_texts=texts
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("clipserve.wiring.backends.TRITON_CALLS", calls)
+        patch.setattr("clipserve.engine.backends.triton.TRITON_CALLS", calls)
         backend = open_backend(Accelerator(), Path("unused"), MANIFEST, settings, metrics or Metrics())
     try:
         await backend.start()
@@ -86,7 +86,7 @@ async def test_the_delay_that_is_set_is_waited_for_by_a_text_alone_too(one: Stan
 
 async def test_rows_are_gathered_while_half_of_the_calls_run_for_others(one: StandIn) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("clipserve.wiring.backends._TRITON_GATHERING", 0.2)
+        patch.setattr("clipserve.engine.backends.triton.GATHER_SECONDS", 0.2)
         async with gathering(one) as backend:
             one.computing.clear()
             asking = started(backend, 1)

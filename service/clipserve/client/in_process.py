@@ -28,7 +28,6 @@ from clipserve.wiring.model_names import NoSuchModel, find, provide
 from clipserve.wiring.use_cases import OpenBackend, UseCases, open_use_cases
 
 _LABEL_SET_SECONDS = 600.0  # to build one for this model: a thousand labels by eighty templates
-_TRITON_IN_FLIGHT = 128  # two of its batches
 _MOST_IN_FLIGHT = 256  # each is a file in memory
 
 
@@ -56,7 +55,7 @@ async def open_in_process(
         on_gpu = await asyncio.to_thread(uses_gpu, chosen, accelerator)
         if unused := accelerator.unused:
             warn(f"The GPU is not used: {unused.found}. To use it: {unused.do}.")
-        if exact and chosen.backend != "triton" and not on_gpu:  # these two need batches
+        if exact and chosen.backend_kind.in_process and not on_gpu:  # these two need batches
             chosen, open_backend = _a_call_on_each_core(chosen), _one_row_a_call
         async with open_use_cases(chosen, Metrics(), open_backend, accelerator=accelerator) as use_cases:
             await use_cases.start_models()
@@ -113,7 +112,7 @@ class MethodsInProcess(AsyncMethods):
         (self._model,) = use_cases.models.values()
         # Enough that a call waits while another runs, and that every decoder has its next image.
         batches = min(_MOST_IN_FLIGHT, 4 * calls.max_batch_images * calls.workers)
-        self.in_flight = max(_TRITON_IN_FLIGHT if settings.backend == "triton" else 16, batches)
+        self.in_flight = max(settings.backend_kind.rows_in_flight, batches)
 
     async def served_by(self) -> ServedBy:
         manifest = self._model.manifest

@@ -6,9 +6,11 @@ import asyncio
 import contextlib
 import ctypes
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, Protocol
 
 from clipserve.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH
@@ -20,6 +22,26 @@ from clipserve.telemetry.log import logger
 from clipserve.turns import yield_to_event_loop
 
 Feeds = dict[str, Any]  # input name -> array; see `clipserve.clip.artifact` for the graphs' contract
+TrialInputs = Callable[[], Mapping[str, Feeds]]  # for each graph, inputs to measure engines on
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """How an engine runs, whichever it is.
+
+    Attributes:
+        cuda: on the GPU, which has been seen to work.
+        threads: of one call.
+        workers: calls at a time.
+        may_spin: whether threads may wait in a busy loop, where nothing speaks against it.
+        cache_dir: the folder in which it is kept what a trial has chosen; None: each start tries.
+    """
+
+    cuda: bool
+    threads: int
+    workers: int
+    may_spin: bool = True
+    cache_dir: Path | None = None
 
 
 class EngineCall(Protocol):

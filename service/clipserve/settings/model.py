@@ -8,12 +8,13 @@ wait longer. So sizes have a default for each, and the service chooses after it 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, FilePath, PrivateAttr, SecretStr, field_validator
 
 from clipserve.clip.formats import FORMATS
 from clipserve.clip.images import ImageLimits
+from clipserve.engine.backends import BACKENDS, BackendKind, BackendName
 from clipserve.engine.nvidia import Device
 from clipserve.engine.triton.address import parse_address
 from clipserve.settings.values import Names
@@ -56,10 +57,10 @@ class ModelSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    backend: Literal["auto", "onnx", "openvino", "triton"] = Field(
+    backend: BackendName = Field(
         "auto",
-        description="where the encoders run: `onnx` (onnxruntime) or `openvino` in this process; `auto`: the "
-        "faster of these, if both are installed and agree; `triton`: on a Triton server",
+        description="where the encoders run: "
+        + "; ".join(f"`{name}`: {kind.meaning}" for name, kind in BACKENDS.items()),
     )
     device: Device = Field(
         "auto",
@@ -135,9 +136,9 @@ class ModelSettings(BaseModel):
         return replace(usual, **chosen) if usual else kind(**chosen)
 
     @property
-    def supports_cuda(self) -> bool:
-        """Whether the backend runs in this process, and on a GPU where CUDA works."""
-        return self.backend in {"auto", "onnx"}
+    def backend_kind(self) -> BackendKind:
+        """What is known of the backend before it is opened."""
+        return BACKENDS[self.backend]
 
     @property
     def may_spin(self) -> bool:

@@ -8,13 +8,12 @@ from pathlib import Path
 from clipserve.application.served_model import reference_feeds
 from clipserve.clip.manifest import ModelManifest
 from clipserve.clip.tokenizer import load_tokenizer
+from clipserve.cores import usable_cores
 from clipserve.engine.backend import Backend
 from clipserve.engine.batch_queue import BatchPolicy
 from clipserve.engine.batched import Batched
-from clipserve.engine.choice import EngineOptions, choose_engine
 from clipserve.engine.cuda import Accelerator
-from clipserve.engine.in_process import Engine, InProcess
-from clipserve.engine.triton.contract import CALL_ROWS, Tower
+from clipserve.engine.in_process import Engine, EngineOptions, InProcess
 from clipserve.errors import BackendUnavailable
 from clipserve.settings import ModelSettings
 from clipserve.telemetry.metrics import Metrics
@@ -22,11 +21,6 @@ from clipserve.telemetry.metrics import Metrics
 # A call on a CPU has as many images as take a quarter of a second, at most `max_batch_images`: later requests wait
 # for it. For a large model these are four, which reach most of the gain of a batch.
 _CPU_CALL_SECONDS, _CPU_LEAST_IMAGES = 0.25, 4
-# Calls of each encoder at a time, for each known server: two to four keep it busy, and more make smaller batches.
-TRITON_CALLS = 4
-# Seconds to gather rows while Triton computes for other requests. Without it the calls of a busy gateway have few
-# rows each, and pay the fixed cost of a call more often.
-_TRITON_GATHERING = 0.002
 
 
 def open_backend(
@@ -41,8 +35,8 @@ def open_backend(
     Raises:
         BackendUnavailable: it is not installed, or the settings require CUDA and it does not work.
     """
-    if settings.backend == "triton":
-        return _on_triton(manifest, settings, metrics)
+    if connect := settings.backend_kind.connect:
+        return connect(manifest, settings.options, metrics)
     on_gpu = uses_gpu(settings, accelerator)
     inner = in_process(folder, manifest, settings, on_gpu=on_gpu)
     return batched(inner, settings, metrics, on_gpu=on_gpu)
@@ -64,12 +58,13 @@ def uses_gpu(settings: ModelSettings, accelerator: Accelerator) -> bool:
     Raises:
         BackendUnavailable: the settings require CUDA, and it does not work or the engine does not support it.
     """
-    if settings.backend == "openvino" and settings.device == "cuda":
+    kind = settings.backend_kind
+    if settings.device == "cuda" and kind.in_process and not kind.cuda:
         raise BackendUnavailable(
-            "device=cuda, but backend=openvino, which runs on the CPU: set CLIPSERVE_BACKEND=onnx or "
+            f"device=cuda, but backend={settings.backend}, which runs on the CPU: set CLIPSERVE_BACKEND=onnx or "
             "CLIPSERVE_DEVICE=cpu."
         )
-    return settings.supports_cuda and accelerator.chosen(settings.device)
+    return kind.cuda and accelerator.chosen(settings.device)
 
 
 def open_engine(folder: Path, manifest: ModelManifest, settings: ModelSettings, *, on_gpu: bool) -> Engine:
@@ -78,11 +73,16 @@ def open_engine(folder: Path, manifest: ModelManifest, settings: ModelSettings, 
     Raises:
         BackendUnavailable: it is not installed.
     """
-    calls = settings.calls(on_gpu=on_gpu)
+    calls, open_it = settings.calls(on_gpu=on_gpu), settings.backend_kind.open_engine
+    assert open_it, f"{settings.backend} does not compute in this process"
     options = settings.options(
-        EngineOptions, cuda=on_gpu, threads=calls.threads, workers=calls.workers, may_spin=settings.may_spin
+        EngineOptions,
+        cuda=on_gpu,
+        threads=calls.threads or usable_cores(),
+        workers=calls.workers,
+        may_spin=settings.may_spin,
     )
-    return choose_engine(
+    return open_it(
         folder, manifest, options, lambda: reference_feeds(manifest, load_tokenizer(folder, manifest.text))
     )
 
@@ -107,24 +107,3 @@ def image_policy(settings: ModelSettings, *, on_gpu: bool) -> BatchPolicy:
     if on_gpu or settings.max_batch_images is not None:
         return policy
     return replace(policy, call_seconds=_CPU_CALL_SECONDS, least_rows=_CPU_LEAST_IMAGES)
-
-
-def _on_triton(manifest: ModelManifest, settings: ModelSettings, metrics: Metrics) -> Backend:
-    from clipserve.engine.triton.client import TritonBackend  # loads gRPC
-    from clipserve.engine.triton.options import TritonOptions
-
-    backend = TritonBackend(manifest, settings.options(TritonOptions), metrics)
-    delay = settings.max_queue_delay_seconds
-    asked = {"image": settings.max_batch_images, "text": settings.max_batch_texts}
-
-    def policy(tower: Tower) -> BatchPolicy:
-        return BatchPolicy(
-            min(asked[tower] or CALL_ROWS[tower], CALL_ROWS[tower]),
-            delay or 0.0,
-            TRITON_CALLS,
-            takes=lambda: backend.endpoints.max_batch(tower),
-            servers=lambda: backend.endpoints.servers,
-            gathering=_TRITON_GATHERING if delay is None else 0.0,
-        )
-
-    return Batched(backend, policy("image"), policy("text"), metrics)

@@ -123,7 +123,7 @@ async def open_use_cases(
 
 
 async def _chosen_by_settings(settings: Settings, accelerator: Accelerator) -> OpenBackend:
-    if any(model.supports_cuda and model.device != "cpu" for model in settings.of_models):
+    if any(model.backend_kind.cuda and model.device != "cpu" for model in settings.of_models):
         # In a thread: with a GPU this takes seconds, and the event loop follows the file of keys already.
         await asyncio.to_thread(accelerator.facts)
     return functools.partial(open_chosen, accelerator)

@@ -24,9 +24,9 @@ from PIL import Image
 import clipserve
 from clipserve.clip.reference import lowest_cosine
 from clipserve.cores import usable_cores
+from clipserve.engine.backends.onnx import OnnxEngine, OnnxOptions
+from clipserve.engine.backends.openvino import OpenVinoEngine
 from clipserve.engine.in_process import Engine, InProcess
-from clipserve.engine.onnx import OnnxEngine, OnnxOptions
-from clipserve.engine.openvino import OpenVinoEngine
 from clipserve_models.triton_options import options_of
 from clipserve_models.triton_repository import write_repository
 from tests.external.export.families import FAMILIES, add_family

@@ -14,8 +14,8 @@ import pytest
 
 from clipserve.clip.artifact import ArtifactError
 from clipserve.commands.doctor.trial import tried
+from clipserve.engine.backends.onnx import OnnxEngine, OnnxOptions
 from clipserve.engine.in_process import InProcess
-from clipserve.engine.onnx import OnnxEngine, OnnxOptions
 from clipserve.errors import ClipError
 from clipserve.settings import ModelSettings
 from clipserve_models.errors import ModelsError

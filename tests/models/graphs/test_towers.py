@@ -18,9 +18,9 @@ import onnxruntime
 import pytest
 from onnx import numpy_helper
 
+from clipserve.engine.backends.onnx import OnnxEngine, OnnxOptions
+from clipserve.engine.backends.openvino import OpenVinoEngine
 from clipserve.engine.in_process import Engine
-from clipserve.engine.onnx import OnnxEngine, OnnxOptions
-from clipserve.engine.openvino import OpenVinoEngine
 from clipserve_models import reference, tensorrt_types, uint8_rule
 from clipserve_models.architecture import Activation, Architecture
 from clipserve_models.graphs.file import stored

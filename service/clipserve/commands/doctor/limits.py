@@ -145,7 +145,7 @@ def bound(context: Context) -> tuple[int, int]:
     weights, models, inside = 0, 0, False
     for folder, manifest, own in context.models():
         models += 1
-        if own.backend != "triton":
+        if own.backend_kind.in_process:
             inside = True
             weights += sum(
                 (folder / name).stat().st_size for name in manifest.files if (folder / name).exists()

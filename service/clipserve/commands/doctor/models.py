@@ -60,13 +60,13 @@ def engines(context: Context) -> Iterator[Finding]:
     """Run the self-test of each artifact on the engine that would serve it, in a separate process."""
     features = set(cpu_features(context))
     for folder, manifest, own in context.models():
-        if own.backend == "triton":
+        if not own.backend_kind.in_process:
             yield ok(f"{manifest.name}: Triton, as CLIPSERVE_BACKEND says: see `triton`")
             continue
-        if own.backend == "openvino" and features and not features & BF16:
+        if own.backend_kind.bf16 and features and not features & BF16:
             yield warning(
-                f"CLIPSERVE_BACKEND=openvino for {manifest.name} is for CPUs with bf16, and this CPU has none: it "
-                "computes in fp32, no faster than onnxruntime, in half as much memory again",
+                f"CLIPSERVE_BACKEND={own.backend} for {manifest.name} is for CPUs with bf16, and this CPU has "
+                "none: it computes in fp32, no faster than onnxruntime, in half as much memory again",
                 "set CLIPSERVE_BACKEND=auto, or take a CPU with AVX-512 BF16 or AMX",
             )
         answer = _tried(folder, own)
@@ -84,7 +84,7 @@ def gpu(context: Context) -> Iterator[Finding]:
     """Check whether there is a GPU, and whether it is used."""
     from clipserve.engine.cuda import look
 
-    yield from told(look(), {own.device for _, _, own in context.models() if own.supports_cuda})
+    yield from told(look(), {own.device for _, _, own in context.models() if own.backend_kind.cuda})
 
 
 def told(facts: CudaFacts, wanted: set[str], driver: Path = _DRIVER) -> Iterator[Finding]:

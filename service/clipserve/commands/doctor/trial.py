@@ -21,8 +21,8 @@ from clipserve.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH, ArtifactError, read
 from clipserve.clip.reference import check
 from clipserve.clip.reference_inputs import check_inputs
 from clipserve.clip.tokenizer import load_tokenizer
+from clipserve.engine.backends.auto import MIN_AGREEMENT
 from clipserve.engine.cuda import Accelerator
-from clipserve.engine.fastest import MIN_AGREEMENT
 from clipserve.errors import ClipError
 from clipserve.settings import ModelSettings
 

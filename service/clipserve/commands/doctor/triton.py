@@ -24,7 +24,7 @@ _REPOSITORY = "write its repository from this artifact: `clipserve models triton
 
 def triton(context: Context) -> Iterator[Finding]:
     """Check each server of each model on Triton."""
-    wanted = [each for each in context.models() if each[2].backend == "triton"]
+    wanted = [each for each in context.models() if not each[2].backend_kind.in_process]
     if not wanted:
         yield ok("nothing to check: no model is computed on Triton")
     for folder, manifest, own in wanted:

@@ -41,6 +41,7 @@ class TritonOptions:
             key `token`, `--grpc-restricted-protocol=inference,health,model-config,statistics:token=TOKEN`.
         deadline_seconds: of a call that belongs to no request.
         look_up_seconds: between two look-ups of a name.
+        max_batch_images, max_batch_texts, max_queue_delay_seconds: of the settings; None: what suits Triton.
     """
 
     triton_url: Sequence[str]
@@ -49,6 +50,9 @@ class TritonOptions:
     triton_token: SecretStr | None = None
     deadline_seconds: float = 10.0
     look_up_seconds: float = 3.0
+    max_batch_images: int | None = None
+    max_batch_texts: int | None = None
+    max_queue_delay_seconds: float | None = None
 
     @property
     def addresses(self) -> list[Address]:

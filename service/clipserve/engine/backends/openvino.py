@@ -13,12 +13,21 @@ import numpy as np
 import openvino as ov
 
 from clipserve.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH
+from clipserve.clip.manifest import ModelManifest
 from clipserve.engine.backend import Embeddings
-from clipserve.engine.in_process import EngineCall, Feeds, return_freed_memory
+from clipserve.engine.in_process import EngineCall, EngineOptions, Feeds, return_freed_memory
 from clipserve.errors import BackendUnavailable
 from clipserve.telemetry.log import logger
 
 Precision = Literal["f32", "bf16"]
+
+
+def open_openvino(folder: Path, manifest: ModelManifest, options: EngineOptions) -> OpenVinoEngine:
+    """OpenVINO for the artifact in `folder`, not loaded; in bf16 if this CPU has it."""
+    # Beside int8, bf16 gains 5 % and costs agreement.
+    precision: Precision = "bf16" if manifest.precision == "fp32" and computes_bf16() else "f32"
+    threads = options.threads * options.workers
+    return OpenVinoEngine(folder, threads, options.workers, precision)
 
 
 class OpenVinoEngine:

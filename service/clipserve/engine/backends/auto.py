@@ -1,42 +1,81 @@
-"""The fastest of several engines that agree, chosen by measuring when the service starts."""
+"""The faster of the engines that agree, chosen by measuring at the first start. Later starts know it from a file.
+
+The file only names the engine to load. The self-test compares its vectors with the manifest's as after a trial.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from importlib.metadata import distributions
+from pathlib import Path
 
+from clipserve import __version__
 from clipserve.clip.artifact import IMAGE_GRAPH
+from clipserve.clip.manifest import ModelManifest
 from clipserve.clip.reference import lowest_cosine
+from clipserve.cores import cpu_quota, processor, usable_cores
 from clipserve.engine.backend import Embeddings
-from clipserve.engine.in_process import Engine, EngineCall, Feeds
+from clipserve.engine.backends.onnx import open_onnx
+from clipserve.engine.in_process import Engine, EngineCall, EngineOptions, Feeds, TrialInputs
 from clipserve.errors import BackendUnavailable
+from clipserve.files import read_bounded
 from clipserve.telemetry.log import logger
 
 # The lowest cosine to the first engine's vectors, on the reference inputs. bf16 of trained weights is above it, and
 # zero-shot scores change in the third digit.
 MIN_AGREEMENT = 0.9995
 _RUNS = 7
+_LIBRARIES = ("onnxruntime", "onnxruntime-gpu", "openvino")
+
+
+def open_fastest(
+    folder: Path, manifest: ModelManifest, options: EngineOptions, inputs: TrialInputs
+) -> Engine:
+    """The faster of onnxruntime and OpenVINO, not loaded. `inputs`: what to measure them on."""
+    onnx = open_onnx(folder, options)
+    if options.cuda:
+        return onnx
+    try:
+        from clipserve.engine.backends.openvino import computes_bf16, open_openvino  # optional
+    except ImportError:
+        return onnx
+    # On a CPU without bf16 both are equally fast, in int8 too, and OpenVINO takes half as much memory again: a
+    # trial would cost seconds of every start and gain nothing.
+    if not computes_bf16():
+        return onnx
+    openvino = open_openvino(folder, manifest, options)
+    return Fastest([onnx, openvino], inputs(), file_of_trial(manifest, options))
+
+
+def file_of_trial(manifest: ModelManifest, options: EngineOptions) -> Path | None:
+    """A file for the outcome of a trial, named by all that the outcome depends on; None: it is not kept."""
+    if options.cache_dir is None:
+        return None
+    installed = [each.version for name in _LIBRARIES for each in distributions(name=name)]
+    software = (__version__, *installed)
+    machine = (processor(), usable_cores(), cpu_quota())
+    facts = (manifest.fingerprint(), software, machine, replace(options, cache_dir=None))
+    return options.cache_dir / ".engines" / hashlib.sha256(repr(facts).encode()).hexdigest()
 
 
 class Fastest:
     """An `Engine`: after `load`, one of `engines`.
 
     The vectors of the first are the standard for the others. Only one is in memory at a time, so one that wins
-    before the last is tried is loaded twice. `inputs`: for each graph, what to measure on.
-    `recalled`: the name of the one that was chosen before; `keep` is told what a trial has chosen.
+    before the last is tried is loaded twice. `inputs`: for each graph, what to measure on. `kept`: a file for the
+    name of the chosen one.
     """
 
     def __init__(
-        self,
-        engines: Sequence[Engine],
-        inputs: Mapping[str, Feeds],
-        recalled: str | None = None,
-        keep: Callable[[str], None] = lambda _: None,
+        self, engines: Sequence[Engine], inputs: Mapping[str, Feeds], kept: Path | None = None
     ) -> None:
         self._engines = engines
         self._inputs = inputs
-        self._recalled = recalled
-        self._keep = keep
+        self._kept = kept
         self._chosen = engines[0]
 
     @property
@@ -78,7 +117,7 @@ class Fastest:
             loaded.close()
             self._chosen.load()
         logger.info("engine_chosen", engine=self.name, precision=self.precision)
-        self._keep(self.name)
+        self._keep()
 
     def call(self, graph: str, feeds: Feeds) -> EngineCall:
         return self._chosen.call(graph, feeds)
@@ -90,18 +129,36 @@ class Fastest:
         self._chosen.close()
 
     def _load_recalled(self) -> bool:
-        engine = next((each for each in self._engines if each.name == self._recalled), None)
-        if engine is None:
-            return False
+        """Load the engine that an earlier trial has chosen, if its name is kept and it can be loaded."""
         try:
-            engine.load()
-        except BackendUnavailable as error:
-            engine.close()
-            logger.warning("engines_tried_again", engine=engine.name, reason=error.detail)
+            name = read_bounded(self._kept, 64).decode() if self._kept else ""
+        except (OSError, ValueError):  # mostly, that there is no such file
             return False
-        self._chosen = engine
-        logger.info("engine_recalled", engine=self.name, precision=self.precision)
-        return True
+        for engine in self._engines:
+            if engine.name != name:
+                continue
+            try:
+                engine.load()
+            except BackendUnavailable as error:
+                engine.close()
+                logger.warning("engines_tried_again", engine=name, reason=error.detail)
+                return False
+            self._chosen = engine
+            logger.info("engine_recalled", engine=name, precision=self.precision)
+            return True
+        return False
+
+    def _keep(self) -> None:
+        """Write the name of the chosen engine. If that fails, the next start measures again."""
+        if self._kept is None:
+            return
+        written = self._kept.with_suffix(f".{os.getpid()}")  # a concurrent reader sees all of the name
+        try:
+            self._kept.parent.mkdir(parents=True, exist_ok=True)
+            written.write_text(self.name, "utf-8")
+            written.replace(self._kept)
+        except OSError as error:
+            logger.info("engine_not_kept", file=str(self._kept), reason=error.strerror)
 
     def _seconds_if_equal(self, engine: Engine, standard: list[Embeddings]) -> float | None:
         try:

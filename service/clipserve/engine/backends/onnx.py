@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clipserve.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH
+from clipserve.cores import cpu_quota, usable_cores
 from clipserve.engine.backend import Embeddings
 from clipserve.engine.cuda import PROVIDER, PROVIDER_OPTIONS, trial
-from clipserve.engine.in_process import EngineCall, Feeds, return_freed_memory
+from clipserve.engine.in_process import EngineCall, EngineOptions, Feeds, return_freed_memory
 from clipserve.errors import BackendUnavailable
 from clipserve.telemetry.log import logger
 
@@ -33,6 +34,15 @@ class OnnxOptions:
     cuda: bool = False
     threads: int = 1
     spinning: bool = True
+
+
+def open_onnx(folder: Path, options: EngineOptions) -> OnnxEngine:
+    """onnxruntime for the artifact in `folder`, not loaded."""
+    # With fewer threads the other cores are left to others: a busy loop would take them, and look like load. From a
+    # quota it would take time that the kernel then refuses to the work itself.
+    whole = cpu_quota() is None and options.threads * options.workers >= usable_cores()
+    chosen = OnnxOptions(options.cuda, options.threads, spinning=options.may_spin and whole)
+    return OnnxEngine(folder, chosen)
 
 
 class OnnxEngine:

@@ -1,0 +1,42 @@
+"""Encoders on Triton servers, with a batcher in front."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from clipserve.clip.manifest import ModelManifest
+from clipserve.engine.batch_queue import BatchPolicy
+from clipserve.engine.batched import Batched
+from clipserve.engine.triton.client import TritonBackend
+from clipserve.engine.triton.contract import CALL_ROWS, Tower
+from clipserve.engine.triton.options import TritonOptions
+from clipserve.telemetry.metrics import Metrics
+
+# Calls of each encoder at a time, for each known server: two to four keep it busy, and more make smaller batches.
+TRITON_CALLS = 4
+# Seconds to gather rows while Triton computes for other requests. Without it the calls of a busy gateway have few
+# rows each, and pay the fixed cost of a call more often.
+GATHER_SECONDS = 0.002
+
+
+def connect(
+    manifest: ModelManifest, options_of: Callable[[type[TritonOptions]], TritonOptions], metrics: Metrics
+) -> Batched:
+    """The encoders of an artifact on the servers of the options, not started."""
+    options = options_of(TritonOptions)
+    backend = TritonBackend(manifest, options, metrics)
+    delay = options.max_queue_delay_seconds
+
+    def policy(tower: Tower, max_batch: int | None) -> BatchPolicy:
+        return BatchPolicy(
+            min(max_batch or CALL_ROWS[tower], CALL_ROWS[tower]),
+            delay or 0.0,
+            TRITON_CALLS,
+            takes=lambda: backend.endpoints.max_batch(tower),
+            servers=lambda: backend.endpoints.servers,
+            gathering=GATHER_SECONDS if delay is None else 0.0,
+        )
+
+    return Batched(
+        backend, policy("image", options.max_batch_images), policy("text", options.max_batch_texts), metrics
+    )
