@@ -56,10 +56,17 @@ def load(
         raise ModelsError(f"the weights of {entry.model} are not named. Give --pretrained TAG: {choices}.")
     else:
         path = weights or _download(entry, tag)
+        digest = sha256_of(path)
+        if not weights and entry.digest not in (None, digest):
+            raise ModelsError(
+                f"{path} has the SHA-256 {digest}, and the catalog has {entry.digest} of the weights of "
+                f"{entry.name}: they are others. Upgrade clipserve-models, or do not use this mirror."
+            )
         source = Source(
             checkpoint=own[0] if own else _origin(tag),
-            revision=_revision(path),
+            revision=_commit(path) or f"sha256:{digest}",
             licence=entry.licence,
+            files={path.name: digest},
             **_names(entry),
         )
 
@@ -118,7 +125,8 @@ def load_again(manifest: ModelManifest, weights: Path | None) -> Any:
     """The model that an artifact was exported from, with its weights.
 
     Raises:
-        ModelsError: see `check_origin` and `load`; or the found weights are of another revision.
+        ModelsError: see `check_origin` and `load`; or the found weights are other files. A commit of the hub is not
+            compared: it changes with every edit of a README.
     """
     check_origin(manifest, weights)
     source = manifest.source
@@ -126,12 +134,14 @@ def load_again(manifest: ModelManifest, weights: Path | None) -> Any:
         name=manifest.name, model=source.model or "", pretrained=source.pretrained, licence=source.licence
     )
     model, found = load(entry, weights=weights, random_weights=source.random_weights, seed=source.seed or 0)
-    same_kind = str(found.revision).startswith("sha256:") == str(source.revision).startswith("sha256:")
-    if same_kind and found.revision != source.revision:
-        raise ModelsError(
-            f"{manifest.name} was exported from weights of revision {source.revision}, but those found are "
-            f"{found.revision}: give the file with --weights FILE, or export the artifact again."
-        )
+    recorded = set((source.files or {}).values())
+    for name, digest in (found.files or {}).items():
+        if digest not in recorded:
+            raise ModelsError(
+                f"{manifest.name} was not exported from {name} with the SHA-256 {digest}: its model.json has "
+                f"{', '.join(sorted(recorded)) or 'none'}. Give its own file with --weights FILE, or export the "
+                "artifact again."
+            )
     return model
 
 
@@ -149,16 +159,6 @@ def _refuse_unsupported(entry: Entry) -> None:
 
 
 def _download(entry: Entry, tag: dict[str, Any]) -> Path:
-    path = _downloaded(entry, tag)
-    if entry.digest and (digest := sha256_of(path)) != entry.digest:
-        raise ModelsError(
-            f"{path} has the SHA-256 {digest}, and the catalog has {entry.digest} of the weights of {entry.name}: "
-            "they are others. Upgrade clipserve-models, or do not use this mirror."
-        )
-    return path
-
-
-def _downloaded(entry: Entry, tag: dict[str, Any]) -> Path:
     try:
         return Path(open_clip.download_pretrained(tag))
     except (
@@ -176,11 +176,9 @@ def _origin(tag: dict[str, Any]) -> str:
     return f"https://huggingface.co/{hub.strip('/')}" if hub else url or "open_clip, no published weights"
 
 
-def _revision(path: Path) -> str:
-    """The hub's commit if the file is in its cache (.../snapshots/COMMIT/file), else its SHA-256."""
-    if path.parent.parent.name == "snapshots":
-        return path.parent.name
-    return f"sha256:{sha256_of(path)}"
+def _commit(path: Path) -> str | None:
+    """The hub's commit of a file in its cache, .../snapshots/COMMIT/file."""
+    return path.parent.name if path.parent.parent.name == "snapshots" else None
 
 
 def _load_weights(model: nn.Module, path: Path) -> None:

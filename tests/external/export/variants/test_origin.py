@@ -6,10 +6,12 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from clipserve.clip.artifact import read_manifest
+from clipserve_models.artifact import sha256_of
 from clipserve_models.errors import ModelsError
 from clipserve_models.variants.making import make_variant
 from tests.external.export.variants.conftest import Planner, export_file
@@ -44,20 +46,32 @@ def test_weights_from_a_file_are_asked_for_and_compared(
         ModelsError, match=rf"file of weights \({fp32.source.revision}\): give it with --weights"
     ):
         make_variant(asked, say=lambda _: None)
-    with pytest.raises(
-        ModelsError, match=rf"from weights of revision {fp32.source.revision}, but those found"
-    ):
+    assert fp32.source.files == {"own.pt": sha256_of(with_weights / "own.pt")}
+    with pytest.raises(ModelsError, match=r"tiny-file was not exported from other\.pt with the SHA-256"):
         make_variant(replace(asked, weights=with_weights / "other.pt"), say=lambda _: None)
-    # An artifact whose manifest names another file: its vectors are those of neither.
+    # An artifact whose manifest names another file: its vectors are not that file's.
     lying = shutil.copytree(own, tmp_path / "lying")
-    stored = json.loads((lying / "model.json").read_text())
-    stored["source"]["revision"] = "a commit of the hub"
-    (lying / "model.json").write_text(json.dumps(stored))
+    edit_source(lying, files={"other.pt": sha256_of(with_weights / "other.pt")})
     wrong = plan(lying, tmp_path / "out", weights=with_weights / "other.pt")
     with pytest.raises(
         ModelsError, match=r"are not those of tiny-file: for image\.onnx they give vectors at cosine"
     ):
         make_variant(wrong, say=lambda _: None)
     assert not (tmp_path / "out").exists()
-    made = make_variant(replace(asked, weights=with_weights / "own.pt"), say=lambda _: None)
+
+
+def test_equal_files_of_another_commit_and_name_are_the_weights(
+    with_weights: Path, own: Path, plan: Planner, tmp_path: Path
+) -> None:
+    """As after an edit of the repository's README."""
+    moved = shutil.copytree(own, tmp_path / "moved")
+    edit_source(moved, revision="another commit of the hub")
+    shutil.copyfile(with_weights / "own.pt", tmp_path / "renamed.pt")
+    made = make_variant(plan(moved, tmp_path / "out", weights=tmp_path / "renamed.pt"), say=lambda _: None)
     assert made.fingerprint().startswith("tiny-file@fp16-")
+
+
+def edit_source(folder: Path, **facts: Any) -> None:
+    stored = json.loads((folder / "model.json").read_text())
+    stored["source"] |= facts
+    (folder / "model.json").write_text(json.dumps(stored))
