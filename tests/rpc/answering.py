@@ -17,7 +17,7 @@ from clipserve.rpc.call import Work
 from clipserve.rpc.dropping import know_tasks
 from clipserve.rpc.exchange import RpcExchange
 from clipserve.rpc.options import CallLimits
-from clipserve.rpc.reading import ReadLimits, Reads
+from clipserve.rpc.reading import ReadLimits, ReadSlots
 from clipserve.rpc.server import SERVICE
 from clipserve.telemetry.metrics import Metrics
 from tests.rpc.client import Client, Refused, refused
@@ -32,8 +32,8 @@ class Answering:
         self.metrics = Metrics()
         self.budget = ByteBudget(10_000_000, 10_000_000)
         limits = {**LIMITS, **limits}
-        reads = Reads(ReadLimits(4, limits.pop("read_seconds", 20.0)))
-        self.exchange = RpcExchange(gate or Gate(), reads, self.budget, CallLimits(**limits), self.metrics)
+        slots = ReadSlots(ReadLimits(4, limits.pop("read_seconds", 20.0)))
+        self.exchange = RpcExchange(gate or Gate(), slots, self.budget, CallLimits(**limits), self.metrics)
         self.server = grpc.aio.server()
         handlers = {"Embed": self.exchange.unary("Embed", work)}
         self.server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))

@@ -2,32 +2,40 @@
 
 from __future__ import annotations
 
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 
 from clipserve.application.encodings import EmbeddingType
-from clipserve.clip.zeroshot import SCORING_FUNCTIONS
+from clipserve.application.label_sets.entry import State
+from clipserve.clip.zeroshot import ScoringFunction
 from clipserve.errors import InvalidInput
-from clipserve.rpc.enums import SCORINGS, STATES, embedding_type, scoring
+from clipserve.rpc.enums import SCORINGS, STATES, word_of, words
 from clipserve.v1 import clip_pb2
 
 
-def test_each_word_has_its_number_and_each_number_its_word() -> None:
-    assert [embedding_type(number) for number in range(1, 6)] == list(get_args(EmbeddingType))
-    assert [scoring(number) for number in range(1, 4)] == list(SCORING_FUNCTIONS)
-    assert {word: scoring(number) for word, number in SCORINGS.items()} == {word: word for word in SCORINGS}
-    assert STATES.keys() == {"ready", "building", "failed", None}
+@pytest.mark.parametrize(
+    ("enum", "kind"),
+    [
+        (clip_pb2.EmbeddingType, EmbeddingType),
+        (clip_pb2.Scoring, ScoringFunction),
+        (clip_pb2.LabelSetState, State),
+    ],
+)
+def test_each_number_but_0_has_a_word_of_the_core_and_each_word_has_a_number(enum: Any, kind: Any) -> None:
+    assert sorted(words(enum.DESCRIPTOR).values()) == sorted(get_args(kind))
+    assert 0 not in words(enum.DESCRIPTOR)
+
+
+def test_answers_have_the_numbers_of_the_words() -> None:
     assert STATES["building"] == clip_pb2.LABEL_SET_STATE_BUILDING
-
-
-def test_none_is_the_default() -> None:
-    assert (embedding_type(0), scoring(0)) == ("float32", None)
+    assert SCORINGS["cosine"] == clip_pb2.SCORING_COSINE
 
 
 @pytest.mark.parametrize("number", [-1, 6, 2**31 - 1])
 def test_an_unknown_number_is_refused(number: int) -> None:
+    field = clip_pb2.EmbedRequest.DESCRIPTOR.fields_by_name["embedding_type"]
     with pytest.raises(
         InvalidInput, match=f"embedding_type is {number}; known are 1 to 5, and 0 for float32"
     ):
-        embedding_type(number)
+        word_of(field, number)

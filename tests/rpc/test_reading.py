@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from clipserve.errors import BodyTooSlow, Overloaded
-from clipserve.rpc.reading import ReadLimits, Reads
+from clipserve.rpc.reading import ReadLimits, ReadSlots
 
 LONG = 600.0  # seconds that no test waits for
 
@@ -39,8 +39,8 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-def reading(reads: Reads, sender: Sender, connection: str = "a") -> asyncio.Task[bytes]:
-    return asyncio.create_task(reads.read(connection, sender.receive))
+def reading(slots: ReadSlots, sender: Sender, connection: str = "a") -> asyncio.Task[bytes]:
+    return asyncio.create_task(slots.receive(connection, sender.receive))
 
 
 async def ended(*tasks: asyncio.Task[bytes]) -> None:
@@ -50,9 +50,9 @@ async def ended(*tasks: asyncio.Task[bytes]) -> None:
 
 
 async def test_no_more_is_read_at_a_time_than_there_are_places() -> None:
-    reads = Reads(ReadLimits(2, LONG, LONG))
+    slots = ReadSlots(ReadLimits(2, LONG, LONG))
     senders = [Sender() for _ in range(3)]
-    tasks = [reading(reads, sender) for sender in senders]
+    tasks = [reading(slots, sender) for sender in senders]
     await begun(*senders[:2])
     await settle()
     assert not senders[2].begun
@@ -63,7 +63,7 @@ async def test_no_more_is_read_at_a_time_than_there_are_places() -> None:
 
 
 async def test_places_are_dealt_in_turn_to_connections() -> None:
-    reads = Reads(ReadLimits(1, LONG, LONG))
+    slots = ReadSlots(ReadLimits(1, LONG, LONG))
     order: list[str] = []
 
     def receive(name: str) -> Callable[[], Coroutine[Any, Any, bytes]]:
@@ -75,10 +75,10 @@ async def test_places_are_dealt_in_turn_to_connections() -> None:
         return noted
 
     first = Sender()
-    busy = reading(reads, first)
+    busy = reading(slots, first)
     await begun(first)
     names = ["a1", "a2", "a3", "b1", "b2", "c1"]
-    tasks = [asyncio.create_task(reads.read(name[0], receive(name))) for name in names]
+    tasks = [asyncio.create_task(slots.receive(name[0], receive(name))) for name in names]
     await settle()
     first.whole.set()
     await asyncio.gather(busy, *tasks)
@@ -86,34 +86,34 @@ async def test_places_are_dealt_in_turn_to_connections() -> None:
 
 
 async def test_a_message_that_is_not_whole_in_time_is_too_slow() -> None:
-    reads = Reads(ReadLimits(1, 0.05))
+    slots = ReadSlots(ReadLimits(1, 0.05))
     with pytest.raises(BodyTooSlow, match=r"not whole within 0\.05 s") as caught:
-        await reads.read("a", Sender().receive)
+        await slots.receive("a", Sender().receive)
     assert caught.value.limit == 0.05
     done = Sender()
     done.whole.set()
-    assert await reads.read("a", done.receive) == b"message"  # its place is free again
+    assert await slots.receive("a", done.receive) == b"message"  # its place is free again
 
 
 async def test_a_long_reading_makes_room_when_another_waits_and_not_before() -> None:
-    reads = Reads(ReadLimits(1, LONG, crowded_seconds=0.05))
+    slots = ReadSlots(ReadLimits(1, LONG, crowded_seconds=0.05))
     slow, other = Sender(), Sender()
-    first = reading(reads, slow)
+    first = reading(slots, slow)
     await asyncio.sleep(0.2)
     assert not first.done()
     other.whole.set()
-    assert await asyncio.wait_for(reads.read("b", other.receive), 10) == b"message"
+    assert await asyncio.wait_for(slots.receive("b", other.receive), 10) == b"message"
     with pytest.raises(BodyTooSlow, match="and others waited for its place") as caught:
         await first
     assert caught.value.limit == 0.05
 
 
 async def test_a_reading_that_has_just_begun_keeps_its_place_for_the_time_it_has() -> None:
-    reads = Reads(ReadLimits(1, LONG, crowded_seconds=30))
+    slots = ReadSlots(ReadLimits(1, LONG, crowded_seconds=30))
     slow, other = Sender(), Sender()
-    first = reading(reads, slow)
+    first = reading(slots, slow)
     await begun(slow)
-    second = reading(reads, other, "b")
+    second = reading(slots, other, "b")
     await settle()
     assert not first.done()
     slow.whole.set()
@@ -123,16 +123,16 @@ async def test_a_reading_that_has_just_begun_keeps_its_place_for_the_time_it_has
 
 
 async def test_as_many_make_room_as_wait_the_longest_first() -> None:
-    reads = Reads(ReadLimits(3, LONG, crowded_seconds=0.05))
+    slots = ReadSlots(ReadLimits(3, LONG, crowded_seconds=0.05))
     slow = [Sender() for _ in range(3)]
     tasks = []
     for sender in slow:
-        tasks.append(reading(reads, sender))
+        tasks.append(reading(slots, sender))
         await begun(sender)
         await asyncio.sleep(0.01)
     await asyncio.sleep(0.2)
     others = [Sender(), Sender()]
-    waiting = [reading(reads, sender, name) for sender, name in zip(others, "bc", strict=True)]
+    waiting = [reading(slots, sender, name) for sender, name in zip(others, "bc", strict=True)]
     await begun(*others)
     await settle()
     assert [task.done() for task in tasks] == [True, True, False]
@@ -140,34 +140,34 @@ async def test_as_many_make_room_as_wait_the_longest_first() -> None:
 
 
 async def test_who_gets_no_turn_in_time_is_told_to_come_back() -> None:
-    reads = Reads(ReadLimits(1, 0.1, LONG))
-    busy = reading(reads, Sender())
+    slots = ReadSlots(ReadLimits(1, 0.1, LONG))
+    busy = reading(slots, Sender())
     await settle()
-    reads._limits = ReadLimits(1, 0.01, LONG)
+    slots._limits = ReadLimits(1, 0.01, LONG)
     with pytest.raises(Overloaded) as caught:
-        await reads.read("b", Sender().receive)
+        await slots.receive("b", Sender().receive)
     assert caught.value.retry_after == 1
     await ended(busy)
-    assert reads._turns.free == 1
-    assert not reads._turns.waiting
+    assert slots._turns.free == 1
+    assert not slots._turns.waiting
 
 
 @pytest.fixture
-async def crowded() -> AsyncIterator[tuple[Reads, asyncio.Task[bytes], Sender]]:
+async def crowded() -> AsyncIterator[tuple[ReadSlots, asyncio.Task[bytes], Sender]]:
     """One place, taken, and the sender that has it."""
-    reads, sender = Reads(ReadLimits(1, LONG, LONG)), Sender()
-    busy = reading(reads, sender)
+    slots, sender = ReadSlots(ReadLimits(1, LONG, LONG)), Sender()
+    busy = reading(slots, sender)
     await begun(sender)
-    yield reads, busy, sender
+    yield slots, busy, sender
     await ended(busy)
 
 
 async def test_who_leaves_while_waiting_leaves_nothing_behind(
-    crowded: tuple[Reads, asyncio.Task[bytes], Sender],
+    crowded: tuple[ReadSlots, asyncio.Task[bytes], Sender],
 ) -> None:
-    reads, busy, sender = crowded
+    slots, busy, sender = crowded
     gone, stays = Sender(), Sender()
-    leaving, staying = reading(reads, gone, "b"), reading(reads, stays, "b")
+    leaving, staying = reading(slots, gone, "b"), reading(slots, stays, "b")
     await settle()
     await ended(leaving)
     sender.whole.set()
@@ -176,25 +176,25 @@ async def test_who_leaves_while_waiting_leaves_nothing_behind(
     assert not gone.begun
     stays.whole.set()
     await staying
-    assert reads._turns.free == 1
+    assert slots._turns.free == 1
 
 
 async def test_who_leaves_as_a_place_is_given_passes_it_on(
-    crowded: tuple[Reads, asyncio.Task[bytes], Sender],
+    crowded: tuple[ReadSlots, asyncio.Task[bytes], Sender],
 ) -> None:
-    reads, _, _ = crowded
+    slots, _, _ = crowded
     other = Sender()
-    waiting = reading(reads, other, "b")
+    waiting = reading(slots, other, "b")
     await settle()
-    reads._turns.pass_on()  # as at the end of a reading, and before whoever waits goes on
+    slots._turns.pass_on()  # as at the end of a reading, and before whoever waits goes on
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
-    assert reads._turns.free == 1
+    assert slots._turns.free == 1
     assert not other.begun
 
 
 async def test_a_reading_that_is_given_up_is_not_cancelled_and_ends_by_itself() -> None:
-    reads, sender = Reads(ReadLimits(1, 0.02)), Sender()
+    slots, sender = ReadSlots(ReadLimits(1, 0.02)), Sender()
     ended = asyncio.Event()
 
     async def receive() -> bytes:
@@ -204,7 +204,7 @@ async def test_a_reading_that_is_given_up_is_not_cancelled_and_ends_by_itself() 
             ended.set()
 
     with pytest.raises(BodyTooSlow):
-        await reads.read("a", receive)
+        await slots.receive("a", receive)
     await settle()
     assert not ended.is_set()
     sender.whole.set()
@@ -215,7 +215,7 @@ async def test_the_error_of_a_reading_is_the_reader_s() -> None:
     async def broken() -> bytes:
         raise ValueError("broken")
 
-    reads = Reads(ReadLimits(1, LONG))
+    slots = ReadSlots(ReadLimits(1, LONG))
     with pytest.raises(ValueError, match="broken"):
-        await reads.read("a", broken)
-    assert reads._turns.free == 1
+        await slots.receive("a", broken)
+    assert slots._turns.free == 1

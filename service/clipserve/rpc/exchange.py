@@ -29,7 +29,7 @@ from clipserve.application.shared import record
 from clipserve.errors import DeadlineExceeded, MalformedRequest, Overloaded
 from clipserve.rpc.call import Call, Work
 from clipserve.rpc.options import CallLimits
-from clipserve.rpc.reading import Reads
+from clipserve.rpc.reading import ReadSlots
 from clipserve.telemetry.metrics import Metrics
 from clipserve.telemetry.request import enter
 
@@ -46,7 +46,7 @@ class RpcExchange:
     def __init__(
         self,
         gate: Gate,
-        reads: Reads,
+        slots: ReadSlots,
         budget: ByteBudget,
         limits: CallLimits,
         metrics: Metrics,
@@ -54,7 +54,7 @@ class RpcExchange:
     ) -> None:
         """`refusals`: of all fronts together; None: of this one."""
         self._gate = gate
-        self._reads = reads
+        self._slots = slots
         self._budget = budget
         self._limits = limits
         self._metrics = metrics
@@ -136,7 +136,7 @@ class RpcExchange:
             self._refusals.asked(call.request.caller)
 
     async def _answer(self, work: Work, call: Call, lease: Lease) -> bytes:
-        body = await self._reads.read(call.connection, lambda: _only_message(call))
+        body = await self._slots.receive(call.connection, lambda: _only_message(call))
         lease.grow(len(body))
         await self._gate.charge(size=len(body))
         seconds = call.seconds

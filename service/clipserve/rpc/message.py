@@ -1,78 +1,93 @@
-"""Splits a protobuf message and checks its limits before it is parsed.
+"""Takes a protobuf message apart and checks its limits before it is parsed.
 
-The parser would build an object for each field of as little as two bytes, and copy every image. So a walk over the
-outermost fields comes first: it cuts images out of the bytes, and counts and limits the other fields. Messages of
-this front are flat: no remaining field holds another message. Only the labels of a label set are messages with
-images: each is cut out whole, walked in its turn, and counted with the others. The
-weights of a label set are cut out as images are.
+The parser would build an object for each field of as little as two bytes, and copy every image. So the outermost
+fields are split first: images, weights and inner messages are cut out of the bytes, and all other fields are
+counted and limited. Only the labels of a label set are inner messages: each is taken apart in its turn, and counted
+with the others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
+from functools import cache
+from typing import Any, TypeVar
+
+from google.protobuf.message import DecodeError, Message
 
 from clipserve.errors import BodyTooLarge, ClipError, MalformedRequest, TooMany, check_limit
 
 MAX_IMAGES = 4_096
-MAX_FIELDS = 65_536  # besides images: a walk of 50 ms
+MAX_FIELDS = 65_536  # besides images: they are counted in 50 ms
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # the wire types except groups
 _MAX_VARINT = 10  # bytes
 
+M = TypeVar("M", bound=Message)
 
-Images = Mapping[str, Sequence[bytes]]  # field -> images
+Parts = dict[str, list[bytes]]  # field -> images, or inner messages
 
 
-class Walk:
-    """Splits a message and its inner messages. The limits are for all of them together.
-
-    Its methods raise
-        MalformedRequest: the bytes are not a message.
-        BodyTooLarge: there are more than `max_bytes` besides images.
-        TooMany: there are more than MAX_IMAGES images, or MAX_FIELDS other fields.
-    """
+class MessageParser:
+    """Parses a message and its inner messages. The limits are for all of them together."""
 
     def __init__(self, max_bytes: int) -> None:
+        """`max_bytes`: besides images."""
         self._max_bytes = max_bytes
-        self._images = self._fields = self._besides = 0
+        self._images = self._fields = self._bytes = 0
 
-    def images(self, message: bytes, image_fields: Mapping[int, str]) -> tuple[Images, bytes]:
-        """The images by the names of their fields, and a message of all other fields.
+    def parse(self, kind: type[M], data: bytes) -> tuple[M, Parts]:
+        """A message without its images and inner messages, and these by the names of their fields.
 
-        `image_fields`: number -> name.
+        Raises:
+            MalformedRequest: the bytes are not a message of this kind.
+            BodyTooLarge: there are more than `max_bytes` besides images.
+            TooMany: there are more than MAX_IMAGES images, or MAX_FIELDS other fields.
         """
-        _, images, rest = self.messages(message, None, image_fields)
-        return images, rest
-
-    def messages(
-        self, message: bytes, wanted: int | None, image_fields: Mapping[int, str]
-    ) -> tuple[list[bytes], Images, bytes]:
-        """The inner messages in field number `wanted`, to be split too; the images; a message of what is left."""
-        messages: list[bytes] = []
-        images: dict[str, list[bytes]] = {name: [] for name in image_fields.values()}
+        cut = _cut_fields(kind.DESCRIPTOR)
+        parts: Parts = {name: [] for name, _ in cut.values()}
         rest: list[bytes] = []
-        for number, kind, at, start, end in _fields(message):
-            if kind == _BYTES and number in image_fields:
-                self._count_image()
-                images[image_fields[number]].append(message[start:end])
-            elif kind == _BYTES and number == wanted:
-                self._count(start - at)
-                messages.append(message[start:end])
-            else:
+        for number, wire_type, at, start, end in _fields(data):
+            if wire_type != _BYTES or number not in cut:
                 self._count(end - at)
-                rest.append(message[at:end])
-        return messages, images, b"".join(rest)
+                rest.append(data[at:end])
+                continue
+            name, is_message = cut[number]
+            if is_message:  # its content is counted when it is taken apart
+                self._count(start - at)
+            else:
+                self._count_image()
+            parts[name].append(data[start:end])
+        return parsed(kind, b"".join(rest)), parts
 
     def _count_image(self) -> None:
         self._images += 1
         _at_most("images", self._images, MAX_IMAGES)
 
     def _count(self, size: int) -> None:
-        self._besides += size
+        self._bytes += size
         self._fields += 1
-        said = "the message has {:,} bytes or more besides its images"
-        check_limit(BodyTooLarge, said, self._besides, self._max_bytes)
+        what = "the message has {:,} bytes or more besides its images"
+        check_limit(BodyTooLarge, what, self._bytes, self._max_bytes)
         _at_most("fields besides its images", self._fields, MAX_FIELDS)
+
+
+def parsed(kind: type[M], data: bytes) -> M:
+    """Parse a message. Raises MalformedRequest: the bytes are not a message of this kind."""
+    try:
+        message: M = kind.FromString(data)
+    except DecodeError:
+        raise _malformed() from None
+    return message
+
+
+@cache
+def _cut_fields(descriptor: Any) -> dict[int, tuple[str, bool]]:
+    """A message's fields of bytes and of messages: number -> name, and whether it is of messages."""
+    return {
+        field.number: (field.name, field.type == field.TYPE_MESSAGE)
+        for field in descriptor.fields
+        if field.type in (field.TYPE_BYTES, field.TYPE_MESSAGE)
+    }
 
 
 def _fields(message: bytes) -> Iterator[tuple[int, int, int, int, int]]:
@@ -85,19 +100,19 @@ def _fields(message: bytes) -> Iterator[tuple[int, int, int, int, int]]:
         at = end
 
 
-def _value(message: bytes, at: int, kind: int) -> tuple[int, int]:
+def _value(message: bytes, at: int, wire_type: int) -> tuple[int, int]:
     """Where the value of a field begins and ends."""
-    if kind == _BYTES:
+    if wire_type == _BYTES:
         size, at = _varint(message, at)
         end = at + size
-    elif kind == _VARINT:
+    elif wire_type == _VARINT:
         end = _varint(message, at)[1]
-    elif kind in (_FIXED32, _FIXED64):
-        end = at + (4 if kind == _FIXED32 else 8)
+    elif wire_type in (_FIXED32, _FIXED64):
+        end = at + (4 if wire_type == _FIXED32 else 8)
     else:
-        raise malformed()
+        raise _malformed()
     if end > len(message):
-        raise malformed()
+        raise _malformed()
     return at, end
 
 
@@ -110,10 +125,10 @@ def _varint(message: bytes, at: int) -> tuple[int, int]:
         value |= (byte & 0x7F) << (7 * place)
         if byte < 0x80:
             return value, at + place + 1
-    raise malformed()
+    raise _malformed()
 
 
-def malformed() -> ClipError:
+def _malformed() -> ClipError:
     return MalformedRequest(
         "the bytes are not a message of this method. Send it as clip.proto has it, and not compressed."
     )

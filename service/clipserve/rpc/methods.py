@@ -1,147 +1,128 @@
-"""The methods: read a message into a `Question`, ask it, render the answer."""
+"""The methods of clip.proto: make a request of the message, ask the use case, render the answer."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeVar
+from typing import Protocol, Self, TypeVar
 
-from clipserve.application.answers import Classification, Embedding, Similarities, Tokenization
+from google.protobuf.message import Message
+
 from clipserve.application.body import Body
 from clipserve.application.limits import RequestLimits
-from clipserve.application.requests import (
-    ClassifyRequest,
-    EmbedRequest,
-    SimilarityRequest,
-    TokenizeRequest,
-)
-from clipserve.application.shared import Question, Shared, answered
+from clipserve.application.requests import ClassifyRequest, SimilarityRequest, TokenizeRequest
+from clipserve.application.shared import Shared, is_short
 from clipserve.clip.template_sets import TEMPLATE_SETS, template_set
-from clipserve.errors import ClipError, InvalidInput
-from clipserve.rpc import enums, rendering
-from clipserve.rpc.call import Work
-from clipserve.rpc.label_sets import read_put
-from clipserve.rpc.message import Images, Walk
-from clipserve.rpc.parsing import MessageReader, choice, given, message_reader
+from clipserve.errors import ClipError
+from clipserve.rpc import rendering
+from clipserve.rpc.message import MessageParser
+from clipserve.rpc.requests import TypedEmbedRequest, embed_item, from_message, put_label_set
 from clipserve.v1 import clip_pb2
 
+
+class _Checked(Protocol):
+    def check(self, limits: RequestLimits) -> Self: ...
+
+
+M = TypeVar("M", bound=Message)
+R = TypeVar("R", bound=_Checked)
 T = TypeVar("T")
 
 
-def asking(shared: Shared, max_bytes: int, read: MessageReader) -> Work:
-    """A method with one message and one answer. `max_bytes`: of a message besides its images."""
-    limits = shared.inference.limits
-    return lambda body: answered(shared, body, lambda body: read(body, Walk(max_bytes), limits))
+class Methods:
+    """Each method has its name in clip.proto, takes the bytes of a message, and gives those of the answer.
 
+    Raises:
+        ClipError: the error of the call.
+    """
 
-def embedding_items(shared: Shared, max_bytes: int) -> Work:
-    """Answers one message of EmbedStream. The answer has the item's error, if any."""
-    inference, read = shared.inference, message_reader(clip_pb2.EmbedStreamRequest, _embed_item)
+    def __init__(self, shared: Shared, max_bytes: int) -> None:
+        """`max_bytes`: of a message besides its images."""
+        self._inference = shared.inference
+        self._label_sets = shared.inference.label_sets
+        self._side = shared.side
+        self._max_bytes = max_bytes
 
-    async def answer(body: Body) -> bytes:
+    async def Classify(self, body: Body) -> bytes:
+        request = await self._request(ClassifyRequest, clip_pb2.ClassifyRequest, body)
+        answer = await self._inference.classify(request)
+        return await self._rendered(rendering.classification, answer)
+
+    async def Embed(self, body: Body) -> bytes:
+        request = await self._request(TypedEmbedRequest, clip_pb2.EmbedRequest, body)
+        answer = await self._inference.embed(request)
+        render = partial(rendering.embedding, embedding_type=request.embedding_type)
+        return await self._rendered(render, answer)
+
+    async def EmbedStream(self, body: Body) -> bytes:
+        """One message of the stream. The answer has the error of the item, if any."""
         try:
-            question = await body.parsed(
-                shared.side, lambda body: read(body, Walk(max_bytes), inference.limits)
-            )
+            request = await self._read(embed_item, body)
         except ClipError as error:
             return rendering.embedded_item(error)
-        return question.render(await question.ask(inference))
+        answer = await self._inference.embed_item(request)
+        return rendering.embedded_item(answer, request.embedding_type)
 
-    return answer
+    async def Similarity(self, body: Body) -> bytes:
+        request = await self._request(SimilarityRequest, clip_pb2.SimilarityRequest, body)
+        answer = await self._inference.similarity(request)
+        return await self._rendered(rendering.similarity, answer)
 
+    async def Tokenize(self, body: Body) -> bytes:
+        request = await self._request(TokenizeRequest, clip_pb2.TokenizeRequest, body)
+        answer = await self._inference.tokenize(request)
+        return await self._rendered(rendering.tokenization, answer)
 
-def _classify(
-    message: clip_pb2.ClassifyRequest, images: Images, limits: RequestLimits
-) -> Question[Classification, bytes]:
-    asked = ClassifyRequest(
-        images["images"],
-        list(message.labels),
-        list(message.templates),
-        list(message.background),
-        message.truncate,
-        list(message.label_sets),
-        scoring=enums.scoring(message.scoring),
-        **given(message, "temperature", "threshold", "top_k"),
-        **choice(message),
-    ).check(limits)
-    return Question(lambda of: of.classify(asked), rendering.classification)
+    async def ListModels(self, body: Body) -> bytes:
+        await self._message(clip_pb2.ListModelsRequest, body)
+        return await self._rendered(rendering.models, await self._inference.models())
 
+    async def ListTemplateSets(self, body: Body) -> bytes:
+        await self._message(clip_pb2.ListTemplateSetsRequest, body)
+        return await self._rendered(rendering.template_sets, [*TEMPLATE_SETS.values()])
 
-def _embed(
-    message: clip_pb2.EmbedRequest, images: Images, limits: RequestLimits
-) -> Question[Embedding, bytes]:
-    asked = EmbedRequest(images["images"], list(message.texts), message.truncate, **choice(message))
-    asked.check(limits)
-    rendered = partial(rendering.embedding, embedding_type=enums.embedding_type(message.embedding_type))
-    return Question(lambda of: of.embed(asked), rendered)
+    async def GetTemplateSet(self, body: Body) -> bytes:
+        message = await self._message(clip_pb2.GetTemplateSetRequest, body)
+        return await self._rendered(rendering.template_set, template_set(message.name))
 
+    async def ListLabelSets(self, body: Body) -> bytes:
+        await self._message(clip_pb2.ListLabelSetsRequest, body)
+        return await self._rendered(rendering.label_sets, self._label_sets.all())
 
-def _embed_item(
-    message: clip_pb2.EmbedStreamRequest, images: Images, _: RequestLimits
-) -> Question[Embedding | ClipError, bytes]:
-    texts = [message.text] if message.HasField("text") else []
-    if len(images["image"]) + len(texts) != 1:
-        raise InvalidInput("each message has one item: an image or a text.")
-    asked = EmbedRequest(images["image"], texts, message.truncate, **choice(message))
-    rendered = partial(rendering.embedded_item, embedding_type=enums.embedding_type(message.embedding_type))
-    return Question(lambda of: of.embed_item(asked), rendered)
+    async def GetLabelSet(self, body: Body) -> bytes:
+        message = await self._message(clip_pb2.GetLabelSetRequest, body)
+        render = partial(rendering.label_set, clip_pb2.GetLabelSetResponse)
+        return await self._rendered(render, self._label_sets.get(message.name))
 
+    async def PutLabelSet(self, body: Body) -> bytes:
+        request = await self._read(put_label_set, body)
+        render = partial(rendering.label_set, clip_pb2.PutLabelSetResponse)
+        return await self._rendered(render, await self._label_sets.put(request))
 
-def _similarity(
-    message: clip_pb2.SimilarityRequest, images: Images, limits: RequestLimits
-) -> Question[Similarities, bytes]:
-    asked = SimilarityRequest(
-        images["images"],
-        list(message.texts),
-        images["to_images"],
-        list(message.to_texts),
-        message.truncate,
-        **choice(message),
-    ).check(limits)
-    return Question(lambda of: of.similarity(asked), rendering.similarity)
+    async def DeleteLabelSet(self, body: Body) -> bytes:
+        message = await self._message(clip_pb2.DeleteLabelSetRequest, body)
+        await self._label_sets.delete(message.name)
+        return b""
 
+    async def _request(self, kind: type[R], message_kind: type[Message], body: Body) -> R:
+        """The request that a message is, checked."""
 
-def _tokenize(
-    message: clip_pb2.TokenizeRequest, _: Images, limits: RequestLimits
-) -> Question[Tokenization, bytes]:
-    asked = TokenizeRequest(list(message.texts), **choice(message)).check(limits)
-    return Question(lambda of: of.tokenize(asked), rendering.tokenization)
+        def read(body: Body, parser: MessageParser) -> R:
+            request = from_message(kind, *parser.parse(message_kind, body.take()))
+            return request.check(self._inference.limits)
 
+        return await self._read(read, body)
 
-async def _at_once(answer: T) -> T:
-    return answer
+    async def _message(self, kind: type[M], body: Body) -> M:
+        """A message without images."""
+        message, _ = await self._read(lambda body, parser: parser.parse(kind, body.take()), body)
+        return message
 
+    async def _read(self, read: Callable[[Body, MessageParser], T], body: Body) -> T:
+        """The result of `read`; of a long message it comes from the side thread."""
+        parser = MessageParser(self._max_bytes)
+        return await body.parsed(self._side, lambda body: read(body, parser))
 
-def _get_template_set(message: clip_pb2.GetTemplateSetRequest, *_: object) -> Question[Any, bytes]:
-    name = message.name
-    return Question(lambda _: _at_once(template_set(name)), rendering.template_set)
-
-
-def _get_label_set(message: clip_pb2.GetLabelSetRequest, *_: object) -> Question[Any, bytes]:
-    name, rendered = message.name, partial(rendering.label_set, clip_pb2.GetLabelSetResponse)
-    return Question(lambda of: _at_once(of.label_sets.get(name)), rendered)
-
-
-def _delete_label_set(message: clip_pb2.DeleteLabelSetRequest, *_: object) -> Question[None, bytes]:
-    name = message.name
-    return Question(lambda of: of.label_sets.delete(name), lambda _: b"")
-
-
-_MODELS = Question(lambda of: of.models(), rendering.models)
-_SETS = Question(lambda of: _at_once(of.label_sets.all()), rendering.label_sets)
-_TEMPLATE_SETS = Question(lambda _: _at_once([*TEMPLATE_SETS.values()]), rendering.template_sets)
-
-# Those with one message and one answer, by their names in clip.proto.
-METHODS: Mapping[str, MessageReader] = {
-    "Classify": message_reader(clip_pb2.ClassifyRequest, _classify),
-    "Embed": message_reader(clip_pb2.EmbedRequest, _embed),
-    "Similarity": message_reader(clip_pb2.SimilarityRequest, _similarity),
-    "Tokenize": message_reader(clip_pb2.TokenizeRequest, _tokenize),
-    "ListModels": message_reader(clip_pb2.ListModelsRequest, lambda *_: _MODELS),
-    "ListTemplateSets": message_reader(clip_pb2.ListTemplateSetsRequest, lambda *_: _TEMPLATE_SETS),
-    "GetTemplateSet": message_reader(clip_pb2.GetTemplateSetRequest, _get_template_set),
-    "ListLabelSets": message_reader(clip_pb2.ListLabelSetsRequest, lambda *_: _SETS),
-    "GetLabelSet": message_reader(clip_pb2.GetLabelSetRequest, _get_label_set),
-    "PutLabelSet": read_put,
-    "DeleteLabelSet": message_reader(clip_pb2.DeleteLabelSetRequest, _delete_label_set),
-}
+    async def _rendered(self, render: Callable[[T], bytes], answer: T) -> bytes:
+        """The result of `render`; of a long answer it comes from the side thread."""
+        return await self._side.call(render, answer, short=is_short(answer))

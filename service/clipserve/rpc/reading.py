@@ -3,16 +3,16 @@
 How it works. gRPC returns a message when all of it was received. Until then the message is in the memory of gRPC's
 library, which does not say how large it is. The library receives up to one message of the maximum size for each
 read, and 64 KB for each call without a read. So the memory of incoming messages is the number of reads times that
-size, and a fixed number of places limits the reads.
+size, and a fixed number of slots limits the reads.
 
-A read without a place waits for one. Places go to connections in turn, and within a connection to the oldest read.
+A read without a slot waits for one. Slots go to connections in turn, and within a connection to the oldest read.
 So a connection with a thousand calls gets no more than one with a single call. While a read waits, reads
 that have lasted two seconds are given up, the longest first: a client that withholds the end of a message, or has a
-slow line, keeps a place only as long as no other read waits.
+slow line, keeps a slot only as long as no other read waits.
 
 A read that is given up must not be cancelled. The library still holds a pointer to the buffer of the message, and
 a message that arrives there without a reader is never freed. So each read is a separate task, which ends by itself
-when the call does: the caller of `read` answers the error, and that ends the call.
+when the call does: the caller of `receive` answers the error, and that ends the call.
 """
 
 from __future__ import annotations
@@ -34,41 +34,41 @@ class ReadLimits:
     """The limits of reads.
 
     Attributes:
-        places: reads at a time.
-        seconds: the timeout of a read, and that of the wait for its place.
+        slots: reads at a time.
+        seconds: the timeout of a read, and that of the wait for its slot.
         crowded_seconds: the timeout of a read while others wait.
     """
 
-    places: int
+    slots: int
     seconds: float
     crowded_seconds: float = 2.0
 
 
-class Reads:
-    """The reads of all calls."""
+class ReadSlots:
+    """The slots for reads of all calls."""
 
     def __init__(self, limits: ReadLimits) -> None:
         self._limits = limits
-        self._turns = Turns(limits.places)
+        self._turns = Turns(limits.slots)
         self._reading: dict[asyncio.Timeout, float] = {}  # -> start time, the oldest first
-        self._leaving = 0  # cancelled readings that have not ended yet
+        self._leaving = 0  # reads that were given up and have not ended yet
         self._check: asyncio.TimerHandle | None = None
 
-    async def read(self, connection: str, receive: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Await `receive` and return its result. It must end by itself when its call is answered.
+    async def receive(self, connection: str, receive: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Await `receive` in a slot, and return its result. It must end by itself when its call is answered.
 
         Raises:
             BodyTooSlow: the read took too long.
-            Overloaded: no place became free in time.
+            Overloaded: no slot became free in time.
         """
         if not self._turns.take():
-            await self._turn(connection)
+            await self._wait_for_slot(connection)
         try:
             return await self._timed(receive)
         finally:
             self._turns.pass_on()
 
-    async def _turn(self, connection: str) -> None:
+    async def _wait_for_slot(self, connection: str) -> None:
         place = self._turns.join(connection)
         self._make_room()
         try:
@@ -97,7 +97,7 @@ class Reads:
                 self._leaving -= 1
 
     def _make_room(self) -> None:
-        """Give up the readings that have lasted too long, as many as wait, and look again when the next has."""
+        """Give up the reads that have lasted too long, as many as wait, and look again when the next one has."""
         now = asyncio.get_running_loop().time()
         wanted = self._turns.waiting - self._leaving
         for timer, began in list(self._reading.items())[: max(0, wanted)]:
@@ -119,10 +119,11 @@ class Reads:
 
     def _too_slow(self, *, given_up: bool) -> BodyTooSlow:
         limit = self._limits.crowded_seconds if given_up else self._limits.seconds
-        said = f"the message was not whole within {limit:g} s"
-        if given_up:
-            said += ", and others waited for its place"
-        return BodyTooSlow(f"{said}. Send it faster, or try again later.", limit=limit)
+        others = ", and others waited for its place" if given_up else ""
+        return BodyTooSlow(
+            f"the message was not whole within {limit:g} s{others}. Send it faster, or try again later.",
+            limit=limit,
+        )
 
 
 @clears_frame
@@ -134,6 +135,6 @@ async def to_its_end(receive: Callable[[], Coroutine[Any, Any, T]]) -> T:
 
 
 def _looked_at(task: asyncio.Task[Any]) -> None:
-    """Nobody else looks at the error of a reading that was given up; asyncio would log it."""
+    """Nobody else looks at the error of a read that was given up; asyncio would log it."""
     if not task.cancelled():
         task.exception()

@@ -15,7 +15,7 @@ from clipserve.application.ranking import ScoredLabel
 from clipserve.application.shown import heading, label_set_fields, model_fields, template_set_fields
 from clipserve.clip.template_sets import TemplateSet
 from clipserve.errors import ClipError
-from clipserve.rpc import enums
+from clipserve.rpc.enums import SCORINGS, STATES
 from clipserve.v1 import clip_pb2
 
 WithLabelSet = clip_pb2.GetLabelSetResponse | clip_pb2.PutLabelSetResponse
@@ -26,16 +26,15 @@ def classification(answer: Classification) -> bytes:
         **heading(answer),
         truncated_labels=answer.truncated_labels,
         warnings=answer.warnings,
+        label_sets=map(vars, answer.label_sets),
     )
-    for each in answer.label_sets:
-        message.label_sets.add(name=each.name, version=each.version)
     for result in answer.results:
         shown = message.results.add()
         if isinstance(result, ClipError):
             shown.error.CopyFrom(_item_error(result))
         elif len(answer.label_sets) > 1:
-            for each, labels in zip(answer.label_sets, result, strict=True):
-                _add_labels(shown.label_sets.add(label_set=each.name), labels)
+            for label_set, labels in zip(answer.label_sets, result, strict=True):
+                _add_labels(shown.label_sets.add(label_set=label_set.name), labels)
         else:
             _add_labels(shown, result[0])
     return as_bytes(message)
@@ -76,8 +75,8 @@ def models(states: Sequence[ModelState]) -> bytes:
 
 
 def label_sets(states: Sequence[LabelSet]) -> bytes:
-    shown = [_label_set(state, whole=False) for state in states]
-    return as_bytes(clip_pb2.ListLabelSetsResponse(label_sets=shown))
+    fields = [_label_set(state, whole=False) for state in states]
+    return as_bytes(clip_pb2.ListLabelSetsResponse(label_sets=fields))
 
 
 def label_set(kind: type[WithLabelSet], state: LabelSet) -> bytes:
@@ -86,26 +85,27 @@ def label_set(kind: type[WithLabelSet], state: LabelSet) -> bytes:
 
 
 def _label_set(state: LabelSet, *, whole: bool) -> dict[str, Any]:
-    shown = label_set_fields(state, whole=whole)
-    words = {"state": enums.STATES[state.state], "scoring": enums.SCORINGS[shown.get("scoring")]}
-    return shown | words
+    fields = label_set_fields(state, whole=whole)
+    fields["state"] = STATES[state.state]
+    if "scoring" in fields:
+        fields["scoring"] = SCORINGS[fields["scoring"]]
+    return fields
 
 
 def template_sets(found: Sequence[TemplateSet]) -> bytes:
-    shown = [template_set_fields(each, whole=False) for each in found]
-    return as_bytes(clip_pb2.ListTemplateSetsResponse(template_sets=shown))
+    fields = [template_set_fields(template_set, whole=False) for template_set in found]
+    return as_bytes(clip_pb2.ListTemplateSetsResponse(template_sets=fields))
 
 
 def template_set(found: TemplateSet) -> bytes:
-    shown = template_set_fields(found, whole=True)
-    return as_bytes(clip_pb2.GetTemplateSetResponse(template_set=shown))
+    return as_bytes(clip_pb2.GetTemplateSetResponse(template_set=template_set_fields(found, whole=True)))
 
 
 def _add_labels(
     shown: clip_pb2.ClassifyResult | clip_pb2.LabelSetResult, labels: Sequence[ScoredLabel]
 ) -> None:
-    for each in labels:
-        shown.labels.add(**vars(each))
+    for label in labels:
+        shown.labels.add(**vars(label))
 
 
 def _embed_result(result: VectorOrError | EncodedText, embedding_type: EmbeddingType) -> clip_pb2.EmbedResult:

@@ -14,7 +14,8 @@ from clipserve.rpc.health import Health
 from clipserve.rpc.options import RpcOptions
 from clipserve.v1 import clip_pb2
 
-SERVICE = clip_pb2.DESCRIPTOR.services_by_name["Clip"].full_name
+CLIP = clip_pb2.DESCRIPTOR.services_by_name["Clip"]
+SERVICE = CLIP.full_name
 
 _MAX_STREAMS = 100  # calls at a time on one connection, as RFC 9113 recommends
 _STREAM_WINDOW = 65_536  # bytes that a client may send before somebody reads

@@ -1,8 +1,8 @@
 """The limits of calls of health and of reflection: small messages, and few calls at a time.
 
 Health needs no key, and gRPC's library receives a message of up to the maximum size before it says how large it is.
-So these calls have a few separate places for reads: their memory is limited, and other calls never wait for
-them. A small message comes with its headers, so a read is given up soon while others wait. Places go to addresses
+So these calls have a few separate slots for reads: their memory is limited, and other calls never wait for
+them. A small message comes with its headers, so a read is given up soon while others wait. Slots go to addresses
 in turn, so many connections of one address give it no advantage. They count as calls, and those of one method
 are at most a tenth of all, so that watchers do not keep others out.
 """
@@ -18,14 +18,14 @@ from grpc.aio import EOF
 from clipserve.application.stream import Places
 from clipserve.errors import BodyTooLarge
 from clipserve.rpc.call import Call
+from clipserve.rpc.message import parsed
 from clipserve.rpc.options import CallLimits
-from clipserve.rpc.parsing import parsed
-from clipserve.rpc.reading import ReadLimits, Reads
+from clipserve.rpc.reading import ReadLimits, ReadSlots
 
 Message = TypeVar("Message", bound=ProtoMessage)
 
 _MAX_BYTES = 1_024
-_READINGS, _CROWDED_SECONDS = 2, 0.25
+_SLOTS, _CROWDED_SECONDS = 2, 0.25
 _SHARE, _SHARE_OF_ADDRESS = 10, 40  # the most calls of one method: all over this; and of one address
 
 
@@ -34,7 +34,7 @@ class SmallCalls:
 
     def __init__(self, limits: CallLimits) -> None:
         """`limits`: those of all calls."""
-        self._reads = Reads(ReadLimits(_READINGS, limits.body_timeout_seconds, _CROWDED_SECONDS))
+        self._slots = ReadSlots(ReadLimits(_SLOTS, limits.body_timeout_seconds, _CROWDED_SECONDS))
         self._limits = tuple(max(1, limits.grpc_max_calls // share) for share in (_SHARE, _SHARE_OF_ADDRESS))
         self._places: dict[str, Places] = {}
 
@@ -50,7 +50,7 @@ class SmallCalls:
         Raises:
             BodyTooLarge, BodyTooSlow, MalformedRequest, Overloaded: see `clipserve.errors`.
         """
-        data = await self._reads.read(call.address, call.context.read)
+        data = await self._slots.receive(call.address, call.context.read)
         if data is EOF:
             return None
         if (size := len(data)) > _MAX_BYTES:
