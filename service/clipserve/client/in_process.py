@@ -137,13 +137,12 @@ class MethodsInProcess(AsyncMethods):
             (encoded,) = await self._model.texts.encode([text], truncate=truncate)
         return Embedded(encoded.vector, self._model.fingerprint)
 
-    async def classify_image(self, image: bytes, question: ClassifyRequest) -> Labelled:
+    async def classify_image(self, image: bytes, request: ClassifyRequest) -> Labelled:
         with _refusing(OF_IMAGE):
-            if question.label_sets:
-                await self._built(question.label_sets)
+            if request.label_sets:
+                await self._built(request.label_sets)
             inference = self._use_cases.inference
-            asked = replace(question, images=[image])
-            answer = await inference.classify(asked.check(inference.limits))
+            answer = await inference.classify(replace(request, images=[image]).check(inference.limits))
         (labels,) = answer.results[0]  # type: ignore[misc] # the error of the only image is raised
         return Labelled(labels, answer.fingerprint, answer.warnings)
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
+from functools import partial
 from itertools import islice
 from typing import TypeVar
 
@@ -21,7 +22,6 @@ from clipserve.client.results import (
     Compared,
     Embedded,
     Embeddings,
-    FloatRows,
     Labelled,
     ServedBy,
     Tokenized,
@@ -29,7 +29,6 @@ from clipserve.client.results import (
 from clipserve.clip.zeroshot import ScoringFunction
 from clipserve.concurrency import together
 
-T = TypeVar("T")
 R = TypeVar("R")
 
 _AT_A_TIME = RequestLimits.max_texts  # of texts in a request
@@ -58,8 +57,8 @@ class AsyncMethods(ABC):
         """The vector of one text. Raises ItemFailed, and the errors of a whole call."""
 
     @abstractmethod
-    async def classify_image(self, image: bytes, question: ClassifyRequest) -> Labelled:
-        """The labels of one image. `question` has no images. Raises ItemFailed, and the errors of a whole call."""
+    async def classify_image(self, image: bytes, request: ClassifyRequest) -> Labelled:
+        """The labels of one image. `request` has no images. Raises ItemFailed, and the errors of a whole call."""
 
     @abstractmethod
     async def tokenize_texts(self, texts: Sequence[str]) -> Tokenized:
@@ -70,14 +69,14 @@ class AsyncMethods(ABC):
 
         `images`: paths, bytes of files, PIL images, or arrays, uint8 [H, W, 3] in RGB.
         """
-        return await self._embeddings(listed(images), self._image)
+        return await self._embeddings([partial(self._image, image) for image in listed(images)])
 
     async def embed_texts(self, texts: Iterable[str], *, truncate: bool = False) -> Embeddings:
         """The vector of each text: float32 [N, D], of unit length, in the space of the images.
 
         `truncate`: cut a text of too many tokens; without it the text fails, with the code `text_too_long`.
         """
-        return await self._embeddings(listed(texts), self._text(truncate))
+        return await self._embeddings([partial(self._text, text, truncate) for text in listed(texts)])
 
     async def classify(
         self,
@@ -97,11 +96,11 @@ class AsyncMethods(ABC):
         The other arguments are those of `POST /classify`, explained in docs/api.md. None: the value of the label
         set or of the model.
         """
-        question = ClassifyRequest(
+        request = ClassifyRequest(
             [],
-            listed(labels),
-            listed(templates),
-            listed(background),
+            labels=listed(labels),
+            templates=listed(templates),
+            background=listed(background),
             label_sets=[] if label_set is None else [label_set],
             scoring=scoring,
             temperature=temperature,
@@ -110,14 +109,14 @@ class AsyncMethods(ABC):
         )
 
         async def one(image: ImageLike) -> Labelled:
-            return await self.classify_image(await asyncio.to_thread(as_file, image), question)
+            return await self.classify_image(await asyncio.to_thread(as_file, image), request)
 
-        outcomes = await self._outcomes(listed(images), one)
-        good = [each for each in outcomes if isinstance(each, Labelled)]
-        warnings = dict.fromkeys(warning for each in good for warning in each.warnings)
-        labelled = [each.labels if isinstance(each, Labelled) else () for each in outcomes]
+        outcomes = await self._outcomes([partial(one, image) for image in listed(images)])
+        good = [outcome for outcome in outcomes if isinstance(outcome, Labelled)]
+        warnings = dict.fromkeys(warning for labelled in good for warning in labelled.warnings)
+        labels_of = [outcome.labels if isinstance(outcome, Labelled) else () for outcome in outcomes]
         fingerprint = _only(good) or (await self.served_by()).fingerprint
-        return Classified(labelled, fingerprint, _errors(outcomes), [*warnings])
+        return Classified(labels_of, fingerprint, _errors(outcomes), [*warnings])
 
     async def similarity(
         self,
@@ -132,20 +131,20 @@ class AsyncMethods(ABC):
 
         Each call embeds all items. To compare the same items again, keep their vectors and multiply those.
         """
-        both = [listed(images), listed(to_images)], [listed(texts), listed(to_texts)]
-        served, text = await self.served_by(), self._text(truncate)
-        parts = await together(
+        both = [
             [
-                *(self._embeddings(items, self._image, served) for items in both[0]),
-                *(self._embeddings(items, text, served) for items in both[1]),
+                *(partial(self._image, image) for image in listed(images)),
+                *(partial(self._text, text, truncate) for text in listed(texts)),
             ]
-        )
-        if {part.fingerprint for part in parts} != {served.fingerprint}:
+            for images, texts in ((images, texts), (to_images, to_texts))
+        ]
+        served = await self.served_by()
+        rows, columns = await together(self._embeddings(items, served) for items in both)
+        if {rows.fingerprint, columns.fingerprint} != {served.fingerprint}:
             raise _changed()
-        (rows, errors), (columns, other_errors) = _joined(*parts[::2]), _joined(*parts[1::2])
-        cosines = rows @ columns.T
+        cosines = rows.vectors @ columns.vectors.T
         logits = cosines * np.float32(served.logit_scale) + np.float32(served.logit_bias)
-        return Compared(cosines, logits, served.fingerprint, errors, other_errors)
+        return Compared(cosines, logits, served.fingerprint, rows.errors, columns.errors)
 
     async def tokenize(self, texts: Iterable[str]) -> Tokenized:
         """The tokens of each text. A text that is too long is cut, and its `truncated` is true."""
@@ -157,35 +156,30 @@ class AsyncMethods(ABC):
             raise ValueError("there is nothing to tokenize: give at least one text.")
         if len({part.fingerprint for part in parts}) > 1:
             raise _changed()
-        tokens = [each for part in parts for each in part.tokens]
+        tokens = [text for part in parts for text in part.tokens]
         return Tokenized(tokens, parts[0].context_length, parts[0].fingerprint)
 
-    def _text(self, truncate: bool) -> Callable[[str], Coroutine[None, None, Embedded]]:
-        async def one(text: str) -> Embedded:
-            if not isinstance(text, str):
-                raise TypeError(f"a text is a str, not {type(text).__name__}.")
-            return await self.embed_text(text, truncate=truncate)
-
-        return one
+    async def _text(self, text: str, truncate: bool) -> Embedded:
+        if not isinstance(text, str):
+            raise TypeError(f"a text is a str, not {type(text).__name__}.")
+        return await self.embed_text(text, truncate=truncate)
 
     async def _image(self, image: ImageLike) -> Embedded:
         return await self.embed_image(await asyncio.to_thread(as_file, image))
 
     async def _embeddings(
-        self,
-        items: Sequence[T],
-        one: Callable[[T], Coroutine[None, None, Embedded]],
-        served: ServedBy | None = None,
+        self, items: Sequence[Callable[[], Awaitable[Embedded]]], served: ServedBy | None = None
     ) -> Embeddings:
-        outcomes = await self._outcomes(items, one)
-        good = [each for each in outcomes if isinstance(each, Embedded)]
+        """`items`: what embeds each. `served`: the model, if it is known."""
+        outcomes = await self._outcomes(items)
+        good = [outcome for outcome in outcomes if isinstance(outcome, Embedded)]
         fingerprint = _only(good)
         if fingerprint is None:
             served = served or await self.served_by()
             fingerprint, dimensions = served.fingerprint, served.embed_dim
         else:
             dimensions = len(good[0].vector)
-        if any(len(each.vector) != dimensions for each in good):
+        if any(len(embedded.vector) != dimensions for embedded in good):
             raise OddAnswer(f"vectors of {fingerprint} came in several lengths.")
         vectors = np.full((len(outcomes), dimensions), np.nan, np.float32)
         for row, outcome in zip(vectors, outcomes, strict=True):
@@ -193,23 +187,21 @@ class AsyncMethods(ABC):
                 row[:] = outcome.vector
         return Embeddings(vectors, fingerprint, _errors(outcomes))
 
-    async def _outcomes(
-        self, items: Sequence[T], one: Callable[[T], Coroutine[None, None, R]]
-    ) -> list[R | ItemFailed]:
-        """Of each item, in order."""
+    async def _outcomes(self, items: Sequence[Callable[[], Awaitable[R]]]) -> list[R | ItemFailed]:
+        """The result of each item, or its error, in order."""
 
-        async def given() -> AsyncGenerator[T, None]:
+        async def given() -> AsyncGenerator[Callable[[], Awaitable[R]], None]:
             for item in items:
                 yield item
 
-        async def outcome(item: T) -> R | ItemFailed:
+        async def outcome(item: Callable[[], Awaitable[R]]) -> R | ItemFailed:
             try:
-                return await one(item)
+                return await item()
             except ItemFailed as error:
                 return error.with_traceback(None)
 
         async with aclosing(in_order(given(), outcome, InFlightLimit(self.in_flight))) as outcomes:
-            return [each async for each in outcomes]
+            return [outcome async for outcome in outcomes]
 
 
 def _only(good: Sequence[Embedded] | Sequence[Labelled]) -> str | None:
@@ -228,9 +220,4 @@ def _changed() -> FingerprintChanged:
 
 
 def _errors(outcomes: Sequence[object]) -> dict[int, ItemFailed]:
-    return {position: each for position, each in enumerate(outcomes) if isinstance(each, ItemFailed)}
-
-
-def _joined(images: Embeddings, texts: Embeddings) -> tuple[FloatRows, dict[int, ItemFailed]]:
-    behind = {position + len(images.vectors): error for position, error in texts.errors.items()}
-    return np.concatenate([images.vectors, texts.vectors]), images.errors | behind
+    return {position: outcome for position, outcome in enumerate(outcomes) if isinstance(outcome, ItemFailed)}

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import numpy as np
 
@@ -36,6 +37,7 @@ from clipserve.errors import WrongFingerprint
 _OFF_UNIT = 0.01  # of a vector's length; float16 rounds by less
 URL = "http://localhost:8080"
 
+P = ParamSpec("P")
 S = TypeVar("S", bound=shapes.Shape)
 
 
@@ -118,40 +120,34 @@ class AsyncClient(AsyncMethods):
 
     async def embed_image(self, image: bytes) -> Embedded:
         content = {
-            "params": self._choice() | {"encoding_format": "base64"},
+            "params": self._fields(encoding_format="base64"),
             "content": image,
             "headers": {"Content-Type": "application/octet-stream"},
         }
         return self._vector(await self._ask_of(OF_IMAGE, "/embed", shapes.EmbeddedShape, content))
 
     async def embed_text(self, text: str, *, truncate: bool) -> Embedded:
-        asked = {"texts": [text], "truncate": truncate, "encoding_format": "base64"} | self._choice()
-        return self._vector(await self._ask_of(OF_TEXT, "/embed", shapes.EmbeddedShape, {"json": asked}))
+        content = {"json": self._fields(texts=[text], truncate=truncate, encoding_format="base64")}
+        return self._vector(await self._ask_of(OF_TEXT, "/embed", shapes.EmbeddedShape, content))
 
-    async def classify_image(self, image: bytes, question: ClassifyRequest) -> Labelled:
-        form: list[Any] = [("image", ("image", image))]
-        for name in ("labels", "templates", "background", "label_sets"):
-            form += [(name, (None, value)) for value in getattr(question, name)]
-        single = {name: getattr(question, name) for name in ("scoring", "temperature", "threshold", "top_k")}
-        form += [
-            (name, (None, str(value)))
-            for name, value in (single | self._choice()).items()
-            if value is not None
-        ]
-        answer = await self._ask_of(OF_IMAGE, "/classify", shapes.ClassifiedShape, {"files": form})
-        labels = [_label(each) for each in answer.results[0].labels]
+    async def classify_image(self, image: bytes, request: ClassifyRequest) -> Labelled:
+        # A form repeats the name of a list for each of its values, and so has no images but this one.
+        content = {"data": self._fields(**vars(request)), "files": {"image": ("image", image)}}
+        answer = await self._ask_of(OF_IMAGE, "/classify", shapes.ClassifiedShape, content)
+        labels = [_label(label) for label in answer.results[0].labels]
         return Labelled(labels, self._check(answer.fingerprint), answer.warnings)
 
     async def tokenize_texts(self, texts: Sequence[str]) -> Tokenized:
-        asked = {"texts": texts} | self._choice()
-        answer = (await self._ask("POST", "/tokenize", json=asked)).shaped(shapes.TokenizedShape)
+        fields = self._fields(texts=texts)
+        answer = (await self._ask("POST", "/tokenize", json=fields)).shaped(shapes.TokenizedShape)
         if len(answer.results) != len(texts):
             raise OddAnswer(f"the server answered about {len(answer.results):,} texts of {len(texts):,}.")
         tokens = [Tokens(each.ids, each.pieces, each.tokens, each.truncated) for each in answer.results]
         return Tokenized(tokens, answer.context_length, self._check(answer.fingerprint))
 
-    def _choice(self) -> dict[str, str]:
-        fields = {"model": self._model, "expect_fingerprint": self._expected}
+    def _fields(self, **fields: Any) -> dict[str, Any]:
+        """The fields that have a value, with the model and the fingerprint, which every request names."""
+        fields |= {"model": self._model, "expect_fingerprint": self._expected}
         return {name: value for name, value in fields.items() if value is not None}
 
     async def _ask(self, method: str, path: str, **content: Any) -> Answer:
@@ -190,37 +186,22 @@ class AsyncClient(AsyncMethods):
         return Embedded(vector, answer.fingerprint)
 
 
+def _as_in(
+    method: Callable[Concatenate[AsyncClient, P], None],
+) -> Callable[[Callable[..., None]], Callable[Concatenate[Any, P], None]]:
+    """Decorate a method with the arguments and the docstring of another."""
+    return functools.wraps(method)
+
+
 class Client(Blocking):
     """CLIP on a running server: `AsyncClient` for programs without an event loop.
 
     A client reuses its connections: make one and keep it. Threads may share it.
     """
 
-    def __init__(
-        self,
-        url: str = URL,
-        *,
-        key: str | None = None,
-        model: str | None = None,
-        expect_fingerprint: str | None = None,
-        ca_file: str | Path | None = None,
-        timeout: float = 60.0,
-        retry_seconds: float = 120.0,
-        in_flight: int = 16,
-    ) -> None:
-        """Arguments and errors are those of `AsyncClient`."""
-        super().__init__(
-            AsyncClient(
-                url,
-                key=key,
-                model=model,
-                expect_fingerprint=expect_fingerprint,
-                ca_file=ca_file,
-                timeout=timeout,
-                retry_seconds=retry_seconds,
-                in_flight=in_flight,
-            )
-        )
+    @_as_in(AsyncClient.__init__)
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(AsyncClient(*args, **kwargs))
 
 
 def _label(shape: shapes.LabelShape) -> ScoredLabel:

@@ -27,13 +27,14 @@ class Server:
     ca_file: Path | None = None
     seconds: float = 30.0
 
-    def ask(self, method: str, path: str, *, json: object = None) -> Answer:
-        """The answer, also an error. Raises Unreachable: there is none. Raises OddAnswer: it cannot be read."""
-        return asyncio.run(self._ask(method, path, json))
-
     def result(self, method: str, path: str, *, json: object = None) -> Answer:
-        """A successful answer. Raises Refused: it is an error. Raises Unreachable, OddAnswer: see `ask`."""
-        answer = self.ask(method, path, json=json)
+        """A successful answer.
+
+        Raises:
+            Refused: it is an error.
+            Unreachable, OddAnswer: there is none, or it cannot be read.
+        """
+        answer = asyncio.run(self._ask(method, path, json))
         if answer.status >= 300:
             raise answer.refusal()
         return answer

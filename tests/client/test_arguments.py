@@ -1,0 +1,59 @@
+"""The arguments of the methods are the fields of the requests, and both clients take the same."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from inspect import signature
+from typing import Any
+
+import pytest
+
+import clipserve
+from clipserve.application.requests import ClassifyRequest, EmbedRequest, SimilarityRequest, TokenizeRequest
+from clipserve.client.methods import AsyncMethods
+
+OF_THE_CLIENT = {"model", "expect_fingerprint"}  # given once, where it is made
+# Method, request, and the fields that are not arguments, with the reason.
+METHODS: list[tuple[Any, type, dict[str, str]]] = [
+    (
+        AsyncMethods.classify,
+        ClassifyRequest,
+        {"label_sets": "one, `label_set`: labels of several are lists of lists", "truncate": "not offered"},
+    ),
+    (AsyncMethods.similarity, SimilarityRequest, {}),
+    (AsyncMethods.tokenize, TokenizeRequest, {}),
+]
+EMBED = {
+    "all_or_nothing": "each item fails alone",
+    "dimensions": "of adapters",
+    "embedding_type": "vectors are float32",
+    "encoding_format": "of JSON",
+}
+
+
+def arguments(method: Any) -> set[str]:
+    return {*signature(method).parameters} - {"self"}
+
+
+def fields_of(request: Any) -> set[str]:
+    return {field.name for field in fields(request)} - OF_THE_CLIENT
+
+
+@pytest.mark.parametrize(("method", "request_type", "left_out"), METHODS)
+def test_a_method_takes_the_fields_of_its_request(
+    method: Any, request_type: type, left_out: dict[str, str]
+) -> None:
+    assert arguments(method) - {"label_set"} == fields_of(request_type) - left_out.keys()
+
+
+def test_images_and_texts_are_embedded_by_two_methods() -> None:
+    by_both = arguments(AsyncMethods.embed_images) | arguments(AsyncMethods.embed_texts)
+    assert by_both == fields_of(EmbedRequest) - EMBED.keys()
+
+
+def test_the_two_clients_are_made_with_the_same_arguments() -> None:
+    assert signature(clipserve.Client) == signature(clipserve.AsyncClient)
+    assert clipserve.Client.__init__.__doc__ == clipserve.AsyncClient.__init__.__doc__
+    clipserve.Client("http://localhost:9", timeout=1.0).close()
+    with pytest.raises(TypeError):
+        clipserve.Client("http://localhost:9", time=1.0)  # type: ignore[call-arg]
