@@ -15,8 +15,8 @@ from limits.aio.strategies import SlidingWindowCounterRateLimiter
 
 from clipserve.access.gate import Gate, RateOptions, Rates
 from clipserve.access.keys import Keys
-from clipserve.access.shared_windows import shared_windows
-from clipserve.access.windows import LocalWindows, Refusal, Windows
+from clipserve.access.rate_counter import LocalRateCounter, RateCounter, Refusal
+from clipserve.access.shared_rate_counter import shared_rate_counter
 from clipserve.telemetry.metrics import Metrics
 from clipserve.telemetry.request import RequestContext, enter
 from tests.access.support import made
@@ -49,22 +49,22 @@ async def microseconds(gate: Gate, header: str | None) -> float:
     return statistics.median(rounds)
 
 
-def keyed(count: int, rows: int, size: int, windows: Windows) -> tuple[Gate, str]:
+def keyed(count: int, rows: int, size: int, counter: RateCounter) -> tuple[Gate, str]:
     """A gate with so many keys, and the header of one."""
     pairs = [made(f"key-{i}") for i in range(count)]
-    rates = Rates(RateOptions(rows, size, 10), windows)
+    rates = Rates(RateOptions(rows, size, 10), counter)
     return Gate(Keys(kept for _, kept in pairs), rates), f"Bearer {pairs[0][0]}"
 
 
 def gates() -> Iterator[tuple[str, Gate, str | None]]:
     yield "no keys", Gate(), None
     for count in (1, 10, 100, 1_000):
-        yield f"{count:,} keys, no rates", *keyed(count, 0, 0, LocalWindows())
-        yield f"{count:,} keys, rows and bytes a second", *keyed(count, _LIMIT, 10**12, LocalWindows())
+        yield f"{count:,} keys, no rates", *keyed(count, 0, 0, LocalRateCounter())
+        yield f"{count:,} keys, rows and bytes a second", *keyed(count, _LIMIT, 10**12, LocalRateCounter())
 
 
-class LibraryWindows:
-    """What `LocalWindows` does, by the storage in memory of `limits`."""
+class LibraryRateCounter:
+    """What `LocalRateCounter` does, by the storage in memory of `limits`."""
 
     def __init__(self) -> None:
         self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
@@ -76,10 +76,10 @@ class LibraryWindows:
 
 async def by_the_library(names: int) -> float:
     """With so many other names that have been counted."""
-    windows, item = LibraryWindows(), RateLimitItemPerSecond(1, 3600)
+    counter, item = LibraryRateCounter(), RateLimitItemPerSecond(1, 3600)
     for i in range(names):
-        await windows.take(item, str(i), 1)
-    return await microseconds(*keyed(10, _LIMIT, 10**12, windows))
+        await counter.take(item, str(i), 1)
+    return await microseconds(*keyed(10, _LIMIT, 10**12, counter))
 
 
 async def main(redis_url: str | None) -> None:
@@ -92,8 +92,8 @@ async def main(redis_url: str | None) -> None:
         print(f"| 10 keys, rows and bytes a second, by limits beside {names:,} names | {seconds:.1f} |")
     if redis_url:
         metrics = Metrics()
-        async with shared_windows(redis_url, metrics) as windows:
-            seconds = await microseconds(*keyed(10, _LIMIT, 10**12, windows))
+        async with shared_rate_counter(redis_url, metrics) as counter:
+            seconds = await microseconds(*keyed(10, _LIMIT, 10**12, counter))
         assert not metrics.registry.get_sample_value("clipserve_redis_failures_total")
         print(f"| 10 keys, rows and bytes a second, through Redis, waiting included | {seconds - bare:.1f} |")
 

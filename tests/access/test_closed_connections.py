@@ -6,7 +6,7 @@ import asyncio
 
 from limits import RateLimitItemPerSecond
 
-from clipserve.access.shared_windows import shared_windows
+from clipserve.access.shared_rate_counter import shared_rate_counter
 from clipserve.telemetry.metrics import Metrics
 from tests.access.support import logged
 
@@ -45,10 +45,10 @@ async def test_a_connection_that_redis_has_closed_is_replaced_before_it_is_used(
     server = await asyncio.start_server(redis.serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     with logged() as log:
-        async with server, shared_windows(f"redis://127.0.0.1:{port}", metrics) as windows:
+        async with server, shared_rate_counter(f"redis://127.0.0.1:{port}", metrics) as counter:
             for _ in range(3):
                 redis.closed.clear()
-                await windows.take(RateLimitItemPerSecond(1_000, 10), "camera", 1)
+                await counter.take(RateLimitItemPerSecond(1_000, 10), "camera", 1)
                 assert log.events == []
                 await redis.closed.wait()
                 await asyncio.sleep(0)  # the event loop now tells the client's side

@@ -6,7 +6,7 @@ import pytest
 
 from clipserve.access.gate import Gate, RateOptions, Rates, when_there_is_room
 from clipserve.access.keys import Key, Keys
-from clipserve.access.windows import LocalWindows
+from clipserve.access.rate_counter import LocalRateCounter
 from clipserve.errors import ClipError, PermissionDenied, RateLimited, Unauthenticated
 from clipserve.telemetry.request import RequestContext, enter
 from tests.access.support import made
@@ -16,7 +16,7 @@ ANOTHER = made("camera")[1]  # the same name, and another key
 
 
 def gate_of(keys: Keys) -> Gate:
-    return Gate(keys, Rates(RateOptions(0, 0, 10), LocalWindows()))
+    return Gate(keys, Rates(RateOptions(0, 0, 10), LocalRateCounter()))
 
 
 @pytest.mark.parametrize(

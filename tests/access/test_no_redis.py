@@ -8,11 +8,11 @@ from contextlib import asynccontextmanager, closing, suppress
 
 import pytest
 
-from clipserve.access.shared_windows import shared_windows
+from clipserve.access.shared_rate_counter import shared_rate_counter
 from clipserve.application.label_sets.redis_store import RedisStore
 from clipserve.errors import StoreUnavailable
 from clipserve.telemetry.metrics import Metrics
-from tests.access.test_shared_windows import ITEM
+from tests.access.test_shared_rate_counter import ITEM
 
 ANSWERS = {
     "deep arrays": b"*1\r\n" * 100_000,
@@ -46,9 +46,9 @@ async def answering(answer: bytes) -> AsyncIterator[str]:
 
 @pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS)
 async def test_rates_are_counted_without_it(answer: bytes) -> None:
-    async with answering(answer) as url, shared_windows(url, metrics := Metrics()) as windows:
+    async with answering(answer) as url, shared_rate_counter(url, metrics := Metrics()) as counter:
         async with asyncio.timeout(10):
-            assert await windows.take(ITEM, "a", 1) is None
+            assert await counter.take(ITEM, "a", 1) is None
         assert metrics.registry.get_sample_value("clipserve_redis_failures_total") == 1
 
 

@@ -8,13 +8,13 @@ import time
 import pytest
 
 from clipserve.access.gate import RateOptions, Rates
-from clipserve.access.windows import LocalWindows
+from clipserve.access.rate_counter import LocalRateCounter
 from clipserve.errors import BodyTooLarge, RateLimited, TooMany
 from tests.access.support import made
 
 
 def rates(rows: int = 0, size: int = 0, seconds: int = 3600) -> Rates:
-    return Rates(RateOptions(rows, size, seconds), LocalWindows())
+    return Rates(RateOptions(rows, size, seconds), LocalRateCounter())
 
 
 async def test_without_a_rate_there_is_no_limit() -> None:

@@ -12,7 +12,7 @@ from typing import Literal
 from limits import RateLimitItem, RateLimitItemPerSecond
 
 from clipserve.access.keys import Key, Keys, Scope, allow
-from clipserve.access.windows import Windows
+from clipserve.access.rate_counter import RateCounter
 from clipserve.errors import BodyTooLarge, RateLimited, TooMany
 from clipserve.telemetry.request import RequestContext, current
 
@@ -36,9 +36,9 @@ class RateOptions:
 class Rates:
     """Counts how much of their rates the keys have used."""
 
-    def __init__(self, options: RateOptions, windows: Windows) -> None:
+    def __init__(self, options: RateOptions, counter: RateCounter) -> None:
         self._options = options
-        self._windows = windows
+        self._counter = counter
         self._used_up: dict[str, tuple[float, RateLimitItem]] = {}  # digest -> until when
 
     def check(self, key: Key) -> None:
@@ -71,7 +71,7 @@ class Rates:
         if cost > item.amount:
             raise _never(item, cost)
         # By the digest: a new key with the name of an old one has a rate of its own.
-        refusal = await self._windows.take(item, key.sha256[:16], cost)
+        refusal = await self._counter.take(item, key.sha256[:16], cost)
         if refusal:
             # At least this, even if there is room already: with 0, waiting requests would retry without a pause.
             seconds = max(refusal.seconds, _LEAST_SECONDS)

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 from clipserve.access.gate import Gate, RateOptions, Rates
 from clipserve.access.key_file import following
 from clipserve.access.keys import Keys
-from clipserve.access.windows import LocalWindows, Windows
+from clipserve.access.rate_counter import LocalRateCounter, RateCounter
 from clipserve.application.byte_budget import ByteBudget
 from clipserve.application.inference import Inference
 from clipserve.application.served_model import ServedModel
@@ -128,10 +128,10 @@ async def _keys_and_gate(
     if settings.keys_file is None:
         return None, Gate()
     keys = await stack.enter_async_context(following(settings.keys_file))
-    windows: Windows = LocalWindows()
+    counter: RateCounter = LocalRateCounter()
     if settings.redis_url:
-        from clipserve.access.shared_windows import shared_windows  # loads Redis' client
+        from clipserve.access.shared_rate_counter import shared_rate_counter  # loads Redis' client
 
-        shared = shared_windows(settings.redis_url.get_secret_value(), metrics)
-        windows = await stack.enter_async_context(shared)
-    return keys, Gate(keys, Rates(rates, windows), metrics.key_used)
+        shared = shared_rate_counter(settings.redis_url.get_secret_value(), metrics)
+        counter = await stack.enter_async_context(shared)
+    return keys, Gate(keys, Rates(rates, counter), metrics.key_used)

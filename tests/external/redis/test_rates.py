@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from clipserve.access import shared_windows as module
-from clipserve.access.shared_windows import shared_windows
+from clipserve.access import shared_rate_counter as module
+from clipserve.access.shared_rate_counter import shared_rate_counter
 from clipserve.telemetry.metrics import Metrics
 from loadtests.fake_backend import FakeBackend
 from tests.access.support import bearer, write_keys
-from tests.access.test_shared_windows import ITEM
+from tests.access.test_shared_rate_counter import ITEM
 from tests.redis_server import PASSWORD, RedisServer
 from tests.support import DIM, Running, serving, write_toy_artifact
 
@@ -127,9 +127,9 @@ async def test_a_wrong_password_is_a_failure_like_any_other_and_is_not_logged(re
     await redis.answers()
     metrics = Metrics()
     wrong = redis.url.replace(PASSWORD, "another-one")
-    async with shared_windows(wrong, metrics) as windows:
-        assert await windows.take(ITEM, "a", 10) is None
-        assert await windows.take(ITEM, "a", 10), "counted here"
+    async with shared_rate_counter(wrong, metrics) as counter:
+        assert await counter.take(ITEM, "a", 10) is None
+        assert await counter.take(ITEM, "a", 10), "counted here"
     assert metrics.registry.get_sample_value("clipserve_redis_failures_total") == 1
 
 

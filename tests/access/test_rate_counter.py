@@ -13,7 +13,7 @@ from limits import RateLimitItemPerSecond
 from limits.aio.storage import memory
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
 
-from clipserve.access.windows import LocalWindows, seconds_until
+from clipserve.access.rate_counter import LocalRateCounter, seconds_until
 
 EXPIRY = 10
 
@@ -56,7 +56,7 @@ def test_a_cost_fits_as_soon_as_it_is_said_to_and_not_before(
 async def test_in_this_process_is_counted_what_limits_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
     monkeypatch.setattr(time, "time", clock)
-    mine, theirs = LocalWindows(clock), SlidingWindowCounterRateLimiter(memory.MemoryStorage())
+    mine, theirs = LocalRateCounter(clock), SlidingWindowCounterRateLimiter(memory.MemoryStorage())
     item, dice, taken = RateLimitItemPerSecond(100, 8), random.Random(1), 0
     for _ in range(5_000):
         cost = dice.choice([1, 1, 2, 3, 50, 100])
@@ -70,46 +70,46 @@ async def test_in_this_process_is_counted_what_limits_counts(monkeypatch: pytest
 
 async def test_who_has_used_nothing_has_a_whole_window_at_once_and_then_the_rate() -> None:
     clock = Clock()
-    windows, item = LocalWindows(clock), RateLimitItemPerSecond(100, 10)
+    counter, item = LocalRateCounter(clock), RateLimitItemPerSecond(100, 10)
     for begun in (1_000.0, 2_009.9):  # at the beginning of a window, and near its end
         clock.seconds = begun
-        assert await windows.take(item, "a", 100) is None
-        assert await windows.take(item, "a", 1)
+        assert await counter.take(item, "a", 100) is None
+        assert await counter.take(item, "a", 1)
         rows = 0
         while clock.seconds < begun + 60:
             clock.seconds += 0.01
-            rows += await windows.take(item, "a", 1) is None
+            rows += await counter.take(item, "a", 1) is None
         assert rows == pytest.approx(10 * 60, abs=101)
 
 
 async def test_after_the_seconds_that_a_refusal_says_it_fits() -> None:
     clock = Clock()
-    windows, item = LocalWindows(clock), RateLimitItemPerSecond(100, 10)
+    counter, item = LocalRateCounter(clock), RateLimitItemPerSecond(100, 10)
     dice, refused = random.Random(2), 0
     for _ in range(300):
         clock.seconds += dice.random()
         cost = dice.randint(1, 100)
-        refusal = await windows.take(item, "a", cost)
+        refusal = await counter.take(item, "a", cost)
         if refusal:
             refused += 1
             assert refusal.seconds_for_one <= refusal.seconds
             clock.seconds += refusal.seconds + 1e-6
-            assert await windows.take(item, "a", cost) is None
+            assert await counter.take(item, "a", cost) is None
     assert refused > 50
 
 
 async def test_what_is_refused_costs_nothing() -> None:
-    windows, item = LocalWindows(), RateLimitItemPerSecond(100, 3600)
-    assert await windows.take(item, "a", 60) is None
+    counter, item = LocalRateCounter(), RateLimitItemPerSecond(100, 3600)
+    assert await counter.take(item, "a", 60) is None
     for _ in range(5):
-        assert await windows.take(item, "a", 50)
-    assert await windows.take(item, "a", 40) is None
+        assert await counter.take(item, "a", 50)
+    assert await counter.take(item, "a", 40) is None
 
 
 async def test_names_and_items_have_windows_of_their_own() -> None:
-    windows = LocalWindows()
+    counter = LocalRateCounter()
     rows, bytes_ = (RateLimitItemPerSecond(10, 3600, unit) for unit in ("rows", "bytes"))
     for item in (rows, bytes_):
         for name in ("a", "b"):
-            assert await windows.take(item, name, 10) is None
-            assert await windows.take(item, name, 1)
+            assert await counter.take(item, name, 10) is None
+            assert await counter.take(item, name, 1)

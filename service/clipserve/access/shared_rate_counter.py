@@ -20,7 +20,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.maint_notifications import MaintNotificationsConfig
 
-from clipserve.access.windows import LocalWindows, Refusal, Windows, refusal
+from clipserve.access.rate_counter import LocalRateCounter, RateCounter, Refusal, refusal
 from clipserve.telemetry.log import logger
 from clipserve.telemetry.metrics import Metrics
 
@@ -29,8 +29,8 @@ _PAUSE_SECONDS = 2.0  # after a failure
 
 
 @asynccontextmanager
-async def shared_windows(redis_url: str, metrics: Metrics) -> AsyncIterator[Windows]:
-    """The windows of all gateways on this Redis.
+async def shared_rate_counter(redis_url: str, metrics: Metrics) -> AsyncIterator[RateCounter]:
+    """The counter that all gateways on this Redis share.
 
     `redis_url`: redis:// or rediss://, which may contain a password.
     """
@@ -48,15 +48,15 @@ async def shared_windows(redis_url: str, metrics: Metrics) -> AsyncIterator[Wind
         key_prefix="clipserve",
         connection_pool=pool,  # type: ignore[arg-type]
     )
-    windows = SharedWindows(RedisWindows(storage), LocalWindows(), metrics)
+    counter = SharedRateCounter(RedisRateCounter(storage), LocalRateCounter(), metrics)
     try:
-        yield windows
+        yield counter
     finally:
         await pool.aclose()
 
 
-class RedisWindows:
-    """`Windows` in Redis, through the library `limits`."""
+class RedisRateCounter:
+    """`RateCounter` in Redis, through the library `limits`."""
 
     def __init__(self, storage: RedisStorage) -> None:
         self._storage = storage
@@ -70,10 +70,10 @@ class RedisWindows:
         )
 
 
-class SharedWindows:
-    """`Windows` in Redis, or in this process while Redis does not answer."""
+class SharedRateCounter:
+    """`RateCounter` in Redis, or in this process while Redis does not answer."""
 
-    def __init__(self, shared: Windows, local: Windows, metrics: Metrics) -> None:
+    def __init__(self, shared: RateCounter, local: RateCounter, metrics: Metrics) -> None:
         self._shared = shared
         self._local = local
         self._metrics = metrics

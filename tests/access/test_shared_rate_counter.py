@@ -8,9 +8,9 @@ import pytest
 from limits import RateLimitItem, RateLimitItemPerSecond
 from redis.exceptions import ConnectionError as NotConnected
 
-from clipserve.access import shared_windows as module
-from clipserve.access.shared_windows import SharedWindows
-from clipserve.access.windows import LocalWindows, Refusal
+from clipserve.access import shared_rate_counter as module
+from clipserve.access.rate_counter import LocalRateCounter, Refusal
+from clipserve.access.shared_rate_counter import SharedRateCounter
 from clipserve.telemetry.metrics import Metrics
 from tests.access.support import logged
 
@@ -18,7 +18,7 @@ ITEM = RateLimitItemPerSecond(10, 3600)
 
 
 class Redis:
-    """`Windows` that may fail or hang."""
+    """`RateCounter` that may fail or hang."""
 
     def __init__(self) -> None:
         self.asked = 0
@@ -49,50 +49,50 @@ def metrics() -> Metrics:
 
 
 @pytest.fixture
-def windows(redis: Redis, metrics: Metrics, monkeypatch: pytest.MonkeyPatch) -> SharedWindows:
+def counter(redis: Redis, metrics: Metrics, monkeypatch: pytest.MonkeyPatch) -> SharedRateCounter:
     monkeypatch.setattr(module, "_PAUSE_SECONDS", 0.5)
-    return SharedWindows(redis, LocalWindows(), metrics)
+    return SharedRateCounter(redis, LocalRateCounter(), metrics)
 
 
 @pytest.mark.parametrize("error", [NotConnected("gone"), OSError("gone"), TimeoutError()])
 async def test_while_redis_is_away_a_gateway_counts_alone_and_does_not_ask_each_time(
-    windows: SharedWindows, redis: Redis, metrics: Metrics, error: Exception
+    counter: SharedRateCounter, redis: Redis, metrics: Metrics, error: Exception
 ) -> None:
     for _ in range(20):
-        assert await windows.take(ITEM, "a", 1) is None
+        assert await counter.take(ITEM, "a", 1) is None
     redis.asked, redis.error = 0, error
     with logged() as log:
-        taken = [await windows.take(ITEM, "a", 1) for _ in range(12)]
+        taken = [await counter.take(ITEM, "a", 1) for _ in range(12)]
     assert [refusal is None for refusal in taken] == [True] * 10 + [False] * 2
     assert redis.asked == failures(metrics) == 1
     assert log.events == ["redis_lost"]
 
 
 async def test_a_redis_that_hangs_is_not_waited_for(
-    windows: SharedWindows, redis: Redis, metrics: Metrics
+    counter: SharedRateCounter, redis: Redis, metrics: Metrics
 ) -> None:
     redis.hangs = True
     async with asyncio.timeout(5):
-        assert await asyncio.gather(*(windows.take(ITEM, "a", 1) for _ in range(5))) == [None] * 5
+        assert await asyncio.gather(*(counter.take(ITEM, "a", 1) for _ in range(5))) == [None] * 5
         for _ in range(5):
-            assert await windows.take(ITEM, "a", 1) is None
+            assert await counter.take(ITEM, "a", 1) is None
     assert redis.asked == 5, "those that came together"
 
 
 async def test_one_request_asks_again_and_then_it_is_shared_again(
-    windows: SharedWindows, redis: Redis, metrics: Metrics
+    counter: SharedRateCounter, redis: Redis, metrics: Metrics
 ) -> None:
     redis.error = NotConnected("gone")
     with logged() as log:
-        await windows.take(ITEM, "a", 1)
+        await counter.take(ITEM, "a", 1)
         await asyncio.sleep(0.51)
         redis.error, redis.hangs = None, True
-        await asyncio.gather(*(windows.take(ITEM, "a", 1) for _ in range(5)))
+        await asyncio.gather(*(counter.take(ITEM, "a", 1) for _ in range(5)))
         assert redis.asked == 2
         redis.hangs = False
         await asyncio.sleep(0.51)
         for _ in range(20):
-            assert await windows.take(ITEM, "a", 1) is None
+            assert await counter.take(ITEM, "a", 1) is None
         assert redis.asked == 22
     assert log.events == ["redis_lost", "redis_back"]
     assert failures(metrics) == 2

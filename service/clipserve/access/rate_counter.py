@@ -32,21 +32,20 @@ class Refusal:
     seconds_for_one: float
 
 
-class Windows(Protocol):
+class RateCounter(Protocol):
     """Counts the use of many names."""
 
     async def take(self, item: RateLimitItem, name: str, cost: int) -> Refusal | None:
         """Count `cost` if it fits. It must be at most what the item allows in a window."""
 
 
-class LocalWindows:
-    """`Windows` in this process. It keeps a few numbers of each name, for ever."""
+class LocalRateCounter:
+    """`RateCounter` in this process. It keeps a few numbers of each name, for ever."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._used: dict[
-            tuple[str, str], tuple[float, int, int]
-        ] = {}  # -> number of the window, previous, current
+        # (name, unit) -> number of the window, previous, current
+        self._used: dict[tuple[str, str], tuple[float, int, int]] = {}
 
     async def take(self, item: RateLimitItem, name: str, cost: int) -> Refusal | None:
         expiry = item.get_expiry()
