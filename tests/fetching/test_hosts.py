@@ -6,7 +6,7 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
-from clipserve.fetching.hosts import Host, Place, listed, place_of
+from clipserve.fetching.hosts import Host, Target, target_of
 
 
 @pytest.mark.parametrize(
@@ -42,22 +42,22 @@ def test_what_is_no_host_is_not_listed(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "place"),
+    ("url", "target"),
     [
-        ("https://a.com/x.jpg?y=1", Place("https", "a.com", 443, "/x.jpg?y=1")),
-        ("HTTPS://A.com", Place("https", "a.com", 443, "/")),
-        ("http://a.com:81?y#z", Place("http", "a.com", 81, "/?y")),
+        ("https://a.com/x.jpg?y=1", Target("https", "a.com", 443, "/x.jpg?y=1")),
+        ("HTTPS://A.com", Target("https", "a.com", 443, "/")),
+        ("http://a.com:81?y#z", Target("http", "a.com", 81, "/?y")),
     ],
 )
-def test_a_url_leads_to_one_place(url: str, place: Place) -> None:
-    assert place_of(url) == place
+def test_a_url_has_one_target(url: str, target: Target) -> None:
+    assert target_of(url) == target
 
 
 def test_a_star_stands_for_any_name_below() -> None:
-    hosts = [Host.parse("*.example.com")]
-    assert listed(hosts, "https", "a.b.example.com", 443)
+    star = Host.parse("*.example.com")
+    assert star.matches(Target("https", "a.b.example.com", 443, "/"))
     for host in ("example.com", "aexample.com", "example.com.evil.net", "a.example.com."):
-        assert not listed(hosts, "https", host, 443), host
+        assert not star.matches(Target("https", host, 443, "/")), host
 
 
 @pytest.mark.parametrize(

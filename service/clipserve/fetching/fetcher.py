@@ -23,7 +23,7 @@ import structlog
 
 from clipserve.concurrency import in_own_thread
 from clipserve.errors import ImageNotFetched, Overloaded
-from clipserve.fetching.hosts import Host, Place, listed, place_of
+from clipserve.fetching.hosts import Host, Target, target_of
 from clipserve.fetching.response import NotAnImage, Response
 from clipserve.fetching.shares import Held, Shares
 
@@ -52,7 +52,7 @@ def resolve(host: str, port: int) -> list[str]:
 class Fetcher:
     """Fetches images from listed hosts, without cookies, keys, proxies or persistent connections.
 
-    Callers share its places and its bytes: see `Shares`. The time of a fetch begins when it has a place, and stands
+    Callers share its slots and its bytes: see `Shares`. The time of a fetch begins when it has a slot, and stands
     still while it waits for bytes: a busy service must not look like a slow host.
     """
 
@@ -71,7 +71,7 @@ class Fetcher:
         self._metrics = metrics
         self._seconds = seconds
         self._resolve = resolve
-        self._places = Shares("places for fetched images", AT_ONCE)
+        self._slots = Shares("places for fetched images", AT_ONCE)
         self._bytes = Shares("bytes for fetched images", max(MAX_BYTES, max_bytes))
         self._tls = ssl.create_default_context()
 
@@ -84,7 +84,7 @@ class Fetcher:
             Overloaded: other images took too much of the request's time.
         """
         async with AsyncExitStack() as stack:
-            held = await stack.enter_async_context(self._places.awaited(caller, 1))
+            held = await stack.enter_async_context(self._slots.awaited(caller, 1))
             clock = asyncio.timeout(self._seconds)
 
             async def reserve(size: int) -> None:
@@ -105,9 +105,9 @@ class Fetcher:
 
     def _failed(self, url: str, error: Exception) -> ImageNotFetched:
         self._metrics.images_fetched("failed").inc()
-        place = place_of(url)  # only the host is logged: path and query may hold secrets
+        target = target_of(url)  # only the host is logged: path and query may hold secrets
         reason = str(error)[:200] or type(error).__name__
-        log.warning("image_not_fetched", host=place.host if place else None, reason=reason)
+        log.warning("image_not_fetched", host=target.host if target else None, reason=reason)
         return ImageNotFetched(
             "the image could not be fetched from its URL. The host must be one that this service fetches from "
             f"(CLIPSERVE_IMAGE_HOSTS), and answer with an image of at most {self._max_bytes:,} bytes within "
@@ -116,11 +116,11 @@ class Fetcher:
 
     async def _followed(self, url: str, held: Held, reserve: Reserve) -> bytes:
         for _ in range(1 + REDIRECTS):
-            place = place_of(url)
-            if place is None:
+            target = target_of(url)
+            if target is None:
                 raise NotAnImage("not a URL that is fetched from any host")
-            address = await self._address(place, held)
-            async with self._asked(place, address) as (response, reader):
+            address = await self._address(target, held)
+            async with self._asked(target, address) as (response, reader):
                 while not response.status:
                     await _read(response, reader)
                 if response.status not in _MOVED:
@@ -130,14 +130,14 @@ class Fetcher:
             url = urljoin(url, response.headers[b"location"])
         raise NotAnImage(f"more than {REDIRECTS} redirects")
 
-    async def _address(self, place: Place, held: Held) -> str:
+    async def _address(self, target: Target, held: Held) -> str:
         """One address of the name, if all its addresses are allowed."""
-        host = listed(self._hosts, place.scheme, place.host, place.port)
+        host = next((host for host in self._hosts if host.matches(target)), None)
         if host is None:
             raise NotAnImage("the host is not listed in CLIPSERVE_IMAGE_HOSTS")
-        # The system's resolver cannot be interrupted: a fetch whose time is over holds its place as long as this.
+        # The system's resolver cannot be interrupted: a fetch whose time is over holds its slot as long as this.
         try:
-            job = in_own_thread("resolve", self._resolve, place.host, place.port)
+            job = in_own_thread("resolve", self._resolve, target.host, target.port)
         except RuntimeError:
             raise Overloaded("no thread is left to resolve the name of a host.", retry_after=1) from None
         held.until = asyncio.wrap_future(job)
@@ -151,14 +151,14 @@ class Fetcher:
 
     @asynccontextmanager
     async def _asked(
-        self, place: Place, address: str
+        self, target: Target, address: str
     ) -> AsyncIterator[tuple[Response, asyncio.StreamReader]]:
         """The request is sent to an address, for a name; the response is to be read."""
-        tls, name = (self._tls, place.host) if place.scheme == "https" else (None, None)
-        reader, writer = await asyncio.open_connection(address, place.port, ssl=tls, server_hostname=name)
+        tls, name = (self._tls, target.host) if target.scheme == "https" else (None, None)
+        reader, writer = await asyncio.open_connection(address, target.port, ssl=tls, server_hostname=name)
         response = Response(self._max_bytes)
         try:
-            writer.write(f"GET {place.target} HTTP/1.1\r\nHost: {place.authority}\r\n{_HEADERS}".encode())
+            writer.write(f"GET {target.path} HTTP/1.1\r\nHost: {target.authority}\r\n{_HEADERS}".encode())
             yield response, reader
         finally:
             response.close()

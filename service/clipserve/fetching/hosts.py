@@ -7,7 +7,6 @@ bypass the list.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from typing import Self
@@ -29,13 +28,13 @@ _SPECIAL = [
 
 
 @dataclass(frozen=True)
-class Place:
-    """The parts of a URL. `target`: path and query."""
+class Target:
+    """What a URL names. `path`: with the query."""
 
     scheme: str
     host: str
     port: int
-    target: str
+    path: str
 
     @property
     def authority(self) -> str:
@@ -68,11 +67,11 @@ class Host:
         scheme = match[1] or "https"
         return cls(scheme, match[2], _port(match[3], scheme), ip_network(match[4]) if match[4] else None)
 
-    def matches(self, scheme: str, host: str, port: int) -> bool:
+    def matches(self, target: Target) -> bool:
         """Whether this entry is for that host."""
-        if (scheme, port) != (self.scheme, self.port):
+        if (target.scheme, target.port) != (self.scheme, self.port):
             return False
-        return host.endswith(self.name[1:]) if self.name.startswith("*.") else host == self.name
+        return target.host.endswith(self.name[1:]) if self.name.startswith("*.") else target.host == self.name
 
     def admits(self, address: IPv4Address | IPv6Address) -> bool:
         """Whether the name may resolve to this address: one of its network; without a network, any public one."""
@@ -85,21 +84,14 @@ class Host:
         return address.is_global and not address.is_multicast
 
 
-def place_of(url: str) -> Place | None:
-    """The parts of a URL, without the fragment; None: it can never be fetched."""
+def target_of(url: str) -> Target | None:
+    """What a URL names; None: it can never be fetched."""
     match = _URL.fullmatch(url.partition("#")[0]) if len(url) <= MAX_URL_CHARS else None
     if match is None:
         return None
     scheme = match[1].lower()
-    target = match[4] or "/"
-    return Place(
-        scheme, match[2].lower(), _port(match[3], scheme), target if target[0] == "/" else f"/{target}"
-    )
-
-
-def listed(hosts: Sequence[Host], scheme: str, host: str, port: int) -> Host | None:
-    """The first entry for that host."""
-    return next((each for each in hosts if each.matches(scheme, host, port)), None)
+    path = match[4] or "/"
+    return Target(scheme, match[2].lower(), _port(match[3], scheme), path if path[0] == "/" else f"/{path}")
 
 
 def _port(written: str | None, scheme: str) -> int:
