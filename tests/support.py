@@ -19,6 +19,7 @@ import tokenizers
 from PIL import Image
 from tokenizers import models, pre_tokenizers, processors
 
+from clipserve.api.limits import RequestLimits
 from clipserve.application.admission import Admission
 from clipserve.application.charging import Charge
 from clipserve.application.classifiers import Classifiers
@@ -31,7 +32,6 @@ from clipserve.application.label_sets.folder import Folder
 from clipserve.application.label_sets.label_sets import LabelSets
 from clipserve.application.label_sets.request import LabelSetLimits
 from clipserve.application.label_sets.store import Store
-from clipserve.application.limits import RequestLimits
 from clipserve.application.models import Models
 from clipserve.application.served_model import ServedModel
 from clipserve.clip.artifact import IMAGE_GRAPH, TEXT_GRAPH, read_manifest

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from clipserve.application.limits import RequestLimits
+from clipserve.api.limits import RequestLimits
 from clipserve.clip.artifact import read_manifest
 from clipserve.clip.images import ImageLimits
 from clipserve.cores import usable_cores

@@ -7,14 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from clipserve.api.limits import RequestLimits
+from clipserve.api.requests import ClassifyRequest, EmbedRequest, SimilarityRequest, TokenizeRequest
 from clipserve.application.answers import Similarity
-from clipserve.application.limits import RequestLimits
-from clipserve.application.requests import (
-    ClassifyRequest,
-    EmbedRequest,
-    SimilarityRequest,
-    TokenizeRequest,
-)
 from clipserve.errors import (
     ClipError,
     InvalidInput,

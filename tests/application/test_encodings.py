@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from clipserve.application.encodings import EmbeddingType, encode_vector
+from clipserve.api.requests import EmbeddingType
+from clipserve.application.encodings import encode_vector
 
 FINITE = st.floats(-1, 1, width=32, allow_subnormal=False)
 VECTORS = arrays(np.float32, st.integers(1, 40), elements=FINITE)

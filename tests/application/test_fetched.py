@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from clipserve.api.fields import ImageUrl
+from clipserve.api.limits import RequestLimits
+from clipserve.api.requests import EmbedRequest
 from clipserve.application.answers import Embedding
 from clipserve.application.charging import Charge
-from clipserve.application.encoder import ImageUrl
 from clipserve.application.fetched import QUEUED, FetchedImages
 from clipserve.application.inference import Inference
-from clipserve.application.limits import RequestLimits
-from clipserve.application.requests import EmbedRequest
 from clipserve.application.served_model import ServedModel
 from clipserve.errors import ClipError, ImageNotFetched, Overloaded, RateLimited, TooMany
 from clipserve.fetching.fetcher import MAX_BYTES, Fetcher

@@ -8,12 +8,9 @@ from typing import Any
 
 import pytest
 
-from clipserve.application.encoder import ImageInput
+from clipserve.api.fields import ImageInput
+from clipserve.api.requests import ClassifyRequest, EmbedRequest
 from clipserve.application.inference import Inference
-from clipserve.application.requests import (
-    ClassifyRequest,
-    EmbedRequest,
-)
 from clipserve.engine.backend import Embeddings, Lengths, Pixels, TokenIds
 from clipserve.errors import (
     BackendUnavailable,
@@ -133,7 +130,7 @@ async def test_where_every_image_is_bad_the_request_fails_with_the_error_of_the_
         for asked in (
             inference.classify(ClassifyRequest(images, ["a", "b"])),
             inference.embed(EmbedRequest(images)),
-            inference.embed(EmbedRequest(images, all_or_nothing=True)),
+            inference.embed(EmbedRequest(images), all_or_nothing=True),
         ):
             with pytest.raises(UnsupportedFormat) as caught:
                 await asked
@@ -154,9 +151,9 @@ async def test_the_error_of_one_image_of_several_is_a_result(inference: Inferenc
 
 async def test_all_or_nothing_makes_the_error_of_one_image_that_of_the_request(inference: Inference) -> None:
     with pytest.raises(UndecodableImage) as caught:
-        await inference.embed(EmbedRequest([png(1), BROKEN, b"text"], ["a"], all_or_nothing=True))
+        await inference.embed(EmbedRequest([png(1), BROKEN, b"text"], ["a"]), all_or_nothing=True)
     assert caught.value.index == 1
-    whole = await inference.embed(EmbedRequest([png(1), png(2)], ["a"], all_or_nothing=True))
+    whole = await inference.embed(EmbedRequest([png(1), png(2)], ["a"]), all_or_nothing=True)
     assert (len(whole.images), len(whole.texts)) == (2, 1)
 
 

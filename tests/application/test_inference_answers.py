@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from clipserve.api.requests import ClassifyRequest, EmbedRequest
 from clipserve.application.answers import Embedding
 from clipserve.application.inference import Inference
 from clipserve.application.ranking import LabelLists, ScoredLabel
-from clipserve.application.requests import ClassifyRequest, EmbedRequest
 from clipserve.clip.manifest import ScoringSpec
 from clipserve.engine.backend import Vector
 from clipserve.errors import ClipError, TextTooLong

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from clipserve.application.limits import RequestLimits
-from clipserve.application.requests import ClassifyRequest, EmbedRequest, check_pixels
+from clipserve.api.limits import RequestLimits
+from clipserve.api.requests import ClassifyRequest, EmbedRequest
+from clipserve.application.requests import check_dimensions, check_pixels, templates_of
 from clipserve.clip.artifact import read_manifest
 from clipserve.clip.images import ImageHeader
 from clipserve.clip.manifest import ModelManifest
@@ -136,7 +137,7 @@ def test_two_equal_labels_are_both_named() -> None:
 
 
 def expanded(manifest: ModelManifest, *templates: str) -> tuple[str, ...]:
-    return ClassifyRequest([b"image"], ["a"], templates).expanded_templates(manifest, LIMITS)
+    return templates_of(ClassifyRequest([b"image"], ["a"], templates), manifest, LIMITS)
 
 
 async def test_without_templates_the_model_s_own_are_taken(manifest: ModelManifest) -> None:
@@ -150,12 +151,12 @@ async def test_a_template_twice_is_named_also_where_a_set_holds_it(manifest: Mod
     assert caught.value.index == 2
     asks = ClassifyRequest([b"image"], ["a"], ["cifar10", "photo"])
     with pytest.raises(BadPromptTemplate, match=r"template 1 gives 'a photo of a \{\}.', which template 0"):
-        asks.expanded_templates(manifest, RequestLimits())
+        templates_of(asks, manifest, RequestLimits())
 
 
 async def test_a_model_s_own_templates_are_expanded_too(tmp_path: Path) -> None:
     manifest = read_manifest(await write_toy_artifact(tmp_path, prompt_templates=["stl10", "my {label}"]))
-    own = ClassifyRequest([b"image"], ["a"]).expanded_templates(manifest, RequestLimits())
+    own = templates_of(ClassifyRequest([b"image"], ["a"]), manifest, RequestLimits())
     assert own == ("a photo of a {}.", "a photo of the {}.", "my {}")
 
 
@@ -171,14 +172,12 @@ async def test_as_many_templates_as_the_limit_are_accepted_and_one_more_is_not(
 async def test_the_name_of_a_set_counts_as_many_as_the_set_has(manifest: ModelManifest) -> None:
     limits = RequestLimits(max_templates=8, max_label_chars=100)
     seven = ClassifyRequest([b"image"], ["a"], ["imagenet-7", "my {}"])
-    assert len(seven.expanded_templates(manifest, limits)) == 8
+    assert len(templates_of(seven, manifest, limits)) == 8
     with pytest.raises(TooMany, match="9 templates") as caught:
-        ClassifyRequest([b"image"], ["a"], ["imagenet-7", "my {}", "plain"]).expanded_templates(
-            manifest, limits
-        )
+        templates_of(ClassifyRequest([b"image"], ["a"], ["imagenet-7", "my {}", "plain"]), manifest, limits)
     assert facts(caught.value) == (TooMany, 8, 9, None)
     with pytest.raises(TooMany) as caught:
-        ClassifyRequest([b"image"], ["a"], ["imagenet-80"]).expanded_templates(manifest, limits)
+        templates_of(ClassifyRequest([b"image"], ["a"], ["imagenet-80"]), manifest, limits)
     assert facts(caught.value) == (TooMany, 8, 80, None)
 
 
@@ -201,13 +200,11 @@ async def test_a_prompt_as_long_as_the_limit_is_accepted_and_one_longer_is_named
     manifest: ModelManifest,
 ) -> None:
     limits = RequestLimits(max_prompt_chars=11)
-    ClassifyRequest([b"image"], ["12", "123"], ["a {} {} ."]).expanded_templates(
-        manifest, limits
-    )  # 5 + 2 x 3
+    templates_of(ClassifyRequest([b"image"], ["12", "123"], ["a {} {} ."]), manifest, limits)  # 5 + 2 x 3
     with pytest.raises(
         TextTooLong, match="label 1 makes a prompt of 13 characters; the limit is 11"
     ) as caught:
-        ClassifyRequest([b"image"], ["12", "1234"], ["{}", "a {} {} ."]).expanded_templates(manifest, limits)
+        templates_of(ClassifyRequest([b"image"], ["12", "1234"], ["{}", "a {} {} ."]), manifest, limits)
     assert facts(caught.value) == (TextTooLong, 11, 13, 1)
 
 
@@ -215,9 +212,9 @@ async def test_prompts_together_as_long_as_the_limit_are_accepted_and_one_charac
     manifest: ModelManifest,
 ) -> None:
     asks = ClassifyRequest([b"image"], ["12", "1234"], ["{}", "a {} {}"])  # 6 + 2 * 3 + 2 * 6
-    asks.expanded_templates(manifest, RequestLimits(max_prompts_chars=24))
+    templates_of(asks, manifest, RequestLimits(max_prompts_chars=24))
     with pytest.raises(TooMany, match=r"24 characters of prompts .* the limit is 23") as caught:
-        asks.expanded_templates(manifest, RequestLimits(max_prompts_chars=23))
+        templates_of(asks, manifest, RequestLimits(max_prompts_chars=23))
     assert facts(caught.value) == (TooMany, 23, 24, None)
 
 
@@ -225,14 +222,14 @@ async def test_a_thousand_labels_of_64_kb_fit_the_80_templates_of_imagenet(manif
     labels = [f"{index:065}" for index in range(1_000)]
     request = ClassifyRequest([b"image"], labels, ["imagenet-80"])
     request.check(RequestLimits())
-    assert len(request.expanded_templates(manifest, RequestLimits())) == 80
+    assert len(templates_of(request, manifest, RequestLimits())) == 80
 
 
 def test_the_defaults_are_those_that_the_documents_promise() -> None:
     request = ClassifyRequest([b"image"], ["a"])
     assert (request.templates, request.model, request.top_k, request.truncate) == ((), None, None, False)
     embedding = EmbedRequest()
-    assert (embedding.model, embedding.truncate, embedding.all_or_nothing) == (None, False, False)
+    assert (embedding.model, embedding.truncate, embedding.embedding_type) == (None, False, "float32")
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
@@ -258,8 +255,8 @@ def test_the_pixels_of_several_images_are_bounded_together_and_not_those_of_one(
 async def test_dimensions_are_the_model_s_own_or_none(tmp_path: Path) -> None:
     manifest = read_manifest(await write_toy_artifact(tmp_path))
     for dimensions in (None, DIM):
-        EmbedRequest(texts=["a"], dimensions=dimensions).check_dimensions(manifest)
+        check_dimensions(dimensions, manifest)
     for dimensions in (1, DIM - 1, DIM + 1):
         with pytest.raises(InvalidInput, match="cannot be cut") as caught:
-            EmbedRequest(texts=["a"], dimensions=dimensions).check_dimensions(manifest)
+            check_dimensions(dimensions, manifest)
         assert facts(caught.value) == (InvalidInput, DIM, dimensions, None)

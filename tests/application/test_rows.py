@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from clipserve.api.requests import ClassifyRequest, EmbedRequest, SimilarityRequest
 from clipserve.application.inference import Inference
-from clipserve.application.requests import ClassifyRequest, EmbedRequest, SimilarityRequest
 from clipserve.engine.backend import Embeddings, Lengths, Pixels, TokenIds
 from clipserve.errors import Overloaded, RateLimited
 from loadtests.fake_backend import FakeBackend

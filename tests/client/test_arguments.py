@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import clipserve
-from clipserve.application.requests import ClassifyRequest, EmbedRequest, SimilarityRequest, TokenizeRequest
+from clipserve.api.requests import ClassifyRequest, EmbedRequest, SimilarityRequest, TokenizeRequest
 from clipserve.client.methods import AsyncMethods
 
 OF_THE_CLIENT = {"model", "expect_fingerprint"}  # given once, where it is made
@@ -24,8 +24,6 @@ METHODS: list[tuple[Any, type, dict[str, str]]] = [
     (AsyncMethods.tokenize, TokenizeRequest, {}),
 ]
 EMBED = {
-    "all_or_nothing": "each item fails alone",
-    "dimensions": "of adapters",
     "embedding_type": "vectors are float32",
     "encoding_format": "of JSON",
 }

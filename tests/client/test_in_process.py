@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import clipserve
-from clipserve.application.requests import ClassifyRequest
+from clipserve.api.requests import ClassifyRequest
 from clipserve.client.errors import ClipserveError, ItemFailed, Refused
 from clipserve.client.in_process import _a_call_on_each_core, _of_one_model, open_in_process
 from clipserve.client.methods import AsyncMethods

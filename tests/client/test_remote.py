@@ -15,7 +15,7 @@ import pytest
 from prometheus_client import generate_latest
 
 from clipserve.access.key_file import add_key
-from clipserve.application.requests import ClassifyRequest
+from clipserve.api.requests import ClassifyRequest
 from clipserve.client.errors import (
     BadAddress,
     FingerprintChanged,

@@ -6,14 +6,15 @@ import asyncio
 import json
 
 import pytest
-from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message
 
 from clipserve.access.gate import Gate
+from clipserve.application.body import Body
 from clipserve.application.byte_budget import ByteBudget
 from clipserve.rest.body import BodyLimits
 from clipserve.rest.exchange import Exchange, ExchangeLimits
+from clipserve.rest.request import Request
 from clipserve.telemetry.metrics import Metrics
 from tests.rest.test_exchange import Client, paths, scope
 
@@ -43,7 +44,7 @@ class Slow(Client):
 
 
 def exchange_of(size: int, budget: ByteBudget) -> Exchange:
-    async def app(_: Request) -> Response:
+    async def app(_: Request, __: Body) -> Response:
         return Response(bytes(size))
 
     return Exchange(paths(app), LIMITS, budget, Metrics(), Gate())

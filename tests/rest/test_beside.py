@@ -9,48 +9,39 @@ from typing import Any
 
 import numpy as np
 import pytest
-from starlette.requests import Request
 
+from clipserve.api.limits import RequestLimits
+from clipserve.api.requests import EmbedRequest
 from clipserve.application.answers import Classification, Embedding
 from clipserve.application.body import Body
 from clipserve.application.encoder import EncodedText
 from clipserve.application.ranking import ScoredLabel
-from clipserve.application.shared import Question, is_short
+from clipserve.application.shared import is_short
 from clipserve.concurrency import SideThread
 from clipserve.errors import UndecodableImage
-from clipserve.rest.questions import asking
-from clipserve.rest.schemas import EmbedFields
-from clipserve.rest.uploads import Parse, parse, parse_object
+from clipserve.rest.front import Front
+from clipserve.rest.request import Request
+from clipserve.rest.uploads import parse_object
 from tests.rest.test_uploads import read_json
 from tests.support import Counting
 
 FORM = "multipart/form-data; boundary=b"
 
 
-async def jobs_of(
-    content_type: str, body: bytes, query: bytes = b"", read: Parse[Any] = parse, field: str = ""
-) -> int:
-    """Calls in the thread for this request, whose answer is short."""
+async def jobs_of(content_type: str, body: bytes, query: bytes = b"", field: str | None = None) -> int:
+    """Calls in the thread that reads this request. `field`: it is JSON of another server, with this field."""
     executor = Counting()
-    shared: Any = SimpleNamespace(inference=SimpleNamespace(limits=None), side=SideThread(executor))
-
-    async def nothing(_: object) -> None:
-        return None
-
-    def asked(_: Request, parsed: Any, __: object) -> Question[Any, Any]:
-        if field:
-            assert len(parsed.fields[field]) > 4_000
-        else:
-            parsed.read(EmbedFields)
-        return Question(nothing, lambda _: None)
-
-    await asking(shared, 1_000_000, asked, read)(request(content_type, body, query))
+    inference: Any = SimpleNamespace(limits=RequestLimits())
+    nothing: Any = None
+    side = SideThread(executor)
+    front = Front(inference, side, nothing, nothing, nothing, nothing, max_json_bytes=1_000_000)
+    request = Request("", "POST", {b"content-type": content_type.encode()}, query)
+    if field:
+        fields = await front.parsed(parse_object, lambda read, *_: read.fields, request, Body(body))
+        assert len(fields[field]) > 4_000
+    else:
+        await front.read(EmbedRequest, request, Body(body))
     return executor.jobs
-
-
-def request(content_type: str, body: bytes, query: bytes = b"") -> Request:
-    headers = [(b"content-type", content_type.encode())]
-    return Request({"type": "http", "headers": headers, "query_string": query, "body": Body(body)})
 
 
 @pytest.mark.parametrize(("size", "jobs"), [(4_096, 0), (4_097, 1)])
@@ -62,13 +53,13 @@ async def test_a_request_of_more_than_4_kb_is_read_in_a_thread(size: int, jobs: 
     )
     head, end = b'--b\r\nContent-Disposition: form-data; name="text"\r\n\r\n', b"\r\n--b--"
     assert await jobs_of(FORM, head + b"a" * (size - len(head + end)) + end) == jobs
-    assert await jobs_of("image/png", b"", b"text=" + b"a" * (size - 5)) == jobs
+    assert await jobs_of("image/png", b"an image", b"text=" + b"a" * (size - 5)) == jobs
 
 
 @pytest.mark.parametrize(("size", "jobs"), [(4_096, 0), (4_097, 1)])
 async def test_so_is_json_of_another_server_s_shape(size: int, jobs: int) -> None:
     body = b'{"input": "' + b"a" * (size - 13) + b'"}'
-    assert await jobs_of("application/json", body, read=parse_object, field="input") == jobs
+    assert await jobs_of("application/json", body, field="input") == jobs
 
 
 async def test_an_image_alone_needs_no_reading() -> None:

@@ -11,18 +11,19 @@ from typing import Any
 
 import httpx
 import pytest
-from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
 from clipserve.access.gate import Gate
+from clipserve.application.body import Body
 from clipserve.application.byte_budget import ByteBudget, Lease
 from clipserve.application.refusals import Refusals
 from clipserve.errors import Overloaded
 from clipserve.rest.body import BodyLimits
 from clipserve.rest.exchange import Exchange, ExchangeLimits
-from clipserve.rest.paths import Endpoint, Paths
+from clipserve.rest.paths import Endpoint, Paths, Streaming
+from clipserve.rest.request import Request
 from clipserve.telemetry.metrics import Metrics
 from clipserve.telemetry.request import remaining
 from loadtests.fake_backend import FakeBackend
@@ -86,6 +87,7 @@ def scope(**changes: Any) -> Scope:
         "type": "http",
         "method": "POST",
         "path": "/",
+        "query_string": b"",
         "client": ("127.0.0.1", 1),
         "headers": [],
     } | changes
@@ -104,7 +106,7 @@ class HeldBack(Refusals):
 
 
 async def test_a_refusal_may_be_held_back_and_those_of_others_are_not() -> None:
-    async def app(_: Request) -> Response:
+    async def app(_: Request, __: Body) -> Response:
         raise Overloaded("full.", retry_after=1)
 
     exchange = Exchange(
@@ -144,7 +146,7 @@ async def test_another_request_id_is_replaced_by_a_new_one(running: Running, giv
 async def test_the_headers_of_an_answer_are_its_own_and_the_exchange_s() -> None:
     client = Client()
 
-    async def app(_: Request) -> Response:
+    async def app(_: Request, __: Body) -> Response:
         return answer()
 
     await Exchange(paths(app), LIMITS, ByteBudget(1_000, 1_000), Metrics(), Gate())(
@@ -228,7 +230,7 @@ async def test_a_request_without_a_body_leaves_the_connection_open(small: Runnin
 async def test_a_request_has_its_deadline_from_the_last_byte_on_and_its_bytes_until_the_end() -> None:
     budget, seen = ByteBudget(7, 7), []
 
-    async def app(_: Request) -> Response:
+    async def app(_: Request, __: Body) -> Response:
         seen.append(remaining(0))
         budget.claim(3, "client")
         with pytest.raises(Overloaded):
@@ -251,7 +253,7 @@ async def test_a_request_has_its_deadline_from_the_last_byte_on_and_its_bytes_un
 async def test_a_client_who_leaves_is_counted_and_not_answered() -> None:
     client, metrics = Client({"type": "http.disconnect"}), Metrics()
 
-    async def app(_: Request) -> Response:
+    async def app(_: Request, __: Body) -> Response:
         raise AssertionError("there is no request")
 
     await Exchange(paths(app), LIMITS, ByteBudget(1_000, 1_000), metrics, Gate())(
@@ -264,17 +266,13 @@ async def test_a_client_who_leaves_is_counted_and_not_answered() -> None:
 async def test_an_error_after_the_answer_has_begun_is_counted_and_not_told() -> None:
     client, metrics = Client(), Metrics()
 
-    async def stream(_: Scope, receive: Receive, send: Send, lease: Lease) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-        raise Overloaded("too late", retry_after=1)
+    class Late(Streaming):
+        async def __call__(self, _: Request, receive: Receive, send: Send, lease: Lease) -> None:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            raise Overloaded("too late", retry_after=1)
 
-    await Exchange(
-        Paths([]),
-        LIMITS,
-        ByteBudget(1_000, 1_000),
-        metrics,
-        Gate(),
-        streaming={("POST", ""): stream},
-    )(scope(), client.receive, client.send)
+    await Exchange(paths(Late()), LIMITS, ByteBudget(1_000, 1_000), metrics, Gate())(
+        scope(), client.receive, client.send
+    )
     assert [message["type"] for message in client.sent] == ["http.response.start"]
-    assert count(metrics, "other", "overloaded") == 1
+    assert count(metrics, "/", "overloaded") == 1

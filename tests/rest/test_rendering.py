@@ -13,6 +13,7 @@ import orjson
 import pytest
 from starlette.responses import Response
 
+from clipserve.api.requests import EmbedRequest
 from clipserve.application.answers import Classification, Embedding, LabelSetVersion, ModelState
 from clipserve.application.encoder import EncodedText
 from clipserve.application.ranking import IdentifiedLabel, ScoredLabel
@@ -100,7 +101,7 @@ def test_one_label_set_has_its_labels_as_labels_of_a_request_and_several_have_a_
 
 
 def test_vectors_are_numbers_that_are_exact_in_float32() -> None:
-    body = told(embedding_json(Embedding("toy", "toy@fp32-1", [VECTORS[0], BROKEN], [TEXT]), "float"))
+    body = told(embedding_json(Embedding("toy", "toy@fp32-1", [VECTORS[0], BROKEN], [TEXT]), EmbedRequest()))
     assert isinstance(body, dict)
     assert (body["model"], body["fingerprint"]) == ("toy", "toy@fp32-1")
     image, error, text = body["results"]
@@ -115,7 +116,7 @@ def test_vectors_are_numbers_that_are_exact_in_float32() -> None:
 def test_base64_is_little_endian_float32_whatever_the_encoder_gave(dtype: str) -> None:
     vectors: Any = VECTORS.astype(dtype)
     answer = Embedding("toy", "toy@fp32-1", [vectors[0]], [EncodedText(vectors[2], 5, False)])
-    body = told(embedding_json(answer, "base64"))
+    body = told(embedding_json(answer, EmbedRequest(encoding_format="base64")))
     assert isinstance(body, dict)
     assert [base64.b64decode(each["embedding"], validate=True) for each in body["results"]] == [
         VECTORS[0].astype("<f4").tobytes(),
@@ -124,13 +125,13 @@ def test_base64_is_little_endian_float32_whatever_the_encoder_gave(dtype: str) -
 
 
 def test_a_vector_that_is_a_column_of_an_array_is_a_list_too() -> None:
-    body = told(embedding_json(Embedding("toy", "toy@fp32-1", [VECTORS[:, 1]], []), "float"))
+    body = told(embedding_json(Embedding("toy", "toy@fp32-1", [VECTORS[:, 1]], []), EmbedRequest()))
     assert isinstance(body, dict)
     np.testing.assert_array_equal(np.float32(body["results"][0]["embedding"]), VECTORS[:, 1])
 
 
 def test_a_numpy_file_has_one_row_for_each_image_and_then_for_each_text() -> None:
-    response = npy_array(BOTH)
+    response = npy_array(BOTH, EmbedRequest())
     assert (response.status_code, response.media_type) == (200, "application/x-npy")
     assert response.headers["x-model-fingerprint"] == "toy@fp32-1"
     assert b"'descr': '<f4'" in bytes(response.body[:128])
@@ -142,7 +143,7 @@ def test_a_numpy_file_has_one_row_for_each_image_and_then_for_each_text() -> Non
 @pytest.mark.parametrize("dtype", [">f4", "<f8"])
 def test_a_numpy_file_is_float32_whatever_the_encoder_gave(dtype: str) -> None:
     vector: Any = VECTORS[0].astype(dtype)
-    response = npy_array(Embedding("toy", "toy@fp32-1", [vector], []))
+    response = npy_array(Embedding("toy", "toy@fp32-1", [vector], []), EmbedRequest())
     array = np.load(io.BytesIO(response.body), allow_pickle=False)
     assert array.dtype.str == "<f4"
     np.testing.assert_array_equal(array, VECTORS[:1])

@@ -7,8 +7,8 @@ import json
 from typing import Any
 
 import pytest
-from pydantic import BaseModel
 
+from clipserve.api.requests import ClassifyRequest, EmbedRequest, TokenizeRequest
 from clipserve.application.body import Body
 from clipserve.errors import (
     ClipError,
@@ -16,7 +16,7 @@ from clipserve.errors import (
     TooMany,
     UnsupportedMediaType,
 )
-from clipserve.rest.schemas import ClassifyFields, EmbedFields, TokenizeFields
+from clipserve.rest.request import Request
 from clipserve.rest.uploads import Upload, parse
 
 IMAGE = b"\xff\xd8\xff the bytes of an image"
@@ -24,9 +24,13 @@ B64 = base64.b64encode(IMAGE).decode()
 FORM = "multipart/form-data; boundary=b"
 
 
+def request(content_type: str, query: bytes = b"") -> Request:
+    return Request("", "POST", {b"content-type": content_type.encode("latin-1")}, query)
+
+
 def read(content_type: str | None, body: bytes, query: str = "", max_json_bytes: int = 1_000) -> Upload:
     whole = Body(body)
-    upload = parse(content_type or "", query.encode(), whole, max_json_bytes)
+    upload = parse(request(content_type or "", query.encode()), whole, max_json_bytes)
     assert len(whole) == 0, "it holds the body longer than it needs it"
     return upload
 
@@ -187,9 +191,9 @@ def test_another_content_type_is_named_in_the_refusal(content_type: str | None, 
 # Fields by their schema.
 
 
-def refusal(upload: Upload, schema: type[BaseModel]) -> str:
+def refusal(upload: Upload, kind: type[Any]) -> str:
     with pytest.raises(ClipError) as caught:
-        upload.read(schema)
+        upload.read(kind, request(""))
     assert type(caught.value) is InvalidInput
     return caught.value.detail
 
@@ -200,14 +204,14 @@ LABELS = {"labels": ["a"]}
 @pytest.mark.parametrize("fields", [{"top_k": "5"}, {"truncate": "yes"}, {"truncate": 1}, {"labels": [1]}])
 def test_a_wrong_type_in_json_is_refused_by_name(fields: dict[str, Any]) -> None:
     (name,) = fields
-    assert refusal(read_json(LABELS | fields), ClassifyFields).startswith(name)
+    assert refusal(read_json(LABELS | fields), ClassifyRequest).startswith(name)
 
 
 def test_in_a_form_numbers_and_switches_are_text() -> None:
     upload = read_form(text("label", "a"), text("top_k", "5"), text("truncate", "true"))
-    assert upload.read(ClassifyFields) == ClassifyFields(labels=["a"], top_k=5, truncate=True)
+    assert upload.read(ClassifyRequest, request("")) == ClassifyRequest((), ["a"], top_k=5, truncate=True)
     wrong = read_form(text("label", "a"), text("top_k", "five"))
-    assert refusal(wrong, ClassifyFields).startswith("top_k: ")
+    assert refusal(wrong, ClassifyRequest).startswith("top_k: ")
 
 
 @pytest.mark.parametrize("way", ["form", "json", "query"])
@@ -218,18 +222,18 @@ def test_an_unknown_field_is_refused_and_the_known_ones_are_told(way: str) -> No
         upload = read_json({"temperature": 1})
     else:
         upload = read("image/png", IMAGE, "temperature=1")
-    told = refusal(upload, EmbedFields)
+    told = refusal(upload, EmbedRequest)
     assert told.startswith("temperature: ")
-    known = "images, model, expect_fingerprint, texts, truncate, encoding_format, embedding_type"
+    known = "images, texts, model, expect_fingerprint, truncate, encoding_format, embedding_type"
     assert told.endswith(f"Known fields: {known}.")
 
 
 def test_a_missing_field_is_named() -> None:
-    assert refusal(read_json({}), TokenizeFields).startswith("texts: Field required")
+    assert refusal(read_json({}), TokenizeRequest).startswith("texts: Field required")
 
 
 def test_a_refusal_stays_short_and_repeats_no_values() -> None:
-    told = refusal(read_json({f"{i}" + "x" * 100: "secret" for i in range(7)}), EmbedFields)
+    told = refusal(read_json({f"{i}" + "x" * 100: "secret" for i in range(7)}), EmbedRequest)
     assert told.count(";") == 4
     assert "x" * 63 in told
     assert "x" * 64 not in told

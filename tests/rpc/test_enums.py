@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 import pytest
 
-from clipserve.application.encodings import EmbeddingType
+from clipserve.api.requests import EmbeddingType
 from clipserve.application.label_sets.entry import State
 from clipserve.clip.zeroshot import ScoringFunction
 from clipserve.errors import InvalidInput

@@ -9,12 +9,11 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import pytest
 from google.protobuf.descriptor import FieldDescriptor
 
+from clipserve.api.requests import ClassifyRequest, EmbedRequest, SimilarityRequest, TokenizeRequest
 from clipserve.application.answers import LabelSetVersion, Tokenization, Tokens
 from clipserve.application.label_sets.definition import LabelFields, LabelSetFields
 from clipserve.application.ranking import IdentifiedLabel
-from clipserve.application.requests import ClassifyRequest, SimilarityRequest, TokenizeRequest
 from clipserve.rpc.enums import words
-from clipserve.rpc.requests import TypedEmbedRequest
 from clipserve.v1 import clip_pb2
 
 TYPES = {
@@ -30,8 +29,8 @@ PAIRS: list[tuple[Any, type, dict[str, str]]] = [
     (clip_pb2.ClassifyRequest, ClassifyRequest, {}),
     (
         clip_pb2.EmbedRequest,
-        TypedEmbedRequest,
-        {"all_or_nothing": "REST's arrays of NumPy", "dimensions": "the API of OpenAI"},
+        EmbedRequest,
+        {"encoding_format": "of JSON"},
     ),
     (clip_pb2.SimilarityRequest, SimilarityRequest, {}),
     (clip_pb2.TokenizeRequest, TokenizeRequest, {}),

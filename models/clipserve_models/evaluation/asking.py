@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from clipserve.application.requests import ClassifyRequest
+from clipserve.api.requests import ClassifyRequest
 from clipserve.application.stream import InFlightLimit, in_order
 from clipserve.client.errors import ItemFailed
 from clipserve.client.images import as_file

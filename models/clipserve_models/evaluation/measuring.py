@@ -11,7 +11,7 @@ from itertools import accumulate, chain
 from pathlib import Path
 from typing import TypeVar
 
-from clipserve.application.requests import ClassifyRequest
+from clipserve.api.requests import ClassifyRequest
 from clipserve.client.methods import AsyncMethods
 from clipserve.clip.prompts import expand, fill
 from clipserve.commands.progress import Shown

@@ -8,10 +8,11 @@ from itertools import starmap
 from typing import Any, TypeVar
 
 from clipserve.access.gate import when_there_is_room
+from clipserve.api.fields import ImageInput, ImageSource
+from clipserve.api.limits import RequestLimits
 from clipserve.application.admission import Counted
-from clipserve.application.encoder import ImageInput, ImageSource, VectorOrError, encode_images
+from clipserve.application.encoder import VectorOrError, encode_images
 from clipserve.application.fetched import FetchedImages, are_here
-from clipserve.application.limits import RequestLimits
 from clipserve.application.requests import check_pixels
 from clipserve.application.served_model import ServedModel
 from clipserve.clip.images import ImageHeader

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from clipserve.api.fields import ImageInput
 from clipserve.application.cache import BoundedCache
 from clipserve.application.decoding import Decoders, read_headers
 from clipserve.clip.images import ImageHeader, ImageLimits
@@ -22,18 +23,6 @@ from clipserve.engine.backend import Backend, Embeddings, Pixels, Vector
 from clipserve.errors import BackendFailed, ClipError
 from clipserve.telemetry.metrics import Metrics
 
-# An image from a front: the bytes of a file, or the front's error, such as malformed base64.
-ImageInput = bytes | ClipError
-
-
-class ImageUrl(NamedTuple):
-    """The URL of an image that must be fetched."""
-
-    url: str
-
-
-# An image of a request.
-ImageSource = ImageInput | ImageUrl
 VectorOrError = Vector | ClipError
 Encode = Callable[[bytes, ImageHeader], Awaitable[Vector]]
 

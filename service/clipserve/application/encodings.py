@@ -16,14 +16,14 @@ Values are little-endian and in the order of the vector; the first bit of a byte
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
 
+from clipserve.api.requests import EmbeddingType
 from clipserve.engine.backend import Vector
-
-EmbeddingType = Literal["float32", "float16", "int8", "binary", "ubinary"]
 
 _INT8_MAX = 127
 
@@ -37,12 +37,40 @@ class Encoded(NamedTuple):
 
 def encode_vector(vector: Vector, embedding_type: EmbeddingType) -> Encoded:
     """Encode a vector, float32 [D], finite."""
-    if embedding_type == "float32":
-        return Encoded(np.ascontiguousarray(vector, "<f4"))
-    if embedding_type == "float16":
-        return Encoded(vector.astype("<f2"))
-    if embedding_type == "int8":
-        scale = float(np.abs(vector).max()) / _INT8_MAX or 1.0
-        return Encoded(np.rint(vector / scale).astype(np.int8), scale)
-    bits = np.packbits(vector > 0)  # uint8 [D / 8]; the last byte is padded with zeros
-    return Encoded(bits if embedding_type == "ubinary" else (bits.astype(np.int16) - 128).astype(np.int8))
+    return _ENCODERS[embedding_type](vector)
+
+
+def _float32(vector: Vector) -> Encoded:
+    return Encoded(np.ascontiguousarray(vector, "<f4"))
+
+
+def _float16(vector: Vector) -> Encoded:
+    return Encoded(vector.astype("<f2"))
+
+
+def _int8(vector: Vector) -> Encoded:
+    scale = float(np.abs(vector).max()) / _INT8_MAX or 1.0
+    return Encoded(np.rint(vector / scale).astype(np.int8), scale)
+
+
+def _binary(vector: Vector) -> Encoded:
+    return Encoded((_bits(vector).astype(np.int16) - 128).astype(np.int8))
+
+
+def _ubinary(vector: Vector) -> Encoded:
+    return Encoded(_bits(vector))
+
+
+def _bits(vector: Vector) -> npt.NDArray[np.uint8]:
+    return np.packbits(vector > 0)  # [D / 8]; the last byte is padded with zeros
+
+
+_ENCODERS: Mapping[EmbeddingType, Callable[[Vector], Encoded]] = {
+    "float32": _float32,
+    "float16": _float16,
+    "int8": _int8,
+    "binary": _binary,
+    "ubinary": _ubinary,
+}
+if missing := {*get_args(EmbeddingType)} - {*_ENCODERS}:
+    raise NotImplementedError(f"no encoder for {', '.join(missing)}.")

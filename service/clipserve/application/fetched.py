@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
 from typing import TypeGuard
 
-from clipserve.application.encoder import ImageInput, ImageSource, ImageUrl
+from clipserve.api.fields import ImageInput, ImageSource, ImageUrl
 from clipserve.errors import ClipError, ImageNotFetched
 from clipserve.fetching.fetcher import Fetcher
 from clipserve.fetching.shares import Shares

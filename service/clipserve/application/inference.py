@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
+from clipserve.api.fields import ImageSource
+from clipserve.api.limits import RequestLimits
+from clipserve.api.requests import Choice, ClassifyRequest, EmbedRequest, SimilarityRequest, TokenizeRequest
 from clipserve.application.answers import (
     Classification,
     Embedding,
@@ -18,19 +21,12 @@ from clipserve.application.answers import (
 )
 from clipserve.application.charging import Charge, Rows
 from clipserve.application.classifiers import Prompting
-from clipserve.application.encoder import EncodedText, ImageSource, VectorOrError
+from clipserve.application.encoder import EncodedText, VectorOrError
 from clipserve.application.fetched import FetchedImages
 from clipserve.application.label_sets.label_sets import LabelSets
-from clipserve.application.limits import RequestLimits
 from clipserve.application.models import Models
-from clipserve.application.ranking import Classified, ranked, warnings_of
-from clipserve.application.requests import (
-    Choice,
-    ClassifyRequest,
-    EmbedRequest,
-    SimilarityRequest,
-    TokenizeRequest,
-)
+from clipserve.application.ranking import Classified, Ranking, ranked, warnings_of
+from clipserve.application.requests import check_dimensions, templates_of
 from clipserve.application.served_model import ServedModel
 from clipserve.concurrency import SideThread, loops_are_well
 from clipserve.errors import ClipError, PermissionDenied, Unauthenticated
@@ -75,13 +71,13 @@ class Inference:
             return await self._classify_by_sets(request)
         model = self._models.find(request)
         labels = (*request.labels, *request.background)
-        templates = request.expanded_templates(model.manifest, self.limits)
+        templates = templates_of(request, model.manifest, self.limits)
         prompting = Prompting(templates, request.truncate)
         missing = model.classifiers.missing(labels, prompting)
         vectors, built = await self._rows.encode(
             model, request.images, missing, partial(model.classifiers.get, labels, prompting)
         )
-        classified = [(built.classifier, request.ranking)]
+        classified = [(built.classifier, Ranking.of(request))]
         return replace(await self._ranked(model, classified, vectors), truncated_labels=built.truncated)
 
     async def _classify_by_sets(self, request: ClassifyRequest) -> Classification:
@@ -103,8 +99,13 @@ class Inference:
         results = await self._side.call(ranked, classified, vectors, short=len(vectors) * labels <= _SHORT)
         return Classification(model.name, model.fingerprint, results, warnings=warnings_of(classified))
 
-    async def embed(self, request: EmbedRequest) -> Embedding:
+    async def embed(
+        self, request: EmbedRequest, *, all_or_nothing: bool = False, dimensions: int | None = None
+    ) -> Embedding:
         """The vector of each image and of each text.
+
+        `all_or_nothing`: the error of one image fails the request. `dimensions`: the number that the caller
+        expects; None: any.
 
         Raises:
             InvalidInput: a text has too many tokens and `truncate` is false, `dimensions` is not the model's, the
@@ -113,9 +114,9 @@ class Inference:
                 `clipserve.errors`.
         """
         model = self._models.find(request)
-        request.check_dimensions(model.manifest)
+        check_dimensions(dimensions, model.manifest)
         images, texts = await self._encoded(model, request.images, request.texts, truncate=request.truncate)
-        if request.all_or_nothing:
+        if all_or_nothing:
             _raise_first_error(images)
         if not texts:
             _raise_error_of_all(images)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from clipserve.application.requests import Choice
+from clipserve.api.requests import Choice
 from clipserve.application.served_model import ServedModel
 from clipserve.errors import BackendUnavailable, UnknownModel, WrongFingerprint
 from clipserve.telemetry.request import describe

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, overload
 import numpy as np
 import numpy.typing as npt
 
+from clipserve.api.requests import ClassifyRequest
 from clipserve.clip.zeroshot import FloatArray, Scores, ScoringFunction, ZeroShotClassifier
 from clipserve.errors import ClipError
 
@@ -51,6 +52,17 @@ class Ranking:
     top_k: int | None = None
     background: int = 0
     ids: Sequence[str | None] = ()
+
+    @classmethod
+    def of(cls, request: ClassifyRequest) -> Ranking:
+        """That of the labels of a request, which has no label sets."""
+        return cls(
+            request.scoring,
+            request.temperature or 1.0,
+            request.threshold,
+            request.top_k,
+            len(request.background),
+        )
 
 
 class RankedLabels(Sequence[ScoredLabel]):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar, TypeVarTuple
 
 from clipserve.access.gate import Gate
 from clipserve.application.answers import Classification, Embedding, Similarities, Tokenization
@@ -23,6 +23,7 @@ from clipserve.telemetry.request import RequestContext
 
 Answer = TypeVar("Answer")
 Rendered = TypeVar("Rendered")
+Options = TypeVarTuple("Options")
 
 # Answers that a front renders in half a millisecond at most.
 _SHORT_LABELS = 256
@@ -41,6 +42,12 @@ class Shared:
     gate: Gate
     metrics: Metrics
     refusals: Refusals = field(default_factory=Refusals)
+
+    async def rendered(
+        self, render: Callable[[Answer, *Options], Rendered], answer: Answer, *options: *Options
+    ) -> Rendered:
+        """`render` of an answer and options, in the side thread unless the answer is short."""
+        return await self.side.call(render, answer, *options, short=is_short(answer))
 
 
 class Question(NamedTuple, Generic[Answer, Rendered]):
@@ -62,7 +69,7 @@ async def answered(
     """
     question = await body.parsed(shared.side, read, size)
     answer = await question.ask(shared.inference)
-    return await shared.side.call(question.render, answer, short=is_short(answer))
+    return await shared.rendered(question.render, answer)
 
 
 def is_short(answer: object) -> bool:

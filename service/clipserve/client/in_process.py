@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from clipserve.application.requests import ClassifyRequest, TokenizeRequest
+from clipserve.api.requests import ClassifyRequest, TokenizeRequest
 from clipserve.client.errors import OF_IMAGE, OF_TEXT, ClipserveError, of_item, refusal
 from clipserve.client.methods import AsyncMethods
 from clipserve.client.results import Embedded, Labelled, ServedBy, Tokenized

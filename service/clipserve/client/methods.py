@@ -12,8 +12,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from clipserve.application.limits import RequestLimits
-from clipserve.application.requests import ClassifyRequest
+from clipserve.api.limits import RequestLimits
+from clipserve.api.requests import ClassifyRequest
 from clipserve.application.stream import InFlightLimit, in_order
 from clipserve.client.errors import FingerprintChanged, ItemFailed, OddAnswer
 from clipserve.client.images import ImageLike, as_file, listed

@@ -11,9 +11,9 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import numpy as np
 
+from clipserve.api.requests import ClassifyRequest
 from clipserve.application.answers import Tokens
 from clipserve.application.ranking import IdentifiedLabel, ScoredLabel
-from clipserve.application.requests import ClassifyRequest
 from clipserve.client import shapes
 from clipserve.client.blocking import Blocking
 from clipserve.client.errors import (

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from clipserve.application.requests import ClassifyRequest
+from clipserve.api.requests import ClassifyRequest
 from clipserve.application.stream import InFlightLimit, in_order
 from clipserve.client.errors import ItemFailed
 from clipserve.client.images import read_file

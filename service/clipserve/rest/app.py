@@ -1,4 +1,9 @@
-"""The ASGI application of the REST front."""
+"""The ASGI application of the REST front.
+
+FastAPI is the table of routes, and no more: its own way from a request to a handler (parameters by types,
+validation, responses) took a third more CPU for a text request (docs/decisions/24-rest-exchange.md). Requests are
+validated by the types of `clipserve.api` here, long ones beside the event loop, which FastAPI does not do.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +12,7 @@ from dataclasses import dataclass
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from clipserve.access.hosts import Hosts
@@ -15,11 +21,11 @@ from clipserve.rest.bulk import Bulk, BulkLimits
 from clipserve.rest.compat.adapters import add_adapters, render_for
 from clipserve.rest.compat.names import Compat
 from clipserve.rest.exchange import Exchange, ExchangeLimits
-from clipserve.rest.label_sets import add_label_sets
+from clipserve.rest.front import Front
 from clipserve.rest.openapi import described
 from clipserve.rest.pages import add_docs, add_page
 from clipserve.rest.paths import Paths
-from clipserve.rest.routes import BULK, add_routes
+from clipserve.rest.routes import add_routes
 
 
 @dataclass(frozen=True)
@@ -47,9 +53,10 @@ def build_app(shared: Shared, options: RestOptions) -> ASGIApp:
     """The application: all routes, inside the exchange that renders their errors."""
     app = FastAPI(openapi_url=None)
     inference = shared.inference
-    add_routes(app, shared, options.max_json_bytes)
-    add_label_sets(app, shared, options.max_json_bytes)
-    add_adapters(app, shared, options.max_json_bytes, options.compat)
+    front = Front(**vars(shared), max_json_bytes=options.max_json_bytes)
+    add_routes(app, front)
+    app.router.routes.append(Route("/bulk", Bulk(shared, options.bulk), methods=["POST"]))
+    add_adapters(app, front, options.compat)
     render = render_for(options.compat)
     add_docs(app, shared.side, lambda: described(inference.limits, inference.names, options.compat, render))
     if options.page:
@@ -60,7 +67,6 @@ def build_app(shared: Shared, options: RestOptions) -> ASGIApp:
         shared.budget,
         shared.metrics,
         shared.gate,
-        streaming={("POST", BULK): Bulk(shared, options.bulk)},
         render_for=render,
         hosts=options.hosts,
         refusals=shared.refusals,

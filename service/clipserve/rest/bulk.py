@@ -18,23 +18,23 @@ from operator import attrgetter
 from typing import Any
 
 import orjson
-from starlette.requests import Request
-from starlette.types import Receive, Scope, Send
+from starlette.types import Receive, Send
 
 from clipserve.access.gate import when_there_is_room
+from clipserve.api.requests import EmbedRequest, VectorOptions
 from clipserve.application.byte_budget import Lease
 from clipserve.application.encoder import EncodedText, VectorOrError
 from clipserve.application.pace import PaceLimits, StreamPace
-from clipserve.application.requests import Choice, EmbedRequest
 from clipserve.application.shared import Shared
 from clipserve.application.stream import InFlightLimit, Total, TotalLimits, in_order
 from clipserve.errors import ClipError, UnsupportedMediaType
 from clipserve.rest.body import ClientGone
 from clipserve.rest.errors import fields
 from clipserve.rest.lines import Line, Splitter, parse_line
+from clipserve.rest.paths import Streaming
 from clipserve.rest.rendering import result_fields
-from clipserve.rest.schemas import BulkFields
-from clipserve.rest.uploads import expected, query_fields
+from clipserve.rest.request import Request
+from clipserve.rest.uploads import in_query
 
 NDJSON = "application/x-ndjson"
 
@@ -49,36 +49,34 @@ class BulkLimits(TotalLimits, PaceLimits):
     max_body_bytes: int
 
 
-class Bulk:
+class Bulk(Streaming):
     """Answers bulk requests; each call answers one."""
 
     def __init__(self, shared: Shared, limits: BulkLimits) -> None:
         self._shared = shared
         self._limits = limits
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send, lease: Lease) -> None:
+    async def __call__(self, request: Request, receive: Receive, send: Send, lease: Lease) -> None:
         """Answer a request while its body arrives.
 
         Raises:
             ClipError, ClientGone: see `clipserve.errors`. If the answer had begun, its last line has the error.
         """
         with self._shared.bulk_places.of_present(lease.address):
-            await self._answer(Request(scope), receive, send, lease)
+            await self._answer(request, receive, send, lease)
 
     async def _answer(self, request: Request, receive: Receive, send: Send, lease: Lease) -> None:
-        said = _fields(request)
-        fingerprint = expected(request, said.expect_fingerprint)
-        choice = Choice(model=said.model, expect_fingerprint=fingerprint)
-        model = self._shared.inference.find(choice)
+        options = _fields(request)
+        model = self._shared.inference.find(options)
         headers = [(b"content-type", NDJSON.encode()), (b"x-model-fingerprint", model.fingerprint.encode())]
 
         pace = StreamPace(self._limits)
 
         async def embed(line: Line) -> bytes:
             with pace.at_work():
-                result = await self._embed(line, said)
+                result = await self._embed(line, options)
             lease.shrink(line.size)
-            return _rendered(line, result, said)
+            return _rendered(line, result, options)
 
         started, lines = False, self._lines(receive, lease, pace)
         try:
@@ -97,11 +95,11 @@ class Bulk:
             await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": b""})
 
-    async def _embed(self, line: Line, said: BulkFields) -> VectorOrError | EncodedText:
+    async def _embed(self, line: Line, options: VectorOptions) -> VectorOrError | EncodedText:
         if isinstance(line.item, ClipError):
             return line.item
         images, texts = ([], [line.item]) if isinstance(line.item, str) else ([line.item], [])
-        asked = EmbedRequest(images, texts, truncate=said.truncate, model=said.model)
+        asked = EmbedRequest(images, texts, truncate=options.truncate, model=options.model)
         answer = await self._shared.inference.embed_item(asked)
         if isinstance(answer, ClipError):
             return answer.at(line.index)
@@ -153,19 +151,19 @@ async def _give(answer: bytes, send: Send, pace: StreamPace) -> None:
             raise ClientGone from None
 
 
-def _fields(request: Request) -> BulkFields:
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+def _fields(request: Request) -> VectorOptions:
+    kind = request.header(b"content-type").partition(";")[0].strip().lower()
     if kind not in (NDJSON, "application/jsonl", "application/json-seq", "application/octet-stream"):
         raise UnsupportedMediaType(
             f"Content-Type is {kind[:64] or 'missing'}. Send lines of JSON, as {NDJSON}: "
             f"curl -H 'Content-Type: {NDJSON}' --data-binary @lines.ndjson"
         )
-    return query_fields(request, BulkFields)
+    return in_query(request, VectorOptions)
 
 
-def _rendered(line: Line, result: VectorOrError | EncodedText, said: BulkFields) -> bytes:
+def _rendered(line: Line, result: VectorOrError | EncodedText, options: VectorOptions) -> bytes:
     shown: dict[str, Any] = {"index": line.index}
     if line.id is not None:
         shown["id"] = line.id
-    shown |= result_fields(result, said.encoding_format, said.embedding_type)
+    shown |= result_fields(result, options)
     return orjson.dumps(shown, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE)

@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from types import MappingProxyType
 
-from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from clipserve.access.gate import Gate
 from clipserve.access.hosts import ANY, Hosts
-from clipserve.application.byte_budget import ByteBudget, Lease
+from clipserve.application.byte_budget import ByteBudget
 from clipserve.application.refusals import Refusals
 from clipserve.application.shared import record
 from clipserve.errors import DeadlineExceeded, Overloaded
@@ -27,13 +25,12 @@ from clipserve.http1.connections import address_of
 from clipserve.http1.cycle import ANSWERING
 from clipserve.rest.body import BodyLimits, ClientGone, announced_size, read_body
 from clipserve.rest.errors import Render, rendered
-from clipserve.rest.paths import Paths
+from clipserve.rest.paths import FoundRoute, Paths
+from clipserve.rest.request import Request
 from clipserve.telemetry.metrics import CLIENT_GONE, Metrics
 from clipserve.telemetry.request import RequestContext, enter, request_id
 
 _SMALL = 65_536  # bytes of an answer: 32 MB for 512 connections
-# Answers a request while it arrives, without `read_body` and a deadline.
-Streaming = Callable[[Scope, Receive, Send, Lease], Awaitable[None]]
 _QUIET = frozenset({"/livez", "/readyz", "/ping", "/.well-known/live", "/.well-known/ready"})
 # Routes that need no key: probes, and pages that hold no secret.
 _DOCS = frozenset({"/docs", "/docs/start.js", "/docs/{version}/{name}", "/openapi.json"})
@@ -100,7 +97,6 @@ class Exchange:
         budget: ByteBudget,
         metrics: Metrics,
         gate: Gate,
-        streaming: Mapping[tuple[str, str], Streaming] = MappingProxyType({}),
         render_for: Callable[[str], Render | None] = lambda _: None,
         hosts: Hosts = ANY,
         refusals: Refusals | None = None,
@@ -108,13 +104,11 @@ class Exchange:
         """Make the application.
 
         Args:
-            streaming: (method, route) -> a function that answers instead of the endpoint, and charges the bytes.
             render_for: path -> the function that renders its errors; None: as problem+json.
             hosts: the accepted values of the header Host.
             refusals: of all fronts together; None: of this one.
         """
         self._paths = paths
-        self._streaming = streaming
         self._limits = limits
         self._budget = budget
         self._metrics = metrics
@@ -125,17 +119,17 @@ class Exchange:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = {key.lower(): value for key, value in scope["headers"]}
+        found = self._paths.find(scope["path"])
         request = RequestContext(
             request_id(headers.get(b"x-request-id", b"").decode("latin-1")),
             address=address_of(scope["client"][0]),
             span=self._metrics.tracing.begin(headers.get(b"traceparent")),
         )
         enter(request)
-        scope["request_id"] = request.id
+        asked = Request(request.id, scope["method"], headers, scope["query_string"], found.names)
         answer = _Answer(send, request)
-        scope["found"] = self._paths.find(scope["path"])
         try:
-            await self._run(scope, headers, receive, answer, request)
+            await self._run(found, asked, scope, receive, answer, request)
             outcome = str(answer.status)
         except (ClientGone, asyncio.CancelledError):  # the latter: see `ANSWERING`
             outcome = CLIENT_GONE
@@ -147,49 +141,46 @@ class Exchange:
                     await asyncio.sleep(seconds)
             if answer.status is None:
                 await answer.whole(response)
-        endpoint = scope["found"].template or "other"
+        endpoint = found.template or "other"
         record(self._metrics, request, endpoint, outcome, quiet=endpoint in _QUIET)
 
     async def _run(
         self,
+        found: FoundRoute,
+        asked: Request,
         scope: Scope,
-        headers: Mapping[bytes, bytes],
         receive: Receive,
         answer: _Answer,
         request: RequestContext,
     ) -> None:
         seconds = self._limits.deadline_seconds
         with self._budget.lease(request.address) as lease:
-            await self._enter(scope, headers)
+            await self._enter(found, asked)
             self._refusals.asked(request.caller)
-            if stream := self._streaming.get(_operation(scope)):
+            if stream := found.streaming(asked.method):
                 request.bulk = True
                 await answer.begin(scope)
-                await stream(scope, receive, answer, lease)
+                await stream(asked, receive, answer, lease)
                 return
-            announced = announced_size(headers, self._limits.body)
+            announced = announced_size(asked.headers, self._limits.body)
             if announced:
                 await self._gate.charge(size=announced)
-            body = await read_body(headers, receive, self._limits.body, lease)
+            body = await read_body(asked.headers, receive, self._limits.body, lease)
             answer.body_pending = False
             if len(body) > announced:
                 await self._gate.charge(size=len(body) - announced)
             request.deadline = time.monotonic() + seconds
-            scope["body"] = body  # routes read it from here, never from `receive`
             await answer.begin(scope)
-            response = await _within(seconds, scope["found"].answer(Request(scope)))
+            response = await _within(seconds, found.answer(asked, body))
             if len(response.body) > _SMALL:
                 lease.grow(len(response.body))
             await answer.whole(response)
 
-    async def _enter(self, scope: Scope, headers: Mapping[bytes, bytes]) -> None:
-        self._hosts.check(headers.get(b"host"))
-        if scope["found"].template not in _OPEN:
-            authorization = headers.get(b"authorization")
-            await self._gate.enter(
-                authorization.decode("latin-1") if authorization else None,
-                "manage" if _operation(scope) in _MANAGING else "use",
-            )
+    async def _enter(self, found: FoundRoute, asked: Request) -> None:
+        self._hosts.check(asked.headers.get(b"host"))
+        if found.template not in _OPEN:
+            managing = (asked.method, found.template) in _MANAGING
+            await self._gate.enter(asked.header(b"authorization") or None, "manage" if managing else "use")
 
 
 async def _within(seconds: float, work: Awaitable[Response]) -> Response:
@@ -200,8 +191,3 @@ async def _within(seconds: float, work: Awaitable[Response]) -> Response:
         if not timer.expired():
             raise
         raise DeadlineExceeded(f"there was no answer within {seconds:g} s.", limit=seconds) from None
-
-
-def _operation(scope: Scope) -> tuple[str, str]:
-    """The method, and the route."""
-    return scope["method"], scope["found"].template

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
+from clipserve.api.fields import ImageInput, ImageSource, ImageUrl
 from clipserve.application.body import Body
-from clipserve.application.encoder import ImageInput, ImageSource, ImageUrl
 from clipserve.application.fetched import not_fetched
 from clipserve.errors import BodyTooLarge, InvalidInput, TooMany, UndecodableImage, check_limit
 

@@ -1,4 +1,4 @@
-"""The endpoints of label sets: parse, call `LabelSets`, render."""
+"""The handlers of label sets."""
 
 from __future__ import annotations
 
@@ -6,72 +6,63 @@ import functools
 from collections.abc import Iterator
 from typing import Any
 
-from fastapi import FastAPI
-from starlette.requests import Request
 from starlette.responses import Response
 
+from clipserve.api.limits import RequestLimits, at_most
+from clipserve.application.body import Body
 from clipserve.application.label_sets.definition import LabelFields, LabelSetFields
-from clipserve.application.label_sets.entry import LabelSet
-from clipserve.application.label_sets.request import put_request
-from clipserve.application.limits import RequestLimits, at_most
-from clipserve.application.shared import Question, Shared, is_short
+from clipserve.application.label_sets.request import PutRequest, put_request
+from clipserve.rest.front import Front
 from clipserve.rest.json_body import JsonObject, decode_base64
-from clipserve.rest.questions import asking
 from clipserve.rest.rendering import label_set_json, label_set_list_json, put_json
+from clipserve.rest.request import Request
 from clipserve.rest.uploads import expected, parse_object, unknown, validated
 
-_PATH = "/label-sets"
-_ONE = _PATH + "/{name}"
+
+async def list_label_sets(front: Front, _: Request, __: Body) -> Response:
+    return await front.rendered(label_set_list_json, front.inference.label_sets.all())
 
 
-def add_label_sets(app: FastAPI, shared: Shared, max_json_bytes: int) -> None:
-    """Add the routes of label sets."""
-    label_sets, side = shared.inference.label_sets, shared.side
-    app.router.add_route(_ONE, asking(shared, max_json_bytes, _put, parse_object), methods=["PUT"])
-
-    @app.router.route(_PATH)
-    async def listed(_: Request) -> Response:
-        states = label_sets.all()
-        return await side.call(label_set_list_json, states, short=is_short(states))
-
-    @app.router.route(_ONE)
-    async def shown(request: Request) -> Response:
-        state = label_sets.get(request.path_params["name"])
-        return await side.call(label_set_json, state, short=is_short(state))
-
-    @app.router.route(_ONE, methods=["DELETE"])
-    async def deleted(request: Request) -> Response:
-        await label_sets.delete(request.path_params["name"])
-        return Response(status_code=204)
+async def get_label_set(front: Front, request: Request, _: Body) -> Response:
+    return await front.rendered(label_set_json, front.inference.label_sets.get(request.names["name"]))
 
 
-def _put(request: Request, body: JsonObject, limits: RequestLimits) -> Question[LabelSet, Response]:
+async def put_label_set(front: Front, request: Request, body: Body) -> Response:
+    asked = await front.parsed(parse_object, _put, request, body)
+    return await front.rendered(put_json, await front.inference.label_sets.put(asked))
+
+
+async def delete_label_set(front: Front, request: Request, _: Body) -> Response:
+    await front.inference.label_sets.delete(request.names["name"])
+    return Response(status_code=204)
+
+
+def _put(body: JsonObject, request: Request, limits: RequestLimits) -> PutRequest:
     at_most("labels", len(_items(body.fields.get("labels"))), limits.max_labels)
     body.check_images(_encoded(body.fields))
-    own, of_label = (", ".join(schema.model_fields) for schema in (LabelSetFields, LabelFields))
-    hint = f" Known fields: {own}; of a label: {of_label}."
-    fields = validated(body.fields, LabelSetFields, _strange(body.fields), hint)
-    fingerprint = expected(request, fields.expect_fingerprint)
+    of_set, of_label = (", ".join(schema.model_fields) for schema in (LabelSetFields, LabelFields))
+    hint = f" Known fields: {of_set}; of a label: {of_label}."
+    fields = validated(LabelSetFields.model_validate, body.fields, _strange(body.fields), hint)
+    fingerprint = fields.expect_fingerprint or expected(request)
     fields = fields.model_copy(update={"expect_fingerprint": fingerprint})
-    asked = put_request(request.path_params["name"], fields, functools.partial(decode_base64, None))
-    return Question(lambda of: of.label_sets.put(asked), put_json)
+    return put_request(request.names["name"], fields, functools.partial(decode_base64, None))
 
 
-def _strange(said: dict[str, Any]) -> Iterator[str]:
+def _strange(fields: dict[str, Any]) -> Iterator[str]:
     """What a request can have wrong any number of times. Pydantic would build an error for each."""
-    yield from unknown("", said, LabelSetFields.model_fields)
-    for position, label in enumerate(_items(said.get("labels"))):
+    yield from unknown("", fields, LabelSetFields.model_fields)
+    for position, label in enumerate(_items(fields.get("labels"))):
         if isinstance(label, dict):
             yield from unknown(f"labels.{position}.", label, LabelFields.model_fields)
         elif not isinstance(label, str):
             yield f"labels.{position}: must be a name or an object"
 
 
-def _encoded(said: dict[str, Any]) -> list[str]:
+def _encoded(fields: dict[str, Any]) -> list[str]:
     """Whatever stands where weights and example images do."""
-    labels = [label for label in _items(said.get("labels")) if isinstance(label, dict)]
-    examples = [each for label in labels for each in _items(label.get("examples"))]
-    return [each for each in (said.get("weights"), *examples) if isinstance(each, str)]
+    labels = [label for label in _items(fields.get("labels")) if isinstance(label, dict)]
+    examples = [example for label in labels for example in _items(label.get("examples"))]
+    return [text for text in (fields.get("weights"), *examples) if isinstance(text, str)]
 
 
 def _items(value: object) -> list[Any]:

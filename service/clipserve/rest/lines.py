@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import orjson
 
-from clipserve.application.encoder import ImageSource
+from clipserve.api.fields import ImageSource
 from clipserve.errors import BodyTooLarge, ClipError, InvalidInput, check_limit
 from clipserve.rest.json_body import image_of
 

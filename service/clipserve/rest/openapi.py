@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 
 from clipserve import __version__
-from clipserve.application.limits import RequestLimits
+from clipserve.api.limits import RequestLimits
 from clipserve.clip.template_sets import TEMPLATE_SETS
 from clipserve.errors import ClipError, LabelSetNotReady, Overloaded
 from clipserve.rest.errors import FRONT_CODES, Render, kinds, problem, status_of

@@ -16,10 +16,11 @@ from pathlib import Path
 import orjson
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
 from starlette.responses import Response
 
+from clipserve.application.body import Body
 from clipserve.concurrency import SideThread
+from clipserve.rest.request import Request
 
 INDEX = "index.html"
 _OWN = Path(str(files("clipserve.rest")))
@@ -60,7 +61,7 @@ class _File:
 
     def answer(self, request: Request) -> Response:
         """200 with the file; 304 if the caller has it."""
-        had = request.headers.get("if-none-match", "")
+        had = request.header(b"if-none-match")
         if self._tag in (tag.strip().removeprefix("W/") for tag in had.split(",")):
             return Response(None, 304, self._headers)
         return Response(self._content, 200, self._headers, self._type)
@@ -73,14 +74,14 @@ def add_page(app: FastAPI) -> None:
     index = kept.pop(INDEX)
 
     @app.router.route("/", include_in_schema=False)
-    async def page(request: Request) -> Response:
+    async def page(request: Request, _: Body) -> Response:
         return index.answer(request)
 
     @app.router.route("/page/{name}", include_in_schema=False)
-    async def file(request: Request) -> Response:
-        if request.path_params["name"] not in kept:
+    async def file(request: Request, _: Body) -> Response:
+        if request.names["name"] not in kept:
             raise HTTPException(404)
-        return kept[request.path_params["name"]].answer(request)
+        return kept[request.names["name"]].answer(request)
 
 
 def add_docs(app: FastAPI, side: SideThread, describe: Callable[[], object]) -> None:
@@ -99,21 +100,21 @@ def add_docs(app: FastAPI, side: SideThread, describe: Callable[[], object]) -> 
         return (_SWAGGER_FILES / name).read_bytes()
 
     @app.router.route("/openapi.json", include_in_schema=False)
-    async def openapi(_: Request) -> Response:
+    async def openapi(_: Request, __: Body) -> Response:
         content = await side.call(document, short=document.cache_info().currsize > 0)
         return Response(content, 200, _ASK_AGAIN, "application/json")
 
     @app.router.route("/docs", include_in_schema=False)
-    async def docs(request: Request) -> Response:
+    async def docs(request: Request, _: Body) -> Response:
         return page.answer(request)
 
     @app.router.route("/docs/start.js", include_in_schema=False)
-    async def start(request: Request) -> Response:
+    async def start(request: Request, _: Body) -> Response:
         return script.answer(request)
 
     @app.router.route("/docs/{version}/{name}", include_in_schema=False)
-    async def file(request: Request) -> Response:
-        name = request.path_params["name"]
-        if request.path_params["version"] != current or name not in _SERVED:
+    async def file(request: Request, _: Body) -> Response:
+        name = request.names["name"]
+        if request.names["version"] != current or name not in _SERVED:
             raise HTTPException(404)
         return Response(swagger(name), 200, _FOR_A_YEAR, _TYPES[Path(name).suffix])

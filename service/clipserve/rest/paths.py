@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
+from starlette.types import Receive, Send
 
-Endpoint = Callable[[Request], Awaitable[Response]]
+from clipserve.application.body import Body
+from clipserve.application.byte_budget import Lease
+from clipserve.rest.request import Request
+
+
+class Streaming(ABC):
+    """An endpoint that answers a request while its body arrives, without a deadline."""
+
+    @abstractmethod
+    async def __call__(self, request: Request, receive: Receive, send: Send, lease: Lease) -> None:
+        """Read the body, charge its bytes to `lease` and send the answer."""
+
+
+Endpoint = Callable[[Request, Body], Awaitable[Response]] | Streaming
 
 
 @dataclass(frozen=True)
@@ -29,21 +43,24 @@ class FoundRoute:
     endpoints: Mapping[str, Endpoint] = field(default_factory=dict)
     names: Mapping[str, str] = field(default_factory=dict)
 
-    async def answer(self, request: Request) -> Response:
+    def streaming(self, method: str) -> Streaming | None:
+        """The endpoint of this method, if it reads the body itself."""
+        endpoint = self.endpoints.get(method)
+        return endpoint if isinstance(endpoint, Streaming) else None
+
+    def answer(self, request: Request, body: Body) -> Awaitable[Response]:
         """The answer of the endpoint.
 
         Raises:
             HTTPException: the path does not exist, or not with this method.
-            Exception: any error of the endpoint.
         """
         if not self.endpoints:
             raise HTTPException(HTTPStatus.NOT_FOUND)
         endpoint = self.endpoints.get(request.method)
-        if endpoint is None:
+        if endpoint is None or isinstance(endpoint, Streaming):
             allowed = ", ".join(sorted(self.endpoints))
             raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED, headers={"Allow": allowed})
-        request.scope["path_params"] = self.names
-        return await endpoint(request)
+        return endpoint(request, body)
 
 
 _NOWHERE = FoundRoute()
@@ -53,17 +70,17 @@ class Paths:
     """All routes. Paths must match exactly: a trailing slash makes another path."""
 
     def __init__(self, routes: Iterable[BaseRoute]) -> None:
-        """`routes`: the endpoint of each is a function of a request."""
+        """`routes`: each has an `Endpoint`."""
         endpoints: dict[str, dict[str, Endpoint]] = {}
         patterns: dict[str, re.Pattern[str]] = {}  # of templates
         for route in routes:
             if isinstance(route, Route):
-                own = endpoints.setdefault(route.path, {})
-                own.update(dict.fromkeys(route.methods or (), route.endpoint))
+                of_path = endpoints.setdefault(route.path, {})
+                of_path.update(dict.fromkeys(route.methods or (), route.endpoint))
                 patterns[route.path] = route.path_regex
-        found = {path: FoundRoute(path, own) for path, own in endpoints.items()}
-        self._plain = {path: each for path, each in found.items() if "{" not in path}
-        self._named = [(patterns[path], each) for path, each in found.items() if "{" in path]
+        found = {path: FoundRoute(path, of_path) for path, of_path in endpoints.items()}
+        self._plain = {path: route for path, route in found.items() if "{" not in path}
+        self._named = [(patterns[path], route) for path, route in found.items() if "{" in path]
 
     def find(self, path: str) -> FoundRoute:
         """The route of this path; an empty one if there is none."""

@@ -5,15 +5,16 @@ from __future__ import annotations
 import base64
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import orjson
 from starlette.responses import Response
 
+from clipserve.api.requests import EmbeddingType, VectorOptions
 from clipserve.application.answers import (
     Classification,
     Embedding,
@@ -24,10 +25,11 @@ from clipserve.application.answers import (
     Tokenization,
 )
 from clipserve.application.encoder import EncodedText, VectorOrError
-from clipserve.application.encodings import EmbeddingType, encode_vector
+from clipserve.application.encodings import encode_vector
 from clipserve.application.label_sets.entry import LabelSet
 from clipserve.application.ranking import LabelLists
-from clipserve.application.shown import heading, label_set_fields, model_fields
+from clipserve.application.shown import heading, label_set_fields, model_fields, template_set_fields
+from clipserve.clip.template_sets import TEMPLATE_SETS, TemplateSet
 from clipserve.errors import ClipError
 from clipserve.rest.errors import fields
 
@@ -53,23 +55,39 @@ def classification_json(answer: Classification) -> Response:
     return json_response(body)
 
 
-def embedding_json(
-    answer: Embedding, encoding_format: str, embedding_type: EmbeddingType = "float32"
-) -> Response:
-    items = [*answer.images, *answer.texts]
-    results = [result_fields(item, encoding_format, embedding_type) for item in items]
+def embedding_json(answer: Embedding, options: VectorOptions) -> Response:
+    results = [result_fields(item, options) for item in (*answer.images, *answer.texts)]
     return json_response(heading(answer) | {"results": results})
 
 
-def npy_array(answer: Embedding, embedding_type: EmbeddingType = "float32") -> Response:
+def npy_array(answer: Embedding, options: VectorOptions) -> Response:
     """One array [N, D], or [N, D / 8] of bits, in NumPy's file format, images first. `answer` holds no errors."""
     vectors = [vector for vector in answer.images if not isinstance(vector, ClipError)]
     vectors.extend(text.vector for text in answer.texts)
     file = io.BytesIO()
-    rows = [encode_vector(vector, embedding_type).values for vector in vectors]
+    rows = [encode_vector(vector, options.embedding_type).values for vector in vectors]
     np.save(file, np.stack(rows), allow_pickle=False)
     headers = {"X-Model-Fingerprint": answer.fingerprint}
     return Response(file.getvalue(), 200, headers, NPY)
+
+
+class VectorForm(NamedTuple):
+    """A form of the answer to /embed. `all_or_nothing`: it has no place for the error of one item."""
+
+    media_type: str
+    render: Callable[[Embedding, VectorOptions], Response]
+    all_or_nothing: bool
+
+
+_VECTOR_FORMS = [
+    VectorForm(NPY, npy_array, all_or_nothing=True),
+    VectorForm("application/json", embedding_json, all_or_nothing=False),  # the last one is the default
+]
+
+
+def vector_form(accept: str) -> VectorForm:
+    """The form that the header Accept asks for."""
+    return next((form for form in _VECTOR_FORMS if form.media_type in accept), _VECTOR_FORMS[-1])
 
 
 def similarity_json(answer: Similarities) -> Response:
@@ -90,6 +108,15 @@ def tokenization_json(answer: Tokenization) -> Response:
 def models_json(states: Sequence[ModelState]) -> Response:
     data = [{"id": state.manifest.name, "object": "model"} | model_fields(state) for state in states]
     return json_response({"object": "list", "data": data})
+
+
+def template_sets_json() -> Response:
+    sets = [template_set_fields(found, whole=False) for found in TEMPLATE_SETS.values()]
+    return json_response({"template_sets": sets})
+
+
+def template_set_json(found: TemplateSet) -> Response:
+    return json_response(template_set_fields(found, whole=True))
 
 
 def label_set_list_json(states: Sequence[LabelSet]) -> Response:
@@ -119,16 +146,14 @@ def _labels(result: LabelLists | ClipError, label_sets: Sequence[LabelSetVersion
     return orjson.Fragment(orjson.dumps(lists[0]))  # as JSON it takes a third of the memory
 
 
-def result_fields(
-    result: VectorOrError | EncodedText, encoding_format: str, embedding_type: EmbeddingType
-) -> dict[str, Any]:
+def result_fields(result: VectorOrError | EncodedText, options: VectorOptions) -> dict[str, Any]:
     """What is told of one item: its vector, or its error."""
     if isinstance(result, ClipError):
         return {"error": fields(result)}
     if isinstance(result, EncodedText):
-        shown = vector_fields(result.vector, encoding_format, embedding_type)
+        shown = vector_fields(result.vector, options.encoding_format, options.embedding_type)
         return shown | {"tokens": result.tokens, "truncated": result.truncated}
-    return vector_fields(result, encoding_format, embedding_type)
+    return vector_fields(result, options.encoding_format, options.embedding_type)
 
 
 def vector_fields(

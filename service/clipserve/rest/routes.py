@@ -2,48 +2,52 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from functools import partial
+
 from fastapi import FastAPI
-from starlette.requests import Request
 from starlette.responses import Response
 
-from clipserve.application.shared import Shared
-from clipserve.application.shown import template_set_fields
-from clipserve.clip.template_sets import TEMPLATE_SETS, template_set
-from clipserve.rest.questions import QUESTIONS, asking
-from clipserve.rest.rendering import json_response, models_json
+from clipserve.api.requests import (
+    ClassifyRequest,
+    EmbedRequest,
+    SimilarityRequest,
+    TokenizeRequest,
+    VectorOptions,
+)
+from clipserve.application.body import Body
+from clipserve.rest import handlers, label_sets
+from clipserve.rest.front import Front
+from clipserve.rest.request import Request
+from clipserve.rest.uploads import reader_of
 
-BULK = "/bulk"
+Handler = Callable[[Front, Request, Body], Awaitable[Response]]
+
+_ROUTES: list[tuple[str, str, Handler]] = [
+    ("POST", "/classify", handlers.classify),
+    ("POST", "/embed", handlers.embed),
+    ("POST", "/similarity", handlers.similarity),
+    ("POST", "/tokenize", handlers.tokenize),
+    ("GET", "/label-sets", label_sets.list_label_sets),
+    ("GET", "/label-sets/{name}", label_sets.get_label_set),
+    ("PUT", "/label-sets/{name}", label_sets.put_label_set),
+    ("DELETE", "/label-sets/{name}", label_sets.delete_label_set),
+    ("GET", "/template-sets", handlers.list_template_sets),
+    ("GET", "/template-sets/{name}", handlers.get_template_set),
+    ("GET", "/v1/models", handlers.models),
+    ("GET", "/livez", handlers.livez),
+    ("GET", "/readyz", handlers.readyz),
+]
 
 
-def add_routes(app: FastAPI, shared: Shared, max_json_bytes: int) -> None:
-    """Add all endpoints to the application itself: in a router FastAPI finds them more slowly."""
-    inference = shared.inference
-    for path, read in QUESTIONS.items():
-        app.router.add_route(path, asking(shared, max_json_bytes, read), methods=["POST"])
+def add_route(app: FastAPI, front: Front, method: str, path: str, handler: Handler) -> None:
+    """Add a route to the application itself: in a router FastAPI finds it more slowly."""
+    app.router.add_route(path, partial(handler, front), methods=[method])
 
-    @app.router.route(BULK, methods=["POST"])
-    async def bulk(_: Request) -> Response:
-        raise NotImplementedError("`clipserve.rest.bulk` answers in place of this, which has its path")
 
-    @app.router.route("/v1/models")
-    async def models(_: Request) -> Response:
-        return models_json(await inference.models())
-
-    @app.router.route("/template-sets")
-    async def list_template_sets(_: Request) -> Response:
-        sets = [template_set_fields(each, whole=False) for each in TEMPLATE_SETS.values()]
-        return json_response({"template_sets": sets})
-
-    @app.router.route("/template-sets/{name}")
-    async def get_template_set(request: Request) -> Response:
-        found = template_set(request.path_params["name"])
-        return json_response(template_set_fields(found, whole=True))
-
-    @app.router.route("/livez")
-    async def livez(_: Request) -> Response:
-        return json_response({"status": "alive"})
-
-    @app.router.route("/readyz")
-    async def readyz(_: Request) -> Response:
-        ready = await inference.ready()
-        return json_response({"status": "ready" if ready else "not ready"}, 200 if ready else 503)
+def add_routes(app: FastAPI, front: Front) -> None:
+    """Add all of them."""
+    for kind in (ClassifyRequest, EmbedRequest, SimilarityRequest, TokenizeRequest, VectorOptions):
+        reader_of(kind)
+    for method, path, handler in _ROUTES:
+        add_route(app, front, method, path, handler)

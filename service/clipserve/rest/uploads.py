@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 from urllib.parse import unquote_plus
 
 from multipart import parse_options_header
-from pydantic import BaseModel, ValidationError
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import ArgsKwargs
 from starlette.datastructures import QueryParams
-from starlette.requests import Request
 
+from clipserve.api.fields import ImageSource
 from clipserve.application.body import Body
-from clipserve.application.encoder import ImageSource
 from clipserve.errors import InvalidInput, UnsupportedMediaType, check_limit
 from clipserve.rest.forms import parse_form
 from clipserve.rest.json_body import IMAGE_FIELDS, JsonObject, load_object, parse_json
+from clipserve.rest.request import Request
 
-Fields = TypeVar("Fields", bound=BaseModel)
-Parsed = TypeVar("Parsed")
-Parse = Callable[[str, bytes, Body, int], Parsed]  # its arguments: see `parse`
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Validate(Protocol[T_co]):
+    """Makes a validated value of fields. `strict`: as in JSON. Raises ValidationError."""
+
+    def __call__(self, fields: dict[str, Any], /, *, strict: bool) -> T_co: ...
+
 
 # A form repeats a field instead of a list, so the singular reads better; both are accepted.
 _FORM_NAMES = {
@@ -46,38 +54,56 @@ class Upload(NamedTuple):
     fields: dict[str, Any]
     typed: bool
 
-    def read(self, schema: type[Fields], image_fields: Sequence[str] = ("images",)) -> Fields:
-        """The fields, validated by their schema. `image_fields`: the fields that may hold images.
+    def read(self, kind: type[T], request: Request) -> T:
+        """The request of this kind, validated by its type. The expected fingerprint may be in a header.
 
         Raises:
             InvalidInput: a field is missing, unknown or of the wrong type; the message names it.
         """
-        known, hint = _known(schema, tuple(image_fields))
-        strange = unknown("", (*self.images, *self.fields), known)
-        return validated(self.fields, schema, strange, hint, strict=self.typed)
+        reader: Reader[T] = reader_of(kind)  # type: ignore[arg-type]
+        strange = unknown("", (*self.images, *self.fields), reader.known)
+        fields = {**self.images, **self.fields}
+        if fields.get("expect_fingerprint") in (None, ""):
+            fields["expect_fingerprint"] = expected(request)
+        return validated(reader.validate, fields, strange, reader.hint, strict=self.typed)
+
+
+class Reader(NamedTuple, Generic[T]):
+    """What reads requests of one kind. `hint`: what an error tells of the known fields."""
+
+    validate: Validate[T]
+    known: frozenset[str]
+    hint: str
 
 
 @functools.cache
-def _known(schema: type[BaseModel], image_fields: tuple[str, ...]) -> tuple[list[str], str]:
-    """The names of the fields, and what an error tells of them."""
-    known = [*image_fields, *schema.model_fields]
-    return known, f" Known fields: {', '.join(known)}."
+def reader_of(kind: Any) -> Reader[Any]:
+    """Make it, once for each kind; the application does so at its start."""
+    validator = TypeAdapter(kind).validator
+    names = [field.name for field in sorted(dataclasses.fields(kind), key=lambda field: bool(field.kw_only))]
+
+    def validate(fields: dict[str, Any], *, strict: bool) -> Any:
+        # Into a new object, because a dataclass is not strictly a dictionary.
+        made = kind.__new__(kind)
+        return validator.validate_python(ArgsKwargs((), fields), strict=strict, self_instance=made)
+
+    return Reader(validate, frozenset(names), f" Known fields: {', '.join(names)}.")
 
 
-def unknown(place: str, said: Iterable[str], known: Container[str]) -> Iterator[str]:
+def unknown(place: str, names: Iterable[str], known: Container[str]) -> Iterator[str]:
     """The errors of unknown fields, made lazily: a request can have any number of them."""
-    return (f"{place}{name[:64]}: no such field" for name in said if name not in known)
+    return (f"{place}{name[:64]}: no such field" for name in names if name not in known)
 
 
 def validated(
-    said: dict[str, Any],
-    schema: type[Fields],
+    validate: Validate[T],
+    fields: dict[str, Any],
     strange: Iterable[str] = (),
     hint: str = "",
     *,
     strict: bool = True,
-) -> Fields:
-    """The fields of a request, validated by their schema. `strange`: errors found before. `hint`: ends the message.
+) -> T:
+    """The fields of a request, validated. `strange`: errors found before. `hint`: ends the message.
 
     Raises:
         InvalidInput: a field is invalid; the message names five at most.
@@ -85,35 +111,29 @@ def validated(
     faults = list(islice(strange, _MAX_FAULTS))
     if not faults:
         try:
-            return schema.model_validate(said, strict=strict)
+            return validate(fields, strict=strict)
         except ValidationError as error:
             found = error.errors(include_url=False, include_input=False, include_context=False)
             faults = [f"{'.'.join(map(str, f['loc']))}: {f['msg']}" for f in found[:_MAX_FAULTS]]
     raise InvalidInput(f"{'; '.join(faults)}.{hint}")
 
 
-def header(request: Request, name: bytes) -> str:
-    """A header's value, or "". `name` is in lower case. Starlette's look-up takes six times as long."""
-    value: bytes = next((value for key, value in request.scope["headers"] if key == name), b"")
-    return value.decode("latin-1")
+def expected(request: Request) -> str | None:
+    """The fingerprint that the caller expects by a header; None: any."""
+    return request.header(b"x-expect-fingerprint") or None
 
 
-def expected(request: Request, said: str | None = None) -> str | None:
-    """The fingerprint that the caller expects: `said` in the request, or else that in the header."""
-    return said or header(request, b"x-expect-fingerprint") or None
-
-
-def query_fields(request: Request, schema: type[Fields]) -> Fields:
-    """The fields in the query of a request whose body holds none.
+def in_query(request: Request, kind: type[T]) -> T:
+    """The request in the query, where the body holds none of its fields.
 
     Raises:
         InvalidInput: a field is unknown or of the wrong type; the message names it.
     """
-    fields = _gathered(QueryParams(request.scope["query_string"]).multi_items())
-    return Upload({}, fields, typed=False).read(schema, ())
+    fields = _gathered(QueryParams(request.query).multi_items())
+    return Upload({}, fields, typed=False).read(kind, request)
 
 
-def parse(content_type: str, query: bytes, body: Body, max_json_bytes: int) -> Upload:
+def parse(request: Request, body: Body, max_json_bytes: int) -> Upload:
     """Take the body and parse it by its Content-Type.
 
     Raises:
@@ -123,18 +143,18 @@ def parse(content_type: str, query: bytes, body: Body, max_json_bytes: int) -> U
         BodyTooLarge: the JSON has more than `max_json_bytes` besides its images.
         TooMany: a form has too many parts, or JSON has too many images.
     """
-    kind = _kind(content_type)
-    if is_image(content_type):
-        fields = _gathered(QueryParams(query).multi_items())
+    if is_image(request):
+        fields = _gathered(QueryParams(request.query).multi_items())
         return Upload({"images": [body.take()]}, fields, typed=False)
+    kind = _kind(request)
     if kind not in ("multipart/form-data", "application/json"):
         raise UnsupportedMediaType(
             f"Content-Type is {kind[:64] or 'missing'}. "
             "Send multipart/form-data (curl -F image=@cat.jpg -F text=hello), "
             "an image's bytes (curl -H 'Content-Type: image/jpeg' --data-binary @cat.jpg), or application/json."
         )
-    options = _options(content_type)
-    if name := query.partition(b"&")[0].partition(b"=")[0]:
+    options = _options(request)
+    if name := request.query.partition(b"&")[0].partition(b"=")[0]:
         shown = unquote_plus(name[:256].decode("latin-1"))[:64]
         raise InvalidInput(
             f"the query has the field `{shown}`; beside a form or JSON all fields go into the body."
@@ -145,35 +165,36 @@ def parse(content_type: str, query: bytes, body: Body, max_json_bytes: int) -> U
     return _form(body.take(), options.get("boundary", ""))
 
 
-def parse_object(content_type: str, _: bytes, body: Body, max_json_bytes: int) -> JsonObject:
+def parse_object(request: Request, body: Body, max_json_bytes: int) -> JsonObject:
     """Take the body and parse it as a JSON object, whose images the caller finds.
 
     Raises:
         UnsupportedMediaType: the Content-Type is not JSON.
         InvalidInput, BodyTooLarge: see `load_object`.
     """
-    if (kind := _kind(content_type)) != "application/json":
+    if (kind := _kind(request)) != "application/json":
         raise UnsupportedMediaType(
             f"Content-Type is {kind[:64] or 'missing'}; this endpoint takes application/json."
         )
-    _options(content_type)
+    _options(request)
     return load_object(body, max_json_bytes)
 
 
-def _kind(content_type: str) -> str:
-    return content_type[:_MAX_CONTENT_TYPE].partition(";")[0].strip().lower()
+def _kind(request: Request) -> str:
+    return request.header(b"content-type")[:_MAX_CONTENT_TYPE].partition(";")[0].strip().lower()
 
 
-def is_image(content_type: str) -> bool:
+def is_image(request: Request) -> bool:
     """Whether the body is the bytes of one image."""
-    kind = _kind(content_type)
+    kind = _kind(request)
     return kind.startswith("image/") or kind == "application/octet-stream"
 
 
-def _options(content_type: str) -> dict[str, str]:
+def _options(request: Request) -> dict[str, str]:
     """What the Content-Type says besides the kind; its charset is checked."""
-    said = "the Content-Type has {:,} characters"
-    check_limit(UnsupportedMediaType, said, len(content_type), _MAX_CONTENT_TYPE)
+    content_type = request.header(b"content-type")
+    has = "the Content-Type has {:,} characters"
+    check_limit(UnsupportedMediaType, has, len(content_type), _MAX_CONTENT_TYPE)
     options: dict[str, str] = parse_options_header(content_type)[1]
     charset = options.get("charset", "utf-8")
     # Some of Python's codecs take quadratic time, or raise unusual errors.

@@ -8,15 +8,15 @@ from typing import Protocol, Self, TypeVar
 
 from google.protobuf.message import Message
 
+from clipserve.api.limits import RequestLimits
+from clipserve.api.requests import ClassifyRequest, EmbedRequest, SimilarityRequest, TokenizeRequest
 from clipserve.application.body import Body
-from clipserve.application.limits import RequestLimits
-from clipserve.application.requests import ClassifyRequest, SimilarityRequest, TokenizeRequest
 from clipserve.application.shared import Shared, is_short
 from clipserve.clip.template_sets import TEMPLATE_SETS, template_set
 from clipserve.errors import ClipError
 from clipserve.rpc import rendering
 from clipserve.rpc.message import MessageParser
-from clipserve.rpc.requests import TypedEmbedRequest, embed_item, from_message, put_label_set
+from clipserve.rpc.requests import embed_item, from_message, put_label_set
 from clipserve.v1 import clip_pb2
 
 
@@ -49,7 +49,7 @@ class Methods:
         return await self._rendered(rendering.classification, answer)
 
     async def Embed(self, body: Body) -> bytes:
-        request = await self._request(TypedEmbedRequest, clip_pb2.EmbedRequest, body)
+        request = await self._request(EmbedRequest, clip_pb2.EmbedRequest, body)
         answer = await self._inference.embed(request)
         render = partial(rendering.embedding, embedding_type=request.embedding_type)
         return await self._rendered(render, answer)

@@ -7,9 +7,10 @@ from typing import Any
 
 from google.protobuf.message import Message
 
+from clipserve.api.requests import EmbeddingType
 from clipserve.application.answers import Classification, Embedding, ModelState, Similarities, Tokenization
 from clipserve.application.encoder import EncodedText, VectorOrError
-from clipserve.application.encodings import EmbeddingType, encode_vector
+from clipserve.application.encodings import encode_vector
 from clipserve.application.label_sets.entry import LabelSet
 from clipserve.application.ranking import ScoredLabel
 from clipserve.application.shown import heading, label_set_fields, model_fields, template_set_fields

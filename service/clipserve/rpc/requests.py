@@ -4,29 +4,20 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator, MutableSequence
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 
+from clipserve.api.requests import EmbedRequest
 from clipserve.application.body import Body
-from clipserve.application.encodings import EmbeddingType
 from clipserve.application.label_sets.definition import LabelFields, LabelSetFields
 from clipserve.application.label_sets.request import PutRequest, put_request
-from clipserve.application.requests import EmbedRequest
 from clipserve.errors import InvalidInput
 from clipserve.rpc.enums import word_of
 from clipserve.rpc.message import MessageParser, Parts
 from clipserve.v1 import clip_pb2
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class TypedEmbedRequest(EmbedRequest):
-    """With the type of the vectors in the answer."""
-
-    embedding_type: EmbeddingType = "float32"
 
 
 def from_message(kind: type[T], message: Message, images: Parts) -> T:
@@ -57,14 +48,14 @@ def fields_of(message: Message) -> dict[str, Any]:
     return fields
 
 
-def embed_item(body: Body, parser: MessageParser) -> TypedEmbedRequest:
+def embed_item(body: Body, parser: MessageParser) -> EmbedRequest:
     """The request for one item. A message of EmbedStream has the bytes of an EmbedRequest with one image or text.
 
     Raises:
         MalformedRequest, BodyTooLarge, TooMany: see `MessageParser.parse`.
         InvalidInput: there is no item, or more than one, or the number of `embedding_type` is unknown.
     """
-    request = from_message(TypedEmbedRequest, *parser.parse(clip_pb2.EmbedRequest, body.take()))
+    request = from_message(EmbedRequest, *parser.parse(clip_pb2.EmbedRequest, body.take()))
     if len(request.images) + len(request.texts) != 1:
         raise InvalidInput("each message has one item: an image or a text.")
     return request

@@ -11,7 +11,7 @@ from pydantic import Field, FilePath, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from clipserve import demo
-from clipserve.application.limits import RequestLimits
+from clipserve.api.limits import RequestLimits
 from clipserve.fetching.hosts import Host
 from clipserve.rest.compat.names import Compat
 from clipserve.settings.access import AccessSettings

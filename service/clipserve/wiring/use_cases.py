@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from clipserve.api.limits import RequestLimits
 from clipserve.application.admission import Admission
 from clipserve.application.charging import Charge
 from clipserve.application.classifiers import Classifiers
@@ -23,7 +24,6 @@ from clipserve.application.label_sets.label_sets import LabelSets
 from clipserve.application.label_sets.request import LabelSetLimits
 from clipserve.application.label_sets.sqlite_store import SqliteStore
 from clipserve.application.label_sets.store import Store
-from clipserve.application.limits import RequestLimits
 from clipserve.application.models import Models
 from clipserve.application.served_model import ServedModel
 from clipserve.application.taking_turns import TurnQueue

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from clipserve.application.encoder import ImageInput
+from clipserve.api.fields import ImageInput
+from clipserve.api.limits import RequestLimits
 from clipserve.application.label_sets import label_sets
 from clipserve.application.label_sets.definition import LabelSetFields
 from clipserve.application.label_sets.folder import Folder
 from clipserve.application.label_sets.request import LabelSetLimits, PutRequest, put_request
 from clipserve.application.label_sets.store import Kind, Store
-from clipserve.application.limits import RequestLimits
 from clipserve.engine.backend import Embeddings, Lengths, Pixels, TokenIds
 from loadtests.fake_backend import FakeBackend
 from tests.support import DIM

@@ -11,11 +11,11 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 
+from clipserve.api.requests import ClassifyRequest, EmbedRequest
 from clipserve.application.answers import Classification
 from clipserve.application.label_sets.builds import Builds
 from clipserve.application.label_sets.records import Weights
 from clipserve.application.label_sets.store import Kind
-from clipserve.application.requests import ClassifyRequest, EmbedRequest
 from clipserve.errors import (
     ClipError,
     InvalidInput,

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from clipserve.api.requests import EmbedRequest
 from clipserve.application.label_sets.definition import Definition, digest_of
-from clipserve.application.requests import EmbedRequest
 from clipserve.errors import ClipError, InvalidInput, LabelSetFailed, WrongFingerprint
 from tests.application.label_sets.conftest import OpenSite, OpenStore, Site
 from tests.application.label_sets.making import Counted, rows_of

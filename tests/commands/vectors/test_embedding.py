@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clipserve.application.requests import ClassifyRequest
+from clipserve.api.requests import ClassifyRequest
 from clipserve.client.errors import ClipserveError, ItemFailed
 from clipserve.client.methods import AsyncMethods
 from clipserve.client.results import Embedded, Labelled, ServedBy, Tokenized

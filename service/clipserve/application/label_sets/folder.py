@@ -16,13 +16,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from clipserve.application.encoder import ImageInput
+from clipserve.api.fields import ImageInput
+from clipserve.api.limits import RequestLimits
+from clipserve.api.requests import Choice
 from clipserve.application.label_sets.definition import LabelSetFields
 from clipserve.application.label_sets.entry import LabelSet
 from clipserve.application.label_sets.request import LabelSetLimits, put_request
-from clipserve.application.limits import RequestLimits
 from clipserve.application.models import Models
-from clipserve.application.requests import Choice
 from clipserve.errors import ClipError, InvalidInput, UndecodableImage
 from clipserve.telemetry.log import logger
 

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from contextlib import suppress
 from copy import copy
 
+from clipserve.api.limits import RequestLimits
 from clipserve.application.label_sets.catalog import Catalog
 from clipserve.application.label_sets.encoding import check_examples, check_prompts
 from clipserve.application.label_sets.entry import LabelSet
 from clipserve.application.label_sets.request import LabelSetLimits, PutRequest, check_name
 from clipserve.application.label_sets.served_set import ServedSet
-from clipserve.application.limits import RequestLimits
 from clipserve.application.models import Models
 from clipserve.application.taking_turns import Turns
 from clipserve.concurrency import SideThread

@@ -8,19 +8,18 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from clipserve.application.encoder import ImageInput
-from clipserve.application.label_sets.definition import Definition, LabelFields, LabelSetFields, digest_of
-from clipserve.application.label_sets.trained import check_trained
-from clipserve.application.limits import (
-    MAX_TEMPERATURE,
-    MIN_TEMPERATURE,
+from clipserve.api.fields import MAX_TEMPERATURE, MIN_TEMPERATURE, ImageInput
+from clipserve.api.limits import (
     RequestLimits,
     at_most,
     chars_at_most,
     check_labels,
     check_range,
 )
-from clipserve.application.requests import Choice, expanded_templates
+from clipserve.api.requests import Choice
+from clipserve.application.label_sets.definition import Definition, LabelFields, LabelSetFields, digest_of
+from clipserve.application.label_sets.trained import check_trained
+from clipserve.application.requests import expanded_templates
 from clipserve.clip.manifest import ModelManifest
 from clipserve.clip.prompts import MAX_SLOTS, SLOT, filled_chars, one_spelling, slots_in
 from clipserve.errors import BadPromptTemplate, ClipError, InvalidInput

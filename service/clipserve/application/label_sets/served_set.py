@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from clipserve.api.requests import ClassifyRequest
 from clipserve.application.label_sets.definition import Definition, version_of
 from clipserve.application.label_sets.records import Weights
 from clipserve.application.label_sets.trained import no_cosines, trained_classifier
 from clipserve.application.ranking import Ranking
-from clipserve.application.requests import ScoreOptions
 from clipserve.application.served_model import ServedModel
 from clipserve.clip.few_shot import LeaveOneOut, leave_one_out, with_examples
 from clipserve.clip.zeroshot import FloatArray, ZeroShotClassifier
@@ -38,7 +38,7 @@ class ServedSet:
     ids: tuple[str | None, ...]
     thresholds: FloatArray | None
 
-    def ranking(self, asked: ScoreOptions) -> Ranking:
+    def ranking(self, asked: ClassifyRequest) -> Ranking:
         """The ranking of a request. Its options take precedence over those of the set.
 
         Raises InvalidInput: the set has trained weights, and the request asks for cosines.

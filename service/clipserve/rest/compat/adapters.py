@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 
 from fastapi import FastAPI
 
-from clipserve.application.inference import Inference
-from clipserve.application.shared import Shared
 from clipserve.rest.compat import clip_as_service, cohere, hugging_face, immich, openai, weaviate
 from clipserve.rest.compat.items import error_alone
 from clipserve.rest.compat.names import Compat
 from clipserve.rest.errors import Render
-from clipserve.rest.questions import Read, asking
-from clipserve.rest.uploads import Parse, parse, parse_object
+from clipserve.rest.front import Front
+from clipserve.rest.routes import Handler, add_route
 
 
 @dataclass(frozen=True)
@@ -23,36 +20,35 @@ class Adapter:
     """The API of another server.
 
     Attributes:
-        path, read, parse: of its POST; see `asking`.
+        path, handler: of its POST.
         error: renders errors of this path; None: as problem+json.
-        add_probes: adds the paths by which its clients ask what runs here.
+        probes: the paths by which its clients ask what runs here.
     """
 
     path: str
-    read: Read
-    parse: Parse[Any] = parse_object
+    handler: Handler
     error: Render | None = None
-    add_probes: Callable[[FastAPI, Inference], None] = lambda *_: None
+    probes: Mapping[str, Handler] = field(default_factory=dict)
 
 
 ADAPTERS: dict[Compat, Adapter] = {
-    "openai": Adapter("/v1/embeddings", openai.read, error=openai.openai_error),
-    "cohere": Adapter("/v2/embed", cohere.read),
-    "hugging-face": Adapter("/models/{model}", hugging_face.read, error=error_alone),
-    "immich": Adapter("/predict", immich.read, parse, add_probes=immich.add_ping),
-    "clip-as-service": Adapter("/post", clip_as_service.read),
-    "weaviate": Adapter("/vectorize", weaviate.read, error=error_alone, add_probes=weaviate.add_probes),
+    "openai": Adapter("/v1/embeddings", openai.embeddings, error=openai.openai_error),
+    "cohere": Adapter("/v2/embed", cohere.embed),
+    "hugging-face": Adapter("/models/{model}", hugging_face.classify, error=error_alone),
+    "immich": Adapter("/predict", immich.predict, probes=immich.PROBES),
+    "clip-as-service": Adapter("/post", clip_as_service.post),
+    "weaviate": Adapter("/vectorize", weaviate.vectorize, error=error_alone, probes=weaviate.PROBES),
 }
 
 
-def add_adapters(app: FastAPI, shared: Shared, max_json_bytes: int, names: Iterable[Compat]) -> None:
-    for own in map(ADAPTERS.__getitem__, names):
-        endpoint = asking(shared, max_json_bytes, own.read, own.parse)
-        app.router.add_route(own.path, endpoint, methods=["POST"])
-        own.add_probes(app, shared.inference)
+def add_adapters(app: FastAPI, front: Front, names: Iterable[Compat]) -> None:
+    for adapter in map(ADAPTERS.__getitem__, names):
+        add_route(app, front, "POST", adapter.path, adapter.handler)
+        for path, handler in adapter.probes.items():
+            add_route(app, front, "GET", path, handler)
 
 
 def render_for(names: Iterable[Compat]) -> Callable[[str], Render | None]:
     """A function: path -> what renders its errors; None: problem+json."""
-    own = [(ADAPTERS[name].path.partition("{")[0], ADAPTERS[name].error) for name in names]
-    return lambda path: next((error for prefix, error in own if error and path.startswith(prefix)), None)
+    errors = [(ADAPTERS[name].path.partition("{")[0], ADAPTERS[name].error) for name in names]
+    return lambda path: next((error for prefix, error in errors if error and path.startswith(prefix)), None)

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
-from starlette.requests import Request
 from starlette.responses import Response
 
+from clipserve.api.limits import RequestLimits
+from clipserve.api.requests import SimilarityRequest
 from clipserve.application.answers import Embedding, Similarities, Similarity
-from clipserve.application.limits import RequestLimits
-from clipserve.application.requests import SimilarityRequest
-from clipserve.application.shared import Question
+from clipserve.application.body import Body
 from clipserve.errors import ClipError, InvalidInput
 from clipserve.rest.compat.items import (
     EncodedItem,
@@ -25,12 +23,22 @@ from clipserve.rest.compat.items import (
     mixed,
     shaped,
 )
+from clipserve.rest.front import Front
 from clipserve.rest.json_body import JsonObject
+from clipserve.rest.request import Request
+from clipserve.rest.uploads import parse_object
 
 Document = dict[str, Any]
 
 
-class _Ranking(NamedTuple):
+class _Encode(NamedTuple):
+    """Documents to embed."""
+
+    asked: Mixed
+    documents: list[Document]
+
+
+class _Ranked(NamedTuple):
     """A document to rank the matches of: its row among the answers, and the columns of its matches."""
 
     document: Document
@@ -39,7 +47,23 @@ class _Ranking(NamedTuple):
     columns: list[int]
 
 
-def read(request: Request, body: JsonObject, limits: RequestLimits) -> Question[Any, Response]:
+class _Rank(NamedTuple):
+    """Documents to rank the matches of."""
+
+    asked: SimilarityRequest
+    documents: list[_Ranked]
+
+
+async def post(front: Front, request: Request, body: Body) -> Response:
+    work = await front.parsed(parse_object, _read, request, body)
+    if isinstance(work, _Encode):
+        answer = await work.asked.embed(front.inference)
+        return await front.rendered(_embedded, answer, work)
+    compared = await front.inference.similarity(work.asked)
+    return await front.rendered(_ranked, compared, work)
+
+
+def _read(body: JsonObject, request: Request, limits: RequestLimits) -> _Encode | _Rank:
     """What is asked. The body names the endpoint."""
     data = body.fields.pop("data", None)
     documents = listed(data.get("docs") if isinstance(data, dict) else data, "data")
@@ -50,23 +74,24 @@ def read(request: Request, body: JsonObject, limits: RequestLimits) -> Question[
     # Keep only the returned fields of documents, not their images.
     shown = [_shown(document) for document in documents]
     if endpoint != "rank":
-        asked = mixed(body, items, "data", limits, **choices)
-        return Question(asked.embed, partial(_embedded, shown, asked))
-    lists = [listed(each.get("matches"), f"data[{i}].matches") for i, each in enumerate(documents)]
-    listed([match for own in lists for match in own], "matches of all documents")
+        return _Encode(mixed(body, items, "data", limits, **choices), shown)
+    lists = [listed(document.get("matches"), f"data[{i}].matches") for i, document in enumerate(documents)]
+    listed([match for matches in lists for match in matches], "matches of all documents")
     matches = [
-        _item(match, f"data[{i}].matches[{k}]") for i, own in enumerate(lists) for k, match in enumerate(own)
+        _item(match, f"data[{i}].matches[{k}]")
+        for i, of_document in enumerate(lists)
+        for k, match in enumerate(of_document)
     ]
-    body.check_images([each.text for each in (*items, *matches) if isinstance(each, EncodedItem)])
+    body.check_images([item.text for item in (*items, *matches) if isinstance(item, EncodedItem)])
     to_images, to_texts = decoded(matches)
-    compared = SimilarityRequest(*decoded(items), to_images=to_images, to_texts=to_texts, **choices)
-    compared.check(limits)
+    asked = SimilarityRequest(*decoded(items), to_images=to_images, to_texts=to_texts, **choices)
+    asked.check(limits)
     columns = iter(_positions(matches))
-    rankings = [
-        _Ranking(document, row, [_shown(match) for match in own], [next(columns) for _ in own])
-        for document, row, own in zip(shown, _positions(items), lists, strict=True)
+    ranked = [
+        _Ranked(document, row, [_shown(match) for match in of_document], [next(columns) for _ in of_document])
+        for document, row, of_document in zip(shown, _positions(items), lists, strict=True)
     ]
-    return Question(lambda of: of.similarity(compared), partial(_ranked, rankings))
+    return _Rank(asked, ranked)
 
 
 def _endpoint(fields: Document) -> tuple[str, str | None]:
@@ -95,22 +120,22 @@ def _item(document: object, name: str) -> Item:
     raise InvalidInput(f"{name} must be a document with a `text`, or with an image as base64 in `blob`.")
 
 
-def _embedded(documents: Sequence[Document], asked: Mixed, answer: Embedding) -> Response:
+def _embedded(answer: Embedding, work: _Encode) -> Response:
     data = [
         document | {"embedding": result.vector} | ({"tags": {"truncated": True}} if result.truncated else {})
-        for document, result in zip(documents, asked.results(answer), strict=True)
+        for document, result in zip(work.documents, work.asked.results(answer), strict=True)
     ]
     return shaped({"data": data}, answer)
 
 
-def _ranked(rankings: Sequence[_Ranking], answer: Similarities) -> Response:
+def _ranked(answer: Similarities, work: _Rank) -> Response:
     data = []
-    for each in rankings:
-        result = answer.results[each.row]
+    for ranked in work.documents:
+        result = answer.results[ranked.row]
         if isinstance(result, ClipError):  # these documents have no place for an error
             raise result
-        scored = _scored(each.matches, Similarity(result.cosine[each.columns], result.logit[each.columns]))
-        data.append(each.document | {"matches": scored})
+        of_matches = Similarity(result.cosine[ranked.columns], result.logit[ranked.columns])
+        data.append(ranked.document | {"matches": _scored(ranked.matches, of_matches)})
     return shaped({"data": data}, answer)
 
 

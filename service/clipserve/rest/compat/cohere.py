@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.requests import Request
 from starlette.responses import Response
 
+from clipserve.api.limits import RequestLimits
+from clipserve.api.requests import EmbeddingType
 from clipserve.application.answers import Embedding
-from clipserve.application.encodings import EmbeddingType
-from clipserve.application.limits import RequestLimits
-from clipserve.application.shared import Question
+from clipserve.application.body import Body
 from clipserve.errors import InvalidInput
 from clipserve.rest.compat.items import (
     Dimensions,
     Item,
+    Mixed,
     Vector,
     chosen,
     item,
@@ -24,9 +24,11 @@ from clipserve.rest.compat.items import (
     only_item,
     shaped,
 )
+from clipserve.rest.front import Front
 from clipserve.rest.json_body import JsonObject
 from clipserve.rest.rendering import vector_fields
-from clipserve.rest.uploads import validated
+from clipserve.rest.request import Request
+from clipserve.rest.uploads import parse_object, validated
 
 _Type = Literal["float", "int8", "binary", "ubinary", "base64"]
 _ENCODINGS: dict[_Type, EmbeddingType] = {
@@ -49,31 +51,36 @@ class _Options(BaseModel):
     truncate: Literal["NONE", "END"] = "END"
 
 
-def read(request: Request, body: JsonObject, limits: RequestLimits) -> Question[Embedding, Response]:
+async def embed(front: Front, request: Request, body: Body) -> Response:
+    asked, options = await front.parsed(parse_object, _read, request, body)
+    answer = await asked.embed(front.inference, options.output_dimension)
+    return await front.rendered(_rendered, answer, asked, options, request.id)
+
+
+def _read(body: JsonObject, request: Request, limits: RequestLimits) -> tuple[Mixed, _Options]:
     name, items = _items(body.fields)
     if body.fields.get("truncate") == "START":
         raise InvalidInput("truncate START is not offered: a text is cut at its end (END) or refused (NONE).")
-    said = validated(body.fields, _Options)
-    choices = {"truncate": said.truncate == "END", "dimensions": said.output_dimension}
-    asked = mixed(body, items, name, limits, **choices, **chosen(request, said.model))
-    types = said.embedding_types or ["float"]
+    options = validated(_Options.model_validate, body.fields)
+    choices = chosen(request, options.model)
+    return mixed(body, items, name, limits, truncate=options.truncate == "END", **choices), options
 
-    def rendered(answer: Embedding) -> Response:
-        results = asked.results(answer)
-        units = {"input_tokens": sum(result.tokens for result in results), "images": len(answer.images)}
-        meta: dict[str, Any] = {"api_version": {"version": "2"}, "billed_units": units}
-        if cut := [i for i, result in enumerate(results) if result.truncated]:
-            meta["warnings"] = [f"{name}[{i}] has too many tokens and was cut at its end." for i in cut]
-        shown = {
-            "id": request.scope["request_id"],
-            "embeddings": {kind: [_shown(result.vector, kind) for result in results] for kind in types},
-            "texts": asked.asked.texts,
-            "meta": meta,
-            "response_type": "embeddings_by_type",
-        }
-        return shaped(shown, answer)
 
-    return Question(asked.embed, rendered)
+def _rendered(answer: Embedding, asked: Mixed, options: _Options, request_id: str) -> Response:
+    results = asked.results(answer)
+    units = {"input_tokens": sum(result.tokens for result in results), "images": len(answer.images)}
+    meta: dict[str, Any] = {"api_version": {"version": "2"}, "billed_units": units}
+    if cut := [i for i, result in enumerate(results) if result.truncated]:
+        meta["warnings"] = [f"{asked.name}[{i}] has too many tokens and was cut at its end." for i in cut]
+    types = options.embedding_types or ["float"]
+    shown = {
+        "id": request_id,
+        "embeddings": {kind: [_shown(result.vector, kind) for result in results] for kind in types},
+        "texts": asked.asked.texts,
+        "meta": meta,
+        "response_type": "embeddings_by_type",
+    }
+    return shaped(shown, answer)
 
 
 def _items(fields: dict[str, Any]) -> tuple[str, list[Item]]:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
-from starlette.requests import Request
 from starlette.responses import Response
 
+from clipserve.api.limits import RequestLimits
+from clipserve.api.requests import ClassifyRequest
 from clipserve.application.answers import Classification
-from clipserve.application.limits import RequestLimits
-from clipserve.application.requests import ClassifyRequest
-from clipserve.application.shared import Question
+from clipserve.application.body import Body
 from clipserve.errors import ClipError
 from clipserve.rest.compat.items import chosen, listed, shaped
+from clipserve.rest.front import Front
 from clipserve.rest.json_body import JsonObject, decode_base64
-from clipserve.rest.uploads import validated
+from clipserve.rest.request import Request
+from clipserve.rest.uploads import parse_object, validated
 
 # The template of the pipeline in `transformers`, so that its users get the same scores.
 _TEMPLATE = "This is a photo of {}."
@@ -35,20 +36,25 @@ class _Options(BaseModel):
     parameters: _Parameters
 
 
-def read(request: Request, body: JsonObject, limits: RequestLimits) -> Question[Classification, Response]:
+async def classify(front: Front, request: Request, body: Body) -> Response:
+    asked = await front.parsed(parse_object, _read, request, body)
+    answer = await front.inference.classify(asked)
+    return await front.rendered(_rendered, answer)
+
+
+def _read(body: JsonObject, request: Request, limits: RequestLimits) -> ClassifyRequest:
     parameters = body.fields.get("parameters")
     if isinstance(parameters, dict) and isinstance(labels := parameters.get("candidate_labels"), list):
         listed(labels, "parameters.candidate_labels")
-    said = validated(body.fields, _Options)
-    body.check_images([said.inputs])
-    template = said.parameters.hypothesis_template
-    asked = ClassifyRequest(
-        [decode_base64(0, said.inputs)],
-        said.parameters.candidate_labels,
+    options = validated(_Options.model_validate, body.fields)
+    body.check_images([options.inputs])
+    template = options.parameters.hypothesis_template
+    return ClassifyRequest(
+        [decode_base64(0, options.inputs)],
+        options.parameters.candidate_labels,
         [_TEMPLATE if template is None else template],
-        **chosen(request, request.path_params["model"]),
+        **chosen(request, request.names["model"]),
     ).check(limits)
-    return Question(lambda of: of.classify(asked), _rendered)
 
 
 def _rendered(scored: Classification) -> Response:

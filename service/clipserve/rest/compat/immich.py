@@ -3,44 +3,49 @@
 from __future__ import annotations
 
 import orjson
-from fastapi import FastAPI
-from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
+from clipserve.api.limits import RequestLimits
+from clipserve.api.requests import EmbedRequest
 from clipserve.application.answers import Embedding
-from clipserve.application.inference import Inference
-from clipserve.application.limits import RequestLimits
-from clipserve.application.requests import EmbedRequest
-from clipserve.application.shared import Question
+from clipserve.application.body import Body
 from clipserve.errors import ClipError, InvalidInput
 from clipserve.rest.compat.items import chosen, shaped
-from clipserve.rest.uploads import Upload
+from clipserve.rest.front import Front
+from clipserve.rest.request import Request
+from clipserve.rest.uploads import Upload, parse
 
 _MAX_ENTRIES = 4_096  # characters; immich sends a hundred
 _FORM = "entries must be JSON such as " + '{"clip": {"visual": {"modelName": "ViT-B-32__openai"}}}'
 
 
-def add_ping(app: FastAPI, _: Inference) -> None:
-    @app.router.route("/ping")
-    async def ping(_: Request) -> Response:
-        return PlainTextResponse("pong")
+async def predict(front: Front, request: Request, body: Body) -> Response:
+    asked = await front.parsed(parse, _read, request, body)
+    answer = await front.inference.embed(asked)
+    return await front.rendered(_rendered, answer)
 
 
-def read(request: Request, upload: Upload, limits: RequestLimits) -> Question[Embedding, Response]:
+async def _ping(_: Front, __: Request, ___: Body) -> Response:
+    return PlainTextResponse("pong")
+
+
+PROBES = {"/ping": _ping}
+
+
+def _read(upload: Upload, request: Request, limits: RequestLimits) -> EmbedRequest:
     kind, model = _entry(upload.fields.get("entries"))
     images, texts = upload.images.get("images", ()), upload.fields.get("texts", ())
     named, other = ("image", "text") if kind == "visual" else ("text", "image")
     parts = {"image": images, "text": texts}
-    said = f"entries asks for the vector of one {named}, and the form has"
+    asks = f"entries asks for the vector of one {named}, and the form has"
     if (count := len(parts[named])) != 1:
-        raise InvalidInput(f"{said} {count} {named}s.")
+        raise InvalidInput(f"{asks} {count} {named}s.")
     if parts[other]:
         raise InvalidInput(
-            f"{said} {len(parts[other])} {other}s too, which it does not name: leave them out."
+            f"{asks} {len(parts[other])} {other}s too, which it does not name: leave them out."
         )
     # Like immich, cut a long text.
-    asked = EmbedRequest(images, texts, truncate=True, **chosen(request, model)).check(limits)
-    return Question(lambda of: of.embed(asked), _rendered)
+    return EmbedRequest(images, texts, truncate=True, **chosen(request, model)).check(limits)
 
 
 def _entry(entries: object) -> tuple[str, str]:

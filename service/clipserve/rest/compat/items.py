@@ -12,14 +12,14 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 from pydantic import BeforeValidator, Field
-from starlette.requests import Request
 from starlette.responses import Response
 
+from clipserve.api.fields import ImageSource, whole
+from clipserve.api.limits import RequestLimits
+from clipserve.api.requests import EmbedRequest
 from clipserve.application.answers import Classification, Embedding, Similarities
-from clipserve.application.encoder import EncodedText, ImageSource
+from clipserve.application.encoder import EncodedText
 from clipserve.application.inference import Inference
-from clipserve.application.limits import RequestLimits
-from clipserve.application.requests import EmbedRequest
 from clipserve.errors import (
     ClipError,
     ImageTooLarge,
@@ -32,7 +32,7 @@ from clipserve.errors import (
 from clipserve.rest.errors import Failure, told
 from clipserve.rest.json_body import MAX_IMAGES, JsonObject, image_of
 from clipserve.rest.rendering import json_response
-from clipserve.rest.schemas import whole
+from clipserve.rest.request import Request
 from clipserve.rest.uploads import expected
 
 Vector = npt.NDArray[np.float32]
@@ -56,8 +56,6 @@ class EncodedItem:
 
 
 Item = str | EncodedItem
-
-
 Result = EncodedText  # also of an image, without tokens
 
 
@@ -69,14 +67,14 @@ class Mixed:
     are_images: Sequence[bool]
     name: str
 
-    async def embed(self, inference: Inference) -> Embedding:
-        """The answer.
+    async def embed(self, inference: Inference, dimensions: int | None = None) -> Embedding:
+        """The answer. `dimensions`: see `Inference.embed`.
 
         Raises:
             ClipError: see `Inference.embed`. An item's error fails the request, and names the item's position.
         """
         with self.places():
-            return await inference.embed(self.asked)
+            return await inference.embed(self.asked, all_or_nothing=True, dimensions=dimensions)
 
     def results(self, answer: Embedding) -> list[Result]:
         """The results in the order of the list."""
@@ -98,12 +96,12 @@ class Mixed:
             return error
         is_image = isinstance(error, _OF_IMAGES)
         places = [place for place, each in enumerate(self.are_images) if each == is_image]
-        own = error.at(places[error.index])
-        place = f"{self.name}[{own.index}]"
+        placed = error.at(places[error.index])
+        place = f"{self.name}[{placed.index}]"
         of_texts = f"text {error.index} "  # numbered among the texts, not as in the caller's list
-        said = error.detail.removeprefix(of_texts)
-        own.detail = f"{place}: {said}" if said == error.detail else f"{place} {said}"
-        return own
+        detail = error.detail.removeprefix(of_texts)
+        placed.detail = f"{place}: {detail}" if detail == error.detail else f"{place} {detail}"
+        return placed
 
 
 def mixed(body: JsonObject, items: Sequence[Item], name: str, limits: RequestLimits, **choices: Any) -> Mixed:
@@ -114,7 +112,7 @@ def mixed(body: JsonObject, items: Sequence[Item], name: str, limits: RequestLim
         InvalidInput, TooMany, TextTooLong: see `EmbedRequest.check`.
     """
     body.check_images([each.text for each in items if isinstance(each, EncodedItem)])
-    asked = EmbedRequest(*decoded(items), all_or_nothing=True, **choices)
+    asked = EmbedRequest(*decoded(items), **choices)
     whole_list = Mixed(asked, [isinstance(each, EncodedItem) for each in items], name)
     with whole_list.places():
         asked.check(limits)

@@ -7,18 +7,18 @@ from typing import Any, Literal
 
 import orjson
 from pydantic import BaseModel, ConfigDict
-from starlette.requests import Request
 from starlette.responses import Response
 
 from clipserve import errors
+from clipserve.api.limits import RequestLimits
 from clipserve.application.answers import Embedding
-from clipserve.application.limits import RequestLimits
-from clipserve.application.shared import Question
+from clipserve.application.body import Body
 from clipserve.errors import ClipError, InvalidInput
 from clipserve.rest.compat.items import (
     MAX_ITEMS,
     Dimensions,
     Item,
+    Mixed,
     chosen,
     item,
     listed,
@@ -27,9 +27,11 @@ from clipserve.rest.compat.items import (
     shaped,
 )
 from clipserve.rest.errors import Failure, told
+from clipserve.rest.front import Front
 from clipserve.rest.json_body import JsonObject
 from clipserve.rest.rendering import vector_fields
-from clipserve.rest.uploads import validated
+from clipserve.rest.request import Request
+from clipserve.rest.uploads import parse_object, validated
 
 _TYPES = {
     HTTPStatus.UNAUTHORIZED: "authentication_error",
@@ -52,32 +54,37 @@ class _Options(BaseModel):
     truncate: bool | None = None
 
 
-def read(request: Request, body: JsonObject, limits: RequestLimits) -> Question[Embedding, Response]:
+async def embeddings(front: Front, request: Request, body: Body) -> Response:
+    asked, options = await front.parsed(parse_object, _read, request, body)
+    answer = await asked.embed(front.inference, options.dimensions)
+    return await front.rendered(_rendered, answer, asked, options)
+
+
+def _read(body: JsonObject, request: Request, limits: RequestLimits) -> tuple[Mixed, _Options]:
     name, items = _items(body.fields)
-    said = validated(body.fields, _Options)
-    choices = {"truncate": bool(said.truncate), "dimensions": said.dimensions}
-    asked = mixed(body, items, name, limits, **choices, **chosen(request, said.model))
-    encoding_format = said.encoding_format or said.embedding_type or "float"
+    options = validated(_Options.model_validate, body.fields)
+    choices = chosen(request, options.model)
+    return mixed(body, items, name, limits, truncate=bool(options.truncate), **choices), options
 
-    def rendered(answer: Embedding) -> Response:
-        results = asked.results(answer)
-        data = [
-            {"object": "embedding", "index": index} | vector_fields(result.vector, encoding_format, "float32")
-            for index, result in enumerate(results)
-        ]
-        tokens = sum(result.tokens for result in results)
-        usage = {"prompt_tokens": tokens, "total_tokens": tokens}
-        return shaped({"object": "list", "data": data, "model": answer.model, "usage": usage}, answer)
 
-    return Question(asked.embed, rendered)
+def _rendered(answer: Embedding, asked: Mixed, options: _Options) -> Response:
+    encoding_format = options.encoding_format or options.embedding_type or "float"
+    results = asked.results(answer)
+    data = [
+        {"object": "embedding", "index": index} | vector_fields(result.vector, encoding_format, "float32")
+        for index, result in enumerate(results)
+    ]
+    tokens = sum(result.tokens for result in results)
+    usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+    return shaped({"object": "list", "data": data, "model": answer.model, "usage": usage}, answer)
 
 
 def openai_error(error: Failure, request_id: str) -> Response:  # noqa: ARG001 - X-Request-Id has it
     """An error as {"error": {"message", "type", "param", "code"}}, with our status and code."""
     status, shown, headers = told(error)
     kind = _TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
-    said = {"message": shown["detail"], "type": kind, "param": _param(error), "code": shown["code"]}
-    return Response(orjson.dumps({"error": said}), status.value, headers, "application/json")
+    fields = {"message": shown["detail"], "type": kind, "param": _param(error), "code": shown["code"]}
+    return Response(orjson.dumps({"error": fields}), status.value, headers, "application/json")
 
 
 def _param(error: Failure) -> str | None:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict
-from starlette.requests import Request
 from starlette.responses import Response
 
+from clipserve.api.limits import RequestLimits
+from clipserve.api.requests import EmbedRequest
 from clipserve.application.answers import Embedding
-from clipserve.application.inference import Inference
-from clipserve.application.limits import RequestLimits
-from clipserve.application.requests import EmbedRequest
-from clipserve.application.shared import Question
+from clipserve.application.body import Body
 from clipserve.rest.compat.items import chosen, listed, shaped
+from clipserve.rest.front import Front
 from clipserve.rest.json_body import JsonObject, decode_base64
 from clipserve.rest.rendering import json_response
-from clipserve.rest.uploads import validated
+from clipserve.rest.request import Request
+from clipserve.rest.uploads import parse_object, validated
 
 
 class _Items(BaseModel):
@@ -27,40 +26,45 @@ class _Items(BaseModel):
     images: list[str] | None = None
 
 
-def add_probes(app: FastAPI, inference: Inference) -> None:
-    @app.router.route("/meta")
-    async def meta(_: Request) -> Response:
-        first, *_others = await inference.models()
-        told = {
-            "model": first.manifest.name,
-            "fingerprint": first.fingerprint,
-            "dimensions": first.manifest.embed_dim,
-        }
-        return json_response(told)
-
-    @app.router.route("/.well-known/live")
-    async def live(_: Request) -> Response:
-        return Response(status_code=204)
-
-    @app.router.route("/.well-known/ready")
-    async def ready(_: Request) -> Response:
-        return Response(status_code=204 if await inference.ready() else 503)
+async def vectorize(front: Front, request: Request, body: Body) -> Response:
+    asked = await front.parsed(parse_object, _read, request, body)
+    answer = await front.inference.embed(asked, all_or_nothing=True)
+    return await front.rendered(_rendered, answer)
 
 
-def read(request: Request, body: JsonObject, limits: RequestLimits) -> Question[Embedding, Response]:
+async def _meta(front: Front, _: Request, __: Body) -> Response:
+    first, *_others = await front.inference.models()
+    fields = {
+        "model": first.manifest.name,
+        "fingerprint": first.fingerprint,
+        "dimensions": first.manifest.embed_dim,
+    }
+    return json_response(fields)
+
+
+async def _live(_: Front, __: Request, ___: Body) -> Response:
+    return Response(status_code=204)
+
+
+async def _ready(front: Front, _: Request, __: Body) -> Response:
+    return Response(status_code=204 if await front.inference.ready() else 503)
+
+
+PROBES = {"/meta": _meta, "/.well-known/live": _live, "/.well-known/ready": _ready}
+
+
+def _read(body: JsonObject, request: Request, limits: RequestLimits) -> EmbedRequest:
     for name in ("texts", "images"):
         listed(body.fields.get(name) or [], name)
-    said = validated(body.fields, _Items)
-    images = said.images or []
+    items = validated(_Items.model_validate, body.fields)
+    images = items.images or []
     body.check_images(images)
-    asked = EmbedRequest(
+    return EmbedRequest(
         [decode_base64(index, image) for index, image in enumerate(images)],
-        said.texts or [],
+        items.texts or [],
         truncate=True,  # Weaviate's texts may have any length
-        all_or_nothing=True,
         **chosen(request, None),
     ).check(limits)
-    return Question(lambda of: of.embed(asked), _rendered)
 
 
 def _rendered(embedded: Embedding) -> Response:

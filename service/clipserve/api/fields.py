@@ -1,0 +1,118 @@
+"""The types of fields that several requests share: how JSON has them, and how the OpenAPI document shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, NamedTuple
+
+from pydantic import BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic_core import CoreSchema, core_schema
+
+from clipserve.api.limits import Between, Most, MostChars
+from clipserve.errors import ClipError
+
+# An image from a front: the bytes of a file, or the front's error, such as malformed base64.
+ImageInput = bytes | ClipError
+
+
+class ImageUrl(NamedTuple):
+    """The URL of an image that must be fetched."""
+
+    url: str
+
+
+# An image of a request.
+ImageSource = ImageInput | ImageUrl
+
+# Of JSON schemas: something else than spaces; one or two slots.
+NOT_BLANK = r"[^\s\x1c-\x1f\x85]"
+_SLOT = r"(\{\}|\{label\})"
+AT_MOST_TWO_SLOTS = {"not": {"pattern": rf"{_SLOT}[\s\S]*{_SLOT}[\s\S]*{_SLOT}"}}
+TEMPLATE = {"type": "string", "pattern": _SLOT} | AT_MOST_TWO_SLOTS
+_TEMPLATE_OR_SET = {"anyOf": [TEMPLATE, {"type": "string", "enum": "$template_sets"}]}
+
+MIN_TEMPERATURE, MAX_TEMPERATURE = 0.001, 1_000.0
+_INT32 = 2**31 - 1
+
+
+class ImageList:
+    """Marks a list of images, which a front makes of bytes, so that nothing is left to validate."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.any_schema()
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"type": "array", "items": {"type": "string", "format": "image"}}
+
+
+@dataclass(frozen=True)
+class TextList:
+    """Marks a list of texts. `item`: the schema of one, in the document; `distinct`: none may occur twice."""
+
+    item: Mapping[str, Any] = field(default_factory=lambda: {"type": "string"})
+    distinct: bool = False
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        # One fault is enough: an error for each item would be a caller's way to make a great many.
+        return core_schema.list_schema(core_schema.str_schema(), fail_fast=True)
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        distinct = {"uniqueItems": True} if self.distinct else {}
+        return {"type": "array", "items": {**self.item}} | distinct
+
+
+def whole(value: object) -> object:
+    """A whole float as an int: some JSON clients write all numbers as floats."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Number = Annotated[float, Field(allow_inf_nan=False)]
+ModelName = Annotated[
+    str,
+    Field(description="name of a served model; default: the first", json_schema_extra={"enum": "$models"}),
+]
+ExpectedFingerprint = Annotated[
+    str,
+    Field(
+        description="the fingerprint of your vectors: a service with another one refuses the request; empty: any. "
+        "The header X-Expect-Fingerprint does the same",
+        examples=[""],
+    ),
+]
+Images = Annotated[
+    Sequence[ImageSource],
+    ImageList(),
+    Most("max_images", "images"),
+    Field(
+        description="image files as base64 or as data URIs (data:image/jpeg;base64,...), or URLs of hosts in "
+        "CLIPSERVE_IMAGE_HOSTS (none by default)"
+    ),
+]
+Texts = Annotated[Sequence[str], TextList(), Most("max_texts", "texts"), MostChars("max_text_chars", "text")]
+Labels = Annotated[
+    Sequence[str],
+    TextList({"type": "string", "pattern": NOT_BLANK}, distinct=True),
+    Most("max_labels", "labels"),
+    MostChars("max_label_chars", "label"),
+]
+Background = Annotated[
+    Sequence[str],
+    TextList({"type": "string", "pattern": NOT_BLANK}, distinct=True),
+    Most("max_labels", "labels"),
+    MostChars("max_label_chars", "background label"),
+    Field(
+        description="labels that take part in the softmax and are not returned", examples=[["something else"]]
+    ),
+]
+Templates = Annotated[
+    Sequence[str],
+    TextList(_TEMPLATE_OR_SET, distinct=True),
+    Most("max_templates", "templates"),
+    MostChars("max_label_chars", "template"),
+]
+Temperature = Annotated[Number, Between(MIN_TEMPERATURE, MAX_TEMPERATURE)]
+Threshold = Annotated[Number, Between(-1.0, 1.0)]
+TopK = Annotated[
+    int, Field(le=_INT32, json_schema_extra={"format": "int32"}), BeforeValidator(whole), Between(1)
+]

@@ -1,0 +1,285 @@
+"""The requests of the use cases: their fields, each with its limits, meaning and an example.
+
+JSON and forms are validated by these types (`clipserve.rest.uploads`), and the OpenAPI document is made of them
+(`clipserve.rest.openapi`). A front calls `check` before it passes a request to `Inference`. It does so in the
+thread that parses the request, so that a request over a limit is freed there. A request that is made in Python has
+the types that its maker gave it: only what strangers send is validated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import ConfigDict, Field
+
+from clipserve.api.fields import (
+    Background,
+    ExpectedFingerprint,
+    Images,
+    Labels,
+    ModelName,
+    Temperature,
+    Templates,
+    TextList,
+    Texts,
+    Threshold,
+    TopK,
+)
+from clipserve.api.limits import Most, RequestLimits, check_distinct, check_fields
+from clipserve.clip.zeroshot import SCORING_FUNCTIONS, ScoringFunction
+from clipserve.errors import InvalidInput
+
+EmbeddingType = Literal["float32", "float16", "int8", "binary", "ubinary"]
+EncodingFormat = Literal["float", "base64"]
+
+CutTexts = Annotated[bool, Field(description="cut texts of too many tokens instead of refusing them")]
+CutPrompts = Annotated[bool, Field(description="cut prompts of too many tokens instead of refusing them")]
+
+
+def closed(**rules: Any) -> ConfigDict:
+    """No other fields are known. `rules`: what a JSON schema says of several fields together."""
+    return ConfigDict(extra="forbid", json_schema_extra=rules)
+
+
+def some_of(*names: str) -> dict[str, Any]:
+    """A JSON schema: one of these lists, at least, has an item."""
+    return {"anyOf": [{"required": [name], "properties": {name: {"minItems": 1}}} for name in names]}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """The model to use, and the vectors that the caller has. `model` is None: the first."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = closed()
+
+    model: ModelName | None = None
+    expect_fingerprint: ExpectedFingerprint | None = None
+
+
+@dataclass(frozen=True)
+class ClassifyRequest(Choice):
+    """Images, with labels or names of label sets. What is None is as the label set has it, or else the model."""
+
+    __pydantic_config__ = closed(
+        required=["images"],
+        anyOf=[
+            {
+                "required": ["labels"],
+                "properties": {"labels": {"minItems": 1}, "label_sets": {"maxItems": 0}},
+            },
+            {
+                "required": ["label_sets"],
+                "properties": {
+                    "label_sets": {"minItems": 1},
+                    "truncate": {"const": False},
+                    "labels": {"maxItems": 0},
+                    "templates": {"maxItems": 0},
+                    "background": {"maxItems": 0},
+                },
+            },
+        ],
+    )
+
+    images: Annotated[Images, Field(json_schema_extra={"minItems": 1})] = ()
+    labels: Annotated[
+        Labels,
+        Field(description="candidate labels; an image's scores compare them", examples=[["cat", "dog"]]),
+    ] = ()
+    templates: Annotated[
+        Templates,
+        Field(
+            description="prompt templates such as `a photo of a {}.` or `a photo of a {label}.`, or names of "
+            "template sets, which stand for all their templates; a label's prompts are averaged, and no template "
+            "may occur twice",
+            examples=[["a photo of a {}."]],
+        ),
+    ] = ()
+    background: Background = ()
+    label_sets: Annotated[
+        Sequence[str],
+        TextList(distinct=True),
+        Most("max_request_label_sets", "label sets"),
+        Field(
+            description="names of label sets, in place of `labels`; `pets@VERSION` asks for exactly that version",
+            examples=[[]],
+        ),
+    ] = ()
+    scoring: (
+        Annotated[
+            ScoringFunction,
+            Field(
+                title="Scoring",
+                description="how logits become scores; default: the label set's, else as the model was trained",
+            ),
+        ]
+        | None
+    ) = None
+    temperature: (
+        Annotated[
+            Temperature,
+            Field(
+                description="divides logits: above 1, scores are less certain; default: the label set's, else 1",
+                examples=[1.0],
+            ),
+        ]
+        | None
+    ) = None
+    threshold: (
+        Annotated[
+            Threshold,
+            Field(
+                description="labels with a lower score are omitted; default: the label set's, else none",
+                examples=[0.2],
+            ),
+        ]
+        | None
+    ) = None
+    top_k: (
+        Annotated[
+            TopK,
+            Field(
+                description="the maximum number of labels to return, of each label set; default: all",
+                examples=[5],
+            ),
+        ]
+        | None
+    ) = None
+    truncate: CutPrompts = False
+
+    def of_models(self, names: Collection[str]) -> ClassifyRequest:
+        """The request, for the one model of its label sets. `names`: the models of the sets.
+
+        Raises:
+            InvalidInput: the sets are of several models, or of another model than the request names.
+        """
+        wanted = {*names, self.model or next(iter(names))}
+        if len(wanted) > 1:
+            raise InvalidInput(
+                f"a request has one model, and this one and its label sets name several: "
+                f"{', '.join(sorted(wanted))}. Send one for each."
+            )
+        return replace(self, model=wanted.pop())
+
+    def check(self, limits: RequestLimits) -> Self:
+        """Itself. Raises InvalidInput, TooMany or TextTooLong: nothing to do, or over a limit."""
+        if not self.images:
+            raise InvalidInput("there is nothing to classify: send at least one image.")
+        if self.scoring not in (None, *SCORING_FUNCTIONS):
+            raise InvalidInput(f"scoring must be one of {', '.join(SCORING_FUNCTIONS)}.")
+        check_fields(self, limits)
+        if self.label_sets:
+            self._check_label_sets()
+        elif not self.labels:
+            raise InvalidInput(
+                "there is nothing to choose from: send at least one label, or the name of a label set."
+            )
+        else:
+            check_distinct(self.labels, self.background, limits)
+        return self
+
+    def _check_label_sets(self) -> None:
+        if self.labels or self.templates or self.background or self.truncate:
+            raise InvalidInput(
+                "a label set has its own labels, templates, background and truncate: send these or a label set."
+            )
+        for index, name in enumerate(self.label_sets):
+            if name in self.label_sets[:index]:
+                raise InvalidInput(f"label set {index} is the same as one before it.", index=index)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VectorOptions(Choice):
+    """How texts become vectors, and vectors an answer. `encoding_format` is JSON's alone."""
+
+    truncate: CutTexts = False
+    encoding_format: Annotated[
+        EncodingFormat,
+        Field(
+            title="EncodingFormat", description="a list of numbers, or base64 of their bytes, little-endian"
+        ),
+    ] = "float"
+    embedding_type: Annotated[
+        EmbeddingType,
+        Field(
+            title="EmbeddingType",
+            description="the type of the numbers; docs/api.md says how each changes the results of a search",
+        ),
+    ] = "float32"
+
+
+@dataclass(frozen=True)
+class EmbedRequest(VectorOptions):
+    """Images and texts to embed."""
+
+    __pydantic_config__ = closed(**some_of("images", "texts"))
+
+    images: Images = ()
+    texts: Annotated[
+        Texts,
+        Field(
+            description="texts to embed; their results follow those of the images",
+            examples=[["a photo of a cat"]],
+        ),
+    ] = ()
+
+    def check(self, limits: RequestLimits) -> Self:
+        """Itself. Raises InvalidInput, TooMany or TextTooLong: nothing to do, or over a limit."""
+        if not self.images and not self.texts:
+            raise InvalidInput("there is nothing to embed: send at least one image or text.")
+        check_fields(self, limits)
+        return self
+
+
+@dataclass(frozen=True)
+class SimilarityRequest(Choice):
+    """Compare each of `images` and `texts` with each of `to_images` and `to_texts`."""
+
+    __pydantic_config__ = closed(allOf=[some_of("images", "texts"), some_of("to_images", "to_texts")])
+
+    images: Images = ()
+    texts: Annotated[
+        Texts, Field(description="texts to compare; their results follow those of the images")
+    ] = ()
+    to_images: Images = ()
+    to_texts: Annotated[
+        Texts,
+        Field(
+            description="texts to compare with; their values follow those of `to_images`",
+            examples=[["a photo of a cat", "a photo of a dog"]],
+        ),
+    ] = ()
+    truncate: CutTexts = False
+
+    def check(self, limits: RequestLimits) -> Self:
+        """Itself. Raises InvalidInput, TooMany or TextTooLong: a side is empty, or both together exceed a limit."""
+        if not self.images and not self.texts:
+            raise InvalidInput("there is nothing to compare: send at least one image or text.")
+        if not self.to_images and not self.to_texts:
+            raise InvalidInput(
+                "there is nothing to compare with: send at least one of to_images or to_texts."
+            )
+        check_fields(self, limits)
+        return self
+
+
+@dataclass(frozen=True)
+class TokenizeRequest(Choice):
+    """Texts to tokenize. A text that is too long for the model is cut, and is not an error."""
+
+    texts: Annotated[
+        Texts,
+        Field(
+            json_schema_extra={"minItems": 1},
+            description="texts to tokenize",
+            examples=[["a photo of a cat"]],
+        ),
+    ]
+
+    def check(self, limits: RequestLimits) -> Self:
+        """Itself. Raises InvalidInput, TooMany or TextTooLong: nothing to do, or over a limit."""
+        if not self.texts:
+            raise InvalidInput("there is nothing to tokenize: send at least one text.")
+        check_fields(self, limits)
+        return self

@@ -1,0 +1,70 @@
+"""What the handlers of this front share: reading a request and rendering an answer, long ones beside the loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Protocol, Self, TypeVar
+
+from clipserve.api.limits import RequestLimits
+from clipserve.application.body import Body
+from clipserve.application.shared import Shared
+from clipserve.rest.request import Request
+from clipserve.rest.uploads import Upload, is_image, parse
+
+T = TypeVar("T")
+Parsed = TypeVar("Parsed")
+
+
+class Checked(Protocol):
+    """A request of `clipserve.api.requests`."""
+
+    def check(self, limits: RequestLimits) -> Self: ...
+
+
+C = TypeVar("C", bound=Checked)
+
+
+@dataclass(frozen=True)
+class Front(Shared):
+    """What all fronts share, and the options of this one. `max_json_bytes`: of a body besides its images."""
+
+    max_json_bytes: int = field(kw_only=True)
+
+    async def read(self, kind: type[C], request: Request, body: Body) -> C:
+        """The checked request of this kind: a form, JSON, or fields beside the bytes of an image.
+
+        Raises:
+            ClipError: see `parse`, and the kind's `check`.
+        """
+        return await self.parsed(parse, partial(_checked, kind), request, body)
+
+    async def parsed(
+        self,
+        parse: Callable[[Request, Body, int], Parsed],
+        read: Callable[[Parsed, Request, RequestLimits], T],
+        request: Request,
+        body: Body,
+    ) -> T:
+        """What `read` makes of the parsed body. Both run in the side thread unless the body is short.
+
+        Raises:
+            ClipError: any error of the two.
+        """
+        size = len(request.query) if is_image(request) else None
+        return await body.parsed(self.side, partial(_parsed, self, parse, read, request), size)
+
+
+def _parsed(
+    front: Front,
+    parse: Callable[[Request, Body, int], Parsed],
+    read: Callable[[Parsed, Request, RequestLimits], T],
+    request: Request,
+    body: Body,
+) -> T:
+    return read(parse(request, body, front.max_json_bytes), request, front.inference.limits)
+
+
+def _checked(kind: type[C], upload: Upload, request: Request, limits: RequestLimits) -> C:
+    return upload.read(kind, request).check(limits)
