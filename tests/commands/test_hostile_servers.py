@@ -8,6 +8,7 @@ import gzip
 import json
 import re
 import zlib
+from collections import defaultdict
 from collections.abc import Iterator
 from email import message_from_bytes
 from pathlib import Path
@@ -131,17 +132,16 @@ def test_an_evaluation_asks_for_the_photos_of_its_classes(tmp_path: Path) -> Non
     kind = re.search(rb"(?i)content-type: *(multipart/form-data; *boundary=\S+)", head)
     assert kind
     form = message_from_bytes(b"Content-Type: " + kind[1] + b"\r\n\r\n" + sent)
-    fields = [
-        (part.get_param("name", header="content-disposition"), part.get_payload(decode=True))
-        for part in form.walk()
-    ]
-    assert fields[1:] == [
-        ("image", CAT.read_bytes()),
-        ("labels", b"a"),
-        ("labels", b"a dog"),
-        ("model", b"toy"),
-        ("expect_fingerprint", b"toy@1"),
-    ]
+    fields: dict[Any, list[Any]] = defaultdict(list)
+    for part in [*form.walk()][1:]:
+        fields[part.get_param("name", header="content-disposition")].append(part.get_payload(decode=True))
+    assert fields == {
+        "image": [CAT.read_bytes()],
+        "labels": [b"a", b"a dog"],
+        "truncate": [b"false"],
+        "model": [b"toy"],
+        "expect_fingerprint": [b"toy@1"],
+    }
 
 
 def test_a_bad_photo_ends_an_evaluation(tmp_path: Path) -> None:
