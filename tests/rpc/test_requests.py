@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from types import NoneType
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 import pytest
 from google.protobuf.descriptor import FieldDescriptor
@@ -70,7 +70,7 @@ def _of_field(field: Any) -> str:
 def of_type(kind: type) -> dict[str, str]:
     # The type of an image is known to type checkers alone: it loads Pillow.
     hints = get_type_hints(kind, localns={"ImageSource": bytes})
-    return {name: _of_hint(hint) for name, hint in hints.items() if name != "model_config"}
+    return {name: _of_hint(hint) for name, hint in hints.items() if get_origin(hint) is not ClassVar}
 
 
 def _of_hint(hint: Any) -> str:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, NamedTuple, TypeVar, TypeVarTuple
+from typing import TypeVar, TypeVarTuple
 
 from clipserve.access.gate import Gate
 from clipserve.application.answers import Classification, Embedding, Similarities, Tokenization
-from clipserve.application.body import Body
 from clipserve.application.byte_budget import ByteBudget
 from clipserve.application.inference import Inference
 from clipserve.application.label_sets.entry import LabelSet
@@ -48,28 +47,6 @@ class Shared:
     ) -> Rendered:
         """`render` of an answer and options, in the side thread unless the answer is short."""
         return await self.side.call(render, answer, *options, short=is_short(answer))
-
-
-class Question(NamedTuple, Generic[Answer, Rendered]):
-    """A request that is read and checked. `ask` calls its use case; `render` renders the answer for its front."""
-
-    ask: Callable[[Inference], Awaitable[Answer]]
-    render: Callable[[Answer], Rendered]
-
-
-async def answered(
-    shared: Shared, body: Body, read: Callable[[Body], Question[Any, Rendered]], size: int | None = None
-) -> Rendered:
-    """Read a request, ask its use case, and render the answer: what is long in the side thread.
-
-    `size`: the bytes of the request that `read` parses; None: all of the body.
-
-    Raises:
-        ClipError: any error of `read`, or of the use case.
-    """
-    question = await body.parsed(shared.side, read, size)
-    answer = await question.ask(shared.inference)
-    return await shared.rendered(question.render, answer)
 
 
 def is_short(answer: object) -> bool:

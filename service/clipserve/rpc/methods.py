@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
-from typing import Protocol, Self, TypeVar
+from typing import TypeVar
 
 from google.protobuf.message import Message
 
-from clipserve.api.limits import RequestLimits
 from clipserve.api.requests import ClassifyRequest, EmbedRequest, SimilarityRequest, TokenizeRequest
 from clipserve.application.body import Body
-from clipserve.application.shared import Shared, is_short
+from clipserve.application.shared import Shared
 from clipserve.clip.template_sets import TEMPLATE_SETS, template_set
 from clipserve.errors import ClipError
 from clipserve.rpc import rendering
@@ -20,12 +18,8 @@ from clipserve.rpc.requests import embed_item, from_message, put_label_set
 from clipserve.v1 import clip_pb2
 
 
-class _Checked(Protocol):
-    def check(self, limits: RequestLimits) -> Self: ...
-
-
 M = TypeVar("M", bound=Message)
-R = TypeVar("R", bound=_Checked)
+R = TypeVar("R", ClassifyRequest, EmbedRequest, SimilarityRequest, TokenizeRequest)
 T = TypeVar("T")
 
 
@@ -41,6 +35,7 @@ class Methods:
         self._inference = shared.inference
         self._label_sets = shared.inference.label_sets
         self._side = shared.side
+        self._rendered = shared.rendered
         self._max_bytes = max_bytes
 
     async def Classify(self, body: Body) -> bytes:
@@ -51,8 +46,7 @@ class Methods:
     async def Embed(self, body: Body) -> bytes:
         request = await self._request(EmbedRequest, clip_pb2.EmbedRequest, body)
         answer = await self._inference.embed(request)
-        render = partial(rendering.embedding, embedding_type=request.embedding_type)
-        return await self._rendered(render, answer)
+        return await self._rendered(rendering.embedding, answer, request.embedding_type)
 
     async def EmbedStream(self, body: Body) -> bytes:
         """One message of the stream. The answer has the error of the item, if any."""
@@ -91,13 +85,13 @@ class Methods:
 
     async def GetLabelSet(self, body: Body) -> bytes:
         message = await self._message(clip_pb2.GetLabelSetRequest, body)
-        render = partial(rendering.label_set, clip_pb2.GetLabelSetResponse)
-        return await self._rendered(render, self._label_sets.get(message.name))
+        label_set = self._label_sets.get(message.name)
+        return await self._rendered(rendering.label_set, label_set, clip_pb2.GetLabelSetResponse)
 
     async def PutLabelSet(self, body: Body) -> bytes:
         request = await self._read(put_label_set, body)
-        render = partial(rendering.label_set, clip_pb2.PutLabelSetResponse)
-        return await self._rendered(render, await self._label_sets.put(request))
+        label_set = await self._label_sets.put(request)
+        return await self._rendered(rendering.label_set, label_set, clip_pb2.PutLabelSetResponse)
 
     async def DeleteLabelSet(self, body: Body) -> bytes:
         message = await self._message(clip_pb2.DeleteLabelSetRequest, body)
@@ -122,7 +116,3 @@ class Methods:
         """The result of `read`; of a long message it comes from the side thread."""
         parser = MessageParser(self._max_bytes)
         return await body.parsed(self._side, lambda body: read(body, parser))
-
-    async def _rendered(self, render: Callable[[T], bytes], answer: T) -> bytes:
-        """The result of `render`; of a long answer it comes from the side thread."""
-        return await self._side.call(render, answer, short=is_short(answer))

@@ -80,7 +80,7 @@ def label_sets(states: Sequence[LabelSet]) -> bytes:
     return as_bytes(clip_pb2.ListLabelSetsResponse(label_sets=fields))
 
 
-def label_set(kind: type[WithLabelSet], state: LabelSet) -> bytes:
+def label_set(state: LabelSet, kind: type[WithLabelSet]) -> bytes:
     """A label set. `kind`: the message of the answer."""
     return as_bytes(kind(label_set=_label_set(state, whole=True)))
 
