@@ -131,9 +131,10 @@ triton: triton-server ## a real Triton on this CPU, gRPC on 8001: make triton [F
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 	--no-emit-index-url --no-emit-package clipserve --no-emit-package clipserve-models
 
-docs: .venv/dev.stamp ## write the generated files: the references of REST, gRPC and commands, pictures, the alerts for the Prometheus operator
+docs: .venv/dev.stamp ## write the generated files: the references of REST, gRPC, commands, settings and metrics, pictures, the alerts for the Prometheus operator
 	$(BIN)/python -m tests.api_reference
 	$(BIN)/python -m tests.command_reference
+	$(BIN)/python -m tests.tables
 	$(BIN)/python -m tests.docs.pictures
 	$(BIN)/python -m tests.deploy.prometheus_rule
 

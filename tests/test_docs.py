@@ -21,11 +21,11 @@ from clipserve.errors import ClipError
 from clipserve.rest.errors import STATUS, kinds
 from clipserve.rpc.errors import status_of as rpc_status
 from clipserve.settings import Settings
-from clipserve.settings.table import as_markdown
 from loadtests.__main__ import cli
 from tests.api_reference import GRPC, REST, grpc_reference, made, rest_reference
 from tests.command_reference import COMMANDS, command_reference
 from tests.docs.markdown import documents
+from tests.tables import METRICS, SETTINGS, metrics_table, settings_table
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -34,14 +34,6 @@ MAKEFILE = (ROOT / "Makefile").read_text()
 PYPROJECT, SERVICE, MODELS = (
     tomllib.loads((ROOT / folder / "pyproject.toml").read_text()) for folder in ("", "service", "models")
 )
-
-
-def test_the_table_of_settings_shows_them_as_they_are() -> None:
-    text = (ROOT / "docs/settings.md").read_text()
-    table = text.partition("<!-- python -m clipserve settings -->\n")[2].partition(
-        "\n<!-- end of settings -->"
-    )[0]
-    assert table == as_markdown(), "replace the table by the output of: python -m clipserve settings"
 
 
 def test_the_table_of_constants_shows_them_as_they_are() -> None:
@@ -93,8 +85,14 @@ def test_the_documentation_has_the_status_in_grpc_of_every_code() -> None:
 
 @pytest.mark.parametrize(
     ("page", "reference"),
-    [(REST, rest_reference), (GRPC, grpc_reference), (COMMANDS, command_reference)],
-    ids=["REST", "gRPC", "commands"],
+    [
+        (REST, rest_reference),
+        (GRPC, grpc_reference),
+        (COMMANDS, command_reference),
+        (SETTINGS, settings_table),
+        (METRICS, metrics_table),
+    ],
+    ids=["REST", "gRPC", "commands", "settings", "metrics"],
 )
 def test_a_reference_is_what_its_source_says(page: Path, reference: Callable[[], str]) -> None:
     assert made(page) == reference(), "write it anew with: make docs"

@@ -21,7 +21,7 @@ from tests.monitoring.files import (
     rule_files,
     rules,
 )
-from tests.telemetry.test_documented import documented
+from tests.tables import described
 
 # What kube-state-metrics and the kubelet give.
 FOREIGN = {
@@ -92,8 +92,8 @@ def test_every_alert_says_how_urgent_it_is_what_it_means_and_where_to_read_on() 
 def test_rules_and_dashboard_read_metrics_that_there_are() -> None:
     recorded = {rule["record"] for rule in rules() if "record" in rule}
     known = FOREIGN | recorded
-    for row in documented():
-        known |= {row.name} if row.type != "histogram" else {f"{row.name}_{part}" for part in PARTS}
+    for row in described():
+        known |= {row.name} if row.kind != "histogram" else {f"{row.name}_{part}" for part in PARTS}
     used = [rule["expr"] for rule in rules()] + [query.expression for query in queries()]
     assert {name for expression in used for name in metrics_of(expression)} - known == set()
 

@@ -2,72 +2,90 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
+import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from clipserve.telemetry.instruments import Instruments
-from clipserve.telemetry.triton_metrics import EndpointMetrics, TritonMetrics
+from clipserve.telemetry.triton_metrics import TritonMetrics
 
 A, B = "10.0.0.1:8001", "10.0.0.2:8001"
 
 
-def added(metrics: TritonMetrics, server: str, model: str = "demo", rows: int = 0) -> EndpointMetrics:
-    return metrics.add(server, model, up=lambda: True, rows=lambda: rows, shared_bytes=lambda: 0)
+@dataclass(eq=False)
+class Server:
+    endpoint: str
+    model: str = "demo"
+    rows: int = 0
+    up: bool = True
+    shared_bytes: int = 0
+    phases: dict[tuple[str, str], float] = field(default_factory=dict)
 
 
-def test_sums_of_triton_s_time_are_counters_of_each_server() -> None:
-    registry = CollectorRegistry()
-    metrics = TritonMetrics(Instruments(registry))
-    for server, seconds in ((A, 2.5), (B, 0.5)):
-        endpoint = added(metrics, server)
-        endpoint.phases["demo_image", "queue"] = 0.1
-        endpoint.phases["demo_image", "queue"] = seconds
+@pytest.fixture
+def registry() -> CollectorRegistry:
+    return CollectorRegistry()
+
+
+@pytest.fixture
+def metrics(registry: CollectorRegistry) -> TritonMetrics:
+    return TritonMetrics(Instruments(registry))
+
+
+def test_sums_of_triton_s_time_are_counters_of_each_server(
+    registry: CollectorRegistry, metrics: TritonMetrics
+) -> None:
+    for endpoint, seconds in ((A, 2.5), (B, 0.5)):
+        metrics.add(Server(endpoint, phases={("demo_image", "queue"): seconds}))
     families = {family.name: family for family in text_string_to_metric_families(_text(registry))}
     phases = families["clipserve_triton_phase_seconds"]
     assert phases.type == "counter"
     assert {sample.labels["endpoint"]: sample.value for sample in phases.samples} == {A: 2.5, B: 0.5}
 
 
-def test_two_models_on_one_server_are_up_each_and_owe_rows_together() -> None:
-    registry = CollectorRegistry()
-    metrics = TritonMetrics(Instruments(registry))
-    added(metrics, A, "demo", rows=3)
-    added(metrics, A, "other", rows=4)
+def test_two_models_on_one_server_are_up_each_and_owe_rows_together(
+    registry: CollectorRegistry, metrics: TritonMetrics
+) -> None:
+    metrics.add(Server(A, "demo", rows=3))
+    metrics.add(Server(A, "other", rows=4))
     assert registry.get_sample_value("clipserve_triton_endpoint_up", {"endpoint": A, "model": "other"}) == 1
     assert registry.get_sample_value("clipserve_triton_endpoint_rows", {"endpoint": A}) == 7
 
 
-def test_the_series_of_a_server_end_when_the_last_model_lets_go_of_it() -> None:
-    registry = CollectorRegistry()
-    metrics = TritonMetrics(Instruments(registry))
-    first, second, other = added(metrics, A, "demo"), added(metrics, A, "other"), added(metrics, B)
-    for endpoint in (first, second, other):
-        endpoint.answered("text", 0.01)
-    first.close()
+def test_the_series_of_a_server_end_when_the_last_model_lets_go_of_it(
+    registry: CollectorRegistry, metrics: TritonMetrics
+) -> None:
+    first, second, other = servers = Server(A, "demo"), Server(A, "other"), Server(B)
+    for server in servers:
+        metrics.add(server)["text"].observe(0.01)
+    metrics.remove(first)
     labels = {"endpoint": A, "tower": "text"}
     assert registry.get_sample_value("clipserve_triton_endpoint_seconds_count", labels) == 2
     assert registry.get_sample_value("clipserve_triton_endpoint_rows", {"endpoint": A}) == 0
-    second.close()
+    metrics.remove(second)
     assert A not in _text(registry)
-    assert B in _text(registry)
+    assert other.endpoint in _text(registry)
 
 
-def test_an_answer_that_comes_after_the_end_brings_no_series_back() -> None:
-    registry = CollectorRegistry()
-    endpoint = added(TritonMetrics(Instruments(registry)), A)
-    endpoint.close()
-    endpoint.answered("image", 0.1)
+def test_an_answer_that_comes_after_the_end_brings_no_series_back(
+    registry: CollectorRegistry, metrics: TritonMetrics
+) -> None:
+    seconds = metrics.add(server := Server(A))
+    metrics.remove(server)
+    seconds["image"].observe(0.1)
     assert A not in _text(registry)
 
 
-def test_calls_of_a_few_milliseconds_are_told_apart() -> None:
-    registry = CollectorRegistry()
-    added(metrics := TritonMetrics(Instruments(registry)), A).answered("text", 0.002)
+def test_calls_of_a_few_milliseconds_are_told_apart(
+    registry: CollectorRegistry, metrics: TritonMetrics
+) -> None:
+    metrics.add(Server(A))["text"].observe(0.002)
     labels = {"endpoint": A, "tower": "text"}
     for bound, count in (("0.001", 0), ("0.0025", 1), ("0.005", 1)):
         name = "clipserve_triton_endpoint_seconds_bucket"
         assert registry.get_sample_value(name, labels | {"le": bound}) == count
-    assert metrics
 
 
 def _text(registry: CollectorRegistry) -> str:

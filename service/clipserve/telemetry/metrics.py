@@ -41,6 +41,7 @@ class Metrics:
     `metrics.cache("images", "hit").inc()`.
 
     Attributes:
+        described: name, kind, labels and meaning of each.
         tracing: decides which requests are traced; none by default.
         triton: the metrics of Triton servers.
         work_ahead: functions called at each scrape, in its thread, that return tower -> seconds; added up.
@@ -51,6 +52,7 @@ class Metrics:
         self.tracing = Tracing()
         self.registry = CollectorRegistry()
         make = Instruments(self.registry)
+        self.described = make.described
         self.triton = TritonMetrics(make)
         self._about_the_service(make)
         self._about_requests(make)
@@ -60,7 +62,7 @@ class Metrics:
     def _about_the_service(self, make: Instruments) -> None:
         self.ready = make.gauge("ready", "1 while /readyz says ready, else 0.")
         self.draining = make.gauge("draining", "1 after the signal to end, else 0.")
-        make.gauge("build_info", "Always 1: the version that runs.", ["version"]).labels(__version__).set(1)
+        make.gauge("build_info", "Always 1: the version that runs.", "version").labels(__version__).set(1)
         self.models: Callable[[], list[ServedModelInfo]] = list
         make.read(
             "model_info",
@@ -120,16 +122,18 @@ class Metrics:
         )
 
     def _about_encoders(self, make: Instruments) -> None:
-        self._batch_rows = make.histogram("batch_rows", "Rows in one call of an encoder.", "tower", _ROWS)
+        self._batch_rows = make.histogram(
+            "batch_rows", "Rows in one call of an encoder.", "tower", buckets=_ROWS
+        )
         self._batch_seconds = make.histogram("batch_seconds", "Duration of one call of an encoder.", "tower")
         self.queue_seconds = make.histogram(
             "queue_seconds",
             "Time from the submission of rows to the start of their batch, for each request in it.",
             "tower",
         )
-        self.workers = make.gauge("workers", "Batches that can run at once.", ["tower"])
+        self.workers = make.gauge("workers", "Batches that can run at once.", "tower")
         self.rows_in_flight = make.gauge(
-            "rows_in_flight", "Images and texts admitted and not yet answered.", ["tower"]
+            "rows_in_flight", "Images and texts admitted and not yet answered.", "tower"
         )
         self.work_ahead: list[Callable[[], Mapping[str, float]]] = []
         make.read(
@@ -161,7 +165,7 @@ class Metrics:
         self.label_sets = make.gauge(
             "label_sets",
             "Label sets known here, by state: ready, building (an older version may be served), failed.",
-            ["state"],
+            "state",
         )
         self._builds = make.counter(
             "label_set_builds_total", "Builds of label sets that have ended, by outcome.", "outcome"

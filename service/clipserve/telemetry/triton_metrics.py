@@ -1,29 +1,53 @@
 """The metrics of Triton servers. `endpoint` is host:port, as the operator or DNS gives it.
 
-Gauges are read at each scrape, so that a call counts nothing but its seconds. The series of a server end when it
-goes away.
+A server's state is read from it at each scrape, so that a call counts nothing but its seconds. The series of a
+server end when it goes away.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from typing import Protocol
 
+from prometheus_client import Histogram
 from prometheus_client.core import CounterMetricFamily
 
 from clipserve.telemetry.instruments import Instruments, Samples
 
 
+class TritonServer(Protocol):
+    """One server of one model.
+
+    Attributes:
+        up, rows, shared_bytes: whether it serves the model, its unanswered rows, and the memory shared with it.
+        phases: (Triton's model, phase) -> seconds that the server has counted since it started.
+    """
+
+    @property
+    def endpoint(self) -> str: ...
+    @property
+    def model(self) -> str: ...
+    @property
+    def up(self) -> bool: ...
+    @property
+    def rows(self) -> int: ...
+    @property
+    def shared_bytes(self) -> int: ...
+    @property
+    def phases(self) -> Mapping[tuple[str, str], float]: ...
+
+
 class TritonMetrics:
-    """The metrics of the servers of all models. `add` a server, and `close` the result when it goes away."""
+    """The metrics of the servers of all models."""
 
     def __init__(self, make: Instruments) -> None:
-        self._endpoints: list[EndpointMetrics] = []
-        self.seconds = make.plain_histogram(
+        self._servers: list[TritonServer] = []
+        self._seconds = make.plain_histogram(
             "triton_endpoint_seconds",
             "Duration of a call that a Triton server has answered.",
-            ["endpoint", "tower"],
+            "endpoint",
+            "tower",
         )
         self.retries = make.counter(
             "triton_retries_total",
@@ -36,7 +60,7 @@ class TritonMetrics:
             "triton_endpoint_up",
             "Whether a Triton server serves the model, as it said when last asked.",
             ["endpoint", "model"],
-            lambda: [((each.endpoint, each.model), each.up()) for each in list(self._endpoints)],
+            self._each(lambda server: [((server.endpoint, server.model), server.up)]),
         )
         make.read(
             "triton_endpoint_rows",
@@ -48,66 +72,38 @@ class TritonMetrics:
             "triton_shared_memory_bytes",
             "Memory shared with a Triton server, for the pixels of calls; 0: they are sent over gRPC.",
             ["endpoint", "model"],
-            lambda: [((each.endpoint, each.model), each.shared_bytes()) for each in list(self._endpoints)],
+            self._each(lambda server: [((server.endpoint, server.model), server.shared_bytes)]),
         )
         make.read(
             "triton_phase_seconds",
             "Time that a Triton server reports for its queue and for computing, summed since it started. "
             "clipserve_batch_seconds minus both is the network's share.",
             ["endpoint", "model", "phase"],
-            self._phases,
+            self._each(
+                lambda server: [((server.endpoint, *key), s) for key, s in list(server.phases.items())]
+            ),
             CounterMetricFamily,
         )
 
-    def add(self, endpoint: str, model: str, **read: Callable[[], int]) -> EndpointMetrics:
-        """Add one server of one model. `read`: see `EndpointMetrics`."""
-        made = EndpointMetrics(self, endpoint, model, **read)
-        self._endpoints.append(made)
-        return made
+    def add(self, server: TritonServer) -> Mapping[str, Histogram]:
+        """Add a server; return tower -> the histogram of the durations of its calls."""
+        self._servers.append(server)
+        # A rate needs the 0 before the first. A late answer that asked for a series would bring back a removed one.
+        return {tower: self._seconds.labels(server.endpoint, tower) for tower in ("image", "text")}
 
-    def remove(self, gone: EndpointMetrics) -> None:
-        self._endpoints.remove(gone)
-        if all(other.endpoint != gone.endpoint for other in self._endpoints):
-            self.seconds.remove_by_labels({"endpoint": gone.endpoint})
+    def remove(self, gone: TritonServer) -> None:
+        """End the series of a server, which is no longer used."""
+        self._servers.remove(gone)
+        if all(other.endpoint != gone.endpoint for other in self._servers):
+            self._seconds.remove_by_labels({"endpoint": gone.endpoint})
 
-    # Copies, because another thread adds and closes meanwhile.
+    # Copies, because another thread adds and removes meanwhile.
+
+    def _each(self, samples: Callable[[TritonServer], Samples]) -> Callable[[], Samples]:
+        return lambda: [sample for server in list(self._servers) for sample in samples(server)]
 
     def _rows(self) -> Samples:
         sums: Counter[str] = Counter()
-        for each in list(self._endpoints):
-            sums[each.endpoint] += each.rows()
+        for server in list(self._servers):
+            sums[server.endpoint] += server.rows
         return [((endpoint,), rows) for endpoint, rows in sums.items()]
-
-    def _phases(self) -> Samples:
-        for each in list(self._endpoints):
-            for (model, phase), seconds in list(each.phases.items()):
-                yield (each.endpoint, model, phase), seconds
-
-
-@dataclass(eq=False)
-class EndpointMetrics:
-    """The metrics of one server for one model.
-
-    Attributes:
-        up, rows, shared_bytes: whether it serves the model, its unanswered rows, and the memory shared with it.
-        phases: (Triton's model, phase) -> seconds that the server has counted since it started.
-    """
-
-    _all: TritonMetrics
-    endpoint: str
-    model: str
-    up: Callable[[], int]
-    rows: Callable[[], int]
-    shared_bytes: Callable[[], int]
-    phases: dict[tuple[str, str], float] = field(default_factory=dict, init=False)
-
-    def __post_init__(self) -> None:
-        # A rate needs the 0 before the first. A late answer that asked for a series would bring back a removed one.
-        self._seconds = {tower: self._all.seconds.labels(self.endpoint, tower) for tower in ("image", "text")}
-
-    def answered(self, tower: str, seconds: float) -> None:
-        self._seconds[tower].observe(seconds)
-
-    def close(self) -> None:
-        """End the series: the gateway no longer uses the server."""
-        self._all.remove(self)

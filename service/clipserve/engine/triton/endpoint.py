@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import grpc
@@ -30,7 +30,7 @@ from clipserve.telemetry.triton_metrics import TritonMetrics
 
 
 class Endpoint:
-    """One server.
+    """One server. Its metrics are read from its attributes (`TritonServer`).
 
     Attributes:
         rows: sent to the server and not yet answered.
@@ -39,21 +39,29 @@ class Endpoint:
     """
 
     def __init__(self, server: str, connection: Channel, expected: Expected, metrics: TritonMetrics) -> None:
-        self._connection = connection
-        self._metrics = metrics.add(
-            server,
-            expected.name,
-            up=lambda: self.watch.ready,
-            rows=lambda: self.rows,
-            shared_bytes=lambda: self._shared.size,
-        )
-        self.watch = TritonWatch(server, connection, expected, self._metrics)
-        self._shared = SharedMemory(server, connection)
+        self.endpoint, self.model = server, expected.name
+        self.watch = TritonWatch(server, connection, expected)
         self.rows = 0
+        self._connection = connection
+        self._shared = SharedMemory(server, connection)
+        self._metrics = metrics
+        self._seconds = metrics.add(self)
         self.turn = 0
         self.leaving = False
         self._waiting: dict[asyncio.Timeout, bool] = {}  # each call that it owes -> whether it may be moved
         self._watching: asyncio.Task[None] | None = None
+
+    @property
+    def up(self) -> bool:
+        return self.watch.ready
+
+    @property
+    def shared_bytes(self) -> int:
+        return self._shared.size
+
+    @property
+    def phases(self) -> Mapping[tuple[str, str], float]:
+        return self.watch.phases
 
     def start(self, on_lost: Callable[[], None]) -> None:
         """Begin to watch the server. `on_lost` is called repeatedly while its calls cannot be expected to end."""
@@ -85,7 +93,7 @@ class Endpoint:
             self.rows -= call.rows
             self._waiting.pop(waiting, None)
         self.watch.heard()
-        self._metrics.answered(call.tower, time.perf_counter() - started)
+        self._seconds[call.tower].observe(time.perf_counter() - started)
         return answer
 
     async def _answer(self, call: TritonCall, seconds: float) -> InferResult:
@@ -114,7 +122,7 @@ class Endpoint:
 
     async def aclose(self) -> None:
         """End the watch, cancel the unanswered calls, and close the channel."""
-        self._metrics.close()
+        self._metrics.remove(self)
         self._end([*self._waiting])  # or gRPC would end them, as if their callers had left
         if self._watching is not None:
             self._watching.cancel()

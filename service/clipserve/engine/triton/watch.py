@@ -19,7 +19,6 @@ from clipserve.engine.triton.contract import Tower
 from clipserve.engine.triton.expected import Expected
 from clipserve.errors import ClipError
 from clipserve.telemetry.log import logger
-from clipserve.telemetry.triton_metrics import EndpointMetrics
 
 # Together well under a second. A busy server on few cores may need a good part of it to answer; a stopped one gives
 # none.
@@ -36,18 +35,17 @@ class TritonWatch:
         ready: whether the last check found both models ready.
         max_batch: encoder -> the most rows of one call; empty while Triton is gone.
         refused: why this server must not be used; None: it has the right artifact, or was not compared yet.
+        phases: (Triton's model, phase of its work) -> seconds that the server has counted since it started.
     """
 
-    def __init__(
-        self, server: str, connection: Channel, expected: Expected, metrics: EndpointMetrics
-    ) -> None:
+    def __init__(self, server: str, connection: Channel, expected: Expected) -> None:
         self._server = server
         self._connection = connection
         self._expected = expected
-        self._metrics = metrics
         self.ready = False
         self.max_batch: dict[Tower, int] = {}
         self.refused: str | None = None
+        self.phases: dict[tuple[str, str], float] = {}
         self._state = "connecting"
         self._question: asyncio.Task[bool] | None = None
         self._asked_at = 0.0  # when the question was put
@@ -146,4 +144,4 @@ class TritonWatch:
             for each in answer.model_stats:
                 for phase in _PHASES:
                     seconds = getattr(each.inference_stats, phase).ns / 1e9
-                    self._metrics.phases[each.name, phase] = seconds
+                    self.phases[each.name, phase] = seconds
